@@ -1,0 +1,130 @@
+//! Puts the parts together: store, statements, definitions, cache, upstream.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::check::{Failure, connect_faults};
+use crate::cache::{Cache, Planned};
+use crate::config::{self, Settings};
+use crate::definitions::{DefinitionSource, Definitions, Reloader};
+use crate::dispatch::Owned;
+use crate::mapping::{Kind, Mapping, Mappings};
+use crate::store::{Plan, Store, StoreError};
+use crate::telemetry::Metrics;
+use crate::upstream::{PrivateServer, Target};
+
+/// A store with the statements of every mapping.
+pub(super) struct Parts {
+    store: Store,
+    planned: Vec<(Mapping, Option<Plan>, bool)>,
+}
+
+impl Parts {
+    /// Makes the statements; every fault of every mapping is told.
+    pub(super) async fn plan(store: Store, mappings: &Mappings) -> Result<Self, Failure> {
+        let faults = connect_faults(&store, mappings, false).await;
+        if !faults.is_empty() {
+            return Err(Failure::Faults(faults));
+        }
+        let mut planned = Vec::new();
+        for mapping in &mappings.list {
+            let plan = match mapping.config.file {
+                Some(_) => None,
+                None => Some(store.plan(mapping).await.map_err(|error| Failure::Start(error.to_string()))?),
+            };
+            let watched = is_watched(&store, mapping).await;
+            planned.push((mapping.clone(), plan, watched));
+        }
+        Ok(Self { store, planned })
+    }
+
+    pub(super) fn into_owned(self, mappings: Mappings, settings: &Settings, metrics: Arc<Metrics>) -> Arc<Owned> {
+        let store = Arc::new(self.store);
+        metrics.store_up.set(1);
+        let (mut sources, mut cached) = (Vec::new(), Vec::new());
+        for (mapping, plan, watched) in self.planned {
+            match (mapping.kind, plan) {
+                (Kind::Definition, plan) => sources.push(DefinitionSource { mapping, plan }),
+                (Kind::Cache, Some(plan)) => cached.push(Planned { mapping, plan, watched }),
+                (Kind::Cache, None) => {}
+            }
+        }
+        let definitions = Arc::new(Definitions::default());
+        let reloader = Reloader::new(definitions.clone(), sources, store.clone(), metrics.clone());
+        let cache =
+            Cache::new(cached, &settings.cache, &settings.store, store.clone(), Handle::current(), metrics.clone());
+        Arc::new(Owned {
+            mappings: Arc::new(mappings),
+            definitions,
+            cache: Arc::new(cache),
+            reloader: Arc::new(reloader),
+            store,
+            metrics,
+        })
+    }
+}
+
+/// Hazard 7: a mapping whose triggers are missing would hear of nothing. It is served, but nothing of it for longer
+/// than `cache.max_staleness`.
+async fn is_watched(store: &Store, mapping: &Mapping) -> bool {
+    let missing = match store.missing_triggers(mapping).await {
+        Ok(missing) => missing,
+        Err(error) => vec![error.to_string()],
+    };
+    if missing.is_empty() {
+        return true;
+    }
+    tracing::error!(
+        mapping = mapping.pattern.text(),
+        missing = missing.join(", "),
+        "change triggers are missing: changes of this mapping are noticed only after cache.max_staleness; install them with `hearthside triggers --install`"
+    );
+    false
+}
+
+/// Connects again and again, and says so.
+pub(super) async fn connect_patiently(settings: &config::Store, mappings: &Mappings) -> Result<Parts, Failure> {
+    let mut attempt = 0_u64;
+    loop {
+        match Store::connect(settings).await {
+            Ok(store) => return Parts::plan(store, mappings).await,
+            Err(StoreError::Refused(text)) => return Err(Failure::fault("store.url", &text)),
+            Err(error) => {
+                attempt += 1;
+                tracing::warn!(%error, attempt, "waiting for the store before the port opens");
+                tokio::time::sleep(Duration::from_millis((attempt * 100).min(3000))).await;
+            }
+        }
+    }
+}
+
+/// Loads every definition before the port opens; a failure is told and tried again.
+pub(super) async fn load_definitions(owned: &Owned) {
+    while owned.reloader.reload_all().await.is_err() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The configured upstream, or a private one; or the reason why there is none.
+pub(super) async fn upstream(
+    settings: &config::Upstream,
+) -> Result<(Option<PrivateServer>, Result<Target, String>), Failure> {
+    let parse =
+        |settings: &config::Upstream| Target::parse(settings).map_err(|text| Failure::fault("upstream.url", &text));
+    if !settings.url.is_empty() {
+        return Ok((None, Ok(parse(settings)?)));
+    }
+    match PrivateServer::start(Path::new(&settings.private_dir)).await {
+        Ok(server) => {
+            let target = parse(&config::Upstream { url: server.url(), ..settings.clone() })?;
+            Ok((Some(server), Ok(target)))
+        }
+        Err(reason) => {
+            tracing::warn!(%reason, "owned keys are served; pass-through commands are answered with this error");
+            Ok((None, Err(reason)))
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What runs beside the clients: the change feed, reloads, housekeeping, the store's health.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::on_change;
+use crate::dispatch::Owned;
+
+pub(super) fn start(tasks: &mut JoinSet<()>, owned: &Arc<Owned>) {
+    let notify = on_change(owned);
+    let store = owned.store.clone();
+    tasks.spawn(async move { store.watch(notify).await });
+    let reloader = owned.reloader.clone();
+    tasks.spawn(async move { reloader.run().await });
+    tasks.spawn(tidy(owned.clone()));
+    tasks.spawn(ask_store(owned.clone()));
+}
+
+async fn tidy(owned: Arc<Owned>) {
+    let mut ticker = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        ticker.tick().await;
+        owned.cache.tidy();
+    }
+}
+
+/// Keeps `store_up`, which `/readyz` looks at.
+async fn ask_store(owned: Arc<Owned>) {
+    let mut ticker = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticker.tick().await;
+        let up = matches!(tokio::time::timeout(Duration::from_secs(3), owned.store.ping()).await, Ok(Ok(())));
+        let was_up = owned.metrics.store_up.set(i64::from(up)) == 1;
+        if up != was_up {
+            tracing::warn!(up, store = owned.store.name(), "the store's health changed");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! One cached key: its record or its absence, and how long it lives.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::ttl_ms;
+use crate::config;
+use crate::record::{Record, View};
+use crate::telemetry::clock::millis;
+
+/// What is known of one key. Shared by readers; only its expiry ever changes.
+#[derive(Debug)]
+pub struct Entry {
+    /// The record; `None`: the key is absent.
+    pub record: Option<Record>,
+    pub(super) mapping: usize,
+    pub(super) epoch: u64,
+    /// When its load began: nothing in it is older.
+    pub(super) loaded_at: u64,
+    expires_at: AtomicU64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Entry {
+    pub(super) fn is_expired(&self, now: u64) -> bool {
+        now >= self.expires_at.load(Relaxed)
+    }
+
+    /// The time left at `now`; `None` when it does not expire.
+    #[must_use]
+    pub fn left(&self, now: u64) -> Option<Duration> {
+        match self.expires_at.load(Relaxed) {
+            NEVER => None,
+            at => Some(Duration::from_millis(at.saturating_sub(now))),
+        }
+    }
+
+    /// The key as a command sees it at `now`.
+    #[must_use]
+    pub fn view(&self, now: u64) -> View<'_> {
+        View { record: self.record.as_ref(), expires_in: self.left(now) }
+    }
+}
+
+/// How long the entries of one mapping live.
+#[derive(Debug)]
+pub(super) struct Life {
+    ttl: Option<u64>,
+    negative_ttl: u64,
+    renew: bool,
+    jitter_percent: u64,
+}
+
+impl Life {
+    pub(super) fn new(block: &config::MappingConfig, settings: &config::Cache) -> Self {
+        Self {
+            ttl: ttl_ms(block.ttl),
+            negative_ttl: millis(settings.negative_ttl),
+            renew: block.renew,
+            jitter_percent: u64::from(settings.ttl_jitter),
+        }
+    }
+
+    /// A TTL shortened at random: keys loaded together do not expire together (hazard 3).
+    fn jittered(&self, ttl: u64) -> u64 {
+        ttl - fastrand::u64(0..=ttl / 100 * self.jitter_percent)
+    }
+
+    pub(super) fn entry(&self, record: Option<Record>, mapping: usize, epoch: u64, loaded_at: u64) -> Entry {
+        let ttl = if record.is_some() { self.ttl } else { Some(self.negative_ttl) };
+        let expires_at = ttl.map_or(NEVER, |ttl| loaded_at + self.jittered(ttl));
+        Entry { record, mapping, epoch, loaded_at, expires_at: AtomicU64::new(expires_at) }
+    }
+
+    pub(super) fn renew(&self, entry: &Entry, now: u64) {
+        if let (true, Some(ttl), true) = (self.renew, self.ttl, entry.record.is_some()) {
+            // Never back: a reader with an older clock must not shorten what another prolonged.
+            entry.expires_at.fetch_max(now + self.jittered(ttl), Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Life;
+    use crate::record::Record;
+
+    #[test]
+    fn ttl_is_shortened_never_lengthened_and_renewed_by_reads() {
+        let life = Life { ttl: Some(10_000), negative_ttl: 1_000, renew: true, jitter_percent: 10 };
+        for _ in 0..200 {
+            let entry = life.entry(Record::string(b"v").ok(), 0, 0, 500);
+            let left = entry.left(500).expect("a TTL").as_millis();
+            assert!((9_000..=10_000).contains(&left), "{left}");
+            life.renew(&entry, 9_000);
+            assert!(!entry.is_expired(17_999) && entry.is_expired(19_000));
+            let absent = life.entry(None, 0, 0, 0);
+            life.renew(&absent, 900);
+            assert!(absent.is_expired(1_000));
+        }
+    }
+}

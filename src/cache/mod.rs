@@ -1,0 +1,237 @@
+//! Read-through cache of records: one load per key at a time, TTLs, absent keys, invalidation.
+//! Knows mappings and the store; never commands, clients or the upstream.
+//!
+//! What must stay true (docs/CONSISTENCY.md):
+//! - an entry is served only while its mapping's epoch is the one its load began in (C3, gaps);
+//! - a load publishes only if it is still the key's load; an invalidation takes that away from it first (C3);
+//! - readers join the key's load only if no invalidation came since it began (C3), one load at a time (C4);
+//! - while changes may be missed nothing older than `max_staleness` is served (C2).
+
+mod entry;
+mod feed;
+mod flights;
+mod shelf;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+
+pub use entry::Entry;
+pub use flights::LoadResult;
+
+use entry::Life;
+use feed::Feed;
+use flights::{Begun, Flights, Lead};
+use shelf::Shelf;
+
+use crate::config;
+use crate::keys::glob_match;
+use crate::mapping::Mapping;
+use crate::record::Record;
+use crate::store::{Plan, Store, StoreError};
+use crate::telemetry::Metrics;
+use crate::telemetry::clock::{millis, now_ms};
+use crate::telemetry::metrics::{Outcome, OutcomeLabel};
+
+/// One cached mapping at work.
+#[derive(Debug)]
+struct Cached {
+    mapping: Mapping,
+    plan: Plan,
+    life: Life,
+    /// Raised to forget every key of the mapping at once.
+    epoch: AtomicU64,
+    /// True when the store tells of every change of the mapping's tables.
+    watched: bool,
+}
+
+/// A mapping, its statements, and whether its changes are told.
+#[derive(Debug)]
+pub struct Planned {
+    /// The mapping.
+    pub mapping: Mapping,
+    /// Its statements.
+    pub plan: Plan,
+    /// True when the store tells of every change.
+    pub watched: bool,
+}
+
+/// The cache of one sidecar.
+#[derive(Debug)]
+pub struct Cache {
+    /// By mapping id; definitions have none.
+    mappings: Vec<Option<Cached>>,
+    shelf: Shelf,
+    flights: Flights,
+    feed: Feed,
+    store: Arc<Store>,
+    /// Loads run here, not in a client's task: a client that leaves does not cut a query short (hazard 27).
+    runtime: Handle,
+    deadline: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl Cache {
+    /// An empty cache of these mappings. `settings` and `timeouts` are `[cache]` and `[store]`.
+    #[must_use]
+    pub fn new(
+        planned: Vec<Planned>,
+        settings: &config::Cache,
+        timeouts: &config::Store,
+        store: Arc<Store>,
+        runtime: Handle,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let mut mappings = Vec::new();
+        for Planned { mapping, plan, watched } in planned {
+            let id = mapping.id;
+            mappings.resize_with(mappings.len().max(id + 1), || None);
+            let life = Life::new(&mapping.config, settings);
+            mappings[id] = Some(Cached { mapping, plan, life, epoch: AtomicU64::new(0), watched });
+        }
+        Self {
+            mappings,
+            shelf: Shelf::new(settings),
+            flights: Flights::default(),
+            feed: Feed::new(settings.max_staleness),
+            store,
+            runtime,
+            deadline: timeouts.connect_timeout + timeouts.query_timeout + Duration::from_secs(1),
+            metrics,
+        }
+    }
+
+    fn cached(&self, id: usize) -> Option<&Cached> {
+        self.mappings.get(id).and_then(Option::as_ref)
+    }
+
+    /// The entry of `key` if it may be served at `now` (milliseconds of the process's clock).
+    #[must_use]
+    pub fn get(&self, id: usize, key: &[u8], now: u64) -> Option<Arc<Entry>> {
+        let cached = self.cached(id)?;
+        self.shelf.get(key).filter(|entry| self.is_usable(cached, entry, now))
+    }
+
+    fn is_usable(&self, cached: &Cached, entry: &Entry, now: u64) -> bool {
+        entry.epoch == cached.epoch.load(SeqCst)
+            && !entry.is_expired(now)
+            && (cached.watched && self.feed.is_fresh(now) || self.feed.tolerates(entry.loaded_at, now))
+    }
+
+    /// The entry of `key`, loaded if need be. The load is begun, or joined, when this returns; the future only waits.
+    pub fn load(self: &Arc<Self>, id: usize, key: &Bytes) -> impl Future<Output = LoadResult> + use<> {
+        let begun = self.begin(id, key);
+        async move {
+            match begun? {
+                Begun::There(entry) => Ok(entry),
+                Begun::Joined(flight) => flight.wait().await,
+            }
+        }
+    }
+
+    fn begin(self: &Arc<Self>, id: usize, key: &Bytes) -> Result<Begun, StoreError> {
+        let cached = self.cached(id).ok_or_else(|| StoreError::Refused("no such cached mapping".into()))?;
+        let epoch = cached.epoch.load(SeqCst);
+        let (begun, lead) = self.flights.begin(key, epoch, || self.get(id, key, now_ms()));
+        match lead {
+            Some(lead) => {
+                self.runtime.spawn(self.clone().fly(id, lead));
+            }
+            None => {
+                self.metrics.coalesced_waiters.inc();
+            }
+        }
+        Ok(begun)
+    }
+
+    /// One load from its query to its publication.
+    async fn fly(self: Arc<Self>, id: usize, lead: Lead) {
+        let started = now_ms();
+        let result = match tokio::time::timeout(self.deadline, self.query(id, &lead)).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Unavailable("the load took too long".into())),
+        };
+        let outcome = match &result {
+            Ok(Some(_)) => Outcome::Ok,
+            Ok(None) => Outcome::Absent,
+            Err(_) => Outcome::Error,
+        };
+        self.metrics.loads.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.metrics.load_seconds.observe((now_ms() - started) as f64 / 1000.0);
+        let Some(cached) = self.cached(id) else { return };
+        let result = result.map(|record| Arc::new(cached.life.entry(record, id, lead.epoch(), started)));
+        if let Err(error) = &result {
+            tracing::warn!(mapping = cached.mapping.pattern.text(), %error, "a load failed");
+        }
+        self.flights.publish(lead, result, |key, entry| self.shelf.put(key, entry));
+    }
+
+    async fn query(&self, id: usize, lead: &Lead) -> Result<Option<Record>, StoreError> {
+        let Some(cached) = self.cached(id) else { return Ok(None) };
+        let values = cached.mapping.pattern.captures(lead.key()).unwrap_or_default();
+        self.store.load(&cached.mapping, &cached.plan, &values).await
+    }
+
+    /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
+    pub fn invalidate(&self, key: &[u8]) -> bool {
+        self.flights.detach(key, || self.shelf.remove(key))
+    }
+
+    /// Forgets every key that matches `glob`; the number of keys that were in memory.
+    pub fn invalidate_matching(&self, glob: &[u8]) -> usize {
+        let loading = self.flights.keys();
+        let keys = self.shelf.keys().chain(loading).filter(|key| glob_match(glob, key));
+        keys.filter(|key| self.invalidate(key)).count()
+    }
+
+    /// Forgets every key of mapping `id`.
+    pub fn flush(&self, id: usize) {
+        if let Some(cached) = self.cached(id) {
+            cached.epoch.fetch_add(1, SeqCst);
+            self.shelf.sweep(|entry| entry.mapping == id);
+        }
+    }
+
+    /// Forgets every key.
+    pub fn flush_all(&self) {
+        for cached in self.mappings.iter().flatten() {
+            cached.epoch.fetch_add(1, SeqCst);
+        }
+        self.shelf.clear();
+    }
+
+    /// Changes may have been missed: forgets everything, and trusts nothing for longer than `max_staleness`
+    /// until [`Cache::alive`].
+    pub fn gap(&self) {
+        self.feed.lost();
+        self.flush_all();
+    }
+
+    /// Every change up to `as_of` has been applied.
+    pub fn alive(&self, as_of: u64) {
+        self.feed.alive(as_of);
+    }
+
+    /// Starts the TTL of a read entry anew where its mapping says so.
+    pub fn renew(&self, entry: &Entry, now: u64) {
+        if let Some(cached) = self.cached(entry.mapping) {
+            cached.life.renew(entry, now);
+        }
+    }
+
+    /// Does the shelf's housekeeping and takes its measures; to be called a few times a second.
+    pub fn tidy(&self) {
+        let (entries, bytes) = self.shelf.tidy();
+        self.metrics.cache_entries.set(entries as i64);
+        self.metrics.cache_bytes.set(bytes as i64);
+        self.metrics.change_feed_up.set(i64::from(self.feed.is_fresh(now_ms())));
+    }
+}
+
+/// How long an entry stays, in milliseconds; `None`: until it changes.
+fn ttl_ms(ttl: Option<Duration>) -> Option<u64> {
+    ttl.map(millis)
+}

@@ -1,0 +1,113 @@
+//! Where entries are kept: moka, bounded by weight, and a second, small one for absent keys, bounded by number,
+//! so that a scan of random ids cannot push records out (hazard 11). The only door to moka.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use moka::Expiry;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache as Moka;
+
+use super::Entry;
+use crate::config;
+use crate::telemetry::clock::now_ms;
+
+type Kept = Moka<Bytes, Arc<Entry>, foldhash::quality::RandomState>;
+
+#[derive(Debug)]
+pub(super) struct Shelf {
+    present: Kept,
+    absent: Kept,
+}
+
+/// Reclaims what expired. Whether an entry may be served is decided by the entry itself.
+struct ByDeadline;
+
+impl Expiry<Bytes, Arc<Entry>> for ByDeadline {
+    fn expire_after_create(&self, _: &Bytes, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
+        entry.left(now_ms())
+    }
+
+    fn expire_after_update(&self, _: &Bytes, entry: &Arc<Entry>, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        entry.left(now_ms())
+    }
+
+    /// A renewed entry is noticed at its next read; until then moka may only let it go too early, which is a miss.
+    fn expire_after_read(
+        &self,
+        _: &Bytes,
+        entry: &Arc<Entry>,
+        _: Instant,
+        left: Option<Duration>,
+        _: Instant,
+    ) -> Option<Duration> {
+        left.max(entry.left(now_ms()))
+    }
+}
+
+fn weight(key: &Bytes, entry: &Arc<Entry>) -> u32 {
+    let record = entry.record.as_ref().map_or(64, crate::record::Record::weight);
+    u32::try_from(key.len() + record).unwrap_or(u32::MAX)
+}
+
+impl Shelf {
+    pub(super) fn new(settings: &config::Cache) -> Self {
+        let present = Moka::builder()
+            .max_capacity(settings.max_bytes.0 as u64)
+            .weigher(weight)
+            // Least recently used, so that what was just loaded is there for the next reader.
+            .eviction_policy(EvictionPolicy::lru())
+            .expire_after(ByDeadline)
+            .build_with_hasher(foldhash::quality::RandomState::default());
+        let absent = Moka::builder()
+            .max_capacity(settings.negative_entries)
+            .eviction_policy(EvictionPolicy::lru())
+            .expire_after(ByDeadline)
+            .build_with_hasher(foldhash::quality::RandomState::default());
+        Self { present, absent }
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Option<Arc<Entry>> {
+        self.present.get(key).or_else(|| self.absent.get(key))
+    }
+
+    /// Puts an entry in the place its kind has, and nothing of the key in the other.
+    pub(super) fn put(&self, key: &Bytes, entry: &Arc<Entry>) {
+        let (to, from) =
+            if entry.record.is_some() { (&self.present, &self.absent) } else { (&self.absent, &self.present) };
+        from.invalidate(key);
+        to.insert(key.clone(), entry.clone());
+    }
+
+    /// Removes a key; true when a record was there.
+    pub(super) fn remove(&self, key: &[u8]) -> bool {
+        self.absent.invalidate(key);
+        self.present.remove(key).is_some()
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = Bytes> {
+        self.present.iter().chain(self.absent.iter()).map(|(key, _)| Bytes::clone(&key))
+    }
+
+    pub(super) fn clear(&self) {
+        self.present.invalidate_all();
+        self.absent.invalidate_all();
+    }
+
+    /// Gives back the memory of entries that may not be served any more.
+    pub(super) fn sweep(&self, dead: impl Fn(&Entry) -> bool) {
+        for shelf in [&self.present, &self.absent] {
+            for (key, _) in shelf.iter().filter(|(_, entry)| dead(entry)) {
+                shelf.invalidate(&*key);
+            }
+        }
+    }
+
+    /// Runs what moka put off; entries and bytes kept.
+    pub(super) fn tidy(&self) -> (u64, u64) {
+        self.present.run_pending_tasks();
+        self.absent.run_pending_tasks();
+        (self.present.entry_count() + self.absent.entry_count(), self.present.weighted_size())
+    }
+}

@@ -1,0 +1,83 @@
+//! Key positions by Redis's key specifications.
+//!
+//! Source: <https://redis.io/docs/latest/develop/reference/key-specs/>
+
+use crate::resp::number::parse_i64;
+
+use super::Request;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Begin {
+    Index(i64),
+    Keyword(String, i64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Find {
+    Range { last: i64, step: i64, limit: i64 },
+    Keynum { index: i64, first: i64, step: i64 },
+}
+
+/// Where one group of a command's keys stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    begin: Begin,
+    find: Find,
+}
+
+impl KeySpec {
+    /// Reads `@1+range:0:1:0` or `STREAMS@1+range:-1:1:2`; `None` for a specification that the server
+    /// itself calls unknown (`?`), as SORT's BY and GET patterns.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (begin, find) = text.split_once('+')?;
+        let (word, start) = begin.split_once('@')?;
+        let start = start.parse().ok()?;
+        let begin = if word.is_empty() { Begin::Index(start) } else { Begin::Keyword(word.to_owned(), start) };
+        let mut parts = find.split(':');
+        let kind = parts.next()?;
+        let numbers: Vec<i64> = parts.map_while(|n| n.parse().ok()).collect();
+        let find = match (kind, numbers.as_slice()) {
+            ("range", &[last, step, limit]) => Find::Range { last, step, limit },
+            ("keynum", &[index, first, step]) => Find::Keynum { index, first, step },
+            _ => return None,
+        };
+        Some(Self { begin, find })
+    }
+
+    /// Visits the positions of this group's keys. Arguments that do not fit give none:
+    /// the upstream answers such a request with its own error.
+    pub(super) fn find(&self, request: &Request<'_>, visit: &mut impl FnMut(usize)) {
+        let argc = request.len() as i64;
+        let Some(begin) = self.begin(request, argc) else { return };
+        let Some((first, last, step)) = self.range(request, begin, argc) else { return };
+        if first >= 1 && last < argc && step >= 1 {
+            (first..=last).step_by(step as usize).for_each(|i| visit(i as usize));
+        }
+    }
+
+    fn begin(&self, request: &Request<'_>, argc: i64) -> Option<i64> {
+        match &self.begin {
+            Begin::Index(index) => Some(*index),
+            Begin::Keyword(word, start) if *start >= 0 => {
+                (*start..argc - 1).find(|i| request.is(*i as usize, word)).map(|i| i + 1)
+            }
+            Begin::Keyword(word, start) => {
+                (2..=argc + start).rev().find(|i| request.is(*i as usize, word)).map(|i| i + 1)
+            }
+        }
+    }
+
+    fn range(&self, request: &Request<'_>, begin: i64, argc: i64) -> Option<(i64, i64, i64)> {
+        match self.find {
+            Find::Range { last, step, .. } if last >= 0 => Some((begin, begin + last, step)),
+            Find::Range { last, step, limit: 0 | 1 } => Some((begin, argc + last, step)),
+            Find::Range { last, step, limit } => Some((begin, begin + (argc - begin) / limit + last, step)),
+            Find::Keynum { index, first, step } => {
+                let count = parse_i64(request.arg(usize::try_from(begin + index).ok()?))?;
+                let first = begin + first;
+                let last = count.checked_sub(1)?.checked_mul(step)?.checked_add(first)?;
+                Some((first, last, step))
+            }
+        }
+    }
+}

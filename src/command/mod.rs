@@ -1,0 +1,109 @@
+//! Requests as commands, and the table of commands as data.
+//! Knows names, flags, arity and key positions; never what a key means or where it lives.
+
+mod keyspec;
+mod table;
+
+use std::ops::Range;
+
+pub use keyspec::KeySpec;
+pub use table::{Flags, Spec, all, lookup};
+
+/// One complete request, borrowed from the client's buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    raw: &'a [u8],
+    spans: &'a [Range<usize>],
+}
+
+impl<'a> Request<'a> {
+    /// A request of the bytes `raw`, with at least one argument span inside them.
+    #[must_use]
+    pub const fn new(raw: &'a [u8], spans: &'a [Range<usize>]) -> Self {
+        Self { raw, spans }
+    }
+
+    /// The request as it came: a RESP array of bulk strings.
+    #[must_use]
+    pub const fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The number of arguments, the command's name included (Redis's `argc`).
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// True for a request without arguments, which no scanner gives.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Argument `i`; empty when there is none.
+    #[must_use]
+    pub fn arg(&self, i: usize) -> &'a [u8] {
+        self.spans.get(i).map_or(&[], |span| &self.raw[span.clone()])
+    }
+
+    /// The arguments from `i` on.
+    pub fn args_from(&self, i: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let Self { raw, spans } = *self;
+        spans[i.min(spans.len())..].iter().map(move |span| &raw[span.clone()])
+    }
+
+    /// The command's name as the client wrote it, for error texts.
+    #[must_use]
+    pub fn name(&self) -> String {
+        String::from_utf8_lossy(&self.arg(0)[..self.arg(0).len().min(128)]).into_owned()
+    }
+
+    /// True when argument `i` is `word`, whatever its case.
+    #[must_use]
+    pub fn is(&self, i: usize, word: &str) -> bool {
+        self.arg(i).eq_ignore_ascii_case(word.as_bytes())
+    }
+
+    /// Visits the positions of the keys, by `spec`, in its order.
+    pub fn each_key(&self, spec: &Spec, mut visit: impl FnMut(usize)) {
+        for keys in &spec.keys {
+            keys.find(self, &mut visit);
+        }
+    }
+
+    /// The positions of the keys, by `spec`.
+    #[must_use]
+    pub fn key_positions(&self, spec: &Spec) -> Vec<usize> {
+        let mut positions = Vec::new();
+        self.each_key(spec, |at| positions.push(at));
+        positions
+    }
+}
+
+/// A request that owns its bytes, for work that outlives the client's buffer.
+#[derive(Clone, Debug)]
+pub struct OwnedRequest {
+    raw: bytes::Bytes,
+    spans: Vec<Range<usize>>,
+}
+
+impl OwnedRequest {
+    /// Copies `request` (a slice of the read buffer would pin the whole buffer).
+    #[must_use]
+    pub fn copy(request: &Request<'_>) -> Self {
+        Self { raw: bytes::Bytes::copy_from_slice(request.raw), spans: request.spans.to_vec() }
+    }
+
+    /// The request, borrowed.
+    #[must_use]
+    pub fn view(&self) -> Request<'_> {
+        Request::new(&self.raw, &self.spans)
+    }
+
+    /// The request's bytes, shared.
+    #[must_use]
+    pub fn bytes(&self) -> bytes::Bytes {
+        self.raw.clone()
+    }
+}

@@ -1,0 +1,140 @@
+//! The command table: `commands.tsv` read once.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::KeySpec;
+
+/// What the sidecar needs to know of a command's flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// Changes data: never sent twice.
+    pub write: bool,
+    /// Only reads: may be sent again when a connection dies.
+    pub readonly: bool,
+    /// May wait for other clients.
+    pub blocking: bool,
+}
+
+/// One row of the table.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The row's number, for tables beside this one.
+    pub id: usize,
+    /// Lower-case name; `container|subcommand` for a subcommand.
+    pub name: String,
+    /// Number of arguments with the name; negative: at least so many.
+    pub arity: i64,
+    /// Flags as `COMMAND` gives them.
+    pub flags: Flags,
+    /// Where the keys stand.
+    pub keys: Vec<KeySpec>,
+}
+
+impl Spec {
+    /// True when `argc` arguments (with the name, and a subcommand's container) are accepted.
+    #[must_use]
+    pub const fn accepts(&self, argc: usize) -> bool {
+        if self.arity >= 0 { argc as i64 == self.arity } else { argc as i64 >= -self.arity }
+    }
+}
+
+/// Longest name in the table, container and subcommand together.
+const LONGEST: usize = 40;
+
+type Table = HashMap<&'static [u8], Spec, foldhash::quality::RandomState>;
+
+static TABLE: LazyLock<Table> =
+    LazyLock::new(|| include_str!("commands.tsv").lines().enumerate().filter_map(|(id, line)| row(id, line)).collect());
+
+fn row(id: usize, line: &'static str) -> Option<(&'static [u8], Spec)> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let mut columns = line.split('\t');
+    let (name, arity, flags, keys) = (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
+    let has = |flag| flags.split(',').any(|f| f == flag);
+    let flags = Flags { write: has("write"), readonly: has("readonly"), blocking: has("blocking") };
+    let keys = keys.split(' ').filter_map(KeySpec::parse).collect();
+    Some((name.as_bytes(), Spec { id, name: name.to_owned(), arity: arity.parse().ok()?, flags, keys }))
+}
+
+/// The row of a command or, when `name` is a container, of its subcommand `sub` if there is one.
+/// `None` for commands that the table does not know: those are forwarded verbatim.
+#[must_use]
+pub fn lookup(name: &[u8], sub: &[u8]) -> Option<&'static Spec> {
+    let mut buffer = [0_u8; LONGEST];
+    let name = buffer.get_mut(..name.len()).map(|to| lower(to, name)).and_then(|n| TABLE.get(n))?;
+    if !name.keys.is_empty() || sub.is_empty() {
+        return Some(name);
+    }
+    let (at, end) = (name.name.len(), name.name.len() + 1 + sub.len());
+    let Some(whole) = buffer.get_mut(..end) else { return Some(name) };
+    whole[at] = b'|';
+    lower(&mut whole[at + 1..], sub);
+    Some(TABLE.get(&*whole).unwrap_or(name))
+}
+
+fn lower<'a>(to: &'a mut [u8], from: &[u8]) -> &'a [u8] {
+    to.copy_from_slice(from);
+    to.make_ascii_lowercase();
+    to
+}
+
+/// Every row of the table, in no order.
+pub fn all() -> impl Iterator<Item = &'static Spec> {
+    TABLE.values()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::lookup;
+    use crate::command::Request;
+    use crate::resp::encode;
+    use crate::resp::request::RequestScanner;
+
+    fn keys(line: &str) -> Vec<String> {
+        let mut raw = BytesMut::new();
+        encode::request(&mut raw, &line.split(' ').collect::<Vec<_>>());
+        let mut scanner = RequestScanner::default();
+        scanner.scan(&raw).expect("a request");
+        let request = Request::new(&raw, scanner.spans());
+        let spec = lookup(request.arg(0), request.arg(1)).expect("a known command");
+        request.key_positions(spec).iter().map(|i| String::from_utf8_lossy(request.arg(*i)).into_owned()).collect()
+    }
+
+    #[test]
+    fn keys_are_found_where_redis_finds_them() {
+        for (line, expected) in [
+            ("get a", "a"),
+            ("GeT a", "a"),
+            ("mget a b c", "a,b,c"),
+            ("mset a 1 b 2", "a,b"),
+            ("eval script 2 a b c", "a,b"),
+            ("eval script 0 a", ""),
+            ("eval script 9 a", ""),
+            ("xread COUNT 2 STREAMS a b 0 0", "a,b"),
+            ("blpop a b 0", "a,b"),
+            ("zunionstore d 2 a b WEIGHTS 1 2", "d,a,b"),
+            ("object encoding a", "a"),
+            ("memory usage a", "a"),
+            ("bitop and d a b", "d,a,b"),
+            ("xgroup create a g 0", "a"),
+            ("ping", ""),
+            ("georadius a 1 2 3 km STORE d", "a,d"),
+        ] {
+            assert_eq!(keys(line).join(","), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn unknown_names_are_unknown_whatever_their_length() {
+        assert!(lookup(b"json.get", b"").is_none());
+        assert!(lookup(&[b'x'; 500], b"").is_none());
+        assert_eq!(lookup(b"CLIENT", b"SetName").map(|s| s.name.as_str()), Some("client|setname"));
+        assert_eq!(lookup(b"client", &[b'x'; 500]).map(|s| s.name.as_str()), Some("client"));
+        assert!(super::all().count() > 350);
+    }
+}

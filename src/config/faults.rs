@@ -1,0 +1,167 @@
+//! Faults of a configuration: all of them at once, each with the place it was set.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use toml::de::{DeTable, DeValue};
+
+/// One fault: which setting, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// A path such as `caches[0].ttl`.
+    pub path: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// Every fault found so far, and where settings were written.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    file: String,
+    /// Path to where it was set: a line of the file, or an environment variable.
+    places: HashMap<String, String>,
+    list: Vec<Fault>,
+}
+
+impl Faults {
+    /// No faults yet in `file`, whose text tells the lines.
+    #[must_use]
+    pub fn new(file: &str, text: &str) -> Self {
+        let mut faults = Self { file: file.to_owned(), ..Self::default() };
+        if let Ok(table) = DeTable::parse(text) {
+            faults.note_lines(text, "", table.get_ref());
+        }
+        faults
+    }
+
+    fn note_lines(&mut self, text: &str, prefix: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let path =
+                if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
+            self.note_line(text, &path, key.span().start);
+            match value.get_ref() {
+                DeValue::Table(inner) => self.note_lines(text, &path, inner),
+                DeValue::Array(items) => {
+                    for (i, item) in items.iter().enumerate() {
+                        let path = format!("{path}[{i}]");
+                        self.note_line(text, &path, item.span().start);
+                        if let DeValue::Table(inner) = item.get_ref() {
+                            self.note_lines(text, &path, inner);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn note_line(&mut self, text: &str, path: &str, offset: usize) {
+        let line = text[..offset.min(text.len())].matches('\n').count() + 1;
+        self.places.insert(path.to_owned(), format!("{}:{line}", self.file));
+    }
+
+    /// Remembers that the environment set `path`.
+    pub fn note_variable(&mut self, path: &str, variable: &str) {
+        self.places.insert(path.to_owned(), variable.to_owned());
+    }
+
+    /// Adds a fault.
+    pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        let fault = Fault { path: path.into(), message: message.into() };
+        if !self.list.contains(&fault) {
+            self.list.push(fault);
+        }
+    }
+
+    /// True while nothing is wrong.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Reads a `T` out of `value`, whose path is `base`; what is wrong or unknown is noted, taken out and passed over.
+    /// `None` when it cannot be read even so.
+    pub(super) fn read<T: DeserializeOwned>(&mut self, mut value: Value, base: &str) -> Option<T> {
+        loop {
+            let mut unknown = Vec::new();
+            let mut track = serde_path_to_error::Track::new();
+            let deserializer = serde_path_to_error::Deserializer::new(value.clone(), &mut track);
+            let result = serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()));
+            match result {
+                Ok(read) => {
+                    for path in unknown {
+                        self.add(join(base, &path), "unknown key");
+                    }
+                    return Some(read);
+                }
+                Err(error) => {
+                    let path = track.path().to_string();
+                    self.add(join(base, &path), humane(&error.to_string()));
+                    if !take_out(&mut value, &path) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn place(&self, path: &str) -> Option<&str> {
+        let mut path = path;
+        loop {
+            if let Some(place) = self.places.get(path) {
+                return Some(place);
+            }
+            path = &path[..path.rfind(['.', '['])?];
+        }
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.list.iter().enumerate() {
+            let newline = if i == 0 { "" } else { "\n" };
+            let place = self.place(&fault.path).unwrap_or(&self.file);
+            write!(f, "{newline}{place}: {}: {}", fault.path, fault.message)?;
+        }
+        Ok(())
+    }
+}
+
+fn join(base: &str, path: &str) -> String {
+    match (base, path) {
+        ("", path) => path.to_owned(),
+        (base, "" | ".") => base.to_owned(),
+        (base, path) => format!("{base}.{path}"),
+    }
+}
+
+/// Removes the value at a path of object keys and array indexes; false for the root.
+fn take_out(value: &mut Value, path: &str) -> bool {
+    let steps: Vec<&str> = path.split(['.', '[']).map(|s| s.trim_end_matches(']')).filter(|s| !s.is_empty()).collect();
+    let Some((last, parents)) = steps.split_last() else { return false };
+    let mut at = value;
+    for step in parents {
+        let next = match at {
+            Value::Object(map) => map.get_mut(*step),
+            Value::Array(items) => step.parse().ok().and_then(|i: usize| items.get_mut(i)),
+            _ => None,
+        };
+        let Some(next) = next else { return false };
+        at = next;
+    }
+    match at {
+        Value::Object(map) => map.remove(*last).is_some(),
+        Value::Array(items) => last.parse().ok().filter(|i| *i < items.len()).map(|i: usize| items.remove(i)).is_some(),
+        _ => false,
+    }
+}
+
+/// serde's words, in ours where they would puzzle an operator.
+fn humane(message: &str) -> String {
+    if message.contains("expected a duration") || message.contains("time unit") || message.contains("a duration") {
+        return format!("bad duration: {message}; write it as \"30s\", \"10m\" or \"250ms\"");
+    }
+    message.to_owned()
+}

@@ -1,0 +1,224 @@
+//! Layers a configuration: defaults, then the file, then `HEARTHSIDE__SECTION__KEY`.
+
+use std::path::Path;
+
+use config::{ConfigBuilder, File, FileFormat};
+use serde_json::Value;
+
+use super::{Config, Faults, MappingConfig, Settings};
+
+/// The shipped `config.toml`, which is also what runs when there is no file.
+pub const SHIPPED: &str = include_str!("../../config.toml");
+
+const PREFIX: &str = "HEARTHSIDE__";
+
+/// A configuration, and the faults found in it so far (others may be added by those who know more).
+#[derive(Debug)]
+pub struct Loaded {
+    /// What was read; faulty settings have their defaults.
+    pub config: Config,
+    /// What is wrong with it.
+    pub faults: Faults,
+}
+
+/// Reads `file`, or `config.toml` in the working directory, or the shipped text, and the given environment.
+pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Loaded {
+    let default = Path::new("config.toml");
+    let file = file.or_else(|| default.exists().then_some(default));
+    let (name, text) = match file {
+        None => ("built-in config.toml".to_owned(), Ok(SHIPPED.to_owned())),
+        Some(path) => (path.display().to_string(), std::fs::read_to_string(path)),
+    };
+    match text {
+        Ok(text) => read(&name, &text, environment),
+        Err(error) => {
+            let mut faults = Faults::new(&name, "");
+            faults.add("--config", format!("cannot be read: {error}"));
+            Loaded { config: Config::default(), faults }
+        }
+    }
+}
+
+fn read(name: &str, text: &str, environment: impl Iterator<Item = (String, String)>) -> Loaded {
+    let mut faults = Faults::new(name, text);
+    let builder = config::Config::builder().add_source(File::from_str(text, FileFormat::Toml));
+    let builder = override_by(builder, environment, &mut faults);
+    let tree = match builder.build().and_then(config::Config::try_deserialize::<Value>) {
+        Ok(tree) => tree,
+        Err(error) => {
+            let error = toml::from_str::<toml::Table>(text).map_or_else(|e| e.to_string(), |_| error.to_string());
+            faults.add("syntax", error.trim_end());
+            return Loaded { config: Config::default(), faults };
+        }
+    };
+    let config = from_tree(tree, &mut faults);
+    check(&config.settings, &mut faults);
+    Loaded { config, faults }
+}
+
+fn from_tree(mut tree: Value, faults: &mut Faults) -> Config {
+    let mut blocks = |name: &str| match tree.as_object_mut().and_then(|map| map.remove(name)) {
+        Some(Value::Array(items)) => items,
+        Some(_) => {
+            faults.add(name, format!("write each mapping as a block [[{name}]]"));
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
+    let (definitions, caches) = (blocks("definitions"), blocks("caches"));
+    Config {
+        settings: faults.read(tree, "").unwrap_or_default(),
+        definitions: read_blocks("definitions", definitions, faults, &["ttl", "renew"]),
+        caches: read_blocks("caches", caches, faults, &["file"]),
+    }
+}
+
+/// Reads the blocks of one kind; the keys of the other kind are `foreign` to it.
+fn read_blocks(name: &str, items: Vec<Value>, faults: &mut Faults, foreign: &[&str]) -> Vec<MappingConfig> {
+    let mut blocks = Vec::new();
+    for (i, item) in items.into_iter().enumerate() {
+        let path = format!("{name}[{i}]");
+        for key in foreign.iter().filter(|key| item.get(key).is_some()) {
+            faults.add(format!("{path}.{key}"), format!("is not a key of [[{name}]]"));
+        }
+        blocks.extend(faults.read(item, &path).map(|block| MappingConfig { path, ..block }));
+    }
+    blocks
+}
+
+type Builder = ConfigBuilder<config::builder::DefaultState>;
+
+/// The tree of defaults tells which settings there are and which of them are lists.
+fn override_by(
+    mut builder: Builder,
+    environment: impl Iterator<Item = (String, String)>,
+    faults: &mut Faults,
+) -> Builder {
+    let defaults = serde_json::to_value(Settings::default()).unwrap_or_default();
+    for (variable, text) in environment.filter(|(name, _)| name.starts_with(PREFIX)) {
+        let steps: Vec<String> = variable[PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
+        let path = steps.join(".");
+        let default = steps.iter().try_fold(&defaults, |at, step| at.get(step)).filter(|d| !d.is_object());
+        let Some(default) = default else {
+            faults.add(variable, "unknown setting; docs/OPERATIONS.md lists them all");
+            continue;
+        };
+        faults.note_variable(&path, &variable);
+        match builder.clone().set_override(&path, typed(&text, default)) {
+            Ok(next) => builder = next,
+            Err(error) => faults.add(path, error.to_string()),
+        }
+    }
+    builder
+}
+
+/// An environment text in the form its setting has.
+fn typed(text: &str, default: &Value) -> config::Value {
+    let list = || text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    match default {
+        Value::Array(_) => list().into(),
+        Value::Number(_) => text.parse::<i64>().map_or_else(|_| text.into(), Into::into),
+        Value::Bool(_) => text.parse::<bool>().map_or_else(|_| text.into(), Into::into),
+        _ => text.into(),
+    }
+}
+
+/// Settings that are well-formed and still make no sense.
+fn check(settings: &Settings, faults: &mut Faults) {
+    let mut require = |sound: bool, path: &str, message: &str| {
+        if !sound {
+            faults.add(path, message);
+        }
+    };
+    require(!settings.server.listen.is_empty(), "server.listen", "must name at least one address");
+    require(settings.upstream.lanes > 0, "upstream.lanes", "must be at least 1");
+    require(settings.store.max_connections > 0, "store.max_connections", "must be at least 1");
+    require(settings.cache.ttl_jitter <= 90, "cache.ttl_jitter", "is a percentage of at most 90");
+    let store = &settings.store.url;
+    let known = ["postgres://", "postgresql://", "sqlite://"].iter().any(|scheme| store.starts_with(scheme));
+    require(known, "store.url", "must begin with postgres:// or sqlite://");
+    for (path, duration) in [
+        ("store.poll_interval", settings.store.poll_interval),
+        ("store.heartbeat_interval", settings.store.heartbeat_interval),
+        ("store.query_timeout", settings.store.query_timeout),
+        ("store.connect_timeout", settings.store.connect_timeout),
+        ("upstream.connect_timeout", settings.upstream.connect_timeout),
+        ("upstream.ping_interval", settings.upstream.ping_interval),
+        ("cache.max_staleness", settings.cache.max_staleness),
+    ] {
+        require(!duration.is_zero(), path, "must be longer than 0");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Loaded, SHIPPED, read};
+    use crate::config::Settings;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Loaded {
+        read("test.toml", text, environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn the_shipped_file_is_the_defaults() {
+        let loaded = load(SHIPPED, &[]);
+        assert!(loaded.faults.is_empty(), "{}", loaded.faults);
+        assert_eq!(loaded.config.settings, Settings::default());
+        assert!(!loaded.config.definitions.is_empty() && !loaded.config.caches.is_empty());
+        let named: toml::Table = toml::from_str(SHIPPED).expect("parses");
+        for (section, keys) in serde_json::to_value(Settings::default()).expect("a tree").as_object().expect("sections")
+        {
+            for key in keys.as_object().expect("keys").keys() {
+                assert!(named[section].get(key).is_some(), "config.toml does not show {section}.{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_environment_wins() {
+        let loaded = load(
+            "[upstream]\nlanes = 1\n",
+            &[
+                ("HEARTHSIDE__SERVER__LISTEN", "127.0.0.1:1, unix:///tmp/s"),
+                ("HEARTHSIDE__UPSTREAM__LANES", "3"),
+                ("HEARTHSIDE__SECURITY__DENY", ""),
+                ("HEARTHSIDE__CACHE__MAX_BYTES", "1mb"),
+                ("HEARTHSIDE__ADMIN__LISTEN", ""),
+                ("OTHER", "x"),
+            ],
+        );
+        assert!(loaded.faults.is_empty(), "{}", loaded.faults);
+        let settings = loaded.config.settings;
+        assert_eq!(settings.server.listen, ["127.0.0.1:1", "unix:///tmp/s"]);
+        assert_eq!((settings.upstream.lanes, settings.cache.max_bytes.0), (3, 1 << 20));
+        assert!(settings.security.deny.is_empty() && settings.admin.listen.is_empty());
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_with_its_place() {
+        let text = "[server]\nlisten = []\nprot = 1\n[cache]\nnegative_ttl = \"soon\"\n[nonsense]\na = 1\n\
+                    [[caches]]\nkey = \"a:{x}\"\ntype = \"hash\"\ntabel = \"t\"\nttl = \"30 parsecs\"\n\
+                    [[caches]]\ntype = \"bag\"\n";
+        let loaded = load(text, &[("HEARTHSIDE__UPSTREAM__LANES", "few"), ("HEARTHSIDE__NO__SUCH", "1")]);
+        let told = loaded.faults.to_string();
+        for expected in [
+            "test.toml:2: server.listen: must name",
+            "test.toml:3: server.prot: unknown key",
+            "test.toml:5: cache.negative_ttl: ",
+            "test.toml:6: nonsense: unknown key",
+            "test.toml:11: caches[0].tabel: unknown key",
+            "test.toml:12: caches[0].ttl: ",
+            "caches[1]",
+            "HEARTHSIDE__UPSTREAM__LANES: upstream.lanes: ",
+            "HEARTHSIDE__NO__SUCH: unknown setting",
+        ] {
+            assert!(told.contains(expected), "missing {expected:?} in\n{told}");
+        }
+    }
+
+    #[test]
+    fn a_broken_file_tells_its_line() {
+        let told = load("[server\nlisten = 1\n", &[]).faults.to_string();
+        assert!(told.contains("line 1"), "{told}");
+    }
+}

@@ -1,0 +1,99 @@
+//! `[[definitions]]` and `[[caches]]`: one block ties a key pattern to a table, query or file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The Redis type that a mapping shows its rows as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// Field = column.
+    Hash,
+    /// One element per row.
+    List,
+    /// One column of one row.
+    String,
+    /// One member per row.
+    Set,
+}
+
+impl Shape {
+    /// The name that `TYPE` answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+            Self::List => "list",
+            Self::String => "string",
+            Self::Set => "set",
+        }
+    }
+}
+
+/// How a timestamp column becomes text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Timestamps {
+    /// `2026-11-20T08:27:41+00:00`.
+    #[default]
+    Rfc3339,
+    /// Seconds since 1970, with a fraction where there is one.
+    Epoch,
+}
+
+/// A table whose changes concern a mapping, and the column behind each hole of its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// The table, perhaps with its schema.
+    pub table: String,
+    /// Hole = column; a hole that is not named has the column of its own name.
+    #[serde(default)]
+    pub key: BTreeMap<String, String>,
+    /// The table does not say which keys it concerns: any change concerns the whole mapping.
+    #[serde(default)]
+    pub whole: bool,
+}
+
+/// One block: where a mapping's rows come from, and how they are shown and kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappingConfig {
+    /// Where the block stands: `caches[0]`.
+    #[serde(skip)]
+    pub path: String,
+    /// The key pattern.
+    pub key: String,
+    /// The shape.
+    #[serde(rename = "type")]
+    pub shape: Shape,
+    /// A table: field = column.
+    pub table: Option<String>,
+    /// A query; `$1`, `$2` ... are the holes in order.
+    pub query: Option<String>,
+    /// Hole = key column of the table, where the names differ.
+    #[serde(default)]
+    pub key_columns: BTreeMap<String, String>,
+    /// The columns shown, in this order; empty: all but key columns and the overflow column.
+    #[serde(default)]
+    pub fields: Vec<String>,
+    /// The one column that a string, set or list shows.
+    pub value: Option<String>,
+    /// A JSON column whose members are fields too.
+    pub overflow: Option<String>,
+    /// The form of timestamps of a table.
+    #[serde(default)]
+    pub timestamps: Timestamps,
+    /// Tables whose changes concern this mapping; a table mapping watches its own table.
+    #[serde(default)]
+    pub watch: Vec<Watch>,
+    /// Definitions: a JSON file instead of a table or query.
+    pub file: Option<PathBuf>,
+    /// Caches: how long a record is kept; none: until it changes or is evicted.
+    #[serde(default, with = "humantime_serde")]
+    pub ttl: Option<Duration>,
+    /// Caches: reads start the TTL anew.
+    #[serde(default)]
+    pub renew: bool,
+}

@@ -1,0 +1,271 @@
+//! One tree of settings, passed down, never fetched. Each part of the house gets only its own section.
+//! A setting's default is its `Default`; the shipped `config.toml` is tested equal to them.
+
+mod faults;
+mod load;
+mod mapping;
+mod size;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use faults::{Fault, Faults};
+pub use load::{Loaded, SHIPPED, load};
+pub use mapping::{MappingConfig, Shape, Timestamps, Watch};
+pub use size::ByteSize;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The sections.
+    pub settings: Settings,
+    /// `[[definitions]]`.
+    pub definitions: Vec<MappingConfig>,
+    /// `[[caches]]`.
+    pub caches: Vec<MappingConfig>,
+}
+
+/// The sections, each overridable by `HEARTHSIDE__SECTION__KEY`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// `[server]`.
+    pub server: Server,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[upstream]`.
+    pub upstream: Upstream,
+    /// `[store]`.
+    pub store: Store,
+    /// `[cache]`.
+    pub cache: Cache,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[security]`.
+    pub security: Security,
+    /// `[log]`.
+    pub log: Log,
+}
+
+/// Where clients come in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Server {
+    /// Addresses: `host:port`, or `unix:///path`.
+    pub listen: Vec<String>,
+    /// Worker threads; 0: one per core.
+    pub workers: usize,
+    /// How long SIGTERM waits for replies that are owed.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { listen: vec!["127.0.0.1:6380".into()], workers: 0, shutdown_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// The HTTP port for probes, metrics and operators.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Admin {
+    /// `host:port`; empty: none.
+    pub listen: String,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9180".into() }
+    }
+}
+
+/// The Redis behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Upstream {
+    /// `redis://`, `rediss://` or `unix://`; empty: a private redis-server is started.
+    pub url: String,
+    /// A PEM file of certificate authorities for `rediss://`; empty: the system's.
+    pub ca_file: String,
+    /// Lanes per worker thread, RESP version and database.
+    pub lanes: usize,
+    /// How long one attempt to connect may take.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// How long a command waits for a lane that is not connected.
+    #[serde(with = "humantime_serde")]
+    pub queue_timeout: Duration,
+    /// Most bytes of commands that wait on one lane.
+    pub queue_bytes: ByteSize,
+    /// A lane that heard nothing for so long is asked with PING.
+    #[serde(with = "humantime_serde")]
+    pub ping_interval: Duration,
+    /// How long that PING may stay unanswered before the lane is given up.
+    #[serde(with = "humantime_serde")]
+    pub ping_timeout: Duration,
+    /// Clean pinned connections kept for the next client, per worker thread.
+    pub pinned_idle: usize,
+    /// The folder of the private redis-server.
+    pub private_dir: PathBuf,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            ca_file: String::new(),
+            lanes: 2,
+            connect_timeout: Duration::from_secs(1),
+            queue_timeout: Duration::from_secs(3),
+            queue_bytes: ByteSize(64 << 20),
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(60),
+            pinned_idle: 16,
+            private_dir: "data".into(),
+        }
+    }
+}
+
+/// The database behind owned keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Store {
+    /// `postgres://` or `sqlite://`.
+    pub url: String,
+    /// Most connections for loads.
+    pub max_connections: u32,
+    /// How long a load waits for a connection.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// How long one statement may take.
+    #[serde(with = "humantime_serde")]
+    pub query_timeout: Duration,
+    /// Failures in a row that open the circuit breaker.
+    pub breaker_failures: u32,
+    /// How long the breaker stays open before one load tries again.
+    #[serde(with = "humantime_serde")]
+    pub breaker_pause: Duration,
+    /// SQLite: how often the file is asked whether it changed.
+    #[serde(with = "humantime_serde")]
+    pub poll_interval: Duration,
+    /// Postgres: how often the change feed is proven alive.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat_interval: Duration,
+    /// Postgres: a heartbeat that has not come back by then is a gap.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat_timeout: Duration,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            url: "sqlite://data/hearthside.db".into(),
+            max_connections: 8,
+            connect_timeout: Duration::from_secs(2),
+            query_timeout: Duration::from_secs(5),
+            breaker_failures: 5,
+            breaker_pause: Duration::from_secs(1),
+            poll_interval: Duration::from_millis(25),
+            heartbeat_interval: Duration::from_secs(2),
+            heartbeat_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What is kept in memory of cached keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cache {
+    /// Most memory for records.
+    pub max_bytes: ByteSize,
+    /// Most keys remembered as absent.
+    pub negative_entries: u64,
+    /// How long an absent key is remembered.
+    #[serde(with = "humantime_serde")]
+    pub negative_ttl: Duration,
+    /// The oldest value served while changes may be missed.
+    #[serde(with = "humantime_serde")]
+    pub max_staleness: Duration,
+    /// A TTL is shortened by up to this many percent, so that keys loaded together do not expire together.
+    pub ttl_jitter: u8,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            max_bytes: ByteSize(256 << 20),
+            negative_entries: 10_000,
+            negative_ttl: Duration::from_secs(5),
+            max_staleness: Duration::from_secs(30),
+            ttl_jitter: 10,
+        }
+    }
+}
+
+/// What one client may cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Largest argument of a request (`proto-max-bulk-len`).
+    pub request_argument: ByteSize,
+    /// Replies that may wait for one client; past it the sidecar stops reading from that client.
+    pub client_output: ByteSize,
+    /// A client that takes no byte of a full output for so long is disconnected.
+    #[serde(with = "humantime_serde")]
+    pub client_output_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_argument: ByteSize(512 << 20),
+            client_output: ByteSize(64 << 20),
+            client_output_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Security {
+    /// Commands that are answered with an error.
+    pub deny: Vec<String>,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        let deny = ["SHUTDOWN", "DEBUG", "MODULE", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC", "PSYNC"];
+        Self { deny: deny.map(Into::into).into() }
+    }
+}
+
+/// What is written to standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,hearthside::cache=debug`.
+    pub level: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}

@@ -1,0 +1,64 @@
+//! Definitions: immutable tables of records, all in memory, swapped whole.
+//! A command takes one snapshot and sees one version; a bad reload keeps the last good one (C6).
+
+mod reload;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use bytes::Bytes;
+
+pub use reload::{DefinitionSource, Reloader};
+
+use crate::record::Record;
+
+type Table = HashMap<Bytes, Record, foldhash::quality::RandomState>;
+
+/// One version of all definitions. By mapping id; definitions come first in the list of mappings.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    tables: Vec<Arc<Table>>,
+}
+
+impl Snapshot {
+    /// The record of `key` in mapping `id`; `None` when there is no such definition.
+    #[must_use]
+    pub fn get(&self, id: usize, key: &[u8]) -> Option<&Record> {
+        self.tables.get(id)?.get(key)
+    }
+
+    /// The keys of mapping `id`, in no order.
+    pub fn keys(&self, id: usize) -> impl Iterator<Item = &Bytes> {
+        self.tables.get(id).into_iter().flat_map(|table| table.keys())
+    }
+}
+
+/// The current version.
+#[derive(Debug, Default)]
+pub struct Definitions {
+    current: ArcSwap<Snapshot>,
+}
+
+impl Definitions {
+    /// The current version, to be held for one command.
+    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// Puts a new table in the place of mapping `id`'s.
+    fn swap(&self, id: usize, records: Vec<(Bytes, Record)>) {
+        let table: Arc<Table> = Arc::new(records.into_iter().collect());
+        self.current.rcu(|old| {
+            let mut tables = old.tables.clone();
+            tables.resize_with(tables.len().max(id + 1), Arc::default);
+            tables[id] = table.clone();
+            Snapshot { tables }
+        });
+    }
+
+    /// Definitions in memory.
+    fn count(&self) -> usize {
+        self.current.load().tables.iter().map(|table| table.len()).sum()
+    }
+}

@@ -1,0 +1,131 @@
+//! Loads definitions at boot and again when something says so.
+//!
+//! A reload that fails keeps the last good version and is tried again: what was asked for is not forgotten.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::Definitions;
+use crate::mapping::Mapping;
+use crate::store::file::load_file;
+use crate::store::{Plan, Store, StoreError};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{Outcome, OutcomeLabel};
+
+/// One definition mapping and its statements; a file has none.
+#[derive(Debug)]
+pub struct DefinitionSource {
+    /// The mapping.
+    pub mapping: Mapping,
+    /// Its statements.
+    pub plan: Option<Plan>,
+}
+
+/// The one who reloads.
+#[derive(Debug)]
+pub struct Reloader {
+    definitions: Arc<Definitions>,
+    sources: Vec<DefinitionSource>,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    wanted: Mutex<BTreeSet<usize>>,
+    wake: Notify,
+    /// Loads run one behind the other, so that an older one never replaces a newer one.
+    turn: tokio::sync::Mutex<()>,
+}
+
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Reloader {
+    /// A reloader of these mappings into `definitions`.
+    #[must_use]
+    pub fn new(
+        definitions: Arc<Definitions>,
+        sources: Vec<DefinitionSource>,
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            definitions,
+            sources,
+            store,
+            metrics,
+            wanted: Mutex::default(),
+            wake: Notify::new(),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Asks for a reload of mapping `id`, if it is a definition.
+    pub fn request(&self, id: usize) {
+        if self.sources.iter().any(|source| source.mapping.id == id) {
+            self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Asks for a reload of all; of files only if `files`, which no store can have changed.
+    pub fn request_all(&self, files: bool) {
+        for source in self.sources.iter().filter(|source| files || source.plan.is_some()) {
+            self.request(source.mapping.id);
+        }
+    }
+
+    /// Serves requests, for ever.
+    pub async fn run(&self) {
+        loop {
+            self.wake.notified().await;
+            let wanted = std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+            for source in self.sources.iter().filter(|source| wanted.contains(&source.mapping.id)) {
+                if self.reload(source).await.is_err() {
+                    tokio::time::sleep(RETRY).await;
+                    self.request(source.mapping.id);
+                }
+            }
+        }
+    }
+
+    /// Loads every mapping now.
+    ///
+    /// # Errors
+    /// One message per mapping that kept its last good version, with the mapping's pattern.
+    pub async fn reload_all(&self) -> Result<(), Vec<String>> {
+        let mut failed = Vec::new();
+        for source in &self.sources {
+            if let Err(error) = self.reload(source).await {
+                failed.push(format!("{}: {error}", source.mapping.pattern.text()));
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(failed) }
+    }
+
+    async fn reload(&self, source: &DefinitionSource) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        let mapping = source.mapping.pattern.text();
+        let loaded = self.load(source).await;
+        let outcome = if loaded.is_ok() { Outcome::Ok } else { Outcome::Error };
+        self.metrics.reloads.get_or_create(&OutcomeLabel { outcome }).inc();
+        let records = loaded.inspect_err(
+            |error| tracing::error!(mapping, %error, "definitions could not be loaded; the last good version stays"),
+        )?;
+        tracing::info!(mapping, definitions = records.len(), "definitions loaded");
+        self.definitions.swap(source.mapping.id, records);
+        self.metrics.definitions.set(self.definitions.count() as i64);
+        Ok(())
+    }
+
+    async fn load(&self, source: &DefinitionSource) -> Result<Vec<(bytes::Bytes, crate::record::Record)>, StoreError> {
+        match (&source.plan, source.mapping.config.file.clone()) {
+            (Some(plan), _) => self.store.load_all(&source.mapping, plan).await,
+            (None, Some(path)) => {
+                let mapping = source.mapping.clone();
+                let read = tokio::task::spawn_blocking(move || load_file(&mapping, &path));
+                read.await.unwrap_or_else(|error| Err(StoreError::Refused(error.to_string())))
+            }
+            (None, None) => Err(StoreError::Refused("the mapping has no source".into())),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! INFO: the upstream's text with a section of the sidecar's behind it.
+
+use std::fmt::Write;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Context, Flow, Session};
+use crate::command::Request;
+use crate::resp::{decode, encode};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{Outcome, RouteLabel};
+use crate::upstream::Run;
+
+pub(super) fn answer(context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    let wants = |section: &str| (1..request.len()).any(|i| request.is(i, section));
+    let everything = request.len() == 1 || ["default", "all", "everything"].iter().any(|s| wants(s));
+    if !everything && !wants("hearthside") {
+        return context.forward(session, request, true);
+    }
+    session.tally.flush(&context.metrics.commands);
+    let ours = section(&context.metrics);
+    let proto = session.proto();
+    if !everything && request.len() == 2 {
+        encode::verbatim(out, proto, ours.as_bytes());
+        return Flow::Answered;
+    }
+    let run = Run::one(Bytes::copy_from_slice(request.raw()), true);
+    let ticket = context.lane(session).submit(run);
+    Flow::Later(Box::pin(async move {
+        let reply = ticket.whole().await?;
+        // Without an upstream there is still the sidecar to ask about.
+        let mut text = decode::text(&reply, proto).unwrap_or_default();
+        if !text.is_empty() {
+            text.extend_from_slice(b"\r\n");
+        }
+        text.extend_from_slice(ours.as_bytes());
+        let mut out = BytesMut::new();
+        encode::verbatim(&mut out, proto, &text);
+        Ok(out.freeze())
+    }))
+}
+
+fn section(metrics: &Metrics) -> String {
+    let count = |route, outcome| metrics.commands.get(route, outcome) as i64;
+    let mut text = String::from("# Hearthside\r\n");
+    for (name, value) in [
+        ("clients", metrics.clients.get()),
+        ("upstream_up", metrics.upstream_up.get()),
+        ("lanes_connected", metrics.lanes_connected.get()),
+        ("pinned", metrics.pinned.get()),
+        ("store_up", metrics.store_up.get()),
+        ("change_feed_up", metrics.change_feed_up.get()),
+        ("gaps", metrics.gaps.get() as i64),
+        ("definitions", metrics.definitions.get()),
+        ("definition_hits", count(RouteLabel::Definition, Outcome::Hit)),
+        ("cache_entries", metrics.cache_entries.get()),
+        ("cache_bytes", metrics.cache_bytes.get()),
+        ("cache_hits", count(RouteLabel::Cache, Outcome::Hit)),
+        ("cache_absent_hits", count(RouteLabel::Cache, Outcome::Absent)),
+        ("cache_misses", count(RouteLabel::Cache, Outcome::Miss)),
+        ("coalesced_waiters", metrics.coalesced_waiters.get() as i64),
+        ("passthrough_commands", count(RouteLabel::Passthrough, Outcome::Ok)),
+    ] {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "hearthside_{name}:{value}\r\n");
+    }
+    text
+}

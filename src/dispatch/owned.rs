@@ -1,0 +1,217 @@
+//! Owned keys: definitions and cached keys as one, for commands, operators and the change feed.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Context, Flow, Session, wrong_arity};
+use crate::cache::{Cache, Entry, LoadResult};
+use crate::command::{OwnedRequest, Request, Spec};
+use crate::definitions::{Definitions, Reloader};
+use crate::keys::glob_match;
+use crate::mapping::{Kind, Mappings};
+use crate::record::{Answer, View, answer_of};
+use crate::resp::{Proto, encode};
+use crate::store::{Change, Store, StoreError};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{Outcome, RouteLabel};
+
+/// Everything owned.
+#[derive(Debug)]
+pub struct Owned {
+    /// The mappings.
+    pub mappings: Arc<Mappings>,
+    /// Preloaded records.
+    pub definitions: Arc<Definitions>,
+    /// Read-through records.
+    pub cache: Arc<Cache>,
+    /// Reloads definitions.
+    pub reloader: Arc<Reloader>,
+    /// The store behind both.
+    pub store: Arc<Store>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Owned {
+    /// True for a mapping of definitions.
+    #[must_use]
+    pub fn is_definition(&self, mapping: usize) -> bool {
+        self.mappings.list[mapping].kind == Kind::Definition
+    }
+
+    /// Applies one notice of the change feed. It has taken effect when this returns.
+    pub fn apply(&self, change: Change) {
+        match change {
+            Change::Alive(as_of) => self.cache.alive(as_of),
+            Change::Keys(keys) => keys.iter().for_each(|key| self.changed(key)),
+            Change::Mapping(pattern) => match self.mappings.keyspace.find(&pattern) {
+                Some(mapping) => self.changed_whole(mapping),
+                // A mapping of another sidecar's config on the same database.
+                None => tracing::debug!(%pattern, "a notice names a mapping that is not configured here"),
+            },
+            Change::Everything => {
+                self.metrics.invalidated("change");
+                self.cache.flush_all();
+                self.reloader.request_all(false);
+            }
+            Change::Gap(why) => {
+                if !why.is_empty() {
+                    tracing::warn!(%why, "changes may have been missed; the cache is emptied");
+                    self.metrics.gaps.inc();
+                }
+                self.metrics.invalidated("gap");
+                self.cache.gap();
+                self.reloader.request_all(false);
+            }
+        }
+    }
+
+    fn changed(&self, key: &[u8]) {
+        let Some(mapping) = self.mappings.keyspace.owner(key) else { return };
+        self.metrics.invalidated("change");
+        if self.is_definition(mapping) {
+            self.reloader.request(mapping);
+        } else {
+            self.cache.invalidate(key);
+        }
+    }
+
+    fn changed_whole(&self, mapping: usize) {
+        self.metrics.invalidated("mapping");
+        self.cache.flush(mapping);
+        self.reloader.request(mapping);
+    }
+
+    /// Forgets a key, or every cached key that matches a glob; definitions that match are loaded anew.
+    /// The number of cached keys that were in memory and of definition mappings that are loaded anew.
+    pub fn invalidate(&self, pattern: &[u8], reason: &'static str) -> usize {
+        self.metrics.invalidated(reason);
+        if !pattern.iter().any(|b| b"*?[\\".contains(b)) {
+            return match self.mappings.keyspace.owner(pattern) {
+                Some(mapping) if self.is_definition(mapping) => self.reload(mapping),
+                Some(_) => usize::from(self.cache.invalidate(pattern)),
+                None => 0,
+            };
+        }
+        let snapshot = self.definitions.snapshot();
+        let definitions = self.mappings.list.iter().filter(|m| m.kind == Kind::Definition);
+        let matching = definitions.filter(|m| snapshot.keys(m.id).any(|key| glob_match(pattern, key)));
+        matching.map(|mapping| self.reload(mapping.id)).sum::<usize>() + self.cache.invalidate_matching(pattern)
+    }
+
+    fn reload(&self, mapping: usize) -> usize {
+        self.reloader.request(mapping);
+        1
+    }
+
+    /// The error for a key that could not be loaded.
+    pub(super) fn load_error(&self, mapping: usize, error: &StoreError) -> String {
+        format!(
+            "ERR hearthside: the mapping '{}' could not be read: {error}",
+            self.mappings.list[mapping].pattern.text()
+        )
+    }
+}
+
+/// True for commands that read or renew the value, as opposed to asking about the key's life.
+fn is_use(spec: &Spec) -> bool {
+    !matches!(spec.name.as_str(), "type" | "ttl" | "pttl" | "expiretime" | "pexpiretime" | "exists")
+}
+
+/// Answers a command on one owned key: mapping, the key's place, and the command.
+pub(super) fn answer(
+    context: &Context,
+    session: &mut Session,
+    request: &Request<'_>,
+    (mapping, at, spec): (usize, usize, &'static Spec),
+    out: &mut BytesMut,
+) -> Flow {
+    let Some(answer) = answer_of(spec) else {
+        return super::refuse(session, &context.router.unanswered(request, at, mapping), out);
+    };
+    let owned = &context.owned;
+    let (key, proto) = (request.arg(at), session.proto());
+    if !spec.accepts(request.len()) {
+        wrong_arity(spec, out);
+        return Flow::Answered;
+    }
+    if owned.is_definition(mapping) {
+        let snapshot = owned.definitions.snapshot();
+        let view = View { record: snapshot.get(mapping, key), expires_in: None };
+        session.tally.add(RouteLabel::Definition, outcome(view.record.is_some()), 1);
+        write(answer, request, &view, proto, out);
+        return Flow::Answered;
+    }
+    if let Some(entry) = owned.cache.get(mapping, key, session.now) {
+        session.tally.add(RouteLabel::Cache, outcome(entry.record.is_some()), 1);
+        if is_use(spec) {
+            owned.cache.renew(&entry, session.now);
+        }
+        write(answer, request, &entry.view(session.now), proto, out);
+        return Flow::Answered;
+    }
+    session.tally.add(RouteLabel::Cache, Outcome::Miss, 1);
+    let loading = owned.cache.load(mapping, &Bytes::copy_from_slice(key));
+    let (owned, request) = (owned.clone(), OwnedRequest::copy(request));
+    Flow::Later(Box::pin(async move {
+        let mut out = BytesMut::new();
+        match loading.await {
+            Ok(entry) => {
+                write(answer, &request.view(), &entry.view(crate::telemetry::clock::now_ms()), proto, &mut out)
+            }
+            Err(error) => encode::error(&mut out, &owned.load_error(mapping, &error)),
+        }
+        Ok(out.freeze())
+    }))
+}
+
+const fn outcome(is_there: bool) -> Outcome {
+    if is_there { Outcome::Hit } else { Outcome::Absent }
+}
+
+/// Appends the answer, or the error in its place.
+fn write(answer: Answer, request: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) {
+    let begin = out.len();
+    if let Err(error) = answer(request, view, proto, out) {
+        out.truncate(begin);
+        encode::error(out, &error.to_string());
+    }
+}
+
+/// One owned key of several: at hand, or on its way.
+pub(super) enum Found {
+    /// In memory.
+    Now(Option<Arc<Entry>>, Option<Bytes>),
+    /// Being loaded.
+    Loading(std::pin::Pin<Box<dyn Future<Output = LoadResult>>>),
+}
+
+impl Owned {
+    /// Looks one key up for a command over several: whether it is there, and its string if it has one.
+    pub(super) fn find(&self, session: &mut Session, mapping: usize, key: &[u8]) -> Found {
+        if self.is_definition(mapping) {
+            let snapshot = self.definitions.snapshot();
+            let record = snapshot.get(mapping, key);
+            session.tally.add(RouteLabel::Definition, outcome(record.is_some()), 1);
+            let encoded = record.map(|r| Bytes::copy_from_slice(r.encoded_string().unwrap_or_default()));
+            return Found::Now(None, encoded);
+        }
+        match self.cache.get(mapping, key, session.now) {
+            Some(entry) => {
+                session.tally.add(RouteLabel::Cache, outcome(entry.record.is_some()), 1);
+                let encoded = string_of(&entry);
+                Found::Now(Some(entry), encoded)
+            }
+            None => {
+                session.tally.add(RouteLabel::Cache, Outcome::Miss, 1);
+                Found::Loading(Box::pin(self.cache.load(mapping, &Bytes::copy_from_slice(key))))
+            }
+        }
+    }
+}
+
+/// The encoded string of a record, empty for other shapes; `None` for an absent key.
+pub(super) fn string_of(entry: &Entry) -> Option<Bytes> {
+    entry.record.as_ref().map(|record| Bytes::copy_from_slice(record.encoded_string().unwrap_or_default()))
+}

@@ -1,0 +1,149 @@
+//! DEL, UNLINK, EXISTS, TOUCH and MGET over owned keys, perhaps with pass-through keys among them: split, sent, joined.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::owned::{Found, string_of};
+use super::{Context, Flow, Session, wrong_arity};
+use crate::command::{Request, Spec};
+use crate::resp::{Proto, decode, encode, reply};
+use crate::store::StoreError;
+use crate::telemetry::metrics::{Outcome, RouteLabel};
+use crate::upstream::{Run, Ticket};
+
+/// One key's part of the answer.
+enum Part {
+    /// The next element of the upstream's reply.
+    Upstream,
+    /// There (with its string) or absent.
+    Known(Option<Bytes>),
+    /// Being loaded, for this mapping.
+    Loading(usize, Found),
+}
+
+pub(super) fn answer(
+    context: &Context,
+    session: &mut Session,
+    request: &Request<'_>,
+    keys: &[usize],
+    spec: &'static Spec,
+    out: &mut BytesMut,
+) -> Flow {
+    if !spec.accepts(request.len()) {
+        wrong_arity(spec, out);
+        return Flow::Answered;
+    }
+    session.tally.add(RouteLabel::Split, Outcome::Ok, 1);
+    let removes = matches!(spec.name.as_str(), "del" | "unlink");
+    if removes && let Some(refusal) = undeletable(context, request, keys) {
+        return super::refuse(session, &refusal, out);
+    }
+    let (mut parts, mut foreign) = (Vec::with_capacity(keys.len()), vec![request.arg(0)]);
+    for at in keys {
+        let key = request.arg(*at);
+        parts.push(match context.router.owner(key) {
+            None => {
+                foreign.push(key);
+                Part::Upstream
+            }
+            Some(_) if removes => Part::Known(context.owned.forget(key)),
+            Some(mapping) => match context.owned.find(session, mapping, key) {
+                Found::Now(entry, known) => {
+                    if let Some(entry) = entry.filter(|_| spec.name != "exists") {
+                        context.owned.cache.renew(&entry, session.now);
+                    }
+                    Part::Known(known)
+                }
+                loading => Part::Loading(mapping, loading),
+            },
+        });
+    }
+    let ticket = (foreign.len() > 1).then(|| submit(context, session, &foreign, spec));
+    let (owned, proto, values) = (context.owned.clone(), session.proto(), spec.name == "mget");
+    Flow::Later(Box::pin(async move {
+        let upstream = match ticket {
+            Some(ticket) => Some(ticket.whole().await?),
+            None => None,
+        };
+        let mut known = Vec::with_capacity(parts.len());
+        for part in parts {
+            match resolve(part).await {
+                Ok(part) => known.push(part),
+                Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
+            }
+        }
+        Ok(if values { join_values(&known, upstream, proto) } else { join_counts(&known, upstream) })
+    }))
+}
+
+/// The refusal of a DEL that names a definition: nothing of it is done.
+fn undeletable(context: &Context, request: &Request<'_>, keys: &[usize]) -> Option<String> {
+    keys.iter().find_map(|at| {
+        let mapping = context.router.owner(request.arg(*at))?;
+        context.owned.is_definition(mapping).then(|| context.router.unanswered(request, *at, mapping))
+    })
+}
+
+impl super::Owned {
+    /// DEL on a cached key: an invalidation. There, if a record was in memory.
+    fn forget(&self, key: &[u8]) -> Option<Bytes> {
+        self.metrics.invalidated("command");
+        self.cache.invalidate(key).then(Bytes::new)
+    }
+}
+
+fn submit(context: &Context, session: &mut Session, words: &[&[u8]], spec: &Spec) -> Ticket {
+    let mut bytes = BytesMut::new();
+    encode::request(&mut bytes, words);
+    context.lane(session).submit(Run::one(bytes.freeze(), spec.flags.readonly))
+}
+
+/// `Some(known)` for an owned key, `None` for one whose answer is the upstream's.
+async fn resolve(part: Part) -> Result<Option<Option<Bytes>>, (usize, StoreError)> {
+    match part {
+        Part::Upstream => Ok(None),
+        Part::Known(known) | Part::Loading(_, Found::Now(_, known)) => Ok(Some(known)),
+        Part::Loading(mapping, Found::Loading(loading)) => {
+            let entry = loading.await.map_err(|error| (mapping, error))?;
+            Ok(Some(string_of(&entry)))
+        }
+    }
+}
+
+fn error_reply(text: &str) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::error(&mut out, text);
+    out.freeze()
+}
+
+/// The sum of what both sides counted; the upstream's error if it has one.
+fn join_counts(known: &[Option<Option<Bytes>>], upstream: Option<Bytes>) -> Bytes {
+    let counted = match upstream {
+        None => 0,
+        Some(reply) => match decode::integer(&reply) {
+            Some(counted) => counted,
+            None => return reply,
+        },
+    };
+    let ours = known.iter().filter(|part| matches!(part, Some(Some(_)))).count() as i64;
+    let mut out = BytesMut::new();
+    encode::int(&mut out, counted + ours);
+    out.freeze()
+}
+
+/// Each key's value in its place; the upstream's error if it has one.
+fn join_values(known: &[Option<Option<Bytes>>], upstream: Option<Bytes>, proto: Proto) -> Bytes {
+    let reply = upstream.unwrap_or_else(|| Bytes::from_static(b"*0\r\n"));
+    let Some(elements) = reply::elements(&reply) else { return reply };
+    let mut elements = elements.into_iter();
+    let mut out = BytesMut::new();
+    encode::array(&mut out, known.len());
+    for part in known {
+        match part {
+            None => out.put_slice(elements.next().unwrap_or(b"$-1\r\n")),
+            // Keys of another type are null to MGET, as in Redis.
+            Some(Some(encoded)) if !encoded.is_empty() => out.put_slice(encoded),
+            Some(_) => encode::null(&mut out, proto),
+        }
+    }
+    out.freeze()
+}

@@ -1,0 +1,127 @@
+//! Glob matching as Redis's `stringmatchlen`: `*`, `?`, `[a-z]`, `[^x]`, `\x`.
+
+/// True when `text` matches `pattern`.
+#[must_use]
+pub fn glob_match(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Where to go on when a literal fails behind the last star: only that one must be tried again.
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match step(&pattern[p..], text[t]) {
+            Step::Star => {
+                p += 1;
+                star = Some((p, t));
+            }
+            Step::Taken(length) => {
+                p += length;
+                t += 1;
+            }
+            Step::Fails => match star {
+                Some((after, from)) => {
+                    star = Some((after, from + 1));
+                    (p, t) = (after, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|b| *b == b'*')
+}
+
+enum Step {
+    Star,
+    Taken(usize),
+    Fails,
+}
+
+fn step(pattern: &[u8], byte: u8) -> Step {
+    match pattern {
+        [] => Step::Fails,
+        [b'*', ..] => Step::Star,
+        [b'?', ..] => Step::Taken(1),
+        [b'[', rest @ ..] => match class(rest, byte) {
+            (true, length) => Step::Taken(length + 1),
+            (false, _) => Step::Fails,
+        },
+        [b'\\', literal, ..] => {
+            if *literal == byte {
+                Step::Taken(2)
+            } else {
+                Step::Fails
+            }
+        }
+        [literal, ..] => {
+            if *literal == byte {
+                Step::Taken(1)
+            } else {
+                Step::Fails
+            }
+        }
+    }
+}
+
+/// A class behind its `[`: whether it accepts `byte`, and its length with the `]`.
+fn class(pattern: &[u8], byte: u8) -> (bool, usize) {
+    let negated = pattern.first() == Some(&b'^');
+    let mut at = usize::from(negated);
+    let mut found = false;
+    loop {
+        match &pattern[at..] {
+            [] => break,
+            [b']', ..] => {
+                at += 1;
+                break;
+            }
+            [b'\\', literal, ..] => {
+                found |= *literal == byte;
+                at += 2;
+            }
+            [from, b'-', to, ..] => {
+                found |= (*from.min(to)..=*from.max(to)).contains(&byte);
+                at += 3;
+            }
+            [literal, ..] => {
+                found |= *literal == byte;
+                at += 1;
+            }
+        }
+    }
+    (found != negated, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob_match;
+
+    #[test]
+    fn globs_as_redis_does() {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("*", "abc", true),
+            ("a*c", "abbc", true),
+            ("a*c", "ab", false),
+            ("h?llo", "hallo", true),
+            ("h?llo", "hllo", false),
+            ("h[ae]llo", "hello", true),
+            ("h[^e]llo", "hello", false),
+            ("h[a-c]llo", "hbllo", true),
+            ("h[c-a]llo", "hbllo", true),
+            ("a\\*", "a*", true),
+            ("a\\*", "ab", false),
+            ("", "", true),
+            ("", "a", false),
+            ("*:*:x", "a:b:c:x", true),
+            ("[a", "a", true),
+            ("a**b", "ab", true),
+            ("[\\]]", "]", true),
+        ] {
+            assert_eq!(glob_match(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn many_stars_stay_cheap() {
+        let pattern = "a*".repeat(50) + "b";
+        assert!(!glob_match(pattern.as_bytes(), "a".repeat(10_000).as_bytes()));
+    }
+}

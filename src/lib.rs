@@ -1,0 +1,44 @@
+//! Hearthside: a read-through caching sidecar proxy for Redis.
+//!
+//! The road of a request, and the order in which to read:
+//!
+//! ```text
+//! client bytes -> command -> route -> (definitions | cache | upstream) -> reply bytes
+//!
+//!   server::client   THE LOOP: read, scan, route, answer or forward, write
+//!   route            where a request goes (pure)
+//!   dispatch         answers what is routed; the one place that knows definitions, cache and upstream
+//!   definitions      preloaded records, swapped whole
+//!   cache            read-through records: one load per key, TTL, generations, invalidation
+//!   upstream         lanes that all clients share, pinned connections lent to one
+//!   store            Postgres or SQLite: rows to records, changes to notices
+//! ```
+//!
+//! A module imports from modules of lower rank only; `tests/it/architecture.rs` holds the ranks.
+
+// 0: bytes, settings, numbers
+pub mod config;
+pub mod resp;
+pub mod telemetry;
+// 1: names
+pub mod command;
+pub mod keys;
+// 2: values and decisions, pure
+pub mod mapping;
+pub mod record;
+pub mod route;
+// 3: the database
+pub mod store;
+// 4: what answers
+pub mod cache;
+pub mod definitions;
+pub mod upstream;
+// 5: who answers
+pub mod dispatch;
+// 6: what takes several requests
+pub mod transaction;
+// 7: the outside
+pub mod admin;
+pub mod server;
+// 8: the whole
+pub mod app;

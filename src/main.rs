@@ -1,0 +1,120 @@
+//! The command line. Exit codes: 0 done, 1 something that was needed could not be had, 2 faulty configuration or usage.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use hearthside::app::{self, Failure};
+use hearthside::config::{Loaded, load};
+use hearthside::mapping::Mappings;
+use hearthside::store::{Store, triggers};
+use hearthside::telemetry;
+
+/// A read-through caching sidecar proxy for Redis.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Settings and mappings [default: config.toml if there is one, else the built-in demo]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the sidecar (the default)
+    Run,
+    /// Check the configuration
+    Check {
+        /// Also ask the upstream, and the store for tables, columns and triggers
+        #[arg(long)]
+        connect: bool,
+    },
+    /// Apply the migrations to the store
+    Migrate {
+        /// Also make the demo world's tables and fill them
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Print the change triggers that the mappings need in Postgres
+    Triggers {
+        /// Install them instead
+        #[arg(long)]
+        install: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut loaded = load(arguments.config.as_deref(), std::env::vars());
+    telemetry::log::init(&loaded.config.settings.log);
+    let mappings = Mappings::compile(&loaded.config, &mut loaded.faults);
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()
+        {
+            Ok(runtime) => runtime,
+            Err(error) => return say(&format!("no runtime: {error}"), 1),
+        };
+    let code = runtime.block_on(execute(arguments.command.unwrap_or(Command::Run), loaded, mappings));
+    // A load that is still running is not waited for: nobody is left to read it.
+    runtime.shutdown_background();
+    code
+}
+
+async fn execute(command: Command, mut loaded: Loaded, mappings: Mappings) -> ExitCode {
+    let connect = matches!(command, Command::Check { connect: true });
+    if matches!(command, Command::Check { .. }) || !loaded.faults.is_empty() {
+        app::check(&loaded.config, &mappings, connect, &mut loaded.faults).await;
+    }
+    if !loaded.faults.is_empty() {
+        return say(&loaded.faults.to_string(), 2);
+    }
+    match command {
+        Command::Check { .. } => print(&format!("ok: {} mappings\n", mappings.list.len())),
+        Command::Migrate { demo } => migrate(&loaded, demo).await,
+        Command::Triggers { install: false } => print(&triggers::script(&mappings.list)),
+        Command::Triggers { install: true } => install(&loaded, &mappings).await,
+        Command::Run => {
+            let config = std::mem::take(&mut loaded.config);
+            match app::run(config, mappings).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(Failure::Faults(faults)) => {
+                    faults.into_iter().for_each(|fault| loaded.faults.add(fault.path, fault.message));
+                    say(&loaded.faults.to_string(), 2)
+                }
+                Err(failure) => say(&failure.to_string(), 1),
+            }
+        }
+    }
+}
+
+async fn migrate(loaded: &Loaded, demo: bool) -> ExitCode {
+    let done = async { Store::connect(&loaded.config.settings.store).await?.migrate(demo).await };
+    match done.await {
+        Ok(()) => print("migrated\n"),
+        Err(error) => say(&error.to_string(), 1),
+    }
+}
+
+async fn install(loaded: &Loaded, mappings: &Mappings) -> ExitCode {
+    let script = triggers::script(&mappings.list);
+    let done = async { Store::connect(&loaded.config.settings.store).await?.run_script(&script).await };
+    match done.await {
+        Ok(()) => print("installed\n"),
+        Err(error) => say(&format!("{error}; has `hearthside migrate` been run?"), 1),
+    }
+}
+
+/// What was asked for goes to standard output; a reader that closed it early wants no more.
+fn print(text: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// What is wrong goes to standard error.
+fn say(text: &str, code: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "hearthside: {}", text.replace('\n', "\nhearthside: "));
+    ExitCode::from(code)
+}

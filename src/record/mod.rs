@@ -1,0 +1,208 @@
+//! The value of one owned key, in the shape Redis shows it, and the answers it gives. Pure.
+//!
+//! A record keeps its elements already encoded as RESP bulk strings, one behind the other; RESP2 and RESP3
+//! differ only in the header before them. So a whole-value reply is a header and one copy, and a single
+//! field's reply is a slice. The bytes are the record's own, never a slice of a read buffer.
+
+mod expiry;
+mod random;
+mod read;
+mod scan;
+mod whole;
+
+use bytes::{Bytes, BytesMut};
+
+pub use expiry::View;
+pub use read::{Answer, ReadError, answer_of};
+
+pub use crate::config::Shape;
+use crate::resp::encode;
+
+/// Where one element's text lies in the body.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    at: u32,
+    len: u32,
+}
+
+/// Hashes and sets with more names than this are searched by bisection.
+const LINEAR: usize = 12;
+/// What a record is weighed with beside its bytes: two allocations, the cache's own entry, counters.
+const OVERHEAD: usize = 200;
+
+/// One record. Cheap to share, never changed: a write makes a new one.
+#[derive(Clone, Debug)]
+pub struct Record {
+    shape: Shape,
+    body: Bytes,
+    spans: Box<[Span]>,
+    /// Places of the names (fields or members) ordered by their text; empty for few names, lists and strings.
+    sorted: Box<[u32]>,
+}
+
+/// The value is too large to be a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the value is larger than 4 GiB")]
+pub struct TooLarge;
+
+impl Record {
+    /// A hash of these pairs, in this order. The fields must differ.
+    ///
+    /// # Errors
+    /// [`TooLarge`].
+    pub fn hash<F: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(F, V)]) -> Result<Self, TooLarge> {
+        Self::build(Shape::Hash, pairs.iter().flat_map(|(f, v)| [f.as_ref(), v.as_ref()]))
+    }
+
+    /// A list of these elements.
+    ///
+    /// # Errors
+    /// [`TooLarge`].
+    pub fn list<E: AsRef<[u8]>>(elements: &[E]) -> Result<Self, TooLarge> {
+        Self::build(Shape::List, elements.iter().map(AsRef::as_ref))
+    }
+
+    /// A string.
+    ///
+    /// # Errors
+    /// [`TooLarge`].
+    pub fn string(value: &[u8]) -> Result<Self, TooLarge> {
+        Self::build(Shape::String, std::iter::once(value))
+    }
+
+    /// A set of these members; repeated ones count once.
+    ///
+    /// # Errors
+    /// [`TooLarge`].
+    pub fn set<E: AsRef<[u8]>>(members: &[E]) -> Result<Self, TooLarge> {
+        let mut seen = std::collections::HashSet::new();
+        Self::build(Shape::Set, members.iter().map(AsRef::as_ref).filter(|m| seen.insert(*m)))
+    }
+
+    fn build<'e>(shape: Shape, elements: impl Iterator<Item = &'e [u8]>) -> Result<Self, TooLarge> {
+        let (mut body, mut spans) = (BytesMut::new(), Vec::new());
+        for element in elements {
+            encode::bulk(&mut body, element);
+            let at = u32::try_from(body.len() - 2 - element.len()).map_err(|_| TooLarge)?;
+            let len = u32::try_from(element.len()).map_err(|_| TooLarge)?;
+            spans.push(Span { at, len });
+        }
+        let mut record = Self {
+            shape,
+            body: Bytes::copy_from_slice(&body),
+            spans: spans.into_boxed_slice(),
+            sorted: Box::default(),
+        };
+        record.sorted = record.sort_names();
+        Ok(record)
+    }
+
+    fn sort_names(&self) -> Box<[u32]> {
+        if matches!(self.shape, Shape::List | Shape::String) || self.len() <= LINEAR {
+            return Box::default();
+        }
+        let mut places: Vec<u32> = (0..self.len() as u32).collect();
+        places.sort_unstable_by_key(|place| self.name(*place as usize));
+        places.into_boxed_slice()
+    }
+
+    /// The shape.
+    #[must_use]
+    pub const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// What the record costs in memory, in bytes.
+    #[must_use]
+    pub const fn weight(&self) -> usize {
+        self.body.len() + self.spans.len() * size_of::<Span>() + self.sorted.len() * size_of::<u32>() + OVERHEAD
+    }
+
+    /// Fields of a hash, elements of a list or set; 1 for a string.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.spans.len() / self.stride()
+    }
+
+    /// True for a value that Redis would not keep: an empty hash, list or set.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Spans per entry: a hash has a field and a value.
+    const fn stride(&self) -> usize {
+        match self.shape {
+            Shape::Hash => 2,
+            _ => 1,
+        }
+    }
+
+    fn text(&self, span: usize) -> &[u8] {
+        let Span { at, len } = self.spans[span];
+        &self.body[at as usize..(at + len) as usize]
+    }
+
+    /// The encoded bulk strings of spans `from..to`.
+    fn encoded(&self, from: usize, to: usize) -> &[u8] {
+        let start = |span: usize| match span {
+            0 => 0,
+            _ => (self.spans[span - 1].at + self.spans[span - 1].len + 2) as usize,
+        };
+        &self.body[start(from)..start(to)]
+    }
+
+    /// Field, element or member `i`.
+    fn name(&self, i: usize) -> &[u8] {
+        self.text(i * self.stride())
+    }
+
+    /// The place of a field or member.
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        if self.sorted.is_empty() {
+            return (0..self.len()).find(|i| self.name(*i) == name);
+        }
+        let found = self.sorted.binary_search_by_key(&name, |place| self.name(*place as usize)).ok()?;
+        Some(self.sorted[found] as usize)
+    }
+
+    /// A string's bytes.
+    fn value(&self) -> &[u8] {
+        if self.spans.is_empty() { &[] } else { self.text(0) }
+    }
+
+    /// A hash field's encoded value.
+    fn field(&self, name: &[u8]) -> Option<&[u8]> {
+        self.find(name).map(|i| self.encoded(i * 2 + 1, i * 2 + 2))
+    }
+
+    /// A string's encoded value, for MGET; `None` for the other shapes.
+    #[must_use]
+    pub fn encoded_string(&self) -> Option<&[u8]> {
+        (self.shape == Shape::String).then(|| &*self.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Record;
+
+    #[test]
+    fn finds_names_in_small_and_large_hashes() {
+        for size in [1_usize, 12, 13, 500] {
+            let pairs: Vec<_> = (0..size).map(|i| (format!("f{i}"), format!("v{i}"))).collect();
+            let record = Record::hash(&pairs).expect("fits");
+            assert_eq!(record.len(), size);
+            for (field, value) in &pairs {
+                let encoded = format!("${}\r\n{value}\r\n", value.len());
+                assert_eq!(record.field(field.as_bytes()), Some(encoded.as_bytes()));
+            }
+            assert_eq!(record.field(b"none"), None);
+        }
+    }
+
+    #[test]
+    fn a_set_has_each_member_once() {
+        assert_eq!(Record::set(&["a", "b", "a"]).expect("fits").len(), 2);
+    }
+}

@@ -1,0 +1,116 @@
+//! Writers of synthesized RESP: each appends one value, or the header of one aggregate, to a buffer.
+//!
+//! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>
+
+use bytes::{BufMut, BytesMut};
+
+use super::Proto;
+
+fn header(out: &mut BytesMut, kind: u8, number: i64) {
+    out.put_u8(kind);
+    out.put_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+/// `+text`; the text must hold no CR or LF.
+pub fn simple(out: &mut BytesMut, text: &str) {
+    out.put_u8(b'+');
+    out.put_slice(text.as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+/// `-text`, the text beginning with its code (`ERR`, `WRONGTYPE` ...). CR and LF become spaces, as in Redis.
+pub fn error(out: &mut BytesMut, text: &str) {
+    out.put_u8(b'-');
+    out.extend(text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+    out.put_slice(b"\r\n");
+}
+
+/// `:number`.
+pub fn int(out: &mut BytesMut, number: i64) {
+    header(out, b':', number);
+}
+
+/// `$length`, the bytes.
+pub fn bulk(out: &mut BytesMut, bytes: &[u8]) {
+    header(out, b'$', bytes.len() as i64);
+    out.put_slice(bytes);
+    out.put_slice(b"\r\n");
+}
+
+/// A null string: `$-1` or `_`.
+pub fn null(out: &mut BytesMut, proto: Proto) {
+    out.put_slice(match proto {
+        Proto::Resp2 => b"$-1\r\n",
+        Proto::Resp3 => b"_\r\n",
+    });
+}
+
+/// A null array: `*-1` or `_`.
+pub fn null_array(out: &mut BytesMut, proto: Proto) {
+    out.put_slice(match proto {
+        Proto::Resp2 => b"*-1\r\n",
+        Proto::Resp3 => b"_\r\n",
+    });
+}
+
+/// The header of an array of `n` values.
+pub fn array(out: &mut BytesMut, n: usize) {
+    header(out, b'*', n as i64);
+}
+
+/// The header of a map of `n` pairs: `*2n` or `%n`.
+pub fn map(out: &mut BytesMut, proto: Proto, n: usize) {
+    match proto {
+        Proto::Resp2 => header(out, b'*', n as i64 * 2),
+        Proto::Resp3 => header(out, b'%', n as i64),
+    }
+}
+
+/// The header of a set of `n` values: `*n` or `~n`.
+pub fn set(out: &mut BytesMut, proto: Proto, n: usize) {
+    header(out, if proto == Proto::Resp2 { b'*' } else { b'~' }, n as i64);
+}
+
+/// Text for people: a bulk string, or a verbatim string of format `txt`.
+pub fn verbatim(out: &mut BytesMut, proto: Proto, text: &[u8]) {
+    match proto {
+        Proto::Resp2 => bulk(out, text),
+        Proto::Resp3 => {
+            header(out, b'=', text.len() as i64 + 4);
+            out.put_slice(b"txt:");
+            out.put_slice(text);
+            out.put_slice(b"\r\n");
+        }
+    }
+}
+
+/// A whole request: an array of bulk strings.
+pub fn request<A: AsRef<[u8]>>(out: &mut BytesMut, args: &[A]) {
+    array(out, args.len());
+    for arg in args {
+        bulk(out, arg.as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::{error, map, null, request, verbatim};
+    use crate::resp::Proto;
+
+    #[test]
+    fn forms_differ_by_protocol_only_where_they_must() {
+        let mut out = BytesMut::new();
+        map(&mut out, Proto::Resp2, 2);
+        map(&mut out, Proto::Resp3, 2);
+        null(&mut out, Proto::Resp2);
+        null(&mut out, Proto::Resp3);
+        verbatim(&mut out, Proto::Resp3, b"ab");
+        error(&mut out, "ERR two\r\nlines");
+        request(&mut out, &["GET", "k"]);
+        let expected = "*4\r\n%2\r\n$-1\r\n_\r\n=6\r\ntxt:ab\r\n-ERR two  lines\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+        assert_eq!(out, expected.as_bytes());
+    }
+}

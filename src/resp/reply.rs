@@ -1,0 +1,262 @@
+//! The end of an upstream reply, found without decoding it: iterative, resumable, bounded.
+//!
+//! Invariants:
+//! - every byte is looked at once, whatever pieces it arrives in (an unfinished line excepted);
+//! - no recursion and no allocation, so nesting cannot exhaust the stack (hazard 23);
+//! - an attribute (`|`) belongs to the reply behind it, a push (`>`) is out of band.
+//!
+//! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>
+
+use memchr::memchr;
+
+use super::number::parse_i64;
+
+/// What just ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// The reply to one request.
+    Reply,
+    /// An out-of-band RESP3 push message.
+    Push,
+}
+
+/// Bytes that are not a reply. The connection they came from cannot be used further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyFault {
+    /// A byte that begins no RESP type.
+    #[error("a reply cannot begin with byte 0x{0:02x}")]
+    Type(u8),
+    /// A length that is no number, or past the limit.
+    #[error("a reply carries an invalid length")]
+    Length,
+    /// A line longer than [`MAX_LINE`].
+    #[error("a reply line is longer than {MAX_LINE} bytes")]
+    Line,
+    /// RESP3 streamed types, which no server is known to send.
+    #[error("a reply uses RESP3 streamed types, which are not supported")]
+    Streamed,
+}
+
+/// Longest accepted line of a reply, in bytes.
+pub const MAX_LINE: usize = 1 << 20;
+/// Largest accepted bulk string of a reply, in bytes (eight times Redis's default for requests).
+pub const MAX_BULK: i64 = 4 << 30;
+/// Most elements a reply may announce.
+pub const MAX_ELEMENTS: u64 = 1 << 32;
+
+/// Where a scan stopped: bytes used, and what ended there (`None`: more bytes are needed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    /// Bytes of the given buffer that belong to the frame so far; they need not be shown again.
+    pub used: usize,
+    /// The frame that ended after `used` bytes, if one did.
+    pub end: Option<Frame>,
+}
+
+/// A resumable boundary scanner for one connection's replies.
+#[derive(Debug, Default)]
+pub struct ReplyScanner {
+    /// Values still owed to the current frame; 0 between frames.
+    outstanding: u64,
+    /// Bytes of a bulk string (and its CRLF) still to pass over.
+    skip: u64,
+    push: bool,
+}
+
+impl ReplyScanner {
+    /// True in the middle of a frame.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        self.outstanding > 0 || self.skip > 0
+    }
+
+    /// Goes on where the last call stopped and ends at the first frame boundary.
+    ///
+    /// # Errors
+    /// [`ReplyFault`] when the bytes cannot be a reply.
+    pub fn scan(&mut self, buf: &[u8]) -> Result<Scanned, ReplyFault> {
+        let mut at = 0;
+        loop {
+            at += self.pass_over(buf.len() - at);
+            if self.skip > 0 {
+                return Ok(Scanned { used: at, end: None });
+            }
+            if at > 0 && self.outstanding == 0 {
+                return Ok(Scanned { used: at, end: Some(self.finish()) });
+            }
+            let rest = &buf[at..];
+            let Some(line) = line_length(rest)? else {
+                return Ok(Scanned { used: at, end: None });
+            };
+            self.header(&rest[..line])?;
+            at += line + 2;
+            if self.outstanding == 0 && self.skip == 0 {
+                return Ok(Scanned { used: at, end: Some(self.finish()) });
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Frame {
+        if std::mem::take(&mut self.push) { Frame::Push } else { Frame::Reply }
+    }
+
+    fn pass_over(&mut self, available: usize) -> usize {
+        let step = self.skip.min(available as u64);
+        self.skip -= step;
+        step as usize
+    }
+
+    /// Accounts for one line without its CRLF.
+    fn header(&mut self, line: &[u8]) -> Result<(), ReplyFault> {
+        let Some((&kind, rest)) = line.split_first() else { return Err(ReplyFault::Type(b'\r')) };
+        if self.outstanding == 0 {
+            self.outstanding = 1;
+            self.push = kind == b'>';
+        }
+        match kind {
+            b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => self.outstanding -= 1,
+            b'$' | b'=' | b'!' => {
+                self.outstanding -= 1;
+                self.skip = length(rest, MAX_BULK)?.map_or(0, |n| n + 2);
+            }
+            b'*' | b'~' | b'>' => {
+                self.outstanding -= 1;
+                self.expect(length(rest, i64::MAX)?.unwrap_or(0))?;
+            }
+            b'%' => {
+                self.outstanding -= 1;
+                self.expect(pairs(rest)?)?;
+            }
+            b'|' => self.expect(pairs(rest)?)?,
+            other => return Err(ReplyFault::Type(other)),
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, more: u64) -> Result<(), ReplyFault> {
+        self.outstanding = self.outstanding.checked_add(more).ok_or(ReplyFault::Length)?;
+        if self.outstanding > MAX_ELEMENTS { Err(ReplyFault::Length) } else { Ok(()) }
+    }
+}
+
+/// Length of the first line without CRLF, `None` while it has not ended.
+fn line_length(buf: &[u8]) -> Result<Option<usize>, ReplyFault> {
+    match memchr(b'\n', buf) {
+        Some(0) => Err(ReplyFault::Type(b'\n')),
+        Some(end) if buf[end - 1] == b'\r' => Ok(Some(end - 1)),
+        Some(_) => Err(ReplyFault::Type(b'\n')),
+        None if buf.len() > MAX_LINE => Err(ReplyFault::Line),
+        None => Ok(None),
+    }
+}
+
+/// A length: `None` for RESP2's `-1`.
+fn length(text: &[u8], max: i64) -> Result<Option<u64>, ReplyFault> {
+    match parse_i64(text) {
+        Some(-1) => Ok(None),
+        Some(n) if n >= 0 && n <= max => Ok(Some(n as u64)),
+        None if text == b"?" => Err(ReplyFault::Streamed),
+        _ => Err(ReplyFault::Length),
+    }
+}
+
+fn pairs(text: &[u8]) -> Result<u64, ReplyFault> {
+    length(text, i64::MAX / 2)?.map(|n| n * 2).ok_or(ReplyFault::Length)
+}
+
+/// The elements of one whole array reply, each as raw bytes; `None` for every other reply, null arrays included.
+#[must_use]
+pub fn elements(reply: &[u8]) -> Option<Vec<&[u8]>> {
+    let header = reply.strip_prefix(b"*")?;
+    let end = memchr(b'\r', header)?;
+    let count = usize::try_from(parse_i64(&header[..end])?).ok()?;
+    let mut rest = header.get(end + 2..)?;
+    let mut found = Vec::with_capacity(count.min(1024));
+    for _ in 0..count {
+        let scanned = ReplyScanner::default().scan(rest).ok().filter(|s| s.end.is_some())?;
+        let (element, behind) = rest.split_at(scanned.used);
+        found.push(element);
+        rest = behind;
+    }
+    rest.is_empty().then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Frame, ReplyFault, ReplyScanner, elements};
+
+    fn frames(bytes: &[u8], step: usize) -> Result<Vec<(usize, Frame)>, ReplyFault> {
+        let mut scanner = ReplyScanner::default();
+        let (mut found, mut start, mut shown) = (Vec::new(), 0, 0);
+        while shown < bytes.len() {
+            shown = (shown + step).min(bytes.len());
+            loop {
+                let scanned = scanner.scan(&bytes[start..shown])?;
+                start += scanned.used;
+                match scanned.end {
+                    Some(frame) => found.push((start, frame)),
+                    None => break,
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn finds_every_boundary_at_every_step() {
+        let cases: [&[u8]; 12] = [
+            b"+OK\r\n",
+            b":1\r\n",
+            b"$-1\r\n",
+            b"*-1\r\n",
+            b"$0\r\n\r\n",
+            b"$5\r\na\r\nbc\r\n",
+            b"*0\r\n",
+            b"*2\r\n*1\r\n$1\r\na\r\n_\r\n",
+            b"%2\r\n+a\r\n:1\r\n+b\r\n~1\r\n#t\r\n",
+            b"|1\r\n+k\r\n+v\r\n$2\r\nhi\r\n",
+            b"=7\r\ntxt:abc\r\n",
+            b"*1\r\n|1\r\n+k\r\n*2\r\n:1\r\n:2\r\n,3.10\r\n",
+        ];
+        let all: Vec<u8> = cases.concat();
+        let mut at = 0;
+        let ends: Vec<_> = cases
+            .iter()
+            .map(|c| {
+                at += c.len();
+                (at, Frame::Reply)
+            })
+            .collect();
+        for step in 1..=all.len() {
+            assert_eq!(frames(&all, step), Ok(ends.clone()), "step {step}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_cut_into_its_elements() {
+        let found = elements(b"*3\r\n$1\r\na\r\n*1\r\n:1\r\n_\r\n");
+        assert_eq!(found, Some(vec![&b"$1\r\na\r\n"[..], b"*1\r\n:1\r\n", b"_\r\n"]));
+        assert_eq!(elements(b"*-1\r\n"), None);
+        assert_eq!(elements(b"-ERR x\r\n"), None);
+        assert_eq!(elements(b"*2\r\n:1\r\n"), None);
+    }
+
+    #[test]
+    fn a_push_is_told_from_a_reply() {
+        let bytes = b">2\r\n+message\r\n$1\r\nx\r\n:3\r\n";
+        assert_eq!(frames(bytes, 1), Ok(vec![(21, Frame::Push), (25, Frame::Reply)]));
+    }
+
+    #[test]
+    fn nesting_costs_no_stack_and_lies_are_refused() {
+        let mut deep = b"*1\r\n".repeat(1_000_000);
+        deep.extend_from_slice(b":1\r\n");
+        assert_eq!(frames(&deep, deep.len()), Ok(vec![(deep.len(), Frame::Reply)]));
+        assert_eq!(frames(b"hello\r\n", 7), Err(ReplyFault::Type(b'h')));
+        assert_eq!(frames(b"$?\r\n", 4), Err(ReplyFault::Streamed));
+        assert_eq!(frames(b"$12x\r\n", 6), Err(ReplyFault::Length));
+        assert_eq!(frames(b"*9223372036854775807\r\n", 22), Err(ReplyFault::Length));
+        assert_eq!(frames(b"+a\n", 3), Err(ReplyFault::Type(b'\n')));
+        assert_eq!(frames(&vec![b'+'; super::MAX_LINE + 2], 4096), Err(ReplyFault::Line));
+    }
+}

@@ -1,0 +1,239 @@
+//! The end of a client's request, and where its arguments lie. Resumable; refuses what Redis refuses,
+//! with Redis's own words (`networking.c`, `processMultibulkBuffer` and `processInlineBuffer`).
+//!
+//! Invariants:
+//! - spans are offsets from the request's first byte, valid until the next request is begun;
+//! - a request that is not complete costs no more than its bytes and its argument spans.
+
+use std::ops::Range;
+
+use memchr::memchr;
+
+use super::inline::{UnbalancedQuotes, split_inline};
+use super::number::parse_i64;
+
+/// Longest inline request or length line, in bytes (`PROTO_INLINE_MAX_SIZE`).
+pub const MAX_INLINE: usize = 64 * 1024;
+/// Largest argument unless configured otherwise, in bytes (`proto-max-bulk-len`).
+pub const DEFAULT_MAX_BULK: usize = 512 << 20;
+/// Argument spans kept for reuse between requests; a larger table is given back to the allocator.
+const KEEP_SPANS: usize = 1024;
+
+/// A request that cannot be one. Redis answers it with `-ERR Protocol error: ...` and closes the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestFault {
+    /// `*` line without an end.
+    #[error("too big mbulk count string")]
+    BigCount,
+    /// `*` line that is no number.
+    #[error("invalid multibulk length")]
+    Count,
+    /// `$` line without an end.
+    #[error("too big bulk count string")]
+    BigLength,
+    /// Something else where an argument should begin.
+    #[error("expected '$', got '{}'", char::from(*.0))]
+    Expected(u8),
+    /// `$` line that is no number or past the limit.
+    #[error("invalid bulk length")]
+    Length,
+    /// An inline request without an end.
+    #[error("too big inline request")]
+    BigInline,
+    /// An inline request with an open quote.
+    #[error("unbalanced quotes in request")]
+    Quotes,
+}
+
+impl From<UnbalancedQuotes> for RequestFault {
+    fn from(_: UnbalancedQuotes) -> Self {
+        Self::Quotes
+    }
+}
+
+/// What a scan found at the front of the buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// More bytes are needed.
+    Incomplete,
+    /// A request of this many bytes; its arguments are in [`RequestScanner::spans`].
+    Complete(usize),
+    /// An inline request of this many bytes, and its arguments (unquoted, so no longer slices).
+    Inline(usize, Vec<Vec<u8>>),
+    /// Nothing to answer (`*0`, an empty line), of this many bytes.
+    Empty(usize),
+}
+
+/// A resumable scanner for one client's requests.
+#[derive(Debug)]
+pub struct RequestScanner {
+    max_bulk: usize,
+    /// Arguments still to come; 0 while the count line is awaited.
+    remaining: u64,
+    /// Length of the argument whose bytes are awaited.
+    bulk: Option<usize>,
+    pos: usize,
+    spans: Vec<Range<usize>>,
+}
+
+impl Default for RequestScanner {
+    fn default() -> Self {
+        Self::new(DEFAULT_MAX_BULK)
+    }
+}
+
+impl RequestScanner {
+    /// A scanner that refuses arguments of more than `max_bulk` bytes.
+    #[must_use]
+    pub const fn new(max_bulk: usize) -> Self {
+        Self { max_bulk, remaining: 0, bulk: None, pos: 0, spans: Vec::new() }
+    }
+
+    /// The arguments of the request that was just completed, as offsets from its first byte.
+    #[must_use]
+    pub fn spans(&self) -> &[Range<usize>] {
+        &self.spans
+    }
+
+    /// Looks at `buf`, which begins with the request's first byte, and goes on where the last call stopped.
+    ///
+    /// # Errors
+    /// [`RequestFault`], after which the client must be closed.
+    pub fn scan(&mut self, buf: &[u8]) -> Result<Scan, RequestFault> {
+        if self.remaining == 0 {
+            match buf.first() {
+                None => return Ok(Scan::Incomplete),
+                Some(b'*') => {}
+                Some(_) => return inline(buf),
+            }
+            let Some(count) = self.count(buf)? else { return Ok(Scan::Incomplete) };
+            if count <= 0 {
+                return Ok(Scan::Empty(std::mem::take(&mut self.pos)));
+            }
+            self.begin(count as u64);
+        }
+        while self.remaining > 0 {
+            if !self.argument(buf)? {
+                return Ok(Scan::Incomplete);
+            }
+        }
+        Ok(Scan::Complete(std::mem::take(&mut self.pos)))
+    }
+
+    fn begin(&mut self, count: u64) {
+        self.remaining = count;
+        self.spans.clear();
+        if self.spans.capacity() > KEEP_SPANS {
+            self.spans = Vec::new();
+        }
+    }
+
+    fn count(&mut self, buf: &[u8]) -> Result<Option<i64>, RequestFault> {
+        let Some(end) = line_end(buf, 0, &RequestFault::BigCount)? else { return Ok(None) };
+        let count = parse_i64(&buf[1..end]).filter(|n| *n <= i64::from(i32::MAX)).ok_or(RequestFault::Count)?;
+        self.pos = end + 2;
+        Ok(Some(count))
+    }
+
+    /// Takes one argument; false when its bytes are not all here.
+    fn argument(&mut self, buf: &[u8]) -> Result<bool, RequestFault> {
+        let length = match self.bulk {
+            Some(length) => length,
+            None => {
+                let Some(length) = self.bulk_length(buf)? else { return Ok(false) };
+                self.bulk = Some(length);
+                length
+            }
+        };
+        let end = self.pos + length;
+        if buf.len() < end + 2 {
+            return Ok(false);
+        }
+        self.spans.push(self.pos..end);
+        self.pos = end + 2;
+        self.bulk = None;
+        self.remaining -= 1;
+        Ok(true)
+    }
+
+    fn bulk_length(&mut self, buf: &[u8]) -> Result<Option<usize>, RequestFault> {
+        let Some(end) = line_end(buf, self.pos, &RequestFault::BigLength)? else { return Ok(None) };
+        if buf[self.pos] != b'$' {
+            return Err(RequestFault::Expected(buf[self.pos]));
+        }
+        let length = parse_i64(&buf[self.pos + 1..end])
+            .and_then(|n| usize::try_from(n).ok())
+            .filter(|n| *n <= self.max_bulk)
+            .ok_or(RequestFault::Length)?;
+        self.pos = end + 2;
+        Ok(Some(length))
+    }
+}
+
+/// The position of the `\r` that ends the line at `from`; `None` until it and the byte behind it are here.
+fn line_end(buf: &[u8], from: usize, too_big: &RequestFault) -> Result<Option<usize>, RequestFault> {
+    match memchr(b'\r', &buf[from..]) {
+        Some(length) if from + length + 1 < buf.len() => Ok(Some(from + length)),
+        None if buf.len() - from > MAX_INLINE => Err(too_big.clone()),
+        _ => Ok(None),
+    }
+}
+
+fn inline(buf: &[u8]) -> Result<Scan, RequestFault> {
+    let Some(newline) = memchr(b'\n', buf) else {
+        return if buf.len() > MAX_INLINE { Err(RequestFault::BigInline) } else { Ok(Scan::Incomplete) };
+    };
+    let line = buf[..newline].strip_suffix(b"\r").unwrap_or(&buf[..newline]);
+    let args = split_inline(line)?;
+    Ok(if args.is_empty() { Scan::Empty(newline + 1) } else { Scan::Inline(newline + 1, args) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RequestFault, RequestScanner, Scan};
+
+    fn fault(bytes: &[u8]) -> String {
+        RequestScanner::default().scan(bytes).expect_err("a fault").to_string()
+    }
+
+    #[test]
+    fn resumes_at_every_split() {
+        let bytes = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$4\r\na\r\nb\r\n";
+        for split in 0..bytes.len() {
+            let mut scanner = RequestScanner::default();
+            assert_eq!(scanner.scan(&bytes[..split]), Ok(Scan::Incomplete), "split {split}");
+            assert_eq!(scanner.scan(bytes), Ok(Scan::Complete(bytes.len())), "split {split}");
+            let args: Vec<_> = scanner.spans().iter().map(|s| &bytes[s.clone()]).collect();
+            assert_eq!(args, [&b"SET"[..], b"k", b"a\r\nb"]);
+        }
+    }
+
+    #[test]
+    fn requests_follow_each_other() {
+        let bytes = b"*1\r\n$4\r\nPING\r\n*0\r\n\r\nECHO \"a b\"\r\n*1\r\n$0\r\n\r\n";
+        let mut scanner = RequestScanner::default();
+        assert_eq!(scanner.scan(bytes), Ok(Scan::Complete(14)));
+        assert_eq!(scanner.scan(&bytes[14..]), Ok(Scan::Empty(4)));
+        assert_eq!(scanner.scan(&bytes[18..]), Ok(Scan::Empty(2)));
+        assert_eq!(scanner.scan(&bytes[20..]), Ok(Scan::Inline(12, vec![b"ECHO".to_vec(), b"a b".to_vec()])));
+        assert_eq!(scanner.scan(&bytes[32..]), Ok(Scan::Complete(10)));
+        assert_eq!(scanner.spans().len(), 1);
+    }
+
+    #[test]
+    fn faults_speak_redis() {
+        assert_eq!(fault(b"*x\r\n"), "invalid multibulk length");
+        assert_eq!(fault(b"*2147483648\r\n"), "invalid multibulk length");
+        assert_eq!(fault(b"*1\r\n+OK\r\n"), "expected '$', got '+'");
+        assert_eq!(fault(b"*1\r\n$-1\r\n"), "invalid bulk length");
+        assert_eq!(fault(b"*1\r\n$536870913\r\n"), "invalid bulk length");
+        assert_eq!(fault(b"GET \"a\r\n"), "unbalanced quotes in request");
+        assert_eq!(fault(&vec![b'a'; 65537]), "too big inline request");
+        let long = [b"*".as_slice(), &[b'1'; 65537]].concat();
+        assert_eq!(fault(&long), "too big mbulk count string");
+        let long = [b"*1\r\n$".as_slice(), &[b'1'; 65537]].concat();
+        assert_eq!(fault(&long), "too big bulk count string");
+        assert_eq!(RequestScanner::default().scan(b"*1\r\n"), Ok(Scan::Incomplete));
+        assert_eq!(RequestScanner::new(3).scan(b"*1\r\n$4\r\n"), Err(RequestFault::Length));
+    }
+}

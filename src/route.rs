@@ -1,0 +1,375 @@
+//! Where a request goes. Pure: a command, its keys and the keyspace in, a route out.
+//!
+//! An owned key is never looked up upstream, a pass-through key never in the store: what would do either is refused.
+
+use std::collections::HashSet;
+
+use crate::command::{self, Request, Spec, lookup};
+use crate::keys::Keyspace;
+
+/// Commands that the sidecar answers from what it remembers of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// `PING [message]`.
+    Ping,
+    /// `ECHO message`.
+    Echo,
+    /// `HELLO [version [AUTH user password] [SETNAME name]]`.
+    Hello,
+    /// `AUTH [user] password`.
+    Auth,
+    /// `QUIT`.
+    Quit,
+    /// `RESET`.
+    Reset,
+    /// `SELECT db`.
+    Select,
+    /// `CLIENT SETNAME name`.
+    ClientSetName,
+    /// `CLIENT GETNAME`.
+    ClientGetName,
+    /// `CLIENT ID`.
+    ClientId,
+    /// `CLIENT INFO`.
+    ClientInfo,
+    /// `CLIENT SETINFO LIB-NAME|LIB-VER text`.
+    ClientSetInfo,
+    /// `INFO [section ...]`: the upstream's and the sidecar's.
+    Info,
+}
+
+/// Commands of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the commands")]
+pub enum Transaction {
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
+}
+
+/// Commands that need a connection of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// May wait for other clients: one request, one reply.
+    Blocking,
+    /// SUBSCRIBE and its kin, until nothing is subscribed any more.
+    Subscribe,
+    /// MONITOR, until the client leaves.
+    Monitor,
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub enum Route {
+    /// Answered from the client's state.
+    Local(Local, &'static Spec),
+    /// `HEARTHSIDE`, which no table knows.
+    Hearthside,
+    /// Forwarded verbatim; `true` when it only reads and may be sent again.
+    PassThrough(bool),
+    /// One owned key: its mapping and its place among the arguments.
+    Owned(usize, usize, &'static Spec),
+    /// Several keys, some of them owned, of a command that can be split: the keys' places.
+    Split(Vec<usize>, &'static Spec),
+    /// Through the client's transaction.
+    Transaction(Transaction, &'static Spec),
+    /// Over a pinned connection.
+    Pinned(Pin),
+    /// Answered with this error.
+    Refused(String),
+}
+
+/// What a command's name alone tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Plain,
+    Local(Local),
+    Split,
+    Transaction(Transaction),
+    Pinned(Pin),
+    /// Would change or misread the state of a connection that others share.
+    Unshared,
+    Denied,
+}
+
+/// Names that are more than plain.
+const CLASSES: &[(&str, Class)] = &[
+    ("ping", Class::Local(Local::Ping)),
+    ("echo", Class::Local(Local::Echo)),
+    ("hello", Class::Local(Local::Hello)),
+    ("auth", Class::Local(Local::Auth)),
+    ("quit", Class::Local(Local::Quit)),
+    ("reset", Class::Local(Local::Reset)),
+    ("select", Class::Local(Local::Select)),
+    ("client|setname", Class::Local(Local::ClientSetName)),
+    ("client|getname", Class::Local(Local::ClientGetName)),
+    ("client|id", Class::Local(Local::ClientId)),
+    ("client|info", Class::Local(Local::ClientInfo)),
+    ("client|setinfo", Class::Local(Local::ClientSetInfo)),
+    ("info", Class::Local(Local::Info)),
+    ("del", Class::Split),
+    ("unlink", Class::Split),
+    ("exists", Class::Split),
+    ("touch", Class::Split),
+    ("mget", Class::Split),
+    ("multi", Class::Transaction(Transaction::Multi)),
+    ("exec", Class::Transaction(Transaction::Exec)),
+    ("discard", Class::Transaction(Transaction::Discard)),
+    ("watch", Class::Transaction(Transaction::Watch)),
+    ("unwatch", Class::Transaction(Transaction::Unwatch)),
+    ("subscribe", Class::Pinned(Pin::Subscribe)),
+    ("unsubscribe", Class::Pinned(Pin::Subscribe)),
+    ("psubscribe", Class::Pinned(Pin::Subscribe)),
+    ("punsubscribe", Class::Pinned(Pin::Subscribe)),
+    ("ssubscribe", Class::Pinned(Pin::Subscribe)),
+    ("sunsubscribe", Class::Pinned(Pin::Subscribe)),
+    ("monitor", Class::Pinned(Pin::Monitor)),
+    ("client|list", Class::Unshared),
+    ("client|kill", Class::Unshared),
+    ("client|unblock", Class::Unshared),
+    ("client|reply", Class::Unshared),
+    ("client|tracking", Class::Unshared),
+    ("client|trackinginfo", Class::Unshared),
+    ("client|caching", Class::Unshared),
+    ("client|getredir", Class::Unshared),
+    ("client|no-evict", Class::Unshared),
+    ("client|no-touch", Class::Unshared),
+    ("script|debug", Class::Unshared),
+    ("wait", Class::Unshared),
+    ("sync", Class::Unshared),
+    ("psync", Class::Unshared),
+    ("replconf", Class::Unshared),
+];
+
+/// Decides for one configuration.
+#[derive(Debug)]
+pub struct Router {
+    keyspace: Keyspace,
+    /// By a command's id.
+    classes: Vec<Class>,
+    /// Upper-case names that the table may not know.
+    denied: HashSet<String>,
+}
+
+impl Router {
+    /// A router for these patterns that refuses the commands in `deny`.
+    #[must_use]
+    pub fn new(keyspace: Keyspace, deny: &[String]) -> Self {
+        let denied: HashSet<String> = deny.iter().map(|name| name.to_ascii_uppercase()).collect();
+        let mut classes = vec![Class::Plain; command::all().map(|spec| spec.id + 1).max().unwrap_or(0)];
+        for spec in command::all() {
+            classes[spec.id] = class(spec, &denied);
+        }
+        Self { keyspace, classes, denied }
+    }
+
+    /// The pattern of the mapping that owns a key, for error texts.
+    #[must_use]
+    pub fn pattern(&self, mapping: usize) -> &str {
+        self.keyspace.pattern(mapping).text()
+    }
+
+    /// The mapping that owns `key`.
+    #[must_use]
+    pub fn owner(&self, key: &[u8]) -> Option<usize> {
+        self.keyspace.owner(key)
+    }
+
+    /// Where `request` goes.
+    #[must_use]
+    pub fn route(&self, request: &Request<'_>) -> Route {
+        let Some(spec) = lookup(request.arg(0), request.arg(1)) else { return self.unknown(request) };
+        match self.classes[spec.id] {
+            Class::Local(local) => Route::Local(local, spec),
+            Class::Transaction(Transaction::Watch) => {
+                self.unless_owned(request, spec, Route::Transaction(Transaction::Watch, spec))
+            }
+            Class::Transaction(command) => Route::Transaction(command, spec),
+            Class::Pinned(Pin::Blocking) if !blocks(request, spec) => self.by_keys(request, spec, false),
+            Class::Pinned(Pin::Blocking) => self.unless_owned(request, spec, Route::Pinned(Pin::Blocking)),
+            Class::Pinned(pin) => Route::Pinned(pin),
+            Class::Unshared => Route::Refused(unshared(spec)),
+            Class::Denied => Route::Refused(denied(request)),
+            Class::Split => self.by_keys(request, spec, true),
+            Class::Plain => self.by_keys(request, spec, false),
+        }
+    }
+
+    fn unknown(&self, request: &Request<'_>) -> Route {
+        if request.is(0, "HEARTHSIDE") {
+            return Route::Hearthside;
+        }
+        if self.denied.contains(&request.name().to_ascii_uppercase()) {
+            return Route::Refused(denied(request));
+        }
+        Route::PassThrough(false)
+    }
+
+    fn by_keys(&self, request: &Request<'_>, spec: &'static Spec, splits: bool) -> Route {
+        let (keys, owned) = self.owned(request, spec);
+        match owned {
+            None => Route::PassThrough(spec.flags.readonly),
+            Some(_) if splits => Route::Split(request.key_positions(spec), spec),
+            Some((at, mapping)) if keys == 1 => Route::Owned(mapping, at, spec),
+            Some((at, mapping)) => Route::Refused(self.unanswered(request, at, mapping)),
+        }
+    }
+
+    /// The number of keys, and the first owned one's place and mapping.
+    fn owned(&self, request: &Request<'_>, spec: &Spec) -> (usize, Option<(usize, usize)>) {
+        let (mut keys, mut found) = (0, None);
+        request.each_key(spec, |at| {
+            keys += 1;
+            if found.is_none() {
+                found = self.keyspace.owner(request.arg(at)).map(|mapping| (at, mapping));
+            }
+        });
+        (keys, found)
+    }
+
+    /// `route`, unless one of the keys is owned.
+    fn unless_owned(&self, request: &Request<'_>, spec: &Spec, route: Route) -> Route {
+        match self.owned(request, spec).1 {
+            Some((at, mapping)) => Route::Refused(self.unanswered(request, at, mapping)),
+            None => route,
+        }
+    }
+
+    /// The error for a command that the sidecar does not answer on an owned key.
+    #[must_use]
+    pub fn unanswered(&self, request: &Request<'_>, at: usize, mapping: usize) -> String {
+        format!(
+            "ERR hearthside: {} is not answered on the owned key '{}' (mapping '{}'); see docs/COMPATIBILITY.md",
+            request.name().to_ascii_uppercase(),
+            String::from_utf8_lossy(request.arg(at)),
+            self.pattern(mapping),
+        )
+    }
+}
+
+fn class(spec: &Spec, denied: &HashSet<String>) -> Class {
+    let container = spec.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
+    if denied.contains(&container) || denied.contains(&spec.name.replace('|', " ").to_ascii_uppercase()) {
+        return Class::Denied;
+    }
+    let known = CLASSES.iter().find(|(name, _)| *name == spec.name).map(|(_, class)| *class);
+    known.unwrap_or(if spec.flags.blocking { Class::Pinned(Pin::Blocking) } else { Class::Plain })
+}
+
+/// XREAD and XREADGROUP wait only with BLOCK, which stands before STREAMS.
+fn blocks(request: &Request<'_>, spec: &Spec) -> bool {
+    if !spec.name.starts_with("xread") {
+        return true;
+    }
+    let streams = (1..request.len()).find(|i| request.is(*i, "STREAMS")).unwrap_or(request.len());
+    (1..streams).any(|i| request.is(i, "BLOCK"))
+}
+
+fn unshared(spec: &Spec) -> String {
+    let name = spec.name.replace('|', " ").to_ascii_uppercase();
+    format!(
+        "ERR hearthside: {name} concerns one upstream connection, and this client shares its lanes with others; see docs/COMPATIBILITY.md"
+    )
+}
+
+fn denied(request: &Request<'_>) -> String {
+    format!(
+        "NOPERM hearthside: {} is denied by security.deny; take it out of that list to allow it",
+        request.name().to_ascii_uppercase()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::{Local, Pin, Route, Router};
+    use crate::command::Request;
+    use crate::keys::{Keyspace, Pattern};
+    use crate::resp::encode;
+    use crate::resp::request::RequestScanner;
+
+    fn route(line: &str) -> String {
+        let patterns =
+            ["player:{id:int}:session", "location:{id}:cache"].map(|p| Pattern::parse(p).expect("a pattern"));
+        let router =
+            Router::new(Keyspace::new(patterns.into()), &["SHUTDOWN".into(), "config set".into(), "FT.SEARCH".into()]);
+        let mut raw = BytesMut::new();
+        encode::request(&mut raw, &line.split(' ').collect::<Vec<_>>());
+        let mut scanner = RequestScanner::default();
+        scanner.scan(&raw).expect("a request");
+        match router.route(&Request::new(&raw, scanner.spans())) {
+            Route::PassThrough(readonly) => format!("pass {readonly}"),
+            Route::Owned(mapping, at, spec) => format!("owned {mapping} {at} {}", spec.name),
+            Route::Split(keys, _) => format!("split {keys:?}"),
+            Route::Local(Local::Ping, _) => "ping".into(),
+            Route::Local(local, _) => format!("{local:?}"),
+            Route::Pinned(Pin::Blocking) => "blocking".into(),
+            Route::Refused(text) => text,
+            other => format!("{other:?}").split(['(', ' ']).next().unwrap_or_default().to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_kind_of_request_has_its_route() {
+        for (line, expected) in [
+            ("GET a", "pass true"),
+            ("SET a b", "pass false"),
+            ("FLUSHALL", "pass false"),
+            ("JSON.GET player:1:session", "pass false"),
+            ("hgetall player:1:session", "owned 0 1 hgetall"),
+            ("HGETALL player:01:session", "pass true"),
+            ("HGET location:x:cache name", "owned 1 1 hget"),
+            ("EVAL script 1 player:1:session", "owned 0 3 eval"),
+            ("DEL a", "pass false"),
+            ("DEL a player:1:session b", "split [1, 2, 3]"),
+            ("MGET a b", "pass true"),
+            ("BLPOP a 0", "blocking"),
+            ("XREAD STREAMS a 0", "pass true"),
+            ("XREAD BLOCK 0 STREAMS a 0", "blocking"),
+            ("XREAD STREAMS block 0", "pass true"),
+            ("ping", "ping"),
+            ("client setname x", "ClientSetName"),
+            ("multi", "Transaction"),
+            ("subscribe a", "Pinned"),
+            ("HEARTHSIDE help", "Hearthside"),
+            (
+                "client list",
+                "ERR hearthside: CLIENT LIST concerns one upstream connection, and this client shares its lanes with others; see docs/COMPATIBILITY.md",
+            ),
+            (
+                "shutdown",
+                "NOPERM hearthside: SHUTDOWN is denied by security.deny; take it out of that list to allow it",
+            ),
+            (
+                "config set a b",
+                "NOPERM hearthside: CONFIG is denied by security.deny; take it out of that list to allow it",
+            ),
+            ("config get a", "pass false"),
+            (
+                "ft.search x",
+                "NOPERM hearthside: FT.SEARCH is denied by security.deny; take it out of that list to allow it",
+            ),
+        ] {
+            assert_eq!(route(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_owned_key_never_goes_upstream() {
+        for line in [
+            "RENAME a player:1:session",
+            "EVAL script 2 a player:1:session",
+            "BLPOP a player:1:session 0",
+            "XREAD BLOCK 1 STREAMS player:1:session 0",
+            "WATCH a player:1:session",
+            "SUNIONSTORE a player:1:session b",
+            "ZUNIONSTORE d 2 a player:1:session",
+        ] {
+            let told = route(line);
+            assert!(told.contains("'player:1:session' (mapping 'player:{id:int}:session')"), "{line}: {told}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! One client's socket with what was read from it and what is owed to it. Reads and writes at once, so that a
+//! client that sends a long pipeline before it reads a reply is served; what is held for it is bounded (hazard 17).
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
+
+use super::replies::Replies;
+use crate::config::Limits;
+use crate::telemetry::Metrics;
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The client closed its side.
+    Left,
+    /// The sidecar is shutting down.
+    Draining,
+    /// The client did not read its replies.
+    Cut,
+    /// A reply was cut short upstream: its rest will never come.
+    Broken,
+    /// The socket failed.
+    Socket(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Socket(error)
+    }
+}
+
+/// Tells every client of a worker that the sidecar is shutting down.
+#[derive(Debug, Default)]
+pub(super) struct Drain {
+    begun: Cell<bool>,
+    wakers: RefCell<HashMap<u64, Waker>>,
+}
+
+impl Drain {
+    pub(super) fn begin(&self) {
+        self.begun.set(true);
+        for waker in self.wakers.borrow().values() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// Bytes asked for in one read.
+const READ: usize = 16 * 1024;
+/// With so much to write, writing does not wait for the rest of the batch.
+const WRITE_AT: usize = 64 * 1024;
+
+pub(super) struct Link<S> {
+    id: u64,
+    stream: S,
+    pub(super) incoming: BytesMut,
+    pub(super) replies: Replies,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    drain: Rc<Drain>,
+    written: u64,
+}
+
+impl<S> Drop for Link<S> {
+    fn drop(&mut self) {
+        self.drain.wakers.borrow_mut().remove(&self.id);
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
+    pub(super) fn new(id: u64, stream: S, limits: Limits, metrics: Arc<Metrics>, drain: Rc<Drain>) -> Self {
+        Self { id, stream, incoming: BytesMut::new(), replies: Replies::default(), limits, metrics, drain, written: 0 }
+    }
+
+    /// Lets a shutdown wake this task.
+    pub(super) async fn enroll(&self) {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        self.drain.wakers.borrow_mut().insert(self.id, waker);
+    }
+
+    /// Writes what is ready and returns when more was read.
+    pub(super) async fn exchange(&mut self) -> Result<(), End> {
+        loop {
+            if self.has_room() {
+                if poll_fn(|cx| self.poll_exchange(cx)).await? {
+                    return Ok(());
+                }
+            } else {
+                self.make_room().await?;
+            }
+        }
+    }
+
+    /// Writes everything that is owed.
+    pub(super) async fn settle(&mut self) -> Result<(), End> {
+        loop {
+            let (before, patience) = (self.written, self.limits.client_output_timeout);
+            match tokio::time::timeout(patience, poll_fn(|cx| self.poll_settled(cx))).await {
+                Ok(result) => return result,
+                // What is awaited from elsewhere has its own deadline; only a client that does not read is cut.
+                Err(_) if self.written == before && !self.replies.out.is_empty() => return Err(self.cut()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Returns when the client has left; what it sends meanwhile is kept.
+    pub(super) async fn left(&mut self) -> End {
+        let limit = self.limits.request_argument.0;
+        poll_fn(|cx| {
+            loop {
+                if self.drain.begun.get() {
+                    return Poll::Ready(End::Draining);
+                }
+                if self.incoming.len() > limit {
+                    return Poll::Pending;
+                }
+                match self.poll_read(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(end)) => return Poll::Ready(end),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn close(mut self) {
+        use tokio::io::AsyncWriteExt;
+        // The client may be gone already.
+        let _ = self.stream.shutdown().await;
+    }
+
+    fn has_room(&self) -> bool {
+        self.replies.held() < self.limits.client_output.0 && !self.replies.is_crowded()
+    }
+
+    /// The output is full: nothing is read until the client takes some of it.
+    async fn make_room(&mut self) -> Result<(), End> {
+        let (before, patience) = (self.written, self.limits.client_output_timeout);
+        match tokio::time::timeout(patience, poll_fn(|cx| self.poll_room(cx))).await {
+            Ok(result) => result,
+            Err(_) if self.written == before && !self.replies.out.is_empty() => Err(self.cut()),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn cut(&self) -> End {
+        self.metrics.clients_cut.inc();
+        let seconds = Duration::as_secs(&self.limits.client_output_timeout);
+        tracing::warn!(
+            client = self.id,
+            held = self.replies.held(),
+            seconds,
+            "a client did not read its replies and is disconnected"
+        );
+        End::Cut
+    }
+
+    /// `true`: bytes were read; `false`: the output has become full.
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, End>> {
+        self.poll_output(cx)?;
+        if self.drain.begun.get() {
+            return Poll::Ready(Err(End::Draining));
+        }
+        if !self.has_room() {
+            return Poll::Ready(Ok(false));
+        }
+        self.poll_read(cx).map_ok(|()| true)
+    }
+
+    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        self.poll_output(cx)?;
+        if self.replies.is_settled() && self.replies.out.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        self.poll_output(cx)?;
+        if self.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Moves replies on and writes: once per batch, or earlier when much is ready.
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        loop {
+            self.replies.poll(cx, WRITE_AT).map_err(|_| End::Broken)?;
+            let out = &self.replies.out;
+            if out.is_empty() || !self.replies.is_settled() && out.len() < WRITE_AT {
+                return Ok(());
+            }
+            match Pin::new(&mut self.stream).poll_write(cx, out)? {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(0) => return Err(End::Left),
+                Poll::Ready(n) => {
+                    self.written += n as u64;
+                    self.metrics.bytes_out.inc_by(n as u64);
+                    self.replies.out.advance(n);
+                }
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        self.incoming.reserve(READ);
+        match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.incoming) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(End::Left)),
+            Poll::Ready(Ok(n)) => {
+                self.metrics.bytes_in.inc_by(n as u64);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}

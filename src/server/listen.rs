@@ -1,0 +1,89 @@
+//! Where clients come in: TCP and Unix sockets, handed to the workers in turn.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, UnixListener};
+
+use super::worker::{Socket, Workers};
+
+/// A bound address.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Bound,
+    /// The address as clients reach it, the port filled in.
+    pub name: String,
+}
+
+#[derive(Debug)]
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+/// Binds one address of `server.listen`.
+///
+/// # Errors
+/// It is taken, or not ours to take.
+pub async fn bind(address: &str) -> io::Result<Listener> {
+    if let Some(path) = address.strip_prefix("unix://") {
+        let path = Path::new(path);
+        remove_stale(path)?;
+        let socket = Bound::Unix(UnixListener::bind(path)?, path.to_path_buf());
+        return Ok(Listener { socket, name: address.to_owned() });
+    }
+    let listener = TcpListener::bind(address).await?;
+    let name = listener.local_addr()?.to_string();
+    Ok(Listener { socket: Bound::Tcp(listener), name })
+}
+
+/// A socket file that nobody answers on was left by a process that was killed.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if metadata.file_type().is_socket() && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+impl Listener {
+    /// Accepts for ever. Dropping the future stops it.
+    pub async fn accept(&self, workers: &Workers) {
+        loop {
+            match self.next().await {
+                Ok(socket) => workers.serve(socket),
+                Err(error) => {
+                    // Out of file descriptors, most likely: those in use go on.
+                    tracing::warn!(listen = %self.name, %error, "a client could not be accepted");
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    async fn next(&self) -> io::Result<Socket> {
+        match &self.socket {
+            Bound::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let local = stream.local_addr()?;
+                Ok(Socket::Tcp(stream.into_std()?, (peer.to_string(), local.to_string())))
+            }
+            Bound::Unix(listener, path) => {
+                let (stream, _) = listener.accept().await?;
+                let name = format!("{}:0", path.display());
+                Ok(Socket::Unix(stream.into_std()?, (name.clone(), name)))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Bound::Unix(_, path) = &self.socket {
+            // It may have been removed by hand.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The run of pass-through requests at the front of a client's buffer, before it is sent as one slice.
+
+use bytes::BytesMut;
+
+use crate::upstream::Run;
+
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    length: usize,
+    requests: Vec<(usize, bool)>,
+}
+
+impl Gathered {
+    /// Bytes of the buffer that the run covers.
+    pub(super) const fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The next `length` bytes are a request too.
+    pub(super) fn add(&mut self, length: usize, resendable: bool) {
+        self.length += length;
+        self.requests.push((self.length, resendable));
+    }
+
+    /// Cuts the run out of the buffer.
+    pub(super) fn take(&mut self, incoming: &mut BytesMut) -> Option<Run> {
+        if self.requests.is_empty() {
+            return None;
+        }
+        let bytes = incoming.split_to(std::mem::take(&mut self.length)).freeze();
+        Some(Run { bytes, requests: std::mem::take(&mut self.requests) })
+    }
+}

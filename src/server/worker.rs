@@ -1,0 +1,180 @@
+//! Worker threads: each has a runtime of its own, its own lanes and its own clients. Nothing of a client moves between threads.
+//!
+//! Shutdown: 1. listeners stop; 2. `drain` tells every client, which answers what it owes and closes; 3. what is
+//! not gone by the deadline is dropped with its runtime.
+
+use std::net::TcpStream as StdTcpStream;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinSet, LocalSet};
+use tokio_util::sync::CancellationToken;
+
+use super::client::Client;
+use super::link::{Drain, Link};
+use crate::config::Limits;
+use crate::dispatch::{Context, Owned, Session};
+use crate::route::Router;
+use crate::telemetry::Metrics;
+use crate::upstream::{Common, Upstream, Version};
+
+/// An accepted connection, its peer's address and ours.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(StdTcpStream, (String, String)),
+    Unix(StdUnixStream, (String, String)),
+}
+
+/// What every worker serves with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Decides where requests go.
+    pub router: Arc<Router>,
+    /// Definitions and cache.
+    pub owned: Arc<Owned>,
+    /// What lanes have in common.
+    pub upstream: Arc<Common>,
+    /// The upstream's version.
+    pub version: Version,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The worker threads.
+#[derive(Debug)]
+pub struct Workers {
+    inboxes: Vec<UnboundedSender<Socket>>,
+    threads: Vec<JoinHandle<()>>,
+    next: AtomicU64,
+    stop: CancellationToken,
+}
+
+impl Workers {
+    /// Starts `count` threads (0: one per core); at shutdown clients have `patience` to end.
+    ///
+    /// # Errors
+    /// A thread or its runtime cannot be made.
+    pub fn start(count: usize, setup: &Setup, patience: Duration) -> std::io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut workers =
+            Self { inboxes: Vec::new(), threads: Vec::new(), next: AtomicU64::new(0), stop: CancellationToken::new() };
+        let ids = Arc::new(AtomicU64::new(1));
+        for i in 0..if count == 0 { cores } else { count } {
+            let (inbox, arrivals) = unbounded_channel();
+            let (setup, ids, stop) = (setup.clone(), ids.clone(), workers.stop.clone());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let thread = std::thread::Builder::new().name(format!("worker-{i}")).spawn(move || {
+                let local = LocalSet::new();
+                runtime.block_on(local.run_until(work(setup, arrivals, ids, stop, patience)));
+            })?;
+            workers.inboxes.push(inbox);
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// Gives a connection to the next worker in turn.
+    pub(super) fn serve(&self, socket: Socket) {
+        let turn = self.next.fetch_add(1, Relaxed) as usize % self.inboxes.len();
+        // A worker that has ended is one that is shutting down: the connection is closed.
+        let _ = self.inboxes[turn].send(socket);
+    }
+
+    /// Ends every client in turn and waits for the threads.
+    pub async fn drain(mut self) {
+        self.stop.cancel();
+        self.inboxes.clear();
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
+        });
+        if joined.await.unwrap_or(1) > 0 {
+            tracing::error!("a worker thread ended in a panic");
+        }
+    }
+}
+
+async fn work(
+    setup: Setup,
+    mut arrivals: UnboundedReceiver<Socket>,
+    ids: Arc<AtomicU64>,
+    stop: CancellationToken,
+    patience: Duration,
+) {
+    let context = Rc::new(Context {
+        router: setup.router.clone(),
+        owned: setup.owned.clone(),
+        upstream: Upstream::new(setup.upstream.clone()),
+        version: setup.version.clone(),
+        metrics: setup.metrics.clone(),
+    });
+    let drain = Rc::new(Drain::default());
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = clients.join_next() => report(ended),
+            Some(socket) = arrivals.recv() => {
+                let id = ids.fetch_add(1, Relaxed);
+                clients.spawn_local(welcome(socket, id, setup.clone(), context.clone(), drain.clone()));
+            }
+        }
+    }
+    drain.begin();
+    let all_gone = async { while clients.join_next().await.is_some() {} };
+    if tokio::time::timeout(patience, all_gone).await.is_err() {
+        tracing::warn!("some clients did not end in time and are cut");
+    }
+}
+
+/// A panic ends one client, not its worker.
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a client's task ended in a panic; this is a bug");
+    }
+}
+
+/// Counts a client for as long as it is there.
+struct Counted(Arc<Metrics>);
+
+impl Counted {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.clients.inc();
+        metrics.clients_total.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.clients.dec();
+    }
+}
+
+async fn welcome(socket: Socket, id: u64, setup: Setup, context: Rc<Context>, drain: Rc<Drain>) {
+    let _counted = Counted::new(setup.metrics.clone());
+    let home_db = setup.upstream.target.as_ref().map_or(0, |target| target.db);
+    let max_argument = setup.limits.request_argument.0;
+    match socket {
+        Socket::Tcp(stream, addresses) => {
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
+            let link = Link::new(id, stream, setup.limits, setup.metrics, drain);
+            Client::new(link, Session::new(id, home_db, addresses), context, max_argument).serve().await;
+        }
+        Socket::Unix(stream, addresses) => {
+            let Ok(stream) = UnixStream::from_std(stream) else { return };
+            let link = Link::new(id, stream, setup.limits, setup.metrics, drain);
+            Client::new(link, Session::new(id, home_db, addresses), context, max_argument).serve().await;
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A circuit breaker: after some failures in a row the store is left alone for a moment, and readers of keys
+//! that are not in memory get their error at once instead of each waiting for a timeout.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::StoreError;
+use crate::config;
+use crate::telemetry::clock::{millis, now_ms};
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    most: u32,
+    pause_ms: u64,
+    failures: AtomicU32,
+    open_until: AtomicU64,
+}
+
+impl Breaker {
+    pub(super) fn new(settings: &config::Store) -> Self {
+        Self {
+            most: settings.breaker_failures.max(1),
+            pause_ms: millis(settings.breaker_pause),
+            failures: AtomicU32::new(0),
+            open_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Passes while closed; once a pause is over, the first caller passes and the pause begins anew for the rest.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if self.failures.load(Relaxed) < self.most {
+            return Ok(());
+        }
+        let (now, until) = (now_ms(), self.open_until.load(Relaxed));
+        let probes =
+            now >= until && self.open_until.compare_exchange(until, now + self.pause_ms, Relaxed, Relaxed).is_ok();
+        if probes { Ok(()) } else { Err(StoreError::Open) }
+    }
+
+    /// Notes how a statement went; only silence counts against the store, a refusal is an answer.
+    pub(super) fn note(&self, error: Option<&StoreError>) {
+        if !matches!(error, Some(StoreError::Unavailable(_))) {
+            self.failures.store(0, Relaxed);
+            return;
+        }
+        if self.failures.fetch_add(1, Relaxed) + 1 == self.most {
+            tracing::warn!(
+                failures = self.most,
+                "the store does not answer; keys that are not in memory get an error at once"
+            );
+        }
+        self.open_until.store(now_ms() + self.pause_ms, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Breaker;
+    use crate::config;
+    use crate::store::StoreError;
+
+    #[test]
+    fn opens_after_failures_and_closes_after_an_answer() {
+        let settings =
+            config::Store { breaker_failures: 2, breaker_pause: std::time::Duration::ZERO, ..Default::default() };
+        let breaker = Breaker { pause_ms: 1 << 40, ..Breaker::new(&settings) };
+        let silence = StoreError::Unavailable("gone".into());
+        breaker.note(Some(&silence));
+        assert_eq!(breaker.check(), Ok(()));
+        breaker.note(Some(&silence));
+        assert_eq!(breaker.check(), Err(StoreError::Open));
+        breaker.note(Some(&StoreError::Refused("no such column".into())));
+        assert_eq!(breaker.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_pause_that_is_over_lets_one_probe_through() {
+        let settings =
+            config::Store { breaker_failures: 1, breaker_pause: std::time::Duration::ZERO, ..Default::default() };
+        let mut breaker = Breaker::new(&settings);
+        breaker.note(Some(&StoreError::Unavailable("gone".into())));
+        breaker.pause_ms = 1 << 40;
+        assert_eq!(breaker.check(), Ok(()));
+        assert_eq!(breaker.check(), Err(StoreError::Open));
+    }
+}

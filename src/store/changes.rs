@@ -1,0 +1,23 @@
+//! What the store tells of its changes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// One notice. They are told in the order in which they happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The rows behind these keys changed.
+    Keys(Vec<Bytes>),
+    /// Any key of the mapping with this pattern may have changed.
+    Mapping(String),
+    /// Anything may have changed, because it is not known what did.
+    Everything,
+    /// Changes may have been missed, and may be missed from now on until [`Change::Alive`]. Why.
+    Gap(String),
+    /// Every change up to this moment (milliseconds of the process's clock) has been told.
+    Alive(u64),
+}
+
+/// Who is told. It must have taken effect when it returns: a later `Alive` vouches for it.
+pub type OnChange = Arc<dyn Fn(Change) + Send + Sync>;

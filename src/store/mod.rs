@@ -1,0 +1,175 @@
+//! The store: Postgres or SQLite behind owned keys. Turns a mapping into statements, rows into records,
+//! and changes of the database into notices. Values are always bound, never spliced into SQL.
+//! Knows nothing of caches: who asks for a record decides what becomes of it.
+
+mod breaker;
+mod changes;
+mod columns;
+mod error;
+pub mod file;
+mod json;
+mod migrate;
+mod plan;
+mod postgres;
+mod row;
+mod sqlite;
+pub mod triggers;
+
+use bytes::Bytes;
+
+pub use changes::{Change, OnChange};
+pub use error::StoreError;
+pub use plan::Plan;
+
+use breaker::Breaker;
+use postgres::Postgres;
+use sqlite::Sqlite;
+
+use crate::config;
+use crate::mapping::Mapping;
+use crate::record::Record;
+
+#[derive(Debug)]
+enum Engine {
+    Postgres(Postgres),
+    Sqlite(Sqlite),
+}
+
+/// A store that answers.
+#[derive(Debug)]
+pub struct Store {
+    engine: Engine,
+    breaker: Breaker,
+    settings: config::Store,
+}
+
+impl Store {
+    /// Connects, and proves it with one round trip. A SQLite file that does not exist is created with the demo world.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when it does not answer in time; trying again later is safe.
+    pub async fn connect(settings: &config::Store) -> Result<Self, StoreError> {
+        let engine = if settings.url.starts_with("sqlite:") {
+            Engine::Sqlite(Sqlite::open(settings).await?)
+        } else {
+            Engine::Postgres(Postgres::connect(settings).await?)
+        };
+        Ok(Self { engine, breaker: Breaker::new(settings), settings: settings.clone() })
+    }
+
+    /// A store to check mappings against, without creating anything: an SQLite file that does not exist yet
+    /// is stood in for by an empty demo world in memory.
+    ///
+    /// # Errors
+    /// As [`Store::connect`].
+    pub async fn connect_to_check(settings: &config::Store) -> Result<Self, StoreError> {
+        if settings.url.starts_with("sqlite:") && !sqlite::exists(&settings.url) {
+            let memory = config::Store { url: "sqlite::memory:".into(), max_connections: 1, ..settings.clone() };
+            let engine = Engine::Sqlite(Sqlite::open(&memory).await?);
+            return Ok(Self { engine, breaker: Breaker::new(&memory), settings: memory });
+        }
+        Self::connect(settings).await
+    }
+
+    /// What the store is, for logs: never its password.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self.engine {
+            Engine::Postgres(_) => "Postgres",
+            Engine::Sqlite(_) => "SQLite",
+        }
+    }
+
+    /// One round trip.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => store.ping().await,
+            Engine::Sqlite(store) => store.ping().await,
+        }
+    }
+
+    /// The statements of one mapping; checked against the store's tables and columns.
+    ///
+    /// # Errors
+    /// [`StoreError::Faults`] lists everything that does not fit.
+    pub async fn plan(&self, mapping: &Mapping) -> Result<Plan, StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => store.plan(mapping).await,
+            Engine::Sqlite(store) => store.plan(mapping).await,
+        }
+    }
+
+    /// Loads the record of one key, whose holes hold `values`; `None` when there is no such row, or when the
+    /// row's own key is spelled otherwise (hazard 29).
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Open`] at once while the breaker is open.
+    pub async fn load(&self, mapping: &Mapping, plan: &Plan, values: &[&[u8]]) -> Result<Option<Record>, StoreError> {
+        self.breaker.check()?;
+        let rows = match &self.engine {
+            Engine::Postgres(store) => store.rows_of(plan, values).await,
+            Engine::Sqlite(store) => store.rows_of(mapping, plan, values).await,
+        };
+        self.breaker.note(rows.as_ref().err());
+        plan.record(&mapping.pattern, values, rows?)
+    }
+
+    /// Loads every definition of a mapping: key and record, in the store's order.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a row without a usable key, or two rows with one key, fail the whole load.
+    pub async fn load_all(&self, mapping: &Mapping, plan: &Plan) -> Result<Vec<(Bytes, Record)>, StoreError> {
+        let mut gather = plan.gather(mapping);
+        match &self.engine {
+            Engine::Postgres(store) => store.each_row(plan, |row| gather.add(row)).await?,
+            Engine::Sqlite(store) => store.each_row(plan, |row| gather.add(row)).await?,
+        }
+        gather.finish()
+    }
+
+    /// Tells `on_change` of every change, for ever. Dropping the future stops it.
+    pub async fn watch(&self, on_change: OnChange) {
+        match &self.engine {
+            Engine::Postgres(store) => store.watch(&self.settings, on_change).await,
+            Engine::Sqlite(store) => store.watch(&self.settings, on_change).await,
+        }
+    }
+
+    /// The triggers of `mapping` that are missing or switched off, as `table (trigger)`. SQLite needs none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => store.missing_triggers(mapping).await,
+            Engine::Sqlite(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Applies the migrations; with `demo`, the demo world too, unless its tables hold rows already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn migrate(&self, demo: bool) -> Result<(), StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => migrate::postgres(store.pool(), demo).await,
+            Engine::Sqlite(store) => migrate::sqlite(store.pool(), demo).await,
+        }
+    }
+
+    /// Runs SQL that this program wrote (triggers), as one script.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn run_script(&self, sql: &str) -> Result<(), StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => store.run_script(sql).await,
+            Engine::Sqlite(_) => {
+                Err(StoreError::Refused("SQLite needs no triggers: its file is watched as a whole".into()))
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! A mapping made ready for a store: its statements, and how its rows become records.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::StoreError;
+use super::json::Members;
+use super::row::{Cell, Row};
+use crate::config::{MappingConfig, Shape};
+use crate::keys::Pattern;
+use crate::mapping::Mapping;
+use crate::record::Record;
+
+/// How a hole's text is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Param {
+    /// An integer of so many bytes.
+    Int(usize),
+    /// Text as it is.
+    Text,
+    /// A UUID in its canonical spelling.
+    Uuid,
+}
+
+/// Where a row's own key is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum KeySource {
+    /// Extra columns [`key_column`], taken out of the row (a table).
+    Extra,
+    /// Columns named as the holes, which stay in the row (a query that selects them).
+    Named,
+    /// The row does not tell; every hole is bound by a type with one spelling (a query).
+    Bound,
+}
+
+/// The statements of one mapping, and the form of its records.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Loads one key: `$1` ... are the holes in order. Empty for definitions.
+    pub(super) one: String,
+    /// Loads every definition. Empty for caches.
+    pub(super) all: String,
+    pub(super) params: Vec<Param>,
+    pub(super) key: KeySource,
+    holes: Vec<String>,
+    shown: MappingConfig,
+}
+
+/// The name under which a table's key column `i` is selected.
+pub(super) fn key_column(i: usize) -> String {
+    format!("hearthside:key:{i}")
+}
+
+impl Plan {
+    pub(super) fn new(mapping: &Mapping, one: String, all: String, params: Vec<Param>, key: KeySource) -> Self {
+        let holes = mapping.pattern.holes().map(|(name, _)| name.to_owned()).collect();
+        Self { one, all, params, key, holes, shown: mapping.config.clone() }
+    }
+
+    /// The texts of a row's own key; `None` where the row does not tell, an empty list where one is NULL.
+    fn own_key(&self, row: &mut Row) -> Option<Vec<String>> {
+        let text = |cell: Option<Cell>| cell.and_then(|c| c.text().map(str::to_owned));
+        let found: Option<Vec<String>> = match self.key {
+            KeySource::Bound => return None,
+            KeySource::Extra => (0..self.holes.len()).map(|i| text(row.take(&key_column(i)))).collect(),
+            KeySource::Named => self.holes.iter().map(|hole| text(row.get(hole).cloned())).collect(),
+        };
+        Some(found.unwrap_or_default())
+    }
+
+    /// The record of the key whose holes hold `values`.
+    pub(super) fn record(
+        &self,
+        pattern: &Pattern,
+        values: &[&[u8]],
+        rows: Vec<Row>,
+    ) -> Result<Option<Record>, StoreError> {
+        let asked = pattern.render(values);
+        let mut same = Vec::with_capacity(rows.len());
+        for mut row in rows {
+            match self.own_key(&mut row) {
+                Some(own) if own.len() != self.holes.len() || pattern.render(&own) != asked => {}
+                _ => same.push(row),
+            }
+        }
+        self.shape(&same)
+    }
+
+    /// A record of these rows, which share one key; `None` when Redis would not keep such a value.
+    pub(super) fn shape(&self, rows: &[Row]) -> Result<Option<Record>, StoreError> {
+        let Some(first) = rows.first() else { return Ok(None) };
+        let record = match self.shown.shape {
+            Shape::Hash => Record::hash(&self.fields(first)?),
+            Shape::String => match self.value(first)? {
+                Some(text) => Record::string(text.as_bytes()),
+                None => return Ok(None),
+            },
+            Shape::List => Record::list(&self.elements(rows)?),
+            Shape::Set => Record::set(&self.elements(rows)?),
+        };
+        let record = record.map_err(|error| StoreError::Refused(error.to_string()))?;
+        Ok((!record.is_empty()).then_some(record))
+    }
+
+    fn fields(&self, row: &Row) -> Result<Vec<(String, String)>, StoreError> {
+        let mut row = row.clone();
+        let overflow = self.shown.overflow.as_ref().and_then(|column| row.take(column));
+        let mut fields: Vec<(String, String)> = Vec::with_capacity(row.0.len());
+        let mut add = |name: &str, cell: &Cell| {
+            if let Some(text) = cell.text().filter(|_| fields.iter().all(|(known, _)| known != name)) {
+                fields.push((name.to_owned(), text.to_owned()));
+            }
+        };
+        if self.shown.fields.is_empty() {
+            row.0.iter().for_each(|(name, cell)| add(name, cell));
+        } else {
+            self.shown.fields.iter().for_each(|name| add(name, row.get(name).unwrap_or(&Cell::Null)));
+        }
+        if let Some(text) = overflow.as_ref().and_then(Cell::text) {
+            let Members(more) = serde_json::from_str(text)
+                .map_err(|error| StoreError::Refused(format!("the overflow column holds no JSON object: {error}")))?;
+            more.0.iter().for_each(|(name, cell)| add(name, cell));
+        }
+        Ok(fields)
+    }
+
+    fn value<'r>(&self, row: &'r Row) -> Result<Option<&'r str>, StoreError> {
+        let column = self.shown.value.as_deref().unwrap_or_default();
+        let cell = row.get(column).ok_or_else(|| StoreError::Refused(format!("no column '{column}' in the rows")))?;
+        Ok(cell.text())
+    }
+
+    fn elements(&self, rows: &[Row]) -> Result<Vec<String>, StoreError> {
+        if self.shown.value.is_some() {
+            let texts = rows.iter().map(|row| Ok(self.value(row)?.map(str::to_owned)));
+            return texts.filter_map(Result::transpose).collect();
+        }
+        Ok(rows.iter().map(Row::to_json).collect())
+    }
+
+    /// A gatherer of every definition's rows.
+    pub(super) fn gather<'p>(&'p self, mapping: &'p Mapping) -> Gather<'p> {
+        Gather { plan: self, mapping, order: Vec::new(), rows: HashMap::new() }
+    }
+}
+
+/// Collects the rows of all definitions by key.
+pub(super) struct Gather<'p> {
+    plan: &'p Plan,
+    mapping: &'p Mapping,
+    order: Vec<Bytes>,
+    rows: HashMap<Bytes, Vec<Row>>,
+}
+
+/// A preload says how far it is after so many rows.
+const PROGRESS_ROWS: usize = 20_000;
+
+impl Gather<'_> {
+    pub(super) fn add(&mut self, mut row: Row) -> Result<(), StoreError> {
+        let own = self.plan.own_key(&mut row).unwrap_or_default();
+        let pattern = &self.mapping.pattern;
+        let key = pattern.render(&own).filter(|_| own.len() == self.plan.holes.len()).ok_or_else(|| {
+            StoreError::Refused(format!(
+                "row {} has no usable key for '{}': a key column is NULL, empty, holds ':' or is no integer",
+                self.order.len() + 1,
+                pattern.text()
+            ))
+        })?;
+        let single = matches!(self.mapping.config.shape, Shape::Hash | Shape::String);
+        let key = Bytes::from(key);
+        let rows = self.rows.entry(key.clone()).or_default();
+        if rows.is_empty() {
+            self.order.push(key);
+        } else if single {
+            return Err(StoreError::Refused(format!("two rows have the key '{}'", String::from_utf8_lossy(&key))));
+        }
+        rows.push(row);
+        if self.order.len().is_multiple_of(PROGRESS_ROWS) {
+            tracing::info!(mapping = pattern.text(), loaded = self.order.len(), "loading definitions");
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Vec<(Bytes, Record)>, StoreError> {
+        let mut all = Vec::with_capacity(self.order.len());
+        for key in std::mem::take(&mut self.order) {
+            let rows = self.rows.remove(&key).unwrap_or_default();
+            if let Some(record) = self.plan.shape(&rows)? {
+                all.push((key, record));
+            }
+        }
+        Ok(all)
+    }
+}

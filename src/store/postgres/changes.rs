@@ -1,0 +1,136 @@
+//! The change feed of Postgres: LISTEN on a connection of its own, proven alive by notices to itself.
+//!
+//! Invariants:
+//! - the listener never reconnects by itself: a connection that ends, errs or is silent past the deadline is a
+//!   gap, told before anything else, and a new listener is built (hazards 4 to 6);
+//! - `Alive` is told only for a notice that came back over the same connection behind the changes it vouches for.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+
+use crate::config;
+use crate::store::{Change, OnChange};
+use crate::telemetry::clock::now_ms;
+
+const CHANNEL: &str = "hearthside";
+
+/// The payload of a notice, as `hearthside.changed()` writes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Notice {
+    Keys(Vec<String>),
+    Mapping(String),
+}
+
+pub(super) async fn watch(pool: &PgPool, options: &PgConnectOptions, settings: &config::Store, on_change: OnChange) {
+    let heartbeat = format!("hearthside_heartbeat_{:016x}", fastrand::u64(..));
+    let mut attempt = 0_u64;
+    loop {
+        let listening = listen(options, settings, &heartbeat, &on_change, &mut attempt);
+        let why = tokio::select! {
+            why = listening => why,
+            () = beat(pool, settings, &heartbeat) => "the heartbeat ended".to_owned(),
+        };
+        on_change(Change::Gap(why));
+        attempt += 1;
+        tokio::time::sleep(backoff(attempt)).await;
+    }
+}
+
+/// min(attempt x 100, 3000) ms, with jitter.
+fn backoff(attempt: u64) -> Duration {
+    let most = (attempt * 100).min(3000);
+    Duration::from_millis(fastrand::u64(most / 2..=most))
+}
+
+/// Sends a notice to ourselves again and again; its payload is the moment it was sent.
+async fn beat(pool: &PgPool, settings: &config::Store, channel: &str) {
+    let mut ticker = tokio::time::interval(settings.heartbeat_interval);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticker.tick().await;
+        let sent = now_ms().to_string();
+        let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(&sent).execute(pool);
+        match tokio::time::timeout(settings.heartbeat_timeout, notify).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a heartbeat of the change feed was not sent"),
+            Err(_) => tracing::debug!("a heartbeat of the change feed was not sent in time"),
+        }
+    }
+}
+
+/// Listens until something is wrong, and says what.
+async fn listen(
+    options: &PgConnectOptions,
+    settings: &config::Store,
+    heartbeat: &str,
+    on_change: &OnChange,
+    attempt: &mut u64,
+) -> String {
+    let connected = tokio::time::timeout(settings.connect_timeout, connect(options, heartbeat)).await;
+    let mut listener = match connected {
+        Err(_) => return "the listener could not connect in time".to_owned(),
+        Ok(Err(error)) => return format!("the listener could not connect: {error}"),
+        Ok(Ok(listener)) => listener,
+    };
+    // What changed before LISTEN took effect was told to nobody.
+    on_change(Change::Gap(String::new()));
+    on_change(Change::Alive(now_ms()));
+    tracing::info!("the change feed of Postgres is connected");
+    *attempt = 0;
+    loop {
+        let notice = match tokio::time::timeout(settings.heartbeat_timeout, listener.try_recv()).await {
+            Err(_) => return "the change feed was silent past its deadline".to_owned(),
+            Ok(Err(error)) => return format!("the change feed failed: {error}"),
+            Ok(Ok(None)) => return "the change feed's connection ended".to_owned(),
+            Ok(Ok(Some(notice))) => notice,
+        };
+        if notice.channel() == heartbeat {
+            notice.payload().parse().map(|sent| on_change(Change::Alive(sent))).unwrap_or_default();
+        } else {
+            on_change(read(notice.payload()));
+        }
+    }
+}
+
+async fn connect(options: &PgConnectOptions, heartbeat: &str) -> Result<PgListener, sqlx::Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options.clone())
+        .await?;
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.eager_reconnect(false);
+    listener.listen_all([CHANNEL, heartbeat]).await?;
+    Ok(listener)
+}
+
+/// A notice that cannot be read may have meant anything.
+fn read(payload: &str) -> Change {
+    match serde_json::from_str(payload) {
+        Ok(Notice::Keys(keys)) => Change::Keys(keys.into_iter().map(Bytes::from).collect()),
+        Ok(Notice::Mapping(pattern)) => Change::Mapping(pattern),
+        Err(error) => {
+            tracing::warn!(%error, "a notice on channel 'hearthside' cannot be read; everything is taken as changed");
+            Change::Everything
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+    use crate::store::Change;
+
+    #[test]
+    fn notices_are_read_or_mean_everything() {
+        assert_eq!(read(r#"{"keys":["a:1","a:2"]}"#), Change::Keys(vec!["a:1".into(), "a:2".into()]));
+        assert_eq!(read(r#"{"mapping" : "a:{x}"}"#), Change::Mapping("a:{x}".into()));
+        assert_eq!(read("nonsense"), Change::Everything);
+    }
+}

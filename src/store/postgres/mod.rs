@@ -1,0 +1,136 @@
+//! Postgres: loads over a pool, changes over a connection of their own.
+
+mod catalog;
+mod changes;
+mod params;
+
+use std::str::FromStr;
+
+use futures_util::TryStreamExt;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, PgPool, Row as _};
+
+use super::changes::OnChange;
+use super::json::Members;
+use super::row::Row;
+use super::{Plan, StoreError, triggers};
+use crate::config;
+use crate::mapping::Mapping;
+
+#[derive(Debug)]
+pub(super) struct Postgres {
+    pool: PgPool,
+    options: PgConnectOptions,
+}
+
+fn options(settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
+    let options = PgConnectOptions::from_str(&settings.url)
+        .map_err(|error| StoreError::Refused(format!("store.url cannot be read: {error}")))?;
+    let timeout = settings.query_timeout.as_millis().to_string();
+    Ok(options
+        .application_name("hearthside")
+        .options([("statement_timeout", timeout.as_str()), ("TimeZone", "UTC")])
+        .disable_statement_logging())
+}
+
+impl Postgres {
+    pub(super) async fn connect(settings: &config::Store) -> Result<Self, StoreError> {
+        let options = options(settings)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections)
+            .acquire_timeout(settings.connect_timeout)
+            // A dead connection shows at its next statement; loads are reads and are tried again (see rows_of).
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone());
+        let store = Self { pool, options };
+        store.ping().await?;
+        Ok(store)
+    }
+
+    pub(super) const fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        let ping = || async { sqlx::query("SELECT 1").execute(&self.pool).await };
+        // After a restart of the server every pooled connection is dead once.
+        if ping().await.is_err() {
+            ping().await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn run_script(&self, sql: &str) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    pub(super) async fn plan(&self, mapping: &Mapping) -> Result<Plan, StoreError> {
+        catalog::plan(&self.pool, mapping).await
+    }
+
+    /// The rows of one key; none when a hole's text cannot be a value of its column.
+    pub(super) async fn rows_of(&self, plan: &Plan, values: &[&[u8]]) -> Result<Vec<Row>, StoreError> {
+        let Some(bound) = params::bind(&plan.params, values) else { return Ok(Vec::new()) };
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.fetch(plan, bound.clone()).await {
+                // A pooled connection may have died unnoticed; a read may be sent again.
+                Err(sqlx::Error::Io(error)) if attempt <= 2 => {
+                    tracing::debug!(%error, "a store connection was dead; the load is tried again");
+                }
+                Err(error) => return Err(error.into()),
+                Ok(rows) => return rows.iter().map(|text| parse(text)).collect(),
+            }
+        }
+    }
+
+    async fn fetch(&self, plan: &Plan, bound: Vec<params::Bound>) -> Result<Vec<String>, sqlx::Error> {
+        let query =
+            bound.into_iter().fold(sqlx::query(AssertSqlSafe(plan.one.clone())), |query, value| query.bind(value));
+        query.fetch_all(&self.pool).await?.iter().map(|row| row.try_get(0)).collect()
+    }
+
+    pub(super) async fn each_row(
+        &self,
+        plan: &Plan,
+        mut add: impl FnMut(Row) -> Result<(), StoreError> + Send,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        // A large preload may take longer than a load of one key.
+        sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *transaction).await?;
+        let mut rows = sqlx::query(AssertSqlSafe(plan.all.clone())).fetch(&mut *transaction);
+        while let Some(row) = rows.try_next().await? {
+            add(parse(row.try_get(0)?)?)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
+        changes::watch(&self.pool, &self.options, settings, on_change).await;
+    }
+
+    pub(super) async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
+        let mut missing = Vec::new();
+        for wanted in triggers::of(mapping) {
+            let present: Vec<String> = sqlx::query_scalar(
+                "SELECT tgname::text FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgenabled IN ('O', 'A')",
+            )
+            .bind(&wanted.table)
+            .fetch_all(&self.pool)
+            .await?;
+            missing.extend(
+                wanted.names().filter(|name| !present.contains(name)).map(|name| format!("{} ({name})", wanted.table)),
+            );
+        }
+        Ok(missing)
+    }
+}
+
+fn parse(json: &str) -> Result<Row, StoreError> {
+    serde_json::from_str(json)
+        .map(|Members(row)| row)
+        .map_err(|error| StoreError::Refused(format!("a row is no JSON object: {error}")))
+}

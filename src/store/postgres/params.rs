@@ -1,0 +1,120 @@
+//! Binds the texts in a key's holes by the types the server infers for them, and only in their one canonical
+//! spelling: another spelling of the same value is another key, which does not exist (hazard 29).
+
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgTypeKind};
+use sqlx::{Encode, Postgres, Type, TypeInfo};
+
+use crate::resp::number::parse_i64;
+use crate::store::plan::Param;
+
+/// A value in Postgres's binary form, with its type.
+#[derive(Clone, Debug)]
+pub(super) struct Bound {
+    info: PgTypeInfo,
+    bytes: Vec<u8>,
+}
+
+impl Type<Postgres> for Bound {
+    fn type_info() -> PgTypeInfo {
+        <str as Type<Postgres>>::type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Bound {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(&self.bytes);
+        Ok(IsNull::No)
+    }
+
+    fn produces(&self) -> Option<PgTypeInfo> {
+        Some(self.info.clone())
+    }
+}
+
+/// How a parameter of this type is bound; `None` for a type with more than one spelling per value.
+pub(super) fn param(info: &PgTypeInfo) -> Option<Param> {
+    match info.name() {
+        "INT2" => Some(Param::Int(2)),
+        "INT4" => Some(Param::Int(4)),
+        "INT8" => Some(Param::Int(8)),
+        "TEXT" | "VARCHAR" | "NAME" | "UNKNOWN" => Some(Param::Text),
+        "UUID" => Some(Param::Uuid),
+        _ if matches!(info.kind(), PgTypeKind::Enum(_)) => Some(Param::Text),
+        _ => None,
+    }
+}
+
+/// Binds each value; `None` when one cannot be a canonical value of its type, so that no row can have it.
+pub(super) fn bind(params: &[Param], values: &[&[u8]]) -> Option<Vec<Bound>> {
+    params.iter().zip(values).map(|(param, value)| bind_one(param, value)).collect()
+}
+
+fn bind_one(param: &Param, value: &[u8]) -> Option<Bound> {
+    let (info, bytes) = match param {
+        Param::Int(width) => {
+            let number = parse_i64(value)?;
+            let bytes = number.to_be_bytes();
+            match width {
+                2 => (<i16 as Type<Postgres>>::type_info(), i16::try_from(number).ok()?.to_be_bytes().to_vec()),
+                4 => (<i32 as Type<Postgres>>::type_info(), i32::try_from(number).ok()?.to_be_bytes().to_vec()),
+                _ => (<i64 as Type<Postgres>>::type_info(), bytes.to_vec()),
+            }
+        }
+        // Postgres text is UTF-8 without NUL: no row holds anything else.
+        Param::Text => {
+            let text = std::str::from_utf8(value).ok().filter(|text| !text.contains('\0'))?;
+            (<str as Type<Postgres>>::type_info(), text.as_bytes().to_vec())
+        }
+        Param::Uuid => (PgTypeInfo::with_name("uuid"), uuid(value)?.to_vec()),
+    };
+    Some(Bound { info, bytes })
+}
+
+/// 8-4-4-4-12 lower-case hexadecimal digits.
+fn uuid(text: &[u8]) -> Option<[u8; 16]> {
+    let groups: Vec<&[u8]> = text.split(|b| *b == b'-').collect();
+    if groups.iter().map(|g| g.len()).ne([8, 4, 4, 4, 12]) {
+        return None;
+    }
+    let digits: Vec<u8> = groups.concat().iter().map(|b| digit(*b)).collect::<Option<_>>()?;
+    let mut bytes = [0; 16];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        *byte = pair[0] << 4 | pair[1];
+    }
+    Some(bytes)
+}
+
+const fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bind_one, uuid};
+    use crate::store::plan::Param;
+
+    #[test]
+    fn only_canonical_spellings_are_bound() {
+        for (param, value, bound) in [
+            (Param::Int(8), "7", true),
+            (Param::Int(8), "007", false),
+            (Param::Int(4), "2147483648", false),
+            (Param::Int(2), "-32768", true),
+            (Param::Text, "anything", true),
+            (Param::Uuid, "0b6ef1c6-7ac9-4e5c-a9b7-0d5b9d0a7a11", true),
+            (Param::Uuid, "0B6EF1C6-7AC9-4E5C-A9B7-0D5B9D0A7A11", false),
+            (Param::Uuid, "0b6ef1c67ac94e5ca9b70d5b9d0a7a11", false),
+        ] {
+            assert_eq!(bind_one(&param, value.as_bytes()).is_some(), bound, "{value}");
+        }
+        assert_eq!(bind_one(&Param::Int(4), b"258").expect("binds").bytes, [0, 0, 1, 2]);
+        assert!(bind_one(&Param::Text, b"a\0b").is_none() && bind_one(&Param::Text, b"\xff").is_none());
+        assert_eq!(uuid(b"00000000-0000-0000-0000-0000000000ff").expect("reads")[15], 255);
+    }
+}

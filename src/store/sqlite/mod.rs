@@ -1,0 +1,167 @@
+//! SQLite: the embedded store. Its file is watched as a whole.
+
+mod catalog;
+mod changes;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use futures_util::TryStreamExt;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow};
+use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Row as _, SqlitePool, TypeInfo, ValueRef};
+
+use super::changes::OnChange;
+use super::json::compact;
+use super::row::{Cell, Row};
+use super::{Plan, StoreError, migrate};
+use crate::config;
+use crate::keys::HoleKind;
+use crate::mapping::Mapping;
+use crate::resp::number::parse_i64;
+
+#[derive(Debug)]
+pub(super) struct Sqlite {
+    pool: SqlitePool,
+    options: SqliteConnectOptions,
+}
+
+fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(|error| StoreError::Refused(format!("store.url cannot be read: {error}")))?;
+    Ok(options.disable_statement_logging())
+}
+
+fn path(url: &str) -> Option<PathBuf> {
+    let options = options(url).ok()?;
+    let path = options.get_filename();
+    (!url.contains(":memory:")).then(|| path.to_path_buf())
+}
+
+/// True when the file of a `sqlite:` URL is there.
+pub(super) fn exists(url: &str) -> bool {
+    path(url).is_some_and(|path| path.exists())
+}
+
+async fn pool(options: &SqliteConnectOptions, settings: &config::Store) -> Result<SqlitePool, StoreError> {
+    let pool = SqlitePoolOptions::new()
+        .max_connections(settings.max_connections)
+        .acquire_timeout(settings.connect_timeout)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options.clone())
+        .await?;
+    Ok(pool)
+}
+
+impl Sqlite {
+    /// Opens the file; one that is not there is made with the demo world, aside, so that it is there whole or not at all.
+    pub(super) async fn open(settings: &config::Store) -> Result<Self, StoreError> {
+        if let Some(path) = path(&settings.url).filter(|path| !path.exists()) {
+            create_demo(&path, settings).await?;
+        }
+        let mut options = options(&settings.url)?.busy_timeout(settings.query_timeout);
+        let memory = settings.url.contains(":memory:");
+        if !memory {
+            options = options.journal_mode(SqliteJournalMode::Wal);
+        }
+        let store = Self { pool: pool(&options, settings).await?, options };
+        if memory {
+            migrate::sqlite(&store.pool, true).await?;
+        }
+        store.ping().await?;
+        Ok(store)
+    }
+
+    pub(super) const fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    pub(super) async fn plan(&self, mapping: &Mapping) -> Result<Plan, StoreError> {
+        catalog::plan(&self.pool, mapping).await
+    }
+
+    pub(super) async fn rows_of(
+        &self,
+        mapping: &Mapping,
+        plan: &Plan,
+        values: &[&[u8]],
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut query = sqlx::query(AssertSqlSafe(plan.one.clone()));
+        for ((_, kind), value) in mapping.pattern.holes().zip(values) {
+            let Ok(text) = std::str::from_utf8(value) else { return Ok(Vec::new()) };
+            query = match (kind, parse_i64(value)) {
+                (HoleKind::Int, Some(number)) => query.bind(number),
+                _ => query.bind(text.to_owned()),
+            };
+        }
+        query.fetch_all(&self.pool).await?.iter().map(read).collect()
+    }
+
+    pub(super) async fn each_row(
+        &self,
+        plan: &Plan,
+        mut add: impl FnMut(Row) -> Result<(), StoreError> + Send,
+    ) -> Result<(), StoreError> {
+        let mut rows = sqlx::query(AssertSqlSafe(plan.all.clone())).fetch(&self.pool);
+        while let Some(row) = rows.try_next().await? {
+            add(read(&row)?)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
+        changes::watch(&self.options, settings, on_change).await;
+    }
+}
+
+async fn create_demo(path: &Path, settings: &config::Store) -> Result<(), StoreError> {
+    let refuse = |error: std::io::Error| StoreError::Refused(format!("{}: {error}", path.display()));
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(refuse)?;
+    }
+    let aside = path.with_extension(format!("new-{}", std::process::id()));
+    let options = SqliteConnectOptions::new().filename(&aside).create_if_missing(true).disable_statement_logging();
+    let filling = pool(&options, settings).await?;
+    migrate::sqlite(&filling, true).await?;
+    filling.close().await;
+    std::fs::rename(&aside, path).map_err(refuse)?;
+    tracing::info!(file = %path.display(), "created the embedded store with the demo world");
+    Ok(())
+}
+
+/// What the declared type of a column adds to the type its value is stored as.
+const JSON: &str = "hearthside:json:";
+
+fn read(row: &SqliteRow) -> Result<Row, StoreError> {
+    let cells = row.columns().iter().enumerate().map(|(i, column)| {
+        let (name, json) = match column.name().strip_prefix(JSON) {
+            Some(name) => (name, true),
+            None => (column.name(), false),
+        };
+        Ok((name.to_owned(), cell(row, i, column.type_info().name() == "BOOLEAN", json)?))
+    });
+    cells.collect::<Result<_, StoreError>>().map(Row)
+}
+
+fn cell(row: &SqliteRow, i: usize, boolean: bool, json: bool) -> Result<Cell, StoreError> {
+    let value = row.try_get_raw(i)?;
+    if value.is_null() {
+        return Ok(Cell::Null);
+    }
+    let stored = value.type_info().name().to_owned();
+    Ok(match stored.as_str() {
+        "INTEGER" | "BOOLEAN" if boolean => Cell::Json((row.try_get_unchecked::<i64, _>(i)? != 0).to_string()),
+        "INTEGER" => Cell::Json(row.try_get_unchecked::<i64, _>(i)?.to_string()),
+        "REAL" => Cell::Json(row.try_get_unchecked::<f64, _>(i)?.to_string()),
+        "BLOB" => Cell::Text(String::from_utf8_lossy(&row.try_get_unchecked::<Vec<u8>, _>(i)?).into_owned()),
+        _ => {
+            let text = row.try_get_unchecked::<String, _>(i)?;
+            if json { Cell::Json(compact(&text)) } else { Cell::Text(text) }
+        }
+    })
+}

@@ -1,0 +1,228 @@
+//! Every metric, its name, unit and meaning. docs/OPERATIONS.md lists them for operators.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// Which way a command took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs, reason = "the names are the labels")]
+pub enum RouteLabel {
+    Local,
+    Definition,
+    Cache,
+    Passthrough,
+    Pinned,
+    Split,
+    Refused,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs, reason = "the names are the labels")]
+pub enum Outcome {
+    Ok,
+    Hit,
+    Absent,
+    Miss,
+    Error,
+}
+
+/// Labels of `hearthside_commands_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CommandLabels {
+    /// Which way.
+    pub route: RouteLabel,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Labels of counters by result.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Labels of `hearthside_invalidations_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// `change`, `command`, `admin`, `mapping` or `gap`.
+    pub reason: &'static str,
+}
+
+/// Counters of commands, looked up once so that the hot path only adds.
+#[derive(Clone, Debug)]
+pub struct Commands {
+    family: Family<CommandLabels, Counter>,
+}
+
+impl Commands {
+    /// The number of commands that went `route` and ended as `outcome`.
+    #[must_use]
+    pub fn get(&self, route: RouteLabel, outcome: Outcome) -> u64 {
+        self.family.get_or_create(&CommandLabels { route, outcome }).get()
+    }
+
+    /// Adds `n` commands that went `route` and ended as `outcome`.
+    pub fn add(&self, route: RouteLabel, outcome: Outcome, n: u64) {
+        if n > 0 {
+            self.family.get_or_create(&CommandLabels { route, outcome }).inc_by(n);
+        }
+    }
+}
+
+const ROUTES: [RouteLabel; 7] = [
+    RouteLabel::Local,
+    RouteLabel::Definition,
+    RouteLabel::Cache,
+    RouteLabel::Passthrough,
+    RouteLabel::Pinned,
+    RouteLabel::Split,
+    RouteLabel::Refused,
+];
+const OUTCOMES: [Outcome; 5] = [Outcome::Ok, Outcome::Hit, Outcome::Absent, Outcome::Miss, Outcome::Error];
+
+/// One client's counts since they were last added to the process's: no shared memory is touched per command.
+#[derive(Clone, Debug, Default)]
+pub struct Tally([[u64; OUTCOMES.len()]; ROUTES.len()]);
+
+impl Tally {
+    /// Counts `n` commands.
+    pub fn add(&mut self, route: RouteLabel, outcome: Outcome, n: u64) {
+        self.0[route as usize][outcome as usize] += n;
+    }
+
+    /// Adds everything to `commands` and begins at zero again.
+    pub fn flush(&mut self, commands: &Commands) {
+        for (counts, route) in self.0.iter_mut().zip(ROUTES) {
+            for (count, outcome) in counts.iter_mut().zip(OUTCOMES) {
+                commands.add(route, outcome, std::mem::take(count));
+            }
+        }
+    }
+}
+
+/// The process's metrics; one `Arc` is shared.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is explained where it is registered, in the words operators read")]
+pub struct Metrics {
+    registry: Registry,
+    pub commands: Commands,
+    pub loads: Family<OutcomeLabel, Counter>,
+    pub load_seconds: Histogram,
+    pub coalesced_waiters: Counter,
+    pub invalidations: Family<ReasonLabel, Counter>,
+    pub gaps: Counter,
+    pub change_feed_up: Gauge,
+    pub cache_entries: Gauge,
+    pub cache_bytes: Gauge,
+    pub definitions: Gauge,
+    pub reloads: Family<OutcomeLabel, Counter>,
+    pub lanes_connected: Gauge,
+    pub lane_connects: Counter,
+    pub lane_failures: Counter,
+    pub pinned: Gauge,
+    pub clients: Gauge,
+    pub clients_total: Counter,
+    pub clients_cut: Counter,
+    pub protocol_errors: Counter,
+    pub bytes_in: Counter,
+    pub bytes_out: Counter,
+    pub upstream_up: Gauge,
+    pub store_up: Gauge,
+}
+
+/// Registers metrics under `hearthside_`.
+#[derive(Default)]
+struct Register(Registry);
+
+impl Register {
+    fn add<M: prometheus_client::registry::Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register(format!("hearthside_{name}"), help, metric.clone());
+        metric
+    }
+
+    fn counter(&mut self, name: &str, help: &str) -> Counter {
+        self.add(name, help, Counter::default())
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> Gauge {
+        self.add(name, help, Gauge::default())
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut r = Register::default();
+        Self {
+            commands: Commands { family: r.add("commands", "Commands by route and outcome", Family::default()) },
+            loads: r.add("loads", "Loads of one cached key from the store, by outcome", Family::default()),
+            load_seconds: r.add(
+                "load_seconds",
+                "Time from a load's start to its record, in seconds",
+                Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
+            ),
+            coalesced_waiters: r.counter("coalesced_waiters", "Reads that joined a load another read had begun"),
+            invalidations: r.add("invalidations", "Invalidations by reason", Family::default()),
+            gaps: r.counter("gaps", "Times in which changes may have been missed; each empties the cache"),
+            change_feed_up: r.gauge("change_feed_up", "1 while changes of the store arrive"),
+            cache_entries: r.gauge("cache_entries", "Cached keys in memory, absent ones included"),
+            cache_bytes: r.gauge("cache_bytes", "Memory of cached records, in bytes"),
+            definitions: r.gauge("definitions", "Definitions in memory"),
+            reloads: r.add("reloads", "Reloads of one mapping's definitions, by outcome", Family::default()),
+            lanes_connected: r.gauge("lanes_connected", "Lanes that are connected to the upstream"),
+            lane_connects: r.counter("lane_connects", "Connections opened by lanes, reconnections included"),
+            lane_failures: r.counter("lane_failures", "Lane connections that failed or could not be opened"),
+            pinned: r.gauge("pinned", "Pinned connections that are open, idle ones included"),
+            clients: r.gauge("clients", "Clients that are connected"),
+            clients_total: r.counter("clients_accepted", "Clients accepted"),
+            clients_cut: r.counter("clients_cut", "Clients disconnected because they did not read their replies"),
+            protocol_errors: r.counter("protocol_errors", "Clients closed after a framing fault"),
+            bytes_in: r.counter("client_in_bytes", "Bytes read from clients"),
+            bytes_out: r.counter("client_out_bytes", "Bytes written to clients"),
+            upstream_up: r.gauge("upstream_up", "1 while the upstream answers PING"),
+            store_up: r.gauge("store_up", "1 while the store answers"),
+            registry: r.0,
+        }
+    }
+}
+
+impl Metrics {
+    /// The Prometheus text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(error) => format!("# metrics could not be written: {error}\n"),
+        }
+    }
+
+    /// Counts one invalidation.
+    pub fn invalidated(&self, reason: &'static str) {
+        self.invalidations.get_or_create(&ReasonLabel { reason }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Metrics, Outcome, RouteLabel};
+
+    #[test]
+    fn renders_what_was_counted() {
+        let metrics = Metrics::default();
+        let mut tally = super::Tally::default();
+        tally.add(RouteLabel::Cache, Outcome::Hit, 3);
+        tally.flush(&metrics.commands);
+        tally.flush(&metrics.commands);
+        metrics.invalidated("change");
+        let text = metrics.render();
+        assert!(text.contains("hearthside_commands_total{route=\"Cache\",outcome=\"Hit\"} 3"), "{text}");
+        assert!(text.contains("hearthside_invalidations_total{reason=\"change\"} 1"), "{text}");
+    }
+}

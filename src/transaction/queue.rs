@@ -1,0 +1,53 @@
+//! Where a command inside MULTI belongs.
+
+use crate::command::Request;
+use crate::dispatch::Context;
+use crate::record::answer_of;
+use crate::route::{Local, Pin, Route};
+
+pub(super) enum Place {
+    Upstream,
+    Owned,
+    Refused(String),
+}
+
+pub(super) fn place(context: &Context, request: &Request<'_>, route: &Route) -> Place {
+    match route {
+        Route::PassThrough(_) | Route::Pinned(Pin::Blocking) | Route::Transaction(..) => Place::Upstream,
+        Route::Local(Local::Ping | Local::Echo | Local::Info, _) => Place::Upstream,
+        Route::Local(..) | Route::Hearthside | Route::Pinned(Pin::Subscribe | Pin::Monitor) => {
+            let name = request.name().to_ascii_uppercase();
+            Place::Refused(format!("ERR hearthside: {name} is not supported inside MULTI"))
+        }
+        Route::Refused(text) => Place::Refused(text.clone()),
+        Route::Owned(mapping, at, spec) => {
+            if answer_of(spec).is_none() {
+                Place::Refused(context.router.unanswered(request, *at, *mapping))
+            } else if spec.accepts(request.len()) {
+                Place::Owned
+            } else {
+                Place::Refused(format!("ERR wrong number of arguments for '{}' command", spec.name))
+            }
+        }
+        Route::Split(keys, spec) => split(context, request, keys, spec.name.as_str()),
+    }
+}
+
+/// Inside MULTI a command over both kinds of keys would have to run half here and half there.
+fn split(context: &Context, request: &Request<'_>, keys: &[usize], name: &str) -> Place {
+    for at in keys {
+        match context.router.owner(request.arg(*at)) {
+            None => {
+                let name = name.to_ascii_uppercase();
+                return Place::Refused(format!(
+                    "ERR hearthside: {name} over owned and pass-through keys is not supported inside MULTI; send one command for each kind"
+                ));
+            }
+            Some(mapping) if matches!(name, "del" | "unlink") && context.owned.is_definition(mapping) => {
+                return Place::Refused(context.router.unanswered(request, *at, mapping));
+            }
+            Some(_) => {}
+        }
+    }
+    Place::Owned
+}

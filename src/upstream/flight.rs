@@ -1,0 +1,210 @@
+//! A run of pipelined requests on its way through a lane, and what becomes of it when the connection dies:
+//! requests that only read are sent once more, the others are answered as possibly applied.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use super::ticket::{Broken, Delivery};
+use crate::resp::encode;
+
+/// Requests that travel as one slice.
+#[derive(Debug, Default)]
+pub struct Run {
+    /// The bytes of all of them.
+    pub bytes: Bytes,
+    /// Where each ends, and whether it may be sent again.
+    pub requests: Vec<(usize, bool)>,
+}
+
+impl Run {
+    /// A run of one request.
+    #[must_use]
+    pub fn one(bytes: Bytes, resendable: bool) -> Self {
+        let end = bytes.len();
+        Self { bytes, requests: vec![(end, resendable)] }
+    }
+}
+
+#[derive(Debug)]
+struct Pending {
+    bytes: Range<usize>,
+    resendable: bool,
+    /// Its reply is an error of ours, in its place.
+    lost: bool,
+}
+
+/// A run between its client and the upstream.
+#[derive(Debug)]
+pub(super) struct Flight {
+    bytes: Bytes,
+    pending: VecDeque<Pending>,
+    delivery: Delivery,
+    attempts: u32,
+    /// When its client gave it to the lane.
+    pub(super) since: Instant,
+    /// Bytes the connection had been given before it: what is past the written mark was never sent.
+    pub(super) offset: u64,
+    /// The client has the beginning of a reply whose end is still to come.
+    pub(super) is_partial: bool,
+}
+
+const MAYBE_APPLIED: &str =
+    "ERR hearthside: the upstream connection was lost before the reply; the command may have been applied";
+
+impl Flight {
+    pub(super) fn new(run: Run, delivery: Delivery) -> Self {
+        let mut start = 0;
+        let pending = run.requests.into_iter().map(|(end, resendable)| {
+            let bytes = std::mem::replace(&mut start, end)..end;
+            Pending { bytes, resendable, lost: false }
+        });
+        Self {
+            pending: pending.collect(),
+            bytes: run.bytes,
+            delivery,
+            attempts: 0,
+            since: Instant::now(),
+            offset: 0,
+            is_partial: false,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Appends what is to be sent.
+    pub(super) fn write_to(&self, out: &mut BytesMut) {
+        if self.attempts == 0 {
+            out.extend_from_slice(&self.bytes);
+            return;
+        }
+        for pending in self.pending.iter().filter(|p| !p.lost) {
+            out.extend_from_slice(&self.bytes[pending.bytes.clone()]);
+        }
+    }
+
+    pub(super) fn deliver(&self, chunk: Bytes) {
+        self.delivery.push(chunk);
+    }
+
+    /// One reply has ended. True when an error of ours comes next, so that what was read must be delivered first.
+    pub(super) fn reply_ended(&mut self) -> bool {
+        self.is_partial = false;
+        self.pending.pop_front();
+        self.pending.front().is_some_and(|next| next.lost)
+    }
+
+    /// Answers the lost requests that are next in turn.
+    pub(super) fn answer_lost(&mut self) {
+        while self.pending.front().is_some_and(|next| next.lost) {
+            self.pending.pop_front();
+            self.answer(MAYBE_APPLIED);
+        }
+    }
+
+    fn answer(&self, text: &str) {
+        let mut out = BytesMut::new();
+        encode::error(&mut out, text);
+        self.delivery.push(out.freeze());
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(super) fn finish(self) {
+        self.delivery.end(Ok(()));
+    }
+
+    /// Answers everything that is still open with one error.
+    pub(super) fn fail(mut self, text: &str) {
+        if self.is_partial {
+            self.delivery.end(Err(Broken));
+            return;
+        }
+        while let Some(pending) = self.pending.pop_front() {
+            self.answer(if pending.lost { MAYBE_APPLIED } else { text });
+        }
+        self.finish();
+    }
+
+    /// The connection died when `written` bytes had been sent. Gives the flight back if something is to be sent again.
+    pub(super) fn salvage(mut self, written: u64) -> Option<Self> {
+        if self.is_partial {
+            self.delivery.end(Err(Broken));
+            return None;
+        }
+        if self.offset < written {
+            let again = self.attempts == 0;
+            self.pending.iter_mut().for_each(|p| p.lost |= !(p.resendable && again));
+            self.attempts += 1;
+        }
+        self.answer_lost();
+        if self.is_done() {
+            self.finish();
+            return None;
+        }
+        Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+
+    use super::super::ticket::ticket;
+    use super::{Flight, Run};
+
+    fn run() -> Run {
+        Run { bytes: Bytes::from_static(b"readWRITEread"), requests: vec![(4, true), (9, false), (13, true)] }
+    }
+
+    #[tokio::test]
+    async fn after_a_cut_reads_are_sent_again_and_writes_are_told() {
+        let (ticket, delivery) = ticket();
+        let flight = Flight::new(run(), delivery).salvage(1).expect("reads remain");
+        let mut out = BytesMut::new();
+        flight.write_to(&mut out);
+        assert_eq!(out, &b"readread"[..]);
+        let mut flight = flight;
+        flight.deliver(Bytes::from_static(b"+1\r\n"));
+        assert!(flight.reply_ended());
+        flight.answer_lost();
+        flight.deliver(Bytes::from_static(b"+3\r\n"));
+        assert!(!flight.reply_ended() && flight.is_done());
+        flight.finish();
+        let all = ticket.whole().await.expect("whole");
+        let text = String::from_utf8_lossy(&all);
+        assert!(
+            text.starts_with("+1\r\n-ERR hearthside: the upstream") && text.ends_with("applied\r\n+3\r\n"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_second_cut_ends_it_and_what_was_never_sent_is_kept() {
+        let (first, delivery) = ticket();
+        let again = Flight::new(run(), delivery).salvage(1).expect("reads remain");
+        assert!(again.salvage(1).is_none());
+        assert_eq!(first.whole().await.expect("whole").iter().filter(|b| **b == b'-').count(), 3);
+        let (_second, delivery) = ticket();
+        let mut unsent = Flight::new(run(), delivery);
+        unsent.offset = 10;
+        let mut out = BytesMut::new();
+        unsent.salvage(10).expect("all of it").write_to(&mut out);
+        assert_eq!(out, &b"readWRITEread"[..]);
+    }
+
+    #[tokio::test]
+    async fn half_a_reply_breaks_the_client() {
+        let (ticket, delivery) = ticket();
+        let mut flight = Flight::new(run(), delivery);
+        flight.is_partial = true;
+        assert!(flight.salvage(20).is_none());
+        assert!(ticket.whole().await.is_err());
+    }
+}

@@ -1,0 +1,87 @@
+//! Asks the upstream how it is, over a connection of the `redis` crate: the control plane, never a client's way.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
+
+use super::{Common, Target};
+
+/// The upstream's version, once it is known; HELLO and INFO tell it.
+#[derive(Clone, Debug, Default)]
+pub struct Version(Arc<Mutex<Option<String>>>);
+
+impl Version {
+    /// The version, or that of the Redis this program is built after.
+    #[must_use]
+    pub fn get(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(|| "7.0.15".to_owned())
+    }
+
+    fn set(&self, version: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
+    }
+}
+
+/// One PING and one INFO.
+///
+/// # Errors
+/// Why the upstream does not answer, without secrets.
+pub async fn probe(target: &Target, timeout: Duration) -> Result<String, String> {
+    let mut connection = open(target, timeout).await?;
+    version(&mut connection).await
+}
+
+async fn open(target: &Target, timeout: Duration) -> Result<MultiplexedConnection, String> {
+    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
+    target.client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| error.to_string())
+}
+
+async fn version(connection: &mut MultiplexedConnection) -> Result<String, String> {
+    let info: String =
+        redis::cmd("INFO").arg("server").query_async(connection).await.map_err(|error| error.to_string())?;
+    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+    Ok(version.unwrap_or("unknown").trim().to_owned())
+}
+
+/// Asks again and again, for ever; keeps `upstream_up` and the version.
+pub async fn watch(common: Arc<Common>, known: Version) {
+    let Ok(target) = &common.target else { return };
+    let timeout = common.settings.connect_timeout;
+    let mut was_up = None;
+    loop {
+        let up = match open(target, timeout).await {
+            Ok(mut connection) => stay(&mut connection, &common, &known, &mut was_up).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = up {
+            common.metrics.upstream_up.set(0);
+            if was_up != Some(false) {
+                tracing::warn!(upstream = %target.name(), %error, "the upstream does not answer");
+                was_up = Some(false);
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Asks over one connection until it fails.
+async fn stay(
+    connection: &mut MultiplexedConnection,
+    common: &Common,
+    known: &Version,
+    was_up: &mut Option<bool>,
+) -> Result<(), String> {
+    let version = version(connection).await?;
+    if *was_up != Some(true) {
+        tracing::info!(%version, "the upstream answers");
+        *was_up = Some(true);
+    }
+    known.set(version);
+    loop {
+        common.metrics.upstream_up.set(1);
+        tokio::time::sleep(common.settings.ping_interval.min(Duration::from_secs(5))).await;
+        redis::cmd("PING").query_async::<()>(connection).await.map_err(|error| error.to_string())?;
+    }
+}
