@@ -24,7 +24,7 @@ pub(super) struct Parts {
 
 impl Parts {
     /// Makes the statements; every fault of every mapping is told.
-    pub(super) async fn plan(store: Store, mappings: &Mappings) -> Result<Self, Failure> {
+    async fn plan(store: Store, mappings: &Mappings) -> Result<Self, Failure> {
         let faults = connect_faults(&store, mappings, false).await;
         if !faults.is_empty() {
             return Err(Failure::Faults(faults));
@@ -41,7 +41,7 @@ impl Parts {
         Ok(Self { store, planned })
     }
 
-    pub(super) fn into_owned(self, mappings: Mappings, settings: &Settings, metrics: Arc<Metrics>) -> Arc<Owned> {
+    fn into_owned(self, mappings: Mappings, settings: &Settings, metrics: Arc<Metrics>) -> Arc<Owned> {
         let store = Arc::new(self.store);
         metrics.store_up.set(1);
         let (mut sources, mut cached) = (Vec::new(), Vec::new());
@@ -85,27 +85,41 @@ async fn is_watched(store: &Store, mapping: &Mapping) -> bool {
     false
 }
 
-/// Connects again and again, and says so.
-pub(super) async fn connect_patiently(settings: &config::Store, mappings: &Mappings) -> Result<Parts, Failure> {
-    let mut attempt = 0_u64;
-    loop {
-        match Store::connect(settings).await {
-            Ok(store) => return Parts::plan(store, mappings).await,
-            Err(StoreError::Refused(text)) => return Err(Failure::fault("store.url", &text)),
-            Err(error) => {
-                attempt += 1;
-                tracing::warn!(%error, attempt, "waiting for the store before the port opens");
-                tokio::time::sleep(Duration::from_millis((attempt * 100).min(3000))).await;
-            }
+/// One attempt, before any port is bound, so that a faulty mapping is told and nothing else happens.
+/// `None` when the store does not answer yet.
+pub(super) async fn connect_once(settings: &config::Store, mappings: &Mappings) -> Result<Option<Parts>, Failure> {
+    match Store::connect(settings).await {
+        Ok(store) => Parts::plan(store, mappings).await.map(Some),
+        Err(StoreError::Refused(text)) => Err(Failure::fault("store.url", &text)),
+        Err(error) => {
+            tracing::warn!(%error, "waiting for the store before the port opens");
+            Ok(None)
         }
     }
 }
 
-/// Loads every definition before the port opens; a failure is told and tried again.
-pub(super) async fn load_definitions(owned: &Owned) {
+/// Definitions, all loaded, and an empty cache. Waits for a store that does not answer, and says so.
+pub(super) async fn owned(
+    early: Option<Parts>,
+    mappings: Mappings,
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Owned>, Failure> {
+    let (mut parts, mut attempt) = (early, 0_u64);
+    let parts = loop {
+        if let Some(parts) = parts {
+            break parts;
+        }
+        attempt += 1;
+        tokio::time::sleep(Duration::from_millis((attempt * 100).min(3000))).await;
+        parts = connect_once(&settings.store, &mappings).await?;
+    };
+    let owned = parts.into_owned(mappings, settings, metrics.clone());
+    // A failure has been told by the reloader and is tried again.
     while owned.reloader.reload_all().await.is_err() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    Ok(owned)
 }
 
 /// The configured upstream, or a private one; or the reason why there is none.

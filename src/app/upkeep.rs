@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::on_change;
 use crate::dispatch::Owned;
 
 pub(super) fn start(tasks: &mut JoinSet<()>, owned: &Arc<Owned>) {
-    let notify = on_change(owned);
-    let store = owned.store.clone();
-    tasks.spawn(async move { store.watch(notify).await });
+    let (store, told) = (owned.store.clone(), owned.clone());
+    tasks.spawn(async move { store.watch(Arc::new(move |change| told.apply(change))).await });
     let reloader = owned.reloader.clone();
     tasks.spawn(async move { reloader.run().await });
     tasks.spawn(tidy(owned.clone()));

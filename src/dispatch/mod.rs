@@ -142,7 +142,11 @@ fn transaction(
 ) -> Flow {
     session.tally.add(RouteLabel::Local, Outcome::Ok, 1);
     if !spec.accepts(request.len()) {
-        wrong_arity(spec, out);
+        if command == Transaction::Exec {
+            wrong_exec(out)
+        } else {
+            wrong_arity(spec, out)
+        }
         return Flow::Answered;
     }
     match command {
@@ -157,6 +161,11 @@ fn transaction(
 /// Redis's words for a wrong number of arguments.
 pub fn wrong_arity(spec: &Spec, out: &mut BytesMut) {
     encode::error(out, &format!("ERR wrong number of arguments for '{}' command", spec.name));
+}
+
+/// Redis's words for EXEC with arguments, which ends a transaction.
+pub fn wrong_exec(out: &mut BytesMut) {
+    encode::error(out, "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
 }
 
 fn refuse(session: &mut Session, text: &str, out: &mut BytesMut) -> Flow {

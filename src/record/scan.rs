@@ -117,7 +117,8 @@ fn position_options(request: &Request<'_>) -> Result<Position, ReadError> {
 
 fn rank(text: &[u8]) -> Result<i64, ReadError> {
     match integer(text)? {
-        i64::MIN => Err(ReadError::OutsideLong),
+        // Redis negates it, which overflows, and then takes the first match from the end.
+        i64::MIN => Ok(-1),
         0 => Err(ReadError::Other(
             "RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list",
         )),

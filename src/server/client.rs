@@ -118,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Inside MULTI every command but QUIT and RESET; while only watching, those that end it.
+    /// Inside MULTI every command but QUIT and RESET; while only watching, those that end it or move the client.
     fn belongs_to_transaction(&mut self, route: &Route) -> bool {
         let Some(transaction) = &self.transaction else { return false };
         match route {
@@ -126,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.transaction = None;
                 false
             }
-            Route::Transaction(..) => true,
+            Route::Transaction(..) | Route::Local(Local::Select | Local::Hello, _) => true,
             _ => transaction.takes_all(),
         }
     }

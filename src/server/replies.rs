@@ -24,14 +24,12 @@ const MOST_ENTRIES: usize = 1024;
 #[derive(Default)]
 pub(super) struct Replies {
     owed: VecDeque<Owed>,
-    /// Bytes in `Owed::Ready` entries.
-    ready: usize,
     /// Bytes that may be written now.
     pub(super) out: BytesMut,
 }
 
 impl Replies {
-    /// Where the next reply that is ready goes. What is appended must be told by [`Replies::appended`].
+    /// Where the next reply that is ready goes.
     pub(super) fn tail(&mut self) -> &mut BytesMut {
         if self.owed.is_empty() {
             return &mut self.out;
@@ -46,24 +44,11 @@ impl Replies {
     }
 
     pub(super) fn run(&mut self, ticket: Ticket) {
-        self.seal();
         self.owed.push_back(Owed::Run(ticket));
     }
 
     pub(super) fn later(&mut self, reply: LaterReply) {
-        self.seal();
         self.owed.push_back(Owed::Later(reply));
-    }
-
-    /// Accounts for the entry that will not grow any more.
-    fn seal(&mut self) {
-        match self.owed.back() {
-            Some(Owed::Ready(bytes)) if bytes.is_empty() => {
-                self.owed.pop_back();
-            }
-            Some(Owed::Ready(bytes)) => self.ready += bytes.len(),
-            _ => {}
-        }
     }
 
     /// Nothing waits for anything but the client.
@@ -73,11 +58,12 @@ impl Replies {
 
     /// Bytes held for the client.
     pub(super) fn held(&self) -> usize {
-        let growing = match self.owed.back() {
-            Some(Owed::Ready(bytes)) => bytes.len(),
-            _ => 0,
-        };
-        self.out.len() + self.ready + growing
+        let waiting = self.owed.iter().map(|owed| match owed {
+            Owed::Ready(bytes) => bytes.len(),
+            Owed::Run(ticket) => ticket.held(),
+            Owed::Later(_) => 0,
+        });
+        self.out.len() + waiting.sum::<usize>()
     }
 
     pub(super) fn is_crowded(&self) -> bool {
@@ -87,15 +73,9 @@ impl Replies {
     /// Moves what is ready to `out`, in order, until `out` holds `enough` bytes.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, enough: usize) -> Result<(), Broken> {
         while self.out.len() < enough {
-            let is_last = self.owed.len() == 1;
             let Some(front) = self.owed.front_mut() else { return Ok(()) };
             match front {
-                Owed::Ready(bytes) => {
-                    if !is_last {
-                        self.ready -= bytes.len();
-                    }
-                    self.out.extend_from_slice(bytes);
-                }
+                Owed::Ready(bytes) => self.out.extend_from_slice(bytes),
                 Owed::Run(ticket) => match ticket.poll_chunk(cx) {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(chunk) => {

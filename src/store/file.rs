@@ -20,12 +20,16 @@ use crate::record::Record;
 pub fn load_file(mapping: &Mapping, path: &Path) -> Result<Vec<(Bytes, Record)>, StoreError> {
     let refuse = |error: String| StoreError::Refused(format!("{}: {error}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
-    let rows = rows(mapping, &text).map_err(refuse)?;
+    let by_id = !text.trim_start().starts_with('[');
     let mut block = mapping.config.clone();
-    if matches!(block.shape, Shape::String | Shape::Set) && block.value.is_none() {
+    // Under an id stands the value itself: a string, or an array of elements.
+    let plain = by_id && block.shape != Shape::Hash && block.value.is_none();
+    if plain {
         block.value = Some(VALUE.to_owned());
     }
     let mapping = Mapping { config: block, ..mapping.clone() };
+    let rows = if by_id { rows_by_id(&mapping, &text, plain) } else { rows_by_members(&mapping, &text) };
+    let rows = rows.map_err(refuse)?;
     let plan = Plan::new(&mapping, String::new(), String::new(), Vec::new(), KeySource::Extra);
     let mut gather = plan.gather(&mapping);
     for row in rows {
@@ -34,21 +38,24 @@ pub fn load_file(mapping: &Mapping, path: &Path) -> Result<Vec<(Bytes, Record)>,
     gather.finish()
 }
 
-/// The column that an entry which is no object becomes.
+/// The column that an entry which is no row becomes.
 const VALUE: &str = "value";
 
-fn rows(mapping: &Mapping, text: &str) -> Result<Vec<Row>, String> {
-    let holes: Vec<String> = mapping.columns(&mapping.config.key_columns);
-    if text.trim_start().starts_with('[') {
-        let entries: Vec<Members> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        return Ok(entries.into_iter().map(|Members(row)| keyed_by_members(row, &holes)).collect());
-    }
-    if holes.len() != 1 {
+/// `[{"hole": ..., "field": ...}]`: the holes' members are the key.
+fn rows_by_members(mapping: &Mapping, text: &str) -> Result<Vec<Row>, String> {
+    let holes = mapping.columns(&mapping.config.key_columns);
+    let entries: Vec<Members> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    Ok(entries.into_iter().map(|Members(row)| keyed_by_members(row, &holes)).collect())
+}
+
+/// `{"id": entry}`.
+fn rows_by_id(mapping: &Mapping, text: &str, plain: bool) -> Result<Vec<Row>, String> {
+    if mapping.pattern.holes().count() != 1 {
         return Err("an object names its entries by one hole; use an array of objects for more".into());
     }
     let mut rows = Vec::new();
     for (id, entry) in entries(text)? {
-        for mut row in entry_rows(&entry)? {
+        for mut row in entry_rows(&entry, plain)? {
             row.0.push((key_column(0), Cell::Text(id.clone())));
             rows.push(row);
         }
@@ -70,19 +77,18 @@ fn cell_json(cell: &Cell) -> String {
     }
 }
 
-/// An object is one row, an array one row per element, anything else a row with the one column [`VALUE`].
-fn entry_rows(json: &str) -> Result<Vec<Row>, String> {
-    match json.as_bytes().first() {
-        Some(b'[') => {
-            let elements: Vec<Box<RawValue>> = serde_json::from_str(json).map_err(|error| error.to_string())?;
-            elements.iter().map(|element| one_row(element.get())).collect()
-        }
-        _ => one_row(json).map(|row| vec![row]),
+/// An array is one row per element, anything else one row.
+fn entry_rows(json: &str, plain: bool) -> Result<Vec<Row>, String> {
+    if !json.starts_with('[') {
+        return one_row(json, plain).map(|row| vec![row]);
     }
+    let elements: Vec<Box<RawValue>> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    elements.iter().map(|element| one_row(element.get(), plain)).collect()
 }
 
-fn one_row(json: &str) -> Result<Row, String> {
-    if json.starts_with('{') {
+/// An object's members are columns; a plain value is the one column [`VALUE`].
+fn one_row(json: &str, plain: bool) -> Result<Row, String> {
+    if json.starts_with('{') && !plain {
         return serde_json::from_str(json).map(|Members(row)| row).map_err(|error| error.to_string());
     }
     Ok(Row(vec![(VALUE.to_owned(), cell(json))]))

@@ -6,9 +6,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
+/// What a library says of a connection that the server ended is said again, in our words, by who held it.
+const QUIET: &str = "sqlx::postgres::notice=error,sqlx_core::pool::connection=error";
+
 /// Installs the process's subscriber. A filter that cannot be read is replaced by `info` and said so.
 pub fn init(log: &Log) {
-    let filter = EnvFilter::try_new(&log.level);
+    let filter = EnvFilter::try_new(format!("{},{QUIET}", log.level));
     let bad = filter.is_err();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("info")))

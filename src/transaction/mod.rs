@@ -14,18 +14,21 @@ use bytes::{BufMut, Bytes, BytesMut};
 use queue::{Place, place};
 
 use crate::command::{OwnedRequest, Request};
-use crate::dispatch::{Context, Flow, Session, wrong_arity};
+use crate::dispatch::{Context, Flow, Session, wrong_arity, wrong_exec};
+use crate::resp::number::parse_i64;
 use crate::resp::{encode, reply};
-use crate::route::{Route, Transaction as Command};
+use crate::route::{Local, Route, Transaction as Command};
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::Pinned;
+use crate::upstream::{Group, Pinned};
 
 #[derive(Debug)]
 enum Queued {
     /// The next element of the upstream's EXEC reply.
     Upstream,
+    /// The same; if it is OK the client is in this database.
+    Select(i64),
     /// Answered by us at EXEC.
-    Owned(OwnedRequest, Route),
+    Here(OwnedRequest, Route),
 }
 
 /// One client's transaction, from MULTI or WATCH to its end.
@@ -73,10 +76,19 @@ impl Transaction {
             Route::Transaction(command, spec) => {
                 if spec.accepts(request.len()) {
                     self.own(context, session, command, &request, out).await;
+                } else if command == Command::Exec {
+                    self.discard().await;
+                    wrong_exec(out);
                 } else {
                     self.dirty |= self.in_multi;
                     wrong_arity(spec, out);
                 }
+            }
+            Route::Local(Local::Select, spec) if !self.in_multi && spec.accepts(request.len()) => {
+                self.select(context, session, &request, out).await;
+            }
+            route @ Route::Local(Local::Hello, _) if !self.in_multi => {
+                self.hello(context, session, &request, route, out).await
             }
             route => self.queue(context, session, &request, route, out).await,
         }
@@ -103,7 +115,7 @@ impl Transaction {
             }
             Command::Watch if self.in_multi => encode::error(out, "ERR WATCH inside MULTI is not allowed"),
             Command::Watch => self.watch(context, session, request, out).await,
-            Command::Unwatch if self.in_multi => self.forward(context, session, request, out).await,
+            Command::Unwatch if self.in_multi => self.forward(context, session, request, Queued::Upstream, out).await,
             Command::Unwatch => {
                 // What it watched goes with its connection.
                 *self = Self::default();
@@ -129,6 +141,47 @@ impl Transaction {
         }
     }
 
+    /// The connection that watches goes where its client goes.
+    async fn select(&mut self, context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) {
+        match self.call(context, session, request.raw()).await {
+            Ok(reply) => {
+                if let (Some(db), true) = (parse_i64(request.arg(1)), &reply[..] == b"+OK\r\n") {
+                    session.regroup(Group { db, ..session.group });
+                    self.move_connection();
+                }
+                out.put_slice(&reply);
+            }
+            Err(text) => encode::error(out, &text),
+        }
+    }
+
+    fn move_connection(&mut self) {
+        if let Some(pinned) = &mut self.pinned {
+            pinned.moved();
+        }
+    }
+
+    async fn hello(
+        &mut self,
+        context: &Context,
+        session: &mut Session,
+        request: &Request<'_>,
+        route: Route,
+        out: &mut BytesMut,
+    ) {
+        let before = session.group;
+        // HELLO is answered at once.
+        let _answered = context.answer(session, request, route, out);
+        if session.group != before {
+            let mut hello = BytesMut::new();
+            encode::request(&mut hello, &["HELLO", &session.proto().number().to_string()]);
+            self.move_connection();
+            if let Err(text) = self.call(context, session, &hello).await {
+                tracing::warn!(%text, "a watching connection could not follow its client");
+            }
+        }
+    }
+
     async fn queue(
         &mut self,
         context: &Context,
@@ -143,22 +196,33 @@ impl Transaction {
                 session.tally.add(RouteLabel::Refused, Outcome::Error, 1);
                 encode::error(out, &text);
             }
-            Place::Upstream => self.forward(context, session, request, out).await,
-            Place::Owned => {
-                self.queued.push(Queued::Owned(OwnedRequest::copy(request), route));
+            Place::Upstream => self.forward(context, session, request, Queued::Upstream, out).await,
+            Place::Select(db) => self.forward(context, session, request, Queued::Select(db), out).await,
+            Place::Here => {
+                self.queued.push(Queued::Here(OwnedRequest::copy(request), route));
                 encode::simple(out, "QUEUED");
             }
         }
     }
 
     /// Queues one command upstream.
-    async fn forward(&mut self, context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) {
+    async fn forward(
+        &mut self,
+        context: &Context,
+        session: &mut Session,
+        request: &Request<'_>,
+        queued: Queued,
+        out: &mut BytesMut,
+    ) {
         session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
         match self.queue_upstream(context, session, request.raw()).await {
             Ok(reply) => {
                 // An error here has made the upstream's transaction dirty already.
                 if reply.starts_with(b"+") {
-                    self.queued.push(Queued::Upstream);
+                    if matches!(queued, Queued::Select(_)) {
+                        self.move_connection();
+                    }
+                    self.queued.push(queued);
                 }
                 out.put_slice(&reply);
             }
@@ -242,7 +306,14 @@ async fn splice(context: &Context, session: &mut Session, queued: Vec<Queued>, e
     for command in queued {
         match command {
             Queued::Upstream => out.put_slice(elements.next().copied().unwrap_or(b"$-1\r\n")),
-            Queued::Owned(request, route) => match context.answer(session, &request.view(), route, out) {
+            Queued::Select(db) => {
+                let reply = elements.next().copied().unwrap_or(b"$-1\r\n");
+                if reply == b"+OK\r\n" {
+                    session.regroup(Group { db, ..session.group });
+                }
+                out.put_slice(reply);
+            }
+            Queued::Here(request, route) => match context.answer(session, &request.view(), route, out) {
                 Flow::Answered => {}
                 Flow::Later(reply) => match reply.await {
                     Ok(reply) => out.put_slice(&reply),

@@ -1,20 +1,27 @@
 //! Where a command inside MULTI belongs.
 
-use crate::command::Request;
+use crate::command::{Request, Spec};
 use crate::dispatch::Context;
 use crate::record::answer_of;
+use crate::resp::number::parse_i64;
 use crate::route::{Local, Pin, Route};
 
 pub(super) enum Place {
+    /// Runs there.
     Upstream,
-    Owned,
+    /// Runs there, and changes the client's database.
+    Select(i64),
+    /// Runs here, at EXEC.
+    Here,
+    /// Cannot be queued.
     Refused(String),
 }
 
 pub(super) fn place(context: &Context, request: &Request<'_>, route: &Route) -> Place {
     match route {
         Route::PassThrough(_) | Route::Pinned(Pin::Blocking) | Route::Transaction(..) => Place::Upstream,
-        Route::Local(Local::Ping | Local::Echo | Local::Info, _) => Place::Upstream,
+        Route::Local(Local::Select, spec) => select(request, spec),
+        Route::Local(local, spec) if *local != Local::Hello => here(request, spec),
         Route::Local(..) | Route::Hearthside | Route::Pinned(Pin::Subscribe | Pin::Monitor) => {
             let name = request.name().to_ascii_uppercase();
             Place::Refused(format!("ERR hearthside: {name} is not supported inside MULTI"))
@@ -23,10 +30,8 @@ pub(super) fn place(context: &Context, request: &Request<'_>, route: &Route) -> 
         Route::Owned(mapping, at, spec) => {
             if answer_of(spec).is_none() {
                 Place::Refused(context.router.unanswered(request, *at, *mapping))
-            } else if spec.accepts(request.len()) {
-                Place::Owned
             } else {
-                Place::Refused(format!("ERR wrong number of arguments for '{}' command", spec.name))
+                here(request, spec)
             }
         }
         Route::Split(keys, spec) => split(context, request, keys, spec.name.as_str()),
@@ -49,5 +54,21 @@ fn split(context: &Context, request: &Request<'_>, keys: &[usize], name: &str) -
             Some(_) => {}
         }
     }
-    Place::Owned
+    Place::Here
+}
+
+fn here(request: &Request<'_>, spec: &Spec) -> Place {
+    if spec.accepts(request.len()) {
+        Place::Here
+    } else {
+        Place::Refused(format!("ERR wrong number of arguments for '{}' command", spec.name))
+    }
+}
+
+/// Queued upstream, which says whether there is such a database.
+fn select(request: &Request<'_>, spec: &Spec) -> Place {
+    match parse_i64(request.arg(1)) {
+        Some(db) if spec.accepts(request.len()) => Place::Select(db),
+        _ => Place::Upstream,
+    }
 }

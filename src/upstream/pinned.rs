@@ -44,7 +44,7 @@ impl Pool {
     }
 
     fn lend(&self, line: Line, group: Group) -> Pinned {
-        Pinned { line, group, idle: self.idle.clone() }
+        Pinned { line, group, idle: self.idle.clone(), moved: false }
     }
 }
 
@@ -86,6 +86,7 @@ pub struct Pinned {
     line: Line,
     group: Group,
     idle: Idle,
+    moved: bool,
 }
 
 /// What came over a pinned connection.
@@ -142,9 +143,17 @@ impl Pinned {
         }
     }
 
+    /// Notes that the connection may be in another database or protocol than it was opened in: it will not be reused.
+    pub const fn moved(&mut self) {
+        self.moved = true;
+    }
+
     /// Gives back a connection that has no state and owes no reply.
     pub fn give_back(self) {
-        let Self { line, group, idle } = self;
+        let Self { line, group, idle, moved } = self;
+        if moved {
+            return;
+        }
         let mut idle = idle.borrow_mut();
         let lines = idle.entry(group).or_default();
         if lines.len() < line.common.settings.pinned_idle && line.incoming.is_empty() && !line.scanner.is_inside() {

@@ -15,6 +15,8 @@ pub struct Broken;
 #[derive(Debug, Default)]
 struct Slot {
     chunks: VecDeque<Bytes>,
+    /// Bytes in `chunks`.
+    held: usize,
     end: Option<Result<(), Broken>>,
     waker: Option<Waker>,
 }
@@ -37,6 +39,7 @@ impl Ticket {
     pub fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
         let mut slot = self.0.borrow_mut();
         if let Some(chunk) = slot.chunks.pop_front() {
+            slot.held -= chunk.len();
             return Poll::Ready(Ok(Some(chunk)));
         }
         if let Some(end) = slot.end {
@@ -44,6 +47,12 @@ impl Ticket {
         }
         slot.waker = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// Bytes that have arrived and not been taken.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.0.borrow().held
     }
 
     /// All bytes at once, for the few replies that the sidecar reads itself.
@@ -68,6 +77,7 @@ impl Delivery {
     pub(super) fn push(&self, chunk: Bytes) {
         if self.is_wanted() && !chunk.is_empty() {
             let mut slot = self.0.borrow_mut();
+            slot.held += chunk.len();
             slot.chunks.push_back(chunk);
             wake(&mut slot);
         }

@@ -1,0 +1,133 @@
+//! Blocking commands, Pub/Sub and MONITOR over pinned connections: nobody else waits for them.
+
+use crate::support::admin::metric;
+use crate::support::redis::Redis;
+use crate::support::sidecar::Sidecar;
+use crate::support::until;
+use crate::support::wire::line;
+
+#[test]
+fn a_blocked_client_holds_up_nobody_and_its_wait_ends_with_it() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).set("SERVER__WORKERS", "1").start();
+    let mut direct = redis.wire();
+    let (mut blocked, mut other) = (sidecar.wire(), sidecar.wire());
+    blocked.send(&[line("SET before 1"), line("BLPOP queue 0"), line("GET before")].concat());
+    assert_eq!(blocked.frame(), b"+OK\r\n");
+    until("it is blocked upstream", || direct.ask("INFO clients").contains("blocked_clients:1"));
+    assert_eq!(other.ask("RPUSH queue job"), ":1\r\n");
+    assert_eq!(String::from_utf8_lossy(&blocked.frame()), "*2\r\n$5\r\nqueue\r\n$3\r\njob\r\n");
+    assert_eq!(blocked.frame(), b"$1\r\n1\r\n");
+    blocked.send(&line("BLPOP queue 0"));
+    until("it is blocked again", || direct.ask("INFO clients").contains("blocked_clients:1"));
+    drop(blocked);
+    until("nobody waits any more", || direct.ask("INFO clients").contains("blocked_clients:0"));
+    assert_eq!(other.ask("RPUSH queue kept"), ":1\r\n");
+    assert_eq!(other.ask("LLEN queue"), ":1\r\n");
+}
+
+#[test]
+fn subscribers_in_both_protocols_see_what_redis_shows_them() {
+    let (redis, twin) = (Redis::start(), Redis::start());
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    for hello in ["HELLO 2", "HELLO 3"] {
+        let (mut through, mut direct) = (sidecar.wire(), twin.wire());
+        through.ask(hello);
+        direct.ask(hello);
+        for (requests, frames) in
+            [("SUBSCRIBE a b", 2), ("PSUBSCRIBE p*", 1), ("PING", 1), ("PING x", 1), ("GET k", 1), ("UNSUBSCRIBE a", 1)]
+        {
+            through.send(&line(requests));
+            direct.send(&line(requests));
+            for _ in 0..frames {
+                let (ours, theirs) = (through.frame(), direct.frame());
+                assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs), "{hello} {requests}");
+            }
+        }
+        for (publisher, subscriber) in [(&mut sidecar.wire(), &mut through), (&mut twin.wire(), &mut direct)] {
+            assert_eq!(publisher.ask("PUBLISH b hello"), ":1\r\n");
+            assert_eq!(publisher.ask("PUBLISH pattern hi"), ":1\r\n");
+            assert_eq!(publisher.ask("PUBLISH a nobody"), ":0\r\n");
+            assert!(String::from_utf8_lossy(&subscriber.frame()).contains("$7\r\nmessage\r\n$1\r\nb\r\n$5\r\nhello"));
+            assert!(String::from_utf8_lossy(&subscriber.frame()).contains("pmessage"));
+        }
+        for (requests, frames) in
+            [("UNSUBSCRIBE", 1), ("PUNSUBSCRIBE p*", 1), ("SET k v", 1), ("GET k", 1), ("DEL k", 1)]
+        {
+            through.send(&line(requests));
+            direct.send(&line(requests));
+            for _ in 0..frames {
+                let (ours, theirs) = (through.frame(), direct.frame());
+                assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs), "{hello} {requests}");
+            }
+        }
+        assert_eq!(through.ask("CLIENT GETNAME").len(), direct.ask("CLIENT GETNAME").len());
+        assert!(through.ask("HGET item:apple:def name").contains("Apple"), "an ordinary client again");
+    }
+}
+
+#[test]
+fn a_resp3_subscriber_reads_owned_keys_in_order() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let mut wire = sidecar.wire();
+    wire.ask("HELLO 3");
+    wire.send(
+        &[
+            line("SUBSCRIBE a"),
+            line("SET k v"),
+            line("HGET item:apple:def name"),
+            line("GET k"),
+            line("HGET player:1:session hp"),
+        ]
+        .concat(),
+    );
+    assert!(String::from_utf8_lossy(&wire.frame()).starts_with(">3"));
+    for expected in ["+OK\r\n", "$5\r\nApple\r\n", "$1\r\nv\r\n", "$2\r\n99\r\n"] {
+        assert_eq!(String::from_utf8_lossy(&wire.frame()), expected);
+    }
+}
+
+#[test]
+fn pinned_connections_are_returned_clean() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).set("SERVER__WORKERS", "1").start();
+    for round in 0..20 {
+        let mut wire = sidecar.wire();
+        wire.ask("SUBSCRIBE a");
+        wire.ask("UNSUBSCRIBE a");
+        assert_eq!(wire.ask("BLPOP nosuch 0.01"), "*-1\r\n", "round {round}");
+        wire.ask("MULTI");
+        assert_eq!(wire.ask("PING"), "+QUEUED\r\n");
+        assert_eq!(wire.ask("EXEC"), "*1\r\n+PONG\r\n");
+    }
+    assert_eq!(metric(&sidecar, "hearthside_pinned"), 1.0, "one connection served all of them");
+    let mut direct = redis.wire();
+    let (sub, multi) = (direct.ask("CLIENT LIST TYPE pubsub"), direct.ask("CLIENT LIST"));
+    assert!(!sub.contains("hearthside") && !multi.contains("multi=0"), "{sub}{multi}");
+}
+
+#[test]
+fn monitor_shows_the_upstreams_commands_until_reset() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let (mut monitor, mut other) = (sidecar.wire(), sidecar.wire());
+    assert_eq!(monitor.ask("MONITOR"), "+OK\r\n");
+    other.ask("SET watched 1");
+    until("the command is shown", || String::from_utf8_lossy(&monitor.frame()).contains("\"SET\" \"watched\" \"1\""));
+    monitor.send(&line("RESET"));
+    until("it is reset", || monitor.frame() == b"+RESET\r\n");
+    assert_eq!(monitor.ask("GET watched"), "$1\r\n1\r\n");
+}
+
+#[test]
+fn a_lost_subscription_closes_the_client_who_will_subscribe_anew() {
+    let mut redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).expect(&["subscriber was lost", "upstream", "lane"]).start();
+    let mut wire = sidecar.wire();
+    wire.ask("SUBSCRIBE a");
+    redis.kill();
+    assert!(wire.try_frame().is_none(), "closed");
+    redis.launch();
+    until("a new subscription works", || sidecar.wire().ask("SUBSCRIBE a").starts_with("*3"));
+}

@@ -1,0 +1,110 @@
+//! Definitions: from a table, a query or a file; swapped whole; a bad reload keeps the last good ones.
+
+use std::fs;
+
+use crate::changes::demo;
+use crate::support::admin::request;
+use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
+use crate::support::sidecar::Sidecar;
+use crate::support::until;
+
+#[test]
+fn reload_by_signal_by_admin_and_by_command_and_a_bad_file_changes_nothing() {
+    let redis = Redis::start();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().display().to_string();
+    fs::write(
+        &path,
+        r#"{"sword": {"name": "Sword", "tier": 2, "stats": { "strength" : 1.50 }, "none": null, "sharp": true}}"#,
+    )
+    .expect("written");
+    let config = format!("[[definitions]]\nkey = \"def:{{id}}\"\ntype = \"hash\"\nfile = \"{path}\"\n");
+    let sidecar = Sidecar::builder().redis(&redis).config(&config).expect(&["definitions could not be loaded"]).start();
+    let mut wire = sidecar.wire();
+    let whole = "*8\r\n$4\r\nname\r\n$5\r\nSword\r\n$4\r\ntier\r\n$1\r\n2\r\n$5\r\nstats\r\n$17\r\n{\"strength\":1.50}\r\n$5\r\nsharp\r\n$4\r\ntrue\r\n";
+    assert_eq!(wire.ask("HGETALL def:sword"), whole);
+    assert_eq!(wire.ask("HGETALL def:axe"), "*0\r\n");
+
+    fs::write(&path, r#"{"axe": {"name": "Axe"}}"#).expect("written");
+    sidecar.signal("HUP");
+    until("SIGHUP loads it", || wire.ask("HGET def:axe name") == "$3\r\nAxe\r\n");
+    assert_eq!(wire.ask("EXISTS def:sword"), ":0\r\n", "swapped whole");
+
+    fs::write(&path, "{\"axe\": {\"name\": \"Axe\"},\n \"bow\": oops}").expect("written");
+    let (status, body) = request(&sidecar, "POST", "/reload");
+    assert!(status == 500 && body.contains("line 2"), "{body}");
+    assert_eq!(wire.ask("HGET def:axe name"), "$3\r\nAxe\r\n", "the last good version stays");
+
+    fs::write(&path, r#"[{"id": "bow", "name": "Bow"}]"#).expect("written");
+    assert_eq!(request(&sidecar, "POST", "/reload"), (200, "reloaded\n".into()));
+    assert_eq!(wire.ask("HGET def:bow name"), "$3\r\nBow\r\n");
+
+    fs::write(&path, r#"{"bow": {"name": "Longbow"}}"#).expect("written");
+    assert_eq!(wire.ask("HEARTHSIDE RELOAD"), "+OK\r\n");
+    until("the command loads it", || wire.ask("HGET def:bow name") == "$7\r\nLongbow\r\n");
+}
+
+#[test]
+fn a_definition_that_does_not_exist_is_answered_without_the_store() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar =
+        demo(&redis, &postgres).expect(&["store's health", "may have been missed", "could not be loaded"]).start();
+    postgres.stop();
+    let mut wire = sidecar.wire();
+    for i in 0..1000 {
+        assert_eq!(wire.ask(&format!("HGETALL location:nowhere{i}:cache")), "*0\r\n");
+    }
+    assert_eq!(wire.ask("HGET item:iron_sword:def name"), "$10\r\nIron Sword\r\n");
+}
+
+#[test]
+fn lists_sets_and_strings_from_files_and_queries() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let builder = demo(&redis, &postgres);
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name).display().to_string();
+        fs::write(&path, text).expect("written");
+        path
+    };
+    let (list, set, string) = (
+        write("l.json", r#"{"a": ["x", 2, {"k": [1, 2]}], "b": []}"#),
+        write("t.json", r#"{"a": ["x", "y", "x"]}"#),
+        write("s.json", r#"{"a": "text", "n": 5}"#),
+    );
+    let config = format!(
+        "[[definitions]]\nkey = \"l:{{id}}\"\ntype = \"list\"\nfile = \"{list}\"\n\
+         [[definitions]]\nkey = \"t:{{id}}\"\ntype = \"set\"\nfile = \"{set}\"\n\
+         [[definitions]]\nkey = \"s:{{id}}\"\ntype = \"string\"\nfile = \"{string}\"\n\
+         [[definitions]]\nkey = \"tier:{{tier:int}}:items\"\ntype = \"set\"\nvalue = \"item_id\"\nquery = \"SELECT tier, item_id FROM items ORDER BY item_id\"\n"
+    );
+    let sidecar = builder.config(&config).expect(&["change triggers are missing"]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("LRANGE l:b 0 -1"), "*0\r\n");
+    assert_eq!(wire.ask("SMEMBERS t:a"), "*2\r\n$1\r\nx\r\n$1\r\ny\r\n");
+    assert_eq!(wire.ask("MGET s:a s:n s:x"), "*3\r\n$4\r\ntext\r\n$1\r\n5\r\n$-1\r\n");
+    assert_eq!(wire.ask("SISMEMBER tier:2:items iron_sword"), ":1\r\n");
+    assert_eq!(wire.ask("SMEMBERS tier:5:items"), "*1\r\n$13\r\nplasma_cutter\r\n");
+    assert_eq!(wire.ask("LRANGE l:a 0 -1"), "*3\r\n$1\r\nx\r\n$1\r\n2\r\n$11\r\n{\"k\":[1,2]}\r\n");
+}
+
+#[test]
+fn a_row_without_a_usable_key_fails_the_boot_load_and_is_named() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql("CREATE TABLE places (id text, name text); INSERT INTO places VALUES ('ok', 'a'), ('not:ok', 'b')");
+    let config = "[[definitions]]\nkey = \"p:{id}\"\ntype = \"hash\"\ntable = \"places\"\n";
+    let mut sidecar = Sidecar::builder()
+        .redis(&redis)
+        .postgres(&postgres)
+        .config(config)
+        .expect(&["change triggers are missing", "definitions could not be loaded"])
+        .spawn();
+    until("it says which mapping", || sidecar.log().contains("has no usable key for 'p:{id}'"));
+    assert!(sidecar.logged_port("ready for clients").is_none(), "no port before the definitions are loaded");
+    let (status, body) = request(&sidecar, "GET", "/readyz");
+    assert!(status == 503 && body.contains("definitions are not loaded"), "{body}");
+    postgres.sql("DELETE FROM places WHERE id = 'not:ok'");
+    sidecar.wait_ready();
+    assert_eq!(sidecar.wire().ask("HGET p:ok name"), "$1\r\na\r\n");
+}

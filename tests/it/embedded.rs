@@ -1,0 +1,95 @@
+//! A fresh machine: no configuration, no Redis running, no Postgres.
+
+use crate::support::sidecar::Sidecar;
+use crate::support::until;
+
+#[test]
+fn the_demo_world_answers_and_the_private_redis_works() {
+    let mut sidecar = Sidecar::builder().start();
+    let mut wire = sidecar.wire();
+    assert!(wire.ask("HGETALL location:overpass:cache").contains("Broken Overpass"));
+    let session = wire.ask("HGETALL player:1:session");
+    assert!(
+        session.contains("$2\r\nhp\r\n$2\r\n99\r\n") && session.contains("websocket_connected\r\n$4\r\ntrue"),
+        "{session}"
+    );
+    assert_eq!(wire.ask("LLEN player:1:inventory"), ":8\r\n");
+    assert_eq!(wire.ask("HGET item:iron_sword:def name"), "$10\r\nIron Sword\r\n");
+    assert_eq!(wire.ask("SET a b"), "+OK\r\n");
+    assert_eq!(wire.ask("SADD location:overpass:players 1"), ":1\r\n");
+    assert_eq!(wire.ask("GET a"), "$1\r\nb\r\n");
+    assert_eq!(wire.ask("HGETALL location:nowhere:cache"), "*0\r\n");
+    for inventory in 1..=100 {
+        let expected = inventory * 8 % 21;
+        assert_eq!(wire.ask(&format!("LLEN player:{inventory}:inventory")), format!(":{expected}\r\n"));
+    }
+    drop(wire);
+    assert_eq!(sidecar.stop(), Some(0));
+    assert!(!sidecar.folder.path().join("data/redis.sock").exists(), "the private redis-server has ended");
+    assert!(sidecar.folder.path().join("data/hearthside.db").exists());
+}
+
+#[test]
+fn without_a_redis_on_path_pass_through_says_how_to_get_one() {
+    let empty = tempfile::tempdir().expect("a folder");
+    let sidecar = Sidecar::builder()
+        .expect(&["pass-through commands are answered with this error", "a lane cannot be connected"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = sidecar.command(&folder);
+    command
+        .env("PATH", empty.path())
+        .env("HEARTHSIDE__SERVER__LISTEN", "unix://s")
+        .env("HEARTHSIDE__ADMIN__LISTEN", "");
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().expect("starts");
+    let socket = folder.path().join("s");
+    until("the sidecar listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+    let mut wire = crate::support::wire::Wire::unix(&socket.display().to_string());
+    assert_eq!(wire.ask("HGET item:iron_sword:def name"), "$10\r\nIron Sword\r\n");
+    assert_eq!(wire.ask("HGET player:1:session hp"), "$2\r\n99\r\n");
+    for request in ["SET a b", "SADD location:overpass:players 1", "GET a"] {
+        let told = wire.ask(request);
+        assert!(
+            told.starts_with("-ERR hearthside: there is no upstream") && told.contains("apt install redis-server"),
+            "{told}"
+        );
+    }
+    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    child.kill().expect("running");
+    child.wait().expect("ended");
+}
+
+#[test]
+fn a_change_of_the_sqlite_file_by_another_process_is_seen() {
+    let sidecar = Sidecar::builder().start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET player:2:session hp"), "$2\r\n98\r\n");
+    let file = sidecar.folder.path().join("data/hearthside.db");
+    let sql = "UPDATE sessions SET hp = 5 WHERE character_id = 2; UPDATE locations SET name = 'Bridge' WHERE location_id = 'overpass'";
+    let changed = std::process::Command::new("sqlite3").arg(file).arg(sql).status().expect("sqlite3 is installed");
+    assert!(changed.success());
+    until("the session shows", || wire.ask("HGET player:2:session hp") == "$1\r\n5\r\n");
+    until("the definition shows", || wire.ask("HGET location:overpass:cache name") == "$6\r\nBridge\r\n");
+}
+
+#[test]
+fn two_sidecars_never_share_a_private_redis() {
+    let first = Sidecar::builder().start();
+    let data = first.folder.path().join("data").display().to_string();
+    let second = Sidecar::builder()
+        .set("UPSTREAM__PRIVATE_DIR", data)
+        .expect(&["pass-through commands", "cannot be connected"])
+        .start();
+    assert!(second.wire().ask("GET a").contains("another sidecar runs a private redis-server"));
+    assert_eq!(first.wire().ask("GET a"), "$-1\r\n");
+}
+
+#[test]
+fn a_private_redis_left_by_a_killed_sidecar_is_replaced() {
+    let mut first = Sidecar::builder().start();
+    assert_eq!(first.wire().ask("SET a b"), "+OK\r\n");
+    let data = first.folder.path().join("data").display().to_string();
+    first.signal("KILL");
+    until("it is gone", || first.has_ended());
+    let second = Sidecar::builder().set("UPSTREAM__PRIVATE_DIR", data).expect(&["left behind"]).start();
+    assert_eq!(second.wire().ask("GET a"), "$1\r\nb\r\n", "the old server saved when it was ended");
+}

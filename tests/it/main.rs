@@ -1,0 +1,27 @@
+//! Behaviour, at the wire and against real servers. One binary, a file per behaviour.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
+#![allow(missing_docs, unreachable_pub, reason = "nobody reads the documentation of a test binary")]
+
+mod architecture;
+mod blocking;
+mod changes;
+mod commandline;
+mod definitions;
+mod differential;
+mod embedded;
+mod herd;
+mod operations;
+mod owned;
+mod pipeline;
+mod protocol;
+mod scanners;
+mod store_faults;
+mod support;
+mod transactions;
+mod upstream_faults;

@@ -1,0 +1,158 @@
+//! What operators see and do: probes, metrics, INFO, invalidation, shutdown, denied commands.
+
+use crate::support::admin::{metric, request};
+use crate::support::redis::Redis;
+use crate::support::sidecar::Sidecar;
+use crate::support::until;
+use crate::support::wire::line;
+
+#[test]
+fn probes_and_metrics() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    assert_eq!(request(&sidecar, "GET", "/livez"), (200, "ok\n".into()));
+    until("ready", || request(&sidecar, "GET", "/readyz") == (200, "ready\n".into()));
+    let mut wire = sidecar.wire();
+    for text in [
+        "HGET item:apple:def name",
+        "HGET item:nosuch:def name",
+        "HGET player:1:session hp",
+        "HGET player:1:session hp",
+        "SET a 1",
+        "SHUTDOWN",
+        "PING",
+    ] {
+        wire.ask(text);
+    }
+    for (name, at_least) in [
+        ("hearthside_commands_total{route=\"Definition\",outcome=\"Hit\"}", 1.0),
+        ("hearthside_commands_total{route=\"Definition\",outcome=\"Absent\"}", 1.0),
+        ("hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}", 1.0),
+        ("hearthside_commands_total{route=\"Cache\",outcome=\"Hit\"}", 1.0),
+        ("hearthside_commands_total{route=\"Passthrough\",outcome=\"Ok\"}", 1.0),
+        ("hearthside_commands_total{route=\"Refused\",outcome=\"Error\"}", 1.0),
+        ("hearthside_commands_total{route=\"Local\",outcome=\"Ok\"}", 1.0),
+        ("hearthside_loads_total{outcome=\"Ok\"}", 1.0),
+        ("hearthside_load_seconds_count", 1.0),
+        ("hearthside_lanes_connected", 1.0),
+        ("hearthside_lane_connects_total", 1.0),
+        ("hearthside_clients", 1.0),
+        ("hearthside_definitions", 56.0),
+        ("hearthside_client_in_bytes_total", 100.0),
+        ("hearthside_client_out_bytes_total", 100.0),
+        ("hearthside_store_up", 1.0),
+    ] {
+        assert!(metric(&sidecar, name) >= at_least, "{name} in\n{}", request(&sidecar, "GET", "/metrics").1);
+    }
+    until("the cache is measured", || metric(&sidecar, "hearthside_cache_entries") == 1.0);
+    drop(wire);
+    until("the client is gone", || metric(&sidecar, "hearthside_clients") == 0.0);
+}
+
+#[test]
+fn info_has_the_upstreams_sections_and_ours() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    for hello in ["HELLO 2", "HELLO 3"] {
+        let mut wire = sidecar.wire();
+        wire.ask(hello);
+        let info = wire.ask("INFO");
+        assert!(info.contains("# Server\r\n") && info.contains("\r\n# Hearthside\r\nhearthside_clients:"), "{info}");
+        assert_eq!(info.starts_with('='), hello == "HELLO 3");
+        let ours = wire.ask("INFO hearthside");
+        assert!(ours.contains("hearthside_definitions:56") && !ours.contains("# Server"), "{ours}");
+        let theirs = wire.ask("INFO server");
+        assert!(theirs.contains("# Server") && !theirs.contains("# Hearthside"), "{theirs}");
+    }
+}
+
+#[test]
+fn invalidation_by_command_by_admin_and_by_del() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let mut wire = sidecar.wire();
+    let misses = || metric(&sidecar, "hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}");
+    let mut warm = || (1..=5).for_each(|i| drop(wire.ask(&format!("HGET player:{i}:session hp"))));
+    warm();
+    warm();
+    assert_eq!(misses(), 5.0);
+    let mut other = sidecar.wire();
+    assert_eq!(other.ask("HEARTHSIDE INVALIDATE player:1:session"), ":1\r\n");
+    assert_eq!(other.ask("HEARTHSIDE INVALIDATE player:1:session"), ":0\r\n");
+    warm();
+    assert_eq!(misses(), 6.0);
+    assert_eq!(other.ask("HEARTHSIDE INVALIDATE player:[23]:*"), ":2\r\n");
+    warm();
+    assert_eq!(misses(), 8.0);
+    assert_eq!(request(&sidecar, "POST", "/invalidate?key=player:*"), (200, "5\n".into()));
+    warm();
+    assert_eq!(misses(), 13.0);
+    assert_eq!(other.ask("DEL player:1:session player:2:session nosuch"), ":2\r\n");
+    warm();
+    assert_eq!(misses(), 15.0);
+    assert_eq!(request(&sidecar, "GET", "/invalidate?key=a").0, 405);
+    assert!(other.ask("HEARTHSIDE NOPE").starts_with("-ERR unknown HEARTHSIDE subcommand"));
+    assert!(other.ask("HEARTHSIDE HELP").contains("INVALIDATE"));
+}
+
+#[test]
+fn commands_over_both_kinds_of_keys_are_split_and_joined() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let mut wire = sidecar.wire();
+    wire.ask("MSET a 1 b 2");
+    assert_eq!(wire.ask("EXISTS a player:1:session b nosuch location:ruins:cache player:1:session"), ":5\r\n");
+    assert_eq!(
+        wire.ask("MGET a player:1:session nosuch b location:ruins:cache"),
+        "*5\r\n$1\r\n1\r\n$-1\r\n$-1\r\n$1\r\n2\r\n$-1\r\n"
+    );
+    assert_eq!(wire.ask("TOUCH a player:1:session nosuch"), ":2\r\n");
+    assert_eq!(wire.ask("UNLINK a player:1:session b"), ":3\r\n");
+    assert_eq!(wire.ask("EXISTS a b"), ":0\r\n");
+    let stats = redis.wire().ask("INFO commandstats");
+    assert!(stats.contains("cmdstat_unlink:calls=1"), "{stats}");
+}
+
+#[test]
+fn denied_commands_are_refused_and_the_list_is_configs() {
+    let redis = Redis::with(&["--enable-debug-command", "local"]);
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    for command in ["SHUTDOWN NOSAVE", "DEBUG SLEEP 0", "MODULE LIST", "REPLICAOF NO ONE"] {
+        let told = sidecar.wire().ask(command);
+        assert!(told.starts_with("-NOPERM hearthside:") && told.contains("security.deny"), "{told}");
+    }
+    let open = Sidecar::builder().redis(&redis).set("SECURITY__DENY", "").start();
+    assert_eq!(open.wire().ask("DEBUG SLEEP 0"), "+OK\r\n");
+    let strict = Sidecar::builder().redis(&redis).set("SECURITY__DENY", "flushall, KEYS").start();
+    assert!(strict.wire().ask("FLUSHALL").starts_with("-NOPERM"));
+    assert_eq!(strict.wire().ask("MODULE LIST"), "*0\r\n");
+}
+
+#[test]
+fn sigterm_answers_what_is_owed_and_exits_0() {
+    let redis = Redis::start();
+    let mut sidecar = Sidecar::builder().redis(&redis).start();
+    let (mut busy, mut blocked, mut idle) = (sidecar.wire(), sidecar.wire(), sidecar.wire());
+    blocked.send(&line("BLPOP nosuch 0"));
+    idle.ask("PING");
+    let mut direct = redis.wire();
+    until("it is blocked", || direct.ask("INFO clients").contains("blocked_clients:1"));
+    direct.ask("CLIENT PAUSE 200 ALL");
+    busy.send(&line("SET owed 1"));
+    until("the sidecar has it", || {
+        metric(&sidecar, "hearthside_commands_total{route=\"Passthrough\",outcome=\"Ok\"}") >= 1.0
+    });
+    assert_eq!(sidecar.stop(), Some(0));
+    assert_eq!(busy.try_frame().as_deref(), Some(&b"+OK\r\n"[..]));
+    assert!(idle.try_frame().is_none() && blocked.try_frame().is_none());
+    assert!(std::net::TcpStream::connect(("127.0.0.1", sidecar.port)).is_err());
+}
+
+#[test]
+fn logs_can_be_json() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).set("LOG__FORMAT", "json").start_json();
+    let line = sidecar.log().lines().next().map(str::to_owned).expect("a line");
+    let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert!(value["fields"]["message"].is_string() && value["timestamp"].is_string(), "{line}");
+}

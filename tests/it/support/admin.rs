@@ -1,0 +1,25 @@
+//! The admin port over plain HTTP.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use super::sidecar::Sidecar;
+
+/// Status and body.
+pub fn request(sidecar: &Sidecar, method: &str, path: &str) -> (u16, String) {
+    let port = sidecar.logged_port("admin port").expect("an admin port");
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sends");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a response");
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}
+
+/// The value of one metric.
+pub fn metric(sidecar: &Sidecar, name: &str) -> f64 {
+    let (_, body) = request(sidecar, "GET", "/metrics");
+    let line = body.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok()).unwrap_or(0.0)
+}

@@ -1,0 +1,27 @@
+//! Real parts for tests: a redis-server, a Postgres, a sidecar process, raw RESP clients, and a fault proxy.
+//! Everything lives in temporary folders and on free ports, and ends with the test.
+
+pub mod admin;
+pub mod postgres;
+pub mod proxy;
+pub mod redis;
+pub mod sidecar;
+pub mod wire;
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
+}
+
+/// Waits for a condition, not for a time.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(20), "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    start.elapsed()
+}

@@ -1,0 +1,140 @@
+//! A real Postgres. The first test of a build makes a cluster once; every test starts a copy of it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use super::{free_port, until};
+
+pub struct Postgres {
+    folder: TempDir,
+    pub port: u16,
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().expect("id");
+    id.stdout.trim_ascii() == b"0"
+}
+
+/// A server program: Debian keeps them outside PATH, and Postgres refuses to run as root.
+fn program(name: &str) -> Command {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let found = versions.map(|version| version.path().join("bin").join(name)).find(|path| path.exists());
+    let path = found.unwrap_or_else(|| PathBuf::from(name));
+    if !is_root() {
+        return Command::new(path);
+    }
+    let mut command = Command::new("runuser");
+    command.args(["-u", "postgres", "--"]).arg(path);
+    command
+}
+
+fn succeed(mut command: Command) -> Output {
+    let output = command.current_dir("/").output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn give_away(path: &Path) {
+    if is_root() {
+        let mut chown = Command::new("chown");
+        chown.args(["-R", "postgres"]).arg(path);
+        succeed(chown);
+    }
+}
+
+fn template() -> PathBuf {
+    let base = std::env::temp_dir().join("hearthside-test-postgres");
+    fs::create_dir_all(&base).expect("a folder");
+    let lock = File::create(base.join("lock")).expect("a lock file");
+    lock.lock().expect("locked");
+    let data = base.join("data");
+    if !base.join("done").exists() {
+        let _ = fs::remove_dir_all(&data);
+        fs::create_dir_all(&data).expect("a folder");
+        give_away(&data);
+        let mut initdb = program("initdb");
+        initdb
+            .args(["--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale", "C.UTF-8", "-D"])
+            .arg(&data);
+        succeed(initdb);
+        fs::write(base.join("done"), "").expect("written");
+    }
+    data
+}
+
+impl Postgres {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
+        let data = folder.path().join("data");
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(template()).arg(&data);
+        succeed(copy);
+        give_away(folder.path());
+        let postgres = Self { folder, port: free_port() };
+        postgres.launch();
+        postgres
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn launch(&self) {
+        let options = format!(
+            "-p {} -k {} -c listen_addresses=127.0.0.1 -c fsync=off -c shared_preload_libraries=pg_stat_statements",
+            self.port,
+            self.folder.path().display()
+        );
+        let mut start = program("pg_ctl");
+        start
+            .args(["start", "-w", "-l"])
+            .arg(self.folder.path().join("log"))
+            .args(["-o", &options, "-D"])
+            .arg(self.data());
+        succeed(start);
+        until("Postgres answers", || self.try_sql("SELECT 1").is_ok());
+    }
+
+    pub fn stop(&self) {
+        let mut stop = program("pg_ctl");
+        stop.args(["stop", "-w", "-m", "immediate", "-D"]).arg(self.data());
+        succeed(stop);
+    }
+
+    pub fn url(&self) -> String {
+        self.url_at(self.port)
+    }
+
+    /// The same database through another port.
+    pub fn url_at(&self, port: u16) -> String {
+        format!("postgres://postgres@127.0.0.1:{port}/postgres")
+    }
+
+    pub fn try_sql(&self, sql: &str) -> Result<String, String> {
+        let mut psql = Command::new("psql");
+        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql]).arg(self.url());
+        let output = psql.output().expect("psql is installed (scripts/test installs it)");
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    }
+
+    pub fn sql(&self, sql: &str) -> String {
+        self.try_sql(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let mut stop = program("pg_ctl");
+        stop.args(["stop", "-m", "immediate", "-D"]).arg(self.data());
+        // It may have been stopped by the test.
+        let _ = stop.current_dir("/").output();
+    }
+}

@@ -1,0 +1,182 @@
+//! A sidecar process. An unexpected warning in its log fails the test.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::postgres::Postgres;
+use super::redis::Redis;
+use super::until;
+use super::wire::Wire;
+
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hearthside"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HEARTHSIDE__")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// What a sidecar is started with.
+pub struct Builder {
+    config: Option<String>,
+    environment: Vec<(String, String)>,
+    allowed: Vec<&'static str>,
+}
+
+impl Builder {
+    pub fn config(mut self, text: &str) -> Self {
+        self.config = Some(text.to_owned());
+        self
+    }
+
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((format!("HEARTHSIDE__{name}"), value.into()));
+        self
+    }
+
+    pub fn redis(self, redis: &Redis) -> Self {
+        self.set("UPSTREAM__URL", redis.url())
+    }
+
+    pub fn postgres(self, postgres: &Postgres) -> Self {
+        self.set("STORE__URL", postgres.url())
+    }
+
+    /// Warnings that hold one of these texts are part of the test.
+    pub fn expect(mut self, texts: &[&'static str]) -> Self {
+        self.allowed.extend(texts);
+        self
+    }
+
+    pub fn command(&self, folder: &TempDir) -> Command {
+        let mut command = program();
+        command.current_dir(folder.path());
+        if let Some(config) = &self.config {
+            fs::write(folder.path().join("config.toml"), config).expect("written");
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs a command of the program to its end.
+    pub fn execute(&self, arguments: &[&str]) -> Output {
+        let folder = tempfile::tempdir().expect("a folder");
+        self.command(&folder).args(arguments).output().expect("the program runs")
+    }
+
+    pub fn start(self) -> Sidecar {
+        let mut sidecar = self.spawn();
+        sidecar.wait_ready();
+        sidecar
+    }
+
+    /// As [`Builder::start`], for logs that are JSON.
+    pub fn start_json(self) -> Sidecar {
+        let sidecar = self.spawn();
+        until("the sidecar is ready for clients", || sidecar.log().contains("ready for clients"));
+        sidecar
+    }
+
+    /// Starts the process without waiting for its port.
+    pub fn spawn(self) -> Sidecar {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("log");
+        let mut command = self.command(&folder);
+        for (name, value) in
+            [("SERVER__LISTEN", "127.0.0.1:0"), ("ADMIN__LISTEN", "127.0.0.1:0"), ("LOG__LEVEL", "info")]
+        {
+            if self.environment.iter().all(|(set, _)| *set != format!("HEARTHSIDE__{name}")) {
+                command.env(format!("HEARTHSIDE__{name}"), value);
+            }
+        }
+        let child = command.stderr(File::create(&log).expect("a log")).spawn().expect("the program starts");
+        Sidecar { child: Some(child), folder, log, port: 0, allowed: self.allowed }
+    }
+}
+
+pub struct Sidecar {
+    child: Option<Child>,
+    pub folder: TempDir,
+    log: PathBuf,
+    pub port: u16,
+    allowed: Vec<&'static str>,
+}
+
+impl Sidecar {
+    pub fn builder() -> Builder {
+        Builder { config: None, environment: Vec::new(), allowed: Vec::new() }
+    }
+
+    pub fn wait_ready(&mut self) {
+        until("the sidecar is ready for clients", || {
+            self.logged_port("ready for clients").is_some() || self.has_ended()
+        });
+        self.port = self.logged_port("ready for clients").unwrap_or_else(|| panic!("it ended:\n{}", self.log()));
+    }
+
+    /// The port in the first log line that holds `text`.
+    pub fn logged_port(&self, text: &str) -> Option<u16> {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains(text))?;
+        line.rsplit(':').next()?.trim().parse().ok()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("running").id()
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().expect("a child").is_some())
+    }
+
+    pub fn wire(&self) -> Wire {
+        Wire::tcp(self.port)
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([format!("-{signal}"), self.pid().to_string()]).status().expect("kill");
+        assert!(status.success());
+    }
+
+    /// Tells it to stop and gives its exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        let start = Instant::now();
+        while !self.has_ended() {
+            assert!(start.elapsed() < Duration::from_secs(20), "it does not stop:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.child.take().expect("a child").wait().expect("ended").code()
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            if let Some(mut child) = self.child.take() {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            eprintln!("--- log of the sidecar\n{}", self.log());
+            return;
+        }
+        if self.child.is_some() && !self.has_ended() {
+            assert_eq!(self.stop(), Some(0), "{}", self.log());
+        }
+        for line in self
+            .log()
+            .lines()
+            .filter(|line| line.contains(" WARN ") || line.contains("ERROR") || line.contains("panicked"))
+        {
+            assert!(self.allowed.iter().any(|text| line.contains(text)), "unexpected in the log: {line}");
+        }
+    }
+}
