@@ -38,6 +38,8 @@ enum Command {
         #[arg(long)]
         demo: bool,
     },
+    /// Ask a running sidecar with the same configuration whether it is ready
+    Health,
     /// Print the change triggers that the mappings need in Postgres
     Triggers {
         /// Install them instead
@@ -73,6 +75,10 @@ async fn execute(command: Command, mut loaded: Loaded, mappings: Mappings) -> Ex
     }
     match command {
         Command::Check { .. } => print(&format!("ok: {} mappings\n", mappings.list.len())),
+        Command::Health => match hearthside::admin::ask_ready(&loaded.config.settings.admin.listen) {
+            Ok(answer) => print(&answer),
+            Err(error) => say(&error.to_string(), 1),
+        },
         Command::Migrate { demo } => migrate(&loaded, demo).await,
         Command::Triggers { install: false } => print(&triggers::script(&mappings.list)),
         Command::Triggers { install: true } => install(&loaded, &mappings).await,

@@ -1,5 +1,6 @@
 //! The HTTP port for probes, metrics and operators. Plain HTTP on a loopback address by default.
 
+mod health;
 mod ready;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+pub use health::ask_ready;
 pub use ready::Readiness;
 
 use crate::telemetry::Metrics;

@@ -50,6 +50,17 @@ fn probes_and_metrics() {
 }
 
 #[test]
+fn health_is_ready_or_says_why_not() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let port = sidecar.logged_port("admin port").expect("an admin port");
+    let health = |port: u16| Sidecar::builder().set("ADMIN__LISTEN", format!("0.0.0.0:{port}")).execute(&["health"]);
+    until("ready", || health(port).status.success());
+    let nobody = health(crate::support::free_port());
+    assert!(nobody.status.code() == Some(1) && String::from_utf8_lossy(&nobody.stderr).contains("refused"));
+}
+
+#[test]
 fn info_has_the_upstreams_sections_and_ours() {
     let redis = Redis::start();
     let sidecar = Sidecar::builder().redis(&redis).start();

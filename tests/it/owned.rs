@@ -267,6 +267,39 @@ fn what_is_not_answered_on_an_owned_key_is_refused_and_goes_nowhere() {
 }
 
 #[test]
+fn memory_is_bounded_for_records_and_for_absent_keys() {
+    let redis = Redis::start();
+    let config = "[[caches]]\nkey = \"a:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"1h\"\n\
+                  query = \"SELECT printf('%.*c', 1000, 'x') AS v WHERE $1 > 0\"\n";
+    let sidecar = Sidecar::builder()
+        .redis(&redis)
+        .config(config)
+        .set("CACHE__MAX_BYTES", "100kb")
+        .set("CACHE__NEGATIVE_ENTRIES", "50")
+        .set("CACHE__NEGATIVE_TTL", "1h")
+        .start();
+    let mut wire = sidecar.wire();
+    for i in 1..=1000 {
+        wire.send(
+            &[
+                crate::support::wire::line(&format!("STRLEN a:{i}")),
+                crate::support::wire::line(&format!("EXISTS a:-{i}")),
+            ]
+            .concat(),
+        );
+        assert_eq!((wire.frame(), wire.frame()), (b":1000\r\n".to_vec(), b":0\r\n".to_vec()));
+    }
+    let metric = |name: &str| crate::support::admin::metric(&sidecar, name);
+    crate::support::until("both are within their bounds", || {
+        let (bytes, entries) = (metric("hearthside_cache_bytes"), metric("hearthside_cache_entries"));
+        bytes > 50_000.0 && bytes <= 102_400.0 && entries <= 50.0 + 102_400.0 / 1200.0
+    });
+    let before = metric("hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}");
+    wire.ask("STRLEN a:1000");
+    assert_eq!(metric("hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}"), before, "the newest is there");
+}
+
+#[test]
 fn alias_keys_are_absent() {
     let redis = Redis::start();
     let sidecar = Sidecar::builder()

@@ -1,0 +1,22 @@
+# Build: docker build -t hearthside .
+# Run:   docker run -p 6380:6380 -e HEARTHSIDE__UPSTREAM__URL=redis://redis:6379 -e HEARTHSIDE__STORE__URL=postgres://... hearthside
+FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY . .
+RUN cargo build --release --locked --bin hearthside
+
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --home-dir /var/lib/hearthside --create-home hearthside
+COPY --from=build /build/target/release/hearthside /usr/local/bin/hearthside
+COPY --from=build /build/config.toml /var/lib/hearthside/config.toml
+USER hearthside
+WORKDIR /var/lib/hearthside
+# Inside a container loopback reaches nobody: listen on every address, and let the container's network say who comes.
+ENV HEARTHSIDE__SERVER__LISTEN=0.0.0.0:6380
+EXPOSE 6380 9180
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["hearthside", "health"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["hearthside"]
