@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::config::{Config, Fault, Faults};
 use crate::mapping::Mappings;
+use crate::store::file::load_file;
 use crate::store::{Store, StoreError};
 use crate::upstream::{Target, probe};
 
@@ -38,15 +39,20 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Everything the store has against the mappings: tables, columns and, if asked, triggers.
+/// Everything the store and the files have against the mappings: tables, columns, entries and, if asked, triggers.
 pub async fn connect_faults(store: &Store, mappings: &Mappings, triggers: bool) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for mapping in mappings.list.iter().filter(|mapping| mapping.config.file.is_none()) {
+    for mapping in &mappings.list {
         let at = |key: &str| format!("{}.{key}", mapping.config.path);
+        if let Some(path) = &mapping.config.file {
+            let loaded = load_file(mapping, path);
+            faults.extend(loaded.err().map(|error| Fault { path: at("file"), message: error.to_string() }));
+            continue;
+        }
         match store.plan(mapping).await {
             Ok(_) => {}
             Err(StoreError::Faults(list)) => {
-                faults.extend(list.into_iter().map(|(key, message)| Fault { path: at(key), message }))
+                faults.extend(list.into_iter().map(|(key, message)| Fault { path: at(key), message }));
             }
             Err(error) => faults.push(Fault { path: at("key"), message: error.to_string() }),
         }

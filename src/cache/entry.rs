@@ -18,6 +18,8 @@ pub struct Entry {
     /// When its load began: nothing in it is older.
     pub(super) loaded_at: u64,
     expires_at: AtomicU64,
+    /// How long a read may prolong its life, in milliseconds; 0 where reads do not.
+    renewal: u64,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -34,6 +36,11 @@ impl Entry {
             NEVER => None,
             at => Some(Duration::from_millis(at.saturating_sub(now))),
         }
+    }
+
+    /// The time for which it is worth keeping at `now`, a renewal by the read that asks included.
+    pub(super) fn worth_keeping(&self, now: u64) -> Option<Duration> {
+        self.left(now).map(|left| left.max(Duration::from_millis(self.renewal)))
     }
 
     /// The key as a command sees it at `now`.
@@ -70,13 +77,14 @@ impl Life {
     pub(super) fn entry(&self, record: Option<Record>, mapping: usize, epoch: u64, loaded_at: u64) -> Entry {
         let ttl = if record.is_some() { self.ttl } else { Some(self.negative_ttl) };
         let expires_at = ttl.map_or(NEVER, |ttl| loaded_at + self.jittered(ttl));
-        Entry { record, mapping, epoch, loaded_at, expires_at: AtomicU64::new(expires_at) }
+        let renewal = if record.is_some() && self.renew { self.ttl.unwrap_or(0) } else { 0 };
+        Entry { record, mapping, epoch, loaded_at, expires_at: AtomicU64::new(expires_at), renewal }
     }
 
     pub(super) fn renew(&self, entry: &Entry, now: u64) {
-        if let (true, Some(ttl), true) = (self.renew, self.ttl, entry.record.is_some()) {
+        if entry.renewal > 0 {
             // Never back: a reader with an older clock must not shorten what another prolonged.
-            entry.expires_at.fetch_max(now + self.jittered(ttl), Relaxed);
+            entry.expires_at.fetch_max(now + self.jittered(entry.renewal), Relaxed);
         }
     }
 }
@@ -93,6 +101,7 @@ mod tests {
             let entry = life.entry(Record::string(b"v").ok(), 0, 0, 500);
             let left = entry.left(500).expect("a TTL").as_millis();
             assert!((9_000..=10_000).contains(&left), "{left}");
+            assert!(entry.worth_keeping(9_000).is_some_and(|time| time.as_millis() == 10_000));
             life.renew(&entry, 9_000);
             assert!(!entry.is_expired(17_999) && entry.is_expired(19_000));
             let absent = life.entry(None, 0, 0, 0);

@@ -46,6 +46,25 @@ struct Cached {
     epoch: AtomicU64,
     /// True when the store tells of every change of the mapping's tables.
     watched: bool,
+    /// When a failed load was last told in the log.
+    complained: AtomicU64,
+}
+
+/// Failed loads of one mapping are told this often at most, in milliseconds; the metric counts them all.
+const COMPLAIN_EVERY: u64 = 1000;
+
+impl Cached {
+    fn complain(&self, error: &StoreError, now: u64) {
+        let last = self.complained.load(SeqCst);
+        // The breaker has told why it is open.
+        let due = last == 0 || now >= last + COMPLAIN_EVERY;
+        if *error != StoreError::Open
+            && due
+            && self.complained.compare_exchange(last, now.max(1), SeqCst, SeqCst).is_ok()
+        {
+            tracing::warn!(mapping = self.mapping.pattern.text(), %error, "a load failed");
+        }
+    }
 }
 
 /// A mapping, its statements, and whether its changes are told.
@@ -90,7 +109,8 @@ impl Cache {
             let id = mapping.id;
             mappings.resize_with(mappings.len().max(id + 1), || None);
             let life = Life::new(&mapping.config, settings);
-            mappings[id] = Some(Cached { mapping, plan, life, epoch: AtomicU64::new(0), watched });
+            mappings[id] =
+                Some(Cached { mapping, plan, life, epoch: AtomicU64::new(0), watched, complained: AtomicU64::new(0) });
         }
         Self {
             mappings,
@@ -140,9 +160,10 @@ impl Cache {
             Some(lead) => {
                 self.runtime.spawn(self.clone().fly(id, lead));
             }
-            None => {
+            None if matches!(begun, Begun::Joined(_)) => {
                 self.metrics.coalesced_waiters.inc();
             }
+            None => {}
         }
         Ok(begun)
     }
@@ -164,7 +185,7 @@ impl Cache {
         let Some(cached) = self.cached(id) else { return };
         let result = result.map(|record| Arc::new(cached.life.entry(record, id, lead.epoch(), started)));
         if let Err(error) = &result {
-            tracing::warn!(mapping = cached.mapping.pattern.text(), %error, "a load failed");
+            cached.complain(error, started);
         }
         self.flights.publish(lead, result, |key, entry| self.shelf.put(key, entry));
     }
@@ -207,12 +228,14 @@ impl Cache {
     /// until [`Cache::alive`].
     pub fn gap(&self) {
         self.feed.lost();
+        self.metrics.change_feed_up.set(0);
         self.flush_all();
     }
 
     /// Every change up to `as_of` has been applied.
     pub fn alive(&self, as_of: u64) {
         self.feed.alive(as_of);
+        self.metrics.change_feed_up.set(i64::from(self.feed.is_fresh(now_ms())));
     }
 
     /// Starts the TTL of a read entry anew where its mapping says so.

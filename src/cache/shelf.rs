@@ -33,16 +33,16 @@ impl Expiry<Bytes, Arc<Entry>> for ByDeadline {
         entry.left(now_ms())
     }
 
-    /// A renewed entry is noticed at its next read; until then moka may only let it go too early, which is a miss.
+    /// A read may be about to renew the entry: moka must not let it go before that renewal ends.
     fn expire_after_read(
         &self,
         _: &Bytes,
         entry: &Arc<Entry>,
         _: Instant,
-        left: Option<Duration>,
+        _: Option<Duration>,
         _: Instant,
     ) -> Option<Duration> {
-        left.max(entry.left(now_ms()))
+        entry.worth_keeping(now_ms())
     }
 }
 

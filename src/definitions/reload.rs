@@ -33,6 +33,8 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     wanted: Mutex<BTreeSet<usize>>,
     wake: Notify,
+    /// Mappings whose last load failed: that is told once, not at every attempt.
+    failing: Mutex<BTreeSet<usize>>,
     /// Loads run one behind the other, so that an older one never replaces a newer one.
     turn: tokio::sync::Mutex<()>,
 }
@@ -55,6 +57,7 @@ impl Reloader {
             metrics,
             wanted: Mutex::default(),
             wake: Notify::new(),
+            failing: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -108,13 +111,22 @@ impl Reloader {
         let loaded = self.load(source).await;
         let outcome = if loaded.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.reloads.get_or_create(&OutcomeLabel { outcome }).inc();
-        let records = loaded.inspect_err(
-            |error| tracing::error!(mapping, %error, "definitions could not be loaded; the last good version stays"),
-        )?;
+        let records = loaded.inspect_err(|error| self.complain(source, error))?;
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(&source.mapping.id);
         tracing::info!(mapping, definitions = records.len(), "definitions loaded");
         self.definitions.swap(source.mapping.id, records);
         self.metrics.definitions.set(self.definitions.count() as i64);
         Ok(())
+    }
+
+    fn complain(&self, source: &DefinitionSource, error: &StoreError) {
+        let mapping = source.mapping.pattern.text();
+        let is_new = self.failing.lock().unwrap_or_else(PoisonError::into_inner).insert(source.mapping.id);
+        if is_new {
+            tracing::error!(mapping, %error, "definitions could not be loaded; the last good version stays");
+        } else {
+            tracing::debug!(mapping, %error, "definitions could still not be loaded");
+        }
     }
 
     async fn load(&self, source: &DefinitionSource) -> Result<Vec<(bytes::Bytes, crate::record::Record)>, StoreError> {

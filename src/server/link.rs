@@ -199,7 +199,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 return Ok(());
             }
             match Pin::new(&mut self.stream).poll_write(cx, out)? {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    self.replies.watch(cx);
+                    return Ok(());
+                }
                 Poll::Ready(0) => return Err(End::Left),
                 Poll::Ready(n) => {
                     self.written += n as u64;

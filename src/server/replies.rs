@@ -70,6 +70,13 @@ impl Replies {
         self.owed.len() >= MOST_ENTRIES
     }
 
+    /// While nothing can be written, what arrives must still be noticed: it may become too much to hold.
+    pub(super) fn watch(&self, cx: &Context<'_>) {
+        if let Some(Owed::Run(ticket)) = self.owed.front() {
+            ticket.wake_on_arrival(cx);
+        }
+    }
+
     /// Moves what is ready to `out`, in order, until `out` holds `enough` bytes.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, enough: usize) -> Result<(), Broken> {
         while self.out.len() < enough {

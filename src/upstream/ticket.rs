@@ -55,6 +55,11 @@ impl Ticket {
         self.0.borrow().held
     }
 
+    /// Wakes the task of `cx` when more arrives, without taking anything.
+    pub fn wake_on_arrival(&self, cx: &Context<'_>) {
+        self.0.borrow_mut().waker = Some(cx.waker().clone());
+    }
+
     /// All bytes at once, for the few replies that the sidecar reads itself.
     ///
     /// # Errors

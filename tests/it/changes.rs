@@ -24,7 +24,6 @@ fn feed_is_up(sidecar: &Sidecar) {
 fn an_update_by_psql_is_seen_within_50_ms() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let sidecar = demo(&redis, &postgres).start();
-    feed_is_up(&sidecar);
     let mut wire = sidecar.wire();
     assert!(wire.ask("LINDEX player:1:inventory 0").contains("\"quantity\":1"));
     let mut fastest = Duration::MAX;
@@ -42,7 +41,6 @@ fn an_update_by_psql_is_seen_within_50_ms() {
 fn moving_an_item_changes_both_lists() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let sidecar = demo(&redis, &postgres).start();
-    feed_is_up(&sidecar);
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("LLEN player:1:inventory"), ":8\r\n");
     assert_eq!(wire.ask("LLEN player:2:inventory"), ":16\r\n");
@@ -55,7 +53,6 @@ fn moving_an_item_changes_both_lists() {
 fn inserts_deletes_truncate_and_mass_updates_are_seen() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let sidecar = demo(&redis, &postgres).start();
-    feed_is_up(&sidecar);
     let mut wire = sidecar.wire();
     // An absent key is remembered as absent, and an insert ends that at once (hazard 11).
     assert_eq!(wire.ask("LLEN player:21:inventory"), ":0\r\n");
@@ -84,7 +81,6 @@ fn inserts_deletes_truncate_and_mass_updates_are_seen() {
 fn a_change_of_a_joined_table_concerns_every_key() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let sidecar = demo(&redis, &postgres).start();
-    feed_is_up(&sidecar);
     let mut wire = sidecar.wire();
     assert!(wire.ask("LINDEX player:1:inventory 0").contains("\"name\":\"Apple\""));
     postgres.sql("UPDATE items SET name = 'Golden Apple' WHERE item_id = 'apple'");
@@ -96,7 +92,6 @@ fn a_change_of_a_joined_table_concerns_every_key() {
 fn a_cut_feed_empties_the_cache_before_it_serves_again() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let sidecar = demo(&redis, &postgres).expect(&["changes may have been missed"]).start();
-    feed_is_up(&sidecar);
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET player:4:session hp"), "$2\r\n96\r\n");
     // The connection dies and, in the same moment, a change is made that it would have told.
@@ -129,7 +124,6 @@ fn a_half_open_feed_is_a_gap_not_a_calm() {
             "could not be loaded",
         ])
         .start();
-    feed_is_up(&sidecar);
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET player:5:session hp"), "$2\r\n95\r\n");
     proxy.hold(true);
@@ -152,7 +146,6 @@ fn a_load_that_a_change_passed_never_fills_the_cache() {
     let builder = builder.config(config);
     assert!(builder.execute(&["triggers", "--install"]).status.success());
     let sidecar = builder.start();
-    feed_is_up(&sidecar);
     let (mut early, mut late) = (sidecar.wire(), sidecar.wire());
     early.send(&crate::support::wire::line("GET slow:6"));
     let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(1)%' AND state = 'active' AND pid <> pg_backend_pid()";
@@ -193,7 +186,6 @@ fn keys_with_any_text_are_told_whole() {
     let installed = builder.execute(&["triggers", "--install"]);
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
     let sidecar = builder.start();
-    feed_is_up(&sidecar);
     let mut wire = sidecar.wire();
     for name in [
         "plain",

@@ -28,6 +28,11 @@ type = "hash"
 table = "locations"
 fields = ["name", "colour"]
 
+[[definitions]]
+key = "skill:{id}"
+type = "hash"
+file = "no/such/file.json"
+
 [[caches]]
 key = "location:{x}:{y}"
 type = "hash"
@@ -51,9 +56,10 @@ fn every_fault_is_told_at_once_with_its_place_and_no_port_is_bound() {
             "config.toml:3: server.listne: unknown key",
             "config.toml:6: cache.negative_ttl: ",
             "config.toml:12: definitions[0].fields: table 'locations' has no column 'colour'",
-            "config.toml:15: caches[0].key: 'location:{x}:{y}' can match the same key as 'location:{location_id}:cache'",
-            "config.toml:17: caches[0].table: there is no table 'no_such_table'",
-            "config.toml:22: caches[1].query: ",
+            "config.toml:17: definitions[1].file: ",
+            "config.toml:20: caches[0].key: 'location:{x}:{y}' can match the same key as 'location:{location_id}:cache'",
+            "config.toml:22: caches[0].table: there is no table 'no_such_table'",
+            "config.toml:27: caches[1].query: ",
             "HEARTHSIDE__UPSTREAM__URL: upstream.url: ",
             "HEARTHSIDE__SERVER__WORKERS: server.workers: ",
         ] {

@@ -52,12 +52,14 @@ impl Postgres {
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        let ping = || async { sqlx::query("SELECT 1").execute(&self.pool).await };
-        // After a restart of the server every pooled connection is dead once.
-        if ping().await.is_err() {
-            ping().await?;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match sqlx::query("SELECT 1").execute(&self.pool).await {
+                Err(error) if has_died(&error) && attempt <= self.pool.options().get_max_connections() => {}
+                result => return Ok(result.map(|_| ())?),
+            }
         }
-        Ok(())
     }
 
     pub(super) async fn run_script(&self, sql: &str) -> Result<(), StoreError> {
@@ -77,8 +79,8 @@ impl Postgres {
         loop {
             attempt += 1;
             match self.fetch(plan, bound.clone()).await {
-                // A pooled connection may have died unnoticed; a read may be sent again.
-                Err(sqlx::Error::Io(error)) if attempt <= 2 => {
+                // Pooled connections may have died unnoticed, all of them at once; a read may be sent again.
+                Err(error) if has_died(&error) && attempt <= self.pool.options().get_max_connections() => {
                     tracing::debug!(%error, "a store connection was dead; the load is tried again");
                 }
                 Err(error) => return Err(error.into()),
@@ -126,6 +128,15 @@ impl Postgres {
             );
         }
         Ok(missing)
+    }
+}
+
+/// True when the connection is gone, as opposed to the statement being wrong or slow. 57P: the server ended it.
+fn has_died(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        _ => false,
     }
 }
 
