@@ -6,6 +6,8 @@ mod table;
 
 use std::ops::Range;
 
+use crate::resp::encode;
+
 pub use keyspec::KeySpec;
 pub use table::{Flags, Spec, all, lookup};
 
@@ -93,6 +95,19 @@ impl OwnedRequest {
     #[must_use]
     pub fn copy(request: &Request<'_>) -> Self {
         Self { raw: bytes::Bytes::copy_from_slice(request.raw), spans: request.spans.to_vec() }
+    }
+
+    /// The array of bulk strings that an inline request stands for.
+    #[must_use]
+    pub fn from_words(words: &[Vec<u8>]) -> Self {
+        let (mut raw, mut spans) = (bytes::BytesMut::new(), Vec::with_capacity(words.len()));
+        encode::array(&mut raw, words.len());
+        for word in words {
+            encode::bulk(&mut raw, word);
+            let end = raw.len() - 2;
+            spans.push(end - word.len()..end);
+        }
+        Self { raw: raw.freeze(), spans }
     }
 
     /// The request, borrowed.

@@ -8,10 +8,11 @@
 
 use std::rc::Rc;
 
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::link::{End, Link};
+use super::replies::Replies;
 use super::run::Gathered;
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Alone, Context, Flow, Session};
@@ -82,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 Ok(Scan::Incomplete) => break,
                 Ok(Scan::Complete(length)) => alone = self.take_request(length),
                 Ok(Scan::Empty(length)) => self.skip(length),
-                Ok(Scan::Inline(length, words)) => self.inline(length, &words),
+                Ok(Scan::Inline(length, words)) => alone = self.take_inline(length, &words),
                 Err(fault) => self.refuse(&fault),
             }
         }
@@ -102,20 +103,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         self.send_run();
         let request = Request::new(&self.link.incoming[..length], self.scanner.spans());
-        let flow = if in_transaction {
-            Flow::Alone(Alone::Transaction(OwnedRequest::copy(&request)))
-        } else {
-            self.context.answer(&mut self.session, &request, route, self.link.replies.tail())
-        };
+        let route = if in_transaction { None } else { Some(route) };
+        let alone = answer(&self.context, &mut self.session, &mut self.link.replies, &request, route);
         self.link.incoming.advance(length);
-        match flow {
-            Flow::Answered => None,
-            Flow::Alone(alone) => Some(alone),
-            Flow::Later(reply) => {
-                self.link.replies.later(reply);
-                None
-            }
-        }
+        alone
+    }
+
+    /// An inline request is answered, and forwarded, as the array it stands for.
+    fn take_inline(&mut self, length: usize, words: &[Vec<u8>]) -> Option<Alone> {
+        self.skip(length);
+        let request = OwnedRequest::from_words(words);
+        let route = self.context.router.route(&request.view());
+        let route = if self.belongs_to_transaction(&route) { None } else { Some(route) };
+        answer(&self.context, &mut self.session, &mut self.link.replies, &request.view(), route)
     }
 
     /// Inside MULTI every command but QUIT and RESET; while only watching, those that end it or move the client.
@@ -129,15 +129,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Route::Transaction(..) | Route::Local(Local::Select | Local::Hello, _) => true,
             _ => transaction.takes_all(),
         }
-    }
-
-    /// An inline request is replaced by the array it stands for, which is what can be forwarded.
-    pub(super) fn inline(&mut self, length: usize, words: &[Vec<u8>]) {
-        self.skip(length);
-        let mut array = BytesMut::new();
-        encode::request(&mut array, words);
-        array.extend_from_slice(&self.link.incoming);
-        self.link.incoming = array;
     }
 
     fn skip(&mut self, length: usize) {
@@ -160,5 +151,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         tracing::debug!(client = self.session.id, %fault, "a client sent what is no request and is closed");
         encode::error(self.link.replies.tail(), &format!("ERR Protocol error: {fault}"));
         self.session.closing = true;
+    }
+}
+
+/// Answers one request in its place; without a route it belongs to the client's transaction.
+fn answer(
+    context: &Context,
+    session: &mut Session,
+    replies: &mut Replies,
+    request: &Request<'_>,
+    route: Option<Route>,
+) -> Option<Alone> {
+    let Some(route) = route else { return Some(Alone::Transaction(OwnedRequest::copy(request))) };
+    match context.answer(session, request, route, replies.tail()) {
+        Flow::Answered => None,
+        Flow::Alone(alone) => Some(alone),
+        Flow::Later(reply) => {
+            replies.later(reply);
+            None
+        }
     }
 }

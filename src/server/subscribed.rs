@@ -166,7 +166,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     return Some(request);
                 }
                 Ok(Scan::Empty(length)) => self.link.incoming.advance(length),
-                Ok(Scan::Inline(length, words)) => self.inline(length, &words),
+                Ok(Scan::Inline(length, words)) => {
+                    self.link.incoming.advance(length);
+                    return Some(OwnedRequest::from_words(&words));
+                }
                 Err(fault) => {
                     self.refuse(&fault);
                     return None;

@@ -2,11 +2,13 @@
 //! Requests and replies pass as raw bytes. Knows nothing of routes or owned keys.
 
 mod connect;
+mod connection;
 mod flight;
 mod health;
 mod lane;
 mod pinned;
 mod private;
+mod queue;
 mod stream;
 mod target;
 mod ticket;

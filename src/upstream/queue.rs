@@ -1,0 +1,51 @@
+//! What waits for a lane's connection.
+
+use std::collections::VecDeque;
+use std::task::{Context, Waker};
+
+use super::flight::Flight;
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    flights: VecDeque<Flight>,
+    bytes: usize,
+    waker: Option<Waker>,
+}
+
+impl Queue {
+    /// False when `flight` would make more than `most` bytes wait; one flight may always wait.
+    pub(super) fn has_room(&self, flight: &Flight, most: usize) -> bool {
+        self.bytes == 0 || self.bytes + flight.len() <= most
+    }
+
+    /// Takes a flight and wakes the lane's task.
+    pub(super) fn push(&mut self, flight: Flight) {
+        self.bytes += flight.len();
+        self.flights.push_back(flight);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Takes back a flight that is to be sent again before all others.
+    pub(super) fn push_front(&mut self, flight: Flight) {
+        self.bytes += flight.len();
+        self.flights.push_front(flight);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Flight> {
+        let flight = self.flights.pop_front()?;
+        self.bytes -= flight.len();
+        Some(flight)
+    }
+
+    pub(super) fn front(&self) -> Option<&Flight> {
+        self.flights.front()
+    }
+
+    /// True when nothing waits; the task of `cx` is woken when something does.
+    pub(super) fn poll_empty(&mut self, cx: &Context<'_>) -> bool {
+        self.waker = Some(cx.waker().clone());
+        self.flights.is_empty()
+    }
+}
