@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
-/// A running server. It is told to stop by [`PrivateServer::stop`], and killed if this is dropped.
+/// A server that is kept running until [`PrivateServer::stop`], and killed if this is dropped.
 #[derive(Debug)]
 pub struct PrivateServer {
-    child: Child,
     socket: PathBuf,
+    keeper: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
     /// Held while the server is ours, so that two sidecars never share one folder.
     _lock: File,
 }
@@ -23,6 +26,8 @@ const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 /// The longest path of a Unix socket is 107 bytes on Linux and less elsewhere.
 const LONGEST_SOCKET: usize = 100;
 const START: Duration = Duration::from_secs(5);
+/// The pause before a server that ended is started again.
+const RESTART: Duration = Duration::from_millis(200);
 
 /// What to tell a client whose command needs an upstream that is not there.
 const NONE_FOUND: &str = "there is no upstream Redis for this command: set upstream.url (HEARTHSIDE__UPSTREAM__URL=redis://host:6379), \
@@ -41,12 +46,13 @@ impl PrivateServer {
         let folder = folder.canonicalize().map_err(|error| error.to_string())?;
         let socket = socket_path(&folder);
         end_leftover(&socket).await;
-        let child = spawn(&program, &folder, &socket)
-            .map_err(|error| format!("{} cannot be started: {error}", program.display()))?;
-        let mut server = Self { child, socket, _lock: lock };
-        server.answers().await?;
-        tracing::info!(program = %program.display(), socket = %server.socket.display(), "started a private upstream");
-        Ok(server)
+        let launch = Launch { program, folder, socket: socket.clone() };
+        let mut child = launch.spawn().map_err(|error| format!("redis-server cannot be started: {error}"))?;
+        answers(&mut child, &socket).await?;
+        tracing::info!(program = %launch.program.display(), socket = %socket.display(), "started a private upstream");
+        let (stop, stopped) = oneshot::channel();
+        let keeper = tokio::spawn(launch.keep(child, stopped));
+        Ok(Self { socket, keeper, stop, _lock: lock })
     }
 
     /// Its `upstream.url`.
@@ -55,28 +61,67 @@ impl PrivateServer {
         format!("unix://{}", self.socket.display())
     }
 
-    async fn answers(&mut self) -> Result<(), String> {
-        let deadline = tokio::time::Instant::now() + START;
+    /// Lets it save and end.
+    pub async fn stop(self) {
+        // The keeper waits for nothing else.
+        let _ = self.stop.send(());
+        if self.keeper.await.is_err() {
+            tracing::warn!("the private redis-server was not ended in order");
+        }
+    }
+}
+
+/// How the server is started, again if it ends.
+struct Launch {
+    program: PathBuf,
+    folder: PathBuf,
+    socket: PathBuf,
+}
+
+impl Launch {
+    fn spawn(&self) -> io::Result<Child> {
+        let mut command = Command::new(&self.program);
+        command.args(["--port", "0", "--daemonize", "no", "--loglevel", "warning", "--unixsocketperm", "700"]);
+        command.arg("--unixsocket").arg(&self.socket).arg("--dir").arg(&self.folder);
+        // Its own process group: Ctrl-C in a terminal reaches us, and we stop it when our clients are done.
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn()
+    }
+
+    async fn keep(self, mut child: Child, mut stopped: oneshot::Receiver<()>) {
         loop {
-            if UnixStream::connect(&self.socket).await.is_ok() {
-                return Ok(());
+            tokio::select! {
+                ended = child.wait() => tracing::warn!(?ended, "the private redis-server ended; it is started again"),
+                _ = &mut stopped => return self.end(child).await,
             }
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("the private redis-server ended at once ({status}); see its messages above"));
+            tokio::time::sleep(RESTART).await;
+            match self.spawn() {
+                Ok(again) => child = again,
+                Err(error) => tracing::error!(%error, "the private redis-server cannot be started"),
             }
-            if tokio::time::Instant::now() > deadline {
-                return Err("the private redis-server did not answer in time".into());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Lets it save and end.
-    pub async fn stop(mut self) {
+    async fn end(&self, mut child: Child) {
         shutdown(&self.socket).await;
-        if tokio::time::timeout(START, self.child.wait()).await.is_err() {
+        if tokio::time::timeout(START, child.wait()).await.is_err() {
             tracing::warn!("the private redis-server did not end in time and is killed");
         }
+    }
+}
+
+async fn answers(child: &mut Child, socket: &Path) -> Result<(), String> {
+    let deadline = tokio::time::Instant::now() + START;
+    loop {
+        if UnixStream::connect(socket).await.is_ok() {
+            return Ok(());
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(format!("the private redis-server ended at once ({status}); see its messages above"));
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err("the private redis-server did not answer in time".into());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -133,12 +178,4 @@ async fn shutdown(socket: &Path) {
             tracing::warn!(answer = %String::from_utf8_lossy(&answer[..n]).trim_end(), "the private redis-server refuses to end");
         }
     }
-}
-
-fn spawn(program: &Path, folder: &Path, socket: &Path) -> io::Result<Child> {
-    let mut command = Command::new(program);
-    command.args(["--port", "0", "--daemonize", "no", "--loglevel", "warning", "--unixsocketperm", "700"]);
-    command.arg("--unixsocket").arg(socket).arg("--dir").arg(folder);
-    // Its own process group: Ctrl-C in a terminal reaches us, and we stop it when our clients are done.
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn()
 }

@@ -72,6 +72,18 @@ fn a_change_of_the_sqlite_file_by_another_process_is_seen() {
 }
 
 #[test]
+fn a_private_redis_that_dies_is_started_again() {
+    let sidecar =
+        Sidecar::builder().expect(&["private redis-server ended", "lane", "upstream does not answer"]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
+    let info = wire.ask("INFO server");
+    let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).expect("a pid").trim().to_owned();
+    assert!(std::process::Command::new("kill").args(["-9", &pid]).status().expect("kill").success());
+    until("pass-through works again", || wire.ask("SET a 2") == "+OK\r\n");
+}
+
+#[test]
 fn two_sidecars_never_share_a_private_redis() {
     let first = Sidecar::builder().start();
     let data = first.folder.path().join("data").display().to_string();
