@@ -67,8 +67,8 @@ impl Parts {
     }
 }
 
-/// Hazard 7: a mapping whose triggers are missing would hear of nothing. It is served, but nothing of it for longer
-/// than `cache.max_staleness`.
+/// Hazard 7: a mapping whose triggers are missing would hear of nothing. It is served, but a cached key of it for no
+/// longer than `cache.max_staleness`.
 async fn is_watched(store: &Store, mapping: &Mapping) -> bool {
     let missing = match store.missing_triggers(mapping).await {
         Ok(missing) => missing,
@@ -77,10 +77,15 @@ async fn is_watched(store: &Store, mapping: &Mapping) -> bool {
     if missing.is_empty() {
         return true;
     }
+    let noticed = match mapping.kind {
+        Kind::Cache => "after cache.max_staleness",
+        Kind::Definition => "at a reload (SIGHUP, POST /reload)",
+    };
     tracing::error!(
         mapping = mapping.pattern.text(),
         missing = missing.join(", "),
-        "change triggers are missing: changes of this mapping are noticed only after cache.max_staleness; install them with `hearthside triggers --install`"
+        "change triggers are missing: changes of this mapping are noticed only {noticed}; \
+         install them with `hearthside triggers --install`"
     );
     false
 }
