@@ -56,6 +56,8 @@ pub enum Pin {
     Blocking,
     /// SUBSCRIBE and its kin, until nothing is subscribed any more.
     Subscribe,
+    /// UNSUBSCRIBE and its kin, after which that may be so.
+    Unsubscribe,
     /// MONITOR, until the client leaves.
     Monitor,
 }
@@ -120,11 +122,11 @@ const CLASSES: &[(&str, Class)] = &[
     ("watch", Class::Transaction(Transaction::Watch)),
     ("unwatch", Class::Transaction(Transaction::Unwatch)),
     ("subscribe", Class::Pinned(Pin::Subscribe)),
-    ("unsubscribe", Class::Pinned(Pin::Subscribe)),
+    ("unsubscribe", Class::Pinned(Pin::Unsubscribe)),
     ("psubscribe", Class::Pinned(Pin::Subscribe)),
-    ("punsubscribe", Class::Pinned(Pin::Subscribe)),
+    ("punsubscribe", Class::Pinned(Pin::Unsubscribe)),
     ("ssubscribe", Class::Pinned(Pin::Subscribe)),
-    ("sunsubscribe", Class::Pinned(Pin::Subscribe)),
+    ("sunsubscribe", Class::Pinned(Pin::Unsubscribe)),
     ("monitor", Class::Pinned(Pin::Monitor)),
     ("client|list", Class::Unshared),
     ("client|kill", Class::Unshared),

@@ -20,7 +20,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 Err(error) => self.error(&error.to_string()),
                 Ok(pinned) => match pin {
                     Pin::Blocking => self.blocking(pinned, request.bytes()).await?,
-                    Pin::Subscribe => self.subscribed(pinned, request.bytes()).await?,
+                    Pin::Subscribe | Pin::Unsubscribe => self.subscribed(pinned, pin, request.bytes()).await?,
                     Pin::Monitor => self.monitor(pinned, request.bytes()).await?,
                 },
             },

@@ -1,8 +1,9 @@
 //! A client that subscribes has a pinned connection until nothing is subscribed any more: messages pass from it as
 //! they come, in RESP2's subscriber mode and among the replies of RESP3. A client that monitors has one until it leaves.
 //!
-//! Invariant: the connection is given back only after a marked PING came back while nothing was subscribed, so
-//! that no confirmation is still on its way (hazard 14).
+//! Invariant: a marked PING goes behind every UNSUBSCRIBE, and the client's next request waits for it. When it comes
+//! back nothing else is on its way, so it is known whether the client is an ordinary one again: the connection is given
+//! back clean (hazard 14), and no request for an owned key reaches an upstream that would answer it.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,7 +29,7 @@ struct Subscription {
     sharded: i64,
     /// Replies that are no messages and still to come (RESP3).
     awaited: usize,
-    /// Sent to learn whether the connection is clean.
+    /// Sent to learn whether anything is still subscribed.
     marker: Option<Bytes>,
 }
 
@@ -41,13 +42,14 @@ enum Next {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    pub(super) async fn subscribed(&mut self, pinned: Pinned, first: Bytes) -> Result<(), End> {
+    pub(super) async fn subscribed(&mut self, pinned: Pinned, pin: Pin, first: Bytes) -> Result<(), End> {
         let mut subscription = Subscription { pinned, classic: 0, sharded: 0, awaited: 0, marker: None };
-        self.upstream(subscription.pinned.send(&first).await)?;
+        self.send_subscription(&mut subscription, pin, &first).await?;
         loop {
             match self.next_subscribed(&mut subscription).await? {
                 Next::Over => return Ok(()),
                 Next::Forwarded => continue,
+                Next::Nothing if self.session.closing => return Ok(()),
                 Next::Nothing => {}
             }
             let received = tokio::select! {
@@ -83,18 +85,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if let Some(marker) = subscription.marker.as_ref().filter(|marker| is_marked(&bytes, marker)) {
             tracing::trace!(?marker, "a subscription's marker came back");
             subscription.marker = None;
-            return Ok(subscription.is_empty() && subscription.awaited == 0);
+            subscription.awaited = 0;
+            return Ok(subscription.is_empty());
         }
-        let confirmed = subscription.note(&bytes);
-        if is_reply && !confirmed {
+        if !subscription.note(&bytes) && is_reply {
             subscription.awaited = subscription.awaited.saturating_sub(1);
         }
         self.link.replies.tail().put_slice(&bytes);
-        if confirmed && subscription.is_empty() && subscription.marker.is_none() {
+        Ok(false)
+    }
+
+    /// Sends a request that changes what is subscribed, and behind one that ends something the marker.
+    async fn send_subscription(
+        &mut self,
+        subscription: &mut Subscription,
+        pin: Pin,
+        request: &[u8],
+    ) -> Result<(), End> {
+        self.upstream(subscription.pinned.send(request).await)?;
+        if pin == Pin::Unsubscribe {
             let ping = subscription.mark();
             self.upstream(subscription.pinned.send(&ping).await)?;
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Takes the client's next request, if there is a whole one.
@@ -109,11 +122,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.context.answer(&mut self.session, &request.view(), route, self.link.replies.tail());
                 Ok(Next::Over)
             }
-            Route::Pinned(Pin::Subscribe) => self.forward_subscribed(subscription, &request, 0).await,
+            Route::Pinned(pin @ (Pin::Subscribe | Pin::Unsubscribe)) => {
+                self.send_subscription(subscription, pin, &request.bytes()).await?;
+                Ok(Next::Forwarded)
+            }
             // RESP2: the upstream itself says what is allowed in subscriber mode.
-            _ if self.session.proto() == Proto::Resp2 => self.forward_subscribed(subscription, &request, 1).await,
+            _ if self.session.proto() == Proto::Resp2 => self.forward_subscribed(subscription, &request).await,
             Route::PassThrough(_) | Route::Local(Local::Ping | Local::Echo, _) => {
-                self.forward_subscribed(subscription, &request, 1).await
+                self.forward_subscribed(subscription, &request).await
+            }
+            Route::Local(Local::Hello, _) => {
+                self.error("ERR hearthside: HELLO is not supported on a connection that is subscribed");
+                Ok(Next::Forwarded)
             }
             route => {
                 self.answer_between(subscription, &request.view(), route).await?;
@@ -122,13 +142,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
+    /// Forwards a request that has one reply.
     async fn forward_subscribed(
         &mut self,
         subscription: &mut Subscription,
         request: &OwnedRequest,
-        awaited: usize,
     ) -> Result<Next, End> {
-        subscription.awaited += awaited;
+        subscription.awaited += 1;
         self.upstream(subscription.pinned.send(&request.bytes()).await)?;
         Ok(Next::Forwarded)
     }

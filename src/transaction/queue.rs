@@ -22,7 +22,7 @@ pub(super) fn place(context: &Context, request: &Request<'_>, route: &Route) -> 
         Route::PassThrough(_) | Route::Pinned(Pin::Blocking) | Route::Transaction(..) => Place::Upstream,
         Route::Local(Local::Select, spec) => select(request, spec),
         Route::Local(local, spec) if *local != Local::Hello => here(request, spec),
-        Route::Local(..) | Route::Hearthside | Route::Pinned(Pin::Subscribe | Pin::Monitor) => {
+        Route::Local(..) | Route::Hearthside | Route::Pinned(Pin::Subscribe | Pin::Unsubscribe | Pin::Monitor) => {
             let name = request.name().to_ascii_uppercase();
             Place::Refused(format!("ERR hearthside: {name} is not supported inside MULTI"))
         }

@@ -89,6 +89,46 @@ fn a_resp3_subscriber_reads_owned_keys_in_order() {
 }
 
 #[test]
+fn a_request_pipelined_behind_unsubscribe_is_an_ordinary_clients() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    for hello in ["HELLO 2", "HELLO 3"] {
+        let mut wire = sidecar.wire();
+        wire.ask(hello);
+        for ending in ["UNSUBSCRIBE a", "UNSUBSCRIBE"] {
+            wire.ask("SUBSCRIBE a");
+            wire.send(
+                &[
+                    line(ending),
+                    line("HGET player:1:session hp"),
+                    line("SET k v"),
+                    line("SUBSCRIBE b"),
+                    line("UNSUBSCRIBE b"),
+                ]
+                .concat(),
+            );
+            let replies: Vec<_> = (0..5).map(|_| String::from_utf8_lossy(&wire.frame()).into_owned()).collect();
+            assert!(replies[0].contains("unsubscribe"), "{replies:?}");
+            assert_eq!((replies[1].as_str(), replies[2].as_str()), ("$2\r\n99\r\n", "+OK\r\n"));
+            assert!(replies[4].ends_with(":0\r\n"));
+        }
+    }
+    assert!(!redis.wire().ask("INFO commandstats").contains("cmdstat_hget"), "the owned key never went upstream");
+}
+
+#[test]
+fn a_subscriber_that_sends_garbage_is_told_and_closed() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let mut wire = sidecar.wire();
+    wire.ask("SUBSCRIBE a");
+    wire.send(b"*1\r\n+oops\r\n");
+    assert_eq!(String::from_utf8_lossy(&wire.rest()), "-ERR Protocol error: expected '$', got '+'\r\n");
+    let mut direct = redis.wire();
+    until("its subscription is gone", || direct.ask("PUBSUB NUMSUB a") == "*2\r\n$1\r\na\r\n:0\r\n");
+}
+
+#[test]
 fn pinned_connections_are_returned_clean() {
     let redis = Redis::start();
     let sidecar = Sidecar::builder().redis(&redis).set("SERVER__WORKERS", "1").start();
