@@ -17,10 +17,11 @@ use front::Front;
 use signals::{Signal, Signals};
 
 use crate::admin::{self, Admin, Readiness};
-use crate::config::Config;
+use crate::config::{Config, Settings};
+use crate::dispatch::Owned;
 use crate::mapping::Mappings;
 use crate::telemetry::Metrics;
-use crate::upstream::PrivateServer;
+use crate::upstream::{PrivateServer, Target};
 
 /// Runs a sidecar until it is told to stop.
 ///
@@ -41,21 +42,35 @@ pub async fn run(config: Config, mappings: Mappings) -> Result<(), Failure> {
     };
     upkeep::start(&mut tasks, &owned);
     let (private, target) = build::upstream(&settings.upstream).await?;
-    let front = Front::open(&settings, &owned, target, &mut tasks).await?;
+    let served = serve(&settings, &owned, target, &mut tasks, &mut signals, &readiness).await;
+    tasks.shutdown().await;
+    // Last, and also when a port could not be had: it must not outlive us.
+    if let Some(private) = private {
+        PrivateServer::stop(private).await;
+    }
+    tracing::info!("stopped");
+    served
+}
+
+/// Serves clients until a signal says to stop.
+async fn serve(
+    settings: &Settings,
+    owned: &Arc<Owned>,
+    target: Result<Target, String>,
+    tasks: &mut JoinSet<()>,
+    signals: &mut Signals,
+    readiness: &Readiness,
+) -> Result<(), Failure> {
+    let front = Front::open(settings, owned, target, tasks).await?;
     readiness.loaded(owned.clone());
     while let Signal::Reload = signals.next().await {
         tracing::info!("SIGHUP: definitions are loaded anew");
         owned.reloader.request_all(true);
     }
-    // 1. not ready, no new clients; 2. clients get what they are owed; 3. the rest of the house; 4. the private upstream.
+    // Not ready and no new clients; those that are here get what they are owed.
     tracing::info!("shutting down");
     readiness.drain();
     front.close().await;
-    tasks.shutdown().await;
-    if let Some(private) = private {
-        PrivateServer::stop(private).await;
-    }
-    tracing::info!("stopped");
     Ok(())
 }
 

@@ -138,5 +138,7 @@ fn a_port_that_is_taken_is_exit_code_1() {
     let address = taken.local_addr().expect("bound").to_string();
     let output = Sidecar::builder().set("SERVER__LISTEN", &address).set("ADMIN__LISTEN", "").execute(&[]);
     assert_eq!(output.status.code(), Some(1));
+    // The private redis-server would keep standard error open if it were left behind.
     assert!(stderr(&output).contains(&format!("cannot listen on {address}")), "{}", stderr(&output));
+    assert!(stderr(&output).contains("started a private upstream"), "{}", stderr(&output));
 }
