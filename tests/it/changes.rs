@@ -52,7 +52,7 @@ fn moving_an_item_changes_both_lists() {
 #[test]
 fn inserts_deletes_truncate_and_mass_updates_are_seen() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let sidecar = demo(&redis, &postgres).start();
+    let sidecar = demo(&redis, &postgres).set("CACHE__NEGATIVE_TTL", "1h").start();
     let mut wire = sidecar.wire();
     // An absent key is remembered as absent, and an insert ends that at once (hazard 11).
     assert_eq!(wire.ask("LLEN player:21:inventory"), ":0\r\n");
@@ -103,6 +103,27 @@ fn a_cut_feed_empties_the_cache_before_it_serves_again() {
     until("the missed change shows", || wire.ask("HGET player:4:session hp") == "$1\r\n9\r\n");
     assert!(metric(&sidecar, "hearthside_gaps_total") >= 1.0);
     feed_is_up(&sidecar);
+}
+
+#[test]
+fn what_was_loaded_while_the_feed_was_down_is_forgotten_when_it_is_back() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let proxy = Proxy::to(postgres.port);
+    let sidecar = demo(&redis, &postgres)
+        .set("STORE__URL", postgres.url_at(proxy.port))
+        .set("CACHE__MAX_STALENESS", "1h")
+        .expect(&["changes may have been missed"])
+        .start();
+    let mut wire = sidecar.wire();
+    wire.ask("HGET player:1:session hp");
+    proxy.refuse_new(true);
+    postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+    until("the feed is down", || metric(&sidecar, "hearthside_change_feed_up") == 0.0);
+    assert_eq!(wire.ask("HGET player:8:session hp"), "$2\r\n92\r\n");
+    postgres.sql("UPDATE sessions SET hp = 3 WHERE character_id = 8");
+    assert_eq!(wire.ask("HGET player:8:session hp"), "$2\r\n92\r\n", "nobody told");
+    proxy.refuse_new(false);
+    until("the new value shows", || wire.ask("HGET player:8:session hp") == "$1\r\n3\r\n");
 }
 
 #[test]

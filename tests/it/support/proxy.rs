@@ -11,6 +11,7 @@ use std::time::Duration;
 #[derive(Default)]
 struct State {
     held: AtomicBool,
+    refusing: AtomicBool,
     accepted: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
@@ -28,7 +29,9 @@ impl Proxy {
         let shared = state.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                connect(client, target, &shared);
+                if !shared.refusing.load(SeqCst) {
+                    connect(client, target, &shared);
+                }
             }
         });
         Self { port, state }
@@ -39,6 +42,11 @@ impl Proxy {
         for stream in self.state.open.lock().expect("a lock").drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Closes new connections as they come; those that are open stay.
+    pub fn refuse_new(&self, refusing: bool) {
+        self.state.refusing.store(refusing, SeqCst);
     }
 
     /// Keeps connections open and passes nothing on.
