@@ -168,7 +168,7 @@ impl Default for Store {
             query_timeout: Duration::from_secs(5),
             breaker_failures: 5,
             breaker_pause: Duration::from_secs(1),
-            poll_interval: Duration::from_millis(10),
+            poll_interval: Duration::from_millis(20),
             heartbeat_interval: Duration::from_secs(2),
             heartbeat_timeout: Duration::from_secs(5),
         }

@@ -27,7 +27,7 @@ impl Lane {
     /// Starts the lane's task on this thread. It connects when the first run arrives.
     pub(super) fn start(common: Arc<Common>, group: Group) -> Self {
         let lane = Self { queue: Rc::default(), most_bytes: common.settings.queue_bytes.0 };
-        let driver = Driver { common, group, queue: Rc::downgrade(&lane.queue), attempt: 0 };
+        let driver = Driver { common, group, queue: Rc::downgrade(&lane.queue), attempt: 0, was_connected: false };
         tokio::task::spawn_local(driver.run());
         lane
     }
@@ -56,6 +56,8 @@ struct Driver {
     group: Group,
     queue: Weak<RefCell<Queue>>,
     attempt: u32,
+    /// It has been connected before.
+    was_connected: bool,
 }
 
 impl Driver {
@@ -83,6 +85,9 @@ impl Driver {
             Ok(stream) => {
                 self.attempt = 0;
                 self.common.metrics.lane_connects.inc();
+                if std::mem::replace(&mut self.was_connected, true) {
+                    self.common.metrics.lane_reconnects.inc();
+                }
                 self.common.metrics.lanes_connected.inc();
                 tracing::debug!(db = self.group.db, resp = self.group.proto.number(), "a lane is connected");
                 Some(Connection::new(stream, self.queue.clone(), self.common.clone()))

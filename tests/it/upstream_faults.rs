@@ -28,6 +28,7 @@ fn owned_keys_are_served_without_the_upstream_and_pass_through_comes_back() {
     until("pass-through works again", || wire.ask("SET a 3") == "+OK\r\n");
     assert_eq!(wire.ask("GET a"), "$1\r\n3\r\n");
     assert!(metric(&sidecar, "hearthside_lane_failures_total") >= 1.0);
+    assert!(metric(&sidecar, "hearthside_lane_reconnects_total") >= 1.0);
 }
 
 #[test]
