@@ -91,7 +91,8 @@ fn a_change_of_a_joined_table_concerns_every_key() {
 #[test]
 fn a_cut_feed_empties_the_cache_before_it_serves_again() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let sidecar = demo(&redis, &postgres).expect(&["changes may have been missed"]).start();
+    let sidecar =
+        demo(&redis, &postgres).expect(&["changes may have been missed", "change feed cannot be connected"]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET player:4:session hp"), "$2\r\n96\r\n");
     // The connection dies and, in the same moment, a change is made that it would have told.
@@ -113,7 +114,13 @@ fn what_was_loaded_while_the_feed_was_down_is_forgotten_when_it_is_back() {
         .set("STORE__URL", postgres.url_at(proxy.port))
         .set("CACHE__MAX_STALENESS", "1h")
         // Whoever needs a new connection meanwhile does not get one.
-        .expect(&["changes may have been missed", "could not be loaded", "a load failed", "store"])
+        .expect(&[
+            "changes may have been missed",
+            "change feed cannot be connected",
+            "could not be loaded",
+            "a load failed",
+            "store",
+        ])
         .start();
     let mut wire = sidecar.wire();
     wire.ask("HGET player:1:session hp");
@@ -140,6 +147,7 @@ fn a_half_open_feed_is_a_gap_not_a_calm() {
         .set("CACHE__MAX_STALENESS", "600ms")
         .expect(&[
             "changes may have been missed",
+            "change feed cannot be connected",
             "a load failed",
             "the store does not answer",
             "store's health changed",

@@ -14,6 +14,7 @@ const NOISE: &[&str] = &[
     "store does not answer",
     "store's health changed",
     "may have been missed",
+    "change feed cannot be connected",
     "could not be loaded",
     "waiting for the store",
 ];

@@ -28,14 +28,20 @@ enum Notice {
 
 pub(super) async fn watch(pool: &PgPool, options: &PgConnectOptions, settings: &config::Store, on_change: OnChange) {
     let heartbeat = format!("hearthside_heartbeat_{:016x}", fastrand::u64(..));
-    let mut attempt = 0_u64;
+    // Attempts since the feed was last connected.
+    let mut attempt = 1_u64;
     loop {
         let listening = listen(options, settings, &heartbeat, &on_change, &mut attempt);
         let why = tokio::select! {
             why = listening => why,
             () = beat(pool, settings, &heartbeat) => "the heartbeat ended".to_owned(),
         };
-        on_change(Change::Gap(why));
+        match attempt {
+            0 => on_change(Change::Gap(why)),
+            // What is in memory was loaded in the gap; it is emptied again when the feed is back.
+            1 | 20 => tracing::warn!(%why, attempt, "the change feed cannot be connected; it is tried again"),
+            _ => tracing::debug!(%why, attempt, "the change feed cannot be connected"),
+        }
         attempt += 1;
         tokio::time::sleep(backoff(attempt)).await;
     }
