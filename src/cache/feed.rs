@@ -1,6 +1,6 @@
 //! How far the change feed vouches for what is in memory.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::telemetry::clock::millis;
@@ -10,21 +10,28 @@ use crate::telemetry::clock::millis;
 #[derive(Debug)]
 pub(super) struct Feed {
     max_staleness: u64,
-    /// One more than the moment; 0 while changes may be missed.
+    /// One more than the moment; 0 before the first word.
     alive: AtomicU64,
+    connected: AtomicBool,
 }
 
 impl Feed {
     pub(super) fn new(max_staleness: Duration) -> Self {
-        Self { max_staleness: millis(max_staleness), alive: AtomicU64::new(0) }
+        Self { max_staleness: millis(max_staleness), alive: AtomicU64::new(0), connected: AtomicBool::new(false) }
     }
 
     pub(super) fn alive(&self, as_of: u64) {
         self.alive.fetch_max(as_of + 1, SeqCst);
+        self.connected.store(true, SeqCst);
     }
 
+    /// A gap begins. What the feed vouched for until now ages from here on.
     pub(super) fn lost(&self) {
-        self.alive.store(0, SeqCst);
+        self.connected.store(false, SeqCst);
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(SeqCst)
     }
 
     pub(super) fn is_fresh(&self, now: u64) -> bool {
@@ -52,6 +59,6 @@ mod tests {
         feed.alive(50);
         assert!(feed.is_fresh(150) && !feed.is_fresh(151));
         feed.lost();
-        assert!(!feed.is_fresh(60));
+        assert!(feed.is_fresh(150) && !feed.is_fresh(151) && !feed.is_connected());
     }
 }

@@ -224,18 +224,17 @@ impl Cache {
         self.shelf.clear();
     }
 
-    /// Changes may have been missed: forgets everything, and trusts nothing for longer than `max_staleness`
-    /// until [`Cache::alive`].
-    pub fn gap(&self) {
+    /// A gap begins: changes may be missed. What is in memory was true a moment ago and is served until it is older
+    /// than `max_staleness`; whoever ends the gap calls [`Cache::flush_all`] before [`Cache::alive`].
+    pub fn lost(&self) {
         self.feed.lost();
         self.metrics.change_feed_up.set(0);
-        self.flush_all();
     }
 
     /// Every change up to `as_of` has been applied.
     pub fn alive(&self, as_of: u64) {
         self.feed.alive(as_of);
-        self.metrics.change_feed_up.set(i64::from(self.feed.is_fresh(now_ms())));
+        self.metrics.change_feed_up.set(1);
     }
 
     /// Starts the TTL of a read entry anew where its mapping says so.
@@ -250,7 +249,7 @@ impl Cache {
         let (entries, bytes) = self.shelf.tidy();
         self.metrics.cache_entries.set(entries as i64);
         self.metrics.cache_bytes.set(bytes as i64);
-        self.metrics.change_feed_up.set(i64::from(self.feed.is_fresh(now_ms())));
+        self.metrics.change_feed_up.set(i64::from(self.feed.is_connected() && self.feed.is_fresh(now_ms())));
     }
 }
 

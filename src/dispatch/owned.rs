@@ -51,18 +51,14 @@ impl Owned {
                 None => tracing::debug!(%pattern, "a notice names a mapping that is not configured here"),
             },
             Change::Everything => {
-                self.metrics.invalidated("change");
+                self.metrics.invalidated("everything");
                 self.cache.flush_all();
                 self.reloader.request_all(false);
             }
             Change::Gap(why) => {
-                if !why.is_empty() {
-                    tracing::warn!(%why, "changes may have been missed; the cache is emptied");
-                    self.metrics.gaps.inc();
-                }
-                self.metrics.invalidated("gap");
-                self.cache.gap();
-                self.reloader.request_all(false);
+                tracing::warn!(%why, "changes may be missed; the cache is emptied when the change feed is back");
+                self.metrics.gaps.inc();
+                self.cache.lost();
             }
         }
     }

@@ -11,9 +11,9 @@ pub enum Change {
     Keys(Vec<Bytes>),
     /// Any key of the mapping with this pattern may have changed.
     Mapping(String),
-    /// Anything may have changed, because it is not known what did.
+    /// Anything may have changed, because it is not known what did, or because a gap has ended.
     Everything,
-    /// Changes may have been missed, and may be missed from now on until [`Change::Alive`]. Why.
+    /// A gap begins: changes may be missed until the next [`Change::Alive`]. Why.
     Gap(String),
     /// Every change up to this moment (milliseconds of the process's clock) has been told.
     Alive(u64),

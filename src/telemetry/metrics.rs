@@ -51,7 +51,7 @@ pub struct OutcomeLabel {
 /// Labels of `hearthside_invalidations_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabel {
-    /// `change`, `command`, `admin`, `mapping` or `gap`.
+    /// `change`, `mapping`, `everything`, `command` or `admin`.
     pub reason: &'static str,
 }
 
@@ -170,7 +170,7 @@ impl Default for Metrics {
             ),
             coalesced_waiters: r.counter("coalesced_waiters", "Reads that joined a load another read had begun"),
             invalidations: r.add("invalidations", "Invalidations by reason", Family::default()),
-            gaps: r.counter("gaps", "Times in which changes may have been missed; each empties the cache"),
+            gaps: r.counter("gaps", "Times in which changes may have been missed; the end of each empties the cache"),
             change_feed_up: r.gauge("change_feed_up", "1 while changes of the store arrive"),
             cache_entries: r.gauge("cache_entries", "Cached keys in memory, absent ones included"),
             cache_bytes: r.gauge("cache_bytes", "Memory of cached records, in bytes"),

@@ -49,7 +49,7 @@ fn reload_by_signal_by_admin_and_by_command_and_a_bad_file_changes_nothing() {
 fn a_definition_that_does_not_exist_is_answered_without_the_store() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let sidecar = demo(&redis, &postgres)
-        .expect(&["store's health", "may have been missed", "change feed cannot be connected", "could not be loaded"])
+        .expect(&["store's health", "may be missed", "change feed cannot be connected", "could not be loaded"])
         .start();
     postgres.stop();
     let mut wire = sidecar.wire();

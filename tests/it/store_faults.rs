@@ -13,7 +13,7 @@ const NOISE: &[&str] = &[
     "a load failed",
     "store does not answer",
     "store's health changed",
-    "may have been missed",
+    "may be missed",
     "change feed cannot be connected",
     "could not be loaded",
     "waiting for the store",
@@ -24,8 +24,11 @@ fn without_the_store_hits_are_served_and_misses_fail_at_once() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let sidecar = demo(&redis, &postgres).expect(NOISE).set("STORE__CONNECT_TIMEOUT", "300ms").start();
     let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET player:1:session hp"), "$2\r\n99\r\n");
     postgres.stop();
     assert_eq!(wire.ask("HGET item:apple:def name"), "$5\r\nApple\r\n");
+    until("the feed is lost", || crate::support::admin::metric(&sidecar, "hearthside_change_feed_up") == 0.0);
+    assert_eq!(wire.ask("HGET player:1:session hp"), "$2\r\n99\r\n", "a hit is served for max_staleness");
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n", "pass-through does not care");
     for _ in 0..10 {
         let told = wire.ask("HGET player:50:session hp");

@@ -1,8 +1,9 @@
 //! The change feed of Postgres: LISTEN on a connection of its own, proven alive by notices to itself.
 //!
 //! Invariants:
-//! - the listener never reconnects by itself: a connection that ends, errs or is silent past the deadline is a
-//!   gap, told before anything else, and a new listener is built (hazards 4 to 6);
+//! - the listener never reconnects by itself: a connection that ends, errs or is silent past the deadline is a gap,
+//!   and a new listener is built (hazards 5 and 6);
+//! - a gap ends by telling that everything may have changed, before the feed vouches for anything again (hazard 4);
 //! - `Alive` is told only for a notice that came back over the same connection behind the changes it vouches for.
 
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub(super) async fn watch(pool: &PgPool, options: &PgConnectOptions, settings: &
         };
         match attempt {
             0 => on_change(Change::Gap(why)),
-            // What is in memory was loaded in the gap; it is emptied again when the feed is back.
+            // The gap goes on; the cache is emptied when it ends.
             1 | 20 => tracing::warn!(%why, attempt, "the change feed cannot be connected; it is tried again"),
             _ => tracing::debug!(%why, attempt, "the change feed cannot be connected"),
         }
@@ -84,7 +85,7 @@ async fn listen(
         Ok(Ok(listener)) => listener,
     };
     // What changed before LISTEN took effect was told to nobody.
-    on_change(Change::Gap(String::new()));
+    on_change(Change::Everything);
     on_change(Change::Alive(now_ms()));
     tracing::info!("the change feed of Postgres is connected");
     *attempt = 0;
