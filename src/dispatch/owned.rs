@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{Context, Flow, Session, wrong_arity};
 use crate::cache::{Cache, Entry, LoadResult};
 use crate::command::{OwnedRequest, Request, Spec};
-use crate::definitions::{Definitions, Reloader};
+use crate::definitions::{Definitions, Reloader, Snapshot};
 use crate::keys::glob_match;
 use crate::mapping::{Kind, Mappings};
 use crate::record::{Answer, View, answer_of};
@@ -185,9 +185,9 @@ pub(super) enum Found {
 
 impl Owned {
     /// Looks one key up for a command over several: whether it is there, and its string if it has one.
-    pub(super) fn find(&self, session: &mut Session, mapping: usize, key: &[u8]) -> Found {
+    /// All of a command's keys are looked up in one `snapshot` of the definitions (C6).
+    pub(super) fn find(&self, snapshot: &Snapshot, session: &mut Session, mapping: usize, key: &[u8]) -> Found {
         if self.is_definition(mapping) {
-            let snapshot = self.definitions.snapshot();
             let record = snapshot.get(mapping, key);
             session.tally.add(RouteLabel::Definition, outcome(record.is_some()), 1);
             let encoded = record.map(|r| Bytes::copy_from_slice(r.encoded_string().unwrap_or_default()));

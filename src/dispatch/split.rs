@@ -37,6 +37,7 @@ pub(super) fn answer(
     if removes && let Some(refusal) = undeletable(context, request, keys) {
         return super::refuse(session, &refusal, out);
     }
+    let snapshot = context.owned.definitions.snapshot();
     let (mut parts, mut foreign) = (Vec::with_capacity(keys.len()), vec![request.arg(0)]);
     for at in keys {
         let key = request.arg(*at);
@@ -46,7 +47,7 @@ pub(super) fn answer(
                 Part::Upstream
             }
             Some(_) if removes => Part::Known(context.owned.forget(key)),
-            Some(mapping) => match context.owned.find(session, mapping, key) {
+            Some(mapping) => match context.owned.find(&snapshot, session, mapping, key) {
                 Found::Now(entry, known) => {
                     if let Some(entry) = entry.filter(|_| spec.name != "exists") {
                         context.owned.cache.renew(&entry, session.now);
