@@ -43,8 +43,9 @@ pub async fn run(config: Config, mappings: Mappings) -> Result<(), Failure> {
     upkeep::start(&mut tasks, &owned);
     let (private, target) = build::upstream(&settings.upstream).await?;
     let served = serve(&settings, &owned, target, &mut tasks, &mut signals, &readiness).await;
+    // 3. The rest of the house.
     tasks.shutdown().await;
-    // Last, and also when a port could not be had: it must not outlive us.
+    // 4. The private upstream, also when a port could not be had: it must not outlive us.
     if let Some(private) = private {
         PrivateServer::stop(private).await;
     }
@@ -67,7 +68,7 @@ async fn serve(
         tracing::info!("SIGHUP: definitions are loaded anew");
         owned.reloader.request_all(true);
     }
-    // Not ready and no new clients; those that are here get what they are owed.
+    // 1. Not ready, no new clients; 2. those that are here get what they are owed.
     tracing::info!("shutting down");
     readiness.drain();
     front.close().await;

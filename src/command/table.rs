@@ -37,6 +37,12 @@ impl Spec {
     pub const fn accepts(&self, argc: usize) -> bool {
         if self.arity >= 0 { argc as i64 == self.arity } else { argc as i64 >= -self.arity }
     }
+
+    /// Redis's words for a number of arguments that is not accepted.
+    #[must_use]
+    pub fn arity_error(&self) -> String {
+        format!("ERR wrong number of arguments for '{}' command", self.name)
+    }
 }
 
 /// Longest name in the table, container and subcommand together.

@@ -2,16 +2,17 @@
 
 use bytes::BytesMut;
 
-use super::{Alone, Flow, Session};
-use crate::command::Request;
+use super::{Alone, Flow, Session, wrong_arity};
+use crate::command::{Request, Spec};
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
 
-pub(super) fn ping(request: &Request<'_>, out: &mut BytesMut) {
+/// The table accepts any number of arguments; the command itself takes one.
+pub(super) fn ping(request: &Request<'_>, spec: &Spec, out: &mut BytesMut) {
     match request.len() {
         1 => encode::simple(out, "PONG"),
         2 => encode::bulk(out, request.arg(1)),
-        _ => encode::error(out, "ERR wrong number of arguments for 'ping' command"),
+        _ => wrong_arity(spec, out),
     }
 }
 

@@ -109,7 +109,7 @@ impl Context {
             return Flow::Answered;
         }
         match local {
-            Local::Ping => local::ping(request, out),
+            Local::Ping => local::ping(request, spec, out),
             Local::Echo => encode::bulk(out, request.arg(1)),
             Local::Quit => local::quit(session, out),
             Local::Reset => local::reset(session, out),
@@ -160,7 +160,7 @@ fn transaction(
 
 /// Redis's words for a wrong number of arguments.
 pub fn wrong_arity(spec: &Spec, out: &mut BytesMut) {
-    encode::error(out, &format!("ERR wrong number of arguments for '{}' command", spec.name));
+    encode::error(out, &spec.arity_error());
 }
 
 /// Redis's words for EXEC with arguments, which ends a transaction.

@@ -46,14 +46,6 @@ pub fn null(out: &mut BytesMut, proto: Proto) {
     });
 }
 
-/// A null array: `*-1` or `_`.
-pub fn null_array(out: &mut BytesMut, proto: Proto) {
-    out.put_slice(match proto {
-        Proto::Resp2 => b"*-1\r\n",
-        Proto::Resp3 => b"_\r\n",
-    });
-}
-
 /// The header of an array of `n` values.
 pub fn array(out: &mut BytesMut, n: usize) {
     header(out, b'*', n as i64);

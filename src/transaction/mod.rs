@@ -233,11 +233,17 @@ impl Transaction {
         }
     }
 
-    async fn queue_upstream(&mut self, context: &Context, session: &Session, raw: &[u8]) -> Result<Bytes, String> {
+    /// Tells the upstream MULTI, once.
+    async fn open(&mut self, context: &Context, session: &Session) -> Result<(), String> {
         if !self.is_open {
             self.call(context, session, b"*1\r\n$5\r\nMULTI\r\n").await?;
             self.is_open = true;
         }
+        Ok(())
+    }
+
+    async fn queue_upstream(&mut self, context: &Context, session: &Session, raw: &[u8]) -> Result<Bytes, String> {
+        self.open(context, session).await?;
         self.call(context, session, raw).await
     }
 
@@ -290,10 +296,7 @@ impl Transaction {
     }
 
     async fn exec_upstream(&mut self, context: &Context, session: &Session) -> Result<Bytes, String> {
-        if !self.is_open {
-            self.call(context, session, b"*1\r\n$5\r\nMULTI\r\n").await?;
-            self.is_open = true;
-        }
+        self.open(context, session).await?;
         let reply = self.call(context, session, b"*1\r\n$4\r\nEXEC\r\n").await;
         reply.map_err(|error| format!("{error}; the transaction may have been applied"))
     }

@@ -58,11 +58,7 @@ fn split(context: &Context, request: &Request<'_>, keys: &[usize], name: &str) -
 }
 
 fn here(request: &Request<'_>, spec: &Spec) -> Place {
-    if spec.accepts(request.len()) {
-        Place::Here
-    } else {
-        Place::Refused(format!("ERR wrong number of arguments for '{}' command", spec.name))
-    }
+    if spec.accepts(request.len()) { Place::Here } else { Place::Refused(spec.arity_error()) }
 }
 
 /// Queued upstream, which says whether there is such a database.
