@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::check::{Failure, connect_faults};
+use super::check::{Failure, plans};
 use crate::cache::{Cache, Planned};
 use crate::config::{self, Settings};
 use crate::definitions::{DefinitionSource, Definitions, Reloader};
@@ -25,16 +25,12 @@ pub(super) struct Parts {
 impl Parts {
     /// Makes the statements; every fault of every mapping is told.
     async fn plan(store: Store, mappings: &Mappings) -> Result<Self, Failure> {
-        let faults = connect_faults(&store, mappings, false).await;
+        let (plans, faults) = plans(&store, mappings, false).await;
         if !faults.is_empty() {
             return Err(Failure::Faults(faults));
         }
         let mut planned = Vec::new();
-        for mapping in &mappings.list {
-            let plan = match mapping.config.file {
-                Some(_) => None,
-                None => Some(store.plan(mapping).await.map_err(|error| Failure::Start(error.to_string()))?),
-            };
+        for (mapping, plan) in mappings.list.iter().zip(plans) {
             let watched = is_watched(&store, mapping).await;
             planned.push((mapping.clone(), plan, watched));
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::config::{Config, Fault, Faults};
 use crate::mapping::Mappings;
 use crate::store::file::load_file;
-use crate::store::{Store, StoreError};
+use crate::store::{Plan, Store, StoreError};
 use crate::upstream::{Target, probe};
 
 /// Why a sidecar does not run.
@@ -39,23 +39,27 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Everything the store and the files have against the mappings: tables, columns, entries and, if asked, triggers.
-pub async fn connect_faults(store: &Store, mappings: &Mappings, triggers: bool) -> Vec<Fault> {
-    let mut faults = Vec::new();
+/// The statements of every mapping, none for files and faulty ones, and everything the store and the files have
+/// against them: tables, columns, entries and, if asked, triggers.
+pub(super) async fn plans(store: &Store, mappings: &Mappings, triggers: bool) -> (Vec<Option<Plan>>, Vec<Fault>) {
+    let (mut plans, mut faults) = (Vec::new(), Vec::new());
     for mapping in &mappings.list {
         let at = |key: &str| format!("{}.{key}", mapping.config.path);
         if let Some(path) = &mapping.config.file {
             let loaded = load_file(mapping, path);
             faults.extend(loaded.err().map(|error| Fault { path: at("file"), message: error.to_string() }));
+            plans.push(None);
             continue;
         }
-        match store.plan(mapping).await {
+        let planned = store.plan(mapping).await;
+        match &planned {
             Ok(_) => {}
             Err(StoreError::Faults(list)) => {
-                faults.extend(list.into_iter().map(|(key, message)| Fault { path: at(key), message }));
+                faults.extend(list.iter().map(|(key, message)| Fault { path: at(key), message: message.clone() }));
             }
             Err(error) => faults.push(Fault { path: at("key"), message: error.to_string() }),
         }
+        plans.push(planned.ok());
         if triggers {
             match store.missing_triggers(mapping).await {
                 Ok(missing) => faults.extend(missing.into_iter().map(|name| Fault {
@@ -68,7 +72,7 @@ pub async fn connect_faults(store: &Store, mappings: &Mappings, triggers: bool) 
             }
         }
     }
-    faults
+    (plans, faults)
 }
 
 /// Adds what only the parts know: the upstream's URL and, where the store answers, its tables and columns.
@@ -88,7 +92,7 @@ pub async fn check(config: &Config, mappings: &Mappings, connect: bool, faults: 
     }
     match Store::connect_to_check(&settings.store).await {
         Ok(store) => {
-            for fault in connect_faults(&store, mappings, connect).await {
+            for fault in plans(&store, mappings, connect).await.1 {
                 faults.add(fault.path, fault.message);
             }
         }

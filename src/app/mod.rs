@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-pub use check::{Failure, check, connect_faults};
+pub use check::{Failure, check};
 
 use front::Front;
 use signals::{Signal, Signals};
