@@ -24,6 +24,7 @@ pub mod telemetry;
 pub mod command;
 pub mod keys;
 // 2: values and decisions, pure
+pub mod access;
 pub mod mapping;
 pub mod record;
 pub mod route;
@@ -31,6 +32,7 @@ pub mod route;
 pub mod store;
 // 4: what answers
 pub mod cache;
+pub mod clients;
 pub mod definitions;
 pub mod upstream;
 // 5: who answers

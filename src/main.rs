@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use hearthside::access::Access;
 use hearthside::app::{self, Failure};
 use hearthside::config::{Loaded, load};
 use hearthside::mapping::Mappings;
@@ -53,19 +54,20 @@ fn main() -> ExitCode {
     let mut loaded = load(arguments.config.as_deref(), std::env::vars());
     telemetry::log::init(&loaded.config.settings.log);
     let mappings = Mappings::compile(&loaded.config, &mut loaded.faults);
+    let access = Access::compile(&loaded.config, &mut loaded.faults);
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()
         {
             Ok(runtime) => runtime,
             Err(error) => return say(&format!("no runtime: {error}"), 1),
         };
-    let code = runtime.block_on(execute(arguments.command.unwrap_or(Command::Run), loaded, mappings));
+    let code = runtime.block_on(execute(arguments.command.unwrap_or(Command::Run), loaded, mappings, access));
     // A load that is still running is not waited for: nobody is left to read it.
     runtime.shutdown_background();
     code
 }
 
-async fn execute(command: Command, mut loaded: Loaded, mappings: Mappings) -> ExitCode {
+async fn execute(command: Command, mut loaded: Loaded, mappings: Mappings, access: Access) -> ExitCode {
     let connect = matches!(command, Command::Check { connect: true });
     if matches!(command, Command::Check { .. }) || !loaded.faults.is_empty() {
         app::check(&loaded.config, &mappings, connect, &mut loaded.faults).await;
@@ -84,7 +86,7 @@ async fn execute(command: Command, mut loaded: Loaded, mappings: Mappings) -> Ex
         Command::Triggers { install: true } => install(&loaded, &mappings).await,
         Command::Run => {
             let config = std::mem::take(&mut loaded.config);
-            match app::run(config, mappings).await {
+            match app::run(config, mappings, access).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(Failure::Faults(faults)) => {
                     faults.into_iter().for_each(|fault| loaded.faults.add(fault.path, fault.message));

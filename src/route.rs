@@ -4,8 +4,9 @@
 
 use std::collections::HashSet;
 
-use crate::command::{self, Request, Spec, lookup};
+use crate::command::{self, Request, Spec};
 use crate::keys::Keyspace;
+use crate::resp::pubsub::Kind;
 
 /// Commands that the sidecar answers from what it remembers of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,18 @@ pub enum Local {
     ClientInfo,
     /// `CLIENT SETINFO LIB-NAME|LIB-VER text`.
     ClientSetInfo,
+    /// `CLIENT CAPA capability ...`.
+    ClientCapa,
+    /// `CLIENT LIST [TYPE type] [ID id ...]`.
+    ClientList,
+    /// `CLIENT KILL address` or with filters.
+    ClientKill,
+    /// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`.
+    ClientUnblock,
+    /// `CLIENT REPLY ON|OFF|SKIP`.
+    ClientReply,
+    /// `ACL WHOAMI`.
+    WhoAmI,
     /// `INFO [section ...]`: the upstream's and the sidecar's.
     Info,
 }
@@ -54,10 +67,16 @@ pub enum Transaction {
 pub enum Pin {
     /// May wait for other clients: one request, one reply.
     Blocking,
+    /// WAIT and WAITAOF: may wait for replicas to have what this client wrote.
+    Wait,
     /// SUBSCRIBE and its kin, until nothing is subscribed any more.
-    Subscribe,
+    Subscribe(Kind),
     /// UNSUBSCRIBE and its kin, after which that may be so.
-    Unsubscribe,
+    Unsubscribe(Kind),
+    /// Sets or tells a state that the upstream keeps for the connection.
+    State,
+    /// SCRIPT DEBUG, until it is switched off.
+    Debug,
     /// MONITOR, until the client leaves.
     Monitor,
 }
@@ -78,7 +97,9 @@ pub enum Route {
     /// Through the client's transaction.
     Transaction(Transaction, &'static Spec),
     /// Over a pinned connection.
-    Pinned(Pin),
+    Pinned(Pin, &'static Spec),
+    /// Forwarded over the client's own connection, where replies cannot be told from what else comes.
+    Unanswered,
     /// Answered with this error.
     Refused(String),
 }
@@ -91,8 +112,8 @@ enum Class {
     Split,
     Transaction(Transaction),
     Pinned(Pin),
-    /// Would change or misread the state of a connection that others share.
-    Unshared,
+    /// Belongs to replicas, which are not clients of a sidecar.
+    Replication,
     Denied,
 }
 
@@ -110,6 +131,12 @@ const CLASSES: &[(&str, Class)] = &[
     ("client|id", Class::Local(Local::ClientId)),
     ("client|info", Class::Local(Local::ClientInfo)),
     ("client|setinfo", Class::Local(Local::ClientSetInfo)),
+    ("client|capa", Class::Local(Local::ClientCapa)),
+    ("client|list", Class::Local(Local::ClientList)),
+    ("client|kill", Class::Local(Local::ClientKill)),
+    ("client|unblock", Class::Local(Local::ClientUnblock)),
+    ("client|reply", Class::Local(Local::ClientReply)),
+    ("acl|whoami", Class::Local(Local::WhoAmI)),
     ("info", Class::Local(Local::Info)),
     ("del", Class::Split),
     ("unlink", Class::Split),
@@ -121,28 +148,29 @@ const CLASSES: &[(&str, Class)] = &[
     ("discard", Class::Transaction(Transaction::Discard)),
     ("watch", Class::Transaction(Transaction::Watch)),
     ("unwatch", Class::Transaction(Transaction::Unwatch)),
-    ("subscribe", Class::Pinned(Pin::Subscribe)),
-    ("unsubscribe", Class::Pinned(Pin::Unsubscribe)),
-    ("psubscribe", Class::Pinned(Pin::Subscribe)),
-    ("punsubscribe", Class::Pinned(Pin::Unsubscribe)),
-    ("ssubscribe", Class::Pinned(Pin::Subscribe)),
-    ("sunsubscribe", Class::Pinned(Pin::Unsubscribe)),
+    ("subscribe", Class::Pinned(Pin::Subscribe(Kind::Channel))),
+    ("unsubscribe", Class::Pinned(Pin::Unsubscribe(Kind::Channel))),
+    ("psubscribe", Class::Pinned(Pin::Subscribe(Kind::Pattern))),
+    ("punsubscribe", Class::Pinned(Pin::Unsubscribe(Kind::Pattern))),
+    ("ssubscribe", Class::Pinned(Pin::Subscribe(Kind::Shard))),
+    ("sunsubscribe", Class::Pinned(Pin::Unsubscribe(Kind::Shard))),
+    ("client|tracking", Class::Pinned(Pin::State)),
+    ("client|trackinginfo", Class::Pinned(Pin::State)),
+    ("client|caching", Class::Pinned(Pin::State)),
+    ("client|getredir", Class::Pinned(Pin::State)),
+    ("client|no-evict", Class::Pinned(Pin::State)),
+    ("client|no-touch", Class::Pinned(Pin::State)),
+    ("client|import-source", Class::Pinned(Pin::State)),
+    ("readonly", Class::Pinned(Pin::State)),
+    ("readwrite", Class::Pinned(Pin::State)),
+    ("asking", Class::Pinned(Pin::State)),
+    ("script|debug", Class::Pinned(Pin::Debug)),
     ("monitor", Class::Pinned(Pin::Monitor)),
-    ("client|list", Class::Unshared),
-    ("client|kill", Class::Unshared),
-    ("client|unblock", Class::Unshared),
-    ("client|reply", Class::Unshared),
-    ("client|tracking", Class::Unshared),
-    ("client|trackinginfo", Class::Unshared),
-    ("client|caching", Class::Unshared),
-    ("client|getredir", Class::Unshared),
-    ("client|no-evict", Class::Unshared),
-    ("client|no-touch", Class::Unshared),
-    ("script|debug", Class::Unshared),
-    ("wait", Class::Unshared),
-    ("sync", Class::Unshared),
-    ("psync", Class::Unshared),
-    ("replconf", Class::Unshared),
+    ("wait", Class::Pinned(Pin::Wait)),
+    ("waitaof", Class::Pinned(Pin::Wait)),
+    ("sync", Class::Replication),
+    ("psync", Class::Replication),
+    ("replconf", Class::Replication),
 ];
 
 /// Decides for one configuration.
@@ -179,10 +207,10 @@ impl Router {
         self.keyspace.owner(key)
     }
 
-    /// Where `request` goes.
+    /// Where `request` goes, whose row of the command table is `spec`.
     #[must_use]
-    pub fn route(&self, request: &Request<'_>) -> Route {
-        let Some(spec) = lookup(request.arg(0), request.arg(1)) else { return self.unknown(request) };
+    pub fn route(&self, request: &Request<'_>, spec: Option<&'static Spec>) -> Route {
+        let Some(spec) = spec else { return self.unknown(request) };
         match self.classes[spec.id] {
             Class::Local(local) => Route::Local(local, spec),
             Class::Transaction(Transaction::Watch) => {
@@ -190,9 +218,9 @@ impl Router {
             }
             Class::Transaction(command) => Route::Transaction(command, spec),
             Class::Pinned(Pin::Blocking) if !blocks(request, spec) => self.by_keys(request, spec, false),
-            Class::Pinned(Pin::Blocking) => self.unless_owned(request, spec, Route::Pinned(Pin::Blocking)),
-            Class::Pinned(pin) => Route::Pinned(pin),
-            Class::Unshared => Route::Refused(unshared(spec)),
+            Class::Pinned(Pin::Blocking) => self.unless_owned(request, spec, Route::Pinned(Pin::Blocking, spec)),
+            Class::Pinned(pin) => Route::Pinned(pin, spec),
+            Class::Replication => Route::Refused(replication(spec)),
             Class::Denied => Route::Refused(denied(request)),
             Class::Split => self.by_keys(request, spec, true),
             Class::Plain => self.by_keys(request, spec, false),
@@ -269,11 +297,9 @@ fn blocks(request: &Request<'_>, spec: &Spec) -> bool {
     (1..streams).any(|i| request.is(i, "BLOCK"))
 }
 
-fn unshared(spec: &Spec) -> String {
-    let name = spec.name.replace('|', " ").to_ascii_uppercase();
-    format!(
-        "ERR hearthside: {name} concerns one upstream connection, and this client shares its lanes with others; see docs/COMPATIBILITY.md"
-    )
+fn replication(spec: &Spec) -> String {
+    let name = spec.name.to_ascii_uppercase();
+    format!("ERR hearthside: {name} is for replicas; point the replica at the upstream itself, not at a sidecar")
 }
 
 fn denied(request: &Request<'_>) -> String {
@@ -288,7 +314,7 @@ mod tests {
     use bytes::BytesMut;
 
     use super::{Local, Pin, Route, Router};
-    use crate::command::Request;
+    use crate::command::{Request, lookup};
     use crate::keys::{Keyspace, Pattern};
     use crate::resp::encode;
     use crate::resp::request::RequestScanner;
@@ -302,13 +328,14 @@ mod tests {
         encode::request(&mut raw, &line.split(' ').collect::<Vec<_>>());
         let mut scanner = RequestScanner::default();
         scanner.scan(&raw).expect("a request");
-        match router.route(&Request::new(&raw, scanner.spans())) {
+        let request = Request::new(&raw, scanner.spans());
+        match router.route(&request, lookup(request.arg(0), request.arg(1))) {
             Route::PassThrough(readonly) => format!("pass {readonly}"),
             Route::Owned(mapping, at, spec) => format!("owned {mapping} {at} {}", spec.name),
             Route::Split(keys, _) => format!("split {keys:?}"),
             Route::Local(Local::Ping, _) => "ping".into(),
             Route::Local(local, _) => format!("{local:?}"),
-            Route::Pinned(Pin::Blocking) => "blocking".into(),
+            Route::Pinned(Pin::Blocking, _) => "blocking".into(),
             Route::Refused(text) => text,
             other => format!("{other:?}").split(['(', ' ']).next().unwrap_or_default().to_owned(),
         }
@@ -337,9 +364,11 @@ mod tests {
             ("multi", "Transaction"),
             ("subscribe a", "Pinned"),
             ("HEARTHSIDE help", "Hearthside"),
+            ("client list", "ClientList"),
+            ("client tracking on", "Pinned"),
             (
-                "client list",
-                "ERR hearthside: CLIENT LIST concerns one upstream connection, and this client shares its lanes with others; see docs/COMPATIBILITY.md",
+                "psync ? -1",
+                "ERR hearthside: PSYNC is for replicas; point the replica at the upstream itself, not at a sidecar",
             ),
             (
                 "shutdown",

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::check::Failure;
+use crate::access::Access;
 use crate::config::Settings;
 use crate::dispatch::Owned;
 use crate::route::Router;
 use crate::server::{Setup, Workers, bind};
-use crate::upstream::{Common, Target, Version, watch};
+use crate::upstream::{Common, Gate, Target, Version, watch};
 
 pub(super) struct Front {
     accepting: JoinSet<()>,
@@ -21,6 +22,7 @@ impl Front {
     pub(super) async fn open(
         settings: &Settings,
         owned: &Arc<Owned>,
+        access: Arc<Access>,
         target: Result<Target, String>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, Failure> {
@@ -29,12 +31,13 @@ impl Front {
             listeners.push(bind(address).await.map_err(|error| Failure::bind(address, &error))?);
         }
         let metrics = owned.metrics.clone();
-        let upstream = Arc::new(Common { target, settings: settings.upstream.clone(), metrics: metrics.clone() });
+        let gate = Gate::new(&settings.upstream, metrics.clone());
+        let upstream = Arc::new(Common { target, settings: settings.upstream.clone(), gate, metrics: metrics.clone() });
         let version = Version::default();
         tasks.spawn(watch(upstream.clone(), version.clone()));
         let router = Arc::new(Router::new(owned.mappings.keyspace.clone(), &settings.security.deny));
         let limits = settings.limits.clone();
-        let setup = Setup { router, owned: owned.clone(), upstream, version, limits, metrics };
+        let setup = Setup { router, owned: owned.clone(), access, upstream, version, limits, metrics };
         let workers = Workers::start(settings.server.workers, &setup, settings.server.shutdown_timeout);
         let workers = Arc::new(workers.map_err(|error| Failure::Start(error.to_string()))?);
         let mut accepting = JoinSet::new();

@@ -16,6 +16,7 @@ pub use check::{Failure, check};
 use front::Front;
 use signals::{Signal, Signals};
 
+use crate::access::Access;
 use crate::admin::{self, Admin, Readiness};
 use crate::config::{Config, Settings};
 use crate::dispatch::Owned;
@@ -28,7 +29,7 @@ use crate::upstream::{PrivateServer, Target};
 /// # Errors
 /// [`Failure::Faults`] before any port is bound, if the store answers at once; [`Failure::Start`] when a port or
 /// thread cannot be had.
-pub async fn run(config: Config, mappings: Mappings) -> Result<(), Failure> {
+pub async fn run(config: Config, mappings: Mappings, access: Access) -> Result<(), Failure> {
     let settings = config.settings;
     let early = build::connect_once(&settings.store, &mappings).await?;
     let mut signals = Signals::new().map_err(|error| Failure::Start(error.to_string()))?;
@@ -42,7 +43,7 @@ pub async fn run(config: Config, mappings: Mappings) -> Result<(), Failure> {
     };
     upkeep::start(&mut tasks, &owned);
     let (private, target) = build::upstream(&settings.upstream).await?;
-    let served = serve(&settings, &owned, target, &mut tasks, &mut signals, &readiness).await;
+    let served = serve(&settings, &owned, Arc::new(access), target, &mut tasks, &mut signals, &readiness).await;
     // 3. The rest of the house.
     tasks.shutdown().await;
     // 4. The private upstream, also when a port could not be had: it must not outlive us.
@@ -57,12 +58,13 @@ pub async fn run(config: Config, mappings: Mappings) -> Result<(), Failure> {
 async fn serve(
     settings: &Settings,
     owned: &Arc<Owned>,
+    access: Arc<Access>,
     target: Result<Target, String>,
     tasks: &mut JoinSet<()>,
     signals: &mut Signals,
     readiness: &Readiness,
 ) -> Result<(), Failure> {
-    let front = Front::open(settings, owned, target, tasks).await?;
+    let front = Front::open(settings, owned, access, target, tasks).await?;
     readiness.loaded(owned.clone());
     while let Signal::Reload = signals.next().await {
         tracing::info!("SIGHUP: definitions are loaded anew");

@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::resp::encode;
 
 pub use keyspec::KeySpec;
-pub use table::{Flags, Spec, all, lookup};
+pub use table::{Flags, Spec, all, by_id, lookup};
 
 /// One complete request, borrowed from the client's buffer.
 #[derive(Clone, Copy, Debug)]

@@ -27,8 +27,14 @@ pub struct Spec {
     pub arity: i64,
     /// Flags as `COMMAND` gives them.
     pub flags: Flags,
+    /// ACL categories, without `@`.
+    pub categories: Vec<&'static str>,
     /// Where the keys stand.
     pub keys: Vec<KeySpec>,
+    /// It may touch keys that no specification finds (SORT's BY and GET).
+    pub has_hidden_keys: bool,
+    /// The first server that knows it.
+    pub since: &'static str,
 }
 
 impl Spec {
@@ -58,11 +64,16 @@ fn row(id: usize, line: &'static str) -> Option<(&'static [u8], Spec)> {
         return None;
     }
     let mut columns = line.split('\t');
-    let (name, arity, flags, keys) = (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
+    let (name, arity, flags, categories) = (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
+    let (keys, since) = (columns.next()?, columns.next()?);
     let has = |flag| flags.split(',').any(|f| f == flag);
     let flags = Flags { write: has("write"), readonly: has("readonly"), blocking: has("blocking") };
+    let has_hidden_keys = keys.split(' ').any(|spec| spec == "?");
     let keys = keys.split(' ').filter_map(KeySpec::parse).collect();
-    Some((name.as_bytes(), Spec { id, name: name.to_owned(), arity: arity.parse().ok()?, flags, keys }))
+    let categories = categories.split(',').filter(|category| *category != "-").collect();
+    let spec =
+        Spec { id, name: name.to_owned(), arity: arity.parse().ok()?, flags, categories, keys, has_hidden_keys, since };
+    Some((name.as_bytes(), spec))
 }
 
 /// The row of a command or, when `name` is a container, of its subcommand `sub` if there is one.
@@ -85,6 +96,14 @@ fn lower<'a>(to: &'a mut [u8], from: &[u8]) -> &'a [u8] {
     to.copy_from_slice(from);
     to.make_ascii_lowercase();
     to
+}
+
+/// The row of this id.
+#[must_use]
+pub fn by_id(id: usize) -> Option<&'static Spec> {
+    static BY_ID: LazyLock<HashMap<usize, &'static Spec>> =
+        LazyLock::new(|| TABLE.values().map(|spec| (spec.id, spec)).collect());
+    BY_ID.get(&id).copied()
 }
 
 /// Every row of the table, in no order.

@@ -5,7 +5,7 @@ use std::path::Path;
 use config::{ConfigBuilder, File, FileFormat};
 use serde_json::Value;
 
-use super::{Config, Faults, MappingConfig, Settings};
+use super::{Config, Faults, MappingConfig, Settings, UserConfig};
 
 /// The shipped `config.toml`, which is also what runs when there is no file.
 pub const SHIPPED: &str = include_str!("../../config.toml");
@@ -60,16 +60,17 @@ fn from_tree(mut tree: Value, faults: &mut Faults) -> Config {
     let mut blocks = |name: &str| match tree.as_object_mut().and_then(|map| map.remove(name)) {
         Some(Value::Array(items)) => items,
         Some(_) => {
-            faults.add(name, format!("write each mapping as a block [[{name}]]"));
+            faults.add(name, format!("write each as a block [[{name}]]"));
             Vec::new()
         }
         None => Vec::new(),
     };
-    let (definitions, caches) = (blocks("definitions"), blocks("caches"));
+    let (definitions, caches, users) = (blocks("definitions"), blocks("caches"), blocks("users"));
     Config {
         settings: faults.read(tree, "").unwrap_or_default(),
         definitions: read_blocks("definitions", definitions, faults, &["ttl", "renew"]),
         caches: read_blocks("caches", caches, faults, &["file"]),
+        users: read_users(users, faults),
     }
 }
 
@@ -84,6 +85,14 @@ fn read_blocks(name: &str, items: Vec<Value>, faults: &mut Faults, foreign: &[&s
         blocks.extend(faults.read(item, &path).map(|block| MappingConfig { path, ..block }));
     }
     blocks
+}
+
+fn read_users(items: Vec<Value>, faults: &mut Faults) -> Vec<UserConfig> {
+    let read = |(i, item)| {
+        let path = format!("users[{i}]");
+        faults.read(item, &path).map(|user| UserConfig { path, ..user })
+    };
+    items.into_iter().enumerate().filter_map(read).collect()
 }
 
 type Builder = ConfigBuilder<config::builder::DefaultState>;
@@ -132,6 +141,7 @@ fn check(settings: &Settings, faults: &mut Faults) {
     };
     require(!settings.server.listen.is_empty(), "server.listen", "must name at least one address");
     require(settings.upstream.lanes > 0, "upstream.lanes", "must be at least 1");
+    require(settings.upstream.pinned_max > 0, "upstream.pinned_max", "must be at least 1");
     require(settings.store.max_connections > 0, "store.max_connections", "must be at least 1");
     require(settings.cache.ttl_jitter <= 90, "cache.ttl_jitter", "is a percentage of at most 90");
     let store = &settings.store.url;

@@ -5,6 +5,7 @@ mod faults;
 mod load;
 mod mapping;
 mod size;
+mod user;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub use faults::{Fault, Faults};
 pub use load::{Loaded, SHIPPED, load};
 pub use mapping::{MappingConfig, Shape, Timestamps, Watch};
 pub use size::ByteSize;
+pub use user::{Auth, AuthMode, UserConfig};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +27,8 @@ pub struct Config {
     pub definitions: Vec<MappingConfig>,
     /// `[[caches]]`.
     pub caches: Vec<MappingConfig>,
+    /// `[[users]]`.
+    pub users: Vec<UserConfig>,
 }
 
 /// The sections, each overridable by `HEARTHSIDE__SECTION__KEY`.
@@ -43,6 +47,10 @@ pub struct Settings {
     pub cache: Cache,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[auth]`.
+    pub auth: Auth,
+    /// `[pubsub]`.
+    pub pubsub: PubSub,
     /// `[security]`.
     pub security: Security,
     /// `[log]`.
@@ -106,6 +114,11 @@ pub struct Upstream {
     /// How long that PING may stay unanswered before the lane is given up.
     #[serde(with = "humantime_serde")]
     pub ping_timeout: Duration,
+    /// Most connections lent to one client each (transactions, blocking commands, subscriptions) in the process.
+    pub pinned_max: usize,
+    /// How long a command waits for one of them to come free.
+    #[serde(with = "humantime_serde")]
+    pub pinned_timeout: Duration,
     /// Clean pinned connections kept for the next client, per worker thread.
     pub pinned_idle: usize,
     /// The folder of the private redis-server.
@@ -123,6 +136,8 @@ impl Default for Upstream {
             queue_bytes: ByteSize(64 << 20),
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(60),
+            pinned_max: 4096,
+            pinned_timeout: Duration::from_secs(3),
             pinned_idle: 16,
             private_dir: "data".into(),
         }
@@ -226,6 +241,33 @@ impl Default for Limits {
             client_output_timeout: Duration::from_secs(30),
         }
     }
+}
+
+/// How subscriptions reach the upstream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PubSub {
+    /// `exact` or `shared`.
+    pub mode: PubSubMode,
+    /// Shared: messages that may wait for one subscriber; past it that client is disconnected.
+    pub subscriber_output: ByteSize,
+}
+
+impl Default for PubSub {
+    fn default() -> Self {
+        Self { mode: PubSubMode::Exact, subscriber_output: ByteSize(32 << 20) }
+    }
+}
+
+/// Whose connection carries a subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PubSubMode {
+    /// The subscribing client's own: counts are those of a Redis.
+    #[default]
+    Exact,
+    /// One for the whole process.
+    Shared,
 }
 
 /// What is refused.

@@ -1,24 +1,33 @@
-//! CLIENT SETNAME, GETNAME, INFO and SETINFO.
+//! CLIENT: what the sidecar knows of its clients, and what it does to them.
+
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::Session;
-use crate::command::Request;
+use super::{Context, Flow, ReplyMode, Session};
+use crate::clients::{ClientType, Filter, Peer};
+use crate::command::{Request, by_id};
 use crate::resp::encode;
+use crate::resp::number::parse_i64;
+use crate::upstream::Run;
+
+fn is_printable(text: &[u8]) -> bool {
+    text.iter().all(|b| (b'!'..=b'~').contains(b))
+}
 
 /// A name as Redis accepts it: printable, without spaces.
 pub(super) fn checked_name(name: &[u8]) -> Result<Bytes, String> {
-    if name.iter().all(|b| (b'!'..=b'~').contains(b)) {
+    if is_printable(name) {
         Ok(Bytes::copy_from_slice(name))
     } else {
         Err("ERR Client names cannot contain spaces, newlines or special characters.".into())
     }
 }
 
-pub(super) fn set_name(session: &mut Session, request: &Request<'_>, out: &mut BytesMut) {
+pub(super) fn set_name(session: &Session, request: &Request<'_>, out: &mut BytesMut) {
     match checked_name(request.arg(2)) {
         Ok(name) => {
-            session.name = name;
+            session.peer.update(|state| state.name = name);
             encode::simple(out, "OK");
         }
         Err(text) => encode::error(out, &text),
@@ -26,45 +35,129 @@ pub(super) fn set_name(session: &mut Session, request: &Request<'_>, out: &mut B
 }
 
 pub(super) fn get_name(session: &Session, out: &mut BytesMut) {
-    if session.name.is_empty() {
-        encode::null(out, session.proto());
-    } else {
-        encode::bulk(out, &session.name);
-    }
+    let name = session.peer.read(|state| state.name.clone());
+    if name.is_empty() { encode::null(out, session.proto()) } else { encode::bulk(out, &name) }
 }
 
-pub(super) fn set_info(session: &mut Session, request: &Request<'_>, out: &mut BytesMut) {
+pub(super) fn set_info(session: &Session, request: &Request<'_>, out: &mut BytesMut) {
     let (option, value) = (request.arg(2), request.arg(3));
-    let target = match () {
-        () if request.is(2, "LIB-NAME") => &mut session.lib_name,
-        () if request.is(2, "LIB-VER") => &mut session.lib_ver,
-        () => return encode::error(out, &format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(option))),
-    };
-    if value.iter().all(|b| (b'!'..=b'~').contains(b)) {
-        *target = Bytes::copy_from_slice(value);
-        encode::simple(out, "OK");
-    } else {
-        let text = format!(
-            "ERR {} cannot contain spaces, newlines or special characters.",
-            String::from_utf8_lossy(option).to_lowercase()
-        );
-        encode::error(out, &text);
+    let is_name = request.is(2, "LIB-NAME");
+    if !is_name && !request.is(2, "LIB-VER") {
+        return encode::error(out, &format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(option)));
     }
+    if !is_printable(value) {
+        let option = String::from_utf8_lossy(option).to_lowercase();
+        return encode::error(out, &format!("ERR {option} cannot contain spaces, newlines or special characters."));
+    }
+    let value = Bytes::copy_from_slice(value);
+    session.peer.update(|state| if is_name { state.lib_name = value } else { state.lib_ver = value });
+    encode::simple(out, "OK");
+}
+
+fn line(peer: &Peer) -> String {
+    peer.line(|id| by_id(id).map(|spec| spec.name.as_str()))
 }
 
 pub(super) fn info(session: &Session, out: &mut BytesMut) {
-    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-    let line = format!(
-        "id={} addr={} laddr={} name={} age={} db={} resp={} lib-name={} lib-ver={} cmd=client|info\n",
-        session.id,
-        session.addresses.0,
-        session.addresses.1,
-        text(&session.name),
-        session.since.elapsed().as_secs(),
-        session.group.db,
-        session.proto().number(),
-        text(&session.lib_name),
-        text(&session.lib_ver),
-    );
-    encode::verbatim(out, session.proto(), line.as_bytes());
+    session.peer.saw(session.now, session.command);
+    encode::verbatim(out, session.proto(), line(&session.peer).as_bytes());
+}
+
+/// The clients of this sidecar, not those of the upstream.
+pub(super) fn list(context: &Context, session: &Session, request: &Request<'_>, out: &mut BytesMut) {
+    session.peer.saw(session.now, session.command);
+    match listed(context, request) {
+        Ok(peers) => {
+            let text: String = peers.iter().map(|peer| line(peer)).collect();
+            encode::verbatim(out, session.proto(), text.as_bytes());
+        }
+        Err(text) => encode::error(out, &text),
+    }
+}
+
+fn listed(context: &Context, request: &Request<'_>) -> Result<Vec<Arc<Peer>>, String> {
+    if request.len() == 2 {
+        return Ok(context.clients.matching(|_| true));
+    }
+    if request.is(2, "TYPE") && request.len() == 4 {
+        let kind = ClientType::read(request.arg(3))?;
+        return Ok(context.clients.matching(|peer| kind.matches(peer)));
+    }
+    if !request.is(2, "ID") || request.len() == 3 {
+        return Err("ERR syntax error".into());
+    }
+    let ids = request.args_from(3).map(|id| parse_i64(id).filter(|id| *id > 0).ok_or("ERR Invalid client ID"));
+    let ids = ids.collect::<Result<Vec<_>, _>>()?;
+    Ok(ids.into_iter().filter_map(|id| context.clients.find(id as u64)).collect())
+}
+
+pub(super) fn kill(context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) {
+    if request.len() == 3 {
+        let address = String::from_utf8_lossy(request.arg(2));
+        let found = context.clients.matching(|peer| peer.addresses.0 == address);
+        match found.first() {
+            None => encode::error(out, "ERR No such client"),
+            Some(peer) => {
+                end(session, peer);
+                encode::simple(out, "OK");
+            }
+        }
+        return;
+    }
+    let words: Vec<_> = request.args_from(2).collect();
+    match Filter::read(&words, session.peer.id, &|user| context.access.is_user(user)) {
+        Err(text) => encode::error(out, &text),
+        Ok(filter) => {
+            let found = context.clients.matching(|peer| filter.matches(peer));
+            found.iter().for_each(|peer| end(session, peer));
+            encode::int(out, found.len() as i64);
+        }
+    }
+}
+
+/// One that ends itself still gets its reply.
+fn end(session: &mut Session, peer: &Arc<Peer>) {
+    if peer.id == session.peer.id {
+        session.closing = true;
+    } else {
+        peer.kill();
+    }
+}
+
+/// The upstream knows whether the client's own connection waits there.
+pub(super) fn unblock(context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    let reason = if request.is(3, "ERROR") { "ERROR" } else { "TIMEOUT" };
+    if request.len() > 4 || request.len() == 4 && !request.is(3, reason) {
+        encode::error(out, "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+        return Flow::Answered;
+    }
+    let Some(id) = parse_i64(request.arg(2)) else {
+        encode::error(out, "ERR value is not an integer or out of range");
+        return Flow::Answered;
+    };
+    let peer = u64::try_from(id).ok().and_then(|id| context.clients.find(id));
+    let Some(connection) = peer.and_then(|peer| peer.read(|state| state.connection)) else {
+        encode::int(out, 0);
+        return Flow::Answered;
+    };
+    let mut bytes = BytesMut::new();
+    encode::request(&mut bytes, &["CLIENT", "UNBLOCK", &connection.to_string(), reason]);
+    let ticket = context.lane(session).submit(Run::one(bytes.freeze(), false));
+    Flow::Later(Box::pin(ticket.whole()))
+}
+
+/// Only ON has a reply; an error has one unless replies are off.
+pub(super) fn reply(session: &mut Session, request: &Request<'_>, out: &mut BytesMut) {
+    let before = session.reply;
+    match () {
+        () if request.is(2, "ON") => {
+            session.reply = ReplyMode::On;
+            encode::simple(out, "OK");
+        }
+        () if request.is(2, "OFF") => session.reply = ReplyMode::Off,
+        () if request.is(2, "SKIP") && before == ReplyMode::Off => {}
+        () if request.is(2, "SKIP") => session.reply = ReplyMode::Skip,
+        () if before == ReplyMode::Off => {}
+        () => encode::error(out, "ERR syntax error"),
+    }
 }

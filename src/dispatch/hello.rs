@@ -1,50 +1,114 @@
-//! HELLO and AUTH. The sidecar's own port has no users yet; it answers as a Redis whose default user has none.
+//! HELLO and AUTH: who the client is, and which protocol it speaks.
+
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Context, Session, client};
+use super::{Alone, Context, Flow, Move, Session, client};
+use crate::access::{DEFAULT_USER, NOAUTH_HELLO, WRONGPASS};
 use crate::command::Request;
+use crate::config::AuthMode;
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
-use crate::upstream::Group;
+use crate::upstream::{Credentials, Group, Login};
 
-const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
-
-pub(super) fn auth(request: &Request<'_>, out: &mut BytesMut) {
-    match request.len() {
-        2 => encode::error(
-            out,
-            "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
-        ),
-        3 if request.arg(1) == b"default" => encode::simple(out, "OK"),
-        3 => encode::error(out, WRONG_PASSWORD),
-        _ => encode::error(out, "ERR syntax error"),
-    }
-}
-
-/// What HELLO asks for.
-struct Wish {
-    proto: Option<Proto>,
-    name: Option<Bytes>,
-}
-
-pub(super) fn hello(context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) {
-    match wish(request) {
+/// `AUTH password` or `AUTH user password`.
+pub(super) fn auth(context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    let (user, password) = match request.len() {
+        2 => (None, request.arg(1)),
+        3 => (Some(request.arg(1)), request.arg(2)),
+        _ => {
+            encode::error(out, "ERR syntax error");
+            return Flow::Answered;
+        }
+    };
+    match login(context, session, user, password) {
         Err(text) => encode::error(out, &text),
-        Ok(wish) => {
-            if let Some(name) = wish.name {
-                session.name = name;
-            }
-            if let Some(proto) = wish.proto {
-                session.regroup(Group { proto, ..session.group });
-            }
-            greet(context, session, out);
+        Ok(None) => encode::simple(out, "OK"),
+        Ok(Some(login)) => {
+            let group = Group { login, ..session.group.clone() };
+            return Flow::Alone(Alone::Move(Move { group, name: None, reply: Bytes::from_static(b"+OK\r\n") }));
+        }
+    }
+    Flow::Answered
+}
+
+/// Takes a user's credentials; a login when the upstream must judge them.
+fn login(
+    context: &Context,
+    session: &mut Session,
+    user: Option<&[u8]>,
+    password: &[u8],
+) -> Result<Option<Login>, String> {
+    let name = user.unwrap_or(DEFAULT_USER.as_bytes());
+    match context.access.mode {
+        AuthMode::None if user.is_none() => {
+            Err("ERR AUTH <password> called without any password configured for the default user. \
+                                                 Are you sure your configuration is correct?"
+                .into())
+        }
+        AuthMode::None if name == DEFAULT_USER.as_bytes() => Ok(None),
+        AuthMode::None => Err(WRONGPASS.into()),
+        AuthMode::Users => {
+            let user = context.access.login(name, password).ok_or(WRONGPASS)?;
+            session.peer.update(|state| state.user.clone_from(&user.name));
+            session.user = Some(user);
+            Ok(None)
+        }
+        AuthMode::Upstream => {
+            let credentials = Credentials { user: user.map(<[u8]>::to_vec), password: password.to_vec() };
+            Ok(Some(Login::Client(Arc::new(credentials))))
         }
     }
 }
 
-fn wish(request: &Request<'_>) -> Result<Wish, String> {
-    let mut wish = Wish { proto: None, name: None };
+/// What HELLO asks for.
+#[derive(Default)]
+struct Wish<'a> {
+    proto: Option<Proto>,
+    name: Option<Bytes>,
+    credentials: Option<(&'a [u8], &'a [u8])>,
+}
+
+pub(super) fn hello(context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    match greeted(context, session, request) {
+        Err(text) => encode::error(out, &text),
+        Ok(moved) if moved.group == session.group => {
+            session.rename(moved.name);
+            out.extend_from_slice(&moved.reply);
+        }
+        // Its own connection, and an upstream that judges logins, must agree first.
+        Ok(moved) if session.is_pinned || moved.group.login != session.group.login => {
+            return Flow::Alone(Alone::Move(moved));
+        }
+        Ok(moved) => {
+            session.rename(moved.name);
+            session.regroup(moved.group);
+            out.extend_from_slice(&moved.reply);
+        }
+    }
+    Flow::Answered
+}
+
+/// Where HELLO moves the client, and what it is told then.
+///
+/// # Errors
+/// Redis's words for what is wrong with the request.
+pub fn greeted(context: &Context, session: &mut Session, request: &Request<'_>) -> Result<Move, String> {
+    let wish = wish(request)?;
+    let login = match wish.credentials {
+        Some((user, password)) => login(context, session, Some(user), password)?,
+        None if context.access.mode == AuthMode::Users && session.user.is_none() => return Err(NOAUTH_HELLO.into()),
+        None => None,
+    };
+    let login = login.unwrap_or_else(|| session.group.login.clone());
+    let group = Group { proto: wish.proto.unwrap_or(session.proto()), db: session.group.db, login };
+    let reply = greeting(context, session, group.proto);
+    Ok(Move { group, name: wish.name, reply })
+}
+
+fn wish<'a>(request: &Request<'a>) -> Result<Wish<'a>, String> {
+    let mut wish = Wish::default();
     if request.len() == 1 {
         return Ok(wish);
     }
@@ -58,9 +122,7 @@ fn wish(request: &Request<'_>) -> Result<Wish, String> {
     while at < request.len() {
         let more = request.len() - 1 - at;
         if request.is(at, "AUTH") && more >= 2 {
-            if request.arg(at + 1) != b"default" {
-                return Err(WRONG_PASSWORD.into());
-            }
+            wish.credentials = Some((request.arg(at + 1), request.arg(at + 2)));
             at += 3;
         } else if request.is(at, "SETNAME") && more >= 1 {
             wish.name = Some(client::checked_name(request.arg(at + 1))?);
@@ -72,24 +134,22 @@ fn wish(request: &Request<'_>) -> Result<Wish, String> {
     Ok(wish)
 }
 
-fn greet(context: &Context, session: &Session, out: &mut BytesMut) {
-    encode::map(out, session.proto(), 7);
-    let mut text = |name: &str, value: &str| {
+fn greeting(context: &Context, session: &Session, proto: Proto) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::map(&mut out, proto, 7);
+    let text = |out: &mut BytesMut, name: &str, value: &str| {
         encode::bulk(out, name.as_bytes());
         encode::bulk(out, value.as_bytes());
     };
-    text("server", "redis");
-    text("version", &context.version.get());
-    encode::bulk(out, b"proto");
-    encode::int(out, session.proto().number());
-    encode::bulk(out, b"id");
-    encode::int(out, session.id as i64);
-    let mut text = |name: &str, value: &str| {
-        encode::bulk(out, name.as_bytes());
-        encode::bulk(out, value.as_bytes());
-    };
-    text("mode", "standalone");
-    text("role", "master");
-    encode::bulk(out, b"modules");
-    encode::array(out, 0);
+    text(&mut out, "server", "redis");
+    text(&mut out, "version", &context.version.get());
+    encode::bulk(&mut out, b"proto");
+    encode::int(&mut out, proto.number());
+    encode::bulk(&mut out, b"id");
+    encode::int(&mut out, session.peer.id as i64);
+    text(&mut out, "mode", "standalone");
+    text(&mut out, "role", "master");
+    encode::bulk(&mut out, b"modules");
+    encode::array(&mut out, 0);
+    out.freeze()
 }

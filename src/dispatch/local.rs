@@ -1,11 +1,12 @@
-//! PING, QUIT, RESET and SELECT.
+//! PING, QUIT, RESET, SELECT and ACL WHOAMI.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
-use super::{Alone, Flow, Session, wrong_arity};
+use super::{Alone, Flow, Move, Session, wrong_arity};
 use crate::command::{Request, Spec};
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
+use crate::upstream::Group;
 
 /// The table accepts any number of arguments; the command itself takes one.
 pub(super) fn ping(request: &Request<'_>, spec: &Spec, out: &mut BytesMut) {
@@ -30,9 +31,17 @@ pub(super) fn reset(session: &mut Session, out: &mut BytesMut) {
 pub(super) fn select(session: &Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     match parse_i64(request.arg(1)).filter(|db| i32::try_from(*db).is_ok()) {
         Some(db) if db == session.group.db => encode::simple(out, "OK"),
-        Some(db) if db >= 0 => return Flow::Alone(Alone::Select(db)),
+        Some(db) if db >= 0 => {
+            let group = Group { db, ..session.group.clone() };
+            return Flow::Alone(Alone::Move(Move { group, name: None, reply: Bytes::from_static(b"+OK\r\n") }));
+        }
         Some(_) => encode::error(out, "ERR DB index is out of range"),
         None => encode::error(out, "ERR value is not an integer or out of range"),
     }
     Flow::Answered
+}
+
+/// As whom the client is here: the upstream knows only the service.
+pub(super) fn whoami(session: &Session, out: &mut BytesMut) {
+    encode::bulk(out, session.peer.read(|state| state.user.clone()).as_bytes());
 }

@@ -4,6 +4,7 @@
 mod client;
 mod hearthside;
 mod hello;
+mod hold;
 mod info;
 mod local;
 pub mod owned;
@@ -15,15 +16,20 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+pub use hello::greeted;
+pub use hold::{Hold, Redirect};
 pub use owned::Owned;
-pub use session::Session;
+pub use session::{ReplyMode, Session};
 
-use crate::command::{OwnedRequest, Request, Spec};
+use crate::access::Access;
+use crate::clients::Registry;
+use crate::command::{OwnedRequest, Request, Spec, lookup};
+use crate::config::AuthMode;
 use crate::resp::encode;
 use crate::route::{Local, Pin, Route, Router, Transaction};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Broken, Lane, Upstream, Version};
+use crate::upstream::{Broken, Expect, Group, Lane, Run, Upstream, Version};
 
 /// What one worker thread answers with.
 #[derive(Debug)]
@@ -32,6 +38,10 @@ pub struct Context {
     pub router: Arc<Router>,
     /// Definitions and cache.
     pub owned: Arc<Owned>,
+    /// Users and what they may do.
+    pub access: Arc<Access>,
+    /// Every client of the process.
+    pub clients: Arc<Registry>,
     /// The way to the upstream.
     pub upstream: Upstream,
     /// The upstream's version.
@@ -43,15 +53,28 @@ pub struct Context {
 /// A reply that comes later. Its work has begun; polling it only waits.
 pub type LaterReply = Pinning<Box<dyn Future<Output = Result<Bytes, Broken>>>>;
 
+/// Another group for a client, once the upstream agrees.
+#[derive(Debug)]
+pub struct Move {
+    /// The group.
+    pub group: Group,
+    /// A name that comes with it.
+    pub name: Option<Bytes>,
+    /// What the client is told then.
+    pub reply: Bytes,
+}
+
 /// Work that needs the whole client: nothing else of it may be under way.
 #[derive(Debug)]
 pub enum Alone {
-    /// Change the database.
-    Select(i64),
+    /// Change protocol, database or login.
+    Move(Move),
+    /// Forget everything about the connection.
+    Reset,
     /// A transaction's command, or any command inside one.
     Transaction(OwnedRequest),
-    /// One request over a pinned connection.
-    Pinned(Pin, OwnedRequest),
+    /// A request over a pinned connection.
+    Pinned(Pin, &'static Spec, OwnedRequest),
 }
 
 /// How a request is answered.
@@ -65,9 +88,20 @@ pub enum Flow {
 }
 
 impl Context {
-    /// The lane of a client, the same one until its protocol or database changes.
+    /// The lane of a client, the same one until its protocol, database or login changes.
     pub fn lane(&self, session: &mut Session) -> Lane {
-        session.lane.get_or_insert_with(|| self.upstream.lane(session.group, session.id)).clone()
+        session.lane.get_or_insert_with(|| self.upstream.lane(&session.group, session.peer.id)).clone()
+    }
+
+    /// Where a client's request goes.
+    pub fn route(&self, session: &mut Session, request: &Request<'_>) -> Route {
+        let spec = lookup(request.arg(0), request.arg(1));
+        session.command = spec.map(|spec| spec.id);
+        if let Some(text) = self.access.refusal(session.user.as_deref(), request, spec) {
+            return Route::Refused(text);
+        }
+        let route = self.router.route(request, spec);
+        if session.is_held() { hold::route(session, route) } else { route }
     }
 
     /// Answers `request`, which goes `route`; pass-through runs are the caller's, who gathers them.
@@ -75,22 +109,49 @@ impl Context {
         match route {
             Route::Local(local, spec) => self.local(session, request, local, spec, out),
             Route::Hearthside => self.hearthside(session, request, out),
+            Route::Owned(..) | Route::Split(..) if session.hold.tracking => self.tracked(session, request, route, out),
             Route::Owned(mapping, at, spec) => owned::answer(self, session, request, (mapping, at, spec), out),
             Route::Split(keys, spec) => split::answer(self, session, request, &keys, spec, out),
             Route::Transaction(command, spec) => transaction(session, request, command, spec, out),
-            Route::Pinned(pin) => {
+            Route::Pinned(pin, spec) => {
                 session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
-                Flow::Alone(Alone::Pinned(pin, OwnedRequest::copy(request)))
+                Flow::Alone(Alone::Pinned(pin, spec, OwnedRequest::copy(request)))
             }
             Route::PassThrough(resendable) => self.forward(session, request, resendable),
+            Route::Unanswered => {
+                let run = Run::expecting(Bytes::copy_from_slice(request.raw()), Expect::Nothing);
+                let ticket = self.lane(session).submit(run);
+                Flow::Later(Box::pin(ticket.whole()))
+            }
             Route::Refused(text) => refuse(session, &text, out),
         }
+    }
+
+    /// A client with CLIENT TRACKING keeps what it reads until it is told otherwise.
+    fn tracked(&self, session: &mut Session, request: &Request<'_>, route: Route, out: &mut BytesMut) -> Flow {
+        if let Some(text) = hold::untrackable(session) {
+            return refuse(session, text, out);
+        }
+        let places = match &route {
+            Route::Owned(_, at, _) => vec![*at],
+            Route::Split(keys, _) => {
+                keys.iter().copied().filter(|at| self.router.owner(request.arg(*at)).is_some()).collect()
+            }
+            _ => Vec::new(),
+        };
+        let keys: Vec<&[u8]> = places.iter().map(|at| request.arg(*at)).collect();
+        let flow = match route {
+            Route::Owned(mapping, at, spec) => owned::answer(self, session, request, (mapping, at, spec), out),
+            Route::Split(keys, spec) => split::answer(self, session, request, &keys, spec, out),
+            other => self.answer(session, request, other, out),
+        };
+        hold::forget(&keys, flow, out)
     }
 
     /// Forwards one request alone.
     fn forward(&self, session: &mut Session, request: &Request<'_>, resendable: bool) -> Flow {
         session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
-        let run = crate::upstream::Run::one(Bytes::copy_from_slice(request.raw()), resendable);
+        let run = Run::one(Bytes::copy_from_slice(request.raw()), resendable);
         let ticket = self.lane(session).submit(run);
         Flow::Later(Box::pin(ticket.whole()))
     }
@@ -112,15 +173,23 @@ impl Context {
             Local::Ping => local::ping(request, spec, out),
             Local::Echo => encode::bulk(out, request.arg(1)),
             Local::Quit => local::quit(session, out),
+            Local::Reset if session.is_pinned => return Flow::Alone(Alone::Reset),
             Local::Reset => local::reset(session, out),
-            Local::Hello => hello::hello(self, session, request, out),
-            Local::Auth => hello::auth(request, out),
+            Local::Hello => return hello::hello(self, session, request, out),
+            Local::Auth => return hello::auth(self, session, request, out),
             Local::Select => return local::select(session, request, out),
+            Local::WhoAmI if self.access.mode == AuthMode::Users => local::whoami(session, out),
+            Local::WhoAmI => return self.forward(session, request, true),
             Local::ClientSetName => client::set_name(session, request, out),
             Local::ClientGetName => client::get_name(session, out),
-            Local::ClientId => encode::int(out, session.id as i64),
+            Local::ClientId => encode::int(out, session.peer.id as i64),
             Local::ClientInfo => client::info(session, out),
             Local::ClientSetInfo => client::set_info(session, request, out),
+            Local::ClientCapa => encode::simple(out, "OK"),
+            Local::ClientList => client::list(self, session, request, out),
+            Local::ClientKill => client::kill(self, session, request, out),
+            Local::ClientUnblock => return client::unblock(self, session, request, out),
+            Local::ClientReply => client::reply(session, request, out),
             Local::Info => return info::answer(self, session, request, out),
         }
         Flow::Answered

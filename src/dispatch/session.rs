@@ -1,58 +1,78 @@
 //! What the sidecar remembers of one client connection.
 
-use std::time::Instant;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::hold::Hold;
+use crate::access::{DEFAULT_USER, User};
+use crate::clients::{Peer, State};
 use crate::resp::Proto;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::Tally;
-use crate::upstream::{Group, Lane};
+use crate::upstream::{Group, Inbox, Lane};
+
+/// What becomes of replies (`CLIENT REPLY`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// They are sent.
+    #[default]
+    On,
+    /// They are dropped.
+    Off,
+    /// The next one is dropped.
+    Skip,
+}
 
 /// One client's state.
 #[derive(Debug)]
 pub struct Session {
-    /// Counts up over the life of the process; `CLIENT ID`.
-    pub id: u64,
-    /// Protocol and database, which choose its lanes.
+    /// The client as the others see it.
+    pub peer: Arc<Peer>,
+    /// Protocol, database and login, which choose its lanes.
     pub group: Group,
-    /// The database it began in.
-    home_db: i64,
-    /// `CLIENT SETNAME`.
-    pub name: Bytes,
-    /// `CLIENT SETINFO LIB-NAME`.
-    pub lib_name: Bytes,
-    /// `CLIENT SETINFO LIB-VER`.
-    pub lib_ver: Bytes,
-    /// The client's address and ours, for `CLIENT INFO`.
-    pub addresses: (String, String),
-    /// When it connected.
-    pub since: Instant,
+    /// The group it began in.
+    home: Group,
     /// The clock of the batch that is being answered: one look per batch, not per command.
     pub now: u64,
     /// Set when the connection is to be closed once everything owed has been written.
     pub closing: bool,
     /// Commands counted since the last batch.
     pub tally: Tally,
+    /// As whom it authenticated (`auth.mode = "users"`).
+    pub user: Option<Arc<User>>,
+    /// The last command's row of the command table.
+    pub command: Option<usize>,
+    /// What becomes of replies.
+    pub reply: ReplyMode,
+    /// It has a connection of its own, for a transaction or because of `hold`.
+    pub is_pinned: bool,
+    /// Why all its commands go over its own connection.
+    pub hold: Hold,
+    /// The user that it is without AUTH.
+    first_user: Option<Arc<User>>,
+    inbox: Option<Inbox>,
     pub(super) lane: Option<Lane>,
 }
 
 impl Session {
-    /// A new client in database `db`.
+    /// A new client that begins in the group `home` as `first_user`.
     #[must_use]
-    pub fn new(id: u64, db: i64, addresses: (String, String)) -> Self {
+    pub fn new(peer: Arc<Peer>, home: Group, first_user: Option<Arc<User>>) -> Self {
         Self {
-            id,
-            group: Group { proto: Proto::Resp2, db },
-            home_db: db,
-            name: Bytes::new(),
-            lib_name: Bytes::new(),
-            lib_ver: Bytes::new(),
-            addresses,
-            since: Instant::now(),
+            peer,
+            group: home.clone(),
+            home,
             now: now_ms(),
             closing: false,
             tally: Tally::default(),
+            user: first_user.clone(),
+            first_user,
+            command: None,
+            reply: ReplyMode::On,
+            is_pinned: false,
+            hold: Hold::default(),
+            inbox: None,
             lane: None,
         }
     }
@@ -63,17 +83,64 @@ impl Session {
         self.group.proto
     }
 
-    /// Moves the client to other lanes.
+    /// Moves the client to other lanes; one that is held stays on its own.
     pub fn regroup(&mut self, group: Group) {
         if self.group != group {
+            self.peer.update(|state| (state.db, state.resp) = (group.db, group.proto.number()));
             self.group = group;
-            self.lane = None;
+            if !self.is_held() {
+                self.lane = None;
+            }
+        }
+    }
+
+    /// True while all its commands go over a connection of its own.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        self.inbox.is_some()
+    }
+
+    /// From now on all commands go over `lane`, and `inbox` takes what comes unasked.
+    pub fn hold_on(&mut self, lane: Lane, inbox: Inbox) {
+        self.lane = Some(lane);
+        self.inbox = Some(inbox);
+    }
+
+    /// The client goes back to the shared lanes.
+    pub fn let_go(&mut self) {
+        self.lane = None;
+        self.inbox = None;
+    }
+
+    /// Channels, patterns and shard channels that it is subscribed to over its own connection.
+    #[must_use]
+    pub fn subscribed(&self) -> [usize; 3] {
+        self.inbox.as_ref().map_or([0; 3], Inbox::subscribed)
+    }
+
+    /// Takes a name, if there is one (`HELLO ... SETNAME`).
+    pub fn rename(&self, name: Option<Bytes>) {
+        if let Some(name) = name {
+            self.peer.update(|state| state.name = name);
         }
     }
 
     /// Forgets everything that `RESET` forgets.
     pub fn reset(&mut self) {
-        self.regroup(Group { proto: Proto::Resp2, db: self.home_db });
-        self.name = Bytes::new();
+        self.let_go();
+        self.hold = Hold::default();
+        self.reply = ReplyMode::On;
+        self.regroup(self.home.clone());
+        self.user = self.first_user.clone();
+        self.peer.update(|state| {
+            *state = State {
+                lib_name: std::mem::take(&mut state.lib_name),
+                lib_ver: std::mem::take(&mut state.lib_ver),
+                user: DEFAULT_USER.into(),
+                db: state.db,
+                resp: state.resp,
+                ..State::default()
+            };
+        });
     }
 }

@@ -70,6 +70,12 @@ impl ReplyScanner {
         self.outstanding > 0 || self.skip > 0
     }
 
+    /// True in the middle of a push message.
+    #[must_use]
+    pub const fn is_push(&self) -> bool {
+        self.push
+    }
+
     /// Goes on where the last call stopped and ends at the first frame boundary.
     ///
     /// # Errors

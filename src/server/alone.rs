@@ -1,77 +1,181 @@
-//! What needs the whole client: nothing else of it is under way, and everything before it has been written.
+//! What needs the whole client: nothing else of it is under way, and everything before it has been answered.
 
-use bytes::{BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::Client;
 use super::link::End;
-use crate::command::OwnedRequest;
-use crate::dispatch::Alone;
-use crate::resp::encode;
+use crate::command::{OwnedRequest, Spec};
+use crate::dispatch::{Alone, Move};
+use crate::resp::{Proto, decode, encode};
 use crate::route::Pin;
-use crate::upstream::{ConnectError, Group, Pinned};
+use crate::transaction::Desk;
+use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
+
+const LOST: &str = "ERR hearthside: the upstream connection was lost while waiting; the command may have been applied";
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn alone(&mut self, alone: Alone) -> Result<(), End> {
         match alone {
-            Alone::Select(db) => self.select(db).await,
-            Alone::Transaction(request) => self.in_transaction(&request).await?,
-            Alone::Pinned(pin, request) => match self.context.upstream.pin(self.session.group).await {
-                Err(error) => self.error(&error.to_string()),
-                Ok(pinned) => match pin {
-                    Pin::Blocking => self.blocking(pinned, request.bytes()).await?,
-                    Pin::Subscribe | Pin::Unsubscribe => self.subscribed(pinned, pin, request.bytes()).await?,
-                    Pin::Monitor => self.monitor(pinned, request.bytes()).await?,
-                },
-            },
+            Alone::Move(moved) => self.go(moved).await,
+            Alone::Reset => self.reset(),
+            Alone::Transaction(request) => self.in_transaction(&request).await,
+            Alone::Pinned(pin, spec, request) => self.over_pinned(pin, spec, &request).await?,
         }
+        self.keep_or_give_back();
         Ok(())
+    }
+
+    async fn over_pinned(&mut self, pin: Pin, spec: &'static Spec, request: &OwnedRequest) -> Result<(), End> {
+        match pin {
+            Pin::Blocking | Pin::Wait => self.blocking(pin, request).await,
+            Pin::Subscribe(kind) | Pin::Unsubscribe(kind) => self.subscribe(kind, spec, request).await,
+            Pin::State => self.state(request).await,
+            Pin::Debug | Pin::Monitor => self.listen(pin, request).await,
+        }
+    }
+
+    /// Its own connection is closed, with everything that the upstream keeps for it.
+    fn reset(&mut self) {
+        self.pinned = None;
+        self.link.replies.inbox = None;
+        self.session.reset();
+        encode::simple(self.link.replies.tail(), "RESET");
     }
 
     pub(super) fn error(&mut self, text: &str) {
         encode::error(self.link.replies.tail(), text);
     }
 
-    /// A database is taken when the upstream has accepted it.
-    async fn select(&mut self, db: i64) {
-        let group = Group { db, ..self.session.group };
-        match self.context.upstream.pin(group).await {
-            Ok(pinned) => {
-                pinned.give_back();
-                self.session.regroup(group);
-                encode::simple(self.link.replies.tail(), "OK");
+    /// A client is in another group when the upstream has agreed.
+    async fn go(&mut self, moved: Move) {
+        let agreed = match self.pinned.take() {
+            Some(pinned) => self.agree_over(pinned, &moved.group).await,
+            None => self.agree_elsewhere(&moved.group).await,
+        };
+        match agreed {
+            Err(text) => self.error(&text),
+            Ok(()) => {
+                if let Login::Client(credentials) = &moved.group.login {
+                    let user = credentials.user.as_deref().unwrap_or(b"default");
+                    self.session.peer.update(|state| state.user = String::from_utf8_lossy(user).into_owned());
+                }
+                self.session.regroup(moved.group);
+                self.session.rename(moved.name);
+                self.link.replies.tail().put_slice(&moved.reply);
             }
-            Err(ConnectError::Refused(text)) => self.error(&text),
-            Err(error) => self.error(&error.to_string()),
         }
     }
 
-    async fn in_transaction(&mut self, request: &OwnedRequest) -> Result<(), End> {
+    /// The client's own connection goes where the client goes.
+    async fn agree_over(&mut self, mut pinned: Pinned, group: &Group) -> Result<(), String> {
+        let mut pushes = BytesMut::new();
+        let mut refused = None;
+        for request in steps(&self.session.group, group) {
+            let reply = pinned.call(&request, &mut pushes).await.map_err(|Lost| LOST)?;
+            refused = refused.or(decode::error(&reply));
+        }
+        pinned.speaks(group.proto);
+        self.pinned = Some(pinned);
+        self.link.replies.tail().put_slice(&pushes);
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Another connection tells whether there is such a database, and whether such a user may come in: now, not when the
+    /// connection was opened.
+    async fn agree_elsewhere(&self, group: &Group) -> Result<(), String> {
+        let pinned = match self.context.upstream.pin(group).await {
+            Ok(pinned) => pinned,
+            Err(ConnectError::Refused(text)) => return Err(text),
+            Err(error) => return Err(error.to_string()),
+        };
+        if let Login::Client(credentials) = &group.login {
+            let mut auth = BytesMut::new();
+            encode::request(&mut auth, &credentials.auth());
+            let reply = pinned.call(&auth, &mut BytesMut::new()).await.map_err(|Lost| LOST)?;
+            if let Some(text) = decode::error(&reply) {
+                return Err(text);
+            }
+        }
+        pinned.give_back();
+        Ok(())
+    }
+
+    async fn in_transaction(&mut self, request: &OwnedRequest) {
         let transaction = self.transaction.get_or_insert_default();
-        let out = self.link.replies.tail();
-        transaction.command(&self.context, &mut self.session, request, out).await;
+        let mut desk = Desk {
+            context: &self.context,
+            session: &mut self.session,
+            own: &mut self.pinned,
+            out: self.link.replies.tail(),
+        };
+        transaction.command(&mut desk, request).await;
+        let queued = transaction.queued();
         if transaction.is_over() {
             self.transaction = None;
         }
-        Ok(())
+        self.session.peer.update(|state| state.queued = queued);
     }
 
     /// One request, one reply, however long it takes. A client that leaves takes its wait with it: the connection is
     /// dropped, and the upstream forgets who was waiting.
-    async fn blocking(&mut self, mut pinned: Pinned, request: Bytes) -> Result<(), End> {
-        let reply = tokio::select! {
-            reply = pinned.call(&request) => reply,
+    async fn blocking(&mut self, pin: Pin, request: &OwnedRequest) -> Result<(), End> {
+        self.link.settle().await?;
+        let (context, group) = (self.context.clone(), self.session.group.clone());
+        let pinned = tokio::select! {
+            pinned = context.upstream.pin(&group) => pinned,
             end = self.link.left() => return Err(end),
         };
+        let pinned = match pinned {
+            Ok(pinned) => pinned,
+            Err(error) => {
+                self.error(&error.to_string());
+                return Ok(());
+            }
+        };
+        self.session.peer.update(|state| (state.connection, state.blocked) = (pinned.id, true));
+        let reply = tokio::select! {
+            reply = wait(&pinned, pin, request.bytes()) => reply,
+            end = self.link.left() => return Err(end),
+        };
+        self.session.peer.update(|state| (state.connection, state.blocked) = (None, false));
         match reply {
             Ok(reply) => {
                 self.link.replies.tail().put_slice(&reply);
                 pinned.give_back();
             }
-            Err(error) => {
-                self.error(&format!("ERR hearthside: the upstream connection was lost while waiting: {error}"))
-            }
+            Err(Lost) => self.error(LOST),
         }
         Ok(())
     }
+}
+
+/// WAIT counts replicas that have what its connection wrote; behind a command that just ran there, that is everything
+/// written so far, on whichever lane.
+async fn wait(pinned: &Pinned, pin: Pin, request: Bytes) -> Result<Bytes, Lost> {
+    let mut pushes = BytesMut::new();
+    if pin == Pin::Wait {
+        pinned.call(b"*1\r\n$4\r\nPING\r\n", &mut pushes).await?;
+    }
+    pinned.call(&request, &mut pushes).await
+}
+
+/// The requests that take a connection from one group to another.
+fn steps(from: &Group, to: &Group) -> Vec<BytesMut> {
+    let mut steps = Vec::new();
+    let mut say = |words: &[&[u8]]| {
+        let mut bytes = BytesMut::new();
+        encode::request(&mut bytes, words);
+        steps.push(bytes);
+    };
+    if let (true, Login::Client(credentials)) = (from.login != to.login, &to.login) {
+        say(&credentials.auth());
+    }
+    if from.proto != to.proto {
+        say(&[b"HELLO", if to.proto == Proto::Resp3 { b"3" } else { b"2" }]);
+    }
+    if from.db != to.db {
+        say(&[b"SELECT", to.db.to_string().as_bytes()]);
+    }
+    steps
 }

@@ -15,13 +15,14 @@ use super::link::{End, Link};
 use super::replies::Replies;
 use super::run::Gathered;
 use crate::command::{OwnedRequest, Request};
-use crate::dispatch::{Alone, Context, Flow, Session};
+use crate::dispatch::{Alone, Context, Flow, ReplyMode, Session};
 use crate::resp::encode;
 use crate::resp::request::{RequestFault, RequestScanner, Scan};
 use crate::route::{Local, Route};
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::transaction::Transaction;
+use crate::upstream::{Expect, Pinned};
 
 pub(super) struct Client<S> {
     pub(super) link: Link<S>,
@@ -29,6 +30,8 @@ pub(super) struct Client<S> {
     pub(super) context: Rc<Context>,
     pub(super) scanner: RequestScanner,
     pub(super) transaction: Option<Transaction>,
+    /// Its own upstream connection, while its state needs one.
+    pub(super) pinned: Option<Pinned>,
     run: Gathered,
 }
 
@@ -40,6 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             context,
             scanner: RequestScanner::new(max_argument),
             transaction: None,
+            pinned: None,
             run: Gathered::default(),
         }
     }
@@ -48,12 +52,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn serve(mut self) {
         let end = self.converse().await;
         self.session.tally.flush(&self.context.metrics.commands);
-        if let Err(End::Left | End::Draining) = end {
+        match end {
             // What it asked before it left is still answered: it may only have closed its sending side.
-            let _ = self.link.settle().await;
-        }
-        if let Err(End::Socket(error)) = end {
-            tracing::debug!(client = self.session.id, %error, "a client's socket failed");
+            Err(End::Left | End::Draining) => {
+                let _ = self.link.settle().await;
+            }
+            Err(End::Broken) if self.session.is_held() => tracing::warn!(
+                client = self.session.peer.id,
+                "a client's own upstream connection was lost, and its subscriptions or tracking with it; the client is closed"
+            ),
+            Err(End::Socket(error)) => {
+                tracing::debug!(client = self.session.peer.id, %error, "a client's socket failed")
+            }
+            _ => {}
         }
         self.link.close().await;
     }
@@ -64,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             let alone = self.take_requests();
             self.session.tally.flush(&self.context.metrics.commands);
             if let Some(alone) = alone {
-                self.link.settle().await?;
+                self.link.answered().await?;
                 self.alone(alone).await?;
             } else if self.session.closing {
                 return self.link.settle().await;
@@ -88,17 +99,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
         }
         self.send_run();
+        self.session.peer.saw(self.session.now, self.session.command);
         alone
     }
 
     fn take_request(&mut self, length: usize) -> Option<Alone> {
         let at = self.run.length();
         let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
-        let route = self.context.router.route(&request);
-        let in_transaction = self.belongs_to_transaction(&route);
-        if let (Route::PassThrough(resendable), false) = (&route, in_transaction) {
+        let route = self.context.route(&mut self.session, &request);
+        let in_transaction = belongs_to_transaction(&mut self.transaction, &route);
+        let is_skipped = self.begin_reply(&route);
+        if let (Route::PassThrough(_) | Route::Unanswered, false) = (&route, in_transaction) {
             self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
-            self.run.add(length, *resendable);
+            match route {
+                Route::PassThrough(resendable) => self.run.add(length, resendable, Expect::Replies(1)),
+                _ => self.run.add(length, false, Expect::Nothing),
+            }
+            if is_skipped {
+                self.send_run();
+            }
             return None;
         }
         self.send_run();
@@ -113,22 +132,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn take_inline(&mut self, length: usize, words: &[Vec<u8>]) -> Option<Alone> {
         self.skip(length);
         let request = OwnedRequest::from_words(words);
-        let route = self.context.router.route(&request.view());
-        let route = if self.belongs_to_transaction(&route) { None } else { Some(route) };
+        let route = self.context.route(&mut self.session, &request.view());
+        let in_transaction = belongs_to_transaction(&mut self.transaction, &route);
+        self.begin_reply(&route);
+        let route = if in_transaction { None } else { Some(route) };
         answer(&self.context, &mut self.session, &mut self.link.replies, &request.view(), route)
     }
 
-    /// Inside MULTI every command but QUIT and RESET; while only watching, those that end it or move the client.
-    fn belongs_to_transaction(&mut self, route: &Route) -> bool {
-        let Some(transaction) = &self.transaction else { return false };
-        match route {
-            Route::Local(Local::Quit | Local::Reset, _) => {
-                self.transaction = None;
-                false
-            }
-            Route::Transaction(..) | Route::Local(Local::Select | Local::Hello, _) => true,
-            _ => transaction.takes_all(),
+    /// CLIENT REPLY: decides whether the next reply is dropped. True when it is, and only that one.
+    fn begin_reply(&mut self, route: &Route) -> bool {
+        if self.session.reply == ReplyMode::On && !self.link.replies.muted {
+            return false;
         }
+        self.send_run();
+        let mode = self.session.reply;
+        if mode == ReplyMode::Skip {
+            self.session.reply = ReplyMode::On;
+        }
+        // It writes what has to be written by itself.
+        self.link.replies.muted = mode != ReplyMode::On && !matches!(route, Route::Local(Local::ClientReply, _));
+        mode == ReplyMode::Skip
     }
 
     fn skip(&mut self, length: usize) {
@@ -145,12 +168,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// A framing fault: nothing after it can be told apart, so the client is closed, and only it.
-    pub(super) fn refuse(&mut self, fault: &RequestFault) {
+    fn refuse(&mut self, fault: &RequestFault) {
         self.send_run();
         self.context.metrics.protocol_errors.inc();
-        tracing::debug!(client = self.session.id, %fault, "a client sent what is no request and is closed");
+        tracing::debug!(client = self.session.peer.id, %fault, "a client sent what is no request and is closed");
         encode::error(self.link.replies.tail(), &format!("ERR Protocol error: {fault}"));
         self.session.closing = true;
+    }
+}
+
+/// Inside MULTI every command but QUIT and RESET; while only watching, those that end it.
+fn belongs_to_transaction(transaction: &mut Option<Transaction>, route: &Route) -> bool {
+    match (&*transaction, route) {
+        (None, _) => false,
+        (Some(_), Route::Local(Local::Quit | Local::Reset, _)) => {
+            *transaction = None;
+            false
+        }
+        (Some(_), Route::Transaction(..)) => true,
+        (Some(transaction), _) => transaction.takes_all(),
     }
 }
 

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::replies::Replies;
+use crate::clients::Peer;
 use crate::config::Limits;
 use crate::telemetry::Metrics;
 
@@ -26,6 +27,8 @@ pub(super) enum End {
     Left,
     /// The sidecar is shutting down.
     Draining,
+    /// Another client ended it (CLIENT KILL).
+    Killed,
     /// The client did not read its replies.
     Cut,
     /// A reply was cut short upstream: its rest will never come.
@@ -62,7 +65,7 @@ const READ: usize = 16 * 1024;
 const WRITE_AT: usize = 64 * 1024;
 
 pub(super) struct Link<S> {
-    id: u64,
+    peer: Arc<Peer>,
     stream: S,
     pub(super) incoming: BytesMut,
     pub(super) replies: Replies,
@@ -70,23 +73,47 @@ pub(super) struct Link<S> {
     metrics: Arc<Metrics>,
     drain: Rc<Drain>,
     written: u64,
+    /// Bytes that were ready when the last turn left them for the next.
+    ready: usize,
 }
 
 impl<S> Drop for Link<S> {
     fn drop(&mut self) {
-        self.drain.wakers.borrow_mut().remove(&self.id);
+        self.drain.wakers.borrow_mut().remove(&self.peer.id);
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    pub(super) fn new(id: u64, stream: S, limits: Limits, metrics: Arc<Metrics>, drain: Rc<Drain>) -> Self {
-        Self { id, stream, incoming: BytesMut::new(), replies: Replies::default(), limits, metrics, drain, written: 0 }
+    pub(super) fn new(peer: Arc<Peer>, stream: S, limits: Limits, metrics: Arc<Metrics>, drain: Rc<Drain>) -> Self {
+        Self {
+            peer,
+            stream,
+            incoming: BytesMut::new(),
+            replies: Replies::default(),
+            limits,
+            metrics,
+            drain,
+            written: 0,
+            ready: 0,
+        }
     }
 
-    /// Lets a shutdown wake this task.
+    /// Lets a shutdown, or another client, wake this task.
     pub(super) async fn enroll(&self) {
-        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        self.drain.wakers.borrow_mut().insert(self.id, waker);
+        let waker = poll_fn(|cx| {
+            self.peer.enroll(cx);
+            Poll::Ready(cx.waker().clone())
+        })
+        .await;
+        self.drain.wakers.borrow_mut().insert(self.peer.id, waker);
+    }
+
+    /// Why it must end whatever it does, if so.
+    fn ended(&self) -> Option<End> {
+        if self.peer.is_killed() {
+            return Some(End::Killed);
+        }
+        self.drain.begun.get().then_some(End::Draining)
     }
 
     /// Writes what is ready and returns when more was read.
@@ -104,11 +131,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     /// Writes everything that is owed.
     pub(super) async fn settle(&mut self) -> Result<(), End> {
+        self.drive(|replies| replies.is_settled() && replies.out.is_empty()).await
+    }
+
+    /// Waits until every request is answered, though perhaps not everything is written.
+    pub(super) async fn answered(&mut self) -> Result<(), End> {
+        self.drive(Replies::is_settled).await
+    }
+
+    /// Moves replies on until `done`. What is awaited from elsewhere has its own deadline; only a client that does not
+    /// read is cut.
+    async fn drive(&mut self, done: impl Fn(&Replies) -> bool) -> Result<(), End> {
         loop {
             let (before, patience) = (self.written, self.limits.client_output_timeout);
-            match tokio::time::timeout(patience, poll_fn(|cx| self.poll_settled(cx))).await {
+            match tokio::time::timeout(patience, poll_fn(|cx| self.poll_until(cx, &done))).await {
                 Ok(result) => return result,
-                // What is awaited from elsewhere has its own deadline; only a client that does not read is cut.
                 Err(_) if self.written == before && !self.replies.out.is_empty() => return Err(self.cut()),
                 Err(_) => {}
             }
@@ -120,8 +157,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         let limit = self.limits.request_argument.0;
         poll_fn(|cx| {
             loop {
-                if self.drain.begun.get() {
-                    return Poll::Ready(End::Draining);
+                if let Some(end) = self.ended() {
+                    return Poll::Ready(end);
                 }
                 if self.incoming.len() > limit {
                     return Poll::Pending;
@@ -160,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         self.metrics.clients_cut.inc();
         let seconds = Duration::as_secs(&self.limits.client_output_timeout);
         tracing::warn!(
-            client = self.id,
+            client = self.peer.id,
             held = self.replies.held(),
             seconds,
             "a client did not read its replies and is disconnected"
@@ -171,8 +208,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// `true`: bytes were read; `false`: the output has become full.
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, End>> {
         self.poll_output(cx)?;
-        if self.drain.begun.get() {
-            return Poll::Ready(Err(End::Draining));
+        if let Some(end) = self.ended() {
+            return Poll::Ready(Err(end));
         }
         if !self.has_room() {
             return Poll::Ready(Ok(false));
@@ -180,9 +217,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         self.poll_read(cx).map_ok(|()| true)
     }
 
-    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+    fn poll_until(&mut self, cx: &mut Context<'_>, done: impl Fn(&Replies) -> bool) -> Poll<Result<(), End>> {
         self.poll_output(cx)?;
-        if self.replies.is_settled() && self.replies.out.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if done(&self.replies) {
+            return Poll::Ready(Ok(()));
+        }
+        if self.peer.is_killed() { Poll::Ready(Err(End::Killed)) } else { Poll::Pending }
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
@@ -190,24 +230,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         if self.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Moves replies on and writes: once per batch, or earlier when much is ready.
+    /// Moves replies on and writes: once per batch, or earlier when much is ready or the rest is slow to come.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
             self.replies.poll(cx, WRITE_AT).map_err(|_| End::Broken)?;
-            let out = &self.replies.out;
-            if out.is_empty() || !self.replies.is_settled() && out.len() < WRITE_AT {
+            let ready = self.replies.out.len();
+            if ready == 0 {
                 return Ok(());
             }
-            match Pin::new(&mut self.stream).poll_write(cx, out)? {
+            if !self.replies.is_settled() && ready < WRITE_AT && std::mem::replace(&mut self.ready, ready) != ready {
+                // More may follow at once; if it does not by the next turn, this is written.
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
+            match self.replies.out.poll_write(&mut self.stream, cx)? {
                 Poll::Pending => {
                     self.replies.watch(cx);
                     return Ok(());
                 }
                 Poll::Ready(0) => return Err(End::Left),
                 Poll::Ready(n) => {
+                    self.ready = 0;
                     self.written += n as u64;
                     self.metrics.bytes_out.inc_by(n as u64);
-                    self.replies.out.advance(n);
                 }
             }
         }

@@ -2,11 +2,12 @@
 
 mod alone;
 mod client;
+mod held;
 mod link;
 mod listen;
+mod output;
 mod replies;
 mod run;
-mod subscribed;
 mod worker;
 
 pub use listen::{Listener, bind};

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 
+use super::output::Output;
 use crate::dispatch::LaterReply;
-use crate::upstream::{Broken, Ticket};
+use crate::upstream::{Broken, Chunk, Inbox, Ticket};
 
 enum Owed {
     /// Replies that are ready but must wait for what is before them.
@@ -16,6 +17,8 @@ enum Owed {
     Run(Ticket),
     /// A reply that is being made.
     Later(LaterReply),
+    /// A reply that is being made and will be dropped.
+    Silent(LaterReply),
 }
 
 /// Most entries that may wait before no further request is read.
@@ -25,30 +28,45 @@ const MOST_ENTRIES: usize = 1024;
 pub(super) struct Replies {
     owed: VecDeque<Owed>,
     /// Bytes that may be written now.
-    pub(super) out: BytesMut,
+    pub(super) out: Output,
+    /// What comes unasked on the client's own connection.
+    pub(super) inbox: Option<Inbox>,
+    /// Replies are dropped (CLIENT REPLY).
+    pub(super) muted: bool,
+    /// Takes what is dropped.
+    scratch: BytesMut,
+    /// One of the replies was very long.
+    pub(super) was_bulky: bool,
 }
 
 impl Replies {
     /// Where the next reply that is ready goes.
     pub(super) fn tail(&mut self) -> &mut BytesMut {
+        if self.muted {
+            self.scratch.clear();
+            return &mut self.scratch;
+        }
         if self.owed.is_empty() {
-            return &mut self.out;
+            return self.out.tail();
         }
         if !matches!(self.owed.back(), Some(Owed::Ready(_))) {
             self.owed.push_back(Owed::Ready(BytesMut::new()));
         }
         match self.owed.back_mut() {
             Some(Owed::Ready(bytes)) => bytes,
-            _ => &mut self.out,
+            _ => self.out.tail(),
         }
     }
 
     pub(super) fn run(&mut self, ticket: Ticket) {
+        if self.muted {
+            ticket.mute();
+        }
         self.owed.push_back(Owed::Run(ticket));
     }
 
     pub(super) fn later(&mut self, reply: LaterReply) {
-        self.owed.push_back(Owed::Later(reply));
+        self.owed.push_back(if self.muted { Owed::Silent(reply) } else { Owed::Later(reply) });
     }
 
     /// Nothing waits for anything but the client.
@@ -61,9 +79,9 @@ impl Replies {
         let waiting = self.owed.iter().map(|owed| match owed {
             Owed::Ready(bytes) => bytes.len(),
             Owed::Run(ticket) => ticket.held(),
-            Owed::Later(_) => 0,
+            Owed::Later(_) | Owed::Silent(_) => 0,
         });
-        self.out.len() + waiting.sum::<usize>()
+        self.out.len() + waiting.sum::<usize>() + self.inbox.as_ref().map_or(0, Inbox::held)
     }
 
     pub(super) fn is_crowded(&self) -> bool {
@@ -80,24 +98,41 @@ impl Replies {
     /// Moves what is ready to `out`, in order, until `out` holds `enough` bytes.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, enough: usize) -> Result<(), Broken> {
         while self.out.len() < enough {
-            let Some(front) = self.owed.front_mut() else { return Ok(()) };
+            let Some(front) = self.owed.front_mut() else { return self.poll_inbox(cx, enough) };
             match front {
-                Owed::Ready(bytes) => self.out.extend_from_slice(bytes),
+                Owed::Ready(bytes) => self.out.append(bytes.split().freeze()),
                 Owed::Run(ticket) => match ticket.poll_chunk(cx) {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(chunk) => {
-                        if let Some(chunk) = chunk? {
-                            self.out.extend_from_slice(&chunk);
+                        if let Some(Chunk::Reply(bytes) | Chunk::Push(bytes)) = chunk? {
+                            self.out.append(bytes);
                             continue;
                         }
+                        self.was_bulky |= ticket.is_bulky();
                     }
                 },
                 Owed::Later(reply) => match reply.as_mut().poll(cx) {
                     Poll::Pending => return Ok(()),
-                    Poll::Ready(reply) => self.out.extend_from_slice(&reply?),
+                    Poll::Ready(reply) => self.out.append(reply?),
+                },
+                Owed::Silent(reply) => match reply.as_mut().poll(cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(reply) => drop(reply?),
                 },
             }
             self.owed.pop_front();
+        }
+        Ok(())
+    }
+
+    fn poll_inbox(&mut self, cx: &Context<'_>, enough: usize) -> Result<(), Broken> {
+        let Some(inbox) = &self.inbox else { return Ok(()) };
+        while self.out.len() < enough {
+            match inbox.poll_take(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(frame)) => self.out.append(frame),
+                Poll::Ready(Err(_)) => return Err(Broken),
+            }
         }
         Ok(())
     }
@@ -130,9 +165,9 @@ mod tests {
         replies.tail().put_slice(b"5");
         fourth.send(b"4").expect("awaited");
         settle(&mut replies).await;
-        assert_eq!((&replies.out[..], replies.held(), replies.is_settled()), (&b"1"[..], 3, false));
+        assert_eq!((&replies.out.gathered()[..], replies.held(), replies.is_settled()), (&b"1"[..], 3, false));
         second.send(b"2").expect("awaited");
         settle(&mut replies).await;
-        assert_eq!((&replies.out[..], replies.held(), replies.is_settled()), (&b"12345"[..], 5, true));
+        assert_eq!((&replies.out.gathered()[..], replies.held(), replies.is_settled()), (&b"12345"[..], 5, true));
     }
 }

@@ -2,12 +2,12 @@
 
 use bytes::BytesMut;
 
-use crate::upstream::Run;
+use crate::upstream::{Asked, Expect, Run};
 
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     length: usize,
-    requests: Vec<(usize, bool)>,
+    asked: Vec<Asked>,
 }
 
 impl Gathered {
@@ -16,18 +16,18 @@ impl Gathered {
         self.length
     }
 
-    /// The next `length` bytes are a request too.
-    pub(super) fn add(&mut self, length: usize, resendable: bool) {
+    /// The next `length` bytes are a unit too.
+    pub(super) fn add(&mut self, length: usize, resendable: bool, expect: Expect) {
         self.length += length;
-        self.requests.push((self.length, resendable));
+        self.asked.push(Asked { end: self.length, resendable, expect });
     }
 
     /// Cuts the run out of the buffer.
     pub(super) fn take(&mut self, incoming: &mut BytesMut) -> Option<Run> {
-        if self.requests.is_empty() {
+        if self.asked.is_empty() {
             return None;
         }
         let bytes = incoming.split_to(std::mem::take(&mut self.length)).freeze();
-        Some(Run { bytes, requests: std::mem::take(&mut self.requests) })
+        Some(Run { bytes, asked: std::mem::take(&mut self.asked) })
     }
 }

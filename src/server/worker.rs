@@ -4,6 +4,7 @@
 //! not gone by the deadline is dropped with its runtime.
 
 use std::net::TcpStream as StdTcpStream;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
@@ -18,11 +20,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::link::{Drain, Link};
-use crate::config::Limits;
+use crate::access::{Access, DEFAULT_USER};
+use crate::clients::{Listed, Registry, State};
+use crate::config::{AuthMode, Limits};
 use crate::dispatch::{Context, Owned, Session};
 use crate::route::Router;
 use crate::telemetry::Metrics;
-use crate::upstream::{Common, Upstream, Version};
+use crate::upstream::{Common, Group, Login, Upstream, Version};
 
 /// An accepted connection, its peer's address and ours.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub struct Setup {
     pub router: Arc<Router>,
     /// Definitions and cache.
     pub owned: Arc<Owned>,
+    /// Users and what they may do.
+    pub access: Arc<Access>,
     /// What lanes have in common.
     pub upstream: Arc<Common>,
     /// The upstream's version.
@@ -66,14 +72,14 @@ impl Workers {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut workers =
             Self { inboxes: Vec::new(), threads: Vec::new(), next: AtomicU64::new(0), stop: CancellationToken::new() };
-        let ids = Arc::new(AtomicU64::new(1));
+        let registry = Arc::new(Registry::default());
         for i in 0..if count == 0 { cores } else { count } {
             let (inbox, arrivals) = unbounded_channel();
-            let (setup, ids, stop) = (setup.clone(), ids.clone(), workers.stop.clone());
+            let (setup, registry, stop) = (setup.clone(), registry.clone(), workers.stop.clone());
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let thread = std::thread::Builder::new().name(format!("worker-{i}")).spawn(move || {
                 let local = LocalSet::new();
-                runtime.block_on(local.run_until(work(setup, arrivals, ids, stop, patience)));
+                runtime.block_on(local.run_until(work(setup, arrivals, registry, stop, patience)));
             })?;
             workers.inboxes.push(inbox);
             workers.threads.push(thread);
@@ -105,13 +111,15 @@ impl Workers {
 async fn work(
     setup: Setup,
     mut arrivals: UnboundedReceiver<Socket>,
-    ids: Arc<AtomicU64>,
+    registry: Arc<Registry>,
     stop: CancellationToken,
     patience: Duration,
 ) {
     let context = Rc::new(Context {
         router: setup.router.clone(),
         owned: setup.owned.clone(),
+        access: setup.access.clone(),
+        clients: registry.clone(),
         upstream: Upstream::new(setup.upstream.clone()),
         version: setup.version.clone(),
         metrics: setup.metrics.clone(),
@@ -123,8 +131,7 @@ async fn work(
             () = stop.cancelled() => break,
             Some(ended) = clients.join_next() => report(ended),
             Some(socket) = arrivals.recv() => {
-                let id = ids.fetch_add(1, Relaxed);
-                clients.spawn_local(welcome(socket, id, setup.clone(), context.clone(), drain.clone()));
+                clients.spawn_local(welcome(socket, setup.clone(), context.clone(), drain.clone()));
             }
         }
     }
@@ -161,20 +168,38 @@ impl Drop for Counted {
     }
 }
 
-async fn welcome(socket: Socket, id: u64, setup: Setup, context: Rc<Context>, drain: Rc<Drain>) {
+async fn welcome(socket: Socket, setup: Setup, context: Rc<Context>, drain: Rc<Drain>) {
     let _counted = Counted::new(setup.metrics.clone());
-    let home_db = setup.upstream.target.as_ref().map_or(0, |target| target.db);
-    let max_argument = setup.limits.request_argument.0;
     match socket {
         Socket::Tcp(stream, addresses) => {
+            let listed = list(&context, addresses, stream.as_raw_fd());
             let Ok(stream) = TcpStream::from_std(stream) else { return };
-            let link = Link::new(id, stream, setup.limits, setup.metrics, drain);
-            Client::new(link, Session::new(id, home_db, addresses), context, max_argument).serve().await;
+            serve(stream, &listed, setup, context, drain).await;
         }
         Socket::Unix(stream, addresses) => {
+            let listed = list(&context, addresses, stream.as_raw_fd());
             let Ok(stream) = UnixStream::from_std(stream) else { return };
-            let link = Link::new(id, stream, setup.limits, setup.metrics, drain);
-            Client::new(link, Session::new(id, home_db, addresses), context, max_argument).serve().await;
+            serve(stream, &listed, setup, context, drain).await;
         }
     }
+}
+
+fn list(context: &Context, addresses: (String, String), fd: i32) -> Listed {
+    let state = State { user: DEFAULT_USER.into(), resp: 2, ..State::default() };
+    context.clients.list(addresses, fd, state)
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    listed: &Listed,
+    setup: Setup,
+    context: Rc<Context>,
+    drain: Rc<Drain>,
+) {
+    let login = if setup.access.mode == AuthMode::Upstream { Login::Nobody } else { Login::Service };
+    let db = setup.upstream.target.as_ref().map_or(0, |target| target.db);
+    let session = Session::new(listed.peer.clone(), Group { db, login, ..Group::default() }, setup.access.first_user());
+    let max_argument = setup.limits.request_argument.0;
+    let link = Link::new(listed.peer.clone(), stream, setup.limits, setup.metrics, drain);
+    Client::new(link, session, context, max_argument).serve().await;
 }

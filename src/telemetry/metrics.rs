@@ -128,6 +128,8 @@ pub struct Metrics {
     pub lane_reconnects: Counter,
     pub lane_failures: Counter,
     pub pinned: Gauge,
+    pub pinned_waiting: Gauge,
+    pub pinned_refused: Counter,
     pub clients: Gauge,
     pub clients_total: Counter,
     pub clients_cut: Counter,
@@ -181,6 +183,9 @@ impl Default for Metrics {
             lane_reconnects: r.counter("lane_reconnects", "Connections opened by lanes that had lost one"),
             lane_failures: r.counter("lane_failures", "Lane connections that failed or could not be opened"),
             pinned: r.gauge("pinned", "Pinned connections that are open, idle ones included"),
+            pinned_waiting: r.gauge("pinned_waiting", "Clients that wait for a pinned connection to come free"),
+            pinned_refused: r
+                .counter("pinned_refused", "Commands refused because no pinned connection came free in time"),
             clients: r.gauge("clients", "Clients that are connected"),
             clients_total: r.counter("clients_accepted", "Clients accepted"),
             clients_cut: r.counter("clients_cut", "Clients disconnected because they did not read their replies"),

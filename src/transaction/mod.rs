@@ -1,40 +1,28 @@
-//! MULTI, EXEC, DISCARD, WATCH over a pinned connection, with reads of owned keys in their places.
+//! MULTI, EXEC, DISCARD, WATCH over the client's own connection, with reads of owned keys in their places.
 //!
 //! Invariants:
 //! - the upstream sees MULTI only when a command needs it: a transaction over owned keys alone works without it;
 //! - owned commands run after the upstream's EXEC went through, and not at all if it did not;
-//! - a transaction that is dropped closes its connection, so the upstream discards it.
+//! - a client that leaves in the middle closes its connection, so the upstream discards the transaction.
 
 mod queue;
-
-use std::io;
+mod splice;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use queue::{Place, place};
+use splice::{Queued, splice};
 
 use crate::command::{OwnedRequest, Request};
-use crate::dispatch::{Context, Flow, Session, wrong_arity, wrong_exec};
-use crate::resp::number::parse_i64;
+use crate::dispatch::{Context, Session, wrong_arity, wrong_exec};
 use crate::resp::{encode, reply};
-use crate::route::{Local, Route, Transaction as Command};
+use crate::route::{Route, Transaction as Command};
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Group, Pinned};
-
-#[derive(Debug)]
-enum Queued {
-    /// The next element of the upstream's EXEC reply.
-    Upstream,
-    /// The same; if it is OK the client is in this database.
-    Select(i64),
-    /// Answered by us at EXEC.
-    Here(OwnedRequest, Route),
-}
+use crate::upstream::Pinned;
 
 /// One client's transaction, from MULTI or WATCH to its end.
 #[derive(Debug, Default)]
 pub struct Transaction {
-    pinned: Option<Pinned>,
     watching: bool,
     in_multi: bool,
     /// The upstream has been told MULTI.
@@ -44,11 +32,22 @@ pub struct Transaction {
     queued: Vec<Queued>,
 }
 
-const EXECABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
-
-fn lost(error: &io::Error) -> String {
-    format!("ERR hearthside: the upstream connection of this transaction was lost: {error}")
+/// Where a transaction works: everything of the client but its socket.
+pub struct Desk<'a> {
+    /// Who answers.
+    pub context: &'a Context,
+    /// The client.
+    pub session: &'a mut Session,
+    /// Its own connection; lent when one is needed, `None` again when it was lost.
+    pub own: &'a mut Option<Pinned>,
+    /// Its replies.
+    pub out: &'a mut BytesMut,
 }
+
+const EXECABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
+const LOST: &str = "ERR hearthside: the upstream connection of this transaction was lost";
+const MAYBE_APPLIED: &str =
+    "ERR hearthside: the upstream connection of this transaction was lost; the transaction may have been applied";
 
 impl Transaction {
     /// True while every command of the client must come here; a client that only watches sends the others as usual.
@@ -63,267 +62,165 @@ impl Transaction {
         !self.in_multi && !self.watching
     }
 
+    /// Commands queued since MULTI, for CLIENT LIST.
+    #[must_use]
+    pub fn queued(&self) -> Option<usize> {
+        self.in_multi.then_some(self.queued.len())
+    }
+
     /// Answers one command of the transaction.
-    pub async fn command(
-        &mut self,
-        context: &Context,
-        session: &mut Session,
-        request: &OwnedRequest,
-        out: &mut BytesMut,
-    ) {
+    pub async fn command(&mut self, desk: &mut Desk<'_>, request: &OwnedRequest) {
         let request = request.view();
-        match context.router.route(&request) {
+        match desk.context.route(desk.session, &request) {
             Route::Transaction(command, spec) => {
                 if spec.accepts(request.len()) {
-                    self.own(context, session, command, &request, out).await;
+                    self.own(desk, command, &request).await;
                 } else if command == Command::Exec {
-                    self.discard().await;
-                    wrong_exec(out);
+                    self.discard(desk).await;
+                    wrong_exec(desk.out);
                 } else {
                     self.dirty |= self.in_multi;
-                    wrong_arity(spec, out);
+                    wrong_arity(spec, desk.out);
                 }
             }
-            Route::Local(Local::Select, spec) if !self.in_multi && spec.accepts(request.len()) => {
-                self.select(context, session, &request, out).await;
-            }
-            route @ Route::Local(Local::Hello, _) if !self.in_multi => {
-                self.hello(context, session, &request, route, out).await
-            }
-            route => self.queue(context, session, &request, route, out).await,
-        }
-        if self.is_over()
-            && let Some(pinned) = self.pinned.take()
-        {
-            pinned.give_back();
+            route => self.queue(desk, &request, route).await,
         }
     }
 
-    async fn own(
-        &mut self,
-        context: &Context,
-        session: &mut Session,
-        command: Command,
-        request: &Request<'_>,
-        out: &mut BytesMut,
-    ) {
+    async fn own(&mut self, desk: &mut Desk<'_>, command: Command, request: &Request<'_>) {
         match command {
-            Command::Multi if self.in_multi => encode::error(out, "ERR MULTI calls can not be nested"),
+            Command::Multi if self.in_multi => encode::error(desk.out, "ERR MULTI calls can not be nested"),
             Command::Multi => {
                 self.in_multi = true;
-                encode::simple(out, "OK");
+                encode::simple(desk.out, "OK");
             }
-            Command::Watch if self.in_multi => encode::error(out, "ERR WATCH inside MULTI is not allowed"),
-            Command::Watch => self.watch(context, session, request, out).await,
-            Command::Unwatch if self.in_multi => self.forward(context, session, request, Queued::Upstream, out).await,
-            Command::Unwatch => {
-                // What it watched goes with its connection.
-                *self = Self::default();
-                encode::simple(out, "OK");
-            }
+            Command::Watch if self.in_multi => encode::error(desk.out, "ERR WATCH inside MULTI is not allowed"),
+            Command::Watch => self.watch(desk, request).await,
+            Command::Unwatch if self.in_multi => self.forward(desk, request.raw(), Queued::Upstream).await,
+            Command::Unwatch => self.unwatch(desk, request).await,
             Command::Discard if self.in_multi => {
-                self.discard().await;
-                encode::simple(out, "OK");
+                self.discard(desk).await;
+                encode::simple(desk.out, "OK");
             }
-            Command::Discard => encode::error(out, "ERR DISCARD without MULTI"),
-            Command::Exec if self.in_multi => self.exec(context, session, out).await,
-            Command::Exec => encode::error(out, "ERR EXEC without MULTI"),
+            Command::Discard => encode::error(desk.out, "ERR DISCARD without MULTI"),
+            Command::Exec if self.in_multi => self.exec(desk).await,
+            Command::Exec => encode::error(desk.out, "ERR EXEC without MULTI"),
         }
     }
 
-    async fn watch(&mut self, context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) {
-        match self.call(context, session, request.raw()).await {
+    async fn watch(&mut self, desk: &mut Desk<'_>, request: &Request<'_>) {
+        match self.call(desk, request.raw()).await {
             Ok(reply) => {
                 self.watching = true;
-                out.put_slice(&reply);
+                desk.out.put_slice(&reply);
             }
-            Err(text) => encode::error(out, &text),
+            Err(text) => encode::error(desk.out, &text),
         }
     }
 
-    /// The connection that watches goes where its client goes.
-    async fn select(&mut self, context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) {
-        match self.call(context, session, request.raw()).await {
-            Ok(reply) => {
-                if let (Some(db), true) = (parse_i64(request.arg(1)), &reply[..] == b"+OK\r\n") {
-                    session.regroup(Group { db, ..session.group });
-                    self.move_connection();
-                }
-                out.put_slice(&reply);
-            }
-            Err(text) => encode::error(out, &text),
+    async fn unwatch(&mut self, desk: &mut Desk<'_>, request: &Request<'_>) {
+        // What a lost connection watched went with it.
+        if self.watching && self.call(desk, request.raw()).await.is_err() {
+            tracing::debug!("a connection was lost before UNWATCH");
         }
+        self.watching = false;
+        encode::simple(desk.out, "OK");
     }
 
-    fn move_connection(&mut self) {
-        if let Some(pinned) = &mut self.pinned {
-            pinned.moved();
-        }
-    }
-
-    async fn hello(
-        &mut self,
-        context: &Context,
-        session: &mut Session,
-        request: &Request<'_>,
-        route: Route,
-        out: &mut BytesMut,
-    ) {
-        let before = session.group;
-        // HELLO is answered at once.
-        let _answered = context.answer(session, request, route, out);
-        if session.group != before {
-            let mut hello = BytesMut::new();
-            encode::request(&mut hello, &["HELLO", &session.proto().number().to_string()]);
-            self.move_connection();
-            if let Err(text) = self.call(context, session, &hello).await {
-                tracing::warn!(%text, "a watching connection could not follow its client");
-            }
-        }
-    }
-
-    async fn queue(
-        &mut self,
-        context: &Context,
-        session: &mut Session,
-        request: &Request<'_>,
-        route: Route,
-        out: &mut BytesMut,
-    ) {
-        match place(context, request, &route) {
+    async fn queue(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) {
+        match place(desk.context, desk.session, request, &route) {
             Place::Refused(text) => {
                 self.dirty = true;
-                session.tally.add(RouteLabel::Refused, Outcome::Error, 1);
-                encode::error(out, &text);
+                desk.session.tally.add(RouteLabel::Refused, Outcome::Error, 1);
+                encode::error(desk.out, &text);
             }
-            Place::Upstream => self.forward(context, session, request, Queued::Upstream, out).await,
-            Place::Select(db) => self.forward(context, session, request, Queued::Select(db), out).await,
+            Place::Upstream(queued) => self.forward(desk, request.raw(), queued).await,
+            Place::Rewritten(bytes, queued) => self.forward(desk, &bytes, queued).await,
             Place::Here => {
                 self.queued.push(Queued::Here(OwnedRequest::copy(request), route));
-                encode::simple(out, "QUEUED");
+                encode::simple(desk.out, "QUEUED");
             }
         }
     }
 
     /// Queues one command upstream.
-    async fn forward(
-        &mut self,
-        context: &Context,
-        session: &mut Session,
-        request: &Request<'_>,
-        queued: Queued,
-        out: &mut BytesMut,
-    ) {
-        session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
-        match self.queue_upstream(context, session, request.raw()).await {
+    async fn forward(&mut self, desk: &mut Desk<'_>, raw: &[u8], queued: Queued) {
+        desk.session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
+        match self.queue_upstream(desk, raw).await {
             Ok(reply) => {
                 // An error here has made the upstream's transaction dirty already.
                 if reply.starts_with(b"+") {
-                    if matches!(queued, Queued::Select(_)) {
-                        self.move_connection();
-                    }
                     self.queued.push(queued);
                 }
-                out.put_slice(&reply);
+                desk.out.put_slice(&reply);
             }
             Err(text) => {
                 self.dirty = true;
-                encode::error(out, &text);
+                encode::error(desk.out, &text);
             }
         }
     }
 
     /// Tells the upstream MULTI, once.
-    async fn open(&mut self, context: &Context, session: &Session) -> Result<(), String> {
+    async fn open(&mut self, desk: &mut Desk<'_>) -> Result<(), String> {
         if !self.is_open {
-            self.call(context, session, b"*1\r\n$5\r\nMULTI\r\n").await?;
+            self.call(desk, b"*1\r\n$5\r\nMULTI\r\n").await?;
             self.is_open = true;
         }
         Ok(())
     }
 
-    async fn queue_upstream(&mut self, context: &Context, session: &Session, raw: &[u8]) -> Result<Bytes, String> {
-        self.open(context, session).await?;
-        self.call(context, session, raw).await
+    async fn queue_upstream(&mut self, desk: &mut Desk<'_>, raw: &[u8]) -> Result<Bytes, String> {
+        self.open(desk).await?;
+        self.call(desk, raw).await
     }
 
-    /// One request over the transaction's connection, which is opened if need be.
-    async fn call(&mut self, context: &Context, session: &Session, raw: &[u8]) -> Result<Bytes, String> {
-        let mut pinned = match self.pinned.take() {
+    /// One request over the client's own connection, which is lent if need be.
+    async fn call(&mut self, desk: &mut Desk<'_>, raw: &[u8]) -> Result<Bytes, String> {
+        let pinned = match desk.own.take() {
             Some(pinned) => pinned,
             // A connection that was lost took its MULTI and WATCH with it.
-            None if self.is_open || self.watching => {
-                return Err("ERR hearthside: the upstream connection of this transaction was lost".into());
-            }
-            None => context.upstream.pin(session.group).await.map_err(|error| error.to_string())?,
+            None if self.is_open || self.watching => return Err(LOST.into()),
+            None => desk.context.upstream.pin(&desk.session.group).await.map_err(|error| error.to_string())?,
         };
-        let reply = pinned.call(raw).await.map_err(|error| lost(&error))?;
-        self.pinned = Some(pinned);
+        let reply = pinned.call(raw, desk.out).await.map_err(|_| LOST)?;
+        *desk.own = Some(pinned);
         Ok(reply)
     }
 
     /// Ends the transaction without running it.
-    async fn discard(&mut self) {
-        if let Some(mut pinned) = self.pinned.take()
-            && self.is_open
-            && pinned.call(b"*1\r\n$7\r\nDISCARD\r\n").await.is_ok()
-        {
-            pinned.give_back();
+    async fn discard(&mut self, desk: &mut Desk<'_>) {
+        let end: &[u8] = if self.is_open { b"*1\r\n$7\r\nDISCARD\r\n" } else { b"*1\r\n$7\r\nUNWATCH\r\n" };
+        if self.is_open || self.watching {
+            // With a connection that is lost everything is discarded already.
+            let _lost = self.call(desk, end).await;
         }
         *self = Self::default();
     }
 
-    async fn exec(&mut self, context: &Context, session: &mut Session, out: &mut BytesMut) {
+    async fn exec(&mut self, desk: &mut Desk<'_>) {
         if self.dirty {
-            self.discard().await;
-            encode::error(out, EXECABORT);
+            self.discard(desk).await;
+            encode::error(desk.out, EXECABORT);
             return;
         }
-        let upstream =
-            if self.is_open || self.watching { Some(self.exec_upstream(context, session).await) } else { None };
+        let upstream = if self.is_open || self.watching { Some(self.exec_upstream(desk).await) } else { None };
         let queued = std::mem::take(&mut self.queued);
-        let pinned = self.pinned.take();
-        *self = Self { pinned, ..Self::default() };
+        *self = Self::default();
         match upstream {
-            Some(Err(text)) => encode::error(out, &text),
+            Some(Err(text)) => encode::error(desk.out, &text),
             Some(Ok(reply)) => match reply::elements(&reply) {
                 // Null (a watched key changed) or an error: nothing has run, and nothing of ours shall.
-                None => out.put_slice(&reply),
-                Some(elements) => splice(context, session, queued, &elements, out).await,
+                None => desk.out.put_slice(&reply),
+                Some(elements) => splice(desk, queued, &elements).await,
             },
-            None => splice(context, session, queued, &[], out).await,
+            None => splice(desk, queued, &[]).await,
         }
     }
 
-    async fn exec_upstream(&mut self, context: &Context, session: &Session) -> Result<Bytes, String> {
-        self.open(context, session).await?;
-        let reply = self.call(context, session, b"*1\r\n$4\r\nEXEC\r\n").await;
-        reply.map_err(|error| format!("{error}; the transaction may have been applied"))
-    }
-}
-
-/// Puts our replies among the upstream's, in the order of the commands.
-async fn splice(context: &Context, session: &mut Session, queued: Vec<Queued>, elements: &[&[u8]], out: &mut BytesMut) {
-    encode::array(out, queued.len());
-    let mut elements = elements.iter();
-    for command in queued {
-        match command {
-            Queued::Upstream => out.put_slice(elements.next().copied().unwrap_or(b"$-1\r\n")),
-            Queued::Select(db) => {
-                let reply = elements.next().copied().unwrap_or(b"$-1\r\n");
-                if reply == b"+OK\r\n" {
-                    session.regroup(Group { db, ..session.group });
-                }
-                out.put_slice(reply);
-            }
-            Queued::Here(request, route) => match context.answer(session, &request.view(), route, out) {
-                Flow::Answered => {}
-                Flow::Later(reply) => match reply.await {
-                    Ok(reply) => out.put_slice(&reply),
-                    Err(error) => encode::error(out, &format!("ERR hearthside: {error}")),
-                },
-                Flow::Alone(_) => encode::error(out, "ERR hearthside: the command cannot run inside EXEC"),
-            },
-        }
+    async fn exec_upstream(&mut self, desk: &mut Desk<'_>) -> Result<Bytes, String> {
+        self.open(desk).await?;
+        let reply = self.call(desk, b"*1\r\n$4\r\nEXEC\r\n").await;
+        reply.map_err(|_| MAYBE_APPLIED.into())
     }
 }

@@ -1,31 +1,38 @@
 //! Where a command inside MULTI belongs.
 
-use crate::command::{Request, Spec};
-use crate::dispatch::Context;
+use bytes::BytesMut;
+
+use super::splice::Queued;
+use crate::command::{OwnedRequest, Request, Spec};
+use crate::config::AuthMode;
+use crate::dispatch::{Context, Session, greeted};
 use crate::record::answer_of;
+use crate::resp::encode;
 use crate::resp::number::parse_i64;
 use crate::route::{Local, Pin, Route};
 
 pub(super) enum Place {
     /// Runs there.
-    Upstream,
-    /// Runs there, and changes the client's database.
-    Select(i64),
+    Upstream(Queued),
+    /// Runs there in this form.
+    Rewritten(BytesMut, Queued),
     /// Runs here, at EXEC.
     Here,
     /// Cannot be queued.
     Refused(String),
 }
 
-pub(super) fn place(context: &Context, request: &Request<'_>, route: &Route) -> Place {
+pub(super) fn place(context: &Context, session: &mut Session, request: &Request<'_>, route: &Route) -> Place {
     match route {
-        Route::PassThrough(_) | Route::Pinned(Pin::Blocking) | Route::Transaction(..) => Place::Upstream,
+        Route::PassThrough(_) | Route::Unanswered | Route::Transaction(..) => Place::Upstream(Queued::Upstream),
+        Route::Pinned(pin, spec) => pinned(*pin, request, spec),
         Route::Local(Local::Select, spec) => select(request, spec),
-        Route::Local(local, spec) if *local != Local::Hello => here(request, spec),
-        Route::Local(..) | Route::Hearthside | Route::Pinned(Pin::Subscribe | Pin::Unsubscribe | Pin::Monitor) => {
-            let name = request.name().to_ascii_uppercase();
-            Place::Refused(format!("ERR hearthside: {name} is not supported inside MULTI"))
+        Route::Local(Local::Hello, spec) => hello(context, session, request, spec),
+        Route::Local(Local::Auth, _) if context.access.mode == AuthMode::Upstream => {
+            Place::Refused("ERR hearthside: AUTH is not supported inside MULTI with auth.mode = \"upstream\"".into())
         }
+        Route::Local(_, spec) => here(request, spec),
+        Route::Hearthside => Place::Here,
         Route::Refused(text) => Place::Refused(text.clone()),
         Route::Owned(mapping, at, spec) => {
             if answer_of(spec).is_none() {
@@ -35,6 +42,53 @@ pub(super) fn place(context: &Context, request: &Request<'_>, route: &Route) -> 
             }
         }
         Route::Split(keys, spec) => split(context, request, keys, spec.name.as_str()),
+    }
+}
+
+/// At EXEC the upstream itself says what cannot be done there (MONITOR, SCRIPT DEBUG); what would wait does not.
+fn pinned(pin: Pin, request: &Request<'_>, spec: &Spec) -> Place {
+    match pin {
+        Pin::Subscribe(_) | Pin::Unsubscribe(_) => subscribe(request, spec),
+        Pin::State if (3..request.len()).any(|i| request.is(i, "REDIRECT")) => {
+            Place::Refused("ERR hearthside: CLIENT TRACKING with REDIRECT is not supported inside MULTI".into())
+        }
+        Pin::State => Place::Upstream(Queued::State(OwnedRequest::copy(request))),
+        Pin::Blocking | Pin::Wait | Pin::Debug | Pin::Monitor => Place::Upstream(Queued::Upstream),
+    }
+}
+
+/// One command for each channel, so that each has one element in the reply of EXEC.
+fn subscribe(request: &Request<'_>, spec: &Spec) -> Place {
+    let channels = request.len() - 1;
+    match channels {
+        0 if spec.arity == -2 => Place::Upstream(Queued::Upstream),
+        0 => Place::Refused(format!(
+            "ERR hearthside: {} inside MULTI must name its channels",
+            spec.name.to_ascii_uppercase()
+        )),
+        1 => Place::Upstream(Queued::Subscribe(1)),
+        _ => Place::Refused(format!(
+            "ERR hearthside: {} inside MULTI takes one channel; send one command for each",
+            spec.name.to_ascii_uppercase()
+        )),
+    }
+}
+
+/// The upstream's connection changes its protocol where the client's does; credentials are ours to judge.
+fn hello(context: &Context, session: &mut Session, request: &Request<'_>, spec: &Spec) -> Place {
+    if !spec.accepts(request.len()) {
+        return Place::Refused(spec.arity_error());
+    }
+    if context.access.mode != AuthMode::None && (2..request.len()).any(|i| request.is(i, "AUTH")) {
+        return Place::Refused("ERR hearthside: HELLO with AUTH is not supported inside MULTI".into());
+    }
+    match greeted(context, session, request) {
+        Err(_) => Place::Here,
+        Ok(moved) => {
+            let mut bytes = BytesMut::new();
+            encode::request(&mut bytes, &["HELLO", &moved.group.proto.number().to_string()]);
+            Place::Rewritten(bytes, Queued::Hello(moved.group, moved.name, moved.reply))
+        }
     }
 }
 
@@ -64,7 +118,7 @@ fn here(request: &Request<'_>, spec: &Spec) -> Place {
 /// Queued upstream, which says whether there is such a database.
 fn select(request: &Request<'_>, spec: &Spec) -> Place {
     match parse_i64(request.arg(1)) {
-        Some(db) if spec.accepts(request.len()) => Place::Select(db),
-        _ => Place::Upstream,
+        Some(db) if spec.accepts(request.len()) => Place::Upstream(Queued::Select(db)),
+        _ => Place::Upstream(Queued::Upstream),
     }
 }

@@ -5,9 +5,10 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::Common;
+use super::group::{Group, Login};
 use super::stream::Stream;
 use super::target::Target;
-use super::{Common, Group};
 use crate::resp::reply::ReplyScanner;
 use crate::resp::{Proto, decode, encode};
 
@@ -23,16 +24,30 @@ pub enum ConnectError {
     /// It answered the greeting with this error.
     #[error("{0}")]
     Refused(String),
+    /// Every connection that may be lent to one client alone is lent.
+    #[error(
+        "ERR hearthside: all {0} pinned connections are in use (upstream.pinned_max) and none came free within \
+         upstream.pinned_timeout; the command was not sent"
+    )]
+    Busy(usize),
+}
+
+/// An open connection that has been greeted.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) stream: Stream,
+    /// The upstream's id of it, if the upstream tells (CLIENT ID).
+    pub(super) id: Option<i64>,
 }
 
 /// Connects within `connect_timeout` and says hello.
-pub(super) async fn connect(common: &Common, group: Group) -> Result<Stream, ConnectError> {
+pub(super) async fn connect(common: &Common, group: &Group) -> Result<Connected, ConnectError> {
     let target = common.target.as_ref().map_err(|reason| ConnectError::Absent(reason.clone()))?;
     let unreachable = |why: String| ConnectError::Unreachable(target.name(), why);
     let greeted = async {
         let mut stream = Stream::open(target).await.map_err(|error| unreachable(error.to_string()))?;
-        greet(&mut stream, target, group).await.map_err(|error| unreachable(error.to_string()))??;
-        Ok(stream)
+        let id = greet(&mut stream, target, group).await.map_err(|error| unreachable(error.to_string()))??;
+        Ok(Connected { stream, id })
     };
     match tokio::time::timeout(common.settings.connect_timeout, greeted).await {
         Ok(result) => result,
@@ -40,39 +55,52 @@ pub(super) async fn connect(common: &Common, group: Group) -> Result<Stream, Con
     }
 }
 
-/// The first requests of a connection, and how many replies they have.
-fn greeting(target: &Target, group: Group) -> (BytesMut, usize) {
+/// The AUTH request of a connection, if it needs one.
+fn auth<'a>(target: &'a Target, login: &'a Login) -> Option<Vec<&'a [u8]>> {
+    match login {
+        Login::Nobody => None,
+        Login::Client(credentials) => Some(credentials.auth()),
+        Login::Service => {
+            let password = target.password.as_deref()?.as_bytes();
+            let user = target.username.as_deref().map(str::as_bytes);
+            Some([Some(&b"AUTH"[..]), user, Some(password)].into_iter().flatten().collect())
+        }
+    }
+}
+
+/// The first requests of a connection, and how many replies they have. A last CLIENT ID may fail: some users may not ask.
+fn greeting(target: &Target, group: &Group) -> (BytesMut, usize) {
     let (mut out, mut replies) = (BytesMut::new(), 0);
-    let mut say = |words: &[&str]| {
+    let mut say = |words: &[&[u8]]| {
         encode::request(&mut out, words);
         replies += 1;
     };
-    let user = target.username.as_deref().unwrap_or("default");
-    match (group.proto, target.password.as_deref()) {
-        (Proto::Resp2, None) => {}
-        (Proto::Resp2, Some(password)) if target.username.is_none() => say(&["AUTH", password]),
-        (Proto::Resp2, Some(password)) => say(&["AUTH", user, password]),
-        (Proto::Resp3, None) => say(&["HELLO", "3"]),
-        (Proto::Resp3, Some(password)) => say(&["HELLO", "3", "AUTH", user, password]),
+    if let Some(auth) = auth(target, &group.login) {
+        say(&auth);
     }
-    say(&["CLIENT", "SETNAME", "hearthside"]);
+    if group.proto == Proto::Resp3 {
+        say(&[b"HELLO", b"3"]);
+    }
+    say(&[b"CLIENT", b"SETNAME", b"hearthside"]);
     if group.db != 0 {
-        say(&["SELECT", &group.db.to_string()]);
+        say(&[b"SELECT", group.db.to_string().as_bytes()]);
     }
+    encode::request(&mut out, &["CLIENT", "ID"]);
     (out, replies)
 }
 
-async fn greet(stream: &mut Stream, target: &Target, group: Group) -> io::Result<Result<(), ConnectError>> {
+/// Says hello, and learns the upstream's id of the connection.
+async fn greet(stream: &mut Stream, target: &Target, group: &Group) -> io::Result<Result<Option<i64>, ConnectError>> {
     let (hello, replies) = greeting(target, group);
     stream.write_all(&hello).await?;
     let (mut buffer, mut scanner) = (BytesMut::new(), ReplyScanner::default());
+    let mut refused = None;
     for _ in 0..replies {
         let reply = read_reply(stream, &mut buffer, &mut scanner).await?;
-        if let Some(text) = decode::error(&reply) {
-            return Ok(Err(ConnectError::Refused(text)));
-        }
+        refused = refused.or(decode::error(&reply));
     }
-    Ok(Ok(()))
+    let id = decode::integer(&read_reply(stream, &mut buffer, &mut scanner).await?);
+    Ok(refused.map_or(Ok(id), |text| Err(ConnectError::Refused(text))))
 }
 
 /// Reads one whole reply; what follows it stays in `buffer`.

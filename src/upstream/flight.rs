@@ -3,36 +3,21 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::task::Context;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use super::ticket::{Broken, Delivery};
+use super::run::{Asked, Expect, Run};
+use super::ticket::{Broken, Chunk, Delivery};
 use crate::resp::encode;
-
-/// Requests that travel as one slice.
-#[derive(Debug, Default)]
-pub struct Run {
-    /// The bytes of all of them.
-    pub bytes: Bytes,
-    /// Where each ends, and whether it may be sent again.
-    pub requests: Vec<(usize, bool)>,
-}
-
-impl Run {
-    /// A run of one request.
-    #[must_use]
-    pub fn one(bytes: Bytes, resendable: bool) -> Self {
-        let end = bytes.len();
-        Self { bytes, requests: vec![(end, resendable)] }
-    }
-}
 
 #[derive(Debug)]
 struct Pending {
     bytes: Range<usize>,
     resendable: bool,
-    /// Its reply is an error of ours, in its place.
+    expect: Expect,
+    /// Its replies are errors of ours, in their place.
     lost: bool,
 }
 
@@ -57,9 +42,9 @@ const MAYBE_APPLIED: &str =
 impl Flight {
     pub(super) fn new(run: Run, delivery: Delivery) -> Self {
         let mut start = 0;
-        let pending = run.requests.into_iter().map(|(end, resendable)| {
+        let pending = run.asked.into_iter().map(|Asked { end, resendable, expect }| {
             let bytes = std::mem::replace(&mut start, end)..end;
-            Pending { bytes, resendable, lost: false }
+            Pending { bytes, resendable, expect, lost: false }
         });
         Self {
             pending: pending.collect(),
@@ -87,29 +72,78 @@ impl Flight {
         }
     }
 
-    pub(super) fn deliver(&self, chunk: Bytes) {
+    pub(super) fn deliver(&self, chunk: Chunk) {
         self.delivery.push(chunk);
+    }
+
+    /// What the front unit still expects.
+    pub(super) fn expects(&self) -> Option<Expect> {
+        self.pending.front().map(|pending| pending.expect)
     }
 
     /// One reply has ended. True when an error of ours comes next, so that what was read must be delivered first.
     pub(super) fn reply_ended(&mut self) -> bool {
         self.is_partial = false;
+        match self.pending.front_mut().map(|pending| &mut pending.expect) {
+            Some(Expect::Replies(left @ 2..)) => *left -= 1,
+            _ => self.unit_ended(),
+        }
+        self.is_lost_next()
+    }
+
+    /// One confirmation of the front unit has come; `remain` of its kind are still subscribed.
+    pub(super) fn confirmed(&mut self, remain: usize) {
+        match self.pending.front_mut().map(|pending| &mut pending.expect) {
+            Some(Expect::Confirmations(left @ 2..)) => *left -= 1,
+            Some(Expect::AllOf(_)) if remain > 0 => {}
+            _ => self.unit_ended(),
+        }
+    }
+
+    fn unit_ended(&mut self) {
         self.pending.pop_front();
+        self.drop_silent();
+    }
+
+    /// Units that nothing will answer end when their turn comes.
+    pub(super) fn drop_silent(&mut self) {
+        while self.pending.front().is_some_and(|next| next.expect == Expect::Nothing) {
+            self.pending.pop_front();
+        }
+    }
+
+    fn is_lost_next(&self) -> bool {
         self.pending.front().is_some_and(|next| next.lost)
     }
 
     /// Answers the lost requests that are next in turn.
     pub(super) fn answer_lost(&mut self) {
-        while self.pending.front().is_some_and(|next| next.lost) {
-            self.pending.pop_front();
-            self.answer(MAYBE_APPLIED);
+        while self.is_lost_next() {
+            self.answer_next(MAYBE_APPLIED);
         }
     }
 
-    fn answer(&self, text: &str) {
+    /// Answers the front unit with an error for each of its replies.
+    fn answer_next(&mut self, text: &str) {
+        let Some(pending) = self.pending.pop_front() else { return };
         let mut out = BytesMut::new();
-        encode::error(&mut out, text);
-        self.delivery.push(out.freeze());
+        let replies = match pending.expect {
+            Expect::Replies(replies) => replies,
+            Expect::Confirmations(_) | Expect::AllOf(_) => 1,
+            Expect::Nothing => 0,
+        };
+        (0..replies).for_each(|_| encode::error(&mut out, if pending.lost { MAYBE_APPLIED } else { text }));
+        self.delivery.push(Chunk::Reply(out.freeze()));
+    }
+
+    /// One of its replies is very long.
+    pub(super) fn bulky(&self) {
+        self.delivery.bulky();
+    }
+
+    /// True when its client has taken all but `most` bytes.
+    pub(super) fn poll_room(&self, most: usize, cx: &Context<'_>) -> bool {
+        self.delivery.poll_room(most, cx)
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -126,10 +160,15 @@ impl Flight {
             self.delivery.end(Err(Broken));
             return;
         }
-        while let Some(pending) = self.pending.pop_front() {
-            self.answer(if pending.lost { MAYBE_APPLIED } else { text });
+        while !self.is_done() {
+            self.answer_next(text);
         }
         self.finish();
+    }
+
+    /// The connection was its client's own, and with it is lost what the client is.
+    pub(super) fn lose(self) {
+        self.delivery.end(Err(Broken));
     }
 
     /// The connection died when `written` bytes had been sent. Gives the flight back if something is to be sent again.
@@ -156,11 +195,17 @@ impl Flight {
 mod tests {
     use bytes::{Bytes, BytesMut};
 
-    use super::super::ticket::ticket;
-    use super::{Flight, Run};
+    use super::super::run::{Asked, Expect, Run};
+    use super::super::ticket::{Chunk, ticket};
+    use super::Flight;
 
     fn run() -> Run {
-        Run { bytes: Bytes::from_static(b"readWRITEread"), requests: vec![(4, true), (9, false), (13, true)] }
+        let asked = [(4, true), (9, false), (13, true)].map(|(end, resendable)| Asked {
+            end,
+            resendable,
+            expect: Expect::Replies(1),
+        });
+        Run { bytes: Bytes::from_static(b"readWRITEread"), asked: asked.into() }
     }
 
     #[tokio::test]
@@ -171,10 +216,10 @@ mod tests {
         flight.write_to(&mut out);
         assert_eq!(out, &b"readread"[..]);
         let mut flight = flight;
-        flight.deliver(Bytes::from_static(b"+1\r\n"));
+        flight.deliver(Chunk::Reply(Bytes::from_static(b"+1\r\n")));
         assert!(flight.reply_ended());
         flight.answer_lost();
-        flight.deliver(Bytes::from_static(b"+3\r\n"));
+        flight.deliver(Chunk::Reply(Bytes::from_static(b"+3\r\n")));
         assert!(!flight.reply_ended() && flight.is_done());
         flight.finish();
         let all = ticket.whole().await.expect("whole");

@@ -9,18 +9,20 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::Common;
 use super::connect::{ConnectError, connect};
-use super::connection::Connection;
-use super::flight::{Flight, Run};
+use super::connection::{Connection, Ended};
+use super::flight::Flight;
+use super::group::Group;
 use super::queue::Queue;
+use super::run::Run;
 use super::ticket::{Ticket, ticket};
-use super::{Common, Group};
 
 /// A handle on a lane. Cloning it is cheap; the lane's task ends when the last handle is gone.
 #[derive(Clone, Debug)]
 pub struct Lane {
-    queue: Rc<RefCell<Queue>>,
-    most_bytes: usize,
+    pub(super) queue: Rc<RefCell<Queue>>,
+    pub(super) most_bytes: usize,
 }
 
 impl Lane {
@@ -30,6 +32,11 @@ impl Lane {
         let driver = Driver { common, group, queue: Rc::downgrade(&lane.queue), attempt: 0, was_connected: false };
         tokio::task::spawn_local(driver.run());
         lane
+    }
+
+    /// True while somebody besides the caller holds a handle on it.
+    pub(super) fn is_used(&self) -> bool {
+        Rc::strong_count(&self.queue) > 1
     }
 
     /// Queues a run; its replies arrive at the ticket.
@@ -64,8 +71,11 @@ impl Driver {
     async fn run(mut self) {
         while self.work().await {
             let Some(mut connection) = self.connected().await else { continue };
-            let why = connection.drive().await;
-            self.lost(connection, &why);
+            let ended = connection.drive().await;
+            self.common.metrics.lanes_connected.dec();
+            if let Ended::Lost(why) = ended {
+                self.lost(connection, &why);
+            }
         }
     }
 
@@ -81,8 +91,8 @@ impl Driver {
 
     /// One attempt to connect; on failure waits as long as the backoff says, while what waits too long is answered.
     async fn connected(&mut self) -> Option<Connection> {
-        match connect(&self.common, self.group).await {
-            Ok(stream) => {
+        match connect(&self.common, &self.group).await {
+            Ok(connected) => {
                 self.attempt = 0;
                 self.common.metrics.lane_connects.inc();
                 if std::mem::replace(&mut self.was_connected, true) {
@@ -90,7 +100,7 @@ impl Driver {
                 }
                 self.common.metrics.lanes_connected.inc();
                 tracing::debug!(db = self.group.db, resp = self.group.proto.number(), "a lane is connected");
-                Some(Connection::new(stream, self.queue.clone(), self.common.clone()))
+                Some(Connection::new(connected.stream, self.queue.clone(), self.common.clone(), None))
             }
             Err(error) => {
                 self.common.metrics.lane_failures.inc();
@@ -101,7 +111,7 @@ impl Driver {
                 // An answer ("wrong password") will not change while a client waits; silence may.
                 let patience = match error {
                     ConnectError::Unreachable(..) => self.common.settings.queue_timeout,
-                    ConnectError::Absent(_) | ConnectError::Refused(_) => Duration::ZERO,
+                    ConnectError::Absent(_) | ConnectError::Refused(_) | ConnectError::Busy(_) => Duration::ZERO,
                 };
                 self.wait(&error.to_string(), patience).await;
                 None
@@ -146,11 +156,11 @@ impl Driver {
 
     /// The connection is gone: what may be sent again goes to the front of the queue.
     fn lost(&mut self, connection: Connection, why: &io::Error) {
+        let Some(queue) = self.queue.upgrade() else { return };
         self.attempt += 1;
         self.common.metrics.lane_failures.inc();
         let flights = connection.in_flight();
         tracing::warn!(error = %why, in_flight = flights, "a lane lost its connection");
-        let Some(queue) = self.queue.upgrade() else { return };
         let salvaged: Vec<Flight> =
             connection.into_flights().filter_map(|(flight, written)| flight.salvage(written)).collect();
         let mut queue = queue.borrow_mut();

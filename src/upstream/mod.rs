@@ -1,15 +1,21 @@
 //! The Redis behind: lanes that all clients of a worker share, and pinned connections lent to one.
 //! Requests and replies pass as raw bytes. Knows nothing of routes or owned keys.
 
+mod arrivals;
 mod connect;
 mod connection;
 mod flight;
+mod gate;
+mod group;
 mod health;
+mod inbox;
 mod lane;
 mod pinned;
 mod private;
 mod queue;
+mod run;
 mod stream;
+mod subscriptions;
 mod target;
 mod ticket;
 
@@ -19,18 +25,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use connect::ConnectError;
-pub use flight::Run;
+pub use gate::Gate;
+pub use group::{Credentials, Group, Login};
 pub use health::{Version, probe, watch};
+pub use inbox::Inbox;
 pub use lane::Lane;
-pub use pinned::{Pinned, Received};
+pub use pinned::{Lost, Pinned};
 pub use private::PrivateServer;
+pub use run::{Asked, Expect, Run};
 pub use target::Target;
-pub use ticket::{Broken, Ticket};
+pub use ticket::{Broken, Chunk, Ticket};
 
 use pinned::Pool;
 
 use crate::config;
-use crate::resp::Proto;
 use crate::telemetry::Metrics;
 
 /// What lanes and pinned connections of one process have in common.
@@ -40,17 +48,10 @@ pub struct Common {
     pub target: Result<Target, String>,
     /// `[upstream]`.
     pub settings: config::Upstream,
+    /// Bounds the pinned connections.
+    pub gate: Gate,
     /// Counters.
     pub metrics: Arc<Metrics>,
-}
-
-/// Which lanes a client uses: its protocol and its database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Group {
-    /// The client's RESP version, which is the lane's.
-    pub proto: Proto,
-    /// The client's database, which is the lane's.
-    pub db: i64,
 }
 
 /// One worker thread's way to the upstream.
@@ -70,19 +71,25 @@ impl Upstream {
 
     /// The lane of a client: always the same one while its group is the same, so that it reads what it wrote (hazard 15).
     #[must_use]
-    pub fn lane(&self, group: Group, client: u64) -> Lane {
+    pub fn lane(&self, group: &Group, client: u64) -> Lane {
         let mut groups = self.groups.borrow_mut();
-        let lanes = groups.entry(group).or_insert_with(|| {
-            (0..self.common.settings.lanes).map(|_| Lane::start(self.common.clone(), group)).collect()
-        });
-        lanes[client as usize % lanes.len()].clone()
+        if let Some(lanes) = groups.get(group) {
+            return lanes[client as usize % lanes.len()].clone();
+        }
+        // A login that nobody uses any more keeps no connections.
+        groups.retain(|group, lanes| !matches!(group.login, Login::Client(_)) || lanes.iter().any(Lane::is_used));
+        let start = |_| Lane::start(self.common.clone(), group.clone());
+        let lanes: Rc<[Lane]> = (0..self.common.settings.lanes).map(start).collect();
+        let lane = lanes[client as usize % lanes.len()].clone();
+        groups.insert(group.clone(), lanes);
+        lane
     }
 
     /// A connection for one client alone: an idle one, or a new one.
     ///
     /// # Errors
-    /// [`ConnectError`], also when the upstream refuses the group's database.
-    pub async fn pin(&self, group: Group) -> Result<Pinned, ConnectError> {
+    /// [`ConnectError`], also when the upstream refuses the group's database or login.
+    pub async fn pin(&self, group: &Group) -> Result<Pinned, ConnectError> {
         self.pool.take(group).await
     }
 }

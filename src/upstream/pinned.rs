@@ -1,21 +1,30 @@
-//! A connection lent to one client while its state needs it (MULTI, WATCH, blocking, SUBSCRIBE, MONITOR).
+//! A connection lent to one client while its state needs it (MULTI, WATCH, blocking, SUBSCRIBE, TRACKING, MONITOR):
+//! a lane of its own.
 //!
-//! Invariant: only a connection given back explicitly, with nothing in its buffers, serves another client;
-//! one that is dropped is closed, whatever state it was in (hazard 14).
+//! Invariants:
+//! - only a connection given back explicitly, with nothing on its way, serves another client; one that is dropped is
+//!   closed, whatever state it was in (hazard 14);
+//! - the number of lent connections is bounded in the whole process, and so is the wait for one.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io;
-use std::rc::Rc;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::connect::{ConnectError, connect};
-use super::stream::Stream;
-use super::{Common, Group};
-use crate::resp::reply::{Frame, ReplyScanner};
+use super::Common;
+use super::connect::{ConnectError, Connected, connect};
+use super::connection::{Connection, Ended};
+use super::group::Group;
+use super::inbox::Inbox;
+use super::lane::Lane;
+use super::queue::Queue;
+use super::run::{Expect, Run};
+use crate::resp::Proto;
+use crate::resp::pubsub::Kind;
 
 type Idle = Rc<RefCell<HashMap<Group, Vec<Line>>>>;
 
@@ -26,51 +35,28 @@ pub(super) struct Pool {
     idle: Idle,
 }
 
-impl Pool {
-    pub(super) fn new(common: Arc<Common>) -> Self {
-        Self { common, idle: Rc::default() }
-    }
-
-    pub(super) async fn take(&self, group: Group) -> Result<Pinned, ConnectError> {
-        loop {
-            let idle = self.idle.borrow_mut().get_mut(&group).and_then(Vec::pop);
-            let Some(mut line) = idle else { break };
-            if line.is_quiet().await {
-                return Ok(self.lend(line, group));
-            }
-        }
-        let stream = connect(&self.common, group).await?;
-        Ok(self.lend(Line::new(stream, self.common.clone()), group))
-    }
-
-    fn lend(&self, line: Line, group: Group) -> Pinned {
-        Pinned { line, group, idle: self.idle.clone(), moved: false }
-    }
-}
-
-/// One connection and what was read of it.
+/// An open connection, counted.
 #[derive(Debug)]
 struct Line {
-    stream: Stream,
+    connected: Option<Connected>,
     common: Arc<Common>,
-    incoming: BytesMut,
-    scanned: usize,
-    scanner: ReplyScanner,
 }
 
 impl Line {
-    fn new(stream: Stream, common: Arc<Common>) -> Self {
+    fn new(connected: Connected, common: Arc<Common>) -> Self {
         common.metrics.pinned.inc();
-        Self { stream, common, incoming: BytesMut::new(), scanned: 0, scanner: ReplyScanner::default() }
+        Self { connected: Some(connected), common }
     }
 
     /// True when an idle connection is open and has nothing to say.
     async fn is_quiet(&mut self) -> bool {
+        let Some(connected) = &mut self.connected else { return false };
+        let mut said = BytesMut::new();
         let read = std::future::poll_fn(|cx| {
-            let read = tokio_util::io::poll_read_buf(std::pin::Pin::new(&mut self.stream), cx, &mut self.incoming);
+            let read = tokio_util::io::poll_read_buf(Pin::new(&mut connected.stream), cx, &mut said);
             std::task::Poll::Ready(read)
         });
-        read.await.is_pending() && self.incoming.is_empty()
+        read.await.is_pending()
     }
 }
 
@@ -80,67 +66,132 @@ impl Drop for Line {
     }
 }
 
+impl Pool {
+    pub(super) fn new(common: Arc<Common>) -> Self {
+        Self { common, idle: Rc::default() }
+    }
+
+    /// An idle connection or a new one, when there may be one more.
+    pub(super) async fn take(&self, group: &Group) -> Result<Pinned, ConnectError> {
+        let permit = self.common.gate.enter().await?;
+        // One that was given back a moment ago is idle when its task has run.
+        tokio::task::yield_now().await;
+        while let Some(mut line) = self.idle(group) {
+            if line.is_quiet().await {
+                return Ok(self.lend(line, group, permit));
+            }
+        }
+        let connected = connect(&self.common, group).await?;
+        Ok(self.lend(Line::new(connected, self.common.clone()), group, permit))
+    }
+
+    fn idle(&self, group: &Group) -> Option<Line> {
+        self.idle.borrow_mut().get_mut(group).and_then(Vec::pop)
+    }
+
+    fn lend(&self, mut line: Line, group: &Group, permit: OwnedSemaphorePermit) -> Pinned {
+        let lane = Lane { queue: Rc::default(), most_bytes: usize::MAX };
+        let inbox = Inbox::new(group.proto);
+        let id = line.connected.as_ref().and_then(|connected| connected.id);
+        if let Some(Connected { stream, .. }) = line.connected.take() {
+            let queue = Rc::downgrade(&lane.queue);
+            let connection = Connection::new(stream, queue.clone(), self.common.clone(), Some(inbox.clone()));
+            let keeper =
+                Keeper { line, id, group: group.clone(), idle: self.idle.clone(), queue, inbox: inbox.clone() };
+            tokio::task::spawn_local(keeper.run(connection));
+        }
+        Pinned { lane, inbox, id, moved: false, _permit: permit }
+    }
+}
+
+/// The task of a lent connection.
+struct Keeper {
+    line: Line,
+    id: Option<i64>,
+    group: Group,
+    idle: Idle,
+    queue: Weak<RefCell<Queue>>,
+    inbox: Inbox,
+}
+
+impl Keeper {
+    async fn run(mut self, mut connection: Connection) {
+        match connection.drive_unasked().await {
+            Ended::Lost(why) => {
+                connection.into_flights().for_each(|(flight, _)| flight.lose());
+                self.inbox.lose(why.to_string());
+                if let Some(queue) = self.queue.upgrade() {
+                    queue.borrow_mut().close();
+                }
+            }
+            Ended::Retired => {
+                let mut idle = self.idle.borrow_mut();
+                let lines = idle.entry(self.group).or_default();
+                if lines.len() < self.line.common.settings.pinned_idle {
+                    self.line.connected = Some(Connected { stream: connection.into_stream(), id: self.id });
+                    lines.push(self.line);
+                }
+            }
+        }
+    }
+}
+
 /// A connection that belongs to one client. Dropping it closes it.
 #[derive(Debug)]
 pub struct Pinned {
-    line: Line,
-    group: Group,
-    idle: Idle,
+    lane: Lane,
+    /// What comes unasked.
+    pub inbox: Inbox,
+    /// The upstream's id of the connection (CLIENT ID), if it tells.
+    pub id: Option<i64>,
     moved: bool,
+    _permit: OwnedSemaphorePermit,
 }
 
-/// What came over a pinned connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// The next reply.
-    Reply(Bytes),
-    /// A RESP3 push message.
-    Push(Bytes),
-}
+/// The connection was lost; text for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the upstream connection was lost")]
+pub struct Lost;
 
 impl Pinned {
-    /// Sends requests as they are.
+    /// The connection as the client's lane.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.lane.clone()
+    }
+
+    /// Sends one unit and waits for its replies; what was pushed before them goes to `pushes`.
     ///
     /// # Errors
     /// The connection is lost.
-    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.line.stream.write_all(bytes).await?;
-        self.line.stream.flush().await
+    pub async fn ask(&self, request: Bytes, expect: Expect, pushes: &mut BytesMut) -> Result<Bytes, Lost> {
+        let (reply, pushed) = self.lane.submit(Run::expecting(request, expect)).parts().await.map_err(|_| Lost)?;
+        pushes.extend_from_slice(&pushed);
+        Ok(reply)
     }
 
-    /// Waits for the next whole frame. Safe to drop and call again.
+    /// One request, one reply.
     ///
     /// # Errors
-    /// The connection is lost, or what came is no reply.
-    pub async fn receive(&mut self) -> io::Result<Received> {
-        let line = &mut self.line;
-        loop {
-            let step = line.scanner.scan(&line.incoming[line.scanned..]).map_err(io::Error::other)?;
-            line.scanned += step.used;
-            if let Some(frame) = step.end {
-                let bytes = line.incoming.split_to(std::mem::take(&mut line.scanned)).freeze();
-                return Ok(match frame {
-                    Frame::Reply => Received::Reply(bytes),
-                    Frame::Push => Received::Push(bytes),
-                });
-            }
-            if line.stream.read_buf(&mut line.incoming).await? == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the upstream closed the connection"));
-            }
-        }
+    /// The connection is lost.
+    pub async fn call(&self, request: &[u8], pushes: &mut BytesMut) -> Result<Bytes, Lost> {
+        self.ask(Bytes::copy_from_slice(request), Expect::Replies(1), pushes).await
     }
 
-    /// Sends one request and waits for its reply; push messages before it are dropped.
-    ///
-    /// # Errors
-    /// As [`Pinned::send`] and [`Pinned::receive`].
-    pub async fn call(&mut self, request: &[u8]) -> io::Result<Bytes> {
-        self.send(request).await?;
-        loop {
-            if let Received::Reply(reply) = self.receive().await? {
-                return Ok(reply);
-            }
-        }
+    /// Notes a confirmation that came inside another reply.
+    pub fn confirm(&self, kind: Kind, name: Option<&[u8]>, on: bool) {
+        self.inbox.with(|state| state.subscriptions.confirm(kind, name, on));
+    }
+
+    /// From now on nothing that comes is told apart.
+    pub fn listen(&self) {
+        self.inbox.with(|state| state.raw = true);
+    }
+
+    /// Notes that the connection speaks another protocol now.
+    pub fn speaks(&mut self, proto: Proto) {
+        self.inbox.with(|state| state.proto = proto);
+        self.moved = true;
     }
 
     /// Notes that the connection may be in another database or protocol than it was opened in: it will not be reused.
@@ -148,16 +199,8 @@ impl Pinned {
         self.moved = true;
     }
 
-    /// Gives back a connection that has no state and owes no reply.
+    /// Gives back a connection that has no state. Its task sees to it that it also owes no reply.
     pub fn give_back(self) {
-        let Self { line, group, idle, moved } = self;
-        if moved {
-            return;
-        }
-        let mut idle = idle.borrow_mut();
-        let lines = idle.entry(group).or_default();
-        if lines.len() < line.common.settings.pinned_idle && line.incoming.is_empty() && !line.scanner.is_inside() {
-            lines.push(line);
-        }
+        self.inbox.with(|state| state.retired = !self.moved && !state.raw && state.subscriptions.is_empty());
     }
 }

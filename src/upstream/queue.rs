@@ -9,7 +9,16 @@ use super::flight::Flight;
 pub(super) struct Queue {
     flights: VecDeque<Flight>,
     bytes: usize,
+    /// The connection is gone and no other will take its place.
+    closed: bool,
     waker: Option<Waker>,
+}
+
+/// The lane's task ends when nobody can give it anything any more.
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.wake();
+    }
 }
 
 impl Queue {
@@ -20,8 +29,21 @@ impl Queue {
 
     /// Takes a flight and wakes the lane's task.
     pub(super) fn push(&mut self, flight: Flight) {
+        if self.closed {
+            return flight.lose();
+        }
         self.bytes += flight.len();
         self.flights.push_back(flight);
+        self.wake();
+    }
+
+    /// Loses what waits, and everything that will.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.flights.drain(..).for_each(Flight::lose);
+    }
+
+    fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

@@ -4,17 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The ranks of `src`, as lib.rs draws them.
-const RANKS: [(&str, u32); 17] = [
+const RANKS: [(&str, u32); 19] = [
     ("config", 0),
     ("resp", 0),
     ("telemetry", 0),
     ("command", 1),
     ("keys", 1),
+    ("access", 2),
     ("mapping", 2),
     ("record", 2),
     ("route", 2),
     ("store", 3),
     ("cache", 4),
+    ("clients", 4),
     ("definitions", 4),
     ("upstream", 4),
     ("dispatch", 5),

@@ -1,0 +1,204 @@
+//! Who a client may be and what it may do: `[auth]` and `[[users]]`. Pure: credentials or a request in, a verdict out.
+//!
+//! Source: <https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>
+
+mod password;
+mod user;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use user::User;
+
+use crate::command::{Request, Spec};
+use crate::config::{AuthMode, Config, Faults};
+
+/// The error for a client that has not authenticated.
+pub const NOAUTH: &str = "NOAUTH Authentication required.";
+/// The error for HELLO from such a client.
+pub const NOAUTH_HELLO: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> \
+                                option can be used to authenticate the client and select the RESP protocol version at the same time";
+/// The error for credentials that are not right.
+pub const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+
+/// The user that a client is before it says otherwise.
+pub const DEFAULT_USER: &str = "default";
+
+/// What the configuration says of users.
+#[derive(Debug, Default)]
+pub struct Access {
+    /// `auth.mode`.
+    pub mode: AuthMode,
+    users: HashMap<String, Arc<User>>,
+}
+
+impl Access {
+    /// Reads `[auth]` and `[[users]]`; what is wrong with them goes to `faults`.
+    #[must_use]
+    pub fn compile(config: &Config, faults: &mut Faults) -> Self {
+        let mode = config.settings.auth.mode;
+        let mut users = HashMap::new();
+        for settings in &config.users {
+            let user = Arc::new(User::compile(settings, faults));
+            if users.insert(settings.name.clone(), user).is_some() {
+                faults.add(format!("{}.name", settings.path), format!("the user '{}' is there twice", settings.name));
+            }
+        }
+        if mode == AuthMode::Users && users.is_empty() {
+            faults.add("auth.mode", "is \"users\", but there is no [[users]] block: nobody could do anything");
+        }
+        if mode != AuthMode::Users && !users.is_empty() {
+            faults.add("auth.mode", "there are [[users]] blocks, which only auth.mode = \"users\" looks at");
+        }
+        Self { mode, users }
+    }
+
+    /// The user that a new connection is; `None` when it must authenticate first.
+    #[must_use]
+    pub fn first_user(&self) -> Option<Arc<User>> {
+        self.users.get(DEFAULT_USER).filter(|user| user.nopass).cloned()
+    }
+
+    /// The user with this name and password.
+    #[must_use]
+    pub fn login(&self, name: &[u8], password: &[u8]) -> Option<Arc<User>> {
+        let user = self.users.get(std::str::from_utf8(name).ok()?)?;
+        user.has_password(password).then(|| user.clone())
+    }
+
+    /// True when there may be a user of this name.
+    #[must_use]
+    pub fn is_user(&self, name: &str) -> bool {
+        match self.mode {
+            AuthMode::None => name == DEFAULT_USER,
+            AuthMode::Users => self.users.contains_key(name),
+            AuthMode::Upstream => true,
+        }
+    }
+
+    /// Why `user` may not send `request`, if so. With `auth.mode` other than `users` everybody may send everything.
+    #[must_use]
+    pub fn refusal(&self, user: Option<&User>, request: &Request<'_>, spec: Option<&'static Spec>) -> Option<String> {
+        if self.mode != AuthMode::Users {
+            return None;
+        }
+        let is = |names: &[&str]| names.iter().any(|name| request.is(0, name));
+        match user {
+            _ if is(&["AUTH", "HELLO", "QUIT", "RESET"]) => None,
+            None => Some(NOAUTH.into()),
+            Some(user) => user.refusal(request, spec),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::Access;
+    use crate::command::{Request, lookup};
+    use crate::config::load;
+    use crate::resp::encode;
+    use crate::resp::request::RequestScanner;
+
+    const USERS: &str = r#"
+        [auth]
+        mode = "users"
+        [[users]]
+        name = "game"
+        # secret
+        passwords = ["2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"]
+        commands = ["@all", "-@dangerous", "config|get", "sort", "-hgetall"]
+        keys = ["player:*", "shared"]
+        channels = ["game:*"]
+        [[users]]
+        name = "default"
+        nopass = true
+        commands = ["ping", "client", "json.get"]
+        keys = ["*"]
+    "#;
+
+    fn access(text: &str) -> (Access, Vec<String>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, text).expect("writes");
+        let mut loaded = load(Some(&file), std::iter::empty());
+        let access = Access::compile(&loaded.config, &mut loaded.faults);
+        (access, loaded.faults.to_string().lines().map(str::to_owned).collect())
+    }
+
+    fn verdict(access: &Access, user: Option<&str>, line: &str) -> String {
+        let mut raw = BytesMut::new();
+        encode::request(&mut raw, &line.split(' ').collect::<Vec<_>>());
+        let mut scanner = RequestScanner::default();
+        scanner.scan(&raw).expect("a request");
+        let request = Request::new(&raw, scanner.spans());
+        let user = user.and_then(|user| access.users.get(user)).map(|user| &**user);
+        access.refusal(user, &request, lookup(request.arg(0), request.arg(1))).unwrap_or_else(|| "allowed".into())
+    }
+
+    #[test]
+    fn passwords_are_compared_by_their_hash() {
+        let (access, faults) = access(USERS);
+        assert_eq!(faults, [""; 0]);
+        assert!(access.login(b"game", b"secret").is_some());
+        assert!(access.login(b"game", b"Secret").is_none() && access.login(b"game", b"").is_none());
+        assert!(access.login(b"nobody", b"secret").is_none());
+        assert!(access.login(b"default", b"whatever").is_some(), "nopass takes any");
+        assert!(access.first_user().is_some());
+    }
+
+    #[test]
+    fn a_user_may_do_what_the_rules_say() {
+        let (access, _) = access(USERS);
+        for (user, line, expected) in [
+            (None, "GET player:1", "NOAUTH Authentication required."),
+            (None, "auth game secret", "allowed"),
+            (Some("game"), "get player:1", "allowed"),
+            (Some("game"), "MGET player:1 shared", "allowed"),
+            (
+                Some("game"),
+                "MGET player:1 other",
+                "NOPERM this user has no permissions to access one of the keys used as arguments",
+            ),
+            (Some("game"), "flushall", "NOPERM this user has no permissions to run the 'flushall' command"),
+            (Some("game"), "config get x", "allowed"),
+            (Some("game"), "config set x y", "NOPERM this user has no permissions to run the 'config|set' command"),
+            (Some("game"), "hgetall player:1", "NOPERM this user has no permissions to run the 'hgetall' command"),
+            (Some("game"), "publish game:x hello", "allowed"),
+            (
+                Some("game"),
+                "subscribe game:x other",
+                "NOPERM this user has no permissions to access one of the channels used as arguments",
+            ),
+            (Some("game"), "psubscribe game:*", "allowed"),
+            (
+                Some("game"),
+                "psubscribe game:x*",
+                "NOPERM this user has no permissions to access one of the channels used as arguments",
+            ),
+            (Some("default"), "client list", "allowed"),
+            (Some("default"), "json.get x", "allowed"),
+            (Some("default"), "JSON.SET x", "NOPERM this user has no permissions to run the 'json.set' command"),
+        ] {
+            assert_eq!(verdict(&access, user, line), expected, "{line}");
+        }
+        for line in ["eval script 0", "sort player:1 by x", "json.set player:1"] {
+            assert!(verdict(&access, Some("game"), line).starts_with("NOPERM hearthside: "), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_users_is_told() {
+        let (_, faults) = access(
+            "[auth]\nmode = \"users\"\n[[users]]\nname = \"a\"\npasswords = [\"secret\"]\ncommands = [\"@nosuch\", \"nosuch\"]\n[[users]]\nname = \"a\"\nnopass = true",
+        );
+        let all = faults.join("\n");
+        for expected in ["users[0].passwords", "'@nosuch'", "'nosuch'", "is there twice"] {
+            assert!(all.contains(expected), "{expected}: {all}");
+        }
+        assert!(!all.contains("secret"), "{all}");
+        let (_, faults) = access("[auth]\nmode = \"users\"");
+        assert!(faults.join("\n").contains("no [[users]]"), "{faults:?}");
+    }
+}

@@ -1,0 +1,23 @@
+//! Passwords, kept as their SHA-256 like Redis keeps them in ACL files: fast enough for a connection storm, so a
+//! password must be long and random (docs/OPERATIONS.md says how to make one).
+
+use sha2::{Digest, Sha256};
+
+/// A password's hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hash([u8; 32]);
+
+impl Hash {
+    /// Reads 64 hexadecimal digits.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let digits: Vec<u32> = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
+        let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect();
+        (digits.len() == 64).then(|| bytes.try_into().ok().map(Self)).flatten()
+    }
+
+    /// True for the password with this hash. Takes the same time whatever is wrong with another.
+    pub(super) fn is_of(&self, password: &[u8]) -> bool {
+        let other: [u8; 32] = Sha256::digest(password).into();
+        self.0.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    }
+}

@@ -1,0 +1,154 @@
+//! One user: its passwords and rules.
+
+use std::collections::HashSet;
+
+use super::password::Hash;
+use crate::command::{self, Request, Spec};
+use crate::config::{Faults, UserConfig};
+use crate::keys::glob_match;
+
+/// What one user may do.
+#[derive(Debug)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Any password will do.
+    pub nopass: bool,
+    passwords: Vec<Hash>,
+    /// By a command's id.
+    commands: Vec<bool>,
+    /// Commands that the table does not know, all of them or by their lower-case names.
+    unknown: bool,
+    named: HashSet<String>,
+    keys: Vec<Vec<u8>>,
+    channels: Vec<Vec<u8>>,
+}
+
+const KEYS: &str = "NOPERM this user has no permissions to access one of the keys used as arguments";
+const CHANNELS: &str = "NOPERM this user has no permissions to access one of the channels used as arguments";
+/// May touch keys that they do not name.
+const SCRIPTS: [&str; 6] = ["eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro"];
+
+impl User {
+    pub(super) fn compile(settings: &UserConfig, faults: &mut Faults) -> Self {
+        let bytes = |texts: &[String]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+        let mut user = Self {
+            name: settings.name.clone(),
+            nopass: settings.nopass,
+            passwords: Vec::new(),
+            commands: vec![false; command::all().map(|spec| spec.id + 1).max().unwrap_or(0)],
+            unknown: false,
+            named: HashSet::new(),
+            keys: bytes(&settings.keys),
+            channels: bytes(&settings.channels),
+        };
+        for text in &settings.passwords {
+            match Hash::read(text) {
+                Some(hash) => user.passwords.push(hash),
+                None => faults.add(
+                    format!("{}.passwords", settings.path),
+                    "each must be the SHA-256 of a password, 64 hexadecimal digits (printf %s PASSWORD | sha256sum)",
+                ),
+            }
+        }
+        for rule in &settings.commands {
+            if !user.rule(rule) {
+                faults.add(
+                    format!("{}.commands", settings.path),
+                    format!("'{rule}' is no command, container|subcommand or @category of Redis"),
+                );
+            }
+        }
+        user
+    }
+
+    /// Applies `@category`, `command` or `container|subcommand`, or with a `-` takes it away. False if there is none such.
+    fn rule(&mut self, rule: &str) -> bool {
+        let (allowed, what) = match rule.strip_prefix('-') {
+            Some(what) => (false, what),
+            None => (true, rule.strip_prefix('+').unwrap_or(rule)),
+        };
+        let what = what.to_ascii_lowercase();
+        if what == "@all" {
+            self.unknown = allowed;
+            self.named.clear();
+        }
+        let mut known = what == "@all";
+        for spec in command::all() {
+            let container = spec.name.split('|').next().unwrap_or_default();
+            let named = spec.name == what || container == what;
+            let in_category = what.strip_prefix('@').is_some_and(|c| c == "all" || spec.categories.contains(&c));
+            if named || in_category {
+                self.commands[spec.id] = allowed;
+                known = true;
+            }
+        }
+        // Modules name their commands with a dot.
+        if !known && (what.contains('.') || what == "hearthside") {
+            known = true;
+            if allowed {
+                self.named.insert(what)
+            } else {
+                self.named.remove(&what)
+            };
+        }
+        known
+    }
+
+    pub(super) fn has_password(&self, password: &[u8]) -> bool {
+        self.nopass || self.passwords.iter().any(|hash| hash.is_of(password))
+    }
+
+    /// Why it may not send `request`, if so.
+    pub(super) fn refusal(&self, request: &Request<'_>, spec: Option<&'static Spec>) -> Option<String> {
+        let name = spec.map_or_else(|| request.name().to_ascii_lowercase(), |spec| spec.name.clone());
+        let allowed = spec.map_or(self.unknown || self.named.contains(&name), |spec| self.commands[spec.id]);
+        if !allowed {
+            return Some(format!("NOPERM this user has no permissions to run the '{name}' command"));
+        }
+        if !self.has_all_keys()
+            && let Some(text) = self.key_refusal(request, spec, &name)
+        {
+            return Some(text);
+        }
+        (!self.may_use_channels(request, &name)).then(|| CHANNELS.into())
+    }
+
+    fn has_all_keys(&self) -> bool {
+        self.keys.iter().any(|pattern| pattern == b"*")
+    }
+
+    /// For a user that may not touch all keys.
+    fn key_refusal(&self, request: &Request<'_>, spec: Option<&'static Spec>, name: &str) -> Option<String> {
+        let hidden = match spec {
+            None => name != "hearthside",
+            Some(spec) => spec.has_hidden_keys || SCRIPTS.contains(&name),
+        };
+        if hidden {
+            return Some(format!(
+                "NOPERM hearthside: '{name}' may touch keys that it does not name, and this user may not touch all keys"
+            ));
+        }
+        let mut allowed = true;
+        request.each_key(spec?, |at| {
+            allowed &= self.keys.iter().any(|pattern| glob_match(pattern, request.arg(at)));
+        });
+        (!allowed).then(|| KEYS.into())
+    }
+
+    /// A pattern must be allowed literally, as in Redis.
+    fn may_use_channels(&self, request: &Request<'_>, name: &str) -> bool {
+        let last = match name {
+            "publish" | "spublish" => 2,
+            "subscribe" | "ssubscribe" | "psubscribe" => request.len(),
+            _ => return true,
+        };
+        let is_allowed = |channel: &[u8]| {
+            self.channels.iter().any(|pattern| match name {
+                "psubscribe" => pattern == channel || pattern == b"*",
+                _ => glob_match(pattern, channel),
+            })
+        };
+        (1..last.min(request.len())).all(|at| is_allowed(request.arg(at)))
+    }
+}

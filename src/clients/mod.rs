@@ -1,0 +1,219 @@
+//! Who is connected: every client of the process, on whichever worker thread, for CLIENT LIST, KILL and UNBLOCK.
+//! Knows what a client told and is in; never its requests or replies.
+
+mod filter;
+mod line;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+
+pub use filter::{ClientType, Filter};
+
+use crate::telemetry::clock::now_ms;
+
+/// Every client of the process.
+#[derive(Debug, Default)]
+pub struct Registry {
+    peers: Mutex<BTreeMap<u64, Arc<Peer>>>,
+    last: AtomicU64,
+}
+
+/// One client, as the others may see it.
+#[derive(Debug)]
+pub struct Peer {
+    /// Counts up over the life of the process; `CLIENT ID`.
+    pub id: u64,
+    /// The client's address and ours.
+    pub addresses: (String, String),
+    fd: i32,
+    since: u64,
+    /// When its last batch of requests came, in milliseconds of the clock.
+    seen: AtomicU64,
+    /// The id of its last command in the command table, plus one.
+    command: AtomicUsize,
+    killed: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+    state: Mutex<State>,
+}
+
+/// What a client is in, as `CLIENT LIST` tells it.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// `CLIENT SETNAME`.
+    pub name: Bytes,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub lib_name: Bytes,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub lib_ver: Bytes,
+    /// As whom it authenticated.
+    pub user: String,
+    /// Its database.
+    pub db: i64,
+    /// Its RESP version.
+    pub resp: i64,
+    /// Channels, patterns and shard channels.
+    pub subscribed: [usize; 3],
+    /// Commands queued since MULTI.
+    pub queued: Option<usize>,
+    /// The upstream's id of its own connection, while it has one.
+    pub connection: Option<i64>,
+    /// Waits in a blocking command.
+    pub blocked: bool,
+    /// `MONITOR`.
+    pub monitor: bool,
+    /// `CLIENT TRACKING ON`, and the client that its invalidations go to.
+    pub tracking: bool,
+    /// `CLIENT TRACKING ON REDIRECT id`.
+    pub redirect: Option<u64>,
+    /// `CLIENT NO-EVICT ON`.
+    pub no_evict: bool,
+    /// `CLIENT NO-TOUCH ON`.
+    pub no_touch: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes the client off the list when dropped.
+#[derive(Debug)]
+pub struct Listed {
+    registry: Arc<Registry>,
+    /// The client.
+    pub peer: Arc<Peer>,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        lock(&self.registry.peers).remove(&self.peer.id);
+    }
+}
+
+impl Registry {
+    /// Lists a new client of these addresses (its own, and ours) and this descriptor.
+    pub fn list(self: &Arc<Self>, addresses: (String, String), fd: i32, state: State) -> Listed {
+        let id = self.last.fetch_add(1, Relaxed) + 1;
+        let now = now_ms();
+        let peer = Arc::new(Peer {
+            id,
+            addresses,
+            fd,
+            since: now,
+            seen: AtomicU64::new(now),
+            command: AtomicUsize::new(0),
+            killed: AtomicBool::new(false),
+            waker: Mutex::default(),
+            state: Mutex::new(state),
+        });
+        lock(&self.peers).insert(id, peer.clone());
+        Listed { registry: self.clone(), peer }
+    }
+
+    /// The client of this id.
+    #[must_use]
+    pub fn find(&self, id: u64) -> Option<Arc<Peer>> {
+        lock(&self.peers).get(&id).cloned()
+    }
+
+    /// The client whose own upstream connection has this id there.
+    #[must_use]
+    pub fn by_connection(&self, connection: i64) -> Option<Arc<Peer>> {
+        self.matching(|peer| peer.read(|state| state.connection == Some(connection))).pop()
+    }
+
+    /// The clients that match, in the order in which they connected.
+    #[must_use]
+    pub fn matching(&self, is_match: impl Fn(&Peer) -> bool) -> Vec<Arc<Peer>> {
+        lock(&self.peers).values().filter(|peer| is_match(peer)).cloned().collect()
+    }
+}
+
+impl Peer {
+    /// Changes what it is in.
+    pub fn update(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+    }
+
+    /// Looks at what it is in.
+    pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&lock(&self.state))
+    }
+
+    /// Notes its last batch of requests, and the last command's id.
+    pub fn saw(&self, now: u64, command: Option<usize>) {
+        self.seen.store(now, Relaxed);
+        if let Some(command) = command {
+            self.command.store(command + 1, Relaxed);
+        }
+    }
+
+    /// Ends it, as soon as its task runs.
+    pub fn kill(&self) {
+        self.killed.store(true, Relaxed);
+        if let Some(waker) = lock(&self.waker).take() {
+            waker.wake();
+        }
+    }
+
+    /// True once it has been killed.
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Relaxed)
+    }
+
+    /// Lets [`Peer::kill`] wake the task of `cx`.
+    pub fn enroll(&self, cx: &Context<'_>) {
+        *lock(&self.waker) = Some(cx.waker().clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Filter, Registry, State};
+
+    fn words(text: &str) -> Vec<&[u8]> {
+        text.split(' ').filter(|word| !word.is_empty()).map(str::as_bytes).collect()
+    }
+
+    #[test]
+    fn clients_are_found_by_what_they_are() {
+        let registry = Arc::new(Registry::default());
+        let state = || State { user: "default".into(), ..State::default() };
+        let one = registry.list(("1.1.1.1:1".into(), "2.2.2.2:2".into()), 8, state());
+        let two = registry.list(("1.1.1.1:3".into(), "2.2.2.2:2".into()), 9, state());
+        two.peer.update(|state| state.subscribed = [1, 0, 0]);
+        let found = |text: &str| -> Vec<u64> {
+            let filter = Filter::read(&words(text), 9, &|user| user == "default").expect("a filter");
+            registry.matching(|peer| filter.matches(peer)).iter().map(|peer| peer.id).collect()
+        };
+        assert_eq!(found("ID 1"), [1]);
+        assert_eq!(found("TYPE pubsub"), [2]);
+        assert_eq!(found("type normal"), [1]);
+        assert_eq!(found("LADDR 2.2.2.2:2"), [1, 2]);
+        assert_eq!(found("ADDR 1.1.1.1:3 USER default"), [2]);
+        assert_eq!(found("ADDR 1.1.1.1:3 ID 1"), [0_u64; 0]);
+        drop(one);
+        assert_eq!(found("LADDR 2.2.2.2:2"), [2]);
+    }
+
+    #[test]
+    fn faulty_filters_speak_redis() {
+        for (text, expected) in [
+            ("ID 0", "ERR client-id should be greater than 0"),
+            ("ID x", "ERR client-id should be greater than 0"),
+            ("TYPE foo", "ERR Unknown client type 'foo'"),
+            ("USER nosuch", "ERR No such user 'nosuch'"),
+            ("SKIPME maybe", "ERR syntax error"),
+            ("ID", "ERR syntax error"),
+            ("ID 1 FOO", "ERR syntax error"),
+            ("FOO 1", "ERR syntax error"),
+        ] {
+            assert_eq!(Filter::read(&words(text), 1, &|user| user == "default").err().as_deref(), Some(expected));
+        }
+    }
+}

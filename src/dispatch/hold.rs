@@ -1,0 +1,115 @@
+//! Why a client keeps an upstream connection of its own, and what that changes for its requests.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{Flow, Session};
+use crate::command::Request;
+use crate::resp::{Proto, encode};
+use crate::route::{Local, Pin, Route};
+
+/// A client that another's invalidations go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// Its id here.
+    pub client: u64,
+    /// The id of its own connection at the upstream.
+    pub connection: i64,
+}
+
+/// States that the upstream keeps for a connection; while one is set no other client may share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    /// `CLIENT TRACKING ON`.
+    pub tracking: bool,
+    /// The client its invalidations go to (`REDIRECT`).
+    pub redirect: Option<Redirect>,
+    /// `CLIENT NO-EVICT ON`.
+    pub no_evict: bool,
+    /// `CLIENT NO-TOUCH ON`.
+    pub no_touch: bool,
+    /// `CLIENT IMPORT-SOURCE ON`.
+    pub import: bool,
+    /// READONLY or ASKING (cluster).
+    pub cluster: bool,
+    /// SCRIPT DEBUG.
+    pub debug: bool,
+    /// MONITOR.
+    pub monitor: bool,
+    /// Its replies are so long that nobody should wait behind them.
+    pub bulky: bool,
+}
+
+impl Hold {
+    /// True while something must stay where it is.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// True while replies cannot be told from what else comes.
+    #[must_use]
+    pub const fn is_raw(&self) -> bool {
+        self.monitor || self.debug
+    }
+
+    /// Takes a state command into account that the upstream has accepted.
+    pub fn accept(&mut self, request: &Request<'_>) {
+        let on = request.is(2, "ON");
+        match () {
+            () if request.is(0, "READONLY") || request.is(0, "ASKING") => self.cluster = true,
+            () if request.is(0, "READWRITE") => self.cluster = false,
+            () if request.is(1, "TRACKING") => {
+                self.tracking = on;
+                self.redirect = self.redirect.filter(|_| on);
+            }
+            () if request.is(1, "NO-EVICT") => self.no_evict = on,
+            () if request.is(1, "NO-TOUCH") => self.no_touch = on,
+            () if request.is(1, "IMPORT-SOURCE") => self.import = on,
+            () => {}
+        }
+    }
+}
+
+/// The route of a request of a client that is held.
+pub(super) fn route(session: &Session, route: Route) -> Route {
+    match route {
+        Route::Local(Local::Quit | Local::Reset, _) => route,
+        // The upstream itself says what a monitor may do, and in RESP2 a subscriber.
+        _ if session.hold.monitor => Route::Unanswered,
+        Route::PassThrough(_) | Route::Pinned(..) | Route::Local(..) | Route::Transaction(..) if session.hold.debug => {
+            Route::Unanswered
+        }
+        Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), _) => route,
+        _ if session.proto() == Proto::Resp2 && session.subscribed() != [0; 3] => Route::PassThrough(false),
+        Route::Pinned(Pin::Blocking | Pin::Wait, _) => Route::PassThrough(false),
+        _ => route,
+    }
+}
+
+/// Why a tracking client cannot read an owned key, if it cannot.
+pub(super) fn untrackable(session: &Session) -> Option<&'static str> {
+    let hold = &session.hold;
+    (hold.tracking && (hold.redirect.is_some() || session.proto() == Proto::Resp2)).then_some(
+        "ERR hearthside: owned keys cannot be read with CLIENT TRACKING and REDIRECT: their invalidations do not pass \
+         the upstream; use RESP3 without REDIRECT",
+    )
+}
+
+/// A tracking client is told at once to forget the owned keys it read: the sidecar does not remember who has read what.
+pub(super) fn forget(keys: &[&[u8]], flow: Flow, out: &mut BytesMut) -> Flow {
+    let mut push = BytesMut::new();
+    push.put_slice(b">2\r\n$10\r\ninvalidate\r\n");
+    encode::request(&mut push, keys);
+    match flow {
+        Flow::Answered => {
+            out.put_slice(&push);
+            Flow::Answered
+        }
+        Flow::Later(reply) => Flow::Later(Box::pin(async move {
+            let mut all = BytesMut::from(&reply.await?[..]);
+            all.put_slice(&push);
+            Ok(Bytes::from(all))
+        })),
+        Flow::Alone(alone) => Flow::Alone(alone),
+    }
+}

@@ -1,0 +1,90 @@
+//! The frames of Pub/Sub: what is a message, what confirms a subscription, and what is neither.
+//!
+//! Source: <https://redis.io/docs/latest/develop/pubsub/>
+
+use memchr::memchr;
+
+use super::number::parse_i64;
+
+/// The three kinds of subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Kind {
+    Channel,
+    Pattern,
+    Shard,
+}
+
+/// What a frame of a subscriber's connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PubSub<'a> {
+    /// Kind, what it names (`None`: nothing was subscribed), and whether it is subscribed now.
+    Confirmation(Kind, Option<&'a [u8]>, bool),
+    /// A message for a channel, pattern or shard channel.
+    Message(Kind, &'a [u8]),
+}
+
+/// Reads the head of a frame; `None` when it is neither a message nor a confirmation.
+#[must_use]
+pub fn read(frame: &[u8]) -> Option<PubSub<'_>> {
+    let (b'*' | b'>', rest) = frame.split_first()? else { return None };
+    let (count, rest) = (rest.first()?, rest.get(3..)?);
+    let (word, rest) = string(rest)?;
+    let (name, _) = string(rest)?;
+    let confirmed = |kind, on| Some(PubSub::Confirmation(kind, name, on));
+    match (count, word?) {
+        (b'3', b"message") => Some(PubSub::Message(Kind::Channel, name?)),
+        (b'4', b"pmessage") => Some(PubSub::Message(Kind::Pattern, name?)),
+        (b'3', b"smessage") => Some(PubSub::Message(Kind::Shard, name?)),
+        (b'3', b"subscribe") => confirmed(Kind::Channel, true),
+        (b'3', b"unsubscribe") => confirmed(Kind::Channel, false),
+        (b'3', b"psubscribe") => confirmed(Kind::Pattern, true),
+        (b'3', b"punsubscribe") => confirmed(Kind::Pattern, false),
+        (b'3', b"ssubscribe") => confirmed(Kind::Shard, true),
+        (b'3', b"sunsubscribe") => confirmed(Kind::Shard, false),
+        _ => None,
+    }
+}
+
+type Rest<'a> = (Option<&'a [u8]>, &'a [u8]);
+
+/// A bulk string or a null, and what is behind it.
+fn string(bytes: &[u8]) -> Option<Rest<'_>> {
+    let end = memchr(b'\r', bytes)?;
+    let rest = bytes.get(end + 2..)?;
+    match &bytes[..end] {
+        b"_" | b"$-1" => Some((None, rest)),
+        [b'$', length @ ..] => {
+            let length = usize::try_from(parse_i64(length)?).ok()?;
+            Some((Some(rest.get(..length)?), rest.get(length + 2..)?))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, PubSub, read};
+
+    #[test]
+    fn messages_and_confirmations_are_told_from_replies() {
+        let confirmed = |kind, name, on| Some(PubSub::Confirmation(kind, name, on));
+        for (frame, expected) in [
+            (&b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:2\r\n"[..], confirmed(Kind::Channel, Some(&b"a"[..]), true)),
+            (b">3\r\n$11\r\nunsubscribe\r\n_\r\n:0\r\n", confirmed(Kind::Channel, None, false)),
+            (b"*3\r\n$12\r\nsunsubscribe\r\n$-1\r\n:0\r\n", confirmed(Kind::Shard, None, false)),
+            (b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n", Some(PubSub::Message(Kind::Channel, b"a"))),
+            (
+                b">4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$1\r\na\r\n$2\r\nhi\r\n",
+                Some(PubSub::Message(Kind::Pattern, b"a*")),
+            ),
+            (b"*2\r\n$4\r\npong\r\n$0\r\n\r\n", None),
+            (b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n", None),
+            (b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n", None),
+            (b"+PONG\r\n", None),
+            (b"*0\r\n", None),
+        ] {
+            assert_eq!(read(frame), expected, "{}", String::from_utf8_lossy(frame));
+        }
+    }
+}

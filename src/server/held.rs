@@ -1,0 +1,187 @@
+//! A client whose state the upstream keeps: subscriptions, CLIENT TRACKING and its kin, MONITOR. While it has one, all
+//! its commands go over a connection of its own, which is its lane; it is given back clean when nothing is left of the
+//! state, and dropped with the client otherwise (hazard 14).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::client::Client;
+use super::link::End;
+use crate::command::{OwnedRequest, Spec};
+use crate::dispatch::Redirect;
+use crate::resp::encode;
+use crate::resp::number::parse_i64;
+use crate::resp::pubsub::Kind;
+use crate::route::Pin;
+use crate::upstream::{Expect, Lost, Pinned, Run};
+
+const LOST: &str = "ERR hearthside: the upstream connection was lost";
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// The client's own connection, lent if it has none; `None` when the client has been told that there is none.
+    async fn own(&mut self) -> Result<Option<Pinned>, End> {
+        if let Some(pinned) = self.pinned.take() {
+            return Ok(Some(pinned));
+        }
+        let (context, group) = (self.context.clone(), self.session.group.clone());
+        let pinned = tokio::select! {
+            pinned = context.upstream.pin(&group) => pinned,
+            end = self.link.left() => return Err(end),
+        };
+        Ok(pinned.map_err(|error| self.error(&error.to_string())).ok())
+    }
+
+    /// All commands of the client go over this connection from now on.
+    fn hold(&mut self, pinned: &Pinned) {
+        if !self.session.is_held() {
+            self.session.hold_on(pinned.lane(), pinned.inbox.clone());
+            self.link.replies.inbox = Some(pinned.inbox.clone());
+        }
+    }
+
+    /// SUBSCRIBE, UNSUBSCRIBE and their kin. What follows waits for the confirmations, because they decide what it means.
+    pub(super) async fn subscribe(
+        &mut self,
+        kind: Kind,
+        spec: &'static Spec,
+        request: &OwnedRequest,
+    ) -> Result<(), End> {
+        let Some(pinned) = self.own().await? else { return Ok(()) };
+        let expect = match request.view().len() {
+            // One that must name channels is answered with one error.
+            1 if spec.arity == -1 => Expect::AllOf(kind),
+            arguments => Expect::Confirmations(arguments.max(2) as u32 - 1),
+        };
+        self.hold(&pinned);
+        self.link.replies.run(pinned.lane().submit(Run::expecting(request.bytes(), expect)));
+        self.pinned = Some(pinned);
+        self.link.answered().await
+    }
+
+    /// A command that sets, or tells, what the upstream keeps for a connection.
+    pub(super) async fn state(&mut self, request: &OwnedRequest) -> Result<(), End> {
+        let (bytes, redirect) = match self.redirected(request) {
+            Ok(rewritten) => rewritten,
+            Err(text) => {
+                self.error(text);
+                return Ok(());
+            }
+        };
+        let Some(pinned) = self.own().await? else { return Ok(()) };
+        let mut pushes = BytesMut::new();
+        match pinned.call(&bytes, &mut pushes).await {
+            Err(Lost) => self.error(LOST),
+            Ok(reply) => {
+                if &reply[..] == b"+OK\r\n" {
+                    self.session.hold.redirect = redirect.or(self.session.hold.redirect);
+                    self.session.hold.accept(&request.view());
+                }
+                let reply = told_redirect(&reply, self.session.hold.redirect);
+                self.link.replies.tail().put_slice(&pushes);
+                self.link.replies.tail().put_slice(&reply);
+                self.pinned = Some(pinned);
+            }
+        }
+        Ok(())
+    }
+
+    /// CLIENT TRACKING ... REDIRECT names a client by our id; the upstream knows that client's own connection by another.
+    fn redirected(&self, request: &OwnedRequest) -> Result<(Bytes, Option<Redirect>), &'static str> {
+        let view = request.view();
+        let Some(at) = (3..view.len()).find(|i| view.is(*i - 1, "REDIRECT")).filter(|_| view.is(1, "TRACKING")) else {
+            return Ok((request.bytes(), None));
+        };
+        let id = parse_i64(view.arg(at)).and_then(|id| u64::try_from(id).ok());
+        let peer = id.and_then(|id| self.context.clients.find(id));
+        let peer = peer.ok_or("ERR The client ID you want redirect to does not exist")?;
+        let connection = peer.read(|state| state.connection).ok_or(
+            "ERR hearthside: the client to redirect to has no upstream connection of its own yet; let it subscribe to \
+             __redis__:invalidate first",
+        )?;
+        let id = connection.to_string();
+        let words: Vec<&[u8]> =
+            view.args_from(0).enumerate().map(|(i, word)| if i == at { id.as_bytes() } else { word }).collect();
+        let mut bytes = BytesMut::new();
+        encode::request(&mut bytes, &words);
+        Ok((bytes.freeze(), Some(Redirect { client: peer.id, connection })))
+    }
+
+    /// MONITOR and SCRIPT DEBUG: from now on replies cannot be told from what else comes.
+    pub(super) async fn listen(&mut self, pin: Pin, request: &OwnedRequest) -> Result<(), End> {
+        let Some(pinned) = self.own().await? else { return Ok(()) };
+        let mut pushes = BytesMut::new();
+        match pinned.call(&request.bytes(), &mut pushes).await {
+            Err(Lost) => self.error(LOST),
+            Ok(reply) => {
+                if &reply[..] == b"+OK\r\n" {
+                    self.session.hold.monitor |= pin == Pin::Monitor;
+                    self.session.hold.debug |= pin == Pin::Debug && !request.view().is(2, "NO");
+                }
+                if self.session.hold.is_raw() {
+                    pinned.listen();
+                }
+                self.link.replies.tail().put_slice(&pushes);
+                self.link.replies.tail().put_slice(&reply);
+                self.pinned = Some(pinned);
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides, after something that may have changed it, whether the client still needs its own connection.
+    pub(super) fn keep_or_give_back(&mut self) {
+        let Some(pinned) = self.pinned.take() else {
+            if self.session.is_held() {
+                // What the upstream kept for it is gone, and cannot be made anew behind its back.
+                self.session.closing = true;
+            }
+            return self.describe(None);
+        };
+        if self.session.hold.is_set() || pinned.inbox.subscribed() != [0; 3] {
+            self.hold(&pinned);
+        } else if self.session.is_held() {
+            self.release();
+        }
+        if self.session.is_held() || self.transaction.is_some() {
+            self.describe(Some(&pinned));
+            self.pinned = Some(pinned);
+        } else {
+            self.describe(None);
+            pinned.give_back();
+        }
+    }
+
+    /// The client goes back to the shared lanes.
+    pub(super) fn release(&mut self) {
+        // What came unasked before the end of the state is still the client's.
+        if let Some(inbox) = self.link.replies.inbox.take() {
+            std::iter::from_fn(|| inbox.take()).for_each(|frame| self.link.replies.tail().put_slice(&frame));
+        }
+        self.session.let_go();
+    }
+
+    /// Tells the other clients what this one is in.
+    fn describe(&mut self, pinned: Option<&Pinned>) {
+        self.session.is_pinned = pinned.is_some();
+        let (hold, subscribed) = (self.session.hold.clone(), self.session.subscribed());
+        self.session.peer.update(|state| {
+            state.connection = pinned.and_then(|pinned| pinned.id);
+            state.subscribed = subscribed;
+            (state.tracking, state.monitor) = (hold.tracking, hold.monitor);
+            (state.no_evict, state.no_touch) = (hold.no_evict, hold.no_touch);
+            state.redirect = hold.redirect.map(|redirect| redirect.client);
+        });
+    }
+}
+
+/// The reply of CLIENT GETREDIR or TRACKINGINFO, with our id of the client in the place of the upstream's.
+fn told_redirect(reply: &Bytes, redirect: Option<Redirect>) -> Bytes {
+    let Some(redirect) = redirect else { return reply.clone() };
+    let text = String::from_utf8_lossy(reply);
+    let (theirs, ours) = (format!(":{}\r\n", redirect.connection), format!(":{}\r\n", redirect.client));
+    if *text == theirs {
+        return Bytes::from(ours);
+    }
+    let marker = "redirect\r\n";
+    Bytes::from(text.replacen(&format!("{marker}{theirs}"), &format!("{marker}{ours}"), 1))
+}

@@ -1,0 +1,85 @@
+//! The reply of EXEC: the upstream's elements with ours among them, in the order of the commands.
+
+use bytes::{BufMut, Bytes};
+
+use super::Desk;
+use crate::command::OwnedRequest;
+use crate::dispatch::Flow;
+use crate::resp::encode;
+use crate::resp::pubsub::{self, PubSub};
+use crate::route::Route;
+use crate::upstream::Group;
+
+/// A queued command.
+#[derive(Debug)]
+pub(super) enum Queued {
+    /// The next element of the upstream's reply.
+    Upstream,
+    /// The same; if it is OK the client is in this database.
+    Select(i64),
+    /// The same; if it is OK its connection has a state.
+    State(OwnedRequest),
+    /// The next so many elements, each a confirmation.
+    Subscribe(usize),
+    /// The upstream's greeting, in whose place the client gets this one, and is in this group.
+    Hello(Group, Option<Bytes>, Bytes),
+    /// Answered by us.
+    Here(OwnedRequest, Route),
+}
+
+pub(super) async fn splice(desk: &mut Desk<'_>, queued: Vec<Queued>, elements: &[&[u8]]) {
+    encode::array(desk.out, queued.len());
+    let mut elements = elements.iter().copied();
+    for command in queued {
+        match command {
+            Queued::Here(request, route) => here(desk, &request, route).await,
+            Queued::Subscribe(channels) => (0..channels).for_each(|_| confirmation(desk, next(&mut elements))),
+            theirs => upstream(desk, theirs, next(&mut elements)),
+        }
+    }
+}
+
+fn next<'a>(elements: &mut impl Iterator<Item = &'a [u8]>) -> &'a [u8] {
+    elements.next().unwrap_or(b"$-1\r\n")
+}
+
+async fn here(desk: &mut Desk<'_>, request: &OwnedRequest, route: Route) {
+    match desk.context.answer(desk.session, &request.view(), route, desk.out) {
+        Flow::Answered => {}
+        Flow::Later(reply) => match reply.await {
+            Ok(reply) => desk.out.put_slice(&reply),
+            Err(error) => encode::error(desk.out, &format!("ERR hearthside: {error}")),
+        },
+        Flow::Alone(_) => encode::error(desk.out, "ERR hearthside: the command cannot run inside EXEC"),
+    }
+}
+
+fn confirmation(desk: &mut Desk<'_>, element: &[u8]) {
+    if let (Some(PubSub::Confirmation(kind, name, on)), Some(pinned)) = (pubsub::read(element), desk.own.as_ref()) {
+        pinned.confirm(kind, name, on);
+    }
+    desk.out.put_slice(element);
+}
+
+fn upstream(desk: &mut Desk<'_>, command: Queued, element: &[u8]) {
+    let is_ok = element == b"+OK\r\n";
+    match command {
+        Queued::Select(db) if is_ok => move_to(desk, Group { db, ..desk.session.group.clone() }),
+        Queued::State(request) if is_ok => desk.session.hold.accept(&request.view()),
+        Queued::Hello(group, name, greeting) if !element.starts_with(b"-") => {
+            move_to(desk, group);
+            desk.session.rename(name);
+            return desk.out.put_slice(&greeting);
+        }
+        _ => {}
+    }
+    desk.out.put_slice(element);
+}
+
+/// The connection has gone there already.
+fn move_to(desk: &mut Desk<'_>, group: Group) {
+    if let Some(pinned) = desk.own {
+        pinned.speaks(group.proto);
+    }
+    desk.session.regroup(group);
+}

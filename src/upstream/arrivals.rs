@@ -1,0 +1,218 @@
+//! What a lane's connection receives, and to whom it goes.
+//!
+//! Invariants:
+//! - replies come in the order in which requests were written, so the front flight owns the next reply;
+//! - a push message is handed over where it came, between the replies; when no reply is awaited it goes to the inbox
+//!   of a client's own connection (on a shared lane it is nobody's and dropped).
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use tokio_util::io::poll_read_buf;
+
+use super::flight::Flight;
+use super::inbox::Inbox;
+use super::run::Expect;
+use super::stream::Stream;
+use super::ticket::Chunk;
+use crate::resp::Proto;
+use crate::resp::pubsub::{self, PubSub};
+use crate::resp::reply::{Frame, ReplyScanner};
+
+/// Bytes asked for in one read.
+const READ: usize = 64 * 1024;
+/// An unfinished reply longer than this is handed on in pieces.
+const HOLD: usize = 64 * 1024;
+/// With so many bytes not taken by its client, a client's own connection is not read.
+const ENOUGH: usize = 256 * 1024;
+/// A reply longer than this on a shared lane is more than others should wait behind.
+const BULKY: usize = 1 << 20;
+
+/// Whose a frame is.
+enum Part {
+    Reply,
+    /// Of the front unit; so many of its kind are still subscribed.
+    Confirmation(usize),
+    OutOfBand,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    pub(super) flights: VecDeque<Flight>,
+    /// Of a client's own connection.
+    pub(super) inbox: Option<Inbox>,
+    incoming: BytesMut,
+    /// Bytes of `incoming` the scanner has seen, and where the frame it is in begins.
+    scanned: usize,
+    frame: usize,
+    scanner: ReplyScanner,
+    /// Bytes of the unfinished reply that have been handed on.
+    handed_on: usize,
+}
+
+impl Arrivals {
+    /// With an inbox, those of a client's own connection.
+    pub(super) fn new(inbox: Option<Inbox>) -> Self {
+        Self { inbox, ..Self::default() }
+    }
+
+    /// True between frames, with nothing awaited.
+    pub(super) fn is_clean(&self) -> bool {
+        self.flights.is_empty() && self.incoming.is_empty() && !self.scanner.is_inside()
+    }
+
+    /// Reads once; true when something came.
+    pub(super) fn poll_read(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> io::Result<bool> {
+        if !self.poll_room(cx) {
+            return Ok(false);
+        }
+        self.incoming.reserve(READ);
+        match poll_read_buf(Pin::new(stream), cx, &mut self.incoming)? {
+            Poll::Pending => Ok(false),
+            Poll::Ready(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the upstream closed the connection")),
+            Poll::Ready(_) => self.deliver().map(|()| true),
+        }
+    }
+
+    /// A client that does not read slows down its own connection, and nobody else's.
+    fn poll_room(&self, cx: &Context<'_>) -> bool {
+        let Some(inbox) = &self.inbox else { return true };
+        inbox.poll_room(ENOUGH, cx) && self.flights.front().is_none_or(|flight| flight.poll_room(ENOUGH, cx))
+    }
+
+    /// Gives what was read to those it belongs to.
+    fn deliver(&mut self) -> io::Result<()> {
+        loop {
+            let step = self.scanner.scan(&self.incoming[self.scanned..]).map_err(io::Error::other)?;
+            self.scanned += step.used;
+            let Some(frame) = step.end else { break };
+            match self.part(frame) {
+                Part::Reply => self.reply_ended()?,
+                Part::Confirmation(remain) => self.confirmed(remain),
+                Part::OutOfBand => self.out_of_band(),
+            }
+        }
+        self.hand_on_unfinished();
+        Ok(())
+    }
+
+    fn part(&self, frame: Frame) -> Part {
+        let Some(inbox) = &self.inbox else {
+            return if frame == Frame::Push { Part::OutOfBand } else { Part::Reply };
+        };
+        if inbox.with(|state| state.raw) {
+            return Part::OutOfBand;
+        }
+        if frame == Frame::Reply && !self.may_be_pubsub(inbox) {
+            return Part::Reply;
+        }
+        match pubsub::read(&self.incoming[self.frame..self.scanned]) {
+            Some(PubSub::Confirmation(kind, name, on)) => {
+                let remain = inbox.with(|state| {
+                    state.subscriptions.confirm(kind, name, on);
+                    state.subscriptions.count(kind)
+                });
+                if self.awaits_confirmation() { Part::Confirmation(remain) } else { Part::OutOfBand }
+            }
+            None if frame == Frame::Reply => Part::Reply,
+            _ => Part::OutOfBand,
+        }
+    }
+
+    /// In RESP2 messages look like replies, but only to a client that subscribes.
+    fn may_be_pubsub(&self, inbox: &Inbox) -> bool {
+        self.awaits_confirmation() || inbox.with(|state| state.proto == Proto::Resp2 && !state.subscriptions.is_empty())
+    }
+
+    fn awaits_confirmation(&self) -> bool {
+        let expects = self.flights.front().and_then(Flight::expects);
+        matches!(expects, Some(Expect::Confirmations(_) | Expect::AllOf(_)))
+    }
+
+    fn reply_ended(&mut self) -> io::Result<()> {
+        self.frame = self.scanned;
+        self.handed_on = 0;
+        let Some(flight) = self.flights.front_mut() else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a reply came that nothing had asked for"));
+        };
+        let lost_next = flight.reply_ended();
+        if flight.is_done() || lost_next {
+            self.hand_over();
+        }
+        if let Some(flight) = self.flights.front_mut() {
+            flight.answer_lost();
+        }
+        self.finish_front();
+        Ok(())
+    }
+
+    fn confirmed(&mut self, remain: usize) {
+        self.out_of_band();
+        if let Some(flight) = self.flights.front_mut() {
+            flight.confirmed(remain);
+        }
+        self.finish_front();
+    }
+
+    fn finish_front(&mut self) {
+        if self.flights.front().is_some_and(Flight::is_done)
+            && let Some(flight) = self.flights.pop_front()
+        {
+            flight.finish();
+        }
+    }
+
+    /// Delivers the finished part of `incoming` to the front flight.
+    fn hand_over(&mut self) {
+        if self.frame > 0 {
+            let chunk = self.incoming.split_to(self.frame).freeze();
+            self.scanned -= self.frame;
+            self.frame = 0;
+            self.give(Chunk::Reply(chunk));
+        }
+    }
+
+    /// A long reply is not gathered; what may turn out to be no reply is.
+    fn hand_on_unfinished(&mut self) {
+        let unfinished = self.scanned - self.frame;
+        let is_reply =
+            !self.scanner.is_push() && self.inbox.as_ref().is_none_or(|i| !i.with(|s| s.raw) && !self.may_be_pubsub(i));
+        if unfinished <= HOLD || !is_reply {
+            return self.hand_over();
+        }
+        self.frame = self.scanned;
+        self.hand_over();
+        self.handed_on += unfinished;
+        if let Some(flight) = self.flights.front_mut() {
+            flight.is_partial = true;
+            if self.handed_on > BULKY {
+                flight.bulky();
+            }
+        }
+    }
+
+    fn give(&mut self, chunk: Chunk) {
+        let Some(flight) = self.flights.front() else { return };
+        // What came before the flight's first reply also reaches the client before it.
+        while let Some(frame) = self.inbox.as_ref().and_then(Inbox::take) {
+            flight.deliver(Chunk::Push(frame));
+        }
+        flight.deliver(chunk);
+    }
+
+    /// Hands over the frame that just ended, which is no reply.
+    fn out_of_band(&mut self) {
+        let length = self.scanned - self.frame;
+        self.hand_over();
+        let frame: Bytes = self.incoming.split_to(length).freeze();
+        self.scanned -= length;
+        match &self.inbox {
+            Some(inbox) if self.flights.is_empty() || inbox.with(|state| state.raw) => inbox.push(frame),
+            None if self.flights.is_empty() => tracing::debug!("a push message that nobody asked for was dropped"),
+            _ => self.give(Chunk::Push(frame)),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What a client gives to a lane: requests that travel as one slice, and what each is answered with.
+
+use bytes::Bytes;
+
+use crate::resp::pubsub::Kind;
+
+/// What one request is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// So many replies: one, or those of a whole MULTI ... EXEC.
+    Replies(u32),
+    /// So many confirmations of a (un)subscription; anything else that is a reply ends it (an error, QUEUED).
+    Confirmations(u32),
+    /// One confirmation for everything of this kind that is subscribed (UNSUBSCRIBE without arguments).
+    AllOf(Kind),
+    /// Nothing that can be told from what else comes (a connection that is read raw).
+    Nothing,
+}
+
+/// One unit of a run: a request, or a transaction whose requests must not be parted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Where its bytes end in the run.
+    pub end: usize,
+    /// It only reads, and may be sent again.
+    pub resendable: bool,
+    /// Its replies.
+    pub expect: Expect,
+}
+
+/// Requests that travel as one slice.
+#[derive(Debug, Default)]
+pub struct Run {
+    /// The bytes of all of them.
+    pub bytes: Bytes,
+    /// Its units, in order.
+    pub asked: Vec<Asked>,
+}
+
+impl Run {
+    /// A run of one request with one reply.
+    #[must_use]
+    pub fn one(bytes: Bytes, resendable: bool) -> Self {
+        Self { asked: vec![Asked { end: bytes.len(), resendable, expect: Expect::Replies(1) }], bytes }
+    }
+
+    /// A run of one unit that is never sent again.
+    #[must_use]
+    pub fn expecting(bytes: Bytes, expect: Expect) -> Self {
+        Self { asked: vec![Asked { end: bytes.len(), resendable: false, expect }], bytes }
+    }
+}
