@@ -6,11 +6,11 @@ use tokio::task::JoinSet;
 
 use super::check::Failure;
 use crate::access::Access;
-use crate::config::Settings;
+use crate::config::{PubSubMode, Settings};
 use crate::dispatch::Owned;
 use crate::route::Router;
 use crate::server::{Setup, Workers, bind};
-use crate::upstream::{Common, Gate, Target, Version, watch};
+use crate::upstream::{Common, Gate, Hub, Target, Version, watch};
 
 pub(super) struct Front {
     accepting: JoinSet<()>,
@@ -36,8 +36,13 @@ impl Front {
         let version = Version::default();
         tasks.spawn(watch(upstream.clone(), version.clone()));
         let router = Arc::new(Router::new(owned.mappings.keyspace.clone(), &settings.security.deny));
+        let hub = (settings.pubsub.mode == PubSubMode::Shared).then(|| {
+            let (hub, task) = Hub::new(upstream.clone(), settings.pubsub.subscriber_output.0);
+            tasks.spawn(task.run());
+            hub
+        });
         let limits = settings.limits.clone();
-        let setup = Setup { router, owned: owned.clone(), access, upstream, version, limits, metrics };
+        let setup = Setup { router, owned: owned.clone(), access, upstream, hub, version, limits, metrics };
         let workers = Workers::start(settings.server.workers, &setup, settings.server.shutdown_timeout);
         let workers = Arc::new(workers.map_err(|error| Failure::Start(error.to_string()))?);
         let mut accepting = JoinSet::new();

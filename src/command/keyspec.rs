@@ -44,6 +44,15 @@ impl KeySpec {
         Some(Self { begin, find })
     }
 
+    /// True when arguments from `end` on cannot move this group's keys.
+    pub(super) fn is_fixed_before(&self, end: usize) -> bool {
+        match (&self.begin, &self.find) {
+            (Begin::Keyword(..), _) => false,
+            (Begin::Index(_), Find::Range { .. }) => true,
+            (Begin::Index(start), Find::Keynum { index, .. }) => start + index < end as i64,
+        }
+    }
+
     /// Visits the positions of this group's keys. Arguments that do not fit give none:
     /// the upstream answers such a request with its own error.
     pub(super) fn find(&self, request: &Request<'_>, visit: &mut impl FnMut(usize)) {

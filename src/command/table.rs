@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::KeySpec;
+use super::{KeySpec, Request};
 
 /// What the sidecar needs to know of a command's flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,19 @@ impl Spec {
     #[must_use]
     pub const fn accepts(&self, argc: usize) -> bool {
         if self.arity >= 0 { argc as i64 == self.arity } else { argc as i64 >= -self.arity }
+    }
+
+    /// True when the keys of `request` all stand before argument `end`, and so surely that nothing from there on matters.
+    #[must_use]
+    pub fn knows_keys_before(&self, request: &Request<'_>, end: usize) -> bool {
+        let mut before = !self.has_hidden_keys && self.keys.iter().all(|keys| keys.is_fixed_before(end));
+        request.each_key(self, |at| before &= at < end);
+        before && (end > 1 || !self.is_container())
+    }
+
+    /// True for a command whose first argument may be a subcommand.
+    fn is_container(&self) -> bool {
+        TABLE.values().any(|spec| spec.name.strip_prefix(self.name.as_str()).is_some_and(|rest| rest.starts_with('|')))
     }
 
     /// Redis's words for a number of arguments that is not accepted.

@@ -5,7 +5,7 @@ use std::path::Path;
 use config::{ConfigBuilder, File, FileFormat};
 use serde_json::Value;
 
-use super::{Config, Faults, MappingConfig, Settings, UserConfig};
+use super::{AuthMode, Config, Faults, MappingConfig, PubSubMode, Settings, UserConfig};
 
 /// The shipped `config.toml`, which is also what runs when there is no file.
 pub const SHIPPED: &str = include_str!("../../config.toml");
@@ -144,6 +144,12 @@ fn check(settings: &Settings, faults: &mut Faults) {
     require(settings.upstream.pinned_max > 0, "upstream.pinned_max", "must be at least 1");
     require(settings.store.max_connections > 0, "store.max_connections", "must be at least 1");
     require(settings.cache.ttl_jitter <= 90, "cache.ttl_jitter", "is a percentage of at most 90");
+    let hides_logins = settings.pubsub.mode == PubSubMode::Shared && settings.auth.mode == AuthMode::Upstream;
+    require(
+        !hides_logins,
+        "pubsub.mode",
+        "\"shared\" would hide from the upstream who subscribes, which auth.mode = \"upstream\" is for",
+    );
     let store = &settings.store.url;
     let known = ["postgres://", "postgresql://", "sqlite://"].iter().any(|scheme| store.starts_with(scheme));
     require(known, "store.url", "must begin with postgres:// or sqlite://");

@@ -80,7 +80,7 @@ pub(super) fn route(session: &Session, route: Route) -> Route {
             Route::Unanswered
         }
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), _) => route,
-        _ if session.proto() == Proto::Resp2 && session.subscribed() != [0; 3] => Route::PassThrough(false),
+        _ if session.is_resp2_subscriber() => Route::PassThrough(false),
         Route::Pinned(Pin::Blocking | Pin::Wait, _) => Route::PassThrough(false),
         _ => route,
     }

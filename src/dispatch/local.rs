@@ -9,8 +9,13 @@ use crate::resp::number::parse_i64;
 use crate::upstream::Group;
 
 /// The table accepts any number of arguments; the command itself takes one.
-pub(super) fn ping(request: &Request<'_>, spec: &Spec, out: &mut BytesMut) {
+pub(super) fn ping(session: &Session, request: &Request<'_>, spec: &Spec, out: &mut BytesMut) {
     match request.len() {
+        1 | 2 if session.is_resp2_subscriber() => {
+            encode::array(out, 2);
+            encode::bulk(out, b"pong");
+            encode::bulk(out, request.arg(1));
+        }
         1 => encode::simple(out, "PONG"),
         2 => encode::bulk(out, request.arg(1)),
         _ => wrong_arity(spec, out),

@@ -10,6 +10,7 @@ mod local;
 pub mod owned;
 mod session;
 mod split;
+mod subscribe;
 
 use std::pin::Pin as Pinning;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use bytes::{Bytes, BytesMut};
 pub use hello::greeted;
 pub use hold::{Hold, Redirect};
 pub use owned::Owned;
+use subscribe::Shared;
+
 pub use session::{ReplyMode, Session};
 
 use crate::access::Access;
@@ -26,10 +29,11 @@ use crate::clients::Registry;
 use crate::command::{OwnedRequest, Request, Spec, lookup};
 use crate::config::AuthMode;
 use crate::resp::encode;
+use crate::resp::pubsub::Kind;
 use crate::route::{Local, Pin, Route, Router, Transaction};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Broken, Expect, Group, Lane, Run, Upstream, Version};
+use crate::upstream::{Broken, Expect, Group, Hub, Lane, Run, Upstream, Version};
 
 /// What one worker thread answers with.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub struct Context {
     pub clients: Arc<Registry>,
     /// The way to the upstream.
     pub upstream: Upstream,
+    /// Everybody's subscriptions, with `pubsub.mode = "shared"`.
+    pub hub: Option<Arc<Hub>>,
     /// The upstream's version.
     pub version: Version,
     /// Counters.
@@ -69,6 +75,8 @@ pub struct Move {
 pub enum Alone {
     /// Change protocol, database or login.
     Move(Move),
+    /// Pass on the unfinished request at the front of the buffer.
+    Huge,
     /// Forget everything about the connection.
     Reset,
     /// A transaction's command, or any command inside one.
@@ -101,7 +109,11 @@ impl Context {
             return Route::Refused(text);
         }
         let route = self.router.route(request, spec);
-        if session.is_held() { hold::route(session, route) } else { route }
+        match () {
+            () if session.is_held() => hold::route(session, route),
+            () if session.subscriber().is_some() => subscribe::route(session, route, request, spec),
+            () => route,
+        }
     }
 
     /// Answers `request`, which goes `route`; pass-through runs are the caller's, who gathers them.
@@ -113,6 +125,9 @@ impl Context {
             Route::Owned(mapping, at, spec) => owned::answer(self, session, request, (mapping, at, spec), out),
             Route::Split(keys, spec) => split::answer(self, session, request, &keys, spec, out),
             Route::Transaction(command, spec) => transaction(session, request, command, spec, out),
+            Route::Pinned(pin @ (Pin::Subscribe(kind) | Pin::Unsubscribe(kind)), spec) if self.hub.is_some() => {
+                self.shared(session, request, (pin, kind, spec), out)
+            }
             Route::Pinned(pin, spec) => {
                 session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
                 Flow::Alone(Alone::Pinned(pin, spec, OwnedRequest::copy(request)))
@@ -124,6 +139,22 @@ impl Context {
                 Flow::Later(Box::pin(ticket.whole()))
             }
             Route::Refused(text) => refuse(session, &text, out),
+        }
+    }
+
+    fn shared(
+        &self,
+        session: &mut Session,
+        request: &Request<'_>,
+        (pin, kind, spec): (Pin, Kind, &'static Spec),
+        out: &mut BytesMut,
+    ) -> Flow {
+        session.tally.add(RouteLabel::Local, Outcome::Ok, 1);
+        let Some(hub) = &self.hub else { return Flow::Answered };
+        let shared = Shared { hub, patience: self.upstream.patience() };
+        match pin {
+            Pin::Subscribe(_) => shared.subscribe(session, kind, request, spec, out),
+            _ => shared.unsubscribe(session, kind, request, out),
         }
     }
 
@@ -170,7 +201,7 @@ impl Context {
             return Flow::Answered;
         }
         match local {
-            Local::Ping => local::ping(request, spec, out),
+            Local::Ping => local::ping(session, request, spec, out),
             Local::Echo => encode::bulk(out, request.arg(1)),
             Local::Quit => local::quit(session, out),
             Local::Reset if session.is_pinned => return Flow::Alone(Alone::Reset),

@@ -10,7 +10,7 @@ use crate::clients::{Peer, State};
 use crate::resp::Proto;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::Tally;
-use crate::upstream::{Group, Inbox, Lane};
+use crate::upstream::{Group, Hub, Inbox, Lane, Membership, Subscriber};
 
 /// What becomes of replies (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct Session {
     /// The user that it is without AUTH.
     first_user: Option<Arc<User>>,
     inbox: Option<Inbox>,
+    /// Its place in the hub, once it has subscribed (`pubsub.mode = "shared"`).
+    membership: Option<Membership>,
     pub(super) lane: Option<Lane>,
 }
 
@@ -73,6 +75,7 @@ impl Session {
             is_pinned: false,
             hold: Hold::default(),
             inbox: None,
+            membership: None,
             lane: None,
         }
     }
@@ -112,10 +115,38 @@ impl Session {
         self.inbox = None;
     }
 
-    /// Channels, patterns and shard channels that it is subscribed to over its own connection.
+    /// Channels, patterns and shard channels that it is subscribed to.
     #[must_use]
     pub fn subscribed(&self) -> [usize; 3] {
-        self.inbox.as_ref().map_or([0; 3], Inbox::subscribed)
+        match &self.membership {
+            Some(membership) => membership.subscriber.counts(),
+            None => self.inbox.as_ref().map_or([0; 3], Inbox::subscribed),
+        }
+    }
+
+    /// True while it may only do what a subscriber may.
+    #[must_use]
+    pub fn is_resp2_subscriber(&self) -> bool {
+        self.proto() == Proto::Resp2
+            && (self.inbox.is_some() || self.membership.is_some())
+            && self.subscribed() != [0; 3]
+    }
+
+    /// The client in the hub, if it ever subscribed there.
+    #[must_use]
+    pub fn subscriber(&self) -> Option<&Arc<Subscriber>> {
+        self.membership.as_ref().map(|membership| &membership.subscriber)
+    }
+
+    /// The client in the hub, from now on.
+    pub(super) fn member_of(&mut self, hub: &Arc<Hub>) -> Arc<Subscriber> {
+        self.membership.get_or_insert_with(|| hub.member(self.peer.id)).subscriber.clone()
+    }
+
+    /// Tells the other clients what it is subscribed to.
+    pub(super) fn tell_subscribed(&self) {
+        let subscribed = self.subscribed();
+        self.peer.update(|state| state.subscribed = subscribed);
     }
 
     /// Takes a name, if there is one (`HELLO ... SETNAME`).
@@ -128,6 +159,7 @@ impl Session {
     /// Forgets everything that `RESET` forgets.
     pub fn reset(&mut self) {
         self.let_go();
+        self.membership = None;
         self.hold = Hold::default();
         self.reply = ReplyMode::On;
         self.regroup(self.home.clone());

@@ -59,6 +59,11 @@ pub fn map(out: &mut BytesMut, proto: Proto, n: usize) {
     }
 }
 
+/// The header of a push message of `n` values, which RESP2 has as an array.
+pub fn push(out: &mut BytesMut, proto: Proto, n: usize) {
+    header(out, if proto == Proto::Resp2 { b'*' } else { b'>' }, n as i64);
+}
+
 /// The header of a set of `n` values: `*n` or `~n`.
 pub fn set(out: &mut BytesMut, proto: Proto, n: usize) {
     header(out, if proto == Proto::Resp2 { b'*' } else { b'~' }, n as i64);

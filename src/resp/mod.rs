@@ -5,6 +5,7 @@ pub mod decode;
 pub mod encode;
 pub mod inline;
 pub mod number;
+pub mod passage;
 pub mod pubsub;
 pub mod reply;
 pub mod request;

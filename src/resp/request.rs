@@ -11,6 +11,7 @@ use memchr::memchr;
 
 use super::inline::{UnbalancedQuotes, split_inline};
 use super::number::parse_i64;
+use super::passage::Passage;
 
 /// Longest inline request or length line, in bytes (`PROTO_INLINE_MAX_SIZE`).
 pub const MAX_INLINE: usize = 64 * 1024;
@@ -62,6 +63,17 @@ pub enum Scan {
     Inline(usize, Vec<Vec<u8>>),
     /// Nothing to answer (`*0`, an empty line), of this many bytes.
     Empty(usize),
+}
+
+/// An argument that is not all here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// Its place; those before it are whole.
+    pub index: usize,
+    /// Its length in bytes.
+    pub length: usize,
+    /// The request's number of arguments.
+    pub arguments: usize,
 }
 
 /// A resumable scanner for one client's requests.
@@ -120,6 +132,22 @@ impl RequestScanner {
         Ok(Scan::Complete(std::mem::take(&mut self.pos)))
     }
 
+    /// The argument whose bytes are awaited, if its length is known.
+    #[must_use]
+    pub fn awaited(&self) -> Option<Awaited> {
+        let arguments = self.spans.len() as u64 + self.remaining;
+        self.bulk.map(|length| Awaited { index: self.spans.len(), length, arguments: arguments as usize })
+    }
+
+    /// Leaves the rest of the request, of which `have` bytes are here, to a passage; the next scan begins a request.
+    pub fn pass(&mut self, have: usize) -> Passage {
+        let skip = self.bulk.take().map_or(0, |length| self.pos + length + 2 - have.min(self.pos + length + 2));
+        let remaining = self.remaining - 1;
+        (self.remaining, self.pos) = (0, 0);
+        self.spans.clear();
+        Passage::new(skip as u64, remaining, self.max_bulk)
+    }
+
     fn begin(&mut self, count: u64) {
         self.remaining = count;
         self.spans.clear();
@@ -157,17 +185,20 @@ impl RequestScanner {
     }
 
     fn bulk_length(&mut self, buf: &[u8]) -> Result<Option<usize>, RequestFault> {
-        let Some(end) = line_end(buf, self.pos, &RequestFault::BigLength)? else { return Ok(None) };
-        if buf[self.pos] != b'$' {
-            return Err(RequestFault::Expected(buf[self.pos]));
-        }
-        let length = parse_i64(&buf[self.pos + 1..end])
-            .and_then(|n| usize::try_from(n).ok())
-            .filter(|n| *n <= self.max_bulk)
-            .ok_or(RequestFault::Length)?;
-        self.pos = end + 2;
+        let Some((length, begin)) = bulk_header(buf, self.pos, self.max_bulk)? else { return Ok(None) };
+        self.pos = begin;
         Ok(Some(length))
     }
+}
+
+/// The length of the argument whose `$` line is at `from`, and where its bytes begin; `None` until the line is here.
+pub(super) fn bulk_header(buf: &[u8], from: usize, most: usize) -> Result<Option<(usize, usize)>, RequestFault> {
+    let Some(end) = line_end(buf, from, &RequestFault::BigLength)? else { return Ok(None) };
+    if buf[from] != b'$' {
+        return Err(RequestFault::Expected(buf[from]));
+    }
+    let length = parse_i64(&buf[from + 1..end]).and_then(|n| usize::try_from(n).ok());
+    Ok(Some((length.filter(|n| *n <= most).ok_or(RequestFault::Length)?, end + 2)))
 }
 
 /// The position of the `\r` that ends the line at `from`; `None` until it and the byte behind it are here.

@@ -18,6 +18,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn alone(&mut self, alone: Alone) -> Result<(), End> {
         match alone {
             Alone::Move(moved) => self.go(moved).await,
+            Alone::Huge => self.pass_huge().await?,
             Alone::Reset => self.reset(),
             Alone::Transaction(request) => self.in_transaction(&request).await,
             Alone::Pinned(pin, spec, request) => self.over_pinned(pin, spec, &request).await?,

@@ -3,10 +3,11 @@
 //! ```text
 //! read -> scan -> route -+-> pass-through: gathered into a run, one slice to the client's lane --+
 //!                        +-> owned, local: answered in place, or later when a load ends ---------+-> replies -> write
-//!                        +-> alone: everything owed is written, then the client has its own way -+
+//!                        +-> alone: everything owed is answered, then the client has its own way +
 //! ```
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,14 +15,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::link::{End, Link};
 use super::replies::Replies;
 use super::run::Gathered;
+use super::slice::{Ahead, LookAhead};
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Alone, Context, Flow, ReplyMode, Session};
 use crate::resp::encode;
 use crate::resp::request::{RequestFault, RequestScanner, Scan};
-use crate::route::{Local, Route};
+use crate::route::{Local, Route, Transaction};
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::transaction::Transaction;
+use crate::transaction;
 use crate::upstream::{Expect, Pinned};
 
 pub(super) struct Client<S> {
@@ -29,10 +31,24 @@ pub(super) struct Client<S> {
     pub(super) session: Session,
     pub(super) context: Rc<Context>,
     pub(super) scanner: RequestScanner,
-    pub(super) transaction: Option<Transaction>,
+    pub(super) transaction: Option<transaction::Transaction>,
     /// Its own upstream connection, while its state needs one.
     pub(super) pinned: Option<Pinned>,
+    /// Since a very long reply it has a connection of its own, until then.
+    pub(super) bulky_until: Option<Instant>,
     run: Gathered,
+    /// What is behind a MULTI.
+    ahead: LookAhead,
+}
+
+/// What comes after a look at the buffer.
+enum Next {
+    /// Every whole request has been taken: read more.
+    Read,
+    /// More of a transaction, if it is here already.
+    ReadIfReady,
+    /// Something that needs the client alone.
+    Alone(Alone),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
@@ -44,7 +60,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             scanner: RequestScanner::new(max_argument),
             transaction: None,
             pinned: None,
+            bulky_until: None,
             run: Gathered::default(),
+            ahead: LookAhead::default(),
         }
     }
 
@@ -72,64 +90,105 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn converse(&mut self) -> Result<(), End> {
         self.link.enroll().await;
         loop {
-            let alone = self.take_requests();
+            self.weigh().await;
+            let next = self.take_requests();
+            self.note_subscriber();
             self.session.tally.flush(&self.context.metrics.commands);
-            if let Some(alone) = alone {
-                self.link.answered().await?;
-                self.alone(alone).await?;
-            } else if self.session.closing {
-                return self.link.settle().await;
-            } else {
-                self.link.exchange().await?;
+            match next {
+                Next::Alone(alone) => {
+                    self.link.answered().await?;
+                    self.alone(alone).await?;
+                }
+                _ if self.session.closing => return self.link.settle().await,
+                Next::ReadIfReady => self.ahead.given_up = !self.link.read_if_ready().await?,
+                Next::Read => self.exchange().await?,
             }
         }
     }
 
     /// Answers every whole request in the buffer, up to one that needs the client alone.
-    fn take_requests(&mut self) -> Option<Alone> {
+    fn take_requests(&mut self) -> Next {
         self.session.now = now_ms();
-        let mut alone = None;
-        while alone.is_none() && !self.session.closing {
+        let mut next = Next::Read;
+        while matches!(next, Next::Read) && !self.session.closing {
             match self.scanner.scan(&self.link.incoming[self.run.length()..]) {
-                Ok(Scan::Incomplete) => break,
-                Ok(Scan::Complete(length)) => alone = self.take_request(length),
+                Ok(Scan::Incomplete) => {
+                    next = self.huge().map_or(Next::Read, Next::Alone);
+                    break;
+                }
+                Ok(Scan::Complete(length)) => next = self.take_request(length),
                 Ok(Scan::Empty(length)) => self.skip(length),
-                Ok(Scan::Inline(length, words)) => alone = self.take_inline(length, &words),
+                Ok(Scan::Inline(length, words)) => next = self.take_inline(length, &words),
                 Err(fault) => self.refuse(&fault),
             }
         }
         self.send_run();
         self.session.peer.saw(self.session.now, self.session.command);
-        alone
+        next
     }
 
-    fn take_request(&mut self, length: usize) -> Option<Alone> {
+    /// What comes over the shared subscriber connection is written in the client's protocol.
+    fn note_subscriber(&mut self) {
+        self.link.replies.proto = self.session.proto();
+        let subscriber = self.session.subscriber();
+        if subscriber.is_some() != self.link.replies.subscriber.is_some() {
+            self.link.replies.subscriber = subscriber.cloned();
+        }
+    }
+
+    fn take_request(&mut self, length: usize) -> Next {
         let at = self.run.length();
         let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
         let route = self.context.route(&mut self.session, &request);
         let in_transaction = belongs_to_transaction(&mut self.transaction, &route);
         let is_skipped = self.begin_reply(&route);
-        if let (Route::PassThrough(_) | Route::Unanswered, false) = (&route, in_transaction) {
-            self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
-            match route {
-                Route::PassThrough(resendable) => self.run.add(length, resendable, Expect::Replies(1)),
-                _ => self.run.add(length, false, Expect::Nothing),
-            }
-            if is_skipped {
-                self.send_run();
-            }
-            return None;
+        match route {
+            _ if in_transaction => self.answer_alone(length, None),
+            Route::PassThrough(resendable) => self.gather(length, resendable, Expect::Replies(1), is_skipped),
+            Route::Unanswered => self.gather(length, false, Expect::Nothing, is_skipped),
+            Route::Transaction(Transaction::Multi, _) if self.may_be_slice() => self.take_multi(length, route),
+            route => self.answer_alone(length, Some(route)),
         }
+    }
+
+    /// One more unit of the run.
+    fn gather(&mut self, length: usize, resendable: bool, expect: Expect, send: bool) -> Next {
+        self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
+        self.run.add(length, resendable, expect);
+        if send {
+            self.send_run();
+        }
+        Next::Read
+    }
+
+    /// A request that is no part of a run; without a route it belongs to the client's transaction.
+    fn answer_alone(&mut self, length: usize, route: Option<Route>) -> Next {
         self.send_run();
         let request = Request::new(&self.link.incoming[..length], self.scanner.spans());
-        let route = if in_transaction { None } else { Some(route) };
-        let alone = answer(&self.context, &mut self.session, &mut self.link.replies, &request, route);
+        let next = answer(&self.context, &mut self.session, &mut self.link.replies, &request, route);
         self.link.incoming.advance(length);
-        alone
+        next
+    }
+
+    fn may_be_slice(&self) -> bool {
+        self.transaction.is_none() && self.session.reply == ReplyMode::On && !self.link.replies.muted
+    }
+
+    /// MULTI with everything up to its EXEC, if it is all here and all of it goes upstream.
+    fn take_multi(&mut self, length: usize, route: Route) -> Next {
+        let from = self.run.length();
+        match self.ahead.look(&self.context, &mut self.session, &self.link.incoming[from..], length) {
+            Ahead::Whole(length, requests) => {
+                self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, u64::from(requests) - 1);
+                self.gather(length, false, Expect::Replies(requests), false)
+            }
+            Ahead::Unfinished => Next::ReadIfReady,
+            Ahead::Other => self.answer_alone(length, Some(route)),
+        }
     }
 
     /// An inline request is answered, and forwarded, as the array it stands for.
-    fn take_inline(&mut self, length: usize, words: &[Vec<u8>]) -> Option<Alone> {
+    fn take_inline(&mut self, length: usize, words: &[Vec<u8>]) -> Next {
         self.skip(length);
         let request = OwnedRequest::from_words(words);
         let route = self.context.route(&mut self.session, &request.view());
@@ -160,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Sends the gathered run to the client's lane.
-    fn send_run(&mut self) {
+    pub(super) fn send_run(&mut self) {
         if let Some(run) = self.run.take(&mut self.link.incoming) {
             let ticket = self.context.lane(&mut self.session).submit(run);
             self.link.replies.run(ticket);
@@ -168,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// A framing fault: nothing after it can be told apart, so the client is closed, and only it.
-    fn refuse(&mut self, fault: &RequestFault) {
+    pub(super) fn refuse(&mut self, fault: &RequestFault) {
         self.send_run();
         self.context.metrics.protocol_errors.inc();
         tracing::debug!(client = self.session.peer.id, %fault, "a client sent what is no request and is closed");
@@ -178,7 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 }
 
 /// Inside MULTI every command but QUIT and RESET; while only watching, those that end it.
-fn belongs_to_transaction(transaction: &mut Option<Transaction>, route: &Route) -> bool {
+fn belongs_to_transaction(transaction: &mut Option<transaction::Transaction>, route: &Route) -> bool {
     match (&*transaction, route) {
         (None, _) => false,
         (Some(_), Route::Local(Local::Quit | Local::Reset, _)) => {
@@ -197,14 +256,14 @@ fn answer(
     replies: &mut Replies,
     request: &Request<'_>,
     route: Option<Route>,
-) -> Option<Alone> {
-    let Some(route) = route else { return Some(Alone::Transaction(OwnedRequest::copy(request))) };
+) -> Next {
+    let Some(route) = route else { return Next::Alone(Alone::Transaction(OwnedRequest::copy(request))) };
     match context.answer(session, request, route, replies.tail()) {
-        Flow::Answered => None,
-        Flow::Alone(alone) => Some(alone),
+        Flow::Answered => Next::Read,
+        Flow::Alone(alone) => Next::Alone(alone),
         Flow::Later(reply) => {
             replies.later(reply);
-            None
+            Next::Read
         }
     }
 }

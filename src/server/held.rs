@@ -2,6 +2,8 @@
 //! its commands go over a connection of its own, which is its lane; it is given back clean when nothing is left of the
 //! state, and dropped with the client otherwise (hazard 14).
 
+use std::time::{Duration, Instant};
+
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -15,6 +17,8 @@ use crate::resp::pubsub::Kind;
 use crate::route::Pin;
 use crate::upstream::{Expect, Lost, Pinned, Run};
 
+/// How long after a very long reply a client keeps a connection of its own.
+const BULKY: Duration = Duration::from_secs(10);
 const LOST: &str = "ERR hearthside: the upstream connection was lost";
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
@@ -158,6 +162,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             std::iter::from_fn(|| inbox.take()).for_each(|frame| self.link.replies.tail().put_slice(&frame));
         }
         self.session.let_go();
+    }
+
+    /// Waits for more requests while replies leave.
+    pub(super) async fn exchange(&mut self) -> Result<(), End> {
+        match self.bulky_until {
+            None => self.link.exchange().await,
+            // Past that moment it goes back to the shared lanes.
+            Some(until) => tokio::time::timeout_at(until.into(), self.link.exchange()).await.unwrap_or(Ok(())),
+        }
+    }
+
+    /// A client whose replies are very long is given a connection of its own for as long as that goes on, if one may be
+    /// lent: nobody else should wait behind them (hazard 18).
+    pub(super) async fn weigh(&mut self) {
+        if !self.link.replies.is_settled() {
+            return;
+        }
+        if std::mem::take(&mut self.link.replies.was_bulky) {
+            self.bulky_until = Some(Instant::now() + BULKY);
+            self.isolate().await;
+        } else if self.bulky_until.is_some_and(|until| until <= Instant::now()) {
+            self.bulky_until = None;
+            self.session.hold.bulky = false;
+            self.keep_or_give_back();
+        }
+    }
+
+    async fn isolate(&mut self) {
+        if self.session.is_held() || self.transaction.is_some() {
+            return;
+        }
+        if let Some(pinned) = self.context.upstream.pin_now(&self.session.group).await {
+            self.session.hold.bulky = true;
+            self.pinned = Some(pinned);
+            self.keep_or_give_back();
+        }
     }
 
     /// Tells the other clients what this one is in.

@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
-use super::replies::Replies;
+use super::replies::{Replies, Stopped};
 use crate::clients::Peer;
 use crate::config::Limits;
 use crate::telemetry::Metrics;
@@ -129,6 +129,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
     }
 
+    /// Reads what is here already; false when there is nothing.
+    pub(super) async fn read_if_ready(&mut self) -> Result<bool, End> {
+        poll_fn(|cx| match self.poll_read(cx) {
+            Poll::Ready(Err(End::Left)) | Poll::Pending => Poll::Ready(Ok(false)),
+            Poll::Ready(read) => Poll::Ready(read.map(|()| true)),
+        })
+        .await
+    }
+
+    /// Waits until more was read, whatever is owed.
+    pub(super) async fn read(&mut self) -> Result<(), End> {
+        poll_fn(|cx| match self.ended() {
+            Some(end) => Poll::Ready(Err(end)),
+            None => self.poll_read(cx),
+        })
+        .await
+    }
+
     /// Writes everything that is owed.
     pub(super) async fn settle(&mut self) -> Result<(), End> {
         self.drive(|replies| replies.is_settled() && replies.out.is_empty()).await
@@ -152,12 +170,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
     }
 
-    /// Returns when the client has left; what it sends meanwhile is kept.
+    /// Returns when the client has left; what it sends meanwhile is kept, and what comes for it unasked is written.
     pub(super) async fn left(&mut self) -> End {
         let limit = self.limits.request_argument.0;
         poll_fn(|cx| {
             loop {
                 if let Some(end) = self.ended() {
+                    return Poll::Ready(end);
+                }
+                if let Err(end) = self.poll_output(cx) {
                     return Poll::Ready(end);
                 }
                 if self.incoming.len() > limit {
@@ -233,7 +254,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// Moves replies on and writes: once per batch, or earlier when much is ready or the rest is slow to come.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
-            self.replies.poll(cx, WRITE_AT).map_err(|_| End::Broken)?;
+            self.replies.poll(cx, WRITE_AT).map_err(|stopped| match stopped {
+                Stopped::Broken => End::Broken,
+                Stopped::Overflowed => self.cut(),
+            })?;
             let ready = self.replies.out.len();
             if ready == 0 {
                 return Ok(());

@@ -3,11 +3,13 @@
 mod alone;
 mod client;
 mod held;
+mod huge;
 mod link;
 mod listen;
 mod output;
 mod replies;
 mod run;
+mod slice;
 mod worker;
 
 pub use listen::{Listener, bind};

@@ -2,13 +2,15 @@
 //! read, and bytes leave from the front only (hazard 16).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
 use super::output::Output;
 use crate::dispatch::LaterReply;
-use crate::upstream::{Broken, Chunk, Inbox, Ticket};
+use crate::resp::Proto;
+use crate::upstream::{Broken, Chunk, Inbox, Subscriber, Ticket};
 
 enum Owed {
     /// Replies that are ready but must wait for what is before them.
@@ -21,6 +23,21 @@ enum Owed {
     Silent(LaterReply),
 }
 
+/// Why nothing more can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// A reply was cut short upstream.
+    Broken,
+    /// Messages were lost because the client did not read.
+    Overflowed,
+}
+
+impl From<Broken> for Stopped {
+    fn from(_: Broken) -> Self {
+        Self::Broken
+    }
+}
+
 /// Most entries that may wait before no further request is read.
 const MOST_ENTRIES: usize = 1024;
 
@@ -31,6 +48,10 @@ pub(super) struct Replies {
     pub(super) out: Output,
     /// What comes unasked on the client's own connection.
     pub(super) inbox: Option<Inbox>,
+    /// What comes unasked over the shared subscriber connection.
+    pub(super) subscriber: Option<Arc<Subscriber>>,
+    /// The client's protocol, for shared messages.
+    pub(super) proto: Proto,
     /// Replies are dropped (CLIENT REPLY).
     pub(super) muted: bool,
     /// Takes what is dropped.
@@ -96,9 +117,9 @@ impl Replies {
     }
 
     /// Moves what is ready to `out`, in order, until `out` holds `enough` bytes.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, enough: usize) -> Result<(), Broken> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, enough: usize) -> Result<(), Stopped> {
         while self.out.len() < enough {
-            let Some(front) = self.owed.front_mut() else { return self.poll_inbox(cx, enough) };
+            let Some(front) = self.owed.front_mut() else { return self.poll_unasked(cx, enough) };
             match front {
                 Owed::Ready(bytes) => self.out.append(bytes.split().freeze()),
                 Owed::Run(ticket) => match ticket.poll_chunk(cx) {
@@ -125,13 +146,22 @@ impl Replies {
         Ok(())
     }
 
-    fn poll_inbox(&mut self, cx: &Context<'_>, enough: usize) -> Result<(), Broken> {
-        let Some(inbox) = &self.inbox else { return Ok(()) };
-        while self.out.len() < enough {
+    fn poll_unasked(&mut self, cx: &Context<'_>, enough: usize) -> Result<(), Stopped> {
+        while let (Some(inbox), true) = (&self.inbox, self.out.len() < enough) {
             match inbox.poll_take(cx) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => break,
                 Poll::Ready(Ok(frame)) => self.out.append(frame),
-                Poll::Ready(Err(_)) => return Err(Broken),
+                Poll::Ready(Err(_)) => return Err(Stopped::Broken),
+            }
+        }
+        while let (Some(subscriber), true) = (&self.subscriber, self.out.len() < enough) {
+            match subscriber.poll_take(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(message)) => {
+                    self.out.tail().put_u8(if self.proto == Proto::Resp2 { b'*' } else { b'>' });
+                    self.out.share(message);
+                }
+                Poll::Ready(Err(_)) => return Err(Stopped::Overflowed),
             }
         }
         Ok(())

@@ -26,7 +26,7 @@ use crate::config::{AuthMode, Limits};
 use crate::dispatch::{Context, Owned, Session};
 use crate::route::Router;
 use crate::telemetry::Metrics;
-use crate::upstream::{Common, Group, Login, Upstream, Version};
+use crate::upstream::{Common, Group, Hub, Login, Upstream, Version};
 
 /// An accepted connection, its peer's address and ours.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub struct Setup {
     pub access: Arc<Access>,
     /// What lanes have in common.
     pub upstream: Arc<Common>,
+    /// Everybody's subscriptions, with `pubsub.mode = "shared"`.
+    pub hub: Option<Arc<Hub>>,
     /// The upstream's version.
     pub version: Version,
     /// `[limits]`.
@@ -121,6 +123,7 @@ async fn work(
         access: setup.access.clone(),
         clients: registry.clone(),
         upstream: Upstream::new(setup.upstream.clone()),
+        hub: setup.hub.clone(),
         version: setup.version.clone(),
         metrics: setup.metrics.clone(),
     });

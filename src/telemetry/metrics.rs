@@ -130,6 +130,8 @@ pub struct Metrics {
     pub pinned: Gauge,
     pub pinned_waiting: Gauge,
     pub pinned_refused: Counter,
+    pub pubsub_up: Gauge,
+    pub pubsub_connects: Counter,
     pub clients: Gauge,
     pub clients_total: Counter,
     pub clients_cut: Counter,
@@ -186,6 +188,9 @@ impl Default for Metrics {
             pinned_waiting: r.gauge("pinned_waiting", "Clients that wait for a pinned connection to come free"),
             pinned_refused: r
                 .counter("pinned_refused", "Commands refused because no pinned connection came free in time"),
+            pubsub_up: r.gauge("pubsub_up", "1 while the shared subscriber connection is there (pubsub.mode = shared)"),
+            pubsub_connects: r
+                .counter("pubsub_connects", "Shared subscriber connections opened, reconnections included"),
             clients: r.gauge("clients", "Clients that are connected"),
             clients_total: r.counter("clients_accepted", "Clients accepted"),
             clients_cut: r.counter("clients_cut", "Clients disconnected because they did not read their replies"),

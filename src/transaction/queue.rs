@@ -25,6 +25,12 @@ pub(super) enum Place {
 pub(super) fn place(context: &Context, session: &mut Session, request: &Request<'_>, route: &Route) -> Place {
     match route {
         Route::PassThrough(_) | Route::Unanswered | Route::Transaction(..) => Place::Upstream(Queued::Upstream),
+        Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), spec) if context.hub.is_some() => {
+            Place::Refused(format!(
+                "ERR hearthside: {} is not supported inside MULTI with pubsub.mode = \"shared\"",
+                spec.name.to_ascii_uppercase()
+            ))
+        }
         Route::Pinned(pin, spec) => pinned(*pin, request, spec),
         Route::Local(Local::Select, spec) => select(request, spec),
         Route::Local(Local::Hello, spec) => hello(context, session, request, spec),

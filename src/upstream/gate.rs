@@ -35,6 +35,11 @@ impl Gate {
         Self { permits: Arc::new(Semaphore::new(most)), most, patience: settings.pinned_timeout, metrics }
     }
 
+    /// True while more than half of the connections are free: what is not necessary may have one.
+    pub(super) fn is_open(&self) -> bool {
+        self.permits.available_permits() * 2 > self.most
+    }
+
     /// Comes in now or within the patience.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod flight;
 mod gate;
 mod group;
 mod health;
+mod hub;
 mod inbox;
 mod lane;
 mod pinned;
@@ -28,6 +29,7 @@ pub use connect::ConnectError;
 pub use gate::Gate;
 pub use group::{Credentials, Group, Login};
 pub use health::{Version, probe, watch};
+pub use hub::{Confirmed, Hub, HubTask, Membership, Subscriber};
 pub use inbox::Inbox;
 pub use lane::Lane;
 pub use pinned::{Lost, Pinned};
@@ -83,6 +85,17 @@ impl Upstream {
         let lane = lanes[client as usize % lanes.len()].clone();
         groups.insert(group.clone(), lanes);
         lane
+    }
+
+    /// How long a command waits for an upstream that does not answer.
+    #[must_use]
+    pub fn patience(&self) -> std::time::Duration {
+        self.common.settings.queue_timeout
+    }
+
+    /// A connection for one client alone, if one may be lent at once and the upstream answers.
+    pub async fn pin_now(&self, group: &Group) -> Option<Pinned> {
+        if self.common.gate.is_open() { self.pool.take(group).await.ok() } else { None }
     }
 
     /// A connection for one client alone: an idle one, or a new one.

@@ -178,6 +178,11 @@ impl Pinned {
         self.ask(Bytes::copy_from_slice(request), Expect::Replies(1), pushes).await
     }
 
+    /// Waits until at most `most` bytes wait to be sent.
+    pub async fn drained(&self, most: usize) {
+        std::future::poll_fn(|cx| self.lane.queue.borrow_mut().poll_drained(most, cx)).await;
+    }
+
     /// Notes a confirmation that came inside another reply.
     pub fn confirm(&self, kind: Kind, name: Option<&[u8]>, on: bool) {
         self.inbox.with(|state| state.subscriptions.confirm(kind, name, on));

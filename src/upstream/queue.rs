@@ -1,7 +1,7 @@
 //! What waits for a lane's connection.
 
 use std::collections::VecDeque;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use super::flight::Flight;
 
@@ -12,6 +12,8 @@ pub(super) struct Queue {
     /// The connection is gone and no other will take its place.
     closed: bool,
     waker: Option<Waker>,
+    /// Waits until less waits.
+    drained: Option<Waker>,
 }
 
 /// The lane's task ends when nobody can give it anything any more.
@@ -37,10 +39,22 @@ impl Queue {
         self.wake();
     }
 
+    /// Ready when at most `most` bytes wait.
+    pub(super) fn poll_drained(&mut self, most: usize, cx: &Context<'_>) -> Poll<()> {
+        if self.bytes <= most || self.closed {
+            return Poll::Ready(());
+        }
+        self.drained = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// Loses what waits, and everything that will.
     pub(super) fn close(&mut self) {
         self.closed = true;
         self.flights.drain(..).for_each(Flight::lose);
+        if let Some(waker) = self.drained.take() {
+            waker.wake();
+        }
     }
 
     fn wake(&mut self) {
@@ -58,6 +72,9 @@ impl Queue {
     pub(super) fn pop(&mut self) -> Option<Flight> {
         let flight = self.flights.pop_front()?;
         self.bytes -= flight.len();
+        if let Some(waker) = self.drained.take() {
+            waker.wake();
+        }
         Some(flight)
     }
 

@@ -36,6 +36,16 @@ impl Subscriptions {
         }
     }
 
+    /// Everything of one kind.
+    pub(super) fn names(&self, kind: Kind) -> Vec<Bytes> {
+        let set = match kind {
+            Kind::Channel => &self.channels,
+            Kind::Pattern => &self.patterns,
+            Kind::Shard => &self.shards,
+        };
+        set.iter().cloned().collect()
+    }
+
     /// True when nothing is subscribed.
     #[must_use]
     pub(super) fn is_empty(&self) -> bool {

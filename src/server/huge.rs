@@ -1,0 +1,113 @@
+//! A request with a huge argument: passed on to a connection of its own as it comes, so it costs neither memory here
+//! nor anybody else's time. Where its keys are not known before its bytes, it is gathered like any other.
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::client::Client;
+use super::link::End;
+use crate::command::{Request, lookup};
+use crate::dispatch::{Alone, ReplyMode};
+use crate::resp::passage::Passage;
+use crate::resp::request::Awaited;
+use crate::route::Route;
+use crate::telemetry::metrics::{Outcome, RouteLabel};
+use crate::upstream::{Expect, Pinned, Run, Ticket};
+
+/// An argument at least so long is not gathered.
+const HUGE: usize = 1 << 20;
+/// Most arguments of a request that is looked at before it is whole.
+const MOST_ARGUMENTS: usize = 1 << 16;
+/// Bytes that may wait for the upstream before more are read from the client.
+const AHEAD: usize = 1 << 20;
+
+const LOST: &str =
+    "ERR hearthside: the upstream connection was lost before the reply; the command may have been applied";
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// The unfinished request at the front of the buffer, if it need not be gathered.
+    pub(super) fn huge(&mut self) -> Option<Alone> {
+        let awaited = self.scanner.awaited().filter(|awaited| awaited.length >= HUGE)?;
+        let is_plain = self.transaction.is_none() && !self.session.is_held() && self.session.reply == ReplyMode::On;
+        (is_plain && self.passes_through(awaited)).then_some(Alone::Huge)
+    }
+
+    /// True when the arguments that are here already say that the request passes through.
+    fn passes_through(&mut self, awaited: Awaited) -> bool {
+        self.send_run();
+        if awaited.index == 0 || awaited.arguments > MOST_ARGUMENTS {
+            return false;
+        }
+        let mut spans = self.scanner.spans().to_vec();
+        spans.resize(awaited.arguments, 0..0);
+        let request = Request::new(&self.link.incoming, &spans);
+        let known = match lookup(request.arg(0), request.arg(1)) {
+            Some(spec) => spec.knows_keys_before(&request, awaited.index),
+            None => true,
+        };
+        known && matches!(self.context.route(&mut self.session, &request), Route::PassThrough(_))
+    }
+
+    pub(super) async fn pass_huge(&mut self) -> Result<(), End> {
+        self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
+        let passage = self.scanner.pass(self.link.incoming.len());
+        let pinned = match self.context.upstream.pin(&self.session.group).await {
+            Ok(pinned) => Some(pinned),
+            Err(error) => {
+                self.error(&error.to_string());
+                None
+            }
+        };
+        let head = self.link.incoming.split().freeze();
+        let ticket = pinned.as_ref().map(|pinned| pinned.lane().submit(Run::expecting(head, Expect::Replies(1))));
+        self.pass_rest(passage, pinned.as_ref()).await?;
+        if let (Some(pinned), Some(ticket)) = (pinned, ticket) {
+            self.finish_huge(pinned, ticket).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands on the rest as it comes; without a connection it is dropped, and what follows is a request again.
+    async fn pass_rest(&mut self, mut passage: Passage, pinned: Option<&Pinned>) -> Result<(), End> {
+        loop {
+            let (used, done) = match passage.scan(&self.link.incoming) {
+                Ok(scanned) => scanned,
+                Err(fault) => {
+                    self.refuse(&fault);
+                    return Ok(());
+                }
+            };
+            let part = self.link.incoming.split_to(used).freeze();
+            if let Some(pinned) = pinned {
+                hand_on(pinned, part).await;
+            }
+            if done {
+                return Ok(());
+            }
+            self.link.read().await?;
+        }
+    }
+
+    async fn finish_huge(&mut self, pinned: Pinned, ticket: Ticket) -> Result<(), End> {
+        let reply = tokio::select! {
+            reply = ticket.whole() => reply,
+            end = self.link.left() => return Err(end),
+        };
+        match reply {
+            Ok(reply) => {
+                self.link.replies.tail().extend_from_slice(&reply);
+                pinned.give_back();
+            }
+            Err(_) => self.error(LOST),
+        }
+        Ok(())
+    }
+}
+
+async fn hand_on(pinned: &Pinned, part: Bytes) {
+    if !part.is_empty() {
+        // Its reply is the first part's.
+        let _unanswered = pinned.lane().submit(Run::expecting(part, Expect::Nothing));
+        pinned.drained(AHEAD).await;
+    }
+}

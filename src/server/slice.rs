@@ -1,0 +1,70 @@
+//! MULTI ... EXEC that arrives as a whole: one unit of the client's run, so it needs no connection of its own.
+//!
+//! Invariant: only a transaction whose every command goes upstream is one; all others take the long way.
+
+use crate::command::Request;
+use crate::dispatch::{Context, Session};
+use crate::resp::request::{RequestScanner, Scan};
+use crate::route::{Pin, Route, Transaction};
+
+/// Looks further for so many bytes; a transaction that is longer takes the long way.
+const FARTHEST: usize = 1 << 20;
+
+/// What the requests behind a MULTI are.
+pub(super) enum Ahead {
+    /// A whole transaction of so many bytes and requests, MULTI and EXEC among them.
+    Whole(usize, u32),
+    /// Perhaps one, whose end is not here yet.
+    Unfinished,
+    /// Something that takes the long way.
+    Other,
+}
+
+/// How far has been looked behind the MULTI at the front of the run's end.
+#[derive(Debug, Default)]
+pub(super) struct LookAhead {
+    scanner: RequestScanner,
+    /// Bytes from MULTI's first on; 0 when nothing has been looked at.
+    seen: usize,
+    requests: u32,
+    /// Its end was waited for in vain: it takes the long way.
+    pub(super) given_up: bool,
+}
+
+impl LookAhead {
+    /// Looks at `buffer`, which begins with a MULTI of `length` bytes, and goes on where the last look stopped.
+    pub(super) fn look(&mut self, context: &Context, session: &mut Session, buffer: &[u8], length: usize) -> Ahead {
+        if self.given_up {
+            *self = Self::default();
+            return Ahead::Other;
+        }
+        if self.seen == 0 {
+            (self.seen, self.requests) = (length, 1);
+        }
+        let ahead = self.go_on(context, session, buffer);
+        if !matches!(ahead, Ahead::Unfinished) {
+            *self = Self::default();
+        }
+        ahead
+    }
+
+    fn go_on(&mut self, context: &Context, session: &mut Session, buffer: &[u8]) -> Ahead {
+        loop {
+            let length = match self.scanner.scan(&buffer[self.seen..]) {
+                Ok(Scan::Complete(length)) => length,
+                Ok(Scan::Incomplete) if buffer.len() < FARTHEST => return Ahead::Unfinished,
+                _ => return Ahead::Other,
+            };
+            let request = Request::new(&buffer[self.seen..self.seen + length], self.scanner.spans());
+            self.seen += length;
+            self.requests += 1;
+            match context.route(session, &request) {
+                Route::PassThrough(_) | Route::Pinned(Pin::Blocking | Pin::Wait, _) => {}
+                Route::Transaction(Transaction::Exec, spec) if spec.accepts(request.len()) => {
+                    return Ahead::Whole(self.seen, self.requests);
+                }
+                _ => return Ahead::Other,
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The hub's task: keeps its connection, subscribes what the table wants, and hands every message to those it is for.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::super::connect::connect;
+use super::super::group::Group;
+use super::super::stream::Stream;
+use super::{HubTask, Topic, Wish};
+use crate::resp::encode;
+use crate::resp::pubsub::{self, Kind, PubSub};
+use crate::resp::reply::ReplyScanner;
+
+/// Bytes asked for in one read.
+const READ: usize = 64 * 1024;
+/// Topics subscribed in one request.
+const AT_ONCE: usize = 512;
+
+impl HubTask {
+    /// Serves for ever. Does not connect before something is wanted.
+    pub async fn run(mut self) {
+        let mut attempt: u64 = 0;
+        let Some(first) = self.wishes.recv().await else { return };
+        tracing::debug!(?first, "the first shared subscription");
+        loop {
+            let error = match connect(&self.hub.common, &Group::default()).await {
+                Ok(connected) => {
+                    attempt = 0;
+                    self.serve(connected.stream).await.to_string()
+                }
+                Err(error) => error.to_string(),
+            };
+            attempt += 1;
+            self.hub.common.metrics.pubsub_up.set(0);
+            if attempt == 1 || attempt.is_multiple_of(20) {
+                tracing::warn!(%error, attempt, "the shared subscriber connection is down; messages are missed until it is back");
+            }
+            let most = (attempt * 100).min(3000);
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(most / 2..=most))).await;
+        }
+    }
+
+    /// Serves one connection until it fails.
+    async fn serve(&mut self, mut stream: Stream) -> io::Error {
+        let topics = {
+            let mut table = self.hub.table();
+            // Whatever was wished for before is in the table.
+            while self.wishes.try_recv().is_ok() {}
+            table.begin_anew()
+        };
+        let mut out = BytesMut::new();
+        subscribe_all(&topics, &mut out);
+        self.hub.common.metrics.pubsub_up.set(1);
+        self.hub.common.metrics.pubsub_connects.inc();
+        match self.converse(&mut stream, out).await {
+            Ok(()) => io::ErrorKind::UnexpectedEof.into(),
+            Err(error) => error,
+        }
+    }
+
+    /// Pings a quiet connection, and gives it up when nothing comes back.
+    async fn converse(&mut self, stream: &mut Stream, mut out: BytesMut) -> io::Result<()> {
+        let (mut incoming, mut scanner, mut scanned) = (BytesMut::new(), ReplyScanner::default(), 0);
+        let settings = self.hub.common.settings.clone();
+        let (mut heard, mut pinged) = (tokio::time::Instant::now(), false);
+        loop {
+            if !out.is_empty() {
+                stream.write_all(&out).await?;
+                stream.flush().await?;
+                out.clear();
+            }
+            incoming.reserve(READ);
+            let patience = if pinged { settings.ping_timeout } else { settings.ping_interval };
+            tokio::select! {
+                read = stream.read_buf(&mut incoming) => {
+                    if read? == 0 {
+                        return Ok(());
+                    }
+                    (heard, pinged) = (tokio::time::Instant::now(), false);
+                    self.deliver(&mut incoming, &mut scanner, &mut scanned)?;
+                }
+                Some(wish) = self.wishes.recv() => {
+                    write_wish(&wish, &mut out);
+                    while let Ok(wish) = self.wishes.try_recv() {
+                        write_wish(&wish, &mut out);
+                    }
+                }
+                () = tokio::time::sleep_until(heard + patience) => {
+                    if pinged {
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, "no reply within upstream.ping_timeout"));
+                    }
+                    (heard, pinged) = (tokio::time::Instant::now(), true);
+                    encode::request(&mut out, &["PING"]);
+                }
+            }
+        }
+    }
+
+    fn deliver(&self, incoming: &mut BytesMut, scanner: &mut ReplyScanner, scanned: &mut usize) -> io::Result<()> {
+        loop {
+            let step = scanner.scan(&incoming[*scanned..]).map_err(io::Error::other)?;
+            *scanned += step.used;
+            if step.end.is_none() {
+                return Ok(());
+            }
+            self.frame(incoming.split_to(std::mem::take(scanned)).freeze());
+        }
+    }
+
+    fn frame(&self, frame: Bytes) {
+        match pubsub::read(&frame) {
+            Some(PubSub::Message(kind, name)) => {
+                let topic = (kind, Bytes::copy_from_slice(name));
+                let message = frame.slice(1..);
+                self.hub.table().members(&topic).for_each(|member| member.deliver(message.clone()));
+            }
+            Some(PubSub::Confirmation(kind, Some(name), true)) => {
+                self.hub.table().confirm(&(kind, Bytes::copy_from_slice(name)));
+            }
+            None if frame.starts_with(b"-") => {
+                let error = String::from_utf8_lossy(&frame[1..]).trim_end().to_owned();
+                tracing::warn!(%error, "the upstream refuses a shared subscription");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn write_wish(wish: &Wish, out: &mut BytesMut) {
+    let (verb, (kind, name)) = match wish {
+        Wish::Subscribe(topic) => (subscribe(topic.0), topic),
+        Wish::Unsubscribe(topic) => (unsubscribe(topic.0), topic),
+    };
+    tracing::trace!(?kind, verb, "a shared subscription changes");
+    encode::request(out, &[verb.as_bytes(), name]);
+}
+
+fn subscribe_all(topics: &[Topic], out: &mut BytesMut) {
+    for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+        let names: Vec<&[u8]> = topics.iter().filter(|topic| topic.0 == kind).map(|topic| &topic.1[..]).collect();
+        for some in names.chunks(AT_ONCE) {
+            let words: Vec<&[u8]> = [subscribe(kind).as_bytes()].into_iter().chain(some.iter().copied()).collect();
+            encode::request(out, &words);
+        }
+    }
+}
+
+const fn subscribe(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Channel => "SUBSCRIBE",
+        Kind::Pattern => "PSUBSCRIBE",
+        Kind::Shard => "SSUBSCRIBE",
+    }
+}
+
+const fn unsubscribe(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Channel => "UNSUBSCRIBE",
+        Kind::Pattern => "PUNSUBSCRIBE",
+        Kind::Shard => "SUNSUBSCRIBE",
+    }
+}

@@ -1,0 +1,124 @@
+//! `pubsub.mode = "shared"`: every subscription of the process over one upstream connection.
+//!
+//! ```text
+//! client: subscribe -> table (who wants what) -> wishes -> connection: SUBSCRIBE -> confirmation -> table -> client
+//! upstream: message -> connection -> table -> each subscriber's outbox (the payload is never copied) -> client
+//! ```
+
+mod connection;
+mod subscriber;
+mod table;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+pub use subscriber::Subscriber;
+
+use super::Common;
+use crate::resp::pubsub::Kind;
+use table::Table;
+
+/// A channel, pattern or shard channel.
+pub(super) type Topic = (Kind, Bytes);
+
+/// What the connection must do for the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wish {
+    Subscribe(Topic),
+    Unsubscribe(Topic),
+}
+
+/// The process's subscriptions.
+#[derive(Debug)]
+pub struct Hub {
+    table: Mutex<Table>,
+    wishes: UnboundedSender<Wish>,
+    common: Arc<Common>,
+    most_waiting: usize,
+}
+
+/// The hub's end that its task holds.
+#[derive(Debug)]
+pub struct HubTask {
+    hub: Arc<Hub>,
+    wishes: UnboundedReceiver<Wish>,
+}
+
+impl Hub {
+    /// A hub, and what [`HubTask::run`] needs.
+    #[must_use]
+    pub fn new(common: Arc<Common>, most_waiting: usize) -> (Arc<Self>, HubTask) {
+        let (sender, wishes) = unbounded_channel();
+        let hub = Arc::new(Self { table: Mutex::default(), wishes: sender, common, most_waiting });
+        (hub.clone(), HubTask { hub, wishes })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wishes are made while the table is locked, so that their order is that of what happened to it.
+    fn wish(&self, wish: Option<Wish>) {
+        // The task lives as long as the process; without it nothing is left to be told.
+        wish.map(|wish| self.wishes.send(wish));
+    }
+
+    /// Subscribes, and tells when the upstream has confirmed it: what is published after that arrives.
+    pub fn subscribe(&self, subscriber: &Arc<Subscriber>, kind: Kind, name: &Bytes) -> Confirmed {
+        let topic = (kind, name.clone());
+        let mut table = self.table();
+        let (wish, active) = table.join(topic, subscriber);
+        self.wish(wish);
+        Confirmed(active)
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(&self, subscriber: &Arc<Subscriber>, kind: Kind, name: &Bytes) {
+        let mut table = self.table();
+        let wish = table.leave(&(kind, name.clone()), subscriber.id);
+        self.wish(wish);
+    }
+
+    /// A new subscriber, for which `pubsub.subscriber_output` bytes may wait.
+    #[must_use]
+    pub fn member(self: &Arc<Self>, client: u64) -> Membership {
+        let subscriber = Arc::new(Subscriber::new(client, self.most_waiting));
+        Membership { hub: self.clone(), subscriber }
+    }
+
+    /// Ends everything that a subscriber has.
+    fn leave(&self, subscriber: &Arc<Subscriber>) {
+        for (kind, name) in subscriber.topics() {
+            self.unsubscribe(subscriber, kind, &name);
+        }
+    }
+}
+
+/// A client's place in the hub; dropping it ends all its subscriptions.
+#[derive(Debug)]
+pub struct Membership {
+    hub: Arc<Hub>,
+    /// The client.
+    pub subscriber: Arc<Subscriber>,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.hub.leave(&self.subscriber);
+    }
+}
+
+/// A subscription on its way.
+#[derive(Debug)]
+pub struct Confirmed(watch::Receiver<bool>);
+
+impl Confirmed {
+    /// Waits until the upstream has confirmed it.
+    pub async fn wait(&mut self) {
+        // A topic that nobody wants any more is never confirmed, and nobody waits for it.
+        let _gone = self.0.wait_for(|active| *active).await;
+    }
+}

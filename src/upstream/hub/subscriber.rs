@@ -1,0 +1,137 @@
+//! One client's part of the hub: what it is subscribed to, and the messages that wait for it.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::super::subscriptions::Subscriptions;
+use crate::resp::pubsub::Kind;
+
+#[derive(Debug, Default)]
+struct State {
+    subscriptions: Subscriptions,
+    /// Messages, each without its first byte: `*` in RESP2, `>` in RESP3.
+    messages: VecDeque<Bytes>,
+    held: usize,
+    /// Too much waited.
+    overflowed: bool,
+    waker: Option<Waker>,
+}
+
+/// A client that subscribes.
+#[derive(Debug)]
+pub struct Subscriber {
+    /// The client's id.
+    pub id: u64,
+    /// Most bytes that may wait.
+    most: usize,
+    state: Mutex<State>,
+}
+
+/// More messages waited for a client than may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overflowed;
+
+impl Subscriber {
+    /// A client for which at most `most` bytes of messages may wait.
+    #[must_use]
+    pub fn new(id: u64, most: usize) -> Self {
+        Self { id, most, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a subscription or its end; the number of channels and patterns, or of shard channels, that remain.
+    pub fn note(&self, kind: Kind, name: &[u8], on: bool) -> usize {
+        let mut state = self.state();
+        state.subscriptions.confirm(kind, Some(name), on);
+        Self::told(&state, kind)
+    }
+
+    /// The count that a confirmation tells.
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> usize {
+        Self::told(&self.state(), kind)
+    }
+
+    fn told(state: &State, kind: Kind) -> usize {
+        let [channels, patterns, shards] = state.subscriptions.counts();
+        if kind == Kind::Shard { shards } else { channels + patterns }
+    }
+
+    /// Channels, patterns and shard channels.
+    #[must_use]
+    pub fn counts(&self) -> [usize; 3] {
+        self.state().subscriptions.counts()
+    }
+
+    /// Everything it is subscribed to of one kind.
+    #[must_use]
+    pub fn names(&self, kind: Kind) -> Vec<Bytes> {
+        self.state().subscriptions.names(kind)
+    }
+
+    pub(super) fn topics(&self) -> Vec<(Kind, Bytes)> {
+        let kinds = [Kind::Channel, Kind::Pattern, Kind::Shard];
+        kinds.iter().flat_map(|kind| self.names(*kind).into_iter().map(|name| (*kind, name))).collect()
+    }
+
+    pub(super) fn deliver(&self, message: Bytes) {
+        let mut state = self.state();
+        if state.overflowed {
+            return;
+        }
+        state.held += message.len();
+        if state.held > self.most {
+            state.overflowed = true;
+            state.messages.clear();
+        } else {
+            state.messages.push_back(message);
+        }
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The next message without its first byte.
+    ///
+    /// # Errors
+    /// [`Overflowed`]: messages were lost.
+    pub fn poll_take(&self, cx: &Context<'_>) -> Poll<Result<Bytes, Overflowed>> {
+        let mut state = self.state();
+        if state.overflowed {
+            return Poll::Ready(Err(Overflowed));
+        }
+        if let Some(message) = state.messages.pop_front() {
+            state.held -= message.len();
+            return Poll::Ready(Ok(message));
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use bytes::Bytes;
+
+    use super::{Overflowed, Subscriber};
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let subscriber = Subscriber::new(1, 10);
+        let mut cx = Context::from_waker(Waker::noop());
+        subscriber.deliver(Bytes::from_static(b"12345"));
+        assert_eq!(subscriber.poll_take(&cx), Poll::Ready(Ok(Bytes::from_static(b"12345"))));
+        assert_eq!(subscriber.poll_take(&cx), Poll::Pending);
+        (0..3).for_each(|_| subscriber.deliver(Bytes::from_static(b"12345")));
+        cx = Context::from_waker(Waker::noop());
+        assert_eq!(subscriber.poll_take(&cx), Poll::Ready(Err(Overflowed)));
+    }
+}

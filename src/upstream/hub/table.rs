@@ -1,0 +1,129 @@
+//! Who is subscribed to what. Pure.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Subscriber, Topic, Wish};
+
+#[derive(Debug)]
+struct Entry {
+    members: HashMap<u64, Arc<Subscriber>>,
+    /// The upstream has confirmed it.
+    active: watch::Sender<bool>,
+    /// SUBSCRIBE requests whose confirmation is still to come: an older one must not confirm a newer.
+    awaited: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    topics: HashMap<Topic, Entry>,
+    /// Confirmations still to come of topics that nobody wants any more.
+    orphaned: HashMap<Topic, u32>,
+}
+
+impl Table {
+    /// One more member; the first one's wish, and what tells when it is confirmed.
+    pub(super) fn join(&mut self, topic: Topic, subscriber: &Arc<Subscriber>) -> (Option<Wish>, watch::Receiver<bool>) {
+        let mut wish = None;
+        let orphaned = &mut self.orphaned;
+        let entry = self.topics.entry(topic.clone()).or_insert_with(|| {
+            let awaited = 1 + orphaned.remove(&topic).unwrap_or(0);
+            wish = Some(Wish::Subscribe(topic));
+            Entry { members: HashMap::new(), active: watch::Sender::new(false), awaited }
+        });
+        entry.members.insert(subscriber.id, subscriber.clone());
+        (wish, entry.active.subscribe())
+    }
+
+    /// One member less; the last one's wish.
+    pub(super) fn leave(&mut self, topic: &Topic, id: u64) -> Option<Wish> {
+        let entry = self.topics.get_mut(topic)?;
+        entry.members.remove(&id);
+        if !entry.members.is_empty() {
+            return None;
+        }
+        let entry = self.topics.remove(topic)?;
+        if entry.awaited > 0 {
+            self.orphaned.insert(topic.clone(), entry.awaited);
+        }
+        Some(Wish::Unsubscribe(topic.clone()))
+    }
+
+    /// The upstream has confirmed one SUBSCRIBE.
+    pub(super) fn confirm(&mut self, topic: &Topic) {
+        if let Some(entry) = self.topics.get_mut(topic) {
+            entry.awaited = entry.awaited.saturating_sub(1);
+            if entry.awaited == 0 {
+                entry.active.send_replace(true);
+            }
+        } else if let Some(awaited) = self.orphaned.get_mut(topic) {
+            *awaited -= 1;
+            if *awaited == 0 {
+                self.orphaned.remove(topic);
+            }
+        }
+    }
+
+    /// A new connection knows nothing: everything that is wanted must be subscribed again.
+    pub(super) fn begin_anew(&mut self) -> Vec<Topic> {
+        self.orphaned.clear();
+        for entry in self.topics.values_mut() {
+            entry.awaited = 1;
+            entry.active.send_replace(false);
+        }
+        self.topics.keys().cloned().collect()
+    }
+
+    /// The subscribers of a topic.
+    pub(super) fn members(&self, topic: &Topic) -> impl Iterator<Item = &Arc<Subscriber>> {
+        self.topics.get(topic).into_iter().flat_map(|entry| entry.members.values())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::super::{Subscriber, Wish};
+    use super::Table;
+    use crate::resp::pubsub::Kind;
+
+    #[test]
+    fn the_first_member_subscribes_and_the_last_one_unsubscribes() {
+        let (one, two) = (Arc::new(Subscriber::new(1, 100)), Arc::new(Subscriber::new(2, 100)));
+        let topic = (Kind::Channel, Bytes::from_static(b"a"));
+        let mut table = Table::default();
+        let (wish, active) = table.join(topic.clone(), &one);
+        assert_eq!(wish, Some(Wish::Subscribe(topic.clone())));
+        assert!(!*active.borrow());
+        assert_eq!(table.join(topic.clone(), &two).0, None);
+        table.confirm(&topic);
+        assert!(*active.borrow());
+        assert_eq!(table.members(&topic).count(), 2);
+        assert_eq!(table.leave(&topic, 1), None);
+        assert_eq!(table.leave(&topic, 2), Some(Wish::Unsubscribe(topic.clone())));
+        assert_eq!(table.members(&topic).count(), 0);
+    }
+
+    #[test]
+    fn an_older_confirmation_confirms_nothing_newer() {
+        let one = Arc::new(Subscriber::new(1, 100));
+        let topic = (Kind::Channel, Bytes::from_static(b"a"));
+        let mut table = Table::default();
+        let _first = table.join(topic.clone(), &one);
+        table.leave(&topic, 1);
+        let (_, active) = table.join(topic.clone(), &one);
+        table.confirm(&topic);
+        assert!(!*active.borrow(), "that was the first SUBSCRIBE's");
+        table.confirm(&topic);
+        assert!(*active.borrow());
+        assert_eq!(table.begin_anew(), std::slice::from_ref(&topic));
+        assert!(!*active.borrow());
+        table.confirm(&topic);
+        assert!(*active.borrow());
+    }
+}
