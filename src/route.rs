@@ -100,6 +100,8 @@ pub enum Route {
     Pinned(Pin, &'static Spec),
     /// Forwarded over the client's own connection, where replies cannot be told from what else comes.
     Unanswered,
+    /// An HTTP request: the client is closed, as Redis does, before it closes a connection that others share.
+    Attack,
     /// Answered with this error.
     Refused(String),
 }
@@ -230,6 +232,9 @@ impl Router {
     fn unknown(&self, request: &Request<'_>) -> Route {
         if request.is(0, "HEARTHSIDE") {
             return Route::Hearthside;
+        }
+        if request.is(0, "POST") || request.is(0, "HOST:") {
+            return Route::Attack;
         }
         if self.denied.contains(&request.name().to_ascii_uppercase()) {
             return Route::Refused(denied(request));
@@ -364,6 +369,8 @@ mod tests {
             ("multi", "Transaction"),
             ("subscribe a", "Pinned"),
             ("HEARTHSIDE help", "Hearthside"),
+            ("POST / HTTP/1.1", "Attack"),
+            ("Host: localhost", "Attack"),
             ("client list", "ClientList"),
             ("client tracking on", "Pinned"),
             (

@@ -75,6 +75,8 @@ pub struct Move {
 pub enum Alone {
     /// Change protocol, database or login.
     Move(Move),
+    /// A long request over a pinned connection.
+    Long(OwnedRequest),
     /// Pass on the unfinished request at the front of the buffer.
     Huge,
     /// Forget everything about the connection.
@@ -137,6 +139,12 @@ impl Context {
                 let run = Run::expecting(Bytes::copy_from_slice(request.raw()), Expect::Nothing);
                 let ticket = self.lane(session).submit(run);
                 Flow::Later(Box::pin(ticket.whole()))
+            }
+            Route::Attack => {
+                let client = &session.peer.addresses.0;
+                tracing::warn!(%client, "a client speaks HTTP (POST or Host:), perhaps somebody's browser was made to; it is closed");
+                session.closing = true;
+                Flow::Answered
             }
             Route::Refused(text) => refuse(session, &text, out),
         }

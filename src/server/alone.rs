@@ -18,8 +18,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn alone(&mut self, alone: Alone) -> Result<(), End> {
         match alone {
             Alone::Move(moved) => self.go(moved).await,
+            Alone::Long(request) => self.blocking(Pin::Blocking, &request).await?,
             Alone::Huge => self.pass_huge().await?,
-            Alone::Reset => self.reset(),
+            Alone::Reset => self.reset().await,
             Alone::Transaction(request) => self.in_transaction(&request).await,
             Alone::Pinned(pin, spec, request) => self.over_pinned(pin, spec, &request).await?,
         }
@@ -37,8 +38,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Its own connection is closed, with everything that the upstream keeps for it.
-    fn reset(&mut self) {
-        self.pinned = None;
+    async fn reset(&mut self) {
+        // When the client has its answer nobody publishes to it any more.
+        if let Some(pinned) = self.pinned.take().filter(|_| !self.session.hold.is_raw()) {
+            let _lost = pinned.call(b"*1\r\n$5\r\nRESET\r\n", &mut BytesMut::new()).await;
+        }
         self.link.replies.inbox = None;
         self.session.reset();
         encode::simple(self.link.replies.tail(), "RESET");

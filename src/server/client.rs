@@ -12,6 +12,7 @@ use std::time::Instant;
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::huge::HUGE;
 use super::link::{End, Link};
 use super::replies::Replies;
 use super::run::Gathered;
@@ -24,7 +25,7 @@ use crate::route::{Local, Route, Transaction};
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::transaction;
-use crate::upstream::{Expect, Pinned};
+use crate::upstream::{Expect, Inbox, Pinned};
 
 pub(super) struct Client<S> {
     pub(super) link: Link<S>,
@@ -77,6 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             Err(End::Broken) if self.session.is_held() => tracing::warn!(
                 client = self.session.peer.id,
+                error = self.link.replies.inbox.as_ref().and_then(Inbox::lost).unwrap_or_default(),
                 "a client's own upstream connection was lost, and its subscriptions or tracking with it; the client is closed"
             ),
             Err(End::Socket(error)) => {
@@ -144,11 +146,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let is_skipped = self.begin_reply(&route);
         match route {
             _ if in_transaction => self.answer_alone(length, None),
+            // What is long to send, or more than the upstream takes, goes where nobody waits behind it.
+            Route::PassThrough(_) if length >= HUGE && !self.session.is_held() => self.take_long(length),
             Route::PassThrough(resendable) => self.gather(length, resendable, Expect::Replies(1), is_skipped),
             Route::Unanswered => self.gather(length, false, Expect::Nothing, is_skipped),
             Route::Transaction(Transaction::Multi, _) if self.may_be_slice() => self.take_multi(length, route),
             route => self.answer_alone(length, Some(route)),
         }
+    }
+
+    /// A long request that had to be gathered.
+    fn take_long(&mut self, length: usize) -> Next {
+        self.send_run();
+        let request = OwnedRequest::copy(&Request::new(&self.link.incoming[..length], self.scanner.spans()));
+        self.link.incoming.advance(length);
+        self.session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
+        Next::Alone(Alone::Long(request))
     }
 
     /// One more unit of the run.
@@ -208,8 +221,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if mode == ReplyMode::Skip {
             self.session.reply = ReplyMode::On;
         }
-        // It writes what has to be written by itself.
-        self.link.replies.muted = mode != ReplyMode::On && !matches!(route, Route::Local(Local::ClientReply, _));
+        let speaks = match route {
+            Route::Local(Local::ClientReply, _) => true,
+            Route::Local(Local::Reset, _) => mode == ReplyMode::Off,
+            _ => false,
+        };
+        self.link.replies.muted = mode != ReplyMode::On && !speaks;
         mode == ReplyMode::Skip
     }
 

@@ -15,7 +15,7 @@ use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::upstream::{Expect, Pinned, Run, Ticket};
 
 /// An argument at least so long is not gathered.
-const HUGE: usize = 1 << 20;
+pub(super) const HUGE: usize = 1 << 20;
 /// Most arguments of a request that is looked at before it is whole.
 const MOST_ARGUMENTS: usize = 1 << 16;
 /// Bytes that may wait for the upstream before more are read from the client.

@@ -130,6 +130,10 @@ impl Replies {
                             continue;
                         }
                         self.was_bulky |= ticket.is_bulky();
+                        // What came right behind the last reply also leaves there.
+                        while let Some(frame) = self.inbox.as_ref().and_then(Inbox::take) {
+                            self.out.append(frame);
+                        }
                     }
                 },
                 Owed::Later(reply) => match reply.as_mut().poll(cx) {

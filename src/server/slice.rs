@@ -6,6 +6,7 @@ use crate::command::Request;
 use crate::dispatch::{Context, Session};
 use crate::resp::request::{RequestScanner, Scan};
 use crate::route::{Pin, Route, Transaction};
+use crate::transaction::pushes;
 
 /// Looks further for so many bytes; a transaction that is longer takes the long way.
 const FARTHEST: usize = 1 << 20;
@@ -59,6 +60,7 @@ impl LookAhead {
             self.seen += length;
             self.requests += 1;
             match context.route(session, &request) {
+                _ if pushes(&request) => return Ahead::Other,
                 Route::PassThrough(_) | Route::Pinned(Pin::Blocking | Pin::Wait, _) => {}
                 Route::Transaction(Transaction::Exec, spec) if spec.accepts(request.len()) => {
                     return Ahead::Whole(self.seen, self.requests);

@@ -7,11 +7,14 @@
 
 mod queue;
 mod splice;
+mod topics;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+pub use queue::pushes;
 use queue::{Place, place};
 use splice::{Queued, splice};
+use topics::Topics;
 
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Context, Session, wrong_arity, wrong_exec};
@@ -30,6 +33,7 @@ pub struct Transaction {
     /// A command could not be queued: EXEC will abort.
     dirty: bool,
     queued: Vec<Queued>,
+    topics: Option<Topics>,
 }
 
 /// Where a transaction works: everything of the client but its socket.
@@ -96,7 +100,7 @@ impl Transaction {
             }
             Command::Watch if self.in_multi => encode::error(desk.out, "ERR WATCH inside MULTI is not allowed"),
             Command::Watch => self.watch(desk, request).await,
-            Command::Unwatch if self.in_multi => self.forward(desk, request.raw(), Queued::Upstream).await,
+            Command::Unwatch if self.in_multi => self.forward_all(desk, &[request.raw()], Queued::Upstream).await,
             Command::Unwatch => self.unwatch(desk, request).await,
             Command::Discard if self.in_multi => {
                 self.discard(desk).await;
@@ -134,8 +138,13 @@ impl Transaction {
                 desk.session.tally.add(RouteLabel::Refused, Outcome::Error, 1);
                 encode::error(desk.out, &text);
             }
-            Place::Upstream(queued) => self.forward(desk, request.raw(), queued).await,
-            Place::Rewritten(bytes, queued) => self.forward(desk, &bytes, queued).await,
+            Place::Upstream(queued) => self.forward_all(desk, &[request.raw()], queued).await,
+            Place::Rewritten(commands, queued) => self.forward_all(desk, &commands, queued).await,
+            Place::Subscribe(kind, on) => {
+                let commands = self.topics(desk).split(&request, kind, on);
+                let confirmations = commands.len();
+                self.forward_all(desk, &commands, Queued::Subscribe(confirmations)).await;
+            }
             Place::Here => {
                 self.queued.push(Queued::Here(OwnedRequest::copy(request), route));
                 encode::simple(desk.out, "QUEUED");
@@ -143,22 +152,30 @@ impl Transaction {
         }
     }
 
-    /// Queues one command upstream.
-    async fn forward(&mut self, desk: &mut Desk<'_>, raw: &[u8], queued: Queued) {
+    /// Queues a command upstream, perhaps in several parts; the client sees one reply.
+    async fn forward_all<A: AsRef<[u8]>>(&mut self, desk: &mut Desk<'_>, commands: &[A], queued: Queued) {
         desk.session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
-        match self.queue_upstream(desk, raw).await {
-            Ok(reply) => {
+        let mut told = Bytes::new();
+        for command in commands {
+            match self.queue_upstream(desk, command.as_ref()).await {
                 // An error here has made the upstream's transaction dirty already.
-                if reply.starts_with(b"+") {
-                    self.queued.push(queued);
+                Ok(reply) if told.is_empty() || !reply.starts_with(b"+") => told = reply,
+                Ok(_) => {}
+                Err(text) => {
+                    self.dirty = true;
+                    return encode::error(desk.out, &text);
                 }
-                desk.out.put_slice(&reply);
-            }
-            Err(text) => {
-                self.dirty = true;
-                encode::error(desk.out, &text);
             }
         }
+        if told.starts_with(b"+") {
+            self.queued.push(queued);
+        }
+        desk.out.put_slice(&told);
+    }
+
+    /// What will be subscribed when the commands queued so far have run.
+    fn topics(&mut self, desk: &Desk<'_>) -> &mut Topics {
+        self.topics.get_or_insert_with(|| Topics::of(desk.own.as_ref()))
     }
 
     /// Tells the upstream MULTI, once.

@@ -9,13 +9,16 @@ use crate::dispatch::{Context, Session, greeted};
 use crate::record::answer_of;
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
+use crate::resp::pubsub::Kind;
 use crate::route::{Local, Pin, Route};
 
 pub(super) enum Place {
     /// Runs there.
     Upstream(Queued),
-    /// Runs there in this form.
-    Rewritten(BytesMut, Queued),
+    /// Runs there in this form, perhaps as several commands.
+    Rewritten(Vec<BytesMut>, Queued),
+    /// Subscribes there.
+    Subscribe(Kind, bool),
     /// Runs here, at EXEC.
     Here,
     /// Cannot be queued.
@@ -24,6 +27,10 @@ pub(super) enum Place {
 
 pub(super) fn place(context: &Context, session: &mut Session, request: &Request<'_>, route: &Route) -> Place {
     match route {
+        Route::PassThrough(_) if pushes(request) => Place::Refused(
+            "ERR hearthside: DEBUG PROTOCOL PUSH is not supported inside MULTI: its push would stand between the elements of EXEC's reply".into(),
+        ),
+        Route::Attack => Place::Refused("ERR hearthside: not a command".into()),
         Route::PassThrough(_) | Route::Unanswered | Route::Transaction(..) => Place::Upstream(Queued::Upstream),
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), spec) if context.hub.is_some() => {
             Place::Refused(format!(
@@ -51,32 +58,22 @@ pub(super) fn place(context: &Context, session: &mut Session, request: &Request<
     }
 }
 
+/// The one command that pushes something besides its reply.
+pub fn pushes(request: &Request<'_>) -> bool {
+    request.is(0, "DEBUG") && request.is(2, "PUSH")
+}
+
 /// At EXEC the upstream itself says what cannot be done there (MONITOR, SCRIPT DEBUG); what would wait does not.
 fn pinned(pin: Pin, request: &Request<'_>, spec: &Spec) -> Place {
     match pin {
-        Pin::Subscribe(_) | Pin::Unsubscribe(_) => subscribe(request, spec),
+        Pin::Subscribe(_) if !spec.accepts(request.len()) => Place::Upstream(Queued::Upstream),
+        Pin::Subscribe(kind) => Place::Subscribe(kind, true),
+        Pin::Unsubscribe(kind) => Place::Subscribe(kind, false),
         Pin::State if (3..request.len()).any(|i| request.is(i, "REDIRECT")) => {
             Place::Refused("ERR hearthside: CLIENT TRACKING with REDIRECT is not supported inside MULTI".into())
         }
         Pin::State => Place::Upstream(Queued::State(OwnedRequest::copy(request))),
         Pin::Blocking | Pin::Wait | Pin::Debug | Pin::Monitor => Place::Upstream(Queued::Upstream),
-    }
-}
-
-/// One command for each channel, so that each has one element in the reply of EXEC.
-fn subscribe(request: &Request<'_>, spec: &Spec) -> Place {
-    let channels = request.len() - 1;
-    match channels {
-        0 if spec.arity == -2 => Place::Upstream(Queued::Upstream),
-        0 => Place::Refused(format!(
-            "ERR hearthside: {} inside MULTI must name its channels",
-            spec.name.to_ascii_uppercase()
-        )),
-        1 => Place::Upstream(Queued::Subscribe(1)),
-        _ => Place::Refused(format!(
-            "ERR hearthside: {} inside MULTI takes one channel; send one command for each",
-            spec.name.to_ascii_uppercase()
-        )),
     }
 }
 
@@ -93,7 +90,7 @@ fn hello(context: &Context, session: &mut Session, request: &Request<'_>, spec: 
         Ok(moved) => {
             let mut bytes = BytesMut::new();
             encode::request(&mut bytes, &["HELLO", &moved.group.proto.number().to_string()]);
-            Place::Rewritten(bytes, Queued::Hello(moved.group, moved.name, moved.reply))
+            Place::Rewritten(vec![bytes], Queued::Hello(moved.group, moved.name, moved.reply))
         }
     }
 }

@@ -92,6 +92,12 @@ impl Inbox {
         self.0.borrow().held
     }
 
+    /// Why the connection is gone, if it is.
+    #[must_use]
+    pub fn lost(&self) -> Option<String> {
+        self.0.borrow().lost.clone()
+    }
+
     /// Channels, patterns and shard channels that are subscribed.
     #[must_use]
     pub fn subscribed(&self) -> [usize; 3] {

@@ -183,6 +183,12 @@ impl Pinned {
         std::future::poll_fn(|cx| self.lane.queue.borrow_mut().poll_drained(most, cx)).await;
     }
 
+    /// Everything of one kind that is subscribed.
+    #[must_use]
+    pub fn names(&self, kind: Kind) -> Vec<Bytes> {
+        self.inbox.with(|state| state.subscriptions.names(kind))
+    }
+
     /// Notes a confirmation that came inside another reply.
     pub fn confirm(&self, kind: Kind, name: Option<&[u8]>, on: bool) {
         self.inbox.with(|state| state.subscriptions.confirm(kind, name, on));

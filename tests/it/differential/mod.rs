@@ -1,0 +1,221 @@
+//! Pass-through: the same random commands to a Redis directly and through the sidecar to its twin, raw replies
+//! compared byte for byte. HEARTHSIDE_COMMANDS and HEARTHSIDE_SEED make the run longer, or another.
+
+mod blocked;
+mod stream;
+
+use hearthside::command;
+use hearthside::resp::reply::{Frame, ReplyScanner};
+
+use crate::support::redis::Redis;
+use crate::support::sidecar::Sidecar;
+use crate::support::wire::Wire;
+use stream::{Command, Compare, Dice, Template, templates};
+
+const ALL: &str = include_str!("commands.txt");
+const SUBSCRIBER: &str = include_str!("subscriber.txt");
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// A Redis with a sidecar before it, and its twin without.
+struct Pair {
+    sidecar: Sidecar,
+    twin: Redis,
+    _redis: Redis,
+}
+
+impl Pair {
+    fn start() -> Self {
+        let arguments = ["--enable-debug-command", "yes"];
+        let (redis, twin) = (Redis::with(&arguments), Redis::with(&arguments));
+        let sidecar = Sidecar::builder().redis(&redis).set("SECURITY__DENY", "").start();
+        Self { sidecar, twin, _redis: redis }
+    }
+
+    /// A client of each, perhaps in RESP3.
+    fn wires(&self, dice: &mut Dice) -> (Wire, Wire) {
+        let (mut through, mut direct) = (self.sidecar.wire(), self.twin.wire());
+        if dice.roll(2) == 0 {
+            // HELLO tells ids, which differ.
+            through.ask("HELLO 3");
+            direct.ask("HELLO 3");
+        }
+        (through, direct)
+    }
+}
+
+fn begin(name: &str, default: u64) -> (Dice, usize) {
+    let seed = setting("HEARTHSIDE_SEED", 0x9e37_79b9_7f4a_7c15);
+    println!("{name}: HEARTHSIDE_SEED={seed}");
+    (Dice(seed), (setting("HEARTHSIDE_COMMANDS", 50_000) * default / 50_000) as usize)
+}
+
+#[test]
+fn random_commands_of_every_kind_answer_alike() {
+    let (mut dice, total) = begin("commands", 40_000);
+    let (pair, all) = (Pair::start(), templates(ALL));
+    let mut done = 0;
+    while done < total {
+        let (mut through, mut direct) = pair.wires(&mut dice);
+        for _ in 0..20 {
+            let batch = batch(&mut dice, &all);
+            send(&mut dice, &batch, &mut through, &mut direct);
+            for command in &batch {
+                let (mut ours, mut theirs) = (through.frame(), direct.frame());
+                while theirs.starts_with(b">") {
+                    assert_eq!(ours, theirs, "a push before the reply of {} in\n{}", command.text(), told(&batch));
+                    (ours, theirs) = (through.frame(), direct.frame());
+                }
+                compare(command, &ours, &theirs, || told(&batch));
+            }
+            done += batch.len();
+        }
+    }
+}
+
+/// Some commands, and now and then a whole transaction.
+fn batch(dice: &mut Dice, all: &[Template]) -> Vec<Command> {
+    let mut batch = Vec::new();
+    for _ in 0..=dice.roll(60) {
+        if dice.roll(15) > 0 {
+            batch.push(dice.pick(all).fill(dice));
+            continue;
+        }
+        batch.push(Command::named("MULTI"));
+        // The sidecar refuses DEBUG PROTOCOL PUSH in a transaction (docs/COMPATIBILITY.md).
+        let inside = (0..dice.roll(8)).map(|_| dice.pick(all).fill(dice)).filter(|c| c.text() != "DEBUG PROTOCOL PUSH");
+        batch.extend(inside.collect::<Vec<_>>());
+        // Parts of its reply may be times and picks; those of the commands in it are compared elsewhere.
+        batch.push(Command { compare: Compare::Kind, ..Command::named("EXEC") });
+    }
+    batch
+}
+
+/// At once to the one, in random pieces to the other.
+fn send(dice: &mut Dice, batch: &[Command], through: &mut Wire, direct: &mut Wire) {
+    let bytes: Vec<u8> = batch.iter().flat_map(|command| command.encode(dice)).collect();
+    direct.send(&bytes);
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let cut = if dice.roll(8) == 0 { rest.len() } else { (dice.roll(400) as usize + 1).min(rest.len()) };
+        through.send(&rest[..cut]);
+        rest = &rest[cut..];
+    }
+}
+
+fn told(batch: &[Command]) -> String {
+    batch.iter().map(Command::text).collect::<Vec<_>>().join("\n")
+}
+
+fn compare(command: &Command, ours: &[u8], theirs: &[u8], context: impl Fn() -> String) {
+    let alike = match command.compare {
+        Compare::Exact => ours == theirs,
+        Compare::Kind => ours[0] == theirs[0] && (ours[0] != b'-' || ours == theirs),
+        Compare::Unordered => parts(ours) == parts(theirs),
+    };
+    assert!(
+        alike,
+        "{}\nours:   {}\ntheirs: {}\nin\n{}",
+        command.text(),
+        String::from_utf8_lossy(ours),
+        String::from_utf8_lossy(theirs),
+        context()
+    );
+}
+
+/// The header and the elements of an aggregate, sorted.
+fn parts(frame: &[u8]) -> Vec<Vec<u8>> {
+    let header = frame.iter().position(|b| *b == b'\n').map_or(frame.len(), |at| at + 1);
+    let (first, mut rest) = frame.split_at(header);
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let Ok(scanned) = ReplyScanner::default().scan(rest) else { return vec![frame.to_vec()] };
+        if scanned.end != Some(Frame::Reply) {
+            return vec![frame.to_vec()];
+        }
+        parts.push(rest[..scanned.used].to_vec());
+        rest = &rest[scanned.used..];
+    }
+    parts.sort();
+    parts.insert(0, first.to_vec());
+    parts
+}
+
+#[test]
+fn subscribers_and_their_publishers_see_the_same() {
+    let (mut dice, total) = begin("subscribers", 10_000);
+    let (pair, all) = (Pair::start(), templates(SUBSCRIBER));
+    let (mut publish_through, mut publish_direct) = (pair.sidecar.wire(), pair.twin.wire());
+    let mut done = 0;
+    while done < total {
+        let (mut through, mut direct) = pair.wires(&mut dice);
+        for _ in 0..10 {
+            let mut batch = subscriber_batch(&mut dice, &all);
+            let marker = format!("marker{done}");
+            // Whatever state the client is in, these end in a frame that holds the marker. In RESP2 a subscriber may not
+            // switch its replies on again.
+            if batch.iter().any(|command| command.text().starts_with("CLIENT REPLY")) {
+                batch.push(Command::named("RESET"));
+            }
+            batch.extend(["CLIENT REPLY ON", "DISCARD", &format!("PING {marker}")].map(Command::named));
+            send(&mut dice, &batch, &mut through, &mut direct);
+            let (ours, theirs) = (until_marker(&mut through, &marker), until_marker(&mut direct, &marker));
+            assert_eq!(ours, theirs, "{}", told(&batch));
+            done += batch.len();
+            let channel = format!("PUBLISH c{} {marker}", dice.roll(3));
+            assert_eq!(publish_through.ask(&channel), publish_direct.ask(&channel), "{}", told(&batch));
+        }
+        drop((through, direct));
+        for publisher in [&mut publish_through, &mut publish_direct] {
+            crate::support::until("their subscriptions are gone", || publisher.ask("PUBSUB CHANNELS") == "*0\r\n");
+            crate::support::until("their patterns too", || publisher.ask("PUBSUB NUMPAT") == ":0\r\n");
+        }
+    }
+}
+
+/// CLIENT REPLY inside MULTI is left out: the sidecar mutes after EXEC what Redis mutes within it (docs/COMPATIBILITY.md).
+fn subscriber_batch(dice: &mut Dice, all: &[Template]) -> Vec<Command> {
+    let (mut batch, mut in_multi) = (Vec::new(), false);
+    for _ in 0..=dice.roll(20) {
+        let command = dice.pick(all).fill(dice);
+        let text = command.text();
+        in_multi = text == "MULTI" || in_multi && !matches!(text.as_str(), "EXEC" | "RESET");
+        if !in_multi || !text.starts_with("CLIENT REPLY") {
+            batch.push(command);
+        }
+    }
+    batch
+}
+
+fn until_marker(wire: &mut Wire, marker: &str) -> Vec<String> {
+    let mut frames = Vec::new();
+    loop {
+        let frame = String::from_utf8_lossy(&wire.frame()).into_owned();
+        let is_last = frame.contains(marker) && !frame.contains("message");
+        // In which order everything is unsubscribed depends on a server's own hashing.
+        let unsubscribed = frame.contains("unsubscribe\r\n").then(|| frame.rsplit(':').next()).flatten();
+        frames.push(unsubscribed.map_or_else(|| frame.clone(), |count| format!("unsubscribed, {count}")));
+        if is_last {
+            return frames;
+        }
+    }
+}
+
+#[test]
+fn every_command_of_redis_7_is_compared_or_has_its_reason() {
+    let sent: Vec<String> =
+        templates(ALL).iter().chain(&templates(SUBSCRIBER)).map(|t| t.text.to_lowercase()).collect();
+    let excused: Vec<&str> = ALL.lines().filter_map(|line| line.strip_prefix("! ")?.split(' ').next()).collect();
+    let mut missing: Vec<&str> = command::all()
+        .filter(|spec| spec.since == "redis 7.0" && !excused.contains(&spec.name.as_str()))
+        .map(|spec| spec.name.as_str())
+        .filter(|name| {
+            let words = name.replace('|', " ");
+            !sent.iter().any(|text| *text == words || text.starts_with(&format!("{words} ")))
+        })
+        .collect();
+    missing.sort_unstable();
+    assert_eq!(missing, [""; 0]);
+}
