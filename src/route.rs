@@ -100,6 +100,8 @@ pub enum Route {
     Pinned(Pin, &'static Spec),
     /// Forwarded over the client's own connection, where replies cannot be told from what else comes.
     Unanswered,
+    /// Must wait until the upstream has said whether the client may come in without AUTH.
+    Unproven,
     /// An HTTP request: the client is closed, as Redis does, before it closes a connection that others share.
     Attack,
     /// Answered with this error.

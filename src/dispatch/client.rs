@@ -142,8 +142,7 @@ pub(super) fn unblock(context: &Context, session: &mut Session, request: &Reques
     };
     let mut bytes = BytesMut::new();
     encode::request(&mut bytes, &["CLIENT", "UNBLOCK", &connection.to_string(), reason]);
-    let ticket = context.lane(session).submit(Run::one(bytes.freeze(), false));
-    Flow::Later(Box::pin(ticket.whole()))
+    Flow::Run(context.lane(session).submit(Run::one(bytes.freeze(), false)))
 }
 
 /// Only ON has a reply; an error has one unless replies are off.

@@ -33,6 +33,12 @@ pub(super) fn auth(context: &Context, session: &mut Session, request: &Request<'
     Flow::Answered
 }
 
+/// True for a request that needs no login: one that logs in, or leaves.
+pub fn logs_in(request: &Request<'_>) -> bool {
+    let is = |name| request.is(0, name);
+    is("AUTH") || is("QUIT") || is("RESET") || is("HELLO") && (2..request.len()).any(|i| request.is(i, "AUTH"))
+}
+
 /// Takes a user's credentials; a login when the upstream must judge them.
 fn login(
     context: &Context,

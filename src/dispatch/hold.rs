@@ -110,6 +110,8 @@ pub(super) fn forget(keys: &[&[u8]], flow: Flow, out: &mut BytesMut) -> Flow {
             all.put_slice(&push);
             Ok(Bytes::from(all))
         })),
+        // Neither reads an owned key.
+        Flow::Run(ticket) => Flow::Run(ticket),
         Flow::Alone(alone) => Flow::Alone(alone),
     }
 }

@@ -27,14 +27,14 @@ pub(super) fn answer(context: &Context, session: &mut Session, request: &Request
     let run = Run::one(Bytes::copy_from_slice(request.raw()), true);
     let ticket = context.lane(session).submit(run);
     Flow::Later(Box::pin(async move {
-        let reply = ticket.whole().await?;
+        let (reply, pushes) = ticket.parts().await?;
         // Without an upstream there is still the sidecar to ask about.
         let mut text = decode::text(&reply, proto).unwrap_or_default();
         if !text.is_empty() {
             text.extend_from_slice(b"\r\n");
         }
         text.extend_from_slice(ours.as_bytes());
-        let mut out = BytesMut::new();
+        let mut out = BytesMut::from(&pushes[..]);
         encode::verbatim(&mut out, proto, &text);
         Ok(out.freeze())
     }))

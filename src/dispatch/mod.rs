@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-pub use hello::greeted;
+pub use hello::{greeted, logs_in};
 pub use hold::{Hold, Redirect};
 pub use owned::Owned;
 use subscribe::Shared;
@@ -33,7 +33,7 @@ use crate::resp::pubsub::Kind;
 use crate::route::{Local, Pin, Route, Router, Transaction};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Broken, Expect, Group, Hub, Lane, Run, Upstream, Version};
+use crate::upstream::{Broken, Expect, Group, Hub, Lane, Run, Ticket, Upstream, Version};
 
 /// What one worker thread answers with.
 #[derive(Debug)]
@@ -73,6 +73,8 @@ pub struct Move {
 /// Work that needs the whole client: nothing else of it may be under way.
 #[derive(Debug)]
 pub enum Alone {
+    /// Ask the upstream whether the client may come in without AUTH, then answer its request.
+    Prove(OwnedRequest),
     /// Change protocol, database or login.
     Move(Move),
     /// A long request over a pinned connection.
@@ -91,6 +93,8 @@ pub enum Alone {
 pub enum Flow {
     /// The reply is in the buffer.
     Answered,
+    /// The reply comes from the upstream, in its place.
+    Run(Ticket),
     /// The reply comes later, in its place.
     Later(LaterReply),
     /// When everything before it has been answered.
@@ -109,6 +113,9 @@ impl Context {
         session.command = spec.map(|spec| spec.id);
         if let Some(text) = self.access.refusal(session.user.as_deref(), request, spec) {
             return Route::Refused(text);
+        }
+        if self.access.mode == AuthMode::Upstream && !session.is_proven && !hello::logs_in(request) {
+            return Route::Unproven;
         }
         let route = self.router.route(request, spec);
         match () {
@@ -137,9 +144,9 @@ impl Context {
             Route::PassThrough(resendable) => self.forward(session, request, resendable),
             Route::Unanswered => {
                 let run = Run::expecting(Bytes::copy_from_slice(request.raw()), Expect::Nothing);
-                let ticket = self.lane(session).submit(run);
-                Flow::Later(Box::pin(ticket.whole()))
+                Flow::Run(self.lane(session).submit(run))
             }
+            Route::Unproven => Flow::Alone(Alone::Prove(OwnedRequest::copy(request))),
             Route::Attack => {
                 let client = &session.peer.addresses.0;
                 tracing::warn!(%client, "a client speaks HTTP (POST or Host:), perhaps somebody's browser was made to; it is closed");
@@ -191,8 +198,7 @@ impl Context {
     fn forward(&self, session: &mut Session, request: &Request<'_>, resendable: bool) -> Flow {
         session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
         let run = Run::one(Bytes::copy_from_slice(request.raw()), resendable);
-        let ticket = self.lane(session).submit(run);
-        Flow::Later(Box::pin(ticket.whole()))
+        Flow::Run(self.lane(session).submit(run))
     }
 
     fn local(

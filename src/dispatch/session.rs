@@ -41,6 +41,8 @@ pub struct Session {
     pub tally: Tally,
     /// As whom it authenticated (`auth.mode = "users"`).
     pub user: Option<Arc<User>>,
+    /// The upstream lets it in (`auth.mode = "upstream"`).
+    pub is_proven: bool,
     /// The last command's row of the command table.
     pub command: Option<usize>,
     /// What becomes of replies.
@@ -70,6 +72,7 @@ impl Session {
             tally: Tally::default(),
             user: first_user.clone(),
             first_user,
+            is_proven: false,
             command: None,
             reply: ReplyMode::On,
             is_pinned: false,
@@ -164,6 +167,7 @@ impl Session {
         self.reply = ReplyMode::On;
         self.regroup(self.home.clone());
         self.user = self.first_user.clone();
+        self.is_proven = false;
         self.peer.update(|state| {
             *state = State {
                 lib_name: std::mem::take(&mut state.lib_name),

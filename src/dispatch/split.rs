@@ -61,8 +61,13 @@ pub(super) fn answer(
     let ticket = (foreign.len() > 1).then(|| submit(context, session, &foreign, spec));
     let (owned, proto, values) = (context.owned.clone(), session.proto(), spec.name == "mget");
     Flow::Later(Box::pin(async move {
+        let mut pushes = Bytes::new();
         let upstream = match ticket {
-            Some(ticket) => Some(ticket.whole().await?),
+            Some(ticket) => {
+                let (reply, pushed) = ticket.parts().await?;
+                pushes = pushed;
+                Some(reply)
+            }
             None => None,
         };
         let mut known = Vec::with_capacity(parts.len());
@@ -72,7 +77,8 @@ pub(super) fn answer(
                 Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
             }
         }
-        Ok(if values { join_values(&known, upstream, proto) } else { join_counts(&known, upstream) })
+        let joined = if values { join_values(&known, upstream, proto) } else { join_counts(&known, upstream) };
+        Ok(if pushes.is_empty() { joined } else { Bytes::from([pushes, joined].concat()) })
     }))
 }
 

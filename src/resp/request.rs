@@ -17,6 +17,9 @@ use super::passage::Passage;
 pub const MAX_INLINE: usize = 64 * 1024;
 /// Largest argument unless configured otherwise, in bytes (`proto-max-bulk-len`).
 pub const DEFAULT_MAX_BULK: usize = 512 << 20;
+/// Most arguments, and the longest, before AUTH (`networking.c`).
+const UNAUTHENTICATED_COUNT: i64 = 10;
+const UNAUTHENTICATED_LENGTH: usize = 16384;
 /// Argument spans kept for reuse between requests; a larger table is given back to the allocator.
 const KEEP_SPANS: usize = 1024;
 
@@ -38,6 +41,12 @@ pub enum RequestFault {
     /// `$` line that is no number or past the limit.
     #[error("invalid bulk length")]
     Length,
+    /// Many arguments from somebody who has not authenticated.
+    #[error("unauthenticated multibulk length")]
+    UnauthenticatedCount,
+    /// A long argument from somebody who has not authenticated.
+    #[error("unauthenticated bulk length")]
+    UnauthenticatedLength,
     /// An inline request without an end.
     #[error("too big inline request")]
     BigInline,
@@ -80,6 +89,8 @@ pub struct Awaited {
 #[derive(Debug)]
 pub struct RequestScanner {
     max_bulk: usize,
+    /// Nobody has authenticated yet: requests must be small.
+    pub is_unauthenticated: bool,
     /// Arguments still to come; 0 while the count line is awaited.
     remaining: u64,
     /// Length of the argument whose bytes are awaited.
@@ -98,7 +109,7 @@ impl RequestScanner {
     /// A scanner that refuses arguments of more than `max_bulk` bytes.
     #[must_use]
     pub const fn new(max_bulk: usize) -> Self {
-        Self { max_bulk, remaining: 0, bulk: None, pos: 0, spans: Vec::new() }
+        Self { max_bulk, is_unauthenticated: false, remaining: 0, bulk: None, pos: 0, spans: Vec::new() }
     }
 
     /// The arguments of the request that was just completed, as offsets from its first byte.
@@ -121,6 +132,9 @@ impl RequestScanner {
             let Some(count) = self.count(buf)? else { return Ok(Scan::Incomplete) };
             if count <= 0 {
                 return Ok(Scan::Empty(std::mem::take(&mut self.pos)));
+            }
+            if self.is_unauthenticated && count > UNAUTHENTICATED_COUNT {
+                return Err(RequestFault::UnauthenticatedCount);
             }
             self.begin(count as u64);
         }
@@ -186,6 +200,9 @@ impl RequestScanner {
 
     fn bulk_length(&mut self, buf: &[u8]) -> Result<Option<usize>, RequestFault> {
         let Some((length, begin)) = bulk_header(buf, self.pos, self.max_bulk)? else { return Ok(None) };
+        if self.is_unauthenticated && length > UNAUTHENTICATED_LENGTH {
+            return Err(RequestFault::UnauthenticatedLength);
+        }
         self.pos = begin;
         Ok(Some(length))
     }

@@ -5,6 +5,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::Client;
 use super::link::End;
+use crate::access::{NOAUTH, NOAUTH_HELLO};
 use crate::command::{OwnedRequest, Spec};
 use crate::dispatch::{Alone, Move};
 use crate::resp::{Proto, decode, encode};
@@ -17,6 +18,7 @@ const LOST: &str = "ERR hearthside: the upstream connection was lost while waiti
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn alone(&mut self, alone: Alone) -> Result<(), End> {
         match alone {
+            Alone::Prove(request) => self.prove(&request).await,
             Alone::Move(moved) => self.go(moved).await,
             Alone::Long(request) => self.blocking(Pin::Blocking, &request).await?,
             Alone::Huge => self.pass_huge().await?,
@@ -52,6 +54,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         encode::error(self.link.replies.tail(), text);
     }
 
+    /// Whether a client may come in without AUTH is for the upstream to say, once. Then its request is looked at again.
+    async fn prove(&mut self, request: &OwnedRequest) {
+        match self.agree_elsewhere(&self.session.group).await {
+            Ok(()) => {
+                self.session.is_proven = true;
+                self.again(request);
+            }
+            Err(text) if text == NOAUTH && request.view().is(0, "HELLO") => self.error(NOAUTH_HELLO),
+            Err(text) => self.error(&text),
+        }
+    }
+
     /// A client is in another group when the upstream has agreed.
     async fn go(&mut self, moved: Move) {
         let agreed = match self.pinned.take() {
@@ -61,6 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         match agreed {
             Err(text) => self.error(&text),
             Ok(()) => {
+                self.session.is_proven = true;
                 if let Login::Client(credentials) = &moved.group.login {
                     let user = credentials.user.as_deref().unwrap_or(b"default");
                     self.session.peer.update(|state| state.user = String::from_utf8_lossy(user).into_owned());
@@ -82,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         pinned.speaks(group.proto);
         self.pinned = Some(pinned);
-        self.link.replies.tail().put_slice(&pushes);
+        self.link.replies.loud().put_slice(&pushes);
         refused.map_or(Ok(()), Err)
     }
 
@@ -108,13 +123,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     async fn in_transaction(&mut self, request: &OwnedRequest) {
         let transaction = self.transaction.get_or_insert_default();
+        let (mut out, mut pushes) = (BytesMut::new(), BytesMut::new());
         let mut desk = Desk {
             context: &self.context,
             session: &mut self.session,
             own: &mut self.pinned,
-            out: self.link.replies.tail(),
+            out: &mut out,
+            pushes: None,
         };
+        if self.link.replies.muted {
+            desk.pushes = Some(&mut pushes);
+        }
         transaction.command(&mut desk, request).await;
+        self.link.replies.tail().put_slice(&out);
+        self.link.replies.loud().put_slice(&pushes);
         let queued = transaction.queued();
         if transaction.is_over() {
             self.transaction = None;

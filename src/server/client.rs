@@ -18,6 +18,7 @@ use super::replies::Replies;
 use super::run::Gathered;
 use super::slice::{Ahead, LookAhead};
 use crate::command::{OwnedRequest, Request};
+use crate::config::AuthMode;
 use crate::dispatch::{Alone, Context, Flow, ReplyMode, Session};
 use crate::resp::encode;
 use crate::resp::request::{RequestFault, RequestScanner, Scan};
@@ -46,8 +47,8 @@ pub(super) struct Client<S> {
 enum Next {
     /// Every whole request has been taken: read more.
     Read,
-    /// More of a transaction, if it is here already.
-    ReadIfReady,
+    /// More of a transaction, if it is on its way.
+    ReadSoon,
     /// Something that needs the client alone.
     Alone(Alone),
 }
@@ -76,17 +77,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Err(End::Left | End::Draining) => {
                 let _ = self.link.settle().await;
             }
-            Err(End::Broken) if self.session.is_held() => tracing::warn!(
-                client = self.session.peer.id,
-                error = self.link.replies.inbox.as_ref().and_then(Inbox::lost).unwrap_or_default(),
-                "a client's own upstream connection was lost, and its subscriptions or tracking with it; the client is closed"
-            ),
+            // What came before the loss is the client's.
+            Err(End::Broken) => {
+                self.tell_loss();
+                self.link.flush().await;
+            }
             Err(End::Socket(error)) => {
                 tracing::debug!(client = self.session.peer.id, %error, "a client's socket failed")
             }
             _ => {}
         }
         self.link.close().await;
+    }
+
+    /// A subscription that is lost cannot be hidden: messages may be missing. The client will subscribe anew.
+    fn tell_loss(&self) {
+        // A debugging session ends with its connection.
+        if self.session.is_held() && !self.session.hold.debug {
+            let error = self.link.replies.inbox.as_ref().and_then(Inbox::lost).unwrap_or_default();
+            tracing::warn!(
+                client = self.session.peer.id,
+                %error,
+                "a client's own upstream connection was lost, and its subscriptions or tracking with it; the client is closed"
+            );
+        }
     }
 
     async fn converse(&mut self) -> Result<(), End> {
@@ -102,7 +116,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     self.alone(alone).await?;
                 }
                 _ if self.session.closing => return self.link.settle().await,
-                Next::ReadIfReady => self.ahead.given_up = !self.link.read_if_ready().await?,
+                Next::ReadSoon => {
+                    let patience = self.ahead.patience();
+                    self.ahead.given_up = !self.link.read_soon(patience).await?;
+                }
                 Next::Read => self.exchange().await?,
             }
         }
@@ -113,6 +130,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.session.now = now_ms();
         let mut next = Next::Read;
         while matches!(next, Next::Read) && !self.session.closing {
+            self.scanner.is_unauthenticated =
+                self.session.user.is_none() && self.context.access.mode == AuthMode::Users;
             match self.scanner.scan(&self.link.incoming[self.run.length()..]) {
                 Ok(Scan::Incomplete) => {
                     next = self.huge().map_or(Next::Read, Next::Alone);
@@ -184,7 +203,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     fn may_be_slice(&self) -> bool {
-        self.transaction.is_none() && self.session.reply == ReplyMode::On && !self.link.replies.muted
+        self.transaction.is_none()
+            && !self.session.is_held()
+            && self.session.reply == ReplyMode::On
+            && !self.link.replies.muted
     }
 
     /// MULTI with everything up to its EXEC, if it is all here and all of it goes upstream.
@@ -195,9 +217,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, u64::from(requests) - 1);
                 self.gather(length, false, Expect::Replies(requests), false)
             }
-            Ahead::Unfinished => Next::ReadIfReady,
+            Ahead::Unfinished => Next::ReadSoon,
             Ahead::Other => self.answer_alone(length, Some(route)),
         }
+    }
+
+    /// Puts a request back before what has not been taken yet.
+    pub(super) fn again(&mut self, request: &OwnedRequest) {
+        let rest = self.link.incoming.split();
+        self.link.incoming.extend_from_slice(request.view().raw());
+        self.link.incoming.unsplit(rest);
     }
 
     /// An inline request is answered, and forwarded, as the array it stands for.
@@ -278,6 +307,10 @@ fn answer(
     match context.answer(session, request, route, replies.tail()) {
         Flow::Answered => Next::Read,
         Flow::Alone(alone) => Next::Alone(alone),
+        Flow::Run(ticket) => {
+            replies.run(ticket);
+            Next::Read
+        }
         Flow::Later(reply) => {
             replies.later(reply);
             Next::Read

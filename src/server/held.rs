@@ -56,10 +56,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             1 if spec.arity == -1 => Expect::AllOf(kind),
             arguments => Expect::Confirmations(arguments.max(2) as u32 - 1),
         };
+        self.describe(Some(&pinned));
         self.hold(&pinned);
         self.link.replies.run(pinned.lane().submit(Run::expecting(request.bytes(), expect)));
         self.pinned = Some(pinned);
-        self.link.answered().await
+        self.link.gathered().await
     }
 
     /// A command that sets, or tells, what the upstream keeps for a connection.
@@ -81,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     self.session.hold.accept(&request.view());
                 }
                 let reply = told_redirect(&reply, self.session.hold.redirect);
-                self.link.replies.tail().put_slice(&pushes);
+                self.link.replies.loud().put_slice(&pushes);
                 self.link.replies.tail().put_slice(&reply);
                 self.pinned = Some(pinned);
             }
@@ -124,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 if self.session.hold.is_raw() {
                     pinned.listen();
                 }
-                self.link.replies.tail().put_slice(&pushes);
+                self.link.replies.loud().put_slice(&pushes);
                 self.link.replies.tail().put_slice(&reply);
                 self.pinned = Some(pinned);
             }
@@ -159,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) fn release(&mut self) {
         // What came unasked before the end of the state is still the client's.
         if let Some(inbox) = self.link.replies.inbox.take() {
-            std::iter::from_fn(|| inbox.take()).for_each(|frame| self.link.replies.tail().put_slice(&frame));
+            std::iter::from_fn(|| inbox.take()).for_each(|frame| self.link.replies.loud().put_slice(&frame));
         }
         self.session.let_go();
     }

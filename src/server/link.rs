@@ -129,13 +129,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
     }
 
-    /// Reads what is here already; false when there is nothing.
-    pub(super) async fn read_if_ready(&mut self) -> Result<bool, End> {
-        poll_fn(|cx| match self.poll_read(cx) {
-            Poll::Ready(Err(End::Left)) | Poll::Pending => Poll::Ready(Ok(false)),
-            Poll::Ready(read) => Poll::Ready(read.map(|()| true)),
-        })
-        .await
+    /// Reads what is here already or comes within `patience`; false when there is nothing.
+    pub(super) async fn read_soon(&mut self, patience: Duration) -> Result<bool, End> {
+        match tokio::time::timeout(patience, self.read()).await {
+            Ok(Err(End::Left)) | Err(_) => Ok(false),
+            Ok(read) => read.map(|()| true),
+        }
     }
 
     /// Waits until more was read, whatever is owed.
@@ -150,6 +149,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// Writes everything that is owed.
     pub(super) async fn settle(&mut self) -> Result<(), End> {
         self.drive(|replies| replies.is_settled() && replies.out.is_empty()).await
+    }
+
+    /// Writes what is ready, and nothing of what is still to come, to a client that will be closed.
+    pub(super) async fn flush(&mut self) {
+        let written = poll_fn(|cx| {
+            while !self.replies.out.is_empty() {
+                match self.replies.out.poll_write(&mut self.stream, cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(_) => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        // A client that does not read does not get it.
+        let _late = tokio::time::timeout(Duration::from_secs(1), written).await;
+    }
+
+    /// Waits until every request is answered, and writes nothing: what follows decides first.
+    pub(super) async fn gathered(&mut self) -> Result<(), End> {
+        poll_fn(|cx| {
+            if let Some(end) = self.peer.is_killed().then_some(End::Killed) {
+                return Poll::Ready(Err(end));
+            }
+            match self.replies.poll(cx, usize::MAX) {
+                Err(stopped) => Poll::Ready(Err(self.stop(stopped))),
+                Ok(()) if self.replies.is_settled() => Poll::Ready(Ok(())),
+                Ok(()) => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn stop(&self, stopped: Stopped) -> End {
+        match stopped {
+            Stopped::Broken => End::Broken,
+            Stopped::Overflowed => self.cut(),
+        }
     }
 
     /// Waits until every request is answered, though perhaps not everything is written.
@@ -254,10 +291,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// Moves replies on and writes: once per batch, or earlier when much is ready or the rest is slow to come.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
-            self.replies.poll(cx, WRITE_AT).map_err(|stopped| match stopped {
-                Stopped::Broken => End::Broken,
-                Stopped::Overflowed => self.cut(),
-            })?;
+            self.replies.poll(cx, WRITE_AT).map_err(|stopped| self.stop(stopped))?;
             let ready = self.replies.out.len();
             if ready == 0 {
                 return Ok(());
@@ -269,8 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             }
             match self.replies.out.poll_write(&mut self.stream, cx)? {
                 Poll::Pending => {
-                    self.replies.watch(cx);
-                    return Ok(());
+                    return self.replies.watch(cx).map_err(|stopped| self.stop(stopped));
                 }
                 Poll::Ready(0) => return Err(End::Left),
                 Poll::Ready(n) => {

@@ -10,7 +10,7 @@ use bytes::{BufMut, BytesMut};
 use super::output::Output;
 use crate::dispatch::LaterReply;
 use crate::resp::Proto;
-use crate::upstream::{Broken, Chunk, Inbox, Subscriber, Ticket};
+use crate::upstream::{Broken, Chunk, Inbox, Overflowed, Subscriber, Ticket};
 
 enum Owed {
     /// Replies that are ready but must wait for what is before them.
@@ -35,6 +35,12 @@ pub(super) enum Stopped {
 impl From<Broken> for Stopped {
     fn from(_: Broken) -> Self {
         Self::Broken
+    }
+}
+
+impl From<Overflowed> for Stopped {
+    fn from(_: Overflowed) -> Self {
+        Self::Overflowed
     }
 }
 
@@ -67,6 +73,11 @@ impl Replies {
             self.scratch.clear();
             return &mut self.scratch;
         }
+        self.loud()
+    }
+
+    /// Where the next push message goes, which is sent even to a client that wants no replies.
+    pub(super) fn loud(&mut self) -> &mut BytesMut {
         if self.owed.is_empty() {
             return self.out.tail();
         }
@@ -110,10 +121,12 @@ impl Replies {
     }
 
     /// While nothing can be written, what arrives must still be noticed: it may become too much to hold.
-    pub(super) fn watch(&self, cx: &Context<'_>) {
+    pub(super) fn watch(&self, cx: &Context<'_>) -> Result<(), Stopped> {
         if let Some(Owed::Run(ticket)) = self.owed.front() {
             ticket.wake_on_arrival(cx);
         }
+        self.subscriber.as_ref().map_or(Ok(()), |subscriber| subscriber.watch(cx))?;
+        Ok(())
     }
 
     /// Moves what is ready to `out`, in order, until `out` holds `enough` bytes.

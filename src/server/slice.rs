@@ -2,6 +2,8 @@
 //!
 //! Invariant: only a transaction whose every command goes upstream is one; all others take the long way.
 
+use std::time::Duration;
+
 use crate::command::Request;
 use crate::dispatch::{Context, Session};
 use crate::resp::request::{RequestScanner, Scan};
@@ -47,6 +49,11 @@ impl LookAhead {
             *self = Self::default();
         }
         ahead
+    }
+
+    /// A client that sent more than MULTI does not wait for an answer: the rest is on its way.
+    pub(super) const fn patience(&self) -> Duration {
+        if self.requests > 1 { Duration::from_millis(2) } else { Duration::ZERO }
     }
 
     fn go_on(&mut self, context: &Context, session: &mut Session, buffer: &[u8]) -> Ahead {

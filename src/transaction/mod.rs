@@ -46,10 +46,24 @@ pub struct Desk<'a> {
     pub own: &'a mut Option<Pinned>,
     /// Its replies.
     pub out: &'a mut BytesMut,
+    /// Its push messages, if its replies are muted.
+    pub pushes: Option<&'a mut BytesMut>,
+}
+
+impl Desk<'_> {
+    /// Where push messages go: among the replies, unless those are muted.
+    fn pushes(&mut self) -> &mut BytesMut {
+        match &mut self.pushes {
+            Some(pushes) => pushes,
+            None => self.out,
+        }
+    }
 }
 
 const EXECABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
 const LOST: &str = "ERR hearthside: the upstream connection of this transaction was lost";
+const OWN_MESSAGE: &str = "ERR hearthside: publishing inside MULTI to a channel that the client itself is subscribed to is not \
+                           supported: the message would stand between the elements of EXEC's reply";
 const MAYBE_APPLIED: &str =
     "ERR hearthside: the upstream connection of this transaction was lost; the transaction may have been applied";
 
@@ -133,15 +147,12 @@ impl Transaction {
 
     async fn queue(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) {
         match place(desk.context, desk.session, request, &route) {
-            Place::Refused(text) => {
-                self.dirty = true;
-                desk.session.tally.add(RouteLabel::Refused, Outcome::Error, 1);
-                encode::error(desk.out, &text);
-            }
+            Place::Upstream(_) if self.topics(desk).hear(request) => self.refuse(desk, OWN_MESSAGE),
+            Place::Refused(text) => self.refuse(desk, &text),
             Place::Upstream(queued) => self.forward_all(desk, &[request.raw()], queued).await,
             Place::Rewritten(commands, queued) => self.forward_all(desk, &commands, queued).await,
             Place::Subscribe(kind, on) => {
-                let commands = self.topics(desk).split(&request, kind, on);
+                let commands = self.topics(desk).split(request, kind, on);
                 let confirmations = commands.len();
                 self.forward_all(desk, &commands, Queued::Subscribe(confirmations)).await;
             }
@@ -150,6 +161,12 @@ impl Transaction {
                 encode::simple(desk.out, "QUEUED");
             }
         }
+    }
+
+    fn refuse(&mut self, desk: &mut Desk<'_>, text: &str) {
+        self.dirty = true;
+        desk.session.tally.add(RouteLabel::Refused, Outcome::Error, 1);
+        encode::error(desk.out, text);
     }
 
     /// Queues a command upstream, perhaps in several parts; the client sees one reply.
@@ -200,7 +217,7 @@ impl Transaction {
             None if self.is_open || self.watching => return Err(LOST.into()),
             None => desk.context.upstream.pin(&desk.session.group).await.map_err(|error| error.to_string())?,
         };
-        let reply = pinned.call(raw, desk.out).await.map_err(|_| LOST)?;
+        let reply = pinned.call(raw, desk.pushes()).await.map_err(|_| LOST)?;
         *desk.own = Some(pinned);
         Ok(reply)
     }

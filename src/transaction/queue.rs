@@ -30,7 +30,7 @@ pub(super) fn place(context: &Context, session: &mut Session, request: &Request<
         Route::PassThrough(_) if pushes(request) => Place::Refused(
             "ERR hearthside: DEBUG PROTOCOL PUSH is not supported inside MULTI: its push would stand between the elements of EXEC's reply".into(),
         ),
-        Route::Attack => Place::Refused("ERR hearthside: not a command".into()),
+        Route::Attack | Route::Unproven => Place::Refused("ERR hearthside: not a command".into()),
         Route::PassThrough(_) | Route::Unanswered | Route::Transaction(..) => Place::Upstream(Queued::Upstream),
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), spec) if context.hub.is_some() => {
             Place::Refused(format!(

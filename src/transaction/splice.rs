@@ -8,7 +8,7 @@ use crate::dispatch::Flow;
 use crate::resp::encode;
 use crate::resp::pubsub::{self, PubSub};
 use crate::route::Route;
-use crate::upstream::Group;
+use crate::upstream::{Broken, Group};
 
 /// A queued command.
 #[derive(Debug)]
@@ -46,11 +46,16 @@ fn next<'a>(elements: &mut impl Iterator<Item = &'a [u8]>) -> &'a [u8] {
 async fn here(desk: &mut Desk<'_>, request: &OwnedRequest, route: Route) {
     match desk.context.answer(desk.session, &request.view(), route, desk.out) {
         Flow::Answered => {}
-        Flow::Later(reply) => match reply.await {
-            Ok(reply) => desk.out.put_slice(&reply),
-            Err(error) => encode::error(desk.out, &format!("ERR hearthside: {error}")),
-        },
+        Flow::Later(reply) => put(desk, reply.await),
+        Flow::Run(ticket) => put(desk, ticket.whole().await),
         Flow::Alone(_) => encode::error(desk.out, "ERR hearthside: the command cannot run inside EXEC"),
+    }
+}
+
+fn put(desk: &mut Desk<'_>, reply: Result<Bytes, Broken>) {
+    match reply {
+        Ok(reply) => desk.out.put_slice(&reply),
+        Err(error) => encode::error(desk.out, &format!("ERR hearthside: {error}")),
     }
 }
 
@@ -58,7 +63,7 @@ fn confirmation(desk: &mut Desk<'_>, element: &[u8]) {
     if let (Some(PubSub::Confirmation(kind, name, on)), Some(pinned)) = (pubsub::read(element), desk.own.as_ref()) {
         pinned.confirm(kind, name, on);
     }
-    desk.out.put_slice(element);
+    desk.pushes().put_slice(element);
 }
 
 fn upstream(desk: &mut Desk<'_>, command: Queued, element: &[u8]) {

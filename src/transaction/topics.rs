@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use bytes::{Bytes, BytesMut};
 
 use crate::command::Request;
+use crate::keys::glob_match;
 use crate::resp::encode;
 use crate::resp::pubsub::Kind;
 use crate::upstream::Pinned;
@@ -23,6 +24,18 @@ impl Topics {
     pub(super) fn of(own: Option<&Pinned>) -> Self {
         let names = |kind| own.map(|pinned| pinned.names(kind)).unwrap_or_default().into_iter().collect();
         Self { channels: names(Kind::Channel), patterns: names(Kind::Pattern), shards: names(Kind::Shard) }
+    }
+
+    /// True when the client would receive its own message: a Redis before 7.2 puts it between the elements of EXEC's
+    /// reply, where no client could tell it from them.
+    pub(super) fn hear(&self, request: &Request<'_>) -> bool {
+        let channel = request.arg(1);
+        let publishes = request.is(0, "PUBLISH") && (self.channels.contains(channel) || self.matches(channel));
+        publishes || request.is(0, "SPUBLISH") && self.shards.contains(channel)
+    }
+
+    fn matches(&self, channel: &[u8]) -> bool {
+        self.patterns.iter().any(|pattern| glob_match(pattern, channel))
     }
 
     /// The commands that `request` stands for.

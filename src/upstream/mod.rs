@@ -29,7 +29,7 @@ pub use connect::ConnectError;
 pub use gate::Gate;
 pub use group::{Credentials, Group, Login};
 pub use health::{Version, probe, watch};
-pub use hub::{Confirmed, Hub, HubTask, Membership, Subscriber};
+pub use hub::{Confirmed, Hub, HubTask, Membership, Overflowed, Subscriber};
 pub use inbox::Inbox;
 pub use lane::Lane;
 pub use pinned::{Lost, Pinned};

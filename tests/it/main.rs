@@ -9,9 +9,11 @@
 #![allow(missing_docs, unreachable_pub, reason = "nobody reads the documentation of a test binary")]
 
 mod architecture;
+mod auth;
 mod blocking;
 mod changes;
 mod commandline;
+mod crowd;
 mod definitions;
 mod differential;
 mod embedded;
@@ -21,7 +23,11 @@ mod owned;
 mod pipeline;
 mod protocol;
 mod scanners;
+mod shared_pubsub;
+mod slices;
+mod state;
 mod store_faults;
 mod support;
+mod table;
 mod transactions;
 mod upstream_faults;

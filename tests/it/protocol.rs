@@ -210,3 +210,21 @@ fn a_client_that_never_reads_is_cut_and_the_others_go_on() {
     assert_eq!(other.ask("PING"), "+PONG\r\n");
     assert!(other.is_silent(Duration::from_millis(5)));
 }
+
+#[test]
+fn attributes_and_pushes_pass_on_a_shared_lane() {
+    let arguments = ["--enable-debug-command", "yes"];
+    let (redis, twin) = (Redis::with(&arguments), Redis::with(&arguments));
+    let sidecar = Sidecar::builder().redis(&redis).set("SECURITY__DENY", "").start();
+    let (mut through, mut direct) = (sidecar.wire(), twin.wire());
+    for wire in [&mut through, &mut direct] {
+        wire.ask("HELLO 3");
+        wire.send(&[line("PING"), line("DEBUG PROTOCOL PUSH"), line("DEBUG PROTOCOL ATTRIB"), line("PING")].concat());
+    }
+    for _ in 0..5 {
+        assert_eq!(String::from_utf8_lossy(&through.frame()), String::from_utf8_lossy(&direct.frame()));
+    }
+    through.ask("MULTI");
+    assert!(through.ask("DEBUG PROTOCOL PUSH").contains("not supported inside MULTI"));
+    assert!(through.ask("EXEC").starts_with("-EXECABORT"));
+}

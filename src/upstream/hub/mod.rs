@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
-pub use subscriber::Subscriber;
+pub use subscriber::{Overflowed, Subscriber};
 
 use super::Common;
 use crate::resp::pubsub::Kind;

@@ -97,6 +97,19 @@ impl Subscriber {
         }
     }
 
+    /// Wakes the task of `cx` when another message arrives.
+    ///
+    /// # Errors
+    /// [`Overflowed`]: messages were lost.
+    pub fn watch(&self, cx: &Context<'_>) -> Result<(), Overflowed> {
+        let mut state = self.state();
+        if state.overflowed {
+            return Err(Overflowed);
+        }
+        state.waker = Some(cx.waker().clone());
+        Ok(())
+    }
+
     /// The next message without its first byte.
     ///
     /// # Errors

@@ -61,6 +61,13 @@ impl Redis {
         until("redis-server answers", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
     }
 
+    /// Stops it without ending it, or lets it go on.
+    pub fn pause(&self, on: bool) {
+        let pid = self.child.as_ref().expect("running").id().to_string();
+        let signal = if on { "-STOP" } else { "-CONT" };
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill").success());
+    }
+
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("running");
