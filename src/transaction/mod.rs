@@ -156,6 +156,10 @@ impl Transaction {
                 let confirmations = commands.len();
                 self.forward_all(desk, &commands, Queued::Subscribe(confirmations)).await;
             }
+            // To a subscriber it is answered otherwise.
+            Place::Here if request.is(0, "PING") && self.topics(desk).is_any() => {
+                self.forward_all(desk, &[request.raw()], Queued::Upstream).await;
+            }
             Place::Here => {
                 self.queued.push(Queued::Here(OwnedRequest::copy(request), route));
                 encode::simple(desk.out, "QUEUED");

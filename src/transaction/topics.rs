@@ -26,6 +26,11 @@ impl Topics {
         Self { channels: names(Kind::Channel), patterns: names(Kind::Pattern), shards: names(Kind::Shard) }
     }
 
+    /// True when something will be subscribed.
+    pub(super) fn is_any(&self) -> bool {
+        !self.channels.is_empty() || !self.patterns.is_empty() || !self.shards.is_empty()
+    }
+
     /// True when the client would receive its own message: a Redis before 7.2 puts it between the elements of EXEC's
     /// reply, where no client could tell it from them.
     pub(super) fn hear(&self, request: &Request<'_>) -> bool {

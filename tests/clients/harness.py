@@ -61,57 +61,100 @@ class Postgres:
         self.run("pg_ctl", "stop", "-m", "immediate", "-D", self.data)
 
 
+def redis_server(folder):
+    port = free_port()
+    server = subprocess.Popen(["redis-server", "--port", str(port), "--save", "", "--dir", folder], stdout=subprocess.DEVNULL)
+    until("redis-server answers", lambda: answers(port))
+    return server, port
+
+
+class Sidecar:
+    """The program under test, its log kept."""
+
+    def __init__(self, program, folder, postgres, redis_port, settings):
+        self.log = pathlib.Path(f"{folder}/log")
+        environment = {
+            **os.environ,
+            "HEARTHSIDE__STORE__URL": postgres.url,
+            "HEARTHSIDE__UPSTREAM__URL": f"redis://127.0.0.1:{redis_port}",
+            "HEARTHSIDE__SERVER__LISTEN": "127.0.0.1:0",
+            "HEARTHSIDE__ADMIN__LISTEN": "127.0.0.1:0",
+            **settings,
+        }
+        self.process = subprocess.Popen([program], cwd=folder, env=environment, stderr=self.log.open("w"))
+        until("the sidecar listens", lambda: "ready for clients" in self.log.read_text())
+        self.port = re.search(r"ready for clients listen=127.0.0.1:(\d+)", self.log.read_text()).group(1)
+        until("the change feed is connected", lambda: "change feed of Postgres is connected" in self.log.read_text())
+
+    def stop(self):
+        """What is wrong with how it ended, if anything."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(20)
+        noise = [line for line in self.log.read_text().splitlines() if " WARN " in line or "ERROR" in line]
+        return [f"the sidecar ended with {code}", *noise] if code != 0 or noise else []
+
+
+def jobs(arguments):
+    """Name, command and environment of every job."""
+    python, node = HERE / "python", pathlib.Path(arguments.node)
+    for protocol in ("2", "3"):
+        for script in ("workload_sync", "workload_async", "jobs", "queues"):
+            yield f"{script}.py with RESP{protocol}", [sys.executable, f"{python}/{script}.py"], {"PROTOCOL": protocol}
+        no_hiredis = {"PROTOCOL": protocol, "HIREDIS": "no"}
+        yield f"jobs.py with RESP{protocol} without hiredis", [sys.executable, f"{python}/jobs.py"], no_hiredis
+        for script in ("workload", "socketio", "sessions"):
+            yield f"{script}.mjs with RESP{protocol}", ["node", f"{node}/{script}.mjs"], {"PROTOCOL": protocol}
+    for script in ("ioredis", "bullmq"):
+        yield f"{script}.mjs", ["node", f"{node}/{script}.mjs"], {}
+    if arguments.others:
+        for script, command in (("phpredis.php", "php"), ("predis.php", "php"), ("ruby.rb", "ruby"), ("perl.pl", "perl")):
+            yield script, [command, f"{arguments.others}/{script}"], {}
+        for binary in arguments.binaries:
+            yield pathlib.Path(binary).name, [binary], {}
+
+
+def run(sidecar, postgres, mode, chosen):
+    """The names of the jobs that fail."""
+    failed = []
+    for name, command, settings in chosen:
+        environment = {**os.environ, "PORT": sidecar.port, "STORE": postgres.url, "PUBSUB": mode, **settings}
+        try:
+            code = subprocess.run(command, env=environment, timeout=60).returncode
+        except subprocess.TimeoutExpired:
+            code = "no end in sight"
+        print(("ok   " if code == 0 else f"FAIL ({code}) ") + name, flush=True)
+        failed += [name] if code else []
+    return failed
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sidecar", required=True)
     parser.add_argument("--node", required=True)
+    parser.add_argument("--others")
+    parser.add_argument("--binaries", nargs="*", default=[])
+    parser.add_argument("--only", default="", help="run only the jobs whose names match")
     arguments = parser.parse_args()
-    passed = failed = 0
+    failed = []
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        for name in ("pg", "redis", "sidecar"):
+        for name in ("pg", "redis", "exact", "shared"):
             os.mkdir(f"{folder}/{name}")
         postgres = Postgres(f"{folder}/pg")
-        port = free_port()
-        redis = subprocess.Popen(["redis-server", "--port", str(port), "--save", "", "--dir", f"{folder}/redis"], stdout=subprocess.DEVNULL)
-        until("redis-server answers", lambda: answers(port))
-        environment = {
-            **os.environ,
-            "HEARTHSIDE__STORE__URL": postgres.url,
-            "HEARTHSIDE__UPSTREAM__URL": f"redis://127.0.0.1:{port}",
-            "HEARTHSIDE__SERVER__LISTEN": "127.0.0.1:0",
-            "HEARTHSIDE__ADMIN__LISTEN": "127.0.0.1:0",
-        }
-        work = f"{folder}/sidecar"
-        subprocess.run([arguments.sidecar, "migrate", "--demo"], check=True, cwd=work, env=environment)
-        log = open(f"{folder}/log", "w")
-        sidecar = subprocess.Popen([arguments.sidecar], cwd=work, env=environment, stderr=log)
-        read_log = lambda: pathlib.Path(f"{folder}/log").read_text()
-        until("the sidecar listens", lambda: "ready for clients" in read_log())
-        listen = re.search(r"ready for clients listen=127.0.0.1:(\d+)", read_log()).group(1)
-        until("the change feed is connected", lambda: "change feed of Postgres is connected" in read_log())
-        workloads = [
-            [sys.executable, str(HERE / "workload_sync.py")],
-            [sys.executable, str(HERE / "workload_async.py")],
-            ["node", arguments.node],
-        ]
-        for command in workloads:
-            for protocol in ("2", "3"):
-                settings = {**os.environ, "PORT": listen, "PROTOCOL": protocol, "STORE": postgres.url}
-                done = subprocess.run(command, env=settings, timeout=120)
-                name = f"{pathlib.Path(command[-1]).name} with RESP{protocol}"
-                print(("ok   " if done.returncode == 0 else "FAIL ") + name, flush=True)
-                passed, failed = passed + (done.returncode == 0), failed + (done.returncode != 0)
-        sidecar.send_signal(signal.SIGTERM)
-        code = sidecar.wait(20)
-        noise = [line for line in read_log().splitlines() if " WARN " in line or "ERROR" in line]
-        if code != 0 or noise:
-            print(f"FAIL the sidecar ended with {code}; its log:", *noise, sep="\n")
-            failed += 1
-        redis.terminate()
-        redis.wait()
+        server, port = redis_server(f"{folder}/redis")
+        migrate = {**os.environ, "HEARTHSIDE__STORE__URL": postgres.url}
+        subprocess.run([arguments.sidecar, "migrate", "--demo"], check=True, cwd=f"{folder}/exact", env=migrate)
+        everything = [job for job in jobs(arguments) if re.search(arguments.only, job[0])]
+        # With shared subscriptions PUBLISH counts connections, which some of the jobs look at.
+        publishing = [job for job in everything if job[0].startswith("socketio")]
+        for mode, chosen in (("exact", everything), ("shared", publishing)):
+            print(f"pubsub.mode = {mode}", flush=True)
+            sidecar = Sidecar(arguments.sidecar, f"{folder}/{mode}", postgres, port, {"HEARTHSIDE__PUBSUB__MODE": mode})
+            failed += run(sidecar, postgres, mode, chosen) + sidecar.stop()
+        server.terminate()
+        server.wait()
         postgres.stop()
-    print(f"{passed} passed, {failed} failed")
+    print("all passed" if not failed else "\n".join(["failed:", *failed]))
     return 1 if failed else 0
 
 

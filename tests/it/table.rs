@@ -31,7 +31,7 @@ fn a_difference_is_told_and_fails() {
     fs::copy(root.join("scripts/commands"), folder.path().join("scripts/commands")).expect("copies");
     let table = fs::read_to_string(root.join("src/command/commands.tsv")).expect("reads");
     let older: Vec<_> = table.lines().filter(|line| !line.starts_with("getdel\t")).collect();
-    let older = older.join("\n").replace("append\t3\twrite,", "append\t3\treadonly,");
+    let older = older.join("\n").replace("append\t3\tdenyoom,fast,write", "append\t3\tfast,readonly");
     fs::write(folder.path().join("src/command/commands.tsv"), older).expect("writes");
     let script = folder.path().join("scripts/commands");
     let output = Command::new(script).arg(format!("127.0.0.1:{}", redis.port)).output().expect("python3 runs");

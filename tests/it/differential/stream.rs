@@ -72,7 +72,8 @@ fn fill(word: &str, dice: &mut Dice) -> Vec<u8> {
         _ if word.len() <= 3 && word.starts_with(|c: char| c.is_lowercase()) && word[1..].starts_with('K') => {
             word.replace('K', &number.to_string()).into_bytes()
         }
-        _ => word.replace("\\n", "\n").replace('_', if word.starts_with("#!") { " " } else { "_" }).into_bytes(),
+        // A function's library begins with a line of its own.
+        _ => word.replace("\\n", "\n").replace('@', " ").into_bytes(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 
 PORT = int(os.environ["PORT"])
 PROTOCOL = int(os.environ["PROTOCOL"])
@@ -32,3 +33,9 @@ def error_of(call):
     except Exception as error:  # noqa: BLE001 - whatever the library raises is what is looked at
         return str(error)
     raise AssertionError("no error")
+
+
+def until(what, holds, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"never happened: {what}"
