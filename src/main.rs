@@ -39,6 +39,8 @@ enum Command {
         #[arg(long)]
         demo: bool,
     },
+    /// Print every command of Redis and how it is handled, as a Markdown table
+    Commands,
     /// Ask a running sidecar with the same configuration whether it is ready
     Health,
     /// Print the change triggers that the mappings need in Postgres
@@ -77,6 +79,7 @@ async fn execute(command: Command, mut loaded: Loaded, mappings: Mappings, acces
     }
     match command {
         Command::Check { .. } => print(&format!("ok: {} mappings\n", mappings.list.len())),
+        Command::Commands => print(&app::commands()),
         Command::Health => match hearthside::admin::ask_ready(&loaded.config.settings.admin.listen) {
             Ok(answer) => print(&answer),
             Err(error) => say(&error.to_string(), 1),

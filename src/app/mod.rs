@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod commands;
 mod front;
 mod signals;
 mod upkeep;
@@ -12,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 pub use check::{Failure, check};
+pub use commands::commands;
 
 use front::Front;
 use signals::{Signal, Signals};

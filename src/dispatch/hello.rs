@@ -83,15 +83,8 @@ pub(super) fn hello(context: &Context, session: &mut Session, request: &Request<
             session.rename(moved.name);
             out.extend_from_slice(&moved.reply);
         }
-        // Its own connection, and an upstream that judges logins, must agree first.
-        Ok(moved) if session.is_pinned || moved.group.login != session.group.login => {
-            return Flow::Alone(Alone::Move(moved));
-        }
-        Ok(moved) => {
-            session.rename(moved.name);
-            session.regroup(moved.group);
-            out.extend_from_slice(&moved.reply);
-        }
+        // On other lanes its next request could overtake the last on these (hazard 15).
+        Ok(moved) => return Flow::Alone(Alone::Move(moved)),
     }
     Flow::Answered
 }

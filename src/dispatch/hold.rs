@@ -80,6 +80,8 @@ pub(super) fn route(session: &Session, route: Route) -> Route {
             Route::Unanswered
         }
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), _) => route,
+        // What CLIENT CACHING says is about the next command that the upstream sees.
+        Route::Local(Local::Ping | Local::Echo, _) => Route::PassThrough(true),
         _ if session.is_resp2_subscriber() => Route::PassThrough(false),
         Route::Pinned(Pin::Blocking | Pin::Wait, _) => Route::PassThrough(false),
         _ => route,

@@ -1,4 +1,4 @@
-//! PING, QUIT, RESET, SELECT and ACL WHOAMI.
+//! PING, QUIT, SELECT and ACL WHOAMI.
 
 use bytes::{Bytes, BytesMut};
 
@@ -25,11 +25,6 @@ pub(super) fn ping(session: &Session, request: &Request<'_>, spec: &Spec, out: &
 pub(super) fn quit(session: &mut Session, out: &mut BytesMut) {
     session.closing = true;
     encode::simple(out, "OK");
-}
-
-pub(super) fn reset(session: &mut Session, out: &mut BytesMut) {
-    session.reset();
-    encode::simple(out, "RESET");
 }
 
 /// Another database must first be proven to exist: its lanes are another group (hazard 22).

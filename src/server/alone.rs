@@ -70,6 +70,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn go(&mut self, moved: Move) {
         let agreed = match self.pinned.take() {
             Some(pinned) => self.agree_over(pinned, &moved.group).await,
+            // Every upstream that was ever greeted speaks both protocols.
+            None if Group { proto: self.session.proto(), ..moved.group.clone() } == self.session.group => Ok(()),
             None => self.agree_elsewhere(&moved.group).await,
         };
         match agreed {

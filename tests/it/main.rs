@@ -30,4 +30,5 @@ mod store_faults;
 mod support;
 mod table;
 mod transactions;
+mod transcripts;
 mod upstream_faults;

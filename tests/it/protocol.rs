@@ -212,6 +212,23 @@ fn a_client_that_never_reads_is_cut_and_the_others_go_on() {
 }
 
 #[test]
+fn nothing_overtakes_what_was_sent_before_the_protocol_changed() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let mut wire = sidecar.wire();
+    let mut value = vec![b'x'; 900_000];
+    for round in 0..30 {
+        value.truncate(900_000);
+        value.extend(format!("{round:04}").bytes());
+        let hello = ["HELLO 3", "HELLO 2", "RESET"][round % 3];
+        wire.send(&[array(&[&b"SET"[..], b"k", &value]), line(hello), line("GETRANGE k -4 -1")].concat());
+        assert_eq!(wire.frame(), b"+OK\r\n");
+        wire.frame();
+        assert_eq!(String::from_utf8_lossy(&wire.frame()), format!("$4\r\n{round:04}\r\n"), "{hello}");
+    }
+}
+
+#[test]
 fn attributes_and_pushes_pass_on_a_shared_lane() {
     let arguments = ["--enable-debug-command", "yes"];
     let (redis, twin) = (Redis::with(&arguments), Redis::with(&arguments));

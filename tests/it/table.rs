@@ -23,6 +23,14 @@ fn the_table_knows_what_the_installed_server_says() {
 }
 
 #[test]
+fn the_documentation_has_every_command() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("docs/COMPATIBILITY.md")).expect("reads");
+    let table = hearthside::app::commands();
+    assert!(document.ends_with(&table), "the end of docs/COMPATIBILITY.md must be what `hearthside commands` prints");
+}
+
+#[test]
 fn a_difference_is_told_and_fails() {
     let (redis, folder) = (Redis::start(), tempfile::tempdir().expect("a folder"));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

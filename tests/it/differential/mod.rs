@@ -213,7 +213,17 @@ fn until_marker(wire: &mut Wire, marker: &str) -> Vec<String> {
         let frame = String::from_utf8_lossy(&wire.frame()).into_owned();
         let is_last = frame.contains(marker) && !frame.contains("message");
         // In which order everything is unsubscribed depends on a server's own hashing.
-        let unsubscribed = frame.contains("unsubscribe\r\n").then(|| frame.rsplit(':').next()).flatten();
+        let unsubscribed =
+            frame.contains("unsubscribe\r\n").then(|| frame.rsplit(':').next().map(str::to_owned)).flatten();
+        // CLIENT CACHING is about the next command, which for Redis may be one that the sidecar answers itself.
+        let frame = match frame.contains("caching-yes") {
+            true => frame.replace("$11\r\ncaching-yes\r\n", "").replacen("flags\r\n*3", "flags\r\n*2", 1).replacen(
+                "flags\r\n~3",
+                "flags\r\n~2",
+                1,
+            ),
+            false => frame,
+        };
         frames.push(unsubscribed.map_or_else(|| frame.clone(), |count| format!("unsubscribed, {count}")));
         if is_last {
             return frames;

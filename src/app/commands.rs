@@ -1,0 +1,32 @@
+//! Every command and how it is handled: `hearthside commands`, and the table of docs/COMPATIBILITY.md.
+
+use std::fmt::Write;
+
+use crate::command::{Spec, all};
+use crate::record::answer_of;
+use crate::route::handling;
+
+/// A Markdown table with a row for every command, in the order of names.
+#[must_use]
+pub fn commands() -> String {
+    let mut specs: Vec<&Spec> = all().collect();
+    specs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let mut table = String::from("| command | since | pass-through keys, or none | owned keys |\n|---|---|---|---|\n");
+    for spec in specs {
+        let name = spec.name.replace('|', " ").to_ascii_uppercase();
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "| {name} | {} | {} | {} |", spec.since, handling(spec), on_owned(spec));
+    }
+    table
+}
+
+/// How a command is handled when one of its keys is owned.
+fn on_owned(spec: &Spec) -> &'static str {
+    match spec.name.as_str() {
+        _ if spec.keys.is_empty() => "–",
+        "del" | "unlink" => "forgets a cached key, never deletes rows; error on a definition",
+        "exists" | "touch" | "mget" => "answered, also among pass-through keys",
+        _ if answer_of(spec).is_some() => "answered",
+        _ => "error",
+    }
+}

@@ -1,0 +1,152 @@
+//! What a command's name alone tells: a table beside the command table.
+
+use crate::command::Spec;
+use crate::resp::pubsub::Kind;
+
+/// Commands that the sidecar answers from what it remembers of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// `PING [message]`.
+    Ping,
+    /// `ECHO message`.
+    Echo,
+    /// `HELLO [version [AUTH user password] [SETNAME name]]`.
+    Hello,
+    /// `AUTH [user] password`.
+    Auth,
+    /// `QUIT`.
+    Quit,
+    /// `RESET`.
+    Reset,
+    /// `SELECT db`.
+    Select,
+    /// `CLIENT SETNAME name`.
+    ClientSetName,
+    /// `CLIENT GETNAME`.
+    ClientGetName,
+    /// `CLIENT ID`.
+    ClientId,
+    /// `CLIENT INFO`.
+    ClientInfo,
+    /// `CLIENT SETINFO LIB-NAME|LIB-VER text`.
+    ClientSetInfo,
+    /// `CLIENT CAPA capability ...`.
+    ClientCapa,
+    /// `CLIENT LIST [TYPE type] [ID id ...]`.
+    ClientList,
+    /// `CLIENT KILL address` or with filters.
+    ClientKill,
+    /// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`.
+    ClientUnblock,
+    /// `CLIENT REPLY ON|OFF|SKIP`.
+    ClientReply,
+    /// `ACL WHOAMI`.
+    WhoAmI,
+    /// `INFO [section ...]`: the upstream's and the sidecar's.
+    Info,
+}
+
+/// Commands of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the commands")]
+pub enum Transaction {
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
+}
+
+/// Commands that need a connection of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// May wait for other clients: one request, one reply.
+    Blocking,
+    /// WAIT and WAITAOF: may wait for replicas to have what this client wrote.
+    Wait,
+    /// SUBSCRIBE and its kin, until nothing is subscribed any more.
+    Subscribe(Kind),
+    /// UNSUBSCRIBE and its kin, after which that may be so.
+    Unsubscribe(Kind),
+    /// Sets or tells a state that the upstream keeps for the connection.
+    State,
+    /// SCRIPT DEBUG, until it is switched off.
+    Debug,
+    /// MONITOR, until the client leaves.
+    Monitor,
+}
+
+/// What a command's name alone tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Plain,
+    Local(Local),
+    Split,
+    Transaction(Transaction),
+    Pinned(Pin),
+    /// Belongs to replicas, which are not clients of a sidecar.
+    Replication,
+    Denied,
+}
+
+/// Names that are more than plain.
+const CLASSES: &[(&str, Class)] = &[
+    ("ping", Class::Local(Local::Ping)),
+    ("echo", Class::Local(Local::Echo)),
+    ("hello", Class::Local(Local::Hello)),
+    ("auth", Class::Local(Local::Auth)),
+    ("quit", Class::Local(Local::Quit)),
+    ("reset", Class::Local(Local::Reset)),
+    ("select", Class::Local(Local::Select)),
+    ("client|setname", Class::Local(Local::ClientSetName)),
+    ("client|getname", Class::Local(Local::ClientGetName)),
+    ("client|id", Class::Local(Local::ClientId)),
+    ("client|info", Class::Local(Local::ClientInfo)),
+    ("client|setinfo", Class::Local(Local::ClientSetInfo)),
+    ("client|capa", Class::Local(Local::ClientCapa)),
+    ("client|list", Class::Local(Local::ClientList)),
+    ("client|kill", Class::Local(Local::ClientKill)),
+    ("client|unblock", Class::Local(Local::ClientUnblock)),
+    ("client|reply", Class::Local(Local::ClientReply)),
+    ("acl|whoami", Class::Local(Local::WhoAmI)),
+    ("info", Class::Local(Local::Info)),
+    ("del", Class::Split),
+    ("unlink", Class::Split),
+    ("exists", Class::Split),
+    ("touch", Class::Split),
+    ("mget", Class::Split),
+    ("multi", Class::Transaction(Transaction::Multi)),
+    ("exec", Class::Transaction(Transaction::Exec)),
+    ("discard", Class::Transaction(Transaction::Discard)),
+    ("watch", Class::Transaction(Transaction::Watch)),
+    ("unwatch", Class::Transaction(Transaction::Unwatch)),
+    ("subscribe", Class::Pinned(Pin::Subscribe(Kind::Channel))),
+    ("unsubscribe", Class::Pinned(Pin::Unsubscribe(Kind::Channel))),
+    ("psubscribe", Class::Pinned(Pin::Subscribe(Kind::Pattern))),
+    ("punsubscribe", Class::Pinned(Pin::Unsubscribe(Kind::Pattern))),
+    ("ssubscribe", Class::Pinned(Pin::Subscribe(Kind::Shard))),
+    ("sunsubscribe", Class::Pinned(Pin::Unsubscribe(Kind::Shard))),
+    ("client|tracking", Class::Pinned(Pin::State)),
+    ("client|trackinginfo", Class::Pinned(Pin::State)),
+    ("client|caching", Class::Pinned(Pin::State)),
+    ("client|getredir", Class::Pinned(Pin::State)),
+    ("client|no-evict", Class::Pinned(Pin::State)),
+    ("client|no-touch", Class::Pinned(Pin::State)),
+    ("client|import-source", Class::Pinned(Pin::State)),
+    ("readonly", Class::Pinned(Pin::State)),
+    ("readwrite", Class::Pinned(Pin::State)),
+    ("asking", Class::Pinned(Pin::State)),
+    ("script|debug", Class::Pinned(Pin::Debug)),
+    ("monitor", Class::Pinned(Pin::Monitor)),
+    ("wait", Class::Pinned(Pin::Wait)),
+    ("waitaof", Class::Pinned(Pin::Wait)),
+    ("sync", Class::Replication),
+    ("psync", Class::Replication),
+    ("replconf", Class::Replication),
+];
+
+/// The class of a command, whatever the configuration says.
+pub(super) fn class_of(spec: &Spec) -> Class {
+    let known = CLASSES.iter().find(|(name, _)| *name == spec.name).map(|(_, class)| *class);
+    known.unwrap_or(if spec.flags.blocking { Class::Pinned(Pin::Blocking) } else { Class::Plain })
+}
