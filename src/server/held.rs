@@ -167,11 +167,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Waits for more requests while replies leave.
     pub(super) async fn exchange(&mut self) -> Result<(), End> {
-        match self.bulky_until {
-            None => self.link.exchange().await,
-            // Past that moment it goes back to the shared lanes.
-            Some(until) => tokio::time::timeout_at(until.into(), self.link.exchange()).await.unwrap_or(Ok(())),
-        }
+        let Some(until) = self.bulky_until else { return self.link.exchange().await };
+        // Past that moment it goes back to the shared lanes, once it has been answered.
+        let again = Instant::now() + Duration::from_secs(1);
+        let until = if self.link.replies.is_settled() { until } else { until.max(again) };
+        tokio::time::timeout_at(until.into(), self.link.exchange()).await.unwrap_or(Ok(()))
     }
 
     /// A client whose replies are very long is given a connection of its own for as long as that goes on, if one may be

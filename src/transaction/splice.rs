@@ -60,7 +60,8 @@ fn put(desk: &mut Desk<'_>, reply: Result<Bytes, Broken>) {
 }
 
 fn confirmation(desk: &mut Desk<'_>, element: &[u8]) {
-    if let (Some(PubSub::Confirmation(kind, name, on)), Some(pinned)) = (pubsub::read(element), desk.own.as_ref()) {
+    let Some(PubSub::Confirmation(kind, name, on)) = pubsub::read(element) else { return desk.out.put_slice(element) };
+    if let Some(pinned) = desk.own.as_ref() {
         pinned.confirm(kind, name, on);
     }
     desk.pushes().put_slice(element);

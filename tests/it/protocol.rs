@@ -245,3 +245,22 @@ fn attributes_and_pushes_pass_on_a_shared_lane() {
     assert!(through.ask("DEBUG PROTOCOL PUSH").contains("not supported inside MULTI"));
     assert!(through.ask("EXEC").starts_with("-EXECABORT"));
 }
+
+#[test]
+fn redis_cli_loads_a_file_of_commands() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, count) = (folder.path().join("commands"), 20_000);
+    let inline: String = (0..count).map(|i| format!("SET \"key {i}\" 'value {i}'\r\n")).collect();
+    std::fs::write(&file, inline).expect("writes");
+    let output = std::process::Command::new("redis-cli")
+        .args(["-p", &sidecar.port.to_string(), "--pipe"])
+        .stdin(std::fs::File::open(&file).expect("opens"))
+        .output()
+        .expect("redis-cli runs");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(told.contains(&format!("errors: 0, replies: {count}")), "{told}");
+    assert_eq!(sidecar.wire().ask("DBSIZE"), format!(":{count}\r\n"));
+    assert_eq!(sidecar.wire().call(&["GET", "key 77"]), b"$8\r\nvalue 77\r\n");
+}

@@ -16,7 +16,11 @@ fn clients_that_cannot_be_installed_everywhere_connect() {
             direct.send(&line(request));
             let (ours, theirs) = (through.frame(), direct.frame());
             match mark {
-                "=" => assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs), "{transcript}\n{request}"),
+                "=" => assert_eq!(
+                    String::from_utf8_lossy(&ours),
+                    String::from_utf8_lossy(&theirs),
+                    "{transcript}\n{request}"
+                ),
                 "~" => assert_eq!(ours[0], theirs[0], "{transcript}\n{request}"),
                 _ => assert_eq!(String::from_utf8_lossy(&ours), "+OK\r\n", "{transcript}\n{request}"),
             }

@@ -9,6 +9,7 @@ use hearthside::resp::reply::{Frame, ReplyScanner};
 
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::until;
 use crate::support::wire::Wire;
 use stream::{Command, Compare, Dice, Template, templates};
 
@@ -178,8 +179,9 @@ fn subscribers_and_their_publishers_see_the_same() {
         }
         drop((through, direct));
         for publisher in [&mut publish_through, &mut publish_direct] {
-            crate::support::until("their subscriptions are gone", || publisher.ask("PUBSUB CHANNELS") == "*0\r\n");
-            crate::support::until("their patterns too", || publisher.ask("PUBSUB NUMPAT") == ":0\r\n");
+            for (what, none) in [("CHANNELS", "*0\r\n"), ("SHARDCHANNELS", "*0\r\n"), ("NUMPAT", ":0\r\n")] {
+                until("their subscriptions are gone", || publisher.ask(&format!("PUBSUB {what}")) == none);
+            }
         }
     }
 }
