@@ -66,7 +66,10 @@ pub fn pushes(request: &Request<'_>) -> bool {
 /// At EXEC the upstream itself says what cannot be done there (MONITOR, SCRIPT DEBUG); what would wait does not.
 fn pinned(pin: Pin, request: &Request<'_>, spec: &Spec) -> Place {
     match pin {
-        Pin::Subscribe(_) if !spec.accepts(request.len()) => Place::Upstream(Queued::Upstream),
+        // At EXEC the upstream refuses SSUBSCRIBE, which is one reply.
+        Pin::Subscribe(kind) if kind == Kind::Shard || !spec.accepts(request.len()) => {
+            Place::Upstream(Queued::Upstream)
+        }
         Pin::Subscribe(kind) => Place::Subscribe(kind, true),
         Pin::Unsubscribe(kind) => Place::Subscribe(kind, false),
         Pin::State if (3..request.len()).any(|i| request.is(i, "REDIRECT")) => {
