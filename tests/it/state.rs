@@ -207,6 +207,19 @@ fn a_held_client_moves_and_comes_back_clean() {
 }
 
 #[test]
+fn a_subscriber_that_was_reset_is_gone_when_it_is_told() {
+    let (redis, sidecar) = started();
+    let (mut wire, mut direct) = (sidecar.wire(), redis.wire());
+    for round in 0..50 {
+        wire.ask("SUBSCRIBE a");
+        assert_eq!(direct.ask("PUBLISH a hi"), ":1\r\n");
+        assert!(wire.frame().ends_with(b"hi\r\n"));
+        assert_eq!(wire.ask("RESET"), "+RESET\r\n");
+        assert_eq!(direct.ask("PUBLISH a hi"), ":0\r\n", "round {round}");
+    }
+}
+
+#[test]
 fn pinned_connections_are_bounded_and_so_is_the_wait() {
     let redis = Redis::start();
     let sidecar = Sidecar::builder()
