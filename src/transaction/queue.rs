@@ -88,14 +88,12 @@ fn hello(context: &Context, session: &mut Session, request: &Request<'_>, spec: 
     if context.access.mode != AuthMode::None && (2..request.len()).any(|i| request.is(i, "AUTH")) {
         return Place::Refused("ERR hearthside: HELLO with AUTH is not supported inside MULTI".into());
     }
-    match greeted(context, session, request) {
-        Err(_) => Place::Here,
-        Ok(moved) => {
-            let mut bytes = BytesMut::new();
-            encode::request(&mut bytes, &["HELLO", &moved.group.proto.number().to_string()]);
-            Place::Rewritten(vec![bytes], Queued::Hello(moved.group, moved.name, moved.reply))
-        }
+    if greeted(context, session, request).is_err() {
+        return Place::Here;
     }
+    let mut bytes = BytesMut::new();
+    encode::request(&mut bytes, &(0..request.len().min(2)).map(|i| request.arg(i)).collect::<Vec<_>>());
+    Place::Rewritten(vec![bytes], Queued::Hello(OwnedRequest::copy(request)))
 }
 
 /// Inside MULTI a command over both kinds of keys would have to run half here and half there.

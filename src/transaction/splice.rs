@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes};
 
 use super::Desk;
 use crate::command::OwnedRequest;
-use crate::dispatch::Flow;
+use crate::dispatch::{Flow, greeted};
 use crate::resp::encode;
 use crate::resp::pubsub::{self, PubSub};
 use crate::route::Route;
@@ -21,8 +21,8 @@ pub(super) enum Queued {
     State(OwnedRequest),
     /// The next so many elements, each a confirmation.
     Subscribe(usize),
-    /// The upstream's greeting, in whose place the client gets this one, and is in this group.
-    Hello(Group, Option<Bytes>, Bytes),
+    /// The upstream's greeting, in whose place the client gets ours: by then it may be in another database.
+    Hello(OwnedRequest),
     /// Answered by us.
     Here(OwnedRequest, Route),
 }
@@ -72,10 +72,12 @@ fn upstream(desk: &mut Desk<'_>, command: Queued, element: &[u8]) {
     match command {
         Queued::Select(db) if is_ok => move_to(desk, Group { db, ..desk.session.group.clone() }),
         Queued::State(request) if is_ok => desk.session.hold.accept(&request.view()),
-        Queued::Hello(group, name, greeting) if !element.starts_with(b"-") => {
-            move_to(desk, group);
-            desk.session.rename(name);
-            return desk.out.put_slice(&greeting);
+        Queued::Hello(request) if !element.starts_with(b"-") => {
+            if let Ok(moved) = greeted(desk.context, desk.session, &request.view()) {
+                move_to(desk, moved.group);
+                desk.session.rename(moved.name);
+                return desk.out.put_slice(&moved.reply);
+            }
         }
         _ => {}
     }

@@ -66,6 +66,22 @@ fn pass_through_transactions_answer_as_redis_does() {
     }
 }
 
+/// HELLO inside MULTI keeps the database that SELECT before it has moved to, and speaks the protocol of that moment.
+#[test]
+fn select_and_hello_inside_multi_keep_each_others_effect() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let mut through = sidecar.wire();
+    for request in ["MULTI", "SELECT 3", "HELLO 3", "SELECT 4", "HELLO", "SET here 4"] {
+        through.ask(request);
+    }
+    let replies = through.ask("EXEC");
+    assert_eq!(replies.matches("%7\r\n").count(), 2, "both greetings are of RESP3: {replies:?}");
+    assert_eq!(through.ask("GET here"), "$1\r\n4\r\n");
+    let mut direct = redis.wire();
+    assert_eq!((direct.ask("SELECT 4"), direct.ask("GET here")), ("+OK\r\n".into(), "$1\r\n4\r\n".into()));
+}
+
 #[test]
 fn owned_reads_take_their_places_among_the_upstreams_replies() {
     let redis = Redis::start();
