@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, Faults, MappingConfig, Shape};
+use crate::config::{Config, DeleteMode, Faults, MappingConfig, Shape, WriteMode};
 use crate::keys::{Keyspace, Pattern};
 
 /// How a mapping's keys are kept.
@@ -130,6 +130,22 @@ fn check(mapping: &Mapping, faults: &mut Faults) -> bool {
         !unwatched,
         "watch",
         "a query without watch and without ttl would never change in memory: give one of them".into(),
+    );
+    let (takes_list, has_table) = (block.push.is_some() || block.remove.is_some(), block.table.is_some());
+    require(
+        block.write != WriteMode::Through || has_table || takes_list,
+        "write",
+        "\"through\" needs a table to write to, or push and remove statements of a list".into(),
+    );
+    require(
+        !takes_list || (block.shape == Shape::List && block.write == WriteMode::Through),
+        if block.push.is_some() { "push" } else { "remove" },
+        "is for lists with write = \"through\"".into(),
+    );
+    require(
+        block.delete != DeleteMode::Row || has_table,
+        "delete",
+        "\"row\" needs a table whose rows can be deleted".into(),
     );
     for (key, named) in
         std::iter::once(("key_columns", &block.key_columns)).chain(block.watch.iter().map(|w| ("watch", &w.key)))

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::command::{Spec, all};
-use crate::record::answer_of;
+use crate::record::{answer_of, written_shape};
 use crate::route::handling;
 
 /// A Markdown table with a row for every command, in the order of names.
@@ -24,9 +24,11 @@ pub fn commands() -> String {
 fn on_owned(spec: &Spec) -> &'static str {
     match spec.name.as_str() {
         _ if spec.keys.is_empty() => "–",
-        "del" | "unlink" => "forgets a cached key, never deletes rows; error on a definition",
+        "del" | "unlink" => "as the mapping's `delete` says: forgets, or deletes the rows; error on a definition",
+        "expire" | "pexpire" | "expireat" | "pexpireat" | "persist" | "getex" => "answered on cached keys",
         "exists" | "touch" | "mget" => "answered, also among pass-through keys",
         _ if answer_of(spec).is_some() => "answered",
+        _ if written_shape(spec).is_some() => "as the mapping's `write` says; error on a definition",
         _ => "error",
     }
 }

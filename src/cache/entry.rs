@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ttl_ms;
 use crate::config;
-use crate::record::{Record, View};
+use crate::record::{Life, Record, View};
 use crate::telemetry::clock::millis;
 
 /// What is known of one key. Shared by readers; only its expiry ever changes.
@@ -52,14 +52,14 @@ impl Entry {
 
 /// How long the entries of one mapping live.
 #[derive(Debug)]
-pub(super) struct Life {
+pub(super) struct Span {
     ttl: Option<u64>,
     negative_ttl: u64,
     renew: bool,
     jitter_percent: u64,
 }
 
-impl Life {
+impl Span {
     pub(super) fn new(block: &config::MappingConfig, settings: &config::Cache) -> Self {
         Self {
             ttl: ttl_ms(block.ttl),
@@ -81,6 +81,27 @@ impl Life {
         Entry { record, mapping, epoch, loaded_at, expires_at: AtomicU64::new(expires_at), renewal }
     }
 
+    /// Gives an entry another time to live, counted from `now`.
+    pub(super) fn live(&self, entry: &Entry, life: Life, now: u64) {
+        let ends = match life {
+            Life::Keep => return,
+            Life::Left(left) => now.saturating_add(u64::try_from(left).unwrap_or(0)),
+            Life::Persist => self.ttl.map_or(NEVER, |ttl| now + self.jittered(ttl)),
+        };
+        entry.expires_at.store(ends, Relaxed);
+    }
+
+    /// What a write left, with the time to live it asked for; `before` is what it replaces.
+    pub(super) fn replacing(&self, entry: Entry, before: Option<&Entry>, life: Life) -> Entry {
+        match (life, before) {
+            (Life::Keep, Some(before)) if before.record.is_some() && entry.record.is_some() => {
+                entry.expires_at.store(before.expires_at.load(Relaxed), Relaxed);
+            }
+            _ => self.live(&entry, life, entry.loaded_at),
+        }
+        entry
+    }
+
     pub(super) fn renew(&self, entry: &Entry, now: u64) {
         if entry.renewal > 0 {
             // Never back: a reader with an older clock must not shorten what another prolonged.
@@ -91,12 +112,12 @@ impl Life {
 
 #[cfg(test)]
 mod tests {
-    use super::Life;
+    use super::Span;
     use crate::record::Record;
 
     #[test]
     fn ttl_is_shortened_never_lengthened_and_renewed_by_reads() {
-        let life = Life { ttl: Some(10_000), negative_ttl: 1_000, renew: true, jitter_percent: 10 };
+        let life = Span { ttl: Some(10_000), negative_ttl: 1_000, renew: true, jitter_percent: 10 };
         for _ in 0..200 {
             let entry = life.entry(Record::string(b"v").ok(), 0, 0, 500);
             let left = entry.left(500).expect("a TTL").as_millis();

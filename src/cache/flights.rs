@@ -1,13 +1,17 @@
-//! Loads in flight: at most one that counts per key.
+//! Loads and writes in flight: at most one load that counts per key, and the writes of a key one after the other.
 //!
 //! Invariants, each under the key's shard lock:
 //! - a reader joins a key's flight only while the flight is in the map and of the current epoch;
 //! - `detach` takes the flight out, and with it its right to publish, in one step with forgetting the key (hazards 1, 2, 25);
 //! - `publish` puts an entry on the shelf only if its own flight is still in the map;
-//! - a flight that is dropped unpublished tells its waiters so: nobody waits for ever.
+//! - a write detaches the load when it queues, and begins when that has ended: a pipeline's read does not see the write
+//!   behind it; loads that begin before the write has ended begin after it;
+//! - a write puts what it left on the shelf only if no change was told, and no other write queued, since it queued;
+//! - a flight or write that is dropped unended tells its waiters so: nobody waits for ever.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -21,12 +25,22 @@ pub type LoadResult = Result<Arc<Entry>, StoreError>;
 
 const SHARDS: usize = 64;
 
-type Shard = HashMap<Bytes, Arc<Flight>>;
+type Shard = HashMap<Bytes, Slot>;
 
 #[derive(Debug)]
 pub(super) struct Flights {
     hasher: foldhash::quality::RandomState,
     shards: Vec<Mutex<Shard>>,
+    /// Held while several keys queue for one write, so that two such writes queue everywhere in the same order.
+    several: Mutex<()>,
+}
+
+/// What goes on with one key.
+#[derive(Debug, Default)]
+struct Slot {
+    flight: Option<Arc<Flight>>,
+    /// Writes that have queued and not ended, in their order.
+    turns: VecDeque<Arc<Turn>>,
 }
 
 /// One load.
@@ -35,6 +49,17 @@ pub(super) struct Flight {
     epoch: u64,
     done: watch::Sender<Option<LoadResult>>,
 }
+
+/// One write's place in its key's queue.
+#[derive(Debug)]
+struct Turn {
+    /// A change was told since it queued: what it will know of the key may be older than that.
+    overtaken: AtomicBool,
+    ended: watch::Sender<Option<Left>>,
+}
+
+/// What a write leaves for those who waited: the entry, where it is known.
+type Left = Option<Arc<Entry>>;
 
 /// A reader's part in a load.
 pub(super) enum Begun {
@@ -45,6 +70,7 @@ pub(super) enum Begun {
 }
 
 /// Waits for a flight.
+#[derive(Debug)]
 pub(super) struct Waiter(watch::Receiver<Option<LoadResult>>);
 
 impl Waiter {
@@ -56,11 +82,27 @@ impl Waiter {
     }
 }
 
+/// The writes that a load or write must wait for.
+#[derive(Debug)]
+pub(super) struct After(watch::Receiver<Option<Left>>);
+
+impl After {
+    /// Waits for the end of the last of them; what it left.
+    pub(super) async fn ended(mut self) -> Left {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(left) => left.clone().flatten(),
+            Err(_) => None,
+        }
+    }
+}
+
 /// The right to run a key's load, and perhaps to publish it.
 #[derive(Debug)]
 pub(super) struct Lead {
     key: Bytes,
     flight: Arc<Flight>,
+    /// The writes that come first.
+    pub(super) after: Option<After>,
 }
 
 impl Lead {
@@ -84,6 +126,38 @@ impl Drop for Lead {
     }
 }
 
+/// The right to write a key when those before have ended. Dropped, it ends and leaves nothing in memory.
+#[derive(Debug)]
+pub(super) struct Right {
+    key: Bytes,
+    turn: Arc<Turn>,
+    flights: Arc<Flights>,
+    /// The write that comes first.
+    pub(super) after: Option<After>,
+    /// The load that comes first: its readers asked before this write and must not see it.
+    pub(super) load: Option<Waiter>,
+    /// What was in memory when it queued.
+    pub(super) before: Option<Arc<Entry>>,
+}
+
+impl Right {
+    pub(super) const fn key(&self) -> &Bytes {
+        &self.key
+    }
+
+    /// Ends the write: `left` is what is true of the key now, if that is known.
+    pub(super) fn end(self, left: Option<Arc<Entry>>, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
+        self.flights.end(&self, left, put);
+    }
+}
+
+impl Drop for Right {
+    fn drop(&mut self) {
+        // Nothing is left of it in the queue after `end`.
+        self.flights.end(self, None, |_, _| {});
+    }
+}
+
 fn given_up() -> StoreError {
     StoreError::Unavailable("the load was given up".into())
 }
@@ -94,20 +168,37 @@ impl Flight {
     }
 }
 
+impl Slot {
+    fn after(&self) -> Option<After> {
+        self.turns.back().map(|turn| After(turn.ended.subscribe()))
+    }
+}
+
+/// Gives a slot's memory back when nothing goes on with its key.
+fn tidy(shard: &mut Shard, key: &[u8]) {
+    if shard.get(key).is_some_and(|slot| slot.flight.is_none() && slot.turns.is_empty()) {
+        shard.remove(key);
+    }
+}
+
 impl Default for Flights {
     fn default() -> Self {
         Self {
             hasher: foldhash::quality::RandomState::default(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            several: Mutex::default(),
         }
     }
 }
 
+/// Nothing panics while one is held; what it guards is whole even so.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Flights {
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
-        let at = self.hasher.hash_one(key) as usize % SHARDS;
-        // Nothing panics while a shard is held; its map is whole even so.
-        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.shards[self.hasher.hash_one(key) as usize % SHARDS])
     }
 
     /// Joins the key's flight, or begins one and gives its lead. `there` is asked again under the lock, so that a
@@ -119,45 +210,86 @@ impl Flights {
         there: impl FnOnce() -> Option<Arc<Entry>>,
     ) -> (Begun, Option<Lead>) {
         let mut shard = self.shard(key);
-        if let Some(flight) = shard.get(key).filter(|flight| flight.is_joinable(epoch)) {
+        let slot = shard.get(key);
+        if let Some(flight) = slot.and_then(|slot| slot.flight.as_ref()).filter(|flight| flight.is_joinable(epoch)) {
             return (Begun::Joined(Waiter(flight.done.subscribe())), None);
         }
-        if let Some(entry) = there() {
+        let after = slot.and_then(Slot::after);
+        if let Some(entry) = there().filter(|_| after.is_none()) {
             return (Begun::There(entry), None);
         }
         // The key may be a slice of a client's buffer: the map must not pin that.
         let key = Bytes::copy_from_slice(key);
         let flight = Arc::new(Flight { epoch, done: watch::Sender::new(None) });
         let waiter = Waiter(flight.done.subscribe());
-        shard.insert(key.clone(), flight.clone());
-        (Begun::Joined(waiter), Some(Lead { key, flight }))
+        shard.entry(key.clone()).or_default().flight = Some(flight.clone());
+        (Begun::Joined(waiter), Some(Lead { key, flight, after }))
     }
 
     /// Ends a load: its waiters get the result; `put` gets the entry if the load still counts.
     pub(super) fn publish(&self, lead: Lead, result: LoadResult, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
         {
             let mut shard = self.shard(&lead.key);
-            if shard.get(&lead.key).is_some_and(|flight| Arc::ptr_eq(flight, &lead.flight)) {
-                shard.remove(&lead.key);
+            let flight = shard.get_mut(&lead.key).map(|slot| &mut slot.flight);
+            if let Some(flight) = flight.filter(|f| f.as_ref().is_some_and(|f| Arc::ptr_eq(f, &lead.flight))) {
+                *flight = None;
                 if let Ok(entry) = &result {
                     put(&lead.key, entry);
                 }
+                tidy(&mut shard, &lead.key);
             }
         }
         lead.flight.done.send_replace(Some(result));
     }
 
-    /// Takes the right to publish from the key's load and does `forget` in the same step.
+    /// Takes the right to publish from the key's load and writes, and does `forget` in the same step.
     pub(super) fn detach<T>(&self, key: &[u8], forget: impl FnOnce() -> T) -> T {
         let mut shard = self.shard(key);
-        shard.remove(key);
+        if let Some(slot) = shard.get_mut(key) {
+            slot.flight = None;
+            slot.turns.iter().for_each(|turn| turn.overtaken.store(true, SeqCst));
+            tidy(&mut shard, key);
+        }
         forget()
     }
 
-    /// The keys that are being loaded.
+    /// Queues a write of each key; `forget` takes a key out of memory, in the same step.
+    pub(super) fn queue(self: &Arc<Self>, keys: &[Bytes], forget: impl Fn(&Bytes) -> Option<Arc<Entry>>) -> Vec<Right> {
+        let _several = (keys.len() > 1).then(|| locked(&self.several));
+        keys.iter().map(|key| self.queue_one(key, &forget)).collect()
+    }
+
+    fn queue_one(self: &Arc<Self>, key: &Bytes, forget: impl Fn(&Bytes) -> Option<Arc<Entry>>) -> Right {
+        let mut shard = self.shard(key);
+        let turn = Arc::new(Turn { overtaken: AtomicBool::new(false), ended: watch::Sender::new(None) });
+        let key = Bytes::copy_from_slice(key);
+        let slot = shard.entry(key.clone()).or_default();
+        let load = slot.flight.take().map(|flight| Waiter(flight.done.subscribe()));
+        let after = slot.after();
+        slot.turns.push_back(turn.clone());
+        Right { before: forget(&key), key, turn, flights: self.clone(), after, load }
+    }
+
+    fn end(&self, right: &Right, left: Option<Arc<Entry>>, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
+        let left = {
+            let mut shard = self.shard(&right.key);
+            let Some(slot) = shard.get_mut(&right.key) else { return };
+            let Some(at) = slot.turns.iter().position(|turn| Arc::ptr_eq(turn, &right.turn)) else { return };
+            let is_last = at + 1 == slot.turns.len();
+            slot.turns.remove(at);
+            tidy(&mut shard, &right.key);
+            let left = left.filter(|_| !right.turn.overtaken.load(SeqCst));
+            if let Some(entry) = left.as_ref().filter(|_| is_last) {
+                put(&right.key, entry);
+            }
+            left
+        };
+        right.turn.ended.send_replace(Some(left));
+    }
+
+    /// The keys that are being loaded or written.
     pub(super) fn keys(&self) -> Vec<Bytes> {
-        let locked = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner));
-        locked.flat_map(|shard| shard.keys().cloned().collect::<Vec<_>>()).collect()
+        self.shards.iter().flat_map(|shard| locked(shard).keys().cloned().collect::<Vec<_>>()).collect()
     }
 }
 
@@ -167,7 +299,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::entry::Life;
+    use super::super::entry::Span;
     use super::{Begun, Flights, Lead, LoadResult};
     use crate::config;
     use crate::record::Record;
@@ -175,7 +307,7 @@ mod tests {
 
     fn entry(text: &str) -> LoadResult {
         let block: config::MappingConfig = serde_json::from_str(r#"{"key":"k:{x}","type":"string"}"#).expect("a block");
-        let life = Life::new(&block, &config::Cache::default());
+        let life = Span::new(&block, &config::Cache::default());
         Ok(Arc::new(life.entry(Record::string(text.as_bytes()).ok(), 0, 0, 0)))
     }
 
@@ -222,6 +354,43 @@ mod tests {
             assert!(waiter.wait().await.is_err());
         }
         assert!(lead(&flights, 0).1.is_some(), "the next reader tries again");
+    }
+
+    fn right(flights: &Arc<Flights>) -> super::Right {
+        flights.queue(&[Bytes::from_static(b"k")], |_| None).pop().expect("one")
+    }
+
+    fn kept(right: super::Right, left: LoadResult) -> bool {
+        let mut put = false;
+        right.end(left.ok(), |_, _| put = true);
+        put
+    }
+
+    #[tokio::test]
+    async fn a_load_waits_for_the_writes_before_it_and_a_write_detaches_it() {
+        let flights = Arc::new(Flights::default());
+        let (_, old) = lead(&flights, 0);
+        let first = right(&flights);
+        assert!(!published(&flights, old, entry("read before the write")));
+        let (_, behind) = lead(&flights, 0);
+        let second = right(&flights);
+        let after = behind.expect("a lead").after.take().expect("a write comes first");
+        assert!(!kept(first, entry("one")), "another write has queued");
+        assert!(after.ended().await.is_some(), "those who waited for it may have it");
+        assert!(kept(second, entry("two")));
+        assert!(lead(&flights, 0).1.expect("a lead").after.is_none(), "nothing goes on any more");
+    }
+
+    #[tokio::test]
+    async fn a_change_overtakes_a_write_that_has_not_ended() {
+        let flights = Arc::new(Flights::default());
+        let write = right(&flights);
+        let after = lead(&flights, 0).1.expect("a lead").after.take().expect("a write comes first");
+        flights.detach(b"k", || ());
+        assert!(!kept(write, entry("perhaps older than the change")));
+        assert!(after.ended().await.is_none());
+        drop(right(&flights));
+        assert!(lead(&flights, 0).1.expect("a lead").after.is_none(), "a write that was dropped has ended");
     }
 
     #[tokio::test]

@@ -1,16 +1,19 @@
-//! Read-through cache of records: one load per key at a time, TTLs, absent keys, invalidation.
+//! Read-through cache of records: one load per key at a time, TTLs, absent keys, invalidation, writes through it.
 //! Knows mappings and the store; never commands, clients or the upstream.
 //!
 //! What must stay true (docs/CONSISTENCY.md):
 //! - an entry is served only while its mapping's epoch is the one its load began in (C3, gaps);
 //! - a load publishes only if it is still the key's load; an invalidation takes that away from it first (C3);
+//! - a read that comes after a write has queued sees what that write left, or something newer (C1);
 //! - readers join the key's load only if no invalidation came since it began (C3), one load at a time (C4);
 //! - while changes may be missed nothing older than `max_staleness` is served (C2).
 
 mod entry;
 mod feed;
 mod flights;
+mod origins;
 mod shelf;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -21,16 +24,18 @@ use tokio::runtime::Handle;
 
 pub use entry::Entry;
 pub use flights::LoadResult;
+pub use writes::WriteResult;
 
-use entry::Life;
+use entry::Span;
 use feed::Feed;
 use flights::{Begun, Flights, Lead};
+use origins::Origins;
 use shelf::Shelf;
 
 use crate::config;
 use crate::keys::glob_match;
 use crate::mapping::Mapping;
-use crate::record::Record;
+use crate::record::{Life, Record};
 use crate::store::{Plan, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::clock::{millis, now_ms};
@@ -41,7 +46,7 @@ use crate::telemetry::metrics::{Outcome, OutcomeLabel};
 struct Cached {
     mapping: Mapping,
     plan: Plan,
-    life: Life,
+    life: Span,
     /// Raised to forget every key of the mapping at once.
     epoch: AtomicU64,
     /// True when the store tells of every change of the mapping's tables.
@@ -54,7 +59,11 @@ struct Cached {
 const COMPLAIN_EVERY: u64 = 1000;
 
 impl Cached {
-    fn complain(&self, error: &StoreError, now: u64) {
+    fn epoch(&self) -> u64 {
+        self.epoch.load(SeqCst)
+    }
+
+    fn complain(&self, what: &str, error: &StoreError, now: u64) {
         let last = self.complained.load(SeqCst);
         // The breaker has told why it is open.
         let due = last == 0 || now >= last + COMPLAIN_EVERY;
@@ -62,7 +71,7 @@ impl Cached {
             && due
             && self.complained.compare_exchange(last, now.max(1), SeqCst, SeqCst).is_ok()
         {
-            tracing::warn!(mapping = self.mapping.pattern.text(), %error, "a load failed");
+            tracing::warn!(mapping = self.mapping.pattern.text(), %error, "{what}");
         }
     }
 }
@@ -84,7 +93,8 @@ pub struct Cache {
     /// By mapping id; definitions have none.
     mappings: Vec<Option<Cached>>,
     shelf: Shelf,
-    flights: Flights,
+    flights: Arc<Flights>,
+    origins: Origins,
     feed: Feed,
     store: Arc<Store>,
     /// Loads run here, not in a client's task: a client that leaves does not cut a query short (hazard 27).
@@ -108,14 +118,15 @@ impl Cache {
         for Planned { mapping, plan, watched } in planned {
             let id = mapping.id;
             mappings.resize_with(mappings.len().max(id + 1), || None);
-            let life = Life::new(&mapping.config, settings);
+            let life = Span::new(&mapping.config, settings);
             mappings[id] =
                 Some(Cached { mapping, plan, life, epoch: AtomicU64::new(0), watched, complained: AtomicU64::new(0) });
         }
         Self {
             mappings,
             shelf: Shelf::new(settings),
-            flights: Flights::default(),
+            flights: Arc::default(),
+            origins: Origins::default(),
             feed: Feed::new(settings.max_staleness),
             store,
             runtime,
@@ -169,7 +180,11 @@ impl Cache {
     }
 
     /// One load from its query to its publication.
-    async fn fly(self: Arc<Self>, id: usize, lead: Lead) {
+    async fn fly(self: Arc<Self>, id: usize, mut lead: Lead) {
+        if let Some(entry) = self.left_by_writes(id, &mut lead).await {
+            self.flights.publish(lead, Ok(entry), |key, entry| self.shelf.put(key, entry));
+            return;
+        }
         let started = now_ms();
         let result = match tokio::time::timeout(self.deadline, self.query(id, &lead)).await {
             Ok(result) => result,
@@ -185,9 +200,16 @@ impl Cache {
         let Some(cached) = self.cached(id) else { return };
         let result = result.map(|record| Arc::new(cached.life.entry(record, id, lead.epoch(), started)));
         if let Err(error) = &result {
-            cached.complain(error, started);
+            cached.complain("a load failed", error, started);
         }
         self.flights.publish(lead, result, |key, entry| self.shelf.put(key, entry));
+    }
+
+    /// Waits for the writes before a load; what the last of them left is as good as a load.
+    async fn left_by_writes(&self, id: usize, lead: &mut Lead) -> Option<Arc<Entry>> {
+        let entry = lead.after.take()?.ended().await?;
+        let cached = self.cached(id)?;
+        self.is_usable(cached, &entry, now_ms()).then_some(entry)
     }
 
     async fn query(&self, id: usize, lead: &Lead) -> Result<Option<Record>, StoreError> {
@@ -244,11 +266,21 @@ impl Cache {
         }
     }
 
+    /// Gives an entry of `key` another time to live; one without end lives as long as its mapping lets it.
+    pub fn live(&self, id: usize, key: &[u8], entry: &Entry, life: Life, now: u64) {
+        if let Some(cached) = self.cached(id) {
+            cached.life.live(entry, life, now);
+            // A look at the entry tells the shelf that its end has moved.
+            self.shelf.get(key);
+        }
+    }
+
     /// Does the shelf's housekeeping and takes its measures; to be called a few times a second.
     pub fn tidy(&self) {
         let (entries, bytes) = self.shelf.tidy();
         self.metrics.cache_entries.set(entries as i64);
         self.metrics.cache_bytes.set(bytes as i64);
+        self.origins.tidy(now_ms());
         self.metrics.change_feed_up.set(i64::from(self.feed.is_connected() && self.feed.is_fresh(now_ms())));
     }
 }

@@ -86,6 +86,11 @@ impl Shelf {
         self.present.remove(key).is_some()
     }
 
+    /// Takes a key out.
+    pub(super) fn take(&self, key: &[u8]) -> Option<Arc<Entry>> {
+        self.absent.remove(key).or_else(|| self.present.remove(key))
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = Bytes> {
         self.present.iter().chain(self.absent.iter()).map(|(key, _)| Bytes::clone(&key))
     }

@@ -68,7 +68,12 @@ fn from_tree(mut tree: Value, faults: &mut Faults) -> Config {
     let (definitions, caches, users) = (blocks("definitions"), blocks("caches"), blocks("users"));
     Config {
         settings: faults.read(tree, "").unwrap_or_default(),
-        definitions: read_blocks("definitions", definitions, faults, &["ttl", "renew"]),
+        definitions: read_blocks(
+            "definitions",
+            definitions,
+            faults,
+            &["ttl", "renew", "write", "delete", "push", "remove"],
+        ),
         caches: read_blocks("caches", caches, faults, &["file"]),
         users: read_users(users, faults),
     }

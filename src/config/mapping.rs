@@ -44,6 +44,30 @@ pub enum Timestamps {
     Epoch,
 }
 
+/// What becomes of a command that writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WriteMode {
+    /// It is refused with an error.
+    #[default]
+    Reject,
+    /// It is answered when the store has committed it.
+    Through,
+    /// It is taken for what cache-aside code does after a miss: the store is not written, the key is forgotten.
+    Fill,
+}
+
+/// What DEL does to a cached key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeleteMode {
+    /// It is forgotten and loaded anew by the next read.
+    #[default]
+    Invalidate,
+    /// Its rows are deleted.
+    Row,
+}
+
 /// A table whose changes concern a mapping, and the column behind each hole of its keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
@@ -96,4 +120,14 @@ pub struct MappingConfig {
     /// Caches: reads start the TTL anew.
     #[serde(default)]
     pub renew: bool,
+    /// Caches: what becomes of commands that write.
+    #[serde(default)]
+    pub write: WriteMode,
+    /// Caches: what DEL does.
+    #[serde(default)]
+    pub delete: DeleteMode,
+    /// Lists: adds one element (RPUSH). The parameter after the holes is the element.
+    pub push: Option<String>,
+    /// Lists: takes elements out (LREM). The parameters after the holes are the element and LREM's count.
+    pub remove: Option<String>,
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use faults::{Fault, Faults};
 pub use load::{Loaded, SHIPPED, load};
-pub use mapping::{MappingConfig, Shape, Timestamps, Watch};
+pub use mapping::{DeleteMode, MappingConfig, Shape, Timestamps, Watch, WriteMode};
 pub use size::ByteSize;
 pub use user::{Auth, AuthMode, UserConfig};
 

@@ -6,11 +6,13 @@ mod hearthside;
 mod hello;
 mod hold;
 mod info;
+mod lifetime;
 mod local;
 pub mod owned;
 mod session;
 mod split;
 mod subscribe;
+mod write;
 
 use std::pin::Pin as Pinning;
 use std::sync::Arc;

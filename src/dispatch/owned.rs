@@ -44,7 +44,7 @@ impl Owned {
     pub fn apply(&self, change: Change) {
         match change {
             Change::Alive(as_of) => self.cache.alive(as_of),
-            Change::Keys(keys) => keys.iter().for_each(|key| self.changed(key)),
+            Change::Keys(keys, from) => keys.iter().for_each(|key| self.changed(key, from.as_deref())),
             Change::Mapping(pattern) => match self.mappings.keyspace.find(&pattern) {
                 Some(mapping) => self.changed_whole(mapping),
                 // A mapping of another sidecar's config on the same database.
@@ -63,13 +63,13 @@ impl Owned {
         }
     }
 
-    fn changed(&self, key: &[u8]) {
+    fn changed(&self, key: &[u8], from: Option<&str>) {
         let Some(mapping) = self.mappings.keyspace.owner(key) else { return };
         self.metrics.invalidated("change");
         if self.is_definition(mapping) {
             self.reloader.request(mapping);
         } else {
-            self.cache.invalidate(key);
+            self.cache.changed(key, from);
         }
     }
 
@@ -124,7 +124,8 @@ pub(super) fn answer(
     out: &mut BytesMut,
 ) -> Flow {
     let Some(answer) = answer_of(spec) else {
-        return super::refuse(session, &context.router.unanswered(request, at, mapping), out);
+        let lifetime = super::lifetime::answer(context, session, request, (mapping, at, spec), out);
+        return lifetime.unwrap_or_else(|| super::write::answer(context, session, request, (mapping, at, spec), out));
     };
     let owned = &context.owned;
     let (key, proto) = (request.arg(at), session.proto());

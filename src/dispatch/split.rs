@@ -1,10 +1,15 @@
 //! DEL, UNLINK, EXISTS, TOUCH and MGET over owned keys, perhaps with pass-through keys among them: split, sent, joined.
 
+use std::pin::Pin;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::owned::{Found, string_of};
 use super::{Context, Flow, Session, wrong_arity};
+use crate::cache::WriteResult;
 use crate::command::{Request, Spec};
+use crate::config::DeleteMode;
+use crate::record::{Edit, Life};
 use crate::resp::{Proto, decode, encode, reply};
 use crate::store::StoreError;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
@@ -18,6 +23,8 @@ enum Part {
     Known(Option<Bytes>),
     /// Being loaded, for this mapping.
     Loading(usize, Found),
+    /// Its rows are being deleted, for this mapping.
+    Deleting(usize, Pin<Box<dyn Future<Output = WriteResult>>>),
 }
 
 pub(super) fn answer(
@@ -46,7 +53,7 @@ pub(super) fn answer(
                 foreign.push(key);
                 Part::Upstream
             }
-            Some(_) if removes => Part::Known(context.owned.forget(key)),
+            Some(mapping) if removes => context.owned.remove(mapping, key),
             Some(mapping) => match context.owned.find(&snapshot, session, mapping, key) {
                 Found::Now(entry, known) => {
                     if let Some(entry) = entry.filter(|_| spec.name != "exists") {
@@ -74,6 +81,7 @@ pub(super) fn answer(
         for part in parts {
             match resolve(part).await {
                 Ok(part) => known.push(part),
+                Err((mapping, error)) if removes => return Ok(error_reply(&owned.write_error(mapping, &error))),
                 Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
             }
         }
@@ -91,10 +99,15 @@ fn undeletable(context: &Context, request: &Request<'_>, keys: &[usize]) -> Opti
 }
 
 impl super::Owned {
-    /// DEL on a cached key: an invalidation. There, if a record was in memory.
-    fn forget(&self, key: &[u8]) -> Option<Bytes> {
+    /// DEL on a cached key deletes its rows where the mapping says so. Elsewhere it is forgotten: it was there, if a
+    /// record was in memory.
+    fn remove(&self, mapping: usize, key: &[u8]) -> Part {
+        if self.mappings.list[mapping].config.delete == DeleteMode::Row {
+            let key = Bytes::copy_from_slice(key);
+            return Part::Deleting(mapping, Box::pin(self.cache.write(mapping, &key, Edit::Delete, Life::Keep)));
+        }
         self.metrics.invalidated("command");
-        self.cache.invalidate(key).then(Bytes::new)
+        Part::Known(self.cache.invalidate(key).then(Bytes::new))
     }
 }
 
@@ -112,6 +125,10 @@ async fn resolve(part: Part) -> Result<Option<Option<Bytes>>, (usize, StoreError
         Part::Loading(mapping, Found::Loading(loading)) => {
             let entry = loading.await.map_err(|error| (mapping, error))?;
             Ok(Some(string_of(&entry)))
+        }
+        Part::Deleting(mapping, deleting) => {
+            let written = deleting.await.map_err(|error| (mapping, error))?;
+            Ok(Some(written.old.map(|_| Bytes::new())))
         }
     }
 }

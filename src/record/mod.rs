@@ -4,16 +4,23 @@
 //! differ only in the header before them. So a whole-value reply is a header and one copy, and a single
 //! field's reply is a slice. The bytes are the record's own, never a slice of a read buffer.
 
+mod edit;
 mod expiry;
+mod lifetime;
+mod put;
 mod random;
 mod read;
 mod scan;
 mod whole;
+mod write;
 
 use bytes::{Bytes, BytesMut};
 
+pub use edit::{Change, Condition, Decimal, Edit};
 pub use expiry::View;
+pub use lifetime::Lifetime;
 pub use read::{Answer, ReadError, answer_of};
+pub use write::{Life, Write, Written, written_shape};
 
 pub use crate::config::Shape;
 use crate::resp::encode;
@@ -174,6 +181,15 @@ impl Record {
     /// A hash field's encoded value.
     fn field(&self, name: &[u8]) -> Option<&[u8]> {
         self.find(name).map(|i| self.encoded(i * 2 + 1, i * 2 + 2))
+    }
+
+    /// A hash field's text; a string's where the field has no name.
+    #[must_use]
+    pub fn field_text(&self, name: &[u8]) -> Option<&[u8]> {
+        match self.shape {
+            Shape::String => Some(self.value()),
+            _ => self.find(name).map(|i| self.text(i * 2 + 1)),
+        }
     }
 
     /// A string's encoded value, for MGET; `None` for the other shapes.

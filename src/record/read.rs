@@ -12,7 +12,7 @@ use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
 
 /// Why a read command has no value to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The key holds another shape.
     #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
@@ -32,6 +32,15 @@ pub enum ReadError {
     /// A cursor that is no number.
     #[error("ERR invalid cursor")]
     Cursor,
+    /// An expiry that is not positive, or too far away.
+    #[error("ERR invalid expire time in '{0}' command")]
+    ExpireTime(&'static str),
+    /// Arguments that do not come in pairs.
+    #[error("ERR wrong number of arguments for '{0}' command")]
+    Arity(&'static str),
+    /// An option that there is not.
+    #[error("ERR Unsupported option {0}")]
+    Option(String),
     /// A command's own words.
     #[error("ERR {0}")]
     Other(&'static str),

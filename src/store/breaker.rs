@@ -38,7 +38,7 @@ impl Breaker {
 
     /// Notes how a statement went; only silence counts against the store, a refusal is an answer.
     pub(super) fn note(&self, error: Option<&StoreError>) {
-        if !matches!(error, Some(StoreError::Unavailable(_))) {
+        if !matches!(error, Some(StoreError::Unavailable(_) | StoreError::Ambiguous(_))) {
             self.failures.store(0, Relaxed);
             return;
         }

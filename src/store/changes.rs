@@ -7,8 +7,8 @@ use bytes::Bytes;
 /// One notice. They are told in the order in which they happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The rows behind these keys changed.
-    Keys(Vec<Bytes>),
+    /// The rows behind these keys changed; by a write with this origin, if a sidecar's write alone did it.
+    Keys(Vec<Bytes>, Option<String>),
     /// Any key of the mapping with this pattern may have changed.
     Mapping(String),
     /// Anything may have changed, because it is not known what did, or because a gap has ended.

@@ -49,6 +49,18 @@ pub(super) fn query_faults(mapping: &Mapping, selected: &[&str], takes: usize) -
     faults
 }
 
+/// The fault of a table in which a key's rows cannot be told apart.
+pub(super) fn needs_unique(columns: &[String]) -> String {
+    format!("\"through\" needs a unique index (or primary key) on exactly: {}", columns.join(", "))
+}
+
+/// The fault of a list's statement with a wrong number of parameters.
+pub(super) fn list_parameters(takes: usize, holes: usize) -> String {
+    format!(
+        "takes {takes} parameters: the key's {holes} holes and the element are wanted, and LREM's count if it likes"
+    )
+}
+
 /// True when every hole is a column too, so that each row tells its own key.
 pub(super) fn selects_key(mapping: &Mapping, selected: &[&str]) -> bool {
     mapping.pattern.holes().all(|(hole, _)| selected.contains(&hole))

@@ -12,12 +12,40 @@ pub enum StoreError {
     /// It answered that the statement is wrong. Trying again does not help.
     #[error("the store refused: {0}")]
     Refused(String),
+    /// A field cannot be written; nothing has changed.
+    #[error("the field '{field}' cannot be written: {reason}")]
+    Field {
+        /// The field.
+        field: String,
+        /// Why, without its value.
+        reason: String,
+    },
+    /// What Redis would say of the value that is there; nothing has changed.
+    #[error("{0}")]
+    Value(&'static str),
+    /// It may have been written, or not: the answer did not come.
+    #[error("the store's answer did not come, the write may have been applied: {0}")]
+    Ambiguous(String),
     /// The mapping does not fit the store: `key of the block`, what is wrong.
     #[error("{}", .0.iter().map(|(key, fault)| format!("{key}: {fault}")).collect::<Vec<_>>().join("; "))]
     Faults(Vec<(&'static str, String)>),
 }
 
 impl StoreError {
+    /// A field that cannot be written.
+    pub(super) fn field(field: &str, reason: impl Into<String>) -> Self {
+        Self::Field { field: field.to_owned(), reason: reason.into() }
+    }
+
+    /// What became of a statement that writes, was sent, and failed so: without an answer nobody knows.
+    pub(super) fn of_write(error: sqlx::Error) -> Self {
+        let is_answer = matches!(error, sqlx::Error::Database(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed);
+        match Self::from(error) {
+            Self::Unavailable(text) if !is_answer => Self::Ambiguous(text),
+            other => other,
+        }
+    }
+
     /// One fault of a mapping.
     pub(super) fn fault(key: &'static str, message: impl Into<String>) -> Self {
         Self::Faults(vec![(key, message.into())])

@@ -13,6 +13,7 @@ mod plan;
 mod postgres;
 mod row;
 mod sqlite;
+mod target;
 pub mod triggers;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ use sqlite::Sqlite;
 
 use crate::config;
 use crate::mapping::Mapping;
-use crate::record::Record;
+use crate::record::{Edit, Record, Written};
 
 #[derive(Debug)]
 enum Engine {
@@ -115,6 +116,27 @@ impl Store {
         };
         self.breaker.note(rows.as_ref().err());
         plan.record(&mapping.pattern, values, rows?)
+    }
+
+    /// Writes one key, whose holes hold `values`. `origin` comes back with the notices of what it changed.
+    ///
+    /// # Errors
+    /// [`StoreError`]; after [`StoreError::Ambiguous`] it may have been applied, after the others it was not.
+    pub async fn write(
+        &self,
+        mapping: &Mapping,
+        plan: &Plan,
+        values: &[&[u8]],
+        edit: &Edit,
+        origin: &str,
+    ) -> Result<Written, StoreError> {
+        self.breaker.check()?;
+        let written = match &self.engine {
+            Engine::Postgres(store) => store.write(mapping, plan, values, edit, origin).await,
+            Engine::Sqlite(store) => store.write(mapping, plan, values, edit).await,
+        };
+        self.breaker.note(written.as_ref().err());
+        written
     }
 
     /// Loads every definition of a mapping: key and record, in the store's order.

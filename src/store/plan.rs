@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::StoreError;
 use super::json::Members;
 use super::row::{Cell, Row};
+use super::target::Target;
 use crate::config::{MappingConfig, Shape};
 use crate::keys::Pattern;
 use crate::mapping::Mapping;
@@ -34,6 +35,20 @@ pub(super) enum KeySource {
     Bound,
 }
 
+/// The statements of a list that takes writes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ListStatements {
+    pub(super) push: Option<ListStatement>,
+    pub(super) remove: Option<ListStatement>,
+}
+
+/// One of them: its parameters are the holes, the element, and perhaps LREM's count.
+#[derive(Clone, Debug)]
+pub(super) struct ListStatement {
+    pub(super) sql: String,
+    pub(super) takes_count: bool,
+}
+
 /// The statements of one mapping, and the form of its records.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -43,6 +58,10 @@ pub struct Plan {
     pub(super) all: String,
     pub(super) params: Vec<Param>,
     pub(super) key: KeySource,
+    /// Where writes go, of a mapping that takes them.
+    pub(super) target: Option<Target>,
+    /// How an element is pushed and taken out of a list, where the mapping says so.
+    pub(super) list: ListStatements,
     holes: Vec<String>,
     shown: MappingConfig,
 }
@@ -55,7 +74,17 @@ pub(super) fn key_column(i: usize) -> String {
 impl Plan {
     pub(super) fn new(mapping: &Mapping, one: String, all: String, params: Vec<Param>, key: KeySource) -> Self {
         let holes = mapping.pattern.holes().map(|(name, _)| name.to_owned()).collect();
-        Self { one, all, params, key, holes, shown: mapping.config.clone() }
+        let list = ListStatements::default();
+        Self { one, all, params, key, target: None, list, holes, shown: mapping.config.clone() }
+    }
+
+    /// The same plan, for a list that takes elements so.
+    pub(super) fn with_list(self, list: ListStatements) -> Self {
+        Self { list, ..self }
+    }
+
+    pub(super) fn is_hash(&self) -> bool {
+        self.shown.shape == Shape::Hash
     }
 
     /// The texts of a row's own key; `None` where the row does not tell, an empty list where one is NULL.

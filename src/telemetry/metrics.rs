@@ -15,6 +15,7 @@ pub enum RouteLabel {
     Local,
     Definition,
     Cache,
+    Write,
     Passthrough,
     Pinned,
     Split,
@@ -76,10 +77,11 @@ impl Commands {
     }
 }
 
-const ROUTES: [RouteLabel; 7] = [
+const ROUTES: [RouteLabel; 8] = [
     RouteLabel::Local,
     RouteLabel::Definition,
     RouteLabel::Cache,
+    RouteLabel::Write,
     RouteLabel::Passthrough,
     RouteLabel::Pinned,
     RouteLabel::Split,
@@ -115,6 +117,8 @@ pub struct Metrics {
     pub commands: Commands,
     pub loads: Family<OutcomeLabel, Counter>,
     pub load_seconds: Histogram,
+    pub writes: Family<OutcomeLabel, Counter>,
+    pub write_seconds: Histogram,
     pub coalesced_waiters: Counter,
     pub invalidations: Family<ReasonLabel, Counter>,
     pub gaps: Counter,
@@ -170,6 +174,12 @@ impl Default for Metrics {
             load_seconds: r.add(
                 "load_seconds",
                 "Time from a load's start to its record, in seconds",
+                Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
+            ),
+            writes: r.add("writes", "Writes of one cached key to the store, by outcome", Family::default()),
+            write_seconds: r.add(
+                "write_seconds",
+                "Time from a write's start to its record, in seconds",
                 Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
             ),
             coalesced_waiters: r.counter("coalesced_waiters", "Reads that joined a load another read had begun"),

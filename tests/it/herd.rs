@@ -31,7 +31,7 @@ fn a_pass_through_key_never_asks_the_store_and_an_owned_one_never_the_upstream()
         wire.ask(&format!("HGETALL player:{i}:session"));
         wire.ask(&format!("LRANGE player:{i}:inventory 0 -1"));
         wire.ask("HGETALL location:ruins:cache");
-        wire.ask(&format!("DEL player:{i}:session"));
+        wire.ask(&format!("DEL player:{i}:inventory"));
     }
     assert_eq!(postgres.sql(loads), "100");
     let stats = redis.wire().ask("INFO commandstats");

@@ -32,3 +32,4 @@ mod table;
 mod transactions;
 mod transcripts;
 mod upstream_faults;
+mod writes;

@@ -83,13 +83,13 @@ fn invalidation_by_command_by_admin_and_by_del() {
     let sidecar = Sidecar::builder().redis(&redis).start();
     let mut wire = sidecar.wire();
     let misses = || metric(&sidecar, "hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}");
-    let mut warm = || (1..=5).for_each(|i| drop(wire.ask(&format!("HGET player:{i}:session hp"))));
+    let mut warm = || (1..=5).for_each(|i| drop(wire.ask(&format!("LLEN player:{i}:inventory"))));
     warm();
     warm();
     assert_eq!(misses(), 5.0);
     let mut other = sidecar.wire();
-    assert_eq!(other.ask("HEARTHSIDE INVALIDATE player:1:session"), ":1\r\n");
-    assert_eq!(other.ask("HEARTHSIDE INVALIDATE player:1:session"), ":0\r\n");
+    assert_eq!(other.ask("HEARTHSIDE INVALIDATE player:1:inventory"), ":1\r\n");
+    assert_eq!(other.ask("HEARTHSIDE INVALIDATE player:1:inventory"), ":0\r\n");
     warm();
     assert_eq!(misses(), 6.0);
     assert_eq!(other.ask("HEARTHSIDE INVALIDATE player:[23]:*"), ":2\r\n");
@@ -98,7 +98,7 @@ fn invalidation_by_command_by_admin_and_by_del() {
     assert_eq!(request(&sidecar, "POST", "/invalidate?key=player:*"), (200, "5\n".into()));
     warm();
     assert_eq!(misses(), 13.0);
-    assert_eq!(other.ask("DEL player:1:session player:2:session nosuch"), ":2\r\n");
+    assert_eq!(other.ask("DEL player:1:inventory player:2:inventory nosuch"), ":2\r\n");
     warm();
     assert_eq!(misses(), 15.0);
     assert_eq!(request(&sidecar, "GET", "/invalidate?key=a").0, 405);

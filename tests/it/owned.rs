@@ -234,9 +234,12 @@ fn what_is_not_answered_on_an_owned_key_is_refused_and_goes_nowhere() {
     let mut wire = sidecar.wire();
     let (session, location) = ("player:1:session", "location:overpass:cache");
     for request in [
-        format!("HSET {session} hp 1"),
+        "RPUSH player:1:inventory x".to_owned(),
+        format!("HSETEX {session} FIELDS 1 hp 1"),
         format!("SET {session} x"),
-        format!("EXPIRE {session} 10"),
+        format!("LPUSH {session} x"),
+        format!("EXPIRE {location} 10"),
+        format!("HSET {location} name x"),
         format!("RENAME a {session}"),
         format!("COPY {session} a"),
         format!("OBJECT ENCODING {session}"),
@@ -252,8 +255,9 @@ fn what_is_not_answered_on_an_owned_key_is_refused_and_goes_nowhere() {
     ] {
         let told = wire.ask(&request);
         let command = request.split(' ').next().expect("a command");
-        let names =
-            told.contains(command) && (told.contains(session) || told.contains(location)) && told.contains("mapping '");
+        let names = told.contains(command)
+            && [session, location, "player:1:inventory"].iter().any(|key| told.contains(key))
+            && told.contains("mapping '");
         assert!(told.starts_with("-ERR hearthside:") && names, "{request}: {told}");
     }
     let told = wire.ask(&format!("HGETALL {}", "player:007:session"));

@@ -3,11 +3,14 @@
 use sqlx::{AssertSqlSafe, Column as _, Either, Executor, PgPool, SqlSafeStr, Statement, TypeInfo};
 
 use super::params;
-use crate::config::{MappingConfig, Timestamps};
+use crate::config::{DeleteMode, MappingConfig, Shape, Timestamps, WriteMode};
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
-use crate::store::columns::{ColumnFault, check_table, query_faults, quote, selects_key, shows};
-use crate::store::plan::{KeySource, Param, Plan, key_column};
+use crate::store::columns::{
+    ColumnFault, check_table, list_parameters, needs_unique, query_faults, quote, selects_key, shows,
+};
+use crate::store::plan::{KeySource, ListStatement, ListStatements, Param, Plan, key_column};
+use crate::store::target::{Column, Holds, Target};
 
 pub(super) async fn plan(pool: &PgPool, mapping: &Mapping) -> Result<Plan, StoreError> {
     let block = &mapping.config;
@@ -31,11 +34,26 @@ pub(super) async fn plan(pool: &PgPool, mapping: &Mapping) -> Result<Plan, Store
 struct TableColumn {
     name: String,
     kind: String,
+    /// The type's name with its schema, quoted.
+    cast: String,
 }
 
 impl TableColumn {
     fn is_time(&self) -> bool {
         matches!(self.kind.as_str(), "timestamp" | "timestamptz")
+    }
+
+    fn target(&self, block: &MappingConfig) -> Column {
+        let holds = match self.kind.as_str() {
+            "int2" | "int4" | "int8" => Holds::Integers,
+            "numeric" | "float4" | "float8" => Holds::Numbers,
+            "bool" => Holds::Booleans,
+            "json" | "jsonb" => Holds::Json,
+            _ if self.is_time() && block.timestamps == Timestamps::Epoch => Holds::Epochs,
+            _ if self.is_time() => Holds::Times,
+            _ => Holds::Texts,
+        };
+        Column { name: self.name.clone(), cast: self.cast.clone(), holds }
     }
 }
 
@@ -43,14 +61,15 @@ impl TableColumn {
 async fn table(pool: &PgPool, name: &str) -> Result<Option<(String, Vec<TableColumn>)>, StoreError> {
     let known: Option<String> = sqlx::query_scalar("SELECT to_regclass($1)::text").bind(name).fetch_one(pool).await?;
     let Some(quoted) = known else { return Ok(None) };
-    let columns: Vec<(String, String)> = sqlx::query_as(
-        "SELECT a.attname::text, t.typname::text FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+    let columns: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT a.attname::text, t.typname::text, quote_ident(n.nspname) || '.' || quote_ident(t.typname) \
+         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace \
          WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
     )
     .bind(name)
     .fetch_all(pool)
     .await?;
-    Ok(Some((quoted, columns.into_iter().map(|(name, kind)| TableColumn { name, kind }).collect())))
+    Ok(Some((quoted, columns.into_iter().map(|(name, kind, cast)| TableColumn { name, kind, cast }).collect())))
 }
 
 async fn missing_watch_columns(pool: &PgPool, mapping: &Mapping) -> Result<Vec<ColumnFault>, StoreError> {
@@ -94,7 +113,43 @@ async fn table_plan(pool: &PgPool, mapping: &Mapping, name: &str) -> Result<Plan
     let described = describe(pool, &one).await?;
     // A table's rows tell their own keys, so a type with several spellings may be bound as text.
     let params = described.params.into_iter().map(|(param, _)| param.unwrap_or(Param::Text)).collect();
-    Ok(Plan::new(mapping, one, String::new(), params, KeySource::Extra))
+    let mut plan = Plan::new(mapping, one, String::new(), params, KeySource::Extra);
+    if block.write == WriteMode::Through || block.delete == DeleteMode::Row {
+        plan.target = Some(target(pool, mapping, quoted, &columns, select.join(", ")).await?);
+    }
+    Ok(plan)
+}
+
+/// Where writes go; what they find by must be unique.
+async fn target(
+    pool: &PgPool,
+    mapping: &Mapping,
+    table: String,
+    columns: &[TableColumn],
+    shown: String,
+) -> Result<Target, StoreError> {
+    let block = &mapping.config;
+    let keys = mapping.columns(&block.key_columns);
+    let mut unique = keys.clone();
+    unique.extend(block.value.clone().filter(|_| block.shape == Shape::Set));
+    let found: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = $1::regclass AND i.indisunique AND i.indpred IS NULL \
+         AND i.indexprs IS NULL AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute a \
+         WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) \
+         = (SELECT array_agg(c ORDER BY c) FROM unnest($2::text[]) AS c))",
+    )
+    .bind(&table)
+    .bind(&unique)
+    .fetch_one(pool)
+    .await?;
+    if !found && block.write == WriteMode::Through {
+        return Err(StoreError::fault("write", needs_unique(&unique)));
+    }
+    let is_written = |c: &&TableColumn| shows(block, &keys, &c.name) && !keys.contains(&c.name);
+    let columns: Vec<Column> = columns.iter().filter(is_written).map(|c| c.target(block)).collect();
+    let overflow = columns.iter().find(|c| block.overflow.as_deref() == Some(&c.name)).cloned();
+    let keys = keys.iter().map(|key| quote(key)).collect();
+    Ok(Target { table, keys, shown, columns, overflow })
 }
 
 fn expression(block: &MappingConfig, column: &TableColumn) -> String {
@@ -146,11 +201,49 @@ async fn query_plan(pool: &PgPool, mapping: &Mapping, query: &str) -> Result<Pla
     if !faults.is_empty() {
         return Err(StoreError::Faults(faults));
     }
+    let list = list_statements(pool, mapping).await?;
     let params = described.params.into_iter().map(|(param, _)| param.unwrap_or(Param::Text)).collect();
     let source = if named { KeySource::Named } else { KeySource::Bound };
     let sql = as_json(query);
     Ok(match mapping.kind {
         Kind::Definition => Plan::new(mapping, String::new(), sql, params, source),
-        Kind::Cache => Plan::new(mapping, sql, String::new(), params, source),
+        Kind::Cache => Plan::new(mapping, sql, String::new(), params, source).with_list(list),
     })
+}
+
+/// `push` takes the holes and an element, `remove` LREM's count too.
+async fn list_statements(pool: &PgPool, mapping: &Mapping) -> Result<ListStatements, StoreError> {
+    let block = &mapping.config;
+    let holes = mapping.pattern.holes().count();
+    let (mut faults, mut statements) = (Vec::new(), ListStatements::default());
+    for (key, sql, most, statement) in [
+        ("push", &block.push, holes + 1, &mut statements.push),
+        ("remove", &block.remove, holes + 2, &mut statements.remove),
+    ] {
+        let Some(sql) = sql else { continue };
+        match describe(pool, sql).await {
+            Ok(described) => {
+                let kinds: Vec<&str> = described.params.iter().map(|(_, kind)| kind.as_str()).collect();
+                faults.extend(list_faults(key, &kinds, holes, most));
+                *statement = Some(ListStatement { sql: sql.clone(), takes_count: kinds.len() == holes + 2 });
+            }
+            Err(StoreError::Refused(text)) => faults.push((key, text)),
+            Err(other) => return Err(other),
+        }
+    }
+    if faults.is_empty() { Ok(statements) } else { Err(StoreError::Faults(faults)) }
+}
+
+fn list_faults(key: &'static str, kinds: &[&str], holes: usize, most: usize) -> Option<ColumnFault> {
+    let takes = kinds.len();
+    if takes <= holes || takes > most {
+        return Some((key, list_parameters(takes, holes)));
+    }
+    let wanted = [(holes, "TEXT", "the element"), (holes + 1, "INT8", "the count")];
+    wanted.into_iter().filter(|(at, ..)| *at < takes).find(|(at, kind, _)| kinds[*at] != *kind).map(
+        |(at, kind, what)| {
+            let cast = if kind == "TEXT" { "text" } else { "bigint" };
+            (key, format!("write {what} as ${}::{cast}", at + 1))
+        },
+    )
 }

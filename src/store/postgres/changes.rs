@@ -21,10 +21,10 @@ const CHANNEL: &str = "hearthside";
 
 /// The payload of a notice, as `hearthside.changed()` writes it.
 #[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(untagged)]
 enum Notice {
-    Keys(Vec<String>),
-    Mapping(String),
+    Keys { keys: Vec<String>, from: Option<String> },
+    Mapping { mapping: String },
 }
 
 pub(super) async fn watch(pool: &PgPool, options: &PgConnectOptions, settings: &config::Store, on_change: OnChange) {
@@ -120,8 +120,8 @@ async fn connect(options: &PgConnectOptions, heartbeat: &str) -> Result<PgListen
 /// A notice that cannot be read may have meant anything.
 fn read(payload: &str) -> Change {
     match serde_json::from_str(payload) {
-        Ok(Notice::Keys(keys)) => Change::Keys(keys.into_iter().map(Bytes::from).collect()),
-        Ok(Notice::Mapping(pattern)) => Change::Mapping(pattern),
+        Ok(Notice::Keys { keys, from }) => Change::Keys(keys.into_iter().map(Bytes::from).collect(), from),
+        Ok(Notice::Mapping { mapping }) => Change::Mapping(mapping),
         Err(error) => {
             tracing::warn!(%error, "a notice on channel 'hearthside' cannot be read; everything is taken as changed");
             Change::Everything
@@ -136,7 +136,9 @@ mod tests {
 
     #[test]
     fn notices_are_read_or_mean_everything() {
-        assert_eq!(read(r#"{"keys":["a:1","a:2"]}"#), Change::Keys(vec!["a:1".into(), "a:2".into()]));
+        assert_eq!(read(r#"{"keys":["a:1","a:2"]}"#), Change::Keys(vec!["a:1".into(), "a:2".into()], None));
+        let ours = read(r#"{"keys":["a:1"],"from":"me:7"}"#);
+        assert_eq!(ours, Change::Keys(vec!["a:1".into()], Some("me:7".into())));
         assert_eq!(read(r#"{"mapping" : "a:{x}"}"#), Change::Mapping("a:{x}".into()));
         assert_eq!(read("nonsense"), Change::Everything);
     }

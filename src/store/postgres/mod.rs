@@ -2,13 +2,18 @@
 
 mod catalog;
 mod changes;
+mod explain;
+mod expression;
 mod params;
+mod push;
+mod write;
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, PgPool, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgPool, Row as _};
 
 use super::changes::OnChange;
 use super::json::Members;
@@ -16,6 +21,10 @@ use super::row::Row;
 use super::{Plan, StoreError, triggers};
 use crate::config;
 use crate::mapping::Mapping;
+use crate::record::{Edit, Written};
+
+/// A connection that has not been used for so long is asked whether it lives.
+const IDLE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Postgres {
@@ -39,8 +48,17 @@ impl Postgres {
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.connect_timeout)
-            // A dead connection shows at its next statement; loads are reads and are tried again (see rows_of).
+            // A dead connection shows at its next statement; loads are tried again (see rows_of), and writes, which
+            // cannot be, do not meet one that has been idle.
             .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for >= IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options.clone());
         let store = Self { pool, options };
         store.ping().await?;
@@ -87,6 +105,17 @@ impl Postgres {
                 Ok(rows) => return rows.iter().map(|text| parse(text)).collect(),
             }
         }
+    }
+
+    pub(super) async fn write(
+        &self,
+        mapping: &Mapping,
+        plan: &Plan,
+        values: &[&[u8]],
+        edit: &Edit,
+        origin: &str,
+    ) -> Result<Written, StoreError> {
+        write::write(&self.pool, mapping, plan, values, edit, origin).await
     }
 
     async fn fetch(&self, plan: &Plan, bound: Vec<params::Bound>) -> Result<Vec<String>, sqlx::Error> {

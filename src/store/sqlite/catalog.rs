@@ -1,15 +1,19 @@
 //! Makes a mapping's statements from `pragma_table_info`. The declared type of a column says what SQLite's
 //! own storage classes do not: booleans, JSON and timestamps.
 
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Column as _, Either, Executor, SqlSafeStr, SqlitePool, Statement};
 
 use super::JSON;
-use crate::config::{MappingConfig, Timestamps};
+use crate::config::{DeleteMode, MappingConfig, Shape, Timestamps, WriteMode};
 use crate::keys::HoleKind;
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
-use crate::store::columns::{check_table, must_select_key, query_faults, quote, selects_key, shows};
-use crate::store::plan::{KeySource, Plan, key_column};
+use crate::store::columns::{
+    check_table, list_parameters, must_select_key, needs_unique, query_faults, quote, selects_key, shows,
+};
+use crate::store::plan::{KeySource, ListStatement, ListStatements, Plan, key_column};
+use crate::store::target::{Column, Holds, Target};
 
 struct TableColumn {
     name: String,
@@ -45,22 +49,66 @@ async fn table_plan(pool: &SqlitePool, mapping: &Mapping, table: &str) -> Result
         keys.iter().enumerate().map(|(i, key)| format!("CAST({} AS TEXT) AS {}", quote(key), quote(&key_column(i))));
     let select: Vec<String> = shown.chain(extra).collect();
     let from = format!("SELECT {} FROM {}", select.join(", "), quote(table));
-    Ok(match mapping.kind {
-        Kind::Definition => {
-            Plan::new(mapping, String::new(), format!("{from} ORDER BY rowid"), Vec::new(), KeySource::Extra)
-        }
-        Kind::Cache => {
-            let filter: Vec<String> =
-                keys.iter().enumerate().map(|(i, key)| format!("{} = ${}", quote(key), i + 1)).collect();
-            Plan::new(
-                mapping,
-                format!("{from} WHERE {}", filter.join(" AND ")),
-                String::new(),
-                Vec::new(),
-                KeySource::Extra,
-            )
-        }
-    })
+    if mapping.kind == Kind::Definition {
+        let all = format!("{from} ORDER BY rowid");
+        return Ok(Plan::new(mapping, String::new(), all, Vec::new(), KeySource::Extra));
+    }
+    let filter: Vec<String> = keys.iter().enumerate().map(|(i, key)| format!("{} = ${}", quote(key), i + 1)).collect();
+    let one = format!("{from} WHERE {}", filter.join(" AND "));
+    let mut plan = Plan::new(mapping, one, String::new(), Vec::new(), KeySource::Extra);
+    if block.write == WriteMode::Through || block.delete == DeleteMode::Row {
+        plan.target = Some(target(pool, mapping, table, &columns, select.join(", ")).await?);
+    }
+    Ok(plan)
+}
+
+/// Where writes go; what they find by must be unique.
+async fn target(
+    pool: &SqlitePool,
+    mapping: &Mapping,
+    table: &str,
+    columns: &[TableColumn],
+    shown: String,
+) -> Result<Target, StoreError> {
+    let block = &mapping.config;
+    let keys = mapping.columns(&block.key_columns);
+    let mut unique = keys.clone();
+    unique.extend(block.value.clone().filter(|_| block.shape == Shape::Set));
+    let found: bool = sqlx::query_scalar(
+        "WITH wanted (name) AS (SELECT value FROM json_each($2)), \
+         indexes (name, part) AS (SELECT l.name, i.name FROM pragma_index_list($1) AS l, pragma_index_info(l.name) AS i \
+         WHERE l.\"unique\" AND NOT l.partial UNION ALL SELECT '', name FROM pragma_table_info($1) WHERE pk > 0) \
+         SELECT EXISTS (SELECT 1 FROM indexes GROUP BY name HAVING count(*) = (SELECT count(*) FROM wanted) \
+         AND count(*) = sum(part IN (SELECT name FROM wanted)))",
+    )
+    .bind(table)
+    .bind(serde_json::Value::from(unique.clone()).to_string())
+    .fetch_one(pool)
+    .await?;
+    if !found && block.write == WriteMode::Through {
+        return Err(StoreError::fault("write", needs_unique(&unique)));
+    }
+    let is_written = |c: &&TableColumn| shows(block, &keys, &c.name) && !keys.contains(&c.name);
+    let columns: Vec<Column> = columns.iter().filter(is_written).map(|c| c.target(block)).collect();
+    let overflow = columns.iter().find(|c| block.overflow.as_deref() == Some(&c.name)).cloned();
+    let keys = keys.iter().map(|key| quote(key)).collect();
+    Ok(Target { table: quote(table), keys, shown, columns, overflow })
+}
+
+impl TableColumn {
+    fn target(&self, block: &MappingConfig) -> Column {
+        let declares = |words: &[&str]| words.iter().any(|word| self.declared.contains(word));
+        let holds = match block.timestamps {
+            _ if declares(&["BOOL"]) => Holds::Booleans,
+            _ if declares(&["JSON"]) => Holds::Json,
+            Timestamps::Epoch if declares(&["TIMESTAMP", "DATETIME"]) => Holds::Epochs,
+            Timestamps::Rfc3339 if declares(&["TIMESTAMP", "DATETIME"]) => Holds::Times,
+            _ if declares(&["INT"]) => Holds::Integers,
+            _ if declares(&["REAL", "FLOA", "DOUB", "NUMERIC", "DECIMAL"]) => Holds::Numbers,
+            _ => Holds::Texts,
+        };
+        Column { name: self.name.clone(), cast: self.declared.clone(), holds }
+    }
 }
 
 fn expression(block: &MappingConfig, column: &TableColumn) -> String {
@@ -104,8 +152,35 @@ async fn query_plan(pool: &SqlitePool, mapping: &Mapping, query: &str) -> Result
         return Err(StoreError::Faults(faults));
     }
     let source = if named { KeySource::Named } else { KeySource::Bound };
+    // One connection is held: in memory there is no other.
+    let list = list_statements(&mut connection, mapping).await?;
     Ok(match mapping.kind {
         Kind::Definition => Plan::new(mapping, String::new(), query.to_owned(), Vec::new(), source),
-        Kind::Cache => Plan::new(mapping, query.to_owned(), String::new(), Vec::new(), source),
+        Kind::Cache => Plan::new(mapping, query.to_owned(), String::new(), Vec::new(), source).with_list(list),
     })
+}
+
+/// `push` takes the holes and an element, `remove` LREM's count too.
+async fn list_statements(connection: &mut SqliteConnection, mapping: &Mapping) -> Result<ListStatements, StoreError> {
+    let block = &mapping.config;
+    let holes = mapping.pattern.holes().count();
+    let (mut faults, mut statements) = (Vec::new(), ListStatements::default());
+    for (key, sql, most, statement) in [
+        ("push", &block.push, holes + 1, &mut statements.push),
+        ("remove", &block.remove, holes + 2, &mut statements.remove),
+    ] {
+        let Some(sql) = sql else { continue };
+        match (&mut *connection).prepare(AssertSqlSafe(sql.clone()).into_sql_str()).await.map_err(StoreError::from) {
+            Err(StoreError::Refused(text)) => faults.push((key, text)),
+            Err(other) => return Err(other),
+            Ok(prepared) => {
+                let takes = prepared.parameters().and_then(Either::right).unwrap_or(0);
+                if takes <= holes || takes > most {
+                    faults.push((key, list_parameters(takes, holes)));
+                }
+                *statement = Some(ListStatement { sql: sql.clone(), takes_count: takes == holes + 2 });
+            }
+        }
+    }
+    if faults.is_empty() { Ok(statements) } else { Err(StoreError::Faults(faults)) }
 }

@@ -1,41 +1,74 @@
 //! The change feed of SQLite: `PRAGMA data_version` on a connection of its own says that some other connection,
-//! of this process or another, committed. Not what: everything is taken as changed.
+//! of this process or another, committed. Not what: everything is taken as changed. Our own writes go over that very
+//! connection, to which they are no news.
 //!
 //! Source: <https://www.sqlite.org/pragma.html#pragma_data_version>
 
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::config;
-use crate::store::{Change, OnChange};
+use crate::store::{Change, OnChange, StoreError};
 use crate::telemetry::clock::now_ms;
 
-pub(super) async fn watch(options: &SqliteConnectOptions, settings: &config::Store, on_change: OnChange) {
-    loop {
-        let error = poll(options, settings, &on_change).await;
-        on_change(Change::Gap(format!("the store's file cannot be watched: {error}")));
-        tokio::time::sleep(settings.poll_interval.max(std::time::Duration::from_millis(100))).await;
+/// The one connection that writes and is asked for changes.
+#[derive(Debug)]
+pub(super) struct Writer {
+    options: SqliteConnectOptions,
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) connection: SqliteConnection,
+    /// The version at the last look; a new connection knows none, so that everything before it counts as changed.
+    version: Option<i64>,
+}
+
+impl Writer {
+    pub(super) fn new(options: SqliteConnectOptions) -> Self {
+        Self { options, open: Mutex::new(None) }
+    }
+
+    /// The connection, opened if need be.
+    pub(super) async fn lock(&self) -> Result<MutexGuard<'_, Option<Open>>, StoreError> {
+        let mut open = self.open.lock().await;
+        if open.is_none() {
+            *open = Some(Open { connection: SqliteConnection::connect_with(&self.options).await?, version: None });
+        }
+        Ok(open)
+    }
+
+    /// True when another connection has committed since the last look.
+    async fn has_changed(&self) -> Result<bool, StoreError> {
+        let mut guard = self.lock().await?;
+        let Some(open) = guard.as_mut() else { return Ok(true) };
+        match sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut open.connection).await {
+            Ok(version) => Ok(open.version.replace(version) != Some(version)),
+            Err(error) => {
+                *guard = None;
+                Err(error.into())
+            }
+        }
     }
 }
 
-async fn poll(options: &SqliteConnectOptions, settings: &config::Store, on_change: &OnChange) -> sqlx::Error {
-    let mut connection = match SqliteConnection::connect_with(options).await {
-        Ok(connection) => connection,
-        Err(error) => return error,
-    };
-    let mut known = None;
+pub(super) async fn watch(writer: &Writer, settings: &config::Store, on_change: OnChange) {
     loop {
         let asked = now_ms();
-        match sqlx::query_scalar::<_, i64>("PRAGMA data_version").fetch_one(&mut connection).await {
-            Err(error) => return error,
-            Ok(version) => {
-                // The first answer says nothing of what happened before it.
-                if known.replace(version) != Some(version) {
+        match writer.has_changed().await {
+            Ok(changed) => {
+                if changed {
                     on_change(Change::Everything);
                 }
                 on_change(Change::Alive(asked));
+                tokio::time::sleep(settings.poll_interval).await;
+            }
+            Err(error) => {
+                on_change(Change::Gap(format!("the store's file cannot be watched: {error}")));
+                tokio::time::sleep(settings.poll_interval.max(std::time::Duration::from_millis(100))).await;
             }
         }
-        tokio::time::sleep(settings.poll_interval).await;
     }
 }

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod changes;
+mod write;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,12 +18,14 @@ use super::{Plan, StoreError, migrate};
 use crate::config;
 use crate::keys::HoleKind;
 use crate::mapping::Mapping;
+use crate::record::{Edit, Written};
 use crate::resp::number::parse_i64;
+use changes::Writer;
 
 #[derive(Debug)]
 pub(super) struct Sqlite {
     pool: SqlitePool,
-    options: SqliteConnectOptions,
+    writer: Writer,
 }
 
 fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
@@ -64,7 +67,7 @@ impl Sqlite {
         if !memory {
             options = options.journal_mode(SqliteJournalMode::Wal);
         }
-        let store = Self { pool: pool(&options, settings).await?, options };
+        let store = Self { pool: pool(&options, settings).await?, writer: Writer::new(options) };
         if memory {
             migrate::sqlite(&store.pool, true).await?;
         }
@@ -115,7 +118,23 @@ impl Sqlite {
     }
 
     pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
-        changes::watch(&self.options, settings, on_change).await;
+        changes::watch(&self.writer, settings, on_change).await;
+    }
+
+    pub(super) async fn write(
+        &self,
+        mapping: &Mapping,
+        plan: &Plan,
+        values: &[&[u8]],
+        edit: &Edit,
+    ) -> Result<Written, StoreError> {
+        let mut guard = self.writer.lock().await?;
+        let Some(open) = guard.as_mut() else { return Err(StoreError::Unavailable("the file is closed".into())) };
+        let written = write::write(&mut open.connection, mapping, plan, values, edit).await;
+        if matches!(written, Err(StoreError::Ambiguous(_) | StoreError::Unavailable(_))) {
+            *guard = None;
+        }
+        written
     }
 }
 

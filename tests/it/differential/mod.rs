@@ -2,7 +2,7 @@
 //! compared byte for byte. HEARTHSIDE_COMMANDS and HEARTHSIDE_SEED make the run longer, or another.
 
 mod blocked;
-mod stream;
+pub mod stream;
 
 use hearthside::command;
 use hearthside::resp::reply::{Frame, ReplyScanner};
@@ -135,7 +135,7 @@ fn compare(command: &Command, how: Compare, ours: &[u8], theirs: &[u8], context:
 }
 
 /// The header and the elements of an aggregate, sorted.
-fn parts(frame: &[u8]) -> Vec<Vec<u8>> {
+pub fn parts(frame: &[u8]) -> Vec<Vec<u8>> {
     let header = frame.iter().position(|b| *b == b'\n').map_or(frame.len(), |at| at + 1);
     let (first, mut rest) = frame.split_at(header);
     let mut parts = Vec::new();

@@ -64,11 +64,15 @@ fn fill(word: &str, dice: &mut Dice) -> Vec<u8> {
     let number = dice.roll(3);
     match word {
         "V" => value(dice),
+        "W" => text(dice),
+        // A sum of halves is exact in every arithmetic.
+        "H" => format!("{}.5", dice.roll(20) as i64 - 10).into_bytes(),
         "I" => dice.roll(12).to_string().into_bytes(),
         "F" => format!("{}.{}", dice.roll(20) as i64 - 10, dice.roll(4) * 25).into_bytes(),
         "C" | "C*" => word.replace('C', &format!("c{number}")).into_bytes(),
         "1-I" | "2-I" | "3-I" => word.replace('I', &dice.roll(12).to_string()).into_bytes(),
         "K" => number.to_string().into_bytes(),
+        _ if word.ends_with(":K") => word.replace('K', &number.to_string()).into_bytes(),
         _ if word.len() <= 3 && word.starts_with(|c: char| c.is_lowercase()) && word[1..].starts_with('K') => {
             word.replace('K', &number.to_string()).into_bytes()
         }
@@ -84,6 +88,19 @@ fn value(dice: &mut Dice) -> Vec<u8> {
         2 => vec![b'x'; 20_000],
         3 => vec![b'y'; 100],
         4 => b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nb\r\n".to_vec(),
+        n => format!("v{}", n % 3).into_bytes(),
+    }
+}
+
+/// A value that is text, which is what columns hold.
+fn text(dice: &mut Dice) -> Vec<u8> {
+    match dice.roll(30) {
+        0 => Vec::new(),
+        1 => b"with\r\nlines \"and\" 'quotes' \\ {}".to_vec(),
+        2 => vec![b'x'; 20_000],
+        3 => "\u{e9}\u{2318}\u{1f9e5}".into(),
+        4 => b"*3\r\n$7\r\nmessage\r\n".to_vec(),
+        5 => dice.roll(100).to_string().into_bytes(),
         n => format!("v{}", n % 3).into_bytes(),
     }
 }

@@ -1,9 +1,10 @@
 //! A real Postgres. The first test of a build makes a cluster once; every test starts a copy of it.
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -127,6 +128,42 @@ impl Postgres {
 
     pub fn sql(&self, sql: &str) -> String {
         self.try_sql(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+}
+
+/// A session of psql that is told one thing after the other, for transactions that stay open.
+pub struct Session {
+    psql: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Postgres {
+    pub fn session(&self) -> Session {
+        let mut psql = Command::new("psql");
+        psql.args(["-XqAt"]).arg(self.url()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut psql = psql.spawn().expect("psql is installed (scripts/test installs it)");
+        let answers = BufReader::new(psql.stdout.take().expect("piped"));
+        Session { psql, answers }
+    }
+}
+
+impl Session {
+    /// Runs `sql`, and returns when it is done.
+    pub fn run(&mut self, sql: &str) {
+        let stdin = self.psql.stdin.as_mut().expect("piped");
+        writeln!(stdin, "{sql}\n\\echo done").expect("psql listens");
+        let mut line = String::new();
+        while line.trim_end() != "done" {
+            line.clear();
+            assert_ne!(self.answers.read_line(&mut line).expect("psql answers"), 0, "psql ended");
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.psql.kill();
+        let _ = self.psql.wait();
     }
 }
 

@@ -1,0 +1,105 @@
+//! EXPIRE and its kin, PERSIST and GETEX on one cached key.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{Context, Flow, Owned, Session, wrong_arity};
+use crate::cache::Entry;
+use crate::command::{Request, Spec};
+use crate::record::{Life, Lifetime, ReadError, Shape};
+use crate::resp::{Proto, encode};
+use crate::telemetry::clock::now_ms;
+use crate::telemetry::metrics::{Outcome, RouteLabel};
+
+/// Answers one of these commands; `None` for any other.
+pub(super) fn answer(
+    context: &Context,
+    session: &mut Session,
+    request: &Request<'_>,
+    (mapping, at, spec): (usize, usize, &'static Spec),
+    out: &mut BytesMut,
+) -> Option<Flow> {
+    let owned = &context.owned;
+    if owned.is_definition(mapping) {
+        return None;
+    }
+    let parsed = Lifetime::parse(request, spec)?;
+    if !spec.accepts(request.len()) {
+        wrong_arity(spec, out);
+        return Some(Flow::Answered);
+    }
+    let lifetime = match parsed {
+        Ok(lifetime) => lifetime,
+        Err(error) => {
+            encode::error(out, &error.to_string());
+            return Some(Flow::Answered);
+        }
+    };
+    session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
+    let (key, proto) = (Bytes::copy_from_slice(request.arg(at)), session.proto());
+    let there = owned.cache.get(mapping, &key, session.now);
+    let loading = there.is_none().then(|| owned.cache.load(mapping, &key));
+    let owned = owned.clone();
+    let change = move |entry: &Arc<Entry>, out: &mut BytesMut| {
+        if let Err(error) = owned.change_life(mapping, &key, entry, &lifetime, proto, out) {
+            encode::error(out, &error.to_string());
+        }
+    };
+    if let Some(entry) = there {
+        change(&entry, out);
+        return Some(Flow::Answered);
+    }
+    let owned = context.owned.clone();
+    Some(Flow::Later(Box::pin(async move {
+        let mut out = BytesMut::new();
+        match loading {
+            Some(loading) => match loading.await {
+                Ok(entry) => change(&entry, &mut out),
+                Err(error) => encode::error(&mut out, &owned.load_error(mapping, &error)),
+            },
+            None => encode::int(&mut out, 0),
+        }
+        Ok(out.freeze())
+    })))
+}
+
+impl Owned {
+    fn change_life(
+        &self,
+        mapping: usize,
+        key: &Bytes,
+        entry: &Arc<Entry>,
+        lifetime: &Lifetime,
+        proto: Proto,
+        out: &mut BytesMut,
+    ) -> Result<(), ReadError> {
+        let Some(record) = &entry.record else {
+            if lifetime.gives_value {
+                encode::null(out, proto)
+            } else {
+                encode::int(out, 0)
+            }
+            return Ok(());
+        };
+        if lifetime.gives_value && record.shape() != Shape::String {
+            return Err(ReadError::WrongType);
+        }
+        let now = now_ms();
+        let life = lifetime.of(entry.left(now))?;
+        match life {
+            None | Some(Life::Keep) => {}
+            // What has ended is forgotten: without a column that says so the next read finds the row again.
+            Some(Life::Left(left)) if left <= 0 => {
+                self.metrics.invalidated("command");
+                self.cache.invalidate(key);
+            }
+            Some(life) => self.cache.live(mapping, key, entry, life, now),
+        }
+        match record.encoded_string().filter(|_| lifetime.gives_value) {
+            Some(value) => out.put_slice(value),
+            None => encode::int(out, i64::from(life.is_some())),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! Commands that write one owned key: through to the store, as a fill of cache-aside code, or refused.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Context, Flow, Session, wrong_arity};
+use crate::command::{Request, Spec};
+use crate::config::{DeleteMode, WriteMode};
+use crate::mapping::Mapping;
+use crate::record::{ReadError, Write, Written, written_shape};
+use crate::resp::{Proto, encode};
+use crate::store::StoreError;
+use crate::telemetry::metrics::{Outcome, RouteLabel};
+
+/// Answers a write on one owned key: mapping, the key's place, and the command.
+pub(super) fn answer(
+    context: &Context,
+    session: &mut Session,
+    request: &Request<'_>,
+    (mapping, at, spec): (usize, usize, &'static Spec),
+    out: &mut BytesMut,
+) -> Flow {
+    let owned = &context.owned;
+    let (Some(shape), false) = (written_shape(spec), owned.is_definition(mapping)) else {
+        return super::refuse(session, &context.router.unanswered(request, at, mapping), out);
+    };
+    if !spec.accepts(request.len()) {
+        wrong_arity(spec, out);
+        return Flow::Answered;
+    }
+    let target = &owned.mappings.list[mapping];
+    if let Some(text) = refusal(target, request, at, spec) {
+        return super::refuse(session, &text, out);
+    }
+    let write = match Write::parse(request, spec) {
+        Ok(write) if shape != target.config.shape => return mismatch(context, session, request, (mapping, at), write),
+        Ok(write) => write,
+        Err(error) => {
+            encode::error(out, &error.to_string());
+            return Flow::Answered;
+        }
+    };
+    session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
+    let (key, proto) = (Bytes::copy_from_slice(request.arg(at)), session.proto());
+    if target.config.write == WriteMode::Fill {
+        match owned.fill(mapping, &key, &write, session.now) {
+            Ok(written) => write.answer(&written, proto, out),
+            Err(text) => encode::error(out, text),
+        }
+        return Flow::Answered;
+    }
+    let (owned, writing) = (owned.clone(), owned.cache.write(mapping, &key, write.edit.clone(), write.life));
+    Flow::Later(Box::pin(async move {
+        let written = writing.await;
+        Ok(told(&write, written, proto, |error| owned.write_error(mapping, error)))
+    }))
+}
+
+/// A command for another type than the mapping's: what is there is of the wrong type, and what is not there cannot be
+/// made, but taking something out of nothing is no error.
+fn mismatch(
+    context: &Context,
+    session: &mut Session,
+    request: &Request<'_>,
+    (mapping, at): (usize, usize),
+    write: Write,
+) -> Flow {
+    session.tally.add(RouteLabel::Write, Outcome::Error, 1);
+    let (owned, proto) = (context.owned.clone(), session.proto());
+    let loading = owned.cache.load(mapping, &Bytes::copy_from_slice(request.arg(at)));
+    let (name, key) = (request.name().to_ascii_uppercase(), String::from_utf8_lossy(request.arg(at)).into_owned());
+    Flow::Later(Box::pin(async move {
+        let mut out = BytesMut::new();
+        let block = &owned.mappings.list[mapping].config;
+        match (loading.await, write.fill(None)) {
+            (Err(error), _) => encode::error(&mut out, &owned.load_error(mapping, &error)),
+            (Ok(entry), _) if entry.record.is_some() && !write.overwrites() => {
+                encode::error(&mut out, &ReadError::WrongType.to_string())
+            }
+            (Ok(_), Ok(nothing)) if write.only_removes() => write.answer(&nothing, proto, &mut out),
+            _ => encode::error(
+                &mut out,
+                &format!(
+                    "ERR hearthside: {name} on '{key}': keys of the mapping '{}' hold a {}",
+                    block.key,
+                    block.shape.name()
+                ),
+            ),
+        }
+        Ok(out.freeze())
+    }))
+}
+
+/// The answer to a write that has ended.
+fn told(
+    write: &Write,
+    written: Result<Written, StoreError>,
+    proto: Proto,
+    describe: impl Fn(&StoreError) -> String,
+) -> Bytes {
+    let mut out = BytesMut::new();
+    match written {
+        Ok(written) => write.answer(&written, proto, &mut out),
+        Err(error) => encode::error(&mut out, &describe(&error)),
+    }
+    out.freeze()
+}
+
+/// Why a mapping does not take this command at all.
+fn refusal(mapping: &Mapping, request: &Request<'_>, at: usize, spec: &Spec) -> Option<String> {
+    let name = format!("{} on '{}'", request.name().to_ascii_uppercase(), String::from_utf8_lossy(request.arg(at)));
+    let pattern = mapping.pattern.text();
+    if mapping.config.write == WriteMode::Reject {
+        return Some(format!(
+            "ERR hearthside: {name}: the mapping '{pattern}' takes no writes (write = \"reject\"); \
+             write to the store, or set write = \"through\""
+        ));
+    }
+    let removes = spec.name == "getdel" && mapping.config.delete != DeleteMode::Row;
+    removes.then(|| {
+        format!("ERR hearthside: {name}: the mapping '{pattern}' deletes no rows; set delete = \"row\" to allow it")
+    })
+}
+
+impl super::Owned {
+    /// The error for a write that failed.
+    pub(super) fn write_error(&self, mapping: usize, error: &StoreError) -> String {
+        let pattern = self.mappings.list[mapping].pattern.text();
+        match error {
+            StoreError::Value(text) => (*text).to_owned(),
+            StoreError::Ambiguous(_) => format!("ERR hearthside: the mapping '{pattern}': {error}"),
+            _ => format!("ERR hearthside: the mapping '{pattern}' was not written: {error}"),
+        }
+    }
+
+    /// What cache-aside code writes after a miss is what it read from the store a moment ago: the answer is Redis's for
+    /// what is in memory, the next read asks the store.
+    fn fill(&self, mapping: usize, key: &[u8], write: &Write, now: u64) -> Result<Written, &'static str> {
+        let entry = self.cache.get(mapping, key, now);
+        self.metrics.invalidated("fill");
+        self.cache.invalidate(key);
+        write.fill(entry.as_ref().and_then(|entry| entry.record.as_ref()))
+    }
+}

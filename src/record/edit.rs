@@ -1,0 +1,153 @@
+//! What a write asks of a key's value, as data: the store carries it out, the record of afterwards answers for it.
+
+use bytes::Bytes;
+
+use crate::resp::number::parse_i64;
+
+/// What becomes of one field; a string's value is one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It becomes this.
+    Put(Bytes),
+    /// It goes.
+    Clear,
+    /// An integer grows by so much.
+    Add(i64),
+    /// A number grows by this decimal.
+    AddFloat(Decimal),
+    /// It grows at its end.
+    Append(Bytes),
+}
+
+/// A finite decimal number in the form that SQL reads too: digits, perhaps a point, a sign, an exponent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decimal(String);
+
+impl Decimal {
+    /// Reads what Redis takes for a finite float; `None` for what it refuses, and for hexadecimal.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let is_decimal = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
+        let number: f64 = text.parse().ok()?;
+        (is_decimal && number.is_finite()).then(|| Self(text.to_owned()))
+    }
+
+    /// The number as text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// When a change of fields happens at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Always; the row is made if there is none.
+    Always,
+    /// Only to a row that is there.
+    RowExists,
+    /// Only if the changed field has no value (HSETNX, SET NX).
+    FieldAbsent,
+    /// Only if the changed field has a value (SET XX).
+    FieldPresent,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Fields of a hash, or the one of a string (with an empty name). Each field once.
+    Fields(Vec<(Bytes, Change)>, Condition),
+    /// Members of a set are added, or removed.
+    Members(Vec<Bytes>, bool),
+    /// Elements come to the end of a list.
+    Push(Vec<Bytes>),
+    /// Elements equal to this leave a list, in the way LREM counts.
+    Pull(i64, Bytes),
+    /// The rows of the key are deleted.
+    Delete,
+}
+
+/// Digits behind the point that Redis keeps of a sum.
+const PLACES: u32 = 17;
+
+impl Decimal {
+    /// The number with [`PLACES`] digits behind the point, as one integer; `None` if it is too large for that.
+    fn scaled(text: &str) -> Option<i128> {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (negative, digits) = match mantissa.as_bytes().first()? {
+            b'-' => (true, &mantissa[1..]),
+            b'+' => (false, &mantissa[1..]),
+            _ => (false, mantissa),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let places = i64::from(PLACES) + exponent.parse::<i64>().ok()? - fraction.len() as i64;
+        let mut number: i128 = [whole, fraction].concat().parse().ok()?;
+        if places >= 0 {
+            number = number.checked_mul(10_i128.checked_pow(u32::try_from(places).ok()?)?)?;
+        } else {
+            number /= 10_i128.checked_pow(u32::try_from(-places).ok()?)?;
+        }
+        Some(if negative { -number } else { number })
+    }
+
+    /// This number and another, as Redis writes a sum; `None` if that is no finite number of a size to be exact.
+    fn sum(&self, other: &str) -> Option<String> {
+        let sum = Self::scaled(&self.0)?.checked_add(Self::scaled(other)?)?;
+        let unit = 10_i128.pow(PLACES);
+        let sign = if sum < 0 { "-" } else { "" };
+        let text = format!("{sign}{}.{:017}", (sum / unit).abs(), (sum % unit).abs());
+        Some(text.trim_end_matches('0').trim_end_matches('.').to_owned())
+    }
+}
+
+impl Change {
+    /// The text of a field whose text is `old`; `None`: none. For those who hold the value still while they ask.
+    ///
+    /// # Errors
+    /// What Redis says of a value that is no number, by whether it is a hash's.
+    pub fn apply(&self, old: Option<&[u8]>, in_hash: bool) -> Result<Option<Bytes>, &'static str> {
+        let words = |hash, string| if in_hash { hash } else { string };
+        Ok(Some(match self {
+            Self::Put(value) => value.clone(),
+            Self::Clear => return Ok(None),
+            Self::Append(more) => [old.unwrap_or_default(), more].concat().into(),
+            Self::Add(by) => {
+                let not_integer =
+                    words("ERR hash value is not an integer", "ERR value is not an integer or out of range");
+                let old = parse_i64(old.unwrap_or(b"0")).ok_or(not_integer)?;
+                let sum = old.checked_add(*by).ok_or("ERR increment or decrement would overflow")?;
+                sum.to_string().into()
+            }
+            Self::AddFloat(by) => {
+                let not_float = words("ERR hash value is not a float", "ERR value is not a valid float");
+                let old = Decimal::parse(old.unwrap_or(b"0")).ok_or(not_float)?;
+                by.sum(old.text()).ok_or("ERR increment would produce NaN or Infinity")?.into()
+            }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Change, Decimal};
+
+    #[test]
+    fn sums_are_written_as_redis_writes_them() {
+        for (a, b, sum) in [
+            ("10.5", "0.1", "10.6"),
+            ("5.0e3", "2.0e2", "5200"),
+            ("-1", "0.75", "-0.25"),
+            ("1", "-1", "0"),
+            (".5", "3", "3.5"),
+            ("1e-17", "0", "0.00000000000000001"),
+        ] {
+            let by = Decimal::parse(b.as_bytes()).expect("a number");
+            let told = Change::AddFloat(by).apply(Some(a.as_bytes()), true);
+            assert_eq!(told.expect("a number").as_deref(), Some(sum.as_bytes()), "{a} + {b}");
+        }
+        for text in ["", "x", "nan", "inf", "1e999", "0x10", " 1"] {
+            assert_eq!(Decimal::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+}

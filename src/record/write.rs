@@ -1,0 +1,351 @@
+//! Write commands: what each asks of a value, and what it answers for the value before and after. Pure; the forms and
+//! error texts are those of Redis 7.0 (`t_hash.c`, `t_string.c`, `t_set.c`, `t_list.c`). The commands are rows of one table.
+
+use std::sync::LazyLock;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::edit::{Change, Condition, Decimal, Edit};
+use super::read::{ReadError, integer};
+use super::{Record, Shape, put};
+use crate::command::{self, Request, Spec};
+use crate::resp::number::parse_i64;
+use crate::resp::{Proto, encode};
+
+/// What becomes of a key's time to live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Nothing.
+    Keep,
+    /// It does not expire any more.
+    Persist,
+    /// It expires in so many milliseconds; at once if that is not positive.
+    Left(i64),
+}
+
+/// One write command, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// What it asks of the value.
+    pub edit: Edit,
+    /// What it asks of the time to live.
+    pub life: Life,
+    told: Told,
+}
+
+/// What a store did.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// The record before; `None`: absent, or not asked for.
+    pub old: Option<Record>,
+    /// The record after; `None`: absent, or not told.
+    pub new: Option<Record>,
+    /// `new` is what there is now.
+    pub tells_new: bool,
+    /// False if the edit's condition did not hold, so that nothing changed.
+    pub applied: bool,
+    /// Members or elements that came or went.
+    pub count: u64,
+}
+
+/// How a command answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told {
+    Ok,
+    /// How many of the edit's fields were not there before.
+    Created,
+    /// How many of the edit's fields were there before.
+    Removed,
+    /// Whether it was applied, as 1 or 0.
+    Applied,
+    /// The field's value afterwards, as an integer.
+    Integer,
+    /// The field's value afterwards.
+    Text,
+    /// The length of the string afterwards.
+    Length,
+    /// The string before.
+    Old,
+    /// OK, or null if it was not applied.
+    OkOrNull,
+    /// Members or elements that came or went.
+    Count,
+    /// The length of the list afterwards.
+    Elements,
+}
+
+type Parse = fn(&Request<'_>, &'static Spec) -> Result<Write, ReadError>;
+
+/// Every command that writes one value, and the shape it needs.
+const WRITES: &[(&str, Shape, Parse)] = &[
+    ("hset", Shape::Hash, |request, spec| put_fields(request, spec, Told::Created)),
+    ("hmset", Shape::Hash, |request, spec| put_fields(request, spec, Told::Ok)),
+    ("hsetnx", Shape::Hash, hsetnx),
+    ("hdel", Shape::Hash, hdel),
+    ("hincrby", Shape::Hash, hincrby),
+    ("hincrbyfloat", Shape::Hash, hincrbyfloat),
+    ("set", Shape::String, put::set),
+    ("setex", Shape::String, |request, spec| put::setex(request, spec, 1000)),
+    ("psetex", Shape::String, |request, spec| put::setex(request, spec, 1)),
+    ("setnx", Shape::String, setnx),
+    ("getset", Shape::String, getset),
+    ("getdel", Shape::String, |_, _| Ok(Write::new(Edit::Delete, Told::Old))),
+    ("append", Shape::String, append),
+    ("incr", Shape::String, |_, _| Ok(count_value(1))),
+    ("decr", Shape::String, |_, _| Ok(count_value(-1))),
+    ("incrby", Shape::String, |request, _| Ok(count_value(integer(request.arg(2))?))),
+    ("decrby", Shape::String, decrby),
+    ("incrbyfloat", Shape::String, incrbyfloat),
+    ("sadd", Shape::Set, |request, _| Ok(members(request, true))),
+    ("srem", Shape::Set, |request, _| Ok(members(request, false))),
+    ("rpush", Shape::List, |request, _| Ok(Write::new(Edit::Push(rest(request, 2).collect()), Told::Elements))),
+    ("lrem", Shape::List, lrem),
+];
+
+struct Row {
+    shape: Shape,
+    parse: Parse,
+}
+
+static BY_ID: LazyLock<Vec<Option<Row>>> = LazyLock::new(|| {
+    let row = |spec: &Spec| {
+        let (_, shape, parse) = WRITES.iter().find(|(name, ..)| *name == spec.name)?;
+        Some(Row { shape: *shape, parse: *parse })
+    };
+    let mut table: Vec<Option<Row>> = Vec::new();
+    for spec in command::all() {
+        table.resize_with(table.len().max(spec.id + 1), || None);
+        table[spec.id] = row(spec);
+    }
+    table
+});
+
+/// The shape of value that this command writes; `None` when it does not write one key's value.
+#[must_use]
+pub fn written_shape(spec: &Spec) -> Option<Shape> {
+    BY_ID.get(spec.id)?.as_ref().map(|row| row.shape)
+}
+
+impl Write {
+    /// Reads a command whose number of arguments its `spec` accepts.
+    ///
+    /// # Errors
+    /// What Redis says of its arguments, or of a command that is no write of one value.
+    pub fn parse(request: &Request<'_>, spec: &'static Spec) -> Result<Self, ReadError> {
+        match BY_ID.get(spec.id).and_then(Option::as_ref) {
+            Some(row) => (row.parse)(request, spec),
+            None => Err(ReadError::Other("hearthside: not a write of one value")),
+        }
+    }
+
+    fn new(edit: Edit, told: Told) -> Self {
+        Self { edit, life: Life::Keep, told }
+    }
+
+    /// A string that becomes `value`.
+    pub(super) fn value(value: &[u8], condition: Condition, gives_old: bool, life: Life) -> Self {
+        let told = match (gives_old, condition) {
+            (true, _) => Told::Old,
+            (false, Condition::Always) => Told::Ok,
+            (false, _) => Told::OkOrNull,
+        };
+        Self { edit: one(&[], Change::Put(Bytes::copy_from_slice(value)), condition), life, told }
+    }
+
+    /// True if it can only take something away, so that an absent key stays absent.
+    #[must_use]
+    pub const fn only_removes(&self) -> bool {
+        matches!(
+            self.edit,
+            Edit::Fields(_, Condition::RowExists) | Edit::Members(_, false) | Edit::Pull(..) | Edit::Delete
+        )
+    }
+
+    /// True if it replaces a value of any type (SET and its kin).
+    #[must_use]
+    pub fn overwrites(&self) -> bool {
+        let is_string = matches!(&self.edit, Edit::Fields(fields, _) if fields.iter().all(|(f, c)| f.is_empty() && matches!(c, Change::Put(_))));
+        is_string && self.told != Told::Old && self.told != Told::Applied
+    }
+
+    /// What Redis would do to `old`, which is not changed: for writes that no store carries out.
+    ///
+    /// # Errors
+    /// What Redis says of a value that is no number.
+    pub fn fill(&self, old: Option<&Record>) -> Result<Written, &'static str> {
+        let text = |field: &Bytes| old.and_then(|old| old.field_text(field));
+        let (new, count) = match &self.edit {
+            Edit::Fields(fields, _) => {
+                let in_hash = fields.iter().any(|(field, _)| !field.is_empty());
+                let after = |(field, change): &(Bytes, Change)| {
+                    change.apply(text(field), in_hash).map(|value| Some((field.clone(), value?)))
+                };
+                let fields = fields.iter().map(after).collect::<Result<Vec<_>, _>>()?;
+                let fields: Vec<(Bytes, Bytes)> = fields.into_iter().flatten().collect();
+                let new = match fields.first() {
+                    Some((_, value)) if !in_hash => Record::string(value),
+                    _ => Record::hash(&fields),
+                };
+                (new.ok(), 0)
+            }
+            Edit::Members(members, add) => {
+                let known = members.iter().filter(|member| old.is_some_and(|old| old.find(member).is_some())).count();
+                (None, if *add { members.len() - known } else { known })
+            }
+            Edit::Push(elements) => {
+                let before = (0..old.map_or(0, Record::len)).map(|i| old.map_or(&[][..], |old| old.name(i)));
+                let all: Vec<&[u8]> = before.chain(elements.iter().map(|element| &**element)).collect();
+                (Record::list(&all).ok(), elements.len())
+            }
+            Edit::Pull(most, element) => {
+                let equal = (0..old.map_or(0, Record::len)).filter(|i| old.is_some_and(|old| old.name(*i) == element));
+                let most =
+                    if *most == 0 { usize::MAX } else { usize::try_from(most.unsigned_abs()).unwrap_or(usize::MAX) };
+                (None, equal.take(most).count())
+            }
+            Edit::Delete => (None, 0),
+        };
+        let applied = match &self.edit {
+            Edit::Fields(fields, Condition::FieldAbsent) => fields.iter().all(|(field, _)| text(field).is_none()),
+            Edit::Fields(fields, Condition::FieldPresent) => fields.iter().all(|(field, _)| text(field).is_some()),
+            _ => true,
+        };
+        Ok(Written { old: old.cloned(), new, tells_new: false, applied, count: count as u64 })
+    }
+
+    /// Appends the answer to a write that ended as `written`.
+    pub fn answer(&self, written: &Written, proto: Proto, out: &mut BytesMut) {
+        let fields = || match &self.edit {
+            Edit::Fields(fields, _) => fields.as_slice(),
+            _ => &[],
+        };
+        let known = || {
+            let is_there = |field: &Bytes| written.old.as_ref().is_some_and(|old| old.find(field).is_some());
+            fields().iter().filter(|(field, _)| is_there(field)).count()
+        };
+        let after = || written.new.as_ref().and_then(|new| new.field_text(fields().first().map_or(&[], |(f, _)| f)));
+        match self.told {
+            Told::Ok => encode::simple(out, "OK"),
+            Told::Created => encode::int(out, (fields().len() - known()) as i64),
+            Told::Removed => encode::int(out, known() as i64),
+            Told::Applied => encode::int(out, i64::from(written.applied)),
+            Told::Integer => encode::int(out, whole(after().unwrap_or_default())),
+            Told::Text => encode::bulk(out, after().unwrap_or_default()),
+            Told::Length => encode::int(out, after().map_or(0, |text| text.len() as i64)),
+            Told::Old => match written.old.as_ref().and_then(Record::encoded_string) {
+                Some(encoded) => out.put_slice(encoded),
+                None => encode::null(out, proto),
+            },
+            Told::OkOrNull if written.applied => encode::simple(out, "OK"),
+            Told::OkOrNull => encode::null(out, proto),
+            Told::Count => encode::int(out, written.count as i64),
+            Told::Elements => encode::int(out, written.new.as_ref().map_or(0, |new| new.len() as i64)),
+        }
+    }
+}
+
+/// An integer as a column may show it: `7`, or `7.00`.
+fn whole(text: &[u8]) -> i64 {
+    let integral = text.split(|b| *b == b'.').next().unwrap_or_default();
+    parse_i64(integral).unwrap_or_default()
+}
+
+fn rest<'a>(request: &Request<'a>, from: usize) -> impl Iterator<Item = Bytes> + use<'a> {
+    request.args_from(from).map(Bytes::copy_from_slice)
+}
+
+fn one(field: &[u8], change: Change, condition: Condition) -> Edit {
+    Edit::Fields(vec![(Bytes::copy_from_slice(field), change)], condition)
+}
+
+/// Each field once; the last change of one counts.
+fn each_once(changes: impl Iterator<Item = (Bytes, Change)>) -> Vec<(Bytes, Change)> {
+    let mut fields: Vec<(Bytes, Change)> = Vec::new();
+    for (field, change) in changes {
+        match fields.iter_mut().find(|(known, _)| *known == field) {
+            Some((_, known)) => *known = change,
+            None => fields.push((field, change)),
+        }
+    }
+    fields
+}
+
+fn put_fields(request: &Request<'_>, spec: &'static Spec, told: Told) -> Result<Write, ReadError> {
+    if !request.len().is_multiple_of(2) {
+        return Err(ReadError::Arity(&spec.name));
+    }
+    let mut words = rest(request, 2);
+    let pairs = std::iter::from_fn(|| Some((words.next()?, Change::Put(words.next()?))));
+    Ok(Write::new(Edit::Fields(each_once(pairs), Condition::Always), told))
+}
+
+fn hsetnx(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    let value = Change::Put(Bytes::copy_from_slice(request.arg(3)));
+    Ok(Write::new(one(request.arg(2), value, Condition::FieldAbsent), Told::Applied))
+}
+
+fn hdel(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    let fields = each_once(rest(request, 2).map(|field| (field, Change::Clear)));
+    Ok(Write::new(Edit::Fields(fields, Condition::RowExists), Told::Removed))
+}
+
+fn hincrby(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    let change = Change::Add(integer(request.arg(3))?);
+    Ok(Write::new(one(request.arg(2), change, Condition::Always), Told::Integer))
+}
+
+fn decimal(text: &[u8]) -> Result<Change, ReadError> {
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.strip_prefix(b"-").or_else(|| lower.strip_prefix(b"+")).unwrap_or(&lower);
+    if digits == b"inf" || digits == b"infinity" {
+        return Err(ReadError::Other("value is NaN or Infinity"));
+    }
+    Decimal::parse(text).map(Change::AddFloat).ok_or(ReadError::Other("value is not a valid float"))
+}
+
+fn hincrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    Ok(Write::new(one(request.arg(2), decimal(request.arg(3))?, Condition::Always), Told::Text))
+}
+
+fn incrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    let change = decimal(request.arg(2)).map_err(|error| match error {
+        ReadError::Other("value is NaN or Infinity") => ReadError::Other("increment would produce NaN or Infinity"),
+        other => other,
+    })?;
+    Ok(Write::new(one(&[], change, Condition::Always), Told::Text))
+}
+
+fn count_value(by: i64) -> Write {
+    Write::new(one(&[], Change::Add(by), Condition::Always), Told::Integer)
+}
+
+fn decrby(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    let by = integer(request.arg(2))?.checked_neg().ok_or(ReadError::Other("decrement would overflow"))?;
+    Ok(count_value(by))
+}
+
+fn append(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    let change = Change::Append(Bytes::copy_from_slice(request.arg(2)));
+    Ok(Write::new(one(&[], change, Condition::Always), Told::Length))
+}
+
+fn setnx(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    let value = Change::Put(Bytes::copy_from_slice(request.arg(2)));
+    let edit = one(&[], value, Condition::FieldAbsent);
+    Ok(Write { edit, life: Life::Persist, told: Told::Applied })
+}
+
+fn getset(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    Ok(Write::value(request.arg(2), Condition::Always, true, Life::Persist))
+}
+
+fn members(request: &Request<'_>, add: bool) -> Write {
+    let mut seen = std::collections::HashSet::new();
+    let members = rest(request, 2).filter(|member| seen.insert(member.clone())).collect();
+    Write::new(Edit::Members(members, add), Told::Count)
+}
+
+fn lrem(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    let edit = Edit::Pull(integer(request.arg(2))?, Bytes::copy_from_slice(request.arg(3)));
+    Ok(Write::new(edit, Told::Count))
+}

@@ -1,0 +1,98 @@
+//! Where the writes of a mapping go: its table, and how each field finds its column.
+
+use super::StoreError;
+use super::columns::quote;
+use crate::config::MappingConfig;
+
+/// What a column holds, as far as arithmetic and times need to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// Whole numbers.
+    Integers,
+    /// Numbers.
+    Numbers,
+    /// `true` or `false`.
+    Booleans,
+    /// JSON text.
+    Json,
+    /// Moments, written and read as seconds since 1970.
+    Epochs,
+    /// Moments as text.
+    Times,
+    /// Text, and everything else that has a text form.
+    Texts,
+}
+
+/// A column that may be written.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// The type that text is cast to.
+    pub(super) cast: String,
+    pub(super) holds: Holds,
+}
+
+impl Column {
+    /// The name, quoted.
+    pub(super) fn quoted(&self) -> String {
+        quote(&self.name)
+    }
+
+    /// The error for a value that the column does not take.
+    pub(super) fn refuses(&self, field: &str) -> StoreError {
+        let shown = if field.is_empty() { &self.name } else { field };
+        let kind = self.cast.rsplit('.').next().unwrap_or(&self.cast).trim_matches('"');
+        StoreError::field(shown, format!("the column '{}' ({kind}) refuses the value", self.name))
+    }
+}
+
+/// A table that takes writes.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// Quoted.
+    pub(super) table: String,
+    /// The key's columns, quoted, in the order of the holes.
+    pub(super) keys: Vec<String>,
+    /// What a SELECT of a record selects.
+    pub(super) shown: String,
+    pub(super) columns: Vec<Column>,
+    pub(super) overflow: Option<Column>,
+}
+
+/// Where a field is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'t> {
+    Column(&'t Column),
+    /// A member of the overflow column.
+    Member(&'t Column),
+}
+
+impl Target {
+    /// The place of a field; a string's value has no name.
+    ///
+    /// # Errors
+    /// [`StoreError::Field`] when there is none.
+    pub(super) fn place(&self, field: &str, block: &MappingConfig) -> Result<Place<'_>, StoreError> {
+        let name = if field.is_empty() { block.value.as_deref().unwrap_or(field) } else { field };
+        let is_overflow = |column: &Column| block.overflow.as_deref() == Some(&column.name);
+        match (self.columns.iter().find(|column| column.name == name), &self.overflow) {
+            (Some(column), _) if !is_overflow(column) => Ok(Place::Column(column)),
+            (_, Some(overflow)) => Ok(Place::Member(overflow)),
+            _ => Err(StoreError::field(
+                field,
+                "the table has no such column to write, and the mapping no overflow column",
+            )),
+        }
+    }
+}
+
+/// A field's or value's text.
+///
+/// # Errors
+/// [`StoreError::Field`] for bytes that no column of text can hold.
+pub(super) fn text<'v>(value: &'v [u8], field: &str) -> Result<&'v str, StoreError> {
+    match std::str::from_utf8(value) {
+        Ok(text) if !text.contains('\0') => Ok(text),
+        _ => Err(StoreError::field(field, "the value is not text (UTF-8 without NUL), which is what columns hold")),
+    }
+}

@@ -1,0 +1,6 @@
+//! Commands that write owned keys, through to the store.
+
+mod fill;
+mod model;
+mod refused;
+mod seen;
