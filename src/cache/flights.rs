@@ -18,6 +18,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::Entry;
+use super::watched::Watchers;
 use crate::store::StoreError;
 
 /// What a load ends with.
@@ -41,6 +42,7 @@ struct Slot {
     flight: Option<Arc<Flight>>,
     /// Writes that have queued and not ended, in their order.
     turns: VecDeque<Arc<Turn>>,
+    watchers: Watchers,
 }
 
 /// One load.
@@ -176,7 +178,7 @@ impl Slot {
 
 /// Gives a slot's memory back when nothing goes on with its key.
 fn tidy(shard: &mut Shard, key: &[u8]) {
-    if shard.get(key).is_some_and(|slot| slot.flight.is_none() && slot.turns.is_empty()) {
+    if shard.get(key).is_some_and(|slot| slot.flight.is_none() && slot.turns.is_empty() && slot.watchers.is_empty()) {
         shard.remove(key);
     }
 }
@@ -248,9 +250,23 @@ impl Flights {
         if let Some(slot) = shard.get_mut(key) {
             slot.flight = None;
             slot.turns.iter().for_each(|turn| turn.overtaken.store(true, SeqCst));
+            slot.watchers.touch();
             tidy(&mut shard, key);
         }
         forget()
+    }
+
+    /// Tells whether anything happens to `key` from now on, for as long as the answer is kept.
+    pub(super) fn watch(&self, key: &Bytes) -> Arc<AtomicBool> {
+        self.shard(key).entry(Bytes::copy_from_slice(key)).or_default().watchers.add()
+    }
+
+    /// Forgets those who watch no more.
+    pub(super) fn tidy(&self) {
+        for shard in &self.shards {
+            let mut shard = locked(shard);
+            shard.retain(|_, slot| slot.flight.is_some() || !slot.turns.is_empty() || !slot.watchers.is_empty());
+        }
     }
 
     /// Queues a write of each key; `forget` takes a key out of memory, in the same step.
@@ -264,6 +280,7 @@ impl Flights {
         let turn = Arc::new(Turn { overtaken: AtomicBool::new(false), ended: watch::Sender::new(None) });
         let key = Bytes::copy_from_slice(key);
         let slot = shard.entry(key.clone()).or_default();
+        slot.watchers.touch();
         let load = slot.flight.take().map(|flight| Waiter(flight.done.subscribe()));
         let after = slot.after();
         slot.turns.push_back(turn.clone());

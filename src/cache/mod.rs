@@ -8,11 +8,13 @@
 //! - readers join the key's load only if no invalidation came since it began (C3), one load at a time (C4);
 //! - while changes may be missed nothing older than `max_staleness` is served (C2).
 
+mod batch;
 mod entry;
 mod feed;
 mod flights;
 mod origins;
 mod shelf;
+mod watched;
 mod writes;
 
 use std::sync::Arc;
@@ -22,8 +24,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
+pub use batch::{Batch, Done, Prepared, Step};
 pub use entry::Entry;
 pub use flights::LoadResult;
+pub use watched::Watched;
 pub use writes::WriteResult;
 
 use entry::Span;
@@ -281,6 +285,7 @@ impl Cache {
         self.metrics.cache_entries.set(entries as i64);
         self.metrics.cache_bytes.set(bytes as i64);
         self.origins.tidy(now_ms());
+        self.flights.tidy();
         self.metrics.change_feed_up.set(i64::from(self.feed.is_connected() && self.feed.is_fresh(now_ms())));
     }
 }

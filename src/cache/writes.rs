@@ -39,13 +39,7 @@ impl Cache {
         let Some(cached) = self.cached(id) else {
             return Err(StoreError::Refused("no such cached mapping".into()));
         };
-        if let Some(load) = right.load.take() {
-            // Its result is for those who asked for it.
-            let _theirs = load.wait().await;
-        }
-        if let Some(after) = right.after.take() {
-            right.before = after.ended().await;
-        }
+        self.take_turn(&mut right).await;
         let (epoch, started) = (cached.epoch(), now_ms());
         let values = cached.mapping.pattern.captures(right.key()).unwrap_or_default();
         let number = self.origins.begin(vec![right.key().clone()]);
@@ -76,6 +70,17 @@ impl Cache {
             cached.complain("a write failed", error, started);
         }
         result
+    }
+
+    /// Waits for what comes before a write.
+    pub(super) async fn take_turn(&self, right: &mut Right) {
+        if let Some(load) = right.load.take() {
+            // Its result is for those who asked for it.
+            let _theirs = load.wait().await;
+        }
+        if let Some(after) = right.after.take() {
+            right.before = after.ended().await;
+        }
     }
 
     fn count_write(&self, result: &WriteResult, started: u64) {

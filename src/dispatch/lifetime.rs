@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{Context, Flow, Owned, Session, wrong_arity};
 use crate::cache::Entry;
 use crate::command::{Request, Spec};
-use crate::record::{Life, Lifetime, ReadError, Shape};
+use crate::record::{Life, Lifetime, ReadError, Record, Shape};
 use crate::resp::{Proto, encode};
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
@@ -42,9 +42,7 @@ pub(super) fn answer(
     let loading = there.is_none().then(|| owned.cache.load(mapping, &key));
     let owned = owned.clone();
     let change = move |entry: &Arc<Entry>, out: &mut BytesMut| {
-        if let Err(error) = owned.change_life(mapping, &key, entry, &lifetime, proto, out) {
-            encode::error(out, &error.to_string());
-        }
+        owned.change_life(mapping, &key, (entry.record.as_ref(), Some(entry)), &lifetime, proto, out);
     };
     if let Some(entry) = there {
         change(&entry, out);
@@ -65,16 +63,31 @@ pub(super) fn answer(
 }
 
 impl Owned {
-    fn change_life(
+    /// Changes the life of the key that holds `record`, and appends the answer; `entry` is what is in memory.
+    pub fn change_life(
         &self,
         mapping: usize,
         key: &Bytes,
-        entry: &Arc<Entry>,
+        (record, entry): (Option<&Record>, Option<&Arc<Entry>>),
+        lifetime: &Lifetime,
+        proto: Proto,
+        out: &mut BytesMut,
+    ) {
+        if let Err(error) = self.try_change_life(mapping, key, (record, entry), lifetime, proto, out) {
+            encode::error(out, &error.to_string());
+        }
+    }
+
+    fn try_change_life(
+        &self,
+        mapping: usize,
+        key: &Bytes,
+        (record, entry): (Option<&Record>, Option<&Arc<Entry>>),
         lifetime: &Lifetime,
         proto: Proto,
         out: &mut BytesMut,
     ) -> Result<(), ReadError> {
-        let Some(record) = &entry.record else {
+        let Some(record) = record else {
             if lifetime.gives_value {
                 encode::null(out, proto)
             } else {
@@ -86,7 +99,7 @@ impl Owned {
             return Err(ReadError::WrongType);
         }
         let now = now_ms();
-        let life = lifetime.of(entry.left(now))?;
+        let life = lifetime.of(entry.and_then(|entry| entry.left(now)))?;
         match life {
             None | Some(Life::Keep) => {}
             // What has ended is forgotten: without a column that says so the next read finds the row again.
@@ -94,7 +107,11 @@ impl Owned {
                 self.metrics.invalidated("command");
                 self.cache.invalidate(key);
             }
-            Some(life) => self.cache.live(mapping, key, entry, life, now),
+            Some(life) => {
+                if let Some(entry) = entry {
+                    self.cache.live(mapping, key, entry, life, now);
+                }
+            }
         }
         match record.encoded_string().filter(|_| lifetime.gives_value) {
             Some(value) => out.put_slice(value),

@@ -21,8 +21,9 @@ use bytes::{Bytes, BytesMut};
 
 pub use hello::{greeted, logs_in};
 pub use hold::{Hold, Redirect};
-pub use owned::Owned;
+pub use owned::{Owned, answer_from};
 use subscribe::Shared;
+pub use write::{answer_mismatch, refusal as write_refusal};
 
 pub use session::{ReplyMode, Session};
 

@@ -102,7 +102,8 @@ impl Owned {
     }
 
     /// The error for a key that could not be loaded.
-    pub(super) fn load_error(&self, mapping: usize, error: &StoreError) -> String {
+    #[must_use]
+    pub fn load_error(&self, mapping: usize, error: &StoreError) -> String {
         format!(
             "ERR hearthside: the mapping '{}' could not be read: {error}",
             self.mappings.list[mapping].pattern.text()
@@ -137,7 +138,7 @@ pub(super) fn answer(
         let snapshot = owned.definitions.snapshot();
         let view = View { record: snapshot.get(mapping, key), expires_in: None };
         session.tally.add(RouteLabel::Definition, outcome(view.record.is_some()), 1);
-        write(answer, request, &view, proto, out);
+        answer_from(answer, request, &view, proto, out);
         return Flow::Answered;
     }
     if let Some(entry) = owned.cache.get(mapping, key, session.now) {
@@ -145,7 +146,7 @@ pub(super) fn answer(
         if is_use(spec) {
             owned.cache.renew(&entry, session.now);
         }
-        write(answer, request, &entry.view(session.now), proto, out);
+        answer_from(answer, request, &entry.view(session.now), proto, out);
         return Flow::Answered;
     }
     session.tally.add(RouteLabel::Cache, Outcome::Miss, 1);
@@ -155,7 +156,7 @@ pub(super) fn answer(
         let mut out = BytesMut::new();
         match loading.await {
             Ok(entry) => {
-                write(answer, &request.view(), &entry.view(crate::telemetry::clock::now_ms()), proto, &mut out)
+                answer_from(answer, &request.view(), &entry.view(crate::telemetry::clock::now_ms()), proto, &mut out)
             }
             Err(error) => encode::error(&mut out, &owned.load_error(mapping, &error)),
         }
@@ -168,7 +169,7 @@ const fn outcome(is_there: bool) -> Outcome {
 }
 
 /// Appends the answer, or the error in its place.
-fn write(answer: Answer, request: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) {
+pub fn answer_from(answer: Answer, request: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) {
     let begin = out.len();
     if let Err(error) = answer(request, view, proto, out) {
         out.truncate(begin);

@@ -3,10 +3,10 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{Context, Flow, Session, wrong_arity};
-use crate::command::{Request, Spec};
-use crate::config::{DeleteMode, WriteMode};
+use crate::command::{OwnedRequest, Request, Spec};
+use crate::config::{DeleteMode, MappingConfig, WriteMode};
 use crate::mapping::Mapping;
-use crate::record::{ReadError, Write, Written, written_shape};
+use crate::record::{ReadError, Record, Write, Written, written_shape};
 use crate::resp::{Proto, encode};
 use crate::store::StoreError;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
@@ -67,27 +67,41 @@ fn mismatch(
     session.tally.add(RouteLabel::Write, Outcome::Error, 1);
     let (owned, proto) = (context.owned.clone(), session.proto());
     let loading = owned.cache.load(mapping, &Bytes::copy_from_slice(request.arg(at)));
-    let (name, key) = (request.name().to_ascii_uppercase(), String::from_utf8_lossy(request.arg(at)).into_owned());
+    let request = OwnedRequest::copy(request);
     Flow::Later(Box::pin(async move {
         let mut out = BytesMut::new();
-        let block = &owned.mappings.list[mapping].config;
-        match (loading.await, write.fill(None)) {
-            (Err(error), _) => encode::error(&mut out, &owned.load_error(mapping, &error)),
-            (Ok(entry), _) if entry.record.is_some() && !write.overwrites() => {
-                encode::error(&mut out, &ReadError::WrongType.to_string())
+        match loading.await {
+            Err(error) => encode::error(&mut out, &owned.load_error(mapping, &error)),
+            Ok(entry) => {
+                let block = &owned.mappings.list[mapping].config;
+                answer_mismatch(block, (&request.view(), at), &write, entry.record.as_ref(), proto, &mut out);
             }
-            (Ok(_), Ok(nothing)) if write.only_removes() => write.answer(&nothing, proto, &mut out),
-            _ => encode::error(
-                &mut out,
-                &format!(
-                    "ERR hearthside: {name} on '{key}': keys of the mapping '{}' hold a {}",
-                    block.key,
-                    block.shape.name()
-                ),
-            ),
         }
         Ok(out.freeze())
     }))
+}
+
+/// The answer of such a command where the key holds `record`.
+pub fn answer_mismatch(
+    block: &MappingConfig,
+    (request, at): (&Request<'_>, usize),
+    write: &Write,
+    record: Option<&Record>,
+    proto: Proto,
+    out: &mut BytesMut,
+) {
+    match (record, write.fill(None)) {
+        (Some(_), _) if !write.overwrites() => encode::error(out, &ReadError::WrongType.to_string()),
+        (None, Ok(nothing)) if write.only_removes() => write.answer(&nothing, proto, out),
+        _ => {
+            let (name, key) = (request.name().to_ascii_uppercase(), String::from_utf8_lossy(request.arg(at)));
+            let (pattern, shape) = (&block.key, block.shape.name());
+            encode::error(
+                out,
+                &format!("ERR hearthside: {name} on '{key}': keys of the mapping '{pattern}' hold a {shape}"),
+            );
+        }
+    }
 }
 
 /// The answer to a write that has ended.
@@ -106,7 +120,8 @@ fn told(
 }
 
 /// Why a mapping does not take this command at all.
-fn refusal(mapping: &Mapping, request: &Request<'_>, at: usize, spec: &Spec) -> Option<String> {
+#[must_use]
+pub fn refusal(mapping: &Mapping, request: &Request<'_>, at: usize, spec: &Spec) -> Option<String> {
     let name = format!("{} on '{}'", request.name().to_ascii_uppercase(), String::from_utf8_lossy(request.arg(at)));
     let pattern = mapping.pattern.text();
     if mapping.config.write == WriteMode::Reject {
@@ -123,7 +138,8 @@ fn refusal(mapping: &Mapping, request: &Request<'_>, at: usize, spec: &Spec) -> 
 
 impl super::Owned {
     /// The error for a write that failed.
-    pub(super) fn write_error(&self, mapping: usize, error: &StoreError) -> String {
+    #[must_use]
+    pub fn write_error(&self, mapping: usize, error: &StoreError) -> String {
         let pattern = self.mappings.list[mapping].pattern.text();
         match error {
             StoreError::Value(text) => (*text).to_owned(),

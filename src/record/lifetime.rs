@@ -25,6 +25,12 @@ pub struct Lifetime {
     pub gives_value: bool,
 }
 
+/// True for these commands.
+#[must_use]
+pub fn is_lifetime(spec: &Spec) -> bool {
+    matches!(spec.name.as_str(), "expire" | "pexpire" | "expireat" | "pexpireat" | "persist" | "getex")
+}
+
 impl Lifetime {
     /// Reads one of these commands; `None` for any other.
     #[must_use]

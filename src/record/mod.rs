@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use edit::{Change, Condition, Decimal, Edit};
 pub use expiry::View;
-pub use lifetime::Lifetime;
+pub use lifetime::{Lifetime, is_lifetime};
 pub use read::{Answer, ReadError, answer_of};
 pub use write::{Life, Write, Written, written_shape};
 
@@ -45,6 +45,13 @@ pub struct Record {
     spans: Box<[Span]>,
     /// Places of the names (fields or members) ordered by their text; empty for few names, lists and strings.
     sorted: Box<[u32]>,
+}
+
+/// The same value, whatever it was made of.
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.body == other.body
+    }
 }
 
 /// The value is too large to be a record.

@@ -38,6 +38,11 @@ pub fn bulk(out: &mut BytesMut, bytes: &[u8]) {
     out.put_slice(b"\r\n");
 }
 
+/// A null array: `*-1` or `_`.
+pub fn null_array(out: &mut BytesMut, proto: Proto) {
+    out.put_slice(if proto == Proto::Resp3 { b"_\r\n" } else { b"*-1\r\n" });
+}
+
 /// A null string: `$-1` or `_`.
 pub fn null(out: &mut BytesMut, proto: Proto) {
     out.put_slice(match proto {

@@ -81,9 +81,6 @@ impl Router {
         let Some(spec) = spec else { return self.unknown(request) };
         match self.classes[spec.id] {
             Class::Local(local) => Route::Local(local, spec),
-            Class::Transaction(Transaction::Watch) => {
-                self.unless_owned(request, spec, Route::Transaction(Transaction::Watch, spec))
-            }
             Class::Transaction(command) => Route::Transaction(command, spec),
             Class::Pinned(Pin::Blocking) if !blocks(request, spec) => self.by_keys(request, spec, false),
             Class::Pinned(Pin::Blocking) => self.unless_owned(request, spec, Route::Pinned(Pin::Blocking, spec)),
@@ -267,7 +264,6 @@ mod tests {
             "EVAL script 2 a player:1:session",
             "BLPOP a player:1:session 0",
             "XREAD BLOCK 1 STREAMS player:1:session 0",
-            "WATCH a player:1:session",
             "SUNIONSTORE a player:1:session b",
             "ZUNIONSTORE d 2 a player:1:session",
         ] {

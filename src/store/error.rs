@@ -26,6 +26,9 @@ pub enum StoreError {
     /// It may have been written, or not: the answer did not come.
     #[error("the store's answer did not come, the write may have been applied: {0}")]
     Ambiguous(String),
+    /// Another transaction was in the way; nothing has changed.
+    #[error("another transaction changed the same rows")]
+    Conflict,
     /// The mapping does not fit the store: `key of the block`, what is wrong.
     #[error("{}", .0.iter().map(|(key, fault)| format!("{key}: {fault}")).collect::<Vec<_>>().join("; "))]
     Faults(Vec<(&'static str, String)>),
@@ -35,6 +38,12 @@ impl StoreError {
     /// A field that cannot be written.
     pub(super) fn field(field: &str, reason: impl Into<String>) -> Self {
         Self::Field { field: field.to_owned(), reason: reason.into() }
+    }
+
+    /// True when nothing more can be done in the transaction that met it.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Open | Self::Ambiguous(_) | Self::Conflict)
     }
 
     /// What became of a statement that writes, was sent, and failed so: without an answer nobody knows.
@@ -58,6 +67,10 @@ impl From<sqlx::Error> for StoreError {
             // The database's own words only: details would quote values.
             sqlx::Error::Database(inner) => {
                 let code = inner.code().unwrap_or_default();
+                // A serialization failure, or a deadlock.
+                if matches!(&*code, "40001" | "40P01") {
+                    return Self::Conflict;
+                }
                 let text = format!("{} ({code})", inner.message());
                 // 08: connection, 53: resources, 57: operator intervention; 57014 is our own statement timeout.
                 let away = ["08", "53", "57"].iter().any(|class| code.starts_with(class))

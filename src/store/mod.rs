@@ -14,6 +14,7 @@ mod postgres;
 mod row;
 mod sqlite;
 mod target;
+mod transaction;
 pub mod triggers;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 pub use changes::{Change, OnChange};
 pub use error::StoreError;
 pub use plan::Plan;
+pub use transaction::StoreTransaction;
 
 use breaker::Breaker;
 use postgres::Postgres;

@@ -7,6 +7,7 @@
 
 mod queue;
 mod splice;
+mod store;
 mod topics;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -16,6 +17,7 @@ use queue::{Place, place};
 use splice::{Queued, splice};
 use topics::Topics;
 
+use crate::cache::{Done, Prepared, Watched};
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Context, Session, wrong_arity, wrong_exec};
 use crate::resp::{encode, reply};
@@ -34,6 +36,8 @@ pub struct Transaction {
     dirty: bool,
     queued: Vec<Queued>,
     topics: Option<Topics>,
+    /// Cached keys that it watches.
+    watched: Vec<Watched>,
 }
 
 /// Where a transaction works: everything of the client but its socket.
@@ -77,7 +81,7 @@ impl Transaction {
     /// True when nothing remains to be remembered.
     #[must_use]
     pub const fn is_over(&self) -> bool {
-        !self.in_multi && !self.watching
+        !self.in_multi && !self.watching && self.watched.is_empty()
     }
 
     /// Commands queued since MULTI, for CLIENT LIST.
@@ -127,7 +131,23 @@ impl Transaction {
     }
 
     async fn watch(&mut self, desk: &mut Desk<'_>, request: &Request<'_>) {
-        match self.call(desk, request.raw()).await {
+        let (mut foreign, mut words) = (BytesMut::new(), vec![request.arg(0)]);
+        for key in request.args_from(1) {
+            match desk.context.router.owner(key) {
+                // Definitions change as a whole set, and no transaction writes them.
+                Some(mapping) if desk.context.owned.is_definition(mapping) => {}
+                Some(mapping) => match desk.context.owned.cache.watch(mapping, &Bytes::copy_from_slice(key)).await {
+                    Ok(watched) => self.watched.push(watched),
+                    Err(error) => return encode::error(desk.out, &desk.context.owned.load_error(mapping, &error)),
+                },
+                None => words.push(key),
+            }
+        }
+        if words.len() == 1 {
+            return encode::simple(desk.out, "OK");
+        }
+        encode::request(&mut foreign, &words);
+        match self.call(desk, &foreign).await {
             Ok(reply) => {
                 self.watching = true;
                 desk.out.put_slice(&reply);
@@ -142,6 +162,7 @@ impl Transaction {
             tracing::debug!("a connection was lost before UNWATCH");
         }
         self.watching = false;
+        self.watched.clear();
         encode::simple(desk.out, "OK");
     }
 
@@ -242,23 +263,55 @@ impl Transaction {
             encode::error(desk.out, EXECABORT);
             return;
         }
+        let part = store::part(desk.context, &self.queued);
+        let (steps, watched) = (part.steps, std::mem::take(&mut self.watched));
+        let prepared = if steps.is_empty() && watched.is_empty() {
+            None
+        } else {
+            match desk.context.owned.cache.batch(steps, watched).prepared().await {
+                Ok(Some(prepared)) => Some(prepared),
+                Ok(None) => {
+                    self.discard(desk).await;
+                    return encode::null_array(desk.out, desk.session.proto());
+                }
+                Err(error) => {
+                    self.discard(desk).await;
+                    return encode::error(
+                        desk.out,
+                        &format!("ERR hearthside: nothing of the transaction was done: {error}"),
+                    );
+                }
+            }
+        };
         let upstream = if self.is_open || self.watching { Some(self.exec_upstream(desk).await) } else { None };
         let queued = std::mem::take(&mut self.queued);
         *self = Self::default();
-        match upstream {
-            Some(Err(text)) => encode::error(desk.out, &text),
-            Some(Ok(reply)) => match reply::elements(&reply) {
-                // Null (a watched key changed) or an error: nothing has run, and nothing of ours shall.
-                None => desk.out.put_slice(&reply),
-                Some(elements) => splice(desk, queued, &elements).await,
-            },
-            None => splice(desk, queued, &[]).await,
-        }
+        let reply = match upstream {
+            Some(Err(text)) => return encode::error(desk.out, &text),
+            Some(Ok(reply)) => reply,
+            None => Bytes::from_static(b"*0\r\n"),
+        };
+        // Null (a watched key changed) or an error: nothing has run, and nothing of ours shall.
+        let Some(elements) = reply::elements(&reply) else { return desk.out.put_slice(&reply) };
+        let done = match prepared {
+            None => Vec::new(),
+            Some(prepared) => commit(prepared).await,
+        };
+        splice(desk, queued, &elements, (&part.ours, &done)).await;
     }
 
     async fn exec_upstream(&mut self, desk: &mut Desk<'_>) -> Result<Bytes, String> {
         self.open(desk).await?;
         let reply = self.call(desk, b"*1\r\n$4\r\nEXEC\r\n").await;
         reply.map_err(|_| MAYBE_APPLIED.into())
+    }
+}
+
+/// Makes the store's part true. Should that fail now, the upstream's part has run: each command says so in its place.
+async fn commit(prepared: Prepared) -> Vec<Done> {
+    let count = prepared.done.len();
+    match prepared.commit().await {
+        Ok(done) => done,
+        Err(error) => vec![Done::Written(Err(error)); count],
     }
 }

@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use super::splice::Queued;
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::config::AuthMode;
-use crate::dispatch::{Context, Session, greeted};
-use crate::record::answer_of;
+use crate::dispatch::{Context, Session, greeted, write_refusal};
+use crate::record::{answer_of, is_lifetime, written_shape};
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
 use crate::resp::pubsub::Kind;
@@ -48,10 +48,17 @@ pub(super) fn place(context: &Context, session: &mut Session, request: &Request<
         Route::Hearthside => Place::Here,
         Route::Refused(text) => Place::Refused(text.clone()),
         Route::Owned(mapping, at, spec) => {
-            if answer_of(spec).is_none() {
+            let target = &context.owned.mappings.list[*mapping];
+            let is_cached = !context.owned.is_definition(*mapping);
+            if answer_of(spec).is_some() || is_lifetime(spec) && is_cached {
+                here(request, spec)
+            } else if !is_cached || written_shape(spec).is_none() {
                 Place::Refused(context.router.unanswered(request, *at, *mapping))
             } else {
-                here(request, spec)
+                match write_refusal(target, request, *at, spec) {
+                    Some(text) => Place::Refused(text),
+                    None => here(request, spec),
+                }
             }
         }
         Route::Split(keys, spec) => split(context, request, keys, spec.name.as_str()),

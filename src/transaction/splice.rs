@@ -3,6 +3,8 @@
 use bytes::{BufMut, Bytes};
 
 use super::Desk;
+use super::store::{Ours, answer};
+use crate::cache::Done;
 use crate::command::OwnedRequest;
 use crate::dispatch::{Flow, greeted};
 use crate::resp::encode;
@@ -27,11 +29,18 @@ pub(super) enum Queued {
     Here(OwnedRequest, Route),
 }
 
-pub(super) async fn splice(desk: &mut Desk<'_>, queued: Vec<Queued>, elements: &[&[u8]]) {
+/// Answers every command: from the upstream's `elements`, from what the store has `done`, or as outside a transaction.
+pub(super) async fn splice(
+    desk: &mut Desk<'_>,
+    queued: Vec<Queued>,
+    elements: &[&[u8]],
+    (ours, done): (&[Ours], &[Done]),
+) {
     encode::array(desk.out, queued.len());
     let mut elements = elements.iter().copied();
-    for command in queued {
+    for (command, ours) in queued.into_iter().zip(ours) {
         match command {
+            Queued::Here(request, route) if answer(desk, &request, &route, ours, done) => {}
             Queued::Here(request, route) => here(desk, &request, route).await,
             Queued::Subscribe(channels) => (0..channels).for_each(|_| confirmation(desk, next(&mut elements))),
             theirs => upstream(desk, theirs, next(&mut elements)),

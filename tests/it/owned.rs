@@ -248,7 +248,6 @@ fn what_is_not_answered_on_an_owned_key_is_refused_and_goes_nowhere() {
         format!("SORT {session}"),
         format!("SINTERSTORE a b {session}"),
         format!("BLPOP {session} 0"),
-        format!("WATCH {session}"),
         format!("SUNION {session} a"),
         format!("DEL {location}"),
         format!("UNLINK a {location}"),

@@ -106,7 +106,7 @@ fn owned_reads_take_their_places_among_the_upstreams_replies() {
     );
     // What cannot be answered is refused when it is queued, and the transaction aborts.
     wire.ask("MULTI");
-    assert!(wire.ask("HSET player:1:session hp 1").starts_with("-ERR hearthside: HSET"));
+    assert!(wire.ask("RPUSH player:1:inventory x").starts_with("-ERR hearthside: RPUSH"));
     assert!(wire.ask("HGET player:1:session").starts_with("-ERR wrong number"));
     assert_eq!(wire.ask("SET a 9"), "+QUEUED\r\n");
     assert!(wire.ask("EXEC").starts_with("-EXECABORT"));

@@ -6,6 +6,7 @@ mod explain;
 mod expression;
 mod params;
 mod push;
+mod transaction;
 mod write;
 
 use std::str::FromStr;
@@ -14,6 +15,8 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgPool, Row as _};
+
+pub(super) use transaction::PostgresTransaction;
 
 use super::changes::OnChange;
 use super::json::Members;
@@ -115,7 +118,13 @@ impl Postgres {
         edit: &Edit,
         origin: &str,
     ) -> Result<Written, StoreError> {
-        write::write(&self.pool, mapping, plan, values, edit, origin).await
+        let mut connection = self.pool.acquire().await?;
+        let mut writer = write::Writer { connection: &mut connection, pool: &self.pool, origin };
+        writer.write(mapping, plan, values, edit).await
+    }
+
+    pub(super) async fn begin(&self, origin: &str, snapshot: bool) -> Result<PostgresTransaction, StoreError> {
+        PostgresTransaction::begin(&self.pool, origin, snapshot).await
     }
 
     async fn fetch(&self, plan: &Plan, bound: Vec<params::Bound>) -> Result<Vec<String>, sqlx::Error> {

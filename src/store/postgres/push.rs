@@ -1,10 +1,11 @@
 //! RPUSH and LREM on a list whose mapping says how: its statements and the load of the list of afterwards, in one transaction.
 
 use bytes::Bytes;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::params::Bound;
 use super::parse;
+use super::write::Writer;
 use crate::mapping::Mapping;
 use crate::record::{Edit, Written};
 use crate::store::StoreError;
@@ -16,12 +17,11 @@ use crate::store::target::text;
 /// # Errors
 /// As a write; [`StoreError::Refused`] when the mapping has no such statement.
 pub(super) async fn write(
-    pool: &PgPool,
+    writer: &mut Writer<'_>,
     mapping: &Mapping,
     plan: &Plan,
     holes: (&[&[u8]], Vec<Bound>),
     edit: &Edit,
-    origin: &str,
 ) -> Result<Written, StoreError> {
     let one: &[Bytes];
     let (sql, elements, count) = match edit {
@@ -36,8 +36,8 @@ pub(super) async fn write(
         return Err(StoreError::Refused("the mapping has no statement for that (push, remove)".into()));
     };
     let (values, bound) = holes;
-    let mut transaction = pool.begin().await.map_err(StoreError::of_write)?;
-    let origin = sqlx::query("SELECT set_config('hearthside.origin', $1, true)").bind(origin);
+    let mut transaction = writer.connection.begin().await.map_err(StoreError::of_write)?;
+    let origin = sqlx::query("SELECT set_config('hearthside.origin', $1, true)").bind(writer.origin);
     origin.execute(&mut *transaction).await.map_err(StoreError::of_write)?;
     let mut moved = 0;
     for element in elements {

@@ -1,7 +1,7 @@
 //! One statement per write. It locks the row, writes it, and gives it back as it was and as it is, so that the reply is
 //! exact and the record in memory is the database's. Arithmetic is done there, never on what was read before.
 
-use sqlx::{AssertSqlSafe, PgPool, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 
 use super::explain::Failed;
 use super::expression::{Values, becomes, guard, object};
@@ -22,38 +22,51 @@ struct Statement {
     values: Vec<String>,
 }
 
-/// Carries out one edit.
-///
-/// # Errors
-/// [`StoreError::Field`] and [`StoreError::Value`] when nothing has changed, [`StoreError::Ambiguous`] when that is not known.
-pub(super) async fn write(
-    pool: &PgPool,
-    mapping: &Mapping,
-    plan: &Plan,
-    holes: &[&[u8]],
-    edit: &Edit,
-    origin: &str,
-) -> Result<Written, StoreError> {
-    let Some(bound) = bind(&plan.params, holes) else {
-        return Err(StoreError::Refused("the key is no value of its column".into()));
-    };
-    if matches!(edit, Edit::Push(_) | Edit::Pull(..)) {
-        return push::write(pool, mapping, plan, (holes, bound), edit, origin).await;
-    }
-    let Some(target) = &plan.target else {
-        return Err(StoreError::Refused("the mapping has no table to write to".into()));
-    };
-    let desk = Desk { pool, mapping, plan, target, holes, bound };
-    match edit {
-        Edit::Fields(changes, condition) => desk.fields(changes, *condition, origin).await,
-        Edit::Members(members, add) => desk.members(members, *add, origin).await,
-        Edit::Delete => desk.delete(origin).await,
-        Edit::Push(_) | Edit::Pull(..) => Err(StoreError::Refused("a table has no order to push to".into())),
+/// What a write is done with.
+pub(super) struct Writer<'w> {
+    pub(super) connection: &'w mut PgConnection,
+    /// For questions about a refusal.
+    pub(super) pool: &'w PgPool,
+    pub(super) origin: &'w str,
+}
+
+impl Writer<'_> {
+    /// Carries out one edit.
+    ///
+    /// # Errors
+    /// [`StoreError::Field`] and [`StoreError::Value`] when nothing has changed, [`StoreError::Ambiguous`] when that is
+    /// not known.
+    pub(super) async fn write(
+        &mut self,
+        mapping: &Mapping,
+        plan: &Plan,
+        holes: &[&[u8]],
+        edit: &Edit,
+    ) -> Result<Written, StoreError> {
+        let Some(bound) = bind(&plan.params, holes) else {
+            return Err(StoreError::Refused("the key is no value of its column".into()));
+        };
+        if matches!(edit, Edit::Push(_) | Edit::Pull(..)) {
+            return push::write(self, mapping, plan, (holes, bound), edit).await;
+        }
+        let Some(target) = &plan.target else {
+            return Err(StoreError::Refused("the mapping has no table to write to".into()));
+        };
+        let Writer { connection, pool, origin } = self;
+        let mut desk = Desk { connection, pool, origin, mapping, plan, target, holes, bound };
+        match edit {
+            Edit::Fields(changes, condition) => desk.fields(changes, *condition).await,
+            Edit::Members(members, add) => desk.members(members, *add).await,
+            Edit::Delete => desk.delete().await,
+            Edit::Push(_) | Edit::Pull(..) => Err(StoreError::Refused("a table has no order to push to".into())),
+        }
     }
 }
 
 struct Desk<'w> {
+    connection: &'w mut PgConnection,
     pool: &'w PgPool,
+    origin: &'w str,
     mapping: &'w Mapping,
     plan: &'w Plan,
     target: &'w Target,
@@ -85,15 +98,15 @@ impl Desk<'_> {
         keys.map(equal).collect::<Vec<_>>().join(" AND ")
     }
 
-    async fn run(&self, statement: &Statement, origin: &str) -> Result<Vec<sqlx::postgres::PgRow>, sqlx::Error> {
-        let mut query = sqlx::query(AssertSqlSafe(statement.sql.clone())).bind(origin);
+    async fn run(&mut self, statement: &Statement) -> Result<Vec<sqlx::postgres::PgRow>, sqlx::Error> {
+        let mut query = sqlx::query(AssertSqlSafe(statement.sql.clone())).bind(self.origin);
         for value in &self.bound {
             query = query.bind(value.clone());
         }
         for value in &statement.values {
             query = query.bind(value);
         }
-        query.fetch_all(self.pool).await
+        query.fetch_all(&mut *self.connection).await
     }
 
     fn record(&self, json: Option<String>) -> Result<Option<crate::record::Record>, StoreError> {
@@ -102,10 +115,9 @@ impl Desk<'_> {
     }
 
     async fn fields(
-        &self,
+        &mut self,
         changes: &[(bytes::Bytes, Change)],
         condition: Condition,
-        origin: &str,
     ) -> Result<Written, StoreError> {
         let changes = changes
             .iter()
@@ -116,7 +128,7 @@ impl Desk<'_> {
             .collect::<Result<Vec<_>, StoreError>>()?;
         let statement = self.upsert(&changes, condition)?;
         for _ in 0..ATTEMPTS {
-            let rows = match self.run(&statement, origin).await {
+            let rows = match self.run(&statement).await {
                 Ok(rows) => rows,
                 Err(error) => return Err(self.failed(&changes).explain(error).await),
             };
@@ -233,7 +245,7 @@ impl Desk<'_> {
         Ok(Statement { sql, values: values.list })
     }
 
-    async fn members(&self, members: &[bytes::Bytes], add: bool, origin: &str) -> Result<Written, StoreError> {
+    async fn members(&mut self, members: &[bytes::Bytes], add: bool) -> Result<Written, StoreError> {
         let Place::Column(column) = self.target.place("", &self.mapping.config)? else {
             return Err(StoreError::Refused("a set has no column for its members".into()));
         };
@@ -264,7 +276,7 @@ impl Desk<'_> {
              SELECT count(*) FROM moved"
         );
         let statement = Statement { sql, values: values.list };
-        let rows = match self.run(&statement, origin).await {
+        let rows = match self.run(&statement).await {
             Ok(rows) => rows,
             Err(error) => {
                 let change = [("", Place::Column(column), &Change::Clear)];
@@ -275,7 +287,7 @@ impl Desk<'_> {
         Ok(Written { applied: count > 0, count: count.unsigned_abs(), ..Written::default() })
     }
 
-    async fn delete(&self, origin: &str) -> Result<Written, StoreError> {
+    async fn delete(&mut self) -> Result<Written, StoreError> {
         let Target { table, shown, .. } = self.target;
         let sql = format!(
             "WITH origin AS MATERIALIZED (SELECT set_config('hearthside.origin', $1, true)), \
@@ -283,7 +295,7 @@ impl Desk<'_> {
              SELECT row_to_json(r)::text FROM (SELECT {shown} FROM gone) AS r",
             self.is_ours()
         );
-        let rows = self.run(&Statement { sql, values: Vec::new() }, origin).await.map_err(StoreError::of_write)?;
+        let rows = self.run(&Statement { sql, values: Vec::new() }).await.map_err(StoreError::of_write)?;
         let rows = rows.iter().map(|row| parse(row.try_get(0)?)).collect::<Result<Vec<_>, StoreError>>()?;
         let count = rows.len() as u64;
         let old = self.plan.record(&self.mapping.pattern, self.holes, rows)?;

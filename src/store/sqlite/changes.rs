@@ -4,9 +4,11 @@
 //!
 //! Source: <https://www.sqlite.org/pragma.html#pragma_data_version>
 
+use std::sync::Arc;
+
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::config;
 use crate::store::{Change, OnChange, StoreError};
@@ -16,7 +18,7 @@ use crate::telemetry::clock::now_ms;
 #[derive(Debug)]
 pub(super) struct Writer {
     options: SqliteConnectOptions,
-    open: Mutex<Option<Open>>,
+    open: Arc<Mutex<Option<Open>>>,
 }
 
 #[derive(Debug)]
@@ -28,12 +30,12 @@ pub(super) struct Open {
 
 impl Writer {
     pub(super) fn new(options: SqliteConnectOptions) -> Self {
-        Self { options, open: Mutex::new(None) }
+        Self { options, open: Arc::default() }
     }
 
     /// The connection, opened if need be.
-    pub(super) async fn lock(&self) -> Result<MutexGuard<'_, Option<Open>>, StoreError> {
-        let mut open = self.open.lock().await;
+    pub(super) async fn lock(&self) -> Result<OwnedMutexGuard<Option<Open>>, StoreError> {
+        let mut open = self.open.clone().lock_owned().await;
         if open.is_none() {
             *open = Some(Open { connection: SqliteConnection::connect_with(&self.options).await?, version: None });
         }

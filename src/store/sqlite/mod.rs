@@ -2,6 +2,7 @@
 
 mod catalog;
 mod changes;
+mod transaction;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ use std::str::FromStr;
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Row as _, SqlitePool, TypeInfo, ValueRef};
+
+pub(super) use transaction::SqliteTransaction;
 
 use super::changes::OnChange;
 use super::json::compact;
@@ -128,13 +131,18 @@ impl Sqlite {
         values: &[&[u8]],
         edit: &Edit,
     ) -> Result<Written, StoreError> {
-        let mut guard = self.writer.lock().await?;
-        let Some(open) = guard.as_mut() else { return Err(StoreError::Unavailable("the file is closed".into())) };
-        let written = write::write(&mut open.connection, mapping, plan, values, edit).await;
-        if matches!(written, Err(StoreError::Ambiguous(_) | StoreError::Unavailable(_))) {
-            *guard = None;
+        let mut transaction = self.begin().await?;
+        let written = transaction.write(mapping, plan, values, edit).await;
+        if matches!(&written, Err(error) if error.is_final()) {
+            return written;
         }
+        // One that was refused has changed nothing: there is nothing to roll back.
+        transaction.commit().await?;
         written
+    }
+
+    pub(super) async fn begin(&self) -> Result<SqliteTransaction, StoreError> {
+        SqliteTransaction::begin(self.writer.lock().await?).await
     }
 }
 

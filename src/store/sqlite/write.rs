@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{AssertSqlSafe, Connection, Row as _, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite};
 
 use super::read;
 use crate::keys::HoleKind;
@@ -70,6 +70,10 @@ impl Bind {
     }
 }
 
+/// Carries out one edit in the transaction that `connection` is in.
+///
+/// # Errors
+/// As a write to Postgres.
 pub(super) async fn write(
     connection: &mut SqliteConnection,
     mapping: &Mapping,
@@ -77,18 +81,27 @@ pub(super) async fn write(
     holes: &[&[u8]],
     edit: &Edit,
 ) -> Result<Written, StoreError> {
-    let transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let mut desk = Desk { transaction, mapping, plan, holes, keys: keys(mapping, holes)? };
-    let written = match edit {
+    let mut desk = Desk { connection, mapping, plan, holes, keys: keys(mapping, holes)? };
+    match edit {
         Edit::Fields(changes, condition) => desk.fields(changes, *condition).await,
         Edit::Members(members, add) => desk.members(members, *add).await,
         Edit::Push(elements) => desk.list(&plan.list.push, elements, None).await,
         Edit::Pull(count, element) => desk.list(&plan.list.remove, std::slice::from_ref(element), Some(*count)).await,
         Edit::Delete => desk.delete().await,
-    }?;
-    // Without it everything is rolled back.
-    desk.transaction.commit().await.map_err(StoreError::of_write)?;
-    Ok(written)
+    }
+}
+
+/// The record of one key, as the transaction that `connection` is in sees it.
+///
+/// # Errors
+/// As a load.
+pub(super) async fn load(
+    connection: &mut SqliteConnection,
+    mapping: &Mapping,
+    plan: &Plan,
+    holes: &[&[u8]],
+) -> Result<Option<Record>, StoreError> {
+    Desk { connection, mapping, plan, holes, keys: keys(mapping, holes)? }.load().await
 }
 
 fn keys(mapping: &Mapping, holes: &[&[u8]]) -> Result<Vec<Bind>, StoreError> {
@@ -100,7 +113,7 @@ fn keys(mapping: &Mapping, holes: &[&[u8]]) -> Result<Vec<Bind>, StoreError> {
 }
 
 struct Desk<'w> {
-    transaction: Transaction<'w, Sqlite>,
+    connection: &'w mut SqliteConnection,
     mapping: &'w Mapping,
     plan: &'w Plan,
     holes: &'w [&'w [u8]],
@@ -122,7 +135,7 @@ impl Desk<'_> {
         for value in self.keys.iter().chain(values) {
             query = value.to(query);
         }
-        query.fetch_all(&mut *self.transaction).await.map_err(explain)
+        query.fetch_all(&mut *self.connection).await.map_err(explain)
     }
 
     async fn load(&mut self) -> Result<Option<Record>, StoreError> {
@@ -261,7 +274,7 @@ impl Desk<'_> {
             for value in self.keys.iter().chain(&values) {
                 query = value.to(query);
             }
-            moved += query.execute(&mut *self.transaction).await.map_err(explain)?.rows_affected();
+            moved += query.execute(&mut *self.connection).await.map_err(explain)?.rows_affected();
         }
         Ok(Written { old: None, new: self.load().await?, applied: moved > 0, count: moved, tells_new: true })
     }

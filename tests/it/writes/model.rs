@@ -1,12 +1,16 @@
 //! The model of owned keys is Redis: the same random commands to owned keys through a sidecar and to plain keys of a
 //! Redis, replies compared byte for byte. HEARTHSIDE_WRITES and HEARTHSIDE_SEED make the run longer, or another.
 //!
+//! A quarter of the batches are transactions.
+//!
 //! The documented differences, all of them:
 //! - a hash's fields and a set's members come in the store's order, Redis's is its own: compared as parts;
 //! - a float's sum is exact in decimal, Redis's long double is not always: fractions here are sums of halves;
 //! - INCRBYFLOAT by an infinity is refused before the value is looked at;
 //! - without an expires column a time to live is that of the record in memory: NX, XX, GT and LT ask about that;
 //! - a command that would make a key of another type is refused, for a mapping makes keys of its own type only.
+
+use hearthside::resp::reply::elements;
 
 use crate::differential::stream::{Command, Compare, Dice, Template, templates};
 use crate::support::postgres::Postgres;
@@ -102,7 +106,11 @@ fn held_against_redis(sidecar: &Sidecar, twin: &Redis) {
             direct.ask("HELLO 3");
         }
         for _ in 0..20 {
-            let batch: Vec<Command> = (0..=dice.roll(12)).map(|_| pick(&mut dice, &all)).collect();
+            let mut batch: Vec<Command> = (0..=dice.roll(12)).map(|_| pick(&mut dice, &all)).collect();
+            if dice.roll(4) == 0 {
+                batch.insert(0, Command::named("MULTI"));
+                batch.push(Command::named("EXEC"));
+            }
             compare(&mut dice, &batch, &mut through, &mut direct);
             done += batch.len() as u64;
         }
@@ -118,9 +126,13 @@ fn compare(dice: &mut Dice, batch: &[Command], through: &mut Wire, direct: &mut 
     let bytes: Vec<u8> = batch.iter().flat_map(|command| command.encode(dice)).collect();
     through.send(&bytes);
     direct.send(&bytes);
+    let mut is_queued = false;
     for command in batch {
+        is_queued = is_queued || command.text() == "MULTI";
         let (ours, theirs) = (through.frame(), direct.frame());
         let alike = match command.compare {
+            _ if command.text() == "EXEC" => elements_alike(batch, &ours, &theirs),
+            _ if is_queued => ours == theirs,
             Compare::Exact => ours == theirs,
             Compare::Unordered | Compare::Kind => {
                 crate::differential::parts(&ours) == crate::differential::parts(&theirs)
@@ -130,6 +142,17 @@ fn compare(dice: &mut Dice, batch: &[Command], through: &mut Wire, direct: &mut 
         let told = || batch.iter().map(Command::text).collect::<Vec<_>>().join("\n");
         assert!(alike, "{}\nours:   {ours}\ntheirs: {theirs}\nin\n{}", command.text(), told());
     }
+}
+
+/// The replies of EXEC, each compared as its command is.
+fn elements_alike(batch: &[Command], ours: &[u8], theirs: &[u8]) -> bool {
+    let (Some(a), Some(b)) = (elements(ours), elements(theirs)) else { return ours == theirs };
+    let commands = batch[1..batch.len() - 1].iter();
+    a.len() == b.len()
+        && a.iter().zip(&b).zip(commands).all(|((a, b), command)| match command.compare {
+            Compare::Exact => a == b,
+            _ => crate::differential::parts(a) == crate::differential::parts(b),
+        })
 }
 
 #[test]

@@ -1,0 +1,255 @@
+//! Several writes and reads as one transaction of the store: EXEC. It runs in a task of its own, which rolls back when
+//! nobody tells it to commit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::flights::Right;
+use super::watched::Watched;
+use super::{Cache, Cached};
+use crate::record::{Edit, Life, Record, Written};
+use crate::store::{StoreError, StoreTransaction};
+use crate::telemetry::clock::now_ms;
+
+/// One command's part.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The mapping.
+    pub mapping: usize,
+    /// The key.
+    pub key: Bytes,
+    /// What is done to it; `None`: it is read.
+    pub edit: Option<(Edit, Life)>,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// A write, or why it was refused.
+    Written(Result<Written, StoreError>),
+    /// What the transaction read.
+    Read(Option<Record>),
+}
+
+/// How the steps went: `None` when a watched key has changed.
+type Steps = Result<Option<Vec<Done>>, StoreError>;
+
+/// A batch that has begun.
+#[derive(Debug)]
+pub struct Batch {
+    done: oneshot::Receiver<Steps>,
+    verdict: oneshot::Sender<()>,
+    ended: oneshot::Receiver<Result<(), StoreError>>,
+}
+
+/// A batch whose steps have been done and are not true yet.
+#[derive(Debug)]
+pub struct Prepared {
+    /// How they went.
+    pub done: Vec<Done>,
+    verdict: oneshot::Sender<()>,
+    ended: oneshot::Receiver<Result<(), StoreError>>,
+}
+
+fn given_up() -> StoreError {
+    StoreError::Unavailable("the transaction was given up".into())
+}
+
+impl Batch {
+    /// Waits until every step has been done; `None` when a watched key has changed.
+    ///
+    /// # Errors
+    /// The store's, after which nothing has been done.
+    pub async fn prepared(self) -> Result<Option<Prepared>, StoreError> {
+        let done = self.done.await.unwrap_or_else(|_| Err(given_up()))?;
+        Ok(done.map(|done| Prepared { done, verdict: self.verdict, ended: self.ended }))
+    }
+}
+
+impl Prepared {
+    /// Makes the steps true. Dropped instead, they never happened.
+    ///
+    /// # Errors
+    /// [`StoreError::Ambiguous`] when the answer did not come.
+    pub async fn commit(self) -> Result<Vec<Done>, StoreError> {
+        // A task that has ended by itself tells its end below.
+        let _told = self.verdict.send(());
+        self.ended.await.unwrap_or_else(|_| Err(StoreError::Ambiguous("the transaction was given up".into())))?;
+        Ok(self.done)
+    }
+}
+
+/// A transaction that others were in the way of has done nothing and begins again, so often.
+const ATTEMPTS: usize = 5;
+
+impl Cache {
+    /// Begins a batch. Its writes have queued when this returns: later reads of their keys wait for its end.
+    pub fn batch(self: &Arc<Self>, steps: Vec<Step>, mut watched: Vec<Watched>) -> Batch {
+        // Before its own writes queue, which is something that happens to their keys.
+        watched.iter_mut().for_each(Watched::look);
+        let mut keys: Vec<Bytes> = steps.iter().filter(|s| s.edit.is_some()).map(|s| s.key.clone()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let rights = self.flights.queue(&keys, |key| self.shelf.take(key));
+        let ((done, told), (verdict, heard), (end, ended)) =
+            (oneshot::channel(), oneshot::channel(), oneshot::channel());
+        let work = Work { cache: self.clone(), steps, watched, rights };
+        self.runtime.spawn(work.run(done, heard, end));
+        Batch { done: told, verdict, ended }
+    }
+}
+
+struct Work {
+    cache: Arc<Cache>,
+    steps: Vec<Step>,
+    watched: Vec<Watched>,
+    rights: Vec<Right>,
+}
+
+impl Work {
+    async fn run(
+        mut self,
+        done: oneshot::Sender<Steps>,
+        verdict: oneshot::Receiver<()>,
+        end: oneshot::Sender<Result<(), StoreError>>,
+    ) {
+        for right in &mut self.rights {
+            self.cache.take_turn(right).await;
+        }
+        let keys = self.rights.iter().map(|right| right.key().clone()).collect();
+        let number = self.cache.origins.begin(keys);
+        let (begun, origin) = (now_ms(), self.cache.origins.text(number));
+        let epochs: HashMap<usize, u64> = self.steps.iter().map(|s| (s.mapping, self.epoch(s.mapping))).collect();
+        let prepared = tokio::time::timeout(self.cache.deadline, self.prepare(&origin)).await;
+        let (transaction, steps) = match prepared.unwrap_or_else(|_| Err(given_up())) {
+            Ok(Some(prepared)) => prepared,
+            other => {
+                self.undo(number);
+                // Whoever asked may have left.
+                let _left = done.send(other.map(|_| None));
+                return;
+            }
+        };
+        let after = self.after(&steps, begun, &epochs);
+        if done.send(Ok(Some(steps))).is_err() || verdict.await.is_err() {
+            return self.undo(number);
+        }
+        let committed = tokio::time::timeout(self.cache.deadline, transaction.commit()).await;
+        let committed = committed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the commit took too long".into())));
+        self.finish(number, committed.is_ok(), after);
+        let _left = end.send(committed);
+    }
+
+    fn epoch(&self, mapping: usize) -> u64 {
+        self.cache.cached(mapping).map_or(0, Cached::epoch)
+    }
+
+    /// Does every step; `None` when a watched key has changed.
+    async fn prepare(&self, origin: &str) -> Result<Option<(StoreTransaction, Vec<Done>)>, StoreError> {
+        let snapshot = !self.watched.is_empty();
+        for attempt in 1.. {
+            match self.attempt(origin, snapshot).await {
+                // What was watched was changed between the look at it and the write.
+                Err(StoreError::Conflict) if snapshot => return Ok(None),
+                Err(StoreError::Conflict) if attempt < ATTEMPTS => {}
+                other => return other,
+            }
+        }
+        Ok(None)
+    }
+
+    async fn attempt(&self, origin: &str, snapshot: bool) -> Result<Option<(StoreTransaction, Vec<Done>)>, StoreError> {
+        let mut transaction = self.cache.store.begin(origin, snapshot).await?;
+        for watched in &self.watched {
+            let now = self.load(&mut transaction, watched.mapping, &watched.key).await?;
+            if watched.has_changed(&self.cache, now.as_ref()) {
+                return Ok(None);
+            }
+        }
+        let mut done = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            done.push(match &step.edit {
+                None => Done::Read(self.load(&mut transaction, step.mapping, &step.key).await?),
+                Some((edit, _)) => match self.write(&mut transaction, step, edit).await {
+                    Err(error) if error.is_final() => return Err(error),
+                    written => Done::Written(written),
+                },
+            });
+        }
+        Ok(Some((transaction, done)))
+    }
+
+    async fn write(&self, open: &mut StoreTransaction, step: &Step, edit: &Edit) -> Result<Written, StoreError> {
+        let cached = self.cached(step.mapping)?;
+        let values = cached.mapping.pattern.captures(&step.key).unwrap_or_default();
+        open.write(&cached.mapping, &cached.plan, &values, edit).await
+    }
+
+    async fn load(
+        &self,
+        open: &mut StoreTransaction,
+        mapping: usize,
+        key: &Bytes,
+    ) -> Result<Option<Record>, StoreError> {
+        let cached = self.cached(mapping)?;
+        let values = cached.mapping.pattern.captures(key).unwrap_or_default();
+        open.load(&cached.mapping, &cached.plan, &values).await
+    }
+
+    fn cached(&self, mapping: usize) -> Result<&Cached, StoreError> {
+        self.cache.cached(mapping).ok_or_else(|| StoreError::Refused("no such cached mapping".into()))
+    }
+
+    /// What each written key holds once this is true, where that is known.
+    fn after(
+        &self,
+        done: &[Done],
+        begun: u64,
+        epochs: &HashMap<usize, u64>,
+    ) -> HashMap<Bytes, (usize, Option<Record>, Life, u64, u64)> {
+        let mut after = HashMap::new();
+        for (step, done) in self.steps.iter().zip(done) {
+            match (&step.edit, done) {
+                (Some((_, life)), Done::Written(Ok(written))) if written.tells_new => {
+                    let life = if written.applied { *life } else { Life::Keep };
+                    let epoch = epochs.get(&step.mapping).copied().unwrap_or(0);
+                    after.insert(step.key.clone(), (step.mapping, written.new.clone(), life, epoch, begun));
+                }
+                (Some(_), Done::Written(Ok(_))) => {
+                    after.remove(&step.key);
+                }
+                _ => {}
+            }
+        }
+        after
+    }
+
+    /// Nothing has been written, and nothing will be.
+    fn undo(self, number: u64) {
+        for mut right in self.rights {
+            let before = right.before.take();
+            right.end(before, |key, entry| self.cache.shelf.put(key, entry));
+        }
+        self.cache.origins.end(number, now_ms());
+    }
+
+    fn finish(self, number: u64, is_known: bool, mut after: HashMap<Bytes, (usize, Option<Record>, Life, u64, u64)>) {
+        let cache = &self.cache;
+        if !is_known {
+            cache.origins.disown(number);
+        }
+        for right in self.rights {
+            let left =
+                after.remove(right.key()).filter(|_| is_known).and_then(|(mapping, record, life, epoch, begun)| {
+                    let span = &cache.cached(mapping)?.life;
+                    let entry = span.entry(record, mapping, epoch, begun);
+                    Some(Arc::new(span.replacing(entry, right.before.as_deref(), life)))
+                });
+            right.end(left, |key, entry| cache.shelf.put(key, entry));
+        }
+        cache.origins.end(number, now_ms());
+    }
+}

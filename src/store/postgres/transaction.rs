@@ -1,0 +1,66 @@
+//! A Postgres transaction over several keys, with a savepoint before each write.
+
+use sqlx::{AssertSqlSafe, Connection as _, PgPool, Postgres, Transaction};
+
+use super::write::Writer;
+use super::{params, parse};
+use crate::mapping::Mapping;
+use crate::record::{Edit, Record, Written};
+use crate::store::{Plan, StoreError};
+
+#[derive(Debug)]
+pub(in crate::store) struct PostgresTransaction {
+    open: Transaction<'static, Postgres>,
+    /// For questions about a refusal, which a failed transaction cannot be asked.
+    pool: PgPool,
+    origin: String,
+}
+
+impl PostgresTransaction {
+    pub(super) async fn begin(pool: &PgPool, origin: &str, snapshot: bool) -> Result<Self, StoreError> {
+        let open = if snapshot {
+            pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?
+        } else {
+            pool.begin().await?
+        };
+        Ok(Self { open, pool: pool.clone(), origin: origin.to_owned() })
+    }
+
+    pub(in crate::store) async fn write(
+        &mut self,
+        mapping: &Mapping,
+        plan: &Plan,
+        values: &[&[u8]],
+        edit: &Edit,
+    ) -> Result<Written, StoreError> {
+        let mut savepoint = self.open.begin().await?;
+        let mut writer = Writer { connection: &mut savepoint, pool: &self.pool, origin: &self.origin };
+        let written = writer.write(mapping, plan, values, edit).await;
+        match &written {
+            Ok(_) => savepoint.commit().await?,
+            Err(error) if error.is_final() => {}
+            Err(_) => savepoint.rollback().await?,
+        }
+        written
+    }
+
+    pub(in crate::store) async fn load(
+        &mut self,
+        mapping: &Mapping,
+        plan: &Plan,
+        values: &[&[u8]],
+    ) -> Result<Option<Record>, StoreError> {
+        let Some(bound) = params::bind(&plan.params, values) else { return Ok(None) };
+        let mut load = sqlx::query_scalar::<_, String>(AssertSqlSafe(plan.one.clone()));
+        for value in bound {
+            load = load.bind(value);
+        }
+        let rows = load.fetch_all(&mut *self.open).await?;
+        let rows = rows.iter().map(|json| parse(json)).collect::<Result<Vec<_>, _>>()?;
+        plan.record(&mapping.pattern, values, rows)
+    }
+
+    pub(in crate::store) async fn commit(self) -> Result<(), StoreError> {
+        self.open.commit().await.map_err(StoreError::of_write)
+    }
+}

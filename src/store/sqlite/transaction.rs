@@ -1,0 +1,73 @@
+//! A SQLite transaction on the one connection that writes, with a savepoint before each write.
+
+use sqlx::AssertSqlSafe;
+use tokio::sync::OwnedMutexGuard;
+
+use super::changes::Open;
+use super::write;
+use crate::mapping::Mapping;
+use crate::record::{Edit, Record, Written};
+use crate::store::{Plan, StoreError};
+
+/// Holds the connection; a transaction that is dropped closes it, which rolls back.
+#[derive(Debug)]
+pub(in crate::store) struct SqliteTransaction {
+    guard: OwnedMutexGuard<Option<Open>>,
+    is_done: bool,
+}
+
+impl SqliteTransaction {
+    pub(super) async fn begin(guard: OwnedMutexGuard<Option<Open>>) -> Result<Self, StoreError> {
+        let mut transaction = Self { guard, is_done: false };
+        transaction.run("BEGIN IMMEDIATE").await?;
+        Ok(transaction)
+    }
+
+    async fn run(&mut self, sql: &str) -> Result<(), StoreError> {
+        let statement = sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&mut self.open()?.connection);
+        statement.await.map(|_| ()).map_err(StoreError::of_write)
+    }
+
+    fn open(&mut self) -> Result<&mut Open, StoreError> {
+        self.guard.as_mut().ok_or_else(|| StoreError::Unavailable("the file is closed".into()))
+    }
+
+    pub(in crate::store) async fn write(
+        &mut self,
+        mapping: &Mapping,
+        plan: &Plan,
+        values: &[&[u8]],
+        edit: &Edit,
+    ) -> Result<Written, StoreError> {
+        self.run("SAVEPOINT one").await?;
+        let written = write::write(&mut self.open()?.connection, mapping, plan, values, edit).await;
+        if written.is_err() {
+            self.run("ROLLBACK TO one").await?;
+        }
+        self.run("RELEASE one").await?;
+        written
+    }
+
+    pub(in crate::store) async fn load(
+        &mut self,
+        mapping: &Mapping,
+        plan: &Plan,
+        values: &[&[u8]],
+    ) -> Result<Option<Record>, StoreError> {
+        write::load(&mut self.open()?.connection, mapping, plan, values).await
+    }
+
+    pub(in crate::store) async fn commit(mut self) -> Result<(), StoreError> {
+        self.run("COMMIT").await?;
+        self.is_done = true;
+        Ok(())
+    }
+}
+
+impl Drop for SqliteTransaction {
+    fn drop(&mut self) {
+        if !self.is_done {
+            *self.guard = None;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! One transaction over several keys: MULTI/EXEC of owned keys. Dropped, it is rolled back.
+
+use super::postgres::PostgresTransaction;
+use super::sqlite::SqliteTransaction;
+use super::{Engine, Plan, Store, StoreError};
+use crate::mapping::Mapping;
+use crate::record::{Edit, Record, Written};
+
+#[derive(Debug)]
+enum Open {
+    Postgres(PostgresTransaction),
+    Sqlite(SqliteTransaction),
+}
+
+/// A transaction that is under way.
+#[derive(Debug)]
+pub struct StoreTransaction(Open);
+
+impl Store {
+    /// Begins a transaction whose changes come back with the notices as those of `origin`. With `snapshot` it sees one
+    /// moment, and a write of what others have changed since is [`StoreError::Conflict`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn begin(&self, origin: &str, snapshot: bool) -> Result<StoreTransaction, StoreError> {
+        self.breaker.check()?;
+        let begun = match &self.engine {
+            Engine::Postgres(store) => store.begin(origin, snapshot).await.map(Open::Postgres),
+            Engine::Sqlite(store) => store.begin().await.map(Open::Sqlite),
+        };
+        self.breaker.note(begun.as_ref().err());
+        begun.map(StoreTransaction)
+    }
+}
+
+impl StoreTransaction {
+    /// As [`Store::write`]. A write that is refused leaves the transaction as it was.
+    ///
+    /// # Errors
+    /// [`StoreError::is_final`] tells the errors after which nothing more can be done in it.
+    pub async fn write(
+        &mut self,
+        mapping: &Mapping,
+        plan: &Plan,
+        values: &[&[u8]],
+        edit: &Edit,
+    ) -> Result<Written, StoreError> {
+        match &mut self.0 {
+            Open::Postgres(transaction) => transaction.write(mapping, plan, values, edit).await,
+            Open::Sqlite(transaction) => transaction.write(mapping, plan, values, edit).await,
+        }
+    }
+
+    /// As [`Store::load`], of what the transaction sees.
+    ///
+    /// # Errors
+    /// As [`StoreTransaction::write`].
+    pub async fn load(
+        &mut self,
+        mapping: &Mapping,
+        plan: &Plan,
+        values: &[&[u8]],
+    ) -> Result<Option<Record>, StoreError> {
+        match &mut self.0 {
+            Open::Postgres(transaction) => transaction.load(mapping, plan, values).await,
+            Open::Sqlite(transaction) => transaction.load(mapping, plan, values).await,
+        }
+    }
+
+    /// Makes everything of it true.
+    ///
+    /// # Errors
+    /// [`StoreError::Ambiguous`] when the answer did not come.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self.0 {
+            Open::Postgres(transaction) => transaction.commit().await,
+            Open::Sqlite(transaction) => transaction.commit().await,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The store's part of a transaction: writes of cached keys, and reads of the keys that it writes, as steps of one batch.
+
+use std::collections::HashSet;
+
+use bytes::{BufMut, Bytes};
+
+use super::Desk;
+use super::splice::Queued;
+use crate::cache::{Done, Step};
+use crate::command::{OwnedRequest, Request, Spec};
+use crate::config::{DeleteMode, WriteMode};
+use crate::dispatch::{Context, answer_from, answer_mismatch};
+use crate::record::{Edit, Life, Lifetime, Record, View, Write, answer_of, written_shape};
+use crate::resp::encode;
+use crate::route::Route;
+
+/// How one queued command is answered.
+pub(super) enum Ours {
+    /// As outside a transaction, or by the upstream.
+    Usual,
+    /// By what this step wrote.
+    Write(Write, usize),
+    /// From what this step read.
+    Read(usize),
+    /// A command for another type, by what this step read.
+    Mismatch(Write, usize),
+    /// By what this step read, and what is in memory when all is done.
+    Life(Lifetime, usize),
+    /// DEL: steps that delete, and keys that are forgotten.
+    Remove(Vec<Result<usize, Bytes>>),
+    /// EXISTS, TOUCH: steps that read, and definitions.
+    Count(Vec<Result<usize, Bytes>>),
+    /// MGET: the same.
+    Values(Vec<Result<usize, Bytes>>),
+}
+
+/// The steps of a transaction, and how its commands are answered from them.
+#[derive(Default)]
+pub(super) struct Part {
+    pub(super) steps: Vec<Step>,
+    pub(super) ours: Vec<Ours>,
+}
+
+/// What these commands ask of the store.
+pub(super) fn part(context: &Context, queued: &[Queued]) -> Part {
+    let written: HashSet<Bytes> = queued.iter().flat_map(|command| written(context, command)).collect();
+    let mut part = Part::default();
+    for command in queued {
+        let ours = match command {
+            Queued::Here(request, route) => part.of(context, &request.view(), route, &written),
+            _ => Ours::Usual,
+        };
+        part.ours.push(ours);
+    }
+    part
+}
+
+/// The write that a command is, if it goes through to the store.
+fn write_of(context: &Context, request: &Request<'_>, mapping: usize, spec: &'static Spec) -> Option<Write> {
+    let block = &context.owned.mappings.list[mapping].config;
+    let fits = block.write == WriteMode::Through && written_shape(spec) == Some(block.shape);
+    Write::parse(request, spec).ok().filter(|_| fits)
+}
+
+fn deletes_rows(context: &Context, spec: &Spec, key: &[u8]) -> Option<usize> {
+    let mapping = context.router.owner(key).filter(|_| matches!(spec.name.as_str(), "del" | "unlink"))?;
+    (context.owned.mappings.list[mapping].config.delete == DeleteMode::Row).then_some(mapping)
+}
+
+/// The keys that a command writes.
+fn written(context: &Context, command: &Queued) -> Vec<Bytes> {
+    let Queued::Here(request, route) = command else { return Vec::new() };
+    let request = request.view();
+    let copy = |at: &usize| Bytes::copy_from_slice(request.arg(*at));
+    match route {
+        Route::Owned(mapping, at, spec) => {
+            write_of(context, &request, *mapping, spec).iter().map(|_| copy(at)).collect()
+        }
+        Route::Split(keys, spec) => {
+            keys.iter().filter(|at| deletes_rows(context, spec, request.arg(**at)).is_some()).map(copy).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl Part {
+    fn add(&mut self, mapping: usize, key: Bytes, edit: Option<(Edit, Life)>) -> usize {
+        self.steps.push(Step { mapping, key, edit });
+        self.steps.len() - 1
+    }
+
+    fn of(&mut self, context: &Context, request: &Request<'_>, route: &Route, written: &HashSet<Bytes>) -> Ours {
+        match route {
+            Route::Owned(mapping, at, spec) => {
+                let key = Bytes::copy_from_slice(request.arg(*at));
+                match write_of(context, request, *mapping, spec) {
+                    Some(write) => {
+                        let step = self.add(*mapping, key, Some((write.edit.clone(), write.life)));
+                        Ours::Write(write, step)
+                    }
+                    None if !written.contains(&key) => Ours::Usual,
+                    None if answer_of(spec).is_some() => Ours::Read(self.add(*mapping, key, None)),
+                    None => match (Lifetime::parse(request, spec), Write::parse(request, spec)) {
+                        (Some(Ok(lifetime)), _) => Ours::Life(lifetime, self.add(*mapping, key, None)),
+                        (None, Ok(write)) => Ours::Mismatch(write, self.add(*mapping, key, None)),
+                        _ => Ours::Usual,
+                    },
+                }
+            }
+            Route::Split(keys, spec) if keys.iter().any(|at| written.contains(request.arg(*at))) => {
+                let places = keys.iter().map(|at| self.place(context, request.arg(*at), spec)).collect();
+                match spec.name.as_str() {
+                    "del" | "unlink" => Ours::Remove(places),
+                    "mget" => Ours::Values(places),
+                    _ => Ours::Count(places),
+                }
+            }
+            _ => Ours::Usual,
+        }
+    }
+
+    /// The step of one key of several; none for definitions and for keys that are only forgotten.
+    fn place(&mut self, context: &Context, key: &[u8], spec: &Spec) -> Result<usize, Bytes> {
+        let key = Bytes::copy_from_slice(key);
+        if matches!(spec.name.as_str(), "del" | "unlink") {
+            let mapping = deletes_rows(context, spec, &key).ok_or_else(|| key.clone())?;
+            return Ok(self.add(mapping, key, Some((Edit::Delete, Life::Keep))));
+        }
+        let mapping = context.router.owner(&key).filter(|mapping| !context.owned.is_definition(*mapping));
+        mapping.map_or_else(|| Err(key.clone()), |mapping| Ok(self.add(mapping, key.clone(), None)))
+    }
+}
+
+/// Answers a command from what its steps did; false if it is to be answered as usual.
+pub(super) fn answer(desk: &mut Desk<'_>, request: &OwnedRequest, route: &Route, ours: &Ours, done: &[Done]) -> bool {
+    let (view, proto) = (request.view(), desk.session.proto());
+    match ours {
+        Ours::Usual => return false,
+        Ours::Write(write, step) => match (&done[*step], route) {
+            (Done::Written(Ok(written)), _) => write.answer(written, proto, desk.out),
+            (Done::Written(Err(error)), Route::Owned(mapping, ..)) => {
+                encode::error(desk.out, &desk.context.owned.write_error(*mapping, error));
+            }
+            _ => return false,
+        },
+        Ours::Read(step) => {
+            let Route::Owned(_, _, spec) = route else { return false };
+            let Some(answer) = answer_of(spec) else { return false };
+            let seen = View { record: read(done, *step), expires_in: None };
+            answer_from(answer, &view, &seen, proto, desk.out);
+        }
+        Ours::Mismatch(write, step) => {
+            let Route::Owned(mapping, at, _) = route else { return false };
+            let block = &desk.context.owned.mappings.list[*mapping].config;
+            answer_mismatch(block, (&view, *at), write, read(done, *step), proto, desk.out);
+        }
+        Ours::Life(lifetime, step) => {
+            let Route::Owned(mapping, at, _) = route else { return false };
+            let (owned, key) = (&desk.context.owned, Bytes::copy_from_slice(view.arg(*at)));
+            let entry = owned.cache.get(*mapping, &key, desk.session.now);
+            owned.change_life(*mapping, &key, (read(done, *step), entry.as_ref()), lifetime, proto, desk.out);
+        }
+        Ours::Remove(places) => {
+            let removed = places.iter().filter(|place| match place {
+                Ok(step) => matches!(&done[*step], Done::Written(Ok(written)) if written.old.is_some()),
+                Err(key) => desk.context.owned.cache.invalidate(key),
+            });
+            let removed = removed.count() as i64;
+            encode::int(desk.out, removed);
+        }
+        Ours::Count(places) => {
+            let there = places.iter().filter(|place| seen(desk.context, place, done).is_some()).count();
+            encode::int(desk.out, there as i64);
+        }
+        Ours::Values(places) => {
+            encode::array(desk.out, places.len());
+            for place in places {
+                match seen(desk.context, place, done)
+                    .and_then(|record| record.encoded_string().map(Bytes::copy_from_slice))
+                {
+                    Some(encoded) => desk.out.put_slice(&encoded),
+                    None => encode::null(desk.out, proto),
+                }
+            }
+        }
+    }
+    true
+}
+
+fn read(done: &[Done], step: usize) -> Option<&Record> {
+    match &done[step] {
+        Done::Read(record) => record.as_ref(),
+        Done::Written(_) => None,
+    }
+}
+
+fn seen(context: &Context, place: &Result<usize, Bytes>, done: &[Done]) -> Option<Record> {
+    match place {
+        Ok(step) => read(done, *step).cloned(),
+        Err(key) => {
+            let mapping = context.router.owner(key)?;
+            context.owned.definitions.snapshot().get(mapping, key).cloned()
+        }
+    }
+}
