@@ -28,7 +28,8 @@ pub mod access;
 pub mod mapping;
 pub mod record;
 pub mod route;
-// 3: the database
+// 3: the database, and what waits for it
+pub mod journal;
 pub mod store;
 // 4: what answers
 pub mod cache;

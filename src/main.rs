@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use hearthside::access::Access;
 use hearthside::app::{self, Failure};
 use hearthside::config::{Loaded, load};
+use hearthside::journal::Journal;
 use hearthside::mapping::Mappings;
 use hearthside::store::{Store, triggers};
 use hearthside::telemetry;
@@ -41,6 +42,8 @@ enum Command {
     },
     /// Print every command of Redis and how it is handled, as a Markdown table
     Commands,
+    /// Print the deferred writes that the store refused
+    Journal,
     /// Ask a running sidecar with the same configuration whether it is ready
     Health,
     /// Print the change triggers that the mappings need in Postgres
@@ -84,6 +87,7 @@ async fn execute(command: Command, mut loaded: Loaded, mappings: Mappings, acces
             Ok(answer) => print(&answer),
             Err(error) => say(&error.to_string(), 1),
         },
+        Command::Journal => journal(&loaded).await,
         Command::Migrate { demo } => migrate(&loaded, demo).await,
         Command::Triggers { install: false } => print(&triggers::script(&mappings.list)),
         Command::Triggers { install: true } => install(&loaded, &mappings).await,
@@ -105,6 +109,13 @@ async fn migrate(loaded: &Loaded, demo: bool) -> ExitCode {
     let done = async { Store::connect(&loaded.config.settings.store).await?.migrate(demo).await };
     match done.await {
         Ok(()) => print("migrated\n"),
+        Err(error) => say(&error.to_string(), 1),
+    }
+}
+
+async fn journal(loaded: &Loaded) -> ExitCode {
+    match Journal::refused(&loaded.config.settings.journal.path).await {
+        Ok(refused) => print(&app::refused(&refused)),
         Err(error) => say(&error.to_string(), 1),
     }
 }

@@ -132,6 +132,17 @@ fn check(mapping: &Mapping, faults: &mut Faults) -> bool {
         "a query without watch and without ttl would never change in memory: give one of them".into(),
     );
     let (takes_list, has_table) = (block.push.is_some() || block.remove.is_some(), block.table.is_some());
+    let defers = block.write == WriteMode::Deferred || !block.deferred.is_empty();
+    require(
+        !defers || (has_table && matches!(block.shape, Shape::Hash | Shape::String)),
+        "deferred",
+        "is for hashes and strings of a table".into(),
+    );
+    require(
+        block.deferred.is_empty() || (block.write == WriteMode::Through && block.shape == Shape::Hash),
+        "deferred",
+        "names fields of a hash with write = \"through\"; write = \"deferred\" defers a whole mapping".into(),
+    );
     require(
         block.write != WriteMode::Through || has_table || takes_list,
         "write",

@@ -11,6 +11,7 @@ use crate::cache::{Cache, Planned};
 use crate::config::{self, Settings};
 use crate::definitions::{DefinitionSource, Definitions, Reloader};
 use crate::dispatch::Owned;
+use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::{Plan, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -37,8 +38,14 @@ impl Parts {
         Ok(Self { store, planned })
     }
 
-    fn into_owned(self, mappings: Mappings, settings: &Settings, metrics: Arc<Metrics>) -> Arc<Owned> {
+    async fn into_owned(
+        self,
+        mappings: Mappings,
+        settings: &Settings,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Owned>, Failure> {
         let store = Arc::new(self.store);
+        let (journal, waiting) = journal(settings, &mappings, &metrics).await?;
         metrics.store_up.set(1);
         let (mut sources, mut cached) = (Vec::new(), Vec::new());
         for (mapping, plan, watched) in self.planned {
@@ -50,17 +57,69 @@ impl Parts {
         }
         let definitions = Arc::new(Definitions::default());
         let reloader = Reloader::new(definitions.clone(), sources, store.clone(), metrics.clone());
-        let cache =
-            Cache::new(cached, &settings.cache, &settings.store, store.clone(), Handle::current(), metrics.clone());
-        Arc::new(Owned {
+        let cache = Cache::new(cached, settings, journal.clone(), store.clone(), Handle::current(), metrics.clone());
+        if let Some(journal) = journal {
+            replay(&journal, waiting, &store, &mappings, &cache).await?;
+        }
+        Ok(Arc::new(Owned {
             mappings: Arc::new(mappings),
             definitions,
             cache: Arc::new(cache),
             reloader: Arc::new(reloader),
             store,
             metrics,
-        })
+        }))
     }
+}
+
+/// The journal, if some mapping defers writes or the file is there from before.
+async fn journal(
+    settings: &Settings,
+    mappings: &Mappings,
+    metrics: &Arc<Metrics>,
+) -> Result<(Option<Arc<Journal>>, Waiting), Failure> {
+    let is_needed = mappings.list.iter().any(|mapping| mapping.config.defers());
+    if !is_needed && !settings.journal.path.exists() {
+        return Ok((None, Waiting::default()));
+    }
+    let opened = Journal::open(&settings.journal, metrics.clone()).await;
+    let (journal, waiting) = opened.map_err(|error| Failure::Start(format!("journal.path: {error}")))?;
+    Ok((Some(Arc::new(journal)), waiting))
+}
+
+/// What was acknowledged before a crash lies over every record before a client is served (C5).
+async fn replay(
+    journal: &Journal,
+    waiting: Waiting,
+    store: &Store,
+    mappings: &Mappings,
+    cache: &Cache,
+) -> Result<(), Failure> {
+    let failed = |error: String| Failure::Start(format!("the journal cannot be replayed: {error}"));
+    let mut entries = waiting.entries;
+    for (batch, taken) in waiting.taken {
+        if store.was_flushed(&journal.id, batch).await.map_err(|error| failed(error.to_string()))? {
+            journal.applied(batch).await.map_err(|error| failed(error.to_string()))?;
+        } else {
+            journal.give_back(batch).await.map_err(|error| failed(error.to_string()))?;
+            entries.extend(taken);
+        }
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(fields = entries.len(), "deferred writes of before are replayed from the journal");
+    for entry in entries {
+        let mapping = mappings.keyspace.find(&entry.mapping).filter(|id| mappings.list[*id].config.writes_table());
+        match mapping {
+            Some(mapping) => cache.replay(mapping, vec![entry]),
+            None => tracing::error!(
+                mapping = entry.mapping,
+                "a deferred write waits for a mapping that is not configured any more (or writes no table); it stays in the journal"
+            ),
+        }
+    }
+    Ok(())
 }
 
 /// Hazard 7: a mapping whose triggers are missing would hear of nothing. It is served, but a cached key of it for no
@@ -115,7 +174,7 @@ pub(super) async fn owned(
         tokio::time::sleep(Duration::from_millis((attempt * 100).min(3000))).await;
         parts = connect_once(&settings.store, &mappings).await?;
     };
-    let owned = parts.into_owned(mappings, settings, metrics.clone());
+    let owned = parts.into_owned(mappings, settings, metrics.clone()).await?;
     // A failure has been told by the reloader and is tried again.
     while owned.reloader.reload_all().await.is_err() {
         tokio::time::sleep(Duration::from_secs(1)).await;

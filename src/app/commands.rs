@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::command::{Spec, all};
+use crate::journal::Refused;
 use crate::record::{answer_of, written_shape};
 use crate::route::handling;
 
@@ -18,6 +19,19 @@ pub fn commands() -> String {
         let _ = writeln!(table, "| {name} | {} | {} | {} |", spec.since, handling(spec), on_owned(spec));
     }
     table
+}
+
+/// What the store refused, a line each: when, mapping, key, field, value and reason.
+#[must_use]
+pub fn refused(list: &[Refused]) -> String {
+    let mut told = String::new();
+    for Refused { at, mapping, key, field, value, reason } in list {
+        let text = |bytes: &[u8]| format!("{:?}", String::from_utf8_lossy(bytes));
+        let value = value.as_ref().map_or_else(|| "(removed)".to_owned(), |value| text(value));
+        // Writing to a String cannot fail.
+        let _ = writeln!(told, "{at} {mapping} {} {} {value}: {reason}", text(key), text(field));
+    }
+    if told.is_empty() { "nothing was refused\n".to_owned() } else { told }
 }
 
 /// How a command is handled when one of its keys is owned.

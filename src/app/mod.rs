@@ -8,12 +8,13 @@ mod signals;
 mod upkeep;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 pub use check::{Failure, check};
-pub use commands::commands;
+pub use commands::{commands, refused};
 
 use front::Front;
 use signals::{Signal, Signals};
@@ -43,12 +44,14 @@ pub async fn run(config: Config, mappings: Mappings, access: Access) -> Result<(
         owned = build::owned(early, mappings, &settings, &metrics) => owned?,
         () = signals.stop() => return Ok(()),
     };
-    upkeep::start(&mut tasks, &owned);
+    upkeep::start(&mut tasks, &owned, &settings);
     let (private, target) = build::upstream(&settings.upstream).await?;
     let served = serve(&settings, &owned, Arc::new(access), target, &mut tasks, &mut signals, &readiness).await;
-    // 3. The rest of the house.
+    // 3. What was acknowledged and not saved; what the store does not take in time stays in the journal.
+    drain(&owned, settings.server.shutdown_timeout).await;
+    // 4. The rest of the house.
     tasks.shutdown().await;
-    // 4. The private upstream, also when a port could not be had: it must not outlive us.
+    // 5. The private upstream, also when a port could not be had: it must not outlive us.
     if let Some(private) = private {
         PrivateServer::stop(private).await;
     }
@@ -77,6 +80,14 @@ async fn serve(
     readiness.drain();
     front.close().await;
     Ok(())
+}
+
+async fn drain(owned: &Owned, patience: Duration) {
+    match tokio::time::timeout(patience, owned.cache.flush_all_deferred()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "deferred writes stay in the journal until the next start"),
+        Err(_) => tracing::warn!("the store was too slow; deferred writes stay in the journal until the next start"),
+    }
 }
 
 async fn open_admin(

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use crate::config::Settings;
 use crate::dispatch::Owned;
 
-pub(super) fn start(tasks: &mut JoinSet<()>, owned: &Arc<Owned>) {
+pub(super) fn start(tasks: &mut JoinSet<()>, owned: &Arc<Owned>, settings: &Settings) {
+    tasks.spawn(owned.cache.clone().flush_for_ever(settings.journal.flush_interval));
     let (store, told) = (owned.store.clone(), owned.clone());
     tasks.spawn(async move { store.watch(Arc::new(move |change| told.apply(change))).await });
     let reloader = owned.reloader.clone();

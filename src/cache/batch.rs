@@ -119,7 +119,13 @@ impl Work {
         for right in &mut self.rights {
             self.cache.take_turn(right).await;
         }
-        let keys = self.rights.iter().map(|right| right.key().clone()).collect();
+        let keys: Vec<Bytes> = self.rights.iter().map(|right| right.key().clone()).collect();
+        for key in &keys {
+            if let Err(error) = self.cache.flush_key(key).await {
+                let _left = done.send(Err(error));
+                return;
+            }
+        }
         let number = self.cache.origins.begin(keys);
         let (begun, origin) = (now_ms(), self.cache.origins.text(number));
         let epochs: HashMap<usize, u64> = self.steps.iter().map(|s| (s.mapping, self.epoch(s.mapping))).collect();

@@ -269,6 +269,17 @@ impl Flights {
         }
     }
 
+    /// What a load or write of the key that is under way has read may be older than what `f` makes true.
+    pub(super) fn settle(&self, key: &[u8], f: impl FnOnce()) {
+        let mut shard = self.shard(key);
+        if let Some(slot) = shard.get_mut(key) {
+            slot.flight = None;
+            slot.turns.iter().for_each(|turn| turn.overtaken.store(true, SeqCst));
+            tidy(&mut shard, key);
+        }
+        f();
+    }
+
     /// Queues a write of each key; `forget` takes a key out of memory, in the same step.
     pub(super) fn queue(self: &Arc<Self>, keys: &[Bytes], forget: impl Fn(&Bytes) -> Option<Arc<Entry>>) -> Vec<Right> {
         let _several = (keys.len() > 1).then(|| locked(&self.several));

@@ -9,10 +9,13 @@
 //! - while changes may be missed nothing older than `max_staleness` is served (C2).
 
 mod batch;
+mod deferred;
 mod entry;
 mod feed;
 mod flights;
+mod flush;
 mod origins;
+mod overlay;
 mod shelf;
 mod watched;
 mod writes;
@@ -33,10 +36,13 @@ pub use writes::WriteResult;
 use entry::Span;
 use feed::Feed;
 use flights::{Begun, Flights, Lead};
+use flush::Flusher;
 use origins::Origins;
+use overlay::Overlay;
 use shelf::Shelf;
 
 use crate::config;
+use crate::journal::Journal;
 use crate::keys::glob_match;
 use crate::mapping::Mapping;
 use crate::record::{Life, Record};
@@ -99,6 +105,12 @@ pub struct Cache {
     shelf: Shelf,
     flights: Arc<Flights>,
     origins: Origins,
+    overlay: Overlay,
+    journal: Option<Arc<Journal>>,
+    flusher: tokio::sync::Mutex<Flusher>,
+    flush_now: tokio::sync::Notify,
+    /// Most keys of one flush.
+    flush_rows: usize,
     feed: Feed,
     store: Arc<Store>,
     /// Loads run here, not in a client's task: a client that leaves does not cut a query short (hazard 27).
@@ -108,30 +120,36 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// An empty cache of these mappings. `settings` and `timeouts` are `[cache]` and `[store]`.
+    /// An empty cache of these mappings. `journal` is there if some of them defer writes.
     #[must_use]
     pub fn new(
         planned: Vec<Planned>,
-        settings: &config::Cache,
-        timeouts: &config::Store,
+        settings: &config::Settings,
+        journal: Option<Arc<Journal>>,
         store: Arc<Store>,
         runtime: Handle,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let (timeouts, life) = (&settings.store, &settings.cache);
         let mut mappings = Vec::new();
         for Planned { mapping, plan, watched } in planned {
             let id = mapping.id;
             mappings.resize_with(mappings.len().max(id + 1), || None);
-            let life = Span::new(&mapping.config, settings);
+            let life = Span::new(&mapping.config, life);
             mappings[id] =
                 Some(Cached { mapping, plan, life, epoch: AtomicU64::new(0), watched, complained: AtomicU64::new(0) });
         }
         Self {
             mappings,
-            shelf: Shelf::new(settings),
+            shelf: Shelf::new(&settings.cache),
             flights: Arc::default(),
             origins: Origins::default(),
-            feed: Feed::new(settings.max_staleness),
+            overlay: Overlay::default(),
+            journal,
+            flusher: tokio::sync::Mutex::default(),
+            flush_now: tokio::sync::Notify::new(),
+            flush_rows: settings.journal.flush_rows,
+            feed: Feed::new(settings.cache.max_staleness),
             store,
             runtime,
             deadline: timeouts.connect_timeout + timeouts.query_timeout + Duration::from_secs(1),
@@ -190,6 +208,8 @@ impl Cache {
             return;
         }
         let started = now_ms();
+        // What waits now and is saved meanwhile may or may not be in what the query reads.
+        let waiting = self.overlay.of(lead.key());
         let result = match tokio::time::timeout(self.deadline, self.query(id, &lead)).await {
             Ok(result) => result,
             Err(_) => Err(StoreError::Unavailable("the load took too long".into())),
@@ -202,7 +222,11 @@ impl Cache {
         self.metrics.loads.get_or_create(&OutcomeLabel { outcome }).inc();
         self.metrics.load_seconds.observe((now_ms() - started) as f64 / 1000.0);
         let Some(cached) = self.cached(id) else { return };
-        let result = result.map(|record| Arc::new(cached.life.entry(record, id, lead.epoch(), started)));
+        let over = |record: Option<Record>| {
+            let record = waiting.as_ref().map_or_else(|| record.clone(), |dirty| dirty.over(record.clone()));
+            self.overlay.over(lead.key(), record)
+        };
+        let result = result.map(over).map(|record| Arc::new(cached.life.entry(record, id, lead.epoch(), started)));
         if let Err(error) = &result {
             cached.complain("a load failed", error, started);
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Cache;
 use super::flights::Right;
+use super::{Cache, Cached, Entry};
 use crate::record::{Edit, Life, Written};
 use crate::store::StoreError;
 use crate::telemetry::clock::now_ms;
@@ -15,61 +15,87 @@ use crate::telemetry::metrics::{Outcome, OutcomeLabel};
 pub type WriteResult = Result<Written, StoreError>;
 
 impl Cache {
-    /// Writes `key`. The write has queued when this returns: later reads of the key wait for it. The future only waits.
-    pub fn write(
-        self: &Arc<Self>,
-        id: usize,
-        key: &Bytes,
-        edit: Edit,
+    /// One write through to the store, from its turn to its end.
+    pub(super) async fn write_through(
+        &self,
+        cached: &Cached,
+        mut right: Right,
+        edit: &Edit,
         life: Life,
-    ) -> impl Future<Output = WriteResult> + use<> {
-        let right = self.flights.queue(std::slice::from_ref(key), |key| self.shelf.take(key)).pop();
-        let task = right.map(|right| self.runtime.spawn(self.clone().carry_out(id, right, edit, life)));
-        async move {
-            let given_up = || StoreError::Ambiguous("the write was given up".into());
-            match task {
-                Some(task) => task.await.unwrap_or_else(|_| Err(given_up())),
-                None => Err(given_up()),
-            }
-        }
+    ) -> WriteResult {
+        self.take_turn(&mut right).await;
+        self.write_now(cached, right, edit, life).await
     }
 
-    /// One write from its turn to its end.
-    async fn carry_out(self: Arc<Self>, id: usize, mut right: Right, edit: Edit, life: Life) -> WriteResult {
-        let Some(cached) = self.cached(id) else {
-            return Err(StoreError::Refused("no such cached mapping".into()));
-        };
-        self.take_turn(&mut right).await;
+    /// One write whose turn it is.
+    pub(super) async fn write_now(&self, cached: &Cached, mut right: Right, edit: &Edit, life: Life) -> WriteResult {
+        if self.must_flush_before(right.key(), edit)
+            && let Err(error) = self.flush_key(&right.key().clone()).await
+        {
+            let before = right.before.take();
+            self.end(right, before);
+            return Err(error);
+        }
         let (epoch, started) = (cached.epoch(), now_ms());
-        let values = cached.mapping.pattern.captures(right.key()).unwrap_or_default();
-        let number = self.origins.begin(vec![right.key().clone()]);
-        let origin = self.origins.text(number);
-        let writing = self.store.write(&cached.mapping, &cached.plan, &values, &edit, &origin);
-        let result = match tokio::time::timeout(self.deadline, writing).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::Ambiguous("the write took too long".into())),
-        };
+        let result = self.store_write(cached, &right, edit).await;
         let left = match &result {
             Ok(written) if written.tells_new => {
-                let entry = cached.life.entry(written.new.clone(), id, epoch, started);
+                let entry = cached.life.entry(written.new.clone(), cached.mapping.id, epoch, started);
                 let life = if written.applied { life } else { Life::Keep };
                 Some(Arc::new(cached.life.replacing(entry, right.before.as_deref(), life)))
             }
-            Ok(_) => None,
             // Perhaps it is applied, perhaps it will be: nobody may rely on what was in memory (hazard 10).
-            Err(StoreError::Ambiguous(_)) => {
-                self.origins.disown(number);
-                None
-            }
+            Ok(_) | Err(StoreError::Ambiguous(_)) => None,
             Err(_) => right.before.take(),
         };
-        right.end(left, |key, entry| self.shelf.put(key, entry));
+        self.end(right, left);
+        result
+    }
+
+    /// The statement of one write, and its record with what waits over it.
+    pub(super) async fn store_write(&self, cached: &Cached, right: &Right, edit: &Edit) -> WriteResult {
+        let started = now_ms();
+        let values = cached.mapping.pattern.captures(right.key()).unwrap_or_default();
+        let number = self.origins.begin(vec![right.key().clone()]);
+        let origin = self.origins.text(number);
+        let writing = self.store.write(&cached.mapping, &cached.plan, &values, edit, &origin);
+        let mut result = match tokio::time::timeout(self.deadline, writing).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Ambiguous("the write took too long".into())),
+        };
+        match &mut result {
+            Err(StoreError::Ambiguous(_)) => self.origins.disown(number),
+            Ok(written) if written.tells_new => {
+                written.old = self.overlay.over(right.key(), written.old.take());
+                written.new = self.overlay.over(right.key(), written.new.take());
+            }
+            _ => {}
+        }
         self.origins.end(number, now_ms());
         self.count_write(&result, started);
         if let Err(error @ (StoreError::Ambiguous(_) | StoreError::Unavailable(_))) = &result {
             cached.complain("a write failed", error, started);
         }
         result
+    }
+
+    /// True when what waits for a key must be saved first: it would come after this write otherwise.
+    fn must_flush_before(&self, key: &[u8], edit: &Edit) -> bool {
+        self.overlay.of(key).is_some_and(|dirty| match edit {
+            Edit::Fields(changes, _) => {
+                changes.iter().any(|(field, _)| dirty.entries.iter().any(|entry| entry.field == *field))
+            }
+            _ => true,
+        })
+    }
+
+    /// Queues a write of one key.
+    pub(super) fn queue_one(&self, key: &Bytes) -> Option<Right> {
+        self.flights.queue(std::slice::from_ref(key), |key| self.shelf.take(key)).pop()
+    }
+
+    pub(super) fn end(&self, right: Right, left: Option<Arc<Entry>>) {
+        right.end(left, |key, entry| self.shelf.put(key, entry));
     }
 
     /// Waits for what comes before a write.

@@ -72,7 +72,7 @@ fn from_tree(mut tree: Value, faults: &mut Faults) -> Config {
             "definitions",
             definitions,
             faults,
-            &["ttl", "renew", "write", "delete", "push", "remove"],
+            &["ttl", "renew", "write", "deferred", "delete", "push", "remove"],
         ),
         caches: read_blocks("caches", caches, faults, &["file"]),
         users: read_users(users, faults),
@@ -148,6 +148,7 @@ fn check(settings: &Settings, faults: &mut Faults) {
     require(settings.upstream.lanes > 0, "upstream.lanes", "must be at least 1");
     require(settings.upstream.pinned_max > 0, "upstream.pinned_max", "must be at least 1");
     require(settings.store.max_connections > 0, "store.max_connections", "must be at least 1");
+    require(settings.journal.flush_rows > 0, "journal.flush_rows", "must be at least 1");
     require(settings.cache.ttl_jitter <= 90, "cache.ttl_jitter", "is a percentage of at most 90");
     let hides_logins = settings.pubsub.mode == PubSubMode::Shared && settings.auth.mode == AuthMode::Upstream;
     require(
@@ -166,6 +167,7 @@ fn check(settings: &Settings, faults: &mut Faults) {
         ("upstream.connect_timeout", settings.upstream.connect_timeout),
         ("upstream.ping_interval", settings.upstream.ping_interval),
         ("cache.max_staleness", settings.cache.max_staleness),
+        ("journal.flush_interval", settings.journal.flush_interval),
     ] {
         require(!duration.is_zero(), path, "must be longer than 0");
     }

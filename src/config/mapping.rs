@@ -53,6 +53,8 @@ pub enum WriteMode {
     Reject,
     /// It is answered when the store has committed it.
     Through,
+    /// It is answered when it is in the journal, and saved later.
+    Deferred,
     /// It is taken for what cache-aside code does after a miss: the store is not written, the key is forgotten.
     Fill,
 }
@@ -79,6 +81,20 @@ pub struct Watch {
     /// The table does not say which keys it concerns: any change concerns the whole mapping.
     #[serde(default)]
     pub whole: bool,
+}
+
+impl MappingConfig {
+    /// True when commands write rows of its table.
+    #[must_use]
+    pub const fn writes_table(&self) -> bool {
+        self.table.is_some() && matches!(self.write, WriteMode::Through | WriteMode::Deferred)
+    }
+
+    /// True when some of its writes are acknowledged from the journal.
+    #[must_use]
+    pub const fn defers(&self) -> bool {
+        matches!(self.write, WriteMode::Deferred) || !self.deferred.is_empty()
+    }
 }
 
 /// One block: where a mapping's rows come from, and how they are shown and kept.
@@ -126,6 +142,9 @@ pub struct MappingConfig {
     /// Caches: what DEL does.
     #[serde(default)]
     pub delete: DeleteMode,
+    /// Hashes: fields whose writes are acknowledged from the journal and saved later.
+    #[serde(default)]
+    pub deferred: Vec<String>,
     /// Lists: adds one element (RPUSH). The parameter after the holes is the element.
     pub push: Option<String>,
     /// Lists: takes elements out (LREM). The parameters after the holes are the element and LREM's count.

@@ -45,6 +45,8 @@ pub struct Settings {
     pub store: Store,
     /// `[cache]`.
     pub cache: Cache,
+    /// `[journal]`.
+    pub journal: Journal,
     /// `[limits]`.
     pub limits: Limits,
     /// `[auth]`.
@@ -218,6 +220,46 @@ impl Default for Cache {
             ttl_jitter: 10,
         }
     }
+}
+
+/// Deferred writes on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Journal {
+    /// The file; each sidecar has its own.
+    pub path: PathBuf,
+    /// When a deferred write is on disk.
+    pub sync: JournalSync,
+    /// How long a deferred write waits, at most, before it goes to a store that answers.
+    #[serde(with = "humantime_serde")]
+    pub flush_interval: Duration,
+    /// Most keys of one statement.
+    pub flush_rows: usize,
+    /// Most memory and disk for deferred writes that wait; past it they are refused.
+    pub max_bytes: ByteSize,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            path: "data/journal.db".into(),
+            sync: JournalSync::Always,
+            flush_interval: Duration::from_secs(1),
+            flush_rows: 1000,
+            max_bytes: ByteSize(256 << 20),
+        }
+    }
+}
+
+/// When a deferred write is on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JournalSync {
+    /// Before it is acknowledged.
+    #[default]
+    Always,
+    /// Within a second: a crash of the machine, not of the process, may lose that second.
+    Everysec,
 }
 
 /// What one client may cost.

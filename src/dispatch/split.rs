@@ -9,7 +9,7 @@ use super::{Context, Flow, Session, wrong_arity};
 use crate::cache::WriteResult;
 use crate::command::{Request, Spec};
 use crate::config::DeleteMode;
-use crate::record::{Edit, Life};
+use crate::record::Write;
 use crate::resp::{Proto, decode, encode, reply};
 use crate::store::StoreError;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
@@ -104,7 +104,7 @@ impl super::Owned {
     fn remove(&self, mapping: usize, key: &[u8]) -> Part {
         if self.mappings.list[mapping].config.delete == DeleteMode::Row {
             let key = Bytes::copy_from_slice(key);
-            return Part::Deleting(mapping, Box::pin(self.cache.write(mapping, &key, Edit::Delete, Life::Keep)));
+            return Part::Deleting(mapping, Box::pin(self.cache.write(mapping, &key, &Write::delete())));
         }
         self.metrics.invalidated("command");
         Part::Known(self.cache.invalidate(key).then(Bytes::new))

@@ -48,7 +48,7 @@ pub(super) fn answer(
         }
         return Flow::Answered;
     }
-    let (owned, writing) = (owned.clone(), owned.cache.write(mapping, &key, write.edit.clone(), write.life));
+    let (owned, writing) = (owned.clone(), owned.cache.write(mapping, &key, &write));
     Flow::Later(Box::pin(async move {
         let written = writing.await;
         Ok(told(&write, written, proto, |error| owned.write_error(mapping, error)))

@@ -20,7 +20,7 @@ pub use edit::{Change, Condition, Decimal, Edit};
 pub use expiry::View;
 pub use lifetime::{Lifetime, is_lifetime};
 pub use read::{Answer, ReadError, answer_of};
-pub use write::{Life, Write, Written, written_shape};
+pub use write::{Life, Values, Write, Written, written_shape};
 
 pub use crate::config::Shape;
 use crate::resp::encode;
@@ -188,6 +188,27 @@ impl Record {
     /// A hash field's encoded value.
     fn field(&self, name: &[u8]) -> Option<&[u8]> {
         self.find(name).map(|i| self.encoded(i * 2 + 1, i * 2 + 2))
+    }
+
+    /// This hash or string with other values of these fields; without a value a field goes. `None`: nothing is left.
+    #[must_use]
+    pub fn with(&self, changes: &[(&[u8], Option<&[u8]>)]) -> Option<Self> {
+        if self.shape == Shape::String {
+            let value = changes.last().map_or(Some(self.value()), |(_, value)| *value)?;
+            return Self::string(value).ok();
+        }
+        let changed = |name: &[u8]| changes.iter().rev().find(|(field, _)| *field == name).map(|(_, value)| *value);
+        let kept = (0..self.len()).filter_map(|i| {
+            let name = self.name(i);
+            changed(name).unwrap_or(Some(self.text(i * 2 + 1))).map(|value| (name, value))
+        });
+        let is_new = |(field, _): &&(&[u8], Option<&[u8]>)| self.find(field).is_none();
+        let mut pairs: Vec<(&[u8], &[u8])> = kept.collect();
+        for (field, value) in changes.iter().filter(is_new) {
+            pairs.retain(|(name, _)| name != field);
+            pairs.extend(value.map(|value| (*field, value)));
+        }
+        Self::hash(&pairs).ok().filter(|record| !record.is_empty())
     }
 
     /// A hash field's text; a string's where the field has no name.

@@ -33,6 +33,9 @@ pub struct Write {
     told: Told,
 }
 
+/// Fields and their values; `None`: none.
+pub type Values = Vec<(Bytes, Option<Bytes>)>;
+
 /// What a store did.
 #[derive(Clone, Debug, Default)]
 pub struct Written {
@@ -166,6 +169,34 @@ impl Write {
     pub fn overwrites(&self) -> bool {
         let is_string = matches!(&self.edit, Edit::Fields(fields, _) if fields.iter().all(|(f, c)| f.is_empty() && matches!(c, Change::Put(_))));
         is_string && self.told != Told::Old && self.told != Told::Applied
+    }
+
+    /// The DEL of one key.
+    #[must_use]
+    pub fn delete() -> Self {
+        Self::new(Edit::Delete, Told::Removed)
+    }
+
+    /// The values that the edit's fields take where the record is `old`; `None` when its condition does not hold.
+    ///
+    /// # Errors
+    /// What Redis says of a value that is no number.
+    pub fn changed(&self, old: Option<&Record>) -> Result<Option<Values>, &'static str> {
+        let Edit::Fields(fields, condition) = &self.edit else { return Ok(None) };
+        let text = |field: &Bytes| old.and_then(|old| old.field_text(field));
+        let holds = match condition {
+            Condition::Always => true,
+            Condition::RowExists => old.is_some(),
+            Condition::FieldAbsent => fields.iter().all(|(field, _)| text(field).is_none()),
+            Condition::FieldPresent => fields.iter().all(|(field, _)| text(field).is_some()),
+        };
+        if !holds {
+            return Ok(None);
+        }
+        let after = |(field, change): &(Bytes, Change)| {
+            change.apply(text(field), !field.is_empty()).map(|value| (field.clone(), value))
+        };
+        fields.iter().map(after).collect::<Result<Vec<_>, _>>().map(Some)
     }
 
     /// What Redis would do to `old`, which is not changed: for writes that no store carries out.

@@ -7,6 +7,7 @@ mod changes;
 mod columns;
 mod error;
 pub mod file;
+mod flush;
 mod json;
 mod migrate;
 mod plan;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 
 pub use changes::{Change, OnChange};
 pub use error::StoreError;
+pub use flush::{FlushRow, Mark};
 pub use plan::Plan;
 pub use transaction::StoreTransaction;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::StoreError;
 use super::json::Members;
 use super::row::{Cell, Row};
-use super::target::Target;
+use super::target::{Target, text};
 use crate::config::{MappingConfig, Shape};
 use crate::keys::Pattern;
 use crate::mapping::Mapping;
@@ -83,6 +83,16 @@ impl Plan {
         Self { list, ..self }
     }
 
+    /// Refuses a value that its column would refuse, as far as that is known without asking.
+    ///
+    /// # Errors
+    /// [`StoreError::Field`].
+    pub fn check(&self, field: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let Some(target) = &self.target else { return Ok(()) };
+        let field = text(field, "")?;
+        target.place(field, &self.shown)?.check(field, text(value, field)?)
+    }
+
     pub(super) fn is_hash(&self) -> bool {
         self.shown.shape == Shape::Hash
     }
@@ -114,6 +124,15 @@ impl Plan {
             }
         }
         self.shape(&same)
+    }
+
+    /// The key and record of a row that tells its own key; `None` where it is no usable key.
+    pub(super) fn keyed(&self, pattern: &Pattern, mut row: Row) -> Result<Option<(Bytes, Option<Record>)>, StoreError> {
+        let own = self.own_key(&mut row).unwrap_or_default();
+        match pattern.render(&own).filter(|_| own.len() == self.holes.len()) {
+            Some(key) => Ok(Some((Bytes::from(key), self.shape(&[row])?))),
+            None => Ok(None),
+        }
     }
 
     /// A record of these rows, which share one key; `None` when Redis would not keep such a value.

@@ -3,6 +3,7 @@
 use super::StoreError;
 use super::columns::quote;
 use crate::config::MappingConfig;
+use crate::resp::number::parse_i64;
 
 /// What a column holds, as far as arithmetic and times need to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,15 @@ impl Column {
         quote(&self.name)
     }
 
+    /// True when an integer column is wide enough.
+    fn has_room(&self, number: i64) -> bool {
+        match self.cast.rsplit('.').next() {
+            Some("int2") => i16::try_from(number).is_ok(),
+            Some("int4") => i32::try_from(number).is_ok(),
+            _ => true,
+        }
+    }
+
     /// The error for a value that the column does not take.
     pub(super) fn refuses(&self, field: &str) -> StoreError {
         let shown = if field.is_empty() { &self.name } else { field };
@@ -53,6 +63,8 @@ pub(super) struct Target {
     pub(super) table: String,
     /// The key's columns, quoted, in the order of the holes.
     pub(super) keys: Vec<String>,
+    /// Their types, for Postgres.
+    pub(super) key_casts: Vec<String>,
     /// What a SELECT of a record selects.
     pub(super) shown: String,
     pub(super) columns: Vec<Column>,
@@ -65,6 +77,25 @@ pub(super) enum Place<'t> {
     Column(&'t Column),
     /// A member of the overflow column.
     Member(&'t Column),
+}
+
+impl Place<'_> {
+    /// Refuses what the column's kind cannot be; the store may refuse more.
+    ///
+    /// # Errors
+    /// [`StoreError::Field`].
+    pub(super) fn check(&self, field: &str, value: &str) -> Result<(), StoreError> {
+        let Self::Column(column) = self else { return Ok(()) };
+        let is_number = || value.parse().is_ok_and(|number: f64| number.is_finite());
+        let fits = match column.holds {
+            Holds::Integers => parse_i64(value.as_bytes()).is_some_and(|number| column.has_room(number)),
+            Holds::Numbers | Holds::Epochs => is_number(),
+            Holds::Booleans => matches!(value.to_ascii_lowercase().as_str(), "true" | "false" | "t" | "f" | "1" | "0"),
+            Holds::Json => serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok(),
+            Holds::Times | Holds::Texts => true,
+        };
+        if fits { Ok(()) } else { Err(column.refuses(field)) }
+    }
 }
 
 impl Target {

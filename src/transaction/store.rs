@@ -58,7 +58,8 @@ pub(super) fn part(context: &Context, queued: &[Queued]) -> Part {
 /// The write that a command is, if it goes through to the store.
 fn write_of(context: &Context, request: &Request<'_>, mapping: usize, spec: &'static Spec) -> Option<Write> {
     let block = &context.owned.mappings.list[mapping].config;
-    let fits = block.write == WriteMode::Through && written_shape(spec) == Some(block.shape);
+    let fits =
+        matches!(block.write, WriteMode::Through | WriteMode::Deferred) && written_shape(spec) == Some(block.shape);
     Write::parse(request, spec).ok().filter(|_| fits)
 }
 

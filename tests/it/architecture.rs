@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The ranks of `src`, as lib.rs draws them.
-const RANKS: [(&str, u32); 19] = [
+const RANKS: [(&str, u32); 20] = [
     ("config", 0),
     ("resp", 0),
     ("telemetry", 0),
@@ -14,6 +14,7 @@ const RANKS: [(&str, u32); 19] = [
     ("mapping", 2),
     ("record", 2),
     ("route", 2),
+    ("journal", 3),
     ("store", 3),
     ("cache", 4),
     ("clients", 4),
@@ -33,7 +34,7 @@ const COMMON: [&str; 1] = ["config"];
 const DOORS: [(&str, &str); 8] = [
     ("redis_protocol", "resp"),
     ("moka", "cache"),
-    ("sqlx", "store"),
+    ("sqlx", "store journal"),
     ("redis", "upstream"),
     ("tokio_rustls", "upstream"),
     ("prometheus_client", "telemetry"),
@@ -103,7 +104,7 @@ fn every_outside_crate_has_one_door() {
                     .flat_map(|piece| piece.match_indices(&path).map(move |(at, _)| &piece[..at]))
                     .any(|before| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
             });
-            if uses && module != door {
+            if uses && door.split(' ').all(|door| module != door) {
                 wrong.push(format!("{file} names {name}, whose door is {door}"));
             }
         }

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, Column as _, Either, Executor, PgPool, SqlSafeStr, Statement, TypeInfo};
 
 use super::params;
-use crate::config::{DeleteMode, MappingConfig, Shape, Timestamps, WriteMode};
+use crate::config::{DeleteMode, MappingConfig, Shape, Timestamps};
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
 use crate::store::columns::{
@@ -114,7 +114,7 @@ async fn table_plan(pool: &PgPool, mapping: &Mapping, name: &str) -> Result<Plan
     // A table's rows tell their own keys, so a type with several spellings may be bound as text.
     let params = described.params.into_iter().map(|(param, _)| param.unwrap_or(Param::Text)).collect();
     let mut plan = Plan::new(mapping, one, String::new(), params, KeySource::Extra);
-    if block.write == WriteMode::Through || block.delete == DeleteMode::Row {
+    if block.writes_table() || block.delete == DeleteMode::Row {
         plan.target = Some(target(pool, mapping, quoted, &columns, select.join(", ")).await?);
     }
     Ok(plan)
@@ -142,14 +142,26 @@ async fn target(
     .bind(&unique)
     .fetch_one(pool)
     .await?;
-    if !found && block.write == WriteMode::Through {
+    if !found && block.writes_table() {
         return Err(StoreError::fault("write", needs_unique(&unique)));
     }
+    if block.defers() {
+        let is_migrated: bool =
+            sqlx::query_scalar("SELECT to_regclass('hearthside.flushed') IS NOT NULL").fetch_one(pool).await?;
+        if !is_migrated {
+            return Err(StoreError::fault(
+                "deferred",
+                "needs `hearthside migrate`: the table hearthside.flushed is missing",
+            ));
+        }
+    }
+    let key_cast = |key: &String| columns.iter().find(|c| c.name == *key).map(|c| c.cast.clone()).unwrap_or_default();
+    let key_casts = keys.iter().map(key_cast).collect();
     let is_written = |c: &&TableColumn| shows(block, &keys, &c.name) && !keys.contains(&c.name);
     let columns: Vec<Column> = columns.iter().filter(is_written).map(|c| c.target(block)).collect();
     let overflow = columns.iter().find(|c| block.overflow.as_deref() == Some(&c.name)).cloned();
     let keys = keys.iter().map(|key| quote(key)).collect();
-    Ok(Target { table, keys, shown, columns, overflow })
+    Ok(Target { table, keys, key_casts, shown, columns, overflow })
 }
 
 fn expression(block: &MappingConfig, column: &TableColumn) -> String {

@@ -4,6 +4,7 @@ mod catalog;
 mod changes;
 mod explain;
 mod expression;
+mod flush;
 mod params;
 mod push;
 mod transaction;
@@ -12,6 +13,7 @@ mod write;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgPool, Row as _};
@@ -21,10 +23,10 @@ pub(super) use transaction::PostgresTransaction;
 use super::changes::OnChange;
 use super::json::Members;
 use super::row::Row;
-use super::{Plan, StoreError, triggers};
+use super::{FlushRow, Mark, Plan, StoreError, triggers};
 use crate::config;
 use crate::mapping::Mapping;
-use crate::record::{Edit, Written};
+use crate::record::{Edit, Record, Written};
 
 /// A connection that has not been used for so long is asked whether it lives.
 const IDLE: Duration = Duration::from_secs(1);
@@ -121,6 +123,20 @@ impl Postgres {
         let mut connection = self.pool.acquire().await?;
         let mut writer = write::Writer { connection: &mut connection, pool: &self.pool, origin };
         writer.write(mapping, plan, values, edit).await
+    }
+
+    pub(super) async fn flush(
+        &self,
+        mapping: &Mapping,
+        plan: &Plan,
+        rows: &[FlushRow],
+        mark: Mark<'_>,
+    ) -> Result<Option<Vec<(Bytes, Option<Record>)>>, StoreError> {
+        flush::flush(&self.pool, mapping, plan, rows, mark).await
+    }
+
+    pub(super) async fn was_flushed(&self, journal: &str, batch: u64) -> Result<bool, StoreError> {
+        flush::was_flushed(&self.pool, journal, batch).await
     }
 
     pub(super) async fn begin(&self, origin: &str, snapshot: bool) -> Result<PostgresTransaction, StoreError> {

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Column as _, Either, Executor, SqlSafeStr, SqlitePool, Statement};
 
 use super::JSON;
-use crate::config::{DeleteMode, MappingConfig, Shape, Timestamps, WriteMode};
+use crate::config::{DeleteMode, MappingConfig, Shape, Timestamps};
 use crate::keys::HoleKind;
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
@@ -56,7 +56,7 @@ async fn table_plan(pool: &SqlitePool, mapping: &Mapping, table: &str) -> Result
     let filter: Vec<String> = keys.iter().enumerate().map(|(i, key)| format!("{} = ${}", quote(key), i + 1)).collect();
     let one = format!("{from} WHERE {}", filter.join(" AND "));
     let mut plan = Plan::new(mapping, one, String::new(), Vec::new(), KeySource::Extra);
-    if block.write == WriteMode::Through || block.delete == DeleteMode::Row {
+    if block.writes_table() || block.delete == DeleteMode::Row {
         plan.target = Some(target(pool, mapping, table, &columns, select.join(", ")).await?);
     }
     Ok(plan)
@@ -85,14 +85,14 @@ async fn target(
     .bind(serde_json::Value::from(unique.clone()).to_string())
     .fetch_one(pool)
     .await?;
-    if !found && block.write == WriteMode::Through {
+    if !found && block.writes_table() {
         return Err(StoreError::fault("write", needs_unique(&unique)));
     }
     let is_written = |c: &&TableColumn| shows(block, &keys, &c.name) && !keys.contains(&c.name);
     let columns: Vec<Column> = columns.iter().filter(is_written).map(|c| c.target(block)).collect();
     let overflow = columns.iter().find(|c| block.overflow.as_deref() == Some(&c.name)).cloned();
     let keys = keys.iter().map(|key| quote(key)).collect();
-    Ok(Target { table: quote(table), keys, shown, columns, overflow })
+    Ok(Target { table: quote(table), keys, key_casts: Vec::new(), shown, columns, overflow })
 }
 
 impl TableColumn {

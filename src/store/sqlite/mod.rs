@@ -2,12 +2,14 @@
 
 mod catalog;
 mod changes;
+mod flush;
 mod transaction;
 mod write;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Row as _, SqlitePool, TypeInfo, ValueRef};
@@ -17,11 +19,11 @@ pub(super) use transaction::SqliteTransaction;
 use super::changes::OnChange;
 use super::json::compact;
 use super::row::{Cell, Row};
-use super::{Plan, StoreError, migrate};
+use super::{FlushRow, Mark, Plan, StoreError, migrate};
 use crate::config;
 use crate::keys::HoleKind;
 use crate::mapping::Mapping;
-use crate::record::{Edit, Written};
+use crate::record::{Edit, Record, Written};
 use crate::resp::number::parse_i64;
 use changes::Writer;
 
@@ -139,6 +141,23 @@ impl Sqlite {
         // One that was refused has changed nothing: there is nothing to roll back.
         transaction.commit().await?;
         written
+    }
+
+    pub(super) async fn flush(
+        &self,
+        mapping: &Mapping,
+        plan: &Plan,
+        rows: &[FlushRow],
+        mark: Mark<'_>,
+    ) -> Result<Option<Vec<(Bytes, Option<Record>)>>, StoreError> {
+        flush::flush(self.begin().await?, mapping, plan, rows, mark).await
+    }
+
+    pub(super) async fn was_flushed(&self, journal: &str, batch: u64) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let was = flush::was_flushed(transaction.connection()?, journal, batch).await?;
+        transaction.commit().await?;
+        Ok(was)
     }
 
     pub(super) async fn begin(&self) -> Result<SqliteTransaction, StoreError> {

@@ -1,6 +1,7 @@
 //! A SQLite transaction on the one connection that writes, with a savepoint before each write.
 
 use sqlx::AssertSqlSafe;
+use sqlx::sqlite::SqliteConnection;
 use tokio::sync::OwnedMutexGuard;
 
 use super::changes::Open;
@@ -26,6 +27,10 @@ impl SqliteTransaction {
     async fn run(&mut self, sql: &str) -> Result<(), StoreError> {
         let statement = sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&mut self.open()?.connection);
         statement.await.map(|_| ()).map_err(StoreError::of_write)
+    }
+
+    pub(super) fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        self.open().map(|open| &mut open.connection)
     }
 
     fn open(&mut self) -> Result<&mut Open, StoreError> {

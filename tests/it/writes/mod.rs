@@ -1,5 +1,6 @@
 //! Commands that write owned keys, through to the store.
 
+mod deferred;
 mod exec;
 mod fill;
 mod model;

@@ -1,0 +1,172 @@
+//! Deferred writes: acknowledged when they are in the journal, and over every record until the store has them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::flights::Right;
+use super::{Cache, Cached, WriteResult};
+use crate::config::WriteMode;
+use crate::journal::{Entry, Journal, JournalError};
+use crate::record::{Change, Condition, Edit, Life, Record, Write, Written};
+use crate::store::StoreError;
+use crate::telemetry::clock::now_ms;
+
+impl From<JournalError> for StoreError {
+    fn from(error: JournalError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+/// Fields and what they become.
+type Changes = Vec<(Bytes, Change)>;
+
+impl Cached {
+    /// True when some field of the mapping may be deferred.
+    const fn defers(&self) -> bool {
+        self.mapping.config.defers()
+    }
+
+    fn is_deferred(&self, field: &[u8]) -> bool {
+        let block = &self.mapping.config;
+        block.write == WriteMode::Deferred || block.deferred.iter().any(|name| name.as_bytes() == field)
+    }
+
+    /// What of an edit goes to the store now, and what waits.
+    fn divide(&self, edit: &Edit) -> (Changes, Changes) {
+        match edit {
+            Edit::Fields(changes, _) => changes.iter().cloned().partition(|(field, _)| !self.is_deferred(field)),
+            _ => (Vec::new(), Vec::new()),
+        }
+    }
+}
+
+impl Cache {
+    /// Writes `key`, or journals the write, as its mapping says. The write has queued when this returns: later reads of
+    /// the key wait for it. The future only waits.
+    pub fn write(self: &Arc<Self>, id: usize, key: &Bytes, write: &Write) -> impl Future<Output = WriteResult> + use<> {
+        let right = self.queue_one(key);
+        let (cache, write) = (self.clone(), write.clone());
+        let task = self.runtime.spawn(async move {
+            let (Some(right), Some(cached)) = (right, cache.cached(id)) else {
+                return Err(StoreError::Refused("no such cached mapping".into()));
+            };
+            if cached.defers() && !cached.divide(&write.edit).1.is_empty() {
+                cache.defer(cached, right, &write).await
+            } else {
+                cache.write_through(cached, right, &write.edit, write.life).await
+            }
+        });
+        async move { task.await.unwrap_or_else(|_| Err(StoreError::Ambiguous("the write was given up".into()))) }
+    }
+
+    /// One write with deferred fields, from its turn to its end.
+    async fn defer(&self, cached: &Cached, mut right: Right, write: &Write) -> WriteResult {
+        self.take_turn(&mut right).await;
+        let Some(journal) = &self.journal else {
+            return Err(StoreError::Refused("there is no journal".into()));
+        };
+        let epoch = cached.epoch();
+        let known = self.known(cached, &right).await;
+        let before = match known {
+            Ok(record) => Some(record),
+            // Values that are given need no look at what is there.
+            Err(error) if error.is_final() && gives_values(&write.edit) => None,
+            Err(error) => {
+                let before = right.before.take();
+                self.end(right, before);
+                return Err(error);
+            }
+        };
+        if let Some(None) = before {
+            // Somebody has to make the row; what waits for one that is gone must not come over it.
+            self.flush_key(&right.key().clone()).await?;
+            return self.write_now(cached, right, &write.edit, write.life).await;
+        }
+        let result = self.journal_fields(cached, journal, &right, write, before.flatten()).await;
+        match result {
+            Ok((written, record, loaded_at)) => {
+                let entry = record.map(|record| {
+                    let entry = cached.life.entry(Some(record), cached.mapping.id, epoch, loaded_at);
+                    let life = if written.applied { write.life } else { Life::Keep };
+                    Arc::new(cached.life.replacing(entry, right.before.as_deref(), life))
+                });
+                self.end(right, entry);
+                self.metrics.deferred.inc();
+                Ok(written)
+            }
+            Err(error) => {
+                let before = right.before.take().filter(|_| !matches!(error, StoreError::Ambiguous(_)));
+                self.end(right, before);
+                Err(error)
+            }
+        }
+    }
+
+    /// The record as it is: from memory if it may be used, else from the store.
+    async fn known(&self, cached: &Cached, right: &Right) -> Result<Option<Record>, StoreError> {
+        if let Some(entry) = right.before.as_ref().filter(|entry| self.is_usable(cached, entry, now_ms())) {
+            return Ok(entry.record.clone());
+        }
+        let values = cached.mapping.pattern.captures(right.key()).unwrap_or_default();
+        let record = self.store.load(&cached.mapping, &cached.plan, &values).await?;
+        Ok(self.overlay.over(right.key(), record))
+    }
+
+    /// Writes what does not wait, journals what does; what is true then, and since when it is known.
+    async fn journal_fields(
+        &self,
+        cached: &Cached,
+        journal: &Journal,
+        right: &Right,
+        write: &Write,
+        before: Option<Record>,
+    ) -> Result<(Written, Option<Record>, u64), StoreError> {
+        let loaded_at = right.before.as_ref().map_or_else(now_ms, |entry| entry.loaded_at);
+        let (through, waits) = cached.divide(&write.edit);
+        let Some(after) = write.changed(before.as_ref()).map_err(StoreError::Value)? else {
+            let written =
+                Written { old: before.clone(), new: before.clone(), applied: false, count: 0, tells_new: true };
+            return Ok((written, before, loaded_at));
+        };
+        let value_of =
+            |field: &Bytes| after.iter().find(|(name, _)| name == field).and_then(|(_, value)| value.clone());
+        for (field, _) in &waits {
+            if let Some(value) = value_of(field) {
+                cached.plan.check(field, &value)?;
+            }
+        }
+        let mut base = before.clone();
+        if !through.is_empty() {
+            let edit = Edit::Fields(through, Condition::Always);
+            base = self.store_write(cached, right, &edit).await?.new;
+        }
+        let entry = |(field, _): (Bytes, Change)| Entry {
+            seq: 0,
+            mapping: cached.mapping.pattern.text().to_owned(),
+            key: right.key().clone(),
+            value: value_of(&field),
+            field,
+        };
+        let entries = journal.append(waits.into_iter().map(entry).collect()).await?;
+        // From here on it is acknowledged, whatever happens to this task.
+        self.overlay.put(cached.mapping.id, right.key(), &entries);
+        self.wake_flusher(false);
+        let new = self.overlay.over(right.key(), base);
+        let written = Written { old: before, new: new.clone(), applied: true, count: 0, tells_new: true };
+        Ok((written, new, loaded_at))
+    }
+
+    /// Replays what a journal held: it lies over every record from now on.
+    pub fn replay(&self, id: usize, entries: Vec<Entry>) {
+        for entry in entries {
+            let key = entry.key.clone();
+            self.overlay.put(id, &key, &[entry]);
+        }
+    }
+}
+
+fn gives_values(edit: &Edit) -> bool {
+    matches!(edit, Edit::Fields(changes, Condition::Always)
+        if changes.iter().all(|(_, change)| matches!(change, Change::Put(_) | Change::Clear)))
+}

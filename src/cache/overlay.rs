@@ -1,0 +1,97 @@
+//! Deferred writes that the store does not have yet: they lie over every record that is loaded (hazard 12).
+//!
+//! Invariant: an entry is here from before it is acknowledged until after the store has applied it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::journal::Entry;
+use crate::record::Record;
+
+#[derive(Debug, Default)]
+pub(super) struct Overlay {
+    keys: Mutex<HashMap<Bytes, Dirty>>,
+    /// Keys in the map: most loads look no further.
+    count: AtomicUsize,
+}
+
+/// Keys with what waits for them.
+pub(super) type Rows = Vec<(Bytes, Vec<Entry>)>;
+
+/// One key's fields that wait.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dirty {
+    pub(super) mapping: usize,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Dirty {
+    /// The record with these fields over it. A row that is not there stays absent.
+    pub(super) fn over(&self, record: Option<Record>) -> Option<Record> {
+        let changes: Vec<(&[u8], Option<&[u8]>)> =
+            self.entries.iter().map(|entry| (&*entry.field, entry.value.as_deref())).collect();
+        if changes.is_empty() { record } else { record?.with(&changes) }
+    }
+}
+
+impl Overlay {
+    fn keys(&self) -> MutexGuard<'_, HashMap<Bytes, Dirty>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What waits for `key`.
+    pub(super) fn of(&self, key: &[u8]) -> Option<Dirty> {
+        if self.count.load(SeqCst) == 0 { None } else { self.keys().get(key).cloned() }
+    }
+
+    /// The record with what waits over it.
+    pub(super) fn over(&self, key: &[u8], record: Option<Record>) -> Option<Record> {
+        self.of(key).map_or_else(|| record.clone(), |dirty| dirty.over(record.clone()))
+    }
+
+    /// Adds what has been journaled; a field's newer value replaces the older.
+    pub(super) fn put(&self, mapping: usize, key: &Bytes, entries: &[Entry]) {
+        let mut keys = self.keys();
+        let dirty = keys.entry(key.clone()).or_insert_with(|| Dirty { mapping, entries: Vec::new() });
+        for entry in entries {
+            dirty.entries.retain(|known| known.field != entry.field);
+            dirty.entries.push(entry.clone());
+        }
+        self.count.store(keys.len(), SeqCst);
+    }
+
+    /// Takes away what has been applied, or put aside; newer values of the same fields stay.
+    pub(super) fn settle(&self, key: &[u8], applied: &[Entry]) {
+        let mut keys = self.keys();
+        if let Some(dirty) = keys.get_mut(key) {
+            dirty.entries.retain(|entry| applied.iter().all(|done| done.seq != entry.seq));
+            if dirty.entries.is_empty() {
+                keys.remove(key);
+            }
+        }
+        self.count.store(keys.len(), SeqCst);
+    }
+
+    /// The number of keys that wait.
+    pub(super) fn len(&self) -> usize {
+        self.count.load(SeqCst)
+    }
+
+    /// Keys of one mapping with everything that waits for them, `most` at most; the mapping of the oldest entry.
+    pub(super) fn oldest(&self, most: usize) -> Option<(usize, Rows)> {
+        let keys = self.keys();
+        let age = |dirty: &Dirty| dirty.entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
+        let mapping = keys.values().min_by_key(|dirty| age(dirty))?.mapping;
+        let mut rows: Vec<(u64, &Bytes, &Dirty)> = keys
+            .iter()
+            .filter(|(_, dirty)| dirty.mapping == mapping)
+            .map(|(key, dirty)| (age(dirty), key, dirty))
+            .collect();
+        rows.sort_unstable_by_key(|(age, ..)| *age);
+        let rows = rows.into_iter().take(most).map(|(_, key, dirty)| (key.clone(), dirty.entries.clone()));
+        Some((mapping, rows.collect()))
+    }
+}

@@ -1,0 +1,222 @@
+//! The journal's file and its statements.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
+
+use super::{Entry, JournalError, Waiting};
+use crate::config::JournalSync;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS about (id TEXT NOT NULL, last INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS waiting (
+    key BLOB NOT NULL, field BLOB NOT NULL, seq INTEGER NOT NULL, mapping TEXT NOT NULL, value BLOB,
+    weight INTEGER NOT NULL, batch INTEGER, PRIMARY KEY (key, field)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS waiting_by_seq ON waiting (seq);
+CREATE INDEX IF NOT EXISTS waiting_by_batch ON waiting (batch) WHERE batch IS NOT NULL;
+CREATE TABLE IF NOT EXISTS refused (
+    seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL, field BLOB NOT NULL, value BLOB,
+    reason TEXT NOT NULL
+);
+INSERT INTO about SELECT lower(hex(randomblob(8))), 0 WHERE NOT EXISTS (SELECT 1 FROM about);";
+
+#[derive(Debug)]
+pub(super) struct File {
+    connection: SqliteConnection,
+    /// Held, so that no second process writes the same journal.
+    _lock: std::fs::File,
+}
+
+/// One field's value that the store refused.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Refused {
+    /// When, as RFC 3339.
+    pub at: String,
+    /// The mapping's key pattern.
+    pub mapping: String,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The field.
+    pub field: Vec<u8>,
+    /// The value; `None`: the field was to go.
+    pub value: Option<Vec<u8>>,
+    /// What the store said.
+    pub reason: String,
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> JournalError {
+    JournalError::File(format!("{}: {error}", path.display()))
+}
+
+fn locked(path: &Path) -> Result<std::fs::File, JournalError> {
+    let name = PathBuf::from(format!("{}.lock", path.display()));
+    let lock = std::fs::File::create(&name).map_err(|error| failed(&name, &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(JournalError::InUse),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(&name, &error)),
+    }
+}
+
+pub(super) async fn refused(path: &Path) -> Result<Vec<Refused>, JournalError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
+    let mut connection = SqliteConnection::connect_with(&options).await?;
+    let select = "SELECT at, mapping, key, field, value, reason FROM refused ORDER BY seq";
+    Ok(sqlx::query_as(select).fetch_all(&mut connection).await?)
+}
+
+type Row = (i64, String, Vec<u8>, Vec<u8>, Option<Vec<u8>>, Option<i64>);
+
+impl File {
+    pub(super) async fn open(path: &Path, sync: JournalSync) -> Result<Self, JournalError> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
+        }
+        let lock = locked(path)?;
+        // FULL syncs every commit; with NORMAL only `sync` does.
+        let synchronous = match sync {
+            JournalSync::Always => SqliteSynchronous::Full,
+            JournalSync::Everysec => SqliteSynchronous::Normal,
+        };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .disable_statement_logging();
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
+        Ok(Self { connection, _lock: lock })
+    }
+
+    pub(super) async fn id(&mut self) -> Result<String, JournalError> {
+        Ok(sqlx::query_scalar("SELECT id FROM about").fetch_one(&mut self.connection).await?)
+    }
+
+    /// The highest number that was ever given away, as far as the file knows.
+    pub(super) async fn last(&mut self) -> Result<u64, JournalError> {
+        let last: i64 = sqlx::query_scalar("SELECT last FROM about").fetch_one(&mut self.connection).await?;
+        Ok(last.unsigned_abs())
+    }
+
+    pub(super) async fn waiting(&mut self) -> Result<Waiting, JournalError> {
+        let select = "SELECT seq, mapping, key, field, value, batch FROM waiting ORDER BY batch, seq";
+        let rows: Vec<Row> = sqlx::query_as(select).fetch_all(&mut self.connection).await?;
+        let mut waiting = Waiting::default();
+        for (seq, mapping, key, field, value, batch) in rows {
+            let (key, field, value) = (key.into(), Bytes::from(field), value.map(Bytes::from));
+            let entry = Entry { seq: seq.unsigned_abs(), mapping, key, field, value };
+            match batch.map(i64::unsigned_abs) {
+                None => waiting.entries.push(entry),
+                Some(batch) => match waiting.taken.last_mut().filter(|(last, _)| *last == batch) {
+                    Some((_, entries)) => entries.push(entry),
+                    None => waiting.taken.push((batch, vec![entry])),
+                },
+            }
+        }
+        Ok(waiting)
+    }
+
+    async fn run(&mut self, sql: &'static str) -> Result<(), JournalError> {
+        sqlx::query(sql).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), JournalError> {
+        self.run("BEGIN IMMEDIATE").await
+    }
+
+    pub(super) async fn commit(&mut self) -> Result<(), JournalError> {
+        self.run("COMMIT").await
+    }
+
+    pub(super) async fn rollback(&mut self) {
+        // Without a transaction there is nothing to roll back.
+        let _none = self.run("ROLLBACK").await;
+    }
+
+    /// Syncs what has been committed (a checkpoint syncs the log first).
+    /// Source: <https://www.sqlite.org/pragma.html#pragma_wal_checkpoint>
+    pub(super) async fn sync(&mut self) -> Result<(), JournalError> {
+        self.run("PRAGMA wal_checkpoint(PASSIVE)").await
+    }
+
+    /// Keeps the last value of each field; the weight of what was replaced.
+    pub(super) async fn append(&mut self, entries: &[Entry]) -> Result<u64, JournalError> {
+        let mut replaced = 0;
+        for entry in entries {
+            let before: Option<i64> = sqlx::query_scalar("SELECT weight FROM waiting WHERE key = ?1 AND field = ?2")
+                .bind(&entry.key[..])
+                .bind(&entry.field[..])
+                .fetch_optional(&mut self.connection)
+                .await?;
+            replaced += before.unwrap_or(0).unsigned_abs();
+            sqlx::query(
+                "INSERT INTO waiting (key, field, seq, mapping, value, weight) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+                 ON CONFLICT DO UPDATE SET seq = excluded.seq, value = excluded.value, weight = excluded.weight, batch = NULL",
+            )
+            .bind(&entry.key[..])
+            .bind(&entry.field[..])
+            .bind(entry.seq.cast_signed())
+            .bind(&entry.mapping)
+            .bind(entry.value.as_deref())
+            .bind(entry.weight().cast_signed())
+            .execute(&mut self.connection)
+            .await?;
+        }
+        Ok(replaced)
+    }
+
+    pub(super) async fn take(&mut self, batch: u64, seqs: &[u64]) -> Result<(), JournalError> {
+        for seq in seqs {
+            sqlx::query("UPDATE waiting SET batch = ?1 WHERE seq = ?2")
+                .bind(batch.cast_signed())
+                .bind(seq.cast_signed())
+                .execute(&mut self.connection)
+                .await?;
+        }
+        sqlx::query("UPDATE about SET last = max(last, ?1)")
+            .bind(batch.cast_signed())
+            .execute(&mut self.connection)
+            .await?;
+        Ok(())
+    }
+
+    /// The weight of what is freed.
+    pub(super) async fn applied(&mut self, batch: u64) -> Result<u64, JournalError> {
+        let freed: Vec<i64> = sqlx::query_scalar("DELETE FROM waiting WHERE batch = ?1 RETURNING weight")
+            .bind(batch.cast_signed())
+            .fetch_all(&mut self.connection)
+            .await?;
+        Ok(freed.iter().map(|weight| weight.unsigned_abs()).sum())
+    }
+
+    pub(super) async fn give_back(&mut self, batch: u64) -> Result<(), JournalError> {
+        sqlx::query("UPDATE waiting SET batch = NULL WHERE batch = ?1")
+            .bind(batch.cast_signed())
+            .execute(&mut self.connection)
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn put_aside(&mut self, batch: u64, reason: &str) -> Result<u64, JournalError> {
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        sqlx::query(
+            "INSERT INTO refused SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', ?2, 'unixepoch'), mapping, key, field, value, ?3 \
+             FROM waiting WHERE batch = ?1",
+        )
+        .bind(batch.cast_signed())
+        .bind(seconds.cast_signed())
+        .bind(reason)
+        .execute(&mut self.connection)
+        .await?;
+        self.applied(batch).await
+    }
+}

@@ -1,0 +1,211 @@
+//! Deferred writes on disk: what has been acknowledged and not yet been saved in the store. A bundled SQLite file.
+//! Knows keys, fields and values; never the store, memory or what the writes are for.
+//!
+//! Invariants:
+//! - an append is answered when its commit has been synced (`journal.sync = "always"`), and appends that wait are one commit;
+//! - of a key's field the last value is kept, with its sequence number;
+//! - a flush marks what it takes with its batch first, and the store remembers the batch in the transaction that applies it:
+//!   after a crash the store says whether a marked entry has been applied (C5).
+
+mod file;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config;
+use crate::telemetry::Metrics;
+use file::File;
+pub use file::Refused;
+use writer::{Order, Writer};
+
+/// One field's value that waits for the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in the order of all entries.
+    pub seq: u64,
+    /// The mapping's key pattern.
+    pub mapping: String,
+    /// The key.
+    pub key: Bytes,
+    /// The field; empty for a string's value.
+    pub field: Bytes,
+    /// The value; `None`: the field goes.
+    pub value: Option<Bytes>,
+}
+
+impl Entry {
+    /// What it counts against `journal.max_bytes`.
+    fn weight(&self) -> u64 {
+        (64 + self.mapping.len() + self.key.len() + self.field.len() + self.value.as_ref().map_or(0, Bytes::len)) as u64
+    }
+}
+
+/// Why a journal does not take a write.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// As much waits as may wait.
+    #[error("the journal is full (journal.max_bytes): the store has not taken deferred writes for long")]
+    Full,
+    /// Its file cannot be written or read.
+    #[error("the journal's file: {0}")]
+    File(String),
+    /// Another process has it.
+    #[error("the journal is in use by another process; give each sidecar a journal.path of its own")]
+    InUse,
+}
+
+impl From<sqlx::Error> for JournalError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::File(match error {
+            sqlx::Error::Database(told) => told.message().to_owned(),
+            other => other.to_string(),
+        })
+    }
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub struct Journal {
+    /// Differs between journals; the store remembers batches by it.
+    pub id: String,
+    next: AtomicU64,
+    bytes: AtomicU64,
+    max_bytes: u64,
+    orders: mpsc::UnboundedSender<Order>,
+    metrics: Arc<Metrics>,
+}
+
+/// What a journal held when it was opened.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// Entries that no flush had taken.
+    pub entries: Vec<Entry>,
+    /// Entries that a flush had taken, by its batch: the store knows whether it was applied.
+    pub taken: Vec<(u64, Vec<Entry>)>,
+}
+
+impl Journal {
+    /// Opens the journal, and makes it if there is none. Its writer ends with the journal.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn open(settings: &config::Journal, metrics: Arc<Metrics>) -> Result<(Self, Waiting), JournalError> {
+        let mut file = File::open(&settings.path, settings.sync).await?;
+        let (id, waiting) = (file.id().await?, file.waiting().await?);
+        let all = || waiting.entries.iter().chain(waiting.taken.iter().flat_map(|(_, entries)| entries));
+        let next = all().map(|entry| entry.seq).max().unwrap_or(0).max(file.last().await?) + 1;
+        let bytes = all().map(Entry::weight).sum();
+        let (orders, told) = mpsc::unbounded_channel();
+        tokio::spawn(Writer { file, sync: settings.sync }.run(told));
+        let journal = Self {
+            id,
+            next: AtomicU64::new(next),
+            bytes: AtomicU64::new(bytes),
+            max_bytes: settings.max_bytes.0 as u64,
+            orders,
+            metrics,
+        };
+        journal.measure();
+        Ok((journal, waiting))
+    }
+
+    /// What was refused by the store, of a journal that may be in use.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn refused(path: &Path) -> Result<Vec<Refused>, JournalError> {
+        file::refused(path).await
+    }
+
+    fn measure(&self) {
+        self.metrics.journal_bytes.set(self.bytes.load(SeqCst) as i64);
+    }
+
+    async fn order<T>(
+        &self,
+        make: impl FnOnce(oneshot::Sender<Result<T, JournalError>>) -> Order,
+    ) -> Result<T, JournalError> {
+        let (done, told) = oneshot::channel();
+        let gone = || JournalError::File("its writer has ended".into());
+        self.orders.send(make(done)).map_err(|_| gone())?;
+        told.await.map_err(|_| gone())?
+    }
+
+    /// Writes these fields' values, and returns when they are on disk; the entries with their numbers.
+    ///
+    /// # Errors
+    /// [`JournalError`]: then nothing of it has been taken.
+    pub async fn append(&self, mut entries: Vec<Entry>) -> Result<Vec<Entry>, JournalError> {
+        let weight: u64 = entries.iter().map(Entry::weight).sum();
+        if self.bytes.fetch_add(weight, SeqCst) + weight > self.max_bytes {
+            self.bytes.fetch_sub(weight, SeqCst);
+            self.metrics.journal_refused.inc();
+            return Err(JournalError::Full);
+        }
+        let first = self.next.fetch_add(entries.len() as u64, SeqCst);
+        for (i, entry) in entries.iter_mut().enumerate() {
+            entry.seq = first + i as u64;
+        }
+        let replaced = self.order(|done| Order::Append(entries.clone(), done)).await;
+        let kept = match &replaced {
+            Ok(replaced) => weight.saturating_sub(*replaced),
+            Err(_) => 0,
+        };
+        self.bytes.fetch_sub(weight - kept, SeqCst);
+        self.measure();
+        replaced.map(|_| entries)
+    }
+
+    /// Notes that a flush has taken these entries.
+    ///
+    /// # Errors
+    /// [`JournalError`]: then the flush must not go on.
+    pub async fn take(&self, batch: u64, entries: &[Entry]) -> Result<(), JournalError> {
+        let seqs = entries.iter().map(|entry| entry.seq).collect();
+        self.order(|done| Order::Take(batch, seqs, done)).await
+    }
+
+    /// Forgets what a flush has taken and the store has applied.
+    ///
+    /// # Errors
+    /// [`JournalError`]: the store still knows that the batch was applied.
+    pub async fn applied(&self, batch: u64) -> Result<(), JournalError> {
+        let freed = self.order(|done| Order::Applied(batch, done)).await?;
+        self.free(freed);
+        Ok(())
+    }
+
+    /// Gives back what a flush has taken and the store has not applied.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn give_back(&self, batch: u64) -> Result<(), JournalError> {
+        self.order(|done| Order::GiveBack(batch, done)).await
+    }
+
+    /// Puts aside what the store refuses: it waits no more, and is kept with its reason for an operator.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn put_aside(&self, batch: u64, reason: &str) -> Result<(), JournalError> {
+        let freed = self.order(|done| Order::PutAside(batch, reason.to_owned(), done)).await?;
+        self.free(freed);
+        Ok(())
+    }
+
+    /// A number for a flush.
+    #[must_use]
+    pub fn batch(&self) -> u64 {
+        self.next.fetch_add(1, SeqCst)
+    }
+
+    fn free(&self, bytes: u64) {
+        let _was = self.bytes.fetch_update(SeqCst, SeqCst, |now| Some(now.saturating_sub(bytes)));
+        self.measure();
+    }
+}

@@ -1,0 +1,99 @@
+//! The one task that writes the journal: what waits is one commit.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::file::File;
+use super::{Entry, JournalError};
+use crate::config::JournalSync;
+
+type Done<T> = oneshot::Sender<Result<T, JournalError>>;
+
+/// Something to be written.
+pub(super) enum Order {
+    /// Answered with the weight of what was replaced.
+    Append(Vec<Entry>, Done<u64>),
+    Take(u64, Vec<u64>, Done<()>),
+    /// Answered with the weight of what was freed.
+    Applied(u64, Done<u64>),
+    GiveBack(u64, Done<()>),
+    /// Answered as `Applied`.
+    PutAside(u64, String, Done<u64>),
+}
+
+pub(super) struct Writer {
+    pub(super) file: File,
+    pub(super) sync: JournalSync,
+}
+
+/// Most orders of one commit.
+const MOST: usize = 4096;
+
+impl Writer {
+    pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            let mut waiting = Vec::new();
+            tokio::select! {
+                // Nobody is left to order anything.
+                n = orders.recv_many(&mut waiting, MOST) => if n == 0 { break },
+                _ = second.tick(), if self.sync == JournalSync::Everysec => self.sync_now().await,
+            }
+            if !waiting.is_empty() {
+                self.commit(waiting).await;
+            }
+        }
+        self.sync_now().await;
+    }
+
+    async fn sync_now(&mut self) {
+        if let Err(error) = self.file.sync().await {
+            tracing::error!(%error, "the journal cannot be synced: deferred writes of the last second are not on disk");
+        }
+    }
+
+    /// One commit for all that waits.
+    async fn commit(&mut self, orders: Vec<Order>) {
+        let mut answers: Vec<Answer> = Vec::with_capacity(orders.len());
+        let begun = self.file.begin().await;
+        for order in orders {
+            answers.push(self.carry_out(order, begun.is_ok()).await);
+        }
+        let committed = match begun {
+            Ok(()) => self.file.commit().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &committed {
+            tracing::error!(%error, "the journal cannot be written: deferred writes are refused");
+            self.file.rollback().await;
+        }
+        answers.into_iter().for_each(|answer| answer(&committed));
+    }
+
+    async fn carry_out(&mut self, order: Order, begun: bool) -> Answer {
+        if !begun {
+            return match order {
+                Order::Append(_, done) | Order::Applied(_, done) | Order::PutAside(_, _, done) => tell(Ok(0), done),
+                Order::Take(_, _, done) | Order::GiveBack(_, done) => tell(Ok(()), done),
+            };
+        }
+        match order {
+            Order::Append(entries, done) => tell(self.file.append(&entries).await, done),
+            Order::Take(batch, seqs, done) => tell(self.file.take(batch, &seqs).await, done),
+            Order::Applied(batch, done) => tell(self.file.applied(batch).await, done),
+            Order::GiveBack(batch, done) => tell(self.file.give_back(batch).await, done),
+            Order::PutAside(batch, reason, done) => tell(self.file.put_aside(batch, &reason).await, done),
+        }
+    }
+}
+
+/// Tells who ordered, once it is known whether the commit went through.
+type Answer = Box<dyn FnOnce(&Result<(), JournalError>) + Send>;
+
+fn tell<T: Send + 'static>(result: Result<T, JournalError>, done: Done<T>) -> Answer {
+    Box::new(move |committed| {
+        // Whoever ordered may have been dropped; what was written stays written.
+        let _gone = done.send(committed.clone().and(result));
+    })
+}

@@ -1,0 +1,275 @@
+//! Deferred writes: acknowledged from the journal, seen at once, saved once and in order, whatever breaks.
+
+use tempfile::TempDir;
+
+use crate::support::admin::metric;
+use crate::support::postgres::Postgres;
+use crate::support::proxy::Proxy;
+use crate::support::redis::Redis;
+use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::until;
+use crate::support::wire::line;
+
+const CONFIG: &str = r#"
+[[caches]]
+key = "p:{id:int}"
+type = "hash"
+table = "players"
+overflow = "more"
+write = "through"
+delete = "row"
+deferred = ["seen", "steps", "mood", "note"]
+
+[[caches]]
+key = "n:{id:int}"
+type = "string"
+table = "notes"
+value = "v"
+write = "deferred"
+"#;
+
+const TABLES: &str = "CREATE TABLE players (id BIGINT PRIMARY KEY, name TEXT, hp INTEGER, seen BIGINT, \
+    steps BIGINT CHECK (steps >= 0), mood TEXT, more JSONB); INSERT INTO players SELECT i, 'p' || i, 10, 0, 0, 'calm', NULL \
+    FROM generate_series(1, 1000) AS i; CREATE TABLE notes (id BIGINT PRIMARY KEY, v TEXT); INSERT INTO notes VALUES (1, 'a');";
+
+/// Parts that outlive a sidecar.
+struct Place {
+    redis: Redis,
+    postgres: Postgres,
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place =
+            Self { redis: Redis::start(), postgres: Postgres::start(), folder: tempfile::tempdir().expect("a folder") };
+        place.postgres.sql(TABLES);
+        for arguments in [&["migrate"][..], &["triggers", "--install"]] {
+            let done = place.builder("1s").execute(arguments);
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
+        place
+    }
+
+    fn builder(&self, interval: &str) -> Builder {
+        let journal = self.folder.path().join("journal.db").display().to_string();
+        let builder = Sidecar::builder().redis(&self.redis).postgres(&self.postgres).config(CONFIG);
+        builder.set("JOURNAL__PATH", journal).set("JOURNAL__FLUSH_INTERVAL", interval)
+    }
+
+    fn seen(&self, id: u32) -> String {
+        self.postgres.sql(&format!("SELECT seen FROM players WHERE id = {id}"))
+    }
+}
+
+const TROUBLE: &[&str] =
+    &["deferred writes wait", "store", "changes may be missed", "change feed", "a load failed", "a write failed"];
+
+#[test]
+fn it_is_seen_at_once_and_saved_later_in_one_statement() {
+    let place = Place::new();
+    place.postgres.sql("CREATE EXTENSION pg_stat_statements");
+    let sidecar = place.builder("1s").start();
+    let mut wire = sidecar.wire();
+    // Loaded first, so that what is counted below is the writes alone.
+    let all = |text: &dyn Fn(u32) -> String| (1..=1000).flat_map(|i| line(&text(i))).collect::<Vec<u8>>();
+    wire.send(&all(&|i| format!("HGET p:{i} seen")));
+    (0..1000).for_each(|_| assert_eq!(wire.frame(), b"$1\r\n0\r\n"));
+    let flushes = || metric(&sidecar, "hearthside_flushes_total{outcome=\"Ok\"}");
+    for round in 1..=3 {
+        wire.send(&all(&|i| format!("HSET p:{i} seen {round}{i:04}")));
+        (0..1000).for_each(|_| assert_eq!(wire.frame(), b":0\r\n"));
+    }
+    assert_eq!(wire.ask("HGET p:7 seen"), "$5\r\n30007\r\n");
+    assert_eq!(wire.ask("HINCRBY p:7 seen 1"), ":30008\r\n");
+    until("all are saved", || {
+        place.postgres.sql("SELECT count(*) FROM players WHERE seen >= 30000") == "1000" && place.seen(7) == "30008"
+    });
+    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    let calls = place.postgres.sql("SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE '%UPDATE \"players\"%' OR query LIKE '%UPDATE players%'");
+    let calls: f64 = calls.parse().expect("a number");
+    assert!(calls <= 10.0 && calls >= flushes(), "3001 writes of 1000 keys took {calls} statements");
+    let loads = metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    assert_eq!(wire.ask("HGET p:9 seen"), "$5\r\n30009\r\n");
+    assert_eq!(metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}"), loads, "what was saved is still in memory");
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let place = Place::new();
+    let mut sidecar = place.builder("1h").start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HSET p:1 seen 5 mood glad note new"), ":1\r\n");
+    assert_eq!(wire.ask("HSET p:1 seen 6"), ":0\r\n");
+    assert_eq!(wire.ask("HDEL p:1 mood"), ":1\r\n");
+    assert_eq!(wire.ask("APPEND n:1 bc"), ":3\r\n");
+    assert_eq!(place.seen(1), "0", "it has not been saved");
+    sidecar.signal("KILL");
+    until("it is gone", || sidecar.has_ended());
+    let mut sidecar = place.builder("1h").start();
+    let mut wire = sidecar.wire();
+    // Over every load, until it is saved.
+    assert_eq!(wire.ask("HMGET p:1 seen mood note hp"), "*4\r\n$1\r\n6\r\n$-1\r\n$3\r\nnew\r\n$2\r\n10\r\n");
+    assert_eq!(wire.ask("GET n:1"), "$3\r\nabc\r\n");
+    place.postgres.sql("UPDATE players SET hp = 11 WHERE id = 1");
+    until("the change shows", || wire.ask("HGET p:1 hp") == "$2\r\n11\r\n");
+    assert_eq!(wire.ask("HMGET p:1 seen note"), "*2\r\n$1\r\n6\r\n$3\r\nnew\r\n");
+    // SIGTERM saves what waits.
+    assert_eq!(sidecar.stop(), Some(0));
+    let row = place.postgres.sql("SELECT seen, mood IS NULL, more, hp FROM players WHERE id = 1");
+    assert_eq!(row, "6|t|{\"note\": \"new\"}|11");
+    assert_eq!(place.postgres.sql("SELECT v FROM notes"), "abc");
+}
+
+#[test]
+fn a_batch_whose_answer_was_lost_is_not_applied_twice() {
+    let place = Place::new();
+    let proxy = Proxy::to(place.postgres.port);
+    let builder = place.builder("50ms").set("STORE__URL", place.postgres.url_at(proxy.port)).expect(TROUBLE);
+    let sidecar = builder.start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n0\r\n");
+    let mut lock = place.postgres.session();
+    lock.run("BEGIN; UPDATE players SET hp = hp WHERE id = 1;");
+    assert_eq!(wire.ask("HSET p:1 seen 1"), ":0\r\n");
+    until("the flush waits in Postgres", || {
+        place.postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == "1"
+    });
+    // Nobody will hear that it was applied; and before it is sent again, somebody writes something newer.
+    proxy.refuse_new(true);
+    proxy.cut();
+    lock.run("COMMIT;");
+    until("it is applied", || place.seen(1) == "1");
+    place.postgres.sql("UPDATE players SET seen = 2 WHERE id = 1");
+    proxy.refuse_new(false);
+    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    assert_eq!(place.seen(1), "2");
+    until("memory agrees", || wire.ask("HGET p:1 seen") == "$1\r\n2\r\n");
+}
+
+#[test]
+fn a_crash_between_saving_and_noting_it_does_not_apply_it_twice() {
+    let place = Place::new();
+    let mut sidecar = place.builder("20ms").start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HSET p:1 seen 1"), ":0\r\n");
+    until("it is saved", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    sidecar.signal("KILL");
+    until("it is gone", || sidecar.has_ended());
+    // As it would be had the journal not been told: the entry is there, taken by the batch the store knows.
+    let batch = place.postgres.sql("SELECT max(batch) FROM hearthside.flushed");
+    let journal = place.folder.path().join("journal.db");
+    let sql = format!(
+        "INSERT INTO waiting VALUES ('p:1', 'seen', 1, 'p:{{id:int}}', '1', 64, {batch}), ('p:2', 'seen', 2, 'p:{{id:int}}', '9', 64, 999999)"
+    );
+    let put = std::process::Command::new("sqlite3").arg(journal).arg(sql).status().expect("sqlite3 is installed");
+    assert!(put.success());
+    place.postgres.sql("UPDATE players SET seen = 2 WHERE id = 1");
+    let sidecar = place.builder("20ms").start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n2\r\n");
+    assert_eq!(wire.ask("HGET p:2 seen"), "$1\r\n9\r\n");
+    until("what had not been applied is saved", || place.seen(2) == "9");
+    assert_eq!(place.seen(1), "2");
+}
+
+#[test]
+fn what_the_store_refuses_is_put_aside_and_blocks_nobody() {
+    let place = Place::new();
+    let sidecar = place.builder("100ms").expect(&["is put aside"]).start();
+    let mut wire = sidecar.wire();
+    for i in 1..=20 {
+        let steps = if i == 13 { -5 } else { 5 };
+        assert_eq!(wire.ask(&format!("HSET p:{i} steps {steps}")), ":0\r\n");
+    }
+    until("the others are saved", || place.postgres.sql("SELECT count(*) FROM players WHERE steps = 5") == "19");
+    until("it is counted", || metric(&sidecar, "hearthside_put_aside_total") == 1.0);
+    until("what is true shows", || wire.ask("HGET p:13 steps") == "$1\r\n0\r\n");
+    let told = place.builder("1s").execute(&["journal"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("p:{id:int} \"p:13\" \"steps\" \"-5\": ") && told.lines().count() == 1, "{told}");
+    // What no integer column takes is refused at once.
+    assert!(wire.ask("HSET p:1 steps many").contains("the field 'steps' cannot be written"));
+    assert!(wire.ask("HINCRBY p:1 mood 1").starts_with("-ERR hash value is not an integer"));
+}
+
+#[test]
+fn while_the_store_is_away_they_are_taken_until_the_journal_is_full() {
+    let place = Place::new();
+    let mut sidecar = place.builder("50ms").set("JOURNAL__MAX_BYTES", "20kb").expect(TROUBLE).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n0\r\n");
+    place.postgres.stop();
+    assert_eq!(wire.ask("HSET p:1 seen 1"), ":0\r\n");
+    assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n1\r\n");
+    assert!(wire.ask("HSET p:1 hp 1").starts_with("-ERR hearthside: "), "a write through needs the store");
+    // Keys that are not in memory are taken too.
+    let mut taken = 1;
+    loop {
+        let told = wire.ask(&format!("HSET p:{} seen {}", taken + 1, taken + 1));
+        if told.starts_with('-') {
+            assert!(told.contains("the journal is full"), "{told}");
+            break;
+        }
+        taken += 1;
+    }
+    assert!(taken > 50, "{taken}");
+    assert!(metric(&sidecar, "hearthside_journal_refused_total") >= 1.0);
+    sidecar.signal("KILL");
+    until("it is gone", || sidecar.has_ended());
+    place.postgres.launch();
+    let _again = place.builder("50ms").start();
+    until("everything acknowledged is saved", || {
+        place.postgres.sql("SELECT count(*) FROM players WHERE seen = id") == taken.to_string()
+    });
+}
+
+#[test]
+fn other_writes_of_the_key_come_in_their_order() {
+    let place = Place::new();
+    let sidecar = place.builder("1h").start();
+    let mut wire = sidecar.wire();
+    // Both kinds in one command; then a transaction, which writes everything through.
+    assert_eq!(wire.ask("HSET p:1 hp 20 seen 1 name x"), ":0\r\n");
+    assert_eq!(place.postgres.sql("SELECT hp, seen, name FROM players WHERE id = 1"), "20|0|x");
+    assert_eq!(wire.ask("HMGET p:1 hp seen"), "*2\r\n$2\r\n20\r\n$1\r\n1\r\n");
+    wire.ask("MULTI");
+    wire.ask("HSET p:1 seen 2");
+    assert_eq!(wire.ask("EXEC"), "*1\r\n:0\r\n");
+    assert_eq!(place.seen(1), "2");
+    assert_eq!(wire.ask("HSET p:1 seen 3"), ":0\r\n");
+    // A row that has to be made is made with everything; what waited for the one before does not come back.
+    assert_eq!(wire.ask("DEL p:1"), ":1\r\n");
+    assert_eq!(wire.ask("HSET p:1 mood new"), ":1\r\n");
+    assert_eq!(place.postgres.sql("SELECT mood, seen IS NULL, hp IS NULL FROM players WHERE id = 1"), "new|t|t");
+    assert_eq!(wire.ask("HGETALL p:1"), "*2\r\n$4\r\nmood\r\n$3\r\nnew\r\n");
+    // A row that somebody deleted is not made again by what waited for it.
+    assert_eq!(wire.ask("HSET p:2 seen 9"), ":0\r\n");
+    place.postgres.sql("DELETE FROM players WHERE id = 2");
+    until("it is gone", || wire.ask("EXISTS p:2") == ":0\r\n");
+    drop(sidecar);
+    assert_eq!(place.postgres.sql("SELECT count(*) FROM players WHERE id = 2"), "0");
+}
+
+#[test]
+fn of_two_sidecars_the_last_acknowledged_write_stays() {
+    let place = Place::new();
+    let first = place.builder("100ms").start();
+    let second =
+        place.builder("100ms").set("JOURNAL__PATH", place.folder.path().join("other.db").display().to_string());
+    let second = second.start();
+    let (mut one, mut two) = (first.wire(), second.wire());
+    for i in 1..=20 {
+        one.ask(&format!("HSET p:1 seen {i}"));
+        until("it is saved", || place.seen(1) == i.to_string());
+        assert_eq!(two.ask(&format!("HSET p:1 seen {}", i * 100)), ":0\r\n");
+        until("the later one is saved", || place.seen(1) == (i * 100).to_string());
+        until("both agree", || {
+            let shown = format!("${}\r\n{}\r\n", (i * 100).to_string().len(), i * 100);
+            one.ask("HGET p:1 seen") == shown && two.ask("HGET p:1 seen") == shown
+        });
+    }
+    // A journal has one sidecar.
+    let told = place.builder("1s").execute(&["run"]);
+    assert!(String::from_utf8_lossy(&told.stderr).contains("in use by another process"));
+}
