@@ -132,6 +132,11 @@ fn check(mapping: &Mapping, faults: &mut Faults) -> bool {
         "a query without watch and without ttl would never change in memory: give one of them".into(),
     );
     let (takes_list, has_table) = (block.push.is_some() || block.remove.is_some(), block.table.is_some());
+    require(
+        block.expires_column.is_none() || (has_table && matches!(block.shape, Shape::Hash | Shape::String)),
+        "expires_column",
+        "is a column of a table, for a hash or string".into(),
+    );
     let defers = block.write == WriteMode::Deferred || !block.deferred.is_empty();
     require(
         !defers || (has_table && matches!(block.shape, Shape::Hash | Shape::String)),

@@ -12,10 +12,30 @@ pub(super) fn start(tasks: &mut JoinSet<()>, owned: &Arc<Owned>, settings: &Sett
     tasks.spawn(owned.cache.clone().flush_for_ever(settings.journal.flush_interval));
     let (store, told) = (owned.store.clone(), owned.clone());
     tasks.spawn(async move { store.watch(Arc::new(move |change| told.apply(change))).await });
+    tasks.spawn(owned.cache.clone().renew_for_ever());
     let reloader = owned.reloader.clone();
     tasks.spawn(async move { reloader.run().await });
+    if !settings.store.sweep_interval.is_zero() {
+        tasks.spawn(sweep(owned.clone(), settings.store.sweep_interval, settings.store.sweep_grace));
+    }
     tasks.spawn(tidy(owned.clone()));
     tasks.spawn(ask_store(owned.clone()));
+}
+
+/// Removes rows of keys that have ended.
+async fn sweep(owned: Arc<Owned>, interval: Duration, grace: Duration) {
+    let mut ticker = tokio::time::interval(interval);
+    loop {
+        ticker.tick().await;
+        match owned.cache.sweep(grace).await {
+            Ok(0) => {}
+            Ok(rows) => {
+                owned.metrics.swept.inc_by(rows);
+                tracing::debug!(rows, "rows of keys that have ended were removed");
+            }
+            Err(error) => tracing::warn!(%error, "rows of keys that have ended cannot be removed now"),
+        }
+    }
 }
 
 async fn tidy(owned: Arc<Owned>) {

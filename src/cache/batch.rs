@@ -3,14 +3,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::ends::Ended;
 use super::flights::Right;
 use super::watched::Watched;
 use super::{Cache, Cached};
-use crate::record::{Edit, Life, Record, Written};
+use crate::record::{Edit, Life, Lifetime, Record, Written};
 use crate::store::{StoreError, StoreTransaction};
 use crate::telemetry::clock::now_ms;
 
@@ -21,8 +23,19 @@ pub struct Step {
     pub mapping: usize,
     /// The key.
     pub key: Bytes,
-    /// What is done to it; `None`: it is read.
-    pub edit: Option<(Edit, Life)>,
+    /// What is done to it.
+    pub act: Act,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Reads the key.
+    Read,
+    /// Writes it.
+    Write(Edit, Life),
+    /// Changes when it ends, which its row says.
+    Live(Lifetime),
 }
 
 /// What became of a step.
@@ -32,6 +45,8 @@ pub enum Done {
     Written(Result<Written, StoreError>),
     /// What the transaction read.
     Read(Option<Record>),
+    /// What became of a key's life.
+    Lived(Ended),
 }
 
 /// How the steps went: `None` when a watched key has changed.
@@ -82,6 +97,15 @@ impl Prepared {
     }
 }
 
+/// What a key holds after a batch.
+struct After {
+    mapping: usize,
+    record: Option<Record>,
+    life: Life,
+    epoch: u64,
+    begun: u64,
+}
+
 /// A transaction that others were in the way of has done nothing and begins again, so often.
 const ATTEMPTS: usize = 5;
 
@@ -90,7 +114,8 @@ impl Cache {
     pub fn batch(self: &Arc<Self>, steps: Vec<Step>, mut watched: Vec<Watched>) -> Batch {
         // Before its own writes queue, which is something that happens to their keys.
         watched.iter_mut().for_each(Watched::look);
-        let mut keys: Vec<Bytes> = steps.iter().filter(|s| s.edit.is_some()).map(|s| s.key.clone()).collect();
+        let mut keys: Vec<Bytes> =
+            steps.iter().filter(|s| !matches!(s.act, Act::Read)).map(|s| s.key.clone()).collect();
         keys.sort_unstable();
         keys.dedup();
         let rights = self.flights.queue(&keys, |key| self.shelf.take(key));
@@ -139,12 +164,15 @@ impl Work {
                 return;
             }
         };
-        let after = self.after(&steps, begun, &epochs);
+        let mut after = self.after(&steps, begun, &epochs);
         if done.send(Ok(Some(steps))).is_err() || verdict.await.is_err() {
             return self.undo(number);
         }
         let committed = tokio::time::timeout(self.cache.deadline, transaction.commit()).await;
         let committed = committed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the commit took too long".into())));
+        if committed.is_ok() {
+            self.live_on(&mut after).await;
+        }
         self.finish(number, committed.is_ok(), after);
         let _left = end.send(committed);
     }
@@ -175,17 +203,63 @@ impl Work {
                 return Ok(None);
             }
         }
-        let mut done = Vec::with_capacity(self.steps.len());
+        let (mut done, mut lives) = (Vec::with_capacity(self.steps.len()), HashMap::new());
         for step in &self.steps {
-            done.push(match &step.edit {
-                None => Done::Read(self.load(&mut transaction, step.mapping, &step.key).await?),
-                Some((edit, _)) => match self.write(&mut transaction, step, edit).await {
+            done.push(match &step.act {
+                Act::Read => Done::Read(self.load(&mut transaction, step.mapping, &step.key).await?),
+                Act::Live(lifetime) => Done::Lived(self.live(&mut transaction, step, lifetime, &mut lives).await?),
+                Act::Write(edit, life) => match self.write(&mut transaction, step, edit).await {
                     Err(error) if error.is_final() => return Err(error),
-                    written => Done::Written(written),
+                    written => {
+                        self.note_life(step, &written, *life, &mut lives);
+                        Done::Written(written)
+                    }
                 },
             });
         }
         Ok(Some((transaction, done)))
+    }
+
+    /// What a write makes of a key's end, for the commands behind it.
+    fn note_life(
+        &self,
+        step: &Step,
+        written: &Result<Written, StoreError>,
+        asked: Life,
+        lives: &mut HashMap<Bytes, Option<i64>>,
+    ) {
+        let (Ok(written), Ok(cached)) = (written, self.cached(step.mapping)) else { return };
+        match cached.life_after(asked, written.old.is_none()).filter(|_| written.applied) {
+            _ if written.new.is_none() => drop(lives.remove(&step.key)),
+            Some(Life::Left(left)) => drop(lives.insert(step.key.clone(), Some(left))),
+            Some(Life::Persist) => drop(lives.insert(step.key.clone(), None)),
+            Some(Life::Keep) | None => {}
+        }
+    }
+
+    /// EXPIRE and its kin on what the transaction sees; `lives` are the ends that it has given already.
+    async fn live(
+        &self,
+        open: &mut StoreTransaction,
+        step: &Step,
+        lifetime: &Lifetime,
+        lives: &mut HashMap<Bytes, Option<i64>>,
+    ) -> Result<Ended, StoreError> {
+        let Some(record) = self.load(open, step.mapping, &step.key).await? else {
+            return Ok(Ended { record: None, life: Ok(None) });
+        };
+        let left = lives.get(&step.key).copied().unwrap_or(record.left);
+        let life = lifetime.of(left.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or(0))));
+        match &life {
+            Ok(Some(Life::Left(left))) if *left <= 0 => {
+                self.write(open, step, &Edit::Delete).await?;
+                lives.remove(&step.key);
+            }
+            Ok(Some(Life::Left(left))) => drop(lives.insert(step.key.clone(), Some(*left))),
+            Ok(Some(Life::Persist)) => drop(lives.insert(step.key.clone(), None)),
+            _ => {}
+        }
+        Ok(Ended { record: Some(record), life })
     }
 
     async fn write(&self, open: &mut StoreTransaction, step: &Step, edit: &Edit) -> Result<Written, StoreError> {
@@ -210,27 +284,48 @@ impl Work {
     }
 
     /// What each written key holds once this is true, where that is known.
-    fn after(
-        &self,
-        done: &[Done],
-        begun: u64,
-        epochs: &HashMap<usize, u64>,
-    ) -> HashMap<Bytes, (usize, Option<Record>, Life, u64, u64)> {
-        let mut after = HashMap::new();
+    fn after(&self, done: &[Done], begun: u64, epochs: &HashMap<usize, u64>) -> HashMap<Bytes, After> {
+        let mut after: HashMap<Bytes, After> = HashMap::new();
         for (step, done) in self.steps.iter().zip(done) {
-            match (&step.edit, done) {
-                (Some((_, life)), Done::Written(Ok(written))) if written.tells_new => {
-                    let life = if written.applied { *life } else { Life::Keep };
-                    let epoch = epochs.get(&step.mapping).copied().unwrap_or(0);
-                    after.insert(step.key.clone(), (step.mapping, written.new.clone(), life, epoch, begun));
+            let epoch = epochs.get(&step.mapping).copied().unwrap_or(0);
+            let new = |record, life| After { mapping: step.mapping, record, life, epoch, begun };
+            match (&step.act, done) {
+                (Act::Write(_, asked), Done::Written(Ok(written))) if written.tells_new => {
+                    let asked = if written.applied { *asked } else { Life::Keep };
+                    let kept =
+                        after.get(&step.key).filter(|_| written.old.is_some()).map_or(Life::Keep, |known| known.life);
+                    let after_write =
+                        self.cache.cached(step.mapping).and_then(|c| c.life_after(asked, written.old.is_none()));
+                    let life = after_write.unwrap_or(if asked == Life::Keep { kept } else { asked });
+                    after.insert(step.key.clone(), new(written.new.clone(), life));
                 }
-                (Some(_), Done::Written(Ok(_))) => {
-                    after.remove(&step.key);
+                (Act::Live(_), Done::Lived(Ended { record, life: Ok(Some(life)) })) => {
+                    let ended = matches!(life, Life::Left(left) if *left <= 0);
+                    after.insert(step.key.clone(), new(record.clone().filter(|_| !ended), *life));
                 }
+                (Act::Live(_), Done::Lived(Ended { record, .. })) => {
+                    let kept = after.get(&step.key).map_or(Life::Keep, |known| known.life);
+                    after.insert(step.key.clone(), new(record.clone(), kept));
+                }
+                (Act::Write(..), Done::Written(Ok(_))) => drop(after.remove(&step.key)),
                 _ => {}
             }
         }
         after
+    }
+
+    /// Journals when the written keys end, where a column says so.
+    async fn live_on(&self, after: &mut HashMap<Bytes, After>) {
+        for (key, After { mapping, record, life, .. }) in after {
+            let Some(cached) = self.cache.cached(*mapping).filter(|_| record.is_some() && self.cache.ends(*mapping))
+            else {
+                continue;
+            };
+            if let Err(error) = self.cache.journal_life(cached, key, *life).await {
+                tracing::warn!(%error, mapping = cached.mapping.pattern.text(), "a transaction was written, when its keys end was not");
+            }
+            *record = self.cache.overlay.over(key, record.take());
+        }
     }
 
     /// Nothing has been written, and nothing will be.
@@ -242,18 +337,19 @@ impl Work {
         self.cache.origins.end(number, now_ms());
     }
 
-    fn finish(self, number: u64, is_known: bool, mut after: HashMap<Bytes, (usize, Option<Record>, Life, u64, u64)>) {
+    fn finish(self, number: u64, is_known: bool, mut after: HashMap<Bytes, After>) {
         let cache = &self.cache;
         if !is_known {
             cache.origins.disown(number);
         }
         for right in self.rights {
-            let left =
-                after.remove(right.key()).filter(|_| is_known).and_then(|(mapping, record, life, epoch, begun)| {
+            let left = after.remove(right.key()).filter(|_| is_known).and_then(
+                |After { mapping, record, life, epoch, begun }| {
                     let span = &cache.cached(mapping)?.life;
                     let entry = span.entry(record, mapping, epoch, begun);
                     Some(Arc::new(span.replacing(entry, right.before.as_deref(), life)))
-                });
+                },
+            );
             right.end(left, |key, entry| cache.shelf.put(key, entry));
         }
         cache.origins.end(number, now_ms());

@@ -23,7 +23,7 @@ type Changes = Vec<(Bytes, Change)>;
 
 impl Cached {
     /// True when some field of the mapping may be deferred.
-    const fn defers(&self) -> bool {
+    fn defers(&self) -> bool {
         self.mapping.config.defers()
     }
 
@@ -104,9 +104,11 @@ impl Cache {
     }
 
     /// The record as it is: from memory if it may be used, else from the store.
-    async fn known(&self, cached: &Cached, right: &Right) -> Result<Option<Record>, StoreError> {
+    pub(super) async fn known(&self, cached: &Cached, right: &Right) -> Result<Option<Record>, StoreError> {
         if let Some(entry) = right.before.as_ref().filter(|entry| self.is_usable(cached, entry, now_ms())) {
-            return Ok(entry.record.clone());
+            let left =
+                entry.left(now_ms()).map(|left| left.as_millis() as i64).filter(|_| self.ends(cached.mapping.id));
+            return Ok(entry.record.clone().map(|record| record.living(left)));
         }
         let values = cached.mapping.pattern.captures(right.key()).unwrap_or_default();
         let record = self.store.load(&cached.mapping, &cached.plan, &values).await?;
@@ -148,10 +150,14 @@ impl Cache {
             value: value_of(&field),
             field,
         };
-        let entries = journal.append(waits.into_iter().map(entry).collect()).await?;
+        let entries: Vec<Entry> = waits.into_iter().map(entry).collect();
+        let entries = journal.append(entries).await?;
         // From here on it is acknowledged, whatever happens to this task.
         self.overlay.put(cached.mapping.id, right.key(), &entries);
         self.wake_flusher(false);
+        if let Some(life) = cached.life_after(write.life, false) {
+            self.journal_life(cached, right.key(), life).await?;
+        }
         let new = self.overlay.over(right.key(), base);
         let written = Written { old: before, new: new.clone(), applied: true, count: 0, tells_new: true };
         Ok((written, new, loaded_at))

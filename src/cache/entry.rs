@@ -29,6 +29,11 @@ impl Entry {
         now >= self.expires_at.load(Relaxed)
     }
 
+    /// When it ends, by the process's clock.
+    pub(super) fn ends_at(&self) -> u64 {
+        self.expires_at.load(Relaxed)
+    }
+
     /// The time left at `now`; `None` when it does not expire.
     #[must_use]
     pub fn left(&self, now: u64) -> Option<Duration> {
@@ -57,7 +62,12 @@ pub(super) struct Span {
     negative_ttl: u64,
     renew: bool,
     jitter_percent: u64,
+    /// The row says when the key ends: `ttl` is what a renewal gives it.
+    ends: bool,
 }
+
+/// A renewal of a key that ends by its row moves its end by so many milliseconds at least: one a second is enough.
+const RENEWAL_STEP: u64 = 1000;
 
 impl Span {
     pub(super) fn new(block: &config::MappingConfig, settings: &config::Cache) -> Self {
@@ -66,6 +76,7 @@ impl Span {
             negative_ttl: millis(settings.negative_ttl),
             renew: block.renew,
             jitter_percent: u64::from(settings.ttl_jitter),
+            ends: block.expires_column.is_some(),
         }
     }
 
@@ -75,8 +86,13 @@ impl Span {
     }
 
     pub(super) fn entry(&self, record: Option<Record>, mapping: usize, epoch: u64, loaded_at: u64) -> Entry {
-        let ttl = if record.is_some() { self.ttl } else { Some(self.negative_ttl) };
-        let expires_at = ttl.map_or(NEVER, |ttl| loaded_at + self.jittered(ttl));
+        let expires_at = match &record {
+            None => loaded_at + self.jittered(self.negative_ttl),
+            Some(record) if self.ends => {
+                record.left.map_or(NEVER, |left| loaded_at.saturating_add(u64::try_from(left).unwrap_or(0)))
+            }
+            Some(_) => self.ttl.map_or(NEVER, |ttl| loaded_at + self.jittered(ttl)),
+        };
         let renewal = if record.is_some() && self.renew { self.ttl.unwrap_or(0) } else { 0 };
         Entry { record, mapping, epoch, loaded_at, expires_at: AtomicU64::new(expires_at), renewal }
     }
@@ -94,6 +110,7 @@ impl Span {
     /// What a write left, with the time to live it asked for; `before` is what it replaces.
     pub(super) fn replacing(&self, entry: Entry, before: Option<&Entry>, life: Life) -> Entry {
         match (life, before) {
+            _ if self.ends => {}
             (Life::Keep, Some(before)) if before.record.is_some() && entry.record.is_some() => {
                 entry.expires_at.store(before.expires_at.load(Relaxed), Relaxed);
             }
@@ -102,11 +119,19 @@ impl Span {
         entry
     }
 
-    pub(super) fn renew(&self, entry: &Entry, now: u64) {
-        if entry.renewal > 0 {
-            // Never back: a reader with an older clock must not shorten what another prolonged.
-            entry.expires_at.fetch_max(now + self.jittered(entry.renewal), Relaxed);
+    /// Starts an entry's life anew; its new end, if its row must be told.
+    pub(super) fn renew(&self, entry: &Entry, now: u64) -> Option<u64> {
+        if entry.renewal == 0 {
+            return None;
         }
+        if self.ends {
+            let (end, before) = (now + entry.renewal, entry.ends_at());
+            let moves = before != NEVER && end >= before.saturating_add(RENEWAL_STEP);
+            return (moves && entry.expires_at.fetch_max(end, Relaxed) < end).then_some(end);
+        }
+        // Never back: a reader with an older clock must not shorten what another prolonged.
+        entry.expires_at.fetch_max(now + self.jittered(entry.renewal), Relaxed);
+        None
     }
 }
 
@@ -117,7 +142,7 @@ mod tests {
 
     #[test]
     fn ttl_is_shortened_never_lengthened_and_renewed_by_reads() {
-        let life = Span { ttl: Some(10_000), negative_ttl: 1_000, renew: true, jitter_percent: 10 };
+        let life = Span { ttl: Some(10_000), negative_ttl: 1_000, renew: true, jitter_percent: 10, ends: false };
         for _ in 0..200 {
             let entry = life.entry(Record::string(b"v").ok(), 0, 0, 500);
             let left = entry.left(500).expect("a TTL").as_millis();

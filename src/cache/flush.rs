@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::ends::{ENDS, left_of};
 use super::overlay::Rows;
 use super::{Cache, Cached};
 use crate::journal::{Entry, Journal};
@@ -201,7 +202,8 @@ fn rows_of(cached: &Cached, rows: &Rows) -> Vec<FlushRow> {
             .into_iter()
             .map(Bytes::copy_from_slice)
             .collect(),
-        fields: entries.iter().map(|entry| (entry.field.clone(), entry.value.clone())).collect(),
+        fields: entries.iter().filter(|e| e.field != ENDS).map(|e| (e.field.clone(), e.value.clone())).collect(),
+        left: entries.iter().find(|entry| entry.field == ENDS).map(|entry| left_of(entry.value.as_ref())),
     };
     rows.iter().map(row).collect()
 }

@@ -10,6 +10,7 @@
 
 mod batch;
 mod deferred;
+mod ends;
 mod entry;
 mod feed;
 mod flights;
@@ -26,13 +27,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
-pub use batch::{Batch, Done, Prepared, Step};
+pub use batch::{Act, Batch, Done, Prepared, Step};
+pub use ends::Ended;
 pub use entry::Entry;
 pub use flights::LoadResult;
 pub use watched::Watched;
 pub use writes::WriteResult;
 
+use ends::Renewal;
 use entry::Span;
 use feed::Feed;
 use flights::{Begun, Flights, Lead};
@@ -107,6 +111,8 @@ pub struct Cache {
     origins: Origins,
     overlay: Overlay,
     journal: Option<Arc<Journal>>,
+    renewals: mpsc::UnboundedSender<Renewal>,
+    renewed: tokio::sync::Mutex<Option<mpsc::UnboundedReceiver<Renewal>>>,
     flusher: tokio::sync::Mutex<Flusher>,
     flush_now: tokio::sync::Notify,
     /// Most keys of one flush.
@@ -130,6 +136,7 @@ impl Cache {
         runtime: Handle,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let (renewals, renewed) = ends::channel();
         let (timeouts, life) = (&settings.store, &settings.cache);
         let mut mappings = Vec::new();
         for Planned { mapping, plan, watched } in planned {
@@ -146,6 +153,8 @@ impl Cache {
             origins: Origins::default(),
             overlay: Overlay::default(),
             journal,
+            renewals,
+            renewed: tokio::sync::Mutex::new(Some(renewed)),
             flusher: tokio::sync::Mutex::default(),
             flush_now: tokio::sync::Notify::new(),
             flush_rows: settings.journal.flush_rows,
@@ -288,9 +297,11 @@ impl Cache {
     }
 
     /// Starts the TTL of a read entry anew where its mapping says so.
-    pub fn renew(&self, entry: &Entry, now: u64) {
-        if let Some(cached) = self.cached(entry.mapping) {
-            cached.life.renew(entry, now);
+    pub fn renew(&self, key: &[u8], entry: &Entry, now: u64) {
+        if let Some(cached) = self.cached(entry.mapping)
+            && let Some(end) = cached.life.renew(entry, now)
+        {
+            self.renewed(entry.mapping, key, end);
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::ends::{ENDS, left_of};
 use crate::journal::Entry;
 use crate::record::Record;
 
@@ -31,9 +32,14 @@ pub(super) struct Dirty {
 impl Dirty {
     /// The record with these fields over it. A row that is not there stays absent.
     pub(super) fn over(&self, record: Option<Record>) -> Option<Record> {
+        let values = self.entries.iter().filter(|entry| entry.field != ENDS);
         let changes: Vec<(&[u8], Option<&[u8]>)> =
-            self.entries.iter().map(|entry| (&*entry.field, entry.value.as_deref())).collect();
-        if changes.is_empty() { record } else { record?.with(&changes) }
+            values.map(|entry| (&*entry.field, entry.value.as_deref())).collect();
+        let mut record = if changes.is_empty() { record? } else { record?.with(&changes)? };
+        if let Some(entry) = self.entries.iter().find(|entry| entry.field == ENDS) {
+            record.left = left_of(entry.value.as_ref());
+        }
+        record.left.is_none_or(|left| left > 0).then_some(record)
     }
 }
 

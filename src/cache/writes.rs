@@ -37,7 +37,12 @@ impl Cache {
             return Err(error);
         }
         let (epoch, started) = (cached.epoch(), now_ms());
-        let result = self.store_write(cached, &right, edit).await;
+        let mut result = self.store_write(cached, &right, edit).await;
+        if let Ok(written) = &mut result
+            && let Err(error) = self.live_on(cached, &right, written, life).await
+        {
+            result = Err(error);
+        }
         let left = match &result {
             Ok(written) if written.tells_new => {
                 let entry = cached.life.entry(written.new.clone(), cached.mapping.id, epoch, started);
@@ -50,6 +55,23 @@ impl Cache {
         };
         self.end(right, left);
         result
+    }
+
+    /// Journals the end that a write leaves, of a key that ends by its column.
+    async fn live_on(
+        &self,
+        cached: &Cached,
+        right: &Right,
+        written: &mut Written,
+        asked: Life,
+    ) -> Result<(), StoreError> {
+        let life = cached.life_after(asked, written.old.is_none());
+        if let Some(life) = life.filter(|_| written.applied && written.new.is_some()) {
+            let failed = |error| StoreError::Ambiguous(format!("the value was written, when it ends was not: {error}"));
+            self.journal_life(cached, right.key(), life).await.map_err(failed)?;
+            written.new = self.overlay.over(right.key(), written.new.take());
+        }
+        Ok(())
     }
 
     /// The statement of one write, and its record with what waits over it.

@@ -72,7 +72,7 @@ fn from_tree(mut tree: Value, faults: &mut Faults) -> Config {
             "definitions",
             definitions,
             faults,
-            &["ttl", "renew", "write", "deferred", "delete", "push", "remove"],
+            &["ttl", "renew", "write", "deferred", "expires_column", "delete", "push", "remove"],
         ),
         caches: read_blocks("caches", caches, faults, &["file"]),
         users: read_users(users, faults),

@@ -93,7 +93,7 @@ impl MappingConfig {
     /// True when some of its writes are acknowledged from the journal.
     #[must_use]
     pub const fn defers(&self) -> bool {
-        matches!(self.write, WriteMode::Deferred) || !self.deferred.is_empty()
+        matches!(self.write, WriteMode::Deferred) || !self.deferred.is_empty() || self.expires_column.is_some()
     }
 }
 
@@ -145,6 +145,8 @@ pub struct MappingConfig {
     /// Hashes: fields whose writes are acknowledged from the journal and saved later.
     #[serde(default)]
     pub deferred: Vec<String>,
+    /// Hashes and strings of a table: the timestamp column that says when the key ends; none of its fields.
+    pub expires_column: Option<String>,
     /// Lists: adds one element (RPUSH). The parameter after the holes is the element.
     pub push: Option<String>,
     /// Lists: takes elements out (LREM). The parameters after the holes are the element and LREM's count.

@@ -168,6 +168,12 @@ pub struct Store {
     /// SQLite: how often the file is asked whether it changed.
     #[serde(with = "humantime_serde")]
     pub poll_interval: Duration,
+    /// How often rows that have ended by their `expires_column` are removed; 0: never.
+    #[serde(with = "humantime_serde")]
+    pub sweep_interval: Duration,
+    /// How long ago they must have ended.
+    #[serde(with = "humantime_serde")]
+    pub sweep_grace: Duration,
     /// Postgres: how often the change feed is proven alive.
     #[serde(with = "humantime_serde")]
     pub heartbeat_interval: Duration,
@@ -186,6 +192,8 @@ impl Default for Store {
             breaker_failures: 5,
             breaker_pause: Duration::from_secs(1),
             poll_interval: Duration::from_millis(20),
+            sweep_interval: Duration::ZERO,
+            sweep_grace: Duration::from_secs(600),
             heartbeat_interval: Duration::from_secs(2),
             heartbeat_timeout: Duration::from_secs(5),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Context, Flow, Owned, Session, wrong_arity};
-use crate::cache::Entry;
+use crate::cache::{Ended, Entry};
 use crate::command::{Request, Spec};
 use crate::record::{Life, Lifetime, ReadError, Record, Shape};
 use crate::resp::{Proto, encode};
@@ -38,6 +38,10 @@ pub(super) fn answer(
     };
     session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
     let (key, proto) = (Bytes::copy_from_slice(request.arg(at)), session.proto());
+    let is_string = owned.mappings.list[mapping].config.shape == Shape::String;
+    if owned.cache.ends(mapping) && (is_string || !lifetime.gives_value) {
+        return Some(by_column(owned, mapping, &key, lifetime, proto));
+    }
     let there = owned.cache.get(mapping, &key, session.now);
     let loading = there.is_none().then(|| owned.cache.load(mapping, &key));
     let owned = owned.clone();
@@ -60,6 +64,32 @@ pub(super) fn answer(
         }
         Ok(out.freeze())
     })))
+}
+
+/// A key that ends by its row's column: the command is a deferred write.
+fn by_column(owned: &Arc<Owned>, mapping: usize, key: &Bytes, lifetime: Lifetime, proto: Proto) -> Flow {
+    let (owned, gives_value) = (owned.clone(), lifetime.gives_value);
+    let expiring = owned.cache.expire(mapping, key, lifetime);
+    Flow::Later(Box::pin(async move {
+        let mut out = BytesMut::new();
+        match expiring.await {
+            Err(error) => encode::error(&mut out, &owned.write_error(mapping, &error)),
+            Ok(ended) => answer_lived(&ended, gives_value, proto, &mut out),
+        }
+        Ok(out.freeze())
+    }))
+}
+
+/// The answer of such a command.
+pub fn answer_lived(ended: &Ended, gives_value: bool, proto: Proto, out: &mut BytesMut) {
+    match ended {
+        Ended { life: Err(error), .. } => encode::error(out, &error.to_string()),
+        Ended { record, .. } if gives_value => match record.as_ref().and_then(Record::encoded_string) {
+            Some(value) => out.put_slice(value),
+            None => encode::null(out, proto),
+        },
+        Ended { life: Ok(life), .. } => encode::int(out, i64::from(life.is_some())),
+    }
 }
 
 impl Owned {

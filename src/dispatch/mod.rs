@@ -21,6 +21,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use hello::{greeted, logs_in};
 pub use hold::{Hold, Redirect};
+pub use lifetime::answer_lived;
 pub use owned::{Owned, answer_from};
 use subscribe::Shared;
 pub use write::{answer_mismatch, refusal as write_refusal};

@@ -14,6 +14,7 @@ use crate::record::{Answer, View, answer_of};
 use crate::resp::{Proto, encode};
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::Metrics;
+use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 
 /// Everything owned.
@@ -144,7 +145,7 @@ pub(super) fn answer(
     if let Some(entry) = owned.cache.get(mapping, key, session.now) {
         session.tally.add(RouteLabel::Cache, outcome(entry.record.is_some()), 1);
         if is_use(spec) {
-            owned.cache.renew(&entry, session.now);
+            owned.cache.renew(key, &entry, session.now);
         }
         answer_from(answer, request, &entry.view(session.now), proto, out);
         return Flow::Answered;
@@ -156,7 +157,11 @@ pub(super) fn answer(
         let mut out = BytesMut::new();
         match loading.await {
             Ok(entry) => {
-                answer_from(answer, &request.view(), &entry.view(crate::telemetry::clock::now_ms()), proto, &mut out)
+                let (request, now) = (request.view(), now_ms());
+                if is_use(spec) {
+                    owned.cache.renew(request.arg(at), &entry, now);
+                }
+                answer_from(answer, &request, &entry.view(now), proto, &mut out);
             }
             Err(error) => encode::error(&mut out, &owned.load_error(mapping, &error)),
         }

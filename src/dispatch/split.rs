@@ -57,7 +57,7 @@ pub(super) fn answer(
             Some(mapping) => match context.owned.find(&snapshot, session, mapping, key) {
                 Found::Now(entry, known) => {
                     if let Some(entry) = entry.filter(|_| spec.name != "exists") {
-                        context.owned.cache.renew(&entry, session.now);
+                        context.owned.cache.renew(key, &entry, session.now);
                     }
                     Part::Known(known)
                 }

@@ -45,6 +45,8 @@ pub struct Record {
     spans: Box<[Span]>,
     /// Places of the names (fields or members) ordered by their text; empty for few names, lists and strings.
     sorted: Box<[u32]>,
+    /// Milliseconds that the key had to live when this was read, where its row tells; `None`: it does not end.
+    pub left: Option<i64>,
 }
 
 /// The same value, whatever it was made of.
@@ -106,6 +108,7 @@ impl Record {
             body: Bytes::copy_from_slice(&body),
             spans: spans.into_boxed_slice(),
             sorted: Box::default(),
+            left: None,
         };
         record.sorted = record.sort_names();
         Ok(record)
@@ -118,6 +121,12 @@ impl Record {
         let mut places: Vec<u32> = (0..self.len() as u32).collect();
         places.sort_unstable_by_key(|place| self.name(*place as usize));
         places.into_boxed_slice()
+    }
+
+    /// The same, with so many milliseconds to live.
+    #[must_use]
+    pub fn living(self, left: Option<i64>) -> Self {
+        Self { left, ..self }
     }
 
     /// The shape.
@@ -195,7 +204,7 @@ impl Record {
     pub fn with(&self, changes: &[(&[u8], Option<&[u8]>)]) -> Option<Self> {
         if self.shape == Shape::String {
             let value = changes.last().map_or(Some(self.value()), |(_, value)| *value)?;
-            return Self::string(value).ok();
+            return Self::string(value).ok().map(|record| Self { left: self.left, ..record });
         }
         let changed = |name: &[u8]| changes.iter().rev().find(|(field, _)| *field == name).map(|(_, value)| *value);
         let kept = (0..self.len()).filter_map(|i| {
@@ -208,7 +217,7 @@ impl Record {
             pairs.retain(|(name, _)| name != field);
             pairs.extend(value.map(|value| (*field, value)));
         }
-        Self::hash(&pairs).ok().filter(|record| !record.is_empty())
+        Self::hash(&pairs).ok().filter(|record| !record.is_empty()).map(|record| Self { left: self.left, ..record })
     }
 
     /// A hash field's text; a string's where the field has no name.

@@ -16,7 +16,8 @@ pub(super) fn quote(name: &str) -> String {
 fn named(block: &MappingConfig) -> impl Iterator<Item = (&'static str, &String)> {
     let fields = block.fields.iter().map(|name| ("fields", name));
     let value = block.value.iter().map(|name| ("value", name));
-    fields.chain(value).chain(block.overflow.iter().map(|name| ("overflow", name)))
+    let expires = block.expires_column.iter().map(|name| ("expires_column", name));
+    fields.chain(value).chain(block.overflow.iter().map(|name| ("overflow", name))).chain(expires)
 }
 
 /// Refuses a table that lacks a column the mapping names.
@@ -72,8 +73,14 @@ pub(super) fn must_select_key(mapping: &Mapping) -> ColumnFault {
     ("query", format!("must select the key's holes as columns: {}", holes.join(", ")))
 }
 
+/// The name under which the milliseconds that a row has to live are selected.
+pub(super) const LEFT: &str = "hearthside:left";
+
 /// True when a table's column is part of the record.
 pub(super) fn shows(block: &MappingConfig, keys: &[String], column: &str) -> bool {
+    if block.expires_column.as_deref() == Some(column) {
+        return false;
+    }
     if block.overflow.as_deref() == Some(column) || block.value.as_deref() == Some(column) {
         return true;
     }

@@ -13,6 +13,8 @@ pub struct FlushRow {
     pub values: Vec<Bytes>,
     /// Fields and their values; `None`: the field goes.
     pub fields: Vec<(Bytes, Option<Bytes>)>,
+    /// The milliseconds the key shall live from now on; `Some(None)`: it does not end any more.
+    pub left: Option<Option<i64>>,
 }
 
 /// Which flush it is: the journal, the batch, and the origin that comes back with its notices.
@@ -46,6 +48,20 @@ impl Store {
         };
         self.breaker.note(flushed.as_ref().err());
         flushed
+    }
+
+    /// Removes rows that ended by their column longer ago than `grace` seconds, a thousand at most; how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sweep(&self, plan: &Plan, grace: f64) -> Result<u64, StoreError> {
+        let Some((table, column)) = plan.target.as_ref().and_then(|t| Some((&t.table, t.expires.as_ref()?))) else {
+            return Ok(0);
+        };
+        match &self.engine {
+            Engine::Postgres(store) => store.sweep(table, column, grace).await,
+            Engine::Sqlite(store) => store.sweep(table, column, grace).await,
+        }
     }
 
     /// True when a batch has been applied.

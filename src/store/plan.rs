@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::StoreError;
+use super::columns::LEFT;
 use super::json::Members;
 use super::row::{Cell, Row};
 use super::target::{Target, text};
@@ -138,6 +139,10 @@ impl Plan {
     /// A record of these rows, which share one key; `None` when Redis would not keep such a value.
     pub(super) fn shape(&self, rows: &[Row]) -> Result<Option<Record>, StoreError> {
         let Some(first) = rows.first() else { return Ok(None) };
+        let left = first.get(LEFT).and_then(Cell::text).and_then(|text| text.parse().ok());
+        if left.is_some_and(|left: i64| left <= 0) {
+            return Ok(None);
+        }
         let record = match self.shown.shape {
             Shape::Hash => Record::hash(&self.fields(first)?),
             Shape::String => match self.value(first)? {
@@ -148,11 +153,12 @@ impl Plan {
             Shape::Set => Record::set(&self.elements(rows)?),
         };
         let record = record.map_err(|error| StoreError::Refused(error.to_string()))?;
-        Ok((!record.is_empty()).then_some(record))
+        Ok((!record.is_empty()).then(|| record.living(left)))
     }
 
     fn fields(&self, row: &Row) -> Result<Vec<(String, String)>, StoreError> {
         let mut row = row.clone();
+        row.take(LEFT);
         let overflow = self.shown.overflow.as_ref().and_then(|column| row.take(column));
         let mut fields: Vec<(String, String)> = Vec::with_capacity(row.0.len());
         let mut add = |name: &str, cell: &Cell| {

@@ -69,6 +69,8 @@ pub(super) struct Target {
     pub(super) shown: String,
     pub(super) columns: Vec<Column>,
     pub(super) overflow: Option<Column>,
+    /// Says when a row ends; quoted.
+    pub(super) expires: Option<String>,
 }
 
 /// Where a field is kept.

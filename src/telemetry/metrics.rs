@@ -124,6 +124,7 @@ pub struct Metrics {
     pub flushes: Family<OutcomeLabel, Counter>,
     pub flushed: Counter,
     pub put_aside: Counter,
+    pub swept: Counter,
     pub writes: Family<OutcomeLabel, Counter>,
     pub write_seconds: Histogram,
     pub coalesced_waiters: Counter,
@@ -202,6 +203,7 @@ impl Default for Metrics {
                 "Keys whose deferred writes the store refused; `hearthside journal` shows them",
                 Counter::default(),
             ),
+            swept: r.add("swept", "Rows removed because their keys had ended", Counter::default()),
             writes: r.add("writes", "Writes of one cached key to the store, by outcome", Family::default()),
             write_seconds: r.add(
                 "write_seconds",

@@ -6,11 +6,11 @@ use bytes::{BufMut, Bytes};
 
 use super::Desk;
 use super::splice::Queued;
-use crate::cache::{Done, Step};
+use crate::cache::{Act, Done, Ended, Step};
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::config::{DeleteMode, WriteMode};
-use crate::dispatch::{Context, answer_from, answer_mismatch};
-use crate::record::{Edit, Life, Lifetime, Record, View, Write, answer_of, written_shape};
+use crate::dispatch::{Context, answer_from, answer_lived, answer_mismatch};
+use crate::record::{Edit, Life, Lifetime, Record, Shape, View, Write, answer_of, written_shape};
 use crate::resp::encode;
 use crate::route::Route;
 
@@ -26,6 +26,8 @@ pub(super) enum Ours {
     Mismatch(Write, usize),
     /// By what this step read, and what is in memory when all is done.
     Life(Lifetime, usize),
+    /// By what this step did, with the value if that is asked for.
+    Lived(bool, usize),
     /// DEL: steps that delete, and keys that are forgotten.
     Remove(Vec<Result<usize, Bytes>>),
     /// EXISTS, TOUCH: steps that read, and definitions.
@@ -63,6 +65,14 @@ fn write_of(context: &Context, request: &Request<'_>, mapping: usize, spec: &'st
     Write::parse(request, spec).ok().filter(|_| fits)
 }
 
+/// EXPIRE and its kin on a key that ends by its row's column.
+fn lives_by_column(context: &Context, request: &Request<'_>, mapping: usize, spec: &'static Spec) -> Option<Lifetime> {
+    let owned = &context.owned;
+    let lifetime = Lifetime::parse(request, spec).filter(|_| owned.cache.ends(mapping))?.ok()?;
+    let is_string = owned.mappings.list[mapping].config.shape == Shape::String;
+    (is_string || !lifetime.gives_value).then_some(lifetime)
+}
+
 fn deletes_rows(context: &Context, spec: &Spec, key: &[u8]) -> Option<usize> {
     let mapping = context.router.owner(key).filter(|_| matches!(spec.name.as_str(), "del" | "unlink"))?;
     (context.owned.mappings.list[mapping].config.delete == DeleteMode::Row).then_some(mapping)
@@ -75,7 +85,9 @@ fn written(context: &Context, command: &Queued) -> Vec<Bytes> {
     let copy = |at: &usize| Bytes::copy_from_slice(request.arg(*at));
     match route {
         Route::Owned(mapping, at, spec) => {
-            write_of(context, &request, *mapping, spec).iter().map(|_| copy(at)).collect()
+            let writes = write_of(context, &request, *mapping, spec).is_some();
+            let lives = lives_by_column(context, &request, *mapping, spec).is_some();
+            (writes || lives).then(|| copy(at)).into_iter().collect()
         }
         Route::Split(keys, spec) => {
             keys.iter().filter(|at| deletes_rows(context, spec, request.arg(**at)).is_some()).map(copy).collect()
@@ -85,8 +97,8 @@ fn written(context: &Context, command: &Queued) -> Vec<Bytes> {
 }
 
 impl Part {
-    fn add(&mut self, mapping: usize, key: Bytes, edit: Option<(Edit, Life)>) -> usize {
-        self.steps.push(Step { mapping, key, edit });
+    fn add(&mut self, mapping: usize, key: Bytes, act: Act) -> usize {
+        self.steps.push(Step { mapping, key, act });
         self.steps.len() - 1
     }
 
@@ -95,15 +107,22 @@ impl Part {
             Route::Owned(mapping, at, spec) => {
                 let key = Bytes::copy_from_slice(request.arg(*at));
                 match write_of(context, request, *mapping, spec) {
+                    None if lives_by_column(context, request, *mapping, spec).is_some() => {
+                        let lifetime = lives_by_column(context, request, *mapping, spec);
+                        lifetime.map_or(Ours::Usual, |lifetime| {
+                            let gives_value = lifetime.gives_value;
+                            Ours::Lived(gives_value, self.add(*mapping, key, Act::Live(lifetime)))
+                        })
+                    }
                     Some(write) => {
-                        let step = self.add(*mapping, key, Some((write.edit.clone(), write.life)));
+                        let step = self.add(*mapping, key, Act::Write(write.edit.clone(), write.life));
                         Ours::Write(write, step)
                     }
                     None if !written.contains(&key) => Ours::Usual,
-                    None if answer_of(spec).is_some() => Ours::Read(self.add(*mapping, key, None)),
+                    None if answer_of(spec).is_some() => Ours::Read(self.add(*mapping, key, Act::Read)),
                     None => match (Lifetime::parse(request, spec), Write::parse(request, spec)) {
-                        (Some(Ok(lifetime)), _) => Ours::Life(lifetime, self.add(*mapping, key, None)),
-                        (None, Ok(write)) => Ours::Mismatch(write, self.add(*mapping, key, None)),
+                        (Some(Ok(lifetime)), _) => Ours::Life(lifetime, self.add(*mapping, key, Act::Read)),
+                        (None, Ok(write)) => Ours::Mismatch(write, self.add(*mapping, key, Act::Read)),
                         _ => Ours::Usual,
                     },
                 }
@@ -125,10 +144,10 @@ impl Part {
         let key = Bytes::copy_from_slice(key);
         if matches!(spec.name.as_str(), "del" | "unlink") {
             let mapping = deletes_rows(context, spec, &key).ok_or_else(|| key.clone())?;
-            return Ok(self.add(mapping, key, Some((Edit::Delete, Life::Keep))));
+            return Ok(self.add(mapping, key, Act::Write(Edit::Delete, Life::Keep)));
         }
         let mapping = context.router.owner(&key).filter(|mapping| !context.owned.is_definition(*mapping));
-        mapping.map_or_else(|| Err(key.clone()), |mapping| Ok(self.add(mapping, key.clone(), None)))
+        mapping.map_or_else(|| Err(key.clone()), |mapping| Ok(self.add(mapping, key.clone(), Act::Read)))
     }
 }
 
@@ -149,6 +168,10 @@ pub(super) fn answer(desk: &mut Desk<'_>, request: &OwnedRequest, route: &Route,
             let Some(answer) = answer_of(spec) else { return false };
             let seen = View { record: read(done, *step), expires_in: None };
             answer_from(answer, &view, &seen, proto, desk.out);
+        }
+        Ours::Lived(gives_value, step) => {
+            let Done::Lived(ended) = &done[*step] else { return false };
+            answer_lived(ended, *gives_value, proto, desk.out);
         }
         Ours::Mismatch(write, step) => {
             let Route::Owned(mapping, at, _) = route else { return false };
@@ -191,6 +214,7 @@ pub(super) fn answer(desk: &mut Desk<'_>, request: &OwnedRequest, route: &Route,
 fn read(done: &[Done], step: usize) -> Option<&Record> {
     match &done[step] {
         Done::Read(record) => record.as_ref(),
+        Done::Lived(Ended { record, .. }) => record.as_ref(),
         Done::Written(_) => None,
     }
 }

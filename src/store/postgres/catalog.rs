@@ -7,7 +7,7 @@ use crate::config::{DeleteMode, MappingConfig, Shape, Timestamps};
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
 use crate::store::columns::{
-    ColumnFault, check_table, list_parameters, needs_unique, query_faults, quote, selects_key, shows,
+    ColumnFault, LEFT, check_table, list_parameters, needs_unique, query_faults, quote, selects_key, shows,
 };
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Param, Plan, key_column};
 use crate::store::target::{Column, Holds, Target};
@@ -96,7 +96,11 @@ async fn table_plan(pool: &PgPool, mapping: &Mapping, name: &str) -> Result<Plan
     check_table(block, name, &keys, &names)?;
     let shown = columns.iter().filter(|c| shows(block, &keys, &c.name)).map(|c| expression(block, c));
     let extra = keys.iter().enumerate().map(|(i, key)| format!("{}::text AS {}", quote(key), quote(&key_column(i))));
-    let select: Vec<String> = shown.chain(extra).collect();
+    let left = block.expires_column.iter().map(|name| {
+        let name = quote(name);
+        format!("ceil(extract(epoch FROM ({name}::timestamptz - clock_timestamp())) * 1000)::bigint AS {}", quote(LEFT))
+    });
+    let select: Vec<String> = shown.chain(extra).chain(left).collect();
     let from = format!("SELECT {} FROM {quoted}", select.join(", "));
     if mapping.kind == Kind::Definition {
         let order = keys.iter().map(|key| quote(key)).collect::<Vec<_>>().join(", ");
@@ -114,7 +118,11 @@ async fn table_plan(pool: &PgPool, mapping: &Mapping, name: &str) -> Result<Plan
     // A table's rows tell their own keys, so a type with several spellings may be bound as text.
     let params = described.params.into_iter().map(|(param, _)| param.unwrap_or(Param::Text)).collect();
     let mut plan = Plan::new(mapping, one, String::new(), params, KeySource::Extra);
-    if block.writes_table() || block.delete == DeleteMode::Row {
+    let is_time = |name: &String| columns.iter().any(|c| c.name == *name && c.is_time());
+    if block.expires_column.as_ref().is_some_and(|name| !is_time(name)) {
+        return Err(StoreError::fault("expires_column", "is no timestamp"));
+    }
+    if block.writes_table() || block.delete == DeleteMode::Row || block.expires_column.is_some() {
         plan.target = Some(target(pool, mapping, quoted, &columns, select.join(", ")).await?);
     }
     Ok(plan)
@@ -161,7 +169,8 @@ async fn target(
     let columns: Vec<Column> = columns.iter().filter(is_written).map(|c| c.target(block)).collect();
     let overflow = columns.iter().find(|c| block.overflow.as_deref() == Some(&c.name)).cloned();
     let keys = keys.iter().map(|key| quote(key)).collect();
-    Ok(Target { table, keys, key_casts, shown, columns, overflow })
+    let expires = block.expires_column.as_deref().map(quote);
+    Ok(Target { table, keys, key_casts, shown, columns, overflow, expires })
 }
 
 fn expression(block: &MappingConfig, column: &TableColumn) -> String {

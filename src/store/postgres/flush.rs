@@ -13,15 +13,17 @@ use crate::record::Record;
 use crate::store::target::{Column, Place, Target, text};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
 
-/// The rows as JSON: `k` the key's texts, `f` columns, `m` members of the overflow column; null takes a value away.
+/// The rows as JSON: `k` the key's texts, `f` columns, `m` members of the overflow column, `e` milliseconds to live; null takes a value away.
 struct Gathered {
     rows: Vec<Value>,
     columns: Vec<Column>,
     has_members: bool,
+    has_left: bool,
 }
 
 fn gather(mapping: &Mapping, target: &Target, rows: &[FlushRow]) -> Result<Gathered, StoreError> {
-    let (mut json, mut names, mut has_members) = (Vec::with_capacity(rows.len()), BTreeSet::new(), false);
+    let (mut json, mut names) = (Vec::with_capacity(rows.len()), BTreeSet::new());
+    let (mut has_members, mut has_left) = (false, false);
     for row in rows {
         let keys = row.values.iter().map(|value| text(value, "").map(Value::from)).collect::<Result<Vec<_>, _>>()?;
         let (mut columns, mut members) = (Map::new(), Map::new());
@@ -39,10 +41,15 @@ fn gather(mapping: &Mapping, target: &Target, rows: &[FlushRow]) -> Result<Gathe
                 }
             }
         }
-        json.push(serde_json::json!({ "k": keys, "f": columns, "m": members }));
+        let mut row_json = serde_json::json!({ "k": keys, "f": columns, "m": members });
+        if let Some(left) = row.left {
+            has_left = true;
+            row_json["e"] = left.into();
+        }
+        json.push(row_json);
     }
     let columns = target.columns.iter().filter(|column| names.contains(&column.name)).cloned().collect();
-    Ok(Gathered { rows: json, columns, has_members })
+    Ok(Gathered { rows: json, columns, has_members, has_left })
 }
 
 fn statement(target: &Target, gathered: &Gathered) -> String {
@@ -63,6 +70,12 @@ fn statement(target: &Target, gathered: &Gathered) -> String {
              - ARRAY(SELECT key FROM jsonb_each(b.r -> 'm') WHERE value = 'null') AS {}) END",
             overflow.cast,
             name = overflow.quoted(),
+        ));
+    }
+    if let Some(expires) = target.expires.as_ref().filter(|_| gathered.has_left) {
+        sets.push(format!(
+            "{expires} = CASE WHEN b.r ? 'e' THEN clock_timestamp() + (b.r ->> 'e')::float8 * interval '1 millisecond' \
+             ELSE t.{expires} END"
         ));
     }
     let ours: Vec<String> = target

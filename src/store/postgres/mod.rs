@@ -135,6 +135,15 @@ impl Postgres {
         flush::flush(&self.pool, mapping, plan, rows, mark).await
     }
 
+    pub(super) async fn sweep(&self, table: &str, column: &str, grace: f64) -> Result<u64, StoreError> {
+        let sql = format!(
+            "DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} \
+             WHERE {column} < clock_timestamp() - $1 * interval '1 second' LIMIT 1000 FOR UPDATE SKIP LOCKED))"
+        );
+        let swept = sqlx::query(AssertSqlSafe(sql)).bind(grace).execute(&self.pool).await?;
+        Ok(swept.rows_affected())
+    }
+
     pub(super) async fn was_flushed(&self, journal: &str, batch: u64) -> Result<bool, StoreError> {
         flush::was_flushed(&self.pool, journal, batch).await
     }

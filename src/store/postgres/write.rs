@@ -98,6 +98,23 @@ impl Desk<'_> {
         keys.map(equal).collect::<Vec<_>>().join(" AND ")
     }
 
+    /// As [`Desk::is_ours`], of a row that has not ended.
+    fn is_alive(&self) -> String {
+        let alive = |column: &String| format!(" AND (t.{column} IS NULL OR t.{column} > clock_timestamp())");
+        self.is_ours() + &self.target.expires.as_ref().map(alive).unwrap_or_default()
+    }
+
+    /// Removes the row if it has ended: what comes next makes a new one.
+    async fn bury(&mut self) -> Result<(), StoreError> {
+        let Some(column) = &self.target.expires else { return Ok(()) };
+        let (table, ours) = (&self.target.table, self.is_ours());
+        let sql = format!(
+            "WITH origin AS MATERIALIZED (SELECT set_config('hearthside.origin', $1, true)) \
+             DELETE FROM {table} AS t USING origin WHERE {ours} AND t.{column} <= clock_timestamp()"
+        );
+        self.run(&Statement { sql, values: Vec::new() }).await.map(|_| ()).map_err(StoreError::of_write)
+    }
+
     async fn run(&mut self, statement: &Statement) -> Result<Vec<sqlx::postgres::PgRow>, sqlx::Error> {
         let mut query = sqlx::query(AssertSqlSafe(statement.sql.clone())).bind(self.origin);
         for value in &self.bound {
@@ -148,8 +165,8 @@ impl Desk<'_> {
                 (None, None) if matches!(condition, Condition::RowExists | Condition::FieldPresent) => {
                     return Ok(Written { tells_new: true, ..Written::default() });
                 }
-                // Somebody made the row after this statement's snapshot.
-                (None, None) => {}
+                // Somebody made the row after this statement's snapshot, or it has ended.
+                (None, None) => self.bury().await?,
             }
         }
         Err(StoreError::Refused(
@@ -221,7 +238,7 @@ impl Desk<'_> {
         }
         let inserts = !matches!(condition, Condition::RowExists | Condition::FieldPresent);
         let Target { table, shown, .. } = self.target;
-        let ours = self.is_ours();
+        let ours = self.is_alive();
         let guards: String = guards.iter().map(|guard| format!(" AND ({guard})")).collect();
         let insert = if inserts {
             format!(

@@ -10,7 +10,7 @@ use crate::keys::HoleKind;
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
 use crate::store::columns::{
-    check_table, list_parameters, must_select_key, needs_unique, query_faults, quote, selects_key, shows,
+    LEFT, check_table, list_parameters, must_select_key, needs_unique, query_faults, quote, selects_key, shows,
 };
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Plan, key_column};
 use crate::store::target::{Column, Holds, Target};
@@ -47,7 +47,14 @@ async fn table_plan(pool: &SqlitePool, mapping: &Mapping, table: &str) -> Result
     let shown = columns.iter().filter(|c| shows(block, &keys, &c.name)).map(|c| expression(block, c));
     let extra =
         keys.iter().enumerate().map(|(i, key)| format!("CAST({} AS TEXT) AS {}", quote(key), quote(&key_column(i))));
-    let select: Vec<String> = shown.chain(extra).collect();
+    let left = block.expires_column.iter().map(|name| {
+        let name = quote(name);
+        format!(
+            "CAST(round((unixepoch({name}, 'subsec') - unixepoch('now', 'subsec')) * 1000) AS INTEGER) AS {}",
+            quote(LEFT)
+        )
+    });
+    let select: Vec<String> = shown.chain(extra).chain(left).collect();
     let from = format!("SELECT {} FROM {}", select.join(", "), quote(table));
     if mapping.kind == Kind::Definition {
         let all = format!("{from} ORDER BY rowid");
@@ -56,7 +63,7 @@ async fn table_plan(pool: &SqlitePool, mapping: &Mapping, table: &str) -> Result
     let filter: Vec<String> = keys.iter().enumerate().map(|(i, key)| format!("{} = ${}", quote(key), i + 1)).collect();
     let one = format!("{from} WHERE {}", filter.join(" AND "));
     let mut plan = Plan::new(mapping, one, String::new(), Vec::new(), KeySource::Extra);
-    if block.writes_table() || block.delete == DeleteMode::Row {
+    if block.writes_table() || block.delete == DeleteMode::Row || block.expires_column.is_some() {
         plan.target = Some(target(pool, mapping, table, &columns, select.join(", ")).await?);
     }
     Ok(plan)
@@ -92,7 +99,8 @@ async fn target(
     let columns: Vec<Column> = columns.iter().filter(is_written).map(|c| c.target(block)).collect();
     let overflow = columns.iter().find(|c| block.overflow.as_deref() == Some(&c.name)).cloned();
     let keys = keys.iter().map(|key| quote(key)).collect();
-    Ok(Target { table: quote(table), keys, key_casts: Vec::new(), shown, columns, overflow })
+    let expires = block.expires_column.as_deref().map(quote);
+    Ok(Target { table: quote(table), keys, key_casts: Vec::new(), shown, columns, overflow, expires })
 }
 
 impl TableColumn {

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::transaction::SqliteTransaction;
 use crate::mapping::Mapping;
-use crate::record::{Change, Condition, Edit, Record};
+use crate::record::{Change, Condition, Edit, Record, Written};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
 
 const NOTES: &str = "CREATE TABLE IF NOT EXISTS hearthside_flushed (journal TEXT NOT NULL, batch INTEGER NOT NULL, PRIMARY KEY (journal, batch))";
@@ -30,7 +30,15 @@ pub(super) async fn flush(
         });
         let edit = Edit::Fields(changes.collect(), Condition::RowExists);
         let values: Vec<&[u8]> = row.values.iter().map(|value| &**value).collect();
-        let written = transaction.write(mapping, plan, &values, &edit).await?;
+        if let Some(left) = row.left {
+            transaction.set_end(mapping, plan, &values, left).await?;
+        }
+        let written = if row.fields.is_empty() {
+            let new = transaction.load(mapping, plan, &values).await?;
+            Written { applied: true, new, ..Written::default() }
+        } else {
+            transaction.write(mapping, plan, &values, &edit).await?
+        };
         if let Some(key) = mapping.pattern.render(&values).filter(|_| written.applied) {
             flushed.push((Bytes::from(key), written.new));
         }

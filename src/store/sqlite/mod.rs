@@ -153,6 +153,17 @@ impl Sqlite {
         flush::flush(self.begin().await?, mapping, plan, rows, mark).await
     }
 
+    pub(super) async fn sweep(&self, table: &str, column: &str, grace: f64) -> Result<u64, StoreError> {
+        let mut transaction = self.begin().await?;
+        let sql = format!(
+            "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} \
+             WHERE unixepoch({column}, 'subsec') < unixepoch('now', 'subsec') - ?1 LIMIT 1000)"
+        );
+        let swept = sqlx::query(AssertSqlSafe(sql)).bind(grace).execute(transaction.connection()?).await?;
+        transaction.commit().await?;
+        Ok(swept.rows_affected())
+    }
+
     pub(super) async fn was_flushed(&self, journal: &str, batch: u64) -> Result<bool, StoreError> {
         let mut transaction = self.begin().await?;
         let was = flush::was_flushed(transaction.connection()?, journal, batch).await?;

@@ -53,6 +53,17 @@ impl SqliteTransaction {
         written
     }
 
+    /// Sets when a row ends, in milliseconds from now; `None`: never.
+    pub(super) async fn set_end(
+        &mut self,
+        mapping: &Mapping,
+        plan: &Plan,
+        values: &[&[u8]],
+        left: Option<i64>,
+    ) -> Result<(), StoreError> {
+        write::set_end(&mut self.open()?.connection, mapping, plan, values, left).await
+    }
+
     pub(in crate::store) async fn load(
         &mut self,
         mapping: &Mapping,

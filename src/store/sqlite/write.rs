@@ -104,6 +104,32 @@ pub(super) async fn load(
     Desk { connection, mapping, plan, holes, keys: keys(mapping, holes)? }.load().await
 }
 
+/// Sets when a row ends, in milliseconds from now; `None`: never.
+///
+/// # Errors
+/// As a write.
+pub(super) async fn set_end(
+    connection: &mut SqliteConnection,
+    mapping: &Mapping,
+    plan: &Plan,
+    holes: &[&[u8]],
+    left: Option<i64>,
+) -> Result<(), StoreError> {
+    let mut desk = Desk { connection, mapping, plan, holes, keys: keys(mapping, holes)? };
+    let target = desk.target()?.clone();
+    let Some(column) = &target.expires else { return Ok(()) };
+    let at = desk.keys.len() + 1;
+    let (value, bind) = match left {
+        Some(left) => (
+            format!("strftime('%Y-%m-%d %H:%M:%f', 'now', ?{at} || ' seconds')"),
+            Bind::Text(format!("{:+.3}", left as f64 / 1000.0)),
+        ),
+        None => (format!("?{at}"), Bind::Null),
+    };
+    let sql = format!("UPDATE {} SET {column} = {value} WHERE {}", target.table, desk.is_ours(&target));
+    desk.run(sql, &[bind]).await.map(|_| ())
+}
+
 fn keys(mapping: &Mapping, holes: &[&[u8]]) -> Result<Vec<Bind>, StoreError> {
     let bind = |((name, kind), value): ((&str, HoleKind), &&[u8])| match (kind, parse_i64(value)) {
         (HoleKind::Int, Some(number)) => Ok(Bind::Integer(number)),
@@ -148,6 +174,10 @@ impl Desk<'_> {
         let plan = self.plan;
         let target = self.target()?.clone();
         let ours = self.is_ours(&target);
+        if let Some(column) = &target.expires {
+            let ended = format!("unixepoch({column}, 'subsec') <= unixepoch('now', 'subsec')");
+            self.run(format!("DELETE FROM {} WHERE {ours} AND {ended}", target.table), &[]).await?;
+        }
         let exists = !self.run(format!("SELECT 1 FROM {} WHERE {ours}", target.table), &[]).await?.is_empty();
         let old = self.load().await?;
         let in_hash = plan.is_hash();

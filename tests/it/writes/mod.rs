@@ -1,6 +1,7 @@
 //! Commands that write owned keys, through to the store.
 
 mod deferred;
+mod ends;
 mod exec;
 mod fill;
 mod model;

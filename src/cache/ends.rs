@@ -1,0 +1,201 @@
+//! Keys that end by a column of their row: EXPIRE and its kin, and renewals by reads, are deferred writes of that column.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{Cache, Cached};
+use crate::journal::{Entry, Journal};
+use crate::record::{Edit, Life, Lifetime, ReadError, Record};
+use crate::store::StoreError;
+use crate::telemetry::clock::now_ms;
+
+/// The name of the journal's field that says when a key ends: milliseconds since 1970, none if it does not.
+pub(super) const ENDS: &[u8] = b"\0ends";
+
+/// A read that started a key's life anew: its mapping, and when it ends by the process's clock.
+pub(super) type Renewal = (usize, Bytes, u64);
+
+/// What a command about a key's end found and did.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The record; `None`: there is no such key.
+    pub record: Option<Record>,
+    /// What became of its life; `None`: nothing.
+    pub life: Result<Option<Life>, ReadError>,
+}
+
+/// Milliseconds since 1970 by the wall clock, which is what outlives a process.
+pub(super) fn unix_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
+}
+
+impl Cached {
+    /// The life that a write leaves, where the mapping's keys end by a column; `None`: as it was.
+    pub(super) fn life_after(&self, asked: Life, is_new: bool) -> Option<Life> {
+        let block = &self.mapping.config;
+        block.expires_column.as_ref()?;
+        let whole = block.ttl.map(|ttl| Life::Left(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)));
+        match asked {
+            Life::Left(_) => Some(asked),
+            _ if block.renew && whole.is_some() => whole,
+            Life::Persist => Some(Life::Persist),
+            // A row without values was no key, and neither was its end.
+            Life::Keep if is_new => Some(whole.unwrap_or(Life::Persist)),
+            Life::Keep => None,
+        }
+    }
+}
+
+impl Cache {
+    /// Journals when a key ends; it lies over every record from now on.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub(super) async fn journal_life(&self, cached: &Cached, key: &Bytes, life: Life) -> Result<(), StoreError> {
+        let (Some(journal), Some(value)) = (&self.journal, ends_at(life)) else { return Ok(()) };
+        self.journal_ends(journal, vec![(cached.mapping.id, key.clone(), value)]).await
+    }
+
+    async fn journal_ends(
+        &self,
+        journal: &Journal,
+        ends: Vec<(usize, Bytes, Option<Bytes>)>,
+    ) -> Result<(), StoreError> {
+        let entry = |(id, key, value): &(usize, Bytes, Option<Bytes>)| {
+            let mapping = self.cached(*id)?.mapping.pattern.text().to_owned();
+            let (key, value) = (key.clone(), value.clone());
+            Some(Entry { seq: 0, mapping, key, field: Bytes::from_static(ENDS), value })
+        };
+        let entries = journal.append(ends.iter().filter_map(entry).collect()).await?;
+        for ((id, key, _), entry) in ends.iter().zip(entries) {
+            self.overlay.put(*id, key, &[entry]);
+        }
+        self.wake_flusher(false);
+        Ok(())
+    }
+
+    /// True when keys of the mapping end by a column.
+    #[must_use]
+    pub fn ends(&self, id: usize) -> bool {
+        self.cached(id).is_some_and(|cached| cached.mapping.config.expires_column.is_some())
+    }
+
+    /// EXPIRE and its kin on a key that ends by its column. It has queued when this returns; the future only waits.
+    pub fn expire(
+        self: &Arc<Self>,
+        id: usize,
+        key: &Bytes,
+        lifetime: Lifetime,
+    ) -> impl Future<Output = Result<Ended, StoreError>> + use<> {
+        let (cache, right) = (self.clone(), self.queue_one(key));
+        let task = self.runtime.spawn(async move {
+            let (Some(mut right), Some(cached)) = (right, cache.cached(id)) else {
+                return Err(StoreError::Refused("no such cached mapping".into()));
+            };
+            cache.take_turn(&mut right).await;
+            let epoch = cached.epoch();
+            let (record, loaded_at) = match cache.known(cached, &right).await {
+                Ok(Some(record)) => (record, right.before.as_ref().map_or_else(now_ms, |entry| entry.loaded_at)),
+                Ok(None) => {
+                    let absent = Arc::new(cached.life.entry(None, id, epoch, now_ms()));
+                    cache.end(right, Some(absent));
+                    return Ok(Ended { record: None, life: Ok(None) });
+                }
+                Err(error) => return Err(error),
+            };
+            let left = record.left.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or(0)));
+            let life = lifetime.of(left);
+            match &life {
+                Ok(Some(Life::Left(ended))) if *ended <= 0 => {
+                    cache.write_now(cached, right, &Edit::Delete, Life::Keep).await?;
+                }
+                Ok(Some(life @ (Life::Left(_) | Life::Persist))) => {
+                    cache.journal_life(cached, right.key(), *life).await?;
+                    let new = cache.overlay.over(right.key(), Some(record.clone()));
+                    let entry = Arc::new(cached.life.entry(new, id, epoch, loaded_at.max(now_ms())));
+                    cache.end(right, Some(entry));
+                }
+                _ => {
+                    let before = right.before.take();
+                    cache.end(right, before);
+                }
+            }
+            Ok(Ended { record: Some(record), life })
+        });
+        async move { task.await.unwrap_or_else(|_| Err(StoreError::Ambiguous("the write was given up".into()))) }
+    }
+
+    /// Journals renewals by reads, many at once, for ever. Nobody waits for them.
+    pub async fn renew_for_ever(self: Arc<Self>) {
+        let Some(mut renewals) = self.renewed.lock().await.take() else { return };
+        loop {
+            let mut some = Vec::new();
+            if renewals.recv_many(&mut some, 4096).await == 0 {
+                return;
+            }
+            self.journal_renewals(some).await;
+        }
+    }
+
+    async fn journal_renewals(&self, renewals: Vec<Renewal>) {
+        let Some(journal) = &self.journal else { return };
+        // What has been given another end, or has gone, meanwhile is not renewed.
+        let holds = |(_, key, end): &Renewal| self.shelf.get(key).is_some_and(|entry| entry.ends_at() == *end);
+        let (now, unix) = (now_ms(), unix_ms());
+        let deadline = |end: u64| unix + (end as i64 - now as i64);
+        let ends =
+            renewals.into_iter().filter(holds).map(|(id, key, end)| (id, key, Some(deadline(end).to_string().into())));
+        let ends: Vec<_> = ends.collect();
+        if !ends.is_empty()
+            && let Err(error) = self.journal_ends(journal, ends).await
+        {
+            tracing::warn!(%error, "renewals by reads are not journaled");
+        }
+    }
+
+    /// Removes rows that ended longer than `grace` ago, in small batches; how many.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sweep(&self, grace: Duration) -> Result<u64, StoreError> {
+        let mut total = 0;
+        for cached in self.mappings.iter().flatten() {
+            loop {
+                let swept = self.store.sweep(&cached.plan, grace.as_secs_f64()).await?;
+                total += swept;
+                if swept == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(total)
+    }
+
+    /// Starts the life of a key that was read anew where its mapping says so.
+    pub(super) fn renewed(&self, id: usize, key: &[u8], end: u64) {
+        // The receiver ends with the process.
+        let _ends = self.renewals.send((id, Bytes::copy_from_slice(key), end));
+    }
+}
+
+/// The journal's value of a life; `None`: nothing is to be written.
+fn ends_at(life: Life) -> Option<Option<Bytes>> {
+    match life {
+        Life::Keep => None,
+        Life::Persist => Some(None),
+        Life::Left(left) => Some(Some(unix_ms().saturating_add(left).to_string().into())),
+    }
+}
+
+/// The milliseconds that a journaled end is away.
+pub(super) fn left_of(value: Option<&Bytes>) -> Option<i64> {
+    let deadline: i64 = std::str::from_utf8(value?).ok()?.parse().ok()?;
+    Some(deadline - unix_ms())
+}
+
+pub(super) fn channel() -> (mpsc::UnboundedSender<Renewal>, mpsc::UnboundedReceiver<Renewal>) {
+    mpsc::unbounded_channel()
+}

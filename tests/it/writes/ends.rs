@@ -1,0 +1,207 @@
+//! Keys that end by a column of their row.
+
+use std::time::{Duration, Instant};
+
+use crate::support::admin::metric;
+use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
+use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::until;
+use crate::support::wire::line;
+
+const CONFIG: &str = r#"
+[[caches]]
+key = "p:{id:int}"
+type = "hash"
+table = "sessions"
+expires_column = "ends"
+ttl = "30m"
+renew = true
+write = "through"
+delete = "row"
+
+[[caches]]
+key = "s:{id}"
+type = "string"
+table = "texts"
+value = "v"
+expires_column = "ends"
+write = "through"
+delete = "row"
+"#;
+
+const TABLES: &str = "CREATE TABLE sessions (id BIGINT PRIMARY KEY, name TEXT, hp BIGINT, ends TIMESTAMPTZ); \
+    INSERT INTO sessions SELECT i, 'p' || i, 10, now() + interval '10 minutes' FROM generate_series(1, 1000) AS i; \
+    CREATE TABLE texts (id TEXT PRIMARY KEY, v TEXT, ends TIMESTAMP);";
+
+fn builder(redis: &Redis, postgres: &Postgres) -> Builder {
+    postgres.sql(TABLES);
+    let builder =
+        Sidecar::builder().redis(redis).postgres(postgres).config(CONFIG).set("JOURNAL__FLUSH_INTERVAL", "100ms");
+    for arguments in [&["migrate"][..], &["triggers", "--install"]] {
+        let done = builder.execute(arguments);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    builder
+}
+
+fn left(postgres: &Postgres, id: u32) -> i64 {
+    let told = postgres.sql(&format!("SELECT round(extract(epoch FROM ends - now())) FROM sessions WHERE id = {id}"));
+    told.parse().expect("a number")
+}
+
+#[test]
+fn a_thousand_renewals_are_one_update() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = builder(&redis, &postgres).set("JOURNAL__FLUSH_INTERVAL", "2s").start();
+    postgres.sql("CREATE EXTENSION pg_stat_statements");
+    let mut wire = sidecar.wire();
+    let all = |text: &str| (1..=1000).flat_map(|i| line(&text.replace('#', &i.to_string()))).collect::<Vec<u8>>();
+    wire.send(&all("EXPIRE p:# 3600"));
+    (0..1000).for_each(|_| assert_eq!(wire.frame(), b":1\r\n"));
+    assert!(["+", ":3600\r\n", ":3599\r\n"].contains(&wire.ask("TTL p:500").as_str()));
+    until("all are saved", || {
+        postgres.sql("SELECT count(*) FROM sessions WHERE ends > now() + interval '50 minutes'") == "1000"
+    });
+    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    let calls = postgres.sql("SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE '%UPDATE %sessions%'");
+    // One more if a flush began while they came in.
+    assert!(["1", "2"].contains(&calls.as_str()), "{calls}");
+}
+
+#[test]
+fn what_has_ended_is_absent_at_once_and_made_anew_by_a_write() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = builder(&redis, &postgres).start();
+    let mut wire = sidecar.wire();
+    postgres.sql("UPDATE sessions SET ends = now() - interval '1 second' WHERE id = 2");
+    until("the change shows", || wire.ask("EXISTS p:2") == ":0\r\n");
+    assert_eq!((wire.ask("HGETALL p:2"), wire.ask("TTL p:2")), ("*0\r\n".into(), ":-2\r\n".into()));
+    assert_eq!(wire.ask("EXPIRE p:2 100"), ":0\r\n");
+    assert_eq!(wire.ask("HSET p:2 hp 1"), ":1\r\n");
+    assert_eq!(wire.ask("HGETALL p:2"), "*2\r\n$2\r\nhp\r\n$1\r\n1\r\n", "nothing of the old session is left");
+    assert_eq!(wire.ask("TTL p:2"), ":1800\r\n");
+    // By its own clock, without a notice.
+    assert_eq!(wire.ask("SET s:a v PX 300"), "+OK\r\n");
+    let begun = Instant::now();
+    assert_eq!(wire.ask("GET s:a"), "$1\r\nv\r\n");
+    until("it ends", || wire.ask("GET s:a") == "$-1\r\n");
+    assert!(begun.elapsed() >= Duration::from_millis(250), "{:?}", begun.elapsed());
+    assert_eq!(wire.ask("SET s:a w NX"), "+OK\r\n");
+    assert_eq!(wire.ask("TTL s:a"), ":-1\r\n");
+    assert_eq!(wire.ask("EXPIRE p:3 0"), ":1\r\n");
+    assert_eq!(
+        (wire.ask("EXISTS p:3"), postgres.sql("SELECT count(*) FROM sessions WHERE id = 3")),
+        (":0\r\n".into(), "0".into())
+    );
+}
+
+#[test]
+fn the_column_is_what_the_commands_say() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = builder(&redis, &postgres).start();
+    let mut wire = sidecar.wire();
+    let ends = |id: &str| {
+        postgres.sql(&format!("SELECT coalesce(round(extract(epoch FROM ends - now() AT TIME ZONE 'UTC'))::text, 'never') FROM texts WHERE id = '{id}'"))
+    };
+    let near = |told: String, seconds: i64| told.parse::<i64>().is_ok_and(|told| (told - seconds).abs() <= 2);
+    assert_eq!(wire.ask("SET s:a v EX 1000"), "+OK\r\n");
+    until("it is saved", || near(ends("a"), 1000));
+    assert_eq!(wire.ask("SET s:a w KEEPTTL"), "+OK\r\n");
+    assert_eq!(wire.ask("TTL s:a"), ":1000\r\n");
+    assert_eq!(wire.ask("APPEND s:a x"), ":2\r\n");
+    assert_eq!(wire.ask("GETEX s:a EX 2000"), "$2\r\nwx\r\n");
+    until("it is saved", || near(ends("a"), 2000));
+    assert_eq!(wire.ask("PERSIST s:a"), ":1\r\n");
+    assert_eq!((wire.ask("PERSIST s:a"), wire.ask("TTL s:a")), (":0\r\n".into(), ":-1\r\n".into()));
+    until("it is saved", || ends("a") == "never");
+    for (command, told) in [
+        ("EXPIRE s:a 100 XX", ":0\r\n"),
+        ("EXPIRE s:a 100 GT", ":0\r\n"),
+        ("EXPIRE s:a 100 NX", ":1\r\n"),
+        ("EXPIRE s:a 50 GT", ":0\r\n"),
+        ("EXPIRE s:a 50 LT", ":1\r\n"),
+        ("EXPIRE s:a 100 NX", ":0\r\n"),
+        ("EXPIRE s:a 400 XX", ":1\r\n"),
+        ("EXPIRE s:b 100", ":0\r\n"),
+        ("EXPIRE s:a x", "-ERR value is not an integer or out of range\r\n"),
+        ("TTL s:a", ":400\r\n"),
+    ] {
+        assert_eq!(wire.ask(command), told, "{command}");
+    }
+    until("it is saved", || near(ends("a"), 400));
+    assert_eq!(wire.ask("SET s:a plain"), "+OK\r\n");
+    assert_eq!(wire.ask("TTL s:a"), ":-1\r\n");
+    until("it is saved", || ends("a") == "never");
+    // Inside a transaction.
+    for command in ["MULTI", "SET s:a v EX 70", "EXPIRE p:9 7000"] {
+        wire.ask(command);
+    }
+    assert_eq!(wire.ask("EXEC"), "*2\r\n+OK\r\n:1\r\n");
+    until("it is saved", || near(ends("a"), 70) && left(&postgres, 9) > 6000);
+}
+
+#[test]
+fn reads_and_writes_renew_a_session_and_another_sidecar_hears_of_it() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = builder(&redis, &postgres).start();
+    let second = Sidecar::builder().redis(&redis).postgres(&postgres).config(CONFIG).start();
+    let (mut wire, mut other) = (sidecar.wire(), second.wire());
+    assert!(left(&postgres, 5) <= 600);
+    assert_eq!(wire.ask("TTL p:5"), ":600\r\n", "asking for the TTL does not renew it");
+    assert_eq!(wire.ask("HGET p:5 hp"), "$2\r\n10\r\n");
+    assert_eq!(wire.ask("TTL p:5"), ":1800\r\n");
+    until("the renewal is saved", || left(&postgres, 5) > 1700);
+    assert_eq!(wire.ask("HINCRBY p:6 hp 1"), ":11\r\n");
+    until("the renewal is saved", || left(&postgres, 6) > 1700);
+    until("the other sidecar has heard", || other.ask("TTL p:6") == ":1800\r\n" || other.ask("TTL p:6") == ":1799\r\n");
+    // Reads in the same second cost nothing more.
+    let begun = Instant::now();
+    until("another second has begun", || begun.elapsed() > Duration::from_millis(1100));
+    let before = metric(&sidecar, "hearthside_flushed_total");
+    (0..500).for_each(|_| assert_eq!(wire.ask("HGET p:5 hp"), "$2\r\n10\r\n"));
+    until("it is saved", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    assert!(metric(&sidecar, "hearthside_flushed_total") - before <= 2.0);
+}
+
+#[test]
+fn a_renewal_survives_a_kill() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = folder.path().join("journal.db").display().to_string();
+    let start = |interval: &str| {
+        let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(CONFIG);
+        builder.set("JOURNAL__PATH", journal.clone()).set("JOURNAL__FLUSH_INTERVAL", interval).start()
+    };
+    drop(builder(&redis, &postgres));
+    let mut sidecar = start("1h");
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("EXPIRE p:1 5000"), ":1\r\n");
+    assert_eq!(wire.ask("EXPIRE p:2 1"), ":1\r\n");
+    sidecar.signal("KILL");
+    until("it is gone", || sidecar.has_ended());
+    let begun = Instant::now();
+    until("the second has passed", || begun.elapsed() > Duration::from_millis(1100));
+    let sidecar = start("100ms");
+    let mut wire = sidecar.wire();
+    let told = wire.ask("TTL p:1");
+    assert!(told.starts_with(":49") || told.starts_with(":5000"), "{told}");
+    until("it is saved", || left(&postgres, 1) > 4900);
+    until("the other has ended", || wire.ask("EXISTS p:2") == ":0\r\n");
+}
+
+#[test]
+fn the_sweeper_removes_what_has_ended_long_ago_and_nothing_else() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let builder = builder(&redis, &postgres);
+    postgres.sql(
+        "UPDATE sessions SET ends = now() - interval '1 hour' WHERE id <= 900; \
+         UPDATE sessions SET ends = now() - interval '1 minute' WHERE id BETWEEN 901 AND 950; \
+         INSERT INTO sessions SELECT i, 'x', 1, now() - interval '2 hours' FROM generate_series(2001, 5000) AS i; \
+         UPDATE sessions SET ends = NULL WHERE id = 1000",
+    );
+    let sidecar = builder.set("STORE__SWEEP_INTERVAL", "100ms").start();
+    until("they are gone", || postgres.sql("SELECT count(*) FROM sessions") == "100");
+    until("they are counted", || metric(&sidecar, "hearthside_swept_total") == 3900.0);
+    assert_eq!(sidecar.wire().ask("EXISTS p:1000"), ":1\r\n");
+}
