@@ -11,6 +11,7 @@ use crate::cache::{Cache, Planned};
 use crate::config::{self, Settings};
 use crate::definitions::{DefinitionSource, Definitions, Reloader};
 use crate::dispatch::Owned;
+use crate::dispatch::listing::Scans;
 use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::{Plan, Store, StoreError};
@@ -66,6 +67,7 @@ impl Parts {
             definitions,
             cache: Arc::new(cache),
             reloader: Arc::new(reloader),
+            scans: Scans::default(),
             store,
             metrics,
         }))

@@ -15,6 +15,7 @@ mod entry;
 mod feed;
 mod flights;
 mod flush;
+mod listing;
 mod origins;
 mod overlay;
 mod shelf;
@@ -33,6 +34,7 @@ pub use batch::{Act, Batch, Done, Prepared, Step};
 pub use ends::Ended;
 pub use entry::Entry;
 pub use flights::LoadResult;
+pub use listing::After;
 pub use watched::Watched;
 pub use writes::WriteResult;
 

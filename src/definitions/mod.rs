@@ -46,6 +46,11 @@ impl Definitions {
         self.current.load()
     }
 
+    /// The current version, to be held for long.
+    pub fn shared(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
     /// Puts a new table in the place of mapping `id`'s.
     fn swap(&self, id: usize, records: Vec<(Bytes, Record)>) {
         let table: Arc<Table> = Arc::new(records.into_iter().collect());

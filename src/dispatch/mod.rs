@@ -7,6 +7,7 @@ mod hello;
 mod hold;
 mod info;
 mod lifetime;
+pub mod listing;
 mod local;
 pub mod owned;
 mod session;
@@ -238,6 +239,8 @@ impl Context {
             Local::ClientKill => client::kill(self, session, request, out),
             Local::ClientUnblock => return client::unblock(self, session, request, out),
             Local::ClientReply => client::reply(session, request, out),
+            Local::Keys => return listing::keys(self, session, request),
+            Local::Scan => return listing::scan(self, session, request, out),
             Local::Info => return info::answer(self, session, request, out),
         }
         Flow::Answered

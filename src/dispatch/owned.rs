@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::listing::Scans;
 use super::{Context, Flow, Session, wrong_arity};
 use crate::cache::{Cache, Entry, LoadResult};
 use crate::command::{OwnedRequest, Request, Spec};
@@ -28,6 +29,8 @@ pub struct Owned {
     pub cache: Arc<Cache>,
     /// Reloads definitions.
     pub reloader: Arc<Reloader>,
+    /// SCANs under way.
+    pub scans: Scans,
     /// The store behind both.
     pub store: Arc<Store>,
     /// Counters.

@@ -26,6 +26,12 @@ impl Keyspace {
         self.patterns.iter().position(|pattern| pattern.matches(key))
     }
 
+    /// True when every key is a pass-through key.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
     /// The pattern of mapping `id`.
     #[must_use]
     pub fn pattern(&self, id: usize) -> &Pattern {

@@ -40,6 +40,14 @@ pub fn integer(reply: &[u8]) -> Option<i64> {
     super::number::parse_i64(reply.strip_prefix(b":")?.strip_suffix(b"\r\n")?)
 }
 
+/// The text of a bulk string, as it stands in a reply's bytes; `None` for every other kind.
+#[must_use]
+pub fn bulk(reply: &[u8]) -> Option<&[u8]> {
+    let rest = reply.strip_prefix(b"$")?;
+    let end = memchr::memchr(b'\n', rest)?;
+    rest[end + 1..].strip_suffix(b"\r\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::{error, integer, text};

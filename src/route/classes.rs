@@ -42,6 +42,10 @@ pub enum Local {
     ClientReply,
     /// `ACL WHOAMI`.
     WhoAmI,
+    /// `KEYS pattern`: the upstream's and the owned.
+    Keys,
+    /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`: the same.
+    Scan,
     /// `INFO [section ...]`: the upstream's and the sidecar's.
     Info,
 }
@@ -110,6 +114,8 @@ const CLASSES: &[(&str, Class)] = &[
     ("client|reply", Class::Local(Local::ClientReply)),
     ("acl|whoami", Class::Local(Local::WhoAmI)),
     ("info", Class::Local(Local::Info)),
+    ("keys", Class::Local(Local::Keys)),
+    ("scan", Class::Local(Local::Scan)),
     ("del", Class::Split),
     ("unlink", Class::Split),
     ("exists", Class::Split),

@@ -37,6 +37,8 @@ const fn locally(local: Local) -> &'static str {
         Local::ClientUnblock => "the sidecar's client by its id here; the upstream says whether it waited",
         Local::ClientReply => "obeyed by the sidecar",
         Local::WhoAmI => "the upstream's user; with `auth.mode = \"users\"` the sidecar's",
+        Local::Keys => "the upstream's keys and the owned ones",
+        Local::Scan => "definitions, cached keys in pages of the store, then the upstream's",
         Local::Info => "the upstream's, with a section of the sidecar's",
     }
 }

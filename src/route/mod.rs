@@ -80,6 +80,7 @@ impl Router {
     pub fn route(&self, request: &Request<'_>, spec: Option<&'static Spec>) -> Route {
         let Some(spec) = spec else { return self.unknown(request) };
         match self.classes[spec.id] {
+            Class::Local(Local::Keys | Local::Scan) if self.keyspace.is_empty() => Route::PassThrough(true),
             Class::Local(local) => Route::Local(local, spec),
             Class::Transaction(command) => Route::Transaction(command, spec),
             Class::Pinned(Pin::Blocking) if !blocks(request, spec) => self.by_keys(request, spec, false),

@@ -9,6 +9,7 @@ mod error;
 pub mod file;
 mod flush;
 mod json;
+mod listing;
 mod migrate;
 mod plan;
 mod postgres;

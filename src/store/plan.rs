@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::StoreError;
 use super::columns::LEFT;
 use super::json::Members;
+use super::listing::Listing;
 use super::row::{Cell, Row};
 use super::target::{Target, text};
 use crate::config::{MappingConfig, Shape};
@@ -61,6 +62,8 @@ pub struct Plan {
     pub(super) key: KeySource,
     /// Where writes go, of a mapping that takes them.
     pub(super) target: Option<Target>,
+    /// Where its keys are listed, if they can be.
+    pub(super) listing: Option<Listing>,
     /// How an element is pushed and taken out of a list, where the mapping says so.
     pub(super) list: ListStatements,
     holes: Vec<String>,
@@ -76,7 +79,12 @@ impl Plan {
     pub(super) fn new(mapping: &Mapping, one: String, all: String, params: Vec<Param>, key: KeySource) -> Self {
         let holes = mapping.pattern.holes().map(|(name, _)| name.to_owned()).collect();
         let list = ListStatements::default();
-        Self { one, all, params, key, target: None, list, holes, shown: mapping.config.clone() }
+        Self { one, all, params, key, target: None, listing: None, list, holes, shown: mapping.config.clone() }
+    }
+
+    /// The same plan, whose keys are listed there.
+    pub(super) fn with_listing(self, listing: Option<Listing>) -> Self {
+        Self { listing, ..self }
     }
 
     /// The same plan, for a list that takes elements so.

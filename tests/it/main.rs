@@ -18,6 +18,7 @@ mod definitions;
 mod differential;
 mod embedded;
 mod herd;
+mod listing;
 mod operations;
 mod owned;
 mod pipeline;

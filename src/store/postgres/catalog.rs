@@ -9,6 +9,7 @@ use crate::store::StoreError;
 use crate::store::columns::{
     ColumnFault, LEFT, check_table, list_parameters, needs_unique, query_faults, quote, selects_key, shows,
 };
+use crate::store::listing::{Listing, has_value, source};
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Param, Plan, key_column};
 use crate::store::target::{Column, Holds, Target};
 
@@ -21,7 +22,7 @@ pub(super) async fn plan(pool: &PgPool, mapping: &Mapping) -> Result<Plan, Store
         (None, None) => Err(StoreError::fault("table", "has no table and no query")),
     };
     match planned {
-        Ok(plan) if faults.is_empty() => Ok(plan),
+        Ok(plan) if faults.is_empty() => Ok(plan.with_listing(listing(pool, mapping).await?)),
         Ok(_) => Err(StoreError::Faults(faults)),
         Err(StoreError::Faults(more)) => {
             faults.extend(more);
@@ -29,6 +30,23 @@ pub(super) async fn plan(pool: &PgPool, mapping: &Mapping) -> Result<Plan, Store
         }
         Err(other) => Err(other),
     }
+}
+
+/// Where a cached mapping's keys are listed.
+async fn listing(pool: &PgPool, mapping: &Mapping) -> Result<Option<Listing>, StoreError> {
+    let block = &mapping.config;
+    let Some((name, keys)) = source(mapping).filter(|_| mapping.kind == Kind::Cache) else { return Ok(None) };
+    let Some((table, columns)) = table(pool, &name).await? else { return Ok(None) };
+    let shown: Vec<String> = columns.iter().filter(|c| shows(block, &keys, &c.name)).map(|c| c.name.clone()).collect();
+    let mut conditions =
+        has_value(block, &shown, |name| format!("coalesce({name}::jsonb, '{{}}'::jsonb) <> '{{}}'::jsonb"));
+    if let Some(column) = block.expires_column.as_deref().map(quote) {
+        conditions.push_str(&format!(" AND ({column} IS NULL OR {column} > clock_timestamp())"));
+    }
+    let cast = |key: &String| columns.iter().find(|c| c.name == *key).map(|c| c.cast.clone());
+    let Some(casts) = keys.iter().map(cast).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let keys = keys.iter().map(|key| quote(key)).collect();
+    Ok(Some(Listing { table, keys, casts, conditions }))
 }
 
 struct TableColumn {
@@ -158,7 +176,7 @@ async fn target(
             sqlx::query_scalar("SELECT to_regclass('hearthside.flushed') IS NOT NULL").fetch_one(pool).await?;
         if !is_migrated {
             return Err(StoreError::fault(
-                "deferred",
+                if block.expires_column.is_some() { "expires_column" } else { "deferred" },
                 "needs `hearthside migrate`: the table hearthside.flushed is missing",
             ));
         }

@@ -22,6 +22,7 @@ pub(super) use transaction::PostgresTransaction;
 
 use super::changes::OnChange;
 use super::json::Members;
+use super::listing::Listing;
 use super::row::Row;
 use super::{FlushRow, Mark, Plan, StoreError, triggers};
 use crate::config;
@@ -133,6 +134,20 @@ impl Postgres {
         mark: Mark<'_>,
     ) -> Result<Option<Vec<(Bytes, Option<Record>)>>, StoreError> {
         flush::flush(&self.pool, mapping, plan, rows, mark).await
+    }
+
+    pub(super) async fn page(
+        &self,
+        listing: &Listing,
+        after: &[String],
+        limit: usize,
+    ) -> Result<Vec<Vec<String>>, StoreError> {
+        let bound = |i: usize| format!("CAST(${}::text AS {})", i + 1, listing.casts[i]);
+        let sql = listing.sql(|key| format!("{key}::text"), bound, (after.is_empty(), limit));
+        let query = after.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, text| query.bind(text));
+        let rows = query.fetch_all(&self.pool).await?;
+        let texts = |row: &sqlx::postgres::PgRow| (0..listing.keys.len()).map(|i| row.try_get(i)).collect();
+        Ok(rows.iter().map(texts).collect::<Result<_, sqlx::Error>>()?)
     }
 
     pub(super) async fn sweep(&self, table: &str, column: &str, grace: f64) -> Result<u64, StoreError> {

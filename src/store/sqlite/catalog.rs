@@ -12,6 +12,7 @@ use crate::store::StoreError;
 use crate::store::columns::{
     LEFT, check_table, list_parameters, must_select_key, needs_unique, query_faults, quote, selects_key, shows,
 };
+use crate::store::listing::{Listing, has_value, source};
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Plan, key_column};
 use crate::store::target::{Column, Holds, Target};
 
@@ -22,11 +23,33 @@ struct TableColumn {
 
 pub(super) async fn plan(pool: &SqlitePool, mapping: &Mapping) -> Result<Plan, StoreError> {
     let block = &mapping.config;
-    match (&block.table, &block.query) {
+    let plan = match (&block.table, &block.query) {
         (Some(table), _) => table_plan(pool, mapping, table).await,
         (None, Some(query)) => query_plan(pool, mapping, query).await,
         (None, None) => Err(StoreError::fault("table", "has no table and no query")),
+    }?;
+    Ok(plan.with_listing(listing(pool, mapping).await?))
+}
+
+/// Where a cached mapping's keys are listed.
+async fn listing(pool: &SqlitePool, mapping: &Mapping) -> Result<Option<Listing>, StoreError> {
+    let block = &mapping.config;
+    let Some((name, keys)) = source(mapping).filter(|_| mapping.kind == Kind::Cache) else { return Ok(None) };
+    let columns = columns(pool, &name).await?;
+    if !keys.iter().all(|key| columns.iter().any(|c| c.name == *key)) {
+        return Ok(None);
     }
+    let shown: Vec<String> = columns.iter().filter(|c| shows(block, &keys, &c.name)).map(|c| c.name.clone()).collect();
+    let mut conditions = has_value(block, &shown, |name| format!("coalesce({name}, '{{}}') <> '{{}}'"));
+    if let Some(column) = block.expires_column.as_deref().map(quote) {
+        conditions.push_str(&format!(
+            " AND ({column} IS NULL OR unixepoch({column}, 'subsec') > unixepoch('now', 'subsec'))"
+        ));
+    }
+    let is_text = |key: &String| columns.iter().any(|c| c.name == *key && !c.declared.contains("INT"));
+    // Without casts a key is compared as a number.
+    let casts = if keys.iter().any(is_text) { vec!["TEXT".to_owned(); keys.len()] } else { Vec::new() };
+    Ok(Some(Listing { table: quote(&name), keys: keys.iter().map(|key| quote(key)).collect(), casts, conditions }))
 }
 
 async fn columns(pool: &SqlitePool, table: &str) -> Result<Vec<TableColumn>, StoreError> {

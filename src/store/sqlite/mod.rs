@@ -18,6 +18,7 @@ pub(super) use transaction::SqliteTransaction;
 
 use super::changes::OnChange;
 use super::json::compact;
+use super::listing::Listing;
 use super::row::{Cell, Row};
 use super::{FlushRow, Mark, Plan, StoreError, migrate};
 use crate::config;
@@ -151,6 +152,27 @@ impl Sqlite {
         mark: Mark<'_>,
     ) -> Result<Option<Vec<(Bytes, Option<Record>)>>, StoreError> {
         flush::flush(self.begin().await?, mapping, plan, rows, mark).await
+    }
+
+    pub(super) async fn page(
+        &self,
+        listing: &Listing,
+        after: &[String],
+        limit: usize,
+    ) -> Result<Vec<Vec<String>>, StoreError> {
+        // A number is compared as one.
+        let bound = |i: usize| format!("?{}", i + 1);
+        let sql = listing.sql(|key| format!("CAST({key} AS TEXT)"), bound, (after.is_empty(), limit));
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for text in after {
+            query = match parse_i64(text.as_bytes()) {
+                Some(number) if listing.casts.is_empty() => query.bind(number),
+                _ => query.bind(text),
+            };
+        }
+        let rows = query.fetch_all(&self.pool).await?;
+        let texts = |row: &SqliteRow| (0..listing.keys.len()).map(|i| row.try_get(i)).collect();
+        Ok(rows.iter().map(texts).collect::<Result<_, sqlx::Error>>()?)
     }
 
     pub(super) async fn sweep(&self, table: &str, column: &str, grace: f64) -> Result<u64, StoreError> {

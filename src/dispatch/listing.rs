@@ -1,0 +1,264 @@
+//! KEYS and SCAN: the upstream's keys and the owned ones, each once.
+//!
+//! A SCAN begins with definitions, goes on with each cached mapping in the store's order, and ends with the upstream's
+//! own iteration. Where it stands is kept here; its number is the cursor, with a bit that no upstream's cursor has.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{Context, Flow, Owned, Session};
+use crate::cache::After;
+use crate::command::Request;
+use crate::definitions::Snapshot;
+use crate::keys::glob_match;
+use crate::mapping::Mapping;
+use crate::resp::number::parse_i64;
+use crate::resp::{decode, encode, reply};
+use crate::store::StoreError;
+use crate::upstream::{Run, Ticket};
+
+/// Set in our cursors: an upstream would need 2^52 keys to use it, and it is still exact as a floating-point number.
+const OURS: u64 = 1 << 52;
+/// Scans that may be under way; the oldest are forgotten.
+const MOST: usize = 10_000;
+/// Rows asked for at once by KEYS.
+const PAGE: usize = 5000;
+
+/// Where a SCAN stands.
+#[derive(Clone, Debug)]
+enum Place {
+    /// In a mapping's definitions, so many seen, of the set that was current when it began.
+    Definitions(usize, usize, Arc<Snapshot>),
+    /// In a cached mapping.
+    Cached(usize, After),
+    /// Before the upstream's iteration.
+    Upstream,
+}
+
+/// The scans under way.
+#[derive(Debug, Default)]
+pub struct Scans(Mutex<(u64, HashMap<u64, Place>, VecDeque<u64>)>);
+
+impl Scans {
+    fn keep(&self, place: Place) -> u64 {
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, places, order) = &mut *guard;
+        *next += 1;
+        let cursor = OURS | *next;
+        places.insert(cursor, place);
+        order.push_back(cursor);
+        if order.len() > MOST {
+            order.pop_front().map(|oldest| places.remove(&oldest));
+        }
+        cursor
+    }
+
+    fn find(&self, cursor: u64) -> Option<Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.get(&cursor).cloned()
+    }
+}
+
+/// What a SCAN or KEYS asks for.
+struct Wish {
+    pattern: Option<Vec<u8>>,
+    shape: Option<Vec<u8>>,
+    count: usize,
+}
+
+impl Wish {
+    /// SCAN's options; `None` when they are faulty, which the upstream tells best.
+    fn of_scan(request: &Request<'_>) -> Option<Self> {
+        let mut wish = Self { pattern: None, shape: None, count: 10 };
+        for at in (2..request.len()).step_by(2) {
+            let value = request.arg(at + 1);
+            match () {
+                () if at + 1 >= request.len() => return None,
+                () if request.is(at, "MATCH") => wish.pattern = Some(value.to_vec()),
+                () if request.is(at, "TYPE") => wish.shape = Some(value.to_ascii_lowercase()),
+                () if request.is(at, "COUNT") => {
+                    wish.count = parse_i64(value).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0)?.min(PAGE);
+                }
+                () => return None,
+            }
+        }
+        Some(wish)
+    }
+
+    /// True when keys of the mapping may match at all.
+    fn concerns(&self, mapping: &Mapping) -> bool {
+        let is_shape = self.shape.as_ref().is_none_or(|shape| shape == mapping.config.shape.name().as_bytes());
+        let (literals, _) = mapping.pattern.pieces();
+        let first = literals.first().map(String::as_bytes).unwrap_or_default();
+        let prefix: &[u8] = self.pattern.as_deref().unwrap_or_default();
+        let prefix = &prefix[..prefix.iter().position(|b| b"*?[\\".contains(b)).unwrap_or(prefix.len())];
+        let common = prefix.len().min(first.len());
+        is_shape && (self.pattern.is_none() || prefix[..common] == first[..common])
+    }
+
+    fn matches(&self, key: &[u8]) -> bool {
+        self.pattern.as_ref().is_none_or(|pattern| glob_match(pattern, key))
+    }
+}
+
+pub(super) fn keys(context: &Context, session: &mut Session, request: &Request<'_>) -> Flow {
+    let wish = Wish { pattern: Some(request.arg(1).to_vec()), shape: None, count: PAGE };
+    let ticket = submit(context, session, request);
+    let owned = context.owned.clone();
+    let router = context.router.clone();
+    Flow::Later(Box::pin(async move {
+        let reply = ticket.whole().await?;
+        let Some(theirs) = reply::elements(&reply) else { return Ok(reply) };
+        let mut all: Vec<&[u8]> = theirs.into_iter().filter(|bulk| !is_owned(&router, bulk)).collect();
+        let ours = match every_key(&owned, &wish).await {
+            Ok(ours) => ours,
+            Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
+        };
+        all.extend(ours.iter().map(|bulk| &**bulk));
+        Ok(array(&all))
+    }))
+}
+
+/// Every owned key that is wished for, as bulk strings.
+async fn every_key(owned: &Owned, wish: &Wish) -> Result<Vec<Bytes>, (usize, StoreError)> {
+    let (snapshot, mut found) = (owned.definitions.snapshot(), Vec::new());
+    for mapping in owned.mappings.list.iter().filter(|mapping| wish.concerns(mapping)) {
+        if owned.is_definition(mapping.id) {
+            found.extend(snapshot.keys(mapping.id).filter(|key| wish.matches(key)).map(|key| bulk(key)));
+            continue;
+        }
+        let mut after = Some(After::new());
+        while let Some(place) = after {
+            let (keys, next) = owned.cache.page(mapping.id, &place, PAGE).await.map_err(|e| (mapping.id, e))?;
+            found.extend(keys.iter().filter(|key| wish.matches(key)).map(|key| bulk(key)));
+            after = next;
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn scan(context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    let cursor = std::str::from_utf8(request.arg(1)).ok().and_then(|text| text.parse::<u64>().ok());
+    let (Some(cursor), Some(wish)) = (cursor, Wish::of_scan(request)) else {
+        return Flow::Run(submit(context, session, request));
+    };
+    let owned = &context.owned;
+    let place = match cursor {
+        0 => next_mapping(owned, &wish, 0),
+        cursor if cursor & OURS == 0 => return upstream(context, session, request, cursor),
+        cursor => match owned.scans.find(cursor) {
+            Some(place) => place,
+            None => {
+                encode::error(out, "ERR invalid cursor; hearthside knows it no more (a restart?), begin at 0 again");
+                return Flow::Answered;
+            }
+        },
+    };
+    match place {
+        Place::Upstream => upstream(context, session, request, 0),
+        Place::Definitions(mapping, seen, snapshot) => {
+            let keys: Vec<&Bytes> = snapshot.keys(mapping).skip(seen).take(wish.count).collect();
+            let found: Vec<Bytes> = keys.iter().filter(|key| wish.matches(key)).map(|key| bulk(key)).collect();
+            let place = if keys.len() < wish.count {
+                next_mapping(owned, &wish, mapping + 1)
+            } else {
+                Place::Definitions(mapping, seen + keys.len(), snapshot.clone())
+            };
+            out.put_slice(&page(owned.scans.keep(place), &found));
+            Flow::Answered
+        }
+        Place::Cached(mapping, after) => {
+            let owned = owned.clone();
+            Flow::Later(Box::pin(async move {
+                Ok(match owned.cache.page(mapping, &after, wish.count).await {
+                    Err(error) => error_reply(&owned.load_error(mapping, &error)),
+                    Ok((keys, next)) => {
+                        let place = match next {
+                            Some(after) => Place::Cached(mapping, after),
+                            None => next_mapping(&owned, &wish, mapping + 1),
+                        };
+                        let found: Vec<Bytes> =
+                            keys.iter().filter(|key| wish.matches(key)).map(|key| bulk(key)).collect();
+                        page(owned.scans.keep(place), &found)
+                    }
+                })
+            }))
+        }
+    }
+}
+
+/// The beginning of the first mapping from `id` on that may have such keys.
+fn next_mapping(owned: &Owned, wish: &Wish, id: usize) -> Place {
+    match owned.mappings.list.iter().skip(id).find(|mapping| wish.concerns(mapping)) {
+        None => Place::Upstream,
+        Some(mapping) if owned.is_definition(mapping.id) => {
+            Place::Definitions(mapping.id, 0, owned.definitions.shared())
+        }
+        Some(mapping) => Place::Cached(mapping.id, After::new()),
+    }
+}
+
+/// The upstream's own iteration; keys that are ours by their names are not in it.
+fn upstream(context: &Context, session: &mut Session, request: &Request<'_>, cursor: u64) -> Flow {
+    let cursor = cursor.to_string();
+    let mut words: Vec<&[u8]> = request.args_from(0).collect();
+    words[1] = cursor.as_bytes();
+    let mut bytes = BytesMut::new();
+    encode::request(&mut bytes, &words);
+    let ticket = context.lane(session).submit(Run::one(bytes.freeze(), true));
+    let router = context.router.clone();
+    Flow::Later(Box::pin(async move {
+        let reply = ticket.whole().await?;
+        Ok(match reply::elements(&reply).as_deref() {
+            Some([next, keys]) => match reply::elements(keys) {
+                Some(keys) => {
+                    let kept: Vec<&[u8]> = keys.into_iter().filter(|bulk| !is_owned(&router, bulk)).collect();
+                    let mut out = BytesMut::new();
+                    encode::array(&mut out, 2);
+                    out.put_slice(next);
+                    out.put_slice(&array(&kept));
+                    out.freeze()
+                }
+                None => reply.clone(),
+            },
+            _ => reply.clone(),
+        })
+    }))
+}
+
+fn submit(context: &Context, session: &mut Session, request: &Request<'_>) -> Ticket {
+    let run = Run::one(Bytes::copy_from_slice(request.raw()), true);
+    context.lane(session).submit(run)
+}
+
+fn is_owned(router: &crate::route::Router, bulk: &[u8]) -> bool {
+    decode::bulk(bulk).is_some_and(|key| router.owner(key).is_some())
+}
+
+fn bulk(key: &[u8]) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::bulk(&mut out, key);
+    out.freeze()
+}
+
+fn array<E: AsRef<[u8]>>(elements: &[E]) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::array(&mut out, elements.len());
+    elements.iter().for_each(|element| out.put_slice(element.as_ref()));
+    out.freeze()
+}
+
+fn page(cursor: u64, keys: &[Bytes]) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::array(&mut out, 2);
+    encode::bulk(&mut out, cursor.to_string().as_bytes());
+    out.put_slice(&array(keys));
+    out.freeze()
+}
+
+fn error_reply(text: &str) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::error(&mut out, text);
+    out.freeze()
+}
