@@ -132,6 +132,12 @@ fn check(mapping: &Mapping, faults: &mut Faults) -> bool {
         "a query without watch and without ttl would never change in memory: give one of them".into(),
     );
     let (takes_list, has_table) = (block.push.is_some() || block.remove.is_some(), block.table.is_some());
+    let serves_stale = block.stale_while_revalidate.is_some() || block.stale_if_error.is_some();
+    require(
+        !serves_stale || (block.ttl.is_some() && block.expires_column.is_none()),
+        "stale_while_revalidate",
+        "and stale_if_error are counted from the end of a ttl; what ends by a column is never served after it".into(),
+    );
     require(
         block.expires_column.is_none() || (has_table && matches!(block.shape, Shape::Hash | Shape::String)),
         "expires_column",

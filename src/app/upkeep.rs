@@ -13,6 +13,7 @@ pub(super) fn start(tasks: &mut JoinSet<()>, owned: &Arc<Owned>, settings: &Sett
     let (store, told) = (owned.store.clone(), owned.clone());
     tasks.spawn(async move { store.watch(Arc::new(move |change| told.apply(change))).await });
     tasks.spawn(owned.cache.clone().renew_for_ever());
+    tasks.spawn(owned.cache.clone().verify_for_ever(settings.verify.per_second));
     let reloader = owned.reloader.clone();
     tasks.spawn(async move { reloader.run().await });
     if !settings.store.sweep_interval.is_zero() {

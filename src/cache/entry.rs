@@ -20,6 +20,8 @@ pub struct Entry {
     expires_at: AtomicU64,
     /// How long a read may prolong its life, in milliseconds; 0 where reads do not.
     renewal: u64,
+    /// How long it is kept after its end, in milliseconds.
+    grace: u64,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -27,6 +29,19 @@ const NEVER: u64 = u64::MAX;
 impl Entry {
     pub(super) fn is_expired(&self, now: u64) -> bool {
         now >= self.expires_at.load(Relaxed)
+    }
+
+    /// True when its end is not longer than `grace` ago.
+    pub(super) fn ended_within(&self, grace: u64, now: u64) -> bool {
+        self.record.is_some() && now < self.expires_at.load(Relaxed).saturating_add(grace)
+    }
+
+    /// The time for which it is kept at `now`.
+    pub(super) fn kept(&self, now: u64) -> Option<Duration> {
+        match self.expires_at.load(Relaxed) {
+            NEVER => None,
+            at => Some(Duration::from_millis((at + self.grace).saturating_sub(now))),
+        }
     }
 
     /// When it ends, by the process's clock.
@@ -45,7 +60,7 @@ impl Entry {
 
     /// The time for which it is worth keeping at `now`, a renewal by the read that asks included.
     pub(super) fn worth_keeping(&self, now: u64) -> Option<Duration> {
-        self.left(now).map(|left| left.max(Duration::from_millis(self.renewal)))
+        self.kept(now).map(|left| left.max(Duration::from_millis(self.renewal)))
     }
 
     /// The key as a command sees it at `now`.
@@ -64,6 +79,12 @@ pub(super) struct Span {
     jitter_percent: u64,
     /// The row says when the key ends: `ttl` is what a renewal gives it.
     ends: bool,
+    /// How long after its end a record is served while it is loaded anew, in milliseconds.
+    pub(super) stale: u64,
+    /// How long when the store cannot be asked.
+    pub(super) stale_if_error: u64,
+    /// The oldest value served while changes may be missed, in milliseconds.
+    pub(super) max_staleness: u64,
 }
 
 /// A renewal of a key that ends by its row moves its end by so many milliseconds at least: one a second is enough.
@@ -73,10 +94,13 @@ impl Span {
     pub(super) fn new(block: &config::MappingConfig, settings: &config::Cache) -> Self {
         Self {
             ttl: ttl_ms(block.ttl),
-            negative_ttl: millis(settings.negative_ttl),
+            negative_ttl: millis(block.negative_ttl.unwrap_or(settings.negative_ttl)),
             renew: block.renew,
             jitter_percent: u64::from(settings.ttl_jitter),
             ends: block.expires_column.is_some(),
+            stale: block.stale_while_revalidate.map_or(0, millis),
+            stale_if_error: block.stale_if_error.map_or(0, millis),
+            max_staleness: millis(block.max_staleness.unwrap_or(settings.max_staleness)),
         }
     }
 
@@ -94,7 +118,8 @@ impl Span {
             Some(_) => self.ttl.map_or(NEVER, |ttl| loaded_at + self.jittered(ttl)),
         };
         let renewal = if record.is_some() && self.renew { self.ttl.unwrap_or(0) } else { 0 };
-        Entry { record, mapping, epoch, loaded_at, expires_at: AtomicU64::new(expires_at), renewal }
+        let grace = if record.is_some() { self.stale.max(self.stale_if_error) } else { 0 };
+        Entry { record, mapping, epoch, loaded_at, expires_at: AtomicU64::new(expires_at), renewal, grace }
     }
 
     /// Gives an entry another time to live, counted from `now`.
@@ -142,7 +167,16 @@ mod tests {
 
     #[test]
     fn ttl_is_shortened_never_lengthened_and_renewed_by_reads() {
-        let life = Span { ttl: Some(10_000), negative_ttl: 1_000, renew: true, jitter_percent: 10, ends: false };
+        let life = Span {
+            ttl: Some(10_000),
+            negative_ttl: 1_000,
+            renew: true,
+            jitter_percent: 10,
+            ends: false,
+            stale: 0,
+            stale_if_error: 0,
+            max_staleness: 0,
+        };
         for _ in 0..200 {
             let entry = life.entry(Record::string(b"v").ok(), 0, 0, 500);
             let left = entry.left(500).expect("a TTL").as_millis();

@@ -19,6 +19,7 @@ mod listing;
 mod origins;
 mod overlay;
 mod shelf;
+mod verifier;
 mod watched;
 mod writes;
 
@@ -46,6 +47,7 @@ use flush::Flusher;
 use origins::Origins;
 use overlay::Overlay;
 use shelf::Shelf;
+use verifier::{Sample, Sampler};
 
 use crate::config;
 use crate::journal::Journal;
@@ -113,6 +115,8 @@ pub struct Cache {
     origins: Origins,
     overlay: Overlay,
     journal: Option<Arc<Journal>>,
+    sampler: Sampler,
+    chosen: tokio::sync::Mutex<Option<mpsc::Receiver<Sample>>>,
     renewals: mpsc::UnboundedSender<Renewal>,
     renewed: tokio::sync::Mutex<Option<mpsc::UnboundedReceiver<Renewal>>>,
     flusher: tokio::sync::Mutex<Flusher>,
@@ -120,6 +124,8 @@ pub struct Cache {
     /// Most keys of one flush.
     flush_rows: usize,
     feed: Feed,
+    /// `cache.max_staleness`, in milliseconds.
+    max_staleness: u64,
     store: Arc<Store>,
     /// Loads run here, not in a client's task: a client that leaves does not cut a query short (hazard 27).
     runtime: Handle,
@@ -139,6 +145,7 @@ impl Cache {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (renewals, renewed) = ends::channel();
+        let (sampler, chosen) = Sampler::new(&settings.verify);
         let (timeouts, life) = (&settings.store, &settings.cache);
         let mut mappings = Vec::new();
         for Planned { mapping, plan, watched } in planned {
@@ -155,12 +162,15 @@ impl Cache {
             origins: Origins::default(),
             overlay: Overlay::default(),
             journal,
+            sampler,
+            chosen: tokio::sync::Mutex::new(Some(chosen)),
             renewals,
             renewed: tokio::sync::Mutex::new(Some(renewed)),
             flusher: tokio::sync::Mutex::default(),
             flush_now: tokio::sync::Notify::new(),
             flush_rows: settings.journal.flush_rows,
-            feed: Feed::new(settings.cache.max_staleness),
+            feed: Feed::default(),
+            max_staleness: millis(settings.cache.max_staleness),
             store,
             runtime,
             deadline: timeouts.connect_timeout + timeouts.query_timeout + Duration::from_secs(1),
@@ -172,26 +182,60 @@ impl Cache {
         self.mappings.get(id).and_then(Option::as_ref)
     }
 
-    /// The entry of `key` if it may be served at `now` (milliseconds of the process's clock).
-    #[must_use]
-    pub fn get(&self, id: usize, key: &[u8], now: u64) -> Option<Arc<Entry>> {
+    /// The entry of `key` if it may be served at `now` (milliseconds of the process's clock). One whose TTL is over
+    /// and that may be served while it is loaded anew is; the load is begun, once.
+    pub fn get(self: &Arc<Self>, id: usize, key: &[u8], now: u64) -> Option<Arc<Entry>> {
         let cached = self.cached(id)?;
-        self.shelf.get(key).filter(|entry| self.is_usable(cached, entry, now))
+        let entry = self.shelf.get(key)?;
+        if self.is_usable(cached, &entry, now) {
+            self.sampler.saw(id, key, &entry);
+            return Some(entry);
+        }
+        let serves = entry.ended_within(cached.life.stale, now) && self.vouches(cached, &entry, now);
+        serves.then(|| {
+            self.metrics.stale_served.inc();
+            // Whether it can be loaded is the next reader's business.
+            drop(self.begin(id, &Bytes::copy_from_slice(key)));
+            entry
+        })
     }
 
     fn is_usable(&self, cached: &Cached, entry: &Entry, now: u64) -> bool {
+        !entry.is_expired(now) && self.vouches(cached, entry, now)
+    }
+
+    /// True while nothing is known to have changed since the entry was loaded, and not too much may have been missed.
+    fn vouches(&self, cached: &Cached, entry: &Entry, now: u64) -> bool {
+        let most = cached.life.max_staleness;
         entry.epoch == cached.epoch.load(SeqCst)
-            && !entry.is_expired(now)
-            && (cached.watched && self.feed.is_fresh(now) || self.feed.tolerates(entry.loaded_at, now))
+            && (cached.watched && self.feed.is_fresh(most, now) || now.saturating_sub(entry.loaded_at) <= most)
+    }
+
+    /// The entry that may be served for want of a better one: its TTL is over, and the store cannot be asked.
+    fn stale_for_error(&self, id: usize, key: &[u8]) -> Option<Arc<Entry>> {
+        let (cached, now) = (self.cached(id)?, now_ms());
+        let entry = self.shelf.get(key)?;
+        let serves = entry.ended_within(cached.life.stale_if_error, now) && self.vouches(cached, &entry, now);
+        serves.then(|| {
+            self.metrics.stale_served.inc();
+            entry
+        })
     }
 
     /// The entry of `key`, loaded if need be. The load is begun, or joined, when this returns; the future only waits.
     pub fn load(self: &Arc<Self>, id: usize, key: &Bytes) -> impl Future<Output = LoadResult> + use<> {
         let begun = self.begin(id, key);
+        let (cache, key) = (self.clone(), key.clone());
         async move {
-            match begun? {
+            let loaded = match begun? {
                 Begun::There(entry) => Ok(entry),
                 Begun::Joined(flight) => flight.wait().await,
+            };
+            match loaded {
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Open)) => {
+                    cache.stale_for_error(id, &key).ok_or(error)
+                }
+                other => other,
             }
         }
     }
@@ -199,7 +243,9 @@ impl Cache {
     fn begin(self: &Arc<Self>, id: usize, key: &Bytes) -> Result<Begun, StoreError> {
         let cached = self.cached(id).ok_or_else(|| StoreError::Refused("no such cached mapping".into()))?;
         let epoch = cached.epoch.load(SeqCst);
-        let (begun, lead) = self.flights.begin(key, epoch, || self.get(id, key, now_ms()));
+        let (begun, lead) = self
+            .flights
+            .begin(key, epoch, || self.shelf.get(key).filter(|entry| self.is_usable(cached, entry, now_ms())));
         match lead {
             Some(lead) => {
                 self.runtime.spawn(self.clone().fly(id, lead));
@@ -323,7 +369,9 @@ impl Cache {
         self.metrics.cache_bytes.set(bytes as i64);
         self.origins.tidy(now_ms());
         self.flights.tidy();
-        self.metrics.change_feed_up.set(i64::from(self.feed.is_connected() && self.feed.is_fresh(now_ms())));
+        self.metrics
+            .change_feed_up
+            .set(i64::from(self.feed.is_connected() && self.feed.is_fresh(self.max_staleness, now_ms())));
     }
 }
 

@@ -26,11 +26,11 @@ struct ByDeadline;
 
 impl Expiry<Bytes, Arc<Entry>> for ByDeadline {
     fn expire_after_create(&self, _: &Bytes, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
-        entry.left(now_ms())
+        entry.kept(now_ms())
     }
 
     fn expire_after_update(&self, _: &Bytes, entry: &Arc<Entry>, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        entry.left(now_ms())
+        entry.kept(now_ms())
     }
 
     /// A read may be about to renew the entry: moka must not let it go before that renewal ends.

@@ -136,6 +136,18 @@ pub struct MappingConfig {
     /// Caches: reads start the TTL anew.
     #[serde(default)]
     pub renew: bool,
+    /// Caches: how long after its TTL a record is still served while it is loaded anew.
+    #[serde(default, with = "humantime_serde")]
+    pub stale_while_revalidate: Option<Duration>,
+    /// Caches: how long after its TTL a record is still served when the store cannot be asked.
+    #[serde(default, with = "humantime_serde")]
+    pub stale_if_error: Option<Duration>,
+    /// Caches: the oldest value served while changes may be missed; none: `cache.max_staleness`.
+    #[serde(default, with = "humantime_serde")]
+    pub max_staleness: Option<Duration>,
+    /// Caches: how long an absent key is remembered; none: `cache.negative_ttl`.
+    #[serde(default, with = "humantime_serde")]
+    pub negative_ttl: Option<Duration>,
     /// Caches: what becomes of commands that write.
     #[serde(default)]
     pub write: WriteMode,

@@ -47,6 +47,8 @@ pub struct Settings {
     pub cache: Cache,
     /// `[journal]`.
     pub journal: Journal,
+    /// `[verify]`.
+    pub verify: Verify,
     /// `[limits]`.
     pub limits: Limits,
     /// `[auth]`.
@@ -268,6 +270,22 @@ pub enum JournalSync {
     Always,
     /// Within a second: a crash of the machine, not of the process, may lose that second.
     Everysec,
+}
+
+/// The background check for stale reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verify {
+    /// One cached hit of so many is read from the store again; 0: none.
+    pub sample: u32,
+    /// Most such reads in a second.
+    pub per_second: u32,
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self { sample: 10_000, per_second: 10 }
+    }
 }
 
 /// What one client may cost.

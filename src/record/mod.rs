@@ -56,6 +56,23 @@ impl PartialEq for Record {
     }
 }
 
+impl Record {
+    /// True when two records have the same value, in whatever order hashes and sets have theirs.
+    #[must_use]
+    pub fn same(a: &Self, b: &Self) -> bool {
+        match a.shape {
+            Shape::Hash | Shape::Set if a.shape == b.shape && a.len() == b.len() => {
+                (0..a.len()).all(|i| match (a.shape, b.find(a.name(i))) {
+                    (_, None) => false,
+                    (Shape::Hash, Some(j)) => a.text(i * 2 + 1) == b.text(j * 2 + 1),
+                    (_, Some(_)) => true,
+                })
+            }
+            _ => a == b,
+        }
+    }
+}
+
 /// The value is too large to be a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the value is larger than 4 GiB")]

@@ -56,6 +56,13 @@ pub struct ReasonLabel {
     pub reason: &'static str,
 }
 
+/// Labels of counters by mapping.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MappingLabel {
+    /// The key pattern.
+    pub mapping: String,
+}
+
 /// Counters of commands, looked up once so that the hot path only adds.
 #[derive(Clone, Debug)]
 pub struct Commands {
@@ -124,6 +131,9 @@ pub struct Metrics {
     pub flushes: Family<OutcomeLabel, Counter>,
     pub flushed: Counter,
     pub put_aside: Counter,
+    pub stale_reads: Family<MappingLabel, Counter>,
+    pub verified: Counter,
+    pub stale_served: Counter,
     pub swept: Counter,
     pub writes: Family<OutcomeLabel, Counter>,
     pub write_seconds: Histogram,
@@ -201,6 +211,17 @@ impl Default for Metrics {
             put_aside: r.add(
                 "put_aside",
                 "Keys whose deferred writes the store refused; `hearthside journal` shows them",
+                Counter::default(),
+            ),
+            stale_reads: r.add(
+                "stale_reads",
+                "Records that were served although the store held something else and no change was told. Alarm on it",
+                Family::default(),
+            ),
+            verified: r.add("verified", "Cached hits that were compared with the store", Counter::default()),
+            stale_served: r.add(
+                "stale_served",
+                "Reads answered from a record whose TTL was over, as stale_while_revalidate or stale_if_error allow",
                 Counter::default(),
             ),
             swept: r.add("swept", "Rows removed because their keys had ended", Counter::default()),

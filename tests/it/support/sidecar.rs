@@ -89,7 +89,13 @@ impl Builder {
         let log = folder.path().join("log");
         let mut command = self.command(&folder);
         for (name, value) in
-            [("SERVER__LISTEN", "127.0.0.1:0"), ("ADMIN__LISTEN", "127.0.0.1:0"), ("LOG__LEVEL", "info")]
+            // A verified sample would be one more query where queries are counted.
+            [
+                ("SERVER__LISTEN", "127.0.0.1:0"),
+                ("ADMIN__LISTEN", "127.0.0.1:0"),
+                ("LOG__LEVEL", "info"),
+                ("VERIFY__SAMPLE", "0"),
+            ]
         {
             if self.environment.iter().all(|(set, _)| *set != format!("HEARTHSIDE__{name}")) {
                 command.env(format!("HEARTHSIDE__{name}"), value);

@@ -89,8 +89,10 @@ fn it_is_seen_at_once_and_saved_later_in_one_statement() {
     let calls = place.postgres.sql("SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE '%UPDATE \"players\"%' OR query LIKE '%UPDATE players%'");
     let calls: f64 = calls.parse().expect("a number");
     assert!(calls <= 10.0 && calls >= flushes(), "3001 writes of 1000 keys took {calls} statements");
+    assert_eq!(wire.ask("HSET p:9 seen 40009"), ":0\r\n");
+    until("it is saved", || place.seen(9) == "40009" && metric(&sidecar, "hearthside_journal_bytes") == 0.0);
     let loads = metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
-    assert_eq!(wire.ask("HGET p:9 seen"), "$5\r\n30009\r\n");
+    assert_eq!(wire.ask("HGET p:9 seen"), "$5\r\n40009\r\n");
     assert_eq!(metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}"), loads, "what was saved is still in memory");
 }
 
