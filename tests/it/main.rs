@@ -13,6 +13,7 @@ mod auth;
 mod blocking;
 mod changes;
 mod commandline;
+mod consistency;
 mod crowd;
 mod definitions;
 mod differential;

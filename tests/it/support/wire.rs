@@ -41,6 +41,36 @@ impl Wire {
         Self { socket: Socket::Tcp(stream), buffer: Vec::new() }
     }
 
+    /// A client of a server that may be away, with so much patience for an answer.
+    pub fn try_tcp(port: u16, patience: Duration) -> Option<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_nodelay(true).ok()?;
+        stream.set_read_timeout(Some(patience)).ok()?;
+        Some(Self { socket: Socket::Tcp(stream), buffer: Vec::new() })
+    }
+
+    /// One request of words, its reply as text; `None` when it does not come.
+    pub fn try_ask(&mut self, text: &str) -> Option<String> {
+        let request = line(text);
+        let sent = match &mut self.socket {
+            Socket::Tcp(stream) => stream.write_all(&request),
+            Socket::Unix(stream) => stream.write_all(&request),
+        };
+        sent.ok()?;
+        let mut scanner = ReplyScanner::default();
+        let mut seen = 0;
+        loop {
+            let scanned = scanner.scan(&self.buffer[seen..]).expect("a reply");
+            seen += scanned.used;
+            if let Some(Frame::Reply) = scanned.end {
+                return Some(String::from_utf8_lossy(&self.buffer.drain(..seen).collect::<Vec<u8>>()).into_owned());
+            }
+            if !matches!(self.read(), Ok(1..)) {
+                return None;
+            }
+        }
+    }
+
     pub fn unix(path: &str) -> Self {
         let stream = UnixStream::connect(path).expect("connects");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");

@@ -1,0 +1,152 @@
+//! The parts under attack: one Postgres, one Redis, sidecars each behind a fault proxy, and the faults.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::differential::stream::Dice;
+use crate::support::free_port;
+use crate::support::postgres::Postgres;
+use crate::support::proxy::Proxy;
+use crate::support::redis::Redis;
+use crate::support::sidecar::{Builder, Sidecar};
+
+pub const SIDECARS: usize = 2;
+pub const KEYS: usize = 12;
+/// Older than this nothing may be served, whatever breaks (`cache.max_staleness`).
+pub const MAX_STALENESS: Duration = Duration::from_secs(2);
+
+const CONFIG: &str = r#"
+[[caches]]
+key = "thing:{id:int}"
+type = "hash"
+table = "things"
+ttl = "30s"
+write = "through"
+deferred = ["d"]
+"#;
+
+const TABLES: &str = "CREATE TABLE things (id BIGINT PRIMARY KEY, v BIGINT, d BIGINT, other BIGINT); \
+    INSERT INTO things SELECT i, 0, 0, 0 FROM generate_series(0, 11) AS i;";
+
+pub struct World {
+    pub postgres: Postgres,
+    redis: Mutex<Redis>,
+    proxies: Vec<Proxy>,
+    sidecars: Vec<Mutex<Option<Sidecar>>>,
+    pub ports: Vec<u16>,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let (postgres, redis) = (Postgres::start(), Redis::start());
+        postgres.sql(TABLES);
+        let proxies = (0..SIDECARS).map(|_| Proxy::to(postgres.port)).collect();
+        let world = Self {
+            postgres,
+            redis: Mutex::new(redis),
+            proxies,
+            sidecars: (0..SIDECARS).map(|_| Mutex::new(None)).collect(),
+            ports: (0..SIDECARS).map(|_| free_port()).collect(),
+            folder: tempfile::tempdir().expect("a folder"),
+        };
+        for arguments in [&["migrate"][..], &["triggers", "--install"]] {
+            assert!(world.builder(0).execute(arguments).status.success());
+        }
+        (0..SIDECARS).for_each(|i| world.start(i));
+        world
+    }
+
+    fn builder(&self, i: usize) -> Builder {
+        let set = |name: &str, value: String, builder: Builder| builder.set(name, value);
+        let mut builder = Sidecar::builder().redis(&self.redis.lock().expect("a lock")).config(CONFIG);
+        for (name, value) in [
+            ("STORE__URL", self.postgres.url_at(self.proxies[i].port)),
+            ("SERVER__LISTEN", format!("127.0.0.1:{}", self.ports[i])),
+            ("JOURNAL__PATH", self.folder.path().join(format!("journal{i}.db")).display().to_string()),
+            ("JOURNAL__FLUSH_INTERVAL", "200ms".into()),
+            ("CACHE__MAX_STALENESS", format!("{}s", MAX_STALENESS.as_secs())),
+            ("CACHE__NEGATIVE_TTL", "10s".into()),
+            ("STORE__HEARTBEAT_INTERVAL", "200ms".into()),
+            ("STORE__HEARTBEAT_TIMEOUT", "800ms".into()),
+            ("STORE__QUERY_TIMEOUT", "1s".into()),
+            ("STORE__CONNECT_TIMEOUT", "1s".into()),
+            ("VERIFY__SAMPLE", "50".into()),
+        ] {
+            builder = set(name, value, builder);
+        }
+        // Trouble is what this is about; a panic is not.
+        builder.expect(&[" WARN ", "ERROR hearthside::journal", "ERROR hearthside::app"])
+    }
+
+    fn start(&self, i: usize) {
+        *self.sidecars[i].lock().expect("a lock") = Some(self.builder(i).spawn());
+    }
+
+    /// One fault, from its beginning to its end.
+    pub fn fault(&self, dice: &mut Dice) -> &'static str {
+        let i = dice.roll(SIDECARS as u64) as usize;
+        let moment = Duration::from_millis(100 + dice.roll(900));
+        match dice.roll(9) {
+            0 => {
+                self.kill(i);
+                std::thread::sleep(moment);
+                self.start(i);
+                "a sidecar killed and started again"
+            }
+            1 => {
+                self.postgres.stop();
+                std::thread::sleep(moment);
+                self.postgres.launch();
+                "Postgres stopped at once and started again"
+            }
+            2 => {
+                let mut redis = self.redis.lock().expect("a lock");
+                redis.kill();
+                redis.launch();
+                "Redis killed and started again"
+            }
+            3 | 4 => {
+                self.proxies[i].cut();
+                "a sidecar's store connections cut"
+            }
+            5 => {
+                self.proxies[i].hold(true);
+                std::thread::sleep(moment + MAX_STALENESS);
+                self.proxies[i].hold(false);
+                "a sidecar's store connections open and silent"
+            }
+            6 => {
+                let mut session = self.postgres.session();
+                session.run("BEGIN; LOCK TABLE things IN EXCLUSIVE MODE;");
+                std::thread::sleep(moment);
+                session.run("COMMIT;");
+                "slow commits: the table locked"
+            }
+            7 => {
+                let _away = self.postgres.try_sql("UPDATE things SET other = other + 1");
+                "a mass update"
+            }
+            _ => {
+                let terminate =
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hearthside'";
+                let _away = self.postgres.try_sql(terminate);
+                "every connection ended by Postgres"
+            }
+        }
+    }
+
+    fn kill(&self, i: usize) {
+        if let Some(mut sidecar) = self.sidecars[i].lock().expect("a lock").take() {
+            sidecar.signal("KILL");
+            while !sidecar.has_ended() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// What a sidecar's metrics and log say.
+    pub fn with<T>(&self, i: usize, ask: impl FnOnce(&Sidecar) -> T) -> Option<T> {
+        self.sidecars[i].lock().expect("a lock").as_ref().map(ask)
+    }
+}
