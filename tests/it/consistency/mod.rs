@@ -15,6 +15,7 @@ use history::{History, Via, Violation};
 use world::{KEYS, MAX_STALENESS, SIDECARS, World};
 
 use crate::differential::stream::Dice;
+use crate::support::postgres::Session;
 use crate::support::until;
 use crate::support::wire::Wire;
 
@@ -31,6 +32,8 @@ struct Attack {
     /// Who writes a key holds it: versions are acknowledged in their order.
     held: Vec<Mutex<()>>,
     over: AtomicBool,
+    /// Nobody writes: what is stale stays so, and shows when it is older than the bound.
+    calm: AtomicBool,
     violations: Mutex<Vec<String>>,
     reads: AtomicU64,
 }
@@ -69,43 +72,65 @@ fn clients(attack: &Attack) -> Vec<Client> {
     attack.world.ports.iter().map(|port| Client { port: *port, wire: None }).collect()
 }
 
-/// Writes versions: through any sidecar or by SQL, and deferred through the key's own sidecar.
+/// Writes versions: through any sidecar or by SQL, now and then several at once, and deferred through the key's own sidecar.
 fn write(attack: &Attack, mut dice: Dice) {
-    let mut clients = clients(attack);
+    let (mut clients, mut sql) = (clients(attack), None);
     while !attack.over.load(SeqCst) {
+        if attack.calm.load(SeqCst) {
+            thread::sleep(Duration::from_millis(10));
+            continue;
+        }
         let key = dice.roll(KEYS as u64) as usize;
         let Ok(_holds) = attack.held[key].try_lock() else { continue };
-        match dice.roll(6) {
-            0 => {
-                let version = attack.through[key].issue();
-                let sql = format!("UPDATE things SET v = {version} WHERE id = {key}");
-                if attack.world.postgres.try_sql(&sql).is_ok() {
-                    attack.through[key].acknowledge(version, Via::Sql);
-                } else {
-                    settle(attack);
-                }
+        // Changes that follow each other closely meet the loads that the first of them causes.
+        let burst: &[Via] = match dice.roll(5) {
+            0 => &[Via::Sql, Via::Sql, Via::Sidecar(0)],
+            1 => &[Via::Sql, Via::Sidecar(0), Via::Sql],
+            2 => &[Via::Sidecar(0), Via::Sidecar(1)],
+            3 => &[Via::Sql],
+            _ => &[],
+        };
+        let is_answered = match burst {
+            [] => {
+                let i = key % SIDECARS;
+                send(&attack.deferred[key], Via::Sidecar(i), |version| {
+                    clients[i].ask(&format!("HSET thing:{key} d {version}")).is_some_and(|told| told.starts_with(':'))
+                })
             }
-            1..=3 => {
-                let (i, version) = (dice.roll(SIDECARS as u64) as usize, attack.through[key].issue());
-                match clients[i].ask(&format!("HSET thing:{key} v {version}")) {
-                    Some(reply) if reply.starts_with(':') => {
-                        attack.through[key].acknowledge(version, Via::Sidecar(i));
+            burst => burst.iter().all(|via| {
+                thread::sleep(Duration::from_millis(dice.roll(25)));
+                send(&attack.through[key], *via, |version| match via {
+                    Via::Sql => by_sql(attack, &mut sql, &format!("UPDATE things SET v = {version} WHERE id = {key};")),
+                    Via::Sidecar(i) => {
+                        let told = clients[*i].ask(&format!("HSET thing:{key} v {version}"));
+                        told.is_some_and(|told| told.starts_with(':'))
                     }
-                    // Perhaps it is still on its way: nobody writes the key until it can no more arrive.
-                    _ => settle(attack),
-                }
-            }
-            _ => {
-                let (i, version) = (key % SIDECARS, attack.deferred[key].issue());
-                match clients[i].ask(&format!("HSET thing:{key} d {version}")) {
-                    Some(reply) if reply.starts_with(':') => {
-                        attack.deferred[key].acknowledge(version, Via::Sidecar(i));
-                    }
-                    _ => settle(attack),
-                }
-            }
+                })
+            }),
+        };
+        if !is_answered {
+            // Perhaps it is still on its way: nobody writes the key until it can no more arrive.
+            settle(attack);
         }
     }
+}
+
+/// Sends the next version, and notes its acknowledgement.
+fn send(history: &History, via: Via, mut write: impl FnMut(u64) -> bool) -> bool {
+    let version = history.issue();
+    let is_acknowledged = write(version);
+    if is_acknowledged {
+        history.acknowledge(version, via);
+    }
+    is_acknowledged
+}
+
+fn by_sql(attack: &Attack, session: &mut Option<Session>, sql: &str) -> bool {
+    let is_done = session.get_or_insert_with(|| attack.world.postgres.session()).try_run(sql);
+    if !is_done {
+        *session = None;
+    }
+    is_done
 }
 
 /// Waits until a write whose answer did not come has been applied or given up by everybody.
@@ -163,6 +188,7 @@ fn the_contract_holds_under_attack() {
         deferred: (0..KEYS).map(|_| History::default()).collect(),
         held: (0..KEYS).map(|_| Mutex::default()).collect(),
         over: AtomicBool::new(false),
+        calm: AtomicBool::new(false),
         violations: Mutex::default(),
         reads: AtomicU64::new(0),
     });
@@ -183,6 +209,13 @@ fn the_contract_holds_under_attack() {
             let fault = attack.world.fault(&mut dice);
             eprintln!("{:6.1} s: {fault}", begun.elapsed().as_secs_f64());
             faults += 1;
+            if faults % 6 == 0 {
+                // Writes without faults for a second, and then neither.
+                thread::sleep(Duration::from_secs(1));
+                attack.calm.store(true, SeqCst);
+                thread::sleep(BOUND + Duration::from_secs(1));
+                attack.calm.store(false, SeqCst);
+            }
         }
         faults
     });

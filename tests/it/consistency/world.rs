@@ -11,7 +11,7 @@ use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 
 pub const SIDECARS: usize = 2;
-pub const KEYS: usize = 12;
+pub const KEYS: usize = 48;
 /// Older than this nothing may be served, whatever breaks (`cache.max_staleness`).
 pub const MAX_STALENESS: Duration = Duration::from_secs(2);
 
@@ -20,13 +20,13 @@ const CONFIG: &str = r#"
 key = "thing:{id:int}"
 type = "hash"
 table = "things"
-ttl = "30s"
+ttl = "1h"
 write = "through"
 deferred = ["d"]
 "#;
 
 const TABLES: &str = "CREATE TABLE things (id BIGINT PRIMARY KEY, v BIGINT, d BIGINT, other BIGINT); \
-    INSERT INTO things SELECT i, 0, 0, 0 FROM generate_series(0, 11) AS i;";
+    INSERT INTO things SELECT i, 0, 0, 0 FROM generate_series(0, 47) AS i;";
 
 pub struct World {
     pub postgres: Postgres,
@@ -53,6 +53,8 @@ impl World {
         for arguments in [&["migrate"][..], &["triggers", "--install"]] {
             assert!(world.builder(0).execute(arguments).status.success());
         }
+        // Loads, writes and notices of the first overtake each other.
+        world.proxies[0].delay(20);
         (0..SIDECARS).for_each(|i| world.start(i));
         world
     }

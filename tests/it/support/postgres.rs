@@ -150,13 +150,23 @@ impl Postgres {
 impl Session {
     /// Runs `sql`, and returns when it is done.
     pub fn run(&mut self, sql: &str) {
+        assert!(self.try_run(sql), "{sql}");
+    }
+
+    /// Runs one statement; false when it failed, or the connection is gone.
+    pub fn try_run(&mut self, sql: &str) -> bool {
         let stdin = self.psql.stdin.as_mut().expect("piped");
-        writeln!(stdin, "{sql}\n\\echo done").expect("psql listens");
-        let mut line = String::new();
-        while line.trim_end() != "done" {
-            line.clear();
-            assert_ne!(self.answers.read_line(&mut line).expect("psql answers"), 0, "psql ended");
+        if writeln!(stdin, "{sql}\n\\echo done :ERROR").is_err() {
+            return false;
         }
+        let mut line = String::new();
+        while !line.starts_with("done") {
+            line.clear();
+            if self.answers.read_line(&mut line).unwrap_or(0) == 0 {
+                return false;
+            }
+        }
+        line.trim_end() == "done false"
     }
 }
 

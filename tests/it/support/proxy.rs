@@ -3,15 +3,17 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 #[derive(Default)]
 struct State {
     held: AtomicBool,
     refusing: AtomicBool,
+    /// Most milliseconds that what the server says is held up, at random.
+    delay: AtomicU64,
     accepted: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
@@ -54,6 +56,12 @@ impl Proxy {
         self.state.held.store(held, SeqCst);
     }
 
+    /// Holds up what the server says, by up to so many milliseconds at random: answers of two connections overtake
+    /// each other.
+    pub fn delay(&self, most: u64) {
+        self.state.delay.store(most, SeqCst);
+    }
+
     /// Connections taken so far.
     pub fn accepted(&self) -> usize {
         self.state.accepted.load(SeqCst)
@@ -67,15 +75,20 @@ fn connect(client: TcpStream, target: u16, state: &Arc<State>) {
         stream.set_nodelay(true).expect("a socket");
         state.open.lock().expect("a lock").push(stream.try_clone().expect("a socket"));
     }
-    for (from, to) in [(&client, &server), (&server, &client)] {
+    for (from, to, is_answer) in [(&client, &server, false), (&server, &client, true)] {
         let (from, to, state) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"), state.clone());
-        thread::spawn(move || pump(from, to, &state));
+        thread::spawn(move || pump(from, to, &state, is_answer));
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, state: &State) {
+fn pump(mut from: TcpStream, mut to: TcpStream, state: &State, is_answer: bool) {
     let mut chunk = [0; 16384];
     while let Ok(n @ 1..) = from.read(&mut chunk) {
+        let most = state.delay.load(SeqCst);
+        if is_answer && most > 0 {
+            let nanos = UNIX_EPOCH.elapsed().map_or(0, |time| u64::from(time.subsec_nanos()));
+            thread::sleep(Duration::from_micros(nanos / 1000 % (most * 1000)));
+        }
         while state.held.load(SeqCst) {
             thread::sleep(Duration::from_millis(2));
         }
