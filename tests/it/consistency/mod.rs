@@ -233,8 +233,8 @@ fn at_rest(attack: &Attack) {
     let stored = |key: usize, field: &str| -> u64 {
         attack.world.postgres.sql(&format!("SELECT {field} FROM things WHERE id = {key}")).parse().expect("a number")
     };
-    for i in 0..SIDECARS {
-        until("the sidecar serves", || clients[i].ask("HGET thing:0 v").is_some_and(|told| told.starts_with('$')));
+    for (i, client) in clients.iter_mut().enumerate() {
+        until("the sidecar serves", || client.ask("HGET thing:0 v").is_some_and(|told| told.starts_with('$')));
         until("its journal is empty", || {
             attack.world.with(i, |s| {
                 s.log().contains("ready for clients")
