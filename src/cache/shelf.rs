@@ -12,6 +12,7 @@ use moka::sync::Cache as Moka;
 use super::Entry;
 use crate::config;
 use crate::telemetry::clock::now_ms;
+use crate::telemetry::planted::is_planted;
 
 type Kept = Moka<Bytes, Arc<Entry>, foldhash::quality::RandomState>;
 
@@ -82,7 +83,9 @@ impl Shelf {
 
     /// Removes a key; true when a record was there.
     pub(super) fn remove(&self, key: &[u8]) -> bool {
-        self.absent.invalidate(key);
+        if !is_planted("negative-not-invalidated") {
+            self.absent.invalidate(key);
+        }
         self.present.remove(key).is_some()
     }
 

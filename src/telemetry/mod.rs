@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod log;
 pub mod metrics;
+pub mod planted;
 
 pub use metrics::Metrics;

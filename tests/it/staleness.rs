@@ -40,16 +40,14 @@ fn a_stale_record_is_served_at_once_and_loaded_anew_once() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     postgres.sql("CREATE SEQUENCE loads");
     let config = "[[caches]]\nkey = \"a:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"300ms\"\nstale_while_revalidate = \"1h\"\n\
-                  query = \"SELECT nextval('loads') AS v FROM (SELECT pg_sleep(0.4)) AS s WHERE $1::bigint > 0\"\n";
+                  query = \"SELECT nextval('loads') AS v FROM (SELECT pg_sleep(1.5)) AS s WHERE $1::bigint > 0\"\n";
     let sidecar = Sidecar::builder().redis(&redis).postgres(&postgres).config(config).start();
     let mut wires: Vec<Wire> = (0..10).map(|_| sidecar.wire()).collect();
     assert_eq!(wires[0].ask("GET a:1"), "$1\r\n1\r\n");
     pass(Duration::from_millis(310));
-    let begun = Instant::now();
     for wire in &mut wires {
-        assert_eq!(wire.ask("GET a:1"), "$1\r\n1\r\n");
+        assert_eq!(wire.ask("GET a:1"), "$1\r\n1\r\n", "it waited for the load");
     }
-    assert!(begun.elapsed() < Duration::from_millis(350), "they waited for the load: {:?}", begun.elapsed());
     until("it is loaded anew", || wires[0].ask("GET a:1") == "$1\r\n2\r\n");
     assert_eq!(postgres.sql("SELECT last_value FROM loads"), "2", "ten readers, one load");
     assert!(metric(&sidecar, "hearthside_stale_served_total") >= 10.0);
@@ -79,7 +77,7 @@ fn a_change_is_never_hidden_by_a_stale_record() {
 fn while_the_store_is_away_stale_records_are_served_as_long_as_the_mapping_says() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let blocks = [
-        ("a", "ttl = \"100ms\"\nstale_if_error = \"1h\"\nmax_staleness = \"3s\""),
+        ("a", "ttl = \"100ms\"\nstale_if_error = \"1h\"\nmax_staleness = \"10s\""),
         ("b", "ttl = \"100ms\""),
         ("c", "ttl = \"100ms\"\nstale_if_error = \"1h\""),
     ];

@@ -7,7 +7,7 @@ use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
-use crate::support::wire::line;
+use crate::support::wire::{Wire, line};
 
 const CONFIG: &str = r#"
 [[caches]]
@@ -45,6 +45,13 @@ fn builder(redis: &Redis, postgres: &Postgres) -> Builder {
     builder
 }
 
+/// True when the key's TTL is this, less what a busy machine has used of it.
+fn lives(wire: &mut Wire, key: &str, seconds: i64) -> bool {
+    let told = wire.ask(&format!("TTL {key}"));
+    let left: i64 = told.trim_start_matches(':').trim_end().parse().expect("a number");
+    (seconds - 60..=seconds).contains(&left)
+}
+
 fn left(postgres: &Postgres, id: u32) -> i64 {
     let told = postgres.sql(&format!("SELECT round(extract(epoch FROM ends - now())) FROM sessions WHERE id = {id}"));
     told.parse().expect("a number")
@@ -59,7 +66,7 @@ fn a_thousand_renewals_are_one_update() {
     let all = |text: &str| (1..=1000).flat_map(|i| line(&text.replace('#', &i.to_string()))).collect::<Vec<u8>>();
     wire.send(&all("EXPIRE p:# 3600"));
     (0..1000).for_each(|_| assert_eq!(wire.frame(), b":1\r\n"));
-    assert!(["+", ":3600\r\n", ":3599\r\n"].contains(&wire.ask("TTL p:500").as_str()));
+    assert!(lives(&mut wire, "p:500", 3600));
     until("all are saved", || {
         postgres.sql("SELECT count(*) FROM sessions WHERE ends > now() + interval '50 minutes'") == "1000"
     });
@@ -80,13 +87,13 @@ fn what_has_ended_is_absent_at_once_and_made_anew_by_a_write() {
     assert_eq!(wire.ask("EXPIRE p:2 100"), ":0\r\n");
     assert_eq!(wire.ask("HSET p:2 hp 1"), ":1\r\n");
     assert_eq!(wire.ask("HGETALL p:2"), "*2\r\n$2\r\nhp\r\n$1\r\n1\r\n", "nothing of the old session is left");
-    assert_eq!(wire.ask("TTL p:2"), ":1800\r\n");
+    assert!(lives(&mut wire, "p:2", 1800));
     // By its own clock, without a notice.
-    assert_eq!(wire.ask("SET s:a v PX 300"), "+OK\r\n");
     let begun = Instant::now();
+    assert_eq!(wire.ask("SET s:a v PX 3000"), "+OK\r\n");
     assert_eq!(wire.ask("GET s:a"), "$1\r\nv\r\n");
     until("it ends", || wire.ask("GET s:a") == "$-1\r\n");
-    assert!(begun.elapsed() >= Duration::from_millis(250), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
     assert_eq!(wire.ask("SET s:a w NX"), "+OK\r\n");
     assert_eq!(wire.ask("TTL s:a"), ":-1\r\n");
     assert_eq!(wire.ask("EXPIRE p:3 0"), ":1\r\n");
@@ -104,11 +111,12 @@ fn the_column_is_what_the_commands_say() {
     let ends = |id: &str| {
         postgres.sql(&format!("SELECT coalesce(round(extract(epoch FROM ends - now() AT TIME ZONE 'UTC'))::text, 'never') FROM texts WHERE id = '{id}'"))
     };
-    let near = |told: String, seconds: i64| told.parse::<i64>().is_ok_and(|told| (told - seconds).abs() <= 2);
+    let near =
+        |told: String, seconds: i64| told.parse::<i64>().is_ok_and(|told| (seconds - 60..=seconds + 2).contains(&told));
     assert_eq!(wire.ask("SET s:a v EX 1000"), "+OK\r\n");
     until("it is saved", || near(ends("a"), 1000));
     assert_eq!(wire.ask("SET s:a w KEEPTTL"), "+OK\r\n");
-    assert_eq!(wire.ask("TTL s:a"), ":1000\r\n");
+    assert!(lives(&mut wire, "s:a", 1000));
     assert_eq!(wire.ask("APPEND s:a x"), ":2\r\n");
     assert_eq!(wire.ask("GETEX s:a EX 2000"), "$2\r\nwx\r\n");
     until("it is saved", || near(ends("a"), 2000));
@@ -125,10 +133,10 @@ fn the_column_is_what_the_commands_say() {
         ("EXPIRE s:a 400 XX", ":1\r\n"),
         ("EXPIRE s:b 100", ":0\r\n"),
         ("EXPIRE s:a x", "-ERR value is not an integer or out of range\r\n"),
-        ("TTL s:a", ":400\r\n"),
     ] {
         assert_eq!(wire.ask(command), told, "{command}");
     }
+    assert!(lives(&mut wire, "s:a", 400));
     until("it is saved", || near(ends("a"), 400));
     assert_eq!(wire.ask("SET s:a plain"), "+OK\r\n");
     assert_eq!(wire.ask("TTL s:a"), ":-1\r\n");
@@ -148,13 +156,13 @@ fn reads_and_writes_renew_a_session_and_another_sidecar_hears_of_it() {
     let second = Sidecar::builder().redis(&redis).postgres(&postgres).config(CONFIG).start();
     let (mut wire, mut other) = (sidecar.wire(), second.wire());
     assert!(left(&postgres, 5) <= 600);
-    assert_eq!(wire.ask("TTL p:5"), ":600\r\n", "asking for the TTL does not renew it");
+    assert!(lives(&mut wire, "p:5", 600) && lives(&mut wire, "p:5", 600), "asking for the TTL does not renew it");
     assert_eq!(wire.ask("HGET p:5 hp"), "$2\r\n10\r\n");
-    assert_eq!(wire.ask("TTL p:5"), ":1800\r\n");
+    assert!(lives(&mut wire, "p:5", 1800));
     until("the renewal is saved", || left(&postgres, 5) > 1700);
     assert_eq!(wire.ask("HINCRBY p:6 hp 1"), ":11\r\n");
     until("the renewal is saved", || left(&postgres, 6) > 1700);
-    until("the other sidecar has heard", || other.ask("TTL p:6") == ":1800\r\n" || other.ask("TTL p:6") == ":1799\r\n");
+    until("the other sidecar has heard", || lives(&mut other, "p:6", 1800));
     // Reads in the same second cost nothing more.
     let begun = Instant::now();
     until("another second has begun", || begun.elapsed() > Duration::from_millis(1100));
@@ -184,8 +192,7 @@ fn a_renewal_survives_a_kill() {
     until("the second has passed", || begun.elapsed() > Duration::from_millis(1100));
     let sidecar = start("100ms");
     let mut wire = sidecar.wire();
-    let told = wire.ask("TTL p:1");
-    assert!(told.starts_with(":49") || told.starts_with(":5000"), "{told}");
+    assert!(lives(&mut wire, "p:1", 5000));
     until("it is saved", || left(&postgres, 1) > 4900);
     until("the other has ended", || wire.ask("EXISTS p:2") == ":0\r\n");
 }

@@ -44,7 +44,8 @@ fn mixed_commands_take_their_places_and_see_each_other() {
          :1\r\n:0\r\n:1\r\n:1\r\n"
     );
     assert_eq!(postgres.sql("SELECT (SELECT count(*) FROM hashes), (SELECT v FROM strings)"), "0|v");
-    assert_eq!(all(&mut wire, &["TTL s:1", "GET s:1", "LRANGE l:1 0 -1"])[0], ":100\r\n");
+    let told = all(&mut wire, &["TTL s:1", "GET s:1", "LRANGE l:1 0 -1"]);
+    assert!(told[0].starts_with(":100") || told[0].starts_with(":9"), "{told:?}");
 }
 
 #[test]

@@ -34,7 +34,8 @@ fn a_fill_is_answered_as_redis_does_and_the_store_is_what_is_read() {
     wire.send(&[line("DEL player:1:inventory"), line("RPUSH player:1:inventory a b c")].concat());
     assert_eq!((wire.frame(), wire.frame()), (b":1\r\n".to_vec(), b":3\r\n".to_vec()));
     assert_eq!(wire.ask("EXPIRE player:1:inventory 600"), ":1\r\n");
-    assert_eq!(wire.ask("TTL player:1:inventory"), ":600\r\n");
+    let left = wire.ask("TTL player:1:inventory");
+    assert!(left.starts_with(":600") || left.starts_with(":5"), "{left}");
     assert_eq!(wire.ask("LRANGE player:1:inventory 0 -1"), stored);
     assert_eq!(wire.ask("HSET player:1:session hp 1 new 2"), ":2\r\n");
     assert_ne!(wire.ask("HGET player:1:session hp"), "$1\r\n1\r\n");
