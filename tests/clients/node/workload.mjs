@@ -26,7 +26,10 @@ assert.equal(await client.hGet('item:nosuch:def', 'type') ?? null, null);
 assert.equal(plain(await client.hGetAll('player:6:session')).websocket_connected, 'false');
 assert.equal((await client.lRange('player:6:inventory', 0, -1)).length, 6);
 assert.deepEqual(await client.exists(['player:6:session', 'player:100000:session', 'location:ruins:cache']), 2);
-await assert.rejects(client.hSet('player:6:session', 'hp', '1'), /HSET is not answered/);
+assert.equal(await client.hSet('player:6:session', { hp: '94' }), 0);
+assert.equal(await client.hIncrBy('player:60:session', 'xp', 5) - 5, await client.hIncrBy('player:60:session', 'xp', -5));
+await assert.rejects(client.hSet('player:6:session', 'hp', 'many'), /the field 'hp' cannot be written/);
+await assert.rejects(client.rPush('player:6:inventory', 'x'), /takes no writes/);
 
 // Automatic pipelining, and MULTI with owned reads among writes.
 const names = await Promise.all(Array.from({ length: 500 }, (_, i) => client.hGet(i % 2 ? 'item:apple:def' : 'location:ruins:cache', 'name')));

@@ -56,8 +56,22 @@ until("the item moved", lambda: (r.llen(inventory(30)), r.llen(inventory(31))) =
 sql(f"UPDATE inventory_items SET character_id = 31 WHERE inventory_id = {row}")
 until("the item moved back", lambda: (r.llen(inventory(30)), r.llen(inventory(31))) == before)
 
-# What is not answered on an owned key is a clear error, and the connection goes on.
-assert "HSET is not answered" in error_of(lambda: r.hset(session(5), "hp", 1))
+# Writes go through to Postgres, alone and in a transaction with pass-through keys.
+level = int(r.hget(session(50), "level"))
+assert r.hset(session(50), mapping={"hp": 77, "mood": "calm"}) == 1 and r.hincrby(session(50), "level", 2) == level + 2
+assert sql("SELECT hp, level, attributes->>'mood' FROM sessions WHERE character_id = 50") == f"77|{level + 2}|calm"
+r.delete("location:ruins:players")
+with r.pipeline() as pipe:
+    pipe.hset(session(50), "hp", 78).sadd("location:ruins:players", 50).hget(session(50), "hp").hincrby(session(50), "level", -2)
+    pipe.hdel(session(50), "mood")
+    assert pipe.execute() == [0, 1, "78", level, 1]
+assert sql("SELECT hp, level FROM sessions WHERE character_id = 50") == f"78|{level}"
+assert session(50) in set(r.scan_iter(match="player:5*", count=100))
+
+# What cannot be done to an owned key is a clear error, and the connection goes on.
+assert "the field 'hp' cannot be written" in error_of(lambda: r.hset(session(5), "hp", "many"))
+assert "takes no writes" in error_of(lambda: r.rpush(inventory(5), "x"))
+assert "LPUSH is not answered" in error_of(lambda: r.lpush(inventory(5), "x"))
 assert "WRONGTYPE" in error_of(lambda: r.lrange(session(5), 0, -1))
 
 # Pass-through: players in a location, connections of a worker, locks, counters, scripts, streams.
