@@ -280,7 +280,7 @@ impl Work {
     }
 
     fn cached(&self, mapping: usize) -> Result<&Cached, StoreError> {
-        self.cache.cached(mapping).ok_or_else(|| StoreError::Refused("no such cached mapping".into()))
+        self.cache.known_mapping(mapping)
     }
 
     /// What each written key holds once this is true, where that is known.

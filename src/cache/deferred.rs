@@ -48,9 +48,7 @@ impl Cache {
         let right = self.queue_one(key);
         let (cache, write) = (self.clone(), write.clone());
         let task = self.runtime.spawn(async move {
-            let (Some(right), Some(cached)) = (right, cache.cached(id)) else {
-                return Err(StoreError::Refused("no such cached mapping".into()));
-            };
+            let cached = cache.known_mapping(id)?;
             if cached.defers() && !cached.divide(&write.edit).1.is_empty() {
                 cache.defer(cached, right, &write).await
             } else {
@@ -154,7 +152,7 @@ impl Cache {
         let entries = journal.append(entries).await?;
         // From here on it is acknowledged, whatever happens to this task.
         self.overlay.put(cached.mapping.id, right.key(), &entries);
-        self.wake_flusher(false);
+        self.wake_flusher();
         if let Some(life) = cached.life_after(write.life, false) {
             self.journal_life(cached, right.key(), life).await?;
         }

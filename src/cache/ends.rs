@@ -1,7 +1,7 @@
 //! Keys that end by a column of their row: EXPIRE and its kin, and renewals by reads, are deferred writes of that column.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -10,7 +10,7 @@ use super::{Cache, Cached};
 use crate::journal::{Entry, Journal};
 use crate::record::{Edit, Life, Lifetime, ReadError, Record};
 use crate::store::StoreError;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::{now_ms, unix_ms};
 
 /// The name of the journal's field that says when a key ends: milliseconds since 1970, none if it does not.
 pub(super) const ENDS: &[u8] = b"\0ends";
@@ -25,11 +25,6 @@ pub struct Ended {
     pub record: Option<Record>,
     /// What became of its life; `None`: nothing.
     pub life: Result<Option<Life>, ReadError>,
-}
-
-/// Milliseconds since 1970 by the wall clock, which is what outlives a process.
-pub(super) fn unix_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
 }
 
 impl Cached {
@@ -73,7 +68,7 @@ impl Cache {
         for ((id, key, _), entry) in ends.iter().zip(entries) {
             self.overlay.put(*id, key, &[entry]);
         }
-        self.wake_flusher(false);
+        self.wake_flusher();
         Ok(())
     }
 
@@ -90,11 +85,9 @@ impl Cache {
         key: &Bytes,
         lifetime: Lifetime,
     ) -> impl Future<Output = Result<Ended, StoreError>> + use<> {
-        let (cache, right) = (self.clone(), self.queue_one(key));
+        let (cache, mut right) = (self.clone(), self.queue_one(key));
         let task = self.runtime.spawn(async move {
-            let (Some(mut right), Some(cached)) = (right, cache.cached(id)) else {
-                return Err(StoreError::Refused("no such cached mapping".into()));
-            };
+            let cached = cache.known_mapping(id)?;
             cache.take_turn(&mut right).await;
             let epoch = cached.epoch();
             let (record, loaded_at) = match cache.known(cached, &right).await {

@@ -254,14 +254,24 @@ impl Flights {
 
     /// Takes the right to publish from the key's load and writes, and does `forget` in the same step.
     pub(super) fn detach<T>(&self, key: &[u8], forget: impl FnOnce() -> T) -> T {
+        self.overtake(key, |slot| slot.watchers.touch(), forget)
+    }
+
+    /// The same, for what changes nothing that a client could see: nobody who watches is told.
+    pub(super) fn settle(&self, key: &[u8], f: impl FnOnce()) {
+        self.overtake(key, |_| (), f);
+    }
+
+    /// What a load or write of the key that is under way has read may be older than what `f` makes true.
+    fn overtake<T>(&self, key: &[u8], tell: impl FnOnce(&mut Slot), f: impl FnOnce() -> T) -> T {
         let mut shard = self.shard(key);
         if let Some(slot) = shard.get_mut(key) {
             slot.flight = None;
             slot.turns.iter().for_each(|turn| turn.overtaken.store(true, SeqCst));
-            slot.watchers.touch();
+            tell(slot);
             tidy(&mut shard, key);
         }
-        forget()
+        f()
     }
 
     /// Tells whether anything happens to `key` from now on, for as long as the answer is kept.
@@ -277,24 +287,14 @@ impl Flights {
         }
     }
 
-    /// What a load or write of the key that is under way has read may be older than what `f` makes true.
-    pub(super) fn settle(&self, key: &[u8], f: impl FnOnce()) {
-        let mut shard = self.shard(key);
-        if let Some(slot) = shard.get_mut(key) {
-            slot.flight = None;
-            slot.turns.iter().for_each(|turn| turn.overtaken.store(true, SeqCst));
-            tidy(&mut shard, key);
-        }
-        f();
-    }
-
     /// Queues a write of each key; `forget` takes a key out of memory, in the same step.
     pub(super) fn queue(self: &Arc<Self>, keys: &[Bytes], forget: impl Fn(&Bytes) -> Option<Arc<Entry>>) -> Vec<Right> {
         let _several = (keys.len() > 1).then(|| locked(&self.several));
         keys.iter().map(|key| self.queue_one(key, &forget)).collect()
     }
 
-    fn queue_one(self: &Arc<Self>, key: &Bytes, forget: impl Fn(&Bytes) -> Option<Arc<Entry>>) -> Right {
+    /// Queues a write of one key, as [`Flights::queue`].
+    pub(super) fn queue_one(self: &Arc<Self>, key: &Bytes, forget: impl Fn(&Bytes) -> Option<Arc<Entry>>) -> Right {
         let mut shard = self.shard(key);
         let turn = Arc::new(Turn { overtaken: AtomicBool::new(false), ended: watch::Sender::new(None) });
         let key = Bytes::copy_from_slice(key);

@@ -5,6 +5,7 @@
 //! - a batch whose answer did not come is sent again as the same batch, which the store applies once (C5);
 //! - what the store refuses is halved until the row at fault is alone, which is put aside; the others go on.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,10 +35,10 @@ pub(super) struct Flusher {
 }
 
 impl Cache {
-    /// Tells the flusher that something waits; at once if it is much.
-    pub(super) fn wake_flusher(&self, now: bool) {
+    /// Notes that something waits, and wakes the flusher if it is much.
+    pub(super) fn wake_flusher(&self) {
         self.metrics.deferred_keys.set(self.overlay.len() as i64);
-        if now || self.overlay.len() >= self.flush_rows {
+        if self.overlay.len() >= self.flush_rows {
             self.flush_now.notify_one();
         }
     }
@@ -157,11 +158,12 @@ impl Cache {
     /// The store has these rows: nothing lies over them any more. A load that began before may have read the rows of
     /// before, and memory must hold what the store made of the values.
     fn settle(&self, rows: &Rows, records: Vec<(Bytes, Option<Record>)>) {
+        let mut records: HashMap<Bytes, Option<Record>> = records.into_iter().collect();
         for (key, entries) in rows {
-            let now = records.iter().find(|(known, _)| known == key).map(|(_, record)| record);
+            let now = records.remove(key).flatten();
             self.flights.settle(key, || {
                 self.overlay.settle(key, entries);
-                let expected = now.and_then(|record| self.overlay.over(key, record.clone()));
+                let expected = self.overlay.over(key, now);
                 let is_same = self.shelf.get(key).is_none_or(|entry| entry.record == expected);
                 if !is_same {
                     self.shelf.remove(key);

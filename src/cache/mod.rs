@@ -183,6 +183,10 @@ impl Cache {
         self.mappings.get(id).and_then(Option::as_ref)
     }
 
+    fn known_mapping(&self, id: usize) -> Result<&Cached, StoreError> {
+        self.cached(id).ok_or_else(|| StoreError::Refused("no such cached mapping".into()))
+    }
+
     /// The entry of `key` if it may be served at `now` (milliseconds of the process's clock). One whose TTL is over
     /// and that may be served while it is loaded anew is; the load is begun, once.
     pub fn get(self: &Arc<Self>, id: usize, key: &[u8], now: u64) -> Option<Arc<Entry>> {
@@ -208,7 +212,7 @@ impl Cache {
     /// True while nothing is known to have changed since the entry was loaded, and not too much may have been missed.
     fn vouches(&self, cached: &Cached, entry: &Entry, now: u64) -> bool {
         let most = cached.life.max_staleness;
-        entry.epoch == cached.epoch.load(SeqCst)
+        entry.epoch == cached.epoch()
             && (cached.watched && self.feed.is_fresh(most, now) || now.saturating_sub(entry.loaded_at) <= most)
     }
 
@@ -242,8 +246,8 @@ impl Cache {
     }
 
     fn begin(self: &Arc<Self>, id: usize, key: &Bytes) -> Result<Begun, StoreError> {
-        let cached = self.cached(id).ok_or_else(|| StoreError::Refused("no such cached mapping".into()))?;
-        let epoch = cached.epoch.load(SeqCst);
+        let cached = self.known_mapping(id)?;
+        let epoch = cached.epoch();
         let (begun, lead) = self
             .flights
             .begin(key, epoch, || self.shelf.get(key).filter(|entry| self.is_usable(cached, entry, now_ms())));
@@ -281,7 +285,10 @@ impl Cache {
         self.metrics.load_seconds.observe((now_ms() - started) as f64 / 1000.0);
         let Some(cached) = self.cached(id) else { return };
         let over = |record: Option<Record>| {
-            let record = waiting.as_ref().map_or_else(|| record.clone(), |dirty| dirty.over(record.clone()));
+            let record = match &waiting {
+                Some(dirty) => dirty.over(record),
+                None => record,
+            };
             self.overlay.over(lead.key(), record)
         };
         let result = result.map(over).map(|record| Arc::new(cached.life.entry(record, id, lead.epoch(), started)));

@@ -56,7 +56,10 @@ impl Overlay {
 
     /// The record with what waits over it.
     pub(super) fn over(&self, key: &[u8], record: Option<Record>) -> Option<Record> {
-        self.of(key).map_or_else(|| record.clone(), |dirty| dirty.over(record.clone()))
+        match self.of(key) {
+            Some(dirty) => dirty.over(record),
+            None => record,
+        }
     }
 
     /// Adds what has been journaled; a field's newer value replaces the older.

@@ -112,8 +112,8 @@ impl Cache {
     }
 
     /// Queues a write of one key.
-    pub(super) fn queue_one(&self, key: &Bytes) -> Option<Right> {
-        self.flights.queue(std::slice::from_ref(key), |key| self.shelf.take(key)).pop()
+    pub(super) fn queue_one(&self, key: &Bytes) -> Right {
+        self.flights.queue_one(key, |key| self.shelf.take(key))
     }
 
     pub(super) fn end(&self, right: Right, left: Option<Arc<Entry>>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Context, Flow, Owned, Session, wrong_arity};
-use crate::cache::{Ended, Entry};
+use crate::cache::Entry;
 use crate::command::{Request, Spec};
 use crate::record::{Life, Lifetime, ReadError, Record, Shape};
 use crate::resp::{Proto, encode};
@@ -38,29 +38,21 @@ pub(super) fn answer(
     };
     session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
     let (key, proto) = (Bytes::copy_from_slice(request.arg(at)), session.proto());
-    let is_string = owned.mappings.list[mapping].config.shape == Shape::String;
-    if owned.cache.ends(mapping) && (is_string || !lifetime.gives_value) {
+    if owned.ends_by_column(mapping, &lifetime) {
         return Some(by_column(owned, mapping, &key, lifetime, proto));
     }
-    let there = owned.cache.get(mapping, &key, session.now);
-    let loading = there.is_none().then(|| owned.cache.load(mapping, &key));
-    let owned = owned.clone();
-    let change = move |entry: &Arc<Entry>, out: &mut BytesMut| {
-        owned.change_life(mapping, &key, (entry.record.as_ref(), Some(entry)), &lifetime, proto, out);
-    };
-    if let Some(entry) = there {
-        change(&entry, out);
+    if let Some(entry) = owned.cache.get(mapping, &key, session.now) {
+        owned.change_life(mapping, &key, (entry.record.as_ref(), Some(&entry)), &lifetime, proto, out);
         return Some(Flow::Answered);
     }
-    let owned = context.owned.clone();
+    let (loading, owned) = (owned.cache.load(mapping, &key), owned.clone());
     Some(Flow::Later(Box::pin(async move {
         let mut out = BytesMut::new();
-        match loading {
-            Some(loading) => match loading.await {
-                Ok(entry) => change(&entry, &mut out),
-                Err(error) => encode::error(&mut out, &owned.load_error(mapping, &error)),
-            },
-            None => encode::int(&mut out, 0),
+        match loading.await {
+            Ok(entry) => {
+                owned.change_life(mapping, &key, (entry.record.as_ref(), Some(&entry)), &lifetime, proto, &mut out);
+            }
+            Err(error) => encode::error(&mut out, &owned.load_error(mapping, &error)),
         }
         Ok(out.freeze())
     })))
@@ -74,26 +66,39 @@ fn by_column(owned: &Arc<Owned>, mapping: usize, key: &Bytes, lifetime: Lifetime
         let mut out = BytesMut::new();
         match expiring.await {
             Err(error) => encode::error(&mut out, &owned.write_error(mapping, &error)),
-            Ok(ended) => answer_lived(&ended, gives_value, proto, &mut out),
+            Ok(ended) => answer_lived(ended.record.as_ref(), &ended.life, gives_value, proto, &mut out),
         }
         Ok(out.freeze())
     }))
 }
 
-/// The answer of such a command.
-pub fn answer_lived(ended: &Ended, gives_value: bool, proto: Proto, out: &mut BytesMut) {
-    match ended {
-        Ended { life: Err(error), .. } => encode::error(out, &error.to_string()),
-        Ended { record, .. } if gives_value => match record.as_ref().and_then(Record::encoded_string) {
+/// The answer of such a command: what became of the life of the key that holds `record`.
+pub fn answer_lived(
+    record: Option<&Record>,
+    life: &Result<Option<Life>, ReadError>,
+    gives_value: bool,
+    proto: Proto,
+    out: &mut BytesMut,
+) {
+    match life {
+        Err(error) => encode::error(out, &error.to_string()),
+        Ok(_) if gives_value => match record.and_then(Record::encoded_string) {
             Some(value) => out.put_slice(value),
             None => encode::null(out, proto),
         },
-        Ended { life: Ok(life), .. } => encode::int(out, i64::from(life.is_some())),
+        Ok(life) => encode::int(out, i64::from(life.is_some())),
     }
 }
 
 impl Owned {
-    /// Changes the life of the key that holds `record`, and appends the answer; `entry` is what is in memory.
+    /// True when the command changes when the row ends, and not only how long memory keeps it.
+    #[must_use]
+    pub fn ends_by_column(&self, mapping: usize, lifetime: &Lifetime) -> bool {
+        let is_string = self.mappings.list[mapping].config.shape == Shape::String;
+        self.cache.ends(mapping) && (is_string || !lifetime.gives_value)
+    }
+
+    /// Changes how long memory keeps the key that holds `record`, and appends the answer; `entry` is what is in memory.
     pub fn change_life(
         &self,
         mapping: usize,
@@ -103,50 +108,23 @@ impl Owned {
         proto: Proto,
         out: &mut BytesMut,
     ) {
-        if let Err(error) = self.try_change_life(mapping, key, (record, entry), lifetime, proto, out) {
-            encode::error(out, &error.to_string());
-        }
-    }
-
-    fn try_change_life(
-        &self,
-        mapping: usize,
-        key: &Bytes,
-        (record, entry): (Option<&Record>, Option<&Arc<Entry>>),
-        lifetime: &Lifetime,
-        proto: Proto,
-        out: &mut BytesMut,
-    ) -> Result<(), ReadError> {
-        let Some(record) = record else {
-            if lifetime.gives_value {
-                encode::null(out, proto)
-            } else {
-                encode::int(out, 0)
-            }
-            return Ok(());
-        };
-        if lifetime.gives_value && record.shape() != Shape::String {
-            return Err(ReadError::WrongType);
-        }
         let now = now_ms();
-        let life = lifetime.of(entry.and_then(|entry| entry.left(now)))?;
-        match life {
-            None | Some(Life::Keep) => {}
+        let life = match record {
+            None => Ok(None),
+            Some(record) if lifetime.gives_value && record.shape() != Shape::String => Err(ReadError::WrongType),
+            Some(_) => lifetime.of(entry.and_then(|entry| entry.left(now))),
+        };
+        match (&life, entry) {
             // What has ended is forgotten: without a column that says so the next read finds the row again.
-            Some(Life::Left(left)) if left <= 0 => {
+            (Ok(Some(Life::Left(left))), _) if *left <= 0 => {
                 self.metrics.invalidated("command");
                 self.cache.invalidate(key);
             }
-            Some(life) => {
-                if let Some(entry) = entry {
-                    self.cache.live(mapping, key, entry, life, now);
-                }
+            (Ok(Some(life @ (Life::Left(_) | Life::Persist))), Some(entry)) => {
+                self.cache.live(mapping, key, entry, *life, now);
             }
+            _ => {}
         }
-        match record.encoded_string().filter(|_| lifetime.gives_value) {
-            Some(value) => out.put_slice(value),
-            None => encode::int(out, i64::from(life.is_some())),
-        }
-        Ok(())
+        answer_lived(record, &life, lifetime.gives_value, proto, out);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Context, Flow, Owned, Session};
+use super::{Context, Flow, Owned, Session, error_reply};
 use crate::cache::After;
 use crate::command::Request;
 use crate::definitions::Snapshot;
@@ -97,8 +97,10 @@ impl Wish {
         is_shape && (self.pattern.is_none() || prefix[..common] == first[..common])
     }
 
-    fn matches(&self, key: &[u8]) -> bool {
-        self.pattern.as_ref().is_none_or(|pattern| glob_match(pattern, key))
+    /// Those of the keys that match, as bulk strings.
+    fn chosen<'k>(&self, keys: impl IntoIterator<Item = &'k Bytes>) -> Vec<Bytes> {
+        let matches = |key: &&Bytes| self.pattern.as_ref().is_none_or(|pattern| glob_match(pattern, key));
+        keys.into_iter().filter(matches).map(|key| bulk(key)).collect()
     }
 }
 
@@ -125,13 +127,13 @@ async fn every_key(owned: &Owned, wish: &Wish) -> Result<Vec<Bytes>, (usize, Sto
     let (snapshot, mut found) = (owned.definitions.snapshot(), Vec::new());
     for mapping in owned.mappings.list.iter().filter(|mapping| wish.concerns(mapping)) {
         if owned.is_definition(mapping.id) {
-            found.extend(snapshot.keys(mapping.id).filter(|key| wish.matches(key)).map(|key| bulk(key)));
+            found.extend(wish.chosen(snapshot.keys(mapping.id)));
             continue;
         }
         let mut after = Some(After::new());
         while let Some(place) = after {
             let (keys, next) = owned.cache.page(mapping.id, &place, PAGE).await.map_err(|e| (mapping.id, e))?;
-            found.extend(keys.iter().filter(|key| wish.matches(key)).map(|key| bulk(key)));
+            found.extend(wish.chosen(&keys));
             after = next;
         }
     }
@@ -159,7 +161,7 @@ pub(super) fn scan(context: &Context, session: &mut Session, request: &Request<'
         Place::Upstream => upstream(context, session, request, 0),
         Place::Definitions(mapping, seen, snapshot) => {
             let keys: Vec<&Bytes> = snapshot.keys(mapping).skip(seen).take(wish.count).collect();
-            let found: Vec<Bytes> = keys.iter().filter(|key| wish.matches(key)).map(|key| bulk(key)).collect();
+            let found = wish.chosen(keys.iter().copied());
             let place = if keys.len() < wish.count {
                 next_mapping(owned, &wish, mapping + 1)
             } else {
@@ -178,9 +180,7 @@ pub(super) fn scan(context: &Context, session: &mut Session, request: &Request<'
                             Some(after) => Place::Cached(mapping, after),
                             None => next_mapping(&owned, &wish, mapping + 1),
                         };
-                        let found: Vec<Bytes> =
-                            keys.iter().filter(|key| wish.matches(key)).map(|key| bulk(key)).collect();
-                        page(owned.scans.keep(place), &found)
+                        page(owned.scans.keep(place), &wish.chosen(&keys))
                     }
                 })
             }))
@@ -204,9 +204,7 @@ fn upstream(context: &Context, session: &mut Session, request: &Request<'_>, cur
     let cursor = cursor.to_string();
     let mut words: Vec<&[u8]> = request.args_from(0).collect();
     words[1] = cursor.as_bytes();
-    let mut bytes = BytesMut::new();
-    encode::request(&mut bytes, &words);
-    let ticket = context.lane(session).submit(Run::one(bytes.freeze(), true));
+    let ticket = context.ask(session, &words, true);
     let router = context.router.clone();
     Flow::Later(Box::pin(async move {
         let reply = ticket.whole().await?;
@@ -254,11 +252,5 @@ fn page(cursor: u64, keys: &[Bytes]) -> Bytes {
     encode::array(&mut out, 2);
     encode::bulk(&mut out, cursor.to_string().as_bytes());
     out.put_slice(&array(keys));
-    out.freeze()
-}
-
-fn error_reply(text: &str) -> Bytes {
-    let mut out = BytesMut::new();
-    encode::error(&mut out, text);
     out.freeze()
 }

@@ -28,6 +28,7 @@ use subscribe::Shared;
 pub use write::{answer_mismatch, refusal as write_refusal};
 
 pub use session::{ReplyMode, Session};
+pub use split::removes;
 
 use crate::access::Access;
 use crate::clients::Registry;
@@ -199,6 +200,13 @@ impl Context {
         hold::forget(&keys, flow, out)
     }
 
+    /// Asks the client's lane something of our own words; `resendable` if it only reads.
+    fn ask(&self, session: &mut Session, words: &[&[u8]], resendable: bool) -> Ticket {
+        let mut bytes = BytesMut::new();
+        encode::request(&mut bytes, words);
+        self.lane(session).submit(Run::one(bytes.freeze(), resendable))
+    }
+
     /// Forwards one request alone.
     fn forward(&self, session: &mut Session, request: &Request<'_>, resendable: bool) -> Flow {
         session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
@@ -281,6 +289,13 @@ fn transaction(
 /// Redis's words for a wrong number of arguments.
 pub fn wrong_arity(spec: &Spec, out: &mut BytesMut) {
     encode::error(out, &spec.arity_error());
+}
+
+/// A reply that is an error.
+fn error_reply(text: &str) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::error(&mut out, text);
+    out.freeze()
 }
 
 /// Redis's words for EXEC with arguments, which ends a transaction.

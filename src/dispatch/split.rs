@@ -5,7 +5,7 @@ use std::pin::Pin;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::owned::{Found, string_of};
-use super::{Context, Flow, Session, wrong_arity};
+use super::{Context, Flow, Session, error_reply, wrong_arity};
 use crate::cache::WriteResult;
 use crate::command::{Request, Spec};
 use crate::config::DeleteMode;
@@ -13,7 +13,6 @@ use crate::record::Write;
 use crate::resp::{Proto, decode, encode, reply};
 use crate::store::StoreError;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Run, Ticket};
 
 /// One key's part of the answer.
 enum Part {
@@ -25,6 +24,12 @@ enum Part {
     Loading(usize, Found),
     /// Its rows are being deleted, for this mapping.
     Deleting(usize, Pin<Box<dyn Future<Output = WriteResult>>>),
+}
+
+/// True for DEL and UNLINK.
+#[must_use]
+pub fn removes(spec: &Spec) -> bool {
+    matches!(spec.name.as_str(), "del" | "unlink")
 }
 
 pub(super) fn answer(
@@ -40,7 +45,7 @@ pub(super) fn answer(
         return Flow::Answered;
     }
     session.tally.add(RouteLabel::Split, Outcome::Ok, 1);
-    let removes = matches!(spec.name.as_str(), "del" | "unlink");
+    let removes = removes(spec);
     if removes && let Some(refusal) = undeletable(context, request, keys) {
         return super::refuse(session, &refusal, out);
     }
@@ -65,7 +70,7 @@ pub(super) fn answer(
             },
         });
     }
-    let ticket = (foreign.len() > 1).then(|| submit(context, session, &foreign, spec));
+    let ticket = (foreign.len() > 1).then(|| context.ask(session, &foreign, spec.flags.readonly));
     let (owned, proto, values) = (context.owned.clone(), session.proto(), spec.name == "mget");
     Flow::Later(Box::pin(async move {
         let mut pushes = Bytes::new();
@@ -111,12 +116,6 @@ impl super::Owned {
     }
 }
 
-fn submit(context: &Context, session: &mut Session, words: &[&[u8]], spec: &Spec) -> Ticket {
-    let mut bytes = BytesMut::new();
-    encode::request(&mut bytes, words);
-    context.lane(session).submit(Run::one(bytes.freeze(), spec.flags.readonly))
-}
-
 /// `Some(known)` for an owned key, `None` for one whose answer is the upstream's.
 async fn resolve(part: Part) -> Result<Option<Option<Bytes>>, (usize, StoreError)> {
     match part {
@@ -131,12 +130,6 @@ async fn resolve(part: Part) -> Result<Option<Option<Bytes>>, (usize, StoreError
             Ok(Some(written.old.map(|_| Bytes::new())))
         }
     }
-}
-
-fn error_reply(text: &str) -> Bytes {
-    let mut out = BytesMut::new();
-    encode::error(&mut out, text);
-    out.freeze()
 }
 
 /// The sum of what both sides counted; the upstream's error if it has one.

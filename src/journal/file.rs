@@ -1,7 +1,6 @@
 //! The journal's file and its statements.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
@@ -9,6 +8,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::{Entry, JournalError, Waiting};
 use crate::config::JournalSync;
+use crate::telemetry::clock::unix_ms;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS about (id TEXT NOT NULL, last INTEGER NOT NULL);
@@ -207,13 +207,12 @@ impl File {
     }
 
     pub(super) async fn put_aside(&mut self, batch: u64, reason: &str) -> Result<u64, JournalError> {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         sqlx::query(
             "INSERT INTO refused SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', ?2, 'unixepoch'), mapping, key, field, value, ?3 \
              FROM waiting WHERE batch = ?1",
         )
         .bind(batch.cast_signed())
-        .bind(seconds.cast_signed())
+        .bind(unix_ms() / 1000)
         .bind(reason)
         .execute(&mut self.connection)
         .await?;

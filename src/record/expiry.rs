@@ -1,6 +1,6 @@
 //! One key as a command sees it, and the commands about its life: TYPE and the TTL family.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -8,6 +8,7 @@ use super::Record;
 use super::read::ReadError;
 use crate::command::Request;
 use crate::resp::{Proto, encode};
+use crate::telemetry::clock::unix_ms;
 
 /// One owned key at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,12 +35,12 @@ pub(super) fn pttl(_: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMu
 }
 
 pub(super) fn expiretime(_: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
-    life(view, out, |left| rounded_seconds((since_epoch() + left).as_millis()));
+    life(view, out, |left| rounded_seconds(ends_at(left) as u128));
     Ok(())
 }
 
 pub(super) fn pexpiretime(_: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
-    life(view, out, |left| (since_epoch() + left).as_millis() as i64);
+    life(view, out, ends_at);
     Ok(())
 }
 
@@ -57,6 +58,7 @@ const fn rounded_seconds(milliseconds: u128) -> i64 {
     ((milliseconds + 500) / 1000) as i64
 }
 
-fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+/// In milliseconds since 1970.
+fn ends_at(left: Duration) -> i64 {
+    unix_ms() + left.as_millis() as i64
 }

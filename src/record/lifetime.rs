@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::put::{expiry, expiry_option, unix_ms};
+use super::put::{expiry, expiry_option};
 use super::read::{ReadError, integer};
 use super::write::Life;
 use crate::command::{Request, Spec};
+use crate::telemetry::clock::unix_ms;
 
 /// When a new expiry counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

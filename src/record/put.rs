@@ -1,16 +1,10 @@
 //! SET with all its options, SETEX and PSETEX (`parseExtendedStringArgumentsOrReply`, `getExpireMillisecondsOrReply`).
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::edit::Condition;
 use super::read::{ReadError, integer};
 use super::write::{Life, Write};
 use crate::command::{Request, Spec};
-
-/// Milliseconds since 1970 by the wall clock, which is what EXAT and PXAT count.
-pub(super) fn unix_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
-}
+use crate::telemetry::clock::unix_ms;
 
 /// An expiry in `unit` milliseconds, counted from now or, if `absolute`, from 1970.
 pub(super) fn expiry(text: &[u8], unit: i64, absolute: bool, spec: &'static Spec) -> Result<Life, ReadError> {

@@ -204,18 +204,18 @@ impl Write {
     /// # Errors
     /// What Redis says of a value that is no number.
     pub fn fill(&self, old: Option<&Record>) -> Result<Written, &'static str> {
-        let text = |field: &Bytes| old.and_then(|old| old.field_text(field));
+        let mut applied = true;
         let (new, count) = match &self.edit {
             Edit::Fields(fields, _) => {
-                let in_hash = fields.iter().any(|(field, _)| !field.is_empty());
-                let after = |(field, change): &(Bytes, Change)| {
-                    change.apply(text(field), in_hash).map(|value| Some((field.clone(), value?)))
-                };
-                let fields = fields.iter().map(after).collect::<Result<Vec<_>, _>>()?;
-                let fields: Vec<(Bytes, Bytes)> = fields.into_iter().flatten().collect();
-                let new = match fields.first() {
-                    Some((_, value)) if !in_hash => Record::string(value),
-                    _ => Record::hash(&fields),
+                let values = self.changed(old)?;
+                applied = values.is_some();
+                let set: Values = values.unwrap_or_default().into_iter().filter(|(_, value)| value.is_some()).collect();
+                let pairs: Vec<(&[u8], &[u8])> =
+                    set.iter().map(|(field, value)| (&**field, value.as_deref().unwrap_or_default())).collect();
+                let is_string = fields.iter().all(|(field, _)| field.is_empty());
+                let new = match pairs.first() {
+                    Some((_, value)) if is_string => Record::string(value),
+                    _ => Record::hash(&pairs),
                 };
                 (new.ok(), 0)
             }
@@ -235,11 +235,6 @@ impl Write {
                 (None, equal.take(most).count())
             }
             Edit::Delete => (None, 0),
-        };
-        let applied = match &self.edit {
-            Edit::Fields(fields, Condition::FieldAbsent) => fields.iter().all(|(field, _)| text(field).is_none()),
-            Edit::Fields(fields, Condition::FieldPresent) => fields.iter().all(|(field, _)| text(field).is_some()),
-            _ => true,
         };
         Ok(Written { old: old.cloned(), new, tells_new: false, applied, count: count as u64 })
     }

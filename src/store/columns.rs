@@ -1,7 +1,7 @@
 //! What a mapping asks of a table's or a query's columns, the same for both stores.
 
 use super::StoreError;
-use crate::config::MappingConfig;
+use crate::config::{MappingConfig, Shape};
 use crate::mapping::{Kind, Mapping};
 
 /// A key of the block, and what is wrong with it.
@@ -48,6 +48,12 @@ pub(super) fn query_faults(mapping: &Mapping, selected: &[&str], takes: usize) -
         faults.push(must_select_key(mapping));
     }
     faults
+}
+
+/// The columns that tell one value from all others: the key's, and a set's member.
+pub(super) fn unique_columns(block: &MappingConfig, keys: &[String]) -> Vec<String> {
+    let member = block.value.iter().filter(|_| block.shape == Shape::Set);
+    keys.iter().chain(member).cloned().collect()
 }
 
 /// The fault of a table in which a key's rows cannot be told apart.

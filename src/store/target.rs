@@ -1,8 +1,9 @@
 //! Where the writes of a mapping go: its table, and how each field finds its column.
 
 use super::StoreError;
-use super::columns::quote;
+use super::columns::{quote, shows};
 use crate::config::MappingConfig;
+use crate::mapping::Mapping;
 use crate::resp::number::parse_i64;
 
 /// What a column holds, as far as arithmetic and times need to know.
@@ -101,6 +102,23 @@ impl Place<'_> {
 }
 
 impl Target {
+    /// The target of a mapping's table, whose columns these are.
+    pub(super) fn of(
+        mapping: &Mapping,
+        table: String,
+        key_casts: Vec<String>,
+        shown: String,
+        columns: impl Iterator<Item = Column>,
+    ) -> Self {
+        let block = &mapping.config;
+        let keys = mapping.columns(&block.key_columns);
+        let columns: Vec<Column> =
+            columns.filter(|c| shows(block, &keys, &c.name) && !keys.contains(&c.name)).collect();
+        let overflow = columns.iter().find(|c| block.overflow.as_deref() == Some(&c.name)).cloned();
+        let keys = keys.iter().map(|key| quote(key)).collect();
+        Self { table, keys, key_casts, shown, columns, overflow, expires: block.expires_column.as_deref().map(quote) }
+    }
+
     /// The place of a field; a string's value has no name.
     ///
     /// # Errors

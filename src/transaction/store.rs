@@ -9,8 +9,8 @@ use super::splice::Queued;
 use crate::cache::{Act, Done, Ended, Step};
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::config::{DeleteMode, WriteMode};
-use crate::dispatch::{Context, answer_from, answer_lived, answer_mismatch};
-use crate::record::{Edit, Life, Lifetime, Record, Shape, View, Write, answer_of, written_shape};
+use crate::dispatch::{Context, answer_from, answer_lived, answer_mismatch, removes};
+use crate::record::{Edit, Life, Lifetime, Record, View, Write, answer_of, written_shape};
 use crate::resp::encode;
 use crate::route::Route;
 
@@ -67,14 +67,12 @@ fn write_of(context: &Context, request: &Request<'_>, mapping: usize, spec: &'st
 
 /// EXPIRE and its kin on a key that ends by its row's column.
 fn lives_by_column(context: &Context, request: &Request<'_>, mapping: usize, spec: &'static Spec) -> Option<Lifetime> {
-    let owned = &context.owned;
-    let lifetime = Lifetime::parse(request, spec).filter(|_| owned.cache.ends(mapping))?.ok()?;
-    let is_string = owned.mappings.list[mapping].config.shape == Shape::String;
-    (is_string || !lifetime.gives_value).then_some(lifetime)
+    let lifetime = Lifetime::parse(request, spec)?.ok()?;
+    context.owned.ends_by_column(mapping, &lifetime).then_some(lifetime)
 }
 
 fn deletes_rows(context: &Context, spec: &Spec, key: &[u8]) -> Option<usize> {
-    let mapping = context.router.owner(key).filter(|_| matches!(spec.name.as_str(), "del" | "unlink"))?;
+    let mapping = context.router.owner(key).filter(|_| removes(spec))?;
     (context.owned.mappings.list[mapping].config.delete == DeleteMode::Row).then_some(mapping)
 }
 
@@ -106,21 +104,19 @@ impl Part {
         match route {
             Route::Owned(mapping, at, spec) => {
                 let key = Bytes::copy_from_slice(request.arg(*at));
-                match write_of(context, request, *mapping, spec) {
-                    None if lives_by_column(context, request, *mapping, spec).is_some() => {
-                        let lifetime = lives_by_column(context, request, *mapping, spec);
-                        lifetime.map_or(Ours::Usual, |lifetime| {
-                            let gives_value = lifetime.gives_value;
-                            Ours::Lived(gives_value, self.add(*mapping, key, Act::Live(lifetime)))
-                        })
-                    }
-                    Some(write) => {
+                let lives = lives_by_column(context, request, *mapping, spec);
+                match (write_of(context, request, *mapping, spec), lives) {
+                    (Some(write), _) => {
                         let step = self.add(*mapping, key, Act::Write(write.edit.clone(), write.life));
                         Ours::Write(write, step)
                     }
-                    None if !written.contains(&key) => Ours::Usual,
-                    None if answer_of(spec).is_some() => Ours::Read(self.add(*mapping, key, Act::Read)),
-                    None => match (Lifetime::parse(request, spec), Write::parse(request, spec)) {
+                    (None, Some(lifetime)) => {
+                        let gives_value = lifetime.gives_value;
+                        Ours::Lived(gives_value, self.add(*mapping, key, Act::Live(lifetime)))
+                    }
+                    (None, None) if !written.contains(&key) => Ours::Usual,
+                    (None, None) if answer_of(spec).is_some() => Ours::Read(self.add(*mapping, key, Act::Read)),
+                    (None, None) => match (Lifetime::parse(request, spec), Write::parse(request, spec)) {
                         (Some(Ok(lifetime)), _) => Ours::Life(lifetime, self.add(*mapping, key, Act::Read)),
                         (None, Ok(write)) => Ours::Mismatch(write, self.add(*mapping, key, Act::Read)),
                         _ => Ours::Usual,
@@ -130,7 +126,7 @@ impl Part {
             Route::Split(keys, spec) if keys.iter().any(|at| written.contains(request.arg(*at))) => {
                 let places = keys.iter().map(|at| self.place(context, request.arg(*at), spec)).collect();
                 match spec.name.as_str() {
-                    "del" | "unlink" => Ours::Remove(places),
+                    _ if removes(spec) => Ours::Remove(places),
                     "mget" => Ours::Values(places),
                     _ => Ours::Count(places),
                 }
@@ -142,7 +138,7 @@ impl Part {
     /// The step of one key of several; none for definitions and for keys that are only forgotten.
     fn place(&mut self, context: &Context, key: &[u8], spec: &Spec) -> Result<usize, Bytes> {
         let key = Bytes::copy_from_slice(key);
-        if matches!(spec.name.as_str(), "del" | "unlink") {
+        if removes(spec) {
             let mapping = deletes_rows(context, spec, &key).ok_or_else(|| key.clone())?;
             return Ok(self.add(mapping, key, Act::Write(Edit::Delete, Life::Keep)));
         }
@@ -171,7 +167,7 @@ pub(super) fn answer(desk: &mut Desk<'_>, request: &OwnedRequest, route: &Route,
         }
         Ours::Lived(gives_value, step) => {
             let Done::Lived(ended) = &done[*step] else { return false };
-            answer_lived(ended, *gives_value, proto, desk.out);
+            answer_lived(ended.record.as_ref(), &ended.life, *gives_value, proto, desk.out);
         }
         Ours::Mismatch(write, step) => {
             let Route::Owned(mapping, at, _) = route else { return false };

@@ -3,11 +3,12 @@
 use sqlx::{AssertSqlSafe, Column as _, Either, Executor, PgPool, SqlSafeStr, Statement, TypeInfo};
 
 use super::params;
-use crate::config::{DeleteMode, MappingConfig, Shape, Timestamps};
+use crate::config::{DeleteMode, MappingConfig, Timestamps};
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
 use crate::store::columns::{
     ColumnFault, LEFT, check_table, list_parameters, needs_unique, query_faults, quote, selects_key, shows,
+    unique_columns,
 };
 use crate::store::listing::{Listing, has_value, source};
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Param, Plan, key_column};
@@ -156,8 +157,7 @@ async fn target(
 ) -> Result<Target, StoreError> {
     let block = &mapping.config;
     let keys = mapping.columns(&block.key_columns);
-    let mut unique = keys.clone();
-    unique.extend(block.value.clone().filter(|_| block.shape == Shape::Set));
+    let unique = unique_columns(block, &keys);
     let found: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = $1::regclass AND i.indisunique AND i.indpred IS NULL \
          AND i.indexprs IS NULL AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute a \
@@ -183,12 +183,7 @@ async fn target(
     }
     let key_cast = |key: &String| columns.iter().find(|c| c.name == *key).map(|c| c.cast.clone()).unwrap_or_default();
     let key_casts = keys.iter().map(key_cast).collect();
-    let is_written = |c: &&TableColumn| shows(block, &keys, &c.name) && !keys.contains(&c.name);
-    let columns: Vec<Column> = columns.iter().filter(is_written).map(|c| c.target(block)).collect();
-    let overflow = columns.iter().find(|c| block.overflow.as_deref() == Some(&c.name)).cloned();
-    let keys = keys.iter().map(|key| quote(key)).collect();
-    let expires = block.expires_column.as_deref().map(quote);
-    Ok(Target { table, keys, key_casts, shown, columns, overflow, expires })
+    Ok(Target::of(mapping, table, key_casts, shown, columns.iter().map(|c| c.target(block))))
 }
 
 fn expression(block: &MappingConfig, column: &TableColumn) -> String {

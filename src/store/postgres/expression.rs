@@ -4,6 +4,9 @@ use crate::record::{Change, Condition};
 use crate::store::StoreError;
 use crate::store::target::{Column, Holds, text};
 
+/// Says whose write a statement is, to the triggers: `$1`. The statement must select from `origin`.
+pub(super) const ORIGIN: &str = "origin AS MATERIALIZED (SELECT set_config('hearthside.origin', $1, true))";
+
 /// Numbers the parameters behind the origin and the holes.
 pub(super) struct Values {
     pub(super) before: usize,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
-use super::expression::cast;
+use super::expression::{ORIGIN, cast};
 use super::parse;
 use crate::mapping::Mapping;
 use crate::record::Record;
@@ -89,7 +89,7 @@ fn statement(target: &Target, gathered: &Gathered) -> String {
         .collect();
     let Target { table, shown, .. } = target;
     format!(
-        "WITH origin AS MATERIALIZED (SELECT set_config('hearthside.origin', $1, true)), \
+        "WITH {ORIGIN}, \
          noted AS (INSERT INTO hearthside.flushed (journal, batch) VALUES ($2, $3)), \
          past AS (DELETE FROM hearthside.flushed WHERE journal = $2 AND batch < $3), \
          b AS MATERIALIZED (SELECT r FROM jsonb_array_elements($4::text::jsonb) AS r), \

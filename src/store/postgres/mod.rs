@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgPool, Row as _};
 
 pub(super) use transaction::PostgresTransaction;
@@ -102,7 +102,7 @@ impl Postgres {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            match self.fetch(plan, bound.clone()).await {
+            match rows_as_json(&self.pool, plan, &bound).await {
                 // Pooled connections may have died unnoticed, all of them at once; a read may be sent again.
                 Err(error) if has_died(&error) && attempt <= self.pool.options().get_max_connections() => {
                     tracing::debug!(%error, "a store connection was dead; the load is tried again");
@@ -167,12 +167,6 @@ impl Postgres {
         PostgresTransaction::begin(&self.pool, origin, snapshot).await
     }
 
-    async fn fetch(&self, plan: &Plan, bound: Vec<params::Bound>) -> Result<Vec<String>, sqlx::Error> {
-        let query =
-            bound.into_iter().fold(sqlx::query(AssertSqlSafe(plan.one.clone())), |query, value| query.bind(value));
-        query.fetch_all(&self.pool).await?.iter().map(|row| row.try_get(0)).collect()
-    }
-
     pub(super) async fn each_row(
         &self,
         plan: &Plan,
@@ -207,6 +201,16 @@ impl Postgres {
         }
         Ok(missing)
     }
+}
+
+/// The rows of one key, each as JSON text.
+async fn rows_as_json<'e>(
+    executor: impl PgExecutor<'e>,
+    plan: &Plan,
+    bound: &[params::Bound],
+) -> Result<Vec<String>, sqlx::Error> {
+    let query = sqlx::query_scalar(AssertSqlSafe(plan.one.clone()));
+    bound.iter().fold(query, |query, value| query.bind(value.clone())).fetch_all(executor).await
 }
 
 /// True when the connection is gone, as opposed to the statement being wrong or slow. 57P: the server ended it.

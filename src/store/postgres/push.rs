@@ -4,8 +4,8 @@ use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::params::Bound;
-use super::parse;
 use super::write::Writer;
+use super::{parse, rows_as_json};
 use crate::mapping::Mapping;
 use crate::record::{Edit, Written};
 use crate::store::StoreError;
@@ -51,11 +51,7 @@ pub(super) async fn write(
         }
         moved += query.execute(&mut *transaction).await.map_err(StoreError::of_write)?.rows_affected();
     }
-    let mut load = sqlx::query_scalar::<_, String>(AssertSqlSafe(plan.one.clone()));
-    for value in &bound {
-        load = load.bind(value.clone());
-    }
-    let rows = load.fetch_all(&mut *transaction).await.map_err(StoreError::of_write)?;
+    let rows = rows_as_json(&mut *transaction, plan, &bound).await.map_err(StoreError::of_write)?;
     transaction.commit().await.map_err(StoreError::of_write)?;
     let rows = rows.iter().map(|json| parse(json)).collect::<Result<Vec<_>, _>>()?;
     let new = plan.record(&mapping.pattern, values, rows)?;

@@ -1,9 +1,9 @@
 //! A Postgres transaction over several keys, with a savepoint before each write.
 
-use sqlx::{AssertSqlSafe, Connection as _, PgPool, Postgres, Transaction};
+use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
 use super::write::Writer;
-use super::{params, parse};
+use super::{params, parse, rows_as_json};
 use crate::mapping::Mapping;
 use crate::record::{Edit, Record, Written};
 use crate::store::{Plan, StoreError};
@@ -51,11 +51,7 @@ impl PostgresTransaction {
         values: &[&[u8]],
     ) -> Result<Option<Record>, StoreError> {
         let Some(bound) = params::bind(&plan.params, values) else { return Ok(None) };
-        let mut load = sqlx::query_scalar::<_, String>(AssertSqlSafe(plan.one.clone()));
-        for value in bound {
-            load = load.bind(value);
-        }
-        let rows = load.fetch_all(&mut *self.open).await?;
+        let rows = rows_as_json(&mut *self.open, plan, &bound).await?;
         let rows = rows.iter().map(|json| parse(json)).collect::<Result<Vec<_>, _>>()?;
         plan.record(&mapping.pattern, values, rows)
     }

@@ -4,7 +4,7 @@
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 
 use super::explain::Failed;
-use super::expression::{Values, becomes, guard, object};
+use super::expression::{ORIGIN, Values, becomes, guard, object};
 use super::params::{Bound, bind};
 use super::{parse, push};
 use crate::mapping::Mapping;
@@ -109,7 +109,7 @@ impl Desk<'_> {
         let Some(column) = &self.target.expires else { return Ok(()) };
         let (table, ours) = (&self.target.table, self.is_ours());
         let sql = format!(
-            "WITH origin AS MATERIALIZED (SELECT set_config('hearthside.origin', $1, true)) \
+            "WITH {ORIGIN} \
              DELETE FROM {table} AS t USING origin WHERE {ours} AND t.{column} <= clock_timestamp()"
         );
         self.run(&Statement { sql, values: Vec::new() }).await.map(|_| ()).map_err(StoreError::of_write)
@@ -289,7 +289,7 @@ impl Desk<'_> {
             )
         };
         let sql = format!(
-            "WITH origin AS MATERIALIZED (SELECT set_config('hearthside.origin', $1, true)), moved AS ({statement}) \
+            "WITH {ORIGIN}, moved AS ({statement}) \
              SELECT count(*) FROM moved"
         );
         let statement = Statement { sql, values: values.list };
@@ -307,7 +307,7 @@ impl Desk<'_> {
     async fn delete(&mut self) -> Result<Written, StoreError> {
         let Target { table, shown, .. } = self.target;
         let sql = format!(
-            "WITH origin AS MATERIALIZED (SELECT set_config('hearthside.origin', $1, true)), \
+            "WITH {ORIGIN}, \
              gone AS (DELETE FROM {table} AS t USING origin WHERE {} RETURNING t.*) \
              SELECT row_to_json(r)::text FROM (SELECT {shown} FROM gone) AS r",
             self.is_ours()

@@ -5,12 +5,13 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Column as _, Either, Executor, SqlSafeStr, SqlitePool, Statement};
 
 use super::JSON;
-use crate::config::{DeleteMode, MappingConfig, Shape, Timestamps};
+use crate::config::{DeleteMode, MappingConfig, Timestamps};
 use crate::keys::HoleKind;
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
 use crate::store::columns::{
     LEFT, check_table, list_parameters, must_select_key, needs_unique, query_faults, quote, selects_key, shows,
+    unique_columns,
 };
 use crate::store::listing::{Listing, has_value, source};
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Plan, key_column};
@@ -102,8 +103,7 @@ async fn target(
 ) -> Result<Target, StoreError> {
     let block = &mapping.config;
     let keys = mapping.columns(&block.key_columns);
-    let mut unique = keys.clone();
-    unique.extend(block.value.clone().filter(|_| block.shape == Shape::Set));
+    let unique = unique_columns(block, &keys);
     let found: bool = sqlx::query_scalar(
         "WITH wanted (name) AS (SELECT value FROM json_each($2)), \
          indexes (name, part) AS (SELECT l.name, i.name FROM pragma_index_list($1) AS l, pragma_index_info(l.name) AS i \
@@ -118,12 +118,7 @@ async fn target(
     if !found && block.writes_table() {
         return Err(StoreError::fault("write", needs_unique(&unique)));
     }
-    let is_written = |c: &&TableColumn| shows(block, &keys, &c.name) && !keys.contains(&c.name);
-    let columns: Vec<Column> = columns.iter().filter(is_written).map(|c| c.target(block)).collect();
-    let overflow = columns.iter().find(|c| block.overflow.as_deref() == Some(&c.name)).cloned();
-    let keys = keys.iter().map(|key| quote(key)).collect();
-    let expires = block.expires_column.as_deref().map(quote);
-    Ok(Target { table: quote(table), keys, key_casts: Vec::new(), shown, columns, overflow, expires })
+    Ok(Target::of(mapping, quote(table), Vec::new(), shown, columns.iter().map(|c| c.target(block))))
 }
 
 impl TableColumn {
