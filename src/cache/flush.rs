@@ -3,7 +3,8 @@
 //! Invariants:
 //! - one flush at a time, so a key's values reach the store in their order;
 //! - a batch whose answer did not come is sent again as the same batch, which the store applies once (C5);
-//! - what the store refuses is halved until the row at fault is alone, which is put aside; the others go on.
+//! - values that the store refuses are halved until the row at fault is alone, which is put aside; the others go on;
+//! - a statement that the store refuses (no such table, no permission) is no row's fault: the mapping's rows wait.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,7 +60,7 @@ impl Cache {
         }
     }
 
-    /// Saves everything that waits.
+    /// Saves everything that waits. A mapping whose table the store cannot write to does not hold up the others.
     ///
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.
@@ -67,10 +68,17 @@ impl Cache {
         let Some(journal) = &self.journal else { return Ok(()) };
         let mut flusher = self.flusher.lock().await;
         self.resolve(journal, &mut flusher).await?;
-        while let Some((mapping, rows)) = self.overlay.oldest(self.flush_rows) {
-            self.flush_rows(journal, &mut flusher, mapping, rows).await?;
+        let (mut stuck, mut failed) = (Vec::new(), Ok(()));
+        while let Some((mapping, rows)) = self.overlay.oldest(self.flush_rows, &stuck) {
+            match self.flush_rows(journal, &mut flusher, mapping, rows).await {
+                Err(error @ StoreError::Refused(_)) => {
+                    stuck.push(mapping);
+                    failed = Err(error);
+                }
+                other => other?,
+            }
         }
-        Ok(())
+        failed
     }
 
     /// Saves what waits for one key, before something that must come after it.
@@ -112,6 +120,10 @@ impl Cache {
             match self.send(journal, flusher, pending).await {
                 Ok(()) => {}
                 Err(error) if error.is_final() => return Err(error),
+                Err(error) if !error.is_about_values() => {
+                    journal.give_back(number).await?;
+                    return Err(error);
+                }
                 Err(error) if rows.len() == 1 => self.put_aside(journal, number, mapping, &rows, &error).await?,
                 Err(_) => {
                     journal.give_back(number).await?;

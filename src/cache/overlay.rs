@@ -90,11 +90,13 @@ impl Overlay {
         self.count.load(SeqCst)
     }
 
-    /// Keys of one mapping with everything that waits for them, `most` at most; the mapping of the oldest entry.
-    pub(super) fn oldest(&self, most: usize) -> Option<(usize, Rows)> {
+    /// Keys of one mapping with everything that waits for them, `most` at most; the mapping of the oldest entry, but none
+    /// of `except`.
+    pub(super) fn oldest(&self, most: usize, except: &[usize]) -> Option<(usize, Rows)> {
         let keys = self.keys();
         let age = |dirty: &Dirty| dirty.entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
-        let mapping = keys.values().min_by_key(|dirty| age(dirty))?.mapping;
+        let tried = keys.values().filter(|dirty| !except.contains(&dirty.mapping));
+        let mapping = tried.min_by_key(|dirty| age(dirty))?.mapping;
         let mut rows: Vec<(u64, &Bytes, &Dirty)> = keys
             .iter()
             .filter(|(_, dirty)| dirty.mapping == mapping)

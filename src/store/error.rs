@@ -12,6 +12,9 @@ pub enum StoreError {
     /// It answered that the statement is wrong. Trying again does not help.
     #[error("the store refused: {0}")]
     Refused(String),
+    /// It answered that it does not take these values; nothing has changed. Other values may go.
+    #[error("the store refused: {0}")]
+    Data(String),
     /// A field cannot be written; nothing has changed.
     #[error("the field '{field}' cannot be written: {reason}")]
     Field {
@@ -46,6 +49,12 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::Open | Self::Ambiguous(_) | Self::Conflict)
     }
 
+    /// True when the values are at fault, and neither the statement nor the store.
+    #[must_use]
+    pub const fn is_about_values(&self) -> bool {
+        matches!(self, Self::Data(_) | Self::Field { .. } | Self::Value(_))
+    }
+
     /// What became of a statement that writes, was sent, and failed so: without an answer nobody knows.
     pub(super) fn of_write(error: sqlx::Error) -> Self {
         let is_answer = matches!(error, sqlx::Error::Database(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed);
@@ -58,6 +67,16 @@ impl StoreError {
     /// One fault of a mapping.
     pub(super) fn fault(key: &'static str, message: impl Into<String>) -> Self {
         Self::Faults(vec![(key, message.into())])
+    }
+}
+
+/// Postgres: 22 are data exceptions, 23 constraints, 44 a view's check, P0 what triggers raise; SQLite: 19 are constraints and
+/// what triggers raise, 20 is a type that does not fit.
+/// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, <https://www.sqlite.org/rescode.html>
+fn is_about_values(code: &str) -> bool {
+    match code.len() {
+        5 => ["22", "23", "44", "P0"].iter().any(|class| code.starts_with(class)),
+        _ => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 19 | 20)),
     }
 }
 
@@ -75,7 +94,11 @@ impl From<sqlx::Error> for StoreError {
                 // 08: connection, 53: resources, 57: operator intervention; 57014 is our own statement timeout.
                 let away = ["08", "53", "57"].iter().any(|class| code.starts_with(class))
                     || inner.message().contains("database is locked");
-                if away { Self::Unavailable(text) } else { Self::Refused(text) }
+                match () {
+                    () if away => Self::Unavailable(text),
+                    () if is_about_values(&code) => Self::Data(text),
+                    () => Self::Refused(text),
+                }
             }
             sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::ColumnNotFound(_)

@@ -17,7 +17,7 @@ use queue::{Place, place};
 use splice::{Queued, splice};
 use topics::Topics;
 
-use crate::cache::{Done, Prepared, Watched};
+use crate::cache::Watched;
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Context, Session, wrong_arity, wrong_exec};
 use crate::resp::{encode, reply};
@@ -293,9 +293,10 @@ impl Transaction {
         };
         // Null (a watched key changed) or an error: nothing has run, and nothing of ours shall.
         let Some(elements) = reply::elements(&reply) else { return desk.out.put_slice(&reply) };
+        // Should the store refuse now, the upstream's part has run: each of our commands says so in its place.
         let done = match prepared {
-            None => Vec::new(),
-            Some(prepared) => commit(prepared).await,
+            None => Ok(Vec::new()),
+            Some(prepared) => prepared.commit().await,
         };
         splice(desk, queued, &elements, (&part.ours, &done)).await;
     }
@@ -304,14 +305,5 @@ impl Transaction {
         self.open(desk).await?;
         let reply = self.call(desk, b"*1\r\n$4\r\nEXEC\r\n").await;
         reply.map_err(|_| MAYBE_APPLIED.into())
-    }
-}
-
-/// Makes the store's part true. Should that fail now, the upstream's part has run: each command says so in its place.
-async fn commit(prepared: Prepared) -> Vec<Done> {
-    let count = prepared.done.len();
-    match prepared.commit().await {
-        Ok(done) => done,
-        Err(error) => vec![Done::Written(Err(error)); count],
     }
 }

@@ -10,6 +10,7 @@ use crate::dispatch::{Flow, greeted};
 use crate::resp::encode;
 use crate::resp::pubsub::{self, PubSub};
 use crate::route::Route;
+use crate::store::StoreError;
 use crate::upstream::{Broken, Group};
 
 /// A queued command.
@@ -29,12 +30,13 @@ pub(super) enum Queued {
     Here(OwnedRequest, Route),
 }
 
-/// Answers every command: from the upstream's `elements`, from what the store has `done`, or as outside a transaction.
+/// Answers every command: from the upstream's `elements`, from what the store has `done` or why it has not, or as
+/// outside a transaction.
 pub(super) async fn splice(
     desk: &mut Desk<'_>,
     queued: Vec<Queued>,
     elements: &[&[u8]],
-    (ours, done): (&[Ours], &[Done]),
+    (ours, done): (&[Ours], &Result<Vec<Done>, StoreError>),
 ) {
     encode::array(desk.out, queued.len());
     let mut elements = elements.iter().copied();

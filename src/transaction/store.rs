@@ -13,6 +13,7 @@ use crate::dispatch::{Context, answer_from, answer_lived, answer_mismatch, remov
 use crate::record::{Edit, Life, Lifetime, Record, View, Write, answer_of, written_shape};
 use crate::resp::encode;
 use crate::route::Route;
+use crate::store::StoreError;
 
 /// How one queued command is answered.
 pub(super) enum Ours {
@@ -148,8 +149,22 @@ impl Part {
 }
 
 /// Answers a command from what its steps did; false if it is to be answered as usual.
-pub(super) fn answer(desk: &mut Desk<'_>, request: &OwnedRequest, route: &Route, ours: &Ours, done: &[Done]) -> bool {
+pub(super) fn answer(
+    desk: &mut Desk<'_>,
+    request: &OwnedRequest,
+    route: &Route,
+    ours: &Ours,
+    done: &Result<Vec<Done>, StoreError>,
+) -> bool {
     let (view, proto) = (request.view(), desk.session.proto());
+    let done = match (ours, done) {
+        (Ours::Usual, _) => return false,
+        (_, Ok(done)) => done.as_slice(),
+        (_, Err(error)) => {
+            encode::error(desk.out, &format!("ERR hearthside: the store's part of the transaction failed: {error}"));
+            return true;
+        }
+    };
     match ours {
         Ours::Usual => return false,
         Ours::Write(write, step) => match (&done[*step], route) {

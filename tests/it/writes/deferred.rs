@@ -196,6 +196,23 @@ fn what_the_store_refuses_is_put_aside_and_blocks_nobody() {
 }
 
 #[test]
+fn a_table_that_cannot_be_written_to_costs_no_write_and_holds_up_no_other() {
+    let place = Place::new();
+    let sidecar = place.builder("50ms").expect(TROUBLE).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n0\r\n");
+    assert_eq!(wire.ask("GET n:1"), "$1\r\na\r\n");
+    place.postgres.sql("ALTER TABLE players RENAME TO elsewhere");
+    assert_eq!(wire.ask("HSET p:1 seen 7"), ":0\r\n");
+    until("a flush has failed", || metric(&sidecar, "hearthside_flushes_total{outcome=\"Error\"}") >= 1.0);
+    assert_eq!(wire.ask("SET n:1 b"), "+OK\r\n");
+    until("the other mapping's is saved", || place.postgres.sql("SELECT v FROM notes") == "b");
+    assert_eq!(metric(&sidecar, "hearthside_put_aside_total"), 0.0);
+    place.postgres.sql("ALTER TABLE elsewhere RENAME TO players");
+    until("what waited is saved", || place.seen(1) == "7");
+}
+
+#[test]
 fn while_the_store_is_away_they_are_taken_until_the_journal_is_full() {
     let place = Place::new();
     let mut sidecar = place.builder("50ms").set("JOURNAL__MAX_BYTES", "20kb").expect(TROUBLE).start();

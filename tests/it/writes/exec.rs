@@ -105,6 +105,30 @@ fn nothing_runs_when_the_store_cannot() {
 }
 
 #[test]
+fn a_commit_that_the_store_refuses_is_an_error_of_each_of_its_commands() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = on_postgres(&redis, &postgres).expect(&["a write failed"]).start();
+    postgres.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not today'; END $$; \
+         CREATE CONSTRAINT TRIGGER late AFTER INSERT ON hashes DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION refuse();",
+    );
+    let mut wire = sidecar.wire();
+    let told = all(
+        &mut wire,
+        &["MULTI", "SET a 1", "HSET h:1 f x", "HGET h:1 f", "EXPIRE h:1 100", "EXISTS h:1", "GET a", "EXEC"],
+    );
+    let parts: Vec<&str> = told[7].split_inclusive("\r\n").collect();
+    assert_eq!((parts[0], parts[1], parts[6], parts[7]), ("*6\r\n", "+OK\r\n", "$1\r\n", "1\r\n"), "{told:?}");
+    for error in &parts[2..6] {
+        assert!(error.starts_with("-ERR hearthside: the store's part of the transaction failed: "), "{told:?}");
+        assert!(error.contains("not today"), "{told:?}");
+    }
+    assert_eq!(wire.ask("EXISTS h:1"), ":0\r\n");
+    assert_eq!(wire.ask("HGET h:1 f"), "$-1\r\n");
+}
+
+#[test]
 fn watch_notices_any_change() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let sidecar = on_postgres(&redis, &postgres).start();
