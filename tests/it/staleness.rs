@@ -19,11 +19,7 @@ fn builder(redis: &Redis, postgres: &Postgres, blocks: &[(&str, &str)]) -> Build
         postgres
             .sql(&format!("CREATE TABLE {name} (id BIGINT PRIMARY KEY, v TEXT); INSERT INTO {name} VALUES (1, 'old')"));
     }
-    let builder = Sidecar::builder().redis(redis).postgres(postgres).config(&config);
-    for arguments in [&["migrate"][..], &["triggers", "--install"]] {
-        assert!(builder.execute(arguments).status.success());
-    }
-    builder
+    Sidecar::builder().redis(redis).postgres(postgres).config(&config).migrated()
 }
 
 fn pass(time: Duration) {

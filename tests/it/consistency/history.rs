@@ -3,6 +3,7 @@
 //! Every write carries a version, one higher than the key's last, and begins when the last has been answered or given up.
 //! So an acknowledged version that a later read does not see, or something newer, is a violation.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -27,6 +28,15 @@ struct Written {
     /// The highest version that was ever sent, answered or not.
     issued: u64,
     acked: Vec<Acked>,
+    /// The versions that are no value but its absence.
+    absent: BTreeSet<u64>,
+}
+
+/// What a version is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Value,
+    Absence,
 }
 
 /// The history of one key's field.
@@ -58,11 +68,32 @@ pub struct Floor {
 }
 
 impl History {
+    /// A key that is not there yet.
+    pub fn of_nothing() -> Self {
+        let history = Self::default();
+        history.written.lock().expect("a lock").absent.insert(0);
+        history
+    }
+
     /// The next version, which is about to be sent.
-    pub fn issue(&self) -> u64 {
+    pub fn issue(&self, what: What) -> u64 {
         let mut written = self.written.lock().expect("a lock");
         written.issued += 1;
-        written.issued
+        let version = written.issued;
+        if what == What::Absence {
+            written.absent.insert(version);
+        }
+        version
+    }
+
+    /// Sends the next version, and notes its acknowledgement.
+    pub fn send(&self, what: What, via: Via, mut write: impl FnMut(u64) -> bool) -> bool {
+        let version = self.issue(what);
+        let is_acknowledged = write(version);
+        if is_acknowledged {
+            self.acknowledge(version, via);
+        }
+        is_acknowledged
     }
 
     pub fn acknowledge(&self, version: u64, via: Via) {
@@ -81,10 +112,20 @@ impl History {
         }
     }
 
-    /// Checks what was read.
-    pub fn check(&self, floor: Floor, seen: u64) -> Option<Violation> {
-        let issued = self.written.lock().expect("a lock").issued;
+    /// Checks what was read; `None`: nothing was there. C7 is C1 and C2 of what is not there.
+    pub fn check(&self, floor: Floor, seen: Option<u64>) -> Option<Violation> {
+        let written = self.written.lock().expect("a lock");
         let violation = |clause, what: String| Some(Violation { clause, what });
+        let Some(seen) = seen else {
+            let newest = written.absent.last().copied();
+            return match newest {
+                Some(newest) if newest >= floor.own.max(floor.anybody) => None,
+                _ => violation(
+                    "C7",
+                    format!("read nothing, though it was there from {floor:?} on (last gone: {newest:?})"),
+                ),
+            };
+        };
         match seen {
             _ if seen < floor.own => {
                 violation("C1", format!("read {seen} after the same sidecar had acknowledged {}", floor.own))
@@ -92,18 +133,24 @@ impl History {
             _ if seen < floor.anybody => {
                 violation("C2", format!("read {seen} long after {} was committed", floor.anybody))
             }
-            _ if seen > issued => violation("C1", format!("read {seen}, which nobody wrote (last: {issued})")),
+            _ if seen > written.issued || written.absent.contains(&seen) => {
+                violation("C1", format!("read {seen}, which nobody wrote (last: {})", written.issued))
+            }
             _ => None,
         }
     }
 
     /// Checks what the store holds at the end.
-    pub fn check_final(&self, clause: &'static str, stored: u64) -> Option<Violation> {
+    pub fn check_final(&self, clause: &'static str, stored: Option<u64>) -> Option<Violation> {
         let written = self.written.lock().expect("a lock");
         let last = written.acked.last().map_or(0, |acked| acked.version);
-        (stored < last || stored > written.issued).then(|| Violation {
+        let is_right = match stored {
+            Some(stored) => (last..=written.issued).contains(&stored) && !written.absent.contains(&stored),
+            None => written.absent.range(last..).next().is_some(),
+        };
+        (!is_right).then(|| Violation {
             clause,
-            what: format!("the store holds {stored}, acknowledged was {last}, sent {}", written.issued),
+            what: format!("the store holds {stored:?}, acknowledged was {last}, sent {}", written.issued),
         })
     }
 

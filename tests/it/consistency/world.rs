@@ -1,8 +1,12 @@
 //! The parts under attack: one Postgres, one Redis, sidecars each behind a fault proxy, and the faults.
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::places::file_of;
 use crate::differential::stream::Dice;
 use crate::support::free_port;
 use crate::support::postgres::Postgres;
@@ -15,18 +19,47 @@ pub const KEYS: usize = 48;
 /// Older than this nothing may be served, whatever breaks (`cache.max_staleness`).
 pub const MAX_STALENESS: Duration = Duration::from_secs(2);
 
+/// Definitions in each sidecar's file.
+pub const PLACES: usize = 40;
+
 const CONFIG: &str = r#"
+[[definitions]]
+key = "place:{id}"
+type = "string"
+file = "PLACES"
+
 [[caches]]
 key = "thing:{id:int}"
 type = "hash"
 table = "things"
 ttl = "1h"
+renew = true
+expires_column = "ends"
 write = "through"
 deferred = ["d"]
+
+[[caches]]
+key = "fleeting:{id:int}"
+type = "hash"
+table = "fleeting"
+write = "through"
+delete = "row"
+
+[[caches]]
+key = "still:{id:int}"
+type = "string"
+value = "v"
+query = "SELECT $1::bigint AS v FROM pg_sleep(0.05) AS still"
+ttl = "1h"
 "#;
 
-const TABLES: &str = "CREATE TABLE things (id BIGINT PRIMARY KEY, v BIGINT, d BIGINT, other BIGINT); \
-    INSERT INTO things SELECT i, 0, 0, 0 FROM generate_series(0, 47) AS i;";
+const TABLES: &str = "CREATE TABLE things (id BIGINT PRIMARY KEY, v BIGINT, d BIGINT, other BIGINT, ends TIMESTAMPTZ); \
+    INSERT INTO things SELECT i, 0, 0, 0, NULL FROM generate_series(0, 47) AS i; \
+    CREATE TABLE fleeting (id BIGINT PRIMARY KEY, v BIGINT); CREATE EXTENSION pg_stat_statements;";
+
+/// Debian's libfaketime, with which a process's wall clock can be set.
+const FAKETIME: [&str; 2] =
+    ["/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"];
 
 pub struct World {
     pub postgres: Postgres,
@@ -50,18 +83,35 @@ impl World {
             ports: (0..SIDECARS).map(|_| free_port()).collect(),
             folder: tempfile::tempdir().expect("a folder"),
         };
-        for arguments in [&["migrate"][..], &["triggers", "--install"]] {
-            assert!(world.builder(0).execute(arguments).status.success());
-        }
+        (0..SIDECARS).for_each(|i| fs::write(world.places(i), file_of(0)).expect("written"));
+        (0..SIDECARS).for_each(|i| fs::write(world.clock(i), "+0").expect("written"));
+        world.builder(0).migrated();
         // Loads, writes and notices of the first overtake each other.
         world.proxies[0].delay(20);
         (0..SIDECARS).for_each(|i| world.start(i));
         world
     }
 
+    /// The file of a sidecar's definitions.
+    pub fn places(&self, i: usize) -> PathBuf {
+        self.folder.path().join(format!("places{i}.json"))
+    }
+
+    /// The file that says how wrong a sidecar's wall clock is.
+    fn clock(&self, i: usize) -> PathBuf {
+        self.folder.path().join(format!("clock{i}"))
+    }
+
     fn builder(&self, i: usize) -> Builder {
-        let set = |name: &str, value: String, builder: Builder| builder.set(name, value);
-        let mut builder = Sidecar::builder().redis(&self.redis.lock().expect("a lock")).config(CONFIG);
+        let config = CONFIG.replace("PLACES", &self.places(i).display().to_string());
+        let mut builder = Sidecar::builder().redis(&self.redis.lock().expect("a lock")).config(&config);
+        if let Some(library) = FAKETIME.iter().find(|path| fs::exists(path).unwrap_or(false)) {
+            builder = builder
+                .environment("LD_PRELOAD", *library)
+                .environment("FAKETIME_TIMESTAMP_FILE", self.clock(i).display().to_string())
+                .environment("FAKETIME_NO_CACHE", "1")
+                .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
         for (name, value) in [
             ("STORE__URL", self.postgres.url_at(self.proxies[i].port)),
             ("SERVER__LISTEN", format!("127.0.0.1:{}", self.ports[i])),
@@ -75,10 +125,10 @@ impl World {
             ("STORE__CONNECT_TIMEOUT", "1s".into()),
             ("VERIFY__SAMPLE", "50".into()),
         ] {
-            builder = set(name, value, builder);
+            builder = builder.set(name, value);
         }
         // Trouble is what this is about; a panic is not.
-        builder.expect(&[" WARN ", "ERROR hearthside::journal", "ERROR hearthside::app"])
+        builder.expect(&[" WARN ", "ERROR hearthside::journal", "ERROR hearthside::app", "definitions could not"])
     }
 
     fn start(&self, i: usize) {
@@ -89,7 +139,7 @@ impl World {
     pub fn fault(&self, dice: &mut Dice) -> &'static str {
         let i = dice.roll(SIDECARS as u64) as usize;
         let moment = Duration::from_millis(100 + dice.roll(900));
-        match dice.roll(9) {
+        match dice.roll(11) {
             0 => {
                 self.kill(i);
                 std::thread::sleep(moment);
@@ -120,14 +170,26 @@ impl World {
             }
             6 => {
                 let mut session = self.postgres.session();
-                session.run("BEGIN; LOCK TABLE things IN EXCLUSIVE MODE;");
+                // Loads go on in the first mode, and wait in the second.
+                let mode = if dice.roll(2) == 0 { "EXCLUSIVE" } else { "ACCESS EXCLUSIVE" };
+                session.run(&format!("BEGIN; LOCK TABLE things, fleeting IN {mode} MODE;"));
                 std::thread::sleep(moment);
                 session.run("COMMIT;");
-                "slow commits: the table locked"
+                "slow loads and commits: the tables locked"
             }
             7 => {
                 let _away = self.postgres.try_sql("UPDATE things SET other = other + 1");
                 "a mass update"
+            }
+            8 => {
+                self.freeze_change_connections(moment + MAX_STALENESS);
+                "the change connections' Postgres processes stopped"
+            }
+            9 => {
+                // Either way, and back.
+                let step = ["+0", "-240s", "+240s"][dice.roll(3) as usize];
+                fs::write(self.clock(i), step).expect("written");
+                "a sidecar's wall clock stepped"
             }
             _ => {
                 let terminate =
@@ -136,6 +198,21 @@ impl World {
                 "every connection ended by Postgres"
             }
         }
+    }
+
+    /// SIGSTOP to the processes that serve the change feed, and SIGCONT.
+    fn freeze_change_connections(&self, moment: Duration) {
+        let listening = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
+        let pids = self.postgres.try_sql(listening).unwrap_or_default();
+        let signal = |name: &str| {
+            for pid in pids.lines() {
+                // It may have ended meanwhile.
+                let _ended = Command::new("kill").args([name, pid]).stderr(Stdio::null()).status();
+            }
+        };
+        signal("-STOP");
+        std::thread::sleep(moment);
+        signal("-CONT");
     }
 
     fn kill(&self, i: usize) {

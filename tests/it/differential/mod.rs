@@ -9,16 +9,12 @@ use hearthside::resp::reply::{Frame, ReplyScanner};
 
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
-use crate::support::until;
 use crate::support::wire::Wire;
+use crate::support::{setting, until};
 use stream::{Command, Compare, Dice, Template, templates};
 
 const ALL: &str = include_str!("commands.txt");
 const SUBSCRIBER: &str = include_str!("subscriber.txt");
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// A Redis with a sidecar before it, and its twin without.
 struct Pair {

@@ -16,6 +16,11 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
 }
 
+/// A number from the environment, with which a long test is made longer, or another.
+pub fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 /// Waits for a condition, not for a time.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();

@@ -33,8 +33,22 @@ impl Builder {
         self
     }
 
-    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.environment.push((format!("HEARTHSIDE__{name}"), value.into()));
+    /// A setting, by its variable.
+    pub fn set(self, name: &str, value: impl Into<String>) -> Self {
+        self.environment(&format!("HEARTHSIDE__{name}"), value)
+    }
+
+    pub fn environment(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Prepares the store, with the triggers of the mappings' tables.
+    pub fn migrated(self) -> Self {
+        for arguments in [&["migrate"][..], &["triggers", "--install"]] {
+            let done = self.execute(arguments);
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }
         self
     }
 

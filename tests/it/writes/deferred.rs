@@ -44,10 +44,7 @@ impl Place {
         let place =
             Self { redis: Redis::start(), postgres: Postgres::start(), folder: tempfile::tempdir().expect("a folder") };
         place.postgres.sql(TABLES);
-        for arguments in [&["migrate"][..], &["triggers", "--install"]] {
-            let done = place.builder("1s").execute(arguments);
-            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        }
+        place.builder("1s").migrated();
         place
     }
 

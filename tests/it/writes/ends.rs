@@ -36,13 +36,8 @@ const TABLES: &str = "CREATE TABLE sessions (id BIGINT PRIMARY KEY, name TEXT, h
 
 fn builder(redis: &Redis, postgres: &Postgres) -> Builder {
     postgres.sql(TABLES);
-    let builder =
-        Sidecar::builder().redis(redis).postgres(postgres).config(CONFIG).set("JOURNAL__FLUSH_INTERVAL", "100ms");
-    for arguments in [&["migrate"][..], &["triggers", "--install"]] {
-        let done = builder.execute(arguments);
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
-    builder
+    let builder = Sidecar::builder().redis(redis).postgres(postgres).config(CONFIG);
+    builder.set("JOURNAL__FLUSH_INTERVAL", "100ms").migrated()
 }
 
 /// True when the key's TTL is this, less what a busy machine has used of it.

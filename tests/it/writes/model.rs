@@ -15,6 +15,7 @@ use hearthside::resp::reply::elements;
 use crate::differential::stream::{Command, Compare, Dice, Template, templates};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
+use crate::support::setting;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::wire::Wire;
 
@@ -71,12 +72,7 @@ pub fn config() -> String {
 
 pub fn on_postgres(redis: &Redis, postgres: &Postgres) -> Builder {
     postgres.sql(TABLES);
-    let builder = Sidecar::builder().redis(redis).postgres(postgres).config(&config());
-    for arguments in [&["migrate"][..], &["triggers", "--install"]] {
-        let done = builder.execute(arguments);
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
-    builder
+    Sidecar::builder().redis(redis).postgres(postgres).config(&config()).migrated()
 }
 
 fn on_sqlite(redis: &Redis) -> (Builder, tempfile::TempDir) {
@@ -90,10 +86,6 @@ fn on_sqlite(redis: &Redis) -> (Builder, tempfile::TempDir) {
     assert!(made.success());
     let builder = Sidecar::builder().redis(redis).config(&format!("{MAPPINGS}{push}"));
     (builder.set("STORE__URL", format!("sqlite://{}", file.display())), folder)
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn held_against_redis(sidecar: &Sidecar, twin: &Redis) {

@@ -21,11 +21,7 @@ const PLAYERS: &str = "CREATE TABLE places (name TEXT PRIMARY KEY); INSERT INTO 
 
 fn typed(redis: &Redis, postgres: &Postgres) -> Sidecar {
     postgres.sql(PLAYERS);
-    let builder = Sidecar::builder().redis(redis).postgres(postgres).config(TYPED);
-    for arguments in [&["migrate"][..], &["triggers", "--install"]] {
-        assert!(builder.execute(arguments).status.success());
-    }
-    builder.start()
+    Sidecar::builder().redis(redis).postgres(postgres).config(TYPED).migrated().start()
 }
 
 #[test]
