@@ -50,7 +50,7 @@ pub enum Done {
 }
 
 /// How the steps went: `None` when a watched key has changed.
-type Steps = Result<Option<Vec<Done>>, StoreError>;
+pub(super) type Steps = Result<Option<Vec<Done>>, StoreError>;
 
 /// A batch that has begun.
 #[derive(Debug)]
@@ -98,12 +98,15 @@ impl Prepared {
 }
 
 /// What a key holds after a batch.
-struct After {
-    mapping: usize,
-    record: Option<Record>,
-    life: Life,
-    epoch: u64,
-    begun: u64,
+pub(super) struct After {
+    pub(super) mapping: usize,
+    pub(super) record: Option<Record>,
+    pub(super) life: Life,
+    pub(super) epoch: u64,
+    /// Since when it is known.
+    pub(super) begun: u64,
+    /// When what is left of its life was told.
+    pub(super) now: u64,
 }
 
 /// A transaction that others were in the way of has done nothing and begins again, so often.
@@ -127,11 +130,11 @@ impl Cache {
     }
 }
 
-struct Work {
-    cache: Arc<Cache>,
-    steps: Vec<Step>,
-    watched: Vec<Watched>,
-    rights: Vec<Right>,
+pub(super) struct Work {
+    pub(super) cache: Arc<Cache>,
+    pub(super) steps: Vec<Step>,
+    pub(super) watched: Vec<Watched>,
+    pub(super) rights: Vec<Right>,
 }
 
 impl Work {
@@ -143,6 +146,14 @@ impl Work {
     ) {
         for right in &mut self.rights {
             self.cache.take_turn(right).await;
+        }
+        match self.plan().await {
+            Ok(Some(plan)) => return self.run_later(plan, done, verdict, end).await,
+            Ok(None) => {}
+            Err(error) => {
+                let _left = done.send(Err(error));
+                return self.undo();
+            }
         }
         let keys: Vec<Bytes> = self.rights.iter().map(|right| right.key().clone()).collect();
         for key in &keys {
@@ -158,7 +169,8 @@ impl Work {
         let (transaction, steps) = match prepared.unwrap_or_else(|_| Err(given_up())) {
             Ok(Some(prepared)) => prepared,
             other => {
-                self.undo(number);
+                self.cache.origins.end(number, now_ms());
+                self.undo();
                 // Whoever asked may have left.
                 let _left = done.send(other.map(|_| None));
                 return;
@@ -166,14 +178,21 @@ impl Work {
         };
         let mut after = self.after(&steps, begun, &epochs);
         if done.send(Ok(Some(steps))).is_err() || verdict.await.is_err() {
-            return self.undo(number);
+            self.cache.origins.end(number, now_ms());
+            return self.undo();
         }
         let committed = tokio::time::timeout(self.cache.deadline, transaction.commit()).await;
         let committed = committed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the commit took too long".into())));
         if committed.is_ok() {
             self.live_on(&mut after).await;
         }
-        self.finish(number, committed.is_ok(), after);
+        if committed.is_err() {
+            self.cache.origins.disown(number);
+            after.clear();
+        }
+        let cache = self.cache.clone();
+        self.finish(after);
+        cache.origins.end(number, now_ms());
         let _left = end.send(committed);
     }
 
@@ -276,10 +295,12 @@ impl Work {
     ) -> Result<Option<Record>, StoreError> {
         let cached = self.cached(mapping)?;
         let values = cached.mapping.pattern.captures(key).unwrap_or_default();
-        open.load(&cached.mapping, &cached.plan, &values).await
+        // Of the keys that are written nothing waits; of those that are only read it may.
+        let record = open.load(&cached.mapping, &cached.plan, &values).await?;
+        Ok(self.cache.overlay.over(key, record))
     }
 
-    fn cached(&self, mapping: usize) -> Result<&Cached, StoreError> {
+    pub(super) fn cached(&self, mapping: usize) -> Result<&Cached, StoreError> {
         self.cache.known_mapping(mapping)
     }
 
@@ -288,7 +309,7 @@ impl Work {
         let mut after: HashMap<Bytes, After> = HashMap::new();
         for (step, done) in self.steps.iter().zip(done) {
             let epoch = epochs.get(&step.mapping).copied().unwrap_or(0);
-            let new = |record, life| After { mapping: step.mapping, record, life, epoch, begun };
+            let new = |record, life| After { mapping: step.mapping, record, life, epoch, begun, now: begun };
             match (&step.act, done) {
                 (Act::Write(_, asked), Done::Written(Ok(written))) if written.tells_new => {
                     let asked = if written.applied { *asked } else { Life::Keep };
@@ -329,29 +350,22 @@ impl Work {
     }
 
     /// Nothing has been written, and nothing will be.
-    fn undo(self, number: u64) {
+    pub(super) fn undo(self) {
         for mut right in self.rights {
             let before = right.before.take();
-            right.end(before, |key, entry| self.cache.shelf.put(key, entry));
+            self.cache.end(right, before);
         }
-        self.cache.origins.end(number, now_ms());
     }
 
-    fn finish(self, number: u64, is_known: bool, mut after: HashMap<Bytes, After>) {
-        let cache = &self.cache;
-        if !is_known {
-            cache.origins.disown(number);
-        }
+    /// Ends the writes; memory holds what is true afterwards, where that is known.
+    pub(super) fn finish(self, mut after: HashMap<Bytes, After>) {
         for right in self.rights {
-            let left = after.remove(right.key()).filter(|_| is_known).and_then(
-                |After { mapping, record, life, epoch, begun }| {
-                    let span = &cache.cached(mapping)?.life;
-                    let entry = span.entry(record, mapping, epoch, begun);
-                    Some(Arc::new(span.replacing(entry, right.before.as_deref(), life)))
-                },
-            );
-            right.end(left, |key, entry| cache.shelf.put(key, entry));
+            let left = after.remove(right.key()).and_then(|After { mapping, record, life, epoch, begun, now }| {
+                let span = &self.cache.cached(mapping)?.life;
+                let entry = span.entry_at(record, mapping, epoch, begun, now);
+                Some(Arc::new(span.replacing(entry, right.before.as_deref(), life, now)))
+            });
+            self.cache.end(right, left);
         }
-        cache.origins.end(number, now_ms());
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::flights::Right;
-use super::{Cache, Cached, WriteResult};
+use super::{Cache, Cached, Entry, WriteResult};
 use crate::config::WriteMode;
-use crate::journal::{Entry, Journal, JournalError};
+use crate::journal::{self, Journal, JournalError};
 use crate::record::{Change, Condition, Edit, Life, Record, Write, Written};
 use crate::store::StoreError;
 use crate::telemetry::clock::now_ms;
@@ -30,6 +30,12 @@ impl Cached {
     fn is_deferred(&self, field: &[u8]) -> bool {
         let block = &self.mapping.config;
         block.write == WriteMode::Deferred || block.deferred.iter().any(|name| name.as_bytes() == field)
+    }
+
+    /// True when nothing of an edit has to go to the store now.
+    pub(super) fn may_wait(&self, edit: &Edit) -> bool {
+        let (through, waits) = self.divide(edit);
+        through.is_empty() && !waits.is_empty()
     }
 
     /// What of an edit goes to the store now, and what waits.
@@ -65,7 +71,7 @@ impl Cache {
             return Err(StoreError::Refused("there is no journal".into()));
         };
         let epoch = cached.epoch();
-        let known = self.known(cached, &right).await;
+        let known = self.known(cached, right.key(), right.before.as_ref()).await;
         let before = match known {
             Ok(record) => Some(record),
             // Values that are given need no look at what is there.
@@ -85,9 +91,10 @@ impl Cache {
         match result {
             Ok((written, record, loaded_at)) => {
                 let entry = record.map(|record| {
-                    let entry = cached.life.entry(Some(record), cached.mapping.id, epoch, loaded_at);
+                    let now = now_ms();
+                    let entry = cached.life.entry_at(Some(record), cached.mapping.id, epoch, loaded_at, now);
                     let life = if written.applied { write.life } else { Life::Keep };
-                    Arc::new(cached.life.replacing(entry, right.before.as_deref(), life))
+                    Arc::new(cached.life.replacing(entry, right.before.as_deref(), life, now))
                 });
                 self.end(right, entry);
                 self.metrics.deferred.inc();
@@ -102,15 +109,20 @@ impl Cache {
     }
 
     /// The record as it is: from memory if it may be used, else from the store.
-    pub(super) async fn known(&self, cached: &Cached, right: &Right) -> Result<Option<Record>, StoreError> {
-        if let Some(entry) = right.before.as_ref().filter(|entry| self.is_usable(cached, entry, now_ms())) {
+    pub(super) async fn known(
+        &self,
+        cached: &Cached,
+        key: &Bytes,
+        before: Option<&Arc<Entry>>,
+    ) -> Result<Option<Record>, StoreError> {
+        if let Some(entry) = before.filter(|entry| self.is_usable(cached, entry, now_ms())) {
             let left =
                 entry.left(now_ms()).map(|left| left.as_millis() as i64).filter(|_| self.ends(cached.mapping.id));
             return Ok(entry.record.clone().map(|record| record.living(left)));
         }
-        let values = cached.mapping.pattern.captures(right.key()).unwrap_or_default();
+        let values = cached.mapping.pattern.captures(key).unwrap_or_default();
         let record = self.store.load(&cached.mapping, &cached.plan, &values).await?;
-        Ok(self.overlay.over(right.key(), record))
+        Ok(self.overlay.over(key, record))
     }
 
     /// Writes what does not wait, journals what does; what is true then, and since when it is known.
@@ -124,7 +136,7 @@ impl Cache {
     ) -> Result<(Written, Option<Record>, u64), StoreError> {
         let loaded_at = right.before.as_ref().map_or_else(now_ms, |entry| entry.loaded_at);
         let (through, waits) = cached.divide(&write.edit);
-        let Some(after) = write.changed(before.as_ref()).map_err(StoreError::Value)? else {
+        let Some(after) = write.edit.changed(before.as_ref()).map_err(StoreError::Value)? else {
             let written =
                 Written { old: before.clone(), new: before.clone(), applied: false, count: 0, tells_new: true };
             return Ok((written, before, loaded_at));
@@ -141,14 +153,14 @@ impl Cache {
             let edit = Edit::Fields(through, Condition::Always);
             base = self.store_write(cached, right, &edit).await?.new;
         }
-        let entry = |(field, _): (Bytes, Change)| Entry {
+        let entry = |(field, _): (Bytes, Change)| journal::Entry {
             seq: 0,
             mapping: cached.mapping.pattern.text().to_owned(),
             key: right.key().clone(),
             value: value_of(&field),
             field,
         };
-        let entries: Vec<Entry> = waits.into_iter().map(entry).collect();
+        let entries: Vec<journal::Entry> = waits.into_iter().map(entry).collect();
         let entries = journal.append(entries).await?;
         // From here on it is acknowledged, whatever happens to this task.
         self.overlay.put(cached.mapping.id, right.key(), &entries);
@@ -162,7 +174,7 @@ impl Cache {
     }
 
     /// Replays what a journal held: it lies over every record from now on.
-    pub fn replay(&self, id: usize, entries: Vec<Entry>) {
+    pub fn replay(&self, id: usize, entries: Vec<journal::Entry>) {
         for entry in entries {
             let key = entry.key.clone();
             self.overlay.put(id, &key, &[entry]);

@@ -90,7 +90,7 @@ impl Cache {
             let cached = cache.known_mapping(id)?;
             cache.take_turn(&mut right).await;
             let epoch = cached.epoch();
-            let (record, loaded_at) = match cache.known(cached, &right).await {
+            let (record, loaded_at) = match cache.known(cached, right.key(), right.before.as_ref()).await {
                 Ok(Some(record)) => (record, right.before.as_ref().map_or_else(now_ms, |entry| entry.loaded_at)),
                 Ok(None) => {
                     let absent = Arc::new(cached.life.entry(None, id, epoch, now_ms()));
@@ -108,7 +108,7 @@ impl Cache {
                 Ok(Some(life @ (Life::Left(_) | Life::Persist))) => {
                     cache.journal_life(cached, right.key(), *life).await?;
                     let new = cache.overlay.over(right.key(), Some(record.clone()));
-                    let entry = Arc::new(cached.life.entry(new, id, epoch, loaded_at.max(now_ms())));
+                    let entry = Arc::new(cached.life.entry_at(new, id, epoch, loaded_at, now_ms()));
                     cache.end(right, Some(entry));
                 }
                 _ => {
@@ -175,7 +175,7 @@ impl Cache {
 }
 
 /// The journal's value of a life; `None`: nothing is to be written.
-fn ends_at(life: Life) -> Option<Option<Bytes>> {
+pub(super) fn ends_at(life: Life) -> Option<Option<Bytes>> {
     match life {
         Life::Keep => None,
         Life::Persist => Some(None),

@@ -110,10 +110,22 @@ impl Span {
     }
 
     pub(super) fn entry(&self, record: Option<Record>, mapping: usize, epoch: u64, loaded_at: u64) -> Entry {
+        self.entry_at(record, mapping, epoch, loaded_at, loaded_at)
+    }
+
+    /// The same, of a record that was loaded earlier and changed here: what is left of its life is counted from `now`.
+    pub(super) fn entry_at(
+        &self,
+        record: Option<Record>,
+        mapping: usize,
+        epoch: u64,
+        loaded_at: u64,
+        now: u64,
+    ) -> Entry {
         let expires_at = match &record {
             None => loaded_at + self.jittered(self.negative_ttl),
             Some(record) if self.ends => {
-                record.left.map_or(NEVER, |left| loaded_at.saturating_add(u64::try_from(left).unwrap_or(0)))
+                record.left.map_or(NEVER, |left| now.saturating_add(u64::try_from(left).unwrap_or(0)))
             }
             Some(_) => self.ttl.map_or(NEVER, |ttl| loaded_at + self.jittered(ttl)),
         };
@@ -132,14 +144,14 @@ impl Span {
         entry.expires_at.store(ends, Relaxed);
     }
 
-    /// What a write left, with the time to live it asked for; `before` is what it replaces.
-    pub(super) fn replacing(&self, entry: Entry, before: Option<&Entry>, life: Life) -> Entry {
+    /// What a write left, with the time to live it asked for at `now`; `before` is what it replaces.
+    pub(super) fn replacing(&self, entry: Entry, before: Option<&Entry>, life: Life, now: u64) -> Entry {
         match (life, before) {
             _ if self.ends => {}
             (Life::Keep, Some(before)) if before.record.is_some() && entry.record.is_some() => {
                 entry.expires_at.store(before.expires_at.load(Relaxed), Relaxed);
             }
-            _ => self.live(&entry, life, entry.loaded_at),
+            _ => self.live(&entry, life, now),
         }
         entry
     }

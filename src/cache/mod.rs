@@ -15,6 +15,7 @@ mod entry;
 mod feed;
 mod flights;
 mod flush;
+mod later;
 mod listing;
 mod origins;
 mod overlay;

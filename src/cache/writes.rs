@@ -47,7 +47,7 @@ impl Cache {
             Ok(written) if written.tells_new => {
                 let entry = cached.life.entry(written.new.clone(), cached.mapping.id, epoch, started);
                 let life = if written.applied { life } else { Life::Keep };
-                Some(Arc::new(cached.life.replacing(entry, right.before.as_deref(), life)))
+                Some(Arc::new(cached.life.replacing(entry, right.before.as_deref(), life, started)))
             }
             // Perhaps it is applied, perhaps it will be: nobody may rely on what was in memory (hazard 10).
             Ok(_) | Err(StoreError::Ambiguous(_)) => None,

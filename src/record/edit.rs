@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 
+use super::Record;
 use crate::resp::number::parse_i64;
+
+/// Fields and their values; `None`: none.
+pub(super) type Values = Vec<(Bytes, Option<Bytes>)>;
 
 /// What becomes of one field; a string's value is one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +102,30 @@ impl Decimal {
         let sign = if sum < 0 { "-" } else { "" };
         let text = format!("{sign}{}.{:017}", (sum / unit).abs(), (sum % unit).abs());
         Some(text.trim_end_matches('0').trim_end_matches('.').to_owned())
+    }
+}
+
+impl Edit {
+    /// The values that the edit's fields take where the record is `old`; `None` when its condition does not hold.
+    ///
+    /// # Errors
+    /// What Redis says of a value that is no number.
+    pub fn changed(&self, old: Option<&Record>) -> Result<Option<Values>, &'static str> {
+        let Self::Fields(fields, condition) = self else { return Ok(None) };
+        let text = |field: &Bytes| old.and_then(|old| old.field_text(field));
+        let holds = match condition {
+            Condition::Always => true,
+            Condition::RowExists => old.is_some(),
+            Condition::FieldAbsent => fields.iter().all(|(field, _)| text(field).is_none()),
+            Condition::FieldPresent => fields.iter().all(|(field, _)| text(field).is_some()),
+        };
+        if !holds {
+            return Ok(None);
+        }
+        let after = |(field, change): &(Bytes, Change)| {
+            change.apply(text(field), !field.is_empty()).map(|value| (field.clone(), value))
+        };
+        fields.iter().map(after).collect::<Result<Vec<_>, _>>().map(Some)
     }
 }
 

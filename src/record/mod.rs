@@ -20,7 +20,7 @@ pub use edit::{Change, Condition, Decimal, Edit};
 pub use expiry::View;
 pub use lifetime::{Lifetime, is_lifetime};
 pub use read::{Answer, ReadError, answer_of};
-pub use write::{Life, Values, Write, Written, written_shape};
+pub use write::{Life, Write, Written, written_shape};
 
 pub use crate::config::Shape;
 use crate::resp::encode;

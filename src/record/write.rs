@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::edit::{Change, Condition, Decimal, Edit};
+use super::edit::{Change, Condition, Decimal, Edit, Values};
 use super::read::{ReadError, integer};
 use super::{Record, Shape, put};
 use crate::command::{self, Request, Spec};
@@ -32,9 +32,6 @@ pub struct Write {
     pub life: Life,
     told: Told,
 }
-
-/// Fields and their values; `None`: none.
-pub type Values = Vec<(Bytes, Option<Bytes>)>;
 
 /// What a store did.
 #[derive(Clone, Debug, Default)]
@@ -177,28 +174,6 @@ impl Write {
         Self::new(Edit::Delete, Told::Removed)
     }
 
-    /// The values that the edit's fields take where the record is `old`; `None` when its condition does not hold.
-    ///
-    /// # Errors
-    /// What Redis says of a value that is no number.
-    pub fn changed(&self, old: Option<&Record>) -> Result<Option<Values>, &'static str> {
-        let Edit::Fields(fields, condition) = &self.edit else { return Ok(None) };
-        let text = |field: &Bytes| old.and_then(|old| old.field_text(field));
-        let holds = match condition {
-            Condition::Always => true,
-            Condition::RowExists => old.is_some(),
-            Condition::FieldAbsent => fields.iter().all(|(field, _)| text(field).is_none()),
-            Condition::FieldPresent => fields.iter().all(|(field, _)| text(field).is_some()),
-        };
-        if !holds {
-            return Ok(None);
-        }
-        let after = |(field, change): &(Bytes, Change)| {
-            change.apply(text(field), !field.is_empty()).map(|value| (field.clone(), value))
-        };
-        fields.iter().map(after).collect::<Result<Vec<_>, _>>().map(Some)
-    }
-
     /// What Redis would do to `old`, which is not changed: for writes that no store carries out.
     ///
     /// # Errors
@@ -207,7 +182,7 @@ impl Write {
         let mut applied = true;
         let (new, count) = match &self.edit {
             Edit::Fields(fields, _) => {
-                let values = self.changed(old)?;
+                let values = self.edit.changed(old)?;
                 applied = values.is_some();
                 let set: Values = values.unwrap_or_default().into_iter().filter(|(_, value)| value.is_some()).collect();
                 let pairs: Vec<(&[u8], &[u8])> =

@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Log, LogFormat};
 
 /// What a library says of a connection that the server ended is said again, in our words, by who held it.
-const QUIET: &str = "sqlx::postgres::notice=error,sqlx_core::pool::connection=error";
+const QUIET: &str = "sqlx::postgres::notice=error,sqlx_core::pool=error";
 
 /// Installs the process's subscriber. A filter that cannot be read is replaced by `info` and said so.
 pub fn init(log: &Log) {

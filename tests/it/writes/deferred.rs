@@ -121,6 +121,50 @@ fn what_was_acknowledged_survives_a_kill() {
 }
 
 #[test]
+fn a_transaction_of_deferred_writes_alone_is_journaled_and_asks_no_store() {
+    let place = Place::new();
+    let mut sidecar = place.builder("1h").expect(TROUBLE).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HMGET p:1 seen hp"), "*2\r\n$1\r\n0\r\n$2\r\n10\r\n");
+    assert_eq!(wire.ask("HGET p:2 seen"), "$1\r\n0\r\n");
+    place.postgres.stop();
+    let mut all = |requests: &[&str]| -> String {
+        wire.send(&requests.iter().flat_map(|request| line(request)).collect::<Vec<u8>>());
+        requests.iter().map(|_| String::from_utf8_lossy(&wire.frame()).into_owned()).last().expect("a reply")
+    };
+    // As redis-py's pipeline() sends it, with a pass-through command among them.
+    let beat = [
+        "MULTI",
+        "HSET p:1 seen 5 mood glad",
+        "EXPIRE p:1 1800",
+        "SET a 1",
+        "HINCRBY p:1 steps 3",
+        "HGET p:1 hp",
+        "EXEC",
+    ];
+    assert_eq!(all(&beat), "*5\r\n:0\r\n:1\r\n+OK\r\n:3\r\n$2\r\n10\r\n");
+    let told = all(&["MULTI", "HSET p:2 seen 7", "HINCRBY p:2 mood 1", "HSET p:2 steps x", "HGET p:2 seen", "EXEC"]);
+    assert!(told.starts_with("*4\r\n:0\r\n-ERR hash value is not an integer\r\n-ERR hearthside: "), "{told}");
+    assert!(told.ends_with("$1\r\n7\r\n") && told.contains("'steps'"), "{told}");
+    // What is written through, or has to be made, needs the store: then nothing is done.
+    let told = all(&["MULTI", "HSET p:2 seen 8 hp 1", "SET a 2", "EXEC"]);
+    assert!(told.starts_with("-ERR hearthside: nothing of the transaction was done"), "{told}");
+    assert_eq!(all(&["GET a", "HMGET p:1 seen steps"]), "*2\r\n$1\r\n5\r\n$1\r\n3\r\n");
+    // What the upstream does not do is not journaled either.
+    place.redis.wire().ask("CONFIG SET maxmemory 1");
+    let told = all(&["MULTI", "HSET p:1 seen 9", "SET a 3", "EXEC"]);
+    assert!(told.starts_with("-EXECABORT"), "{told}");
+    assert_eq!(all(&["HGET p:1 seen"]), "$1\r\n5\r\n");
+    sidecar.signal("KILL");
+    until("it is gone", || sidecar.has_ended());
+    place.postgres.launch();
+    let _again = place.builder("50ms").start();
+    until("what was acknowledged is saved", || {
+        place.postgres.sql("SELECT seen, steps, mood FROM players WHERE id = 1") == "5|3|glad" && place.seen(2) == "7"
+    });
+}
+
+#[test]
 fn a_batch_whose_answer_was_lost_is_not_applied_twice() {
     let place = Place::new();
     let proxy = Proxy::to(place.postgres.port);
@@ -245,13 +289,14 @@ fn other_writes_of_the_key_come_in_their_order() {
     let place = Place::new();
     let sidecar = place.builder("1h").start();
     let mut wire = sidecar.wire();
-    // Both kinds in one command; then a transaction, which writes everything through.
+    // Both kinds in one command; then in a transaction, which writes everything through.
     assert_eq!(wire.ask("HSET p:1 hp 20 seen 1 name x"), ":0\r\n");
     assert_eq!(place.postgres.sql("SELECT hp, seen, name FROM players WHERE id = 1"), "20|0|x");
     assert_eq!(wire.ask("HMGET p:1 hp seen"), "*2\r\n$2\r\n20\r\n$1\r\n1\r\n");
     wire.ask("MULTI");
     wire.ask("HSET p:1 seen 2");
-    assert_eq!(wire.ask("EXEC"), "*1\r\n:0\r\n");
+    wire.ask("HSET p:1 hp 21");
+    assert_eq!(wire.ask("EXEC"), "*2\r\n:0\r\n:0\r\n");
     assert_eq!(place.seen(1), "2");
     assert_eq!(wire.ask("HSET p:1 seen 3"), ":0\r\n");
     // A row that has to be made is made with everything; what waited for the one before does not come back.

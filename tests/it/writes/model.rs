@@ -159,6 +159,14 @@ fn owned_keys_in_postgres_answer_as_plain_keys() {
 }
 
 #[test]
+fn deferred_keys_in_postgres_answer_as_plain_keys() {
+    let (redis, twin, postgres) = (Redis::start(), Redis::start(), Postgres::start());
+    let deferred = config().replacen("write = \"through\"", "write = \"deferred\"", 2);
+    let sidecar = on_postgres(&redis, &postgres).config(&deferred).start();
+    held_against_redis(&sidecar, &twin);
+}
+
+#[test]
 fn owned_keys_in_sqlite_answer_as_plain_keys() {
     let (redis, twin) = (Redis::start(), Redis::start());
     let (builder, _folder) = on_sqlite(&redis);
