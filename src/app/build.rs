@@ -26,18 +26,21 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Makes the statements; every fault of every mapping is told.
-    async fn plan(store: Store, mappings: &Mappings) -> Result<Self, Failure> {
-        let (plans, faults) = plans(&store, mappings, false).await;
+    /// Makes the statements.
+    ///
+    /// # Errors
+    /// The store's, when it does not answer; inside, every fault of every mapping.
+    async fn plan(store: Store, mappings: &Mappings) -> Result<Result<Self, Failure>, StoreError> {
+        let (plans, faults) = plans(&store, mappings, false).await?;
         if !faults.is_empty() {
-            return Err(Failure::Faults(faults));
+            return Ok(Err(Failure::Faults(faults)));
         }
         let mut planned = Vec::new();
         for (mapping, plan) in mappings.list.iter().zip(plans) {
-            let watched = is_watched(&store, mapping).await;
+            let watched = is_watched(&store, mapping).await?;
             planned.push((mapping.clone(), plan, watched));
         }
-        Ok(Self { store, planned })
+        Ok(Ok(Self { store, planned }))
     }
 
     async fn into_owned(
@@ -101,7 +104,7 @@ async fn replay(
     let failed = |error: String| Failure::Start(format!("the journal cannot be replayed: {error}"));
     let mut entries = waiting.entries;
     for (batch, taken) in waiting.taken {
-        let was_flushed = store.was_flushed(&journal.id, batch).await.map_err(|error| failed(error.to_string()))?;
+        let was_flushed = was_flushed(journal, store, batch).await.map_err(|error| failed(error.to_string()))?;
         if was_flushed && !is_planted("double-replay") {
             journal.applied(batch).await.map_err(|error| failed(error.to_string()))?;
         } else {
@@ -126,15 +129,27 @@ async fn replay(
     Ok(())
 }
 
+/// Asks until the store answers: without that nobody knows whether a batch was applied.
+async fn was_flushed(journal: &Journal, store: &Store, batch: u64) -> Result<bool, StoreError> {
+    loop {
+        match store.was_flushed(&journal.id, batch).await {
+            Err(error) if error.is_final() => tracing::warn!(%error, "{WAITING}"),
+            told => return told,
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 /// Hazard 7: a mapping whose triggers are missing would hear of nothing. It is served, but a cached key of it for no
 /// longer than `cache.max_staleness`.
-async fn is_watched(store: &Store, mapping: &Mapping) -> bool {
+async fn is_watched(store: &Store, mapping: &Mapping) -> Result<bool, StoreError> {
     let missing = match store.missing_triggers(mapping).await {
         Ok(missing) => missing,
+        Err(error) if error.is_final() => return Err(error),
         Err(error) => vec![error.to_string()],
     };
     if missing.is_empty() {
-        return true;
+        return Ok(true);
     }
     let noticed = match mapping.kind {
         Kind::Cache => "after cache.max_staleness",
@@ -146,17 +161,23 @@ async fn is_watched(store: &Store, mapping: &Mapping) -> bool {
         "change triggers are missing: changes of this mapping are noticed only {noticed}; \
          install them with `hearthside triggers --install`"
     );
-    false
+    Ok(false)
 }
+
+const WAITING: &str = "waiting for the store before the port opens";
 
 /// One attempt, before any port is bound, so that a faulty mapping is told and nothing else happens.
 /// `None` when the store does not answer yet.
 pub(super) async fn connect_once(settings: &config::Store, mappings: &Mappings) -> Result<Option<Parts>, Failure> {
-    match Store::connect(settings).await {
-        Ok(store) => Parts::plan(store, mappings).await.map(Some),
-        Err(StoreError::Refused(text)) => Err(Failure::fault("store.url", &text)),
+    let planned = match Store::connect(settings).await {
+        Ok(store) => Parts::plan(store, mappings).await,
+        Err(StoreError::Refused(text)) => return Err(Failure::fault("store.url", &text)),
+        Err(error) => Err(error),
+    };
+    match planned {
+        Ok(parts) => parts.map(Some),
         Err(error) => {
-            tracing::warn!(%error, "waiting for the store before the port opens");
+            tracing::warn!(%error, "{WAITING}");
             Ok(None)
         }
     }

@@ -41,7 +41,14 @@ impl fmt::Display for Failure {
 
 /// The statements of every mapping, none for files and faulty ones, and everything the store and the files have
 /// against them: tables, columns, entries and, if asked, triggers.
-pub(super) async fn plans(store: &Store, mappings: &Mappings, triggers: bool) -> (Vec<Option<Plan>>, Vec<Fault>) {
+///
+/// # Errors
+/// The store's, when it does not answer any more: that is no fault of a mapping.
+pub(super) async fn plans(
+    store: &Store,
+    mappings: &Mappings,
+    triggers: bool,
+) -> Result<(Vec<Option<Plan>>, Vec<Fault>), StoreError> {
     let (mut plans, mut faults) = (Vec::new(), Vec::new());
     for mapping in &mappings.list {
         let at = |key: &str| format!("{}.{key}", mapping.config.path);
@@ -57,6 +64,7 @@ pub(super) async fn plans(store: &Store, mappings: &Mappings, triggers: bool) ->
             Err(StoreError::Faults(list)) => {
                 faults.extend(list.iter().map(|(key, message)| Fault { path: at(key), message: message.clone() }));
             }
+            Err(error) if error.is_final() => return Err(error.clone()),
             Err(error) => faults.push(Fault { path: at("key"), message: error.to_string() }),
         }
         plans.push(planned.ok());
@@ -68,11 +76,12 @@ pub(super) async fn plans(store: &Store, mappings: &Mappings, triggers: bool) ->
                         "change trigger missing on {name}; install it with `hearthside triggers --install`"
                     ),
                 })),
+                Err(error) if error.is_final() => return Err(error),
                 Err(error) => faults.push(Fault { path: at("watch"), message: error.to_string() }),
             }
         }
     }
-    (plans, faults)
+    Ok((plans, faults))
 }
 
 /// Adds what only the parts know: the upstream's URL and, where the store answers, its tables and columns.
@@ -90,16 +99,14 @@ pub async fn check(config: &Config, mappings: &Mappings, connect: bool, faults: 
             Ok(_) => {}
         }
     }
-    match Store::connect_to_check(&settings.store).await {
-        Ok(store) => {
-            for fault in plans(&store, mappings, connect).await.1 {
-                faults.add(fault.path, fault.message);
-            }
-        }
-        Err(StoreError::Unavailable(text)) if connect => {
-            faults.add("store.url", format!("the store does not answer: {text}"))
-        }
+    let found = match Store::connect_to_check(&settings.store).await {
+        Ok(store) => plans(&store, mappings, connect).await.map(|(_, faults)| faults),
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(found) => found.into_iter().for_each(|fault| faults.add(fault.path, fault.message)),
         Err(StoreError::Refused(text)) => faults.add("store.url", text),
+        Err(error) if connect => faults.add("store.url", error.to_string()),
         Err(_) => {}
     }
 }

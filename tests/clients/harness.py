@@ -41,14 +41,14 @@ def answers(port):
 class Postgres:
     """A cluster of its own; Postgres refuses to run as root."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, settings=""):
         self.folder, self.port = folder, free_port()
         self.prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         if self.prefix:
             shutil.chown(folder, "postgres")
         self.data = f"{folder}/data"
         self.run("initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale", "C.UTF-8", "-D", self.data)
-        options = f"-p {self.port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        options = f"-p {self.port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off {settings}"
         self.run("pg_ctl", "start", "-w", "-D", self.data, "-l", f"{folder}/log", "-o", options)
         self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::changes::demo;
 use crate::support::admin::request;
 use crate::support::postgres::Postgres;
+use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
@@ -65,6 +66,23 @@ fn a_store_that_comes_late_is_waited_for() {
     postgres.launch();
     sidecar.wait_ready();
     assert_eq!(sidecar.wire().ask("HGET player:1:session hp"), "$2\r\n99\r\n");
+}
+
+#[test]
+fn a_store_that_goes_away_while_its_tables_are_looked_at_is_no_faulty_configuration() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let proxy = Proxy::to(postgres.port);
+    let builder = demo(&redis, &postgres).expect(NOISE).set("STORE__URL", postgres.url_at(proxy.port));
+    let mut sidecar = builder.set("STORE__CONNECT_TIMEOUT", "300ms").spawn();
+    // Every few milliseconds: between two questions, sooner or later.
+    until("it has begun anew often", || {
+        proxy.cut();
+        std::thread::sleep(Duration::from_millis(5));
+        sidecar.log().matches("waiting for the store").count() > 10 || sidecar.has_ended()
+    });
+    sidecar.wait_ready();
+    assert_eq!(sidecar.wire().ask("HGET player:1:session hp"), "$2\r\n99\r\n");
+    assert!(!sidecar.log().contains("triggers are missing"), "{}", sidecar.log());
 }
 
 #[test]
