@@ -53,14 +53,16 @@ impl Writer {
         }
     }
 
-    /// One commit for all that waits.
+    /// One commit for all that waits; where a part cannot be written, nothing is.
     async fn commit(&mut self, orders: Vec<Order>) {
         let mut answers: Vec<Answer> = Vec::with_capacity(orders.len());
-        let begun = self.file.begin().await;
+        let mut written = self.file.begin().await;
         for order in orders {
-            answers.push(self.carry_out(order, begun.is_ok()).await);
+            let (answer, fault) = self.carry_out(order, written.is_ok()).await;
+            answers.push(answer);
+            written = written.and(fault);
         }
-        let committed = match begun {
+        let committed = match written {
             Ok(()) => self.file.commit().await,
             Err(error) => Err(error),
         };
@@ -71,8 +73,8 @@ impl Writer {
         answers.into_iter().for_each(|answer| answer(&committed));
     }
 
-    async fn carry_out(&mut self, order: Order, begun: bool) -> Answer {
-        if !begun {
+    async fn carry_out(&mut self, order: Order, goes_on: bool) -> (Answer, Result<(), JournalError>) {
+        if !goes_on {
             return match order {
                 Order::Append(_, done) | Order::Applied(_, done) | Order::PutAside(_, _, done) => tell(Ok(0), done),
                 Order::Take(_, _, done) | Order::GiveBack(_, done) => tell(Ok(()), done),
@@ -91,9 +93,11 @@ impl Writer {
 /// Tells who ordered, once it is known whether the commit went through.
 type Answer = Box<dyn FnOnce(&Result<(), JournalError>) + Send>;
 
-fn tell<T: Send + 'static>(result: Result<T, JournalError>, done: Done<T>) -> Answer {
-    Box::new(move |committed| {
+fn tell<T: Send + 'static>(result: Result<T, JournalError>, done: Done<T>) -> (Answer, Result<(), JournalError>) {
+    let fault = result.as_ref().map(|_| ()).map_err(Clone::clone);
+    let answer = move |committed: &Result<(), JournalError>| {
         // Whoever ordered may have been dropped; what was written stays written.
         let _gone = done.send(committed.clone().and(result));
-    })
+    };
+    (Box::new(answer), fault)
 }

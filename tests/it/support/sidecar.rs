@@ -20,8 +20,24 @@ pub fn program() -> Command {
     command
 }
 
+/// The same program, which gets an error where it would write past so many bytes of a file (RLIMIT_FSIZE).
+fn limited(program: Command, bytes: u64) -> Command {
+    let mut command = Command::new("sh");
+    let limit = format!("trap '' XFSZ; exec prlimit --fsize={bytes}:unlimited \"$0\" \"$@\"");
+    command.args(["-c", &limit]).arg(program.get_program());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 /// What a sidecar is started with.
 pub struct Builder {
+    /// The largest file that it may write, in bytes.
+    largest_file: Option<u64>,
     config: Option<String>,
     environment: Vec<(String, String)>,
     allowed: Vec<&'static str>,
@@ -40,6 +56,12 @@ impl Builder {
 
     pub fn environment(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Writes past so many bytes of any file fail, as on a full disk, until [`Sidecar::free_disk`].
+    pub fn on_a_small_disk(mut self, bytes: u64) -> Self {
+        self.largest_file = Some(bytes);
         self
     }
 
@@ -67,7 +89,10 @@ impl Builder {
     }
 
     pub fn command(&self, folder: &TempDir) -> Command {
-        let mut command = program();
+        let mut command = match self.largest_file {
+            None => program(),
+            Some(bytes) => limited(program(), bytes),
+        };
         command.current_dir(folder.path());
         if let Some(config) = &self.config {
             fs::write(folder.path().join("config.toml"), config).expect("written");
@@ -130,7 +155,7 @@ pub struct Sidecar {
 
 impl Sidecar {
     pub fn builder() -> Builder {
-        Builder { config: None, environment: Vec::new(), allowed: Vec::new() }
+        Builder { largest_file: None, config: None, environment: Vec::new(), allowed: Vec::new() }
     }
 
     pub fn wait_ready(&mut self) {
@@ -166,6 +191,12 @@ impl Sidecar {
     pub fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([format!("-{signal}"), self.pid().to_string()]).status().expect("kill");
         assert!(status.success());
+    }
+
+    /// Ends what [`Builder::on_a_small_disk`] began.
+    pub fn free_disk(&self) {
+        let pid = format!("--pid={}", self.pid());
+        assert!(Command::new("prlimit").args([&pid, "--fsize=unlimited"]).status().expect("util-linux").success());
     }
 
     /// Tells it to stop and gives its exit code.

@@ -285,6 +285,54 @@ fn while_the_store_is_away_they_are_taken_until_the_journal_is_full() {
 }
 
 #[test]
+fn a_full_disk_refuses_writes_and_loses_none() {
+    let place = Place::new();
+    let mut sidecar = place.builder("1h").on_a_small_disk(400_000).expect(&["the journal cannot be written"]).start();
+    let mut wire = sidecar.wire();
+    let mut taken = 0;
+    let told = loop {
+        let told = wire.ask(&format!("HSET p:{} seen {}", taken + 1, taken + 1));
+        if told != ":0\r\n" {
+            break told;
+        }
+        taken += 1;
+        assert!(taken < 1000, "the disk never became full");
+    };
+    assert!(told.starts_with("-ERR hearthside: ") && told.contains("the journal's file"), "{told}");
+    assert!(taken > 10, "{taken}");
+    // Nothing of it is seen, and what does not need the disk goes on.
+    assert_eq!(wire.ask(&format!("HGET p:{} seen", taken + 1)), "$1\r\n0\r\n");
+    assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n1\r\n");
+    assert_eq!(wire.ask("HSET p:1 hp 5"), ":0\r\n");
+    sidecar.free_disk();
+    assert_eq!(wire.ask("HSET p:1000 seen 1000"), ":0\r\n");
+    sidecar.signal("KILL");
+    until("it is gone", || sidecar.has_ended());
+    let _again = place.builder("50ms").start();
+    until("everything acknowledged is saved, and nothing else", || {
+        place
+            .postgres
+            .sql("SELECT count(*), max(id) FILTER (WHERE seen = id AND id < 1000) FROM players WHERE seen = id")
+            == format!("{}|{taken}", taken + 1)
+    });
+    assert_eq!(place.seen(taken + 1), "0");
+}
+
+#[test]
+fn synced_every_second_it_survives_the_end_of_the_process() {
+    let place = Place::new();
+    let mut sidecar = place.builder("1h").set("JOURNAL__SYNC", "everysec").start();
+    let mut wire = sidecar.wire();
+    for i in 1..=200 {
+        assert_eq!(wire.ask(&format!("HSET p:{i} seen {i}")), ":0\r\n");
+    }
+    sidecar.signal("KILL");
+    until("it is gone", || sidecar.has_ended());
+    let _again = place.builder("50ms").set("JOURNAL__SYNC", "everysec").start();
+    until("all of it is saved", || place.postgres.sql("SELECT count(*) FROM players WHERE seen = id") == "200");
+}
+
+#[test]
 fn other_writes_of_the_key_come_in_their_order() {
     let place = Place::new();
     let sidecar = place.builder("1h").start();
