@@ -63,6 +63,11 @@ impl Entry {
         self.kept(now).map(|left| left.max(Duration::from_millis(self.renewal)))
     }
 
+    /// What it counts against `cache.max_bytes`, without its key.
+    pub(super) fn weight(&self) -> usize {
+        self.record.as_ref().map_or(64, Record::weight)
+    }
+
     /// The key as a command sees it at `now`.
     #[must_use]
     pub fn view(&self, now: u64) -> View<'_> {

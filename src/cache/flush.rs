@@ -60,7 +60,7 @@ impl Cache {
         }
     }
 
-    /// Saves everything that waits. A mapping whose table the store cannot write to does not hold up the others.
+    /// Saves everything that waits; what comes meanwhile is for the next time. A mapping whose table the store cannot write to does not hold up the others.
     ///
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.
@@ -69,7 +69,8 @@ impl Cache {
         let mut flusher = self.flusher.lock().await;
         self.resolve(journal, &mut flusher).await?;
         let (mut stuck, mut failed) = (Vec::new(), Ok(()));
-        while let Some((mapping, rows)) = self.overlay.oldest(self.flush_rows, &stuck) {
+        let until = journal.upcoming();
+        while let Some((mapping, rows)) = self.overlay.oldest(self.flush_rows, until, &stuck) {
             match self.flush_rows(journal, &mut flusher, mapping, rows).await {
                 Err(error @ StoreError::Refused(_)) => {
                     stuck.push(mapping);

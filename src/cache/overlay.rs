@@ -90,16 +90,16 @@ impl Overlay {
         self.count.load(SeqCst)
     }
 
-    /// Keys of one mapping with everything that waits for them, `most` at most; the mapping of the oldest entry, but none
-    /// of `except`.
-    pub(super) fn oldest(&self, most: usize, except: &[usize]) -> Option<(usize, Rows)> {
+    /// Keys of one mapping with everything that waits for them, `most` at most, that have waited since before `until`; the
+    /// mapping of the oldest entry, but none of `except`.
+    pub(super) fn oldest(&self, most: usize, until: u64, except: &[usize]) -> Option<(usize, Rows)> {
         let keys = self.keys();
         let age = |dirty: &Dirty| dirty.entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
-        let tried = keys.values().filter(|dirty| !except.contains(&dirty.mapping));
+        let tried = keys.values().filter(|dirty| !except.contains(&dirty.mapping) && age(dirty) < until);
         let mapping = tried.min_by_key(|dirty| age(dirty))?.mapping;
         let mut rows: Vec<(u64, &Bytes, &Dirty)> = keys
             .iter()
-            .filter(|(_, dirty)| dirty.mapping == mapping)
+            .filter(|(_, dirty)| dirty.mapping == mapping && age(dirty) < until)
             .map(|(key, dirty)| (age(dirty), key, dirty))
             .collect();
         rows.sort_unstable_by_key(|(age, ..)| *age);

@@ -10,6 +10,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
 
 use super::Entry;
+use super::front::Versions;
 use crate::config;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::planted::is_planted;
@@ -20,6 +21,8 @@ type Kept = Moka<Bytes, Arc<Entry>, foldhash::quality::RandomState>;
 pub(super) struct Shelf {
     present: Kept,
     absent: Kept,
+    /// Raised by whatever changes what a key holds here; not by what moka lets go, which is as true as before.
+    pub(super) versions: Versions,
 }
 
 /// Reclaims what expired. Whether an entry may be served is decided by the entry itself.
@@ -48,8 +51,7 @@ impl Expiry<Bytes, Arc<Entry>> for ByDeadline {
 }
 
 fn weight(key: &Bytes, entry: &Arc<Entry>) -> u32 {
-    let record = entry.record.as_ref().map_or(64, crate::record::Record::weight);
-    u32::try_from(key.len() + record).unwrap_or(u32::MAX)
+    u32::try_from(key.len() + entry.weight()).unwrap_or(u32::MAX)
 }
 
 impl Shelf {
@@ -66,7 +68,7 @@ impl Shelf {
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(ByDeadline)
             .build_with_hasher(foldhash::quality::RandomState::default());
-        Self { present, absent }
+        Self { present, absent, versions: Versions::default() }
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Option<Arc<Entry>> {
@@ -79,6 +81,7 @@ impl Shelf {
             if entry.record.is_some() { (&self.present, &self.absent) } else { (&self.absent, &self.present) };
         from.invalidate(key);
         to.insert(key.clone(), entry.clone());
+        self.versions.raise(key);
     }
 
     /// Removes a key; true when a record was there.
@@ -86,12 +89,16 @@ impl Shelf {
         if !is_planted("negative-not-invalidated") {
             self.absent.invalidate(key);
         }
-        self.present.remove(key).is_some()
+        let was_there = self.present.remove(key).is_some();
+        self.versions.raise(key);
+        was_there
     }
 
     /// Takes a key out.
     pub(super) fn take(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        self.absent.remove(key).or_else(|| self.present.remove(key))
+        let taken = self.absent.remove(key).or_else(|| self.present.remove(key));
+        self.versions.raise(key);
+        taken
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = Bytes> {
@@ -108,6 +115,7 @@ impl Shelf {
         for shelf in [&self.present, &self.absent] {
             for (key, _) in shelf.iter().filter(|(_, entry)| dead(entry)) {
                 shelf.invalidate(&*key);
+                self.versions.raise(&key);
             }
         }
     }

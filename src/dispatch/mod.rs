@@ -15,6 +15,7 @@ mod split;
 mod subscribe;
 mod write;
 
+use std::cell::RefCell;
 use std::pin::Pin as Pinning;
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ pub use session::{ReplyMode, Session};
 pub use split::removes;
 
 use crate::access::Access;
+use crate::cache::Front;
 use crate::clients::Registry;
 use crate::command::{OwnedRequest, Request, Spec, lookup};
 use crate::config::AuthMode;
@@ -60,6 +62,8 @@ pub struct Context {
     pub version: Version,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// This thread's cached hits.
+    pub front: RefCell<Front>,
 }
 
 /// A reply that comes later. Its work has begun; polling it only waits.

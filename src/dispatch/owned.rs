@@ -145,10 +145,10 @@ pub(super) fn answer(
         answer_from(answer, request, &view, proto, out);
         return Flow::Answered;
     }
-    if let Some(entry) = owned.cache.get(mapping, key, session.now) {
+    if let Some(entry) = owned.cache.get_from(&mut context.front.borrow_mut(), mapping, key, session.now) {
         session.tally.add(RouteLabel::Cache, outcome(entry.record.is_some()), 1);
         if is_use(spec) {
-            owned.cache.renew(key, &entry, session.now);
+            owned.cache.renew(key, entry, session.now);
         }
         answer_from(answer, request, &entry.view(session.now), proto, out);
         return Flow::Answered;

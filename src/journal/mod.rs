@@ -207,6 +207,12 @@ impl Journal {
         Ok(())
     }
 
+    /// The number that comes next.
+    #[must_use]
+    pub fn upcoming(&self) -> u64 {
+        self.next.load(SeqCst)
+    }
+
     /// A number for a flush.
     #[must_use]
     pub fn batch(&self) -> u64 {

@@ -3,6 +3,7 @@
 //! Shutdown: 1. listeners stop; 2. `drain` tells every client, which answers what it owes and closes; 3. what is
 //! not gone by the deadline is dropped with its runtime.
 
+use std::cell::RefCell;
 use std::net::TcpStream as StdTcpStream;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -126,6 +127,7 @@ async fn work(
         hub: setup.hub.clone(),
         version: setup.version.clone(),
         metrics: setup.metrics.clone(),
+        front: RefCell::default(),
     });
     let drain = Rc::new(Drain::default());
     let mut clients = JoinSet::new();

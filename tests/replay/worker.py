@@ -65,7 +65,8 @@ async def nothing(_):
 
 async def main():
     number, settings = int(sys.argv[1]), json.loads(os.environ["REPLAY"])
-    client = redis.Redis(port=settings["redis"], decode_responses=True, max_connections=200)
+    pool = redis.BlockingConnectionPool(port=settings["redis"], decode_responses=True, max_connections=50, timeout=60)
+    client = redis.Redis(connection_pool=pool)
     # What the pool itself would ask after every use is no query of the game's.
     database = await asyncpg.create_pool(settings["store"], min_size=1, max_size=10, reset=nothing)
     game = Game(client, database)

@@ -1,0 +1,123 @@
+//! What one worker thread has lately been given: hits that take no lock, count no reference and ask nobody's permission.
+//! docs/decisions/0009 has the measurement that earns it its place before moka.
+//!
+//! Invariants:
+//! - an entry is given only while its key's version is the one that was read before the entry was looked up: whatever
+//!   is put in its place, or taken out of it, raises the version before that is acknowledged ([`Versions`]);
+//! - whether an entry may be served is asked anew each time (its TTL, its epoch, how far the feed vouches);
+//! - now and then a hit asks the shelf instead, so that what is used stays there, and what it let go leaves here.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use bytes::Bytes;
+
+use super::{Cache, Entry};
+use crate::telemetry::planted::is_planted;
+
+/// Keys share versions; a change of one costs the others a look at the shelf.
+const VERSIONS: usize = 4096;
+/// Most keys of one front, and most bytes: the shelf may have let them go. When it is full it begins anew.
+const MOST: usize = 32 * 1024;
+const MOST_BYTES: usize = 32 << 20;
+/// One hit of so many asks the shelf.
+const ASK_EVERY: u32 = 16;
+
+/// The version of every key.
+#[derive(Debug)]
+pub(super) struct Versions {
+    hasher: foldhash::quality::RandomState,
+    versions: Box<[AtomicU64]>,
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        let versions = (0..VERSIONS).map(|_| AtomicU64::new(0)).collect();
+        Self { hasher: foldhash::quality::RandomState::default(), versions }
+    }
+}
+
+impl Versions {
+    fn of(&self, key: &[u8]) -> &AtomicU64 {
+        &self.versions[self.hasher.hash_one(key) as usize % VERSIONS]
+    }
+
+    /// What is known of `key` is no longer what was known.
+    pub(super) fn raise(&self, key: &[u8]) {
+        if is_planted("version-not-raised") {
+            return;
+        }
+        self.of(key).fetch_add(1, SeqCst);
+    }
+}
+
+#[derive(Debug)]
+struct Seen {
+    version: u64,
+    entry: Arc<Entry>,
+}
+
+/// One thread's hits.
+#[derive(Debug, Default)]
+pub struct Front {
+    seen: HashMap<Bytes, Seen, foldhash::fast::RandomState>,
+    bytes: usize,
+    hits: u32,
+}
+
+impl Front {
+    fn keep(&mut self, key: &[u8], version: u64, entry: &Arc<Entry>) {
+        if self.seen.len() >= MOST || self.bytes >= MOST_BYTES {
+            self.seen.clear();
+            self.bytes = 0;
+        }
+        self.bytes += entry.weight();
+        let seen = Seen { version, entry: entry.clone() };
+        let before = match self.seen.get_mut(key) {
+            Some(known) => Some(std::mem::replace(known, seen)),
+            None => self.seen.insert(Bytes::copy_from_slice(key), seen),
+        };
+        self.bytes -= before.map_or(0, |seen| seen.entry.weight());
+    }
+
+    fn forget(&mut self, key: &[u8]) {
+        self.bytes -= self.seen.remove(key).map_or(0, |seen| seen.entry.weight());
+    }
+}
+
+impl Cache {
+    /// As [`Cache::get`], through a thread's front.
+    pub fn get_from<'f>(
+        self: &Arc<Self>,
+        front: &'f mut Front,
+        id: usize,
+        key: &[u8],
+        now: u64,
+    ) -> Option<&'f Arc<Entry>> {
+        let cached = self.cached(id)?;
+        let version = self.shelf.versions.of(key).load(SeqCst);
+        front.hits = front.hits.wrapping_add(1);
+        let is_current = front.hits % ASK_EVERY != 0
+            && front
+                .seen
+                .get(key)
+                .is_some_and(|seen| seen.version == version && self.is_usable(cached, &seen.entry, now));
+        if is_current {
+            let entry = &front.seen.get(key)?.entry;
+            self.sampler.saw(id, key, entry);
+            return Some(entry);
+        }
+        match self.get(id, key, now) {
+            Some(entry) => {
+                front.keep(key, version, &entry);
+                front.seen.get(key).map(|seen| &seen.entry)
+            }
+            None => {
+                front.forget(key);
+                None
+            }
+        }
+    }
+}
