@@ -15,7 +15,9 @@ use hearthside::resp::request::{RequestScanner, Scan};
 use hearthside::resp::{Proto, encode};
 use hearthside::route::Router;
 
-const STEPS: [(&str, fn(usize)); 5] = [
+type Step = fn(usize);
+
+const STEPS: [(&str, Step); 5] = [
     ("scan-request", scan_request),
     ("route", route),
     ("answer-hgetall", answer_hgetall),

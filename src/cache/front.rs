@@ -99,7 +99,7 @@ impl Cache {
         let cached = self.cached(id)?;
         let version = self.shelf.versions.of(key).load(SeqCst);
         front.hits = front.hits.wrapping_add(1);
-        let is_current = front.hits % ASK_EVERY != 0
+        let is_current = !front.hits.is_multiple_of(ASK_EVERY)
             && front
                 .seen
                 .get(key)

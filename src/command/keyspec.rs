@@ -57,6 +57,12 @@ impl KeySpec {
     /// the upstream answers such a request with its own error.
     pub(super) fn find(&self, request: &Request<'_>, visit: &mut impl FnMut(usize)) {
         let argc = request.len() as i64;
+        if let (Begin::Index(first @ 1..), Find::Range { last: 0, .. }) = (&self.begin, &self.find) {
+            // One key at a fixed place, as most commands have it.
+            return if *first < argc {
+                visit(*first as usize)
+            };
+        }
         let Some(begin) = self.begin(request, argc) else { return };
         let Some((first, last, step)) = self.range(request, begin, argc) else { return };
         if first >= 1 && last < argc && step >= 1 {

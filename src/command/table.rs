@@ -35,9 +35,17 @@ pub struct Spec {
     pub has_hidden_keys: bool,
     /// The first server that knows it.
     pub since: &'static str,
+    /// Its name alone tells it: it is no subcommand and has none.
+    is_plain: bool,
 }
 
 impl Spec {
+    /// True when `request` is this command and no subcommand could make it another.
+    #[must_use]
+    pub fn is_again(&self, request: &Request<'_>) -> bool {
+        self.is_plain && request.is(0, &self.name)
+    }
+
     /// True when `argc` arguments (with the name, and a subcommand's container) are accepted.
     #[must_use]
     pub const fn accepts(&self, argc: usize) -> bool {
@@ -82,10 +90,11 @@ fn row(id: usize, line: &'static str) -> Option<(&'static [u8], Spec)> {
     let has = |flag| flags.split(',').any(|f| f == flag);
     let flags = Flags { write: has("write"), readonly: has("readonly"), blocking: has("blocking") };
     let has_hidden_keys = keys.split(' ').any(|spec| spec == "?");
-    let keys = keys.split(' ').filter_map(KeySpec::parse).collect();
+    let keys: Vec<KeySpec> = keys.split(' ').filter_map(KeySpec::parse).collect();
+    let is_plain = !keys.is_empty() && !name.contains('|');
     let categories = categories.split(',').filter(|category| *category != "-").collect();
-    let spec =
-        Spec { id, name: name.to_owned(), arity: arity.parse().ok()?, flags, categories, keys, has_hidden_keys, since };
+    let arity = arity.parse().ok()?;
+    let spec = Spec { id, name: name.to_owned(), arity, flags, categories, keys, has_hidden_keys, since, is_plain };
     Some((name.as_bytes(), spec))
 }
 

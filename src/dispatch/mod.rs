@@ -119,8 +119,9 @@ impl Context {
 
     /// Where a client's request goes.
     pub fn route(&self, session: &mut Session, request: &Request<'_>) -> Route {
-        let spec = lookup(request.arg(0), request.arg(1));
-        session.command = spec.map(|spec| spec.id);
+        let again = session.spec.filter(|spec| spec.is_again(request));
+        let spec = again.or_else(|| lookup(request.arg(0), request.arg(1)));
+        (session.spec, session.command) = (spec, spec.map(|spec| spec.id));
         if let Some(text) = self.access.refusal(session.user.as_deref(), request, spec) {
             return Route::Refused(text);
         }

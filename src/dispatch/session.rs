@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::hold::Hold;
 use crate::access::{DEFAULT_USER, User};
 use crate::clients::{Peer, State};
+use crate::command::Spec;
 use crate::resp::Proto;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::Tally;
@@ -45,6 +46,8 @@ pub struct Session {
     pub is_proven: bool,
     /// The last command's row of the command table.
     pub command: Option<usize>,
+    /// The same, for the next request: clients repeat themselves.
+    pub(super) spec: Option<&'static Spec>,
     /// What becomes of replies.
     pub reply: ReplyMode,
     /// It has a connection of its own, for a transaction or because of `hold`.
@@ -74,6 +77,7 @@ impl Session {
             first_user,
             is_proven: false,
             command: None,
+            spec: None,
             reply: ReplyMode::On,
             is_pinned: false,
             hold: Hold::default(),

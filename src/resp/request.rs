@@ -171,6 +171,10 @@ impl RequestScanner {
     }
 
     fn count(&mut self, buf: &[u8]) -> Result<Option<i64>, RequestFault> {
+        if let Some((count, end)) = short_number(buf, 1) {
+            self.pos = end;
+            return Ok(Some(count as i64));
+        }
         let Some(end) = line_end(buf, 0, &RequestFault::BigCount)? else { return Ok(None) };
         let count = parse_i64(&buf[1..end]).filter(|n| *n <= i64::from(i32::MAX)).ok_or(RequestFault::Count)?;
         self.pos = end + 2;
@@ -210,12 +214,34 @@ impl RequestScanner {
 
 /// The length of the argument whose `$` line is at `from`, and where its bytes begin; `None` until the line is here.
 pub(super) fn bulk_header(buf: &[u8], from: usize, most: usize) -> Result<Option<(usize, usize)>, RequestFault> {
+    if buf.get(from) == Some(&b'$')
+        && let Some((length, end)) = short_number(buf, from + 1)
+        && length <= most
+    {
+        return Ok(Some((length, end)));
+    }
     let Some(end) = line_end(buf, from, &RequestFault::BigLength)? else { return Ok(None) };
     if buf[from] != b'$' {
         return Err(RequestFault::Expected(buf[from]));
     }
     let length = parse_i64(&buf[from + 1..end]).and_then(|n| usize::try_from(n).ok());
     Ok(Some((length.filter(|n| *n <= most).ok_or(RequestFault::Length)?, end + 2)))
+}
+
+/// A number of one to four digits without a leading zero and the line's end behind it, as almost every length is; where
+/// the next line begins. `None` for anything else.
+fn short_number(buf: &[u8], from: usize) -> Option<(usize, usize)> {
+    let line = buf.get(from..)?;
+    let mut value = 0;
+    for (i, byte) in line.iter().take(5).enumerate() {
+        match byte {
+            b'\r' if i > 0 && i + 1 < line.len() => return Some((value, from + i + 2)),
+            b'1'..=b'9' => value = value * 10 + usize::from(byte - b'0'),
+            b'0' if i > 0 => value *= 10,
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// The position of the `\r` that ends the line at `from`; `None` until it and the byte behind it are here.

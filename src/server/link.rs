@@ -8,11 +8,11 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use super::replies::{Replies, Stopped};
@@ -61,6 +61,10 @@ impl Drain {
 
 /// Bytes asked for in one read.
 const READ: usize = 16 * 1024;
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// With so much to write, writing does not wait for the rest of the batch.
 const WRITE_AT: usize = 64 * 1024;
 
@@ -316,8 +320,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        self.incoming.reserve(READ);
-        match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.incoming) {
+        let read = if self.incoming.len() < READ { self.poll_read_little(cx) } else { self.poll_read_more(cx) };
+        match read {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
             Poll::Ready(Ok(0)) => Poll::Ready(Err(End::Left)),
@@ -326,5 +330,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 Poll::Ready(Ok(()))
             }
         }
+    }
+
+    /// By way of the thread's buffer: a client that sends nothing, or little, holds none of its own.
+    fn poll_read_little(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.resize(READ, 0);
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            self.incoming.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    }
+
+    /// The rest of something long, to where it stays.
+    fn poll_read_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.incoming.reserve(READ);
+        poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.incoming)
     }
 }

@@ -1,5 +1,7 @@
 //! Every metric, its name, unit and meaning. docs/OPERATIONS.md lists them for operators.
 
+use std::sync::OnceLock;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -64,9 +66,10 @@ pub struct MappingLabel {
 }
 
 /// Counters of commands, looked up once so that the hot path only adds.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Commands {
     family: Family<CommandLabels, Counter>,
+    found: [[OnceLock<Counter>; OUTCOMES.len()]; ROUTES.len()],
 }
 
 impl Commands {
@@ -78,9 +81,8 @@ impl Commands {
 
     /// Adds `n` commands that went `route` and ended as `outcome`.
     pub fn add(&self, route: RouteLabel, outcome: Outcome, n: u64) {
-        if n > 0 {
-            self.family.get_or_create(&CommandLabels { route, outcome }).inc_by(n);
-        }
+        let find = || self.family.get_or_create_owned(&CommandLabels { route, outcome });
+        self.found[route as usize][outcome as usize].get_or_init(find).inc_by(n);
     }
 }
 
@@ -98,20 +100,26 @@ const OUTCOMES: [Outcome; 5] = [Outcome::Ok, Outcome::Hit, Outcome::Absent, Outc
 
 /// One client's counts since they were last added to the process's: no shared memory is touched per command.
 #[derive(Clone, Debug, Default)]
-pub struct Tally([[u64; OUTCOMES.len()]; ROUTES.len()]);
+pub struct Tally {
+    counts: [[u64; OUTCOMES.len()]; ROUTES.len()],
+    /// A bit for each count that is not zero.
+    used: u64,
+}
 
 impl Tally {
     /// Counts `n` commands.
     pub fn add(&mut self, route: RouteLabel, outcome: Outcome, n: u64) {
-        self.0[route as usize][outcome as usize] += n;
+        self.counts[route as usize][outcome as usize] += n;
+        self.used |= 1 << (route as usize * OUTCOMES.len() + outcome as usize);
     }
 
     /// Adds everything to `commands` and begins at zero again.
     pub fn flush(&mut self, commands: &Commands) {
-        for (counts, route) in self.0.iter_mut().zip(ROUTES) {
-            for (count, outcome) in counts.iter_mut().zip(OUTCOMES) {
-                commands.add(route, outcome, std::mem::take(count));
-            }
+        while self.used != 0 {
+            let at = self.used.trailing_zeros() as usize;
+            let (route, outcome) = (at / OUTCOMES.len(), at % OUTCOMES.len());
+            commands.add(ROUTES[route], OUTCOMES[outcome], std::mem::take(&mut self.counts[route][outcome]));
+            self.used &= self.used - 1;
         }
     }
 }
@@ -187,7 +195,10 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut r = Register::default();
         Self {
-            commands: Commands { family: r.add("commands", "Commands by route and outcome", Family::default()) },
+            commands: Commands {
+                family: r.add("commands", "Commands by route and outcome", Family::default()),
+                found: std::array::from_fn(|_| std::array::from_fn(|_| OnceLock::new())),
+            },
             loads: r.add("loads", "Loads of one cached key from the store, by outcome", Family::default()),
             load_seconds: r.add(
                 "load_seconds",
