@@ -28,45 +28,43 @@ pub fn load_file(mapping: &Mapping, path: &Path) -> Result<Vec<(Bytes, Record)>,
         block.value = Some(VALUE.to_owned());
     }
     let mapping = Mapping { config: block, ..mapping.clone() };
-    let rows = if by_id { rows_by_id(&mapping, &text, plain) } else { rows_by_members(&mapping, &text) };
-    let rows = rows.map_err(refuse)?;
     let plan = Plan::new(&mapping, String::new(), String::new(), Vec::new(), KeySource::Extra);
     let mut gather = plan.gather(&mapping);
-    for row in rows {
-        gather.add(row).map_err(|error| refuse(error.to_string()))?;
-    }
+    // One row at a time: the rows of a large file are many times its size.
+    let mut add = |row| gather.add(row).map_err(|error| error.to_string());
+    let added =
+        if by_id { rows_by_id(&mapping, &text, plain, &mut add) } else { rows_by_members(&mapping, &text, &mut add) };
+    added.map_err(refuse)?;
     gather.finish()
 }
+
+/// Takes a row.
+type Add<'a> = &'a mut dyn FnMut(Row) -> Result<(), String>;
 
 /// The column that an entry which is no row becomes.
 const VALUE: &str = "value";
 
 /// `[{"hole": ..., "field": ...}]`: the holes' members are the key.
-fn rows_by_members(mapping: &Mapping, text: &str) -> Result<Vec<Row>, String> {
+fn rows_by_members(mapping: &Mapping, text: &str, add: Add<'_>) -> Result<(), String> {
     let holes = mapping.columns(&mapping.config.key_columns);
     let entries: Vec<Members> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    Ok(entries.into_iter().map(|Members(row)| keyed_by_members(row, &holes)).collect())
+    entries.into_iter().try_for_each(|Members(row)| add(keyed_by_members(row, &holes)))
 }
 
 /// `{"id": entry}`.
-fn rows_by_id(mapping: &Mapping, text: &str, plain: bool) -> Result<Vec<Row>, String> {
+fn rows_by_id(mapping: &Mapping, text: &str, plain: bool, add: Add<'_>) -> Result<(), String> {
     if mapping.pattern.holes().count() != 1 {
         return Err("an object names its entries by one hole; use an array of objects for more".into());
     }
-    let mut rows = Vec::new();
-    for (id, entry) in entries(text)? {
-        for mut row in entry_rows(&entry, plain)? {
+    // The members of the outer object, each still as text.
+    let Members(outer) = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    for (id, entry) in outer.0 {
+        for mut row in entry_rows(&cell_json(&entry), plain)? {
             row.0.push((key_column(0), Cell::Text(id.clone())));
-            rows.push(row);
+            add(row)?;
         }
     }
-    Ok(rows)
-}
-
-/// The members of the outer object, each still as text.
-fn entries(text: &str) -> Result<Vec<(String, String)>, String> {
-    let Members(outer) = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    Ok(outer.0.into_iter().map(|(id, cell)| (id, cell_json(&cell))).collect())
+    Ok(())
 }
 
 fn cell_json(cell: &Cell) -> String {
