@@ -1,12 +1,12 @@
 //! Puts the parts together: store, statements, definitions, cache, upstream.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::check::{Failure, plans};
+use super::check::{Failure, Source, plans};
 use crate::cache::{Cache, Planned};
 use crate::config::{self, Settings};
 use crate::definitions::{DefinitionSource, Definitions, Reloader};
@@ -14,7 +14,7 @@ use crate::dispatch::Owned;
 use crate::dispatch::listing::Scans;
 use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
-use crate::store::{Plan, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::planted::is_planted;
 use crate::upstream::{PrivateServer, Target};
@@ -22,7 +22,7 @@ use crate::upstream::{PrivateServer, Target};
 /// A store with the statements of every mapping.
 pub(super) struct Parts {
     store: Store,
-    planned: Vec<(Mapping, Option<Plan>, bool)>,
+    planned: Vec<(Mapping, Source, bool)>,
 }
 
 impl Parts {
@@ -31,14 +31,14 @@ impl Parts {
     /// # Errors
     /// The store's, when it does not answer; inside, every fault of every mapping.
     async fn plan(store: Store, mappings: &Mappings) -> Result<Result<Self, Failure>, StoreError> {
-        let (plans, faults) = plans(&store, mappings, false).await?;
+        let (sources, faults) = plans(&store, mappings, false).await?;
         if !faults.is_empty() {
             return Ok(Err(Failure::Faults(faults)));
         }
         let mut planned = Vec::new();
-        for (mapping, plan) in mappings.list.iter().zip(plans) {
+        for (mapping, source) in mappings.list.iter().zip(sources) {
             let watched = is_watched(&store, mapping).await?;
-            planned.push((mapping.clone(), plan, watched));
+            planned.push((mapping.clone(), source, watched));
         }
         Ok(Ok(Self { store, planned }))
     }
@@ -53,9 +53,16 @@ impl Parts {
         let (journal, waiting) = journal(settings, &mappings, &metrics).await?;
         metrics.store_up.set(1);
         let (mut sources, mut cached) = (Vec::new(), Vec::new());
-        for (mapping, plan, watched) in self.planned {
+        for (mapping, source, watched) in self.planned {
+            let (plan, checked) = match source {
+                Source::Statements(plan) => (Some(*plan), None),
+                Source::File(records) => (None, Some(records)),
+                Source::Faulty => continue,
+            };
             match (mapping.kind, plan) {
-                (Kind::Definition, plan) => sources.push(DefinitionSource { mapping, plan }),
+                (Kind::Definition, plan) => {
+                    sources.push(DefinitionSource { mapping, plan, checked: Mutex::new(checked) })
+                }
                 (Kind::Cache, Some(plan)) => cached.push(Planned { mapping, plan, watched }),
                 (Kind::Cache, None) => {}
             }

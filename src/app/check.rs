@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 use crate::config::{Config, Fault, Faults};
 use crate::mapping::Mappings;
+use crate::record::Record;
 use crate::store::file::load_file;
 use crate::store::{Plan, Store, StoreError};
 use crate::upstream::{Target, probe};
@@ -39,7 +42,15 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The statements of every mapping, none for files and faulty ones, and everything the store and the files have
+/// What one mapping is read from.
+pub(super) enum Source {
+    Statements(Box<Plan>),
+    /// A file, and what it holds.
+    File(Vec<(Bytes, Record)>),
+    Faulty,
+}
+
+/// The sources of every mapping, and everything the store and the files have
 /// against them: tables, columns, entries and, if asked, triggers.
 ///
 /// # Errors
@@ -48,14 +59,18 @@ pub(super) async fn plans(
     store: &Store,
     mappings: &Mappings,
     triggers: bool,
-) -> Result<(Vec<Option<Plan>>, Vec<Fault>), StoreError> {
-    let (mut plans, mut faults) = (Vec::new(), Vec::new());
+) -> Result<(Vec<Source>, Vec<Fault>), StoreError> {
+    let (mut sources, mut faults) = (Vec::new(), Vec::new());
     for mapping in &mappings.list {
         let at = |key: &str| format!("{}.{key}", mapping.config.path);
         if let Some(path) = &mapping.config.file {
-            let loaded = load_file(mapping, path);
-            faults.extend(loaded.err().map(|error| Fault { path: at("file"), message: error.to_string() }));
-            plans.push(None);
+            sources.push(match load_file(mapping, path) {
+                Ok(records) => Source::File(records),
+                Err(error) => {
+                    faults.push(Fault { path: at("file"), message: error.to_string() });
+                    Source::Faulty
+                }
+            });
             continue;
         }
         let planned = store.plan(mapping).await;
@@ -67,7 +82,7 @@ pub(super) async fn plans(
             Err(error) if error.is_final() => return Err(error.clone()),
             Err(error) => faults.push(Fault { path: at("key"), message: error.to_string() }),
         }
-        plans.push(planned.ok());
+        sources.push(planned.map_or(Source::Faulty, |plan| Source::Statements(Box::new(plan))));
         if triggers {
             match store.missing_triggers(mapping).await {
                 Ok(missing) => faults.extend(missing.into_iter().map(|name| Fault {
@@ -81,7 +96,7 @@ pub(super) async fn plans(
             }
         }
     }
-    Ok((plans, faults))
+    Ok((sources, faults))
 }
 
 /// Adds what only the parts know: the upstream's URL and, where the store answers, its tables and columns.

@@ -88,36 +88,31 @@ impl Front {
 }
 
 impl Cache {
-    /// As [`Cache::get`], through a thread's front.
-    pub fn get_from<'f>(
+    /// As [`Cache::get`], through a thread's front: what `answer` makes of the entry.
+    pub fn hit<T>(
         self: &Arc<Self>,
-        front: &'f mut Front,
+        front: &mut Front,
         id: usize,
         key: &[u8],
         now: u64,
-    ) -> Option<&'f Arc<Entry>> {
+        answer: impl FnOnce(&Arc<Entry>) -> T,
+    ) -> Option<T> {
         let cached = self.cached(id)?;
         let version = self.shelf.versions.of(key).load(SeqCst);
         front.hits = front.hits.wrapping_add(1);
-        let is_current = !front.hits.is_multiple_of(ASK_EVERY)
-            && front
-                .seen
-                .get(key)
-                .is_some_and(|seen| seen.version == version && self.is_usable(cached, &seen.entry, now));
-        if is_current {
-            let entry = &front.seen.get(key)?.entry;
-            self.sampler.saw(id, key, entry);
-            return Some(entry);
+        if !front.hits.is_multiple_of(ASK_EVERY)
+            && let Some(seen) = front.seen.get(key)
+            && seen.version == version
+            && self.is_usable(cached, &seen.entry, now)
+        {
+            self.sampler.saw(id, key, &seen.entry);
+            return Some(answer(&seen.entry));
         }
-        match self.get(id, key, now) {
-            Some(entry) => {
-                front.keep(key, version, &entry);
-                front.seen.get(key).map(|seen| &seen.entry)
-            }
-            None => {
-                front.forget(key);
-                None
-            }
-        }
+        let Some(entry) = self.get(id, key, now) else {
+            front.forget(key);
+            return None;
+        };
+        front.keep(key, version, &entry);
+        Some(answer(&entry))
     }
 }

@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::Definitions;
 use crate::mapping::Mapping;
+use crate::record::Record;
 use crate::store::file::load_file;
 use crate::store::{Plan, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -22,6 +24,8 @@ pub struct DefinitionSource {
     pub mapping: Mapping,
     /// Its statements.
     pub plan: Option<Plan>,
+    /// What its file held when it was checked: the first load.
+    pub checked: Mutex<Option<Vec<(Bytes, Record)>>>,
 }
 
 /// The one who reloads.
@@ -129,10 +133,13 @@ impl Reloader {
         }
     }
 
-    async fn load(&self, source: &DefinitionSource) -> Result<Vec<(bytes::Bytes, crate::record::Record)>, StoreError> {
+    async fn load(&self, source: &DefinitionSource) -> Result<Vec<(Bytes, Record)>, StoreError> {
         match (&source.plan, source.mapping.config.file.clone()) {
             (Some(plan), _) => self.store.load_all(&source.mapping, plan).await,
             (None, Some(path)) => {
+                if let Some(checked) = source.checked.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    return Ok(checked);
+                }
                 let mapping = source.mapping.clone();
                 let read = tokio::task::spawn_blocking(move || load_file(&mapping, &path));
                 read.await.unwrap_or_else(|error| Err(StoreError::Refused(error.to_string())))

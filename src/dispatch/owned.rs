@@ -145,12 +145,16 @@ pub(super) fn answer(
         answer_from(answer, request, &view, proto, out);
         return Flow::Answered;
     }
-    if let Some(entry) = owned.cache.get_from(&mut context.front.borrow_mut(), mapping, key, session.now) {
-        session.tally.add(RouteLabel::Cache, outcome(entry.record.is_some()), 1);
+    let now = session.now;
+    let hit = owned.cache.hit(&mut context.front.borrow_mut(), mapping, key, now, |entry| {
         if is_use(spec) {
-            owned.cache.renew(key, entry, session.now);
+            owned.cache.renew(key, entry, now);
         }
-        answer_from(answer, request, &entry.view(session.now), proto, out);
+        answer_from(answer, request, &entry.view(now), proto, out);
+        entry.record.is_some()
+    });
+    if let Some(is_there) = hit {
+        session.tally.add(RouteLabel::Cache, outcome(is_there), 1);
         return Flow::Answered;
     }
     session.tally.add(RouteLabel::Cache, Outcome::Miss, 1);
