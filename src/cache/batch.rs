@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -185,8 +184,7 @@ impl Work {
         let committed = committed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the commit took too long".into())));
         if committed.is_ok() {
             self.live_on(&mut after).await;
-        }
-        if committed.is_err() {
+        } else {
             self.cache.origins.disown(number);
             after.clear();
         }
@@ -268,7 +266,7 @@ impl Work {
             return Ok(Ended { record: None, life: Ok(None) });
         };
         let left = lives.get(&step.key).copied().unwrap_or(record.left);
-        let life = lifetime.of(left.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or(0))));
+        let life = lifetime.of_left(left);
         match &life {
             Ok(Some(Life::Left(left))) if *left <= 0 => {
                 self.write(open, step, &Edit::Delete).await?;

@@ -18,6 +18,9 @@ impl From<JournalError> for StoreError {
     }
 }
 
+/// What waits for the store: mapping, key, field and its value.
+pub(super) type Wait = (usize, Bytes, Bytes, Option<Bytes>);
+
 /// Fields and what they become.
 type Changes = Vec<(Bytes, Change)>;
 
@@ -153,24 +156,38 @@ impl Cache {
             let edit = Edit::Fields(through, Condition::Always);
             base = self.store_write(cached, right, &edit).await?.new;
         }
-        let entry = |(field, _): (Bytes, Change)| journal::Entry {
-            seq: 0,
-            mapping: cached.mapping.pattern.text().to_owned(),
-            key: right.key().clone(),
-            value: value_of(&field),
-            field,
-        };
-        let entries: Vec<journal::Entry> = waits.into_iter().map(entry).collect();
-        let entries = journal.append(entries).await?;
-        // From here on it is acknowledged, whatever happens to this task.
-        self.overlay.put(cached.mapping.id, right.key(), &entries);
-        self.wake_flusher();
+        let wait =
+            |(field, _): (Bytes, Change)| (cached.mapping.id, right.key().clone(), field.clone(), value_of(&field));
+        self.journal_all(journal, waits.into_iter().map(wait).collect()).await?;
         if let Some(life) = cached.life_after(write.life, false) {
             self.journal_life(cached, right.key(), life).await?;
         }
         let new = self.overlay.over(right.key(), base);
         let written = Written { old: before, new: new.clone(), applied: true, count: 0, tells_new: true };
         Ok((written, new, loaded_at))
+    }
+
+    /// Puts values into the journal, all or none, and over what is loaded from then on: they are acknowledged.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub(super) async fn journal_all(&self, journal: &Journal, waits: Vec<Wait>) -> Result<(), StoreError> {
+        if waits.is_empty() {
+            return Ok(());
+        }
+        let (mut ids, mut entries) = (Vec::with_capacity(waits.len()), Vec::with_capacity(waits.len()));
+        for (id, key, field, value) in waits {
+            let mapping = self.known_mapping(id)?.mapping.pattern.text().to_owned();
+            ids.push(id);
+            entries.push(journal::Entry { seq: 0, mapping, key, field, value });
+        }
+        let (entries, mut at) = (journal.append(entries).await?, 0);
+        for of_one_key in entries.chunk_by(|a, b| a.key == b.key) {
+            self.overlay.put(ids[at], &of_one_key[0].key, of_one_key);
+            at += of_one_key.len();
+        }
+        self.wake_flusher();
+        Ok(())
     }
 
     /// Replays what a journal held: it lies over every record from now on.

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{Cache, Cached};
-use crate::journal::{Entry, Journal};
 use crate::record::{Edit, Life, Lifetime, ReadError, Record};
 use crate::store::StoreError;
 use crate::telemetry::clock::{now_ms, unix_ms};
@@ -51,25 +50,7 @@ impl Cache {
     /// The journal's.
     pub(super) async fn journal_life(&self, cached: &Cached, key: &Bytes, life: Life) -> Result<(), StoreError> {
         let (Some(journal), Some(value)) = (&self.journal, ends_at(life)) else { return Ok(()) };
-        self.journal_ends(journal, vec![(cached.mapping.id, key.clone(), value)]).await
-    }
-
-    async fn journal_ends(
-        &self,
-        journal: &Journal,
-        ends: Vec<(usize, Bytes, Option<Bytes>)>,
-    ) -> Result<(), StoreError> {
-        let entry = |(id, key, value): &(usize, Bytes, Option<Bytes>)| {
-            let mapping = self.cached(*id)?.mapping.pattern.text().to_owned();
-            let (key, value) = (key.clone(), value.clone());
-            Some(Entry { seq: 0, mapping, key, field: Bytes::from_static(ENDS), value })
-        };
-        let entries = journal.append(ends.iter().filter_map(entry).collect()).await?;
-        for ((id, key, _), entry) in ends.iter().zip(entries) {
-            self.overlay.put(*id, key, &[entry]);
-        }
-        self.wake_flusher();
-        Ok(())
+        self.journal_all(journal, vec![(cached.mapping.id, key.clone(), Bytes::from_static(ENDS), value)]).await
     }
 
     /// True when keys of the mapping end by a column.
@@ -99,8 +80,7 @@ impl Cache {
                 }
                 Err(error) => return Err(error),
             };
-            let left = record.left.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or(0)));
-            let life = lifetime.of(left);
+            let life = lifetime.of_left(record.left);
             match &life {
                 Ok(Some(Life::Left(ended))) if *ended <= 0 => {
                     cache.write_now(cached, right, &Edit::Delete, Life::Keep).await?;
@@ -139,12 +119,9 @@ impl Cache {
         let holds = |(_, key, end): &Renewal| self.shelf.get(key).is_some_and(|entry| entry.ends_at() == *end);
         let (now, unix) = (now_ms(), unix_ms());
         let deadline = |end: u64| unix + (end as i64 - now as i64);
-        let ends =
-            renewals.into_iter().filter(holds).map(|(id, key, end)| (id, key, Some(deadline(end).to_string().into())));
-        let ends: Vec<_> = ends.collect();
-        if !ends.is_empty()
-            && let Err(error) = self.journal_ends(journal, ends).await
-        {
+        let wait = |(id, key, end)| (id, key, Bytes::from_static(ENDS), Some(deadline(end).to_string().into()));
+        let waits = renewals.into_iter().filter(holds).map(wait).collect();
+        if let Err(error) = self.journal_all(journal, waits).await {
             tracing::warn!(%error, "renewals by reads are not journaled");
         }
     }

@@ -2,14 +2,12 @@
 //! from the records as they are, and journaled at once when they are to be true.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::batch::{Act, After, Done, Step, Steps, Work};
 use super::ends::{ENDS, Ended, ends_at};
-use crate::journal::Entry;
 use crate::record::{Edit, Life, Lifetime, Record, Written};
 use crate::store::StoreError;
 use crate::telemetry::clock::now_ms;
@@ -163,34 +161,19 @@ impl Work {
     /// Puts every key's last values into the journal, all or none, and over what is loaded from now on.
     async fn journal(&self, keys: &HashMap<Bytes, Key>) -> Result<(), StoreError> {
         let Some(journal) = &self.cache.journal else { return Ok(()) };
-        let mut entries = Vec::new();
-        for (name, key) in keys {
-            let mapping = self.cached(key.mapping)?.mapping.pattern.text();
-            entries.extend(key.waits.iter().map(|(field, value)| Entry {
-                seq: 0,
-                mapping: mapping.to_owned(),
-                key: name.clone(),
-                field: field.clone(),
-                value: value.clone(),
-            }));
-        }
-        if entries.is_empty() {
-            return Ok(());
-        }
-        for entry in journal.append(entries).await? {
-            if let Some(key) = keys.get(&entry.key) {
-                self.cache.overlay.put(key.mapping, &entry.key.clone(), &[entry]);
-            }
-        }
-        self.cache.wake_flusher();
-        Ok(())
+        let waits = |(name, key): (&Bytes, &Key)| {
+            let wait =
+                |(field, value): &(Bytes, Option<Bytes>)| (key.mapping, name.clone(), field.clone(), value.clone());
+            key.waits.iter().map(wait).collect::<Vec<_>>()
+        };
+        self.cache.journal_all(journal, keys.iter().flat_map(waits).collect()).await
     }
 }
 
 /// EXPIRE and its kin; `None` when the key ends at once.
 fn live(key: &mut Key, lifetime: &Lifetime) -> Option<Ended> {
     let record = key.record.clone();
-    let life = lifetime.of(record.left.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or(0))));
+    let life = lifetime.of_left(record.left);
     match life {
         Ok(Some(Life::Left(left))) if left <= 0 => return None,
         Ok(Some(life)) => key.live(life),

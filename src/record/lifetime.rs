@@ -76,8 +76,15 @@ impl Lifetime {
     /// # Errors
     /// An expiry that is none, which Redis tells only of a key that is there.
     pub fn of(&self, left: Option<Duration>) -> Result<Option<Life>, ReadError> {
-        let life = self.life.clone()?;
-        let left = left.map(|left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
+        self.of_left(left.map(|left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// The same, of a record that says how many milliseconds are left; what has ended has none.
+    ///
+    /// # Errors
+    /// As [`Lifetime::of`].
+    pub fn of_left(&self, left: Option<i64>) -> Result<Option<Life>, ReadError> {
+        let (life, left) = (self.life.clone()?, left.map(|left| left.max(0)));
         Ok(match (life, left) {
             (Life::Persist, None) => None,
             (Life::Left(new), left) => {
