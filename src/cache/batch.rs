@@ -177,6 +177,7 @@ impl Work {
         };
         let mut after = self.after(&steps, begun, &epochs);
         if done.send(Ok(Some(steps))).is_err() || verdict.await.is_err() {
+            self.roll_back(transaction).await;
             self.cache.origins.end(number, now_ms());
             return self.undo();
         }
@@ -192,6 +193,11 @@ impl Work {
         self.finish(after);
         cache.origins.end(number, now_ms());
         let _left = end.send(committed);
+    }
+
+    /// One that cannot be rolled back in time is dropped, which undoes it too.
+    async fn roll_back(&self, transaction: StoreTransaction) {
+        let _undone = tokio::time::timeout(self.cache.deadline, transaction.roll_back()).await;
     }
 
     fn epoch(&self, mapping: usize) -> u64 {
@@ -217,6 +223,7 @@ impl Work {
         for watched in &self.watched {
             let now = self.load(&mut transaction, watched.mapping, &watched.key).await?;
             if watched.has_changed(&self.cache, now.as_ref()) {
+                self.roll_back(transaction).await;
                 return Ok(None);
             }
         }

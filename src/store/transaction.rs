@@ -77,4 +77,16 @@ impl StoreTransaction {
             Open::Sqlite(transaction) => transaction.commit().await,
         }
     }
+
+    /// Undoes everything. A transaction that is merely dropped is undone too, at the price of SQLite's connection, and
+    /// with it of what is in memory.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing of it is true all the same.
+    pub async fn roll_back(self) -> Result<(), StoreError> {
+        match self.0 {
+            Open::Postgres(transaction) => transaction.roll_back().await,
+            Open::Sqlite(transaction) => transaction.roll_back().await,
+        }
+    }
 }

@@ -111,17 +111,21 @@ fn owned_reads_take_their_places_among_the_upstreams_replies() {
     assert_eq!(wire.ask("SET a 9"), "+QUEUED\r\n");
     assert!(wire.ask("EXEC").starts_with("-EXECABORT"));
     assert_eq!(wire.ask("GET a"), "$1\r\n2\r\n");
-    // A transaction that the upstream refuses runs nothing of ours.
+    // A transaction that the upstream refuses runs nothing of ours, and what is in memory stays: more often than the
+    // store's file is asked for changes.
     wire.ask("HGET player:1:session hp");
-    wire.ask("WATCH a");
-    sidecar.wire().ask("SET a 3");
-    for request in ["MULTI", "SET a 4", "DEL player:1:session", "EXEC"] {
-        wire.ask(request);
+    let misses = || crate::support::admin::metric(&sidecar, "hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}");
+    let before = misses();
+    for _ in 0..20 {
+        wire.ask("WATCH a");
+        sidecar.wire().ask("SET a 3");
+        for request in ["MULTI", "SET a 4", "DEL player:1:session"] {
+            wire.ask(request);
+        }
+        assert_eq!(wire.ask("EXEC"), "*-1\r\n");
+        wire.ask("HGET player:1:session hp");
     }
-    let misses = crate::support::admin::metric(&sidecar, "hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}");
-    wire.ask("HGET player:1:session hp");
-    let after = crate::support::admin::metric(&sidecar, "hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}");
-    assert_eq!(misses, after, "the record was not forgotten");
+    assert_eq!(before, misses(), "the record was not forgotten");
 }
 
 #[test]

@@ -59,4 +59,8 @@ impl PostgresTransaction {
     pub(in crate::store) async fn commit(self) -> Result<(), StoreError> {
         self.open.commit().await.map_err(StoreError::of_write)
     }
+
+    pub(in crate::store) async fn roll_back(self) -> Result<(), StoreError> {
+        Ok(self.open.rollback().await?)
+    }
 }

@@ -10,7 +10,8 @@ use crate::mapping::Mapping;
 use crate::record::{Edit, Record, Written};
 use crate::store::{Plan, StoreError};
 
-/// Holds the connection; a transaction that is dropped closes it, which rolls back.
+/// Holds the connection; a transaction that is dropped closes it, which rolls back. The next connection cannot tell
+/// what others have committed meanwhile, so that everything counts as changed.
 #[derive(Debug)]
 pub(in crate::store) struct SqliteTransaction {
     guard: OwnedMutexGuard<Option<Open>>,
@@ -74,7 +75,16 @@ impl SqliteTransaction {
     }
 
     pub(in crate::store) async fn commit(mut self) -> Result<(), StoreError> {
-        self.run("COMMIT").await?;
+        self.end("COMMIT").await
+    }
+
+    /// Undoes everything, and keeps the connection with what it knows.
+    pub(in crate::store) async fn roll_back(mut self) -> Result<(), StoreError> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(&mut self, sql: &str) -> Result<(), StoreError> {
+        self.run(sql).await?;
         self.is_done = true;
         Ok(())
     }
