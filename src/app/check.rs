@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-
 use crate::config::{Config, Fault, Faults};
 use crate::mapping::Mappings;
-use crate::record::Record;
+use crate::record::Table;
 use crate::store::file::load_file;
 use crate::store::{Plan, Store, StoreError};
 use crate::upstream::{Target, probe};
@@ -46,7 +44,7 @@ impl fmt::Display for Failure {
 pub(super) enum Source {
     Statements(Box<Plan>),
     /// A file, and what it holds.
-    File(Vec<(Bytes, Record)>),
+    File(Table),
     Faulty,
 }
 

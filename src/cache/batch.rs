@@ -127,6 +127,11 @@ impl Cache {
         self.runtime.spawn(work.run(done, heard, end));
         Batch { done: told, verdict, ended }
     }
+
+    /// One that cannot be rolled back in time is dropped, which undoes it too.
+    async fn roll_back(&self, transaction: StoreTransaction) {
+        let _undone = tokio::time::timeout(self.deadline, transaction.roll_back()).await;
+    }
 }
 
 pub(super) struct Work {
@@ -177,9 +182,10 @@ impl Work {
         };
         let mut after = self.after(&steps, begun, &epochs);
         if done.send(Ok(Some(steps))).is_err() || verdict.await.is_err() {
-            self.roll_back(transaction).await;
             self.cache.origins.end(number, now_ms());
-            return self.undo();
+            let cache = self.cache.clone();
+            self.undo();
+            return cache.roll_back(transaction).await;
         }
         let committed = tokio::time::timeout(self.cache.deadline, transaction.commit()).await;
         let committed = committed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the commit took too long".into())));
@@ -193,11 +199,6 @@ impl Work {
         self.finish(after);
         cache.origins.end(number, now_ms());
         let _left = end.send(committed);
-    }
-
-    /// One that cannot be rolled back in time is dropped, which undoes it too.
-    async fn roll_back(&self, transaction: StoreTransaction) {
-        let _undone = tokio::time::timeout(self.cache.deadline, transaction.roll_back()).await;
     }
 
     fn epoch(&self, mapping: usize) -> u64 {
@@ -223,7 +224,7 @@ impl Work {
         for watched in &self.watched {
             let now = self.load(&mut transaction, watched.mapping, &watched.key).await?;
             if watched.has_changed(&self.cache, now.as_ref()) {
-                self.roll_back(transaction).await;
+                self.cache.roll_back(transaction).await;
                 return Ok(None);
             }
         }

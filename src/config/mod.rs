@@ -154,7 +154,7 @@ impl Default for Upstream {
 pub struct Store {
     /// `postgres://` or `sqlite://`.
     pub url: String,
-    /// Most connections for loads.
+    /// Most connections for loads and writes of single keys, and as many again for everything else.
     pub max_connections: u32,
     /// How long a load waits for a connection.
     #[serde(with = "humantime_serde")]

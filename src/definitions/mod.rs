@@ -3,17 +3,13 @@
 
 mod reload;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
-use bytes::Bytes;
 
 pub use reload::{DefinitionSource, Reloader};
 
-use crate::record::Record;
-
-type Table = HashMap<Bytes, Record, foldhash::quality::RandomState>;
+use crate::record::{Record, Table};
 
 /// One version of all definitions. By mapping id; definitions come first in the list of mappings.
 #[derive(Debug, Default)]
@@ -29,8 +25,8 @@ impl Snapshot {
     }
 
     /// The keys of mapping `id`, in no order.
-    pub fn keys(&self, id: usize) -> impl Iterator<Item = &Bytes> {
-        self.tables.get(id).into_iter().flat_map(|table| table.keys())
+    pub fn keys(&self, id: usize) -> impl Iterator<Item = &[u8]> {
+        self.tables.get(id).into_iter().flat_map(|table| table.keys()).map(|key| &**key)
     }
 }
 
@@ -52,8 +48,8 @@ impl Definitions {
     }
 
     /// Puts a new table in the place of mapping `id`'s.
-    fn swap(&self, id: usize, records: Vec<(Bytes, Record)>) {
-        let table: Arc<Table> = Arc::new(records.into_iter().collect());
+    fn swap(&self, id: usize, table: Table) {
+        let table = Arc::new(table);
         self.current.rcu(|old| {
             let mut tables = old.tables.clone();
             tables.resize_with(tables.len().max(id + 1), Arc::default);

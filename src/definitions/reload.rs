@@ -6,12 +6,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::Definitions;
 use crate::mapping::Mapping;
-use crate::record::Record;
+use crate::record::Table;
 use crate::store::file::load_file;
 use crate::store::{Plan, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -25,7 +24,7 @@ pub struct DefinitionSource {
     /// Its statements.
     pub plan: Option<Plan>,
     /// What its file held when it was checked: the first load.
-    pub checked: Mutex<Option<Vec<(Bytes, Record)>>>,
+    pub checked: Mutex<Option<Table>>,
 }
 
 /// The one who reloads.
@@ -133,7 +132,7 @@ impl Reloader {
         }
     }
 
-    async fn load(&self, source: &DefinitionSource) -> Result<Vec<(Bytes, Record)>, StoreError> {
+    async fn load(&self, source: &DefinitionSource) -> Result<Table, StoreError> {
         match (&source.plan, source.mapping.config.file.clone()) {
             (Some(plan), _) => self.store.load_all(&source.mapping, plan).await,
             (None, Some(path)) => {

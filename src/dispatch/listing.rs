@@ -98,9 +98,9 @@ impl Wish {
     }
 
     /// Those of the keys that match, as bulk strings.
-    fn chosen<'k>(&self, keys: impl IntoIterator<Item = &'k Bytes>) -> Vec<Bytes> {
-        let matches = |key: &&Bytes| self.pattern.as_ref().is_none_or(|pattern| glob_match(pattern, key));
-        keys.into_iter().filter(matches).map(|key| bulk(key)).collect()
+    fn chosen<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) -> Vec<Bytes> {
+        let matches = |key: &&[u8]| self.pattern.as_ref().is_none_or(|pattern| glob_match(pattern, key));
+        keys.into_iter().filter(matches).map(bulk).collect()
     }
 }
 
@@ -133,7 +133,7 @@ async fn every_key(owned: &Owned, wish: &Wish) -> Result<Vec<Bytes>, (usize, Sto
         let mut after = Some(After::new());
         while let Some(place) = after {
             let (keys, next) = owned.cache.page(mapping.id, &place, PAGE).await.map_err(|e| (mapping.id, e))?;
-            found.extend(wish.chosen(&keys));
+            found.extend(wish.chosen(keys.iter().map(|key| &**key)));
             after = next;
         }
     }
@@ -160,7 +160,7 @@ pub(super) fn scan(context: &Context, session: &mut Session, request: &Request<'
     match place {
         Place::Upstream => upstream(context, session, request, 0),
         Place::Definitions(mapping, seen, snapshot) => {
-            let keys: Vec<&Bytes> = snapshot.keys(mapping).skip(seen).take(wish.count).collect();
+            let keys: Vec<&[u8]> = snapshot.keys(mapping).skip(seen).take(wish.count).collect();
             let found = wish.chosen(keys.iter().copied());
             let place = if keys.len() < wish.count {
                 next_mapping(owned, &wish, mapping + 1)
@@ -180,7 +180,7 @@ pub(super) fn scan(context: &Context, session: &mut Session, request: &Request<'
                             Some(after) => Place::Cached(mapping, after),
                             None => next_mapping(&owned, &wish, mapping + 1),
                         };
-                        page(owned.scans.keep(place), &wish.chosen(&keys))
+                        page(owned.scans.keep(place), &wish.chosen(keys.iter().map(|key| &**key)))
                     }
                 })
             }))

@@ -2,8 +2,10 @@
 //!
 //! A record keeps its elements already encoded as RESP bulk strings, one behind the other; RESP2 and RESP3
 //! differ only in the header before them. So a whole-value reply is a header and one copy, and a single
-//! field's reply is a slice. The bytes are the record's own, never a slice of a read buffer.
+//! field's reply is a slice. The bytes are the record's own, never a slice of a read buffer, and there is one
+//! allocation of them.
 
+mod body;
 mod edit;
 mod expiry;
 mod lifetime;
@@ -14,7 +16,7 @@ mod scan;
 mod whole;
 mod write;
 
-use bytes::{Bytes, BytesMut};
+use std::collections::HashMap;
 
 pub use edit::{Change, Condition, Decimal, Edit};
 pub use expiry::View;
@@ -22,29 +24,21 @@ pub use lifetime::{Lifetime, is_lifetime};
 pub use read::{Answer, ReadError, answer_of};
 pub use write::{Life, Write, Written, written_shape};
 
+use body::Body;
+
 pub use crate::config::Shape;
-use crate::resp::encode;
 
-/// Where one element's text lies in the body.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    at: u32,
-    len: u32,
-}
-
-/// Hashes and sets with more names than this are searched by bisection.
-const LINEAR: usize = 12;
 /// What a record is weighed with beside its bytes: two allocations, the cache's own entry, counters.
 const OVERHEAD: usize = 200;
+
+/// Records by key.
+pub type Table = HashMap<Box<[u8]>, Record, foldhash::quality::RandomState>;
 
 /// One record. Cheap to share, never changed: a write makes a new one.
 #[derive(Clone, Debug)]
 pub struct Record {
     shape: Shape,
-    body: Bytes,
-    spans: Box<[Span]>,
-    /// Places of the names (fields or members) ordered by their text; empty for few names, lists and strings.
-    sorted: Box<[u32]>,
+    body: Body,
     /// Milliseconds that the key had to live when this was read, where its row tells; `None`: it does not end.
     pub left: Option<i64>,
 }
@@ -52,7 +46,7 @@ pub struct Record {
 /// The same value, whatever it was made of.
 impl PartialEq for Record {
     fn eq(&self, other: &Self) -> bool {
-        self.shape == other.shape && self.body == other.body
+        self.shape == other.shape && self.body.encoded() == other.body.encoded()
     }
 }
 
@@ -113,31 +107,12 @@ impl Record {
     }
 
     fn build<'e>(shape: Shape, elements: impl Iterator<Item = &'e [u8]>) -> Result<Self, TooLarge> {
-        let (mut body, mut spans) = (BytesMut::new(), Vec::new());
-        for element in elements {
-            encode::bulk(&mut body, element);
-            let at = u32::try_from(body.len() - 2 - element.len()).map_err(|_| TooLarge)?;
-            let len = u32::try_from(element.len()).map_err(|_| TooLarge)?;
-            spans.push(Span { at, len });
-        }
-        let mut record = Self {
-            shape,
-            body: Bytes::copy_from_slice(&body),
-            spans: spans.into_boxed_slice(),
-            sorted: Box::default(),
-            left: None,
+        let stride = match shape {
+            Shape::Hash => Some(2),
+            Shape::Set => Some(1),
+            Shape::List | Shape::String => None,
         };
-        record.sorted = record.sort_names();
-        Ok(record)
-    }
-
-    fn sort_names(&self) -> Box<[u32]> {
-        if matches!(self.shape, Shape::List | Shape::String) || self.len() <= LINEAR {
-            return Box::default();
-        }
-        let mut places: Vec<u32> = (0..self.len() as u32).collect();
-        places.sort_unstable_by_key(|place| self.name(*place as usize));
-        places.into_boxed_slice()
+        Ok(Self { shape, body: Body::of(elements, stride).ok_or(TooLarge)?, left: None })
     }
 
     /// The same, with so many milliseconds to live.
@@ -155,22 +130,22 @@ impl Record {
     /// What the record costs in memory, in bytes.
     #[must_use]
     pub const fn weight(&self) -> usize {
-        self.body.len() + self.spans.len() * size_of::<Span>() + self.sorted.len() * size_of::<u32>() + OVERHEAD
+        self.body.weight() + OVERHEAD
     }
 
     /// Fields of a hash, elements of a list or set; 1 for a string.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.spans.len() / self.stride()
+        self.body.len() / self.stride()
     }
 
     /// True for a value that Redis would not keep: an empty hash, list or set.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.body.len() == 0
     }
 
-    /// Spans per entry: a hash has a field and a value.
+    /// Elements per entry: a hash has a field and a value.
     const fn stride(&self) -> usize {
         match self.shape {
             Shape::Hash => 2,
@@ -178,18 +153,13 @@ impl Record {
         }
     }
 
-    fn text(&self, span: usize) -> &[u8] {
-        let Span { at, len } = self.spans[span];
-        &self.body[at as usize..(at + len) as usize]
+    fn text(&self, element: usize) -> &[u8] {
+        self.body.text(element)
     }
 
-    /// The encoded bulk strings of spans `from..to`.
+    /// The encoded bulk strings of elements `from..to`.
     fn encoded(&self, from: usize, to: usize) -> &[u8] {
-        let start = |span: usize| match span {
-            0 => 0,
-            _ => (self.spans[span - 1].at + self.spans[span - 1].len + 2) as usize,
-        };
-        &self.body[start(from)..start(to)]
+        self.body.range(from, to)
     }
 
     /// Field, element or member `i`.
@@ -199,16 +169,12 @@ impl Record {
 
     /// The place of a field or member.
     fn find(&self, name: &[u8]) -> Option<usize> {
-        if self.sorted.is_empty() {
-            return (0..self.len()).find(|i| self.name(*i) == name);
-        }
-        let found = self.sorted.binary_search_by_key(&name, |place| self.name(*place as usize)).ok()?;
-        Some(self.sorted[found] as usize)
+        self.body.find(name, self.stride())
     }
 
     /// A string's bytes.
     fn value(&self) -> &[u8] {
-        if self.spans.is_empty() { &[] } else { self.text(0) }
+        if self.is_empty() { &[] } else { self.text(0) }
     }
 
     /// A hash field's encoded value.
@@ -249,7 +215,7 @@ impl Record {
     /// A string's encoded value, for MGET; `None` for the other shapes.
     #[must_use]
     pub fn encoded_string(&self) -> Option<&[u8]> {
-        (self.shape == Shape::String).then(|| &*self.body)
+        (self.shape == Shape::String).then(|| self.body.encoded())
     }
 }
 

@@ -179,7 +179,7 @@ fn lindex(request: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesM
 }
 
 fn get(_: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
-    bulk_or_null(typed(view, Shape::String)?.map(|s| &*s.body), proto, out);
+    bulk_or_null(typed(view, Shape::String)?.map(|s| s.body.encoded()), proto, out);
     Ok(())
 }
 

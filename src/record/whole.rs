@@ -10,7 +10,7 @@ use crate::resp::{Proto, encode};
 pub(super) fn hgetall(_: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
     let hash = typed(view, Shape::Hash)?;
     encode::map(out, proto, hash.map_or(0, Record::len));
-    out.put_slice(hash.map_or(&[], |h| &h.body));
+    out.put_slice(hash.map_or(&[], |h| h.body.encoded()));
     Ok(())
 }
 
@@ -35,6 +35,6 @@ fn every_other(hash: Option<&Record>, offset: usize, out: &mut BytesMut) {
 pub(super) fn smembers(_: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
     let set = typed(view, Shape::Set)?;
     encode::set(out, proto, set.map_or(0, Record::len));
-    out.put_slice(set.map_or(&[], |s| &s.body));
+    out.put_slice(set.map_or(&[], |s| s.body.encoded()));
     Ok(())
 }

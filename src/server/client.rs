@@ -69,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Serves the client until it leaves, and closes.
-    pub(super) async fn serve(mut self) {
+    pub(super) async fn serve(&mut self) {
         let end = self.converse().await;
         self.session.tally.flush(&self.context.metrics.commands);
         match end {
@@ -113,7 +113,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             match next {
                 Next::Alone(alone) => {
                     self.link.answered().await?;
-                    self.alone(alone).await?;
+                    // Its own allocation: most clients are idle, and are as large as the largest thing they may do.
+                    Box::pin(self.alone(alone)).await?;
                 }
                 _ if self.session.closing => return self.link.settle().await,
                 Next::ReadSoon => {

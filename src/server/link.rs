@@ -235,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         .await
     }
 
-    pub(super) async fn close(mut self) {
+    pub(super) async fn close(&mut self) {
         use tokio::io::AsyncWriteExt;
         // The client may be gone already.
         let _ = self.stream.shutdown().await;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Barrier;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
@@ -76,13 +77,18 @@ impl Workers {
         let mut workers =
             Self { inboxes: Vec::new(), threads: Vec::new(), next: AtomicU64::new(0), stop: CancellationToken::new() };
         let registry = Arc::new(Registry::default());
-        for i in 0..if count == 0 { cores } else { count } {
+        let count = if count == 0 { cores } else { count };
+        let all_done = Arc::new(Barrier::new(count));
+        for i in 0..count {
             let (inbox, arrivals) = unbounded_channel();
             let (setup, registry, stop) = (setup.clone(), registry.clone(), workers.stop.clone());
+            let all_done = all_done.clone();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let thread = std::thread::Builder::new().name(format!("worker-{i}")).spawn(move || {
                 let local = LocalSet::new();
                 runtime.block_on(local.run_until(work(setup, arrivals, registry, stop, patience)));
+                // A load runs on the worker whose client asked first: clients of the others may still wait for it.
+                let _late = runtime.block_on(async { tokio::time::timeout(patience, all_done.wait()).await });
             })?;
             workers.inboxes.push(inbox);
             workers.threads.push(thread);
@@ -206,5 +212,6 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let session = Session::new(listed.peer.clone(), Group { db, login, ..Group::default() }, setup.access.first_user());
     let max_argument = setup.limits.request_argument.0;
     let link = Link::new(listed.peer.clone(), stream, setup.limits, setup.metrics, drain);
-    Client::new(link, session, context, max_argument).serve().await;
+    let mut client = Client::new(link, session, context, max_argument);
+    client.serve().await;
 }

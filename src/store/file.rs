@@ -2,22 +2,22 @@
 
 use std::path::Path;
 
-use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::json::{Members, cell};
+use super::gather::Gather;
+use super::json::{Members, cell, each};
 use super::plan::{KeySource, key_column};
 use super::row::{Cell, Row};
 use super::{Plan, StoreError};
 use crate::config::Shape;
 use crate::mapping::Mapping;
-use crate::record::Record;
+use crate::record::Table;
 
 /// Reads and shapes every definition of a file mapping.
 ///
 /// # Errors
 /// [`StoreError::Refused`] with the file's line, or the entry, that is wrong.
-pub fn load_file(mapping: &Mapping, path: &Path) -> Result<Vec<(Bytes, Record)>, StoreError> {
+pub fn load_file(mapping: &Mapping, path: &Path) -> Result<Table, StoreError> {
     let refuse = |error: String| StoreError::Refused(format!("{}: {error}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
     let by_id = !text.trim_start().starts_with('[');
@@ -29,7 +29,7 @@ pub fn load_file(mapping: &Mapping, path: &Path) -> Result<Vec<(Bytes, Record)>,
     }
     let mapping = Mapping { config: block, ..mapping.clone() };
     let plan = Plan::new(&mapping, String::new(), String::new(), Vec::new(), KeySource::Extra);
-    let mut gather = plan.gather(&mapping);
+    let mut gather = Gather::new(&plan, &mapping);
     // One row at a time: the rows of a large file are many times its size.
     let mut add = |row| gather.add(row).map_err(|error| error.to_string());
     let added =
@@ -47,8 +47,7 @@ const VALUE: &str = "value";
 /// `[{"hole": ..., "field": ...}]`: the holes' members are the key.
 fn rows_by_members(mapping: &Mapping, text: &str, add: Add<'_>) -> Result<(), String> {
     let holes = mapping.columns(&mapping.config.key_columns);
-    let entries: Vec<Members> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    entries.into_iter().try_for_each(|Members(row)| add(keyed_by_members(row, &holes)))
+    each(text, &mut |_, entry| add(keyed_by_members(one_row(entry.get(), false)?, &holes)))
 }
 
 /// `{"id": entry}`.
@@ -56,23 +55,12 @@ fn rows_by_id(mapping: &Mapping, text: &str, plain: bool, add: Add<'_>) -> Resul
     if mapping.pattern.holes().count() != 1 {
         return Err("an object names its entries by one hole; use an array of objects for more".into());
     }
-    // The members of the outer object, each still as text.
-    let Members(outer) = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    for (id, entry) in outer.0 {
-        for mut row in entry_rows(&cell_json(&entry), plain)? {
-            row.0.push((key_column(0), Cell::Text(id.clone())));
-            add(row)?;
-        }
-    }
-    Ok(())
-}
-
-fn cell_json(cell: &Cell) -> String {
-    match cell {
-        Cell::Json(json) => json.clone(),
-        Cell::Null => "null".to_owned(),
-        Cell::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
-    }
+    each(text, &mut |id, entry| {
+        entry_rows(entry.get(), plain)?.into_iter().try_for_each(|mut row| {
+            row.0.push((key_column(0), Cell::Text(id.to_owned())));
+            add(row)
+        })
+    })
 }
 
 /// An array is one row per element, anything else one row.

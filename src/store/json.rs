@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -31,6 +31,43 @@ impl<'de> Deserialize<'de> for Members {
             }
         }
         deserializer.deserialize_map(InOrder).map(Self)
+    }
+}
+
+/// Takes one value of a large document, still as text.
+pub(super) type Take<'a> = &'a mut dyn FnMut(&str, &RawValue) -> Result<(), String>;
+
+/// Gives each member of the object that `text` is to `take`, with its name, or each element of the array, without a copy.
+pub(super) fn each(text: &str, take: Take<'_>) -> Result<(), String> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let walked = match text.trim_start().starts_with('[') {
+        true => deserializer.deserialize_seq(Each(take)),
+        false => deserializer.deserialize_map(Each(take)),
+    };
+    walked.and_then(|()| deserializer.end()).map_err(|error| error.to_string())
+}
+
+struct Each<'a>(Take<'a>);
+
+impl<'de> Visitor<'de> for Each<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object or array")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            self.0(&name, map.next_value()?).map_err(A::Error::custom)?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(element) = seq.next_element()? {
+            self.0("", element).map_err(A::Error::custom)?;
+        }
+        Ok(())
     }
 }
 

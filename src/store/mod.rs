@@ -8,6 +8,7 @@ mod columns;
 mod error;
 pub mod file;
 mod flush;
+mod gather;
 mod json;
 mod listing;
 mod migrate;
@@ -19,8 +20,6 @@ mod target;
 mod transaction;
 pub mod triggers;
 
-use bytes::Bytes;
-
 pub use changes::{Change, OnChange};
 pub use error::StoreError;
 pub use flush::{FlushRow, Mark};
@@ -28,17 +27,18 @@ pub use plan::Plan;
 pub use transaction::StoreTransaction;
 
 use breaker::Breaker;
+use gather::Gather;
 use postgres::Postgres;
 use sqlite::Sqlite;
 
 use crate::config;
 use crate::mapping::Mapping;
-use crate::record::{Edit, Record, Written};
+use crate::record::{Edit, Record, Table, Written};
 
 #[derive(Debug)]
 enum Engine {
-    Postgres(Postgres),
-    Sqlite(Sqlite),
+    Postgres(Box<Postgres>),
+    Sqlite(Box<Sqlite>),
 }
 
 /// A store that answers.
@@ -56,9 +56,9 @@ impl Store {
     /// [`StoreError::Unavailable`] when it does not answer in time; trying again later is safe.
     pub async fn connect(settings: &config::Store) -> Result<Self, StoreError> {
         let engine = if settings.url.starts_with("sqlite:") {
-            Engine::Sqlite(Sqlite::open(settings).await?)
+            Engine::Sqlite(Box::new(Sqlite::open(settings).await?))
         } else {
-            Engine::Postgres(Postgres::connect(settings).await?)
+            Engine::Postgres(Box::new(Postgres::connect(settings).await?))
         };
         Ok(Self { engine, breaker: Breaker::new(settings), settings: settings.clone() })
     }
@@ -71,7 +71,7 @@ impl Store {
     pub async fn connect_to_check(settings: &config::Store) -> Result<Self, StoreError> {
         if settings.url.starts_with("sqlite:") && !sqlite::exists(&settings.url) {
             let memory = config::Store { url: "sqlite::memory:".into(), max_connections: 1, ..settings.clone() };
-            let engine = Engine::Sqlite(Sqlite::open(&memory).await?);
+            let engine = Engine::Sqlite(Box::new(Sqlite::open(&memory).await?));
             return Ok(Self { engine, breaker: Breaker::new(&memory), settings: memory });
         }
         Self::connect(settings).await
@@ -144,12 +144,12 @@ impl Store {
         written
     }
 
-    /// Loads every definition of a mapping: key and record, in the store's order.
+    /// Loads every definition of a mapping.
     ///
     /// # Errors
     /// [`StoreError`]; a row without a usable key, or two rows with one key, fail the whole load.
-    pub async fn load_all(&self, mapping: &Mapping, plan: &Plan) -> Result<Vec<(Bytes, Record)>, StoreError> {
-        let mut gather = plan.gather(mapping);
+    pub async fn load_all(&self, mapping: &Mapping, plan: &Plan) -> Result<Table, StoreError> {
+        let mut gather = Gather::new(plan, mapping);
         match &self.engine {
             Engine::Postgres(store) => store.each_row(plan, |row| gather.add(row)).await?,
             Engine::Sqlite(store) => store.each_row(plan, |row| gather.add(row)).await?,

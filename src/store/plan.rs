@@ -1,7 +1,5 @@
 //! A mapping made ready for a store: its statements, and how its rows become records.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 
 use super::StoreError;
@@ -135,11 +133,17 @@ impl Plan {
         self.shape(&same)
     }
 
-    /// The key and record of a row that tells its own key; `None` where it is no usable key.
-    pub(super) fn keyed(&self, pattern: &Pattern, mut row: Row) -> Result<Option<(Bytes, Option<Record>)>, StoreError> {
+    /// The key that a row tells, and the row without it; `None` where it is no usable key.
+    pub(super) fn own_row(&self, pattern: &Pattern, mut row: Row) -> Option<(Box<[u8]>, Row)> {
         let own = self.own_key(&mut row).unwrap_or_default();
-        match pattern.render(&own).filter(|_| own.len() == self.holes.len()) {
-            Some(key) => Ok(Some((Bytes::from(key), self.shape(&[row])?))),
+        let key = pattern.render(&own).filter(|_| own.len() == self.holes.len())?;
+        Some((key.into(), row))
+    }
+
+    /// The key and record of such a row.
+    pub(super) fn keyed(&self, pattern: &Pattern, row: Row) -> Result<Option<(Bytes, Option<Record>)>, StoreError> {
+        match self.own_row(pattern, row) {
+            Some((key, row)) => Ok(Some((Bytes::from(key), self.shape(&[row])?))),
             None => Ok(None),
         }
     }
@@ -199,59 +203,5 @@ impl Plan {
             return texts.filter_map(Result::transpose).collect();
         }
         Ok(rows.iter().map(Row::to_json).collect())
-    }
-
-    /// A gatherer of every definition's rows.
-    pub(super) fn gather<'p>(&'p self, mapping: &'p Mapping) -> Gather<'p> {
-        Gather { plan: self, mapping, order: Vec::new(), rows: HashMap::new() }
-    }
-}
-
-/// Collects the rows of all definitions by key.
-pub(super) struct Gather<'p> {
-    plan: &'p Plan,
-    mapping: &'p Mapping,
-    order: Vec<Bytes>,
-    rows: HashMap<Bytes, Vec<Row>>,
-}
-
-/// A preload says how far it is after so many rows.
-const PROGRESS_ROWS: usize = 20_000;
-
-impl Gather<'_> {
-    pub(super) fn add(&mut self, mut row: Row) -> Result<(), StoreError> {
-        let own = self.plan.own_key(&mut row).unwrap_or_default();
-        let pattern = &self.mapping.pattern;
-        let key = pattern.render(&own).filter(|_| own.len() == self.plan.holes.len()).ok_or_else(|| {
-            StoreError::Refused(format!(
-                "row {} has no usable key for '{}': a key column is NULL, empty, holds ':' or is no integer",
-                self.order.len() + 1,
-                pattern.text()
-            ))
-        })?;
-        let single = matches!(self.mapping.config.shape, Shape::Hash | Shape::String);
-        let key = Bytes::from(key);
-        let rows = self.rows.entry(key.clone()).or_default();
-        if rows.is_empty() {
-            self.order.push(key);
-        } else if single {
-            return Err(StoreError::Refused(format!("two rows have the key '{}'", String::from_utf8_lossy(&key))));
-        }
-        rows.push(row);
-        if self.order.len().is_multiple_of(PROGRESS_ROWS) {
-            tracing::info!(mapping = pattern.text(), loaded = self.order.len(), "loading definitions");
-        }
-        Ok(())
-    }
-
-    pub(super) fn finish(mut self) -> Result<Vec<(Bytes, Record)>, StoreError> {
-        let mut all = Vec::with_capacity(self.order.len());
-        for key in std::mem::take(&mut self.order) {
-            let rows = self.rows.remove(&key).unwrap_or_default();
-            if let Some(record) = self.plan.shape(&rows)? {
-                all.push((key, record));
-            }
-        }
-        Ok(all)
     }
 }

@@ -5,6 +5,7 @@ mod changes;
 mod explain;
 mod expression;
 mod flush;
+mod lent;
 mod params;
 mod push;
 mod transaction;
@@ -28,12 +29,16 @@ use super::{FlushRow, Mark, Plan, StoreError, triggers};
 use crate::config;
 use crate::mapping::Mapping;
 use crate::record::{Edit, Record, Written};
+use lent::{Lender, Lent};
 
 /// A connection that has not been used for so long is asked whether it lives.
 const IDLE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Postgres {
+    /// For the statement of one key.
+    lender: Lender,
+    /// For everything else.
     pool: PgPool,
     options: PgConnectOptions,
 }
@@ -66,7 +71,7 @@ impl Postgres {
                 })
             })
             .connect_lazy_with(options.clone());
-        let store = Self { pool, options };
+        let store = Self { lender: Lender::new(options.clone(), settings), pool, options };
         store.ping().await?;
         Ok(store)
     }
@@ -102,9 +107,10 @@ impl Postgres {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            match rows_as_json(&self.pool, plan, &bound).await {
-                // Pooled connections may have died unnoticed, all of them at once; a read may be sent again.
-                Err(error) if has_died(&error) && attempt <= self.pool.options().get_max_connections() => {
+            let mut lent = self.lender.lend().await?;
+            match answered(rows_as_json(&mut lent.connection, plan, &bound).await, lent) {
+                // Connections may have died unnoticed, all of them at once; a read may be sent again.
+                Err(error) if has_died(&error) && attempt <= self.lender.most() => {
                     tracing::debug!(%error, "a store connection was dead; the load is tried again");
                 }
                 Err(error) => return Err(error.into()),
@@ -121,9 +127,18 @@ impl Postgres {
         edit: &Edit,
         origin: &str,
     ) -> Result<Written, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        let mut writer = write::Writer { connection: &mut connection, pool: &self.pool, origin };
-        writer.write(mapping, plan, values, edit).await
+        let mut lent = self.lender.lend().await?;
+        let mut writer = write::Writer { connection: &mut lent.connection, pool: &self.pool, origin };
+        let written = writer.write(mapping, plan, values, edit).await;
+        // What was refused may have left a transaction to be rolled back.
+        let is_clean = match &written {
+            Ok(_) => true,
+            Err(error) => !error.is_final() && lent.connection.ping().await.is_ok(),
+        };
+        if is_clean {
+            lent.give_back();
+        }
+        written
     }
 
     pub(super) async fn flush(
@@ -211,6 +226,19 @@ async fn rows_as_json<'e>(
 ) -> Result<Vec<String>, sqlx::Error> {
     let query = sqlx::query_scalar(AssertSqlSafe(plan.one.clone()));
     bound.iter().fold(query, |query, value| query.bind(value.clone())).fetch_all(executor).await
+}
+
+/// Gives the connection back if its statement was answered, be it with an error.
+fn answered<T>(result: Result<T, sqlx::Error>, lent: Lent<'_>) -> Result<T, sqlx::Error> {
+    let answered = match &result {
+        Ok(_) => true,
+        Err(error @ sqlx::Error::Database(_)) => !has_died(error),
+        Err(_) => false,
+    };
+    if answered {
+        lent.give_back();
+    }
+    result
 }
 
 /// True when the connection is gone, as opposed to the statement being wrong or slow. 57P: the server ended it.

@@ -1,0 +1,70 @@
+//! All definitions of a mapping from their rows, each shaped as soon as it is whole: the rows of a large table are many times
+//! its records.
+
+use std::collections::HashMap;
+
+use super::row::Row;
+use super::{Plan, StoreError};
+use crate::config::Shape;
+use crate::mapping::Mapping;
+use crate::record::{Record, Table};
+
+/// Collects the rows of all definitions by key.
+pub(super) struct Gather<'p> {
+    plan: &'p Plan,
+    mapping: &'p Mapping,
+    /// Rows so far.
+    count: usize,
+    table: Table,
+    /// Of lists and sets, whose rows may lie apart.
+    rows: HashMap<Box<[u8]>, Vec<Row>>,
+}
+
+/// A preload says how far it is after so many rows.
+const PROGRESS_ROWS: usize = 20_000;
+
+impl<'p> Gather<'p> {
+    pub(super) fn new(plan: &'p Plan, mapping: &'p Mapping) -> Self {
+        Self { plan, mapping, count: 0, table: Table::default(), rows: HashMap::new() }
+    }
+
+    /// Takes the next row.
+    pub(super) fn add(&mut self, row: Row) -> Result<(), StoreError> {
+        self.count += 1;
+        if self.count.is_multiple_of(PROGRESS_ROWS) {
+            tracing::info!(mapping = self.mapping.pattern.text(), rows = self.count, "loading definitions");
+        }
+        let (key, row) = self.plan.own_row(&self.mapping.pattern, row).ok_or_else(|| {
+            StoreError::Refused(format!(
+                "row {} has no usable key for '{}': a key column is NULL, empty, holds ':' or is no integer",
+                self.count,
+                self.mapping.pattern.text()
+            ))
+        })?;
+        if matches!(self.mapping.config.shape, Shape::List | Shape::Set) {
+            self.rows.entry(key).or_default().push(row);
+            return Ok(());
+        }
+        if self.table.contains_key(&key) {
+            return Err(StoreError::Refused(format!("two rows have the key '{}'", String::from_utf8_lossy(&key))));
+        }
+        let record = self.plan.shape(&[row])?;
+        self.put(key, record);
+        Ok(())
+    }
+
+    fn put(&mut self, key: Box<[u8]>, record: Option<Record>) {
+        if let Some(record) = record {
+            self.table.insert(key, record);
+        }
+    }
+
+    /// Every definition.
+    pub(super) fn finish(mut self) -> Result<Table, StoreError> {
+        for (key, rows) in std::mem::take(&mut self.rows) {
+            let record = self.plan.shape(&rows)?;
+            self.put(key, record);
+        }
+        Ok(self.table)
+    }
+}

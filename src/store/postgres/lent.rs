@@ -1,0 +1,101 @@
+//! Connections for the statement of one key. A load or write borrows one that its own thread opened, if one is idle, so that
+//! it crosses no threads, and gives it back without a round trip: docs/decisions/0010.
+//!
+//! Those who wait are served in the order they came. A connection is given back only when its statement has been
+//! answered: one whose borrower was cancelled is closed.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection as _};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::config;
+
+/// A connection that has not been used for so long is asked whether it lives.
+const IDLE: Duration = Duration::from_secs(1);
+/// One that has not been used for so long is closed when another is given back.
+const UNUSED: Duration = Duration::from_mins(10);
+
+#[derive(Debug)]
+struct Idle {
+    connection: PgConnection,
+    opened_by: ThreadId,
+    since: Instant,
+}
+
+/// The connections that are lent.
+#[derive(Debug)]
+pub(super) struct Lender {
+    options: PgConnectOptions,
+    /// How long a borrower waits for its turn, and for a new connection.
+    patience: Duration,
+    turns: Semaphore,
+    most: u32,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// A borrowed connection. Dropped, it is closed.
+#[derive(Debug)]
+pub(super) struct Lent<'a> {
+    pub(super) connection: PgConnection,
+    opened_by: ThreadId,
+    lender: &'a Lender,
+    _turn: SemaphorePermit<'a>,
+}
+
+impl Lender {
+    /// At most `settings.max_connections`, opened when they are needed.
+    pub(super) fn new(options: PgConnectOptions, settings: &config::Store) -> Self {
+        let most = settings.max_connections;
+        let turns = Semaphore::new(most as usize);
+        Self { options, patience: settings.connect_timeout, turns, most, idle: Mutex::default() }
+    }
+
+    /// So many connections can be dead at once.
+    pub(super) const fn most(&self) -> u32 {
+        self.most
+    }
+
+    /// A connection that was alive a moment ago.
+    ///
+    /// # Errors
+    /// [`sqlx::Error::PoolTimedOut`] when none comes free, or can be opened, in time.
+    pub(super) async fn lend(&self) -> Result<Lent<'_>, sqlx::Error> {
+        tokio::time::timeout(self.patience, self.lend_in_turn()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    async fn lend_in_turn(&self) -> Result<Lent<'_>, sqlx::Error> {
+        let turn = self.turns.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
+        while let Some(mut idle) = self.take_idle() {
+            if idle.since.elapsed() < IDLE || idle.connection.ping().await.is_ok() {
+                return Ok(Lent { connection: idle.connection, opened_by: idle.opened_by, lender: self, _turn: turn });
+            }
+        }
+        let connection = self.options.connect().await?;
+        Ok(Lent { connection, opened_by: std::thread::current().id(), lender: self, _turn: turn })
+    }
+
+    /// The one used last of this thread's, or of anyone's.
+    fn take_idle(&self) -> Option<Idle> {
+        let (mut idle, here) = (self.idle(), std::thread::current().id());
+        let at = idle.iter().rposition(|idle| idle.opened_by == here).or_else(|| idle.len().checked_sub(1))?;
+        Some(idle.remove(at))
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lent<'_> {
+    /// Gives it back. Its last statement must have been answered.
+    pub(super) fn give_back(self) {
+        let since = Instant::now();
+        let mut idle = self.lender.idle();
+        idle.retain(|other| since.duration_since(other.since) < UNUSED);
+        idle.push(Idle { connection: self.connection, opened_by: self.opened_by, since });
+    }
+}
