@@ -36,15 +36,15 @@ pub(super) struct Flusher {
 }
 
 impl Cache {
-    /// Notes that something waits, and wakes the flusher if it is much.
+    /// Notes that something waits, and wakes the flusher if there is not room for as much again.
     pub(super) fn wake_flusher(&self) {
         self.metrics.deferred_keys.set(self.overlay.len() as i64);
-        if self.overlay.len() >= self.flush_rows {
+        if self.journal.as_ref().is_some_and(|journal| journal.is_half_full()) {
             self.flush_now.notify_one();
         }
     }
 
-    /// Saves what waits, every `interval` and whenever it is much, for ever.
+    /// Saves what waits, every `interval` and whenever the journal is half full, for ever.
     pub async fn flush_for_ever(self: Arc<Self>, interval: Duration) {
         let mut ticker = tokio::time::interval(interval);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,10 +1,11 @@
 //! The journal's file and its statements.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::{Entry, JournalError, Waiting};
 use crate::config::JournalSync;
@@ -149,39 +150,48 @@ impl File {
     }
 
     /// Keeps the last value of each field; the weight of what was replaced.
-    pub(super) async fn append(&mut self, entries: &[Entry]) -> Result<u64, JournalError> {
-        let mut replaced = 0;
-        for entry in entries {
-            let before: Option<i64> = sqlx::query_scalar("SELECT weight FROM waiting WHERE key = ?1 AND field = ?2")
-                .bind(&entry.key[..])
-                .bind(&entry.field[..])
-                .fetch_optional(&mut self.connection)
-                .await?;
-            replaced += before.unwrap_or(0).unsigned_abs();
-            sqlx::query(
-                "INSERT INTO waiting (key, field, seq, mapping, value, weight) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-                 ON CONFLICT DO UPDATE SET seq = excluded.seq, value = excluded.value, weight = excluded.weight, batch = NULL",
-            )
-            .bind(&entry.key[..])
-            .bind(&entry.field[..])
-            .bind(entry.seq.cast_signed())
-            .bind(&entry.mapping)
-            .bind(entry.value.as_deref())
-            .bind(entry.weight().cast_signed())
-            .execute(&mut self.connection)
-            .await?;
+    pub(super) async fn append(&mut self, entries: Vec<Entry>) -> Result<u64, JournalError> {
+        let (entries, mut replaced) = last_of_each(entries);
+        for some in chunks(&entries) {
+            replaced += self.append_some(some).await?;
         }
         Ok(replaced)
     }
 
+    /// The same of entries that differ, as one statement for all: a statement costs more than a row.
+    async fn append_some(&mut self, entries: &[Entry]) -> Result<u64, JournalError> {
+        let select = format!(
+            "SELECT coalesce(sum(weight), 0) FROM (VALUES {}) AS new CROSS JOIN waiting ON key = column1 AND field = column2",
+            rows(entries.len(), "(?, ?)")
+        );
+        let weigh = entries.iter().fold(sqlx::query_scalar(AssertSqlSafe(select)), |query, entry| {
+            query.bind(entry.key.to_vec()).bind(entry.field.to_vec())
+        });
+        let replaced: i64 = weigh.fetch_one(&mut self.connection).await?;
+        let insert = format!(
+            "INSERT INTO waiting (key, field, seq, mapping, value, weight) VALUES {} \
+             ON CONFLICT DO UPDATE SET seq = excluded.seq, value = excluded.value, weight = excluded.weight, batch = NULL",
+            rows(entries.len(), "(?, ?, ?, ?, ?, ?)")
+        );
+        let keep = entries.iter().fold(sqlx::query(AssertSqlSafe(insert)), |query, entry| {
+            query
+                .bind(entry.key.to_vec())
+                .bind(entry.field.to_vec())
+                .bind(entry.seq.cast_signed())
+                .bind(entry.mapping.clone())
+                .bind(entry.value.as_ref().map(|value| value.to_vec()))
+                .bind(entry.weight().cast_signed())
+        });
+        keep.execute(&mut self.connection).await?;
+        Ok(replaced.unsigned_abs())
+    }
+
     pub(super) async fn take(&mut self, batch: u64, seqs: &[u64]) -> Result<(), JournalError> {
-        for seq in seqs {
-            sqlx::query("UPDATE waiting SET batch = ?1 WHERE seq = ?2")
-                .bind(batch.cast_signed())
-                .bind(seq.cast_signed())
-                .execute(&mut self.connection)
-                .await?;
-        }
+        sqlx::query("UPDATE waiting SET batch = ?1 WHERE seq IN (SELECT value FROM json_each(?2))")
+            .bind(batch.cast_signed())
+            .bind(format!("{seqs:?}"))
+            .execute(&mut self.connection)
+            .await?;
         sqlx::query("UPDATE about SET last = max(last, ?1)")
             .bind(batch.cast_signed())
             .execute(&mut self.connection)
@@ -217,5 +227,57 @@ impl File {
         .execute(&mut self.connection)
         .await?;
         self.applied(batch).await
+    }
+}
+
+/// The last of each key's field, in their order, and the weight of the others.
+fn last_of_each(entries: Vec<Entry>) -> (Vec<Entry>, u64) {
+    let mut seen = HashSet::with_capacity(entries.len());
+    let is_last: Vec<bool> =
+        entries.iter().rev().map(|entry| seen.insert((entry.key.clone(), entry.field.clone()))).collect();
+    let mut replaced = 0;
+    let last = entries.into_iter().zip(is_last.into_iter().rev()).filter_map(|(entry, is_last)| {
+        replaced += if is_last { 0 } else { entry.weight() };
+        is_last.then_some(entry)
+    });
+    (last.collect(), replaced)
+}
+
+/// Rows of one statement: few sizes, so that their statements stay prepared.
+const CHUNKS: [usize; 4] = [256, 32, 4, 1];
+
+fn chunks(mut entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
+    std::iter::from_fn(move || {
+        let size = CHUNKS.into_iter().find(|size| *size <= entries.len())?;
+        let (some, rest) = entries.split_at(size);
+        entries = rest;
+        Some(some)
+    })
+}
+
+fn rows(count: usize, row: &str) -> String {
+    vec![row; count].join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, chunks, last_of_each};
+
+    fn entry(seq: u64, key: &str) -> Entry {
+        Entry { seq, mapping: "m".into(), key: key.to_owned().into(), field: "f".into(), value: None }
+    }
+
+    #[test]
+    fn of_a_field_the_last_value_is_kept() {
+        let (last, replaced) = last_of_each(vec![entry(1, "a"), entry(2, "b"), entry(3, "a"), entry(4, "a")]);
+        assert_eq!(last, [entry(2, "b"), entry(4, "a")]);
+        assert_eq!(replaced, entry(1, "a").weight() * 2);
+    }
+
+    #[test]
+    fn chunks_are_everything_in_its_order() {
+        let all: Vec<Entry> = (0..1000).map(|seq| entry(seq, "a")).collect();
+        assert_eq!(chunks(&all).collect::<Vec<_>>().concat(), all);
+        assert_eq!(chunks(&[]).count(), 0);
     }
 }

@@ -156,17 +156,12 @@ impl Journal {
             let (orders, late, (done, _told)) = (self.orders.clone(), entries.clone(), oneshot::channel());
             tokio::spawn(async move {
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                orders.send(Order::Append(late, done))
+                orders.send(Order::Append(late, vec![done]))
             });
             return Ok(entries);
         }
-        let replaced = self.order(|done| Order::Append(entries.clone(), done)).await;
-        let kept = match &replaced {
-            Ok(replaced) => weight.saturating_sub(*replaced),
-            Err(_) => 0,
-        };
-        self.bytes.fetch_sub(weight - kept, SeqCst);
-        self.measure();
+        let replaced = self.order(|done| Order::Append(entries.clone(), vec![done])).await;
+        self.free(*replaced.as_ref().unwrap_or(&weight));
         replaced.map(|_| entries)
     }
 
@@ -205,6 +200,12 @@ impl Journal {
         let freed = self.order(|done| Order::PutAside(batch, reason.to_owned(), done)).await?;
         self.free(freed);
         Ok(())
+    }
+
+    /// True when half of what may wait does.
+    #[must_use]
+    pub fn is_half_full(&self) -> bool {
+        self.bytes.load(SeqCst) > self.max_bytes / 2
     }
 
     /// The number that comes next.

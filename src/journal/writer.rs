@@ -12,8 +12,8 @@ type Done<T> = oneshot::Sender<Result<T, JournalError>>;
 
 /// Something to be written.
 pub(super) enum Order {
-    /// Answered with the weight of what was replaced.
-    Append(Vec<Entry>, Done<u64>),
+    /// The first is answered with the weight of what was replaced, the others with 0.
+    Append(Vec<Entry>, Vec<Done<u64>>),
     Take(u64, Vec<u64>, Done<()>),
     /// Answered with the weight of what was freed.
     Applied(u64, Done<u64>),
@@ -41,7 +41,8 @@ impl Writer {
                 _ = second.tick(), if self.sync == JournalSync::Everysec => self.sync_now().await,
             }
             if !waiting.is_empty() {
-                self.commit(waiting).await;
+                gather(&mut waiting, &mut orders).await;
+                self.commit(merged(waiting)).await;
             }
         }
         self.sync_now().await;
@@ -76,12 +77,13 @@ impl Writer {
     async fn carry_out(&mut self, order: Order, goes_on: bool) -> (Answer, Result<(), JournalError>) {
         if !goes_on {
             return match order {
-                Order::Append(_, done) | Order::Applied(_, done) | Order::PutAside(_, _, done) => tell(Ok(0), done),
+                Order::Append(_, all) => tell_all(Ok(0), all),
+                Order::Applied(_, done) | Order::PutAside(_, _, done) => tell(Ok(0), done),
                 Order::Take(_, _, done) | Order::GiveBack(_, done) => tell(Ok(()), done),
             };
         }
         match order {
-            Order::Append(entries, done) => tell(self.file.append(&entries).await, done),
+            Order::Append(entries, all) => tell_all(self.file.append(entries).await, all),
             Order::Take(batch, seqs, done) => tell(self.file.take(batch, &seqs).await, done),
             Order::Applied(batch, done) => tell(self.file.applied(batch).await, done),
             Order::GiveBack(batch, done) => tell(self.file.give_back(batch).await, done),
@@ -90,8 +92,47 @@ impl Writer {
     }
 }
 
+/// What a pipeline orders comes in a moment: it is waited for as long as more comes.
+async fn gather(waiting: &mut Vec<Order>, orders: &mut mpsc::UnboundedReceiver<Order>) {
+    let mut before = 0;
+    while waiting.len() > before && waiting.len() < MOST {
+        before = waiting.len();
+        tokio::task::yield_now().await;
+        while let Ok(order) = orders.try_recv() {
+            waiting.push(order);
+        }
+    }
+}
+
+/// The same orders; appends with nothing between them are one.
+fn merged(orders: Vec<Order>) -> Vec<Order> {
+    let mut merged: Vec<Order> = Vec::new();
+    for order in orders {
+        match (merged.last_mut(), order) {
+            (Some(Order::Append(entries, all)), Order::Append(more, done)) => {
+                entries.extend(more);
+                all.extend(done);
+            }
+            (_, order) => merged.push(order),
+        }
+    }
+    merged
+}
+
 /// Tells who ordered, once it is known whether the commit went through.
 type Answer = Box<dyn FnOnce(&Result<(), JournalError>) + Send>;
+
+fn tell_all(result: Result<u64, JournalError>, all: Vec<Done<u64>>) -> (Answer, Result<(), JournalError>) {
+    let fault = result.as_ref().map(|_| ()).map_err(Clone::clone);
+    let answer = move |committed: &Result<(), JournalError>| {
+        let mut replaced = committed.clone().and(result);
+        for done in all {
+            let rest = replaced.clone().map(|_| 0);
+            let _gone = done.send(std::mem::replace(&mut replaced, rest));
+        }
+    };
+    (Box::new(answer), fault)
+}
 
 fn tell<T: Send + 'static>(result: Result<T, JournalError>, done: Done<T>) -> (Answer, Result<(), JournalError>) {
     let fault = result.as_ref().map(|_| ()).map_err(Clone::clone);

@@ -1,0 +1,160 @@
+"""Figures that are no table: one line each, with what it is measured against."""
+
+import json
+import pathlib
+import re
+import resource
+import socket
+import statistics
+import subprocess
+import threading
+import time
+
+from rig import CONFIG, PLAYERS, SESSION
+
+def misses(rig):
+    """A key that is not in memory, one after the other, against the same statement prepared by pgbench."""
+    script = pathlib.Path(f"{rig.folder}/miss.sql")
+    columns = ", ".join(SESSION)
+    script.write_text(
+        f"\\set id random(0, {PLAYERS - 1})\n"
+        f"SELECT row_to_json(r)::text FROM (SELECT {columns} FROM sessions WHERE character_id = :id) AS r;\n"
+    )
+    ours, theirs, seconds = [], [], str(max(1, round(rig.arguments.seconds)))
+    for _ in range(rig.arguments.rounds):
+        forget = ["redis-cli", "-p", str(rig.sidecar.port), "HEARTHSIDE", "INVALIDATE", "player:*"]
+        subprocess.run(forget, check=True, stdout=subprocess.DEVNULL)
+        ours.append(rig.load(rig.sidecar, ["HGETALL player:{}:session"], keys=5000, fill=True)["p50"])
+        bench = ["pgbench", "-n", "-M", "prepared", "-c", "1", "-T", seconds, "-f", str(script), rig.postgres.url]
+        told = subprocess.run(bench, capture_output=True, text=True, check=True).stdout
+        theirs.append(1000 * float(re.search(r"latency average = ([\d.]+) ms", told).group(1)))
+    ours, theirs = statistics.median(ours), statistics.median(theirs)
+    return f"\n**A miss, one client**: {ours:.0f} us at the sidecar, {theirs:.0f} us by pgbench (prepared): {ours / theirs:.2f}"
+
+
+def connected(server):
+    told = subprocess.run(["redis-cli", "-p", str(server.port), "INFO", "clients"], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"connected_clients:(\d+)", told).group(1))
+
+
+def idle(rig):
+    """Memory of connections that do nothing."""
+    count, hard = 10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count + 1000, max(count + 1000, hard)))
+    sidecar = rig.new_sidecar("idle", 1)
+    before, upstream = sidecar.memory(), connected(rig.redis)
+    clients = [socket.create_connection(("127.0.0.1", sidecar.port)) for _ in range(count)]
+    for client in clients:
+        client.sendall(b"*1\r\n$4\r\nPING\r\n")
+    for client in clients:
+        assert client.recv(100) == b"+PONG\r\n"
+    after, more = sidecar.memory(), connected(rig.redis) - upstream
+    for client in clients:
+        client.close()
+    return f"\n**{count:,} idle clients**: {(after - before) / 2**20:.0f} MiB over the empty process, {more} more upstream connections"
+
+
+def boot(rig):
+    """Definitions from a file and from Postgres: from the start of the process to the first answer."""
+    count, lines = 100_000, []
+    row = {"name": "Iron sword", "description": "Plain, sharp, heavy. " * 4, "type": "weapon", "weight": 2.5, "stats": {"str": 1}, "tier": 2}
+    path = f"{rig.folder}/definitions.json"
+    pathlib.Path(path).write_text(json.dumps({f"item{i}": row for i in range(count)}))
+    rig.sql(
+        "CREATE TABLE defs (id text PRIMARY KEY, name text, description text, type text, weight float8, stats json, tier int);"
+        f"INSERT INTO defs SELECT 'item' || i, 'Iron sword', repeat('Plain, sharp, heavy. ', 4), 'weapon', 2.5, '{{\"str\": 1}}', 2 "
+        f"FROM generate_series(0, {count - 1}) AS i; ANALYZE defs"
+    )
+    raw = sum(len(str(name)) + len(value if isinstance(value, str) else json.dumps(value)) for name, value in row.items()) + 10
+    empty = rig.new_sidecar("empty", 1, config="")
+    for name, source in (("a file", f'file = "{path}"'), ("Postgres", 'table = "defs"')):
+        config = f'[[definitions]]\nkey = "def:{{id}}"\ntype = "hash"\n{source}\n'
+        server = rig.new_sidecar(f"boot from {name}".replace(" ", "-"), 1, config=config)
+        memory = (server.memory() - empty.memory()) / (raw * count)
+        lines.append(
+            f"\n**{count:,} definitions from {name}**: ready after {server.ready:.2f} s, {memory:.1f} times their raw bytes in memory"
+        )
+    return "".join(lines)
+
+
+RENEWED = """
+[[caches]]
+key = "player:{character_id:int}:session"
+type = "hash"
+table = "sessions"
+ttl = "1h"
+expires_column = "expires_at"
+write = "deferred"
+"""
+
+
+def renewals(rig):
+    """EXPIRE of 1,000 sessions in one pipeline, against the same at Redis."""
+    rig.sql("ALTER TABLE sessions ADD COLUMN IF NOT EXISTS expires_at timestamptz")
+    rig.sql("UPDATE sessions SET expires_at = now() + interval '1 hour'")
+    sidecar = rig.new_sidecar("renewals", 1, config=RENEWED)
+    rig.load(sidecar, ["HGETALL player:{}:session"], keys=1000, pipeline=500, fill=True)
+    updated = "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'sessions'"
+    before, told = int(rig.sql(updated)), {}
+    for server in (rig.redis, sidecar):
+        pipelines = [rig.load(server, ["EXPIRE player:{}:session 1800"], keys=1000, pipeline=1000, fill=True) for _ in range(9)]
+        told[server.name] = statistics.median(one["p50"] for one in pipelines) / 1000
+    ours, theirs = told["renewals"], told["redis"]
+    saved = rig.until_calm(lambda: int(rig.sql(updated)), before) - before
+    return (
+        f"\n**1,000 renewals in one pipeline**: on disk and answered after {ours:.1f} ms, Redis answers after {theirs:.1f} ms; "
+        f"of 9,000 renewals {saved:,} rows were written to the store"
+    )
+
+
+def fanout(rig):
+    """One message to 1,000 subscribers of one sidecar, against Redis."""
+    sidecar, told = rig.new_sidecar("fanout", 1, config=CONFIG + '\n[pubsub]\nmode = "shared"\n'), {}
+    for server in (rig.redis, sidecar):
+        command = [rig.arguments.fanout, "--port", str(server.port), "--subscribers", "1000"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        told[server.name] = json.loads(process.communicate()[0])
+    lines = [f"{name}: p50 {one['p50'] / 1000:.1f} ms, p99 {one['p99'] / 1000:.1f} ms" for name, one in told.items()]
+    return "\n**One message to 1,000 subscribers**: " + "; ".join(lines)
+
+
+def connecting(port, stop):
+    """1,000 clients a second: connect, PING, leave."""
+    due = time.monotonic()
+    while not stop.is_set():
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"*1\r\n$4\r\nPING\r\n")
+            client.recv(100)
+        due += 0.001
+        time.sleep(max(0, due - time.monotonic()))
+
+
+def arrivals(rig):
+    """p99 of 50 clients while 1,000 others a second come and go, against the calm; the same at Redis."""
+    lines = []
+    for server in (rig.redis, rig.sidecar):
+        ratios = []
+        for _ in range(rig.arguments.rounds):
+            calm, stop = rig.load(server, ["GET k3"])["p99"], threading.Event()
+            storm = threading.Thread(target=connecting, args=(server.port, stop))
+            storm.start()
+            ratios.append(rig.load(server, ["GET k3"])["p99"] / calm)
+            stop.set()
+            storm.join()
+        lines.append(f"{server.name} {statistics.median(ratios):.2f}")
+    return "\n**p99 of 50 clients while 1,000 clients a second connect, PING and leave, over p99 in calm**: " + ", ".join(lines)
+
+
+def sockets(rig):
+    """One client over a Unix socket and over TCP."""
+    unix, tcp = (rig.load(rig.sidecar, ["GET k3"], clients=1, unix=unix) for unix in (True, False))
+    hit = rig.load(rig.sidecar, ["HGETALL player:1:session"], clients=1, unix=True)
+    return (
+        f"\n**One client**: GET passed through p50 {unix['p50']} us over a Unix socket, {tcp['p50']} us over TCP; a cached HGETALL "
+        f"{hit['p50']} us over a Unix socket"
+    )
+
+
+FIGURES = {
+    "miss": misses, "idle": idle, "boot": boot, "renewals": renewals, "fanout": fanout, "arrivals": arrivals, "sockets": sockets,
+}
