@@ -155,6 +155,21 @@ def sockets(rig):
     )
 
 
+def scaling(rig):
+    """CPU per cached hit of two workers over that of one: 1.00 where they do not get in each other's way. Throughput of both
+    together needs more cores than the load leaves here."""
+    one, two = rig.new_sidecar("one", 1), rig.new_sidecar("two", 2)
+    told = {server: [] for server in (one, two)}
+    for server in told:
+        rig.load(server, ["HGETALL player:{}:session"], keys=PLAYERS, pipeline=500, fill=True)
+    for _ in range(rig.arguments.rounds * 2 + 1):
+        for server, rounds in told.items():
+            rounds.append(rig.measure(server, ["HGETALL player:{}:session"], pipeline=50, keys=PLAYERS)["cpu"])
+    ratio = statistics.median(b / a for a, b in zip(told[one], told[two], strict=True))
+    return f"\n**Two workers**: CPU per cached HGETALL {ratio:.2f} of one worker's"
+
+
 FIGURES = {
+    "scaling": scaling,
     "miss": misses, "idle": idle, "boot": boot, "renewals": renewals, "fanout": fanout, "arrivals": arrivals, "sockets": sockets,
 }

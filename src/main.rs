@@ -13,6 +13,10 @@ use hearthside::mapping::Mappings;
 use hearthside::store::{Store, triggers};
 use hearthside::telemetry;
 
+/// It keeps what long replies are read into, where glibc's gives the pages back and takes them anew: docs/decisions/0012.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A read-through caching sidecar proxy for Redis.
 #[derive(Parser)]
 #[command(version)]

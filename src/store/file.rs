@@ -1,5 +1,7 @@
 //! Definitions from a JSON file: `{"id": {fields}}` for a pattern with one hole, or `[{fields with the holes}]`.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde_json::value::RawValue;
@@ -19,8 +21,7 @@ use crate::record::Table;
 /// [`StoreError::Refused`] with the file's line, or the entry, that is wrong.
 pub fn load_file(mapping: &Mapping, path: &Path) -> Result<Table, StoreError> {
     let refuse = |error: String| StoreError::Refused(format!("{}: {error}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
-    let by_id = !text.trim_start().starts_with('[');
+    let (file, by_id) = open(path).map_err(|error| refuse(error.to_string()))?;
     let mut block = mapping.config.clone();
     // Under an id stands the value itself: a string, or an array of elements.
     let plain = by_id && block.shape != Shape::Hash && block.value.is_none();
@@ -33,9 +34,23 @@ pub fn load_file(mapping: &Mapping, path: &Path) -> Result<Table, StoreError> {
     // One row at a time: the rows of a large file are many times its size.
     let mut add = |row| gather.add(row).map_err(|error| error.to_string());
     let added =
-        if by_id { rows_by_id(&mapping, &text, plain, &mut add) } else { rows_by_members(&mapping, &text, &mut add) };
+        if by_id { rows_by_id(&mapping, file, plain, &mut add) } else { rows_by_members(&mapping, file, &mut add) };
     added.map_err(refuse)?;
     gather.finish()
+}
+
+/// The file from its value on, and whether that is an object.
+fn open(path: &Path) -> std::io::Result<(impl Read, bool)> {
+    let mut file = BufReader::with_capacity(64 * 1024, File::open(path)?);
+    loop {
+        let ahead = file.fill_buf()?;
+        let first = ahead.iter().copied().find(|byte| !byte.is_ascii_whitespace());
+        let spaces = ahead.len();
+        if first.is_some() || spaces == 0 {
+            return Ok((file, first != Some(b'[')));
+        }
+        file.consume(spaces);
+    }
 }
 
 /// Takes a row.
@@ -45,17 +60,17 @@ type Add<'a> = &'a mut dyn FnMut(Row) -> Result<(), String>;
 const VALUE: &str = "value";
 
 /// `[{"hole": ..., "field": ...}]`: the holes' members are the key.
-fn rows_by_members(mapping: &Mapping, text: &str, add: Add<'_>) -> Result<(), String> {
+fn rows_by_members(mapping: &Mapping, file: impl Read, add: Add<'_>) -> Result<(), String> {
     let holes = mapping.columns(&mapping.config.key_columns);
-    each(text, &mut |_, entry| add(keyed_by_members(one_row(entry.get(), false)?, &holes)))
+    each(file, &mut |_, entry| add(keyed_by_members(one_row(entry.get(), false)?, &holes)))
 }
 
 /// `{"id": entry}`.
-fn rows_by_id(mapping: &Mapping, text: &str, plain: bool, add: Add<'_>) -> Result<(), String> {
+fn rows_by_id(mapping: &Mapping, file: impl Read, plain: bool, add: Add<'_>) -> Result<(), String> {
     if mapping.pattern.holes().count() != 1 {
         return Err("an object names its entries by one hole; use an array of objects for more".into());
     }
-    each(text, &mut |id, entry| {
+    each(file, &mut |id, entry| {
         entry_rows(entry.get(), plain)?.into_iter().try_for_each(|mut row| {
             row.0.push((key_column(0), Cell::Text(id.to_owned())));
             add(row)

@@ -1,6 +1,7 @@
 //! JSON as text: objects with their order and numbers kept exactly, and white space taken out.
 
 use std::fmt;
+use std::io::Read;
 
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -37,13 +38,11 @@ impl<'de> Deserialize<'de> for Members {
 /// Takes one value of a large document, still as text.
 pub(super) type Take<'a> = &'a mut dyn FnMut(&str, &RawValue) -> Result<(), String>;
 
-/// Gives each member of the object that `text` is to `take`, with its name, or each element of the array, without a copy.
-pub(super) fn each(text: &str, take: Take<'_>) -> Result<(), String> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let walked = match text.trim_start().starts_with('[') {
-        true => deserializer.deserialize_seq(Each(take)),
-        false => deserializer.deserialize_map(Each(take)),
-    };
+/// Gives each member of the object that is read to `take`, with its name, or each element of the array: never more than one of
+/// them is in memory.
+pub(super) fn each(document: impl Read, take: Take<'_>) -> Result<(), String> {
+    let mut deserializer = serde_json::Deserializer::from_reader(document);
+    let walked = deserializer.deserialize_any(Each(take));
     walked.and_then(|()| deserializer.end()).map_err(|error| error.to_string())
 }
 
@@ -58,14 +57,15 @@ impl<'de> Visitor<'de> for Each<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<String>()? {
-            self.0(&name, map.next_value()?).map_err(A::Error::custom)?;
+            let value = map.next_value::<Box<RawValue>>()?;
+            self.0(&name, &value).map_err(A::Error::custom)?;
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(element) = seq.next_element()? {
-            self.0("", element).map_err(A::Error::custom)?;
+        while let Some(element) = seq.next_element::<Box<RawValue>>()? {
+            self.0("", &element).map_err(A::Error::custom)?;
         }
         Ok(())
     }
