@@ -31,7 +31,8 @@ def table(title, results, base="redis"):
     for name, told in results.items():
         rate, cpu = told["rate"] / results[base]["rate"], told["cpu"] / results[base]["cpu"]
         lines.append(
-            f"| {name} | {told['rate']:,.0f} | {rate:.2f} | {told['cpu']:.2f} | {cpu:.2f} | {told['p50']:.0f} | {told['p99']:.0f} | {told['p999']:.0f} |"
+            f"| {name} | {told['rate']:,.0f} | {rate:.2f} | {told['cpu']:.2f} | {cpu:.2f} | {told['p50']:.0f} | {told['p99']:.0f} "
+            f"| {'' if told['p999'] is None else round(told['p999'])} |"
         )
     return "\n".join(lines)
 
@@ -70,7 +71,7 @@ def by_redis_benchmark(rig):
                 cells = [cell.strip('"') for cell in told.splitlines()[-1].split('","')]
                 rate, p50, p99 = float(cells[1]), float(cells[4]) * 1000, float(cells[6]) * 1000
                 used = (server.cpu() - cpu) / count * 1e6
-                results[server.name] = {"rate": rate, "cpu": used, "p50": p50, "p99": p99, "p999": float("nan")}
+                results[server.name] = {"rate": rate, "cpu": used, "p50": p50, "p99": p99, "p999": None}
             yield f"{command[0]} passed through by redis-benchmark, pipeline {pipeline}", results
 
 

@@ -114,6 +114,7 @@ def fanout(rig):
         command = [rig.arguments.fanout, "--port", str(server.port), "--subscribers", "1000"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         told[server.name] = json.loads(process.communicate()[0])
+    told["hearthside"] = told.pop("fanout")
     lines = [f"{name}: p50 {one['p50'] / 1000:.1f} ms, p99 {one['p99'] / 1000:.1f} ms" for name, one in told.items()]
     return "\n**One message to 1,000 subscribers**: " + "; ".join(lines)
 
