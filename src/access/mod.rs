@@ -8,6 +8,7 @@ mod user;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use password::Token;
 pub use user::User;
 
 use crate::command::{Request, Spec};

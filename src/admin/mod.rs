@@ -6,8 +6,9 @@ mod ready;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 pub use health::ask_ready;
 pub use ready::Readiness;
 
+use crate::access::Token;
 use crate::telemetry::Metrics;
 
 /// What the handlers need.
@@ -25,6 +27,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// What is still missing.
     pub readiness: Arc<Readiness>,
+    /// What everything but the probes asks for.
+    pub token: Option<Token>,
 }
 
 /// Serves for ever. Dropping the future stops it.
@@ -33,13 +37,30 @@ pub struct Admin {
 /// The listener fails.
 pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
     let routes = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/invalidate", post(invalidate))
         .route("/reload", post(reload))
+        .route_layer(middleware::from_fn_with_state(admin.clone(), authorized))
+        // The probes tell nothing that is worth a secret, and whoever probes has none.
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
         .with_state(admin);
     axum::serve(listener, routes).await
+}
+
+/// Lets a request through that shows the token, if there is one.
+/// Source: <https://www.rfc-editor.org/rfc/rfc6750#section-2.1>
+async fn authorized(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    let shown =
+        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    match &admin.token {
+        Some(token) if !shown.is_some_and(|shown| token.is(shown)) => {
+            let asks = [(header::WWW_AUTHENTICATE, "Bearer")];
+            (StatusCode::UNAUTHORIZED, asks, "send 'Authorization: Bearer <text of admin.token_file>'\n")
+                .into_response()
+        }
+        _ => next.run(request).await,
+    }
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {

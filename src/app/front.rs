@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::check::Failure;
+use super::descriptors;
 use crate::access::Access;
 use crate::config::{PubSubMode, Settings};
 use crate::dispatch::Owned;
@@ -41,7 +42,7 @@ impl Front {
             tasks.spawn(task.run());
             hub
         });
-        let limits = settings.limits.clone();
+        let limits = descriptors::make_room(settings);
         let setup = Setup { router, owned: owned.clone(), access, upstream, hub, version, limits, metrics };
         let workers = Workers::start(settings.server.workers, &setup, settings.server.shutdown_timeout);
         let workers = Arc::new(workers.map_err(|error| Failure::Start(error.to_string()))?);

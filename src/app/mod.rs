@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod commands;
+mod descriptors;
 mod front;
 mod signals;
 mod upkeep;
@@ -19,9 +20,9 @@ pub use commands::{commands, refused};
 use front::Front;
 use signals::{Signal, Signals};
 
-use crate::access::Access;
+use crate::access::{Access, Token};
 use crate::admin::{self, Admin, Readiness};
-use crate::config::{Config, Settings};
+use crate::config::{Admin as AdminSettings, Config, Settings};
 use crate::dispatch::Owned;
 use crate::mapping::Mappings;
 use crate::telemetry::Metrics;
@@ -39,7 +40,7 @@ pub async fn run(config: Config, mappings: Mappings, access: Access) -> Result<(
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::new(metrics.clone()));
     let mut tasks = JoinSet::new();
-    open_admin(&settings.admin.listen, &mut tasks, &metrics, &readiness).await?;
+    open_admin(&settings.admin, &mut tasks, &metrics, &readiness).await?;
     let owned = tokio::select! {
         owned = build::owned(early, mappings, &settings, &metrics) => owned?,
         () = signals.stop() => return Ok(()),
@@ -90,20 +91,35 @@ async fn drain(owned: &Owned, patience: Duration) {
     }
 }
 
+/// The token in a file; none without a file.
+fn token(path: &str) -> Result<Option<Token>, Failure> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let failed = |why: &str| Failure::fault("admin.token_file", &format!("{path}: {why}"));
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error.to_string()))?;
+    match text.trim() {
+        "" => Err(failed("is empty; put the token there, `openssl rand -hex 32` makes one")),
+        text => Ok(Some(Token::of(text))),
+    }
+}
+
 async fn open_admin(
-    address: &str,
+    settings: &AdminSettings,
     tasks: &mut JoinSet<()>,
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
 ) -> Result<(), Failure> {
+    let address = &settings.listen;
     if address.is_empty() {
         return Ok(());
     }
+    let token = token(&settings.token_file)?;
     let failed = |error: std::io::Error| Failure::bind(address, &error);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let listen = listener.local_addr().map_err(failed)?;
     tracing::info!(%listen, "admin port");
-    let admin = Admin { metrics: metrics.clone(), readiness: readiness.clone() };
+    let admin = Admin { metrics: metrics.clone(), readiness: readiness.clone(), token };
     tasks.spawn(async move {
         if let Err(error) = admin::serve(listener, admin).await {
             tracing::error!(%error, "the admin port failed");

@@ -161,6 +161,7 @@ fn check(settings: &Settings, faults: &mut Faults) {
     require(settings.upstream.lanes > 0, "upstream.lanes", "must be at least 1");
     require(settings.upstream.pinned_max > 0, "upstream.pinned_max", "must be at least 1");
     require(settings.store.max_connections > 0, "store.max_connections", "must be at least 1");
+    require(settings.limits.clients > 0, "limits.clients", "must be at least 1");
     require(settings.journal.flush_rows > 0, "journal.flush_rows", "must be at least 1");
     require(settings.cache.ttl_jitter <= 90, "cache.ttl_jitter", "is a percentage of at most 90");
     let hides_logins = settings.pubsub.mode == PubSubMode::Shared && settings.auth.mode == AuthMode::Upstream;

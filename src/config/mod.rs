@@ -86,11 +86,13 @@ impl Default for Server {
 pub struct Admin {
     /// `host:port`; empty: none.
     pub listen: String,
+    /// A file whose text is asked for as a bearer token by everything but the probes; empty: nothing is.
+    pub token_file: String,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9180".into() }
+        Self { listen: "127.0.0.1:9180".into(), token_file: String::new() }
     }
 }
 
@@ -292,6 +294,10 @@ impl Default for Verify {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
+    /// Most clients; a newcomer beyond is refused.
+    pub clients: usize,
+    /// Most clients of one IP address; 0: as many as may come in at all.
+    pub clients_per_address: usize,
     /// Largest argument of a request (`proto-max-bulk-len`).
     pub request_argument: ByteSize,
     /// Replies that may wait for one client; past it the sidecar stops reading from that client.
@@ -304,6 +310,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            clients: 10_000,
+            clients_per_address: 0,
             request_argument: ByteSize(512 << 20),
             client_output: ByteSize(64 << 20),
             client_output_timeout: Duration::from_secs(30),

@@ -1,5 +1,6 @@
 //! Clients: listeners, worker threads, and the loop that serves one connection.
 
+mod admission;
 mod alone;
 mod client;
 mod held;

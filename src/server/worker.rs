@@ -4,7 +4,8 @@
 //! not gone by the deadline is dropped with its runtime.
 
 use std::cell::RefCell;
-use std::net::TcpStream as StdTcpStream;
+use std::io::Write;
+use std::net::{IpAddr, TcpStream as StdTcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
+use super::admission::{Admission, Admitted, Refusal};
 use super::client::Client;
 use super::link::{Drain, Link};
 use crate::access::{Access, DEFAULT_USER};
@@ -36,6 +38,28 @@ pub(super) enum Socket {
     Tcp(StdTcpStream, (String, String)),
     Unix(StdUnixStream, (String, String)),
 }
+
+impl Socket {
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(stream, _) => stream.peer_addr().ok().map(|address| address.ip()),
+            Self::Unix(..) => None,
+        }
+    }
+
+    /// Says why, as far as that goes without waiting, and closes.
+    fn refuse(self, why: Refusal) {
+        let error = format!("-{why}\r\n");
+        let _told = match self {
+            Self::Tcp(mut stream, _) => stream.write(error.as_bytes()),
+            Self::Unix(mut stream, _) => stream.write(error.as_bytes()),
+        };
+        tracing::debug!(why, "a client was refused");
+    }
+}
+
+/// A client that has been let in.
+type Arrival = (Socket, Admitted);
 
 /// What every worker serves with.
 #[derive(Clone, Debug)]
@@ -61,10 +85,11 @@ pub struct Setup {
 /// The worker threads.
 #[derive(Debug)]
 pub struct Workers {
-    inboxes: Vec<UnboundedSender<Socket>>,
+    inboxes: Vec<UnboundedSender<Arrival>>,
     threads: Vec<JoinHandle<()>>,
     next: AtomicU64,
     stop: CancellationToken,
+    admission: Arc<Admission>,
 }
 
 impl Workers {
@@ -74,8 +99,13 @@ impl Workers {
     /// A thread or its runtime cannot be made.
     pub fn start(count: usize, setup: &Setup, patience: Duration) -> std::io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut workers =
-            Self { inboxes: Vec::new(), threads: Vec::new(), next: AtomicU64::new(0), stop: CancellationToken::new() };
+        let mut workers = Self {
+            inboxes: Vec::new(),
+            threads: Vec::new(),
+            next: AtomicU64::new(0),
+            stop: CancellationToken::new(),
+            admission: Arc::new(Admission::new(&setup.limits, setup.metrics.clone())),
+        };
         let registry = Arc::new(Registry::default());
         let count = if count == 0 { cores } else { count };
         let all_done = Arc::new(Barrier::new(count));
@@ -96,11 +126,15 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Gives a connection to the next worker in turn.
+    /// Gives a connection to the next worker in turn, if it may come in.
     pub(super) fn serve(&self, socket: Socket) {
+        let admitted = match self.admission.admit(socket.address()) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return socket.refuse(refusal),
+        };
         let turn = self.next.fetch_add(1, Relaxed) as usize % self.inboxes.len();
         // A worker that has ended is one that is shutting down: the connection is closed.
-        let _ = self.inboxes[turn].send(socket);
+        let _ = self.inboxes[turn].send((socket, admitted));
     }
 
     /// Ends every client in turn and waits for the threads.
@@ -119,7 +153,7 @@ impl Workers {
 
 async fn work(
     setup: Setup,
-    mut arrivals: UnboundedReceiver<Socket>,
+    mut arrivals: UnboundedReceiver<Arrival>,
     registry: Arc<Registry>,
     stop: CancellationToken,
     patience: Duration,
@@ -141,8 +175,8 @@ async fn work(
         tokio::select! {
             () = stop.cancelled() => break,
             Some(ended) = clients.join_next() => report(ended),
-            Some(socket) = arrivals.recv() => {
-                clients.spawn_local(welcome(socket, setup.clone(), context.clone(), drain.clone()));
+            Some(arrival) = arrivals.recv() => {
+                clients.spawn_local(welcome(arrival, setup.clone(), context.clone(), drain.clone()));
             }
         }
     }
@@ -162,25 +196,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Counts a client for as long as it is there.
-struct Counted(Arc<Metrics>);
-
-impl Counted {
-    fn new(metrics: Arc<Metrics>) -> Self {
-        metrics.clients.inc();
-        metrics.clients_total.inc();
-        Self(metrics)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.clients.dec();
-    }
-}
-
-async fn welcome(socket: Socket, setup: Setup, context: Rc<Context>, drain: Rc<Drain>) {
-    let _counted = Counted::new(setup.metrics.clone());
+async fn welcome((socket, _admitted): Arrival, setup: Setup, context: Rc<Context>, drain: Rc<Drain>) {
     match socket {
         Socket::Tcp(stream, addresses) => {
             let listed = list(&context, addresses, stream.as_raw_fd());

@@ -164,6 +164,7 @@ pub struct Metrics {
     pub pubsub_connects: Counter,
     pub clients: Gauge,
     pub clients_total: Counter,
+    pub clients_refused: Family<ReasonLabel, Counter>,
     pub clients_cut: Counter,
     pub protocol_errors: Counter,
     pub bytes_in: Counter,
@@ -263,6 +264,11 @@ impl Default for Metrics {
                 .counter("pubsub_connects", "Shared subscriber connections opened, reconnections included"),
             clients: r.gauge("clients", "Clients that are connected"),
             clients_total: r.counter("clients_accepted", "Clients accepted"),
+            clients_refused: r.add(
+                "clients_refused",
+                "Clients refused because a limit was reached, by limit",
+                Family::default(),
+            ),
             clients_cut: r.counter("clients_cut", "Clients disconnected because they did not read their replies"),
             protocol_errors: r.counter("protocol_errors", "Clients closed after a framing fault"),
             bytes_in: r.counter("client_in_bytes", "Bytes read from clients"),
@@ -283,6 +289,11 @@ impl Metrics {
             Ok(()) => text,
             Err(error) => format!("# metrics could not be written: {error}\n"),
         }
+    }
+
+    /// Counts a client that a limit kept out.
+    pub fn refused(&self, reason: &'static str) {
+        self.clients_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts one invalidation.

@@ -19,6 +19,7 @@ mod definitions;
 mod differential;
 mod embedded;
 mod herd;
+mod limits;
 mod listing;
 mod operations;
 mod owned;

@@ -7,9 +7,14 @@ use super::sidecar::Sidecar;
 
 /// Status and body.
 pub fn request(sidecar: &Sidecar, method: &str, path: &str) -> (u16, String) {
+    request_with(sidecar, method, path, "")
+}
+
+/// The same, with header lines of the caller's.
+pub fn request_with(sidecar: &Sidecar, method: &str, path: &str, headers: &str) -> (u16, String) {
     let port = sidecar.logged_port("admin port").expect("an admin port");
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sends");
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n").expect("sends");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answers");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a response");

@@ -20,10 +20,10 @@ pub fn program() -> Command {
     command
 }
 
-/// The same program, which gets an error where it would write past so many bytes of a file (RLIMIT_FSIZE).
-fn limited(program: Command, bytes: u64) -> Command {
+/// The same program with these limits (options of prlimit). It gets an error where it would write past the size of a file.
+fn limited(program: Command, limits: &[String]) -> Command {
     let mut command = Command::new("sh");
-    let limit = format!("trap '' XFSZ; exec prlimit --fsize={bytes}:unlimited \"$0\" \"$@\"");
+    let limit = format!("trap '' XFSZ; exec prlimit {} \"$0\" \"$@\"", limits.join(" "));
     command.args(["-c", &limit]).arg(program.get_program());
     for (name, value) in program.get_envs() {
         match value {
@@ -36,8 +36,8 @@ fn limited(program: Command, bytes: u64) -> Command {
 
 /// What a sidecar is started with.
 pub struct Builder {
-    /// The largest file that it may write, in bytes.
-    largest_file: Option<u64>,
+    /// Options of prlimit.
+    limits: Vec<String>,
     config: Option<String>,
     environment: Vec<(String, String)>,
     allowed: Vec<&'static str>,
@@ -61,7 +61,13 @@ impl Builder {
 
     /// Writes past so many bytes of any file fail, as on a full disk, until [`Sidecar::free_disk`].
     pub fn on_a_small_disk(mut self, bytes: u64) -> Self {
-        self.largest_file = Some(bytes);
+        self.limits.push(format!("--fsize={bytes}:unlimited"));
+        self
+    }
+
+    /// So many files may be open.
+    pub fn open_files(mut self, count: usize) -> Self {
+        self.limits.push(format!("--nofile={count}:{count}"));
         self
     }
 
@@ -89,10 +95,7 @@ impl Builder {
     }
 
     pub fn command(&self, folder: &TempDir) -> Command {
-        let mut command = match self.largest_file {
-            None => program(),
-            Some(bytes) => limited(program(), bytes),
-        };
+        let mut command = if self.limits.is_empty() { program() } else { limited(program(), &self.limits) };
         command.current_dir(folder.path());
         if let Some(config) = &self.config {
             fs::write(folder.path().join("config.toml"), config).expect("written");
@@ -112,6 +115,13 @@ impl Builder {
         sidecar.wait_ready();
         // The feed's first word empties the cache; tests that count loads begin behind it.
         until("the change feed is up", || super::admin::metric(&sidecar, "hearthside_change_feed_up") == 1.0);
+        sidecar
+    }
+
+    /// As [`Builder::start`], where the metrics are not for everybody.
+    pub fn start_guarded(self) -> Sidecar {
+        let mut sidecar = self.spawn();
+        sidecar.wait_ready();
         sidecar
     }
 
@@ -155,7 +165,13 @@ pub struct Sidecar {
 
 impl Sidecar {
     pub fn builder() -> Builder {
-        Builder { largest_file: None, config: None, environment: Vec::new(), allowed: Vec::new() }
+        Builder {
+            limits: Vec::new(),
+            config: None,
+            environment: Vec::new(),
+            // How many files a test machine lets a process open is its own business.
+            allowed: vec!["too few files may be open"],
+        }
     }
 
     pub fn wait_ready(&mut self) {

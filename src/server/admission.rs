@@ -1,0 +1,110 @@
+//! Who may come in: clients are counted, all and per address, before a worker meets them. A newcomer beyond the limit is refused;
+//! those who are in go on undisturbed.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::Limits;
+use crate::telemetry::Metrics;
+
+/// The clients that are in.
+#[derive(Debug)]
+pub(super) struct Admission {
+    most: usize,
+    /// 0: as many as may come in at all.
+    most_per_address: usize,
+    inside: Mutex<Inside>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// A client's leave to be in; dropped, it has left.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    admission: Arc<Admission>,
+    address: Option<IpAddr>,
+}
+
+/// Why a client may not come in: what it is told, as Redis words it, with the setting that says so.
+pub(super) type Refusal = &'static str;
+
+const FULL: Refusal = "ERR max number of clients reached (limits.clients)";
+const FULL_OF_THEM: Refusal = "ERR max number of clients reached for this address (limits.clients_per_address)";
+
+impl Admission {
+    pub(super) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
+        let (most, most_per_address) = (limits.clients, limits.clients_per_address);
+        Self { most, most_per_address, inside: Mutex::default(), metrics }
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a client in. One over a Unix socket has no address.
+    pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Admitted, Refusal> {
+        let mut inside = self.inside();
+        if inside.all >= self.most {
+            self.metrics.refused("clients");
+            return Err(FULL);
+        }
+        if let Some(address) = address.filter(|_| self.most_per_address > 0) {
+            let theirs = inside.by_address.entry(address).or_default();
+            if *theirs >= self.most_per_address {
+                self.metrics.refused("clients_per_address");
+                return Err(FULL_OF_THEM);
+            }
+            *theirs += 1;
+        }
+        inside.all += 1;
+        self.metrics.clients.inc();
+        self.metrics.clients_total.inc();
+        Ok(Admitted { admission: self.clone(), address: address.filter(|_| self.most_per_address > 0) })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut inside = self.admission.inside();
+        inside.all -= 1;
+        self.admission.metrics.clients.dec();
+        let Some(address) = self.address else { return };
+        if let Some(theirs) = inside.by_address.get_mut(&address) {
+            *theirs -= 1;
+            if *theirs == 0 {
+                inside.by_address.remove(&address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+
+    use super::Admission;
+    use crate::config::Limits;
+
+    #[test]
+    fn newcomers_beyond_a_limit_are_refused_until_somebody_leaves() {
+        let limits = Limits { clients: 3, clients_per_address: 2, ..Limits::default() };
+        let admission = Arc::new(Admission::new(&limits, Arc::default()));
+        let [one, other] = [1, 2].map(|last| Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))));
+        let first = admission.admit(one).expect("room");
+        let _second = admission.admit(one).expect("room");
+        assert!(admission.admit(one).expect_err("its address is full").contains("clients_per_address"));
+        let _third = admission.admit(other).expect("another address");
+        assert!(admission.admit(None).expect_err("full").contains("limits.clients"));
+        drop(first);
+        let _fourth = admission.admit(one).expect("room again");
+        assert_eq!(admission.metrics.clients.get(), 3);
+        assert_eq!(admission.inside().by_address.len(), 2);
+    }
+}
