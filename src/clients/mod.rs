@@ -138,6 +138,13 @@ impl Peer {
         change(&mut lock(&self.state));
     }
 
+    /// True when it has asked nothing since `then` and nothing is on its way to it: neither messages nor a reply that blocks.
+    #[must_use]
+    pub fn is_idle_since(&self, then: u64) -> bool {
+        let awaits = |state: &State| state.blocked || state.monitor || state.subscribed.iter().any(|count| *count > 0);
+        self.seen.load(Relaxed) < then && !self.read(awaits)
+    }
+
     /// Looks at what it is in.
     pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
         look(&lock(&self.state))

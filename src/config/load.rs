@@ -5,6 +5,7 @@ use std::path::Path;
 use config::{ConfigBuilder, File, FileFormat};
 use serde_json::Value;
 
+use super::exposure::open_to_all;
 use super::{AuthMode, Config, Faults, MappingConfig, PubSubMode, Settings, UserConfig};
 
 /// The shipped `config.toml`, which is also what runs when there is no file.
@@ -170,6 +171,13 @@ fn check(settings: &Settings, faults: &mut Faults) {
         "pubsub.mode",
         "\"shared\" would hide from the upstream who subscribes, which auth.mode = \"upstream\" is for",
     );
+    for (path, address) in open_to_all(settings) {
+        let message = format!(
+            "'{address}' is beyond loopback, and whoever reaches it may do everything. Set auth.mode (admin.token_file for the admin \
+             port), listen on loopback or a Unix socket, or say security.allow_no_auth = true"
+        );
+        require(false, path, &message);
+    }
     let store = &settings.store.url;
     let known = ["postgres://", "postgresql://", "sqlite://"].iter().any(|scheme| store.starts_with(scheme));
     require(known, "store.url", "must begin with postgres:// or sqlite://");

@@ -1,6 +1,7 @@
 //! One tree of settings, passed down, never fetched. Each part of the house gets only its own section.
 //! A setting's default is its `Default`; the shipped `config.toml` is tested equal to them.
 
+mod exposure;
 mod faults;
 mod load;
 mod mapping;
@@ -298,6 +299,9 @@ pub struct Limits {
     pub clients: usize,
     /// Most clients of one IP address; 0: as many as may come in at all.
     pub clients_per_address: usize,
+    /// A client that has asked nothing for so long is closed, unless it subscribes, monitors or waits; 0: never.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
     /// Largest argument of a request (`proto-max-bulk-len`).
     pub request_argument: ByteSize,
     /// Replies that may wait for one client; past it the sidecar stops reading from that client.
@@ -312,6 +316,7 @@ impl Default for Limits {
         Self {
             clients: 10_000,
             clients_per_address: 0,
+            idle_timeout: Duration::ZERO,
             request_argument: ByteSize(512 << 20),
             client_output: ByteSize(64 << 20),
             client_output_timeout: Duration::from_secs(30),
@@ -352,12 +357,14 @@ pub enum PubSubMode {
 pub struct Security {
     /// Commands that are answered with an error.
     pub deny: Vec<String>,
+    /// Lets it listen beyond loopback although nobody has to authenticate.
+    pub allow_no_auth: bool,
 }
 
 impl Default for Security {
     fn default() -> Self {
         let deny = ["SHUTDOWN", "DEBUG", "MODULE", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC", "PSYNC"];
-        Self { deny: deny.map(Into::into).into() }
+        Self { deny: deny.map(Into::into).into(), allow_no_auth: false }
     }
 }
 

@@ -182,6 +182,7 @@ impl RequestScanner {
     }
 
     /// Takes one argument; false when its bytes are not all here.
+    #[inline]
     fn argument(&mut self, buf: &[u8]) -> Result<bool, RequestFault> {
         let length = match self.bulk {
             Some(length) => length,
@@ -202,6 +203,7 @@ impl RequestScanner {
         Ok(true)
     }
 
+    #[inline]
     fn bulk_length(&mut self, buf: &[u8]) -> Result<Option<usize>, RequestFault> {
         let Some((length, begin)) = bulk_header(buf, self.pos, self.max_bulk)? else { return Ok(None) };
         if self.is_unauthenticated && length > UNAUTHENTICATED_LENGTH {
@@ -213,6 +215,7 @@ impl RequestScanner {
 }
 
 /// The length of the argument whose `$` line is at `from`, and where its bytes begin; `None` until the line is here.
+#[inline]
 pub(super) fn bulk_header(buf: &[u8], from: usize, most: usize) -> Result<Option<(usize, usize)>, RequestFault> {
     if buf.get(from) == Some(&b'$')
         && let Some((length, end)) = short_number(buf, from + 1)
@@ -230,6 +233,7 @@ pub(super) fn bulk_header(buf: &[u8], from: usize, most: usize) -> Result<Option
 
 /// A number of one to four digits without a leading zero and the line's end behind it, as almost every length is; where
 /// the next line begins. `None` for anything else.
+#[inline]
 fn short_number(buf: &[u8], from: usize) -> Option<(usize, usize)> {
     let line = buf.get(from..)?;
     let mut value = 0;

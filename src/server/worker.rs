@@ -30,6 +30,7 @@ use crate::config::{AuthMode, Limits};
 use crate::dispatch::{Context, Owned, Session};
 use crate::route::Router;
 use crate::telemetry::Metrics;
+use crate::telemetry::clock::{millis, now_ms};
 use crate::upstream::{Common, Group, Hub, Login, Upstream, Version};
 
 /// An accepted connection, its peer's address and ours.
@@ -107,6 +108,10 @@ impl Workers {
             admission: Arc::new(Admission::new(&setup.limits, setup.metrics.clone())),
         };
         let registry = Arc::new(Registry::default());
+        if !setup.limits.idle_timeout.is_zero() {
+            let idle = end_idle(registry.clone(), setup.limits.idle_timeout, setup.metrics.clone());
+            tokio::spawn(workers.stop.clone().run_until_cancelled_owned(idle));
+        }
         let count = if count == 0 { cores } else { count };
         let all_done = Arc::new(Barrier::new(count));
         for i in 0..count {
@@ -147,6 +152,20 @@ impl Workers {
         });
         if joined.await.unwrap_or(1) > 0 {
             tracing::error!("a worker thread ended in a panic");
+        }
+    }
+}
+
+/// Closes clients that have asked nothing for `timeout`, for ever.
+async fn end_idle(registry: Arc<Registry>, timeout: Duration, metrics: Arc<Metrics>) {
+    let mut ticker = tokio::time::interval((timeout / 4).clamp(Duration::from_millis(10), Duration::from_secs(1)));
+    loop {
+        ticker.tick().await;
+        let then = now_ms().saturating_sub(millis(timeout));
+        for peer in registry.matching(|peer| peer.is_idle_since(then) && !peer.is_killed()) {
+            tracing::debug!(client = peer.id, "a client asked nothing for limits.idle_timeout and is closed");
+            metrics.clients_idle.inc();
+            peer.kill();
         }
     }
 }

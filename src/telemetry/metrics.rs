@@ -165,6 +165,7 @@ pub struct Metrics {
     pub clients: Gauge,
     pub clients_total: Counter,
     pub clients_refused: Family<ReasonLabel, Counter>,
+    pub clients_idle: Counter,
     pub clients_cut: Counter,
     pub protocol_errors: Counter,
     pub bytes_in: Counter,
@@ -269,6 +270,8 @@ impl Default for Metrics {
                 "Clients refused because a limit was reached, by limit",
                 Family::default(),
             ),
+            clients_idle: r
+                .counter("clients_idle", "Clients closed because they asked nothing for limits.idle_timeout"),
             clients_cut: r.counter("clients_cut", "Clients disconnected because they did not read their replies"),
             protocol_errors: r.counter("protocol_errors", "Clients closed after a framing fault"),
             bytes_in: r.counter("client_in_bytes", "Bytes read from clients"),

@@ -92,3 +92,41 @@ fn the_admin_port_asks_for_its_token() {
         assert!(done.status.code() == Some(2) && told.contains("admin.token_file") && told.contains(fault), "{told}");
     }
 }
+
+#[test]
+fn clients_that_ask_nothing_are_closed_and_those_that_wait_for_something_are_not() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).set("LIMITS__IDLE_TIMEOUT", "300ms").start();
+    let [mut idle, mut busy, mut subscriber, mut blocked] = [(); 4].map(|()| sidecar.wire());
+    idle.ask("PING");
+    subscriber.send(b"SUBSCRIBE news\r\n");
+    subscriber.frame();
+    blocked.send(b"BLPOP jobs 0\r\n");
+    let mut asked = 0;
+    until("the idle one is closed", || {
+        asked += 1;
+        assert_eq!(busy.ask(&format!("ECHO {asked}")), format!("${}\r\n{asked}\r\n", asked.to_string().len()));
+        metric(&sidecar, "hearthside_clients_idle_total") == 1.0
+    });
+    assert!(idle.rest().is_empty());
+    busy.ask("PUBLISH news hello");
+    assert!(String::from_utf8_lossy(&subscriber.frame()).contains("hello"));
+    busy.ask("RPUSH jobs one");
+    assert!(String::from_utf8_lossy(&blocked.frame()).contains("one"));
+}
+
+#[test]
+fn nothing_listens_beyond_loopback_where_nobody_has_to_authenticate() {
+    let run = |settings: &[(&str, &str)]| {
+        let set = settings.iter().fold(Sidecar::builder(), |builder, (name, value)| builder.set(name, *value));
+        let done = set.execute(&["check"]);
+        (done.status.code(), String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned())
+    };
+    let (code, told) = run(&[("SERVER__LISTEN", "127.0.0.1:0, 0.0.0.0:0"), ("ADMIN__LISTEN", "0.0.0.0:0")]);
+    assert!(code == Some(2) && told.contains("server.listen: '0.0.0.0:0'") && told.contains("admin.listen"), "{told}");
+    assert!(!told.contains("'127.0.0.1:0'"), "{told}");
+    let (code, told) = run(&[("SERVER__LISTEN", "0.0.0.0:0"), ("SECURITY__ALLOW_NO_AUTH", "true")]);
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = run(&[("SERVER__LISTEN", "0.0.0.0:0"), ("AUTH__MODE", "upstream")]);
+    assert_eq!(code, Some(0), "{told}");
+}

@@ -1,0 +1,37 @@
+//! Which addresses strangers may reach without anybody asking who they are.
+
+use std::net::IpAddr;
+
+use super::{AuthMode, Settings};
+
+/// The addresses that a stranger may reach and where nobody asks who comes.
+pub(super) fn open_to_all(settings: &Settings) -> Vec<(&'static str, &str)> {
+    if settings.security.allow_no_auth {
+        return Vec::new();
+    }
+    let clients = settings.server.listen.iter().filter(|_| settings.auth.mode == AuthMode::None);
+    let admin = Some(&settings.admin.listen).filter(|_| settings.admin.token_file.is_empty());
+    let all = clients.map(|address| ("server.listen", address)).chain(admin.map(|address| ("admin.listen", address)));
+    all.filter(|(_, address)| is_beyond_loopback(address)).map(|(path, address)| (path, address.as_str())).collect()
+}
+
+fn is_beyond_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    !address.is_empty() && !address.starts_with("unix://") && !is_local
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_beyond_loopback;
+
+    #[test]
+    fn an_address_is_beyond_loopback_or_not() {
+        for local in ["127.0.0.1:1", "127.8.0.1:1", "[::1]:1", "localhost:1", "unix:///run/0.0.0.0:1", ""] {
+            assert!(!is_beyond_loopback(local), "{local}");
+        }
+        for open in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "example.com:1", ":1"] {
+            assert!(is_beyond_loopback(open), "{open}");
+        }
+    }
+}
