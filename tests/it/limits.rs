@@ -56,7 +56,8 @@ fn one_address_may_not_take_every_place() {
 #[test]
 fn where_few_files_may_be_open_fewer_clients_are_let_in() {
     let redis = Redis::start();
-    let few = Sidecar::builder().redis(&redis).set("UPSTREAM__PINNED_MAX", "10").open_files(158);
+    let one = Sidecar::builder().redis(&redis).set("SERVER__WORKERS", "1");
+    let few = one.set("UPSTREAM__PINNED_MAX", "10").open_files(158);
     let sidecar = few.start();
     assert!(sidecar.log().contains("too few files may be open"), "{}", sidecar.log());
     // Half of them.
@@ -96,7 +97,7 @@ fn the_admin_port_asks_for_its_token() {
 #[test]
 fn clients_that_ask_nothing_are_closed_and_those_that_wait_for_something_are_not() {
     let redis = Redis::start();
-    let sidecar = Sidecar::builder().redis(&redis).set("LIMITS__IDLE_TIMEOUT", "300ms").start();
+    let sidecar = Sidecar::builder().redis(&redis).set("LIMITS__IDLE_TIMEOUT", "3s").start();
     let [mut idle, mut busy, mut subscriber, mut blocked] = [(); 4].map(|()| sidecar.wire());
     idle.ask("PING");
     subscriber.send(b"SUBSCRIBE news\r\n");
