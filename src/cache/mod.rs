@@ -131,8 +131,7 @@ pub struct Cache {
     /// `cache.max_staleness`, in milliseconds.
     max_staleness: u64,
     store: Arc<Store>,
-    /// Writes run here, and loads that no worker asked for, not in a client's task: a client that leaves does not cut a
-    /// query short (hazard 27).
+    /// Writes run here, not in a client's task: a client that leaves does not cut a query short (hazard 27).
     runtime: Handle,
     deadline: Duration,
     metrics: Arc<Metrics>,
@@ -257,8 +256,8 @@ impl Cache {
             .begin(key, epoch, || self.shelf.get(key).filter(|entry| self.is_usable(cached, entry, now_ms())));
         match lead {
             Some(lead) => {
-                // A task of its own on the worker that asked: the answer crosses no threads.
-                Handle::try_current().unwrap_or_else(|_| self.runtime.clone()).spawn(self.clone().fly(id, lead));
+                // A task of its own (hazard 27), on the worker that asked: the answer crosses no threads.
+                tokio::spawn(self.clone().fly(id, lead));
             }
             None if matches!(begun, Begun::Joined(_)) => {
                 self.metrics.coalesced_waiters.inc();

@@ -2,7 +2,7 @@
 //!
 //! Source: <https://redis.io/docs/latest/commands/client-kill/>
 
-use super::Peer;
+use super::{Peer, State};
 use crate::resp::number::parse_i64;
 use crate::telemetry::clock::now_ms;
 
@@ -34,7 +34,7 @@ impl ClientType {
     /// True for a client of this type.
     #[must_use]
     pub fn matches(self, peer: &Peer) -> bool {
-        let subscribes = peer.read(|state| state.subscribed != [0; 3]);
+        let subscribes = peer.read(State::subscribes);
         self == if subscribes { Self::PubSub } else { Self::Normal }
     }
 }

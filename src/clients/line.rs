@@ -44,7 +44,7 @@ impl Peer {
 fn flags(state: &State, is_unix: bool) -> String {
     let marks = [
         (state.monitor, 'O'),
-        (state.subscribed != [0; 3], 'P'),
+        (state.subscribes(), 'P'),
         (state.queued.is_some(), 'x'),
         (state.blocked, 'b'),
         (state.tracking, 't'),

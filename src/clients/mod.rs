@@ -75,6 +75,13 @@ pub struct State {
     pub no_touch: bool,
 }
 
+impl State {
+    /// True while it is subscribed to anything.
+    fn subscribes(&self) -> bool {
+        self.subscribed != [0; 3]
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -141,7 +148,7 @@ impl Peer {
     /// True when it has asked nothing since `then` and nothing is on its way to it: neither messages nor a reply that blocks.
     #[must_use]
     pub fn is_idle_since(&self, then: u64) -> bool {
-        let awaits = |state: &State| state.blocked || state.monitor || state.subscribed.iter().any(|count| *count > 0);
+        let awaits = |state: &State| state.blocked || state.monitor || state.subscribes();
         self.seen.load(Relaxed) < then && !self.read(awaits)
     }
 

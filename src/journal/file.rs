@@ -165,7 +165,7 @@ impl File {
             rows(entries.len(), "(?, ?)")
         );
         let weigh = entries.iter().fold(sqlx::query_scalar(AssertSqlSafe(select)), |query, entry| {
-            query.bind(entry.key.to_vec()).bind(entry.field.to_vec())
+            query.bind(&entry.key[..]).bind(&entry.field[..])
         });
         let replaced: i64 = weigh.fetch_one(&mut self.connection).await?;
         let insert = format!(
@@ -175,11 +175,11 @@ impl File {
         );
         let keep = entries.iter().fold(sqlx::query(AssertSqlSafe(insert)), |query, entry| {
             query
-                .bind(entry.key.to_vec())
-                .bind(entry.field.to_vec())
+                .bind(&entry.key[..])
+                .bind(&entry.field[..])
                 .bind(entry.seq.cast_signed())
-                .bind(entry.mapping.clone())
-                .bind(entry.value.as_ref().map(|value| value.to_vec()))
+                .bind(&entry.mapping)
+                .bind(entry.value.as_deref())
                 .bind(entry.weight().cast_signed())
         });
         keep.execute(&mut self.connection).await?;

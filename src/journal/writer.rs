@@ -98,7 +98,9 @@ async fn gather(waiting: &mut Vec<Order>, orders: &mut mpsc::UnboundedReceiver<O
     while waiting.len() > before && waiting.len() < MOST {
         before = waiting.len();
         tokio::task::yield_now().await;
-        while let Ok(order) = orders.try_recv() {
+        while waiting.len() < MOST
+            && let Ok(order) = orders.try_recv()
+        {
             waiting.push(order);
         }
     }
@@ -124,14 +126,9 @@ type Answer = Box<dyn FnOnce(&Result<(), JournalError>) + Send>;
 
 fn tell_all(result: Result<u64, JournalError>, all: Vec<Done<u64>>) -> (Answer, Result<(), JournalError>) {
     let fault = result.as_ref().map(|_| ()).map_err(Clone::clone);
-    let answer = move |committed: &Result<(), JournalError>| {
-        let mut replaced = committed.clone().and(result);
-        for done in all {
-            let rest = replaced.clone().map(|_| 0);
-            let _gone = done.send(std::mem::replace(&mut replaced, rest));
-        }
-    };
-    (Box::new(answer), fault)
+    let results = std::iter::once(result).chain(std::iter::repeat_with(|| Ok(0)));
+    let answers: Vec<Answer> = results.zip(all).map(|(result, done)| tell(result, done).0).collect();
+    (Box::new(move |committed| answers.into_iter().for_each(|answer| answer(committed))), fault)
 }
 
 fn tell<T: Send + 'static>(result: Result<T, JournalError>, done: Done<T>) -> (Answer, Result<(), JournalError>) {

@@ -28,6 +28,7 @@ struct Inside {
 #[derive(Debug)]
 pub(super) struct Admitted {
     admission: Arc<Admission>,
+    /// Where clients are counted by it.
     address: Option<IpAddr>,
 }
 
@@ -49,12 +50,13 @@ impl Admission {
 
     /// Lets a client in. One over a Unix socket has no address.
     pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Admitted, Refusal> {
+        let address = address.filter(|_| self.most_per_address > 0);
         let mut inside = self.inside();
         if inside.all >= self.most {
             self.metrics.refused("clients");
             return Err(FULL);
         }
-        if let Some(address) = address.filter(|_| self.most_per_address > 0) {
+        if let Some(address) = address {
             let theirs = inside.by_address.entry(address).or_default();
             if *theirs >= self.most_per_address {
                 self.metrics.refused("clients_per_address");
@@ -65,7 +67,7 @@ impl Admission {
         inside.all += 1;
         self.metrics.clients.inc();
         self.metrics.clients_total.inc();
-        Ok(Admitted { admission: self.clone(), address: address.filter(|_| self.most_per_address > 0) })
+        Ok(Admitted { admission: self.clone(), address })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::net::{IpAddr, TcpStream as StdTcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream as StdTcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
@@ -43,7 +43,7 @@ pub(super) enum Socket {
 impl Socket {
     fn address(&self) -> Option<IpAddr> {
         match self {
-            Self::Tcp(stream, _) => stream.peer_addr().ok().map(|address| address.ip()),
+            Self::Tcp(_, (peer, _)) => peer.parse::<SocketAddr>().ok().map(|peer| peer.ip()),
             Self::Unix(..) => None,
         }
     }

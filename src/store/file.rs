@@ -62,7 +62,7 @@ const VALUE: &str = "value";
 /// `[{"hole": ..., "field": ...}]`: the holes' members are the key.
 fn rows_by_members(mapping: &Mapping, file: impl Read, add: Add<'_>) -> Result<(), String> {
     let holes = mapping.columns(&mapping.config.key_columns);
-    each(file, &mut |_, entry| add(keyed_by_members(one_row(entry.get(), false)?, &holes)))
+    each(file, &mut |_, entry| add(keyed_by_members(object(entry.get())?, &holes)))
 }
 
 /// `{"id": entry}`.
@@ -90,9 +90,13 @@ fn entry_rows(json: &str, plain: bool) -> Result<Vec<Row>, String> {
 /// An object's members are columns; a plain value is the one column [`VALUE`].
 fn one_row(json: &str, plain: bool) -> Result<Row, String> {
     if json.starts_with('{') && !plain {
-        return serde_json::from_str(json).map(|Members(row)| row).map_err(|error| error.to_string());
+        return object(json);
     }
     Ok(Row(vec![(VALUE.to_owned(), cell(json))]))
+}
+
+fn object(json: &str) -> Result<Row, String> {
+    serde_json::from_str(json).map(|Members(row)| row).map_err(|error| error.to_string())
 }
 
 fn keyed_by_members(mut row: Row, holes: &[String]) -> Row {

@@ -1,13 +1,13 @@
 //! All definitions of a mapping from their rows, each shaped as soon as it is whole: the rows of a large table are many times
 //! its records.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::row::Row;
 use super::{Plan, StoreError};
 use crate::config::Shape;
 use crate::mapping::Mapping;
-use crate::record::{Record, Table};
+use crate::record::Table;
 
 /// Collects the rows of all definitions by key.
 pub(super) struct Gather<'p> {
@@ -16,6 +16,8 @@ pub(super) struct Gather<'p> {
     /// Rows so far.
     count: usize,
     table: Table,
+    /// Keys whose row is no value that Redis would keep; a second row is a fault all the same.
+    empty: HashSet<Box<[u8]>>,
     /// Of lists and sets, whose rows may lie apart.
     rows: HashMap<Box<[u8]>, Vec<Row>>,
 }
@@ -25,7 +27,7 @@ const PROGRESS_ROWS: usize = 20_000;
 
 impl<'p> Gather<'p> {
     pub(super) fn new(plan: &'p Plan, mapping: &'p Mapping) -> Self {
-        Self { plan, mapping, count: 0, table: Table::default(), rows: HashMap::new() }
+        Self { plan, mapping, count: 0, table: Table::default(), empty: HashSet::new(), rows: HashMap::new() }
     }
 
     /// Takes the next row.
@@ -45,25 +47,22 @@ impl<'p> Gather<'p> {
             self.rows.entry(key).or_default().push(row);
             return Ok(());
         }
-        if self.table.contains_key(&key) {
+        if self.table.contains_key(&key) || self.empty.contains(&key) {
             return Err(StoreError::Refused(format!("two rows have the key '{}'", String::from_utf8_lossy(&key))));
         }
-        let record = self.plan.shape(&[row])?;
-        self.put(key, record);
-        Ok(())
-    }
-
-    fn put(&mut self, key: Box<[u8]>, record: Option<Record>) {
-        if let Some(record) = record {
-            self.table.insert(key, record);
+        match self.plan.shape(&[row])? {
+            Some(record) => drop(self.table.insert(key, record)),
+            None => drop(self.empty.insert(key)),
         }
+        Ok(())
     }
 
     /// Every definition.
     pub(super) fn finish(mut self) -> Result<Table, StoreError> {
-        for (key, rows) in std::mem::take(&mut self.rows) {
-            let record = self.plan.shape(&rows)?;
-            self.put(key, record);
+        for (key, rows) in self.rows {
+            if let Some(record) = self.plan.shape(&rows)? {
+                self.table.insert(key, record);
+            }
         }
         Ok(self.table)
     }

@@ -109,3 +109,20 @@ fn a_row_without_a_usable_key_fails_the_boot_load_and_is_named() {
     sidecar.wait_ready();
     assert_eq!(sidecar.wire().ask("HGET p:ok name"), "$1\r\na\r\n");
 }
+
+#[test]
+fn a_file_with_two_entries_of_one_key_or_an_entry_that_is_no_object_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("defs.json");
+    let config = format!("[[definitions]]\nkey = \"def:{{id}}\"\ntype = \"hash\"\nfile = \"{}\"\n", path.display());
+    for (text, fault) in [
+        (r#"[{"id": "a", "n": 1}, {"id": "b", "n": 1}, {"id": "a", "n": 2}]"#, "two rows have the key 'def:a'"),
+        (r#"{"a": {"n": null}, "a": {"n": 2}}"#, "two rows have the key 'def:a'"),
+        (r#"[{"id": "a", "n": 1}, 7]"#, "expected a JSON object"),
+    ] {
+        fs::write(&path, text).expect("written");
+        let done = Sidecar::builder().config(&config).execute(&["run"]);
+        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.code() == Some(2) && told.contains(fault), "{text}: {told}");
+    }
+}

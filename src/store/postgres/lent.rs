@@ -12,10 +12,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::IDLE;
 use crate::config;
 
-/// A connection that has not been used for so long is asked whether it lives.
-const IDLE: Duration = Duration::from_secs(1);
 /// One that has not been used for so long is closed when another is given back.
 const UNUSED: Duration = Duration::from_mins(10);
 

@@ -111,8 +111,7 @@ impl Builder {
     }
 
     pub fn start(self) -> Sidecar {
-        let mut sidecar = self.spawn();
-        sidecar.wait_ready();
+        let sidecar = self.start_guarded();
         // The feed's first word empties the cache; tests that count loads begin behind it.
         until("the change feed is up", || super::admin::metric(&sidecar, "hearthside_change_feed_up") == 1.0);
         sidecar
