@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hearthside::access::Access;
-use hearthside::app::{self, Failure};
+use hearthside::app::{self, Failure, Reading};
 use hearthside::config::{Loaded, load};
 use hearthside::journal::Journal;
 use hearthside::mapping::Mappings;
@@ -62,30 +61,30 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut loaded = load(arguments.config.as_deref(), std::env::vars());
     telemetry::log::init(&loaded.config.settings.log);
-    let mappings = Mappings::compile(&loaded.config, &mut loaded.faults);
-    let access = Access::compile(&loaded.config, &mut loaded.faults);
+    let reading = Reading::of(&mut loaded);
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()
         {
             Ok(runtime) => runtime,
             Err(error) => return say(&format!("no runtime: {error}"), 1),
         };
-    let code = runtime.block_on(execute(arguments.command.unwrap_or(Command::Run), loaded, mappings, access));
+    let reread = || load(arguments.config.as_deref(), std::env::vars());
+    let code = runtime.block_on(execute(arguments.command.unwrap_or(Command::Run), loaded, reading, reread));
     // A load that is still running is not waited for: nobody is left to read it.
     runtime.shutdown_background();
     code
 }
 
-async fn execute(command: Command, mut loaded: Loaded, mappings: Mappings, access: Access) -> ExitCode {
+async fn execute(command: Command, mut loaded: Loaded, reading: Reading, reread: impl Fn() -> Loaded) -> ExitCode {
     let connect = matches!(command, Command::Check { connect: true });
     if matches!(command, Command::Check { .. }) || !loaded.faults.is_empty() {
-        app::check(&loaded.config, &mappings, connect, &mut loaded.faults).await;
+        app::check(&loaded.config, &reading.mappings, connect, &mut loaded.faults).await;
     }
     if !loaded.faults.is_empty() {
         return say(&loaded.faults.to_string(), 2);
     }
     match command {
-        Command::Check { .. } => print(&format!("ok: {} mappings\n", mappings.list.len())),
+        Command::Check { .. } => print(&format!("ok: {} mappings\n", reading.mappings.list.len())),
         Command::Commands => print(&app::commands()),
         Command::Health => match hearthside::admin::ask_ready(&loaded.config.settings.admin.listen) {
             Ok(answer) => print(&answer),
@@ -93,19 +92,16 @@ async fn execute(command: Command, mut loaded: Loaded, mappings: Mappings, acces
         },
         Command::Journal => journal(&loaded).await,
         Command::Migrate { demo } => migrate(&loaded, demo).await,
-        Command::Triggers { install: false } => print(&triggers::script(&mappings.list)),
-        Command::Triggers { install: true } => install(&loaded, &mappings).await,
-        Command::Run => {
-            let config = std::mem::take(&mut loaded.config);
-            match app::run(config, mappings, access).await {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(Failure::Faults(faults)) => {
-                    faults.into_iter().for_each(|fault| loaded.faults.add(fault.path, fault.message));
-                    say(&loaded.faults.to_string(), 2)
-                }
-                Err(failure) => say(&failure.to_string(), 1),
+        Command::Triggers { install: false } => print(&triggers::script(&reading.mappings.list)),
+        Command::Triggers { install: true } => install(&loaded, &reading.mappings).await,
+        Command::Run => match app::run(reading, reread).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Failure::Faults(faults)) => {
+                faults.into_iter().for_each(|fault| loaded.faults.add(fault.path, fault.message));
+                say(&loaded.faults.to_string(), 2)
             }
-        }
+            Err(failure) => say(&failure.to_string(), 1),
+        },
     }
 }
 

@@ -60,6 +60,12 @@ impl Access {
         self.users.get(DEFAULT_USER).filter(|user| user.nopass).cloned()
     }
 
+    /// The user with this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<Arc<User>> {
+        self.users.get(name).cloned()
+    }
+
     /// The user with this name and password.
     #[must_use]
     pub fn login(&self, name: &[u8], password: &[u8]) -> Option<Arc<User>> {

@@ -1,7 +1,9 @@
 //! What `/readyz` answers: everything that is still missing, in words.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwapOption;
 
 use crate::dispatch::Owned;
 use crate::telemetry::Metrics;
@@ -10,21 +12,20 @@ use crate::telemetry::Metrics;
 #[derive(Debug)]
 pub struct Readiness {
     metrics: Arc<Metrics>,
-    owned: OnceLock<Arc<Owned>>,
+    owned: ArcSwapOption<Owned>,
     draining: AtomicBool,
 }
 
 impl Readiness {
     /// Nothing is ready yet.
     #[must_use]
-    pub const fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, owned: OnceLock::new(), draining: AtomicBool::new(false) }
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, owned: ArcSwapOption::empty(), draining: AtomicBool::new(false) }
     }
 
-    /// Definitions are loaded.
+    /// Definitions are loaded; at start, and when a reload brought other mappings.
     pub fn loaded(&self, owned: Arc<Owned>) {
-        // Set once, at start.
-        let _ = self.owned.set(owned);
+        self.owned.store(Some(owned));
     }
 
     /// The sidecar is shutting down.
@@ -35,7 +36,7 @@ impl Readiness {
     /// Definitions and cache, once there are any.
     #[must_use]
     pub fn owned(&self) -> Option<Arc<Owned>> {
-        self.owned.get().cloned()
+        self.owned.load_full()
     }
 
     /// What keeps clients away; empty when nothing does.
@@ -43,7 +44,7 @@ impl Readiness {
     pub fn missing(&self) -> Vec<&'static str> {
         let conditions = [
             (self.draining.load(Relaxed), "shutting down"),
-            (self.owned.get().is_none(), "definitions are not loaded"),
+            (self.owned.load().is_none(), "definitions are not loaded"),
             (self.metrics.store_up.get() == 0, "the store does not answer"),
         ];
         conditions.into_iter().filter(|(holds, _)| *holds).map(|(_, why)| why).collect()

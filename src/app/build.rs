@@ -21,7 +21,7 @@ use crate::upstream::{PrivateServer, Target};
 
 /// A store with the statements of every mapping.
 pub(super) struct Parts {
-    store: Store,
+    store: Arc<Store>,
     planned: Vec<(Mapping, Source, bool)>,
 }
 
@@ -30,7 +30,7 @@ impl Parts {
     ///
     /// # Errors
     /// The store's, when it does not answer; inside, every fault of every mapping.
-    async fn plan(store: Store, mappings: &Mappings) -> Result<Result<Self, Failure>, StoreError> {
+    async fn plan(store: Arc<Store>, mappings: &Mappings) -> Result<Result<Self, Failure>, StoreError> {
         let (sources, faults) = plans(&store, mappings, false).await?;
         if !faults.is_empty() {
             return Ok(Err(Failure::Faults(faults)));
@@ -43,14 +43,19 @@ impl Parts {
         Ok(Ok(Self { store, planned }))
     }
 
+    /// Empty definitions and an empty cache; with the journal of the cache that it replaces, if it does.
     async fn into_owned(
         self,
         mappings: Mappings,
         settings: &Settings,
         metrics: Arc<Metrics>,
+        inherited: Option<Arc<Journal>>,
     ) -> Result<Arc<Owned>, Failure> {
-        let store = Arc::new(self.store);
-        let (journal, waiting) = journal(settings, &mappings, &metrics).await?;
+        let store = self.store;
+        let (journal, waiting) = match inherited {
+            Some(journal) => (Some(journal), Waiting::default()),
+            None => journal(settings, &mappings, &metrics).await?,
+        };
         metrics.store_up.set(1);
         let (mut sources, mut cached) = (Vec::new(), Vec::new());
         for (mapping, source, watched) in self.planned {
@@ -177,7 +182,7 @@ const WAITING: &str = "waiting for the store before the port opens";
 /// `None` when the store does not answer yet.
 pub(super) async fn connect_once(settings: &config::Store, mappings: &Mappings) -> Result<Option<Parts>, Failure> {
     let planned = match Store::connect(settings).await {
-        Ok(store) => Parts::plan(store, mappings).await,
+        Ok(store) => Parts::plan(Arc::new(store), mappings).await,
         Err(StoreError::Refused(text)) => return Err(Failure::fault("store.url", &text)),
         Err(error) => Err(error),
     };
@@ -206,11 +211,23 @@ pub(super) async fn owned(
         tokio::time::sleep(Duration::from_millis((attempt * 100).min(3000))).await;
         parts = connect_once(&settings.store, &mappings).await?;
     };
-    let owned = parts.into_owned(mappings, settings, metrics.clone()).await?;
+    let owned = parts.into_owned(mappings, settings, metrics.clone(), None).await?;
     // A failure has been told by the reloader and is tried again.
     while owned.reloader.reload_all().await.is_err() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    Ok(owned)
+}
+
+/// Other mappings over the same store, with their definitions loaded, to take the place of `old`.
+///
+/// # Errors
+/// Everything that keeps them from being served; then nothing has changed.
+pub(super) async fn successor(old: &Owned, mappings: Mappings, settings: &Settings) -> Result<Arc<Owned>, Failure> {
+    let unavailable = |error: StoreError| Failure::Start(format!("the store cannot be asked: {error}"));
+    let parts = Parts::plan(old.store.clone(), &mappings).await.map_err(unavailable)??;
+    let owned = parts.into_owned(mappings, settings, old.metrics.clone(), old.cache.journal()).await?;
+    owned.reloader.reload_all().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
     Ok(owned)
 }
 

@@ -5,45 +5,46 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::check::Failure;
-use super::descriptors;
-use crate::access::Access;
 use crate::config::{PubSubMode, Settings};
-use crate::dispatch::Owned;
-use crate::route::Router;
-use crate::server::{Setup, Workers, bind};
-use crate::upstream::{Common, Gate, Hub, Target, Version, watch};
+use crate::server::{Edition, Setup, Workers, bind};
+use crate::upstream::{Circuit, Common, Gate, Hub, Place, Target, Version, watch};
 
 pub(super) struct Front {
     accepting: JoinSet<()>,
     workers: Arc<Workers>,
+    /// The way to the upstream.
+    pub(super) upstream: Arc<Common>,
 }
 
 impl Front {
     /// Binds every address, then starts the workers: a port that cannot be had leaves nothing half open.
     pub(super) async fn open(
         settings: &Settings,
-        owned: &Arc<Owned>,
-        access: Arc<Access>,
+        edition: Edition,
         target: Result<Target, String>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, Failure> {
         let mut listeners = Vec::new();
         for address in &settings.server.listen {
-            listeners.push(bind(address).await.map_err(|error| Failure::bind(address, &error))?);
+            let bound = bind(address, &settings.server.unix_mode).await;
+            listeners.push(bound.map_err(|error| Failure::bind(address, &error))?);
         }
-        let metrics = owned.metrics.clone();
-        let gate = Gate::new(&settings.upstream, metrics.clone());
-        let upstream = Arc::new(Common { target, settings: settings.upstream.clone(), gate, metrics: metrics.clone() });
+        let metrics = edition.owned.metrics.clone();
+        let upstream = Arc::new(Common {
+            place: Place::new(target),
+            circuit: Circuit::new(settings.upstream.breaker_after, metrics.clone()),
+            settings: settings.upstream.clone(),
+            gate: Gate::new(&settings.upstream, metrics.clone()),
+            metrics: metrics.clone(),
+        });
         let version = Version::default();
         tasks.spawn(watch(upstream.clone(), version.clone()));
-        let router = Arc::new(Router::new(owned.mappings.keyspace.clone(), &settings.security.deny));
         let hub = (settings.pubsub.mode == PubSubMode::Shared).then(|| {
             let (hub, task) = Hub::new(upstream.clone(), settings.pubsub.subscriber_output.0);
             tasks.spawn(task.run());
             hub
         });
-        let limits = descriptors::make_room(settings);
-        let setup = Setup { router, owned: owned.clone(), access, upstream, hub, version, limits, metrics };
+        let setup = Setup { edition: Arc::new(edition), upstream: upstream.clone(), hub, version, metrics };
         let workers = Workers::start(settings.server.workers, &setup, settings.server.shutdown_timeout);
         let workers = Arc::new(workers.map_err(|error| Failure::Start(error.to_string()))?);
         let mut accepting = JoinSet::new();
@@ -52,7 +53,12 @@ impl Front {
             let workers = workers.clone();
             accepting.spawn(async move { listener.accept(&workers).await });
         }
-        Ok(Self { accepting, workers })
+        Ok(Self { accepting, workers, upstream })
+    }
+
+    /// Takes every client over to another edition; when this returns, no request begins by the old one.
+    pub(super) async fn adopt(&self, edition: Edition) {
+        self.workers.adopt(&Arc::new(edition)).await;
     }
 
     /// No new clients; those that are here get what they are owed.

@@ -5,6 +5,8 @@ mod check;
 mod commands;
 mod descriptors;
 mod front;
+mod reading;
+mod reload;
 mod signals;
 mod upkeep;
 
@@ -16,41 +18,49 @@ use tokio::task::JoinSet;
 
 pub use check::{Failure, check};
 pub use commands::{commands, refused};
+pub use reading::Reading;
 
 use front::Front;
+use reload::House;
 use signals::{Signal, Signals};
+use upkeep::Audience;
 
-use crate::access::{Access, Token};
+use crate::access::Token;
 use crate::admin::{self, Admin, Readiness};
-use crate::config::{Admin as AdminSettings, Config, Settings};
+use crate::config::{Admin as AdminSettings, Loaded};
 use crate::dispatch::Owned;
-use crate::mapping::Mappings;
+use crate::server::Edition;
 use crate::telemetry::Metrics;
 use crate::upstream::{PrivateServer, Target};
 
-/// Runs a sidecar until it is told to stop.
+/// Runs a sidecar until it is told to stop; `reread` reads the configuration anew.
 ///
 /// # Errors
 /// [`Failure::Faults`] before any port is bound, if the store answers at once; [`Failure::Start`] when a port or
 /// thread cannot be had.
-pub async fn run(config: Config, mappings: Mappings, access: Access) -> Result<(), Failure> {
-    let settings = config.settings;
-    let early = build::connect_once(&settings.store, &mappings).await?;
+pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Failure> {
+    let settings = reading.config.settings.clone();
+    let early = build::connect_once(&settings.store, &reading.mappings).await?;
     let mut signals = Signals::new().map_err(|error| Failure::Start(error.to_string()))?;
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::new(metrics.clone()));
     let mut tasks = JoinSet::new();
     open_admin(&settings.admin, &mut tasks, &metrics, &readiness).await?;
     let owned = tokio::select! {
-        owned = build::owned(early, mappings, &settings, &metrics) => owned?,
+        owned = build::owned(early, reading.mappings.clone(), &settings, &metrics) => owned?,
         () = signals.stop() => return Ok(()),
     };
-    upkeep::start(&mut tasks, &owned, &settings);
+    let audience = Arc::new(Audience::default());
+    audience.join(owned.clone());
+    upkeep::of_store(&mut tasks, &owned.store, &metrics, &audience);
+    let upkeep = upkeep::of_owned(&owned, &settings);
     let (private, target) = build::upstream(&settings.upstream).await?;
-    let served = serve(&settings, &owned, Arc::new(access), target, &mut tasks, &mut signals, &readiness).await;
+    let mut house = House { reading, owned, upkeep, audience, readiness };
+    let served = serve(&mut house, target, &mut tasks, &mut signals, reread).await;
     // 3. What was acknowledged and not saved; what the store does not take in time stays in the journal.
-    drain(&owned, settings.server.shutdown_timeout).await;
+    drain(&house.owned, settings.server.shutdown_timeout).await;
     // 4. The rest of the house.
+    house.upkeep.shutdown().await;
     tasks.shutdown().await;
     // 5. The private upstream, also when a port could not be had: it must not outlive us.
     if let Some(private) = private {
@@ -62,23 +72,24 @@ pub async fn run(config: Config, mappings: Mappings, access: Access) -> Result<(
 
 /// Serves clients until a signal says to stop.
 async fn serve(
-    settings: &Settings,
-    owned: &Arc<Owned>,
-    access: Arc<Access>,
+    house: &mut House,
     target: Result<Target, String>,
     tasks: &mut JoinSet<()>,
     signals: &mut Signals,
-    readiness: &Readiness,
+    reread: impl Fn() -> Loaded,
 ) -> Result<(), Failure> {
-    let front = Front::open(settings, owned, access, target, tasks).await?;
-    readiness.loaded(owned.clone());
+    let edition = house.reading.edition(&house.owned)?;
+    let front = Front::open(&house.reading.config.settings, edition, target, tasks).await?;
+    house.readiness.loaded(house.owned.clone());
     while let Signal::Reload = signals.next().await {
-        tracing::info!("SIGHUP: definitions are loaded anew");
-        owned.reloader.request_all(true);
+        tokio::select! {
+            () = house.reload(&front, reread()) => {}
+            () = signals.stop() => break,
+        }
     }
     // 1. Not ready, no new clients; 2. those that are here get what they are owed.
     tracing::info!("shutting down");
-    readiness.drain();
+    house.readiness.drain();
     front.close().await;
     Ok(())
 }

@@ -1,17 +1,47 @@
 //! What runs beside the clients: the change feed, reloads, housekeeping, the store's health.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
 use crate::config::Settings;
 use crate::dispatch::Owned;
+use crate::store::{Change, Store};
+use crate::telemetry::Metrics;
 
-pub(super) fn start(tasks: &mut JoinSet<()>, owned: &Arc<Owned>, settings: &Settings) {
+/// Those who are told of changes: one set of mappings, or two while a reload replaces one by the other.
+#[derive(Debug, Default)]
+pub(super) struct Audience(Mutex<Vec<Arc<Owned>>>);
+
+impl Audience {
+    /// From now on `owned` is told too.
+    pub(super) fn join(&self, owned: Arc<Owned>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(owned);
+    }
+
+    /// Nobody but `owned` is told any more.
+    pub(super) fn only(&self, owned: &Arc<Owned>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|member| Arc::ptr_eq(member, owned));
+    }
+
+    fn tell(&self, change: &Change) {
+        let members = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        members.iter().for_each(|owned| owned.apply(change.clone()));
+    }
+}
+
+/// What goes on as long as the process lives.
+pub(super) fn of_store(tasks: &mut JoinSet<()>, store: &Arc<Store>, metrics: &Arc<Metrics>, audience: &Arc<Audience>) {
+    let (watched, audience) = (store.clone(), audience.clone());
+    tasks.spawn(async move { watched.watch(Arc::new(move |change| audience.tell(&change))).await });
+    tasks.spawn(ask_store(store.clone(), metrics.clone()));
+}
+
+/// What goes on as long as these mappings are served.
+pub(super) fn of_owned(owned: &Arc<Owned>, settings: &Settings) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
     tasks.spawn(owned.cache.clone().flush_for_ever(settings.journal.flush_interval));
-    let (store, told) = (owned.store.clone(), owned.clone());
-    tasks.spawn(async move { store.watch(Arc::new(move |change| told.apply(change))).await });
     tasks.spawn(owned.cache.clone().renew_for_ever());
     tasks.spawn(owned.cache.clone().verify_for_ever(settings.verify.per_second));
     let reloader = owned.reloader.clone();
@@ -20,7 +50,7 @@ pub(super) fn start(tasks: &mut JoinSet<()>, owned: &Arc<Owned>, settings: &Sett
         tasks.spawn(sweep(owned.clone(), settings.store.sweep_interval, settings.store.sweep_grace));
     }
     tasks.spawn(tidy(owned.clone()));
-    tasks.spawn(ask_store(owned.clone()));
+    tasks
 }
 
 /// Removes rows of keys that have ended.
@@ -48,14 +78,14 @@ async fn tidy(owned: Arc<Owned>) {
 }
 
 /// Keeps `store_up`, which `/readyz` looks at.
-async fn ask_store(owned: Arc<Owned>) {
+async fn ask_store(store: Arc<Store>, metrics: Arc<Metrics>) {
     let mut ticker = tokio::time::interval(Duration::from_secs(1));
     loop {
         ticker.tick().await;
-        let up = matches!(tokio::time::timeout(Duration::from_secs(3), owned.store.ping()).await, Ok(Ok(())));
-        let was_up = owned.metrics.store_up.set(i64::from(up)) == 1;
+        let up = matches!(tokio::time::timeout(Duration::from_secs(3), store.ping()).await, Ok(Ok(())));
+        let was_up = metrics.store_up.set(i64::from(up)) == 1;
         if up != was_up {
-            tracing::warn!(up, store = owned.store.name(), "the store's health changed");
+            tracing::warn!(up, store = store.name(), "the store's health changed");
         }
     }
 }

@@ -148,6 +148,7 @@ impl Work {
         verdict: oneshot::Receiver<()>,
         end: oneshot::Sender<Result<(), StoreError>>,
     ) {
+        self.cache.gate.opened().await;
         for right in &mut self.rights {
             self.cache.take_turn(right).await;
         }

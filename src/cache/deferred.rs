@@ -57,6 +57,7 @@ impl Cache {
         let right = self.queue_one(key);
         let (cache, write) = (self.clone(), write.clone());
         let task = self.runtime.spawn(async move {
+            cache.gate.opened().await;
             let cached = cache.known_mapping(id)?;
             if cached.defers() && !cached.divide(&write.edit).1.is_empty() {
                 cache.defer(cached, right, &write).await

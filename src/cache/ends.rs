@@ -68,6 +68,7 @@ impl Cache {
     ) -> impl Future<Output = Result<Ended, StoreError>> + use<> {
         let (cache, mut right) = (self.clone(), self.queue_one(key));
         let task = self.runtime.spawn(async move {
+            cache.gate.opened().await;
             let cached = cache.known_mapping(id)?;
             cache.take_turn(&mut right).await;
             let epoch = cached.epoch();

@@ -279,6 +279,11 @@ impl Flights {
         self.shard(key).entry(Bytes::copy_from_slice(key)).or_default().watchers.add()
     }
 
+    /// Writes that have queued and not ended.
+    pub(super) fn writes(&self) -> usize {
+        self.shards.iter().map(|shard| locked(shard).values().map(|slot| slot.turns.len()).sum::<usize>()).sum()
+    }
+
     /// Forgets those who watch no more.
     pub(super) fn tidy(&self) {
         for shard in &self.shards {

@@ -16,6 +16,7 @@ mod feed;
 mod flights;
 mod flush;
 mod front;
+mod gate;
 mod later;
 mod listing;
 mod origins;
@@ -47,6 +48,7 @@ use entry::Span;
 use feed::Feed;
 use flights::{Begun, Flights, Lead};
 use flush::Flusher;
+use gate::Gate;
 use origins::Origins;
 use overlay::Overlay;
 use shelf::Shelf;
@@ -128,6 +130,8 @@ pub struct Cache {
     /// Most keys of one flush.
     flush_rows: usize,
     feed: Feed,
+    /// Shut while the cache that this one replaces still works.
+    gate: Gate,
     /// `cache.max_staleness`, in milliseconds.
     max_staleness: u64,
     store: Arc<Store>,
@@ -174,6 +178,7 @@ impl Cache {
             flush_now: tokio::sync::Notify::new(),
             flush_rows: settings.journal.flush_rows,
             feed: Feed::default(),
+            gate: Gate::default(),
             max_staleness: millis(settings.cache.max_staleness),
             store,
             runtime,
@@ -269,6 +274,7 @@ impl Cache {
 
     /// One load from its query to its publication.
     async fn fly(self: Arc<Self>, id: usize, mut lead: Lead) {
+        self.gate.opened().await;
         if let Some(entry) = self.left_by_writes(id, &mut lead).await {
             self.flights.publish(lead, Ok(entry), |key, entry| self.shelf.put(key, entry));
             return;

@@ -8,7 +8,7 @@ use super::{Peer, State};
 use crate::telemetry::clock::now_ms;
 
 /// What the sidecar does not account for each client is told as 0.
-const UNKNOWN: &str = "qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r";
+const UNKNOWN: &str = "qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0";
 
 impl Peer {
     /// The client as CLIENT LIST and CLIENT INFO show it; `command` names a command of the table by its id.
@@ -21,7 +21,7 @@ impl Peer {
         let [sub, psub, ssub] = state.subscribed;
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={} \
-             {UNKNOWN} cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}\n",
+             qbuf={} {UNKNOWN} omem={} tot-mem={} events=r cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}\n",
             self.id,
             self.addresses.0,
             self.addresses.1,
@@ -32,6 +32,9 @@ impl Peer {
             flags(&state, self.addresses.0.starts_with('/')),
             state.db,
             state.queued.map_or(-1, |queued| queued as i64),
+            self.holds().saturating_sub(self.owes()),
+            self.owes(),
+            self.holds(),
             state.user,
             state.redirect.map_or(if state.tracking { 0 } else { -1 }, |id| id as i64),
             state.resp,

@@ -36,6 +36,13 @@ pub struct Peer {
     /// The id of its last command in the command table, plus one.
     command: AtomicUsize,
     killed: AtomicBool,
+    /// Bytes that it holds, and those of them that wait for it.
+    holds: AtomicUsize,
+    owes: AtomicUsize,
+    /// Since when it takes nothing of what waits for it; 0 while it does.
+    stalled_since: AtomicU64,
+    /// Since when more waits for it than may for long; 0 while it does not.
+    past_since: AtomicU64,
     waker: Mutex<Option<Waker>>,
     state: Mutex<State>,
 }
@@ -113,6 +120,10 @@ impl Registry {
             seen: AtomicU64::new(now),
             command: AtomicUsize::new(0),
             killed: AtomicBool::new(false),
+            holds: AtomicUsize::new(0),
+            owes: AtomicUsize::new(0),
+            stalled_since: AtomicU64::new(0),
+            past_since: AtomicU64::new(0),
             waker: Mutex::default(),
             state: Mutex::new(state),
         });
@@ -150,6 +161,55 @@ impl Peer {
     pub fn is_idle_since(&self, then: u64) -> bool {
         let awaits = |state: &State| state.blocked || state.monitor || state.subscribes();
         self.seen.load(Relaxed) < then && !self.read(awaits)
+    }
+
+    /// True while it subscribes or monitors.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.read(|state| state.monitor || state.subscribes())
+    }
+
+    /// Notes the bytes that it holds, and those of them that wait for it to read.
+    pub fn account(&self, holds: usize, owes: usize) {
+        self.holds.store(holds, Relaxed);
+        self.owes.store(owes, Relaxed);
+    }
+
+    /// The bytes that it holds.
+    #[must_use]
+    pub fn holds(&self) -> usize {
+        self.holds.load(Relaxed)
+    }
+
+    /// The bytes that wait for it to read.
+    #[must_use]
+    pub fn owes(&self) -> usize {
+        self.owes.load(Relaxed)
+    }
+
+    /// Notes that nothing could be written to it at `now`, or that something was.
+    pub fn stalls(&self, now: Option<u64>) {
+        match now {
+            Some(now) if self.stalled_since.load(Relaxed) == 0 => self.stalled_since.store(now.max(1), Relaxed),
+            Some(_) => {}
+            None => self.stalled_since.store(0, Relaxed),
+        }
+    }
+
+    /// Since when it takes nothing of what waits for it.
+    #[must_use]
+    pub fn stalled_since(&self) -> Option<u64> {
+        Some(self.stalled_since.load(Relaxed)).filter(|since| *since > 0)
+    }
+
+    /// Since which of the looks, of which this at `now` is one, more than `most` bytes have waited for it.
+    pub fn past(&self, most: usize, now: u64) -> Option<u64> {
+        if self.owes() <= most {
+            self.past_since.store(0, Relaxed);
+            return None;
+        }
+        let first = self.past_since.compare_exchange(0, now.max(1), Relaxed, Relaxed);
+        Some(first.map_or_else(|since| since, |_| now))
     }
 
     /// Looks at what it is in.

@@ -9,13 +9,17 @@ pub(super) fn open_to_all(settings: &Settings) -> Vec<(&'static str, &str)> {
     if settings.security.allow_no_auth {
         return Vec::new();
     }
+    // Who shows a certificate of ours is known, too.
+    let shows = |address: &&String| address.starts_with("rediss://") && !settings.tls.client_ca_file.is_empty();
     let clients = settings.server.listen.iter().filter(|_| settings.auth.mode == AuthMode::None);
+    let clients = clients.filter(|address| !shows(address));
     let admin = Some(&settings.admin.listen).filter(|_| settings.admin.token_file.is_empty());
     let all = clients.map(|address| ("server.listen", address)).chain(admin.map(|address| ("admin.listen", address)));
     all.filter(|(_, address)| is_beyond_loopback(address)).map(|(path, address)| (path, address.as_str())).collect()
 }
 
 fn is_beyond_loopback(address: &str) -> bool {
+    let address = address.strip_prefix("rediss://").unwrap_or(address);
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     !address.is_empty() && !address.starts_with("unix://") && !is_local
@@ -27,10 +31,18 @@ mod tests {
 
     #[test]
     fn an_address_is_beyond_loopback_or_not() {
-        for local in ["127.0.0.1:1", "127.8.0.1:1", "[::1]:1", "localhost:1", "unix:///run/0.0.0.0:1", ""] {
+        for local in [
+            "127.0.0.1:1",
+            "rediss://127.0.0.1:1",
+            "127.8.0.1:1",
+            "[::1]:1",
+            "localhost:1",
+            "unix:///run/0.0.0.0:1",
+            "",
+        ] {
             assert!(!is_beyond_loopback(local), "{local}");
         }
-        for open in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "example.com:1", ":1"] {
+        for open in ["0.0.0.0:1", "rediss://0.0.0.0:1", "[::]:1", "10.0.0.1:1", "example.com:1", ":1"] {
             assert!(is_beyond_loopback(open), "{open}");
         }
     }

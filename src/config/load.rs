@@ -123,11 +123,22 @@ fn override_by(
     faults: &mut Faults,
 ) -> Builder {
     let defaults = serde_json::to_value(Settings::default()).unwrap_or_default();
+    let setting = |path: &str| path.split('.').try_fold(&defaults, |at, step| at.get(step)).filter(|d| !d.is_object());
     for (variable, text) in environment.filter(|(name, _)| name.starts_with(PREFIX)) {
-        let steps: Vec<String> = variable[PREFIX.len()..].split("__").map(str::to_ascii_lowercase).collect();
-        let path = steps.join(".");
-        let default = steps.iter().try_fold(&defaults, |at, step| at.get(step)).filter(|d| !d.is_object());
-        let Some(default) = default else {
+        let path = variable[PREFIX.len()..].replace("__", ".").to_ascii_lowercase();
+        // `..._FILE` names a file that holds the value, unless there is a setting of that name.
+        let in_file = path.strip_suffix("_file").filter(|_| setting(&path).is_none());
+        let (path, text) = match in_file {
+            None => (path.clone(), text),
+            Some(path) => match std::fs::read_to_string(&text) {
+                Ok(held) => (path.to_owned(), held.trim_end_matches(['\r', '\n']).to_owned()),
+                Err(error) => {
+                    faults.add(variable, format!("{text}: {error}"));
+                    continue;
+                }
+            },
+        };
+        let Some(default) = setting(&path) else {
             faults.add(variable, "unknown setting; docs/OPERATIONS.md lists them all");
             continue;
         };
@@ -165,6 +176,21 @@ fn check(settings: &Settings, faults: &mut Faults) {
     require(settings.limits.clients > 0, "limits.clients", "must be at least 1");
     require(settings.journal.flush_rows > 0, "journal.flush_rows", "must be at least 1");
     require(settings.cache.ttl_jitter <= 90, "cache.ttl_jitter", "is a percentage of at most 90");
+    let has_tls = settings.server.listen.iter().any(|address| address.starts_with("rediss://"));
+    require(
+        !has_tls || !settings.tls.cert_file.is_empty(),
+        "tls.cert_file",
+        "a rediss:// address of server.listen needs a certificate",
+    );
+    require(
+        settings.tls.cert_file.is_empty() == settings.tls.key_file.is_empty(),
+        "tls.key_file",
+        "a certificate and its key go together: set both, or neither",
+    );
+    let mode = &settings.server.unix_mode;
+    let is_mode = mode.is_empty() || u32::from_str_radix(mode, 8).is_ok_and(|mode| mode <= 0o777);
+    require(is_mode, "server.unix_mode", "is an octal mode such as \"770\"");
+    require(settings.limits.request_arguments > 0, "limits.request_arguments", "must be at least 1");
     let hides_logins = settings.pubsub.mode == PubSubMode::Shared && settings.auth.mode == AuthMode::Upstream;
     require(
         !hides_logins,
@@ -237,6 +263,33 @@ mod tests {
         assert_eq!(settings.server.listen, ["127.0.0.1:1", "unix:///tmp/s"]);
         assert_eq!((settings.upstream.lanes, settings.cache.max_bytes.0), (3, 1 << 20));
         assert!(settings.security.deny.is_empty() && settings.admin.listen.is_empty());
+    }
+
+    #[test]
+    fn a_variable_may_name_a_file_that_holds_the_value() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "redis://:s3cret@localhost\n").expect("written");
+        let secret = secret.display().to_string();
+        let loaded =
+            load("", &[("HEARTHSIDE__UPSTREAM__URL_FILE", &secret), ("HEARTHSIDE__UPSTREAM__CA_FILE", "/not/read")]);
+        assert!(loaded.faults.is_empty(), "{}", loaded.faults);
+        let upstream = loaded.config.settings.upstream;
+        assert_eq!((upstream.url.as_str(), upstream.ca_file.as_str()), ("redis://:s3cret@localhost", "/not/read"));
+        let told = load("", &[("HEARTHSIDE__STORE__URL_FILE", "/no/such"), ("HEARTHSIDE__NO__SUCH_FILE", &secret)]);
+        let told = told.faults.to_string();
+        assert!(told.contains("HEARTHSIDE__STORE__URL_FILE: /no/such: ") && told.contains("unknown setting"), "{told}");
+        assert!(!told.contains("s3cret"), "{told}");
+    }
+
+    #[test]
+    fn tls_addresses_need_a_certificate() {
+        let told =
+            load("[server]\nlisten = [\"rediss://127.0.0.1:1\"]\nunix_mode = \"999\"\n[tls]\nkey_file = \"k\"", &[]);
+        let told = told.faults.to_string();
+        for expected in ["tls.cert_file", "tls.key_file", "server.unix_mode"] {
+            assert!(told.contains(expected), "{expected}: {told}");
+        }
     }
 
     #[test]

@@ -3,9 +3,11 @@
 
 mod exposure;
 mod faults;
+mod limits;
 mod load;
 mod mapping;
 mod size;
+mod upstream;
 mod user;
 
 use std::path::PathBuf;
@@ -14,9 +16,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use faults::{Fault, Faults};
+pub use limits::Limits;
 pub use load::{Loaded, SHIPPED, load};
 pub use mapping::{DeleteMode, MappingConfig, Shape, Timestamps, Watch, WriteMode};
 pub use size::ByteSize;
+pub use upstream::{OnLoss, PubSub, PubSubMode, Upstream};
 pub use user::{Auth, AuthMode, UserConfig};
 
 /// Everything that can be set.
@@ -38,6 +42,8 @@ pub struct Config {
 pub struct Settings {
     /// `[server]`.
     pub server: Server,
+    /// `[tls]`.
+    pub tls: Tls,
     /// `[admin]`.
     pub admin: Admin,
     /// `[upstream]`.
@@ -66,8 +72,10 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Server {
-    /// Addresses: `host:port`, or `unix:///path`.
+    /// Addresses: `host:port`, `rediss://host:port` for TLS, or `unix:///path`.
     pub listen: Vec<String>,
+    /// The mode of Unix sockets, octal (`770`); empty: as the umask says.
+    pub unix_mode: String,
     /// Worker threads; 0: one per core.
     pub workers: usize,
     /// How long SIGTERM waits for replies that are owed.
@@ -77,8 +85,25 @@ pub struct Server {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { listen: vec!["127.0.0.1:6380".into()], workers: 0, shutdown_timeout: Duration::from_secs(10) }
+        Self {
+            listen: vec!["127.0.0.1:6380".into()],
+            unix_mode: String::new(),
+            workers: 0,
+            shutdown_timeout: Duration::from_secs(10),
+        }
     }
+}
+
+/// What `rediss://` addresses of `server.listen` show, and whom they let in. PEM files; SIGHUP reads them anew.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// The server's certificate, and what leads from it to its authority.
+    pub cert_file: String,
+    /// Its private key.
+    pub key_file: String,
+    /// Authorities of clients' certificates; empty: clients need none.
+    pub client_ca_file: String,
 }
 
 /// The HTTP port for probes, metrics and operators.
@@ -94,60 +119,6 @@ pub struct Admin {
 impl Default for Admin {
     fn default() -> Self {
         Self { listen: "127.0.0.1:9180".into(), token_file: String::new() }
-    }
-}
-
-/// The Redis behind.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Upstream {
-    /// `redis://`, `rediss://` or `unix://`; empty: a private redis-server is started.
-    pub url: String,
-    /// A PEM file of certificate authorities for `rediss://`; empty: the system's.
-    pub ca_file: String,
-    /// Lanes per worker thread, RESP version and database.
-    pub lanes: usize,
-    /// How long one attempt to connect may take.
-    #[serde(with = "humantime_serde")]
-    pub connect_timeout: Duration,
-    /// How long a command waits for a lane that is not connected.
-    #[serde(with = "humantime_serde")]
-    pub queue_timeout: Duration,
-    /// Most bytes of commands that wait on one lane.
-    pub queue_bytes: ByteSize,
-    /// A lane that heard nothing for so long is asked with PING.
-    #[serde(with = "humantime_serde")]
-    pub ping_interval: Duration,
-    /// How long that PING may stay unanswered before the lane is given up.
-    #[serde(with = "humantime_serde")]
-    pub ping_timeout: Duration,
-    /// Most connections lent to one client each (transactions, blocking commands, subscriptions) in the process.
-    pub pinned_max: usize,
-    /// How long a command waits for one of them to come free.
-    #[serde(with = "humantime_serde")]
-    pub pinned_timeout: Duration,
-    /// Clean pinned connections kept for the next client, per worker thread.
-    pub pinned_idle: usize,
-    /// The folder of the private redis-server.
-    pub private_dir: PathBuf,
-}
-
-impl Default for Upstream {
-    fn default() -> Self {
-        Self {
-            url: String::new(),
-            ca_file: String::new(),
-            lanes: 2,
-            connect_timeout: Duration::from_secs(1),
-            queue_timeout: Duration::from_secs(3),
-            queue_bytes: ByteSize(64 << 20),
-            ping_interval: Duration::from_secs(30),
-            ping_timeout: Duration::from_secs(60),
-            pinned_max: 4096,
-            pinned_timeout: Duration::from_secs(3),
-            pinned_idle: 16,
-            private_dir: "data".into(),
-        }
     }
 }
 
@@ -289,66 +260,6 @@ impl Default for Verify {
     fn default() -> Self {
         Self { sample: 10_000, per_second: 10 }
     }
-}
-
-/// What one client may cost.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Limits {
-    /// Most clients; a newcomer beyond is refused.
-    pub clients: usize,
-    /// Most clients of one IP address; 0: as many as may come in at all.
-    pub clients_per_address: usize,
-    /// A client that has asked nothing for so long is closed, unless it subscribes, monitors or waits; 0: never.
-    #[serde(with = "humantime_serde")]
-    pub idle_timeout: Duration,
-    /// Largest argument of a request (`proto-max-bulk-len`).
-    pub request_argument: ByteSize,
-    /// Replies that may wait for one client; past it the sidecar stops reading from that client.
-    pub client_output: ByteSize,
-    /// A client that takes no byte of a full output for so long is disconnected.
-    #[serde(with = "humantime_serde")]
-    pub client_output_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            clients: 10_000,
-            clients_per_address: 0,
-            idle_timeout: Duration::ZERO,
-            request_argument: ByteSize(512 << 20),
-            client_output: ByteSize(64 << 20),
-            client_output_timeout: Duration::from_secs(30),
-        }
-    }
-}
-
-/// How subscriptions reach the upstream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PubSub {
-    /// `exact` or `shared`.
-    pub mode: PubSubMode,
-    /// Shared: messages that may wait for one subscriber; past it that client is disconnected.
-    pub subscriber_output: ByteSize,
-}
-
-impl Default for PubSub {
-    fn default() -> Self {
-        Self { mode: PubSubMode::Exact, subscriber_output: ByteSize(32 << 20) }
-    }
-}
-
-/// Whose connection carries a subscription.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PubSubMode {
-    /// The subscribing client's own: counts are those of a Redis.
-    #[default]
-    Exact,
-    /// One for the whole process.
-    Shared,
 }
 
 /// What is refused.

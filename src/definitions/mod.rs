@@ -58,6 +58,11 @@ impl Definitions {
         });
     }
 
+    /// Forgets them all: others have taken their place.
+    pub fn clear(&self) {
+        self.current.store(Arc::default());
+    }
+
     /// Definitions in memory.
     fn count(&self) -> usize {
         self.current.load().tables.iter().map(|table| table.len()).sum()

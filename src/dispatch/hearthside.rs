@@ -1,26 +1,43 @@
 //! HEARTHSIDE: what an operator may ask of the sidecar over its Redis port.
 
-use bytes::BytesMut;
+use std::time::Duration;
 
-use super::{Flow, Owned};
+use bytes::{Bytes, BytesMut};
+
+use super::{Context, Flow, error_reply};
 use crate::command::Request;
 use crate::resp::encode;
+use crate::resp::number::parse_i64;
 
-const HELP: [&str; 5] = [
+const HELP: [&str; 10] = [
     "HEARTHSIDE <subcommand> [<arg> ...]. Subcommands are:",
     "INVALIDATE <key or glob>",
     "    Forget cached keys; load matching definitions anew. Answers how many.",
+    "PAUSE [<milliseconds>]",
+    "    Hold commands for the upstream back, for at most so long (default 30000). Answers when none is under way.",
     "RELOAD",
     "    Load all definitions anew, in the background.",
+    "RESUME",
+    "    Let commands go on.",
+    "Source: docs/OPERATIONS.md.",
 ];
 
-pub(super) fn answer(owned: &Owned, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+/// How long PAUSE holds unless it says so.
+const PAUSE: i64 = 30_000;
+
+pub(super) fn answer(context: &Context, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    let owned = &context.owned;
     match request.len() {
         3 if request.is(1, "INVALIDATE") => {
             encode::int(out, owned.invalidate(request.arg(2), "command") as i64);
         }
         2 if request.is(1, "RELOAD") => {
             owned.reloader.request_all(true);
+            encode::simple(out, "OK");
+        }
+        2 | 3 if request.is(1, "PAUSE") => return pause(context, request, out),
+        2 if request.is(1, "RESUME") => {
+            context.upstream.common().resume();
             encode::simple(out, "OK");
         }
         2 if request.is(1, "HELP") => {
@@ -30,4 +47,25 @@ pub(super) fn answer(owned: &Owned, request: &Request<'_>, out: &mut BytesMut) -
         _ => encode::error(out, "ERR unknown HEARTHSIDE subcommand or wrong number of arguments. Try HEARTHSIDE HELP."),
     }
     Flow::Answered
+}
+
+/// Answers when nothing is under way on a lane any more, or says that something still is.
+fn pause(context: &Context, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    let asked = if request.len() == 3 { parse_i64(request.arg(2)) } else { Some(PAUSE) };
+    let Some(most) = asked.and_then(|asked| u64::try_from(asked).ok()).filter(|most| *most > 0) else {
+        encode::error(out, "ERR timeout is not an integer or out of range");
+        return Flow::Answered;
+    };
+    let common = context.upstream.common();
+    let quiet = common.clone().pause(Duration::from_millis(most));
+    let patience = common.settings.queue_timeout;
+    Flow::Later(Box::pin(async move {
+        match tokio::time::timeout(patience, quiet).await {
+            Ok(()) => Ok(Bytes::from_static(b"+OK\r\n")),
+            Err(_) => Ok(error_reply(
+                "ERR hearthside: commands are held back, but some that were under way have not ended within \
+                 upstream.queue_timeout; ask again, or RESUME",
+            )),
+        }
+    }))
 }

@@ -10,13 +10,15 @@ mod lifetime;
 pub mod listing;
 mod local;
 pub mod owned;
+mod policy;
 mod session;
 mod split;
 mod subscribe;
 mod write;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::pin::Pin as Pinning;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -25,6 +27,7 @@ pub use hello::{greeted, logs_in};
 pub use hold::{Hold, Redirect};
 pub use lifetime::answer_lived;
 pub use owned::{Owned, answer_from};
+pub use policy::{Pace, Policy};
 use subscribe::Shared;
 pub use write::{answer_mismatch, refusal as write_refusal};
 
@@ -52,10 +55,14 @@ pub struct Context {
     pub owned: Arc<Owned>,
     /// Users and what they may do.
     pub access: Arc<Access>,
+    /// What a client may cost.
+    pub policy: Policy,
+    /// What comes after a reload of the configuration.
+    pub successor: OnceCell<Rc<Self>>,
     /// Every client of the process.
     pub clients: Arc<Registry>,
     /// The way to the upstream.
-    pub upstream: Upstream,
+    pub upstream: Rc<Upstream>,
     /// Everybody's subscriptions, with `pubsub.mode = "shared"`.
     pub hub: Option<Arc<Hub>>,
     /// The upstream's version.
@@ -115,6 +122,28 @@ impl Context {
     /// The lane of a client, the same one until its protocol, database or login changes.
     pub fn lane(&self, session: &mut Session) -> Lane {
         session.lane.get_or_insert_with(|| self.upstream.lane(&session.group, session.peer.id)).clone()
+    }
+
+    /// Why a client that asks too fast is refused `requests` of them, if so.
+    pub fn hasten(&self, session: &mut Session, requests: u64) -> Option<Route> {
+        let limit = self.policy.limits.requests_per_second;
+        if limit == 0 || session.pace.take(requests, session.now, limit) {
+            return None;
+        }
+        self.metrics.limited("requests_per_second");
+        Some(Route::Refused(format!(
+            "ERR hearthside: this client sends more than {limit} requests a second (limits.requests_per_second); the command was not sent"
+        )))
+    }
+
+    /// The newest of those that came after this one.
+    #[must_use]
+    pub fn latest(&self) -> Option<Rc<Self>> {
+        let mut latest = self.successor.get()?;
+        while let Some(next) = latest.successor.get() {
+            latest = next;
+        }
+        Some(latest.clone())
     }
 
     /// Where a client's request goes.
@@ -261,7 +290,7 @@ impl Context {
 
     fn hearthside(&self, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
         session.tally.add(RouteLabel::Local, Outcome::Ok, 1);
-        hearthside::answer(&self.owned, request, out)
+        hearthside::answer(self, request, out)
     }
 }
 

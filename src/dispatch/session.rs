@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::hold::Hold;
-use crate::access::{DEFAULT_USER, User};
+use super::policy::Pace;
+use crate::access::{Access, DEFAULT_USER, User};
 use crate::clients::{Peer, State};
 use crate::command::Spec;
 use crate::resp::Proto;
@@ -40,6 +41,8 @@ pub struct Session {
     pub closing: bool,
     /// Commands counted since the last batch.
     pub tally: Tally,
+    /// How fast it asks.
+    pub pace: Pace,
     /// As whom it authenticated (`auth.mode = "users"`).
     pub user: Option<Arc<User>>,
     /// The upstream lets it in (`auth.mode = "upstream"`).
@@ -73,6 +76,7 @@ impl Session {
             now: now_ms(),
             closing: false,
             tally: Tally::default(),
+            pace: Pace::default(),
             user: first_user.clone(),
             first_user,
             is_proven: false,
@@ -85,6 +89,16 @@ impl Session {
             membership: None,
             lane: None,
         }
+    }
+
+    /// Goes over to another edition of the users; false when its own is not there any more.
+    pub fn adopt(&mut self, access: &Access) -> bool {
+        self.first_user = access.first_user();
+        let Some(user) = &self.user else { return true };
+        let found = access.find(&user.name);
+        let is_there = found.is_some();
+        self.user = found;
+        is_there
     }
 
     /// The client's protocol.

@@ -24,6 +24,14 @@ pub enum PubSub<'a> {
     Message(Kind, &'a [u8]),
 }
 
+/// A client that is subscribed to this channel is told there, by the sidecar, when its subscriptions were lost for a time
+/// and it may have missed messages.
+pub const GAP: &[u8] = b"__hearthside__:gap";
+
+/// The message on [`GAP`], without its first byte (`*` in RESP2, `>` in RESP3).
+pub const GAP_MESSAGE: &[u8] =
+    b"3\r\n$7\r\nmessage\r\n$18\r\n__hearthside__:gap\r\n$29\r\nmessages may have been missed\r\n";
+
 /// Reads the head of a frame; `None` when it is neither a message nor a confirmation.
 #[must_use]
 pub fn read(frame: &[u8]) -> Option<PubSub<'_>> {
@@ -64,7 +72,16 @@ fn string(bytes: &[u8]) -> Option<Rest<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, PubSub, read};
+    use super::{GAP, GAP_MESSAGE, Kind, PubSub, read};
+
+    #[test]
+    fn the_notice_of_a_gap_is_a_message() {
+        let frame = [b"*", GAP_MESSAGE].concat();
+        assert_eq!(read(&frame), Some(PubSub::Message(Kind::Channel, GAP)));
+        let mut scanner = crate::resp::reply::ReplyScanner::default();
+        let step = scanner.scan(&frame).expect("a frame");
+        assert!(step.end.is_some() && step.used == frame.len());
+    }
 
     #[test]
     fn messages_and_confirmations_are_told_from_replies() {

@@ -41,6 +41,12 @@ pub enum RequestFault {
     /// `$` line that is no number or past the limit.
     #[error("invalid bulk length")]
     Length,
+    /// More arguments than any request may have.
+    #[error("invalid multibulk length: more than {0} arguments (limits.request_arguments)")]
+    TooMany(usize),
+    /// A request that must be gathered, and is too long for that.
+    #[error("the request is too long (limits.request)")]
+    TooLong,
     /// Many arguments from somebody who has not authenticated.
     #[error("unauthenticated multibulk length")]
     UnauthenticatedCount,
@@ -53,6 +59,18 @@ pub enum RequestFault {
     /// An inline request with an open quote.
     #[error("unbalanced quotes in request")]
     Quotes,
+}
+
+impl RequestFault {
+    /// The setting of `[limits]` that is at fault, if one is.
+    #[must_use]
+    pub const fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::TooMany(_) => Some("request_arguments"),
+            Self::TooLong => Some("request"),
+            _ => None,
+        }
+    }
 }
 
 impl From<UnbalancedQuotes> for RequestFault {
@@ -89,6 +107,7 @@ pub struct Awaited {
 #[derive(Debug)]
 pub struct RequestScanner {
     max_bulk: usize,
+    max_count: usize,
     /// Nobody has authenticated yet: requests must be small.
     pub is_unauthenticated: bool,
     /// Arguments still to come; 0 while the count line is awaited.
@@ -101,15 +120,20 @@ pub struct RequestScanner {
 
 impl Default for RequestScanner {
     fn default() -> Self {
-        Self::new(DEFAULT_MAX_BULK)
+        Self::new(DEFAULT_MAX_BULK, i32::MAX as usize)
     }
 }
 
 impl RequestScanner {
-    /// A scanner that refuses arguments of more than `max_bulk` bytes.
+    /// A scanner that refuses arguments of more than `max_bulk` bytes, and requests of more than `max_count` arguments.
     #[must_use]
-    pub const fn new(max_bulk: usize) -> Self {
-        Self { max_bulk, is_unauthenticated: false, remaining: 0, bulk: None, pos: 0, spans: Vec::new() }
+    pub const fn new(max_bulk: usize, max_count: usize) -> Self {
+        Self { max_bulk, max_count, is_unauthenticated: false, remaining: 0, bulk: None, pos: 0, spans: Vec::new() }
+    }
+
+    /// From now on these limits hold.
+    pub const fn set_limits(&mut self, max_bulk: usize, max_count: usize) {
+        (self.max_bulk, self.max_count) = (max_bulk, max_count);
     }
 
     /// The arguments of the request that was just completed, as offsets from its first byte.
@@ -135,6 +159,9 @@ impl RequestScanner {
             }
             if self.is_unauthenticated && count > UNAUTHENTICATED_COUNT {
                 return Err(RequestFault::UnauthenticatedCount);
+            }
+            if count as u64 > self.max_count as u64 {
+                return Err(RequestFault::TooMany(self.max_count));
             }
             self.begin(count as u64);
         }
@@ -312,6 +339,7 @@ mod tests {
         let long = [b"*1\r\n$".as_slice(), &[b'1'; 65537]].concat();
         assert_eq!(fault(&long), "too big bulk count string");
         assert_eq!(RequestScanner::default().scan(b"*1\r\n"), Ok(Scan::Incomplete));
-        assert_eq!(RequestScanner::new(3).scan(b"*1\r\n$4\r\n"), Err(RequestFault::Length));
+        assert_eq!(RequestScanner::new(3, 2).scan(b"*3\r\n"), Err(RequestFault::TooMany(2)));
+        assert_eq!(RequestScanner::new(3, 2).scan(b"*1\r\n$4\r\n"), Err(RequestFault::Length));
     }
 }

@@ -94,14 +94,14 @@ impl Router {
     }
 
     fn unknown(&self, request: &Request<'_>) -> Route {
-        if request.is(0, "HEARTHSIDE") {
-            return Route::Hearthside;
-        }
         if request.is(0, "POST") || request.is(0, "HOST:") {
             return Route::Attack;
         }
         if self.denied.contains(&request.name().to_ascii_uppercase()) {
             return Route::Refused(denied(request));
+        }
+        if request.is(0, "HEARTHSIDE") {
+            return Route::Hearthside;
         }
         Route::PassThrough(false)
     }

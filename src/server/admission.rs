@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
+
 use crate::config::Limits;
 use crate::telemetry::Metrics;
 
 /// The clients that are in.
 #[derive(Debug)]
 pub(super) struct Admission {
-    most: usize,
-    /// 0: as many as may come in at all.
-    most_per_address: usize,
+    limits: ArcSwap<Limits>,
     inside: Mutex<Inside>,
     metrics: Arc<Metrics>,
 }
@@ -36,12 +36,22 @@ pub(super) struct Admitted {
 pub(super) type Refusal = &'static str;
 
 const FULL: Refusal = "ERR max number of clients reached (limits.clients)";
+const TOO_MUCH: Refusal = "ERR clients hold too much memory at the moment (limits.buffers)";
 const FULL_OF_THEM: Refusal = "ERR max number of clients reached for this address (limits.clients_per_address)";
 
 impl Admission {
-    pub(super) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
-        let (most, most_per_address) = (limits.clients, limits.clients_per_address);
-        Self { most, most_per_address, inside: Mutex::default(), metrics }
+    pub(super) fn new(limits: Arc<Limits>, metrics: Arc<Metrics>) -> Self {
+        Self { limits: ArcSwap::new(limits), inside: Mutex::default(), metrics }
+    }
+
+    /// From now on these limits hold. Who is in stays in.
+    pub(super) fn change(&self, limits: Arc<Limits>) {
+        self.limits.store(limits);
+    }
+
+    /// The limits of the moment.
+    pub(super) fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -50,15 +60,21 @@ impl Admission {
 
     /// Lets a client in. One over a Unix socket has no address.
     pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Admitted, Refusal> {
-        let address = address.filter(|_| self.most_per_address > 0);
+        let limits = self.limits.load();
+        // 0: as many as may come in at all.
+        let address = address.filter(|_| limits.clients_per_address > 0);
+        if self.metrics.client_buffers.get() > limits.buffers.0 as i64 {
+            self.metrics.refused("buffers");
+            return Err(TOO_MUCH);
+        }
         let mut inside = self.inside();
-        if inside.all >= self.most {
+        if inside.all >= limits.clients {
             self.metrics.refused("clients");
             return Err(FULL);
         }
         if let Some(address) = address {
             let theirs = inside.by_address.entry(address).or_default();
-            if *theirs >= self.most_per_address {
+            if *theirs >= limits.clients_per_address {
                 self.metrics.refused("clients_per_address");
                 return Err(FULL_OF_THEM);
             }
@@ -97,7 +113,7 @@ mod tests {
     #[test]
     fn newcomers_beyond_a_limit_are_refused_until_somebody_leaves() {
         let limits = Limits { clients: 3, clients_per_address: 2, ..Limits::default() };
-        let admission = Arc::new(Admission::new(&limits, Arc::default()));
+        let admission = Arc::new(Admission::new(Arc::new(limits), Arc::default()));
         let [one, other] = [1, 2].map(|last| Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))));
         let first = admission.admit(one).expect("room");
         let _second = admission.admit(one).expect("room");

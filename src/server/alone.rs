@@ -11,7 +11,7 @@ use crate::dispatch::{Alone, Move};
 use crate::resp::{Proto, decode, encode};
 use crate::route::Pin;
 use crate::transaction::Desk;
-use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
+use crate::upstream::{ConnectError, Expect, Group, Login, Lost, Pinned};
 
 const LOST: &str = "ERR hearthside: the upstream connection was lost while waiting; the command may have been applied";
 
@@ -186,7 +186,7 @@ async fn wait(pinned: &Pinned, pin: Pin, request: Bytes) -> Result<Bytes, Lost> 
     if pin == Pin::Wait {
         pinned.call(b"*1\r\n$4\r\nPING\r\n", &mut pushes).await?;
     }
-    pinned.call(&request, &mut pushes).await
+    pinned.ask_patiently(request, Expect::Replies(1), &mut pushes).await
 }
 
 /// The requests that take a connection from one group to another.

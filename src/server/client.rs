@@ -7,6 +7,7 @@
 //! ```
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Buf;
@@ -54,12 +55,14 @@ enum Next {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    pub(super) fn new(link: Link<S>, session: Session, context: Rc<Context>, max_argument: usize) -> Self {
+    pub(super) fn new(link: Link<S>, session: Session, context: Rc<Context>) -> Self {
+        let limits = &context.policy.limits;
+        let scanner = RequestScanner::new(limits.request_argument.0, limits.request_arguments);
         Self {
             link,
             session,
             context,
-            scanner: RequestScanner::new(max_argument),
+            scanner,
             transaction: None,
             pinned: None,
             bulky_until: None,
@@ -70,7 +73,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Serves the client until it leaves, and closes.
     pub(super) async fn serve(&mut self) {
-        let end = self.converse().await;
+        let mut end = self.converse().await;
+        while matches!(end, Err(End::Broken)) && self.can_restore() {
+            end = match Box::pin(self.restore()).await {
+                Ok(()) => self.converse().await,
+                lost => lost,
+            };
+        }
         self.session.tally.flush(&self.context.metrics.commands);
         match end {
             // What it asked before it left is still answered: it may only have closed its sending side.
@@ -106,6 +115,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn converse(&mut self) -> Result<(), End> {
         self.link.enroll().await;
         loop {
+            if let Some(latest) = self.context.latest() {
+                self.adopt(latest);
+            }
             self.weigh().await;
             let next = self.take_requests();
             self.note_subscriber();
@@ -126,6 +138,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
+    /// Goes over to the configuration that a reload brought.
+    fn adopt(&mut self, latest: Rc<Context>) {
+        self.link.limits = latest.policy.limits.clone();
+        self.scanner.set_limits(self.link.limits.request_argument.0, self.link.limits.request_arguments);
+        if !self.session.adopt(&latest.access) {
+            tracing::info!(
+                client = self.session.peer.id,
+                "a client's user is gone since a reload; the client is closed"
+            );
+            self.session.closing = true;
+        }
+        if let Some(transaction) = &mut self.transaction
+            && !Arc::ptr_eq(&self.context.owned, &latest.owned)
+        {
+            transaction.outdate();
+        }
+        self.context = latest;
+    }
+
     /// Answers every whole request in the buffer, up to one that needs the client alone.
     fn take_requests(&mut self) -> Next {
         self.session.now = now_ms();
@@ -134,6 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.scanner.is_unauthenticated =
                 self.session.user.is_none() && self.context.access.mode == AuthMode::Users;
             match self.scanner.scan(&self.link.incoming[self.run.length()..]) {
+                Ok(Scan::Incomplete) if self.is_too_long() => self.refuse(&RequestFault::TooLong),
                 Ok(Scan::Incomplete) => {
                     next = self.huge().map_or(Next::Read, Next::Alone);
                     break;
@@ -149,6 +181,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         next
     }
 
+    /// True when the unfinished request is longer than any may be that is gathered.
+    fn is_too_long(&self) -> bool {
+        self.link.incoming.len() - self.run.length() > self.link.limits.request.0
+    }
+
     /// What comes over the shared subscriber connection is written in the client's protocol.
     fn note_subscriber(&mut self) {
         self.link.replies.proto = self.session.proto();
@@ -161,7 +198,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn take_request(&mut self, length: usize) -> Next {
         let at = self.run.length();
         let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
-        let route = self.context.route(&mut self.session, &request);
+        let route = match self.context.hasten(&mut self.session, 1) {
+            Some(refused) => refused,
+            None => self.context.route(&mut self.session, &request),
+        };
         let in_transaction = belongs_to_transaction(&mut self.transaction, &route);
         let is_skipped = self.begin_reply(&route);
         match route {
@@ -216,6 +256,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         match self.ahead.look(&self.context, &mut self.session, &self.link.incoming[from..], length) {
             Ahead::Whole(length, requests) => {
                 self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, u64::from(requests) - 1);
+                // What is under way is missing from what may come next.
+                let _paid_later = self.context.hasten(&mut self.session, u64::from(requests) - 1);
                 self.gather(length, false, Expect::Replies(requests), false)
             }
             Ahead::Unfinished => Next::ReadSoon,
@@ -234,7 +276,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn take_inline(&mut self, length: usize, words: &[Vec<u8>]) -> Next {
         self.skip(length);
         let request = OwnedRequest::from_words(words);
-        let route = self.context.route(&mut self.session, &request.view());
+        let route = match self.context.hasten(&mut self.session, 1) {
+            Some(refused) => refused,
+            None => self.context.route(&mut self.session, &request.view()),
+        };
         let in_transaction = belongs_to_transaction(&mut self.transaction, &route);
         self.begin_reply(&route);
         let route = if in_transaction { None } else { Some(route) };
@@ -268,8 +313,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Sends the gathered run to the client's lane.
     pub(super) fn send_run(&mut self) {
         if let Some(run) = self.run.take(&mut self.link.incoming) {
+            let length = run.bytes.len();
             let ticket = self.context.lane(&mut self.session).submit(run);
-            self.link.replies.run(ticket);
+            self.link.replies.run(ticket, length);
         }
     }
 
@@ -277,6 +323,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) fn refuse(&mut self, fault: &RequestFault) {
         self.send_run();
         self.context.metrics.protocol_errors.inc();
+        if let Some(limit) = fault.limit() {
+            self.context.metrics.limited(limit);
+        }
         tracing::debug!(client = self.session.peer.id, %fault, "a client sent what is no request and is closed");
         encode::error(self.link.replies.tail(), &format!("ERR Protocol error: {fault}"));
         self.session.closing = true;
@@ -309,7 +358,7 @@ fn answer(
         Flow::Answered => Next::Read,
         Flow::Alone(alone) => Next::Alone(alone),
         Flow::Run(ticket) => {
-            replies.run(ticket);
+            replies.run(ticket, request.raw().len());
             Next::Read
         }
         Flow::Later(reply) => {

@@ -36,7 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// All commands of the client go over this connection from now on.
-    fn hold(&mut self, pinned: &Pinned) {
+    pub(super) fn hold(&mut self, pinned: &Pinned) {
         if !self.session.is_held() {
             self.session.hold_on(pinned.lane(), pinned.inbox.clone());
             self.link.replies.inbox = Some(pinned.inbox.clone());
@@ -58,7 +58,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         };
         self.describe(Some(&pinned));
         self.hold(&pinned);
-        self.link.replies.run(pinned.lane().submit(Run::expecting(request.bytes(), expect)));
+        let length = request.bytes().len();
+        self.link.replies.run(pinned.lane().submit(Run::expecting(request.bytes(), expect)), length);
         self.pinned = Some(pinned);
         self.link.gathered().await
     }
@@ -202,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Tells the other clients what this one is in.
-    fn describe(&mut self, pinned: Option<&Pinned>) {
+    pub(super) fn describe(&mut self, pinned: Option<&Pinned>) {
         self.session.is_pinned = pinned.is_some();
         let (hold, subscribed) = (self.session.hold.clone(), self.session.subscribed());
         self.session.peer.update(|state| {

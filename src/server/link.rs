@@ -19,6 +19,7 @@ use super::replies::{Replies, Stopped};
 use crate::clients::Peer;
 use crate::config::Limits;
 use crate::telemetry::Metrics;
+use crate::telemetry::clock::now_ms;
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -43,16 +44,23 @@ impl From<io::Error> for End {
     }
 }
 
-/// Tells every client of a worker that the sidecar is shutting down.
+/// Tells every client of a worker that the sidecar is shutting down, or that there is another edition.
 #[derive(Debug, Default)]
-pub(super) struct Drain {
-    begun: Cell<bool>,
+pub(super) struct Bell {
+    drains: Cell<bool>,
+    rings: Cell<u64>,
     wakers: RefCell<HashMap<u64, Waker>>,
 }
 
-impl Drain {
-    pub(super) fn begin(&self) {
-        self.begun.set(true);
+impl Bell {
+    pub(super) fn drain(&self) {
+        self.drains.set(true);
+        self.ring();
+    }
+
+    /// Every client looks up, the idle ones too.
+    pub(super) fn ring(&self) {
+        self.rings.set(self.rings.get() + 1);
         for waker in self.wakers.borrow().values() {
             waker.wake_by_ref();
         }
@@ -73,22 +81,33 @@ pub(super) struct Link<S> {
     stream: S,
     pub(super) incoming: BytesMut,
     pub(super) replies: Replies,
-    limits: Limits,
+    pub(super) limits: Arc<Limits>,
     metrics: Arc<Metrics>,
-    drain: Rc<Drain>,
-    written: u64,
+    bell: Rc<Bell>,
+    /// How often the bell had rung when this client last looked.
+    heard: u64,
     /// Bytes that were ready when the last turn left them for the next.
     ready: usize,
+    /// Bytes that it holds, as the others know.
+    accounted: usize,
+    /// Nothing could be written to it lately.
+    is_stalled: bool,
+    /// Something was written and perhaps not sent.
+    is_unflushed: bool,
 }
+
+/// What a client holds is accounted for from so many bytes on.
+const ACCOUNTED: usize = 4096;
 
 impl<S> Drop for Link<S> {
     fn drop(&mut self) {
-        self.drain.wakers.borrow_mut().remove(&self.peer.id);
+        self.bell.wakers.borrow_mut().remove(&self.peer.id);
+        self.metrics.client_buffers.dec_by(self.accounted as i64);
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    pub(super) fn new(peer: Arc<Peer>, stream: S, limits: Limits, metrics: Arc<Metrics>, drain: Rc<Drain>) -> Self {
+    pub(super) fn new(peer: Arc<Peer>, stream: S, limits: Arc<Limits>, metrics: Arc<Metrics>, bell: Rc<Bell>) -> Self {
         Self {
             peer,
             stream,
@@ -96,9 +115,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             replies: Replies::default(),
             limits,
             metrics,
-            drain,
-            written: 0,
+            heard: bell.rings.get(),
+            bell,
             ready: 0,
+            accounted: 0,
+            is_stalled: false,
+            is_unflushed: false,
         }
     }
 
@@ -109,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             Poll::Ready(cx.waker().clone())
         })
         .await;
-        self.drain.wakers.borrow_mut().insert(self.peer.id, waker);
+        self.bell.wakers.borrow_mut().insert(self.peer.id, waker);
     }
 
     /// Why it must end whatever it does, if so.
@@ -117,10 +139,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         if self.peer.is_killed() {
             return Some(End::Killed);
         }
-        self.drain.begun.get().then_some(End::Draining)
+        self.bell.drains.get().then_some(End::Draining)
     }
 
-    /// Writes what is ready and returns when more was read.
+    /// Writes what is ready and returns when more was read, or the bell rang.
     pub(super) async fn exchange(&mut self) -> Result<(), End> {
         loop {
             if self.has_room() {
@@ -162,10 +184,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 match self.replies.out.poll_write(&mut self.stream, cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(1..)) => {}
-                    Poll::Ready(_) => break,
+                    Poll::Ready(_) => return Poll::Ready(Ok(())),
                 }
             }
-            Poll::Ready(())
+            Pin::new(&mut self.stream).poll_flush(cx)
         });
         // A client that does not read does not get it.
         let _late = tokio::time::timeout(Duration::from_secs(1), written).await;
@@ -198,22 +220,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         self.drive(Replies::is_settled).await
     }
 
-    /// Moves replies on until `done`. What is awaited from elsewhere has its own deadline; only a client that does not
-    /// read is cut.
+    /// Moves replies on until `done`. What is awaited from elsewhere has its own deadline; a client that does not read is
+    /// ended by the reaper.
     async fn drive(&mut self, done: impl Fn(&Replies) -> bool) -> Result<(), End> {
-        loop {
-            let (before, patience) = (self.written, self.limits.client_output_timeout);
-            match tokio::time::timeout(patience, poll_fn(|cx| self.poll_until(cx, &done))).await {
-                Ok(result) => return result,
-                Err(_) if self.written == before && !self.replies.out.is_empty() => return Err(self.cut()),
-                Err(_) => {}
-            }
-        }
+        poll_fn(|cx| self.poll_until(cx, &done)).await
     }
 
     /// Returns when the client has left; what it sends meanwhile is kept, and what comes for it unasked is written.
     pub(super) async fn left(&mut self) -> End {
-        let limit = self.limits.request_argument.0;
+        let limit = self.limits.pipeline.0;
         poll_fn(|cx| {
             loop {
                 if let Some(end) = self.ended() {
@@ -242,27 +257,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 
     fn has_room(&self) -> bool {
-        self.replies.held() < self.limits.client_output.0 && !self.replies.is_crowded()
+        self.replies.held() < self.limits.client_output.0
+            && self.replies.under_way() < self.limits.pipeline.0
+            && !self.replies.is_crowded()
     }
 
     /// The output is full: nothing is read until the client takes some of it.
     async fn make_room(&mut self) -> Result<(), End> {
-        let (before, patience) = (self.written, self.limits.client_output_timeout);
-        match tokio::time::timeout(patience, poll_fn(|cx| self.poll_room(cx))).await {
-            Ok(result) => result,
-            Err(_) if self.written == before && !self.replies.out.is_empty() => Err(self.cut()),
-            Err(_) => Ok(()),
-        }
+        poll_fn(|cx| self.poll_room(cx)).await
     }
 
+    /// Messages were lost for it: it did not read for too long.
     fn cut(&self) -> End {
         self.metrics.clients_cut.inc();
-        let seconds = Duration::as_secs(&self.limits.client_output_timeout);
+        self.metrics.limited("subscriber_output");
         tracing::warn!(
             client = self.peer.id,
-            held = self.replies.held(),
-            seconds,
-            "a client did not read its replies and is disconnected"
+            limit = "pubsub.subscriber_output",
+            "a client did not read its messages and is disconnected"
         );
         End::Cut
     }
@@ -275,6 +287,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
         if !self.has_room() {
             return Poll::Ready(Ok(false));
+        }
+        if std::mem::replace(&mut self.heard, self.bell.rings.get()) != self.heard {
+            return Poll::Ready(Ok(true));
         }
         self.poll_read(cx).map_ok(|()| true)
     }
@@ -289,16 +304,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         self.poll_output(cx)?;
-        if self.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        match self.ended() {
+            Some(end) => Poll::Ready(Err(end)),
+            None if self.has_room() => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
     }
 
-    /// Moves replies on and writes: once per batch, or earlier when much is ready or the rest is slow to come.
+    /// Moves replies on and writes.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let moved = self.poll_replies(cx);
+        self.account();
+        moved
+    }
+
+    /// Tells what is held for the client, from some size on.
+    fn account(&mut self) {
+        let owes = if self.replies.is_quiet() { 0 } else { self.replies.held() };
+        let holds = owes + self.replies.under_way() + self.incoming.len();
+        let holds = if holds < ACCOUNTED { 0 } else { holds };
+        if holds != self.accounted {
+            self.metrics.client_buffers.inc_by(holds as i64 - self.accounted as i64);
+            self.accounted = holds;
+            self.peer.account(holds, owes);
+        }
+    }
+
+    /// Once per batch, or earlier when much is ready or the rest is slow to come.
+    fn poll_replies(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
             self.replies.poll(cx, WRITE_AT).map_err(|stopped| self.stop(stopped))?;
             let ready = self.replies.out.len();
             if ready == 0 {
-                return Ok(());
+                return self.poll_flush(cx);
             }
             if !self.replies.is_settled() && ready < WRITE_AT && std::mem::replace(&mut self.ready, ready) != ready {
                 // More may follow at once; if it does not by the next turn, this is written.
@@ -307,16 +345,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             }
             match self.replies.out.poll_write(&mut self.stream, cx)? {
                 Poll::Pending => {
+                    self.peer.stalls(Some(now_ms()));
+                    self.is_stalled = true;
                     return self.replies.watch(cx).map_err(|stopped| self.stop(stopped));
                 }
                 Poll::Ready(0) => return Err(End::Left),
                 Poll::Ready(n) => {
                     self.ready = 0;
-                    self.written += n as u64;
+                    self.is_unflushed = true;
+                    if std::mem::take(&mut self.is_stalled) {
+                        self.peer.stalls(None);
+                    }
                     self.metrics.bytes_out.inc_by(n as u64);
                 }
             }
         }
+    }
+
+    /// TLS keeps what it cannot send at once; other streams have nothing to flush.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        if self.is_unflushed && Pin::new(&mut self.stream).poll_flush(cx)?.is_ready() {
+            self.is_unflushed = false;
+        }
+        Ok(())
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {

@@ -1,11 +1,14 @@
 //! Where clients come in: TCP and Unix sockets, handed to the workers in turn.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener};
 
-use super::worker::{Socket, Workers};
+use super::socket::Socket;
+use super::worker::Workers;
 
 /// A bound address.
 #[derive(Debug)]
@@ -18,19 +21,28 @@ pub struct Listener {
 #[derive(Debug)]
 enum Bound {
     Tcp(TcpListener),
+    Tls(TcpListener),
     Unix(UnixListener, PathBuf),
 }
 
-/// Binds one address of `server.listen`.
+/// Binds one address of `server.listen`; a Unix socket gets `unix_mode` (octal), or what the umask says if that is empty.
 ///
 /// # Errors
 /// It is taken, or not ours to take.
-pub async fn bind(address: &str) -> io::Result<Listener> {
+pub async fn bind(address: &str, unix_mode: &str) -> io::Result<Listener> {
     if let Some(path) = address.strip_prefix("unix://") {
         let path = Path::new(path);
         remove_stale(path)?;
         let socket = Bound::Unix(UnixListener::bind(path)?, path.to_path_buf());
+        if let Ok(mode) = u32::from_str_radix(unix_mode, 8) {
+            std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
         return Ok(Listener { socket, name: address.to_owned() });
+    }
+    if let Some(address) = address.strip_prefix("rediss://") {
+        let listener = TcpListener::bind(address).await?;
+        let name = format!("rediss://{}", listener.local_addr()?);
+        return Ok(Listener { socket: Bound::Tls(listener), name });
     }
     let listener = TcpListener::bind(address).await?;
     let name = listener.local_addr()?.to_string();
@@ -64,12 +76,8 @@ impl Listener {
 
     async fn next(&self) -> io::Result<Socket> {
         match &self.socket {
-            Bound::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                let local = stream.local_addr()?;
-                Ok(Socket::Tcp(stream.into_std()?, (peer.to_string(), local.to_string())))
-            }
+            Bound::Tcp(listener) => accept(listener).await.map(|(stream, addresses)| Socket::Tcp(stream, addresses)),
+            Bound::Tls(listener) => accept(listener).await.map(|(stream, addresses)| Socket::Tls(stream, addresses)),
             Bound::Unix(listener, path) => {
                 let (stream, _) = listener.accept().await?;
                 let name = format!("{}:0", path.display());
@@ -77,6 +85,14 @@ impl Listener {
             }
         }
     }
+}
+
+/// A connection, its peer's address and ours.
+async fn accept(listener: &TcpListener) -> io::Result<(std::net::TcpStream, (String, String))> {
+    let (stream, peer) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    Ok((stream.into_std()?, (peer.to_string(), local.to_string())))
 }
 
 impl Drop for Listener {

@@ -3,15 +3,22 @@
 mod admission;
 mod alone;
 mod client;
+mod edition;
 mod held;
 mod huge;
 mod link;
 mod listen;
 mod output;
+mod reaper;
 mod replies;
+mod restore;
 mod run;
 mod slice;
+mod socket;
+mod tls;
 mod worker;
 
+pub use edition::Edition;
 pub use listen::{Listener, bind};
+pub use tls::server_config;
 pub use worker::{Setup, Workers};

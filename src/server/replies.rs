@@ -15,8 +15,8 @@ use crate::upstream::{Broken, Chunk, Inbox, Overflowed, Subscriber, Ticket};
 enum Owed {
     /// Replies that are ready but must wait for what is before them.
     Ready(BytesMut),
-    /// A run's replies, on a lane.
-    Run(Ticket),
+    /// A run's replies, on a lane, and the bytes of its requests.
+    Run(Ticket, usize),
     /// A reply that is being made.
     Later(LaterReply),
     /// A reply that is being made and will be dropped.
@@ -50,6 +50,8 @@ const MOST_ENTRIES: usize = 1024;
 #[derive(Default)]
 pub(super) struct Replies {
     owed: VecDeque<Owed>,
+    /// Bytes of requests that are on their way.
+    under_way: usize,
     /// Bytes that may be written now.
     pub(super) out: Output,
     /// What comes unasked on the client's own connection.
@@ -90,11 +92,18 @@ impl Replies {
         }
     }
 
-    pub(super) fn run(&mut self, ticket: Ticket) {
+    /// A run of `length` bytes has been given to a lane.
+    pub(super) fn run(&mut self, ticket: Ticket, length: usize) {
         if self.muted {
             ticket.mute();
         }
-        self.owed.push_back(Owed::Run(ticket));
+        self.under_way += length;
+        self.owed.push_back(Owed::Run(ticket, length));
+    }
+
+    /// Bytes of requests that wait for their replies.
+    pub(super) const fn under_way(&self) -> usize {
+        self.under_way
     }
 
     pub(super) fn later(&mut self, reply: LaterReply) {
@@ -106,14 +115,20 @@ impl Replies {
         self.owed.is_empty()
     }
 
+    /// Nothing is held for the client, nor on its way to it.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.is_settled() && self.out.is_empty() && self.inbox.is_none() && self.subscriber.is_none()
+    }
+
     /// Bytes held for the client.
     pub(super) fn held(&self) -> usize {
         let waiting = self.owed.iter().map(|owed| match owed {
             Owed::Ready(bytes) => bytes.len(),
-            Owed::Run(ticket) => ticket.held(),
+            Owed::Run(ticket, _) => ticket.held(),
             Owed::Later(_) | Owed::Silent(_) => 0,
         });
-        self.out.len() + waiting.sum::<usize>() + self.inbox.as_ref().map_or(0, Inbox::held)
+        let unasked = self.inbox.as_ref().map_or(0, Inbox::held) + self.subscriber.as_ref().map_or(0, |s| s.held());
+        self.out.len() + waiting.sum::<usize>() + unasked
     }
 
     pub(super) fn is_crowded(&self) -> bool {
@@ -122,7 +137,7 @@ impl Replies {
 
     /// While nothing can be written, what arrives must still be noticed: it may become too much to hold.
     pub(super) fn watch(&self, cx: &Context<'_>) -> Result<(), Stopped> {
-        if let Some(Owed::Run(ticket)) = self.owed.front() {
+        if let Some(Owed::Run(ticket, _)) = self.owed.front() {
             ticket.wake_on_arrival(cx);
         }
         self.subscriber.as_ref().map_or(Ok(()), |subscriber| subscriber.watch(cx))?;
@@ -135,13 +150,14 @@ impl Replies {
             let Some(front) = self.owed.front_mut() else { return self.poll_unasked(cx, enough) };
             match front {
                 Owed::Ready(bytes) => self.out.append(bytes.split().freeze()),
-                Owed::Run(ticket) => match ticket.poll_chunk(cx) {
+                Owed::Run(ticket, length) => match ticket.poll_chunk(cx) {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(chunk) => {
                         if let Some(Chunk::Reply(bytes) | Chunk::Push(bytes)) = chunk? {
                             self.out.append(bytes);
                             continue;
                         }
+                        self.under_way -= *length;
                         self.was_bulky |= ticket.is_bulky();
                         // What came right behind the last reply also leaves there.
                         while let Some(frame) = self.inbox.as_ref().and_then(Inbox::take) {

@@ -3,11 +3,8 @@
 //! Shutdown: 1. listeners stop; 2. `drain` tells every client, which answers what it owes and closes; 3. what is
 //! not gone by the deadline is dropped with its runtime.
 
-use std::cell::RefCell;
-use std::io::Write;
-use std::net::{IpAddr, SocketAddr, TcpStream as StdTcpStream};
+use std::cell::{OnceCell, RefCell};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,69 +13,44 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Barrier;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Barrier, oneshot};
 use tokio::task::{JoinSet, LocalSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::admission::{Admission, Admitted, Refusal};
+use super::admission::{Admission, Admitted};
 use super::client::Client;
-use super::link::{Drain, Link};
-use crate::access::{Access, DEFAULT_USER};
+use super::edition::Edition;
+use super::link::{Bell, Link};
+use super::reaper::Reaper;
+use super::socket::Socket;
+use crate::access::DEFAULT_USER;
 use crate::clients::{Listed, Registry, State};
-use crate::config::{AuthMode, Limits};
-use crate::dispatch::{Context, Owned, Session};
-use crate::route::Router;
+use crate::config::AuthMode;
+use crate::dispatch::{Context, Session};
 use crate::telemetry::Metrics;
-use crate::telemetry::clock::{millis, now_ms};
 use crate::upstream::{Common, Group, Hub, Login, Upstream, Version};
 
-/// An accepted connection, its peer's address and ours.
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(StdTcpStream, (String, String)),
-    Unix(StdUnixStream, (String, String)),
+/// What a worker is told.
+enum Order {
+    /// Serve a client that has been let in.
+    Serve(Socket, Admitted),
+    /// Go over to another edition, and say when.
+    Adopt(Arc<Edition>, oneshot::Sender<()>),
 }
-
-impl Socket {
-    fn address(&self) -> Option<IpAddr> {
-        match self {
-            Self::Tcp(_, (peer, _)) => peer.parse::<SocketAddr>().ok().map(|peer| peer.ip()),
-            Self::Unix(..) => None,
-        }
-    }
-
-    /// Says why, as far as that goes without waiting, and closes.
-    fn refuse(self, why: Refusal) {
-        let error = format!("-{why}\r\n");
-        let _told = match self {
-            Self::Tcp(mut stream, _) => stream.write(error.as_bytes()),
-            Self::Unix(mut stream, _) => stream.write(error.as_bytes()),
-        };
-        tracing::debug!(why, "a client was refused");
-    }
-}
-
-/// A client that has been let in.
-type Arrival = (Socket, Admitted);
 
 /// What every worker serves with.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Decides where requests go.
-    pub router: Arc<Router>,
-    /// Definitions and cache.
-    pub owned: Arc<Owned>,
-    /// Users and what they may do.
-    pub access: Arc<Access>,
+    /// What the configuration says, until a reload.
+    pub edition: Arc<Edition>,
     /// What lanes have in common.
     pub upstream: Arc<Common>,
     /// Everybody's subscriptions, with `pubsub.mode = "shared"`.
     pub hub: Option<Arc<Hub>>,
     /// The upstream's version.
     pub version: Version,
-    /// `[limits]`.
-    pub limits: Limits,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -86,12 +58,15 @@ pub struct Setup {
 /// The worker threads.
 #[derive(Debug)]
 pub struct Workers {
-    inboxes: Vec<UnboundedSender<Arrival>>,
+    inboxes: Vec<UnboundedSender<Order>>,
     threads: Vec<JoinHandle<()>>,
     next: AtomicU64,
     stop: CancellationToken,
     admission: Arc<Admission>,
 }
+
+/// How long a client may take for its TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 impl Workers {
     /// Starts `count` threads (0: one per core); at shutdown clients have `patience` to end.
@@ -105,23 +80,23 @@ impl Workers {
             threads: Vec::new(),
             next: AtomicU64::new(0),
             stop: CancellationToken::new(),
-            admission: Arc::new(Admission::new(&setup.limits, setup.metrics.clone())),
+            admission: Arc::new(Admission::new(setup.edition.policy.limits.clone(), setup.metrics.clone())),
         };
         let registry = Arc::new(Registry::default());
-        if !setup.limits.idle_timeout.is_zero() {
-            let idle = end_idle(registry.clone(), setup.limits.idle_timeout, setup.metrics.clone());
-            tokio::spawn(workers.stop.clone().run_until_cancelled_owned(idle));
-        }
+        let (admission, metrics) = (workers.admission.clone(), setup.metrics.clone());
+        let reaper = Reaper { registry: registry.clone(), admission, metrics };
+        tokio::spawn(workers.stop.clone().run_until_cancelled_owned(reaper.run()));
         let count = if count == 0 { cores } else { count };
         let all_done = Arc::new(Barrier::new(count));
         for i in 0..count {
-            let (inbox, arrivals) = unbounded_channel();
+            let (inbox, orders) = unbounded_channel();
             let (setup, registry, stop) = (setup.clone(), registry.clone(), workers.stop.clone());
             let all_done = all_done.clone();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let thread = std::thread::Builder::new().name(format!("worker-{i}")).spawn(move || {
                 let local = LocalSet::new();
-                runtime.block_on(local.run_until(work(setup, arrivals, registry, stop, patience)));
+                let worker = Worker::new(setup, registry);
+                runtime.block_on(local.run_until(worker.work(orders, stop, patience)));
                 // A load runs on the worker whose client asked first: clients of the others may still wait for it.
                 let _late = runtime.block_on(async { tokio::time::timeout(patience, all_done.wait()).await });
             })?;
@@ -139,7 +114,19 @@ impl Workers {
         };
         let turn = self.next.fetch_add(1, Relaxed) as usize % self.inboxes.len();
         // A worker that has ended is one that is shutting down: the connection is closed.
-        let _ = self.inboxes[turn].send((socket, admitted));
+        let _ = self.inboxes[turn].send(Order::Serve(socket, admitted));
+    }
+
+    /// Takes every client over to another edition; when this returns, no request begins by the old one.
+    pub async fn adopt(&self, edition: &Arc<Edition>) {
+        self.admission.change(edition.policy.limits.clone());
+        for inbox in &self.inboxes {
+            let (done, told) = oneshot::channel();
+            // A worker that has ended serves nobody.
+            if inbox.send(Order::Adopt(edition.clone(), done)).is_ok() {
+                let _ended = told.await;
+            }
+        }
     }
 
     /// Ends every client in turn and waits for the threads.
@@ -156,76 +143,114 @@ impl Workers {
     }
 }
 
-/// Closes clients that have asked nothing for `timeout`, for ever.
-async fn end_idle(registry: Arc<Registry>, timeout: Duration, metrics: Arc<Metrics>) {
-    let mut ticker = tokio::time::interval((timeout / 4).clamp(Duration::from_millis(10), Duration::from_secs(1)));
-    loop {
-        ticker.tick().await;
-        let then = now_ms().saturating_sub(millis(timeout));
-        for peer in registry.matching(|peer| peer.is_idle_since(then) && !peer.is_killed()) {
-            tracing::debug!(client = peer.id, "a client asked nothing for limits.idle_timeout and is closed");
-            metrics.clients_idle.inc();
-            peer.kill();
+/// One worker thread.
+struct Worker {
+    setup: Setup,
+    context: Rc<Context>,
+    bell: Rc<Bell>,
+}
+
+impl Worker {
+    fn new(setup: Setup, registry: Arc<Registry>) -> Self {
+        let upstream = Rc::new(Upstream::new(setup.upstream.clone()));
+        Self { context: context(&setup, registry, upstream), setup, bell: Rc::default() }
+    }
+
+    async fn work(mut self, mut orders: UnboundedReceiver<Order>, stop: CancellationToken, patience: Duration) {
+        let mut clients = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(ended) = clients.join_next() => report(ended, &self.setup.metrics),
+                Some(order) = orders.recv() => match order {
+                    Order::Serve(socket, admitted) => {
+                        let welcome = welcome(socket, self.setup.clone(), self.context.clone(), self.bell.clone());
+                        clients.spawn_local(async move {
+                            let _in = admitted;
+                            welcome.await;
+                        });
+                    }
+                    Order::Adopt(edition, done) => {
+                        self.adopt(edition);
+                        // Whoever asked may have gone.
+                        let _ = done.send(());
+                    }
+                },
+            }
         }
+        self.bell.drain();
+        let all_gone = async {
+            while let Some(ended) = clients.join_next().await {
+                report(ended, &self.setup.metrics)
+            }
+        };
+        if tokio::time::timeout(patience, all_gone).await.is_err() {
+            tracing::warn!("some clients did not end in time and are cut");
+        }
+    }
+
+    /// Every client goes over before its next request.
+    fn adopt(&mut self, edition: Arc<Edition>) {
+        self.setup.edition = edition;
+        let next = context(&self.setup, self.context.clients.clone(), self.context.upstream.clone());
+        // It is given one successor in its life.
+        let _first = self.context.successor.set(next.clone());
+        self.context = next;
+        self.bell.ring();
     }
 }
 
-async fn work(
-    setup: Setup,
-    mut arrivals: UnboundedReceiver<Arrival>,
-    registry: Arc<Registry>,
-    stop: CancellationToken,
-    patience: Duration,
-) {
-    let context = Rc::new(Context {
-        router: setup.router.clone(),
-        owned: setup.owned.clone(),
-        access: setup.access.clone(),
-        clients: registry.clone(),
-        upstream: Upstream::new(setup.upstream.clone()),
+/// What a worker's clients are answered with.
+fn context(setup: &Setup, clients: Arc<Registry>, upstream: Rc<Upstream>) -> Rc<Context> {
+    let Edition { router, owned, access, policy, .. } = &*setup.edition;
+    Rc::new(Context {
+        router: router.clone(),
+        owned: owned.clone(),
+        access: access.clone(),
+        policy: policy.clone(),
+        successor: OnceCell::new(),
+        clients,
+        upstream,
         hub: setup.hub.clone(),
         version: setup.version.clone(),
         metrics: setup.metrics.clone(),
         front: RefCell::default(),
-    });
-    let drain = Rc::new(Drain::default());
-    let mut clients = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(ended) = clients.join_next() => report(ended),
-            Some(arrival) = arrivals.recv() => {
-                clients.spawn_local(welcome(arrival, setup.clone(), context.clone(), drain.clone()));
-            }
-        }
-    }
-    drain.begin();
-    let all_gone = async { while clients.join_next().await.is_some() {} };
-    if tokio::time::timeout(patience, all_gone).await.is_err() {
-        tracing::warn!("some clients did not end in time and are cut");
-    }
+    })
 }
 
 /// A panic ends one client, not its worker.
-fn report(ended: Result<(), tokio::task::JoinError>) {
+fn report(ended: Result<(), tokio::task::JoinError>, metrics: &Metrics) {
     if let Err(error) = ended
         && error.is_panic()
     {
+        metrics.panics.inc();
         tracing::error!(%error, "a client's task ended in a panic; this is a bug");
     }
 }
 
-async fn welcome((socket, _admitted): Arrival, setup: Setup, context: Rc<Context>, drain: Rc<Drain>) {
+async fn welcome(socket: Socket, setup: Setup, context: Rc<Context>, bell: Rc<Bell>) {
     match socket {
         Socket::Tcp(stream, addresses) => {
             let listed = list(&context, addresses, stream.as_raw_fd());
             let Ok(stream) = TcpStream::from_std(stream) else { return };
-            serve(stream, &listed, setup, context, drain).await;
+            serve(stream, &listed, setup, context, bell).await;
         }
         Socket::Unix(stream, addresses) => {
             let listed = list(&context, addresses, stream.as_raw_fd());
             let Ok(stream) = UnixStream::from_std(stream) else { return };
-            serve(stream, &listed, setup, context, drain).await;
+            serve(stream, &listed, setup, context, bell).await;
+        }
+        Socket::Tls(stream, addresses) => {
+            let listed = list(&context, addresses, stream.as_raw_fd());
+            let (Ok(stream), Some(tls)) = (TcpStream::from_std(stream), setup.edition.tls.clone()) else { return };
+            match tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await {
+                Ok(Ok(stream)) => serve(stream, &listed, setup, context, bell).await,
+                Ok(Err(error)) => {
+                    setup.metrics.tls_failures.inc();
+                    tracing::debug!(client = listed.peer.id, %error, "a client did not get through the TLS handshake");
+                }
+                Err(_) => drop(setup.metrics.tls_failures.inc()),
+            }
         }
     }
 }
@@ -240,13 +265,35 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     listed: &Listed,
     setup: Setup,
     context: Rc<Context>,
-    drain: Rc<Drain>,
+    bell: Rc<Bell>,
 ) {
-    let login = if setup.access.mode == AuthMode::Upstream { Login::Nobody } else { Login::Service };
-    let db = setup.upstream.target.as_ref().map_or(0, |target| target.db);
-    let session = Session::new(listed.peer.clone(), Group { db, login, ..Group::default() }, setup.access.first_user());
-    let max_argument = setup.limits.request_argument.0;
-    let link = Link::new(listed.peer.clone(), stream, setup.limits, setup.metrics, drain);
-    let mut client = Client::new(link, session, context, max_argument);
+    let login = if context.access.mode == AuthMode::Upstream { Login::Nobody } else { Login::Service };
+    let db = setup.upstream.place.target().map_or(0, |target| target.db);
+    let session =
+        Session::new(listed.peer.clone(), Group { db, login, ..Group::default() }, context.access.first_user());
+    let link = Link::new(listed.peer.clone(), stream, context.policy.limits.clone(), setup.metrics, bell);
+    let mut client = Client::new(link, session, context);
     client.serve().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::task::JoinSet;
+
+    use super::report;
+    use crate::telemetry::Metrics;
+
+    #[tokio::test]
+    async fn a_panic_ends_one_task_and_is_counted() {
+        let metrics = Arc::new(Metrics::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async { assert_eq!(1, 2, "a bug") });
+        tasks.spawn(async {});
+        while let Some(ended) = tasks.join_next().await {
+            report(ended, &metrics);
+        }
+        assert_eq!(metrics.panics.get(), 1);
+    }
 }

@@ -58,6 +58,13 @@ pub struct ReasonLabel {
     pub reason: &'static str,
 }
 
+/// Labels of `hearthside_limits_reached_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LimitLabel {
+    /// The setting of `[limits]`.
+    pub limit: &'static str,
+}
+
 /// Labels of counters by mapping.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MappingLabel {
@@ -154,6 +161,7 @@ pub struct Metrics {
     pub definitions: Gauge,
     pub reloads: Family<OutcomeLabel, Counter>,
     pub lanes_connected: Gauge,
+    pub lanes_held: Gauge,
     pub lane_connects: Counter,
     pub lane_reconnects: Counter,
     pub lane_failures: Counter,
@@ -162,15 +170,22 @@ pub struct Metrics {
     pub pinned_refused: Counter,
     pub pubsub_up: Gauge,
     pub pubsub_connects: Counter,
+    pub subscribers_restored: Counter,
     pub clients: Gauge,
     pub clients_total: Counter,
     pub clients_refused: Family<ReasonLabel, Counter>,
     pub clients_idle: Counter,
     pub clients_cut: Counter,
+    pub limits_reached: Family<LimitLabel, Counter>,
+    pub client_buffers: Gauge,
+    pub panics: Counter,
+    pub tls_failures: Counter,
+    pub config_reloads: Family<OutcomeLabel, Counter>,
     pub protocol_errors: Counter,
     pub bytes_in: Counter,
     pub bytes_out: Counter,
     pub upstream_up: Gauge,
+    pub circuit_open: Gauge,
     pub store_up: Gauge,
 }
 
@@ -253,6 +268,10 @@ impl Default for Metrics {
             definitions: r.gauge("definitions", "Definitions in memory"),
             reloads: r.add("reloads", "Reloads of one mapping's definitions, by outcome", Family::default()),
             lanes_connected: r.gauge("lanes_connected", "Lanes that are connected to the upstream"),
+            lanes_held: r.gauge(
+                "lanes_held",
+                "Lanes on which nothing is under way because commands are held back (HEARTHSIDE PAUSE)",
+            ),
             lane_connects: r.counter("lane_connects", "Connections opened by lanes, reconnections included"),
             lane_reconnects: r.counter("lane_reconnects", "Connections opened by lanes that had lost one"),
             lane_failures: r.counter("lane_failures", "Lane connections that failed or could not be opened"),
@@ -263,6 +282,10 @@ impl Default for Metrics {
             pubsub_up: r.gauge("pubsub_up", "1 while the shared subscriber connection is there (pubsub.mode = shared)"),
             pubsub_connects: r
                 .counter("pubsub_connects", "Shared subscriber connections opened, reconnections included"),
+            subscribers_restored: r.counter(
+                "subscribers_restored",
+                "Subscribers whose own upstream connection was lost and that were subscribed anew",
+            ),
             clients: r.gauge("clients", "Clients that are connected"),
             clients_total: r.counter("clients_accepted", "Clients accepted"),
             clients_refused: r.add(
@@ -273,10 +296,30 @@ impl Default for Metrics {
             clients_idle: r
                 .counter("clients_idle", "Clients closed because they asked nothing for limits.idle_timeout"),
             clients_cut: r.counter("clients_cut", "Clients disconnected because they did not read their replies"),
+            limits_reached: r.add(
+                "limits_reached",
+                "Requests refused and clients cut because a limit was reached, by limit",
+                Family::default(),
+            ),
+            client_buffers: r.gauge(
+                "client_buffer_bytes",
+                "What was read from clients and waits for them, in bytes; a client counts from 4 KiB on",
+            ),
+            panics: r.counter("panics", "Client tasks that ended in a panic: a bug. Alarm on it"),
+            tls_failures: r.counter("tls_failures", "Clients that did not get through the TLS handshake"),
+            config_reloads: r.add(
+                "config_reloads",
+                "Reloads of the configuration (SIGHUP), by outcome",
+                Family::default(),
+            ),
             protocol_errors: r.counter("protocol_errors", "Clients closed after a framing fault"),
             bytes_in: r.counter("client_in_bytes", "Bytes read from clients"),
             bytes_out: r.counter("client_out_bytes", "Bytes written to clients"),
             upstream_up: r.gauge("upstream_up", "1 while the upstream answers PING"),
+            circuit_open: r.gauge(
+                "upstream_circuit_open",
+                "1 while the upstream has been away for upstream.breaker_after, and commands for it fail at once",
+            ),
             store_up: r.gauge("store_up", "1 while the store answers"),
             registry: r.0,
         }
@@ -297,6 +340,11 @@ impl Metrics {
     /// Counts a client that a limit kept out.
     pub fn refused(&self, reason: &'static str) {
         self.clients_refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts what a limit refused or cut.
+    pub fn limited(&self, limit: &'static str) {
+        self.limits_reached.get_or_create(&LimitLabel { limit }).inc();
     }
 
     /// Counts one invalidation.

@@ -38,6 +38,8 @@ pub struct Transaction {
     topics: Option<Topics>,
     /// Cached keys that it watches.
     watched: Vec<Watched>,
+    /// What it queued or watched means something else since a reload.
+    is_outdated: bool,
 }
 
 /// Where a transaction works: everything of the client but its socket.
@@ -64,6 +66,8 @@ impl Desk<'_> {
     }
 }
 
+const OUTDATED: &str =
+    "EXECABORT hearthside: the configuration was reloaded inside this transaction; nothing was done, send it again";
 const EXECABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
 const LOST: &str = "ERR hearthside: the upstream connection of this transaction was lost";
 const OWN_MESSAGE: &str = "ERR hearthside: publishing inside MULTI to a channel that the client itself is subscribed to is not \
@@ -82,6 +86,11 @@ impl Transaction {
     #[must_use]
     pub const fn is_over(&self) -> bool {
         !self.in_multi && !self.watching && self.watched.is_empty()
+    }
+
+    /// The configuration was reloaded: what was queued was judged by another one.
+    pub const fn outdate(&mut self) {
+        self.is_outdated = true;
     }
 
     /// Commands queued since MULTI, for CLIENT LIST.
@@ -258,9 +267,10 @@ impl Transaction {
     }
 
     async fn exec(&mut self, desk: &mut Desk<'_>) {
-        if self.dirty {
+        if self.dirty || self.is_outdated {
+            let text = if self.dirty { EXECABORT } else { OUTDATED };
             self.discard(desk).await;
-            encode::error(desk.out, EXECABORT);
+            encode::error(desk.out, text);
             return;
         }
         let part = store::part(desk.context, &self.queued);

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use tokio_util::io::poll_read_buf;
 
+use super::connect::is_unready;
 use super::flight::Flight;
 use super::inbox::Inbox;
 use super::run::Expect;
@@ -51,6 +52,8 @@ pub(super) struct Arrivals {
     scanner: ReplyScanner,
     /// Bytes of the unfinished reply that have been handed on.
     handed_on: usize,
+    /// One reply said that this server is not the right one any more.
+    pub(super) is_unready: bool,
 }
 
 impl Arrivals {
@@ -133,6 +136,9 @@ impl Arrivals {
     }
 
     fn reply_ended(&mut self) -> io::Result<()> {
+        if let Some(b'-') = self.incoming.get(self.frame) {
+            self.is_unready |= is_unready(&self.incoming[self.frame + 1..self.scanned]);
+        }
         self.frame = self.scanned;
         self.handed_on = 0;
         let Some(flight) = self.flights.front_mut() else {

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Common;
+use super::circuit::Turn;
 use super::group::{Group, Login};
 use super::stream::Stream;
 use super::target::Target;
@@ -38,16 +39,38 @@ pub(super) struct Connected {
     pub(super) stream: Stream,
     /// The upstream's id of it, if the upstream tells (CLIENT ID).
     pub(super) id: Option<i64>,
+    /// The number of the place it leads to.
+    pub(super) generation: u64,
 }
 
-/// Connects within `connect_timeout` and says hello.
+/// Connects when it is its turn, within `connect_timeout`, and says hello.
 pub(super) async fn connect(common: &Common, group: &Group) -> Result<Connected, ConnectError> {
-    let target = common.target.as_ref().map_err(|reason| ConnectError::Absent(reason.clone()))?;
+    connect_in(common.circuit.turn().await, common, group).await
+}
+
+/// The same, when it is its turn.
+pub(super) async fn connect_in(turn: Turn<'_>, common: &Common, group: &Group) -> Result<Connected, ConnectError> {
+    let connected = connect_now(common, group).await;
+    match &connected {
+        Err(error @ ConnectError::Unreachable(..)) => {
+            let attempt = turn.failed(error);
+            if attempt == 1 || attempt.is_multiple_of(20) {
+                tracing::warn!(%error, attempt, "a lane or pinned connection cannot be opened");
+            }
+        }
+        _ => turn.succeeded(),
+    }
+    connected
+}
+
+async fn connect_now(common: &Common, group: &Group) -> Result<Connected, ConnectError> {
+    let (target, generation) = common.place.numbered();
+    let target = &target.map_err(ConnectError::Absent)?;
     let unreachable = |why: String| ConnectError::Unreachable(target.name(), why);
     let greeted = async {
         let mut stream = Stream::open(target).await.map_err(|error| unreachable(error.to_string()))?;
         let id = greet(&mut stream, target, group).await.map_err(|error| unreachable(error.to_string()))??;
-        Ok(Connected { stream, id })
+        Ok(Connected { stream, id, generation })
     };
     match tokio::time::timeout(common.settings.connect_timeout, greeted).await {
         Ok(result) => result,
@@ -68,7 +91,8 @@ fn auth<'a>(target: &'a Target, login: &'a Login) -> Option<Vec<&'a [u8]>> {
     }
 }
 
-/// The first requests of a connection, and how many replies they have. A last CLIENT ID may fail: some users may not ask.
+/// The first requests of a connection, and how many of their replies must be no errors. A last PING tells whether commands
+/// are taken already, and CLIENT ID may fail: some users may not ask.
 fn greeting(target: &Target, group: &Group) -> (BytesMut, usize) {
     let (mut out, mut replies) = (BytesMut::new(), 0);
     let mut say = |words: &[&[u8]]| {
@@ -85,6 +109,7 @@ fn greeting(target: &Target, group: &Group) -> (BytesMut, usize) {
     if group.db != 0 {
         say(&[b"SELECT", group.db.to_string().as_bytes()]);
     }
+    encode::request(&mut out, &["PING"]);
     encode::request(&mut out, &["CLIENT", "ID"]);
     (out, replies)
 }
@@ -95,12 +120,31 @@ async fn greet(stream: &mut Stream, target: &Target, group: &Group) -> io::Resul
     stream.write_all(&hello).await?;
     let (mut buffer, mut scanner) = (BytesMut::new(), ReplyScanner::default());
     let mut refused = None;
-    for _ in 0..replies {
-        let reply = read_reply(stream, &mut buffer, &mut scanner).await?;
-        refused = refused.or(decode::error(&reply));
+    for at in 0..=replies {
+        let reply = match (read_reply(stream, &mut buffer, &mut scanner).await, refused.take()) {
+            (Ok(reply), before) => {
+                refused = before;
+                reply
+            }
+            // It said why and closed.
+            (Err(_), Some(text)) => return Ok(Err(ConnectError::Refused(text))),
+            (Err(error), None) => return Err(error),
+        };
+        let Some(text) = decode::error(&reply) else { continue };
+        if is_unready(text.as_bytes()) {
+            return Ok(Err(ConnectError::Unreachable(target.name(), text)));
+        }
+        // Whether it may PING is its own business.
+        refused = refused.or(Some(text).filter(|_| at < replies));
     }
     let id = decode::integer(&read_reply(stream, &mut buffer, &mut scanner).await?);
     Ok(refused.map_or(Ok(id), |text| Err(ConnectError::Refused(text))))
+}
+
+/// True for errors of a server that is no master now, and may soon be one or have a successor: it loads its data, lost its
+/// master, or has become a replica. Another connection may lead to one that takes commands.
+pub(super) fn is_unready(error: &[u8]) -> bool {
+    [&b"LOADING "[..], b"MASTERDOWN ", b"READONLY "].iter().any(|code| error.starts_with(code))
 }
 
 /// Reads one whole reply; what follows it stays in `buffer`.

@@ -15,13 +15,17 @@ use tokio::io::AsyncWrite;
 
 use super::Common;
 use super::arrivals::Arrivals;
+use super::connect::Connected;
 use super::flight::Flight;
 use super::inbox::Inbox;
+use super::place::Lookout;
 use super::queue::Queue;
 use super::run::Run;
 use super::stream::Stream;
 use super::ticket::ticket;
 
+/// A connection that was open for so long was no failed attempt.
+const SOUND: Duration = Duration::from_secs(1);
 /// Bytes gathered for one write.
 const WRITE_AT_MOST: usize = 256 * 1024;
 
@@ -37,6 +41,11 @@ pub(super) struct Connection {
     has_yielded: bool,
     heard: Instant,
     pinged: bool,
+    since: Instant,
+    /// The number of the place it leads to.
+    generation: u64,
+    /// What waits is not taken: it is for the next connection, or for the end of a pause.
+    is_held: bool,
 }
 
 /// Why a connection is not driven any more.
@@ -44,10 +53,18 @@ pub(super) enum Ended {
     Lost(io::Error),
     /// Its client gave it back, and it is clean.
     Retired,
+    /// Nothing is under way, and nothing that waits may begin here.
+    Quiet,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, queue: Weak<RefCell<Queue>>, common: Arc<Common>, inbox: Option<Inbox>) -> Self {
+    pub(super) fn new(
+        connected: Connected,
+        queue: Weak<RefCell<Queue>>,
+        common: Arc<Common>,
+        inbox: Option<Inbox>,
+    ) -> Self {
+        let Connected { stream, generation, .. } = connected;
         Self {
             stream,
             queue,
@@ -59,6 +76,9 @@ impl Connection {
             has_yielded: false,
             heard: Instant::now(),
             pinged: false,
+            since: Instant::now(),
+            generation,
+            is_held: false,
         }
     }
 
@@ -68,9 +88,14 @@ impl Connection {
         self.arrivals.flights.into_iter().map(move |flight| (flight, written))
     }
 
-    /// The stream of a connection that is retired.
-    pub(super) fn into_stream(self) -> Stream {
-        self.stream
+    /// The open connection, when it is retired.
+    pub(super) fn into_connected(self, id: Option<i64>) -> Connected {
+        Connected { stream: self.stream, id, generation: self.generation }
+    }
+
+    /// It was open for so long that its loss is no reason to wait before the next attempt.
+    pub(super) fn was_sound(&self) -> bool {
+        self.since.elapsed() >= SOUND
     }
 
     /// Runs that wait for replies.
@@ -78,16 +103,47 @@ impl Connection {
         self.arrivals.flights.len()
     }
 
-    /// Runs until the connection ends, and asks a silent upstream how it is.
+    /// Runs until the connection ends or should lead elsewhere, and asks a silent upstream how it is.
     pub(super) async fn drive(&mut self) -> Ended {
-        let mut ticker = tokio::time::interval(Duration::from_secs(1).min(self.common.settings.ping_interval));
+        let mut place = self.common.place.lookout(self.generation);
+        let mut ticker = tokio::time::interval(self.often());
         loop {
+            self.is_held = self.is_outdated(&place) || place.paused_until().is_some();
             tokio::select! {
                 biased;
-                ended = self.drive_unasked() => return ended,
+                ended = self.drive_unasked() => match ended {
+                    Ended::Quiet if self.is_outdated(&place) => return ended,
+                    Ended::Quiet => self.rest(&mut place).await,
+                    _ => return ended,
+                },
                 _ = ticker.tick() => if let Err(error) = self.check_health() { return Ended::Lost(error) },
+                () = place.changed() => {}
             }
         }
+    }
+
+    /// How often its health is looked at.
+    fn often(&self) -> Duration {
+        let settings = &self.common.settings;
+        let deadlines = [settings.ping_interval, settings.command_timeout].into_iter().filter(|time| !time.is_zero());
+        deadlines.fold(Duration::from_secs(1), Duration::min)
+    }
+
+    fn is_outdated(&self, place: &Lookout) -> bool {
+        place.has_moved() || self.is_unready()
+    }
+
+    /// Its server is not the right one any more; a young connection waits, so that a wrong server meets no storm of them.
+    fn is_unready(&self) -> bool {
+        self.arrivals.is_unready && self.was_sound()
+    }
+
+    /// Nothing is under way, and nothing may begin.
+    async fn rest(&mut self, place: &mut Lookout) {
+        self.common.metrics.lanes_held.inc();
+        place.changed().await;
+        self.common.metrics.lanes_held.dec();
+        (self.heard, self.pinged) = (Instant::now(), false);
     }
 
     /// Runs until the connection ends. Safe to drop and call again.
@@ -101,6 +157,12 @@ impl Connection {
         let silent = self.heard.elapsed();
         if silent > settings.ping_interval + settings.ping_timeout {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "no reply within upstream.ping_timeout"));
+        }
+        let waits_since = self.arrivals.flights.front().map(|flight| flight.since.max(self.heard));
+        if !settings.command_timeout.is_zero()
+            && waits_since.is_some_and(|since| since.elapsed() > settings.command_timeout)
+        {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no reply within upstream.command_timeout"));
         }
         if silent > settings.ping_interval && !self.pinged {
             self.pinged = true;
@@ -138,13 +200,22 @@ impl Connection {
         if took || wrote || read {
             return Poll::Ready(Ok(None));
         }
-        if self.is_retired() { Poll::Ready(Ok(Some(Ended::Retired))) } else { Poll::Pending }
+        match () {
+            () if self.is_retired() => Poll::Ready(Ok(Some(Ended::Retired))),
+            () if self.is_held && self.is_idle() => Poll::Ready(Ok(Some(Ended::Quiet))),
+            () => Poll::Pending,
+        }
+    }
+
+    /// Nothing is on its way in either direction.
+    fn is_idle(&self) -> bool {
+        self.out.is_empty() && self.arrivals.is_clean()
     }
 
     /// Its client gave it back, and nothing is on its way in either direction.
     fn is_retired(&self) -> bool {
         let retired = self.arrivals.inbox.as_ref().is_some_and(|inbox| inbox.with(|state| state.retired));
-        retired && self.out.is_empty() && self.arrivals.is_clean()
+        retired && self.is_idle()
     }
 
     fn poll_queue(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
@@ -153,7 +224,7 @@ impl Connection {
             return if self.is_retired() { Ok(false) } else { Err(left()) };
         };
         let mut queue = queue.borrow_mut();
-        if queue.poll_empty(cx) || self.out.len() >= WRITE_AT_MOST {
+        if self.is_held || queue.poll_empty(cx) || self.out.len() >= WRITE_AT_MOST {
             return Ok(false);
         }
         if !std::mem::replace(&mut self.has_yielded, true) {
@@ -190,6 +261,7 @@ impl Connection {
         if came {
             self.heard = Instant::now();
             self.pinged = false;
+            self.is_held |= self.is_unready();
         }
         Ok(came)
     }

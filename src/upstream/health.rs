@@ -47,12 +47,21 @@ async fn version(connection: &mut MultiplexedConnection) -> Result<String, Strin
 
 /// Asks again and again, for ever; keeps `upstream_up` and the version.
 pub async fn watch(common: Arc<Common>, known: Version) {
-    let Ok(target) = &common.target else { return };
     let timeout = common.settings.connect_timeout;
     let mut was_up = None;
     loop {
-        let up = match open(target, timeout).await {
-            Ok(mut connection) => stay(&mut connection, &common, &known, &mut was_up).await,
+        let (target, generation) = common.place.numbered();
+        let mut place = common.place.lookout(generation);
+        // Without any upstream there is none to ask until a reload names one.
+        let Ok(target) = target else {
+            place.moved().await;
+            continue;
+        };
+        let up = match open(&target, timeout).await {
+            Ok(mut connection) => tokio::select! {
+                up = stay(&mut connection, &common, &known, &mut was_up) => up,
+                () = place.moved() => continue,
+            },
             Err(error) => Err(error),
         };
         if let Err(error) = up {
@@ -76,6 +85,7 @@ async fn stay(
     let version = version(connection).await?;
     if *was_up != Some(true) {
         tracing::info!(%version, "the upstream answers");
+        common.circuit.begin_anew();
         *was_up = Some(true);
     }
     known.set(version);

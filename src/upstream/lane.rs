@@ -7,9 +7,10 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Common;
+use super::circuit::backoff;
 use super::connect::{ConnectError, connect};
 use super::connection::{Connection, Ended};
 use super::flight::Flight;
@@ -17,6 +18,9 @@ use super::group::Group;
 use super::queue::Queue;
 use super::run::Run;
 use super::ticket::{Ticket, ticket};
+
+/// How often what waits without a connection is looked at.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A handle on a lane. Cloning it is cheap; the lane's task ends when the last handle is gone.
 #[derive(Clone, Debug)]
@@ -62,6 +66,7 @@ struct Driver {
     common: Arc<Common>,
     group: Group,
     queue: Weak<RefCell<Queue>>,
+    /// Attempts in a row whose connection the upstream refused, or did not keep.
     attempt: u32,
     /// It has been connected before.
     was_connected: bool,
@@ -73,8 +78,10 @@ impl Driver {
             let Some(mut connection) = self.connected().await else { continue };
             let ended = connection.drive().await;
             self.common.metrics.lanes_connected.dec();
+            self.attempt = if connection.was_sound() { 0 } else { self.attempt + 1 };
             if let Ended::Lost(why) = ended {
                 self.lost(connection, &why);
+                self.pause(None).await;
             }
         }
     }
@@ -89,75 +96,88 @@ impl Driver {
         .await
     }
 
-    /// One attempt to connect; on failure waits as long as the backoff says, while what waits too long is answered.
+    /// One attempt to connect, while what waits too long is answered.
     async fn connected(&mut self) -> Option<Connection> {
-        match connect(&self.common, &self.group).await {
+        let common = self.common.clone();
+        match self.patiently(connect(&common, &self.group)).await {
             Ok(connected) => {
-                self.attempt = 0;
                 self.common.metrics.lane_connects.inc();
                 if std::mem::replace(&mut self.was_connected, true) {
                     self.common.metrics.lane_reconnects.inc();
                 }
                 self.common.metrics.lanes_connected.inc();
                 tracing::debug!(db = self.group.db, resp = self.group.proto.number(), "a lane is connected");
-                Some(Connection::new(connected.stream, self.queue.clone(), self.common.clone(), None))
+                Some(Connection::new(connected, self.queue.clone(), self.common.clone(), None))
             }
             Err(error) => {
                 self.common.metrics.lane_failures.inc();
-                self.attempt += 1;
-                if self.attempt == 1 || self.attempt.is_multiple_of(20) {
-                    tracing::warn!(%error, attempt = self.attempt, "a lane cannot be connected");
-                }
                 // An answer ("wrong password") will not change while a client waits; silence may.
-                let patience = match error {
-                    ConnectError::Unreachable(..) => self.common.settings.queue_timeout,
-                    ConnectError::Absent(_) | ConnectError::Refused(_) | ConnectError::Busy(_) => Duration::ZERO,
-                };
-                self.wait(&error.to_string(), patience).await;
+                if !matches!(error, ConnectError::Unreachable(..)) {
+                    self.attempt += 1;
+                    if self.attempt == 1 || self.attempt.is_multiple_of(20) {
+                        tracing::warn!(%error, attempt = self.attempt, "a lane cannot be connected");
+                    }
+                    self.pause(Some(&error.to_string())).await;
+                }
                 None
             }
         }
     }
 
-    /// The pause before the next attempt: min(attempt x 100, 3000) ms with jitter (hazard 19).
-    fn backoff(&self) -> Duration {
-        let most = (u64::from(self.attempt) * 100).min(3000);
-        Duration::from_millis(fastrand::u64(most / 2..=most))
-    }
-
-    async fn wait(&self, error: &str, patience: Duration) {
-        let until = Instant::now() + self.backoff();
-        loop {
-            let next = self.answer_expired(error, patience);
-            let now = Instant::now();
-            if now >= until {
-                return;
-            }
-            // Runs that arrive during the pause are looked at every 50 ms.
-            let look = next.map_or(until, |next| next.min(until)).min(now + Duration::from_millis(50));
-            tokio::time::sleep_until(look.into()).await;
+    /// The pause before the next attempt of a lane that is refused or not kept; what comes meanwhile is answered with `refusal`.
+    async fn pause(&self, refusal: Option<&str>) {
+        if self.attempt == 0 {
+            return;
+        }
+        let pause = tokio::time::sleep(backoff(self.attempt));
+        match refusal {
+            None => self.patiently(pause).await,
+            Some(text) => self.answering(pause, || text.to_owned(), |_| true).await,
         }
     }
 
-    /// Answers what has waited longer than `patience`; the moment at which the next will have.
-    fn answer_expired(&self, error: &str, patience: Duration) -> Option<Instant> {
-        let queue = self.queue.upgrade()?;
+    /// Waits for `event`, while what has waited too long for the upstream is answered: at once if it has been away for long,
+    /// not at all while commands are held back on purpose.
+    async fn patiently<T>(&self, event: impl Future<Output = T>) -> T {
+        let (patience, circuit) = (self.common.settings.queue_timeout, &self.common.circuit);
+        let place = self.common.place.lookout(0);
+        let is_due = |waited| place.paused_until().is_none() && (waited >= patience || circuit.is_open());
+        self.answering(event, || self.common.unreachable().to_string(), is_due).await
+    }
+
+    /// Waits for `event`, while what waits and `is_due` is answered with an error.
+    async fn answering<T>(
+        &self,
+        event: impl Future<Output = T>,
+        error: impl Fn() -> String,
+        is_due: impl Fn(Duration) -> bool,
+    ) -> T {
+        tokio::pin!(event);
+        loop {
+            tokio::select! {
+                biased;
+                happened = &mut event => return happened,
+                () = tokio::time::sleep(LOOK) => self.answer_due(&error, &is_due),
+            }
+        }
+    }
+
+    fn answer_due(&self, error: impl Fn() -> String, is_due: impl Fn(Duration) -> bool) {
+        let Some(queue) = self.queue.upgrade() else { return };
         loop {
             let mut waiting = queue.borrow_mut();
-            let front = waiting.front()?;
-            if front.since.elapsed() < patience {
-                return Some(front.since + patience);
+            if !waiting.front().is_some_and(|flight| is_due(flight.since.elapsed())) {
+                return;
             }
-            let flight = waiting.pop()?;
+            let Some(flight) = waiting.pop() else { return };
             drop(waiting);
-            flight.fail(error);
+            flight.fail(&error());
         }
     }
 
     /// The connection is gone: what may be sent again goes to the front of the queue.
     fn lost(&mut self, connection: Connection, why: &io::Error) {
         let Some(queue) = self.queue.upgrade() else { return };
-        self.attempt += 1;
         self.common.metrics.lane_failures.inc();
         let flights = connection.in_flight();
         tracing::warn!(error = %why, in_flight = flights, "a lane lost its connection");

@@ -2,6 +2,7 @@
 //! Requests and replies pass as raw bytes. Knows nothing of routes or owned keys.
 
 mod arrivals;
+mod circuit;
 mod connect;
 mod connection;
 mod flight;
@@ -12,6 +13,7 @@ mod hub;
 mod inbox;
 mod lane;
 mod pinned;
+mod place;
 mod private;
 mod queue;
 mod run;
@@ -24,7 +26,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use circuit::Circuit;
 pub use connect::ConnectError;
 pub use gate::Gate;
 pub use group::{Credentials, Group, Login};
@@ -33,6 +37,7 @@ pub use hub::{Confirmed, Hub, HubTask, Membership, Overflowed, Subscriber};
 pub use inbox::Inbox;
 pub use lane::Lane;
 pub use pinned::{Lost, Pinned};
+pub use place::Place;
 pub use private::PrivateServer;
 pub use run::{Asked, Expect, Run};
 pub use target::Target;
@@ -46,14 +51,51 @@ use crate::telemetry::Metrics;
 /// What lanes and pinned connections of one process have in common.
 #[derive(Debug)]
 pub struct Common {
-    /// Where to connect; the reason when there is no upstream at all.
-    pub target: Result<Target, String>,
+    /// Where to connect.
+    pub place: Place,
+    /// Whether that can be done.
+    pub circuit: Circuit,
     /// `[upstream]`.
     pub settings: config::Upstream,
     /// Bounds the pinned connections.
     pub gate: Gate,
     /// Counters.
     pub metrics: Arc<Metrics>,
+}
+
+impl Common {
+    /// From now on the upstream is at `target`: what is under way ends where it began, everything else goes there.
+    pub fn move_to(&self, target: Target) {
+        tracing::info!(upstream = %target.name(), "the upstream is somewhere else; connections are opened anew");
+        self.place.change(target);
+        self.circuit.begin_anew();
+    }
+
+    /// Why what waits is not sent.
+    fn unreachable(&self) -> ConnectError {
+        self.circuit.why().unwrap_or_else(|| {
+            let name = self.place.target().map(|target| target.name()).unwrap_or_default();
+            ConnectError::Unreachable(name, "no connection in time".into())
+        })
+    }
+
+    /// Holds commands back, for at most `most`, from now on; the future ends when none is under way on a lane any more.
+    pub fn pause(self: Arc<Self>, most: Duration) -> impl Future<Output = ()> {
+        tracing::warn!(milliseconds = most.as_millis(), "commands for the upstream are held back (HEARTHSIDE PAUSE)");
+        self.place.pause(most);
+        async move {
+            while self.metrics.lanes_held.get() < self.metrics.lanes_connected.get() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+
+    /// Lets commands go on.
+    pub fn resume(&self) {
+        if self.place.resume() {
+            tracing::info!("commands go to the upstream again (HEARTHSIDE RESUME)");
+        }
+    }
 }
 
 /// One worker thread's way to the upstream.
@@ -87,10 +129,22 @@ impl Upstream {
         lane
     }
 
+    /// What the process's connections have in common.
+    #[must_use]
+    pub const fn common(&self) -> &Arc<Common> {
+        &self.common
+    }
+
     /// How long a command waits for an upstream that does not answer.
     #[must_use]
-    pub fn patience(&self) -> std::time::Duration {
+    pub fn patience(&self) -> Duration {
         self.common.settings.queue_timeout
+    }
+
+    /// The pause before a client asks again for what it cannot do without.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        circuit::backoff(self.common.circuit.attempts().max(1))
     }
 
     /// A connection for one client alone, if one may be lent at once and the upstream answers.

@@ -11,12 +11,13 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Common;
-use super::connect::{ConnectError, Connected, connect};
+use super::connect::{ConnectError, Connected, connect, connect_in};
 use super::connection::{Connection, Ended};
 use super::group::Group;
 use super::inbox::Inbox;
@@ -51,6 +52,9 @@ impl Line {
     /// True when an idle connection is open and has nothing to say.
     async fn is_quiet(&mut self) -> bool {
         let Some(connected) = &mut self.connected else { return false };
+        if !self.common.place.is_at(connected.generation) {
+            return false;
+        }
         let mut said = BytesMut::new();
         let read = std::future::poll_fn(|cx| {
             let read = tokio_util::io::poll_read_buf(Pin::new(&mut connected.stream), cx, &mut said);
@@ -76,13 +80,35 @@ impl Pool {
         let permit = self.common.gate.enter().await?;
         // One that was given back a moment ago is idle when its task has run.
         tokio::task::yield_now().await;
+        self.common.place.lookout(0).resumed().await;
         while let Some(mut line) = self.idle(group) {
             if line.is_quiet().await {
                 return Ok(self.lend(line, group, permit));
             }
         }
-        let connected = connect(&self.common, group).await?;
+        let connected = self.connect(group).await?;
         Ok(self.lend(Line::new(connected, self.common.clone()), group, permit))
+    }
+
+    /// Waits for an upstream that is away like what waits on a lane does.
+    async fn connect(&self, group: &Group) -> Result<Connected, ConnectError> {
+        let connect = async {
+            loop {
+                match connect(&self.common, group).await {
+                    Err(ConnectError::Unreachable(..)) if !self.common.circuit.is_open() => {}
+                    connected => return connected,
+                }
+            }
+        };
+        if self.common.circuit.is_open() {
+            // Nobody waits, but somebody must try.
+            return match self.common.circuit.take() {
+                Ok(turn) => connect_in(turn, &self.common, group).await,
+                Err(_) => Err(self.common.unreachable()),
+            };
+        }
+        let connected = tokio::time::timeout(self.common.settings.queue_timeout, connect).await;
+        connected.unwrap_or_else(|_| Err(self.common.unreachable()))
     }
 
     fn idle(&self, group: &Group) -> Option<Line> {
@@ -93,14 +119,21 @@ impl Pool {
         let lane = Lane { queue: Rc::default(), most_bytes: usize::MAX };
         let inbox = Inbox::new(group.proto);
         let id = line.connected.as_ref().and_then(|connected| connected.id);
-        if let Some(Connected { stream, .. }) = line.connected.take() {
-            let queue = Rc::downgrade(&lane.queue);
-            let connection = Connection::new(stream, queue.clone(), self.common.clone(), Some(inbox.clone()));
-            let keeper =
-                Keeper { line, id, group: group.clone(), idle: self.idle.clone(), queue, inbox: inbox.clone() };
+        if let Some(connected) = line.connected.take() {
+            let (queue, generation) = (Rc::downgrade(&lane.queue), connected.generation);
+            let connection = Connection::new(connected, queue.clone(), self.common.clone(), Some(inbox.clone()));
+            let keeper = Keeper {
+                line,
+                id,
+                group: group.clone(),
+                idle: self.idle.clone(),
+                queue,
+                inbox: inbox.clone(),
+                generation,
+            };
             tokio::task::spawn_local(keeper.run(connection));
         }
-        Pinned { lane, inbox, id, moved: false, _permit: permit }
+        Pinned { lane, inbox, id, moved: false, deadline: self.common.settings.command_timeout, _permit: permit }
     }
 }
 
@@ -112,11 +145,26 @@ struct Keeper {
     idle: Idle,
     queue: Weak<RefCell<Queue>>,
     inbox: Inbox,
+    /// The number of the place it leads to.
+    generation: u64,
 }
+
+/// How long a command under way on a connection to an upstream that was given up may take to end.
+const GRACE: Duration = Duration::from_secs(1);
 
 impl Keeper {
     async fn run(mut self, mut connection: Connection) {
-        match connection.drive_unasked().await {
+        let mut place = self.line.common.place.lookout(self.generation);
+        let moved = async {
+            place.moved().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let ended = tokio::select! {
+            ended = connection.drive_unasked() => ended,
+            () = moved => Ended::Lost(std::io::Error::other("the upstream was changed")),
+        };
+        match ended {
+            Ended::Quiet => {}
             Ended::Lost(why) => {
                 connection.into_flights().for_each(|(flight, _)| flight.lose());
                 self.inbox.lose(why.to_string());
@@ -128,7 +176,7 @@ impl Keeper {
                 let mut idle = self.idle.borrow_mut();
                 let lines = idle.entry(self.group).or_default();
                 if lines.len() < self.line.common.settings.pinned_idle {
-                    self.line.connected = Some(Connected { stream: connection.into_stream(), id: self.id });
+                    self.line.connected = Some(connection.into_connected(self.id));
                     lines.push(self.line);
                 }
             }
@@ -145,6 +193,8 @@ pub struct Pinned {
     /// The upstream's id of the connection (CLIENT ID), if it tells.
     pub id: Option<i64>,
     moved: bool,
+    /// `upstream.command_timeout`.
+    deadline: Duration,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -163,8 +213,23 @@ impl Pinned {
     /// Sends one unit and waits for its replies; what was pushed before them goes to `pushes`.
     ///
     /// # Errors
-    /// The connection is lost.
+    /// The connection is lost, or `upstream.command_timeout` is over.
     pub async fn ask(&self, request: Bytes, expect: Expect, pushes: &mut BytesMut) -> Result<Bytes, Lost> {
+        let asked = self.ask_patiently(request, expect, pushes);
+        if self.deadline.is_zero() {
+            return asked.await;
+        }
+        tokio::time::timeout(self.deadline, asked).await.unwrap_or_else(|_| {
+            tracing::warn!("a pinned connection gave no reply within upstream.command_timeout");
+            Err(Lost)
+        })
+    }
+
+    /// The same, however long it takes (blocking commands).
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn ask_patiently(&self, request: Bytes, expect: Expect, pushes: &mut BytesMut) -> Result<Bytes, Lost> {
         let (reply, pushed) = self.lane.submit(Run::expecting(request, expect)).parts().await.map_err(|_| Lost)?;
         pushes.extend_from_slice(&pushed);
         Ok(reply)
@@ -173,7 +238,7 @@ impl Pinned {
     /// One request, one reply.
     ///
     /// # Errors
-    /// The connection is lost.
+    /// The connection is lost, or `upstream.command_timeout` is over.
     pub async fn call(&self, request: &[u8], pushes: &mut BytesMut) -> Result<Bytes, Lost> {
         self.ask(Bytes::copy_from_slice(request), Expect::Replies(1), pushes).await
     }

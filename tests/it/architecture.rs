@@ -36,7 +36,7 @@ const DOORS: [(&str, &str); 8] = [
     ("moka", "cache"),
     ("sqlx", "store journal"),
     ("redis", "upstream"),
-    ("tokio_rustls", "upstream"),
+    ("tokio_rustls", "upstream server"),
     ("prometheus_client", "telemetry"),
     ("axum", "admin"),
     ("clap", "main"),

@@ -163,7 +163,8 @@ fn monitor_shows_the_upstreams_commands_until_reset() {
 #[test]
 fn a_lost_subscription_closes_the_client_who_will_subscribe_anew() {
     let mut redis = Redis::start();
-    let sidecar = Sidecar::builder().redis(&redis).expect(&["subscriber was lost", "upstream", "lane"]).start();
+    let builder = Sidecar::builder().redis(&redis).set("PUBSUB__ON_LOSS", "close");
+    let sidecar = builder.expect(&["subscriptions or tracking with it", "upstream", "lane"]).start();
     let mut wire = sidecar.wire();
     wire.ask("SUBSCRIBE a");
     redis.kill();

@@ -3,7 +3,8 @@
 use crate::support::admin::{metric, request, request_with};
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
-use crate::support::{until, wire::Wire};
+use crate::support::until;
+use crate::support::wire::{Wire, line};
 
 /// What a newcomer is told, and that it is closed then.
 fn refused(sidecar: &Sidecar) -> Option<String> {
@@ -130,4 +131,107 @@ fn nothing_listens_beyond_loopback_where_nobody_has_to_authenticate() {
     assert_eq!(code, Some(0), "{told}");
     let (code, told) = run(&[("SERVER__LISTEN", "0.0.0.0:0"), ("AUTH__MODE", "upstream")]);
     assert_eq!(code, Some(0), "{told}");
+}
+
+fn reached(sidecar: &Sidecar, limit: &str) -> f64 {
+    metric(sidecar, &format!("hearthside_limits_reached_total{{limit=\"{limit}\"}}"))
+}
+
+#[test]
+fn requests_of_too_many_arguments_or_bytes_are_refused() {
+    let redis = Redis::start();
+    let builder = Sidecar::builder().redis(&redis).set("LIMITS__REQUEST_ARGUMENTS", "1000");
+    let sidecar = builder.set("LIMITS__REQUEST", "64kb").start();
+    let mut others = sidecar.wire();
+    let mut many = sidecar.wire();
+    many.send(b"*1001\r\n");
+    let told = String::from_utf8_lossy(&many.rest()).into_owned();
+    assert_eq!(
+        told,
+        "-ERR Protocol error: invalid multibulk length: more than 1000 arguments (limits.request_arguments)\r\n"
+    );
+    let mut long = sidecar.wire();
+    long.send(b"*900\r\n$4\r\nMSET\r\n");
+    long.send(format!("$100\r\n{}\r\n", "x".repeat(100)).repeat(700).as_bytes());
+    let told = String::from_utf8_lossy(&long.rest()).into_owned();
+    assert_eq!(told, "-ERR Protocol error: the request is too long (limits.request)\r\n");
+    assert_eq!((reached(&sidecar, "request_arguments"), reached(&sidecar, "request")), (1.0, 1.0));
+    assert_eq!(others.ask("ECHO on"), "$2\r\non\r\n");
+    // A long argument is handed on as it comes, and needs no room.
+    let value = "v".repeat(4 << 20);
+    assert_eq!(others.call(&["SET", "long", &value]), b"+OK\r\n");
+}
+
+#[test]
+fn what_a_client_sends_while_it_waits_is_bounded() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).set("LIMITS__PIPELINE", "64kb").start();
+    let mut wire = sidecar.wire();
+    wire.send(&line("BLPOP jobs 0"));
+    let (count, mut sender) = (20_000, wire.twin());
+    let batch = line("ECHO waits-its-turn").repeat(count);
+    let sends = std::thread::spawn(move || sender.send(&batch));
+    until("what it sends is read", || metric(&sidecar, "hearthside_client_buffer_bytes") >= 65_536.0);
+    assert!(metric(&sidecar, "hearthside_client_buffer_bytes") < 200_000.0, "and not much of it");
+    redis.wire().ask("RPUSH jobs one");
+    assert!(String::from_utf8_lossy(&wire.frame()).contains("one"));
+    for _ in 0..count {
+        assert_eq!(wire.frame(), b"$14\r\nwaits-its-turn\r\n");
+    }
+    sends.join().expect("sent");
+    until("nothing is held any more", || metric(&sidecar, "hearthside_client_buffer_bytes") == 0.0);
+}
+
+#[test]
+fn memory_for_clients_is_bounded_in_all() {
+    let redis = Redis::start();
+    let builder = Sidecar::builder().redis(&redis).set("LIMITS__BUFFERS", "4mb").expect(&["holds too much"]);
+    let sidecar = builder.start();
+    let mut small = sidecar.wire();
+    small.send(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n");
+    let mut large = sidecar.wire();
+    large.send(b"*100\r\n$4\r\nMSET\r\n");
+    large.send(format!("$100000\r\n{}\r\n", "x".repeat(100_000)).repeat(60).as_bytes());
+    assert!(large.rest().is_empty(), "the one that holds most is cut");
+    until("it is counted", || reached(&sidecar, "buffers") == 1.0);
+    small.send(b"$1\r\n1\r\n");
+    assert_eq!(small.frame(), b"+OK\r\n", "the others go on");
+    until("newcomers are let in", || sidecar.wire().ask("PING") == "+PONG\r\n");
+}
+
+#[test]
+fn a_client_that_asks_too_fast_is_refused_what_is_too_much() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).set("LIMITS__REQUESTS_PER_SECOND", "50").start();
+    let (mut fast, mut slow) = (sidecar.wire(), sidecar.wire());
+    fast.send(&line("SET a 1").repeat(200));
+    let replies: Vec<_> = (0..200).map(|_| String::from_utf8_lossy(&fast.frame()).into_owned()).collect();
+    let taken = replies.iter().filter(|reply| *reply == "+OK\r\n").count();
+    assert!((50..200).contains(&taken), "{taken}");
+    assert!(replies[199].starts_with("-ERR hearthside: this client sends more than 50 requests a second"));
+    assert_eq!(reached(&sidecar, "requests_per_second"), 200.0 - taken as f64);
+    assert_eq!(slow.ask("GET a"), "$1\r\n1\r\n");
+    until("it may ask again", || fast.ask("GET a") == "$1\r\n1\r\n");
+}
+
+#[test]
+fn clients_that_read_too_slowly_are_cut_by_their_class() {
+    let redis = Redis::start();
+    redis.wire().call(&["SET", "long", &"v".repeat(1 << 20)]);
+    let soft = |class: &str| (format!("LIMITS__{class}_OUTPUT_SOFT"), format!("LIMITS__{class}_OUTPUT_SOFT_TIME"));
+    let mut builder = Sidecar::builder().redis(&redis).set("PUBSUB__MODE", "shared").expect(&["did not read"]);
+    for class in ["CLIENT", "SUBSCRIBER"] {
+        let (size, time) = soft(class);
+        builder = builder.set(&size, "1mb").set(&time, "300ms");
+    }
+    let sidecar = builder.start();
+    let (mut reads, mut deaf, mut listens) = (sidecar.wire(), sidecar.wire(), sidecar.wire());
+    deaf.send(&line("GET long").repeat(40));
+    until("a client is cut", || reached(&sidecar, "client_output_soft") == 1.0);
+    listens.ask("SUBSCRIBE news");
+    for _ in 0..40 {
+        reads.call(&["PUBLISH", "news", &"n".repeat(500_000)]);
+    }
+    until("a subscriber is cut", || reached(&sidecar, "subscriber_output_soft") == 1.0);
+    assert_eq!(reads.ask("GET long").len(), (1 << 20) + 12, "others go on");
 }

@@ -201,12 +201,12 @@ fn a_client_that_never_reads_is_cut_and_the_others_go_on() {
         .redis(&redis)
         .set("LIMITS__CLIENT_OUTPUT", "1mb")
         .set("LIMITS__CLIENT_OUTPUT_TIMEOUT", "300ms")
-        .expect(&["did not read its replies"])
+        .expect(&["did not read what waits for it"])
         .start();
     let (mut idle, mut other) = (sidecar.wire(), sidecar.wire());
     other.ask(&format!("SET k {}", "v".repeat(100_000)));
     idle.send(&line("GET k").repeat(2000));
-    crate::support::until("it is cut", || sidecar.log().contains("did not read its replies"));
+    crate::support::until("it is cut", || sidecar.log().contains("did not read what waits for it"));
     assert_eq!(other.ask("PING"), "+PONG\r\n");
     assert!(other.is_silent(Duration::from_millis(5)));
 }

@@ -128,7 +128,7 @@ fn a_subscription_that_is_not_confirmed_is_an_error() {
 #[test]
 fn a_subscriber_that_does_not_read_is_cut_alone() {
     let redis = Redis::start();
-    let sidecar = shared(&redis).set("PUBSUB__SUBSCRIBER_OUTPUT", "1mb").expect(&["did not read its replies"]).start();
+    let sidecar = shared(&redis).set("PUBSUB__SUBSCRIBER_OUTPUT", "1mb").expect(&["did not read its messages"]).start();
     let _deaf = subscribed(&sidecar, "HELLO 2", "SUBSCRIBE a", 1);
     let mut wire = subscribed(&sidecar, "HELLO 2", "SUBSCRIBE a", 1);
     let (mut direct, payload) = (redis.wire(), "x".repeat(200_000));

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::admin::metric;
+use crate::support::certificates::{Authority, Signed};
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
@@ -135,20 +136,9 @@ fn user_and_password_reach_every_connection() {
 #[test]
 fn rediss_is_verified_against_the_given_authority() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority_key = rcgen::KeyPair::generate().expect("a key");
-    let authority = rcgen::CertifiedIssuer::self_signed(authority, authority_key).expect("an authority");
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let server = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
-    let server = server.signed_by(&key, &authority).expect("a certificate");
-    let write = |name: &str, text: String| {
-        let path = folder.path().join(name).display().to_string();
-        std::fs::write(&path, text).expect("written");
-        path
-    };
-    let (ca, certificate, key) =
-        (write("ca.pem", authority.pem()), write("cert.pem", server.pem()), write("key.pem", key.serialize_pem()));
+    let authority = Authority::new(folder.path(), "ca");
+    let Signed { certificate, key } = authority.sign(folder.path(), "server");
+    let ca = authority.file;
     let port = crate::support::free_port().to_string();
     let redis = Redis::with(&[
         "--tls-port",
@@ -172,12 +162,7 @@ fn rediss_is_verified_against_the_given_authority() {
     assert_eq!(redis.wire().ask("GET a"), "$1\r\n1\r\n");
     until("the upstream is known to answer", || metric(&sidecar, "hearthside_upstream_up") == 1.0);
 
-    let other = write("other.pem", {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        rcgen::CertifiedIssuer::self_signed(params, key).expect("an authority").pem()
-    });
+    let other = Authority::new(folder.path(), "other").file;
     let builder = Sidecar::builder()
         .set("UPSTREAM__URL", &url)
         .set("UPSTREAM__CA_FILE", other)

@@ -1,17 +1,17 @@
 //! The hub's task: keeps its connection, subscribes what the table wants, and hands every message to those it is for.
 
 use std::io;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::super::circuit::backoff;
 use super::super::connect::connect;
 use super::super::group::Group;
 use super::super::stream::Stream;
 use super::{HubTask, Topic, Wish};
 use crate::resp::encode;
-use crate::resp::pubsub::{self, Kind, PubSub};
+use crate::resp::pubsub::{self, GAP, GAP_MESSAGE, Kind, PubSub};
 use crate::resp::reply::ReplyScanner;
 
 /// Bytes asked for in one read.
@@ -22,28 +22,32 @@ const AT_ONCE: usize = 512;
 impl HubTask {
     /// Serves for ever. Does not connect before something is wanted.
     pub async fn run(mut self) {
-        let mut attempt: u64 = 0;
+        let mut attempt: u32 = 0;
         let Some(first) = self.wishes.recv().await else { return };
         tracing::debug!(?first, "the first shared subscription");
         loop {
             let error = match connect(&self.hub.common, &Group::default()).await {
                 Ok(connected) => {
                     attempt = 0;
-                    self.serve(connected.stream).await.to_string()
+                    let mut place = self.hub.common.place.lookout(connected.generation);
+                    tokio::select! {
+                        error = self.serve(connected.stream) => error.to_string(),
+                        () = place.moved() => "the upstream is somewhere else now".to_owned(),
+                    }
                 }
                 Err(error) => error.to_string(),
             };
             attempt += 1;
+            self.was_lost = true;
             self.hub.common.metrics.pubsub_up.set(0);
             if attempt == 1 || attempt.is_multiple_of(20) {
                 tracing::warn!(%error, attempt, "the shared subscriber connection is down; messages are missed until it is back");
             }
-            let most = (attempt * 100).min(3000);
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(most / 2..=most))).await;
+            tokio::time::sleep(backoff(attempt)).await;
         }
     }
 
-    /// Serves one connection until it fails.
+    /// Serves one connection until it fails. Who listens for gaps is told of one when everything else is confirmed again.
     async fn serve(&mut self, mut stream: Stream) -> io::Error {
         let topics = {
             let mut table = self.hub.table();
@@ -99,7 +103,7 @@ impl HubTask {
         }
     }
 
-    fn deliver(&self, incoming: &mut BytesMut, scanner: &mut ReplyScanner, scanned: &mut usize) -> io::Result<()> {
+    fn deliver(&mut self, incoming: &mut BytesMut, scanner: &mut ReplyScanner, scanned: &mut usize) -> io::Result<()> {
         loop {
             let step = scanner.scan(&incoming[*scanned..]).map_err(io::Error::other)?;
             *scanned += step.used;
@@ -110,7 +114,7 @@ impl HubTask {
         }
     }
 
-    fn frame(&self, frame: Bytes) {
+    fn frame(&mut self, frame: Bytes) {
         match pubsub::read(&frame) {
             Some(PubSub::Message(kind, name)) => {
                 let topic = (kind, Bytes::copy_from_slice(name));
@@ -118,7 +122,13 @@ impl HubTask {
                 self.hub.table().members(&topic).for_each(|member| member.deliver(message.clone()));
             }
             Some(PubSub::Confirmation(kind, Some(name), true)) => {
-                self.hub.table().confirm(&(kind, Bytes::copy_from_slice(name)));
+                let topic = (kind, Bytes::copy_from_slice(name));
+                let mut table = self.hub.table();
+                table.confirm(&topic);
+                if name == GAP && std::mem::take(&mut self.was_lost) {
+                    let notice = Bytes::from_static(GAP_MESSAGE);
+                    table.members(&topic).for_each(|member| member.deliver(notice.clone()));
+                }
             }
             None if frame.starts_with(b"-") => {
                 let error = String::from_utf8_lossy(&frame[1..]).trim_end().to_owned();
@@ -139,8 +149,10 @@ fn write_wish(wish: &Wish, out: &mut BytesMut) {
 }
 
 fn subscribe_all(topics: &[Topic], out: &mut BytesMut) {
-    for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
-        let names: Vec<&[u8]> = topics.iter().filter(|topic| topic.0 == kind).map(|topic| &topic.1[..]).collect();
+    for kind in [Kind::Shard, Kind::Pattern, Kind::Channel] {
+        let mut names: Vec<&[u8]> = topics.iter().filter(|topic| topic.0 == kind).map(|topic| &topic.1[..]).collect();
+        // Its confirmation says that all others have come.
+        names.sort_by_key(|name| *name == GAP);
         for some in names.chunks(AT_ONCE) {
             let words: Vec<&[u8]> = [subscribe(kind).as_bytes()].into_iter().chain(some.iter().copied()).collect();
             encode::request(out, &words);

@@ -45,6 +45,8 @@ pub struct Hub {
 pub struct HubTask {
     hub: Arc<Hub>,
     wishes: UnboundedReceiver<Wish>,
+    /// The connection was lost, and nobody has been told yet.
+    was_lost: bool,
 }
 
 impl Hub {
@@ -53,7 +55,7 @@ impl Hub {
     pub fn new(common: Arc<Common>, most_waiting: usize) -> (Arc<Self>, HubTask) {
         let (sender, wishes) = unbounded_channel();
         let hub = Arc::new(Self { table: Mutex::default(), wishes: sender, common, most_waiting });
-        (hub.clone(), HubTask { hub, wishes })
+        (hub.clone(), HubTask { hub, wishes, was_lost: false })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -69,6 +69,12 @@ impl Subscriber {
         self.state().subscriptions.counts()
     }
 
+    /// Bytes of messages that wait for it.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.state().held
+    }
+
     /// Everything it is subscribed to of one kind.
     #[must_use]
     pub fn names(&self, kind: Kind) -> Vec<Bytes> {
@@ -89,6 +95,7 @@ impl Subscriber {
         if state.held > self.most {
             state.overflowed = true;
             state.messages.clear();
+            state.held = 0;
         } else {
             state.messages.push_back(message);
         }

@@ -2,6 +2,7 @@
 //! Everything lives in temporary folders and on free ports, and ends with the test.
 
 pub mod admin;
+pub mod certificates;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;

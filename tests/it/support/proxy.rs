@@ -1,5 +1,5 @@
-//! A fault proxy: between a sidecar and one of its servers, it can cut connections, or hold them so that they are
-//! open and silent.
+//! A fault proxy: between two parts it can cut connections, reset them, hold them so that they are open and silent, and
+//! spoil what passes.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,14 +8,40 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
+use socket2::SockRef;
+
+/// What happens to what passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spoil {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Each byte comes alone, in both directions.
+    Trickle,
+    /// Half of what the server says, and then the end.
+    Truncate,
+    /// Something else than what the server says.
+    Garbage,
+    /// What the server says, and one reply more.
+    Extra,
+}
+
 #[derive(Default)]
 struct State {
     held: AtomicBool,
     refusing: AtomicBool,
     /// Most milliseconds that what the server says is held up, at random.
     delay: AtomicU64,
+    spoil: Mutex<Spoil>,
     accepted: AtomicUsize,
-    open: Mutex<Vec<TcpStream>>,
+    open: Mutex<Vec<Open>>,
+}
+
+/// One end of a connection.
+struct Open {
+    stream: TcpStream,
+    /// It ends without a farewell.
+    is_reset: Arc<AtomicBool>,
 }
 
 pub struct Proxy {
@@ -41,8 +67,18 @@ impl Proxy {
 
     /// Closes every connection at once.
     pub fn cut(&self) {
-        for stream in self.state.open.lock().expect("a lock").drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+        for open in self.state.open.lock().expect("a lock").drain(..) {
+            let _ = open.stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Resets every connection at once (RST instead of FIN).
+    pub fn reset(&self) {
+        for open in self.state.open.lock().expect("a lock").drain(..) {
+            open.is_reset.store(true, SeqCst);
+            let _ = SockRef::from(&open.stream).set_linger(Some(Duration::ZERO));
+            // Whoever reads from it lets it go; the last to do so resets it.
+            let _ = open.stream.shutdown(Shutdown::Read);
         }
     }
 
@@ -62,6 +98,11 @@ impl Proxy {
         self.state.delay.store(most, SeqCst);
     }
 
+    /// From now on what passes is spoilt, or not any more.
+    pub fn spoil(&self, spoil: Spoil) {
+        *self.state.spoil.lock().expect("a lock") = spoil;
+    }
+
     /// Connections taken so far.
     pub fn accepted(&self) -> usize {
         self.state.accepted.load(SeqCst)
@@ -71,17 +112,20 @@ impl Proxy {
 fn connect(client: TcpStream, target: u16, state: &Arc<State>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
     state.accepted.fetch_add(1, SeqCst);
+    let is_reset = Arc::new(AtomicBool::new(false));
     for stream in [&client, &server] {
         stream.set_nodelay(true).expect("a socket");
-        state.open.lock().expect("a lock").push(stream.try_clone().expect("a socket"));
+        let open = Open { stream: stream.try_clone().expect("a socket"), is_reset: is_reset.clone() };
+        state.open.lock().expect("a lock").push(open);
     }
     for (from, to, is_answer) in [(&client, &server, false), (&server, &client, true)] {
-        let (from, to, state) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"), state.clone());
-        thread::spawn(move || pump(from, to, &state, is_answer));
+        let (from, to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
+        let (state, is_reset) = (state.clone(), is_reset.clone());
+        thread::spawn(move || pump(from, to, &state, &is_reset, is_answer));
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, state: &State, is_answer: bool) {
+fn pump(mut from: TcpStream, mut to: TcpStream, state: &State, is_reset: &AtomicBool, is_answer: bool) {
     let mut chunk = [0; 16384];
     while let Ok(n @ 1..) = from.read(&mut chunk) {
         let most = state.delay.load(SeqCst);
@@ -89,13 +133,30 @@ fn pump(mut from: TcpStream, mut to: TcpStream, state: &State, is_answer: bool) 
             let nanos = UNIX_EPOCH.elapsed().map_or(0, |time| u64::from(time.subsec_nanos()));
             thread::sleep(Duration::from_micros(nanos / 1000 % (most * 1000)));
         }
-        while state.held.load(SeqCst) {
+        while state.held.load(SeqCst) && !is_reset.load(SeqCst) {
             thread::sleep(Duration::from_millis(2));
         }
-        if to.write_all(&chunk[..n]).is_err() {
+        let spoil = *state.spoil.lock().expect("a lock");
+        if !pass(&mut to, &chunk[..n], spoil, is_answer) {
             break;
         }
     }
-    let _ = to.shutdown(Shutdown::Both);
-    let _ = from.shutdown(Shutdown::Both);
+    if !is_reset.load(SeqCst) {
+        let _ = to.shutdown(Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
+    }
+}
+
+/// False when the connection ends here.
+fn pass(to: &mut TcpStream, bytes: &[u8], spoil: Spoil, is_answer: bool) -> bool {
+    match spoil {
+        Spoil::Trickle => bytes.iter().all(|byte| to.write_all(&[*byte]).is_ok()),
+        Spoil::Truncate if is_answer => {
+            let _ = to.write_all(&bytes[..bytes.len() / 2]);
+            false
+        }
+        Spoil::Garbage if is_answer => to.write_all(b"\x00garbage that is no reply\r\n").is_ok(),
+        Spoil::Extra if is_answer => to.write_all(bytes).is_ok() && to.write_all(b"+EXTRA\r\n").is_ok(),
+        _ => to.write_all(bytes).is_ok(),
+    }
 }

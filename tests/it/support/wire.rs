@@ -71,6 +71,15 @@ impl Wire {
         }
     }
 
+    /// The same connection, to send on while another thread reads.
+    pub fn twin(&self) -> Self {
+        let socket = match &self.socket {
+            Socket::Tcp(stream) => Socket::Tcp(stream.try_clone().expect("a socket")),
+            Socket::Unix(stream) => Socket::Unix(stream.try_clone().expect("a socket")),
+        };
+        Self { socket, buffer: Vec::new() }
+    }
+
     pub fn unix(path: &str) -> Self {
         let stream = UnixStream::connect(path).expect("connects");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");

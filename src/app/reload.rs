@@ -1,0 +1,172 @@
+//! SIGHUP: the configuration is read anew, and what may change while the sidecar runs goes over to it as a whole, or, if
+//! anything in it is faulty, not at all. Clients stay connected.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::build;
+use super::check::Failure;
+use super::front::Front;
+use super::reading::Reading;
+use super::upkeep::{self, Audience};
+use crate::admin::Readiness;
+use crate::config::{Loaded, Settings};
+use crate::dispatch::Owned;
+use crate::telemetry::metrics::{Outcome, OutcomeLabel};
+use crate::upstream::Target;
+
+/// The parts of the house that a reload exchanges.
+pub(super) struct House {
+    /// The configuration in force.
+    pub(super) reading: Reading,
+    /// Its definitions and cache.
+    pub(super) owned: Arc<Owned>,
+    /// What runs beside them.
+    pub(super) upkeep: JoinSet<()>,
+    /// Who is told of changes.
+    pub(super) audience: Arc<Audience>,
+    /// Who else must know them.
+    pub(super) readiness: Arc<Readiness>,
+}
+
+impl House {
+    /// Goes over to what is read now. Definitions are loaded anew in any case.
+    pub(super) async fn reload(&mut self, front: &Front, mut loaded: Loaded) {
+        let reading = Reading::of(&mut loaded);
+        let changed = if loaded.faults.is_empty() {
+            self.change(front, reading).await
+        } else {
+            Err(Failure::Start(loaded.faults.to_string()))
+        };
+        let outcome = if changed.is_ok() { Outcome::Ok } else { Outcome::Error };
+        self.owned.metrics.config_reloads.get_or_create(&OutcomeLabel { outcome }).inc();
+        match changed {
+            Ok(()) => tracing::info!("SIGHUP: the configuration is reloaded"),
+            Err(failure) => tracing::error!(
+                faults = failure.to_string().replace('\n', "; "),
+                "SIGHUP: the configuration is faulty and was not reloaded; the old one stays in force, all of it"
+            ),
+        }
+    }
+
+    /// First everything that may fail, then the change.
+    async fn change(&mut self, front: &Front, reading: Reading) -> Result<(), Failure> {
+        let (old, new) = (&self.reading.config, &reading.config);
+        if old.settings.auth.mode != new.settings.auth.mode {
+            return Err(Failure::fault(
+                "auth.mode",
+                "cannot be changed while clients are connected; start the sidecar anew",
+            ));
+        }
+        let target = self.moved(&new.settings)?;
+        let has_new_mappings = (&old.definitions, &old.caches) != (&new.definitions, &new.caches);
+        let successor = if has_new_mappings {
+            Some(build::successor(&self.owned, reading.mappings.clone(), &old.settings).await?)
+        } else {
+            None
+        };
+        let edition = reading.edition(successor.as_ref().unwrap_or(&self.owned))?;
+        for name in restart_needed(&old.settings, &new.settings) {
+            tracing::warn!(setting = name, "this setting is changed by a restart only; its old value stays in force");
+        }
+        let in_force = old.settings.clone();
+        self.reading = reading;
+        keep_fixed(&mut self.reading.config.settings, in_force);
+        match successor {
+            Some(new) => self.succeed(front, edition, new).await,
+            None => {
+                front.adopt(edition).await;
+                self.owned.reloader.request_all(true);
+            }
+        }
+        if let Some(target) = target {
+            front.upstream.move_to(target);
+        }
+        Ok(())
+    }
+
+    /// The upstream's new place, if it has one.
+    fn moved(&self, new: &Settings) -> Result<Option<Target>, Failure> {
+        let old = &self.reading.config.settings.upstream;
+        if (&old.url, &old.ca_file) == (&new.upstream.url, &new.upstream.ca_file) {
+            return Ok(None);
+        }
+        if new.upstream.url.is_empty() {
+            return Err(Failure::fault("upstream.url", "a private server is started only with the sidecar"));
+        }
+        Target::parse(&new.upstream).map(Some).map_err(|text| Failure::fault("upstream.url", &text))
+    }
+
+    /// Other mappings take the place of those that are served.
+    async fn succeed(&mut self, front: &Front, edition: super::Edition, new: Arc<Owned>) {
+        let old = std::mem::replace(&mut self.owned, new.clone());
+        new.cache.wait_for(&old.cache);
+        self.audience.join(new.clone());
+        front.adopt(edition).await;
+        new.cache.succeed(&old.cache).await;
+        self.audience.only(&new);
+        self.readiness.loaded(new.clone());
+        // What the old ones hold is of no use to the few that may still know them.
+        self.upkeep = upkeep::of_owned(&new, &self.reading.config.settings);
+        old.definitions.clear();
+        // A change may have come while the definitions were loaded.
+        new.reloader.request_all(false);
+    }
+}
+
+/// Sections, or single settings, that a reload may change.
+const FREE: [&str; 7] =
+    ["limits", "security", "tls", "upstream.url", "upstream.ca_file", "pubsub.on_loss", "auth.mode"];
+
+fn is_free(section: &str, key: &str) -> bool {
+    FREE.contains(&section) || FREE.contains(&format!("{section}.{key}").as_str())
+}
+
+/// Settings that differ and are not changed by a reload.
+fn restart_needed(old: &Settings, new: &Settings) -> Vec<String> {
+    let [old, new] = [old, new].map(|settings| serde_json::to_value(settings).unwrap_or_default());
+    let mut names = Vec::new();
+    for (section, keys) in old.as_object().into_iter().flatten() {
+        for (key, value) in keys.as_object().into_iter().flatten() {
+            if new[section].get(key) != Some(value) && !is_free(section, key) {
+                names.push(format!("{section}.{key}"));
+            }
+        }
+    }
+    names
+}
+
+/// Settings that a reload does not change keep the values that are in force.
+fn keep_fixed(settings: &mut Settings, in_force: Settings) {
+    let (mut tree, old) =
+        (serde_json::to_value(&*settings).unwrap_or_default(), serde_json::to_value(&in_force).unwrap_or_default());
+    for (section, keys) in old.as_object().into_iter().flatten() {
+        for (key, value) in keys.as_object().into_iter().flatten().filter(|(key, _)| !is_free(section, key)) {
+            tree[section.as_str()][key.as_str()] = Value::clone(value);
+        }
+    }
+    *settings = serde_json::from_value(tree).unwrap_or(in_force);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{keep_fixed, restart_needed};
+    use crate::config::Settings;
+
+    #[test]
+    fn what_needs_a_restart_is_named_and_kept() {
+        let old = Settings::default();
+        let mut new = Settings::default();
+        assert!(restart_needed(&old, &new).is_empty());
+        new.limits.clients = 7;
+        new.upstream.url = "redis://elsewhere".into();
+        new.upstream.lanes = 9;
+        new.server.workers = 3;
+        assert_eq!(restart_needed(&old, &new), ["server.workers", "upstream.lanes"]);
+        keep_fixed(&mut new, old);
+        assert_eq!((new.upstream.lanes, new.server.workers), (2, 0));
+        assert_eq!((new.limits.clients, new.upstream.url.as_str()), (7, "redis://elsewhere"));
+    }
+}

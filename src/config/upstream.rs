@@ -1,0 +1,110 @@
+//! `[upstream]` and `[pubsub]`: the Redis behind, and how subscriptions reach it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ByteSize;
+
+/// The Redis behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Upstream {
+    /// `redis://`, `rediss://` or `unix://`; empty: a private redis-server is started.
+    pub url: String,
+    /// A PEM file of certificate authorities for `rediss://`; empty: the system's.
+    pub ca_file: String,
+    /// Lanes per worker thread, RESP version and database.
+    pub lanes: usize,
+    /// How long one attempt to connect may take.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// A command that has no reply for so long ends its connection; 0: never. Blocking commands may take any time.
+    #[serde(with = "humantime_serde")]
+    pub command_timeout: Duration,
+    /// When the upstream has been unreachable for so long, commands for it fail at once instead of waiting.
+    #[serde(with = "humantime_serde")]
+    pub breaker_after: Duration,
+    /// How long a command waits for a lane that is not connected.
+    #[serde(with = "humantime_serde")]
+    pub queue_timeout: Duration,
+    /// Most bytes of commands that wait on one lane.
+    pub queue_bytes: ByteSize,
+    /// A lane that heard nothing for so long is asked with PING.
+    #[serde(with = "humantime_serde")]
+    pub ping_interval: Duration,
+    /// How long that PING may stay unanswered before the lane is given up.
+    #[serde(with = "humantime_serde")]
+    pub ping_timeout: Duration,
+    /// Most connections lent to one client each (transactions, blocking commands, subscriptions) in the process.
+    pub pinned_max: usize,
+    /// How long a command waits for one of them to come free.
+    #[serde(with = "humantime_serde")]
+    pub pinned_timeout: Duration,
+    /// Clean pinned connections kept for the next client, per worker thread.
+    pub pinned_idle: usize,
+    /// The folder of the private redis-server.
+    pub private_dir: PathBuf,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            ca_file: String::new(),
+            lanes: 2,
+            connect_timeout: Duration::from_secs(1),
+            command_timeout: Duration::from_secs(30),
+            breaker_after: Duration::from_secs(10),
+            queue_timeout: Duration::from_secs(3),
+            queue_bytes: ByteSize(64 << 20),
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(30),
+            pinned_max: 4096,
+            pinned_timeout: Duration::from_secs(3),
+            pinned_idle: 16,
+            private_dir: "data".into(),
+        }
+    }
+}
+
+/// How subscriptions reach the upstream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PubSub {
+    /// `exact` or `shared`.
+    pub mode: PubSubMode,
+    /// What becomes of a subscriber whose own upstream connection is lost.
+    pub on_loss: OnLoss,
+    /// Shared: messages that may wait for one subscriber; past it that client is disconnected.
+    pub subscriber_output: ByteSize,
+}
+
+impl Default for PubSub {
+    fn default() -> Self {
+        Self { mode: PubSubMode::Exact, on_loss: OnLoss::Restore, subscriber_output: ByteSize(32 << 20) }
+    }
+}
+
+/// What becomes of a subscriber whose own upstream connection is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLoss {
+    /// It is subscribed anew, and told on the channel `__hearthside__:gap` if it listens there.
+    #[default]
+    Restore,
+    /// It is closed, so that it subscribes anew itself.
+    Close,
+}
+
+/// Whose connection carries a subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PubSubMode {
+    /// The subscribing client's own: counts are those of a Redis.
+    #[default]
+    Exact,
+    /// One for the whole process.
+    Shared,
+}

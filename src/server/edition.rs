@@ -1,0 +1,25 @@
+//! What one reading of the configuration says of clients. A reload brings another, and every client goes over to it
+//! between two of its requests.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+
+use crate::access::Access;
+use crate::dispatch::{Owned, Policy};
+use crate::route::Router;
+
+/// One edition.
+#[derive(Clone, Debug)]
+pub struct Edition {
+    /// Decides where requests go.
+    pub router: Arc<Router>,
+    /// Definitions and cache.
+    pub owned: Arc<Owned>,
+    /// Users and what they may do.
+    pub access: Arc<Access>,
+    /// What one client may cost.
+    pub policy: Policy,
+    /// For `rediss://` addresses.
+    pub tls: Option<Arc<ServerConfig>>,
+}

@@ -1,0 +1,8 @@
+//! Faults that are real, each under load: `trial.rs` says what is demanded of every one of them.
+
+mod clients;
+mod load;
+mod process;
+mod store;
+mod trial;
+mod upstream;

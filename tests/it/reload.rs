@@ -1,0 +1,132 @@
+//! SIGHUP: the configuration is read anew while clients stay connected.
+
+use std::fs;
+
+use hearthside::config::SHIPPED;
+
+use crate::support::admin::{metric, request};
+use crate::support::redis::Redis;
+use crate::support::sidecar::Sidecar;
+use crate::support::until;
+
+/// Writes another configuration and waits until it is in force, or refused.
+fn reload(sidecar: &Sidecar, text: &str) {
+    let done = |outcome: &str| metric(sidecar, &format!("hearthside_config_reloads_total{{outcome=\"{outcome}\"}}"));
+    let before = done("Ok") + done("Error");
+    fs::write(sidecar.folder.path().join("config.toml"), text).expect("written");
+    sidecar.signal("HUP");
+    until("the configuration is read", || done("Ok") + done("Error") > before);
+}
+
+const DEFAULT: &str = r#"
+[[users]]
+name = "default"
+nopass = true
+commands = ["@all"]
+keys = ["*"]
+channels = ["*"]
+"#;
+
+/// One more user; the password is its name.
+fn user(name: &str, hash: &str, commands: &str) -> String {
+    format!("[[users]]\nname = \"{name}\"\npasswords = [\"{hash}\"]\ncommands = [{commands}]\nkeys = [\"*\"]\n")
+}
+
+const ANN: &str = "49915e0d7d4b402e3017d010bc1c0e83cac6c797d6c16e66340fe3268693a6a1";
+const BOB: &str = "81b637d8fcd2c6da6359e6963113a1170de795e4b725b84d1e0b4cfd9ec58ce9";
+
+#[test]
+fn users_change_under_those_who_are_in() {
+    let redis = Redis::start();
+    let with = |users: &[String]| {
+        let asks = SHIPPED.replace("mode = \"none\"", "mode = \"users\"");
+        assert_ne!(asks, SHIPPED);
+        format!("{asks}{DEFAULT}{}", users.concat())
+    };
+    let (ann, bob) = (|commands| user("ann", ANN, commands), user("bob", BOB, "\"@all\""));
+    let first = with(&[ann("\"@all\""), bob]);
+    let sidecar = Sidecar::builder().redis(&redis).config(&first).start();
+    let [mut anns, mut bobs, mut nobodys] = [(); 3].map(|()| sidecar.wire());
+    assert_eq!(anns.ask("AUTH ann ann"), "+OK\r\n");
+    assert_eq!(bobs.ask("AUTH bob bob"), "+OK\r\n");
+    assert_eq!(anns.ask("SET a 1"), "+OK\r\n");
+    reload(&sidecar, &with(&[ann("\"get\"")]));
+    assert_eq!(anns.ask("GET a"), "$1\r\n1\r\n", "she stays in");
+    assert!(anns.ask("SET a 2").starts_with("-NOPERM"), "by the rules of now");
+    assert!(bobs.try_frame().is_none(), "a user that is gone is closed");
+    assert_eq!(nobodys.ask("GET a"), "$1\r\n1\r\n");
+    assert!(sidecar.wire().ask("AUTH bob bob").starts_with("-WRONGPASS"));
+}
+
+#[test]
+fn limits_and_denied_commands_change() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).config(SHIPPED).expect(&["changed by a restart only"]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
+    let changed = SHIPPED
+        .replace("clients = 10000", "clients = 1")
+        .replace("request_arguments = 1048576", "request_arguments = 3")
+        .replace("\"SHUTDOWN\", ", "\"SHUTDOWN\", \"GETDEL\", ")
+        .replace("lanes = 2", "lanes = 5");
+    reload(&sidecar, &changed);
+    assert!(wire.ask("GETDEL a").contains("security.deny"));
+    assert_eq!(wire.ask("GET a"), "$1\r\n1\r\n");
+    assert!(String::from_utf8_lossy(&sidecar.wire().rest()).contains("limits.clients"));
+    assert!(wire.ask("MGET a b c").contains("limits.request_arguments"));
+    assert!(sidecar.log().contains("setting=\"upstream.lanes\""), "what needs a restart is named");
+}
+
+const NOTES: &str = "\n[[caches]]\nkey = \"note:{character_id:int}\"\ntype = \"string\"\ntable = \"sessions\"\nvalue = \"location_id\"\n";
+
+#[test]
+fn mappings_come_and_go() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).config(SHIPPED).expect(&["configuration is faulty"]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("SET note:1 through"), "+OK\r\n");
+    assert_eq!(wire.ask("GET note:1"), "$7\r\nthrough\r\n");
+    assert_eq!(wire.ask("HSET player:1:session hp 98"), ":0\r\n");
+    reload(&sidecar, &format!("{SHIPPED}{NOTES}"));
+    let location = wire.ask("HGET player:1:session location_id");
+    assert_eq!(wire.ask("GET note:1"), location, "the key is owned now");
+    assert_eq!(wire.ask("HGET player:1:session hp"), "$2\r\n98\r\n");
+    assert_eq!(wire.ask("HGET item:apple:def name"), "$5\r\nApple\r\n");
+    let (status, _) = request(&sidecar, "POST", "/invalidate?key=note:1");
+    assert_eq!(status, 200);
+    assert_eq!(metric(&sidecar, "hearthside_change_feed_up"), 1.0);
+    // A table that is not there: nothing changes, not even the rest of the file.
+    let faulty = format!("{SHIPPED}{}", NOTES.replace("sessions", "nosuch")).replace("clients = 10000", "clients = 1");
+    reload(&sidecar, &faulty);
+    assert!(sidecar.log().contains("nosuch"), "{}", sidecar.log());
+    assert_eq!(sidecar.wire().ask("GET note:1"), location);
+    reload(&sidecar, SHIPPED);
+    assert_eq!(wire.ask("GET note:1"), "$7\r\nthrough\r\n", "it passes through again");
+    assert_eq!(wire.ask("HSET player:1:session hp 97"), ":0\r\n");
+    assert_eq!(sidecar.wire().ask("HGET player:1:session hp"), "$2\r\n97\r\n");
+}
+
+#[test]
+fn a_transaction_of_before_a_reload_is_not_run_after_it() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).config(SHIPPED).start();
+    let [mut queued, mut watching, mut plain] = [(); 3].map(|()| sidecar.wire());
+    queued.ask("MULTI");
+    assert_eq!(queued.ask("HSET player:1:session hp 1"), "+QUEUED\r\n");
+    assert_eq!(watching.ask("WATCH player:1:session"), "+OK\r\n");
+    plain.ask("MULTI");
+    reload(&sidecar, &format!("{SHIPPED}{NOTES}"));
+    assert!(queued.ask("EXEC").starts_with("-EXECABORT hearthside: the configuration was reloaded"));
+    assert_eq!(queued.ask("HGET player:1:session hp"), "$2\r\n99\r\n");
+    watching.ask("MULTI");
+    watching.ask("HSET player:1:session hp 1");
+    assert!(watching.ask("EXEC").starts_with("-EXECABORT"));
+    assert!(plain.ask("EXEC").starts_with("-EXECABORT"));
+    assert_eq!(queued.ask("MULTI"), "+OK\r\n");
+    assert_eq!(queued.ask("HSET player:1:session hp 2"), "+QUEUED\r\n");
+    assert_eq!(queued.ask("EXEC"), "*1\r\n:0\r\n", "the next one runs");
+    // A reload that changes no mapping leaves transactions alone.
+    queued.ask("MULTI");
+    reload(&sidecar, &format!("{SHIPPED}{NOTES}").replace("clients = 10000", "clients = 9999"));
+    assert_eq!(queued.ask("EXEC"), "*0\r\n");
+}
