@@ -11,7 +11,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::clock::{millis, now_ms};
 
 /// How often clients are looked at, at least.
-const OFTEN: Duration = Duration::from_millis(250);
+const OFTEN: Duration = Duration::from_millis(100);
 
 /// What the reaper looks at.
 pub(super) struct Reaper {
@@ -45,9 +45,21 @@ impl Reaper {
                 self.cut(&peer, limit);
             }
         }
-        if self.metrics.client_buffers.get() > limits.buffers.0 as i64
-            && let Some(peer) = self.living(|_| true).into_iter().max_by_key(|peer| peer.holds())
+        self.make_room(limits);
+    }
+
+    /// Cuts those that hold most, until the others fit.
+    fn make_room(&self, limits: &Limits) {
+        let (mut held, most) = (self.metrics.client_buffers.get(), limits.buffers.0 as i64);
+        if held <= most {
+            return;
+        }
+        let mut peers = self.living(|peer| peer.holds() > 0);
+        peers.sort_by_key(|peer| peer.holds());
+        while held > most
+            && let Some(peer) = peers.pop()
         {
+            held -= peer.holds() as i64;
             self.cut(&peer, "buffers");
         }
     }

@@ -4,5 +4,6 @@ mod clients;
 mod load;
 mod process;
 mod store;
+mod storm;
 mod trial;
 mod upstream;
