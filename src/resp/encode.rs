@@ -20,9 +20,9 @@ pub fn simple(out: &mut BytesMut, text: &str) {
 }
 
 /// `-text`, the text beginning with its code (`ERR`, `WRONGTYPE` ...). CR and LF become spaces, as in Redis.
-pub fn error(out: &mut BytesMut, text: &str) {
+pub fn error(out: &mut BytesMut, text: impl AsRef<[u8]>) {
     out.put_u8(b'-');
-    out.extend(text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+    out.extend(text.as_ref().iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }));
     out.put_slice(b"\r\n");
 }
 

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use memchr::memchr;
+use memchr::memchr2;
 
 use super::inline::{UnbalancedQuotes, split_inline};
 use super::number::parse_i64;
@@ -62,6 +62,16 @@ pub enum RequestFault {
 }
 
 impl RequestFault {
+    /// The error's text; a byte that is no text stands in it as it came.
+    #[must_use]
+    pub fn text(&self) -> Vec<u8> {
+        let told = match self {
+            Self::Expected(byte) => [b"expected '$', got '", &[*byte][..], b"'"].concat(),
+            other => other.to_string().into_bytes(),
+        };
+        [b"ERR Protocol error: ", &told[..]].concat()
+    }
+
     /// The setting of `[limits]` that is at fault, if one is.
     #[must_use]
     pub const fn limit(&self) -> Option<&'static str> {
@@ -275,9 +285,14 @@ fn short_number(buf: &[u8], from: usize) -> Option<(usize, usize)> {
     None
 }
 
+/// The place of `byte`, as Redis finds it with strchr: to that a zero byte is the end of everything.
+fn until(byte: u8, bytes: &[u8]) -> Option<usize> {
+    memchr2(byte, 0, bytes).filter(|at| bytes[*at] == byte)
+}
+
 /// The position of the `\r` that ends the line at `from`; `None` until it and the byte behind it are here.
 fn line_end(buf: &[u8], from: usize, too_big: &RequestFault) -> Result<Option<usize>, RequestFault> {
-    match memchr(b'\r', &buf[from..]) {
+    match until(b'\r', &buf[from..]) {
         Some(length) if from + length + 1 < buf.len() => Ok(Some(from + length)),
         None if buf.len() - from > MAX_INLINE => Err(too_big.clone()),
         _ => Ok(None),
@@ -285,7 +300,7 @@ fn line_end(buf: &[u8], from: usize, too_big: &RequestFault) -> Result<Option<us
 }
 
 fn inline(buf: &[u8]) -> Result<Scan, RequestFault> {
-    let Some(newline) = memchr(b'\n', buf) else {
+    let Some(newline) = until(b'\n', buf) else {
         return if buf.len() > MAX_INLINE { Err(RequestFault::BigInline) } else { Ok(Scan::Incomplete) };
     };
     let line = buf[..newline].strip_suffix(b"\r").unwrap_or(&buf[..newline]);

@@ -22,6 +22,7 @@ mod faults;
 mod herd;
 mod limits;
 mod listing;
+mod malformed;
 mod operations;
 mod owned;
 mod pipeline;

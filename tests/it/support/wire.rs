@@ -93,6 +93,22 @@ impl Wire {
         }
     }
 
+    /// False when the other side takes no more.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        match &mut self.socket {
+            Socket::Tcp(stream) => stream.write_all(bytes).is_ok(),
+            Socket::Unix(stream) => stream.write_all(bytes).is_ok(),
+        }
+    }
+
+    /// As [`Wire::finish_sending`], where the other side may be gone.
+    pub fn try_finish_sending(&self) {
+        let _gone = match &self.socket {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+    }
+
     fn read(&mut self) -> std::io::Result<usize> {
         let mut chunk = [0; 16384];
         let n = match &mut self.socket {
