@@ -40,7 +40,8 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     }
 }
 
-fn read(name: &str, text: &str, environment: impl Iterator<Item = (String, String)>) -> Loaded {
+/// Reads the text of a file of this name, and the given environment.
+pub fn read(name: &str, text: &str, environment: impl Iterator<Item = (String, String)>) -> Loaded {
     let mut faults = Faults::new(name, text);
     let builder = config::Config::builder().add_source(File::from_str(text, FileFormat::Toml));
     let builder = override_by(builder, environment, &mut faults);

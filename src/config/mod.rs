@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use faults::{Fault, Faults};
 pub use limits::Limits;
-pub use load::{Loaded, SHIPPED, load};
+pub use load::{Loaded, SHIPPED, load, read};
 pub use mapping::{DeleteMode, MappingConfig, Shape, Timestamps, Watch, WriteMode};
 pub use size::ByteSize;
 pub use upstream::{OnLoss, PubSub, PubSubMode, Upstream};
@@ -128,6 +128,8 @@ impl Default for Admin {
 pub struct Store {
     /// `postgres://` or `sqlite://`.
     pub url: String,
+    /// Postgres: a PEM file of authorities that may vouch for the server; empty: the system's.
+    pub ca_file: String,
     /// Most connections for loads and writes of single keys, and as many again for everything else.
     pub max_connections: u32,
     /// How long a load waits for a connection.
@@ -162,6 +164,7 @@ impl Default for Store {
     fn default() -> Self {
         Self {
             url: "sqlite://data/hearthside.db".into(),
+            ca_file: String::new(),
             max_connections: 8,
             connect_timeout: Duration::from_secs(2),
             query_timeout: Duration::from_secs(5),

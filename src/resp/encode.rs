@@ -20,9 +20,14 @@ pub fn simple(out: &mut BytesMut, text: &str) {
 }
 
 /// `-text`, the text beginning with its code (`ERR`, `WRONGTYPE` ...). CR and LF become spaces, as in Redis.
-pub fn error(out: &mut BytesMut, text: impl AsRef<[u8]>) {
+pub fn error(out: &mut BytesMut, text: &str) {
+    error_bytes(out, text.as_bytes());
+}
+
+/// The same, of bytes that may be no text.
+pub fn error_bytes(out: &mut BytesMut, text: &[u8]) {
     out.put_u8(b'-');
-    out.extend(text.as_ref().iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }));
+    out.extend(text.iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }));
     out.put_slice(b"\r\n");
 }
 

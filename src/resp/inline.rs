@@ -12,7 +12,7 @@ pub fn split_inline(line: &[u8]) -> Result<Vec<Vec<u8>>, UnbalancedQuotes> {
     let mut args = Vec::new();
     let mut rest = line;
     loop {
-        rest = rest.trim_ascii_start();
+        rest = &rest[rest.iter().take_while(|byte| is_space(**byte)).count()..];
         if rest.is_empty() || rest[0] == 0 {
             return Ok(args);
         }
@@ -75,10 +75,15 @@ fn single_quoted(mut arg: Vec<u8>, mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), 
     }
 }
 
+/// C's `isspace`, which knows the vertical tab too.
+const fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}
+
 /// A closing quote must end the argument.
 fn closed(arg: Vec<u8>, rest: &[u8]) -> Result<(Vec<u8>, &[u8]), UnbalancedQuotes> {
     match rest.first() {
-        Some(byte) if !byte.is_ascii_whitespace() => Err(UnbalancedQuotes),
+        Some(byte) if !is_space(*byte) && *byte != 0 => Err(UnbalancedQuotes),
         _ => Ok((arg, rest)),
     }
 }

@@ -327,7 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.context.metrics.limited(limit);
         }
         tracing::debug!(client = self.session.peer.id, %fault, "a client sent what is no request and is closed");
-        encode::error(self.link.replies.tail(), fault.text());
+        encode::error_bytes(self.link.replies.tail(), &fault.text());
         self.session.closing = true;
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::changes::demo;
 use crate::support::admin::request;
+use crate::support::certificates::Authority;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
@@ -164,4 +165,30 @@ fn types_of_postgres_become_text_as_documented() {
         sidecar.wire().call(&["HGETALL", key]),
         b"*4\r\n$1\r\nt\r\n$3\r\na\"b\r\n$2\r\nat\r\n$12\r\n1767323045.5\r\n"
     );
+}
+
+#[test]
+fn postgres_over_tls_is_verified_against_the_given_authority() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new(folder.path(), "ca");
+    let postgres = Postgres::start_with_tls(&authority.sign(folder.path(), "server"));
+    assert!(Sidecar::builder().postgres(&postgres).execute(&["migrate", "--demo"]).status.success());
+    let check = |url: String, ca_file: &str| {
+        let done = Sidecar::builder().set("STORE__URL", url).set("STORE__CA_FILE", ca_file).execute(&["migrate"]);
+        (done.status.success(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let url = |host: &str, rest: &str| format!("postgres://postgres@{host}:{}/postgres{rest}", postgres.port);
+    let (done, told) = check(url("localhost", ""), &authority.file);
+    assert!(done, "{told}");
+    let (done, told) = check(url("localhost", "?sslmode=require"), &authority.file);
+    assert!(done, "{told}");
+    for (url, ca_file) in [
+        // Nobody known vouches for it; somebody else does; it is another.
+        (url("localhost", "?sslmode=require"), ""),
+        (url("localhost", ""), &*Authority::new(folder.path(), "other").file),
+        (url("127.0.0.1", ""), &*authority.file),
+    ] {
+        let (done, told) = check(url, ca_file);
+        assert!(!done && told.contains("certificate"), "{told}");
+    }
 }

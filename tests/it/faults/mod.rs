@@ -3,7 +3,9 @@
 mod clients;
 mod load;
 mod process;
+mod soak;
 mod store;
 mod storm;
+mod table;
 mod trial;
 mod upstream;

@@ -8,11 +8,14 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+use super::certificates::Signed;
 use super::{free_port, until};
 
 pub struct Postgres {
     folder: TempDir,
     pub port: u16,
+    /// More options of the server.
+    options: String,
 }
 
 fn is_root() -> bool {
@@ -69,6 +72,30 @@ fn template() -> PathBuf {
 
 impl Postgres {
     pub fn start() -> Self {
+        Self::prepare().launched()
+    }
+
+    /// One that speaks TLS, as `localhost`.
+    pub fn start_with_tls(signed: &Signed) -> Self {
+        let mut postgres = Self::prepare();
+        let folder = postgres.folder.path();
+        for (from, to) in [(&signed.certificate, "cert.pem"), (&signed.key, "key.pem")] {
+            fs::copy(from, folder.join(to)).expect("copied");
+            fs::set_permissions(folder.join(to), fs::Permissions::from_mode(0o600)).expect("permissions");
+        }
+        give_away(folder);
+        let file = |name: &str| folder.join(name).display().to_string();
+        let (certificate, key) = (file("cert.pem"), file("key.pem"));
+        postgres.options = format!(" -c ssl=on -c ssl_cert_file={certificate} -c ssl_key_file={key}");
+        postgres.launched()
+    }
+
+    fn launched(self) -> Self {
+        self.launch();
+        self
+    }
+
+    fn prepare() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         let data = folder.path().join("data");
@@ -76,9 +103,7 @@ impl Postgres {
         copy.arg("-a").arg(template()).arg(&data);
         succeed(copy);
         give_away(folder.path());
-        let postgres = Self { folder, port: free_port() };
-        postgres.launch();
-        postgres
+        Self { folder, port: free_port(), options: String::new() }
     }
 
     fn data(&self) -> PathBuf {
@@ -87,9 +112,10 @@ impl Postgres {
 
     pub fn launch(&self) {
         let options = format!(
-            "-p {} -k {} -c listen_addresses=127.0.0.1 -c fsync=off -c shared_preload_libraries=pg_stat_statements",
+            "-p {} -k {} -c listen_addresses=127.0.0.1 -c fsync=off -c shared_preload_libraries=pg_stat_statements{}",
             self.port,
-            self.folder.path().display()
+            self.folder.path().display(),
+            self.options
         );
         let mut start = program("pg_ctl");
         start
