@@ -21,11 +21,11 @@ pub use commands::{commands, refused};
 pub use reading::Reading;
 
 use front::Front;
+use reading::token;
 use reload::House;
 use signals::{Signal, Signals};
 use upkeep::Audience;
 
-use crate::access::Token;
 use crate::admin::{self, Admin, Readiness};
 use crate::config::{Admin as AdminSettings, Loaded};
 use crate::dispatch::Owned;
@@ -102,19 +102,6 @@ async fn drain(owned: &Owned, patience: Duration) {
     }
 }
 
-/// The token in a file; none without a file.
-fn token(path: &str) -> Result<Option<Token>, Failure> {
-    if path.is_empty() {
-        return Ok(None);
-    }
-    let failed = |why: &str| Failure::fault("admin.token_file", &format!("{path}: {why}"));
-    let text = std::fs::read_to_string(path).map_err(|error| failed(&error.to_string()))?;
-    match text.trim() {
-        "" => Err(failed("is empty; put the token there, `openssl rand -hex 32` makes one")),
-        text => Ok(Some(Token::of(text))),
-    }
-}
-
 async fn open_admin(
     settings: &AdminSettings,
     tasks: &mut JoinSet<()>,
@@ -125,7 +112,7 @@ async fn open_admin(
     if address.is_empty() {
         return Ok(());
     }
-    let token = token(&settings.token_file)?;
+    let token = token(&settings.token_file).map_err(|text| Failure::fault("admin.token_file", &text))?;
     let failed = |error: std::io::Error| Failure::bind(address, &error);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let listen = listener.local_addr().map_err(failed)?;

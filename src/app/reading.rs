@@ -4,12 +4,27 @@ use std::sync::Arc;
 
 use super::check::Failure;
 use super::descriptors;
-use crate::access::Access;
+use crate::access::{Access, Token};
 use crate::config::{Config, Loaded, OnLoss};
 use crate::dispatch::{Owned, Policy};
 use crate::mapping::Mappings;
 use crate::route::Router;
 use crate::server::{Edition, server_config};
+
+/// The token in a file; none without a file.
+///
+/// # Errors
+/// Why it cannot be had; never its text.
+pub(super) fn token(path: &str) -> Result<Option<Token>, String> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    match text.trim() {
+        "" => Err(format!("{path}: is empty; put the token there, `openssl rand -hex 32` makes one")),
+        text => Ok(Some(Token::of(text))),
+    }
+}
 
 /// What the configuration says.
 #[derive(Debug)]
@@ -30,6 +45,9 @@ impl Reading {
         let access = Access::compile(&loaded.config, &mut loaded.faults);
         if let Err((path, text)) = server_config(&loaded.config.settings.tls) {
             loaded.faults.add(path, text);
+        }
+        if let Err(text) = token(&loaded.config.settings.admin.token_file) {
+            loaded.faults.add("admin.token_file", text);
         }
         Self { config: loaded.config.clone(), mappings, access: Arc::new(access) }
     }

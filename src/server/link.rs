@@ -73,6 +73,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// How long a client that is closed may take for what is last written to it.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// With so much to write, writing does not wait for the rest of the batch.
 const WRITE_AT: usize = 64 * 1024;
 
@@ -190,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             Pin::new(&mut self.stream).poll_flush(cx)
         });
         // A client that does not read does not get it.
-        let _late = tokio::time::timeout(Duration::from_secs(1), written).await;
+        let _late = tokio::time::timeout(FAREWELL, written).await;
     }
 
     /// Waits until every request is answered, and writes nothing: what follows decides first.
@@ -252,8 +254,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     pub(super) async fn close(&mut self) {
         use tokio::io::AsyncWriteExt;
-        // The client may be gone already.
-        let _ = self.stream.shutdown().await;
+        // The client may be gone already, or take no farewell (TLS has one).
+        let _ = tokio::time::timeout(FAREWELL, self.stream.shutdown()).await;
     }
 
     fn has_room(&self) -> bool {

@@ -66,7 +66,7 @@ pub struct Workers {
 }
 
 /// How long a client may take for its TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 impl Workers {
     /// Starts `count` threads (0: one per core); at shutdown clients have `patience` to end.

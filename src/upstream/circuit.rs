@@ -52,7 +52,7 @@ impl Circuit {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True while nothing should wait for the upstream.
+    /// True while nothing should wait for the upstream; the metric tells it too.
     pub(super) fn is_open(&self) -> bool {
         let is_open = self.state().since.is_some_and(|since| since.elapsed() >= self.open_after);
         self.metrics.circuit_open.set(i64::from(is_open));
@@ -114,6 +114,7 @@ impl Circuit {
     pub(super) fn begin_anew(&self) {
         let is_taken = self.state().is_taken;
         *self.state() = State { is_taken, ..State::default() };
+        self.metrics.circuit_open.set(0);
         self.changed.notify_waiters();
     }
 }

@@ -19,8 +19,8 @@ pub enum ConnectError {
     /// No upstream is configured, and none could be started.
     #[error("ERR hearthside: {0}")]
     Absent(String),
-    /// It cannot be reached; trying again later is safe.
-    #[error("ERR hearthside: the upstream {0} does not answer: {1}; the command was not sent")]
+    /// It cannot be reached; trying again later is safe, which is what client libraries understand by LOADING.
+    #[error("LOADING hearthside: the upstream {0} does not answer: {1}; the command was not sent")]
     Unreachable(String, String),
     /// It answered the greeting with this error.
     #[error("{0}")]

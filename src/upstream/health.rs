@@ -66,6 +66,7 @@ pub async fn watch(common: Arc<Common>, known: Version) {
         };
         if let Err(error) = up {
             common.metrics.upstream_up.set(0);
+            common.circuit.is_open();
             if was_up != Some(false) {
                 tracing::warn!(upstream = %target.name(), %error, "the upstream does not answer");
                 was_up = Some(false);

@@ -53,7 +53,7 @@ impl Lane {
             queue.push(flight);
         } else {
             flight.fail(
-                "ERR hearthside: too much waits for the upstream (upstream.queue_bytes); the command was not sent",
+                "LOADING hearthside: too much waits for the upstream (upstream.queue_bytes); the command was not sent",
             );
         }
         drop(queue);

@@ -135,13 +135,17 @@ impl Client {
 
     fn greet(&mut self, stream: &mut TcpStream) -> bool {
         let sent = stream.write_all(&array(&["HELLO", "3"])).is_ok();
-        sent && read_replies(stream, 1).len() == 1
+        sent && read_replies(stream, 1).0.len() == 1
     }
 
     fn pipeline(&mut self, stream: &mut TcpStream) -> bool {
         let asked: Vec<Asked> = (0..=self.seq % 7).map(|_| self.next()).collect();
         let bytes: Vec<u8> = asked.iter().flat_map(|asked| asked.request.clone()).collect();
-        let replies = if stream.write_all(&bytes).is_ok() { read_replies(stream, asked.len()) } else { Vec::new() };
+        let is_sent = stream.write_all(&bytes).is_ok();
+        let (replies, rest) = if is_sent { read_replies(stream, asked.len()) } else { Default::default() };
+        if !rest.is_empty() {
+            self.seen.wrong.push(format!("nobody asked for {:?}", String::from_utf8_lossy(&rest)));
+        }
         let is_whole = replies.len() == asked.len();
         let mut replies = replies.into_iter();
         for asked in asked {
@@ -212,8 +216,8 @@ impl Client {
     }
 }
 
-/// So many replies, or fewer if the connection ends.
-fn read_replies(stream: &mut TcpStream, count: usize) -> Vec<Vec<u8>> {
+/// So many replies, or fewer if the connection ends; and what came behind them.
+fn read_replies(stream: &mut TcpStream, count: usize) -> (Vec<Vec<u8>>, Vec<u8>) {
     let (mut replies, mut buffer, mut chunk) = (Vec::new(), Vec::new(), [0; 16384]);
     let (mut scanner, mut seen) = (ReplyScanner::default(), 0);
     while replies.len() < count {
@@ -224,11 +228,12 @@ fn read_replies(stream: &mut TcpStream, count: usize) -> Vec<Vec<u8>> {
             Some(_) => drop(buffer.drain(..std::mem::take(&mut seen))),
             None => match stream.read(&mut chunk) {
                 Ok(n @ 1..) => buffer.extend_from_slice(&chunk[..n]),
-                Ok(0) => return replies,
+                Ok(0) => break,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("no reply within {PATIENCE:?}"),
-                Err(_) => return replies,
+                Err(_) => break,
             },
         }
     }
-    replies
+    let rest = if replies.len() == count { buffer } else { Vec::new() };
+    (replies, rest)
 }
