@@ -46,6 +46,12 @@ impl Hold {
         *self != Self::default()
     }
 
+    /// True when the upstream keeps nothing of this, though the client may have been given a connection of its own.
+    #[must_use]
+    pub fn keeps_nothing(&self) -> bool {
+        Self { bulky: false, ..self.clone() } == Self::default()
+    }
+
     /// True while replies cannot be told from what else comes.
     #[must_use]
     pub const fn is_raw(&self) -> bool {

@@ -324,7 +324,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     fn account(&mut self) {
         let owes = if self.replies.is_quiet() { 0 } else { self.replies.held() };
         let holds = owes + self.replies.under_way() + self.incoming.len();
-        let holds = if holds < ACCOUNTED { 0 } else { holds };
+        let (holds, owes) = if holds < ACCOUNTED { (0, 0) } else { (holds, owes) };
         if holds != self.accounted {
             self.metrics.client_buffers.inc_by(holds as i64 - self.accounted as i64);
             self.accounted = holds;

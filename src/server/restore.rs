@@ -16,20 +16,25 @@ use crate::upstream::{ConnectError, Expect, Inbox, Pinned};
 type Wanted = Vec<(&'static str, Vec<Bytes>)>;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    /// True when subscriptions are all that was lost, and nothing is owed whose reply is lost with them.
+    /// True when subscriptions are all that was lost, if that, and nothing is owed whose reply is lost with them.
     pub(super) fn can_restore(&self) -> bool {
         self.context.policy.restores
             && self.pinned.is_some()
             && self.session.is_held()
-            && !self.session.hold.is_set()
-            && self.session.subscribed() != [0; 3]
+            && self.session.hold.keeps_nothing()
             && self.transaction.is_none()
             && self.link.replies.is_settled()
     }
 
-    /// Subscribes anew, as soon as the upstream lets it.
+    /// Subscribes anew, as soon as the upstream lets it; whoever only had long replies needs no connection of its own.
     pub(super) async fn restore(&mut self) -> Result<(), End> {
         let Some(lost) = self.pinned.take() else { return Err(End::Broken) };
+        if self.session.subscribed() == [0; 3] {
+            (self.session.hold.bulky, self.bulky_until) = (false, None);
+            self.release();
+            self.describe(None);
+            return Ok(());
+        }
         let kinds = [("SUBSCRIBE", Kind::Channel), ("PSUBSCRIBE", Kind::Pattern), ("SSUBSCRIBE", Kind::Shard)];
         let wanted: Wanted = kinds.map(|(verb, kind)| (verb, lost.names(kind))).into();
         let error = self.link.replies.inbox.as_ref().and_then(Inbox::lost).unwrap_or_default();

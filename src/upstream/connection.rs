@@ -113,7 +113,7 @@ impl Connection {
                 biased;
                 ended = self.drive_unasked() => match ended {
                     Ended::Quiet if self.is_outdated(&place) => return ended,
-                    Ended::Quiet => self.rest(&mut place).await,
+                    Ended::Quiet => if let Err(error) = self.rest(&mut place).await { return Ended::Lost(error) },
                     _ => return ended,
                 },
                 _ = ticker.tick() => if let Err(error) = self.check_health() { return Ended::Lost(error) },
@@ -138,12 +138,26 @@ impl Connection {
         self.arrivals.is_unready && self.was_sound()
     }
 
-    /// Nothing is under way, and nothing may begin.
-    async fn rest(&mut self, place: &mut Lookout) {
+    /// Nothing is under way, and nothing may begin. Should the upstream close it meanwhile, nothing is sent into the void.
+    async fn rest(&mut self, place: &mut Lookout) -> io::Result<()> {
         self.common.metrics.lanes_held.inc();
-        place.changed().await;
+        let rested = tokio::select! {
+            () = place.changed() => Ok(()),
+            error = std::future::poll_fn(|cx| self.poll_closed(cx)) => Err(error),
+        };
         self.common.metrics.lanes_held.dec();
         (self.heard, self.pinged) = (Instant::now(), false);
+        rested
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            match self.poll_read(cx) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(error) => return Poll::Ready(error),
+            }
+        }
     }
 
     /// Runs until the connection ends. Safe to drop and call again.

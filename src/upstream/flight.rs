@@ -181,6 +181,8 @@ impl Flight {
             let again = self.attempts == 0;
             self.pending.iter_mut().for_each(|p| p.lost |= !(p.resendable && again));
             self.attempts += 1;
+            // It waits anew: for the next connection, not for a reply.
+            self.since = Instant::now();
         }
         self.answer_lost();
         if self.is_done() {

@@ -77,10 +77,10 @@ impl Pool {
 
     /// An idle connection or a new one, when there may be one more.
     pub(super) async fn take(&self, group: &Group) -> Result<Pinned, ConnectError> {
+        self.common.place.lookout(0).resumed().await;
         let permit = self.common.gate.enter().await?;
         // One that was given back a moment ago is idle when its task has run.
         tokio::task::yield_now().await;
-        self.common.place.lookout(0).resumed().await;
         while let Some(mut line) = self.idle(group) {
             if line.is_quiet().await {
                 return Ok(self.lend(line, group, permit));

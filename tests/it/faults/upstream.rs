@@ -353,6 +353,39 @@ fn commands_are_held_back_and_go_on() {
 }
 
 #[test]
+fn the_upstream_is_restarted_behind_a_pause() {
+    let errors = Trial::sees(&AWAY).run(|world| {
+        let mut wire = world.sidecar.wire();
+        assert_eq!(wire.ask("HEARTHSIDE PAUSE 20000"), "+OK\r\n");
+        world.redis.kill();
+        world.redis.launch();
+        let mut transaction = world.sidecar.wire();
+        transaction.send(&[line("WATCH a"), line("MULTI"), line("SET a 1"), line("EXEC")].concat());
+        assert!(transaction.is_silent(Duration::from_millis(20)), "it waits like all others");
+        assert_eq!(wire.ask("HEARTHSIDE RESUME"), "+OK\r\n");
+        (0..3).for_each(|_| assert!(transaction.frame().starts_with(b"+")));
+        assert_eq!(transaction.frame(), b"*1\r\n+OK\r\n");
+    });
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
+#[test]
+fn a_client_of_long_replies_stays_when_its_connection_is_cut() {
+    Trial::sees(&AWAY).run(|world| {
+        let value = "v".repeat(3 << 20);
+        assert_eq!(world.redis.wire().call(&["SET", "long", &value]), b"+OK\r\n");
+        let mut wire = world.sidecar.wire();
+        assert_eq!(wire.ask("GET long").len(), value.len() + 12);
+        until("it has a connection of its own", || {
+            wire.ask("PING");
+            metric(&world.sidecar, "hearthside_pinned") > 0.0
+        });
+        world.upstream.cut();
+        until("it goes on over the lanes", || wire.ask("STRLEN long") == ":3145728\r\n");
+    });
+}
+
+#[test]
 fn a_blocked_client_is_told_and_stays() {
     Trial::sees(&AWAY).run(|world| {
         let mut blocked = world.sidecar.wire();
