@@ -146,6 +146,45 @@ def arrivals(rig):
     return "\n**p99 of 50 clients while 1,000 clients a second connect, PING and leave, over p99 in calm**: " + ", ".join(lines)
 
 
+def deaf_clients(port, count):
+    """Half of them subscribe, half ask for much; none reads, and the kernel keeps little for each."""
+    request = b"*2\r\n$3\r\nGET\r\n$6\r\nk65536\r\n" * 20
+    for i in range(count):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"*2\r\n$9\r\nSUBSCRIBE\r\n$4\r\nnews\r\n" if i % 2 else request)
+        yield client
+
+
+def publishing(port, stop):
+    """50 messages of 10 KB a second."""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        while not stop.wait(0.02):
+            client.sendall(b"*3\r\n$7\r\nPUBLISH\r\n$4\r\nnews\r\n$10000\r\n" + b"n" * 10000 + b"\r\n")
+            client.recv(100)
+
+
+def deaf(rig):
+    """p99 of 50 clients beside 1,000 that never read, of which half are subscribed to what is published, against the calm."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    lines = []
+    for server in (rig.redis, rig.sidecar):
+        ratios = []
+        for _ in range(rig.arguments.rounds):
+            calm, stop = rig.load(server, ["GET k3"])["p99"], threading.Event()
+            clients = list(deaf_clients(server.port, 1000))
+            storm = threading.Thread(target=publishing, args=(rig.redis.port, stop))
+            storm.start()
+            ratios.append(rig.load(server, ["GET k3"])["p99"] / calm)
+            stop.set()
+            storm.join()
+            for client in clients:
+                client.close()
+        lines.append(f"{server.name} {statistics.median(ratios):.2f}")
+    return "\n**p99 of 50 clients beside 1,000 that never read, over p99 in calm**: " + ", ".join(lines)
+
+
 def sockets(rig):
     """One client over a Unix socket and over TCP."""
     unix, tcp = (rig.load(rig.sidecar, ["GET k3"], clients=1, unix=unix) for unix in (True, False))
@@ -172,5 +211,6 @@ def scaling(rig):
 
 FIGURES = {
     "scaling": scaling,
-    "miss": misses, "idle": idle, "boot": boot, "renewals": renewals, "fanout": fanout, "arrivals": arrivals, "sockets": sockets,
+    "miss": misses, "idle": idle, "boot": boot, "renewals": renewals, "fanout": fanout, "arrivals": arrivals, "deaf": deaf,
+    "sockets": sockets,
 }

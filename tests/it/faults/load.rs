@@ -53,7 +53,7 @@ pub struct Load {
 }
 
 /// Longer than every deadline that a test sets.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Load {
     pub fn start(port: u16, clients: usize, ask: &[Ask]) -> Self {

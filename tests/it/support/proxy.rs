@@ -113,11 +113,12 @@ fn connect(client: TcpStream, target: u16, state: &Arc<State>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
     state.accepted.fetch_add(1, SeqCst);
     let is_reset = Arc::new(AtomicBool::new(false));
-    for stream in [&client, &server] {
+    let ends = [&client, &server].map(|stream| {
         stream.set_nodelay(true).expect("a socket");
-        let open = Open { stream: stream.try_clone().expect("a socket"), is_reset: is_reset.clone() };
-        state.open.lock().expect("a lock").push(open);
-    }
+        Open { stream: stream.try_clone().expect("a socket"), is_reset: is_reset.clone() }
+    });
+    // Both ends at once: who is cut or reset must not keep half of a connection.
+    state.open.lock().expect("a lock").extend(ends);
     for (from, to, is_answer) in [(&client, &server, false), (&server, &client, true)] {
         let (from, to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
         let (state, is_reset) = (state.clone(), is_reset.clone());
@@ -141,10 +142,10 @@ fn pump(mut from: TcpStream, mut to: TcpStream, state: &State, is_reset: &Atomic
             break;
         }
     }
-    if !is_reset.load(SeqCst) {
-        let _ = to.shutdown(Shutdown::Both);
-        let _ = from.shutdown(Shutdown::Both);
-    }
+    // Without a farewell the other direction only learns that there is nothing more to read.
+    let how = if is_reset.load(SeqCst) { Shutdown::Read } else { Shutdown::Both };
+    let _ = to.shutdown(how);
+    let _ = from.shutdown(how);
 }
 
 /// False when the connection ends here.
