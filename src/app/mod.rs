@@ -29,7 +29,6 @@ use upkeep::Audience;
 use crate::admin::{self, Admin, Readiness};
 use crate::config::{Admin as AdminSettings, Loaded};
 use crate::dispatch::Owned;
-use crate::server::Edition;
 use crate::telemetry::Metrics;
 use crate::upstream::{PrivateServer, Target};
 

@@ -14,6 +14,7 @@ use super::upkeep::{self, Audience};
 use crate::admin::Readiness;
 use crate::config::{Loaded, Settings};
 use crate::dispatch::Owned;
+use crate::server::Edition;
 use crate::telemetry::metrics::{Outcome, OutcomeLabel};
 use crate::upstream::Target;
 
@@ -100,7 +101,7 @@ impl House {
     }
 
     /// Other mappings take the place of those that are served.
-    async fn succeed(&mut self, front: &Front, edition: super::Edition, new: Arc<Owned>) {
+    async fn succeed(&mut self, front: &Front, edition: Edition, new: Arc<Owned>) {
         let old = std::mem::replace(&mut self.owned, new.clone());
         new.cache.wait_for(&old.cache);
         self.audience.join(new.clone());
