@@ -91,6 +91,11 @@ impl Load {
     }
 }
 
+/// The cached key that a client writes to; others do too.
+pub fn player(id: usize) -> String {
+    format!("player:{}:session", id % 50 + 1)
+}
+
 /// A request, and what its reply must hold.
 struct Asked {
     request: Vec<u8>,
@@ -135,14 +140,14 @@ impl Client {
 
     fn greet(&mut self, stream: &mut TcpStream) -> bool {
         let sent = stream.write_all(&array(&["HELLO", "3"])).is_ok();
-        sent && read_replies(stream, 1).0.len() == 1
+        sent && read_replies(stream, 1, self.ask).0.len() == 1
     }
 
     fn pipeline(&mut self, stream: &mut TcpStream) -> bool {
         let asked: Vec<Asked> = (0..=self.seq % 7).map(|_| self.next()).collect();
         let bytes: Vec<u8> = asked.iter().flat_map(|asked| asked.request.clone()).collect();
         let is_sent = stream.write_all(&bytes).is_ok();
-        let (replies, rest) = if is_sent { read_replies(stream, asked.len()) } else { Default::default() };
+        let (replies, rest) = if is_sent { read_replies(stream, asked.len(), self.ask) } else { Default::default() };
         if !rest.is_empty() {
             self.seen.wrong.push(format!("nobody asked for {:?}", String::from_utf8_lossy(&rest)));
         }
@@ -170,7 +175,7 @@ impl Client {
         };
         let of_its_own =
             |words: &[&str]| Asked { may_be_absent: true, ..asked(words, &format!("client-{id}-request-")) };
-        let player = format!("player:{}:session", id % 3 + 1);
+        let player = player(id);
         let field = format!("note_{id}");
         match (self.ask, self.seq % 4) {
             (Ask::Through, 0) => asked(&["EVAL_RO", ECHO, "0", &unique], &unique),
@@ -217,7 +222,7 @@ impl Client {
 }
 
 /// So many replies, or fewer if the connection ends; and what came behind them.
-fn read_replies(stream: &mut TcpStream, count: usize) -> (Vec<Vec<u8>>, Vec<u8>) {
+fn read_replies(stream: &mut TcpStream, count: usize, ask: Ask) -> (Vec<Vec<u8>>, Vec<u8>) {
     let (mut replies, mut buffer, mut chunk) = (Vec::new(), Vec::new(), [0; 16384]);
     let (mut scanner, mut seen) = (ReplyScanner::default(), 0);
     while replies.len() < count {
@@ -229,7 +234,9 @@ fn read_replies(stream: &mut TcpStream, count: usize) -> (Vec<Vec<u8>>, Vec<u8>)
             None => match stream.read(&mut chunk) {
                 Ok(n @ 1..) => buffer.extend_from_slice(&chunk[..n]),
                 Ok(0) => break,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("no reply within {PATIENCE:?}"),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    panic!("{ask:?}: no reply within {PATIENCE:?}, {} of {count} came on {stream:?}", replies.len())
+                }
                 Err(_) => break,
             },
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::load::{Ask, Load, Seen};
+use super::load::{Ask, Load, Seen, player};
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
@@ -163,7 +163,7 @@ fn judge(seen: &[Seen], direct: &mut Wire, through: &mut Wire) {
             seen.ambiguous
         );
         if let Some(kept) = &seen.kept {
-            let held = through.ask(&format!("HGET player:{}:session note_{}", seen.id % 3 + 1, seen.id));
+            let held = through.ask(&format!("HGET {} note_{}", player(seen.id), seen.id));
             let is_known = [kept].into_iter().chain(&seen.perhaps).any(|value| held.contains(value.as_str()));
             assert!(
                 is_known,
