@@ -5,10 +5,14 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, lookup_host};
 
 use super::socket::Socket;
 use super::worker::Workers;
+
+/// Clients that may wait to be accepted: thousands come at once when an application restarts, and one that the kernel has no
+/// place for waits for seconds.
+const BACKLOG: u32 = 4096;
 
 /// A bound address.
 #[derive(Debug)]
@@ -40,13 +44,27 @@ pub async fn bind(address: &str, unix_mode: &str) -> io::Result<Listener> {
         return Ok(Listener { socket, name: address.to_owned() });
     }
     if let Some(address) = address.strip_prefix("rediss://") {
-        let listener = TcpListener::bind(address).await?;
+        let listener = listen(address).await?;
         let name = format!("rediss://{}", listener.local_addr()?);
         return Ok(Listener { socket: Bound::Tls(listener), name });
     }
-    let listener = TcpListener::bind(address).await?;
+    let listener = listen(address).await?;
     let name = listener.local_addr()?.to_string();
     Ok(Listener { socket: Bound::Tcp(listener), name })
+}
+
+/// Listens on the first of a name's addresses that is free.
+async fn listen(address: &str) -> io::Result<TcpListener> {
+    let mut failed = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    for address in lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// A socket file that nobody answers on was left by a process that was killed.
