@@ -1,9 +1,11 @@
 """Starts real servers and a sidecar, and runs the workloads of the client libraries against it."""
 
 import argparse
+import fcntl
 import glob
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -16,10 +18,26 @@ import time
 HERE = pathlib.Path(__file__).parent
 
 
+LOCKS = []
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that no other test takes before this process ends; see tests/it/support/ports.rs."""
+    folder = pathlib.Path(tempfile.gettempdir(), "hearthside-ports")
+    if not folder.exists():
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o777)
+    for port in random.sample(range(10_000, 30_000), 1000):
+        try:
+            lock = (folder / str(port)).open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as s:
+                s.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        LOCKS.append(lock)
+        return port
+    raise SystemExit("no port is free")
 
 
 def until(what, holds, seconds=20):

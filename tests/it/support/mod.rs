@@ -3,19 +3,16 @@
 
 pub mod admin;
 pub mod certificates;
+mod ports;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
 pub mod sidecar;
 pub mod wire;
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
-}
+pub use ports::free_port;
 
 /// A number from the environment, with which a long test is made longer, or another.
 pub fn setting(name: &str, default: u64) -> u64 {

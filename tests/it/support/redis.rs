@@ -1,6 +1,8 @@
 //! A real redis-server.
 
-use std::process::{Child, Command, Stdio};
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command};
 
 use tempfile::TempDir;
 
@@ -40,25 +42,20 @@ impl Redis {
     }
 
     pub fn launch(&mut self) {
+        let (socket, log) = (self.socket(), self.folder.path().join("redis.log"));
         let child = Command::new("redis-server")
-            .args([
-                "--port",
-                &self.port.to_string(),
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--unixsocket",
-                &self.socket(),
-            ])
+            .args(["--port", &self.port.to_string(), "--save", "", "--appendonly", "no", "--unixsocket", &socket])
             .args(&self.arguments)
             .current_dir(self.folder.path())
-            .stdout(Stdio::null())
+            .stdout(File::create(&log).expect("its log"))
             .spawn()
             .expect("redis-server is installed (scripts/test installs it)");
-        self.child = Some(child);
-        let socket = self.socket();
-        until("redis-server answers", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        let child = self.child.insert(child);
+        until("redis-server answers", || {
+            let ended = child.try_wait().expect("its state").is_some();
+            assert!(!ended, "redis-server ended: {}", fs::read_to_string(&log).unwrap_or_default());
+            UnixStream::connect(&socket).is_ok()
+        });
     }
 
     /// Stops it without ending it, or lets it go on.
