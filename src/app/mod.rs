@@ -21,13 +21,13 @@ pub use commands::{commands, refused};
 pub use reading::Reading;
 
 use front::Front;
-use reading::token;
 use reload::House;
 use signals::{Signal, Signals};
 use upkeep::Audience;
 
+use crate::access::Token;
 use crate::admin::{self, Admin, Readiness};
-use crate::config::{Admin as AdminSettings, Loaded};
+use crate::config::Loaded;
 use crate::dispatch::Owned;
 use crate::telemetry::Metrics;
 use crate::upstream::{PrivateServer, Target};
@@ -44,7 +44,7 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::new(metrics.clone()));
     let mut tasks = JoinSet::new();
-    open_admin(&settings.admin, &mut tasks, &metrics, &readiness).await?;
+    open_admin(&settings.admin.listen, reading.token.clone(), &mut tasks, &metrics, &readiness).await?;
     let owned = tokio::select! {
         owned = build::owned(early, reading.mappings.clone(), &settings, &metrics) => owned?,
         () = signals.stop() => return Ok(()),
@@ -77,7 +77,7 @@ async fn serve(
     signals: &mut Signals,
     reread: impl Fn() -> Loaded,
 ) -> Result<(), Failure> {
-    let edition = house.reading.edition(&house.owned)?;
+    let edition = house.reading.edition(&house.owned);
     let front = Front::open(&house.reading.config.settings, edition, target, tasks).await?;
     house.readiness.loaded(house.owned.clone());
     while let Signal::Reload = signals.next().await {
@@ -102,16 +102,15 @@ async fn drain(owned: &Owned, patience: Duration) {
 }
 
 async fn open_admin(
-    settings: &AdminSettings,
+    address: &str,
+    token: Option<Token>,
     tasks: &mut JoinSet<()>,
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
 ) -> Result<(), Failure> {
-    let address = &settings.listen;
     if address.is_empty() {
         return Ok(());
     }
-    let token = token(&settings.token_file).map_err(|text| Failure::fault("admin.token_file", &text))?;
     let failed = |error: std::io::Error| Failure::bind(address, &error);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let listen = listener.local_addr().map_err(failed)?;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::check::Failure;
+use rustls::ServerConfig;
+
 use super::descriptors;
 use crate::access::{Access, Token};
 use crate::config::{Config, Loaded, OnLoss};
@@ -15,7 +16,7 @@ use crate::server::{Edition, server_config};
 ///
 /// # Errors
 /// Why it cannot be had; never its text.
-pub(super) fn token(path: &str) -> Result<Option<Token>, String> {
+fn token(path: &str) -> Result<Option<Token>, String> {
     if path.is_empty() {
         return Ok(None);
     }
@@ -35,6 +36,10 @@ pub struct Reading {
     pub mappings: Mappings,
     /// The users among them.
     pub access: Arc<Access>,
+    /// What `rediss://` addresses show.
+    tls: Option<Arc<ServerConfig>>,
+    /// What the admin port asks for.
+    pub(super) token: Option<Token>,
 }
 
 impl Reading {
@@ -43,20 +48,23 @@ impl Reading {
     pub fn of(loaded: &mut Loaded) -> Self {
         let mappings = Mappings::compile(&loaded.config, &mut loaded.faults);
         let access = Access::compile(&loaded.config, &mut loaded.faults);
-        if let Err((path, text)) = server_config(&loaded.config.settings.tls) {
+        let settings = &loaded.config.settings;
+        let (tls, token) = (server_config(&settings.tls), token(&settings.admin.token_file));
+        let tls = tls.unwrap_or_else(|(path, text)| {
             loaded.faults.add(path, text);
-        }
-        if let Err(text) = token(&loaded.config.settings.admin.token_file) {
+            None
+        });
+        let token = token.unwrap_or_else(|text| {
             loaded.faults.add("admin.token_file", text);
-        }
-        Self { config: loaded.config.clone(), mappings, access: Arc::new(access) }
+            None
+        });
+        Self { config: loaded.config.clone(), mappings, access: Arc::new(access), tls, token }
     }
 
     /// What clients are served by, over these definitions and this cache.
-    pub(super) fn edition(&self, owned: &Arc<Owned>) -> Result<Edition, Failure> {
+    pub(super) fn edition(&self, owned: &Arc<Owned>) -> Edition {
         let settings = &self.config.settings;
-        let tls = server_config(&settings.tls).map_err(|(path, text)| Failure::fault(path, &text))?;
-        Ok(Edition {
+        Edition {
             router: Arc::new(Router::new(owned.mappings.keyspace.clone(), &settings.security.deny)),
             owned: owned.clone(),
             access: self.access.clone(),
@@ -64,7 +72,7 @@ impl Reading {
                 limits: Arc::new(descriptors::make_room(settings)),
                 restores: settings.pubsub.on_loss == OnLoss::Restore,
             },
-            tls,
-        })
+            tls: self.tls.clone(),
+        }
     }
 }

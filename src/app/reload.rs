@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::build;
@@ -68,13 +67,12 @@ impl House {
         } else {
             None
         };
-        let edition = reading.edition(successor.as_ref().unwrap_or(&self.owned))?;
-        for name in restart_needed(&old.settings, &new.settings) {
-            tracing::warn!(setting = name, "this setting is changed by a restart only; its old value stays in force");
-        }
+        let edition = reading.edition(successor.as_ref().unwrap_or(&self.owned));
         let in_force = old.settings.clone();
         self.reading = reading;
-        keep_fixed(&mut self.reading.config.settings, in_force);
+        for name in keep_fixed(&mut self.reading.config.settings, in_force) {
+            tracing::warn!(setting = name, "this setting is changed by a restart only; its old value stays in force");
+        }
         match successor {
             Some(new) => self.succeed(front, edition, new).await,
             None => {
@@ -125,48 +123,38 @@ fn is_free(section: &str, key: &str) -> bool {
     FREE.contains(&section) || FREE.contains(&format!("{section}.{key}").as_str())
 }
 
-/// Settings that differ and are not changed by a reload.
-fn restart_needed(old: &Settings, new: &Settings) -> Vec<String> {
-    let [old, new] = [old, new].map(|settings| serde_json::to_value(settings).unwrap_or_default());
+/// Settings that a reload does not change keep the values that are in force; the names of those that differ.
+fn keep_fixed(settings: &mut Settings, in_force: Settings) -> Vec<String> {
+    let [mut tree, old] = [&*settings, &in_force].map(|settings| serde_json::to_value(settings).unwrap_or_default());
     let mut names = Vec::new();
     for (section, keys) in old.as_object().into_iter().flatten() {
-        for (key, value) in keys.as_object().into_iter().flatten() {
-            if new[section].get(key) != Some(value) && !is_free(section, key) {
+        for (key, value) in keys.as_object().into_iter().flatten().filter(|(key, _)| !is_free(section, key)) {
+            let new = &mut tree[section.as_str()][key.as_str()];
+            if new != value {
                 names.push(format!("{section}.{key}"));
+                new.clone_from(value);
             }
         }
     }
-    names
-}
-
-/// Settings that a reload does not change keep the values that are in force.
-fn keep_fixed(settings: &mut Settings, in_force: Settings) {
-    let (mut tree, old) =
-        (serde_json::to_value(&*settings).unwrap_or_default(), serde_json::to_value(&in_force).unwrap_or_default());
-    for (section, keys) in old.as_object().into_iter().flatten() {
-        for (key, value) in keys.as_object().into_iter().flatten().filter(|(key, _)| !is_free(section, key)) {
-            tree[section.as_str()][key.as_str()] = Value::clone(value);
-        }
-    }
     *settings = serde_json::from_value(tree).unwrap_or(in_force);
+    names
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{keep_fixed, restart_needed};
+    use super::keep_fixed;
     use crate::config::Settings;
 
     #[test]
     fn what_needs_a_restart_is_named_and_kept() {
         let old = Settings::default();
         let mut new = Settings::default();
-        assert!(restart_needed(&old, &new).is_empty());
+        assert!(keep_fixed(&mut new, old.clone()).is_empty());
         new.limits.clients = 7;
         new.upstream.url = "redis://elsewhere".into();
         new.upstream.lanes = 9;
         new.server.workers = 3;
-        assert_eq!(restart_needed(&old, &new), ["server.workers", "upstream.lanes"]);
-        keep_fixed(&mut new, old);
+        assert_eq!(keep_fixed(&mut new, old), ["server.workers", "upstream.lanes"]);
         assert_eq!((new.upstream.lanes, new.server.workers), (2, 0));
         assert_eq!((new.limits.clients, new.upstream.url.as_str()), (7, "redis://elsewhere"));
     }

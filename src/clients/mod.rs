@@ -173,6 +173,9 @@ impl Peer {
     pub fn account(&self, holds: usize, owes: usize) {
         self.holds.store(holds, Relaxed);
         self.owes.store(owes, Relaxed);
+        if owes == 0 {
+            self.past_since.store(0, Relaxed);
+        }
     }
 
     /// The bytes that it holds.
@@ -273,6 +276,18 @@ mod tests {
         assert_eq!(found("ADDR 1.1.1.1:3 ID 1"), [0_u64; 0]);
         drop(one);
         assert_eq!(found("LADDR 2.2.2.2:2"), [2]);
+    }
+
+    #[test]
+    fn what_waits_for_a_moment_twice_has_not_waited_for_long() {
+        let registry = Arc::new(Registry::default());
+        let one = registry.list(("1.1.1.1:1".into(), "2.2.2.2:2".into()), 8, State::default());
+        one.peer.account(9000, 9000);
+        assert_eq!((one.peer.past(8000, 10), one.peer.past(8000, 20)), (Some(10), Some(10)));
+        one.peer.account(0, 0);
+        one.peer.account(9000, 9000);
+        assert_eq!(one.peer.past(8000, 500), Some(500));
+        assert_eq!(one.peer.past(9000, 600), None);
     }
 
     #[test]

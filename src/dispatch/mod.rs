@@ -124,16 +124,23 @@ impl Context {
         session.lane.get_or_insert_with(|| self.upstream.lane(&session.group, session.peer.id)).clone()
     }
 
-    /// Why a client that asks too fast is refused `requests` of them, if so.
-    pub fn hasten(&self, session: &mut Session, requests: u64) -> Option<Route> {
+    /// Where the next request of a client goes, unless it asks too fast.
+    pub fn paced(&self, session: &mut Session, request: &Request<'_>) -> Route {
         let limit = self.policy.limits.requests_per_second;
-        if limit == 0 || session.pace.take(requests, session.now, limit) {
-            return None;
+        if limit == 0 || session.pace.take(session.now, limit) {
+            return self.route(session, request);
         }
         self.metrics.limited("requests_per_second");
-        Some(Route::Refused(format!(
+        Route::Refused(format!(
             "ERR hearthside: this client sends more than {limit} requests a second (limits.requests_per_second); the command was not sent"
-        )))
+        ))
+    }
+
+    /// What is under way already is missing from what may come next.
+    pub fn charge(&self, session: &mut Session, requests: u64) {
+        if self.policy.limits.requests_per_second > 0 {
+            session.pace.spend(requests);
+        }
     }
 
     /// The newest of those that came after this one.

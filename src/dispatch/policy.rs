@@ -23,17 +23,21 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Takes `requests` at `now` (milliseconds); false when that is more than `per_second` allows. What is under way
-    /// already may be taken beyond that, and is missing afterwards.
-    pub fn take(&mut self, requests: u64, now: u64, per_second: u32) -> bool {
+    /// Takes one request at `now` (milliseconds); false when that is more than `per_second` allows.
+    pub fn take(&mut self, now: u64, per_second: u32) -> bool {
         let (passed, rate) = (now.saturating_sub(self.since), u64::from(per_second));
         self.since = now;
         self.spent = self.spent.saturating_sub(passed.saturating_mul(rate));
         let fits = self.spent + 1000 <= rate * 1000;
         if fits {
-            self.spent += requests * 1000;
+            self.spend(1);
         }
         fits
+    }
+
+    /// What is under way already is missing afterwards, even beyond what is allowed.
+    pub const fn spend(&mut self, requests: u64) {
+        self.spent += requests * 1000;
     }
 }
 
@@ -44,15 +48,16 @@ mod tests {
     #[test]
     fn a_second_holds_so_many_requests() {
         let mut pace = Pace::default();
-        let taken = |pace: &mut Pace, now, tries| (0..tries).filter(|_| pace.take(1, now, 10)).count();
+        let taken = |pace: &mut Pace, now, tries| (0..tries).filter(|_| pace.take(now, 10)).count();
         assert_eq!(taken(&mut pace, 5000, 100), 10);
         assert_eq!(taken(&mut pace, 5099, 100), 0);
         assert_eq!(taken(&mut pace, 5100, 100), 1);
         assert_eq!(taken(&mut pace, 5600, 100), 5);
         assert_eq!(taken(&mut pace, 90_000, 100), 10, "no more is saved up");
-        assert!(pace.take(1, 90_100, 10) && !pace.take(1, 90_100, 10));
+        assert!(pace.take(90_100, 10) && !pace.take(90_100, 10));
         let mut pace = Pace::default();
-        assert!(pace.take(30, 5000, 10), "a transaction is one");
-        assert!(!pace.take(1, 7000, 10) && pace.take(1, 7100, 10), "and is paid for later");
+        assert!(pace.take(5000, 10), "a transaction is one");
+        pace.spend(29);
+        assert!(!pace.take(7000, 10) && pace.take(7100, 10), "and is paid for later");
     }
 }

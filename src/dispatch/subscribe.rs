@@ -37,7 +37,7 @@ impl Shared<'_> {
         let (mut replies, mut awaited) = (BytesMut::new(), Vec::new());
         for name in request.args_from(1) {
             let count = subscriber.note(kind, name, true);
-            confirmation(&mut replies, proto, word(kind, true), Some(name), count);
+            confirmation(&mut replies, proto, kind.word(true), Some(name), count);
             let name = Bytes::copy_from_slice(name);
             awaited.push((self.hub.subscribe(&subscriber, kind, &name), name));
         }
@@ -63,12 +63,12 @@ impl Shared<'_> {
         let named: Vec<Bytes> = request.args_from(1).map(Bytes::copy_from_slice).collect();
         let names = if named.is_empty() { subscriber.names(kind) } else { named };
         if names.is_empty() {
-            confirmation(out, proto, word(kind, false), None, subscriber.count(kind));
+            confirmation(out, proto, kind.word(false), None, subscriber.count(kind));
         }
         for name in names {
             self.hub.unsubscribe(&subscriber, kind, &name);
             let count = subscriber.note(kind, &name, false);
-            confirmation(out, proto, word(kind, false), Some(&name), count);
+            confirmation(out, proto, kind.word(false), Some(&name), count);
         }
         session.tell_subscribed();
         Flow::Answered
@@ -119,15 +119,4 @@ fn confirmation(out: &mut BytesMut, proto: Proto, word: &str, name: Option<&[u8]
         None => encode::null(out, proto),
     }
     encode::int(out, count as i64);
-}
-
-const fn word(kind: Kind, on: bool) -> &'static str {
-    match (kind, on) {
-        (Kind::Channel, true) => "subscribe",
-        (Kind::Channel, false) => "unsubscribe",
-        (Kind::Pattern, true) => "psubscribe",
-        (Kind::Pattern, false) => "punsubscribe",
-        (Kind::Shard, true) => "ssubscribe",
-        (Kind::Shard, false) => "sunsubscribe",
-    }
 }

@@ -15,6 +15,21 @@ pub enum Kind {
     Shard,
 }
 
+impl Kind {
+    /// The command that subscribes, or with `on` false unsubscribes; confirmations begin with it.
+    #[must_use]
+    pub const fn word(self, on: bool) -> &'static str {
+        match (self, on) {
+            (Self::Channel, true) => "subscribe",
+            (Self::Channel, false) => "unsubscribe",
+            (Self::Pattern, true) => "psubscribe",
+            (Self::Pattern, false) => "punsubscribe",
+            (Self::Shard, true) => "ssubscribe",
+            (Self::Shard, false) => "sunsubscribe",
+        }
+    }
+}
+
 /// What a frame of a subscriber's connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PubSub<'a> {

@@ -198,10 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn take_request(&mut self, length: usize) -> Next {
         let at = self.run.length();
         let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
-        let route = match self.context.hasten(&mut self.session, 1) {
-            Some(refused) => refused,
-            None => self.context.route(&mut self.session, &request),
-        };
+        let route = self.context.paced(&mut self.session, &request);
         let in_transaction = belongs_to_transaction(&mut self.transaction, &route);
         let is_skipped = self.begin_reply(&route);
         match route {
@@ -256,8 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         match self.ahead.look(&self.context, &mut self.session, &self.link.incoming[from..], length) {
             Ahead::Whole(length, requests) => {
                 self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, u64::from(requests) - 1);
-                // What is under way is missing from what may come next.
-                let _paid_later = self.context.hasten(&mut self.session, u64::from(requests) - 1);
+                self.context.charge(&mut self.session, u64::from(requests) - 1);
                 self.gather(length, false, Expect::Replies(requests), false)
             }
             Ahead::Unfinished => Next::ReadSoon,
@@ -276,10 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn take_inline(&mut self, length: usize, words: &[Vec<u8>]) -> Next {
         self.skip(length);
         let request = OwnedRequest::from_words(words);
-        let route = match self.context.hasten(&mut self.session, 1) {
-            Some(refused) => refused,
-            None => self.context.route(&mut self.session, &request.view()),
-        };
+        let route = self.context.paced(&mut self.session, &request.view());
         let in_transaction = belongs_to_transaction(&mut self.transaction, &route);
         self.begin_reply(&route);
         let route = if in_transaction { None } else { Some(route) };

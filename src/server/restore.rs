@@ -12,8 +12,8 @@ use crate::resp::reply::ReplyScanner;
 use crate::resp::{Proto, encode};
 use crate::upstream::{ConnectError, Expect, Inbox, Pinned};
 
-/// What a client was subscribed to, by the command that subscribes.
-type Wanted = Vec<(&'static str, Vec<Bytes>)>;
+/// What a client was subscribed to.
+type Wanted = [(Kind, Vec<Bytes>); 3];
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// True when subscriptions are all that was lost, if that, and nothing is owed whose reply is lost with them.
@@ -35,8 +35,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.describe(None);
             return Ok(());
         }
-        let kinds = [("SUBSCRIBE", Kind::Channel), ("PSUBSCRIBE", Kind::Pattern), ("SSUBSCRIBE", Kind::Shard)];
-        let wanted: Wanted = kinds.map(|(verb, kind)| (verb, lost.names(kind))).into();
+        let wanted = [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| (kind, lost.names(kind)));
         let error = self.link.replies.inbox.as_ref().and_then(Inbox::lost).unwrap_or_default();
         tracing::warn!(client = self.session.peer.id, %error, "a subscriber's upstream connection was lost; it is subscribed anew, and may have missed messages");
         self.link.replies.inbox = None;
@@ -94,9 +93,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 /// Subscribes to everything; the messages that came meanwhile. `None` when the upstream did not confirm it all.
 async fn subscribe(pinned: &Pinned, wanted: &Wanted) -> Option<BytesMut> {
     let mut pushes = BytesMut::new();
-    for (verb, names) in wanted.iter().filter(|(_, names)| !names.is_empty()) {
+    for (kind, names) in wanted.iter().filter(|(_, names)| !names.is_empty()) {
         let mut request = BytesMut::new();
-        let words: Vec<&[u8]> = [verb.as_bytes()].into_iter().chain(names.iter().map(|name| &name[..])).collect();
+        let words: Vec<&[u8]> =
+            [kind.word(true).as_bytes()].into_iter().chain(names.iter().map(|name| &name[..])).collect();
         encode::request(&mut request, &words);
         let expect = Expect::Confirmations(u32::try_from(names.len()).ok()?);
         let refused = pinned.ask(request.freeze(), expect, &mut pushes).await.ok()?;

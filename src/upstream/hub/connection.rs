@@ -141,8 +141,8 @@ impl HubTask {
 
 fn write_wish(wish: &Wish, out: &mut BytesMut) {
     let (verb, (kind, name)) = match wish {
-        Wish::Subscribe(topic) => (subscribe(topic.0), topic),
-        Wish::Unsubscribe(topic) => (unsubscribe(topic.0), topic),
+        Wish::Subscribe(topic) => (topic.0.word(true), topic),
+        Wish::Unsubscribe(topic) => (topic.0.word(false), topic),
     };
     tracing::trace!(?kind, verb, "a shared subscription changes");
     encode::request(out, &[verb.as_bytes(), name]);
@@ -154,24 +154,8 @@ fn subscribe_all(topics: &[Topic], out: &mut BytesMut) {
         // Its confirmation says that all others have come.
         names.sort_by_key(|name| *name == GAP);
         for some in names.chunks(AT_ONCE) {
-            let words: Vec<&[u8]> = [subscribe(kind).as_bytes()].into_iter().chain(some.iter().copied()).collect();
+            let words: Vec<&[u8]> = [kind.word(true).as_bytes()].into_iter().chain(some.iter().copied()).collect();
             encode::request(out, &words);
         }
-    }
-}
-
-const fn subscribe(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Channel => "SUBSCRIBE",
-        Kind::Pattern => "PSUBSCRIBE",
-        Kind::Shard => "SSUBSCRIBE",
-    }
-}
-
-const fn unsubscribe(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Channel => "UNSUBSCRIBE",
-        Kind::Pattern => "PUNSUBSCRIBE",
-        Kind::Shard => "SUNSUBSCRIBE",
     }
 }
