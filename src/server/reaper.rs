@@ -12,6 +12,8 @@ use crate::telemetry::clock::{millis, now_ms};
 
 /// How often clients are looked at, at least.
 const OFTEN: Duration = Duration::from_millis(100);
+/// How often while they hold over half of what they may.
+const SOON: Duration = Duration::from_millis(10);
 
 /// What the reaper looks at.
 pub(super) struct Reaper {
@@ -26,7 +28,8 @@ impl Reaper {
         loop {
             let limits = self.admission.limits();
             self.look(&limits);
-            tokio::time::sleep(pause(&limits)).await;
+            let is_filling = self.metrics.client_buffers.get() > limits.buffers.0 as i64 / 2;
+            tokio::time::sleep(if is_filling { SOON } else { pause(&limits) }).await;
         }
     }
 
@@ -48,18 +51,19 @@ impl Reaper {
         self.make_room(limits);
     }
 
-    /// Cuts those that hold most, until the others fit.
+    /// Cuts those that hold most, until the others fit. Those that were cut and are still to go count no more.
     fn make_room(&self, limits: &Limits) {
-        let (mut held, most) = (self.metrics.client_buffers.get(), limits.buffers.0 as i64);
-        if held <= most {
+        let most = limits.buffers.0;
+        if self.metrics.client_buffers.get() <= most as i64 {
             return;
         }
         let mut peers = self.living(|peer| peer.holds() > 0);
         peers.sort_by_key(|peer| peer.holds());
+        let mut held: usize = peers.iter().map(|peer| peer.holds()).sum();
         while held > most
             && let Some(peer) = peers.pop()
         {
-            held -= peer.holds() as i64;
+            held = held.saturating_sub(peer.holds());
             self.cut(&peer, "buffers");
         }
     }
@@ -105,5 +109,33 @@ fn pause(limits: &Limits) -> Duration {
         limits.subscriber_output_soft_time,
     ];
     let shortest = deadlines.into_iter().filter(|time| !time.is_zero()).min().unwrap_or(OFTEN);
-    (shortest / 4).clamp(Duration::from_millis(10), OFTEN)
+    (shortest / 4).clamp(SOON, OFTEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Admission, Reaper};
+    use crate::clients::{Registry, State};
+    use crate::config::{ByteSize, Limits};
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn who_was_cut_and_is_still_to_go_costs_nobody_else_the_connection() {
+        let (registry, metrics) = (Arc::new(Registry::default()), Arc::new(Metrics::default()));
+        let limits = Arc::new(Limits { buffers: ByteSize(64), ..Limits::default() });
+        let admission = Arc::new(Admission::new(limits.clone(), metrics.clone()));
+        let reaper = Reaper { registry: registry.clone(), admission, metrics: metrics.clone() };
+        let clients = [100, 40, 10].map(|holds| {
+            let client = registry.list(Default::default(), 0, State::default());
+            client.peer.account(holds, 0);
+            client
+        });
+        metrics.client_buffers.inc_by(150);
+        // Nobody has gone when they are looked at again.
+        (0..2).for_each(|_| reaper.look(&limits));
+        assert_eq!(clients.each_ref().map(|client| client.peer.is_killed()), [true, false, false]);
+        assert_eq!(metrics.clients_cut.get(), 1);
+    }
 }

@@ -19,6 +19,7 @@ use super::inbox::Inbox;
 use super::run::Expect;
 use super::stream::Stream;
 use super::ticket::Chunk;
+use super::window::Window;
 use crate::resp::Proto;
 use crate::resp::pubsub::{self, PubSub};
 use crate::resp::reply::{Frame, ReplyScanner};
@@ -43,6 +44,7 @@ enum Part {
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     pub(super) flights: VecDeque<Flight>,
+    window: Window,
     /// Of a client's own connection.
     pub(super) inbox: Option<Inbox>,
     incoming: BytesMut,
@@ -65,6 +67,17 @@ impl Arrivals {
     /// True between frames, with nothing awaited.
     pub(super) fn is_clean(&self) -> bool {
         self.flights.is_empty() && self.incoming.is_empty() && !self.scanner.is_inside()
+    }
+
+    /// A flight has been sent.
+    pub(super) fn await_replies(&mut self, mut flight: Flight) {
+        flight.expected = self.window.open(flight.requests());
+        self.flights.push_back(flight);
+    }
+
+    /// So much is awaited that others than a client of its own should not be sent now.
+    pub(super) const fn is_full(&self) -> bool {
+        self.inbox.is_none() && self.window.is_full()
     }
 
     /// Reads once; true when something came.
@@ -139,8 +152,8 @@ impl Arrivals {
         if let Some(b'-') = self.incoming.get(self.frame) {
             self.is_unready |= is_unready(&self.incoming[self.frame + 1..self.scanned]);
         }
+        self.window.saw(std::mem::take(&mut self.handed_on) + self.scanned - self.frame);
         self.frame = self.scanned;
-        self.handed_on = 0;
         let Some(flight) = self.flights.front_mut() else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a reply came that nothing had asked for"));
         };
@@ -167,6 +180,7 @@ impl Arrivals {
         if self.flights.front().is_some_and(Flight::is_done)
             && let Some(flight) = self.flights.pop_front()
         {
+            self.window.close(flight.expected);
             flight.finish();
         }
     }

@@ -192,7 +192,7 @@ impl Connection {
         self.given = self.written + self.out.len() as u64;
         flight.answer_lost();
         flight.drop_silent();
-        if flight.is_done() { flight.finish() } else { self.arrivals.flights.push_back(flight) }
+        if flight.is_done() { flight.finish() } else { self.arrivals.await_replies(flight) }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
@@ -238,7 +238,7 @@ impl Connection {
             return if self.is_retired() { Ok(false) } else { Err(left()) };
         };
         let mut queue = queue.borrow_mut();
-        if self.is_held || queue.poll_empty(cx) || self.out.len() >= WRITE_AT_MOST {
+        if self.is_held || queue.poll_empty(cx) || self.out.len() >= WRITE_AT_MOST || self.arrivals.is_full() {
             return Ok(false);
         }
         if !std::mem::replace(&mut self.has_yielded, true) {
@@ -246,9 +246,12 @@ impl Connection {
             return Ok(false);
         }
         self.has_yielded = false;
-        while self.out.len() < WRITE_AT_MOST {
-            let Some(flight) = queue.pop() else { break };
-            self.give(flight);
+        while self.out.len() < WRITE_AT_MOST && !self.arrivals.is_full() {
+            match queue.pop() {
+                Some(flight) if flight.is_moot() => flight.finish(),
+                Some(flight) => self.give(flight),
+                None => break,
+            }
         }
         Ok(true)
     }

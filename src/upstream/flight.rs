@@ -32,6 +32,8 @@ pub(super) struct Flight {
     pub(super) since: Instant,
     /// Bytes the connection had been given before it: what is past the written mark was never sent.
     pub(super) offset: u64,
+    /// Bytes that its replies count for in the window of the lane.
+    pub(super) expected: usize,
     /// The client has the beginning of a reply whose end is still to come.
     pub(super) is_partial: bool,
 }
@@ -53,12 +55,23 @@ impl Flight {
             attempts: 0,
             since: Instant::now(),
             offset: 0,
+            expected: 0,
             is_partial: false,
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Requests without replies.
+    pub(super) fn requests(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Nobody waits for it, and it changes nothing.
+    pub(super) fn is_moot(&self) -> bool {
+        !self.delivery.is_wanted() && self.pending.iter().all(|pending| pending.resendable)
     }
 
     /// Appends what is to be sent.

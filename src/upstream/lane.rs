@@ -2,7 +2,7 @@
 //!
 //! Invariant: what waits while there is no connection is bounded in bytes and in time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -27,12 +27,14 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Lane {
     pub(super) queue: Rc<RefCell<Queue>>,
     pub(super) most_bytes: usize,
+    /// Where its client stands among the others.
+    pub(super) turn: Rc<Cell<u64>>,
 }
 
 impl Lane {
     /// Starts the lane's task on this thread. It connects when the first run arrives.
     pub(super) fn start(common: Arc<Common>, group: Group) -> Self {
-        let lane = Self { queue: Rc::default(), most_bytes: common.settings.queue_bytes.0 };
+        let lane = Self { queue: Rc::default(), most_bytes: common.settings.queue_bytes.0, turn: Rc::default() };
         let driver = Driver { common, group, queue: Rc::downgrade(&lane.queue), attempt: 0, was_connected: false };
         tokio::task::spawn_local(driver.run());
         lane
@@ -43,6 +45,11 @@ impl Lane {
         Rc::strong_count(&self.queue) > 1
     }
 
+    /// The same lane for a client that takes turns with the others.
+    pub(super) fn of_another_client(&self) -> Self {
+        Self { turn: Rc::default(), ..self.clone() }
+    }
+
     /// Queues a run; its replies arrive at the ticket.
     #[must_use]
     pub fn submit(&self, run: Run) -> Ticket {
@@ -50,7 +57,7 @@ impl Lane {
         let flight = Flight::new(run, delivery);
         let mut queue = self.queue.borrow_mut();
         if queue.has_room(&flight, self.most_bytes) {
-            queue.push(flight);
+            queue.push(flight, &self.turn);
         } else {
             flight.fail(
                 "LOADING hearthside: too much waits for the upstream (upstream.queue_bytes); the command was not sent",
@@ -164,15 +171,8 @@ impl Driver {
 
     fn answer_due(&self, error: impl Fn() -> String, is_due: impl Fn(Duration) -> bool) {
         let Some(queue) = self.queue.upgrade() else { return };
-        loop {
-            let mut waiting = queue.borrow_mut();
-            if !waiting.front().is_some_and(|flight| is_due(flight.since.elapsed())) {
-                return;
-            }
-            let Some(flight) = waiting.pop() else { return };
-            drop(waiting);
-            flight.fail(&error());
-        }
+        let due = queue.borrow_mut().take_due(|flight| is_due(flight.since.elapsed()));
+        due.into_iter().for_each(|flight| flight.fail(&error()));
     }
 
     /// The connection is gone: what may be sent again goes to the front of the queue.

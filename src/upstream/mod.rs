@@ -21,6 +21,7 @@ mod stream;
 mod subscriptions;
 mod target;
 mod ticket;
+mod window;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -118,13 +119,13 @@ impl Upstream {
     pub fn lane(&self, group: &Group, client: u64) -> Lane {
         let mut groups = self.groups.borrow_mut();
         if let Some(lanes) = groups.get(group) {
-            return lanes[client as usize % lanes.len()].clone();
+            return lanes[client as usize % lanes.len()].of_another_client();
         }
         // A login that nobody uses any more keeps no connections.
         groups.retain(|group, lanes| !matches!(group.login, Login::Client(_)) || lanes.iter().any(Lane::is_used));
         let start = |_| Lane::start(self.common.clone(), group.clone());
         let lanes: Rc<[Lane]> = (0..self.common.settings.lanes).map(start).collect();
-        let lane = lanes[client as usize % lanes.len()].clone();
+        let lane = lanes[client as usize % lanes.len()].of_another_client();
         groups.insert(group.clone(), lanes);
         lane
     }

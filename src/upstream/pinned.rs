@@ -116,7 +116,7 @@ impl Pool {
     }
 
     fn lend(&self, mut line: Line, group: &Group, permit: OwnedSemaphorePermit) -> Pinned {
-        let lane = Lane { queue: Rc::default(), most_bytes: usize::MAX };
+        let lane = Lane { queue: Rc::default(), most_bytes: usize::MAX, turn: Rc::default() };
         let inbox = Inbox::new(group.proto);
         let id = line.connected.as_ref().and_then(|connected| connected.id);
         if let Some(connected) = line.connected.take() {

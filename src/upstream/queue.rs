@@ -1,14 +1,27 @@
-//! What waits for a lane's connection.
+//! What waits for a lane's connection. While not everything may be sent at once, clients take turns: a flight's turn comes
+//! when its client would have been served had all that wait been served one request at a time, each in its turn (virtual
+//! time of fair queueing: Demers, Keshav and Shenker 1989). Flights of one client keep their order.
 
-use std::collections::VecDeque;
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 
 use super::flight::Flight;
 
+/// One request, in virtual time.
+const TURN: u64 = 1024;
+
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    flights: VecDeque<Flight>,
+    /// By their turns, and by their numbers where those are the same.
+    flights: BTreeMap<(u64, i64), Flight>,
+    /// The numbers of the first and of the last.
+    first: i64,
+    last: i64,
     bytes: usize,
+    /// The turn of who comes now, and the last that was given.
+    turn: u64,
+    last_turn: u64,
     /// The connection is gone and no other will take its place.
     closed: bool,
     waker: Option<Waker>,
@@ -29,13 +42,16 @@ impl Queue {
         self.bytes == 0 || self.bytes + flight.len() <= most
     }
 
-    /// Takes a flight and wakes the lane's task.
-    pub(super) fn push(&mut self, flight: Flight) {
+    /// Takes a flight of the client whose last turn is `turn`, and wakes the lane's task.
+    pub(super) fn push(&mut self, flight: Flight, turn: &Cell<u64>) {
         if self.closed {
             return flight.lose();
         }
+        turn.set(self.turn.max(turn.get()) + flight.requests() as u64 * TURN);
+        self.last_turn = self.last_turn.max(turn.get());
+        self.last += 1;
         self.bytes += flight.len();
-        self.flights.push_back(flight);
+        self.flights.insert((turn.get(), self.last), flight);
         self.wake();
     }
 
@@ -51,10 +67,8 @@ impl Queue {
     /// Loses what waits, and everything that will.
     pub(super) fn close(&mut self) {
         self.closed = true;
-        self.flights.drain(..).for_each(Flight::lose);
-        if let Some(waker) = self.drained.take() {
-            waker.wake();
-        }
+        std::mem::take(&mut self.flights).into_values().for_each(Flight::lose);
+        self.has_drained();
     }
 
     fn wake(&mut self) {
@@ -65,26 +79,104 @@ impl Queue {
 
     /// Takes back a flight that is to be sent again before all others.
     pub(super) fn push_front(&mut self, flight: Flight) {
+        self.first -= 1;
         self.bytes += flight.len();
-        self.flights.push_front(flight);
+        self.flights.insert((0, self.first), flight);
     }
 
+    /// The flight whose turn it is.
     pub(super) fn pop(&mut self) -> Option<Flight> {
-        let flight = self.flights.pop_front()?;
+        let waiting = self.flights.len() as u64;
+        let (_, flight) = self.flights.pop_first()?;
         self.bytes -= flight.len();
-        if let Some(waker) = self.drained.take() {
-            waker.wake();
-        }
+        self.turn = if waiting == 1 { self.last_turn } else { self.turn + flight.requests() as u64 * TURN / waiting };
+        self.has_drained();
         Some(flight)
     }
 
-    pub(super) fn front(&self) -> Option<&Flight> {
-        self.flights.front()
+    /// Takes out what `is_due`, wherever it stands.
+    pub(super) fn take_due(&mut self, is_due: impl Fn(&Flight) -> bool) -> Vec<Flight> {
+        let due: Vec<Flight> =
+            self.flights.extract_if(.., |_, flight| is_due(flight)).map(|(_, flight)| flight).collect();
+        self.bytes -= due.iter().map(Flight::len).sum::<usize>();
+        if !due.is_empty() {
+            self.has_drained();
+        }
+        due
+    }
+
+    fn has_drained(&mut self) {
+        if let Some(waker) = self.drained.take() {
+            waker.wake();
+        }
     }
 
     /// True when nothing waits; the task of `cx` is woken when something does.
     pub(super) fn poll_empty(&mut self, cx: &Context<'_>) -> bool {
         self.waker = Some(cx.waker().clone());
         self.flights.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use bytes::{Bytes, BytesMut};
+
+    use super::super::flight::Flight;
+    use super::super::run::{Asked, Expect, Run};
+    use super::super::ticket::ticket;
+    use super::Queue;
+
+    fn flight(name: u8, requests: usize) -> Flight {
+        let asked = (1..=requests).map(|end| Asked { end, resendable: true, expect: Expect::Replies(1) }).collect();
+        Flight::new(Run { bytes: Bytes::from(vec![name; requests]), asked }, ticket().1)
+    }
+
+    fn flight_name(flight: &Flight) -> char {
+        let mut bytes = BytesMut::new();
+        flight.write_to(&mut bytes);
+        char::from(bytes[0])
+    }
+
+    fn names(queue: &mut Queue, most: usize) -> String {
+        std::iter::from_fn(|| queue.pop()).take(most).map(|flight| flight_name(&flight)).collect()
+    }
+
+    #[test]
+    fn who_asks_for_little_does_not_wait_behind_who_asks_for_much() {
+        let (mut queue, a, b, c) = (Queue::default(), Cell::new(0), Cell::new(0), Cell::new(0));
+        (0..3).for_each(|_| queue.push(flight(b'a', 60), &a));
+        queue.push(flight(b'b', 60), &b);
+        assert_eq!(names(&mut queue, 1), "a");
+        queue.push(flight(b'c', 1), &c);
+        queue.push(flight(b'c', 2), &c);
+        assert_eq!(names(&mut queue, 9), "ccbaa");
+        assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        let (mut queue, a, b) = (Queue::default(), Cell::new(0), Cell::new(0));
+        queue.push(flight(b'a', 60), &a);
+        queue.push(flight(b'b', 1), &b);
+        let next = || {
+            let next = names(&mut queue, 1);
+            queue.push(flight(b'b', 1), &b);
+            next
+        };
+        let turns = std::iter::repeat_with(next).position(|name| name == "a");
+        assert_eq!(turns, Some(59));
+    }
+
+    #[test]
+    fn what_is_sent_again_comes_first_and_in_order() {
+        let (mut queue, a) = (Queue::default(), Cell::new(0));
+        queue.push(flight(b'a', 1), &a);
+        for name in [b'z', b'y', b'x'] {
+            queue.push_front(flight(name, 9));
+        }
+        assert_eq!(names(&mut queue, 9), "xyza");
     }
 }

@@ -124,7 +124,7 @@ impl Chunk {
 
 impl Delivery {
     /// False when the client has left: its replies are read and dropped.
-    fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         Rc::strong_count(&self.0) > 1
     }
 

@@ -107,6 +107,23 @@ fn five_thousand_clients_outlive_a_restart_of_the_upstream() {
     assert!(took <= Duration::from_secs(setting("HEARTHSIDE_STORM_SECONDS", 60)), "{took:?}");
 }
 
+/// What many ask for that is long is not all asked of the upstream at once (hazard 18).
+#[test]
+fn who_asks_for_little_does_not_wait_behind_those_who_ask_for_much() {
+    let redis = Redis::start();
+    redis.wire().call(&["SET", "long", &"v".repeat(100_000)]);
+    let builder = Sidecar::builder().redis(&redis).set("SERVER__WORKERS", "1").set("UPSTREAM__LANES", "1");
+    let sidecar = builder.expect(&["did not read"]).start();
+    let mut other = sidecar.wire();
+    assert_eq!(other.ask("SET short mine"), "+OK\r\n");
+    let mut deaf: Vec<TcpStream> = (0..100).map(|_| connect_narrow(sidecar.port)).collect();
+    deaf.iter_mut().for_each(|client| client.write_all(&line("GET long").repeat(60)).expect("sends"));
+    assert_eq!(other.ask("GET short"), "$4\r\nmine\r\n");
+    let stats = redis.wire().ask("INFO commandstats");
+    let calls = stats.split("cmdstat_get:calls=").nth(1).and_then(|rest| rest.split(',').next()).expect("counted");
+    assert!(calls.parse::<u32>().expect("a number") < 3000, "of 6,000 requests {calls} were sent before it");
+}
+
 /// `HEARTHSIDE_READERS=1000` makes a thousand of them, which a program without optimizations needs long for.
 #[test]
 fn many_that_never_read_cost_bounded_memory_and_are_cut() {
