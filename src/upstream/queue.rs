@@ -3,7 +3,7 @@
 //! time of fair queueing: Demers, Keshav and Shenker 1989). Flights of one client keep their order.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 use super::flight::Flight;
@@ -13,11 +13,8 @@ const TURN: u64 = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// By their turns, and by their numbers where those are the same.
-    flights: BTreeMap<(u64, i64), Flight>,
-    /// The numbers of the first and of the last.
-    first: i64,
-    last: i64,
+    /// Each with its turn, in their order; most come last.
+    flights: VecDeque<(u64, Flight)>,
     bytes: usize,
     /// The turn of who comes now, and the last that was given.
     turn: u64,
@@ -47,11 +44,16 @@ impl Queue {
         if self.closed {
             return flight.lose();
         }
-        turn.set(self.turn.max(turn.get()) + flight.requests() as u64 * TURN);
-        self.last_turn = self.last_turn.max(turn.get());
-        self.last += 1;
+        let its_turn = self.turn.max(turn.get()) + flight.requests() as u64 * TURN;
+        turn.set(its_turn);
         self.bytes += flight.len();
-        self.flights.insert((turn.get(), self.last), flight);
+        if self.last_turn <= its_turn {
+            self.last_turn = its_turn;
+            self.flights.push_back((its_turn, flight));
+        } else {
+            let at = self.flights.partition_point(|(turn, _)| *turn <= its_turn);
+            self.flights.insert(at, (its_turn, flight));
+        }
         self.wake();
     }
 
@@ -67,7 +69,7 @@ impl Queue {
     /// Loses what waits, and everything that will.
     pub(super) fn close(&mut self) {
         self.closed = true;
-        std::mem::take(&mut self.flights).into_values().for_each(Flight::lose);
+        self.flights.drain(..).for_each(|(_, flight)| flight.lose());
         self.has_drained();
     }
 
@@ -79,15 +81,14 @@ impl Queue {
 
     /// Takes back a flight that is to be sent again before all others.
     pub(super) fn push_front(&mut self, flight: Flight) {
-        self.first -= 1;
         self.bytes += flight.len();
-        self.flights.insert((0, self.first), flight);
+        self.flights.push_front((0, flight));
     }
 
     /// The flight whose turn it is.
     pub(super) fn pop(&mut self) -> Option<Flight> {
         let waiting = self.flights.len() as u64;
-        let (_, flight) = self.flights.pop_first()?;
+        let (_, flight) = self.flights.pop_front()?;
         self.bytes -= flight.len();
         self.turn = if waiting == 1 { self.last_turn } else { self.turn + flight.requests() as u64 * TURN / waiting };
         self.has_drained();
@@ -96,13 +97,14 @@ impl Queue {
 
     /// Takes out what `is_due`, wherever it stands.
     pub(super) fn take_due(&mut self, is_due: impl Fn(&Flight) -> bool) -> Vec<Flight> {
-        let due: Vec<Flight> =
-            self.flights.extract_if(.., |_, flight| is_due(flight)).map(|(_, flight)| flight).collect();
-        self.bytes -= due.iter().map(Flight::len).sum::<usize>();
-        if !due.is_empty() {
-            self.has_drained();
+        if !self.flights.iter().any(|(_, flight)| is_due(flight)) {
+            return Vec::new();
         }
-        due
+        let (due, others): (Vec<_>, _) = self.flights.drain(..).partition(|(_, flight)| is_due(flight));
+        self.flights = others.into();
+        self.bytes -= due.iter().map(|(_, flight)| flight.len()).sum::<usize>();
+        self.has_drained();
+        due.into_iter().map(|(_, flight)| flight).collect()
     }
 
     fn has_drained(&mut self) {
