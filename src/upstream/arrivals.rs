@@ -102,7 +102,14 @@ impl Arrivals {
     /// Gives what was read to those it belongs to.
     fn deliver(&mut self) -> io::Result<()> {
         loop {
-            let step = self.scanner.scan(&self.incoming[self.scanned..]).map_err(io::Error::other)?;
+            let step = match self.scanner.scan(&self.incoming[self.scanned..]) {
+                Ok(step) => step,
+                Err(fault) => {
+                    // The replies before it are counted already: they must not be lost with the connection.
+                    self.hand_over();
+                    return Err(io::Error::other(fault));
+                }
+            };
             self.scanned += step.used;
             let Some(frame) = step.end else { break };
             match self.part(frame) {
@@ -234,5 +241,34 @@ impl Arrivals {
             None if self.flights.is_empty() => tracing::debug!("a push message that nobody asked for was dropped"),
             _ => self.give(Chunk::Push(frame)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::flight::Flight;
+    use super::super::run::{Asked, Expect, Run};
+    use super::super::ticket::ticket;
+    use super::Arrivals;
+
+    #[tokio::test]
+    async fn replies_before_garbage_reach_their_client() {
+        let (ticket, delivery) = ticket();
+        let asked = [4, 8].map(|end| Asked { end, resendable: false, expect: Expect::Replies(1) });
+        let mut arrivals = Arrivals::default();
+        arrivals
+            .await_replies(Flight::new(Run { bytes: Bytes::from_static(b"SET1SET2"), asked: asked.into() }, delivery));
+        arrivals.incoming.extend_from_slice(b"+one\r\n\x00garbage\r\n");
+        assert!(arrivals.deliver().is_err());
+        let flight = arrivals.flights.pop_front().expect("one reply is missing");
+        assert!(flight.salvage(8).is_none());
+        let told = ticket.whole().await.expect("whole");
+        let told = String::from_utf8_lossy(&told);
+        assert!(
+            told.starts_with("+one\r\n-ERR hearthside: the upstream") && told.matches("\r\n").count() == 2,
+            "{told}"
+        );
     }
 }
