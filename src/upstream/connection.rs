@@ -232,13 +232,18 @@ impl Connection {
         retired && self.is_idle()
     }
 
+    /// More may be sent now.
+    fn has_room(&self) -> bool {
+        self.out.len() < WRITE_AT_MOST && !self.arrivals.is_full()
+    }
+
     fn poll_queue(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let Some(queue) = self.queue.upgrade() else {
             let left = || io::Error::new(io::ErrorKind::ConnectionAborted, "nobody needs it any more");
             return if self.is_retired() { Ok(false) } else { Err(left()) };
         };
         let mut queue = queue.borrow_mut();
-        if self.is_held || queue.poll_empty(cx) || self.out.len() >= WRITE_AT_MOST || self.arrivals.is_full() {
+        if self.is_held || queue.poll_empty(cx) || !self.has_room() {
             return Ok(false);
         }
         if !std::mem::replace(&mut self.has_yielded, true) {
@@ -246,7 +251,7 @@ impl Connection {
             return Ok(false);
         }
         self.has_yielded = false;
-        while self.out.len() < WRITE_AT_MOST && !self.arrivals.is_full() {
+        while self.has_room() {
             match queue.pop() {
                 Some(flight) if flight.is_moot() => flight.finish(),
                 Some(flight) => self.give(flight),

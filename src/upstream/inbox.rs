@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::subscriptions::Subscriptions;
+use super::ticket::wake;
 use crate::resp::Proto;
 
 #[derive(Debug, Default)]
@@ -102,11 +103,5 @@ impl Inbox {
     #[must_use]
     pub fn subscribed(&self) -> [usize; 3] {
         self.0.borrow().subscriptions.counts()
-    }
-}
-
-fn wake(waker: &mut Option<Waker>) {
-    if let Some(waker) = waker.take() {
-        waker.wake();
     }
 }

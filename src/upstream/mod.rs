@@ -118,14 +118,15 @@ impl Upstream {
     #[must_use]
     pub fn lane(&self, group: &Group, client: u64) -> Lane {
         let mut groups = self.groups.borrow_mut();
+        let its_lane = |lanes: &[Lane]| lanes[client as usize % lanes.len()].of_another_client();
         if let Some(lanes) = groups.get(group) {
-            return lanes[client as usize % lanes.len()].of_another_client();
+            return its_lane(lanes);
         }
         // A login that nobody uses any more keeps no connections.
         groups.retain(|group, lanes| !matches!(group.login, Login::Client(_)) || lanes.iter().any(Lane::is_used));
         let start = |_| Lane::start(self.common.clone(), group.clone());
         let lanes: Rc<[Lane]> = (0..self.common.settings.lanes).map(start).collect();
-        let lane = lanes[client as usize % lanes.len()].of_another_client();
+        let lane = its_lane(&lanes);
         groups.insert(group.clone(), lanes);
         lane
     }

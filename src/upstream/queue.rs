@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 use super::flight::Flight;
+use super::ticket::wake;
 
 /// One request, in virtual time.
 const TURN: u64 = 1024;
@@ -29,7 +30,7 @@ pub(super) struct Queue {
 /// The lane's task ends when nobody can give it anything any more.
 impl Drop for Queue {
     fn drop(&mut self) {
-        self.wake();
+        wake(&mut self.waker);
     }
 }
 
@@ -54,7 +55,7 @@ impl Queue {
             let at = self.flights.partition_point(|(turn, _)| *turn <= its_turn);
             self.flights.insert(at, (its_turn, flight));
         }
-        self.wake();
+        wake(&mut self.waker);
     }
 
     /// Ready when at most `most` bytes wait.
@@ -70,13 +71,7 @@ impl Queue {
     pub(super) fn close(&mut self) {
         self.closed = true;
         self.flights.drain(..).for_each(|(_, flight)| flight.lose());
-        self.has_drained();
-    }
-
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        wake(&mut self.drained);
     }
 
     /// Takes back a flight that is to be sent again before all others.
@@ -91,7 +86,7 @@ impl Queue {
         let (_, flight) = self.flights.pop_front()?;
         self.bytes -= flight.len();
         self.turn = if waiting == 1 { self.last_turn } else { self.turn + flight.requests() as u64 * TURN / waiting };
-        self.has_drained();
+        wake(&mut self.drained);
         Some(flight)
     }
 
@@ -103,14 +98,8 @@ impl Queue {
         let (due, others): (Vec<_>, _) = self.flights.drain(..).partition(|(_, flight)| is_due(flight));
         self.flights = others.into();
         self.bytes -= due.iter().map(|(_, flight)| flight.len()).sum::<usize>();
-        self.has_drained();
+        wake(&mut self.drained);
         due.into_iter().map(|(_, flight)| flight).collect()
-    }
-
-    fn has_drained(&mut self) {
-        if let Some(waker) = self.drained.take() {
-            waker.wake();
-        }
     }
 
     /// True when nothing waits; the task of `cx` is woken when something does.

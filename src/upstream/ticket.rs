@@ -162,7 +162,8 @@ impl Delivery {
     }
 }
 
-fn wake(waker: &mut Option<Waker>) {
+/// Wakes who waits, if somebody does.
+pub(super) fn wake(waker: &mut Option<Waker>) {
     if let Some(waker) = waker.take() {
         waker.wake();
     }

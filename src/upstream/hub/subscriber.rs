@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::super::subscriptions::Subscriptions;
+use super::super::ticket::wake;
 use crate::resp::pubsub::Kind;
 
 #[derive(Debug, Default)]
@@ -99,9 +100,7 @@ impl Subscriber {
         } else {
             state.messages.push_back(message);
         }
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
+        wake(&mut state.waker);
     }
 
     /// Wakes the task of `cx` when another message arrives.
