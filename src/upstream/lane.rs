@@ -152,7 +152,7 @@ impl Driver {
         self.answering(event, || self.common.unreachable().to_string(), is_due).await
     }
 
-    /// Waits for `event`, while what waits and `is_due` is answered with an error.
+    /// Waits for `event`, while what waits and `is_due` is answered with an error: as it comes, if it is due from the start.
     async fn answering<T>(
         &self,
         event: impl Future<Output = T>,
@@ -164,8 +164,10 @@ impl Driver {
             tokio::select! {
                 biased;
                 happened = &mut event => return happened,
-                () = tokio::time::sleep(LOOK) => self.answer_due(&error, &is_due),
+                true = self.work(), if is_due(Duration::ZERO) => {}
+                () = tokio::time::sleep(LOOK) => {}
             }
+            self.answer_due(&error, &is_due);
         }
     }
 

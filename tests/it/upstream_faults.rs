@@ -1,6 +1,9 @@
 //! The upstream dies, restarts, hangs, wants a password, speaks TLS.
 
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::support::admin::metric;
 use crate::support::certificates::{Authority, Signed};
@@ -8,7 +11,7 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
-use crate::support::wire::line;
+use crate::support::wire::{Wire, line};
 
 #[test]
 fn owned_keys_are_served_without_the_upstream_and_pass_through_comes_back() {
@@ -112,6 +115,37 @@ fn upstream_connections_do_not_grow_with_clients() {
     let list = redis.wire().ask("CLIENT LIST");
     let lanes = list.matches("name=hearthside").count();
     assert_eq!(lanes, 4, "2 lanes for each of 2 workers: {list}");
+}
+
+/// Says where the upstream is; the hosts file is read again because it is of another second.
+fn name(hosts: &Path, address: &str, seconds: u64) {
+    let file = File::create(hosts).expect("a file");
+    writeln!(&file, "{address} upstream.test").expect("written");
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).expect("its time");
+}
+
+#[test]
+fn a_failover_that_moves_the_name_is_followed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hosts = folder.path().join("hosts");
+    let old = Redis::with(&["--bind", "127.0.0.1"]);
+    let new = Redis::with(&["--bind", "127.0.0.2", "--port", &old.port.to_string()]);
+    name(&hosts, "127.0.0.1", 1);
+    let sidecar = Sidecar::builder()
+        .preload("libnss_wrapper.so")
+        .environment("NSS_WRAPPER_HOSTS", hosts.display().to_string())
+        .set("UPSTREAM__URL", format!("redis://upstream.test:{}", old.port))
+        .expect(&["lane", "upstream"])
+        .start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
+    assert_eq!(old.wire().ask("EXISTS a"), ":1\r\n");
+
+    // The old primary stays and becomes a replica, as in a managed Redis: its connections are not closed.
+    name(&hosts, "127.0.0.2", 2);
+    assert_eq!(old.wire().ask(&format!("REPLICAOF 127.0.0.2 {}", old.port)), "+OK\r\n");
+    until("writes go to the new primary", || wire.ask("SET b 2") == "+OK\r\n");
+    assert_eq!(Wire::unix(&new.socket()).ask("GET b"), "$1\r\n2\r\n");
 }
 
 #[test]

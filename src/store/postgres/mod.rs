@@ -6,18 +6,18 @@ mod explain;
 mod expression;
 mod flush;
 mod lent;
+mod options;
 mod params;
 mod push;
 mod transaction;
 mod write;
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPoolOptions, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgPool, Row as _};
+use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool, Row as _};
 
 pub(super) use transaction::PostgresTransaction;
 
@@ -43,31 +43,9 @@ pub(super) struct Postgres {
     options: PgConnectOptions,
 }
 
-fn options(settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
-    let options = PgConnectOptions::from_str(&settings.url)
-        .map_err(|error| StoreError::Refused(format!("store.url cannot be read: {error}")))?;
-    let options = verified(options, &settings.ca_file);
-    let timeout = settings.query_timeout.as_millis().to_string();
-    Ok(options
-        .application_name("hearthside")
-        .options([("statement_timeout", timeout.as_str()), ("TimeZone", "UTC")])
-        .disable_statement_logging())
-}
-
-/// Whoever asks for TLS gets it with a server that is who it says it is: `sslmode=require` alone would take anybody.
-fn verified(options: PgConnectOptions, ca_file: &str) -> PgConnectOptions {
-    let wants_tls = matches!(options.get_ssl_mode(), PgSslMode::Require) || !ca_file.is_empty();
-    let options = if ca_file.is_empty() { options } else { options.ssl_root_cert(ca_file) };
-    match options.get_ssl_mode() {
-        PgSslMode::VerifyCa | PgSslMode::VerifyFull => options,
-        _ if wants_tls => options.ssl_mode(PgSslMode::VerifyFull),
-        _ => options,
-    }
-}
-
 impl Postgres {
     pub(super) async fn connect(settings: &config::Store) -> Result<Self, StoreError> {
-        let options = options(settings)?;
+        let options = options::read(settings)?;
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.connect_timeout)

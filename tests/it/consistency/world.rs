@@ -57,10 +57,6 @@ const TABLES: &str = "CREATE TABLE things (id BIGINT PRIMARY KEY, v BIGINT, d BI
     INSERT INTO things SELECT i, 0, 0, 0, NULL FROM generate_series(0, 47) AS i; \
     CREATE TABLE fleeting (id BIGINT PRIMARY KEY, v BIGINT); CREATE EXTENSION pg_stat_statements;";
 
-/// Debian's libfaketime, with which a process's wall clock can be set.
-const FAKETIME: [&str; 2] =
-    ["/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"];
-
 pub struct World {
     pub postgres: Postgres,
     redis: Mutex<Redis>,
@@ -104,14 +100,13 @@ impl World {
 
     fn builder(&self, i: usize) -> Builder {
         let config = CONFIG.replace("PLACES", &self.places(i).display().to_string());
-        let mut builder = Sidecar::builder().redis(&self.redis.lock().expect("a lock")).config(&config);
-        if let Some(library) = FAKETIME.iter().find(|path| fs::exists(path).unwrap_or(false)) {
-            builder = builder
-                .environment("LD_PRELOAD", *library)
-                .environment("FAKETIME_TIMESTAMP_FILE", self.clock(i).display().to_string())
-                .environment("FAKETIME_NO_CACHE", "1")
-                .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        }
+        let mut builder = Sidecar::builder()
+            .redis(&self.redis.lock().expect("a lock"))
+            .config(&config)
+            .preload("faketime/libfaketime.so.1")
+            .environment("FAKETIME_TIMESTAMP_FILE", self.clock(i).display().to_string())
+            .environment("FAKETIME_NO_CACHE", "1")
+            .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         for (name, value) in [
             ("STORE__URL", self.postgres.url_at(self.proxies[i].port)),
             ("SERVER__LISTEN", format!("127.0.0.1:{}", self.ports[i])),

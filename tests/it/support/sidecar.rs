@@ -59,6 +59,15 @@ impl Builder {
         self
     }
 
+    /// With a library that stands between the process and its system: `libnss_wrapper.so` gives it a hosts file of its
+    /// own, `faketime/libfaketime.so.1` a wall clock.
+    pub fn preload(self, library: &str) -> Self {
+        let mut places = fs::read_dir("/usr/lib").expect("libraries").flatten().map(|place| place.path().join(library));
+        let found = places.find(|path| path.exists());
+        let path = found.unwrap_or_else(|| panic!("{library} is not installed (scripts/test installs it)"));
+        self.environment("LD_PRELOAD", path.display().to_string())
+    }
+
     /// Writes past so many bytes of any file fail, as on a full disk, until [`Sidecar::free_disk`].
     pub fn on_a_small_disk(mut self, bytes: u64) -> Self {
         self.limits.push(format!("--fsize={bytes}:unlimited"));

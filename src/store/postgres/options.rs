@@ -1,0 +1,81 @@
+//! How Postgres is reached: its URL, who must vouch for it, how long its statements may take.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+use crate::config;
+use crate::store::StoreError;
+
+/// Reads `[store]`, and warns of a way on which others may listen.
+pub(super) fn read(settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
+    let options = PgConnectOptions::from_str(&settings.url)
+        .map_err(|error| StoreError::Refused(format!("store.url cannot be read: {error}")))?;
+    let options = verified(options, &settings.ca_file);
+    if is_exposed(&options) {
+        tracing::warn!(
+            host = options.get_host(),
+            "nobody vouches for the server of store.url, and others may listen: add ?sslmode=require or store.ca_file, \
+             or ?sslmode=disable where the network is yours alone"
+        );
+    }
+    let timeout = settings.query_timeout.as_millis().to_string();
+    Ok(options
+        .application_name("hearthside")
+        .options([("statement_timeout", timeout.as_str()), ("TimeZone", "UTC")])
+        .disable_statement_logging())
+}
+
+/// Whoever asks for TLS gets it with a server that is who it says it is: `sslmode=require` alone would take anybody.
+fn verified(options: PgConnectOptions, ca_file: &str) -> PgConnectOptions {
+    let wants_tls = matches!(options.get_ssl_mode(), PgSslMode::Require) || !ca_file.is_empty();
+    let options = if ca_file.is_empty() { options } else { options.ssl_root_cert(ca_file) };
+    match options.get_ssl_mode() {
+        PgSslMode::VerifyCa | PgSslMode::VerifyFull => options,
+        _ if wants_tls => options.ssl_mode(PgSslMode::VerifyFull),
+        _ => options,
+    }
+}
+
+/// It leads off this machine, and says neither that the server is to be verified nor that it need not be.
+fn is_exposed(options: &PgConnectOptions) -> bool {
+    let host = options.get_host().trim_matches(['[', ']']);
+    let is_socket = options.get_socket().is_some() || host.starts_with('/');
+    let is_local = is_socket || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    !is_local && matches!(options.get_ssl_mode(), PgSslMode::Allow | PgSslMode::Prefer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use sqlx::postgres::PgConnectOptions;
+
+    use super::{is_exposed, verified};
+
+    #[test]
+    fn who_leaves_the_machine_says_whether_the_server_is_verified() {
+        let exposed =
+            |url: &str, ca_file: &str| is_exposed(&verified(PgConnectOptions::from_str(url).expect("a URL"), ca_file));
+        for url in
+            ["postgres://db.example/game", "postgres://10.0.0.1/game", "postgres://db.example/game?sslmode=prefer"]
+        {
+            assert!(exposed(url, ""), "{url}");
+            assert!(!exposed(url, "ca.pem"), "{url}");
+        }
+        for url in [
+            "postgres://localhost/game",
+            "postgres://127.0.0.1/game",
+            "postgres://[::1]/game",
+            "postgres:///game?host=/run/postgresql",
+            "postgres://%2Frun%2Fpostgresql/game",
+            "postgres://db.example/game?sslmode=disable",
+            "postgres://db.example/game?sslmode=require",
+            "postgres://db.example/game?sslmode=verify-full",
+        ] {
+            assert!(!exposed(url, ""), "{url}");
+        }
+    }
+}
