@@ -28,6 +28,8 @@ use super::ticket::ticket;
 const SOUND: Duration = Duration::from_secs(1);
 /// Bytes gathered for one write.
 const WRITE_AT_MOST: usize = 256 * 1024;
+/// Steps after which the other tasks of the thread have their turn: while long replies come there is always another.
+const STEPS: usize = 8;
 
 pub(super) struct Connection {
     stream: Stream,
@@ -196,7 +198,7 @@ impl Connection {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        loop {
+        for _ in 0..STEPS {
             match self.poll_step(cx) {
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Ok(Some(ended))) => return Poll::Ready(ended),
@@ -204,6 +206,8 @@ impl Connection {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// `Ready` when something moved and there may be more.
