@@ -164,11 +164,8 @@ impl Worker {
                 Some(ended) = clients.join_next() => report(ended, &self.setup.metrics),
                 Some(order) = orders.recv() => match order {
                     Order::Serve(socket, admitted) => {
-                        let welcome = welcome(socket, self.setup.clone(), self.context.clone(), self.bell.clone());
-                        clients.spawn_local(async move {
-                            let _in = admitted;
-                            welcome.await;
-                        });
+                        let (setup, context, bell) = (self.setup.clone(), self.context.clone(), self.bell.clone());
+                        clients.spawn_local(welcome(socket, admitted, setup, context, bell));
                     }
                     Order::Adopt(edition, done) => {
                         self.adopt(edition);
@@ -228,30 +225,41 @@ fn report(ended: Result<(), tokio::task::JoinError>, metrics: &Metrics) {
     }
 }
 
-async fn welcome(socket: Socket, setup: Setup, context: Rc<Context>, bell: Rc<Bell>) {
+/// Serves a client to its end; it is in as long as this lives.
+async fn welcome(socket: Socket, _in: Admitted, setup: Setup, context: Rc<Context>, bell: Rc<Bell>) {
     match socket {
         Socket::Tcp(stream, addresses) => {
             let listed = list(&context, addresses, stream.as_raw_fd());
             let Ok(stream) = TcpStream::from_std(stream) else { return };
-            serve(stream, &listed, setup, context, bell).await;
+            client(stream, &listed, setup, context, bell).serve().await;
         }
         Socket::Unix(stream, addresses) => {
             let listed = list(&context, addresses, stream.as_raw_fd());
             let Ok(stream) = UnixStream::from_std(stream) else { return };
-            serve(stream, &listed, setup, context, bell).await;
+            client(stream, &listed, setup, context, bell).serve().await;
         }
-        Socket::Tls(stream, addresses) => {
-            let listed = list(&context, addresses, stream.as_raw_fd());
-            let (Ok(stream), Some(tls)) = (TcpStream::from_std(stream), setup.edition.tls.clone()) else { return };
-            match tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await {
-                Ok(Ok(stream)) => serve(stream, &listed, setup, context, bell).await,
-                Ok(Err(error)) => {
-                    setup.metrics.tls_failures.inc();
-                    tracing::debug!(client = listed.peer.id, %error, "a client did not get through the TLS handshake");
-                }
-                Err(_) => drop(setup.metrics.tls_failures.inc()),
-            }
+        // Its own allocation: the others' tasks are not as large as TLS is.
+        Socket::Tls(stream, addresses) => Box::pin(welcome_tls(stream, addresses, setup, context, bell)).await,
+    }
+}
+
+async fn welcome_tls(
+    stream: std::net::TcpStream,
+    addresses: (String, String),
+    setup: Setup,
+    context: Rc<Context>,
+    bell: Rc<Bell>,
+) {
+    let listed = list(&context, addresses, stream.as_raw_fd());
+    let (Ok(stream), Some(tls)) = (TcpStream::from_std(stream), setup.edition.tls.clone()) else { return };
+    let shaken = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await;
+    match shaken {
+        Ok(Ok(stream)) => client(stream, &listed, setup, context, bell).serve().await,
+        Ok(Err(error)) => {
+            setup.metrics.tls_failures.inc();
+            tracing::debug!(client = listed.peer.id, %error, "a client did not get through the TLS handshake");
         }
+        Err(_) => drop(setup.metrics.tls_failures.inc()),
     }
 }
 
@@ -260,20 +268,20 @@ fn list(context: &Context, addresses: (String, String), fd: i32) -> Listed {
     context.clients.list(addresses, fd, state)
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+/// Not part of a task: what is moved into a client has no place of its own there.
+fn client<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     listed: &Listed,
     setup: Setup,
     context: Rc<Context>,
     bell: Rc<Bell>,
-) {
+) -> Client<S> {
     let login = if context.access.mode == AuthMode::Upstream { Login::Nobody } else { Login::Service };
     let db = setup.upstream.place.target().map_or(0, |target| target.db);
     let session =
         Session::new(listed.peer.clone(), Group { db, login, ..Group::default() }, context.access.first_user());
     let link = Link::new(listed.peer.clone(), stream, context.policy.limits.clone(), setup.metrics, bell);
-    let mut client = Client::new(link, session, context);
-    client.serve().await;
+    Client::new(link, session, context)
 }
 
 #[cfg(test)]

@@ -107,6 +107,19 @@ fn five_thousand_clients_outlive_a_restart_of_the_upstream() {
     assert!(took <= Duration::from_secs(setting("HEARTHSIDE_STORM_SECONDS", 60)), "{took:?}");
 }
 
+/// A task is as large as the largest thing its client may wait for, and is there twice if it is handed on: 22 KiB once.
+#[test]
+fn an_idle_client_costs_little() {
+    let clients = room_for(2000);
+    let sidecar = Sidecar::builder().set("SERVER__WORKERS", "1").start();
+    let before = memory(sidecar.pid(), "VmRSS");
+    let mut idle: Vec<TcpStream> = (0..clients).map(|_| connect(sidecar.port)).collect();
+    idle.iter_mut().for_each(|client| client.write_all(&line("PING")).expect("sends"));
+    idle.iter_mut().for_each(|client| assert_eq!(reply(client), "+PONG\r\n"));
+    let each = memory(sidecar.pid(), "VmRSS").saturating_sub(before) as f64 / clients as f64;
+    assert!(each < 10.0, "{each} KiB");
+}
+
 /// What many ask for that is long is not all asked of the upstream at once (hazard 18).
 #[test]
 fn who_asks_for_little_does_not_wait_behind_those_who_ask_for_much() {
