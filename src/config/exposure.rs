@@ -20,9 +20,15 @@ pub(super) fn open_to_all(settings: &Settings) -> Vec<(&'static str, &str)> {
 
 fn is_beyond_loopback(address: &str) -> bool {
     let address = address.strip_prefix("rediss://").unwrap_or(address);
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
-    let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    !address.is_empty() && !address.starts_with("unix://") && !is_local
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    !address.is_empty() && !address.starts_with("unix://") && !is_loopback(host)
+}
+
+/// A name or IP address (IPv6 in brackets or without) that nobody but this machine is reached by.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

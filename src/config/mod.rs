@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use exposure::is_loopback;
 pub use faults::{Fault, Faults};
 pub use limits::Limits;
 pub use load::{Loaded, SHIPPED, load, read};

@@ -252,8 +252,7 @@ async fn welcome_tls(
 ) {
     let listed = list(&context, addresses, stream.as_raw_fd());
     let (Ok(stream), Some(tls)) = (TcpStream::from_std(stream), setup.edition.tls.clone()) else { return };
-    let shaken = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await;
-    match shaken {
+    match tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await {
         Ok(Ok(stream)) => client(stream, &listed, setup, context, bell).serve().await,
         Ok(Err(error)) => {
             setup.metrics.tls_failures.inc();

@@ -1,17 +1,13 @@
 //! Many clients at once, each in another state: correct replies, nothing left behind, nobody slowed down by others.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::support::admin::metric;
+use crate::support::process::{descriptors, status};
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::wire::{Wire, line};
-
-fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).expect("a process").count()
-}
 
 fn connect(sidecar: &Sidecar, count: usize) -> Vec<Wire> {
     (0..count).map(|_| sidecar.wire()).collect()
@@ -104,9 +100,7 @@ fn nobody_waits_behind_a_client_that_reads_a_huge_reply_slowly() {
     let slow = slowest(&mut other, 200);
     // Not a figure of speed: one such reply alone takes longer to pass than this.
     assert!(slow < Duration::from_secs(2), "{slow:?}");
-    let status = fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).expect("a process");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
-    let kilobytes: u64 = resident.trim().trim_end_matches(" kB").parse().expect("a number");
+    let kilobytes = status(sidecar.pid(), "VmRSS");
     assert!(kilobytes < 400 << 10, "{kilobytes} kB");
     for _ in 0..20 {
         assert!(greedy.frame().len() > 32 << 20);

@@ -75,7 +75,8 @@ fn the_admin_port_asks_for_its_token() {
     // Readiness and what it waits for are seen by the probes alone here.
     let sidecar = Sidecar::builder().redis(&redis).set("ADMIN__TOKEN_FILE", path.display().to_string()).start_guarded();
     for probe in ["/livez", "/readyz"] {
-        assert_eq!(request(&sidecar, "GET", probe).0, 200, "{probe}");
+        // The change feed may not be up yet.
+        until(probe, || request(&sidecar, "GET", probe).0 == 200);
     }
     for (method, path) in [("GET", "/metrics"), ("POST", "/invalidate?key=a"), ("POST", "/reload")] {
         for wrong in ["", "Authorization: Bearer open\r\n", "Authorization: Basic open sesame\r\n"] {

@@ -1,11 +1,11 @@
 //! MULTI ... EXEC that arrives as a whole goes over a lane; requests with huge arguments go past it.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::admin::metric;
+use crate::support::process::status;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
@@ -101,9 +101,7 @@ fn a_slice_that_is_cut_is_never_sent_in_parts() {
 
 /// The most memory a process has had, in MiB.
 fn peak(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("a line");
-    line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") / 1024
+    status(pid, "VmHWM") / 1024
 }
 
 #[test]

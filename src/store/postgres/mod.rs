@@ -63,6 +63,13 @@ impl Postgres {
             .connect_lazy_with(options.clone());
         let store = Self { lender: Lender::new(options.clone(), settings), pool, options };
         store.ping().await?;
+        if options::is_exposed(&store.options) {
+            tracing::warn!(
+                host = store.options.get_host(),
+                "nobody vouches for the server of store.url, and others may listen: add ?sslmode=require or \
+                 store.ca_file, or ?sslmode=disable where the network is yours alone"
+            );
+        }
         Ok(store)
     }
 

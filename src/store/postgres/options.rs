@@ -1,6 +1,5 @@
 //! How Postgres is reached: its URL, who must vouch for it, how long its statements may take.
 
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use sqlx::ConnectOptions;
@@ -9,18 +8,11 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use crate::config;
 use crate::store::StoreError;
 
-/// Reads `[store]`, and warns of a way on which others may listen.
+/// Reads `[store]`.
 pub(super) fn read(settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
     let options = PgConnectOptions::from_str(&settings.url)
         .map_err(|error| StoreError::Refused(format!("store.url cannot be read: {error}")))?;
     let options = verified(options, &settings.ca_file);
-    if is_exposed(&options) {
-        tracing::warn!(
-            host = options.get_host(),
-            "nobody vouches for the server of store.url, and others may listen: add ?sslmode=require or store.ca_file, \
-             or ?sslmode=disable where the network is yours alone"
-        );
-    }
     let timeout = settings.query_timeout.as_millis().to_string();
     Ok(options
         .application_name("hearthside")
@@ -40,11 +32,10 @@ fn verified(options: PgConnectOptions, ca_file: &str) -> PgConnectOptions {
 }
 
 /// It leads off this machine, and says neither that the server is to be verified nor that it need not be.
-fn is_exposed(options: &PgConnectOptions) -> bool {
-    let host = options.get_host().trim_matches(['[', ']']);
+pub(super) fn is_exposed(options: &PgConnectOptions) -> bool {
+    let host = options.get_host();
     let is_socket = options.get_socket().is_some() || host.starts_with('/');
-    let is_local = is_socket || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    !is_local && matches!(options.get_ssl_mode(), PgSslMode::Allow | PgSslMode::Prefer)
+    !is_socket && !config::is_loopback(host) && matches!(options.get_ssl_mode(), PgSslMode::Allow | PgSslMode::Prefer)
 }
 
 #[cfg(test)]

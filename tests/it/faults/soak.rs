@@ -1,11 +1,11 @@
 //! Mixed load with random faults, while clients come and go: at the end everything is where it was. A few seconds of it in every
 //! test run; `scripts/soak` makes it half an hour with 2,000 clients.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use super::load::{Ask, Load};
 use crate::support::admin::metric;
+use crate::support::process::{descriptors, status};
 use crate::support::proxy::{Proxy, Spoil};
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
@@ -13,18 +13,12 @@ use crate::support::{setting, until};
 
 struct Measure {
     files: usize,
-    threads: usize,
+    threads: u64,
     kilobytes: u64,
 }
 
 fn measure(pid: u32) -> Measure {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let number = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).expect("a line");
-        line.split_whitespace().nth(1).and_then(|text| text.parse::<u64>().ok()).expect("a number")
-    };
-    let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors").count();
-    Measure { files, threads: number("Threads:") as usize, kilobytes: number("VmRSS:") }
+    Measure { files: descriptors(pid), threads: status(pid, "Threads"), kilobytes: status(pid, "VmRSS") }
 }
 
 /// One fault, and its end.

@@ -1,6 +1,5 @@
 //! Many clients at once, of whom all come back, or none reads.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::load::{Ask, Load};
 use crate::support::admin::metric;
+use crate::support::process::status;
 use crate::support::proxy::{Proxy, Spoil};
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
@@ -45,13 +45,6 @@ fn reply(stream: &mut TcpStream) -> String {
         line.push(byte[0]);
     }
     String::from_utf8_lossy(&line).into_owned()
-}
-
-/// Kilobytes of memory of a process: now, or at most (`VmRSS`, `VmHWM`).
-fn memory(pid: u32, what: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with(what)).expect("a line");
-    line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number")
 }
 
 #[test]
@@ -112,11 +105,11 @@ fn five_thousand_clients_outlive_a_restart_of_the_upstream() {
 fn an_idle_client_costs_little() {
     let clients = room_for(2000);
     let sidecar = Sidecar::builder().set("SERVER__WORKERS", "1").start();
-    let before = memory(sidecar.pid(), "VmRSS");
+    let before = status(sidecar.pid(), "VmRSS");
     let mut idle: Vec<TcpStream> = (0..clients).map(|_| connect(sidecar.port)).collect();
     idle.iter_mut().for_each(|client| client.write_all(&line("PING")).expect("sends"));
     idle.iter_mut().for_each(|client| assert_eq!(reply(client), "+PONG\r\n"));
-    let each = memory(sidecar.pid(), "VmRSS").saturating_sub(before) as f64 / clients as f64;
+    let each = status(sidecar.pid(), "VmRSS").saturating_sub(before) as f64 / clients as f64;
     assert!(each < 10.0, "{each} KiB");
 }
 
@@ -148,7 +141,7 @@ fn many_that_never_read_cost_bounded_memory_and_are_cut() {
     let sidecar = builder.expect(&["did not read", "lane", "subscriber"]).start();
     let load = Load::start(sidecar.port, 4, &[Ask::Through, Ask::Owned]);
     load.go_on(20);
-    let before = memory(sidecar.pid(), "VmRSS");
+    let before = status(sidecar.pid(), "VmRSS");
     let mut deaf: Vec<TcpStream> = (0..readers).map(|_| connect_narrow(sidecar.port)).collect();
     let (ask, listen) = deaf.split_at_mut(readers / 2);
     listen.iter_mut().for_each(|client| client.write_all(&line("SUBSCRIBE news")).expect("sends"));
@@ -165,7 +158,7 @@ fn many_that_never_read_cost_bounded_memory_and_are_cut() {
         assert!(begun.elapsed() < Duration::from_secs(150), "never happened: all that never read are cut");
     }
     load.go_on(20);
-    let most = memory(sidecar.pid(), "VmHWM").saturating_sub(before) / 1024;
+    let most = status(sidecar.pid(), "VmHWM").saturating_sub(before) / 1024;
     println!("{readers} clients that never read: at most {most} MiB more");
     // What is accounted for, what the sockets' other side has handed over at once, and what the allocator keeps.
     assert!(most < 400, "{most} MiB");
