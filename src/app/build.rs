@@ -14,7 +14,7 @@ use crate::dispatch::Owned;
 use crate::dispatch::listing::Scans;
 use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
-use crate::store::{Store, StoreError};
+use crate::store::{ALL, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::planted::is_planted;
 use crate::upstream::{PrivateServer, Target};
@@ -114,10 +114,20 @@ async fn replay(
     cache: &Cache,
 ) -> Result<(), Failure> {
     let failed = |error: String| Failure::Start(format!("the journal cannot be replayed: {error}"));
-    let mut entries = waiting.entries;
-    for (batch, taken) in waiting.taken {
-        let was_flushed = was_flushed(journal, store, batch).await.map_err(|error| failed(error.to_string()))?;
-        if was_flushed && !is_planted("double-replay") {
+    let Waiting { mut entries, taken, incarnation } = waiting;
+    let batches: Vec<u64> = taken.iter().map(|(batch, _)| *batch).collect();
+    let applied = match batches.iter().max() {
+        Some(_) => fence(store, &incarnation, &batches).await.map_err(|error| failed(error.to_string()))?,
+        None => 0,
+    };
+    if batches.iter().any(|batch| *batch < applied) {
+        tracing::warn!(
+            "the store has applied later deferred writes of this journal: its file has gone back in time (a copy that was put \
+             back?); what waited in it then is saved again"
+        );
+    }
+    for (batch, taken) in taken {
+        if batch == applied && !is_planted("double-replay") {
             journal.applied(batch).await.map_err(|error| failed(error.to_string()))?;
         } else {
             journal.give_back(batch).await.map_err(|error| failed(error.to_string()))?;
@@ -141,10 +151,11 @@ async fn replay(
     Ok(())
 }
 
-/// Asks until the store answers: without that nobody knows whether a batch was applied.
-async fn was_flushed(journal: &Journal, store: &Store, batch: u64) -> Result<bool, StoreError> {
+/// The last batch that was applied of the incarnation before; from then on nothing of it is, also not what the network still
+/// delivers. Asks until the store answers: without that nobody knows which batches were applied.
+async fn fence(store: &Store, incarnation: &str, batches: &[u64]) -> Result<u64, StoreError> {
     loop {
-        match store.was_flushed(&journal.id, batch).await {
+        match store.fence(incarnation, ALL, batches).await {
             Err(error) if error.is_final() => tracing::warn!(%error, "{WAITING}"),
             told => return told,
         }

@@ -3,8 +3,10 @@
 //! Invariants:
 //! - one flush at a time, so a key's values reach the store in their order;
 //! - a batch whose answer did not come is sent again as the same batch, which the store applies once (C5);
-//! - values that the store refuses are halved until the row at fault is alone, which is put aside; the others go on;
-//! - a statement that the store refuses (no such table, no permission) is no row's fault: the mapping's rows wait.
+//! - a batch gets another number only when it is certain that nothing of it was applied, or will be, under the old one;
+//! - nothing is taken before the journal knows how the batch before ended.
+//!
+//! What the store says otherwise than "applied" is judged in `fenced.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,22 +19,36 @@ use super::overlay::Rows;
 use super::{Cache, Cached};
 use crate::journal::{Entry, Journal};
 use crate::record::Record;
-use crate::store::{FlushRow, Mark, StoreError};
+use crate::store::{FlushRow, Flushed, Mark, StoreError};
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::{Outcome, OutcomeLabel};
 
 /// A batch whose end is not known.
 #[derive(Debug)]
 pub(super) struct Pending {
-    number: u64,
-    mapping: usize,
-    rows: Rows,
+    pub(super) number: u64,
+    pub(super) mapping: usize,
+    pub(super) rows: Rows,
+    /// It was sent before, and may have been applied.
+    pub(super) was_sent: bool,
+}
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug)]
+enum Ended {
+    Saved(u64),
+    NotSaved(u64),
 }
 
 /// The one place from which is flushed.
 #[derive(Debug, Default)]
 pub(super) struct Flusher {
-    unknown: Option<Pending>,
+    /// To be sent again.
+    pub(super) unknown: Option<Pending>,
+    /// The journal does not know it yet.
+    ended: Option<Ended>,
+    /// So often the journal took another name since a batch was saved.
+    pub(super) renewals: u8,
 }
 
 impl Cache {
@@ -96,12 +112,25 @@ impl Cache {
         }
     }
 
-    /// Sends a batch again whose end is not known.
+    /// What was left over: an outcome that the journal does not know yet, a batch whose end is not known. Nothing else is
+    /// taken before both are settled.
     async fn resolve(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
+        self.note(journal, flusher).await?;
         match flusher.unknown.take() {
-            Some(pending) => self.send(journal, flusher, pending).await,
+            Some(pending) => self.finish(journal, flusher, pending).await,
             None => Ok(()),
         }
+    }
+
+    /// Notes in the journal how the last batch ended; it is tried again before anything else if it cannot be noted now.
+    async fn note(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
+        match flusher.ended {
+            Some(Ended::Saved(batch)) => journal.applied(batch).await?,
+            Some(Ended::NotSaved(batch)) => journal.give_back(batch).await?,
+            None => {}
+        }
+        flusher.ended = None;
+        Ok(())
     }
 
     async fn flush_rows(
@@ -111,61 +140,117 @@ impl Cache {
         mapping: usize,
         rows: Rows,
     ) -> Result<(), StoreError> {
-        // Halves that still have to be tried.
-        let mut parts = vec![rows];
+        let pending = self.take(journal, mapping, rows).await?;
+        self.finish(journal, flusher, pending).await
+    }
+
+    /// Marks rows as taken by a new batch.
+    async fn take(&self, journal: &Journal, mapping: usize, rows: Rows) -> Result<Pending, StoreError> {
+        // Before the store knows the incarnation it would let nothing of it through.
+        if !journal.is_enrolled() {
+            let incarnation = journal.incarnation();
+            let enrolling = tokio::time::timeout(self.deadline, self.store.enroll(&incarnation)).await;
+            enrolling.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into())))?;
+            journal.set_enrolled();
+        }
+        let pending = Pending { number: journal.batch(), mapping, rows, was_sent: false };
+        let entries: Vec<Entry> = pending.rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
+        journal.take(pending.number, &entries).await?;
+        Ok(pending)
+    }
+
+    /// Sends a batch, and then the parts that are to be tried again.
+    async fn finish(&self, journal: &Journal, flusher: &mut Flusher, pending: Pending) -> Result<(), StoreError> {
+        let mapping = pending.mapping;
+        let mut parts = self.send(journal, flusher, pending).await?;
         while let Some(rows) = parts.pop() {
-            let pending = Pending { number: journal.batch(), mapping, rows };
-            let entries: Vec<Entry> = pending.rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
-            journal.take(pending.number, &entries).await?;
-            let (number, rows) = (pending.number, pending.rows.clone());
-            match self.send(journal, flusher, pending).await {
-                Ok(()) => {}
-                Err(error) if error.is_final() => return Err(error),
-                Err(error) if !error.is_about_values() => {
-                    journal.give_back(number).await?;
-                    return Err(error);
-                }
-                Err(error) if rows.len() == 1 => self.put_aside(journal, number, mapping, &rows, &error).await?,
-                Err(_) => {
-                    journal.give_back(number).await?;
-                    let (left, right) = rows.split_at(rows.len() / 2);
-                    parts.extend([right.to_vec(), left.to_vec()]);
-                }
-            }
+            let pending = self.take(journal, mapping, rows).await?;
+            parts.extend(self.send(journal, flusher, pending).await?);
         }
         Ok(())
     }
 
-    /// Sends one batch. After an error that is final it is kept, to be sent again.
-    async fn send(&self, journal: &Journal, flusher: &mut Flusher, pending: Pending) -> Result<(), StoreError> {
-        let Some(cached) = self.cached(pending.mapping) else { return Ok(()) };
+    /// Sends one batch; what of it has to be sent again, in other batches. After an error that is final it is kept, to be sent
+    /// again as the same batch.
+    async fn send(
+        &self,
+        journal: &Journal,
+        flusher: &mut Flusher,
+        mut pending: Pending,
+    ) -> Result<Vec<Rows>, StoreError> {
+        let Some(cached) = self.cached(pending.mapping) else { return Ok(Vec::new()) };
+        let incarnation = journal.incarnation();
         let origin_number = self.origins.begin(pending.rows.iter().map(|(key, _)| key.clone()).collect());
         let origin = self.origins.text(origin_number);
-        let mark = Mark { journal: &journal.id, batch: pending.number, origin: &origin };
+        let mark = Mark { journal: &incarnation, batch: pending.number, origin: &origin };
         let rows = rows_of(cached, &pending.rows);
         let flushing = self.store.flush(&cached.mapping, &cached.plan, &rows, mark);
         let flushed = tokio::time::timeout(self.deadline, flushing).await;
         let flushed = flushed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the flush took too long".into())));
         let outcome = if flushed.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.flushes.get_or_create(&OutcomeLabel { outcome }).inc();
+        match &flushed {
+            Ok(_) => self.origins.end(origin_number, now_ms()),
+            Err(_) => self.origins.disown(origin_number),
+        }
         match flushed {
-            Ok(records) => {
-                // Its notices may have come before, or come from another attempt: what is in memory is compared.
-                self.settle(&pending.rows, records.unwrap_or_default());
-                self.origins.end(origin_number, now_ms());
-                self.metrics.flushed.inc_by(pending.rows.len() as u64);
-                self.metrics.deferred_keys.set(self.overlay.len() as i64);
-                // Should this fail, the store still knows that the batch was applied.
-                Ok(journal.applied(pending.number).await?)
-            }
-            Err(error) => {
-                self.origins.disown(origin_number);
-                if error.is_final() {
-                    flusher.unknown = Some(pending);
-                }
+            Ok(Flushed::Now(records)) => self.saved(journal, flusher, &pending, records).await,
+            Ok(Flushed::Fenced(note)) => self.fenced(journal, flusher, pending, note).await,
+            Err(error) if error.is_final() => {
+                pending.was_sent |= error != StoreError::Open;
+                flusher.unknown = Some(pending);
                 Err(error)
             }
+            Err(error) => self.refused(journal, flusher, pending, error).await,
         }
+    }
+
+    /// The store has a batch: memory and the journal are told.
+    pub(super) async fn saved(
+        &self,
+        journal: &Journal,
+        flusher: &mut Flusher,
+        pending: &Pending,
+        records: Vec<(Bytes, Option<Record>)>,
+    ) -> Result<Vec<Rows>, StoreError> {
+        // Its notices may have come before, or come from another attempt: what is in memory is compared.
+        self.settle(&pending.rows, records);
+        self.metrics.flushed.inc_by(pending.rows.len() as u64);
+        self.metrics.deferred_keys.set(self.overlay.len() as i64);
+        flusher.renewals = 0;
+        flusher.ended = Some(Ended::Saved(pending.number));
+        self.note(journal, flusher).await.map(|()| Vec::new())
+    }
+
+    /// The store has not got a batch, and never will under this number: the journal is told.
+    pub(super) async fn not_saved(
+        &self,
+        journal: &Journal,
+        flusher: &mut Flusher,
+        pending: &Pending,
+    ) -> Result<(), StoreError> {
+        flusher.ended = Some(Ended::NotSaved(pending.number));
+        self.note(journal, flusher).await
+    }
+
+    /// Puts one row's values aside, which the store refuses.
+    pub(super) async fn put_aside(
+        &self,
+        journal: &Journal,
+        pending: &Pending,
+        error: &StoreError,
+    ) -> Result<(), StoreError> {
+        journal.put_aside(pending.number, &error.to_string()).await?;
+        let mapping = self.cached(pending.mapping).map_or("", |cached| cached.mapping.pattern.text());
+        tracing::error!(mapping, %error, "a deferred write is put aside: the store refuses it; `hearthside journal` shows it");
+        self.metrics.put_aside.inc();
+        for (key, entries) in &pending.rows {
+            self.flights.detach(key, || {
+                self.overlay.settle(key, entries);
+                self.shelf.remove(key)
+            });
+        }
+        Ok(())
     }
 
     /// The store has these rows: nothing lies over them any more. A load that began before may have read the rows of
@@ -183,27 +268,6 @@ impl Cache {
                 }
             });
         }
-    }
-
-    async fn put_aside(
-        &self,
-        journal: &Journal,
-        number: u64,
-        mapping: usize,
-        rows: &Rows,
-        error: &StoreError,
-    ) -> Result<(), StoreError> {
-        journal.put_aside(number, &error.to_string()).await?;
-        let mapping = self.cached(mapping).map_or("", |cached| cached.mapping.pattern.text());
-        tracing::error!(mapping, %error, "a deferred write is put aside: the store refuses it; `hearthside journal` shows it");
-        self.metrics.put_aside.inc();
-        for (key, entries) in rows {
-            self.flights.detach(key, || {
-                self.overlay.settle(key, entries);
-                self.shelf.remove(key)
-            });
-        }
-        Ok(())
     }
 }
 

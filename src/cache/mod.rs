@@ -13,6 +13,7 @@ mod deferred;
 mod ends;
 mod entry;
 mod feed;
+mod fenced;
 mod flights;
 mod flush;
 mod front;

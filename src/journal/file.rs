@@ -7,23 +7,9 @@ use bytes::Bytes;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use super::{Entry, JournalError, Waiting};
+use super::{Entry, JournalError, Waiting, layout};
 use crate::config::JournalSync;
 use crate::telemetry::clock::unix_ms;
-
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS about (id TEXT NOT NULL, last INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS waiting (
-    key BLOB NOT NULL, field BLOB NOT NULL, seq INTEGER NOT NULL, mapping TEXT NOT NULL, value BLOB,
-    weight INTEGER NOT NULL, batch INTEGER, PRIMARY KEY (key, field)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS waiting_by_seq ON waiting (seq);
-CREATE INDEX IF NOT EXISTS waiting_by_batch ON waiting (batch) WHERE batch IS NOT NULL;
-CREATE TABLE IF NOT EXISTS refused (
-    seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL, field BLOB NOT NULL, value BLOB,
-    reason TEXT NOT NULL
-);
-INSERT INTO about SELECT lower(hex(randomblob(8))), 0 WHERE NOT EXISTS (SELECT 1 FROM about);";
 
 #[derive(Debug)]
 pub(super) struct File {
@@ -69,6 +55,7 @@ pub(super) async fn refused(path: &Path) -> Result<Vec<Refused>, JournalError> {
     }
     let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
     let mut connection = SqliteConnection::connect_with(&options).await?;
+    layout::check(&mut connection).await?;
     let select = "SELECT at, mapping, key, field, value, reason FROM refused ORDER BY seq";
     Ok(sqlx::query_as(select).fetch_all(&mut connection).await?)
 }
@@ -93,12 +80,13 @@ impl File {
             .synchronous(synchronous)
             .disable_statement_logging();
         let mut connection = SqliteConnection::connect_with(&options).await?;
-        sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
+        layout::prepare(&mut connection).await?;
         Ok(Self { connection, _lock: lock })
     }
 
-    pub(super) async fn id(&mut self) -> Result<String, JournalError> {
-        Ok(sqlx::query_scalar("SELECT id FROM about").fetch_one(&mut self.connection).await?)
+    /// Under which incarnation the marked entries were taken.
+    pub(super) async fn incarnation(&mut self) -> Result<String, JournalError> {
+        Ok(sqlx::query_scalar("SELECT incarnation FROM about").fetch_one(&mut self.connection).await?)
     }
 
     /// The highest number that was ever given away, as far as the file knows.
@@ -186,14 +174,15 @@ impl File {
         Ok(replaced.unsigned_abs())
     }
 
-    pub(super) async fn take(&mut self, batch: u64, seqs: &[u64]) -> Result<(), JournalError> {
+    pub(super) async fn take(&mut self, incarnation: &str, batch: u64, seqs: &[u64]) -> Result<(), JournalError> {
         sqlx::query("UPDATE waiting SET batch = ?1 WHERE seq IN (SELECT value FROM json_each(?2))")
             .bind(batch.cast_signed())
             .bind(format!("{seqs:?}"))
             .execute(&mut self.connection)
             .await?;
-        sqlx::query("UPDATE about SET last = max(last, ?1)")
+        sqlx::query("UPDATE about SET last = max(last, ?1), incarnation = ?2")
             .bind(batch.cast_signed())
+            .bind(incarnation)
             .execute(&mut self.connection)
             .await?;
         Ok(())

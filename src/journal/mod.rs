@@ -5,9 +5,14 @@
 //! - an append is answered when its commit has been synced (`journal.sync = "always"`), and appends that wait are one commit;
 //! - of a key's field the last value is kept, with its sequence number;
 //! - a flush marks what it takes with its batch first, and the store remembers the batch in the transaction that applies it:
-//!   after a crash the store says whether a marked entry has been applied (C5).
+//!   after a crash the store says whether a marked entry has been applied (C5);
+//! - batches are numbered within an incarnation, which is another at every opening: a file that was copied, or that went back
+//!   in time, never numbers a batch as the store has noted one before;
+//! - what was taken under one incarnation is settled before anything is taken under the next.
 
 mod file;
+mod incarnation;
+mod layout;
 mod writer;
 
 use std::path::Path;
@@ -22,7 +27,8 @@ use crate::telemetry::Metrics;
 use crate::telemetry::planted::is_planted;
 use file::File;
 pub use file::Refused;
-use writer::{Order, Writer};
+use incarnation::Incarnation;
+use writer::{Order, Taken, Writer};
 
 /// One field's value that waits for the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +61,9 @@ pub enum JournalError {
     /// Its file cannot be written or read.
     #[error("the journal's file: {0}")]
     File(String),
+    /// Its file is none that this version can read.
+    #[error("the journal's file cannot be used: {0}")]
+    Layout(String),
     /// Another process has it.
     #[error("the journal is in use by another process; give each sidecar a journal.path of its own")]
     InUse,
@@ -72,8 +81,7 @@ impl From<sqlx::Error> for JournalError {
 /// An open journal.
 #[derive(Debug)]
 pub struct Journal {
-    /// Differs between journals; the store remembers batches by it.
-    pub id: String,
+    incarnation: Incarnation,
     next: AtomicU64,
     bytes: AtomicU64,
     max_bytes: u64,
@@ -88,6 +96,8 @@ pub struct Waiting {
     pub entries: Vec<Entry>,
     /// Entries that a flush had taken, by its batch: the store knows whether it was applied.
     pub taken: Vec<(u64, Vec<Entry>)>,
+    /// The incarnation under which they were taken.
+    pub incarnation: String,
 }
 
 impl Journal {
@@ -97,14 +107,16 @@ impl Journal {
     /// [`JournalError`].
     pub async fn open(settings: &config::Journal, metrics: Arc<Metrics>) -> Result<(Self, Waiting), JournalError> {
         let mut file = File::open(&settings.path, settings.sync).await?;
-        let (id, waiting) = (file.id().await?, file.waiting().await?);
+        let waiting = Waiting { incarnation: file.incarnation().await?, ..file.waiting().await? };
+        let is_reused = is_planted("note-reused") && !waiting.incarnation.is_empty();
+        let incarnation = if is_reused { Incarnation::known(&waiting.incarnation) } else { Incarnation::fresh()? };
         let all = || waiting.entries.iter().chain(waiting.taken.iter().flat_map(|(_, entries)| entries));
         let next = all().map(|entry| entry.seq).max().unwrap_or(0).max(file.last().await?) + 1;
         let bytes = all().map(Entry::weight).sum();
         let (orders, told) = mpsc::unbounded_channel();
         tokio::spawn(Writer { file, sync: settings.sync }.run(told));
         let journal = Self {
-            id,
+            incarnation,
             next: AtomicU64::new(next),
             bytes: AtomicU64::new(bytes),
             max_bytes: settings.max_bytes.0 as u64,
@@ -171,7 +183,33 @@ impl Journal {
     /// [`JournalError`]: then the flush must not go on.
     pub async fn take(&self, batch: u64, entries: &[Entry]) -> Result<(), JournalError> {
         let seqs = entries.iter().map(|entry| entry.seq).collect();
-        self.order(|done| Order::Take(batch, seqs, done)).await
+        let taken = Taken { incarnation: self.incarnation(), batch, seqs };
+        self.order(|done| Order::Take(taken, done)).await
+    }
+
+    /// The name under which the store remembers batches: another at every opening of the file.
+    #[must_use]
+    pub fn incarnation(&self) -> Arc<str> {
+        self.incarnation.name()
+    }
+
+    /// True when the store has been told of the incarnation.
+    #[must_use]
+    pub fn is_enrolled(&self) -> bool {
+        self.incarnation.is_enrolled()
+    }
+
+    /// Notes that the store has been told of it.
+    pub fn set_enrolled(&self) {
+        self.incarnation.set_enrolled();
+    }
+
+    /// Goes on under another incarnation, of which the store has to be told; nothing may be taken at that moment.
+    ///
+    /// # Errors
+    /// [`JournalError`] when the system gives no random bytes.
+    pub fn renew(&self) -> Result<(), JournalError> {
+        self.incarnation.renew()
     }
 
     /// Forgets what a flush has taken and the store has applied.

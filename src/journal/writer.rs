@@ -1,5 +1,6 @@
 //! The one task that writes the journal: what waits is one commit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -14,12 +15,19 @@ type Done<T> = oneshot::Sender<Result<T, JournalError>>;
 pub(super) enum Order {
     /// The first is answered with the weight of what was replaced, the others with 0.
     Append(Vec<Entry>, Vec<Done<u64>>),
-    Take(u64, Vec<u64>, Done<()>),
+    Take(Taken, Done<()>),
     /// Answered with the weight of what was freed.
     Applied(u64, Done<u64>),
     GiveBack(u64, Done<()>),
     /// Answered as `Applied`.
     PutAside(u64, String, Done<u64>),
+}
+
+/// What a flush takes.
+pub(super) struct Taken {
+    pub(super) incarnation: Arc<str>,
+    pub(super) batch: u64,
+    pub(super) seqs: Vec<u64>,
 }
 
 pub(super) struct Writer {
@@ -79,12 +87,14 @@ impl Writer {
             return match order {
                 Order::Append(_, all) => tell_all(Ok(0), all),
                 Order::Applied(_, done) | Order::PutAside(_, _, done) => tell(Ok(0), done),
-                Order::Take(_, _, done) | Order::GiveBack(_, done) => tell(Ok(()), done),
+                Order::Take(_, done) | Order::GiveBack(_, done) => tell(Ok(()), done),
             };
         }
         match order {
             Order::Append(entries, all) => tell_all(self.file.append(entries).await, all),
-            Order::Take(batch, seqs, done) => tell(self.file.take(batch, &seqs).await, done),
+            Order::Take(Taken { incarnation, batch, seqs }, done) => {
+                tell(self.file.take(&incarnation, batch, &seqs).await, done)
+            }
             Order::Applied(batch, done) => tell(self.file.applied(batch).await, done),
             Order::GiveBack(batch, done) => tell(self.file.give_back(batch).await, done),
             Order::PutAside(batch, reason, done) => tell(self.file.put_aside(batch, &reason).await, done),

@@ -1,4 +1,8 @@
 //! Deferred writes of many keys, saved at once and exactly once.
+//!
+//! The store keeps one note for each opening of a journal (its incarnation), which only rises. A flush is applied only if
+//! its batch is above the note's fence, which is compared under the note's lock in the statement, or transaction, that
+//! applies it: a copy that comes late changes nothing (decision 0017).
 
 use bytes::Bytes;
 
@@ -17,10 +21,10 @@ pub struct FlushRow {
     pub left: Option<Option<i64>>,
 }
 
-/// Which flush it is: the journal, the batch, and the origin that comes back with its notices.
+/// Which flush it is: the journal's incarnation, the batch, and the origin that comes back with its notices.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark<'m> {
-    /// The journal.
+    /// The journal's incarnation.
     pub journal: &'m str,
     /// The batch.
     pub batch: u64,
@@ -28,9 +32,40 @@ pub struct Mark<'m> {
     pub origin: &'m str,
 }
 
+/// What the store notes of one incarnation of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The last batch that was applied; 0: none.
+    pub applied: u64,
+    /// No batch up to this one will be applied any more. Never less than `applied`.
+    pub fence: u64,
+}
+
+impl Note {
+    /// From the numbers of a row.
+    pub(super) const fn of((applied, fence): (i64, i64)) -> Self {
+        Self { applied: applied.unsigned_abs(), fence: fence.unsigned_abs() }
+    }
+}
+
+/// What came of a flush that the store has judged.
+#[derive(Clone, Debug)]
+pub enum Flushed {
+    /// It is applied: the keys and records of its rows as they are now.
+    Now(Vec<(Bytes, Option<Record>)>),
+    /// The fence let nothing through: the note as it stood afterwards, `None` where there is none.
+    Fenced(Option<Note>),
+}
+
+/// A fence past every batch: nothing of the incarnation is applied any more.
+pub const ALL: u64 = i64::MAX as u64;
+
+/// Notes that were not used for so long are removed.
+pub(super) const KEPT_DAYS: i32 = 30;
+
 impl Store {
-    /// Saves rows of one mapping in one statement that also notes the batch; rows that are not there stay so. The keys
-    /// and records of the rows as they are now; `None` when this batch has been applied before.
+    /// Saves rows of one mapping if the journal's note lets the batch through, and raises the note, in one transaction.
+    /// Rows that are not there stay so.
     ///
     /// # Errors
     /// As a write: after [`StoreError::Ambiguous`] the same batch may be sent again.
@@ -40,7 +75,7 @@ impl Store {
         plan: &Plan,
         rows: &[FlushRow],
         mark: Mark<'_>,
-    ) -> Result<Option<Vec<(Bytes, Option<Record>)>>, StoreError> {
+    ) -> Result<Flushed, StoreError> {
         self.breaker.check()?;
         let flushed = match &self.engine {
             Engine::Postgres(store) => store.flush(mapping, plan, rows, mark).await,
@@ -48,6 +83,33 @@ impl Store {
         };
         self.breaker.note(flushed.as_ref().err());
         flushed
+    }
+
+    /// Makes the note of a journal's incarnation, before its first flush, and removes notes that nobody has used for long.
+    ///
+    /// # Errors
+    /// [`StoreError`]; trying again is safe.
+    pub async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
+        self.breaker.check()?;
+        let enrolled = match &self.engine {
+            Engine::Postgres(store) => store.enroll(journal).await,
+            Engine::Sqlite(store) => store.enroll(journal).await,
+        };
+        self.breaker.note(enrolled.as_ref().err());
+        enrolled
+    }
+
+    /// Raises the fence of an incarnation to `until`, when a statement that is under way has ended; the last batch of it that
+    /// was applied, which is final for every batch up to `until`. `taken` are its batches whose end is not known: an older
+    /// version of the program may have noted them elsewhere.
+    ///
+    /// # Errors
+    /// [`StoreError`]; trying again is safe.
+    pub async fn fence(&self, journal: &str, until: u64, taken: &[u64]) -> Result<u64, StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => store.fence(journal, until, taken).await,
+            Engine::Sqlite(store) => store.fence(journal, until, taken).await,
+        }
     }
 
     /// Removes rows that ended by their column longer ago than `grace` seconds, a thousand at most; how many.
@@ -61,17 +123,6 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => store.sweep(table, column, grace).await,
             Engine::Sqlite(store) => store.sweep(table, column, grace).await,
-        }
-    }
-
-    /// True when a batch has been applied.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn was_flushed(&self, journal: &str, batch: u64) -> Result<bool, StoreError> {
-        match &self.engine {
-            Engine::Postgres(store) => store.was_flushed(journal, batch).await,
-            Engine::Sqlite(store) => store.was_flushed(journal, batch).await,
         }
     }
 }

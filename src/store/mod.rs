@@ -22,7 +22,7 @@ pub mod triggers;
 
 pub use changes::{Change, OnChange};
 pub use error::StoreError;
-pub use flush::{FlushRow, Mark};
+pub use flush::{ALL, FlushRow, Flushed, Mark, Note};
 pub use plan::Plan;
 pub use transaction::StoreTransaction;
 

@@ -141,6 +141,7 @@ pub struct Metrics {
     pub load_seconds: Histogram,
     pub journal_bytes: Gauge,
     pub journal_refused: Counter,
+    pub journal_collisions: Counter,
     pub deferred: Counter,
     pub deferred_keys: Gauge,
     pub flushes: Family<OutcomeLabel, Counter>,
@@ -223,6 +224,11 @@ impl Default for Metrics {
                 Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
             ),
             journal_bytes: r.add("journal_bytes", "Bytes of deferred writes that wait for the store", Gauge::default()),
+            journal_collisions: r.add(
+                "journal_collisions",
+                "Batches of deferred writes that somebody else had noted in the store; they were sent again",
+                Counter::default(),
+            ),
             journal_refused: r.add(
                 "journal_refused",
                 "Deferred writes that were refused because the journal is full",

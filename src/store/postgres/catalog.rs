@@ -173,11 +173,11 @@ async fn target(
     }
     if block.defers() {
         let is_migrated: bool =
-            sqlx::query_scalar("SELECT to_regclass('hearthside.flushed') IS NOT NULL").fetch_one(pool).await?;
+            sqlx::query_scalar("SELECT to_regclass('hearthside.journals') IS NOT NULL").fetch_one(pool).await?;
         if !is_migrated {
             return Err(StoreError::fault(
                 if block.expires_column.is_some() { "expires_column" } else { "deferred" },
-                "needs `hearthside migrate`: the table hearthside.flushed is missing",
+                "needs `hearthside migrate`: the table hearthside.journals is missing",
             ));
         }
     }

@@ -1,17 +1,20 @@
-//! Deferred writes of many rows as one statement, which notes its batch too.
+//! Deferred writes of many rows as one statement, which compares and raises the journal's note too.
+//!
+//! Source: <https://www.postgresql.org/docs/current/queries-with.html#QUERIES-WITH-MODIFYING>,
+//! <https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED>
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use super::expression::{ORIGIN, cast};
 use super::parse;
 use crate::mapping::Mapping;
-use crate::record::Record;
+use crate::store::flush::{Flushed, KEPT_DAYS, Note};
 use crate::store::target::{Column, Place, Target, text};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
+use crate::telemetry::planted::is_planted;
 
 /// The rows as JSON: `k` the key's texts, `f` columns, `m` members of the overflow column, `e` milliseconds to live; null takes a value away.
 struct Gathered {
@@ -88,13 +91,16 @@ fn statement(target: &Target, gathered: &Gathered) -> String {
         })
         .collect();
     let Target { table, shown, .. } = target;
+    // Nothing of the table is looked for before the note is raised, and that waits for any other statement of the journal:
+    // each row of the join needs the one that the fence gives. Rows changed meanwhile are read again (READ COMMITTED).
     format!(
         "WITH {ORIGIN}, \
-         noted AS (INSERT INTO hearthside.flushed (journal, batch) VALUES ($2, $3)), \
-         past AS (DELETE FROM hearthside.flushed WHERE journal = $2 AND batch < $3), \
+         fence AS (UPDATE hearthside.journals SET applied = $3, fence = greatest(fence, $3), at = now() \
+         WHERE journal = $2 AND {} RETURNING journal), \
          b AS MATERIALIZED (SELECT r FROM jsonb_array_elements($4::text::jsonb) AS r), \
-         changed AS (UPDATE {table} AS t SET {} FROM b, origin WHERE {} RETURNING t.*) \
-         SELECT row_to_json(r)::text FROM (SELECT {shown} FROM changed) AS r",
+         changed AS (UPDATE {table} AS t SET {} FROM fence, b, origin WHERE {} RETURNING t.*) \
+         SELECT row_to_json(r)::text FROM fence LEFT JOIN (SELECT {shown} FROM changed) AS r ON true",
+        if is_planted("no-fence") { "true" } else { "fence < $3" },
         sets.join(", "),
         ours.join(" AND "),
     )
@@ -106,7 +112,7 @@ pub(super) async fn flush(
     plan: &Plan,
     rows: &[FlushRow],
     mark: Mark<'_>,
-) -> Result<Option<Vec<(Bytes, Option<Record>)>>, StoreError> {
+) -> Result<Flushed, StoreError> {
     let Some(target) = &plan.target else {
         return Err(StoreError::Refused("the mapping has no table to write to".into()));
     };
@@ -117,19 +123,51 @@ pub(super) async fn flush(
         .bind(mark.batch.cast_signed())
         .bind(Value::from(gathered.rows).to_string())
         .fetch_all(pool)
-        .await;
-    let told = match told {
-        Err(sqlx::Error::Database(error)) if error.constraint() == Some("flushed_pkey") => return Ok(None),
-        other => other.map_err(StoreError::of_write)?,
-    };
-    let record = |row: &sqlx::postgres::PgRow| {
-        let row = parse(row.try_get(0)?)?;
-        plan.keyed(&mapping.pattern, row)
-    };
-    told.iter().map(record).collect::<Result<Vec<_>, StoreError>>().map(|all| Some(all.into_iter().flatten().collect()))
+        .await
+        .map_err(StoreError::of_write)?;
+    if told.is_empty() {
+        // The statement's own view of the note is older than the lock that it waited for.
+        let ask = "SELECT applied, fence FROM hearthside.journals WHERE journal = $1";
+        let note = sqlx::query_as(ask).bind(mark.journal).fetch_optional(pool).await.map_err(StoreError::of_write)?;
+        return Ok(Flushed::Fenced(note.map(Note::of)));
+    }
+    let mut flushed = Vec::with_capacity(told.len());
+    for row in told {
+        // Where no row of the table was there, the fence alone is told.
+        if let Some(json) = row.try_get::<Option<String>, _>(0)? {
+            flushed.extend(plan.keyed(&mapping.pattern, parse(&json)?)?);
+        }
+    }
+    Ok(Flushed::Now(flushed))
 }
 
-pub(super) async fn was_flushed(pool: &PgPool, journal: &str, batch: u64) -> Result<bool, StoreError> {
-    let asked = "SELECT EXISTS (SELECT 1 FROM hearthside.flushed WHERE journal = $1 AND batch = $2)";
-    Ok(sqlx::query_scalar(asked).bind(journal).bind(batch.cast_signed()).fetch_one(pool).await?)
+/// Makes the note of an incarnation, and removes what nobody has used for long.
+pub(super) async fn enroll(pool: &PgPool, journal: &str) -> Result<(), StoreError> {
+    let insert = "INSERT INTO hearthside.journals (journal, applied, fence) VALUES ($1, 0, 0) ON CONFLICT DO NOTHING";
+    sqlx::query(insert).bind(journal).execute(pool).await?;
+    for prune in [
+        "DELETE FROM hearthside.journals WHERE at < now() - $1 * interval '1 day'",
+        "DELETE FROM hearthside.flushed WHERE at < now() - $1 * interval '1 day'",
+    ] {
+        sqlx::query(prune).bind(f64::from(KEPT_DAYS)).execute(pool).await?;
+    }
+    Ok(())
+}
+
+/// Raises the fence of an incarnation; the last batch that was applied.
+///
+/// An incarnation without a note may be one of an older version of the program, which noted each batch in
+/// `hearthside.flushed`: noting the taken ones there too tells which had been noted, and stops a statement that is still
+/// on its way. The answer is kept in the new note, so that asking again gives the same.
+pub(super) async fn fence(pool: &PgPool, journal: &str, until: u64, taken: &[u64]) -> Result<u64, StoreError> {
+    let raise = "WITH taken AS (SELECT unnest($3::int8[]) AS batch), \
+        stopped AS (INSERT INTO hearthside.flushed (journal, batch) SELECT $1::text, batch FROM taken \
+        WHERE NOT EXISTS (SELECT 1 FROM hearthside.journals WHERE journal = $1) ON CONFLICT DO NOTHING RETURNING batch) \
+        INSERT INTO hearthside.journals AS j (journal, applied, fence) \
+        SELECT $1::text, coalesce(max(batch), 0), $2::int8 FROM taken WHERE batch NOT IN (SELECT batch FROM stopped) \
+        ON CONFLICT (journal) DO UPDATE SET fence = greatest(j.fence, excluded.fence), at = now() RETURNING applied";
+    let taken: Vec<i64> = taken.iter().map(|batch| batch.cast_signed()).collect();
+    let applied: i64 =
+        sqlx::query_scalar(raise).bind(journal).bind(until.cast_signed()).bind(taken).fetch_one(pool).await?;
+    Ok(applied.unsigned_abs())
 }

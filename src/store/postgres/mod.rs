@@ -14,7 +14,6 @@ mod write;
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgPool, Row as _};
@@ -25,10 +24,10 @@ use super::changes::OnChange;
 use super::json::Members;
 use super::listing::Listing;
 use super::row::Row;
-use super::{FlushRow, Mark, Plan, StoreError, triggers};
+use super::{FlushRow, Flushed, Mark, Plan, StoreError, triggers};
 use crate::config;
 use crate::mapping::Mapping;
-use crate::record::{Edit, Record, Written};
+use crate::record::{Edit, Written};
 use lent::{Lender, Lent};
 
 /// A connection that has not been used for so long is asked whether it lives.
@@ -144,7 +143,7 @@ impl Postgres {
         plan: &Plan,
         rows: &[FlushRow],
         mark: Mark<'_>,
-    ) -> Result<Option<Vec<(Bytes, Option<Record>)>>, StoreError> {
+    ) -> Result<Flushed, StoreError> {
         flush::flush(&self.pool, mapping, plan, rows, mark).await
     }
 
@@ -171,8 +170,12 @@ impl Postgres {
         Ok(swept.rows_affected())
     }
 
-    pub(super) async fn was_flushed(&self, journal: &str, batch: u64) -> Result<bool, StoreError> {
-        flush::was_flushed(&self.pool, journal, batch).await
+    pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
+        flush::enroll(&self.pool, journal).await
+    }
+
+    pub(super) async fn fence(&self, journal: &str, until: u64, taken: &[u64]) -> Result<u64, StoreError> {
+        flush::fence(&self.pool, journal, until, taken).await
     }
 
     pub(super) async fn begin(&self, origin: &str, snapshot: bool) -> Result<PostgresTransaction, StoreError> {

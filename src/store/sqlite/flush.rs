@@ -1,28 +1,30 @@
-//! Deferred writes of many rows in one transaction, which notes its batch too.
+//! Deferred writes of many rows in one transaction, which compares and raises the journal's note too.
 
 use bytes::Bytes;
 use sqlx::sqlite::SqliteConnection;
 
 use super::transaction::SqliteTransaction;
 use crate::mapping::Mapping;
-use crate::record::{Change, Condition, Edit, Record, Written};
+use crate::record::{Change, Condition, Edit, Written};
+use crate::store::flush::{Flushed, KEPT_DAYS, Note};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
 
-const NOTES: &str = "CREATE TABLE IF NOT EXISTS hearthside_flushed (journal TEXT NOT NULL, batch INTEGER NOT NULL, PRIMARY KEY (journal, batch))";
+/// As `hearthside.journals` in Postgres; `at` is in seconds since 1970.
+const NOTES: &str = "CREATE TABLE IF NOT EXISTS hearthside_journals (journal TEXT PRIMARY KEY, applied INTEGER NOT NULL, \
+    fence INTEGER NOT NULL, at INTEGER NOT NULL DEFAULT (unixepoch())) WITHOUT ROWID";
 
-/// Saves the rows; `None` when the batch has been noted before.
+/// Saves the rows if the journal's note lets the batch through.
 pub(super) async fn flush(
     mut transaction: SqliteTransaction,
     mapping: &Mapping,
     plan: &Plan,
     rows: &[FlushRow],
     mark: Mark<'_>,
-) -> Result<Option<Vec<(Bytes, Option<Record>)>>, StoreError> {
-    if was_flushed(transaction.connection()?, mark.journal, mark.batch).await? {
+) -> Result<Flushed, StoreError> {
+    if let Some(fenced) = fenced(transaction.connection()?, mark).await? {
         transaction.commit().await?;
-        return Ok(None);
+        return Ok(fenced);
     }
-    note(transaction.connection()?, mark).await?;
     let mut flushed = Vec::with_capacity(rows.len());
     for row in rows {
         let changes = row.fields.iter().map(|(field, value)| {
@@ -44,26 +46,56 @@ pub(super) async fn flush(
         }
     }
     transaction.commit().await?;
-    Ok(Some(flushed))
+    Ok(Flushed::Now(flushed))
 }
 
-async fn note(connection: &mut SqliteConnection, mark: Mark<'_>) -> Result<(), StoreError> {
-    for sql in [
-        "DELETE FROM hearthside_flushed WHERE journal = ?1 AND batch < ?2",
-        "INSERT INTO hearthside_flushed (journal, batch) VALUES (?1, ?2)",
-    ] {
-        let noted = sqlx::query(sql).bind(mark.journal).bind(mark.batch.cast_signed()).execute(&mut *connection);
-        noted.await.map_err(StoreError::of_write)?;
+/// Raises the note to this batch; what stands in the way, if something does.
+async fn fenced(connection: &mut SqliteConnection, mark: Mark<'_>) -> Result<Option<Flushed>, StoreError> {
+    let raise =
+        "UPDATE hearthside_journals SET applied = ?2, fence = ?2, at = unixepoch() WHERE journal = ?1 AND fence < ?2";
+    let raised = sqlx::query(raise).bind(mark.journal).bind(mark.batch.cast_signed()).execute(&mut *connection).await;
+    if raised.map_err(StoreError::of_write)?.rows_affected() > 0 {
+        return Ok(None);
     }
+    let ask = "SELECT applied, fence FROM hearthside_journals WHERE journal = ?1";
+    let note = sqlx::query_as(ask).bind(mark.journal).fetch_optional(connection).await?;
+    Ok(Some(Flushed::Fenced(note.map(Note::of))))
+}
+
+/// Makes the note of an incarnation, and removes what nobody has used for long.
+pub(super) async fn enroll(connection: &mut SqliteConnection, journal: &str) -> Result<(), StoreError> {
+    sqlx::query(NOTES).execute(&mut *connection).await?;
+    let insert = "INSERT INTO hearthside_journals (journal, applied, fence) VALUES (?1, 0, 0) ON CONFLICT DO NOTHING";
+    sqlx::query(insert).bind(journal).execute(&mut *connection).await?;
+    let prune = "DELETE FROM hearthside_journals WHERE at < unixepoch('now', ?1)";
+    sqlx::query(prune).bind(format!("-{KEPT_DAYS} days")).execute(connection).await?;
     Ok(())
 }
 
-pub(super) async fn was_flushed(
+/// Raises the fence of an incarnation; the last batch that was applied. The table of before is looked up where the
+/// incarnation has no note yet.
+pub(super) async fn fence(
     connection: &mut SqliteConnection,
     journal: &str,
-    batch: u64,
-) -> Result<bool, StoreError> {
-    sqlx::query(NOTES).execute(&mut *connection).await.map_err(StoreError::of_write)?;
-    let asked = "SELECT EXISTS (SELECT 1 FROM hearthside_flushed WHERE journal = ?1 AND batch = ?2)";
-    Ok(sqlx::query_scalar(asked).bind(journal).bind(batch.cast_signed()).fetch_one(connection).await?)
+    until: u64,
+    taken: &[u64],
+) -> Result<u64, StoreError> {
+    sqlx::query(NOTES).execute(&mut *connection).await?;
+    let before = noted_before(connection, journal, taken).await?;
+    let raise = "INSERT INTO hearthside_journals (journal, applied, fence) VALUES (?1, ?2, ?3) \
+        ON CONFLICT DO UPDATE SET fence = max(fence, excluded.fence), at = unixepoch() RETURNING applied";
+    let raised = sqlx::query_scalar(raise).bind(journal).bind(before).bind(until.cast_signed());
+    let applied: i64 = raised.fetch_one(connection).await?;
+    Ok(applied.unsigned_abs())
+}
+
+/// The highest of the taken batches that an older version of the program has noted; 0: none.
+async fn noted_before(connection: &mut SqliteConnection, journal: &str, taken: &[u64]) -> Result<i64, StoreError> {
+    let is_there = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'hearthside_flushed')";
+    if !sqlx::query_scalar::<_, bool>(is_there).fetch_one(&mut *connection).await? {
+        return Ok(0);
+    }
+    let ask = "SELECT coalesce(max(batch), 0) FROM hearthside_flushed \
+        WHERE journal = ?1 AND batch IN (SELECT value FROM json_each(?2))";
+    Ok(sqlx::query_scalar(ask).bind(journal).bind(format!("{taken:?}")).fetch_one(connection).await?)
 }

@@ -9,7 +9,6 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Row as _, SqlitePool, TypeInfo, ValueRef};
@@ -20,11 +19,11 @@ use super::changes::OnChange;
 use super::json::compact;
 use super::listing::Listing;
 use super::row::{Cell, Row};
-use super::{FlushRow, Mark, Plan, StoreError, migrate};
+use super::{FlushRow, Flushed, Mark, Plan, StoreError, migrate};
 use crate::config;
 use crate::keys::HoleKind;
 use crate::mapping::Mapping;
-use crate::record::{Edit, Record, Written};
+use crate::record::{Edit, Written};
 use crate::resp::number::parse_i64;
 use changes::Writer;
 
@@ -150,7 +149,7 @@ impl Sqlite {
         plan: &Plan,
         rows: &[FlushRow],
         mark: Mark<'_>,
-    ) -> Result<Option<Vec<(Bytes, Option<Record>)>>, StoreError> {
+    ) -> Result<Flushed, StoreError> {
         flush::flush(self.begin().await?, mapping, plan, rows, mark).await
     }
 
@@ -186,11 +185,17 @@ impl Sqlite {
         Ok(swept.rows_affected())
     }
 
-    pub(super) async fn was_flushed(&self, journal: &str, batch: u64) -> Result<bool, StoreError> {
+    pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        let was = flush::was_flushed(transaction.connection()?, journal, batch).await?;
+        flush::enroll(transaction.connection()?, journal).await?;
+        transaction.commit().await
+    }
+
+    pub(super) async fn fence(&self, journal: &str, until: u64, taken: &[u64]) -> Result<u64, StoreError> {
+        let mut transaction = self.begin().await?;
+        let applied = flush::fence(transaction.connection()?, journal, until, taken).await?;
         transaction.commit().await?;
-        Ok(was)
+        Ok(applied)
     }
 
     pub(super) async fn begin(&self) -> Result<SqliteTransaction, StoreError> {

@@ -1,5 +1,5 @@
-//! A fault proxy: between two parts it can cut connections, reset them, hold them so that they are open and silent, and
-//! spoil what passes.
+//! A fault proxy: between two parts it can cut connections, reset them, hold them so that they are open and silent, hold a
+//! single packet and deliver it late, and spoil what passes.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -26,9 +26,47 @@ pub enum Spoil {
     Extra,
 }
 
+/// A packet of a client that is held, and its connection's way to the server with it, until it is let through. It arrives
+/// then even if the client is gone: as a packet that the network delivers late.
+#[derive(Debug, Default)]
+struct Trap {
+    /// What the packet holds.
+    text: Vec<u8>,
+    has_caught: AtomicBool,
+    is_open: AtomicBool,
+    is_answered: AtomicBool,
+}
+
+/// A trap that is set.
+pub struct Trapped(Arc<Trap>);
+
+impl Trapped {
+    /// True when a packet is held.
+    pub fn has_caught(&self) -> bool {
+        self.0.has_caught.load(SeqCst)
+    }
+
+    /// Lets the packet through.
+    pub fn release(&self) {
+        self.0.is_open.store(true, SeqCst);
+    }
+
+    /// True when the server has answered what was let through.
+    pub fn is_answered(&self) -> bool {
+        self.0.is_answered.load(SeqCst)
+    }
+}
+
+impl Drop for Trapped {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
 #[derive(Default)]
 struct State {
     held: AtomicBool,
+    trap: Mutex<Option<Arc<Trap>>>,
     refusing: AtomicBool,
     /// Most milliseconds that what the server says is held up, at random.
     delay: AtomicU64,
@@ -96,6 +134,13 @@ impl Proxy {
         self.state.held.store(held, SeqCst);
     }
 
+    /// Holds the next packet of any client that holds `text`.
+    pub fn trap(&self, text: &str) -> Trapped {
+        let trap = Arc::new(Trap { text: text.as_bytes().to_vec(), ..Trap::default() });
+        *self.state.trap.lock().expect("a lock") = Some(trap.clone());
+        Trapped(trap)
+    }
+
     /// Holds up what the server says, by up to so many milliseconds at random: answers of two connections overtake
     /// each other.
     pub fn delay(&self, most: u64) {
@@ -123,16 +168,58 @@ fn connect(client: TcpStream, target: u16, state: &Arc<State>) {
     });
     // Both ends at once: who is cut or reset must not keep half of a connection.
     state.open.lock().expect("a lock").extend(ends);
+    // What was held on this connection and has been let through.
+    let late = Arc::new(Mutex::new(None));
     for (from, to, is_answer) in [(&client, &server, false), (&server, &client, true)] {
         let (from, to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
-        let (state, is_reset) = (state.clone(), is_reset.clone());
-        thread::spawn(move || pump(from, to, &state, &is_reset, is_answer));
+        let (state, is_reset, late) = (state.clone(), is_reset.clone(), late.clone());
+        thread::spawn(move || pump(from, to, &Way { state, is_reset, late, is_answer }));
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, state: &State, is_reset: &AtomicBool, is_answer: bool) {
+/// One direction of a connection.
+struct Way {
+    state: Arc<State>,
+    is_reset: Arc<AtomicBool>,
+    late: Arc<Mutex<Option<Arc<Trap>>>>,
+    is_answer: bool,
+}
+
+impl Way {
+    /// Waits with a packet that is to be held; notes the answer to one that was.
+    fn hold_packet(&self, bytes: &[u8]) {
+        if self.is_answer {
+            if let Some(trap) = self.late.lock().expect("a lock").take() {
+                trap.is_answered.store(true, SeqCst);
+            }
+            return;
+        }
+        let fits = |trap: &mut Arc<Trap>| bytes.windows(trap.text.len()).any(|window| window == trap.text);
+        let Some(trap) = self.state.trap.lock().expect("a lock").take_if(fits) else { return };
+        trap.has_caught.store(true, SeqCst);
+        while !trap.is_open.load(SeqCst) {
+            thread::sleep(Duration::from_millis(2));
+        }
+        *self.late.lock().expect("a lock") = Some(trap);
+    }
+
+    /// A client that is gone must not end the connection before the server has answered what came late.
+    fn await_answer(&self) {
+        if self.is_answer {
+            *self.late.lock().expect("a lock") = None;
+        }
+        while self.late.lock().expect("a lock").is_some() {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream, way: &Way) {
+    let Way { state, is_reset, is_answer, .. } = way;
+    let is_answer = *is_answer;
     let mut chunk = [0; 16384];
     while let Ok(n @ 1..) = from.read(&mut chunk) {
+        way.hold_packet(&chunk[..n]);
         let most = state.delay.load(SeqCst);
         if is_answer && most > 0 {
             let nanos = UNIX_EPOCH.elapsed().map_or(0, |time| u64::from(time.subsec_nanos()));
@@ -146,6 +233,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, state: &State, is_reset: &Atomic
             break;
         }
     }
+    way.await_answer();
     // Without a farewell the other direction only learns that there is nothing more to read.
     let how = if is_reset.load(SeqCst) { Shutdown::Read } else { Shutdown::Both };
     let _ = to.shutdown(how);

@@ -33,14 +33,14 @@ const TABLES: &str = "CREATE TABLE players (id BIGINT PRIMARY KEY, name TEXT, hp
     FROM generate_series(1, 1000) AS i; CREATE TABLE notes (id BIGINT PRIMARY KEY, v TEXT); INSERT INTO notes VALUES (1, 'a');";
 
 /// Parts that outlive a sidecar.
-struct Place {
+pub(super) struct Place {
     redis: Redis,
-    postgres: Postgres,
-    folder: TempDir,
+    pub(super) postgres: Postgres,
+    pub(super) folder: TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let place =
             Self { redis: Redis::start(), postgres: Postgres::start(), folder: tempfile::tempdir().expect("a folder") };
         place.postgres.sql(TABLES);
@@ -48,18 +48,18 @@ impl Place {
         place
     }
 
-    fn builder(&self, interval: &str) -> Builder {
+    pub(super) fn builder(&self, interval: &str) -> Builder {
         let journal = self.folder.path().join("journal.db").display().to_string();
         let builder = Sidecar::builder().redis(&self.redis).postgres(&self.postgres).config(CONFIG);
         builder.set("JOURNAL__PATH", journal).set("JOURNAL__FLUSH_INTERVAL", interval)
     }
 
-    fn seen(&self, id: u32) -> String {
+    pub(super) fn seen(&self, id: u32) -> String {
         self.postgres.sql(&format!("SELECT seen FROM players WHERE id = {id}"))
     }
 }
 
-const TROUBLE: &[&str] =
+pub(super) const TROUBLE: &[&str] =
     &["deferred writes wait", "store", "changes may be missed", "change feed", "a load failed", "a write failed"];
 
 #[test]
@@ -200,7 +200,7 @@ fn a_crash_between_saving_and_noting_it_does_not_apply_it_twice() {
     sidecar.signal("KILL");
     until("it is gone", || sidecar.has_ended());
     // As it would be had the journal not been told: the entry is there, taken by the batch the store knows.
-    let batch = place.postgres.sql("SELECT max(batch) FROM hearthside.flushed");
+    let batch = place.postgres.sql("SELECT max(applied) FROM hearthside.journals");
     let journal = place.folder.path().join("journal.db");
     let sql = format!(
         "INSERT INTO waiting VALUES ('p:1', 'seen', 1, 'p:{{id:int}}', '1', 64, {batch}), ('p:2', 'seen', 2, 'p:{{id:int}}', '9', 64, 999999)"

@@ -4,6 +4,8 @@ mod deferred;
 mod ends;
 mod exec;
 mod fill;
+mod journals;
+mod late;
 mod model;
 mod refused;
 mod seen;

@@ -1,0 +1,80 @@
+//! The name under which the store remembers the batches of one opening of a journal.
+
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::JournalError;
+
+#[derive(Debug)]
+struct Name {
+    text: Arc<str>,
+    is_enrolled: bool,
+}
+
+/// 16 random bytes of the system's as hexadecimal digits: a copied file, or a copied machine, draws others.
+#[derive(Debug)]
+pub(super) struct Incarnation(Mutex<Name>);
+
+impl Incarnation {
+    /// One that nobody has had before.
+    pub(super) fn fresh() -> Result<Self, JournalError> {
+        random().map(|text| Self::known(&text))
+    }
+
+    /// One by its name.
+    pub(super) fn known(text: &str) -> Self {
+        Self(Mutex::new(Name { text: text.into(), is_enrolled: false }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Name> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn name(&self) -> Arc<str> {
+        self.lock().text.clone()
+    }
+
+    /// True when the store knows it.
+    pub(super) fn is_enrolled(&self) -> bool {
+        self.lock().is_enrolled
+    }
+
+    pub(super) fn set_enrolled(&self) {
+        self.lock().is_enrolled = true;
+    }
+
+    /// Takes another name.
+    pub(super) fn renew(&self) -> Result<(), JournalError> {
+        let text = random()?;
+        *self.lock() = Name { text: text.into(), is_enrolled: false };
+        Ok(())
+    }
+}
+
+/// Never from a generator in memory: it would be copied with a running machine.
+fn random() -> Result<String, JournalError> {
+    let mut bytes = [0_u8; 16];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
+    read.map_err(|error| JournalError::File(format!("/dev/urandom: {error}")))?;
+    Ok(bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Incarnation;
+
+    #[test]
+    fn each_is_another_and_has_to_be_enrolled() {
+        let (one, two) = (Incarnation::fresh().expect("random"), Incarnation::fresh().expect("random"));
+        assert!(one.name() != two.name() && one.name().len() == 32);
+        one.set_enrolled();
+        let before = one.name();
+        one.renew().expect("random");
+        assert!(before != one.name() && !one.is_enrolled());
+    }
+}

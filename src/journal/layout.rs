@@ -1,0 +1,77 @@
+//! The layout of the journal's file: made in an empty file, brought up from the one before, and refused where it is unknown.
+
+use sqlx::AssertSqlSafe;
+use sqlx::sqlite::SqliteConnection;
+
+use super::JournalError;
+
+/// The layout's number, kept as `PRAGMA user_version`. Files of before have 0.
+const VERSION: i64 = 1;
+
+/// Batches that are marked in `waiting` were taken under `about.incarnation`.
+const SCHEMA: &str = "
+CREATE TABLE about (incarnation TEXT NOT NULL, last INTEGER NOT NULL);
+CREATE TABLE waiting (
+    key BLOB NOT NULL, field BLOB NOT NULL, seq INTEGER NOT NULL, mapping TEXT NOT NULL, value BLOB,
+    weight INTEGER NOT NULL, batch INTEGER, PRIMARY KEY (key, field)
+) WITHOUT ROWID;
+CREATE INDEX waiting_by_seq ON waiting (seq);
+CREATE INDEX waiting_by_batch ON waiting (batch) WHERE batch IS NOT NULL;
+CREATE TABLE refused (
+    seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL, field BLOB NOT NULL, value BLOB,
+    reason TEXT NOT NULL
+);
+INSERT INTO about VALUES ('', 0);";
+
+/// The columns of each table, by its name, in the order of both.
+const TABLES: &str = "about(incarnation,last) refused(seq,at,mapping,key,field,value,reason) \
+    waiting(key,field,seq,mapping,value,weight,batch)";
+
+/// Layout 0: one name for all openings of the file.
+const FIRST: &str =
+    "about(id,last) refused(seq,at,mapping,key,field,value,reason) waiting(key,field,seq,mapping,value,weight,batch)";
+const FROM_FIRST: &str = "ALTER TABLE about RENAME COLUMN id TO incarnation;";
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    Empty,
+    First,
+    Latest,
+}
+
+async fn find(connection: &mut SqliteConnection) -> Result<Layout, JournalError> {
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await?;
+    if version > VERSION {
+        return Err(JournalError::Layout(format!(
+            "it was written by a newer version of Hearthside (layout {version}, this one knows {VERSION})"
+        )));
+    }
+    let list = "SELECT coalesce(group_concat(columns, ' '), '') FROM (SELECT t.name || '(' || group_concat(c.name) || ')' \
+        AS columns FROM (SELECT name FROM sqlite_schema WHERE type = 'table') AS t, pragma_table_info(t.name) AS c \
+        GROUP BY t.name ORDER BY t.name)";
+    let tables: String = sqlx::query_scalar(list).fetch_one(&mut *connection).await?;
+    match (version, tables.as_str()) {
+        (0, "") => Ok(Layout::Empty),
+        (0, FIRST) => Ok(Layout::First),
+        (VERSION, TABLES) => Ok(Layout::Latest),
+        _ => Err(JournalError::Layout("it is no journal of Hearthside; give journal.path a file of its own".into())),
+    }
+}
+
+/// Refuses a file that is no journal that this version can read.
+pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), JournalError> {
+    find(connection).await.map(|_| ())
+}
+
+/// Brings the file to the latest layout, in one transaction.
+pub(super) async fn prepare(connection: &mut SqliteConnection) -> Result<(), JournalError> {
+    let change = match find(connection).await? {
+        Layout::Latest => return Ok(()),
+        Layout::Empty => SCHEMA,
+        Layout::First => FROM_FIRST,
+    };
+    let script = format!("BEGIN IMMEDIATE; {change} PRAGMA user_version = {VERSION}; COMMIT;");
+    sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! Journal files of another age than the store's notes: copies, restored ones, files of other versions.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::deferred::{Place, TROUBLE};
+use crate::support::admin::metric;
+use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::until;
+
+/// Runs SQL on a journal's file that nobody uses.
+fn sqlite(file: &Path, sql: &str) -> String {
+    let told = Command::new("sqlite3").arg(file).arg(sql).output().expect("sqlite3 is installed");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    String::from_utf8_lossy(&told.stdout).trim_end().to_owned()
+}
+
+/// Copies a journal with what belongs to it.
+fn copy(from: &Path, to: &Path) {
+    for more in ["", "-wal", "-shm"] {
+        let path = |path: &Path| format!("{}{more}", path.display());
+        if Path::new(&path(from)).exists() {
+            std::fs::copy(path(from), path(to)).expect("copied");
+        } else {
+            let _absent = std::fs::remove_file(path(to));
+        }
+    }
+}
+
+fn is_saved(place: &Place, sidecar: &Sidecar, value: u32) {
+    assert_eq!(sidecar.wire().ask(&format!("HSET p:1 seen {value}")), ":0\r\n");
+    until("the journal is empty", || metric(sidecar, "hearthside_journal_bytes") == 0.0);
+    assert_eq!(place.seen(1), value.to_string(), "an acknowledged write is neither in the store nor in the journal");
+}
+
+fn end(mut sidecar: Sidecar) {
+    sidecar.signal("KILL");
+    until("it is gone", || sidecar.has_ended());
+}
+
+#[test]
+fn a_journal_that_goes_back_in_time_loses_no_write_acknowledged_after() {
+    // As a power loss leaves it under `everysec`, or an operator who restores a copy under either.
+    for sync in ["always", "everysec"] {
+        let place = Place::new();
+        let start = || place.builder("20ms").set("JOURNAL__SYNC", sync).start();
+        let file = place.folder.path().join("journal.db");
+        let mut sidecar = start();
+        is_saved(&place, &sidecar, 1);
+        assert_eq!(sidecar.stop(), Some(0));
+        let kept = place.folder.path().join("kept.db");
+        copy(&file, &kept);
+        let sidecar = start();
+        (2..=5).for_each(|value| is_saved(&place, &sidecar, value));
+        end(sidecar);
+        copy(&kept, &file);
+        let sidecar = start();
+        // One of these meets the number of every batch that was noted after the copy.
+        (6..=20).for_each(|value| is_saved(&place, &sidecar, value));
+        assert_eq!(metric(&sidecar, "hearthside_journal_collisions_total"), 0.0);
+    }
+}
+
+#[test]
+fn two_sidecars_whose_journals_come_from_one_copy_lose_nothing() {
+    let place = Place::new();
+    let file = place.folder.path().join("journal.db");
+    let mut sidecar = place.builder("20ms").start();
+    is_saved(&place, &sidecar, 1);
+    assert_eq!(sidecar.stop(), Some(0));
+    let other = place.folder.path().join("other.db");
+    copy(&file, &other);
+    let first = place.builder("20ms").start();
+    let second = place.builder("20ms").set("JOURNAL__PATH", other.display().to_string()).start();
+    let (mut one, mut two) = (first.wire(), second.wire());
+    for id in (1..=40).step_by(2) {
+        assert_eq!(one.ask(&format!("HSET p:{id} seen {}", id + 1000)), ":0\r\n");
+        assert_eq!(two.ask(&format!("HSET p:{} seen {}", id + 1, id + 1001)), ":0\r\n");
+        let bytes = |sidecar: &Sidecar| metric(sidecar, "hearthside_journal_bytes");
+        until("both journals are empty", || bytes(&first) == 0.0 && bytes(&second) == 0.0);
+    }
+    assert_eq!(place.postgres.sql("SELECT count(*) FROM players WHERE seen = id + 1000"), "40");
+}
+
+#[test]
+fn a_note_that_this_sidecar_has_not_made_is_a_collision_and_no_success() {
+    let place = Place::new();
+    let sidecar = place.builder("20ms").expect(&["has been noted by somebody else"]).start();
+    is_saved(&place, &sidecar, 1);
+    for (round, sql) in [
+        "UPDATE hearthside.journals SET applied = 1000000, fence = 1000000",
+        "UPDATE hearthside.journals SET fence = 9223372036854775807",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        place.postgres.sql(sql);
+        is_saved(&place, &sidecar, 10 + round as u32);
+        assert_eq!(metric(&sidecar, "hearthside_journal_collisions_total"), round as f64 + 1.0);
+    }
+}
+
+#[test]
+fn notes_that_nobody_uses_any_more_are_removed_and_a_sidecar_survives_the_removal_of_its_own() {
+    let place = Place::new();
+    place.postgres.sql(
+        "INSERT INTO hearthside.journals (journal, applied, fence, at) VALUES ('old', 1, 1, now() - interval '31 days'), \
+         ('young', 1, 1, now() - interval '29 days'); \
+         INSERT INTO hearthside.flushed (journal, batch, at) VALUES ('old', 1, now() - interval '31 days')",
+    );
+    let sidecar = place.builder("20ms").start();
+    is_saved(&place, &sidecar, 1);
+    let notes = "SELECT count(*) FILTER (WHERE journal = 'young'), count(*) FILTER (WHERE journal = 'old'), count(*) \
+                 FROM hearthside.journals";
+    assert_eq!(place.postgres.sql(notes), "1|0|2");
+    assert_eq!(place.postgres.sql("SELECT count(*) FROM hearthside.flushed"), "0");
+    // As it is for one that has had nothing to save for long.
+    place.postgres.sql("DELETE FROM hearthside.journals");
+    is_saved(&place, &sidecar, 2);
+    assert_eq!(metric(&sidecar, "hearthside_journal_collisions_total"), 0.0);
+    assert_eq!(place.postgres.sql("SELECT count(*) FROM hearthside.journals"), "1");
+}
+
+const OLD_LAYOUT: &str = "PRAGMA journal_mode = wal; CREATE TABLE about (id TEXT NOT NULL, last INTEGER NOT NULL);
+    CREATE TABLE waiting (key BLOB NOT NULL, field BLOB NOT NULL, seq INTEGER NOT NULL, mapping TEXT NOT NULL, value BLOB,
+        weight INTEGER NOT NULL, batch INTEGER, PRIMARY KEY (key, field)) WITHOUT ROWID;
+    CREATE INDEX waiting_by_seq ON waiting (seq);
+    CREATE INDEX waiting_by_batch ON waiting (batch) WHERE batch IS NOT NULL;
+    CREATE TABLE refused (seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL,
+        field BLOB NOT NULL, value BLOB, reason TEXT NOT NULL);
+    INSERT INTO about VALUES ('0123456789abcdef', 12);
+    INSERT INTO waiting VALUES ('p:1', 'seen', 3, 'p:{id:int}', '1', 82, 11), ('p:2', 'seen', 4, 'p:{id:int}', '2', 82, 12),
+        ('p:3', 'seen', 5, 'p:{id:int}', '3', 82, NULL);";
+
+#[test]
+fn a_journal_of_the_layout_before_is_taken_over_with_what_the_store_noted_of_it() {
+    let place = Place::new();
+    let file = place.folder.path().join("journal.db");
+    sqlite(&file, OLD_LAYOUT);
+    // Batch 11 had been applied, and somebody has written since; batch 12 had not.
+    place.postgres.sql(
+        "INSERT INTO hearthside.flushed VALUES ('0123456789abcdef', 11); UPDATE players SET seen = 9 WHERE id = 1",
+    );
+    let sidecar = place.builder("20ms").start();
+    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    assert_eq!((place.seen(1), place.seen(2), place.seen(3)), ("9".into(), "2".into(), "3".into()));
+    // What an older version sent and the network delivers now is stopped by its own note.
+    let late =
+        place.postgres.try_sql("INSERT INTO hearthside.flushed (journal, batch) VALUES ('0123456789abcdef', 12)");
+    assert!(late.expect_err("it is noted").contains("flushed_pkey"));
+    end(sidecar);
+    assert_eq!(sqlite(&file, "PRAGMA user_version"), "1");
+    let sidecar = place.builder("20ms").start();
+    is_saved(&place, &sidecar, 4);
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn refuses_to_run(builder: &Builder, text: &str) {
+    let output = builder.execute(&["run"]);
+    assert!(output.status.code() == Some(1) && told(&output).contains(text), "{}", told(&output));
+}
+
+#[test]
+fn a_journal_of_an_unknown_layout_is_an_error_at_start() {
+    let place = Place::new();
+    let file = place.folder.path().join("journal.db");
+    for (sql, text) in [
+        ("PRAGMA user_version = 2;", "was written by a newer version of Hearthside (layout 2, this one knows 1)"),
+        ("PRAGMA user_version = 0; CREATE TABLE accounts (id INTEGER);", "is no journal of Hearthside"),
+        ("CREATE TABLE about (id TEXT, last INTEGER); CREATE TABLE waiting (key BLOB);", "is no journal of Hearthside"),
+    ] {
+        let _absent = std::fs::remove_file(&file);
+        sqlite(&file, sql);
+        refuses_to_run(&place.builder("1s"), text);
+        let shown = place.builder("1s").execute(&["journal"]);
+        assert!(shown.status.code() == Some(1) && told(&shown).contains(text), "{}", told(&shown));
+    }
+}
+
+#[test]
+fn without_the_migration_it_says_what_to_run() {
+    let place = Place::new();
+    place.postgres.sql("DROP TABLE hearthside.journals");
+    let output = place.builder("1s").execute(&["run"]);
+    assert!(
+        output.status.code() == Some(2) && told(&output).contains("needs `hearthside migrate`"),
+        "{}",
+        told(&output)
+    );
+    // Taken away while it runs: nothing is lost, and the reason stands in the log.
+    let place = Place::new();
+    let sidecar = place.builder("20ms").expect(TROUBLE).start();
+    place.postgres.sql("ALTER TABLE hearthside.journals RENAME TO elsewhere");
+    assert_eq!(sidecar.wire().ask("HSET p:1 seen 1"), ":0\r\n");
+    until("it says why they wait", || sidecar.log().contains("\"hearthside.journals\" does not exist"));
+    place.postgres.sql("ALTER TABLE hearthside.elsewhere RENAME TO journals");
+    until("it is saved", || place.seen(1) == "1");
+}
