@@ -38,6 +38,11 @@ impl Parts {
         let mut planned = Vec::new();
         for (mapping, source) in mappings.list.iter().zip(sources) {
             let watched = is_watched(&store, mapping).await?;
+            if let Source::Statements(plan) = &source {
+                for (key, doubt) in plan.doubts() {
+                    tracing::error!(mapping = mapping.pattern.text(), key, "{doubt}");
+                }
+            }
             planned.push((mapping.clone(), source, watched));
         }
         Ok(Ok(Self { store, planned }))

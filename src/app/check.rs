@@ -49,7 +49,7 @@ pub(super) enum Source {
 }
 
 /// The sources of every mapping, and everything the store and the files have
-/// against them: tables, columns, entries and, if asked, triggers.
+/// against them: tables, columns, entries and, if asked, triggers and what is not certain.
 ///
 /// # Errors
 /// The store's, when it does not answer any more: that is no fault of a mapping.
@@ -79,6 +79,12 @@ pub(super) async fn plans(
             }
             Err(error) if error.is_final() => return Err(error.clone()),
             Err(error) => faults.push(Fault { path: at("key"), message: error.to_string() }),
+        }
+        if let Ok(plan) = &planned
+            && triggers
+        {
+            let doubt = |(key, text): &(&str, String)| Fault { path: at(key), message: text.clone() };
+            faults.extend(plan.doubts().iter().map(doubt));
         }
         sources.push(planned.map_or(Source::Faulty, |plan| Source::Statements(Box::new(plan))));
         if triggers {

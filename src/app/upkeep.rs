@@ -58,13 +58,13 @@ async fn sweep(owned: Arc<Owned>, interval: Duration, grace: Duration) {
     let mut ticker = tokio::time::interval(interval);
     loop {
         ticker.tick().await;
-        match owned.cache.sweep(grace).await {
-            Ok(0) => {}
-            Ok(rows) => {
-                owned.metrics.swept.inc_by(rows);
-                tracing::debug!(rows, "rows of keys that have ended were removed");
-            }
-            Err(error) => tracing::warn!(%error, "rows of keys that have ended cannot be removed now"),
+        let (rows, swept) = owned.cache.sweep(grace).await;
+        owned.metrics.swept.inc_by(rows);
+        if rows > 0 {
+            tracing::debug!(rows, "rows of keys that have ended were removed");
+        }
+        if let Err(error) = swept {
+            tracing::warn!(%error, "rows of keys that have ended cannot be removed now");
         }
     }
 }

@@ -127,22 +127,26 @@ impl Cache {
         }
     }
 
-    /// Removes rows that ended longer than `grace` ago, in small batches; how many.
+    /// Removes rows that ended longer than `grace` ago, in small batches; how many. A mapping whose rows cannot be removed does
+    /// not keep those of the others.
     ///
     /// # Errors
-    /// The store's.
-    pub async fn sweep(&self, grace: Duration) -> Result<u64, StoreError> {
-        let mut total = 0;
+    /// The store's, with how many were removed all the same.
+    pub async fn sweep(&self, grace: Duration) -> (u64, Result<(), StoreError>) {
+        let (mut total, mut failed) = (0, Ok(()));
         for cached in self.mappings.iter().flatten() {
             loop {
-                let swept = self.store.sweep(&cached.plan, grace.as_secs_f64()).await?;
-                total += swept;
-                if swept == 0 {
-                    break;
+                match self.store.sweep(&cached.plan, grace.as_secs_f64()).await {
+                    Ok(0) => break,
+                    Ok(swept) => total += swept,
+                    Err(error) => {
+                        failed = Err(error);
+                        break;
+                    }
                 }
             }
         }
-        Ok(total)
+        (total, failed)
     }
 
     /// Starts the life of a key that was read anew where its mapping says so.

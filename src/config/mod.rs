@@ -131,6 +131,8 @@ pub struct Store {
     pub url: String,
     /// Postgres: a PEM file of authorities that may vouch for the server; empty: the system's.
     pub ca_file: String,
+    /// Postgres: the zone of columns that hold moments without one; empty: the database's, or the role's.
+    pub timezone: String,
     /// Most connections for loads and writes of single keys, and as many again for everything else.
     pub max_connections: u32,
     /// How long a load waits for a connection.
@@ -166,6 +168,7 @@ impl Default for Store {
         Self {
             url: "sqlite://data/hearthside.db".into(),
             ca_file: String::new(),
+            timezone: String::new(),
             max_connections: 8,
             connect_timeout: Duration::from_secs(2),
             query_timeout: Duration::from_secs(5),

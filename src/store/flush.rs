@@ -112,17 +112,17 @@ impl Store {
         }
     }
 
-    /// Removes rows that ended by their column longer ago than `grace` seconds, a thousand at most; how many.
+    /// Removes rows that ended by their column longer ago than `grace` seconds, a thousand at most; how many. Where it is not
+    /// certain which moment the column means, none.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn sweep(&self, plan: &Plan, grace: f64) -> Result<u64, StoreError> {
-        let Some((table, column)) = plan.target.as_ref().and_then(|t| Some((&t.table, t.expires.as_ref()?))) else {
-            return Ok(0);
-        };
+        let ends = plan.target.as_ref().and_then(|target| Some((&target.table, target.expires.as_ref()?)));
+        let Some((table, expires)) = ends.filter(|(_, expires)| expires.is_certain) else { return Ok(0) };
         match &self.engine {
-            Engine::Postgres(store) => store.sweep(table, column, grace).await,
-            Engine::Sqlite(store) => store.sweep(table, column, grace).await,
+            Engine::Postgres(store) => store.sweep(table, expires, grace).await,
+            Engine::Sqlite(store) => store.sweep(table, &expires.column, grace).await,
         }
     }
 }

@@ -64,6 +64,8 @@ pub struct Plan {
     pub(super) listing: Option<Listing>,
     /// How an element is pushed and taken out of a list, where the mapping says so.
     pub(super) list: ListStatements,
+    /// What is not certain of its columns: a key of the block, and the doubt.
+    doubts: Vec<(&'static str, String)>,
     holes: Vec<String>,
     shown: MappingConfig,
 }
@@ -77,12 +79,34 @@ impl Plan {
     pub(super) fn new(mapping: &Mapping, one: String, all: String, params: Vec<Param>, key: KeySource) -> Self {
         let holes = mapping.pattern.holes().map(|(name, _)| name.to_owned()).collect();
         let list = ListStatements::default();
-        Self { one, all, params, key, target: None, listing: None, list, holes, shown: mapping.config.clone() }
+        Self {
+            one,
+            all,
+            params,
+            key,
+            target: None,
+            listing: None,
+            list,
+            doubts: Vec::new(),
+            holes,
+            shown: mapping.config.clone(),
+        }
     }
 
     /// The same plan, whose keys are listed there.
     pub(super) fn with_listing(self, listing: Option<Listing>) -> Self {
         Self { listing, ..self }
+    }
+
+    /// The same plan, of which that is not certain.
+    pub(super) fn with_doubts(self, doubts: Vec<(&'static str, String)>) -> Self {
+        Self { doubts, ..self }
+    }
+
+    /// What an operator should make certain: the mapping is served all the same. A key of the block, and the doubt.
+    #[must_use]
+    pub fn doubts(&self) -> &[(&'static str, String)] {
+        &self.doubts
     }
 
     /// The same plan, for a list that takes elements so.

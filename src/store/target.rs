@@ -32,6 +32,8 @@ pub(super) struct Column {
     /// The type that text is cast to.
     pub(super) cast: String,
     pub(super) holds: Holds,
+    /// In which zone it holds moments, of a column of Postgres that does not say.
+    pub(super) zone: Option<String>,
 }
 
 impl Column {
@@ -70,8 +72,19 @@ pub(super) struct Target {
     pub(super) shown: String,
     pub(super) columns: Vec<Column>,
     pub(super) overflow: Option<Column>,
-    /// Says when a row ends; quoted.
-    pub(super) expires: Option<String>,
+    /// Says when a row ends.
+    pub(super) expires: Option<Expires>,
+}
+
+/// The column that says when a row ends.
+#[derive(Clone, Debug)]
+pub(super) struct Expires {
+    /// Quoted.
+    pub(super) column: String,
+    /// As [`Column::zone`].
+    pub(super) zone: Option<String>,
+    /// Rows may be removed by it: it is certain which moment it means.
+    pub(super) is_certain: bool,
 }
 
 /// Where a field is kept.
@@ -102,21 +115,27 @@ impl Place<'_> {
 }
 
 impl Target {
-    /// The target of a mapping's table, whose columns these are.
+    /// The target of a mapping's table, whose columns these are; `is_certain` as [`Expires::is_certain`].
     pub(super) fn of(
         mapping: &Mapping,
-        table: String,
+        (table, shown): (String, String),
         key_casts: Vec<String>,
-        shown: String,
         columns: impl Iterator<Item = Column>,
+        is_certain: bool,
     ) -> Self {
         let block = &mapping.config;
         let keys = mapping.columns(&block.key_columns);
+        let all: Vec<Column> = columns.collect();
+        let expires = all.iter().find(|c| block.expires_column.as_deref() == Some(&c.name)).map(|c| Expires {
+            column: c.quoted(),
+            zone: c.zone.clone(),
+            is_certain,
+        });
         let columns: Vec<Column> =
-            columns.filter(|c| shows(block, &keys, &c.name) && !keys.contains(&c.name)).collect();
+            all.into_iter().filter(|c| shows(block, &keys, &c.name) && !keys.contains(&c.name)).collect();
         let overflow = columns.iter().find(|c| block.overflow.as_deref() == Some(&c.name)).cloned();
         let keys = keys.iter().map(|key| quote(key)).collect();
-        Self { table, keys, key_casts, shown, columns, overflow, expires: block.expires_column.as_deref().map(quote) }
+        Self { table, keys, key_casts, shown, columns, overflow, expires }
     }
 
     /// The place of a field; a string's value has no name.

@@ -3,6 +3,7 @@
 use sqlx::{AssertSqlSafe, Column as _, Either, Executor, PgPool, SqlSafeStr, Statement, TypeInfo};
 
 use super::params;
+use super::zone::{self, Zone};
 use crate::config::{DeleteMode, MappingConfig, Timestamps};
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
@@ -14,16 +15,18 @@ use crate::store::listing::{Listing, has_value, source};
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Param, Plan, key_column};
 use crate::store::target::{Column, Holds, Target};
 
-pub(super) async fn plan(pool: &PgPool, mapping: &Mapping) -> Result<Plan, StoreError> {
+/// `told` is the zone that the settings say (`store.timezone`), empty if none.
+pub(super) async fn plan(pool: &PgPool, mapping: &Mapping, told: &str) -> Result<Plan, StoreError> {
     let block = &mapping.config;
     let mut faults = missing_watch_columns(pool, mapping).await?;
+    let zone = zone_of(pool, mapping, told).await?;
     let planned = match (&block.table, &block.query) {
-        (Some(table), _) => table_plan(pool, mapping, table).await,
+        (Some(table), _) => table_plan(pool, mapping, table, zone.as_ref()).await,
         (None, Some(query)) => query_plan(pool, mapping, query).await,
         (None, None) => Err(StoreError::fault("table", "has no table and no query")),
     };
     match planned {
-        Ok(plan) if faults.is_empty() => Ok(plan.with_listing(listing(pool, mapping).await?)),
+        Ok(plan) if faults.is_empty() => Ok(plan.with_listing(listing(pool, mapping, zone.as_ref()).await?)),
         Ok(_) => Err(StoreError::Faults(faults)),
         Err(StoreError::Faults(more)) => {
             faults.extend(more);
@@ -33,16 +36,45 @@ pub(super) async fn plan(pool: &PgPool, mapping: &Mapping) -> Result<Plan, Store
     }
 }
 
+/// The zone in which the mapping's table holds moments, if some that matter do not say: when a row ends, or seconds since 1970.
+async fn zone_of(pool: &PgPool, mapping: &Mapping, told: &str) -> Result<Option<Zone>, StoreError> {
+    let block = &mapping.config;
+    let Some(name) = &block.table else { return Ok(None) };
+    let Some((quoted, columns)) = table(pool, name, None).await? else { return Ok(None) };
+    match columns.iter().any(|c| c.is_unzoned(block)) {
+        true => zone::of(pool, told, &quoted).await.map(Some),
+        false => Ok(None),
+    }
+}
+
+/// What is told of a zone that is not certain.
+fn doubts(block: &MappingConfig, columns: &[TableColumn], zone: Option<&Zone>) -> Vec<ColumnFault> {
+    let Some((zone, why)) = zone.and_then(|zone| Some((&zone.name, zone.doubt.as_ref()?))) else { return Vec::new() };
+    let doubt = |column: &TableColumn| {
+        let is_end = block.expires_column.as_deref() == Some(&column.name);
+        let (key, swept) =
+            if is_end { ("expires_column", ", and no rows are swept by it") } else { ("timestamps", "") };
+        let text = format!(
+            "the column '{}' is a timestamp without time zone, and {why}: it is read as {zone}{swept}; make it a \
+             timestamptz, or say its zone (store.timezone)",
+            column.name
+        );
+        (key, text)
+    };
+    columns.iter().filter(|column| column.is_unzoned(block)).map(doubt).collect()
+}
+
 /// Where a cached mapping's keys are listed.
-async fn listing(pool: &PgPool, mapping: &Mapping) -> Result<Option<Listing>, StoreError> {
+async fn listing(pool: &PgPool, mapping: &Mapping, zone: Option<&Zone>) -> Result<Option<Listing>, StoreError> {
     let block = &mapping.config;
     let Some((name, keys)) = source(mapping).filter(|_| mapping.kind == Kind::Cache) else { return Ok(None) };
-    let Some((table, columns)) = table(pool, &name).await? else { return Ok(None) };
+    let Some((table, columns)) = table(pool, &name, zone).await? else { return Ok(None) };
     let shown: Vec<String> = columns.iter().filter(|c| shows(block, &keys, &c.name)).map(|c| c.name.clone()).collect();
     let mut conditions =
         has_value(block, &shown, |name| format!("coalesce({name}::jsonb, '{{}}'::jsonb) <> '{{}}'::jsonb"));
-    if let Some(column) = block.expires_column.as_deref().map(quote) {
-        conditions.push_str(&format!(" AND ({column} IS NULL OR {column} > clock_timestamp())"));
+    if let Some(column) = columns.iter().find(|c| block.expires_column.as_deref() == Some(&c.name)) {
+        let (name, ends) = (quote(&column.name), column.moment());
+        conditions.push_str(&format!(" AND ({name} IS NULL OR {ends} > clock_timestamp())"));
     }
     let cast = |key: &String| columns.iter().find(|c| c.name == *key).map(|c| c.cast.clone());
     let Some(casts) = keys.iter().map(cast).collect::<Option<Vec<_>>>() else { return Ok(None) };
@@ -55,11 +87,25 @@ struct TableColumn {
     kind: String,
     /// The type's name with its schema, quoted.
     cast: String,
+    /// In which zone it holds moments, where it does not say and that is known.
+    zone: Option<String>,
 }
 
 impl TableColumn {
     fn is_time(&self) -> bool {
         matches!(self.kind.as_str(), "timestamp" | "timestamptz")
+    }
+
+    /// True for moments without a zone that have to be told from others.
+    fn is_unzoned(&self, block: &MappingConfig) -> bool {
+        let is_end = block.expires_column.as_deref() == Some(&self.name);
+        let is_shown = shows(block, &[], &self.name) && block.timestamps == Timestamps::Epoch;
+        self.kind == "timestamp" && (is_end || is_shown)
+    }
+
+    /// The moment that it means, as an expression.
+    fn moment(&self) -> String {
+        zone::moment(&quote(&self.name), self.zone.as_deref())
     }
 
     fn target(&self, block: &MappingConfig) -> Column {
@@ -72,12 +118,17 @@ impl TableColumn {
             _ if self.is_time() => Holds::Times,
             _ => Holds::Texts,
         };
-        Column { name: self.name.clone(), cast: self.cast.clone(), holds }
+        Column { name: self.name.clone(), cast: self.cast.clone(), holds, zone: self.zone.clone() }
     }
 }
 
-/// The table's quoted name and its columns; `None` when there is no such table.
-async fn table(pool: &PgPool, name: &str) -> Result<Option<(String, Vec<TableColumn>)>, StoreError> {
+/// The table's quoted name and its columns, which hold moments in `zone` where they do not say; `None` when there is no such
+/// table.
+async fn table(
+    pool: &PgPool,
+    name: &str,
+    zone: Option<&Zone>,
+) -> Result<Option<(String, Vec<TableColumn>)>, StoreError> {
     let known: Option<String> = sqlx::query_scalar("SELECT to_regclass($1)::text").bind(name).fetch_one(pool).await?;
     let Some(quoted) = known else { return Ok(None) };
     let columns: Vec<(String, String, String)> = sqlx::query_as(
@@ -88,13 +139,17 @@ async fn table(pool: &PgPool, name: &str) -> Result<Option<(String, Vec<TableCol
     .bind(name)
     .fetch_all(pool)
     .await?;
-    Ok(Some((quoted, columns.into_iter().map(|(name, kind, cast)| TableColumn { name, kind, cast }).collect())))
+    let column = |(name, kind, cast): (String, String, String)| {
+        let zone = zone.filter(|_| kind == "timestamp").map(|zone| zone.name.clone());
+        TableColumn { name, kind, cast, zone }
+    };
+    Ok(Some((quoted, columns.into_iter().map(column).collect())))
 }
 
 async fn missing_watch_columns(pool: &PgPool, mapping: &Mapping) -> Result<Vec<ColumnFault>, StoreError> {
     let mut faults = Vec::new();
     for (name, wanted) in mapping.watched().into_iter().skip(usize::from(mapping.config.table.is_some())) {
-        match table(pool, &name).await? {
+        match table(pool, &name, None).await? {
             None => faults.push(("watch", format!("there is no table '{name}'"))),
             Some((_, columns)) => {
                 let missing = wanted.into_iter().flatten().filter(|w| columns.iter().all(|c| c.name != *w));
@@ -105,9 +160,9 @@ async fn missing_watch_columns(pool: &PgPool, mapping: &Mapping) -> Result<Vec<C
     Ok(faults)
 }
 
-async fn table_plan(pool: &PgPool, mapping: &Mapping, name: &str) -> Result<Plan, StoreError> {
+async fn table_plan(pool: &PgPool, mapping: &Mapping, name: &str, zone: Option<&Zone>) -> Result<Plan, StoreError> {
     let block = &mapping.config;
-    let Some((quoted, columns)) = table(pool, name).await? else {
+    let Some((quoted, columns)) = table(pool, name, zone).await? else {
         return Err(StoreError::fault("table", format!("there is no table '{name}'")));
     };
     let keys = mapping.columns(&block.key_columns);
@@ -115,9 +170,10 @@ async fn table_plan(pool: &PgPool, mapping: &Mapping, name: &str) -> Result<Plan
     check_table(block, name, &keys, &names)?;
     let shown = columns.iter().filter(|c| shows(block, &keys, &c.name)).map(|c| expression(block, c));
     let extra = keys.iter().enumerate().map(|(i, key)| format!("{}::text AS {}", quote(key), quote(&key_column(i))));
-    let left = block.expires_column.iter().map(|name| {
-        let name = quote(name);
-        format!("ceil(extract(epoch FROM ({name}::timestamptz - clock_timestamp())) * 1000)::bigint AS {}", quote(LEFT))
+    let doubts = doubts(block, &columns, zone);
+    let left = columns.iter().filter(|c| block.expires_column.as_deref() == Some(&c.name)).map(|column| {
+        let ends = column.moment();
+        format!("ceil(extract(epoch FROM ({ends}::timestamptz - clock_timestamp())) * 1000)::bigint AS {}", quote(LEFT))
     });
     let select: Vec<String> = shown.chain(extra).chain(left).collect();
     let from = format!("SELECT {} FROM {quoted}", select.join(", "));
@@ -129,20 +185,22 @@ async fn table_plan(pool: &PgPool, mapping: &Mapping, name: &str) -> Result<Plan
             as_json(&format!("{from} ORDER BY {order}")),
             Vec::new(),
             KeySource::Extra,
-        ));
+        )
+        .with_doubts(doubts));
     }
     let filter: Vec<String> = keys.iter().enumerate().map(|(i, key)| format!("{} = ${}", quote(key), i + 1)).collect();
     let one = as_json(&format!("{from} WHERE {}", filter.join(" AND ")));
     let described = describe(pool, &one).await?;
     // A table's rows tell their own keys, so a type with several spellings may be bound as text.
     let params = described.params.into_iter().map(|(param, _)| param.unwrap_or(Param::Text)).collect();
-    let mut plan = Plan::new(mapping, one, String::new(), params, KeySource::Extra);
+    let mut plan = Plan::new(mapping, one, String::new(), params, KeySource::Extra).with_doubts(doubts);
     let is_time = |name: &String| columns.iter().any(|c| c.name == *name && c.is_time());
     if block.expires_column.as_ref().is_some_and(|name| !is_time(name)) {
         return Err(StoreError::fault("expires_column", "is no timestamp"));
     }
     if block.writes_table() || block.delete == DeleteMode::Row || block.expires_column.is_some() {
-        plan.target = Some(target(pool, mapping, quoted, &columns, select.join(", ")).await?);
+        let is_certain = zone.is_none_or(|zone| zone.doubt.is_none());
+        plan.target = Some(target(pool, mapping, (quoted, select.join(", ")), &columns, is_certain).await?);
     }
     Ok(plan)
 }
@@ -151,9 +209,9 @@ async fn table_plan(pool: &PgPool, mapping: &Mapping, name: &str) -> Result<Plan
 async fn target(
     pool: &PgPool,
     mapping: &Mapping,
-    table: String,
+    (table, shown): (String, String),
     columns: &[TableColumn],
-    shown: String,
+    is_certain: bool,
 ) -> Result<Target, StoreError> {
     let block = &mapping.config;
     let keys = mapping.columns(&block.key_columns);
@@ -183,13 +241,13 @@ async fn target(
     }
     let key_cast = |key: &String| columns.iter().find(|c| c.name == *key).map(|c| c.cast.clone()).unwrap_or_default();
     let key_casts = keys.iter().map(key_cast).collect();
-    Ok(Target::of(mapping, table, key_casts, shown, columns.iter().map(|c| c.target(block))))
+    Ok(Target::of(mapping, (table, shown), key_casts, columns.iter().map(|c| c.target(block)), is_certain))
 }
 
 fn expression(block: &MappingConfig, column: &TableColumn) -> String {
     let name = quote(&column.name);
     if column.is_time() && block.timestamps == Timestamps::Epoch {
-        return format!("trim_scale(extract(epoch FROM {name})::numeric) AS {name}");
+        return format!("trim_scale(extract(epoch FROM {})::numeric) AS {name}", column.moment());
     }
     name
 }

@@ -1,5 +1,6 @@
 //! What becomes of a column, as SQL expressions: arithmetic is the database's, values are parameters.
 
+use super::zone::held;
 use crate::record::{Change, Condition};
 use crate::store::StoreError;
 use crate::store::target::{Column, Holds, text};
@@ -44,7 +45,7 @@ pub(super) struct Becomes {
 /// A text as a value of the column.
 pub(super) fn cast(column: &Column, text: &str) -> String {
     match column.holds {
-        Holds::Epochs => format!("to_timestamp(CAST({text} AS float8))"),
+        Holds::Epochs => held(&format!("to_timestamp(CAST({text} AS float8))"), column.zone.as_deref()),
         _ => format!("CAST({text} AS {})", column.cast),
     }
 }

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use super::expression::{ORIGIN, cast};
 use super::parse;
+use super::zone::held;
 use crate::mapping::Mapping;
 use crate::store::flush::{Flushed, KEPT_DAYS, Note};
 use crate::store::target::{Column, Place, Target, text};
@@ -76,10 +77,10 @@ fn statement(target: &Target, gathered: &Gathered) -> String {
         ));
     }
     if let Some(expires) = target.expires.as_ref().filter(|_| gathered.has_left) {
-        sets.push(format!(
-            "{expires} = CASE WHEN b.r ? 'e' THEN clock_timestamp() + (b.r ->> 'e')::float8 * interval '1 millisecond' \
-             ELSE t.{expires} END"
-        ));
+        let column = &expires.column;
+        let end = "clock_timestamp() + (b.r ->> 'e')::float8 * interval '1 millisecond'";
+        let end = held(end, expires.zone.as_deref());
+        sets.push(format!("{column} = CASE WHEN b.r ? 'e' THEN {end} ELSE t.{column} END"));
     }
     let ours: Vec<String> = target
         .keys

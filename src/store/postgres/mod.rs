@@ -9,8 +9,10 @@ mod lent;
 mod options;
 mod params;
 mod push;
+mod sweep;
 mod transaction;
 mod write;
+mod zone;
 
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use super::changes::OnChange;
 use super::json::Members;
 use super::listing::Listing;
 use super::row::Row;
+use super::target::Expires;
 use super::{FlushRow, Flushed, Mark, Plan, StoreError, triggers};
 use crate::config;
 use crate::mapping::Mapping;
@@ -40,6 +43,8 @@ pub(super) struct Postgres {
     /// For everything else.
     pool: PgPool,
     options: PgConnectOptions,
+    /// The zone that the settings say; empty: it is asked for.
+    timezone: String,
 }
 
 impl Postgres {
@@ -60,8 +65,12 @@ impl Postgres {
                 })
             })
             .connect_lazy_with(options.clone());
-        let store = Self { lender: Lender::new(options.clone(), settings), pool, options };
+        let timezone = settings.timezone.clone();
+        let store = Self { lender: Lender::new(options.clone(), settings), pool, options, timezone };
         store.ping().await?;
+        if !store.timezone.is_empty() {
+            zone::canonical(&store.pool, &store.timezone).await?;
+        }
         if options::is_exposed(&store.options) {
             tracing::warn!(
                 host = store.options.get_host(),
@@ -94,7 +103,7 @@ impl Postgres {
     }
 
     pub(super) async fn plan(&self, mapping: &Mapping) -> Result<Plan, StoreError> {
-        catalog::plan(&self.pool, mapping).await
+        catalog::plan(&self.pool, mapping, &self.timezone).await
     }
 
     /// The rows of one key; none when a hole's text cannot be a value of its column.
@@ -161,13 +170,8 @@ impl Postgres {
         Ok(rows.iter().map(texts).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    pub(super) async fn sweep(&self, table: &str, column: &str, grace: f64) -> Result<u64, StoreError> {
-        let sql = format!(
-            "DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} \
-             WHERE {column} < clock_timestamp() - $1 * interval '1 second' LIMIT 1000 FOR UPDATE SKIP LOCKED))"
-        );
-        let swept = sqlx::query(AssertSqlSafe(sql)).bind(grace).execute(&self.pool).await?;
-        Ok(swept.rows_affected())
+    pub(super) async fn sweep(&self, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
+        sweep::sweep(&self.pool, &self.timezone, (table, expires), grace).await
     }
 
     pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {

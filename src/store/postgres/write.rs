@@ -6,12 +6,13 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 use super::explain::Failed;
 use super::expression::{ORIGIN, Values, becomes, guard, object};
 use super::params::{Bound, bind};
+use super::zone::moment;
 use super::{parse, push};
 use crate::mapping::Mapping;
 use crate::record::{Change, Condition, Edit, Written};
 use crate::store::StoreError;
 use crate::store::plan::{Param, Plan};
-use crate::store::target::{Column, Holds, Place, Target, text};
+use crate::store::target::{Column, Expires, Holds, Place, Target, text};
 
 /// A row that another makes at the same moment is found by the next attempt.
 const ATTEMPTS: usize = 16;
@@ -100,17 +101,21 @@ impl Desk<'_> {
 
     /// As [`Desk::is_ours`], of a row that has not ended.
     fn is_alive(&self) -> String {
-        let alive = |column: &String| format!(" AND (t.{column} IS NULL OR t.{column} > clock_timestamp())");
+        let alive = |expires: &Expires| {
+            let column = format!("t.{}", expires.column);
+            format!(" AND ({column} IS NULL OR {} > clock_timestamp())", moment(&column, expires.zone.as_deref()))
+        };
         self.is_ours() + &self.target.expires.as_ref().map(alive).unwrap_or_default()
     }
 
     /// Removes the row if it has ended: what comes next makes a new one.
     async fn bury(&mut self) -> Result<(), StoreError> {
-        let Some(column) = &self.target.expires else { return Ok(()) };
+        let Some(expires) = &self.target.expires else { return Ok(()) };
         let (table, ours) = (&self.target.table, self.is_ours());
+        let ends = moment(&format!("t.{}", expires.column), expires.zone.as_deref());
         let sql = format!(
             "WITH {ORIGIN} \
-             DELETE FROM {table} AS t USING origin WHERE {ours} AND t.{column} <= clock_timestamp()"
+             DELETE FROM {table} AS t USING origin WHERE {ours} AND {ends} <= clock_timestamp()"
         );
         self.run(&Statement { sql, values: Vec::new() }).await.map(|_| ()).map_err(StoreError::of_write)
     }
@@ -210,8 +215,8 @@ impl Desk<'_> {
                 Place::Member(column) => {
                     let name = values.add(field);
                     let now = format!("(t.{}::jsonb ->> {name})", column.quoted());
-                    let member =
-                        Column { name: (*field).to_owned(), cast: "pg_catalog.text".into(), holds: Holds::Texts };
+                    let (name_of, cast) = ((*field).to_owned(), "pg_catalog.text".into());
+                    let member = Column { name: name_of, cast, holds: Holds::Texts, zone: None };
                     let becomes = becomes(&member, field, &now, change, &mut values, &mut guards)?;
                     if becomes.inserted.is_none() {
                         cleared.push(name.clone());

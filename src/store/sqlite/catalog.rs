@@ -118,7 +118,7 @@ async fn target(
     if !found && block.writes_table() {
         return Err(StoreError::fault("write", needs_unique(&unique)));
     }
-    Ok(Target::of(mapping, quote(table), Vec::new(), shown, columns.iter().map(|c| c.target(block))))
+    Ok(Target::of(mapping, (quote(table), shown), Vec::new(), columns.iter().map(|c| c.target(block)), true))
 }
 
 impl TableColumn {
@@ -133,7 +133,7 @@ impl TableColumn {
             _ if declares(&["REAL", "FLOA", "DOUB", "NUMERIC", "DECIMAL"]) => Holds::Numbers,
             _ => Holds::Texts,
         };
-        Column { name: self.name.clone(), cast: self.declared.clone(), holds }
+        Column { name: self.name.clone(), cast: self.declared.clone(), holds, zone: None }
     }
 }
 

@@ -117,7 +117,7 @@ pub(super) async fn set_end(
 ) -> Result<(), StoreError> {
     let mut desk = Desk { connection, mapping, plan, holes, keys: keys(mapping, holes)? };
     let target = desk.target()?.clone();
-    let Some(column) = &target.expires else { return Ok(()) };
+    let Some(column) = target.expires.as_ref().map(|expires| &expires.column) else { return Ok(()) };
     let at = desk.keys.len() + 1;
     let (value, bind) = match left {
         Some(left) => (
@@ -174,7 +174,7 @@ impl Desk<'_> {
         let plan = self.plan;
         let target = self.target()?.clone();
         let ours = self.is_ours(&target);
-        if let Some(column) = &target.expires {
+        if let Some(column) = target.expires.as_ref().map(|expires| &expires.column) {
             let ended = format!("unixepoch({column}, 'subsec') <= unixepoch('now', 'subsec')");
             self.run(format!("DELETE FROM {} WHERE {ours} AND {ended}", target.table), &[]).await?;
         }

@@ -75,6 +75,13 @@ impl Postgres {
         Self::prepare().launched()
     }
 
+    /// One with more options on its command line.
+    pub fn start_with(options: &str) -> Self {
+        let mut postgres = Self::prepare();
+        postgres.options = format!(" {options}");
+        postgres.launched()
+    }
+
     /// One that speaks TLS, as `localhost`.
     pub fn start_with_tls(signed: &Signed) -> Self {
         let mut postgres = Self::prepare();

@@ -119,6 +119,14 @@ impl Builder {
         self.command(&folder).args(arguments).output().expect("the program runs")
     }
 
+    /// The same with one setting more.
+    pub fn execute_with(&self, name: &str, value: &str, arguments: &[&str]) -> Output {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = self.command(&folder);
+        command.env(format!("HEARTHSIDE__{name}"), value);
+        command.args(arguments).output().expect("the program runs")
+    }
+
     pub fn start(self) -> Sidecar {
         let sidecar = self.start_guarded();
         // The feed's first word empties the cache; tests that count loads begin behind it.

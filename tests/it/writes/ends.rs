@@ -104,7 +104,9 @@ fn the_column_is_what_the_commands_say() {
     let sidecar = builder(&redis, &postgres).start();
     let mut wire = sidecar.wire();
     let ends = |id: &str| {
-        postgres.sql(&format!("SELECT coalesce(round(extract(epoch FROM ends - now() AT TIME ZONE 'UTC'))::text, 'never') FROM texts WHERE id = '{id}'"))
+        postgres.sql(&format!(
+            "SELECT coalesce(round(extract(epoch FROM ends - now()))::text, 'never') FROM texts WHERE id = '{id}'"
+        ))
     };
     let near =
         |told: String, seconds: i64| told.parse::<i64>().is_ok_and(|told| (seconds - 60..=seconds + 2).contains(&told));

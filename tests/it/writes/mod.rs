@@ -9,3 +9,4 @@ mod late;
 mod model;
 mod refused;
 mod seen;
+mod zones;

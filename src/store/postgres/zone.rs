@@ -1,0 +1,139 @@
+//! Columns that hold a moment without a zone (`timestamp`): every session of the database reads them in its own zone, which is
+//! the database's or the role's. Ours is UTC, so that what is shown is; such a column is converted by name.
+//!
+//! The driver gives its sessions UTC when it connects, which nothing in a session can take back: what other sessions have is
+//! looked up where it is set. Source: <https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-TIMEZONES>,
+//! <https://www.postgresql.org/docs/current/catalog-pg-db-role-setting.html>
+
+use sqlx::PgPool;
+
+use crate::store::StoreError;
+
+/// In which zone the database takes a moment without one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Zone {
+    /// As `AT TIME ZONE` takes it.
+    pub(super) name: String,
+    /// Why that is not certain.
+    pub(super) doubt: Option<String>,
+}
+
+/// The moment that a column means, as an expression; `zone` is there for a column without one.
+pub(super) fn moment(column: &str, zone: Option<&str>) -> String {
+    match zone {
+        Some(zone) => format!("({column} AT TIME ZONE {})", literal(zone)),
+        None => column.to_owned(),
+    }
+}
+
+/// What a column holds for a moment, which is an expression of type `timestamptz`: the same conversion the other way.
+pub(super) fn held(moment: &str, zone: Option<&str>) -> String {
+    match zone {
+        Some(zone) => format!("(({moment}) AT TIME ZONE {})", literal(zone)),
+        None => moment.to_owned(),
+    }
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Every setting of the zone for this database, by its role (0: all).
+const SETTINGS: &str = "settings AS (SELECT setrole, setdatabase, substr(entry, strpos(entry, '=') + 1) AS zone \
+    FROM pg_db_role_setting, unnest(setconfig) AS entry WHERE lower(split_part(entry, '=', 1)) = 'timezone' \
+    AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))";
+
+/// A role's own setting goes before the database's, and that for this database before that for all.
+const FIRST: &str = "ORDER BY setrole <> 0 DESC, setdatabase <> 0 DESC LIMIT 1";
+
+/// The zone of the sessions that write `table`. `told` is what the settings say, empty if nothing.
+pub(super) async fn of(pool: &PgPool, told: &str, table: &str) -> Result<Zone, StoreError> {
+    if !told.is_empty() {
+        return Ok(Zone { name: canonical(pool, told).await?, doubt: None });
+    }
+    let ours = format!(
+        "WITH {SETTINGS} SELECT zone FROM settings \
+         WHERE setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user)) {FIRST}"
+    );
+    let set: Option<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(ours)).fetch_optional(pool).await?;
+    let server = of_server(pool).await?;
+    let Some(zone) = set.or_else(|| server.clone()) else {
+        let doubt = "the role of store.url cannot see which zone the server gives its sessions";
+        return Ok(Zone { name: "UTC".into(), doubt: Some(doubt.into()) });
+    };
+    let others = others(pool, table, &zone, server.as_deref()).await?;
+    let name = canonical(pool, &zone).await?;
+    let doubt = (!others.is_empty())
+        .then(|| format!("roles that write the table have other zones than {name}: {}", others.join(", ")));
+    Ok(Zone { name, doubt })
+}
+
+/// Roles that may write the table and whose sessions have another zone, each with its zone.
+async fn others(pool: &PgPool, table: &str, ours: &str, server: Option<&str>) -> Result<Vec<String>, StoreError> {
+    let ask = format!(
+        "WITH {SETTINGS} SELECT r.rolname::text, coalesce((SELECT zone FROM settings WHERE setrole IN (0, r.oid) {FIRST}), $2) \
+         FROM pg_roles AS r WHERE r.rolcanlogin AND has_any_column_privilege(r.oid, $1::regclass, 'INSERT, UPDATE') ORDER BY 1"
+    );
+    let asked = sqlx::query_as(sqlx::AssertSqlSafe(ask)).bind(table).bind(server).fetch_all(pool);
+    let roles: Vec<(String, Option<String>)> = asked.await?;
+    let differs = |(role, zone): (String, Option<String>)| match zone {
+        Some(zone) if is_same(&zone, ours) => None,
+        Some(zone) => Some(format!("{role} has {zone}")),
+        None => Some(format!("{role} has the server's, which cannot be seen")),
+    };
+    Ok(roles.into_iter().filter_map(differs).collect())
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    let is_utc = |zone: &str| {
+        let name = zone.rsplit('/').next().unwrap_or(zone);
+        ["utc", "uct", "gmt", "zulu", "universal", "greenwich"].iter().any(|utc| name.eq_ignore_ascii_case(utc))
+    };
+    one.eq_ignore_ascii_case(other) || is_utc(one) && is_utc(other)
+}
+
+/// The zone of the server's configuration; `None` where this role may not look, or the command line may say otherwise.
+async fn of_server(pool: &PgPool) -> Result<Option<String>, StoreError> {
+    let may_look = "SELECT has_table_privilege('pg_catalog.pg_file_settings', 'SELECT') \
+        AND has_function_privilege('pg_catalog.pg_show_all_file_settings()', 'EXECUTE') \
+        AND has_function_privilege('pg_catalog.pg_read_file(text)', 'EXECUTE')";
+    if !sqlx::query_scalar::<_, bool>(may_look).fetch_one(pool).await? {
+        return Ok(None);
+    }
+    let started = "SELECT pg_read_file('postmaster.opts') ~* 'timezone'";
+    if sqlx::query_scalar::<_, bool>(started).fetch_one(pool).await? {
+        return Ok(None);
+    }
+    let file =
+        "SELECT coalesce((SELECT setting FROM pg_file_settings WHERE lower(name) = 'timezone' AND applied), 'GMT')";
+    Ok(Some(sqlx::query_scalar(file).fetch_one(pool).await?))
+}
+
+/// The name under which the server knows a zone: `SET TimeZone` takes more spellings than `AT TIME ZONE`.
+pub(super) async fn canonical(pool: &PgPool, zone: &str) -> Result<String, StoreError> {
+    let set = "SELECT set_config('TimeZone', $1, true)";
+    match sqlx::query_scalar(set).bind(zone).fetch_one(pool).await.map_err(StoreError::from) {
+        Err(StoreError::Data(_)) => {
+            Err(StoreError::Refused(format!("the server knows no time zone '{zone}' (store.timezone)")))
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{held, is_same, moment};
+
+    #[test]
+    fn zones_are_the_same_by_name_or_as_utc() {
+        assert!(is_same("Etc/UTC", "gmt") && is_same("europe/berlin", "Europe/Berlin"));
+        assert!(!is_same("Europe/Berlin", "UTC") && !is_same("5", "Etc/UTC"));
+    }
+
+    #[test]
+    fn a_column_with_a_zone_is_taken_as_it_is() {
+        assert_eq!((moment("t.x", None), held("now()", None)), ("t.x".into(), "now()".into()));
+        assert_eq!(moment("t.x", Some("a'b")), "(t.x AT TIME ZONE 'a''b')");
+        assert_eq!(held("now() + x", Some("UTC")), "((now() + x) AT TIME ZONE 'UTC')");
+    }
+}
