@@ -1,6 +1,7 @@
 //! Commands that write owned keys, through to the store.
 
 mod deferred;
+mod embedded;
 mod ends;
 mod exec;
 mod fill;

@@ -1,0 +1,113 @@
+//! Deferred writes with SQLite as the store: the same notes, the same fence.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::admin::metric;
+use crate::support::redis::Redis;
+use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::until;
+
+const CONFIG: &str = r#"
+[[caches]]
+key = "p:{id:int}"
+type = "hash"
+table = "players"
+write = "deferred"
+"#;
+
+fn sqlite(file: &Path, sql: &str) -> String {
+    let told = Command::new("sqlite3").args(["-cmd", ".timeout 5000"]).arg(file).arg(sql).output();
+    let told = told.expect("sqlite3 is installed");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    String::from_utf8_lossy(&told.stdout).trim_end().to_owned()
+}
+
+struct Place {
+    redis: Redis,
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { redis: Redis::start(), folder: tempfile::tempdir().expect("a folder") };
+        place.sql(
+            "PRAGMA journal_mode = wal; CREATE TABLE players (id INTEGER PRIMARY KEY, seen INTEGER); \
+                   INSERT INTO players VALUES (1, 0), (2, 0), (3, 0)",
+        );
+        place
+    }
+
+    fn sql(&self, sql: &str) -> String {
+        sqlite(&self.folder.path().join("store.db"), sql)
+    }
+
+    fn builder(&self) -> Builder {
+        let file = |name: &str| self.folder.path().join(name).display().to_string();
+        let builder = Sidecar::builder().redis(&self.redis).config(CONFIG).set("JOURNAL__FLUSH_INTERVAL", "20ms");
+        builder.set("STORE__URL", format!("sqlite://{}", file("store.db"))).set("JOURNAL__PATH", file("journal.db"))
+    }
+
+    fn is_saved(&self, sidecar: &Sidecar, value: u32) {
+        assert_eq!(sidecar.wire().ask(&format!("HSET p:1 seen {value}")), ":0\r\n");
+        until("the journal is empty", || metric(sidecar, "hearthside_journal_bytes") == 0.0);
+        assert_eq!(self.sql("SELECT seen FROM players WHERE id = 1"), value.to_string());
+    }
+}
+
+#[test]
+fn a_journal_that_goes_back_in_time_and_a_note_of_somebody_else_lose_no_write() {
+    let place = Place::new();
+    let (file, kept) = (place.folder.path().join("journal.db"), place.folder.path().join("kept.db"));
+    let mut sidecar = place.builder().start();
+    place.is_saved(&sidecar, 1);
+    assert_eq!(sidecar.stop(), Some(0));
+    std::fs::copy(&file, &kept).expect("copied");
+    let mut sidecar = place.builder().start();
+    (2..=5).for_each(|value| place.is_saved(&sidecar, value));
+    assert_eq!(sidecar.stop(), Some(0));
+    std::fs::copy(&kept, &file).expect("copied");
+    let sidecar = place.builder().expect(&["has been noted by somebody else"]).start();
+    (6..=15).for_each(|value| place.is_saved(&sidecar, value));
+    assert_eq!(metric(&sidecar, "hearthside_journal_collisions_total"), 0.0);
+    place.sql("UPDATE hearthside_journals SET applied = 1000000, fence = 1000000");
+    place.is_saved(&sidecar, 16);
+    assert_eq!(metric(&sidecar, "hearthside_journal_collisions_total"), 1.0);
+}
+
+#[test]
+fn what_was_taken_before_a_crash_is_applied_once() {
+    let place = Place::new();
+    let mut sidecar = place.builder().start();
+    place.is_saved(&sidecar, 1);
+    assert_eq!(sidecar.stop(), Some(0));
+    let journal = place.folder.path().join("journal.db");
+    let waiting = |key: u32, value: u32, batch: &str| {
+        let row = format!("('p:{key}', 'seen', {key}, 'p:{{id:int}}', '{value}', 82, {batch})");
+        sqlite(&journal, &format!("INSERT INTO waiting VALUES {row}"));
+    };
+    // As if the journal had not been told: the first was applied by the last batch, the second never was.
+    waiting(1, 1, &place.sql("SELECT max(applied) FROM hearthside_journals"));
+    waiting(2, 2, "999999");
+    place.sql("UPDATE players SET seen = 9 WHERE id = 1");
+    let mut sidecar = place.builder().start();
+    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    assert_eq!(place.sql("SELECT group_concat(seen) FROM players"), "9,2,0");
+    assert_eq!(sidecar.stop(), Some(0));
+    // The same of a journal and a store of the version before.
+    for sql in [
+        "ALTER TABLE about RENAME COLUMN incarnation TO id; PRAGMA user_version = 0;",
+        "UPDATE about SET id = '0123456789abcdef'",
+    ] {
+        sqlite(&journal, sql);
+    }
+    place.sql(
+        "CREATE TABLE hearthside_flushed (journal TEXT NOT NULL, batch INTEGER NOT NULL, PRIMARY KEY (journal, batch)); \
+         INSERT INTO hearthside_flushed VALUES ('0123456789abcdef', 2000000)",
+    );
+    waiting(2, 3, "2000000");
+    waiting(3, 4, "2000001");
+    let sidecar = place.builder().start();
+    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    assert_eq!(place.sql("SELECT group_concat(seen) FROM players"), "9,2,4");
+}
