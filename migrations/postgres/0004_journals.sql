@@ -1,7 +1,8 @@
--- One row for each opening of a journal of deferred writes. It only rises: a flush is applied if its batch is higher than
--- both numbers, which it compares under the row's lock in the statement that applies it. So a statement that the network
--- delivers late changes nothing once something newer was applied, or once the next opening has raised the fence; nor does
--- a statement whose row is missing. Rows that were not used for 30 days are removed by whoever begins to flush.
+-- One row for each opening of a journal of deferred writes. It only rises: a flush is applied if its batch is higher
+-- than both numbers, which it compares under the row's lock in the statement that applies it. So a statement that the
+-- network delivers late changes nothing once something newer was applied, or once the next opening has raised the
+-- fence; nor does a statement whose row is missing. Rows that were not used for 30 days are removed by whoever begins
+-- to flush.
 CREATE TABLE hearthside.journals (
     journal text        PRIMARY KEY,
     applied bigint      NOT NULL,                   -- the last batch that was applied; 0: none yet
@@ -10,10 +11,10 @@ CREATE TABLE hearthside.journals (
     CHECK (fence >= applied)
 );
 
-COMMENT ON TABLE hearthside.journals IS 'The last batch of deferred writes that was applied, for each opening of a Hearthside journal';
+COMMENT ON TABLE hearthside.journals IS 'For each opening of a journal, the last batch of deferred writes applied';
 
--- Sidecars of before note their batches in hearthside.flushed, and go on doing so until they are replaced; what they noted
--- is looked up when their journal is taken over. Its rows go after 30 days too.
+-- Sidecars of before note their batches in hearthside.flushed, and go on doing so until they are replaced; what they
+-- noted is looked up when their journal is taken over. Its rows go after 30 days too.
 ALTER TABLE hearthside.flushed ADD COLUMN at timestamptz NOT NULL DEFAULT now();
 
-COMMENT ON TABLE hearthside.flushed IS 'Batches of deferred writes that Hearthside sidecars before the table journals have applied';
+COMMENT ON TABLE hearthside.flushed IS 'Batches that sidecars without the table journals have applied';

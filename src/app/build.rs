@@ -127,8 +127,8 @@ async fn replay(
     };
     if batches.iter().any(|batch| *batch < applied) {
         tracing::warn!(
-            "the store has applied later deferred writes of this journal: its file has gone back in time (a copy that was put \
-             back?); what waited in it then is saved again"
+            "the store has applied later deferred writes of this journal: its file has gone back in time (a copy \
+             that was put back?); what waited in it then is saved again"
         );
     }
     for (batch, taken) in taken {
@@ -156,8 +156,8 @@ async fn replay(
     Ok(())
 }
 
-/// The last batch that was applied of the incarnation before; from then on nothing of it is, also not what the network still
-/// delivers. Asks until the store answers: without that nobody knows which batches were applied.
+/// The last batch that was applied of the incarnation before; from then on nothing of it is, also not what the network
+/// still delivers. Asks until the store answers: without that nobody knows which batches were applied.
 async fn fence(store: &Store, incarnation: &str, batches: &[u64]) -> Result<u64, StoreError> {
     loop {
         match store.fence(incarnation, ALL, batches).await {

@@ -127,8 +127,8 @@ impl Cache {
         }
     }
 
-    /// Removes rows that ended longer than `grace` ago, in small batches; how many. A mapping whose rows cannot be removed does
-    /// not keep those of the others.
+    /// Removes rows that ended longer than `grace` ago, in small batches; how many. A mapping whose rows cannot be
+    /// removed does not keep those of the others.
     ///
     /// # Errors
     /// The store's, with how many were removed all the same.

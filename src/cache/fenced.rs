@@ -1,5 +1,5 @@
-//! Judges a batch of deferred writes that the store did not simply apply: it was applied before, it will never be, or its
-//! values are refused.
+//! Judges a batch of deferred writes that the store did not simply apply: it was applied before, it will never be, or
+//! its values are refused.
 //!
 //! Invariants:
 //! - a note counts as success only for a batch that this process has sent before; any other is somebody else's, and the
@@ -35,15 +35,15 @@ impl Cache {
             None if !pending.was_sent => tracing::info!("the store has no note of this journal; another is made"),
             None => tracing::error!(
                 batch = pending.number,
-                "the store's note of this journal is gone (hearthside.journals) while it was not known whether a batch had been \
-                 applied; it is sent again"
+                "the store's note of this journal is gone (hearthside.journals) while it was not known whether a batch \
+                 had been applied; it is sent again"
             ),
             Some(note) => tracing::error!(
                 batch = pending.number,
                 noted = note.applied,
                 fence = note.fence,
-                "a batch of this journal has been noted by somebody else: is a copy of the journal, or of the machine, in use? \
-                 It is sent again under another name"
+                "a batch of this journal has been noted by somebody else: is a copy of the journal, or of the machine, \
+                 in use? It is sent again under another name"
             ),
         }
         if note.is_some() || pending.was_sent {

@@ -35,7 +35,7 @@ pub(super) struct Pending {
 
 /// How a batch ended.
 #[derive(Clone, Copy, Debug)]
-enum Ended {
+enum Settled {
     Saved(u64),
     NotSaved(u64),
 }
@@ -46,7 +46,7 @@ pub(super) struct Flusher {
     /// To be sent again.
     pub(super) unknown: Option<Pending>,
     /// The journal does not know it yet.
-    ended: Option<Ended>,
+    ended: Option<Settled>,
     /// So often the journal took another name since a batch was saved.
     pub(super) renewals: u8,
 }
@@ -112,8 +112,8 @@ impl Cache {
         }
     }
 
-    /// What was left over: an outcome that the journal does not know yet, a batch whose end is not known. Nothing else is
-    /// taken before both are settled.
+    /// What was left over: an outcome that the journal does not know yet, a batch whose end is not known. Nothing else
+    /// is taken before both are settled.
     async fn resolve(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
         self.note(journal, flusher).await?;
         match flusher.unknown.take() {
@@ -125,8 +125,8 @@ impl Cache {
     /// Notes in the journal how the last batch ended; it is tried again before anything else if it cannot be noted now.
     async fn note(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
         match flusher.ended {
-            Some(Ended::Saved(batch)) => journal.applied(batch).await?,
-            Some(Ended::NotSaved(batch)) => journal.give_back(batch).await?,
+            Some(Settled::Saved(batch)) => journal.applied(batch).await?,
+            Some(Settled::NotSaved(batch)) => journal.give_back(batch).await?,
             None => {}
         }
         flusher.ended = None;
@@ -170,8 +170,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Sends one batch; what of it has to be sent again, in other batches. After an error that is final it is kept, to be sent
-    /// again as the same batch.
+    /// Sends one batch; what of it has to be sent again, in other batches. After an error that is final it is kept, to
+    /// be sent again as the same batch.
     async fn send(
         &self,
         journal: &Journal,
@@ -218,7 +218,7 @@ impl Cache {
         self.metrics.flushed.inc_by(pending.rows.len() as u64);
         self.metrics.deferred_keys.set(self.overlay.len() as i64);
         flusher.renewals = 0;
-        flusher.ended = Some(Ended::Saved(pending.number));
+        flusher.ended = Some(Settled::Saved(pending.number));
         self.note(journal, flusher).await.map(|()| Vec::new())
     }
 
@@ -229,7 +229,7 @@ impl Cache {
         flusher: &mut Flusher,
         pending: &Pending,
     ) -> Result<(), StoreError> {
-        flusher.ended = Some(Ended::NotSaved(pending.number));
+        flusher.ended = Some(Settled::NotSaved(pending.number));
         self.note(journal, flusher).await
     }
 
@@ -242,7 +242,8 @@ impl Cache {
     ) -> Result<(), StoreError> {
         journal.put_aside(pending.number, &error.to_string()).await?;
         let mapping = self.cached(pending.mapping).map_or("", |cached| cached.mapping.pattern.text());
-        tracing::error!(mapping, %error, "a deferred write is put aside: the store refuses it; `hearthside journal` shows it");
+        let text = "a deferred write is put aside: the store refuses it; `hearthside journal` shows it";
+        tracing::error!(mapping, %error, "{text}");
         self.metrics.put_aside.inc();
         for (key, entries) in &pending.rows {
             self.flights.detach(key, || {

@@ -55,7 +55,9 @@ pub(super) async fn refused(path: &Path) -> Result<Vec<Refused>, JournalError> {
     }
     let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
     let mut connection = SqliteConnection::connect_with(&options).await?;
-    layout::check(&mut connection).await?;
+    if !layout::check(&mut connection).await? {
+        return Ok(Vec::new());
+    }
     let select = "SELECT at, mapping, key, field, value, reason FROM refused ORDER BY seq";
     Ok(sqlx::query_as(select).fetch_all(&mut connection).await?)
 }

@@ -1,4 +1,5 @@
-//! The layout of the journal's file: made in an empty file, brought up from the one before, and refused where it is unknown.
+//! The layout of the journal's file: made in an empty file, brought up from the one before, and refused where it is
+//! unknown.
 
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteConnection;
@@ -18,8 +19,8 @@ CREATE TABLE waiting (
 CREATE INDEX waiting_by_seq ON waiting (seq);
 CREATE INDEX waiting_by_batch ON waiting (batch) WHERE batch IS NOT NULL;
 CREATE TABLE refused (
-    seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL, field BLOB NOT NULL, value BLOB,
-    reason TEXT NOT NULL
+    seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL, field BLOB NOT NULL,
+    value BLOB, reason TEXT NOT NULL
 );
 INSERT INTO about VALUES ('', 0);";
 
@@ -47,9 +48,9 @@ async fn find(connection: &mut SqliteConnection) -> Result<Layout, JournalError>
             "it was written by a newer version of Hearthside (layout {version}, this one knows {VERSION})"
         )));
     }
-    let list = "SELECT coalesce(group_concat(columns, ' '), '') FROM (SELECT t.name || '(' || group_concat(c.name) || ')' \
-        AS columns FROM (SELECT name FROM sqlite_schema WHERE type = 'table') AS t, pragma_table_info(t.name) AS c \
-        GROUP BY t.name ORDER BY t.name)";
+    let list = "SELECT coalesce(group_concat(columns, ' '), '') FROM (SELECT t.name || '(' || group_concat(c.name) \
+        || ')' AS columns FROM (SELECT name FROM sqlite_schema WHERE type = 'table') AS t, pragma_table_info(t.name) \
+        AS c GROUP BY t.name ORDER BY t.name)";
     let tables: String = sqlx::query_scalar(list).fetch_one(&mut *connection).await?;
     match (version, tables.as_str()) {
         (0, "") => Ok(Layout::Empty),
@@ -59,9 +60,9 @@ async fn find(connection: &mut SqliteConnection) -> Result<Layout, JournalError>
     }
 }
 
-/// Refuses a file that is no journal that this version can read.
-pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), JournalError> {
-    find(connection).await.map(|_| ())
+/// Refuses a file that is no journal that this version can read; false when it is empty.
+pub(super) async fn check(connection: &mut SqliteConnection) -> Result<bool, JournalError> {
+    find(connection).await.map(|layout| layout != Layout::Empty)
 }
 
 /// Brings the file to the latest layout, in one transaction.

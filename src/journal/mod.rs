@@ -6,8 +6,8 @@
 //! - of a key's field the last value is kept, with its sequence number;
 //! - a flush marks what it takes with its batch first, and the store remembers the batch in the transaction that applies it:
 //!   after a crash the store says whether a marked entry has been applied (C5);
-//! - batches are numbered within an incarnation, which is another at every opening: a file that was copied, or that went back
-//!   in time, never numbers a batch as the store has noted one before;
+//! - batches are numbered within an incarnation, which is another at every opening: a file that was copied, or that
+//!   went back in time, never numbers a batch as the store has noted one before;
 //! - what was taken under one incarnation is settled before anything is taken under the next.
 
 mod file;

@@ -1,8 +1,8 @@
 //! Deferred writes of many keys, saved at once and exactly once.
 //!
-//! The store keeps one note for each opening of a journal (its incarnation), which only rises. A flush is applied only if
-//! its batch is above the note's fence, which is compared under the note's lock in the statement, or transaction, that
-//! applies it: a copy that comes late changes nothing (decision 0017).
+//! The store keeps one note for each opening of a journal (its incarnation), which only rises. A flush is applied only
+//! if its batch is above the note's fence, which is compared under the note's lock in the statement, or transaction,
+//! that applies it: a copy that comes late changes nothing (decision 0017).
 
 use bytes::Bytes;
 
@@ -85,7 +85,8 @@ impl Store {
         flushed
     }
 
-    /// Makes the note of a journal's incarnation, before its first flush, and removes notes that nobody has used for long.
+    /// Makes the note of a journal's incarnation, before its first flush, and removes notes that nobody has used for
+    /// long.
     ///
     /// # Errors
     /// [`StoreError`]; trying again is safe.
@@ -99,9 +100,9 @@ impl Store {
         enrolled
     }
 
-    /// Raises the fence of an incarnation to `until`, when a statement that is under way has ended; the last batch of it that
-    /// was applied, which is final for every batch up to `until`. `taken` are its batches whose end is not known: an older
-    /// version of the program may have noted them elsewhere.
+    /// Raises the fence of an incarnation to `until`, when a statement that is under way has ended; the last batch of
+    /// it that was applied, which is final for every batch up to `until`. `taken` are its batches whose end is not
+    /// known: an older version of the program may have noted them elsewhere.
     ///
     /// # Errors
     /// [`StoreError`]; trying again is safe.
@@ -112,8 +113,8 @@ impl Store {
         }
     }
 
-    /// Removes rows that ended by their column longer ago than `grace` seconds, a thousand at most; how many. Where it is not
-    /// certain which moment the column means, none.
+    /// Removes rows that ended by their column longer ago than `grace` seconds, a thousand at most; how many. Where it
+    /// is not certain which moment the column means, none.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -36,7 +36,8 @@ pub(super) async fn plan(pool: &PgPool, mapping: &Mapping, told: &str) -> Result
     }
 }
 
-/// The zone in which the mapping's table holds moments, if some that matter do not say: when a row ends, or seconds since 1970.
+/// The zone in which the mapping's table holds moments, if some that matter do not say: when a row ends, or seconds
+/// since 1970.
 async fn zone_of(pool: &PgPool, mapping: &Mapping, told: &str) -> Result<Option<Zone>, StoreError> {
     let block = &mapping.config;
     let Some(name) = &block.table else { return Ok(None) };
@@ -122,8 +123,8 @@ impl TableColumn {
     }
 }
 
-/// The table's quoted name and its columns, which hold moments in `zone` where they do not say; `None` when there is no such
-/// table.
+/// The table's quoted name and its columns, which hold moments in `zone` where they do not say; `None` when there is no
+/// such table.
 async fn table(
     pool: &PgPool,
     name: &str,

@@ -92,8 +92,9 @@ fn statement(target: &Target, gathered: &Gathered) -> String {
         })
         .collect();
     let Target { table, shown, .. } = target;
-    // Nothing of the table is looked for before the note is raised, and that waits for any other statement of the journal:
-    // each row of the join needs the one that the fence gives. Rows changed meanwhile are read again (READ COMMITTED).
+    // Nothing of the table is looked for before the note is raised, and that waits for any other statement of the
+    // journal: each row of the join needs the one that the fence gives. Rows changed meanwhile are read again (READ
+    // COMMITTED).
     format!(
         "WITH {ORIGIN}, \
          fence AS (UPDATE hearthside.journals SET applied = $3, fence = greatest(fence, $3), at = now() \
@@ -158,13 +159,13 @@ pub(super) async fn enroll(pool: &PgPool, journal: &str) -> Result<(), StoreErro
 /// Raises the fence of an incarnation; the last batch that was applied.
 ///
 /// An incarnation without a note may be one of an older version of the program, which noted each batch in
-/// `hearthside.flushed`: noting the taken ones there too tells which had been noted, and stops a statement that is still
-/// on its way. The answer is kept in the new note, so that asking again gives the same.
+/// `hearthside.flushed`: noting the taken ones there too tells which had been noted, and stops a statement that is
+/// still on its way. The answer is kept in the new note, so that asking again gives the same.
 pub(super) async fn fence(pool: &PgPool, journal: &str, until: u64, taken: &[u64]) -> Result<u64, StoreError> {
     let raise = "WITH taken AS (SELECT unnest($3::int8[]) AS batch), \
         stopped AS (INSERT INTO hearthside.flushed (journal, batch) SELECT $1::text, batch FROM taken \
-        WHERE NOT EXISTS (SELECT 1 FROM hearthside.journals WHERE journal = $1) ON CONFLICT DO NOTHING RETURNING batch) \
-        INSERT INTO hearthside.journals AS j (journal, applied, fence) \
+        WHERE NOT EXISTS (SELECT 1 FROM hearthside.journals WHERE journal = $1) ON CONFLICT DO NOTHING \
+        RETURNING batch) INSERT INTO hearthside.journals AS j (journal, applied, fence) \
         SELECT $1::text, coalesce(max(batch), 0), $2::int8 FROM taken WHERE batch NOT IN (SELECT batch FROM stopped) \
         ON CONFLICT (journal) DO UPDATE SET fence = greatest(j.fence, excluded.fence), at = now() RETURNING applied";
     let taken: Vec<i64> = taken.iter().map(|batch| batch.cast_signed()).collect();

@@ -14,8 +14,8 @@ pub(super) fn read(settings: &config::Store) -> Result<PgConnectOptions, StoreEr
         .map_err(|error| StoreError::Refused(format!("store.url cannot be read: {error}")))?;
     let options = verified(options, &settings.ca_file);
     let timeout = settings.query_timeout.as_millis().to_string();
-    // The statements are made for READ COMMITTED, whatever the database's default is: a write, or a flush that compares its
-    // batch, waits for a row's lock and goes on with the row as it is then.
+    // The statements are made for READ COMMITTED, whatever the database's default is: a write, or a flush that compares
+    // its batch, waits for a row's lock and goes on with the row as it is then.
     let isolation = ("default_transaction_isolation", "read committed");
     Ok(options
         .application_name("hearthside")

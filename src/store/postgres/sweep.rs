@@ -6,10 +6,11 @@ use super::zone;
 use crate::store::StoreError;
 use crate::store::target::Expires;
 
-/// Removes rows that ended longer ago than `grace` seconds, a thousand at most (of a partitioned table perhaps more); how many.
+/// Removes rows that ended longer ago than `grace` seconds, a thousand at most (of a partitioned table perhaps more);
+/// how many.
 ///
-/// Each row is judged twice: when it is locked, as it is then, and when it goes. Its place alone (`ctid`) would also be the
-/// place of a living row in another partition.
+/// Each row is judged twice: when it is locked, as it is then, and when it goes. Its place alone (`ctid`) would also be
+/// the place of a living row in another partition.
 pub(super) async fn sweep(
     pool: &PgPool,
     told: &str,
@@ -20,8 +21,8 @@ pub(super) async fn sweep(
         let now = zone::of(pool, told, table).await?;
         if now.name != *planned || now.doubt.is_some() {
             return Err(StoreError::Refused(format!(
-                "the database's time zone has changed from {planned} to {}{}: nothing is swept from {table} by its column {} \
-                 until the sidecar is started again",
+                "the database's time zone has changed from {planned} to {}{}: nothing is swept from {table} by its \
+                 column {} until the sidecar is started again",
                 now.name,
                 now.doubt.map(|doubt| format!(" ({doubt})")).unwrap_or_default(),
                 expires.column

@@ -1,8 +1,9 @@
-//! Columns that hold a moment without a zone (`timestamp`): every session of the database reads them in its own zone, which is
-//! the database's or the role's. Ours is UTC, so that what is shown is; such a column is converted by name.
+//! Columns that hold a moment without a zone (`timestamp`): every session of the database reads them in its own zone,
+//! which is the database's or the role's. Ours is UTC, so that what is shown is; such a column is converted by name.
 //!
-//! The driver gives its sessions UTC when it connects, which nothing in a session can take back: what other sessions have is
-//! looked up where it is set. Source: <https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-TIMEZONES>,
+//! The driver gives its sessions UTC when it connects, which nothing in a session can take back: what other sessions
+//! have is looked up where it is set. Source:
+//! <https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-TIMEZONES>,
 //! <https://www.postgresql.org/docs/current/catalog-pg-db-role-setting.html>
 
 use sqlx::PgPool;
@@ -71,8 +72,9 @@ pub(super) async fn of(pool: &PgPool, told: &str, table: &str) -> Result<Zone, S
 /// Roles that may write the table and whose sessions have another zone, each with its zone.
 async fn others(pool: &PgPool, table: &str, ours: &str, server: Option<&str>) -> Result<Vec<String>, StoreError> {
     let ask = format!(
-        "WITH {SETTINGS} SELECT r.rolname::text, coalesce((SELECT zone FROM settings WHERE setrole IN (0, r.oid) {FIRST}), $2) \
-         FROM pg_roles AS r WHERE r.rolcanlogin AND has_any_column_privilege(r.oid, $1::regclass, 'INSERT, UPDATE') ORDER BY 1"
+        "WITH {SETTINGS} SELECT r.rolname::text, \
+         coalesce((SELECT zone FROM settings WHERE setrole IN (0, r.oid) {FIRST}), $2) FROM pg_roles AS r \
+         WHERE r.rolcanlogin AND has_any_column_privilege(r.oid, $1::regclass, 'INSERT, UPDATE') ORDER BY 1"
     );
     let asked = sqlx::query_as(sqlx::AssertSqlSafe(ask)).bind(table).bind(server).fetch_all(pool);
     let roles: Vec<(String, Option<String>)> = asked.await?;

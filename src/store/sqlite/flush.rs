@@ -10,8 +10,8 @@ use crate::store::flush::{Flushed, KEPT_DAYS, Note};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
 
 /// As `hearthside.journals` in Postgres; `at` is in seconds since 1970.
-const NOTES: &str = "CREATE TABLE IF NOT EXISTS hearthside_journals (journal TEXT PRIMARY KEY, applied INTEGER NOT NULL, \
-    fence INTEGER NOT NULL, at INTEGER NOT NULL DEFAULT (unixepoch())) WITHOUT ROWID";
+const NOTES: &str = "CREATE TABLE IF NOT EXISTS hearthside_journals (journal TEXT PRIMARY KEY, \
+    applied INTEGER NOT NULL, fence INTEGER NOT NULL, at INTEGER NOT NULL DEFAULT (unixepoch())) WITHOUT ROWID";
 
 /// Saves the rows if the journal's note lets the batch through.
 pub(super) async fn flush(

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::places::file_of;
 use crate::differential::stream::Dice;
@@ -18,6 +18,9 @@ pub const SIDECARS: usize = 2;
 pub const KEYS: usize = 48;
 /// Older than this nothing may be served, whatever breaks (`cache.max_staleness`).
 pub const MAX_STALENESS: Duration = Duration::from_secs(2);
+
+/// After so long a flush is given up: a second more than a connection and a statement may take.
+const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Definitions in each sidecar's file.
 pub const PLACES: usize = 40;
@@ -134,7 +137,7 @@ impl World {
     pub fn fault(&self, dice: &mut Dice) -> &'static str {
         let i = dice.roll(SIDECARS as u64) as usize;
         let moment = Duration::from_millis(100 + dice.roll(900));
-        match dice.roll(11) {
+        match dice.roll(13) {
             0 => {
                 self.kill(i);
                 std::thread::sleep(moment);
@@ -186,6 +189,15 @@ impl World {
                 fs::write(self.clock(i), step).expect("written");
                 "a sidecar's wall clock stepped"
             }
+            10 | 11 => {
+                let is_killed = dice.roll(2) == 0;
+                self.deliver_late(i, is_killed, moment);
+                if is_killed {
+                    "a flush delivered late, its sidecar killed meanwhile"
+                } else {
+                    "a flush delivered late"
+                }
+            }
             _ => {
                 let terminate =
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hearthside'";
@@ -193,6 +205,24 @@ impl World {
                 "every connection ended by Postgres"
             }
         }
+    }
+
+    /// Holds the next flush of a sidecar until it has been given up, or the sidecar was killed and started again, and
+    /// what came after it has been saved.
+    fn deliver_late(&self, i: usize, is_killed: bool, moment: Duration) {
+        let late = self.proxies[i].trap("\"k\":[");
+        let begun = Instant::now();
+        while !late.has_caught() && begun.elapsed() < MAX_STALENESS {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if is_killed {
+            self.kill(i);
+            self.start(i);
+        } else {
+            std::thread::sleep(DEADLINE);
+        }
+        std::thread::sleep(moment);
+        late.release();
     }
 
     /// SIGSTOP to the processes that serve the change feed, and SIGCONT.

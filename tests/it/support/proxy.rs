@@ -1,5 +1,5 @@
-//! A fault proxy: between two parts it can cut connections, reset them, hold them so that they are open and silent, hold a
-//! single packet and deliver it late, and spoil what passes.
+//! A fault proxy: between two parts it can cut connections, reset them, hold them so that they are open and silent,
+//! hold a single packet and deliver it late, and spoil what passes.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -26,8 +26,8 @@ pub enum Spoil {
     Extra,
 }
 
-/// A packet of a client that is held, and its connection's way to the server with it, until it is let through. It arrives
-/// then even if the client is gone: as a packet that the network delivers late.
+/// A packet of a client that is held, and its connection's way to the server with it, until it is let through. It
+/// arrives then even if the client is gone: as a packet that the network delivers late.
 #[derive(Debug, Default)]
 struct Trap {
     /// What the packet holds.

@@ -102,8 +102,8 @@ fn what_was_taken_before_a_crash_is_applied_once() {
         sqlite(&journal, sql);
     }
     place.sql(
-        "CREATE TABLE hearthside_flushed (journal TEXT NOT NULL, batch INTEGER NOT NULL, PRIMARY KEY (journal, batch)); \
-         INSERT INTO hearthside_flushed VALUES ('0123456789abcdef', 2000000)",
+        "CREATE TABLE hearthside_flushed (journal TEXT NOT NULL, batch INTEGER NOT NULL, PRIMARY KEY (journal, \
+         batch)); INSERT INTO hearthside_flushed VALUES ('0123456789abcdef', 2000000)",
     );
     waiting(2, 3, "2000000");
     waiting(3, 4, "2000001");

@@ -104,8 +104,8 @@ fn a_note_that_this_sidecar_has_not_made_is_a_collision_and_no_success() {
 fn notes_that_nobody_uses_any_more_are_removed_and_a_sidecar_survives_the_removal_of_its_own() {
     let place = Place::new();
     place.postgres.sql(
-        "INSERT INTO hearthside.journals (journal, applied, fence, at) VALUES ('old', 1, 1, now() - interval '31 days'), \
-         ('young', 1, 1, now() - interval '29 days'); \
+        "INSERT INTO hearthside.journals (journal, applied, fence, at) VALUES \
+         ('old', 1, 1, now() - interval '31 days'), ('young', 1, 1, now() - interval '29 days'); \
          INSERT INTO hearthside.flushed (journal, batch, at) VALUES ('old', 1, now() - interval '31 days')",
     );
     let sidecar = place.builder("20ms").start();
@@ -122,15 +122,15 @@ fn notes_that_nobody_uses_any_more_are_removed_and_a_sidecar_survives_the_remova
 }
 
 const OLD_LAYOUT: &str = "PRAGMA journal_mode = wal; CREATE TABLE about (id TEXT NOT NULL, last INTEGER NOT NULL);
-    CREATE TABLE waiting (key BLOB NOT NULL, field BLOB NOT NULL, seq INTEGER NOT NULL, mapping TEXT NOT NULL, value BLOB,
-        weight INTEGER NOT NULL, batch INTEGER, PRIMARY KEY (key, field)) WITHOUT ROWID;
+    CREATE TABLE waiting (key BLOB NOT NULL, field BLOB NOT NULL, seq INTEGER NOT NULL, mapping TEXT NOT NULL,
+        value BLOB, weight INTEGER NOT NULL, batch INTEGER, PRIMARY KEY (key, field)) WITHOUT ROWID;
     CREATE INDEX waiting_by_seq ON waiting (seq);
     CREATE INDEX waiting_by_batch ON waiting (batch) WHERE batch IS NOT NULL;
     CREATE TABLE refused (seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL,
         field BLOB NOT NULL, value BLOB, reason TEXT NOT NULL);
     INSERT INTO about VALUES ('0123456789abcdef', 12);
-    INSERT INTO waiting VALUES ('p:1', 'seen', 3, 'p:{id:int}', '1', 82, 11), ('p:2', 'seen', 4, 'p:{id:int}', '2', 82, 12),
-        ('p:3', 'seen', 5, 'p:{id:int}', '3', 82, NULL);";
+    INSERT INTO waiting VALUES ('p:1', 'seen', 3, 'p:{id:int}', '1', 82, 11),
+        ('p:2', 'seen', 4, 'p:{id:int}', '2', 82, 12), ('p:3', 'seen', 5, 'p:{id:int}', '3', 82, NULL);";
 
 #[test]
 fn a_journal_of_the_layout_before_is_taken_over_with_what_the_store_noted_of_it() {

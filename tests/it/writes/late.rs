@@ -1,5 +1,5 @@
-//! Flushes that the network delivers late: a statement that was given up, by its sender or with it, changes nothing once
-//! anything newer is in the store.
+//! Flushes that the network delivers late: a statement that was given up, by its sender or with it, changes nothing
+//! once anything newer is in the store.
 
 use super::deferred::{Place, TROUBLE};
 use crate::support::admin::metric;
