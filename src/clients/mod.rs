@@ -14,12 +14,14 @@ use bytes::Bytes;
 pub use filter::{ClientType, Filter};
 
 use crate::telemetry::clock::now_ms;
+use crate::telemetry::holding::{Buffers, Holding};
 
 /// Every client of the process.
 #[derive(Debug, Default)]
 pub struct Registry {
     peers: Mutex<BTreeMap<u64, Arc<Peer>>>,
     last: AtomicU64,
+    buffers: Arc<Buffers>,
 }
 
 /// One client, as the others may see it.
@@ -36,13 +38,10 @@ pub struct Peer {
     /// The id of its last command in the command table, plus one.
     command: AtomicUsize,
     killed: AtomicBool,
-    /// Bytes that it holds, and those of them that wait for it.
-    holds: AtomicUsize,
-    owes: AtomicUsize,
+    /// What it holds in memory.
+    pub holding: Arc<Holding>,
     /// Since when it takes nothing of what waits for it; 0 while it does.
     stalled_since: AtomicU64,
-    /// Since when more waits for it than may for long; 0 while it does not.
-    past_since: AtomicU64,
     waker: Mutex<Option<Waker>>,
     state: Mutex<State>,
 }
@@ -108,6 +107,12 @@ impl Drop for Listed {
 }
 
 impl Registry {
+    /// Nobody yet; what clients hold counts into `buffers`.
+    #[must_use]
+    pub fn new(buffers: Arc<Buffers>) -> Self {
+        Self { buffers, ..Self::default() }
+    }
+
     /// Lists a new client of these addresses (its own, and ours) and this descriptor.
     pub fn list(self: &Arc<Self>, addresses: (String, String), fd: i32, state: State) -> Listed {
         let id = self.last.fetch_add(1, Relaxed) + 1;
@@ -120,10 +125,8 @@ impl Registry {
             seen: AtomicU64::new(now),
             command: AtomicUsize::new(0),
             killed: AtomicBool::new(false),
-            holds: AtomicUsize::new(0),
-            owes: AtomicUsize::new(0),
+            holding: Arc::new(Holding::among(self.buffers.clone())),
             stalled_since: AtomicU64::new(0),
-            past_since: AtomicU64::new(0),
             waker: Mutex::default(),
             state: Mutex::new(state),
         });
@@ -169,27 +172,6 @@ impl Peer {
         self.read(|state| state.monitor || state.subscribes())
     }
 
-    /// Notes the bytes that it holds, and those of them that wait for it to read.
-    pub fn account(&self, holds: usize, owes: usize) {
-        self.holds.store(holds, Relaxed);
-        self.owes.store(owes, Relaxed);
-        if owes == 0 {
-            self.past_since.store(0, Relaxed);
-        }
-    }
-
-    /// The bytes that it holds.
-    #[must_use]
-    pub fn holds(&self) -> usize {
-        self.holds.load(Relaxed)
-    }
-
-    /// The bytes that wait for it to read.
-    #[must_use]
-    pub fn owes(&self) -> usize {
-        self.owes.load(Relaxed)
-    }
-
     /// Notes that nothing could be written to it at `now`, or that something was.
     pub fn stalls(&self, now: Option<u64>) {
         match now {
@@ -203,16 +185,6 @@ impl Peer {
     #[must_use]
     pub fn stalled_since(&self) -> Option<u64> {
         Some(self.stalled_since.load(Relaxed)).filter(|since| *since > 0)
-    }
-
-    /// Since which of the looks, of which this at `now` is one, more than `most` bytes have waited for it.
-    pub fn past(&self, most: usize, now: u64) -> Option<u64> {
-        if self.owes() <= most {
-            self.past_since.store(0, Relaxed);
-            return None;
-        }
-        let first = self.past_since.compare_exchange(0, now.max(1), Relaxed, Relaxed);
-        Some(first.map_or_else(|since| since, |_| now))
     }
 
     /// Looks at what it is in.
@@ -231,6 +203,7 @@ impl Peer {
     /// Ends it, as soon as its task runs.
     pub fn kill(&self) {
         self.killed.store(true, Relaxed);
+        self.holding.cut();
         if let Some(waker) = lock(&self.waker).take() {
             waker.wake();
         }
@@ -276,18 +249,6 @@ mod tests {
         assert_eq!(found("ADDR 1.1.1.1:3 ID 1"), [0_u64; 0]);
         drop(one);
         assert_eq!(found("LADDR 2.2.2.2:2"), [2]);
-    }
-
-    #[test]
-    fn what_waits_for_a_moment_twice_has_not_waited_for_long() {
-        let registry = Arc::new(Registry::default());
-        let one = registry.list(("1.1.1.1:1".into(), "2.2.2.2:2".into()), 8, State::default());
-        one.peer.account(9000, 9000);
-        assert_eq!((one.peer.past(8000, 10), one.peer.past(8000, 20)), (Some(10), Some(10)));
-        one.peer.account(0, 0);
-        one.peer.account(9000, 9000);
-        assert_eq!(one.peer.past(8000, 500), Some(500));
-        assert_eq!(one.peer.past(9000, 600), None);
     }
 
     #[test]

@@ -121,7 +121,10 @@ pub enum Flow {
 impl Context {
     /// The lane of a client, the same one until its protocol, database or login changes.
     pub fn lane(&self, session: &mut Session) -> Lane {
-        session.lane.get_or_insert_with(|| self.upstream.lane(&session.group, session.peer.id)).clone()
+        session
+            .lane
+            .get_or_insert_with(|| self.upstream.lane(&session.group, session.peer.id, &session.account))
+            .clone()
     }
 
     /// Where the next request of a client goes, unless it asks too fast.

@@ -1,5 +1,6 @@
 //! What the sidecar remembers of one client connection.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use crate::command::Spec;
 use crate::resp::Proto;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::Tally;
-use crate::upstream::{Group, Hub, Inbox, Lane, Membership, Subscriber};
+use crate::upstream::{Account, Group, Hub, Inbox, Lane, Membership, Subscriber};
 
 /// What becomes of replies (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum ReplyMode {
 pub struct Session {
     /// The client as the others see it.
     pub peer: Arc<Peer>,
+    /// What it holds in memory.
+    pub account: Rc<Account>,
     /// Protocol, database and login, which choose its lanes.
     pub group: Group,
     /// The group it began in.
@@ -70,6 +73,7 @@ impl Session {
     #[must_use]
     pub fn new(peer: Arc<Peer>, home: Group, first_user: Option<Arc<User>>) -> Self {
         Self {
+            account: Account::of(peer.holding.clone()),
             peer,
             group: home.clone(),
             home,
@@ -161,7 +165,7 @@ impl Session {
 
     /// The client in the hub, from now on.
     pub(super) fn member_of(&mut self, hub: &Arc<Hub>) -> Arc<Subscriber> {
-        self.membership.get_or_insert_with(|| hub.member(self.peer.id)).subscriber.clone()
+        self.membership.get_or_insert_with(|| hub.member(self.peer.id, self.peer.holding.clone())).subscriber.clone()
     }
 
     /// Tells the other clients what it is subscribed to.

@@ -63,7 +63,7 @@ impl Admission {
         let limits = self.limits.load();
         // 0: as many as may come in at all.
         let address = address.filter(|_| limits.clients_per_address > 0);
-        if self.metrics.client_buffers.get() > limits.buffers.0 as i64 {
+        if self.metrics.client_buffers.held() > limits.buffers.0 {
             self.metrics.refused("buffers");
             return Err(TOO_MUCH);
         }

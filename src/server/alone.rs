@@ -106,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Another connection tells whether there is such a database, and whether such a user may come in: now, not when the
     /// connection was opened.
     async fn agree_elsewhere(&self, group: &Group) -> Result<(), String> {
-        let pinned = match self.context.upstream.pin(group).await {
+        let pinned = match self.context.upstream.pin(group, &self.session.account).await {
             Ok(pinned) => pinned,
             Err(ConnectError::Refused(text)) => return Err(text),
             Err(error) => return Err(error.to_string()),
@@ -150,9 +150,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// dropped, and the upstream forgets who was waiting.
     async fn blocking(&mut self, pin: Pin, request: &OwnedRequest) -> Result<(), End> {
         self.link.settle().await?;
-        let (context, group) = (self.context.clone(), self.session.group.clone());
+        let (context, group, account) =
+            (self.context.clone(), self.session.group.clone(), self.session.account.clone());
         let pinned = tokio::select! {
-            pinned = context.upstream.pin(&group) => pinned,
+            pinned = context.upstream.pin(&group, &account) => pinned,
             end = self.link.left() => return Err(end),
         };
         let pinned = match pinned {

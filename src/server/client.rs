@@ -50,6 +50,8 @@ enum Next {
     Read,
     /// More of a transaction, if it is on its way.
     ReadSoon,
+    /// The client must take some of its replies, or be answered, before more is taken from the buffer.
+    Room,
     /// Something that needs the client alone.
     Alone(Alone),
 }
@@ -133,6 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     let patience = self.ahead.patience();
                     self.ahead.given_up = !self.link.read_soon(patience).await?;
                 }
+                Next::Room => self.link.make_room().await?,
                 Next::Read => self.exchange().await?,
             }
         }
@@ -141,6 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Goes over to the configuration that a reload brought.
     fn adopt(&mut self, latest: Rc<Context>) {
         self.link.limits = latest.policy.limits.clone();
+        self.session.account.limit(self.link.limits.client_output.0);
         self.scanner.set_limits(self.link.limits.request_argument.0, self.link.limits.request_arguments);
         if !self.session.adopt(&latest.access) {
             tracing::info!(
@@ -162,6 +166,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.session.now = now_ms();
         let mut next = Next::Read;
         while matches!(next, Next::Read) && !self.session.closing {
+            if self.run.length() == 0 && self.link.is_full() {
+                next = Next::Room;
+                break;
+            }
             self.scanner.is_unauthenticated =
                 self.session.user.is_none() && self.context.access.mode == AuthMode::Users;
             match self.scanner.scan(&self.link.incoming[self.run.length()..]) {
@@ -225,7 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn gather(&mut self, length: usize, resendable: bool, expect: Expect, send: bool) -> Next {
         self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
         self.run.add(length, resendable, expect);
-        if send {
+        if send || self.session.account.is_run(self.run.requests()) {
             self.send_run();
         }
         Next::Read

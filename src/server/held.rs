@@ -27,9 +27,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if let Some(pinned) = self.pinned.take() {
             return Ok(Some(pinned));
         }
-        let (context, group) = (self.context.clone(), self.session.group.clone());
+        let (context, group, account) =
+            (self.context.clone(), self.session.group.clone(), self.session.account.clone());
         let pinned = tokio::select! {
-            pinned = context.upstream.pin(&group) => pinned,
+            pinned = context.upstream.pin(&group, &account) => pinned,
             end = self.link.left() => return Err(end),
         };
         Ok(pinned.map_err(|error| self.error(&error.to_string())).ok())
@@ -195,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if self.session.is_held() || self.transaction.is_some() {
             return;
         }
-        if let Some(pinned) = self.context.upstream.pin_now(&self.session.group).await {
+        if let Some(pinned) = self.context.upstream.pin_now(&self.session.group, &self.session.account).await {
             self.session.hold.bulky = true;
             self.pinned = Some(pinned);
             self.keep_or_give_back();

@@ -51,7 +51,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn pass_huge(&mut self) -> Result<(), End> {
         self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
         let passage = self.scanner.pass(self.link.incoming.len());
-        let pinned = match self.context.upstream.pin(&self.session.group).await {
+        let pinned = match self.context.upstream.pin(&self.session.group, &self.session.account).await {
             Ok(pinned) => Some(pinned),
             Err(error) => {
                 self.error(&error.to_string());

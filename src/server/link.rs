@@ -18,8 +18,10 @@ use tokio_util::io::poll_read_buf;
 use super::replies::{Replies, Stopped};
 use crate::clients::Peer;
 use crate::config::Limits;
+use crate::dispatch::Session;
 use crate::telemetry::Metrics;
 use crate::telemetry::clock::now_ms;
+use crate::upstream::Account;
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -80,6 +82,7 @@ const WRITE_AT: usize = 64 * 1024;
 
 pub(super) struct Link<S> {
     peer: Arc<Peer>,
+    account: Rc<Account>,
     stream: S,
     pub(super) incoming: BytesMut,
     pub(super) replies: Replies,
@@ -90,28 +93,32 @@ pub(super) struct Link<S> {
     heard: u64,
     /// Bytes that were ready when the last turn left them for the next.
     ready: usize,
-    /// Bytes that it holds, as the others know.
-    accounted: usize,
     /// Nothing could be written to it lately.
     is_stalled: bool,
     /// Something was written and perhaps not sent.
     is_unflushed: bool,
 }
 
-/// What a client holds is accounted for from so many bytes on.
-const ACCOUNTED: usize = 4096;
-
 impl<S> Drop for Link<S> {
     fn drop(&mut self) {
         self.bell.wakers.borrow_mut().remove(&self.peer.id);
-        self.metrics.client_buffers.dec_by(self.accounted as i64);
+        self.account.leave();
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    pub(super) fn new(peer: Arc<Peer>, stream: S, limits: Arc<Limits>, metrics: Arc<Metrics>, bell: Rc<Bell>) -> Self {
+    /// The connection of the client that `session` is of.
+    pub(super) fn new(
+        session: &Session,
+        stream: S,
+        limits: Arc<Limits>,
+        metrics: Arc<Metrics>,
+        bell: Rc<Bell>,
+    ) -> Self {
+        session.account.limit(limits.client_output.0);
         Self {
-            peer,
+            peer: session.peer.clone(),
+            account: session.account.clone(),
             stream,
             incoming: BytesMut::new(),
             replies: Replies::default(),
@@ -120,7 +127,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             heard: bell.rings.get(),
             bell,
             ready: 0,
-            accounted: 0,
             is_stalled: false,
             is_unflushed: false,
         }
@@ -254,18 +260,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     pub(super) async fn close(&mut self) {
         use tokio::io::AsyncWriteExt;
+        // Whoever is cut for what it holds holds it no longer.
+        self.replies = Replies::default();
+        self.account.leave();
         // The client may be gone already, or take no farewell (TLS has one).
         let _ = tokio::time::timeout(FAREWELL, self.stream.shutdown()).await;
     }
 
     fn has_room(&self) -> bool {
-        self.replies.held() < self.limits.client_output.0
+        self.account.owes() < self.limits.client_output.0
             && self.replies.under_way() < self.limits.pipeline.0
             && !self.replies.is_crowded()
     }
 
+    /// So much is owed that no more requests should be answered now.
+    pub(super) fn is_full(&self) -> bool {
+        self.replies.waiting() >= self.limits.client_output.0 || !self.has_room()
+    }
+
     /// The output is full: nothing is read until the client takes some of it.
-    async fn make_room(&mut self) -> Result<(), End> {
+    pub(super) async fn make_room(&mut self) -> Result<(), End> {
         poll_fn(|cx| self.poll_room(cx)).await
     }
 
@@ -316,20 +330,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// Moves replies on and writes.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let moved = self.poll_replies(cx);
-        self.account();
+        self.tell();
         moved
     }
 
-    /// Tells what is held for the client, from some size on.
-    fn account(&mut self) {
-        let owes = if self.replies.is_quiet() { 0 } else { self.replies.held() };
-        let holds = owes + self.replies.under_way() + self.incoming.len();
-        let (holds, owes) = if holds < ACCOUNTED { (0, 0) } else { (holds, owes) };
-        if holds != self.accounted {
-            self.metrics.client_buffers.inc_by(holds as i64 - self.accounted as i64);
-            self.accounted = holds;
-            self.peer.account(holds, owes);
-        }
+    /// Tells what is held here.
+    fn tell(&self) {
+        self.account.connection(self.incoming.len(), self.replies.waiting());
     }
 
     /// Once per batch, or earlier when much is ready or the rest is slow to come.
@@ -347,8 +354,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             }
             match self.replies.out.poll_write(&mut self.stream, cx)? {
                 Poll::Pending => {
-                    self.peer.stalls(Some(now_ms()));
-                    self.is_stalled = true;
+                    if !std::mem::replace(&mut self.is_stalled, true) {
+                        self.peer.stalls(Some(now_ms()));
+                        self.account.stalls(true);
+                    }
                     return self.replies.watch(cx).map_err(|stopped| self.stop(stopped));
                 }
                 Poll::Ready(0) => return Err(End::Left),
@@ -357,6 +366,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                     self.is_unflushed = true;
                     if std::mem::take(&mut self.is_stalled) {
                         self.peer.stalls(None);
+                        self.account.stalls(false);
                     }
                     self.metrics.bytes_out.inc_by(n as u64);
                 }

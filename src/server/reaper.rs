@@ -9,17 +9,21 @@ use crate::clients::{Peer, Registry};
 use crate::config::Limits;
 use crate::telemetry::Metrics;
 use crate::telemetry::clock::{millis, now_ms};
+use crate::telemetry::holding::Buffers;
 
 /// How often clients are looked at, at least.
 const OFTEN: Duration = Duration::from_millis(100);
-/// How often while they hold over half of what they may.
+/// How often when a limit is that short.
 const SOON: Duration = Duration::from_millis(10);
+/// The shortest time between two looks, while they hold more than they may.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// What the reaper looks at.
 pub(super) struct Reaper {
     pub(super) registry: Arc<Registry>,
     pub(super) admission: Arc<Admission>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) buffers: Arc<Buffers>,
 }
 
 impl Reaper {
@@ -28,8 +32,10 @@ impl Reaper {
         loop {
             let limits = self.admission.limits();
             self.look(&limits);
-            let is_filling = self.metrics.client_buffers.get() > limits.buffers.0 as i64 / 2;
-            tokio::time::sleep(if is_filling { SOON } else { pause(&limits) }).await;
+            self.buffers.limit(limits.buffers.0);
+            // Those that were cut need a moment to go.
+            tokio::time::sleep(AT_ONCE).await;
+            let _full = tokio::time::timeout(pause(&limits), self.buffers.overflows()).await;
         }
     }
 
@@ -43,7 +49,7 @@ impl Reaper {
                 peer.kill();
             }
         }
-        for peer in self.living(|peer| peer.owes() > 0) {
+        for peer in self.living(|peer| peer.holding.owes() > 0) {
             if let Some(limit) = overdue(&peer, limits, now) {
                 self.cut(&peer, limit);
             }
@@ -54,16 +60,16 @@ impl Reaper {
     /// Cuts those that hold most, until the others fit. Those that were cut and are still to go count no more.
     fn make_room(&self, limits: &Limits) {
         let most = limits.buffers.0;
-        if self.metrics.client_buffers.get() <= most as i64 {
+        if self.buffers.held() <= most {
             return;
         }
-        let mut peers = self.living(|peer| peer.holds() > 0);
-        peers.sort_by_key(|peer| peer.holds());
-        let mut held: usize = peers.iter().map(|peer| peer.holds()).sum();
+        let mut peers = self.living(|peer| peer.holding.holds() > 0);
+        peers.sort_by_cached_key(|peer| peer.holding.holds());
+        let mut held: usize = peers.iter().map(|peer| peer.holding.holds()).sum();
         while held > most
             && let Some(peer) = peers.pop()
         {
-            held = held.saturating_sub(peer.holds());
+            held = held.saturating_sub(peer.holding.holds());
             self.cut(&peer, "buffers");
         }
     }
@@ -79,7 +85,7 @@ impl Reaper {
             client = peer.id,
             address = peer.addresses.0,
             limit = format!("limits.{limit}"),
-            bytes = peer.holds(),
+            bytes = peer.holding.holds(),
             "a client did not read what waits for it, or holds too much, and is disconnected"
         );
         peer.kill();
@@ -93,7 +99,7 @@ fn overdue(peer: &Peer, limits: &Limits, now: u64) -> Option<&'static str> {
     } else {
         (limits.client_output_soft, limits.client_output_soft_time, "client_output_soft")
     };
-    if peer.past(soft.0, now).is_some_and(|since| soft.0 > 0 && now.saturating_sub(since) >= millis(time)) {
+    if peer.holding.past(soft.0, now).is_some_and(|since| soft.0 > 0 && now.saturating_sub(since) >= millis(time)) {
         return Some(name);
     }
     let stalled =
@@ -123,16 +129,17 @@ mod tests {
 
     #[test]
     fn who_was_cut_and_is_still_to_go_costs_nobody_else_the_connection() {
-        let (registry, metrics) = (Arc::new(Registry::default()), Arc::new(Metrics::default()));
+        let metrics = Arc::new(Metrics::default());
+        let buffers = metrics.client_buffers.clone();
+        let registry = Arc::new(Registry::new(buffers.clone()));
         let limits = Arc::new(Limits { buffers: ByteSize(64), ..Limits::default() });
         let admission = Arc::new(Admission::new(limits.clone(), metrics.clone()));
-        let reaper = Reaper { registry: registry.clone(), admission, metrics: metrics.clone() };
+        let reaper = Reaper { registry: registry.clone(), admission, metrics: metrics.clone(), buffers };
         let clients = [100, 40, 10].map(|holds| {
             let client = registry.list(Default::default(), 0, State::default());
-            client.peer.account(holds, 0);
+            client.peer.holding.note(holds, 0);
             client
         });
-        metrics.client_buffers.inc_by(150);
         // Nobody has gone when they are looked at again.
         (0..2).for_each(|_| reaper.look(&limits));
         assert_eq!(clients.each_ref().map(|client| client.peer.is_killed()), [true, false, false]);

@@ -52,6 +52,8 @@ pub(super) struct Replies {
     owed: VecDeque<Owed>,
     /// Bytes of requests that are on their way.
     under_way: usize,
+    /// Bytes in what is ready and must wait, but for the last entry.
+    ready: usize,
     /// Bytes that may be written now.
     pub(super) out: Output,
     /// What comes unasked on the client's own connection.
@@ -84,12 +86,22 @@ impl Replies {
             return self.out.tail();
         }
         if !matches!(self.owed.back(), Some(Owed::Ready(_))) {
-            self.owed.push_back(Owed::Ready(BytesMut::new()));
+            self.owe(Owed::Ready(BytesMut::new()));
         }
         match self.owed.back_mut() {
             Some(Owed::Ready(bytes)) => bytes,
             _ => self.out.tail(),
         }
+    }
+
+    fn owe(&mut self, owed: Owed) {
+        self.ready += self.last_ready();
+        self.owed.push_back(owed);
+    }
+
+    /// Bytes of the last entry, if it is ready.
+    fn last_ready(&self) -> usize {
+        if let Some(Owed::Ready(bytes)) = self.owed.back() { bytes.len() } else { 0 }
     }
 
     /// A run of `length` bytes has been given to a lane.
@@ -98,7 +110,7 @@ impl Replies {
             ticket.mute();
         }
         self.under_way += length;
-        self.owed.push_back(Owed::Run(ticket, length));
+        self.owe(Owed::Run(ticket, length));
     }
 
     /// Bytes of requests that wait for their replies.
@@ -107,7 +119,7 @@ impl Replies {
     }
 
     pub(super) fn later(&mut self, reply: LaterReply) {
-        self.owed.push_back(if self.muted { Owed::Silent(reply) } else { Owed::Later(reply) });
+        self.owe(if self.muted { Owed::Silent(reply) } else { Owed::Later(reply) });
     }
 
     /// Nothing waits for anything but the client.
@@ -115,31 +127,17 @@ impl Replies {
         self.owed.is_empty()
     }
 
-    /// Nothing is held for the client, nor on its way to it.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.is_settled() && self.out.is_empty() && self.inbox.is_none() && self.subscriber.is_none()
-    }
-
-    /// Bytes held for the client.
-    pub(super) fn held(&self) -> usize {
-        let waiting = self.owed.iter().map(|owed| match owed {
-            Owed::Ready(bytes) => bytes.len(),
-            Owed::Run(ticket, _) => ticket.held(),
-            Owed::Later(_) | Owed::Silent(_) => 0,
-        });
-        let unasked = self.inbox.as_ref().map_or(0, Inbox::held) + self.subscriber.as_ref().map_or(0, |s| s.held());
-        self.out.len() + waiting.sum::<usize>() + unasked
+    /// Bytes that wait for the client here; what is in tickets, the inbox and the outbox counts itself.
+    pub(super) fn waiting(&self) -> usize {
+        self.out.len() + self.ready + self.last_ready()
     }
 
     pub(super) fn is_crowded(&self) -> bool {
         self.owed.len() >= MOST_ENTRIES
     }
 
-    /// While nothing can be written, what arrives must still be noticed: it may become too much to hold.
+    /// While nothing can be written, messages may become too many to hold.
     pub(super) fn watch(&self, cx: &Context<'_>) -> Result<(), Stopped> {
-        if let Some(Owed::Run(ticket, _)) = self.owed.front() {
-            ticket.wake_on_arrival(cx);
-        }
         self.subscriber.as_ref().map_or(Ok(()), |subscriber| subscriber.watch(cx))?;
         Ok(())
     }
@@ -147,9 +145,13 @@ impl Replies {
     /// Moves what is ready to `out`, in order, until `out` holds `enough` bytes.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, enough: usize) -> Result<(), Stopped> {
         while self.out.len() < enough {
+            let is_last = self.owed.len() == 1;
             let Some(front) = self.owed.front_mut() else { return self.poll_unasked(cx, enough) };
             match front {
-                Owed::Ready(bytes) => self.out.append(bytes.split().freeze()),
+                Owed::Ready(bytes) => {
+                    self.ready -= if is_last { 0 } else { bytes.len() };
+                    self.out.append(bytes.split().freeze());
+                }
                 Owed::Run(ticket, length) => match ticket.poll_chunk(cx) {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(chunk) => {
@@ -228,9 +230,9 @@ mod tests {
         replies.tail().put_slice(b"5");
         fourth.send(b"4").expect("awaited");
         settle(&mut replies).await;
-        assert_eq!((&replies.out.gathered()[..], replies.held(), replies.is_settled()), (&b"1"[..], 3, false));
+        assert_eq!((&replies.out.gathered()[..], replies.waiting(), replies.is_settled()), (&b"1"[..], 3, false));
         second.send(b"2").expect("awaited");
         settle(&mut replies).await;
-        assert_eq!((&replies.out.gathered()[..], replies.held(), replies.is_settled()), (&b"12345"[..], 5, true));
+        assert_eq!((&replies.out.gathered()[..], replies.waiting(), replies.is_settled()), (&b"12345"[..], 5, true));
     }
 }

@@ -41,10 +41,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.link.replies.inbox = None;
         self.session.let_go();
         let context = self.context.clone();
-        let group = self.session.group.clone();
+        let (group, account) = (self.session.group.clone(), self.session.account.clone());
         loop {
             let again = async {
-                match context.upstream.pin(&group).await {
+                match context.upstream.pin(&group, &account).await {
                     Ok(pinned) => Ok(subscribe(&pinned, &wanted).await.map(|missed| (pinned, missed))),
                     Err(ConnectError::Refused(text)) => Err(text),
                     Err(_) => Ok(None),

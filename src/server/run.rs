@@ -16,6 +16,11 @@ impl Gathered {
         self.length
     }
 
+    /// Requests in it.
+    pub(super) fn requests(&self) -> usize {
+        self.asked.len()
+    }
+
     /// The next `length` bytes are a unit too.
     pub(super) fn add(&mut self, length: usize, resendable: bool, expect: Expect) {
         self.length += length;

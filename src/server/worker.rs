@@ -82,9 +82,10 @@ impl Workers {
             stop: CancellationToken::new(),
             admission: Arc::new(Admission::new(setup.edition.policy.limits.clone(), setup.metrics.clone())),
         };
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(Registry::new(setup.metrics.client_buffers.clone()));
         let (admission, metrics) = (workers.admission.clone(), setup.metrics.clone());
-        let reaper = Reaper { registry: registry.clone(), admission, metrics };
+        let buffers = metrics.client_buffers.clone();
+        let reaper = Reaper { registry: registry.clone(), admission, metrics, buffers };
         tokio::spawn(workers.stop.clone().run_until_cancelled_owned(reaper.run()));
         let count = if count == 0 { cores } else { count };
         let all_done = Arc::new(Barrier::new(count));
@@ -279,7 +280,7 @@ fn client<S: AsyncRead + AsyncWrite + Unpin>(
     let db = setup.upstream.place.target().map_or(0, |target| target.db);
     let session =
         Session::new(listed.peer.clone(), Group { db, login, ..Group::default() }, context.access.first_user());
-    let link = Link::new(listed.peer.clone(), stream, context.policy.limits.clone(), setup.metrics, bell);
+    let link = Link::new(&session, stream, context.policy.limits.clone(), setup.metrics, bell);
     Client::new(link, session, context)
 }
 

@@ -1,6 +1,6 @@
 //! Every metric, its name, unit and meaning. docs/OPERATIONS.md lists them for operators.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -9,6 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use super::holding::Buffers;
 
 /// Which way a command took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -178,7 +180,7 @@ pub struct Metrics {
     pub clients_idle: Counter,
     pub clients_cut: Counter,
     pub limits_reached: Family<LimitLabel, Counter>,
-    pub client_buffers: Gauge,
+    pub client_buffers: Arc<Buffers>,
     pub panics: Counter,
     pub tls_failures: Counter,
     pub config_reloads: Family<OutcomeLabel, Counter>,
@@ -307,10 +309,10 @@ impl Default for Metrics {
                 "Requests refused and clients cut because a limit was reached, by limit",
                 Family::default(),
             ),
-            client_buffers: r.gauge(
+            client_buffers: Arc::new(Buffers::new(r.gauge(
                 "client_buffer_bytes",
                 "What was read from clients and waits for them, in bytes; a client counts from 4 KiB on",
-            ),
+            ))),
             panics: r.counter("panics", "Client tasks that ended in a panic: a bug. Alarm on it"),
             tls_failures: r.counter("tls_failures", "Clients that did not get through the TLS handshake"),
             config_reloads: r.add(

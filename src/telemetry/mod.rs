@@ -1,6 +1,7 @@
 //! What operators see: logs and metrics; and the process's clock.
 
 pub mod clock;
+pub mod holding;
 pub mod log;
 pub mod metrics;
 pub mod planted;

@@ -249,7 +249,10 @@ impl Transaction {
             Some(pinned) => pinned,
             // A connection that was lost took its MULTI and WATCH with it.
             None if self.is_open || self.watching => return Err(LOST.into()),
-            None => desk.context.upstream.pin(&desk.session.group).await.map_err(|error| error.to_string())?,
+            None => {
+                let (group, account) = (&desk.session.group, &desk.session.account);
+                desk.context.upstream.pin(group, account).await.map_err(|error| error.to_string())?
+            }
         };
         let reply = pinned.call(raw, desk.pushes()).await.map_err(|_| LOST)?;
         *desk.own = Some(pinned);

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use tokio_util::io::poll_read_buf;
 
+use super::account::Kept;
 use super::connect::is_unready;
 use super::flight::Flight;
 use super::inbox::Inbox;
@@ -48,6 +49,8 @@ pub(super) struct Arrivals {
     /// Of a client's own connection.
     pub(super) inbox: Option<Inbox>,
     incoming: BytesMut,
+    /// The same, as its client's account has it.
+    kept: Option<Kept>,
     /// Bytes of `incoming` the scanner has seen, and where the frame it is in begins.
     scanned: usize,
     frame: usize,
@@ -61,7 +64,8 @@ pub(super) struct Arrivals {
 impl Arrivals {
     /// With an inbox, those of a client's own connection.
     pub(super) fn new(inbox: Option<Inbox>) -> Self {
-        Self { inbox, ..Self::default() }
+        let kept = inbox.as_ref().map(|inbox| Kept::new(inbox.account()));
+        Self { inbox, kept, ..Self::default() }
     }
 
     /// True between frames, with nothing awaited.
@@ -71,7 +75,7 @@ impl Arrivals {
 
     /// A flight has been sent.
     pub(super) fn await_replies(&mut self, mut flight: Flight) {
-        flight.expected = self.window.open(flight.requests());
+        self.window.open(flight.send());
         self.flights.push_back(flight);
     }
 
@@ -89,14 +93,19 @@ impl Arrivals {
         match poll_read_buf(Pin::new(stream), cx, &mut self.incoming)? {
             Poll::Pending => Ok(false),
             Poll::Ready(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the upstream closed the connection")),
-            Poll::Ready(_) => self.deliver().map(|()| true),
+            Poll::Ready(_) => {
+                let delivered = self.deliver();
+                if let Some(kept) = &mut self.kept {
+                    kept.are(self.incoming.len());
+                }
+                delivered.map(|()| true)
+            }
         }
     }
 
     /// A client that does not read slows down its own connection, and nobody else's.
     fn poll_room(&self, cx: &Context<'_>) -> bool {
-        let Some(inbox) = &self.inbox else { return true };
-        inbox.poll_room(ENOUGH, cx) && self.flights.front().is_none_or(|flight| flight.poll_room(ENOUGH, cx))
+        self.inbox.as_ref().is_none_or(|inbox| inbox.account().poll_room(ENOUGH, cx))
     }
 
     /// Gives what was read to those it belongs to.
@@ -159,11 +168,12 @@ impl Arrivals {
         if let Some(b'-') = self.incoming.get(self.frame) {
             self.is_unready |= is_unready(&self.incoming[self.frame + 1..self.scanned]);
         }
-        self.window.saw(std::mem::take(&mut self.handed_on) + self.scanned - self.frame);
+        let length = std::mem::take(&mut self.handed_on) + self.scanned - self.frame;
         self.frame = self.scanned;
         let Some(flight) = self.flights.front_mut() else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a reply came that nothing had asked for"));
         };
+        flight.saw(length);
         let lost_next = flight.reply_ended();
         if flight.is_done() || lost_next {
             self.hand_over();
@@ -215,9 +225,7 @@ impl Arrivals {
         self.handed_on += unfinished;
         if let Some(flight) = self.flights.front_mut() {
             flight.is_partial = true;
-            if self.handed_on > BULKY {
-                flight.bulky();
-            }
+            flight.sees(self.handed_on, BULKY);
         }
     }
 
@@ -246,6 +254,8 @@ impl Arrivals {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use bytes::Bytes;
 
     use super::super::flight::Flight;
@@ -255,7 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn replies_before_garbage_reach_their_client() {
-        let (ticket, delivery) = ticket();
+        let (ticket, delivery) = ticket(Rc::default());
         let asked = [4, 8].map(|end| Asked { end, resendable: false, expect: Expect::Replies(1) });
         let mut arrivals = Arrivals::default();
         arrivals

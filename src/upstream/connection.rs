@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -182,7 +182,7 @@ impl Connection {
         }
         if silent > settings.ping_interval && !self.pinged {
             self.pinged = true;
-            let (_, delivery) = ticket();
+            let (_, delivery) = ticket(Rc::default());
             self.give(Flight::new(Run::one(Bytes::from_static(b"*1\r\n$4\r\nPING\r\n"), false), delivery));
         }
         Ok(())

@@ -3,11 +3,12 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::task::Context;
+use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
+use super::account::{Account, Charge};
 use super::run::{Asked, Expect, Run};
 use super::ticket::{Broken, Chunk, Delivery};
 use crate::resp::encode;
@@ -32,6 +33,8 @@ pub(super) struct Flight {
     pub(super) since: Instant,
     /// Bytes the connection had been given before it: what is past the written mark was never sent.
     pub(super) offset: u64,
+    /// What it costs its client.
+    charge: Charge,
     /// Bytes that its replies count for in the window of the lane.
     pub(super) expected: usize,
     /// The client has the beginning of a reply whose end is still to come.
@@ -44,6 +47,8 @@ const MAYBE_APPLIED: &str =
 impl Flight {
     pub(super) fn new(run: Run, delivery: Delivery) -> Self {
         let mut start = 0;
+        let cost = run.bytes.len() + run.asked.len() * size_of::<Pending>() + size_of::<Self>();
+        let charge = Charge::new(delivery.account(), cost);
         let pending = run.asked.into_iter().map(|Asked { end, resendable, expect }| {
             let bytes = std::mem::replace(&mut start, end)..end;
             Pending { bytes, resendable, expect, lost: false }
@@ -55,6 +60,7 @@ impl Flight {
             attempts: 0,
             since: Instant::now(),
             offset: 0,
+            charge,
             expected: 0,
             is_partial: false,
         }
@@ -67,6 +73,21 @@ impl Flight {
     /// Requests without replies.
     pub(super) fn requests(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Its client's account.
+    pub(super) const fn account(&self) -> &Rc<Account> {
+        self.charge.account()
+    }
+
+    /// It has been sent.
+    pub(super) fn send(&mut self) -> usize {
+        let replies = self.pending.iter().map(|pending| match pending.expect {
+            Expect::Replies(replies) => replies as usize,
+            _ => 1,
+        });
+        self.expected = self.charge.send(replies.sum());
+        self.expected
     }
 
     /// Nobody waits for it, and it changes nothing.
@@ -149,14 +170,19 @@ impl Flight {
         self.delivery.push(Chunk::Reply(out.freeze()));
     }
 
-    /// One of its replies is very long.
-    pub(super) fn bulky(&self) {
-        self.delivery.bulky();
+    /// A reply of `length` bytes has come for it.
+    pub(super) fn saw(&self, length: usize) {
+        if self.account().saw(length) {
+            self.delivery.bulky();
+        }
     }
 
-    /// True when its client has taken all but `most` bytes.
-    pub(super) fn poll_room(&self, most: usize, cx: &Context<'_>) -> bool {
-        self.delivery.poll_room(most, cx)
+    /// So much of a reply has come, and there is more; others should not have to wait behind one longer than `bulky`.
+    pub(super) fn sees(&self, length: usize, bulky: usize) {
+        self.account().sees(length);
+        if length > bulky {
+            self.delivery.bulky();
+        }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -186,6 +212,7 @@ impl Flight {
 
     /// The connection died when `written` bytes had been sent. Gives the flight back if something is to be sent again.
     pub(super) fn salvage(mut self, written: u64) -> Option<Self> {
+        self.charge.settle();
         if self.is_partial {
             self.delivery.end(Err(Broken));
             return None;
@@ -208,6 +235,8 @@ impl Flight {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use bytes::{Bytes, BytesMut};
 
     use super::super::run::{Asked, Expect, Run};
@@ -225,7 +254,7 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_cut_reads_are_sent_again_and_writes_are_told() {
-        let (ticket, delivery) = ticket();
+        let (ticket, delivery) = ticket(Rc::default());
         let flight = Flight::new(run(), delivery).salvage(1).expect("reads remain");
         let mut out = BytesMut::new();
         flight.write_to(&mut out);
@@ -247,11 +276,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_cut_ends_it_and_what_was_never_sent_is_kept() {
-        let (first, delivery) = ticket();
+        let (first, delivery) = ticket(Rc::default());
         let again = Flight::new(run(), delivery).salvage(1).expect("reads remain");
         assert!(again.salvage(1).is_none());
         assert_eq!(first.whole().await.expect("whole").iter().filter(|b| **b == b'-').count(), 3);
-        let (_second, delivery) = ticket();
+        let (_second, delivery) = ticket(Rc::default());
         let mut unsent = Flight::new(run(), delivery);
         unsent.offset = 10;
         let mut out = BytesMut::new();
@@ -261,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn half_a_reply_breaks_the_client() {
-        let (ticket, delivery) = ticket();
+        let (ticket, delivery) = ticket(Rc::default());
         let mut flight = Flight::new(run(), delivery);
         flight.is_partial = true;
         assert!(flight.salvage(20).is_none());

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
+use super::account::Account;
 use super::subscriptions::Subscriptions;
 use super::ticket::wake;
 use crate::resp::Proto;
@@ -15,7 +16,7 @@ use crate::resp::Proto;
 #[derive(Debug, Default)]
 pub(super) struct State {
     frames: VecDeque<Bytes>,
-    held: usize,
+    account: Rc<Account>,
     /// The connection is gone, and why.
     lost: Option<String>,
     pub(super) subscriptions: Subscriptions,
@@ -25,16 +26,34 @@ pub(super) struct State {
     /// The client gave the connection back.
     pub(super) retired: bool,
     client: Option<Waker>,
-    room: Option<Waker>,
 }
+
+impl State {
+    fn take(&mut self) -> Option<Bytes> {
+        let frame = self.frames.pop_front()?;
+        self.account.took(frame.len() + COST);
+        Some(frame)
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        while self.take().is_some() {}
+    }
+}
+
+/// What a frame costs beside its bytes.
+const COST: usize = size_of::<Bytes>();
 
 /// A handle on it.
 #[derive(Clone, Debug, Default)]
 pub struct Inbox(Rc<RefCell<State>>);
 
 impl Inbox {
-    pub(super) fn new(proto: Proto) -> Self {
-        Self(Rc::new(RefCell::new(State { proto, ..State::default() })))
+    pub(super) fn new(proto: Proto, account: Rc<Account>) -> Self {
+        let mut state = State::default();
+        (state.proto, state.account) = (proto, account);
+        Self(Rc::new(RefCell::new(state)))
     }
 
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
@@ -43,7 +62,7 @@ impl Inbox {
 
     pub(super) fn push(&self, frame: Bytes) {
         let mut state = self.0.borrow_mut();
-        state.held += frame.len();
+        state.account.came(frame.len() + COST);
         state.frames.push_back(frame);
         wake(&mut state.client);
     }
@@ -55,23 +74,14 @@ impl Inbox {
         wake(&mut state.client);
     }
 
-    /// True when the client has taken all but `most` bytes; if not, the task of `cx` is woken when it takes some.
-    pub(super) fn poll_room(&self, most: usize, cx: &Context<'_>) -> bool {
-        let mut state = self.0.borrow_mut();
-        let has_room = state.held <= most;
-        if !has_room {
-            state.room = Some(cx.waker().clone());
-        }
-        has_room
+    /// The account of the client.
+    pub(super) fn account(&self) -> Rc<Account> {
+        self.0.borrow().account.clone()
     }
 
     /// The next frame, if there is one.
     pub fn take(&self) -> Option<Bytes> {
-        let mut state = self.0.borrow_mut();
-        let frame = state.frames.pop_front()?;
-        state.held -= frame.len();
-        wake(&mut state.room);
-        Some(frame)
+        self.0.borrow_mut().take()
     }
 
     /// The next frame, or why there will be none.
@@ -85,12 +95,6 @@ impl Inbox {
         }
         state.client = Some(cx.waker().clone());
         Poll::Pending
-    }
-
-    /// Bytes that have arrived and not been taken.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.0.borrow().held
     }
 
     /// Why the connection is gone, if it is.

@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::Common;
+use super::account::Account;
 use super::circuit::backoff;
 use super::connect::{ConnectError, connect};
 use super::connection::{Connection, Ended};
@@ -27,14 +28,27 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Lane {
     pub(super) queue: Rc<RefCell<Queue>>,
     pub(super) most_bytes: usize,
-    /// Where its client stands among the others.
-    pub(super) turn: Rc<Cell<u64>>,
+    pub(super) seat: Rc<Seat>,
+}
+
+/// A client's place on a lane.
+#[derive(Debug, Default)]
+pub(super) struct Seat {
+    /// Where it stands among the others.
+    turn: Cell<u64>,
+    account: Rc<Account>,
+}
+
+impl Seat {
+    pub(super) fn of(account: Rc<Account>) -> Rc<Self> {
+        Rc::new(Self { turn: Cell::default(), account })
+    }
 }
 
 impl Lane {
     /// Starts the lane's task on this thread. It connects when the first run arrives.
     pub(super) fn start(common: Arc<Common>, group: Group) -> Self {
-        let lane = Self { queue: Rc::default(), most_bytes: common.settings.queue_bytes.0, turn: Rc::default() };
+        let lane = Self { queue: Rc::default(), most_bytes: common.settings.queue_bytes.0, seat: Rc::default() };
         let driver = Driver { common, group, queue: Rc::downgrade(&lane.queue), attempt: 0, was_connected: false };
         tokio::task::spawn_local(driver.run());
         lane
@@ -46,18 +60,18 @@ impl Lane {
     }
 
     /// The same lane for a client that takes turns with the others.
-    pub(super) fn of_another_client(&self) -> Self {
-        Self { turn: Rc::default(), ..self.clone() }
+    pub(super) fn of_another_client(&self, account: &Rc<Account>) -> Self {
+        Self { seat: Seat::of(account.clone()), ..self.clone() }
     }
 
     /// Queues a run; its replies arrive at the ticket.
     #[must_use]
     pub fn submit(&self, run: Run) -> Ticket {
-        let (ticket, delivery) = ticket();
+        let (ticket, delivery) = ticket(self.seat.account.clone());
         let flight = Flight::new(run, delivery);
         let mut queue = self.queue.borrow_mut();
         if queue.has_room(&flight, self.most_bytes) {
-            queue.push(flight, &self.turn);
+            queue.push(flight, &self.seat.turn);
         } else {
             flight.fail(
                 "LOADING hearthside: too much waits for the upstream (upstream.queue_bytes); the command was not sent",

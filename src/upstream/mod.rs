@@ -1,6 +1,7 @@
 //! The Redis behind: lanes that all clients of a worker share, and pinned connections lent to one.
 //! Requests and replies pass as raw bytes. Knows nothing of routes or owned keys.
 
+mod account;
 mod arrivals;
 mod circuit;
 mod connect;
@@ -29,6 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use account::Account;
 pub use circuit::Circuit;
 pub use connect::ConnectError;
 pub use gate::Gate;
@@ -116,9 +118,9 @@ impl Upstream {
 
     /// The lane of a client: always the same one while its group is the same, so that it reads what it wrote (hazard 15).
     #[must_use]
-    pub fn lane(&self, group: &Group, client: u64) -> Lane {
+    pub fn lane(&self, group: &Group, client: u64, account: &Rc<Account>) -> Lane {
         let mut groups = self.groups.borrow_mut();
-        let its_lane = |lanes: &[Lane]| lanes[client as usize % lanes.len()].of_another_client();
+        let its_lane = |lanes: &[Lane]| lanes[client as usize % lanes.len()].of_another_client(account);
         if let Some(lanes) = groups.get(group) {
             return its_lane(lanes);
         }
@@ -150,15 +152,15 @@ impl Upstream {
     }
 
     /// A connection for one client alone, if one may be lent at once and the upstream answers.
-    pub async fn pin_now(&self, group: &Group) -> Option<Pinned> {
-        if self.common.gate.is_open() { self.pool.take(group).await.ok() } else { None }
+    pub async fn pin_now(&self, group: &Group, account: &Rc<Account>) -> Option<Pinned> {
+        if self.common.gate.is_open() { self.pool.take(group, account).await.ok() } else { None }
     }
 
     /// A connection for one client alone: an idle one, or a new one.
     ///
     /// # Errors
     /// [`ConnectError`], also when the upstream refuses the group's database or login.
-    pub async fn pin(&self, group: &Group) -> Result<Pinned, ConnectError> {
-        self.pool.take(group).await
+    pub async fn pin(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
+        self.pool.take(group, account).await
     }
 }

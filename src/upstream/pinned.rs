@@ -17,11 +17,12 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Common;
+use super::account::Account;
 use super::connect::{ConnectError, Connected, connect, connect_in};
 use super::connection::{Connection, Ended};
 use super::group::Group;
 use super::inbox::Inbox;
-use super::lane::Lane;
+use super::lane::{Lane, Seat};
 use super::queue::Queue;
 use super::run::{Expect, Run};
 use crate::resp::Proto;
@@ -76,18 +77,18 @@ impl Pool {
     }
 
     /// An idle connection or a new one, when there may be one more.
-    pub(super) async fn take(&self, group: &Group) -> Result<Pinned, ConnectError> {
+    pub(super) async fn take(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
         self.common.place.lookout(0).resumed().await;
         let permit = self.common.gate.enter().await?;
         // One that was given back a moment ago is idle when its task has run.
         tokio::task::yield_now().await;
         while let Some(mut line) = self.idle(group) {
             if line.is_quiet().await {
-                return Ok(self.lend(line, group, permit));
+                return Ok(self.lend(line, group, account, permit));
             }
         }
         let connected = self.connect(group).await?;
-        Ok(self.lend(Line::new(connected, self.common.clone()), group, permit))
+        Ok(self.lend(Line::new(connected, self.common.clone()), group, account, permit))
     }
 
     /// Waits for an upstream that is away like what waits on a lane does.
@@ -115,9 +116,10 @@ impl Pool {
         self.idle.borrow_mut().get_mut(group).and_then(Vec::pop)
     }
 
-    fn lend(&self, mut line: Line, group: &Group, permit: OwnedSemaphorePermit) -> Pinned {
-        let lane = Lane { queue: Rc::default(), most_bytes: usize::MAX, turn: Rc::default() };
-        let inbox = Inbox::new(group.proto);
+    fn lend(&self, mut line: Line, group: &Group, account: &Rc<Account>, permit: OwnedSemaphorePermit) -> Pinned {
+        let queue = Rc::new(RefCell::new(Queue::of_one_client()));
+        let lane = Lane { queue, most_bytes: usize::MAX, seat: Seat::of(account.clone()) };
+        let inbox = Inbox::new(group.proto, account.clone());
         let id = line.connected.as_ref().and_then(|connected| connected.id);
         if let Some(connected) = line.connected.take() {
             let (queue, generation) = (Rc::downgrade(&lane.queue), connected.generation);

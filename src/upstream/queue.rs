@@ -1,11 +1,16 @@
 //! What waits for a lane's connection. While not everything may be sent at once, clients take turns: a flight's turn comes
 //! when its client would have been served had all that wait been served one request at a time, each in its turn (virtual
 //! time of fair queueing: Demers, Keshav and Shenker 1989). Flights of one client keep their order.
+//!
+//! A client that has no room for more replies (`account.rs`) is passed over: its flights stand aside, with all that come after
+//! them, and come back to their turns when it has room again. They count for the client, not for what the lane may hold.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use super::account::{Account, Bell};
 use super::flight::Flight;
 use super::ticket::wake;
 
@@ -16,13 +21,18 @@ const TURN: u64 = 1024;
 pub(super) struct Queue {
     /// Each with its turn, in their order; most come last.
     flights: VecDeque<(u64, Flight)>,
+    /// Bytes in `flights`.
     bytes: usize,
+    /// Those of clients without room, each client's in their order.
+    aside: Vec<VecDeque<(u64, Flight)>>,
+    /// It belongs to one client, who is not asked whether there is room: the connection is not read while there is none.
+    is_own: bool,
     /// The turn of who comes now, and the last that was given.
     turn: u64,
     last_turn: u64,
     /// The connection is gone and no other will take its place.
     closed: bool,
-    waker: Option<Waker>,
+    bell: Rc<Bell>,
     /// Waits until less waits.
     drained: Option<Waker>,
 }
@@ -30,11 +40,19 @@ pub(super) struct Queue {
 /// The lane's task ends when nobody can give it anything any more.
 impl Drop for Queue {
     fn drop(&mut self) {
-        wake(&mut self.waker);
+        self.aside.iter().flatten().for_each(|(_, flight)| flight.account().waits_no_more());
+        self.bell.wake();
     }
 }
 
 impl Queue {
+    /// That of a connection which belongs to one client.
+    pub(super) fn of_one_client() -> Self {
+        let mut queue = Self::default();
+        queue.is_own = true;
+        queue
+    }
+
     /// False when `flight` would make more than `most` bytes wait; one flight may always wait.
     pub(super) fn has_room(&self, flight: &Flight, most: usize) -> bool {
         self.bytes == 0 || self.bytes + flight.len() <= most
@@ -47,6 +65,14 @@ impl Queue {
         }
         let its_turn = self.turn.max(turn.get()) + flight.requests() as u64 * TURN;
         turn.set(its_turn);
+        if !self.aside.is_empty() && flight.account().is_waiting() {
+            return self.set_aside(its_turn, flight);
+        }
+        self.insert(its_turn, flight);
+        self.bell.wake();
+    }
+
+    fn insert(&mut self, its_turn: u64, flight: Flight) {
         self.bytes += flight.len();
         if self.last_turn <= its_turn {
             self.last_turn = its_turn;
@@ -55,7 +81,55 @@ impl Queue {
             let at = self.flights.partition_point(|(turn, _)| *turn <= its_turn);
             self.flights.insert(at, (its_turn, flight));
         }
-        wake(&mut self.waker);
+    }
+
+    /// Where the flights of this client stand that are set aside.
+    fn place(&self, account: &Rc<Account>) -> Option<usize> {
+        let is_its = |flights: &VecDeque<(u64, Flight)>| {
+            flights.front().is_some_and(|(_, flight)| Rc::ptr_eq(flight.account(), account))
+        };
+        if account.is_waiting() { self.aside.iter().position(is_its) } else { None }
+    }
+
+    fn set_aside(&mut self, its_turn: u64, flight: Flight) {
+        let Some(at) = self.place(flight.account()) else {
+            flight.account().waits(&self.bell);
+            return self.aside.push(VecDeque::from([(its_turn, flight)]));
+        };
+        let flights = &mut self.aside[at];
+        let at = flights.partition_point(|(turn, _)| *turn < its_turn);
+        flights.insert(at, (its_turn, flight));
+    }
+
+    /// The first of a client's flights that are set aside is in the queue again.
+    fn take_back(&mut self, at: usize) {
+        let Some((its_turn, flight)) = self.aside[at].pop_front() else { return };
+        if self.aside[at].is_empty() {
+            self.aside.swap_remove(at);
+            flight.account().waits_no_more();
+        }
+        self.insert(its_turn, flight);
+    }
+
+    /// Those who have room again come back.
+    fn look_aside(&mut self) {
+        if self.bell.has_rung() {
+            for at in (0..self.aside.len()).rev() {
+                if self.aside[at].front().is_some_and(|(_, flight)| flight.account().has_room()) {
+                    self.take_back(at);
+                }
+            }
+        }
+    }
+
+    /// True when the client has room for the replies, and nothing that it asked for before stands aside. What is sent again has
+    /// no turn: there was room when it was sent.
+    fn may_go(&self, its_turn: u64, flight: &Flight) -> bool {
+        let is_first = || {
+            self.place(flight.account())
+                .is_none_or(|at| self.aside[at].front().is_some_and(|(turn, _)| *turn > its_turn))
+        };
+        self.is_own || its_turn == 0 || flight.account().has_room() && (self.aside.is_empty() || is_first())
     }
 
     /// Ready when at most `most` bytes wait.
@@ -70,7 +144,10 @@ impl Queue {
     /// Loses what waits, and everything that will.
     pub(super) fn close(&mut self) {
         self.closed = true;
-        self.flights.drain(..).for_each(|(_, flight)| flight.lose());
+        self.flights.drain(..).chain(self.aside.drain(..).flatten()).for_each(|(_, flight)| {
+            flight.account().waits_no_more();
+            flight.lose();
+        });
         wake(&mut self.drained);
     }
 
@@ -82,12 +159,24 @@ impl Queue {
 
     /// The flight whose turn it is.
     pub(super) fn pop(&mut self) -> Option<Flight> {
-        let waiting = self.flights.len() as u64;
-        let (_, flight) = self.flights.pop_front()?;
-        self.bytes -= flight.len();
-        self.turn = if waiting == 1 { self.last_turn } else { self.turn + flight.requests() as u64 * TURN / waiting };
-        wake(&mut self.drained);
-        Some(flight)
+        loop {
+            let waiting = self.flights.len() as u64;
+            let (its_turn, flight) = self.flights.pop_front()?;
+            self.bytes -= flight.len();
+            wake(&mut self.drained);
+            if !self.may_go(its_turn, &flight) {
+                self.set_aside(its_turn, flight);
+                continue;
+            }
+            self.turn =
+                if waiting == 1 { self.last_turn } else { self.turn + flight.requests() as u64 * TURN / waiting };
+            if !self.aside.is_empty()
+                && let Some(at) = self.place(flight.account())
+            {
+                self.take_back(at);
+            }
+            return Some(flight);
+        }
     }
 
     /// Takes out what `is_due`, wherever it stands.
@@ -104,7 +193,8 @@ impl Queue {
 
     /// True when nothing waits; the task of `cx` is woken when something does.
     pub(super) fn poll_empty(&mut self, cx: &Context<'_>) -> bool {
-        self.waker = Some(cx.waker().clone());
+        self.bell.listen(cx);
+        self.look_aside();
         self.flights.is_empty()
     }
 }
@@ -112,17 +202,23 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::rc::Rc;
 
     use bytes::{Bytes, BytesMut};
 
+    use super::super::account::Account;
     use super::super::flight::Flight;
     use super::super::run::{Asked, Expect, Run};
     use super::super::ticket::ticket;
     use super::Queue;
 
     fn flight(name: u8, requests: usize) -> Flight {
+        flight_of(&Rc::default(), name, requests)
+    }
+
+    fn flight_of(account: &Rc<Account>, name: u8, requests: usize) -> Flight {
         let asked = (1..=requests).map(|end| Asked { end, resendable: true, expect: Expect::Replies(1) }).collect();
-        Flight::new(Run { bytes: Bytes::from(vec![name; requests]), asked }, ticket().1)
+        Flight::new(Run { bytes: Bytes::from(vec![name; requests]), asked }, ticket(account.clone()).1)
     }
 
     fn flight_name(flight: &Flight) -> char {

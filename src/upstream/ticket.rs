@@ -8,6 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 
+use super::account::{Account, Kept};
+
 /// The connection died in the middle of a reply whose beginning the client already has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the upstream connection was lost in the middle of a reply")]
@@ -22,19 +24,41 @@ pub enum Chunk {
     Push(Bytes),
 }
 
+/// What a chunk costs beside its bytes.
+const COST: usize = size_of::<Chunk>();
+/// A chunk is a slice of what was read at once, all of which it keeps in memory. One that is shorter than this is copied when its
+/// client does not take what came before, and any is when the client has so much to take: what is counted is what is kept.
+const SLICE: usize = 32 * 1024;
+const SLICES: usize = 256 * 1024;
+
 #[derive(Debug, Default)]
 struct Slot {
     chunks: VecDeque<Chunk>,
-    /// Bytes in `chunks`.
-    held: usize,
+    account: Rc<Account>,
     /// Replies are read and dropped (CLIENT REPLY OFF).
     muted: bool,
     /// One reply was so long that others should not have to wait behind the next.
     bulky: bool,
     end: Option<Result<(), Broken>>,
     waker: Option<Waker>,
-    /// The lane's task, if it waits for the client to take something.
-    room: Option<Waker>,
+}
+
+impl Slot {
+    fn take(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        self.account.took(chunk.bytes().len() + COST);
+        Some(chunk)
+    }
+
+    fn drop_chunks(&mut self) {
+        while self.take().is_some() {}
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.drop_chunks();
+    }
 }
 
 /// The client's side.
@@ -45,18 +69,26 @@ pub struct Ticket(Rc<RefCell<Slot>>);
 #[derive(Debug)]
 pub(super) struct Delivery(Rc<RefCell<Slot>>);
 
-pub(super) fn ticket() -> (Ticket, Delivery) {
-    let slot = Rc::new(RefCell::new(Slot::default()));
+/// For requests of the client that `account` is of.
+pub(super) fn ticket(account: Rc<Account>) -> (Ticket, Delivery) {
+    let mut slot = Slot::default();
+    slot.account = account;
+    let slot = Rc::new(RefCell::new(slot));
     (Ticket(slot.clone()), Delivery(slot))
+}
+
+/// What still comes is for nobody.
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.borrow_mut().drop_chunks();
+    }
 }
 
 impl Ticket {
     /// The next bytes; `None` after the last.
     pub fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Broken>> {
         let mut slot = self.0.borrow_mut();
-        if let Some(chunk) = slot.chunks.pop_front() {
-            slot.held -= chunk.bytes().len();
-            wake(&mut slot.room);
+        if let Some(chunk) = slot.take() {
             return Poll::Ready(Ok(Some(chunk)));
         }
         if let Some(end) = slot.end {
@@ -64,17 +96,6 @@ impl Ticket {
         }
         slot.waker = Some(cx.waker().clone());
         Poll::Pending
-    }
-
-    /// Bytes that have arrived and not been taken.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.0.borrow().held
-    }
-
-    /// Wakes the task of `cx` when more arrives, without taking anything.
-    pub fn wake_on_arrival(&self, cx: &Context<'_>) {
-        self.0.borrow_mut().waker = Some(cx.waker().clone());
     }
 
     /// From now on only push messages arrive.
@@ -102,17 +123,27 @@ impl Ticket {
     /// [`Broken`].
     pub async fn parts(self) -> Result<(Bytes, Bytes), Broken> {
         let (mut replies, mut pushes) = (BytesMut::new(), BytesMut::new());
+        let mut kept = Kept::new(self.0.borrow().account.clone());
         while let Some(chunk) = std::future::poll_fn(|cx| self.poll_chunk(cx)).await? {
             match chunk {
                 Chunk::Reply(bytes) => replies.extend_from_slice(&bytes),
                 Chunk::Push(bytes) => pushes.extend_from_slice(&bytes),
             }
+            kept.are(replies.len() + pushes.len());
         }
         Ok((replies.freeze(), pushes.freeze()))
     }
 }
 
 impl Chunk {
+    /// The same bytes, and nothing that lay beside them.
+    fn copied(self) -> Self {
+        match self {
+            Self::Reply(bytes) => Self::Reply(Bytes::copy_from_slice(&bytes)),
+            Self::Push(bytes) => Self::Push(Bytes::copy_from_slice(&bytes)),
+        }
+    }
+
     /// The bytes, whatever they are.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
@@ -136,23 +167,23 @@ impl Delivery {
         if slot.muted && matches!(chunk, Chunk::Reply(_)) {
             return;
         }
-        slot.held += chunk.bytes().len();
-        slot.chunks.push_back(chunk);
+        let (waiting, length) = (slot.account.owes(), chunk.bytes().len());
+        let is_copied = waiting > SLICES || waiting > 0 && length < SLICE;
+        if is_copied && slot.account.is_cut() {
+            return;
+        }
+        slot.account.came(length + COST);
+        slot.chunks.push_back(if is_copied { chunk.copied() } else { chunk });
         wake(&mut slot.waker);
+    }
+
+    /// The account of its client.
+    pub(super) fn account(&self) -> Rc<Account> {
+        self.0.borrow().account.clone()
     }
 
     pub(super) fn bulky(&self) {
         self.0.borrow_mut().bulky = true;
-    }
-
-    /// True when the client has taken all but `most` bytes; if not, the task of `cx` is woken when it takes some.
-    pub(super) fn poll_room(&self, most: usize, cx: &Context<'_>) -> bool {
-        let mut slot = self.0.borrow_mut();
-        let has_room = slot.held <= most || !self.is_wanted();
-        if !has_room {
-            slot.room = Some(cx.waker().clone());
-        }
-        has_room
     }
 
     pub(super) fn end(self, end: Result<(), Broken>) {

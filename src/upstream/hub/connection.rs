@@ -16,6 +16,8 @@ use crate::resp::reply::ReplyScanner;
 
 /// Bytes asked for in one read.
 const READ: usize = 64 * 1024;
+/// A message that is shorter has memory of its own.
+const SLICE: usize = 32 * 1024;
 /// Topics subscribed in one request.
 const AT_ONCE: usize = 512;
 
@@ -118,7 +120,8 @@ impl HubTask {
         match pubsub::read(&frame) {
             Some(PubSub::Message(kind, name)) => {
                 let topic = (kind, Bytes::copy_from_slice(name));
-                let message = frame.slice(1..);
+                // A slice of what was read at once keeps all of it: a short message must not, for whoever is slow to take it.
+                let message = if frame.len() < SLICE { Bytes::copy_from_slice(&frame[1..]) } else { frame.slice(1..) };
                 self.hub.table().members(&topic).for_each(|member| member.deliver(message.clone()));
             }
             Some(PubSub::Confirmation(kind, Some(name), true)) => {

@@ -19,6 +19,7 @@ pub use subscriber::{Overflowed, Subscriber};
 
 use super::Common;
 use crate::resp::pubsub::Kind;
+use crate::telemetry::holding::Holding;
 use table::Table;
 
 /// A channel, pattern or shard channel.
@@ -86,8 +87,8 @@ impl Hub {
 
     /// A new subscriber, for which `pubsub.subscriber_output` bytes may wait.
     #[must_use]
-    pub fn member(self: &Arc<Self>, client: u64) -> Membership {
-        let subscriber = Arc::new(Subscriber::new(client, self.most_waiting));
+    pub fn member(self: &Arc<Self>, client: u64, holding: Arc<Holding>) -> Membership {
+        let subscriber = Arc::new(Subscriber::new(client, self.most_waiting, holding));
         Membership { hub: self.clone(), subscriber }
     }
 

@@ -1,7 +1,7 @@
 //! One client's part of the hub: what it is subscribed to, and the messages that wait for it.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -9,6 +9,10 @@ use bytes::Bytes;
 use super::super::subscriptions::Subscriptions;
 use super::super::ticket::wake;
 use crate::resp::pubsub::Kind;
+use crate::telemetry::holding::Holding;
+
+/// What waits is told to others from so many bytes on.
+const TOLD: usize = 4096;
 
 #[derive(Debug, Default)]
 struct State {
@@ -18,7 +22,17 @@ struct State {
     held: usize,
     /// Too much waited.
     overflowed: bool,
+    /// The bytes that the others know of.
+    told: usize,
     waker: Option<Waker>,
+}
+
+/// What waited for it is gone.
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let told = self.state().told;
+        self.holding.note_outbox(told, 0);
+    }
 }
 
 /// A client that subscribes.
@@ -28,6 +42,8 @@ pub struct Subscriber {
     pub id: u64,
     /// Most bytes that may wait.
     most: usize,
+    /// What the client holds, as the others see it.
+    holding: Arc<Holding>,
     state: Mutex<State>,
 }
 
@@ -38,8 +54,8 @@ pub struct Overflowed;
 impl Subscriber {
     /// A client for which at most `most` bytes of messages may wait.
     #[must_use]
-    pub fn new(id: u64, most: usize) -> Self {
-        Self { id, most, state: Mutex::default() }
+    pub fn new(id: u64, most: usize, holding: Arc<Holding>) -> Self {
+        Self { id, most, holding, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -70,10 +86,12 @@ impl Subscriber {
         self.state().subscriptions.counts()
     }
 
-    /// Bytes of messages that wait for it.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.state().held
+    /// Tells the others what waits.
+    fn tell(&self, state: &mut State) {
+        let held = if state.held < TOLD { 0 } else { state.held };
+        if held != state.told {
+            self.holding.note_outbox(std::mem::replace(&mut state.told, held), held);
+        }
     }
 
     /// Everything it is subscribed to of one kind.
@@ -100,6 +118,7 @@ impl Subscriber {
         } else {
             state.messages.push_back(message);
         }
+        self.tell(&mut state);
         wake(&mut state.waker);
     }
 
@@ -127,6 +146,7 @@ impl Subscriber {
         }
         if let Some(message) = state.messages.pop_front() {
             state.held -= message.len();
+            self.tell(&mut state);
             return Poll::Ready(Ok(message));
         }
         state.waker = Some(cx.waker().clone());
@@ -136,6 +156,7 @@ impl Subscriber {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
 
     use bytes::Bytes;
@@ -144,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded() {
-        let subscriber = Subscriber::new(1, 10);
+        let subscriber = Subscriber::new(1, 10, Arc::default());
         let mut cx = Context::from_waker(Waker::noop());
         subscriber.deliver(Bytes::from_static(b"12345"));
         assert_eq!(subscriber.poll_take(&cx), Poll::Ready(Ok(Bytes::from_static(b"12345"))));

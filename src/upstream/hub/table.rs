@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn the_first_member_subscribes_and_the_last_one_unsubscribes() {
-        let (one, two) = (Arc::new(Subscriber::new(1, 100)), Arc::new(Subscriber::new(2, 100)));
+        let (one, two) =
+            (Arc::new(Subscriber::new(1, 100, Arc::default())), Arc::new(Subscriber::new(2, 100, Arc::default())));
         let topic = (Kind::Channel, Bytes::from_static(b"a"));
         let mut table = Table::default();
         let (wish, active) = table.join(topic.clone(), &one);
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_older_confirmation_confirms_nothing_newer() {
-        let one = Arc::new(Subscriber::new(1, 100));
+        let one = Arc::new(Subscriber::new(1, 100, Arc::default()));
         let topic = (Kind::Channel, Bytes::from_static(b"a"));
         let mut table = Table::default();
         let _first = table.join(topic.clone(), &one);

@@ -1,0 +1,175 @@
+//! The memory that clients hold, as every thread may see it: each client's own sum, and that of all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
+
+/// What all clients hold together (`hearthside_client_buffer_bytes`).
+#[derive(Debug)]
+pub struct Buffers {
+    held: Gauge,
+    /// `limits.buffers`; none before it is set.
+    most: AtomicI64,
+    full: Notify,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self::new(Gauge::default())
+    }
+}
+
+impl Buffers {
+    pub(super) fn new(held: Gauge) -> Self {
+        Self { held, most: AtomicI64::new(i64::MAX), full: Notify::new() }
+    }
+
+    /// The bytes of all clients.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        usize::try_from(self.held.get()).unwrap_or(0)
+    }
+
+    /// From now on more than `bytes` are too many.
+    pub fn limit(&self, bytes: usize) {
+        self.most.store(i64::try_from(bytes).unwrap_or(i64::MAX), Relaxed);
+    }
+
+    /// Waits until there are too many bytes and still more come.
+    pub async fn overflows(&self) {
+        self.full.notified().await;
+    }
+
+    fn change(&self, by: i64) {
+        let before = self.held.inc_by(by);
+        if by > 0 && before.saturating_add(by) > self.most.load(Relaxed) {
+            self.full.notify_one();
+        }
+    }
+}
+
+/// What one client holds.
+#[derive(Debug, Default)]
+pub struct Holding {
+    all: Arc<Buffers>,
+    /// Bytes, as its own thread noted them last, and those of them that wait for it to read.
+    holds: AtomicUsize,
+    owes: AtomicUsize,
+    /// Bytes of messages that another thread has for it.
+    outbox: AtomicUsize,
+    /// Since when more waits for it than may for long; 0 while it does not.
+    past_since: AtomicU64,
+    /// It is to go, and nothing more is kept for it.
+    is_cut: AtomicBool,
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.note(0, 0);
+    }
+}
+
+impl Holding {
+    /// A client that holds nothing yet, one of those that count into `all`.
+    #[must_use]
+    pub fn among(all: Arc<Buffers>) -> Self {
+        let mut holding = Self::default();
+        holding.all = all;
+        holding
+    }
+
+    /// Notes the bytes that it holds, and those of them that wait for it to read.
+    pub fn note(&self, holds: usize, owes: usize) {
+        let before = self.holds.swap(holds, Relaxed);
+        self.owes.store(owes, Relaxed);
+        self.all.change(holds as i64 - before as i64);
+        self.forget_past();
+    }
+
+    /// What has waited is gone.
+    fn forget_past(&self) {
+        if self.owes() == 0 {
+            self.past_since.store(0, Relaxed);
+        }
+    }
+
+    /// Notes how many bytes of messages wait for it outside its own thread, where so many waited before.
+    pub fn note_outbox(&self, before: usize, now: usize) {
+        if now < before {
+            self.outbox.fetch_sub(before - now, Relaxed);
+        } else {
+            self.outbox.fetch_add(now - before, Relaxed);
+        }
+        self.all.change(now as i64 - before as i64);
+        self.forget_past();
+    }
+
+    /// The bytes that it holds.
+    #[must_use]
+    pub fn holds(&self) -> usize {
+        self.holds.load(Relaxed) + self.outbox.load(Relaxed)
+    }
+
+    /// The bytes that wait for it to read.
+    #[must_use]
+    pub fn owes(&self) -> usize {
+        self.owes.load(Relaxed) + self.outbox.load(Relaxed)
+    }
+
+    /// Since which of the looks, of which this at `now` is one, more than `most` bytes have waited for it.
+    pub fn past(&self, most: usize, now: u64) -> Option<u64> {
+        if self.owes() <= most {
+            self.past_since.store(0, Relaxed);
+            return None;
+        }
+        let first = self.past_since.compare_exchange(0, now.max(1), Relaxed, Relaxed);
+        Some(first.map_or_else(|since| since, |_| now))
+    }
+
+    /// From now on nothing is kept for it.
+    pub fn cut(&self) {
+        self.is_cut.store(true, Relaxed);
+    }
+
+    /// True when nothing is kept for it any more.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Buffers, Holding};
+
+    #[test]
+    fn what_waits_for_a_moment_twice_has_not_waited_for_long() {
+        let one = Holding::default();
+        one.note(9000, 9000);
+        assert_eq!((one.past(8000, 10), one.past(8000, 20)), (Some(10), Some(10)));
+        one.note(0, 0);
+        one.note(9000, 9000);
+        assert_eq!(one.past(8000, 500), Some(500));
+        assert_eq!(one.past(9000, 600), None);
+    }
+
+    #[tokio::test]
+    async fn the_sum_is_that_of_all_clients_and_of_every_place() {
+        let all = Arc::new(Buffers::default());
+        let (one, two) = (Holding::among(all.clone()), Holding::among(all.clone()));
+        one.note(100, 10);
+        one.note_outbox(0, 5);
+        two.note(30, 0);
+        assert_eq!((one.holds(), one.owes(), all.held()), (105, 15, 135));
+        all.limit(140);
+        two.note(36, 0);
+        all.overflows().await;
+        one.note_outbox(5, 0);
+        drop(one);
+        assert_eq!(all.held(), 36);
+    }
+}

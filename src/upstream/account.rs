@@ -1,0 +1,411 @@
+//! What one client holds in memory, wherever it lies, and how much may be asked for on its behalf.
+//!
+//! Invariants:
+//! - bytes are counted where they arrive and where they leave, by whoever keeps them, and never by looking at them later;
+//! - a client for which nothing is under way may always ask for something, unless it does not read: nothing waits for ever.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use super::ticket::wake;
+use crate::telemetry::holding::Holding;
+
+/// What a client holds is told to others from so many bytes on, and when it has changed by as many.
+const TOLD: usize = 4096;
+/// Bytes of replies that may be expected at once for one client: what a fast network carries in a round trip of a millisecond.
+const MOST_EXPECTED: usize = 1 << 20;
+/// Requests of one client that may be under way, and those before the length of its replies is known.
+const MOST_ASKED: usize = 512;
+const FIRST_ASKED: usize = 32;
+/// What a reply is expected to be before any has come.
+const UNKNOWN: usize = 4096;
+/// Replies are expected to be of this length at least, and at most: a very long one is its client's own affair
+/// ([`super::ticket::Ticket::is_bulky`]).
+const SHORT: usize = 16;
+const LONG: usize = 256 * 1024;
+/// A run ends when its replies are expected to be so many bytes, or at so many requests: between runs others have their turn.
+const RUN: usize = 64 * 1024;
+const RUN_REQUESTS: usize = 256;
+/// A reply from so many bytes on is long, and so many bytes in long replies without a short one between are more than others
+/// should wait behind.
+const LONG_REPLY: usize = 64 * 1024;
+const ROW: usize = 1 << 20;
+
+/// Tells a lane that one of the clients it asks nothing for has room again.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    rung: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Bell {
+    /// The lane's task is woken when the bell rings, or by [`Bell::wake`].
+    pub(super) fn listen(&self, cx: &Context<'_>) {
+        *self.waker.borrow_mut() = Some(cx.waker().clone());
+    }
+
+    pub(super) fn wake(&self) {
+        wake(&mut self.waker.borrow_mut());
+    }
+
+    fn ring(&self) {
+        self.rung.set(true);
+        self.wake();
+    }
+
+    /// True once after it has rung.
+    pub(super) const fn has_rung(&self) -> bool {
+        self.rung.replace(false)
+    }
+}
+
+/// One client's account.
+#[derive(Debug)]
+pub struct Account {
+    /// Where the others see it; none for what is nobody's.
+    holding: Option<Arc<Holding>>,
+    /// Bytes in all, those of them that wait for the client to read, and what the others were told.
+    holds: Cell<usize>,
+    owes: Cell<usize>,
+    told: Cell<usize>,
+    /// What its connection told last: bytes that were read from it, and that wait to be written to it.
+    connection: Cell<(usize, usize)>,
+    /// Bytes in its tickets and its inbox.
+    arrived: Cell<usize>,
+    /// `limits.client_output`.
+    most: Cell<usize>,
+    /// Its socket takes nothing more.
+    is_stalled: Cell<bool>,
+    /// It has left: what it asked for holds nobody up.
+    has_left: Cell<bool>,
+    /// Replies that are under way on lanes.
+    asked: Cell<usize>,
+    /// Bytes of a reply, by the latest of them: quick to rise and slow to fall. Whether there has been one.
+    typical: Cell<usize>,
+    is_known: Cell<bool>,
+    /// Bytes in long replies since the last short one.
+    row: Cell<usize>,
+    /// The lane on which requests of it wait for room.
+    bell: RefCell<Option<Rc<Bell>>>,
+    /// The task of its own connection, which waits until it has taken something.
+    reader: RefCell<Option<Waker>>,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self {
+            holding: None,
+            holds: Cell::default(),
+            owes: Cell::default(),
+            told: Cell::default(),
+            connection: Cell::default(),
+            arrived: Cell::default(),
+            most: Cell::new(usize::MAX),
+            is_stalled: Cell::default(),
+            has_left: Cell::default(),
+            asked: Cell::default(),
+            typical: Cell::new(UNKNOWN),
+            is_known: Cell::default(),
+            row: Cell::default(),
+            bell: RefCell::default(),
+            reader: RefCell::default(),
+        }
+    }
+}
+
+impl Account {
+    /// The account of a client that others see as `holding`.
+    #[must_use]
+    pub fn of(holding: Arc<Holding>) -> Rc<Self> {
+        Rc::new(Self { holding: Some(holding), ..Self::default() })
+    }
+
+    /// Past `most` bytes that wait for it to read, nothing more is asked for on its behalf.
+    pub fn limit(&self, most: usize) {
+        self.most.set(most);
+    }
+
+    /// Notes what its connection holds: bytes that were read from it, and bytes that wait to be written to it.
+    pub fn connection(&self, read: usize, waiting: usize) {
+        let (was_read, was_waiting) = self.connection.replace((read, waiting));
+        self.holds.set(self.holds.get() + read + waiting - was_read - was_waiting);
+        self.owes.set(self.owes.get() + waiting - was_waiting);
+        if waiting < was_waiting {
+            self.made_room();
+        }
+        self.tell();
+    }
+
+    /// Notes whether its socket takes something.
+    pub fn stalls(&self, is_stalled: bool) {
+        self.is_stalled.set(is_stalled);
+        self.made_room();
+    }
+
+    /// It has left; what is still under way for it is read and dropped.
+    pub fn leave(&self) {
+        self.connection(0, 0);
+        self.has_left.set(true);
+        self.made_room();
+        wake(&mut self.reader.borrow_mut());
+    }
+
+    /// True when it is to go: nothing more is kept for it.
+    pub(super) fn is_cut(&self) -> bool {
+        self.holding.as_ref().is_some_and(|holding| holding.is_cut())
+    }
+
+    /// Bytes that wait for it to read.
+    #[must_use]
+    pub const fn owes(&self) -> usize {
+        self.owes.get()
+    }
+
+    /// A reply or message of so many bytes has come.
+    pub(super) fn came(&self, bytes: usize) {
+        self.arrived.set(self.arrived.get() + bytes);
+        self.owes.set(self.owes.get() + bytes);
+        self.hold(bytes);
+    }
+
+    /// It has taken so many bytes of what came.
+    pub(super) fn took(&self, bytes: usize) {
+        self.arrived.set(self.arrived.get() - bytes);
+        self.owes.set(self.owes.get() - bytes);
+        self.release(bytes);
+        if self.reader.borrow().is_some() {
+            wake(&mut self.reader.borrow_mut());
+        }
+        self.made_room();
+    }
+
+    /// So many bytes are kept for it.
+    pub(super) fn hold(&self, bytes: usize) {
+        self.holds.set(self.holds.get() + bytes);
+        self.tell();
+    }
+
+    pub(super) fn release(&self, bytes: usize) {
+        self.holds.set(self.holds.get() - bytes);
+        self.tell();
+    }
+
+    /// Little is told of seldom: others see it to within 4 KiB.
+    fn tell(&self) {
+        let (holds, told) = (self.holds.get(), self.told.get());
+        if holds.abs_diff(told) < TOLD && (holds >= TOLD || told == 0) {
+            return;
+        }
+        let (holds, owes) = if holds < TOLD { (0, 0) } else { (holds, self.owes.get()) };
+        self.told.set(holds);
+        if let Some(holding) = &self.holding {
+            holding.note(holds, owes);
+        }
+    }
+
+    /// True when it has taken all but `most` bytes of what came; if not, the task of `cx` is woken when it takes some.
+    pub(super) fn poll_room(&self, most: usize, cx: &Context<'_>) -> bool {
+        let has_room = self.arrived.get() <= most || self.has_left.get();
+        if !has_room {
+            *self.reader.borrow_mut() = Some(cx.waker().clone());
+        }
+        has_room
+    }
+
+    /// True when a lane may ask for more on its behalf.
+    pub(super) fn has_room(&self) -> bool {
+        let most_asked = if self.is_known.get() { MOST_ASKED } else { FIRST_ASKED };
+        let (asked, expected) = (self.asked.get(), self.asked.get().saturating_mul(self.typical.get()));
+        let is_reading = self.owes.get().saturating_add(expected) < self.most.get();
+        let waits_for_nothing = asked == 0 && !self.is_stalled.get();
+        self.has_left.get() || waits_for_nothing || is_reading && asked < most_asked && expected < MOST_EXPECTED
+    }
+
+    /// Requests of it wait on a lane until it has room; they come before all others of it.
+    pub(super) fn waits(&self, bell: &Rc<Bell>) {
+        *self.bell.borrow_mut() = Some(bell.clone());
+    }
+
+    pub(super) fn waits_no_more(&self) {
+        self.bell.borrow_mut().take();
+    }
+
+    /// True while requests of it wait for room.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.bell.borrow().is_some()
+    }
+
+    fn made_room(&self) {
+        if let Some(bell) = &*self.bell.borrow()
+            && self.has_room()
+        {
+            bell.ring();
+        }
+    }
+
+    /// A run of so many requests is long enough.
+    #[must_use]
+    pub const fn is_run(&self, requests: usize) -> bool {
+        requests >= RUN_REQUESTS || requests * self.typical.get() >= RUN
+    }
+
+    /// Bytes that one more of its replies is expected to be.
+    pub(super) const fn typical(&self) -> usize {
+        self.typical.get()
+    }
+
+    /// A reply of `length` bytes has come; true when others should not have to wait behind the next.
+    pub(super) fn saw(&self, length: usize) -> bool {
+        let row = if length < LONG_REPLY { 0 } else { self.row.get() + length };
+        self.row.set(row);
+        let (length, typical) = (length.clamp(SHORT, LONG), self.typical.get());
+        self.is_known.set(true);
+        self.typical.set(if length > typical {
+            usize::midpoint(length, typical)
+        } else {
+            typical - (typical - length) / 64
+        });
+        row >= ROW
+    }
+
+    /// A reply is longer than `length` bytes, and there is more to come.
+    pub(super) fn sees(&self, length: usize) {
+        self.is_known.set(true);
+        self.typical.set(self.typical.get().max(length.min(LONG)));
+    }
+}
+
+/// Requests of a client on their way: what they cost it, until they are dropped.
+#[derive(Debug)]
+pub(super) struct Charge {
+    account: Rc<Account>,
+    bytes: usize,
+    asked: usize,
+}
+
+impl Charge {
+    pub(super) fn new(account: Rc<Account>, bytes: usize) -> Self {
+        account.hold(bytes);
+        Self { account, bytes, asked: 0 }
+    }
+
+    pub(super) const fn account(&self) -> &Rc<Account> {
+        &self.account
+    }
+
+    /// They are sent, and will have so many replies; the bytes that those are expected to be.
+    pub(super) fn send(&mut self, replies: usize) -> usize {
+        self.asked = replies;
+        self.account.asked.set(self.account.asked.get() + replies);
+        replies * self.account.typical()
+    }
+
+    /// Nothing is under way for them.
+    pub(super) fn settle(&mut self) {
+        self.account.asked.set(self.account.asked.get() - std::mem::take(&mut self.asked));
+        self.account.made_room();
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.account.release(self.bytes);
+        self.settle();
+    }
+}
+
+/// Bytes that somebody gathers for a client.
+#[derive(Debug)]
+pub(super) struct Kept {
+    account: Rc<Account>,
+    bytes: usize,
+}
+
+impl Kept {
+    pub(super) const fn new(account: Rc<Account>) -> Self {
+        Self { account, bytes: 0 }
+    }
+
+    /// So many bytes, no longer those of before.
+    pub(super) fn are(&mut self, bytes: usize) {
+        self.account.hold(bytes);
+        self.account.release(std::mem::replace(&mut self.bytes, bytes));
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.are(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Account, Charge, FIRST_ASKED, MOST_ASKED};
+    use crate::telemetry::holding::Holding;
+
+    /// Requests that may be asked for one by one.
+    fn requests(account: &std::rc::Rc<Account>) -> usize {
+        let ask = || {
+            account.has_room().then(|| {
+                let mut charge = Charge::new(account.clone(), 0);
+                charge.send(1);
+                charge
+            })
+        };
+        std::iter::from_fn(ask).collect::<Vec<_>>().len()
+    }
+
+    #[test]
+    fn who_is_unknown_asks_for_little_and_short_replies_open_the_window() {
+        let account = std::rc::Rc::new(Account::default());
+        assert_eq!((requests(&account), account.is_run(15), account.is_run(16)), (FIRST_ASKED, false, true));
+        (0..1000).for_each(|_| assert!(!account.saw(5)));
+        assert_eq!((requests(&account), account.is_run(255), account.is_run(256)), (MOST_ASKED, false, true));
+        (0..10).for_each(|_| assert!(account.saw(1 << 20)));
+        assert_eq!((requests(&account), account.is_run(1)), (5, true));
+    }
+
+    #[test]
+    fn many_long_replies_in_a_row_are_as_one_that_is_very_long() {
+        let account = Account::default();
+        let seen: Vec<bool> = [100_000; 11].map(|length| account.saw(length)).into();
+        assert_eq!(seen.iter().position(|is_bulky| *is_bulky), Some(10));
+        account.saw(10);
+        assert!(!account.saw(100_000));
+    }
+
+    #[test]
+    fn who_does_not_read_asks_for_nothing_more_until_it_does() {
+        let account = std::rc::Rc::new(Account::default());
+        account.limit(1000);
+        (0..1000).for_each(|_| assert!(!account.saw(5)));
+        account.came(2000);
+        assert_eq!(requests(&account), 1, "its socket may take what it has; one more may always be asked for");
+        account.stalls(true);
+        assert_eq!(requests(&account), 0);
+        account.took(1500);
+        assert_ne!(requests(&account), 0);
+    }
+
+    #[test]
+    fn others_see_what_it_holds_to_within_a_few_kilobytes() {
+        let holding = Arc::new(Holding::default());
+        let account = Account::of(holding.clone());
+        account.came(4000);
+        assert_eq!(holding.holds(), 0);
+        account.came(4000);
+        assert_eq!((holding.holds(), holding.owes()), (8000, 8000));
+        let charge = Charge::new(account.clone(), 50_000);
+        account.connection(100, 10_000);
+        assert_eq!((holding.holds(), holding.owes()), (68_100, 18_000));
+        account.took(8000);
+        drop(charge);
+        account.leave();
+        assert_eq!((holding.holds(), holding.owes()), (0, 0));
+    }
+}
