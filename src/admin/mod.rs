@@ -1,5 +1,6 @@
 //! The HTTP port for probes, metrics and operators. Plain HTTP on a loopback address by default.
 
+mod browser;
 mod health;
 mod ready;
 
@@ -14,6 +15,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+pub use browser::Names;
 pub use health::ask_ready;
 pub use ready::Readiness;
 
@@ -29,6 +31,8 @@ pub struct Admin {
     pub readiness: Arc<Readiness>,
     /// What everything but the probes asks for.
     pub token: Option<Token>,
+    /// What it is called, for requests that a browser sends.
+    pub names: Arc<Names>,
 }
 
 /// Serves for ever. Dropping the future stops it.
@@ -41,9 +45,11 @@ pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
         .route("/invalidate", post(invalidate))
         .route("/reload", post(reload))
         .route_layer(middleware::from_fn_with_state(admin.clone(), authorized))
-        // The probes tell nothing that is worth a secret, and whoever probes has none.
+        .route_layer(middleware::from_fn_with_state(admin.clone(), browser::known_host))
+        // The probes tell nothing that is worth a secret, and whoever probes has none, and calls us by whatever name.
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .layer(middleware::from_fn_with_state(admin.clone(), browser::same_origin))
         .with_state(admin);
     axum::serve(listener, routes).await
 }

@@ -26,8 +26,8 @@ use signals::{Signal, Signals};
 use upkeep::Audience;
 
 use crate::access::Token;
-use crate::admin::{self, Admin, Readiness};
-use crate::config::Loaded;
+use crate::admin::{self, Admin, Names, Readiness};
+use crate::config::{self, Loaded};
 use crate::dispatch::Owned;
 use crate::telemetry::Metrics;
 use crate::upstream::{PrivateServer, Target};
@@ -44,7 +44,7 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::new(metrics.clone()));
     let mut tasks = JoinSet::new();
-    open_admin(&settings.admin.listen, reading.token.clone(), &mut tasks, &metrics, &readiness).await?;
+    open_admin(&settings.admin, reading.token.clone(), &mut tasks, &metrics, &readiness).await?;
     let owned = tokio::select! {
         owned = build::owned(early, reading.mappings.clone(), &settings, &metrics) => owned?,
         () = signals.stop() => return Ok(()),
@@ -102,12 +102,13 @@ async fn drain(owned: &Owned, patience: Duration) {
 }
 
 async fn open_admin(
-    address: &str,
+    settings: &config::Admin,
     token: Option<Token>,
     tasks: &mut JoinSet<()>,
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
 ) -> Result<(), Failure> {
+    let address = &settings.listen;
     if address.is_empty() {
         return Ok(());
     }
@@ -115,7 +116,8 @@ async fn open_admin(
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let listen = listener.local_addr().map_err(failed)?;
     tracing::info!(%listen, "admin port");
-    let admin = Admin { metrics: metrics.clone(), readiness: readiness.clone(), token };
+    let names = Arc::new(Names::new(&settings.hosts, address));
+    let admin = Admin { metrics: metrics.clone(), readiness: readiness.clone(), token, names };
     tasks.spawn(async move {
         if let Err(error) = admin::serve(listener, admin).await {
             tracing::error!(%error, "the admin port failed");

@@ -198,6 +198,9 @@ fn check(settings: &Settings, faults: &mut Faults) {
         "pubsub.mode",
         "\"shared\" would hide from the upstream who subscribes, which auth.mode = \"upstream\" is for",
     );
+    let is_name = |name: &String| !name.is_empty() && !name.contains([':', '/', '*']);
+    let names = settings.admin.hosts.iter().all(is_name);
+    require(names, "admin.hosts", "are names as in \"sidecar.internal\": without scheme, port or wildcard");
     for (path, address) in open_to_all(settings) {
         let message = format!(
             "'{address}' is beyond loopback, and whoever reaches it may do everything. Set auth.mode (admin.token_file for the admin \

@@ -115,11 +115,13 @@ pub struct Admin {
     pub listen: String,
     /// A file whose text is asked for as a bearer token by everything but the probes; empty: nothing is.
     pub token_file: String,
+    /// Names that it is asked by, beside addresses and `localhost`: without ports.
+    pub hosts: Vec<String>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9180".into(), token_file: String::new() }
+        Self { listen: "127.0.0.1:9180".into(), token_file: String::new(), hosts: Vec::new() }
     }
 }
 
@@ -281,7 +283,18 @@ pub struct Security {
 
 impl Default for Security {
     fn default() -> Self {
-        let deny = ["SHUTDOWN", "DEBUG", "MODULE", "REPLICAOF", "SLAVEOF", "FAILOVER", "SYNC", "PSYNC"];
+        let deny = [
+            "SHUTDOWN",
+            "DEBUG",
+            "MODULE LOAD",
+            "MODULE LOADEX",
+            "MODULE UNLOAD",
+            "REPLICAOF",
+            "SLAVEOF",
+            "FAILOVER",
+            "SYNC",
+            "PSYNC",
+        ];
         Self { deny: deny.map(Into::into).into(), allow_no_auth: false }
     }
 }

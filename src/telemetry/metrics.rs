@@ -177,6 +177,7 @@ pub struct Metrics {
     pub clients: Gauge,
     pub clients_total: Counter,
     pub clients_refused: Family<ReasonLabel, Counter>,
+    pub admin_refused: Family<ReasonLabel, Counter>,
     pub clients_idle: Counter,
     pub clients_cut: Counter,
     pub limits_reached: Family<LimitLabel, Counter>,
@@ -301,6 +302,11 @@ impl Default for Metrics {
                 "Clients refused because a limit was reached, by limit",
                 Family::default(),
             ),
+            admin_refused: r.add(
+                "admin_refused",
+                "Requests to the admin port that a browser may have been made to send, by reason",
+                Family::default(),
+            ),
             clients_idle: r
                 .counter("clients_idle", "Clients closed because they asked nothing for limits.idle_timeout"),
             clients_cut: r.counter("clients_cut", "Clients disconnected because they did not read their replies"),
@@ -348,6 +354,11 @@ impl Metrics {
     /// Counts a client that a limit kept out.
     pub fn refused(&self, reason: &'static str) {
         self.clients_refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a request that the admin port refused: `origin` or `host`.
+    pub fn refused_by_admin(&self, reason: &'static str) {
+        self.admin_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts what a limit refused or cut.

@@ -11,6 +11,7 @@
 mod architecture;
 mod auth;
 mod blocking;
+mod browsers;
 mod changes;
 mod commandline;
 mod consistency;

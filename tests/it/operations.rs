@@ -131,7 +131,7 @@ fn commands_over_both_kinds_of_keys_are_split_and_joined() {
 fn denied_commands_are_refused_and_the_list_is_configs() {
     let redis = Redis::with(&["--enable-debug-command", "local"]);
     let sidecar = Sidecar::builder().redis(&redis).start();
-    for command in ["SHUTDOWN NOSAVE", "DEBUG SLEEP 0", "MODULE LIST", "REPLICAOF NO ONE"] {
+    for command in ["SHUTDOWN NOSAVE", "DEBUG SLEEP 0", "MODULE UNLOAD x", "REPLICAOF NO ONE"] {
         let told = sidecar.wire().ask(command);
         assert!(told.starts_with("-NOPERM hearthside:") && told.contains("security.deny"), "{told}");
     }
