@@ -16,9 +16,9 @@ pub enum StoreError {
     #[error("the store refused: {0}")]
     Data(String),
     /// A field cannot be written; nothing has changed.
-    #[error("the field '{field}' cannot be written: {reason}")]
+    #[error("{} cannot be written: {reason}", named(.field))]
     Field {
-        /// The field.
+        /// The field; empty for a value that has no name.
         field: String,
         /// Why, without its value.
         reason: String,
@@ -35,6 +35,11 @@ pub enum StoreError {
     /// The mapping does not fit the store: `key of the block`, what is wrong.
     #[error("{}", .0.iter().map(|(key, fault)| format!("{key}: {fault}")).collect::<Vec<_>>().join("; "))]
     Faults(Vec<(&'static str, String)>),
+}
+
+/// A field in the words of an error.
+fn named(field: &str) -> String {
+    if field.is_empty() { "the value".to_owned() } else { format!("the field '{field}'") }
 }
 
 impl StoreError {

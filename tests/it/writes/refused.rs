@@ -136,3 +136,20 @@ fn a_list_without_statements_takes_no_elements() {
     assert_eq!(wire.ask("RPUSH l:1 x"), ":1\r\n");
     assert!(wire.ask("LPOP l:1").contains("LPOP is not answered on the owned key 'l:1'"));
 }
+
+#[test]
+fn a_value_without_a_name_is_called_the_value() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql("CREATE TABLE s (id BIGINT PRIMARY KEY, v TEXT); CREATE UNIQUE INDEX s_v ON s (lower(v)); INSERT INTO s VALUES (1, 'x'), (2, 'y');");
+    let config =
+        "[[caches]]\nkey = \"s:{id:int}\"\ntype = \"string\"\ntable = \"s\"\nvalue = \"v\"\nwrite = \"through\"\n";
+    let sidecar =
+        Sidecar::builder().redis(&redis).postgres(&postgres).config(config).expect(&["triggers are missing"]).start();
+    let mut wire = sidecar.wire();
+    for (value, why) in [(&b"a\0b"[..], "is not text"), (b"Y", "the constraint 's_v' forbids the value")] {
+        let told = String::from_utf8_lossy(&wire.call(&[b"SET", &b"s:1"[..], value])).into_owned();
+        assert!(told.contains("was not written: the value cannot be written: ") && told.contains(why), "{told}");
+        assert!(!told.contains("''"), "{told}");
+    }
+    assert_eq!(wire.ask("GET s:1"), "$1\r\nx\r\n");
+}
