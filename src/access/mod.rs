@@ -83,19 +83,26 @@ impl Access {
         }
     }
 
-    /// Why `user` may not send `request`, if so. With `auth.mode` other than `users` everybody may send everything.
+    /// Why a client that is `user` may not send `request`, if so: it has not authenticated, with `auth.mode = "users"`.
     #[must_use]
-    pub fn refusal(&self, user: Option<&User>, request: &Request<'_>, spec: Option<&'static Spec>) -> Option<String> {
-        if self.mode != AuthMode::Users {
-            return None;
-        }
-        let is = |names: &[&str]| names.iter().any(|name| request.is(0, name));
-        match user {
-            _ if is(&["AUTH", "HELLO", "QUIT", "RESET"]) => None,
-            None => Some(NOAUTH.into()),
-            Some(user) => user.refusal(request, spec),
-        }
+    pub fn unauthenticated(&self, user: Option<&User>, request: &Request<'_>) -> Option<&'static str> {
+        let must = self.mode == AuthMode::Users && user.is_none() && !needs_no_login(request);
+        must.then_some(NOAUTH)
     }
+}
+
+/// Commands that everybody may send.
+fn needs_no_login(request: &Request<'_>) -> bool {
+    ["AUTH", "HELLO", "QUIT", "RESET"].iter().any(|name| request.is(0, name))
+}
+
+/// Why `user` may not send `request`, if so. Commands that need no login are for every user, as in Redis.
+#[must_use]
+pub fn refusal(user: &User, request: &Request<'_>, spec: Option<&'static Spec>) -> Option<String> {
+    if needs_no_login(request) {
+        return None;
+    }
+    user.refusal(request, spec)
 }
 
 #[cfg(test)]
@@ -119,6 +126,10 @@ mod tests {
         keys = ["player:*", "shared"]
         channels = ["game:*"]
         [[users]]
+        name = "keeper"
+        commands = ["hearthside|invalidate"]
+        keys = ["player:*"]
+        [[users]]
         name = "default"
         nopass = true
         commands = ["ping", "client", "json.get"]
@@ -141,7 +152,12 @@ mod tests {
         scanner.scan(&raw).expect("a request");
         let request = Request::new(&raw, scanner.spans());
         let user = user.and_then(|user| access.users.get(user)).map(|user| &**user);
-        access.refusal(user, &request, lookup(request.arg(0), request.arg(1))).unwrap_or_else(|| "allowed".into())
+        let refused = match (access.unauthenticated(user, &request), user) {
+            (Some(text), _) => Some(text.to_owned()),
+            (None, Some(user)) => super::refusal(user, &request, lookup(request.arg(0), request.arg(1))),
+            (None, None) => None,
+        };
+        refused.unwrap_or_else(|| "allowed".into())
     }
 
     #[test]
@@ -183,6 +199,42 @@ mod tests {
                 Some("game"),
                 "psubscribe game:x*",
                 "NOPERM this user has no permissions to access one of the channels used as arguments",
+            ),
+            (Some("game"), "spublish game:x hello", "allowed"),
+            (Some("game"), "ssubscribe game:x", "allowed"),
+            (
+                Some("game"),
+                "ssubscribe player:1",
+                "NOPERM this user has no permissions to access one of the channels used as arguments",
+            ),
+            (Some("game"), "hearthside help", "allowed"),
+            (
+                Some("game"),
+                "HEARTHSIDE pause 2000",
+                "NOPERM this user has no permissions to run the 'hearthside|pause' command",
+            ),
+            (Some("game"), "hearthside nosuch", "NOPERM this user has no permissions to run the 'hearthside' command"),
+            (
+                Some("game"),
+                "georadius player:1 1 1 10 km STORE player:2 STORE other",
+                "NOPERM this user has no permissions to access one of the keys used as arguments",
+            ),
+            (Some("keeper"), "hearthside invalidate player:1", "allowed"),
+            (Some("keeper"), "hearthside invalidate player:1*", "allowed"),
+            (
+                Some("keeper"),
+                "hearthside invalidate *",
+                "NOPERM this user has no permissions to access one of the keys used as arguments",
+            ),
+            (
+                Some("keeper"),
+                "hearthside invalidate other",
+                "NOPERM this user has no permissions to access one of the keys used as arguments",
+            ),
+            (
+                Some("keeper"),
+                "hearthside reload",
+                "NOPERM this user has no permissions to run the 'hearthside|reload' command",
             ),
             (Some("default"), "client list", "allowed"),
             (Some("default"), "json.get x", "allowed"),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::password::Hash;
 use crate::command::{self, Request, Spec};
 use crate::config::{Faults, UserConfig};
-use crate::keys::glob_match;
+use crate::keys::{glob_covers, glob_match};
 
 /// What one user may do.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl User {
             name: settings.name.clone(),
             nopass: settings.nopass,
             passwords: Vec::new(),
-            commands: vec![false; command::all().map(|spec| spec.id + 1).max().unwrap_or(0)],
+            commands: vec![false; command::rows()],
             unknown: false,
             named: HashSet::new(),
             keys: bytes(&settings.keys),
@@ -62,7 +62,8 @@ impl User {
         user
     }
 
-    /// Applies `@category`, `command` or `container|subcommand`, or with a `-` takes it away. False if there is none such.
+    /// Applies `@category`, `command` or `container|subcommand`, or with a `-` takes it away. False if there is none
+    /// such.
     fn rule(&mut self, rule: &str) -> bool {
         let (allowed, what) = match rule.strip_prefix('-') {
             Some(what) => (false, what),
@@ -84,7 +85,7 @@ impl User {
             }
         }
         // Modules name their commands with a dot.
-        if !known && (what.contains('.') || what == "hearthside") {
+        if !known && what.contains('.') {
             known = true;
             if allowed {
                 self.named.insert(what)
@@ -121,7 +122,7 @@ impl User {
     /// For a user that may not touch all keys.
     fn key_refusal(&self, request: &Request<'_>, spec: Option<&'static Spec>, name: &str) -> Option<String> {
         let hidden = match spec {
-            None => name != "hearthside",
+            None => true,
             Some(spec) => spec.has_hidden_keys || SCRIPTS.contains(&name),
         };
         if hidden {
@@ -131,24 +132,37 @@ impl User {
         }
         let mut allowed = true;
         request.each_key(spec?, |at| {
-            allowed &= self.keys.iter().any(|pattern| glob_match(pattern, request.arg(at)));
+            allowed &= self.keys.iter().any(|pattern| match name {
+                "hearthside|invalidate" => glob_covers(pattern, request.arg(at)),
+                _ => glob_match(pattern, request.arg(at)),
+            });
         });
         (!allowed).then(|| KEYS.into())
     }
 
-    /// A pattern must be allowed literally, as in Redis.
+    /// True when it may listen to this channel (or pattern, which must be allowed literally, as in Redis).
+    #[must_use]
+    pub fn may_listen(&self, channel: &[u8], is_pattern: bool) -> bool {
+        self.channels.iter().any(|rule| match is_pattern {
+            true => rule == channel || rule == b"*",
+            false => glob_match(rule, channel),
+        })
+    }
+
+    /// True when `other` may do the same, whatever its passwords.
+    #[must_use]
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        (&self.commands, self.unknown, &self.named) == (&other.commands, other.unknown, &other.named)
+            && (&self.keys, &self.channels) == (&other.keys, &other.channels)
+    }
+
     fn may_use_channels(&self, request: &Request<'_>, name: &str) -> bool {
         let last = match name {
             "publish" | "spublish" => 2,
             "subscribe" | "ssubscribe" | "psubscribe" => request.len(),
             _ => return true,
         };
-        let is_allowed = |channel: &[u8]| {
-            self.channels.iter().any(|pattern| match name {
-                "psubscribe" => pattern == channel || pattern == b"*",
-                _ => glob_match(pattern, channel),
-            })
-        };
+        let is_allowed = |channel: &[u8]| self.may_listen(channel, name == "psubscribe");
         (1..last.min(request.len())).all(|at| is_allowed(request.arg(at)))
     }
 }

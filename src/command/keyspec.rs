@@ -5,6 +5,7 @@
 use crate::resp::number::parse_i64;
 
 use super::Request;
+use super::walk::Walk;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Begin {
@@ -20,15 +21,28 @@ enum Find {
 
 /// Where one group of a command's keys stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeySpec {
-    begin: Begin,
-    find: Find,
+pub struct KeySpec(How);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum How {
+    /// By a specification.
+    Spec(Begin, Find),
+    /// By the command's own options, where no specification says it.
+    Walk(Walk),
 }
 
 impl KeySpec {
+    /// The groups of the command `name`, whose specifications are `column` of the table.
+    pub(super) fn of(name: &str, column: &str) -> Vec<Self> {
+        match Walk::of(name) {
+            Some(walk) => vec![Self(How::Walk(walk))],
+            None => column.split(' ').filter_map(Self::parse).collect(),
+        }
+    }
+
     /// Reads `@1+range:0:1:0` or `STREAMS@1+range:-1:1:2`; `None` for a specification that the server
     /// itself calls unknown (`?`), as SORT's BY and GET patterns.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         let (begin, find) = text.split_once('+')?;
         let (word, start) = begin.split_once('@')?;
         let start = start.parse().ok()?;
@@ -41,15 +55,15 @@ impl KeySpec {
             ("keynum", &[index, first, step]) => Find::Keynum { index, first, step },
             _ => return None,
         };
-        Some(Self { begin, find })
+        Some(Self(How::Spec(begin, find)))
     }
 
     /// True when arguments from `end` on cannot move this group's keys.
     pub(super) fn is_fixed_before(&self, end: usize) -> bool {
-        match (&self.begin, &self.find) {
-            (Begin::Keyword(..), _) => false,
-            (Begin::Index(_), Find::Range { .. }) => true,
-            (Begin::Index(start), Find::Keynum { index, .. }) => start + index < end as i64,
+        match &self.0 {
+            How::Walk(_) | How::Spec(Begin::Keyword(..), _) => false,
+            How::Spec(Begin::Index(_), Find::Range { .. }) => true,
+            How::Spec(Begin::Index(start), Find::Keynum { index, .. }) => start + index < end as i64,
         }
     }
 
@@ -57,37 +71,45 @@ impl KeySpec {
     /// the upstream answers such a request with its own error.
     pub(super) fn find(&self, request: &Request<'_>, visit: &mut impl FnMut(usize)) {
         let argc = request.len() as i64;
-        if let (Begin::Index(first @ 1..), Find::Range { last: 0, .. }) = (&self.begin, &self.find) {
+        let (begin, find) = match &self.0 {
             // One key at a fixed place, as most commands have it.
-            return if *first < argc {
-                visit(*first as usize)
-            };
-        }
-        let Some(begin) = self.begin(request, argc) else { return };
-        let Some((first, last, step)) = self.range(request, begin, argc) else { return };
+            How::Spec(Begin::Index(first @ 1..), Find::Range { last: 0, .. }) => {
+                return if *first < argc {
+                    visit(*first as usize)
+                };
+            }
+            How::Spec(begin, find) => (begin, find),
+            How::Walk(walk) => return walk.visit(request, visit),
+        };
+        let Some(begin) = begin.place(request, argc) else { return };
+        let Some((first, last, step)) = find.range(request, begin, argc) else { return };
         if first >= 1 && last < argc && step >= 1 {
             (first..=last).step_by(step as usize).for_each(|i| visit(i as usize));
         }
     }
+}
 
-    fn begin(&self, request: &Request<'_>, argc: i64) -> Option<i64> {
-        match &self.begin {
-            Begin::Index(index) => Some(*index),
-            Begin::Keyword(word, start) if *start >= 0 => {
+impl Begin {
+    fn place(&self, request: &Request<'_>, argc: i64) -> Option<i64> {
+        match self {
+            Self::Index(index) => Some(*index),
+            Self::Keyword(word, start) if *start >= 0 => {
                 (*start..argc - 1).find(|i| request.is(*i as usize, word)).map(|i| i + 1)
             }
-            Begin::Keyword(word, start) => {
+            Self::Keyword(word, start) => {
                 (2..=argc + start).rev().find(|i| request.is(*i as usize, word)).map(|i| i + 1)
             }
         }
     }
+}
 
+impl Find {
     fn range(&self, request: &Request<'_>, begin: i64, argc: i64) -> Option<(i64, i64, i64)> {
-        match self.find {
-            Find::Range { last, step, .. } if last >= 0 => Some((begin, begin + last, step)),
-            Find::Range { last, step, limit: 0 | 1 } => Some((begin, argc + last, step)),
-            Find::Range { last, step, limit } => Some((begin, begin + (argc - begin) / limit + last, step)),
-            Find::Keynum { index, first, step } => {
+        match *self {
+            Self::Range { last, step, .. } if last >= 0 => Some((begin, begin + last, step)),
+            Self::Range { last, step, limit: 0 | 1 } => Some((begin, argc + last, step)),
+            Self::Range { last, step, limit } => Some((begin, begin + (argc - begin) / limit + last, step)),
+            Self::Keynum { index, first, step } => {
                 let count = parse_i64(request.arg(usize::try_from(begin + index).ok()?))?;
                 let first = begin + first;
                 let last = count.checked_sub(1)?.checked_mul(step)?.checked_add(first)?;

@@ -3,13 +3,14 @@
 
 mod keyspec;
 mod table;
+mod walk;
 
 use std::ops::Range;
 
 use crate::resp::encode;
 
 pub use keyspec::KeySpec;
-pub use table::{Flags, Spec, all, by_id, lookup};
+pub use table::{Flags, Spec, all, by_id, lookup, rows};
 
 /// One complete request, borrowed from the client's buffer.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +73,12 @@ impl<'a> Request<'a> {
         for keys in &spec.keys {
             keys.find(self, &mut visit);
         }
+    }
+
+    /// True when this XREAD or XREADGROUP may wait for entries: BLOCK is one of its options, and no name among them.
+    #[must_use]
+    pub fn reads_blocking(&self) -> bool {
+        walk::streams(self).0
     }
 
     /// The positions of the keys, by `spec`.

@@ -90,7 +90,7 @@ fn row(id: usize, line: &'static str) -> Option<(&'static [u8], Spec)> {
     let has = |flag| flags.split(',').any(|f| f == flag);
     let flags = Flags { write: has("write"), readonly: has("readonly"), blocking: has("blocking") };
     let has_hidden_keys = keys.split(' ').any(|spec| spec == "?");
-    let keys: Vec<KeySpec> = keys.split(' ').filter_map(KeySpec::parse).collect();
+    let keys = KeySpec::of(name, keys);
     let is_plain = !keys.is_empty() && !name.contains('|');
     let categories = categories.split(',').filter(|category| *category != "-").collect();
     let arity = arity.parse().ok()?;
@@ -126,6 +126,12 @@ pub fn by_id(id: usize) -> Option<&'static Spec> {
     static BY_ID: LazyLock<HashMap<usize, &'static Spec>> =
         LazyLock::new(|| TABLE.values().map(|spec| (spec.id, spec)).collect());
     BY_ID.get(&id).copied()
+}
+
+/// One more than the largest id of a row, for tables beside this one.
+#[must_use]
+pub fn rows() -> usize {
+    TABLE.values().map(|spec| spec.id + 1).max().unwrap_or(0)
 }
 
 /// Every row of the table, in no order.
@@ -171,6 +177,28 @@ mod tests {
             ("xgroup create a g 0", "a"),
             ("ping", ""),
             ("georadius a 1 2 3 km STORE d", "a,d"),
+            // The command obeys the last of several.
+            ("georadius a 1 2 3 km STORE d STORE e", "a,d,e"),
+            ("georadius a 1 2 3 km STORE STOREDIST STOREDIST e", "a,STOREDIST,STOREDIST,e"),
+            ("georadiusbymember store store 3 km STOREDIST d STORE e STORE", "store,d,e"),
+            ("georadiusbymember", ""),
+            ("sort a", "a"),
+            ("sort a BY store GET store LIMIT store 1 STORE b STORE c STORE", "a,c"),
+            ("sort a STORE GET STORE b", "a,b"),
+            ("sort", ""),
+            ("migrate h 1 a 0 10 COPY", "a"),
+            ("migrate h 1  0 10 COPY AUTH keys REPLACE KEYS a keys", "a,keys"),
+            ("migrate h 1  0 10 AUTH2 keys keys KEYS a b", "a,b"),
+            ("migrate h 1", ""),
+            ("xread COUNT 1 STREAMS streams a 0 0", "streams,a"),
+            ("xread STREAMS", ""),
+            ("xreadgroup GROUP g streams BLOCK 0 STREAMS a >", "a"),
+            ("xreadgroup GROUP streams block NOACK STREAMS a b > >", "a,b"),
+            ("xreadgroup COUNT 1 GROUP g streams STREAMS a >", "a"),
+            ("xreadgroup BLOCK 1 GROUP streams streams streams streams >", "streams"),
+            ("spublish a b", ""),
+            ("ssubscribe a b", ""),
+            ("hearthside invalidate a*", "a*"),
         ] {
             assert_eq!(keys(line).join(","), expected, "{line}");
         }

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Flow, Session};
-use crate::command::Request;
+use crate::command::{OwnedRequest, Request};
 use crate::resp::{Proto, encode};
 use crate::route::{Local, Pin, Route};
 
@@ -76,21 +76,40 @@ impl Hold {
     }
 }
 
+/// Redis's words for a monitor that would touch keys.
+const NO_KEYS: &str = "ERR Replica can't interact with the keyspace";
+const RAW: &str =
+    "ERR hearthside: this command is not supported on a connection that monitors or debugs scripts; RESET it first";
+
 /// The route of a request of a client that is held.
-pub(super) fn route(session: &Session, route: Route) -> Route {
+pub(super) fn route(session: &mut Session, request: &Request<'_>, route: Route) -> Route {
+    if let Route::Pinned(Pin::Blocking, _) = route {
+        session.waits_for = Some(OwnedRequest::copy(request));
+    }
     match route {
-        Route::Local(Local::Quit | Local::Reset, _) => route,
-        // The upstream itself says what a monitor may do, and in RESP2 a subscriber.
-        _ if session.hold.monitor => Route::Unanswered,
-        Route::PassThrough(_) | Route::Pinned(..) | Route::Local(..) | Route::Transaction(..) if session.hold.debug => {
-            Route::Unanswered
-        }
+        // No state takes a refusal back.
+        Route::Refused(_) | Route::Local(Local::Quit | Local::Reset, _) => route,
+        _ if session.hold.is_raw() => raw(session, route),
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), _) => route,
         // What CLIENT CACHING says is about the next command that the upstream sees.
         Route::Local(Local::Ping | Local::Echo, _) => Route::PassThrough(true),
         _ if session.is_resp2_subscriber() => Route::PassThrough(false),
         Route::Pinned(Pin::Blocking | Pin::Wait, _) => Route::PassThrough(false),
         _ => route,
+    }
+}
+
+/// The route where replies cannot be told from what else comes. The upstream itself says what a monitor may do, but
+/// for what it cannot judge: owned keys, our clients, our users.
+fn raw(session: &Session, route: Route) -> Route {
+    match route {
+        Route::Owned(..) | Route::Split(..) if session.hold.monitor => Route::Refused(NO_KEYS.into()),
+        Route::Owned(..) | Route::Split(..) | Route::Hearthside => route,
+        Route::Local(Local::ClientList | Local::ClientKill, _) => route,
+        Route::Local(Local::ClientUnblock, _) => Route::Refused(RAW.into()),
+        // The upstream knows the credentials of upstream.url; ours are not for it.
+        Route::Local(Local::Auth | Local::Hello, _) if session.user.is_some() => Route::Refused(RAW.into()),
+        _ => Route::Unanswered,
     }
 }
 

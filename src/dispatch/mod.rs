@@ -11,6 +11,7 @@ pub mod listing;
 mod local;
 pub mod owned;
 mod policy;
+mod refusal;
 mod session;
 mod split;
 mod subscribe;
@@ -31,7 +32,7 @@ pub use policy::{Pace, Policy};
 use subscribe::Shared;
 pub use write::{answer_mismatch, refusal as write_refusal};
 
-pub use session::{ReplyMode, Session};
+pub use session::{ReplyMode, Rules, Session};
 pub use split::removes;
 
 use crate::access::Access;
@@ -129,9 +130,9 @@ impl Context {
 
     /// Where the next request of a client goes, unless it asks too fast.
     pub fn paced(&self, session: &mut Session, request: &Request<'_>) -> Route {
-        let limit = self.policy.limits.requests_per_second;
-        if limit == 0 || session.pace.take(session.now, limit) {
-            return self.route(session, request);
+        let (route, limit) = (self.route(session, request), self.policy.limits.requests_per_second);
+        if limit == 0 || session.pace.take(session.now, limit) || matches!(route, Route::Attack) {
+            return route;
         }
         self.metrics.limited("requests_per_second");
         Route::Refused(format!(
@@ -161,15 +162,12 @@ impl Context {
         let again = session.spec.filter(|spec| spec.is_again(request));
         let spec = again.or_else(|| lookup(request.arg(0), request.arg(1)));
         (session.spec, session.command) = (spec, spec.map(|spec| spec.id));
-        if let Some(text) = self.access.refusal(session.user.as_deref(), request, spec) {
-            return Route::Refused(text);
-        }
-        if self.access.mode == AuthMode::Upstream && !session.is_proven && !hello::logs_in(request) {
-            return Route::Unproven;
+        if let Some(refused) = self.refusal(session, request, spec) {
+            return refused;
         }
         let route = self.router.route(request, spec);
         match () {
-            () if session.is_held() => hold::route(session, route),
+            () if session.is_held() => hold::route(session, request, route),
             () if session.subscriber().is_some() => subscribe::route(session, route, request, spec),
             () => route,
         }

@@ -9,7 +9,7 @@ use super::hold::Hold;
 use super::policy::Pace;
 use crate::access::{Access, DEFAULT_USER, User};
 use crate::clients::{Peer, State};
-use crate::command::Spec;
+use crate::command::{OwnedRequest, Spec};
 use crate::resp::Proto;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::Tally;
@@ -25,6 +25,17 @@ pub enum ReplyMode {
     Off,
     /// The next one is dropped.
     Skip,
+}
+
+/// What another edition of the users says of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// It may do what it could do before.
+    Same,
+    /// Something else.
+    Changed,
+    /// Its user is not there any more.
+    Gone,
 }
 
 /// One client's state.
@@ -62,6 +73,8 @@ pub struct Session {
     pub hold: Hold,
     /// The user that it is without AUTH.
     first_user: Option<Arc<User>>,
+    /// What may block, of all that a client that is held waits for.
+    pub waits_for: Option<OwnedRequest>,
     inbox: Option<Inbox>,
     /// Its place in the hub, once it has subscribed (`pubsub.mode = "shared"`).
     membership: Option<Membership>,
@@ -89,20 +102,24 @@ impl Session {
             reply: ReplyMode::On,
             is_pinned: false,
             hold: Hold::default(),
+            waits_for: None,
             inbox: None,
             membership: None,
             lane: None,
         }
     }
 
-    /// Goes over to another edition of the users; false when its own is not there any more.
-    pub fn adopt(&mut self, access: &Access) -> bool {
+    /// Goes over to another edition of the users.
+    pub fn adopt(&mut self, access: &Access) -> Rules {
         self.first_user = access.first_user();
-        let Some(user) = &self.user else { return true };
-        let found = access.find(&user.name);
-        let is_there = found.is_some();
-        self.user = found;
-        is_there
+        let Some(user) = &self.user else { return Rules::Same };
+        let Some(found) = access.find(&user.name) else {
+            self.user = None;
+            return Rules::Gone;
+        };
+        let rules = if found.has_rules_of(user) { Rules::Same } else { Rules::Changed };
+        self.user = Some(found);
+        rules
     }
 
     /// The client's protocol.

@@ -28,6 +28,18 @@ pub fn glob_match(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|b| *b == b'*')
 }
 
+/// True when `pattern` surely matches whatever `glob` matches: they are the same, or `pattern` is literal but for a
+/// star at its end, and `glob` begins alike. A `glob` without wildcards is a text.
+#[must_use]
+pub fn glob_covers(pattern: &[u8], glob: &[u8]) -> bool {
+    let is_literal = |text: &[u8]| !text.iter().any(|b| matches!(b, b'*' | b'?' | b'[' | b'\\'));
+    match pattern {
+        _ if is_literal(glob) => glob_match(pattern, glob),
+        [start @ .., b'*'] if is_literal(start) && glob.starts_with(start) => true,
+        _ => pattern == glob,
+    }
+}
+
 enum Step {
     Star,
     Taken(usize),
@@ -91,7 +103,7 @@ fn class(pattern: &[u8], byte: u8) -> (bool, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::glob_match;
+    use super::{glob_covers, glob_match};
 
     #[test]
     fn globs_as_redis_does() {
@@ -123,5 +135,26 @@ mod tests {
     fn many_stars_stay_cheap() {
         let pattern = "a*".repeat(50) + "b";
         assert!(!glob_match(pattern.as_bytes(), "a".repeat(10_000).as_bytes()));
+    }
+
+    #[test]
+    fn a_pattern_covers_what_another_can_match() {
+        for (pattern, glob, expected) in [
+            ("*", "*", true),
+            ("*", "a[bc]", true),
+            ("a:*", "a:1", true),
+            ("a:*", "a:*", true),
+            ("a:*", "a:1:*", true),
+            ("a:*", "*", false),
+            ("a:*", "a*", false),
+            ("a:?", "a:*", false),
+            ("a:?", "a:?", true),
+            ("a:?", "a:1", true),
+            ("a:[12]", "a:?", false),
+            ("a\\*", "a\\*b", false),
+            ("a*:b", "a*", false),
+        ] {
+            assert_eq!(glob_covers(pattern.as_bytes(), glob.as_bytes()), expected, "{pattern} {glob}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 mod glob;
 mod pattern;
 
-pub use glob::glob_match;
+pub use glob::{glob_covers, glob_match};
 pub use pattern::{HoleKind, Pattern, PatternError};
 
 /// The patterns of all mappings, in the order of the config: the first that matches wins.

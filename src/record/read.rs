@@ -83,7 +83,7 @@ const READS: &[(&str, Answer)] = &[
 ];
 
 static BY_ID: LazyLock<Vec<Option<Answer>>> = LazyLock::new(|| {
-    let mut table = vec![None; command::all().map(|spec| spec.id + 1).max().unwrap_or(0)];
+    let mut table = vec![None; command::rows()];
     for spec in command::all() {
         table[spec.id] = READS.iter().find(|(name, _)| *name == spec.name).map(|(_, answer)| *answer);
     }

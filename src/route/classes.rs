@@ -90,7 +90,8 @@ pub(super) enum Class {
     Pinned(Pin),
     /// Belongs to replicas, which are not clients of a sidecar.
     Replication,
-    Denied,
+    /// The sidecar's own command.
+    Hearthside,
 }
 
 /// Names that are more than plain.
@@ -149,6 +150,12 @@ const CLASSES: &[(&str, Class)] = &[
     ("sync", Class::Replication),
     ("psync", Class::Replication),
     ("replconf", Class::Replication),
+    ("hearthside", Class::Hearthside),
+    ("hearthside|help", Class::Hearthside),
+    ("hearthside|invalidate", Class::Hearthside),
+    ("hearthside|pause", Class::Hearthside),
+    ("hearthside|reload", Class::Hearthside),
+    ("hearthside|resume", Class::Hearthside),
 ];
 
 /// The class of a command, whatever the configuration says.

@@ -8,9 +8,10 @@ use crate::command::Spec;
 pub fn handling(spec: &Spec) -> &'static str {
     match class_of(spec) {
         Class::Plain if spec.flags.readonly => "forwarded; sent again if a connection dies",
-        Class::Plain | Class::Denied => "forwarded",
+        Class::Plain => "forwarded",
         Class::Split => "forwarded; split when owned keys are among its keys",
         Class::Replication => "refused: replicas belong to the upstream itself",
+        Class::Hearthside => "answered by the sidecar",
         Class::Local(local) => locally(local),
         Class::Transaction(Transaction::Multi) => {
             "forwarded with everything up to EXEC if that is here; else over a pinned connection"

@@ -3,11 +3,11 @@
 //! An owned key is never looked up upstream, a pass-through key never in the store: what would do either is refused.
 
 mod classes;
+mod denied;
 mod describe;
 
-use std::collections::HashSet;
-
 pub use classes::{Local, Pin, Transaction};
+pub use denied::Denied;
 pub use describe::handling;
 
 use crate::command::{self, Request, Spec};
@@ -19,7 +19,7 @@ use classes::{Class, class_of};
 pub enum Route {
     /// Answered from the client's state.
     Local(Local, &'static Spec),
-    /// `HEARTHSIDE`, which no table knows.
+    /// `HEARTHSIDE`, the sidecar's own command.
     Hearthside,
     /// Forwarded verbatim; `true` when it only reads and may be sent again.
     PassThrough(bool),
@@ -41,26 +41,32 @@ pub enum Route {
     Refused(String),
 }
 
+/// True for an HTTP request's first words, which a browser can be made to send to any port.
+/// Source: `securityWarningCommand` of Redis.
+#[must_use]
+pub fn is_attack(request: &Request<'_>) -> bool {
+    request.is(0, "POST") || request.is(0, "HOST:")
+}
+
 /// Decides for one configuration.
 #[derive(Debug)]
 pub struct Router {
     keyspace: Keyspace,
     /// By a command's id.
     classes: Vec<Class>,
-    /// Upper-case names that the table may not know.
-    denied: HashSet<String>,
+    /// What is refused to everybody, before anything is routed.
+    pub denied: Denied,
 }
 
 impl Router {
     /// A router for these patterns that refuses the commands in `deny`.
     #[must_use]
     pub fn new(keyspace: Keyspace, deny: &[String]) -> Self {
-        let denied: HashSet<String> = deny.iter().map(|name| name.to_ascii_uppercase()).collect();
-        let mut classes = vec![Class::Plain; command::all().map(|spec| spec.id + 1).max().unwrap_or(0)];
+        let mut classes = vec![Class::Plain; command::rows()];
         for spec in command::all() {
-            classes[spec.id] = class(spec, &denied);
+            classes[spec.id] = class_of(spec);
         }
-        Self { keyspace, classes, denied }
+        Self { keyspace, classes, denied: Denied::new(deny) }
     }
 
     /// The pattern of the mapping that owns a key, for error texts.
@@ -75,10 +81,10 @@ impl Router {
         self.keyspace.owner(key)
     }
 
-    /// Where `request` goes, whose row of the command table is `spec`.
+    /// Where `request` goes, whose row of the command table is `spec`, and which nobody refuses.
     #[must_use]
     pub fn route(&self, request: &Request<'_>, spec: Option<&'static Spec>) -> Route {
-        let Some(spec) = spec else { return self.unknown(request) };
+        let Some(spec) = spec else { return Route::PassThrough(false) };
         match self.classes[spec.id] {
             Class::Local(Local::Keys | Local::Scan) if self.keyspace.is_empty() => Route::PassThrough(true),
             Class::Local(local) => Route::Local(local, spec),
@@ -87,23 +93,10 @@ impl Router {
             Class::Pinned(Pin::Blocking) => self.unless_owned(request, spec, Route::Pinned(Pin::Blocking, spec)),
             Class::Pinned(pin) => Route::Pinned(pin, spec),
             Class::Replication => Route::Refused(replication(spec)),
-            Class::Denied => Route::Refused(denied(request)),
+            Class::Hearthside => Route::Hearthside,
             Class::Split => self.by_keys(request, spec, true),
             Class::Plain => self.by_keys(request, spec, false),
         }
-    }
-
-    fn unknown(&self, request: &Request<'_>) -> Route {
-        if request.is(0, "POST") || request.is(0, "HOST:") {
-            return Route::Attack;
-        }
-        if self.denied.contains(&request.name().to_ascii_uppercase()) {
-            return Route::Refused(denied(request));
-        }
-        if request.is(0, "HEARTHSIDE") {
-            return Route::Hearthside;
-        }
-        Route::PassThrough(false)
     }
 
     fn by_keys(&self, request: &Request<'_>, spec: &'static Spec, splits: bool) -> Route {
@@ -148,33 +141,14 @@ impl Router {
     }
 }
 
-fn class(spec: &Spec, denied: &HashSet<String>) -> Class {
-    let container = spec.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
-    if denied.contains(&container) || denied.contains(&spec.name.replace('|', " ").to_ascii_uppercase()) {
-        return Class::Denied;
-    }
-    class_of(spec)
-}
-
-/// XREAD and XREADGROUP wait only with BLOCK, which stands before STREAMS.
+/// XREAD and XREADGROUP wait only with BLOCK.
 fn blocks(request: &Request<'_>, spec: &Spec) -> bool {
-    if !spec.name.starts_with("xread") {
-        return true;
-    }
-    let streams = (1..request.len()).find(|i| request.is(*i, "STREAMS")).unwrap_or(request.len());
-    (1..streams).any(|i| request.is(i, "BLOCK"))
+    !spec.name.starts_with("xread") || request.reads_blocking()
 }
 
 fn replication(spec: &Spec) -> String {
     let name = spec.name.to_ascii_uppercase();
     format!("ERR hearthside: {name} is for replicas; point the replica at the upstream itself, not at a sidecar")
-}
-
-fn denied(request: &Request<'_>) -> String {
-    format!(
-        "NOPERM hearthside: {} is denied by security.deny; take it out of that list to allow it",
-        request.name().to_ascii_uppercase()
-    )
 }
 
 #[cfg(test)]
@@ -190,8 +164,7 @@ mod tests {
     fn route(line: &str) -> String {
         let patterns =
             ["player:{id:int}:session", "location:{id}:cache"].map(|p| Pattern::parse(p).expect("a pattern"));
-        let router =
-            Router::new(Keyspace::new(patterns.into()), &["SHUTDOWN".into(), "config set".into(), "FT.SEARCH".into()]);
+        let router = Router::new(Keyspace::new(patterns.into()), &[]);
         let mut raw = BytesMut::new();
         encode::request(&mut raw, &line.split(' ').collect::<Vec<_>>());
         let mut scanner = RequestScanner::default();
@@ -220,6 +193,7 @@ mod tests {
             ("HGETALL player:01:session", "pass true"),
             ("HGET location:x:cache name", "owned 1 1 hget"),
             ("EVAL script 1 player:1:session", "owned 0 3 eval"),
+            ("XREADGROUP COUNT 1 GROUP g streams STREAMS player:1:session >", "owned 0 7 xreadgroup"),
             ("DEL a", "pass false"),
             ("DEL a player:1:session b", "split [1, 2, 3]"),
             ("MGET a b", "pass true"),
@@ -232,27 +206,19 @@ mod tests {
             ("multi", "Transaction"),
             ("subscribe a", "Pinned"),
             ("HEARTHSIDE help", "Hearthside"),
-            ("POST / HTTP/1.1", "Attack"),
-            ("Host: localhost", "Attack"),
+            ("XREADGROUP GROUP g streams BLOCK 0 STREAMS a >", "blocking"),
+            ("XREADGROUP BLOCK 0 GROUP block streams STREAMS a >", "blocking"),
+            ("XREADGROUP GROUP block block STREAMS a >", "pass false"),
+            ("SPUBLISH player:1:session hi", "pass false"),
+            ("HEARTHSIDE invalidate player:1:session", "Hearthside"),
             ("client list", "ClientList"),
             ("client tracking on", "Pinned"),
             (
                 "psync ? -1",
                 "ERR hearthside: PSYNC is for replicas; point the replica at the upstream itself, not at a sidecar",
             ),
-            (
-                "shutdown",
-                "NOPERM hearthside: SHUTDOWN is denied by security.deny; take it out of that list to allow it",
-            ),
-            (
-                "config set a b",
-                "NOPERM hearthside: CONFIG is denied by security.deny; take it out of that list to allow it",
-            ),
             ("config get a", "pass false"),
-            (
-                "ft.search x",
-                "NOPERM hearthside: FT.SEARCH is denied by security.deny; take it out of that list to allow it",
-            ),
+            ("ft.search x", "pass false"),
         ] {
             assert_eq!(route(line), expected, "{line}");
         }
@@ -267,6 +233,10 @@ mod tests {
             "XREAD BLOCK 1 STREAMS player:1:session 0",
             "SUNIONSTORE a player:1:session b",
             "ZUNIONSTORE d 2 a player:1:session",
+            "SORT a STORE player:1:session",
+            "SORT a STORE b STORE player:1:session",
+            "GEORADIUS a 1 1 10 km STORE b STORE player:1:session",
+            "GEORADIUSBYMEMBER a m 10 km STOREDIST player:1:session STORE b",
         ] {
             let told = route(line);
             assert!(told.contains("'player:1:session' (mapping 'player:{id:int}:session')"), "{line}: {told}");

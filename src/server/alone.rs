@@ -5,6 +5,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::Client;
 use super::link::End;
+use super::revoke::Waited;
 use crate::access::{NOAUTH, NOAUTH_HELLO};
 use crate::command::{OwnedRequest, Spec};
 use crate::dispatch::{Alone, Move};
@@ -164,17 +165,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
         };
         self.session.peer.update(|state| (state.connection, state.blocked) = (pinned.id, true));
-        let reply = tokio::select! {
-            reply = wait(&pinned, pin, request.bytes()) => reply,
-            end = self.link.left() => return Err(end),
-        };
+        let reply = self.wait_allowed(&pinned, request, wait(&pinned, pin, request.bytes())).await?;
         self.session.peer.update(|state| (state.connection, state.blocked) = (None, false));
         match reply {
-            Ok(reply) => {
+            Waited::Ended(Ok(reply)) => {
                 self.link.replies.tail().put_slice(&reply);
                 pinned.give_back();
             }
-            Err(Lost) => self.error(LOST),
+            Waited::Ended(Err(Lost)) => self.error(LOST),
+            Waited::Revoked(text) => self.error(&text),
         }
         Ok(())
     }

@@ -142,23 +142,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Goes over to the configuration that a reload brought.
-    fn adopt(&mut self, latest: Rc<Context>) {
+    pub(super) fn adopt(&mut self, latest: Rc<Context>) {
         self.link.limits = latest.policy.limits.clone();
         self.session.account.limit(self.link.limits.client_output.0);
         self.scanner.set_limits(self.link.limits.request_argument.0, self.link.limits.request_arguments);
-        if !self.session.adopt(&latest.access) {
-            tracing::info!(
-                client = self.session.peer.id,
-                "a client's user is gone since a reload; the client is closed"
-            );
-            self.session.closing = true;
-        }
         if let Some(transaction) = &mut self.transaction
             && !Arc::ptr_eq(&self.context.owned, &latest.owned)
         {
             transaction.outdate();
         }
-        self.context = latest;
+        let before = std::mem::replace(&mut self.context, latest);
+        self.revoke(&before);
     }
 
     /// Answers every whole request in the buffer, up to one that needs the client alone.
@@ -333,11 +327,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 }
 
-/// Inside MULTI every command but QUIT and RESET; while only watching, those that end it.
+/// Inside MULTI every command but QUIT, RESET and what closes the client; while only watching, those that end it.
 fn belongs_to_transaction(transaction: &mut Option<transaction::Transaction>, route: &Route) -> bool {
     match (&*transaction, route) {
         (None, _) => false,
-        (Some(_), Route::Local(Local::Quit | Local::Reset, _)) => {
+        (Some(_), Route::Local(Local::Quit | Local::Reset, _) | Route::Attack) => {
             *transaction = None;
             false
         }

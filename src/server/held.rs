@@ -182,6 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if !self.link.replies.is_settled() {
             return;
         }
+        self.session.waits_for = None;
         if std::mem::take(&mut self.link.replies.was_bulky) {
             self.bulky_until = Some(Instant::now() + BULKY);
             self.isolate().await;

@@ -228,34 +228,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         self.drive(Replies::is_settled).await
     }
 
-    /// Moves replies on until `done`. What is awaited from elsewhere has its own deadline; a client that does not read is
-    /// ended by the reaper.
+    /// Moves replies on until `done`. What is awaited from elsewhere has its own deadline; a client that does not
+    /// read is ended by the reaper.
     async fn drive(&mut self, done: impl Fn(&Replies) -> bool) -> Result<(), End> {
         poll_fn(|cx| self.poll_until(cx, &done)).await
     }
 
     /// Returns when the client has left; what it sends meanwhile is kept, and what comes for it unasked is written.
     pub(super) async fn left(&mut self) -> End {
+        poll_fn(|cx| self.poll_left(cx)).await
+    }
+
+    /// The same, or `None` once `told` holds: it is asked again whenever the bell rings.
+    pub(super) async fn left_unless(&mut self, told: impl Fn() -> bool) -> Option<End> {
+        poll_fn(|cx| if told() { Poll::Ready(None) } else { self.poll_left(cx).map(Some) }).await
+    }
+
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let limit = self.limits.pipeline.0;
-        poll_fn(|cx| {
-            loop {
-                if let Some(end) = self.ended() {
-                    return Poll::Ready(end);
-                }
-                if let Err(end) = self.poll_output(cx) {
-                    return Poll::Ready(end);
-                }
-                if self.incoming.len() > limit {
-                    return Poll::Pending;
-                }
-                match self.poll_read(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(end)) => return Poll::Ready(end),
-                    Poll::Pending => return Poll::Pending,
-                }
+        loop {
+            if let Some(end) = self.ended() {
+                return Poll::Ready(end);
             }
-        })
-        .await
+            if let Err(end) = self.poll_output(cx) {
+                return Poll::Ready(end);
+            }
+            if self.incoming.len() > limit {
+                return Poll::Pending;
+            }
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(end)) => return Poll::Ready(end),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
     }
 
     pub(super) async fn close(&mut self) {

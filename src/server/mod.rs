@@ -12,6 +12,7 @@ mod output;
 mod reaper;
 mod replies;
 mod restore;
+mod revoke;
 mod run;
 mod slice;
 mod socket;

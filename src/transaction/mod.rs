@@ -93,6 +93,11 @@ impl Transaction {
         self.is_outdated = true;
     }
 
+    /// What the client may do has changed: what it queued was judged by other rules.
+    pub const fn outdate_queue(&mut self) {
+        self.is_outdated |= self.in_multi;
+    }
+
     /// Commands queued since MULTI, for CLIENT LIST.
     #[must_use]
     pub fn queued(&self) -> Option<usize> {

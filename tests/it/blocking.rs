@@ -27,6 +27,34 @@ fn a_blocked_client_holds_up_nobody_and_its_wait_ends_with_it() {
 }
 
 #[test]
+fn names_that_look_like_options_hold_up_nobody() {
+    let redis = Redis::start();
+    let one = Sidecar::builder().redis(&redis).set("SERVER__WORKERS", "1").set("UPSTREAM__LANES", "1");
+    let sidecar = one.start();
+    let (mut direct, mut other) = (redis.wire(), sidecar.wire());
+    for group in ["g", "streams"] {
+        direct.ask(&format!("XGROUP CREATE st {group} $ MKSTREAM"));
+    }
+    for command in [
+        "XREADGROUP GROUP g streams BLOCK 0 STREAMS st >",
+        "XREADGROUP GROUP streams c BLOCK 0 STREAMS st >",
+        "XREADGROUP GROUP streams streams COUNT 1 BLOCK 0 STREAMS st >",
+        "XREADGROUP NOACK GROUP g streams BLOCK 0 STREAMS st >",
+        "XREADGROUP BLOCK 0 COUNT 1 GROUP g streams STREAMS st >",
+        "XREAD COUNT 1 BLOCK 0 STREAMS streams $",
+    ] {
+        let mut blocked = sidecar.wire();
+        blocked.send(&line(command));
+        until("it is blocked upstream", || direct.ask("INFO clients").contains("blocked_clients:1"));
+        assert_eq!(other.ask("SET a 1"), "+OK\r\n", "{command}");
+        drop(blocked);
+        until("nobody waits any more", || direct.ask("INFO clients").contains("blocked_clients:0"));
+    }
+    // And what does not wait needs no connection of its own.
+    assert_eq!(other.ask("XREADGROUP GROUP g block STREAMS st >"), "*-1\r\n");
+}
+
+#[test]
 fn subscribers_in_both_protocols_see_what_redis_shows_them() {
     let (redis, twin) = (Redis::start(), Redis::start());
     let sidecar = Sidecar::builder().redis(&redis).start();

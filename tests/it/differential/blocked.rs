@@ -6,7 +6,7 @@ use crate::support::until;
 use crate::support::wire::{Wire, array};
 
 /// What waits, and what ends the wait.
-const PAIRS: [(&str, &str); 12] = [
+const PAIRS: [(&str, &str); 14] = [
     ("BLPOP q 0", "RPUSH q a b"),
     ("BRPOP q other 5", "LPUSH other a b"),
     ("BLMOVE q r LEFT RIGHT 0", "RPUSH q a"),
@@ -17,6 +17,8 @@ const PAIRS: [(&str, &str); 12] = [
     ("BZMPOP 0 1 z MIN COUNT 2", "ZADD z 1 a 2 b"),
     ("XREAD BLOCK 0 STREAMS x $", "XADD x 9-9 f v"),
     ("XREADGROUP GROUP g c BLOCK 0 STREAMS xg >", "XADD xg 9-9 f v"),
+    ("XREADGROUP GROUP g streams BLOCK 0 STREAMS xg >", "XADD xg 9-9 f v"),
+    ("XREADGROUP BLOCK 0 COUNT 1 GROUP g streams STREAMS xg >", "XADD xg 9-9 f v"),
     ("BLPOP q 0", "SET q string"),
     ("XREADGROUP GROUP g c BLOCK 0 STREAMS xg >", "DEL xg"),
 ];

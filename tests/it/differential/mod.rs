@@ -2,6 +2,8 @@
 //! compared byte for byte. HEARTHSIDE_COMMANDS and HEARTHSIDE_SEED make the run longer, or another.
 
 mod blocked;
+mod keys;
+mod monitor;
 pub mod stream;
 
 use hearthside::command;

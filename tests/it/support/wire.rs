@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hearthside::resp::reply::{Frame, ReplyScanner};
 
@@ -159,6 +159,19 @@ impl Wire {
     pub fn ask(&mut self, text: &str) -> String {
         self.send(&line(text));
         String::from_utf8_lossy(&self.frame()).into_owned()
+    }
+
+    /// The same for a client that may monitor: what it is shown meanwhile is left out.
+    pub fn ask_monitoring(&mut self, text: &str) -> String {
+        self.send(&line(text));
+        let start = Instant::now();
+        loop {
+            let frame = self.frame();
+            if frame[0] != b'+' || !frame[1].is_ascii_digit() {
+                return String::from_utf8_lossy(&frame).into_owned();
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "no reply to {text}");
+        }
     }
 
     /// One request of any words, its reply as bytes.

@@ -1,0 +1,44 @@
+//! What is refused whatever state a connection is in: decided in one place, before anything looks at that state.
+
+use super::{Context, Session, hello};
+use crate::access;
+use crate::command::{Request, Spec};
+use crate::config::AuthMode;
+use crate::route::{Route, is_attack};
+
+impl Context {
+    /// The end of a request that may not be sent. The first of these that holds says it:
+    ///
+    /// 1. it is HTTP, which somebody's browser was made to send: the client is closed, whoever it is;
+    /// 2. the client has not logged in: it is told so (`auth.mode = "users"`), or the upstream is asked first
+    ///    (`"upstream"`);
+    /// 3. `security.deny` names the command, for everybody;
+    /// 4. the user's rules do not allow the command, one of its keys, or one of its channels.
+    ///
+    /// Nothing that the connection is in takes such an answer back: it is neither queued in a MULTI nor passed on for
+    /// a subscriber, a monitor or a debugging session. What a route itself refuses comes after it (commands of
+    /// replicas, and what is not answered on owned keys), and holds in every state too ([`super::hold`]).
+    pub(super) fn refusal(
+        &self,
+        session: &Session,
+        request: &Request<'_>,
+        spec: Option<&'static Spec>,
+    ) -> Option<Route> {
+        if spec.is_none() && is_attack(request) {
+            return Some(Route::Attack);
+        }
+        let user = session.user.as_deref();
+        if self.access.mode != AuthMode::None {
+            if let Some(text) = self.access.unauthenticated(user, request) {
+                return Some(Route::Refused(text.into()));
+            }
+            if self.access.mode == AuthMode::Upstream && !session.is_proven && !hello::logs_in(request) {
+                return Some(Route::Unproven);
+            }
+        }
+        if self.router.denied.denies(request, spec) {
+            return Some(Route::Refused(self.router.denied.refusal(request)));
+        }
+        access::refusal(user?, request, spec).map(Route::Refused)
+    }
+}

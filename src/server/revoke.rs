@@ -1,0 +1,154 @@
+//! Rules that a reload takes away reach what is under way, as with Redis's ACL SETUSER: a subscriber that may not
+//! listen any more is closed, a wait that may not go on ends, a MULTI whose commands were judged by other rules is
+//! not run.
+
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::client::Client;
+use super::link::End;
+use crate::command::{OwnedRequest, lookup};
+use crate::dispatch::{Context, Rules};
+use crate::resp::encode;
+use crate::resp::pubsub::Kind;
+use crate::route::Route;
+use crate::upstream::{Lost, Pinned, Run};
+
+/// How a blocking command ended.
+pub(super) enum Waited {
+    /// The upstream answered, or was lost.
+    Ended(Result<Bytes, Lost>),
+    /// The client may not wait for that any more; the error says why.
+    Revoked(String),
+}
+
+/// A request may still be on its way to the upstream when its wait shall end: so often it is said again, after so long.
+const ATTEMPTS: usize = 40;
+const AGAIN: Duration = Duration::from_millis(50);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Ends what the client may not do any more, by the rules of the configuration that it has just gone over to.
+    pub(super) fn revoke(&mut self, before: &Context) {
+        let rules = self.session.adopt(&self.context.access);
+        let client = self.session.peer.id;
+        if rules == Rules::Gone {
+            tracing::info!(client, "a client's user is gone since a reload; the client is closed");
+            self.session.closing = true;
+            return;
+        }
+        if rules == Rules::Same && before.router.denied == self.context.router.denied {
+            return;
+        }
+        if let Some(transaction) = &mut self.transaction {
+            transaction.outdate_queue();
+        }
+        if self.listens_against_rules() {
+            tracing::info!(
+                client,
+                "a client may not listen any more to what it listens to since a reload; it is closed"
+            );
+            self.session.closing = true;
+        }
+        let waits_for = self.session.waits_for.take().filter(|_| !self.link.replies.is_settled());
+        if waits_for.is_some_and(|request| self.is_refused(&request).is_some()) {
+            tracing::info!(client, "a client may not wait any more for what it waits for since a reload; it is closed");
+            self.session.peer.kill();
+        }
+    }
+
+    /// True when it is subscribed to a channel that its user may not listen to, or monitors and may not.
+    fn listens_against_rules(&mut self) -> bool {
+        let names = |kind| match (&self.pinned, self.session.subscriber()) {
+            (Some(pinned), _) => pinned.names(kind),
+            (None, Some(subscriber)) => subscriber.names(kind),
+            (None, None) => Vec::new(),
+        };
+        if let Some(user) = &self.session.user {
+            for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+                if !names(kind).iter().all(|name| user.may_listen(name, kind == Kind::Pattern)) {
+                    return true;
+                }
+            }
+        }
+        let monitor = OwnedRequest::from_words(&[b"MONITOR".to_vec()]);
+        self.session.hold.monitor && self.is_refused(&monitor).is_some()
+    }
+
+    /// Why the client may not send `request` now, if so.
+    fn is_refused(&mut self, request: &OwnedRequest) -> Option<String> {
+        match self.context.route(&mut self.session, &request.view()) {
+            Route::Refused(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Waits for `reply`, the upstream's to a request that may block, for as long as the client may and is there.
+    pub(super) async fn wait_allowed(
+        &mut self,
+        pinned: &Pinned,
+        request: &OwnedRequest,
+        reply: impl Future<Output = Result<Bytes, Lost>>,
+    ) -> Result<Waited, End> {
+        let (mut reply, mut is_sent) = (pin!(reply), false);
+        let view = request.view();
+        let may_block = lookup(view.arg(0), view.arg(1)).is_none_or(|spec| spec.flags.blocking);
+        loop {
+            if let Some(latest) = self.context.latest() {
+                self.adopt(latest);
+                if self.session.closing {
+                    return Err(End::Killed);
+                }
+                match self.is_refused(request) {
+                    Some(text) if !is_sent => return Ok(Waited::Revoked(text)),
+                    Some(text) if may_block => return self.end_wait(pinned, reply, text).await,
+                    _ => {}
+                }
+            }
+            is_sent = true;
+            let context = self.context.clone();
+            let end = tokio::select! {
+                reply = &mut reply => return Ok(Waited::Ended(reply)),
+                end = self.link.left_unless(|| context.latest().is_some()) => end,
+            };
+            if let Some(end) = end {
+                return Err(end);
+            }
+        }
+    }
+
+    /// The upstream ends the wait, unless it has given something already: that is the client's. If it cannot be told,
+    /// the connection is dropped, and the wait with it.
+    async fn end_wait(
+        &mut self,
+        pinned: &Pinned,
+        mut reply: Pin<&mut impl Future<Output = Result<Bytes, Lost>>>,
+        text: String,
+    ) -> Result<Waited, End> {
+        for _ in 0..ATTEMPTS {
+            if !self.unblock(pinned).await {
+                break;
+            }
+            tokio::select! {
+                reply = &mut reply => return Ok(match reply {
+                    Ok(reply) if !reply.starts_with(b"-UNBLOCKED") => Waited::Ended(Ok(reply)),
+                    _ => Waited::Revoked(text),
+                }),
+                end = self.link.left() => return Err(end),
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        }
+        Ok(Waited::Revoked(text))
+    }
+
+    /// Asks the upstream to end what waits on this connection; false when that cannot be asked.
+    async fn unblock(&mut self, pinned: &Pinned) -> bool {
+        let Some(id) = pinned.id else { return false };
+        let mut bytes = BytesMut::new();
+        encode::request(&mut bytes, &["CLIENT", "UNBLOCK", &id.to_string(), "ERROR"]);
+        let asked = self.context.lane(&mut self.session).submit(Run::one(bytes.freeze(), false));
+        asked.whole().await.is_ok_and(|reply| reply.starts_with(b":"))
+    }
+}
