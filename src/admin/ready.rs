@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use arc_swap::ArcSwapOption;
 
 use crate::dispatch::Owned;
+use crate::store::Away;
 use crate::telemetry::Metrics;
 
 /// Filled while the sidecar starts, and asked again and again.
@@ -13,6 +14,7 @@ use crate::telemetry::Metrics;
 pub struct Readiness {
     metrics: Arc<Metrics>,
     owned: ArcSwapOption<Owned>,
+    waits_for: ArcSwapOption<Away>,
     draining: AtomicBool,
 }
 
@@ -20,7 +22,17 @@ impl Readiness {
     /// Nothing is ready yet.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, owned: ArcSwapOption::empty(), draining: AtomicBool::new(false) }
+        Self {
+            metrics,
+            owned: ArcSwapOption::empty(),
+            waits_for: ArcSwapOption::empty(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// What is missing from the beginning on, and why.
+    pub fn waits_for(&self, away: Arc<Away>) {
+        self.waits_for.store(Some(away));
     }
 
     /// Definitions are loaded; at start, and when a reload brought other mappings.
@@ -41,12 +53,18 @@ impl Readiness {
 
     /// What keeps clients away; empty when nothing does.
     #[must_use]
-    pub fn missing(&self) -> Vec<&'static str> {
-        let conditions = [
-            (self.draining.load(Relaxed), "shutting down"),
-            (self.owned.load().is_none(), "definitions are not loaded"),
-            (self.metrics.store_up.get() == 0, "the store does not answer"),
-        ];
-        conditions.into_iter().filter(|(holds, _)| *holds).map(|(_, why)| why).collect()
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if self.draining.load(Relaxed) {
+            missing.push("shutting down".to_owned());
+        }
+        if self.owned.load().is_none() {
+            let why = self.waits_for.load().as_ref().map(|away| format!(", {}", away.why()));
+            missing.push(format!("definitions are not loaded{}", why.unwrap_or_default()));
+        }
+        if self.metrics.store_up.get() == 0 {
+            missing.push("the store does not answer".to_owned());
+        }
+        missing
     }
 }

@@ -1,5 +1,6 @@
 //! Puts the parts together: store, statements, definitions, cache, upstream.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,10 +15,83 @@ use crate::dispatch::Owned;
 use crate::dispatch::listing::Scans;
 use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
-use crate::store::{ALL, Store, StoreError};
+use crate::store::file::load_file;
+use crate::store::{ALL, Away, Plan, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::planted::is_planted;
-use crate::upstream::{PrivateServer, Target};
+use crate::upstream::{NoServer, PrivateServer, Target};
+
+/// Why there are no statements yet.
+pub(super) enum Trouble {
+    /// The store does not answer: it may later.
+    Away(StoreError),
+    /// It answers, and the configuration does not fit.
+    Faulty(Failure),
+}
+
+/// What everything owned stands on besides the store.
+#[derive(Clone)]
+pub(super) struct Ground {
+    pub(super) settings: Settings,
+    pub(super) mappings: Mappings,
+    pub(super) journal: Option<Arc<Journal>>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Ground {
+    /// Definitions of these sources, none of them loaded, and an empty cache.
+    fn owned(
+        &self,
+        store: Arc<Store>,
+        sources: Vec<DefinitionSource>,
+        cached: Vec<Planned>,
+        awaits: Option<Arc<Away>>,
+    ) -> Arc<Owned> {
+        let (definitions, metrics) = (Arc::new(Definitions::default()), self.metrics.clone());
+        let reloader = Reloader::new(definitions.clone(), sources, store.clone(), metrics.clone());
+        let (journal, runtime) = (self.journal.clone(), Handle::current());
+        let cache = Cache::new(cached, &self.settings, journal, store.clone(), runtime, metrics.clone());
+        Arc::new(Owned {
+            mappings: Arc::new(self.mappings.clone()),
+            definitions,
+            cache: Arc::new(cache),
+            reloader: Arc::new(reloader),
+            scans: Scans::default(),
+            store,
+            awaits,
+            metrics,
+        })
+    }
+
+    /// What can be served while the store has not been there yet: definitions from files, and of cached keys only deferred
+    /// writes to columns that the journal remembers.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub(super) async fn without_store(
+        &self,
+        columns: &HashMap<String, String>,
+        away: Arc<Away>,
+    ) -> Result<Arc<Owned>, Failure> {
+        let (mut sources, mut cached) = (Vec::new(), Vec::new());
+        for mapping in &self.mappings.list {
+            if let Some(path) = &mapping.config.file {
+                let checked = load_file(mapping, path)
+                    .map_err(|error| Failure::fault(&format!("{}.file", mapping.config.path), &error.to_string()))?;
+                let checked = Mutex::new(Some(checked));
+                sources.push(DefinitionSource { mapping: mapping.clone(), plan: None, checked });
+            }
+            let known = columns.get(mapping.pattern.text()).filter(|_| mapping.config.defers());
+            if let Some(plan) = known.and_then(|columns| Plan::remembered(mapping, columns)) {
+                cached.push(Planned { mapping: mapping.clone(), plan, watched: false });
+            }
+        }
+        let store = Arc::new(Store::away(&self.settings.store, away.clone()));
+        let owned = self.owned(store, sources, cached, Some(away));
+        owned.reloader.reload_all().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
+        Ok(owned)
+    }
+}
 
 /// A store with the statements of every mapping.
 pub(super) struct Parts {
@@ -26,18 +100,24 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// One attempt to reach the store and to make the statements.
+    pub(super) async fn of(settings: &config::Store, mappings: &Mappings) -> Result<Self, Trouble> {
+        match Store::connect(settings).await {
+            Ok(store) => Self::plan(Arc::new(store), mappings).await,
+            Err(StoreError::Refused(text)) => Err(Trouble::Faulty(Failure::fault("store.url", &text))),
+            Err(error) => Err(Trouble::Away(error)),
+        }
+    }
+
     /// Makes the statements.
-    ///
-    /// # Errors
-    /// The store's, when it does not answer; inside, every fault of every mapping.
-    async fn plan(store: Arc<Store>, mappings: &Mappings) -> Result<Result<Self, Failure>, StoreError> {
-        let (sources, faults) = plans(&store, mappings, false).await?;
+    async fn plan(store: Arc<Store>, mappings: &Mappings) -> Result<Self, Trouble> {
+        let (sources, faults) = plans(&store, mappings, false).await.map_err(Trouble::Away)?;
         if !faults.is_empty() {
-            return Ok(Err(Failure::Faults(faults)));
+            return Err(Trouble::Faulty(Failure::Faults(faults)));
         }
         let mut planned = Vec::new();
         for (mapping, source) in mappings.list.iter().zip(sources) {
-            let watched = is_watched(&store, mapping).await?;
+            let watched = is_watched(&store, mapping).await.map_err(Trouble::Away)?;
             if let Source::Statements(plan) = &source {
                 for (key, doubt) in plan.doubts() {
                     tracing::error!(mapping = mapping.pattern.text(), key, "{doubt}");
@@ -45,23 +125,15 @@ impl Parts {
             }
             planned.push((mapping.clone(), source, watched));
         }
-        Ok(Ok(Self { store, planned }))
+        Ok(Self { store, planned })
     }
 
-    /// Empty definitions and an empty cache; with the journal of the cache that it replaces, if it does.
-    async fn into_owned(
-        self,
-        mappings: Mappings,
-        settings: &Settings,
-        metrics: Arc<Metrics>,
-        inherited: Option<Arc<Journal>>,
-    ) -> Result<Arc<Owned>, Failure> {
-        let store = self.store;
-        let (journal, waiting) = match inherited {
-            Some(journal) => (Some(journal), Waiting::default()),
-            None => journal(settings, &mappings, &metrics).await?,
-        };
-        metrics.store_up.set(1);
+    /// Empty definitions, and a cache over which lies what the journal held.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub(super) async fn into_owned(self, ground: &Ground, waiting: Waiting) -> Result<Arc<Owned>, Failure> {
+        ground.metrics.store_up.set(1);
         let (mut sources, mut cached) = (Vec::new(), Vec::new());
         for (mapping, source, watched) in self.planned {
             let (plan, checked) = match source {
@@ -77,26 +149,34 @@ impl Parts {
                 (Kind::Cache, None) => {}
             }
         }
-        let definitions = Arc::new(Definitions::default());
-        let reloader = Reloader::new(definitions.clone(), sources, store.clone(), metrics.clone());
-        let cache = Cache::new(cached, settings, journal.clone(), store.clone(), Handle::current(), metrics.clone());
-        if let Some(journal) = journal {
-            replay(&journal, waiting, &store, &mappings, &cache).await?;
+        if let Some(journal) = &ground.journal {
+            remember(journal, &cached).await;
         }
-        Ok(Arc::new(Owned {
-            mappings: Arc::new(mappings),
-            definitions,
-            cache: Arc::new(cache),
-            reloader: Arc::new(reloader),
-            scans: Scans::default(),
-            store,
-            metrics,
-        }))
+        let owned = ground.owned(self.store, sources, cached, None);
+        if let Some(journal) = &ground.journal {
+            replay(journal, waiting, &owned).await?;
+        }
+        Ok(owned)
+    }
+}
+
+/// Notes which columns deferred writes go to: a start without the store judges them by that.
+async fn remember(journal: &Journal, cached: &[Planned]) {
+    let defers = cached.iter().filter(|planned| planned.mapping.config.defers());
+    let columns = defers.filter_map(|planned| {
+        let columns = planned.plan.columns(&planned.mapping)?;
+        Some((planned.mapping.pattern.text().to_owned(), columns))
+    });
+    if let Err(error) = journal.remember(columns.collect()).await {
+        tracing::warn!(%error, "the journal does not remember the columns: a start without the store would accept no deferred writes");
     }
 }
 
 /// The journal, if some mapping defers writes or the file is there from before.
-async fn journal(
+///
+/// # Errors
+/// It cannot be had, or another process has it.
+pub(super) async fn journal(
     settings: &Settings,
     mappings: &Mappings,
     metrics: &Arc<Metrics>,
@@ -110,19 +190,13 @@ async fn journal(
     Ok((Some(Arc::new(journal)), waiting))
 }
 
-/// What was acknowledged before a crash lies over every record before a client is served (C5).
-async fn replay(
-    journal: &Journal,
-    waiting: Waiting,
-    store: &Store,
-    mappings: &Mappings,
-    cache: &Cache,
-) -> Result<(), Failure> {
+/// What was acknowledged before a crash lies over every record before a client is served from it (C5).
+async fn replay(journal: &Journal, waiting: Waiting, owned: &Owned) -> Result<(), Failure> {
     let failed = |error: String| Failure::Start(format!("the journal cannot be replayed: {error}"));
-    let Waiting { mut entries, taken, incarnation } = waiting;
+    let Waiting { mut entries, taken, incarnation, columns: _ } = waiting;
     let batches: Vec<u64> = taken.iter().map(|(batch, _)| *batch).collect();
     let applied = match batches.iter().max() {
-        Some(_) => fence(store, &incarnation, &batches).await.map_err(|error| failed(error.to_string()))?,
+        Some(_) => fence(&owned.store, &incarnation, &batches).await.map_err(|error| failed(error.to_string()))?,
         None => 0,
     };
     if batches.iter().any(|batch| *batch < applied) {
@@ -143,10 +217,11 @@ async fn replay(
         return Ok(());
     }
     tracing::info!(fields = entries.len(), "deferred writes of before are replayed from the journal");
+    let mappings = &owned.mappings;
     for entry in entries {
         let mapping = mappings.keyspace.find(&entry.mapping).filter(|id| mappings.list[*id].config.writes_table());
         match mapping {
-            Some(mapping) => cache.replay(mapping, vec![entry]),
+            Some(mapping) => owned.cache.replay(mapping, vec![entry]),
             None => tracing::error!(
                 mapping = entry.mapping,
                 "a deferred write waits for a mapping that is not configured any more (or writes no table); it stays in the journal"
@@ -161,7 +236,9 @@ async fn replay(
 async fn fence(store: &Store, incarnation: &str, batches: &[u64]) -> Result<u64, StoreError> {
     loop {
         match store.fence(incarnation, ALL, batches).await {
-            Err(error) if error.is_final() => tracing::warn!(%error, "{WAITING}"),
+            Err(error) if error.is_final() => {
+                tracing::warn!(%error, "waiting for the store, which knows what of the journal it has applied");
+            }
             told => return told,
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -192,57 +269,21 @@ async fn is_watched(store: &Store, mapping: &Mapping) -> Result<bool, StoreError
     Ok(false)
 }
 
-const WAITING: &str = "waiting for the store before the port opens";
-
-/// One attempt, before any port is bound, so that a faulty mapping is told and nothing else happens.
-/// `None` when the store does not answer yet.
-pub(super) async fn connect_once(settings: &config::Store, mappings: &Mappings) -> Result<Option<Parts>, Failure> {
-    let planned = match Store::connect(settings).await {
-        Ok(store) => Parts::plan(Arc::new(store), mappings).await,
-        Err(StoreError::Refused(text)) => return Err(Failure::fault("store.url", &text)),
-        Err(error) => Err(error),
-    };
-    match planned {
-        Ok(parts) => parts.map(Some),
-        Err(error) => {
-            tracing::warn!(%error, "{WAITING}");
-            Ok(None)
-        }
-    }
-}
-
-/// Definitions, all loaded, and an empty cache. Waits for a store that does not answer, and says so.
-pub(super) async fn owned(
-    early: Option<Parts>,
-    mappings: Mappings,
-    settings: &Settings,
-    metrics: &Arc<Metrics>,
-) -> Result<Arc<Owned>, Failure> {
-    let (mut parts, mut attempt) = (early, 0_u64);
-    let parts = loop {
-        if let Some(parts) = parts {
-            break parts;
-        }
-        attempt += 1;
-        tokio::time::sleep(Duration::from_millis((attempt * 100).min(3000))).await;
-        parts = connect_once(&settings.store, &mappings).await?;
-    };
-    let owned = parts.into_owned(mappings, settings, metrics.clone(), None).await?;
-    // A failure has been told by the reloader and is tried again.
-    while owned.reloader.reload_all().await.is_err() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    Ok(owned)
-}
-
 /// Other mappings over the same store, with their definitions loaded, to take the place of `old`.
 ///
 /// # Errors
 /// Everything that keeps them from being served; then nothing has changed.
 pub(super) async fn successor(old: &Owned, mappings: Mappings, settings: &Settings) -> Result<Arc<Owned>, Failure> {
-    let unavailable = |error: StoreError| Failure::Start(format!("the store cannot be asked: {error}"));
-    let parts = Parts::plan(old.store.clone(), &mappings).await.map_err(unavailable)??;
-    let owned = parts.into_owned(mappings, settings, old.metrics.clone(), old.cache.journal()).await?;
+    let parts = Parts::plan(old.store.clone(), &mappings).await.map_err(|trouble| match trouble {
+        Trouble::Away(error) => Failure::Start(format!("the store cannot be asked: {error}")),
+        Trouble::Faulty(failure) => failure,
+    })?;
+    let (journal, waiting) = match old.cache.journal() {
+        Some(journal) => (Some(journal), Waiting::default()),
+        None => journal(settings, &mappings, &old.metrics).await?,
+    };
+    let ground = Ground { settings: settings.clone(), mappings, journal, metrics: old.metrics.clone() };
+    let owned = parts.into_owned(&ground, waiting).await?;
     owned.reloader.reload_all().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
     Ok(owned)
 }
@@ -261,9 +302,10 @@ pub(super) async fn upstream(
             let target = parse(&config::Upstream { url: server.url(), ..settings.clone() })?;
             Ok((Some(server), Ok(target)))
         }
-        Err(reason) => {
+        Err(reason @ NoServer::NotInstalled) => {
             tracing::warn!(%reason, "owned keys are served; pass-through commands are answered with this error");
-            Ok((None, Err(reason)))
+            Ok((None, Err(reason.to_string())))
         }
+        Err(NoServer::Failed(reason)) => Err(Failure::Start(reason)),
     }
 }

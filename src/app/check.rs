@@ -110,13 +110,17 @@ pub async fn check(config: &Config, mappings: &Mappings, connect: bool, faults: 
     if !settings.upstream.url.is_empty() {
         match Target::parse(&settings.upstream) {
             Err(text) => faults.add("upstream.url", text),
-            Ok(target) if connect => {
+            Ok(target) if connect && !faults.concern("upstream") => {
                 if let Err(error) = probe(&target, settings.upstream.connect_timeout).await {
                     faults.add("upstream.url", format!("{} does not answer: {error}", target.name()));
                 }
             }
             Ok(_) => {}
         }
+    }
+    // By faulty settings nobody can be asked.
+    if faults.concern("store") {
+        return;
     }
     let found = match Store::connect_to_check(&settings.store).await {
         Ok(store) => plans(&store, mappings, connect).await.map(|(_, faults)| faults),

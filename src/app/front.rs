@@ -26,7 +26,7 @@ impl Front {
     ) -> Result<Self, Failure> {
         let mut listeners = Vec::new();
         for address in &settings.server.listen {
-            let bound = bind(address, &settings.server.unix_mode).await;
+            let bound = bind(address, &settings.server).await;
             listeners.push(bound.map_err(|error| Failure::bind(address, &error))?);
         }
         let metrics = edition.owned.metrics.clone();
@@ -64,6 +64,7 @@ impl Front {
     /// No new clients; those that are here get what they are owed.
     pub(super) async fn close(mut self) {
         self.accepting.shutdown().await;
+        self.upstream.gate.close();
         if let Some(workers) = Arc::into_inner(self.workers) {
             workers.drain().await;
         }

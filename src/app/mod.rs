@@ -1,5 +1,6 @@
 //! The composition root: builds the house from a configuration, runs it, and takes it down in order.
 
+mod begin;
 mod build;
 mod check;
 mod commands;
@@ -20,10 +21,10 @@ pub use check::{Failure, check};
 pub use commands::{commands, refused};
 pub use reading::Reading;
 
+use begin::Begun;
 use front::Front;
 use reload::House;
 use signals::{Signal, Signals};
-use upkeep::Audience;
 
 use crate::access::Token;
 use crate::admin::{self, Admin, Names, Readiness};
@@ -35,37 +36,29 @@ use crate::upstream::{PrivateServer, Target};
 /// Runs a sidecar until it is told to stop; `reread` reads the configuration anew.
 ///
 /// # Errors
-/// [`Failure::Faults`] before any port is bound, if the store answers at once; [`Failure::Start`] when a port or
-/// thread cannot be had.
+/// [`Failure::Faults`] before any port for clients is bound, if the store answers at once; [`Failure::Start`] when a port, a
+/// thread, the journal or the private server's folder cannot be had.
 pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Failure> {
-    let settings = reading.config.settings.clone();
-    let early = build::connect_once(&settings.store, &reading.mappings).await?;
+    // First of all: a signal that nobody handles ends the process, or is lost if that is a container's first.
     let mut signals = Signals::new().map_err(|error| Failure::Start(error.to_string()))?;
+    let settings = reading.config.settings.clone();
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::new(metrics.clone()));
     let mut tasks = JoinSet::new();
     open_admin(&settings.admin, reading.token.clone(), &mut tasks, &metrics, &readiness).await?;
-    let owned = tokio::select! {
-        owned = build::owned(early, reading.mappings.clone(), &settings, &metrics) => owned?,
+    let started = async {
+        let begun = begin::begin(&reading, &metrics, &readiness).await?;
+        // The last: what fails before it leaves no server behind.
+        Ok((begun, build::upstream(&settings.upstream).await?))
+    };
+    let (Begun { owned, mut coming }, (private, target)) = tokio::select! {
+        started = started => started?,
         () = signals.stop() => return Ok(()),
     };
-    let audience = Arc::new(Audience::default());
-    audience.join(owned.clone());
-    upkeep::of_store(&mut tasks, &owned.store, &metrics, &audience);
-    let upkeep = upkeep::of_owned(&owned, &settings);
-    let (private, target) = build::upstream(&settings.upstream).await?;
-    let mut house = House { reading, owned, upkeep, audience, readiness };
-    let served = serve(&mut house, target, &mut tasks, &mut signals, reread).await;
-    // 3. What was acknowledged and not saved; what the store does not take in time stays in the journal.
-    drain(&house.owned, settings.server.shutdown_timeout).await;
-    // 4. The rest of the house.
-    house.upkeep.shutdown().await;
-    tasks.shutdown().await;
-    // 5. The private upstream, also when a port could not be had: it must not outlive us.
-    if let Some(private) = private {
-        PrivateServer::stop(private).await;
-    }
-    tracing::info!("stopped");
+    let mut house = House::new(reading, owned, readiness);
+    house.look_after(&mut tasks);
+    let served = serve(&mut house, target, (&mut tasks, &mut coming), &mut signals, reread).await;
+    stop(house, tasks, private, patience_after(settings.server.shutdown_timeout)).await;
     served
 }
 
@@ -73,27 +66,71 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
 async fn serve(
     house: &mut House,
     target: Result<Target, String>,
-    tasks: &mut JoinSet<()>,
+    (tasks, coming): (&mut JoinSet<()>, &mut JoinSet<Result<Arc<Owned>, Failure>>),
     signals: &mut Signals,
     reread: impl Fn() -> Loaded,
 ) -> Result<(), Failure> {
     let edition = house.reading.edition(&house.owned);
     let front = Front::open(&house.reading.config.settings, edition, target, tasks).await?;
-    house.readiness.loaded(house.owned.clone());
-    while let Signal::Reload = signals.next().await {
+    if house.owned.awaits.is_none() {
+        house.readiness.loaded(house.owned.clone());
+    }
+    let mut served = Ok(());
+    loop {
         tokio::select! {
-            () = house.reload(&front, reread()) => {}
-            () = signals.stop() => break,
+            signal = signals.next() => match signal {
+                Signal::Stop => break,
+                Signal::Reload => tokio::select! {
+                    () = house.reload(&front, reread()) => {}
+                    () = signals.stop() => break,
+                },
+            },
+            Some(arrived) = coming.join_next() => match begin::whole(arrived) {
+                Ok(new) => house.arrive(&front, new, tasks).await,
+                Err(failure) => {
+                    served = Err(failure);
+                    break;
+                }
+            },
         }
     }
     // 1. Not ready, no new clients; 2. those that are here get what they are owed.
     tracing::info!("shutting down");
     house.readiness.drain();
     front.close().await;
-    Ok(())
+    served
+}
+
+/// The least that what comes after the clients may take. Together with the default of `server.shutdown_timeout` it is
+/// shorter than the ten seconds after which `docker stop` kills.
+const LEAST: Duration = Duration::from_secs(3);
+
+/// How long the store and the private server may take to save, when the clients are gone.
+fn patience_after(shutdown_timeout: Duration) -> Duration {
+    LEAST.max(shutdown_timeout / 2)
+}
+
+/// What was acknowledged and not saved goes to the store (what it does not take in time stays in the journal), while the
+/// private upstream saves and ends, also when a port could not be had: it must not outlive us. Then the rest of the house.
+async fn stop(mut house: House, mut tasks: JoinSet<()>, private: Option<PrivateServer>, patience: Duration) {
+    let ended = async {
+        if let Some(private) = private {
+            private.stop(patience).await;
+        }
+    };
+    tokio::join!(drain(&house.owned, patience), ended);
+    house.upkeep.shutdown().await;
+    tasks.shutdown().await;
+    tracing::info!("stopped");
 }
 
 async fn drain(owned: &Owned, patience: Duration) {
+    if owned.awaits.is_some() {
+        if owned.cache.journal().is_some() {
+            tracing::info!("the store was never there: deferred writes stay in the journal until the next start");
+        }
+        return;
+    }
     match tokio::time::timeout(patience, owned.cache.flush_all_deferred()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "deferred writes stay in the journal until the next start"),

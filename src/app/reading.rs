@@ -64,8 +64,9 @@ impl Reading {
     /// What clients are served by, over these definitions and this cache.
     pub(super) fn edition(&self, owned: &Arc<Owned>) -> Edition {
         let settings = &self.config.settings;
+        let router = Router::new(owned.mappings.keyspace.clone(), &settings.security.deny);
         Edition {
-            router: Arc::new(Router::new(owned.mappings.keyspace.clone(), &settings.security.deny)),
+            router: Arc::new(if settings.upstream.url.is_empty() { router.in_front_of_private() } else { router }),
             owned: owned.clone(),
             access: self.access.clone(),
             policy: Policy {

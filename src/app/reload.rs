@@ -32,6 +32,39 @@ pub(super) struct House {
 }
 
 impl House {
+    /// A house that serves these definitions and this cache. Nothing runs beside them yet.
+    pub(super) fn new(reading: Reading, owned: Arc<Owned>, readiness: Arc<Readiness>) -> Self {
+        let audience = Arc::new(Audience::default());
+        audience.join(owned.clone());
+        Self { reading, owned, upkeep: JoinSet::new(), audience, readiness }
+    }
+
+    /// Starts what runs beside them; without a store that is little.
+    pub(super) fn look_after(&mut self, tasks: &mut JoinSet<()>) {
+        if self.owned.awaits.is_some() {
+            self.upkeep = upkeep::without_store(&self.owned);
+            return;
+        }
+        upkeep::of_store(tasks, &self.owned.store, &self.owned.metrics, &self.audience);
+        self.upkeep = upkeep::of_owned(&self.owned, &self.reading.config.settings);
+    }
+
+    /// The store is there: what needs it takes the place of what was served without it.
+    pub(super) async fn arrive(&mut self, front: &Front, new: Arc<Owned>, tasks: &mut JoinSet<()>) {
+        let old = std::mem::replace(&mut self.owned, new.clone());
+        new.cache.wait_for(&old.cache);
+        self.audience.join(new.clone());
+        front.adopt(self.reading.edition(&new)).await;
+        new.cache.inherit(&old.cache).await;
+        self.audience.only(&new);
+        self.look_after(tasks);
+        self.readiness.loaded(new.clone());
+        old.definitions.clear();
+        tracing::info!(store = new.store.name(), "the store is there: owned keys are answered");
+        // What changed between their loading and the change feed's beginning.
+        new.reloader.request_all(false);
+    }
+
     /// Goes over to what is read now. Definitions are loaded anew in any case.
     pub(super) async fn reload(&mut self, front: &Front, mut loaded: Loaded) {
         let reading = Reading::of(&mut loaded);

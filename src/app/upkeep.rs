@@ -53,6 +53,14 @@ pub(super) fn of_owned(owned: &Arc<Owned>, settings: &Settings) -> JoinSet<()> {
     tasks
 }
 
+/// What goes on while there is no store yet: definitions from files may be loaded anew.
+pub(super) fn without_store(owned: &Arc<Owned>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let reloader = owned.reloader.clone();
+    tasks.spawn(async move { reloader.run().await });
+    tasks
+}
+
 /// Removes rows of keys that have ended.
 async fn sweep(owned: Arc<Owned>, interval: Duration, grace: Duration) {
     let mut ticker = tokio::time::interval(interval);

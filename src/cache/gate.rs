@@ -58,6 +58,25 @@ impl Cache {
         self.gate.0.send_replace(true);
     }
 
+    /// Takes the place of `old`, which nobody asks any more and whose store was never there: what it deferred waits here now,
+    /// over what the journal held before.
+    pub async fn inherit(&self, old: &Self) {
+        while old.flights.writes() > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+        for (mapping, key, entries) in old.overlay.take_all() {
+            self.overlay.put(mapping, &key, &entries);
+        }
+        self.wake_flusher();
+        self.gate.0.send_replace(true);
+    }
+
+    /// True when deferred writes of the mapping can be judged and journaled.
+    #[must_use]
+    pub fn takes_deferred(&self, id: usize) -> bool {
+        self.journal.is_some() && self.cached(id).is_some_and(|cached| cached.mapping.config.defers())
+    }
+
     /// Where deferred writes are kept, if some are.
     #[must_use]
     pub fn journal(&self) -> Option<Arc<Journal>> {

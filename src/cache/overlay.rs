@@ -85,6 +85,13 @@ impl Overlay {
         self.count.store(keys.len(), SeqCst);
     }
 
+    /// Everything that waits; nothing does any more.
+    pub(super) fn take_all(&self) -> Vec<(usize, Bytes, Vec<Entry>)> {
+        let all = std::mem::take(&mut *self.keys());
+        self.count.store(0, SeqCst);
+        all.into_iter().map(|(key, dirty)| (dirty.mapping, key, dirty.entries)).collect()
+    }
+
     /// The number of keys that wait.
     pub(super) fn len(&self) -> usize {
         self.count.load(SeqCst)

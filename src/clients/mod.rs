@@ -7,7 +7,7 @@ mod line;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
@@ -212,6 +212,15 @@ impl Peer {
     /// True once it has been killed.
     pub fn is_killed(&self) -> bool {
         self.killed.load(Relaxed)
+    }
+
+    /// Returns when it has been killed; for its own task.
+    pub async fn killed(&self) {
+        std::future::poll_fn(|cx| {
+            self.enroll(cx);
+            if self.is_killed() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Lets [`Peer::kill`] wake the task of `cx`.

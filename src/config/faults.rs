@@ -75,6 +75,12 @@ impl Faults {
         }
     }
 
+    /// True when something is wrong with a setting of this section.
+    #[must_use]
+    pub fn concern(&self, section: &str) -> bool {
+        self.list.iter().any(|fault| fault.path.split('.').next() == Some(section))
+    }
+
     /// True while nothing is wrong.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -82,6 +82,11 @@ pub struct Server {
     /// How long SIGTERM waits for replies that are owed.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
+    /// Clients are let in only when the store has answered and all definitions are loaded.
+    pub wait_for_store: bool,
+    /// A client's silent connection is asked after so long whether it is still there (TCP keepalive); 0: never.
+    #[serde(with = "humantime_serde")]
+    pub keepalive: Duration,
 }
 
 impl Default for Server {
@@ -90,7 +95,9 @@ impl Default for Server {
             listen: vec!["127.0.0.1:6380".into()],
             unix_mode: String::new(),
             workers: 0,
-            shutdown_timeout: Duration::from_secs(10),
+            shutdown_timeout: Duration::from_secs(5),
+            wait_for_store: false,
+            keepalive: Duration::from_secs(300),
         }
     }
 }

@@ -104,8 +104,18 @@ impl Wish {
     }
 }
 
-pub(super) fn keys(context: &Context, session: &mut Session, request: &Request<'_>) -> Flow {
+/// The error for a listing of keys that cannot be told before the store is there.
+fn not_yet(owned: &Owned, wish: &Wish) -> Option<String> {
+    let waits = owned.mappings.list.iter().find(|mapping| owned.is_loading(mapping.id) && wish.concerns(mapping))?;
+    Some(owned.loading_error(waits.id))
+}
+
+pub(super) fn keys(context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     let wish = Wish { pattern: Some(request.arg(1).to_vec()), shape: None, count: PAGE };
+    if let Some(text) = not_yet(&context.owned, &wish) {
+        encode::error(out, &text);
+        return Flow::Answered;
+    }
     let ticket = submit(context, session, request);
     let owned = context.owned.clone();
     let router = context.router.clone();
@@ -146,6 +156,10 @@ pub(super) fn scan(context: &Context, session: &mut Session, request: &Request<'
         return Flow::Run(submit(context, session, request));
     };
     let owned = &context.owned;
+    if let Some(text) = not_yet(owned, &wish).filter(|_| cursor == 0) {
+        encode::error(out, &text);
+        return Flow::Answered;
+    }
     let place = match cursor {
         0 => next_mapping(owned, &wish, 0),
         cursor if cursor & OURS == 0 => return upstream(context, session, request, cursor),

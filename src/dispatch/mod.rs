@@ -8,6 +8,7 @@ mod hold;
 mod info;
 mod lifetime;
 pub mod listing;
+mod loading;
 mod local;
 pub mod owned;
 mod policy;
@@ -45,7 +46,7 @@ use crate::resp::pubsub::Kind;
 use crate::route::{Local, Pin, Route, Router, Transaction};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Broken, Expect, Group, Hub, Lane, Run, Ticket, Upstream, Version};
+use crate::upstream::{Broken, ConnectError, Expect, Group, Hub, Lane, Pinned, Run, Ticket, Upstream, Version};
 
 /// What one worker thread answers with.
 #[derive(Debug)]
@@ -130,14 +131,35 @@ impl Context {
 
     /// Where the next request of a client goes, unless it asks too fast.
     pub fn paced(&self, session: &mut Session, request: &Request<'_>) -> Route {
-        let (route, limit) = (self.route(session, request), self.policy.limits.requests_per_second);
-        if limit == 0 || session.pace.take(session.now, limit) || matches!(route, Route::Attack) {
+        let route = self.route(session, request);
+        if matches!(route, Route::Attack) {
             return route;
         }
+        self.too_fast(session).map_or(route, Route::Refused)
+    }
+
+    /// Counts one request; the error for one that comes too fast.
+    pub fn too_fast(&self, session: &mut Session) -> Option<String> {
+        let limit = self.policy.limits.requests_per_second;
+        if limit == 0 || session.pace.take(session.now, limit) {
+            return None;
+        }
         self.metrics.limited("requests_per_second");
-        Route::Refused(format!(
+        Some(format!(
             "ERR hearthside: this client sends more than {limit} requests a second (limits.requests_per_second); the command was not sent"
         ))
+    }
+
+    /// A connection for this client alone, unless somebody ends it while it waits.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn pin(&self, session: &Session) -> Result<Pinned, ConnectError> {
+        tokio::select! {
+            biased;
+            pinned = self.upstream.pin(&session.group, &session.account) => pinned,
+            () = session.peer.killed() => Err(ConnectError::Closing),
+        }
     }
 
     /// What is under way already is missing from what may come next.
@@ -165,7 +187,12 @@ impl Context {
         if let Some(refused) = self.refusal(session, request, spec) {
             return refused;
         }
-        let route = self.router.route(request, spec);
+        let mut route = self.router.route(request, spec);
+        if let Route::Owned(..) | Route::Split(..) = route
+            && self.owned.awaits.is_some()
+        {
+            route = self.unless_loading(request, route);
+        }
         match () {
             () if session.is_held() => hold::route(session, request, route),
             () if session.subscriber().is_some() => subscribe::route(session, route, request, spec),
@@ -289,7 +316,7 @@ impl Context {
             Local::ClientKill => client::kill(self, session, request, out),
             Local::ClientUnblock => return client::unblock(self, session, request, out),
             Local::ClientReply => client::reply(session, request, out),
-            Local::Keys => return listing::keys(self, session, request),
+            Local::Keys => return listing::keys(self, session, request, out),
             Local::Scan => return listing::scan(self, session, request, out),
             Local::Info => return info::answer(self, session, request, out),
         }

@@ -13,7 +13,7 @@ use crate::keys::glob_match;
 use crate::mapping::{Kind, Mappings};
 use crate::record::{Answer, View, answer_of};
 use crate::resp::{Proto, encode};
-use crate::store::{Change, Store, StoreError};
+use crate::store::{Away, Change, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
@@ -33,6 +33,8 @@ pub struct Owned {
     pub scans: Scans,
     /// The store behind both.
     pub store: Arc<Store>,
+    /// While the store has not been there yet: why.
+    pub awaits: Option<Arc<Away>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -108,10 +110,10 @@ impl Owned {
     /// The error for a key that could not be loaded.
     #[must_use]
     pub fn load_error(&self, mapping: usize, error: &StoreError) -> String {
-        format!(
-            "ERR hearthside: the mapping '{}' could not be read: {error}",
-            self.mappings.list[mapping].pattern.text()
-        )
+        self.awaited_error(mapping, error).unwrap_or_else(|| {
+            let pattern = self.mappings.list[mapping].pattern.text();
+            format!("ERR hearthside: the mapping '{pattern}' could not be read: {error}")
+        })
     }
 }
 

@@ -143,6 +143,7 @@ impl super::Owned {
         let pattern = self.mappings.list[mapping].pattern.text();
         match error {
             StoreError::Value(text) => (*text).to_owned(),
+            StoreError::Loading(_) => self.loading_error(mapping),
             StoreError::Ambiguous(_) => format!("ERR hearthside: the mapping '{pattern}': {error}"),
             _ => format!("ERR hearthside: the mapping '{pattern}' was not written: {error}"),
         }

@@ -100,7 +100,9 @@ impl File {
     pub(super) async fn waiting(&mut self) -> Result<Waiting, JournalError> {
         let select = "SELECT seq, mapping, key, field, value, batch FROM waiting ORDER BY batch, seq";
         let rows: Vec<Row> = sqlx::query_as(select).fetch_all(&mut self.connection).await?;
-        let mut waiting = Waiting::default();
+        let columns = "SELECT mapping, columns FROM known_columns";
+        let columns: Vec<(String, String)> = sqlx::query_as(columns).fetch_all(&mut self.connection).await?;
+        let mut waiting = Waiting { columns: columns.into_iter().collect(), ..Waiting::default() };
         for (seq, mapping, key, field, value, batch) in rows {
             let (key, field, value) = (key.into(), Bytes::from(field), value.map(Bytes::from));
             let entry = Entry { seq: seq.unsigned_abs(), mapping, key, field, value };
@@ -197,6 +199,20 @@ impl File {
             .fetch_all(&mut self.connection)
             .await?;
         Ok(freed.iter().map(|weight| weight.unsigned_abs()).sum())
+    }
+
+    /// Replaces what was known of the columns of these mappings.
+    pub(super) async fn remember(&mut self, columns: &[(String, String)]) -> Result<(), JournalError> {
+        for (mapping, columns) in columns {
+            sqlx::query(
+                "INSERT INTO known_columns VALUES (?1, ?2) ON CONFLICT DO UPDATE SET columns = excluded.columns",
+            )
+            .bind(mapping)
+            .bind(columns)
+            .execute(&mut self.connection)
+            .await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn give_back(&mut self, batch: u64) -> Result<(), JournalError> {

@@ -18,6 +18,7 @@ CREATE TABLE waiting (
 ) WITHOUT ROWID;
 CREATE INDEX waiting_by_seq ON waiting (seq);
 CREATE INDEX waiting_by_batch ON waiting (batch) WHERE batch IS NOT NULL;
+CREATE TABLE known_columns (mapping TEXT PRIMARY KEY, columns TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE refused (
     seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL, field BLOB NOT NULL,
     value BLOB, reason TEXT NOT NULL
@@ -25,13 +26,14 @@ CREATE TABLE refused (
 INSERT INTO about VALUES ('', 0);";
 
 /// The columns of each table, by its name, in the order of both.
-const TABLES: &str = "about(incarnation,last) refused(seq,at,mapping,key,field,value,reason) \
+const TABLES: &str = "about(incarnation,last) known_columns(mapping,columns) refused(seq,at,mapping,key,field,value,reason) \
     waiting(key,field,seq,mapping,value,weight,batch)";
 
 /// Layout 0: one name for all openings of the file.
 const FIRST: &str =
     "about(id,last) refused(seq,at,mapping,key,field,value,reason) waiting(key,field,seq,mapping,value,weight,batch)";
-const FROM_FIRST: &str = "ALTER TABLE about RENAME COLUMN id TO incarnation;";
+const FROM_FIRST: &str = "ALTER TABLE about RENAME COLUMN id TO incarnation;
+    CREATE TABLE known_columns (mapping TEXT PRIMARY KEY, columns TEXT NOT NULL) WITHOUT ROWID;";
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

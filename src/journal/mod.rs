@@ -15,6 +15,7 @@ mod incarnation;
 mod layout;
 mod writer;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -98,6 +99,8 @@ pub struct Waiting {
     pub taken: Vec<(u64, Vec<Entry>)>,
     /// The incarnation under which they were taken.
     pub incarnation: String,
+    /// What was known of mappings' columns, by the mapping's key pattern: see [`Journal::remember`].
+    pub columns: HashMap<String, String>,
 }
 
 impl Journal {
@@ -238,6 +241,14 @@ impl Journal {
         let freed = self.order(|done| Order::PutAside(batch, reason.to_owned(), done)).await?;
         self.free(freed);
         Ok(())
+    }
+
+    /// Remembers what is known of mappings' columns, as texts by the mapping's key pattern, for a start without the store.
+    ///
+    /// # Errors
+    /// [`JournalError`]: then what was known before stays.
+    pub async fn remember(&self, columns: Vec<(String, String)>) -> Result<(), JournalError> {
+        self.order(|done| Order::Remember(columns, done)).await
     }
 
     /// True when half of what may wait does.

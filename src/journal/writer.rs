@@ -19,6 +19,7 @@ pub(super) enum Order {
     /// Answered with the weight of what was freed.
     Applied(u64, Done<u64>),
     GiveBack(u64, Done<()>),
+    Remember(Vec<(String, String)>, Done<()>),
     /// Answered as `Applied`.
     PutAside(u64, String, Done<u64>),
 }
@@ -87,7 +88,7 @@ impl Writer {
             return match order {
                 Order::Append(_, all) => tell_all(Ok(0), all),
                 Order::Applied(_, done) | Order::PutAside(_, _, done) => tell(Ok(0), done),
-                Order::Take(_, done) | Order::GiveBack(_, done) => tell(Ok(()), done),
+                Order::Take(_, done) | Order::GiveBack(_, done) | Order::Remember(_, done) => tell(Ok(()), done),
             };
         }
         match order {
@@ -97,6 +98,7 @@ impl Writer {
             }
             Order::Applied(batch, done) => tell(self.file.applied(batch).await, done),
             Order::GiveBack(batch, done) => tell(self.file.give_back(batch).await, done),
+            Order::Remember(columns, done) => tell(self.file.remember(&columns).await, done),
             Order::PutAside(batch, reason, done) => tell(self.file.put_aside(batch, &reason).await, done),
         }
     }

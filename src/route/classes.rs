@@ -92,6 +92,8 @@ pub(super) enum Class {
     Replication,
     /// The sidecar's own command.
     Hearthside,
+    /// CONFIG SET and ACL SETUSER, where the upstream is the private server.
+    Guarded,
 }
 
 /// Names that are more than plain.

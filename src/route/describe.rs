@@ -8,7 +8,7 @@ use crate::command::Spec;
 pub fn handling(spec: &Spec) -> &'static str {
     match class_of(spec) {
         Class::Plain if spec.flags.readonly => "forwarded; sent again if a connection dies",
-        Class::Plain => "forwarded",
+        Class::Plain | Class::Guarded => "forwarded",
         Class::Split => "forwarded; split when owned keys are among its keys",
         Class::Replication => "refused: replicas belong to the upstream itself",
         Class::Hearthside => "answered by the sidecar",

@@ -5,6 +5,7 @@
 mod classes;
 mod denied;
 mod describe;
+mod private;
 
 pub use classes::{Local, Pin, Transaction};
 pub use denied::Denied;
@@ -69,6 +70,17 @@ impl Router {
         Self { keyspace, classes, denied: Denied::new(deny) }
     }
 
+    /// The same, in front of the private server: what would let others in there, or the sidecar out, is refused.
+    #[must_use]
+    pub fn in_front_of_private(mut self) -> Self {
+        for spec in command::all().filter(|spec| private::may_open_up(spec)) {
+            if self.classes[spec.id] == Class::Plain {
+                self.classes[spec.id] = Class::Guarded;
+            }
+        }
+        self
+    }
+
     /// The pattern of the mapping that owns a key, for error texts.
     #[must_use]
     pub fn pattern(&self, mapping: usize) -> &str {
@@ -94,6 +106,8 @@ impl Router {
             Class::Pinned(pin) => Route::Pinned(pin, spec),
             Class::Replication => Route::Refused(replication(spec)),
             Class::Hearthside => Route::Hearthside,
+            Class::Guarded if private::opens_up(request) => Route::Refused(private::REFUSAL.to_owned()),
+            Class::Guarded => self.by_keys(request, spec, false),
             Class::Split => self.by_keys(request, spec, true),
             Class::Plain => self.by_keys(request, spec, false),
         }

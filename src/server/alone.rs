@@ -18,12 +18,15 @@ const LOST: &str = "ERR hearthside: the upstream connection was lost while waiti
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn alone(&mut self, alone: Alone) -> Result<(), End> {
+        // Who is killed does not go on waiting for the upstream.
+        let peer = self.session.peer.clone();
+        let killed = peer.killed();
         match alone {
-            Alone::Prove(request) => self.prove(&request).await,
-            Alone::Move(moved) => self.go(moved).await,
+            Alone::Prove(request) => unless(killed, self.prove(&request)).await?,
+            Alone::Move(moved) => unless(killed, self.go(moved)).await?,
             Alone::Long(request) => self.blocking(Pin::Blocking, &request).await?,
             Alone::Huge => self.pass_huge().await?,
-            Alone::Reset => self.reset().await,
+            Alone::Reset => unless(killed, self.reset()).await?,
             Alone::Transaction(request) => self.in_transaction(&request).await,
             Alone::Pinned(pin, spec, request) => self.over_pinned(pin, spec, &request).await?,
         }
@@ -32,11 +35,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     async fn over_pinned(&mut self, pin: Pin, spec: &'static Spec, request: &OwnedRequest) -> Result<(), End> {
+        let peer = self.session.peer.clone();
         match pin {
             Pin::Blocking | Pin::Wait => self.blocking(pin, request).await,
             Pin::Subscribe(kind) | Pin::Unsubscribe(kind) => self.subscribe(kind, spec, request).await,
-            Pin::State => self.state(request).await,
-            Pin::Debug | Pin::Monitor => self.listen(pin, request).await,
+            Pin::State => unless(peer.killed(), self.state(request)).await?,
+            Pin::Debug | Pin::Monitor => unless(peer.killed(), self.listen(pin, request)).await?,
         }
     }
 
@@ -176,6 +180,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Waited::Revoked(text) => self.error(&text),
         }
         Ok(())
+    }
+}
+
+/// What comes of `work`, unless the client is killed before.
+async fn unless<T>(killed: impl Future<Output = ()>, work: impl Future<Output = T>) -> Result<T, End> {
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        () = killed => Err(End::Killed),
     }
 }
 

@@ -197,7 +197,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if self.session.is_held() || self.transaction.is_some() {
             return;
         }
-        if let Some(pinned) = self.context.upstream.pin_now(&self.session.group, &self.session.account).await {
+        let (context, group, account) =
+            (self.context.clone(), self.session.group.clone(), self.session.account.clone());
+        let pinned = tokio::select! {
+            pinned = context.upstream.pin_now(&group, &account) => pinned,
+            // It is met again by whoever reads next.
+            _end = self.link.left() => None,
+        };
+        if let Some(pinned) = pinned {
             self.session.hold.bulky = true;
             self.pinned = Some(pinned);
             self.keep_or_give_back();

@@ -50,21 +50,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     pub(super) async fn pass_huge(&mut self) -> Result<(), End> {
         self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
-        let passage = self.scanner.pass(self.link.incoming.len());
-        let pinned = match self.context.upstream.pin(&self.session.group, &self.session.account).await {
+        // While it waits for a connection more may be read.
+        let have = self.link.incoming.len();
+        let passage = self.scanner.pass(have);
+        let pinned = match self.pin_for_huge().await? {
             Ok(pinned) => Some(pinned),
-            Err(error) => {
-                self.error(&error.to_string());
+            Err(text) => {
+                self.error(&text);
                 None
             }
         };
-        let head = self.link.incoming.split().freeze();
+        let head = self.link.incoming.split_to(have).freeze();
         let ticket = pinned.as_ref().map(|pinned| pinned.lane().submit(Run::expecting(head, Expect::Replies(1))));
         self.pass_rest(passage, pinned.as_ref()).await?;
         if let (Some(pinned), Some(ticket)) = (pinned, ticket) {
             self.finish_huge(pinned, ticket).await?;
         }
         Ok(())
+    }
+
+    /// Its connection; or what the client is told instead.
+    async fn pin_for_huge(&mut self) -> Result<Result<Pinned, String>, End> {
+        if let Some(text) = self.context.too_fast(&mut self.session) {
+            return Ok(Err(text));
+        }
+        let (context, group, account) =
+            (self.context.clone(), self.session.group.clone(), self.session.account.clone());
+        tokio::select! {
+            pinned = context.upstream.pin(&group, &account) => Ok(pinned.map_err(|error| error.to_string())),
+            end = self.link.left_within(AHEAD) => Err(end),
+        }
     }
 
     /// Hands on the rest as it comes; without a connection it is dropped, and what follows is a request again.
@@ -78,13 +93,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 }
             };
             let part = self.link.incoming.split_to(used).freeze();
+            let rest = self.link.incoming.len();
             if let Some(pinned) = pinned {
-                hand_on(pinned, part).await;
+                self.hand_on(pinned, part).await?;
             }
             if done {
                 return Ok(());
             }
-            self.link.read().await?;
+            // While a part was handed on more may have been read.
+            if self.link.incoming.len() == rest {
+                self.link.read().await?;
+            }
         }
     }
 
@@ -102,12 +121,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         Ok(())
     }
-}
 
-async fn hand_on(pinned: &Pinned, part: Bytes) {
-    if !part.is_empty() {
+    /// Hands on a part, and waits until the upstream has taken most of it.
+    async fn hand_on(&mut self, pinned: &Pinned, part: Bytes) -> Result<(), End> {
+        if part.is_empty() {
+            return Ok(());
+        }
         // Its reply is the first part's.
         let _unanswered = pinned.lane().submit(Run::expecting(part, Expect::Nothing));
-        pinned.drained(AHEAD).await;
+        tokio::select! {
+            biased;
+            () = pinned.drained(AHEAD) => Ok(()),
+            end = self.link.left_within(AHEAD) => Err(end),
+        }
     }
 }

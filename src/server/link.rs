@@ -236,16 +236,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     /// Returns when the client has left; what it sends meanwhile is kept, and what comes for it unasked is written.
     pub(super) async fn left(&mut self) -> End {
-        poll_fn(|cx| self.poll_left(cx)).await
+        self.left_within(self.limits.pipeline.0).await
+    }
+
+    /// The same, while no more than `limit` bytes are kept.
+    pub(super) async fn left_within(&mut self, limit: usize) -> End {
+        poll_fn(|cx| self.poll_left(limit, cx)).await
     }
 
     /// The same, or `None` once `told` holds: it is asked again whenever the bell rings.
     pub(super) async fn left_unless(&mut self, told: impl Fn() -> bool) -> Option<End> {
-        poll_fn(|cx| if told() { Poll::Ready(None) } else { self.poll_left(cx).map(Some) }).await
+        let limit = self.limits.pipeline.0;
+        poll_fn(|cx| if told() { Poll::Ready(None) } else { self.poll_left(limit, cx).map(Some) }).await
     }
 
-    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let limit = self.limits.pipeline.0;
+    fn poll_left(&mut self, limit: usize, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             if let Some(end) = self.ended() {
                 return Poll::Ready(end);

@@ -2,17 +2,25 @@
 
 use std::fs::Permissions;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpSocket, UnixListener, lookup_host};
+use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream, lookup_host};
 
 use super::socket::Socket;
 use super::worker::Workers;
+use crate::config;
+use crate::telemetry::lack;
 
 /// Clients that may wait to be accepted: thousands come at once when an application restarts, and one that the kernel has no
 /// place for waits for seconds.
 const BACKLOG: u32 = 4096;
+
+/// The pause after a client that could not be accepted.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound address.
 #[derive(Debug)]
@@ -29,36 +37,34 @@ enum Bound {
     Unix(UnixListener, PathBuf),
 }
 
-/// Binds one address of `server.listen`; a Unix socket gets `unix_mode` (octal), or what the umask says if that is empty.
+/// Binds one address of `server.listen`; a Unix socket gets `server.unix_mode`, or what the umask says if that is empty.
 ///
 /// # Errors
 /// It is taken, or not ours to take.
-pub async fn bind(address: &str, unix_mode: &str) -> io::Result<Listener> {
+pub async fn bind(address: &str, settings: &config::Server) -> io::Result<Listener> {
     if let Some(path) = address.strip_prefix("unix://") {
         let path = Path::new(path);
-        remove_stale(path)?;
-        let socket = Bound::Unix(UnixListener::bind(path)?, path.to_path_buf());
-        if let Ok(mode) = u32::from_str_radix(unix_mode, 8) {
-            std::fs::set_permissions(path, Permissions::from_mode(mode))?;
-        }
+        remove_stale(path).await?;
+        let socket = Bound::Unix(listen_unix(path, &settings.unix_mode)?, path.to_path_buf());
         return Ok(Listener { socket, name: address.to_owned() });
     }
     if let Some(address) = address.strip_prefix("rediss://") {
-        let listener = listen(address).await?;
+        let listener = listen(address, settings.keepalive).await?;
         let name = format!("rediss://{}", listener.local_addr()?);
         return Ok(Listener { socket: Bound::Tls(listener), name });
     }
-    let listener = listen(address).await?;
+    let listener = listen(address, settings.keepalive).await?;
     let name = listener.local_addr()?.to_string();
     Ok(Listener { socket: Bound::Tcp(listener), name })
 }
 
 /// Listens on the first of a name's addresses that is free.
-async fn listen(address: &str) -> io::Result<TcpListener> {
+async fn listen(address: &str, keepalive: Duration) -> io::Result<TcpListener> {
     let mut failed = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     for address in lookup_host(address).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        keep_alive(&socket, keepalive)?;
         match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
             Ok(listener) => return Ok(listener),
             Err(error) => failed = error,
@@ -67,26 +73,55 @@ async fn listen(address: &str) -> io::Result<TcpListener> {
     Err(failed)
 }
 
-/// A socket file that nobody answers on was left by a process that was killed.
-fn remove_stale(path: &Path) -> io::Result<()> {
+/// Connections that are accepted have it from the listener: one that says nothing for `keepalive` is asked three times, over as
+/// long again, whether it is still there, as Redis does.
+fn keep_alive(socket: &TcpSocket, keepalive: Duration) -> io::Result<()> {
+    if keepalive.is_zero() {
+        return Ok(());
+    }
+    let second = Duration::from_secs(1);
+    let often = TcpKeepalive::new().with_time(keepalive.max(second)).with_interval((keepalive / 3).max(second));
+    SockRef::from(socket).set_tcp_keepalive(&often.with_retries(3))
+}
+
+/// The file has its mode before anybody can connect: until it listens, who tries is refused.
+fn listen_unix(path: &Path, mode: &str) -> io::Result<UnixListener> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    if let Ok(mode) = u32::from_str_radix(mode, 8) {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    socket.listen(BACKLOG.cast_signed())?;
+    UnixListener::from_std(OwnedFd::from(socket).into())
+}
+
+/// A socket file that nobody answers on was left by a process that was killed. One that is too busy to answer was not.
+async fn remove_stale(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if metadata.file_type().is_socket() && std::os::unix::net::UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path)?;
+    if !metadata.file_type().is_socket() {
+        return Ok(());
     }
-    Ok(())
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        _ => Ok(()),
+    }
 }
 
 impl Listener {
     /// Accepts for ever. Dropping the future stops it.
     pub async fn accept(&self, workers: &Workers) {
+        let mut failures = Failures::default();
         loop {
             match self.next().await {
-                Ok(socket) => workers.serve(socket),
+                Ok(socket) => {
+                    failures.end(&self.name);
+                    workers.serve(socket);
+                }
                 Err(error) => {
-                    // Out of file descriptors, most likely: those in use go on.
-                    tracing::warn!(listen = %self.name, %error, "a client could not be accepted");
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    failures.add(&self.name, &error);
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
         }
@@ -102,6 +137,40 @@ impl Listener {
                 Ok(Socket::Unix(stream.into_std()?, (name.clone(), name)))
             }
         }
+    }
+}
+
+/// Clients that could not be accepted in a row: logged at first, and then now and then.
+#[derive(Default)]
+struct Failures {
+    attempts: u64,
+    logged: Option<Instant>,
+}
+
+impl Failures {
+    fn add(&mut self, listen: &str, error: &io::Error) {
+        self.attempts += 1;
+        if self.logged.is_some_and(|logged| logged.elapsed() < lack::OFTEN) {
+            return;
+        }
+        self.logged = Some(Instant::now());
+        let attempts = self.attempts;
+        if lack::is_of_files(error) {
+            tracing::warn!(
+                listen, attempts, %error,
+                "no client can be accepted: {}; those who come wait in the backlog until a file is free, those who are in go on",
+                lack::NO_FILES
+            );
+        } else {
+            tracing::warn!(listen, attempts, %error, "a client could not be accepted");
+        }
+    }
+
+    fn end(&mut self, listen: &str) {
+        if self.attempts > 1 {
+            tracing::info!(listen, attempts = self.attempts, "clients are accepted again");
+        }
+        self.attempts = 0;
     }
 }
 

@@ -100,6 +100,8 @@ impl Workers {
                 runtime.block_on(local.run_until(worker.work(orders, stop, patience)));
                 // A load runs on the worker whose client asked first: clients of the others may still wait for it.
                 let _late = runtime.block_on(async { tokio::time::timeout(patience, all_done.wait()).await });
+                // Names that are still looked up are waited for by nobody.
+                runtime.shutdown_background();
             })?;
             workers.inboxes.push(inbox);
             workers.threads.push(thread);

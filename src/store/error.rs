@@ -9,6 +9,9 @@ pub enum StoreError {
     /// It failed so often that nothing is sent for a moment.
     #[error("the store does not answer; the circuit breaker is open and tries again soon")]
     Open,
+    /// It has not been there since the sidecar began. Trying again later is safe.
+    #[error("{0}")]
+    Loading(String),
     /// It answered that the statement is wrong. Trying again does not help.
     #[error("the store refused: {0}")]
     Refused(String),
@@ -51,7 +54,7 @@ impl StoreError {
     /// True when nothing more can be done in the transaction that met it.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Open | Self::Ambiguous(_) | Self::Conflict)
+        matches!(self, Self::Unavailable(_) | Self::Open | Self::Loading(_) | Self::Ambiguous(_) | Self::Conflict)
     }
 
     /// True when the values are at fault, and neither the statement nor the store.

@@ -80,6 +80,7 @@ impl Store {
         let flushed = match &self.engine {
             Engine::Postgres(store) => store.flush(mapping, plan, rows, mark).await,
             Engine::Sqlite(store) => store.flush(mapping, plan, rows, mark).await,
+            Engine::Away(away) => Err(away.error()),
         };
         self.breaker.note(flushed.as_ref().err());
         flushed
@@ -95,6 +96,7 @@ impl Store {
         let enrolled = match &self.engine {
             Engine::Postgres(store) => store.enroll(journal).await,
             Engine::Sqlite(store) => store.enroll(journal).await,
+            Engine::Away(away) => Err(away.error()),
         };
         self.breaker.note(enrolled.as_ref().err());
         enrolled
@@ -110,6 +112,7 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => store.fence(journal, until, taken).await,
             Engine::Sqlite(store) => store.fence(journal, until, taken).await,
+            Engine::Away(away) => Err(away.error()),
         }
     }
 
@@ -124,6 +127,7 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => store.sweep(table, expires, grace).await,
             Engine::Sqlite(store) => store.sweep(table, &expires.column, grace).await,
+            Engine::Away(away) => Err(away.error()),
         }
     }
 }

@@ -77,6 +77,7 @@ impl Store {
         let page = match &self.engine {
             Engine::Postgres(store) => store.page(listing, after, limit).await,
             Engine::Sqlite(store) => store.page(listing, after, limit).await,
+            Engine::Away(away) => Err(away.error()),
         };
         self.breaker.note(page.as_ref().err());
         page

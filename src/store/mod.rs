@@ -2,6 +2,7 @@
 //! and changes of the database into notices. Values are always bound, never spliced into SQL.
 //! Knows nothing of caches: who asks for a record decides what becomes of it.
 
+mod away;
 mod breaker;
 mod changes;
 mod columns;
@@ -14,12 +15,14 @@ mod listing;
 mod migrate;
 mod plan;
 mod postgres;
+mod remembered;
 mod row;
 mod sqlite;
 mod target;
 mod transaction;
 pub mod triggers;
 
+pub use away::Away;
 pub use changes::{Change, OnChange};
 pub use error::StoreError;
 pub use flush::{ALL, FlushRow, Flushed, Mark, Note};
@@ -31,6 +34,8 @@ use gather::Gather;
 use postgres::Postgres;
 use sqlite::Sqlite;
 
+use std::sync::Arc;
+
 use crate::config;
 use crate::mapping::Mapping;
 use crate::record::{Edit, Record, Table, Written};
@@ -39,9 +44,11 @@ use crate::record::{Edit, Record, Table, Written};
 enum Engine {
     Postgres(Box<Postgres>),
     Sqlite(Box<Sqlite>),
+    /// None yet.
+    Away(Arc<Away>),
 }
 
-/// A store that answers.
+/// A store that answers; or one that is not there yet, which answers with the reason.
 #[derive(Debug)]
 pub struct Store {
     engine: Engine,
@@ -77,12 +84,19 @@ impl Store {
         Self::connect(settings).await
     }
 
+    /// What stands in for a store that does not answer yet: everything is [`StoreError::Loading`].
+    #[must_use]
+    pub fn away(settings: &config::Store, away: Arc<Away>) -> Self {
+        Self { engine: Engine::Away(away), breaker: Breaker::new(settings), settings: settings.clone() }
+    }
+
     /// What the store is, for logs: never its password.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self.engine {
             Engine::Postgres(_) => "Postgres",
             Engine::Sqlite(_) => "SQLite",
+            Engine::Away(_) => "none yet",
         }
     }
 
@@ -94,6 +108,7 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => store.ping().await,
             Engine::Sqlite(store) => store.ping().await,
+            Engine::Away(away) => Err(away.error()),
         }
     }
 
@@ -105,6 +120,7 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => store.plan(mapping).await,
             Engine::Sqlite(store) => store.plan(mapping).await,
+            Engine::Away(away) => Err(away.error()),
         }
     }
 
@@ -118,6 +134,7 @@ impl Store {
         let rows = match &self.engine {
             Engine::Postgres(store) => store.rows_of(plan, values).await,
             Engine::Sqlite(store) => store.rows_of(mapping, plan, values).await,
+            Engine::Away(away) => Err(away.error()),
         };
         self.breaker.note(rows.as_ref().err());
         plan.record(&mapping.pattern, values, rows?)
@@ -139,6 +156,7 @@ impl Store {
         let written = match &self.engine {
             Engine::Postgres(store) => store.write(mapping, plan, values, edit, origin).await,
             Engine::Sqlite(store) => store.write(mapping, plan, values, edit).await,
+            Engine::Away(away) => Err(away.error()),
         };
         self.breaker.note(written.as_ref().err());
         written
@@ -153,6 +171,7 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => store.each_row(plan, |row| gather.add(row)).await?,
             Engine::Sqlite(store) => store.each_row(plan, |row| gather.add(row)).await?,
+            Engine::Away(away) => return Err(away.error()),
         }
         gather.finish()
     }
@@ -162,6 +181,7 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => store.watch(&self.settings, on_change).await,
             Engine::Sqlite(store) => store.watch(&self.settings, on_change).await,
+            Engine::Away(_) => std::future::pending().await,
         }
     }
 
@@ -173,6 +193,7 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => store.missing_triggers(mapping).await,
             Engine::Sqlite(_) => Ok(Vec::new()),
+            Engine::Away(away) => Err(away.error()),
         }
     }
 
@@ -184,6 +205,7 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => migrate::postgres(store.pool(), demo).await,
             Engine::Sqlite(store) => migrate::sqlite(store.pool(), demo).await,
+            Engine::Away(away) => Err(away.error()),
         }
     }
 
@@ -194,6 +216,7 @@ impl Store {
     pub async fn run_script(&self, sql: &str) -> Result<(), StoreError> {
         match &self.engine {
             Engine::Postgres(store) => store.run_script(sql).await,
+            Engine::Away(away) => Err(away.error()),
             Engine::Sqlite(_) => {
                 Err(StoreError::Refused("SQLite needs no triggers: its file is watched as a whole".into()))
             }

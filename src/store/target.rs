@@ -1,5 +1,7 @@
 //! Where the writes of a mapping go: its table, and how each field finds its column.
 
+use serde::{Deserialize, Serialize};
+
 use super::StoreError;
 use super::columns::{quote, shows};
 use crate::config::MappingConfig;
@@ -7,7 +9,7 @@ use crate::mapping::Mapping;
 use crate::resp::number::parse_i64;
 
 /// What a column holds, as far as arithmetic and times need to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Holds {
     /// Whole numbers.
     Integers,
@@ -26,7 +28,7 @@ pub(super) enum Holds {
 }
 
 /// A column that may be written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Column {
     pub(super) name: String,
     /// The type that text is cast to.

@@ -27,6 +27,7 @@ impl Store {
         let begun = match &self.engine {
             Engine::Postgres(store) => store.begin(origin, snapshot).await.map(Open::Postgres),
             Engine::Sqlite(store) => store.begin().await.map(Open::Sqlite),
+            Engine::Away(away) => Err(away.error()),
         };
         self.breaker.note(begun.as_ref().err());
         begun.map(StoreTransaction)

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod holding;
+pub mod lack;
 pub mod log;
 pub mod metrics;
 pub mod planted;

@@ -148,6 +148,9 @@ impl Transaction {
         let (mut foreign, mut words) = (BytesMut::new(), vec![request.arg(0)]);
         for key in request.args_from(1) {
             match desk.context.router.owner(key) {
+                Some(mapping) if desk.context.owned.is_loading(mapping) => {
+                    return encode::error(desk.out, &desk.context.owned.loading_error(mapping));
+                }
                 // Definitions change as a whole set, and no transaction writes them.
                 Some(mapping) if desk.context.owned.is_definition(mapping) => {}
                 Some(mapping) => match desk.context.owned.cache.watch(mapping, &Bytes::copy_from_slice(key)).await {
@@ -254,10 +257,7 @@ impl Transaction {
             Some(pinned) => pinned,
             // A connection that was lost took its MULTI and WATCH with it.
             None if self.is_open || self.watching => return Err(LOST.into()),
-            None => {
-                let (group, account) = (&desk.session.group, &desk.session.account);
-                desk.context.upstream.pin(group, account).await.map_err(|error| error.to_string())?
-            }
+            None => desk.context.pin(desk.session).await.map_err(|error| error.to_string())?,
         };
         let reply = pinned.call(raw, desk.pushes()).await.map_err(|_| LOST)?;
         *desk.own = Some(pinned);

@@ -47,6 +47,9 @@ pub(super) fn place(context: &Context, session: &mut Session, request: &Request<
         Route::Local(_, spec) => here(request, spec),
         Route::Hearthside => Place::Here,
         Route::Refused(text) => Place::Refused(text.clone()),
+        Route::Owned(mapping, ..) if context.owned.is_loading(*mapping) => {
+            Place::Refused(context.owned.loading_error(*mapping))
+        }
         Route::Owned(mapping, at, spec) => {
             let target = &context.owned.mappings.list[*mapping];
             let is_cached = !context.owned.is_definition(*mapping);

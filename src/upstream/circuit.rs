@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::connect::ConnectError;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, lack};
 
 /// The circuit breaker of one upstream.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ struct State {
     is_taken: bool,
     /// Why the last one failed.
     why: Option<ConnectError>,
+    /// When a lack that is not the upstream's was last logged.
+    excused: Option<Instant>,
 }
 
 /// Leave for one attempt to connect; dropped without a word, the next one may try.
@@ -123,10 +125,21 @@ impl Turn<'_> {
     /// The upstream answered, whatever it said.
     pub(super) fn succeeded(self) {
         let mut state = self.circuit.state();
-        if state.failures > 0 {
-            *state = State { is_taken: state.is_taken, ..State::default() };
+        if state.failures > 0 || state.why.is_some() {
+            *state = State { is_taken: state.is_taken, excused: state.excused, ..State::default() };
         }
         self.circuit.metrics.circuit_open.set(0);
+    }
+
+    /// There was no attempt worth counting: something else was lacking. True when that is to be logged.
+    pub(super) fn excused(self, why: &ConnectError) -> bool {
+        let mut state = self.circuit.state();
+        state.why = Some(why.clone());
+        let due = state.excused.is_none_or(|logged| logged.elapsed() >= lack::OFTEN);
+        if due {
+            state.excused = Some(Instant::now());
+        }
+        due
     }
 
     /// It did not. The number of attempts in a row that failed.
@@ -195,6 +208,17 @@ mod tests {
         assert!(circuit.is_open());
         circuit.begin_anew();
         assert!(!circuit.is_open());
+    }
+
+    #[tokio::test]
+    async fn a_lack_of_our_own_does_not_count() {
+        let circuit = Circuit::new(Duration::ZERO, Arc::default());
+        assert!(circuit.turn().await.excused(&ConnectError::NoFiles));
+        assert!(!circuit.turn().await.excused(&ConnectError::NoFiles), "it has just been logged");
+        assert_eq!((circuit.is_open(), circuit.attempts()), (false, 0));
+        assert_eq!(circuit.why(), Some(ConnectError::NoFiles));
+        circuit.turn().await.succeeded();
+        assert_eq!(circuit.why(), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::stream::Stream;
 use super::target::Target;
 use crate::resp::reply::ReplyScanner;
 use crate::resp::{Proto, decode, encode};
+use crate::telemetry::lack::{self, NO_FILES};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +23,18 @@ pub enum ConnectError {
     /// It cannot be reached; trying again later is safe, which is what client libraries understand by LOADING.
     #[error("LOADING hearthside: the upstream {0} does not answer: {1}; the command was not sent")]
     Unreachable(String, String),
+    /// Own lack: it is not the upstream's fault.
+    #[error("LOADING hearthside: no connection to the upstream can be opened: {NO_FILES}; the command was not sent")]
+    NoFiles,
+    /// It has as many clients as it may have.
+    #[error(
+        "LOADING hearthside: the upstream {0} has reached its own maxclients; raise it there, or lower upstream.pinned_max or \
+         upstream.lanes here; the command was not sent"
+    )]
+    Full(String),
+    /// The client, or the sidecar, is being closed.
+    #[error("LOADING hearthside: the connection is being closed; the command was not sent")]
+    Closing,
     /// It answered the greeting with this error.
     #[error("{0}")]
     Refused(String),
@@ -31,6 +44,13 @@ pub enum ConnectError {
          upstream.pinned_timeout; the command was not sent"
     )]
     Busy(usize),
+}
+
+impl ConnectError {
+    /// True for a lack of something that may be there in a moment, and says nothing of whether the upstream answers.
+    pub(super) const fn may_pass(&self) -> bool {
+        matches!(self, Self::NoFiles | Self::Full(_))
+    }
 }
 
 /// An open connection that has been greeted.
@@ -58,6 +78,11 @@ pub(super) async fn connect_in(turn: Turn<'_>, common: &Common, group: &Group) -
                 tracing::warn!(%error, attempt, "a lane or pinned connection cannot be opened");
             }
         }
+        Err(error) if error.may_pass() => {
+            if turn.excused(error) {
+                tracing::warn!(%error, "a lane or pinned connection cannot be opened");
+            }
+        }
         _ => turn.succeeded(),
     }
     connected
@@ -68,7 +93,11 @@ async fn connect_now(common: &Common, group: &Group) -> Result<Connected, Connec
     let target = &target.map_err(ConnectError::Absent)?;
     let unreachable = |why: String| ConnectError::Unreachable(target.name(), why);
     let greeted = async {
-        let mut stream = Stream::open(target).await.map_err(|error| unreachable(error.to_string()))?;
+        let patience = common.settings.connect_timeout;
+        let mut stream = Stream::open(target, patience).await.map_err(|error| {
+            let is_ours = lack::is_of_files(&error) || lack::of_files_now();
+            if is_ours { ConnectError::NoFiles } else { unreachable(error.to_string()) }
+        })?;
         let id = greet(&mut stream, target, group).await.map_err(|error| unreachable(error.to_string()))??;
         Ok(Connected { stream, id, generation })
     };
@@ -131,6 +160,9 @@ async fn greet(stream: &mut Stream, target: &Target, group: &Group) -> io::Resul
             (Err(error), None) => return Err(error),
         };
         let Some(text) = decode::error(&reply) else { continue };
+        if text.starts_with("ERR max number of clients reached") {
+            return Ok(Err(ConnectError::Full(target.name())));
+        }
         if is_unready(text.as_bytes()) {
             return Ok(Err(ConnectError::Unreachable(target.name(), text)));
         }

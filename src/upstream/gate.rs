@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::connect::ConnectError;
 use crate::config;
 use crate::telemetry::Metrics;
+
+/// How long somebody may still wait when the sidecar is shutting down.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// Lets in so many, first come first served.
 #[derive(Debug)]
@@ -15,6 +19,7 @@ pub struct Gate {
     permits: Arc<Semaphore>,
     most: usize,
     patience: Duration,
+    closing: CancellationToken,
     metrics: Arc<Metrics>,
 }
 
@@ -32,7 +37,13 @@ impl Gate {
     #[must_use]
     pub fn new(settings: &config::Upstream, metrics: Arc<Metrics>) -> Self {
         let most = settings.pinned_max.min(Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(most)), most, patience: settings.pinned_timeout, metrics }
+        Self {
+            permits: Arc::new(Semaphore::new(most)),
+            most,
+            patience: settings.pinned_timeout,
+            closing: CancellationToken::new(),
+            metrics,
+        }
     }
 
     /// True while more than half of the connections are free: what is not necessary may have one.
@@ -40,17 +51,32 @@ impl Gate {
         self.permits.available_permits() * 2 > self.most
     }
 
+    /// The sidecar is shutting down: who has waited for a moment waits no more.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// A moment after [`Gate::close`], in which what can be had is had.
+    pub(super) async fn closed(&self) {
+        self.closing.cancelled().await;
+        tokio::time::sleep(MOMENT).await;
+    }
+
     /// Comes in now or within the patience.
     ///
     /// # Errors
-    /// [`ConnectError::Busy`].
+    /// [`ConnectError::Busy`], [`ConnectError::Closing`].
     pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit, ConnectError> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Ok(permit);
         }
         self.metrics.pinned_waiting.inc();
         let _waiting = Waiting(&self.metrics);
-        match tokio::time::timeout(self.patience, self.permits.clone().acquire_owned()).await {
+        let entered = tokio::select! {
+            entered = tokio::time::timeout(self.patience, self.permits.clone().acquire_owned()) => entered,
+            () = self.closed() => return Err(ConnectError::Closing),
+        };
+        match entered {
             Ok(Ok(permit)) => Ok(permit),
             _ => {
                 self.metrics.pinned_refused.inc();

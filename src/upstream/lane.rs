@@ -133,7 +133,10 @@ impl Driver {
             Err(error) => {
                 self.common.metrics.lane_failures.inc();
                 // An answer ("wrong password") will not change while a client waits; silence may.
-                if !matches!(error, ConnectError::Unreachable(..)) {
+                if error.may_pass() {
+                    self.attempt += 1;
+                    self.pause(None).await;
+                } else if !matches!(error, ConnectError::Unreachable(..)) {
                     self.attempt += 1;
                     if self.attempt == 1 || self.attempt.is_multiple_of(20) {
                         tracing::warn!(%error, attempt = self.attempt, "a lane cannot be connected");

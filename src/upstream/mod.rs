@@ -41,7 +41,7 @@ pub use inbox::Inbox;
 pub use lane::Lane;
 pub use pinned::{Lost, Pinned};
 pub use place::Place;
-pub use private::PrivateServer;
+pub use private::{NoServer, PrivateServer};
 pub use run::{Asked, Expect, Run};
 pub use target::Target;
 pub use ticket::{Broken, Chunk, Ticket};

@@ -18,6 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Common;
 use super::account::Account;
+use super::circuit::backoff;
 use super::connect::{ConnectError, Connected, connect, connect_in};
 use super::connection::{Connection, Ended};
 use super::group::Group;
@@ -94,9 +95,14 @@ impl Pool {
     /// Waits for an upstream that is away like what waits on a lane does.
     async fn connect(&self, group: &Group) -> Result<Connected, ConnectError> {
         let connect = async {
+            let mut attempt = 0;
             loop {
                 match connect(&self.common, group).await {
                     Err(ConnectError::Unreachable(..)) if !self.common.circuit.is_open() => {}
+                    Err(error) if error.may_pass() => {
+                        attempt += 1;
+                        tokio::time::sleep(backoff(attempt)).await;
+                    }
                     connected => return connected,
                 }
             }
@@ -108,8 +114,12 @@ impl Pool {
                 Err(_) => Err(self.common.unreachable()),
             };
         }
-        let connected = tokio::time::timeout(self.common.settings.queue_timeout, connect).await;
-        connected.unwrap_or_else(|_| Err(self.common.unreachable()))
+        tokio::select! {
+            connected = tokio::time::timeout(self.common.settings.queue_timeout, connect) => {
+                connected.unwrap_or_else(|_| Err(self.common.unreachable()))
+            }
+            () = self.common.gate.closed() => Err(ConnectError::Closing),
+        }
     }
 
     fn idle(&self, group: &Group) -> Option<Line> {

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 pub struct PrivateServer {
     socket: PathBuf,
     keeper: JoinHandle<()>,
-    stop: oneshot::Sender<()>,
+    /// How long it may take to save.
+    stop: oneshot::Sender<Duration>,
     /// Held while the server is ours, so that two sidecars never share one folder.
     _lock: File,
 }
@@ -26,10 +27,22 @@ const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 /// The longest path of a Unix socket is 107 bytes on Linux and less elsewhere.
 const LONGEST_SOCKET: usize = 100;
 const START: Duration = Duration::from_secs(5);
+/// How often a server that ends or begins is looked at.
+const LOOK: Duration = Duration::from_millis(10);
 /// The pause before a server that ended is started again.
 const RESTART: Duration = Duration::from_millis(200);
 
-/// What to tell a client whose command needs an upstream that is not there.
+/// Why there is no private server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoServer {
+    /// None is installed: owned keys can be served all the same. The text is for clients whose commands need an upstream.
+    #[error("{NONE_FOUND}")]
+    NotInstalled,
+    /// It is, and its folder or itself cannot be had.
+    #[error("{0}")]
+    Failed(String),
+}
+
 const NONE_FOUND: &str = "there is no upstream Redis for this command: set upstream.url (HEARTHSIDE__UPSTREAM__URL=redis://host:6379), \
                           or install redis-server or valkey-server (apt install redis-server) and start again";
 
@@ -37,15 +50,19 @@ impl PrivateServer {
     /// Starts a server in `folder` and waits until it answers.
     ///
     /// # Errors
-    /// What to tell clients: why there is none, and how to get one.
-    pub async fn start(folder: &Path) -> Result<Self, String> {
-        let Some(program) = NAMES.iter().find_map(|name| on_path(name)) else { return Err(NONE_FOUND.to_owned()) };
+    /// Why it cannot be had, and what to do.
+    pub async fn start(folder: &Path) -> Result<Self, NoServer> {
+        let program = NAMES.iter().find_map(|name| on_path(name)).ok_or(NoServer::NotInstalled)?;
+        Self::launch(program, folder).await.map_err(NoServer::Failed)
+    }
+
+    async fn launch(program: PathBuf, folder: &Path) -> Result<Self, String> {
         fs::create_dir_all(folder)
             .map_err(|error| format!("the folder {} cannot be made: {error}", folder.display()))?;
         let lock = lock(folder)?;
         let folder = folder.canonicalize().map_err(|error| error.to_string())?;
         let socket = socket_path(&folder);
-        end_leftover(&socket).await;
+        end_leftover(&socket).await?;
         let launch = Launch { program, folder, socket: socket.clone() };
         let mut child = launch.spawn().map_err(|error| format!("redis-server cannot be started: {error}"))?;
         answers(&mut child, &socket).await?;
@@ -61,10 +78,10 @@ impl PrivateServer {
         format!("unix://{}", self.socket.display())
     }
 
-    /// Lets it save and end.
-    pub async fn stop(self) {
+    /// Lets it save and end. One that has not ended within `patience` is left to go on saving.
+    pub async fn stop(self, patience: Duration) {
         // The keeper waits for nothing else.
-        let _ = self.stop.send(());
+        let _ = self.stop.send(patience);
         if self.keeper.await.is_err() {
             tracing::warn!("the private redis-server was not ended in order");
         }
@@ -87,11 +104,15 @@ impl Launch {
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn()
     }
 
-    async fn keep(self, mut child: Child, mut stopped: oneshot::Receiver<()>) {
+    async fn keep(self, mut child: Child, mut stopped: oneshot::Receiver<Duration>) {
         loop {
             tokio::select! {
                 ended = child.wait() => tracing::warn!(?ended, "the private redis-server ended; it is started again"),
-                _ = &mut stopped => return self.end(child).await,
+                patience = &mut stopped => match patience {
+                    Ok(patience) => return self.end(child, patience).await,
+                    // Nobody knows it any more: dropped, it is killed.
+                    Err(_) => return,
+                },
             }
             tokio::time::sleep(RESTART).await;
             match self.spawn() {
@@ -101,10 +122,21 @@ impl Launch {
         }
     }
 
-    async fn end(&self, mut child: Child) {
-        shutdown(&self.socket).await;
-        if tokio::time::timeout(START, child.wait()).await.is_err() {
-            tracing::warn!("the private redis-server did not end in time and is killed");
+    async fn end(&self, mut child: Child, patience: Duration) {
+        let ended = async {
+            if let Ok(stream) = UnixStream::connect(&self.socket).await
+                && let Some(refusal) = shut_down(stream).await
+            {
+                tracing::warn!(%refusal, "the private redis-server refuses to end");
+            }
+            child.wait().await
+        };
+        if tokio::time::timeout(patience, ended).await.is_err() {
+            tracing::warn!(
+                "the private redis-server has not ended in time and is left to finish saving; the next start waits for it"
+            );
+            // Dropped, it would be killed, and what it has not saved would be lost.
+            std::mem::forget(child);
         }
     }
 }
@@ -121,7 +153,7 @@ async fn answers(child: &mut Child, socket: &Path) -> Result<(), String> {
         if tokio::time::Instant::now() > deadline {
             return Err("the private redis-server did not answer in time".into());
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -154,28 +186,56 @@ fn socket_path(folder: &Path) -> PathBuf {
     std::env::temp_dir().join(format!("hearthside-{digest:016x}.sock"))
 }
 
-/// We hold the folder's lock, so a server that still answers there was left behind by a sidecar that was killed.
-async fn end_leftover(socket: &Path) {
-    if UnixStream::connect(socket).await.is_err() {
-        return;
-    }
-    tracing::warn!(socket = %socket.display(), "a private redis-server was left behind by a killed sidecar; it is ended");
-    shutdown(socket).await;
-    let deadline = tokio::time::Instant::now() + START;
-    while UnixStream::connect(socket).await.is_ok() && tokio::time::Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+/// We hold the folder's lock, so a server that still answers there was left behind by a sidecar that was killed. It is waited
+/// for, however long it saves: a new one that read the folder before would begin with older data, and then write over the newer.
+async fn end_leftover(socket: &Path) -> Result<(), String> {
+    let mut seen = false;
+    loop {
+        let stream = match UnixStream::connect(socket).await {
+            Ok(stream) => Some(stream),
+            // It is there, and too busy to take another connection.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) => return Ok(()),
+        };
+        if !std::mem::replace(&mut seen, true) {
+            let socket = socket.display();
+            tracing::warn!(%socket, "a private redis-server was left behind by a sidecar that was killed; it is ended");
+        }
+        if let Some(stream) = stream
+            && let Some(refusal) = patiently(shut_down(stream)).await
+        {
+            return Err(format!(
+                "the private redis-server that a killed sidecar left behind at {} refuses to end ({refusal}), and what it holds \
+                 would be lost: make room for its dump, or end it by hand",
+                socket.display()
+            ));
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
-async fn shutdown(socket: &Path) {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let Ok(mut stream) = UnixStream::connect(socket).await else { return };
-    if stream.write_all(b"*1\r\n$8\r\nSHUTDOWN\r\n").await.is_ok() {
-        // The server answers only if it cannot shut down; otherwise the connection ends.
-        let mut answer = [0; 256];
-        let read = tokio::time::timeout(START, stream.read(&mut answer)).await;
-        if let Ok(Ok(n @ 1..)) = read {
-            tracing::warn!(answer = %String::from_utf8_lossy(&answer[..n]).trim_end(), "the private redis-server refuses to end");
+/// Waits, and says so now and then.
+async fn patiently<T>(ends: impl Future<Output = T>) -> T {
+    tokio::pin!(ends);
+    let begun = Instant::now();
+    loop {
+        match tokio::time::timeout(START, &mut ends).await {
+            Ok(ended) => return ended,
+            Err(_) => tracing::warn!(
+                seconds = begun.elapsed().as_secs(),
+                "waiting for the private redis-server that was left behind to save and end"
+            ),
         }
+    }
+}
+
+/// Tells a server to save and end; what it says if it does not. Its connection ends with its process.
+async fn shut_down(mut stream: UnixStream) -> Option<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    stream.write_all(b"*1\r\n$8\r\nSHUTDOWN\r\n").await.ok()?;
+    let mut answer = [0; 256];
+    match stream.read(&mut answer).await {
+        Ok(n @ 1..) => Some(String::from_utf8_lossy(&answer[..n]).trim_end().to_owned()),
+        _ => None,
     }
 }

@@ -1,14 +1,18 @@
 //! One byte stream to the upstream: TCP, Unix or TLS.
 
+use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -26,22 +30,48 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 
 impl Stream {
     /// Names are resolved anew at every connect (hazard 20).
-    pub(super) async fn open(target: &Target) -> io::Result<Self> {
+    pub(super) async fn open(target: &Target, patience: Duration) -> io::Result<Self> {
         match &target.address {
             Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
-            Address::Tcp(host, port) => tcp(host, *port).await.map(Self::Tcp),
+            Address::Tcp(host, port) => tcp(host, *port, patience).await.map(Self::Tcp),
             Address::Tls(host, port) => {
                 let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
                 let config = target.tls.clone().ok_or_else(|| io::Error::other("TLS is not configured"))?;
-                let stream = TlsConnector::from(config).connect(name, tcp(host, *port).await?).await?;
+                let stream = TlsConnector::from(config).connect(name, tcp(host, *port, patience).await?).await?;
                 Ok(Self::Tls(Box::new(stream)))
             }
         }
     }
 }
 
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
+/// The longest that the next of several addresses waits for the one before it.
+/// Source: <https://www.rfc-editor.org/rfc/rfc8305#section-5>
+const NEXT: Duration = Duration::from_millis(250);
+
+/// The first of a name's addresses that answers. Each has its share of `patience`, and more as long as no other answers: one
+/// that swallows what is sent to it does not hide those behind it.
+async fn first_of(host: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
+    let mut addresses: VecDeque<SocketAddr> = lookup_host((host, port)).await?.collect();
+    let pause = NEXT.min(patience / (addresses.len() as u32 + 1));
+    let mut failed = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    let mut attempts = FuturesUnordered::new();
+    loop {
+        attempts.extend(addresses.pop_front().map(TcpStream::connect));
+        if attempts.is_empty() {
+            return Err(failed);
+        }
+        tokio::select! {
+            Some(connected) = attempts.next() => match connected {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            },
+            () = tokio::time::sleep(pause), if !addresses.is_empty() => {}
+        }
+    }
+}
+
+async fn tcp(host: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
+    let stream = first_of(host, port, patience).await?;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3))?;

@@ -31,7 +31,7 @@ const RANKS: [(&str, u32); 20] = [
 const COMMON: [&str; 1] = ["config"];
 
 /// Outside crates that one module alone may name.
-const DOORS: [(&str, &str); 8] = [
+const DOORS: [(&str, &str); 9] = [
     ("redis_protocol", "resp"),
     ("moka", "cache"),
     ("sqlx", "store journal"),
@@ -39,6 +39,7 @@ const DOORS: [(&str, &str); 8] = [
     ("tokio_rustls", "upstream server"),
     ("prometheus_client", "telemetry"),
     ("axum", "admin"),
+    ("rustix", "telemetry"),
     ("clap", "main"),
 ];
 

@@ -79,7 +79,25 @@ fn a_fault_that_only_the_store_knows_stops_run_before_any_port() {
         output.status.code() == Some(2) && told.contains("caches[0].key: table 'sessions' has no column 'nope'"),
         "{told}"
     );
-    assert!(!told.contains("listen="), "{told}");
+    assert!(!told.contains("ready for clients"), "{told}");
+}
+
+#[test]
+fn by_faulty_settings_nobody_is_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for url in ["postgres://127.0.0.1:1/none", "sqlite://nowhere.db"] {
+        for arguments in [&["check"][..], &["check", "--connect"], &["run"]] {
+            let mut command = program();
+            command.args(arguments).current_dir(folder.path()).env("HEARTHSIDE__STORE__URL", url);
+            let output = command.env("HEARTHSIDE__STORE__MAX_CONNECTIONS", "0").output().expect("runs");
+            let told = stderr(&output);
+            assert!(
+                output.status.code() == Some(2) && told.contains("store.max_connections: must be at least 1"),
+                "{told}"
+            );
+            assert!(!told.contains("panicked"), "{told}");
+        }
+    }
 }
 
 #[test]

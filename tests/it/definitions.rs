@@ -102,12 +102,19 @@ fn a_row_without_a_usable_key_fails_the_boot_load_and_is_named() {
         .expect(&["change triggers are missing", "definitions could not be loaded"])
         .spawn();
     until("it says which mapping", || sidecar.log().contains("has no usable key for 'p:{id}'"));
-    assert!(sidecar.logged_port("ready for clients").is_none(), "no port before the definitions are loaded");
-    let (status, body) = request(&sidecar, "GET", "/readyz");
-    assert!(status == 503 && body.contains("definitions are not loaded"), "{body}");
-    postgres.sql("DELETE FROM places WHERE id = 'not:ok'");
     sidecar.wait_ready();
-    assert_eq!(sidecar.wire().ask("HGET p:ok name"), "$1\r\na\r\n");
+    let mut wire = sidecar.wire();
+    let told = wire.ask("HGET p:ok name");
+    assert!(told.starts_with("-LOADING") && told.contains("has no usable key for 'p:{id}'"), "{told}");
+    assert_eq!(wire.ask("SET other 1"), "+OK\r\n", "pass-through needs no definitions");
+    let (status, body) = request(&sidecar, "GET", "/readyz");
+    assert!(
+        status == 503 && body.contains("definitions are not loaded, definitions cannot be loaded: p:{id}"),
+        "{body}"
+    );
+    postgres.sql("DELETE FROM places WHERE id = 'not:ok'");
+    until("they are loaded", || wire.ask("HGET p:ok name") == "$1\r\na\r\n");
+    until("ready", || request(&sidecar, "GET", "/readyz").0 == 200);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! A fresh machine: no configuration, no Redis running, no Postgres.
 
+use std::time::{Duration, Instant};
+
+use crate::support::admin::metric;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 
@@ -87,11 +90,10 @@ fn a_private_redis_that_dies_is_started_again() {
 fn two_sidecars_never_share_a_private_redis() {
     let first = Sidecar::builder().start();
     let data = first.folder.path().join("data").display().to_string();
-    let second = Sidecar::builder()
-        .set("UPSTREAM__PRIVATE_DIR", data)
-        .expect(&["pass-through commands", "cannot be connected"])
-        .start();
-    assert!(second.wire().ask("GET a").contains("another sidecar runs a private redis-server"));
+    let second = Sidecar::builder().set("UPSTREAM__PRIVATE_DIR", data).execute(&["run"]);
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(second.status.code() == Some(1) && told.contains("another sidecar runs a private redis-server"), "{told}");
+    assert!(!told.contains("ready for clients"), "it does not look ready, it does not start: {told}");
     assert_eq!(first.wire().ask("GET a"), "$-1\r\n");
 }
 
@@ -104,4 +106,88 @@ fn a_private_redis_left_by_a_killed_sidecar_is_replaced() {
     until("it is gone", || first.has_ended());
     let second = Sidecar::builder().set("UPSTREAM__PRIVATE_DIR", data).expect(&["left behind"]).start();
     assert_eq!(second.wire().ask("GET a"), "$1\r\nb\r\n", "the old server saved when it was ended");
+}
+
+/// A private server with these keys, each of which takes so many seconds to save.
+fn slow_to_save(keys: usize, seconds: u32) -> Sidecar {
+    let sidecar = Sidecar::builder().expect(&["left to finish saving"]).start();
+    let mut wire = sidecar.wire();
+    (0..keys).for_each(|i| assert_eq!(wire.ask(&format!("SET k{i} {i}")), "+OK\r\n"));
+    assert_eq!(wire.ask(&format!("CONFIG SET rdb-key-save-delay {}", seconds * 1_000_000)), "+OK\r\n");
+    sidecar
+}
+
+/// Another sidecar over the same folder has all of them.
+fn has_all(folder: &Sidecar, keys: usize) {
+    let data = folder.folder.path().join("data").display().to_string();
+    let next = Sidecar::builder().set("UPSTREAM__PRIVATE_DIR", data).expect(&["left behind"]).start();
+    assert!(next.log().contains("left behind"), "{}", next.log());
+    assert_eq!(next.wire().ask("DBSIZE"), format!(":{keys}\r\n"));
+}
+
+#[test]
+fn a_private_redis_that_saves_for_longer_than_a_stop_may_take_loses_nothing() {
+    let mut first = slow_to_save(6, 1);
+    let begun = Instant::now();
+    assert_eq!(first.stop(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(6), "it is not waited for to its end");
+    assert!(first.log().contains("left to finish saving"), "{}", first.log());
+    has_all(&first, 6);
+}
+
+#[test]
+fn a_private_redis_left_by_a_killed_sidecar_is_waited_for_while_it_saves() {
+    let mut first = slow_to_save(7, 1);
+    first.signal("KILL");
+    until("it is gone", || first.has_ended());
+    has_all(&first, 7);
+}
+
+#[test]
+fn nobody_opens_a_port_of_the_private_redis_or_shuts_the_sidecar_out() {
+    let sidecar = Sidecar::builder().start();
+    let mut wire = sidecar.wire();
+    let port = crate::support::free_port();
+    for request in [
+        format!("CONFIG SET port {port}"),
+        format!("config set maxmemory 0 PORT {port}"),
+        "CONFIG SET bind 0.0.0.0".into(),
+        "CONFIG SET requirepass x".into(),
+        "CONFIG SET protected-mode no".into(),
+        "CONFIG SET dir /tmp".into(),
+        "ACL SETUSER default off".into(),
+    ] {
+        let told = wire.ask(&request);
+        assert!(
+            told.starts_with("-NOPERM hearthside: the private") || told.contains("protected config"),
+            "{request}: {told}"
+        );
+    }
+    assert_eq!(wire.ask("MULTI"), "+OK\r\n");
+    assert!(wire.ask(&format!("CONFIG SET port {port}")).starts_with("-NOPERM"));
+    assert!(wire.ask("EXEC").starts_with("-EXECABORT"));
+    assert_eq!(wire.ask("CONFIG GET port"), "*2\r\n$4\r\nport\r\n$1\r\n0\r\n");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+    assert_eq!(wire.ask("CONFIG SET maxmemory 0 notify-keyspace-events KEA"), "+OK\r\n", "the rest is the client's");
+    assert_eq!(wire.ask("ACL SETUSER ann on nopass +@all ~*"), "+OK\r\n");
+}
+
+#[test]
+fn a_stop_takes_less_than_ten_seconds_although_a_client_does_not_read() {
+    let mut sidecar = Sidecar::builder().expect(&["did not end in time"]).start();
+    let mut wire = sidecar.wire();
+    let value = "v".repeat(1 << 20);
+    assert_eq!(wire.call(&["SET", "big", &value]), b"+OK\r\n");
+    assert_eq!(wire.ask("SET saved 1"), "+OK\r\n");
+    let mut deaf = sidecar.wire();
+    deaf.send(&crate::support::wire::line("GET big").repeat(50));
+    until("it is owed much", || metric(&sidecar, "hearthside_client_buffer_bytes") > 4e6);
+    let begun = Instant::now();
+    assert_eq!(sidecar.stop(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10), "docker kills then: {:?}", begun.elapsed());
+    let data = sidecar.folder.path().join("data");
+    assert!(
+        !data.join("redis.sock").exists() && data.join("dump.rdb").exists(),
+        "the private server has saved and ended"
+    );
 }

@@ -56,14 +56,15 @@ fn without_the_store_hits_are_served_and_misses_fail_at_once() {
 #[test]
 fn a_store_that_comes_late_is_waited_for() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let builder = demo(&redis, &postgres).expect(NOISE);
+    let builder = demo(&redis, &postgres).expect(NOISE).set("SERVER__WAIT_FOR_STORE", "true");
     postgres.stop();
     let mut sidecar = builder.spawn();
     until("it says what it waits for", || {
         sidecar.log().contains("waiting for the store") && sidecar.logged_port("admin port").is_some()
     });
     let (status, body) = request(&sidecar, "GET", "/readyz");
-    assert!(status == 503 && body.contains("definitions are not loaded"), "{body}");
+    assert!(status == 503 && body.contains("definitions are not loaded, the store does not answer"), "{body}");
+    assert!(sidecar.logged_port("ready for clients").is_none(), "as it was asked to");
     postgres.launch();
     sidecar.wait_ready();
     assert_eq!(sidecar.wire().ask("HGET player:1:session hp"), "$2\r\n99\r\n");
@@ -74,7 +75,7 @@ fn a_store_that_goes_away_while_its_tables_are_looked_at_is_no_faulty_configurat
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let proxy = Proxy::to(postgres.port);
     let builder = demo(&redis, &postgres).expect(NOISE).set("STORE__URL", postgres.url_at(proxy.port));
-    let mut sidecar = builder.set("STORE__CONNECT_TIMEOUT", "300ms").spawn();
+    let mut sidecar = builder.set("STORE__CONNECT_TIMEOUT", "300ms").set("LOG__LEVEL", "debug").spawn();
     // Every few milliseconds: between two questions, sooner or later.
     until("it has begun anew often", || {
         proxy.cut();
@@ -82,7 +83,8 @@ fn a_store_that_goes_away_while_its_tables_are_looked_at_is_no_faulty_configurat
         sidecar.log().matches("waiting for the store").count() > 10 || sidecar.has_ended()
     });
     sidecar.wait_ready();
-    assert_eq!(sidecar.wire().ask("HGET player:1:session hp"), "$2\r\n99\r\n");
+    let mut wire = sidecar.wire();
+    until("the store has arrived", || wire.ask("HGET player:1:session hp") == "$2\r\n99\r\n");
     assert!(!sidecar.log().contains("triggers are missing"), "{}", sidecar.log());
 }
 

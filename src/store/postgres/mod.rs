@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection as _, PgPool, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Row as _};
 
 pub(super) use transaction::PostgresTransaction;
 
@@ -67,7 +67,7 @@ impl Postgres {
             .connect_lazy_with(options.clone());
         let timezone = settings.timezone.clone();
         let store = Self { lender: Lender::new(options.clone(), settings), pool, options, timezone };
-        store.ping().await?;
+        prove(&store.options, settings.connect_timeout).await?;
         if !store.timezone.is_empty() {
             zone::canonical(&store.pool, &store.timezone).await?;
         }
@@ -219,6 +219,20 @@ impl Postgres {
             );
         }
         Ok(missing)
+    }
+}
+
+/// One connection, to learn at once why there is none: a pool tries until its time is over, and does not say.
+async fn prove(options: &PgConnectOptions, patience: Duration) -> Result<(), StoreError> {
+    let unavailable =
+        |why: &str| StoreError::Unavailable(format!("{}:{}: {why}", options.get_host(), options.get_port()));
+    match tokio::time::timeout(patience, options.connect()).await {
+        Ok(Ok(connection)) => Ok(connection.close().await?),
+        Ok(Err(error)) => Err(match StoreError::from(error) {
+            StoreError::Unavailable(why) => unavailable(&why),
+            other => other,
+        }),
+        Err(_) => Err(unavailable("no connection within store.connect_timeout")),
     }
 }
 

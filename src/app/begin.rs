@@ -1,0 +1,149 @@
+//! The beginning: the store is asked, and waited for. Meanwhile clients are served what needs none, unless
+//! `server.wait_for_store` says that they wait too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
+
+use super::build::{self, Ground, Parts, Trouble};
+use super::check::Failure;
+use super::reading::Reading;
+use crate::admin::Readiness;
+use crate::dispatch::Owned;
+use crate::journal::Waiting;
+use crate::store::Away;
+use crate::telemetry::Metrics;
+
+/// What is served from the beginning.
+pub(super) struct Begun {
+    pub(super) owned: Arc<Owned>,
+    /// What takes its place when the store is there; empty if it was there at once.
+    pub(super) coming: JoinSet<Result<Arc<Owned>, Failure>>,
+}
+
+/// How long the port stays closed for a store that answers, and whose definitions are being loaded.
+const GRACE: Duration = Duration::from_secs(3);
+/// Attempts that fail as the one before are logged so often.
+const OFTEN: u64 = 20;
+
+/// Asks the store once, and goes on asking while clients are served.
+///
+/// # Errors
+/// Everything that keeps a store that answers at once from being served, and a journal that cannot be had.
+pub(super) async fn begin(
+    reading: &Reading,
+    metrics: &Arc<Metrics>,
+    readiness: &Arc<Readiness>,
+) -> Result<Begun, Failure> {
+    let (settings, mappings) = (reading.config.settings.clone(), reading.mappings.clone());
+    let (journal, mut waiting) = build::journal(&settings, &mappings, metrics).await?;
+    let columns = std::mem::take(&mut waiting.columns);
+    let away = Arc::new(Away::new("the store has not answered yet"));
+    readiness.waits_for(away.clone());
+    let ground = Ground { settings, mappings, journal, metrics: metrics.clone() };
+    let waits = ground.settings.server.wait_for_store;
+    let mut arrival =
+        Arrival { ground: ground.clone(), away: away.clone(), stuck: Arc::default(), told: String::new() };
+    let first = match Parts::of(&ground.settings.store, &ground.mappings).await {
+        Err(Trouble::Faulty(failure)) => return Err(failure),
+        Err(trouble) => {
+            arrival.tell(&trouble, 1);
+            None
+        }
+        Ok(parts) => Some(parts),
+    };
+    let (is_there, stuck) = (first.is_some(), arrival.stuck.clone());
+    let mut coming = JoinSet::new();
+    coming.spawn(arrival.happen(first, waiting));
+    let patience = async {
+        match is_there {
+            _ if waits => std::future::pending().await,
+            true => tokio::select! {
+                () = tokio::time::sleep(GRACE) => {}
+                () = stuck.notified() => {}
+            },
+            false => {}
+        }
+    };
+    let arrived = tokio::select! {
+        biased;
+        Some(arrived) = coming.join_next(), if waits || is_there => Some(whole(arrived)?),
+        () = patience => None,
+    };
+    let owned = match arrived {
+        Some(owned) => owned,
+        None => ground.without_store(&columns, away).await?,
+    };
+    Ok(Begun { owned, coming })
+}
+
+/// What has arrived.
+///
+/// # Errors
+/// Why it never will.
+pub(super) fn whole(arrived: Result<Result<Arc<Owned>, Failure>, JoinError>) -> Result<Arc<Owned>, Failure> {
+    arrived.unwrap_or_else(|error| Err(Failure::Start(error.to_string())))
+}
+
+/// The store's arrival.
+struct Arrival {
+    ground: Ground,
+    away: Arc<Away>,
+    /// Told when the definitions of a store that answers cannot be loaded.
+    stuck: Arc<Notify>,
+    /// What the log said last.
+    told: String,
+}
+
+impl Arrival {
+    /// Asks until the store answers and all definitions are loaded.
+    async fn happen(mut self, first: Option<Parts>, waiting: Waiting) -> Result<Arc<Owned>, Failure> {
+        let (mut found, mut attempt) = (first, 1_u64);
+        let parts = loop {
+            if let Some(parts) = found.take() {
+                break parts;
+            }
+            tokio::time::sleep(Duration::from_millis((attempt * 100).min(3000))).await;
+            attempt += 1;
+            match Parts::of(&self.ground.settings.store, &self.ground.mappings).await {
+                Ok(parts) => found = Some(parts),
+                Err(Trouble::Faulty(failure)) if self.ground.settings.server.wait_for_store => return Err(failure),
+                Err(trouble) => self.tell(&trouble, attempt),
+            }
+        };
+        self.away.say("it is there, and the definitions are being loaded; they are served when all are there");
+        let owned = parts.into_owned(&self.ground, waiting).await?;
+        // The reloader has logged it.
+        while let Err(failed) = owned.reloader.reload_all().await {
+            self.away.say(format!("definitions cannot be loaded: {}; mend their rows or query", failed.join("; ")));
+            self.stuck.notify_one();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ok(owned)
+    }
+
+    /// Says what it waits for, to clients and probes always, in the log when that is news.
+    fn tell(&mut self, trouble: &Trouble, attempt: u64) {
+        let why = match trouble {
+            Trouble::Away(error) => format!("{error}; start the store, or mend store.url"),
+            Trouble::Faulty(failure) => {
+                format!("it answers, and does not fit the configuration: {}", failure.to_string().replace('\n', "; "))
+            }
+        };
+        let meanwhile = match self.ground.settings.server.wait_for_store {
+            true => "waiting for the store; the port stays closed (server.wait_for_store)",
+            false => "waiting for the store; commands on keys that need it are answered LOADING",
+        };
+        if self.told == why && !attempt.is_multiple_of(OFTEN) {
+            tracing::debug!(attempt, %why, "{meanwhile}");
+        } else if matches!(trouble, Trouble::Faulty(_)) {
+            tracing::error!(attempt, %why, "{meanwhile}");
+        } else {
+            tracing::warn!(attempt, %why, "{meanwhile}");
+        }
+        self.away.say(why.clone());
+        self.told = why;
+    }
+}

@@ -1,0 +1,23 @@
+//! The private server is reached over a socket that nobody else may open. Nothing that a client says may change that, or shut the
+//! sidecar out.
+
+use crate::command::{Request, Spec};
+
+/// Settings that open a port, or ask for a password that the sidecar does not know.
+const SETTINGS: [&str; 5] = ["port", "tls-port", "bind", "protected-mode", "requirepass"];
+
+pub(super) const REFUSAL: &str = "NOPERM hearthside: the private redis-server is for this sidecar alone: its ports, addresses and default user are not to \
+     be changed. Set upstream.url to a Redis of your own for that";
+
+/// True for the commands that [`opens_up`] must look at.
+pub(super) fn may_open_up(spec: &Spec) -> bool {
+    matches!(spec.name.as_str(), "config|set" | "acl|setuser")
+}
+
+/// True when one of those commands would let others in, or the sidecar out.
+pub(super) fn opens_up(request: &Request<'_>) -> bool {
+    if request.is(0, "CONFIG") {
+        return (2..request.len()).step_by(2).any(|at| SETTINGS.iter().any(|name| request.is(at, name)));
+    }
+    request.len() > 2 && request.arg(2) == b"default"
+}

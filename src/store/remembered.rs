@@ -1,0 +1,89 @@
+//! What is remembered of the columns that deferred writes go to, so that a sidecar that starts while its store is away refuses
+//! the values that it would refuse while it runs.
+
+use serde::{Deserialize, Serialize};
+
+use super::Plan;
+use super::plan::KeySource;
+use super::target::{Column, Target};
+use crate::config::MappingConfig;
+use crate::mapping::Mapping;
+
+#[derive(Serialize, Deserialize)]
+struct Known {
+    /// The block that they were read for: for another one they say nothing.
+    block: String,
+    columns: Vec<Column>,
+    overflow: Option<Column>,
+}
+
+/// A block, whatever its place in the file.
+fn name_of(block: &MappingConfig) -> String {
+    format!("{:?}", MappingConfig { path: String::new(), ..block.clone() })
+}
+
+impl Plan {
+    /// The columns of a mapping that takes writes, as text; `None` for one that takes none.
+    #[must_use]
+    pub fn columns(&self, mapping: &Mapping) -> Option<String> {
+        let target = self.target.as_ref()?;
+        let (columns, overflow) = (target.columns.clone(), target.overflow.clone());
+        serde_json::to_string(&Known { block: name_of(&mapping.config), columns, overflow }).ok()
+    }
+
+    /// A plan that can do nothing but [`Plan::check`], by the columns of [`Plan::columns`]; `None` where those are of another
+    /// block, or no such text.
+    #[must_use]
+    pub fn remembered(mapping: &Mapping, columns: &str) -> Option<Self> {
+        let known: Known = serde_json::from_str(columns).ok()?;
+        if known.block != name_of(&mapping.config) {
+            return None;
+        }
+        let target = Target {
+            table: String::new(),
+            keys: Vec::new(),
+            key_casts: Vec::new(),
+            shown: String::new(),
+            columns: known.columns,
+            overflow: known.overflow,
+            expires: None,
+        };
+        let mut plan = Self::new(mapping, String::new(), String::new(), Vec::new(), KeySource::Bound);
+        plan.target = Some(target);
+        Some(plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::target::{Column, Holds, Target};
+    use super::{KeySource, Plan};
+    use crate::config::{Config, Faults, Shape};
+    use crate::mapping::{Mapping, Mappings};
+
+    fn mapping(table: &str) -> Mapping {
+        let text = format!(
+            "[[caches]]\nkey = \"a:{{id}}\"\ntype = \"hash\"\ntable = \"{table}\"\nwrite = \"deferred\"\nttl = \"1m\"\n"
+        );
+        let config: Config = crate::config::read("test", &text, std::iter::empty()).config;
+        let mapping = Mappings::compile(&config, &mut Faults::default()).list.remove(0);
+        assert_eq!(mapping.config.shape, Shape::Hash);
+        mapping
+    }
+
+    #[test]
+    fn columns_are_remembered_for_the_same_block_only() {
+        let mapping_of_then = mapping("t");
+        let hp = Column { name: "hp".into(), cast: "int4".into(), holds: Holds::Integers, zone: None };
+        let mut plan = Plan::new(&mapping_of_then, "SELECT".into(), String::new(), Vec::new(), KeySource::Extra);
+        let target = Target::of(&mapping_of_then, ("t".into(), String::new()), Vec::new(), std::iter::once(hp), true);
+        plan.target = Some(target);
+        let text = plan.columns(&mapping_of_then).expect("it takes writes");
+        let again = Plan::remembered(&mapping("t"), &text).expect("the same block");
+        assert_eq!(again.check(b"hp", b"7"), Ok(()));
+        assert!(again.check(b"hp", b"seven").is_err());
+        assert!(again.check(b"nosuch", b"7").is_err());
+        assert!(Plan::remembered(&mapping("other"), &text).is_none());
+        assert!(Plan::remembered(&mapping("t"), "nonsense").is_none());
+    }
+}
