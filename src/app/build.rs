@@ -168,7 +168,7 @@ async fn remember(journal: &Journal, cached: &[Planned]) {
         Some((planned.mapping.pattern.text().to_owned(), columns))
     });
     if let Err(error) = journal.remember(columns.collect()).await {
-        tracing::warn!(%error, "the journal does not remember the columns: a start without the store would accept no deferred writes");
+        tracing::warn!(%error, "the journal does not remember the columns, by which a start without the store judges deferred writes");
     }
 }
 

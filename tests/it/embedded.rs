@@ -137,10 +137,10 @@ fn a_private_redis_that_saves_for_longer_than_a_stop_may_take_loses_nothing() {
 
 #[test]
 fn a_private_redis_left_by_a_killed_sidecar_is_waited_for_while_it_saves() {
-    let mut first = slow_to_save(7, 1);
+    let mut first = slow_to_save(12, 1);
     first.signal("KILL");
     until("it is gone", || first.has_ended());
-    has_all(&first, 7);
+    has_all(&first, 12);
 }
 
 #[test]
