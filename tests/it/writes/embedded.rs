@@ -96,7 +96,7 @@ fn what_was_taken_before_a_crash_is_applied_once() {
     assert_eq!(sidecar.stop(), Some(0));
     // The same of a journal and a store of the version before.
     for sql in [
-        "ALTER TABLE about RENAME COLUMN incarnation TO id; PRAGMA user_version = 0;",
+        "ALTER TABLE about RENAME COLUMN incarnation TO id; DROP TABLE known_columns; PRAGMA user_version = 0;",
         "UPDATE about SET id = '0123456789abcdef'",
     ] {
         sqlite(&journal, sql);
