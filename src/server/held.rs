@@ -117,6 +117,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn listen(&mut self, pin: Pin, request: &OwnedRequest) -> Result<(), End> {
         let Some(pinned) = self.own().await? else { return Ok(()) };
         let mut pushes = BytesMut::new();
+        if pin == Pin::Monitor || !request.view().is(2, "NO") {
+            pinned.will_listen();
+        }
         match pinned.call(&request.bytes(), &mut pushes).await {
             Err(Lost) => self.error(LOST),
             Ok(reply) => {

@@ -168,6 +168,10 @@ impl Arrivals {
         if let Some(b'-') = self.incoming.get(self.frame) {
             self.is_unready |= is_unready(&self.incoming[self.frame + 1..self.scanned]);
         }
+        if let Some(inbox) = &self.inbox {
+            let agreed = self.incoming.get(self.frame) == Some(&b'+');
+            inbox.with(|state| state.raw |= std::mem::take(&mut state.raw_next) && agreed);
+        }
         let length = std::mem::take(&mut self.handed_on) + self.scanned - self.frame;
         self.frame = self.scanned;
         let Some(flight) = self.flights.front_mut() else {

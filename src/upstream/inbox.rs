@@ -22,6 +22,8 @@ pub(super) struct State {
     pub(super) subscriptions: Subscriptions,
     /// Everything that comes is out of band (MONITOR, SCRIPT DEBUG).
     pub(super) raw: bool,
+    /// It will be so behind the next reply, unless that is an error: lines may come with the very bytes of the reply.
+    pub(super) raw_next: bool,
     pub(super) proto: Proto,
     /// The client gave the connection back.
     pub(super) retired: bool,

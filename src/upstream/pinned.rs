@@ -276,6 +276,11 @@ impl Pinned {
         self.inbox.with(|state| state.raw = true);
     }
 
+    /// The next request makes everything behind its reply out of band, if the upstream agrees.
+    pub fn will_listen(&self) {
+        self.inbox.with(|state| state.raw_next = true);
+    }
+
     /// Notes that the connection speaks another protocol now.
     pub fn speaks(&mut self, proto: Proto) {
         self.inbox.with(|state| state.proto = proto);

@@ -1,5 +1,7 @@
 //! Blocking commands, Pub/Sub and MONITOR over pinned connections: nobody else waits for them.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use crate::support::admin::metric;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
@@ -52,6 +54,31 @@ fn names_that_look_like_options_hold_up_nobody() {
     }
     // And what does not wait needs no connection of its own.
     assert_eq!(other.ask("XREADGROUP GROUP g block STREAMS st >"), "*-1\r\n");
+}
+
+#[test]
+fn a_monitor_of_a_busy_upstream_is_let_in() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let (mut busy, is_done) = (redis.wire(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Relaxed) {
+                busy.send(&line("PING busy").repeat(50));
+                (0..50).for_each(|_| drop(busy.frame()));
+            }
+        });
+        for _ in 0..100 {
+            let mut monitor = sidecar.wire();
+            monitor.send(&line("MONITOR"));
+            let told: Vec<_> = std::iter::from_fn(|| monitor.try_frame()).take(20).collect();
+            if told.len() < 20 || told[0] != b"+OK\r\n" {
+                is_done.store(true, Relaxed);
+                panic!("a monitor was told {:?}", told.iter().map(|f| String::from_utf8_lossy(f)).collect::<Vec<_>>());
+            }
+        }
+        is_done.store(true, Relaxed);
+    });
 }
 
 #[test]
