@@ -12,7 +12,7 @@ use crate::cache::{Cache, Planned};
 use crate::config::{self, Settings};
 use crate::definitions::{DefinitionSource, Definitions, Reloader};
 use crate::dispatch::Owned;
-use crate::dispatch::listing::Scans;
+use crate::dispatch::scans::Scans;
 use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::file::load_file;
@@ -56,7 +56,7 @@ impl Ground {
             definitions,
             cache: Arc::new(cache),
             reloader: Arc::new(reloader),
-            scans: Scans::default(),
+            scans: Scans::new(self.metrics.clone()),
             store,
             awaits,
             metrics,

@@ -151,8 +151,10 @@ impl Cache {
 
     /// Starts the life of a key that was read anew where its mapping says so.
     pub(super) fn renewed(&self, id: usize, key: &[u8], end: u64) {
-        // The receiver ends with the process.
-        let _ends = self.renewals.send((id, Bytes::copy_from_slice(key), end));
+        // The journal is far behind: the next read of the key renews it. The receiver ends with the process.
+        if self.renewals.try_send((id, Bytes::copy_from_slice(key), end)).is_err() {
+            self.metrics.renewals_dropped.inc();
+        }
     }
 }
 
@@ -171,6 +173,9 @@ pub(super) fn left_of(value: Option<&Bytes>) -> Option<i64> {
     Some(deadline - unix_ms())
 }
 
-pub(super) fn channel() -> (mpsc::UnboundedSender<Renewal>, mpsc::UnboundedReceiver<Renewal>) {
-    mpsc::unbounded_channel()
+/// Most renewals by reads that wait to be journaled.
+const MOST_WAITING: usize = 65_536;
+
+pub(super) fn channel() -> (mpsc::Sender<Renewal>, mpsc::Receiver<Renewal>) {
+    mpsc::channel(MOST_WAITING)
 }

@@ -124,8 +124,8 @@ pub struct Cache {
     journal: Option<Arc<Journal>>,
     sampler: Sampler,
     chosen: tokio::sync::Mutex<Option<mpsc::Receiver<Sample>>>,
-    renewals: mpsc::UnboundedSender<Renewal>,
-    renewed: tokio::sync::Mutex<Option<mpsc::UnboundedReceiver<Renewal>>>,
+    renewals: mpsc::Sender<Renewal>,
+    renewed: tokio::sync::Mutex<Option<mpsc::Receiver<Renewal>>>,
     flusher: tokio::sync::Mutex<Flusher>,
     flush_now: tokio::sync::Notify,
     /// Most keys of one flush.
@@ -389,7 +389,7 @@ impl Cache {
         let (entries, bytes) = self.shelf.tidy();
         self.metrics.cache_entries.set(entries as i64);
         self.metrics.cache_bytes.set(bytes as i64);
-        self.origins.tidy(now_ms());
+        self.metrics.own_writes.set(self.origins.tidy(now_ms()) as i64);
         self.flights.tidy();
         self.metrics
             .change_feed_up

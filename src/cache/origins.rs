@@ -3,7 +3,7 @@
 //!
 //! Invariant: a write whose end is not known is not ours any more, for it may be applied at any later moment.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,12 +12,15 @@ use bytes::Bytes;
 /// How long the notices of a write may take, in milliseconds: far beyond any feed that is not a gap.
 const KEPT: u64 = 60_000;
 
+/// Most writes that are known; of an older one the notices are news, and its keys are read again.
+const MOST: usize = 100_000;
+
 #[derive(Debug)]
 pub(super) struct Origins {
     /// Differs between sidecars, and between two starts of one.
     instance: String,
     next: AtomicU64,
-    writes: Mutex<HashMap<u64, Written>>,
+    writes: Mutex<BTreeMap<u64, Written>>,
 }
 
 #[derive(Debug)]
@@ -34,14 +37,18 @@ impl Default for Origins {
 }
 
 impl Origins {
-    fn writes(&self) -> MutexGuard<'_, HashMap<u64, Written>> {
+    fn writes(&self) -> MutexGuard<'_, BTreeMap<u64, Written>> {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A write of these keys begins: its number.
     pub(super) fn begin(&self, keys: Vec<Bytes>) -> u64 {
         let number = self.next.fetch_add(1, Relaxed);
-        self.writes().insert(number, Written { keys, ended: None });
+        let mut writes = self.writes();
+        if writes.len() >= MOST {
+            writes.pop_first();
+        }
+        writes.insert(number, Written { keys, ended: None });
         number
     }
 
@@ -70,15 +77,26 @@ impl Origins {
         })
     }
 
-    /// Gives back the memory of writes whose notices have long come.
-    pub(super) fn tidy(&self, now: u64) {
-        self.writes().retain(|_, write| write.ended.is_none_or(|ended| now < ended + KEPT));
+    /// Gives back the memory of writes whose notices have long come; how many are left.
+    pub(super) fn tidy(&self, now: u64) -> usize {
+        let mut writes = self.writes();
+        writes.retain(|_, write| write.ended.is_none_or(|ended| now < ended + KEPT));
+        writes.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Origins;
+    use super::{MOST, Origins};
+
+    #[test]
+    fn the_oldest_are_forgotten_when_there_are_too_many() {
+        let origins = Origins::default();
+        let first = origins.begin(vec!["a".into()]);
+        let last = (0..MOST).map(|_| origins.begin(vec!["a".into()])).last().expect("some");
+        assert_eq!(origins.tidy(0), MOST);
+        assert!(!origins.knows(&origins.text(first), b"a") && origins.knows(&origins.text(last), b"a"));
+    }
 
     #[test]
     fn only_known_ends_of_the_very_keys_are_no_news() {

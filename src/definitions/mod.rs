@@ -3,9 +3,10 @@
 
 mod reload;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
+use bytes::Bytes;
 
 pub use reload::{DefinitionSource, Reloader};
 
@@ -14,19 +15,45 @@ use crate::record::{Record, Table};
 /// One version of all definitions. By mapping id; definitions come first in the list of mappings.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    tables: Vec<Arc<Table>>,
+    sets: Vec<Arc<Set>>,
+}
+
+/// The definitions of one mapping.
+#[derive(Debug, Default)]
+struct Set {
+    table: Table,
+    /// Its keys in their order, once somebody has asked for it.
+    ordered: OnceLock<Vec<Bytes>>,
+}
+
+impl Set {
+    fn ordered(&self) -> &[Bytes] {
+        self.ordered.get_or_init(|| {
+            let mut keys: Vec<Bytes> = self.table.keys().map(|key| Bytes::copy_from_slice(key)).collect();
+            keys.sort_unstable();
+            keys
+        })
+    }
 }
 
 impl Snapshot {
     /// The record of `key` in mapping `id`; `None` when there is no such definition.
     #[must_use]
     pub fn get(&self, id: usize, key: &[u8]) -> Option<&Record> {
-        self.tables.get(id)?.get(key)
+        self.sets.get(id)?.table.get(key)
     }
 
     /// The keys of mapping `id`, in no order.
     pub fn keys(&self, id: usize) -> impl Iterator<Item = &[u8]> {
-        self.tables.get(id).into_iter().flat_map(|table| table.keys()).map(|key| &**key)
+        self.sets.get(id).into_iter().flat_map(|set| set.table.keys()).map(|key| &**key)
+    }
+
+    /// The keys of mapping `id` behind `key`, in their order: the same in every version, so that who has seen some of one version
+    /// goes on in the next and misses nothing that is in both.
+    pub fn keys_after(&self, id: usize, key: Option<&Bytes>) -> impl Iterator<Item = &Bytes> {
+        let ordered = self.sets.get(id).map_or(&[][..], |set| set.ordered());
+        let from = key.map_or(0, |key| ordered.partition_point(|other| other <= key));
+        ordered[from..].iter()
     }
 }
 
@@ -42,19 +69,14 @@ impl Definitions {
         self.current.load()
     }
 
-    /// The current version, to be held for long.
-    pub fn shared(&self) -> Arc<Snapshot> {
-        self.current.load_full()
-    }
-
     /// Puts a new table in the place of mapping `id`'s.
     fn swap(&self, id: usize, table: Table) {
-        let table = Arc::new(table);
+        let set = Arc::new(Set { table, ordered: OnceLock::new() });
         self.current.rcu(|old| {
-            let mut tables = old.tables.clone();
-            tables.resize_with(tables.len().max(id + 1), Arc::default);
-            tables[id] = table.clone();
-            Snapshot { tables }
+            let mut sets = old.sets.clone();
+            sets.resize_with(sets.len().max(id + 1), Arc::default);
+            sets[id] = set.clone();
+            Snapshot { sets }
         });
     }
 
@@ -65,6 +87,6 @@ impl Definitions {
 
     /// Definitions in memory.
     fn count(&self) -> usize {
-        self.current.load().tables.iter().map(|table| table.len()).sum()
+        self.current.load().sets.iter().map(|set| set.table.len()).sum()
     }
 }

@@ -1,17 +1,14 @@
 //! KEYS and SCAN: the upstream's keys and the owned ones, each once.
 //!
 //! A SCAN begins with definitions, goes on with each cached mapping in the store's order, and ends with the upstream's
-//! own iteration. Where it stands is kept here; its number is the cursor, with a bit that no upstream's cursor has.
-
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+//! own iteration. Where it stands is kept for a while (`scans.rs`); its number is the cursor, with a bit that no upstream's has.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::scans::{OURS, Place};
 use super::{Context, Flow, Owned, Session, error_reply};
 use crate::cache::After;
 use crate::command::Request;
-use crate::definitions::Snapshot;
 use crate::keys::glob_match;
 use crate::mapping::Mapping;
 use crate::resp::number::parse_i64;
@@ -19,46 +16,8 @@ use crate::resp::{decode, encode, reply};
 use crate::store::StoreError;
 use crate::upstream::{Run, Ticket};
 
-/// Set in our cursors: an upstream would need 2^52 keys to use it, and it is still exact as a floating-point number.
-const OURS: u64 = 1 << 52;
-/// Scans that may be under way; the oldest are forgotten.
-const MOST: usize = 10_000;
 /// Rows asked for at once by KEYS.
 const PAGE: usize = 5000;
-
-/// Where a SCAN stands.
-#[derive(Clone, Debug)]
-enum Place {
-    /// In a mapping's definitions, so many seen, of the set that was current when it began.
-    Definitions(usize, usize, Arc<Snapshot>),
-    /// In a cached mapping.
-    Cached(usize, After),
-    /// Before the upstream's iteration.
-    Upstream,
-}
-
-/// The scans under way.
-#[derive(Debug, Default)]
-pub struct Scans(Mutex<(u64, HashMap<u64, Place>, VecDeque<u64>)>);
-
-impl Scans {
-    fn keep(&self, place: Place) -> u64 {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (next, places, order) = &mut *guard;
-        *next += 1;
-        let cursor = OURS | *next;
-        places.insert(cursor, place);
-        order.push_back(cursor);
-        if order.len() > MOST {
-            order.pop_front().map(|oldest| places.remove(&oldest));
-        }
-        cursor
-    }
-
-    fn find(&self, cursor: u64) -> Option<Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.get(&cursor).cloned()
-    }
-}
 
 /// What a SCAN or KEYS asks for.
 struct Wish {
@@ -173,15 +132,18 @@ pub(super) fn scan(context: &Context, session: &mut Session, request: &Request<'
     };
     match place {
         Place::Upstream => upstream(context, session, request, 0),
-        Place::Definitions(mapping, seen, snapshot) => {
-            let keys: Vec<&[u8]> = snapshot.keys(mapping).skip(seen).take(wish.count).collect();
-            let found = wish.chosen(keys.iter().copied());
-            let place = if keys.len() < wish.count {
-                next_mapping(owned, &wish, mapping + 1)
-            } else {
-                Place::Definitions(mapping, seen + keys.len(), snapshot.clone())
+        Place::Definitions(mapping, after) => {
+            let snapshot = owned.definitions.snapshot();
+            let keys: Vec<&Bytes> = snapshot.keys_after(mapping, after.as_ref()).take(wish.count).collect();
+            let place = match keys.last() {
+                // Of its own: the set that it is of may be replaced.
+                Some(last) if keys.len() == wish.count => {
+                    Place::Definitions(mapping, Some(Bytes::copy_from_slice(last)))
+                }
+                _ => next_mapping(owned, &wish, mapping + 1),
             };
-            out.put_slice(&page(owned.scans.keep(place), &found));
+            let found = wish.chosen(keys.into_iter().map(|key| &**key));
+            out.put_slice(&page(owned.scans.keep(place, cursor), &found));
             Flow::Answered
         }
         Place::Cached(mapping, after) => {
@@ -194,7 +156,7 @@ pub(super) fn scan(context: &Context, session: &mut Session, request: &Request<'
                             Some(after) => Place::Cached(mapping, after),
                             None => next_mapping(&owned, &wish, mapping + 1),
                         };
-                        page(owned.scans.keep(place), &wish.chosen(keys.iter().map(|key| &**key)))
+                        page(owned.scans.keep(place, cursor), &wish.chosen(keys.iter().map(|key| &**key)))
                     }
                 })
             }))
@@ -206,9 +168,7 @@ pub(super) fn scan(context: &Context, session: &mut Session, request: &Request<'
 fn next_mapping(owned: &Owned, wish: &Wish, id: usize) -> Place {
     match owned.mappings.list.iter().skip(id).find(|mapping| wish.concerns(mapping)) {
         None => Place::Upstream,
-        Some(mapping) if owned.is_definition(mapping.id) => {
-            Place::Definitions(mapping.id, 0, owned.definitions.shared())
-        }
+        Some(mapping) if owned.is_definition(mapping.id) => Place::Definitions(mapping.id, None),
         Some(mapping) => Place::Cached(mapping.id, After::new()),
     }
 }

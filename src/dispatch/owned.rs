@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::listing::Scans;
+use super::scans::Scans;
 use super::{Context, Flow, Session, wrong_arity};
 use crate::cache::{Cache, Entry, LoadResult};
 use crate::command::{OwnedRequest, Request, Spec};

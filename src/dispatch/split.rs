@@ -26,6 +26,9 @@ enum Part {
     Deleting(usize, Pin<Box<dyn Future<Output = WriteResult>>>),
 }
 
+/// One reply that no limit of memory has room for.
+const TOO_LONG: &str = "ERR hearthside: the reply would be longer than all clients may hold (limits.buffers)";
+
 /// True for DEL and UNLINK.
 #[must_use]
 pub fn removes(spec: &Spec) -> bool {
@@ -72,6 +75,7 @@ pub(super) fn answer(
     }
     let ticket = (foreign.len() > 1).then(|| context.ask(session, &foreign, spec.flags.readonly));
     let (owned, proto, values) = (context.owned.clone(), session.proto(), spec.name == "mget");
+    let most = context.policy.limits.buffers.0;
     Flow::Later(Box::pin(async move {
         let mut pushes = Bytes::new();
         let upstream = match ticket {
@@ -89,6 +93,9 @@ pub(super) fn answer(
                 Err((mapping, error)) if removes => return Ok(error_reply(&owned.write_error(mapping, &error))),
                 Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
             }
+        }
+        if known.iter().flatten().flatten().map(Bytes::len).sum::<usize>() > most {
+            return Ok(error_reply(TOO_LONG));
         }
         let joined = if values { join_values(&known, upstream, proto) } else { join_counts(&known, upstream) };
         Ok(if pushes.is_empty() { joined } else { Bytes::from([pushes, joined].concat()) })

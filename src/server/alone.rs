@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             desk.pushes = Some(&mut pushes);
         }
         transaction.command(&mut desk, request).await;
-        self.link.replies.tail().put_slice(&out);
+        self.link.replies.put(out);
         self.link.replies.loud().put_slice(&pushes);
         let queued = transaction.queued();
         if transaction.is_over() {

@@ -103,6 +103,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// A subscription that is lost cannot be hidden: messages may be missing. The client will subscribe anew.
     fn tell_loss(&self) {
+        if self.was_slow() {
+            self.context.metrics.clients_cut.inc();
+            self.context.metrics.limited("client-output-buffer-limit");
+            return tracing::warn!(
+                client = self.session.peer.id,
+                limit = "client-output-buffer-limit pubsub (of the upstream)",
+                "a client did not read its messages and is disconnected"
+            );
+        }
         // A debugging session ends with its connection.
         if self.session.is_held() && !self.session.hold.debug {
             let error = self.link.replies.inbox.as_ref().and_then(Inbox::lost).unwrap_or_default();

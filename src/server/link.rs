@@ -75,6 +75,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// An empty buffer that is not larger stays.
+const KEPT: usize = 4096;
 /// How long a client that is closed may take for what is last written to it.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// With so much to write, writing does not wait for the rest of the batch.
@@ -345,9 +347,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         moved
     }
 
-    /// Tells what is held here.
-    fn tell(&self) {
-        self.account.connection(self.incoming.len(), self.replies.waiting());
+    /// Tells what is held here. A buffer that was needed once is not kept.
+    fn tell(&mut self) {
+        if self.incoming.is_empty() && self.incoming.capacity() > KEPT {
+            self.incoming = BytesMut::new();
+        }
+        self.account.connection(self.incoming.capacity(), self.replies.waiting());
     }
 
     /// Once per batch, or earlier when much is ready or the rest is slow to come.

@@ -60,6 +60,8 @@ impl Reaper {
     /// Cuts those that hold most, until the others fit. Those that were cut and are still to go count no more.
     fn make_room(&self, limits: &Limits) {
         let most = limits.buffers.0;
+        // Of these something has not been kept.
+        self.living(|peer| peer.holding.is_cut()).iter().for_each(|peer| self.cut(peer, "buffers"));
         if self.buffers.held() <= most {
             return;
         }

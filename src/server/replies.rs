@@ -80,6 +80,12 @@ impl Replies {
         self.loud()
     }
 
+    /// A reply that is ready and may be long.
+    pub(super) fn put(&mut self, reply: BytesMut) {
+        let tail = self.tail();
+        if tail.is_empty() { *tail = reply } else { tail.put_slice(&reply) }
+    }
+
     /// Where the next push message goes, which is sent even to a client that wants no replies.
     pub(super) fn loud(&mut self) -> &mut BytesMut {
         if self.owed.is_empty() {

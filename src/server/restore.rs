@@ -24,6 +24,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             && self.session.hold.keeps_nothing()
             && self.transaction.is_none()
             && self.link.replies.is_settled()
+            && !self.was_slow()
+    }
+
+    /// True for a client that the upstream gave up because it did not read: it is closed, as that closes its clients.
+    pub(super) fn was_slow(&self) -> bool {
+        self.session.subscribed() != [0; 3] && self.link.replies.inbox.as_ref().is_some_and(Inbox::was_slow)
     }
 
     /// Subscribes anew, as soon as the upstream lets it; whoever only had long replies needs no connection of its own.

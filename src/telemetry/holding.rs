@@ -128,6 +128,14 @@ impl Holding {
         Some(first.map_or_else(|since| since, |_| now))
     }
 
+    /// True when a client that holds `own` bytes must be cut at once, before anybody can look at all of them: it alone holds more
+    /// than all may, or it is past `limit`, its own, and all together hold an eighth too much.
+    #[must_use]
+    pub fn is_too_much(&self, own: usize, limit: usize) -> bool {
+        let most = usize::try_from(self.all.most.load(Relaxed)).unwrap_or(usize::MAX);
+        own > most || own > limit && self.all.held() > most.saturating_add(most / 8)
+    }
+
     /// From now on nothing is kept for it.
     pub fn cut(&self) {
         self.is_cut.store(true, Relaxed);

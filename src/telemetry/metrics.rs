@@ -162,6 +162,9 @@ pub struct Metrics {
     pub cache_entries: Gauge,
     pub cache_bytes: Gauge,
     pub definitions: Gauge,
+    pub scan_cursors: Gauge,
+    pub own_writes: Gauge,
+    pub renewals_dropped: Counter,
     pub reloads: Family<OutcomeLabel, Counter>,
     pub lanes_connected: Gauge,
     pub lanes_held: Gauge,
@@ -275,6 +278,12 @@ impl Default for Metrics {
             cache_entries: r.gauge("cache_entries", "Cached keys in memory, absent ones included"),
             cache_bytes: r.gauge("cache_bytes", "Memory of cached records, in bytes"),
             definitions: r.gauge("definitions", "Definitions in memory"),
+            own_writes: r.gauge("own_writes", "Writes whose notices may still come back over the change feed"),
+            renewals_dropped: r.counter(
+                "renewals_dropped",
+                "Renewals of a TTL by a read that were not journaled because too many waited; the next read renews",
+            ),
+            scan_cursors: r.gauge("scan_cursors", "Cursors of SCAN over owned keys that are known"),
             reloads: r.add("reloads", "Reloads of one mapping's definitions, by outcome", Family::default()),
             lanes_connected: r.gauge("lanes_connected", "Lanes that are connected to the upstream"),
             lanes_held: r.gauge(

@@ -23,7 +23,7 @@ use crate::dispatch::{Context, Session, wrong_arity, wrong_exec};
 use crate::resp::{encode, reply};
 use crate::route::{Route, Transaction as Command};
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::Pinned;
+use crate::upstream::{Kept, Pinned};
 
 /// One client's transaction, from MULTI or WATCH to its end.
 #[derive(Debug, Default)]
@@ -35,6 +35,8 @@ pub struct Transaction {
     /// A command could not be queued: EXEC will abort.
     dirty: bool,
     queued: Vec<Queued>,
+    /// Bytes of those that are kept here.
+    kept: Option<Kept>,
     topics: Option<Topics>,
     /// Cached keys that it watches.
     watched: Vec<Watched>,
@@ -199,6 +201,8 @@ impl Transaction {
                 self.forward_all(desk, &[request.raw()], Queued::Upstream).await;
             }
             Place::Here => {
+                let kept = self.kept.get_or_insert_with(|| Kept::new(desk.session.account.clone()));
+                kept.more(request.raw().len() + request.len() * size_of::<usize>() * 2 + size_of::<Queued>());
                 self.queued.push(Queued::Here(OwnedRequest::copy(request), route));
                 encode::simple(desk.out, "QUEUED");
             }

@@ -1,6 +1,6 @@
 //! The reply of EXEC: the upstream's elements with ours among them, in the order of the commands.
 
-use bytes::{BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Desk;
 use super::store::{Ours, answer};
@@ -11,7 +11,7 @@ use crate::resp::encode;
 use crate::resp::pubsub::{self, PubSub};
 use crate::route::Route;
 use crate::store::StoreError;
-use crate::upstream::{Broken, Group};
+use crate::upstream::{Broken, Group, Kept};
 
 /// A queued command.
 #[derive(Debug)]
@@ -40,7 +40,14 @@ pub(super) async fn splice(
 ) {
     encode::array(desk.out, queued.len());
     let mut elements = elements.iter().copied();
+    let mut kept = Kept::new(desk.session.account.clone());
     for (command, ours) in queued.into_iter().zip(ours) {
+        kept.are(desk.out.len());
+        if desk.session.account.overflows() {
+            // It holds too much, and the reply is for nobody.
+            *desk.out = BytesMut::new();
+            return;
+        }
         match command {
             Queued::Here(request, route) if answer(desk, &request, &route, ours, done) => {}
             Queued::Here(request, route) => here(desk, &request, route).await,

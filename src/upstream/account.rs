@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use bytes::Bytes;
+
 use super::ticket::wake;
 use crate::telemetry::holding::Holding;
 
@@ -32,6 +34,13 @@ const RUN_REQUESTS: usize = 256;
 /// should wait behind.
 const LONG_REPLY: usize = 64 * 1024;
 const ROW: usize = 1 << 20;
+
+/// What bytes that wait cost: what an allocator with four sizes for each doubling keeps for them, and a place in a queue.
+pub(super) fn cost(bytes: &Bytes) -> usize {
+    let length = bytes.len();
+    let step = (length.next_power_of_two() / 8).max(16);
+    length.next_multiple_of(step) + 2 * size_of::<Bytes>()
+}
 
 /// Tells a lane that one of the clients it asks nothing for has room again.
 #[derive(Debug, Default)]
@@ -152,9 +161,13 @@ impl Account {
         wake(&mut self.reader.borrow_mut());
     }
 
-    /// True when it is to go: nothing more is kept for it.
-    pub(super) fn is_cut(&self) -> bool {
-        self.holding.as_ref().is_some_and(|holding| holding.is_cut())
+    /// More comes for a client that has much already; true when it is not kept, and the client is to go.
+    pub fn overflows(&self) -> bool {
+        let Some(holding) = &self.holding else { return false };
+        if holding.is_too_much(self.holds.get(), self.most.get()) {
+            holding.cut();
+        }
+        holding.is_cut()
     }
 
     /// Bytes that wait for it to read.
@@ -318,20 +331,30 @@ impl Drop for Charge {
 
 /// Bytes that somebody gathers for a client.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub struct Kept {
     account: Rc<Account>,
     bytes: usize,
 }
 
 impl Kept {
-    pub(super) const fn new(account: Rc<Account>) -> Self {
+    /// None yet.
+    #[must_use]
+    pub const fn new(account: Rc<Account>) -> Self {
         Self { account, bytes: 0 }
     }
 
     /// So many bytes, no longer those of before.
-    pub(super) fn are(&mut self, bytes: usize) {
-        self.account.hold(bytes);
-        self.account.release(std::mem::replace(&mut self.bytes, bytes));
+    pub fn are(&mut self, bytes: usize) {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        self.account.holds.set(self.account.holds.get() + bytes - before);
+        self.account.tell();
+    }
+}
+
+impl Kept {
+    /// So many more bytes.
+    pub fn more(&mut self, bytes: usize) {
+        self.are(self.bytes + bytes);
     }
 }
 

@@ -31,6 +31,9 @@ const READ: usize = 64 * 1024;
 const HOLD: usize = 64 * 1024;
 /// With so many bytes not taken by its client, a client's own connection is not read.
 const ENOUGH: usize = 256 * 1024;
+/// A connection that ends within so many bytes of one at which its client had not taken what came before was given up by an
+/// upstream that kept too much for it: that is what the kernels on both sides may still have had.
+const BEHIND: usize = 16 << 20;
 /// A reply longer than this on a shared lane is more than others should wait behind.
 const BULKY: usize = 1 << 20;
 
@@ -51,6 +54,8 @@ pub(super) struct Arrivals {
     incoming: BytesMut,
     /// The same, as its client's account has it.
     kept: Option<Kept>,
+    /// Bytes that came since a client did not take what came before, if it ever did not.
+    since_full: Option<usize>,
     /// Bytes of `incoming` the scanner has seen, and where the frame it is in begins.
     scanned: usize,
     frame: usize,
@@ -87,13 +92,15 @@ impl Arrivals {
     /// Reads once; true when something came.
     pub(super) fn poll_read(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> io::Result<bool> {
         if !self.poll_room(cx) {
+            self.since_full = Some(0);
             return Ok(false);
         }
         self.incoming.reserve(READ);
         match poll_read_buf(Pin::new(stream), cx, &mut self.incoming)? {
             Poll::Pending => Ok(false),
             Poll::Ready(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the upstream closed the connection")),
-            Poll::Ready(_) => {
+            Poll::Ready(read) => {
+                self.since_full = self.since_full.map(|since| since + read).filter(|since| *since < BEHIND);
                 let delivered = self.deliver();
                 if let Some(kept) = &mut self.kept {
                     kept.are(self.incoming.len());
@@ -101,6 +108,11 @@ impl Arrivals {
                 delivered.map(|()| true)
             }
         }
+    }
+
+    /// True when a client of its own has lately not taken what came.
+    pub(super) const fn was_slow(&self) -> bool {
+        self.since_full.is_some()
     }
 
     /// A client that does not read slows down its own connection, and nobody else's.
@@ -144,7 +156,7 @@ impl Arrivals {
         match pubsub::read(&self.incoming[self.frame..self.scanned]) {
             Some(PubSub::Confirmation(kind, name, on)) => {
                 let remain = inbox.with(|state| {
-                    state.subscriptions.confirm(kind, name, on);
+                    state.confirm(kind, name, on);
                     state.subscriptions.count(kind)
                 });
                 if self.awaits_confirmation() { Part::Confirmation(remain) } else { Part::OutOfBand }

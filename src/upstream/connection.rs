@@ -100,6 +100,11 @@ impl Connection {
         self.since.elapsed() >= SOUND
     }
 
+    /// True when its client has lately not taken what came.
+    pub(super) const fn was_slow(&self) -> bool {
+        self.arrivals.was_slow()
+    }
+
     /// Runs that wait for replies.
     pub(super) fn in_flight(&self) -> usize {
         self.arrivals.flights.len()

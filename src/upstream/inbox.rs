@@ -8,10 +8,11 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use super::account::Account;
+use super::account::{Account, cost};
 use super::subscriptions::Subscriptions;
 use super::ticket::wake;
 use crate::resp::Proto;
+use crate::resp::pubsub::Kind;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -20,6 +21,8 @@ pub(super) struct State {
     /// The connection is gone, and why.
     lost: Option<String>,
     pub(super) subscriptions: Subscriptions,
+    /// The upstream gave the connection up while the client did not take what came over it.
+    was_slow: bool,
     /// Everything that comes is out of band (MONITOR, SCRIPT DEBUG).
     pub(super) raw: bool,
     /// It will be so behind the next reply, unless that is an error: lines may come with the very bytes of the reply.
@@ -31,9 +34,16 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Takes a confirmation into account.
+    pub(super) fn confirm(&mut self, kind: Kind, name: Option<&[u8]>, on: bool) {
+        self.account.release(self.subscriptions.cost());
+        self.subscriptions.confirm(kind, name, on);
+        self.account.hold(self.subscriptions.cost());
+    }
+
     fn take(&mut self) -> Option<Bytes> {
         let frame = self.frames.pop_front()?;
-        self.account.took(frame.len() + COST);
+        self.account.took(cost(&frame));
         Some(frame)
     }
 }
@@ -41,11 +51,9 @@ impl State {
 impl Drop for State {
     fn drop(&mut self) {
         while self.take().is_some() {}
+        self.account.release(self.subscriptions.cost());
     }
 }
-
-/// What a frame costs beside its bytes.
-const COST: usize = size_of::<Bytes>();
 
 /// A handle on it.
 #[derive(Clone, Debug, Default)]
@@ -64,15 +72,15 @@ impl Inbox {
 
     pub(super) fn push(&self, frame: Bytes) {
         let mut state = self.0.borrow_mut();
-        state.account.came(frame.len() + COST);
+        state.account.came(cost(&frame));
         state.frames.push_back(frame);
         wake(&mut state.client);
     }
 
-    /// Nothing more will come.
-    pub(super) fn lose(&self, why: String) {
+    /// Nothing more will come; `was_slow`: the client had not taken what came.
+    pub(super) fn lose(&self, why: String, was_slow: bool) {
         let mut state = self.0.borrow_mut();
-        state.lost = Some(why);
+        (state.lost, state.was_slow) = (Some(why), was_slow);
         wake(&mut state.client);
     }
 
@@ -97,6 +105,12 @@ impl Inbox {
         }
         state.client = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// True when the connection is gone because the client did not take what came over it, as far as can be told.
+    #[must_use]
+    pub fn was_slow(&self) -> bool {
+        self.0.borrow().was_slow
     }
 
     /// Why the connection is gone, if it is.

@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use account::Account;
+pub use account::{Account, Kept};
 pub use circuit::Circuit;
 pub use connect::ConnectError;
 pub use gate::Gate;

@@ -178,8 +178,9 @@ impl Keeper {
         match ended {
             Ended::Quiet => {}
             Ended::Lost(why) => {
+                let was_slow = connection.was_slow();
                 connection.into_flights().for_each(|(flight, _)| flight.lose());
-                self.inbox.lose(why.to_string());
+                self.inbox.lose(why.to_string(), was_slow);
                 if let Some(queue) = self.queue.upgrade() {
                     queue.borrow_mut().close();
                 }
@@ -268,7 +269,7 @@ impl Pinned {
 
     /// Notes a confirmation that came inside another reply.
     pub fn confirm(&self, kind: Kind, name: Option<&[u8]>, on: bool) {
-        self.inbox.with(|state| state.subscriptions.confirm(kind, name, on));
+        self.inbox.with(|state| state.confirm(kind, name, on));
     }
 
     /// From now on nothing that comes is told apart.

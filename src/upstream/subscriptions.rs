@@ -12,18 +12,28 @@ pub(super) struct Subscriptions {
     channels: HashSet<Bytes>,
     patterns: HashSet<Bytes>,
     shards: HashSet<Bytes>,
+    /// What their names cost, in bytes.
+    cost: usize,
 }
+
+/// What a name costs beside its bytes.
+const NAME: usize = 64;
 
 impl Subscriptions {
     /// Takes a confirmation into account.
     pub(super) fn confirm(&mut self, kind: Kind, name: Option<&[u8]>, on: bool) {
         let Some(name) = name else { return };
         let set = self.of_mut(kind);
-        if on {
-            set.insert(Bytes::copy_from_slice(name));
-        } else {
-            set.remove(name);
+        if on && set.insert(Bytes::copy_from_slice(name)) {
+            self.cost += name.len() + NAME;
+        } else if !on && set.remove(name) {
+            self.cost -= name.len() + NAME;
         }
+    }
+
+    /// Bytes of memory that the names take.
+    pub(super) const fn cost(&self) -> usize {
+        self.cost
     }
 
     /// The number of one kind.
@@ -78,10 +88,10 @@ mod tests {
         subscriptions.confirm(Kind::Channel, Some(b"a"), true);
         subscriptions.confirm(Kind::Channel, Some(b"a"), true);
         subscriptions.confirm(Kind::Pattern, Some(b"a"), true);
-        assert_eq!(subscriptions.counts(), [1, 1, 0]);
+        assert_eq!((subscriptions.counts(), subscriptions.cost()), ([1, 1, 0], 130));
         subscriptions.confirm(Kind::Channel, Some(b"a"), false);
         subscriptions.confirm(Kind::Pattern, Some(b"a"), false);
         subscriptions.confirm(Kind::Shard, None, false);
-        assert!(subscriptions.is_empty());
+        assert!(subscriptions.is_empty() && subscriptions.cost() == 0);
     }
 }

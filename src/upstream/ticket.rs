@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 
-use super::account::{Account, Kept};
+use super::account::{Account, Kept, cost};
 
 /// The connection died in the middle of a reply whose beginning the client already has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,12 +24,12 @@ pub enum Chunk {
     Push(Bytes),
 }
 
-/// What a chunk costs beside its bytes.
-const COST: usize = size_of::<Chunk>();
 /// A chunk is a slice of what was read at once, all of which it keeps in memory. One that is shorter than this is copied when its
 /// client does not take what came before, and any is when the client has so much to take: what is counted is what is kept.
 const SLICE: usize = 32 * 1024;
-const SLICES: usize = 256 * 1024;
+const SLICES: usize = 128 * 1024;
+/// What is copied is copied to pieces of a size of which an allocator wastes nothing.
+const PIECE: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
 struct Slot {
@@ -46,8 +46,23 @@ struct Slot {
 impl Slot {
     fn take(&mut self) -> Option<Chunk> {
         let chunk = self.chunks.pop_front()?;
-        self.account.took(chunk.bytes().len() + COST);
+        self.account.took(cost(chunk.bytes()));
         Some(chunk)
+    }
+
+    fn keep(&mut self, chunk: Chunk) {
+        self.account.came(cost(chunk.bytes()));
+        self.chunks.push_back(chunk);
+    }
+
+    /// The same bytes, and nothing that lay beside them.
+    fn copy(&mut self, chunk: &Chunk) {
+        for piece in chunk.bytes().chunks(PIECE).map(Bytes::copy_from_slice) {
+            self.keep(match chunk {
+                Chunk::Reply(_) => Chunk::Reply(piece),
+                Chunk::Push(_) => Chunk::Push(piece),
+            });
+        }
     }
 
     fn drop_chunks(&mut self) {
@@ -136,14 +151,6 @@ impl Ticket {
 }
 
 impl Chunk {
-    /// The same bytes, and nothing that lay beside them.
-    fn copied(self) -> Self {
-        match self {
-            Self::Reply(bytes) => Self::Reply(Bytes::copy_from_slice(&bytes)),
-            Self::Push(bytes) => Self::Push(Bytes::copy_from_slice(&bytes)),
-        }
-    }
-
     /// The bytes, whatever they are.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
@@ -169,11 +176,14 @@ impl Delivery {
         }
         let (waiting, length) = (slot.account.owes(), chunk.bytes().len());
         let is_copied = waiting > SLICES || waiting > 0 && length < SLICE;
-        if is_copied && slot.account.is_cut() {
+        if is_copied && slot.account.overflows() {
             return;
         }
-        slot.account.came(length + COST);
-        slot.chunks.push_back(if is_copied { chunk.copied() } else { chunk });
+        if is_copied {
+            slot.copy(&chunk)
+        } else {
+            slot.keep(chunk)
+        }
         wake(&mut slot.waker);
     }
 

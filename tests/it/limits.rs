@@ -1,10 +1,13 @@
 //! Limits: the newcomer beyond one is refused, and those who are in go on.
 
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
 use crate::support::admin::{metric, request, request_with};
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
-use crate::support::wire::{Wire, line};
+use crate::support::wire::{Wire, array, connect_narrow, line};
 
 /// What a newcomer is told, and that it is closed then.
 fn refused(sidecar: &Sidecar) -> Option<String> {
@@ -192,7 +195,8 @@ fn memory_for_clients_is_bounded_in_all() {
     small.send(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n");
     let mut large = sidecar.wire();
     large.send(b"*100\r\n$4\r\nMSET\r\n");
-    large.send(format!("$100000\r\n{}\r\n", "x".repeat(100_000)).repeat(60).as_bytes());
+    // It may be cut before it has sent all.
+    large.try_send(format!("$100000\r\n{}\r\n", "x".repeat(100_000)).repeat(60).as_bytes());
     assert!(large.rest().is_empty(), "the one that holds most is cut");
     until("it is counted", || reached(&sidecar, "buffers") == 1.0);
     small.send(b"$1\r\n1\r\n");
@@ -235,4 +239,58 @@ fn clients_that_read_too_slowly_are_cut_by_their_class() {
     }
     until("a subscriber is cut", || reached(&sidecar, "subscriber_output_soft") == 1.0);
     assert_eq!(reads.ask("GET long").len(), (1 << 20) + 12, "others go on");
+}
+
+/// With a connection of its own upstream a subscriber that does not read is Redis's to give up, and is not subscribed anew then:
+/// it has lost messages, and is closed as Redis closes it.
+#[test]
+fn a_subscriber_that_the_upstream_gives_up_is_closed_as_there() {
+    let redis = Redis::start();
+    let mut direct = redis.wire();
+    assert_eq!(direct.call(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 0 0"]), b"+OK\r\n");
+    let sidecar = Sidecar::builder().redis(&redis).expect(&["did not read its messages"]).start();
+    let (mut deaf, mut reads) = (connect_narrow(sidecar.port), sidecar.wire());
+    deaf.write_all(&line("SUBSCRIBE news")).expect("sends");
+    reads.ask("SUBSCRIBE news");
+    until("both have subscribed", || direct.ask("PUBSUB NUMSUB news").ends_with("news\r\n:2\r\n"));
+    let mut published = 0;
+    until("the upstream gives one up", || {
+        published += 1;
+        direct.call(&["PUBLISH", "news", &"n".repeat(30_000)]);
+        assert!(reads.frame().len() > 30_000);
+        direct.ask("PUBSUB NUMSUB news").ends_with("news\r\n:1\r\n")
+    });
+    let mut rest = Vec::new();
+    deaf.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+    let _reset = deaf.read_to_end(&mut rest).map_err(|error| assert_eq!(error.kind(), ErrorKind::ConnectionReset));
+    assert!(rest.len() < published * 30_000, "it has not been given all");
+    assert_eq!(metric(&sidecar, "hearthside_subscribers_restored_total"), 0.0);
+    assert_eq!(reached(&sidecar, "client-output-buffer-limit"), 1.0);
+    direct.ask("PUBLISH news still-there");
+    assert!(String::from_utf8_lossy(&reads.frame()).contains("still-there"));
+}
+
+/// What is queued for EXEC, and the names of what is subscribed, are memory too.
+#[test]
+fn what_is_kept_for_later_counts() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let held = || metric(&sidecar, "hearthside_client_buffer_bytes");
+    let mut queues = sidecar.wire();
+    queues.ask("MULTI");
+    for _ in 0..1000 {
+        assert_eq!(queues.ask("HGET item:apple:def name"), "+QUEUED\r\n");
+    }
+    until("the queue counts", || held() > 100_000.0);
+    queues.ask("DISCARD");
+    until("nothing is queued", || held() == 0.0);
+    let mut subscribes = sidecar.wire();
+    let names: Vec<String> = (0..1000).map(|i| format!("channel-{i}-{}", "x".repeat(100))).collect();
+    subscribes.send(&array(&[vec!["SUBSCRIBE".to_owned()], names].concat()));
+    (0..1000).for_each(|_| drop(subscribes.frame()));
+    until("the names count", || held() > 150_000.0);
+    assert!(held() < 250_000.0);
+    subscribes.send(&line("UNSUBSCRIBE"));
+    (0..1000).for_each(|_| drop(subscribes.frame()));
+    until("they are gone", || held() == 0.0);
 }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use hearthside::resp::decode;
 use hearthside::resp::reply::elements;
 
+use crate::support::admin::{metric, request};
 use crate::support::postgres::Postgres;
+use crate::support::process::status;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::Wire;
@@ -136,4 +138,54 @@ fn what_is_wrong_is_told_as_redis_tells_it() {
     wire.ask("MULTI");
     wire.ask("KEYS t:1");
     assert_eq!(wire.ask("EXEC"), "*1\r\n*1\r\n$3\r\nt:1\r\n");
+}
+
+/// A definitions table that changes, and a tool that iterates: twenty thousand definitions of 1 KB, again and again.
+#[test]
+fn cursors_keep_no_definitions_that_a_reload_has_replaced() {
+    let redis = Redis::start();
+    let config = "[[definitions]]\nkey = \"thing:{id}\"\ntype = \"hash\"\nquery = \"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL \
+                  SELECT i + 1 FROM n WHERE i < 10000) SELECT i AS id, hex(zeroblob(500)) AS text FROM n\"\n";
+    let sidecar = Sidecar::builder().redis(&redis).config(config).start();
+    let mut wire = sidecar.wire();
+    let mut reload = |cursors: usize| {
+        for _ in 0..cursors {
+            assert!(wire.call(&["SCAN", "0", "COUNT", "10"]).starts_with(b"*2"));
+        }
+        assert_eq!(request(&sidecar, "POST", "/reload").0, 200);
+    };
+    (0..10).for_each(|_| reload(0));
+    let before = status(sidecar.pid(), "VmRSS");
+    (0..20).for_each(|_| reload(3));
+    let more = status(sidecar.pid(), "VmRSS").saturating_sub(before) / 1024;
+    assert_eq!(metric(&sidecar, "hearthside_scan_cursors"), 60.0);
+    // Twenty sets are 200 MiB.
+    assert!(more < 50, "{more} MiB");
+}
+
+/// What is there from the beginning of an iteration to its end is seen, although sets are replaced under it.
+#[test]
+fn an_iteration_goes_on_in_the_next_set_of_definitions() {
+    let redis = Redis::start();
+    let config = "[[definitions]]\nkey = \"thing:{id}\"\ntype = \"hash\"\nquery = \"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL \
+                  SELECT i + 1 FROM n WHERE i < 500) SELECT i AS id, 'x' AS text FROM n\"\n";
+    let sidecar = Sidecar::builder().redis(&redis).config(config).start();
+    let mut wire = sidecar.wire();
+    let (mut cursor, mut found) = ("0".to_owned(), BTreeMap::new());
+    loop {
+        let mut step = |cursor: &str| {
+            let reply = wire.call(&["SCAN", cursor, "MATCH", "thing:*"]);
+            let pair = elements(&reply).expect("a page");
+            (String::from_utf8_lossy(decode::bulk(pair[0]).expect("a cursor")).into_owned(), parts(pair[1]))
+        };
+        let (next, keys) = step(&cursor);
+        assert_eq!(step(&cursor).1, keys, "a cursor that is sent again gives the same");
+        keys.into_iter().for_each(|key| *found.entry(key).or_insert(0) += 1);
+        assert_eq!(request(&sidecar, "POST", "/reload").0, 200);
+        cursor = next;
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert!(found.len() == 500 && found.values().all(|times| *times == 1), "{found:?}");
 }

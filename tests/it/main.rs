@@ -8,6 +8,10 @@
 )]
 #![allow(missing_docs, unreachable_pub, reason = "nobody reads the documentation of a test binary")]
 
+/// Counts what is in use: `memory.rs` compares it with what a sidecar tells.
+#[global_allocator]
+static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, usize::MAX);
+
 mod architecture;
 mod auth;
 mod blocking;
@@ -24,6 +28,7 @@ mod herd;
 mod limits;
 mod listing;
 mod malformed;
+mod memory;
 mod operations;
 mod outages;
 mod owned;

@@ -170,3 +170,51 @@ fn logs_can_be_json() {
     let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
     assert!(value["fields"]["message"].is_string() && value["timestamp"].is_string(), "{line}");
 }
+
+/// What comes with the pool of idle pinned connections.
+const TO_COME: [&str; 3] = ["upstream.pinned_idle_total", "upstream.pinned_idle_time", "hearthside_pinned_idle"];
+
+fn texts_below(folder: &std::path::Path) -> String {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+    let text = |path: std::path::PathBuf| match () {
+        () if path.is_dir() => texts_below(&path),
+        () if path.extension().is_some_and(|kind| kind == "rs") => std::fs::read_to_string(path).expect("readable"),
+        () => String::new(),
+    };
+    entries.map(text).collect()
+}
+
+/// Every setting, metric and test that the table "What can grow" names is there.
+#[test]
+fn what_can_grow_has_a_bound_and_a_metric() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let operations = std::fs::read_to_string(root.join("docs/OPERATIONS.md")).expect("readable");
+    let section =
+        operations.split("## What can grow, and its bound").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows: Vec<Vec<&str>> = section
+        .expect("the section")
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1)
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert!(rows.len() > 20);
+    let settings = serde_json::to_value(hearthside::config::Settings::default()).expect("settings");
+    let metrics = std::fs::read_to_string(root.join("src/telemetry/metrics.rs")).expect("readable");
+    let tests = texts_below(&root.join("tests/it")) + &texts_below(&root.join("src"));
+    for row in &rows {
+        let [_, bound, metric, at_the_bound, test] = row[..] else { panic!("{row:?}") };
+        assert!(!bound.is_empty() && !at_the_bound.is_empty() && metric.starts_with("`hearthside_"), "{row:?}");
+        for name in bound.split('`').skip(1).step_by(2).filter(|name| name.contains('.') && !TO_COME.contains(name)) {
+            let path = format!("/{}", name.replace('.', "/"));
+            assert!(settings.pointer(&path).is_some(), "there is no setting {name}");
+        }
+        for name in metric.split('`').skip(1).step_by(2).filter(|name| !TO_COME.contains(name)) {
+            let short = name.trim_start_matches("hearthside_").trim_end_matches("_total");
+            assert!(metrics.contains(&format!("\"{short}\"")), "there is no metric {name}");
+        }
+        for name in test.split('`').skip(1).step_by(2) {
+            assert!(tests.contains(&format!("fn {name}(")), "there is no test {name}");
+        }
+    }
+}

@@ -66,6 +66,7 @@ impl Subscriber {
     pub fn note(&self, kind: Kind, name: &[u8], on: bool) -> usize {
         let mut state = self.state();
         state.subscriptions.confirm(kind, Some(name), on);
+        self.tell(&mut state);
         Self::told(&state, kind)
     }
 
@@ -86,9 +87,9 @@ impl Subscriber {
         self.state().subscriptions.counts()
     }
 
-    /// Tells the others what waits.
+    /// Tells the others what waits, and what the names of its subscriptions take.
     fn tell(&self, state: &mut State) {
-        let held = if state.held < TOLD { 0 } else { state.held };
+        let held = Some(state.held + state.subscriptions.cost()).filter(|held| *held >= TOLD).unwrap_or(0);
         if held != state.told {
             self.holding.note_outbox(std::mem::replace(&mut state.told, held), held);
         }

@@ -1,7 +1,7 @@
 //! Faults that are real, each under load: `trial.rs` says what is demanded of every one of them.
 
 mod clients;
-mod load;
+pub mod load;
 mod process;
 mod soak;
 mod store;

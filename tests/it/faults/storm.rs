@@ -1,10 +1,8 @@
 //! Many clients at once, of whom all come back, or none reads.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
-
-use socket2::{Domain, Socket, Type};
 
 use super::load::{Ask, Load};
 use crate::support::admin::metric;
@@ -12,7 +10,7 @@ use crate::support::process::status;
 use crate::support::proxy::{Proxy, Spoil};
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
-use crate::support::wire::{array, line};
+use crate::support::wire::{array, connect_narrow, line};
 use crate::support::{setting, until};
 
 /// Lets this process open so many connections; as many as it may, if those are fewer.
@@ -26,14 +24,6 @@ fn connect(port: u16) -> TcpStream {
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
     stream.set_nodelay(true).expect("a socket");
     stream
-}
-
-/// A client for which the kernel keeps little.
-fn connect_narrow(port: u16) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a socket");
-    socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("connects");
-    socket.into()
 }
 
 /// One short line.

@@ -12,7 +12,10 @@ pub fn request(sidecar: &Sidecar, method: &str, path: &str) -> (u16, String) {
 
 /// The same, with header lines of the caller's.
 pub fn request_with(sidecar: &Sidecar, method: &str, path: &str, headers: &str) -> (u16, String) {
-    let port = sidecar.logged_port("admin port").expect("an admin port");
+    request_at(sidecar.logged_port("admin port").expect("an admin port"), method, path, headers)
+}
+
+fn request_at(port: u16, method: &str, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n").expect("sends");
     let mut answer = String::new();
@@ -24,7 +27,12 @@ pub fn request_with(sidecar: &Sidecar, method: &str, path: &str, headers: &str) 
 
 /// The value of one metric.
 pub fn metric(sidecar: &Sidecar, name: &str) -> f64 {
-    let (_, body) = request(sidecar, "GET", "/metrics");
+    metric_at(sidecar.logged_port("admin port").expect("an admin port"), name)
+}
+
+/// The same, of the sidecar whose admin port this is.
+pub fn metric_at(port: u16, name: &str) -> f64 {
+    let (_, body) = request_at(port, "GET", "/metrics", "");
     let line = body.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
     line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok()).unwrap_or(0.0)
 }

@@ -1,11 +1,12 @@
 //! A raw RESP client: bytes out, whole frames in, nothing decoded.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use hearthside::resp::reply::{Frame, ReplyScanner};
+use socket2::{Domain, Type};
 
 enum Socket {
     Tcp(TcpStream),
@@ -15,6 +16,14 @@ enum Socket {
 pub struct Wire {
     socket: Socket,
     buffer: Vec<u8>,
+}
+
+/// A client for which the kernel keeps little.
+pub fn connect_narrow(port: u16) -> TcpStream {
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a socket");
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("connects");
+    socket.into()
 }
 
 /// A request as an array of bulk strings.
