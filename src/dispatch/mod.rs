@@ -103,8 +103,10 @@ pub enum Alone {
     Huge,
     /// Forget everything about the connection.
     Reset,
-    /// A transaction's command, or any command inside one.
-    Transaction(OwnedRequest),
+    /// A transaction's command, or any command inside one, which goes this route.
+    Transaction(OwnedRequest, Route),
+    /// What is left of a transaction that has ended.
+    Ended,
     /// A request over a pinned connection.
     Pinned(Pin, &'static Spec, OwnedRequest),
 }
@@ -209,7 +211,7 @@ impl Context {
             Route::Owned(..) | Route::Split(..) if session.hold.tracking => self.tracked(session, request, route, out),
             Route::Owned(mapping, at, spec) => owned::answer(self, session, request, (mapping, at, spec), out),
             Route::Split(keys, spec) => split::answer(self, session, request, &keys, spec, out),
-            Route::Transaction(command, spec) => transaction(session, request, command, spec, out),
+            Route::Transaction(command, spec) => transaction(session, request, (command, spec), out),
             Route::Pinned(pin @ (Pin::Subscribe(kind) | Pin::Unsubscribe(kind)), spec) if self.hub.is_some() => {
                 self.shared(session, request, (pin, kind, spec), out)
             }
@@ -334,8 +336,7 @@ impl Context {
 fn transaction(
     session: &mut Session,
     request: &Request<'_>,
-    command: Transaction,
-    spec: &Spec,
+    (command, spec): (Transaction, &'static Spec),
     out: &mut BytesMut,
 ) -> Flow {
     session.tally.add(RouteLabel::Local, Outcome::Ok, 1);
@@ -348,7 +349,9 @@ fn transaction(
         return Flow::Answered;
     }
     match command {
-        Transaction::Multi | Transaction::Watch => return Flow::Alone(Alone::Transaction(OwnedRequest::copy(request))),
+        Transaction::Multi | Transaction::Watch => {
+            return Flow::Alone(Alone::Transaction(OwnedRequest::copy(request), Route::Transaction(command, spec)));
+        }
         Transaction::Exec => encode::error(out, "ERR EXEC without MULTI"),
         Transaction::Discard => encode::error(out, "ERR DISCARD without MULTI"),
         Transaction::Unwatch => encode::simple(out, "OK"),

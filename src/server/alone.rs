@@ -11,7 +11,6 @@ use crate::command::{OwnedRequest, Spec};
 use crate::dispatch::{Alone, Move};
 use crate::resp::{Proto, decode, encode};
 use crate::route::Pin;
-use crate::transaction::Desk;
 use crate::upstream::{ConnectError, Expect, Group, Login, Lost, Pinned};
 
 const LOST: &str = "ERR hearthside: the upstream connection was lost while waiting; the command may have been applied";
@@ -27,9 +26,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Alone::Long(request) => self.blocking(Pin::Blocking, &request).await?,
             Alone::Huge => self.pass_huge().await?,
             Alone::Reset => unless(killed, self.reset()).await?,
-            Alone::Transaction(request) => self.in_transaction(&request).await,
+            Alone::Transaction(request, route) => self.in_transaction(&request, route).await?,
+            Alone::Ended => {}
             Alone::Pinned(pin, spec, request) => self.over_pinned(pin, spec, &request).await?,
         }
+        self.note_transaction();
         self.keep_or_give_back();
         Ok(())
     }
@@ -126,29 +127,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         pinned.give_back();
         Ok(())
-    }
-
-    async fn in_transaction(&mut self, request: &OwnedRequest) {
-        let transaction = self.transaction.get_or_insert_default();
-        let (mut out, mut pushes) = (BytesMut::new(), BytesMut::new());
-        let mut desk = Desk {
-            context: &self.context,
-            session: &mut self.session,
-            own: &mut self.pinned,
-            out: &mut out,
-            pushes: None,
-        };
-        if self.link.replies.muted {
-            desk.pushes = Some(&mut pushes);
-        }
-        transaction.command(&mut desk, request).await;
-        self.link.replies.put(out);
-        self.link.replies.loud().put_slice(&pushes);
-        let queued = transaction.queued();
-        if transaction.is_over() {
-            self.transaction = None;
-        }
-        self.session.peer.update(|state| state.queued = queued);
     }
 
     /// One request, one reply, however long it takes. A client that leaves takes its wait with it: the connection is

@@ -39,19 +39,23 @@ pub(super) struct Client<S> {
     pub(super) pinned: Option<Pinned>,
     /// Since a very long reply it has a connection of its own, until then.
     pub(super) bulky_until: Option<Instant>,
-    run: Gathered,
+    pub(super) run: Gathered,
+    /// What is under way goes over its own connection, while it watches and other requests go over the lanes.
+    pub(super) is_on_own: bool,
     /// What is behind a MULTI.
     ahead: LookAhead,
 }
 
 /// What comes after a look at the buffer.
-enum Next {
+pub(super) enum Next {
     /// Every whole request has been taken: read more.
     Read,
     /// More of a transaction, if it is on its way.
     ReadSoon,
     /// The client must take some of its replies, or be answered, before more is taken from the buffer.
     Room,
+    /// What comes next, once everything before it has been answered.
+    Settled,
     /// Something that needs the client alone.
     Alone(Alone),
 }
@@ -69,6 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             pinned: None,
             bulky_until: None,
             run: Gathered::default(),
+            is_on_own: false,
             ahead: LookAhead::default(),
         }
     }
@@ -145,6 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     self.ahead.given_up = !self.link.read_soon(patience).await?;
                 }
                 Next::Room => self.link.make_room().await?,
+                Next::Settled => self.link.answered().await?,
                 Next::Read => self.exchange().await?,
             }
         }
@@ -189,6 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         self.send_run();
         self.session.peer.saw(self.session.now, self.session.command);
+        self.tell_queued();
         next
     }
 
@@ -209,17 +216,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn take_request(&mut self, length: usize) -> Next {
         let at = self.run.length();
         let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
+        if self.transaction.is_some() {
+            return self.take_transacting(length);
+        }
         let route = self.context.paced(&mut self.session, &request);
-        let in_transaction = belongs_to_transaction(&mut self.transaction, &route);
+        self.take_routed(length, route)
+    }
+
+    /// A request that is no part of a transaction.
+    pub(super) fn take_routed(&mut self, length: usize, route: Route) -> Next {
         let is_skipped = self.begin_reply(&route);
         match route {
-            _ if in_transaction => self.answer_alone(length, None),
             // What is long to send, or more than the upstream takes, goes where nobody waits behind it.
             Route::PassThrough(_) if length >= HUGE && !self.session.is_held() => self.take_long(length),
             Route::PassThrough(resendable) => self.gather(length, resendable, Expect::Replies(1), is_skipped),
             Route::Unanswered => self.gather(length, false, Expect::Nothing, is_skipped),
             Route::Transaction(Transaction::Multi, _) if self.may_be_slice() => self.take_multi(length, route),
-            route => self.answer_alone(length, Some(route)),
+            route => self.answer_alone(length, route),
         }
     }
 
@@ -242,8 +255,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Next::Read
     }
 
-    /// A request that is no part of a run; without a route it belongs to the client's transaction.
-    fn answer_alone(&mut self, length: usize, route: Option<Route>) -> Next {
+    /// A request that is no part of a run.
+    fn answer_alone(&mut self, length: usize, route: Route) -> Next {
         self.send_run();
         let request = Request::new(&self.link.incoming[..length], self.scanner.spans());
         let next = answer(&self.context, &mut self.session, &mut self.link.replies, &request, route);
@@ -268,7 +281,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.gather(length, false, Expect::Replies(requests), false)
             }
             Ahead::Unfinished => Next::ReadSoon,
-            Ahead::Other => self.answer_alone(length, Some(route)),
+            Ahead::Other => self.answer_alone(length, route),
         }
     }
 
@@ -283,15 +296,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn take_inline(&mut self, length: usize, words: &[Vec<u8>]) -> Next {
         self.skip(length);
         let request = OwnedRequest::from_words(words);
+        if self.transaction.is_some() {
+            return self.take_inline_transacting(request);
+        }
         let route = self.context.paced(&mut self.session, &request.view());
-        let in_transaction = belongs_to_transaction(&mut self.transaction, &route);
+        self.answer_inline(&request, route)
+    }
+
+    pub(super) fn answer_inline(&mut self, request: &OwnedRequest, route: Route) -> Next {
         self.begin_reply(&route);
-        let route = if in_transaction { None } else { Some(route) };
         answer(&self.context, &mut self.session, &mut self.link.replies, &request.view(), route)
     }
 
     /// CLIENT REPLY: decides whether the next reply is dropped. True when it is, and only that one.
-    fn begin_reply(&mut self, route: &Route) -> bool {
+    pub(super) fn begin_reply(&mut self, route: &Route) -> bool {
         if self.session.reply == ReplyMode::On && !self.link.replies.muted {
             return false;
         }
@@ -316,10 +334,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Sends the gathered run to the client's lane.
     pub(super) fn send_run(&mut self) {
-        if let Some(run) = self.run.take(&mut self.link.incoming) {
-            let length = run.bytes.len();
-            let ticket = self.context.lane(&mut self.session).submit(run);
-            self.link.replies.run(ticket, length);
+        match self.run.take(&mut self.link.incoming) {
+            None => {}
+            Some((run, None)) => {
+                let length = run.bytes.len();
+                let ticket = self.context.lane(&mut self.session).submit(run);
+                self.link.replies.run(ticket, length);
+            }
+            Some((run, Some(own))) => self.send_queued(run, &own),
         }
     }
 
@@ -336,28 +358,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 }
 
-/// Inside MULTI every command but QUIT, RESET and what closes the client; while only watching, those that end it.
-fn belongs_to_transaction(transaction: &mut Option<transaction::Transaction>, route: &Route) -> bool {
-    match (&*transaction, route) {
-        (None, _) => false,
-        (Some(_), Route::Local(Local::Quit | Local::Reset, _) | Route::Attack) => {
-            *transaction = None;
-            false
-        }
-        (Some(_), Route::Transaction(..)) => true,
-        (Some(transaction), _) => transaction.takes_all(),
-    }
-}
-
-/// Answers one request in its place; without a route it belongs to the client's transaction.
+/// Answers one request in its place.
 fn answer(
     context: &Context,
     session: &mut Session,
     replies: &mut Replies,
     request: &Request<'_>,
-    route: Option<Route>,
+    route: Route,
 ) -> Next {
-    let Some(route) = route else { return Next::Alone(Alone::Transaction(OwnedRequest::copy(request))) };
     match context.answer(session, request, route, replies.tail()) {
         Flow::Answered => Next::Read,
         Flow::Alone(alone) => Next::Alone(alone),

@@ -99,6 +99,8 @@ pub(super) struct Link<S> {
     is_stalled: bool,
     /// Something was written and perhaps not sent.
     is_unflushed: bool,
+    /// Bytes of its requests that wait for a transaction's end.
+    pub(super) kept: usize,
 }
 
 impl<S> Drop for Link<S> {
@@ -131,6 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             ready: 0,
             is_stalled: false,
             is_unflushed: false,
+            kept: 0,
         }
     }
 
@@ -223,6 +226,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             Stopped::Broken => End::Broken,
             Stopped::Overflowed => self.cut(),
         }
+    }
+
+    /// Waits for `work`, while what is ready is written. Only CLIENT KILL ends that: a client that has closed its sending side
+    /// may still want the answer, and what is awaited has an end of its own.
+    pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+        let mut work = std::pin::pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            if self.peer.is_killed() {
+                return Poll::Ready(Err(End::Killed));
+            }
+            self.peer.enroll(cx);
+            self.poll_output(cx)?;
+            Poll::Pending
+        })
+        .await
     }
 
     /// Waits until every request is answered, though perhaps not everything is written.
@@ -352,7 +373,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         if self.incoming.is_empty() && self.incoming.capacity() > KEPT {
             self.incoming = BytesMut::new();
         }
-        self.account.connection(self.incoming.capacity(), self.replies.waiting());
+        self.account.connection(self.incoming.capacity() + self.kept, self.replies.waiting());
     }
 
     /// Once per batch, or earlier when much is ready or the rest is slow to come.

@@ -17,6 +17,7 @@ mod run;
 mod slice;
 mod socket;
 mod tls;
+mod transacting;
 mod worker;
 
 pub use edition::Edition;

@@ -10,6 +10,7 @@ use bytes::{BufMut, BytesMut};
 use super::output::Output;
 use crate::dispatch::LaterReply;
 use crate::resp::Proto;
+use crate::transaction::{refuses, told};
 use crate::upstream::{Broken, Chunk, Inbox, Overflowed, Subscriber, Ticket};
 
 enum Owed {
@@ -17,6 +18,8 @@ enum Owed {
     Ready(BytesMut),
     /// A run's replies, on a lane, and the bytes of its requests.
     Run(Ticket, usize),
+    /// The same for commands of a transaction, of whose replies the client is told one if they are gathered.
+    Queued(Ticket, usize, Option<BytesMut>),
     /// A reply that is being made.
     Later(LaterReply),
     /// A reply that is being made and will be dropped.
@@ -68,6 +71,8 @@ pub(super) struct Replies {
     scratch: BytesMut,
     /// One of the replies was very long.
     pub(super) was_bulky: bool,
+    /// One of a transaction's commands was answered with an error.
+    pub(super) is_refused: bool,
 }
 
 impl Replies {
@@ -112,11 +117,26 @@ impl Replies {
 
     /// A run of `length` bytes has been given to a lane.
     pub(super) fn run(&mut self, ticket: Ticket, length: usize) {
-        if self.muted {
+        self.give(ticket, length, self.muted, Owed::Run);
+    }
+
+    /// Commands of `length` bytes have been given to the connection of a transaction: each has its reply, or all have one.
+    pub(super) fn queued(&mut self, ticket: Ticket, length: usize, has_one: bool) {
+        let told = has_one.then(BytesMut::new);
+        self.give(ticket, length, self.muted, |ticket, length| Owed::Queued(ticket, length, told));
+    }
+
+    /// The same, and their replies are nobody's.
+    pub(super) fn silent(&mut self, ticket: Ticket, length: usize) {
+        self.give(ticket, length, true, Owed::Run);
+    }
+
+    fn give(&mut self, ticket: Ticket, length: usize, muted: bool, owed: impl FnOnce(Ticket, usize) -> Owed) {
+        if muted {
             ticket.mute();
         }
         self.under_way += length;
-        self.owe(Owed::Run(ticket, length));
+        self.owe(owed(ticket, length));
     }
 
     /// Bytes of requests that wait for their replies.
@@ -171,6 +191,27 @@ impl Replies {
                         while let Some(frame) = self.inbox.as_ref().and_then(Inbox::take) {
                             self.out.append(frame);
                         }
+                    }
+                },
+                Owed::Queued(ticket, length, gathered) => match ticket.poll_chunk(cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(chunk) => {
+                        match (chunk?, &mut *gathered) {
+                            (Some(Chunk::Reply(bytes)), Some(gathered)) => gathered.extend_from_slice(&bytes),
+                            (Some(Chunk::Reply(bytes)), None) => {
+                                self.is_refused |= refuses(&bytes);
+                                self.out.append(bytes);
+                            }
+                            (Some(Chunk::Push(bytes)), _) => self.out.append(bytes),
+                            (None, gathered) => {
+                                let one = told(gathered.as_deref().unwrap_or_default());
+                                self.is_refused |= refuses(one);
+                                self.out.tail().put_slice(one);
+                                self.under_way -= *length;
+                                self.owed.pop_front();
+                            }
+                        }
+                        continue;
                     }
                 },
                 Owed::Later(reply) => match reply.as_mut().poll(cx) {

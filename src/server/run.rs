@@ -1,13 +1,15 @@
-//! The run of pass-through requests at the front of a client's buffer, before it is sent as one slice.
+//! The run of requests at the front of a client's buffer that go the same way, before it is sent as one slice.
 
 use bytes::BytesMut;
 
-use crate::upstream::{Asked, Expect, Run};
+use crate::upstream::{Asked, Expect, Lane, Run};
 
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     length: usize,
     asked: Vec<Asked>,
+    /// The client's own connection, if it goes there for its transaction.
+    own: Option<Lane>,
 }
 
 impl Gathered {
@@ -27,12 +29,22 @@ impl Gathered {
         self.asked.push(Asked { end: self.length, resendable, expect });
     }
 
-    /// Cuts the run out of the buffer.
-    pub(super) fn take(&mut self, incoming: &mut BytesMut) -> Option<Run> {
+    /// The next `length` bytes are a command of a transaction: all of its run have one fate, and are one unit.
+    pub(super) fn add_queued(&mut self, length: usize, lane: impl FnOnce() -> Lane) {
+        self.length += length;
+        self.own.get_or_insert_with(lane);
+        match self.asked.last_mut() {
+            Some(Asked { end, expect: Expect::Replies(replies), .. }) => (*end, *replies) = (self.length, *replies + 1),
+            _ => self.asked.push(Asked { end: self.length, resendable: false, expect: Expect::Replies(1) }),
+        }
+    }
+
+    /// Cuts the run out of the buffer, with the connection it is for if that is the client's own.
+    pub(super) fn take(&mut self, incoming: &mut BytesMut) -> Option<(Run, Option<Lane>)> {
         if self.asked.is_empty() {
             return None;
         }
         let bytes = incoming.split_to(std::mem::take(&mut self.length)).freeze();
-        Some(Run { bytes, asked: std::mem::take(&mut self.asked) })
+        Some((Run { bytes, asked: std::mem::take(&mut self.asked), loss: None }, self.own.take()))
     }
 }

@@ -1,29 +1,37 @@
 //! MULTI, EXEC, DISCARD, WATCH over the client's own connection, with reads of owned keys in their places.
 //!
+//! A command is sent as it comes, and its QUEUED is read when it arrives. The client waits only for a connection of its own,
+//! for what it watches of the store, and at EXEC for what is decided there (decision 0019).
+//!
 //! Invariants:
 //! - the upstream sees MULTI only when a command needs it: a transaction over owned keys alone works without it;
 //! - owned commands run after the upstream's EXEC went through, and not at all if it did not;
 //! - a client that leaves in the middle closes its connection, so the upstream discards the transaction.
 
+mod exec;
 mod queue;
+mod queued;
 mod splice;
 mod store;
+mod told;
 mod topics;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use exec::Exec;
 pub use queue::pushes;
 use queue::{Place, place};
-use splice::{Queued, splice};
+use queued::{Queue, Queued};
+pub use told::{refuses, told};
 use topics::Topics;
 
 use crate::cache::Watched;
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Context, Session, wrong_arity, wrong_exec};
-use crate::resp::{encode, reply};
+use crate::resp::encode;
 use crate::route::{Route, Transaction as Command};
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Kept, Pinned};
+use crate::upstream::{Loss, Pinned, Run};
 
 /// One client's transaction, from MULTI or WATCH to its end.
 #[derive(Debug, Default)]
@@ -34,14 +42,16 @@ pub struct Transaction {
     is_open: bool,
     /// A command could not be queued: EXEC will abort.
     dirty: bool,
-    queued: Vec<Queued>,
-    /// Bytes of those that are kept here.
-    kept: Option<Kept>,
+    queue: Queue,
     topics: Option<Topics>,
     /// Cached keys that it watches.
     watched: Vec<Watched>,
     /// What it queued or watched means something else since a reload.
     is_outdated: bool,
+    /// Why there is no connection for it.
+    unreachable: Option<String>,
+    /// EXEC, when it has begun and our part is still to come.
+    exec: Option<Exec>,
 }
 
 /// Where a transaction works: everything of the client but its socket.
@@ -50,12 +60,14 @@ pub struct Desk<'a> {
     pub context: &'a Context,
     /// The client.
     pub session: &'a mut Session,
-    /// Its own connection; lent when one is needed, `None` again when it was lost.
+    /// Its own connection, once it has one.
     pub own: &'a mut Option<Pinned>,
-    /// Its replies.
+    /// Its next replies.
     pub out: &'a mut BytesMut,
     /// Its push messages, if its replies are muted.
     pub pushes: Option<&'a mut BytesMut>,
+    /// A command has been answered with an error since MULTI.
+    pub is_refused: bool,
 }
 
 impl Desk<'_> {
@@ -68,14 +80,49 @@ impl Desk<'_> {
     }
 }
 
+/// What becomes of one command of a transaction.
+pub enum Taken {
+    /// Its reply is in `out`.
+    Answered,
+    /// It goes over the client's own connection as it is, and has one reply.
+    Passes,
+    /// This goes in its place, perhaps with several replies: the client gets the one that [`told`] finds.
+    Sends(Run),
+    /// The same, and its one reply is the transaction's last.
+    Last(Run),
+    /// The transaction has ended, its reply is in `out`; what the upstream says to this is nobody's.
+    Ends(Option<Run>),
+    /// Something must happen first, when everything before it has been answered.
+    Waits(Wait, Route),
+}
+
+/// What a command waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// A connection of the client's own.
+    Connection,
+    /// The records that it watches.
+    Records,
+    /// What EXEC decides.
+    Decision,
+}
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const OUTDATED: &str =
     "EXECABORT hearthside: the configuration was reloaded inside this transaction; nothing was done, send it again";
 const EXECABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
 const LOST: &str = "ERR hearthside: the upstream connection of this transaction was lost";
-const OWN_MESSAGE: &str = "ERR hearthside: publishing inside MULTI to a channel that the client itself is subscribed to is not \
-                           supported: the message would stand between the elements of EXEC's reply";
+const NOTHING_DONE: &str =
+    "EXECABORT hearthside: the upstream connection of this transaction was lost; nothing of it was done";
 const MAYBE_APPLIED: &str =
     "ERR hearthside: the upstream connection of this transaction was lost; the transaction may have been applied";
+const OWN_MESSAGE: &str = "ERR hearthside: publishing inside MULTI to a channel that the client itself is subscribed to is not \
+                           supported: the message would stand between the elements of EXEC's reply";
+
+/// What commands up to EXEC are answered with when the connection is lost.
+pub const QUEUE_LOSS: Loss = Loss { sent: LOST, unsent: LOST };
+/// The same for EXEC.
+const EXEC_LOSS: Loss = Loss { sent: MAYBE_APPLIED, unsent: NOTHING_DONE };
 
 impl Transaction {
     /// True while every command of the client must come here; a client that only watches sends the others as usual.
@@ -103,29 +150,44 @@ impl Transaction {
     /// Commands queued since MULTI, for CLIENT LIST.
     #[must_use]
     pub fn queued(&self) -> Option<usize> {
-        self.in_multi.then_some(self.queued.len())
+        self.in_multi.then_some(self.queue.len())
     }
 
-    /// Answers one command of the transaction.
-    pub async fn command(&mut self, desk: &mut Desk<'_>, request: &OwnedRequest) {
-        let request = request.view();
-        match desk.context.route(desk.session, &request) {
-            Route::Transaction(command, spec) => {
-                if spec.accepts(request.len()) {
-                    self.own(desk, command, &request).await;
-                } else if command == Command::Exec {
-                    self.discard(desk).await;
-                    wrong_exec(desk.out);
-                } else {
-                    self.dirty |= self.in_multi;
-                    wrong_arity(spec, desk.out);
-                }
+    /// Bytes of the commands that are kept here until EXEC.
+    #[must_use]
+    pub const fn kept(&self) -> usize {
+        self.queue.kept()
+    }
+
+    /// There is no connection, and why.
+    pub fn cannot_connect(&mut self, why: String) {
+        self.unreachable = Some(why);
+    }
+
+    /// Takes one command, which goes `route`. What is put off is taken again when it has got what it waits for.
+    pub fn take(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
+        match route {
+            Route::Transaction(command, spec) if spec.accepts(request.len()) => self.own(desk, command, request, route),
+            Route::Transaction(Command::Exec, _) => {
+                wrong_exec(desk.out);
+                self.end()
             }
-            route => self.queue(desk, &request, route).await,
+            Route::Transaction(_, spec) => {
+                self.dirty |= self.in_multi;
+                wrong_arity(spec, desk.out);
+                Taken::Answered
+            }
+            // As in Redis, a transaction that may not be run is over.
+            Route::Refused(text) if request.is(0, "EXEC") => {
+                let why = text.strip_prefix("ERR ").unwrap_or(&text);
+                self.abort(desk, &format!("EXECABORT Transaction discarded because of: {why}"))
+            }
+            route => self.queue(desk, request, route),
         }
     }
 
-    async fn own(&mut self, desk: &mut Desk<'_>, command: Command, request: &Request<'_>) {
+    /// MULTI, EXEC and their kin.
+    fn own(&mut self, desk: &mut Desk<'_>, command: Command, request: &Request<'_>, route: Route) -> Taken {
         match command {
             Command::Multi if self.in_multi => encode::error(desk.out, "ERR MULTI calls can not be nested"),
             Command::Multi => {
@@ -133,107 +195,134 @@ impl Transaction {
                 encode::simple(desk.out, "OK");
             }
             Command::Watch if self.in_multi => encode::error(desk.out, "ERR WATCH inside MULTI is not allowed"),
-            Command::Watch => self.watch(desk, request).await,
-            Command::Unwatch if self.in_multi => self.forward_all(desk, &[request.raw()], Queued::Upstream).await,
-            Command::Unwatch => self.unwatch(desk, request).await,
-            Command::Discard if self.in_multi => {
-                self.discard(desk).await;
+            Command::Watch => return self.watch(desk, request, route),
+            Command::Unwatch if self.in_multi => return self.queue(desk, request, route),
+            Command::Discard if !self.in_multi => encode::error(desk.out, "ERR DISCARD without MULTI"),
+            Command::Unwatch | Command::Discard => {
                 encode::simple(desk.out, "OK");
+                return self.end();
             }
-            Command::Discard => encode::error(desk.out, "ERR DISCARD without MULTI"),
-            Command::Exec if self.in_multi => self.exec(desk).await,
+            Command::Exec if self.in_multi => return self.exec(desk, route),
             Command::Exec => encode::error(desk.out, "ERR EXEC without MULTI"),
         }
+        Taken::Answered
     }
 
-    async fn watch(&mut self, desk: &mut Desk<'_>, request: &Request<'_>) {
-        let (mut foreign, mut words) = (BytesMut::new(), vec![request.arg(0)]);
+    fn watch(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
+        let is_ours = |key| desk.context.router.owner(key).is_some();
+        let (ours, theirs) = (request.args_from(1).any(is_ours), request.args_from(1).any(|key| !is_ours(key)));
+        match self.road(desk) {
+            Road::Wanted if theirs => return Taken::Waits(Wait::Connection, route),
+            Road::Closed(text) if theirs => {
+                // The next one may find it open.
+                self.unreachable = None;
+                encode::error(desk.out, &text);
+                return Taken::Answered;
+            }
+            _ if ours => return Taken::Waits(Wait::Records, route),
+            _ => {}
+        }
+        self.watching = true;
+        Taken::Passes
+    }
+
+    /// WATCH of owned keys, perhaps among others.
+    pub async fn watch_records(&mut self, desk: &mut Desk<'_>, request: &OwnedRequest) -> Taken {
+        let request = request.view();
+        let mut words = vec![request.arg(0)];
         for key in request.args_from(1) {
             match desk.context.router.owner(key) {
                 Some(mapping) if desk.context.owned.is_loading(mapping) => {
-                    return encode::error(desk.out, &desk.context.owned.loading_error(mapping));
+                    encode::error(desk.out, &desk.context.owned.loading_error(mapping));
+                    return Taken::Answered;
                 }
                 // Definitions change as a whole set, and no transaction writes them.
                 Some(mapping) if desk.context.owned.is_definition(mapping) => {}
                 Some(mapping) => match desk.context.owned.cache.watch(mapping, &Bytes::copy_from_slice(key)).await {
                     Ok(watched) => self.watched.push(watched),
-                    Err(error) => return encode::error(desk.out, &desk.context.owned.load_error(mapping, &error)),
+                    Err(error) => {
+                        encode::error(desk.out, &desk.context.owned.load_error(mapping, &error));
+                        return Taken::Answered;
+                    }
                 },
                 None => words.push(key),
             }
         }
         if words.len() == 1 {
-            return encode::simple(desk.out, "OK");
+            encode::simple(desk.out, "OK");
+            return Taken::Answered;
         }
-        encode::request(&mut foreign, &words);
-        match self.call(desk, &foreign).await {
-            Ok(reply) => {
-                self.watching = true;
-                desk.out.put_slice(&reply);
+        self.watching = true;
+        let mut theirs = BytesMut::new();
+        encode::request(&mut theirs, &words);
+        Taken::Sends(Run::queued(theirs.freeze(), 1, QUEUE_LOSS))
+    }
+
+    fn queue(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
+        let place = match place(desk.context, desk.session, request, &route) {
+            Place::Upstream(_) if self.topics(desk).hear(request) => Place::Refused(OWN_MESSAGE.into()),
+            // To a subscriber it is answered otherwise.
+            Place::Here if request.is(0, "PING") && self.topics(desk).is_any() => Place::Upstream(Queued::Upstream(1)),
+            place => place,
+        };
+        if !matches!(place, Place::Refused(_) | Place::Here) {
+            match self.road(desk) {
+                Road::Open => {}
+                Road::Wanted => return Taken::Waits(Wait::Connection, route),
+                Road::Closed(text) => return self.refuse(desk, &text),
             }
-            Err(text) => encode::error(desk.out, &text),
         }
-    }
-
-    async fn unwatch(&mut self, desk: &mut Desk<'_>, request: &Request<'_>) {
-        // What a lost connection watched went with it.
-        if self.watching && self.call(desk, request.raw()).await.is_err() {
-            tracing::debug!("a connection was lost before UNWATCH");
-        }
-        self.watching = false;
-        self.watched.clear();
-        encode::simple(desk.out, "OK");
-    }
-
-    async fn queue(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) {
-        match place(desk.context, desk.session, request, &route) {
-            Place::Upstream(_) if self.topics(desk).hear(request) => self.refuse(desk, OWN_MESSAGE),
+        match place {
             Place::Refused(text) => self.refuse(desk, &text),
-            Place::Upstream(queued) => self.forward_all(desk, &[request.raw()], queued).await,
-            Place::Rewritten(commands, queued) => self.forward_all(desk, &commands, queued).await,
+            Place::Upstream(queued) => self.forward(desk, request, queued),
+            Place::Rewritten(commands, queued) => self.forward_all(desk, &commands, queued),
             Place::Subscribe(kind, on) => {
                 let commands = self.topics(desk).split(request, kind, on);
-                let confirmations = commands.len();
-                self.forward_all(desk, &commands, Queued::Subscribe(confirmations)).await;
+                self.forward_all(desk, &commands, Queued::Subscribe(commands.len()))
             }
-            // To a subscriber it is answered otherwise.
-            Place::Here if request.is(0, "PING") && self.topics(desk).is_any() => {
-                self.forward_all(desk, &[request.raw()], Queued::Upstream).await;
-            }
-            Place::Here => {
-                let kept = self.kept.get_or_insert_with(|| Kept::new(desk.session.account.clone()));
-                kept.more(request.raw().len() + request.len() * size_of::<usize>() * 2 + size_of::<Queued>());
-                self.queued.push(Queued::Here(OwnedRequest::copy(request), route));
-                encode::simple(desk.out, "QUEUED");
-            }
+            Place::Here => self.keep(desk, request, route),
         }
     }
 
-    fn refuse(&mut self, desk: &mut Desk<'_>, text: &str) {
+    /// Keeps a command that is ours until EXEC.
+    fn keep(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
+        let most = desk.context.policy.limits.request.0;
+        if self.queue.kept() + request.raw().len() > most {
+            let text = format!(
+                "ERR hearthside: the commands on owned keys in this transaction are longer than {most} bytes (limits.request)"
+            );
+            return self.refuse(desk, &text);
+        }
+        self.queue.push(Queued::Here(OwnedRequest::copy(request), route));
+        encode::simple(desk.out, "QUEUED");
+        Taken::Answered
+    }
+
+    fn refuse(&mut self, desk: &mut Desk<'_>, text: &str) -> Taken {
         self.dirty = true;
         desk.session.tally.add(RouteLabel::Refused, Outcome::Error, 1);
         encode::error(desk.out, text);
+        Taken::Answered
+    }
+
+    /// Queues a command upstream as it is; the first of them behind MULTI.
+    fn forward(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, queued: Queued) -> Taken {
+        if !self.is_open {
+            return self.forward_all(desk, &[request.raw()], queued);
+        }
+        desk.session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
+        self.queue.push(queued);
+        Taken::Passes
     }
 
     /// Queues a command upstream, perhaps in several parts; the client sees one reply.
-    async fn forward_all<A: AsRef<[u8]>>(&mut self, desk: &mut Desk<'_>, commands: &[A], queued: Queued) {
+    fn forward_all<A: AsRef<[u8]>>(&mut self, desk: &mut Desk<'_>, commands: &[A], queued: Queued) -> Taken {
         desk.session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
-        let mut told = Bytes::new();
-        for command in commands {
-            match self.queue_upstream(desk, command.as_ref()).await {
-                // An error here has made the upstream's transaction dirty already.
-                Ok(reply) if told.is_empty() || !reply.starts_with(b"+") => told = reply,
-                Ok(_) => {}
-                Err(text) => {
-                    self.dirty = true;
-                    return encode::error(desk.out, &text);
-                }
-            }
-        }
-        if told.starts_with(b"+") {
-            self.queued.push(queued);
-        }
-        desk.out.put_slice(&told);
+        let opens = !std::mem::replace(&mut self.is_open, true);
+        let mut bytes = BytesMut::from(if opens { MULTI } else { b"" });
+        commands.iter().for_each(|command| bytes.put_slice(command.as_ref()));
+        self.queue.push(queued);
+        Taken::Sends(Run::queued(bytes.freeze(), commands.len() as u32 + u32::from(opens), QUEUE_LOSS))
     }
 
     /// What will be subscribed when the commands queued so far have run.
@@ -241,91 +330,39 @@ impl Transaction {
         self.topics.get_or_insert_with(|| Topics::of(desk.own.as_ref()))
     }
 
-    /// Tells the upstream MULTI, once.
-    async fn open(&mut self, desk: &mut Desk<'_>) -> Result<(), String> {
-        if !self.is_open {
-            self.call(desk, b"*1\r\n$5\r\nMULTI\r\n").await?;
-            self.is_open = true;
+    fn road(&self, desk: &Desk<'_>) -> Road {
+        match desk.own {
+            // One that is lost answers for itself.
+            Some(_) => Road::Open,
+            // It took its MULTI and WATCH with it.
+            None if self.is_open || self.watching => Road::Closed(LOST.into()),
+            None => self.unreachable.clone().map_or(Road::Wanted, Road::Closed),
         }
-        Ok(())
     }
 
-    async fn queue_upstream(&mut self, desk: &mut Desk<'_>, raw: &[u8]) -> Result<Bytes, String> {
-        self.open(desk).await?;
-        self.call(desk, raw).await
-    }
-
-    /// One request over the client's own connection, which is lent if need be.
-    async fn call(&mut self, desk: &mut Desk<'_>, raw: &[u8]) -> Result<Bytes, String> {
-        let pinned = match desk.own.take() {
-            Some(pinned) => pinned,
-            // A connection that was lost took its MULTI and WATCH with it.
-            None if self.is_open || self.watching => return Err(LOST.into()),
-            None => desk.context.pin(desk.session).await.map_err(|error| error.to_string())?,
-        };
-        let reply = pinned.call(raw, desk.pushes()).await.map_err(|_| LOST)?;
-        *desk.own = Some(pinned);
-        Ok(reply)
+    /// Ends the transaction with an error.
+    fn abort(&mut self, desk: &mut Desk<'_>, text: &str) -> Taken {
+        encode::error(desk.out, text);
+        self.end()
     }
 
     /// Ends the transaction without running it.
-    async fn discard(&mut self, desk: &mut Desk<'_>) {
-        let end: &[u8] = if self.is_open { b"*1\r\n$7\r\nDISCARD\r\n" } else { b"*1\r\n$7\r\nUNWATCH\r\n" };
-        if self.is_open || self.watching {
-            // With a connection that is lost everything is discarded already.
-            let _lost = self.call(desk, end).await;
-        }
+    fn end(&mut self) -> Taken {
+        let word: Option<&'static [u8]> = match () {
+            () if self.is_open => Some(b"*1\r\n$7\r\nDISCARD\r\n"),
+            () if self.watching => Some(b"*1\r\n$7\r\nUNWATCH\r\n"),
+            () => None,
+        };
         *self = Self::default();
+        Taken::Ends(word.map(|word| Run::queued(Bytes::from_static(word), 1, QUEUE_LOSS)))
     }
+}
 
-    async fn exec(&mut self, desk: &mut Desk<'_>) {
-        if self.dirty || self.is_outdated {
-            let text = if self.dirty { EXECABORT } else { OUTDATED };
-            self.discard(desk).await;
-            encode::error(desk.out, text);
-            return;
-        }
-        let part = store::part(desk.context, &self.queued);
-        let (steps, watched) = (part.steps, std::mem::take(&mut self.watched));
-        let prepared = if steps.is_empty() && watched.is_empty() {
-            None
-        } else {
-            match desk.context.owned.cache.batch(steps, watched).prepared().await {
-                Ok(Some(prepared)) => Some(prepared),
-                Ok(None) => {
-                    self.discard(desk).await;
-                    return encode::null_array(desk.out, desk.session.proto());
-                }
-                Err(error) => {
-                    self.discard(desk).await;
-                    return encode::error(
-                        desk.out,
-                        &format!("ERR hearthside: nothing of the transaction was done: {error}"),
-                    );
-                }
-            }
-        };
-        let upstream = if self.is_open || self.watching { Some(self.exec_upstream(desk).await) } else { None };
-        let queued = std::mem::take(&mut self.queued);
-        *self = Self::default();
-        let reply = match upstream {
-            Some(Err(text)) => return encode::error(desk.out, &text),
-            Some(Ok(reply)) => reply,
-            None => Bytes::from_static(b"*0\r\n"),
-        };
-        // Null (a watched key changed) or an error: nothing has run, and nothing of ours shall.
-        let Some(elements) = reply::elements(&reply) else { return desk.out.put_slice(&reply) };
-        // Should the store refuse now, the upstream's part has run: each of our commands says so in its place.
-        let done = match prepared {
-            None => Ok(Vec::new()),
-            Some(prepared) => prepared.commit().await,
-        };
-        splice(desk, queued, &elements, (&part.ours, &done)).await;
-    }
-
-    async fn exec_upstream(&mut self, desk: &mut Desk<'_>) -> Result<Bytes, String> {
-        self.open(desk).await?;
-        let reply = self.call(desk, b"*1\r\n$4\r\nEXEC\r\n").await;
-        reply.map_err(|_| MAYBE_APPLIED.into())
-    }
+/// Whether something can be sent over the client's own connection.
+enum Road {
+    Open,
+    /// It has none yet.
+    Wanted,
+    /// It will have none: the error for the client.
+    Closed(String),
 }

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::splice::Queued;
+use super::queued::Queued;
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::config::AuthMode;
 use crate::dispatch::{Context, Session, greeted, write_refusal};
@@ -31,7 +31,7 @@ pub(super) fn place(context: &Context, session: &mut Session, request: &Request<
             "ERR hearthside: DEBUG PROTOCOL PUSH is not supported inside MULTI: its push would stand between the elements of EXEC's reply".into(),
         ),
         Route::Attack | Route::Unproven => Place::Refused("ERR hearthside: not a command".into()),
-        Route::PassThrough(_) | Route::Unanswered | Route::Transaction(..) => Place::Upstream(Queued::Upstream),
+        Route::PassThrough(_) | Route::Unanswered | Route::Transaction(..) => Place::Upstream(Queued::Upstream(1)),
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), spec) if context.hub.is_some() => {
             Place::Refused(format!(
                 "ERR hearthside: {} is not supported inside MULTI with pubsub.mode = \"shared\"",
@@ -78,7 +78,7 @@ fn pinned(pin: Pin, request: &Request<'_>, spec: &Spec) -> Place {
     match pin {
         // At EXEC the upstream refuses SSUBSCRIBE, which is one reply.
         Pin::Subscribe(kind) if kind == Kind::Shard || !spec.accepts(request.len()) => {
-            Place::Upstream(Queued::Upstream)
+            Place::Upstream(Queued::Upstream(1))
         }
         Pin::Subscribe(kind) => Place::Subscribe(kind, true),
         Pin::Unsubscribe(kind) => Place::Subscribe(kind, false),
@@ -86,7 +86,7 @@ fn pinned(pin: Pin, request: &Request<'_>, spec: &Spec) -> Place {
             Place::Refused("ERR hearthside: CLIENT TRACKING with REDIRECT is not supported inside MULTI".into())
         }
         Pin::State => Place::Upstream(Queued::State(OwnedRequest::copy(request))),
-        Pin::Blocking | Pin::Wait | Pin::Debug | Pin::Monitor => Place::Upstream(Queued::Upstream),
+        Pin::Blocking | Pin::Wait | Pin::Debug | Pin::Monitor => Place::Upstream(Queued::Upstream(1)),
     }
 }
 
@@ -133,6 +133,6 @@ fn here(request: &Request<'_>, spec: &Spec) -> Place {
 fn select(request: &Request<'_>, spec: &Spec) -> Place {
     match parse_i64(request.arg(1)) {
         Some(db) if spec.accepts(request.len()) => Place::Upstream(Queued::Select(db)),
-        _ => Place::Upstream(Queued::Upstream),
+        _ => Place::Upstream(Queued::Upstream(1)),
     }
 }

@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Desk;
+use super::queued::{Queue, Queued};
 use super::store::{Ours, answer};
 use crate::cache::Done;
 use crate::command::OwnedRequest;
@@ -13,35 +14,18 @@ use crate::route::Route;
 use crate::store::StoreError;
 use crate::upstream::{Broken, Group, Kept};
 
-/// A queued command.
-#[derive(Debug)]
-pub(super) enum Queued {
-    /// The next element of the upstream's reply.
-    Upstream,
-    /// The same; if it is OK the client is in this database.
-    Select(i64),
-    /// The same; if it is OK its connection has a state.
-    State(OwnedRequest),
-    /// The next so many elements, each a confirmation.
-    Subscribe(usize),
-    /// The upstream's greeting, in whose place the client gets ours: by then it may be in another database.
-    Hello(OwnedRequest),
-    /// Answered by us.
-    Here(OwnedRequest, Route),
-}
-
 /// Answers every command: from the upstream's `elements`, from what the store has `done` or why it has not, or as
 /// outside a transaction.
 pub(super) async fn splice(
     desk: &mut Desk<'_>,
-    queued: Vec<Queued>,
+    queued: Queue,
     elements: &[&[u8]],
     (ours, done): (&[Ours], &Result<Vec<Done>, StoreError>),
 ) {
     encode::array(desk.out, queued.len());
     let mut elements = elements.iter().copied();
     let mut kept = Kept::new(desk.session.account.clone());
-    for (command, ours) in queued.into_iter().zip(ours) {
+    for (command, ours) in queued.into_list().into_iter().zip(ours) {
         kept.are(desk.out.len());
         if desk.session.account.overflows() {
             // It holds too much, and the reply is for nobody.
@@ -51,6 +35,7 @@ pub(super) async fn splice(
         match command {
             Queued::Here(request, route) if answer(desk, &request, &route, ours, done) => {}
             Queued::Here(request, route) => here(desk, &request, route).await,
+            Queued::Upstream(several) => (0..several).for_each(|_| desk.out.put_slice(next(&mut elements))),
             Queued::Subscribe(channels) => (0..channels).for_each(|_| confirmation(desk, next(&mut elements))),
             theirs => upstream(desk, theirs, next(&mut elements)),
         }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::{BufMut, Bytes};
 
 use super::Desk;
-use super::splice::Queued;
+use super::queued::Queued;
 use crate::cache::{Act, Done, Ended, Step};
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::config::{DeleteMode, WriteMode};
@@ -16,6 +16,7 @@ use crate::route::Route;
 use crate::store::StoreError;
 
 /// How one queued command is answered.
+#[derive(Debug)]
 pub(super) enum Ours {
     /// As outside a transaction, or by the upstream.
     Usual,
@@ -38,7 +39,7 @@ pub(super) enum Ours {
 }
 
 /// The steps of a transaction, and how its commands are answered from them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Part {
     pub(super) steps: Vec<Step>,
     pub(super) ours: Vec<Ours>,

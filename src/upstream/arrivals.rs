@@ -116,7 +116,7 @@ impl Arrivals {
     }
 
     /// A client that does not read slows down its own connection, and nobody else's.
-    fn poll_room(&self, cx: &Context<'_>) -> bool {
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> bool {
         self.inbox.as_ref().is_none_or(|inbox| inbox.account().poll_room(ENOUGH, cx))
     }
 
@@ -284,8 +284,8 @@ mod tests {
         let (ticket, delivery) = ticket(Rc::default());
         let asked = [4, 8].map(|end| Asked { end, resendable: false, expect: Expect::Replies(1) });
         let mut arrivals = Arrivals::default();
-        arrivals
-            .await_replies(Flight::new(Run { bytes: Bytes::from_static(b"SET1SET2"), asked: asked.into() }, delivery));
+        let run = Run { bytes: Bytes::from_static(b"SET1SET2"), asked: asked.into(), loss: None };
+        arrivals.await_replies(Flight::new(run, delivery));
         arrivals.incoming.extend_from_slice(b"+one\r\n\x00garbage\r\n");
         assert!(arrivals.deliver().is_err());
         let flight = arrivals.flights.pop_front().expect("one reply is missing");

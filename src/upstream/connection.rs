@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
+use tokio::time::{Sleep, sleep_until};
 
 use super::Common;
 use super::arrivals::Arrivals;
@@ -48,6 +49,8 @@ pub(super) struct Connection {
     generation: u64,
     /// What waits is not taken: it is for the next connection, or for the end of a pause.
     is_held: bool,
+    /// Rings when a reply may be late for which nobody else has a clock.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 /// Why a connection is not driven any more.
@@ -81,6 +84,7 @@ impl Connection {
             since: Instant::now(),
             generation,
             is_held: false,
+            alarm: None,
         }
     }
 
@@ -183,7 +187,7 @@ impl Connection {
         if !settings.command_timeout.is_zero()
             && waits_since.is_some_and(|since| since.elapsed() > settings.command_timeout)
         {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "no reply within upstream.command_timeout"));
+            return Err(late());
         }
         if silent > settings.ping_interval && !self.pinged {
             self.pinged = true;
@@ -224,10 +228,38 @@ impl Connection {
             return Poll::Ready(Ok(None));
         }
         match () {
+            () if self.poll_late(cx) => Poll::Ready(Err(late())),
             () if self.is_retired() => Poll::Ready(Ok(Some(Ended::Retired))),
             () if self.is_held && self.is_idle() => Poll::Ready(Ok(Some(Ended::Quiet))),
             () => Poll::Pending,
         }
+    }
+
+    /// When the front flight's reply will be late, if it has a deadline.
+    fn due(&self) -> Option<Instant> {
+        let patience = self.common.settings.command_timeout;
+        let front = self.arrivals.flights.front().filter(|front| front.has_deadline() && !patience.is_zero())?;
+        Some(front.since.max(self.heard) + patience)
+    }
+
+    /// True when a reply is late that the upstream owes, not one that the client takes no bytes of.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> bool {
+        while let Some(due) = self.due() {
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due.into())));
+            if alarm.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            self.alarm = None;
+            match due <= Instant::now() {
+                true if self.arrivals.poll_room(cx) => {
+                    tracing::warn!("a pinned connection gave no reply within upstream.command_timeout");
+                    return true;
+                }
+                true => self.heard = Instant::now(),
+                false => {}
+            }
+        }
+        false
     }
 
     /// Nothing is on its way in either direction.
@@ -296,4 +328,8 @@ impl Connection {
         }
         Ok(came)
     }
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no reply within upstream.command_timeout")
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::account::{Account, Charge};
-use super::run::{Asked, Expect, Run};
+use super::run::{Asked, Expect, Loss, Run};
 use super::ticket::{Broken, Chunk, Delivery};
 use crate::resp::encode;
 
@@ -28,6 +28,7 @@ pub(super) struct Flight {
     bytes: Bytes,
     pending: VecDeque<Pending>,
     delivery: Delivery,
+    loss: Option<Loss>,
     attempts: u32,
     /// When its client gave it to the lane.
     pub(super) since: Instant,
@@ -57,6 +58,7 @@ impl Flight {
             pending: pending.collect(),
             bytes: run.bytes,
             delivery,
+            loss: run.loss,
             attempts: 0,
             since: Instant::now(),
             offset: 0,
@@ -205,9 +207,19 @@ impl Flight {
         self.finish();
     }
 
-    /// The connection was its client's own, and with it is lost what the client is.
-    pub(super) fn lose(self) {
-        self.delivery.end(Err(Broken));
+    /// Its client is not lost with its connection, and the upstream may not let it wait for ever.
+    pub(super) const fn has_deadline(&self) -> bool {
+        self.loss.is_some()
+    }
+
+    /// The connection was its client's own and died when `written` bytes had been sent. With it is lost what the client is,
+    /// unless the run says what the client is told.
+    pub(super) fn lose(self, written: u64) {
+        match self.loss {
+            Some(loss) if self.offset < written => self.fail(loss.sent),
+            Some(loss) => self.fail(loss.unsent),
+            None => self.delivery.end(Err(Broken)),
+        }
     }
 
     /// The connection died when `written` bytes had been sent. Gives the flight back if something is to be sent again.
@@ -249,7 +261,7 @@ mod tests {
             resendable,
             expect: Expect::Replies(1),
         });
-        Run { bytes: Bytes::from_static(b"readWRITEread"), asked: asked.into() }
+        Run { bytes: Bytes::from_static(b"readWRITEread"), asked: asked.into(), loss: None }
     }
 
     #[tokio::test]

@@ -42,7 +42,7 @@ pub use lane::Lane;
 pub use pinned::{Lost, Pinned};
 pub use place::Place;
 pub use private::{NoServer, PrivateServer};
-pub use run::{Asked, Expect, Run};
+pub use run::{Asked, Expect, Loss, Run};
 pub use target::Target;
 pub use ticket::{Broken, Chunk, Ticket};
 

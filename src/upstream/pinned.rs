@@ -179,7 +179,7 @@ impl Keeper {
             Ended::Quiet => {}
             Ended::Lost(why) => {
                 let was_slow = connection.was_slow();
-                connection.into_flights().for_each(|(flight, _)| flight.lose());
+                connection.into_flights().for_each(|(flight, written)| flight.lose(written));
                 self.inbox.lose(why.to_string(), was_slow);
                 if let Some(queue) = self.queue.upgrade() {
                     queue.borrow_mut().close();
@@ -259,6 +259,12 @@ impl Pinned {
     /// Waits until at most `most` bytes wait to be sent.
     pub async fn drained(&self, most: usize) {
         std::future::poll_fn(|cx| self.lane.queue.borrow_mut().poll_drained(most, cx)).await;
+    }
+
+    /// True when the connection is gone, and nothing more can be sent.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.inbox.lost().is_some()
     }
 
     /// Everything of one kind that is subscribed.

@@ -61,7 +61,7 @@ impl Queue {
     /// Takes a flight of the client whose last turn is `turn`, and wakes the lane's task.
     pub(super) fn push(&mut self, flight: Flight, turn: &Cell<u64>) {
         if self.closed {
-            return flight.lose();
+            return flight.lose(0);
         }
         let its_turn = self.turn.max(turn.get()) + flight.requests() as u64 * TURN;
         turn.set(its_turn);
@@ -146,7 +146,7 @@ impl Queue {
         self.closed = true;
         self.flights.drain(..).chain(self.aside.drain(..).flatten()).for_each(|(_, flight)| {
             flight.account().waits_no_more();
-            flight.lose();
+            flight.lose(0);
         });
         wake(&mut self.drained);
     }
@@ -218,7 +218,7 @@ mod tests {
 
     fn flight_of(account: &Rc<Account>, name: u8, requests: usize) -> Flight {
         let asked = (1..=requests).map(|end| Asked { end, resendable: true, expect: Expect::Replies(1) }).collect();
-        Flight::new(Run { bytes: Bytes::from(vec![name; requests]), asked }, ticket(account.clone()).1)
+        Flight::new(Run { bytes: Bytes::from(vec![name; requests]), asked, loss: None }, ticket(account.clone()).1)
     }
 
     fn flight_name(flight: &Flight) -> char {

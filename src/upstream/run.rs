@@ -28,6 +28,16 @@ pub struct Asked {
     pub expect: Expect,
 }
 
+/// What each unit of a run is answered with when its client's own connection is lost. It has a deadline too
+/// (`upstream.command_timeout`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// If some of the run was sent.
+    pub sent: &'static str,
+    /// If none of it was.
+    pub unsent: &'static str,
+}
+
 /// Requests that travel as one slice.
 #[derive(Debug, Default)]
 pub struct Run {
@@ -35,18 +45,26 @@ pub struct Run {
     pub bytes: Bytes,
     /// Its units, in order.
     pub asked: Vec<Asked>,
+    /// On its client's own connection: `None` when the client is lost with it.
+    pub loss: Option<Loss>,
 }
 
 impl Run {
     /// A run of one request with one reply.
     #[must_use]
     pub fn one(bytes: Bytes, resendable: bool) -> Self {
-        Self { asked: vec![Asked { end: bytes.len(), resendable, expect: Expect::Replies(1) }], bytes }
+        Self { asked: vec![Asked { end: bytes.len(), resendable, expect: Expect::Replies(1) }], bytes, loss: None }
     }
 
     /// A run of one unit that is never sent again.
     #[must_use]
     pub fn expecting(bytes: Bytes, expect: Expect) -> Self {
-        Self { asked: vec![Asked { end: bytes.len(), resendable: false, expect }], bytes }
+        Self { asked: vec![Asked { end: bytes.len(), resendable: false, expect }], bytes, loss: None }
+    }
+
+    /// A run of one unit of a transaction, with so many replies.
+    #[must_use]
+    pub fn queued(bytes: Bytes, replies: u32, loss: Loss) -> Self {
+        Self { loss: Some(loss), ..Self::expecting(bytes, Expect::Replies(replies)) }
     }
 }

@@ -113,9 +113,14 @@ impl Ticket {
         Poll::Pending
     }
 
-    /// From now on only push messages arrive.
+    /// Only push messages arrive, whatever has come already: what cannot be sent is answered at once.
     pub fn mute(&self) {
-        self.0.borrow_mut().muted = true;
+        let mut slot = self.0.borrow_mut();
+        slot.muted = true;
+        let (pushes, replies): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut slot.chunks).into_iter().partition(|chunk| matches!(chunk, Chunk::Push(_)));
+        slot.chunks = pushes;
+        replies.iter().for_each(|chunk| slot.account.took(cost(chunk.bytes())));
     }
 
     /// True when one of its replies was so long that the client should have a connection of its own.

@@ -408,7 +408,8 @@ fn a_transaction_is_cut_in_the_middle() {
         }
         world.upstream.cut();
         let told = wire.ask("EXEC");
-        assert!(told.starts_with("-ERR hearthside: the upstream connection of this transaction was lost"), "{told}");
+        assert!(told.contains("hearthside: the upstream connection of this transaction was lost"), "{told}");
+        assert_eq!(told.matches("\r\n").count(), 1, "one reply: {told}");
         assert_eq!(world.redis.wire().ask("EXISTS a"), ":0\r\n");
         until("another one works", || {
             wire.ask("MULTI");

@@ -1,0 +1,287 @@
+//! A client with a transaction: its commands are entries in the replies owed like all others, over the connection that is its
+//! own, and it is alone only where something must be awaited first (decision 0019).
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::client::{Client, Next};
+use super::link::End;
+use crate::command::{OwnedRequest, Request};
+use crate::dispatch::{Alone, Context, Session};
+use crate::route::{Local, Route};
+use crate::transaction::{Desk, QUEUE_LOSS, Taken, Transaction, Wait};
+use crate::upstream::{Expect, Lane, Run};
+
+/// How a request stands to the client's transaction.
+enum Stands {
+    /// It is one of its commands.
+    Within,
+    /// The client only watches, and sends it as usual.
+    Beside,
+    /// The transaction is over with it.
+    Ends,
+}
+
+/// Commands inside a MULTI that was let in are counted, not refused.
+fn route(
+    context: &Context,
+    session: &mut Session,
+    transaction: &Transaction,
+    request: &Request<'_>,
+) -> (Route, Stands) {
+    let route = if transaction.takes_all() {
+        context.charge(session, 1);
+        context.route(session, request)
+    } else {
+        context.paced(session, request)
+    };
+    let stands = match &route {
+        Route::Local(Local::Quit | Local::Reset, _) | Route::Attack => Stands::Ends,
+        Route::Transaction(..) => Stands::Within,
+        _ if transaction.takes_all() => Stands::Within,
+        _ => Stands::Beside,
+    };
+    (route, stands)
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// The request of `length` bytes behind the run, of a client that has a transaction.
+    pub(super) fn take_transacting(&mut self, length: usize) -> Next {
+        let at = self.run.length();
+        let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
+        let transaction = self.transaction.get_or_insert_default();
+        let (route, stands) = route(&self.context, &mut self.session, transaction, &request);
+        match stands {
+            Stands::Within if self.must_settle(true) => Next::Settled,
+            Stands::Within => {
+                let is_skipped = self.begin_reply(&route);
+                self.take_within(length, route, is_skipped)
+            }
+            Stands::Beside if self.must_settle(false) => Next::Settled,
+            Stands::Beside => self.take_routed(length, route),
+            Stands::Ends => {
+                self.send_run();
+                self.forget_transaction();
+                self.take_routed(length, route)
+            }
+        }
+    }
+
+    /// The same for an inline request, which has been taken out of the buffer.
+    pub(super) fn take_inline_transacting(&mut self, request: OwnedRequest) -> Next {
+        let transaction = self.transaction.get_or_insert_default();
+        let (route, stands) = route(&self.context, &mut self.session, transaction, &request.view());
+        match stands {
+            Stands::Ends => {
+                self.forget_transaction();
+                self.answer_inline(&request, route)
+            }
+            stands if self.must_settle(matches!(stands, Stands::Within)) => {
+                self.again(&request);
+                Next::Settled
+            }
+            Stands::Beside => self.answer_inline(&request, route),
+            Stands::Within => {
+                self.begin_reply(&route);
+                match self.take_one(&request, route) {
+                    (Taken::Waits(_, route), _) => Next::Alone(Alone::Transaction(request, route)),
+                    (taken, out) => self.carry_out(taken, &request, out),
+                }
+            }
+        }
+    }
+
+    /// A client that watches has two roads, and what it sends over one must not overtake what is under way on the other.
+    fn must_settle(&mut self, own: bool) -> bool {
+        let is_settled = self.link.replies.is_settled() && self.run.length() == 0;
+        if is_settled {
+            self.is_on_own = own;
+        }
+        self.is_on_own != own
+    }
+
+    /// A command of the transaction: joins the run for the client's own connection, if it goes there as it is.
+    fn take_within(&mut self, length: usize, route: Route, is_skipped: bool) -> Next {
+        if matches!(route, Route::Transaction(..)) {
+            self.send_run();
+        }
+        let at = self.run.length();
+        let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
+        let mut out = BytesMut::new();
+        let mut desk = Desk {
+            context: &self.context,
+            session: &mut self.session,
+            own: &mut self.pinned,
+            out: &mut out,
+            pushes: None,
+            is_refused: false,
+        };
+        let taken = self.transaction.get_or_insert_default().take(&mut desk, &request, route);
+        if let (Taken::Passes, Some(own)) = (&taken, &self.pinned) {
+            self.run.add_queued(length, || own.lane());
+            if is_skipped {
+                self.send_run();
+            }
+            return Next::Read;
+        }
+        self.send_run();
+        let copy = OwnedRequest::copy(&Request::new(&self.link.incoming[..length], self.scanner.spans()));
+        self.link.incoming.advance(length);
+        match taken {
+            Taken::Waits(_, route) => Next::Alone(Alone::Transaction(copy, route)),
+            taken => self.carry_out(taken, &copy, out),
+        }
+    }
+
+    /// A command that is not in the buffer any more.
+    fn take_one(&mut self, request: &OwnedRequest, route: Route) -> (Taken, BytesMut) {
+        let mut out = BytesMut::new();
+        let mut desk = Desk {
+            context: &self.context,
+            session: &mut self.session,
+            own: &mut self.pinned,
+            out: &mut out,
+            pushes: None,
+            is_refused: false,
+        };
+        let taken = self.transaction.get_or_insert_default().take(&mut desk, &request.view(), route);
+        (taken, out)
+    }
+
+    /// Sends what is to be sent, and answers what has been answered.
+    fn carry_out(&mut self, taken: Taken, request: &OwnedRequest, out: BytesMut) -> Next {
+        let mut next = Next::Read;
+        match taken {
+            Taken::Answered | Taken::Waits(..) => {}
+            Taken::Passes => self.send_own(Run::queued(request.bytes(), 1, QUEUE_LOSS)),
+            Taken::Sends(run) => self.send_own(run),
+            Taken::Last(run) => {
+                self.send_own(run);
+                next = Next::Alone(Alone::Ended);
+            }
+            Taken::Ends(run) => {
+                if let (Some(run), Some(own)) = (run, &self.pinned) {
+                    let length = run.bytes.len();
+                    self.link.replies.silent(own.lane().submit(run), length);
+                }
+                next = Next::Alone(Alone::Ended);
+            }
+        }
+        if !out.is_empty() {
+            self.link.replies.put(out);
+        }
+        next
+    }
+
+    /// Sends a unit over the client's own connection.
+    fn send_own(&mut self, run: Run) {
+        let Some(own) = &self.pinned else { return self.error(QUEUE_LOSS.unsent) };
+        let (length, has_one) = (run.bytes.len(), run.asked.iter().all(|asked| asked.expect == Expect::Replies(1)));
+        let ticket = own.lane().submit(run);
+        // The replies to WATCH and EXEC say nothing about what is queued.
+        if has_one && !self.is_queueing() {
+            self.link.replies.run(ticket, length);
+        } else {
+            self.link.replies.queued(ticket, length, !has_one);
+        }
+    }
+
+    /// Sends the run that was gathered for the client's own connection.
+    pub(super) fn send_queued(&mut self, mut run: Run, own: &Lane) {
+        let length = run.bytes.len();
+        run.loss = Some(QUEUE_LOSS);
+        let ticket = own.submit(run);
+        if self.is_queueing() {
+            self.link.replies.queued(ticket, length, false);
+        } else {
+            self.link.replies.run(ticket, length);
+        }
+    }
+
+    fn is_queueing(&self) -> bool {
+        self.transaction.as_ref().is_some_and(Transaction::takes_all)
+    }
+
+    /// A command that something must be awaited for. Everything before it has been answered.
+    pub(super) async fn in_transaction(&mut self, request: &OwnedRequest, mut route: Route) -> Result<(), End> {
+        if self.transaction.is_none() {
+            self.link.replies.is_refused = false;
+        }
+        self.is_on_own = true;
+        let (taken, out) = loop {
+            match self.take_one(request, route) {
+                (Taken::Waits(Wait::Connection, again), _) => {
+                    self.connect().await?;
+                    route = again;
+                }
+                (Taken::Waits(wait, _), _) => break self.decide(wait, request).await?,
+                taken => break taken,
+            }
+        };
+        match self.carry_out(taken, request, out) {
+            // What it sent last must be answered before the connection is given back.
+            Next::Alone(_) => self.link.answered().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Has a connection lent, or tells the transaction why there is none.
+    async fn connect(&mut self) -> Result<(), End> {
+        let (context, group, account) =
+            (self.context.clone(), self.session.group.clone(), self.session.account.clone());
+        match self.link.meanwhile(context.upstream.pin(&group, &account)).await? {
+            Ok(pinned) => self.pinned = Some(pinned),
+            Err(error) => self.transaction.get_or_insert_default().cannot_connect(error.to_string()),
+        }
+        Ok(())
+    }
+
+    /// Does what only one who waits can do.
+    async fn decide(&mut self, wait: Wait, request: &OwnedRequest) -> Result<(Taken, BytesMut), End> {
+        let (mut out, mut pushes) = (BytesMut::new(), BytesMut::new());
+        let transaction = self.transaction.get_or_insert_default();
+        let mut desk = Desk {
+            context: &self.context,
+            session: &mut self.session,
+            own: &mut self.pinned,
+            out: &mut out,
+            pushes: self.link.replies.muted.then_some(&mut pushes),
+            is_refused: self.link.replies.is_refused,
+        };
+        let taken = if wait == Wait::Records {
+            self.link.meanwhile(transaction.watch_records(&mut desk, request)).await?
+        } else {
+            match self.link.meanwhile(transaction.prepare(&mut desk)).await? {
+                Some(taken) => taken,
+                // Both parts or none: a client that is killed now still ends it.
+                None if transaction.is_prepared() => transaction.run_all(&mut desk).await,
+                None => self.link.meanwhile(transaction.run_all(&mut desk)).await?,
+            }
+        };
+        self.link.replies.loud().put_slice(&pushes);
+        Ok((taken, out))
+    }
+
+    /// Forgets a transaction that is over.
+    pub(super) fn note_transaction(&mut self) {
+        if self.transaction.as_ref().is_some_and(Transaction::is_over) {
+            self.forget_transaction();
+        }
+        self.tell_queued();
+    }
+
+    fn forget_transaction(&mut self) {
+        self.transaction = None;
+        self.link.replies.is_refused = false;
+        self.link.kept = 0;
+        self.session.peer.update(|state| state.queued = None);
+    }
+
+    /// Tells the others what is queued.
+    pub(super) fn tell_queued(&mut self) {
+        if let Some(transaction) = &self.transaction {
+            self.link.kept = transaction.kept();
+            self.session.peer.update(|state| state.queued = transaction.queued());
+        }
+    }
+}

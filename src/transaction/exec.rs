@@ -1,0 +1,138 @@
+//! EXEC: sent right behind the commands where nothing is to be decided, and its reply passed on as it is where nothing of it
+//! is ours. The store's part is prepared when every command is known to be queued, and true only if the upstream's part is.
+
+use bytes::{BufMut, Bytes};
+
+use super::splice::splice;
+use super::store::{self, Part};
+use super::{Desk, EXEC_LOSS, EXECABORT, MAYBE_APPLIED, MULTI, NOTHING_DONE, OUTDATED, Taken, Transaction, Wait, told};
+use crate::cache::Prepared;
+use crate::resp::{encode, reply};
+use crate::route::Route;
+use crate::upstream::{Run, Ticket};
+
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+/// An EXEC that has begun.
+#[derive(Debug)]
+pub(super) struct Exec {
+    part: Part,
+    /// Where the upstream's reply comes, if it has been asked already.
+    ticket: Option<Ticket>,
+    /// The store's part, when it can be made true.
+    prepared: Option<Prepared>,
+}
+
+impl Transaction {
+    pub(super) fn exec(&mut self, desk: &mut Desk<'_>, route: Route) -> Taken {
+        if self.exec.is_some() {
+            return Taken::Waits(Wait::Decision, route);
+        }
+        let is_lost = desk.own.as_ref().map_or(self.asks_upstream(), |own| self.asks_upstream() && own.is_lost());
+        match () {
+            () if self.dirty => self.abort(desk, EXECABORT),
+            () if self.is_outdated => self.abort(desk, OUTDATED),
+            () if is_lost => self.abort(desk, NOTHING_DONE),
+            () if !self.queue.is_plain() || !self.watched.is_empty() => self.begin(desk, route),
+            () if self.asks_upstream() => {
+                let run = self.run();
+                *self = Self::default();
+                Taken::Last(run)
+            }
+            () => {
+                encode::array(desk.out, 0);
+                self.end()
+            }
+        }
+    }
+
+    /// The upstream has a part in it, if only what it watches.
+    const fn asks_upstream(&self) -> bool {
+        self.is_open || self.watching
+    }
+
+    /// EXEC for the upstream, whose last reply is the transaction's.
+    fn run(&self) -> Run {
+        match self.is_open {
+            true => Run::queued(Bytes::from_static(EXEC), 1, EXEC_LOSS),
+            false => Run::queued(Bytes::from([MULTI, EXEC].concat()), 2, EXEC_LOSS),
+        }
+    }
+
+    /// Some of its reply is ours. If the store has no part in it, nothing but the upstream decides, which is asked at once.
+    fn begin(&mut self, desk: &Desk<'_>, route: Route) -> Taken {
+        let part = store::part(desk.context, self.queue.list());
+        let is_decided = part.steps.is_empty() && self.watched.is_empty();
+        let ticket = if is_decided { self.ask(desk) } else { None };
+        self.exec = Some(Exec { part, ticket, prepared: None });
+        Taken::Waits(Wait::Decision, route)
+    }
+
+    fn ask(&self, desk: &Desk<'_>) -> Option<Ticket> {
+        let own = desk.own.as_ref().filter(|_| self.asks_upstream())?;
+        Some(own.lane().submit(self.run()))
+    }
+
+    /// Does the store's part as far as it can be undone; `Some` when the transaction has ended with that.
+    pub async fn prepare(&mut self, desk: &mut Desk<'_>) -> Option<Taken> {
+        let Some(exec) = &mut self.exec else { return Some(Taken::Answered) };
+        let (steps, watched) = (std::mem::take(&mut exec.part.steps), std::mem::take(&mut self.watched));
+        if steps.is_empty() && watched.is_empty() {
+            return None;
+        }
+        if desk.is_refused {
+            return Some(self.abort(desk, EXECABORT));
+        }
+        match desk.context.owned.cache.batch(steps, watched).prepared().await {
+            Ok(Some(prepared)) => {
+                exec.prepared = Some(prepared);
+                None
+            }
+            Ok(None) => {
+                encode::null_array(desk.out, desk.session.proto());
+                Some(self.end())
+            }
+            Err(error) => {
+                Some(self.abort(desk, &format!("ERR hearthside: nothing of the transaction was done: {error}")))
+            }
+        }
+    }
+
+    /// True when something of the store waits to be made true: from now on EXEC must come to its end.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        self.exec.as_ref().is_some_and(|exec| exec.prepared.is_some())
+    }
+
+    /// Runs the upstream's part, and makes the store's true if that went through.
+    pub async fn run_all(&mut self, desk: &mut Desk<'_>) -> Taken {
+        let Some(Exec { part, ticket, prepared }) = self.exec.take() else { return Taken::Answered };
+        let ticket = ticket.or_else(|| self.ask(desk));
+        let Self { queue, is_open, .. } = std::mem::take(self);
+        let reply = match ticket {
+            None => Bytes::from_static(b"*0\r\n"),
+            Some(ticket) => match ticket.parts().await {
+                Ok((reply, pushed)) => {
+                    desk.pushes().put_slice(&pushed);
+                    if is_open { reply } else { reply.slice_ref(told(&reply)) }
+                }
+                Err(_) => {
+                    encode::error(desk.out, MAYBE_APPLIED);
+                    return Taken::Ends(None);
+                }
+            },
+        };
+        // Null (a watched key changed) or an error: nothing has run, and nothing of ours shall.
+        let Some(elements) = reply::elements(&reply) else {
+            desk.out.put_slice(&reply);
+            return Taken::Ends(None);
+        };
+        // Should the store refuse now, the upstream's part has run: each of our commands says so in its place.
+        let done = match prepared {
+            None => Ok(Vec::new()),
+            Some(prepared) => prepared.commit().await,
+        };
+        splice(desk, queue, &elements, (&part.ours, &done)).await;
+        Taken::Ends(None)
+    }
+}
