@@ -1,5 +1,9 @@
 //! MULTI, EXEC and WATCH over pinned connections, with reads of owned keys among them.
 
+mod limits;
+mod losses;
+mod road;
+
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::line;

@@ -5,6 +5,7 @@ mod blocked;
 mod keys;
 mod monitor;
 pub mod stream;
+mod transactions;
 
 use hearthside::command;
 use hearthside::resp::reply::{Frame, ReplyScanner};

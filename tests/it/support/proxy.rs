@@ -70,6 +70,8 @@ struct State {
     refusing: AtomicBool,
     /// Most milliseconds that what the server says is held up, at random.
     delay: AtomicU64,
+    /// What must have been asked before the server's word passes.
+    awaited: Mutex<Option<Vec<u8>>>,
     spoil: Mutex<Spoil>,
     accepted: AtomicUsize,
     open: Mutex<Vec<Open>>,
@@ -139,6 +141,16 @@ impl Proxy {
         let trap = Arc::new(Trap { text: text.as_bytes().to_vec(), ..Trap::default() });
         *self.state.trap.lock().expect("a lock") = Some(trap.clone());
         Trapped(trap)
+    }
+
+    /// Passes nothing on that the server says before `text` has been asked: whoever waits for an answer first waits for ever.
+    pub fn answer_after(&self, text: &str) {
+        *self.state.awaited.lock().expect("a lock") = Some(text.as_bytes().to_vec());
+    }
+
+    /// Passes everything on that the server says.
+    pub fn answer(&self) {
+        *self.state.awaited.lock().expect("a lock") = None;
     }
 
     /// Holds up what the server says, by up to so many milliseconds at random: answers of two connections overtake
@@ -217,7 +229,7 @@ impl Way {
 fn pump(mut from: TcpStream, mut to: TcpStream, way: &Way) {
     let Way { state, is_reset, is_answer, .. } = way;
     let is_answer = *is_answer;
-    let mut chunk = [0; 16384];
+    let (mut chunk, mut asked) = ([0; 16384], Vec::new());
     while let Ok(n @ 1..) = from.read(&mut chunk) {
         way.hold_packet(&chunk[..n]);
         let most = state.delay.load(SeqCst);
@@ -225,7 +237,11 @@ fn pump(mut from: TcpStream, mut to: TcpStream, way: &Way) {
             let nanos = UNIX_EPOCH.elapsed().map_or(0, |time| u64::from(time.subsec_nanos()));
             thread::sleep(Duration::from_micros(nanos / 1000 % (most * 1000)));
         }
-        while state.held.load(SeqCst) && !is_reset.load(SeqCst) {
+        if !is_answer {
+            note(&mut asked, &chunk[..n], state);
+        }
+        let is_early = || is_answer && state.awaited.lock().expect("a lock").is_some();
+        while (state.held.load(SeqCst) || is_early()) && !is_reset.load(SeqCst) {
             thread::sleep(Duration::from_millis(2));
         }
         let spoil = *state.spoil.lock().expect("a lock");
@@ -238,6 +254,16 @@ fn pump(mut from: TcpStream, mut to: TcpStream, way: &Way) {
     let how = if is_reset.load(SeqCst) { Shutdown::Read } else { Shutdown::Both };
     let _ = to.shutdown(how);
     let _ = from.shutdown(how);
+}
+
+/// Looks for what is awaited in what was asked lately, of which it keeps enough for what comes in two pieces.
+fn note(asked: &mut Vec<u8>, chunk: &[u8], state: &State) {
+    asked.extend_from_slice(chunk);
+    let mut awaited = state.awaited.lock().expect("a lock");
+    if awaited.as_ref().is_some_and(|text| asked.windows(text.len()).any(|part| part == &text[..])) {
+        *awaited = None;
+    }
+    asked.drain(..asked.len().saturating_sub(100));
 }
 
 /// False when the connection ends here.

@@ -7,7 +7,7 @@ mod exec;
 mod fill;
 mod journals;
 mod late;
-mod model;
+pub mod model;
 mod refused;
 mod seen;
 mod zones;

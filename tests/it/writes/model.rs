@@ -75,7 +75,7 @@ pub fn on_postgres(redis: &Redis, postgres: &Postgres) -> Builder {
     Sidecar::builder().redis(redis).postgres(postgres).config(&config()).migrated()
 }
 
-fn on_sqlite(redis: &Redis) -> (Builder, tempfile::TempDir) {
+pub fn on_sqlite(redis: &Redis) -> (Builder, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("model.db");
     let push =
