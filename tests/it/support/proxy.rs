@@ -256,11 +256,14 @@ fn pump(mut from: TcpStream, mut to: TcpStream, way: &Way) {
     let _ = from.shutdown(how);
 }
 
-/// Looks for what is awaited in what was asked lately, of which it keeps enough for what comes in two pieces.
+/// Looks for what is awaited in what is asked now, of which it keeps enough for what comes in two pieces.
 fn note(asked: &mut Vec<u8>, chunk: &[u8], state: &State) {
+    let before = asked.len();
     asked.extend_from_slice(chunk);
     let mut awaited = state.awaited.lock().expect("a lock");
-    if awaited.as_ref().is_some_and(|text| asked.windows(text.len()).any(|part| part == &text[..])) {
+    let is_in =
+        |text: &[u8]| asked[before.saturating_sub(text.len() - 1)..].windows(text.len()).any(|part| part == text);
+    if awaited.as_ref().is_some_and(|text| is_in(text)) {
         *awaited = None;
     }
     asked.drain(..asked.len().saturating_sub(100));
