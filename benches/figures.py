@@ -11,6 +11,7 @@ import threading
 import time
 
 from rig import CONFIG, PLAYERS, SESSION
+from transactions import transactions
 
 def misses(rig):
     """A key that is not in memory, one after the other, against the same statement prepared by pgbench."""
@@ -214,5 +215,5 @@ def scaling(rig):
 FIGURES = {
     "scaling": scaling,
     "miss": misses, "idle": idle, "boot": boot, "renewals": renewals, "fanout": fanout, "arrivals": arrivals, "deaf": deaf,
-    "sockets": sockets,
+    "sockets": sockets, "transactions": transactions,
 }

@@ -103,14 +103,14 @@ class Rig:
             sys.exit(done.stderr)
         return done.stdout.strip()
 
-    def new_sidecar(self, name, workers, config=CONFIG):
+    def new_sidecar(self, name, workers, config=CONFIG, upstream=None):
         home, port, unix = f"{self.folder}/{name}", free_port(), f"{self.folder}/{name}.sock"
         os.mkdir(home)
         pathlib.Path(f"{home}/config.toml").write_text(config)
         environment = {
             **os.environ,
             "HEARTHSIDE__STORE__URL": self.postgres.url,
-            "HEARTHSIDE__UPSTREAM__URL": f"redis://127.0.0.1:{self.redis.port}",
+            "HEARTHSIDE__UPSTREAM__URL": f"redis://127.0.0.1:{upstream or self.redis.port}",
             "HEARTHSIDE__SERVER__LISTEN": f"127.0.0.1:{port}, unix://{unix}",
             "HEARTHSIDE__SERVER__WORKERS": str(workers),
             "HEARTHSIDE__ADMIN__LISTEN": "",
