@@ -1,5 +1,7 @@
 //! What a transaction has queued, as far as EXEC's reply must be told apart.
 
+use std::ops::Range;
+
 use crate::command::OwnedRequest;
 use crate::route::Route;
 
@@ -24,7 +26,10 @@ impl Queued {
     /// Bytes that are kept for it.
     fn kept(&self) -> usize {
         match self {
-            Self::State(request) | Self::Hello(request) | Self::Here(request, _) => request.view().raw().len(),
+            Self::State(request) | Self::Hello(request) | Self::Here(request, _) => {
+                let request = request.view();
+                request.raw().len() + request.len() * size_of::<Range<usize>>() + size_of::<Self>()
+            }
             Self::Upstream(_) | Self::Select(_) | Self::Subscribe(_) => 0,
         }
     }
@@ -90,6 +95,7 @@ mod tests {
         queue.push(Queued::Here(ours.clone(), Route::Hearthside));
         queue.push(Queued::Upstream(1));
         assert!(!queue.is_plain());
-        assert_eq!((queue.len(), queue.list().len(), queue.kept()), (1_000_002, 3, ours.view().raw().len()));
+        assert_eq!((queue.len(), queue.list().len()), (1_000_002, 3));
+        assert!(queue.kept() > ours.view().raw().len());
     }
 }

@@ -92,7 +92,8 @@ fn an_exec_that_is_refused_ends_the_transaction() {
     for told in [&ours[3], &theirs[3]] {
         assert!(told.starts_with("-EXECABORT Transaction discarded because of: NOPERM"), "{told}");
     }
-    (ours.remove(3), theirs.remove(3));
+    ours.remove(3);
+    theirs.remove(3);
     assert_eq!(ours, theirs);
 }
 
