@@ -25,13 +25,13 @@ def transaction(commands, lines, watched):
 
 
 SETS = [["SET", f"tx{i}", "value"] for i in range(1000)]
-LONG = [["SET", f"tx{i}", "v" * 1300] for i in range(1000)]
+LONG = [["SET", f"tx{i}", "v" * 1300] for i in range(2500)]
 MIXED = [words for i in range(50) for words in (SETS[i], ["HGET", f"player:{i}:session", "hp"])]
 CASES = {
     "MULTI, 1,000 commands, EXEC": transaction(SETS, 1000, False),
     "WATCH, MULTI, 100 commands, EXEC": transaction(SETS[:100], 100, True),
     "WATCH, MULTI, 1,000 commands, EXEC": transaction(SETS, 1000, True),
-    "1,000 commands of 1.3 KB (1.3 MB)": transaction(LONG, 1000, False),
+    "MULTI, 2,500 commands of 1.3 KB (3.3 MB), EXEC": transaction(LONG, 2500, False),
     "50 SETs and 50 HGETs of cached keys in turn": transaction(MIXED, 150, False),
 }
 
