@@ -1,7 +1,8 @@
 //! The end of an upstream reply, found without decoding it: iterative, resumable, bounded.
 //!
 //! Invariants:
-//! - every byte is looked at once, whatever pieces it arrives in (an unfinished line excepted);
+//! - every byte is looked at once, whatever pieces it arrives in (an unfinished short line excepted: a status or an error
+//!   may be as long as a bulk string, and is passed over in pieces like one);
 //! - no recursion and no allocation, so nesting cannot exhaust the stack (hazard 23);
 //! - an attribute (`|`) belongs to the reply behind it, a push (`>`) is out of band.
 //!
@@ -29,7 +30,7 @@ pub enum ReplyFault {
     /// A length that is no number, or past the limit.
     #[error("a reply carries an invalid length")]
     Length,
-    /// A line longer than [`MAX_LINE`].
+    /// A line longer than [`MAX_LINE`] that is neither status nor error.
     #[error("a reply line is longer than {MAX_LINE} bytes")]
     Line,
     /// RESP3 streamed types, which no server is known to send.
@@ -37,7 +38,7 @@ pub enum ReplyFault {
     Streamed,
 }
 
-/// Longest accepted line of a reply, in bytes.
+/// Longest accepted line of a reply, in bytes. Statuses and errors have no limit: a script may return any text as one.
 pub const MAX_LINE: usize = 1 << 20;
 /// Largest accepted bulk string of a reply, in bytes (eight times Redis's default for requests).
 pub const MAX_BULK: i64 = 4 << 30;
@@ -60,14 +61,23 @@ pub struct ReplyScanner {
     outstanding: u64,
     /// Bytes of a bulk string (and its CRLF) still to pass over.
     skip: u64,
+    /// In the middle of a status or an error, whose last byte was a CR or was not.
+    line: Option<LastByte>,
     push: bool,
+}
+
+/// The last byte of a line that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastByte {
+    Cr,
+    Other,
 }
 
 impl ReplyScanner {
     /// True in the middle of a frame.
     #[must_use]
     pub fn is_inside(&self) -> bool {
-        self.outstanding > 0 || self.skip > 0
+        self.outstanding > 0 || self.skip > 0 || self.line.is_some()
     }
 
     /// True in the middle of a push message.
@@ -84,7 +94,8 @@ impl ReplyScanner {
         let mut at = 0;
         loop {
             at += self.pass_over(buf.len() - at);
-            if self.skip > 0 {
+            at += self.pass_line(&buf[at..])?;
+            if self.skip > 0 || self.line.is_some() {
                 return Ok(Scanned { used: at, end: None });
             }
             if at > 0 && self.outstanding == 0 {
@@ -92,7 +103,7 @@ impl ReplyScanner {
             }
             let rest = &buf[at..];
             let Some(line) = line_length(rest)? else {
-                return Ok(Scanned { used: at, end: None });
+                return Ok(Scanned { used: at + self.begin_line(rest)?, end: None });
             };
             self.header(&rest[..line])?;
             at += line + 2;
@@ -110,6 +121,34 @@ impl ReplyScanner {
         let step = self.skip.min(available as u64);
         self.skip -= step;
         step as usize
+    }
+
+    /// Passes over an unfinished status or error: the bytes that it has so far. Other lines stay until they have ended.
+    fn begin_line(&mut self, rest: &[u8]) -> Result<usize, ReplyFault> {
+        match rest {
+            [b'+' | b'-', .., last] => {
+                self.header(&rest[..1])?;
+                self.line = Some(LastByte::of(*last));
+                Ok(rest.len())
+            }
+            _ if rest.len() > MAX_LINE => Err(ReplyFault::Line),
+            _ => Ok(0),
+        }
+    }
+
+    /// Goes on with a status or an error that had not ended.
+    fn pass_line(&mut self, buf: &[u8]) -> Result<usize, ReplyFault> {
+        let (Some(before), Some(last)) = (self.line, buf.last()) else { return Ok(0) };
+        let Some(end) = memchr(b'\n', buf) else {
+            self.line = Some(LastByte::of(*last));
+            return Ok(buf.len());
+        };
+        let before = if end == 0 { before } else { LastByte::of(buf[end - 1]) };
+        if before != LastByte::Cr {
+            return Err(ReplyFault::Type(b'\n'));
+        }
+        self.line = None;
+        Ok(end + 1)
     }
 
     /// Accounts for one line without its CRLF.
@@ -145,13 +184,18 @@ impl ReplyScanner {
     }
 }
 
+impl LastByte {
+    const fn of(byte: u8) -> Self {
+        if byte == b'\r' { Self::Cr } else { Self::Other }
+    }
+}
+
 /// Length of the first line without CRLF, `None` while it has not ended.
 fn line_length(buf: &[u8]) -> Result<Option<usize>, ReplyFault> {
     match memchr(b'\n', buf) {
         Some(0) => Err(ReplyFault::Type(b'\n')),
         Some(end) if buf[end - 1] == b'\r' => Ok(Some(end - 1)),
         Some(_) => Err(ReplyFault::Type(b'\n')),
-        None if buf.len() > MAX_LINE => Err(ReplyFault::Line),
         None => Ok(None),
     }
 }
@@ -263,6 +307,22 @@ mod tests {
         assert_eq!(frames(b"$12x\r\n", 6), Err(ReplyFault::Length));
         assert_eq!(frames(b"*9223372036854775807\r\n", 22), Err(ReplyFault::Length));
         assert_eq!(frames(b"+a\n", 3), Err(ReplyFault::Type(b'\n')));
-        assert_eq!(frames(&vec![b'+'; super::MAX_LINE + 2], 4096), Err(ReplyFault::Line));
+        assert_eq!(frames(&vec![b':'; super::MAX_LINE + 2], 4096), Err(ReplyFault::Line));
+        for step in 1..=6 {
+            assert_eq!(frames(b"+abc\n\r\n", step), Err(ReplyFault::Type(b'\n')), "step {step}");
+        }
+    }
+
+    #[test]
+    fn statuses_and_errors_may_be_as_long_as_bulk_strings() {
+        for kind in [b'+', b'-'] {
+            let text = [&[kind][..], &vec![b'x'; 3 * super::MAX_LINE], b"\r\r\n"].concat();
+            let inside = [&b"*2\r\n"[..], &text, b":1\r\n"].concat();
+            let all = [&text[..], &inside, b":2\r\n"].concat();
+            let ends = [text.len(), text.len() + inside.len(), all.len()].map(|end| (end, Frame::Reply));
+            for step in [all.len(), 4096, 4095, text.len() - 1, text.len() - 2] {
+                assert_eq!(frames(&all, step), Ok(ends.to_vec()), "step {step}");
+            }
+        }
     }
 }

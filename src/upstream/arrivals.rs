@@ -177,7 +177,8 @@ impl Arrivals {
     }
 
     fn reply_ended(&mut self) -> io::Result<()> {
-        if let Some(b'-') = self.incoming.get(self.frame) {
+        // What has been handed on in pieces begins elsewhere.
+        if let (0, Some(b'-')) = (self.handed_on, self.incoming.get(self.frame)) {
             self.is_unready |= is_unready(&self.incoming[self.frame + 1..self.scanned]);
         }
         if let Some(inbox) = &self.inbox {
