@@ -71,7 +71,10 @@ async fn authorized(State(admin): State<Admin>, request: Request, next: Next) ->
 
 async fn ready(State(admin): State<Admin>) -> Response {
     match admin.readiness.missing() {
-        missing if missing.is_empty() => "ready\n".into_response(),
+        missing if missing.is_empty() => {
+            let lines = ["ready".to_owned()].into_iter().chain(admin.readiness.remarks());
+            lines.map(|line| line + "\n").collect::<String>().into_response()
+        }
         missing => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join("; "))).into_response(),
     }
 }

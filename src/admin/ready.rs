@@ -51,6 +51,17 @@ impl Readiness {
         self.owned.load_full()
     }
 
+    /// What is worth knowing though nothing keeps clients away: a line for each.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<String> {
+        let unasked = self.metrics.unasked.list();
+        if unasked.is_empty() {
+            return Vec::new();
+        }
+        let commands = unasked.join(", ");
+        vec![format!("the user of upstream.url may not run {commands} at the upstream: what they tell is not known")]
+    }
+
     /// What keeps clients away; empty when nothing does.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {

@@ -35,6 +35,8 @@ pub struct Spec {
     pub has_hidden_keys: bool,
     /// The first server that knows it.
     pub since: &'static str,
+    /// It has subcommands: a first argument that names none of them is one that the table does not know.
+    pub is_container: bool,
     /// Its name alone tells it: it is no subcommand and has none.
     is_plain: bool,
 }
@@ -57,12 +59,7 @@ impl Spec {
     pub fn knows_keys_before(&self, request: &Request<'_>, end: usize) -> bool {
         let mut before = !self.has_hidden_keys && self.keys.iter().all(|keys| keys.is_fixed_before(end));
         request.each_key(self, |at| before &= at < end);
-        before && (end > 1 || !self.is_container())
-    }
-
-    /// True for a command whose first argument may be a subcommand.
-    fn is_container(&self) -> bool {
-        TABLE.values().any(|spec| spec.name.strip_prefix(self.name.as_str()).is_some_and(|rest| rest.starts_with('|')))
+        before && (end > 1 || !self.is_container)
     }
 
     /// Redis's words for a number of arguments that is not accepted.
@@ -77,8 +74,16 @@ const LONGEST: usize = 40;
 
 type Table = HashMap<&'static [u8], Spec, foldhash::quality::RandomState>;
 
-static TABLE: LazyLock<Table> =
-    LazyLock::new(|| include_str!("commands.tsv").lines().enumerate().filter_map(|(id, line)| row(id, line)).collect());
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let lines = || include_str!("commands.tsv").lines().enumerate();
+    let mut table: Table = lines().filter_map(|(id, line)| row(id, line)).collect();
+    for (container, _) in lines().filter_map(|(_, line)| line.split_once('|')) {
+        if let Some(spec) = table.get_mut(container.as_bytes()) {
+            spec.is_container = true;
+        }
+    }
+    table
+});
 
 fn row(id: usize, line: &'static str) -> Option<(&'static [u8], Spec)> {
     if line.starts_with('#') {
@@ -94,7 +99,19 @@ fn row(id: usize, line: &'static str) -> Option<(&'static [u8], Spec)> {
     let is_plain = !keys.is_empty() && !name.contains('|');
     let categories = categories.split(',').filter(|category| *category != "-").collect();
     let arity = arity.parse().ok()?;
-    let spec = Spec { id, name: name.to_owned(), arity, flags, categories, keys, has_hidden_keys, since, is_plain };
+    let is_container = false;
+    let spec = Spec {
+        id,
+        name: name.to_owned(),
+        arity,
+        flags,
+        categories,
+        keys,
+        has_hidden_keys,
+        since,
+        is_container,
+        is_plain,
+    };
     Some((name.as_bytes(), spec))
 }
 

@@ -42,8 +42,16 @@ pub struct Upstream {
     /// How long a command waits for one of them to come free.
     #[serde(with = "humantime_serde")]
     pub pinned_timeout: Duration,
-    /// Clean pinned connections kept for the next client, per worker thread.
+    /// Clean pinned connections kept for the next client, per worker thread, protocol, database and login.
     pub pinned_idle: usize,
+    /// The same in the whole process.
+    pub pinned_idle_total: usize,
+    /// How long one of them, or a lane that no client uses, stays open.
+    #[serde(with = "humantime_serde")]
+    pub pinned_idle_time: Duration,
+    /// When the front request of a lane takes longer, clients with nothing under way use another one; 0: never.
+    #[serde(with = "humantime_serde")]
+    pub lane_patience: Duration,
     /// The folder of the private redis-server.
     pub private_dir: PathBuf,
 }
@@ -64,6 +72,9 @@ impl Default for Upstream {
             pinned_max: 4096,
             pinned_timeout: Duration::from_secs(3),
             pinned_idle: 16,
+            pinned_idle_total: 256,
+            pinned_idle_time: Duration::from_secs(60),
+            lane_patience: Duration::from_millis(100),
             private_dir: "data".into(),
         }
     }

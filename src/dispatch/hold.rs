@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{Flow, Session};
 use crate::command::{OwnedRequest, Request};
 use crate::resp::{Proto, encode};
-use crate::route::{Local, Pin, Route};
+use crate::route::{Local, Pin, Route, Unknown};
 
 /// A client that another's invalidations go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,11 @@ pub struct Hold {
     pub debug: bool,
     /// MONITOR.
     pub monitor: bool,
-    /// Its replies are so long that nobody should wait behind them.
-    pub bulky: bool,
+    /// A command that the table does not know went through. What it may have left ends with the connection, which the
+    /// client keeps for a while.
+    pub unknown: bool,
+    /// A subcommand of CLIENT that the table does not know was accepted: that is kept until the client leaves.
+    pub unknown_state: bool,
 }
 
 impl Hold {
@@ -46,10 +49,10 @@ impl Hold {
         *self != Self::default()
     }
 
-    /// True when the upstream keeps nothing of this, though the client may have been given a connection of its own.
+    /// True when the upstream keeps nothing of this that is known, though the client may have a connection of its own.
     #[must_use]
     pub fn keeps_nothing(&self) -> bool {
-        Self { bulky: false, ..self.clone() } == Self::default()
+        Self { unknown: false, ..self.clone() } == Self::default()
     }
 
     /// True while replies cannot be told from what else comes.
@@ -91,10 +94,19 @@ pub(super) fn route(session: &mut Session, request: &Request<'_>, route: Route) 
         Route::Refused(_) | Route::Local(Local::Quit | Local::Reset, _) => route,
         _ if session.hold.is_raw() => raw(session, route),
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), _) => route,
+        // Who is subscribed over the shared connection is no subscriber on this one.
+        _ if session.is_resp2_subscriber() && session.subscriber().is_some() => route,
         // What CLIENT CACHING says is about the next command that the upstream sees.
         Route::Local(Local::Ping | Local::Echo, _) => Route::PassThrough(true),
         _ if session.is_resp2_subscriber() => Route::PassThrough(false),
-        Route::Pinned(Pin::Blocking | Pin::Wait, _) => Route::PassThrough(false),
+        Route::Pinned(Pin::Blocking | Pin::Wait, _) => {
+            session.may_wait = true;
+            Route::PassThrough(false)
+        }
+        Route::Unknown(Unknown::Command) => {
+            session.asks_unknown();
+            Route::PassThrough(false)
+        }
         _ => route,
     }
 }

@@ -44,7 +44,7 @@ use crate::command::{OwnedRequest, Request, Spec, lookup};
 use crate::config::AuthMode;
 use crate::resp::encode;
 use crate::resp::pubsub::Kind;
-use crate::route::{Local, Pin, Route, Router, Transaction};
+use crate::route::{Local, Pin, Route, Router, Transaction, Unknown};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::upstream::{Broken, ConnectError, Expect, Group, Hub, Lane, Pinned, Run, Ticket, Upstream, Version};
@@ -109,6 +109,8 @@ pub enum Alone {
     Ended,
     /// A request over a pinned connection.
     Pinned(Pin, &'static Spec, OwnedRequest),
+    /// A request that the table does not know, over the client's own connection.
+    Unknown(Unknown, OwnedRequest),
 }
 
 /// How a request is answered.
@@ -196,11 +198,10 @@ impl Context {
         {
             route = self.unless_loading(request, route);
         }
-        match () {
-            () if session.is_held() => hold::route(session, request, route),
-            () if session.subscriber().is_some() => subscribe::route(session, route, request, spec),
-            () => route,
+        if session.subscriber().is_some() {
+            route = subscribe::route(session, route, request, spec);
         }
+        if session.is_held() { hold::route(session, request, route) } else { route }
     }
 
     /// Answers `request`, which goes `route`; pass-through runs are the caller's, who gathers them.
@@ -218,6 +219,10 @@ impl Context {
             Route::Pinned(pin, spec) => {
                 session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
                 Flow::Alone(Alone::Pinned(pin, spec, OwnedRequest::copy(request)))
+            }
+            Route::Unknown(unknown) => {
+                session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
+                Flow::Alone(Alone::Unknown(unknown, OwnedRequest::copy(request)))
             }
             Route::PassThrough(resendable) => self.forward(session, request, resendable),
             Route::Unanswered => {

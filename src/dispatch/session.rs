@@ -11,9 +11,10 @@ use crate::access::{Access, DEFAULT_USER, User};
 use crate::clients::{Peer, State};
 use crate::command::{OwnedRequest, Spec};
 use crate::resp::Proto;
+use crate::route::Unknown;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::Tally;
-use crate::upstream::{Account, Group, Hub, Inbox, Lane, Membership, Subscriber};
+use crate::upstream::{Account, Group, Hub, Inbox, Lane, Member, Membership, Subscriber, Upstream};
 
 /// What becomes of replies (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct Session {
     pub user: Option<Arc<User>>,
     /// The upstream lets it in (`auth.mode = "upstream"`).
     pub is_proven: bool,
+    /// What the upstream keeps for its login, while it is one of those who have shown it.
+    pub login: Option<Member>,
     /// The last command's row of the command table.
     pub command: Option<usize>,
     /// The same, for the next request: clients repeat themselves.
@@ -71,6 +74,10 @@ pub struct Session {
     pub is_pinned: bool,
     /// Why all its commands go over its own connection.
     pub hold: Hold,
+    /// Something that may wait is under way on its own connection: should the client leave, nobody waits for the reply.
+    pub may_wait: bool,
+    /// A command that the table does not know went over its own connection since this was last looked at.
+    pub has_asked_unknown: bool,
     /// The user that it is without AUTH.
     first_user: Option<Arc<User>>,
     /// What may block, of all that a client that is held waits for.
@@ -97,12 +104,15 @@ impl Session {
             user: first_user.clone(),
             first_user,
             is_proven: false,
+            login: None,
             command: None,
             spec: None,
             reply: ReplyMode::On,
             is_pinned: false,
             hold: Hold::default(),
             waits_for: None,
+            may_wait: false,
+            has_asked_unknown: false,
             inbox: None,
             membership: None,
             lane: None,
@@ -145,10 +155,44 @@ impl Session {
         self.inbox.is_some()
     }
 
+    /// Leaves a lane on which others' requests hold it up, if it can, or goes back when that is over. For a client with nothing
+    /// under way.
+    pub fn choose_lane(&mut self, upstream: &Upstream) {
+        if self.lane.as_ref().is_some_and(Lane::should_be_left) {
+            self.lane = Some(upstream.lane(&self.group, self.peer.id, &self.account));
+        }
+    }
+
+    /// True while it has a lane for itself.
+    #[must_use]
+    pub fn has_private_lane(&self) -> bool {
+        self.lane.as_ref().is_some_and(|lane| lane.is_private)
+    }
+
+    /// From now on it has this lane for itself; without one it goes back to the shared ones. A client that is held stays.
+    pub fn change_lane(&mut self, lane: Option<Lane>) {
+        if !self.is_held() {
+            self.lane = lane;
+        }
+    }
+
     /// From now on all commands go over `lane`, and `inbox` takes what comes unasked.
     pub fn hold_on(&mut self, lane: Lane, inbox: Inbox) {
         self.lane = Some(lane);
         self.inbox = Some(inbox);
+    }
+
+    /// A command that the table does not know goes over its own connection.
+    pub(super) const fn asks_unknown(&mut self) {
+        (self.hold.unknown, self.may_wait, self.has_asked_unknown) = (true, true, true);
+    }
+
+    /// A command that the table does not know has gone over its own connection, and may have left something there.
+    pub const fn has_left(&mut self, unknown: Unknown) {
+        match unknown {
+            Unknown::Command => (self.hold.unknown, self.has_asked_unknown) = (true, true),
+            Unknown::OfClient => self.hold.unknown_state = true,
+        }
     }
 
     /// The client goes back to the shared lanes.
@@ -207,6 +251,7 @@ impl Session {
         self.regroup(self.home.clone());
         self.user = self.first_user.clone();
         self.is_proven = false;
+        self.login = None;
         self.peer.update(|state| {
             *state = State {
                 lib_name: std::mem::take(&mut state.lib_name),

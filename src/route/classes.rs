@@ -78,6 +78,27 @@ pub enum Pin {
     Debug,
     /// MONITOR, until the client leaves.
     Monitor,
+    /// Must not wait behind anything: it ends, or tells, what keeps the upstream from answering others.
+    Aside,
+}
+
+/// What no row of the command table tells: it may wait, and it may leave something at the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// A command, or a subcommand of a container other than CLIENT.
+    Command,
+    /// A subcommand of CLIENT: these set what the upstream keeps for a connection.
+    OfClient,
+}
+
+impl Unknown {
+    /// True when `reply` says that the upstream did nothing.
+    #[must_use]
+    pub fn left_nothing(self, reply: &[u8]) -> bool {
+        let Some(error) = reply.strip_prefix(b"-") else { return false };
+        // A module's command may have begun before it failed.
+        self == Self::OfClient || [&b"ERR unknown "[..], b"NOPERM ", b"NOAUTH "].iter().any(|w| error.starts_with(w))
+    }
 }
 
 /// What a command's name alone tells.
@@ -88,6 +109,8 @@ pub(super) enum Class {
     Split,
     Transaction(Transaction),
     Pinned(Pin),
+    /// Has subcommands, and this row is none of them.
+    Container,
     /// Belongs to replicas, which are not clients of a sidecar.
     Replication,
     /// The sidecar's own command.
@@ -147,6 +170,10 @@ const CLASSES: &[(&str, Class)] = &[
     ("asking", Class::Pinned(Pin::State)),
     ("script|debug", Class::Pinned(Pin::Debug)),
     ("monitor", Class::Pinned(Pin::Monitor)),
+    ("script|kill", Class::Pinned(Pin::Aside)),
+    ("function|kill", Class::Pinned(Pin::Aside)),
+    ("function|stats", Class::Pinned(Pin::Aside)),
+    ("shutdown", Class::Pinned(Pin::Aside)),
     ("wait", Class::Pinned(Pin::Wait)),
     ("waitaof", Class::Pinned(Pin::Wait)),
     ("sync", Class::Replication),
@@ -163,5 +190,9 @@ const CLASSES: &[(&str, Class)] = &[
 /// The class of a command, whatever the configuration says.
 pub(super) fn class_of(spec: &Spec) -> Class {
     let known = CLASSES.iter().find(|(name, _)| *name == spec.name).map(|(_, class)| *class);
-    known.unwrap_or(if spec.flags.blocking { Class::Pinned(Pin::Blocking) } else { Class::Plain })
+    known.unwrap_or(match () {
+        () if spec.flags.blocking => Class::Pinned(Pin::Blocking),
+        () if spec.is_container => Class::Container,
+        () => Class::Plain,
+    })
 }

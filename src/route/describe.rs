@@ -9,6 +9,7 @@ pub fn handling(spec: &Spec) -> &'static str {
     match class_of(spec) {
         Class::Plain if spec.flags.readonly => "forwarded; sent again if a connection dies",
         Class::Plain | Class::Guarded => "forwarded",
+        Class::Container => "forwarded; a subcommand that the table does not know as an unknown command",
         Class::Split => "forwarded; split when owned keys are among its keys",
         Class::Replication => "refused: replicas belong to the upstream itself",
         Class::Hearthside => "answered by the sidecar",
@@ -52,6 +53,7 @@ const fn pinned(pin: Pin) -> &'static str {
             "over the client's own connection; with `pubsub.mode = \"shared\"` over the process's"
         }
         Pin::State => "over a connection of the client's own while the state lasts",
+        Pin::Aside => "over a pinned connection, on which it waits behind nothing",
         Pin::Debug | Pin::Monitor => "over a connection of the client's own, read raw",
     }
 }

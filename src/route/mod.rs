@@ -7,7 +7,7 @@ mod denied;
 mod describe;
 mod private;
 
-pub use classes::{Local, Pin, Transaction};
+pub use classes::{Local, Pin, Transaction, Unknown};
 pub use denied::Denied;
 pub use describe::handling;
 
@@ -32,6 +32,8 @@ pub enum Route {
     Transaction(Transaction, &'static Spec),
     /// Over a pinned connection.
     Pinned(Pin, &'static Spec),
+    /// Over a connection of the client's own, because the table does not know what it does.
+    Unknown(Unknown),
     /// Forwarded over the client's own connection, where replies cannot be told from what else comes.
     Unanswered,
     /// Must wait until the upstream has said whether the client may come in without AUTH.
@@ -96,7 +98,7 @@ impl Router {
     /// Where `request` goes, whose row of the command table is `spec`, and which nobody refuses.
     #[must_use]
     pub fn route(&self, request: &Request<'_>, spec: Option<&'static Spec>) -> Route {
-        let Some(spec) = spec else { return Route::PassThrough(false) };
+        let Some(spec) = spec else { return Route::Unknown(Unknown::Command) };
         match self.classes[spec.id] {
             Class::Local(Local::Keys | Local::Scan) if self.keyspace.is_empty() => Route::PassThrough(true),
             Class::Local(local) => Route::Local(local, spec),
@@ -104,12 +106,13 @@ impl Router {
             Class::Pinned(Pin::Blocking) if !blocks(request, spec) => self.by_keys(request, spec, false),
             Class::Pinned(Pin::Blocking) => self.unless_owned(request, spec, Route::Pinned(Pin::Blocking, spec)),
             Class::Pinned(pin) => Route::Pinned(pin, spec),
+            Class::Container if request.len() > 1 => unknown_subcommand(request, spec),
             Class::Replication => Route::Refused(replication(spec)),
             Class::Hearthside => Route::Hearthside,
             Class::Guarded if private::opens_up(request) => Route::Refused(private::REFUSAL.to_owned()),
             Class::Guarded => self.by_keys(request, spec, false),
             Class::Split => self.by_keys(request, spec, true),
-            Class::Plain => self.by_keys(request, spec, false),
+            Class::Plain | Class::Container => self.by_keys(request, spec, false),
         }
     }
 
@@ -160,6 +163,18 @@ fn blocks(request: &Request<'_>, spec: &Spec) -> bool {
     !spec.name.starts_with("xread") || request.reads_blocking()
 }
 
+fn unknown_subcommand(request: &Request<'_>, spec: &Spec) -> Route {
+    match spec.name.as_str() {
+        // Clients ask for it when they connect. No server that this sidecar speaks for has it: it would send pushes.
+        "client" if request.is(1, "MAINT_NOTIFICATIONS") => {
+            let subcommand = String::from_utf8_lossy(request.arg(1));
+            Route::Refused(format!("ERR unknown subcommand '{subcommand}'. Try CLIENT HELP."))
+        }
+        "client" => Route::Unknown(Unknown::OfClient),
+        _ => Route::Unknown(Unknown::Command),
+    }
+}
+
 fn replication(spec: &Spec) -> String {
     let name = spec.name.to_ascii_uppercase();
     format!("ERR hearthside: {name} is for replicas; point the replica at the upstream itself, not at a sidecar")
@@ -202,7 +217,14 @@ mod tests {
             ("GET a", "pass true"),
             ("SET a b", "pass false"),
             ("FLUSHALL", "pass false"),
-            ("JSON.GET player:1:session", "pass false"),
+            ("JSON.GET player:1:session", "Unknown"),
+            ("CLIENT", "pass false"),
+            ("CLIENT NOSUCH ON", "Unknown"),
+            ("OBJECT NOSUCH a", "Unknown"),
+            ("OBJECT ENCODING a", "pass true"),
+            ("client Maint_Notifications ON", "ERR unknown subcommand 'Maint_Notifications'. Try CLIENT HELP."),
+            ("script kill", "Pinned"),
+            ("function kill", "Pinned"),
             ("hgetall player:1:session", "owned 0 1 hgetall"),
             ("HGETALL player:01:session", "pass true"),
             ("HGET location:x:cache name", "owned 1 1 hget"),
@@ -232,7 +254,7 @@ mod tests {
                 "ERR hearthside: PSYNC is for replicas; point the replica at the upstream itself, not at a sidecar",
             ),
             ("config get a", "pass false"),
-            ("ft.search x", "pass false"),
+            ("ft.search x", "Unknown"),
         ] {
             assert_eq!(route(line), expected, "{line}");
         }

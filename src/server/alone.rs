@@ -1,17 +1,16 @@
 //! What needs the whole client: nothing else of it is under way, and everything before it has been answered.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::Client;
 use super::link::End;
-use super::revoke::Waited;
 use crate::access::{NOAUTH, NOAUTH_HELLO};
 use crate::command::{OwnedRequest, Spec};
 use crate::dispatch::{Alone, Move};
 use crate::resp::{Proto, decode, encode};
 use crate::route::Pin;
-use crate::upstream::{ConnectError, Expect, Group, Login, Lost, Pinned};
+use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
 
 const LOST: &str = "ERR hearthside: the upstream connection was lost while waiting; the command may have been applied";
 
@@ -29,6 +28,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Alone::Transaction(request, route) => self.in_transaction(&request, route).await?,
             Alone::Ended => {}
             Alone::Pinned(pin, spec, request) => self.over_pinned(pin, spec, &request).await?,
+            Alone::Unknown(unknown, request) => self.unknown(unknown, &request).await?,
         }
         self.note_transaction();
         self.keep_or_give_back();
@@ -42,6 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Pin::Subscribe(kind) | Pin::Unsubscribe(kind) => self.subscribe(kind, spec, request).await,
             Pin::State => unless(peer.killed(), self.state(request)).await?,
             Pin::Debug | Pin::Monitor => unless(peer.killed(), self.listen(pin, request)).await?,
+            Pin::Aside => self.aside(request).await,
         }
     }
 
@@ -88,6 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     let user = credentials.user.as_deref().unwrap_or(b"default");
                     self.session.peer.update(|state| state.user = String::from_utf8_lossy(user).into_owned());
                 }
+                self.session.login = self.context.upstream.enter(&moved.group.login);
                 self.session.regroup(moved.group);
                 self.session.rename(moved.name);
                 self.link.replies.tail().put_slice(&moved.reply);
@@ -128,37 +130,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         pinned.give_back();
         Ok(())
     }
-
-    /// One request, one reply, however long it takes. A client that leaves takes its wait with it: the connection is
-    /// dropped, and the upstream forgets who was waiting.
-    async fn blocking(&mut self, pin: Pin, request: &OwnedRequest) -> Result<(), End> {
-        self.link.settle().await?;
-        let (context, group, account) =
-            (self.context.clone(), self.session.group.clone(), self.session.account.clone());
-        let pinned = tokio::select! {
-            pinned = context.upstream.pin(&group, &account) => pinned,
-            end = self.link.left() => return Err(end),
-        };
-        let pinned = match pinned {
-            Ok(pinned) => pinned,
-            Err(error) => {
-                self.error(&error.to_string());
-                return Ok(());
-            }
-        };
-        self.session.peer.update(|state| (state.connection, state.blocked) = (pinned.id, true));
-        let reply = self.wait_allowed(&pinned, request, wait(&pinned, pin, request.bytes())).await?;
-        self.session.peer.update(|state| (state.connection, state.blocked) = (None, false));
-        match reply {
-            Waited::Ended(Ok(reply)) => {
-                self.link.replies.tail().put_slice(&reply);
-                pinned.give_back();
-            }
-            Waited::Ended(Err(Lost)) => self.error(LOST),
-            Waited::Revoked(text) => self.error(&text),
-        }
-        Ok(())
-    }
 }
 
 /// What comes of `work`, unless the client is killed before.
@@ -168,16 +139,6 @@ async fn unless<T>(killed: impl Future<Output = ()>, work: impl Future<Output = 
         done = work => Ok(done),
         () = killed => Err(End::Killed),
     }
-}
-
-/// WAIT counts replicas that have what its connection wrote; behind a command that just ran there, that is everything
-/// written so far, on whichever lane.
-async fn wait(pinned: &Pinned, pin: Pin, request: Bytes) -> Result<Bytes, Lost> {
-    let mut pushes = BytesMut::new();
-    if pin == Pin::Wait {
-        pinned.call(b"*1\r\n$4\r\nPING\r\n", &mut pushes).await?;
-    }
-    pinned.ask_patiently(request, Expect::Replies(1), &mut pushes).await
 }
 
 /// The requests that take a connection from one group to another.

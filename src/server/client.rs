@@ -37,8 +37,8 @@ pub(super) struct Client<S> {
     pub(super) transaction: Option<transaction::Transaction>,
     /// Its own upstream connection, while its state needs one.
     pub(super) pinned: Option<Pinned>,
-    /// Since a very long reply it has a connection of its own, until then.
-    pub(super) bulky_until: Option<Instant>,
+    /// Since a very long reply, or a command that the table does not know, it has a connection of its own, until then.
+    pub(super) own_until: Option<Instant>,
     pub(super) run: Gathered,
     /// What is under way goes over its own connection, while it watches and other requests go over the lanes.
     pub(super) is_on_own: bool,
@@ -71,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             scanner,
             transaction: None,
             pinned: None,
-            bulky_until: None,
+            own_until: None,
             run: Gathered::default(),
             is_on_own: false,
             ahead: LookAhead::default(),
@@ -89,9 +89,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         self.session.tally.flush(&self.context.metrics.commands);
         match end {
-            // What it asked before it left is still answered: it may only have closed its sending side.
             Err(End::Left | End::Draining) => {
-                let _ = self.link.settle().await;
+                let _ = self.farewell().await;
             }
             // What came before the loss is the client's.
             Err(End::Broken) => {
@@ -134,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             if let Some(latest) = self.context.latest() {
                 self.adopt(latest);
             }
-            self.weigh().await;
+            self.weigh();
             let next = self.take_requests();
             self.note_subscriber();
             self.session.tally.flush(&self.context.metrics.commands);
@@ -173,6 +172,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Answers every whole request in the buffer, up to one that needs the client alone.
     fn take_requests(&mut self) -> Next {
         self.session.now = now_ms();
+        if self.link.replies.is_settled() {
+            self.session.choose_lane(&self.context.upstream);
+        }
         let mut next = Next::Read;
         while matches!(next, Next::Read) && !self.session.closing {
             if self.run.length() == 0 && self.link.is_full() {

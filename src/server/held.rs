@@ -17,22 +17,24 @@ use crate::resp::pubsub::Kind;
 use crate::route::Pin;
 use crate::upstream::{Expect, Lost, Pinned, Run};
 
-/// How long after a very long reply a client keeps a connection of its own.
-const BULKY: Duration = Duration::from_secs(10);
+/// How long after a very long reply, or a command that the table does not know, a client keeps a connection of its own.
+const OWN: Duration = Duration::from_secs(10);
 const LOST: &str = "ERR hearthside: the upstream connection was lost";
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// The client's own connection, lent if it has none; `None` when the client has been told that there is none.
-    async fn own(&mut self) -> Result<Option<Pinned>, End> {
-        if let Some(pinned) = self.pinned.take() {
-            return Ok(Some(pinned));
+    pub(super) async fn own(&mut self, soon: Duration) -> Result<Option<Pinned>, End> {
+        match self.pinned.take() {
+            Some(pinned) => Ok(Some(pinned)),
+            None => self.lent(soon).await,
         }
+    }
+
+    /// A connection lent to the client; `None` when the client has been told that there is none.
+    pub(super) async fn lent(&mut self, soon: Duration) -> Result<Option<Pinned>, End> {
         let (context, group, account) =
             (self.context.clone(), self.session.group.clone(), self.session.account.clone());
-        let pinned = tokio::select! {
-            pinned = context.upstream.pin(&group, &account) => pinned,
-            end = self.link.left() => return Err(end),
-        };
+        let pinned = self.unless_left(soon, context.upstream.pin(&group, &account)).await?;
         Ok(pinned.map_err(|error| self.error(&error.to_string())).ok())
     }
 
@@ -51,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         spec: &'static Spec,
         request: &OwnedRequest,
     ) -> Result<(), End> {
-        let Some(pinned) = self.own().await? else { return Ok(()) };
+        let Some(pinned) = self.own(Duration::ZERO).await? else { return Ok(()) };
         let expect = match request.view().len() {
             // One that must name channels is answered with one error.
             1 if spec.arity == -1 => Expect::AllOf(kind),
@@ -74,7 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 return Ok(());
             }
         };
-        let Some(pinned) = self.own().await? else { return Ok(()) };
+        let Some(pinned) = self.own(Duration::ZERO).await? else { return Ok(()) };
         let mut pushes = BytesMut::new();
         match pinned.call(&bytes, &mut pushes).await {
             Err(Lost) => self.error(LOST),
@@ -115,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// MONITOR and SCRIPT DEBUG: from now on replies cannot be told from what else comes.
     pub(super) async fn listen(&mut self, pin: Pin, request: &OwnedRequest) -> Result<(), End> {
-        let Some(pinned) = self.own().await? else { return Ok(()) };
+        let Some(pinned) = self.own(Duration::ZERO).await? else { return Ok(()) };
         let mut pushes = BytesMut::new();
         if pin == Pin::Monitor || !request.view().is(2, "NO") {
             pinned.will_listen();
@@ -172,46 +174,56 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Waits for more requests while replies leave.
     pub(super) async fn exchange(&mut self) -> Result<(), End> {
-        let Some(until) = self.bulky_until else { return self.link.exchange().await };
+        let Some(until) = self.own_until else { return self.link.exchange().await };
         // Past that moment it goes back to the shared lanes, once it has been answered.
         let again = Instant::now() + Duration::from_secs(1);
         let until = if self.link.replies.is_settled() { until } else { until.max(again) };
         tokio::time::timeout_at(until.into(), self.link.exchange()).await.unwrap_or(Ok(()))
     }
 
-    /// A client whose replies are very long is given a connection of its own for as long as that goes on, if one may be
-    /// lent: nobody else should wait behind them (hazard 18).
-    pub(super) async fn weigh(&mut self) {
+    /// Sees, between requests, whether the client needs a connection of its own, or does not any more: for as long as its
+    /// replies are very long, because nobody else should wait behind them (hazard 18), and for as long as it sends commands
+    /// that the table does not know.
+    pub(super) fn weigh(&mut self) {
+        if std::mem::take(&mut self.session.has_asked_unknown) {
+            self.own_until = Some(Instant::now() + OWN);
+        }
         if !self.link.replies.is_settled() {
             return;
         }
-        self.session.waits_for = None;
+        (self.session.waits_for, self.session.may_wait) = (None, false);
         if std::mem::take(&mut self.link.replies.was_bulky) {
-            self.bulky_until = Some(Instant::now() + BULKY);
-            self.isolate().await;
-        } else if self.bulky_until.is_some_and(|until| until <= Instant::now()) {
-            self.bulky_until = None;
-            self.session.hold.bulky = false;
-            self.keep_or_give_back();
+            self.own_until = Some(Instant::now() + OWN);
+            self.isolate();
+        } else if self.own_until.is_some_and(|until| until <= Instant::now()) {
+            self.own_until = None;
+            self.mix();
         }
     }
 
-    async fn isolate(&mut self) {
-        if self.session.is_held() || self.transaction.is_some() {
+    /// When it last sent a command that the table does not know, as far as it has a connection because of that.
+    pub(super) fn asked_unknown_at(&self) -> Option<Instant> {
+        self.own_until.filter(|_| self.session.hold.unknown).map(|until| until - OWN)
+    }
+
+    /// From now on it has a lane for itself, if one may be had.
+    fn isolate(&mut self) {
+        if self.session.is_held() || self.transaction.is_some() || self.session.has_private_lane() {
             return;
         }
-        let (context, group, account) =
-            (self.context.clone(), self.session.group.clone(), self.session.account.clone());
-        let pinned = tokio::select! {
-            pinned = context.upstream.pin_now(&group, &account) => pinned,
-            // It is met again by whoever reads next.
-            _end = self.link.left() => None,
-        };
-        if let Some(pinned) = pinned {
-            self.session.hold.bulky = true;
-            self.pinned = Some(pinned);
+        if let Some(lane) = self.context.upstream.private_lane(&self.session.group, &self.session.account) {
+            self.session.change_lane(Some(lane));
+        }
+    }
+
+    /// Goes back to the lanes that all share, unless something else keeps it.
+    fn mix(&mut self) {
+        if std::mem::take(&mut self.session.hold.unknown) {
+            // Nobody knows what was left there.
+            self.pinned.iter_mut().for_each(Pinned::moved);
             self.keep_or_give_back();
         }
+        self.session.change_lane(None);
     }
 
     /// Tells the other clients what this one is in.

@@ -45,7 +45,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Some(spec) => spec.knows_keys_before(&request, awaited.index),
             None => true,
         };
-        known && matches!(self.context.route(&mut self.session, &request), Route::PassThrough(_))
+        known
+            && match self.context.route(&mut self.session, &request) {
+                Route::PassThrough(_) => true,
+                Route::Unknown(_) => self.session.command.is_none(),
+                _ => false,
+            }
     }
 
     pub(super) async fn pass_huge(&mut self) -> Result<(), End> {
@@ -54,7 +59,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let have = self.link.incoming.len();
         let passage = self.scanner.pass(have);
         let pinned = match self.pin_for_huge().await? {
-            Ok(pinned) => Some(pinned),
+            Ok(mut pinned) => {
+                // What a command that the table does not know has left there ends with the connection.
+                if self.session.command.is_none() {
+                    pinned.moved();
+                }
+                Some(pinned)
+            }
             Err(text) => {
                 self.error(&text);
                 None

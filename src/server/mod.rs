@@ -18,6 +18,7 @@ mod slice;
 mod socket;
 mod tls;
 mod transacting;
+mod waiting;
 mod worker;
 
 pub use edition::Edition;

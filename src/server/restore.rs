@@ -36,7 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn restore(&mut self) -> Result<(), End> {
         let Some(lost) = self.pinned.take() else { return Err(End::Broken) };
         if self.session.subscribed() == [0; 3] {
-            (self.session.hold.bulky, self.bulky_until) = (false, None);
+            (self.session.hold.unknown, self.own_until) = (false, None);
             self.release();
             self.describe(None);
             return Ok(());

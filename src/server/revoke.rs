@@ -3,13 +3,14 @@
 //! not run.
 
 use std::pin::{Pin, pin};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::Client;
 use super::link::End;
+use super::waiting::at_last;
 use crate::command::{OwnedRequest, lookup};
 use crate::dispatch::{Context, Rules};
 use crate::resp::encode;
@@ -85,11 +86,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Waits for `reply`, the upstream's to a request that may block, for as long as the client may and is there.
+    /// Waits for `reply`, the upstream's to a request that may block, for as long as the client may and is there, or in any
+    /// case until then.
     pub(super) async fn wait_allowed(
         &mut self,
         pinned: &Pinned,
         request: &OwnedRequest,
+        until: Instant,
         reply: impl Future<Output = Result<Bytes, Lost>>,
     ) -> Result<Waited, End> {
         let (mut reply, mut is_sent) = (pin!(reply), false);
@@ -110,11 +113,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             is_sent = true;
             let context = self.context.clone();
             let end = tokio::select! {
+                biased;
                 reply = &mut reply => return Ok(Waited::Ended(reply)),
                 end = self.link.left_unless(|| context.latest().is_some()) => end,
             };
             if let Some(end) = end {
-                return Err(end);
+                return at_last(reply, until, end).await.map(Waited::Ended);
             }
         }
     }

@@ -161,6 +161,7 @@ impl Worker {
 
     async fn work(mut self, mut orders: UnboundedReceiver<Order>, stop: CancellationToken, patience: Duration) {
         let mut clients = JoinSet::new();
+        tokio::task::spawn_local(self.context.upstream.clone().tend());
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,

@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::holding::Buffers;
+use super::unasked::Unasked;
 
 /// Which way a command took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -172,6 +173,7 @@ pub struct Metrics {
     pub lane_reconnects: Counter,
     pub lane_failures: Counter,
     pub pinned: Gauge,
+    pub pinned_idle: Gauge,
     pub pinned_waiting: Gauge,
     pub pinned_refused: Counter,
     pub pubsub_up: Gauge,
@@ -192,6 +194,7 @@ pub struct Metrics {
     pub bytes_in: Counter,
     pub bytes_out: Counter,
     pub upstream_up: Gauge,
+    pub unasked: Unasked,
     pub circuit_open: Gauge,
     pub store_up: Gauge,
 }
@@ -218,6 +221,12 @@ impl Register {
 impl Default for Metrics {
     fn default() -> Self {
         let mut r = Register::default();
+        let unasked = Unasked::default();
+        r.add(
+            "upstream_unasked",
+            "1 while the upstream does not let the sidecar's own user run this command, by command",
+            unasked.family.clone(),
+        );
         Self {
             commands: Commands {
                 family: r.add("commands", "Commands by route and outcome", Family::default()),
@@ -294,6 +303,7 @@ impl Default for Metrics {
             lane_reconnects: r.counter("lane_reconnects", "Connections opened by lanes that had lost one"),
             lane_failures: r.counter("lane_failures", "Lane connections that failed or could not be opened"),
             pinned: r.gauge("pinned", "Pinned connections that are open, idle ones included"),
+            pinned_idle: r.gauge("pinned_idle", "Pinned connections that are open and lent to nobody"),
             pinned_waiting: r.gauge("pinned_waiting", "Clients that wait for a pinned connection to come free"),
             pinned_refused: r
                 .counter("pinned_refused", "Commands refused because no pinned connection came free in time"),
@@ -338,7 +348,8 @@ impl Default for Metrics {
             protocol_errors: r.counter("protocol_errors", "Clients closed after a framing fault"),
             bytes_in: r.counter("client_in_bytes", "Bytes read from clients"),
             bytes_out: r.counter("client_out_bytes", "Bytes written to clients"),
-            upstream_up: r.gauge("upstream_up", "1 while the upstream answers PING"),
+            upstream_up: r.gauge("upstream_up", "1 while the upstream answers"),
+            unasked,
             circuit_open: r.gauge(
                 "upstream_circuit_open",
                 "1 while the upstream has been away for upstream.breaker_after, and commands for it fail at once",

@@ -6,5 +6,6 @@ pub mod lack;
 pub mod log;
 pub mod metrics;
 pub mod planted;
+pub mod unasked;
 
 pub use metrics::Metrics;

@@ -32,6 +32,7 @@ pub(super) fn place(context: &Context, session: &mut Session, request: &Request<
         ),
         Route::Attack | Route::Unproven => Place::Refused("ERR hearthside: not a command".into()),
         Route::PassThrough(_) | Route::Unanswered | Route::Transaction(..) => Place::Upstream(Queued::Upstream(1)),
+        Route::Unknown(unknown) => Place::Upstream(Queued::Unknown(*unknown)),
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), spec) if context.hub.is_some() => {
             Place::Refused(format!(
                 "ERR hearthside: {} is not supported inside MULTI with pubsub.mode = \"shared\"",
@@ -86,7 +87,7 @@ fn pinned(pin: Pin, request: &Request<'_>, spec: &Spec) -> Place {
             Place::Refused("ERR hearthside: CLIENT TRACKING with REDIRECT is not supported inside MULTI".into())
         }
         Pin::State => Place::Upstream(Queued::State(OwnedRequest::copy(request))),
-        Pin::Blocking | Pin::Wait | Pin::Debug | Pin::Monitor => Place::Upstream(Queued::Upstream(1)),
+        Pin::Blocking | Pin::Wait | Pin::Debug | Pin::Monitor | Pin::Aside => Place::Upstream(Queued::Upstream(1)),
     }
 }
 

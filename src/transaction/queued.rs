@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::command::OwnedRequest;
-use crate::route::Route;
+use crate::route::{Route, Unknown};
 
 /// A queued command, or several in a row.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(super) enum Queued {
     Select(i64),
     /// The next; if it is OK its connection has a state.
     State(OwnedRequest),
+    /// The next; it may have left something at its connection.
+    Unknown(Unknown),
     /// The next so many elements, each a confirmation.
     Subscribe(usize),
     /// The upstream's greeting, in whose place the client gets ours: by then it may be in another database.
@@ -30,7 +32,7 @@ impl Queued {
                 let request = request.view();
                 request.raw().len() + request.len() * size_of::<Range<usize>>() + size_of::<Self>()
             }
-            Self::Upstream(_) | Self::Select(_) | Self::Subscribe(_) => 0,
+            Self::Upstream(_) | Self::Select(_) | Self::Unknown(_) | Self::Subscribe(_) => 0,
         }
     }
 }

@@ -75,6 +75,7 @@ fn upstream(desk: &mut Desk<'_>, command: Queued, element: &[u8]) {
     match command {
         Queued::Select(db) if is_ok => move_to(desk, Group { db, ..desk.session.group.clone() }),
         Queued::State(request) if is_ok => desk.session.hold.accept(&request.view()),
+        Queued::Unknown(unknown) if !unknown.left_nothing(element) => desk.session.has_left(unknown),
         Queued::Hello(request) if !element.starts_with(b"-") => {
             if let Ok(moved) = greeted(desk.context, desk.session, &request.view()) {
                 move_to(desk, moved.group);

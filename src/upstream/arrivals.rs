@@ -8,12 +8,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use tokio_util::io::poll_read_buf;
 
-use super::account::Kept;
+use super::account::{Account, Kept};
 use super::connect::is_unready;
 use super::flight::Flight;
 use super::inbox::Inbox;
@@ -62,6 +63,10 @@ pub(super) struct Arrivals {
     scanner: ReplyScanner,
     /// Bytes of the unfinished reply that have been handed on.
     handed_on: usize,
+    /// A reply has ended since this was last looked at.
+    pub(super) has_moved_on: bool,
+    /// The account of who has the lane for itself, without an inbox.
+    owner: Option<Rc<Account>>,
     /// One reply said that this server is not the right one any more.
     pub(super) is_unready: bool,
 }
@@ -71,6 +76,12 @@ impl Arrivals {
     pub(super) fn new(inbox: Option<Inbox>) -> Self {
         let kept = inbox.as_ref().map(|inbox| Kept::new(inbox.account()));
         Self { inbox, kept, ..Self::default() }
+    }
+
+    /// Those of a lane that one client has for itself.
+    pub(super) fn belong_to(&mut self, owner: Rc<Account>) {
+        self.kept = Some(Kept::new(owner.clone()));
+        self.owner = Some(owner);
     }
 
     /// True between frames, with nothing awaited.
@@ -86,7 +97,7 @@ impl Arrivals {
 
     /// So much is awaited that others than a client of its own should not be sent now.
     pub(super) const fn is_full(&self) -> bool {
-        self.inbox.is_none() && self.window.is_full()
+        self.inbox.is_none() && self.owner.is_none() && self.window.is_full()
     }
 
     /// Reads once; true when something came.
@@ -117,7 +128,8 @@ impl Arrivals {
 
     /// A client that does not read slows down its own connection, and nobody else's.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> bool {
-        self.inbox.as_ref().is_none_or(|inbox| inbox.account().poll_room(ENOUGH, cx))
+        let owner = self.owner.clone().or_else(|| self.inbox.as_ref().map(Inbox::account));
+        owner.is_none_or(|account| account.poll_room(ENOUGH, cx))
     }
 
     /// Gives what was read to those it belongs to.
@@ -187,6 +199,7 @@ impl Arrivals {
         }
         let length = std::mem::take(&mut self.handed_on) + self.scanned - self.frame;
         self.frame = self.scanned;
+        self.has_moved_on = true;
         let Some(flight) = self.flights.front_mut() else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a reply came that nothing had asked for"));
         };

@@ -61,6 +61,8 @@ pub(super) struct Connected {
     pub(super) id: Option<i64>,
     /// The number of the place it leads to.
     pub(super) generation: u64,
+    /// A busy upstream (a script that runs for long) did not take all of the greeting.
+    pub(super) is_incomplete: bool,
 }
 
 /// Connects when it is its turn, within `connect_timeout`, and says hello.
@@ -88,6 +90,14 @@ pub(super) async fn connect_in(turn: Turn<'_>, common: &Common, group: &Group) -
     connected
 }
 
+/// One attempt that nothing waits for: whether it succeeds says nothing of the upstream to others.
+pub(super) async fn connect_quietly(common: &Common, group: &Group) -> Option<Connected> {
+    if common.circuit.attempts() > 0 {
+        return None;
+    }
+    connect_now(common, group).await.ok()
+}
+
 async fn connect_now(common: &Common, group: &Group) -> Result<Connected, ConnectError> {
     let (target, generation) = common.place.numbered();
     let target = &target.map_err(ConnectError::Absent)?;
@@ -98,8 +108,12 @@ async fn connect_now(common: &Common, group: &Group) -> Result<Connected, Connec
             let is_ours = lack::is_of_files(&error) || lack::of_files_now();
             if is_ours { ConnectError::NoFiles } else { unreachable(error.to_string()) }
         })?;
-        let id = greet(&mut stream, target, group).await.map_err(|error| unreachable(error.to_string()))??;
-        Ok(Connected { stream, id, generation })
+        let hello = Hello::to(target, group);
+        let greeted = hello.say(&mut stream, target).await.map_err(|error| unreachable(error.to_string()))??;
+        if group.login == Login::Service {
+            common.metrics.unasked.note(NAMING, greeted.is_nameless);
+        }
+        Ok(Connected { stream, id: greeted.id, generation, is_incomplete: greeted.is_incomplete })
     };
     match tokio::time::timeout(common.settings.connect_timeout, greeted).await {
         Ok(result) => result,
@@ -120,57 +134,95 @@ fn auth<'a>(target: &'a Target, login: &'a Login) -> Option<Vec<&'a [u8]>> {
     }
 }
 
-/// The first requests of a connection, and how many of their replies must be no errors. A last PING tells whether commands
-/// are taken already, and CLIENT ID may fail: some users may not ask.
-fn greeting(target: &Target, group: &Group) -> (BytesMut, usize) {
-    let (mut out, mut replies) = (BytesMut::new(), 0);
-    let mut say = |words: &[&[u8]]| {
-        encode::request(&mut out, words);
-        replies += 1;
-    };
-    if let Some(auth) = auth(target, &group.login) {
-        say(&auth);
-    }
-    if group.proto == Proto::Resp3 {
-        say(&[b"HELLO", b"3"]);
-    }
-    say(&[b"CLIENT", b"SETNAME", b"hearthside"]);
-    if group.db != 0 {
-        say(&[b"SELECT", group.db.to_string().as_bytes()]);
-    }
-    encode::request(&mut out, &["PING"]);
-    encode::request(&mut out, &["CLIENT", "ID"]);
-    (out, replies)
+/// What the connection's name is set with.
+const NAMING: &str = "CLIENT SETNAME";
+
+/// What one request of the greeting is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Without it the connection is not the group's.
+    Needed,
+    /// Its name, for whoever looks at the upstream's clients: some users may not, and a busy upstream does not take it.
+    Naming,
+    /// Whether commands are taken already (PING): whether it may ask is its own business.
+    Ready,
 }
 
-/// Says hello, and learns the upstream's id of the connection.
-async fn greet(stream: &mut Stream, target: &Target, group: &Group) -> io::Result<Result<Option<i64>, ConnectError>> {
-    let (hello, replies) = greeting(target, group);
-    stream.write_all(&hello).await?;
-    let (mut buffer, mut scanner) = (BytesMut::new(), ReplyScanner::default());
-    let mut refused = None;
-    for at in 0..=replies {
-        let reply = match (read_reply(stream, &mut buffer, &mut scanner).await, refused.take()) {
-            (Ok(reply), before) => {
-                refused = before;
-                reply
-            }
-            // It said why and closed.
-            (Err(_), Some(text)) => return Ok(Err(ConnectError::Refused(text))),
-            (Err(error), None) => return Err(error),
+/// The first requests of a connection; CLIENT ID comes last, and may fail.
+struct Hello {
+    bytes: BytesMut,
+    steps: Vec<Step>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+struct Greeted {
+    /// The upstream's id of the connection.
+    id: Option<i64>,
+    is_incomplete: bool,
+    is_nameless: bool,
+}
+
+impl Hello {
+    fn to(target: &Target, group: &Group) -> Self {
+        let mut hello = Self { bytes: BytesMut::new(), steps: Vec::new() };
+        let mut add = |step: Step, words: &[&[u8]]| {
+            encode::request(&mut hello.bytes, words);
+            hello.steps.push(step);
         };
-        let Some(text) = decode::error(&reply) else { continue };
-        if text.starts_with("ERR max number of clients reached") {
-            return Ok(Err(ConnectError::Full(target.name())));
+        if let Some(auth) = auth(target, &group.login) {
+            add(Step::Needed, &auth);
         }
-        if is_unready(text.as_bytes()) {
-            return Ok(Err(ConnectError::Unreachable(target.name(), text)));
+        if group.proto == Proto::Resp3 {
+            add(Step::Needed, &[b"HELLO", b"3"]);
         }
-        // Whether it may PING is its own business.
-        refused = refused.or(Some(text).filter(|_| at < replies));
+        add(Step::Naming, &[b"CLIENT", b"SETNAME", b"hearthside"]);
+        if group.db != 0 {
+            add(Step::Needed, &[b"SELECT", group.db.to_string().as_bytes()]);
+        }
+        add(Step::Ready, &[b"PING"]);
+        encode::request(&mut hello.bytes, &["CLIENT", "ID"]);
+        hello
     }
-    let id = decode::integer(&read_reply(stream, &mut buffer, &mut scanner).await?);
-    Ok(refused.map_or(Ok(id), |text| Err(ConnectError::Refused(text))))
+
+    /// Says it, and learns the upstream's id of the connection.
+    async fn say(self, stream: &mut Stream, target: &Target) -> io::Result<Result<Greeted, ConnectError>> {
+        stream.write_all(&self.bytes).await?;
+        let (mut buffer, mut scanner) = (BytesMut::new(), ReplyScanner::default());
+        let (mut greeted, mut refused) = (Greeted::default(), None);
+        for step in self.steps {
+            let reply = match (read_reply(stream, &mut buffer, &mut scanner).await, refused.take()) {
+                (Ok(reply), before) => {
+                    refused = before;
+                    reply
+                }
+                // It said why and closed.
+                (Err(_), Some(text)) => return Ok(Err(ConnectError::Refused(text))),
+                (Err(error), None) => return Err(error),
+            };
+            let Some(text) = decode::error(&reply) else { continue };
+            if text.starts_with("ERR max number of clients reached") {
+                return Ok(Err(ConnectError::Full(target.name())));
+            }
+            if is_unready(text.as_bytes()) {
+                return Ok(Err(ConnectError::Unreachable(target.name(), text)));
+            }
+            match step {
+                // A server may have no such command: it was renamed, or taken away from everybody.
+                Step::Naming if is_forbidden(&text) => greeted.is_nameless = true,
+                Step::Naming if text.starts_with("BUSY ") => greeted.is_incomplete = true,
+                Step::Needed | Step::Naming => refused = refused.or(Some(text)),
+                Step::Ready => {}
+            }
+        }
+        greeted.id = decode::integer(&read_reply(stream, &mut buffer, &mut scanner).await?);
+        Ok(refused.map_or(Ok(greeted), |text| Err(ConnectError::Refused(text))))
+    }
+}
+
+/// True for errors of a server that does not let its user run a command, or does not have it.
+fn is_forbidden(error: &str) -> bool {
+    error.starts_with("NOPERM ") || error.starts_with("ERR unknown command")
 }
 
 /// True for errors of a server that is no master now, and may soon be one or have a successor: it loads its data, lost its

@@ -15,12 +15,13 @@ use tokio::io::AsyncWrite;
 use tokio::time::{Sleep, sleep_until};
 
 use super::Common;
+use super::account::Account;
 use super::arrivals::Arrivals;
 use super::connect::Connected;
 use super::flight::Flight;
 use super::inbox::Inbox;
 use super::place::Lookout;
-use super::queue::Queue;
+use super::queue::{Progress, Queue};
 use super::run::Run;
 use super::stream::Stream;
 use super::ticket::ticket;
@@ -45,6 +46,8 @@ pub(super) struct Connection {
     heard: Instant,
     pinged: bool,
     since: Instant,
+    /// Since when the front request is the front one.
+    front_since: Instant,
     /// The number of the place it leads to.
     generation: u64,
     /// What waits is not taken: it is for the next connection, or for the end of a pause.
@@ -69,12 +72,15 @@ impl Connection {
         common: Arc<Common>,
         inbox: Option<Inbox>,
     ) -> Self {
-        let Connected { stream, generation, .. } = connected;
+        let Connected { stream, generation, is_incomplete, .. } = connected;
+        let mut arrivals = Arrivals::new(inbox);
+        // One that was not greeted as it should be is opened anew as soon as that may be.
+        arrivals.is_unready = is_incomplete;
         Self {
             stream,
             queue,
             common,
-            arrivals: Arrivals::new(inbox),
+            arrivals,
             out: BytesMut::new(),
             given: 0,
             written: 0,
@@ -82,10 +88,19 @@ impl Connection {
             heard: Instant::now(),
             pinged: false,
             since: Instant::now(),
+            front_since: Instant::now(),
             generation,
             is_held: false,
             alarm: None,
         }
+    }
+
+    /// The same, of a lane that its `owner` has for itself, if somebody has.
+    pub(super) fn of(mut self, owner: Option<Rc<Account>>) -> Self {
+        if let Some(owner) = owner {
+            self.arrivals.belong_to(owner);
+        }
+        self
     }
 
     /// The flights without replies, each with the number of bytes that were written in all.
@@ -96,7 +111,7 @@ impl Connection {
 
     /// The open connection, when it is retired.
     pub(super) fn into_connected(self, id: Option<i64>) -> Connected {
-        Connected { stream: self.stream, id, generation: self.generation }
+        Connected { stream: self.stream, id, generation: self.generation, is_incomplete: false }
     }
 
     /// It was open for so long that its loss is no reason to wait before the next attempt.
@@ -187,6 +202,9 @@ impl Connection {
         if !settings.command_timeout.is_zero()
             && waits_since.is_some_and(|since| since.elapsed() > settings.command_timeout)
         {
+            if let Some(front) = self.arrivals.flights.front_mut() {
+                front.time_out();
+            }
             return Err(late());
         }
         if silent > settings.ping_interval && !self.pinged {
@@ -203,7 +221,28 @@ impl Connection {
         self.given = self.written + self.out.len() as u64;
         flight.answer_lost();
         flight.drop_silent();
-        if flight.is_done() { flight.finish() } else { self.arrivals.await_replies(flight) }
+        if flight.is_done() {
+            return flight.finish();
+        }
+        if self.arrivals.flights.is_empty() {
+            self.front_since = flight.since.max(self.since);
+        }
+        self.arrivals.await_replies(flight);
+    }
+
+    /// What clients that choose a lane are told of it.
+    fn progress(&self) -> Progress {
+        if self.arrivals.flights.is_empty() { Progress::Idle } else { Progress::Since(self.front_since) }
+    }
+
+    /// Tells it, after a reply has ended.
+    fn tell_progress(&mut self) {
+        if std::mem::take(&mut self.arrivals.has_moved_on) {
+            self.front_since = self.heard;
+            if let Some(queue) = self.queue.upgrade() {
+                queue.borrow_mut().progress = self.progress();
+            }
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
@@ -299,6 +338,7 @@ impl Connection {
                 None => break,
             }
         }
+        queue.progress = self.progress();
         Ok(true)
     }
 
@@ -324,6 +364,7 @@ impl Connection {
         if came {
             self.heard = Instant::now();
             self.pinged = false;
+            self.tell_progress();
             self.is_held |= self.is_unready();
         }
         Ok(came)

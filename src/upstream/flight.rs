@@ -18,8 +18,8 @@ struct Pending {
     bytes: Range<usize>,
     resendable: bool,
     expect: Expect,
-    /// Its replies are errors of ours, in their place.
-    lost: bool,
+    /// Its replies are this error of ours, in their place.
+    lost: Option<&'static str>,
 }
 
 /// A run between its client and the upstream.
@@ -45,6 +45,9 @@ pub(super) struct Flight {
 const MAYBE_APPLIED: &str =
     "ERR hearthside: the upstream connection was lost before the reply; the command may have been applied";
 
+const TOO_LONG: &str =
+    "ERR hearthside: the upstream gave no reply within upstream.command_timeout; the command was not sent again";
+
 impl Flight {
     pub(super) fn new(run: Run, delivery: Delivery) -> Self {
         let mut start = 0;
@@ -52,7 +55,7 @@ impl Flight {
         let charge = Charge::new(delivery.account(), cost);
         let pending = run.asked.into_iter().map(|Asked { end, resendable, expect }| {
             let bytes = std::mem::replace(&mut start, end)..end;
-            Pending { bytes, resendable, expect, lost: false }
+            Pending { bytes, resendable, expect, lost: None }
         });
         Self {
             pending: pending.collect(),
@@ -103,7 +106,7 @@ impl Flight {
             out.extend_from_slice(&self.bytes);
             return;
         }
-        for pending in self.pending.iter().filter(|p| !p.lost) {
+        for pending in self.pending.iter().filter(|p| p.lost.is_none()) {
             out.extend_from_slice(&self.bytes[pending.bytes.clone()]);
         }
     }
@@ -149,7 +152,7 @@ impl Flight {
     }
 
     fn is_lost_next(&self) -> bool {
-        self.pending.front().is_some_and(|next| next.lost)
+        self.pending.front().is_some_and(|next| next.lost.is_some())
     }
 
     /// Answers the lost requests that are next in turn.
@@ -168,7 +171,7 @@ impl Flight {
             Expect::Confirmations(_) | Expect::AllOf(_) => 1,
             Expect::Nothing => 0,
         };
-        (0..replies).for_each(|_| encode::error(&mut out, if pending.lost { MAYBE_APPLIED } else { text }));
+        (0..replies).for_each(|_| encode::error(&mut out, pending.lost.unwrap_or(text)));
         self.delivery.push(Chunk::Reply(out.freeze()));
     }
 
@@ -222,6 +225,13 @@ impl Flight {
         }
     }
 
+    /// The request that was waited for took too long: were it sent again, the upstream would have it twice.
+    pub(super) fn time_out(&mut self) {
+        if let Some(front) = self.pending.front_mut().filter(|front| front.resendable) {
+            front.lost = Some(TOO_LONG);
+        }
+    }
+
     /// The connection died when `written` bytes had been sent. Gives the flight back if something is to be sent again.
     pub(super) fn salvage(mut self, written: u64) -> Option<Self> {
         self.charge.settle();
@@ -231,7 +241,8 @@ impl Flight {
         }
         if self.offset < written {
             let again = self.attempts == 0;
-            self.pending.iter_mut().for_each(|p| p.lost |= !(p.resendable && again));
+            let lost = self.pending.iter_mut().filter(|p| p.lost.is_none() && !(p.resendable && again));
+            lost.for_each(|pending| pending.lost = Some(MAYBE_APPLIED));
             self.attempts += 1;
             // It waits anew: for the next connection, not for a reply.
             self.since = Instant::now();
@@ -298,6 +309,26 @@ mod tests {
         let mut out = BytesMut::new();
         unsent.salvage(10).expect("all of it").write_to(&mut out);
         assert_eq!(out, &b"readWRITEread"[..]);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_took_too_long_is_not_sent_again_and_those_behind_it_are() {
+        let (ticket, delivery) = ticket(Rc::default());
+        let mut flight = Flight::new(run(), delivery);
+        flight.time_out();
+        let flight = flight.salvage(13).expect("one read remains");
+        let mut out = BytesMut::new();
+        flight.write_to(&mut out);
+        assert_eq!(out, &b"read"[..]);
+        flight.fail("ERR away");
+        let told = ticket.whole().await.expect("whole");
+        let told = String::from_utf8_lossy(&told);
+        let errors: Vec<_> = told.split("\r\n").collect();
+        assert!(
+            errors[0].contains("upstream.command_timeout") && errors[1].contains("may have been applied"),
+            "{told}"
+        );
+        assert_eq!(&errors[2..], ["-ERR away", ""]);
     }
 
     #[tokio::test]

@@ -17,6 +17,8 @@ const MOMENT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Gate {
     permits: Arc<Semaphore>,
+    /// Places for those that are idle.
+    places: Arc<Semaphore>,
     most: usize,
     patience: Duration,
     closing: CancellationToken,
@@ -37,13 +39,25 @@ impl Gate {
     #[must_use]
     pub fn new(settings: &config::Upstream, metrics: Arc<Metrics>) -> Self {
         let most = settings.pinned_max.min(Semaphore::MAX_PERMITS);
+        let places = Arc::new(Semaphore::new(settings.pinned_idle_total.min(Semaphore::MAX_PERMITS)));
         Self {
             permits: Arc::new(Semaphore::new(most)),
+            places,
             most,
             patience: settings.pinned_timeout,
             closing: CancellationToken::new(),
             metrics,
         }
+    }
+
+    /// A place for one that is idle (`upstream.pinned_idle_total`), if there is one.
+    pub(super) fn keep(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+
+    /// Lets in what is not necessary.
+    pub(super) fn enter_if_open(&self) -> Option<OwnedSemaphorePermit> {
+        self.is_open().then(|| self.permits.clone().try_acquire_owned().ok()).flatten()
     }
 
     /// True while more than half of the connections are free: what is not necessary may have one.

@@ -1,12 +1,14 @@
 //! Asks the upstream how it is, over a connection of the `redis` crate: the control plane, never a client's way.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Value};
 
 use super::{Common, Target};
+use crate::telemetry::Metrics;
 
 /// The upstream's version, once it is known; HELLO and INFO tell it.
 #[derive(Clone, Debug, Default)]
@@ -24,13 +26,13 @@ impl Version {
     }
 }
 
-/// One PING and one INFO.
+/// One INFO, or what comes nearest to it.
 ///
 /// # Errors
 /// Why the upstream does not answer, without secrets.
 pub async fn probe(target: &Target, timeout: Duration) -> Result<String, String> {
     let mut connection = open(target, timeout).await?;
-    version(&mut connection).await
+    version(&mut connection).await.map(|(version, _)| version)
 }
 
 async fn open(target: &Target, timeout: Duration) -> Result<MultiplexedConnection, String> {
@@ -38,11 +40,34 @@ async fn open(target: &Target, timeout: Duration) -> Result<MultiplexedConnectio
     target.client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| error.to_string())
 }
 
-async fn version(connection: &mut MultiplexedConnection) -> Result<String, String> {
-    let info: String =
-        redis::cmd("INFO").arg("server").query_async(connection).await.map_err(|error| error.to_string())?;
-    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
-    Ok(version.unwrap_or("unknown").trim().to_owned())
+/// The upstream's version, and whether it lets us ask INFO. If it does not, HELLO tells, which needs no permission.
+async fn version(connection: &mut MultiplexedConnection) -> Result<(String, bool), String> {
+    let info = redis::cmd("INFO").arg("server").query_async::<String>(connection).await;
+    let (version, may_ask) = match info {
+        Ok(info) => {
+            let line = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+            (line.map(|version| version.trim().to_owned()), true)
+        }
+        Err(error) if is_forbidden(&error) => {
+            let hello = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
+            let said = hello.ok().and_then(|mut said| said.remove("version"));
+            (said.and_then(|version| redis::from_redis_value(version).ok()), false)
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    Ok((version.unwrap_or_else(|| "unknown".to_owned()), may_ask))
+}
+
+/// The upstream answered that its user may not ask this: it is well.
+fn is_forbidden(error: &redis::RedisError) -> bool {
+    error.code() == Some("NOPERM")
+}
+
+async fn ping(connection: &mut MultiplexedConnection, metrics: &Metrics) -> Result<(), String> {
+    let answer = redis::cmd("PING").query_async::<()>(connection).await;
+    let is_forbidden = answer.as_ref().is_err_and(is_forbidden);
+    metrics.unasked.note("PING", is_forbidden);
+    if is_forbidden { Ok(()) } else { answer.map_err(|error| error.to_string()) }
 }
 
 /// Asks again and again, for ever; keeps `upstream_up` and the version.
@@ -83,7 +108,8 @@ async fn stay(
     known: &Version,
     was_up: &mut Option<bool>,
 ) -> Result<(), String> {
-    let version = version(connection).await?;
+    let (version, may_ask) = version(connection).await?;
+    common.metrics.unasked.note("INFO", !may_ask);
     if *was_up != Some(true) {
         tracing::info!(%version, "the upstream answers");
         common.circuit.begin_anew();
@@ -93,6 +119,6 @@ async fn stay(
     loop {
         common.metrics.upstream_up.set(1);
         tokio::time::sleep(common.settings.ping_interval.min(Duration::from_secs(5))).await;
-        redis::cmd("PING").query_async::<()>(connection).await.map_err(|error| error.to_string())?;
+        ping(connection, &common.metrics).await?;
     }
 }

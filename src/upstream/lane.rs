@@ -9,16 +9,19 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::Common;
 use super::account::Account;
 use super::circuit::backoff;
-use super::connect::{ConnectError, connect};
+use super::connect::{ConnectError, Connected, connect};
 use super::connection::{Connection, Ended};
 use super::flight::Flight;
 use super::group::Group;
-use super::queue::Queue;
+use super::queue::{Progress, Queue};
 use super::run::Run;
 use super::ticket::{Ticket, ticket};
+use crate::telemetry::Metrics;
 
 /// How often what waits without a connection is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -29,6 +32,12 @@ pub struct Lane {
     pub(super) queue: Rc<RefCell<Queue>>,
     pub(super) most_bytes: usize,
     pub(super) seat: Rc<Seat>,
+    /// `upstream.lane_patience`, on a lane that its client may leave for another.
+    pub(super) patience: Option<Duration>,
+    /// It is not the one that its client begins with.
+    pub(super) is_other: bool,
+    /// One client has it for itself.
+    pub is_private: bool,
 }
 
 /// A client's place on a lane.
@@ -40,23 +49,69 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn of(account: Rc<Account>) -> Rc<Self> {
+    fn of(account: Rc<Account>) -> Rc<Self> {
         Rc::new(Self { turn: Cell::default(), account })
     }
 }
 
 impl Lane {
-    /// Starts the lane's task on this thread. It connects when the first run arrives.
-    pub(super) fn start(common: Arc<Common>, group: Group) -> Self {
-        let lane = Self { queue: Rc::default(), most_bytes: common.settings.queue_bytes.0, seat: Rc::default() };
-        let driver = Driver { common, group, queue: Rc::downgrade(&lane.queue), attempt: 0, was_connected: false };
-        tokio::task::spawn_local(driver.run());
+    /// Starts the lane's task on this thread. Without a connection it connects when the first run arrives.
+    pub(super) fn start(common: Arc<Common>, group: Group, connected: Option<Connected>) -> Self {
+        let patience = Some(common.settings.lane_patience).filter(|patience| !patience.is_zero());
+        let most_bytes = common.settings.queue_bytes.0;
+        let (queue, seat) = (Rc::default(), Rc::default());
+        let lane = Self { queue, most_bytes, seat, patience, is_other: false, is_private: false };
+        Driver::new(common, group, &lane).start(connected);
         lane
     }
 
-    /// True while somebody besides the caller holds a handle on it.
-    pub(super) fn is_used(&self) -> bool {
-        Rc::strong_count(&self.queue) > 1
+    /// Starts the task of a lane that one client has for itself, for as long as it may.
+    pub(super) fn start_private(
+        common: Arc<Common>,
+        group: Group,
+        account: &Rc<Account>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let lane = Self::for_one(common.settings.queue_bytes.0, account.clone());
+        common.metrics.pinned.inc();
+        let lease = Lease { metrics: common.metrics.clone(), account: account.clone(), _permit: permit };
+        Driver { lease: Some(lease), ..Driver::new(common, group, &lane) }.start(None);
+        lane
+    }
+
+    /// A lane that one client has for itself, and does not leave, on which at most `most_bytes` wait.
+    pub(super) fn for_one(most_bytes: usize, account: Rc<Account>) -> Self {
+        let (queue, seat) = (Rc::new(RefCell::new(Queue::of_one_client())), Seat::of(account));
+        Self { queue, most_bytes, seat, patience: None, is_other: false, is_private: true }
+    }
+
+    /// How many hold a handle on it besides the caller.
+    pub(super) fn users(&self) -> usize {
+        Rc::strong_count(&self.queue) - 1
+    }
+
+    /// Nothing waits on it, and nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.borrow().is_idle()
+    }
+
+    /// It is connected, and its front request has not taken too long.
+    pub(super) fn moves_on(&self) -> bool {
+        !self.is_stuck() && !matches!(self.queue.borrow().progress, Progress::Away)
+    }
+
+    /// Its front request takes so long that nobody should queue up behind it who need not.
+    pub(super) fn is_stuck(&self) -> bool {
+        match (self.queue.borrow().progress, self.patience) {
+            (Progress::Since(since), Some(patience)) => since.elapsed() > patience,
+            _ => false,
+        }
+    }
+
+    /// Its client, with nothing under way, should look for another lane, or see whether its own moves on again.
+    #[must_use]
+    pub fn should_be_left(&self) -> bool {
+        self.is_other || self.is_stuck()
     }
 
     /// The same lane for a client that takes turns with the others.
@@ -91,13 +146,46 @@ struct Driver {
     attempt: u32,
     /// It has been connected before.
     was_connected: bool,
+    /// Of a lane that one client has for itself.
+    lease: Option<Lease>,
+}
+
+/// A lane that counts as one of those connections that are lent to one client each.
+#[derive(Debug)]
+struct Lease {
+    metrics: Arc<Metrics>,
+    /// Of its client.
+    account: Rc<Account>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.metrics.pinned.dec();
+    }
 }
 
 impl Driver {
-    async fn run(mut self) {
-        while self.work().await {
-            let Some(mut connection) = self.connected().await else { continue };
+    fn new(common: Arc<Common>, group: Group, lane: &Lane) -> Self {
+        let queue = Rc::downgrade(&lane.queue);
+        Self { common, group, queue, attempt: 0, was_connected: false, lease: None }
+    }
+
+    fn start(self, connected: Option<Connected>) {
+        tokio::task::spawn_local(self.run(connected));
+    }
+
+    async fn run(mut self, connected: Option<Connected>) {
+        let mut first = connected.map(|connected| self.begin(connected));
+        while first.is_some() || self.work().await {
+            let connection = match first.take() {
+                Some(connection) => Some(connection),
+                None => self.connected().await,
+            };
+            let Some(mut connection) = connection else { continue };
+            self.tell(Progress::Idle);
             let ended = connection.drive().await;
+            self.tell(Progress::Away);
             self.common.metrics.lanes_connected.dec();
             self.attempt = if connection.was_sound() { 0 } else { self.attempt + 1 };
             if let Ended::Lost(why) = ended {
@@ -121,15 +209,7 @@ impl Driver {
     async fn connected(&mut self) -> Option<Connection> {
         let common = self.common.clone();
         match self.patiently(connect(&common, &self.group)).await {
-            Ok(connected) => {
-                self.common.metrics.lane_connects.inc();
-                if std::mem::replace(&mut self.was_connected, true) {
-                    self.common.metrics.lane_reconnects.inc();
-                }
-                self.common.metrics.lanes_connected.inc();
-                tracing::debug!(db = self.group.db, resp = self.group.proto.number(), "a lane is connected");
-                Some(Connection::new(connected, self.queue.clone(), self.common.clone(), None))
-            }
+            Ok(connected) => Some(self.begin(connected)),
             Err(error) => {
                 self.common.metrics.lane_failures.inc();
                 // An answer ("wrong password") will not change while a client waits; silence may.
@@ -145,6 +225,23 @@ impl Driver {
                 }
                 None
             }
+        }
+    }
+
+    fn begin(&mut self, connected: Connected) -> Connection {
+        self.common.metrics.lane_connects.inc();
+        if std::mem::replace(&mut self.was_connected, true) {
+            self.common.metrics.lane_reconnects.inc();
+        }
+        self.common.metrics.lanes_connected.inc();
+        tracing::debug!(db = self.group.db, resp = self.group.proto.number(), "a lane is connected");
+        let connection = Connection::new(connected, self.queue.clone(), self.common.clone(), None);
+        connection.of(self.lease.as_ref().map(|lease| lease.account.clone()))
+    }
+
+    fn tell(&self, progress: Progress) {
+        if let Some(queue) = self.queue.upgrade() {
+            queue.borrow_mut().progress = progress;
         }
     }
 

@@ -13,8 +13,10 @@ mod health;
 mod hub;
 mod inbox;
 mod lane;
+mod lanes;
 mod pinned;
 mod place;
+mod pool;
 mod private;
 mod queue;
 mod run;
@@ -24,8 +26,6 @@ mod target;
 mod ticket;
 mod window;
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,10 @@ pub use run::{Asked, Expect, Loss, Run};
 pub use target::Target;
 pub use ticket::{Broken, Chunk, Ticket};
 
-use pinned::Pool;
+pub use pool::Member;
+
+use lanes::Lanes;
+use pool::Pool;
 
 use crate::config;
 use crate::telemetry::Metrics;
@@ -101,11 +104,15 @@ impl Common {
     }
 }
 
+/// How often idle connections are looked at.
+const LOOK_AT_LEAST: Duration = Duration::from_millis(20);
+const LOOK_AT_MOST: Duration = Duration::from_secs(1);
+
 /// One worker thread's way to the upstream.
 #[derive(Debug)]
 pub struct Upstream {
     common: Arc<Common>,
-    groups: RefCell<HashMap<Group, Rc<[Lane]>>>,
+    lanes: Lanes,
     pool: Pool,
 }
 
@@ -113,24 +120,39 @@ impl Upstream {
     /// No connection is opened before one is needed.
     #[must_use]
     pub fn new(common: Arc<Common>) -> Self {
-        Self { pool: Pool::new(common.clone()), common, groups: RefCell::default() }
+        Self { pool: Pool::new(common.clone()), lanes: Lanes::new(common.clone()), common }
     }
 
-    /// The lane of a client: always the same one while its group is the same, so that it reads what it wrote (hazard 15).
+    /// The lane of a client that has nothing under way: the same one while its group is the same and others' requests do not
+    /// hold that up.
     #[must_use]
     pub fn lane(&self, group: &Group, client: u64, account: &Rc<Account>) -> Lane {
-        let mut groups = self.groups.borrow_mut();
-        let its_lane = |lanes: &[Lane]| lanes[client as usize % lanes.len()].of_another_client(account);
-        if let Some(lanes) = groups.get(group) {
-            return its_lane(lanes);
+        self.lanes.lane(group, client, account)
+    }
+
+    /// A lane for one client alone, if there is room for what is not necessary.
+    #[must_use]
+    pub fn private_lane(&self, group: &Group, account: &Rc<Account>) -> Option<Lane> {
+        let permit = self.common.gate.enter_if_open()?;
+        Some(Lane::start_private(self.common.clone(), group.clone(), account, permit))
+    }
+
+    /// Notes that the upstream has let a client in with this login; what is open for it is closed when the last such client
+    /// has gone.
+    #[must_use]
+    pub fn enter(&self, login: &Login) -> Option<Member> {
+        self.pool.enter(login)
+    }
+
+    /// Closes, for ever, what has been idle for `upstream.pinned_idle_time`.
+    pub async fn tend(self: Rc<Self>) {
+        let most = self.common.settings.pinned_idle_time;
+        let mut ticker = tokio::time::interval((most / 4).clamp(LOOK_AT_LEAST, LOOK_AT_MOST));
+        loop {
+            ticker.tick().await;
+            self.lanes.tend(most);
+            self.pool.tend();
         }
-        // A login that nobody uses any more keeps no connections.
-        groups.retain(|group, lanes| !matches!(group.login, Login::Client(_)) || lanes.iter().any(Lane::is_used));
-        let start = |_| Lane::start(self.common.clone(), group.clone());
-        let lanes: Rc<[Lane]> = (0..self.common.settings.lanes).map(start).collect();
-        let lane = its_lane(&lanes);
-        groups.insert(group.clone(), lanes);
-        lane
     }
 
     /// What the process's connections have in common.
@@ -151,9 +173,10 @@ impl Upstream {
         circuit::backoff(self.common.circuit.attempts().max(1))
     }
 
-    /// A connection for one client alone, if one may be lent at once and the upstream answers.
-    pub async fn pin_now(&self, group: &Group, account: &Rc<Account>) -> Option<Pinned> {
-        if self.common.gate.is_open() { self.pool.take(group, account).await.ok() } else { None }
+    /// True while pinned connections may be had for what is not necessary.
+    #[must_use]
+    pub fn has_spare(&self) -> bool {
+        self.common.gate.is_open()
     }
 
     /// A connection for one client alone: an idle one, or a new one.
@@ -162,5 +185,13 @@ impl Upstream {
     /// [`ConnectError`], also when the upstream refuses the group's database or login.
     pub async fn pin(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
         self.pool.take(group, account).await
+    }
+
+    /// The same for a command that needs no database and must reach an upstream that is busy.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn pin_aside(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
+        self.pool.take(&Group { db: 0, ..group.clone() }, account).await
     }
 }

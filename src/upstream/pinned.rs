@@ -1,5 +1,5 @@
-//! A connection lent to one client while its state needs it (MULTI, WATCH, blocking, SUBSCRIBE, TRACKING, MONITOR):
-//! a lane of its own.
+//! A connection lent to one client while its state needs it (MULTI, WATCH, blocking, SUBSCRIBE, TRACKING, MONITOR, commands
+//! that the table does not know): a lane of its own.
 //!
 //! Invariants:
 //! - only a connection given back explicitly, with nothing on its way, serves another client; one that is dropped is
@@ -7,154 +7,29 @@
 //! - the number of lent connections is bounded in the whole process, and so is the wait for one.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Common;
 use super::account::Account;
-use super::circuit::backoff;
-use super::connect::{ConnectError, Connected, connect, connect_in};
 use super::connection::{Connection, Ended};
 use super::group::Group;
 use super::inbox::Inbox;
-use super::lane::{Lane, Seat};
+use super::lane::Lane;
+use super::pool::{Line, Shelf};
 use super::queue::Queue;
 use super::run::{Expect, Run};
 use crate::resp::Proto;
 use crate::resp::pubsub::Kind;
-
-type Idle = Rc<RefCell<HashMap<Group, Vec<Line>>>>;
-
-/// The idle connections of one worker thread.
-#[derive(Debug)]
-pub(super) struct Pool {
-    common: Arc<Common>,
-    idle: Idle,
-}
-
-/// An open connection, counted.
-#[derive(Debug)]
-struct Line {
-    connected: Option<Connected>,
-    common: Arc<Common>,
-}
-
-impl Line {
-    fn new(connected: Connected, common: Arc<Common>) -> Self {
-        common.metrics.pinned.inc();
-        Self { connected: Some(connected), common }
-    }
-
-    /// True when an idle connection is open and has nothing to say.
-    async fn is_quiet(&mut self) -> bool {
-        let Some(connected) = &mut self.connected else { return false };
-        if !self.common.place.is_at(connected.generation) {
-            return false;
-        }
-        let mut said = BytesMut::new();
-        let read = std::future::poll_fn(|cx| {
-            let read = tokio_util::io::poll_read_buf(Pin::new(&mut connected.stream), cx, &mut said);
-            std::task::Poll::Ready(read)
-        });
-        read.await.is_pending()
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.common.metrics.pinned.dec();
-    }
-}
-
-impl Pool {
-    pub(super) fn new(common: Arc<Common>) -> Self {
-        Self { common, idle: Rc::default() }
-    }
-
-    /// An idle connection or a new one, when there may be one more.
-    pub(super) async fn take(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
-        self.common.place.lookout(0).resumed().await;
-        let permit = self.common.gate.enter().await?;
-        // One that was given back a moment ago is idle when its task has run.
-        tokio::task::yield_now().await;
-        while let Some(mut line) = self.idle(group) {
-            if line.is_quiet().await {
-                return Ok(self.lend(line, group, account, permit));
-            }
-        }
-        let connected = self.connect(group).await?;
-        Ok(self.lend(Line::new(connected, self.common.clone()), group, account, permit))
-    }
-
-    /// Waits for an upstream that is away like what waits on a lane does.
-    async fn connect(&self, group: &Group) -> Result<Connected, ConnectError> {
-        let connect = async {
-            let mut attempt = 0;
-            loop {
-                match connect(&self.common, group).await {
-                    Err(ConnectError::Unreachable(..)) if !self.common.circuit.is_open() => {}
-                    Err(error) if error.may_pass() => {
-                        attempt += 1;
-                        tokio::time::sleep(backoff(attempt)).await;
-                    }
-                    connected => return connected,
-                }
-            }
-        };
-        if self.common.circuit.is_open() {
-            // Nobody waits, but somebody must try.
-            return match self.common.circuit.take() {
-                Ok(turn) => connect_in(turn, &self.common, group).await,
-                Err(_) => Err(self.common.unreachable()),
-            };
-        }
-        tokio::select! {
-            connected = tokio::time::timeout(self.common.settings.queue_timeout, connect) => {
-                connected.unwrap_or_else(|_| Err(self.common.unreachable()))
-            }
-            () = self.common.gate.closed() => Err(ConnectError::Closing),
-        }
-    }
-
-    fn idle(&self, group: &Group) -> Option<Line> {
-        self.idle.borrow_mut().get_mut(group).and_then(Vec::pop)
-    }
-
-    fn lend(&self, mut line: Line, group: &Group, account: &Rc<Account>, permit: OwnedSemaphorePermit) -> Pinned {
-        let queue = Rc::new(RefCell::new(Queue::of_one_client()));
-        let lane = Lane { queue, most_bytes: usize::MAX, seat: Seat::of(account.clone()) };
-        let inbox = Inbox::new(group.proto, account.clone());
-        let id = line.connected.as_ref().and_then(|connected| connected.id);
-        if let Some(connected) = line.connected.take() {
-            let (queue, generation) = (Rc::downgrade(&lane.queue), connected.generation);
-            let connection = Connection::new(connected, queue.clone(), self.common.clone(), Some(inbox.clone()));
-            let keeper = Keeper {
-                line,
-                id,
-                group: group.clone(),
-                idle: self.idle.clone(),
-                queue,
-                inbox: inbox.clone(),
-                generation,
-            };
-            tokio::task::spawn_local(keeper.run(connection));
-        }
-        Pinned { lane, inbox, id, moved: false, deadline: self.common.settings.command_timeout, _permit: permit }
-    }
-}
 
 /// The task of a lent connection.
 struct Keeper {
     line: Line,
     id: Option<i64>,
     group: Group,
-    idle: Idle,
+    shelf: Rc<Shelf>,
     queue: Weak<RefCell<Queue>>,
     inbox: Inbox,
     /// The number of the place it leads to.
@@ -166,7 +41,8 @@ const GRACE: Duration = Duration::from_secs(1);
 
 impl Keeper {
     async fn run(mut self, mut connection: Connection) {
-        let mut place = self.line.common.place.lookout(self.generation);
+        let common = self.line.common.clone();
+        let mut place = common.place.lookout(self.generation);
         let moved = async {
             place.moved().await;
             tokio::time::sleep(GRACE).await;
@@ -186,12 +62,8 @@ impl Keeper {
                 }
             }
             Ended::Retired => {
-                let mut idle = self.idle.borrow_mut();
-                let lines = idle.entry(self.group).or_default();
-                if lines.len() < self.line.common.settings.pinned_idle {
-                    self.line.connected = Some(connection.into_connected(self.id));
-                    lines.push(self.line);
-                }
+                self.line.connected = Some(connection.into_connected(self.id));
+                self.shelf.keep(self.group, self.line);
             }
         }
     }
@@ -211,12 +83,37 @@ pub struct Pinned {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Who lends a connection, and the leave to.
+pub(super) struct Lender<'a> {
+    pub(super) shelf: &'a Rc<Shelf>,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
 /// The connection was lost; text for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the upstream connection was lost")]
 pub struct Lost;
 
 impl Pinned {
+    /// Lends `line` to the client of this account; idle again it lies on `shelf`.
+    pub(super) fn lend(mut line: Line, group: &Group, account: &Rc<Account>, lender: Lender<'_>) -> Self {
+        let Lender { shelf, permit } = lender;
+        let (lane, inbox) = (Lane::for_one(usize::MAX, account.clone()), Inbox::new(group.proto, account.clone()));
+        let deadline = line.common.settings.command_timeout;
+        let connected = line.connected.take();
+        let id = connected.as_ref().and_then(|connected| connected.id);
+        // What was not greeted as it should be serves nobody else.
+        let moved = connected.as_ref().is_some_and(|connected| connected.is_incomplete);
+        if let Some(connected) = connected {
+            let (queue, generation) = (Rc::downgrade(&lane.queue), connected.generation);
+            let connection = Connection::new(connected, queue.clone(), line.common.clone(), Some(inbox.clone()));
+            let (group, shelf, inbox) = (group.clone(), shelf.clone(), inbox.clone());
+            let keeper = Keeper { line, id, group, shelf, queue, inbox, generation };
+            tokio::task::spawn_local(keeper.run(connection));
+        }
+        Self { lane, inbox, id, moved, deadline, _permit: permit }
+    }
+
     /// The connection as the client's lane.
     #[must_use]
     pub fn lane(&self) -> Lane {

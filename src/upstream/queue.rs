@@ -9,10 +9,23 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use super::account::{Account, Bell};
 use super::flight::Flight;
 use super::ticket::wake;
+
+/// How far the lane's connection is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Progress {
+    /// There is none.
+    #[default]
+    Away,
+    /// Nothing is under way.
+    Idle,
+    /// The request whose reply comes next has been the first since then.
+    Since(Instant),
+}
 
 /// One request, in virtual time.
 const TURN: u64 = 1024;
@@ -32,6 +45,8 @@ pub(super) struct Queue {
     last_turn: u64,
     /// The connection is gone and no other will take its place.
     closed: bool,
+    /// As the connection says.
+    pub(super) progress: Progress,
     bell: Rc<Bell>,
     /// Waits until less waits.
     drained: Option<Waker>,
@@ -130,6 +145,11 @@ impl Queue {
                 .is_none_or(|at| self.aside[at].front().is_some_and(|(turn, _)| *turn > its_turn))
         };
         self.is_own || its_turn == 0 || flight.account().has_room() && (self.aside.is_empty() || is_first())
+    }
+
+    /// Nothing waits, and nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.flights.is_empty() && self.aside.is_empty() && !matches!(self.progress, Progress::Since(_))
     }
 
     /// Ready when at most `most` bytes wait.

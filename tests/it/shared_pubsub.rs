@@ -67,6 +67,16 @@ fn confirmations_messages_and_errors_are_redis_own() {
 }
 
 #[test]
+fn a_subscriber_with_a_connection_of_its_own_is_still_one() {
+    let (redis, twin) = (Redis::start(), Redis::start());
+    let sidecar = shared(&redis).start();
+    let (mut through, mut direct) = (sidecar.wire(), twin.wire());
+    for request in ["CLIENT NO-EVICT ON", "SUBSCRIBE a", "PING", "PING x", "GET k", "UNSUBSCRIBE a", "GET k", "PING"] {
+        assert_eq!(through.ask(request), direct.ask(request), "{request}");
+    }
+}
+
+#[test]
 fn a_hundred_subscribers_cost_one_connection() {
     let redis = Redis::start();
     let sidecar = shared(&redis).start();

@@ -74,10 +74,16 @@ fn random_commands_of_every_kind_answer_alike() {
     }
 }
 
+/// Statuses and errors of megabytes, which come now and then.
+const LONG: [&str; 2] = ["EVAL return{ok=string.rep('s',1100000)} 0", "EVAL return{err=string.rep('e',1200000)} 0"];
+
 /// Some commands, and now and then a whole transaction.
 fn batch(dice: &mut Dice, all: &[Template]) -> Vec<Command> {
     let mut batch = Vec::new();
     for _ in 0..=dice.roll(60) {
+        if dice.roll(2500) == 0 {
+            batch.push(Command::named(LONG[dice.roll(2) as usize]));
+        }
         if dice.roll(15) > 0 {
             batch.push(dice.pick(all).fill(dice));
             continue;

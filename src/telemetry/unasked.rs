@@ -1,0 +1,46 @@
+//! What the upstream does not let the sidecar's own user ask. It does without; operators are told.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// Labels of `hearthside_upstream_unasked`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QuestionLabel {
+    /// The command.
+    pub command: &'static str,
+}
+
+/// The commands that were refused when they were last tried.
+#[derive(Debug, Default)]
+pub struct Unasked {
+    pub(super) family: Family<QuestionLabel, Gauge>,
+    list: Mutex<BTreeSet<&'static str>>,
+}
+
+impl Unasked {
+    /// Notes whether `command` was refused.
+    pub fn note(&self, command: &'static str, is_refused: bool) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_changed = if is_refused { list.insert(command) } else { list.remove(command) };
+        if !has_changed {
+            return;
+        }
+        self.family.get_or_create(&QuestionLabel { command }).set(i64::from(is_refused));
+        if is_refused {
+            tracing::warn!(
+                command,
+                "the user of upstream.url may not run this command at the upstream; the sidecar does without its answer"
+            );
+        }
+    }
+
+    /// The commands that are refused.
+    #[must_use]
+    pub fn list(&self) -> Vec<&'static str> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
