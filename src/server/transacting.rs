@@ -218,7 +218,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 taken => break taken,
             }
         };
-        match self.carry_out(taken, request, out) {
+        let next = self.carry_out(taken, request, out);
+        // Before its reply can be read.
+        self.tell_queued();
+        match next {
             // What it sent last must be answered before the connection is given back.
             Next::Alone(_) => self.link.answered().await,
             _ => Ok(()),
