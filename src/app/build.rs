@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 
 use super::check::{Failure, Source, plans};
+use super::replay::replay;
 use crate::cache::{Cache, Planned};
 use crate::config::{self, Settings};
 use crate::definitions::{DefinitionSource, Definitions, Reloader};
@@ -16,9 +16,8 @@ use crate::dispatch::scans::Scans;
 use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::file::load_file;
-use crate::store::{ALL, Away, Plan, Store, StoreError};
+use crate::store::{Away, Plan, Store, StoreError};
 use crate::telemetry::Metrics;
-use crate::telemetry::planted::is_planted;
 use crate::upstream::{NoServer, PrivateServer, Target};
 
 /// Why there are no statements yet.
@@ -188,61 +187,6 @@ pub(super) async fn journal(
     let opened = Journal::open(&settings.journal, metrics.clone()).await;
     let (journal, waiting) = opened.map_err(|error| Failure::Start(format!("journal.path: {error}")))?;
     Ok((Some(Arc::new(journal)), waiting))
-}
-
-/// What was acknowledged before a crash lies over every record before a client is served from it (C5).
-async fn replay(journal: &Journal, waiting: Waiting, owned: &Owned) -> Result<(), Failure> {
-    let failed = |error: String| Failure::Start(format!("the journal cannot be replayed: {error}"));
-    let Waiting { mut entries, taken, incarnation, columns: _ } = waiting;
-    let batches: Vec<u64> = taken.iter().map(|(batch, _)| *batch).collect();
-    let applied = match batches.iter().max() {
-        Some(_) => fence(&owned.store, &incarnation, &batches).await.map_err(|error| failed(error.to_string()))?,
-        None => 0,
-    };
-    if batches.iter().any(|batch| *batch < applied) {
-        tracing::warn!(
-            "the store has applied later deferred writes of this journal: its file has gone back in time (a copy \
-             that was put back?); what waited in it then is saved again"
-        );
-    }
-    for (batch, taken) in taken {
-        if batch == applied && !is_planted("double-replay") {
-            journal.applied(batch).await.map_err(|error| failed(error.to_string()))?;
-        } else {
-            journal.give_back(batch).await.map_err(|error| failed(error.to_string()))?;
-            entries.extend(taken);
-        }
-    }
-    if entries.is_empty() {
-        return Ok(());
-    }
-    tracing::info!(fields = entries.len(), "deferred writes of before are replayed from the journal");
-    let mappings = &owned.mappings;
-    for entry in entries {
-        let mapping = mappings.keyspace.find(&entry.mapping).filter(|id| mappings.list[*id].config.writes_table());
-        match mapping {
-            Some(mapping) => owned.cache.replay(mapping, vec![entry]),
-            None => tracing::error!(
-                mapping = entry.mapping,
-                "a deferred write waits for a mapping that is not configured any more (or writes no table); it stays in the journal"
-            ),
-        }
-    }
-    Ok(())
-}
-
-/// The last batch that was applied of the incarnation before; from then on nothing of it is, also not what the network
-/// still delivers. Asks until the store answers: without that nobody knows which batches were applied.
-async fn fence(store: &Store, incarnation: &str, batches: &[u64]) -> Result<u64, StoreError> {
-    loop {
-        match store.fence(incarnation, ALL, batches).await {
-            Err(error) if error.is_final() => {
-                tracing::warn!(%error, "waiting for the store, which knows what of the journal it has applied");
-            }
-            told => return told,
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
 }
 
 /// Hazard 7: a mapping whose triggers are missing would hear of nothing. It is served, but a cached key of it for no

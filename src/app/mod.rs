@@ -8,6 +8,7 @@ mod descriptors;
 mod front;
 mod reading;
 mod reload;
+mod replay;
 mod signals;
 mod upkeep;
 

@@ -86,15 +86,11 @@ impl File {
         Ok(Self { connection, _lock: lock })
     }
 
-    /// Under which incarnation the marked entries were taken.
-    pub(super) async fn incarnation(&mut self) -> Result<String, JournalError> {
-        Ok(sqlx::query_scalar("SELECT incarnation FROM about").fetch_one(&mut self.connection).await?)
-    }
-
-    /// The highest number that was ever given away, as far as the file knows.
-    pub(super) async fn last(&mut self) -> Result<u64, JournalError> {
-        let last: i64 = sqlx::query_scalar("SELECT last FROM about").fetch_one(&mut self.connection).await?;
-        Ok(last.unsigned_abs())
+    /// Under which incarnation was taken last, and the number of the last batch.
+    pub(super) async fn about(&mut self) -> Result<(String, u64), JournalError> {
+        let select = "SELECT incarnation, last FROM about";
+        let (incarnation, last): (String, i64) = sqlx::query_as(select).fetch_one(&mut self.connection).await?;
+        Ok((incarnation, last.unsigned_abs()))
     }
 
     pub(super) async fn waiting(&mut self) -> Result<Waiting, JournalError> {

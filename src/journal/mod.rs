@@ -97,8 +97,10 @@ pub struct Waiting {
     pub entries: Vec<Entry>,
     /// Entries that a flush had taken, by its batch: the store knows whether it was applied.
     pub taken: Vec<(u64, Vec<Entry>)>,
-    /// The incarnation under which they were taken.
+    /// The incarnation under which was taken last; empty if nothing ever was.
     pub incarnation: String,
+    /// The last batch that was taken under it, which may have been sent; 0: none.
+    pub last: u64,
     /// What was known of mappings' columns, by the mapping's key pattern: see [`Journal::remember`].
     pub columns: HashMap<String, String>,
 }
@@ -110,11 +112,12 @@ impl Journal {
     /// [`JournalError`].
     pub async fn open(settings: &config::Journal, metrics: Arc<Metrics>) -> Result<(Self, Waiting), JournalError> {
         let mut file = File::open(&settings.path, settings.sync).await?;
-        let waiting = Waiting { incarnation: file.incarnation().await?, ..file.waiting().await? };
+        let (incarnation, last) = file.about().await?;
+        let waiting = Waiting { incarnation, last, ..file.waiting().await? };
         let is_reused = is_planted("note-reused") && !waiting.incarnation.is_empty();
         let incarnation = if is_reused { Incarnation::known(&waiting.incarnation) } else { Incarnation::fresh()? };
         let all = || waiting.entries.iter().chain(waiting.taken.iter().flat_map(|(_, entries)| entries));
-        let next = all().map(|entry| entry.seq).max().unwrap_or(0).max(file.last().await?) + 1;
+        let next = all().map(|entry| entry.seq).max().unwrap_or(0).max(waiting.last) + 1;
         let bytes = all().map(Entry::weight).sum();
         let (orders, told) = mpsc::unbounded_channel();
         tokio::spawn(Writer { file, sync: settings.sync }.run(told));

@@ -191,7 +191,9 @@ impl World {
             }
             10 | 11 => {
                 let is_killed = dice.roll(2) == 0;
-                self.deliver_late(i, is_killed, moment);
+                // Before a kill its keys are often written again: the journal then holds nothing of it any more.
+                let again = Duration::from_millis(dice.roll(2) * 1500);
+                self.deliver_late(i, is_killed.then_some(again), moment);
                 if is_killed {
                     "a flush delivered late, its sidecar killed meanwhile"
                 } else {
@@ -207,15 +209,16 @@ impl World {
         }
     }
 
-    /// Holds the next flush of a sidecar until it has been given up, or the sidecar was killed and started again, and
-    /// what came after it has been saved.
-    fn deliver_late(&self, i: usize, is_killed: bool, moment: Duration) {
+    /// Holds the next flush of a sidecar until it has been given up, or the sidecar was killed after so long and started
+    /// again, and what came after it has been saved.
+    fn deliver_late(&self, i: usize, killed_after: Option<Duration>, moment: Duration) {
         let late = self.proxies[i].trap("\"k\":[");
         let begun = Instant::now();
         while !late.has_caught() && begun.elapsed() < MAX_STALENESS {
             std::thread::sleep(Duration::from_millis(1));
         }
-        if is_killed {
+        if let Some(again) = killed_after {
+            std::thread::sleep(again);
             self.kill(i);
             self.start(i);
         } else {

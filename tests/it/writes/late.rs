@@ -53,6 +53,27 @@ fn a_flush_delivered_after_its_sidecar_was_killed_undoes_nothing() {
 }
 
 #[test]
+fn a_flush_whose_values_were_all_replaced_before_the_kill_undoes_nothing() {
+    let place = Place::new();
+    let proxy = Proxy::to(place.postgres.port);
+    let mut sidecar = through(&place, &proxy).start();
+    let mut wire = sidecar.wire();
+    save(&place, &sidecar, &mut wire, 1);
+    let late = proxy.trap(FLUSH);
+    assert_eq!(wire.ask("HSET p:1 seen 20"), ":0\r\n");
+    until("the flush is on its way", || late.has_caught());
+    // In the journal the new value takes the place of the one that was taken.
+    assert_eq!(wire.ask("HSET p:1 seen 30"), ":0\r\n");
+    sidecar.signal("KILL");
+    until("it is gone", || sidecar.has_ended());
+    let sidecar = through(&place, &proxy).start();
+    let mut wire = sidecar.wire();
+    until("what was acknowledged is replayed and saved", || place.seen(1) == "30");
+    save(&place, &sidecar, &mut wire, 300);
+    comes_too_late(&place, &late, &mut wire, "300");
+}
+
+#[test]
 fn a_flush_delivered_after_it_was_given_up_and_sent_again_undoes_nothing() {
     let place = Place::new();
     let proxy = Proxy::to(place.postgres.port);

@@ -1,0 +1,68 @@
+//! What the journal held when it was opened: the store says what of it has been applied, and the rest waits again.
+
+use std::time::Duration;
+
+use super::check::Failure;
+use crate::dispatch::Owned;
+use crate::journal::{Journal, Waiting};
+use crate::store::{ALL, Store, StoreError};
+use crate::telemetry::planted::is_planted;
+
+/// What was acknowledged before a crash lies over every record before a client is served from it (C5).
+pub(super) async fn replay(journal: &Journal, waiting: Waiting, owned: &Owned) -> Result<(), Failure> {
+    let failed = |error: String| Failure::Start(format!("the journal cannot be replayed: {error}"));
+    let Waiting { mut entries, taken, incarnation, last, columns: _ } = waiting;
+    let mut batches: Vec<u64> = taken.iter().map(|(batch, _)| *batch).collect();
+    // Its values may all have been replaced since, and its statement still be on its way.
+    if last > 0 && !batches.contains(&last) {
+        batches.push(last);
+    }
+    let applied = match incarnation.is_empty() {
+        true => 0,
+        false => fence(&owned.store, &incarnation, &batches).await.map_err(|error| failed(error.to_string()))?,
+    };
+    if applied > last || taken.iter().any(|(batch, _)| *batch < applied) {
+        tracing::warn!(
+            "the store has applied later deferred writes of this journal: its file has gone back in time (a copy \
+             that was put back?); what waited in it then is saved again"
+        );
+    }
+    for (batch, taken) in taken {
+        if batch == applied && !is_planted("double-replay") {
+            journal.applied(batch).await.map_err(|error| failed(error.to_string()))?;
+        } else {
+            journal.give_back(batch).await.map_err(|error| failed(error.to_string()))?;
+            entries.extend(taken);
+        }
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(fields = entries.len(), "deferred writes of before are replayed from the journal");
+    let mappings = &owned.mappings;
+    for entry in entries {
+        let mapping = mappings.keyspace.find(&entry.mapping).filter(|id| mappings.list[*id].config.writes_table());
+        match mapping {
+            Some(mapping) => owned.cache.replay(mapping, vec![entry]),
+            None => tracing::error!(
+                mapping = entry.mapping,
+                "a deferred write waits for a mapping that is not configured any more (or writes no table); it stays in the journal"
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// The last batch that was applied of the incarnation before; from then on nothing of it is, also not what the network
+/// still delivers. Asks until the store answers: without that nobody knows which batches were applied.
+async fn fence(store: &Store, incarnation: &str, batches: &[u64]) -> Result<u64, StoreError> {
+    loop {
+        match store.fence(incarnation, ALL, batches).await {
+            Err(error) if error.is_final() => {
+                tracing::warn!(%error, "waiting for the store, which knows what of the journal it has applied");
+            }
+            told => return told,
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
