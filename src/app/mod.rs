@@ -119,8 +119,9 @@ async fn stop(mut house: House, mut tasks: JoinSet<()>, private: Option<PrivateS
             private.stop(patience).await;
         }
     };
-    tokio::join!(drain(&house.owned, patience), ended);
+    // Nobody flushes any more but who waits for it.
     house.upkeep.shutdown().await;
+    tokio::join!(drain(&house.owned, patience), ended);
     tasks.shutdown().await;
     tracing::info!("stopped");
 }

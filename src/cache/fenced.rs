@@ -7,8 +7,10 @@
 //! - values that the store refuses are halved until the row at fault is alone, which is put aside; the others go on;
 //! - a statement that the store refuses (no such table, no permission) is no row's fault: the mapping's rows wait.
 
+use std::sync::Arc;
+
 use super::Cache;
-use super::flush::{Flusher, Pending};
+use super::flush::{Flusher, Pending, Settled};
 use super::overlay::Rows;
 use crate::journal::Journal;
 use crate::store::{Note, StoreError};
@@ -23,16 +25,17 @@ impl Cache {
         &self,
         journal: &Journal,
         flusher: &mut Flusher,
-        pending: Pending,
+        pending: &Arc<Pending>,
         note: Option<Note>,
     ) -> Result<Vec<Rows>, StoreError> {
-        let was_applied = pending.was_sent && note.is_some_and(|note| note.applied == pending.number);
+        let was_sent = flusher.was_sent;
+        let was_applied = was_sent && note.is_some_and(|note| note.applied == pending.number);
         if was_applied || is_planted("note-reused") {
-            return self.saved(journal, flusher, &pending, Vec::new()).await;
+            return self.saved(journal, flusher, pending, Vec::new()).await;
         }
         match note {
             // Removed because it was not used for long, or with the whole store.
-            None if !pending.was_sent => tracing::info!("the store has no note of this journal; another is made"),
+            None if !was_sent => tracing::info!("the store has no note of this journal; another is made"),
             None => tracing::error!(
                 batch = pending.number,
                 "the store's note of this journal is gone (hearthside.journals) while it was not known whether a batch \
@@ -46,18 +49,19 @@ impl Cache {
                  in use? It is sent again under another name"
             ),
         }
-        if note.is_some() || pending.was_sent {
+        if note.is_some() || was_sent {
             self.metrics.journal_collisions.inc();
         }
-        self.not_saved(journal, flusher, &pending).await?;
+        // First: if the journal cannot be told now, it is before anything is taken.
         journal.renew()?;
         flusher.renewals = flusher.renewals.saturating_add(1);
+        self.not_saved(journal, flusher, pending).await?;
         if flusher.renewals > MOST_RENEWALS {
             let reason =
                 "its notes of this journal do not stay (hearthside.journals): does a trigger or a policy hide them?";
             return Err(StoreError::Refused(reason.into()));
         }
-        Ok(vec![pending.rows])
+        Ok(vec![pending.rows.clone()])
     }
 
     /// The store refuses a batch. If an earlier attempt may have been applied, that is decided first.
@@ -65,30 +69,27 @@ impl Cache {
         &self,
         journal: &Journal,
         flusher: &mut Flusher,
-        pending: Pending,
+        pending: &Arc<Pending>,
         error: StoreError,
     ) -> Result<Vec<Rows>, StoreError> {
-        if pending.was_sent {
+        if flusher.was_sent {
             let incarnation = journal.incarnation();
             let fencing = tokio::time::timeout(self.deadline, self.store.fence(&incarnation, pending.number, &[]));
             match fencing.await {
                 Ok(Ok(applied)) if applied == pending.number => {
-                    return self.saved(journal, flusher, &pending, Vec::new()).await;
+                    return self.saved(journal, flusher, pending, Vec::new()).await;
                 }
                 Ok(Ok(_)) => {}
                 // Its end is as unknown as before.
-                Ok(Err(_)) | Err(_) => {
-                    flusher.unknown = Some(pending);
-                    return Err(error);
-                }
+                Ok(Err(_)) | Err(_) => return Err(error),
             }
         }
         let is_about_values = error.is_about_values();
         if is_about_values && pending.rows.len() == 1 {
-            self.put_aside(journal, &pending, &error).await?;
-            return Ok(Vec::new());
+            flusher.end(Settled::PutAside(pending.clone(), error));
+            return self.note(journal, flusher).await.map(|()| Vec::new());
         }
-        self.not_saved(journal, flusher, &pending).await?;
+        self.not_saved(journal, flusher, pending).await?;
         if !is_about_values {
             return Err(error);
         }

@@ -4,7 +4,8 @@
 //! - one flush at a time, so a key's values reach the store in their order;
 //! - a batch whose answer did not come is sent again as the same batch, which the store applies once (C5);
 //! - a batch gets another number only when it is certain that nothing of it was applied, or will be, under the old one;
-//! - nothing is taken before the journal knows how the batch before ended.
+//! - nothing is taken before the journal knows how the batch before ended;
+//! - whoever flushes may be dropped at any await: a batch that was taken stands in [`Flusher`] until it has been judged.
 //!
 //! What the store says otherwise than "applied" is judged in `fenced.rs`.
 
@@ -29,26 +30,35 @@ pub(super) struct Pending {
     pub(super) number: u64,
     pub(super) mapping: usize,
     pub(super) rows: Rows,
-    /// It was sent before, and may have been applied.
-    pub(super) was_sent: bool,
 }
 
 /// How a batch ended.
-#[derive(Clone, Copy, Debug)]
-enum Settled {
+#[derive(Debug)]
+pub(super) enum Settled {
     Saved(u64),
     NotSaved(u64),
+    /// The store refuses its only row, for this reason.
+    PutAside(Arc<Pending>, StoreError),
 }
 
 /// The one place from which is flushed.
 #[derive(Debug, Default)]
 pub(super) struct Flusher {
-    /// To be sent again.
-    pub(super) unknown: Option<Pending>,
+    /// Taken, and to be sent, perhaps again.
+    pub(super) unknown: Option<Arc<Pending>>,
+    /// That one was sent, and may have been applied.
+    pub(super) was_sent: bool,
     /// The journal does not know it yet.
     ended: Option<Settled>,
     /// So often the journal took another name since a batch was saved.
     pub(super) renewals: u8,
+}
+
+impl Flusher {
+    /// The batch is judged: the journal is told next.
+    pub(super) fn end(&mut self, settled: Settled) {
+        (self.unknown, self.was_sent, self.ended) = (None, false, Some(settled));
+    }
 }
 
 impl Cache {
@@ -116,17 +126,18 @@ impl Cache {
     /// is taken before both are settled.
     async fn resolve(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
         self.note(journal, flusher).await?;
-        match flusher.unknown.take() {
-            Some(pending) => self.finish(journal, flusher, pending).await,
-            None => Ok(()),
+        match flusher.unknown.is_some() {
+            true => self.finish(journal, flusher).await,
+            false => Ok(()),
         }
     }
 
     /// Notes in the journal how the last batch ended; it is tried again before anything else if it cannot be noted now.
-    async fn note(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
-        match flusher.ended {
-            Some(Settled::Saved(batch)) => journal.applied(batch).await?,
-            Some(Settled::NotSaved(batch)) => journal.give_back(batch).await?,
+    pub(super) async fn note(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
+        match &flusher.ended {
+            Some(Settled::Saved(batch)) => journal.applied(*batch).await?,
+            Some(Settled::NotSaved(batch)) => journal.give_back(*batch).await?,
+            Some(Settled::PutAside(pending, error)) => self.put_aside(journal, pending, error).await?,
             None => {}
         }
         flusher.ended = None;
@@ -140,12 +151,18 @@ impl Cache {
         mapping: usize,
         rows: Rows,
     ) -> Result<(), StoreError> {
-        let pending = self.take(journal, mapping, rows).await?;
-        self.finish(journal, flusher, pending).await
+        self.take(journal, flusher, mapping, rows).await?;
+        self.finish(journal, flusher).await
     }
 
     /// Marks rows as taken by a new batch.
-    async fn take(&self, journal: &Journal, mapping: usize, rows: Rows) -> Result<Pending, StoreError> {
+    async fn take(
+        &self,
+        journal: &Journal,
+        flusher: &mut Flusher,
+        mapping: usize,
+        rows: Rows,
+    ) -> Result<(), StoreError> {
         // Before the store knows the incarnation it would let nothing of it through.
         if !journal.is_enrolled() {
             let incarnation = journal.incarnation();
@@ -153,55 +170,61 @@ impl Cache {
             enrolling.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into())))?;
             journal.set_enrolled();
         }
-        let pending = Pending { number: journal.batch(), mapping, rows, was_sent: false };
+        let pending = Pending { number: journal.batch(), mapping, rows };
         let entries: Vec<Entry> = pending.rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
         journal.take(pending.number, &entries).await?;
-        Ok(pending)
+        (flusher.unknown, flusher.was_sent) = (Some(Arc::new(pending)), false);
+        Ok(())
     }
 
-    /// Sends a batch, and then the parts that are to be tried again.
-    async fn finish(&self, journal: &Journal, flusher: &mut Flusher, pending: Pending) -> Result<(), StoreError> {
-        let mapping = pending.mapping;
-        let mut parts = self.send(journal, flusher, pending).await?;
+    /// Sends the batch that was taken, and then the parts that are to be tried again.
+    async fn finish(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
+        let Some(mapping) = flusher.unknown.as_ref().map(|pending| pending.mapping) else { return Ok(()) };
+        let mut parts = self.send(journal, flusher).await?;
         while let Some(rows) = parts.pop() {
-            let pending = self.take(journal, mapping, rows).await?;
-            parts.extend(self.send(journal, flusher, pending).await?);
+            self.take(journal, flusher, mapping, rows).await?;
+            parts.extend(self.send(journal, flusher).await?);
         }
         Ok(())
     }
 
-    /// Sends one batch; what of it has to be sent again, in other batches. After an error that is final it is kept, to
-    /// be sent again as the same batch.
-    async fn send(
-        &self,
-        journal: &Journal,
-        flusher: &mut Flusher,
-        mut pending: Pending,
-    ) -> Result<Vec<Rows>, StoreError> {
-        let Some(cached) = self.cached(pending.mapping) else { return Ok(Vec::new()) };
+    /// Sends the batch that was taken; what of it has to be sent again, in other batches. After an error that is final
+    /// it is kept, to be sent again as the same batch.
+    async fn send(&self, journal: &Journal, flusher: &mut Flusher) -> Result<Vec<Rows>, StoreError> {
+        let Some(pending) = flusher.unknown.clone() else { return Ok(Vec::new()) };
+        let Some(cached) = self.cached(pending.mapping) else {
+            flusher.unknown = None;
+            return Ok(Vec::new());
+        };
         let incarnation = journal.incarnation();
-        let origin_number = self.origins.begin(pending.rows.iter().map(|(key, _)| key.clone()).collect());
-        let origin = self.origins.text(origin_number);
-        let mark = Mark { journal: &incarnation, batch: pending.number, origin: &origin };
+        let origin = self.origins.write(pending.rows.iter().map(|(key, _)| key.clone()).collect());
+        let text = origin.text();
+        let mark = Mark { journal: &incarnation, batch: pending.number, origin: &text };
         let rows = rows_of(cached, &pending.rows);
+        // From here on it may be applied, whoever waits for the answer.
+        let was_sent = std::mem::replace(&mut flusher.was_sent, true);
         let flushing = self.store.flush(&cached.mapping, &cached.plan, &rows, mark);
         let flushed = tokio::time::timeout(self.deadline, flushing).await;
         let flushed = flushed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the flush took too long".into())));
         let outcome = if flushed.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.flushes.get_or_create(&OutcomeLabel { outcome }).inc();
-        match &flushed {
-            Ok(_) => self.origins.end(origin_number, now_ms()),
-            Err(_) => self.origins.disown(origin_number),
+        if flushed.is_ok() {
+            origin.end(now_ms());
         }
         match flushed {
             Ok(Flushed::Now(records)) => self.saved(journal, flusher, &pending, records).await,
-            Ok(Flushed::Fenced(note)) => self.fenced(journal, flusher, pending, note).await,
+            Ok(Flushed::Fenced(note)) => {
+                flusher.was_sent = was_sent;
+                self.fenced(journal, flusher, &pending, note).await
+            }
             Err(error) if error.is_final() => {
-                pending.was_sent |= error != StoreError::Open;
-                flusher.unknown = Some(pending);
+                flusher.was_sent = was_sent || error != StoreError::Open;
                 Err(error)
             }
-            Err(error) => self.refused(journal, flusher, pending, error).await,
+            Err(error) => {
+                flusher.was_sent = was_sent;
+                self.refused(journal, flusher, &pending, error).await
+            }
         }
     }
 
@@ -218,7 +241,7 @@ impl Cache {
         self.metrics.flushed.inc_by(pending.rows.len() as u64);
         self.metrics.deferred_keys.set(self.overlay.len() as i64);
         flusher.renewals = 0;
-        flusher.ended = Some(Settled::Saved(pending.number));
+        flusher.end(Settled::Saved(pending.number));
         self.note(journal, flusher).await.map(|()| Vec::new())
     }
 
@@ -229,17 +252,12 @@ impl Cache {
         flusher: &mut Flusher,
         pending: &Pending,
     ) -> Result<(), StoreError> {
-        flusher.ended = Some(Settled::NotSaved(pending.number));
+        flusher.end(Settled::NotSaved(pending.number));
         self.note(journal, flusher).await
     }
 
     /// Puts one row's values aside, which the store refuses.
-    pub(super) async fn put_aside(
-        &self,
-        journal: &Journal,
-        pending: &Pending,
-        error: &StoreError,
-    ) -> Result<(), StoreError> {
+    async fn put_aside(&self, journal: &Journal, pending: &Pending, error: &StoreError) -> Result<(), StoreError> {
         journal.put_aside(pending.number, &error.to_string()).await?;
         let mapping = self.cached(pending.mapping).map_or("", |cached| cached.mapping.pattern.text());
         let text = "a deferred write is put aside: the store refuses it; `hearthside journal` shows it";

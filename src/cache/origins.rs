@@ -29,6 +29,34 @@ struct Written {
     ended: Option<u64>,
 }
 
+/// A write that is under way. Dropped before its end is known, it is disowned.
+pub(super) struct Own<'o> {
+    origins: &'o Origins,
+    number: u64,
+    is_ended: bool,
+}
+
+impl Own<'_> {
+    /// The text that comes back with its notices.
+    pub(super) fn text(&self) -> String {
+        self.origins.text(self.number)
+    }
+
+    /// As [`Origins::end`].
+    pub(super) fn end(mut self, now: u64) {
+        self.is_ended = true;
+        self.origins.end(self.number, now);
+    }
+}
+
+impl Drop for Own<'_> {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.origins.disown(self.number);
+        }
+    }
+}
+
 impl Default for Origins {
     fn default() -> Self {
         let instance = format!("{:016x}", fastrand::u64(..));
@@ -50,6 +78,11 @@ impl Origins {
         }
         writes.insert(number, Written { keys, ended: None });
         number
+    }
+
+    /// A write of these keys begins; it may be dropped.
+    pub(super) fn write(&self, keys: Vec<Bytes>) -> Own<'_> {
+        Own { origins: self, number: self.begin(keys), is_ended: false }
     }
 
     /// The text that comes back with the notices of a write.

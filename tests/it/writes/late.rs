@@ -106,9 +106,33 @@ fn a_flush_delivered_after_the_same_batch_was_applied_is_not_applied_twice() {
 }
 
 #[test]
+fn a_flush_under_way_when_its_sidecar_is_stopped_is_not_applied_twice() {
+    let place = Place::new();
+    let proxy = Proxy::to(place.postgres.port);
+    // A flush is given up after two seconds, and the end waits three for the store.
+    let builder = || through(&place, &proxy).set("STORE__QUERY_TIMEOUT", "800ms").expect(&["stay in the journal"]);
+    let mut sidecar = builder().start();
+    let mut wire = sidecar.wire();
+    save(&place, &sidecar, &mut wire, 1);
+    drop(wire);
+    let late = proxy.trap(FLUSH);
+    assert_eq!(sidecar.wire().ask("HSET p:1 seen 20"), ":0\r\n");
+    until("the flush is on its way", || late.has_caught());
+    let again = proxy.trap(FLUSH);
+    assert_eq!(sidecar.stop(), Some(0));
+    assert!(again.has_caught() && sidecar.log().contains("stay in the journal"), "{}", sidecar.log());
+    late.release();
+    until("it is applied", || place.seen(1) == "20");
+    place.postgres.sql("UPDATE players SET seen = 300 WHERE id = 1");
+    let sidecar = builder().start();
+    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    comes_too_late(&place, &again, &mut sidecar.wire(), "300");
+}
+
+#[test]
 fn a_flush_still_under_way_when_the_next_sidecar_starts_is_counted_once() {
     let place = Place::new();
-    let mut sidecar = place.builder("50ms").start();
+    let mut sidecar = place.builder("50ms").set("STORE__QUERY_TIMEOUT", "60s").start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n0\r\n");
     let mut lock = place.postgres.session();
@@ -118,7 +142,8 @@ fn a_flush_still_under_way_when_the_next_sidecar_starts_is_counted_once() {
     until("the flush waits in Postgres", || waiting() == "1");
     sidecar.signal("KILL");
     until("it is gone", || sidecar.has_ended());
-    let mut sidecar = place.builder("50ms").expect(TROUBLE).expect(&["waiting for the store"]).spawn();
+    let builder = place.builder("50ms").set("STORE__QUERY_TIMEOUT", "60s").expect(TROUBLE);
+    let mut sidecar = builder.expect(&["waiting for the store"]).spawn();
     // It cannot know what became of the statement before that has ended.
     until("the next one waits for it", || waiting() == "2");
     lock.run("COMMIT;");
@@ -135,7 +160,7 @@ fn a_batch_whose_answer_was_lost_and_that_is_then_refused_is_not_applied_twice()
     let place = Place::new();
     let proxy = Proxy::to(place.postgres.port);
     let builder = place.builder("50ms").set("STORE__URL", place.postgres.url_at(proxy.port));
-    let sidecar = builder.expect(TROUBLE).start();
+    let sidecar = builder.set("STORE__QUERY_TIMEOUT", "60s").expect(TROUBLE).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n0\r\n");
     let mut lock = place.postgres.session();
@@ -171,7 +196,7 @@ fn a_batch_sent_again_while_its_first_statement_still_runs_is_applied_once() {
         );
         let proxy = Proxy::to(place.postgres.port);
         let builder = place.builder("50ms").set("STORE__URL", place.postgres.url_at(proxy.port)).expect(TROUBLE);
-        let sidecar = builder.start();
+        let sidecar = builder.set("STORE__QUERY_TIMEOUT", "60s").start();
         assert_eq!(sidecar.wire().ask("HGET p:1 seen"), "$1\r\n0\r\n");
         let mut lock = place.postgres.session();
         lock.run("BEGIN; UPDATE players SET hp = hp WHERE id = 1;");
