@@ -119,7 +119,7 @@ impl Parts {
             let watched = is_watched(&store, mapping).await.map_err(Trouble::Away)?;
             if let Source::Statements(plan) = &source {
                 for (key, doubt) in plan.doubts() {
-                    tracing::error!(mapping = mapping.pattern.text(), key, "{doubt}");
+                    tracing::warn!(mapping = mapping.pattern.text(), key, "{doubt}");
                 }
             }
             planned.push((mapping.clone(), source, watched));

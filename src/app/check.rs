@@ -83,8 +83,7 @@ pub(super) async fn plans(
         if let Ok(plan) = &planned
             && triggers
         {
-            let doubt = |(key, text): &(&str, String)| Fault { path: at(key), message: text.clone() };
-            faults.extend(plan.doubts().iter().map(doubt));
+            plan.doubts().iter().for_each(|(key, doubt)| tracing::warn!(setting = at(key), "{doubt}"));
         }
         sources.push(planned.map_or(Source::Faulty, |plan| Source::Statements(Box::new(plan))));
         if triggers {

@@ -116,14 +116,14 @@ impl Store {
         }
     }
 
-    /// Removes rows that ended by their column longer ago than `grace` seconds, a thousand at most; how many. Where it
-    /// is not certain which moment the column means, none.
+    /// Removes rows that ended by their column longer ago than `grace` seconds, a thousand at most; how many. Where a
+    /// session may take the column for another moment, only those that have ended for every session.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn sweep(&self, plan: &Plan, grace: f64) -> Result<u64, StoreError> {
         let ends = plan.target.as_ref().and_then(|target| Some((&target.table, target.expires.as_ref()?)));
-        let Some((table, expires)) = ends.filter(|(_, expires)| expires.is_certain) else { return Ok(0) };
+        let Some((table, expires)) = ends else { return Ok(0) };
         match &self.engine {
             Engine::Postgres(store) => store.sweep(table, expires, grace).await,
             Engine::Sqlite(store) => store.sweep(table, &expires.column, grace).await,

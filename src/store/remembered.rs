@@ -56,7 +56,7 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::super::target::{Column, Holds, Target};
+    use super::super::target::{Column, Holds, Surety, Target};
     use super::{KeySource, Plan};
     use crate::config::{Config, Faults, Shape};
     use crate::mapping::{Mapping, Mappings};
@@ -76,7 +76,8 @@ mod tests {
         let mapping_of_then = mapping("t");
         let hp = Column { name: "hp".into(), cast: "int4".into(), holds: Holds::Integers, zone: None };
         let mut plan = Plan::new(&mapping_of_then, "SELECT".into(), String::new(), Vec::new(), KeySource::Extra);
-        let target = Target::of(&mapping_of_then, ("t".into(), String::new()), Vec::new(), std::iter::once(hp), true);
+        let target =
+            Target::of(&mapping_of_then, ("t".into(), String::new()), Vec::new(), std::iter::once(hp), Surety::Told);
         plan.target = Some(target);
         let text = plan.columns(&mapping_of_then).expect("it takes writes");
         let again = Plan::remembered(&mapping("t"), &text).expect("the same block");

@@ -85,8 +85,18 @@ pub(super) struct Expires {
     pub(super) column: String,
     /// As [`Column::zone`].
     pub(super) zone: Option<String>,
-    /// Rows may be removed by it: it is certain which moment it means.
-    pub(super) is_certain: bool,
+    pub(super) surety: Surety,
+}
+
+/// How sure it is which moment a column means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Surety {
+    /// It says so itself, or the settings do.
+    Told,
+    /// The database's settings say so; a session may have another zone all the same.
+    Found,
+    /// They contradict each other, or cannot be seen.
+    Doubted,
 }
 
 /// Where a field is kept.
@@ -117,13 +127,13 @@ impl Place<'_> {
 }
 
 impl Target {
-    /// The target of a mapping's table, whose columns these are; `is_certain` as [`Expires::is_certain`].
+    /// The target of a mapping's table, whose columns these are; `surety` is that of moments without a zone.
     pub(super) fn of(
         mapping: &Mapping,
         (table, shown): (String, String),
         key_casts: Vec<String>,
         columns: impl Iterator<Item = Column>,
-        is_certain: bool,
+        surety: Surety,
     ) -> Self {
         let block = &mapping.config;
         let keys = mapping.columns(&block.key_columns);
@@ -131,7 +141,7 @@ impl Target {
         let expires = all.iter().find(|c| block.expires_column.as_deref() == Some(&c.name)).map(|c| Expires {
             column: c.quoted(),
             zone: c.zone.clone(),
-            is_certain,
+            surety: if c.zone.is_some() { surety } else { Surety::Told },
         });
         let columns: Vec<Column> =
             all.into_iter().filter(|c| shows(block, &keys, &c.name) && !keys.contains(&c.name)).collect();

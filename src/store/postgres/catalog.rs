@@ -13,7 +13,7 @@ use crate::store::columns::{
 };
 use crate::store::listing::{Listing, has_value, source};
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Param, Plan, key_column};
-use crate::store::target::{Column, Holds, Target};
+use crate::store::target::{Column, Holds, Surety, Target};
 
 /// `told` is the zone that the settings say (`store.timezone`), empty if none.
 pub(super) async fn plan(pool: &PgPool, mapping: &Mapping, told: &str) -> Result<Plan, StoreError> {
@@ -43,7 +43,14 @@ async fn zone_of(pool: &PgPool, mapping: &Mapping, told: &str) -> Result<Option<
     let Some(name) = &block.table else { return Ok(None) };
     let Some((quoted, columns)) = table(pool, name, None).await? else { return Ok(None) };
     match columns.iter().any(|c| c.is_unzoned(block)) {
-        true => zone::of(pool, told, &quoted).await.map(Some),
+        true => {
+            let zone = zone::of(pool, told, &quoted).await?;
+            if !zone.is_utc() {
+                let text = "moments in columns without time zone are taken to be in this zone";
+                tracing::info!(table = quoted, zone = zone.name, "{text}");
+            }
+            Ok(Some(zone))
+        }
         false => Ok(None),
     }
 }
@@ -53,11 +60,10 @@ fn doubts(block: &MappingConfig, columns: &[TableColumn], zone: Option<&Zone>) -
     let Some((zone, why)) = zone.and_then(|zone| Some((&zone.name, zone.doubt.as_ref()?))) else { return Vec::new() };
     let doubt = |column: &TableColumn| {
         let is_end = block.expires_column.as_deref() == Some(&column.name);
-        let (key, swept) =
-            if is_end { ("expires_column", ", and no rows are swept by it") } else { ("timestamps", "") };
+        let key = if is_end { "expires_column" } else { "timestamps" };
         let text = format!(
-            "the column '{}' is a timestamp without time zone, and {why}: it is read as {zone}{swept}; make it a \
-             timestamptz, or say its zone (store.timezone)",
+            "the column '{}' is a timestamp without time zone, and {why}: it is read as {zone}; make it a timestamptz, \
+             or say its zone (store.timezone)",
             column.name
         );
         (key, text)
@@ -200,8 +206,8 @@ async fn table_plan(pool: &PgPool, mapping: &Mapping, name: &str, zone: Option<&
         return Err(StoreError::fault("expires_column", "is no timestamp"));
     }
     if block.writes_table() || block.delete == DeleteMode::Row || block.expires_column.is_some() {
-        let is_certain = zone.is_none_or(|zone| zone.doubt.is_none());
-        plan.target = Some(target(pool, mapping, (quoted, select.join(", ")), &columns, is_certain).await?);
+        let surety = zone.map_or(Surety::Told, |zone| zone.surety);
+        plan.target = Some(target(pool, mapping, (quoted, select.join(", ")), &columns, surety).await?);
     }
     Ok(plan)
 }
@@ -212,7 +218,7 @@ async fn target(
     mapping: &Mapping,
     (table, shown): (String, String),
     columns: &[TableColumn],
-    is_certain: bool,
+    surety: Surety,
 ) -> Result<Target, StoreError> {
     let block = &mapping.config;
     let keys = mapping.columns(&block.key_columns);
@@ -242,7 +248,7 @@ async fn target(
     }
     let key_cast = |key: &String| columns.iter().find(|c| c.name == *key).map(|c| c.cast.clone()).unwrap_or_default();
     let key_casts = keys.iter().map(key_cast).collect();
-    Ok(Target::of(mapping, (table, shown), key_casts, columns.iter().map(|c| c.target(block)), is_certain))
+    Ok(Target::of(mapping, (table, shown), key_casts, columns.iter().map(|c| c.target(block)), surety))
 }
 
 fn expression(block: &MappingConfig, column: &TableColumn) -> String {

@@ -171,7 +171,7 @@ impl Postgres {
     }
 
     pub(super) async fn sweep(&self, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
-        sweep::sweep(&self.pool, &self.timezone, (table, expires), grace).await
+        sweep::sweep(&self.pool, (table, expires), grace).await
     }
 
     pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {

@@ -6,13 +6,13 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 use super::explain::Failed;
 use super::expression::{ORIGIN, Values, becomes, guard, object};
 use super::params::{Bound, bind};
-use super::zone::moment;
+use super::zone::{has_ended, has_ended_everywhere, moment};
 use super::{parse, push};
 use crate::mapping::Mapping;
 use crate::record::{Change, Condition, Edit, Written};
 use crate::store::StoreError;
 use crate::store::plan::{Param, Plan};
-use crate::store::target::{Column, Expires, Holds, Place, Target, text};
+use crate::store::target::{Column, Expires, Holds, Place, Surety, Target, text};
 
 /// A row that another makes at the same moment is found by the next attempt.
 const ATTEMPTS: usize = 16;
@@ -108,15 +108,16 @@ impl Desk<'_> {
         self.is_ours() + &self.target.expires.as_ref().map(alive).unwrap_or_default()
     }
 
-    /// Removes the row if it has ended: what comes next makes a new one.
+    /// Removes the row if it has ended: what comes next makes a new one. Where it is in doubt which moment its column
+    /// means, only if it has ended whatever that is.
     async fn bury(&mut self) -> Result<(), StoreError> {
         let Some(expires) = &self.target.expires else { return Ok(()) };
         let (table, ours) = (&self.target.table, self.is_ours());
-        let ends = moment(&format!("t.{}", expires.column), expires.zone.as_deref());
-        let sql = format!(
-            "WITH {ORIGIN} \
-             DELETE FROM {table} AS t USING origin WHERE {ours} AND {ends} <= clock_timestamp()"
-        );
+        let has_ended = match expires.surety {
+            Surety::Told | Surety::Found => has_ended(expires, "clock_timestamp()"),
+            Surety::Doubted => has_ended_everywhere(expires, "clock_timestamp()"),
+        };
+        let sql = format!("WITH {ORIGIN} DELETE FROM {table} AS t USING origin WHERE {ours} AND {has_ended}");
         self.run(&Statement { sql, values: Vec::new() }).await.map(|_| ()).map_err(StoreError::of_write)
     }
 
@@ -174,9 +175,15 @@ impl Desk<'_> {
                 (None, None) => self.bury().await?,
             }
         }
-        Err(StoreError::Refused(
-            "there is a row whose key is another spelling of this one, or one that comes and goes too fast".into(),
-        ))
+        let is_doubted = self.target.expires.as_ref().is_some_and(|expires| expires.surety == Surety::Doubted);
+        Err(StoreError::Refused(match is_doubted {
+            true => "the key's row has ended in one time zone and not in another, and it is not certain which one its \
+                     column means: say it in store.timezone"
+                .into(),
+            false => {
+                "there is a row whose key is another spelling of this one, or one that comes and goes too fast".into()
+            }
+        }))
     }
 
     /// The row is there and was not written: its value is not what the change needs, or the condition does not hold.

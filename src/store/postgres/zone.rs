@@ -9,14 +9,37 @@
 use sqlx::PgPool;
 
 use crate::store::StoreError;
+use crate::store::target::{Expires, Surety};
 
 /// In which zone the database takes a moment without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Zone {
     /// As `AT TIME ZONE` takes it.
     pub(super) name: String,
-    /// Why that is not certain.
+    pub(super) surety: Surety,
+    /// Why it is doubted.
     pub(super) doubt: Option<String>,
+}
+
+impl Zone {
+    fn of(name: String, doubt: Option<String>) -> Self {
+        Self { name, surety: if doubt.is_some() { Surety::Doubted } else { Surety::Found }, doubt }
+    }
+
+    /// True when moments are what they seem to be.
+    pub(super) fn is_utc(&self) -> bool {
+        is_same(&self.name, "UTC")
+    }
+}
+
+/// True of a row `t` whose end is before that moment.
+pub(super) fn has_ended(expires: &Expires, before: &str) -> String {
+    format!("{} < {before}", moment(&format!("t.{}", expires.column), expires.zone.as_deref()))
+}
+
+/// The same, whichever zone the column means: they lie between UTC-12 and UTC+14.
+pub(super) fn has_ended_everywhere(expires: &Expires, before: &str) -> String {
+    format!("(t.{} AT TIME ZONE 'UTC') < {before} - interval '1 day'", expires.column)
 }
 
 /// The moment that a column means, as an expression; `zone` is there for a column without one.
@@ -50,7 +73,7 @@ const FIRST: &str = "ORDER BY setrole <> 0 DESC, setdatabase <> 0 DESC LIMIT 1";
 /// The zone of the sessions that write `table`. `told` is what the settings say, empty if nothing.
 pub(super) async fn of(pool: &PgPool, told: &str, table: &str) -> Result<Zone, StoreError> {
     if !told.is_empty() {
-        return Ok(Zone { name: canonical(pool, told).await?, doubt: None });
+        return Ok(Zone { name: canonical(pool, told).await?, surety: Surety::Told, doubt: None });
     }
     let ours = format!(
         "WITH {SETTINGS} SELECT zone FROM settings \
@@ -59,22 +82,25 @@ pub(super) async fn of(pool: &PgPool, told: &str, table: &str) -> Result<Zone, S
     let set: Option<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(ours)).fetch_optional(pool).await?;
     let server = of_server(pool).await?;
     let Some(zone) = set.or_else(|| server.clone()) else {
-        let doubt = "the role of store.url cannot see which zone the server gives its sessions";
-        return Ok(Zone { name: "UTC".into(), doubt: Some(doubt.into()) });
+        let doubt = "it cannot be seen which zone the server gives its sessions (the role of store.url may not read \
+                     its files, or they do not tell)";
+        return Ok(Zone::of("UTC".into(), Some(doubt.into())));
     };
     let others = others(pool, table, &zone, server.as_deref()).await?;
     let name = canonical(pool, &zone).await?;
     let doubt = (!others.is_empty())
         .then(|| format!("roles that write the table have other zones than {name}: {}", others.join(", ")));
-    Ok(Zone { name, doubt })
+    Ok(Zone::of(name, doubt))
 }
 
-/// Roles that may write the table and whose sessions have another zone, each with its zone.
+/// Roles that may write the table and whose sessions have another zone, each with its zone. Superusers may write every
+/// table, and are counted only if they own it.
 async fn others(pool: &PgPool, table: &str, ours: &str, server: Option<&str>) -> Result<Vec<String>, StoreError> {
     let ask = format!(
         "WITH {SETTINGS} SELECT r.rolname::text, \
          coalesce((SELECT zone FROM settings WHERE setrole IN (0, r.oid) {FIRST}), $2) FROM pg_roles AS r \
-         WHERE r.rolcanlogin AND has_any_column_privilege(r.oid, $1::regclass, 'INSERT, UPDATE') ORDER BY 1"
+         WHERE r.rolcanlogin AND (NOT r.rolsuper OR r.rolname = session_user \
+         OR r.oid = (SELECT relowner FROM pg_class WHERE oid = $1::regclass)) AND has_any_column_privilege(r.oid, $1::regclass, 'INSERT, UPDATE') ORDER BY 1"
     );
     let asked = sqlx::query_as(sqlx::AssertSqlSafe(ask)).bind(table).bind(server).fetch_all(pool);
     let roles: Vec<(String, Option<String>)> = asked.await?;
@@ -94,21 +120,28 @@ fn is_same(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other) || is_utc(one) && is_utc(other)
 }
 
-/// The zone of the server's configuration; `None` where this role may not look, or the command line may say otherwise.
+/// The zone of the server's configuration; `None` where this role may not look, the files say nothing, have a fault or
+/// are newer than what the server has read of them, or the command line may say otherwise.
 async fn of_server(pool: &PgPool) -> Result<Option<String>, StoreError> {
     let may_look = "SELECT has_table_privilege('pg_catalog.pg_file_settings', 'SELECT') \
         AND has_function_privilege('pg_catalog.pg_show_all_file_settings()', 'EXECUTE') \
-        AND has_function_privilege('pg_catalog.pg_read_file(text)', 'EXECUTE')";
+        AND has_function_privilege('pg_catalog.pg_read_file(text)', 'EXECUTE') \
+        AND has_function_privilege('pg_catalog.pg_stat_file(text)', 'EXECUTE') \
+        AND has_function_privilege('pg_catalog.pg_stat_file(text, boolean)', 'EXECUTE')";
     if !sqlx::query_scalar::<_, bool>(may_look).fetch_one(pool).await? {
         return Ok(None);
     }
-    let started = "SELECT pg_read_file('postmaster.opts') ~* 'timezone'";
-    if sqlx::query_scalar::<_, bool>(started).fetch_one(pool).await? {
-        return Ok(None);
+    // A file's time is in whole seconds.
+    let look = "SELECT setting FROM pg_file_settings WHERE lower(name) = 'timezone' AND applied \
+        AND NOT EXISTS (SELECT 1 FROM pg_file_settings WHERE error IS NOT NULL \
+        OR (pg_stat_file(sourcefile)).modification > pg_conf_load_time()) \
+        AND coalesce((pg_stat_file('postgresql.auto.conf', true)).modification <= pg_conf_load_time(), true) \
+        AND pg_read_file('postmaster.opts') !~* 'timezone'";
+    match sqlx::query_scalar(look).fetch_optional(pool).await {
+        // A file that is not there, or not for this server to read, says nothing.
+        Err(sqlx::Error::Database(_)) => Ok(None),
+        told => Ok(told?),
     }
-    let file =
-        "SELECT coalesce((SELECT setting FROM pg_file_settings WHERE lower(name) = 'timezone' AND applied), 'GMT')";
-    Ok(Some(sqlx::query_scalar(file).fetch_one(pool).await?))
 }
 
 /// The name under which the server knows a zone: `SET TimeZone` takes more spellings than `AT TIME ZONE`.
@@ -124,12 +157,20 @@ pub(super) async fn canonical(pool: &PgPool, zone: &str) -> Result<String, Store
 
 #[cfg(test)]
 mod tests {
-    use super::{held, is_same, moment};
+    use super::{has_ended_everywhere, held, is_same, moment};
+    use crate::store::target::{Expires, Surety};
 
     #[test]
     fn zones_are_the_same_by_name_or_as_utc() {
         assert!(is_same("Etc/UTC", "gmt") && is_same("europe/berlin", "Europe/Berlin"));
         assert!(!is_same("Europe/Berlin", "UTC") && !is_same("5", "Etc/UTC"));
+    }
+
+    #[test]
+    fn what_has_ended_everywhere_is_no_zones_matter() {
+        let expires = Expires { column: "\"x\"".into(), zone: Some("Asia/Tokyo".into()), surety: Surety::Found };
+        let condition = "(t.\"x\" AT TIME ZONE 'UTC') < now() - interval '1 day'";
+        assert_eq!(has_ended_everywhere(&expires, "now()"), condition);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::store::columns::{
 };
 use crate::store::listing::{Listing, has_value, source};
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Plan, key_column};
-use crate::store::target::{Column, Holds, Target};
+use crate::store::target::{Column, Holds, Surety, Target};
 
 struct TableColumn {
     name: String,
@@ -118,7 +118,7 @@ async fn target(
     if !found && block.writes_table() {
         return Err(StoreError::fault("write", needs_unique(&unique)));
     }
-    Ok(Target::of(mapping, (quote(table), shown), Vec::new(), columns.iter().map(|c| c.target(block)), true))
+    Ok(Target::of(mapping, (quote(table), shown), Vec::new(), columns.iter().map(|c| c.target(block)), Surety::Told))
 }
 
 impl TableColumn {
