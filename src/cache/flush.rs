@@ -170,7 +170,7 @@ impl Cache {
             enrolling.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into())))?;
             journal.set_enrolled();
         }
-        let pending = Pending { number: journal.batch(), mapping, rows };
+        let pending = Pending { number: journal.batch()?, mapping, rows };
         let entries: Vec<Entry> = pending.rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
         journal.take(pending.number, &entries).await?;
         (flusher.unknown, flusher.was_sent) = (Some(Arc::new(pending)), false);

@@ -19,7 +19,7 @@ pub(super) struct Incarnation(Mutex<Name>);
 impl Incarnation {
     /// One that nobody has had before.
     pub(super) fn fresh() -> Result<Self, JournalError> {
-        random().map(|text| Self::known(&text))
+        name().map(|text| Self::known(&text))
     }
 
     /// One by its name.
@@ -46,17 +46,22 @@ impl Incarnation {
 
     /// Takes another name.
     pub(super) fn renew(&self) -> Result<(), JournalError> {
-        let text = random()?;
+        let text = name()?;
         *self.lock() = Name { text: text.into(), is_enrolled: false };
         Ok(())
     }
 }
 
 /// Never from a generator in memory: it would be copied with a running machine.
-fn random() -> Result<String, JournalError> {
-    let mut bytes = [0_u8; 16];
+pub(super) fn random<const N: usize>() -> Result<[u8; N], JournalError> {
+    let mut bytes = [0_u8; N];
     let read = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
     read.map_err(|error| JournalError::File(format!("/dev/urandom: {error}")))?;
+    Ok(bytes)
+}
+
+fn name() -> Result<String, JournalError> {
+    let bytes: [u8; 16] = random()?;
     Ok(bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");

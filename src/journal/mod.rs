@@ -266,10 +266,15 @@ impl Journal {
         self.next.load(SeqCst)
     }
 
-    /// A number for a flush.
-    #[must_use]
-    pub fn batch(&self) -> u64 {
-        self.next.fetch_add(1, SeqCst)
+    /// A number for a flush, above all before. How far above is drawn each time (24 bits): two machines that go on from
+    /// one memory, and with it from one incarnation, hardly ever take the same.
+    ///
+    /// # Errors
+    /// [`JournalError`] when the system gives no random bytes.
+    pub fn batch(&self) -> Result<u64, JournalError> {
+        let [a, b, c] = incarnation::random()?;
+        let gap = u64::from(u32::from_le_bytes([a, b, c, 0]));
+        Ok(self.next.fetch_add(gap + 1, SeqCst) + gap)
     }
 
     fn free(&self, bytes: u64) {

@@ -70,7 +70,7 @@ fn a_journal_that_goes_back_in_time_and_a_note_of_somebody_else_lose_no_write() 
     let sidecar = place.builder().expect(&["has been noted by somebody else"]).start();
     (6..=15).for_each(|value| place.is_saved(&sidecar, value));
     assert_eq!(metric(&sidecar, "hearthside_journal_collisions_total"), 0.0);
-    place.sql("UPDATE hearthside_journals SET applied = 1000000, fence = 1000000");
+    place.sql("UPDATE hearthside_journals SET applied = 1000000000000, fence = 1000000000000");
     place.is_saved(&sidecar, 16);
     assert_eq!(metric(&sidecar, "hearthside_journal_collisions_total"), 1.0);
 }
@@ -97,7 +97,7 @@ fn what_was_taken_before_a_crash_is_applied_once() {
     // The same of a journal and a store of the version before.
     for sql in [
         "ALTER TABLE about RENAME COLUMN incarnation TO id; DROP TABLE known_columns; PRAGMA user_version = 0;",
-        "UPDATE about SET id = '0123456789abcdef'",
+        "UPDATE about SET id = '0123456789abcdef', last = 2000001",
     ] {
         sqlite(&journal, sql);
     }

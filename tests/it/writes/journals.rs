@@ -88,7 +88,7 @@ fn a_note_that_this_sidecar_has_not_made_is_a_collision_and_no_success() {
     let sidecar = place.builder("20ms").expect(&["has been noted by somebody else"]).start();
     is_saved(&place, &sidecar, 1);
     for (round, sql) in [
-        "UPDATE hearthside.journals SET applied = 1000000, fence = 1000000",
+        "UPDATE hearthside.journals SET applied = 1000000000000, fence = 1000000000000",
         "UPDATE hearthside.journals SET fence = 9223372036854775807",
     ]
     .into_iter()
@@ -98,6 +98,21 @@ fn a_note_that_this_sidecar_has_not_made_is_a_collision_and_no_success() {
         is_saved(&place, &sidecar, 10 + round as u32);
         assert_eq!(metric(&sidecar, "hearthside_journal_collisions_total"), round as f64 + 1.0);
     }
+}
+
+#[test]
+fn batches_that_two_machines_take_from_one_memory_have_other_numbers() {
+    // What a copy of the machine takes next cannot be foreseen: the numbers of one sidecar do not follow each other.
+    let place = Place::new();
+    let sidecar = place.builder("20ms").start();
+    let numbers: Vec<u64> = (1..=8)
+        .map(|value| {
+            is_saved(&place, &sidecar, value);
+            place.postgres.sql("SELECT applied FROM hearthside.journals").parse().expect("a number")
+        })
+        .collect();
+    let gaps: Vec<u64> = numbers.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(gaps.iter().any(|gap| *gap > 1000) && gaps.iter().any(|gap| *gap != gaps[0]), "{numbers:?}");
 }
 
 #[test]
