@@ -131,6 +131,12 @@ impl File {
         let _none = self.run("ROLLBACK").await;
     }
 
+    /// From the next commit on each is synced, with all before it, or none is. Not within a transaction.
+    /// Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>
+    pub(super) async fn sync_commits(&mut self, each: bool) -> Result<(), JournalError> {
+        self.run(if each { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" }).await
+    }
+
     /// Syncs what has been committed (a checkpoint syncs the log first).
     /// Source: <https://www.sqlite.org/pragma.html#pragma_wal_checkpoint>
     pub(super) async fn sync(&mut self) -> Result<(), JournalError> {

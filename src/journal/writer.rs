@@ -66,7 +66,15 @@ impl Writer {
     /// One commit for all that waits; where a part cannot be written, nothing is.
     async fn commit(&mut self, orders: Vec<Order>) {
         let mut answers: Vec<Answer> = Vec::with_capacity(orders.len());
-        let mut written = self.file.begin().await;
+        // What a flush takes is known on disk before it is sent, also where a second of writes may be lost.
+        let takes = self.sync == JournalSync::Everysec && orders.iter().any(|order| matches!(order, Order::Take(..)));
+        let mut written = match takes {
+            true => self.file.sync_commits(true).await,
+            false => Ok(()),
+        };
+        if written.is_ok() {
+            written = self.file.begin().await;
+        }
         for order in orders {
             let (answer, fault) = self.carry_out(order, written.is_ok()).await;
             answers.push(answer);
@@ -79,6 +87,9 @@ impl Writer {
         if let Err(error) = &committed {
             tracing::error!(%error, "the journal cannot be written: deferred writes are refused");
             self.file.rollback().await;
+        }
+        if takes && let Err(error) = self.file.sync_commits(false).await {
+            tracing::warn!(%error, "the journal goes on to sync every commit");
         }
         answers.into_iter().for_each(|answer| answer(&committed));
     }
