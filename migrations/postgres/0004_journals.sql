@@ -18,3 +18,19 @@ COMMENT ON TABLE hearthside.journals IS 'For each opening of a journal, the last
 ALTER TABLE hearthside.flushed ADD COLUMN at timestamptz NOT NULL DEFAULT now();
 
 COMMENT ON TABLE hearthside.flushed IS 'Batches that sidecars without the table journals have applied';
+
+-- Who noted in the old table notes in the new one.
+DO $$
+DECLARE
+    grantee oid;
+BEGIN
+    FOR grantee IN
+        SELECT DISTINCT acl.grantee FROM pg_class, aclexplode(relacl) AS acl
+        WHERE pg_class.oid = 'hearthside.flushed'::regclass AND acl.privilege_type = 'INSERT'
+    LOOP
+        EXECUTE format(
+            'GRANT SELECT, INSERT, UPDATE, DELETE ON hearthside.journals TO %s',
+            CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END
+        );
+    END LOOP;
+END $$;

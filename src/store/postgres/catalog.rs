@@ -239,16 +239,28 @@ async fn target(
     if block.defers() {
         let is_migrated: bool =
             sqlx::query_scalar("SELECT to_regclass('hearthside.journals') IS NOT NULL").fetch_one(pool).await?;
+        let key = if block.expires_column.is_some() { "expires_column" } else { "deferred" };
         if !is_migrated {
-            return Err(StoreError::fault(
-                if block.expires_column.is_some() { "expires_column" } else { "deferred" },
-                "needs `hearthside migrate`: the table hearthside.journals is missing",
-            ));
+            let missing = "needs `hearthside migrate`: the table hearthside.journals is missing";
+            return Err(StoreError::fault(key, missing));
+        }
+        if let Some(missing) = missing_rights(pool).await? {
+            return Err(StoreError::fault(key, missing));
         }
     }
     let key_cast = |key: &String| columns.iter().find(|c| c.name == *key).map(|c| c.cast.clone()).unwrap_or_default();
     let key_casts = keys.iter().map(key_cast).collect();
     Ok(Target::of(mapping, (table, shown), key_casts, columns.iter().map(|c| c.target(block)), surety))
+}
+
+/// What the role may not do and must, to note deferred writes.
+async fn missing_rights(pool: &PgPool) -> Result<Option<String>, StoreError> {
+    let ask = "SELECT string_agg(wanted || ' on ' || name, ', ') FROM (VALUES ('SELECT', 'hearthside.journals'), \
+        ('INSERT', 'hearthside.journals'), ('UPDATE', 'hearthside.journals'), ('SELECT', 'hearthside.flushed'), \
+        ('INSERT', 'hearthside.flushed')) AS needs (wanted, name) WHERE NOT has_table_privilege(name, wanted)";
+    let missing: Option<String> = sqlx::query_scalar(ask).fetch_one(pool).await?;
+    let text = "the role of store.url lacks rights, and what is deferred could never be saved; GRANT";
+    Ok(missing.map(|missing| format!("{text} {missing}")))
 }
 
 fn expression(block: &MappingConfig, column: &TableColumn) -> String {

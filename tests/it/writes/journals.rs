@@ -214,3 +214,32 @@ fn without_the_migration_it_says_what_to_run() {
     place.postgres.sql("ALTER TABLE hearthside.elsewhere RENAME TO journals");
     until("it is saved", || place.seen(1) == "1");
 }
+
+#[test]
+fn a_role_with_few_rights_notes_in_the_new_table_what_it_noted_in_the_old_one() {
+    let place = Place::new();
+    // As it was before the new table, with a role that may do what it then had to.
+    place.postgres.sql(
+        "DROP TABLE hearthside.journals; ALTER TABLE hearthside.flushed DROP COLUMN at; \
+         DELETE FROM _sqlx_migrations WHERE version = 4; CREATE ROLE \"Side\" LOGIN; \
+         GRANT USAGE ON SCHEMA hearthside TO \"Side\"; GRANT SELECT, INSERT, DELETE ON hearthside.flushed TO \"Side\"; \
+         GRANT ALL ON players, notes TO \"Side\"",
+    );
+    assert!(place.builder("1s").execute(&["migrate"]).status.success());
+    let builder = || {
+        let builder = place.builder("20ms").set("STORE__URL", place.postgres.url().replace("postgres@", "Side@"));
+        builder.expect(&["old notes of journals cannot be removed"])
+    };
+    assert!(builder().execute(&["check", "--connect"]).status.success());
+    place.postgres.sql("REVOKE DELETE ON hearthside.journals, hearthside.flushed FROM \"Side\"");
+    let sidecar = builder().start();
+    is_saved(&place, &sidecar, 1);
+    assert!(sidecar.log().contains("old notes of journals cannot be removed"));
+    end(sidecar);
+    place.postgres.sql("REVOKE UPDATE ON hearthside.journals FROM \"Side\"");
+    for command in [&["check"][..], &["run"]] {
+        let output = builder().execute(command);
+        let told = told(&output);
+        assert!(output.status.code() == Some(2) && told.contains("GRANT UPDATE on hearthside.journals"), "{told}");
+    }
+}
