@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::check::Failure;
 use crate::dispatch::Owned;
 use crate::journal::{Journal, Waiting};
-use crate::store::{ALL, Store, StoreError};
+use crate::store::{ALL, Raised, StoreError};
 use crate::telemetry::planted::is_planted;
 
 /// What was acknowledged before a crash lies over every record before a client is served from it (C5).
@@ -17,10 +17,16 @@ pub(super) async fn replay(journal: &Journal, waiting: Waiting, owned: &Owned) -
     if last > 0 && !batches.contains(&last) {
         batches.push(last);
     }
-    let applied = match incarnation.is_empty() {
-        true => 0,
-        false => fence(&owned.store, &incarnation, &batches).await.map_err(|error| failed(error.to_string()))?,
+    let Raised { applied, was_noted } = match incarnation.is_empty() {
+        true => Raised { applied: 0, was_noted: true },
+        false => fence(owned, &incarnation, &batches).await.map_err(|error| failed(error.to_string()))?,
     };
+    if !was_noted && applied == 0 && !taken.is_empty() {
+        tracing::warn!(
+            "the store has no note of this journal (hearthside.journals): it is not known whether the last batch had \
+             been applied; it is saved again"
+        );
+    }
     if applied > last || taken.iter().any(|(batch, _)| *batch < applied) {
         tracing::warn!(
             "the store has applied later deferred writes of this journal: its file has gone back in time (a copy \
@@ -55,9 +61,11 @@ pub(super) async fn replay(journal: &Journal, waiting: Waiting, owned: &Owned) -
 
 /// The last batch that was applied of the incarnation before; from then on nothing of it is, also not what the network
 /// still delivers. Asks until the store answers: without that nobody knows which batches were applied.
-async fn fence(store: &Store, incarnation: &str, batches: &[u64]) -> Result<u64, StoreError> {
+async fn fence(owned: &Owned, incarnation: &str, batches: &[u64]) -> Result<Raised, StoreError> {
     loop {
-        match store.fence(incarnation, ALL, batches).await {
+        // A connection may be open and silent for ever.
+        let told = tokio::time::timeout(owned.cache.deadline(), owned.store.fence(incarnation, ALL, batches)).await;
+        match told.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into()))) {
             Err(error) if error.is_final() => {
                 tracing::warn!(%error, "waiting for the store, which knows what of the journal it has applied");
             }

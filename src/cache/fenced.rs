@@ -76,7 +76,7 @@ impl Cache {
             let incarnation = journal.incarnation();
             let fencing = tokio::time::timeout(self.deadline, self.store.fence(&incarnation, pending.number, &[]));
             match fencing.await {
-                Ok(Ok(applied)) if applied == pending.number => {
+                Ok(Ok(raised)) if raised.applied == pending.number => {
                     return self.saved(journal, flusher, pending, Vec::new()).await;
                 }
                 Ok(Ok(_)) => {}

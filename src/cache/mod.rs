@@ -188,6 +188,12 @@ impl Cache {
         }
     }
 
+    /// After so long an answer of the store is not waited for any more.
+    #[must_use]
+    pub const fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     fn cached(&self, id: usize) -> Option<&Cached> {
         self.mappings.get(id).and_then(Option::as_ref)
     }

@@ -50,12 +50,16 @@ async fn find(connection: &mut SqliteConnection) -> Result<Layout, JournalError>
             "it was written by a newer version of Hearthside (layout {version}, this one knows {VERSION})"
         )));
     }
+    // Others may stand beside ours: statistics (ANALYZE), what an operator noted.
     let list = "SELECT coalesce(group_concat(columns, ' '), '') FROM (SELECT t.name || '(' || group_concat(c.name) \
-        || ')' AS columns FROM (SELECT name FROM sqlite_schema WHERE type = 'table') AS t, pragma_table_info(t.name) \
+        || ')' AS columns FROM (SELECT name FROM sqlite_schema WHERE type = 'table' \
+        AND name IN ('about', 'known_columns', 'refused', 'waiting')) AS t, pragma_table_info(t.name) \
         AS c GROUP BY t.name ORDER BY t.name)";
     let tables: String = sqlx::query_scalar(list).fetch_one(&mut *connection).await?;
+    let count = "SELECT count(*) FROM sqlite_schema";
+    let is_empty = sqlx::query_scalar::<_, i64>(count).fetch_one(&mut *connection).await? == 0;
     match (version, tables.as_str()) {
-        (0, "") => Ok(Layout::Empty),
+        (0, "") if is_empty => Ok(Layout::Empty),
         (0, FIRST) => Ok(Layout::First),
         (VERSION, TABLES) => Ok(Layout::Latest),
         _ => Err(JournalError::Layout("it is no journal of Hearthside; give journal.path a file of its own".into())),

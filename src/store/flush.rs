@@ -57,6 +57,15 @@ pub enum Flushed {
     Fenced(Option<Note>),
 }
 
+/// What a fence has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raised {
+    /// The last batch that was applied; 0: none.
+    pub applied: u64,
+    /// The store had a note of the incarnation before.
+    pub was_noted: bool,
+}
+
 /// A fence past every batch: nothing of the incarnation is applied any more.
 pub const ALL: u64 = i64::MAX as u64;
 
@@ -108,7 +117,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; trying again is safe.
-    pub async fn fence(&self, journal: &str, until: u64, taken: &[u64]) -> Result<u64, StoreError> {
+    pub async fn fence(&self, journal: &str, until: u64, taken: &[u64]) -> Result<Raised, StoreError> {
         match &self.engine {
             Engine::Postgres(store) => store.fence(journal, until, taken).await,
             Engine::Sqlite(store) => store.fence(journal, until, taken).await,

@@ -178,7 +178,7 @@ impl Postgres {
         flush::enroll(&self.pool, journal).await
     }
 
-    pub(super) async fn fence(&self, journal: &str, until: u64, taken: &[u64]) -> Result<u64, StoreError> {
+    pub(super) async fn fence(&self, journal: &str, until: u64, taken: &[u64]) -> Result<super::Raised, StoreError> {
         flush::fence(&self.pool, journal, until, taken).await
     }
 

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::transaction::SqliteTransaction;
 use crate::mapping::Mapping;
 use crate::record::{Change, Condition, Edit, Written};
-use crate::store::flush::{Flushed, KEPT_DAYS, Note};
+use crate::store::flush::{Flushed, KEPT_DAYS, Note, Raised};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
 
 /// As `hearthside.journals` in Postgres; `at` is in seconds since 1970.
@@ -54,7 +54,14 @@ async fn fenced(connection: &mut SqliteConnection, mark: Mark<'_>) -> Result<Opt
     let raise =
         "UPDATE hearthside_journals SET applied = ?2, fence = ?2, at = unixepoch() WHERE journal = ?1 AND fence < ?2";
     let raised = sqlx::query(raise).bind(mark.journal).bind(mark.batch.cast_signed()).execute(&mut *connection).await;
-    if raised.map_err(StoreError::of_write)?.rows_affected() > 0 {
+    let raised = match raised {
+        // The table went with all its notes.
+        Err(sqlx::Error::Database(told)) if told.message().contains("no such table: hearthside_journals") => {
+            return Ok(Some(Flushed::Fenced(None)));
+        }
+        raised => raised.map_err(StoreError::of_write)?,
+    };
+    if raised.rows_affected() > 0 {
         return Ok(None);
     }
     let ask = "SELECT applied, fence FROM hearthside_journals WHERE journal = ?1";
@@ -79,14 +86,16 @@ pub(super) async fn fence(
     journal: &str,
     until: u64,
     taken: &[u64],
-) -> Result<u64, StoreError> {
+) -> Result<Raised, StoreError> {
     sqlx::query(NOTES).execute(&mut *connection).await?;
+    let ask = "SELECT EXISTS (SELECT 1 FROM hearthside_journals WHERE journal = ?1)";
+    let was_noted = sqlx::query_scalar(ask).bind(journal).fetch_one(&mut *connection).await?;
     let before = noted_before(connection, journal, taken).await?;
     let raise = "INSERT INTO hearthside_journals (journal, applied, fence) VALUES (?1, ?2, ?3) \
         ON CONFLICT DO UPDATE SET fence = max(fence, excluded.fence), at = unixepoch() RETURNING applied";
     let raised = sqlx::query_scalar(raise).bind(journal).bind(before).bind(until.cast_signed());
     let applied: i64 = raised.fetch_one(connection).await?;
-    Ok(applied.unsigned_abs())
+    Ok(Raised { applied: applied.unsigned_abs(), was_noted })
 }
 
 /// The highest of the taken batches that an older version of the program has noted; 0: none.

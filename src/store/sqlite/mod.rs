@@ -191,7 +191,7 @@ impl Sqlite {
         transaction.commit().await
     }
 
-    pub(super) async fn fence(&self, journal: &str, until: u64, taken: &[u64]) -> Result<u64, StoreError> {
+    pub(super) async fn fence(&self, journal: &str, until: u64, taken: &[u64]) -> Result<super::Raised, StoreError> {
         let mut transaction = self.begin().await?;
         let applied = flush::fence(transaction.connection()?, journal, until, taken).await?;
         transaction.commit().await?;

@@ -111,3 +111,13 @@ fn what_was_taken_before_a_crash_is_applied_once() {
     until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
     assert_eq!(place.sql("SELECT group_concat(seen) FROM players"), "9,2,4");
 }
+
+#[test]
+fn when_the_notes_table_goes_it_is_made_again() {
+    let place = Place::new();
+    let sidecar = place.builder().start();
+    place.is_saved(&sidecar, 1);
+    place.sql("DROP TABLE hearthside_journals");
+    place.is_saved(&sidecar, 2);
+    assert_eq!(place.sql("SELECT count(*) FROM hearthside_journals"), "1");
+}

@@ -169,6 +169,32 @@ fn a_journal_of_the_layout_before_is_taken_over_with_what_the_store_noted_of_it(
     is_saved(&place, &sidecar, 4);
 }
 
+#[test]
+fn a_journal_beside_whose_tables_there_are_others_is_one() {
+    let place = Place::new();
+    let mut sidecar = place.builder("20ms").start();
+    is_saved(&place, &sidecar, 1);
+    assert_eq!(sidecar.stop(), Some(0));
+    sqlite(&place.folder.path().join("journal.db"), "ANALYZE; CREATE TABLE remarks (text TEXT)");
+    let sidecar = place.builder("20ms").start();
+    is_saved(&place, &sidecar, 2);
+}
+
+#[test]
+fn a_note_that_was_lost_while_a_batch_was_under_way_is_told_at_start() {
+    let place = Place::new();
+    let mut sidecar = place.builder("20ms").start();
+    is_saved(&place, &sidecar, 1);
+    assert_eq!(sidecar.stop(), Some(0));
+    let row = "('p:1', 'seen', 3, 'p:{id:int}', '2', 82, (SELECT last FROM about))";
+    sqlite(&place.folder.path().join("journal.db"), &format!("INSERT INTO waiting VALUES {row}"));
+    place.postgres.sql("DELETE FROM hearthside.journals");
+    let told = "the store has no note of this journal";
+    let sidecar = place.builder("20ms").expect(&[told]).start();
+    until("it is saved again", || place.seen(1) == "2");
+    assert!(sidecar.log().contains(told));
+}
+
 fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
