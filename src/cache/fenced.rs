@@ -80,8 +80,8 @@ impl Cache {
                     return self.saved(journal, flusher, pending, Vec::new()).await;
                 }
                 Ok(Ok(_)) => {}
-                // Its end is as unknown as before.
-                Ok(Err(_)) | Err(_) => return Err(error),
+                // Its end is as unknown as before, and nothing else may be taken.
+                Ok(Err(_)) | Err(_) => return Err(StoreError::Ambiguous(error.to_string())),
             }
         }
         let is_about_values = error.is_about_values();

@@ -88,7 +88,7 @@ fn what_was_taken_before_a_crash_is_applied_once() {
     };
     // As if the journal had not been told: the first was applied by the last batch, the second never was.
     waiting(1, 1, &place.sql("SELECT max(applied) FROM hearthside_journals"));
-    waiting(2, 2, "999999");
+    waiting(2, 2, "(SELECT last + 1 FROM about)");
     place.sql("UPDATE players SET seen = 9 WHERE id = 1");
     let mut sidecar = place.builder().start();
     until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
