@@ -1,20 +1,20 @@
 //! One client's socket with what was read from it and what is owed to it. Reads and writes at once, so that a
 //! client that sends a long pipeline before it reads a reply is served; what is held for it is bounded (hazard 17).
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use super::bell::Bell;
 use super::replies::{Replies, Stopped};
 use crate::clients::Peer;
 use crate::config::Limits;
@@ -43,29 +43,6 @@ pub(super) enum End {
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
         Self::Socket(error)
-    }
-}
-
-/// Tells every client of a worker that the sidecar is shutting down, or that there is another edition.
-#[derive(Debug, Default)]
-pub(super) struct Bell {
-    drains: Cell<bool>,
-    rings: Cell<u64>,
-    wakers: RefCell<HashMap<u64, Waker>>,
-}
-
-impl Bell {
-    pub(super) fn drain(&self) {
-        self.drains.set(true);
-        self.ring();
-    }
-
-    /// Every client looks up, the idle ones too.
-    pub(super) fn ring(&self) {
-        self.rings.set(self.rings.get() + 1);
-        for waker in self.wakers.borrow().values() {
-            waker.wake_by_ref();
-        }
     }
 }
 
@@ -105,7 +82,7 @@ pub(super) struct Link<S> {
 
 impl<S> Drop for Link<S> {
     fn drop(&mut self) {
-        self.bell.wakers.borrow_mut().remove(&self.peer.id);
+        self.bell.leave(self.peer.id);
         self.account.leave();
     }
 }
@@ -128,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             replies: Replies::default(),
             limits,
             metrics,
-            heard: bell.rings.get(),
+            heard: bell.rings(),
             bell,
             ready: 0,
             is_stalled: false,
@@ -144,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             Poll::Ready(cx.waker().clone())
         })
         .await;
-        self.bell.wakers.borrow_mut().insert(self.peer.id, waker);
+        self.bell.enroll(self.peer.id, waker);
     }
 
     /// Why it must end whatever it does, if so.
@@ -152,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         if self.peer.is_killed() {
             return Some(End::Killed);
         }
-        self.bell.drains.get().then_some(End::Draining)
+        self.bell.drains().then_some(End::Draining)
     }
 
     /// Writes what is ready and returns when more was read, or the bell rang.
@@ -338,7 +315,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         if !self.has_room() {
             return Poll::Ready(Ok(false));
         }
-        if std::mem::replace(&mut self.heard, self.bell.rings.get()) != self.heard {
+        if std::mem::replace(&mut self.heard, self.bell.rings()) != self.heard {
             return Poll::Ready(Ok(true));
         }
         self.poll_read(cx).map_ok(|()| true)

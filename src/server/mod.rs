@@ -2,6 +2,7 @@
 
 mod admission;
 mod alone;
+mod bell;
 mod client;
 mod edition;
 mod held;

@@ -20,9 +20,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Admitted};
+use super::bell::Bell;
 use super::client::Client;
 use super::edition::Edition;
-use super::link::{Bell, Link};
+use super::link::Link;
 use super::reaper::Reaper;
 use super::socket::Socket;
 use crate::access::DEFAULT_USER;
