@@ -1,4 +1,4 @@
-//! What one client holds in memory, wherever it lies, and how much may be asked for on its behalf.
+//! What one client holds in memory, wherever it lies, and how much may be asked for on its behalf (decision 0018).
 //!
 //! Invariants:
 //! - bytes are counted where they arrive and where they leave, by whoever keeps them, and never by looking at them later;
