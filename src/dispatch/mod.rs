@@ -47,7 +47,7 @@ use crate::resp::pubsub::Kind;
 use crate::route::{Local, Pin, Route, Router, Transaction, Unknown};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Broken, ConnectError, Expect, Group, Hub, Lane, Pinned, Run, Ticket, Upstream, Version};
+use crate::upstream::{Broken, Expect, Group, Hub, Lane, Run, Ticket, Upstream, Version};
 
 /// What one worker thread answers with.
 #[derive(Debug)]
@@ -153,18 +153,6 @@ impl Context {
         Some(format!(
             "ERR hearthside: this client sends more than {limit} requests a second (limits.requests_per_second); the command was not sent"
         ))
-    }
-
-    /// A connection for this client alone, unless somebody ends it while it waits.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub async fn pin(&self, session: &Session) -> Result<Pinned, ConnectError> {
-        tokio::select! {
-            biased;
-            pinned = self.upstream.pin(&session.group, &session.account) => pinned,
-            () = session.peer.killed() => Err(ConnectError::Closing),
-        }
     }
 
     /// What is under way already is missing from what may come next.

@@ -5,14 +5,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::Client;
 use super::link::End;
+use super::waiting::LOST;
 use crate::access::{NOAUTH, NOAUTH_HELLO};
 use crate::command::{OwnedRequest, Spec};
 use crate::dispatch::{Alone, Move};
 use crate::resp::{Proto, decode, encode};
 use crate::route::Pin;
 use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
-
-const LOST: &str = "ERR hearthside: the upstream connection was lost while waiting; the command may have been applied";
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn alone(&mut self, alone: Alone) -> Result<(), End> {

@@ -108,14 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let at = self.run.length();
         let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
         let mut out = BytesMut::new();
-        let mut desk = Desk {
-            context: &self.context,
-            session: &mut self.session,
-            own: &mut self.pinned,
-            out: &mut out,
-            pushes: None,
-            is_refused: false,
-        };
+        let mut desk = Desk::new(&self.context, &mut self.session, &mut self.pinned, &mut out);
         let taken = self.transaction.get_or_insert_default().take(&mut desk, &request, route);
         if let (Taken::Passes, Some(own)) = (&taken, &self.pinned) {
             self.run.add_queued(length, || own.lane());
@@ -136,14 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A command that is not in the buffer any more.
     fn take_one(&mut self, request: &OwnedRequest, route: Route) -> (Taken, BytesMut) {
         let mut out = BytesMut::new();
-        let mut desk = Desk {
-            context: &self.context,
-            session: &mut self.session,
-            own: &mut self.pinned,
-            out: &mut out,
-            pushes: None,
-            is_refused: false,
-        };
+        let mut desk = Desk::new(&self.context, &mut self.session, &mut self.pinned, &mut out);
         let taken = self.transaction.get_or_insert_default().take(&mut desk, &request.view(), route);
         (taken, out)
     }
@@ -244,12 +230,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let (mut out, mut pushes) = (BytesMut::new(), BytesMut::new());
         let transaction = self.transaction.get_or_insert_default();
         let mut desk = Desk {
-            context: &self.context,
-            session: &mut self.session,
-            own: &mut self.pinned,
-            out: &mut out,
             pushes: self.link.replies.muted.then_some(&mut pushes),
             is_refused: self.link.replies.is_refused,
+            ..Desk::new(&self.context, &mut self.session, &mut self.pinned, &mut out)
         };
         let taken = if wait == Wait::Records {
             self.link.meanwhile(transaction.watch_records(&mut desk, request)).await?

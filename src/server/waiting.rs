@@ -18,7 +18,9 @@ use crate::resp::encode;
 use crate::route::{Pin, Unknown};
 use crate::upstream::{Expect, Lost, Pinned};
 
-const LOST: &str = "ERR hearthside: the upstream connection was lost while waiting; the command may have been applied";
+/// What a client is told whose connection is lost while it has the road for itself.
+pub(super) const LOST: &str =
+    "ERR hearthside: the upstream connection was lost while waiting; the command may have been applied";
 /// A client that closes its sending side so soon after a command that the table does not know is still answered: most do
 /// not wait. One that leaves later has waited, and does not any more.
 const SOON: Duration = Duration::from_secs(1);

@@ -70,7 +70,17 @@ pub struct Desk<'a> {
     pub is_refused: bool,
 }
 
-impl Desk<'_> {
+impl<'a> Desk<'a> {
+    /// Where no push messages are muted, and nothing has been answered with an error.
+    pub const fn new(
+        context: &'a Context,
+        session: &'a mut Session,
+        own: &'a mut Option<Pinned>,
+        out: &'a mut BytesMut,
+    ) -> Self {
+        Self { context, session, own, out, pushes: None, is_refused: false }
+    }
+
     /// Where push messages go: among the replies, unless those are muted.
     fn pushes(&mut self) -> &mut BytesMut {
         match &mut self.pushes {
