@@ -48,7 +48,7 @@ def passed_through(rig):
 
 
 def owned(rig):
-    both = [rig.redis, rig.sidecar]
+    both = [rig.redis, rig.sidecar, *rig.before]
     for pipeline in (1, 50):
         yield f"HGETALL of a definition, pipeline {pipeline}", compare(rig, both, ["HGETALL location:1:cache"], pipeline=pipeline)
         yield f"HGETALL of a session, pipeline {pipeline}", compare(rig, both, ["HGETALL player:1:session"], pipeline=pipeline)
@@ -83,6 +83,7 @@ def main():
     parser.add_argument("--sidecar", required=True, type=os.path.abspath)
     parser.add_argument("--load", required=True, type=os.path.abspath)
     parser.add_argument("--fanout", required=True, type=os.path.abspath)
+    parser.add_argument("--before", type=os.path.abspath, help="an earlier build of the sidecar, to compare with")
     parser.add_argument("--predixy", help="its program, which no distribution has")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2)

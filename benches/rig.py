@@ -88,8 +88,10 @@ class Rig:
         self.postgres = Postgres(f"{folder}/pg")
         self.stack.callback(self.postgres.stop)
         self.sql(TABLES)
+        # First, since an earlier build may not know the migrations of a later one.
+        self.before = [self.new_sidecar("before", 1, program=arguments.before)] if arguments.before else []
         self.sidecar = self.new_sidecar("hearthside", 1)
-        self.peers = [peer for peer in (self.twemproxy(), self.haproxy(), self.predixy()) if peer]
+        self.peers = [*self.before, *(peer for peer in (self.twemproxy(), self.haproxy(), self.predixy()) if peer)]
         self.fill_redis()
 
     def start(self, process):
@@ -103,7 +105,8 @@ class Rig:
             sys.exit(done.stderr)
         return done.stdout.strip()
 
-    def new_sidecar(self, name, workers, config=CONFIG, upstream=None):
+    def new_sidecar(self, name, workers, config=CONFIG, upstream=None, program=None):
+        program = program or self.arguments.sidecar
         home, port, unix = f"{self.folder}/{name}", free_port(), f"{self.folder}/{name}.sock"
         os.mkdir(home)
         pathlib.Path(f"{home}/config.toml").write_text(config)
@@ -117,9 +120,9 @@ class Rig:
             "HEARTHSIDE__LOG__LEVEL": "error",
         }
         for command in (["migrate"], ["triggers", "--install"]):
-            subprocess.run([self.arguments.sidecar, *command], check=True, cwd=home, env=environment, stdout=subprocess.DEVNULL)
+            subprocess.run([program, *command], check=True, cwd=home, env=environment, stdout=subprocess.DEVNULL)
         begun = time.monotonic()
-        process = subprocess.Popen([self.arguments.sidecar], cwd=home, env=environment)
+        process = subprocess.Popen([program], cwd=home, env=environment)
         self.start(process)
         until("the sidecar answers", lambda: answers(port))
         server = Server(name, port, process.pid, unix)
@@ -183,7 +186,9 @@ class Rig:
         for size, name in ((3, "k3"), (1024, "k1024"), (65536, "k65536")):
             subprocess.run(["redis-cli", "-p", str(self.redis.port), "SET", name, "x" * size], check=True, stdout=subprocess.DEVNULL)
         # Every record is in memory before anything is measured.
-        self.load(self.sidecar, ["HGETALL player:{}:session", "LRANGE player:{}:inventory 0 -1"], keys=PLAYERS, pipeline=500, fill=True)
+        for sidecar in (self.sidecar, *self.before):
+            asked = ["HGETALL player:{}:session", "LRANGE player:{}:inventory 0 -1"]
+            self.load(sidecar, asked, keys=PLAYERS, pipeline=500, fill=True)
 
     def load(self, server, commands, clients=50, pipeline=1, keys=1, value=3, fill=False, seconds=None, unix=False):
         asked = ["--clients", clients, "--pipeline", pipeline, "--keys", keys, "--value", value, "--seconds", seconds or self.arguments.seconds]

@@ -25,7 +25,9 @@ pub struct KeySpec(How);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum How {
-    /// By a specification.
+    /// One key at a fixed place, as most commands have it.
+    One(usize),
+    /// By another specification.
     Spec(Begin, Find),
     /// By the command's own options, where no specification says it.
     Walk(Walk),
@@ -55,14 +57,17 @@ impl KeySpec {
             ("keynum", &[index, first, step]) => Find::Keynum { index, first, step },
             _ => return None,
         };
-        Some(Self(How::Spec(begin, find)))
+        Some(Self(match (begin, find) {
+            (Begin::Index(first @ 1..), Find::Range { last: 0, .. }) => How::One(first as usize),
+            (begin, find) => How::Spec(begin, find),
+        }))
     }
 
     /// True when arguments from `end` on cannot move this group's keys.
     pub(super) fn is_fixed_before(&self, end: usize) -> bool {
         match &self.0 {
             How::Walk(_) | How::Spec(Begin::Keyword(..), _) => false,
-            How::Spec(Begin::Index(_), Find::Range { .. }) => true,
+            How::One(_) | How::Spec(Begin::Index(_), Find::Range { .. }) => true,
             How::Spec(Begin::Index(start), Find::Keynum { index, .. }) => start + index < end as i64,
         }
     }
@@ -70,23 +75,22 @@ impl KeySpec {
     /// Visits the positions of this group's keys. Arguments that do not fit give none:
     /// the upstream answers such a request with its own error.
     pub(super) fn find(&self, request: &Request<'_>, visit: &mut impl FnMut(usize)) {
-        let argc = request.len() as i64;
-        let (begin, find) = match &self.0 {
-            // One key at a fixed place, as most commands have it.
-            How::Spec(Begin::Index(first @ 1..), Find::Range { last: 0, .. }) => {
-                return if *first < argc {
-                    visit(*first as usize)
-                };
-            }
-            How::Spec(begin, find) => (begin, find),
-            How::Walk(walk) => return walk.visit(request, visit),
-        };
-        let Some(begin) = begin.place(request, argc) else { return };
-        let Some((first, last, step)) = find.range(request, begin, argc) else { return };
-        if first >= 1 && last < argc && step >= 1 {
-            (first..=last).step_by(step as usize).for_each(|i| visit(i as usize));
+        match &self.0 {
+            How::One(at) if *at < request.len() => visit(*at),
+            How::One(_) => {}
+            How::Spec(begin, find) => places(begin, find, request).for_each(visit),
+            How::Walk(walk) => walk.visit(request, visit),
         }
     }
+}
+
+/// Where a specification's keys stand: nowhere in a request that is too short for them.
+fn places(begin: &Begin, find: &Find, request: &Request<'_>) -> impl Iterator<Item = usize> {
+    let argc = request.len() as i64;
+    let range = begin.place(request, argc).and_then(|begin| find.range(request, begin, argc));
+    let found = range.filter(|(first, last, step)| *first >= 1 && *last < argc && *step >= 1);
+    let (first, last, step) = found.unwrap_or((1, 0, 1));
+    (first..=last).step_by(step as usize).map(|at| at as usize)
 }
 
 impl Begin {

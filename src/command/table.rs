@@ -39,13 +39,19 @@ pub struct Spec {
     pub is_container: bool,
     /// Its name alone tells it: it is no subcommand and has none.
     is_plain: bool,
+    /// Its name as most clients send it.
+    upper: String,
 }
 
 impl Spec {
     /// True when `request` is this command and no subcommand could make it another.
     #[must_use]
     pub fn is_again(&self, request: &Request<'_>) -> bool {
-        self.is_plain && request.is(0, &self.name)
+        let name = request.arg(0);
+        self.is_plain
+            && (name == self.upper.as_bytes()
+                || name == self.name.as_bytes()
+                || name.eq_ignore_ascii_case(self.name.as_bytes()))
     }
 
     /// True when `argc` arguments (with the name, and a subcommand's container) are accepted.
@@ -111,6 +117,7 @@ fn row(id: usize, line: &'static str) -> Option<(&'static [u8], Spec)> {
         since,
         is_container,
         is_plain,
+        upper: name.to_ascii_uppercase(),
     };
     Some((name.as_bytes(), spec))
 }

@@ -135,6 +135,7 @@ impl Context {
     }
 
     /// Where the next request of a client goes, unless it asks too fast.
+    #[inline]
     pub fn paced(&self, session: &mut Session, request: &Request<'_>) -> Route {
         let route = self.route(session, request);
         if matches!(route, Route::Attack) {

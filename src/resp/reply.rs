@@ -91,11 +91,13 @@ impl ReplyScanner {
     /// # Errors
     /// [`ReplyFault`] when the bytes cannot be a reply.
     pub fn scan(&mut self, buf: &[u8]) -> Result<Scanned, ReplyFault> {
-        let mut at = 0;
+        let mut at = if self.line.is_some() { self.pass_line(buf)? } else { 0 };
+        if self.line.is_some() {
+            return Ok(Scanned { used: at, end: None });
+        }
         loop {
             at += self.pass_over(buf.len() - at);
-            at += self.pass_line(&buf[at..])?;
-            if self.skip > 0 || self.line.is_some() {
+            if self.skip > 0 {
                 return Ok(Scanned { used: at, end: None });
             }
             if at > 0 && self.outstanding == 0 {
@@ -124,10 +126,12 @@ impl ReplyScanner {
     }
 
     /// Passes over an unfinished status or error: the bytes that it has so far. Other lines stay until they have ended.
+    #[cold]
     fn begin_line(&mut self, rest: &[u8]) -> Result<usize, ReplyFault> {
         match rest {
             [b'+' | b'-', .., last] => {
-                self.header(&rest[..1])?;
+                self.begin(rest[0]);
+                self.outstanding -= 1;
                 self.line = Some(LastByte::of(*last));
                 Ok(rest.len())
             }
@@ -151,13 +155,18 @@ impl ReplyScanner {
         Ok(end + 1)
     }
 
-    /// Accounts for one line without its CRLF.
-    fn header(&mut self, line: &[u8]) -> Result<(), ReplyFault> {
-        let Some((&kind, rest)) = line.split_first() else { return Err(ReplyFault::Type(b'\r')) };
+    /// A value begins with a byte of this kind.
+    fn begin(&mut self, kind: u8) {
         if self.outstanding == 0 {
             self.outstanding = 1;
             self.push = kind == b'>';
         }
+    }
+
+    /// Accounts for one line without its CRLF.
+    fn header(&mut self, line: &[u8]) -> Result<(), ReplyFault> {
+        let Some((&kind, rest)) = line.split_first() else { return Err(ReplyFault::Type(b'\r')) };
+        self.begin(kind);
         match kind {
             b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => self.outstanding -= 1,
             b'$' | b'=' | b'!' => {

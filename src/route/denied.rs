@@ -44,8 +44,15 @@ impl Denied {
 
     /// True when the list names the command of `request`, whose row of the table is `spec`.
     #[must_use]
+    #[inline]
     pub fn denies(&self, request: &Request<'_>, spec: Option<&Spec>) -> bool {
-        match spec.map(|spec| self.rows[spec.id]) {
+        let row = spec.map(|spec| self.rows[spec.id]);
+        row != Some(Row::Allowed) && self.names_it(request, row)
+    }
+
+    #[cold]
+    fn names_it(&self, request: &Request<'_>, row: Option<Row>) -> bool {
+        match row {
             Some(Row::Allowed) => false,
             Some(Row::Denied) => true,
             Some(Row::Partly) => self.names.contains(&with_subcommand(request)),
