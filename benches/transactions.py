@@ -1,5 +1,5 @@
-"""Transactions in one write: one client, to the last byte of EXEC's reply, near and with an upstream a millisecond away in each
-direction; the same at Redis, near and through the same delay."""
+"""Transactions and long pipelines in one write: one client, to the last byte of the last reply, near and with an upstream a
+millisecond away in each direction; the same at Redis, near and through the same delay."""
 
 import socket
 import statistics
@@ -33,6 +33,7 @@ CASES = {
     "WATCH, MULTI, 1,000 commands, EXEC": transaction(SETS, 1000, True),
     "MULTI, 2,500 commands of 1.3 KB (3.3 MB), EXEC": transaction(LONG, 2500, False),
     "50 SETs and 50 HGETs of cached keys in turn": transaction(MIXED, 150, False),
+    "20,000 GETs, no transaction": ((encoded(["GET", "k3"]) * 20_000).encode(), 40_000),
 }
 
 

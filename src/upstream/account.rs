@@ -18,10 +18,12 @@ use crate::telemetry::holding::Holding;
 const TOLD: usize = 4096;
 /// Bytes of replies that may be expected at once for one client: what a fast network carries in a round trip of a millisecond.
 const MOST_EXPECTED: usize = 1 << 20;
-/// Requests of one client that may be under way, and those before the length of its replies is known.
-const MOST_ASKED: usize = 512;
+/// Requests of one client that may be under way before the length of its replies is known, then, and after many short replies:
+/// each of those makes room for one more while there is too little, so that what is under way doubles in a round trip.
 const FIRST_ASKED: usize = 32;
-/// What a reply is expected to be before any has come.
+const KNOWN_ASKED: usize = 512;
+const MOST_ASKED: usize = 8 * 1024;
+/// What a reply is expected to be before any has come. One of that length ends the room that short ones have made.
 const UNKNOWN: usize = 4096;
 /// Replies are expected to be of this length at least, and at most: a very long one is its client's own affair
 /// ([`super::ticket::Ticket::is_bulky`]).
@@ -94,6 +96,9 @@ pub struct Account {
     /// Bytes of a reply, by the latest of them: quick to rise and slow to fall. Whether there has been one.
     typical: Cell<usize>,
     is_known: Cell<bool>,
+    /// Replies that may be under way, and whether it would have asked for more.
+    most_asked: Cell<usize>,
+    asks_more: Cell<bool>,
     /// Bytes in long replies since the last short one.
     row: Cell<usize>,
     /// The lane on which requests of it wait for room.
@@ -117,6 +122,8 @@ impl Default for Account {
             asked: Cell::default(),
             typical: Cell::new(UNKNOWN),
             is_known: Cell::default(),
+            most_asked: Cell::new(FIRST_ASKED),
+            asks_more: Cell::default(),
             row: Cell::default(),
             bell: RefCell::default(),
             reader: RefCell::default(),
@@ -229,10 +236,11 @@ impl Account {
 
     /// True when a lane may ask for more on its behalf.
     pub(super) fn has_room(&self) -> bool {
-        let most_asked = if self.is_known.get() { MOST_ASKED } else { FIRST_ASKED };
+        let most_asked = self.most_asked.get();
         let (asked, expected) = (self.asked.get(), self.asked.get().saturating_mul(self.typical.get()));
         let is_reading = self.owes.get().saturating_add(expected) < self.most.get();
         let waits_for_nothing = asked == 0 && !self.is_stalled.get();
+        self.asks_more.set(asked >= most_asked);
         self.has_left.get() || waits_for_nothing || is_reading && asked < most_asked && expected < MOST_EXPECTED
     }
 
@@ -273,8 +281,12 @@ impl Account {
     pub(super) fn saw(&self, length: usize) -> bool {
         let row = if length < LONG_REPLY { 0 } else { self.row.get() + length };
         self.row.set(row);
+        if length >= UNKNOWN || !self.is_known.replace(true) {
+            self.most_asked.set(KNOWN_ASKED);
+        } else if self.asks_more.get() {
+            self.most_asked.set((self.most_asked.get() + 1).min(MOST_ASKED));
+        }
         let (length, typical) = (length.clamp(SHORT, LONG), self.typical.get());
-        self.is_known.set(true);
         self.typical.set(if length > typical {
             usize::midpoint(length, typical)
         } else {
@@ -286,6 +298,7 @@ impl Account {
     /// A reply is longer than `length` bytes, and there is more to come.
     pub(super) fn sees(&self, length: usize) {
         self.is_known.set(true);
+        self.most_asked.set(KNOWN_ASKED);
         self.typical.set(self.typical.get().max(length.min(LONG)));
     }
 }
@@ -368,7 +381,7 @@ impl Drop for Kept {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Account, Charge, FIRST_ASKED, MOST_ASKED};
+    use super::{Account, Charge, FIRST_ASKED, KNOWN_ASKED, MOST_ASKED, UNKNOWN};
     use crate::telemetry::holding::Holding;
 
     /// Requests that may be asked for one by one.
@@ -387,10 +400,25 @@ mod tests {
     fn who_is_unknown_asks_for_little_and_short_replies_open_the_window() {
         let account = std::rc::Rc::new(Account::default());
         assert_eq!((requests(&account), account.is_run(15), account.is_run(16)), (FIRST_ASKED, false, true));
+        assert!(account.has_room());
         (0..1000).for_each(|_| assert!(!account.saw(5)));
-        assert_eq!((requests(&account), account.is_run(255), account.is_run(256)), (MOST_ASKED, false, true));
+        assert_eq!((requests(&account), account.is_run(255), account.is_run(256)), (KNOWN_ASKED, false, true));
         (0..10).for_each(|_| assert!(account.saw(1 << 20)));
         assert_eq!((requests(&account), account.is_run(1)), (5, true));
+    }
+
+    #[test]
+    fn who_would_ask_for_more_may_after_short_replies_and_a_long_one_ends_it() {
+        let account = std::rc::Rc::new(Account::default());
+        (0..1000).for_each(|_| assert!(!account.saw(5)));
+        for expected in [512, 1024, 2048, 4096, MOST_ASKED, MOST_ASKED] {
+            let asked = requests(&account);
+            assert_eq!(asked, expected);
+            (0..asked).for_each(|_| assert!(!account.saw(5)));
+        }
+        account.saw(UNKNOWN);
+        (0..1000).for_each(|_| assert!(!account.saw(5)));
+        assert_eq!(account.most_asked.get(), KNOWN_ASKED + 1000, "it still asks for more");
     }
 
     #[test]

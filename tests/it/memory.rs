@@ -92,8 +92,10 @@ fn who_asks_for_long_replies_after_short_ones_is_cut_in_time() {
     let sidecar = limited(&redis).start();
     let before = warm(&sidecar);
     let mut deaf = sidecar.wire();
-    deaf.send(&line("GET short").repeat(1000));
-    (0..1000).for_each(|_| assert_eq!(deaf.frame(), b"$4\r\nmine\r\n"));
+    for _ in 0..6 {
+        deaf.send(&line("GET short").repeat(8000));
+        (0..8000).for_each(|_| assert_eq!(deaf.frame(), b"$4\r\nmine\r\n"));
+    }
     deaf.send(&line("GET mb").repeat(3000));
     wait_for_the_end(&sidecar, 8 * MEGABYTE);
     let most = most(&sidecar, before);
