@@ -22,6 +22,7 @@ mod consistency;
 mod crowd;
 mod definitions;
 mod differential;
+mod documents;
 mod embedded;
 mod faults;
 mod herd;

@@ -1,4 +1,4 @@
-//! Faults between the sidecar and its store: the failure table of PRODUCT.md, row by row, and more.
+//! Faults between the sidecar and its store: the failure table of docs/CONSISTENCY.md, row by row, and more.
 
 use super::trial::{Trial, World};
 use crate::support::admin::metric;

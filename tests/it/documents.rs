@@ -1,0 +1,240 @@
+//! What the documents say of the code is so: references resolve, tables name what is there, and nothing is missing in them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use hearthside::telemetry::Metrics;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Every file below these folders of the project, by its path from the root.
+fn files(folders: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut waiting: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(std::fs::read_dir(&path).expect("a folder").flatten().map(|entry| entry.path()));
+        } else {
+            found.push(path.strip_prefix(root()).expect("below the root").display().to_string());
+        }
+    }
+    found
+}
+
+/// The texts that may refer to something.
+fn texts() -> Vec<(String, String)> {
+    let mut names = files(&["src", "tests/it", "benches", "scripts", "docs"]);
+    names.extend(["README.md", "CONTRIBUTING.md", "config.toml"].map(str::to_owned));
+    let is_text = |name: &String| {
+        let kind = Path::new(name).extension().and_then(|kind| kind.to_str());
+        matches!(kind, None | Some("rs" | "py" | "md" | "toml" | "sh"))
+    };
+    names.into_iter().filter(is_text).map(|name| (name.clone(), read(&name))).collect()
+}
+
+/// The rows of the first table behind `heading`, without its head.
+fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = read(document);
+    let section = text.split(heading).nth(1).unwrap_or_else(|| panic!("{document} has no {heading}"));
+    let table = section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let cells = |line: &str| -> Vec<String> {
+        let line = line.replace("\\|", "\u{0}");
+        line.trim_matches('|').split('|').map(|cell| cell.trim().replace('\u{0}', "|")).collect()
+    };
+    table.skip(2).map(cells).collect()
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn tests() -> String {
+    let names = files(&["src", "tests/it"]);
+    names.iter().filter(|name| name.ends_with(".rs")).map(|name| read(name)).collect()
+}
+
+#[test]
+fn every_hazard_has_its_number_and_its_test_or_is_open() {
+    let tests = tests();
+    let hazards = rows("docs/HAZARDS.md", "# Known ways to be wrong");
+    assert!(hazards.len() >= 50);
+    for (at, row) in hazards.iter().enumerate() {
+        let [number, _, remedy, test] = &row[..] else { panic!("{row:?}") };
+        assert_eq!(*number, (at + 1).to_string());
+        assert!(!test.is_empty() || remedy.starts_with("Open"), "{row:?} has no test");
+        for name in quoted(test) {
+            assert!(tests.contains(&format!("fn {name}(")), "hazard {number}: there is no test {name}");
+        }
+    }
+}
+
+/// The numbers that stand behind a word: "hazards 1, 2 and 25".
+fn numbers_behind(text: &str, word: &str) -> Vec<usize> {
+    let mut found = Vec::new();
+    for piece in text.split(word).skip(1) {
+        let piece = piece.strip_prefix('s').unwrap_or(piece);
+        let Some(mut rest) = piece.strip_prefix(' ') else { continue };
+        loop {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            let Ok(number) = digits.parse() else { break };
+            found.push(number);
+            rest = &rest[digits.len()..];
+            match [", ", " and "].iter().find_map(|and| rest.strip_prefix(and)) {
+                Some(more) => rest = more,
+                None => break,
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_reference_to_a_hazard_a_decision_a_promise_and_a_document_resolves() {
+    let hazards = rows("docs/HAZARDS.md", "# Known ways to be wrong").len();
+    let decisions = files(&["docs/decisions"]);
+    let promises = read("docs/CONSISTENCY.md");
+    let mut wrong = Vec::new();
+    for (name, text) in texts() {
+        for number in numbers_behind(&text, "hazard").into_iter().filter(|number| !(1..=hazards).contains(number)) {
+            wrong.push(format!("{name}: hazard {number}"));
+        }
+        for number in numbers_behind(&text, "decision") {
+            if !decisions.iter().any(|path| path.starts_with(&format!("docs/decisions/{number:04}-"))) {
+                wrong.push(format!("{name}: decision {number:04}"));
+            }
+        }
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| is_promise(word)) {
+            if name.starts_with("src") && !promises.contains(&format!("| {word} |")) {
+                wrong.push(format!("{name}: {word}"));
+            }
+        }
+        for path in text.split(|c: char| c.is_whitespace() || "`'\"()[]<>,:;|".contains(c)).filter(|p| is_document(p)) {
+            let path = path.trim_start_matches("../").trim_end_matches('.');
+            if !root().join(path).exists() && !root().join("docs").join(path).exists() {
+                wrong.push(format!("{name}: {path}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// C1, C2 and so on: a promise of docs/CONSISTENCY.md.
+fn is_promise(word: &str) -> bool {
+    word.strip_prefix('C').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// A document of this project, by its name in capitals or its path below docs.
+fn is_document(path: &str) -> bool {
+    let path = path.trim_end_matches('.');
+    let Some(name) = path.strip_suffix(".md") else { return false };
+    path.starts_with("docs/") || !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+/// A source file that a document names is there.
+#[test]
+fn every_source_file_that_a_document_names_is_there() {
+    let sources = files(&["src", "tests", "benches"]);
+    let mut wrong = Vec::new();
+    for (name, text) in texts().into_iter().filter(|(name, _)| name.ends_with(".md") || name.starts_with("src")) {
+        for path in quoted(&text).filter(|path| path.ends_with(".rs") && !path.contains([' ', '\n', '*', '{'])) {
+            if !sources.iter().any(|source| source == path || source.ends_with(&format!("/{path}"))) {
+                wrong.push(format!("{name}: {path}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// `section.key` of every setting that is a value.
+fn settings() -> BTreeSet<String> {
+    let all = serde_json::to_value(hearthside::config::Settings::default()).expect("settings");
+    let mut names = BTreeSet::new();
+    for (section, settings) in all.as_object().expect("sections") {
+        for key in settings.as_object().into_iter().flat_map(serde_json::Map::keys) {
+            names.insert(format!("{section}.{key}"));
+        }
+    }
+    names
+}
+
+#[test]
+fn the_table_of_settings_is_that_of_the_code() {
+    let mut documented = BTreeSet::new();
+    for row in rows("docs/OPERATIONS.md", "## Settings") {
+        let names: Vec<&str> = quoted(&row[0]).collect();
+        for name in &names {
+            // "`limits.client_output_soft`, `..._soft_time`" names the second by what follows their common beginning.
+            documented.insert(match name.strip_prefix("...") {
+                Some(end) => format!("{}{end}", names[0].trim_end_matches("_soft")),
+                None => (*name).to_owned(),
+            });
+        }
+    }
+    let known = settings();
+    assert_eq!(documented.difference(&known).collect::<Vec<_>>(), [""; 0], "no such setting");
+    assert_eq!(known.difference(&documented).collect::<Vec<_>>(), [""; 0], "docs/OPERATIONS.md does not name them");
+}
+
+/// The names with which the code registers its metrics; those with labels are not shown before something was counted.
+fn registered() -> BTreeSet<String> {
+    let text = read("src/telemetry/metrics.rs");
+    let calls = [".add(", ".counter(", ".gauge("].map(|call| text.split(call).skip(1).map(str::to_owned).collect());
+    let behind: Vec<String> = calls.into_iter().flat_map(|found: Vec<String>| found).collect();
+    behind
+        .iter()
+        .filter_map(|behind| behind.trim_start().strip_prefix('"')?.split('"').next().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn the_table_of_metrics_is_that_of_the_code() {
+    let text = Metrics::default().render();
+    let shown: Vec<(&str, &str)> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE hearthside_")?.split_once(' ')).collect();
+    let mut documented = BTreeSet::new();
+    for row in rows("docs/OPERATIONS.md", "## Probes and metrics") {
+        let name = quoted(&row[0]).next().unwrap_or_else(|| panic!("{row:?}"));
+        let (name, has_labels) = name.split_once('{').map_or((name, false), |(name, _)| (name, true));
+        let name = name.strip_prefix("hearthside_").unwrap_or_else(|| panic!("{row:?}"));
+        assert_eq!(name.ends_with("_total"), row[1] == "counter", "{row:?}");
+        let name = name.trim_end_matches("_total");
+        let is_shown = shown.contains(&(name, row[1].as_str()));
+        assert!(is_shown || has_labels, "{row:?}: there is no such metric of this kind");
+        documented.insert(name.to_owned());
+    }
+    let known = registered();
+    assert!(known.len() > 40);
+    assert_eq!(documented.difference(&known).collect::<Vec<_>>(), [""; 0], "no such metric");
+    assert_eq!(known.difference(&documented).collect::<Vec<_>>(), [""; 0], "docs/OPERATIONS.md does not name them");
+}
+
+/// The names of an enum's variants that carry nothing.
+fn variants(source: &str, name: &str) -> Vec<String> {
+    let text = read(source);
+    let body = text.split(&format!("pub enum {name} {{")).nth(1).and_then(|rest| rest.split("\n}").next());
+    let lines = body.unwrap_or_else(|| panic!("{source} has no {name}")).lines().map(str::trim);
+    lines
+        .filter(|line| !line.starts_with("//") && !line.is_empty())
+        .map(|line| line.trim_end_matches(',').to_owned())
+        .collect()
+}
+
+#[test]
+fn routes_and_outcomes_of_commands_are_documented() {
+    let operations = read("docs/OPERATIONS.md");
+    let said =
+        operations.split("Routes of `hearthside_commands_total`").nth(1).and_then(|rest| rest.split("Alarm").next());
+    let said: Vec<&str> = quoted(said.expect("the sentence")).collect();
+    for name in
+        [variants("src/telemetry/metrics.rs", "RouteLabel"), variants("src/telemetry/metrics.rs", "Outcome")].concat()
+    {
+        assert!(said.contains(&name.as_str()), "{name} is not documented");
+    }
+}
