@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Flow, Session};
-use crate::command::{OwnedRequest, Request};
+use crate::command::Request;
 use crate::resp::{Proto, encode};
 use crate::route::{Local, Pin, Route, Unknown};
 
@@ -86,8 +86,8 @@ const RAW: &str =
 
 /// The route of a request of a client that is held.
 pub(super) fn route(session: &mut Session, request: &Request<'_>, route: Route) -> Route {
-    if let Route::Pinned(Pin::Blocking, _) = route {
-        session.waits_for = Some(OwnedRequest::copy(request));
+    if let Route::Pinned(Pin::Blocking, _) | Route::Unknown(Unknown::Command) = route {
+        session.waits_for.add(request);
     }
     match route {
         // No state takes a refusal back.

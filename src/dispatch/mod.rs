@@ -17,6 +17,7 @@ pub mod scans;
 mod session;
 mod split;
 mod subscribe;
+mod waits;
 mod write;
 
 use std::cell::{OnceCell, RefCell};
@@ -36,6 +37,7 @@ pub use write::{answer_mismatch, refusal as write_refusal};
 
 pub use session::{ReplyMode, Rules, Session};
 pub use split::removes;
+pub use waits::Waits;
 
 use crate::access::Access;
 use crate::cache::Front;
@@ -276,7 +278,7 @@ impl Context {
     /// Forwards one request alone.
     fn forward(&self, session: &mut Session, request: &Request<'_>, resendable: bool) -> Flow {
         session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
-        let run = Run::one(Bytes::copy_from_slice(request.raw()), resendable);
+        let run = session.on_its_lane(Run::one(Bytes::copy_from_slice(request.raw()), resendable));
         Flow::Run(self.lane(session).submit(run))
     }
 

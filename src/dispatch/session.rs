@@ -7,14 +7,21 @@ use bytes::Bytes;
 
 use super::hold::Hold;
 use super::policy::Pace;
+use super::waits::Waits;
 use crate::access::{Access, DEFAULT_USER, User};
 use crate::clients::{Peer, State};
-use crate::command::{OwnedRequest, Spec};
+use crate::command::Spec;
 use crate::resp::Proto;
 use crate::route::Unknown;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::Tally;
-use crate::upstream::{Account, Group, Hub, Inbox, Lane, Member, Membership, Subscriber, Upstream};
+use crate::upstream::{Account, Group, Hub, Inbox, Lane, Loss, Member, Membership, Run, Subscriber, Upstream};
+
+/// What is answered for requests on a connection that is lost, by a client that is not lost with it.
+const LOSS: Loss = Loss {
+    sent: "ERR hearthside: the upstream connection was lost before the reply; the command may have been applied",
+    unsent: "LOADING hearthside: the upstream connection was lost; the command was not sent",
+};
 
 /// What becomes of replies (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,7 +88,7 @@ pub struct Session {
     /// The user that it is without AUTH.
     first_user: Option<Arc<User>>,
     /// What may block, of all that a client that is held waits for.
-    pub waits_for: Option<OwnedRequest>,
+    pub waits_for: Waits,
     inbox: Option<Inbox>,
     /// Its place in the hub, once it has subscribed (`pubsub.mode = "shared"`).
     membership: Option<Membership>,
@@ -110,7 +117,7 @@ impl Session {
             reply: ReplyMode::On,
             is_pinned: false,
             hold: Hold::default(),
-            waits_for: None,
+            waits_for: Waits::default(),
             may_wait: false,
             has_asked_unknown: false,
             inbox: None,
@@ -180,6 +187,23 @@ impl Session {
     pub fn hold_on(&mut self, lane: Lane, inbox: Inbox) {
         self.lane = Some(lane);
         self.inbox = Some(inbox);
+    }
+
+    /// True when the upstream keeps nothing that is known for it, though it may have a connection of its own.
+    #[must_use]
+    pub fn keeps_nothing(&self) -> bool {
+        self.hold.keeps_nothing() && self.subscribed() == [0; 3]
+    }
+
+    /// A run for its lane. On a connection of its own nobody else has a clock for it; and should that be lost, who has
+    /// nothing there but what an unknown command may have left is told what becomes of each request, and goes on.
+    #[must_use]
+    pub fn on_its_lane(&self, mut run: Run) -> Run {
+        if self.is_held() {
+            run.is_timed = !self.may_wait;
+            run.loss = self.keeps_nothing().then_some(LOSS);
+        }
+        run
     }
 
     /// A command that the table does not know goes over its own connection.

@@ -341,6 +341,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             None => {}
             Some((run, None)) => {
                 let length = run.bytes.len();
+                let run = self.session.on_its_lane(run);
                 let ticket = self.context.lane(&mut self.session).submit(run);
                 self.link.replies.run(ticket, length);
             }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::client::Client;
 use super::link::End;
 use crate::command::{OwnedRequest, Spec};
-use crate::dispatch::Redirect;
+use crate::dispatch::{Redirect, Waits};
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
 use crate::resp::pubsub::Kind;
@@ -62,7 +62,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.describe(Some(&pinned));
         self.hold(&pinned);
         let length = request.bytes().len();
-        self.link.replies.run(pinned.lane().submit(Run::expecting(request.bytes(), expect)), length);
+        let run = Run { is_timed: true, ..Run::expecting(request.bytes(), expect) };
+        self.link.replies.run(pinned.lane().submit(run), length);
         self.pinned = Some(pinned);
         self.link.gathered().await
     }
@@ -143,7 +144,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Decides, after something that may have changed it, whether the client still needs its own connection.
     pub(super) fn keep_or_give_back(&mut self) {
         let Some(pinned) = self.pinned.take() else {
-            if self.session.is_held() {
+            if self.session.is_held() && self.session.keeps_nothing() {
+                self.go_on_without();
+            } else if self.session.is_held() {
                 // What the upstream kept for it is gone, and cannot be made anew behind its back.
                 self.session.closing = true;
             }
@@ -161,6 +164,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.describe(None);
             pinned.give_back();
         }
+    }
+
+    /// A connection is lost that was the client's own for no more than what is forgotten after a while.
+    pub(super) fn go_on_without(&mut self) {
+        (self.session.hold.unknown, self.own_until) = (false, None);
+        self.release();
     }
 
     /// The client goes back to the shared lanes.
@@ -191,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if !self.link.replies.is_settled() {
             return;
         }
-        (self.session.waits_for, self.session.may_wait) = (None, false);
+        (self.session.waits_for, self.session.may_wait) = (Waits::default(), false);
         if std::mem::take(&mut self.link.replies.was_bulky) {
             self.own_until = Some(Instant::now() + OWN);
             self.isolate();

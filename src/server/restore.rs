@@ -18,7 +18,7 @@ type Wanted = [(Kind, Vec<Bytes>); 3];
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// True when subscriptions are all that was lost, if that, and nothing is owed whose reply is lost with them.
     pub(super) fn can_restore(&self) -> bool {
-        self.context.policy.restores
+        (self.context.policy.restores || self.session.subscribed() == [0; 3])
             && self.pinned.is_some()
             && self.session.is_held()
             && self.session.hold.keeps_nothing()
@@ -36,8 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn restore(&mut self) -> Result<(), End> {
         let Some(lost) = self.pinned.take() else { return Err(End::Broken) };
         if self.session.subscribed() == [0; 3] {
-            (self.session.hold.unknown, self.own_until) = (false, None);
-            self.release();
+            self.go_on_without();
             self.describe(None);
             return Ok(());
         }

@@ -30,6 +30,14 @@ pub(super) enum Waited {
 const ATTEMPTS: usize = 40;
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// What has come of a wait that was to end.
+fn given(reply: Option<Result<Bytes, Lost>>, text: String) -> Waited {
+    match reply {
+        Some(Ok(reply)) if !reply.starts_with(b"-UNBLOCKED") => Waited::Ended(Ok(reply)),
+        _ => Waited::Revoked(text),
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Ends what the client may not do any more, by the rules of the configuration that it has just gone over to.
     pub(super) fn revoke(&mut self, before: &Context) {
@@ -37,8 +45,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let client = self.session.peer.id;
         if rules == Rules::Gone {
             tracing::info!(client, "a client's user is gone since a reload; the client is closed");
-            self.session.closing = true;
-            return;
+            return self.part();
         }
         if rules == Rules::Same && before.router.denied == self.context.router.denied {
             return;
@@ -51,11 +58,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 client,
                 "a client may not listen any more to what it listens to since a reload; it is closed"
             );
-            self.session.closing = true;
+            self.part();
         }
-        let waits_for = self.session.waits_for.take().filter(|_| !self.link.replies.is_settled());
-        if waits_for.is_some_and(|request| self.is_refused(&request).is_some()) {
+        let waits_for = std::mem::take(&mut self.session.waits_for);
+        if !self.link.replies.is_settled() && waits_for.any(|request| self.is_refused(request).is_some()) {
             tracing::info!(client, "a client may not wait any more for what it waits for since a reload; it is closed");
+            self.session.peer.kill();
+        }
+    }
+
+    /// Closes it when it has what it is owed; at once if that may never come, while it would listen on.
+    fn part(&mut self) {
+        self.session.closing = true;
+        if self.session.may_wait && !self.link.replies.is_settled() {
             self.session.peer.kill();
         }
     }
@@ -136,15 +151,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 break;
             }
             tokio::select! {
-                reply = &mut reply => return Ok(match reply {
-                    Ok(reply) if !reply.starts_with(b"-UNBLOCKED") => Waited::Ended(Ok(reply)),
-                    _ => Waited::Revoked(text),
-                }),
-                end = self.link.left() => return Err(end),
+                biased;
+                reply = &mut reply => return Ok(given(Some(reply), text)),
+                end = self.link.left() => return at_last(reply, Instant::now(), end).await.map(Waited::Ended),
                 () = tokio::time::sleep(AGAIN) => {}
             }
         }
-        Ok(Waited::Revoked(text))
+        Ok(given(at_last(reply, Instant::now(), End::Left).await.ok(), text))
     }
 
     /// Asks the upstream to end what waits on this connection; false when that cannot be asked.

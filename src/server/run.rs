@@ -45,6 +45,6 @@ impl Gathered {
             return None;
         }
         let bytes = incoming.split_to(std::mem::take(&mut self.length)).freeze();
-        Some((Run { bytes, asked: std::mem::take(&mut self.asked), loss: None }, self.own.take()))
+        Some((Run { bytes, asked: std::mem::take(&mut self.asked), ..Run::default() }, self.own.take()))
     }
 }

@@ -175,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Sends the run that was gathered for the client's own connection.
     pub(super) fn send_queued(&mut self, mut run: Run, own: &Lane) {
         let length = run.bytes.len();
-        run.loss = Some(QUEUE_LOSS);
+        (run.loss, run.is_timed) = (Some(QUEUE_LOSS), true);
         let ticket = own.submit(run);
         if self.is_queueing() {
             self.link.replies.queued(ticket, length, false);

@@ -225,9 +225,14 @@ impl Account {
         }
     }
 
-    /// True when it has taken all but `most` bytes of what came; if not, the task of `cx` is woken when it takes some.
+    /// True when it has taken all but `most` bytes of what came.
+    pub(super) const fn is_up_with(&self, most: usize) -> bool {
+        self.arrived.get() <= most || self.has_left.get()
+    }
+
+    /// The same; if it has not, the task of `cx` is woken when it takes some.
     pub(super) fn poll_room(&self, most: usize, cx: &Context<'_>) -> bool {
-        let has_room = self.arrived.get() <= most || self.has_left.get();
+        let has_room = self.is_up_with(most);
         if !has_room {
             *self.reader.borrow_mut() = Some(cx.waker().clone());
         }

@@ -128,8 +128,16 @@ impl Arrivals {
 
     /// A client that does not read slows down its own connection, and nobody else's.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> bool {
-        let owner = self.owner.clone().or_else(|| self.inbox.as_ref().map(Inbox::account));
-        owner.is_none_or(|account| account.poll_room(ENOUGH, cx))
+        self.owner().is_none_or(|account| account.poll_room(ENOUGH, cx))
+    }
+
+    /// True while the connection is not read, because its client has not taken what came.
+    pub(super) fn is_left_unread(&self) -> bool {
+        self.owner().is_some_and(|account| !account.is_up_with(ENOUGH))
+    }
+
+    fn owner(&self) -> Option<Rc<Account>> {
+        self.owner.clone().or_else(|| self.inbox.as_ref().map(Inbox::account))
     }
 
     /// Gives what was read to those it belongs to.
@@ -298,7 +306,7 @@ mod tests {
         let (ticket, delivery) = ticket(Rc::default());
         let asked = [4, 8].map(|end| Asked { end, resendable: false, expect: Expect::Replies(1) });
         let mut arrivals = Arrivals::default();
-        let run = Run { bytes: Bytes::from_static(b"SET1SET2"), asked: asked.into(), loss: None };
+        let run = Run { bytes: Bytes::from_static(b"SET1SET2"), asked: asked.into(), ..Run::default() };
         arrivals.await_replies(Flight::new(run, delivery));
         arrivals.incoming.extend_from_slice(b"+one\r\n\x00garbage\r\n");
         assert!(arrivals.deliver().is_err());

@@ -193,6 +193,11 @@ impl Connection {
 
     /// Asks a silent upstream with PING, and gives it up when it stays silent (half-open connections).
     fn check_health(&mut self) -> io::Result<()> {
+        if self.arrivals.is_left_unread() {
+            // It is the client that is slow: the upstream may have said what nobody has read.
+            (self.heard, self.pinged) = (Instant::now(), false);
+            return Ok(());
+        }
         let settings = &self.common.settings;
         let silent = self.heard.elapsed();
         if silent > settings.ping_interval + settings.ping_timeout {

@@ -29,6 +29,7 @@ pub(super) struct Flight {
     pending: VecDeque<Pending>,
     delivery: Delivery,
     loss: Option<Loss>,
+    is_timed: bool,
     attempts: u32,
     /// When its client gave it to the lane.
     pub(super) since: Instant,
@@ -62,6 +63,7 @@ impl Flight {
             bytes: run.bytes,
             delivery,
             loss: run.loss,
+            is_timed: run.is_timed,
             attempts: 0,
             since: Instant::now(),
             offset: 0,
@@ -210,9 +212,9 @@ impl Flight {
         self.finish();
     }
 
-    /// Its client is not lost with its connection, and the upstream may not let it wait for ever.
+    /// The upstream may not let it wait for ever, and nobody but its connection has a clock for that.
     pub(super) const fn has_deadline(&self) -> bool {
-        self.loss.is_some()
+        self.is_timed
     }
 
     /// The connection was its client's own and died when `written` bytes had been sent. With it is lost what the client is,
@@ -272,7 +274,7 @@ mod tests {
             resendable,
             expect: Expect::Replies(1),
         });
-        Run { bytes: Bytes::from_static(b"readWRITEread"), asked: asked.into(), loss: None }
+        Run { bytes: Bytes::from_static(b"readWRITEread"), asked: asked.into(), ..Run::default() }
     }
 
     #[tokio::test]

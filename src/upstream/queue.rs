@@ -201,14 +201,31 @@ impl Queue {
 
     /// Takes out what `is_due`, wherever it stands.
     pub(super) fn take_due(&mut self, is_due: impl Fn(&Flight) -> bool) -> Vec<Flight> {
+        let aside = self.take_due_aside(&is_due);
         if !self.flights.iter().any(|(_, flight)| is_due(flight)) {
-            return Vec::new();
+            return aside;
         }
         let (due, others): (Vec<_>, _) = self.flights.drain(..).partition(|(_, flight)| is_due(flight));
         self.flights = others.into();
         self.bytes -= due.iter().map(|(_, flight)| flight.len()).sum::<usize>();
         wake(&mut self.drained);
-        due.into_iter().map(|(_, flight)| flight).collect()
+        due.into_iter().map(|(_, flight)| flight).chain(aside).collect()
+    }
+
+    /// Without a connection nobody is given room: what stands aside waits no longer than the rest. Of each client the oldest
+    /// stand in front.
+    fn take_due_aside(&mut self, is_due: impl Fn(&Flight) -> bool) -> Vec<Flight> {
+        let mut due = Vec::new();
+        self.aside.retain_mut(|flights| {
+            while let Some((_, flight)) = flights.pop_front_if(|(_, flight)| is_due(flight)) {
+                if flights.is_empty() {
+                    flight.account().waits_no_more();
+                }
+                due.push(flight);
+            }
+            !flights.is_empty()
+        });
+        due
     }
 
     /// True when nothing waits; the task of `cx` is woken when something does.
@@ -238,7 +255,10 @@ mod tests {
 
     fn flight_of(account: &Rc<Account>, name: u8, requests: usize) -> Flight {
         let asked = (1..=requests).map(|end| Asked { end, resendable: true, expect: Expect::Replies(1) }).collect();
-        Flight::new(Run { bytes: Bytes::from(vec![name; requests]), asked, loss: None }, ticket(account.clone()).1)
+        Flight::new(
+            Run { bytes: Bytes::from(vec![name; requests]), asked, ..Run::default() },
+            ticket(account.clone()).1,
+        )
     }
 
     fn flight_name(flight: &Flight) -> char {

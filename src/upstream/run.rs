@@ -28,8 +28,7 @@ pub struct Asked {
     pub expect: Expect,
 }
 
-/// What each unit of a run is answered with when its client's own connection is lost. It has a deadline too
-/// (`upstream.command_timeout`).
+/// What each unit of a run is answered with when its client's own connection is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// If some of the run was sent.
@@ -47,24 +46,27 @@ pub struct Run {
     pub asked: Vec<Asked>,
     /// On its client's own connection: `None` when the client is lost with it.
     pub loss: Option<Loss>,
+    /// There: a reply that is missing for `upstream.command_timeout` ends the connection.
+    pub is_timed: bool,
 }
 
 impl Run {
     /// A run of one request with one reply.
     #[must_use]
     pub fn one(bytes: Bytes, resendable: bool) -> Self {
-        Self { asked: vec![Asked { end: bytes.len(), resendable, expect: Expect::Replies(1) }], bytes, loss: None }
+        let asked = vec![Asked { end: bytes.len(), resendable, expect: Expect::Replies(1) }];
+        Self { bytes, asked, ..Self::default() }
     }
 
     /// A run of one unit that is never sent again.
     #[must_use]
     pub fn expecting(bytes: Bytes, expect: Expect) -> Self {
-        Self { asked: vec![Asked { end: bytes.len(), resendable: false, expect }], bytes, loss: None }
+        Self { asked: vec![Asked { end: bytes.len(), resendable: false, expect }], bytes, ..Self::default() }
     }
 
     /// A run of one unit of a transaction, with so many replies.
     #[must_use]
     pub fn queued(bytes: Bytes, replies: u32, loss: Loss) -> Self {
-        Self { loss: Some(loss), ..Self::expecting(bytes, Expect::Replies(replies)) }
+        Self { loss: Some(loss), is_timed: true, ..Self::expecting(bytes, Expect::Replies(replies)) }
     }
 }

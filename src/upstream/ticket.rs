@@ -39,6 +39,8 @@ struct Slot {
     muted: bool,
     /// One reply was so long that others should not have to wait behind the next.
     bulky: bool,
+    /// Something was not kept, for a client that is to go: it is given nothing that came behind.
+    has_gap: bool,
     end: Option<Result<(), Broken>>,
     waker: Option<Waker>,
 }
@@ -176,12 +178,13 @@ impl Delivery {
             return;
         }
         let mut slot = self.0.borrow_mut();
-        if slot.muted && matches!(chunk, Chunk::Reply(_)) {
+        if slot.has_gap || slot.muted && matches!(chunk, Chunk::Reply(_)) {
             return;
         }
         let (waiting, length) = (slot.account.owes(), chunk.bytes().len());
         let is_copied = waiting > SLICES || waiting > 0 && length < SLICE;
         if is_copied && slot.account.overflows() {
+            slot.has_gap = true;
             return;
         }
         if is_copied {
@@ -203,8 +206,10 @@ impl Delivery {
 
     pub(super) fn end(self, end: Result<(), Broken>) {
         let mut slot = self.0.borrow_mut();
-        slot.end = Some(end);
-        wake(&mut slot.waker);
+        if !slot.has_gap {
+            slot.end = Some(end);
+            wake(&mut slot.waker);
+        }
     }
 }
 
@@ -212,5 +217,35 @@ impl Delivery {
 pub(super) fn wake(waker: &mut Option<Waker>) {
     if let Some(waker) = waker.take() {
         waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use bytes::Bytes;
+
+    use super::{Account, Chunk, ticket};
+    use crate::telemetry::holding::{Buffers, Holding};
+
+    #[test]
+    fn nobody_is_given_what_came_behind_something_that_was_not_kept() {
+        let all = Arc::new(Buffers::default());
+        all.limit(10_000);
+        let holding = Arc::new(Holding::among(all));
+        let (ticket, delivery) = ticket(Account::of(holding.clone()));
+        let mut cx = Context::from_waker(Waker::noop());
+        let reply = |length| Chunk::Reply(Bytes::from(vec![b'x'; length]));
+        delivery.push(reply(20_000));
+        delivery.push(reply(10));
+        assert!(holding.is_cut(), "it is more than all may hold");
+        assert_eq!(ticket.poll_chunk(&mut cx), Poll::Ready(Ok(Some(reply(20_000)))));
+        // It has taken everything before it is closed.
+        delivery.push(reply(30));
+        assert_eq!(ticket.poll_chunk(&mut cx), Poll::Pending);
+        delivery.end(Ok(()));
+        assert_eq!(ticket.poll_chunk(&mut cx), Poll::Pending);
     }
 }

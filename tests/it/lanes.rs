@@ -363,3 +363,38 @@ fn a_client_that_is_held_and_leaves_takes_its_wait_with_it() {
     assert_eq!(direct.ask("RPUSH queue kept"), ":1\r\n");
     assert_eq!(direct.ask("LLEN queue"), ":1\r\n");
 }
+
+#[test]
+fn who_has_asked_what_the_table_does_not_know_is_told_what_a_cut_has_cost() {
+    let redis = Redis::with(&["--rename-command", "BLPOP", "XBLPOP"]);
+    let proxy = Proxy::to(redis.port);
+    let builder = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port));
+    let sidecar = builder.expect(&["lane", "pinned"]).start();
+    let mut direct = redis.wire();
+    let mut wire = sidecar.wire();
+    direct.ask("RPUSH queue job");
+    for round in 0..2 {
+        assert_eq!(wire.ask("XBLPOP queue 0"), "*2\r\n$5\r\nqueue\r\n$3\r\njob\r\n");
+        until("it is lent a connection", || metric(&sidecar, "hearthside_pinned") >= 1.0);
+        if round == 0 {
+            // Requests that follow over its own connection.
+            proxy.hold(true);
+            wire.send(&lines(&["GET a", "INCR a"]));
+            assert!(wire.is_silent(Duration::from_millis(50)));
+            proxy.cut();
+            proxy.hold(false);
+        } else {
+            // One more of its kind, and what stands behind it.
+            wire.send(&lines(&["XBLPOP queue 0", "INCR a"]));
+            waits(&mut direct, 1);
+            proxy.cut();
+        }
+        for _ in 0..2 {
+            let told = String::from_utf8_lossy(&wire.frame()).into_owned();
+            assert!(told.starts_with("-ERR hearthside: ") && told.contains("may have been applied"), "{told}");
+        }
+        assert_eq!(wire.ask("ECHO on"), "$2\r\non\r\n", "and it goes on");
+        until("over a lane", || wire.ask("SET b 1") == "+OK\r\n");
+        direct.ask("RPUSH queue job");
+    }
+}

@@ -24,6 +24,7 @@ mod definitions;
 mod differential;
 mod documents;
 mod embedded;
+mod endings;
 mod faults;
 mod herd;
 mod lanes;

@@ -5,6 +5,7 @@ use std::fs;
 use hearthside::config::SHIPPED;
 
 use crate::support::admin::metric;
+use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
@@ -198,4 +199,62 @@ fn what_was_queued_by_other_rules_is_not_run() {
     assert_eq!(bobs.ask("SET lock:c 1"), "+QUEUED\r\n");
     reload(&sidecar, &format!("{}[security]\ndeny = [\"SET\"]\n", first()));
     assert!(bobs.ask("EXEC").starts_with("-EXECABORT hearthside: the configuration was reloaded"));
+}
+
+#[test]
+fn a_wait_keeps_nobody_here_whose_rules_are_gone() {
+    let redis = Redis::start();
+    let sidecar = started(&redis).start();
+    let mut direct = redis.wire();
+    let waiting = |name: &str| {
+        let mut wire = login(&sidecar, name);
+        wire.ask("HELLO 3");
+        assert!(wire.ask("SUBSCRIBE game:1").starts_with(">3\r\n"));
+        // Nobody will ever give it anything.
+        wire.send(&line("BLPOP free:q 0"));
+        wire
+    };
+    let mut lost = [waiting("ann"), waiting("bob")];
+    until("they wait", || direct.ask("INFO clients").contains("blocked_clients:2"));
+    // Ann may wait as before, and not listen; Bob is gone.
+    reload(&sidecar, &config("\"@all\"", "\"free:*\"", "\"chat:*\"", ""));
+    direct.ask("PUBLISH game:1 of-game");
+    for wire in &mut lost {
+        assert_eq!(wire.try_frame().map(|frame| String::from_utf8_lossy(&frame).into_owned()), None);
+    }
+    until("nobody waits", || direct.ask("INFO clients").contains("blocked_clients:0"));
+}
+
+#[test]
+fn every_wait_of_a_client_is_looked_at_and_not_its_last_alone() {
+    let redis = Redis::start();
+    let sidecar = started(&redis).start();
+    let mut direct = redis.wire();
+    let mut held = login(&sidecar, "ann");
+    assert_eq!(held.ask("CLIENT NO-EVICT ON"), "+OK\r\n");
+    held.send(&["BLPOP lock:q 0", "BLPOP free:q 0"].map(line).concat());
+    until("it waits", || direct.ask("INFO clients").contains("blocked_clients:1"));
+    reload(&sidecar, &config("\"@all\"", "\"free:*\"", "\"*\"", &bob()));
+    direct.ask("RPUSH lock:q job");
+    assert!(held.try_frame().is_none(), "it is closed");
+    assert_eq!(direct.ask("LLEN lock:q"), ":1\r\n", "nobody took it");
+}
+
+#[test]
+fn an_element_on_its_way_is_not_lost_with_the_rules() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port);
+    let mut direct = redis.wire();
+    direct.ask("ACL SETUSER sidecar on >secret ~* &* +@all -client|unblock");
+    let url = format!("redis://sidecar:secret@127.0.0.1:{}", proxy.port);
+    let sidecar = Sidecar::builder().set("UPSTREAM__URL", url).config(&first()).start();
+    let mut wire = login(&sidecar, "ann");
+    assert_eq!(wire.ask("GET free:1"), "$-1\r\n", "its lane is connected");
+    wire.send(&line("BLPOP lock:q 0"));
+    until("it waits", || direct.ask("INFO clients").contains("blocked_clients:1"));
+    proxy.hold(true);
+    assert_eq!(direct.ask("RPUSH lock:q job"), ":1\r\n");
+    reload(&sidecar, &config("\"@all\"", "\"free:*\"", "\"*\"", &bob()));
+    proxy.hold(false);
+    assert_eq!(wire.frame(), b"*2\r\n$6\r\nlock:q\r\n$3\r\njob\r\n", "it was given before the rules were taken");
 }

@@ -1,0 +1,106 @@
+//! Nothing waits for ever: whatever a client waits for ends, also where nothing happens any more.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use crate::support::admin::metric;
+use crate::support::proxy::Proxy;
+use crate::support::redis::Redis;
+use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::until;
+use crate::support::wire::{connect_narrow, line};
+
+fn behind(proxy: &Proxy) -> Builder {
+    Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port)).expect(&["lane", "upstream"])
+}
+
+#[test]
+fn a_lane_waits_for_a_client_that_has_it_for_itself_and_reads_slowly() {
+    let redis = Redis::start();
+    let builder = Sidecar::builder().redis(&redis).set("UPSTREAM__COMMAND_TIMEOUT", "2s");
+    let sidecar = builder.start();
+    let value = vec![b'x'; 16 << 20];
+    redis.wire().call(&[&b"SET"[..], b"big", &value]);
+    let mut slow = connect_narrow(sidecar.port);
+    slow.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+    let mut reply = vec![0; value.len() + b"$16777216\r\n\r\n".len()];
+    slow.write_all(&line("GET big")).expect("sends");
+    slow.read_exact(&mut reply).expect("the first reply");
+    let before = metric(&sidecar, "hearthside_client_out_bytes_total");
+    slow.write_all(&line("GET big")).expect("sends");
+    until("some of it has come", || metric(&sidecar, "hearthside_client_out_bytes_total") > before);
+    assert_eq!(metric(&sidecar, "hearthside_pinned"), 1.0, "over a lane of its own");
+    // Its upstream is well: what is late is the client. Others are answered for longer than any patience meanwhile.
+    let mut other = sidecar.wire();
+    let begun = Instant::now();
+    until("it has not read for long", || other.ask("PING") == "+PONG\r\n" && begun.elapsed() > Duration::from_secs(5));
+    slow.read_exact(&mut reply).expect("the second reply, whole");
+    assert_eq!(&reply[..11], b"$16777216\r\n");
+    assert_eq!(metric(&sidecar, "hearthside_lane_failures_total"), 0.0);
+}
+
+#[test]
+fn what_stands_aside_for_want_of_room_is_answered_when_the_upstream_is_away() {
+    let mut redis = Redis::start();
+    let proxy = Proxy::to(redis.port);
+    let builder = behind(&proxy).set("SERVER__WORKERS", "1").set("UPSTREAM__LANES", "1");
+    let builder = builder.set("UPSTREAM__QUEUE_TIMEOUT", "300ms").set("UPSTREAM__BREAKER_AFTER", "1h");
+    let sidecar = builder.start();
+    let mut wire = sidecar.wire();
+    // Its replies are known to be short: many may be asked for, and what is more stands aside.
+    wire.send(&line("GET b").repeat(2000));
+    (0..2000).for_each(|_| drop(wire.frame()));
+    proxy.hold(true);
+    const COUNT: usize = 10_000;
+    wire.send(&line("INCR a").repeat(COUNT));
+    until("they have been read", || {
+        metric(&sidecar, "hearthside_client_in_bytes_total") as usize
+            >= line("GET b").len() * 2000 + line("INCR a").len() * COUNT
+    });
+    redis.kill();
+    proxy.cut();
+    let (mut told, begun) = ([0; 3], Instant::now());
+    for _ in 0..COUNT {
+        assert!(begun.elapsed() < Duration::from_secs(20), "each waits for an attempt to connect of its own: {told:?}");
+        let reply = String::from_utf8_lossy(&wire.frame()).into_owned();
+        let kinds = ["may have been applied", "was not sent", ":"];
+        told[kinds.iter().position(|kind| reply.contains(kind)).unwrap_or_else(|| panic!("{reply}"))] += 1;
+    }
+    assert!(told[0] > 0 && told[1] > 0 && told[2] == 0, "{told:?}");
+}
+
+#[test]
+fn a_client_that_is_held_is_told_when_the_upstream_is_silent() {
+    let redis = Redis::start();
+    let builder = Sidecar::builder().redis(&redis).set("UPSTREAM__COMMAND_TIMEOUT", "300ms");
+    let sidecar = builder.set("UPSTREAM__CONNECT_TIMEOUT", "300ms").expect(&["lane", "upstream", "pinned"]).start();
+    let [mut tracking, mut leaving, mut subscribing] = [(); 3].map(|()| sidecar.wire());
+    for wire in [&mut tracking, &mut leaving, &mut subscribing] {
+        assert_eq!(wire.ask("CLIENT NO-EVICT ON"), "+OK\r\n");
+    }
+    until("three have connections of their own", || metric(&sidecar, "hearthside_pinned") == 3.0);
+    redis.pause(true);
+    tracking.send(&line("GET a"));
+    leaving.send(&line("GET a"));
+    subscribing.send(&line("SUBSCRIBE a"));
+    drop(leaving);
+    assert!(tracking.try_frame().is_none(), "what the upstream kept for it is lost");
+    assert!(subscribing.try_frame().is_none(), "it cannot tell whether it is subscribed");
+    until("their connections are closed", || metric(&sidecar, "hearthside_pinned") == 0.0);
+    redis.pause(false);
+}
+
+#[test]
+fn a_client_that_is_held_may_block_for_longer_than_any_command_takes() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).set("UPSTREAM__COMMAND_TIMEOUT", "200ms").start();
+    let (mut waiting, mut direct) = (sidecar.wire(), redis.wire());
+    assert_eq!(waiting.ask("CLIENT NO-EVICT ON"), "+OK\r\n");
+    waiting.send(&[line("GET a"), line("BLPOP queue 0"), line("GET a")].concat());
+    assert_eq!(waiting.frame(), b"$-1\r\n");
+    until("it waits", || direct.ask("INFO clients").contains("blocked_clients:1"));
+    assert!(waiting.is_silent(Duration::from_secs(1)));
+    assert_eq!(direct.ask("RPUSH queue job"), ":1\r\n");
+    assert_eq!(waiting.frame(), b"*2\r\n$5\r\nqueue\r\n$3\r\njob\r\n");
+    assert_eq!(waiting.frame(), b"$-1\r\n");
+}
