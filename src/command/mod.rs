@@ -81,6 +81,12 @@ impl<'a> Request<'a> {
         walk::streams(self).0
     }
 
+    /// The patterns by which this SORT looks other keys up (BY and GET).
+    #[must_use]
+    pub fn sorts_by(&self) -> Vec<&'a [u8]> {
+        walk::sorted_by(self)
+    }
+
     /// The positions of the keys, by `spec`.
     #[must_use]
     pub fn key_positions(&self, spec: &Spec) -> Vec<usize> {

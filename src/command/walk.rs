@@ -79,6 +79,12 @@ pub(super) fn streams(request: &Request<'_>) -> (bool, usize) {
     (blocks, request.len())
 }
 
+/// The key patterns of SORT: what stands behind BY and GET.
+pub(super) fn sorted_by<'r>(request: &Request<'r>) -> Vec<&'r [u8]> {
+    let named = places(request, 2, SORT).filter(|at| request.is(*at, "BY") || request.is(*at, "GET"));
+    named.filter(|at| at + 1 < request.len()).map(|at| request.arg(at + 1)).collect()
+}
+
 /// The places from `first` on where an option may stand: those that belong to another one are stepped over.
 fn places(request: &Request<'_>, first: usize, options: Options) -> impl Iterator<Item = usize> {
     let after = move |at: &usize| {

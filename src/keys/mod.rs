@@ -26,6 +26,13 @@ impl Keyspace {
         self.patterns.iter().position(|pattern| pattern.matches(key))
     }
 
+    /// A mapping that owns keys which SORT may look up by `pattern`.
+    #[must_use]
+    pub fn looked_up(&self, pattern: &[u8]) -> Option<usize> {
+        let keys = Pattern::of_sort(pattern)?;
+        self.patterns.iter().position(|pattern| pattern.overlaps(&keys))
+    }
+
     /// True when every key is a pass-through key.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

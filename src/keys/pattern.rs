@@ -157,6 +157,28 @@ impl Pattern {
         (literals, holes)
     }
 
+    /// The keys that SORT looks up by `pattern`, its first star standing for an element without a colon; `None` if it looks up
+    /// none. What stands behind `->` is a field.
+    /// Source: `lookupKeyByPattern` of Redis 7.0.
+    #[must_use]
+    pub fn of_sort(pattern: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(pattern).into_owned();
+        let (before, behind) = text.split_once('*')?;
+        let behind = match behind.split_once("->") {
+            Some((key, field)) if !field.is_empty() => key,
+            _ => behind,
+        };
+        let literal = |text: &str| Part { prefix: text.to_owned(), hole: None, suffix: String::new() };
+        let mut parts: Vec<Part> = before.split(':').map(literal).collect();
+        let mut rest = behind.split(':');
+        if let (Some(part), Some(suffix)) = (parts.last_mut(), rest.next()) {
+            let hole = Hole { name: "element".into(), kind: HoleKind::Text };
+            (part.hole, part.suffix) = (Some(hole), suffix.to_owned());
+        }
+        parts.extend(rest.map(literal));
+        Some(Self { text, parts })
+    }
+
     /// True when some key could match both patterns.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
@@ -317,6 +339,28 @@ mod tests {
             assert_eq!(pattern(a).overlaps(&pattern(b)), meet, "{a} / {b}");
             assert_eq!(pattern(b).overlaps(&pattern(a)), meet, "{b} / {a}");
         }
+    }
+
+    #[test]
+    fn what_sort_looks_up_is_seen() {
+        let session = pattern("player:{id:int}:session");
+        for (by, meets) in [
+            ("player:*:session->hp", Some(true)),
+            ("player:*:session", Some(true)),
+            ("player:1*:session->*", Some(true)),
+            ("play*:7:session", Some(true)),
+            ("player:*:session->", Some(false)),
+            ("player:*:score", Some(false)),
+            ("player:x*:session", Some(false)),
+            ("weight_*", Some(false)),
+            ("*", Some(false)),
+            ("player:7:session", None),
+            ("#", None),
+        ] {
+            let found = Pattern::of_sort(by.as_bytes()).map(|keys| keys.overlaps(&session));
+            assert_eq!(found, meets, "{by}");
+        }
+        assert!(Pattern::of_sort(b"{*}:x").is_some_and(|keys| keys.overlaps(&pattern("{a}:x"))), "braces are no holes");
     }
 
     #[test]

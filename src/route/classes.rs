@@ -115,6 +115,8 @@ pub(super) enum Class {
     Replication,
     /// The sidecar's own command.
     Hearthside,
+    /// Looks up keys that it does not name (SORT's BY and GET).
+    LooksUp,
     /// CONFIG SET and ACL SETUSER, where the upstream is the private server.
     Guarded,
 }
@@ -147,6 +149,8 @@ const CLASSES: &[(&str, Class)] = &[
     ("exists", Class::Split),
     ("touch", Class::Split),
     ("mget", Class::Split),
+    ("sort", Class::LooksUp),
+    ("sort_ro", Class::LooksUp),
     ("multi", Class::Transaction(Transaction::Multi)),
     ("exec", Class::Transaction(Transaction::Exec)),
     ("discard", Class::Transaction(Transaction::Discard)),

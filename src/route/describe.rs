@@ -7,8 +7,8 @@ use crate::command::Spec;
 #[must_use]
 pub fn handling(spec: &Spec) -> &'static str {
     match class_of(spec) {
-        Class::Plain if spec.flags.readonly => "forwarded; sent again if a connection dies",
-        Class::Plain | Class::Guarded => "forwarded",
+        Class::Plain | Class::LooksUp if spec.flags.readonly => "forwarded; sent again if a connection dies",
+        Class::Plain | Class::LooksUp | Class::Guarded => "forwarded",
         Class::Container => "forwarded; a subcommand that the table does not know as an unknown command",
         Class::Split => "forwarded; split when owned keys are among its keys",
         Class::Replication => "refused: replicas belong to the upstream itself",

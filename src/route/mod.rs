@@ -112,6 +112,7 @@ impl Router {
             Class::Guarded if private::opens_up(request) => Route::Refused(private::REFUSAL.to_owned()),
             Class::Guarded => self.by_keys(request, spec, false),
             Class::Split => self.by_keys(request, spec, true),
+            Class::LooksUp => self.looks_up_owned(request).unwrap_or_else(|| self.by_keys(request, spec, false)),
             Class::Plain | Class::Container => self.by_keys(request, spec, false),
         }
     }
@@ -144,6 +145,19 @@ impl Router {
             Some((at, mapping)) => Route::Refused(self.unanswered(request, at, mapping)),
             None => route,
         }
+    }
+
+    /// The refusal of a SORT that may look up owned keys, which the upstream does not hold: it would find nothing, in silence.
+    fn looks_up_owned(&self, request: &Request<'_>) -> Option<Route> {
+        let looked_up =
+            |pattern: &[u8]| Some((String::from_utf8_lossy(pattern).into_owned(), self.keyspace.looked_up(pattern)?));
+        let (pattern, mapping) = request.sorts_by().into_iter().find_map(looked_up)?;
+        Some(Route::Refused(format!(
+            "ERR hearthside: {} cannot look up '{pattern}': the upstream does not hold the owned keys of the mapping '{}'; \
+             see docs/COMPATIBILITY.md",
+            request.name().to_ascii_uppercase(),
+            self.pattern(mapping),
+        )))
     }
 
     /// The error for a command that the sidecar does not answer on an owned key.
@@ -255,8 +269,25 @@ mod tests {
             ),
             ("config get a", "pass false"),
             ("ft.search x", "Unknown"),
+            ("SORT a BY weight_* GET # GET obj_*->name LIMIT 0 5 DESC", "pass false"),
+            ("SORT_RO a BY player:*:score GET player:1:session", "pass true"),
         ] {
             assert_eq!(route(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_sort_finds_owned_keys_or_is_refused() {
+        for line in [
+            "SORT a BY player:*:session->hp",
+            "SORT a LIMIT 0 5 GET # GET player:*:session->hp STORE b",
+            "sort_ro a BY nosort GET x* GET location:*:cache",
+        ] {
+            let told = route(line);
+            assert!(
+                told.contains("SORT") && told.contains("cannot look up '") && told.contains("mapping '"),
+                "{line}: {told}"
+            );
         }
     }
 
