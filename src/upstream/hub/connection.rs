@@ -32,10 +32,12 @@ impl HubTask {
                 Ok(connected) => {
                     attempt = 0;
                     let mut place = self.hub.common.place.lookout(connected.generation);
-                    tokio::select! {
+                    let ended = tokio::select! {
                         error = self.serve(connected.stream) => error.to_string(),
                         () = place.moved() => "the upstream is somewhere else now".to_owned(),
-                    }
+                    };
+                    self.hub.table().end();
+                    ended
                 }
                 Err(error) => error.to_string(),
             };

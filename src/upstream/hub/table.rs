@@ -21,6 +21,10 @@ pub(super) struct Table {
     topics: HashMap<Topic, Entry>,
     /// Confirmations still to come of topics that nobody wants any more.
     orphaned: HashMap<Topic, u32>,
+    /// There is a connection. While there is none nothing is wished for: all that is wanted then is subscribed when there is.
+    is_connected: bool,
+    /// The first wish has been made, which has the first connection opened.
+    has_begun: bool,
 }
 
 impl Table {
@@ -28,9 +32,10 @@ impl Table {
     pub(super) fn join(&mut self, topic: Topic, subscriber: &Arc<Subscriber>) -> (Option<Wish>, watch::Receiver<bool>) {
         let mut wish = None;
         let orphaned = &mut self.orphaned;
+        let is_wished = !std::mem::replace(&mut self.has_begun, true) || self.is_connected;
         let entry = self.topics.entry(topic.clone()).or_insert_with(|| {
             let awaited = 1 + orphaned.remove(&topic).unwrap_or(0);
-            wish = Some(Wish::Subscribe(topic));
+            wish = is_wished.then_some(Wish::Subscribe(topic));
             Entry { members: HashMap::new(), active: watch::Sender::new(false), awaited }
         });
         entry.members.insert(subscriber.id, subscriber.clone());
@@ -45,6 +50,9 @@ impl Table {
             return None;
         }
         let entry = self.topics.remove(topic)?;
+        if !self.is_connected {
+            return None;
+        }
         if entry.awaited > 0 {
             self.orphaned.insert(topic.clone(), entry.awaited);
         }
@@ -66,8 +74,18 @@ impl Table {
         }
     }
 
+    /// The connection is gone.
+    pub(super) fn end(&mut self) {
+        self.is_connected = false;
+        self.orphaned.clear();
+        for entry in self.topics.values() {
+            entry.active.send_replace(false);
+        }
+    }
+
     /// A new connection knows nothing: everything that is wanted must be subscribed again.
     pub(super) fn begin_anew(&mut self) -> Vec<Topic> {
+        self.is_connected = true;
         self.orphaned.clear();
         for entry in self.topics.values_mut() {
             entry.awaited = 1;
@@ -98,6 +116,7 @@ mod tests {
             (Arc::new(Subscriber::new(1, 100, Arc::default())), Arc::new(Subscriber::new(2, 100, Arc::default())));
         let topic = (Kind::Channel, Bytes::from_static(b"a"));
         let mut table = Table::default();
+        table.begin_anew();
         let (wish, active) = table.join(topic.clone(), &one);
         assert_eq!(wish, Some(Wish::Subscribe(topic.clone())));
         assert!(!*active.borrow());
@@ -115,6 +134,7 @@ mod tests {
         let one = Arc::new(Subscriber::new(1, 100, Arc::default()));
         let topic = (Kind::Channel, Bytes::from_static(b"a"));
         let mut table = Table::default();
+        table.begin_anew();
         let _first = table.join(topic.clone(), &one);
         table.leave(&topic, 1);
         let (_, active) = table.join(topic.clone(), &one);
@@ -125,6 +145,27 @@ mod tests {
         assert_eq!(table.begin_anew(), std::slice::from_ref(&topic));
         assert!(!*active.borrow());
         table.confirm(&topic);
+        assert!(*active.borrow());
+    }
+
+    #[test]
+    fn without_a_connection_nothing_is_kept_but_what_is_wanted() {
+        let one = Arc::new(Subscriber::new(1, 100, Arc::default()));
+        let topic = |name: u32| (Kind::Channel, Bytes::from(name.to_string()));
+        let mut table = Table::default();
+        let (first, mut active) = table.join(topic(0), &one);
+        assert_eq!(first, Some(Wish::Subscribe(topic(0))), "it has a connection opened");
+        assert_eq!(table.begin_anew(), [topic(0)]);
+        table.confirm(&topic(0));
+        table.end();
+        assert!(!*active.borrow_and_update(), "who comes now waits for the next connection");
+        for name in 1..1000 {
+            assert_eq!(table.join(topic(name), &one).0, None);
+            assert_eq!(table.leave(&topic(name), 1), None);
+        }
+        assert!(table.orphaned.is_empty());
+        assert_eq!(table.begin_anew(), [topic(0)]);
+        table.confirm(&topic(0));
         assert!(*active.borrow());
     }
 }
