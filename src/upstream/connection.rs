@@ -17,7 +17,7 @@ use tokio::time::{Sleep, sleep_until};
 use super::Common;
 use super::account::Account;
 use super::arrivals::Arrivals;
-use super::connect::Connected;
+use super::connect::{ConnectError, Connected};
 use super::flight::Flight;
 use super::inbox::Inbox;
 use super::place::Lookout;
@@ -164,12 +164,21 @@ impl Connection {
         self.arrivals.is_unready && self.was_sound()
     }
 
-    /// Nothing is under way, and nothing may begin. Should the upstream close it meanwhile, nothing is sent into the void.
+    /// Nothing is under way, and nothing may begin. Should the upstream close it meanwhile, nothing is sent into the void; at a
+    /// shutdown what waits is told so.
     async fn rest(&mut self, place: &mut Lookout) -> io::Result<()> {
         self.common.metrics.lanes_held.inc();
+        let (common, queue) = (self.common.clone(), self.queue.clone());
+        let told = async {
+            common.gate.closing().await;
+            let due = queue.upgrade().map(|queue| queue.borrow_mut().take_due(|_| true));
+            due.into_iter().flatten().for_each(|flight| flight.fail(&ConnectError::Closing.to_string()));
+            std::future::pending::<()>().await;
+        };
         let rested = tokio::select! {
             () = place.changed() => Ok(()),
             error = std::future::poll_fn(|cx| self.poll_closed(cx)) => Err(error),
+            () = told => Ok(()),
         };
         self.common.metrics.lanes_held.dec();
         (self.heard, self.pinged) = (Instant::now(), false);

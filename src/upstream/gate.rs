@@ -70,6 +70,16 @@ impl Gate {
         self.closing.cancel();
     }
 
+    /// True when nothing that is held back will go on.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
+    /// Waits for [`Gate::close`].
+    pub(super) async fn closing(&self) {
+        self.closing.cancelled().await;
+    }
+
     /// A moment after [`Gate::close`], in which what can be had is had.
     pub(super) async fn closed(&self) {
         self.closing.cancelled().await;

@@ -262,8 +262,13 @@ impl Driver {
     async fn patiently<T>(&self, event: impl Future<Output = T>) -> T {
         let (patience, circuit) = (self.common.settings.queue_timeout, &self.common.circuit);
         let place = self.common.place.lookout(0);
-        let is_due = |waited| place.paused_until().is_none() && (waited >= patience || circuit.is_open());
-        self.answering(event, || self.common.unreachable().to_string(), is_due).await
+        let is_closing = || self.common.gate.is_closing();
+        let is_due = |waited| match place.paused_until() {
+            Some(_) => is_closing(),
+            None => waited >= patience || circuit.is_open(),
+        };
+        let error = || if is_closing() { ConnectError::Closing } else { self.common.unreachable() };
+        self.answering(event, || error().to_string(), is_due).await
     }
 
     /// Waits for `event`, while what waits and `is_due` is answered with an error: as it comes, if it is due from the start.

@@ -196,7 +196,12 @@ impl Pool {
 
     /// An idle connection or a new one, when there may be one more.
     pub(super) async fn take(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
-        self.common.place.lookout(0).resumed().await;
+        let mut place = self.common.place.lookout(0);
+        tokio::select! {
+            biased;
+            () = place.resumed() => {}
+            () = self.common.gate.closing() => return Err(ConnectError::Closing),
+        }
         let permit = self.common.gate.enter().await?;
         // One that was given back a moment ago is idle when its task has run.
         tokio::task::yield_now().await;

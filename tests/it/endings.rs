@@ -104,3 +104,59 @@ fn a_client_that_is_held_may_block_for_longer_than_any_command_takes() {
     assert_eq!(waiting.frame(), b"*2\r\n$5\r\nqueue\r\n$3\r\njob\r\n");
     assert_eq!(waiting.frame(), b"$-1\r\n");
 }
+
+#[test]
+fn a_shutdown_waits_for_nobody_who_waits_for_others() {
+    let redis = Redis::with(&["--rename-command", "BRPOP", "XBRPOP"]);
+    let builder = Sidecar::builder().redis(&redis).set("SERVER__SHUTDOWN_TIMEOUT", "10m");
+    let mut sidecar = builder.start();
+    let mut direct = redis.wire();
+    let mut blocked = Vec::new();
+    for (state, wait) in [
+        ("PING", "BLPOP q 0"),
+        ("PING", "XBRPOP q 0"),
+        ("CLIENT NO-EVICT ON", "BLPOP q 0"),
+        ("HELLO 3", "XREAD BLOCK 0 STREAMS s $"),
+    ] {
+        let mut wire = sidecar.wire();
+        wire.ask(state);
+        wire.send(&line(wait));
+        blocked.push(wire);
+    }
+    until("they wait", || direct.ask("INFO clients").contains("blocked_clients:4"));
+    // These wait for nothing that must come.
+    for request in ["SUBSCRIBE a", "MONITOR", "WATCH a", "MULTI", "CLIENT TRACKING ON"] {
+        let mut wire = sidecar.wire();
+        if request.ends_with("ON") {
+            wire.ask("HELLO 3");
+        }
+        let told = wire.ask(request);
+        assert!(told.starts_with("+OK") || told.contains("subscribe"), "{request}: {told}");
+        blocked.push(wire);
+    }
+    assert_eq!(sidecar.stop(), Some(0));
+    until("nobody waits", || direct.ask("INFO clients").contains("blocked_clients:0"));
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_the_end_of_a_pause() {
+    let redis = Redis::start();
+    let builder = Sidecar::builder().redis(&redis).set("SERVER__SHUTDOWN_TIMEOUT", "10m");
+    let mut sidecar = builder.expect(&["held back"]).start();
+    let [mut operator, mut on_lane, mut moving, mut blocking, mut watching] = [(); 5].map(|()| sidecar.wire());
+    assert_eq!(on_lane.ask("SET a 1"), "+OK\r\n");
+    assert_eq!(operator.ask("HEARTHSIDE PAUSE 600000"), "+OK\r\n");
+    on_lane.send(&line("SET a 2"));
+    moving.send(&line("SELECT 1"));
+    blocking.send(&line("BLPOP q 0"));
+    watching.send(&line("WATCH a"));
+    let routed =
+        |route: &str| metric(&sidecar, &format!("hearthside_commands_total{{route=\"{route}\",outcome=\"Ok\"}}"));
+    until("they wait", || routed("Passthrough") == 2.0 && routed("Pinned") == 1.0 && routed("Local") >= 3.0);
+    assert_eq!(sidecar.stop(), Some(0));
+    for wire in [&mut on_lane, &mut moving, &mut watching] {
+        let told = String::from_utf8_lossy(&wire.rest()).into_owned();
+        assert!(told.starts_with("-LOADING hearthside: ") && told.contains("not sent"), "{told:?}");
+    }
+    assert_eq!(redis.wire().ask("GET a"), "$1\r\n1\r\n");
+}

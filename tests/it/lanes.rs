@@ -232,6 +232,23 @@ fn a_script_is_killed_after_the_lane_that_ran_it_was_given_up() {
 }
 
 #[test]
+fn who_moves_is_told_that_the_upstream_is_busy_as_there() {
+    let redis = easily_busy();
+    let sidecar = one_lane(&redis).expect(&["upstream"]).start();
+    let [mut moving, mut running] = [(); 2].map(|()| sidecar.wire());
+    let mut direct = redis.wire();
+    assert_eq!(moving.ask("SET a 1"), "+OK\r\n");
+    running.send(&crate::support::wire::array(FOREVER));
+    until("the upstream is busy", || direct.ask("GET a").starts_with("-BUSY"));
+    for request in ["SELECT 1", "SELECT 2", "CLIENT NO-EVICT ON", "BLPOP a 1"] {
+        assert_eq!(moving.ask(request), direct.ask(request), "{request}");
+    }
+    until("it is killed", || moving.ask("SCRIPT KILL") == "+OK\r\n");
+    until("it moves", || moving.ask("SELECT 1") == "+OK\r\n");
+    assert_eq!(moving.ask("GET a"), "$-1\r\n");
+}
+
+#[test]
 fn a_busy_upstream_can_be_shut_down() {
     let redis = easily_busy();
     let sidecar = one_lane(&redis).set("SECURITY__DENY", "").expect(&["lane", "upstream"]).start();

@@ -238,3 +238,30 @@ fn what_was_deferred_without_the_store_survives_a_stop() {
     assert_eq!(sidecar.wire().ask("HGET p:4 seen"), "$1\r\n4\r\n");
     until("it is saved", || place.row(4) == "4|0");
 }
+
+#[test]
+fn a_store_that_comes_goes_and_comes_again_is_followed() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let builder = demo(&redis, &postgres).config(hearthside::config::SHIPPED).migrated().expect(NOISE);
+    postgres.stop();
+    let mut sidecar = builder.expect(&["store", "verif"]).spawn();
+    sidecar.wait_ready();
+    let mut wire = sidecar.wire();
+    assert!(wire.ask("HGET player:1:session hp").starts_with("-LOADING"));
+    for round in 1..3 {
+        postgres.launch();
+        until("it is there", || wire.ask("HGET player:1:session hp").starts_with('$'));
+        postgres.sql(&format!("UPDATE sessions SET hp = {round} WHERE character_id = 1"));
+        until("its changes are heard", || wire.ask("HGET player:1:session hp") == format!("$1\r\n{round}\r\n"));
+        assert_eq!(wire.ask("HGET item:apple:def name"), "$5\r\nApple\r\n");
+        until("ready", || request(&sidecar, "GET", "/readyz").0 == 200);
+        postgres.stop();
+        until("it is seen to be away", || request(&sidecar, "GET", "/readyz").0 == 503);
+        assert_eq!(wire.ask("SET through 1"), "+OK\r\n");
+        assert_eq!(wire.ask("HGET item:apple:def name"), "$5\r\nApple\r\n", "definitions stay");
+        let told = wire.ask("HGET player:3:session hp");
+        assert!(told.starts_with("-ERR hearthside") || told.starts_with("-LOADING"), "{told}");
+        assert!(!told.contains("waits for its store"), "it has been there: {told}");
+    }
+    postgres.launch();
+}
