@@ -2,7 +2,10 @@
 //! those who are ended while they wait for it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -170,7 +173,7 @@ fn a_client_whose_huge_request_the_upstream_does_not_take_can_be_killed() {
         before > 1e6 && since.elapsed() > Duration::from_millis(500)
     });
     assert_eq!(killer.ask(&format!("CLIENT KILL ID {id}")), ":1\r\n");
-    sending.join().expect("it can send no more");
+    until("it can send no more, long before its upstream is given up", || sending.is_finished());
     until("its connection is closed", || metric(&sidecar, "hearthside_pinned") == 0.0);
     redis.pause(false);
 }
@@ -236,6 +239,34 @@ fn a_silent_client_is_asked_whether_it_is_there() {
         let mut wires = [sidecar.wire(), sidecar.wire()];
         wires.iter_mut().for_each(|wire| assert_eq!(wire.ask("PING"), "+PONG\r\n"));
         until("its timers are these", || timers(sidecar.port) == [timer, timer]);
+    }
+}
+
+#[test]
+fn a_unix_socket_has_its_mode_before_anybody_can_connect() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("s");
+    // What it stands on: until a socket listens, whoever tries is refused.
+    let deaf = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+    deaf.bind(&socket2::SockAddr::unix(&path).expect("a path")).expect("free");
+    assert_eq!(UnixStream::connect(&path).expect_err("it does not listen").kind(), ErrorKind::ConnectionRefused);
+    deaf.listen(1).expect("listens");
+    assert!(UnixStream::connect(&path).is_ok());
+    drop(deaf);
+    for mode in [0o700, 0o600, 0o770] {
+        let builder = Sidecar::builder().set("SERVER__LISTEN", format!("unix://{}", path.display()));
+        let builder = builder.set("UPSTREAM__URL", "redis://127.0.0.1:1").set("SERVER__UNIX_MODE", format!("{mode:o}"));
+        let mut sidecar = builder.expect(&["upstream"]).spawn();
+        // A socket is there and refuses until it listens, and it listens last.
+        let begun = Instant::now();
+        let first = loop {
+            if UnixStream::connect(&path).is_ok() {
+                break fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20) && !sidecar.has_ended(), "{}", sidecar.log());
+        };
+        assert_eq!(first, mode, "{first:o}");
+        assert_eq!(sidecar.stop(), Some(0));
     }
 }
 
