@@ -147,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         text: String,
     ) -> Result<Waited, End> {
         for _ in 0..ATTEMPTS {
-            if !self.unblock(pinned).await {
+            if !self.unblock(pinned).await? {
                 break;
             }
             tokio::select! {
@@ -161,11 +161,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Asks the upstream to end what waits on this connection; false when that cannot be asked.
-    async fn unblock(&mut self, pinned: &Pinned) -> bool {
-        let Some(id) = pinned.id else { return false };
+    async fn unblock(&mut self, pinned: &Pinned) -> Result<bool, End> {
+        let Some(id) = pinned.id else { return Ok(false) };
         let mut bytes = BytesMut::new();
         encode::request(&mut bytes, &["CLIENT", "UNBLOCK", &id.to_string(), "ERROR"]);
         let asked = self.context.lane(&mut self.session).submit(Run::one(bytes.freeze(), false));
-        asked.whole().await.is_ok_and(|reply| reply.starts_with(b":"))
+        let told = self.link.meanwhile(asked.whole()).await?;
+        Ok(told.is_ok_and(|reply| reply.starts_with(b":")))
     }
 }

@@ -241,6 +241,24 @@ fn every_wait_of_a_client_is_looked_at_and_not_its_last_alone() {
 }
 
 #[test]
+fn who_is_killed_while_its_wait_is_being_ended_is_closed() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port);
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
+    let sidecar = Sidecar::builder().set("UPSTREAM__URL", url).config(&first()).start();
+    let (mut wire, mut killer, mut direct) = (login(&sidecar, "ann"), login(&sidecar, "bob"), redis.wire());
+    assert_eq!(wire.ask("GET free:1"), "$-1\r\n", "its lane is connected");
+    wire.send(&line("BLPOP lock:q 0"));
+    until("it waits", || direct.ask("INFO clients").contains("blocked_clients:1"));
+    // Nobody answers whether the wait has been ended.
+    proxy.hold(true);
+    reload(&sidecar, &config("\"@all\"", "\"free:*\"", "\"*\"", &bob()));
+    assert_eq!(killer.ask("CLIENT KILL USER ann"), ":1\r\n");
+    assert!(wire.try_frame().is_none(), "it is closed");
+    proxy.hold(false);
+}
+
+#[test]
 fn an_element_on_its_way_is_not_lost_with_the_rules() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.port);
