@@ -61,7 +61,7 @@ fn pause(context: &Context, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     let patience = common.settings.queue_timeout;
     Flow::Later(Box::pin(async move {
         match tokio::time::timeout(patience, quiet).await {
-            Ok(()) => Ok(Bytes::from_static(b"+OK\r\n")),
+            Ok(()) => Ok(Bytes::from_static(b"+OK\r\n").into()),
             Err(_) => Ok(error_reply(
                 "ERR hearthside: commands are held back, but some that were under way have not ended within \
                  upstream.queue_timeout; ask again, or RESUME",

@@ -1,6 +1,6 @@
 //! Why a client keeps an upstream connection of its own, and what that changes for its requests.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 use super::{Flow, Session};
 use crate::command::Request;
@@ -145,9 +145,9 @@ pub(super) fn forget(keys: &[&[u8]], flow: Flow, out: &mut BytesMut) -> Flow {
             Flow::Answered
         }
         Flow::Later(reply) => Flow::Later(Box::pin(async move {
-            let mut all = BytesMut::from(&reply.await?[..]);
-            all.put_slice(&push);
-            Ok(Bytes::from(all))
+            let mut all = reply.await?;
+            all.take(&mut push);
+            Ok(all)
         })),
         // Neither reads an owned key.
         Flow::Run(ticket) => Flow::Run(ticket),

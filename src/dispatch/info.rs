@@ -29,14 +29,14 @@ pub(super) fn answer(context: &Context, session: &mut Session, request: &Request
     Flow::Later(Box::pin(async move {
         let (reply, pushes) = ticket.parts().await?;
         // Without an upstream there is still the sidecar to ask about.
-        let mut text = decode::text(&reply, proto).unwrap_or_default();
+        let mut text = decode::text(&reply.whole(), proto).unwrap_or_default();
         if !text.is_empty() {
             text.extend_from_slice(b"\r\n");
         }
         text.extend_from_slice(ours.as_bytes());
         let mut out = BytesMut::from(&pushes[..]);
         encode::verbatim(&mut out, proto, &text);
-        Ok(out.freeze())
+        Ok(out.into())
     }))
 }
 

@@ -54,7 +54,7 @@ pub(super) fn answer(
             }
             Err(error) => encode::error(&mut out, &owned.load_error(mapping, &error)),
         }
-        Ok(out.freeze())
+        Ok(out.into())
     })))
 }
 
@@ -68,7 +68,7 @@ fn by_column(owned: &Arc<Owned>, mapping: usize, key: &Bytes, lifetime: Lifetime
             Err(error) => encode::error(&mut out, &owned.write_error(mapping, &error)),
             Ok(ended) => answer_lived(ended.record.as_ref(), &ended.life, gives_value, proto, &mut out),
         }
-        Ok(out.freeze())
+        Ok(out.into())
     }))
 }
 

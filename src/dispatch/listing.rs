@@ -80,14 +80,14 @@ pub(super) fn keys(context: &Context, session: &mut Session, request: &Request<'
     let router = context.router.clone();
     Flow::Later(Box::pin(async move {
         let reply = ticket.whole().await?;
-        let Some(theirs) = reply::elements(&reply) else { return Ok(reply) };
+        let Some(theirs) = reply::elements(&reply) else { return Ok(reply.into()) };
         let mut all: Vec<&[u8]> = theirs.into_iter().filter(|bulk| !is_owned(&router, bulk)).collect();
         let ours = match every_key(&owned, &wish).await {
             Ok(ours) => ours,
             Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
         };
         all.extend(ours.iter().map(|bulk| &**bulk));
-        Ok(array(&all))
+        Ok(array(&all).into())
     }))
 }
 
@@ -156,7 +156,7 @@ pub(super) fn scan(context: &Context, session: &mut Session, request: &Request<'
                             Some(after) => Place::Cached(mapping, after),
                             None => next_mapping(&owned, &wish, mapping + 1),
                         };
-                        page(owned.scans.keep(place, cursor), &wish.chosen(keys.iter().map(|key| &**key)))
+                        page(owned.scans.keep(place, cursor), &wish.chosen(keys.iter().map(|key| &**key))).into()
                     }
                 })
             }))
@@ -190,11 +190,11 @@ fn upstream(context: &Context, session: &mut Session, request: &Request<'_>, cur
                     encode::array(&mut out, 2);
                     out.put_slice(next);
                     out.put_slice(&array(&kept));
-                    out.freeze()
+                    out.into()
                 }
-                None => reply.clone(),
+                None => reply.clone().into(),
             },
-            _ => reply.clone(),
+            _ => reply.clone().into(),
         })
     }))
 }

@@ -45,6 +45,7 @@ use crate::clients::Registry;
 use crate::command::{OwnedRequest, Request, Spec, lookup};
 use crate::config::AuthMode;
 use crate::resp::encode;
+use crate::resp::pieces::Pieces;
 use crate::resp::pubsub::Kind;
 use crate::route::{Local, Pin, Route, Router, Transaction, Unknown};
 use crate::telemetry::Metrics;
@@ -79,7 +80,7 @@ pub struct Context {
 }
 
 /// A reply that comes later. Its work has begun; polling it only waits.
-pub type LaterReply = Pinning<Box<dyn Future<Output = Result<Bytes, Broken>>>>;
+pub type LaterReply = Pinning<Box<dyn Future<Output = Result<Pieces, Broken>>>>;
 
 /// Another group for a client, once the upstream agrees.
 #[derive(Debug)]
@@ -361,10 +362,10 @@ pub fn wrong_arity(spec: &Spec, out: &mut BytesMut) {
 }
 
 /// A reply that is an error.
-fn error_reply(text: &str) -> Bytes {
+fn error_reply(text: &str) -> Pieces {
     let mut out = BytesMut::new();
     encode::error(&mut out, text);
-    out.freeze()
+    out.into()
 }
 
 /// Redis's words for EXEC with arguments, which ends a transaction.

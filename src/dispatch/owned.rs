@@ -11,7 +11,7 @@ use crate::command::{OwnedRequest, Request, Spec};
 use crate::definitions::{Definitions, Reloader, Snapshot};
 use crate::keys::glob_match;
 use crate::mapping::{Kind, Mappings};
-use crate::record::{Answer, View, answer_of};
+use crate::record::{Answer, Record, View, answer_of};
 use crate::resp::{Proto, encode};
 use crate::store::{Away, Change, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -174,7 +174,7 @@ pub(super) fn answer(
             }
             Err(error) => encode::error(&mut out, &owned.load_error(mapping, &error)),
         }
-        Ok(out.freeze())
+        Ok(out.into())
     }))
 }
 
@@ -200,19 +200,25 @@ pub(super) enum Found {
 }
 
 impl Owned {
-    /// Looks one key up for a command over several: whether it is there, and its string if it has one.
+    /// Looks one key up for a command over several: whether it is there, and its string if it has
+    /// one and `values` are asked for.
     /// All of a command's keys are looked up in one `snapshot` of the definitions (C6).
-    pub(super) fn find(&self, snapshot: &Snapshot, session: &mut Session, mapping: usize, key: &[u8]) -> Found {
+    pub(super) fn find(
+        &self,
+        snapshot: &Snapshot,
+        session: &mut Session,
+        (mapping, key): (usize, &[u8]),
+        values: bool,
+    ) -> Found {
         if self.is_definition(mapping) {
             let record = snapshot.get(mapping, key);
             session.tally.add(RouteLabel::Definition, outcome(record.is_some()), 1);
-            let encoded = record.map(|r| Bytes::copy_from_slice(r.encoded_string().unwrap_or_default()));
-            return Found::Now(None, encoded);
+            return Found::Now(None, record.map(|record| string_of(record, values)));
         }
         match self.cache.get(mapping, key, session.now) {
             Some(entry) => {
                 session.tally.add(RouteLabel::Cache, outcome(entry.record.is_some()), 1);
-                let encoded = string_of(&entry);
+                let encoded = entry.record.as_ref().map(|record| string_of(record, values));
                 Found::Now(Some(entry), encoded)
             }
             None => {
@@ -223,7 +229,7 @@ impl Owned {
     }
 }
 
-/// The encoded string of a record, empty for other shapes; `None` for an absent key.
-pub(super) fn string_of(entry: &Entry) -> Option<Bytes> {
-    entry.record.as_ref().map(|record| Bytes::copy_from_slice(record.encoded_string().unwrap_or_default()))
+/// The encoded string of a record if `values` are asked for; empty for other shapes.
+pub(super) fn string_of(record: &Record, values: bool) -> Bytes {
+    Bytes::copy_from_slice(record.encoded_string().filter(|_| values).unwrap_or_default())
 }

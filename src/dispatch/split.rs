@@ -1,8 +1,9 @@
 //! DEL, UNLINK, EXISTS, TOUCH and MGET over owned keys, perhaps with pass-through keys among them: split, sent, joined.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::owned::{Found, string_of};
 use super::{Context, Flow, Session, error_reply, wrong_arity};
@@ -10,9 +11,12 @@ use crate::cache::WriteResult;
 use crate::command::{Request, Spec};
 use crate::config::DeleteMode;
 use crate::record::Write;
-use crate::resp::{Proto, decode, encode, reply};
+use crate::resp::pieces::{Elements, Pieces};
+use crate::resp::{Proto, decode, encode};
 use crate::store::StoreError;
+use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
+use crate::upstream::Kept;
 
 /// One key's part of the answer.
 enum Part {
@@ -53,7 +57,9 @@ pub(super) fn answer(
         return super::refuse(session, &refusal, out);
     }
     let snapshot = context.owned.definitions.snapshot();
+    let (owned, proto, values) = (context.owned.clone(), session.proto(), spec.name == "mget");
     let (mut parts, mut foreign) = (Vec::with_capacity(keys.len()), vec![request.arg(0)]);
+    let mut room = Room::of(context, session);
     for at in keys {
         let key = request.arg(*at);
         parts.push(match context.router.owner(key) {
@@ -61,11 +67,15 @@ pub(super) fn answer(
                 foreign.push(key);
                 Part::Upstream
             }
-            Some(mapping) if removes => context.owned.remove(mapping, key),
-            Some(mapping) => match context.owned.find(&snapshot, session, mapping, key) {
+            Some(mapping) if removes => owned.remove(mapping, key),
+            Some(mapping) => match owned.find(&snapshot, session, (mapping, key), values) {
                 Found::Now(entry, known) => {
                     if let Some(entry) = entry.filter(|_| spec.name != "exists") {
-                        context.owned.cache.renew(key, &entry, session.now);
+                        owned.cache.renew(key, &entry, session.now);
+                    }
+                    if !room.takes(known.as_ref()) {
+                        encode::error(out, TOO_LONG);
+                        return Flow::Answered;
                     }
                     Part::Known(known)
                 }
@@ -74,32 +84,52 @@ pub(super) fn answer(
         });
     }
     let ticket = (foreign.len() > 1).then(|| context.ask(session, &foreign, spec.flags.readonly));
-    let (owned, proto, values) = (context.owned.clone(), session.proto(), spec.name == "mget");
-    let most = context.policy.limits.buffers.0;
     Flow::Later(Box::pin(async move {
-        let mut pushes = Bytes::new();
-        let upstream = match ticket {
-            Some(ticket) => {
-                let (reply, pushed) = ticket.parts().await?;
-                pushes = pushed;
-                Some(reply)
-            }
-            None => None,
+        let (upstream, pushes) = match ticket {
+            Some(ticket) => ticket.parts().await.map(|(reply, pushes)| (Some(reply), pushes))?,
+            None => (None, Bytes::new()),
         };
         let mut known = Vec::with_capacity(parts.len());
         for part in parts {
-            match resolve(part).await {
+            let is_new = matches!(part, Part::Loading(..));
+            match resolve(part, values).await {
+                Ok(Some(part)) if is_new && !room.takes(part.as_ref()) => return Ok(error_reply(TOO_LONG)),
                 Ok(part) => known.push(part),
                 Err((mapping, error)) if removes => return Ok(error_reply(&owned.write_error(mapping, &error))),
                 Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
             }
         }
-        if known.iter().flatten().flatten().map(Bytes::len).sum::<usize>() > most {
-            return Ok(error_reply(TOO_LONG));
-        }
-        let joined = if values { join_values(&known, upstream, proto) } else { join_counts(&known, upstream) };
-        Ok(if pushes.is_empty() { joined } else { Bytes::from([pushes, joined].concat()) })
+        let mut reply = Pieces::from(pushes);
+        reply.append_all(if values { join_values(known, upstream, proto) } else { join_counts(&known, upstream) });
+        Ok(reply)
     }))
+}
+
+/// What one reply takes of what all clients may hold.
+struct Room {
+    kept: Kept,
+    metrics: Arc<Metrics>,
+    values: usize,
+    most: usize,
+}
+
+impl Room {
+    fn of(context: &Context, session: &Session) -> Self {
+        let (kept, metrics) = (Kept::new(session.account.clone()), context.metrics.clone());
+        Self { kept, metrics, values: 0, most: context.policy.limits.buffers.0 }
+    }
+
+    /// One more key with its value; false when they are more than all clients may hold.
+    fn takes(&mut self, value: Option<&Bytes>) -> bool {
+        let length = value.map_or(0, Bytes::len);
+        self.values += length;
+        if self.values > self.most {
+            self.metrics.limited("buffers");
+            return false;
+        }
+        self.kept.more(size_of::<Part>() + length);
+        true
+    }
 }
 
 /// The refusal of a DEL that names a definition: nothing of it is done.
@@ -124,13 +154,13 @@ impl super::Owned {
 }
 
 /// `Some(known)` for an owned key, `None` for one whose answer is the upstream's.
-async fn resolve(part: Part) -> Result<Option<Option<Bytes>>, (usize, StoreError)> {
+async fn resolve(part: Part, values: bool) -> Result<Option<Option<Bytes>>, (usize, StoreError)> {
     match part {
         Part::Upstream => Ok(None),
         Part::Known(known) | Part::Loading(_, Found::Now(_, known)) => Ok(Some(known)),
         Part::Loading(mapping, Found::Loading(loading)) => {
             let entry = loading.await.map_err(|error| (mapping, error))?;
-            Ok(Some(string_of(&entry)))
+            Ok(Some(entry.record.as_ref().map(|record| string_of(record, values))))
         }
         Part::Deleting(mapping, deleting) => {
             let written = deleting.await.map_err(|error| (mapping, error))?;
@@ -140,34 +170,36 @@ async fn resolve(part: Part) -> Result<Option<Option<Bytes>>, (usize, StoreError
 }
 
 /// The sum of what both sides counted; the upstream's error if it has one.
-fn join_counts(known: &[Option<Option<Bytes>>], upstream: Option<Bytes>) -> Bytes {
-    let counted = match upstream {
+fn join_counts(known: &[Option<Option<Bytes>>], upstream: Option<Pieces>) -> Pieces {
+    let counted = match upstream.map(Pieces::whole) {
         None => 0,
         Some(reply) => match decode::integer(&reply) {
             Some(counted) => counted,
-            None => return reply,
+            None => return reply.into(),
         },
     };
     let ours = known.iter().filter(|part| matches!(part, Some(Some(_)))).count() as i64;
     let mut out = BytesMut::new();
     encode::int(&mut out, counted + ours);
-    out.freeze()
+    out.into()
 }
 
 /// Each key's value in its place; the upstream's error if it has one.
-fn join_values(known: &[Option<Option<Bytes>>], upstream: Option<Bytes>, proto: Proto) -> Bytes {
-    let reply = upstream.unwrap_or_else(|| Bytes::from_static(b"*0\r\n"));
-    let Some(elements) = reply::elements(&reply) else { return reply };
-    let mut elements = elements.into_iter();
-    let mut out = BytesMut::new();
-    encode::array(&mut out, known.len());
+fn join_values(known: Vec<Option<Option<Bytes>>>, upstream: Option<Pieces>, proto: Proto) -> Pieces {
+    let mut elements = match upstream.map_or_else(|| Ok(Elements::none()), Elements::of) {
+        Ok(elements) => elements,
+        Err(reply) => return reply,
+    };
+    let mut out = Pieces::default();
+    encode::array(out.tail(), known.len());
     for part in known {
         match part {
-            None => out.put_slice(elements.next().unwrap_or(b"$-1\r\n")),
+            None => elements.pass(&mut out),
             // Keys of another type are null to MGET, as in Redis.
-            Some(Some(encoded)) if !encoded.is_empty() => out.put_slice(encoded),
-            Some(_) => encode::null(&mut out, proto),
+            Some(Some(encoded)) if !encoded.is_empty() => out.append(encoded),
+            Some(_) => encode::null(out.tail(), proto),
         }
+        out.settle();
     }
-    out.freeze()
+    out
 }

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Flow, Session, wrong_arity};
 use crate::command::{Request, Spec};
+use crate::resp::pieces::Pieces;
 use crate::resp::pubsub::Kind;
 use crate::resp::{Proto, encode};
 use crate::route::{Local, Pin, Route};
@@ -45,7 +46,7 @@ impl Shared<'_> {
         let (hub, patience) = (self.hub.clone(), self.patience);
         Flow::Later(Box::pin(async move {
             match tokio::time::timeout(patience, all(&mut awaited)).await {
-                Ok(()) => Ok(replies.freeze()),
+                Ok(()) => Ok(replies.into()),
                 Err(_) => Ok(undo(&hub, &subscriber, kind, awaited)),
             }
         }))
@@ -98,7 +99,7 @@ async fn all(awaited: &mut [(Confirmed, Bytes)]) {
 }
 
 /// The upstream did not confirm: nothing is subscribed, and the client is told.
-fn undo(hub: &Arc<Hub>, subscriber: &Arc<Subscriber>, kind: Kind, awaited: Vec<(Confirmed, Bytes)>) -> Bytes {
+fn undo(hub: &Arc<Hub>, subscriber: &Arc<Subscriber>, kind: Kind, awaited: Vec<(Confirmed, Bytes)>) -> Pieces {
     for (_, name) in awaited {
         hub.unsubscribe(subscriber, kind, &name);
         subscriber.note(kind, &name, false);
@@ -108,7 +109,7 @@ fn undo(hub: &Arc<Hub>, subscriber: &Arc<Subscriber>, kind: Kind, awaited: Vec<(
         &mut out,
         "ERR hearthside: the upstream did not confirm the subscription in time; nothing is subscribed",
     );
-    out.freeze()
+    out.into()
 }
 
 fn confirmation(out: &mut BytesMut, proto: Proto, word: &str, name: Option<&[u8]>, count: usize) {

@@ -7,6 +7,7 @@ use crate::command::{OwnedRequest, Request, Spec};
 use crate::config::{DeleteMode, MappingConfig, WriteMode};
 use crate::mapping::Mapping;
 use crate::record::{ReadError, Record, Write, Written, written_shape};
+use crate::resp::pieces::Pieces;
 use crate::resp::{Proto, encode};
 use crate::store::StoreError;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
@@ -77,7 +78,7 @@ fn mismatch(
                 answer_mismatch(block, (&request.view(), at), &write, entry.record.as_ref(), proto, &mut out);
             }
         }
-        Ok(out.freeze())
+        Ok(out.into())
     }))
 }
 
@@ -110,13 +111,13 @@ fn told(
     written: Result<Written, StoreError>,
     proto: Proto,
     describe: impl Fn(&StoreError) -> String,
-) -> Bytes {
+) -> Pieces {
     let mut out = BytesMut::new();
     match written {
         Ok(written) => write.answer(&written, proto, &mut out),
         Err(error) => encode::error(&mut out, &describe(&error)),
     }
-    out.freeze()
+    out.into()
 }
 
 /// Why a mapping does not take this command at all.

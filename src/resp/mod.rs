@@ -6,6 +6,7 @@ pub mod encode;
 pub mod inline;
 pub mod number;
 pub mod passage;
+pub mod pieces;
 pub mod pubsub;
 pub mod reply;
 pub mod request;

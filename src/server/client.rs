@@ -378,7 +378,7 @@ fn answer(
             Next::Read
         }
         Flow::Later(reply) => {
-            replies.later(reply);
+            replies.later(reply, request.raw().len());
             Next::Read
         }
     }

@@ -350,7 +350,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         if self.incoming.is_empty() && self.incoming.capacity() > KEPT {
             self.incoming = BytesMut::new();
         }
-        self.account.connection(self.incoming.capacity() + self.kept, self.replies.waiting());
+        let read = self.incoming.capacity() + self.kept + self.replies.answering();
+        self.account.connection(read, self.replies.waiting());
     }
 
     /// Once per batch, or earlier when much is ready or the rest is slow to come.

@@ -10,6 +10,7 @@ use bytes::{BufMut, BytesMut};
 use super::output::Output;
 use crate::dispatch::LaterReply;
 use crate::resp::Proto;
+use crate::resp::pieces::Pieces;
 use crate::transaction::{refuses, told};
 use crate::upstream::{Broken, Chunk, Inbox, Overflowed, Subscriber, Ticket};
 
@@ -20,10 +21,10 @@ enum Owed {
     Run(Ticket, usize),
     /// The same for commands of a transaction, of whose replies the client is told one if they are gathered.
     Queued(Ticket, usize, Option<BytesMut>),
-    /// A reply that is being made.
-    Later(LaterReply),
+    /// A reply that is being made, and the bytes that this takes.
+    Later(LaterReply, usize),
     /// A reply that is being made and will be dropped.
-    Silent(LaterReply),
+    Silent(LaterReply, usize),
 }
 
 /// Why nothing more can be sent.
@@ -55,6 +56,8 @@ pub(super) struct Replies {
     owed: VecDeque<Owed>,
     /// Bytes of requests that are on their way.
     under_way: usize,
+    /// Those of them for which a reply is being made here.
+    answering: usize,
     /// Bytes in what is ready and must wait, but for the last entry.
     ready: usize,
     /// Bytes that may be written now.
@@ -89,6 +92,15 @@ impl Replies {
     pub(super) fn put(&mut self, reply: BytesMut) {
         let tail = self.tail();
         if tail.is_empty() { *tail = reply } else { tail.put_slice(&reply) }
+    }
+
+    /// A reply that is ready, and very long.
+    pub(super) fn put_all(&mut self, reply: Pieces) {
+        match () {
+            () if self.muted => {}
+            () if self.owed.is_empty() => self.out.append_all(reply),
+            () => self.later(Box::pin(std::future::ready(Ok(reply))), 0),
+        }
     }
 
     /// Where the next push message goes, which is sent even to a client that wants no replies.
@@ -144,8 +156,17 @@ impl Replies {
         self.under_way
     }
 
-    pub(super) fn later(&mut self, reply: LaterReply) {
-        self.owe(if self.muted { Owed::Silent(reply) } else { Owed::Later(reply) });
+    /// A request of `length` bytes is being answered.
+    pub(super) fn later(&mut self, reply: LaterReply, length: usize) {
+        let cost = length + size_of_val(&*reply);
+        self.under_way += cost;
+        self.answering += cost;
+        self.owe(if self.muted { Owed::Silent(reply, cost) } else { Owed::Later(reply, cost) });
+    }
+
+    /// Bytes that are kept for requests that are being answered; those on a lane count themselves.
+    pub(super) const fn answering(&self) -> usize {
+        self.answering
     }
 
     /// Nothing waits for anything but the client.
@@ -214,14 +235,15 @@ impl Replies {
                         continue;
                     }
                 },
-                Owed::Later(reply) => match reply.as_mut().poll(cx) {
-                    Poll::Pending => return Ok(()),
-                    Poll::Ready(reply) => self.out.append(reply?),
-                },
-                Owed::Silent(reply) => match reply.as_mut().poll(cx) {
-                    Poll::Pending => return Ok(()),
-                    Poll::Ready(reply) => drop(reply?),
-                },
+                Owed::Later(reply, cost) | Owed::Silent(reply, cost) => {
+                    let Poll::Ready(reply) = reply.as_mut().poll(cx) else { return Ok(()) };
+                    let (reply, cost) = (reply?, *cost);
+                    self.under_way -= cost;
+                    self.answering -= cost;
+                    if matches!(self.owed.front(), Some(Owed::Later(..))) {
+                        self.out.append_all(reply);
+                    }
+                }
             }
             self.owed.pop_front();
         }
@@ -259,7 +281,8 @@ mod tests {
 
     fn later(replies: &mut Replies) -> oneshot::Sender<&'static [u8]> {
         let (sender, receiver) = oneshot::channel();
-        replies.later(Box::pin(async move { Ok(Bytes::from_static(receiver.await.expect("sent"))) }));
+        let reply = async move { Ok(Bytes::from_static(receiver.await.expect("sent")).into()) };
+        replies.later(Box::pin(reply), 100);
         sender
     }
 

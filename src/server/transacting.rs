@@ -145,6 +145,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.send_own(run);
                 next = Next::Alone(Alone::Ended);
             }
+            Taken::Told(reply) => {
+                self.link.replies.put_all(reply);
+                next = Next::Alone(Alone::Ended);
+            }
             Taken::Ends(run) => {
                 if let (Some(run), Some(own)) = (run, &self.pinned) {
                     let length = run.bytes.len();

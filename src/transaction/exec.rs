@@ -7,9 +7,10 @@ use super::splice::splice;
 use super::store::{self, Part};
 use super::{Desk, EXEC_LOSS, EXECABORT, MAYBE_APPLIED, MULTI, NOTHING_DONE, OUTDATED, Taken, Transaction, Wait, told};
 use crate::cache::Prepared;
-use crate::resp::{encode, reply};
+use crate::resp::encode;
+use crate::resp::pieces::Elements;
 use crate::route::Route;
-use crate::upstream::{Run, Ticket};
+use crate::upstream::{Kept, Run, Ticket};
 
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
@@ -109,30 +110,37 @@ impl Transaction {
         let Some(Exec { part, ticket, prepared }) = self.exec.take() else { return Taken::Answered };
         let ticket = ticket.or_else(|| self.ask(desk));
         let Self { queue, is_open, .. } = std::mem::take(self);
-        let reply = match ticket {
-            None => Bytes::from_static(b"*0\r\n"),
-            Some(ticket) => match ticket.parts().await {
-                Ok((reply, pushed)) => {
-                    desk.pushes().put_slice(&pushed);
-                    if is_open { reply } else { reply.slice_ref(told(&reply)) }
-                }
-                Err(_) => {
-                    encode::error(desk.out, MAYBE_APPLIED);
-                    return Taken::Ends(None);
-                }
+        let elements = match ticket {
+            None => Elements::none(),
+            Some(ticket) => match theirs(desk, ticket, is_open).await {
+                Ok(elements) => elements,
+                Err(taken) => return taken,
             },
         };
-        // Null (a watched key changed) or an error: nothing has run, and nothing of ours shall.
-        let Some(elements) = reply::elements(&reply) else {
-            desk.out.put_slice(&reply);
-            return Taken::Ends(None);
-        };
+        let mut kept = Kept::new(desk.session.account.clone());
+        kept.are(elements.len());
         // Should the store refuse now, the upstream's part has run: each of our commands says so in its place.
         let done = match prepared {
             None => Ok(Vec::new()),
             Some(prepared) => prepared.commit().await,
         };
-        splice(desk, queue, &elements, (&part.ours, &done)).await;
-        Taken::Ends(None)
+        Taken::Told(splice(desk, queue, (elements, kept), (&part.ours, &done)).await)
     }
+}
+
+/// What the upstream says to EXEC, or how the transaction has ended with that.
+async fn theirs(desk: &mut Desk<'_>, ticket: Ticket, is_open: bool) -> Result<Elements, Taken> {
+    let Ok((reply, pushed)) = ticket.parts().await else {
+        encode::error(desk.out, MAYBE_APPLIED);
+        return Err(Taken::Ends(None));
+    };
+    desk.pushes().put_slice(&pushed);
+    let reply = if is_open {
+        reply
+    } else {
+        let whole = reply.whole();
+        whole.slice_ref(told(&whole)).into()
+    };
+    // Null (a watched key changed) or an error: nothing has run, and nothing of ours shall.
+    Elements::of(reply).map_err(Taken::Told)
 }

@@ -29,6 +29,7 @@ use crate::cache::Watched;
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Context, Session, wrong_arity, wrong_exec};
 use crate::resp::encode;
+use crate::resp::pieces::Pieces;
 use crate::route::{Route, Transaction as Command};
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::upstream::{Loss, Pinned, Run};
@@ -100,6 +101,8 @@ pub enum Taken {
     Sends(Run),
     /// The same, and its one reply is the transaction's last.
     Last(Run),
+    /// The transaction has ended with this reply.
+    Told(Pieces),
     /// The transaction has ended, its reply is in `out`; what the upstream says to this is nobody's.
     Ends(Option<Run>),
     /// Something must happen first, when everything before it has been answered.

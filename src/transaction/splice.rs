@@ -1,6 +1,6 @@
 //! The reply of EXEC: the upstream's elements with ours among them, in the order of the commands.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::BufMut;
 
 use super::Desk;
 use super::queued::{Queue, Queued};
@@ -9,55 +9,54 @@ use crate::cache::Done;
 use crate::command::OwnedRequest;
 use crate::dispatch::{Flow, greeted};
 use crate::resp::encode;
+use crate::resp::pieces::{Elements, Pieces};
 use crate::resp::pubsub::{self, PubSub};
 use crate::route::Route;
 use crate::store::StoreError;
-use crate::upstream::{Broken, Group, Kept};
+use crate::upstream::{Group, Kept};
 
 /// Answers every command: from the upstream's `elements`, from what the store has `done` or why it has not, or as
-/// outside a transaction.
+/// outside a transaction. What is gathered counts as `kept`; nothing of it when that becomes more than the client may hold.
 pub(super) async fn splice(
     desk: &mut Desk<'_>,
     queued: Queue,
-    elements: &[&[u8]],
+    (mut elements, mut kept): (Elements, Kept),
     (ours, done): (&[Ours], &Result<Vec<Done>, StoreError>),
-) {
+) -> Pieces {
+    let mut reply = Pieces::default();
     encode::array(desk.out, queued.len());
-    let mut elements = elements.iter().copied();
-    let mut kept = Kept::new(desk.session.account.clone());
     for (command, ours) in queued.into_list().into_iter().zip(ours) {
-        kept.are(desk.out.len());
+        reply.take(desk.out);
+        reply.settle();
+        kept.are(reply.len() + elements.len());
         if desk.session.account.overflows() {
-            // It holds too much, and the reply is for nobody.
-            *desk.out = BytesMut::new();
-            return;
+            // The reply is for nobody.
+            return Pieces::default();
         }
         match command {
             Queued::Here(request, route) if answer(desk, &request, &route, ours, done) => {}
-            Queued::Here(request, route) => here(desk, &request, route).await,
-            Queued::Upstream(several) => (0..several).for_each(|_| desk.out.put_slice(next(&mut elements))),
-            Queued::Subscribe(channels) => (0..channels).for_each(|_| confirmation(desk, next(&mut elements))),
-            theirs => upstream(desk, theirs, next(&mut elements)),
+            Queued::Here(request, route) => here(desk, &request, route, &mut reply).await,
+            Queued::Upstream(several) => (0..several).for_each(|_| {
+                elements.pass(&mut reply);
+                reply.settle();
+            }),
+            Queued::Subscribe(channels) => (0..channels).for_each(|_| confirmation(desk, &elements.next_whole())),
+            theirs => upstream(desk, theirs, &elements.next_whole()),
         }
     }
+    reply.take(desk.out);
+    reply
 }
 
-fn next<'a>(elements: &mut impl Iterator<Item = &'a [u8]>) -> &'a [u8] {
-    elements.next().unwrap_or(b"$-1\r\n")
-}
-
-async fn here(desk: &mut Desk<'_>, request: &OwnedRequest, route: Route) {
-    match desk.context.answer(desk.session, &request.view(), route, desk.out) {
-        Flow::Answered => {}
-        Flow::Later(reply) => put(desk, reply.await),
-        Flow::Run(ticket) => put(desk, ticket.whole().await),
-        Flow::Alone(_) => encode::error(desk.out, "ERR hearthside: the command cannot run inside EXEC"),
-    }
-}
-
-fn put(desk: &mut Desk<'_>, reply: Result<Bytes, Broken>) {
-    match reply {
-        Ok(reply) => desk.out.put_slice(&reply),
+async fn here(desk: &mut Desk<'_>, request: &OwnedRequest, route: Route, reply: &mut Pieces) {
+    let answered = match desk.context.answer(desk.session, &request.view(), route, desk.out) {
+        Flow::Answered => return,
+        Flow::Later(answer) => answer.await,
+        Flow::Run(ticket) => ticket.parts().await.map(|(answer, _)| answer),
+        Flow::Alone(_) => return encode::error(desk.out, "ERR hearthside: the command cannot run inside EXEC"),
+    };
+    match answered {
+        Ok(answer) => reply.append_all(answer),
         Err(error) => encode::error(desk.out, &format!("ERR hearthside: {error}")),
     }
 }

@@ -347,7 +347,7 @@ impl Drop for Charge {
     }
 }
 
-/// Bytes that somebody gathers for a client.
+/// Bytes that somebody gathers for a client, which waits for them.
 #[derive(Debug)]
 pub struct Kept {
     account: Rc<Account>,
@@ -365,11 +365,13 @@ impl Kept {
     pub fn are(&mut self, bytes: usize) {
         let before = std::mem::replace(&mut self.bytes, bytes);
         self.account.holds.set(self.account.holds.get() + bytes - before);
+        self.account.owes.set(self.account.owes.get() + bytes - before);
+        if bytes < before {
+            self.account.made_room();
+        }
         self.account.tell();
     }
-}
 
-impl Kept {
     /// So many more bytes.
     pub fn more(&mut self, bytes: usize) {
         self.are(self.bytes + bytes);

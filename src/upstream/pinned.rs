@@ -142,7 +142,7 @@ impl Pinned {
     pub async fn ask_patiently(&self, request: Bytes, expect: Expect, pushes: &mut BytesMut) -> Result<Bytes, Lost> {
         let (reply, pushed) = self.lane.submit(Run::expecting(request, expect)).parts().await.map_err(|_| Lost)?;
         pushes.extend_from_slice(&pushed);
-        Ok(reply)
+        Ok(reply.whole())
     }
 
     /// One request, one reply.

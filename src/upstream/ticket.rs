@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 
 use super::account::{Account, Kept, cost};
+use crate::resp::pieces::Pieces;
 
 /// The connection died in the middle of a reply whose beginning the client already has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,24 +137,30 @@ impl Ticket {
     /// # Errors
     /// [`Broken`].
     pub async fn whole(self) -> Result<Bytes, Broken> {
-        Ok(self.parts().await?.0)
+        Ok(self.parts().await?.0.whole())
     }
 
     /// All replies at once, and the push messages that came before or between them.
     ///
     /// # Errors
-    /// [`Broken`].
-    pub async fn parts(self) -> Result<(Bytes, Bytes), Broken> {
-        let (mut replies, mut pushes) = (BytesMut::new(), BytesMut::new());
-        let mut kept = Kept::new(self.0.borrow().account.clone());
+    /// [`Broken`], also when they are more than may be kept for the client, which is to go.
+    pub async fn parts(self) -> Result<(Pieces, Bytes), Broken> {
+        let (mut replies, mut pushes) = (Pieces::default(), BytesMut::new());
+        let account = self.0.borrow().account.clone();
+        let mut kept = Kept::new(account.clone());
         while let Some(chunk) = std::future::poll_fn(|cx| self.poll_chunk(cx)).await? {
+            if account.overflows() {
+                return Err(Broken);
+            }
             match chunk {
-                Chunk::Reply(bytes) => replies.extend_from_slice(&bytes),
+                Chunk::Reply(bytes) if bytes.len() < SLICE => replies.tail().extend_from_slice(&bytes),
+                Chunk::Reply(bytes) => replies.share(bytes),
                 Chunk::Push(bytes) => pushes.extend_from_slice(&bytes),
             }
+            replies.settle();
             kept.are(replies.len() + pushes.len());
         }
-        Ok((replies.freeze(), pushes.freeze()))
+        Ok((replies, pushes.freeze()))
     }
 }
 

@@ -26,6 +26,7 @@ mod documents;
 mod embedded;
 mod endings;
 mod faults;
+mod gathered;
 mod herd;
 mod lanes;
 mod limits;
