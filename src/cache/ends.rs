@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::{Cache, Cached};
 use crate::record::{Edit, Life, Lifetime, ReadError, Record};
 use crate::store::StoreError;
+use crate::telemetry::Metrics;
 use crate::telemetry::clock::{now_ms, unix_ms};
 
 /// The name of the journal's field that says when a key ends: milliseconds since 1970, none if it does not.
@@ -151,10 +152,15 @@ impl Cache {
 
     /// Starts the life of a key that was read anew where its mapping says so.
     pub(super) fn renewed(&self, id: usize, key: &[u8], end: u64) {
-        // The journal is far behind: the next read of the key renews it. The receiver ends with the process.
-        if self.renewals.try_send((id, Bytes::copy_from_slice(key), end)).is_err() {
-            self.metrics.renewals_dropped.inc();
-        }
+        add(&self.renewals, (id, Bytes::copy_from_slice(key), end), &self.metrics);
+    }
+}
+
+/// One more renewal that waits, unless too many do: the journal is far behind then, and the next read of the key renews it.
+fn add(renewals: &mpsc::Sender<Renewal>, renewal: Renewal, metrics: &Metrics) {
+    // The receiver ends with the process.
+    if renewals.try_send(renewal).is_err() {
+        metrics.renewals_dropped.inc();
     }
 }
 
@@ -178,4 +184,22 @@ const MOST_WAITING: usize = 65_536;
 
 pub(super) fn channel() -> (mpsc::Sender<Renewal>, mpsc::Receiver<Renewal>) {
     mpsc::channel(MOST_WAITING)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{MOST_WAITING, add, channel};
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn renewals_beyond_those_that_may_wait_are_dropped_and_counted() {
+        let ((sender, mut receiver), metrics) = (channel(), Metrics::default());
+        (0..MOST_WAITING as u64 + 10).for_each(|end| add(&sender, (0, Bytes::from_static(b"k"), end), &metrics));
+        assert_eq!((receiver.len(), metrics.renewals_dropped.get()), (65_536, 10));
+        assert!(receiver.try_recv().is_ok());
+        add(&sender, (0, Bytes::from_static(b"k"), 0), &metrics);
+        assert_eq!((receiver.len(), metrics.renewals_dropped.get()), (65_536, 10), "there was room again");
+    }
 }

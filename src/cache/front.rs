@@ -19,9 +19,11 @@ use crate::telemetry::planted::is_planted;
 
 /// Keys share versions; a change of one costs the others a look at the shelf.
 const VERSIONS: usize = 4096;
-/// Most keys of one front, and most bytes: the shelf may have let them go. When it is full it begins anew.
+/// Most keys of one front, and most bytes: the shelf may have let them go. When it is full it begins anew. What is longer than
+/// `LONG` takes longer to write than to find, and is the shelf's alone.
 const MOST: usize = 32 * 1024;
 const MOST_BYTES: usize = 32 << 20;
+const LONG: usize = 1 << 20;
 /// One hit of so many asks the shelf.
 const ASK_EVERY: u32 = 16;
 
@@ -67,23 +69,32 @@ pub struct Front {
     hits: u32,
 }
 
+/// What an entry keeps in memory when the shelf has let it go.
+fn cost(key: &[u8], entry: &Entry) -> usize {
+    key.len() + entry.weight()
+}
+
 impl Front {
     fn keep(&mut self, key: &[u8], version: u64, entry: &Arc<Entry>) {
-        if self.seen.len() >= MOST || self.bytes >= MOST_BYTES {
+        let cost = cost(key, entry);
+        if cost > LONG {
+            return self.forget(key);
+        }
+        if self.seen.len() >= MOST || self.bytes + cost > MOST_BYTES {
             self.seen.clear();
             self.bytes = 0;
         }
-        self.bytes += entry.weight();
+        self.bytes += cost;
         let seen = Seen { version, entry: entry.clone() };
         let before = match self.seen.get_mut(key) {
             Some(known) => Some(std::mem::replace(known, seen)),
             None => self.seen.insert(Bytes::copy_from_slice(key), seen),
         };
-        self.bytes -= before.map_or(0, |seen| seen.entry.weight());
+        self.bytes -= before.map_or(0, |seen| self::cost(key, &seen.entry));
     }
 
     fn forget(&mut self, key: &[u8]) {
-        self.bytes -= self.seen.remove(key).map_or(0, |seen| seen.entry.weight());
+        self.bytes -= self.seen.remove(key).map_or(0, |seen| cost(key, &seen.entry));
     }
 }
 
@@ -114,5 +125,48 @@ impl Cache {
         };
         front.keep(key, version, &entry);
         Some(answer(&entry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::Entry;
+    use super::super::entry::Span;
+    use super::{Front, LONG, MOST, MOST_BYTES, cost};
+    use crate::config;
+    use crate::record::Record;
+
+    fn entry(length: usize) -> Arc<Entry> {
+        let block: config::MappingConfig = serde_json::from_str(r#"{"key":"k:{x}","type":"string"}"#).expect("a block");
+        let life = Span::new(&block, &config::Cache::default());
+        Arc::new(life.entry(Record::string(&vec![b'v'; length]).ok(), 0, 0, 0))
+    }
+
+    /// Bytes of the entries that the front alone keeps.
+    fn kept(front: &Front) -> usize {
+        front.seen.iter().map(|(key, seen)| cost(key, &seen.entry)).sum()
+    }
+
+    #[test]
+    fn a_front_that_is_full_begins_anew() {
+        let (mut front, small) = (Front::default(), entry(1));
+        for i in 0..3 * MOST {
+            front.keep(format!("k:{i}").as_bytes(), 0, &small);
+            assert!(front.seen.len() <= MOST);
+        }
+        let mut most = 0;
+        for i in 0..100 {
+            front.keep(format!("k:{}", i % 60).as_bytes(), 0, &entry(LONG - 1000));
+            // Keys that nobody has are entries, too, and may be as long as a value.
+            front.keep(format!("k:{}", "x".repeat(100_000 + i)).as_bytes(), 0, &small);
+            assert_eq!(front.bytes, kept(&front));
+            most = most.max(front.bytes);
+        }
+        assert!(most > MOST_BYTES / 2 && most <= MOST_BYTES, "{most}");
+        front.keep(b"k:1", 0, &small);
+        front.keep(b"k:1", 0, &entry(LONG));
+        assert!(!front.seen.contains_key(&b"k:1"[..]), "what is long is not kept, nor what it was before");
     }
 }

@@ -17,6 +17,9 @@ use crate::telemetry::planted::is_planted;
 
 type Kept = Moka<Bytes, Arc<Entry>, foldhash::quality::RandomState>;
 
+/// An absent key counts as one more for each so many bytes.
+const LONG_KEY: usize = 256;
+
 #[derive(Debug)]
 pub(super) struct Shelf {
     present: Kept,
@@ -65,6 +68,8 @@ impl Shelf {
             .build_with_hasher(foldhash::quality::RandomState::default());
         let absent = Moka::builder()
             .max_capacity(settings.negative_entries)
+            // A key may be as long as any value.
+            .weigher(|key: &Bytes, _| u32::try_from(1 + key.len() / LONG_KEY).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(ByDeadline)
             .build_with_hasher(foldhash::quality::RandomState::default());

@@ -118,6 +118,8 @@ impl Replies {
     }
 
     fn owe(&mut self, owed: Owed) {
+        // Where something might have been put, and nothing was.
+        self.owed.pop_back_if(|last| matches!(last, Owed::Ready(bytes) if bytes.is_empty()));
         self.ready += self.last_ready();
         self.owed.push_back(owed);
     }

@@ -54,6 +54,8 @@ mod table;
 mod tls;
 mod transactions;
 mod transcripts;
+mod turns;
 mod upstream_faults;
 mod verifier;
+mod waiting;
 mod writes;

@@ -50,6 +50,12 @@ impl Wire {
         Self { socket: Socket::Tcp(stream), buffer: Vec::new() }
     }
 
+    /// That of a connection which is there.
+    pub fn of(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+        Self { socket: Socket::Tcp(stream), buffer: Vec::new() }
+    }
+
     /// A client of a server that may be away, with so much patience for an answer.
     pub fn try_tcp(port: u16, patience: Duration) -> Option<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
