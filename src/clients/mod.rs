@@ -156,7 +156,9 @@ impl Registry {
 impl Peer {
     /// Changes what it is in.
     pub fn update(&self, change: impl FnOnce(&mut State)) {
-        change(&mut lock(&self.state));
+        let mut state = lock(&self.state);
+        change(&mut state);
+        self.holding.note_words(state.name.len() + state.lib_name.len() + state.lib_ver.len());
     }
 
     /// True when it has asked nothing since `then` and nothing is on its way to it: neither messages nor a reply that blocks.

@@ -50,6 +50,9 @@ impl Buffers {
     }
 }
 
+/// So many bytes of a client are not worth telling.
+const FEW: usize = 4096;
+
 /// What one client holds.
 #[derive(Debug, Default)]
 pub struct Holding {
@@ -59,6 +62,8 @@ pub struct Holding {
     owes: AtomicUsize,
     /// Bytes of messages that another thread has for it.
     outbox: AtomicUsize,
+    /// Bytes of what it has told of itself (its name), if they are many.
+    words: AtomicUsize,
     /// Since when more waits for it than may for long; 0 while it does not.
     past_since: AtomicU64,
     /// It is to go, and nothing more is kept for it.
@@ -68,6 +73,7 @@ pub struct Holding {
 impl Drop for Holding {
     fn drop(&mut self) {
         self.note(0, 0);
+        self.note_words(0);
     }
 }
 
@@ -106,10 +112,17 @@ impl Holding {
         self.forget_past();
     }
 
+    /// Notes how many bytes are kept of what it has told of itself; few are not counted.
+    pub fn note_words(&self, bytes: usize) {
+        let now = if bytes < FEW { 0 } else { bytes };
+        let before = self.words.swap(now, Relaxed);
+        self.all.change(now as i64 - before as i64);
+    }
+
     /// The bytes that it holds.
     #[must_use]
     pub fn holds(&self) -> usize {
-        self.holds.load(Relaxed) + self.outbox.load(Relaxed)
+        self.holds.load(Relaxed) + self.outbox.load(Relaxed) + self.words.load(Relaxed)
     }
 
     /// The bytes that wait for it to read.

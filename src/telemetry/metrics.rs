@@ -169,6 +169,7 @@ pub struct Metrics {
     pub reloads: Family<OutcomeLabel, Counter>,
     pub lanes_connected: Gauge,
     pub lanes_held: Gauge,
+    pub pubsub_topics: Gauge,
     pub lane_connects: Counter,
     pub lane_reconnects: Counter,
     pub lane_failures: Counter,
@@ -298,6 +299,10 @@ impl Default for Metrics {
             lanes_held: r.gauge(
                 "lanes_held",
                 "Lanes on which nothing is under way because commands are held back (HEARTHSIDE PAUSE)",
+            ),
+            pubsub_topics: r.gauge(
+                "pubsub_topics",
+                "Channels and patterns of the shared subscriber connection, those included whose confirmation is still to come",
             ),
             lane_connects: r.counter("lane_connects", "Connections opened by lanes, reconnections included"),
             lane_reconnects: r.counter("lane_reconnects", "Connections opened by lanes that had lost one"),

@@ -20,6 +20,8 @@ use super::lane::Lane;
 
 /// A group has at most so many times `upstream.lanes`.
 const MOST: usize = 4;
+/// With so many groups, the lanes of one that has no clients are closed for those of a new one.
+const MOST_GROUPS: usize = 32;
 
 #[derive(Debug)]
 struct Shared {
@@ -46,6 +48,9 @@ impl Lanes {
     pub(super) fn lane(&self, group: &Group, client: u64, account: &Rc<Account>) -> Lane {
         let mut groups = self.groups.borrow_mut();
         let begun = self.common.settings.lanes;
+        if groups.len() >= MOST_GROUPS && !groups.contains_key(group) {
+            close_free(&mut groups);
+        }
         let shared = groups.entry(group.clone()).or_insert_with(|| {
             let start = |_| Lane::start(self.common.clone(), group.clone(), None);
             Shared { lanes: (0..begun).map(start).collect(), used: Instant::now(), is_opening: false }
@@ -88,7 +93,6 @@ impl Lanes {
         self.groups.borrow_mut().retain(|group, shared| {
             // Those in use and those that clients begin with stay in their places.
             let begun = self.common.settings.lanes;
-            let is_free = |lane: &Lane| lane.users() == 0 && lane.is_idle();
             if shared.lanes.iter().any(|lane| !is_free(lane)) {
                 shared.used = Instant::now();
             }
@@ -101,5 +105,17 @@ impl Lanes {
             let is_kept = is_anybodys && shared.used.elapsed() < idle_time;
             is_kept || shared.lanes.iter().any(|lane| !is_free(lane))
         });
+    }
+}
+
+fn is_free(lane: &Lane) -> bool {
+    lane.users() == 0 && lane.is_idle()
+}
+
+/// Closes the lanes of the group without clients that had some longest ago.
+fn close_free(groups: &mut HashMap<Group, Shared>) {
+    let free = groups.iter().filter(|(_, shared)| shared.lanes.iter().all(is_free));
+    if let Some(group) = free.min_by_key(|(_, shared)| shared.used).map(|(group, _)| group.clone()) {
+        groups.remove(&group);
     }
 }

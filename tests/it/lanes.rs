@@ -415,3 +415,26 @@ fn who_has_asked_what_the_table_does_not_know_is_told_what_a_cut_has_cost() {
         direct.ask("RPUSH queue job");
     }
 }
+
+#[test]
+fn a_client_that_walks_through_databases_leaves_few_lanes() {
+    let redis = Redis::with(&["--databases", "300"]);
+    for idle_time in ["10m", "100ms"] {
+        let sidecar = one_lane(&redis).set("UPSTREAM__PINNED_IDLE_TIME", idle_time).start();
+        let (mut stays, mut walks, mut direct) = (sidecar.wire(), sidecar.wire(), redis.wire());
+        assert_eq!(stays.ask("SELECT 299"), "+OK\r\n");
+        stays.ask("DEL steps");
+        for db in 1..299 {
+            walks.send(&lines(&[&format!("SELECT {db}"), "SET here mine"]));
+            assert_eq!((walks.frame(), walks.frame()), (b"+OK\r\n".to_vec(), b"+OK\r\n".to_vec()));
+            assert_eq!(stays.ask("INCR steps"), format!(":{db}\r\n"));
+        }
+        until("few are left", || metric(&sidecar, "hearthside_lanes_connected") <= 32.0);
+        drop(walks);
+        let connected = || direct.ask("INFO clients").contains("connected_clients:3\r\n");
+        if idle_time == "100ms" {
+            until("none is left but the health check's, and the lane of who stays", connected);
+        }
+        assert_eq!(stays.ask("GET steps"), "$3\r\n298\r\n");
+    }
+}

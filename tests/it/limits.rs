@@ -294,3 +294,25 @@ fn what_is_kept_for_later_counts() {
     (0..1000).for_each(|_| drop(subscribes.frame()));
     until("they are gone", || held() == 0.0);
 }
+
+#[test]
+fn what_clients_tell_of_themselves_counts() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).set("LIMITS__BUFFERS", "4mb").expect(&["holds too much"]).start();
+    let (mut wire, mut other) = (sidecar.wire(), sidecar.wire());
+    let held = || metric(&sidecar, "hearthside_client_buffer_bytes");
+    let long = "n".repeat(1_000_000);
+    for (words, bytes) in [
+        (&["CLIENT", "SETNAME", &long][..], 1_000_000.0),
+        (&["CLIENT", "SETINFO", "LIB-NAME", &long], 2_000_000.0),
+        (&["CLIENT", "SETINFO", "LIB-VER", &long], 3_000_000.0),
+        (&["CLIENT", "SETNAME", ""], 2_000_000.0),
+    ] {
+        assert_eq!(wire.call(words), b"+OK\r\n");
+        until("it is counted", || held() == bytes);
+    }
+    other.call(&["CLIENT", "SETNAME", &long.repeat(3)]);
+    until("who holds most is cut", || metric(&sidecar, "hearthside_clients_cut_total") == 1.0);
+    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+    until("it holds nothing any more", || held() == 2_000_000.0);
+}

@@ -2,8 +2,6 @@
 //! it sent later.
 
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
 use crate::support::redis::Redis;
@@ -23,33 +21,35 @@ fn one_lane(redis: &Redis) -> Builder {
 
 #[test]
 fn a_long_run_of_long_replies_is_cut_where_others_wait() {
-    const ALL: usize = 4000;
+    const ALL: usize = 3000;
     let redis = Redis::start();
     let sidecar = one_lane(&redis).start();
-    let (mut mate, mut big) = (sidecar.wire(), sidecar.wire());
-    // Nothing is known of the first, and of the second that its replies are short.
+    let (mut mate, mut direct) = (sidecar.wire(), redis.wire());
+    let steps = |wire: &mut Wire| -> usize {
+        let told = wire.ask("GETRANGE steps 0 -1");
+        told.lines().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0)
+    };
+    // Nothing is known of the first; of the second, that its replies are short.
     for asked in [0, 1000] {
+        let mut big = sidecar.wire();
         big.send(&line("GET none").repeat(asked));
         (0..asked).for_each(|_| assert_eq!(big.frame(), b"$-1\r\n"));
-        let taken = Arc::new(AtomicUsize::new(0));
-        let (mut reader, count) = (big.twin(), taken.clone());
-        big.send(&line("GET long").repeat(ALL));
-        let reader = thread::spawn(move || {
-            for _ in 0..ALL {
-                assert_eq!(reader.frame().len(), LENGTH + 10);
-                count.fetch_add(1, SeqCst);
-            }
-        });
-        until("they come", || taken.load(SeqCst) > 0);
-        let mut waited = Vec::new();
-        while taken.load(SeqCst) < ALL / 2 {
-            let before = taken.load(SeqCst);
-            assert_eq!(mate.ask("GET none"), "$-1\r\n");
-            waited.push(taken.load(SeqCst) - before);
+        direct.ask("DEL steps");
+        let mut reader = big.twin();
+        let reader = thread::spawn(move || (0..2 * ALL).for_each(|_| drop(reader.frame())));
+        big.send(&[line("INCR steps"), line("GET long")].concat().repeat(ALL));
+        // What it has been answered upstream between a request of its mate and the reply to that.
+        let mut between = Vec::new();
+        while between.last().is_none_or(|(last, _)| *last < ALL) {
+            let before = steps(&mut direct);
+            let then = steps(&mut mate);
+            between.push((then, then.saturating_sub(before)));
         }
         reader.join().expect("all came");
-        waited.sort_unstable();
-        assert!(waited.len() >= 8 && waited[waited.len() / 2] < 200, "{waited:?}");
+        let mut passed: Vec<usize> = between.iter().map(|(_, passed)| *passed).filter(|passed| *passed > 0).collect();
+        passed.sort_unstable();
+        // A run that was made before anything was known of it has 256 requests; a busy machine may make one mate wait longer.
+        assert!(passed.len() >= 5 && passed[passed.len() / 2] <= 256, "{passed:?}");
     }
 }
 

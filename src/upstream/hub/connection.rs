@@ -76,9 +76,9 @@ impl HubTask {
         let (mut heard, mut pinged) = (tokio::time::Instant::now(), false);
         loop {
             if !out.is_empty() {
-                stream.write_all(&out).await?;
-                stream.flush().await?;
-                out.clear();
+                // What is wished meanwhile waits.
+                tokio::time::timeout(settings.ping_timeout, write(stream, &out)).await.map_err(|_| silent())??;
+                out = BytesMut::new();
             }
             incoming.reserve(READ);
             let patience = if pinged { settings.ping_timeout } else { settings.ping_interval };
@@ -98,7 +98,7 @@ impl HubTask {
                 }
                 () = tokio::time::sleep_until(heard + patience) => {
                     if pinged {
-                        return Err(io::Error::new(io::ErrorKind::TimedOut, "no reply within upstream.ping_timeout"));
+                        return Err(silent());
                     }
                     (heard, pinged) = (tokio::time::Instant::now(), true);
                     encode::request(&mut out, &["PING"]);
@@ -130,6 +130,7 @@ impl HubTask {
                 let topic = (kind, Bytes::copy_from_slice(name));
                 let mut table = self.hub.table();
                 table.confirm(&topic);
+                self.hub.common.metrics.pubsub_topics.set(table.len() as i64);
                 if name == GAP && std::mem::take(&mut self.was_lost) {
                     let notice = Bytes::from_static(GAP_MESSAGE);
                     table.members(&topic).for_each(|member| member.deliver(notice.clone()));
@@ -142,6 +143,15 @@ impl HubTask {
             _ => {}
         }
     }
+}
+
+async fn write(stream: &mut Stream, out: &[u8]) -> io::Result<()> {
+    stream.write_all(out).await?;
+    stream.flush().await
+}
+
+fn silent() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no reply within upstream.ping_timeout")
 }
 
 fn write_wish(wish: &Wish, out: &mut BytesMut) {

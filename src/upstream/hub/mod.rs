@@ -64,9 +64,10 @@ impl Hub {
     }
 
     /// Wishes are made while the table is locked, so that their order is that of what happened to it.
-    fn wish(&self, wish: Option<Wish>) {
+    fn wish(&self, table: &Table, wish: Option<Wish>) {
         // The task lives as long as the process; without it nothing is left to be told.
         wish.map(|wish| self.wishes.send(wish));
+        self.common.metrics.pubsub_topics.set(table.len() as i64);
     }
 
     /// Subscribes, and tells when the upstream has confirmed it: what is published after that arrives.
@@ -74,7 +75,7 @@ impl Hub {
         let topic = (kind, name.clone());
         let mut table = self.table();
         let (wish, active) = table.join(topic, subscriber);
-        self.wish(wish);
+        self.wish(&table, wish);
         Confirmed(active)
     }
 
@@ -82,7 +83,7 @@ impl Hub {
     pub fn unsubscribe(&self, subscriber: &Arc<Subscriber>, kind: Kind, name: &Bytes) {
         let mut table = self.table();
         let wish = table.leave(&(kind, name.clone()), subscriber.id);
-        self.wish(wish);
+        self.wish(&table, wish);
     }
 
     /// A new subscriber, for which `pubsub.subscriber_output` bytes may wait.

@@ -83,6 +83,11 @@ impl Table {
         }
     }
 
+    /// Topics that are wanted, and those whose confirmation is still to come.
+    pub(super) fn len(&self) -> usize {
+        self.topics.len() + self.orphaned.len()
+    }
+
     /// A new connection knows nothing: everything that is wanted must be subscribed again.
     pub(super) fn begin_anew(&mut self) -> Vec<Topic> {
         self.is_connected = true;
@@ -167,5 +172,22 @@ mod tests {
         assert_eq!(table.begin_anew(), [topic(0)]);
         table.confirm(&topic(0));
         assert!(*active.borrow());
+    }
+
+    #[test]
+    fn topics_that_nobody_wants_are_kept_until_they_are_confirmed() {
+        let one = Arc::new(Subscriber::new(1, 100, Arc::default()));
+        let topics: Vec<_> = (0..1000).map(|i| (Kind::Channel, Bytes::from(format!("c:{i}")))).collect();
+        let mut table = Table::default();
+        table.begin_anew();
+        for topic in &topics {
+            table.join(topic.clone(), &one);
+            table.leave(topic, 1);
+        }
+        assert_eq!(table.len(), 1000);
+        topics.iter().take(900).for_each(|topic| table.confirm(topic));
+        assert_eq!(table.len(), 100);
+        table.end();
+        assert_eq!(table.len(), 0);
     }
 }

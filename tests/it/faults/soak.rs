@@ -1,6 +1,8 @@
 //! Mixed load with random faults, while clients come and go: at the end everything is where it was. A few seconds of it in every
 //! test run; `scripts/soak` makes it half an hour with 2,000 clients.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::load::{Ask, Load};
@@ -9,6 +11,7 @@ use crate::support::process::{descriptors, status};
 use crate::support::proxy::{Proxy, Spoil};
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::wire::{connect_narrow, line};
 use crate::support::{setting, until};
 
 struct Measure {
@@ -81,6 +84,12 @@ fn fault(random: &mut fastrand::Rng, redis: &mut Redis, upstream: &Proxy, door: 
     }
 }
 
+/// A client that asks for 300 times 100 KB and reads nothing of it.
+fn never_reads(port: u16) -> Option<TcpStream> {
+    let mut client = connect_narrow(port);
+    client.write_all(&line("GET long").repeat(300)).ok().map(|()| client)
+}
+
 #[test]
 fn everything_is_where_it_was_after_a_soak() {
     let seconds = setting("HEARTHSIDE_SOAK_SECONDS", 10);
@@ -91,7 +100,10 @@ fn everything_is_where_it_was_after_a_soak() {
     let upstream = Proxy::to(redis.port);
     let builder = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", upstream.port));
     let builder = builder.set("UPSTREAM__COMMAND_TIMEOUT", "2s").set("UPSTREAM__CONNECT_TIMEOUT", "500ms");
-    let sidecar = builder.expect(&["lane", "upstream", "store", "a load failed", "a write failed"]).start();
+    let builder = builder.set("LIMITS__CLIENT_OUTPUT", "1mb");
+    let noise = ["lane", "upstream", "store", "a load failed", "a write failed", "did not read"];
+    let sidecar = builder.expect(&noise).start();
+    redis.wire().call(&["SET", "long", &"v".repeat(100_000)]);
     let door = Proxy::to(sidecar.port);
     let warm = Load::start(door.port, clients, &[Ask::Through, Ask::Through, Ask::Through, Ask::Owned]);
     warm.go_on(5);
@@ -100,15 +112,24 @@ fn everything_is_where_it_was_after_a_soak() {
     let before = measure(sidecar.pid());
 
     let (begun, mut faults) = (Instant::now(), 0);
+    let mut deaf = Vec::new();
     let load = Load::start(door.port, clients, &[Ask::Through, Ask::Through, Ask::Through, Ask::Owned]);
     while begun.elapsed() < Duration::from_secs(seconds) {
         std::thread::sleep(Duration::from_millis(random.u64(500..4000)));
         let what = fault(&mut random, &mut redis, &upstream, &door);
         faults += 1;
+        // Some send and never read, and some of them leave.
+        deaf.extend(never_reads(sidecar.port));
+        if deaf.len() > 8 {
+            deaf.swap_remove(random.usize(..deaf.len()));
+        }
         println!("{:>6} s: {what}", begun.elapsed().as_secs());
         load.go_on(1);
     }
     load.go_on(5);
+    let held = metric(&sidecar, "hearthside_client_buffer_bytes");
+    assert!(held < 64.0 * 1024.0 * 1024.0, "{held} bytes for {} clients that do not read", deaf.len());
+    drop(deaf);
     let seen = load.stop();
     let answered: u64 = seen.iter().map(|seen| seen.counted).sum();
     let closed: u64 = seen.iter().map(|seen| seen.closed).sum();
