@@ -167,14 +167,14 @@ impl Work {
                 return;
             }
         }
-        let number = self.cache.origins.begin(keys);
-        let (begun, origin) = (now_ms(), self.cache.origins.text(number));
+        let origin = self.cache.origins.begin(keys);
+        let begun = now_ms();
         let epochs: HashMap<usize, u64> = self.steps.iter().map(|s| (s.mapping, self.epoch(s.mapping))).collect();
-        let prepared = tokio::time::timeout(self.cache.deadline, self.prepare(&origin)).await;
+        let prepared = tokio::time::timeout(self.cache.deadline, self.prepare(&origin.text())).await;
         let (transaction, steps) = match prepared.unwrap_or_else(|_| Err(given_up())) {
             Ok(Some(prepared)) => prepared,
             other => {
-                self.cache.origins.end(number, now_ms());
+                self.cache.origins.end(origin, now_ms());
                 self.undo();
                 // Whoever asked may have left.
                 let _left = done.send(other.map(|_| None));
@@ -183,7 +183,7 @@ impl Work {
         };
         let mut after = self.after(&steps, begun, &epochs);
         if done.send(Ok(Some(steps))).is_err() || verdict.await.is_err() {
-            self.cache.origins.end(number, now_ms());
+            self.cache.origins.end(origin, now_ms());
             let cache = self.cache.clone();
             self.undo();
             return cache.roll_back(transaction).await;
@@ -193,12 +193,12 @@ impl Work {
         if committed.is_ok() {
             self.live_on(&mut after).await;
         } else {
-            self.cache.origins.disown(number);
+            self.cache.origins.disown(origin);
             after.clear();
         }
         let cache = self.cache.clone();
         self.finish(after);
-        cache.origins.end(number, now_ms());
+        cache.origins.end(origin, now_ms());
         let _left = end.send(committed);
     }
 

@@ -1,7 +1,10 @@
 //! Our own writes, whose notices come back over the change feed. Memory already holds what they left, so those notices
 //! are no news, for exactly the keys that were written so.
 //!
-//! Invariant: a write whose end is not known is not ours any more, for it may be applied at any later moment.
+//! Invariants:
+//! - a write whose end is not known is not ours any more, for it may be applied at any later moment;
+//! - what another sidecar writes is never ours, also if it goes on from a copy of this one's memory and counts as we do:
+//!   each write has a number of its own that is drawn when it begins.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,22 +12,45 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use crate::telemetry::fresh::fresh;
+use crate::telemetry::planted::is_planted;
+
 /// How long the notices of a write may take, in milliseconds: far beyond any feed that is not a gap.
 const KEPT: u64 = 60_000;
 
 /// Most writes that are known; of an older one the notices are news, and its keys are read again.
 const MOST: usize = 100_000;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Origins {
-    /// Differs between sidecars, and between two starts of one.
-    instance: String,
     next: AtomicU64,
     writes: Mutex<BTreeMap<u64, Written>>,
 }
 
+/// The name of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// Its place among the writes of this sidecar.
+    number: u64,
+    /// Differs between sidecars.
+    drawn: u64,
+}
+
+impl Origin {
+    /// The text that comes back with the write's notices.
+    pub(super) fn text(self) -> String {
+        format!("{:016x}:{}", self.drawn, self.number)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (drawn, number) = text.split_once(':')?;
+        Some(Self { number: number.parse().ok()?, drawn: u64::from_str_radix(drawn, 16).ok()? })
+    }
+}
+
 #[derive(Debug)]
 struct Written {
+    drawn: u64,
     keys: Vec<Bytes>,
     ended: Option<u64>,
 }
@@ -32,35 +58,28 @@ struct Written {
 /// A write that is under way. Dropped before its end is known, it is disowned.
 pub(super) struct Own<'o> {
     origins: &'o Origins,
-    number: u64,
+    origin: Origin,
     is_ended: bool,
 }
 
 impl Own<'_> {
     /// The text that comes back with its notices.
     pub(super) fn text(&self) -> String {
-        self.origins.text(self.number)
+        self.origin.text()
     }
 
     /// As [`Origins::end`].
     pub(super) fn end(mut self, now: u64) {
         self.is_ended = true;
-        self.origins.end(self.number, now);
+        self.origins.end(self.origin, now);
     }
 }
 
 impl Drop for Own<'_> {
     fn drop(&mut self) {
         if !self.is_ended {
-            self.origins.disown(self.number);
+            self.origins.disown(self.origin);
         }
-    }
-}
-
-impl Default for Origins {
-    fn default() -> Self {
-        let instance = format!("{:016x}", fastrand::u64(..));
-        Self { instance, next: AtomicU64::new(0), writes: Mutex::default() }
     }
 }
 
@@ -69,44 +88,41 @@ impl Origins {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A write of these keys begins: its number.
-    pub(super) fn begin(&self, keys: Vec<Bytes>) -> u64 {
+    /// A write of these keys begins.
+    pub(super) fn begin(&self, keys: Vec<Bytes>) -> Origin {
         let number = self.next.fetch_add(1, Relaxed);
+        let drawn = if is_planted("origin-shared") { 0 } else { fresh() };
         let mut writes = self.writes();
         if writes.len() >= MOST {
             writes.pop_first();
         }
-        writes.insert(number, Written { keys, ended: None });
-        number
+        writes.insert(number, Written { drawn, keys, ended: None });
+        Origin { number, drawn }
     }
 
     /// A write of these keys begins; it may be dropped.
     pub(super) fn write(&self, keys: Vec<Bytes>) -> Own<'_> {
-        Own { origins: self, number: self.begin(keys), is_ended: false }
-    }
-
-    /// The text that comes back with the notices of a write.
-    pub(super) fn text(&self, number: u64) -> String {
-        format!("{}:{number}", self.instance)
+        Own { origins: self, origin: self.begin(keys), is_ended: false }
     }
 
     /// The write has ended and memory holds nothing older.
-    pub(super) fn end(&self, number: u64, now: u64) {
-        if let Some(write) = self.writes().get_mut(&number) {
+    pub(super) fn end(&self, origin: Origin, now: u64) {
+        if let Some(write) = self.writes().get_mut(&origin.number) {
             write.ended = Some(now);
         }
     }
 
     /// Nobody knows whether, or when, the write is applied.
-    pub(super) fn disown(&self, number: u64) {
-        self.writes().remove(&number);
+    pub(super) fn disown(&self, origin: Origin) {
+        self.writes().remove(&origin.number);
     }
 
     /// True when a notice of this origin says nothing new about `key`.
     pub(super) fn knows(&self, from: &str, key: &[u8]) -> bool {
-        let number = from.strip_prefix(&self.instance).and_then(|rest| rest.strip_prefix(':')?.parse().ok());
-        number.is_some_and(|number: u64| {
-            self.writes().get(&number).is_some_and(|write| write.keys.iter().any(|known| known == key))
+        Origin::read(from).is_some_and(|Origin { number, drawn }| {
+            let writes = self.writes();
+            let ours = writes.get(&number).filter(|write| write.drawn == drawn);
+            ours.is_some_and(|write| write.keys.iter().any(|known| known == key))
         })
     }
 
@@ -128,23 +144,33 @@ mod tests {
         let first = origins.begin(vec!["a".into()]);
         let last = (0..MOST).map(|_| origins.begin(vec!["a".into()])).last().expect("some");
         assert_eq!(origins.tidy(0), MOST);
-        assert!(!origins.knows(&origins.text(first), b"a") && origins.knows(&origins.text(last), b"a"));
+        assert!(!origins.knows(&first.text(), b"a") && origins.knows(&last.text(), b"a"));
     }
 
     #[test]
     fn only_known_ends_of_the_very_keys_are_no_news() {
         let (origins, other) = (Origins::default(), Origins::default());
-        let number = origins.begin(vec!["a".into()]);
-        let text = origins.text(number);
+        let origin = origins.begin(vec!["a".into()]);
+        let text = origin.text();
         assert!(origins.knows(&text, b"a"), "the notice may come before the answer");
         assert!(!origins.knows(&text, b"b") && !other.knows(&text, b"a") && !origins.knows("nonsense", b"a"));
-        origins.end(number, 0);
+        origins.end(origin, 0);
         origins.tidy(59_999);
         assert!(origins.knows(&text, b"a"));
         origins.tidy(60_000);
         assert!(!origins.knows(&text, b"a"));
-        let number = origins.begin(vec!["a".into()]);
-        origins.disown(number);
-        assert!(!origins.knows(&origins.text(number), b"a"));
+        let origin = origins.begin(vec!["a".into()]);
+        origins.disown(origin);
+        assert!(!origins.knows(&origin.text(), b"a"));
+    }
+
+    #[test]
+    fn two_that_go_on_from_one_memory_do_not_take_each_others_writes_for_their_own() {
+        // As a machine that was copied while it ran: both know what was written before, and count on alike.
+        let (one, two) = (Origins::default(), Origins::default());
+        let (first, second) = (one.begin(vec!["a".into()]), two.begin(vec!["a".into()]));
+        assert_eq!(first.number, second.number);
+        assert!(one.knows(&first.text(), b"a") && two.knows(&second.text(), b"a"));
+        assert!(!one.knows(&second.text(), b"a") && !two.knows(&first.text(), b"a"));
     }
 }

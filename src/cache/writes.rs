@@ -78,22 +78,22 @@ impl Cache {
     pub(super) async fn store_write(&self, cached: &Cached, right: &Right, edit: &Edit) -> WriteResult {
         let started = now_ms();
         let values = cached.mapping.pattern.captures(right.key()).unwrap_or_default();
-        let number = self.origins.begin(vec![right.key().clone()]);
-        let origin = self.origins.text(number);
-        let writing = self.store.write(&cached.mapping, &cached.plan, &values, edit, &origin);
+        let origin = self.origins.begin(vec![right.key().clone()]);
+        let text = origin.text();
+        let writing = self.store.write(&cached.mapping, &cached.plan, &values, edit, &text);
         let mut result = match tokio::time::timeout(self.deadline, writing).await {
             Ok(result) => result,
             Err(_) => Err(StoreError::Ambiguous("the write took too long".into())),
         };
         match &mut result {
-            Err(StoreError::Ambiguous(_)) => self.origins.disown(number),
+            Err(StoreError::Ambiguous(_)) => self.origins.disown(origin),
             Ok(written) if written.tells_new => {
                 written.old = self.overlay.over(right.key(), written.old.take());
                 written.new = self.overlay.over(right.key(), written.new.take());
             }
             _ => {}
         }
-        self.origins.end(number, now_ms());
+        self.origins.end(origin, now_ms());
         self.count_write(&result, started);
         if let Err(error @ (StoreError::Ambiguous(_) | StoreError::Unavailable(_))) = &result {
             cached.complain("a write failed", error, started);

@@ -1,10 +1,10 @@
 //! The name under which the store remembers the batches of one opening of a journal.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::JournalError;
+use crate::telemetry::fresh;
 
 #[derive(Debug)]
 struct Name {
@@ -52,12 +52,8 @@ impl Incarnation {
     }
 }
 
-/// Never from a generator in memory: it would be copied with a running machine.
 pub(super) fn random<const N: usize>() -> Result<[u8; N], JournalError> {
-    let mut bytes = [0_u8; N];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
-    read.map_err(|error| JournalError::File(format!("/dev/urandom: {error}")))?;
-    Ok(bytes)
+    fresh::random().map_err(|error| JournalError::File(format!("/dev/urandom: {error}")))
 }
 
 fn name() -> Result<String, JournalError> {

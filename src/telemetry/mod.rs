@@ -1,6 +1,7 @@
 //! What operators see: logs and metrics; and the process's clock.
 
 pub mod clock;
+pub mod fresh;
 pub mod holding;
 pub mod lack;
 pub mod log;

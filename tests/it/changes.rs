@@ -106,6 +106,22 @@ fn a_cut_feed_empties_the_cache_when_it_is_back() {
 }
 
 #[test]
+fn a_feed_that_is_connected_anew_trusts_no_heartbeat_but_its_own() {
+    // Of two machines that go on from one memory at most one keeps the connection. By the other's clock, which goes
+    // before or behind, it would vouch for what it has not seen.
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = demo(&redis, &postgres).expect(&["changes may be missed", "change feed cannot be connected"]).start();
+    let ears = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%hearthside_heartbeat%'";
+    let before = postgres.sql(&format!("SELECT query {ears}"));
+    assert!(before.contains("hearthside_heartbeat_"), "{before}");
+    postgres.sql(&format!("SELECT pg_terminate_backend(pid) {ears}"));
+    until("the gap is over", || metric(&sidecar, "hearthside_gaps_total") >= 1.0);
+    feed_is_up(&sidecar);
+    until("it listens again", || !postgres.sql(&format!("SELECT query {ears}")).is_empty());
+    assert_ne!(postgres.sql(&format!("SELECT query {ears}")), before);
+}
+
+#[test]
 fn what_was_loaded_while_the_feed_was_down_is_forgotten_when_it_is_back() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let proxy = Proxy::to(postgres.port);

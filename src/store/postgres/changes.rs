@@ -16,6 +16,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use crate::config;
 use crate::store::{Change, OnChange};
 use crate::telemetry::clock::now_ms;
+use crate::telemetry::fresh::fresh;
 
 const CHANNEL: &str = "hearthside";
 
@@ -28,10 +29,12 @@ enum Notice {
 }
 
 pub(super) async fn watch(pool: &PgPool, options: &PgConnectOptions, settings: &config::Store, on_change: OnChange) {
-    let heartbeat = format!("hearthside_heartbeat_{:016x}", fastrand::u64(..));
     // Attempts since the feed was last connected.
     let mut attempt = 1_u64;
     loop {
+        // Two machines that go on from one memory never share a connection: one of them at least comes by here, and
+        // does not take the other's word, by another clock, for its own.
+        let heartbeat = format!("hearthside_heartbeat_{:016x}", fresh());
         let listening = listen(options, settings, &heartbeat, &on_change, &mut attempt);
         let why = tokio::select! {
             why = listening => why,

@@ -121,3 +121,20 @@ fn a_write_whose_answer_is_lost_leaves_nothing_old_in_memory() {
     lock.run("COMMIT;");
     until("what was applied shows", || wire.ask("HGET player:1:session note") == "$7\r\nwritten\r\n");
 }
+
+#[test]
+fn two_sidecars_that_count_their_writes_alike_see_each_others() {
+    // As two machines that go on from one memory do.
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let one = on_postgres(&redis, &postgres).start();
+    let builder = crate::support::sidecar::Sidecar::builder().redis(&redis).postgres(&postgres);
+    let two = builder.config(&super::model::config()).start();
+    let (mut first, mut second) = (one.wire(), two.wire());
+    for i in 1..=5 {
+        assert_eq!(first.ask(&format!("HSET h:1 n {i}")), format!(":{}\r\n", i32::from(i == 1)));
+        assert_eq!(second.ask(&format!("HSET h:1 n {}", i + 10)), ":0\r\n");
+        let newest = format!("$2\r\n{}\r\n", i + 10);
+        assert_eq!(second.ask("HGET h:1 n"), newest);
+        until("the write of the other shows", || first.ask("HGET h:1 n") == newest);
+    }
+}
