@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::zone::{has_ended, has_ended_everywhere};
+use super::zone::{doubt_by_now, has_ended, has_ended_everywhere};
 use crate::store::StoreError;
 use crate::store::target::{Expires, Surety};
 
@@ -11,8 +11,12 @@ use crate::store::target::{Expires, Surety};
 ///
 /// Each row is judged twice: when it is locked, as it is then, and when it goes. Its place alone (`ctid`) would also be
 /// the place of a living row in another partition. Which zone a session has cannot be known, so that without being told
-/// a row goes only when it has ended in every zone.
+/// a row goes only when it has ended in every zone; and none goes when another zone has been set since, which nobody
+/// would notice otherwise.
 pub(super) async fn sweep(pool: &PgPool, (table, expires): (&str, &Expires), grace: f64) -> Result<u64, StoreError> {
+    if let Some(doubt) = doubt_by_now(pool, table, expires).await? {
+        return Err(StoreError::Refused(doubt));
+    }
     let before = "clock_timestamp() - $1 * interval '1 second'";
     let has_ended = match expires.surety {
         Surety::Told => has_ended(expires, before),

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 use super::explain::Failed;
 use super::expression::{ORIGIN, Values, becomes, guard, object};
 use super::params::{Bound, bind};
-use super::zone::{has_ended, has_ended_everywhere, moment};
+use super::zone::{doubt_by_now, has_ended, has_ended_everywhere, moment};
 use super::{parse, push};
 use crate::mapping::Mapping;
 use crate::record::{Change, Condition, Edit, Written};
@@ -16,6 +16,9 @@ use crate::store::target::{Column, Expires, Holds, Place, Surety, Target, text};
 
 /// A row that another makes at the same moment is found by the next attempt.
 const ATTEMPTS: usize = 16;
+
+const DOUBTED: &str = "the key's row has ended in one time zone and not in another, and it is not certain which one its \
+    column means: say it in store.timezone";
 
 /// A statement of which `$1` is the origin, and the key's holes come next.
 struct Statement {
@@ -108,15 +111,22 @@ impl Desk<'_> {
         self.is_ours() + &self.target.expires.as_ref().map(alive).unwrap_or_default()
     }
 
-    /// Removes the row if it has ended: what comes next makes a new one. Where it is in doubt which moment its column
-    /// means, only if it has ended whatever that is.
-    async fn bury(&mut self) -> Result<(), StoreError> {
-        let Some(expires) = &self.target.expires else { return Ok(()) };
-        let (table, ours) = (&self.target.table, self.is_ours());
-        let has_ended = match expires.surety {
-            Surety::Told | Surety::Found => has_ended(expires, "clock_timestamp()"),
-            Surety::Doubted => has_ended_everywhere(expires, "clock_timestamp()"),
-        };
+    /// Why it is in doubt which moment the column means that says when the row ends.
+    async fn doubt(&self) -> Result<Option<String>, StoreError> {
+        let Target { table, expires: Some(expires), .. } = self.target else { return Ok(None) };
+        match expires.surety {
+            Surety::Told => Ok(None),
+            Surety::Found => doubt_by_now(self.pool, table, expires).await,
+            Surety::Doubted => Ok(Some(DOUBTED.to_owned())),
+        }
+    }
+
+    /// Removes the row if it has ended: what comes next makes a new one. In doubt only if it has ended whichever moment
+    /// its column means.
+    async fn bury(&mut self, is_doubted: bool) -> Result<(), StoreError> {
+        let Target { table, expires: Some(expires), .. } = self.target else { return Ok(()) };
+        let has_ended = if is_doubted { has_ended_everywhere } else { has_ended };
+        let (ours, has_ended) = (self.is_ours(), has_ended(expires, "clock_timestamp()"));
         let sql = format!("WITH {ORIGIN} DELETE FROM {table} AS t USING origin WHERE {ours} AND {has_ended}");
         self.run(&Statement { sql, values: Vec::new() }).await.map(|_| ()).map_err(StoreError::of_write)
     }
@@ -150,6 +160,8 @@ impl Desk<'_> {
             })
             .collect::<Result<Vec<_>, StoreError>>()?;
         let statement = self.upsert(&changes, condition)?;
+        // Asked for when a row is found to have ended.
+        let mut doubt = None;
         for _ in 0..ATTEMPTS {
             let rows = match self.run(&statement).await {
                 Ok(rows) => rows,
@@ -172,18 +184,18 @@ impl Desk<'_> {
                     return Ok(Written { tells_new: true, ..Written::default() });
                 }
                 // Somebody made the row after this statement's snapshot, or it has ended.
-                (None, None) => self.bury().await?,
+                (None, None) => {
+                    let known = match doubt.take() {
+                        Some(known) => known,
+                        None => self.doubt().await?,
+                    };
+                    self.bury(known.is_some()).await?;
+                    doubt = Some(known);
+                }
             }
         }
-        let is_doubted = self.target.expires.as_ref().is_some_and(|expires| expires.surety == Surety::Doubted);
-        Err(StoreError::Refused(match is_doubted {
-            true => "the key's row has ended in one time zone and not in another, and it is not certain which one its \
-                     column means: say it in store.timezone"
-                .into(),
-            false => {
-                "there is a row whose key is another spelling of this one, or one that comes and goes too fast".into()
-            }
-        }))
+        let unmade = "there is a row whose key is another spelling of this one, or one that comes and goes too fast";
+        Err(StoreError::Refused(doubt.flatten().unwrap_or_else(|| unmade.into())))
     }
 
     /// The row is there and was not written: its value is not what the change needs, or the condition does not hold.

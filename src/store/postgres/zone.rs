@@ -75,12 +75,18 @@ pub(super) async fn of(pool: &PgPool, told: &str, table: &str) -> Result<Zone, S
     if !told.is_empty() {
         return Ok(Zone { name: canonical(pool, told).await?, surety: Surety::Told, doubt: None });
     }
+    look(pool, table, None).await
+}
+
+/// The zone by what is set for the role, the database and the server; `before` is what the server is taken to have as
+/// long as that cannot be seen.
+async fn look(pool: &PgPool, table: &str, before: Option<&str>) -> Result<Zone, StoreError> {
     let ours = format!(
         "WITH {SETTINGS} SELECT zone FROM settings \
          WHERE setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user)) {FIRST}"
     );
     let set: Option<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(ours)).fetch_optional(pool).await?;
-    let server = of_server(pool).await?;
+    let server = of_server(pool).await?.or(before.map(str::to_owned));
     let Some(zone) = set.or_else(|| server.clone()) else {
         let doubt = "it cannot be seen which zone the server gives its sessions (the role of store.url may not read \
                      its files, or they do not tell)";
@@ -91,6 +97,23 @@ pub(super) async fn of(pool: &PgPool, told: &str, table: &str) -> Result<Zone, S
     let doubt = (!others.is_empty())
         .then(|| format!("roles that write the table have other zones than {name}: {}", others.join(", ")));
     Ok(Zone::of(name, doubt))
+}
+
+/// Why the zone that was found when the statements were made is not to be relied on any more; `None` while nothing says
+/// otherwise. A row that its writer says is alive could look ended since then.
+pub(super) async fn doubt_by_now(pool: &PgPool, table: &str, expires: &Expires) -> Result<Option<String>, StoreError> {
+    let Some(ours) = expires.zone.as_ref().filter(|_| expires.surety == Surety::Found) else { return Ok(None) };
+    let now = look(pool, table, Some(ours)).await?;
+    let why = match now.doubt {
+        Some(doubt) => doubt,
+        None if is_same(&now.name, ours) => return Ok(None),
+        None => format!("the database's sessions have {}", now.name),
+    };
+    Ok(Some(format!(
+        "the column {} is a timestamp without time zone that is read as {ours}, and since then {why}: start the sidecar \
+         anew, or say the zone in store.timezone",
+        expires.column
+    )))
 }
 
 /// Roles that may write the table and whose sessions have another zone, each with its zone. Superusers may write every

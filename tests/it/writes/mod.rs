@@ -8,6 +8,7 @@ mod fill;
 mod journals;
 mod late;
 pub mod model;
+mod moved;
 mod refused;
 mod seen;
 mod zones;

@@ -38,11 +38,16 @@ const TABLES: &str = "CREATE TABLE ses (sid TEXT PRIMARY KEY, data TEXT, expire 
     CREATE TABLE zoned (id BIGINT PRIMARY KEY, data TEXT, expire TIMESTAMPTZ);";
 
 /// A database in that zone, and a sidecar's settings over it.
-fn place(redis: &Redis, postgres: &Postgres, zone: &str) -> Builder {
+pub(super) fn place(redis: &Redis, postgres: &Postgres, zone: &str) -> Builder {
     postgres.sql(&format!("ALTER DATABASE postgres SET timezone = '{zone}'"));
     postgres.sql(TABLES);
+    builder(redis, postgres).migrated()
+}
+
+/// The settings alone.
+pub(super) fn builder(redis: &Redis, postgres: &Postgres) -> Builder {
     let builder = Sidecar::builder().redis(redis).postgres(postgres).config(CONFIG);
-    builder.set("JOURNAL__FLUSH_INTERVAL", "50ms").set("STORE__SWEEP_INTERVAL", "50ms").migrated()
+    builder.set("JOURNAL__FLUSH_INTERVAL", "50ms").set("STORE__SWEEP_INTERVAL", "50ms")
 }
 
 fn ttl(wire: &mut Wire, key: &str) -> i64 {
@@ -50,11 +55,11 @@ fn ttl(wire: &mut Wire, key: &str) -> i64 {
 }
 
 /// What a session of the database says.
-fn holds(postgres: &Postgres, condition: &str) -> bool {
+pub(super) fn holds(postgres: &Postgres, condition: &str) -> bool {
     postgres.sql(&format!("SELECT count(*) FROM ses WHERE {condition}")) == "1"
 }
 
-const ROWS: &str = "INSERT INTO ses VALUES ('alive', 'a', now() + interval '1 hour'), \
+pub(super) const ROWS: &str = "INSERT INTO ses VALUES ('alive', 'a', now() + interval '1 hour'), \
     ('near', 'n', now() + interval '2 seconds'), ('ended', 'e', now() - interval '5 minutes'), \
     ('gone', 'g', now() - interval '2 days'), ('ever', 'v', NULL)";
 
@@ -145,7 +150,7 @@ fn check(builder: &Builder) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn is_doubted(builder: &Builder) -> bool {
+pub(super) fn is_doubted(builder: &Builder) -> bool {
     let (code, told) = check(builder);
     assert_eq!(code, Some(0), "{told}");
     told.contains(DOUBT) && told.contains("store.timezone")
