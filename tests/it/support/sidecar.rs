@@ -232,6 +232,12 @@ impl Sidecar {
         assert!(status.success());
     }
 
+    /// Ends it without a farewell, and returns when it is gone.
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        until("it is gone", || self.has_ended());
+    }
+
     /// Ends what [`Builder::on_a_small_disk`] began.
     pub fn free_disk(&self) {
         let pid = format!("--pid={}", self.pid());

@@ -1,66 +1,10 @@
 //! Deferred writes: acknowledged from the journal, seen at once, saved once and in order, whatever breaks.
 
-use tempfile::TempDir;
-
+use super::place::{Place, TROUBLE, until_saved};
 use crate::support::admin::metric;
-use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
-use crate::support::redis::Redis;
-use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
 use crate::support::wire::line;
-
-const CONFIG: &str = r#"
-[[caches]]
-key = "p:{id:int}"
-type = "hash"
-table = "players"
-overflow = "more"
-write = "through"
-delete = "row"
-deferred = ["seen", "steps", "mood", "note"]
-
-[[caches]]
-key = "n:{id:int}"
-type = "string"
-table = "notes"
-value = "v"
-write = "deferred"
-"#;
-
-const TABLES: &str = "CREATE TABLE players (id BIGINT PRIMARY KEY, name TEXT, hp INTEGER, seen BIGINT, \
-    steps BIGINT CHECK (steps >= 0), mood TEXT, more JSONB); INSERT INTO players SELECT i, 'p' || i, 10, 0, 0, 'calm', NULL \
-    FROM generate_series(1, 1000) AS i; CREATE TABLE notes (id BIGINT PRIMARY KEY, v TEXT); INSERT INTO notes VALUES (1, 'a');";
-
-/// Parts that outlive a sidecar.
-pub(super) struct Place {
-    redis: Redis,
-    pub(super) postgres: Postgres,
-    pub(super) folder: TempDir,
-}
-
-impl Place {
-    pub(super) fn new() -> Self {
-        let place =
-            Self { redis: Redis::start(), postgres: Postgres::start(), folder: tempfile::tempdir().expect("a folder") };
-        place.postgres.sql(TABLES);
-        place.builder("1s").migrated();
-        place
-    }
-
-    pub(super) fn builder(&self, interval: &str) -> Builder {
-        let journal = self.folder.path().join("journal.db").display().to_string();
-        let builder = Sidecar::builder().redis(&self.redis).postgres(&self.postgres).config(CONFIG);
-        builder.set("JOURNAL__PATH", journal).set("JOURNAL__FLUSH_INTERVAL", interval)
-    }
-
-    pub(super) fn seen(&self, id: u32) -> String {
-        self.postgres.sql(&format!("SELECT seen FROM players WHERE id = {id}"))
-    }
-}
-
-pub(super) const TROUBLE: &[&str] =
-    &["deferred writes wait", "store", "changes may be missed", "change feed", "a load failed", "a write failed"];
 
 #[test]
 fn it_is_seen_at_once_and_saved_later_in_one_statement() {
@@ -82,7 +26,7 @@ fn it_is_seen_at_once_and_saved_later_in_one_statement() {
     until("all are saved", || {
         place.postgres.sql("SELECT count(*) FROM players WHERE seen >= 30000") == "1000" && place.seen(7) == "30008"
     });
-    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    until_saved(&sidecar);
     let calls = place.postgres.sql("SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE '%UPDATE \"players\"%' OR query LIKE '%UPDATE players%'");
     let calls: f64 = calls.parse().expect("a number");
     assert!(calls <= 10.0 && calls >= flushes(), "3001 writes of 1000 keys took {calls} statements");
@@ -103,8 +47,7 @@ fn what_was_acknowledged_survives_a_kill() {
     assert_eq!(wire.ask("HDEL p:1 mood"), ":1\r\n");
     assert_eq!(wire.ask("APPEND n:1 bc"), ":3\r\n");
     assert_eq!(place.seen(1), "0", "it has not been saved");
-    sidecar.signal("KILL");
-    until("it is gone", || sidecar.has_ended());
+    sidecar.kill();
     let mut sidecar = place.builder("1h").start();
     let mut wire = sidecar.wire();
     // Over every load, until it is saved.
@@ -155,8 +98,7 @@ fn a_transaction_of_deferred_writes_alone_is_journaled_and_asks_no_store() {
     let told = all(&["MULTI", "HSET p:1 seen 9", "SET a 3", "EXEC"]);
     assert!(told.starts_with("-EXECABORT"), "{told}");
     assert_eq!(all(&["HGET p:1 seen"]), "$1\r\n5\r\n");
-    sidecar.signal("KILL");
-    until("it is gone", || sidecar.has_ended());
+    sidecar.kill();
     place.postgres.launch();
     let _again = place.builder("50ms").start();
     until("what was acknowledged is saved", || {
@@ -168,16 +110,12 @@ fn a_transaction_of_deferred_writes_alone_is_journaled_and_asks_no_store() {
 fn a_batch_whose_answer_was_lost_is_not_applied_twice() {
     let place = Place::new();
     let proxy = Proxy::to(place.postgres.port);
-    let builder = place.builder("50ms").set("STORE__URL", place.postgres.url_at(proxy.port)).expect(TROUBLE);
-    let sidecar = builder.start();
+    let sidecar = place.behind(&proxy).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n0\r\n");
-    let mut lock = place.postgres.session();
-    lock.run("BEGIN; UPDATE players SET hp = hp WHERE id = 1;");
+    let mut lock = place.lock_first();
     assert_eq!(wire.ask("HSET p:1 seen 1"), ":0\r\n");
-    until("the flush waits in Postgres", || {
-        place.postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == "1"
-    });
+    place.until_locked_out(1);
     // Nobody will hear that it was applied; and before it is sent again, somebody writes something newer.
     proxy.refuse_new(true);
     proxy.cut();
@@ -185,7 +123,7 @@ fn a_batch_whose_answer_was_lost_is_not_applied_twice() {
     until("it is applied", || place.seen(1) == "1");
     place.postgres.sql("UPDATE players SET seen = 2 WHERE id = 1");
     proxy.refuse_new(false);
-    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    until_saved(&sidecar);
     assert_eq!(place.seen(1), "2");
     until("memory agrees", || wire.ask("HGET p:1 seen") == "$1\r\n2\r\n");
 }
@@ -197,8 +135,7 @@ fn a_crash_between_saving_and_noting_it_does_not_apply_it_twice() {
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HSET p:1 seen 1"), ":0\r\n");
     until("it is saved", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
-    sidecar.signal("KILL");
-    until("it is gone", || sidecar.has_ended());
+    sidecar.kill();
     // As it would be had the journal not been told: the entry is there, taken by the batch the store knows.
     let batch = place.postgres.sql("SELECT max(applied) FROM hearthside.journals");
     let journal = place.folder.path().join("journal.db");
@@ -275,8 +212,7 @@ fn while_the_store_is_away_they_are_taken_until_the_journal_is_full() {
     }
     assert!(taken > 50, "{taken}");
     assert!(metric(&sidecar, "hearthside_journal_refused_total") >= 1.0);
-    sidecar.signal("KILL");
-    until("it is gone", || sidecar.has_ended());
+    sidecar.kill();
     place.postgres.launch();
     let _again = place.builder("50ms").start();
     until("everything acknowledged is saved", || {
@@ -306,8 +242,7 @@ fn a_full_disk_refuses_writes_and_loses_none() {
     assert_eq!(wire.ask("HSET p:1 hp 5"), ":0\r\n");
     sidecar.free_disk();
     assert_eq!(wire.ask("HSET p:1000 seen 1000"), ":0\r\n");
-    sidecar.signal("KILL");
-    until("it is gone", || sidecar.has_ended());
+    sidecar.kill();
     let _again = place.builder("50ms").start();
     until("everything acknowledged is saved, and nothing else", || {
         place
@@ -326,8 +261,7 @@ fn synced_every_second_it_survives_the_end_of_the_process() {
     for i in 1..=200 {
         assert_eq!(wire.ask(&format!("HSET p:{i} seen {i}")), ":0\r\n");
     }
-    sidecar.signal("KILL");
-    until("it is gone", || sidecar.has_ended());
+    sidecar.kill();
     let _again = place.builder("50ms").set("JOURNAL__SYNC", "everysec").start();
     until("all of it is saved", || place.postgres.sql("SELECT count(*) FROM players WHERE seen = id") == "200");
 }

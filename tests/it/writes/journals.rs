@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::deferred::{Place, TROUBLE};
+use super::place::{Place, TROUBLE, until_saved};
 use crate::support::admin::metric;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
@@ -29,13 +29,12 @@ fn copy(from: &Path, to: &Path) {
 
 fn is_saved(place: &Place, sidecar: &Sidecar, value: u32) {
     assert_eq!(sidecar.wire().ask(&format!("HSET p:1 seen {value}")), ":0\r\n");
-    until("the journal is empty", || metric(sidecar, "hearthside_journal_bytes") == 0.0);
+    until_saved(sidecar);
     assert_eq!(place.seen(1), value.to_string(), "an acknowledged write is neither in the store nor in the journal");
 }
 
 fn end(mut sidecar: Sidecar) {
-    sidecar.signal("KILL");
-    until("it is gone", || sidecar.has_ended());
+    sidecar.kill();
 }
 
 #[test]
@@ -157,7 +156,7 @@ fn a_journal_of_the_layout_before_is_taken_over_with_what_the_store_noted_of_it(
         "INSERT INTO hearthside.flushed VALUES ('0123456789abcdef', 11); UPDATE players SET seen = 9 WHERE id = 1",
     );
     let sidecar = place.builder("20ms").start();
-    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    until_saved(&sidecar);
     assert_eq!((place.seen(1), place.seen(2), place.seen(3)), ("9".into(), "2".into(), "3".into()));
     // What an older version sent and the network delivers now is stopped by its own note.
     let late =

@@ -1,7 +1,7 @@
 //! Flushes that the network delivers late: a statement that was given up, by its sender or with it, changes nothing
 //! once anything newer is in the store.
 
-use super::deferred::{Place, TROUBLE};
+use super::place::{Place, TROUBLE, until_saved};
 use crate::support::admin::metric;
 use crate::support::proxy::{Proxy, Trapped};
 use crate::support::sidecar::{Builder, Sidecar};
@@ -9,24 +9,32 @@ use crate::support::until;
 use crate::support::wire::Wire;
 
 /// Only the parameters of a flush hold this.
-const FLUSH: &str = "\"k\":[";
+pub(super) const FLUSH: &str = "\"k\":[";
 
-fn through(place: &Place, proxy: &Proxy) -> Builder {
-    let builder = place.builder("50ms").set("STORE__URL", place.postgres.url_at(proxy.port)).expect(TROUBLE);
+pub(super) fn through(place: &Place, proxy: &Proxy) -> Builder {
+    let builder = place.behind(proxy);
     // A flush is given up after a second and a half.
     builder.set("STORE__CONNECT_TIMEOUT", "200ms").set("STORE__QUERY_TIMEOUT", "300ms")
 }
 
 /// Writes `value`, and returns when it is in the store and shown.
-fn save(place: &Place, sidecar: &Sidecar, wire: &mut Wire, value: u32) {
+pub(super) fn save(place: &Place, sidecar: &Sidecar, wire: &mut Wire, value: u32) {
     until("the write is taken", || wire.ask(&format!("HSET p:1 seen {value}")) == ":0\r\n");
     until("it is saved", || place.seen(1) == value.to_string());
-    until("the journal is empty", || metric(sidecar, "hearthside_journal_bytes") == 0.0);
+    until_saved(sidecar);
     assert_eq!(wire.ask("HGET p:1 seen"), format!("${}\r\n{value}\r\n", value.to_string().len()));
 }
 
+/// Writes 20, whose flush the network holds.
+pub(super) fn held_up(proxy: &Proxy, wire: &mut Wire) -> Trapped {
+    let late = proxy.trap(FLUSH);
+    assert_eq!(wire.ask("HSET p:1 seen 20"), ":0\r\n");
+    until("the flush is on its way", || late.has_caught());
+    late
+}
+
 /// Lets the packet through; when Postgres has judged it the newest value must still be there.
-fn comes_too_late(place: &Place, late: &Trapped, wire: &mut Wire, newest: &str) {
+pub(super) fn comes_too_late(place: &Place, late: &Trapped, wire: &mut Wire, newest: &str) {
     late.release();
     until("Postgres has answered the late flush", || late.is_answered());
     assert_eq!(place.seen(1), newest, "a flush that came late has undone an acknowledged write");
@@ -40,11 +48,8 @@ fn a_flush_delivered_after_its_sidecar_was_killed_undoes_nothing() {
     let mut sidecar = through(&place, &proxy).start();
     let mut wire = sidecar.wire();
     save(&place, &sidecar, &mut wire, 1);
-    let late = proxy.trap(FLUSH);
-    assert_eq!(wire.ask("HSET p:1 seen 20"), ":0\r\n");
-    until("the flush is on its way", || late.has_caught());
-    sidecar.signal("KILL");
-    until("it is gone", || sidecar.has_ended());
+    let late = held_up(&proxy, &mut wire);
+    sidecar.kill();
     let sidecar = through(&place, &proxy).start();
     let mut wire = sidecar.wire();
     until("what was acknowledged is replayed and saved", || place.seen(1) == "20");
@@ -59,13 +64,10 @@ fn a_flush_whose_values_were_all_replaced_before_the_kill_undoes_nothing() {
     let mut sidecar = through(&place, &proxy).start();
     let mut wire = sidecar.wire();
     save(&place, &sidecar, &mut wire, 1);
-    let late = proxy.trap(FLUSH);
-    assert_eq!(wire.ask("HSET p:1 seen 20"), ":0\r\n");
-    until("the flush is on its way", || late.has_caught());
+    let late = held_up(&proxy, &mut wire);
     // In the journal the new value takes the place of the one that was taken.
     assert_eq!(wire.ask("HSET p:1 seen 30"), ":0\r\n");
-    sidecar.signal("KILL");
-    until("it is gone", || sidecar.has_ended());
+    sidecar.kill();
     let sidecar = through(&place, &proxy).start();
     let mut wire = sidecar.wire();
     until("what was acknowledged is replayed and saved", || place.seen(1) == "30");
@@ -80,9 +82,7 @@ fn a_flush_delivered_after_it_was_given_up_and_sent_again_undoes_nothing() {
     let sidecar = through(&place, &proxy).start();
     let mut wire = sidecar.wire();
     save(&place, &sidecar, &mut wire, 1);
-    let late = proxy.trap(FLUSH);
-    assert_eq!(wire.ask("HSET p:1 seen 20"), ":0\r\n");
-    until("the flush is on its way", || late.has_caught());
+    let late = held_up(&proxy, &mut wire);
     until("it is given up and sent again", || place.seen(1) == "20");
     save(&place, &sidecar, &mut wire, 300);
     comes_too_late(&place, &late, &mut wire, "300");
@@ -94,11 +94,9 @@ fn a_flush_delivered_after_the_same_batch_was_applied_is_not_applied_twice() {
     let proxy = Proxy::to(place.postgres.port);
     let sidecar = through(&place, &proxy).start();
     let mut wire = sidecar.wire();
-    let late = proxy.trap(FLUSH);
-    assert_eq!(wire.ask("HSET p:1 seen 20"), ":0\r\n");
-    until("the flush is on its way", || late.has_caught());
+    let late = held_up(&proxy, &mut wire);
     until("it is given up and sent again", || place.seen(1) == "20");
-    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    until_saved(&sidecar);
     // Nothing newer comes from this sidecar, but from somebody else.
     place.postgres.sql("UPDATE players SET seen = 300 WHERE id = 1");
     until("the change shows", || wire.ask("HGET p:1 seen") == "$3\r\n300\r\n");
@@ -114,10 +112,8 @@ fn a_flush_under_way_when_its_sidecar_is_stopped_is_not_applied_twice() {
     let mut sidecar = builder().start();
     let mut wire = sidecar.wire();
     save(&place, &sidecar, &mut wire, 1);
+    let late = held_up(&proxy, &mut wire);
     drop(wire);
-    let late = proxy.trap(FLUSH);
-    assert_eq!(sidecar.wire().ask("HSET p:1 seen 20"), ":0\r\n");
-    until("the flush is on its way", || late.has_caught());
     let again = proxy.trap(FLUSH);
     assert_eq!(sidecar.stop(), Some(0));
     assert!(again.has_caught() && sidecar.log().contains("stay in the journal"), "{}", sidecar.log());
@@ -125,7 +121,7 @@ fn a_flush_under_way_when_its_sidecar_is_stopped_is_not_applied_twice() {
     until("it is applied", || place.seen(1) == "20");
     place.postgres.sql("UPDATE players SET seen = 300 WHERE id = 1");
     let sidecar = builder().start();
-    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    until_saved(&sidecar);
     comes_too_late(&place, &again, &mut sidecar.wire(), "300");
 }
 
@@ -135,22 +131,19 @@ fn a_flush_still_under_way_when_the_next_sidecar_starts_is_counted_once() {
     let mut sidecar = place.builder("50ms").set("STORE__QUERY_TIMEOUT", "60s").start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n0\r\n");
-    let mut lock = place.postgres.session();
-    lock.run("BEGIN; UPDATE players SET hp = hp WHERE id = 1;");
+    let mut lock = place.lock_first();
     assert_eq!(wire.ask("HSET p:1 seen 1"), ":0\r\n");
-    let waiting = || place.postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
-    until("the flush waits in Postgres", || waiting() == "1");
-    sidecar.signal("KILL");
-    until("it is gone", || sidecar.has_ended());
+    place.until_locked_out(1);
+    sidecar.kill();
     let builder = place.builder("50ms").set("STORE__QUERY_TIMEOUT", "60s").expect(TROUBLE);
     let mut sidecar = builder.expect(&["waiting for the store"]).spawn();
     // It cannot know what became of the statement before that has ended.
-    until("the next one waits for it", || waiting() == "2");
+    place.until_locked_out(2);
     lock.run("COMMIT;");
     until("it is applied", || place.seen(1) == "1");
     place.postgres.sql("UPDATE players SET seen = 2 WHERE id = 1");
     sidecar.wait_ready();
-    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    until_saved(&sidecar);
     until("memory agrees", || sidecar.wire().ask("HGET p:1 seen") == "$1\r\n2\r\n");
     assert_eq!(place.seen(1), "2", "what had been applied was applied again");
 }
@@ -159,16 +152,12 @@ fn a_flush_still_under_way_when_the_next_sidecar_starts_is_counted_once() {
 fn a_batch_whose_answer_was_lost_and_that_is_then_refused_is_not_applied_twice() {
     let place = Place::new();
     let proxy = Proxy::to(place.postgres.port);
-    let builder = place.builder("50ms").set("STORE__URL", place.postgres.url_at(proxy.port));
-    let sidecar = builder.set("STORE__QUERY_TIMEOUT", "60s").expect(TROUBLE).start();
+    let sidecar = place.behind(&proxy).set("STORE__QUERY_TIMEOUT", "60s").start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n0\r\n");
-    let mut lock = place.postgres.session();
-    lock.run("BEGIN; UPDATE players SET hp = hp WHERE id = 1;");
+    let mut lock = place.lock_first();
     assert_eq!(wire.ask("HSET p:1 seen 1"), ":0\r\n");
-    until("the flush waits in Postgres", || {
-        place.postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == "1"
-    });
+    place.until_locked_out(1);
     proxy.refuse_new(true);
     proxy.cut();
     lock.run("COMMIT;");
@@ -179,7 +168,7 @@ fn a_batch_whose_answer_was_lost_and_that_is_then_refused_is_not_applied_twice()
     let is_empty = || metric(&sidecar, "hearthside_journal_bytes") == 0.0;
     until("it was sent again", || is_empty() || sidecar.log().contains("\"players\" does not exist"));
     place.postgres.sql("ALTER TABLE elsewhere RENAME TO players");
-    until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    until_saved(&sidecar);
     assert_eq!(place.seen(1), "2", "what had been applied was applied again");
 }
 
@@ -195,18 +184,15 @@ fn a_batch_sent_again_while_its_first_statement_still_runs_is_applied_once() {
              CREATE TRIGGER note AFTER UPDATE OF seen ON players FOR EACH ROW EXECUTE FUNCTION note();",
         );
         let proxy = Proxy::to(place.postgres.port);
-        let builder = place.builder("50ms").set("STORE__URL", place.postgres.url_at(proxy.port)).expect(TROUBLE);
-        let sidecar = builder.set("STORE__QUERY_TIMEOUT", "60s").start();
+        let sidecar = place.behind(&proxy).set("STORE__QUERY_TIMEOUT", "60s").start();
         assert_eq!(sidecar.wire().ask("HGET p:1 seen"), "$1\r\n0\r\n");
-        let mut lock = place.postgres.session();
-        lock.run("BEGIN; UPDATE players SET hp = hp WHERE id = 1;");
+        let mut lock = place.lock_first();
         assert_eq!(sidecar.wire().ask("HSET p:1 seen 20"), ":0\r\n");
-        let waiting = || place.postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
-        until("the flush waits in Postgres", || waiting() == "1");
+        place.until_locked_out(1);
         proxy.cut();
-        until("it is sent again and waits for the first", || waiting() == "2");
+        place.until_locked_out(2);
         lock.run("COMMIT;");
-        until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+        until_saved(&sidecar);
         assert_eq!(place.postgres.sql("SELECT array_agg(v) FROM applied"), "{20}", "{isolation}");
         assert_eq!(sidecar.wire().ask("HGET p:1 seen"), "$2\r\n20\r\n");
     }

@@ -9,6 +9,7 @@ mod journals;
 mod late;
 pub mod model;
 mod moved;
+mod place;
 mod refused;
 mod seen;
 mod zones;

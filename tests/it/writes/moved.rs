@@ -1,7 +1,7 @@
 //! Zones that are set while a sidecar runs: from then on the moments of columns without one are not what they were found
 //! to be at its start.
 
-use super::deferred::TROUBLE;
+use super::place::TROUBLE;
 use super::zones::{builder, holds, is_doubted, place};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
