@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
-use super::build::{self, Ground, Parts, Trouble};
+use super::build::{self, Ground, Parts, Trouble, silent};
 use super::check::Failure;
 use super::reading::Reading;
 use crate::admin::Readiness;
@@ -25,6 +25,7 @@ pub(super) struct Begun {
 
 /// How long the port stays closed for a store that answers, and whose definitions are being loaded.
 const GRACE: Duration = Duration::from_secs(3);
+const LOADED_NEXT: &str = "it is there, and the definitions are being loaded; they are served when all are there";
 /// Attempts that fail as the one before are logged so often.
 const OFTEN: u64 = 20;
 
@@ -46,7 +47,9 @@ pub(super) async fn begin(
     let waits = ground.settings.server.wait_for_store;
     let mut arrival =
         Arrival { ground: ground.clone(), away: away.clone(), stuck: Arc::default(), told: String::new() };
-    let first = match Parts::of(&ground.settings.store, &ground.mappings).await {
+    let asking = Parts::of(&ground.settings.store, &ground.mappings);
+    let asked = tokio::time::timeout(GRACE + ground.settings.store.connect_timeout, asking).await;
+    let first = match asked.unwrap_or_else(|_| Err(Trouble::Away(silent()))) {
         Err(Trouble::Faulty(failure)) => return Err(failure),
         Err(trouble) => {
             arrival.tell(&trouble, 1);
@@ -113,8 +116,9 @@ impl Arrival {
                 Err(trouble) => self.tell(&trouble, attempt),
             }
         };
-        self.away.say("it is there, and the definitions are being loaded; they are served when all are there");
-        let owned = parts.into_owned(&self.ground, waiting).await?;
+        self.away.say(LOADED_NEXT);
+        let owned = parts.into_owned(&self.ground, waiting, Some(&self.away)).await?;
+        self.away.say(LOADED_NEXT);
         // The reloader has logged it.
         while let Err(failed) = owned.reloader.reload_all().await {
             self.away.say(format!("definitions cannot be loaded: {}; mend their rows or query", failed.join("; ")));

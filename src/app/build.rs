@@ -28,6 +28,10 @@ pub(super) enum Trouble {
     Faulty(Failure),
 }
 
+pub(super) fn silent() -> StoreError {
+    StoreError::Unavailable("it fell silent while its tables were looked at".into())
+}
+
 /// What everything owned stands on besides the store.
 #[derive(Clone)]
 pub(super) struct Ground {
@@ -102,14 +106,20 @@ impl Parts {
     /// One attempt to reach the store and to make the statements.
     pub(super) async fn of(settings: &config::Store, mappings: &Mappings) -> Result<Self, Trouble> {
         match Store::connect(settings).await {
-            Ok(store) => Self::plan(Arc::new(store), mappings).await,
+            Ok(store) => Self::plan(Arc::new(store), settings, mappings).await,
             Err(StoreError::Refused(text)) => Err(Trouble::Faulty(Failure::fault("store.url", &text))),
             Err(error) => Err(Trouble::Away(error)),
         }
     }
 
-    /// Makes the statements.
-    async fn plan(store: Arc<Store>, mappings: &Mappings) -> Result<Self, Trouble> {
+    /// Makes the statements. It ends: a connection may fall silent for ever.
+    async fn plan(store: Arc<Store>, settings: &config::Store, mappings: &Mappings) -> Result<Self, Trouble> {
+        let most = settings.query_timeout * (1 + mappings.list.len() as u32);
+        let planned = tokio::time::timeout(settings.connect_timeout + most, Self::plan_all(store, mappings)).await;
+        planned.unwrap_or_else(|_| Err(Trouble::Away(silent())))
+    }
+
+    async fn plan_all(store: Arc<Store>, mappings: &Mappings) -> Result<Self, Trouble> {
         let (sources, faults) = plans(&store, mappings, false).await.map_err(Trouble::Away)?;
         if !faults.is_empty() {
             return Err(Trouble::Faulty(Failure::Faults(faults)));
@@ -127,11 +137,16 @@ impl Parts {
         Ok(Self { store, planned })
     }
 
-    /// Empty definitions, and a cache over which lies what the journal held.
+    /// Empty definitions, and a cache over which lies what the journal held. `away` is told what that waits for.
     ///
     /// # Errors
     /// The journal's.
-    pub(super) async fn into_owned(self, ground: &Ground, waiting: Waiting) -> Result<Arc<Owned>, Failure> {
+    pub(super) async fn into_owned(
+        self,
+        ground: &Ground,
+        waiting: Waiting,
+        away: Option<&Away>,
+    ) -> Result<Arc<Owned>, Failure> {
         ground.metrics.store_up.set(1);
         let (mut sources, mut cached) = (Vec::new(), Vec::new());
         for (mapping, source, watched) in self.planned {
@@ -153,7 +168,7 @@ impl Parts {
         }
         let owned = ground.owned(self.store, sources, cached, None);
         if let Some(journal) = &ground.journal {
-            replay(journal, waiting, &owned).await?;
+            replay(journal, waiting, &owned, away).await?;
         }
         Ok(owned)
     }
@@ -218,7 +233,8 @@ async fn is_watched(store: &Store, mapping: &Mapping) -> Result<bool, StoreError
 /// # Errors
 /// Everything that keeps them from being served; then nothing has changed.
 pub(super) async fn successor(old: &Owned, mappings: Mappings, settings: &Settings) -> Result<Arc<Owned>, Failure> {
-    let parts = Parts::plan(old.store.clone(), &mappings).await.map_err(|trouble| match trouble {
+    let planned = Parts::plan(old.store.clone(), &settings.store, &mappings).await;
+    let parts = planned.map_err(|trouble| match trouble {
         Trouble::Away(error) => Failure::Start(format!("the store cannot be asked: {error}")),
         Trouble::Faulty(failure) => failure,
     })?;
@@ -227,7 +243,7 @@ pub(super) async fn successor(old: &Owned, mappings: Mappings, settings: &Settin
         None => journal(settings, &mappings, &old.metrics).await?,
     };
     let ground = Ground { settings: settings.clone(), mappings, journal, metrics: old.metrics.clone() };
-    let owned = parts.into_owned(&ground, waiting).await?;
+    let owned = parts.into_owned(&ground, waiting, None).await?;
     owned.reloader.reload_all().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
     Ok(owned)
 }

@@ -5,11 +5,17 @@ use std::time::Duration;
 use super::check::Failure;
 use crate::dispatch::Owned;
 use crate::journal::{Journal, Waiting};
-use crate::store::{ALL, Raised, StoreError};
+use crate::store::{ALL, Away, Raised, StoreError};
 use crate::telemetry::planted::is_planted;
 
-/// What was acknowledged before a crash lies over every record before a client is served from it (C5).
-pub(super) async fn replay(journal: &Journal, waiting: Waiting, owned: &Owned) -> Result<(), Failure> {
+/// What was acknowledged before a crash lies over every record before a client is served from it (C5). `away` is told
+/// what is waited for, for clients and probes.
+pub(super) async fn replay(
+    journal: &Journal,
+    waiting: Waiting,
+    owned: &Owned,
+    away: Option<&Away>,
+) -> Result<(), Failure> {
     let failed = |error: String| Failure::Start(format!("the journal cannot be replayed: {error}"));
     let Waiting { mut entries, taken, incarnation, last, columns: _ } = waiting;
     let mut batches: Vec<u64> = taken.iter().map(|(batch, _)| *batch).collect();
@@ -19,7 +25,7 @@ pub(super) async fn replay(journal: &Journal, waiting: Waiting, owned: &Owned) -
     }
     let Raised { applied, was_noted } = match incarnation.is_empty() {
         true => Raised { applied: 0, was_noted: true },
-        false => fence(owned, &incarnation, &batches).await.map_err(|error| failed(error.to_string()))?,
+        false => fence(owned, (&incarnation, &batches), away).await.map_err(|error| failed(error.to_string()))?,
     };
     if !was_noted && applied == 0 && !taken.is_empty() {
         tracing::warn!(
@@ -61,13 +67,23 @@ pub(super) async fn replay(journal: &Journal, waiting: Waiting, owned: &Owned) -
 
 /// The last batch that was applied of the incarnation before; from then on nothing of it is, also not what the network
 /// still delivers. Asks until the store answers: without that nobody knows which batches were applied.
-async fn fence(owned: &Owned, incarnation: &str, batches: &[u64]) -> Result<Raised, StoreError> {
+async fn fence(
+    owned: &Owned,
+    (incarnation, batches): (&str, &[u64]),
+    away: Option<&Away>,
+) -> Result<Raised, StoreError> {
     loop {
         // A connection may be open and silent for ever.
         let told = tokio::time::timeout(owned.cache.deadline(), owned.store.fence(incarnation, ALL, batches)).await;
         match told.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into()))) {
             Err(error) if error.is_final() => {
                 tracing::warn!(%error, "waiting for the store, which knows what of the journal it has applied");
+                if let Some(away) = away {
+                    away.say(format!(
+                        "it is there, and does not say what of the journal it has applied ({error}); is \
+                         hearthside.journals locked by another session?"
+                    ));
+                }
             }
             told => return told,
         }

@@ -4,6 +4,7 @@ mod deferred;
 mod embedded;
 mod ends;
 mod exec;
+mod fences;
 mod fill;
 mod journals;
 mod late;
