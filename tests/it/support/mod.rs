@@ -5,6 +5,7 @@ pub mod admin;
 pub mod certificates;
 mod ports;
 pub mod postgres;
+pub mod power;
 pub mod process;
 pub mod proxy;
 pub mod redis;

@@ -1,5 +1,6 @@
 //! Commands that write owned keys, through to the store.
 
+mod aside;
 mod deferred;
 mod embedded;
 mod ends;
@@ -11,6 +12,7 @@ mod late;
 pub mod model;
 mod moved;
 mod place;
+mod power;
 mod refused;
 mod seen;
 mod zones;

@@ -1,0 +1,44 @@
+//! A machine that loses its power: what has not been synced is gone from the journal.
+
+use super::late::{comes_too_late, held_up, save, through};
+use super::place::Place;
+use crate::support::power::Power;
+use crate::support::proxy::Proxy;
+use crate::support::sidecar::Sidecar;
+use crate::support::until;
+
+fn loses_power(place: &Place, power: &Power, mut sidecar: Sidecar) {
+    sidecar.kill();
+    power.fails(&place.folder.path().join("journal.db"));
+}
+
+#[test]
+fn what_was_acknowledged_is_there_when_the_power_is_back() {
+    let (place, power) = (Place::new(), Power::new());
+    let sidecar = power.watches(place.builder("1h")).start();
+    let mut wire = sidecar.wire();
+    for i in 1..=50 {
+        assert_eq!(wire.ask(&format!("HSET p:{i} seen {i}")), ":0\r\n");
+    }
+    loses_power(&place, &power, sidecar);
+    let _again = place.builder("50ms").start();
+    until("all of it is saved", || place.postgres.sql("SELECT count(*) FROM players WHERE seen = id") == "50");
+}
+
+#[test]
+fn what_a_flush_takes_is_synced_before_it_is_sent_also_where_a_second_of_writes_may_be_lost() {
+    let (place, power) = (Place::new(), Power::new());
+    let proxy = Proxy::to(place.postgres.port);
+    let builder = || power.watches(through(&place, &proxy).set("JOURNAL__SYNC", "everysec"));
+    let sidecar = builder().start();
+    let mut wire = sidecar.wire();
+    save(&place, &sidecar, &mut wire, 1);
+    let late = held_up(&proxy, &mut wire);
+    loses_power(&place, &power, sidecar);
+    // Did it not know under which name it sent the flush, it could not stop it.
+    let sidecar = builder().start();
+    let mut wire = sidecar.wire();
+    until("what was taken is saved", || place.seen(1) == "20");
+    save(&place, &sidecar, &mut wire, 300);
+    comes_too_late(&place, &late, &mut wire, "300");
+}
