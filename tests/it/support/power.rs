@@ -27,6 +27,12 @@ impl Power {
         builder.environment("LD_PRELOAD", self.0.path().join("synced.so").display().to_string())
     }
 
+    /// True when all of a journal has been synced.
+    pub fn has_synced(&self, journal: &Path) -> bool {
+        let read = |more: &str| fs::read(format!("{}{more}", journal.display())).ok();
+        ["", "-wal"].iter().all(|file| read(file) == read(&format!("{file}.synced")))
+    }
+
     /// What is left of a journal whose sidecar was killed together with its machine.
     pub fn fails(&self, journal: &Path) {
         let path = |more: &str| format!("{}{more}", journal.display());

@@ -138,7 +138,7 @@ fn a_crash_between_saving_and_noting_it_does_not_apply_it_twice() {
     sidecar.kill();
     // As it would be had the journal not been told: the entry is there, taken by the batch the store knows.
     let batch = place.postgres.sql("SELECT max(applied) FROM hearthside.journals");
-    let journal = place.folder.path().join("journal.db");
+    let journal = place.journal();
     let sql = format!(
         "INSERT INTO waiting VALUES ('p:1', 'seen', 1, 'p:{{id:int}}', '1', 64, {batch}), ('p:2', 'seen', 2, 'p:{{id:int}}', '9', 64, {batch} + 1)"
     );

@@ -43,7 +43,7 @@ fn a_journal_that_goes_back_in_time_loses_no_write_acknowledged_after() {
     for sync in ["always", "everysec"] {
         let place = Place::new();
         let start = || place.builder("20ms").set("JOURNAL__SYNC", sync).start();
-        let file = place.folder.path().join("journal.db");
+        let file = place.journal();
         let mut sidecar = start();
         is_saved(&place, &sidecar, 1);
         assert_eq!(sidecar.stop(), Some(0));
@@ -63,7 +63,7 @@ fn a_journal_that_goes_back_in_time_loses_no_write_acknowledged_after() {
 #[test]
 fn two_sidecars_whose_journals_come_from_one_copy_lose_nothing() {
     let place = Place::new();
-    let file = place.folder.path().join("journal.db");
+    let file = place.journal();
     let mut sidecar = place.builder("20ms").start();
     is_saved(&place, &sidecar, 1);
     assert_eq!(sidecar.stop(), Some(0));
@@ -149,7 +149,7 @@ const OLD_LAYOUT: &str = "PRAGMA journal_mode = wal; CREATE TABLE about (id TEXT
 #[test]
 fn a_journal_of_the_layout_before_is_taken_over_with_what_the_store_noted_of_it() {
     let place = Place::new();
-    let file = place.folder.path().join("journal.db");
+    let file = place.journal();
     sqlite(&file, OLD_LAYOUT);
     // Batch 11 had been applied, and somebody has written since; batch 12 had not.
     place.postgres.sql(
@@ -174,7 +174,7 @@ fn a_journal_beside_whose_tables_there_are_others_is_one() {
     let mut sidecar = place.builder("20ms").start();
     is_saved(&place, &sidecar, 1);
     assert_eq!(sidecar.stop(), Some(0));
-    sqlite(&place.folder.path().join("journal.db"), "ANALYZE; CREATE TABLE remarks (text TEXT)");
+    sqlite(&place.journal(), "ANALYZE; CREATE TABLE remarks (text TEXT)");
     let sidecar = place.builder("20ms").start();
     is_saved(&place, &sidecar, 2);
 }
@@ -186,7 +186,7 @@ fn a_note_that_was_lost_while_a_batch_was_under_way_is_told_at_start() {
     is_saved(&place, &sidecar, 1);
     assert_eq!(sidecar.stop(), Some(0));
     let row = "('p:1', 'seen', 3, 'p:{id:int}', '2', 82, (SELECT last FROM about))";
-    sqlite(&place.folder.path().join("journal.db"), &format!("INSERT INTO waiting VALUES {row}"));
+    sqlite(&place.journal(), &format!("INSERT INTO waiting VALUES {row}"));
     place.postgres.sql("DELETE FROM hearthside.journals");
     let told = "the store has no note of this journal";
     let sidecar = place.builder("20ms").expect(&[told]).start();
@@ -206,7 +206,7 @@ fn refuses_to_run(builder: &Builder, text: &str) {
 #[test]
 fn a_journal_of_an_unknown_layout_is_an_error_at_start() {
     let place = Place::new();
-    let file = place.folder.path().join("journal.db");
+    let file = place.journal();
     for (sql, text) in [
         ("PRAGMA user_version = 2;", "was written by a newer version of Hearthside (layout 2, this one knows 1)"),
         ("PRAGMA user_version = 0; CREATE TABLE accounts (id INTEGER);", "is no journal of Hearthside"),

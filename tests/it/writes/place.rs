@@ -1,5 +1,7 @@
 //! A place for deferred writes: a store with players, the journal's folder, and sidecars over both.
 
+use std::path::PathBuf;
+
 use tempfile::TempDir;
 
 use crate::support::admin::metric;
@@ -47,8 +49,12 @@ impl Place {
         place
     }
 
+    pub(super) fn journal(&self) -> PathBuf {
+        self.folder.path().join("journal.db")
+    }
+
     pub(super) fn builder(&self, interval: &str) -> Builder {
-        let journal = self.folder.path().join("journal.db").display().to_string();
+        let journal = self.journal().display().to_string();
         let builder = Sidecar::builder().redis(&self.redis).postgres(&self.postgres).config(CONFIG);
         builder.set("JOURNAL__PATH", journal).set("JOURNAL__FLUSH_INTERVAL", interval)
     }

@@ -9,7 +9,7 @@ use crate::support::until;
 
 fn loses_power(place: &Place, power: &Power, mut sidecar: Sidecar) {
     sidecar.kill();
-    power.fails(&place.folder.path().join("journal.db"));
+    power.fails(&place.journal());
 }
 
 #[test]
@@ -33,6 +33,8 @@ fn what_a_flush_takes_is_synced_before_it_is_sent_also_where_a_second_of_writes_
     let sidecar = builder().start();
     let mut wire = sidecar.wire();
     save(&place, &sidecar, &mut wire, 1);
+    // It is a second from here to the next time.
+    until("a second is over", || power.has_synced(&place.journal()));
     let late = held_up(&proxy, &mut wire);
     loses_power(&place, &power, sidecar);
     // Did it not know under which name it sent the flush, it could not stop it.
