@@ -54,15 +54,18 @@ impl House {
         let old = std::mem::replace(&mut self.owned, new.clone());
         new.cache.wait_for(&old.cache);
         self.audience.join(new.clone());
+        let still = new.reloader.inherit(&old.reloader).await;
         front.adopt(self.reading.edition(&new)).await;
+        drop(still);
         new.cache.inherit(&old.cache).await;
         self.audience.only(&new);
         self.look_after(tasks);
         self.readiness.loaded(new.clone());
         old.definitions.clear();
         tracing::info!(store = new.store.name(), "the store is there: owned keys are answered");
-        // What changed between their loading and the change feed's beginning.
-        new.reloader.request_all(false);
+        // What changed between their loading and the change feed's beginning, and what `old` was asked for and had not
+        // done.
+        new.reloader.request_all(true);
     }
 
     /// Goes over to what is read now. Definitions are loaded anew in any case.
@@ -136,15 +139,17 @@ impl House {
         let old = std::mem::replace(&mut self.owned, new.clone());
         new.cache.wait_for(&old.cache);
         self.audience.join(new.clone());
+        let still = new.reloader.overtake(&old.reloader).await;
         front.adopt(edition).await;
+        drop(still);
         new.cache.succeed(&old.cache).await;
         self.audience.only(&new);
         self.readiness.loaded(new.clone());
         // What the old ones hold is of no use to the few that may still know them.
         self.upkeep = upkeep::of_owned(&new, &self.reading.config.settings);
         old.definitions.clear();
-        // A change may have come while the definitions were loaded.
-        new.reloader.request_all(false);
+        // A change may have come while the definitions were loaded, or a request to the old ones.
+        new.reloader.request_all(true);
     }
 }
 

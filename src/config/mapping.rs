@@ -95,6 +95,12 @@ impl MappingConfig {
     pub const fn defers(&self) -> bool {
         matches!(self.write, WriteMode::Deferred) || !self.deferred.is_empty() || self.expires_column.is_some()
     }
+
+    /// True when both say the same, wherever they stand.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Self { path: other.path.clone(), ..self.clone() } == *other
+    }
 }
 
 /// One block: where a mapping's rows come from, and how they are shown and kept.

@@ -71,13 +71,23 @@ impl Definitions {
 
     /// Puts a new table in the place of mapping `id`'s.
     fn swap(&self, id: usize, table: Table) {
-        let set = Arc::new(Set { table, ordered: OnceLock::new() });
+        self.put(id, &Arc::new(Set { table, ordered: OnceLock::new() }));
+    }
+
+    fn put(&self, id: usize, set: &Arc<Set>) {
         self.current.rcu(|old| {
             let mut sets = old.sets.clone();
             sets.resize_with(sets.len().max(id + 1), Arc::default);
             sets[id] = set.clone();
             Snapshot { sets }
         });
+    }
+
+    /// Takes for mapping `id` what others have for their mapping `theirs`, if they have.
+    fn take(&self, id: usize, others: &Self, theirs: usize) {
+        if let Some(set) = others.current.load().sets.get(theirs).cloned() {
+            self.put(id, &set);
+        }
     }
 
     /// Forgets them all: others have taken their place.
@@ -88,5 +98,23 @@ impl Definitions {
     /// Definitions in memory.
     fn count(&self) -> usize {
         self.current.load().sets.iter().map(|set| set.table.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Definitions;
+
+    #[test]
+    fn who_takes_definitions_over_shows_the_very_same() {
+        let (old, new) = (Definitions::default(), Definitions::default());
+        old.swap(1, Default::default());
+        new.swap(0, Default::default());
+        new.take(0, &old, 1);
+        new.take(2, &old, 7);
+        assert!(Arc::ptr_eq(&old.snapshot().sets[1], &new.snapshot().sets[0]));
+        assert_eq!(new.snapshot().sets.len(), 1, "what the others do not have is not taken");
     }
 }

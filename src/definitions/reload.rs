@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{MutexGuard, Notify};
 
 use super::Definitions;
 use crate::mapping::Mapping;
@@ -106,6 +106,36 @@ impl Reloader {
             }
         }
         if failed.is_empty() { Ok(()) } else { Err(failed) }
+    }
+
+    /// Takes the place of `old`, which has the same mappings and no store: what it has read of files. Until what is
+    /// returned is dropped, `old` loads nothing: clients go over one after the other, and all see the same.
+    pub async fn inherit<'o>(&self, old: &'o Self) -> MutexGuard<'o, ()> {
+        let still = old.turn.lock().await;
+        for source in self.files() {
+            self.definitions.take(source.mapping.id, &old.definitions, source.mapping.id);
+        }
+        still
+    }
+
+    /// Takes the place of `old`: files, which may have been read before `old` read them last, are read once more, and
+    /// shown by both from then on where they are the same mapping's. Until what is returned is dropped, `old` loads
+    /// nothing.
+    pub async fn overtake<'o>(&self, old: &'o Self) -> MutexGuard<'o, ()> {
+        let still = old.turn.lock().await;
+        for source in self.files() {
+            // What cannot be read is logged, and asked for again when the place is taken.
+            let _stays = self.reload(source).await;
+            let is_same = |other: &&DefinitionSource| other.mapping.config.is_same(&source.mapping.config);
+            if let Some(other) = old.files().find(is_same) {
+                old.definitions.take(other.mapping.id, &self.definitions, source.mapping.id);
+            }
+        }
+        still
+    }
+
+    fn files(&self) -> impl Iterator<Item = &DefinitionSource> {
+        self.sources.iter().filter(|source| source.plan.is_none())
     }
 
     async fn reload(&self, source: &DefinitionSource) -> Result<(), StoreError> {

@@ -64,6 +64,31 @@ fn a_fence_that_waits_for_a_lock_keeps_nobody_from_what_needs_none() {
 }
 
 #[test]
+fn definitions_from_files_do_not_go_back_when_the_store_arrives() {
+    let place = Place::new();
+    leave_something(&place);
+    let file = place.folder.path().join("tiers.json");
+    let tiers = |name: &str| std::fs::write(&file, format!("{{\"1\": \"{name}\"}}")).expect("written");
+    tiers("wood");
+    let block = format!("[[definitions]]\nkey = \"tier:{{id}}\"\ntype = \"string\"\nfile = \"{}\"\n", file.display());
+    let mut lock = locked(&place);
+    let builder = place.builder("50ms").config(&format!("{block}{}", super::place::CONFIG));
+    // By now the file has been read for what comes when the store says it.
+    let (sidecar, mut wire) = serves_meanwhile(builder.set("STORE__QUERY_TIMEOUT", "300ms"));
+    assert_eq!(wire.ask("GET tier:1"), "$4\r\nwood\r\n");
+    tiers("iron");
+    assert_eq!(wire.ask("HEARTHSIDE RELOAD"), "+OK\r\n");
+    until("it is loaded", || wire.ask("GET tier:1") == "$4\r\niron\r\n");
+    lock.run("COMMIT;");
+    until("the store has arrived", || {
+        assert_eq!(wire.ask("GET tier:1"), "$4\r\niron\r\n", "what was shown has gone back");
+        wire.ask("HGET p:1 seen") == "$1\r\n2\r\n"
+    });
+    assert_eq!(wire.ask("GET tier:1"), "$4\r\niron\r\n", "what was shown has gone back");
+    recovers(&place, &sidecar, &mut wire);
+}
+
+#[test]
 fn a_sidecar_whose_fence_waits_for_a_lock_can_be_stopped() {
     let place = Place::new();
     leave_something(&place);

@@ -11,7 +11,7 @@ use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
 
-const CONFIG: &str = r#"
+pub(super) const CONFIG: &str = r#"
 [[caches]]
 key = "p:{id:int}"
 type = "hash"
