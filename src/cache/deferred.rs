@@ -176,19 +176,23 @@ impl Cache {
         if waits.is_empty() {
             return Ok(());
         }
-        let (mut ids, mut entries) = (Vec::with_capacity(waits.len()), Vec::with_capacity(waits.len()));
-        for (id, key, field, value) in waits {
-            let mapping = self.known_mapping(id)?.mapping.pattern.text().to_owned();
-            ids.push(id);
-            entries.push(journal::Entry { seq: 0, mapping, key, field, value });
-        }
-        let (entries, mut at) = (journal.append(entries).await?, 0);
+        let ids: Vec<usize> = waits.iter().map(|wait| wait.0).collect();
+        let (entries, mut at) = (journal.append(self.entries(waits)?).await?, 0);
         for of_one_key in entries.chunk_by(|a, b| a.key == b.key) {
             self.overlay.put(ids[at], &of_one_key[0].key, of_one_key);
             at += of_one_key.len();
         }
         self.wake_flusher();
         Ok(())
+    }
+
+    /// What the journal is given of `waits`.
+    pub(super) fn entries(&self, waits: Vec<Wait>) -> Result<Vec<journal::Entry>, StoreError> {
+        let entry = |(id, key, field, value): Wait| {
+            let mapping = self.known_mapping(id)?.mapping.pattern.text().to_owned();
+            Ok(journal::Entry { seq: 0, mapping, key, field, value })
+        };
+        waits.into_iter().map(entry).collect()
     }
 
     /// Replays what a journal held: it lies over every record from now on.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::batch::{Act, After, Done, Step, Steps, Work};
+use super::deferred::Wait;
 use super::ends::{ENDS, Ended, ends_at};
 use crate::record::{Edit, Life, Lifetime, Record, Written};
 use crate::store::StoreError;
@@ -138,6 +139,11 @@ impl Work {
     ) {
         let now = now_ms();
         let writes = plan.done.iter().filter(|done| matches!(done, Done::Written(Ok(_)))).count();
+        // Known before the upstream has done its part, which nothing takes back.
+        if let Err(error) = self.room(&plan.keys) {
+            let _left = done.send(Err(error));
+            return self.undo();
+        }
         if done.send(Ok(Some(plan.done))).is_err() || verdict.await.is_err() {
             return self.undo();
         }
@@ -161,13 +167,23 @@ impl Work {
     /// Puts every key's last values into the journal, all or none, and over what is loaded from now on.
     async fn journal(&self, keys: &HashMap<Bytes, Key>) -> Result<(), StoreError> {
         let Some(journal) = &self.cache.journal else { return Ok(()) };
-        let waits = |(name, key): (&Bytes, &Key)| {
-            let wait =
-                |(field, value): &(Bytes, Option<Bytes>)| (key.mapping, name.clone(), field.clone(), value.clone());
-            key.waits.iter().map(wait).collect::<Vec<_>>()
-        };
-        self.cache.journal_all(journal, keys.iter().flat_map(waits).collect()).await
+        self.cache.journal_all(journal, waits(keys)).await
     }
+
+    /// Sees whether the journal has room for it now.
+    fn room(&self, keys: &HashMap<Bytes, Key>) -> Result<(), StoreError> {
+        let Some(journal) = &self.cache.journal else { return Ok(()) };
+        Ok(journal.would_take(&self.cache.entries(waits(keys))?)?)
+    }
+}
+
+/// What is to be journaled of these keys.
+fn waits(keys: &HashMap<Bytes, Key>) -> Vec<Wait> {
+    let waits = |(name, key): (&Bytes, &Key)| {
+        let wait = |(field, value): &(Bytes, Option<Bytes>)| (key.mapping, name.clone(), field.clone(), value.clone());
+        key.waits.iter().map(wait).collect::<Vec<_>>()
+    };
+    keys.iter().flat_map(waits).collect()
 }
 
 /// EXPIRE and its kin; `None` when the key ends at once.

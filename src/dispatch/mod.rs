@@ -141,6 +141,11 @@ impl Context {
     #[inline]
     pub fn paced(&self, session: &mut Session, request: &Request<'_>) -> Route {
         let route = self.route(session, request);
+        self.unless_too_fast(session, route)
+    }
+
+    /// `route`, unless its client asks too fast.
+    pub fn unless_too_fast(&self, session: &mut Session, route: Route) -> Route {
         if matches!(route, Route::Attack) {
             return route;
         }

@@ -183,6 +183,19 @@ impl Journal {
         replaced.map(|_| entries)
     }
 
+    /// Sees whether there is room for these entries now. None is kept free for them.
+    ///
+    /// # Errors
+    /// [`JournalError::Full`].
+    pub fn would_take(&self, entries: &[Entry]) -> Result<(), JournalError> {
+        let weight: u64 = entries.iter().map(Entry::weight).sum();
+        if self.bytes.load(SeqCst) + weight <= self.max_bytes {
+            return Ok(());
+        }
+        self.metrics.journal_refused.inc();
+        Err(JournalError::Full)
+    }
+
     /// Notes that a flush has taken these entries.
     ///
     /// # Errors

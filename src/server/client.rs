@@ -165,6 +165,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         {
             transaction.outdate();
         }
+        // What has been looked at was judged by the other one.
+        self.ahead = LookAhead::default();
         let before = std::mem::replace(&mut self.context, latest);
         self.revoke(&before);
     }
@@ -228,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A request that is no part of a transaction. Inlined where every request passes: a route is large to hand on.
     #[inline(always)]
     pub(super) fn take_routed(&mut self, length: usize, route: Route) -> Next {
-        let is_skipped = self.begin_reply(&route);
+        let is_skipped = self.begin_reply(&route, self.scanner.spans().len());
         match route {
             // What is long to send, or more than the upstream takes, goes where nobody waits behind it.
             Route::PassThrough(_) if length >= HUGE && !self.session.is_held() => self.take_long(length),
@@ -307,12 +309,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub(super) fn answer_inline(&mut self, request: &OwnedRequest, route: Route) -> Next {
-        self.begin_reply(&route);
+        self.begin_reply(&route, request.view().len());
         answer(&self.context, &mut self.session, &mut self.link.replies, &request.view(), route)
     }
 
-    /// CLIENT REPLY: decides whether the next reply is dropped. True when it is, and only that one.
-    pub(super) fn begin_reply(&mut self, route: &Route) -> bool {
+    /// CLIENT REPLY: decides whether the next reply, to a request of so many words, is dropped. True when it is, and only that
+    /// one.
+    pub(super) fn begin_reply(&mut self, route: &Route, words: usize) -> bool {
         if self.session.reply == ReplyMode::On && !self.link.replies.muted {
             return false;
         }
@@ -322,8 +325,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.session.reply = ReplyMode::On;
         }
         let speaks = match route {
-            Route::Local(Local::ClientReply, _) => true,
-            Route::Local(Local::Reset, _) => mode == ReplyMode::Off,
+            // What is queued, or an error, switches nothing on.
+            Route::Local(Local::ClientReply, spec) => spec.accepts(words) && !self.is_queueing(),
+            Route::Local(Local::Reset, spec) => spec.accepts(words) && mode == ReplyMode::Off,
             _ => false,
         };
         self.link.replies.muted = mode != ReplyMode::On && !speaks;

@@ -19,12 +19,22 @@ enum Owed {
     Ready(BytesMut),
     /// A run's replies, on a lane, and the bytes of its requests.
     Run(Ticket, usize),
-    /// The same for commands of a transaction, of whose replies the client is told one if they are gathered.
-    Queued(Ticket, usize, Option<BytesMut>),
+    /// The same for commands of a transaction.
+    Queued(Ticket, usize, Told),
     /// A reply that is being made, and the bytes that this takes.
     Later(LaterReply, usize),
     /// A reply that is being made and will be dropped.
     Silent(LaterReply, usize),
+}
+
+/// What the client is told of a transaction's replies.
+enum Told {
+    /// Each of them.
+    Each,
+    /// One of these.
+    One(BytesMut),
+    /// None of these.
+    Nothing(BytesMut),
 }
 
 /// Why nothing more can be sent.
@@ -76,6 +86,8 @@ pub(super) struct Replies {
     pub(super) was_bulky: bool,
     /// One of a transaction's commands was answered with an error.
     pub(super) is_refused: bool,
+    /// What begins or ends a transaction was: its connection may still be in one, or watch.
+    pub(super) is_unclean: bool,
 }
 
 impl Replies {
@@ -136,13 +148,18 @@ impl Replies {
 
     /// Commands of `length` bytes have been given to the connection of a transaction: each has its reply, or all have one.
     pub(super) fn queued(&mut self, ticket: Ticket, length: usize, has_one: bool) {
-        let told = has_one.then(BytesMut::new);
-        self.give(ticket, length, self.muted, |ticket, length| Owed::Queued(ticket, length, told));
+        let (told, muted) = match (has_one, self.muted) {
+            (false, muted) => (Told::Each, muted),
+            (true, false) => (Told::One(BytesMut::new()), false),
+            (true, true) => (Told::Nothing(BytesMut::new()), false),
+        };
+        self.give(ticket, length, muted, |ticket, length| Owed::Queued(ticket, length, told));
     }
 
     /// The same, and their replies are nobody's.
     pub(super) fn silent(&mut self, ticket: Ticket, length: usize) {
-        self.give(ticket, length, true, Owed::Run);
+        let told = Told::Nothing(BytesMut::new());
+        self.give(ticket, length, false, |ticket, length| Owed::Queued(ticket, length, told));
     }
 
     fn give(&mut self, ticket: Ticket, length: usize, muted: bool, owed: impl FnOnce(Ticket, usize) -> Owed) {
@@ -216,20 +233,26 @@ impl Replies {
                         }
                     }
                 },
-                Owed::Queued(ticket, length, gathered) => match ticket.poll_chunk(cx) {
-                    Poll::Pending => return Ok(()),
-                    Poll::Ready(chunk) => {
-                        match (chunk?, &mut *gathered) {
-                            (Some(Chunk::Reply(bytes)), Some(gathered)) => gathered.extend_from_slice(&bytes),
-                            (Some(Chunk::Reply(bytes)), None) => {
+                Owed::Queued(ticket, length, of) => match (ticket.poll_chunk(cx), &mut *of) {
+                    (Poll::Pending, _) => return Ok(()),
+                    (Poll::Ready(chunk), of) => {
+                        match (chunk?, of) {
+                            (Some(Chunk::Push(bytes)), _) => self.out.append(bytes),
+                            (Some(Chunk::Reply(bytes)), Told::Each) => {
                                 self.is_refused |= refuses(&bytes);
                                 self.out.append(bytes);
                             }
-                            (Some(Chunk::Push(bytes)), _) => self.out.append(bytes),
-                            (None, gathered) => {
-                                let one = told(gathered.as_deref().unwrap_or_default());
-                                self.is_refused |= refuses(one);
-                                self.out.tail().put_slice(one);
+                            (Some(Chunk::Reply(bytes)), Told::One(all) | Told::Nothing(all)) => {
+                                all.extend_from_slice(&bytes);
+                            }
+                            (None, of) => {
+                                if let Told::One(all) | Told::Nothing(all) = of {
+                                    self.is_refused |= refuses(told(all));
+                                    self.is_unclean |= all.starts_with(b"-");
+                                }
+                                if let Told::One(all) = of {
+                                    self.out.tail().put_slice(told(all));
+                                }
                                 self.under_way -= *length;
                                 self.owed.pop_front();
                             }

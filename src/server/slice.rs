@@ -43,6 +43,8 @@ impl LookAhead {
         }
         if self.seen == 0 {
             (self.seen, self.requests) = (length, 1);
+            let limits = &context.policy.limits;
+            self.scanner.set_limits(limits.request_argument.0, limits.request_arguments);
         }
         let ahead = self.go_on(context, session, buffer);
         if !matches!(ahead, Ahead::Unfinished) {
@@ -57,10 +59,13 @@ impl LookAhead {
     }
 
     fn go_on(&mut self, context: &Context, session: &mut Session, buffer: &[u8]) -> Ahead {
+        let most = context.policy.limits.request.0;
         loop {
             let length = match self.scanner.scan(&buffer[self.seen..]) {
                 Ok(Scan::Complete(length)) => length,
-                Ok(Scan::Incomplete) if buffer.len() < FARTHEST => return Ahead::Unfinished,
+                Ok(Scan::Incomplete) if buffer.len() < FARTHEST && buffer.len() - self.seen <= most => {
+                    return Ahead::Unfinished;
+                }
                 _ => return Ahead::Other,
             };
             let request = Request::new(&buffer[self.seen..self.seen + length], self.scanner.spans());

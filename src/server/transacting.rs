@@ -10,7 +10,7 @@ use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Alone, Context, Session};
 use crate::route::{Local, Route};
 use crate::transaction::{Desk, QUEUE_LOSS, Taken, Transaction, Wait};
-use crate::upstream::{Expect, Lane, Run};
+use crate::upstream::{Expect, Lane, Pinned, Run};
 
 /// How a request stands to the client's transaction.
 enum Stands {
@@ -22,26 +22,29 @@ enum Stands {
     Ends,
 }
 
-/// Commands inside a MULTI that was let in are counted, not refused.
-fn route(
-    context: &Context,
-    session: &mut Session,
-    transaction: &Transaction,
-    request: &Request<'_>,
-) -> (Route, Stands) {
-    let route = if transaction.takes_all() {
+impl Stands {
+    /// RESET with arguments is an error, as any command's, and ends nothing.
+    fn of(request: &Request<'_>, route: &Route, takes_all: bool) -> Self {
+        match route {
+            Route::Local(Local::Quit | Local::Reset, spec) if spec.accepts(request.len()) => Self::Ends,
+            Route::Attack => Self::Ends,
+            Route::Transaction(..) => Self::Within,
+            _ if takes_all => Self::Within,
+            _ => Self::Beside,
+        }
+    }
+}
+
+/// Counts a request that is taken now; inside a MULTI that was let in none is refused for coming too fast.
+fn paid(context: &Context, session: &mut Session, takes_all: bool, route: Route, stands: Stands) -> (Route, Stands) {
+    if takes_all {
         context.charge(session, 1);
-        context.route(session, request)
-    } else {
-        context.paced(session, request)
-    };
-    let stands = match &route {
-        Route::Local(Local::Quit | Local::Reset, _) | Route::Attack => Stands::Ends,
-        Route::Transaction(..) => Stands::Within,
-        _ if transaction.takes_all() => Stands::Within,
-        _ => Stands::Beside,
-    };
-    (route, stands)
+        return (route, stands);
+    }
+    match context.unless_too_fast(session, route) {
+        refused @ Route::Refused(_) => (refused, Stands::Beside),
+        route => (route, stands),
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
@@ -49,15 +52,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) fn take_transacting(&mut self, length: usize) -> Next {
         let at = self.run.length();
         let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
-        let transaction = self.transaction.get_or_insert_default();
-        let (route, stands) = route(&self.context, &mut self.session, transaction, &request);
+        let (route, takes_all) = (self.context.route(&mut self.session, &request), self.is_queueing());
+        let stands = Stands::of(&request, &route, takes_all);
+        if self.must_settle(&stands) {
+            return Next::Settled;
+        }
+        let (route, stands) = paid(&self.context, &mut self.session, takes_all, route, stands);
         match stands {
-            Stands::Within if self.must_settle(true) => Next::Settled,
             Stands::Within => {
-                let is_skipped = self.begin_reply(&route);
+                let is_skipped = self.begin_reply(&route, self.scanner.spans().len());
                 self.take_within(length, route, is_skipped)
             }
-            Stands::Beside if self.must_settle(false) => Next::Settled,
             Stands::Beside => self.take_routed(length, route),
             Stands::Ends => {
                 self.send_run();
@@ -69,20 +74,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// The same for an inline request, which has been taken out of the buffer.
     pub(super) fn take_inline_transacting(&mut self, request: OwnedRequest) -> Next {
-        let transaction = self.transaction.get_or_insert_default();
-        let (route, stands) = route(&self.context, &mut self.session, transaction, &request.view());
+        let (route, takes_all) = (self.context.route(&mut self.session, &request.view()), self.is_queueing());
+        let stands = Stands::of(&request.view(), &route, takes_all);
+        if self.must_settle(&stands) {
+            self.again(&request);
+            return Next::Settled;
+        }
+        let (route, stands) = paid(&self.context, &mut self.session, takes_all, route, stands);
         match stands {
             Stands::Ends => {
                 self.forget_transaction();
                 self.answer_inline(&request, route)
             }
-            stands if self.must_settle(matches!(stands, Stands::Within)) => {
-                self.again(&request);
-                Next::Settled
-            }
             Stands::Beside => self.answer_inline(&request, route),
             Stands::Within => {
-                self.begin_reply(&route);
+                self.begin_reply(&route, request.view().len());
                 match self.take_one(&request, route) {
                     (Taken::Waits(_, route), _) => Next::Alone(Alone::Transaction(request, route)),
                     (taken, out) => self.carry_out(taken, &request, out),
@@ -92,7 +98,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// A client that watches has two roads, and what it sends over one must not overtake what is under way on the other.
-    fn must_settle(&mut self, own: bool) -> bool {
+    fn must_settle(&mut self, stands: &Stands) -> bool {
+        let own = match stands {
+            Stands::Within => true,
+            Stands::Beside => false,
+            Stands::Ends => return false,
+        };
         let is_settled = self.link.replies.is_settled() && self.run.length() == 0;
         if is_settled {
             self.is_on_own = own;
@@ -188,14 +199,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    fn is_queueing(&self) -> bool {
+    /// It is inside a MULTI.
+    pub(super) fn is_queueing(&self) -> bool {
         self.transaction.as_ref().is_some_and(Transaction::takes_all)
     }
 
     /// A command that something must be awaited for. Everything before it has been answered.
     pub(super) async fn in_transaction(&mut self, request: &OwnedRequest, mut route: Route) -> Result<(), End> {
         if self.transaction.is_none() {
-            self.link.replies.is_refused = false;
+            (self.link.replies.is_refused, self.link.replies.is_unclean) = (false, false);
         }
         self.is_on_own = true;
         let (taken, out) = loop {
@@ -261,6 +273,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     fn forget_transaction(&mut self) {
+        if std::mem::take(&mut self.link.replies.is_unclean) {
+            // Nobody is lent what the upstream did not begin or end as it was told.
+            self.pinned.iter_mut().for_each(Pinned::moved);
+        }
         self.transaction = None;
         self.link.replies.is_refused = false;
         self.link.kept = 0;

@@ -5,12 +5,12 @@ use bytes::{BufMut, Bytes};
 
 use super::splice::splice;
 use super::store::{self, Part};
-use super::{Desk, EXEC_LOSS, EXECABORT, MAYBE_APPLIED, MULTI, NOTHING_DONE, OUTDATED, Taken, Transaction, Wait, told};
+use super::{Desk, EXEC_LOSS, EXECABORT, MULTI, NOTHING_DONE, OUTDATED, PART_LOSS, Taken, Transaction, Wait, told};
 use crate::cache::Prepared;
 use crate::resp::encode;
 use crate::resp::pieces::Elements;
 use crate::route::Route;
-use crate::upstream::{Kept, Run, Ticket};
+use crate::upstream::{Kept, Loss, Run, Ticket};
 
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
@@ -36,7 +36,7 @@ impl Transaction {
             () if is_lost => self.abort(desk, NOTHING_DONE),
             () if !self.queue.is_plain() || !self.watched.is_empty() => self.begin(desk, route),
             () if self.asks_upstream() => {
-                let run = self.run();
+                let run = self.run(EXEC_LOSS);
                 *self = Self::default();
                 Taken::Last(run)
             }
@@ -53,10 +53,10 @@ impl Transaction {
     }
 
     /// EXEC for the upstream, whose last reply is the transaction's.
-    fn run(&self) -> Run {
+    fn run(&self, loss: Loss) -> Run {
         match self.is_open {
-            true => Run::queued(Bytes::from_static(EXEC), 1, EXEC_LOSS),
-            false => Run::queued(Bytes::from([MULTI, EXEC].concat()), 2, EXEC_LOSS),
+            true => Run::queued(Bytes::from_static(EXEC), 1, loss),
+            false => Run::queued(Bytes::from([MULTI, EXEC].concat()), 2, loss),
         }
     }
 
@@ -64,14 +64,14 @@ impl Transaction {
     fn begin(&mut self, desk: &Desk<'_>, route: Route) -> Taken {
         let part = store::part(desk.context, self.queue.list());
         let is_decided = part.steps.is_empty() && self.watched.is_empty();
-        let ticket = if is_decided { self.ask(desk) } else { None };
+        let ticket = if is_decided { self.ask(desk, EXEC_LOSS) } else { None };
         self.exec = Some(Exec { part, ticket, prepared: None });
         Taken::Waits(Wait::Decision, route)
     }
 
-    fn ask(&self, desk: &Desk<'_>) -> Option<Ticket> {
+    fn ask(&self, desk: &Desk<'_>, loss: Loss) -> Option<Ticket> {
         let own = desk.own.as_ref().filter(|_| self.asks_upstream())?;
-        Some(own.lane().submit(self.run()))
+        Some(own.lane().submit(self.run(loss)))
     }
 
     /// Does the store's part as far as it can be undone; `Some` when the transaction has ended with that.
@@ -108,11 +108,13 @@ impl Transaction {
     /// Runs the upstream's part, and makes the store's true if that went through.
     pub async fn run_all(&mut self, desk: &mut Desk<'_>) -> Taken {
         let Some(Exec { part, ticket, prepared }) = self.exec.take() else { return Taken::Answered };
-        let ticket = ticket.or_else(|| self.ask(desk));
+        // Nothing is committed in the store before the upstream has said that it is done there.
+        let loss = if part.writes() { PART_LOSS } else { EXEC_LOSS };
+        let ticket = ticket.or_else(|| self.ask(desk, loss));
         let Self { queue, is_open, .. } = std::mem::take(self);
         let elements = match ticket {
             None => Elements::none(),
-            Some(ticket) => match theirs(desk, ticket, is_open).await {
+            Some(ticket) => match theirs(desk, ticket, is_open, loss).await {
                 Ok(elements) => elements,
                 Err(taken) => return taken,
             },
@@ -128,10 +130,10 @@ impl Transaction {
     }
 }
 
-/// What the upstream says to EXEC, or how the transaction has ended with that.
-async fn theirs(desk: &mut Desk<'_>, ticket: Ticket, is_open: bool) -> Result<Elements, Taken> {
+/// What the upstream says to EXEC, or how the transaction has ended with that; without an answer, with `loss`.
+async fn theirs(desk: &mut Desk<'_>, ticket: Ticket, is_open: bool, loss: Loss) -> Result<Elements, Taken> {
     let Ok((reply, pushed)) = ticket.parts().await else {
-        encode::error(desk.out, MAYBE_APPLIED);
+        encode::error(desk.out, loss.sent);
         return Err(Taken::Ends(None));
     };
     desk.pushes().put_slice(&pushed);

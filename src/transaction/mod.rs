@@ -129,6 +129,8 @@ const NOTHING_DONE: &str =
     "EXECABORT hearthside: the upstream connection of this transaction was lost; nothing of it was done";
 const MAYBE_APPLIED: &str =
     "ERR hearthside: the upstream connection of this transaction was lost; the transaction may have been applied";
+const PART_MAY_BE_APPLIED: &str = "ERR hearthside: the upstream connection of this transaction was lost; its writes to owned keys were not done, \
+                                   the rest may have been applied";
 const OWN_MESSAGE: &str = "ERR hearthside: publishing inside MULTI to a channel that the client itself is subscribed to is not \
                            supported: the message would stand between the elements of EXEC's reply";
 
@@ -136,6 +138,8 @@ const OWN_MESSAGE: &str = "ERR hearthside: publishing inside MULTI to a channel 
 pub const QUEUE_LOSS: Loss = Loss { sent: LOST, unsent: LOST };
 /// The same for EXEC.
 const EXEC_LOSS: Loss = Loss { sent: MAYBE_APPLIED, unsent: NOTHING_DONE };
+/// The same where the store has a part, which was undone.
+const PART_LOSS: Loss = Loss { sent: PART_MAY_BE_APPLIED, unsent: NOTHING_DONE };
 
 impl Transaction {
     /// True while every command of the client must come here; a client that only watches sends the others as usual.

@@ -13,7 +13,7 @@ use crate::resp::pieces::{Elements, Pieces};
 use crate::resp::pubsub::{self, PubSub};
 use crate::route::Route;
 use crate::store::StoreError;
-use crate::upstream::{Group, Kept};
+use crate::upstream::{Group, Kept, Pinned};
 
 /// Answers every command: from the upstream's `elements`, from what the store has `done` or why it has not, or as
 /// outside a transaction. What is gathered counts as `kept`; nothing of it when that becomes more than the client may hold.
@@ -30,7 +30,8 @@ pub(super) async fn splice(
         reply.settle();
         kept.are(reply.len() + elements.len());
         if desk.session.account.overflows() {
-            // The reply is for nobody.
+            // The reply is for nobody; where its connection was moved to behind it is not looked up.
+            desk.own.iter_mut().for_each(Pinned::moved);
             return Pieces::default();
         }
         match command {

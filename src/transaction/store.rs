@@ -97,6 +97,15 @@ fn written(context: &Context, command: &Queued) -> Vec<Bytes> {
 }
 
 impl Part {
+    /// True when it changes something in the store.
+    pub(super) fn writes(&self) -> bool {
+        self.ours.iter().any(|ours| match ours {
+            Ours::Write(..) | Ours::Lived(..) => true,
+            Ours::Remove(places) => places.iter().any(Result::is_ok),
+            _ => false,
+        })
+    }
+
     fn add(&mut self, mapping: usize, key: Bytes, act: Act) -> usize {
         self.steps.push(Step { mapping, key, act });
         self.steps.len() - 1

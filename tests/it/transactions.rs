@@ -1,5 +1,6 @@
 //! MULTI, EXEC and WATCH over pinned connections, with reads of owned keys among them.
 
+mod endings;
 mod limits;
 mod losses;
 mod road;

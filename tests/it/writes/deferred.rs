@@ -195,7 +195,7 @@ fn while_the_store_is_away_they_are_taken_until_the_journal_is_full() {
     let place = Place::new();
     let mut sidecar = place.builder("50ms").set("JOURNAL__MAX_BYTES", "20kb").expect(TROUBLE).start();
     let mut wire = sidecar.wire();
-    assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n0\r\n");
+    assert_eq!([wire.ask("HGET p:1 seen"), wire.ask("HGET p:2 seen")], ["$1\r\n0\r\n"; 2]);
     place.postgres.stop();
     assert_eq!(wire.ask("HSET p:1 seen 1"), ":0\r\n");
     assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n1\r\n");
@@ -212,6 +212,13 @@ fn while_the_store_is_away_they_are_taken_until_the_journal_is_full() {
     }
     assert!(taken > 50, "{taken}");
     assert!(metric(&sidecar, "hearthside_journal_refused_total") >= 1.0);
+    // In a transaction that is known before the upstream does its part.
+    wire.ask("MULTI");
+    assert_eq!([wire.ask("SET a 1"), wire.ask("HSET p:2 seen 9")], ["+QUEUED\r\n"; 2]);
+    let told = wire.ask("EXEC");
+    let nothing = "-ERR hearthside: nothing of the transaction was done: ";
+    assert!(told.starts_with(nothing) && told.contains("the journal is full"), "{told}");
+    assert_eq!([wire.ask("GET a"), wire.ask("HGET p:2 seen")], ["$-1\r\n", "$1\r\n2\r\n"]);
     sidecar.kill();
     place.postgres.launch();
     let _again = place.builder("50ms").start();

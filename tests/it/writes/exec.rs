@@ -3,6 +3,7 @@
 use super::model::on_postgres;
 use crate::support::admin::metric;
 use crate::support::postgres::Postgres;
+use crate::support::proxy::{Proxy, Spoil};
 use crate::support::redis::Redis;
 use crate::support::until;
 use crate::support::wire::{Wire, line};
@@ -102,6 +103,32 @@ fn nothing_runs_when_the_store_cannot() {
     until("the store answers", || {
         all(&mut wire, &["MULTI", "SET a 1", "HSET h:1 f x", "EXEC"])[3] == "*2\r\n+OK\r\n:1\r\n"
     });
+}
+
+/// Nobody knows what became of the upstream's part; of the store's it is known, and said.
+#[test]
+fn an_exec_without_an_answer_says_that_the_store_has_done_nothing() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let proxy = Proxy::to(redis.port);
+    let builder = on_postgres(&redis, &postgres).expect(&["lane", "upstream"]);
+    let sidecar = builder.set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port)).start();
+    for (ours, before, part) in [("SET s:1 v", "$-1\r\n", true), ("GET s:1", "$-1\r\n", false)] {
+        let mut wire = sidecar.wire();
+        all(&mut wire, &["MULTI", "INCR a", ours]);
+        proxy.spoil(Spoil::Truncate);
+        let told = wire.ask("EXEC");
+        proxy.spoil(Spoil::Nothing);
+        let lost = "-ERR hearthside: the upstream connection of this transaction was lost; ";
+        assert!(told.starts_with(lost), "{told}");
+        assert_eq!(
+            told.contains("its writes to owned keys were not done, the rest may have been applied"),
+            part,
+            "{told}"
+        );
+        assert_eq!(wire.ask("GET s:1"), before);
+    }
+    assert_eq!(redis.wire().ask("GET a"), "$1\r\n2\r\n");
+    assert_eq!(postgres.sql("SELECT count(*) FROM strings"), "0");
 }
 
 #[test]
