@@ -4,6 +4,7 @@ mod endings;
 mod limits;
 mod losses;
 mod road;
+mod torn;
 
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;

@@ -63,6 +63,14 @@ impl Drop for Trapped {
     }
 }
 
+/// The end of whatever connection has so many bytes more to pass on.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// Of what the server says, else of what it is asked.
+    pub of_answers: bool,
+    pub after: usize,
+}
+
 #[derive(Default)]
 struct State {
     held: AtomicBool,
@@ -73,6 +81,7 @@ struct State {
     /// What must have been asked before the server's word passes.
     awaited: Mutex<Option<Vec<u8>>>,
     spoil: Mutex<Spoil>,
+    cut: Mutex<Option<Cut>>,
     accepted: AtomicUsize,
     open: Mutex<Vec<Open>>,
 }
@@ -164,6 +173,11 @@ impl Proxy {
         *self.state.spoil.lock().expect("a lock") = spoil;
     }
 
+    /// Cuts a connection in the middle of what passes; `None` takes back what has not happened.
+    pub fn cut_after(&self, cut: Option<Cut>) {
+        *self.state.cut.lock().expect("a lock") = cut;
+    }
+
     /// Connections taken so far.
     pub fn accepted(&self) -> usize {
         self.state.accepted.load(SeqCst)
@@ -215,6 +229,17 @@ impl Way {
         *self.late.lock().expect("a lock") = Some(trap);
     }
 
+    /// How much of the next `length` bytes still passes, if the connection is to be cut in them.
+    fn is_cut_in(&self, length: usize) -> Option<usize> {
+        let mut cut = self.state.cut.lock().expect("a lock");
+        let here = cut.as_mut().filter(|cut| cut.of_answers == self.is_answer)?;
+        if here.after > length {
+            here.after -= length;
+            return None;
+        }
+        cut.take().map(|cut| cut.after)
+    }
+
     /// A client that is gone must not end the connection before the server has answered what came late.
     fn await_answer(&self) {
         if self.is_answer {
@@ -243,6 +268,10 @@ fn pump(mut from: TcpStream, mut to: TcpStream, way: &Way) {
         let is_early = || is_answer && state.awaited.lock().expect("a lock").is_some();
         while (state.held.load(SeqCst) || is_early()) && !is_reset.load(SeqCst) {
             thread::sleep(Duration::from_millis(2));
+        }
+        if let Some(rest) = way.is_cut_in(n) {
+            let _ = to.write_all(&chunk[..rest]);
+            break;
         }
         let spoil = *state.spoil.lock().expect("a lock");
         if !pass(&mut to, &chunk[..n], spoil, is_answer) {
