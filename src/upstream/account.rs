@@ -99,7 +99,8 @@ pub struct Account {
     /// Replies that may be under way, and whether it would have asked for more.
     most_asked: Cell<usize>,
     asks_more: Cell<bool>,
-    /// Bytes in long replies since the last short one.
+    /// Bytes in long replies since the last short one, or since it had nothing else under way: who asks for one value after the
+    /// other lets everybody have their turn.
     row: Cell<usize>,
     /// The lane on which requests of it wait for room.
     bell: RefCell<Option<Rc<Bell>>>,
@@ -284,7 +285,8 @@ impl Account {
 
     /// A reply of `length` bytes has come; true when others should not have to wait behind the next.
     pub(super) fn saw(&self, length: usize) -> bool {
-        let row = if length < LONG_REPLY { 0 } else { self.row.get() + length };
+        let before = if self.asked.get() > 1 { self.row.get() } else { 0 };
+        let row = if length < LONG_REPLY { 0 } else { before + length };
         self.row.set(row);
         if length >= UNKNOWN || !self.is_known.replace(true) {
             self.most_asked.set(KNOWN_ASKED);
@@ -430,11 +432,16 @@ mod tests {
 
     #[test]
     fn many_long_replies_in_a_row_are_as_one_that_is_very_long() {
-        let account = Account::default();
+        let account = std::rc::Rc::new(Account::default());
+        let mut charge = Charge::new(account.clone(), 0);
+        charge.send(20);
         let seen: Vec<bool> = [100_000; 11].map(|length| account.saw(length)).into();
         assert_eq!(seen.iter().position(|is_bulky| *is_bulky), Some(10));
         account.saw(10);
         assert!(!account.saw(100_000));
+        charge.settle();
+        charge.send(1);
+        assert!((0..20).all(|_| !account.saw(100_000)), "one after the other holds nobody up");
     }
 
     #[test]
