@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hearthside::app::{self, Failure, Reading};
+use hearthside::app::{self, Asks, Failure, Reading};
 use hearthside::config::{Loaded, load};
 use hearthside::journal::Journal;
 use hearthside::mapping::Mappings;
@@ -76,9 +76,19 @@ fn main() -> ExitCode {
 }
 
 async fn execute(command: Command, mut loaded: Loaded, reading: Reading, reread: impl Fn() -> Loaded) -> ExitCode {
-    let connect = matches!(command, Command::Check { connect: true });
-    if matches!(command, Command::Check { .. }) || !loaded.faults.is_empty() {
-        app::check(&loaded.config, &reading.mappings, connect, &mut loaded.faults).await;
+    let asks = match command {
+        Command::Check { connect: true } => Some(Asks::Everybody),
+        Command::Check { connect: false } => Some(Asks::Nobody),
+        // Whatever else is wrong is told with it, if the store answers.
+        _ => Some(Asks::Store).filter(|_| !loaded.faults.is_empty()),
+    };
+    if let Some(asks) = asks {
+        app::check(&loaded.config, &reading.mappings, asks, &mut loaded.faults).await;
+    }
+    match command {
+        Command::Check { .. } => loaded.faults.doubts().for_each(|doubt| _ = say(&format!("warning: {doubt}"), 0)),
+        Command::Run => loaded.faults.doubts().for_each(|doubt| tracing::warn!("{doubt}")),
+        _ => {}
     }
     if !loaded.faults.is_empty() {
         return say(&loaded.faults.to_string(), 2);

@@ -29,6 +29,12 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// True for a cached query that nobody tells of changes: they are seen when its TTL is over.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        self.kind == Kind::Cache && self.config.query.is_some() && self.config.watch.is_empty()
+    }
+
     /// Every table whose changes concern it, with the column behind each hole, in the order of the holes;
     /// `None` where any change concerns the whole mapping.
     #[must_use]
@@ -124,10 +130,8 @@ fn check(mapping: &Mapping, faults: &mut Faults) -> bool {
         "overflow",
         "is a column of a table or query".into(),
     );
-    let unwatched =
-        mapping.kind == Kind::Cache && block.query.is_some() && block.watch.is_empty() && block.ttl.is_none();
     require(
-        !unwatched,
+        !mapping.is_blind() || block.ttl.is_some(),
         "watch",
         "a query without watch and without ttl would never change in memory: give one of them".into(),
     );

@@ -4,36 +4,36 @@
 //!
 //! Sources: <https://www.w3.org/TR/fetch-metadata/>, <https://fetch.spec.whatwg.org/#origin-header>
 
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Admin;
-use crate::telemetry::Metrics;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::refusals::shown;
+use crate::telemetry::{Metrics, Seldom};
 
 /// Milliseconds between two log lines about it.
 const QUIET: u64 = 60_000;
 
-/// The names that this port goes by, and when somebody was last refused aloud.
+/// The names that this port goes by, and when somebody was last refused aloud, by reason.
 #[derive(Debug)]
 pub struct Names {
     hosts: Vec<String>,
-    /// In milliseconds of the clock, plus one; 0: never.
-    told: AtomicU64,
+    logged: [Seldom; 3],
 }
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Foreign {
+pub(super) enum Foreign {
     /// A page from elsewhere sent it.
     Page,
     /// It asks for a host that this is not.
     Host,
+    /// It does not show the token.
+    Token,
 }
 
 impl Names {
@@ -41,7 +41,7 @@ impl Names {
     #[must_use]
     pub fn new(hosts: &[String], listen: &str) -> Self {
         let hosts = hosts.iter().map(String::as_str).chain([host_of(listen)]).filter(|host| !host.is_empty());
-        Self { hosts: hosts.map(str::to_ascii_lowercase).collect(), told: AtomicU64::new(0) }
+        Self { hosts: hosts.map(str::to_ascii_lowercase).collect(), logged: [const { Seldom::every(QUIET) }; 3] }
     }
 
     fn know(&self, authority: &str) -> bool {
@@ -70,23 +70,33 @@ impl Names {
         (!asked.all(|host| self.know(host))).then_some(Foreign::Host)
     }
 
-    fn refuse(&self, metrics: &Metrics, why: Foreign) -> Response {
-        let (reason, text) = match why {
-            Foreign::Page => ("origin", "a page of another origin may not ask this port (Origin, Sec-Fetch-Site)"),
-            Foreign::Host => {
-                ("host", "this port is not known by that Host; ask it by its address, or add the name to admin.hosts")
+    pub(super) fn refuse(&self, metrics: &Metrics, why: Foreign, request: &Request) -> Response {
+        let (reason, text, header) = match why {
+            Foreign::Page => {
+                ("origin", "a page of another origin may not ask this port (Origin, Sec-Fetch-Site)", header::ORIGIN)
             }
+            Foreign::Host => (
+                "host",
+                "this port is not known by that Host; ask it by its address, or add the name to admin.hosts",
+                header::HOST,
+            ),
+            Foreign::Token => ("token", "send 'Authorization: Bearer <text of admin.token_file>'", header::HOST),
         };
         metrics.refused_by_admin(reason);
-        let (now, told) = (now_ms() + 1, self.told.load(Relaxed));
-        let is_due = told == 0 || now - told >= QUIET;
-        if is_due && self.told.compare_exchange(told, now, Relaxed, Relaxed).is_ok() {
+        if let Some(unlogged) = self.logged[why as usize].due() {
+            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.to_string());
+            let said = shown(values(request, header.clone()).join(", ").as_bytes());
             tracing::warn!(
                 reason,
+                peer,
+                header = %header,
+                said,
+                unlogged,
                 "the admin port refused a request: {text}; more of them are only counted for a minute"
             );
         }
-        (StatusCode::FORBIDDEN, format!("{text}\n")).into_response()
+        let status = if why == Foreign::Token { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+        (status, format!("{text}\n")).into_response()
     }
 }
 
@@ -106,7 +116,7 @@ fn host_of(authority: &str) -> &str {
 /// Lets a request through that no page of another origin sent.
 pub(super) async fn same_origin(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     match Names::page(&request) {
-        Some(why) => admin.names.refuse(&admin.metrics, why),
+        Some(why) => admin.names.refuse(&admin.metrics, why, &request),
         None => next.run(request).await,
     }
 }
@@ -114,7 +124,7 @@ pub(super) async fn same_origin(State(admin): State<Admin>, request: Request, ne
 /// Lets a request through that asks for a host that this is. Whoever probes may call it as they like.
 pub(super) async fn known_host(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     match admin.names.host(&request) {
-        Some(why) => admin.names.refuse(&admin.metrics, why),
+        Some(why) => admin.names.refuse(&admin.metrics, why, &request),
         None => next.run(request).await,
     }
 }

@@ -4,6 +4,7 @@ mod browser;
 mod health;
 mod ready;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,6 +16,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+use browser::Foreign;
 pub use browser::Names;
 pub use health::ask_ready;
 pub use ready::Readiness;
@@ -51,7 +53,7 @@ pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
         .route("/readyz", get(ready))
         .layer(middleware::from_fn_with_state(admin.clone(), browser::same_origin))
         .with_state(admin);
-    axum::serve(listener, routes).await
+    axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
 /// Lets a request through that shows the token, if there is one.
@@ -62,8 +64,7 @@ async fn authorized(State(admin): State<Admin>, request: Request, next: Next) ->
     match &admin.token {
         Some(token) if !shown.is_some_and(|shown| token.is(shown)) => {
             let asks = [(header::WWW_AUTHENTICATE, "Bearer")];
-            (StatusCode::UNAUTHORIZED, asks, "send 'Authorization: Bearer <text of admin.token_file>'\n")
-                .into_response()
+            (asks, admin.names.refuse(&admin.metrics, Foreign::Token, &request)).into_response()
         }
         _ => next.run(request).await,
     }

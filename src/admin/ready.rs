@@ -70,10 +70,10 @@ impl Readiness {
             missing.push("shutting down".to_owned());
         }
         if self.owned.load().is_none() {
+            // It says what is wrong with the store, too.
             let why = self.waits_for.load().as_ref().map(|away| format!(", {}", away.why()));
             missing.push(format!("definitions are not loaded{}", why.unwrap_or_default()));
-        }
-        if self.metrics.store_up.get() == 0 {
+        } else if self.metrics.store_up.get() == 0 {
             missing.push("the store does not answer".to_owned());
         }
         missing

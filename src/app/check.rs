@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::config::{Config, Fault, Faults};
-use crate::mapping::Mappings;
+use crate::config::{self, Config, Fault, Faults};
+use crate::journal::Journal;
+use crate::mapping::{Mapping, Mappings};
 use crate::record::Table;
 use crate::store::file::load_file;
 use crate::store::{Plan, Store, StoreError};
@@ -23,8 +24,8 @@ impl Failure {
         Self::Faults(vec![Fault { path: path.to_owned(), message: message.to_owned() }])
     }
 
-    pub(super) fn bind(address: &str, error: &std::io::Error) -> Self {
-        Self::Start(format!("cannot listen on {address}: {error}"))
+    pub(super) fn bind(setting: &str, address: &str, error: &std::io::Error) -> Self {
+        Self::Start(format!("{setting}: cannot listen on {address}: {error}"))
     }
 }
 
@@ -48,6 +49,17 @@ pub(super) enum Source {
     Faulty,
 }
 
+/// Who is asked whether a configuration fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Nobody: files alone are looked at.
+    Nobody,
+    /// The store, if it answers.
+    Store,
+    /// The store and the upstream, which must answer, and the store for triggers too.
+    Everybody,
+}
+
 /// The sources of every mapping, and everything the store and the files have
 /// against them: tables, columns, entries and, if asked, triggers and what is not certain.
 ///
@@ -60,17 +72,11 @@ pub(super) async fn plans(
 ) -> Result<(Vec<Source>, Vec<Fault>), StoreError> {
     let (mut sources, mut faults) = (Vec::new(), Vec::new());
     for mapping in &mappings.list {
-        let at = |key: &str| format!("{}.{key}", mapping.config.path);
-        if let Some(path) = &mapping.config.file {
-            sources.push(match load_file(mapping, path) {
-                Ok(records) => Source::File(records),
-                Err(error) => {
-                    faults.push(Fault { path: at("file"), message: error.to_string() });
-                    Source::Faulty
-                }
-            });
+        if let Some(source) = from_file(mapping, &mut faults) {
+            sources.push(source);
             continue;
         }
+        let at = |key: &str| format!("{}.{key}", mapping.config.path);
         let planned = store.plan(mapping).await;
         match &planned {
             Ok(_) => {}
@@ -102,33 +108,55 @@ pub(super) async fn plans(
     Ok((sources, faults))
 }
 
-/// Adds what only the parts know: the upstream's URL and, where the store answers, its tables and columns.
-/// With `connect` a store or upstream that does not answer is a fault too, and triggers are looked for.
-pub async fn check(config: &Config, mappings: &Mappings, connect: bool, faults: &mut Faults) {
+/// The source of a mapping that is a file.
+fn from_file(mapping: &Mapping, faults: &mut Vec<Fault>) -> Option<Source> {
+    let path = mapping.config.file.as_ref()?;
+    Some(load_file(mapping, path).map_or_else(
+        |error| {
+            faults.push(Fault { path: format!("{}.file", mapping.config.path), message: error.to_string() });
+            Source::Faulty
+        },
+        Source::File,
+    ))
+}
+
+/// Adds what only the parts know: files and, if they are asked, the upstream, and the store's tables, columns and triggers.
+pub async fn check(config: &Config, mappings: &Mappings, asks: Asks, faults: &mut Faults) {
     let settings = &config.settings;
-    if !settings.upstream.url.is_empty() {
-        match Target::parse(&settings.upstream) {
-            Err(text) => faults.add("upstream.url", text),
-            Ok(target) if connect && !faults.concern("upstream") => {
-                if let Err(error) = probe(&target, settings.upstream.connect_timeout).await {
-                    faults.add("upstream.url", format!("{} does not answer: {error}", target.name()));
-                }
-            }
-            Ok(_) => {}
+    if asks == Asks::Everybody {
+        ask_upstream(&settings.upstream, faults).await;
+        if mappings.list.iter().any(|mapping| mapping.config.defers())
+            && let Err(text) = Journal::may_be_at(&settings.journal.path)
+        {
+            faults.add("journal.path", text);
         }
     }
+    let mut found = Vec::new();
     // By faulty settings nobody can be asked.
-    if faults.concern("store") {
+    if asks == Asks::Nobody || faults.concern("store") {
+        mappings.list.iter().for_each(|mapping| drop(from_file(mapping, &mut found)));
+    } else {
+        let asked = match Store::connect_to_check(&settings.store).await {
+            Ok(store) => plans(&store, mappings, asks == Asks::Everybody).await.map(|(_, faults)| faults),
+            Err(error) => Err(error),
+        };
+        match asked {
+            Ok(list) => found = list,
+            Err(StoreError::Refused(text)) => faults.add("store.url", text),
+            Err(error) if asks == Asks::Everybody => faults.add("store.url", error.to_string()),
+            Err(_) => {}
+        }
+    }
+    found.into_iter().for_each(|fault| faults.add(fault.path, fault.message));
+}
+
+async fn ask_upstream(settings: &config::Upstream, faults: &mut Faults) {
+    if settings.url.is_empty() || faults.concern("upstream") {
         return;
     }
-    let found = match Store::connect_to_check(&settings.store).await {
-        Ok(store) => plans(&store, mappings, connect).await.map(|(_, faults)| faults),
-        Err(error) => Err(error),
-    };
-    match found {
-        Ok(found) => found.into_iter().for_each(|fault| faults.add(fault.path, fault.message)),
-        Err(StoreError::Refused(text)) => faults.add("store.url", text),
-        Err(error) if connect => faults.add("store.url", error.to_string()),
-        Err(_) => {}
+    if let Ok(target) = Target::parse(settings)
+        && let Err(error) = probe(&target, settings.connect_timeout).await
+    {
+        faults.add("upstream.url", format!("{} does not answer: {error}", target.name()));
     }
 }

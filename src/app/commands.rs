@@ -41,6 +41,7 @@ fn on_owned(spec: &Spec) -> &'static str {
         "del" | "unlink" => "as the mapping's `delete` says: forgets, or deletes the rows; error on a definition",
         "expire" | "pexpire" | "expireat" | "pexpireat" | "persist" | "getex" => "answered on cached keys",
         "hearthside|invalidate" => "forgets cached keys, loads definitions anew",
+        "watch" => "watched, also among pass-through keys",
         "exists" | "touch" | "mget" => "answered, also among pass-through keys",
         _ if answer_of(spec).is_some() => "answered",
         _ if written_shape(spec).is_some() => "as the mapping's `write` says; error on a definition",

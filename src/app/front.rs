@@ -27,7 +27,7 @@ impl Front {
         let mut listeners = Vec::new();
         for address in &settings.server.listen {
             let bound = bind(address, &settings.server).await;
-            listeners.push(bound.map_err(|error| Failure::bind(address, &error))?);
+            listeners.push(bound.map_err(|error| Failure::bind("server.listen", address, &error))?);
         }
         let metrics = edition.owned.metrics.clone();
         let upstream = Arc::new(Common {

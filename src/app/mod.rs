@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-pub use check::{Failure, check};
+pub use check::{Asks, Failure, check};
 pub use commands::{commands, refused};
 pub use reading::Reading;
 
@@ -151,7 +151,7 @@ async fn open_admin(
     if address.is_empty() {
         return Ok(());
     }
-    let failed = |error: std::io::Error| Failure::bind(address, &error);
+    let failed = |error: std::io::Error| Failure::bind("admin.listen", address, &error);
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let listen = listener.local_addr().map_err(failed)?;
     tracing::info!(%listen, "admin port");

@@ -6,11 +6,14 @@ use rustls::ServerConfig;
 
 use super::descriptors;
 use crate::access::{Access, Token};
-use crate::config::{Config, Loaded, OnLoss};
+use crate::command::nearly;
+use crate::config::{Config, Faults, Loaded, OnLoss, Settings};
 use crate::dispatch::{Owned, Policy};
 use crate::mapping::Mappings;
 use crate::route::Router;
 use crate::server::{Edition, server_config};
+use crate::store::Store;
+use crate::upstream::Target;
 
 /// The token in a file; none without a file.
 ///
@@ -24,6 +27,37 @@ fn token(path: &str) -> Result<Option<Token>, String> {
     match text.trim() {
         "" => Err(format!("{path}: is empty; put the token there, `openssl rand -hex 32` makes one")),
         text => Ok(Some(Token::of(text))),
+    }
+}
+
+/// Where others are, as far as the settings tell: nobody is asked.
+fn addresses(settings: &Settings, faults: &mut Faults) {
+    if !settings.upstream.url.is_empty()
+        && let Err(text) = Target::parse(&settings.upstream)
+    {
+        faults.add("upstream.url", text);
+    }
+    if !faults.concern("store")
+        && let Err(text) = Store::is_readable(&settings.store)
+    {
+        faults.add("store.url", text);
+    }
+}
+
+/// What works, and is perhaps not what was meant.
+fn doubts(settings: &Settings, mappings: &Mappings, faults: &mut Faults) {
+    for (i, name) in settings.security.deny.iter().enumerate() {
+        if let Some(nearly) = nearly(name) {
+            let text = format!(
+                "'{name}' is no command that is known, and denies nothing but a module's; did you mean {nearly}?"
+            );
+            faults.doubt(format!("security.deny[{i}]"), text);
+        }
+    }
+    for mapping in mappings.list.iter().filter(|mapping| mapping.is_blind()) {
+        let text =
+            "has a ttl and no watch: what changes in the store is seen only after its ttl; name the tables in watch";
+        faults.doubt(format!("{}.query", mapping.config.path), text);
     }
 }
 
@@ -49,6 +83,8 @@ impl Reading {
         let mappings = Mappings::compile(&loaded.config, &mut loaded.faults);
         let access = Access::compile(&loaded.config, &mut loaded.faults);
         let settings = &loaded.config.settings;
+        addresses(settings, &mut loaded.faults);
+        doubts(settings, &mappings, &mut loaded.faults);
         let (tls, token) = (server_config(&settings.tls), token(&settings.admin.token_file));
         let tls = tls.unwrap_or_else(|(path, text)| {
             loaded.faults.add(path, text);

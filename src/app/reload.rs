@@ -71,11 +71,17 @@ impl House {
     /// Goes over to what is read now. Definitions are loaded anew in any case.
     pub(super) async fn reload(&mut self, front: &Front, mut loaded: Loaded) {
         let reading = Reading::of(&mut loaded);
-        let changed = if loaded.faults.is_empty() {
-            self.change(front, reading).await
-        } else {
-            Err(Failure::Start(loaded.faults.to_string()))
-        };
+        loaded.faults.doubts().for_each(|doubt| tracing::warn!("{doubt}"));
+        let mut changed = Ok(());
+        if loaded.faults.is_empty() {
+            changed = self.change(front, reading).await;
+        }
+        if let Err(Failure::Faults(faults)) = &changed {
+            faults.iter().for_each(|fault| loaded.faults.add(fault.path.clone(), fault.message.clone()));
+        }
+        if !loaded.faults.is_empty() {
+            changed = Err(Failure::Start(loaded.faults.to_string()));
+        }
         let outcome = if changed.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.owned.metrics.config_reloads.get_or_create(&OutcomeLabel { outcome }).inc();
         match changed {

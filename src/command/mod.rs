@@ -2,6 +2,7 @@
 //! Knows names, flags, arity and key positions; never what a key means or where it lives.
 
 mod keyspec;
+mod near;
 mod table;
 mod walk;
 
@@ -10,6 +11,7 @@ use std::ops::Range;
 use crate::resp::encode;
 
 pub use keyspec::KeySpec;
+pub use near::nearly;
 pub use table::{Flags, Spec, all, by_id, lookup, rows};
 
 /// One complete request, borrowed from the client's buffer.

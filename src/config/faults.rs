@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
+use super::words::humane;
+
 /// One fault: which setting, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -23,6 +25,7 @@ pub struct Faults {
     /// Path to where it was set: a line of the file, or an environment variable.
     places: HashMap<String, String>,
     list: Vec<Fault>,
+    doubts: Vec<Fault>,
 }
 
 impl Faults {
@@ -75,6 +78,16 @@ impl Faults {
         }
     }
 
+    /// Adds what works and is perhaps not what was meant: a warning.
+    pub fn doubt(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.doubts.push(Fault { path: path.into(), message: message.into() });
+    }
+
+    /// Every doubt, with its place.
+    pub fn doubts(&self) -> impl Iterator<Item = String> {
+        self.doubts.iter().map(|doubt| self.placed(doubt))
+    }
+
     /// True when something is wrong with a setting of this section.
     #[must_use]
     pub fn concern(&self, section: &str) -> bool {
@@ -90,6 +103,7 @@ impl Faults {
     /// Reads a `T` out of `value`, whose path is `base`; what is wrong or unknown is noted, taken out and passed over.
     /// `None` when it cannot be read even so.
     pub(super) fn read<T: DeserializeOwned>(&mut self, mut value: Value, base: &str) -> Option<T> {
+        let mut taken: Vec<String> = Vec::new();
         loop {
             let mut unknown = Vec::new();
             let mut track = serde_path_to_error::Track::new();
@@ -103,14 +117,24 @@ impl Faults {
                     return Some(read);
                 }
                 Err(error) => {
-                    let path = track.path().to_string();
-                    self.add(join(base, &path), humane(&error.to_string()));
+                    let (path, told) = (track.path().to_string(), error.to_string());
+                    // What was taken out is missing by our own doing.
+                    let missing = told.strip_prefix("missing field `").map(|rest| rest.trim_end_matches('`'));
+                    if !missing.is_some_and(|field| taken.contains(&join(&path, field))) {
+                        self.add(join(base, &path), humane(&told));
+                    }
                     if !take_out(&mut value, &path) {
                         return None;
                     }
+                    taken.push(path);
                 }
             }
         }
+    }
+
+    fn placed(&self, fault: &Fault) -> String {
+        let place = self.place(&fault.path).unwrap_or(&self.file);
+        format!("{place}: {}: {}", fault.path, fault.message)
     }
 
     fn place(&self, path: &str) -> Option<&str> {
@@ -128,8 +152,7 @@ impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, fault) in self.list.iter().enumerate() {
             let newline = if i == 0 { "" } else { "\n" };
-            let place = self.place(&fault.path).unwrap_or(&self.file);
-            write!(f, "{newline}{place}: {}: {}", fault.path, fault.message)?;
+            write!(f, "{newline}{}", self.placed(fault))?;
         }
         Ok(())
     }
@@ -137,7 +160,7 @@ impl fmt::Display for Faults {
 
 fn join(base: &str, path: &str) -> String {
     match (base, path) {
-        ("", path) => path.to_owned(),
+        ("" | ".", path) => path.to_owned(),
         (base, "" | ".") => base.to_owned(),
         (base, path) => format!("{base}.{path}"),
     }
@@ -162,12 +185,4 @@ fn take_out(value: &mut Value, path: &str) -> bool {
         Value::Array(items) => last.parse().ok().filter(|i| *i < items.len()).map(|i: usize| items.remove(i)).is_some(),
         _ => false,
     }
-}
-
-/// serde's words, in ours where they would puzzle an operator.
-fn humane(message: &str) -> String {
-    if message.contains("expected a duration") || message.contains("time unit") || message.contains("a duration") {
-        return format!("bad duration: {message}; write it as \"30s\", \"10m\" or \"250ms\"");
-    }
-    message.to_owned()
 }

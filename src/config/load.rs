@@ -5,8 +5,7 @@ use std::path::Path;
 use config::{ConfigBuilder, File, FileFormat};
 use serde_json::Value;
 
-use super::exposure::open_to_all;
-use super::{AuthMode, Config, Faults, MappingConfig, PubSubMode, Settings, UserConfig};
+use super::{Config, Faults, MappingConfig, Settings, UserConfig, sense};
 
 /// The shipped `config.toml`, which is also what runs when there is no file.
 pub const SHIPPED: &str = include_str!("../../config.toml");
@@ -54,7 +53,7 @@ pub fn read(name: &str, text: &str, environment: impl Iterator<Item = (String, S
         }
     };
     let config = from_tree(tree, &mut faults);
-    check(&config.settings, &mut faults);
+    sense::check(&config.settings, &mut faults);
     Loaded { config, faults }
 }
 
@@ -160,68 +159,6 @@ fn typed(text: &str, default: &Value) -> config::Value {
         Value::Number(_) => text.parse::<i64>().map_or_else(|_| text.into(), Into::into),
         Value::Bool(_) => text.parse::<bool>().map_or_else(|_| text.into(), Into::into),
         _ => text.into(),
-    }
-}
-
-/// Settings that are well-formed and still make no sense.
-fn check(settings: &Settings, faults: &mut Faults) {
-    let mut require = |sound: bool, path: &str, message: &str| {
-        if !sound {
-            faults.add(path, message);
-        }
-    };
-    require(!settings.server.listen.is_empty(), "server.listen", "must name at least one address");
-    require(settings.upstream.lanes > 0, "upstream.lanes", "must be at least 1");
-    require(settings.upstream.pinned_max > 0, "upstream.pinned_max", "must be at least 1");
-    require(settings.store.max_connections > 0, "store.max_connections", "must be at least 1");
-    require(settings.limits.clients > 0, "limits.clients", "must be at least 1");
-    require(settings.journal.flush_rows > 0, "journal.flush_rows", "must be at least 1");
-    require(settings.cache.ttl_jitter <= 90, "cache.ttl_jitter", "is a percentage of at most 90");
-    let has_tls = settings.server.listen.iter().any(|address| address.starts_with("rediss://"));
-    require(
-        !has_tls || !settings.tls.cert_file.is_empty(),
-        "tls.cert_file",
-        "a rediss:// address of server.listen needs a certificate",
-    );
-    require(
-        settings.tls.cert_file.is_empty() == settings.tls.key_file.is_empty(),
-        "tls.key_file",
-        "a certificate and its key go together: set both, or neither",
-    );
-    let mode = &settings.server.unix_mode;
-    let is_mode = mode.is_empty() || u32::from_str_radix(mode, 8).is_ok_and(|mode| mode <= 0o777);
-    require(is_mode, "server.unix_mode", "is an octal mode such as \"770\"");
-    require(settings.limits.request_arguments > 0, "limits.request_arguments", "must be at least 1");
-    let hides_logins = settings.pubsub.mode == PubSubMode::Shared && settings.auth.mode == AuthMode::Upstream;
-    require(
-        !hides_logins,
-        "pubsub.mode",
-        "\"shared\" would hide from the upstream who subscribes, which auth.mode = \"upstream\" is for",
-    );
-    let is_name = |name: &String| !name.is_empty() && !name.contains([':', '/', '*']);
-    let names = settings.admin.hosts.iter().all(is_name);
-    require(names, "admin.hosts", "are names as in \"sidecar.internal\": without scheme, port or wildcard");
-    for (path, address) in open_to_all(settings) {
-        let message = format!(
-            "'{address}' is beyond loopback, and whoever reaches it may do everything. Set auth.mode (admin.token_file for the admin \
-             port), listen on loopback or a Unix socket, or say security.allow_no_auth = true"
-        );
-        require(false, path, &message);
-    }
-    let store = &settings.store.url;
-    let known = ["postgres://", "postgresql://", "sqlite://"].iter().any(|scheme| store.starts_with(scheme));
-    require(known, "store.url", "must begin with postgres:// or sqlite://");
-    for (path, duration) in [
-        ("store.poll_interval", settings.store.poll_interval),
-        ("store.heartbeat_interval", settings.store.heartbeat_interval),
-        ("store.query_timeout", settings.store.query_timeout),
-        ("store.connect_timeout", settings.store.connect_timeout),
-        ("upstream.connect_timeout", settings.upstream.connect_timeout),
-        ("upstream.ping_interval", settings.upstream.ping_interval),
-        ("cache.max_staleness", settings.cache.max_staleness),
-        ("journal.flush_interval", settings.journal.flush_interval),
-    ] {
-        require(!duration.is_zero(), path, "must be longer than 0");
     }
 }
 

@@ -1,14 +1,18 @@
 //! One tree of settings, passed down, never fetched. Each part of the house gets only its own section.
 //! A setting's default is its `Default`; the shipped `config.toml` is tested equal to them.
 
+mod addresses;
 mod exposure;
 mod faults;
+mod filter;
 mod limits;
 mod load;
 mod mapping;
+mod sense;
 mod size;
 mod upstream;
 mod user;
+mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;

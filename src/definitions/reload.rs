@@ -38,6 +38,8 @@ pub struct Reloader {
     wake: Notify,
     /// Mappings whose last load failed: that is told once, not at every attempt.
     failing: Mutex<BTreeSet<usize>>,
+    /// Mappings that are to be loaded only because a change may have been missed: nobody need be told.
+    by_the_way: Mutex<BTreeSet<usize>>,
     /// Loads run one behind the other, so that an older one never replaces a newer one.
     turn: tokio::sync::Mutex<()>,
 }
@@ -61,12 +63,22 @@ impl Reloader {
             wanted: Mutex::default(),
             wake: Notify::new(),
             failing: Mutex::default(),
+            by_the_way: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
     }
 
     /// Asks for a reload of mapping `id`, if it is a definition.
     pub fn request(&self, id: usize) {
+        self.by_the_way().remove(&id);
+        self.wake_for(id);
+    }
+
+    fn by_the_way(&self) -> std::sync::MutexGuard<'_, BTreeSet<usize>> {
+        self.by_the_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_for(&self, id: usize) {
         if self.sources.iter().any(|source| source.mapping.id == id) {
             self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
             self.wake.notify_one();
@@ -76,8 +88,16 @@ impl Reloader {
     /// Asks for a reload of all; of files only if `files`, which no store can have changed.
     pub fn request_all(&self, files: bool) {
         for source in self.sources.iter().filter(|source| files || source.plan.is_some()) {
-            self.request(source.mapping.id);
+            let id = source.mapping.id;
+            if !files && !self.is_wanted(id) {
+                self.by_the_way().insert(id);
+            }
+            self.wake_for(id);
         }
+    }
+
+    fn is_wanted(&self, id: usize) -> bool {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
     /// Serves requests, for ever.
@@ -146,7 +166,11 @@ impl Reloader {
         self.metrics.reloads.get_or_create(&OutcomeLabel { outcome }).inc();
         let records = loaded.inspect_err(|error| self.complain(source, error))?;
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(&source.mapping.id);
-        tracing::info!(mapping, definitions = records.len(), "definitions loaded");
+        if self.by_the_way().remove(&source.mapping.id) {
+            tracing::debug!(mapping, definitions = records.len(), "definitions loaded again");
+        } else {
+            tracing::info!(mapping, definitions = records.len(), "definitions loaded");
+        }
         self.definitions.swap(source.mapping.id, records);
         self.metrics.definitions.set(self.definitions.count() as i64);
         Ok(())

@@ -10,6 +10,7 @@ use crate::command::Request;
 use crate::config::AuthMode;
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
+use crate::telemetry::refusals::{Who, shown};
 use crate::upstream::{Credentials, Group, Login};
 
 /// `AUTH password` or `AUTH user password`.
@@ -39,8 +40,22 @@ pub fn logs_in(request: &Request<'_>) -> bool {
     is("AUTH") || is("QUIT") || is("RESET") || is("HELLO") && (2..request.len()).any(|i| request.is(i, "AUTH"))
 }
 
-/// Takes a user's credentials; a login when the upstream must judge them.
+/// Takes a user's credentials; a login when the upstream must judge them. One that is refused is counted.
 fn login(
+    context: &Context,
+    session: &mut Session,
+    user: Option<&[u8]>,
+    password: &[u8],
+) -> Result<Option<Login>, String> {
+    let judged = judge(context, session, user, password);
+    if judged.is_err() {
+        let user = shown(user.unwrap_or(DEFAULT_USER.as_bytes()));
+        context.metrics.refusals.login("password", || Who { user, ..session.who() });
+    }
+    judged
+}
+
+fn judge(
     context: &Context,
     session: &mut Session,
     user: Option<&[u8]>,

@@ -233,7 +233,10 @@ impl Context {
                 session.closing = true;
                 Flow::Answered
             }
-            Route::Refused(text) => refuse(session, &text, out),
+            Route::Refused(text) => {
+                self.note_refused(session, request, &text);
+                refuse(session, &text, out)
+            }
         }
     }
 

@@ -4,9 +4,22 @@ use super::{Context, Session, hello};
 use crate::access;
 use crate::command::{Request, Spec};
 use crate::config::AuthMode;
-use crate::route::{Route, is_attack};
+use crate::route::{DENIED, PRIVATE, Route, is_attack};
 
 impl Context {
+    /// Counts a request that is answered with this error, if it is that it may not be sent.
+    pub fn note_refused(&self, session: &Session, request: &Request<'_>, text: &str) {
+        if !text.starts_with("NOPERM") {
+            return;
+        }
+        let by = match text {
+            _ if text == PRIVATE => "private",
+            _ if text.ends_with(DENIED) => "deny",
+            _ => "rules",
+        };
+        self.metrics.refusals.denied(by, &request.name(), || session.who());
+    }
+
     /// The end of a request that may not be sent. The first of these that holds says it:
     ///
     /// 1. it is HTTP, which somebody's browser was made to send: the client is closed, whoever it is;

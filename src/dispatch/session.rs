@@ -15,6 +15,7 @@ use crate::resp::Proto;
 use crate::route::Unknown;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::Tally;
+use crate::telemetry::refusals::{Who, shown};
 use crate::upstream::{Account, Group, Hub, Inbox, Lane, Loss, Member, Membership, Run, Subscriber, Upstream};
 
 /// What is answered for requests on a connection that is lost, by a client that is not lost with it.
@@ -137,6 +138,13 @@ impl Session {
         let rules = if found.has_rules_of(user) { Rules::Same } else { Rules::Changed };
         self.user = Some(found);
         rules
+    }
+
+    /// Who it is, for logs.
+    #[must_use]
+    pub fn who(&self) -> Who {
+        let user = self.peer.read(|state| shown(state.user.as_bytes()));
+        Who { address: self.peer.addresses.0.clone(), user }
     }
 
     /// The client's protocol.

@@ -44,7 +44,7 @@ fn locked(path: &Path) -> Result<std::fs::File, JournalError> {
     let lock = std::fs::File::create(&name).map_err(|error| failed(&name, &error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(JournalError::InUse),
+        Err(std::fs::TryLockError::WouldBlock) => Err(JournalError::InUse(path.display().to_string())),
         Err(std::fs::TryLockError::Error(error)) => Err(failed(&name, &error)),
     }
 }

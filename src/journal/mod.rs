@@ -66,8 +66,8 @@ pub enum JournalError {
     #[error("the journal's file cannot be used: {0}")]
     Layout(String),
     /// Another process has it.
-    #[error("the journal is in use by another process; give each sidecar a journal.path of its own")]
-    InUse,
+    #[error("the journal {0} is in use by another process; give each sidecar a journal.path of its own")]
+    InUse(String),
 }
 
 impl From<sqlx::Error> for JournalError {
@@ -131,6 +131,31 @@ impl Journal {
         };
         journal.measure();
         Ok((journal, waiting))
+    }
+
+    /// Whether a journal could be at `path`, as far as can be seen without making anything.
+    ///
+    /// # Errors
+    /// What stands in its way.
+    pub fn may_be_at(path: &Path) -> Result<(), String> {
+        if path.is_dir() {
+            return Err(format!("{} is a folder; name a file", path.display()));
+        }
+        // Folders that are missing are made at start, in the nearest one that is there.
+        let nearest = path.ancestors().skip(1).find(|folder| folder.as_os_str().is_empty() || folder.exists());
+        match nearest {
+            Some(folder) if folder.as_os_str().is_empty() || folder.is_dir() => {}
+            Some(file) => return Err(format!("{} is no folder; name a file in one", file.display())),
+            None => return Err("names no file".to_owned()),
+        }
+        let folder = nearest.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match std::fs::metadata(folder) {
+            Ok(about) if about.permissions().readonly() => {
+                Err(format!("the folder {} may not be written; name a file in another one", folder.display()))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("the folder {}: {error}", folder.display())),
+        }
     }
 
     /// What was refused by the store, of a journal that may be in use.

@@ -38,9 +38,12 @@ pub enum RequestFault {
     /// Something else where an argument should begin.
     #[error("expected '$', got '{}'", char::from(*.0))]
     Expected(u8),
-    /// `$` line that is no number or past the limit.
+    /// `$` line that is no number.
     #[error("invalid bulk length")]
     Length,
+    /// An argument of more bytes than any may have.
+    #[error("invalid bulk length: more than {0} bytes (limits.request_argument)")]
+    TooLarge(usize),
     /// More arguments than any request may have.
     #[error("invalid multibulk length: more than {0} arguments (limits.request_arguments)")]
     TooMany(usize),
@@ -76,6 +79,7 @@ impl RequestFault {
     #[must_use]
     pub const fn limit(&self) -> Option<&'static str> {
         match self {
+            Self::TooLarge(_) => Some("request_argument"),
             Self::TooMany(_) => Some("request_arguments"),
             Self::TooLong => Some("request"),
             _ => None,
@@ -264,8 +268,8 @@ pub(super) fn bulk_header(buf: &[u8], from: usize, most: usize) -> Result<Option
     if buf[from] != b'$' {
         return Err(RequestFault::Expected(buf[from]));
     }
-    let length = parse_i64(&buf[from + 1..end]).and_then(|n| usize::try_from(n).ok());
-    Ok(Some((length.filter(|n| *n <= most).ok_or(RequestFault::Length)?, end + 2)))
+    let length = parse_i64(&buf[from + 1..end]).and_then(|n| usize::try_from(n).ok()).ok_or(RequestFault::Length)?;
+    if length > most { Err(RequestFault::TooLarge(most)) } else { Ok(Some((length, end + 2))) }
 }
 
 /// A number of one to four digits without a leading zero and the line's end behind it, as almost every length is; where
@@ -346,7 +350,8 @@ mod tests {
         assert_eq!(fault(b"*2147483648\r\n"), "invalid multibulk length");
         assert_eq!(fault(b"*1\r\n+OK\r\n"), "expected '$', got '+'");
         assert_eq!(fault(b"*1\r\n$-1\r\n"), "invalid bulk length");
-        assert_eq!(fault(b"*1\r\n$536870913\r\n"), "invalid bulk length");
+        let past = "invalid bulk length: more than 536870912 bytes (limits.request_argument)";
+        assert_eq!(fault(b"*1\r\n$536870913\r\n"), past);
         assert_eq!(fault(b"GET \"a\r\n"), "unbalanced quotes in request");
         assert_eq!(fault(&vec![b'a'; 65537]), "too big inline request");
         let long = [b"*".as_slice(), &[b'1'; 65537]].concat();
@@ -355,6 +360,6 @@ mod tests {
         assert_eq!(fault(&long), "too big bulk count string");
         assert_eq!(RequestScanner::default().scan(b"*1\r\n"), Ok(Scan::Incomplete));
         assert_eq!(RequestScanner::new(3, 2).scan(b"*3\r\n"), Err(RequestFault::TooMany(2)));
-        assert_eq!(RequestScanner::new(3, 2).scan(b"*1\r\n$4\r\n"), Err(RequestFault::Length));
+        assert_eq!(RequestScanner::new(3, 2).scan(b"*1\r\n$4\r\n"), Err(RequestFault::TooLarge(3)));
     }
 }

@@ -4,6 +4,9 @@ use std::collections::HashSet;
 
 use crate::command::{self, Request, Spec};
 
+/// How the error for what the list names ends.
+pub const DENIED: &str = " is denied by security.deny; take it out of that list to allow it";
+
 /// What the list says of a row of the command table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Row {
@@ -69,7 +72,7 @@ impl Denied {
     pub fn refusal(&self, request: &Request<'_>) -> String {
         let name = request.name().to_ascii_uppercase();
         let entry = if self.names.contains(&name) { name } else { with_subcommand(request) };
-        format!("NOPERM hearthside: {entry} is denied by security.deny; take it out of that list to allow it")
+        format!("NOPERM hearthside: {entry}{DENIED}")
     }
 }
 

@@ -8,8 +8,9 @@ mod describe;
 mod private;
 
 pub use classes::{Local, Pin, Transaction, Unknown};
-pub use denied::Denied;
+pub use denied::{DENIED, Denied};
 pub use describe::handling;
+pub use private::REFUSAL as PRIVATE;
 
 use crate::command::{self, Request, Spec};
 use crate::keys::Keyspace;

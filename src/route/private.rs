@@ -6,7 +6,8 @@ use crate::command::{Request, Spec};
 /// Settings that open a port, or ask for a password that the sidecar does not know.
 const SETTINGS: [&str; 5] = ["port", "tls-port", "bind", "protected-mode", "requirepass"];
 
-pub(super) const REFUSAL: &str = "NOPERM hearthside: the private redis-server is for this sidecar alone: its ports, addresses and default user are not to \
+/// The error for what would.
+pub const REFUSAL: &str = "NOPERM hearthside: the private redis-server is for this sidecar alone: its ports, addresses and default user are not to \
      be changed. Set upstream.url to a Redis of your own for that";
 
 /// True for the commands that [`opens_up`] must look at.

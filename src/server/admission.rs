@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::config::Limits;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Seldom};
 
 /// The clients that are in.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Admission {
     limits: ArcSwap<Limits>,
     inside: Mutex<Inside>,
     metrics: Arc<Metrics>,
+    /// Log lines, by refusal.
+    logged: [Seldom; 3],
 }
 
 #[derive(Debug, Default)]
@@ -32,16 +34,28 @@ pub(super) struct Admitted {
     address: Option<IpAddr>,
 }
 
-/// Why a client may not come in: what it is told, as Redis words it, with the setting that says so.
-pub(super) type Refusal = &'static str;
+/// Why a client may not come in. It is told what a Redis says that takes no more; the log says which limit it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Clients,
+    PerAddress,
+    Buffers,
+}
 
-const FULL: Refusal = "ERR max number of clients reached (limits.clients)";
-const TOO_MUCH: Refusal = "ERR clients hold too much memory at the moment (limits.buffers)";
-const FULL_OF_THEM: Refusal = "ERR max number of clients reached for this address (limits.clients_per_address)";
+impl Refusal {
+    /// The setting of `[limits]`.
+    pub(super) const fn limit(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::PerAddress => "clients_per_address",
+            Self::Buffers => "buffers",
+        }
+    }
+}
 
 impl Admission {
     pub(super) fn new(limits: Arc<Limits>, metrics: Arc<Metrics>) -> Self {
-        Self { limits: ArcSwap::new(limits), inside: Mutex::default(), metrics }
+        Self { limits: ArcSwap::new(limits), inside: Mutex::default(), metrics, logged: Default::default() }
     }
 
     /// From now on these limits hold. Who is in stays in.
@@ -63,27 +77,46 @@ impl Admission {
         let limits = self.limits.load();
         // 0: as many as may come in at all.
         let address = address.filter(|_| limits.clients_per_address > 0);
-        if self.metrics.client_buffers.held() > limits.buffers.0 {
-            self.metrics.refused("buffers");
-            return Err(TOO_MUCH);
+        let counted = match self.metrics.client_buffers.held() > limits.buffers.0 {
+            true => Err(Refusal::Buffers),
+            false => self.inside().count(&limits, address),
+        };
+        match counted {
+            Ok(()) => {
+                self.metrics.clients.inc();
+                self.metrics.clients_total.inc();
+                Ok(Admitted { admission: self.clone(), address })
+            }
+            Err(refusal) => {
+                self.metrics.refused(refusal.limit());
+                Err(refusal)
+            }
         }
-        let mut inside = self.inside();
-        if inside.all >= limits.clients {
-            self.metrics.refused("clients");
-            return Err(FULL);
+    }
+
+    /// Says so in the log, now and then.
+    pub(super) fn log(&self, refusal: Refusal, peer: &str) {
+        if let Some(unlogged) = self.logged[refusal as usize].due() {
+            let limit = format!("limits.{}", refusal.limit());
+            tracing::warn!(address = peer, limit, unlogged, "a newcomer is refused: the limit is reached");
+        }
+    }
+}
+
+impl Inside {
+    fn count(&mut self, limits: &Limits, address: Option<IpAddr>) -> Result<(), Refusal> {
+        if self.all >= limits.clients {
+            return Err(Refusal::Clients);
         }
         if let Some(address) = address {
-            let theirs = inside.by_address.entry(address).or_default();
+            let theirs = self.by_address.entry(address).or_default();
             if *theirs >= limits.clients_per_address {
-                self.metrics.refused("clients_per_address");
-                return Err(FULL_OF_THEM);
+                return Err(Refusal::PerAddress);
             }
             *theirs += 1;
         }
-        inside.all += 1;
-        self.metrics.clients.inc();
-        self.metrics.clients_total.inc();
-        Ok(Admitted { admission: self.clone(), address })
+        self.all += 1;
+        Ok(())
     }
 }
 
@@ -107,7 +140,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
 
-    use super::Admission;
+    use super::{Admission, Refusal};
     use crate::config::Limits;
 
     #[test]
@@ -117,9 +150,9 @@ mod tests {
         let [one, other] = [1, 2].map(|last| Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))));
         let first = admission.admit(one).expect("room");
         let _second = admission.admit(one).expect("room");
-        assert!(admission.admit(one).expect_err("its address is full").contains("clients_per_address"));
+        assert_eq!(admission.admit(one).expect_err("its address is full"), Refusal::PerAddress);
         let _third = admission.admit(other).expect("another address");
-        assert!(admission.admit(None).expect_err("full").contains("limits.clients"));
+        assert_eq!(admission.admit(None).expect_err("full"), Refusal::Clients);
         drop(first);
         let _fourth = admission.admit(one).expect("room again");
         assert_eq!(admission.metrics.clients.get(), 3);

@@ -6,11 +6,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::client::Client;
 use super::link::End;
 use super::waiting::LOST;
-use crate::access::{NOAUTH, NOAUTH_HELLO};
+use crate::access::{DEFAULT_USER, NOAUTH, NOAUTH_HELLO};
 use crate::command::{OwnedRequest, Spec};
 use crate::dispatch::{Alone, Move};
 use crate::resp::{Proto, decode, encode};
 use crate::route::Pin;
+use crate::telemetry::refusals::{Who, shown};
 use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
@@ -60,6 +61,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         encode::error(self.link.replies.tail(), text);
     }
 
+    /// The error for a request that may not go on.
+    pub(super) fn refused(&mut self, request: &OwnedRequest, text: &str) {
+        self.context.note_refused(&self.session, &request.view(), text);
+        self.error(text);
+    }
+
     /// Whether a client may come in without AUTH is for the upstream to say, once. Then its request is looked at again.
     async fn prove(&mut self, request: &OwnedRequest) {
         match self.agree_elsewhere(&self.session.group).await {
@@ -81,7 +88,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             None => self.agree_elsewhere(&moved.group).await,
         };
         match agreed {
-            Err(text) => self.error(&text),
+            Err(text) => {
+                self.note_refused_login(&moved.group.login, &text);
+                self.error(&text);
+            }
             Ok(()) => {
                 self.session.is_proven = true;
                 if let Login::Client(credentials) = &moved.group.login {
@@ -93,6 +103,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.session.rename(moved.name);
                 self.link.replies.tail().put_slice(&moved.reply);
             }
+        }
+    }
+
+    /// The upstream's word on credentials; that it cannot be asked is none.
+    fn note_refused_login(&self, login: &Login, text: &str) {
+        if let Login::Client(credentials) = login
+            && *login != self.session.group.login
+            && !text.starts_with("LOADING")
+        {
+            let user = shown(credentials.user.as_deref().unwrap_or(DEFAULT_USER.as_bytes()));
+            self.context.metrics.refusals.login("upstream", || Who { user, ..self.session.who() });
         }
     }
 

@@ -360,7 +360,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if let Some(limit) = fault.limit() {
             self.context.metrics.limited(limit);
         }
-        tracing::debug!(client = self.session.peer.id, %fault, "a client sent what is no request and is closed");
+        self.context.metrics.refusals.fault(&self.session.peer.addresses.0, fault);
         encode::error_bytes(self.link.replies.tail(), &fault.text());
         self.session.closing = true;
     }

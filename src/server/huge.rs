@@ -74,6 +74,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let head = self.link.incoming.split_to(have).freeze();
         let ticket = pinned.as_ref().map(|pinned| pinned.lane().submit(Run::expecting(head, Expect::Replies(1))));
         self.pass_rest(passage, pinned.as_ref()).await?;
+        // What was passed on is no whole request: its connection goes with it.
+        if self.session.closing {
+            return Ok(());
+        }
         if let (Some(pinned), Some(ticket)) = (pinned, ticket) {
             self.finish_huge(pinned, ticket).await?;
         }

@@ -16,6 +16,7 @@ use crate::dispatch::{Context, Rules};
 use crate::resp::encode;
 use crate::resp::pubsub::Kind;
 use crate::route::Route;
+use crate::telemetry::refusals::Who;
 use crate::upstream::{Lost, Pinned, Run};
 
 /// How a blocking command ended.
@@ -41,10 +42,11 @@ fn given(reply: Option<Result<Bytes, Lost>>, text: String) -> Waited {
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Ends what the client may not do any more, by the rules of the configuration that it has just gone over to.
     pub(super) fn revoke(&mut self, before: &Context) {
+        let Who { address, user } = self.session.who();
         let rules = self.session.adopt(&self.context.access);
         let client = self.session.peer.id;
         if rules == Rules::Gone {
-            tracing::info!(client, "a client's user is gone since a reload; the client is closed");
+            tracing::info!(client, address, user, "a client's user is gone since a reload; the client is closed");
             return self.part();
         }
         if rules == Rules::Same && before.router.denied == self.context.router.denied {
@@ -56,13 +58,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if self.listens_against_rules() {
             tracing::info!(
                 client,
+                address,
+                user,
                 "a client may not listen any more to what it listens to since a reload; it is closed"
             );
             self.part();
         }
         let waits_for = std::mem::take(&mut self.session.waits_for);
         if !self.link.replies.is_settled() && waits_for.any(|request| self.is_refused(request).is_some()) {
-            tracing::info!(client, "a client may not wait any more for what it waits for since a reload; it is closed");
+            tracing::info!(
+                client,
+                address,
+                user,
+                "a client may not wait any more for what it waits for since a reload; it is closed"
+            );
             self.session.peer.kill();
         }
     }

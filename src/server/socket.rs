@@ -4,7 +4,8 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 
-use super::admission::Refusal;
+/// Redis's words to the letter: client libraries know them as "no connection", and nothing may stand behind them.
+const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 
 /// A connection, its peer's address and ours.
 #[derive(Debug)]
@@ -23,15 +24,20 @@ impl Socket {
         }
     }
 
-    /// Says why, as far as that goes without waiting, and closes.
-    pub(super) fn refuse(self, why: Refusal) {
-        let error = format!("-{why}\r\n");
+    /// The peer, for logs.
+    pub(super) fn peer(&self) -> &str {
+        match self {
+            Self::Tcp(_, (peer, _)) | Self::Tls(_, (peer, _)) | Self::Unix(_, (peer, _)) => peer,
+        }
+    }
+
+    /// Says that there is no room, as far as that goes without waiting, and closes.
+    pub(super) fn refuse(self) {
         let _told = match self {
-            Self::Tcp(mut stream, _) => stream.write(error.as_bytes()),
-            Self::Unix(mut stream, _) => stream.write(error.as_bytes()),
+            Self::Tcp(mut stream, _) => stream.write(FULL),
+            Self::Unix(mut stream, _) => stream.write(FULL),
             // What it is told before its handshake it does not understand.
             Self::Tls(..) => Ok(0),
         };
-        tracing::debug!(why, "a client was refused");
     }
 }

@@ -39,7 +39,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 pinned.give_back();
             }
             Waited::Ended(Err(Lost)) => self.error(LOST),
-            Waited::Revoked(text) => self.error(&text),
+            Waited::Revoked(text) => self.refused(request, &text),
         }
         Ok(())
     }
@@ -78,7 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 return Ok(());
             }
             Waited::Revoked(text) => {
-                self.error(&text);
+                self.refused(request, &text);
                 return Ok(());
             }
         };

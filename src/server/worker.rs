@@ -114,7 +114,10 @@ impl Workers {
     pub(super) fn serve(&self, socket: Socket) {
         let admitted = match self.admission.admit(socket.address()) {
             Ok(admitted) => admitted,
-            Err(refusal) => return socket.refuse(refusal),
+            Err(refusal) => {
+                self.admission.log(refusal, socket.peer());
+                return socket.refuse();
+            }
         };
         let turn = self.next.fetch_add(1, Relaxed) as usize % self.inboxes.len();
         // A worker that has ended is one that is shutting down: the connection is closed.

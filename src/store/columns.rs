@@ -34,6 +34,21 @@ pub(super) fn check_table(
     if faults.is_empty() { Ok(()) } else { Err(StoreError::Faults(faults)) }
 }
 
+/// Refuses an overflow column of this type, and with this default, that would not hold JSON: one of text is believed if
+/// its default is an object, since JSON was what it was made for.
+pub(super) fn check_overflow(name: &str, kind: &str, default: Option<&str>) -> Result<(), StoreError> {
+    let is_json = kind.to_ascii_lowercase().contains("json");
+    let begins_as_json = default.is_some_and(|default| default.trim_start_matches(['\'', '(', ' ']).starts_with('{'));
+    if is_json || begins_as_json {
+        return Ok(());
+    }
+    let text = format!(
+        "the column '{name}' ({}) holds no JSON; name a json or jsonb column, or one of text whose default is '{{}}'",
+        kind.to_ascii_lowercase()
+    );
+    Err(StoreError::fault("overflow", text))
+}
+
 /// What does not fit in a query that selects these columns and takes so many parameters.
 pub(super) fn query_faults(mapping: &Mapping, selected: &[&str], takes: usize) -> Vec<ColumnFault> {
     let missing = named(&mapping.config).filter(|(_, name)| !selected.contains(&name.as_str()));

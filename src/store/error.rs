@@ -15,6 +15,9 @@ pub enum StoreError {
     /// It answered that the statement is wrong. Trying again does not help.
     #[error("the store refused: {0}")]
     Refused(String),
+    /// A file that stands for a table cannot be read, or holds something else: file, line and what is wrong.
+    #[error("{0}")]
+    File(String),
     /// It answered that it does not take these values; nothing has changed. Other values may go.
     #[error("the store refused: {0}")]
     Data(String),
@@ -39,6 +42,10 @@ pub enum StoreError {
     #[error("{}", .0.iter().map(|(key, fault)| format!("{key}: {fault}")).collect::<Vec<_>>().join("; "))]
     Faults(Vec<(&'static str, String)>),
 }
+
+/// That is all that can be known: who waits for a silent server has no turn, as behind others' statements.
+const NO_TURN: &str =
+    "no connection within store.connect_timeout: all are busy (store.max_connections), or the server is silent";
 
 /// A field in the words of an error.
 fn named(field: &str) -> String {
@@ -70,6 +77,16 @@ impl StoreError {
             Self::Unavailable(text) if !is_answer => Self::Ambiguous(text),
             other => other,
         }
+    }
+
+    /// A `store.url` that cannot be read, and one that can.
+    pub(super) fn of_url(error: &sqlx::Error, like: &str) -> Self {
+        let told = error.to_string();
+        // The driver says so once for each of its layers.
+        let layer = "error with configuration";
+        let why = told.trim_start_matches(&format!("{layer}: ")).trim_start_matches(layer);
+        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        Self::Refused(format!("cannot be read{why}; write it as {like}"))
     }
 
     /// One fault of a mapping.
@@ -112,7 +129,7 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::ColumnNotFound(_)
             | sqlx::Error::Decode(_)
             | sqlx::Error::Encode(_) => Self::Refused(error.to_string()),
-            sqlx::Error::PoolTimedOut => Self::Unavailable("no connection became free in time".into()),
+            sqlx::Error::PoolTimedOut => Self::Unavailable(NO_TURN.into()),
             _ => Self::Unavailable(error.to_string()),
         }
     }

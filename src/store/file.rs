@@ -18,9 +18,9 @@ use crate::record::Table;
 /// Reads and shapes every definition of a file mapping.
 ///
 /// # Errors
-/// [`StoreError::Refused`] with the file's line, or the entry, that is wrong.
+/// [`StoreError::File`] with the file's line, or the entry, that is wrong.
 pub fn load_file(mapping: &Mapping, path: &Path) -> Result<Table, StoreError> {
-    let refuse = |error: String| StoreError::Refused(format!("{}: {error}", path.display()));
+    let refuse = |error: String| StoreError::File(format!("{}: {error}", path.display()));
     let (file, by_id) = open(path).map_err(|error| refuse(error.to_string()))?;
     let mut block = mapping.config.clone();
     // Under an id stands the value itself: a string, or an array of elements.

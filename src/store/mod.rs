@@ -70,6 +70,21 @@ impl Store {
         Ok(Self { engine, breaker: Breaker::new(settings), settings: settings.clone() })
     }
 
+    /// Whether `store.url` and what belongs to it can be read. Nobody is asked.
+    ///
+    /// # Errors
+    /// What is wrong with it; never the password.
+    pub fn is_readable(settings: &config::Store) -> Result<(), String> {
+        let read = match settings.url.starts_with("sqlite:") {
+            true => sqlite::check_url(&settings.url),
+            false => postgres::check_url(settings),
+        };
+        match read {
+            Err(StoreError::Refused(text)) => Err(text),
+            other => other.map_err(|error| error.to_string()),
+        }
+    }
+
     /// A store to check mappings against, without creating anything: an SQLite file that does not exist yet
     /// is stood in for by an empty demo world in memory.
     ///

@@ -150,6 +150,22 @@ impl Target {
         Self { table, keys, key_casts, shown, columns, overflow, expires }
     }
 
+    /// The same, if every field that is deferred has a place.
+    ///
+    /// # Errors
+    /// [`StoreError::Faults`].
+    pub(super) fn checked(self, block: &MappingConfig) -> Result<Self, StoreError> {
+        let has_place = |field: &String| self.place(field, block).is_ok();
+        let faults: Vec<_> = block.deferred.iter().filter(|field| !has_place(field)).map(|field| {
+            let text = format!(
+                "'{field}' is no column of {} that is written, and there is no overflow column for it; name one of its fields",
+                self.table
+            );
+            ("deferred", text)
+        }).collect();
+        if faults.is_empty() { Ok(self) } else { Err(StoreError::Faults(faults)) }
+    }
+
     /// The place of a field; a string's value has no name.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::holding::Buffers;
+use super::refusals::Refusals;
 use super::unasked::Unasked;
 
 /// Which way a command took.
@@ -196,6 +197,7 @@ pub struct Metrics {
     pub bytes_out: Counter,
     pub upstream_up: Gauge,
     pub unasked: Unasked,
+    pub refusals: Refusals,
     pub circuit_open: Gauge,
     pub store_up: Gauge,
 }
@@ -227,6 +229,17 @@ impl Default for Metrics {
             "upstream_unasked",
             "1 while the upstream does not let the sidecar's own user run this command, by command",
             unasked.family.clone(),
+        );
+        let refusals = Refusals::default();
+        r.add(
+            "logins_refused",
+            "Logins that were refused, by reason (password, or upstream: by its word)",
+            refusals.logins.clone(),
+        );
+        r.add(
+            "commands_denied",
+            "Commands answered -NOPERM by the sidecar, by what refused them (rules of a user, deny list, private server)",
+            refusals.denied.clone(),
         );
         Self {
             commands: Commands {
@@ -328,7 +341,7 @@ impl Default for Metrics {
             ),
             admin_refused: r.add(
                 "admin_refused",
-                "Requests to the admin port that a browser may have been made to send, by reason",
+                "Requests that the admin port refused, by reason (origin, host, token)",
                 Family::default(),
             ),
             clients_idle: r
@@ -355,6 +368,7 @@ impl Default for Metrics {
             bytes_out: r.counter("client_out_bytes", "Bytes written to clients"),
             upstream_up: r.gauge("upstream_up", "1 while the upstream answers"),
             unasked,
+            refusals,
             circuit_open: r.gauge(
                 "upstream_circuit_open",
                 "1 while the upstream has been away for upstream.breaker_after, and commands for it fail at once",
@@ -366,7 +380,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The Prometheus text format.
+    /// OpenMetrics text.
+    /// Source: <https://prometheus.io/docs/specs/om/open_metrics_spec/>
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -381,7 +396,7 @@ impl Metrics {
         self.clients_refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    /// Counts a request that the admin port refused: `origin` or `host`.
+    /// Counts a request that the admin port refused: `origin`, `host` or `token`.
     pub fn refused_by_admin(&self, reason: &'static str) {
         self.admin_refused.get_or_create(&ReasonLabel { reason }).inc();
     }

@@ -7,6 +7,9 @@ pub mod lack;
 pub mod log;
 pub mod metrics;
 pub mod planted;
+pub mod refusals;
+pub mod seldom;
 pub mod unasked;
 
 pub use metrics::Metrics;
+pub use seldom::Seldom;

@@ -290,7 +290,10 @@ impl Transaction {
             }
         }
         match place {
-            Place::Refused(text) => self.refuse(desk, &text),
+            Place::Refused(text) => {
+                desk.context.note_refused(desk.session, request, &text);
+                self.refuse(desk, &text)
+            }
             Place::Upstream(queued) => self.forward(desk, request, queued),
             Place::Rewritten(commands, queued) => self.forward_all(desk, &commands, queued),
             Place::Subscribe(kind, on) => {

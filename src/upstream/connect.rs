@@ -47,6 +47,16 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// What happened, for logs: without what only a client must know.
+    pub(super) fn reason(&self) -> String {
+        let told = self.to_string();
+        let told = ["LOADING hearthside: ", "ERR hearthside: "]
+            .iter()
+            .find_map(|code| told.strip_prefix(code))
+            .unwrap_or(&told);
+        told.trim_end_matches("; the command was not sent").to_owned()
+    }
+
     /// True for a lack of something that may be there in a moment, and says nothing of whether the upstream answers.
     pub(super) const fn may_pass(&self) -> bool {
         matches!(self, Self::NoFiles | Self::Full(_))
@@ -77,12 +87,12 @@ pub(super) async fn connect_in(turn: Turn<'_>, common: &Common, group: &Group) -
         Err(error @ ConnectError::Unreachable(..)) => {
             let attempt = turn.failed(error);
             if attempt == 1 || attempt.is_multiple_of(20) {
-                tracing::warn!(%error, attempt, "a lane or pinned connection cannot be opened");
+                tracing::warn!(error = error.reason(), attempt, "a lane or pinned connection cannot be opened");
             }
         }
         Err(error) if error.may_pass() => {
             if turn.excused(error) {
-                tracing::warn!(%error, "a lane or pinned connection cannot be opened");
+                tracing::warn!(error = error.reason(), "a lane or pinned connection cannot be opened");
             }
         }
         _ => turn.succeeded(),

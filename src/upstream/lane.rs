@@ -219,7 +219,7 @@ impl Driver {
                 } else if !matches!(error, ConnectError::Unreachable(..)) {
                     self.attempt += 1;
                     if self.attempt == 1 || self.attempt.is_multiple_of(20) {
-                        tracing::warn!(%error, attempt = self.attempt, "a lane cannot be connected");
+                        tracing::warn!(error = error.reason(), attempt = self.attempt, "a lane cannot be connected");
                     }
                     self.pause(Some(&error.to_string())).await;
                 }

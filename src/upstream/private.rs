@@ -107,7 +107,10 @@ impl Launch {
     async fn keep(self, mut child: Child, mut stopped: oneshot::Receiver<Duration>) {
         loop {
             tokio::select! {
-                ended = child.wait() => tracing::warn!(?ended, "the private redis-server ended; it is started again"),
+                ended = child.wait() => {
+                    let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+                    tracing::warn!(how, "the private redis-server ended; it is started again");
+                }
                 patience = &mut stopped => match patience {
                     Ok(patience) => return self.end(child, patience).await,
                     // Nobody knows it any more: dropped, it is killed.

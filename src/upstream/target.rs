@@ -36,7 +36,13 @@ impl Target {
     /// # Errors
     /// What is wrong with them; never the password.
     pub fn parse(settings: &config::Upstream) -> Result<Self, String> {
-        let unreadable = |error: redis::RedisError| format!("cannot be read: {error}");
+        let unreadable = |error: redis::RedisError| {
+            let told = error.to_string().replace("- InvalidClientConfig", "");
+            format!(
+                "cannot be read ({}); write redis://[user:password@]host:port[/db], rediss:// or unix:///path",
+                told.trim()
+            )
+        };
         let info = settings.url.as_str().into_connection_info().map_err(unreadable)?;
         let address = match info.addr() {
             ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),

@@ -1,5 +1,6 @@
 //! Who may come in, and what they may do: `auth.mode` users and upstream.
 
+use crate::support::admin::metric;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::line;
@@ -32,7 +33,7 @@ const NOPERM_KEY: &str = "-NOPERM this user has no permissions to access one of 
 fn users_come_in_with_their_passwords_and_do_what_they_may() {
     let redis = Redis::with(&["--requirepass", "service"]);
     let url = format!("redis://:service@127.0.0.1:{}", redis.port);
-    let sidecar = Sidecar::builder().config(USERS).set("UPSTREAM__URL", url).start();
+    let sidecar = Sidecar::builder().config(USERS).set("UPSTREAM__URL", url).expect(&["a login was refused"]).start();
     let mut wire = sidecar.wire();
     for request in ["PING", "GET player:1", "SUBSCRIBE game:a", "MULTI", "HGET item:apple:def name", "CLIENT LIST"] {
         assert_eq!(wire.ask(request), "-NOAUTH Authentication required.\r\n", "{request}");
@@ -93,7 +94,7 @@ fn the_upstream_judges_its_own_users() {
     let sidecar = Sidecar::builder()
         .set("UPSTREAM__URL", url)
         .set("AUTH__MODE", "upstream")
-        .expect(&["a lane cannot be connected"])
+        .expect(&["a lane cannot be connected", "a login was refused"])
         .start();
     let mut wire = sidecar.wire();
     for request in ["GET player:1", "HGET item:apple:def name", "SUBSCRIBE a", "BLPOP a 1"] {
@@ -116,6 +117,40 @@ fn the_upstream_judges_its_own_users() {
     direct.ask("ACL SETUSER game resetpass >new");
     let mut late = sidecar.wire();
     assert!(late.ask("AUTH game secret").starts_with("-WRONGPASS"));
+    assert_eq!(metric(&sidecar, "hearthside_logins_refused_total{reason=\"upstream\"}"), 2.0);
+    assert!(sidecar.log().contains("user=\"game\" reason=\"upstream\""), "{}", sidecar.log());
     assert_eq!(late.ask("AUTH game new"), "+OK\r\n");
     assert_eq!(late.ask("GET player:1"), "$1\r\n2\r\n");
+}
+
+#[test]
+fn refused_logins_and_commands_leave_a_trace() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().config(USERS).redis(&redis).expect(&["a login was refused"]).start();
+    let mut wire = sidecar.wire();
+    for request in ["AUTH game guess", "AUTH bad\\nname guess", "HELLO 3 AUTH game guess"] {
+        assert!(wire.ask(request).starts_with("-WRONGPASS"), "{request}");
+    }
+    assert_eq!(metric(&sidecar, "hearthside_logins_refused_total{reason=\"password\"}"), 3.0);
+    let log = sidecar.log();
+    let said: Vec<&str> = log.lines().filter(|line| line.contains("a login was refused")).collect();
+    assert_eq!(said.len(), 1, "once in a while: {said:?}");
+    assert!(said[0].contains(" WARN ") && said[0].contains("address=\"127.0.0.1:"), "{said:?}");
+    assert!(said[0].contains("user=\"game\"") && !log.contains("guess"), "{said:?}");
+    wire.ask("AUTH game secret");
+    assert_eq!(wire.ask("GET other"), NOPERM_KEY);
+    assert!(wire.ask("SHUTDOWN").contains("security.deny"));
+    wire.send(&[line("MULTI"), line("GET other"), line("GET other"), line("EXEC")].concat());
+    (0..4).for_each(|_| drop(wire.frame()));
+    let denied = |by: &str| metric(&sidecar, &format!("hearthside_commands_denied_total{{by=\"{by}\"}}"));
+    assert_eq!((denied("rules"), denied("deny")), (3.0, 1.0));
+    let log = sidecar.log();
+    let said: Vec<&str> = log.lines().filter(|line| line.contains("a command was refused (NOPERM)")).collect();
+    assert_eq!(said.len(), 2, "each kind once: {said:?}");
+    for (line, by, command) in [(said[0], "rules", "GET"), (said[1], "deny", "SHUTDOWN")] {
+        assert!(
+            line.contains("user=\"game\"") && line.contains(&format!("by=\"{by}\" command=\"{command}\"")),
+            "{line}"
+        );
+    }
 }

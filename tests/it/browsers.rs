@@ -51,7 +51,13 @@ fn a_page_from_elsewhere_is_refused() {
     assert_eq!(loaded(), before, "nor loaded");
     assert_eq!(metric(&sidecar, "hearthside_admin_refused_total{reason=\"origin\"}"), 15.0);
     assert_eq!(metric(&sidecar, "hearthside_admin_refused_total{reason=\"host\"}"), 3.0);
-    assert_eq!(sidecar.log().matches("the admin port refused a request").count(), 1, "it is told once a minute");
+    let log = sidecar.log();
+    let said: Vec<&str> = log.lines().filter(|line| line.contains("the admin port refused a request")).collect();
+    assert_eq!(said.len(), 2, "each reason is told once a minute: {said:#?}");
+    for (line, reason, what) in [(said[0], "origin", "http://other.example"), (said[1], "host", "other.example")] {
+        assert!(line.contains(&format!("reason=\"{reason}\"")) && line.contains("peer=\"127.0.0.1:"), "{line}");
+        assert!(line.contains(&format!("said=\"{what}\"")), "{line}");
+    }
 }
 
 #[test]

@@ -55,15 +55,19 @@ fn every_fault_is_told_at_once_with_its_place_and_no_port_is_bound() {
         for expected in [
             "config.toml:3: server.listne: unknown key",
             "config.toml:6: cache.negative_ttl: ",
-            "config.toml:12: definitions[0].fields: table 'locations' has no column 'colour'",
-            "config.toml:17: definitions[1].file: ",
+            "config.toml:17: definitions[1].file: no/such/file.json: No such file",
             "config.toml:20: caches[0].key: 'location:{x}:{y}' can match the same key as 'location:{location_id}:cache'",
-            "config.toml:22: caches[0].table: there is no table 'no_such_table'",
-            "config.toml:27: caches[1].query: ",
-            "HEARTHSIDE__UPSTREAM__URL: upstream.url: ",
-            "HEARTHSIDE__SERVER__WORKERS: server.workers: ",
+            "HEARTHSIDE__UPSTREAM__URL: upstream.url: cannot be read (Redis URL did not parse); write redis://",
+            "HEARTHSIDE__SERVER__WORKERS: server.workers: is text; write a whole number, 0 or more",
         ] {
             assert!(told.contains(expected), "missing {expected:?} in\n{told}");
+        }
+        for of_store in [
+            "config.toml:12: definitions[0].fields: table 'locations' has no column 'colour'",
+            "config.toml:22: caches[0].table: there is no table 'no_such_table'",
+            "config.toml:27: caches[1].query: no such column",
+        ] {
+            assert_eq!(told.contains(of_store), arguments != ["check"], "a check asks nobody: {of_store:?} in\n{told}");
         }
         assert!(!told.contains("listen="), "nothing listened:\n{told}");
     }
@@ -116,6 +120,7 @@ fn check_connect_asks_upstream_store_and_triggers() {
     let builder = Sidecar::builder().redis(&redis).postgres(&postgres);
     let told = stderr(&builder.execute(&["check", "--connect"]));
     assert!(told.contains("there is no table 'locations'") && told.contains("there is no table 'sessions'"), "{told}");
+    assert!(!told.contains("change trigger missing"), "of a table that is not there the first cause is told: {told}");
     assert!(builder.execute(&["migrate", "--demo"]).status.success());
     let output = builder.execute(&["check", "--connect"]);
     assert!(output.status.success(), "{}", stderr(&output));
@@ -157,6 +162,102 @@ fn a_port_that_is_taken_is_exit_code_1() {
     let output = Sidecar::builder().set("SERVER__LISTEN", &address).set("ADMIN__LISTEN", "").execute(&[]);
     assert_eq!(output.status.code(), Some(1));
     // The private redis-server would keep standard error open if it were left behind.
-    assert!(stderr(&output).contains(&format!("cannot listen on {address}")), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("server.listen: cannot listen on {address}")), "{}", stderr(&output));
     assert!(stderr(&output).contains("started a private upstream"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_check_that_is_to_ask_nobody_asks_nobody() {
+    let postgres = crate::support::proxy::Proxy::to(1);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let port = silent.local_addr().expect("bound").port();
+    silent.set_nonblocking(true).expect("a socket");
+    let builder = Sidecar::builder().set("STORE__URL", format!("postgres://x@127.0.0.1:{port}/x"));
+    let output = builder.set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", postgres.port)).execute(&["check"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(silent.accept().is_err(), "nobody has come to the store");
+    assert_eq!(postgres.accepted(), 0, "nor to the upstream");
+    for (url, like) in
+        [("postgres://a:b:c/", "postgres://user"), ("sqlite://a?mode=nonsense", "sqlite://folder/file.db")]
+    {
+        let output = Sidecar::builder().set("STORE__URL", url).execute(&["check"]);
+        let told = stderr(&output);
+        assert!(output.status.code() == Some(2) && told.contains(like), "{told}");
+        assert!(told.contains("HEARTHSIDE__STORE__URL: store.url: cannot be read"), "{told}");
+        assert!(!told.contains("error with configuration"), "{told}");
+    }
+}
+
+#[test]
+fn what_works_and_is_perhaps_not_meant_is_a_warning_at_check_start_and_reload() {
+    let redis = Redis::start();
+    let blind = "[[caches]]\nkey = \"q:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nquery = \"SELECT 'x' AS v WHERE $1 > 0\"\n";
+    let config = format!("[security]\ndeny = [\"FLUSHAL\", \"CONFIG SETT\", \"FT.SEARCH\"]\n\n{blind}ttl = \"1h\"\n");
+    let warned = [
+        "config.toml:2: security.deny[0]: 'FLUSHAL' is no command that is known",
+        "did you mean FLUSHALL?",
+        "did you mean CONFIG SET?",
+        "config.toml:8: caches[0].query: has a ttl and no watch: what changes in the store is seen only after its ttl",
+    ];
+    let builder = || Sidecar::builder().redis(&redis).config(&config).expect(&["did you mean"]);
+    let output = builder().execute(&["check"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let sidecar = builder().start();
+    for told in [stderr(&output), sidecar.log()] {
+        for expected in warned {
+            assert!(told.contains(expected), "missing {expected:?} in\n{told}");
+        }
+        assert!(!told.contains("FT.SEARCH"), "{told}");
+    }
+    sidecar.signal("HUP");
+    crate::support::until("it is said again", || sidecar.log().matches("did you mean FLUSHALL?").count() == 2);
+    let output = Sidecar::builder().config(blind).execute(&["check"]);
+    assert!(stderr(&output).contains("would never change in memory"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_mistyped_type_is_one_fault() {
+    let config = "[[definitions]]\nkey = \"a:{id}\"\ntype = \"hsah\"\ntable = \"items\"\n";
+    let told = stderr(&Sidecar::builder().config(config).execute(&["check"]));
+    assert!(
+        told.contains("config.toml:3: definitions[0].type: 'hsah' is none of its values; write one of \"hash\""),
+        "{told}"
+    );
+    assert_eq!(told.lines().count(), 1, "{told}");
+    let told = stderr(
+        &Sidecar::builder().config("[[definitions]]\nkey = \"a:{id}\"\ntable = \"items\"\n").execute(&["check"]),
+    );
+    assert!(told.contains("definitions[0]: the key 'type' is missing"), "{told}");
+}
+
+#[test]
+fn fields_and_columns_that_could_never_be_written_are_faults() {
+    let redis = Redis::start();
+    let postgres = Postgres::start();
+    let block = "[[caches]]\nkey = \"player:{character_id:int}:session\"\ntype = \"hash\"\ntable = \"sessions\"\nwrite = \"through\"\n";
+    let told = |more: &str, on_postgres: bool, path: &str| {
+        let builder = Sidecar::builder().redis(&redis).config(&format!("{block}{more}\n")).set("JOURNAL__PATH", path);
+        let builder = if on_postgres { builder.postgres(&postgres) } else { builder };
+        stderr(&builder.execute(&["check", "--connect"]))
+    };
+    let demo = Sidecar::builder().redis(&redis).postgres(&postgres).execute(&["migrate", "--demo"]);
+    assert!(demo.status.success(), "{}", stderr(&demo));
+    postgres.sql("ALTER TABLE sessions ADD COLUMN more text DEFAULT '{}', ADD COLUMN plain text");
+    for on_postgres in [true, false] {
+        let wrong = told("deferred = [\"hp\", \"sen\"]", on_postgres, "j.db");
+        assert!(wrong.contains("config.toml:6: caches[0].deferred: 'sen' is no column of"), "{wrong}");
+        assert!(!wrong.contains("'hp'"), "{wrong}");
+        let wrong = told("overflow = \"location_id\"", on_postgres, "j.db");
+        assert!(wrong.contains("config.toml:6: caches[0].overflow: the column 'location_id'"), "{wrong}");
+        assert!(wrong.contains("holds no JSON; name a json or jsonb column"), "{wrong}");
+        for right in ["overflow = \"attributes\"\ndeferred = [\"sen\"]", "deferred = [\"hp\"]"] {
+            assert_eq!(told(right, on_postgres, "j.db"), "", "{right}");
+        }
+    }
+    assert_eq!(told("overflow = \"more\"", true, "j.db"), "", "text that begins as JSON");
+    assert!(told("overflow = \"plain\"", true, "j.db").contains("'plain' (text) holds no JSON"));
+    let deferred = "deferred = [\"hp\"]";
+    assert!(told(deferred, false, "config.toml/journal.db").contains("journal.path: config.toml is no folder"));
+    assert!(told(deferred, false, "/").contains("journal.path: / is a folder; name a file"));
+    assert_eq!(told(deferred, false, "new/folders/journal.db"), "", "folders are made at start");
 }

@@ -84,6 +84,8 @@ fn a_private_redis_that_dies_is_started_again() {
     let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).expect("a pid").trim().to_owned();
     assert!(std::process::Command::new("kill").args(["-9", &pid]).status().expect("kill").success());
     until("pass-through works again", || wire.ask("SET a 2") == "+OK\r\n");
+    assert!(sidecar.log().contains("how=\"signal: 9 (SIGKILL)\""), "{}", sidecar.log());
+    assert!(!sidecar.log().contains("LOADING"), "what a client is told is none of the log's: {}", sidecar.log());
 }
 
 #[test]

@@ -9,6 +9,10 @@ use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::wire::{Wire, array, connect_narrow, line};
 
+/// What Redis says, to the letter: redis-py and others compare the whole text.
+const FULL: &str = "-ERR max number of clients reached\r\n";
+const NO_ROOM: &str = "a newcomer is refused: the limit is reached";
+
 /// What a newcomer is told, and that it is closed then.
 fn refused(sidecar: &Sidecar) -> Option<String> {
     let mut newcomer = sidecar.wire();
@@ -28,10 +32,14 @@ fn come_in(sidecar: &Sidecar, count: usize) -> Vec<Wire> {
 #[test]
 fn clients_beyond_the_limit_are_refused_until_somebody_leaves() {
     let redis = Redis::start();
-    let sidecar = Sidecar::builder().redis(&redis).set("LIMITS__CLIENTS", "3").start();
+    let sidecar = Sidecar::builder().redis(&redis).set("LIMITS__CLIENTS", "3").expect(&[NO_ROOM]).start();
     let mut inside = come_in(&sidecar, 3);
-    assert_eq!(refused(&sidecar).as_deref(), Some("-ERR max number of clients reached (limits.clients)\r\n"));
-    assert_eq!(metric(&sidecar, "hearthside_clients_refused_total{reason=\"clients\"}"), 1.0);
+    assert_eq!(refused(&sidecar).as_deref(), Some(FULL));
+    let said = sidecar.log().lines().find(|line| line.contains(NO_ROOM)).map(str::to_owned).expect("a line");
+    assert!(said.contains("limits.clients") && said.contains("address=\"127.0.0.1:"), "{said}");
+    assert_eq!(refused(&sidecar).as_deref(), Some(FULL));
+    assert_eq!(sidecar.log().matches(NO_ROOM).count(), 1, "the next one is only counted");
+    assert_eq!(metric(&sidecar, "hearthside_clients_refused_total{reason=\"clients\"}"), 2.0);
     assert_eq!(metric(&sidecar, "hearthside_clients"), 3.0);
     for (i, wire) in inside.iter_mut().enumerate() {
         assert_eq!(wire.ask(&format!("ECHO still-{i}")), format!("$7\r\nstill-{i}\r\n"), "those inside go on");
@@ -48,10 +56,10 @@ fn one_address_may_not_take_every_place() {
     let path = folder.path().join("s.sock");
     let both = format!("127.0.0.1:0, unix://{}", path.display());
     let builder = Sidecar::builder().redis(&redis).set("SERVER__LISTEN", both);
-    let sidecar = builder.set("LIMITS__CLIENTS_PER_ADDRESS", "2").start();
+    let sidecar = builder.set("LIMITS__CLIENTS_PER_ADDRESS", "2").expect(&[NO_ROOM]).start();
     let _inside = come_in(&sidecar, 2);
-    let told = refused(&sidecar).expect("an error");
-    assert!(told.contains("limits.clients_per_address"), "{told}");
+    assert_eq!(refused(&sidecar).as_deref(), Some(FULL));
+    assert!(sidecar.log().contains("limits.clients_per_address"), "{}", sidecar.log());
     assert_eq!(metric(&sidecar, "hearthside_clients_refused_total{reason=\"clients_per_address\"}"), 1.0);
     let mut local = Wire::unix(&path.display().to_string());
     assert_eq!(local.ask("HGET item:apple:def name"), "$5\r\nApple\r\n", "a Unix socket has no address");
@@ -62,11 +70,11 @@ fn where_few_files_may_be_open_fewer_clients_are_let_in() {
     let redis = Redis::start();
     let one = Sidecar::builder().redis(&redis).set("SERVER__WORKERS", "1");
     let few = one.set("UPSTREAM__PINNED_MAX", "10").open_files(158);
-    let sidecar = few.start();
+    let sidecar = few.expect(&[NO_ROOM]).start();
     assert!(sidecar.log().contains("too few files may be open"), "{}", sidecar.log());
     // Half of them.
     let _inside = come_in(&sidecar, 79);
-    assert!(refused(&sidecar).is_some_and(|told| told.contains("limits.clients")));
+    assert_eq!(refused(&sidecar).as_deref(), Some(FULL));
 }
 
 #[test]
@@ -76,7 +84,11 @@ fn the_admin_port_asks_for_its_token() {
     let path = folder.path().join("token");
     std::fs::write(&path, "open sesame\n").expect("written");
     // Readiness and what it waits for are seen by the probes alone here.
-    let sidecar = Sidecar::builder().redis(&redis).set("ADMIN__TOKEN_FILE", path.display().to_string()).start_guarded();
+    let sidecar = Sidecar::builder()
+        .redis(&redis)
+        .set("ADMIN__TOKEN_FILE", path.display().to_string())
+        .expect(&["the admin port refused a request"])
+        .start_guarded();
     for probe in ["/livez", "/readyz"] {
         // The change feed may not be up yet.
         until(probe, || request(&sidecar, "GET", probe).0 == 200);
@@ -90,6 +102,8 @@ fn the_admin_port_asks_for_its_token() {
         assert_eq!(status, 200, "{path}: {body}");
     }
     assert!(!sidecar.log().contains("sesame"));
+    let (_, metrics) = request_with(&sidecar, "GET", "/metrics", "Authorization: Bearer open sesame\r\n");
+    assert!(metrics.contains("hearthside_admin_refused_total{reason=\"token\"} 9"), "{metrics}");
     for (text, fault) in [("", "is empty"), ("gone", "No such file")] {
         let file = if text.is_empty() { &path } else { &folder.path().join("gone") };
         std::fs::write(&path, text).expect("written");
@@ -145,7 +159,7 @@ fn reached(sidecar: &Sidecar, limit: &str) -> f64 {
 fn requests_of_too_many_arguments_or_bytes_are_refused() {
     let redis = Redis::start();
     let builder = Sidecar::builder().redis(&redis).set("LIMITS__REQUEST_ARGUMENTS", "1000");
-    let sidecar = builder.set("LIMITS__REQUEST", "64kb").start();
+    let sidecar = builder.set("LIMITS__REQUEST", "64kb").set("LIMITS__REQUEST_ARGUMENT", "8mb").start();
     let mut others = sidecar.wire();
     let mut many = sidecar.wire();
     many.send(b"*1001\r\n");
@@ -159,6 +173,19 @@ fn requests_of_too_many_arguments_or_bytes_are_refused() {
     long.send(format!("$100\r\n{}\r\n", "x".repeat(100)).repeat(700).as_bytes());
     let told = String::from_utf8_lossy(&long.rest()).into_owned();
     assert_eq!(told, "-ERR Protocol error: the request is too long (limits.request)\r\n");
+    for (before, rest) in [("*2\r\n$4\r\nECHO\r\n", ""), ("*4\r\n$3\r\nSET\r\n$1\r\nk\r\n$4194304\r\n", "...")] {
+        let mut large = sidecar.wire();
+        large.send(before.as_bytes());
+        if !rest.is_empty() {
+            // What follows an argument that is passed on as it comes is looked at, too.
+            large.send(format!("{}\r\n", "v".repeat(4 << 20)).as_bytes());
+        }
+        large.send(b"$8388609\r\n");
+        let told = String::from_utf8_lossy(&large.rest()).into_owned();
+        let past = "-ERR Protocol error: invalid bulk length: more than 8388608 bytes (limits.request_argument)\r\n";
+        assert_eq!(told, past);
+    }
+    assert_eq!(reached(&sidecar, "request_argument"), 2.0);
     assert_eq!((reached(&sidecar, "request_arguments"), reached(&sidecar, "request")), (1.0, 1.0));
     assert_eq!(others.ask("ECHO on"), "$2\r\non\r\n");
     // A long argument is handed on as it comes, and needs no room.
@@ -189,7 +216,7 @@ fn what_a_client_sends_while_it_waits_is_bounded() {
 #[test]
 fn memory_for_clients_is_bounded_in_all() {
     let redis = Redis::start();
-    let builder = Sidecar::builder().redis(&redis).set("LIMITS__BUFFERS", "4mb").expect(&["holds too much"]);
+    let builder = Sidecar::builder().redis(&redis).set("LIMITS__BUFFERS", "4mb").expect(&["holds too much", NO_ROOM]);
     let sidecar = builder.start();
     let mut small = sidecar.wire();
     small.send(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n");

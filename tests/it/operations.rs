@@ -59,8 +59,11 @@ fn health_is_ready_or_says_why_not() {
         open.set("ADMIN__LISTEN", format!("0.0.0.0:{port}")).execute(&["health"])
     };
     until("ready", || health(port).status.success());
-    let nobody = health(crate::support::free_port());
-    assert!(nobody.status.code() == Some(1) && String::from_utf8_lossy(&nobody.stderr).contains("refused"));
+    let free = crate::support::free_port();
+    let nobody = health(free);
+    let told = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    let expected = format!("admin.listen: 127.0.0.1:{free} does not answer: Connection refused");
+    assert!(nobody.status.code() == Some(1) && told.contains(&expected), "{told}");
 }
 
 #[test]

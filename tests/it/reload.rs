@@ -45,7 +45,7 @@ fn users_change_under_those_who_are_in() {
     };
     let (ann, bob) = (|commands| user("ann", ANN, commands), user("bob", BOB, "\"@all\""));
     let first = with(&[ann("\"@all\""), bob]);
-    let sidecar = Sidecar::builder().redis(&redis).config(&first).start();
+    let sidecar = Sidecar::builder().redis(&redis).config(&first).expect(&["a login was refused"]).start();
     let [mut anns, mut bobs, mut nobodys] = [(); 3].map(|()| sidecar.wire());
     assert_eq!(anns.ask("AUTH ann ann"), "+OK\r\n");
     assert_eq!(bobs.ask("AUTH bob bob"), "+OK\r\n");
@@ -54,6 +54,9 @@ fn users_change_under_those_who_are_in() {
     assert_eq!(anns.ask("GET a"), "$1\r\n1\r\n", "she stays in");
     assert!(anns.ask("SET a 2").starts_with("-NOPERM"), "by the rules of now");
     assert!(bobs.try_frame().is_none(), "a user that is gone is closed");
+    let log = sidecar.log();
+    let said = log.lines().find(|line| line.contains("a client's user is gone")).expect("a line");
+    assert!(said.contains("user=\"bob\"") && said.contains("address=\"127.0.0.1:"), "{said}");
     assert_eq!(nobodys.ask("GET a"), "$1\r\n1\r\n");
     assert!(sidecar.wire().ask("AUTH bob bob").starts_with("-WRONGPASS"));
 }
@@ -61,7 +64,11 @@ fn users_change_under_those_who_are_in() {
 #[test]
 fn limits_and_denied_commands_change() {
     let redis = Redis::start();
-    let sidecar = Sidecar::builder().redis(&redis).config(SHIPPED).expect(&["changed by a restart only"]).start();
+    let sidecar = Sidecar::builder()
+        .redis(&redis)
+        .config(SHIPPED)
+        .expect(&["changed by a restart only", "a newcomer is refused"])
+        .start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
     let changed = SHIPPED
@@ -72,7 +79,7 @@ fn limits_and_denied_commands_change() {
     reload(&sidecar, &changed);
     assert!(wire.ask("GETDEL a").contains("security.deny"));
     assert_eq!(wire.ask("GET a"), "$1\r\n1\r\n");
-    assert!(String::from_utf8_lossy(&sidecar.wire().rest()).contains("limits.clients"));
+    assert_eq!(String::from_utf8_lossy(&sidecar.wire().rest()), "-ERR max number of clients reached\r\n");
     assert!(wire.ask("MGET a b c").contains("limits.request_arguments"));
     assert!(sidecar.log().contains("setting=\"upstream.lanes\""), "what needs a restart is named");
 }
@@ -84,6 +91,8 @@ fn mappings_come_and_go() {
     let redis = Redis::start();
     let sidecar = Sidecar::builder().redis(&redis).config(SHIPPED).expect(&["configuration is faulty"]).start();
     let mut wire = sidecar.wire();
+    let loaded = |log: &str| log.lines().filter(|line| line.contains("definitions loaded")).count();
+    assert_eq!(loaded(&sidecar.log()), 2, "each mapping of definitions once: {}", sidecar.log());
     assert_eq!(wire.ask("SET note:1 through"), "+OK\r\n");
     assert_eq!(wire.ask("GET note:1"), "$7\r\nthrough\r\n");
     assert_eq!(wire.ask("HSET player:1:session hp 98"), ":0\r\n");
@@ -98,7 +107,9 @@ fn mappings_come_and_go() {
     // A table that is not there: nothing changes, not even the rest of the file.
     let faulty = format!("{SHIPPED}{}", NOTES.replace("sessions", "nosuch")).replace("clients = 10000", "clients = 1");
     reload(&sidecar, &faulty);
-    assert!(sidecar.log().contains("nosuch"), "{}", sidecar.log());
+    let line = 1 + faulty.lines().position(|line| line == "table = \"nosuch\"").expect("the block");
+    let expected = format!("config.toml:{line}: caches[2].table: there is no table 'nosuch'");
+    assert!(sidecar.log().contains(&expected), "{}", sidecar.log());
     assert_eq!(sidecar.wire().ask("GET note:1"), location);
     reload(&sidecar, SHIPPED);
     assert_eq!(wire.ask("GET note:1"), "$7\r\nthrough\r\n", "it passes through again");

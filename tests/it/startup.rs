@@ -63,6 +63,7 @@ fn a_store_that_is_away_at_start_keeps_nobody_from_what_needs_none() {
     assert_eq!(wire.ask("GET through"), "$1\r\n1\r\n");
     let (status, body) = request(&sidecar, "GET", "/readyz");
     assert!(status == 503 && body.contains("the store does not answer") && body.contains("refused"), "{body}");
+    assert_eq!(body.matches("the store does not answer").count(), 1, "{body}");
     assert_eq!(redis.wire().ask("KEYS *"), "*1\r\n$7\r\nthrough\r\n", "an owned key never goes upstream");
     open.ask("MULTI");
     assert_eq!(open.ask("HGET tier:1 name"), "+QUEUED\r\n");

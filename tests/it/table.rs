@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::redis::Redis;
+use crate::support::sidecar::Sidecar;
 
 fn script() -> Command {
     Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/commands"))
@@ -46,4 +47,39 @@ fn a_difference_is_told_and_fails() {
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(!output.status.success());
     assert!(told.contains("new      getdel\t2\t") && told.contains("flags    append: "), "{told}");
+}
+
+/// The forms in which commands name a key: `K` stands for it.
+const FORMS: [&str; 6] = ["K", "K K", "K K K", "K K K K K", "0 1 K LEFT", "s 1 K"];
+
+#[test]
+fn what_is_an_error_on_an_owned_key_and_nothing_else_is_called_one() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let table = hearthside::app::commands();
+    let mut errors = 0;
+    for row in table.lines().skip(2) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [name, .., on_owned] = cells[..] else { panic!("{row}") };
+        if on_owned == "–" {
+            continue;
+        }
+        let mut wire = sidecar.wire();
+        let streams = ["STREAMS K 0", "GROUP g c STREAMS K >", "1 K LEFT", "h 1 K 0 0"];
+        let is_refused = FORMS.iter().chain(&streams).any(|form| {
+            let told = wire.ask(&format!("{name} {}", form.replace('K', "item:apple:def")));
+            told.contains("is not answered on the owned key")
+        });
+        match on_owned {
+            "error" => {
+                assert!(is_refused, "{name} is called an error on owned keys, and is none");
+                errors += 1;
+            }
+            "answered" | "answered, also among pass-through keys" | "watched, also among pass-through keys" => {
+                assert!(!is_refused, "{name} is called answered on owned keys, and is not");
+            }
+            _ => {}
+        }
+    }
+    assert!(errors > 90, "{errors}");
 }

@@ -8,8 +8,8 @@ use crate::config::{DeleteMode, MappingConfig, Timestamps};
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
 use crate::store::columns::{
-    ColumnFault, LEFT, check_table, list_parameters, needs_unique, query_faults, quote, selects_key, shows,
-    unique_columns,
+    ColumnFault, LEFT, check_overflow, check_table, list_parameters, needs_unique, query_faults, quote, selects_key,
+    shows, unique_columns,
 };
 use crate::store::listing::{Listing, has_value, source};
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Param, Plan, key_column};
@@ -167,6 +167,15 @@ async fn missing_watch_columns(pool: &PgPool, mapping: &Mapping) -> Result<Vec<C
     Ok(faults)
 }
 
+async fn default_of(pool: &PgPool, table: &str, column: &str) -> Result<Option<String>, StoreError> {
+    let select = "SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d \
+         JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum \
+         WHERE a.attrelid = to_regclass($1) AND a.attname = $2";
+    let found: Option<Option<String>> =
+        sqlx::query_scalar(select).bind(table).bind(column).fetch_optional(pool).await?;
+    Ok(found.flatten())
+}
+
 async fn table_plan(pool: &PgPool, mapping: &Mapping, name: &str, zone: Option<&Zone>) -> Result<Plan, StoreError> {
     let block = &mapping.config;
     let Some((quoted, columns)) = table(pool, name, zone).await? else {
@@ -175,6 +184,9 @@ async fn table_plan(pool: &PgPool, mapping: &Mapping, name: &str, zone: Option<&
     let keys = mapping.columns(&block.key_columns);
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
     check_table(block, name, &keys, &names)?;
+    if let Some(column) = columns.iter().find(|c| block.overflow.as_deref() == Some(&c.name)) {
+        check_overflow(&column.name, &column.kind, default_of(pool, name, &column.name).await?.as_deref())?;
+    }
     let shown = columns.iter().filter(|c| shows(block, &keys, &c.name)).map(|c| expression(block, c));
     let extra = keys.iter().enumerate().map(|(i, key)| format!("{}::text AS {}", quote(key), quote(&key_column(i))));
     let doubts = doubts(block, &columns, zone);
@@ -250,7 +262,7 @@ async fn target(
     }
     let key_cast = |key: &String| columns.iter().find(|c| c.name == *key).map(|c| c.cast.clone()).unwrap_or_default();
     let key_casts = keys.iter().map(key_cast).collect();
-    Ok(Target::of(mapping, (table, shown), key_casts, columns.iter().map(|c| c.target(block)), surety))
+    Target::of(mapping, (table, shown), key_casts, columns.iter().map(|c| c.target(block)), surety).checked(block)
 }
 
 /// What the role may not do and must, to note deferred writes.

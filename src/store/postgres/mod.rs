@@ -208,6 +208,14 @@ impl Postgres {
     pub(super) async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
         let mut missing = Vec::new();
         for wanted in triggers::of(mapping) {
+            // A table that is not there has been told already, and has no triggers.
+            let is_there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+                .bind(&wanted.table)
+                .fetch_one(&self.pool)
+                .await?;
+            if !is_there {
+                continue;
+            }
             let present: Vec<String> = sqlx::query_scalar(
                 "SELECT tgname::text FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgenabled IN ('O', 'A')",
             )
@@ -220,6 +228,11 @@ impl Postgres {
         }
         Ok(missing)
     }
+}
+
+/// Whether a `postgres:` URL can be read.
+pub(super) fn check_url(settings: &config::Store) -> Result<(), StoreError> {
+    options::read(settings).map(|_| ())
 }
 
 /// One connection, to learn at once why there is none: a pool tries until its time is over, and does not say.

@@ -8,10 +8,11 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use crate::config;
 use crate::store::StoreError;
 
+const LIKE_THIS: &str = "postgres://user:password@host:5432/database";
+
 /// Reads `[store]`.
 pub(super) fn read(settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
-    let options = PgConnectOptions::from_str(&settings.url)
-        .map_err(|error| StoreError::Refused(format!("store.url cannot be read: {error}")))?;
+    let options = PgConnectOptions::from_str(&settings.url).map_err(|error| StoreError::of_url(&error, LIKE_THIS))?;
     let options = verified(options, &settings.ca_file);
     let timeout = settings.query_timeout.as_millis().to_string();
     // The statements are made for READ COMMITTED, whatever the database's default is: a write, or a flush that compares

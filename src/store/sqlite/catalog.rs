@@ -10,8 +10,8 @@ use crate::keys::HoleKind;
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
 use crate::store::columns::{
-    LEFT, check_table, list_parameters, must_select_key, needs_unique, query_faults, quote, selects_key, shows,
-    unique_columns,
+    LEFT, check_overflow, check_table, list_parameters, must_select_key, needs_unique, query_faults, quote,
+    selects_key, shows, unique_columns,
 };
 use crate::store::listing::{Listing, has_value, source};
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Plan, key_column};
@@ -59,6 +59,13 @@ async fn columns(pool: &SqlitePool, table: &str) -> Result<Vec<TableColumn>, Sto
     Ok(rows.into_iter().map(|(name, declared)| TableColumn { name, declared: declared.to_ascii_uppercase() }).collect())
 }
 
+async fn default_of(pool: &SqlitePool, table: &str, column: &str) -> Result<Option<String>, StoreError> {
+    let select = "SELECT dflt_value FROM pragma_table_info($1) WHERE name = $2";
+    let found: Option<Option<String>> =
+        sqlx::query_scalar(select).bind(table).bind(column).fetch_optional(pool).await?;
+    Ok(found.flatten())
+}
+
 async fn table_plan(pool: &SqlitePool, mapping: &Mapping, table: &str) -> Result<Plan, StoreError> {
     let block = &mapping.config;
     let columns = columns(pool, table).await?;
@@ -68,6 +75,9 @@ async fn table_plan(pool: &SqlitePool, mapping: &Mapping, table: &str) -> Result
     let keys = mapping.columns(&block.key_columns);
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
     check_table(block, table, &keys, &names)?;
+    if let Some(column) = columns.iter().find(|c| block.overflow.as_deref() == Some(&c.name)) {
+        check_overflow(&column.name, &column.declared, default_of(pool, table, &column.name).await?.as_deref())?;
+    }
     let shown = columns.iter().filter(|c| shows(block, &keys, &c.name)).map(|c| expression(block, c));
     let extra =
         keys.iter().enumerate().map(|(i, key)| format!("CAST({} AS TEXT) AS {}", quote(key), quote(&key_column(i))));
@@ -118,7 +128,8 @@ async fn target(
     if !found && block.writes_table() {
         return Err(StoreError::fault("write", needs_unique(&unique)));
     }
-    Ok(Target::of(mapping, (quote(table), shown), Vec::new(), columns.iter().map(|c| c.target(block)), Surety::Told))
+    let columns = columns.iter().map(|c| c.target(block));
+    Target::of(mapping, (quote(table), shown), Vec::new(), columns, Surety::Told).checked(block)
 }
 
 impl TableColumn {

@@ -34,8 +34,8 @@ pub(super) struct Sqlite {
 }
 
 fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
-    let options = SqliteConnectOptions::from_str(url)
-        .map_err(|error| StoreError::Refused(format!("store.url cannot be read: {error}")))?;
+    let options =
+        SqliteConnectOptions::from_str(url).map_err(|error| StoreError::of_url(&error, "sqlite://folder/file.db"))?;
     Ok(options.disable_statement_logging())
 }
 
@@ -43,6 +43,11 @@ fn path(url: &str) -> Option<PathBuf> {
     let options = options(url).ok()?;
     let path = options.get_filename();
     (!url.contains(":memory:")).then(|| path.to_path_buf())
+}
+
+/// Whether a `sqlite:` URL can be read.
+pub(super) fn check_url(url: &str) -> Result<(), StoreError> {
+    options(url).map(|_| ())
 }
 
 /// True when the file of a `sqlite:` URL is there.

@@ -31,7 +31,8 @@ impl Pair {
     fn start() -> Self {
         let arguments = ["--enable-debug-command", "yes"];
         let (redis, twin) = (Redis::with(&arguments), Redis::with(&arguments));
-        let sidecar = Sidecar::builder().redis(&redis).set("SECURITY__DENY", "").start();
+        let sidecar =
+            Sidecar::builder().redis(&redis).set("SECURITY__DENY", "").expect(&["a login was refused"]).start();
         Self { sidecar, twin, _redis: redis }
     }
 

@@ -262,7 +262,7 @@ fn a_role_with_few_rights_notes_in_the_new_table_what_it_noted_in_the_old_one() 
     assert!(sidecar.log().contains("old notes of journals cannot be removed"));
     end(sidecar);
     place.postgres.sql("REVOKE UPDATE ON hearthside.journals FROM \"Side\"");
-    for command in [&["check"][..], &["run"]] {
+    for command in [&["check", "--connect"][..], &["run"]] {
         let output = builder().execute(command);
         let told = told(&output);
         assert!(output.status.code() == Some(2) && told.contains("GRANT UPDATE on hearthside.journals"), "{told}");

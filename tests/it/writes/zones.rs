@@ -218,7 +218,7 @@ fn a_role_that_cannot_see_the_servers_zone_says_so_until_it_is_told() {
     assert!(!is_doubted(&builder));
     let builder = builder.set("STORE__URL", postgres.url().replace("postgres@", "side@"));
     assert!(is_doubted(&builder));
-    let output = builder.execute_with("STORE__TIMEZONE", "Mars/Olympus", &["check"]);
+    let output = builder.execute_with("STORE__TIMEZONE", "Mars/Olympus", &["check", "--connect"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && told.contains("store.timezone"), "{told}");
     let builder = builder.set("STORE__TIMEZONE", "America/New_York");

@@ -1,0 +1,91 @@
+//! What clients were refused, counted, and logged now and then: who tries passwords, who asks for what it may not, who
+//! sends what is no request.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
+use super::Seldom;
+use super::metrics::ReasonLabel;
+
+/// Letters of a text of somebody else's that are logged.
+const MOST: usize = 64;
+
+/// Labels of `hearthside_commands_denied_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeniedLabel {
+    /// `rules`, `deny` or `private`.
+    pub by: &'static str,
+}
+
+/// Whom a line is about.
+#[derive(Clone, Debug, Default)]
+pub struct Who {
+    /// Its address.
+    pub address: String,
+    /// As whom it came, or tries to come; shortened, and escaped.
+    pub user: String,
+}
+
+/// The counters, and when each kind was logged last.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    pub(super) logins: Family<ReasonLabel, Counter>,
+    pub(super) denied: Family<DeniedLabel, Counter>,
+    logged_logins: Seldom,
+    logged_denied: [Seldom; 3],
+    logged_faults: Seldom,
+}
+
+impl Refusals {
+    /// A login was refused: `password`, or by the `upstream`.
+    pub fn login(&self, reason: &'static str, who: impl FnOnce() -> Who) {
+        self.logins.get_or_create(&ReasonLabel { reason }).inc();
+        if let Some(unlogged) = self.logged_logins.due() {
+            let Who { address, user } = who();
+            tracing::warn!(address, user, reason, unlogged, "a login was refused");
+        }
+    }
+
+    /// A command was refused: by a user's `rules`, by `security.deny` (`deny`) or for the `private` server's sake.
+    pub fn denied(&self, by: &'static str, command: &str, who: impl FnOnce() -> Who) {
+        self.denied.get_or_create(&DeniedLabel { by }).inc();
+        let seldom = match by {
+            "rules" => &self.logged_denied[0],
+            "deny" => &self.logged_denied[1],
+            _ => &self.logged_denied[2],
+        };
+        if let Some(unlogged) = seldom.due() {
+            let Who { address, user } = who();
+            let command = shown(command.as_bytes());
+            tracing::info!(address, user, by, command, unlogged, "a command was refused (NOPERM)");
+        }
+    }
+
+    /// A client sent what is no request, and is closed.
+    pub fn fault(&self, address: &str, fault: &dyn std::fmt::Display) {
+        if let Some(unlogged) = self.logged_faults.due() {
+            tracing::info!(address, %fault, unlogged, "a client sent what is no request and is closed");
+        }
+    }
+}
+
+/// The beginning of a text that somebody else chose, escaped: it cannot be taken for more of the log.
+#[must_use]
+pub fn shown(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let rest = if text.chars().nth(MOST).is_some() { "..." } else { "" };
+    text.chars().take(MOST).flat_map(char::escape_default).chain(rest.chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_text_of_somebody_elses_is_short_and_on_one_line() {
+        assert_eq!(shown(b"game"), "game");
+        assert_eq!(shown(b"a\n\x1b[31mWARN \xff"), "a\\n\\u{1b}[31mWARN \\u{fffd}");
+        assert_eq!(shown(&[b'x'; 65]), format!("{}...", "x".repeat(64)));
+    }
+}
