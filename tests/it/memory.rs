@@ -57,7 +57,7 @@ pub fn wait_for_the_end(sidecar: &Sidecar, at_least: usize) {
 
 pub fn limited(redis: &Redis) -> Builder {
     // An upstream that writes hundreds of megabytes may be late with everything else.
-    let expected = ["did not read", "the upstream does not answer"];
+    let expected = ["did not read", "the upstream does not answer", "a newcomer is refused"];
     let builder = Sidecar::builder().redis(redis).set("LIMITS__BUFFERS", "100mb").expect(&expected);
     builder.set("LIMITS__CLIENT_OUTPUT", "8mb").set("SERVER__WORKERS", "2")
 }
