@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::check::Failure;
 use crate::dispatch::Owned;
-use crate::journal::{Journal, Waiting};
+use crate::journal::{Entry, Journal, Waiting};
 use crate::store::{ALL, Away, Raised, StoreError};
 use crate::telemetry::planted::is_planted;
 
@@ -42,27 +42,38 @@ pub(super) async fn replay(
     for (batch, taken) in taken {
         if batch == applied && !is_planted("double-replay") {
             journal.applied(batch).await.map_err(|error| failed(error.to_string()))?;
+            journal.let_go(taken.iter());
         } else {
             journal.give_back(batch).await.map_err(|error| failed(error.to_string()))?;
             entries.extend(taken);
         }
     }
-    if entries.is_empty() {
-        return Ok(());
+    lay(journal, entries, owned);
+    Ok(())
+}
+
+/// Lays what waits over every record; what belongs to no mapping of today stays in the journal.
+fn lay(journal: &Journal, entries: Vec<Entry>, owned: &Owned) {
+    if !entries.is_empty() {
+        tracing::info!(fields = entries.len(), "deferred writes of before are replayed from the journal");
     }
-    tracing::info!(fields = entries.len(), "deferred writes of before are replayed from the journal");
-    let mappings = &owned.mappings;
-    for entry in entries {
-        let mapping = mappings.keyspace.find(&entry.mapping).filter(|id| mappings.list[*id].config.writes_table());
-        match mapping {
-            Some(mapping) => owned.cache.replay(mapping, vec![entry]),
-            None => tracing::error!(
-                mapping = entry.mapping,
-                "a deferred write waits for a mapping that is not configured any more (or writes no table); it stays in the journal"
-            ),
+    let list = &owned.mappings.list;
+    let of = |entry: &Entry| owned.mappings.keyspace.find(&entry.mapping).filter(|id| list[*id].config.writes_table());
+    let (entries, lost): (Vec<_>, Vec<_>) =
+        entries.into_iter().map(|entry| (of(&entry), entry)).partition(|(mapping, _)| mapping.is_some());
+    for (_, entry) in &lost {
+        tracing::error!(
+            mapping = entry.mapping,
+            "a deferred write waits for a mapping that is not configured any more (or writes no table); it stays in the journal"
+        );
+    }
+    journal.let_go(entries.iter().map(|(_, entry)| entry));
+    for (mapping, entry) in entries {
+        if let Some(mapping) = mapping {
+            owned.cache.replay(mapping, vec![entry]);
         }
     }
-    Ok(())
+    owned.cache.count_waiting();
 }
 
 /// The last batch that was applied of the incarnation before; from then on nothing of it is, also not what the network

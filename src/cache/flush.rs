@@ -64,10 +64,16 @@ impl Flusher {
 impl Cache {
     /// Notes that something waits, and wakes the flusher if there is not room for as much again.
     pub(super) fn wake_flusher(&self) {
-        self.metrics.deferred_keys.set(self.overlay.len() as i64);
+        self.count_waiting();
         if self.journal.as_ref().is_some_and(|journal| journal.is_half_full()) {
             self.flush_now.notify_one();
         }
+    }
+
+    /// Shows how many keys have something that waits.
+    pub fn count_waiting(&self) {
+        let held = self.journal.as_ref().map_or(0, |journal| journal.held());
+        self.metrics.deferred_keys.set((self.overlay.len() + held) as i64);
     }
 
     /// Saves what waits, every `interval` and whenever the journal is half full, for ever.
@@ -239,7 +245,7 @@ impl Cache {
         // Its notices may have come before, or come from another attempt: what is in memory is compared.
         self.settle(&pending.rows, records);
         self.metrics.flushed.inc_by(pending.rows.len() as u64);
-        self.metrics.deferred_keys.set(self.overlay.len() as i64);
+        self.count_waiting();
         flusher.renewals = 0;
         flusher.end(Settled::Saved(pending.number));
         self.note(journal, flusher).await.map(|()| Vec::new())
@@ -269,6 +275,7 @@ impl Cache {
                 self.shelf.remove(key)
             });
         }
+        self.count_waiting();
         Ok(())
     }
 

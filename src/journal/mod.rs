@@ -15,10 +15,10 @@ mod incarnation;
 mod layout;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -86,6 +86,8 @@ pub struct Journal {
     next: AtomicU64,
     bytes: AtomicU64,
     max_bytes: u64,
+    /// Keys that waited when it was opened, and have not been laid over the store's records yet.
+    held: Mutex<HashSet<Bytes>>,
     orders: mpsc::UnboundedSender<Order>,
     metrics: Arc<Metrics>,
 }
@@ -119,6 +121,8 @@ impl Journal {
         let all = || waiting.entries.iter().chain(waiting.taken.iter().flat_map(|(_, entries)| entries));
         let next = all().map(|entry| entry.seq).max().unwrap_or(0).max(waiting.last) + 1;
         let bytes = all().map(Entry::weight).sum();
+        let held: HashSet<Bytes> = all().map(|entry| entry.key.clone()).collect();
+        metrics.deferred_keys.set(held.len() as i64);
         let (orders, told) = mpsc::unbounded_channel();
         tokio::spawn(Writer { file, sync: settings.sync }.run(told));
         let journal = Self {
@@ -126,6 +130,7 @@ impl Journal {
             next: AtomicU64::new(next),
             bytes: AtomicU64::new(bytes),
             max_bytes: settings.max_bytes.0 as u64,
+            held: Mutex::new(held),
             orders,
             metrics,
         };
@@ -164,6 +169,24 @@ impl Journal {
     /// [`JournalError`].
     pub async fn refused(path: &Path) -> Result<Vec<Refused>, JournalError> {
         file::refused(path).await
+    }
+
+    fn lock_held(&self) -> MutexGuard<'_, HashSet<Bytes>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many keys wait from before this opening, of which nobody else counts any yet.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.lock_held().len()
+    }
+
+    /// From here on somebody else counts the keys of these entries.
+    pub fn let_go<'e>(&self, entries: impl Iterator<Item = &'e Entry>) {
+        let mut held = self.lock_held();
+        if !held.is_empty() {
+            entries.for_each(|entry| drop(held.remove(&entry.key)));
+        }
     }
 
     fn measure(&self) {
@@ -205,7 +228,9 @@ impl Journal {
         }
         let replaced = self.order(|done| Order::Append(entries.clone(), vec![done])).await;
         self.free(*replaced.as_ref().unwrap_or(&weight));
-        replaced.map(|_| entries)
+        replaced?;
+        self.let_go(entries.iter());
+        Ok(entries)
     }
 
     /// Sees whether there is room for these entries now. None is kept free for them.

@@ -15,4 +15,5 @@ mod place;
 mod power;
 mod refused;
 mod seen;
+mod told;
 mod zones;
