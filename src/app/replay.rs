@@ -1,54 +1,93 @@
 //! What the journal held when it was opened: the store says what of it has been applied, and the rest waits again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::check::Failure;
 use crate::dispatch::Owned;
 use crate::journal::{Entry, Journal, Waiting};
-use crate::store::{ALL, Away, Raised, StoreError};
+use crate::store::{ALL, Away, Fence, Raised, StoreError};
 use crate::telemetry::planted::is_planted;
 
 /// What was acknowledged before a crash lies over every record before a client is served from it (C5). `away` is told
 /// what is waited for, for clients and probes.
 pub(super) async fn replay(
     journal: &Journal,
-    waiting: Waiting,
+    mut waiting: Waiting,
     owned: &Owned,
     away: Option<&Away>,
 ) -> Result<(), Failure> {
-    let failed = |error: String| Failure::Start(format!("the journal cannot be replayed: {error}"));
-    let Waiting { mut entries, taken, incarnation, last, columns: _ } = waiting;
+    if !waiting.incarnation.is_empty() {
+        let failed = |error: StoreError| Failure::Start(format!("the journal cannot be replayed: {error}"));
+        take_over(journal, &mut waiting, owned, away).await.map_err(failed)?;
+    }
+    lay(journal, waiting.entries, owned);
+    Ok(())
+}
+
+/// Takes over what the opening before left: what the store has applied of it is forgotten. If somebody else has taken it
+/// over already, or went on with it, nothing of it is left to be saved.
+async fn take_over(
+    journal: &Journal,
+    waiting: &mut Waiting,
+    owned: &Owned,
+    away: Option<&Away>,
+) -> Result<(), StoreError> {
+    // Should we end before the answer is noted, the next opening knows by it that nobody else has asked.
+    journal.announce().await?;
+    let taken = std::mem::take(&mut waiting.taken);
     let mut batches: Vec<u64> = taken.iter().map(|(batch, _)| *batch).collect();
     // Its values may all have been replaced since, and its statement still be on its way.
-    if last > 0 && !batches.contains(&last) {
-        batches.push(last);
+    if waiting.last > 0 && !batches.contains(&waiting.last) {
+        batches.push(waiting.last);
     }
-    let Raised { applied, was_noted } = match incarnation.is_empty() {
-        true => Raised { applied: 0, was_noted: true },
-        false => fence(owned, (&incarnation, &batches), away).await.map_err(|error| failed(error.to_string()))?,
-    };
-    if !was_noted && applied == 0 && !taken.is_empty() {
+    let heir = journal.incarnation();
+    let (former, name) = (&waiting.heirs, &waiting.incarnation);
+    let fence = Fence { journal: name, until: ALL, taken: &batches, heir: Some(&heir), former };
+    let raised = raise(owned, fence, away).await?;
+    let is_taken_over = raised.successor.as_deref().is_some_and(|successor| successor != &*heir);
+    let went_on = raised.applied > waiting.last || taken.iter().any(|(batch, _)| *batch < raised.applied);
+    if !raised.was_noted && raised.applied == 0 && !taken.is_empty() {
         tracing::warn!(
             "the store has no note of this journal (hearthside.journals): it is not known whether the last batch had \
              been applied; it is saved again"
         );
     }
-    if applied > last || taken.iter().any(|(batch, _)| *batch < applied) {
-        tracing::warn!(
-            "the store has applied later deferred writes of this journal: its file has gone back in time (a copy \
-             that was put back?); what waited in it then is saved again"
-        );
-    }
     for (batch, taken) in taken {
-        if batch == applied && !is_planted("double-replay") {
-            journal.applied(batch).await.map_err(|error| failed(error.to_string()))?;
+        if batch == raised.applied && !is_planted("double-replay") {
+            journal.applied(batch).await?;
             journal.let_go(taken.iter());
         } else {
-            journal.give_back(batch).await.map_err(|error| failed(error.to_string()))?;
-            entries.extend(taken);
+            journal.give_back(batch).await?;
+            waiting.entries.extend(taken);
         }
     }
-    lay(journal, entries, owned);
+    if (is_taken_over || went_on) && !is_planted("second-heir") {
+        put_aside(journal, std::mem::take(&mut waiting.entries), owned).await?;
+    }
+    journal.succeed().await?;
+    Ok(())
+}
+
+/// What waits in a copy of a journal was saved by somebody else, or may have been, and so may newer values: nothing is
+/// written over them.
+async fn put_aside(journal: &Journal, entries: Vec<Entry>, owned: &Owned) -> Result<(), StoreError> {
+    if entries.is_empty() {
+        tracing::info!("the journal's file has gone back in time, or a copy of it is in use; nothing waited in it");
+        return Ok(());
+    }
+    let reason = "the journal's file is a copy: somebody else has taken over what waits in it, and may have saved it";
+    journal.put_aside(&entries, reason).await?;
+    journal.let_go(entries.iter());
+    let keys: HashSet<&[u8]> = entries.iter().map(|entry| &*entry.key).collect();
+    owned.metrics.put_aside.inc_by(keys.len() as u64);
+    tracing::error!(
+        writes = entries.len(),
+        keys = keys.len(),
+        "the journal's file is a copy that was put back, or is in use elsewhere: another start has taken over the \
+         deferred writes that wait in it, and has saved them, or may have. They are put aside, so that no newer value is \
+         overwritten; `hearthside journal` shows them: compare them with the store, and write what is missing"
+    );
     Ok(())
 }
 
@@ -78,14 +117,10 @@ fn lay(journal: &Journal, entries: Vec<Entry>, owned: &Owned) {
 
 /// The last batch that was applied of the incarnation before; from then on nothing of it is, also not what the network
 /// still delivers. Asks until the store answers: without that nobody knows which batches were applied.
-async fn fence(
-    owned: &Owned,
-    (incarnation, batches): (&str, &[u64]),
-    away: Option<&Away>,
-) -> Result<Raised, StoreError> {
+async fn raise(owned: &Owned, fence: Fence<'_>, away: Option<&Away>) -> Result<Raised, StoreError> {
     loop {
         // A connection may be open and silent for ever.
-        let told = tokio::time::timeout(owned.cache.deadline(), owned.store.fence(incarnation, ALL, batches)).await;
+        let told = tokio::time::timeout(owned.cache.deadline(), owned.store.fence(fence)).await;
         match told.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into()))) {
             Err(error) if error.is_final() => {
                 tracing::warn!(%error, "waiting for the store, which knows what of the journal it has applied");

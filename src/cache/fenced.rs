@@ -13,7 +13,7 @@ use super::Cache;
 use super::flush::{Flusher, Pending, Settled};
 use super::overlay::Rows;
 use crate::journal::Journal;
-use crate::store::{Note, StoreError};
+use crate::store::{Fence, Note, StoreError};
 use crate::telemetry::planted::is_planted;
 
 /// After so many in a row it is no coincidence, and the next flush may try again.
@@ -74,7 +74,8 @@ impl Cache {
     ) -> Result<Vec<Rows>, StoreError> {
         if flusher.was_sent {
             let incarnation = journal.incarnation();
-            let fencing = tokio::time::timeout(self.deadline, self.store.fence(&incarnation, pending.number, &[]));
+            let fence = Fence { journal: &incarnation, until: pending.number, taken: &[], heir: None, former: &[] };
+            let fencing = tokio::time::timeout(self.deadline, self.store.fence(fence));
             match fencing.await {
                 Ok(Ok(raised)) if raised.applied == pending.number => {
                     return self.saved(journal, flusher, pending, Vec::new()).await;

@@ -264,7 +264,8 @@ impl Cache {
 
     /// Puts one row's values aside, which the store refuses.
     async fn put_aside(&self, journal: &Journal, pending: &Pending, error: &StoreError) -> Result<(), StoreError> {
-        journal.put_aside(pending.number, &error.to_string()).await?;
+        let entries: Vec<Entry> = pending.rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
+        journal.put_aside(&entries, &error.to_string()).await?;
         let mapping = self.cached(pending.mapping).map_or("", |cached| cached.mapping.pattern.text());
         let text = "a deferred write is put aside: the store refuses it; `hearthside journal` shows it";
         tracing::error!(mapping, %error, "{text}");

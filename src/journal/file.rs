@@ -11,6 +11,18 @@ use super::{Entry, JournalError, Waiting, layout};
 use crate::config::JournalSync;
 use crate::telemetry::clock::unix_ms;
 
+/// What a file says of itself.
+pub(super) struct About {
+    /// Under which incarnation was taken last.
+    pub(super) incarnation: String,
+    /// The number of the last batch.
+    pub(super) last: u64,
+    /// True when something may have been taken under the incarnation.
+    pub(super) is_used: bool,
+    /// Who asked the store for what it left.
+    pub(super) heirs: Vec<String>,
+}
+
 #[derive(Debug)]
 pub(super) struct File {
     connection: SqliteConnection,
@@ -86,11 +98,26 @@ impl File {
         Ok(Self { connection, _lock: lock })
     }
 
-    /// Under which incarnation was taken last, and the number of the last batch.
-    pub(super) async fn about(&mut self) -> Result<(String, u64), JournalError> {
-        let select = "SELECT incarnation, last FROM about";
-        let (incarnation, last): (String, i64) = sqlx::query_as(select).fetch_one(&mut self.connection).await?;
-        Ok((incarnation, last.unsigned_abs()))
+    /// Whose what waits is.
+    pub(super) async fn about(&mut self) -> Result<About, JournalError> {
+        let select = "SELECT incarnation, last, since FROM about";
+        let about: (String, i64, i64) = sqlx::query_as(select).fetch_one(&mut self.connection).await?;
+        let (incarnation, last, since) = about;
+        let heirs = sqlx::query_scalar("SELECT name FROM heirs").fetch_all(&mut self.connection).await?;
+        Ok(About { incarnation, last: last.unsigned_abs(), is_used: last > since, heirs })
+    }
+
+    /// Notes who is about to ask the store for what the incarnation left.
+    pub(super) async fn announce(&mut self, heir: &str) -> Result<(), JournalError> {
+        sqlx::query("INSERT OR IGNORE INTO heirs VALUES (?1)").bind(heir).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Everything that waits is this incarnation's from now on.
+    pub(super) async fn succeed(&mut self, heir: &str) -> Result<(), JournalError> {
+        let succeed = "UPDATE about SET incarnation = ?1, since = last";
+        sqlx::query(succeed).bind(heir).execute(&mut self.connection).await?;
+        self.run("DELETE FROM heirs").await
     }
 
     pub(super) async fn waiting(&mut self) -> Result<Waiting, JournalError> {
@@ -225,17 +252,21 @@ impl File {
         Ok(())
     }
 
-    pub(super) async fn put_aside(&mut self, batch: u64, reason: &str) -> Result<u64, JournalError> {
+    /// Puts entries aside that still wait; the weight of what is freed.
+    pub(super) async fn put_aside(&mut self, seqs: &[u64], reason: &str) -> Result<u64, JournalError> {
+        let seqs = format!("{seqs:?}");
         sqlx::query(
             "INSERT INTO refused SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', ?2, 'unixepoch'), mapping, key, field, value, ?3 \
-             FROM waiting WHERE batch = ?1",
+             FROM waiting WHERE seq IN (SELECT value FROM json_each(?1))",
         )
-        .bind(batch.cast_signed())
+        .bind(&seqs)
         .bind(unix_ms() / 1000)
         .bind(reason)
         .execute(&mut self.connection)
         .await?;
-        self.applied(batch).await
+        let free = "DELETE FROM waiting WHERE seq IN (SELECT value FROM json_each(?1)) RETURNING weight";
+        let freed: Vec<i64> = sqlx::query_scalar(free).bind(&seqs).fetch_all(&mut self.connection).await?;
+        Ok(freed.iter().map(|weight| weight.unsigned_abs()).sum())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The layout of the journal's file: made in an empty file, brought up from the one before, and refused where it is
+//! The layout of the journal's file: made in an empty file, brought up from those before, and refused where it is
 //! unknown.
 
 use sqlx::AssertSqlSafe;
@@ -7,11 +7,13 @@ use sqlx::sqlite::SqliteConnection;
 use super::JournalError;
 
 /// The layout's number, kept as `PRAGMA user_version`. Files of before have 0.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
-/// Batches that are marked in `waiting` were taken under `about.incarnation`.
+/// Batches that are marked in `waiting` were taken under `about.incarnation`; `since` was the last batch when that began.
+/// `heirs` are openings that asked the store for what it left, and may have been told that it is theirs.
 const SCHEMA: &str = "
-CREATE TABLE about (incarnation TEXT NOT NULL, last INTEGER NOT NULL);
+CREATE TABLE about (incarnation TEXT NOT NULL, last INTEGER NOT NULL, since INTEGER NOT NULL);
+CREATE TABLE heirs (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE waiting (
     key BLOB NOT NULL, field BLOB NOT NULL, seq INTEGER NOT NULL, mapping TEXT NOT NULL, value BLOB,
     weight INTEGER NOT NULL, batch INTEGER, PRIMARY KEY (key, field)
@@ -23,11 +25,11 @@ CREATE TABLE refused (
     seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL, field BLOB NOT NULL,
     value BLOB, reason TEXT NOT NULL
 );
-INSERT INTO about VALUES ('', 0);";
+INSERT INTO about VALUES ('', 0, 0);";
 
 /// The columns of each table, by its name, in the order of both.
-const TABLES: &str = "about(incarnation,last) known_columns(mapping,columns) refused(seq,at,mapping,key,field,value,reason) \
-    waiting(key,field,seq,mapping,value,weight,batch)";
+const TABLES: &str = "about(incarnation,last,since) heirs(name) known_columns(mapping,columns) \
+    refused(seq,at,mapping,key,field,value,reason) waiting(key,field,seq,mapping,value,weight,batch)";
 
 /// Layout 0: one name for all openings of the file.
 const FIRST: &str =
@@ -35,11 +37,18 @@ const FIRST: &str =
 const FROM_FIRST: &str = "ALTER TABLE about RENAME COLUMN id TO incarnation;
     CREATE TABLE known_columns (mapping TEXT PRIMARY KEY, columns TEXT NOT NULL) WITHOUT ROWID;";
 
+/// Layout 1: it did not say whether anything was taken under its incarnation, nor who asked for it.
+const SECOND: &str = "about(incarnation,last) known_columns(mapping,columns) \
+    refused(seq,at,mapping,key,field,value,reason) waiting(key,field,seq,mapping,value,weight,batch)";
+const FROM_SECOND: &str = "ALTER TABLE about ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE heirs (name TEXT PRIMARY KEY) WITHOUT ROWID;";
+
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
     Empty,
     First,
+    Second,
     Latest,
 }
 
@@ -53,7 +62,7 @@ async fn find(connection: &mut SqliteConnection) -> Result<Layout, JournalError>
     // Others may stand beside ours: statistics (ANALYZE), what an operator noted.
     let list = "SELECT coalesce(group_concat(columns, ' '), '') FROM (SELECT t.name || '(' || group_concat(c.name) \
         || ')' AS columns FROM (SELECT name FROM sqlite_schema WHERE type = 'table' \
-        AND name IN ('about', 'known_columns', 'refused', 'waiting')) AS t, pragma_table_info(t.name) \
+        AND name IN ('about', 'heirs', 'known_columns', 'refused', 'waiting')) AS t, pragma_table_info(t.name) \
         AS c GROUP BY t.name ORDER BY t.name)";
     let tables: String = sqlx::query_scalar(list).fetch_one(&mut *connection).await?;
     let count = "SELECT count(*) FROM sqlite_schema";
@@ -61,6 +70,7 @@ async fn find(connection: &mut SqliteConnection) -> Result<Layout, JournalError>
     match (version, tables.as_str()) {
         (0, "") if is_empty => Ok(Layout::Empty),
         (0, FIRST) => Ok(Layout::First),
+        (1, SECOND) => Ok(Layout::Second),
         (VERSION, TABLES) => Ok(Layout::Latest),
         _ => Err(JournalError::Layout("it is no journal of Hearthside; give journal.path a file of its own".into())),
     }
@@ -75,8 +85,9 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<bool, Jou
 pub(super) async fn prepare(connection: &mut SqliteConnection) -> Result<(), JournalError> {
     let change = match find(connection).await? {
         Layout::Latest => return Ok(()),
-        Layout::Empty => SCHEMA,
-        Layout::First => FROM_FIRST,
+        Layout::Empty => SCHEMA.to_owned(),
+        Layout::First => format!("{FROM_FIRST}{FROM_SECOND}"),
+        Layout::Second => FROM_SECOND.to_owned(),
     };
     let script = format!("BEGIN IMMEDIATE; {change} PRAGMA user_version = {VERSION}; COMMIT;");
     sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;

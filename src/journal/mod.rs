@@ -8,7 +8,9 @@
 //!   after a crash the store says whether a marked entry has been applied (C5);
 //! - batches are numbered within an incarnation, which is another at every opening: a file that was copied, or that
 //!   went back in time, never numbers a batch as the store has noted one before;
-//! - what was taken under one incarnation is settled before anything is taken under the next.
+//! - what was taken under one incarnation is settled before anything is taken under the next;
+//! - the file names the incarnation whose entries it holds, and the store notes once who took them over: a copy of the
+//!   file is known by that.
 
 mod file;
 mod incarnation;
@@ -26,8 +28,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config;
 use crate::telemetry::Metrics;
 use crate::telemetry::planted::is_planted;
-use file::File;
 pub use file::Refused;
+use file::{About, File};
 use incarnation::Incarnation;
 use writer::{Order, Taken, Writer};
 
@@ -99,12 +101,20 @@ pub struct Waiting {
     pub entries: Vec<Entry>,
     /// Entries that a flush had taken, by its batch: the store knows whether it was applied.
     pub taken: Vec<(u64, Vec<Entry>)>,
-    /// The incarnation under which was taken last; empty if nothing ever was.
+    /// The incarnation that left this, of which the store has to be asked; empty if nothing of it can have been sent.
     pub incarnation: String,
+    /// Openings that asked the store for what it left, and ended before they could note the answer.
+    pub heirs: Vec<String>,
     /// The last batch that was taken under it, which may have been sent; 0: none.
     pub last: u64,
     /// What was known of mappings' columns, by the mapping's key pattern: see [`Journal::remember`].
     pub columns: HashMap<String, String>,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.taken.is_empty()
+    }
 }
 
 impl Journal {
@@ -114,10 +124,16 @@ impl Journal {
     /// [`JournalError`].
     pub async fn open(settings: &config::Journal, metrics: Arc<Metrics>) -> Result<(Self, Waiting), JournalError> {
         let mut file = File::open(&settings.path, settings.sync).await?;
-        let (incarnation, last) = file.about().await?;
-        let waiting = Waiting { incarnation, last, ..file.waiting().await? };
+        let About { incarnation, last, is_used, heirs } = file.about().await?;
+        let mut waiting = Waiting { incarnation, last, heirs, ..file.waiting().await? };
         let is_reused = is_planted("note-reused") && !waiting.incarnation.is_empty();
         let incarnation = if is_reused { Incarnation::known(&waiting.incarnation) } else { Incarnation::fresh()? };
+        // Nothing was sent, and nothing is left: nobody has to be asked.
+        let is_idle = !is_used && waiting.heirs.is_empty() && waiting.is_empty();
+        if is_idle || waiting.incarnation.is_empty() {
+            file.succeed(&incarnation.name()).await?;
+            waiting.incarnation.clear();
+        }
         let all = || waiting.entries.iter().chain(waiting.taken.iter().flat_map(|(_, entries)| entries));
         let next = all().map(|entry| entry.seq).max().unwrap_or(0).max(waiting.last) + 1;
         let bytes = all().map(Entry::weight).sum();
@@ -185,7 +201,9 @@ impl Journal {
     pub fn let_go<'e>(&self, entries: impl Iterator<Item = &'e Entry>) {
         let mut held = self.lock_held();
         if !held.is_empty() {
-            entries.for_each(|entry| drop(held.remove(&entry.key)));
+            entries.for_each(|entry| {
+                held.remove(&entry.key);
+            });
         }
     }
 
@@ -299,14 +317,33 @@ impl Journal {
         self.order(|done| Order::GiveBack(batch, done)).await
     }
 
-    /// Puts aside what the store refuses: it waits no more, and is kept with its reason for an operator.
+    /// Puts entries aside that are not to be saved: they wait no more, and are kept with the reason for an operator.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn put_aside(&self, batch: u64, reason: &str) -> Result<(), JournalError> {
-        let freed = self.order(|done| Order::PutAside(batch, reason.to_owned(), done)).await?;
+    pub async fn put_aside(&self, entries: &[Entry], reason: &str) -> Result<(), JournalError> {
+        let seqs = entries.iter().map(|entry| entry.seq).collect();
+        let freed = self.order(|done| Order::PutAside(seqs, reason.to_owned(), done)).await?;
         self.free(freed);
         Ok(())
+    }
+
+    /// Notes on disk that this opening asks the store for what the one before left.
+    ///
+    /// # Errors
+    /// [`JournalError`]: then it must not be asked.
+    pub async fn announce(&self) -> Result<(), JournalError> {
+        let heir = self.incarnation();
+        self.order(|done| Order::Announce(heir, done)).await
+    }
+
+    /// Everything that waits belongs to this opening from now on, as the store has noted.
+    ///
+    /// # Errors
+    /// [`JournalError`]: then nothing of it may be taken.
+    pub async fn succeed(&self) -> Result<(), JournalError> {
+        let heir = self.incarnation();
+        self.order(|done| Order::Succeed(heir, done)).await
     }
 
     /// Remembers what is known of mappings' columns, as texts by the mapping's key pattern, for a start without the store.

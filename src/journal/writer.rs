@@ -20,8 +20,12 @@ pub(super) enum Order {
     Applied(u64, Done<u64>),
     GiveBack(u64, Done<()>),
     Remember(Vec<(String, String)>, Done<()>),
+    /// An heir asks the store for what the file's incarnation left.
+    Announce(Arc<str>, Done<()>),
+    /// What waits is this incarnation's.
+    Succeed(Arc<str>, Done<()>),
     /// Answered as `Applied`.
-    PutAside(u64, String, Done<u64>),
+    PutAside(Vec<u64>, String, Done<u64>),
 }
 
 /// What a flush takes.
@@ -66,8 +70,9 @@ impl Writer {
     /// One commit for all that waits; where a part cannot be written, nothing is.
     async fn commit(&mut self, orders: Vec<Order>) {
         let mut answers: Vec<Answer> = Vec::with_capacity(orders.len());
-        // What a flush takes is known on disk before it is sent, also where a second of writes may be lost.
-        let takes = self.sync == JournalSync::Everysec && orders.iter().any(|order| matches!(order, Order::Take(..)));
+        // What is sent to the store is known on disk before, also where a second of writes may be lost.
+        let is_sent = |order: &Order| matches!(order, Order::Take(..) | Order::Announce(..) | Order::Succeed(..));
+        let takes = self.sync == JournalSync::Everysec && orders.iter().any(is_sent);
         let mut written = match takes {
             true => self.file.sync_commits(true).await,
             false => Ok(()),
@@ -100,6 +105,7 @@ impl Writer {
                 Order::Append(_, all) => tell_all(Ok(0), all),
                 Order::Applied(_, done) | Order::PutAside(_, _, done) => tell(Ok(0), done),
                 Order::Take(_, done) | Order::GiveBack(_, done) | Order::Remember(_, done) => tell(Ok(()), done),
+                Order::Announce(_, done) | Order::Succeed(_, done) => tell(Ok(()), done),
             };
         }
         match order {
@@ -110,7 +116,9 @@ impl Writer {
             Order::Applied(batch, done) => tell(self.file.applied(batch).await, done),
             Order::GiveBack(batch, done) => tell(self.file.give_back(batch).await, done),
             Order::Remember(columns, done) => tell(self.file.remember(&columns).await, done),
-            Order::PutAside(batch, reason, done) => tell(self.file.put_aside(batch, &reason).await, done),
+            Order::Announce(heir, done) => tell(self.file.announce(&heir).await, done),
+            Order::Succeed(heir, done) => tell(self.file.succeed(&heir).await, done),
+            Order::PutAside(seqs, reason, done) => tell(self.file.put_aside(&seqs, &reason).await, done),
         }
     }
 }

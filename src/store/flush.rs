@@ -57,13 +57,31 @@ pub enum Flushed {
     Fenced(Option<Note>),
 }
 
+/// What is to become of an incarnation of a journal.
+#[derive(Clone, Copy, Debug)]
+pub struct Fence<'f> {
+    /// The incarnation.
+    pub journal: &'f str,
+    /// No batch up to this one is to be applied any more.
+    pub until: u64,
+    /// Its batches whose end is not known: an older version of the program may have noted them elsewhere.
+    pub taken: &'f [u64],
+    /// Who takes over what it left, if somebody does.
+    pub heir: Option<&'f str>,
+    /// Who asked for that from the same file before, and ended before the answer was noted there: one of them gives way,
+    /// unless the store knows it as somebody who went on to save something.
+    pub former: &'f [String],
+}
+
 /// What a fence has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raised {
     /// The last batch that was applied; 0: none.
     pub applied: u64,
     /// The store had a note of the incarnation before.
     pub was_noted: bool,
+    /// Who took over what the incarnation left.
+    pub successor: Option<String>,
 }
 
 /// A fence past every batch: nothing of the incarnation is applied any more.
@@ -111,16 +129,16 @@ impl Store {
         enrolled
     }
 
-    /// Raises the fence of an incarnation to `until`, when a statement that is under way has ended; the last batch of
-    /// it that was applied, which is final for every batch up to `until`. `taken` are its batches whose end is not
-    /// known: an older version of the program may have noted them elsewhere.
+    /// Raises the fence of an incarnation, when a statement that is under way has ended; the last batch of it that was
+    /// applied, which is final for every batch up to the fence. Who takes over is noted once: a second one is told of
+    /// the first.
     ///
     /// # Errors
     /// [`StoreError`]; trying again is safe.
-    pub async fn fence(&self, journal: &str, until: u64, taken: &[u64]) -> Result<Raised, StoreError> {
+    pub async fn fence(&self, fence: Fence<'_>) -> Result<Raised, StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => store.fence(journal, until, taken).await,
-            Engine::Sqlite(store) => store.fence(journal, until, taken).await,
+            Engine::Postgres(store) => store.fence(fence).await,
+            Engine::Sqlite(store) => store.fence(fence).await,
             Engine::Away(away) => Err(away.error()),
         }
     }

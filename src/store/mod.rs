@@ -25,7 +25,7 @@ pub mod triggers;
 pub use away::Away;
 pub use changes::{Change, OnChange};
 pub use error::StoreError;
-pub use flush::{ALL, FlushRow, Flushed, Mark, Note, Raised};
+pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
 pub use plan::Plan;
 pub use transaction::StoreTransaction;
 

@@ -249,11 +249,13 @@ async fn target(
         return Err(StoreError::fault("write", needs_unique(&unique)));
     }
     if block.defers() {
-        let is_migrated: bool =
-            sqlx::query_scalar("SELECT to_regclass('hearthside.journals') IS NOT NULL").fetch_one(pool).await?;
+        let ask = "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('hearthside.journals') \
+            AND attname = 'successor')";
+        let is_migrated: bool = sqlx::query_scalar(ask).fetch_one(pool).await?;
         let key = if block.expires_column.is_some() { "expires_column" } else { "deferred" };
         if !is_migrated {
-            let missing = "needs `hearthside migrate`: the table hearthside.journals is missing";
+            let missing =
+                "needs `hearthside migrate`: the table hearthside.journals, or its column successor, is missing";
             return Err(StoreError::fault(key, missing));
         }
         if let Some(missing) = missing_rights(pool).await? {

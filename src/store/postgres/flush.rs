@@ -12,7 +12,7 @@ use super::expression::{ORIGIN, cast};
 use super::parse;
 use super::zone::held;
 use crate::mapping::Mapping;
-use crate::store::flush::{Flushed, KEPT_DAYS, Note, Raised};
+use crate::store::flush::{Fence, Flushed, KEPT_DAYS, Note, Raised};
 use crate::store::target::{Column, Place, Target, text};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
 use crate::telemetry::planted::is_planted;
@@ -165,16 +165,21 @@ pub(super) async fn enroll(pool: &PgPool, journal: &str) -> Result<(), StoreErro
 /// An incarnation without a note may be one of an older version of the program, which noted each batch in
 /// `hearthside.flushed`: noting the taken ones there too tells which had been noted, and stops a statement that is
 /// still on its way. The answer is kept in the new note, so that asking again gives the same.
-pub(super) async fn fence(pool: &PgPool, journal: &str, until: u64, taken: &[u64]) -> Result<Raised, StoreError> {
+pub(super) async fn fence(pool: &PgPool, fence: Fence<'_>) -> Result<Raised, StoreError> {
     let raise = "WITH taken AS (SELECT unnest($3::int8[]) AS batch), \
         stopped AS (INSERT INTO hearthside.flushed (journal, batch) SELECT $1::text, batch FROM taken \
         WHERE NOT EXISTS (SELECT 1 FROM hearthside.journals WHERE journal = $1) ON CONFLICT DO NOTHING \
-        RETURNING batch) INSERT INTO hearthside.journals AS j (journal, applied, fence) \
-        SELECT $1::text, coalesce(max(batch), 0), $2::int8 FROM taken WHERE batch NOT IN (SELECT batch FROM stopped) \
-        ON CONFLICT (journal) DO UPDATE SET fence = greatest(j.fence, excluded.fence), at = now() \
-        RETURNING applied, EXISTS (SELECT 1 FROM hearthside.journals WHERE journal = $1)";
-    let taken: Vec<i64> = taken.iter().map(|batch| batch.cast_signed()).collect();
-    let raised = sqlx::query_as(raise).bind(journal).bind(until.cast_signed()).bind(taken);
-    let (applied, was_noted): (i64, bool) = raised.fetch_one(pool).await?;
-    Ok(Raised { applied: applied.unsigned_abs(), was_noted })
+        RETURNING batch) INSERT INTO hearthside.journals AS j (journal, applied, fence, successor) \
+        SELECT $1::text, coalesce(max(batch), 0), $2::int8, $4::text FROM taken \
+        WHERE batch NOT IN (SELECT batch FROM stopped) \
+        ON CONFLICT (journal) DO UPDATE SET fence = greatest(j.fence, excluded.fence), at = now(), \
+        successor = CASE WHEN j.successor IS NULL OR (j.successor = ANY($5::text[]) AND NOT EXISTS \
+        (SELECT 1 FROM hearthside.journals AS h WHERE h.journal = j.successor)) \
+        THEN coalesce(excluded.successor, j.successor) ELSE j.successor END \
+        RETURNING applied, EXISTS (SELECT 1 FROM hearthside.journals WHERE journal = $1), successor";
+    let taken: Vec<i64> = fence.taken.iter().map(|batch| batch.cast_signed()).collect();
+    let raised = sqlx::query_as(raise).bind(fence.journal).bind(fence.until.cast_signed()).bind(taken);
+    let raised = raised.bind(fence.heir).bind(fence.former);
+    let (applied, was_noted, successor): (i64, bool, Option<String>) = raised.fetch_one(pool).await?;
+    Ok(Raised { applied: applied.unsigned_abs(), was_noted, successor })
 }

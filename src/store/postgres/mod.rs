@@ -178,8 +178,8 @@ impl Postgres {
         flush::enroll(&self.pool, journal).await
     }
 
-    pub(super) async fn fence(&self, journal: &str, until: u64, taken: &[u64]) -> Result<super::Raised, StoreError> {
-        flush::fence(&self.pool, journal, until, taken).await
+    pub(super) async fn fence(&self, fence: super::Fence<'_>) -> Result<super::Raised, StoreError> {
+        flush::fence(&self.pool, fence).await
     }
 
     pub(super) async fn begin(&self, origin: &str, snapshot: bool) -> Result<PostgresTransaction, StoreError> {

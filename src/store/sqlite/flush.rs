@@ -6,12 +6,23 @@ use sqlx::sqlite::SqliteConnection;
 use super::transaction::SqliteTransaction;
 use crate::mapping::Mapping;
 use crate::record::{Change, Condition, Edit, Written};
-use crate::store::flush::{Flushed, KEPT_DAYS, Note, Raised};
+use crate::store::flush::{Fence, Flushed, KEPT_DAYS, Note, Raised};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
 
 /// As `hearthside.journals` in Postgres; `at` is in seconds since 1970.
 const NOTES: &str = "CREATE TABLE IF NOT EXISTS hearthside_journals (journal TEXT PRIMARY KEY, \
-    applied INTEGER NOT NULL, fence INTEGER NOT NULL, at INTEGER NOT NULL DEFAULT (unixepoch())) WITHOUT ROWID";
+    applied INTEGER NOT NULL, fence INTEGER NOT NULL, at INTEGER NOT NULL DEFAULT (unixepoch()), \
+    successor TEXT) WITHOUT ROWID";
+
+/// Makes the table of notes, or gives one of an older version the column that it lacks.
+async fn make_notes(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    sqlx::query(NOTES).execute(&mut *connection).await?;
+    let ask = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('hearthside_journals') WHERE name = 'successor')";
+    if !sqlx::query_scalar::<_, bool>(ask).fetch_one(&mut *connection).await? {
+        sqlx::query("ALTER TABLE hearthside_journals ADD COLUMN successor TEXT").execute(connection).await?;
+    }
+    Ok(())
+}
 
 /// Saves the rows if the journal's note lets the batch through.
 pub(super) async fn flush(
@@ -71,7 +82,7 @@ async fn fenced(connection: &mut SqliteConnection, mark: Mark<'_>) -> Result<Opt
 
 /// Makes the note of an incarnation, and removes what nobody has used for long.
 pub(super) async fn enroll(connection: &mut SqliteConnection, journal: &str) -> Result<(), StoreError> {
-    sqlx::query(NOTES).execute(&mut *connection).await?;
+    make_notes(connection).await?;
     let insert = "INSERT INTO hearthside_journals (journal, applied, fence) VALUES (?1, 0, 0) ON CONFLICT DO NOTHING";
     sqlx::query(insert).bind(journal).execute(&mut *connection).await?;
     let prune = "DELETE FROM hearthside_journals WHERE at < unixepoch('now', ?1)";
@@ -81,21 +92,21 @@ pub(super) async fn enroll(connection: &mut SqliteConnection, journal: &str) -> 
 
 /// Raises the fence of an incarnation; the last batch that was applied. The table of before is looked up where the
 /// incarnation has no note yet.
-pub(super) async fn fence(
-    connection: &mut SqliteConnection,
-    journal: &str,
-    until: u64,
-    taken: &[u64],
-) -> Result<Raised, StoreError> {
-    sqlx::query(NOTES).execute(&mut *connection).await?;
+pub(super) async fn fence(connection: &mut SqliteConnection, fence: Fence<'_>) -> Result<Raised, StoreError> {
+    make_notes(connection).await?;
     let ask = "SELECT EXISTS (SELECT 1 FROM hearthside_journals WHERE journal = ?1)";
-    let was_noted = sqlx::query_scalar(ask).bind(journal).fetch_one(&mut *connection).await?;
-    let before = noted_before(connection, journal, taken).await?;
-    let raise = "INSERT INTO hearthside_journals (journal, applied, fence) VALUES (?1, ?2, ?3) \
-        ON CONFLICT DO UPDATE SET fence = max(fence, excluded.fence), at = unixepoch() RETURNING applied";
-    let raised = sqlx::query_scalar(raise).bind(journal).bind(before).bind(until.cast_signed());
-    let applied: i64 = raised.fetch_one(connection).await?;
-    Ok(Raised { applied: applied.unsigned_abs(), was_noted })
+    let was_noted = sqlx::query_scalar(ask).bind(fence.journal).fetch_one(&mut *connection).await?;
+    let before = noted_before(connection, fence.journal, fence.taken).await?;
+    let raise = "INSERT INTO hearthside_journals (journal, applied, fence, successor) VALUES (?1, ?2, ?3, ?4) \
+        ON CONFLICT DO UPDATE SET fence = max(fence, excluded.fence), at = unixepoch(), \
+        successor = CASE WHEN successor IS NULL OR (successor IN (SELECT value FROM json_each(?5)) AND NOT EXISTS \
+        (SELECT 1 FROM hearthside_journals AS h WHERE h.journal = hearthside_journals.successor)) \
+        THEN coalesce(excluded.successor, successor) ELSE successor END RETURNING applied, successor";
+    let former = serde_json::Value::from(fence.former).to_string();
+    let raised = sqlx::query_as(raise).bind(fence.journal).bind(before).bind(fence.until.cast_signed());
+    let raised = raised.bind(fence.heir).bind(former);
+    let (applied, successor): (i64, Option<String>) = raised.fetch_one(connection).await?;
+    Ok(Raised { applied: applied.unsigned_abs(), was_noted, successor })
 }
 
 /// The highest of the taken batches that an older version of the program has noted; 0: none.

@@ -196,11 +196,11 @@ impl Sqlite {
         transaction.commit().await
     }
 
-    pub(super) async fn fence(&self, journal: &str, until: u64, taken: &[u64]) -> Result<super::Raised, StoreError> {
+    pub(super) async fn fence(&self, fence: super::Fence<'_>) -> Result<super::Raised, StoreError> {
         let mut transaction = self.begin().await?;
-        let applied = flush::fence(transaction.connection()?, journal, until, taken).await?;
+        let raised = flush::fence(transaction.connection()?, fence).await?;
         transaction.commit().await?;
-        Ok(applied)
+        Ok(raised)
     }
 
     pub(super) async fn begin(&self) -> Result<SqliteTransaction, StoreError> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::journals::copy;
 use crate::support::admin::metric;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
@@ -46,6 +47,11 @@ impl Place {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let builder = Sidecar::builder().redis(&self.redis).config(CONFIG).set("JOURNAL__FLUSH_INTERVAL", "20ms");
         builder.set("STORE__URL", format!("sqlite://{}", file("store.db"))).set("JOURNAL__PATH", file("journal.db"))
+    }
+
+    fn is_saved_never(&self, sidecar: &Sidecar, value: u32) {
+        assert_eq!(sidecar.wire().ask(&format!("HSET p:1 seen {value}")), ":0\r\n");
+        assert_eq!(self.sql("SELECT seen FROM players WHERE id = 1"), "0");
     }
 
     fn is_saved(&self, sidecar: &Sidecar, value: u32) {
@@ -96,7 +102,8 @@ fn what_was_taken_before_a_crash_is_applied_once() {
     assert_eq!(sidecar.stop(), Some(0));
     // The same of a journal and a store of the version before.
     for sql in [
-        "ALTER TABLE about RENAME COLUMN incarnation TO id; DROP TABLE known_columns; PRAGMA user_version = 0;",
+        "ALTER TABLE about RENAME COLUMN incarnation TO id; DROP TABLE known_columns; DROP TABLE heirs; \
+         ALTER TABLE about DROP COLUMN since; PRAGMA user_version = 0;",
         "UPDATE about SET id = '0123456789abcdef', last = 2000001",
     ] {
         sqlite(&journal, sql);
@@ -110,6 +117,30 @@ fn what_was_taken_before_a_crash_is_applied_once() {
     let sidecar = place.builder().start();
     until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
     assert_eq!(place.sql("SELECT group_concat(seen) FROM players"), "9,2,4");
+}
+
+#[test]
+fn a_copy_that_is_put_back_overwrites_nothing() {
+    let place = Place::new();
+    // As an older version left it.
+    place.sql(
+        "CREATE TABLE hearthside_journals (journal TEXT PRIMARY KEY, applied INTEGER NOT NULL, \
+         fence INTEGER NOT NULL, at INTEGER NOT NULL DEFAULT (unixepoch())) WITHOUT ROWID",
+    );
+    let (file, kept) = (place.folder.path().join("journal.db"), place.folder.path().join("kept.db"));
+    let mut sidecar = place.builder().set("JOURNAL__FLUSH_INTERVAL", "1h").start();
+    place.is_saved_never(&sidecar, 1);
+    sidecar.kill();
+    copy(&file, &kept);
+    let mut sidecar = place.builder().start();
+    until("what waited is saved", || place.sql("SELECT seen FROM players WHERE id = 1") == "1");
+    place.is_saved(&sidecar, 2);
+    assert_eq!(sidecar.stop(), Some(0));
+    copy(&kept, &file);
+    let sidecar = place.builder().expect(&["is a copy that was put back"]).start();
+    until("it is told", || metric(&sidecar, "hearthside_put_aside_total") == 1.0);
+    assert_eq!(place.sql("SELECT seen FROM players WHERE id = 1"), "2", "a newer value is overwritten");
+    place.is_saved(&sidecar, 3);
 }
 
 #[test]

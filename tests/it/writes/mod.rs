@@ -1,6 +1,7 @@
 //! Commands that write owned keys, through to the store.
 
 mod aside;
+mod copies;
 mod deferred;
 mod embedded;
 mod ends;
