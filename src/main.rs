@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use hearthside::app::{self, Asks, Failure, Reading};
 use hearthside::config::{Loaded, load};
-use hearthside::journal::Journal;
+use hearthside::journal::{Clearing, Journal, JournalError};
 use hearthside::mapping::Mappings;
 use hearthside::store::{Store, triggers};
 use hearthside::telemetry;
@@ -45,8 +45,8 @@ enum Command {
     },
     /// Print every command of Redis and how it is handled, as a Markdown table
     Commands,
-    /// Print the deferred writes that the store refused
-    Journal,
+    /// Print the deferred writes that were put aside, because the store refuses them or a copy of the journal was used
+    Journal(Aside),
     /// Ask a running sidecar with the same configuration whether it is ready
     Health,
     /// Print the change triggers that the mappings need in Postgres
@@ -55,6 +55,30 @@ enum Command {
         #[arg(long)]
         install: bool,
     },
+}
+
+/// What is to become of them. Nothing is changed while a sidecar has the journal.
+#[derive(clap::Args)]
+struct Aside {
+    /// Let them wait again: the next start of the sidecar sends the last value of each field
+    #[arg(long, conflicts_with = "remove")]
+    retry: bool,
+    /// Remove them
+    #[arg(long)]
+    remove: bool,
+    /// Only those of this key
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+}
+
+impl Aside {
+    fn clearing(&self) -> Option<Clearing> {
+        match (self.retry, self.remove) {
+            (true, _) => Some(Clearing::Retry),
+            (_, true) => Some(Clearing::Remove),
+            _ => None,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -100,7 +124,7 @@ async fn execute(command: Command, mut loaded: Loaded, reading: Reading, reread:
             Ok(answer) => print(&answer),
             Err(error) => say(&error.to_string(), 1),
         },
-        Command::Journal => journal(&loaded).await,
+        Command::Journal(aside) => journal(&loaded, &aside).await,
         Command::Migrate { demo } => migrate(&loaded, demo).await,
         Command::Triggers { install: false } => print(&triggers::script(&reading.mappings.list)),
         Command::Triggers { install: true } => install(&loaded, &reading.mappings).await,
@@ -123,9 +147,19 @@ async fn migrate(loaded: &Loaded, demo: bool) -> ExitCode {
     }
 }
 
-async fn journal(loaded: &Loaded) -> ExitCode {
-    match Journal::refused(&loaded.config.settings.journal.path).await {
-        Ok(refused) => print(&app::refused(&refused)),
+async fn journal(loaded: &Loaded, aside: &Aside) -> ExitCode {
+    let path = &loaded.config.settings.journal.path;
+    let key = aside.key.as_deref().map(str::as_bytes);
+    let told = match aside.clearing() {
+        Some(clearing) => Journal::clear(path, clearing, key).await.map(|fields| app::cleared(fields, clearing)),
+        None => Journal::refused(path).await.map(|mut refused| {
+            refused.retain(|field| key.is_none_or(|key| field.key == key));
+            app::refused(&refused)
+        }),
+    };
+    match told {
+        Ok(text) => print(&text),
+        Err(JournalError::InUse(_)) => say(&format!("a sidecar has the journal {}: stop it first", path.display()), 1),
         Err(error) => say(&error.to_string(), 1),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::command::{Spec, all};
-use crate::journal::Refused;
+use crate::journal::{Clearing, Refused};
 use crate::record::{answer_of, written_shape};
 use crate::route::handling;
 
@@ -32,6 +32,16 @@ pub fn refused(list: &[Refused]) -> String {
         let _ = writeln!(told, "{at} {mapping} {} {} {value}: {reason}", text(key), text(field));
     }
     if told.is_empty() { "nothing was refused\n".to_owned() } else { told }
+}
+
+/// What became of what was put aside.
+#[must_use]
+pub fn cleared(fields: u64, clearing: Clearing) -> String {
+    match (fields, clearing) {
+        (0, _) => "nothing was put aside\n".to_owned(),
+        (_, Clearing::Retry) => format!("{fields} fields wait again; the next start of the sidecar saves them\n"),
+        (_, Clearing::Remove) => format!("{fields} fields were removed\n"),
+    }
 }
 
 /// How a command is handled when one of its keys is owned.

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 pub use check::{Asks, Failure, check};
-pub use commands::{commands, refused};
+pub use commands::{cleared, commands, refused};
 pub use reading::Reading;
 
 use begin::Begun;

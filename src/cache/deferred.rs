@@ -14,7 +14,7 @@ use crate::telemetry::clock::now_ms;
 
 impl From<JournalError> for StoreError {
     fn from(error: JournalError) -> Self {
-        Self::Refused(error.to_string())
+        Self::Journal(error.to_string())
     }
 }
 

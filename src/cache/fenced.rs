@@ -31,7 +31,7 @@ impl Cache {
         let was_sent = flusher.was_sent;
         let was_applied = was_sent && note.is_some_and(|note| note.applied == pending.number);
         if was_applied || is_planted("note-reused") {
-            return self.saved(journal, flusher, pending, Vec::new()).await;
+            return self.saved(journal, flusher, pending, None).await;
         }
         match note {
             // Removed because it was not used for long, or with the whole store.
@@ -78,7 +78,7 @@ impl Cache {
             let fencing = tokio::time::timeout(self.deadline, self.store.fence(fence));
             match fencing.await {
                 Ok(Ok(raised)) if raised.applied == pending.number => {
-                    return self.saved(journal, flusher, pending, Vec::new()).await;
+                    return self.saved(journal, flusher, pending, None).await;
                 }
                 Ok(Ok(_)) => {}
                 // Its end is as unknown as before, and nothing else may be taken.

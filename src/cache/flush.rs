@@ -9,7 +9,7 @@
 //!
 //! What the store says otherwise than "applied" is judged in `fenced.rs`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +17,13 @@ use bytes::Bytes;
 
 use super::ends::{ENDS, left_of};
 use super::overlay::Rows;
+use super::told::Told;
 use super::{Cache, Cached};
 use crate::journal::{Entry, Journal};
 use crate::record::Record;
 use crate::store::{FlushRow, Flushed, Mark, StoreError};
 use crate::telemetry::clock::now_ms;
-use crate::telemetry::metrics::{Outcome, OutcomeLabel};
+use crate::telemetry::metrics::{MappingLabel, Outcome, OutcomeLabel};
 
 /// A batch whose end is not known.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub(super) struct Flusher {
     ended: Option<Settled>,
     /// So often the journal took another name since a batch was saved.
     pub(super) renewals: u8,
+    /// What is to be said of this flush.
+    told: Told,
 }
 
 impl Flusher {
@@ -99,11 +102,17 @@ impl Cache {
     pub async fn flush_all_deferred(&self) -> Result<(), StoreError> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let mut flusher = self.flusher.lock().await;
-        self.resolve(journal, &mut flusher).await?;
+        let flushed = self.flush_every(journal, &mut flusher).await;
+        flusher.told.tell(self);
+        flushed
+    }
+
+    async fn flush_every(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
+        self.resolve(journal, flusher).await?;
         let (mut stuck, mut failed) = (Vec::new(), Ok(()));
         let until = journal.upcoming();
         while let Some((mapping, rows)) = self.overlay.oldest(self.flush_rows, until, &stuck) {
-            match self.flush_rows(journal, &mut flusher, mapping, rows).await {
+            match self.flush_rows(journal, flusher, mapping, rows).await {
                 Err(error @ StoreError::Refused(_)) => {
                     stuck.push(mapping);
                     failed = Err(error);
@@ -118,11 +127,17 @@ impl Cache {
     pub(super) async fn flush_key(&self, key: &Bytes) -> Result<(), StoreError> {
         let Some(journal) = self.journal.as_ref().filter(|_| self.overlay.of(key).is_some()) else { return Ok(()) };
         let mut flusher = self.flusher.lock().await;
-        self.resolve(journal, &mut flusher).await?;
+        let flushed = self.flush_one(journal, &mut flusher, key).await;
+        flusher.told.tell(self);
+        flushed
+    }
+
+    async fn flush_one(&self, journal: &Journal, flusher: &mut Flusher, key: &Bytes) -> Result<(), StoreError> {
+        self.resolve(journal, flusher).await?;
         match self.overlay.of(key) {
             Some(dirty) => {
                 let rows = vec![(key.clone(), dirty.entries)];
-                self.flush_rows(journal, &mut flusher, dirty.mapping, rows).await
+                self.flush_rows(journal, flusher, dirty.mapping, rows).await
             }
             None => Ok(()),
         }
@@ -140,10 +155,11 @@ impl Cache {
 
     /// Notes in the journal how the last batch ended; it is tried again before anything else if it cannot be noted now.
     pub(super) async fn note(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
-        match &flusher.ended {
+        let Flusher { ended, told, .. } = &mut *flusher;
+        match ended {
             Some(Settled::Saved(batch)) => journal.applied(*batch).await?,
             Some(Settled::NotSaved(batch)) => journal.give_back(*batch).await?,
-            Some(Settled::PutAside(pending, error)) => self.put_aside(journal, pending, error).await?,
+            Some(Settled::PutAside(pending, error)) => self.put_aside(journal, told, pending, error).await?,
             None => {}
         }
         flusher.ended = None;
@@ -218,7 +234,7 @@ impl Cache {
             origin.end(now_ms());
         }
         match flushed {
-            Ok(Flushed::Now(records)) => self.saved(journal, flusher, &pending, records).await,
+            Ok(Flushed::Now(records)) => self.saved(journal, flusher, &pending, Some(records)).await,
             Ok(Flushed::Fenced(note)) => {
                 flusher.was_sent = was_sent;
                 self.fenced(journal, flusher, &pending, note).await
@@ -234,17 +250,24 @@ impl Cache {
         }
     }
 
-    /// The store has a batch: memory and the journal are told.
+    /// The store has a batch: memory and the journal are told. `records` are the rows that were there; `None`: the
+    /// answer that told them was lost.
     pub(super) async fn saved(
         &self,
         journal: &Journal,
         flusher: &mut Flusher,
         pending: &Pending,
-        records: Vec<(Bytes, Option<Record>)>,
+        records: Option<Vec<(Bytes, Option<Record>)>>,
     ) -> Result<Vec<Rows>, StoreError> {
+        let without_row = records.as_ref().map_or(0, |records| without_row(&pending.rows, records));
+        if let Some(cached) = self.cached(pending.mapping).filter(|_| without_row > 0) {
+            let label = MappingLabel { mapping: cached.mapping.pattern.text().to_owned() };
+            self.metrics.deferred_without_row.get_or_create(&label).inc_by(without_row);
+            flusher.told.without_row(pending.mapping, without_row);
+        }
         // Its notices may have come before, or come from another attempt: what is in memory is compared.
-        self.settle(&pending.rows, records);
-        self.metrics.flushed.inc_by(pending.rows.len() as u64);
+        self.settle(&pending.rows, records.unwrap_or_default());
+        self.metrics.flushed.inc_by(pending.rows.len() as u64 - without_row);
         self.count_waiting();
         flusher.renewals = 0;
         flusher.end(Settled::Saved(pending.number));
@@ -263,12 +286,16 @@ impl Cache {
     }
 
     /// Puts one row's values aside, which the store refuses.
-    async fn put_aside(&self, journal: &Journal, pending: &Pending, error: &StoreError) -> Result<(), StoreError> {
+    async fn put_aside(
+        &self,
+        journal: &Journal,
+        told: &mut Told,
+        pending: &Pending,
+        error: &StoreError,
+    ) -> Result<(), StoreError> {
         let entries: Vec<Entry> = pending.rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
         journal.put_aside(&entries, &error.to_string()).await?;
-        let mapping = self.cached(pending.mapping).map_or("", |cached| cached.mapping.pattern.text());
-        let text = "a deferred write is put aside: the store refuses it; `hearthside journal` shows it";
-        tracing::error!(mapping, %error, "{text}");
+        told.put_aside(pending.mapping, error);
         self.metrics.put_aside.inc();
         for (key, entries) in &pending.rows {
             self.flights.detach(key, || {
@@ -296,6 +323,14 @@ impl Cache {
             });
         }
     }
+}
+
+/// How many keys had values for a row that is not there. When a key ends that is gone interests nobody.
+fn without_row(rows: &Rows, records: &[(Bytes, Option<Record>)]) -> u64 {
+    let there: HashSet<&Bytes> = records.iter().map(|(key, _)| key).collect();
+    let is_lost =
+        |(key, entries): &&(Bytes, Vec<Entry>)| !there.contains(key) && entries.iter().any(|entry| entry.field != ENDS);
+    rows.iter().filter(is_lost).count() as u64
 }
 
 fn rows_of(cached: &Cached, rows: &Rows) -> Vec<FlushRow> {

@@ -23,6 +23,7 @@ mod listing;
 mod origins;
 mod overlay;
 mod shelf;
+mod told;
 mod verifier;
 mod watched;
 mod writes;

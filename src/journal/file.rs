@@ -74,6 +74,9 @@ pub(super) async fn refused(path: &Path) -> Result<Vec<Refused>, JournalError> {
     Ok(sqlx::query_as(select).fetch_all(&mut connection).await?)
 }
 
+/// What a row that lies aside counts, as `Entry::weight` says, in SQL.
+const WEIGHT: &str = "64 + length(CAST(mapping AS BLOB)) + length(key) + length(field) + coalesce(length(value), 0)";
+
 type Row = (i64, String, Vec<u8>, Vec<u8>, Option<Vec<u8>>, Option<i64>);
 
 impl File {
@@ -252,8 +255,8 @@ impl File {
         Ok(())
     }
 
-    /// Puts entries aside that still wait; the weight of what is freed.
-    pub(super) async fn put_aside(&mut self, seqs: &[u64], reason: &str) -> Result<u64, JournalError> {
+    /// Puts entries aside that still wait; the weight of what is freed, and of what lies aside instead.
+    pub(super) async fn put_aside(&mut self, seqs: &[u64], reason: &str) -> Result<(u64, u64), JournalError> {
         let seqs = format!("{seqs:?}");
         sqlx::query(
             "INSERT INTO refused SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', ?2, 'unixepoch'), mapping, key, field, value, ?3 \
@@ -266,7 +269,37 @@ impl File {
         .await?;
         let free = "DELETE FROM waiting WHERE seq IN (SELECT value FROM json_each(?1)) RETURNING weight";
         let freed: Vec<i64> = sqlx::query_scalar(free).bind(&seqs).fetch_all(&mut self.connection).await?;
-        Ok(freed.iter().map(|weight| weight.unsigned_abs()).sum())
+        let weight: u64 = freed.iter().map(|weight| weight.unsigned_abs()).sum();
+        Ok((weight, weight + (freed.len() * reason.len()) as u64))
+    }
+
+    /// The weight of what lies aside, and its last number.
+    pub(super) async fn aside(&mut self) -> Result<(u64, u64), JournalError> {
+        let select = format!(
+            "SELECT coalesce(sum({WEIGHT} + length(CAST(reason AS BLOB))), 0), coalesce(max(seq), 0) FROM refused"
+        );
+        let (weight, last): (i64, i64) = sqlx::query_as(AssertSqlSafe(select)).fetch_one(&mut self.connection).await?;
+        Ok((weight.unsigned_abs(), last.unsigned_abs()))
+    }
+
+    /// Forgets what lies aside, of one key or of all; how many fields.
+    pub(super) async fn remove(&mut self, key: Option<&[u8]>) -> Result<u64, JournalError> {
+        let remove = "DELETE FROM refused WHERE ?1 IS NULL OR key = ?1";
+        Ok(sqlx::query(remove).bind(key).execute(&mut self.connection).await?.rows_affected())
+    }
+
+    /// Lets the last value of each field wait again that lies aside, of one key or of all, behind everything that waits.
+    /// A newer value that waits stays. How many fields were aside.
+    pub(super) async fn retry(&mut self, key: Option<&[u8]>) -> Result<u64, JournalError> {
+        let retry = format!(
+            "INSERT INTO waiting (key, field, seq, mapping, value, weight) SELECT key, field, \
+             row_number() OVER (ORDER BY seq) + (SELECT max(coalesce((SELECT max(seq) FROM waiting), 0), \
+             coalesce((SELECT max(seq) FROM refused), 0), last) FROM about), mapping, value, {WEIGHT} FROM refused \
+             WHERE (?1 IS NULL OR key = ?1) AND seq IN (SELECT max(seq) FROM refused GROUP BY key, field) \
+             ON CONFLICT DO NOTHING"
+        );
+        sqlx::query(AssertSqlSafe(retry)).bind(key).execute(&mut self.connection).await?;
+        self.remove(key).await
     }
 }
 

@@ -26,8 +26,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config;
-use crate::telemetry::Metrics;
 use crate::telemetry::planted::is_planted;
+use crate::telemetry::{Metrics, Seldom};
 pub use file::Refused;
 use file::{About, File};
 use incarnation::Incarnation;
@@ -58,9 +58,9 @@ impl Entry {
 /// Why a journal does not take a write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
-    /// As much waits as may wait.
-    #[error("the journal is full (journal.max_bytes): the store has not taken deferred writes for long")]
-    Full,
+    /// As much waits, or lies aside, as may.
+    #[error("the journal is full (journal.max_bytes): {}", full(*.0))]
+    Full(u64),
     /// Its file cannot be written or read.
     #[error("the journal's file: {0}")]
     File(String),
@@ -72,6 +72,17 @@ pub enum JournalError {
     InUse(String),
 }
 
+/// Why it is full, by the bytes that lie aside in it.
+fn full(aside: u64) -> String {
+    match aside {
+        0 => "the store has not taken deferred writes for long".to_owned(),
+        _ => format!(
+            "{aside} bytes of it were put aside because the store refuses them; `hearthside journal` shows them, and \
+             with --retry or --remove clears them while no sidecar runs"
+        ),
+    }
+}
+
 impl From<sqlx::Error> for JournalError {
     fn from(error: sqlx::Error) -> Self {
         Self::File(match error {
@@ -81,12 +92,23 @@ impl From<sqlx::Error> for JournalError {
     }
 }
 
+/// What becomes of what was put aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clearing {
+    /// The last value of each field waits again, unless a newer one does; the next sidecar sends it.
+    Retry,
+    /// It is gone.
+    Remove,
+}
+
 /// An open journal.
 #[derive(Debug)]
 pub struct Journal {
     incarnation: Incarnation,
     next: AtomicU64,
     bytes: AtomicU64,
+    /// Bytes of what was put aside.
+    aside: AtomicU64,
     max_bytes: u64,
     /// Keys that waited when it was opened, and have not been laid over the store's records yet.
     held: Mutex<HashSet<Bytes>>,
@@ -125,6 +147,7 @@ impl Journal {
     pub async fn open(settings: &config::Journal, metrics: Arc<Metrics>) -> Result<(Self, Waiting), JournalError> {
         let mut file = File::open(&settings.path, settings.sync).await?;
         let About { incarnation, last, is_used, heirs } = file.about().await?;
+        let (aside, last_aside) = file.aside().await?;
         let mut waiting = Waiting { incarnation, last, heirs, ..file.waiting().await? };
         let is_reused = is_planted("note-reused") && !waiting.incarnation.is_empty();
         let incarnation = if is_reused { Incarnation::known(&waiting.incarnation) } else { Incarnation::fresh()? };
@@ -135,16 +158,17 @@ impl Journal {
             waiting.incarnation.clear();
         }
         let all = || waiting.entries.iter().chain(waiting.taken.iter().flat_map(|(_, entries)| entries));
-        let next = all().map(|entry| entry.seq).max().unwrap_or(0).max(waiting.last) + 1;
+        let next = all().map(|entry| entry.seq).max().unwrap_or(0).max(waiting.last).max(last_aside) + 1;
         let bytes = all().map(Entry::weight).sum();
         let held: HashSet<Bytes> = all().map(|entry| entry.key.clone()).collect();
         metrics.deferred_keys.set(held.len() as i64);
         let (orders, told) = mpsc::unbounded_channel();
-        tokio::spawn(Writer { file, sync: settings.sync }.run(told));
+        tokio::spawn(Writer { file, sync: settings.sync, faults: Seldom::default() }.run(told));
         let journal = Self {
             incarnation,
             next: AtomicU64::new(next),
             bytes: AtomicU64::new(bytes),
+            aside: AtomicU64::new(aside),
             max_bytes: settings.max_bytes.0 as u64,
             held: Mutex::new(held),
             orders,
@@ -187,6 +211,24 @@ impl Journal {
         file::refused(path).await
     }
 
+    /// Clears what was put aside, all of it or that of one key, in a journal that nobody uses; how many fields.
+    ///
+    /// # Errors
+    /// [`JournalError`], [`JournalError::InUse`] while a sidecar has it.
+    pub async fn clear(path: &Path, clearing: Clearing, key: Option<&[u8]>) -> Result<u64, JournalError> {
+        if !path.exists() {
+            return Ok(0);
+        }
+        let mut file = File::open(path, config::JournalSync::Always).await?;
+        file.begin().await?;
+        let cleared = match clearing {
+            Clearing::Retry => file.retry(key).await,
+            Clearing::Remove => file.remove(key).await,
+        }?;
+        file.commit().await?;
+        Ok(cleared)
+    }
+
     fn lock_held(&self) -> MutexGuard<'_, HashSet<Bytes>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -209,6 +251,7 @@ impl Journal {
 
     fn measure(&self) {
         self.metrics.journal_bytes.set(self.bytes.load(SeqCst) as i64);
+        self.metrics.journal_aside_bytes.set(self.aside.load(SeqCst) as i64);
     }
 
     async fn order<T>(
@@ -227,10 +270,11 @@ impl Journal {
     /// [`JournalError`]: then nothing of it has been taken.
     pub async fn append(&self, mut entries: Vec<Entry>) -> Result<Vec<Entry>, JournalError> {
         let weight: u64 = entries.iter().map(Entry::weight).sum();
-        if self.bytes.fetch_add(weight, SeqCst) + weight > self.max_bytes {
+        let aside = self.aside.load(SeqCst);
+        if self.bytes.fetch_add(weight, SeqCst) + weight + aside > self.max_bytes {
             self.bytes.fetch_sub(weight, SeqCst);
             self.metrics.journal_refused.inc();
-            return Err(JournalError::Full);
+            return Err(JournalError::Full(aside));
         }
         let first = self.next.fetch_add(entries.len() as u64, SeqCst);
         for (i, entry) in entries.iter_mut().enumerate() {
@@ -246,7 +290,10 @@ impl Journal {
         }
         let replaced = self.order(|done| Order::Append(entries.clone(), vec![done])).await;
         self.free(*replaced.as_ref().unwrap_or(&weight));
-        replaced?;
+        if let Err(error) = replaced {
+            self.metrics.journal_refused.inc();
+            return Err(error);
+        }
         self.let_go(entries.iter());
         Ok(entries)
     }
@@ -257,11 +304,12 @@ impl Journal {
     /// [`JournalError::Full`].
     pub fn would_take(&self, entries: &[Entry]) -> Result<(), JournalError> {
         let weight: u64 = entries.iter().map(Entry::weight).sum();
-        if self.bytes.load(SeqCst) + weight <= self.max_bytes {
+        let aside = self.aside.load(SeqCst);
+        if self.bytes.load(SeqCst) + weight + aside <= self.max_bytes {
             return Ok(());
         }
         self.metrics.journal_refused.inc();
-        Err(JournalError::Full)
+        Err(JournalError::Full(aside))
     }
 
     /// Notes that a flush has taken these entries.
@@ -323,7 +371,8 @@ impl Journal {
     /// [`JournalError`].
     pub async fn put_aside(&self, entries: &[Entry], reason: &str) -> Result<(), JournalError> {
         let seqs = entries.iter().map(|entry| entry.seq).collect();
-        let freed = self.order(|done| Order::PutAside(seqs, reason.to_owned(), done)).await?;
+        let (freed, aside) = self.order(|done| Order::PutAside(seqs, reason.to_owned(), done)).await?;
+        self.aside.fetch_add(aside, SeqCst);
         self.free(freed);
         Ok(())
     }
@@ -357,7 +406,7 @@ impl Journal {
     /// True when half of what may wait does.
     #[must_use]
     pub fn is_half_full(&self) -> bool {
-        self.bytes.load(SeqCst) > self.max_bytes / 2
+        self.bytes.load(SeqCst) > self.max_bytes.saturating_sub(self.aside.load(SeqCst)) / 2
     }
 
     /// The number that comes next.

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::file::File;
 use super::{Entry, JournalError};
 use crate::config::JournalSync;
+use crate::telemetry::Seldom;
 
 type Done<T> = oneshot::Sender<Result<T, JournalError>>;
 
@@ -24,8 +25,8 @@ pub(super) enum Order {
     Announce(Arc<str>, Done<()>),
     /// What waits is this incarnation's.
     Succeed(Arc<str>, Done<()>),
-    /// Answered as `Applied`.
-    PutAside(Vec<u64>, String, Done<u64>),
+    /// Answered with the weight of what was freed, and of what lies aside instead.
+    PutAside(Vec<u64>, String, Done<(u64, u64)>),
 }
 
 /// What a flush takes.
@@ -38,6 +39,8 @@ pub(super) struct Taken {
 pub(super) struct Writer {
     pub(super) file: File,
     pub(super) sync: JournalSync,
+    /// A file that cannot be written makes every order fail.
+    pub(super) faults: Seldom,
 }
 
 /// Most orders of one commit.
@@ -62,8 +65,10 @@ impl Writer {
     }
 
     async fn sync_now(&mut self) {
-        if let Err(error) = self.file.sync().await {
-            tracing::error!(%error, "the journal cannot be synced: deferred writes of the last second are not on disk");
+        if let Err(error) = self.file.sync().await
+            && let Some(unlogged) = self.faults.due()
+        {
+            tracing::error!(%error, unlogged, "the journal cannot be synced: deferred writes of the last second are not on disk");
         }
     }
 
@@ -90,7 +95,9 @@ impl Writer {
             Err(error) => Err(error),
         };
         if let Err(error) = &committed {
-            tracing::error!(%error, "the journal cannot be written: deferred writes are refused");
+            if let Some(unlogged) = self.faults.due() {
+                tracing::error!(%error, unlogged, "the journal cannot be written: deferred writes are refused");
+            }
             self.file.rollback().await;
         }
         if takes && let Err(error) = self.file.sync_commits(false).await {
@@ -103,7 +110,8 @@ impl Writer {
         if !goes_on {
             return match order {
                 Order::Append(_, all) => tell_all(Ok(0), all),
-                Order::Applied(_, done) | Order::PutAside(_, _, done) => tell(Ok(0), done),
+                Order::Applied(_, done) => tell(Ok(0), done),
+                Order::PutAside(_, _, done) => tell(Ok((0, 0)), done),
                 Order::Take(_, done) | Order::GiveBack(_, done) | Order::Remember(_, done) => tell(Ok(()), done),
                 Order::Announce(_, done) | Order::Succeed(_, done) => tell(Ok(()), done),
             };

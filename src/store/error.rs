@@ -21,6 +21,9 @@ pub enum StoreError {
     /// It answered that it does not take these values; nothing has changed. Other values may go.
     #[error("the store refused: {0}")]
     Data(String),
+    /// The journal of deferred writes does not take this; nothing has changed.
+    #[error("{0}")]
+    Journal(String),
     /// A field cannot be written; nothing has changed.
     #[error("{} cannot be written: {reason}", named(.field))]
     Field {

@@ -148,6 +148,8 @@ pub struct Metrics {
     pub journal_collisions: Counter,
     pub deferred: Counter,
     pub deferred_keys: Gauge,
+    pub deferred_without_row: Family<MappingLabel, Counter>,
+    pub journal_aside_bytes: Gauge,
     pub flushes: Family<OutcomeLabel, Counter>,
     pub flushed: Counter,
     pub put_aside: Counter,
@@ -260,10 +262,20 @@ impl Default for Metrics {
             ),
             journal_refused: r.add(
                 "journal_refused",
-                "Deferred writes that were refused because the journal is full",
+                "Deferred writes that were refused because the journal is full, or its file cannot be written",
                 Counter::default(),
             ),
             deferred: r.add("deferred", "Writes acknowledged from the journal", Counter::default()),
+            deferred_without_row: r.add(
+                "deferred_without_row",
+                "Keys whose deferred writes were dropped because their row is not there, by mapping",
+                Family::default(),
+            ),
+            journal_aside_bytes: r.add(
+                "journal_aside_bytes",
+                "Bytes of deferred writes that were put aside and are still in the journal",
+                Gauge::default(),
+            ),
             deferred_keys: r.add(
                 "deferred_keys",
                 "Keys with deferred writes that wait for the store",

@@ -28,7 +28,9 @@ fn fill(wire: &mut Wire) -> u32 {
 fn refused_on_a_full_disk(place: &Place) -> (Sidecar, Wire, u32) {
     let proxy = Proxy::to(place.postgres.port);
     let builder = place.behind(&proxy).set("STORE__QUERY_TIMEOUT", "60s").on_a_small_disk(400_000);
-    let sidecar = builder.expect(&["the journal cannot be written", "is put aside"]).start();
+    let sidecar = builder
+        .expect(&["the journal cannot be written", "is put aside", "deferred writes stay in the journal"])
+        .start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET p:13 steps"), "$1\r\n0\r\n");
     let flush = proxy.trap(FLUSH);
@@ -65,6 +67,23 @@ fn what_is_refused_while_the_disk_is_full_is_put_aside_when_there_is_room() {
     drop(wire);
     sidecar.free_disk();
     nothing_is_lost(&place, &sidecar, taken);
+}
+
+#[test]
+fn a_full_disk_is_not_blamed_on_the_store_and_is_counted_and_logged_now_and_then() {
+    let place = Place::new();
+    let builder = place.builder("1h").on_a_small_disk(400_000);
+    let sidecar = builder.expect(&["the journal cannot be written", "deferred writes wait"]).start();
+    let mut wire = sidecar.wire();
+    fill(&mut wire);
+    for _ in 0..50 {
+        let told = wire.ask("HSET p:999 seen 1");
+        assert!(told.contains("the journal's file") && !told.contains("the store refused"), "{told}");
+    }
+    assert!(metric(&sidecar, "hearthside_journal_refused_total") >= 51.0);
+    let lines = sidecar.log().lines().filter(|line| line.contains("the journal cannot be written")).count();
+    assert!((1..=5).contains(&lines), "{lines} lines");
+    sidecar.free_disk();
 }
 
 #[test]

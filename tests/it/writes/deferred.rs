@@ -276,7 +276,7 @@ fn synced_every_second_it_survives_the_end_of_the_process() {
 #[test]
 fn other_writes_of_the_key_come_in_their_order() {
     let place = Place::new();
-    let sidecar = place.builder("1h").start();
+    let sidecar = place.builder("1h").expect(&["rows that are not there are dropped"]).start();
     let mut wire = sidecar.wire();
     // Both kinds in one command; then in a transaction, which writes everything through.
     assert_eq!(wire.ask("HSET p:1 hp 20 seen 1 name x"), ":0\r\n");
