@@ -9,47 +9,16 @@ use tokio::sync::oneshot;
 
 use super::ends::Ended;
 use super::flights::Right;
+use super::steps::{Act, AllDone, Done, Step};
 use super::watched::Watched;
 use super::{Cache, Cached};
 use crate::record::{Edit, Life, Lifetime, Record, Written};
 use crate::store::{StoreError, StoreTransaction};
 use crate::telemetry::clock::now_ms;
-
-/// One command's part.
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// The mapping.
-    pub mapping: usize,
-    /// The key.
-    pub key: Bytes,
-    /// What is done to it.
-    pub act: Act,
-}
-
-/// What a step does.
-#[derive(Clone, Debug)]
-pub enum Act {
-    /// Reads the key.
-    Read,
-    /// Writes it.
-    Write(Edit, Life),
-    /// Changes when it ends, which its row says.
-    Live(Lifetime),
-}
-
-/// What became of a step.
-#[derive(Clone, Debug)]
-pub enum Done {
-    /// A write, or why it was refused.
-    Written(Result<Written, StoreError>),
-    /// What the transaction read.
-    Read(Option<Record>),
-    /// What became of a key's life.
-    Lived(Ended),
-}
+use crate::telemetry::holding::{Gathered, Holding};
 
 /// How the steps went: `None` when a watched key has changed.
-pub(super) type Steps = Result<Option<Vec<Done>>, StoreError>;
+pub(super) type Steps = Result<Option<AllDone>, StoreError>;
 
 /// A batch that has begun.
 #[derive(Debug)]
@@ -63,7 +32,7 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct Prepared {
     /// How they went.
-    pub done: Vec<Done>,
+    pub done: AllDone,
     verdict: oneshot::Sender<()>,
     ended: oneshot::Receiver<Result<(), StoreError>>,
 }
@@ -88,7 +57,7 @@ impl Prepared {
     ///
     /// # Errors
     /// [`StoreError::Ambiguous`] when the answer did not come.
-    pub async fn commit(self) -> Result<Vec<Done>, StoreError> {
+    pub async fn commit(self) -> Result<AllDone, StoreError> {
         // A task that has ended by itself tells its end below.
         let _told = self.verdict.send(());
         self.ended.await.unwrap_or_else(|_| Err(StoreError::Ambiguous("the transaction was given up".into())))?;
@@ -112,8 +81,9 @@ pub(super) struct After {
 const ATTEMPTS: usize = 5;
 
 impl Cache {
-    /// Begins a batch. Its writes have queued when this returns: later reads of their keys wait for its end.
-    pub fn batch(self: &Arc<Self>, steps: Vec<Step>, mut watched: Vec<Watched>) -> Batch {
+    /// Begins a batch, of which what is read and written counts for `client`. Its writes have queued when this returns: later
+    /// reads of their keys wait for its end.
+    pub fn batch(self: &Arc<Self>, steps: Vec<Step>, mut watched: Vec<Watched>, client: Arc<Holding>) -> Batch {
         // Before its own writes queue, which is something that happens to their keys.
         watched.iter_mut().for_each(Watched::look);
         let mut keys: Vec<Bytes> =
@@ -123,7 +93,7 @@ impl Cache {
         let rights = self.flights.queue(&keys, |key| self.shelf.take(key));
         let ((done, told), (verdict, heard), (end, ended)) =
             (oneshot::channel(), oneshot::channel(), oneshot::channel());
-        let work = Work { cache: self.clone(), steps, watched, rights };
+        let work = Work { cache: self.clone(), steps, watched, rights, client };
         self.runtime.spawn(work.run(done, heard, end));
         Batch { done: told, verdict, ended }
     }
@@ -139,6 +109,7 @@ pub(super) struct Work {
     pub(super) steps: Vec<Step>,
     pub(super) watched: Vec<Watched>,
     pub(super) rights: Vec<Right>,
+    client: Arc<Holding>,
 }
 
 impl Work {
@@ -206,8 +177,13 @@ impl Work {
         self.cache.cached(mapping).map_or(0, Cached::epoch)
     }
 
+    /// What became of no step yet.
+    pub(super) fn nothing_done(&self) -> AllDone {
+        AllDone::new(Gathered::new(self.client.clone()))
+    }
+
     /// Does every step; `None` when a watched key has changed.
-    async fn prepare(&self, origin: &str) -> Result<Option<(StoreTransaction, Vec<Done>)>, StoreError> {
+    async fn prepare(&self, origin: &str) -> Result<Option<(StoreTransaction, AllDone)>, StoreError> {
         let snapshot = !self.watched.is_empty();
         for attempt in 1.. {
             match self.attempt(origin, snapshot).await {
@@ -220,7 +196,7 @@ impl Work {
         Ok(None)
     }
 
-    async fn attempt(&self, origin: &str, snapshot: bool) -> Result<Option<(StoreTransaction, Vec<Done>)>, StoreError> {
+    async fn attempt(&self, origin: &str, snapshot: bool) -> Result<Option<(StoreTransaction, AllDone)>, StoreError> {
         let mut transaction = self.cache.store.begin(origin, snapshot).await?;
         for watched in &self.watched {
             let now = self.load(&mut transaction, watched.mapping, &watched.key).await?;
@@ -229,7 +205,7 @@ impl Work {
                 return Ok(None);
             }
         }
-        let (mut done, mut lives) = (Vec::with_capacity(self.steps.len()), HashMap::new());
+        let (mut done, mut lives) = (self.nothing_done(), HashMap::new());
         for step in &self.steps {
             done.push(match &step.act {
                 Act::Read => Done::Read(self.load(&mut transaction, step.mapping, &step.key).await?),
@@ -241,7 +217,7 @@ impl Work {
                         Done::Written(written)
                     }
                 },
-            });
+            })?;
         }
         Ok(Some((transaction, done)))
     }

@@ -6,16 +6,17 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::batch::{Act, After, Done, Step, Steps, Work};
+use super::batch::{After, Steps, Work};
 use super::deferred::Wait;
 use super::ends::{ENDS, Ended, ends_at};
+use super::steps::{Act, AllDone, Done, Step};
 use crate::record::{Edit, Life, Lifetime, Record, Written};
 use crate::store::StoreError;
 use crate::telemetry::clock::now_ms;
 
 /// What the steps did, and what is to be journaled of it.
 pub(super) struct Plan {
-    done: Vec<Done>,
+    done: AllDone,
     keys: HashMap<Bytes, Key>,
 }
 
@@ -60,7 +61,7 @@ impl Work {
     /// What the steps do, if all of it may wait; `None` if the store must be told now, or has to make or delete a row.
     ///
     /// # Errors
-    /// The store's, of a key that is not in memory.
+    /// The store's, of a key that is not in memory; [`StoreError::TooMuch`].
     pub(super) async fn plan(&self) -> Result<Option<Plan>, StoreError> {
         if !self.may_wait() {
             return Ok(None);
@@ -77,10 +78,10 @@ impl Work {
             let key = Key { mapping: step.mapping, record, life: Life::Keep, epoch, begun, waits: Vec::new() };
             keys.insert(right.key().clone(), key);
         }
-        let mut done = Vec::with_capacity(self.steps.len());
+        let mut done = self.nothing_done();
         for step in &self.steps {
             let Some(key) = keys.get_mut(&step.key) else {
-                done.push(Done::Read(self.glance(step).await?));
+                done.push(Done::Read(self.glance(step).await?))?;
                 continue;
             };
             let step_done = match &step.act {
@@ -89,7 +90,7 @@ impl Work {
                 Act::Write(edit, life) => self.write_later(key, edit, *life).transpose().map(Done::Written),
             };
             let Some(step_done) = step_done else { return Ok(None) };
-            done.push(step_done);
+            done.push(step_done)?;
         }
         Ok(Some(Plan { done, keys }))
     }

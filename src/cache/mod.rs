@@ -23,6 +23,7 @@ mod listing;
 mod origins;
 mod overlay;
 mod shelf;
+mod steps;
 mod told;
 mod verifier;
 mod watched;
@@ -36,12 +37,13 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-pub use batch::{Act, Batch, Done, Prepared, Step};
+pub use batch::{Batch, Prepared};
 pub use ends::Ended;
 pub use entry::Entry;
 pub use flights::LoadResult;
 pub use front::Front;
 pub use listing::After;
+pub use steps::{Act, AllDone, Done, Step};
 pub use watched::Watched;
 pub use writes::WriteResult;
 

@@ -41,6 +41,9 @@ pub enum StoreError {
     /// Another transaction was in the way; nothing has changed.
     #[error("another transaction changed the same rows")]
     Conflict,
+    /// What a transaction reads and writes is more than its client may hold; nothing has changed.
+    #[error("what it reads and writes would be more than all clients may hold (limits.buffers)")]
+    TooMuch,
     /// The mapping does not fit the store: `key of the block`, what is wrong.
     #[error("{}", .0.iter().map(|(key, fault)| format!("{key}: {fault}")).collect::<Vec<_>>().join("; "))]
     Faults(Vec<(&'static str, String)>),
@@ -64,7 +67,10 @@ impl StoreError {
     /// True when nothing more can be done in the transaction that met it.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Open | Self::Loading(_) | Self::Ambiguous(_) | Self::Conflict)
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::Open | Self::Loading(_) | Self::Ambiguous(_) | Self::Conflict | Self::TooMuch
+        )
     }
 
     /// True when the values are at fault, and neither the statement nor the store.

@@ -52,6 +52,8 @@ impl Buffers {
 
 /// So many bytes of a client are not worth telling.
 const FEW: usize = 4096;
+/// Who holds no more than this is refused nothing that is gathered for it because others hold too much.
+const LITTLE: usize = 1 << 20;
 
 /// What one client holds.
 #[derive(Debug, Default)]
@@ -64,6 +66,8 @@ pub struct Holding {
     outbox: AtomicUsize,
     /// Bytes of what it has told of itself (its name), if they are many.
     words: AtomicUsize,
+    /// Bytes that a task of another thread gathers for it.
+    gathered: AtomicUsize,
     /// Since when more waits for it than may for long; 0 while it does not.
     past_since: AtomicU64,
     /// It is to go, and nothing more is kept for it.
@@ -122,7 +126,8 @@ impl Holding {
     /// The bytes that it holds.
     #[must_use]
     pub fn holds(&self) -> usize {
-        self.holds.load(Relaxed) + self.outbox.load(Relaxed) + self.words.load(Relaxed)
+        let elsewhere = self.outbox.load(Relaxed) + self.words.load(Relaxed) + self.gathered.load(Relaxed);
+        self.holds.load(Relaxed) + elsewhere
     }
 
     /// The bytes that wait for it to read.
@@ -161,11 +166,51 @@ impl Holding {
     }
 }
 
+/// Bytes that a task, on whatever thread, gathers for a client, until this is dropped.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    holding: Arc<Holding>,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// None yet, of those that count for `holding`.
+    #[must_use]
+    pub const fn new(holding: Arc<Holding>) -> Self {
+        Self { holding, bytes: 0 }
+    }
+
+    /// So many more bytes; false, and they do not count, when nothing more is kept for the client or there would be too much.
+    pub fn takes(&mut self, bytes: usize) -> bool {
+        let own = self.holding.holds().saturating_add(bytes);
+        if self.holding.is_cut() || self.holding.is_too_much(own, LITTLE) {
+            return false;
+        }
+        self.bytes += bytes;
+        self.holding.gathered.fetch_add(bytes, Relaxed);
+        self.holding.all.change(bytes as i64);
+        true
+    }
+
+    /// So many bytes of them are gone.
+    pub fn lets_go(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.holding.gathered.fetch_sub(bytes, Relaxed);
+        self.holding.all.change(-(bytes as i64));
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        self.lets_go(self.bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use super::{Buffers, Holding};
+    use super::{Buffers, Gathered, Holding, LITTLE};
 
     #[test]
     fn what_waits_for_a_moment_twice_has_not_waited_for_long() {
@@ -192,5 +237,25 @@ mod tests {
         one.note_outbox(5, 0);
         drop(one);
         assert_eq!(all.held(), 36);
+    }
+
+    #[test]
+    fn what_is_gathered_elsewhere_counts_and_ends_where_there_is_no_room() {
+        let all = Arc::new(Buffers::default());
+        all.limit(4 * LITTLE);
+        let one = Arc::new(Holding::among(all.clone()));
+        let mut gathered = Gathered::new(one.clone());
+        assert!(gathered.takes(3 * LITTLE) && !gathered.takes(2 * LITTLE));
+        assert_eq!((one.holds(), one.owes(), all.held()), (3 * LITTLE, 0, 3 * LITTLE));
+        gathered.lets_go(2 * LITTLE);
+        let other = Holding::among(all.clone());
+        other.note(4 * LITTLE, 0);
+        assert!(!gathered.takes(1), "others hold too much, and it more than a little");
+        assert!(Gathered::new(Arc::new(Holding::among(all.clone()))).takes(LITTLE));
+        drop(other);
+        one.cut();
+        assert!(!gathered.takes(1));
+        drop(gathered);
+        assert_eq!((one.holds(), all.held()), (0, 0));
     }
 }

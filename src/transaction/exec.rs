@@ -6,10 +6,11 @@ use bytes::{BufMut, Bytes};
 use super::splice::splice;
 use super::store::{self, Part};
 use super::{Desk, EXEC_LOSS, EXECABORT, MULTI, NOTHING_DONE, OUTDATED, PART_LOSS, Taken, Transaction, Wait, told};
-use crate::cache::Prepared;
+use crate::cache::{AllDone, Prepared};
 use crate::resp::encode;
 use crate::resp::pieces::Elements;
 use crate::route::Route;
+use crate::store::StoreError;
 use crate::upstream::{Kept, Loss, Run, Ticket};
 
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -84,7 +85,8 @@ impl Transaction {
         if desk.is_refused {
             return Some(self.abort(desk, EXECABORT));
         }
-        match desk.context.owned.cache.batch(steps, watched).prepared().await {
+        let client = desk.session.peer.holding.clone();
+        match desk.context.owned.cache.batch(steps, watched, client).prepared().await {
             Ok(Some(prepared)) => {
                 exec.prepared = Some(prepared);
                 None
@@ -94,6 +96,9 @@ impl Transaction {
                 Some(self.end())
             }
             Err(error) => {
+                if error == StoreError::TooMuch {
+                    desk.context.metrics.limited("buffers");
+                }
                 Some(self.abort(desk, &format!("ERR hearthside: nothing of the transaction was done: {error}")))
             }
         }
@@ -123,10 +128,10 @@ impl Transaction {
         kept.are(elements.len());
         // Should the store refuse now, the upstream's part has run: each of our commands says so in its place.
         let done = match prepared {
-            None => Ok(Vec::new()),
+            None => Ok(AllDone::default()),
             Some(prepared) => prepared.commit().await,
         };
-        Taken::Told(splice(desk, queue, (elements, kept), (&part.ours, &done)).await)
+        Taken::Told(splice(desk, queue, (elements, kept), (&part.ours, done)).await)
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::BufMut;
 use super::Desk;
 use super::queued::{Queue, Queued};
 use super::store::{Ours, answer};
-use crate::cache::Done;
+use crate::cache::AllDone;
 use crate::command::OwnedRequest;
 use crate::dispatch::{Flow, greeted};
 use crate::resp::encode;
@@ -21,7 +21,7 @@ pub(super) async fn splice(
     desk: &mut Desk<'_>,
     queued: Queue,
     (mut elements, mut kept): (Elements, Kept),
-    (ours, done): (&[Ours], &Result<Vec<Done>, StoreError>),
+    (ours, mut done): (&[Ours], Result<AllDone, StoreError>),
 ) -> Pieces {
     let mut reply = Pieces::default();
     encode::array(desk.out, queued.len());
@@ -35,7 +35,9 @@ pub(super) async fn splice(
             return Pieces::default();
         }
         match command {
-            Queued::Here(request, route) if answer(desk, &request, &route, ours, done) => {}
+            Queued::Here(request, route) if answer(desk, &request, &route, ours, &done) => {
+                done.iter_mut().for_each(|done| ours.steps().for_each(|step| done.let_go(step)));
+            }
             Queued::Here(request, route) => here(desk, &request, route, &mut reply).await,
             Queued::Upstream(several) => (0..several).for_each(|_| {
                 elements.pass(&mut reply);

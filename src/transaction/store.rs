@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes};
 
 use super::Desk;
 use super::queued::Queued;
-use crate::cache::{Act, Done, Ended, Step};
+use crate::cache::{Act, AllDone, Done, Ended, Step};
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::config::{DeleteMode, WriteMode};
 use crate::dispatch::{Context, answer_from, answer_lived, answer_mismatch, removes};
@@ -36,6 +36,22 @@ pub(super) enum Ours {
     Count(Vec<Result<usize, Bytes>>),
     /// MGET: the same.
     Values(Vec<Result<usize, Bytes>>),
+}
+
+impl Ours {
+    /// The steps that it is answered from, and no other command.
+    pub(super) fn steps(&self) -> impl Iterator<Item = usize> {
+        let (one, several) = match self {
+            Self::Usual => (None, &[][..]),
+            Self::Write(_, step)
+            | Self::Read(step)
+            | Self::Mismatch(_, step)
+            | Self::Life(_, step)
+            | Self::Lived(_, step) => (Some(*step), &[][..]),
+            Self::Remove(places) | Self::Count(places) | Self::Values(places) => (None, &places[..]),
+        };
+        one.into_iter().chain(several.iter().filter_map(|place| place.as_ref().ok().copied()))
+    }
 }
 
 /// The steps of a transaction, and how its commands are answered from them.
@@ -164,12 +180,12 @@ pub(super) fn answer(
     request: &OwnedRequest,
     route: &Route,
     ours: &Ours,
-    done: &Result<Vec<Done>, StoreError>,
+    done: &Result<AllDone, StoreError>,
 ) -> bool {
     let (view, proto) = (request.view(), desk.session.proto());
     let done = match (ours, done) {
         (Ours::Usual, _) => return false,
-        (_, Ok(done)) => done.as_slice(),
+        (_, Ok(done)) => &**done,
         (_, Err(error)) => {
             encode::error(desk.out, &format!("ERR hearthside: the store's part of the transaction failed: {error}"));
             return true;

@@ -5,6 +5,7 @@ use std::io::Write;
 use crate::memory::{MEGABYTE, cut, limited, most, wait_for_the_end, warm};
 use crate::support::admin::metric;
 use crate::support::redis::Redis;
+use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::wire::{connect_narrow, line};
 
@@ -60,5 +61,38 @@ fn mget_past_what_all_may_hold_is_refused_and_its_client_goes_on() {
     assert_eq!(wire.ask(&format!("EXISTS{rows}")), ":101\r\n", "none of their values is told");
     let value = format!("${}\r\n{}\r\n", MEGABYTE, "0".repeat(MEGABYTE));
     assert!(wire.ask(&format!("MGET none{}", " text:one".repeat(7))) == format!("*8\r\n$-1\r\n{}", value.repeat(7)));
+    assert_eq!(cut(&sidecar), 0.0);
+}
+
+fn held(sidecar: &Sidecar) -> f64 {
+    metric(sidecar, "hearthside_client_buffer_bytes")
+}
+
+/// What the store's transaction has read and written waits here until its end, for every command its own.
+#[test]
+fn exec_past_what_all_may_hold_does_nothing_and_its_client_goes_on() {
+    let redis = Redis::start();
+    let sidecar = limited(&redis).set("STORE__CONNECT_TIMEOUT", "60s").start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.call(&["HSET", "player:1:session", "worker_id", &"w".repeat(MEGABYTE)]), b":0\r\n");
+    let (write, read) = (line("HSET player:1:session hp 5"), line("HGET player:1:session worker_id"));
+    let before = warm(&sidecar);
+    for read in [&read, &line("HGETALL player:1:session")] {
+        wire.send(&transaction(&[&write[..], read].concat().repeat(500)));
+        (0..1001).for_each(|_| drop(wire.frame()));
+        let refusal = String::from_utf8_lossy(&wire.frame()).into_owned();
+        let most = most(&sidecar, before);
+        assert!(most < 100 + 64, "{most} MiB");
+        assert!(refusal.starts_with("-ERR hearthside: nothing of the transaction was done: "), "{refusal:.200}");
+        assert!(refusal.ends_with("more than all clients may hold (limits.buffers)\r\n"), "{refusal}");
+        assert_eq!(wire.ask("HGET player:1:session hp"), "$2\r\n99\r\n");
+    }
+    assert_eq!(metric(&sidecar, "hearthside_limits_reached_total{limit=\"buffers\"}"), 2.0);
+    // What fits while it is read fits as a reply, which takes its place.
+    wire.send(&transaction(&[write, read.repeat(80)].concat()));
+    (0..82).for_each(|_| drop(wire.frame()));
+    assert_eq!(wire.frame().len(), "*81\r\n:0\r\n".len() + 80 * (MEGABYTE + 12));
+    assert_eq!(wire.ask("HGET player:1:session hp"), "$1\r\n5\r\n");
+    until("nothing is held", || held(&sidecar) == 0.0);
     assert_eq!(cut(&sidecar), 0.0);
 }
