@@ -11,6 +11,7 @@ mod listing;
 mod loading;
 mod local;
 pub mod owned;
+mod place;
 mod policy;
 mod refusal;
 pub mod scans;
@@ -20,7 +21,7 @@ mod subscribe;
 mod waits;
 mod write;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::pin::Pin as Pinning;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use hello::{greeted, logs_in};
 pub use hold::{Hold, Redirect};
 pub use lifetime::answer_lived;
 pub use owned::{Owned, answer_from};
+pub use place::{Newest, Place};
 pub use policy::{Pace, Policy};
 use subscribe::Shared;
 pub use write::{answer_mismatch, refusal as write_refusal};
@@ -63,8 +65,8 @@ pub struct Context {
     pub access: Arc<Access>,
     /// What a client may cost.
     pub policy: Policy,
-    /// What comes after a reload of the configuration.
-    pub successor: OnceCell<Rc<Self>>,
+    /// Its place among those of its worker.
+    pub edition: Place,
     /// Every client of the process.
     pub clients: Arc<Registry>,
     /// The way to the upstream.
@@ -171,14 +173,10 @@ impl Context {
         }
     }
 
-    /// The newest of those that came after this one.
+    /// The newest of its worker's, if a reload of the configuration has brought one after this.
     #[must_use]
     pub fn latest(&self) -> Option<Rc<Self>> {
-        let mut latest = self.successor.get()?;
-        while let Some(next) = latest.successor.get() {
-            latest = next;
-        }
-        Some(latest.clone())
+        self.edition.latest()
     }
 
     /// Where a client's request goes.

@@ -3,7 +3,7 @@
 //! Shutdown: 1. listeners stop; 2. `drain` tells every client, which answers what it owes and closes; 3. what is
 //! not gone by the deadline is dropped with its runtime.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use super::socket::Socket;
 use crate::access::DEFAULT_USER;
 use crate::clients::{Listed, Registry, State};
 use crate::config::AuthMode;
-use crate::dispatch::{Context, Session};
+use crate::dispatch::{Context, Newest, Session};
 use crate::telemetry::Metrics;
 use crate::upstream::{Common, Group, Hub, Login, Upstream, Version};
 
@@ -153,6 +153,7 @@ impl Workers {
 /// One worker thread.
 struct Worker {
     setup: Setup,
+    newest: Rc<Newest>,
     context: Rc<Context>,
     bell: Rc<Bell>,
 }
@@ -160,7 +161,8 @@ struct Worker {
 impl Worker {
     fn new(setup: Setup, registry: Arc<Registry>) -> Self {
         let upstream = Rc::new(Upstream::new(setup.upstream.clone()));
-        Self { context: context(&setup, registry, upstream), setup, bell: Rc::default() }
+        let newest = Rc::default();
+        Self { context: context(&newest, &setup, registry, upstream), newest, setup, bell: Rc::default() }
     }
 
     async fn work(mut self, mut orders: UnboundedReceiver<Order>, stop: CancellationToken, patience: Duration) {
@@ -197,23 +199,21 @@ impl Worker {
     /// Every client goes over before its next request.
     fn adopt(&mut self, edition: Arc<Edition>) {
         self.setup.edition = edition;
-        let next = context(&self.setup, self.context.clients.clone(), self.context.upstream.clone());
-        // It is given one successor in its life.
-        let _first = self.context.successor.set(next.clone());
-        self.context = next;
+        let (clients, upstream) = (self.context.clients.clone(), self.context.upstream.clone());
+        self.context = context(&self.newest, &self.setup, clients, upstream);
         self.bell.ring();
     }
 }
 
-/// What a worker's clients are answered with.
-fn context(setup: &Setup, clients: Arc<Registry>, upstream: Rc<Upstream>) -> Rc<Context> {
+/// What a worker's clients are answered with from now on.
+fn context(newest: &Rc<Newest>, setup: &Setup, clients: Arc<Registry>, upstream: Rc<Upstream>) -> Rc<Context> {
     let Edition { router, owned, access, policy, .. } = &*setup.edition;
-    Rc::new(Context {
+    newest.succeed(|edition| Context {
         router: router.clone(),
         owned: owned.clone(),
         access: access.clone(),
         policy: policy.clone(),
-        successor: OnceCell::new(),
+        edition,
         clients,
         upstream,
         hub: setup.hub.clone(),

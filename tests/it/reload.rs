@@ -5,6 +5,7 @@ use std::fs;
 use hearthside::config::SHIPPED;
 
 use crate::support::admin::{metric, request};
+use crate::support::process::status;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
@@ -140,4 +141,34 @@ fn a_transaction_of_before_a_reload_is_not_run_after_it() {
     queued.ask("MULTI");
     reload(&sidecar, &format!("{SHIPPED}{NOTES}").replace("clients = 10000", "clients = 9999"));
     assert_eq!(queued.ask("EXEC"), "*0\r\n");
+}
+
+/// A client that is busy for long with what it began before stays with the mappings, users and latest hits of then.
+#[test]
+fn a_client_that_is_busy_through_many_reloads_keeps_none_of_those_between() {
+    const LENGTH: usize = 1_000_000;
+    let redis = Redis::start();
+    let rows = |ttl: usize| {
+        format!(
+            "[[caches]]\nkey = \"row:{{id:int}}\"\ntype = \"string\"\nvalue = \"text\"\nttl = \"{ttl}h\"\n\
+             query = \"SELECT hex(zeroblob({})) AS text WHERE $1 > 0\"\n",
+            LENGTH / 2
+        )
+    };
+    let sidecar = Sidecar::builder().redis(&redis).set("SERVER__WORKERS", "1").config(&rows(1)).start();
+    let (mut busy, mut others) = (sidecar.wire(), sidecar.wire());
+    busy.send(format!("*3\r\n$3\r\nSET\r\n$4\r\nhuge\r\n$4000000\r\n{}", "h".repeat(2_000_000)).as_bytes());
+    until("it is being passed on", || metric(&sidecar, "hearthside_pinned") == 1.0);
+    let before = status(sidecar.pid(), "VmRSS");
+    for ttl in 2..20 {
+        for id in (1..=20).flat_map(|id| [id, id]) {
+            assert_eq!(others.ask(&format!("GET row:{id}")).len(), LENGTH + 12);
+        }
+        reload(&sidecar, &rows(ttl));
+    }
+    let most = (status(sidecar.pid(), "VmHWM") - before) / 1024;
+    assert!(most < 200, "{most} MiB");
+    busy.send(format!("{}\r\n", "h".repeat(2_000_000)).as_bytes());
+    assert_eq!(busy.frame(), b"+OK\r\n");
+    assert_eq!(busy.ask("GET row:1").len(), LENGTH + 12, "and goes over then");
 }
