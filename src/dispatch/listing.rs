@@ -5,6 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::room::{Room, TOO_LONG};
 use super::scans::{OURS, Place};
 use super::{Context, Flow, Owned, Session, error_reply};
 use crate::cache::After;
@@ -12,6 +13,7 @@ use crate::command::Request;
 use crate::keys::glob_match;
 use crate::mapping::Mapping;
 use crate::resp::number::parse_i64;
+use crate::resp::pieces::Pieces;
 use crate::resp::{decode, encode, reply};
 use crate::store::StoreError;
 use crate::upstream::{Run, Ticket};
@@ -58,8 +60,11 @@ impl Wish {
 
     /// Those of the keys that match, as bulk strings.
     fn chosen<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) -> Vec<Bytes> {
-        let matches = |key: &&[u8]| self.pattern.as_ref().is_none_or(|pattern| glob_match(pattern, key));
-        keys.into_iter().filter(matches).map(bulk).collect()
+        keys.into_iter().filter(|key| self.matches(key)).map(bulk).collect()
+    }
+
+    fn matches(&self, key: &[u8]) -> bool {
+        self.pattern.as_ref().is_none_or(|pattern| glob_match(pattern, key))
     }
 }
 
@@ -78,35 +83,71 @@ pub(super) fn keys(context: &Context, session: &mut Session, request: &Request<'
     let ticket = submit(context, session, request);
     let owned = context.owned.clone();
     let router = context.router.clone();
+    let mut room = Room::of(context, session);
     Flow::Later(Box::pin(async move {
-        let reply = ticket.whole().await?;
-        let Some(theirs) = reply::elements(&reply) else { return Ok(reply.into()) };
-        let mut all: Vec<&[u8]> = theirs.into_iter().filter(|bulk| !is_owned(&router, bulk)).collect();
-        let ours = match every_key(&owned, &wish).await {
-            Ok(ours) => ours,
+        let ours = match every_key(&owned, &wish, &mut room).await {
+            Ok(Some(ours)) => ours,
+            Ok(None) => return Ok(error_reply(TOO_LONG)),
             Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
         };
-        all.extend(ours.iter().map(|bulk| &**bulk));
-        Ok(array(&all).into())
+        // What the upstream says counts where it waits.
+        let reply = ticket.whole().await?;
+        let Some(theirs) = reply::elements(&reply) else { return Ok(reply.into()) };
+        if !room.takes(reply.len(), reply.len()) {
+            return Ok(error_reply(TOO_LONG));
+        }
+        let theirs: Vec<&[u8]> = theirs.into_iter().filter(|bulk| !is_owned(&router, bulk)).collect();
+        let mut all = Pieces::default();
+        encode::array(all.tail(), theirs.len() + ours.count);
+        theirs.iter().for_each(|bulk| all.tail().put_slice(bulk));
+        all.append_all(ours.bulks);
+        Ok(all)
     }))
 }
 
-/// Every owned key that is wished for, as bulk strings.
-async fn every_key(owned: &Owned, wish: &Wish) -> Result<Vec<Bytes>, (usize, StoreError)> {
-    let (snapshot, mut found) = (owned.definitions.snapshot(), Vec::new());
+/// Keys as bulk strings.
+#[derive(Default)]
+struct Found {
+    count: usize,
+    bulks: Pieces,
+}
+
+impl Found {
+    /// Adds those of the keys that match; false when there is no room for them.
+    fn add<'k>(&mut self, wish: &Wish, keys: impl IntoIterator<Item = &'k [u8]>, room: &mut Room) -> bool {
+        for key in keys.into_iter().filter(|key| wish.matches(key)) {
+            let before = self.bulks.tail().len();
+            encode::bulk(self.bulks.tail(), key);
+            self.count += 1;
+            if !room.takes(self.bulks.tail().len() - before, 0) {
+                return false;
+            }
+            self.bulks.settle();
+        }
+        true
+    }
+}
+
+/// Every owned key that is wished for; `None` when there is no room for them.
+async fn every_key(owned: &Owned, wish: &Wish, room: &mut Room) -> Result<Option<Found>, (usize, StoreError)> {
+    let (snapshot, mut found) = (owned.definitions.snapshot(), Found::default());
     for mapping in owned.mappings.list.iter().filter(|mapping| wish.concerns(mapping)) {
         if owned.is_definition(mapping.id) {
-            found.extend(wish.chosen(snapshot.keys(mapping.id)));
+            if !found.add(wish, snapshot.keys(mapping.id), room) {
+                return Ok(None);
+            }
             continue;
         }
         let mut after = Some(After::new());
         while let Some(place) = after {
             let (keys, next) = owned.cache.page(mapping.id, &place, PAGE).await.map_err(|e| (mapping.id, e))?;
-            found.extend(wish.chosen(keys.iter().map(|key| &**key)));
+            if !found.add(wish, keys.iter().map(|key| &**key), room) {
+                return Ok(None);
+            }
             after = next;
         }
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 pub(super) fn scan(context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {

@@ -14,6 +14,7 @@ pub mod owned;
 mod place;
 mod policy;
 mod refusal;
+mod room;
 pub mod scans;
 mod session;
 mod split;

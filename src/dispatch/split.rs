@@ -1,11 +1,13 @@
 //! DEL, UNLINK, EXISTS, TOUCH and MGET over owned keys, perhaps with pass-through keys among them: split, sent, joined.
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
 use super::owned::{Found, string_of};
+use super::room::{Room, TOO_LONG};
 use super::{Context, Flow, Session, error_reply, wrong_arity};
 use crate::cache::WriteResult;
 use crate::command::{Request, Spec};
@@ -14,9 +16,7 @@ use crate::record::Write;
 use crate::resp::pieces::{Elements, Pieces};
 use crate::resp::{Proto, decode, encode};
 use crate::store::StoreError;
-use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::Kept;
 
 /// One key's part of the answer.
 enum Part {
@@ -29,9 +29,6 @@ enum Part {
     /// Its rows are being deleted, for this mapping.
     Deleting(usize, Pin<Box<dyn Future<Output = WriteResult>>>),
 }
-
-/// One reply that no limit of memory has room for.
-const TOO_LONG: &str = "ERR hearthside: the reply would be longer than all clients may hold (limits.buffers)";
 
 /// True for DEL and UNLINK.
 #[must_use]
@@ -73,7 +70,7 @@ pub(super) fn answer(
                     if let Some(entry) = entry.filter(|_| spec.name != "exists") {
                         owned.cache.renew(key, &entry, session.now);
                     }
-                    if !room.takes(known.as_ref()) {
+                    if !room.takes(length(known.as_ref()), size_of::<Part>()) {
                         encode::error(out, TOO_LONG);
                         return Flow::Answered;
                     }
@@ -85,51 +82,33 @@ pub(super) fn answer(
     }
     let ticket = (foreign.len() > 1).then(|| context.ask(session, &foreign, spec.flags.readonly));
     Flow::Later(Box::pin(async move {
-        let (upstream, pushes) = match ticket {
-            Some(ticket) => ticket.parts().await.map(|(reply, pushes)| (Some(reply), pushes))?,
-            None => (None, Bytes::new()),
-        };
-        let mut known = Vec::with_capacity(parts.len());
-        for part in parts {
-            let is_new = matches!(part, Part::Loading(..));
-            match resolve(part, values).await {
-                Ok(Some(part)) if is_new && !room.takes(part.as_ref()) => return Ok(error_reply(TOO_LONG)),
-                Ok(part) => known.push(part),
+        let mut known: Vec<Option<Option<Bytes>>> = vec![None; parts.len()];
+        let mut under_way = FuturesUnordered::new();
+        for (at, part) in parts.into_iter().enumerate() {
+            match part {
+                Part::Upstream => {}
+                Part::Known(part) => known[at] = Some(part),
+                part => under_way.push(async move { (at, resolve(part, values).await) }),
+            }
+        }
+        // Each counts when it is there, wherever its place is.
+        while let Some((at, resolved)) = under_way.next().await {
+            match resolved {
+                Ok(part) if !room.takes(length(part.as_ref()), size_of::<Part>()) => return Ok(error_reply(TOO_LONG)),
+                Ok(part) => known[at] = Some(part),
                 Err((mapping, error)) if removes => return Ok(error_reply(&owned.write_error(mapping, &error))),
                 Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
             }
         }
+        // What the upstream says counts where it waits.
+        let (upstream, pushes) = match ticket {
+            Some(ticket) => ticket.parts().await.map(|(reply, pushes)| (Some(reply), pushes))?,
+            None => (None, Bytes::new()),
+        };
         let mut reply = Pieces::from(pushes);
         reply.append_all(if values { join_values(known, upstream, proto) } else { join_counts(&known, upstream) });
         Ok(reply)
     }))
-}
-
-/// What one reply takes of what all clients may hold.
-struct Room {
-    kept: Kept,
-    metrics: Arc<Metrics>,
-    values: usize,
-    most: usize,
-}
-
-impl Room {
-    fn of(context: &Context, session: &Session) -> Self {
-        let (kept, metrics) = (Kept::new(session.account.clone()), context.metrics.clone());
-        Self { kept, metrics, values: 0, most: context.policy.limits.buffers.0 }
-    }
-
-    /// One more key with its value; false when they are more than all clients may hold.
-    fn takes(&mut self, value: Option<&Bytes>) -> bool {
-        let length = value.map_or(0, Bytes::len);
-        self.values += length;
-        if self.values > self.most {
-            self.metrics.limited("buffers");
-            return false;
-        }
-        self.kept.more(size_of::<Part>() + length);
-        true
-    }
 }
 
 /// The refusal of a DEL that names a definition: nothing of it is done.
@@ -153,18 +132,22 @@ impl super::Owned {
     }
 }
 
-/// `Some(known)` for an owned key, `None` for one whose answer is the upstream's.
-async fn resolve(part: Part, values: bool) -> Result<Option<Option<Bytes>>, (usize, StoreError)> {
+fn length(value: Option<&Bytes>) -> usize {
+    value.map_or(0, Bytes::len)
+}
+
+/// What an owned key is known to be when that has come.
+async fn resolve(part: Part, values: bool) -> Result<Option<Bytes>, (usize, StoreError)> {
     match part {
         Part::Upstream => Ok(None),
-        Part::Known(known) | Part::Loading(_, Found::Now(_, known)) => Ok(Some(known)),
+        Part::Known(known) | Part::Loading(_, Found::Now(_, known)) => Ok(known),
         Part::Loading(mapping, Found::Loading(loading)) => {
             let entry = loading.await.map_err(|error| (mapping, error))?;
-            Ok(Some(entry.record.as_ref().map(|record| string_of(record, values))))
+            Ok(entry.record.as_ref().map(|record| string_of(record, values)))
         }
         Part::Deleting(mapping, deleting) => {
             let written = deleting.await.map_err(|error| (mapping, error))?;
-            Ok(Some(written.old.map(|_| Bytes::new())))
+            Ok(written.old.map(|_| Bytes::new()))
         }
     }
 }

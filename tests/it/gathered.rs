@@ -4,6 +4,7 @@ use std::io::Write;
 
 use crate::memory::{MEGABYTE, cut, limited, most, wait_for_the_end, warm};
 use crate::support::admin::metric;
+use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
@@ -93,6 +94,47 @@ fn exec_past_what_all_may_hold_does_nothing_and_its_client_goes_on() {
     (0..82).for_each(|_| drop(wire.frame()));
     assert_eq!(wire.frame().len(), "*81\r\n:0\r\n".len() + 80 * (MEGABYTE + 12));
     assert_eq!(wire.ask("HGET player:1:session hp"), "$1\r\n5\r\n");
+    until("nothing is held", || held(&sidecar) == 0.0);
+    assert_eq!(cut(&sidecar), 0.0);
+}
+
+/// Values that have been loaded wait for those before them in the reply.
+#[test]
+fn what_an_mget_has_loaded_counts_while_the_rest_is_loaded() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let config = "[[caches]]\nkey = \"row:{id:int}\"\ntype = \"string\"\nvalue = \"text\"\nttl = \"1h\"\n\
+                  query = \"SELECT repeat('v', 1048576) AS text FROM (SELECT pg_advisory_xact_lock_shared($1)) l\"\n";
+    let builder = limited(&redis).postgres(&postgres).config(config).set("STORE__QUERY_TIMEOUT", "1m");
+    let sidecar = builder.set("CACHE__MAX_BYTES", "8mb").migrated().start();
+    let (mut wire, mut lock) = (sidecar.wire(), postgres.session());
+    lock.run("DO $$ BEGIN PERFORM pg_advisory_lock(1); END $$;");
+    let rows: String = (1..=40).map(|id| format!(" row:{id}")).collect();
+    wire.send(&line(&format!("MGET{rows}")));
+    until("what is loaded counts", || held(&sidecar) > 38.0 * MEGABYTE as f64);
+    lock.run("DO $$ BEGIN PERFORM pg_advisory_unlock(1); END $$;");
+    assert_eq!(wire.frame().len(), "*40\r\n".len() + 40 * (MEGABYTE + 12));
+    until("nothing is held", || held(&sidecar) == 0.0);
+    lock.run("DO $$ BEGIN PERFORM pg_advisory_lock(1); END $$;");
+    let rows: String = (1..=120).map(|id| format!(" row:{id}")).collect();
+    let told = wire.ask(&format!("MGET{rows}"));
+    assert!(told.ends_with("(limits.buffers)\r\n"), "before the first is there: {told}");
+    lock.run("DO $$ BEGIN PERFORM pg_advisory_unlock(1); END $$;");
+}
+
+#[test]
+fn keys_past_what_all_may_hold_is_refused_and_its_client_goes_on() {
+    let redis = Redis::start();
+    redis.wire().call(&["SET", "name", "theirs"]);
+    let config = "[[definitions]]\nkey = \"name:{id}\"\ntype = \"string\"\nvalue = \"text\"\nquery = \"\
+                  WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+                  SELECT i || hex(zeroblob(300)) AS id, 'x' AS text FROM n\"\n";
+    let sidecar = limited(&redis).set("LIMITS__BUFFERS", "10mb").config(config).start();
+    let mut wire = sidecar.wire();
+    let told = wire.ask("KEYS name*");
+    assert!(told.ends_with("than all clients may hold (limits.buffers)\r\n"), "{told:.200}");
+    assert_eq!(metric(&sidecar, "hearthside_limits_reached_total{limit=\"buffers\"}"), 1.0);
+    assert!(wire.ask("KEYS name:1*").starts_with("*11111\r\n"));
+    assert_eq!(wire.ask("KEYS nam?"), "*1\r\n$4\r\nname\r\n");
     until("nothing is held", || held(&sidecar) == 0.0);
     assert_eq!(cut(&sidecar), 0.0);
 }
