@@ -386,7 +386,7 @@ fn who_has_asked_what_the_table_does_not_know_is_told_what_a_cut_has_cost() {
     let redis = Redis::with(&["--rename-command", "BLPOP", "XBLPOP"]);
     let proxy = Proxy::to(redis.port);
     let builder = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port));
-    let sidecar = builder.expect(&["lane", "pinned"]).start();
+    let sidecar = builder.expect(&["lane", "pinned", "the upstream does not answer"]).start();
     let mut direct = redis.wire();
     let mut wire = sidecar.wire();
     direct.ask("RPUSH queue job");

@@ -80,8 +80,8 @@ fn what_cannot_be_a_slice_takes_the_long_way() {
 fn a_slice_that_is_cut_is_never_sent_in_parts() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.port);
-    let sidecar =
-        Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port)).expect(&["lane"]).start();
+    let builder = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port));
+    let sidecar = builder.expect(&["lane", "the upstream does not answer"]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
     proxy.hold(true);
