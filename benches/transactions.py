@@ -51,13 +51,18 @@ def took(client, request, lines):
     return (time.perf_counter() - begun) * 1000
 
 
-def measured(server, request, lines, rounds):
-    """Milliseconds, the median, on a connection that has done it before."""
-    with socket.create_connection(("127.0.0.1", server.port)) as client:
+def measured(servers, rounds):
+    """Milliseconds of each case, medians; the servers in turn, so that what else the machine does falls on all alike."""
+    clients = [socket.create_connection(("127.0.0.1", server.port)) for server in servers]
+    told = {name: [[] for _ in servers] for name in CASES}
+    for client in clients:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(3):
-            took(client, request, lines)
-        return statistics.median(took(client, request, lines) for _ in range(rounds))
+    for name, (request, lines) in CASES.items():
+        for _ in range(rounds + 3):
+            for times, client in zip(told[name], clients):
+                times.append(took(client, request, lines))
+    # The first three are for who has not done it before.
+    return {name: [statistics.median(times[3:]) for times in of_servers] for name, of_servers in told.items()}
 
 
 def far_away(rig):
@@ -78,8 +83,7 @@ def transactions(rig):
         f"\n**Transactions in one write, ms** (one client, medians of {rig.arguments.rounds * 7}; far: {DELAY} ms in each direction)\n",
         "| | Redis | hearthside | of Redis | Redis, far | hearthside, far | of Redis |", "|---|---|---|---|---|---|---|",
     ]
-    for name, (request, count) in CASES.items():
-        told = [measured(server, request, count, rounds) for server in (rig.redis, rig.sidecar, far, sidecar)]
+    for name, told in measured([rig.redis, rig.sidecar, far, sidecar], rounds).items():
         near, distant = told[1] / told[0], told[3] / told[2]
         lines.append(
             f"| {name} | {told[0]:.2f} | {told[1]:.2f} | {near:.2f} | {told[2]:.2f} | {told[3]:.2f} | {distant:.2f} |"
