@@ -64,10 +64,10 @@ use crate::keys::glob_match;
 use crate::mapping::Mapping;
 use crate::record::{Life, Record};
 use crate::store::{Plan, Store, StoreError};
-use crate::telemetry::Metrics;
 use crate::telemetry::clock::{millis, now_ms};
 use crate::telemetry::metrics::{Outcome, OutcomeLabel};
 use crate::telemetry::planted::is_planted;
+use crate::telemetry::{Metrics, Seldom};
 
 /// One cached mapping at work.
 #[derive(Debug)]
@@ -79,8 +79,8 @@ struct Cached {
     epoch: AtomicU64,
     /// True when the store tells of every change of the mapping's tables.
     watched: bool,
-    /// When a failed load was last told in the log.
-    complained: AtomicU64,
+    /// Log lines about loads and writes that failed.
+    complaints: Seldom,
 }
 
 /// Failed loads of one mapping are told this often at most, in milliseconds; the metric counts them all.
@@ -91,14 +91,9 @@ impl Cached {
         self.epoch.load(SeqCst)
     }
 
-    fn complain(&self, what: &str, error: &StoreError, now: u64) {
-        let last = self.complained.load(SeqCst);
+    fn complain(&self, what: &str, error: &StoreError) {
         // The breaker has told why it is open.
-        let due = last == 0 || now >= last + COMPLAIN_EVERY;
-        if *error != StoreError::Open
-            && due
-            && self.complained.compare_exchange(last, now.max(1), SeqCst, SeqCst).is_ok()
-        {
+        if *error != StoreError::Open && self.complaints.due().is_some() {
             tracing::warn!(mapping = self.mapping.pattern.text(), %error, "{what}");
         }
     }
@@ -164,8 +159,14 @@ impl Cache {
             let id = mapping.id;
             mappings.resize_with(mappings.len().max(id + 1), || None);
             let life = Span::new(&mapping.config, life);
-            mappings[id] =
-                Some(Cached { mapping, plan, life, epoch: AtomicU64::new(0), watched, complained: AtomicU64::new(0) });
+            mappings[id] = Some(Cached {
+                mapping,
+                plan,
+                life,
+                epoch: AtomicU64::new(0),
+                watched,
+                complaints: Seldom::every(COMPLAIN_EVERY),
+            });
         }
         Self {
             mappings,
@@ -313,7 +314,7 @@ impl Cache {
         };
         let result = result.map(over).map(|record| Arc::new(cached.life.entry(record, id, lead.epoch(), started)));
         if let Err(error) = &result {
-            cached.complain("a load failed", error, started);
+            cached.complain("a load failed", error);
         }
         self.flights.publish(lead, result, |key, entry| self.shelf.put(key, entry));
     }

@@ -4,17 +4,24 @@ use std::collections::BTreeMap;
 
 use super::{COMPLAIN_EVERY, Cache};
 use crate::store::StoreError;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::Seldom;
 
 /// What has not been said yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Told {
     /// Keys that were put aside, and of the first its mapping and the reason.
     aside: Option<(u64, usize, StoreError)>,
     /// Keys whose rows were not there, by mapping.
     without_row: BTreeMap<usize, u64>,
-    /// When that was said last, in milliseconds of the process's clock; 0: never.
-    said: u64,
+    /// Log lines about those.
+    complaints: Seldom,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        let complaints = Seldom::every(COMPLAIN_EVERY);
+        Self { aside: None, without_row: BTreeMap::new(), complaints }
+    }
 }
 
 impl Told {
@@ -39,11 +46,9 @@ impl Told {
                  key); `hearthside journal` shows it, and sends it again or removes it while no sidecar runs"
             );
         }
-        let is_due = self.said == 0 || now_ms() >= self.said + COMPLAIN_EVERY;
-        if self.without_row.is_empty() || !is_due {
+        if self.without_row.is_empty() || self.complaints.due().is_none() {
             return;
         }
-        self.said = now_ms().max(1);
         for (mapping, keys) in std::mem::take(&mut self.without_row) {
             tracing::warn!(
                 mapping = name(mapping),

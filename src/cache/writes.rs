@@ -96,7 +96,7 @@ impl Cache {
         self.origins.end(origin, now_ms());
         self.count_write(&result, started);
         if let Err(error @ (StoreError::Ambiguous(_) | StoreError::Unavailable(_))) = &result {
-            cached.complain("a write failed", error, started);
+            cached.complain("a write failed", error);
         }
         result
     }

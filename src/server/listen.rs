@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream, lookup_host};
@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream, lookup_host};
 use super::socket::Socket;
 use super::worker::Workers;
 use crate::config;
-use crate::telemetry::lack;
+use crate::telemetry::{Seldom, lack};
 
 /// Clients that may wait to be accepted: thousands come at once when an application restarts, and one that the kernel has no
 /// place for waits for seconds.
@@ -144,16 +144,15 @@ impl Listener {
 #[derive(Default)]
 struct Failures {
     attempts: u64,
-    logged: Option<Instant>,
+    logged: Seldom,
 }
 
 impl Failures {
     fn add(&mut self, listen: &str, error: &io::Error) {
         self.attempts += 1;
-        if self.logged.is_some_and(|logged| logged.elapsed() < lack::OFTEN) {
+        if self.logged.due().is_none() {
             return;
         }
-        self.logged = Some(Instant::now());
         let attempts = self.attempts;
         if lack::is_of_files(error) {
             tracing::warn!(

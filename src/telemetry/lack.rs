@@ -3,9 +3,6 @@
 use std::fs::File;
 use std::io;
 
-/// How often a lack that lasts is logged.
-pub const OFTEN: std::time::Duration = std::time::Duration::from_secs(10);
-
 /// What to do about it.
 pub const NO_FILES: &str =
     "this sidecar, or its machine, may open no more files (ulimit -n, LimitNOFILE=, fs.file-max)";

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::connect::ConnectError;
-use crate::telemetry::{Metrics, lack};
+use crate::telemetry::{Metrics, Seldom};
 
 /// The circuit breaker of one upstream.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Circuit {
     /// Unreachable for so long, it is open.
     open_after: Duration,
     metrics: Arc<Metrics>,
+    /// Log lines about a lack that is not the upstream's.
+    excuses: Seldom,
 }
 
 #[derive(Debug, Default)]
@@ -31,8 +33,6 @@ struct State {
     is_taken: bool,
     /// Why the last one failed.
     why: Option<ConnectError>,
-    /// When a lack that is not the upstream's was last logged.
-    excused: Option<Instant>,
 }
 
 /// Leave for one attempt to connect; dropped without a word, the next one may try.
@@ -47,7 +47,7 @@ impl Circuit {
     /// A circuit that opens when the upstream has been unreachable for `open_after`.
     #[must_use]
     pub fn new(open_after: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), open_after, metrics }
+        Self { state: Mutex::default(), changed: Notify::new(), open_after, metrics, excuses: Seldom::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -126,20 +126,15 @@ impl Turn<'_> {
     pub(super) fn succeeded(self) {
         let mut state = self.circuit.state();
         if state.failures > 0 || state.why.is_some() {
-            *state = State { is_taken: state.is_taken, excused: state.excused, ..State::default() };
+            *state = State { is_taken: state.is_taken, ..State::default() };
         }
         self.circuit.metrics.circuit_open.set(0);
     }
 
     /// There was no attempt worth counting: something else was lacking. True when that is to be logged.
     pub(super) fn excused(self, why: &ConnectError) -> bool {
-        let mut state = self.circuit.state();
-        state.why = Some(why.clone());
-        let due = state.excused.is_none_or(|logged| logged.elapsed() >= lack::OFTEN);
-        if due {
-            state.excused = Some(Instant::now());
-        }
-        due
+        self.circuit.state().why = Some(why.clone());
+        self.circuit.excuses.due().is_some()
     }
 
     /// It did not. The number of attempts in a row that failed.
