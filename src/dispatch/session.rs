@@ -16,11 +16,13 @@ use crate::route::Unknown;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::refusals::{Who, shown};
-use crate::upstream::{Account, Group, Hub, Inbox, Lane, Loss, Member, Membership, Run, Subscriber, Upstream};
+use crate::upstream::{
+    Account, Group, Hub, Inbox, Lane, Loss, MAYBE_APPLIED, Member, Membership, Run, Subscriber, Upstream,
+};
 
 /// What is answered for requests on a connection that is lost, by a client that is not lost with it.
 const LOSS: Loss = Loss {
-    sent: "ERR hearthside: the upstream connection was lost before the reply; the command may have been applied",
+    sent: MAYBE_APPLIED,
     unsent: "LOADING hearthside: the upstream connection was lost; the command was not sent",
 };
 

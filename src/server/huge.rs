@@ -12,7 +12,7 @@ use crate::resp::passage::Passage;
 use crate::resp::request::Awaited;
 use crate::route::Route;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Expect, Pinned, Run, Ticket};
+use crate::upstream::{Expect, MAYBE_APPLIED, Pinned, Run, Ticket};
 
 /// An argument at least so long is not gathered.
 pub(super) const HUGE: usize = 1 << 20;
@@ -20,9 +20,6 @@ pub(super) const HUGE: usize = 1 << 20;
 const MOST_ARGUMENTS: usize = 1 << 16;
 /// Bytes that may wait for the upstream before more are read from the client.
 const AHEAD: usize = 1 << 20;
-
-const LOST: &str =
-    "ERR hearthside: the upstream connection was lost before the reply; the command may have been applied";
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// The unfinished request at the front of the buffer, if it need not be gathered.
@@ -132,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.link.replies.tail().extend_from_slice(&reply);
                 pinned.give_back();
             }
-            Err(_) => self.error(LOST),
+            Err(_) => self.error(MAYBE_APPLIED),
         }
         Ok(())
     }

@@ -43,7 +43,8 @@ pub(super) struct Flight {
     pub(super) is_partial: bool,
 }
 
-const MAYBE_APPLIED: &str =
+/// What is answered for a request that was sent, and whose reply will not come.
+pub const MAYBE_APPLIED: &str =
     "ERR hearthside: the upstream connection was lost before the reply; the command may have been applied";
 
 const TOO_LONG: &str =

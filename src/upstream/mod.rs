@@ -33,6 +33,7 @@ use std::time::Duration;
 pub use account::{Account, Kept};
 pub use circuit::Circuit;
 pub use connect::ConnectError;
+pub use flight::MAYBE_APPLIED;
 pub use gate::Gate;
 pub use group::{Credentials, Group, Login};
 pub use health::{Version, probe, watch};
