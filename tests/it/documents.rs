@@ -215,6 +215,28 @@ fn the_table_of_metrics_is_that_of_the_code() {
     assert_eq!(known.difference(&documented).collect::<Vec<_>>(), [""; 0], "docs/OPERATIONS.md does not name them");
 }
 
+/// Every setting, metric and test that the table "What can grow" names is there.
+#[test]
+fn what_can_grow_has_a_bound_and_a_metric() {
+    let (settings, metrics, tests) = (settings(), registered(), tests());
+    let rows = rows("docs/OPERATIONS.md", "## What can grow, and its bound");
+    assert!(rows.len() > 20);
+    for row in &rows {
+        let [_, bound, metric, at_the_bound, test] = &row[..] else { panic!("{row:?}") };
+        assert!(!bound.is_empty() && !at_the_bound.is_empty() && metric.starts_with("`hearthside_"), "{row:?}");
+        for name in quoted(bound).filter(|name| name.contains('.')) {
+            assert!(settings.contains(name), "there is no setting {name}");
+        }
+        for name in quoted(metric) {
+            let short = name.trim_start_matches("hearthside_").trim_end_matches("_total");
+            assert!(metrics.contains(short), "there is no metric {name}");
+        }
+        for name in quoted(test) {
+            assert!(tests.contains(&format!("fn {name}(")), "there is no test {name}");
+        }
+    }
+}
+
 /// The names of an enum's variants that carry nothing.
 fn variants(source: &str, name: &str) -> Vec<String> {
     let text = read(source);

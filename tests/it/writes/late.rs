@@ -33,6 +33,26 @@ pub(super) fn held_up(proxy: &Proxy, wire: &mut Wire) -> Trapped {
     late
 }
 
+/// A sidecar that has saved 1, and taken 20, whose flush the network holds.
+fn begun() -> (Place, Proxy, Sidecar, Wire, Trapped) {
+    let place = Place::new();
+    let proxy = Proxy::to(place.postgres.port);
+    let sidecar = through(&place, &proxy).start();
+    let mut wire = sidecar.wire();
+    save(&place, &sidecar, &mut wire, 1);
+    let late = held_up(&proxy, &mut wire);
+    (place, proxy, sidecar, wire, late)
+}
+
+/// The next sidecar saves what was acknowledged, and something newer, before the packet comes.
+fn starts_again(place: &Place, proxy: &Proxy, late: &Trapped, acknowledged: &str) {
+    let sidecar = through(place, proxy).start();
+    let mut wire = sidecar.wire();
+    until("what was acknowledged is replayed and saved", || place.seen(1) == acknowledged);
+    save(place, &sidecar, &mut wire, 300);
+    comes_too_late(place, late, &mut wire, "300");
+}
+
 /// Lets the packet through; when Postgres has judged it the newest value must still be there.
 pub(super) fn comes_too_late(place: &Place, late: &Trapped, wire: &mut Wire, newest: &str) {
     late.release();
@@ -43,46 +63,23 @@ pub(super) fn comes_too_late(place: &Place, late: &Trapped, wire: &mut Wire, new
 
 #[test]
 fn a_flush_delivered_after_its_sidecar_was_killed_undoes_nothing() {
-    let place = Place::new();
-    let proxy = Proxy::to(place.postgres.port);
-    let mut sidecar = through(&place, &proxy).start();
-    let mut wire = sidecar.wire();
-    save(&place, &sidecar, &mut wire, 1);
-    let late = held_up(&proxy, &mut wire);
+    let (place, proxy, mut sidecar, _, late) = begun();
     sidecar.kill();
-    let sidecar = through(&place, &proxy).start();
-    let mut wire = sidecar.wire();
-    until("what was acknowledged is replayed and saved", || place.seen(1) == "20");
-    save(&place, &sidecar, &mut wire, 300);
-    comes_too_late(&place, &late, &mut wire, "300");
+    starts_again(&place, &proxy, &late, "20");
 }
 
 #[test]
 fn a_flush_whose_values_were_all_replaced_before_the_kill_undoes_nothing() {
-    let place = Place::new();
-    let proxy = Proxy::to(place.postgres.port);
-    let mut sidecar = through(&place, &proxy).start();
-    let mut wire = sidecar.wire();
-    save(&place, &sidecar, &mut wire, 1);
-    let late = held_up(&proxy, &mut wire);
+    let (place, proxy, mut sidecar, mut wire, late) = begun();
     // In the journal the new value takes the place of the one that was taken.
     assert_eq!(wire.ask("HSET p:1 seen 30"), ":0\r\n");
     sidecar.kill();
-    let sidecar = through(&place, &proxy).start();
-    let mut wire = sidecar.wire();
-    until("what was acknowledged is replayed and saved", || place.seen(1) == "30");
-    save(&place, &sidecar, &mut wire, 300);
-    comes_too_late(&place, &late, &mut wire, "300");
+    starts_again(&place, &proxy, &late, "30");
 }
 
 #[test]
 fn a_flush_delivered_after_it_was_given_up_and_sent_again_undoes_nothing() {
-    let place = Place::new();
-    let proxy = Proxy::to(place.postgres.port);
-    let sidecar = through(&place, &proxy).start();
-    let mut wire = sidecar.wire();
-    save(&place, &sidecar, &mut wire, 1);
-    let late = held_up(&proxy, &mut wire);
+    let (place, _proxy, sidecar, mut wire, late) = begun();
     until("it is given up and sent again", || place.seen(1) == "20");
     save(&place, &sidecar, &mut wire, 300);
     comes_too_late(&place, &late, &mut wire, "300");
