@@ -46,7 +46,7 @@ impl Context {
             _ => None,
         };
         match waits.filter(|mapping| self.owned.is_loading(*mapping)) {
-            Some(mapping) => Route::Refused(self.owned.loading_error(mapping)),
+            Some(mapping) => Route::Refused(self.owned.loading_error(mapping).into()),
             None => route,
         }
     }

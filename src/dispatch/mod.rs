@@ -152,7 +152,7 @@ impl Context {
         if matches!(route, Route::Attack) {
             return route;
         }
-        self.too_fast(session).map_or(route, Route::Refused)
+        self.too_fast(session).map_or(route, |text| Route::Refused(text.into()))
     }
 
     /// Counts one request; the error for one that comes too fast.
@@ -232,9 +232,9 @@ impl Context {
                 session.closing = true;
                 Flow::Answered
             }
-            Route::Refused(text) => {
-                self.note_refused(session, request, &text);
-                refuse(session, &text, out)
+            Route::Refused(refusal) => {
+                self.note_refused(session, request, &refusal);
+                refuse(session, &refusal.text, out)
             }
         }
     }

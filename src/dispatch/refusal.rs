@@ -4,20 +4,15 @@ use super::{Context, Session, hello};
 use crate::access;
 use crate::command::{Request, Spec};
 use crate::config::AuthMode;
-use crate::route::{DENIED, PRIVATE, Route, is_attack};
+use crate::route::{Refusal, Route, is_attack};
+use crate::telemetry::refusals::By;
 
 impl Context {
-    /// Counts a request that is answered with this error, if it is that it may not be sent.
-    pub fn note_refused(&self, session: &Session, request: &Request<'_>, text: &str) {
-        if !text.starts_with("NOPERM") {
-            return;
+    /// Counts a request that is answered so, if somebody does not permit it.
+    pub fn note_refused(&self, session: &Session, request: &Request<'_>, refusal: &Refusal) {
+        if let Some(by) = refusal.by {
+            self.metrics.refusals.denied(by, &request.name(), || session.who());
         }
-        let by = match text {
-            _ if text == PRIVATE => "private",
-            _ if text.ends_with(DENIED) => "deny",
-            _ => "rules",
-        };
-        self.metrics.refusals.denied(by, &request.name(), || session.who());
     }
 
     /// The end of a request that may not be sent. The first of these that holds says it:
@@ -52,6 +47,7 @@ impl Context {
         if self.router.denied.denies(request, spec) {
             return Some(Route::Refused(self.router.denied.refusal(request)));
         }
-        access::refusal(user?, request, spec).map(Route::Refused)
+        let text = access::refusal(user?, request, spec)?;
+        Some(Route::Refused(Refusal::by(By::Rules, text)))
     }
 }

@@ -87,9 +87,10 @@ pub(super) fn route(session: &Session, route: Route, request: &Request<'_>, spec
         return route;
     }
     let name = spec.map_or_else(|| request.name().to_lowercase(), |spec| spec.name.clone());
-    Route::Refused(format!(
+    let text = format!(
         "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
-    ))
+    );
+    Route::Refused(text.into())
 }
 
 async fn all(awaited: &mut [(Confirmed, Bytes)]) {

@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::Refusal;
 use crate::command::{self, Request, Spec};
-
-/// How the error for what the list names ends.
-pub const DENIED: &str = " is denied by security.deny; take it out of that list to allow it";
+use crate::telemetry::refusals::By;
 
 /// What the list says of a row of the command table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +68,12 @@ impl Denied {
 
     /// The error for a request that the list names.
     #[must_use]
-    pub fn refusal(&self, request: &Request<'_>) -> String {
+    pub fn refusal(&self, request: &Request<'_>) -> Refusal {
         let name = request.name().to_ascii_uppercase();
         let entry = if self.names.contains(&name) { name } else { with_subcommand(request) };
-        format!("NOPERM hearthside: {entry}{DENIED}")
+        let text =
+            format!("NOPERM hearthside: {entry} is denied by security.deny; take it out of that list to allow it");
+        Refusal::by(By::Deny, text)
     }
 }
 
@@ -97,7 +98,7 @@ mod tests {
         scanner.scan(&raw).expect("a request");
         let request = Request::new(&raw, scanner.spans());
         let denies = denied.denies(&request, lookup(request.arg(0), request.arg(1)));
-        denies.then(|| denied.refusal(&request))
+        denies.then(|| denied.refusal(&request).text)
     }
 
     #[test]

@@ -6,11 +6,12 @@ mod classes;
 mod denied;
 mod describe;
 mod private;
+mod refusal;
 
 pub use classes::{Local, Pin, Transaction, Unknown};
-pub use denied::{DENIED, Denied};
+pub use denied::Denied;
 pub use describe::handling;
-pub use private::REFUSAL as PRIVATE;
+pub use refusal::Refusal;
 
 use crate::command::{self, Request, Spec};
 use crate::keys::Keyspace;
@@ -42,7 +43,7 @@ pub enum Route {
     /// An HTTP request: the client is closed, as Redis does, before it closes a connection that others share.
     Attack,
     /// Answered with this error.
-    Refused(String),
+    Refused(Refusal),
 }
 
 /// True for an HTTP request's first words, which a browser can be made to send to any port.
@@ -108,9 +109,9 @@ impl Router {
             Class::Pinned(Pin::Blocking) => self.unless_owned(request, spec, Route::Pinned(Pin::Blocking, spec)),
             Class::Pinned(pin) => Route::Pinned(pin, spec),
             Class::Container if request.len() > 1 => unknown_subcommand(request, spec),
-            Class::Replication => Route::Refused(replication(spec)),
+            Class::Replication => Route::Refused(replication(spec).into()),
             Class::Hearthside => Route::Hearthside,
-            Class::Guarded if private::opens_up(request) => Route::Refused(private::REFUSAL.to_owned()),
+            Class::Guarded if private::opens_up(request) => Route::Refused(private::refusal()),
             Class::Guarded => self.by_keys(request, spec, false),
             Class::Split => self.by_keys(request, spec, true),
             Class::LooksUp => self.looks_up_owned(request).unwrap_or_else(|| self.by_keys(request, spec, false)),
@@ -124,7 +125,7 @@ impl Router {
             None => Route::PassThrough(spec.flags.readonly),
             Some(_) if splits => Route::Split(request.key_positions(spec), spec),
             Some((at, mapping)) if keys == 1 => Route::Owned(mapping, at, spec),
-            Some((at, mapping)) => Route::Refused(self.unanswered(request, at, mapping)),
+            Some((at, mapping)) => Route::Refused(self.unanswered(request, at, mapping).into()),
         }
     }
 
@@ -143,7 +144,7 @@ impl Router {
     /// `route`, unless one of the keys is owned.
     fn unless_owned(&self, request: &Request<'_>, spec: &Spec, route: Route) -> Route {
         match self.owned(request, spec).1 {
-            Some((at, mapping)) => Route::Refused(self.unanswered(request, at, mapping)),
+            Some((at, mapping)) => Route::Refused(self.unanswered(request, at, mapping).into()),
             None => route,
         }
     }
@@ -153,12 +154,13 @@ impl Router {
         let looked_up =
             |pattern: &[u8]| Some((String::from_utf8_lossy(pattern).into_owned(), self.keyspace.looked_up(pattern)?));
         let (pattern, mapping) = request.sorts_by().into_iter().find_map(looked_up)?;
-        Some(Route::Refused(format!(
+        let text = format!(
             "ERR hearthside: {} cannot look up '{pattern}': the upstream does not hold the owned keys of the mapping '{}'; \
              see docs/COMPATIBILITY.md",
             request.name().to_ascii_uppercase(),
             self.pattern(mapping),
-        )))
+        );
+        Some(Route::Refused(text.into()))
     }
 
     /// The error for a command that the sidecar does not answer on an owned key.
@@ -183,7 +185,7 @@ fn unknown_subcommand(request: &Request<'_>, spec: &Spec) -> Route {
         // Clients ask for it when they connect. No server that this sidecar speaks for has it: it would send pushes.
         "client" if request.is(1, "MAINT_NOTIFICATIONS") => {
             let subcommand = String::from_utf8_lossy(request.arg(1));
-            Route::Refused(format!("ERR unknown subcommand '{subcommand}'. Try CLIENT HELP."))
+            Route::Refused(format!("ERR unknown subcommand '{subcommand}'. Try CLIENT HELP.").into())
         }
         "client" => Route::Unknown(Unknown::OfClient),
         _ => Route::Unknown(Unknown::Command),
@@ -221,7 +223,7 @@ mod tests {
             Route::Local(Local::Ping, _) => "ping".into(),
             Route::Local(local, _) => format!("{local:?}"),
             Route::Pinned(Pin::Blocking, _) => "blocking".into(),
-            Route::Refused(text) => text,
+            Route::Refused(refusal) => refusal.text,
             other => format!("{other:?}").split(['(', ' ']).next().unwrap_or_default().to_owned(),
         }
     }

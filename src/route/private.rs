@@ -1,14 +1,21 @@
 //! The private server is reached over a socket that nobody else may open. Nothing that a client says may change that, or shut the
 //! sidecar out.
 
+use super::Refusal;
 use crate::command::{Request, Spec};
+use crate::telemetry::refusals::By;
 
 /// Settings that open a port, or ask for a password that the sidecar does not know.
 const SETTINGS: [&str; 5] = ["port", "tls-port", "bind", "protected-mode", "requirepass"];
 
 /// The error for what would.
-pub const REFUSAL: &str = "NOPERM hearthside: the private redis-server is for this sidecar alone: its ports, addresses and default user are not to \
+const REFUSAL: &str = "NOPERM hearthside: the private redis-server is for this sidecar alone: its ports, addresses and default user are not to \
      be changed. Set upstream.url to a Redis of your own for that";
+
+/// The answer to what would.
+pub(super) fn refusal() -> Refusal {
+    Refusal::by(By::Private, REFUSAL)
+}
 
 /// True for the commands that [`opens_up`] must look at.
 pub(super) fn may_open_up(spec: &Spec) -> bool {

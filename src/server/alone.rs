@@ -10,7 +10,7 @@ use crate::access::{DEFAULT_USER, NOAUTH, NOAUTH_HELLO};
 use crate::command::{OwnedRequest, Spec};
 use crate::dispatch::{Alone, Move};
 use crate::resp::{Proto, decode, encode};
-use crate::route::Pin;
+use crate::route::{Pin, Refusal};
 use crate::telemetry::refusals::{Who, shown};
 use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
 
@@ -62,9 +62,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// The error for a request that may not go on.
-    pub(super) fn refused(&mut self, request: &OwnedRequest, text: &str) {
-        self.context.note_refused(&self.session, &request.view(), text);
-        self.error(text);
+    pub(super) fn refused(&mut self, request: &OwnedRequest, refusal: &Refusal) {
+        self.context.note_refused(&self.session, &request.view(), refusal);
+        self.error(&refusal.text);
     }
 
     /// Whether a client may come in without AUTH is for the upstream to say, once. Then its request is looked at again.
@@ -74,8 +74,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.session.is_proven = true;
                 self.again(request);
             }
-            Err(text) if text == NOAUTH && request.view().is(0, "HELLO") => self.error(NOAUTH_HELLO),
-            Err(text) => self.error(&text),
+            Err(Disagreed::Said(text)) if text == NOAUTH && request.view().is(0, "HELLO") => self.error(NOAUTH_HELLO),
+            Err(Disagreed::Said(text) | Disagreed::Unasked(text)) => self.error(&text),
         }
     }
 
@@ -88,14 +88,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             None => self.agree_elsewhere(&moved.group).await,
         };
         match agreed {
-            Err(text) => {
-                self.note_refused_login(&moved.group.login, &text);
+            Err(Disagreed::Unasked(text)) => self.error(&text),
+            Err(Disagreed::Said(text)) => {
+                self.note_refused_login(&moved.group.login);
                 self.error(&text);
             }
             Ok(()) => {
                 self.session.is_proven = true;
                 if let Login::Client(credentials) = &moved.group.login {
-                    let user = credentials.user.as_deref().unwrap_or(b"default");
+                    let user = credentials.user.as_deref().unwrap_or(DEFAULT_USER.as_bytes());
                     self.session.peer.update(|state| state.user = String::from_utf8_lossy(user).into_owned());
                 }
                 self.session.login = self.context.upstream.enter(&moved.group.login);
@@ -106,11 +107,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// The upstream's word on credentials; that it cannot be asked is none.
-    fn note_refused_login(&self, login: &Login, text: &str) {
+    /// Counts what the upstream has refused, if it was another login.
+    fn note_refused_login(&self, login: &Login) {
         if let Login::Client(credentials) = login
             && *login != self.session.group.login
-            && !text.starts_with("LOADING")
         {
             let user = shown(credentials.user.as_deref().unwrap_or(DEFAULT_USER.as_bytes()));
             self.context.metrics.refusals.login("upstream", || Who { user, ..self.session.who() });
@@ -118,37 +118,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// The client's own connection goes where the client goes.
-    async fn agree_over(&mut self, mut pinned: Pinned, group: &Group) -> Result<(), String> {
+    async fn agree_over(&mut self, mut pinned: Pinned, group: &Group) -> Result<(), Disagreed> {
         let mut pushes = BytesMut::new();
         let mut refused = None;
         for request in steps(&self.session.group, group) {
-            let reply = pinned.call(&request, &mut pushes).await.map_err(|Lost| LOST)?;
+            let reply = pinned.call(&request, &mut pushes).await.map_err(Disagreed::lost)?;
             refused = refused.or(decode::error(&reply));
         }
         pinned.speaks(group.proto);
         self.pinned = Some(pinned);
         self.link.replies.loud().put_slice(&pushes);
-        refused.map_or(Ok(()), Err)
+        refused.map_or(Ok(()), |text| Err(Disagreed::Said(text)))
     }
 
     /// Another connection tells whether there is such a database, and whether such a user may come in: now, not when the
     /// connection was opened.
-    async fn agree_elsewhere(&self, group: &Group) -> Result<(), String> {
+    async fn agree_elsewhere(&self, group: &Group) -> Result<(), Disagreed> {
         let pinned = match self.context.upstream.pin(group, &self.session.account).await {
             Ok(pinned) => pinned,
-            Err(ConnectError::Refused(text)) => return Err(text),
-            Err(error) => return Err(error.to_string()),
+            Err(ConnectError::Refused(text)) => return Err(Disagreed::Said(text)),
+            Err(error) => return Err(Disagreed::Unasked(error.to_string())),
         };
         if let Login::Client(credentials) = &group.login {
             let mut auth = BytesMut::new();
             encode::request(&mut auth, &credentials.auth());
-            let reply = pinned.call(&auth, &mut BytesMut::new()).await.map_err(|Lost| LOST)?;
+            let reply = pinned.call(&auth, &mut BytesMut::new()).await.map_err(Disagreed::lost)?;
             if let Some(text) = decode::error(&reply) {
-                return Err(text);
+                return Err(Disagreed::Said(text));
             }
         }
         pinned.give_back();
         Ok(())
+    }
+}
+
+/// Why a client is not in another group.
+enum Disagreed {
+    /// The upstream said this.
+    Said(String),
+    /// It could not be asked, or did not answer.
+    Unasked(String),
+}
+
+impl Disagreed {
+    fn lost(Lost: Lost) -> Self {
+        Self::Unasked(LOST.to_owned())
     }
 }
 

@@ -15,7 +15,7 @@ use crate::command::{OwnedRequest, lookup};
 use crate::dispatch::{Context, Rules};
 use crate::resp::encode;
 use crate::resp::pubsub::Kind;
-use crate::route::Route;
+use crate::route::{Refusal, Route};
 use crate::telemetry::refusals::Who;
 use crate::upstream::{Lost, Pinned, Run};
 
@@ -24,7 +24,7 @@ pub(super) enum Waited {
     /// The upstream answered, or was lost.
     Ended(Result<Bytes, Lost>),
     /// The client may not wait for that any more; the error says why.
-    Revoked(String),
+    Revoked(Refusal),
 }
 
 /// A request may still be on its way to the upstream when its wait shall end: so often it is said again, after so long.
@@ -32,10 +32,10 @@ const ATTEMPTS: usize = 40;
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// What has come of a wait that was to end.
-fn given(reply: Option<Result<Bytes, Lost>>, text: String) -> Waited {
+fn given(reply: Option<Result<Bytes, Lost>>, refusal: Refusal) -> Waited {
     match reply {
         Some(Ok(reply)) if !reply.starts_with(b"-UNBLOCKED") => Waited::Ended(Ok(reply)),
-        _ => Waited::Revoked(text),
+        _ => Waited::Revoked(refusal),
     }
 }
 
@@ -103,9 +103,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Why the client may not send `request` now, if so.
-    fn is_refused(&mut self, request: &OwnedRequest) -> Option<String> {
+    fn is_refused(&mut self, request: &OwnedRequest) -> Option<Refusal> {
         match self.context.route(&mut self.session, &request.view()) {
-            Route::Refused(text) => Some(text),
+            Route::Refused(refusal) => Some(refusal),
             _ => None,
         }
     }
@@ -129,8 +129,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     return Err(End::Killed);
                 }
                 match self.is_refused(request) {
-                    Some(text) if !is_sent => return Ok(Waited::Revoked(text)),
-                    Some(text) if may_block => return self.end_wait(pinned, reply, text).await,
+                    Some(refusal) if !is_sent => return Ok(Waited::Revoked(refusal)),
+                    Some(refusal) if may_block => return self.end_wait(pinned, reply, refusal).await,
                     _ => {}
                 }
             }
@@ -153,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         &mut self,
         pinned: &Pinned,
         mut reply: Pin<&mut impl Future<Output = Result<Bytes, Lost>>>,
-        text: String,
+        refusal: Refusal,
     ) -> Result<Waited, End> {
         for _ in 0..ATTEMPTS {
             if !self.unblock(pinned).await? {
@@ -161,12 +161,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             tokio::select! {
                 biased;
-                reply = &mut reply => return Ok(given(Some(reply), text)),
+                reply = &mut reply => return Ok(given(Some(reply), refusal)),
                 end = self.link.left() => return at_last(reply, Instant::now(), end).await.map(Waited::Ended),
                 () = tokio::time::sleep(AGAIN) => {}
             }
         }
-        Ok(given(at_last(reply, Instant::now(), End::Left).await.ok(), text))
+        Ok(given(at_last(reply, Instant::now(), End::Left).await.ok(), refusal))
     }
 
     /// Asks the upstream to end what waits on this connection; false when that cannot be asked.

@@ -39,7 +39,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 pinned.give_back();
             }
             Waited::Ended(Err(Lost)) => self.error(LOST),
-            Waited::Revoked(text) => self.refused(request, &text),
+            Waited::Revoked(refusal) => self.refused(request, &refusal),
         }
         Ok(())
     }
@@ -77,8 +77,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.error(LOST);
                 return Ok(());
             }
-            Waited::Revoked(text) => {
-                self.refused(request, &text);
+            Waited::Revoked(refusal) => {
+                self.refused(request, &refusal);
                 return Ok(());
             }
         };

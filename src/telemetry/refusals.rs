@@ -11,10 +11,31 @@ use super::metrics::ReasonLabel;
 /// Letters of a text of somebody else's that are logged.
 const MOST: usize = 64;
 
+/// Who does not permit a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The rules of its user.
+    Rules,
+    /// `security.deny`.
+    Deny,
+    /// The sidecar, for the private server's sake.
+    Private,
+}
+
+impl By {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Rules => "rules",
+            Self::Deny => "deny",
+            Self::Private => "private",
+        }
+    }
+}
+
 /// Labels of `hearthside_commands_denied_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DeniedLabel {
-    /// `rules`, `deny` or `private`.
+    /// [`By`], in lower case.
     pub by: &'static str,
 }
 
@@ -47,15 +68,12 @@ impl Refusals {
         }
     }
 
-    /// A command was refused: by a user's `rules`, by `security.deny` (`deny`) or for the `private` server's sake.
-    pub fn denied(&self, by: &'static str, command: &str, who: impl FnOnce() -> Who) {
+    /// A command was refused.
+    pub fn denied(&self, by: By, command: &str, who: impl FnOnce() -> Who) {
+        let due = self.logged_denied[by as usize].due();
+        let by = by.text();
         self.denied.get_or_create(&DeniedLabel { by }).inc();
-        let seldom = match by {
-            "rules" => &self.logged_denied[0],
-            "deny" => &self.logged_denied[1],
-            _ => &self.logged_denied[2],
-        };
-        if let Some(unlogged) = seldom.due() {
+        if let Some(unlogged) = due {
             let Who { address, user } = who();
             let command = shown(command.as_bytes());
             tracing::info!(address, user, by, command, unlogged, "a command was refused (NOPERM)");

@@ -30,7 +30,7 @@ use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Context, Session, wrong_arity, wrong_exec};
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
-use crate::route::{Route, Transaction as Command};
+use crate::route::{Refusal, Route, Transaction as Command};
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::upstream::{Loss, Pinned, Run};
 
@@ -195,7 +195,7 @@ impl Transaction {
                 Taken::Answered
             }
             // As in Redis, a transaction that may not be run is over.
-            Route::Refused(text) if request.is(0, "EXEC") => {
+            Route::Refused(Refusal { text, .. }) if request.is(0, "EXEC") => {
                 let why = text.strip_prefix("ERR ").unwrap_or(&text);
                 self.abort(desk, &format!("EXECABORT Transaction discarded because of: {why}"))
             }
@@ -291,7 +291,9 @@ impl Transaction {
         }
         match place {
             Place::Refused(text) => {
-                desk.context.note_refused(desk.session, request, &text);
+                if let Route::Refused(refusal) = &route {
+                    desk.context.note_refused(desk.session, request, refusal);
+                }
                 self.refuse(desk, &text)
             }
             Place::Upstream(queued) => self.forward(desk, request, queued),

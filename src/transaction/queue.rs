@@ -47,7 +47,7 @@ pub(super) fn place(context: &Context, session: &mut Session, request: &Request<
         }
         Route::Local(_, spec) => here(request, spec),
         Route::Hearthside => Place::Here,
-        Route::Refused(text) => Place::Refused(text.clone()),
+        Route::Refused(refusal) => Place::Refused(refusal.text.clone()),
         Route::Owned(mapping, ..) if context.owned.is_loading(*mapping) => {
             Place::Refused(context.owned.loading_error(*mapping))
         }
