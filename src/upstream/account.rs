@@ -23,12 +23,14 @@ const MOST_EXPECTED: usize = 1 << 20;
 const FIRST_ASKED: usize = 32;
 const KNOWN_ASKED: usize = 512;
 const MOST_ASKED: usize = 8 * 1024;
-/// What a reply is expected to be before any has come. One of that length ends the room that short ones have made.
+/// What a reply is expected to be before any has come. One of that length halves the room that short ones have made.
 const UNKNOWN: usize = 4096;
 /// Replies are expected to be of this length at least, and at most: a very long one is its client's own affair
 /// ([`super::ticket::Ticket::is_bulky`]).
 const SHORT: usize = 16;
 const LONG: usize = 256 * 1024;
+/// What a reply is expected to be falls by this part of the difference to one that is shorter.
+const FALL: usize = 16;
 /// A run ends when its replies are expected to be so many bytes, or at so many requests: between runs others have their turn.
 const RUN: usize = 64 * 1024;
 const RUN_REQUESTS: usize = 256;
@@ -289,7 +291,7 @@ impl Account {
         let row = if length < LONG_REPLY { 0 } else { before + length };
         self.row.set(row);
         if length >= UNKNOWN || !self.is_known.replace(true) {
-            self.most_asked.set(KNOWN_ASKED);
+            self.most_asked.set((self.most_asked.get() / 2).max(KNOWN_ASKED));
         } else if self.asks_more.get() {
             self.most_asked.set((self.most_asked.get() + 1).min(MOST_ASKED));
         }
@@ -297,7 +299,7 @@ impl Account {
         self.typical.set(if length > typical {
             usize::midpoint(length, typical)
         } else {
-            typical - (typical - length) / 64
+            typical - (typical - length) / FALL
         });
         row >= ROW
     }
@@ -305,7 +307,7 @@ impl Account {
     /// A reply is longer than `length` bytes, and there is more to come.
     pub(super) fn sees(&self, length: usize) {
         self.is_known.set(true);
-        self.most_asked.set(KNOWN_ASKED);
+        self.most_asked.set((self.most_asked.get() / 2).max(KNOWN_ASKED));
         self.typical.set(self.typical.get().max(length.min(LONG)));
     }
 }
@@ -417,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn who_would_ask_for_more_may_after_short_replies_and_a_long_one_ends_it() {
+    fn who_would_ask_for_more_may_after_short_replies_and_a_long_one_halves_it() {
         let account = std::rc::Rc::new(Account::default());
         (0..1000).for_each(|_| assert!(!account.saw(5)));
         for expected in [512, 1024, 2048, 4096, MOST_ASKED, MOST_ASKED] {
@@ -427,7 +429,9 @@ mod tests {
         }
         account.saw(UNKNOWN);
         (0..1000).for_each(|_| assert!(!account.saw(5)));
-        assert_eq!(account.most_asked.get(), KNOWN_ASKED + 1000, "it still asks for more");
+        assert_eq!(account.most_asked.get(), MOST_ASKED / 2 + 1000, "it still asks for more");
+        (0..10).for_each(|_| assert!(!account.saw(UNKNOWN)));
+        assert_eq!(account.most_asked.get(), KNOWN_ASKED);
     }
 
     #[test]
