@@ -36,12 +36,14 @@ pub mod cache;
 pub mod clients;
 pub mod definitions;
 pub mod upstream;
-// 5: who answers
+// 5: one client's state
+pub mod session;
+// 6: who answers
 pub mod dispatch;
-// 6: what takes several requests
+// 7: what takes several requests
 pub mod transaction;
-// 7: the outside
+// 8: the outside
 pub mod admin;
 pub mod server;
-// 8: the whole
+// 9: the whole
 pub mod app;

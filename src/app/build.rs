@@ -12,7 +12,7 @@ use crate::cache::{Cache, Planned};
 use crate::config::{self, Settings};
 use crate::definitions::{DefinitionSource, Definitions, Reloader};
 use crate::dispatch::Owned;
-use crate::dispatch::scans::Scans;
+use crate::dispatch::listing::scans::Scans;
 use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::file::load_file;

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::check::Failure;
 use crate::config::{PubSubMode, Settings};
 use crate::server::{Edition, Setup, Workers, bind};
-use crate::upstream::{Circuit, Common, Gate, Hub, Place, Target, Version, watch};
+use crate::upstream::{Circuit, Common, Hub, Location, Permits, Target, Version, watch};
 
 pub(super) struct Front {
     accepting: JoinSet<()>,
@@ -31,10 +31,10 @@ impl Front {
         }
         let metrics = edition.owned.metrics.clone();
         let upstream = Arc::new(Common {
-            place: Place::new(target),
+            place: Location::new(target),
             circuit: Circuit::new(settings.upstream.breaker_after, metrics.clone()),
             settings: settings.upstream.clone(),
-            gate: Gate::new(&settings.upstream, metrics.clone()),
+            gate: Permits::new(&settings.upstream, metrics.clone()),
             metrics: metrics.clone(),
         });
         let version = Version::default();

@@ -8,10 +8,11 @@ use super::descriptors;
 use crate::access::{Access, Token};
 use crate::command::nearly;
 use crate::config::{Config, Faults, Loaded, OnLoss, Settings};
-use crate::dispatch::{Owned, Policy};
+use crate::dispatch::Owned;
 use crate::mapping::Mappings;
 use crate::route::Router;
 use crate::server::{Edition, server_config};
+use crate::session::Policy;
 use crate::store::Store;
 use crate::upstream::Target;
 

@@ -8,25 +8,10 @@
 //! - readers join the key's load only if no invalidation came since it began (C3), one load at a time (C4);
 //! - while changes may be missed nothing older than `max_staleness` is served (C2).
 
-mod batch;
-mod deferred;
-mod ends;
-mod entry;
-mod feed;
-mod fenced;
-mod flights;
-mod flush;
-mod front;
-mod gate;
-mod later;
 mod listing;
-mod origins;
-mod overlay;
-mod shelf;
-mod steps;
-mod told;
+mod memory;
 mod verifier;
-mod watched;
+mod write_behind;
 mod writes;
 
 use std::sync::Arc;
@@ -37,32 +22,32 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-pub use batch::{Batch, Prepared};
-pub use ends::Ended;
-pub use entry::Entry;
-pub use flights::LoadResult;
-pub use front::Front;
 pub use listing::After;
-pub use steps::{Act, AllDone, Done, Step};
-pub use watched::Watched;
+pub use memory::entry::Entry;
+pub use memory::loads::LoadResult;
+pub use memory::thread_cache::ThreadCache;
+pub use write_behind::expiry::Ended;
 pub use writes::WriteResult;
+pub use writes::steps::{Act, AllDone, Done, Step};
+pub use writes::transaction::{OwnedTransaction, Prepared};
+pub use writes::watched::Watched;
 
-use ends::Renewal;
-use entry::Span;
-use feed::Feed;
-use flights::{Begun, Flights, Lead};
-use flush::Flusher;
-use gate::Gate;
-use origins::Origins;
-use overlay::Overlay;
-use shelf::Shelf;
+use memory::entries::Entries;
+use memory::entry::Span;
+use memory::feed::Feed;
+use memory::handover::Handover;
+use memory::loads::{Begun, Flights, Load};
 use verifier::{Sample, Sampler};
+use write_behind::expiry::Renewal;
+use write_behind::flush::Flusher;
+use write_behind::overlay::Overlay;
+use writes::own_writes::OwnWrites;
 
 use crate::config;
 use crate::journal::Journal;
 use crate::keys::glob_match;
 use crate::mapping::Mapping;
-use crate::record::{Life, Record};
+use crate::record::{Record, TtlChange};
 use crate::store::{Plan, Store, StoreError};
 use crate::telemetry::clock::{millis, now_ms};
 use crate::telemetry::metrics::{Outcome, OutcomeLabel};
@@ -115,9 +100,9 @@ pub struct Planned {
 pub struct Cache {
     /// By mapping id; definitions have none.
     mappings: Vec<Option<Cached>>,
-    shelf: Shelf,
+    shelf: Entries,
     flights: Arc<Flights>,
-    origins: Origins,
+    origins: OwnWrites,
     overlay: Overlay,
     journal: Option<Arc<Journal>>,
     sampler: Sampler,
@@ -130,7 +115,7 @@ pub struct Cache {
     flush_rows: usize,
     feed: Feed,
     /// Shut while the cache that this one replaces still works.
-    gate: Gate,
+    gate: Handover,
     /// `cache.max_staleness`, in milliseconds.
     max_staleness: u64,
     store: Arc<Store>,
@@ -151,7 +136,7 @@ impl Cache {
         runtime: Handle,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (renewals, renewed) = ends::channel();
+        let (renewals, renewed) = write_behind::expiry::channel();
         let (sampler, chosen) = Sampler::new(&settings.verify);
         let (timeouts, life) = (&settings.store, &settings.cache);
         let mut mappings = Vec::new();
@@ -170,9 +155,9 @@ impl Cache {
         }
         Self {
             mappings,
-            shelf: Shelf::new(&settings.cache),
+            shelf: Entries::new(&settings.cache),
             flights: Arc::default(),
-            origins: Origins::default(),
+            origins: OwnWrites::default(),
             overlay: Overlay::default(),
             journal,
             sampler,
@@ -183,7 +168,7 @@ impl Cache {
             flush_now: tokio::sync::Notify::new(),
             flush_rows: settings.journal.flush_rows,
             feed: Feed::default(),
-            gate: Gate::default(),
+            gate: Handover::default(),
             max_staleness: millis(settings.cache.max_staleness),
             store,
             runtime,
@@ -284,7 +269,7 @@ impl Cache {
     }
 
     /// One load from its query to its publication.
-    async fn fly(self: Arc<Self>, id: usize, mut lead: Lead) {
+    async fn fly(self: Arc<Self>, id: usize, mut lead: Load) {
         self.gate.opened().await;
         if let Some(entry) = self.left_by_writes(id, &mut lead).await {
             self.flights.publish(lead, Ok(entry), |key, entry| self.shelf.put(key, entry));
@@ -320,13 +305,13 @@ impl Cache {
     }
 
     /// Waits for the writes before a load; what the last of them left is as good as a load.
-    async fn left_by_writes(&self, id: usize, lead: &mut Lead) -> Option<Arc<Entry>> {
+    async fn left_by_writes(&self, id: usize, lead: &mut Load) -> Option<Arc<Entry>> {
         let entry = lead.after.take()?.ended().await?;
         let cached = self.cached(id)?;
         self.is_usable(cached, &entry, now_ms()).then_some(entry)
     }
 
-    async fn query(&self, id: usize, lead: &Lead) -> Result<Option<Record>, StoreError> {
+    async fn query(&self, id: usize, lead: &Load) -> Result<Option<Record>, StoreError> {
         let Some(cached) = self.cached(id) else { return Ok(None) };
         let values = cached.mapping.pattern.captures(lead.key()).unwrap_or_default();
         self.store.load(&cached.mapping, &cached.plan, &values).await
@@ -386,7 +371,7 @@ impl Cache {
     }
 
     /// Gives an entry of `key` another time to live; one without end lives as long as its mapping lets it.
-    pub fn live(&self, id: usize, key: &[u8], entry: &Entry, life: Life, now: u64) {
+    pub fn live(&self, id: usize, key: &[u8], entry: &Entry, life: TtlChange, now: u64) {
         if let Some(cached) = self.cached(id) {
             cached.life.live(entry, life, now);
             // A look at the entry tells the shelf that its end has moved.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Context, Flow, error_reply};
+use super::{Flow, Services, error_reply};
 use crate::command::Request;
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
@@ -25,8 +25,8 @@ const HELP: [&str; 10] = [
 /// How long PAUSE holds unless it says so.
 const PAUSE: i64 = 30_000;
 
-pub(super) fn answer(context: &Context, request: &Request<'_>, out: &mut BytesMut) -> Flow {
-    let owned = &context.owned;
+pub(super) fn answer(services: &Services, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    let owned = &services.owned;
     match request.len() {
         3 if request.is(1, "INVALIDATE") => {
             encode::int(out, owned.invalidate(request.arg(2), "command") as i64);
@@ -35,9 +35,9 @@ pub(super) fn answer(context: &Context, request: &Request<'_>, out: &mut BytesMu
             owned.reloader.request_all(true);
             encode::simple(out, "OK");
         }
-        2 | 3 if request.is(1, "PAUSE") => return pause(context, request, out),
+        2 | 3 if request.is(1, "PAUSE") => return pause(services, request, out),
         2 if request.is(1, "RESUME") => {
-            context.upstream.common().resume();
+            services.upstream.common().resume();
             encode::simple(out, "OK");
         }
         2 if request.is(1, "HELP") => {
@@ -50,13 +50,13 @@ pub(super) fn answer(context: &Context, request: &Request<'_>, out: &mut BytesMu
 }
 
 /// Answers when nothing is under way on a lane any more, or says that something still is.
-fn pause(context: &Context, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+fn pause(services: &Services, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     let asked = if request.len() == 3 { parse_i64(request.arg(2)) } else { Some(PAUSE) };
     let Some(most) = asked.and_then(|asked| u64::try_from(asked).ok()).filter(|most| *most > 0) else {
         encode::error(out, "ERR timeout is not an integer or out of range");
         return Flow::Answered;
     };
-    let common = context.upstream.common();
+    let common = services.upstream.common();
     let quiet = common.clone().pause(Duration::from_millis(most));
     let patience = common.settings.queue_timeout;
     Flow::Later(Box::pin(async move {

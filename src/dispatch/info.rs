@@ -4,28 +4,29 @@ use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Context, Flow, Session};
+use super::{Flow, Services};
 use crate::command::Request;
 use crate::resp::{decode, encode};
+use crate::session::Session;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::Run;
+use crate::upstream::Batch;
 
-pub(super) fn answer(context: &Context, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+pub(super) fn answer(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     let wants = |section: &str| (1..request.len()).any(|i| request.is(i, section));
     let everything = request.len() == 1 || ["default", "all", "everything"].iter().any(|s| wants(s));
     if !everything && !wants("hearthside") {
-        return context.forward(session, request, true);
+        return services.forward(session, request, true);
     }
-    session.tally.flush(&context.metrics.commands);
-    let ours = section(&context.metrics);
+    session.tally.flush(&services.metrics.commands);
+    let ours = section(&services.metrics);
     let proto = session.proto();
     if !everything && request.len() == 2 {
         encode::verbatim(out, proto, ours.as_bytes());
         return Flow::Answered;
     }
-    let run = Run::one(Bytes::copy_from_slice(request.raw()), true);
-    let ticket = context.lane(session).submit(run);
+    let run = Batch::one(Bytes::copy_from_slice(request.raw()), true);
+    let ticket = services.lane(session).submit(run);
     Flow::Later(Box::pin(async move {
         let (reply, pushes) = ticket.parts().await?;
         // Without an upstream there is still the sidecar to ask about.

@@ -1,26 +1,14 @@
 //! Answers a routed request. The one place that knows definitions, cache and upstream, and the only one where an
 //! error becomes `-ERR`. It sees a request, a session and a buffer for the reply; never a socket.
 
-mod client;
+mod connection;
+mod edition;
 mod hearthside;
-mod hello;
-mod hold;
 mod info;
-mod lifetime;
-mod listing;
-mod loading;
-mod local;
+pub mod listing;
 pub mod owned;
-mod place;
-mod policy;
 mod refusal;
-mod room;
-pub mod scans;
-mod session;
-mod split;
-mod subscribe;
-mod waits;
-mod write;
+mod reply_room;
 
 use std::cell::RefCell;
 use std::pin::Pin as Pinning;
@@ -29,21 +17,19 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-pub use hello::{greeted, logs_in};
-pub use hold::{Hold, Redirect};
-pub use lifetime::answer_lived;
+pub use connection::hello::{greeted, logs_in};
+use connection::subscribe::Shared;
+use connection::{client, hello, hold, local, subscribe};
+pub use edition::{EditionPlace, Newest};
+pub use owned::expire::answer_lived;
+use owned::split;
+pub use owned::write::{answer_mismatch, refusal as write_refusal};
 pub use owned::{Owned, answer_from};
-pub use place::{Newest, Place};
-pub use policy::{Pace, Policy};
-use subscribe::Shared;
-pub use write::{answer_mismatch, refusal as write_refusal};
 
-pub use session::{ReplyMode, Rules, Session};
-pub use split::removes;
-pub use waits::Waits;
+pub use owned::split::removes;
 
 use crate::access::Access;
-use crate::cache::Front;
+use crate::cache::ThreadCache;
 use crate::clients::Registry;
 use crate::command::{OwnedRequest, Request, Spec, lookup};
 use crate::config::AuthMode;
@@ -51,13 +37,14 @@ use crate::resp::encode;
 use crate::resp::pieces::Pieces;
 use crate::resp::pubsub::Kind;
 use crate::route::{Local, Pin, Route, Router, Transaction, Unknown};
+use crate::session::{Policy, Session};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Broken, Expect, Group, Hub, Lane, Run, Ticket, Upstream, Version};
+use crate::upstream::{Batch, Broken, Expect, Group, Hub, Lane, Ticket, Upstream, Version};
 
 /// What one worker thread answers with.
 #[derive(Debug)]
-pub struct Context {
+pub struct Services {
     /// Decides where requests go.
     pub router: Arc<Router>,
     /// Definitions and cache.
@@ -67,7 +54,7 @@ pub struct Context {
     /// What a client may cost.
     pub policy: Policy,
     /// Its place among those of its worker.
-    pub edition: Place,
+    pub edition: EditionPlace,
     /// Every client of the process.
     pub clients: Arc<Registry>,
     /// The way to the upstream.
@@ -79,7 +66,7 @@ pub struct Context {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// This thread's cached hits.
-    pub front: RefCell<Front>,
+    pub front: RefCell<ThreadCache>,
 }
 
 /// A reply that comes later. Its work has begun; polling it only waits.
@@ -98,7 +85,7 @@ pub struct Move {
 
 /// Work that needs the whole client: nothing else of it may be under way.
 #[derive(Debug)]
-pub enum Alone {
+pub enum Exclusive {
     /// Ask the upstream whether the client may come in without AUTH, then answer its request.
     Prove(OwnedRequest),
     /// Change protocol, database or login.
@@ -124,14 +111,14 @@ pub enum Flow {
     /// The reply is in the buffer.
     Answered,
     /// The reply comes from the upstream, in its place.
-    Run(Ticket),
+    Upstream(Ticket),
     /// The reply comes later, in its place.
     Later(LaterReply),
     /// When everything before it has been answered.
-    Alone(Alone),
+    Exclusive(Exclusive),
 }
 
-impl Context {
+impl Services {
     /// The lane of a client, the same one until its protocol, database or login changes.
     pub fn lane(&self, session: &mut Session) -> Lane {
         session
@@ -214,18 +201,18 @@ impl Context {
             }
             Route::Pinned(pin, spec) => {
                 session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
-                Flow::Alone(Alone::Pinned(pin, spec, OwnedRequest::copy(request)))
+                Flow::Exclusive(Exclusive::Pinned(pin, spec, OwnedRequest::copy(request)))
             }
             Route::Unknown(unknown) => {
                 session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
-                Flow::Alone(Alone::Unknown(unknown, OwnedRequest::copy(request)))
+                Flow::Exclusive(Exclusive::Unknown(unknown, OwnedRequest::copy(request)))
             }
             Route::PassThrough(resendable) => self.forward(session, request, resendable),
             Route::Unanswered => {
-                let run = Run::expecting(Bytes::copy_from_slice(request.raw()), Expect::Nothing);
-                Flow::Run(self.lane(session).submit(run))
+                let run = Batch::expecting(Bytes::copy_from_slice(request.raw()), Expect::Nothing);
+                Flow::Upstream(self.lane(session).submit(run))
             }
-            Route::Unproven => Flow::Alone(Alone::Prove(OwnedRequest::copy(request))),
+            Route::Unproven => Flow::Exclusive(Exclusive::Prove(OwnedRequest::copy(request))),
             Route::Attack => {
                 let client = &session.peer.addresses.0;
                 tracing::warn!(%client, "a client speaks HTTP (POST or Host:), perhaps somebody's browser was made to; it is closed");
@@ -280,14 +267,14 @@ impl Context {
     fn ask(&self, session: &mut Session, words: &[&[u8]], resendable: bool) -> Ticket {
         let mut bytes = BytesMut::new();
         encode::request(&mut bytes, words);
-        self.lane(session).submit(Run::one(bytes.freeze(), resendable))
+        self.lane(session).submit(Batch::one(bytes.freeze(), resendable))
     }
 
     /// Forwards one request alone.
     fn forward(&self, session: &mut Session, request: &Request<'_>, resendable: bool) -> Flow {
         session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
-        let run = session.on_its_lane(Run::one(Bytes::copy_from_slice(request.raw()), resendable));
-        Flow::Run(self.lane(session).submit(run))
+        let run = session.on_its_lane(Batch::one(Bytes::copy_from_slice(request.raw()), resendable));
+        Flow::Upstream(self.lane(session).submit(run))
     }
 
     fn local(
@@ -307,7 +294,7 @@ impl Context {
             Local::Ping => local::ping(session, request, spec, out),
             Local::Echo => encode::bulk(out, request.arg(1)),
             Local::Quit => local::quit(session, out),
-            Local::Reset => return Flow::Alone(Alone::Reset),
+            Local::Reset => return Flow::Exclusive(Exclusive::Reset),
             Local::Hello => return hello::hello(self, session, request, out),
             Local::Auth => return hello::auth(self, session, request, out),
             Local::Select => return local::select(session, request, out),
@@ -354,7 +341,10 @@ fn transaction(
     }
     match command {
         Transaction::Multi | Transaction::Watch => {
-            return Flow::Alone(Alone::Transaction(OwnedRequest::copy(request), Route::Transaction(command, spec)));
+            return Flow::Exclusive(Exclusive::Transaction(
+                OwnedRequest::copy(request),
+                Route::Transaction(command, spec),
+            ));
         }
         Transaction::Exec => encode::error(out, "ERR EXEC without MULTI"),
         Transaction::Discard => encode::error(out, "ERR DISCARD without MULTI"),

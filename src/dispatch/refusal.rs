@@ -1,13 +1,15 @@
 //! What is refused whatever state a connection is in: decided in one place, before anything looks at that state.
 
-use super::{Context, Session, hello};
+use super::Services;
+use super::connection::hello;
 use crate::access;
 use crate::command::{Request, Spec};
 use crate::config::AuthMode;
 use crate::route::{Refusal, Route, is_attack};
+use crate::session::Session;
 use crate::telemetry::refusals::By;
 
-impl Context {
+impl Services {
     /// Counts a request that is answered so, if somebody does not permit it.
     pub fn note_refused(&self, session: &Session, request: &Request<'_>, refusal: &Refusal) {
         if let Some(by) = refusal.by {
@@ -25,7 +27,7 @@ impl Context {
     ///
     /// Nothing that the connection is in takes such an answer back: it is neither queued in a MULTI nor passed on for
     /// a subscriber, a monitor or a debugging session. What a route itself refuses comes after it (commands of
-    /// replicas, and what is not answered on owned keys), and holds in every state too ([`super::hold`]).
+    /// replicas, and what is not answered on owned keys), and holds in every state too ([`super::connection::hold`]).
     pub(super) fn refusal(
         &self,
         session: &Session,

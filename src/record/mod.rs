@@ -6,23 +6,23 @@
 //! allocation of them.
 
 mod body;
+mod collections;
 mod edit;
+mod expire;
 mod expiry;
-mod lifetime;
-mod put;
 mod random;
 mod read;
 mod scan;
-mod whole;
+mod set;
 mod write;
 
 use std::collections::HashMap;
 
 pub use edit::{Change, Condition, Decimal, Edit};
+pub use expire::{ExpireCommand, is_lifetime};
 pub use expiry::View;
-pub use lifetime::{Lifetime, is_lifetime};
 pub use read::{Answer, ReadError, answer_of};
-pub use write::{Life, Write, Written, written_shape};
+pub use write::{TtlChange, Write, Written, written_shape};
 
 use body::Body;
 

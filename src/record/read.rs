@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Record, Shape, View, expiry, random, scan, whole};
+use super::{Record, Shape, View, collections, expiry, random, scan};
 use crate::command::{self, Request, Spec};
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
@@ -53,11 +53,11 @@ pub type Answer = fn(&Request<'_>, &View<'_>, Proto, &mut BytesMut) -> Result<()
 const READS: &[(&str, Answer)] = &[
     ("hget", hget),
     ("hmget", hmget),
-    ("hgetall", whole::hgetall),
+    ("hgetall", collections::hgetall),
     ("hexists", hexists),
     ("hlen", |_, view, _, out| length(view, Shape::Hash, out)),
-    ("hkeys", whole::hkeys),
-    ("hvals", whole::hvals),
+    ("hkeys", collections::hkeys),
+    ("hvals", collections::hvals),
     ("hstrlen", hstrlen),
     ("hrandfield", random::hrandfield),
     ("hscan", scan::hscan),
@@ -69,7 +69,7 @@ const READS: &[(&str, Answer)] = &[
     ("strlen", strlen),
     ("getrange", getrange),
     ("substr", getrange),
-    ("smembers", whole::smembers),
+    ("smembers", collections::smembers),
     ("sismember", sismember),
     ("smismember", smismember),
     ("scard", |_, view, _, out| length(view, Shape::Set, out)),

@@ -7,14 +7,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::edit::{Change, Condition, Decimal, Edit, Values};
 use super::read::{ReadError, integer};
-use super::{Record, Shape, put};
+use super::{Record, Shape, set};
 use crate::command::{self, Request, Spec};
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
 
 /// What becomes of a key's time to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum TtlChange {
     /// Nothing.
     Keep,
     /// It does not expire any more.
@@ -29,7 +29,7 @@ pub struct Write {
     /// What it asks of the value.
     pub edit: Edit,
     /// What it asks of the time to live.
-    pub life: Life,
+    pub life: TtlChange,
     told: Told,
 }
 
@@ -84,9 +84,9 @@ const WRITES: &[(&str, Shape, Parse)] = &[
     ("hdel", Shape::Hash, hdel),
     ("hincrby", Shape::Hash, hincrby),
     ("hincrbyfloat", Shape::Hash, hincrbyfloat),
-    ("set", Shape::String, put::set),
-    ("setex", Shape::String, |request, spec| put::setex(request, spec, 1000)),
-    ("psetex", Shape::String, |request, spec| put::setex(request, spec, 1)),
+    ("set", Shape::String, set::set),
+    ("setex", Shape::String, |request, spec| set::setex(request, spec, 1000)),
+    ("psetex", Shape::String, |request, spec| set::setex(request, spec, 1)),
     ("setnx", Shape::String, setnx),
     ("getset", Shape::String, getset),
     ("getdel", Shape::String, |_, _| Ok(Write::new(Edit::Delete, Told::Old))),
@@ -139,11 +139,11 @@ impl Write {
     }
 
     fn new(edit: Edit, told: Told) -> Self {
-        Self { edit, life: Life::Keep, told }
+        Self { edit, life: TtlChange::Keep, told }
     }
 
     /// A string that becomes `value`.
-    pub(super) fn value(value: &[u8], condition: Condition, gives_old: bool, life: Life) -> Self {
+    pub(super) fn value(value: &[u8], condition: Condition, gives_old: bool, life: TtlChange) -> Self {
         let told = match (gives_old, condition) {
             (true, _) => Told::Old,
             (false, Condition::Always) => Told::Ok,
@@ -333,11 +333,11 @@ fn append(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
 fn setnx(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let value = Change::Put(Bytes::copy_from_slice(request.arg(2)));
     let edit = one(&[], value, Condition::FieldAbsent);
-    Ok(Write { edit, life: Life::Persist, told: Told::Applied })
+    Ok(Write { edit, life: TtlChange::Persist, told: Told::Applied })
 }
 
 fn getset(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
-    Ok(Write::value(request.arg(2), Condition::Always, true, Life::Persist))
+    Ok(Write::value(request.arg(2), Condition::Always, true, TtlChange::Persist))
 }
 
 fn members(request: &Request<'_>, add: bool) -> Write {

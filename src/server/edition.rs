@@ -6,8 +6,9 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::access::Access;
-use crate::dispatch::{Owned, Policy};
+use crate::dispatch::Owned;
 use crate::route::Router;
+use crate::session::Policy;
 
 /// One edition.
 #[derive(Clone, Debug)]

@@ -1,25 +1,13 @@
 //! Clients: listeners, worker threads, and the loop that serves one connection.
 
 mod admission;
-mod alone;
 mod bell;
 mod client;
 mod edition;
-mod held;
-mod huge;
-mod link;
 mod listen;
-mod output;
 mod reaper;
-mod replies;
-mod restore;
-mod revoke;
-mod run;
-mod slice;
 mod socket;
 mod tls;
-mod transacting;
-mod waiting;
 mod worker;
 
 pub use edition::Edition;

@@ -22,14 +22,15 @@ use tokio_util::sync::CancellationToken;
 use super::admission::{Admission, Admitted};
 use super::bell::Bell;
 use super::client::Client;
+use super::client::connection::Connection;
 use super::edition::Edition;
-use super::link::Link;
 use super::reaper::Reaper;
 use super::socket::Socket;
 use crate::access::DEFAULT_USER;
 use crate::clients::{Listed, Registry, State};
 use crate::config::AuthMode;
-use crate::dispatch::{Context, Newest, Session};
+use crate::dispatch::{Newest, Services};
+use crate::session::Session;
 use crate::telemetry::Metrics;
 use crate::upstream::{Common, Group, Hub, Login, Upstream, Version};
 
@@ -154,7 +155,7 @@ impl Workers {
 struct Worker {
     setup: Setup,
     newest: Rc<Newest>,
-    context: Rc<Context>,
+    services: Rc<Services>,
     bell: Rc<Bell>,
 }
 
@@ -162,20 +163,20 @@ impl Worker {
     fn new(setup: Setup, registry: Arc<Registry>) -> Self {
         let upstream = Rc::new(Upstream::new(setup.upstream.clone()));
         let newest = Rc::default();
-        Self { context: context(&newest, &setup, registry, upstream), newest, setup, bell: Rc::default() }
+        Self { services: services(&newest, &setup, registry, upstream), newest, setup, bell: Rc::default() }
     }
 
     async fn work(mut self, mut orders: UnboundedReceiver<Order>, stop: CancellationToken, patience: Duration) {
         let mut clients = JoinSet::new();
-        tokio::task::spawn_local(self.context.upstream.clone().tend());
+        tokio::task::spawn_local(self.services.upstream.clone().tend());
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(ended) = clients.join_next() => report(ended, &self.setup.metrics),
                 Some(order) = orders.recv() => match order {
                     Order::Serve(socket, admitted) => {
-                        let (setup, context, bell) = (self.setup.clone(), self.context.clone(), self.bell.clone());
-                        clients.spawn_local(welcome(socket, admitted, setup, context, bell));
+                        let (setup, services, bell) = (self.setup.clone(), self.services.clone(), self.bell.clone());
+                        clients.spawn_local(welcome(socket, admitted, setup, services, bell));
                     }
                     Order::Adopt(edition, done) => {
                         self.adopt(edition);
@@ -199,16 +200,16 @@ impl Worker {
     /// Every client goes over before its next request.
     fn adopt(&mut self, edition: Arc<Edition>) {
         self.setup.edition = edition;
-        let (clients, upstream) = (self.context.clients.clone(), self.context.upstream.clone());
-        self.context = context(&self.newest, &self.setup, clients, upstream);
+        let (clients, upstream) = (self.services.clients.clone(), self.services.upstream.clone());
+        self.services = services(&self.newest, &self.setup, clients, upstream);
         self.bell.ring();
     }
 }
 
 /// What a worker's clients are answered with from now on.
-fn context(newest: &Rc<Newest>, setup: &Setup, clients: Arc<Registry>, upstream: Rc<Upstream>) -> Rc<Context> {
+fn services(newest: &Rc<Newest>, setup: &Setup, clients: Arc<Registry>, upstream: Rc<Upstream>) -> Rc<Services> {
     let Edition { router, owned, access, policy, .. } = &*setup.edition;
-    newest.succeed(|edition| Context {
+    newest.succeed(|edition| Services {
         router: router.clone(),
         owned: owned.clone(),
         access: access.clone(),
@@ -234,20 +235,20 @@ fn report(ended: Result<(), tokio::task::JoinError>, metrics: &Metrics) {
 }
 
 /// Serves a client to its end; it is in as long as this lives.
-async fn welcome(socket: Socket, _in: Admitted, setup: Setup, context: Rc<Context>, bell: Rc<Bell>) {
+async fn welcome(socket: Socket, _in: Admitted, setup: Setup, services: Rc<Services>, bell: Rc<Bell>) {
     match socket {
         Socket::Tcp(stream, addresses) => {
-            let listed = list(&context, addresses, stream.as_raw_fd());
+            let listed = list(&services, addresses, stream.as_raw_fd());
             let Ok(stream) = TcpStream::from_std(stream) else { return };
-            client(stream, &listed, setup, context, bell).serve().await;
+            client(stream, &listed, setup, services, bell).serve().await;
         }
         Socket::Unix(stream, addresses) => {
-            let listed = list(&context, addresses, stream.as_raw_fd());
+            let listed = list(&services, addresses, stream.as_raw_fd());
             let Ok(stream) = UnixStream::from_std(stream) else { return };
-            client(stream, &listed, setup, context, bell).serve().await;
+            client(stream, &listed, setup, services, bell).serve().await;
         }
         // Its own allocation: the others' tasks are not as large as TLS is.
-        Socket::Tls(stream, addresses) => Box::pin(welcome_tls(stream, addresses, setup, context, bell)).await,
+        Socket::Tls(stream, addresses) => Box::pin(welcome_tls(stream, addresses, setup, services, bell)).await,
     }
 }
 
@@ -255,13 +256,13 @@ async fn welcome_tls(
     stream: std::net::TcpStream,
     addresses: (String, String),
     setup: Setup,
-    context: Rc<Context>,
+    services: Rc<Services>,
     bell: Rc<Bell>,
 ) {
-    let listed = list(&context, addresses, stream.as_raw_fd());
+    let listed = list(&services, addresses, stream.as_raw_fd());
     let (Ok(stream), Some(tls)) = (TcpStream::from_std(stream), setup.edition.tls.clone()) else { return };
     match tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await {
-        Ok(Ok(stream)) => client(stream, &listed, setup, context, bell).serve().await,
+        Ok(Ok(stream)) => client(stream, &listed, setup, services, bell).serve().await,
         Ok(Err(error)) => {
             setup.metrics.tls_failures.inc();
             tracing::debug!(client = listed.peer.id, %error, "a client did not get through the TLS handshake");
@@ -270,9 +271,9 @@ async fn welcome_tls(
     }
 }
 
-fn list(context: &Context, addresses: (String, String), fd: i32) -> Listed {
+fn list(services: &Services, addresses: (String, String), fd: i32) -> Listed {
     let state = State { user: DEFAULT_USER.into(), resp: 2, ..State::default() };
-    context.clients.list(addresses, fd, state)
+    services.clients.list(addresses, fd, state)
 }
 
 /// Not part of a task: what is moved into a client has no place of its own there.
@@ -280,15 +281,15 @@ fn client<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     listed: &Listed,
     setup: Setup,
-    context: Rc<Context>,
+    services: Rc<Services>,
     bell: Rc<Bell>,
 ) -> Client<S> {
-    let login = if context.access.mode == AuthMode::Upstream { Login::Nobody } else { Login::Service };
+    let login = if services.access.mode == AuthMode::Upstream { Login::Nobody } else { Login::Service };
     let db = setup.upstream.place.target().map_or(0, |target| target.db);
     let session =
-        Session::new(listed.peer.clone(), Group { db, login, ..Group::default() }, context.access.first_user());
-    let link = Link::new(&session, stream, context.policy.limits.clone(), setup.metrics, bell);
-    Client::new(link, session, context)
+        Session::new(listed.peer.clone(), Group { db, login, ..Group::default() }, services.access.first_user());
+    let link = Connection::new(&session, stream, services.policy.limits.clone(), setup.metrics, bell);
+    Client::new(link, session, services)
 }
 
 #[cfg(test)]

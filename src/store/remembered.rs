@@ -56,10 +56,10 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::super::target::{Column, Holds, Surety, Target};
     use super::{KeySource, Plan};
     use crate::config::{Config, Faults, Shape};
     use crate::mapping::{Mapping, Mappings};
+    use crate::store::target::{Column, Holds, Surety, Target};
 
     fn mapping(table: &str) -> Mapping {
         let text = format!(

@@ -11,7 +11,7 @@ use crate::resp::encode;
 use crate::resp::pieces::Elements;
 use crate::route::Route;
 use crate::store::StoreError;
-use crate::upstream::{Kept, Loss, Run, Ticket};
+use crate::upstream::{Batch, Kept, Loss, Ticket};
 
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
@@ -54,16 +54,16 @@ impl Transaction {
     }
 
     /// EXEC for the upstream, whose last reply is the transaction's.
-    fn run(&self, loss: Loss) -> Run {
+    fn run(&self, loss: Loss) -> Batch {
         match self.is_open {
-            true => Run::queued(Bytes::from_static(EXEC), 1, loss),
-            false => Run::queued(Bytes::from([MULTI, EXEC].concat()), 2, loss),
+            true => Batch::queued(Bytes::from_static(EXEC), 1, loss),
+            false => Batch::queued(Bytes::from([MULTI, EXEC].concat()), 2, loss),
         }
     }
 
     /// Some of its reply is ours. If the store has no part in it, nothing but the upstream decides, which is asked at once.
     fn begin(&mut self, desk: &Desk<'_>, route: Route) -> Taken {
-        let part = store::part(desk.context, self.queue.list());
+        let part = store::part(desk.services, self.queue.list());
         let is_decided = part.steps.is_empty() && self.watched.is_empty();
         let ticket = if is_decided { self.ask(desk, EXEC_LOSS) } else { None };
         self.exec = Some(Exec { part, ticket, prepared: None });
@@ -86,7 +86,7 @@ impl Transaction {
             return Some(self.abort(desk, EXECABORT));
         }
         let client = desk.session.peer.holding.clone();
-        match desk.context.owned.cache.batch(steps, watched, client).prepared().await {
+        match desk.services.owned.cache.batch(steps, watched, client).prepared().await {
             Ok(Some(prepared)) => {
                 exec.prepared = Some(prepared);
                 None
@@ -97,7 +97,7 @@ impl Transaction {
             }
             Err(error) => {
                 if error == StoreError::TooMuch {
-                    desk.context.metrics.limited("buffers");
+                    desk.services.metrics.limited("buffers");
                 }
                 Some(self.abort(desk, &format!("ERR hearthside: nothing of the transaction was done: {error}")))
             }

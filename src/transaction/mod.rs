@@ -27,12 +27,13 @@ use topics::Topics;
 
 use crate::cache::Watched;
 use crate::command::{OwnedRequest, Request};
-use crate::dispatch::{Context, Session, wrong_arity, wrong_exec};
+use crate::dispatch::{Services, wrong_arity, wrong_exec};
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
 use crate::route::{Refusal, Route, Transaction as Command};
+use crate::session::Session;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Loss, Pinned, Run};
+use crate::upstream::{Batch, Loss, Pinned};
 
 /// One client's transaction, from MULTI or WATCH to its end.
 #[derive(Debug, Default)]
@@ -58,7 +59,7 @@ pub struct Transaction {
 /// Where a transaction works: everything of the client but its socket.
 pub struct Desk<'a> {
     /// Who answers.
-    pub context: &'a Context,
+    pub services: &'a Services,
     /// The client.
     pub session: &'a mut Session,
     /// Its own connection, once it has one.
@@ -74,12 +75,12 @@ pub struct Desk<'a> {
 impl<'a> Desk<'a> {
     /// Where no push messages are muted, and nothing has been answered with an error.
     pub const fn new(
-        context: &'a Context,
+        services: &'a Services,
         session: &'a mut Session,
         own: &'a mut Option<Pinned>,
         out: &'a mut BytesMut,
     ) -> Self {
-        Self { context, session, own, out, pushes: None, is_refused: false }
+        Self { services, session, own, out, pushes: None, is_refused: false }
     }
 
     /// Where push messages go: among the replies, unless those are muted.
@@ -98,13 +99,13 @@ pub enum Taken {
     /// It goes over the client's own connection as it is, and has one reply.
     Passes,
     /// This goes in its place, perhaps with several replies: the client gets the one that [`told`] finds.
-    Sends(Run),
+    Sends(Batch),
     /// The same, and its one reply is the transaction's last.
-    Last(Run),
+    Last(Batch),
     /// The transaction has ended with this reply.
     Told(Pieces),
     /// The transaction has ended, its reply is in `out`; what the upstream says to this is nobody's.
-    Ends(Option<Run>),
+    Ends(Option<Batch>),
     /// Something must happen first, when everything before it has been answered.
     Waits(Wait, Route),
 }
@@ -226,7 +227,7 @@ impl Transaction {
     }
 
     fn watch(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
-        let is_ours = |key| desk.context.router.owner(key).is_some();
+        let is_ours = |key| desk.services.router.owner(key).is_some();
         let (ours, theirs) = (request.args_from(1).any(is_ours), request.args_from(1).any(|key| !is_ours(key)));
         match self.road(desk) {
             Road::Wanted if theirs => return Taken::Waits(Wait::Connection, route),
@@ -248,17 +249,17 @@ impl Transaction {
         let request = request.view();
         let mut words = vec![request.arg(0)];
         for key in request.args_from(1) {
-            match desk.context.router.owner(key) {
-                Some(mapping) if desk.context.owned.is_loading(mapping) => {
-                    encode::error(desk.out, &desk.context.owned.loading_error(mapping));
+            match desk.services.router.owner(key) {
+                Some(mapping) if desk.services.owned.is_loading(mapping) => {
+                    encode::error(desk.out, &desk.services.owned.loading_error(mapping));
                     return Taken::Answered;
                 }
                 // Definitions change as a whole set, and no transaction writes them.
-                Some(mapping) if desk.context.owned.is_definition(mapping) => {}
-                Some(mapping) => match desk.context.owned.cache.watch(mapping, &Bytes::copy_from_slice(key)).await {
+                Some(mapping) if desk.services.owned.is_definition(mapping) => {}
+                Some(mapping) => match desk.services.owned.cache.watch(mapping, &Bytes::copy_from_slice(key)).await {
                     Ok(watched) => self.watched.push(watched),
                     Err(error) => {
-                        encode::error(desk.out, &desk.context.owned.load_error(mapping, &error));
+                        encode::error(desk.out, &desk.services.owned.load_error(mapping, &error));
                         return Taken::Answered;
                     }
                 },
@@ -272,11 +273,11 @@ impl Transaction {
         self.watching = true;
         let mut theirs = BytesMut::new();
         encode::request(&mut theirs, &words);
-        Taken::Sends(Run::queued(theirs.freeze(), 1, QUEUE_LOSS))
+        Taken::Sends(Batch::queued(theirs.freeze(), 1, QUEUE_LOSS))
     }
 
     fn queue(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
-        let place = match place(desk.context, desk.session, request, &route) {
+        let place = match place(desk.services, desk.session, request, &route) {
             Place::Upstream(_) if self.topics(desk).hear(request) => Place::Refused(OWN_MESSAGE.into()),
             // To a subscriber it is answered otherwise.
             Place::Here if request.is(0, "PING") && self.topics(desk).is_any() => Place::Upstream(Queued::Upstream(1)),
@@ -292,7 +293,7 @@ impl Transaction {
         match place {
             Place::Refused(text) => {
                 if let Route::Refused(refusal) = &route {
-                    desk.context.note_refused(desk.session, request, refusal);
+                    desk.services.note_refused(desk.session, request, refusal);
                 }
                 self.refuse(desk, &text)
             }
@@ -308,7 +309,7 @@ impl Transaction {
 
     /// Keeps a command that is ours until EXEC.
     fn keep(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
-        let most = desk.context.policy.limits.request.0;
+        let most = desk.services.policy.limits.request.0;
         if self.queue.kept() + request.raw().len() > most {
             let text = format!(
                 "ERR hearthside: the commands on owned keys in this transaction are longer than {most} bytes (limits.request)"
@@ -344,7 +345,7 @@ impl Transaction {
         let mut bytes = BytesMut::from(if opens { MULTI } else { b"" });
         commands.iter().for_each(|command| bytes.put_slice(command.as_ref()));
         self.queue.push(queued);
-        Taken::Sends(Run::queued(bytes.freeze(), commands.len() as u32 + u32::from(opens), QUEUE_LOSS))
+        Taken::Sends(Batch::queued(bytes.freeze(), commands.len() as u32 + u32::from(opens), QUEUE_LOSS))
     }
 
     /// What will be subscribed when the commands queued so far have run.
@@ -376,7 +377,7 @@ impl Transaction {
             () => None,
         };
         *self = Self::default();
-        Taken::Ends(word.map(|word| Run::queued(Bytes::from_static(word), 1, QUEUE_LOSS)))
+        Taken::Ends(word.map(|word| Batch::queued(Bytes::from_static(word), 1, QUEUE_LOSS)))
     }
 }
 

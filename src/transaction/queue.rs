@@ -5,12 +5,13 @@ use bytes::BytesMut;
 use super::queued::Queued;
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::config::AuthMode;
-use crate::dispatch::{Context, Session, greeted, write_refusal};
+use crate::dispatch::{Services, greeted, write_refusal};
 use crate::record::{answer_of, is_lifetime, written_shape};
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
 use crate::resp::pubsub::Kind;
 use crate::route::{Local, Pin, Route};
+use crate::session::Session;
 
 pub(super) enum Place {
     /// Runs there.
@@ -25,7 +26,7 @@ pub(super) enum Place {
     Refused(String),
 }
 
-pub(super) fn place(context: &Context, session: &mut Session, request: &Request<'_>, route: &Route) -> Place {
+pub(super) fn place(services: &Services, session: &mut Session, request: &Request<'_>, route: &Route) -> Place {
     match route {
         Route::PassThrough(_) if pushes(request) => Place::Refused(
             "ERR hearthside: DEBUG PROTOCOL PUSH is not supported inside MULTI: its push would stand between the elements of EXEC's reply".into(),
@@ -33,7 +34,7 @@ pub(super) fn place(context: &Context, session: &mut Session, request: &Request<
         Route::Attack | Route::Unproven => Place::Refused("ERR hearthside: not a command".into()),
         Route::PassThrough(_) | Route::Unanswered | Route::Transaction(..) => Place::Upstream(Queued::Upstream(1)),
         Route::Unknown(unknown) => Place::Upstream(Queued::Unknown(*unknown)),
-        Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), spec) if context.hub.is_some() => {
+        Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), spec) if services.hub.is_some() => {
             Place::Refused(format!(
                 "ERR hearthside: {} is not supported inside MULTI with pubsub.mode = \"shared\"",
                 spec.name.to_ascii_uppercase()
@@ -41,23 +42,23 @@ pub(super) fn place(context: &Context, session: &mut Session, request: &Request<
         }
         Route::Pinned(pin, spec) => pinned(*pin, request, spec),
         Route::Local(Local::Select, spec) => select(request, spec),
-        Route::Local(Local::Hello, spec) => hello(context, session, request, spec),
-        Route::Local(Local::Auth, _) if context.access.mode == AuthMode::Upstream => {
+        Route::Local(Local::Hello, spec) => hello(services, session, request, spec),
+        Route::Local(Local::Auth, _) if services.access.mode == AuthMode::Upstream => {
             Place::Refused("ERR hearthside: AUTH is not supported inside MULTI with auth.mode = \"upstream\"".into())
         }
         Route::Local(_, spec) => here(request, spec),
         Route::Hearthside => Place::Here,
         Route::Refused(refusal) => Place::Refused(refusal.text.clone()),
-        Route::Owned(mapping, ..) if context.owned.is_loading(*mapping) => {
-            Place::Refused(context.owned.loading_error(*mapping))
+        Route::Owned(mapping, ..) if services.owned.is_loading(*mapping) => {
+            Place::Refused(services.owned.loading_error(*mapping))
         }
         Route::Owned(mapping, at, spec) => {
-            let target = &context.owned.mappings.list[*mapping];
-            let is_cached = !context.owned.is_definition(*mapping);
+            let target = &services.owned.mappings.list[*mapping];
+            let is_cached = !services.owned.is_definition(*mapping);
             if answer_of(spec).is_some() || is_lifetime(spec) && is_cached {
                 here(request, spec)
             } else if !is_cached || written_shape(spec).is_none() {
-                Place::Refused(context.router.unanswered(request, *at, *mapping))
+                Place::Refused(services.router.unanswered(request, *at, *mapping))
             } else {
                 match write_refusal(target, request, *at, spec) {
                     Some(text) => Place::Refused(text),
@@ -65,7 +66,7 @@ pub(super) fn place(context: &Context, session: &mut Session, request: &Request<
                 }
             }
         }
-        Route::Split(keys, spec) => split(context, request, keys, spec.name.as_str()),
+        Route::Split(keys, spec) => split(services, request, keys, spec.name.as_str()),
     }
 }
 
@@ -92,14 +93,14 @@ fn pinned(pin: Pin, request: &Request<'_>, spec: &Spec) -> Place {
 }
 
 /// The upstream's connection changes its protocol where the client's does; credentials are ours to judge.
-fn hello(context: &Context, session: &mut Session, request: &Request<'_>, spec: &Spec) -> Place {
+fn hello(services: &Services, session: &mut Session, request: &Request<'_>, spec: &Spec) -> Place {
     if !spec.accepts(request.len()) {
         return Place::Refused(spec.arity_error());
     }
-    if context.access.mode != AuthMode::None && (2..request.len()).any(|i| request.is(i, "AUTH")) {
+    if services.access.mode != AuthMode::None && (2..request.len()).any(|i| request.is(i, "AUTH")) {
         return Place::Refused("ERR hearthside: HELLO with AUTH is not supported inside MULTI".into());
     }
-    if greeted(context, session, request).is_err() {
+    if greeted(services, session, request).is_err() {
         return Place::Here;
     }
     let mut bytes = BytesMut::new();
@@ -108,17 +109,17 @@ fn hello(context: &Context, session: &mut Session, request: &Request<'_>, spec: 
 }
 
 /// Inside MULTI a command over both kinds of keys would have to run half here and half there.
-fn split(context: &Context, request: &Request<'_>, keys: &[usize], name: &str) -> Place {
+fn split(services: &Services, request: &Request<'_>, keys: &[usize], name: &str) -> Place {
     for at in keys {
-        match context.router.owner(request.arg(*at)) {
+        match services.router.owner(request.arg(*at)) {
             None => {
                 let name = name.to_ascii_uppercase();
                 return Place::Refused(format!(
                     "ERR hearthside: {name} over owned and pass-through keys is not supported inside MULTI; send one command for each kind"
                 ));
             }
-            Some(mapping) if matches!(name, "del" | "unlink") && context.owned.is_definition(mapping) => {
-                return Place::Refused(context.router.unanswered(request, *at, mapping));
+            Some(mapping) if matches!(name, "del" | "unlink") && services.owned.is_definition(mapping) => {
+                return Place::Refused(services.router.unanswered(request, *at, mapping));
             }
             Some(_) => {}
         }

@@ -4,7 +4,7 @@ use bytes::BufMut;
 
 use super::Desk;
 use super::queued::{Queue, Queued};
-use super::store::{Ours, answer};
+use super::store::{StoreAnswer, answer};
 use crate::cache::AllDone;
 use crate::command::OwnedRequest;
 use crate::dispatch::{Flow, greeted};
@@ -21,7 +21,7 @@ pub(super) async fn splice(
     desk: &mut Desk<'_>,
     queued: Queue,
     (mut elements, mut kept): (Elements, Kept),
-    (ours, mut done): (&[Ours], Result<AllDone, StoreError>),
+    (ours, mut done): (&[StoreAnswer], Result<AllDone, StoreError>),
 ) -> Pieces {
     let mut reply = Pieces::default();
     encode::array(desk.out, queued.len());
@@ -52,11 +52,11 @@ pub(super) async fn splice(
 }
 
 async fn here(desk: &mut Desk<'_>, request: &OwnedRequest, route: Route, reply: &mut Pieces) {
-    let answered = match desk.context.answer(desk.session, &request.view(), route, desk.out) {
+    let answered = match desk.services.answer(desk.session, &request.view(), route, desk.out) {
         Flow::Answered => return,
         Flow::Later(answer) => answer.await,
-        Flow::Run(ticket) => ticket.parts().await.map(|(answer, _)| answer),
-        Flow::Alone(_) => return encode::error(desk.out, "ERR hearthside: the command cannot run inside EXEC"),
+        Flow::Upstream(ticket) => ticket.parts().await.map(|(answer, _)| answer),
+        Flow::Exclusive(_) => return encode::error(desk.out, "ERR hearthside: the command cannot run inside EXEC"),
     };
     match answered {
         Ok(answer) => reply.append_all(answer),
@@ -79,7 +79,7 @@ fn upstream(desk: &mut Desk<'_>, command: Queued, element: &[u8]) {
         Queued::State(request) if is_ok => desk.session.hold.accept(&request.view()),
         Queued::Unknown(unknown) if !unknown.left_nothing(element) => desk.session.has_left(unknown),
         Queued::Hello(request) if !element.starts_with(b"-") => {
-            if let Ok(moved) = greeted(desk.context, desk.session, &request.view()) {
+            if let Ok(moved) = greeted(desk.services, desk.session, &request.view()) {
                 move_to(desk, moved.group);
                 desk.session.rename(moved.name);
                 return desk.out.put_slice(&moved.reply);

@@ -1,56 +1,37 @@
 //! The Redis behind: lanes that all clients of a worker share, and pinned connections lent to one.
 //! Requests and replies pass as raw bytes. Knows nothing of routes or owned keys.
 
-mod account;
-mod arrivals;
-mod circuit;
-mod connect;
-mod connection;
-mod flight;
-mod gate;
+mod endpoint;
 mod group;
-mod health;
 mod hub;
-mod inbox;
-mod lane;
-mod lanes;
 mod pinned;
-mod place;
-mod pool;
-mod private;
-mod queue;
-mod run;
-mod stream;
-mod subscriptions;
-mod target;
-mod ticket;
-mod window;
+mod pipeline;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use account::{Account, Kept};
-pub use circuit::Circuit;
-pub use connect::ConnectError;
-pub use flight::MAYBE_APPLIED;
-pub use gate::Gate;
+pub use endpoint::circuit::Circuit;
+pub use endpoint::connect::ConnectError;
+pub use endpoint::health::{Version, probe, watch};
+pub use endpoint::location::Location;
+pub use endpoint::private_server::{NoServer, PrivateServer};
+pub use endpoint::target::Target;
 pub use group::{Credentials, Group, Login};
-pub use health::{Version, probe, watch};
 pub use hub::{Confirmed, Hub, HubTask, Membership, Overflowed, Subscriber};
-pub use inbox::Inbox;
-pub use lane::Lane;
+pub use pinned::permits::Permits;
 pub use pinned::{Lost, Pinned};
-pub use place::Place;
-pub use private::{NoServer, PrivateServer};
-pub use run::{Asked, Expect, Loss, Run};
-pub use target::Target;
-pub use ticket::{Broken, Chunk, Ticket};
+pub use pipeline::account::{Account, Kept};
+pub use pipeline::batch::{Asked, Batch, Expect, Loss};
+pub use pipeline::flight::MAYBE_APPLIED;
+pub use pipeline::inbox::Inbox;
+pub use pipeline::lane::Lane;
+pub use pipeline::ticket::{Broken, Chunk, Ticket};
 
-pub use pool::Member;
+pub use pinned::pool::Member;
 
-use lanes::Lanes;
-use pool::Pool;
+use pinned::pool::Pool;
+use pipeline::lanes::Lanes;
 
 use crate::config;
 use crate::telemetry::Metrics;
@@ -59,13 +40,13 @@ use crate::telemetry::Metrics;
 #[derive(Debug)]
 pub struct Common {
     /// Where to connect.
-    pub place: Place,
+    pub place: Location,
     /// Whether that can be done.
     pub circuit: Circuit,
     /// `[upstream]`.
     pub settings: config::Upstream,
     /// Bounds the pinned connections.
-    pub gate: Gate,
+    pub gate: Permits,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -171,7 +152,7 @@ impl Upstream {
     /// The pause before a client asks again for what it cannot do without.
     #[must_use]
     pub fn pause(&self) -> Duration {
-        circuit::backoff(self.common.circuit.attempts().max(1))
+        endpoint::circuit::backoff(self.common.circuit.attempts().max(1))
     }
 
     /// True while pinned connections may be had for what is not necessary.

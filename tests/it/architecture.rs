@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The ranks of `src`, as lib.rs draws them.
-const RANKS: [(&str, u32); 20] = [
+const RANKS: [(&str, u32); 21] = [
     ("config", 0),
     ("resp", 0),
     ("telemetry", 0),
@@ -20,11 +20,12 @@ const RANKS: [(&str, u32); 20] = [
     ("clients", 4),
     ("definitions", 4),
     ("upstream", 4),
-    ("dispatch", 5),
-    ("transaction", 6),
-    ("admin", 7),
-    ("server", 7),
-    ("app", 8),
+    ("session", 5),
+    ("dispatch", 6),
+    ("transaction", 7),
+    ("admin", 8),
+    ("server", 8),
+    ("app", 9),
 ];
 
 /// Rank 0 that rank 0 may use: settings and clocks are everybody's.

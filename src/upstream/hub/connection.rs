@@ -5,14 +5,14 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::super::circuit::backoff;
-use super::super::connect::connect;
-use super::super::group::Group;
-use super::super::stream::Stream;
 use super::{HubTask, Topic, Wish};
 use crate::resp::encode;
 use crate::resp::pubsub::{self, GAP, GAP_MESSAGE, Kind, PubSub};
 use crate::resp::reply::ReplyScanner;
+use crate::upstream::endpoint::circuit::backoff;
+use crate::upstream::endpoint::connect::connect;
+use crate::upstream::endpoint::stream::Stream;
+use crate::upstream::group::Group;
 
 /// Bytes asked for in one read.
 const READ: usize = 64 * 1024;

@@ -6,10 +6,10 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use super::super::subscriptions::Subscriptions;
-use super::super::ticket::wake;
 use crate::resp::pubsub::Kind;
 use crate::telemetry::holding::Holding;
+use crate::upstream::pipeline::subscriptions::Subscriptions;
+use crate::upstream::pipeline::ticket::wake;
 
 /// What waits is told to others from so many bytes on.
 const TOLD: usize = 4096;

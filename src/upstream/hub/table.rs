@@ -111,9 +111,9 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::{Subscriber, Wish};
     use super::Table;
     use crate::resp::pubsub::Kind;
+    use crate::upstream::hub::{Subscriber, Wish};
 
     #[test]
     fn the_first_member_subscribes_and_the_last_one_unsubscribes() {

@@ -1,0 +1,100 @@
+//! Judges a batch of deferred writes that the store did not simply apply: it was applied before, it will never be, or
+//! its values are refused.
+//!
+//! Invariants:
+//! - a note counts as success only for a batch that this process has sent before; any other is somebody else's, and the
+//!   batch goes on under another incarnation of the journal;
+//! - values that the store refuses are halved until the row at fault is alone, which is put aside; the others go on;
+//! - a statement that the store refuses (no such table, no permission) is no row's fault: the mapping's rows wait.
+
+use std::sync::Arc;
+
+use super::flush::{Flusher, Pending, Settled};
+use super::overlay::Rows;
+use crate::cache::Cache;
+use crate::journal::Journal;
+use crate::store::{Fence, Note, StoreError};
+use crate::telemetry::planted::is_planted;
+
+/// After so many in a row it is no coincidence, and the next flush may try again.
+const MOST_RENEWALS: u8 = 3;
+
+impl Cache {
+    /// The fence let nothing through: the batch was applied before, or somebody else is in its place.
+    pub(crate) async fn fenced(
+        &self,
+        journal: &Journal,
+        flusher: &mut Flusher,
+        pending: &Arc<Pending>,
+        note: Option<Note>,
+    ) -> Result<Vec<Rows>, StoreError> {
+        let was_sent = flusher.was_sent;
+        let was_applied = was_sent && note.is_some_and(|note| note.applied == pending.number);
+        if was_applied || is_planted("note-reused") {
+            return self.saved(journal, flusher, pending, None).await;
+        }
+        match note {
+            // Removed because it was not used for long, or with the whole store.
+            None if !was_sent => tracing::info!("the store has no note of this journal; another is made"),
+            None => tracing::error!(
+                batch = pending.number,
+                "the store's note of this journal is gone (hearthside.journals) while it was not known whether a batch \
+                 had been applied; it is sent again"
+            ),
+            Some(note) => tracing::error!(
+                batch = pending.number,
+                noted = note.applied,
+                fence = note.fence,
+                "a batch of this journal has been noted by somebody else: is a copy of the journal, or of the machine, \
+                 in use? It is sent again under another name"
+            ),
+        }
+        if note.is_some() || was_sent {
+            self.metrics.journal_collisions.inc();
+        }
+        // First: if the journal cannot be told now, it is before anything is taken.
+        journal.renew()?;
+        flusher.renewals = flusher.renewals.saturating_add(1);
+        self.not_saved(journal, flusher, pending).await?;
+        if flusher.renewals > MOST_RENEWALS {
+            let reason =
+                "its notes of this journal do not stay (hearthside.journals): does a trigger or a policy hide them?";
+            return Err(StoreError::Refused(reason.into()));
+        }
+        Ok(vec![pending.rows.clone()])
+    }
+
+    /// The store refuses a batch. If an earlier attempt may have been applied, that is decided first.
+    pub(crate) async fn refused(
+        &self,
+        journal: &Journal,
+        flusher: &mut Flusher,
+        pending: &Arc<Pending>,
+        error: StoreError,
+    ) -> Result<Vec<Rows>, StoreError> {
+        if flusher.was_sent {
+            let incarnation = journal.incarnation();
+            let fence = Fence { journal: &incarnation, until: pending.number, taken: &[], heir: None, former: &[] };
+            let fencing = tokio::time::timeout(self.deadline, self.store.fence(fence));
+            match fencing.await {
+                Ok(Ok(raised)) if raised.applied == pending.number => {
+                    return self.saved(journal, flusher, pending, None).await;
+                }
+                Ok(Ok(_)) => {}
+                // Its end is as unknown as before, and nothing else may be taken.
+                Ok(Err(_)) | Err(_) => return Err(StoreError::Ambiguous(error.to_string())),
+            }
+        }
+        let is_about_values = error.is_about_values();
+        if is_about_values && pending.rows.len() == 1 {
+            flusher.end(Settled::PutAside(pending.clone(), error));
+            return self.note(journal, flusher).await.map(|()| Vec::new());
+        }
+        self.not_saved(journal, flusher, pending).await?;
+        if !is_about_values {
+            return Err(error);
+        }
+        let (left, right) = pending.rows.split_at(pending.rows.len() / 2);
+        Ok(vec![right.to_vec(), left.to_vec()])
+    }
+}

@@ -1,0 +1,116 @@
+//! Deferred writes that the store does not have yet: they lie over every record that is loaded (hazard 12).
+//!
+//! Invariant: an entry is here from before it is acknowledged until after the store has applied it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::expiry::{ENDS, left_of};
+use crate::journal::Entry;
+use crate::record::Record;
+use crate::telemetry::planted::is_planted;
+
+#[derive(Debug, Default)]
+pub(crate) struct Overlay {
+    keys: Mutex<HashMap<Bytes, Dirty>>,
+    /// Keys in the map: most loads look no further.
+    count: AtomicUsize,
+}
+
+/// Keys with what waits for them.
+pub(crate) type Rows = Vec<(Bytes, Vec<Entry>)>;
+
+/// One key's fields that wait.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dirty {
+    pub(crate) mapping: usize,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Dirty {
+    /// The record with these fields over it. A row that is not there stays absent.
+    pub(crate) fn over(&self, record: Option<Record>) -> Option<Record> {
+        let values = self.entries.iter().filter(|entry| entry.field != ENDS);
+        let changes: Vec<(&[u8], Option<&[u8]>)> =
+            values.map(|entry| (&*entry.field, entry.value.as_deref())).collect();
+        let mut record = if changes.is_empty() { record? } else { record?.with(&changes)? };
+        if let Some(entry) = self.entries.iter().find(|entry| entry.field == ENDS) {
+            record.left = left_of(entry.value.as_ref());
+        }
+        record.left.is_none_or(|left| left > 0).then_some(record)
+    }
+}
+
+impl Overlay {
+    fn keys(&self) -> MutexGuard<'_, HashMap<Bytes, Dirty>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What waits for `key`.
+    pub(crate) fn of(&self, key: &[u8]) -> Option<Dirty> {
+        if self.count.load(SeqCst) == 0 || is_planted("no-overlay") { None } else { self.keys().get(key).cloned() }
+    }
+
+    /// The record with what waits over it.
+    pub(crate) fn over(&self, key: &[u8], record: Option<Record>) -> Option<Record> {
+        match self.of(key) {
+            Some(dirty) => dirty.over(record),
+            None => record,
+        }
+    }
+
+    /// Adds what has been journaled; a field's newer value replaces the older.
+    pub(crate) fn put(&self, mapping: usize, key: &Bytes, entries: &[Entry]) {
+        let mut keys = self.keys();
+        let dirty = keys.entry(key.clone()).or_insert_with(|| Dirty { mapping, entries: Vec::new() });
+        for entry in entries {
+            dirty.entries.retain(|known| known.field != entry.field);
+            dirty.entries.push(entry.clone());
+        }
+        self.count.store(keys.len(), SeqCst);
+    }
+
+    /// Takes away what has been applied, or put aside; newer values of the same fields stay.
+    pub(crate) fn settle(&self, key: &[u8], applied: &[Entry]) {
+        let mut keys = self.keys();
+        if let Some(dirty) = keys.get_mut(key) {
+            dirty.entries.retain(|entry| applied.iter().all(|done| done.seq != entry.seq));
+            if dirty.entries.is_empty() {
+                keys.remove(key);
+            }
+        }
+        self.count.store(keys.len(), SeqCst);
+    }
+
+    /// Everything that waits; nothing does any more.
+    pub(crate) fn take_all(&self) -> Vec<(usize, Bytes, Vec<Entry>)> {
+        let all = std::mem::take(&mut *self.keys());
+        self.count.store(0, SeqCst);
+        all.into_iter().map(|(key, dirty)| (dirty.mapping, key, dirty.entries)).collect()
+    }
+
+    /// The number of keys that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(SeqCst)
+    }
+
+    /// Keys of one mapping with everything that waits for them, `most` at most, that have waited since before `until`; the
+    /// mapping of the oldest entry, but none of `except`.
+    pub(crate) fn oldest(&self, most: usize, until: u64, except: &[usize]) -> Option<(usize, Rows)> {
+        let keys = self.keys();
+        let age = |dirty: &Dirty| dirty.entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
+        let tried = keys.values().filter(|dirty| !except.contains(&dirty.mapping) && age(dirty) < until);
+        let mapping = tried.min_by_key(|dirty| age(dirty))?.mapping;
+        let mut rows: Vec<(u64, &Bytes, &Dirty)> = keys
+            .iter()
+            .filter(|(_, dirty)| dirty.mapping == mapping && age(dirty) < until)
+            .map(|(key, dirty)| (age(dirty), key, dirty))
+            .collect();
+        rows.sort_unstable_by_key(|(age, ..)| *age);
+        let rows = rows.into_iter().take(most).map(|(_, key, dirty)| (key.clone(), dirty.entries.clone()));
+        Some((mapping, rows.collect()))
+    }
+}

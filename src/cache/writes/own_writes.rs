@@ -1,0 +1,176 @@
+//! Our own writes, whose notices come back over the change feed. Memory already holds what they left, so those notices
+//! are no news, for exactly the keys that were written so.
+//!
+//! Invariants:
+//! - a write whose end is not known is not ours any more, for it may be applied at any later moment;
+//! - what another sidecar writes is never ours, also if it goes on from a copy of this one's memory and counts as we do:
+//!   each write has a number of its own that is drawn when it begins.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::telemetry::fresh::fresh;
+use crate::telemetry::planted::is_planted;
+
+/// How long the notices of a write may take, in milliseconds: far beyond any feed that is not a gap.
+const KEPT: u64 = 60_000;
+
+/// Most writes that are known; of an older one the notices are news, and its keys are read again.
+const MOST: usize = 100_000;
+
+#[derive(Debug, Default)]
+pub(crate) struct OwnWrites {
+    next: AtomicU64,
+    writes: Mutex<BTreeMap<u64, Written>>,
+}
+
+/// The name of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwnWrite {
+    /// Its place among the writes of this sidecar.
+    number: u64,
+    /// Differs between sidecars.
+    drawn: u64,
+}
+
+impl OwnWrite {
+    /// The text that comes back with the write's notices.
+    pub(crate) fn text(self) -> String {
+        format!("{:016x}:{}", self.drawn, self.number)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (drawn, number) = text.split_once(':')?;
+        Some(Self { number: number.parse().ok()?, drawn: u64::from_str_radix(drawn, 16).ok()? })
+    }
+}
+
+#[derive(Debug)]
+struct Written {
+    drawn: u64,
+    keys: Vec<Bytes>,
+    ended: Option<u64>,
+}
+
+/// A write that is under way. Dropped before its end is known, it is disowned.
+pub(crate) struct Own<'o> {
+    origins: &'o OwnWrites,
+    origin: OwnWrite,
+    is_ended: bool,
+}
+
+impl Own<'_> {
+    /// The text that comes back with its notices.
+    pub(crate) fn text(&self) -> String {
+        self.origin.text()
+    }
+
+    /// As [`OwnWrites::end`].
+    pub(crate) fn end(mut self, now: u64) {
+        self.is_ended = true;
+        self.origins.end(self.origin, now);
+    }
+}
+
+impl Drop for Own<'_> {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.origins.disown(self.origin);
+        }
+    }
+}
+
+impl OwnWrites {
+    fn writes(&self) -> MutexGuard<'_, BTreeMap<u64, Written>> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A write of these keys begins.
+    pub(crate) fn begin(&self, keys: Vec<Bytes>) -> OwnWrite {
+        let number = self.next.fetch_add(1, Relaxed);
+        let drawn = if is_planted("origin-shared") { 0 } else { fresh() };
+        let mut writes = self.writes();
+        if writes.len() >= MOST {
+            writes.pop_first();
+        }
+        writes.insert(number, Written { drawn, keys, ended: None });
+        OwnWrite { number, drawn }
+    }
+
+    /// A write of these keys begins; it may be dropped.
+    pub(crate) fn write(&self, keys: Vec<Bytes>) -> Own<'_> {
+        Own { origins: self, origin: self.begin(keys), is_ended: false }
+    }
+
+    /// The write has ended and memory holds nothing older.
+    pub(crate) fn end(&self, origin: OwnWrite, now: u64) {
+        if let Some(write) = self.writes().get_mut(&origin.number) {
+            write.ended = Some(now);
+        }
+    }
+
+    /// Nobody knows whether, or when, the write is applied.
+    pub(crate) fn disown(&self, origin: OwnWrite) {
+        self.writes().remove(&origin.number);
+    }
+
+    /// True when a notice of this origin says nothing new about `key`.
+    pub(crate) fn knows(&self, from: &str, key: &[u8]) -> bool {
+        OwnWrite::read(from).is_some_and(|OwnWrite { number, drawn }| {
+            let writes = self.writes();
+            let ours = writes.get(&number).filter(|write| write.drawn == drawn);
+            ours.is_some_and(|write| write.keys.iter().any(|known| known == key))
+        })
+    }
+
+    /// Gives back the memory of writes whose notices have long come; how many are left.
+    pub(crate) fn tidy(&self, now: u64) -> usize {
+        let mut writes = self.writes();
+        writes.retain(|_, write| write.ended.is_none_or(|ended| now < ended + KEPT));
+        writes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST, OwnWrites};
+
+    #[test]
+    fn the_oldest_are_forgotten_when_there_are_too_many() {
+        let origins = OwnWrites::default();
+        let first = origins.begin(vec!["a".into()]);
+        let last = (0..MOST).map(|_| origins.begin(vec!["a".into()])).last().expect("some");
+        assert_eq!(origins.tidy(0), MOST);
+        assert!(!origins.knows(&first.text(), b"a") && origins.knows(&last.text(), b"a"));
+    }
+
+    #[test]
+    fn only_known_ends_of_the_very_keys_are_no_news() {
+        let (origins, other) = (OwnWrites::default(), OwnWrites::default());
+        let origin = origins.begin(vec!["a".into()]);
+        let text = origin.text();
+        assert!(origins.knows(&text, b"a"), "the notice may come before the answer");
+        assert!(!origins.knows(&text, b"b") && !other.knows(&text, b"a") && !origins.knows("nonsense", b"a"));
+        origins.end(origin, 0);
+        origins.tidy(59_999);
+        assert!(origins.knows(&text, b"a"));
+        origins.tidy(60_000);
+        assert!(!origins.knows(&text, b"a"));
+        let origin = origins.begin(vec!["a".into()]);
+        origins.disown(origin);
+        assert!(!origins.knows(&origin.text(), b"a"));
+    }
+
+    #[test]
+    fn two_that_go_on_from_one_memory_do_not_take_each_others_writes_for_their_own() {
+        // As a machine that was copied while it ran: both know what was written before, and count on alike.
+        let (one, two) = (OwnWrites::default(), OwnWrites::default());
+        let (first, second) = (one.begin(vec!["a".into()]), two.begin(vec!["a".into()]));
+        assert_eq!(first.number, second.number);
+        assert!(one.knows(&first.text(), b"a") && two.knows(&second.text(), b"a"));
+        assert!(!one.knows(&second.text(), b"a") && !two.knows(&first.text(), b"a"));
+    }
+}

@@ -1,0 +1,99 @@
+//! The steps of a batch, and what became of them: each has its own copy of a record, which counts for the client until it is
+//! answered from.
+
+use std::ops::Deref;
+
+use bytes::Bytes;
+
+use crate::cache::write_behind::expiry::Ended;
+use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
+use crate::store::StoreError;
+use crate::telemetry::holding::Gathered;
+
+/// One command's part.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The mapping.
+    pub mapping: usize,
+    /// The key.
+    pub key: Bytes,
+    /// What is done to it.
+    pub act: Act,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Reads the key.
+    Read,
+    /// Writes it.
+    Write(Edit, TtlChange),
+    /// Changes when it ends, which its row says.
+    Live(ExpireCommand),
+}
+
+/// What became of a step.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// A write, or why it was refused.
+    Written(Result<Written, StoreError>),
+    /// What the transaction read.
+    Read(Option<Record>),
+    /// What became of a key's life.
+    Lived(Ended),
+}
+
+impl Done {
+    /// What it costs in memory, in bytes.
+    fn weight(&self) -> usize {
+        let records = match self {
+            Self::Written(Ok(Written { old, new, .. })) => [old.as_ref(), new.as_ref()],
+            Self::Written(Err(_)) => [None, None],
+            Self::Read(record) | Self::Lived(Ended { record, .. }) => [record.as_ref(), None],
+        };
+        size_of::<Self>() + records.into_iter().flatten().map(Record::weight).sum::<usize>()
+    }
+}
+
+/// What became of the steps of a batch, in their order.
+#[derive(Debug, Default)]
+pub struct AllDone {
+    list: Vec<Done>,
+    gathered: Gathered,
+}
+
+impl AllDone {
+    /// Nothing yet; what comes counts as `gathered`.
+    pub(crate) const fn new(gathered: Gathered) -> Self {
+        Self { list: Vec::new(), gathered }
+    }
+
+    /// Adds what became of the next step.
+    ///
+    /// # Errors
+    /// [`StoreError::TooMuch`].
+    pub(crate) fn push(&mut self, done: Done) -> Result<(), StoreError> {
+        if !self.gathered.takes(done.weight()) {
+            return Err(StoreError::TooMuch);
+        }
+        self.list.push(done);
+        Ok(())
+    }
+
+    /// Lets go of what became of a step: its command is answered.
+    pub fn let_go(&mut self, step: usize) {
+        if let Some(done) = self.list.get_mut(step) {
+            let before = done.weight();
+            *done = Done::Read(None);
+            self.gathered.lets_go(before - done.weight());
+        }
+    }
+}
+
+impl Deref for AllDone {
+    type Target = [Done];
+
+    fn deref(&self) -> &[Done] {
+        &self.list
+    }
+}

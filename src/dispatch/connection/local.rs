@@ -1,0 +1,48 @@
+//! PING, QUIT, SELECT and ACL WHOAMI.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::command::{Request, Spec};
+use crate::dispatch::{Exclusive, Flow, Move, wrong_arity};
+use crate::resp::encode;
+use crate::resp::number::parse_i64;
+use crate::session::Session;
+use crate::upstream::Group;
+
+/// The table accepts any number of arguments; the command itself takes one.
+pub(crate) fn ping(session: &Session, request: &Request<'_>, spec: &Spec, out: &mut BytesMut) {
+    match request.len() {
+        1 | 2 if session.is_resp2_subscriber() => {
+            encode::array(out, 2);
+            encode::bulk(out, b"pong");
+            encode::bulk(out, request.arg(1));
+        }
+        1 => encode::simple(out, "PONG"),
+        2 => encode::bulk(out, request.arg(1)),
+        _ => wrong_arity(spec, out),
+    }
+}
+
+pub(crate) fn quit(session: &mut Session, out: &mut BytesMut) {
+    session.closing = true;
+    encode::simple(out, "OK");
+}
+
+/// Another database must first be proven to exist: its lanes are another group (hazard 22).
+pub(crate) fn select(session: &Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    match parse_i64(request.arg(1)).filter(|db| i32::try_from(*db).is_ok()) {
+        Some(db) if db == session.group.db => encode::simple(out, "OK"),
+        Some(db) if db >= 0 => {
+            let group = Group { db, ..session.group.clone() };
+            return Flow::Exclusive(Exclusive::Move(Move { group, name: None, reply: Bytes::from_static(b"+OK\r\n") }));
+        }
+        Some(_) => encode::error(out, "ERR DB index is out of range"),
+        None => encode::error(out, "ERR value is not an integer or out of range"),
+    }
+    Flow::Answered
+}
+
+/// As whom the client is here: the upstream knows only the service.
+pub(crate) fn whoami(session: &Session, out: &mut BytesMut) {
+    encode::bulk(out, session.peer.read(|state| state.user.clone()).as_bytes());
+}

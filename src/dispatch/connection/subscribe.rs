@@ -1,0 +1,125 @@
+//! SUBSCRIBE and its kin with `pubsub.mode = "shared"`: answered here, over the process's one subscriber connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::command::{Request, Spec};
+use crate::dispatch::{Flow, wrong_arity};
+use crate::resp::pieces::Pieces;
+use crate::resp::pubsub::Kind;
+use crate::resp::{Proto, encode};
+use crate::route::{Local, Pin, Route};
+use crate::session::Session;
+use crate::upstream::{Confirmed, Hub, Subscriber};
+
+/// What a shared subscription is answered with.
+pub(crate) struct Shared<'a> {
+    pub(crate) hub: &'a Arc<Hub>,
+    /// How long the upstream may take to confirm.
+    pub(crate) patience: Duration,
+}
+
+impl Shared<'_> {
+    /// The confirmations, once what is published arrives.
+    pub(crate) fn subscribe(
+        &self,
+        session: &mut Session,
+        kind: Kind,
+        request: &Request<'_>,
+        spec: &Spec,
+        out: &mut BytesMut,
+    ) -> Flow {
+        if !spec.accepts(request.len()) {
+            wrong_arity(spec, out);
+            return Flow::Answered;
+        }
+        let (proto, subscriber) = (session.proto(), session.member_of(self.hub));
+        let (mut replies, mut awaited) = (BytesMut::new(), Vec::new());
+        for name in request.args_from(1) {
+            let count = subscriber.note(kind, name, true);
+            confirmation(&mut replies, proto, kind.word(true), Some(name), count);
+            let name = Bytes::copy_from_slice(name);
+            awaited.push((self.hub.subscribe(&subscriber, kind, &name), name));
+        }
+        session.tell_subscribed();
+        let (hub, patience) = (self.hub.clone(), self.patience);
+        Flow::Later(Box::pin(async move {
+            match tokio::time::timeout(patience, all(&mut awaited)).await {
+                Ok(()) => Ok(replies.into()),
+                Err(_) => Ok(undo(&hub, &subscriber, kind, awaited)),
+            }
+        }))
+    }
+
+    /// Takes effect at once.
+    pub(crate) fn unsubscribe(
+        &self,
+        session: &mut Session,
+        kind: Kind,
+        request: &Request<'_>,
+        out: &mut BytesMut,
+    ) -> Flow {
+        let (proto, subscriber) = (session.proto(), session.member_of(self.hub));
+        let named: Vec<Bytes> = request.args_from(1).map(Bytes::copy_from_slice).collect();
+        let names = if named.is_empty() { subscriber.names(kind) } else { named };
+        if names.is_empty() {
+            confirmation(out, proto, kind.word(false), None, subscriber.count(kind));
+        }
+        for name in names {
+            self.hub.unsubscribe(&subscriber, kind, &name);
+            let count = subscriber.note(kind, &name, false);
+            confirmation(out, proto, kind.word(false), Some(&name), count);
+        }
+        session.tell_subscribed();
+        Flow::Answered
+    }
+}
+
+/// The route of a request of a client that has subscribed.
+pub(crate) fn route(session: &Session, route: Route, request: &Request<'_>, spec: Option<&'static Spec>) -> Route {
+    let is_allowed = matches!(
+        route,
+        Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), _)
+            | Route::Local(Local::Ping | Local::Quit | Local::Reset, _)
+    );
+    if is_allowed || !session.is_resp2_subscriber() {
+        return route;
+    }
+    let name = spec.map_or_else(|| request.name().to_lowercase(), |spec| spec.name.clone());
+    let text = format!(
+        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+    );
+    Route::Refused(text.into())
+}
+
+async fn all(awaited: &mut [(Confirmed, Bytes)]) {
+    for (confirmed, _) in awaited {
+        confirmed.wait().await;
+    }
+}
+
+/// The upstream did not confirm: nothing is subscribed, and the client is told.
+fn undo(hub: &Arc<Hub>, subscriber: &Arc<Subscriber>, kind: Kind, awaited: Vec<(Confirmed, Bytes)>) -> Pieces {
+    for (_, name) in awaited {
+        hub.unsubscribe(subscriber, kind, &name);
+        subscriber.note(kind, &name, false);
+    }
+    let mut out = BytesMut::new();
+    encode::error(
+        &mut out,
+        "ERR hearthside: the upstream did not confirm the subscription in time; nothing is subscribed",
+    );
+    out.into()
+}
+
+fn confirmation(out: &mut BytesMut, proto: Proto, word: &str, name: Option<&[u8]>, count: usize) {
+    encode::push(out, proto, 3);
+    encode::bulk(out, word.as_bytes());
+    match name {
+        Some(name) => encode::bulk(out, name),
+        None => encode::null(out, proto),
+    }
+    encode::int(out, count as i64);
+}

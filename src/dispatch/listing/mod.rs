@@ -1,0 +1,274 @@
+//! KEYS and SCAN: the upstream's keys and the owned ones, each once.
+//!
+//! A SCAN begins with definitions, goes on with each cached mapping in the store's order, and ends with the upstream's
+//! own iteration. Where it stands is kept for a while (`scans.rs`); its number is the cursor, with a bit that no upstream's has.
+
+pub mod scans;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::reply_room::{Room, TOO_LONG};
+use super::{Flow, Owned, Services, error_reply};
+use crate::cache::After;
+use crate::command::Request;
+use crate::keys::glob_match;
+use crate::mapping::Mapping;
+use crate::resp::number::parse_i64;
+use crate::resp::pieces::Pieces;
+use crate::resp::{decode, encode, reply};
+use crate::session::Session;
+use crate::store::StoreError;
+use crate::upstream::{Batch, Ticket};
+use scans::{OURS, Place};
+
+/// Rows asked for at once by KEYS.
+const PAGE: usize = 5000;
+
+/// What a SCAN or KEYS asks for.
+struct Wish {
+    pattern: Option<Vec<u8>>,
+    shape: Option<Vec<u8>>,
+    count: usize,
+}
+
+impl Wish {
+    /// SCAN's options; `None` when they are faulty, which the upstream tells best.
+    fn of_scan(request: &Request<'_>) -> Option<Self> {
+        let mut wish = Self { pattern: None, shape: None, count: 10 };
+        for at in (2..request.len()).step_by(2) {
+            let value = request.arg(at + 1);
+            match () {
+                () if at + 1 >= request.len() => return None,
+                () if request.is(at, "MATCH") => wish.pattern = Some(value.to_vec()),
+                () if request.is(at, "TYPE") => wish.shape = Some(value.to_ascii_lowercase()),
+                () if request.is(at, "COUNT") => {
+                    wish.count = parse_i64(value).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0)?.min(PAGE);
+                }
+                () => return None,
+            }
+        }
+        Some(wish)
+    }
+
+    /// True when keys of the mapping may match at all.
+    fn concerns(&self, mapping: &Mapping) -> bool {
+        let is_shape = self.shape.as_ref().is_none_or(|shape| shape == mapping.config.shape.name().as_bytes());
+        let (literals, _) = mapping.pattern.pieces();
+        let first = literals.first().map(String::as_bytes).unwrap_or_default();
+        let prefix: &[u8] = self.pattern.as_deref().unwrap_or_default();
+        let prefix = &prefix[..prefix.iter().position(|b| b"*?[\\".contains(b)).unwrap_or(prefix.len())];
+        let common = prefix.len().min(first.len());
+        is_shape && (self.pattern.is_none() || prefix[..common] == first[..common])
+    }
+
+    /// Those of the keys that match, as bulk strings.
+    fn chosen<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) -> Vec<Bytes> {
+        keys.into_iter().filter(|key| self.matches(key)).map(bulk).collect()
+    }
+
+    fn matches(&self, key: &[u8]) -> bool {
+        self.pattern.as_ref().is_none_or(|pattern| glob_match(pattern, key))
+    }
+}
+
+/// The error for a listing of keys that cannot be told before the store is there.
+fn not_yet(owned: &Owned, wish: &Wish) -> Option<String> {
+    let waits = owned.mappings.list.iter().find(|mapping| owned.is_loading(mapping.id) && wish.concerns(mapping))?;
+    Some(owned.loading_error(waits.id))
+}
+
+pub(super) fn keys(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    let wish = Wish { pattern: Some(request.arg(1).to_vec()), shape: None, count: PAGE };
+    if let Some(text) = not_yet(&services.owned, &wish) {
+        encode::error(out, &text);
+        return Flow::Answered;
+    }
+    let ticket = submit(services, session, request);
+    let owned = services.owned.clone();
+    let router = services.router.clone();
+    let mut room = Room::of(services, session);
+    Flow::Later(Box::pin(async move {
+        let ours = match every_key(&owned, &wish, &mut room).await {
+            Ok(Some(ours)) => ours,
+            Ok(None) => return Ok(error_reply(TOO_LONG)),
+            Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
+        };
+        // What the upstream says counts where it waits.
+        let reply = ticket.whole().await?;
+        let Some(theirs) = reply::elements(&reply) else { return Ok(reply.into()) };
+        if !room.takes(reply.len(), reply.len()) {
+            return Ok(error_reply(TOO_LONG));
+        }
+        let theirs: Vec<&[u8]> = theirs.into_iter().filter(|bulk| !is_owned(&router, bulk)).collect();
+        let mut all = Pieces::default();
+        encode::array(all.tail(), theirs.len() + ours.count);
+        theirs.iter().for_each(|bulk| all.tail().put_slice(bulk));
+        all.append_all(ours.bulks);
+        Ok(all)
+    }))
+}
+
+/// Keys as bulk strings.
+#[derive(Default)]
+struct Found {
+    count: usize,
+    bulks: Pieces,
+}
+
+impl Found {
+    /// Adds those of the keys that match; false when there is no room for them.
+    fn add<'k>(&mut self, wish: &Wish, keys: impl IntoIterator<Item = &'k [u8]>, room: &mut Room) -> bool {
+        for key in keys.into_iter().filter(|key| wish.matches(key)) {
+            let before = self.bulks.tail().len();
+            encode::bulk(self.bulks.tail(), key);
+            self.count += 1;
+            if !room.takes(self.bulks.tail().len() - before, 0) {
+                return false;
+            }
+            self.bulks.settle();
+        }
+        true
+    }
+}
+
+/// Every owned key that is wished for; `None` when there is no room for them.
+async fn every_key(owned: &Owned, wish: &Wish, room: &mut Room) -> Result<Option<Found>, (usize, StoreError)> {
+    let (snapshot, mut found) = (owned.definitions.snapshot(), Found::default());
+    for mapping in owned.mappings.list.iter().filter(|mapping| wish.concerns(mapping)) {
+        if owned.is_definition(mapping.id) {
+            if !found.add(wish, snapshot.keys(mapping.id), room) {
+                return Ok(None);
+            }
+            continue;
+        }
+        let mut after = Some(After::new());
+        while let Some(place) = after {
+            let (keys, next) = owned.cache.page(mapping.id, &place, PAGE).await.map_err(|e| (mapping.id, e))?;
+            if !found.add(wish, keys.iter().map(|key| &**key), room) {
+                return Ok(None);
+            }
+            after = next;
+        }
+    }
+    Ok(Some(found))
+}
+
+pub(super) fn scan(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    let cursor = std::str::from_utf8(request.arg(1)).ok().and_then(|text| text.parse::<u64>().ok());
+    let (Some(cursor), Some(wish)) = (cursor, Wish::of_scan(request)) else {
+        return Flow::Upstream(submit(services, session, request));
+    };
+    let owned = &services.owned;
+    if let Some(text) = not_yet(owned, &wish).filter(|_| cursor == 0) {
+        encode::error(out, &text);
+        return Flow::Answered;
+    }
+    let place = match cursor {
+        0 => next_mapping(owned, &wish, 0),
+        cursor if cursor & OURS == 0 => return upstream(services, session, request, cursor),
+        cursor => match owned.scans.find(cursor) {
+            Some(place) => place,
+            None => {
+                encode::error(out, "ERR invalid cursor; hearthside knows it no more (a restart?), begin at 0 again");
+                return Flow::Answered;
+            }
+        },
+    };
+    match place {
+        Place::Upstream => upstream(services, session, request, 0),
+        Place::Definitions(mapping, after) => {
+            let snapshot = owned.definitions.snapshot();
+            let keys: Vec<&Bytes> = snapshot.keys_after(mapping, after.as_ref()).take(wish.count).collect();
+            let place = match keys.last() {
+                // Of its own: the set that it is of may be replaced.
+                Some(last) if keys.len() == wish.count => {
+                    Place::Definitions(mapping, Some(Bytes::copy_from_slice(last)))
+                }
+                _ => next_mapping(owned, &wish, mapping + 1),
+            };
+            let found = wish.chosen(keys.into_iter().map(|key| &**key));
+            out.put_slice(&page(owned.scans.keep(place, cursor), &found));
+            Flow::Answered
+        }
+        Place::Cached(mapping, after) => {
+            let owned = owned.clone();
+            Flow::Later(Box::pin(async move {
+                Ok(match owned.cache.page(mapping, &after, wish.count).await {
+                    Err(error) => error_reply(&owned.load_error(mapping, &error)),
+                    Ok((keys, next)) => {
+                        let place = match next {
+                            Some(after) => Place::Cached(mapping, after),
+                            None => next_mapping(&owned, &wish, mapping + 1),
+                        };
+                        page(owned.scans.keep(place, cursor), &wish.chosen(keys.iter().map(|key| &**key))).into()
+                    }
+                })
+            }))
+        }
+    }
+}
+
+/// The beginning of the first mapping from `id` on that may have such keys.
+fn next_mapping(owned: &Owned, wish: &Wish, id: usize) -> Place {
+    match owned.mappings.list.iter().skip(id).find(|mapping| wish.concerns(mapping)) {
+        None => Place::Upstream,
+        Some(mapping) if owned.is_definition(mapping.id) => Place::Definitions(mapping.id, None),
+        Some(mapping) => Place::Cached(mapping.id, After::new()),
+    }
+}
+
+/// The upstream's own iteration; keys that are ours by their names are not in it.
+fn upstream(services: &Services, session: &mut Session, request: &Request<'_>, cursor: u64) -> Flow {
+    let cursor = cursor.to_string();
+    let mut words: Vec<&[u8]> = request.args_from(0).collect();
+    words[1] = cursor.as_bytes();
+    let ticket = services.ask(session, &words, true);
+    let router = services.router.clone();
+    Flow::Later(Box::pin(async move {
+        let reply = ticket.whole().await?;
+        Ok(match reply::elements(&reply).as_deref() {
+            Some([next, keys]) => match reply::elements(keys) {
+                Some(keys) => {
+                    let kept: Vec<&[u8]> = keys.into_iter().filter(|bulk| !is_owned(&router, bulk)).collect();
+                    let mut out = BytesMut::new();
+                    encode::array(&mut out, 2);
+                    out.put_slice(next);
+                    out.put_slice(&array(&kept));
+                    out.into()
+                }
+                None => reply.clone().into(),
+            },
+            _ => reply.clone().into(),
+        })
+    }))
+}
+
+fn submit(services: &Services, session: &mut Session, request: &Request<'_>) -> Ticket {
+    let run = Batch::one(Bytes::copy_from_slice(request.raw()), true);
+    services.lane(session).submit(run)
+}
+
+fn is_owned(router: &crate::route::Router, bulk: &[u8]) -> bool {
+    decode::bulk(bulk).is_some_and(|key| router.owner(key).is_some())
+}
+
+fn bulk(key: &[u8]) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::bulk(&mut out, key);
+    out.freeze()
+}
+
+fn array<E: AsRef<[u8]>>(elements: &[E]) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::array(&mut out, elements.len());
+    elements.iter().for_each(|element| out.put_slice(element.as_ref()));
+    out.freeze()
+}
+
+fn page(cursor: u64, keys: &[Bytes]) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::array(&mut out, 2);
+    encode::bulk(&mut out, cursor.to_string().as_bytes());
+    out.put_slice(&array(keys));
+    out.freeze()
+}

@@ -1,0 +1,143 @@
+//! Where the SCANs of the process stand, by cursor.
+//!
+//! Invariant: a place is a position or a key, never a set of definitions: what a reload has replaced is not kept for a cursor.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::cache::After;
+use crate::telemetry::Metrics;
+use crate::telemetry::clock::now_ms;
+
+/// Set in our cursors: an upstream would need 2^52 keys to use it, and it is still exact as a floating-point number.
+pub(crate) const OURS: u64 = 1 << 52;
+/// Cursors that are known; the oldest are forgotten.
+const MOST: usize = 10_000;
+/// How long a cursor is known, in milliseconds.
+const LIFE: u64 = 60_000;
+
+/// Where a SCAN stands.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// In a mapping's definitions, behind this key.
+    Definitions(usize, Option<Bytes>),
+    /// In a cached mapping.
+    Cached(usize, After),
+    /// Before the upstream's iteration.
+    Upstream,
+}
+
+#[derive(Debug)]
+struct Standing {
+    place: Place,
+    since: u64,
+    /// The cursor that led here.
+    before: u64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    last: u64,
+    /// By age: cursors count up.
+    standing: BTreeMap<u64, Standing>,
+}
+
+/// The scans under way.
+#[derive(Debug)]
+pub struct Scans {
+    known: Mutex<Known>,
+    metrics: Arc<Metrics>,
+}
+
+impl Drop for Scans {
+    fn drop(&mut self) {
+        self.metrics.scan_cursors.dec_by(self.known().standing.len() as i64);
+    }
+}
+
+impl Scans {
+    /// None yet.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { known: Mutex::default(), metrics }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cursor for this place, which was reached from the cursor `before`. That one can be sent again; what led to it cannot.
+    pub(crate) fn keep(&self, place: Place, before: u64) -> u64 {
+        self.keep_at(place, before, now_ms())
+    }
+
+    fn keep_at(&self, place: Place, before: u64, now: u64) -> u64 {
+        let mut known = self.known();
+        let count = known.standing.len() as i64;
+        if let Some(first) = known.standing.get(&before).map(|standing| standing.before) {
+            known.standing.remove(&first);
+        }
+        known.last += 1;
+        let cursor = OURS | known.last;
+        known.standing.insert(cursor, Standing { place, since: now, before });
+        while let Some(oldest) = known.standing.first_entry()
+            && oldest.get().since + LIFE <= now
+        {
+            oldest.remove();
+        }
+        if known.standing.len() > MOST {
+            known.standing.pop_first();
+        }
+        self.metrics.scan_cursors.inc_by(known.standing.len() as i64 - count);
+        cursor
+    }
+
+    pub(crate) fn find(&self, cursor: u64) -> Option<Place> {
+        self.find_at(cursor, now_ms())
+    }
+
+    fn find_at(&self, cursor: u64, now: u64) -> Option<Place> {
+        let known = self.known();
+        known
+            .standing
+            .get(&cursor)
+            .filter(|standing| now < standing.since + LIFE)
+            .map(|standing| standing.place.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{LIFE, MOST, Place, Scans};
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn a_cursor_can_be_sent_again_until_its_successor_is_used() {
+        let metrics = Arc::new(Metrics::default());
+        let scans = Scans::new(metrics.clone());
+        let first = scans.keep(Place::Upstream, 0);
+        let second = scans.keep(Place::Upstream, first);
+        assert!(scans.find(first).is_some() && scans.find(second).is_some());
+        let third = scans.keep(Place::Upstream, second);
+        assert!(scans.find(first).is_none() && scans.find(second).is_some() && scans.find(third).is_some());
+        assert_eq!(metrics.scan_cursors.get(), 2);
+        drop(scans);
+        assert_eq!(metrics.scan_cursors.get(), 0);
+    }
+
+    #[test]
+    fn cursors_that_nobody_uses_are_forgotten() {
+        let metrics = Arc::new(Metrics::default());
+        let scans = Scans::new(metrics.clone());
+        let old = scans.keep_at(Place::Upstream, 0, 1000);
+        assert!(scans.find_at(old, 999 + LIFE).is_some() && scans.find_at(old, 1000 + LIFE).is_none());
+        scans.keep_at(Place::Upstream, 0, 1000 + LIFE);
+        assert_eq!(metrics.scan_cursors.get(), 1);
+        (0..2 * MOST).for_each(|_| assert_ne!(scans.keep_at(Place::Upstream, 0, 1001 + LIFE), 0));
+        assert_eq!(metrics.scan_cursors.get(), MOST as i64);
+    }
+}

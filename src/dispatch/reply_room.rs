@@ -1,0 +1,38 @@
+//! What one reply that is made of many things takes, while it is made, of what all clients may hold.
+
+use std::sync::Arc;
+
+use super::Services;
+use crate::session::Session;
+use crate::telemetry::Metrics;
+use crate::upstream::Kept;
+
+/// One reply that no limit of memory has room for.
+pub(super) const TOO_LONG: &str =
+    "ERR hearthside: the reply would be longer than all clients may hold (limits.buffers)";
+
+/// The room of one reply.
+pub(super) struct Room {
+    kept: Kept,
+    metrics: Arc<Metrics>,
+    bytes: usize,
+    most: usize,
+}
+
+impl Room {
+    pub(super) fn of(services: &Services, session: &Session) -> Self {
+        let (kept, metrics) = (Kept::new(session.account.clone()), services.metrics.clone());
+        Self { kept, metrics, bytes: 0, most: services.policy.limits.buffers.0 }
+    }
+
+    /// So many bytes more of the reply, and `beside` them; false when the reply is more than all clients may hold.
+    pub(super) fn takes(&mut self, bytes: usize, beside: usize) -> bool {
+        self.bytes += bytes;
+        if self.bytes > self.most {
+            self.metrics.limited("buffers");
+            return false;
+        }
+        self.kept.more(bytes + beside);
+        true
+    }
+}

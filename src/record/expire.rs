@@ -1,0 +1,124 @@
+//! Commands about a key's end: the EXPIRE family, PERSIST and GETEX (`expireGenericCommand`, `persistCommand`, `getexCommand`).
+
+use std::time::Duration;
+
+use super::read::{ReadError, integer};
+use super::set::{expiry, expiry_option};
+use super::write::TtlChange;
+use crate::command::{Request, Spec};
+use crate::telemetry::clock::unix_ms;
+
+/// When a new expiry counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Only {
+    absent: bool,
+    present: bool,
+    greater: bool,
+    less: bool,
+}
+
+/// What one of these commands asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpireCommand {
+    life: Result<TtlChange, ReadError>,
+    only: Only,
+    /// It answers with the string (GETEX), not with 1 or 0.
+    pub gives_value: bool,
+}
+
+/// True for these commands.
+#[must_use]
+pub fn is_lifetime(spec: &Spec) -> bool {
+    matches!(spec.name.as_str(), "expire" | "pexpire" | "expireat" | "pexpireat" | "persist" | "getex")
+}
+
+impl ExpireCommand {
+    /// Reads one of these commands; `None` for any other.
+    #[must_use]
+    pub fn parse(request: &Request<'_>, spec: &'static Spec) -> Option<Result<Self, ReadError>> {
+        Some(match spec.name.as_str() {
+            "expire" => Self::expire(request, spec, 1000, false),
+            "pexpire" => Self::expire(request, spec, 1, false),
+            "expireat" => Self::expire(request, spec, 1000, true),
+            "pexpireat" => Self::expire(request, spec, 1, true),
+            "persist" => Ok(Self { life: Ok(TtlChange::Persist), only: Only::default(), gives_value: false }),
+            "getex" => Self::getex(request, spec),
+            _ => return None,
+        })
+    }
+
+    fn expire(request: &Request<'_>, spec: &'static Spec, unit: i64, absolute: bool) -> Result<Self, ReadError> {
+        let only = only(request)?;
+        let invalid = ReadError::ExpireTime(&spec.name);
+        let (time, now) =
+            (integer(request.arg(2))?.checked_mul(unit).ok_or(ReadError::ExpireTime(&spec.name))?, unix_ms());
+        let left =
+            if absolute { time.saturating_sub(now) } else { time.checked_add(now).map(|_| time).ok_or(invalid)? };
+        Ok(Self { life: Ok(TtlChange::Left(left)), only, gives_value: false })
+    }
+
+    fn getex(request: &Request<'_>, spec: &'static Spec) -> Result<Self, ReadError> {
+        let life = match request.len() {
+            2 => Ok(TtlChange::Keep),
+            3 if request.is(2, "PERSIST") => Ok(TtlChange::Persist),
+            4 => {
+                let (unit, absolute) = expiry_option(request, 2).ok_or(ReadError::Syntax)?;
+                // Told only if there is such a string.
+                expiry(request.arg(3), unit, absolute, spec)
+            }
+            _ => return Err(ReadError::Syntax),
+        };
+        Ok(Self { life, only: Only::default(), gives_value: true })
+    }
+
+    /// What becomes of a key that is there and has `left` to live; `None`: nothing, and the answer is 0.
+    ///
+    /// # Errors
+    /// An expiry that is none, which Redis tells only of a key that is there.
+    pub fn of(&self, left: Option<Duration>) -> Result<Option<TtlChange>, ReadError> {
+        self.of_left(left.map(|left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// The same, of a record that says how many milliseconds are left; what has ended has none.
+    ///
+    /// # Errors
+    /// As [`ExpireCommand::of`].
+    pub fn of_left(&self, left: Option<i64>) -> Result<Option<TtlChange>, ReadError> {
+        let (life, left) = (self.life.clone()?, left.map(|left| left.max(0)));
+        Ok(match (life, left) {
+            (TtlChange::Persist, None) => None,
+            (TtlChange::Left(new), left) => {
+                let is_greater = left.is_some_and(|left| new > left);
+                let is_less = left.is_none_or(|left| new < left);
+                let refused = self.only.absent && left.is_some()
+                    || self.only.present && left.is_none()
+                    || self.only.greater && !is_greater
+                    || self.only.less && !is_less;
+                (!refused).then_some(life)
+            }
+            _ => Some(life),
+        })
+    }
+}
+
+fn only(request: &Request<'_>) -> Result<Only, ReadError> {
+    let mut only = Only::default();
+    for at in 3..request.len() {
+        match () {
+            () if request.is(at, "NX") => only.absent = true,
+            () if request.is(at, "XX") => only.present = true,
+            () if request.is(at, "GT") => only.greater = true,
+            () if request.is(at, "LT") => only.less = true,
+            () => return Err(ReadError::Option(String::from_utf8_lossy(request.arg(at)).into_owned())),
+        }
+    }
+    match only {
+        Only { absent: true, present, greater, less } if present || greater || less => {
+            Err(ReadError::Other("NX and XX, GT or LT options at the same time are not compatible"))
+        }
+        Only { greater: true, less: true, .. } => {
+            Err(ReadError::Other("GT and LT options at the same time are not compatible"))
+        }
+        only => Ok(only),
+    }
+}

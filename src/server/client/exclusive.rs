@@ -1,0 +1,196 @@
+//! What needs the whole client: nothing else of it is under way, and everything before it has been answered.
+
+use bytes::{BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Client;
+use super::connection::End;
+use super::waiting::LOST;
+use crate::access::{DEFAULT_USER, NOAUTH, NOAUTH_HELLO};
+use crate::command::{OwnedRequest, Spec};
+use crate::dispatch::{Exclusive, Move};
+use crate::resp::{Proto, decode, encode};
+use crate::route::{Pin, Refusal};
+use crate::telemetry::refusals::{Who, shown};
+use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(crate) async fn alone(&mut self, alone: Exclusive) -> Result<(), End> {
+        // Who is killed does not go on waiting for the upstream.
+        let peer = self.session.peer.clone();
+        let killed = peer.killed();
+        match alone {
+            Exclusive::Prove(request) => unless(killed, self.prove(&request)).await?,
+            Exclusive::Move(moved) => unless(killed, self.go(moved)).await?,
+            Exclusive::Long(request) => self.blocking(Pin::Blocking, &request).await?,
+            Exclusive::Huge => self.pass_huge().await?,
+            Exclusive::Reset => unless(killed, self.reset()).await?,
+            Exclusive::Transaction(request, route) => self.in_transaction(&request, route).await?,
+            Exclusive::Ended => {}
+            Exclusive::Pinned(pin, spec, request) => self.over_pinned(pin, spec, &request).await?,
+            Exclusive::Unknown(unknown, request) => self.unknown(unknown, &request).await?,
+        }
+        self.note_transaction();
+        self.keep_or_give_back();
+        Ok(())
+    }
+
+    async fn over_pinned(&mut self, pin: Pin, spec: &'static Spec, request: &OwnedRequest) -> Result<(), End> {
+        let peer = self.session.peer.clone();
+        match pin {
+            Pin::Blocking | Pin::Wait => self.blocking(pin, request).await,
+            Pin::Subscribe(kind) | Pin::Unsubscribe(kind) => self.subscribe(kind, spec, request).await,
+            Pin::State => unless(peer.killed(), self.state(request)).await?,
+            Pin::Debug | Pin::Monitor => unless(peer.killed(), self.listen(pin, request)).await?,
+            Pin::Aside => self.aside(request).await,
+        }
+    }
+
+    /// Its own connection is closed, with everything that the upstream keeps for it.
+    async fn reset(&mut self) {
+        // When the client has its answer nobody publishes to it any more.
+        if let Some(pinned) = self.pinned.take().filter(|_| !self.session.hold.is_raw()) {
+            let _lost = pinned.call(b"*1\r\n$5\r\nRESET\r\n", &mut BytesMut::new()).await;
+        }
+        self.link.replies.inbox = None;
+        self.session.reset();
+        encode::simple(self.link.replies.tail(), "RESET");
+    }
+
+    pub(crate) fn error(&mut self, text: &str) {
+        encode::error(self.link.replies.tail(), text);
+    }
+
+    /// The error for a request that may not go on.
+    pub(crate) fn refused(&mut self, request: &OwnedRequest, refusal: &Refusal) {
+        self.services.note_refused(&self.session, &request.view(), refusal);
+        self.error(&refusal.text);
+    }
+
+    /// Whether a client may come in without AUTH is for the upstream to say, once. Then its request is looked at again.
+    async fn prove(&mut self, request: &OwnedRequest) {
+        match self.agree_elsewhere(&self.session.group).await {
+            Ok(()) => {
+                self.session.is_proven = true;
+                self.again(request);
+            }
+            Err(Disagreed::Said(text)) if text == NOAUTH && request.view().is(0, "HELLO") => self.error(NOAUTH_HELLO),
+            Err(Disagreed::Said(text) | Disagreed::Unasked(text)) => self.error(&text),
+        }
+    }
+
+    /// A client is in another group when the upstream has agreed.
+    async fn go(&mut self, moved: Move) {
+        let agreed = match self.pinned.take() {
+            Some(pinned) => self.agree_over(pinned, &moved.group).await,
+            // Every upstream that was ever greeted speaks both protocols.
+            None if Group { proto: self.session.proto(), ..moved.group.clone() } == self.session.group => Ok(()),
+            None => self.agree_elsewhere(&moved.group).await,
+        };
+        match agreed {
+            Err(Disagreed::Unasked(text)) => self.error(&text),
+            Err(Disagreed::Said(text)) => {
+                self.note_refused_login(&moved.group.login);
+                self.error(&text);
+            }
+            Ok(()) => {
+                self.session.is_proven = true;
+                if let Login::Client(credentials) = &moved.group.login {
+                    let user = credentials.user.as_deref().unwrap_or(DEFAULT_USER.as_bytes());
+                    self.session.peer.update(|state| state.user = String::from_utf8_lossy(user).into_owned());
+                }
+                self.session.login = self.services.upstream.enter(&moved.group.login);
+                self.session.regroup(moved.group);
+                self.session.rename(moved.name);
+                self.link.replies.tail().put_slice(&moved.reply);
+            }
+        }
+    }
+
+    /// Counts what the upstream has refused, if it was another login.
+    fn note_refused_login(&self, login: &Login) {
+        if let Login::Client(credentials) = login
+            && *login != self.session.group.login
+        {
+            let user = shown(credentials.user.as_deref().unwrap_or(DEFAULT_USER.as_bytes()));
+            self.services.metrics.refusals.login("upstream", || Who { user, ..self.session.who() });
+        }
+    }
+
+    /// The client's own connection goes where the client goes.
+    async fn agree_over(&mut self, mut pinned: Pinned, group: &Group) -> Result<(), Disagreed> {
+        let mut pushes = BytesMut::new();
+        let mut refused = None;
+        for request in steps(&self.session.group, group) {
+            let reply = pinned.call(&request, &mut pushes).await.map_err(Disagreed::lost)?;
+            refused = refused.or(decode::error(&reply));
+        }
+        pinned.speaks(group.proto);
+        self.pinned = Some(pinned);
+        self.link.replies.loud().put_slice(&pushes);
+        refused.map_or(Ok(()), |text| Err(Disagreed::Said(text)))
+    }
+
+    /// Another connection tells whether there is such a database, and whether such a user may come in: now, not when the
+    /// connection was opened.
+    async fn agree_elsewhere(&self, group: &Group) -> Result<(), Disagreed> {
+        let pinned = match self.services.upstream.pin(group, &self.session.account).await {
+            Ok(pinned) => pinned,
+            Err(ConnectError::Refused(text)) => return Err(Disagreed::Said(text)),
+            Err(error) => return Err(Disagreed::Unasked(error.to_string())),
+        };
+        if let Login::Client(credentials) = &group.login {
+            let mut auth = BytesMut::new();
+            encode::request(&mut auth, &credentials.auth());
+            let reply = pinned.call(&auth, &mut BytesMut::new()).await.map_err(Disagreed::lost)?;
+            if let Some(text) = decode::error(&reply) {
+                return Err(Disagreed::Said(text));
+            }
+        }
+        pinned.give_back();
+        Ok(())
+    }
+}
+
+/// Why a client is not in another group.
+enum Disagreed {
+    /// The upstream said this.
+    Said(String),
+    /// It could not be asked, or did not answer.
+    Unasked(String),
+}
+
+impl Disagreed {
+    fn lost(Lost: Lost) -> Self {
+        Self::Unasked(LOST.to_owned())
+    }
+}
+
+/// What comes of `work`, unless the client is killed before.
+async fn unless<T>(killed: impl Future<Output = ()>, work: impl Future<Output = T>) -> Result<T, End> {
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        () = killed => Err(End::Killed),
+    }
+}
+
+/// The requests that take a connection from one group to another.
+fn steps(from: &Group, to: &Group) -> Vec<BytesMut> {
+    let mut steps = Vec::new();
+    let mut say = |words: &[&[u8]]| {
+        let mut bytes = BytesMut::new();
+        encode::request(&mut bytes, words);
+        steps.push(bytes);
+    };
+    if let (true, Login::Client(credentials)) = (from.login != to.login, &to.login) {
+        say(&credentials.auth());
+    }
+    if from.proto != to.proto {
+        say(&[b"HELLO", if to.proto == Proto::Resp3 { b"3" } else { b"2" }]);
+    }
+    if from.db != to.db {
+        say(&[b"SELECT", to.db.to_string().as_bytes()]);
+    }
+    steps
+}

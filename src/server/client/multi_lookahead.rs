@@ -1,0 +1,85 @@
+//! MULTI ... EXEC that arrives as a whole: one unit of the client's run, so it needs no connection of its own.
+//!
+//! Invariant: only a transaction whose every command goes upstream is one; all others take the long way.
+
+use std::time::Duration;
+
+use crate::command::Request;
+use crate::dispatch::Services;
+use crate::resp::request::{RequestScanner, Scan};
+use crate::route::{Pin, Route, Transaction};
+use crate::session::Session;
+use crate::transaction::pushes;
+
+/// Looks further for so many bytes; a transaction that is longer takes the long way.
+const FARTHEST: usize = 1 << 20;
+
+/// What the requests behind a MULTI are.
+pub(crate) enum Ahead {
+    /// A whole transaction of so many bytes and requests, MULTI and EXEC among them.
+    Whole(usize, u32),
+    /// Perhaps one, whose end is not here yet.
+    Unfinished,
+    /// Something that takes the long way.
+    Other,
+}
+
+/// How far has been looked behind the MULTI at the front of the run's end.
+#[derive(Debug, Default)]
+pub(crate) struct LookAhead {
+    scanner: RequestScanner,
+    /// Bytes from MULTI's first on; 0 when nothing has been looked at.
+    seen: usize,
+    requests: u32,
+    /// Its end was waited for in vain: it takes the long way.
+    pub(crate) given_up: bool,
+}
+
+impl LookAhead {
+    /// Looks at `buffer`, which begins with a MULTI of `length` bytes, and goes on where the last look stopped.
+    pub(crate) fn look(&mut self, services: &Services, session: &mut Session, buffer: &[u8], length: usize) -> Ahead {
+        if self.given_up {
+            *self = Self::default();
+            return Ahead::Other;
+        }
+        if self.seen == 0 {
+            (self.seen, self.requests) = (length, 1);
+            let limits = &services.policy.limits;
+            self.scanner.set_limits(limits.request_argument.0, limits.request_arguments);
+        }
+        let ahead = self.go_on(services, session, buffer);
+        if !matches!(ahead, Ahead::Unfinished) {
+            *self = Self::default();
+        }
+        ahead
+    }
+
+    /// A client that sent more than MULTI does not wait for an answer: the rest is on its way.
+    pub(crate) const fn patience(&self) -> Duration {
+        if self.requests > 1 { Duration::from_millis(2) } else { Duration::ZERO }
+    }
+
+    fn go_on(&mut self, services: &Services, session: &mut Session, buffer: &[u8]) -> Ahead {
+        let most = services.policy.limits.request.0;
+        loop {
+            let length = match self.scanner.scan(&buffer[self.seen..]) {
+                Ok(Scan::Complete(length)) => length,
+                Ok(Scan::Incomplete) if buffer.len() < FARTHEST && buffer.len() - self.seen <= most => {
+                    return Ahead::Unfinished;
+                }
+                _ => return Ahead::Other,
+            };
+            let request = Request::new(&buffer[self.seen..self.seen + length], self.scanner.spans());
+            self.seen += length;
+            self.requests += 1;
+            match services.route(session, &request) {
+                _ if pushes(&request) => return Ahead::Other,
+                Route::PassThrough(_) | Route::Pinned(Pin::Blocking | Pin::Wait, _) => {}
+                Route::Transaction(Transaction::Exec, spec) if spec.accepts(request.len()) => {
+                    return Ahead::Whole(self.seen, self.requests);
+                }
+                _ => return Ahead::Other,
+            }
+        }
+    }
+}

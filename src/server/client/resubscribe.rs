@@ -1,0 +1,145 @@
+//! A subscriber whose own upstream connection is lost is given another one, with all its subscriptions, and told that it may
+//! have missed messages if it listens for that (docs/OPERATIONS.md). Whatever else the upstream kept for a client cannot be
+//! made anew behind its back.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Client;
+use super::connection::End;
+use crate::resp::pubsub::{self, GAP, GAP_MESSAGE, Kind, PubSub};
+use crate::resp::reply::ReplyScanner;
+use crate::resp::{Proto, encode};
+use crate::upstream::{ConnectError, Expect, Inbox, Pinned};
+
+/// What a client was subscribed to.
+type Wanted = [(Kind, Vec<Bytes>); 3];
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// True when subscriptions are all that was lost, if that, and nothing is owed whose reply is lost with them.
+    pub(crate) fn can_restore(&self) -> bool {
+        (self.services.policy.restores || self.session.subscribed() == [0; 3])
+            && self.pinned.is_some()
+            && self.session.is_held()
+            && self.session.hold.keeps_nothing()
+            && self.transaction.is_none()
+            && self.link.replies.is_settled()
+            && !self.was_slow()
+    }
+
+    /// True for a client that the upstream gave up because it did not read: it is closed, as that closes its clients.
+    pub(crate) fn was_slow(&self) -> bool {
+        self.session.subscribed() != [0; 3] && self.link.replies.inbox.as_ref().is_some_and(Inbox::was_slow)
+    }
+
+    /// Subscribes anew, as soon as the upstream lets it; whoever only had long replies needs no connection of its own.
+    pub(crate) async fn restore(&mut self) -> Result<(), End> {
+        let Some(lost) = self.pinned.take() else { return Err(End::Broken) };
+        if self.session.subscribed() == [0; 3] {
+            self.go_on_without();
+            self.describe(None);
+            return Ok(());
+        }
+        let wanted = [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| (kind, lost.names(kind)));
+        let error = self.link.replies.inbox.as_ref().and_then(Inbox::lost).unwrap_or_default();
+        tracing::warn!(client = self.session.peer.id, %error, "a subscriber's upstream connection was lost; it is subscribed anew, and may have missed messages");
+        self.link.replies.inbox = None;
+        self.session.let_go();
+        let services = self.services.clone();
+        let (group, account) = (self.session.group.clone(), self.session.account.clone());
+        loop {
+            let again = async {
+                match services.upstream.pin(&group, &account).await {
+                    Ok(pinned) => Ok(subscribe(&pinned, &wanted).await.map(|missed| (pinned, missed))),
+                    Err(ConnectError::Refused(text)) => Err(text),
+                    Err(_) => Ok(None),
+                }
+            };
+            let restored = tokio::select! {
+                restored = again => restored,
+                end = self.link.left() => return Err(end),
+            };
+            match restored {
+                Err(text) => {
+                    tracing::warn!(
+                        client = self.session.peer.id,
+                        error = text,
+                        "the upstream refuses a subscriber; it is closed"
+                    );
+                    return Err(End::Broken);
+                }
+                Ok(Some((pinned, messages))) => {
+                    self.resume(pinned, &messages);
+                    return Ok(());
+                }
+                Ok(None) => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(services.upstream.pause()) => {}
+                end = self.link.left() => return Err(end),
+            }
+        }
+    }
+
+    fn resume(&mut self, pinned: Pinned, messages: &[u8]) {
+        self.services.metrics.subscribers_restored.inc();
+        if pinned.names(Kind::Channel).iter().any(|name| name == GAP) {
+            let out = self.link.replies.loud();
+            out.put_u8(if self.session.proto() == Proto::Resp3 { b'>' } else { b'*' });
+            out.put_slice(GAP_MESSAGE);
+        }
+        self.link.replies.loud().put_slice(messages);
+        self.hold(&pinned);
+        self.describe(Some(&pinned));
+        self.pinned = Some(pinned);
+    }
+}
+
+/// Subscribes to everything; the messages that came meanwhile. `None` when the upstream did not confirm it all.
+async fn subscribe(pinned: &Pinned, wanted: &Wanted) -> Option<BytesMut> {
+    let mut pushes = BytesMut::new();
+    for (kind, names) in wanted.iter().filter(|(_, names)| !names.is_empty()) {
+        let mut request = BytesMut::new();
+        let words: Vec<&[u8]> =
+            [kind.word(true).as_bytes()].into_iter().chain(names.iter().map(|name| &name[..])).collect();
+        encode::request(&mut request, &words);
+        let expect = Expect::Confirmations(u32::try_from(names.len()).ok()?);
+        let refused = pinned.ask(request.freeze(), expect, &mut pushes).await.ok()?;
+        if !refused.is_empty() {
+            return None;
+        }
+    }
+    Some(messages(&pushes))
+}
+
+/// The messages among frames: the client has been told long ago that it is subscribed.
+fn messages(mut frames: &[u8]) -> BytesMut {
+    let mut messages = BytesMut::new();
+    let mut scanner = ReplyScanner::default();
+    while let Ok(step) = scanner.scan(frames)
+        && step.end.is_some()
+    {
+        let (frame, rest) = frames.split_at(step.used);
+        if let Some(PubSub::Message(..)) = pubsub::read(frame) {
+            messages.put_slice(frame);
+        }
+        frames = rest;
+    }
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::messages;
+
+    #[test]
+    fn only_messages_are_kept() {
+        let confirmation = b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
+        let message = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n";
+        assert_eq!(
+            messages(&[&confirmation[..], message, confirmation, message].concat()),
+            [&message[..], message].concat()
+        );
+        assert!(messages(b"").is_empty());
+    }
+}

@@ -1,0 +1,182 @@
+//! Rules that a reload takes away reach what is under way, as with Redis's ACL SETUSER: a subscriber that may not
+//! listen any more is closed, a wait that may not go on ends, a MULTI whose commands were judged by other rules is
+//! not run.
+
+use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Client;
+use super::connection::End;
+use super::waiting::at_last;
+use crate::command::{OwnedRequest, lookup};
+use crate::dispatch::Services;
+use crate::resp::encode;
+use crate::resp::pubsub::Kind;
+use crate::route::{Refusal, Route};
+use crate::session::Rules;
+use crate::telemetry::refusals::Who;
+use crate::upstream::{Batch, Lost, Pinned};
+
+/// How a blocking command ended.
+pub(crate) enum Waited {
+    /// The upstream answered, or was lost.
+    Ended(Result<Bytes, Lost>),
+    /// The client may not wait for that any more; the error says why.
+    Revoked(Refusal),
+}
+
+/// A request may still be on its way to the upstream when its wait shall end: so often it is said again, after so long.
+const ATTEMPTS: usize = 40;
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// What has come of a wait that was to end.
+fn given(reply: Option<Result<Bytes, Lost>>, refusal: Refusal) -> Waited {
+    match reply {
+        Some(Ok(reply)) if !reply.starts_with(b"-UNBLOCKED") => Waited::Ended(Ok(reply)),
+        _ => Waited::Revoked(refusal),
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Ends what the client may not do any more, by the rules of the configuration that it has just gone over to.
+    pub(crate) fn revoke(&mut self, before: &Services) {
+        let Who { address, user } = self.session.who();
+        let rules = self.session.adopt(&self.services.access);
+        let client = self.session.peer.id;
+        if rules == Rules::Gone {
+            tracing::info!(client, address, user, "a client's user is gone since a reload; the client is closed");
+            return self.part();
+        }
+        if rules == Rules::Same && before.router.denied == self.services.router.denied {
+            return;
+        }
+        if let Some(transaction) = &mut self.transaction {
+            transaction.outdate_queue();
+        }
+        if self.listens_against_rules() {
+            tracing::info!(
+                client,
+                address,
+                user,
+                "a client may not listen any more to what it listens to since a reload; it is closed"
+            );
+            self.part();
+        }
+        let waits_for = std::mem::take(&mut self.session.waits_for);
+        if !self.link.replies.is_settled() && waits_for.any(|request| self.is_refused(request).is_some()) {
+            tracing::info!(
+                client,
+                address,
+                user,
+                "a client may not wait any more for what it waits for since a reload; it is closed"
+            );
+            self.session.peer.kill();
+        }
+    }
+
+    /// Closes it when it has what it is owed; at once if that may never come, while it would listen on.
+    fn part(&mut self) {
+        self.session.closing = true;
+        if self.session.may_wait && !self.link.replies.is_settled() {
+            self.session.peer.kill();
+        }
+    }
+
+    /// True when it is subscribed to a channel that its user may not listen to, or monitors and may not.
+    fn listens_against_rules(&mut self) -> bool {
+        let names = |kind| match (&self.pinned, self.session.subscriber()) {
+            (Some(pinned), _) => pinned.names(kind),
+            (None, Some(subscriber)) => subscriber.names(kind),
+            (None, None) => Vec::new(),
+        };
+        if let Some(user) = &self.session.user {
+            for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+                if !names(kind).iter().all(|name| user.may_listen(name, kind == Kind::Pattern)) {
+                    return true;
+                }
+            }
+        }
+        let monitor = OwnedRequest::from_words(&[b"MONITOR".to_vec()]);
+        self.session.hold.monitor && self.is_refused(&monitor).is_some()
+    }
+
+    /// Why the client may not send `request` now, if so.
+    fn is_refused(&mut self, request: &OwnedRequest) -> Option<Refusal> {
+        match self.services.route(&mut self.session, &request.view()) {
+            Route::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Waits for `reply`, the upstream's to a request that may block, for as long as the client may and is there, or in any
+    /// case until then.
+    pub(crate) async fn wait_allowed(
+        &mut self,
+        pinned: &Pinned,
+        request: &OwnedRequest,
+        until: Instant,
+        reply: impl Future<Output = Result<Bytes, Lost>>,
+    ) -> Result<Waited, End> {
+        let (mut reply, mut is_sent) = (pin!(reply), false);
+        let view = request.view();
+        let may_block = lookup(view.arg(0), view.arg(1)).is_none_or(|spec| spec.flags.blocking);
+        loop {
+            if let Some(latest) = self.services.latest() {
+                self.adopt(latest);
+                if self.session.closing {
+                    return Err(End::Killed);
+                }
+                match self.is_refused(request) {
+                    Some(refusal) if !is_sent => return Ok(Waited::Revoked(refusal)),
+                    Some(refusal) if may_block => return self.end_wait(pinned, reply, refusal).await,
+                    _ => {}
+                }
+            }
+            is_sent = true;
+            let services = self.services.clone();
+            let end = tokio::select! {
+                biased;
+                reply = &mut reply => return Ok(Waited::Ended(reply)),
+                end = self.link.left_unless(|| services.latest().is_some()) => end,
+            };
+            if let Some(end) = end {
+                return at_last(reply, until, end).await.map(Waited::Ended);
+            }
+        }
+    }
+
+    /// The upstream ends the wait, unless it has given something already: that is the client's. If it cannot be told,
+    /// the connection is dropped, and the wait with it.
+    async fn end_wait(
+        &mut self,
+        pinned: &Pinned,
+        mut reply: Pin<&mut impl Future<Output = Result<Bytes, Lost>>>,
+        refusal: Refusal,
+    ) -> Result<Waited, End> {
+        for _ in 0..ATTEMPTS {
+            if !self.unblock(pinned).await? {
+                break;
+            }
+            tokio::select! {
+                biased;
+                reply = &mut reply => return Ok(given(Some(reply), refusal)),
+                end = self.link.left() => return at_last(reply, Instant::now(), end).await.map(Waited::Ended),
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        }
+        Ok(given(at_last(reply, Instant::now(), End::Left).await.ok(), refusal))
+    }
+
+    /// Asks the upstream to end what waits on this connection; false when that cannot be asked.
+    async fn unblock(&mut self, pinned: &Pinned) -> Result<bool, End> {
+        let Some(id) = pinned.id else { return Ok(false) };
+        let mut bytes = BytesMut::new();
+        encode::request(&mut bytes, &["CLIENT", "UNBLOCK", &id.to_string(), "ERROR"]);
+        let asked = self.services.lane(&mut self.session).submit(Batch::one(bytes.freeze(), false));
+        let told = self.link.meanwhile(asked.whole()).await?;
+        Ok(told.is_ok_and(|reply| reply.starts_with(b":")))
+    }
+}

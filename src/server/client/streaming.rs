@@ -1,0 +1,151 @@
+//! A request with a huge argument: passed on to a connection of its own as it comes, so it costs neither memory here
+//! nor anybody else's time. Where its keys are not known before its bytes, it is gathered like any other.
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Client;
+use super::connection::End;
+use crate::command::{Request, lookup};
+use crate::dispatch::Exclusive;
+use crate::resp::passage::Passage;
+use crate::resp::request::Awaited;
+use crate::route::Route;
+use crate::session::ReplyMode;
+use crate::telemetry::metrics::{Outcome, RouteLabel};
+use crate::upstream::{Batch, Expect, MAYBE_APPLIED, Pinned, Ticket};
+
+/// An argument at least so long is not gathered.
+pub(crate) const HUGE: usize = 1 << 20;
+/// Most arguments of a request that is looked at before it is whole.
+const MOST_ARGUMENTS: usize = 1 << 16;
+/// Bytes that may wait for the upstream before more are read from the client.
+const AHEAD: usize = 1 << 20;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// The unfinished request at the front of the buffer, if it need not be gathered.
+    pub(crate) fn huge(&mut self) -> Option<Exclusive> {
+        let awaited = self.scanner.awaited().filter(|awaited| awaited.length >= HUGE)?;
+        let is_plain = self.transaction.is_none() && !self.session.is_held() && self.session.reply == ReplyMode::On;
+        (is_plain && self.passes_through(awaited)).then_some(Exclusive::Huge)
+    }
+
+    /// True when the arguments that are here already say that the request passes through.
+    fn passes_through(&mut self, awaited: Awaited) -> bool {
+        self.send_run();
+        if awaited.index == 0 || awaited.arguments > MOST_ARGUMENTS {
+            return false;
+        }
+        let mut spans = self.scanner.spans().to_vec();
+        spans.resize(awaited.arguments, 0..0);
+        let request = Request::new(&self.link.incoming, &spans);
+        let known = match lookup(request.arg(0), request.arg(1)) {
+            Some(spec) => spec.knows_keys_before(&request, awaited.index),
+            None => true,
+        };
+        known
+            && match self.services.route(&mut self.session, &request) {
+                Route::PassThrough(_) => true,
+                Route::Unknown(_) => self.session.command.is_none(),
+                _ => false,
+            }
+    }
+
+    pub(crate) async fn pass_huge(&mut self) -> Result<(), End> {
+        self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
+        // While it waits for a connection more may be read.
+        let have = self.link.incoming.len();
+        let passage = self.scanner.pass(have);
+        let pinned = match self.pin_for_huge().await? {
+            Ok(mut pinned) => {
+                // What a command that the table does not know has left there ends with the connection.
+                if self.session.command.is_none() {
+                    pinned.moved();
+                }
+                Some(pinned)
+            }
+            Err(text) => {
+                self.error(&text);
+                None
+            }
+        };
+        let head = self.link.incoming.split_to(have).freeze();
+        let ticket = pinned.as_ref().map(|pinned| pinned.lane().submit(Batch::expecting(head, Expect::Replies(1))));
+        self.pass_rest(passage, pinned.as_ref()).await?;
+        // What was passed on is no whole request: its connection goes with it.
+        if self.session.closing {
+            return Ok(());
+        }
+        if let (Some(pinned), Some(ticket)) = (pinned, ticket) {
+            self.finish_huge(pinned, ticket).await?;
+        }
+        Ok(())
+    }
+
+    /// Its connection; or what the client is told instead.
+    async fn pin_for_huge(&mut self) -> Result<Result<Pinned, String>, End> {
+        if let Some(text) = self.services.too_fast(&mut self.session) {
+            return Ok(Err(text));
+        }
+        let (services, group, account) =
+            (self.services.clone(), self.session.group.clone(), self.session.account.clone());
+        tokio::select! {
+            pinned = services.upstream.pin(&group, &account) => Ok(pinned.map_err(|error| error.to_string())),
+            end = self.link.left_within(AHEAD) => Err(end),
+        }
+    }
+
+    /// Hands on the rest as it comes; without a connection it is dropped, and what follows is a request again.
+    async fn pass_rest(&mut self, mut passage: Passage, pinned: Option<&Pinned>) -> Result<(), End> {
+        loop {
+            let (used, done) = match passage.scan(&self.link.incoming) {
+                Ok(scanned) => scanned,
+                Err(fault) => {
+                    self.refuse(&fault);
+                    return Ok(());
+                }
+            };
+            let part = self.link.incoming.split_to(used).freeze();
+            let rest = self.link.incoming.len();
+            if let Some(pinned) = pinned {
+                self.hand_on(pinned, part).await?;
+            }
+            if done {
+                return Ok(());
+            }
+            // While a part was handed on more may have been read.
+            if self.link.incoming.len() == rest {
+                self.link.read().await?;
+            }
+        }
+    }
+
+    async fn finish_huge(&mut self, pinned: Pinned, ticket: Ticket) -> Result<(), End> {
+        let reply = tokio::select! {
+            reply = ticket.whole() => reply,
+            end = self.link.left() => return Err(end),
+        };
+        match reply {
+            Ok(reply) => {
+                self.link.replies.tail().extend_from_slice(&reply);
+                pinned.give_back();
+            }
+            Err(_) => self.error(MAYBE_APPLIED),
+        }
+        Ok(())
+    }
+
+    /// Hands on a part, and waits until the upstream has taken most of it.
+    async fn hand_on(&mut self, pinned: &Pinned, part: Bytes) -> Result<(), End> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        // Its reply is the first part's.
+        let _unanswered = pinned.lane().submit(Batch::expecting(part, Expect::Nothing));
+        tokio::select! {
+            biased;
+            () = pinned.drained(AHEAD) => Ok(()),
+            end = self.link.left_within(AHEAD) => Err(end),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! A client with a transaction: its commands are entries in the replies owed like all others, over the connection that is its
+//! own, and it is alone only where something must be awaited first (decision 0019).
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::connection::End;
+use super::{Client, Next};
+use crate::command::{OwnedRequest, Request};
+use crate::dispatch::{Exclusive, Services};
+use crate::route::{Local, Route};
+use crate::session::Session;
+use crate::transaction::{Desk, QUEUE_LOSS, Taken, Transaction, Wait};
+use crate::upstream::{Batch, Expect, Lane, Pinned};
+
+/// How a request stands to the client's transaction.
+enum Stands {
+    /// It is one of its commands.
+    Within,
+    /// The client only watches, and sends it as usual.
+    Beside,
+    /// The transaction is over with it.
+    Ends,
+}
+
+impl Stands {
+    /// RESET with arguments is an error, as any command's, and ends nothing.
+    fn of(request: &Request<'_>, route: &Route, takes_all: bool) -> Self {
+        match route {
+            Route::Local(Local::Quit | Local::Reset, spec) if spec.accepts(request.len()) => Self::Ends,
+            Route::Attack => Self::Ends,
+            Route::Transaction(..) => Self::Within,
+            _ if takes_all => Self::Within,
+            _ => Self::Beside,
+        }
+    }
+}
+
+/// Counts a request that is taken now; inside a MULTI that was let in none is refused for coming too fast.
+fn paid(services: &Services, session: &mut Session, takes_all: bool, route: Route, stands: Stands) -> (Route, Stands) {
+    if takes_all {
+        services.charge(session, 1);
+        return (route, stands);
+    }
+    match services.unless_too_fast(session, route) {
+        refused @ Route::Refused(_) => (refused, Stands::Beside),
+        route => (route, stands),
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// The request of `length` bytes behind the run, of a client that has a transaction.
+    pub(crate) fn take_transacting(&mut self, length: usize) -> Next {
+        let at = self.run.length();
+        let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
+        let (route, takes_all) = (self.services.route(&mut self.session, &request), self.is_queueing());
+        let stands = Stands::of(&request, &route, takes_all);
+        if self.must_settle(&stands) {
+            return Next::Settled;
+        }
+        let (route, stands) = paid(&self.services, &mut self.session, takes_all, route, stands);
+        match stands {
+            Stands::Within => {
+                let is_skipped = self.begin_reply(&route, self.scanner.spans().len());
+                self.take_within(length, route, is_skipped)
+            }
+            Stands::Beside => self.take_routed(length, route),
+            Stands::Ends => {
+                self.send_run();
+                self.forget_transaction();
+                self.take_routed(length, route)
+            }
+        }
+    }
+
+    /// The same for an inline request, which has been taken out of the buffer.
+    pub(crate) fn take_inline_transacting(&mut self, request: OwnedRequest) -> Next {
+        let (route, takes_all) = (self.services.route(&mut self.session, &request.view()), self.is_queueing());
+        let stands = Stands::of(&request.view(), &route, takes_all);
+        if self.must_settle(&stands) {
+            self.again(&request);
+            return Next::Settled;
+        }
+        let (route, stands) = paid(&self.services, &mut self.session, takes_all, route, stands);
+        match stands {
+            Stands::Ends => {
+                self.forget_transaction();
+                self.answer_inline(&request, route)
+            }
+            Stands::Beside => self.answer_inline(&request, route),
+            Stands::Within => {
+                self.begin_reply(&route, request.view().len());
+                match self.take_one(&request, route) {
+                    (Taken::Waits(_, route), _) => Next::Exclusive(Exclusive::Transaction(request, route)),
+                    (taken, out) => self.carry_out(taken, &request, out),
+                }
+            }
+        }
+    }
+
+    /// A client that watches has two roads, and what it sends over one must not overtake what is under way on the other.
+    fn must_settle(&mut self, stands: &Stands) -> bool {
+        let own = match stands {
+            Stands::Within => true,
+            Stands::Beside => false,
+            Stands::Ends => return false,
+        };
+        let is_settled = self.link.replies.is_settled() && self.run.length() == 0;
+        if is_settled {
+            self.is_on_own = own;
+        }
+        self.is_on_own != own
+    }
+
+    /// A command of the transaction: joins the run for the client's own connection, if it goes there as it is.
+    fn take_within(&mut self, length: usize, route: Route, is_skipped: bool) -> Next {
+        if matches!(route, Route::Transaction(..)) {
+            self.send_run();
+        }
+        let at = self.run.length();
+        let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
+        let mut out = BytesMut::new();
+        let mut desk = Desk::new(&self.services, &mut self.session, &mut self.pinned, &mut out);
+        let taken = self.transaction.get_or_insert_default().take(&mut desk, &request, route);
+        if let (Taken::Passes, Some(own)) = (&taken, &self.pinned) {
+            self.run.add_queued(length, || own.lane());
+            if is_skipped {
+                self.send_run();
+            }
+            return Next::Read;
+        }
+        self.send_run();
+        let copy = OwnedRequest::copy(&Request::new(&self.link.incoming[..length], self.scanner.spans()));
+        self.link.incoming.advance(length);
+        match taken {
+            Taken::Waits(_, route) => Next::Exclusive(Exclusive::Transaction(copy, route)),
+            taken => self.carry_out(taken, &copy, out),
+        }
+    }
+
+    /// A command that is not in the buffer any more.
+    fn take_one(&mut self, request: &OwnedRequest, route: Route) -> (Taken, BytesMut) {
+        let mut out = BytesMut::new();
+        let mut desk = Desk::new(&self.services, &mut self.session, &mut self.pinned, &mut out);
+        let taken = self.transaction.get_or_insert_default().take(&mut desk, &request.view(), route);
+        (taken, out)
+    }
+
+    /// Sends what is to be sent, and answers what has been answered.
+    fn carry_out(&mut self, taken: Taken, request: &OwnedRequest, out: BytesMut) -> Next {
+        let mut next = Next::Read;
+        match taken {
+            Taken::Answered | Taken::Waits(..) => {}
+            Taken::Passes => self.send_own(Batch::queued(request.bytes(), 1, QUEUE_LOSS)),
+            Taken::Sends(run) => self.send_own(run),
+            Taken::Last(run) => {
+                self.send_own(run);
+                next = Next::Exclusive(Exclusive::Ended);
+            }
+            Taken::Told(reply) => {
+                self.link.replies.put_all(reply);
+                next = Next::Exclusive(Exclusive::Ended);
+            }
+            Taken::Ends(run) => {
+                if let (Some(run), Some(own)) = (run, &self.pinned) {
+                    let length = run.bytes.len();
+                    self.link.replies.silent(own.lane().submit(run), length);
+                }
+                next = Next::Exclusive(Exclusive::Ended);
+            }
+        }
+        if !out.is_empty() {
+            self.link.replies.put(out);
+        }
+        next
+    }
+
+    /// Sends a unit over the client's own connection.
+    fn send_own(&mut self, run: Batch) {
+        let Some(own) = &self.pinned else { return self.error(QUEUE_LOSS.unsent) };
+        let (length, has_one) = (run.bytes.len(), run.asked.iter().all(|asked| asked.expect == Expect::Replies(1)));
+        let ticket = own.lane().submit(run);
+        // The replies to WATCH and EXEC say nothing about what is queued.
+        if has_one && !self.is_queueing() {
+            self.link.replies.run(ticket, length);
+        } else {
+            self.link.replies.queued(ticket, length, !has_one);
+        }
+    }
+
+    /// Sends the run that was gathered for the client's own connection.
+    pub(crate) fn send_queued(&mut self, mut run: Batch, own: &Lane) {
+        let length = run.bytes.len();
+        (run.loss, run.is_timed) = (Some(QUEUE_LOSS), true);
+        let ticket = own.submit(run);
+        if self.is_queueing() {
+            self.link.replies.queued(ticket, length, false);
+        } else {
+            self.link.replies.run(ticket, length);
+        }
+    }
+
+    /// It is inside a MULTI.
+    pub(crate) fn is_queueing(&self) -> bool {
+        self.transaction.as_ref().is_some_and(Transaction::takes_all)
+    }
+
+    /// A command that something must be awaited for. Everything before it has been answered.
+    pub(crate) async fn in_transaction(&mut self, request: &OwnedRequest, mut route: Route) -> Result<(), End> {
+        if self.transaction.is_none() {
+            (self.link.replies.is_refused, self.link.replies.is_unclean) = (false, false);
+        }
+        self.is_on_own = true;
+        let (taken, out) = loop {
+            match self.take_one(request, route) {
+                (Taken::Waits(Wait::Connection, again), _) => {
+                    self.connect().await?;
+                    route = again;
+                }
+                (Taken::Waits(wait, _), _) => break self.decide(wait, request).await?,
+                taken => break taken,
+            }
+        };
+        let next = self.carry_out(taken, request, out);
+        // Before its reply can be read.
+        self.tell_queued();
+        match next {
+            // What it sent last must be answered before the connection is given back.
+            Next::Exclusive(_) => self.link.answered().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Has a connection lent, or tells the transaction why there is none.
+    async fn connect(&mut self) -> Result<(), End> {
+        let (services, group, account) =
+            (self.services.clone(), self.session.group.clone(), self.session.account.clone());
+        match self.link.meanwhile(services.upstream.pin(&group, &account)).await? {
+            Ok(pinned) => self.pinned = Some(pinned),
+            Err(error) => self.transaction.get_or_insert_default().cannot_connect(error.to_string()),
+        }
+        Ok(())
+    }
+
+    /// Does what only one who waits can do.
+    async fn decide(&mut self, wait: Wait, request: &OwnedRequest) -> Result<(Taken, BytesMut), End> {
+        let (mut out, mut pushes) = (BytesMut::new(), BytesMut::new());
+        let transaction = self.transaction.get_or_insert_default();
+        let mut desk = Desk {
+            pushes: self.link.replies.muted.then_some(&mut pushes),
+            is_refused: self.link.replies.is_refused,
+            ..Desk::new(&self.services, &mut self.session, &mut self.pinned, &mut out)
+        };
+        let taken = if wait == Wait::Records {
+            self.link.meanwhile(transaction.watch_records(&mut desk, request)).await?
+        } else {
+            match self.link.meanwhile(transaction.prepare(&mut desk)).await? {
+                Some(taken) => taken,
+                // Both parts or none: a client that is killed now still ends it.
+                None if transaction.is_prepared() => transaction.run_all(&mut desk).await,
+                None => self.link.meanwhile(transaction.run_all(&mut desk)).await?,
+            }
+        };
+        self.link.replies.loud().put_slice(&pushes);
+        Ok((taken, out))
+    }
+
+    /// Forgets a transaction that is over.
+    pub(crate) fn note_transaction(&mut self) {
+        if self.transaction.as_ref().is_some_and(Transaction::is_over) {
+            self.forget_transaction();
+        }
+        self.tell_queued();
+    }
+
+    fn forget_transaction(&mut self) {
+        if std::mem::take(&mut self.link.replies.is_unclean) {
+            // Nobody is lent what the upstream did not begin or end as it was told.
+            self.pinned.iter_mut().for_each(Pinned::moved);
+        }
+        self.transaction = None;
+        self.link.replies.is_refused = false;
+        self.link.kept = 0;
+        self.session.peer.update(|state| state.queued = None);
+    }
+
+    /// Tells the others what is queued.
+    pub(crate) fn tell_queued(&mut self) {
+        if let Some(transaction) = &self.transaction {
+            self.link.kept = transaction.kept();
+            self.session.peer.update(|state| state.queued = transaction.queued());
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Asks the upstream how it is, over a connection of the `redis` crate: the control plane, never a client's way.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Value};
+
+use crate::telemetry::Metrics;
+use crate::upstream::{Common, Target};
+
+/// The upstream's version, once it is known; HELLO and INFO tell it.
+#[derive(Clone, Debug, Default)]
+pub struct Version(Arc<Mutex<Option<String>>>);
+
+impl Version {
+    /// The version, or that of the Redis this program is built after.
+    #[must_use]
+    pub fn get(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(|| "7.0.15".to_owned())
+    }
+
+    fn set(&self, version: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
+    }
+}
+
+/// One INFO, or what comes nearest to it.
+///
+/// # Errors
+/// Why the upstream does not answer, without secrets.
+pub async fn probe(target: &Target, timeout: Duration) -> Result<String, String> {
+    let mut connection = open(target, timeout).await?;
+    version(&mut connection).await.map(|(version, _)| version)
+}
+
+async fn open(target: &Target, timeout: Duration) -> Result<MultiplexedConnection, String> {
+    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
+    target.client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| error.to_string())
+}
+
+/// The upstream's version, and whether it lets us ask INFO. If it does not, HELLO tells, which needs no permission.
+async fn version(connection: &mut MultiplexedConnection) -> Result<(String, bool), String> {
+    let info = redis::cmd("INFO").arg("server").query_async::<String>(connection).await;
+    let (version, may_ask) = match info {
+        Ok(info) => {
+            let line = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+            (line.map(|version| version.trim().to_owned()), true)
+        }
+        Err(error) if is_forbidden(&error) => {
+            let hello = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
+            let said = hello.ok().and_then(|mut said| said.remove("version"));
+            (said.and_then(|version| redis::from_redis_value(version).ok()), false)
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    Ok((version.unwrap_or_else(|| "unknown".to_owned()), may_ask))
+}
+
+/// The upstream answered that its user may not ask this: it is well.
+fn is_forbidden(error: &redis::RedisError) -> bool {
+    error.code() == Some("NOPERM")
+}
+
+async fn ping(connection: &mut MultiplexedConnection, metrics: &Metrics) -> Result<(), String> {
+    let answer = redis::cmd("PING").query_async::<()>(connection).await;
+    let is_forbidden = answer.as_ref().is_err_and(is_forbidden);
+    metrics.unasked.note("PING", is_forbidden);
+    if is_forbidden { Ok(()) } else { answer.map_err(|error| error.to_string()) }
+}
+
+/// Asks again and again, for ever; keeps `upstream_up` and the version.
+pub async fn watch(common: Arc<Common>, known: Version) {
+    let timeout = common.settings.connect_timeout;
+    let mut was_up = None;
+    loop {
+        let (target, generation) = common.place.numbered();
+        let mut place = common.place.lookout(generation);
+        // Without any upstream there is none to ask until a reload names one.
+        let Ok(target) = target else {
+            place.moved().await;
+            continue;
+        };
+        let up = match open(&target, timeout).await {
+            Ok(mut connection) => tokio::select! {
+                up = stay(&mut connection, &common, &known, &mut was_up) => up,
+                () = place.moved() => continue,
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = up {
+            common.metrics.upstream_up.set(0);
+            common.circuit.is_open();
+            if was_up != Some(false) {
+                tracing::warn!(upstream = %target.name(), %error, "the upstream does not answer");
+                was_up = Some(false);
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Asks over one connection until it fails.
+async fn stay(
+    connection: &mut MultiplexedConnection,
+    common: &Common,
+    known: &Version,
+    was_up: &mut Option<bool>,
+) -> Result<(), String> {
+    let (version, may_ask) = version(connection).await?;
+    common.metrics.unasked.note("INFO", !may_ask);
+    if *was_up != Some(true) {
+        tracing::info!(%version, "the upstream answers");
+        common.circuit.begin_anew();
+        *was_up = Some(true);
+    }
+    known.set(version);
+    loop {
+        common.metrics.upstream_up.set(1);
+        tokio::time::sleep(common.settings.ping_interval.min(Duration::from_secs(5))).await;
+        ping(connection, &common.metrics).await?;
+    }
+}

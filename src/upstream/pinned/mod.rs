@@ -1,0 +1,206 @@
+//! A connection lent to one client while its state needs it (MULTI, WATCH, blocking, SUBSCRIBE, TRACKING, MONITOR, commands
+//! that the table does not know): a lane of its own.
+//!
+//! Invariants:
+//! - only a connection given back explicitly, with nothing on its way, serves another client; one that is dropped is
+//!   closed, whatever state it was in (hazard 14);
+//! - the number of lent connections is bounded in the whole process, and so is the wait for one.
+
+pub(super) mod permits;
+pub(super) mod pool;
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::group::Group;
+use super::pipeline::account::Account;
+use super::pipeline::batch::{Batch, Expect};
+use super::pipeline::connection::{Connection, Ended};
+use super::pipeline::inbox::Inbox;
+use super::pipeline::lane::Lane;
+use super::pipeline::queue::Queue;
+use crate::resp::Proto;
+use crate::resp::pubsub::Kind;
+use pool::{Line, Shelf};
+
+/// The task of a lent connection.
+struct Keeper {
+    line: Line,
+    id: Option<i64>,
+    group: Group,
+    shelf: Rc<Shelf>,
+    queue: Weak<RefCell<Queue>>,
+    inbox: Inbox,
+    /// The number of the place it leads to.
+    generation: u64,
+}
+
+/// How long a command under way on a connection to an upstream that was given up may take to end.
+const GRACE: Duration = Duration::from_secs(1);
+
+impl Keeper {
+    async fn run(mut self, mut connection: Connection) {
+        let common = self.line.common.clone();
+        let mut place = common.place.lookout(self.generation);
+        let moved = async {
+            place.moved().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let ended = tokio::select! {
+            ended = connection.drive_unasked() => ended,
+            () = moved => Ended::Lost(std::io::Error::other("the upstream was changed")),
+        };
+        match ended {
+            Ended::Quiet => {}
+            Ended::Lost(why) => {
+                let was_slow = connection.was_slow();
+                connection.into_flights().for_each(|(flight, written)| flight.lose(written));
+                self.inbox.lose(why.to_string(), was_slow);
+                if let Some(queue) = self.queue.upgrade() {
+                    queue.borrow_mut().close();
+                }
+            }
+            Ended::Retired => {
+                self.line.connected = Some(connection.into_connected(self.id));
+                self.shelf.keep(self.group, self.line);
+            }
+        }
+    }
+}
+
+/// A connection that belongs to one client. Dropping it closes it.
+#[derive(Debug)]
+pub struct Pinned {
+    lane: Lane,
+    /// What comes unasked.
+    pub inbox: Inbox,
+    /// The upstream's id of the connection (CLIENT ID), if it tells.
+    pub id: Option<i64>,
+    moved: bool,
+    /// `upstream.command_timeout`.
+    deadline: Duration,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Who lends a connection, and the leave to.
+pub(super) struct Lender<'a> {
+    pub(super) shelf: &'a Rc<Shelf>,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// The connection was lost; text for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the upstream connection was lost")]
+pub struct Lost;
+
+impl Pinned {
+    /// Lends `line` to the client of this account; idle again it lies on `shelf`.
+    pub(super) fn lend(mut line: Line, group: &Group, account: &Rc<Account>, lender: Lender<'_>) -> Self {
+        let Lender { shelf, permit } = lender;
+        let (lane, inbox) = (Lane::for_one(usize::MAX, account.clone()), Inbox::new(group.proto, account.clone()));
+        let deadline = line.common.settings.command_timeout;
+        let connected = line.connected.take();
+        let id = connected.as_ref().and_then(|connected| connected.id);
+        // What was not greeted as it should be serves nobody else.
+        let moved = connected.as_ref().is_some_and(|connected| connected.is_incomplete);
+        if let Some(connected) = connected {
+            let (queue, generation) = (Rc::downgrade(&lane.queue), connected.generation);
+            let connection = Connection::new(connected, queue.clone(), line.common.clone(), Some(inbox.clone()));
+            let (group, shelf, inbox) = (group.clone(), shelf.clone(), inbox.clone());
+            let keeper = Keeper { line, id, group, shelf, queue, inbox, generation };
+            tokio::task::spawn_local(keeper.run(connection));
+        }
+        Self { lane, inbox, id, moved, deadline, _permit: permit }
+    }
+
+    /// The connection as the client's lane.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.lane.clone()
+    }
+
+    /// Sends one unit and waits for its replies; what was pushed before them goes to `pushes`.
+    ///
+    /// # Errors
+    /// The connection is lost, or `upstream.command_timeout` is over.
+    pub async fn ask(&self, request: Bytes, expect: Expect, pushes: &mut BytesMut) -> Result<Bytes, Lost> {
+        let asked = self.ask_patiently(request, expect, pushes);
+        if self.deadline.is_zero() {
+            return asked.await;
+        }
+        tokio::time::timeout(self.deadline, asked).await.unwrap_or_else(|_| {
+            tracing::warn!("a pinned connection gave no reply within upstream.command_timeout");
+            Err(Lost)
+        })
+    }
+
+    /// The same, however long it takes (blocking commands).
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn ask_patiently(&self, request: Bytes, expect: Expect, pushes: &mut BytesMut) -> Result<Bytes, Lost> {
+        let (reply, pushed) = self.lane.submit(Batch::expecting(request, expect)).parts().await.map_err(|_| Lost)?;
+        pushes.extend_from_slice(&pushed);
+        Ok(reply.whole())
+    }
+
+    /// One request, one reply.
+    ///
+    /// # Errors
+    /// The connection is lost, or `upstream.command_timeout` is over.
+    pub async fn call(&self, request: &[u8], pushes: &mut BytesMut) -> Result<Bytes, Lost> {
+        self.ask(Bytes::copy_from_slice(request), Expect::Replies(1), pushes).await
+    }
+
+    /// Waits until at most `most` bytes wait to be sent.
+    pub async fn drained(&self, most: usize) {
+        std::future::poll_fn(|cx| self.lane.queue.borrow_mut().poll_drained(most, cx)).await;
+    }
+
+    /// True when the connection is gone, and nothing more can be sent.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.inbox.lost().is_some()
+    }
+
+    /// Everything of one kind that is subscribed.
+    #[must_use]
+    pub fn names(&self, kind: Kind) -> Vec<Bytes> {
+        self.inbox.with(|state| state.subscriptions.names(kind))
+    }
+
+    /// Notes a confirmation that came inside another reply.
+    pub fn confirm(&self, kind: Kind, name: Option<&[u8]>, on: bool) {
+        self.inbox.with(|state| state.confirm(kind, name, on));
+    }
+
+    /// From now on nothing that comes is told apart.
+    pub fn listen(&self) {
+        self.inbox.with(|state| state.raw = true);
+    }
+
+    /// The next request makes everything behind its reply out of band, if the upstream agrees.
+    pub fn will_listen(&self) {
+        self.inbox.with(|state| state.raw_next = true);
+    }
+
+    /// Notes that the connection speaks another protocol now.
+    pub fn speaks(&mut self, proto: Proto) {
+        self.inbox.with(|state| state.proto = proto);
+        self.moved = true;
+    }
+
+    /// Notes that the connection may be in another database or protocol than it was opened in: it will not be reused.
+    pub const fn moved(&mut self) {
+        self.moved = true;
+    }
+
+    /// Gives back a connection that has no state. Its task sees to it that it also owes no reply.
+    pub fn give_back(self) {
+        self.inbox.with(|state| state.retired = !self.moved && !state.raw && state.subscriptions.is_empty());
+    }
+}

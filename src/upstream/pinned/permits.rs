@@ -1,0 +1,111 @@
+//! Bounds the connections that are lent to one client each, in the whole process, and the wait for one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::telemetry::Metrics;
+use crate::upstream::endpoint::connect::ConnectError;
+
+/// How long somebody may still wait when the sidecar is shutting down.
+const MOMENT: Duration = Duration::from_millis(500);
+
+/// Lets in so many, first come first served.
+#[derive(Debug)]
+pub struct Permits {
+    permits: Arc<Semaphore>,
+    /// Places for those that are idle.
+    places: Arc<Semaphore>,
+    most: usize,
+    patience: Duration,
+    closing: CancellationToken,
+    metrics: Arc<Metrics>,
+}
+
+/// Counts somebody for as long as it waits.
+struct Waiting<'a>(&'a Metrics);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.pinned_waiting.dec();
+    }
+}
+
+impl Permits {
+    /// A gate by `upstream.pinned_max` and `upstream.pinned_timeout`.
+    #[must_use]
+    pub fn new(settings: &config::Upstream, metrics: Arc<Metrics>) -> Self {
+        let most = settings.pinned_max.min(Semaphore::MAX_PERMITS);
+        let places = Arc::new(Semaphore::new(settings.pinned_idle_total.min(Semaphore::MAX_PERMITS)));
+        Self {
+            permits: Arc::new(Semaphore::new(most)),
+            places,
+            most,
+            patience: settings.pinned_timeout,
+            closing: CancellationToken::new(),
+            metrics,
+        }
+    }
+
+    /// A place for one that is idle (`upstream.pinned_idle_total`), if there is one.
+    pub(crate) fn keep(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+
+    /// Lets in what is not necessary.
+    pub(crate) fn enter_if_open(&self) -> Option<OwnedSemaphorePermit> {
+        self.is_open().then(|| self.permits.clone().try_acquire_owned().ok()).flatten()
+    }
+
+    /// True while more than half of the connections are free: what is not necessary may have one.
+    pub(crate) fn is_open(&self) -> bool {
+        self.permits.available_permits() * 2 > self.most
+    }
+
+    /// The sidecar is shutting down: who has waited for a moment waits no more.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// True when nothing that is held back will go on.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
+    /// Waits for [`Permits::close`].
+    pub(crate) async fn closing(&self) {
+        self.closing.cancelled().await;
+    }
+
+    /// A moment after [`Permits::close`], in which what can be had is had.
+    pub(crate) async fn closed(&self) {
+        self.closing.cancelled().await;
+        tokio::time::sleep(MOMENT).await;
+    }
+
+    /// Comes in now or within the patience.
+    ///
+    /// # Errors
+    /// [`ConnectError::Busy`], [`ConnectError::Closing`].
+    pub(crate) async fn enter(&self) -> Result<OwnedSemaphorePermit, ConnectError> {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        self.metrics.pinned_waiting.inc();
+        let _waiting = Waiting(&self.metrics);
+        let entered = tokio::select! {
+            entered = tokio::time::timeout(self.patience, self.permits.clone().acquire_owned()) => entered,
+            () = self.closed() => return Err(ConnectError::Closing),
+        };
+        match entered {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => {
+                self.metrics.pinned_refused.inc();
+                Err(ConnectError::Busy(self.most))
+            }
+        }
+    }
+}

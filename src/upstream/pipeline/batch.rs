@@ -1,0 +1,72 @@
+//! What a client gives to a lane: requests that travel as one slice, and what each is answered with.
+
+use bytes::Bytes;
+
+use crate::resp::pubsub::Kind;
+
+/// What one request is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// So many replies: one, or those of a whole MULTI ... EXEC.
+    Replies(u32),
+    /// So many confirmations of a (un)subscription; anything else that is a reply ends it (an error, QUEUED).
+    Confirmations(u32),
+    /// One confirmation for everything of this kind that is subscribed (UNSUBSCRIBE without arguments).
+    AllOf(Kind),
+    /// Nothing that can be told from what else comes (a connection that is read raw).
+    Nothing,
+}
+
+/// One unit of a run: a request, or a transaction whose requests must not be parted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Where its bytes end in the run.
+    pub end: usize,
+    /// It only reads, and may be sent again.
+    pub resendable: bool,
+    /// Its replies.
+    pub expect: Expect,
+}
+
+/// What each unit of a run is answered with when its client's own connection is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// If some of the run was sent.
+    pub sent: &'static str,
+    /// If none of it was.
+    pub unsent: &'static str,
+}
+
+/// Requests that travel as one slice.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The bytes of all of them.
+    pub bytes: Bytes,
+    /// Its units, in order.
+    pub asked: Vec<Asked>,
+    /// On its client's own connection: `None` when the client is lost with it.
+    pub loss: Option<Loss>,
+    /// There: a reply that is missing for `upstream.command_timeout` ends the connection.
+    pub is_timed: bool,
+}
+
+impl Batch {
+    /// A run of one request with one reply.
+    #[must_use]
+    pub fn one(bytes: Bytes, resendable: bool) -> Self {
+        let asked = vec![Asked { end: bytes.len(), resendable, expect: Expect::Replies(1) }];
+        Self { bytes, asked, ..Self::default() }
+    }
+
+    /// A run of one unit that is never sent again.
+    #[must_use]
+    pub fn expecting(bytes: Bytes, expect: Expect) -> Self {
+        Self { asked: vec![Asked { end: bytes.len(), resendable: false, expect }], bytes, ..Self::default() }
+    }
+
+    /// A run of one unit of a transaction, with so many replies.
+    #[must_use]
+    pub fn queued(bytes: Bytes, replies: u32, loss: Loss) -> Self {
+        Self { loss: Some(loss), is_timed: true, ..Self::expecting(bytes, Expect::Replies(replies)) }
+    }
+}

@@ -1,0 +1,390 @@
+//! A lane's connection: writes what is queued and reads what comes back.
+//!
+//! Invariant: the writer yields once before it takes from the queue, so that what many clients send becomes one write.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::AsyncWrite;
+use tokio::time::{Sleep, sleep_until};
+
+use super::account::Account;
+use super::arrivals::Arrivals;
+use super::batch::Batch;
+use super::flight::Flight;
+use super::inbox::Inbox;
+use super::queue::{Progress, Queue};
+use super::ticket::ticket;
+use crate::upstream::Common;
+use crate::upstream::endpoint::connect::{ConnectError, Connected};
+use crate::upstream::endpoint::location::Lookout;
+use crate::upstream::endpoint::stream::Stream;
+
+/// A connection that was open for so long was no failed attempt.
+const SOUND: Duration = Duration::from_secs(1);
+/// Bytes gathered for one write.
+const WRITE_AT_MOST: usize = 256 * 1024;
+/// Steps after which the other tasks of the thread have their turn: while long replies come there is always another.
+const STEPS: usize = 8;
+
+pub(crate) struct Connection {
+    stream: Stream,
+    queue: Weak<RefCell<Queue>>,
+    common: Arc<Common>,
+    arrivals: Arrivals,
+    out: BytesMut,
+    /// Bytes ever put into `out`, and ever written.
+    given: u64,
+    written: u64,
+    has_yielded: bool,
+    heard: Instant,
+    pinged: bool,
+    since: Instant,
+    /// Since when the front request is the front one.
+    front_since: Instant,
+    /// The number of the place it leads to.
+    generation: u64,
+    /// What waits is not taken: it is for the next connection, or for the end of a pause.
+    is_held: bool,
+    /// Rings when a reply may be late for which nobody else has a clock.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// Why a connection is not driven any more.
+pub(crate) enum Ended {
+    Lost(io::Error),
+    /// Its client gave it back, and it is clean.
+    Retired,
+    /// Nothing is under way, and nothing that waits may begin here.
+    Quiet,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        connected: Connected,
+        queue: Weak<RefCell<Queue>>,
+        common: Arc<Common>,
+        inbox: Option<Inbox>,
+    ) -> Self {
+        let Connected { stream, generation, is_incomplete, .. } = connected;
+        let mut arrivals = Arrivals::new(inbox);
+        // One that was not greeted as it should be is opened anew as soon as that may be.
+        arrivals.is_unready = is_incomplete;
+        Self {
+            stream,
+            queue,
+            common,
+            arrivals,
+            out: BytesMut::new(),
+            given: 0,
+            written: 0,
+            has_yielded: false,
+            heard: Instant::now(),
+            pinged: false,
+            since: Instant::now(),
+            front_since: Instant::now(),
+            generation,
+            is_held: false,
+            alarm: None,
+        }
+    }
+
+    /// The same, of a lane that its `owner` has for itself, if somebody has.
+    pub(crate) fn of(mut self, owner: Option<Rc<Account>>) -> Self {
+        if let Some(owner) = owner {
+            self.arrivals.belong_to(owner);
+        }
+        self
+    }
+
+    /// The flights without replies, each with the number of bytes that were written in all.
+    pub(crate) fn into_flights(self) -> impl Iterator<Item = (Flight, u64)> {
+        let written = self.written;
+        self.arrivals.flights.into_iter().map(move |flight| (flight, written))
+    }
+
+    /// The open connection, when it is retired.
+    pub(crate) fn into_connected(self, id: Option<i64>) -> Connected {
+        Connected { stream: self.stream, id, generation: self.generation, is_incomplete: false }
+    }
+
+    /// It was open for so long that its loss is no reason to wait before the next attempt.
+    pub(crate) fn was_sound(&self) -> bool {
+        self.since.elapsed() >= SOUND
+    }
+
+    /// True when its client has lately not taken what came.
+    pub(crate) const fn was_slow(&self) -> bool {
+        self.arrivals.was_slow()
+    }
+
+    /// Runs that wait for replies.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.arrivals.flights.len()
+    }
+
+    /// Runs until the connection ends or should lead elsewhere, and asks a silent upstream how it is.
+    pub(crate) async fn drive(&mut self) -> Ended {
+        let mut place = self.common.place.lookout(self.generation);
+        let mut ticker = tokio::time::interval(self.often());
+        loop {
+            self.is_held = self.is_outdated(&place) || place.paused_until().is_some();
+            tokio::select! {
+                biased;
+                ended = self.drive_unasked() => match ended {
+                    Ended::Quiet if self.is_outdated(&place) => return ended,
+                    Ended::Quiet => if let Err(error) = self.rest(&mut place).await { return Ended::Lost(error) },
+                    _ => return ended,
+                },
+                _ = ticker.tick() => if let Err(error) = self.check_health() { return Ended::Lost(error) },
+                () = place.changed() => {}
+            }
+        }
+    }
+
+    /// How often its health is looked at.
+    fn often(&self) -> Duration {
+        let settings = &self.common.settings;
+        let deadlines = [settings.ping_interval, settings.command_timeout].into_iter().filter(|time| !time.is_zero());
+        deadlines.fold(Duration::from_secs(1), Duration::min)
+    }
+
+    fn is_outdated(&self, place: &Lookout) -> bool {
+        place.has_moved() || self.is_unready()
+    }
+
+    /// Its server is not the right one any more; a young connection waits, so that a wrong server meets no storm of them.
+    fn is_unready(&self) -> bool {
+        self.arrivals.is_unready && self.was_sound()
+    }
+
+    /// Nothing is under way, and nothing may begin. Should the upstream close it meanwhile, nothing is sent into the void; at a
+    /// shutdown what waits is told so.
+    async fn rest(&mut self, place: &mut Lookout) -> io::Result<()> {
+        self.common.metrics.lanes_held.inc();
+        let (common, queue) = (self.common.clone(), self.queue.clone());
+        let told = async {
+            common.gate.closing().await;
+            let due = queue.upgrade().map(|queue| queue.borrow_mut().take_due(|_| true));
+            due.into_iter().flatten().for_each(|flight| flight.fail(&ConnectError::Closing.to_string()));
+            std::future::pending::<()>().await;
+        };
+        let rested = tokio::select! {
+            () = place.changed() => Ok(()),
+            error = std::future::poll_fn(|cx| self.poll_closed(cx)) => Err(error),
+            () = told => Ok(()),
+        };
+        self.common.metrics.lanes_held.dec();
+        (self.heard, self.pinged) = (Instant::now(), false);
+        rested
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            match self.poll_read(cx) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(error) => return Poll::Ready(error),
+            }
+        }
+    }
+
+    /// Runs until the connection ends. Safe to drop and call again.
+    pub(crate) async fn drive_unasked(&mut self) -> Ended {
+        std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Asks a silent upstream with PING, and gives it up when it stays silent (half-open connections).
+    fn check_health(&mut self) -> io::Result<()> {
+        if self.arrivals.is_left_unread() {
+            // It is the client that is slow: the upstream may have said what nobody has read.
+            (self.heard, self.pinged) = (Instant::now(), false);
+            return Ok(());
+        }
+        let settings = &self.common.settings;
+        let silent = self.heard.elapsed();
+        if silent > settings.ping_interval + settings.ping_timeout {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no reply within upstream.ping_timeout"));
+        }
+        let waits_since = self.arrivals.flights.front().map(|flight| flight.since.max(self.heard));
+        if !settings.command_timeout.is_zero()
+            && waits_since.is_some_and(|since| since.elapsed() > settings.command_timeout)
+        {
+            if let Some(front) = self.arrivals.flights.front_mut() {
+                front.time_out();
+            }
+            return Err(late());
+        }
+        if silent > settings.ping_interval && !self.pinged {
+            self.pinged = true;
+            let (_, delivery) = ticket(Rc::default());
+            self.give(Flight::new(Batch::one(Bytes::from_static(b"*1\r\n$4\r\nPING\r\n"), false), delivery));
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, mut flight: Flight) {
+        flight.offset = self.given;
+        flight.write_to(&mut self.out);
+        self.given = self.written + self.out.len() as u64;
+        flight.answer_lost();
+        flight.drop_silent();
+        if flight.is_done() {
+            return flight.finish();
+        }
+        if self.arrivals.flights.is_empty() {
+            self.front_since = flight.since.max(self.since);
+        }
+        self.arrivals.await_replies(flight);
+    }
+
+    /// What clients that choose a lane are told of it.
+    fn progress(&self) -> Progress {
+        if self.arrivals.flights.is_empty() { Progress::Idle } else { Progress::Since(self.front_since) }
+    }
+
+    /// Tells it, after a reply has ended.
+    fn tell_progress(&mut self) {
+        if std::mem::take(&mut self.arrivals.has_moved_on) {
+            self.front_since = self.heard;
+            if let Some(queue) = self.queue.upgrade() {
+                queue.borrow_mut().progress = self.progress();
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        for _ in 0..STEPS {
+            match self.poll_step(cx) {
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Ok(Some(ended))) => return Poll::Ready(ended),
+                Poll::Ready(Err(error)) => return Poll::Ready(Ended::Lost(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// `Ready` when something moved and there may be more.
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Ended>>> {
+        let took = self.poll_queue(cx)?;
+        let wrote = self.poll_write(cx)?;
+        let read = self.poll_read(cx)?;
+        if took || wrote || read {
+            return Poll::Ready(Ok(None));
+        }
+        match () {
+            () if self.poll_late(cx) => Poll::Ready(Err(late())),
+            () if self.is_retired() => Poll::Ready(Ok(Some(Ended::Retired))),
+            () if self.is_held && self.is_idle() => Poll::Ready(Ok(Some(Ended::Quiet))),
+            () => Poll::Pending,
+        }
+    }
+
+    /// When the front flight's reply will be late, if it has a deadline.
+    fn due(&self) -> Option<Instant> {
+        let patience = self.common.settings.command_timeout;
+        let front = self.arrivals.flights.front().filter(|front| front.has_deadline() && !patience.is_zero())?;
+        Some(front.since.max(self.heard) + patience)
+    }
+
+    /// True when a reply is late that the upstream owes, not one that the client takes no bytes of.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> bool {
+        while let Some(due) = self.due() {
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due.into())));
+            if alarm.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            self.alarm = None;
+            match due <= Instant::now() {
+                true if self.arrivals.poll_room(cx) => {
+                    tracing::warn!("a pinned connection gave no reply within upstream.command_timeout");
+                    return true;
+                }
+                true => self.heard = Instant::now(),
+                false => {}
+            }
+        }
+        false
+    }
+
+    /// Nothing is on its way in either direction.
+    fn is_idle(&self) -> bool {
+        self.out.is_empty() && self.arrivals.is_clean()
+    }
+
+    /// Its client gave it back, and nothing is on its way in either direction.
+    fn is_retired(&self) -> bool {
+        let retired = self.arrivals.inbox.as_ref().is_some_and(|inbox| inbox.with(|state| state.retired));
+        retired && self.is_idle()
+    }
+
+    /// More may be sent now.
+    fn has_room(&self) -> bool {
+        self.out.len() < WRITE_AT_MOST && !self.arrivals.is_full()
+    }
+
+    fn poll_queue(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Some(queue) = self.queue.upgrade() else {
+            let left = || io::Error::new(io::ErrorKind::ConnectionAborted, "nobody needs it any more");
+            return if self.is_retired() { Ok(false) } else { Err(left()) };
+        };
+        let mut queue = queue.borrow_mut();
+        if self.is_held || queue.poll_empty(cx) || !self.has_room() {
+            return Ok(false);
+        }
+        if !std::mem::replace(&mut self.has_yielded, true) {
+            cx.waker().wake_by_ref();
+            return Ok(false);
+        }
+        self.has_yielded = false;
+        while self.has_room() {
+            match queue.pop() {
+                Some(flight) if flight.is_moot() => flight.finish(),
+                Some(flight) => self.give(flight),
+                None => break,
+            }
+        }
+        queue.progress = self.progress();
+        Ok(true)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.out.is_empty() {
+            return Ok(false);
+        }
+        match Pin::new(&mut self.stream).poll_write(cx, &self.out)? {
+            Poll::Pending => Ok(false),
+            Poll::Ready(0) => Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(n) => {
+                self.out.advance(n);
+                self.written += n as u64;
+                // TLS keeps what it cannot send; a plain socket has nothing to flush.
+                let _ = Pin::new(&mut self.stream).poll_flush(cx)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let came = self.arrivals.poll_read(&mut self.stream, cx)?;
+        if came {
+            self.heard = Instant::now();
+            self.pinged = false;
+            self.tell_progress();
+            self.is_held |= self.is_unready();
+        }
+        Ok(came)
+    }
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no reply within upstream.command_timeout")
+}

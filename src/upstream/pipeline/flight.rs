@@ -1,0 +1,345 @@
+//! A run of pipelined requests on its way through a lane, and what becomes of it when the connection dies:
+//! requests that only read are sent once more, the others are answered as possibly applied.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use super::account::{Account, Charge};
+use super::batch::{Asked, Batch, Expect, Loss};
+use super::ticket::{Broken, Chunk, Delivery};
+use crate::resp::encode;
+
+#[derive(Debug)]
+struct Pending {
+    bytes: Range<usize>,
+    resendable: bool,
+    expect: Expect,
+    /// Its replies are this error of ours, in their place.
+    lost: Option<&'static str>,
+}
+
+/// A run between its client and the upstream.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    bytes: Bytes,
+    pending: VecDeque<Pending>,
+    delivery: Delivery,
+    loss: Option<Loss>,
+    is_timed: bool,
+    attempts: u32,
+    /// When its client gave it to the lane.
+    pub(crate) since: Instant,
+    /// Bytes the connection had been given before it: what is past the written mark was never sent.
+    pub(crate) offset: u64,
+    /// What it costs its client.
+    charge: Charge,
+    /// Bytes that its replies count for in the window of the lane.
+    pub(crate) expected: usize,
+    /// The client has the beginning of a reply whose end is still to come.
+    pub(crate) is_partial: bool,
+}
+
+/// What is answered for a request that was sent, and whose reply will not come.
+pub const MAYBE_APPLIED: &str =
+    "ERR hearthside: the upstream connection was lost before the reply; the command may have been applied";
+
+const TOO_LONG: &str =
+    "ERR hearthside: the upstream gave no reply within upstream.command_timeout; the command was not sent again";
+
+impl Flight {
+    pub(crate) fn new(run: Batch, delivery: Delivery) -> Self {
+        let mut start = 0;
+        let cost = run.bytes.len() + run.asked.len() * size_of::<Pending>() + size_of::<Self>();
+        let charge = Charge::new(delivery.account(), cost);
+        let pending = run.asked.into_iter().map(|Asked { end, resendable, expect }| {
+            let bytes = std::mem::replace(&mut start, end)..end;
+            Pending { bytes, resendable, expect, lost: None }
+        });
+        Self {
+            pending: pending.collect(),
+            bytes: run.bytes,
+            delivery,
+            loss: run.loss,
+            is_timed: run.is_timed,
+            attempts: 0,
+            since: Instant::now(),
+            offset: 0,
+            charge,
+            expected: 0,
+            is_partial: false,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Requests without replies.
+    pub(crate) fn requests(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Its client's account.
+    pub(crate) const fn account(&self) -> &Rc<Account> {
+        self.charge.account()
+    }
+
+    /// It has been sent.
+    pub(crate) fn send(&mut self) -> usize {
+        let replies = self.pending.iter().map(|pending| match pending.expect {
+            Expect::Replies(replies) => replies as usize,
+            _ => 1,
+        });
+        self.expected = self.charge.send(replies.sum());
+        self.expected
+    }
+
+    /// Nobody waits for it, and it changes nothing.
+    pub(crate) fn is_moot(&self) -> bool {
+        !self.delivery.is_wanted() && self.pending.iter().all(|pending| pending.resendable)
+    }
+
+    /// Appends what is to be sent.
+    pub(crate) fn write_to(&self, out: &mut BytesMut) {
+        if self.attempts == 0 {
+            out.extend_from_slice(&self.bytes);
+            return;
+        }
+        for pending in self.pending.iter().filter(|p| p.lost.is_none()) {
+            out.extend_from_slice(&self.bytes[pending.bytes.clone()]);
+        }
+    }
+
+    pub(crate) fn deliver(&self, chunk: Chunk) {
+        self.delivery.push(chunk);
+    }
+
+    /// What the front unit still expects.
+    pub(crate) fn expects(&self) -> Option<Expect> {
+        self.pending.front().map(|pending| pending.expect)
+    }
+
+    /// One reply has ended. True when an error of ours comes next, so that what was read must be delivered first.
+    pub(crate) fn reply_ended(&mut self) -> bool {
+        self.is_partial = false;
+        match self.pending.front_mut().map(|pending| &mut pending.expect) {
+            Some(Expect::Replies(left @ 2..)) => *left -= 1,
+            _ => self.unit_ended(),
+        }
+        self.is_lost_next()
+    }
+
+    /// One confirmation of the front unit has come; `remain` of its kind are still subscribed.
+    pub(crate) fn confirmed(&mut self, remain: usize) {
+        match self.pending.front_mut().map(|pending| &mut pending.expect) {
+            Some(Expect::Confirmations(left @ 2..)) => *left -= 1,
+            Some(Expect::AllOf(_)) if remain > 0 => {}
+            _ => self.unit_ended(),
+        }
+    }
+
+    fn unit_ended(&mut self) {
+        self.pending.pop_front();
+        self.drop_silent();
+    }
+
+    /// Units that nothing will answer end when their turn comes.
+    pub(crate) fn drop_silent(&mut self) {
+        while self.pending.front().is_some_and(|next| next.expect == Expect::Nothing) {
+            self.pending.pop_front();
+        }
+    }
+
+    fn is_lost_next(&self) -> bool {
+        self.pending.front().is_some_and(|next| next.lost.is_some())
+    }
+
+    /// Answers the lost requests that are next in turn.
+    pub(crate) fn answer_lost(&mut self) {
+        while self.is_lost_next() {
+            self.answer_next(MAYBE_APPLIED);
+        }
+    }
+
+    /// Answers the front unit with an error for each of its replies.
+    fn answer_next(&mut self, text: &str) {
+        let Some(pending) = self.pending.pop_front() else { return };
+        let mut out = BytesMut::new();
+        let replies = match pending.expect {
+            Expect::Replies(replies) => replies,
+            Expect::Confirmations(_) | Expect::AllOf(_) => 1,
+            Expect::Nothing => 0,
+        };
+        (0..replies).for_each(|_| encode::error(&mut out, pending.lost.unwrap_or(text)));
+        self.delivery.push(Chunk::Reply(out.freeze()));
+    }
+
+    /// A reply of `length` bytes has come for it.
+    pub(crate) fn saw(&self, length: usize) {
+        if self.account().saw(length) {
+            self.delivery.bulky();
+        }
+    }
+
+    /// So much of a reply has come, and there is more; others should not have to wait behind one longer than `bulky`.
+    pub(crate) fn sees(&self, length: usize, bulky: usize) {
+        self.account().sees(length);
+        if length > bulky {
+            self.delivery.bulky();
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(crate) fn finish(self) {
+        self.delivery.end(Ok(()));
+    }
+
+    /// Answers everything that is still open with one error.
+    pub(crate) fn fail(mut self, text: &str) {
+        if self.is_partial {
+            self.delivery.end(Err(Broken));
+            return;
+        }
+        while !self.is_done() {
+            self.answer_next(text);
+        }
+        self.finish();
+    }
+
+    /// The upstream may not let it wait for ever, and nobody but its connection has a clock for that.
+    pub(crate) const fn has_deadline(&self) -> bool {
+        self.is_timed
+    }
+
+    /// The connection was its client's own and died when `written` bytes had been sent. With it is lost what the client is,
+    /// unless the run says what the client is told.
+    pub(crate) fn lose(self, written: u64) {
+        match self.loss {
+            Some(loss) if self.offset < written => self.fail(loss.sent),
+            Some(loss) => self.fail(loss.unsent),
+            None => self.delivery.end(Err(Broken)),
+        }
+    }
+
+    /// The request that was waited for took too long: were it sent again, the upstream would have it twice.
+    pub(crate) fn time_out(&mut self) {
+        if let Some(front) = self.pending.front_mut().filter(|front| front.resendable) {
+            front.lost = Some(TOO_LONG);
+        }
+    }
+
+    /// The connection died when `written` bytes had been sent. Gives the flight back if something is to be sent again.
+    pub(crate) fn salvage(mut self, written: u64) -> Option<Self> {
+        self.charge.settle();
+        if self.is_partial {
+            self.delivery.end(Err(Broken));
+            return None;
+        }
+        if self.offset < written {
+            let again = self.attempts == 0;
+            let lost = self.pending.iter_mut().filter(|p| p.lost.is_none() && !(p.resendable && again));
+            lost.for_each(|pending| pending.lost = Some(MAYBE_APPLIED));
+            self.attempts += 1;
+            // It waits anew: for the next connection, not for a reply.
+            self.since = Instant::now();
+        }
+        self.answer_lost();
+        if self.is_done() {
+            self.finish();
+            return None;
+        }
+        Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use bytes::{Bytes, BytesMut};
+
+    use super::Flight;
+    use crate::upstream::pipeline::batch::{Asked, Batch, Expect};
+    use crate::upstream::pipeline::ticket::{Chunk, ticket};
+
+    fn run() -> Batch {
+        let asked = [(4, true), (9, false), (13, true)].map(|(end, resendable)| Asked {
+            end,
+            resendable,
+            expect: Expect::Replies(1),
+        });
+        Batch { bytes: Bytes::from_static(b"readWRITEread"), asked: asked.into(), ..Batch::default() }
+    }
+
+    #[tokio::test]
+    async fn after_a_cut_reads_are_sent_again_and_writes_are_told() {
+        let (ticket, delivery) = ticket(Rc::default());
+        let flight = Flight::new(run(), delivery).salvage(1).expect("reads remain");
+        let mut out = BytesMut::new();
+        flight.write_to(&mut out);
+        assert_eq!(out, &b"readread"[..]);
+        let mut flight = flight;
+        flight.deliver(Chunk::Reply(Bytes::from_static(b"+1\r\n")));
+        assert!(flight.reply_ended());
+        flight.answer_lost();
+        flight.deliver(Chunk::Reply(Bytes::from_static(b"+3\r\n")));
+        assert!(!flight.reply_ended() && flight.is_done());
+        flight.finish();
+        let all = ticket.whole().await.expect("whole");
+        let text = String::from_utf8_lossy(&all);
+        assert!(
+            text.starts_with("+1\r\n-ERR hearthside: the upstream") && text.ends_with("applied\r\n+3\r\n"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_second_cut_ends_it_and_what_was_never_sent_is_kept() {
+        let (first, delivery) = ticket(Rc::default());
+        let again = Flight::new(run(), delivery).salvage(1).expect("reads remain");
+        assert!(again.salvage(1).is_none());
+        assert_eq!(first.whole().await.expect("whole").iter().filter(|b| **b == b'-').count(), 3);
+        let (_second, delivery) = ticket(Rc::default());
+        let mut unsent = Flight::new(run(), delivery);
+        unsent.offset = 10;
+        let mut out = BytesMut::new();
+        unsent.salvage(10).expect("all of it").write_to(&mut out);
+        assert_eq!(out, &b"readWRITEread"[..]);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_took_too_long_is_not_sent_again_and_those_behind_it_are() {
+        let (ticket, delivery) = ticket(Rc::default());
+        let mut flight = Flight::new(run(), delivery);
+        flight.time_out();
+        let flight = flight.salvage(13).expect("one read remains");
+        let mut out = BytesMut::new();
+        flight.write_to(&mut out);
+        assert_eq!(out, &b"read"[..]);
+        flight.fail("ERR away");
+        let told = ticket.whole().await.expect("whole");
+        let told = String::from_utf8_lossy(&told);
+        let errors: Vec<_> = told.split("\r\n").collect();
+        assert!(
+            errors[0].contains("upstream.command_timeout") && errors[1].contains("may have been applied"),
+            "{told}"
+        );
+        assert_eq!(&errors[2..], ["-ERR away", ""]);
+    }
+
+    #[tokio::test]
+    async fn half_a_reply_breaks_the_client() {
+        let (ticket, delivery) = ticket(Rc::default());
+        let mut flight = Flight::new(run(), delivery);
+        flight.is_partial = true;
+        assert!(flight.salvage(20).is_none());
+        assert!(ticket.whole().await.is_err());
+    }
+}

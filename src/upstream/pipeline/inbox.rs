@@ -1,0 +1,127 @@
+//! What arrives on a client's own connection without having been asked for: messages, invalidations, a monitor's lines.
+//! Shared by the connection's task and the client's.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::account::{Account, cost};
+use super::subscriptions::Subscriptions;
+use super::ticket::wake;
+use crate::resp::Proto;
+use crate::resp::pubsub::Kind;
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    frames: VecDeque<Bytes>,
+    account: Rc<Account>,
+    /// The connection is gone, and why.
+    lost: Option<String>,
+    pub(crate) subscriptions: Subscriptions,
+    /// The upstream gave the connection up while the client did not take what came over it.
+    was_slow: bool,
+    /// Everything that comes is out of band (MONITOR, SCRIPT DEBUG).
+    pub(crate) raw: bool,
+    /// It will be so behind the next reply, unless that is an error: lines may come with the very bytes of the reply.
+    pub(crate) raw_next: bool,
+    pub(crate) proto: Proto,
+    /// The client gave the connection back.
+    pub(crate) retired: bool,
+    client: Option<Waker>,
+}
+
+impl State {
+    /// Takes a confirmation into account.
+    pub(crate) fn confirm(&mut self, kind: Kind, name: Option<&[u8]>, on: bool) {
+        self.account.release(self.subscriptions.cost());
+        self.subscriptions.confirm(kind, name, on);
+        self.account.hold(self.subscriptions.cost());
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        let frame = self.frames.pop_front()?;
+        self.account.took(cost(&frame));
+        Some(frame)
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        while self.take().is_some() {}
+        self.account.release(self.subscriptions.cost());
+    }
+}
+
+/// A handle on it.
+#[derive(Clone, Debug, Default)]
+pub struct Inbox(Rc<RefCell<State>>);
+
+impl Inbox {
+    pub(crate) fn new(proto: Proto, account: Rc<Account>) -> Self {
+        let mut state = State::default();
+        (state.proto, state.account) = (proto, account);
+        Self(Rc::new(RefCell::new(state)))
+    }
+
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+        work(&mut self.0.borrow_mut())
+    }
+
+    pub(crate) fn push(&self, frame: Bytes) {
+        let mut state = self.0.borrow_mut();
+        state.account.came(cost(&frame));
+        state.frames.push_back(frame);
+        wake(&mut state.client);
+    }
+
+    /// Nothing more will come; `was_slow`: the client had not taken what came.
+    pub(crate) fn lose(&self, why: String, was_slow: bool) {
+        let mut state = self.0.borrow_mut();
+        (state.lost, state.was_slow) = (Some(why), was_slow);
+        wake(&mut state.client);
+    }
+
+    /// The account of the client.
+    pub(crate) fn account(&self) -> Rc<Account> {
+        self.0.borrow().account.clone()
+    }
+
+    /// The next frame, if there is one.
+    pub fn take(&self) -> Option<Bytes> {
+        self.0.borrow_mut().take()
+    }
+
+    /// The next frame, or why there will be none.
+    pub fn poll_take(&self, cx: &Context<'_>) -> Poll<Result<Bytes, String>> {
+        if let Some(frame) = self.take() {
+            return Poll::Ready(Ok(frame));
+        }
+        let mut state = self.0.borrow_mut();
+        if let Some(why) = &state.lost {
+            return Poll::Ready(Err(why.clone()));
+        }
+        state.client = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// True when the connection is gone because the client did not take what came over it, as far as can be told.
+    #[must_use]
+    pub fn was_slow(&self) -> bool {
+        self.0.borrow().was_slow
+    }
+
+    /// Why the connection is gone, if it is.
+    #[must_use]
+    pub fn lost(&self) -> Option<String> {
+        self.0.borrow().lost.clone()
+    }
+
+    /// Channels, patterns and shard channels that are subscribed.
+    #[must_use]
+    pub fn subscribed(&self) -> [usize; 3] {
+        self.0.borrow().subscriptions.counts()
+    }
+}

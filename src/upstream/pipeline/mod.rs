@@ -1,0 +1,14 @@
+//! How requests of many clients travel over one connection, and how the replies find their way back, in order.
+
+pub(super) mod account;
+pub(super) mod arrivals;
+pub(super) mod batch;
+pub(super) mod connection;
+pub(super) mod flight;
+pub(super) mod inbox;
+pub(super) mod lane;
+pub(super) mod lanes;
+pub(super) mod queue;
+pub(super) mod subscriptions;
+pub(super) mod ticket;
+pub(super) mod window;
