@@ -3,6 +3,7 @@ command from each process's own accounting, percentiles. Prints ratios; quote th
 
 import argparse
 import datetime
+import functools
 import os
 import pathlib
 import platform
@@ -16,14 +17,27 @@ from figures import FIGURES
 from rig import HERE, PLAYERS, Rig
 
 
-def compare(rig, servers, commands, **how):
+def medians(rig, servers, measure):
     """Every server in turn, several times; of each figure the median."""
     rounds = {server.name: [] for server in servers}
     for _ in range(rig.arguments.rounds):
         for server in servers:
-            rounds[server.name].append(rig.measure(server, commands, **how))
+            rounds[server.name].append(measure(server))
+
+    def median(all, figure):
+        return None if all[0][figure] is None else statistics.median(one[figure] for one in all)
+
+    return {name: {figure: median(all, figure) for figure in all[0]} for name, all in rounds.items()}
+
+
+def compare(rig, servers, commands, **how):
     figures = ("rate", "cpu", "p50", "p99", "p999")
-    return {name: {figure: statistics.median(one[figure] for one in all) for figure in figures} for name, all in rounds.items()}
+
+    def measure(server):
+        told = rig.measure(server, commands, **how)
+        return {figure: told[figure] for figure in figures}
+
+    return medians(rig, servers, measure)
 
 
 def table(title, results, base="redis"):
@@ -59,20 +73,36 @@ def owned(rig):
     yield "Mixed, pipeline 5", compare(rig, both, mixed, pipeline=5, keys=PLAYERS)
 
 
+def benchmarked(server, pipeline, count, command):
+    """What redis-benchmark says of `count` requests of 50 clients, and what they cost the server."""
+    asked = ["-p", server.port, "-c", 50, "-P", pipeline, "-n", count, "--csv", *command]
+    cpu = server.cpu()
+    told = subprocess.run(["redis-benchmark", *map(str, asked)], capture_output=True, text=True, check=True).stdout
+    cells = [cell.strip('"') for cell in told.splitlines()[-1].split('","')]
+    rate, p50, p99 = float(cells[1]), float(cells[4]) * 1000, float(cells[6]) * 1000
+    return {"rate": rate, "cpu": (server.cpu() - cpu) / count * 1e6, "p50": p50, "p99": p99, "p999": None}
+
+
+HITS = {
+    "HGETALL of a definition": (["HGETALL", "location:1:cache"], 400_000),
+    "HGETALL of a session": (["HGETALL", "player:1:session"], 400_000),
+    "LRANGE of 20 rows": (["LRANGE", "player:1:inventory", "0", "-1"], 200_000),
+    "HGET of a session": (["HGET", "player:1:session", "hp"], 1_000_000),
+}
+
+
 def by_redis_benchmark(rig):
     """The load generator that everybody has, on keys that it can ask for."""
-    for pipeline, count in ((1, 100_000), (50, 1_000_000)):
-        for command in (["GET", "k3"], ["SET", "k3", "xxx"]):
-            results = {}
-            for server in [rig.redis, rig.sidecar, *rig.peers]:
-                asked = ["-p", server.port, "-c", 50, "-P", pipeline, "-n", count, "--csv", *command]
-                cpu = server.cpu()
-                told = subprocess.run(["redis-benchmark", *map(str, asked)], capture_output=True, text=True, check=True).stdout
-                cells = [cell.strip('"') for cell in told.splitlines()[-1].split('","')]
-                rate, p50, p99 = float(cells[1]), float(cells[4]) * 1000, float(cells[6]) * 1000
-                used = (server.cpu() - cpu) / count * 1e6
-                results[server.name] = {"rate": rate, "cpu": used, "p50": p50, "p99": p99, "p999": None}
-            yield f"{command[0]} passed through by redis-benchmark, pipeline {pipeline}", results
+    passed, owned = [rig.redis, rig.sidecar, *rig.peers], [rig.redis, rig.sidecar, *rig.before]
+    cases = [
+        (f"{command[0]} passed through", passed, command, pipeline, count)
+        for pipeline, count in ((1, 100_000), (50, 1_000_000)) for command in (["GET", "k3"], ["SET", "k3", "xxx"])
+    ]
+    cases += [(title, owned, command, 50, count) for title, (command, count) in HITS.items()]
+    cases += [(title, owned, command, 1, 100_000) for title, (command, _) in list(HITS.items())[:2]]
+    for title, servers, command, pipeline, count in cases:
+        measure = functools.partial(benchmarked, pipeline=pipeline, count=count, command=command)
+        yield f"{title} by redis-benchmark, pipeline {pipeline}", medians(rig, servers, measure)
 
 
 GROUPS = {"passed": passed_through, "redis-benchmark": by_redis_benchmark, "owned": owned}

@@ -31,6 +31,8 @@ pub(crate) enum Waited {
 /// A request may still be on its way to the upstream when its wait shall end: so often it is said again, after so long.
 const ATTEMPTS: usize = 40;
 const AGAIN: Duration = Duration::from_millis(50);
+/// Where the upstream cannot be asked to end a wait, what it has given already may still be on its way for so long.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// What has come of a wait that was to end.
 fn given(reply: Option<Result<Bytes, Lost>>, refusal: Refusal) -> Waited {
@@ -148,8 +150,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// The upstream ends the wait, unless it has given something already: that is the client's. If it cannot be told,
-    /// the connection is dropped, and the wait with it.
+    /// The upstream ends the wait, unless it has given something already: that is the client's. If the upstream cannot be
+    /// asked, what has been given has a second to arrive; then the connection is dropped, and the wait with it.
     async fn end_wait(
         &mut self,
         pinned: &Pinned,
@@ -167,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 () = tokio::time::sleep(AGAIN) => {}
             }
         }
-        Ok(given(at_last(reply, Instant::now(), End::Left).await.ok(), refusal))
+        Ok(given(at_last(reply, Instant::now() + ON_ITS_WAY, End::Left).await.ok(), refusal))
     }
 
     /// Asks the upstream to end what waits on this connection; false when that cannot be asked.
