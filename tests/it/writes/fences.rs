@@ -152,7 +152,7 @@ fn notes_that_are_locked_while_it_runs_cost_no_write() {
     for round in 1..=2 {
         let mut lock = locked(&place);
         assert_eq!(wire.ask(&format!("HSET p:1 seen {round} steps {round}")), ":0\r\n");
-        let failures = "hearthside::cache::flush: deferred writes wait";
+        let failures = "deferred writes wait: the store does not take them";
         until("a flush has failed", || sidecar.log().matches(failures).count() >= 2 * round);
         assert_eq!(wire.ask("HGET p:1 seen"), format!("$1\r\n{round}\r\n"));
         assert_eq!(wire.ask("HSET p:1 hp 5"), ":0\r\n", "what is written through needs no note");
