@@ -14,7 +14,7 @@
 //!   store            Postgres or SQLite: rows to records, changes to notices
 //! ```
 //!
-//! A module imports from modules of lower rank only; `tests/it/architecture.rs` holds the ranks.
+//! A module imports from modules of lower rank only; `tests/it/structure/architecture.rs` holds the ranks.
 
 // 0: bytes, settings, numbers
 pub mod config;

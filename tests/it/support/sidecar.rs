@@ -20,6 +20,14 @@ pub fn program() -> Command {
     command
 }
 
+/// A sidecar with the built-in demo mappings, over a Postgres that holds the demo's tables.
+pub fn demo(redis: &Redis, postgres: &Postgres) -> Builder {
+    let builder = Sidecar::builder().redis(redis).postgres(postgres);
+    let migrated = builder.execute(&["migrate", "--demo"]);
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    builder
+}
+
 /// The same program with these limits (options of prlimit). It gets an error where it would write past the size of a file.
 fn limited(program: Command, limits: &[String]) -> Command {
     let mut command = Command::new("sh");

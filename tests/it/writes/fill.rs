@@ -1,8 +1,8 @@
 //! Cache-aside code that is left in place: what it writes after a miss is what the store holds already.
 
-use crate::changes::demo;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
+use crate::support::sidecar::demo;
 use crate::support::wire::line;
 
 const CONFIG: &str = r#"

@@ -3,11 +3,11 @@
 use std::thread;
 
 use super::model::on_postgres;
-use crate::changes::demo;
 use crate::support::admin::metric;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
+use crate::support::sidecar::{Sidecar, demo};
 use crate::support::until;
 use crate::support::wire::line;
 
@@ -70,7 +70,7 @@ fn a_pipeline_reads_what_it_wrote() {
 fn increments_of_two_sidecars_all_count() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let sidecars = [on_postgres(&redis, &postgres).start(), {
-        let builder = crate::support::sidecar::Sidecar::builder().redis(&redis).postgres(&postgres);
+        let builder = Sidecar::builder().redis(&redis).postgres(&postgres);
         builder.config(&super::model::config()).start()
     }];
     thread::scope(|scope| {
@@ -99,7 +99,7 @@ fn a_write_whose_answer_is_lost_leaves_nothing_old_in_memory() {
     postgres.sql("ALTER TABLE sessions ADD COLUMN note TEXT");
     let proxy = Proxy::to(postgres.port);
     let config = "[[caches]]\nkey = \"player:{character_id:int}:session\"\ntype = \"hash\"\ntable = \"sessions\"\nwrite = \"through\"\n";
-    let builder = crate::support::sidecar::Sidecar::builder().redis(&redis).config(config);
+    let builder = Sidecar::builder().redis(&redis).config(config);
     let installed = builder.execute(&["check"]);
     assert!(installed.status.success());
     let sidecar = builder
@@ -127,7 +127,7 @@ fn two_sidecars_that_count_their_writes_alike_see_each_others() {
     // As two machines that go on from one memory do.
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let one = on_postgres(&redis, &postgres).start();
-    let builder = crate::support::sidecar::Sidecar::builder().redis(&redis).postgres(&postgres);
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres);
     let two = builder.config(&super::model::config()).start();
     let (mut first, mut second) = (one.wire(), two.wire());
     for i in 1..=5 {

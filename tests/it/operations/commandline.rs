@@ -150,7 +150,7 @@ fn migrations_and_triggers_may_be_run_again() {
     assert_eq!(postgres.sql("SELECT count(*) FROM characters"), "100");
     assert_eq!(postgres.sql("SELECT count(*) FROM locations"), "16");
     let printed = stdout(&builder.execute(&["triggers"]));
-    let shipped = include_str!("../../migrations/postgres/demo/9002_demo_triggers.sql");
+    let shipped = include_str!("../../../migrations/postgres/demo/9002_demo_triggers.sql");
     let body = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(body(&printed), body(shipped), "the demo's migration is what the program prints");
 }

@@ -137,6 +137,29 @@ fn is_document(path: &str) -> bool {
     path.starts_with("docs/") || !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
+/// The file of a module below `src` or `tests/it`, if there is one.
+fn module(path: &str) -> Option<String> {
+    let path = path.replace("::", "/");
+    let files =
+        [format!("src/{path}"), format!("tests/it/{path}")].map(|path| [path.clone() + ".rs", path + "/mod.rs"]);
+    files.concat().into_iter().find(|file| root().join(file).exists())
+}
+
+/// What docs/CONSISTENCY.md says shows a promise: a module, or the beginning of a test's name behind its module.
+#[test]
+fn the_tests_that_the_consistency_contract_names_are_there() {
+    let is_path =
+        |name: &&str| name.contains("::") && name.chars().all(|c| c.is_lowercase() || "_:.0123456789".contains(c));
+    let contract = read("docs/CONSISTENCY.md");
+    let named: Vec<&str> = quoted(&contract).filter(is_path).collect();
+    assert!(named.len() > 40);
+    for name in named {
+        let (path, test) = name.rsplit_once("::").expect("a path");
+        let has_test = |file: String| read(&file).contains(&format!("fn {}", test.trim_end_matches("...")));
+        assert!(module(name).is_some() || module(path).is_some_and(has_test), "there is no test {name}");
+    }
+}
+
 /// A source file that a document names is there.
 #[test]
 fn every_source_file_that_a_document_names_is_there() {

@@ -150,7 +150,7 @@ fn http_closes_a_client_whoever_it_is() {
 
 /// The configuration that docs/OPERATIONS.md shows for users.
 fn documented() -> String {
-    let document = include_str!("../../docs/OPERATIONS.md");
+    let document = include_str!("../../../docs/OPERATIONS.md");
     let from = document.find("[auth]\nmode = \"users\"").expect("an example");
     let length = document[from..].find("```").expect("its end");
     let mappings = "\n[[definitions]]\nkey = \"item:{item_id}:def\"\ntype = \"hash\"\ntable = \"items\"\n";

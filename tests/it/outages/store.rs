@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::changes::demo;
 use crate::support::admin::request;
 use crate::support::certificates::Authority;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Sidecar, demo};
 use crate::support::until;
 
 const NOISE: &[&str] = &[

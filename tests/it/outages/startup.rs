@@ -4,12 +4,11 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use crate::changes::demo;
 use crate::support::admin::{metric, request};
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
-use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::sidecar::{Builder, Sidecar, demo};
 use crate::support::until;
 
 const NOISE: &[&str] = &["waiting for the store", "store's health changed", "changes may be missed", "change feed"];

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use crate::changes::demo;
 use crate::support::admin::metric;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
+use crate::support::sidecar::demo;
 use crate::support::until;
 use crate::support::wire::line;
 

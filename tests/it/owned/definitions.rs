@@ -2,11 +2,10 @@
 
 use std::fs;
 
-use crate::changes::demo;
 use crate::support::admin::request;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Sidecar, demo};
 use crate::support::until;
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::memory::{MEGABYTE, cut, limited, most, wait_for_the_end, warm};
+use super::memory::{MEGABYTE, cut, limited, most, wait_for_the_end, warm};
 use crate::support::admin::metric;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;

@@ -6,15 +6,8 @@ use crate::support::admin::metric;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
-use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::sidecar::{Sidecar, demo};
 use crate::support::until;
-
-pub fn demo(redis: &Redis, postgres: &Postgres) -> Builder {
-    let builder = Sidecar::builder().redis(redis).postgres(postgres);
-    let migrated = builder.execute(&["migrate", "--demo"]);
-    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-    builder
-}
 
 fn feed_is_up(sidecar: &Sidecar) {
     until("the change feed is up", || metric(sidecar, "hearthside_change_feed_up") == 1.0);

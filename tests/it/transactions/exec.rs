@@ -1,11 +1,5 @@
 //! MULTI, EXEC and WATCH over pinned connections, with reads of owned keys among them.
 
-mod endings;
-mod limits;
-mod losses;
-mod road;
-mod torn;
-
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::line;

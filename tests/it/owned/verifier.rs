@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::changes::demo;
 use crate::support::admin::metric;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
+use crate::support::sidecar::demo;
 use crate::support::until;
 
 const STALE: &str = "hearthside_stale_reads_total{mapping=\"player:{character_id:int}:session\"}";

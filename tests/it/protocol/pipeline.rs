@@ -6,7 +6,7 @@ use crate::support::sidecar::Sidecar;
 use crate::support::wire::{Wire, line};
 
 /// Writes what the sidecar shows into plain keys of a Redis, so that it can be asked the same questions.
-pub fn mirror(through: &mut Wire, direct: &mut Wire, hashes: &[String], lists: &[String]) {
+fn mirror(through: &mut Wire, direct: &mut Wire, hashes: &[String], lists: &[String]) {
     for key in hashes {
         let reply = through.call(&["HGETALL", key]);
         let words = elements(&reply);

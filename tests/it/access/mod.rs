@@ -1,0 +1,7 @@
+//! Who may connect, and what each user may do.
+
+mod browsers;
+mod refusals;
+mod revoked;
+mod tls;
+mod users;

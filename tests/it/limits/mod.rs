@@ -1,0 +1,6 @@
+//! Limits: what one client and all of them together may cost.
+
+mod bounds;
+mod crowd;
+mod gathered;
+mod memory;

@@ -1,0 +1,6 @@
+//! What an operator sees and does: the command line, probes, metrics, signals, reloads, a fresh machine.
+
+mod commandline;
+mod embedded;
+mod probes;
+mod reload;

@@ -1,0 +1,8 @@
+//! One part is away, silent, or lacks something: what is still served, and that every wait ends.
+
+mod endings;
+mod lacks;
+mod startup;
+mod store;
+mod upstream;
+mod waiting;

@@ -1,0 +1,9 @@
+//! Owned keys that are read: definitions and cached keys, how they are loaded, and what a change in the store does to them.
+
+mod changes;
+mod definitions;
+mod herd;
+mod listing;
+mod reads;
+mod staleness;
+mod verifier;

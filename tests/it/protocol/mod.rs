@@ -1,0 +1,8 @@
+//! The wire: how requests are read, in pieces and damaged ones too, and that replies come back in order.
+
+mod command_table;
+mod malformed;
+mod pipeline;
+mod requests;
+mod scanners;
+mod transcripts;

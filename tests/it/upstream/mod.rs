@@ -1,0 +1,9 @@
+//! What the upstream answers: lanes that clients share, and connections that are lent to one of them.
+
+mod blocking;
+mod connection_state;
+mod lanes;
+mod logins;
+mod shared_pubsub;
+mod turns;
+mod whole_transactions;
