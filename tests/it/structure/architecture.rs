@@ -1,123 +1,95 @@
-//! Imports go down, one outside crate has one door.
+//! The drawing in docs/ARCHITECTURE.md is the code's: imports go down its ranks, and an outside crate has the doors it says.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
-/// The ranks of `src`, as lib.rs draws them.
-const RANKS: [(&str, u32); 21] = [
-    ("config", 0),
-    ("resp", 0),
-    ("telemetry", 0),
-    ("command", 1),
-    ("keys", 1),
-    ("access", 2),
-    ("mapping", 2),
-    ("record", 2),
-    ("route", 2),
-    ("journal", 3),
-    ("store", 3),
-    ("cache", 4),
-    ("clients", 4),
-    ("definitions", 4),
-    ("upstream", 4),
-    ("session", 5),
-    ("dispatch", 6),
-    ("transaction", 7),
-    ("admin", 8),
-    ("server", 8),
-    ("app", 9),
-];
+use super::code::{Code, sources};
+use super::texts::{quoted, read, rows};
 
-/// Rank 0 that rank 0 may use: settings and clocks are everybody's.
-const COMMON: [&str; 1] = ["config"];
+const DRAWING: &str = "docs/ARCHITECTURE.md";
 
-/// Outside crates that one module alone may name.
-const DOORS: [(&str, &str); 9] = [
-    ("redis_protocol", "resp"),
-    ("moka", "cache"),
-    ("sqlx", "store journal"),
-    ("redis", "upstream"),
-    ("tokio_rustls", "upstream server"),
-    ("prometheus_client", "telemetry"),
-    ("axum", "admin"),
-    ("rustix", "telemetry"),
-    ("clap", "main"),
-];
+/// Rank 0 that rank 0 may use: settings are everybody's.
+const COMMON: &str = "config";
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            found.push(path);
+/// The rank of each module, as the drawing has it.
+fn ranks() -> BTreeMap<String, u32> {
+    let mut ranks = BTreeMap::new();
+    for row in rows(DRAWING, "# The house") {
+        let rank = row[0].parse().unwrap_or_else(|_| panic!("{row:?} has no rank"));
+        for module in quoted(&row[1]) {
+            assert!(ranks.insert(module.to_owned(), rank).is_none(), "{module} stands twice in {DRAWING}");
         }
+    }
+    ranks
+}
+
+/// The modules that are no part of the drawing: they name the others.
+fn is_the_whole(code: &Code) -> bool {
+    ["lib", "main"].contains(&code.module())
+}
+
+#[test]
+fn every_module_has_its_rank_in_the_drawing_and_none_that_is_gone() {
+    let (ranks, sources) = (ranks(), sources());
+    for code in sources.iter().filter(|code| !is_the_whole(code)) {
+        assert!(ranks.contains_key(code.module()), "{} has no row in the table of {DRAWING}", code.path);
+    }
+    for module in ranks.keys() {
+        assert!(sources.iter().any(|code| code.module() == module), "{DRAWING} has {module}, which is not there");
     }
 }
 
-fn rank(module: &str) -> Option<u32> {
-    RANKS.iter().find(|(name, _)| *name == module).map(|(_, rank)| *rank)
-}
-
-/// The top-level module of a file, and its text without its tests.
-fn files() -> Vec<(String, String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    sources(&root, &mut found);
-    let describe = |path: PathBuf| {
-        let relative = path.strip_prefix(&root).expect("below src");
-        let module = relative.components().next().expect("a name").as_os_str().to_string_lossy().replace(".rs", "");
-        let text = fs::read_to_string(&path).expect("readable");
-        let code = text.split("#[cfg(test)]").next().expect("code").to_owned();
-        (module, relative.display().to_string(), code)
-    };
-    found.into_iter().map(describe).collect()
-}
-
+/// Each import goes to a lower rank, so no circle of modules can come to be, of one rank or of several.
 #[test]
 fn imports_go_down() {
-    let mut wrong = Vec::new();
-    for (module, file, code) in files() {
-        let Some(own) = rank(&module) else {
-            assert!(["lib", "main"].contains(&module.as_str()), "{file} has no rank; give it one");
-            continue;
-        };
-        for piece in code.split("crate::").skip(1) {
+    let (ranks, mut wrong) = (ranks(), Vec::new());
+    for code in sources().iter().filter(|code| !is_the_whole(code)) {
+        for piece in code.bare.split("crate::").skip(1) {
             let used: String = piece.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            let allowed =
-                used == module || COMMON.contains(&used.as_str()) || rank(&used).is_some_and(|rank| rank < own);
-            if !allowed {
-                wrong.push(format!("{file} imports {used}"));
+            let is_lower = ranks.get(&used).is_some_and(|rank| *rank < ranks[code.module()]);
+            if used != code.module() && used != COMMON && !is_lower {
+                wrong.push(format!("{} imports {used}", code.path));
             }
+        }
+        if code.bare.contains(&"super::".repeat(code.depth())) {
+            wrong.push(format!("{} climbs out of its module with `super`", code.path));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The modules that may name an outside crate, by the name that it has in code.
+fn doors() -> Vec<(String, Vec<String>)> {
+    let (manifest, rows) = (read("Cargo.toml"), rows(DRAWING, "## Doors"));
+    let mut doors = Vec::new();
+    for row in rows {
+        for name in quoted(&row[0]) {
+            assert!(manifest.contains(&format!("\n{name} = ")), "{DRAWING}: there is no crate {name}");
+            doors.push((name.replace('-', "_"), quoted(&row[1]).map(str::to_owned).collect()));
+        }
+    }
+    assert!(doors.len() >= 10);
+    doors
+}
+
+/// Whether a path of this crate stands in the code.
+fn names(code: &Code, outside: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    code.bare.match_indices(&format!("{outside}::")).any(|(at, _)| !code.bare[..at].ends_with(is_part))
+}
+
 #[test]
-fn every_outside_crate_has_one_door() {
-    let mut wrong = Vec::new();
-    for (module, file, code) in files() {
-        for (name, door) in DOORS {
-            let path = format!("{name}::");
-            let uses = code.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
-                let outside_quotes = line.split('"').step_by(2);
-                outside_quotes
-                    .flat_map(|piece| piece.match_indices(&path).map(move |(at, _)| &piece[..at]))
-                    .any(|before| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
-            });
-            if uses && door.split(' ').all(|door| module != door) {
-                wrong.push(format!("{file} names {name}, whose door is {door}"));
+fn an_outside_crate_is_named_behind_its_doors_only() {
+    let (sources, mut wrong) = (sources(), Vec::new());
+    for (outside, doors) in doors() {
+        for door in &doors {
+            let is_open = sources.iter().any(|code| code.module() == door && names(code, &outside));
+            assert!(is_open, "{door} does not use {outside}: take it out of {DRAWING}");
+        }
+        for code in sources.iter().filter(|code| !doors.iter().any(|door| door == code.module())) {
+            if names(code, &outside) {
+                wrong.push(format!("{} names {outside}, whose doors are {doors:?}", code.path));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[test]
-fn no_glob_imports_and_no_large_files() {
-    for (_, file, code) in files() {
-        assert!(!code.contains("use super::*"), "{file} imports everything of its parent");
-        assert!(code.lines().count() <= 450, "{file} has become two ideas");
-    }
 }

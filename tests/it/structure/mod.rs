@@ -1,4 +1,7 @@
 //! The source and the documents, read as text: what is said of them is so.
 
 mod architecture;
+mod code;
 mod documents;
+mod shape;
+mod texts;
