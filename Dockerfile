@@ -1,6 +1,6 @@
 # Build: docker build -t hearthside .
 # Run:   docker run -p 6380:6380 -e HEARTHSIDE__UPSTREAM__URL=redis://redis:6379 -e HEARTHSIDE__STORE__URL=postgres://... hearthside
-FROM rust:1.95-slim-bookworm AS build
+FROM rust:1.95.0-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .

@@ -246,3 +246,12 @@ fn routes_and_outcomes_of_commands_are_documented() {
         assert!(said.contains(&name.as_str()), "{name} is not documented");
     }
 }
+
+#[test]
+fn the_container_is_built_with_the_pinned_rust() {
+    let manifest = read("Cargo.toml");
+    let pinned = manifest.split("rust-version = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a version");
+    assert_eq!(pinned.split('.').count(), 3, "{pinned} is no exact version");
+    let image = format!("FROM rust:{pinned}-");
+    assert!(read("Dockerfile").contains(&image), "the Dockerfile has no {image}");
+}
