@@ -255,3 +255,11 @@ fn the_container_is_built_with_the_pinned_rust() {
     let image = format!("FROM rust:{pinned}-");
     assert!(read("Dockerfile").contains(&image), "the Dockerfile has no {image}");
 }
+
+#[test]
+fn the_newest_changes_are_those_of_this_version() {
+    let changes = read("CHANGELOG.md");
+    let newest = changes.lines().find_map(|line| line.strip_prefix("## ")).expect("a version");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(newest.starts_with(&format!("{version}, ")) || newest == "Unreleased", "{newest} is not {version}");
+}
