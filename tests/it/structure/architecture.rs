@@ -13,7 +13,7 @@ const COMMON: &str = "config";
 /// The rank of each module, as the drawing has it.
 fn ranks() -> BTreeMap<String, u32> {
     let mut ranks = BTreeMap::new();
-    for row in rows(DRAWING, "# The house") {
+    for row in rows(DRAWING, "# Architecture") {
         let rank = row[0].parse().unwrap_or_else(|_| panic!("{row:?} has no rank"));
         for module in quoted(&row[1]) {
             assert!(ranks.insert(module.to_owned(), rank).is_none(), "{module} stands twice in {DRAWING}");

@@ -1,11 +1,8 @@
-//! What the documents say of the code is so: references resolve, tables name what is there, and nothing is missing in them.
+//! What the documents refer to is there: hazards, decisions, promises, documents, source files and tests.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
-use hearthside::telemetry::Metrics;
-
-use super::texts::{files, quoted, read, root, rows};
+use super::texts::{files, quoted, read, root, rows, tests};
 
 /// The texts that may refer to something.
 fn texts() -> Vec<(String, String)> {
@@ -16,11 +13,6 @@ fn texts() -> Vec<(String, String)> {
         matches!(kind, None | Some("rs" | "py" | "md" | "toml" | "sh"))
     };
     names.into_iter().filter(is_text).map(|name| (name.clone(), read(&name))).collect()
-}
-
-fn tests() -> String {
-    let names = files(&["src", "tests/it"]);
-    names.iter().filter(|name| name.ends_with(".rs")).map(|name| read(name)).collect()
 }
 
 #[test]
@@ -136,130 +128,4 @@ fn every_source_file_that_a_document_names_is_there() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-/// `section.key` of every setting that is a value.
-fn settings() -> BTreeSet<String> {
-    let all = serde_json::to_value(hearthside::config::Settings::default()).expect("settings");
-    let mut names = BTreeSet::new();
-    for (section, settings) in all.as_object().expect("sections") {
-        for key in settings.as_object().into_iter().flat_map(serde_json::Map::keys) {
-            names.insert(format!("{section}.{key}"));
-        }
-    }
-    names
-}
-
-#[test]
-fn the_table_of_settings_is_that_of_the_code() {
-    let mut documented = BTreeSet::new();
-    for row in rows("docs/OPERATIONS.md", "## Settings") {
-        let names: Vec<&str> = quoted(&row[0]).collect();
-        for name in &names {
-            // "`limits.client_output_soft`, `..._soft_time`" names the second by what follows their common beginning.
-            documented.insert(match name.strip_prefix("...") {
-                Some(end) => format!("{}{end}", names[0].trim_end_matches("_soft")),
-                None => (*name).to_owned(),
-            });
-        }
-    }
-    let known = settings();
-    assert_eq!(documented.difference(&known).collect::<Vec<_>>(), [""; 0], "no such setting");
-    assert_eq!(known.difference(&documented).collect::<Vec<_>>(), [""; 0], "docs/OPERATIONS.md does not name them");
-}
-
-/// The names with which the code registers its metrics; those with labels are not shown before something was counted.
-fn registered() -> BTreeSet<String> {
-    let text = read("src/telemetry/metrics.rs");
-    let calls = [".add(", ".counter(", ".gauge("].map(|call| text.split(call).skip(1).map(str::to_owned).collect());
-    let behind: Vec<String> = calls.into_iter().flat_map(|found: Vec<String>| found).collect();
-    behind
-        .iter()
-        .filter_map(|behind| behind.trim_start().strip_prefix('"')?.split('"').next().map(str::to_owned))
-        .collect()
-}
-
-#[test]
-fn the_table_of_metrics_is_that_of_the_code() {
-    let text = Metrics::default().render();
-    let shown: Vec<(&str, &str)> =
-        text.lines().filter_map(|line| line.strip_prefix("# TYPE hearthside_")?.split_once(' ')).collect();
-    let mut documented = BTreeSet::new();
-    for row in rows("docs/OPERATIONS.md", "## Probes and metrics") {
-        let name = quoted(&row[0]).next().unwrap_or_else(|| panic!("{row:?}"));
-        let (name, has_labels) = name.split_once('{').map_or((name, false), |(name, _)| (name, true));
-        let name = name.strip_prefix("hearthside_").unwrap_or_else(|| panic!("{row:?}"));
-        assert_eq!(name.ends_with("_total"), row[1] == "counter", "{row:?}");
-        let name = name.trim_end_matches("_total");
-        let is_shown = shown.contains(&(name, row[1].as_str()));
-        assert!(is_shown || has_labels, "{row:?}: there is no such metric of this kind");
-        documented.insert(name.to_owned());
-    }
-    let known = registered();
-    assert!(known.len() > 40);
-    assert_eq!(documented.difference(&known).collect::<Vec<_>>(), [""; 0], "no such metric");
-    assert_eq!(known.difference(&documented).collect::<Vec<_>>(), [""; 0], "docs/OPERATIONS.md does not name them");
-}
-
-/// Every setting, metric and test that the table "What can grow" names is there.
-#[test]
-fn what_can_grow_has_a_bound_and_a_metric() {
-    let (settings, metrics, tests) = (settings(), registered(), tests());
-    let rows = rows("docs/OPERATIONS.md", "## What can grow, and its bound");
-    assert!(rows.len() > 20);
-    for row in &rows {
-        let [_, bound, metric, at_the_bound, test] = &row[..] else { panic!("{row:?}") };
-        assert!(!bound.is_empty() && !at_the_bound.is_empty() && metric.starts_with("`hearthside_"), "{row:?}");
-        for name in quoted(bound).filter(|name| name.contains('.')) {
-            assert!(settings.contains(name), "there is no setting {name}");
-        }
-        for name in quoted(metric) {
-            let short = name.trim_start_matches("hearthside_").trim_end_matches("_total");
-            assert!(metrics.contains(short), "there is no metric {name}");
-        }
-        for name in quoted(test) {
-            assert!(tests.contains(&format!("fn {name}(")), "there is no test {name}");
-        }
-    }
-}
-
-/// The names of an enum's variants that carry nothing.
-fn variants(source: &str, name: &str) -> Vec<String> {
-    let text = read(source);
-    let body = text.split(&format!("pub enum {name} {{")).nth(1).and_then(|rest| rest.split("\n}").next());
-    let lines = body.unwrap_or_else(|| panic!("{source} has no {name}")).lines().map(str::trim);
-    lines
-        .filter(|line| !line.starts_with("//") && !line.is_empty())
-        .map(|line| line.trim_end_matches(',').to_owned())
-        .collect()
-}
-
-#[test]
-fn routes_and_outcomes_of_commands_are_documented() {
-    let operations = read("docs/OPERATIONS.md");
-    let said =
-        operations.split("Routes of `hearthside_commands_total`").nth(1).and_then(|rest| rest.split("Alarm").next());
-    let said: Vec<&str> = quoted(said.expect("the sentence")).collect();
-    for name in
-        [variants("src/telemetry/metrics.rs", "RouteLabel"), variants("src/telemetry/metrics.rs", "Outcome")].concat()
-    {
-        assert!(said.contains(&name.as_str()), "{name} is not documented");
-    }
-}
-
-#[test]
-fn the_container_is_built_with_the_pinned_rust() {
-    let manifest = read("Cargo.toml");
-    let pinned = manifest.split("rust-version = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a version");
-    assert_eq!(pinned.split('.').count(), 3, "{pinned} is no exact version");
-    let image = format!("FROM rust:{pinned}-");
-    assert!(read("Dockerfile").contains(&image), "the Dockerfile has no {image}");
-}
-
-#[test]
-fn the_newest_changes_are_those_of_this_version() {
-    let changes = read("CHANGELOG.md");
-    let newest = changes.lines().find_map(|line| line.strip_prefix("## ")).expect("a version");
-    let version = env!("CARGO_PKG_VERSION");
-    assert!(newest.starts_with(&format!("{version}, ")) || newest == "Unreleased", "{newest} is not {version}");
 }

@@ -3,5 +3,7 @@
 mod architecture;
 mod code;
 mod documents;
+mod error_texts;
+mod operators_document;
 mod shape;
 mod texts;

@@ -41,3 +41,9 @@ pub fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
 pub fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
+
+/// The text of every source file and every test.
+pub fn tests() -> String {
+    let names = files(&["src", "tests/it"]);
+    names.iter().filter(|name| name.ends_with(".rs")).map(|name| read(name)).collect()
+}
