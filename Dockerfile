@@ -14,8 +14,8 @@ COPY --from=build /build/target/release/hearthside /usr/local/bin/hearthside
 COPY --from=build /build/config.toml /var/lib/hearthside/config.toml
 USER hearthside
 WORKDIR /var/lib/hearthside
-# Inside a container loopback reaches nobody: listen on every address, and let the container's network say who comes. Where
-# that network is not yours alone, set auth.mode and take the second line out.
+# Nobody outside a container can reach its loopback address, so the sidecar listens on every address, and the container's
+# network decides who can connect. If that network is not yours alone, set auth.mode and remove the second line.
 ENV HEARTHSIDE__SERVER__LISTEN=0.0.0.0:6380
 ENV HEARTHSIDE__SECURITY__ALLOW_NO_AUTH=true
 EXPOSE 6380 9180
