@@ -3,6 +3,8 @@
 mod catalog;
 mod changes;
 mod flush;
+#[cfg(test)]
+mod recorded;
 mod transaction;
 mod write;
 

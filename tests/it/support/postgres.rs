@@ -140,6 +140,11 @@ impl Postgres {
         succeed(stop);
     }
 
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).expect("a log")
+    }
+
     pub fn url(&self) -> String {
         self.url_at(self.port)
     }

@@ -1,0 +1,162 @@
+//! The SQL that SQLite is given, byte for byte, as the driver logs it: `recorded.txt`. A change there is meant, or a fault.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use sqlx::Connection as _;
+use sqlx::sqlite::SqliteConnectOptions;
+
+use super::changes::Writer;
+use super::{Sqlite, pool};
+use crate::config::{Config, Faults};
+use crate::mapping::{Kind, Mapping, Mappings};
+use crate::record::{Change, Condition, Decimal, Edit};
+use crate::store::{FlushRow, Mark, Plan};
+
+const MAPPINGS: &str = include_str!("recorded.toml");
+const TABLES: &str = include_str!("recorded.sql");
+
+/// What the driver logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn begin() -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_max_level(tracing::Level::DEBUG);
+        let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+        tracing::subscriber::set_global_default(subscriber).expect("the only one of this process");
+        log
+    }
+
+    /// The statements so far, each once.
+    fn statements(&self) -> BTreeSet<String> {
+        let text = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let lines = String::from_utf8(text).expect("text");
+        let statement = |line: &str| {
+            let told: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let fields = told.get("fields").filter(|_| told["target"] == "sqlx::query")?;
+            let sql = fields["db.statement"].as_str().filter(|sql| !sql.is_empty()).or(fields["summary"].as_str())?;
+            Some(sql.trim().replace('\n', " "))
+        };
+        lines.lines().filter_map(statement).collect()
+    }
+}
+
+fn fields(changes: &[(&'static str, Change)], condition: Condition) -> Edit {
+    Edit::Fields(changes.iter().map(|(field, change)| (Bytes::from(*field), change.clone())).collect(), condition)
+}
+
+fn put(text: &'static str) -> Change {
+    Change::Put(Bytes::from(text))
+}
+
+fn edits() -> Vec<(&'static str, Edit)> {
+    use Condition::{Always, FieldAbsent, FieldPresent, RowExists};
+    let half = || Change::AddFloat(Decimal::parse(b"0.5").expect("a number"));
+    let texts = |texts: &[&'static str]| texts.iter().map(|text| Bytes::from(*text)).collect::<Vec<_>>();
+    vec![
+        ("h:1", fields(&[("name", put("new"))], Always)),
+        ("h:1", fields(&[("name", put("n")), ("hp", put("5")), ("is_on", put("true")), ("at", put("12.5"))], Always)),
+        ("h:1", fields(&[("word", put("w")), ("likes", put("[1]"))], Always)),
+        ("h:1", fields(&[("word", Change::Clear), ("name", Change::Clear)], RowExists)),
+        ("h:1", fields(&[("name", put("n"))], FieldAbsent)),
+        ("h:1", fields(&[("name", put("n"))], FieldPresent)),
+        ("h:1", fields(&[("hp", Change::Add(2))], Always)),
+        ("h:1", fields(&[("coins", half())], Always)),
+        ("h:9", fields(&[("hp", put("1")), ("word", put("w"))], Always)),
+        ("h:3", fields(&[("hp", put("1"))], Always)),
+        ("h:9", Edit::Delete),
+        ("p:x:1", fields(&[("", put("v"))], Always)),
+        ("p:x:1", fields(&[("", Change::Append(Bytes::from("w")))], Always)),
+        ("t:1", Edit::Members(texts(&["a", "b"]), true)),
+        ("t:1", Edit::Members(texts(&["a"]), false)),
+        ("t:1", Edit::Delete),
+        ("l:1", Edit::Push(texts(&["a", "b"]))),
+        ("l:1", Edit::Pull(0, Bytes::from("a"))),
+    ]
+}
+
+async fn write_all(store: &Sqlite, planned: &[(Mapping, Plan)]) {
+    for (key, edit) in edits() {
+        let of = |(mapping, _): &&(Mapping, Plan)| mapping.pattern.matches(key.as_bytes());
+        let (mapping, plan) = planned.iter().find(of).expect("a mapping of the key");
+        let values = mapping.pattern.captures(key.as_bytes()).expect("a key of it");
+        store.rows_of(mapping, plan, &values).await.expect("loaded");
+        store.write(mapping, plan, &values, &edit).await.expect("written");
+    }
+}
+
+async fn flush_all(store: &Sqlite, (mapping, plan): &(Mapping, Plan)) {
+    let row = |field: &'static str, left| FlushRow {
+        values: vec![Bytes::from("1")],
+        fields: [(Bytes::from(field), Some(Bytes::from("6")))].into_iter().filter(|_| !field.is_empty()).collect(),
+        left,
+    };
+    store.enroll("j").await.expect("noted");
+    let rows = [row("seen", None), row("note", Some(Some(1000))), row("", Some(None))];
+    for batch in [1, 1] {
+        let mark = Mark { journal: "j", batch, origin: "o" };
+        store.flush(mapping, plan, &rows, mark).await.expect("flushed");
+    }
+    let fence = crate::store::Fence { journal: "j", until: 2, taken: &[1], heir: Some("k"), former: &[] };
+    store.fence(fence).await.expect("fenced");
+    let target = plan.target.as_ref().expect("it takes writes");
+    store.sweep(&target.table, &target.expires.as_ref().expect("it ends").column, 60.0).await.expect("swept");
+}
+
+#[tokio::test]
+async fn sqlite_is_given_these_statements() {
+    let log = Log::begin();
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("store.db").display());
+    let settings = crate::config::Store { url: url.clone(), ..Default::default() };
+    // As `options`, which has the driver log nothing.
+    let options = SqliteConnectOptions::from_str(&url).expect("a URL");
+    let store = Sqlite { pool: pool(&options, &settings).await.expect("opened"), writer: Writer::new(options) };
+    sqlx::raw_sql(TABLES).execute(&store.pool).await.expect("made");
+    let before = log.statements();
+    let config: Config = crate::config::read("test", MAPPINGS, std::iter::empty()).config;
+    let mut faults = Faults::default();
+    let mut planned = Vec::new();
+    for mapping in Mappings::compile(&config, &mut faults).list {
+        let plan = store.plan(&mapping).await.expect("planned");
+        match mapping.kind {
+            Kind::Definition => store.each_row(&plan, |_| Ok(())).await.expect("loaded"),
+            Kind::Cache => {
+                let listing = plan.listing.as_ref().expect("listed");
+                store.page(listing, &[], 100).await.expect("a page");
+                let after: Vec<String> = listing.keys.iter().map(|_| "0".to_owned()).collect();
+                store.page(listing, &after, 100).await.expect("a page");
+            }
+        }
+        planned.push((mapping, plan));
+    }
+    assert_eq!(faults.to_string(), "");
+    write_all(&store, &planned).await;
+    let deferring = planned.iter().find(|(mapping, _)| mapping.config.key == "h:{id:int}").expect("one that defers");
+    flush_all(&store, deferring).await;
+    let open = store.writer.lock().await.expect("the connection").take().expect("it is open");
+    open.connection.close().await.expect("closed");
+    store.pool.close().await;
+    let given: Vec<String> = log.statements().difference(&before).cloned().collect();
+    if std::env::var_os("HEARTHSIDE_RECORD").is_some() {
+        std::fs::write("src/store/sqlite/recorded.txt", given.join("\n") + "\n").expect("written");
+        return;
+    }
+    assert_eq!(given.join("\n") + "\n", include_str!("recorded.txt"), "if that is meant: HEARTHSIDE_RECORD=1");
+}
