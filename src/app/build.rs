@@ -178,7 +178,7 @@ impl Parts {
 async fn remember(journal: &Journal, cached: &[Planned]) {
     let defers = cached.iter().filter(|planned| planned.mapping.config.defers());
     let columns = defers.filter_map(|planned| {
-        let columns = planned.plan.columns(&planned.mapping)?;
+        let columns = planned.plan.columns()?;
         Some((planned.mapping.pattern.text().to_owned(), columns))
     });
     if let Err(error) = journal.remember(columns.collect()).await {

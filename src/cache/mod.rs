@@ -313,8 +313,7 @@ impl Cache {
 
     async fn query(&self, id: usize, lead: &Load) -> Result<Option<Record>, StoreError> {
         let Some(cached) = self.cached(id) else { return Ok(None) };
-        let values = cached.mapping.pattern.captures(lead.key()).unwrap_or_default();
-        self.store.load(&cached.mapping, &cached.plan, &values).await
+        self.store.load(&cached.plan, lead.key()).await
     }
 
     /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.

@@ -73,8 +73,7 @@ impl Cache {
     /// True when the store now holds something else than `entry`.
     async fn differs(&self, id: usize, key: &Bytes, entry: &Entry) -> Result<bool, StoreError> {
         let Some(cached) = self.cached(id) else { return Ok(false) };
-        let values = cached.mapping.pattern.captures(key).unwrap_or_default();
-        let record = self.store.load(&cached.mapping, &cached.plan, &values).await?;
+        let record = self.store.load(&cached.plan, key).await?;
         let record = self.overlay.over(key, record);
         self.metrics.verified.inc();
         Ok(match (&entry.record, &record) {

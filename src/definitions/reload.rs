@@ -188,7 +188,7 @@ impl Reloader {
 
     async fn load(&self, source: &DefinitionSource) -> Result<Table, StoreError> {
         match (&source.plan, source.mapping.config.file.clone()) {
-            (Some(plan), _) => self.store.load_all(&source.mapping, plan).await,
+            (Some(plan), _) => self.store.load_all(plan).await,
             (None, Some(path)) => {
                 if let Some(checked) = source.checked.lock().unwrap_or_else(PoisonError::into_inner).take() {
                     return Ok(checked);

@@ -1,5 +1,5 @@
-//! A store that is not there yet: what a sidecar stands on that starts while its database is away. It answers everything
-//! with the reason, which changes as attempts to connect go on.
+//! A store that is not there yet: what a sidecar stands on that starts while its database is away. It answers
+//! everything with the reason, which changes as attempts to connect go on.
 
 use std::sync::Arc;
 

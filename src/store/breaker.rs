@@ -25,7 +25,7 @@ impl Breaker {
         }
     }
 
-    /// Passes while closed; once a pause is over, the first caller passes and the pause begins anew for the rest.
+    /// Passes while closed; once a pause is over, the first caller passes and the pause begins again for the rest.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         if self.failures.load(Relaxed) < self.most {
             return Ok(());

@@ -90,10 +90,10 @@ impl StoreError {
 
     /// A `store.url` that cannot be read, and one that can.
     pub(super) fn of_url(error: &sqlx::Error, like: &str) -> Self {
-        let told = error.to_string();
+        let text = error.to_string();
         // The driver says so once for each of its layers.
         let layer = "error with configuration";
-        let why = told.trim_start_matches(&format!("{layer}: ")).trim_start_matches(layer);
+        let why = text.trim_start_matches(&format!("{layer}: ")).trim_start_matches(layer);
         let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
         Self::Refused(format!("cannot be read{why}; write it as {like}"))
     }
@@ -104,8 +104,8 @@ impl StoreError {
     }
 }
 
-/// Postgres: 22 are data exceptions, 23 constraints, 44 a view's check, P0 what triggers raise; SQLite: 19 are constraints and
-/// what triggers raise, 20 is a type that does not fit.
+/// Postgres: 22 are data exceptions, 23 constraints, 44 a view's check, P0 what triggers raise; SQLite: 19 are
+/// constraints and what triggers raise, 20 is a type that does not fit.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, <https://www.sqlite.org/rescode.html>
 fn is_about_values(code: &str) -> bool {
     match code.len() {

@@ -1,4 +1,5 @@
-//! Definitions from a JSON file: `{"id": {fields}}` for a pattern with one hole, or `[{fields with the holes}]`.
+//! Definitions from a JSON file: `{"id": {fields}}` for a pattern with one placeholder, or an array of objects with a
+//! member for each placeholder. Knows no database.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -29,8 +30,8 @@ pub fn load_file(mapping: &Mapping, path: &Path) -> Result<Table, StoreError> {
         block.value = Some(VALUE.to_owned());
     }
     let mapping = Mapping { config: block, ..mapping.clone() };
-    let plan = Plan::new(&mapping, String::new(), String::new(), Vec::new(), KeySource::Extra);
-    let mut gather = Gather::new(&plan, &mapping);
+    let plan = Plan::new(&mapping, KeySource::Extra);
+    let mut gather = Gather::new(&plan);
     // One row at a time: the rows of a large file are many times its size.
     let mut add = |row| gather.add(row).map_err(|error| error.to_string());
     let added =
@@ -59,7 +60,7 @@ type Add<'a> = &'a mut dyn FnMut(Row) -> Result<(), String>;
 /// The column that an entry which is no row becomes.
 const VALUE: &str = "value";
 
-/// `[{"hole": ..., "field": ...}]`: the holes' members are the key.
+/// `[{"id": ..., "field": ...}]`: the members named as the key's placeholders are the key.
 fn rows_by_members(mapping: &Mapping, file: impl Read, add: Add<'_>) -> Result<(), String> {
     let holes = mapping.columns(&mapping.config.key_columns);
     each(file, &mut |_, entry| add(keyed_by_members(object(entry.get())?, &holes)))
@@ -72,7 +73,7 @@ fn rows_by_id(mapping: &Mapping, file: impl Read, plain: bool, add: Add<'_>) -> 
     }
     each(file, &mut |id, entry| {
         entry_rows(entry.get(), plain)?.into_iter().try_for_each(|mut row| {
-            row.0.push((key_column(0), Cell::Text(id.to_owned())));
+            row.0.push((key_column(0), Cell::Text(id.clone())));
             add(row)
         })
     })

@@ -2,19 +2,18 @@
 //!
 //! The store keeps one note for each opening of a journal (its incarnation), which only rises. A flush is applied only
 //! if its batch is above the note's fence, which is compared under the note's lock in the statement, or transaction,
-//! that applies it: a copy that comes late changes nothing (decision 0017).
+//! that applies it: a copy that comes late changes nothing (decision 0017). Knows no journal file, nor who defers.
 
 use bytes::Bytes;
 
 use super::{Engine, Plan, Store, StoreError};
-use crate::mapping::Mapping;
 use crate::record::Record;
 
 /// One key's deferred fields.
 #[derive(Clone, Debug)]
 pub struct FlushRow {
-    /// What the key's holes hold.
-    pub values: Vec<Bytes>,
+    /// The key.
+    pub key: Bytes,
     /// Fields and their values; `None`: the field goes.
     pub fields: Vec<(Bytes, Option<Bytes>)>,
     /// The milliseconds the key shall live from now on; `Some(None)`: it does not end any more.
@@ -68,8 +67,8 @@ pub struct Fence<'f> {
     pub taken: &'f [u64],
     /// Who takes over what it left, if somebody does.
     pub heir: Option<&'f str>,
-    /// Who asked for that from the same file before, and ended before the answer was noted there: one of them gives way,
-    /// unless the store knows it as somebody who went on to save something.
+    /// Who asked for that from the same file before, and ended before the answer was noted there: one of them gives
+    /// way, unless the store knows it as somebody who went on to save something.
     pub former: &'f [String],
 }
 
@@ -96,17 +95,11 @@ impl Store {
     ///
     /// # Errors
     /// As a write: after [`StoreError::Ambiguous`] the same batch may be sent again.
-    pub async fn flush(
-        &self,
-        mapping: &Mapping,
-        plan: &Plan,
-        rows: &[FlushRow],
-        mark: Mark<'_>,
-    ) -> Result<Flushed, StoreError> {
+    pub async fn flush(&self, plan: &Plan, rows: &[FlushRow], mark: Mark<'_>) -> Result<Flushed, StoreError> {
         self.breaker.check()?;
         let flushed = match &self.engine {
-            Engine::Postgres(store) => store.flush(mapping, plan, rows, mark).await,
-            Engine::Sqlite(store) => store.flush(mapping, plan, rows, mark).await,
+            Engine::Postgres(store) => store.flush(plan, rows, mark).await,
+            Engine::Sqlite(store) => store.flush(plan, rows, mark).await,
             Engine::Away(away) => Err(away.error()),
         };
         self.breaker.note(flushed.as_ref().err());
@@ -130,7 +123,7 @@ impl Store {
     }
 
     /// Raises the fence of an incarnation, when a statement that is under way has ended; the last batch of it that was
-    /// applied, which is final for every batch up to the fence. Who takes over is noted once: a second one is told of
+    /// applied, which is final for every batch up to the fence. Who takes over is noted once: a second one learns of
     /// the first.
     ///
     /// # Errors
@@ -149,11 +142,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn sweep(&self, plan: &Plan, grace: f64) -> Result<u64, StoreError> {
-        let ends = plan.target.as_ref().and_then(|target| Some((&target.table, target.expires.as_ref()?)));
+        let ends = plan.target.as_ref().and_then(|target| Some((target.table.as_str(), target.expires.as_ref()?)));
         let Some((table, expires)) = ends else { return Ok(0) };
         match &self.engine {
             Engine::Postgres(store) => store.sweep(table, expires, grace).await,
-            Engine::Sqlite(store) => store.sweep(table, &expires.column, grace).await,
+            Engine::Sqlite(store) => store.sweep(table, expires, grace).await,
             Engine::Away(away) => Err(away.error()),
         }
     }

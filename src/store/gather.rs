@@ -1,18 +1,16 @@
-//! All definitions of a mapping from their rows, each shaped as soon as it is whole: the rows of a large table are many times
-//! its records.
+//! All definitions of a mapping from their rows, each shaped as soon as it is whole: the rows of a large table are many
+//! times its records. Knows no engine.
 
 use std::collections::{HashMap, HashSet};
 
 use super::row::Row;
 use super::{Plan, StoreError};
 use crate::config::Shape;
-use crate::mapping::Mapping;
 use crate::record::Table;
 
 /// Collects the rows of all definitions by key.
 pub(super) struct Gather<'p> {
     plan: &'p Plan,
-    mapping: &'p Mapping,
     /// Rows so far.
     count: usize,
     table: Table,
@@ -26,24 +24,24 @@ pub(super) struct Gather<'p> {
 const PROGRESS_ROWS: usize = 20_000;
 
 impl<'p> Gather<'p> {
-    pub(super) fn new(plan: &'p Plan, mapping: &'p Mapping) -> Self {
-        Self { plan, mapping, count: 0, table: Table::default(), empty: HashSet::new(), rows: HashMap::new() }
+    pub(super) fn new(plan: &'p Plan) -> Self {
+        Self { plan, count: 0, table: Table::default(), empty: HashSet::new(), rows: HashMap::new() }
     }
 
     /// Takes the next row.
     pub(super) fn add(&mut self, row: Row) -> Result<(), StoreError> {
         self.count += 1;
         if self.count.is_multiple_of(PROGRESS_ROWS) {
-            tracing::info!(mapping = self.mapping.pattern.text(), rows = self.count, "loading definitions");
+            tracing::info!(mapping = self.plan.mapping.pattern.text(), rows = self.count, "loading definitions");
         }
-        let (key, row) = self.plan.own_row(&self.mapping.pattern, row).ok_or_else(|| {
+        let (key, row) = self.plan.own_row(row).ok_or_else(|| {
             StoreError::Refused(format!(
                 "row {} has no usable key for '{}': a key column is NULL, empty, holds ':' or is no integer",
                 self.count,
-                self.mapping.pattern.text()
+                self.plan.mapping.pattern.text()
             ))
         })?;
-        if matches!(self.mapping.config.shape, Shape::List | Shape::Set) {
+        if matches!(self.plan.mapping.config.shape, Shape::List | Shape::Set) {
             self.rows.entry(key).or_default().push(row);
             return Ok(());
         }

@@ -14,58 +14,51 @@ pub(super) struct Members(pub(super) Row);
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Row;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row, A::Error> {
-                let mut row = Row::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    let value = map.next_value::<Box<RawValue>>()?;
-                    row.0.push((name, cell(value.get())));
-                }
-                Ok(row)
-            }
-        }
-        deserializer.deserialize_map(InOrder).map(Self)
+        let mut row = Row::default();
+        let add = |name, value: &RawValue| {
+            row.0.push((name, cell(value.get())));
+            Ok(())
+        };
+        deserializer.deserialize_map(Each { expected: "a JSON object", take: add })?;
+        Ok(Self(row))
     }
 }
 
 /// Takes one value of a large document, still as text.
-pub(super) type Take<'a> = &'a mut dyn FnMut(&str, &RawValue) -> Result<(), String>;
+pub(super) type Take<'a> = &'a mut dyn FnMut(String, &RawValue) -> Result<(), String>;
 
-/// Gives each member of the object that is read to `take`, with its name, or each element of the array: never more than one of
-/// them is in memory.
+/// Gives each member of the object that is read to `take`, with its name, or each element of the array: never more than
+/// one of them is in memory.
 pub(super) fn each(document: impl Read, take: Take<'_>) -> Result<(), String> {
     let mut deserializer = serde_json::Deserializer::from_reader(document);
-    let walked = deserializer.deserialize_any(Each(take));
+    let walked = deserializer.deserialize_any(Each { expected: "a JSON object or array", take });
     walked.and_then(|()| deserializer.end()).map_err(|error| error.to_string())
 }
 
-struct Each<'a>(Take<'a>);
+/// Gives away what an object or array holds, one by one.
+struct Each<F> {
+    expected: &'static str,
+    take: F,
+}
 
-impl<'de> Visitor<'de> for Each<'_> {
+impl<'de, F: FnMut(String, &RawValue) -> Result<(), String>> Visitor<'de> for Each<F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object or array")
+        f.write_str(self.expected)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<String>()? {
             let value = map.next_value::<Box<RawValue>>()?;
-            self.0(&name, &value).map_err(A::Error::custom)?;
+            (self.take)(name, &value).map_err(A::Error::custom)?;
         }
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
         while let Some(element) = seq.next_element::<Box<RawValue>>()? {
-            self.0("", &element).map_err(A::Error::custom)?;
+            (self.take)(String::new(), &element).map_err(A::Error::custom)?;
         }
         Ok(())
     }

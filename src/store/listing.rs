@@ -1,23 +1,26 @@
-//! The keys of a cached mapping, in pages by key (keyset paging): each once, however many there are.
+//! The keys of a cached mapping, in pages by key (keyset paging): each once, however many there are. Knows no values.
 
-use super::columns::quote;
+use super::catalog::relation::{Relation, quote};
+use super::catalog::requirements::shows;
+use super::dialect::{Dialect, moment_of};
 use super::{Engine, Plan, Store, StoreError};
 use crate::config::{MappingConfig, Shape};
 use crate::mapping::Mapping;
 
-/// Where a mapping's keys are listed: its table, or the first table it watches that tells its keys.
+/// Where a mapping's keys are listed: its table, or the first table it watches that says its keys.
 #[derive(Clone, Debug)]
 pub(super) struct Listing {
-    pub(super) table: String,
+    dialect: Dialect,
+    table: String,
     /// The key's columns, quoted.
     pub(super) keys: Vec<String>,
-    /// Their types, for Postgres.
+    /// Their types.
     pub(super) casts: Vec<String>,
     /// What a row must be to be a key; begins with ` AND ` where there is something.
-    pub(super) conditions: String,
+    conditions: String,
 }
 
-/// The table and columns that tell a mapping's keys.
+/// The table and columns that say a mapping's keys.
 pub(super) fn source(mapping: &Mapping) -> Option<(String, Vec<String>)> {
     let block = &mapping.config;
     match &block.table {
@@ -27,9 +30,9 @@ pub(super) fn source(mapping: &Mapping) -> Option<(String, Vec<String>)> {
 }
 
 /// A row without any value is no key.
-pub(super) fn has_value(block: &MappingConfig, shown: &[String], empty_overflow: impl Fn(&str) -> String) -> String {
-    let is_set = |name: &String| match block.overflow.as_deref() == Some(name) {
-        true => empty_overflow(&quote(name)),
+fn has_value(dialect: Dialect, block: &MappingConfig, shown: &[&String]) -> String {
+    let is_set = |name: &&String| match block.overflow.as_deref() == Some(name) {
+        true => dialect.has_members(&quote(name)),
         false => format!("{} IS NOT NULL", quote(name)),
     };
     let any: Vec<String> = shown.iter().map(is_set).collect();
@@ -40,28 +43,39 @@ pub(super) fn has_value(block: &MappingConfig, shown: &[String], empty_overflow:
 }
 
 impl Listing {
-    /// One page: the texts of the key's columns, after the row whose texts are `$1`, `$2` ... where `is_first` is false.
-    pub(super) fn sql(
-        &self,
-        text: impl Fn(&str) -> String,
-        bound: impl Fn(usize) -> String,
-        (is_first, limit): (bool, usize),
-    ) -> String {
-        let Self { table, keys, conditions, .. } = self;
+    /// The listing of a mapping whose keys this table says; `None` where it lacks one of their columns.
+    pub(super) fn of(dialect: Dialect, mapping: &Mapping, table: &Relation) -> Option<Self> {
+        let block = &mapping.config;
+        let (_, keys) = source(mapping)?;
+        let casts =
+            keys.iter().map(|key| table.column(key).map(|column| column.cast.clone())).collect::<Option<_>>()?;
+        let names = table.columns.iter().map(|column| &column.name);
+        let shown: Vec<&String> = names.filter(|name| shows(block, &keys, name)).collect();
+        let mut conditions = has_value(dialect, block, &shown);
+        if let Some(column) = block.expires_column.as_deref().and_then(|name| table.column(name)) {
+            conditions.push_str(&format!(" AND {}", dialect.is_alive(&column.quoted(), &moment_of(column))));
+        }
+        let keys = keys.iter().map(|key| quote(key)).collect();
+        Some(Self { dialect, table: table.name.clone(), keys, casts, conditions })
+    }
+
+    /// One page of at most `limit` keys, as the texts of their columns: the first, or the one behind the key whose
+    /// texts are the parameters.
+    pub(super) fn sql(&self, is_first: bool, limit: usize) -> String {
+        let Self { dialect, table, keys, casts, conditions } = self;
         let list = keys.join(", ");
-        let texts: Vec<String> = keys.iter().map(|key| text(key)).collect();
+        let texts: Vec<String> = keys.iter().map(|key| dialect.text(key)).collect();
         let set: Vec<String> = keys.iter().map(|key| format!("{key} IS NOT NULL")).collect();
-        let after = match is_first {
-            true => String::new(),
-            false => format!(" AND ({list}) > ({})", (0..keys.len()).map(bound).collect::<Vec<_>>().join(", ")),
-        };
+        let last: Vec<String> = casts.iter().enumerate().map(|(i, cast)| dialect.key(i + 1, cast)).collect();
+        let after = if is_first { String::new() } else { format!(" AND ({list}) > ({})", last.join(", ")) };
+        // With the table's name: a text of the same name would be the order otherwise.
+        let order: Vec<String> = keys.iter().map(|key| format!("page.{key}")).collect();
         format!(
-            "SELECT {} FROM (SELECT DISTINCT {list} FROM {table} WHERE {}{conditions}{after} ORDER BY {list} LIMIT {limit}) AS page \
-             ORDER BY {}",
+            "SELECT {} FROM (SELECT DISTINCT {list} FROM {table} WHERE {}{conditions}{after} \
+             ORDER BY {list} LIMIT {limit}) AS page ORDER BY {}",
             texts.join(", "),
             set.join(" AND "),
-            // With the table's name: a text of the same name would be the order otherwise.
-            keys.iter().map(|key| format!("page.{key}")).collect::<Vec<_>>().join(", "),
+            order.join(", "),
         )
     }
 }

@@ -4,8 +4,9 @@
 
 mod away;
 mod breaker;
-mod changes;
-mod columns;
+mod catalog;
+mod change;
+mod dialect;
 mod error;
 pub mod file;
 mod flush;
@@ -14,16 +15,17 @@ mod json;
 mod listing;
 mod migrate;
 mod plan;
+mod planning;
 mod postgres;
 mod remembered;
 mod row;
+mod shape;
 mod sqlite;
-mod target;
 mod transaction;
 pub mod triggers;
 
 pub use away::Away;
-pub use changes::{Change, OnChange};
+pub use change::{Change, OnChange};
 pub use error::StoreError;
 pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
 pub use plan::Plan;
@@ -31,6 +33,7 @@ pub use transaction::StoreTransaction;
 
 use breaker::Breaker;
 use gather::Gather;
+use planning::Catalog;
 use postgres::Postgres;
 use sqlite::Sqlite;
 
@@ -133,44 +136,37 @@ impl Store {
     /// [`StoreError::Faults`] lists everything that does not fit.
     pub async fn plan(&self, mapping: &Mapping) -> Result<Plan, StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => store.plan(mapping).await,
-            Engine::Sqlite(store) => store.plan(mapping).await,
+            Engine::Postgres(store) => planning::plan(&Catalog::Postgres(store.catalog()), mapping).await,
+            Engine::Sqlite(store) => planning::plan(&Catalog::Sqlite(store.catalog()), mapping).await,
             Engine::Away(away) => Err(away.error()),
         }
     }
 
-    /// Loads the record of one key, whose holes hold `values`; `None` when there is no such row, or when the
-    /// row's own key is spelled otherwise (hazard 29).
+    /// Loads the record of one key; `None` when there is no such row, or when the row's own key is spelled otherwise
+    /// (hazard 29).
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Open`] at once while the breaker is open.
-    pub async fn load(&self, mapping: &Mapping, plan: &Plan, values: &[&[u8]]) -> Result<Option<Record>, StoreError> {
+    pub async fn load(&self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {
         self.breaker.check()?;
         let rows = match &self.engine {
-            Engine::Postgres(store) => store.rows_of(plan, values).await,
-            Engine::Sqlite(store) => store.rows_of(mapping, plan, values).await,
+            Engine::Postgres(store) => store.rows_of(plan, key).await,
+            Engine::Sqlite(store) => store.rows_of(plan, key).await,
             Engine::Away(away) => Err(away.error()),
         };
         self.breaker.note(rows.as_ref().err());
-        plan.record(&mapping.pattern, values, rows?)
+        plan.record(key, rows?)
     }
 
-    /// Writes one key, whose holes hold `values`. `origin` comes back with the notices of what it changed.
+    /// Writes one key. `origin` comes back with the notices of what it changed.
     ///
     /// # Errors
     /// [`StoreError`]; after [`StoreError::Ambiguous`] it may have been applied, after the others it was not.
-    pub async fn write(
-        &self,
-        mapping: &Mapping,
-        plan: &Plan,
-        values: &[&[u8]],
-        edit: &Edit,
-        origin: &str,
-    ) -> Result<Written, StoreError> {
+    pub async fn write(&self, plan: &Plan, key: &[u8], edit: &Edit, origin: &str) -> Result<Written, StoreError> {
         self.breaker.check()?;
         let written = match &self.engine {
-            Engine::Postgres(store) => store.write(mapping, plan, values, edit, origin).await,
-            Engine::Sqlite(store) => store.write(mapping, plan, values, edit).await,
+            Engine::Postgres(store) => store.write(plan, key, edit, origin).await,
+            Engine::Sqlite(store) => store.write(plan, key, edit).await,
             Engine::Away(away) => Err(away.error()),
         };
         self.breaker.note(written.as_ref().err());
@@ -181,8 +177,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; a row without a usable key, or two rows with one key, fail the whole load.
-    pub async fn load_all(&self, mapping: &Mapping, plan: &Plan) -> Result<Table, StoreError> {
-        let mut gather = Gather::new(plan, mapping);
+    pub async fn load_all(&self, plan: &Plan) -> Result<Table, StoreError> {
+        let mut gather = Gather::new(plan);
         match &self.engine {
             Engine::Postgres(store) => store.each_row(plan, |row| gather.add(row)).await?,
             Engine::Sqlite(store) => store.each_row(plan, |row| gather.add(row)).await?,
@@ -191,7 +187,7 @@ impl Store {
         gather.finish()
     }
 
-    /// Tells `on_change` of every change, for ever. Dropping the future stops it.
+    /// Gives `on_change` every change, for ever. Dropping the future stops it.
     pub async fn watch(&self, on_change: OnChange) {
         match &self.engine {
             Engine::Postgres(store) => store.watch(&self.settings, on_change).await,

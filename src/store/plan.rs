@@ -1,37 +1,25 @@
-//! A mapping made ready for a store: its statements, and how its rows become records.
+//! A mapping made ready for a store: its statements, where its writes go, and the mapping itself. Knows no engine:
+//! `planning` makes its statements, `shape` makes records of its rows.
 
 use bytes::Bytes;
 
 use super::StoreError;
-use super::columns::LEFT;
-use super::json::Members;
+use super::catalog::described::Param;
+use super::catalog::relation::Column;
+use super::catalog::target::{FieldChange, Place, Target, text};
 use super::listing::Listing;
-use super::row::{Cell, Row};
-use super::target::{Target, text};
-use crate::config::{MappingConfig, Shape};
-use crate::keys::Pattern;
+use crate::config::Shape;
 use crate::mapping::Mapping;
-use crate::record::Record;
-
-/// How a hole's text is bound.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Param {
-    /// An integer of so many bytes.
-    Int(usize),
-    /// Text as it is.
-    Text,
-    /// A UUID in its canonical spelling.
-    Uuid,
-}
+use crate::record::{Change, Edit};
 
 /// Where a row's own key is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KeySource {
     /// Extra columns [`key_column`], taken out of the row (a table).
     Extra,
-    /// Columns named as the holes, which stay in the row (a query that selects them).
+    /// Columns named as the key's placeholders, which stay in the row (a query that selects them).
     Named,
-    /// The row does not tell; every hole is bound by a type with one spelling (a query).
+    /// The row does not say; every placeholder is bound by a type with one spelling (a query).
     Bound,
 }
 
@@ -42,20 +30,31 @@ pub(super) struct ListStatements {
     pub(super) remove: Option<ListStatement>,
 }
 
-/// One of them: its parameters are the holes, the element, and perhaps LREM's count.
+/// One of them: its parameters are the key's, the element, and perhaps LREM's count.
 #[derive(Clone, Debug)]
 pub(super) struct ListStatement {
     pub(super) sql: String,
     pub(super) takes_count: bool,
 }
 
-/// The statements of one mapping, and the form of its records.
+/// A list's statement, and what it is run with: once for each element.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ListEdit<'p> {
+    pub(super) sql: &'p str,
+    pub(super) elements: &'p [Bytes],
+    /// LREM's count, if the statement takes it.
+    pub(super) count: Option<i64>,
+}
+
+/// The statements of one mapping, and the mapping.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Loads one key: `$1` ... are the holes in order. Empty for definitions.
+    pub(super) mapping: Mapping,
+    /// Loads one key: `$1` ... are what its placeholders hold, in order. Empty for definitions.
     pub(super) one: String,
     /// Loads every definition. Empty for caches.
     pub(super) all: String,
+    /// How they are bound, in Postgres.
     pub(super) params: Vec<Param>,
     pub(super) key: KeySource,
     /// Where writes go, of a mapping that takes them.
@@ -65,9 +64,7 @@ pub struct Plan {
     /// How an element is pushed and taken out of a list, where the mapping says so.
     pub(super) list: ListStatements,
     /// What is not certain of its columns: a key of the block, and the doubt.
-    doubts: Vec<(&'static str, String)>,
-    holes: Vec<String>,
-    shown: MappingConfig,
+    pub(super) doubts: Vec<(&'static str, String)>,
 }
 
 /// The name under which a table's key column `i` is selected.
@@ -76,42 +73,25 @@ pub(super) fn key_column(i: usize) -> String {
 }
 
 impl Plan {
-    pub(super) fn new(mapping: &Mapping, one: String, all: String, params: Vec<Param>, key: KeySource) -> Self {
-        let holes = mapping.pattern.holes().map(|(name, _)| name.to_owned()).collect();
-        let list = ListStatements::default();
+    /// A plan without statements; the rows say their own keys like that.
+    pub(super) fn new(mapping: &Mapping, key: KeySource) -> Self {
         Self {
-            one,
-            all,
-            params,
+            mapping: mapping.clone(),
+            one: String::new(),
+            all: String::new(),
+            params: Vec::new(),
             key,
             target: None,
             listing: None,
-            list,
+            list: ListStatements::default(),
             doubts: Vec::new(),
-            holes,
-            shown: mapping.config.clone(),
         }
-    }
-
-    /// The same plan, whose keys are listed there.
-    pub(super) fn with_listing(self, listing: Option<Listing>) -> Self {
-        Self { listing, ..self }
-    }
-
-    /// The same plan, of which that is not certain.
-    pub(super) fn with_doubts(self, doubts: Vec<(&'static str, String)>) -> Self {
-        Self { doubts, ..self }
     }
 
     /// What an operator should make certain: the mapping is served all the same. A key of the block, and the doubt.
     #[must_use]
     pub fn doubts(&self) -> &[(&'static str, String)] {
         &self.doubts
-    }
-
-    /// The same plan, for a list that takes elements so.
-    pub(super) fn with_list(self, list: ListStatements) -> Self {
-        Self { list, ..self }
     }
 
     /// Refuses a value that its column would refuse, as far as that is known without asking.
@@ -121,111 +101,62 @@ impl Plan {
     pub fn check(&self, field: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let Some(target) = &self.target else { return Ok(()) };
         let field = text(field, "")?;
-        target.place(field, &self.shown)?.check(field, text(value, field)?)
+        target.place(field, &self.mapping.config)?.check(field, text(value, field)?)
     }
 
     pub(super) fn is_hash(&self) -> bool {
-        self.shown.shape == Shape::Hash
+        self.mapping.config.shape == Shape::Hash
     }
 
-    /// The texts of a row's own key; `None` where the row does not tell, an empty list where one is NULL.
-    fn own_key(&self, row: &mut Row) -> Option<Vec<String>> {
-        let text = |cell: Option<Cell>| cell.and_then(|c| c.text().map(str::to_owned));
-        let found: Option<Vec<String>> = match self.key {
-            KeySource::Bound => return None,
-            KeySource::Extra => (0..self.holes.len()).map(|i| text(row.take(&key_column(i)))).collect(),
-            KeySource::Named => self.holes.iter().map(|hole| text(row.get(hole).cloned())).collect(),
+    /// What the placeholders of a key hold, in order; `None` for a key that is not this mapping's.
+    pub(super) fn values<'k>(&self, key: &'k [u8]) -> Option<Vec<&'k [u8]>> {
+        self.mapping.pattern.captures(key)
+    }
+
+    /// Where writes go.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] of a mapping that takes none.
+    pub(super) fn target(&self) -> Result<&Target, StoreError> {
+        self.target.as_ref().ok_or_else(|| StoreError::Refused("the mapping has no table to write to".into()))
+    }
+
+    /// The column of a set's members.
+    ///
+    /// # Errors
+    /// [`StoreError`] where there is none.
+    pub(super) fn member_column(&self) -> Result<&Column, StoreError> {
+        match self.target()?.place("", &self.mapping.config)? {
+            Place::Column(column) => Ok(column),
+            Place::Member(_) => Err(StoreError::Refused("a set has no column for its members".into())),
+        }
+    }
+
+    /// Where each field of a write goes.
+    ///
+    /// # Errors
+    /// [`StoreError::Field`] for a field that has no place.
+    pub(super) fn places<'w>(&'w self, changes: &'w [(Bytes, Change)]) -> Result<Vec<FieldChange<'w>>, StoreError> {
+        let target = self.target()?;
+        let place = |(field, change): &'w (Bytes, Change)| {
+            let field = text(field, "")?;
+            Ok(FieldChange { field, place: target.place(field, &self.mapping.config)?, change })
         };
-        Some(found.unwrap_or_default())
+        changes.iter().map(place).collect()
     }
 
-    /// The record of the key whose holes hold `values`.
-    pub(super) fn record(
-        &self,
-        pattern: &Pattern,
-        values: &[&[u8]],
-        rows: Vec<Row>,
-    ) -> Result<Option<Record>, StoreError> {
-        let asked = pattern.render(values);
-        let mut same = Vec::with_capacity(rows.len());
-        for mut row in rows {
-            match self.own_key(&mut row) {
-                Some(own) if own.len() != self.holes.len() || pattern.render(&own) != asked => {}
-                _ => same.push(row),
-            }
-        }
-        self.shape(&same)
-    }
-
-    /// The key that a row tells, and the row without it; `None` where it is no usable key.
-    pub(super) fn own_row(&self, pattern: &Pattern, mut row: Row) -> Option<(Box<[u8]>, Row)> {
-        let own = self.own_key(&mut row).unwrap_or_default();
-        let key = pattern.render(&own).filter(|_| own.len() == self.holes.len())?;
-        Some((key.into(), row))
-    }
-
-    /// The key and record of such a row.
-    pub(super) fn keyed(&self, pattern: &Pattern, row: Row) -> Result<Option<(Bytes, Option<Record>)>, StoreError> {
-        match self.own_row(pattern, row) {
-            Some((key, row)) => Ok(Some((Bytes::from(key), self.shape(&[row])?))),
-            None => Ok(None),
-        }
-    }
-
-    /// A record of these rows, which share one key; `None` when Redis would not keep such a value.
-    pub(super) fn shape(&self, rows: &[Row]) -> Result<Option<Record>, StoreError> {
-        let Some(first) = rows.first() else { return Ok(None) };
-        let left = first.get(LEFT).and_then(Cell::text).and_then(|text| text.parse().ok());
-        if left.is_some_and(|left: i64| left <= 0) {
-            return Ok(None);
-        }
-        let record = match self.shown.shape {
-            Shape::Hash => Record::hash(&self.fields(first)?),
-            Shape::String => match self.value(first)? {
-                Some(text) => Record::string(text.as_bytes()),
-                None => return Ok(None),
-            },
-            Shape::List => Record::list(&self.elements(rows)?),
-            Shape::Set => Record::set(&self.elements(rows)?),
+    /// The statement of an edit of a list.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the mapping has none, or the edit is of something else.
+    pub(super) fn list_edit<'p>(&'p self, edit: &'p Edit) -> Result<ListEdit<'p>, StoreError> {
+        let (statement, elements, count) = match edit {
+            Edit::Push(elements) => (&self.list.push, elements.as_slice(), None),
+            Edit::Pull(count, element) => (&self.list.remove, std::slice::from_ref(element), Some(*count)),
+            _ => return Err(StoreError::Refused("a list takes elements only".into())),
         };
-        let record = record.map_err(|error| StoreError::Refused(error.to_string()))?;
-        Ok((!record.is_empty()).then(|| record.living(left)))
-    }
-
-    fn fields(&self, row: &Row) -> Result<Vec<(String, String)>, StoreError> {
-        let mut row = row.clone();
-        row.take(LEFT);
-        let overflow = self.shown.overflow.as_ref().and_then(|column| row.take(column));
-        let mut fields: Vec<(String, String)> = Vec::with_capacity(row.0.len());
-        let mut add = |name: &str, cell: &Cell| {
-            if let Some(text) = cell.text().filter(|_| fields.iter().all(|(known, _)| known != name)) {
-                fields.push((name.to_owned(), text.to_owned()));
-            }
-        };
-        if self.shown.fields.is_empty() {
-            row.0.iter().for_each(|(name, cell)| add(name, cell));
-        } else {
-            self.shown.fields.iter().for_each(|name| add(name, row.get(name).unwrap_or(&Cell::Null)));
-        }
-        if let Some(text) = overflow.as_ref().and_then(Cell::text) {
-            let Members(more) = serde_json::from_str(text)
-                .map_err(|error| StoreError::Refused(format!("the overflow column holds no JSON object: {error}")))?;
-            more.0.iter().for_each(|(name, cell)| add(name, cell));
-        }
-        Ok(fields)
-    }
-
-    fn value<'r>(&self, row: &'r Row) -> Result<Option<&'r str>, StoreError> {
-        let column = self.shown.value.as_deref().unwrap_or_default();
-        let cell = row.get(column).ok_or_else(|| StoreError::Refused(format!("no column '{column}' in the rows")))?;
-        Ok(cell.text())
-    }
-
-    fn elements(&self, rows: &[Row]) -> Result<Vec<String>, StoreError> {
-        if self.shown.value.is_some() {
-            let texts = rows.iter().map(|row| Ok(self.value(row)?.map(str::to_owned)));
-            return texts.filter_map(Result::transpose).collect();
-        }
-        Ok(rows.iter().map(Row::to_json).collect())
+        let none = || StoreError::Refused("the mapping has no statement for that (push, remove)".into());
+        let statement = statement.as_ref().ok_or_else(none)?;
+        Ok(ListEdit { sql: &statement.sql, elements, count: count.filter(|_| statement.takes_count) })
     }
 }

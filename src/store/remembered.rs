@@ -1,11 +1,12 @@
-//! What is remembered of the columns that deferred writes go to, so that a sidecar that starts while its store is away refuses
-//! the values that it would refuse while it runs.
+//! What is remembered of the columns that deferred writes go to, so that a sidecar that starts while its store is away
+//! refuses the values that it would refuse while it runs. Knows no engine, nor where the text is kept.
 
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
+use super::catalog::relation::Column;
+use super::catalog::target::Target;
 use super::plan::KeySource;
-use super::target::{Column, Target};
 use crate::config::MappingConfig;
 use crate::mapping::Mapping;
 
@@ -25,32 +26,22 @@ fn name_of(block: &MappingConfig) -> String {
 impl Plan {
     /// The columns of a mapping that takes writes, as text; `None` for one that takes none.
     #[must_use]
-    pub fn columns(&self, mapping: &Mapping) -> Option<String> {
+    pub fn columns(&self) -> Option<String> {
         let target = self.target.as_ref()?;
         let (columns, overflow) = (target.columns.clone(), target.overflow.clone());
-        serde_json::to_string(&Known { block: name_of(&mapping.config), columns, overflow }).ok()
+        serde_json::to_string(&Known { block: name_of(&self.mapping.config), columns, overflow }).ok()
     }
 
-    /// A plan that can do nothing but [`Plan::check`], by the columns of [`Plan::columns`]; `None` where those are of another
-    /// block, or no such text.
+    /// A plan that can do nothing but [`Plan::check`], by the columns of [`Plan::columns`]; `None` where those are of
+    /// another block, or no such text.
     #[must_use]
     pub fn remembered(mapping: &Mapping, columns: &str) -> Option<Self> {
         let known: Known = serde_json::from_str(columns).ok()?;
         if known.block != name_of(&mapping.config) {
             return None;
         }
-        let target = Target {
-            table: String::new(),
-            keys: Vec::new(),
-            key_casts: Vec::new(),
-            shown: String::new(),
-            columns: known.columns,
-            overflow: known.overflow,
-            expires: None,
-        };
-        let mut plan = Self::new(mapping, String::new(), String::new(), Vec::new(), KeySource::Bound);
-        plan.target = Some(target);
-        Some(plan)
+        let target = Target { columns: known.columns, overflow: known.overflow, ..Target::default() };
+        Some(Self { target: Some(target), ..Self::new(mapping, KeySource::Bound) })
     }
 }
 
@@ -59,7 +50,8 @@ mod tests {
     use super::{KeySource, Plan};
     use crate::config::{Config, Faults, Shape};
     use crate::mapping::{Mapping, Mappings};
-    use crate::store::target::{Column, Holds, Surety, Target};
+    use crate::store::catalog::relation::{Column, Holds, Relation};
+    use crate::store::catalog::target::Target;
 
     fn mapping(table: &str) -> Mapping {
         let text = format!(
@@ -75,11 +67,10 @@ mod tests {
     fn columns_are_remembered_for_the_same_block_only() {
         let mapping_of_then = mapping("t");
         let hp = Column { name: "hp".into(), cast: "int4".into(), holds: Holds::Integers, zone: None };
-        let mut plan = Plan::new(&mapping_of_then, "SELECT".into(), String::new(), Vec::new(), KeySource::Extra);
-        let target =
-            Target::of(&mapping_of_then, ("t".into(), String::new()), Vec::new(), std::iter::once(hp), Surety::Told);
-        plan.target = Some(target);
-        let text = plan.columns(&mapping_of_then).expect("it takes writes");
+        let table = Relation::new("t".into(), vec![hp]);
+        let target = Target::of(&mapping_of_then, &table, String::new());
+        let plan = Plan { target: Some(target), ..Plan::new(&mapping_of_then, KeySource::Extra) };
+        let text = plan.columns().expect("it takes writes");
         let again = Plan::remembered(&mapping("t"), &text).expect("the same block");
         assert_eq!(again.check(b"hp", b"7"), Ok(()));
         assert!(again.check(b"hp", b"seven").is_err());

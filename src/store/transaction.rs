@@ -1,9 +1,8 @@
-//! One transaction over several keys: MULTI/EXEC of owned keys. Dropped, it is rolled back.
+//! One transaction over several keys: MULTI/EXEC of owned keys. Dropped, it is rolled back. Knows no upstream.
 
 use super::postgres::PostgresTransaction;
 use super::sqlite::SqliteTransaction;
 use super::{Engine, Plan, Store, StoreError};
-use crate::mapping::Mapping;
 use crate::record::{Edit, Record, Written};
 
 #[derive(Debug)]
@@ -38,17 +37,11 @@ impl StoreTransaction {
     /// As [`Store::write`]. A write that is refused leaves the transaction as it was.
     ///
     /// # Errors
-    /// [`StoreError::is_final`] tells the errors after which nothing more can be done in it.
-    pub async fn write(
-        &mut self,
-        mapping: &Mapping,
-        plan: &Plan,
-        values: &[&[u8]],
-        edit: &Edit,
-    ) -> Result<Written, StoreError> {
+    /// [`StoreError::is_final`] says after which errors nothing more can be done in it.
+    pub async fn write(&mut self, plan: &Plan, key: &[u8], edit: &Edit) -> Result<Written, StoreError> {
         match &mut self.0 {
-            Open::Postgres(transaction) => transaction.write(mapping, plan, values, edit).await,
-            Open::Sqlite(transaction) => transaction.write(mapping, plan, values, edit).await,
+            Open::Postgres(transaction) => transaction.write(plan, key, edit).await,
+            Open::Sqlite(transaction) => transaction.write(plan, key, edit).await,
         }
     }
 
@@ -56,15 +49,10 @@ impl StoreTransaction {
     ///
     /// # Errors
     /// As [`StoreTransaction::write`].
-    pub async fn load(
-        &mut self,
-        mapping: &Mapping,
-        plan: &Plan,
-        values: &[&[u8]],
-    ) -> Result<Option<Record>, StoreError> {
+    pub async fn load(&mut self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {
         match &mut self.0 {
-            Open::Postgres(transaction) => transaction.load(mapping, plan, values).await,
-            Open::Sqlite(transaction) => transaction.load(mapping, plan, values).await,
+            Open::Postgres(transaction) => transaction.load(plan, key).await,
+            Open::Sqlite(transaction) => transaction.load(plan, key).await,
         }
     }
 

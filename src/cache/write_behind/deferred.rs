@@ -124,8 +124,7 @@ impl Cache {
                 entry.left(now_ms()).map(|left| left.as_millis() as i64).filter(|_| self.ends(cached.mapping.id));
             return Ok(entry.record.clone().map(|record| record.living(left)));
         }
-        let values = cached.mapping.pattern.captures(key).unwrap_or_default();
-        let record = self.store.load(&cached.mapping, &cached.plan, &values).await?;
+        let record = self.store.load(&cached.plan, key).await?;
         Ok(self.overlay.over(key, record))
     }
 

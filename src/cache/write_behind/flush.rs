@@ -18,7 +18,7 @@ use bytes::Bytes;
 use super::expiry::{ENDS, left_of};
 use super::overlay::Rows;
 use super::told::Told;
-use crate::cache::{Cache, Cached};
+use crate::cache::Cache;
 use crate::journal::{Entry, Journal};
 use crate::record::Record;
 use crate::store::{FlushRow, Flushed, Mark, StoreError};
@@ -222,10 +222,10 @@ impl Cache {
         let origin = self.origins.write(pending.rows.iter().map(|(key, _)| key.clone()).collect());
         let text = origin.text();
         let mark = Mark { journal: &incarnation, batch: pending.number, origin: &text };
-        let rows = rows_of(cached, &pending.rows);
+        let rows = rows_of(&pending.rows);
         // From here on it may be applied, whoever waits for the answer.
         let was_sent = std::mem::replace(&mut flusher.was_sent, true);
-        let flushing = self.store.flush(&cached.mapping, &cached.plan, &rows, mark);
+        let flushing = self.store.flush(&cached.plan, &rows, mark);
         let flushed = tokio::time::timeout(self.deadline, flushing).await;
         let flushed = flushed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the flush took too long".into())));
         let outcome = if flushed.is_ok() { Outcome::Ok } else { Outcome::Error };
@@ -333,16 +333,9 @@ fn without_row(rows: &Rows, records: &[(Bytes, Option<Record>)]) -> u64 {
     rows.iter().filter(is_lost).count() as u64
 }
 
-fn rows_of(cached: &Cached, rows: &Rows) -> Vec<FlushRow> {
+fn rows_of(rows: &Rows) -> Vec<FlushRow> {
     let row = |(key, entries): &(Bytes, Vec<Entry>)| FlushRow {
-        values: cached
-            .mapping
-            .pattern
-            .captures(key)
-            .unwrap_or_default()
-            .into_iter()
-            .map(Bytes::copy_from_slice)
-            .collect(),
+        key: key.clone(),
         fields: entries.iter().filter(|e| e.field != ENDS).map(|e| (e.field.clone(), e.value.clone())).collect(),
         left: entries.iter().find(|entry| entry.field == ENDS).map(|entry| left_of(entry.value.as_ref())),
     };

@@ -88,10 +88,9 @@ impl Cache {
     /// The statement of one write, and its record with what waits over it.
     pub(super) async fn store_write(&self, cached: &Cached, right: &WriteTurn, edit: &Edit) -> WriteResult {
         let started = now_ms();
-        let values = cached.mapping.pattern.captures(right.key()).unwrap_or_default();
         let origin = self.origins.begin(vec![right.key().clone()]);
         let text = origin.text();
-        let writing = self.store.write(&cached.mapping, &cached.plan, &values, edit, &text);
+        let writing = self.store.write(&cached.plan, right.key(), edit, &text);
         let mut result = match tokio::time::timeout(self.deadline, writing).await {
             Ok(result) => result,
             Err(_) => Err(StoreError::Ambiguous("the write took too long".into())),

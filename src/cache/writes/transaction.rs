@@ -271,8 +271,7 @@ impl Work {
 
     async fn write(&self, open: &mut StoreTransaction, step: &Step, edit: &Edit) -> Result<Written, StoreError> {
         let cached = self.cached(step.mapping)?;
-        let values = cached.mapping.pattern.captures(&step.key).unwrap_or_default();
-        open.write(&cached.mapping, &cached.plan, &values, edit).await
+        open.write(&cached.plan, &step.key, edit).await
     }
 
     async fn load(
@@ -282,9 +281,8 @@ impl Work {
         key: &Bytes,
     ) -> Result<Option<Record>, StoreError> {
         let cached = self.cached(mapping)?;
-        let values = cached.mapping.pattern.captures(key).unwrap_or_default();
         // Of the keys that are written nothing waits; of those that are only read it may.
-        let record = open.load(&cached.mapping, &cached.plan, &values).await?;
+        let record = open.load(&cached.plan, key).await?;
         Ok(self.cache.overlay.over(key, record))
     }
 

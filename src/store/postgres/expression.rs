@@ -1,24 +1,38 @@
-//! What becomes of a column, as SQL expressions: arithmetic is the database's, values are parameters.
+//! What becomes of a column, as SQL expressions: arithmetic is the database's, values are parameters. Knows one column
+//! at a time.
 
-use super::zone::held;
 use crate::record::{Change, Condition};
 use crate::store::StoreError;
-use crate::store::target::{Column, Holds, text};
+use crate::store::catalog::relation::{Column, Holds};
+use crate::store::catalog::target::text;
+use crate::store::dialect::Dialect;
 
 /// Says whose write a statement is, to the triggers: `$1`. The statement must select from `origin`.
 pub(super) const ORIGIN: &str = "origin AS MATERIALIZED (SELECT set_config('hearthside.origin', $1, true))";
 
-/// Numbers the parameters behind the origin and the holes.
-pub(super) struct Values {
-    pub(super) before: usize,
-    pub(super) list: Vec<String>,
+/// The parameters of a statement behind the origin and the key's, and what must be true of the row.
+pub(super) struct Parts {
+    /// How many parameters come before.
+    before: usize,
+    pub(super) values: Vec<String>,
+    pub(super) guards: Vec<String>,
 }
 
-impl Values {
-    /// The place of one more text parameter.
+impl Parts {
+    /// None yet, behind the origin and so many parameters of the key.
+    pub(super) const fn behind_key(parameters: usize) -> Self {
+        Self { before: 1 + parameters, values: Vec::new(), guards: Vec::new() }
+    }
+
+    /// The placeholder of one more text parameter.
     pub(super) fn add(&mut self, value: &str) -> String {
-        self.list.push(value.to_owned());
-        format!("${}::text", self.before + self.list.len())
+        self.values.push(value.to_owned());
+        format!("${}::text", self.before + self.values.len())
+    }
+
+    /// What is there must be nothing, or written like this.
+    fn must_match(&mut self, now: &str, pattern: &str) {
+        self.guards.push(format!("{now} IS NULL OR {now}::text {pattern}"));
     }
 }
 
@@ -28,6 +42,7 @@ pub(super) fn object(members: &[(String, String)]) -> String {
     format!("jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[])", names.join(", "), values.join(", "))
 }
 
+/// What a condition asks of a field that holds `now`.
 pub(super) fn guard(condition: Condition, now: &str) -> Option<String> {
     match condition {
         Condition::FieldAbsent => Some(format!("{now} IS NULL")),
@@ -42,81 +57,84 @@ pub(super) struct Becomes {
     pub(super) inserted: Option<String>,
 }
 
-/// A text as a value of the column.
-pub(super) fn cast(column: &Column, text: &str) -> String {
-    match column.holds {
-        Holds::Epochs => held(&format!("to_timestamp(CAST({text} AS float8))"), column.zone.as_deref()),
-        _ => format!("CAST({text} AS {})", column.cast),
-    }
-}
-
 const IS_INTEGER: &str = "~ '^(0|-?[1-9][0-9]{0,18})$'";
 const IS_NUMBER: &str = "~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,3})?$'";
 
-/// # Errors
-/// [`StoreError::Field`] for a value the column cannot have.
-pub(super) fn becomes(
-    column: &Column,
-    field: &str,
-    now: &str,
-    change: &Change,
-    values: &mut Values,
-    guards: &mut Vec<String>,
-) -> Result<Becomes, StoreError> {
-    let both = |expression: String| Becomes { updated: expression.clone(), inserted: Some(expression) };
-    Ok(match change {
-        Change::Clear => Becomes { updated: "NULL".into(), inserted: None },
-        Change::Put(value) => both(cast(column, &values.add(text(value, field)?))),
-        Change::Append(more) => {
-            let more = values.add(text(more, field)?);
-            Becomes {
-                updated: cast(column, &format!("(coalesce({now}::text, '') || {more})")),
-                inserted: Some(cast(column, &more)),
+/// A column that a field goes to, or a member of the overflow column as if it were one.
+pub(super) struct Field<'f> {
+    pub(super) column: &'f Column,
+    /// As the client calls it.
+    pub(super) name: &'f str,
+    /// What it holds, as an expression.
+    pub(super) now: &'f str,
+}
+
+impl Field<'_> {
+    /// What a change makes of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Field`] for a value the column cannot have.
+    pub(super) fn becomes(&self, change: &Change, parts: &mut Parts) -> Result<Becomes, StoreError> {
+        match change {
+            Change::Clear => Ok(Becomes { updated: "NULL".into(), inserted: None }),
+            Change::Put(value) => {
+                let value = self.cast(&parts.add(text(value, self.name)?));
+                Ok(Becomes { updated: value.clone(), inserted: Some(value) })
             }
+            Change::Append(more) => {
+                let more = parts.add(text(more, self.name)?);
+                let updated = self.cast(&format!("(coalesce({}::text, '') || {more})", self.now));
+                Ok(Becomes { updated, inserted: Some(self.cast(&more)) })
+            }
+            Change::Add(by) => self.add(*by, parts),
+            Change::AddFloat(by) => self.add_float(by.text(), parts),
         }
-        Change::Add(by) => {
-            let by = values.add(&by.to_string());
-            let sum = match column.holds {
-                Holds::Integers => format!("coalesce({now}, 0) + {by}::int8"),
-                Holds::Numbers => {
-                    guards.push(format!("{now} IS NULL OR {now}::numeric = trunc({now}::numeric)"));
-                    format!("coalesce({now}, 0) + {by}::int8")
-                }
-                Holds::Texts => {
-                    guards.push(format!("{now} IS NULL OR {now}::text {IS_INTEGER}"));
-                    cast(column, &format!("(coalesce({now}::text, '0')::int8 + {by}::int8)::text"))
-                }
-                _ => return Err(column.refuses(field)),
-            };
-            Becomes { updated: sum, inserted: Some(cast(column, &by)) }
-        }
-        Change::AddFloat(by) => {
-            let by = values.add(by.text());
-            let sum = match column.holds {
-                // Rounding would answer something else than was asked for.
-                Holds::Integers if by_fraction(values) => return Err(column.refuses(field)),
-                Holds::Integers | Holds::Numbers => format!("coalesce({now}, 0) + CAST({by} AS numeric)"),
-                Holds::Texts => {
-                    guards.push(format!("{now} IS NULL OR {now}::text {IS_NUMBER}"));
-                    cast(column, &sum_text(&format!("coalesce({now}::text, '0')::numeric + {by}::numeric")))
-                }
-                _ => return Err(column.refuses(field)),
-            };
-            let first = match column.holds {
-                Holds::Texts => cast(column, &sum_text(&format!("{by}::numeric"))),
-                _ => format!("CAST({by} AS numeric)"),
-            };
-            Becomes { updated: sum, inserted: Some(first) }
-        }
-    })
+    }
+
+    /// A text as a value of the column.
+    fn cast(&self, text: &str) -> String {
+        Dialect::Postgres.value(self.column, text)
+    }
+
+    fn add(&self, by: i64, parts: &mut Parts) -> Result<Becomes, StoreError> {
+        let (now, by) = (self.now, parts.add(&by.to_string()));
+        let updated = match self.column.holds {
+            Holds::Integers => format!("coalesce({now}, 0) + {by}::int8"),
+            Holds::Numbers => {
+                parts.guards.push(format!("{now} IS NULL OR {now}::numeric = trunc({now}::numeric)"));
+                format!("coalesce({now}, 0) + {by}::int8")
+            }
+            Holds::Texts => {
+                parts.must_match(now, IS_INTEGER);
+                self.cast(&format!("(coalesce({now}::text, '0')::int8 + {by}::int8)::text"))
+            }
+            _ => return Err(self.column.refuses(self.name)),
+        };
+        Ok(Becomes { updated, inserted: Some(self.cast(&by)) })
+    }
+
+    fn add_float(&self, number: &str, parts: &mut Parts) -> Result<Becomes, StoreError> {
+        let (now, by) = (self.now, parts.add(number));
+        let has_fraction = number.parse::<f64>().ok().is_none_or(|number| number.fract() != 0.0);
+        let updated = match self.column.holds {
+            // Rounding would answer something else than was asked for.
+            Holds::Integers if has_fraction => return Err(self.column.refuses(self.name)),
+            Holds::Integers | Holds::Numbers => format!("coalesce({now}, 0) + CAST({by} AS numeric)"),
+            Holds::Texts => {
+                parts.must_match(now, IS_NUMBER);
+                self.cast(&sum_text(&format!("coalesce({now}::text, '0')::numeric + {by}::numeric")))
+            }
+            _ => return Err(self.column.refuses(self.name)),
+        };
+        let first = match self.column.holds {
+            Holds::Texts => self.cast(&sum_text(&format!("{by}::numeric"))),
+            _ => format!("CAST({by} AS numeric)"),
+        };
+        Ok(Becomes { updated, inserted: Some(first) })
+    }
 }
 
 /// A decimal as Redis writes one: at most 17 digits behind the point, none of them a needless zero.
 fn sum_text(number: &str) -> String {
     format!("trim_scale(round({number}, 17))::text")
-}
-
-/// True when the number added last has a fraction.
-fn by_fraction(values: &Values) -> bool {
-    values.list.last().and_then(|text| text.parse::<f64>().ok()).is_none_or(|number| number.fract() != 0.0)
 }

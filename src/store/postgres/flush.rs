@@ -1,4 +1,5 @@
-//! Deferred writes of many rows as one statement, which compares and raises the journal's note too.
+//! Deferred writes of many rows as one statement, which compares and raises the journal's note too. Knows no journal
+//! file.
 //!
 //! Source: <https://www.postgresql.org/docs/current/queries-with.html#QUERIES-WITH-MODIFYING>,
 //! <https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED>
@@ -8,93 +9,97 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
-use super::expression::{ORIGIN, cast};
+use super::expression::ORIGIN;
 use super::parse;
-use super::zone::held;
-use crate::mapping::Mapping;
+use crate::store::catalog::relation::Column;
+use crate::store::catalog::target::{Place, Target, text};
+use crate::store::dialect::{Dialect, held, literal};
 use crate::store::flush::{Fence, Flushed, KEPT_DAYS, Note, Raised};
-use crate::store::target::{Column, Place, Target, text};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
 use crate::telemetry::planted::is_planted;
 
-/// The rows as JSON: `k` the key's texts, `f` columns, `m` members of the overflow column, `e` milliseconds to live; null takes a value away.
+/// The rows as JSON: `k` the key's texts, `f` columns, `m` members of the overflow column, `e` milliseconds to live;
+/// null takes a value away. And what of a row they write.
+#[derive(Default)]
 struct Gathered {
     rows: Vec<Value>,
-    columns: Vec<Column>,
+    /// Names of columns.
+    columns: BTreeSet<String>,
     has_members: bool,
     has_left: bool,
 }
 
-fn gather(mapping: &Mapping, target: &Target, rows: &[FlushRow]) -> Result<Gathered, StoreError> {
-    let (mut json, mut names) = (Vec::with_capacity(rows.len()), BTreeSet::new());
-    let (mut has_members, mut has_left) = (false, false);
-    for row in rows {
-        let keys = row.values.iter().map(|value| text(value, "").map(Value::from)).collect::<Result<Vec<_>, _>>()?;
+impl Gathered {
+    fn of(plan: &Plan, target: &Target, rows: &[FlushRow]) -> Result<Self, StoreError> {
+        let mut gathered = Self::default();
+        for row in rows {
+            let row = gathered.row(plan, target, row)?;
+            gathered.rows.push(row);
+        }
+        Ok(gathered)
+    }
+
+    /// One row as JSON; what it writes is noted.
+    fn row(&mut self, plan: &Plan, target: &Target, row: &FlushRow) -> Result<Value, StoreError> {
+        let values = plan.values(&row.key).unwrap_or_default();
+        let key = values.into_iter().map(|value| text(value, "").map(Value::from)).collect::<Result<Vec<_>, _>>()?;
         let (mut columns, mut members) = (Map::new(), Map::new());
         for (field, value) in &row.fields {
             let field = text(field, "")?;
             let value = value.as_ref().map(|value| text(value, field).map(Value::from)).transpose()?;
-            match target.place(field, &mapping.config)? {
-                Place::Column(column) => {
-                    names.insert(column.name.clone());
-                    columns.insert(column.name.clone(), value.unwrap_or(Value::Null));
-                }
-                Place::Member(_) => {
-                    has_members = true;
-                    members.insert(field.to_owned(), value.unwrap_or(Value::Null));
-                }
+            let value = value.unwrap_or(Value::Null);
+            match target.place(field, &plan.mapping.config)? {
+                Place::Column(column) => drop(columns.insert(column.name.clone(), value)),
+                Place::Member(_) => drop(members.insert(field.to_owned(), value)),
             }
         }
-        let mut row_json = serde_json::json!({ "k": keys, "f": columns, "m": members });
+        self.columns.extend(columns.keys().cloned());
+        self.has_members |= !members.is_empty();
+        let mut json = serde_json::json!({ "k": key, "f": columns, "m": members });
         if let Some(left) = row.left {
-            has_left = true;
-            row_json["e"] = left.into();
+            self.has_left = true;
+            json["e"] = left.into();
         }
-        json.push(row_json);
+        Ok(json)
     }
-    let columns = target.columns.iter().filter(|column| names.contains(&column.name)).cloned().collect();
-    Ok(Gathered { rows: json, columns, has_members, has_left })
+
+    /// What is set in each row, by what stands of it in `b`.
+    fn sets(&self, target: &Target) -> Vec<String> {
+        let columns = target.columns.iter().filter(|column| self.columns.contains(&column.name)).map(set_column);
+        let members = target.overflow.iter().filter(|_| self.has_members).map(set_members);
+        let expires = target.expires.iter().filter(|_| self.has_left).map(|expires| {
+            let column = &expires.column;
+            let end = "clock_timestamp() + (b.r ->> 'e')::float8 * interval '1 millisecond'";
+            let end = held(end, expires.zone.as_deref());
+            format!("{column} = CASE WHEN b.r ? 'e' THEN {end} ELSE t.{column} END")
+        });
+        columns.chain(members).chain(expires).collect()
+    }
 }
 
+fn set_column(column: &Column) -> String {
+    let (name, key) = (column.quoted(), literal(&column.name));
+    let value = Dialect::Postgres.value(column, &format!("(b.r -> 'f' ->> {key})"));
+    format!("{name} = CASE WHEN b.r -> 'f' ? {key} THEN {value} ELSE t.{name} END")
+}
+
+fn set_members(overflow: &Column) -> String {
+    let name = overflow.quoted();
+    format!(
+        "{name} = CASE WHEN b.r -> 'm' = '{{}}' THEN t.{name} ELSE \
+         CAST((coalesce(t.{name}::jsonb, '{{}}') || jsonb_strip_nulls(b.r -> 'm')) \
+         - ARRAY(SELECT key FROM jsonb_each(b.r -> 'm') WHERE value = 'null') AS {}) END",
+        overflow.cast,
+    )
+}
+
+/// Nothing of the table is looked for before the note is raised, and that waits for any other statement of the journal:
+/// each row of the join needs the one that the fence gives. Rows changed meanwhile are read again (READ COMMITTED).
 fn statement(target: &Target, gathered: &Gathered) -> String {
-    let literal = |name: &str| format!("'{}'", name.replace('\'', "''"));
-    let mut sets: Vec<String> = gathered
-        .columns
-        .iter()
-        .map(|column| {
-            let (name, key) = (column.quoted(), literal(&column.name));
-            let value = cast(column, &format!("(b.r -> 'f' ->> {key})"));
-            format!("{name} = CASE WHEN b.r -> 'f' ? {key} THEN {value} ELSE t.{name} END")
-        })
-        .collect();
-    if let Some(overflow) = target.overflow.as_ref().filter(|_| gathered.has_members) {
-        sets.push(format!(
-            "{name} = CASE WHEN b.r -> 'm' = '{{}}' THEN t.{name} ELSE \
-             CAST((coalesce(t.{name}::jsonb, '{{}}') || jsonb_strip_nulls(b.r -> 'm')) \
-             - ARRAY(SELECT key FROM jsonb_each(b.r -> 'm') WHERE value = 'null') AS {}) END",
-            overflow.cast,
-            name = overflow.quoted(),
-        ));
-    }
-    if let Some(expires) = target.expires.as_ref().filter(|_| gathered.has_left) {
-        let column = &expires.column;
-        let end = "clock_timestamp() + (b.r ->> 'e')::float8 * interval '1 millisecond'";
-        let end = held(end, expires.zone.as_deref());
-        sets.push(format!("{column} = CASE WHEN b.r ? 'e' THEN {end} ELSE t.{column} END"));
-    }
-    let ours: Vec<String> = target
-        .keys
-        .iter()
-        .zip(&target.key_casts)
-        .enumerate()
-        .map(|(i, (key, cast))| {
-            format!("t.{key} = CAST(b.r -> 'k' ->> {i} AS {cast}) AND t.{key}::text = b.r -> 'k' ->> {i}")
-        })
-        .collect();
+    let ours = target.keys.iter().zip(&target.key_casts).enumerate().map(|(i, (key, cast))| {
+        format!("t.{key} = CAST(b.r -> 'k' ->> {i} AS {cast}) AND t.{key}::text = b.r -> 'k' ->> {i}")
+    });
     let Target { table, shown, .. } = target;
-    // Nothing of the table is looked for before the note is raised, and that waits for any other statement of the
-    // journal: each row of the join needs the one that the fence gives. Rows changed meanwhile are read again (READ
-    // COMMITTED).
     format!(
         "WITH {ORIGIN}, \
          fence AS (UPDATE hearthside.journals SET applied = $3, fence = greatest(fence, $3), at = now() \
@@ -103,23 +108,21 @@ fn statement(target: &Target, gathered: &Gathered) -> String {
          changed AS (UPDATE {table} AS t SET {} FROM fence, b, origin WHERE {} RETURNING t.*) \
          SELECT row_to_json(r)::text FROM fence LEFT JOIN (SELECT {shown} FROM changed) AS r ON true",
         if is_planted("no-fence") { "true" } else { "fence < $3" },
-        sets.join(", "),
-        ours.join(" AND "),
+        gathered.sets(target).join(", "),
+        ours.collect::<Vec<_>>().join(" AND "),
     )
 }
 
+/// Saves the rows if the journal's note lets the batch through.
 pub(super) async fn flush(
     pool: &PgPool,
-    mapping: &Mapping,
     plan: &Plan,
     rows: &[FlushRow],
     mark: Mark<'_>,
 ) -> Result<Flushed, StoreError> {
-    let Some(target) = &plan.target else {
-        return Err(StoreError::Refused("the mapping has no table to write to".into()));
-    };
-    let gathered = gather(mapping, target, rows)?;
-    let told = sqlx::query(AssertSqlSafe(statement(target, &gathered)))
+    let target = plan.target()?;
+    let gathered = Gathered::of(plan, target, rows)?;
+    let saved = sqlx::query(AssertSqlSafe(statement(target, &gathered)))
         .bind(mark.origin)
         .bind(mark.journal)
         .bind(mark.batch.cast_signed())
@@ -127,17 +130,17 @@ pub(super) async fn flush(
         .fetch_all(pool)
         .await
         .map_err(StoreError::of_write)?;
-    if told.is_empty() {
+    if saved.is_empty() {
         // The statement's own view of the note is older than the lock that it waited for.
         let ask = "SELECT applied, fence FROM hearthside.journals WHERE journal = $1";
         let note = sqlx::query_as(ask).bind(mark.journal).fetch_optional(pool).await.map_err(StoreError::of_write)?;
         return Ok(Flushed::Fenced(note.map(Note::of)));
     }
-    let mut flushed = Vec::with_capacity(told.len());
-    for row in told {
-        // Where no row of the table was there, the fence alone is told.
+    let mut flushed = Vec::with_capacity(saved.len());
+    for row in saved {
+        // Where no row of the table was there, the fence alone comes back.
         if let Some(json) = row.try_get::<Option<String>, _>(0)? {
-            flushed.extend(plan.keyed(&mapping.pattern, parse(&json)?)?);
+            flushed.extend(plan.keyed(parse(&json)?)?);
         }
     }
     Ok(Flushed::Now(flushed))
@@ -154,7 +157,8 @@ pub(super) async fn enroll(pool: &PgPool, journal: &str) -> Result<(), StoreErro
         // Housekeeping holds up no flush.
         if let Err(error) = sqlx::query(prune).bind(f64::from(KEPT_DAYS)).execute(pool).await {
             let error = StoreError::from(error);
-            tracing::warn!(%error, "old notes of journals cannot be removed; GRANT DELETE ON hearthside.journals and flushed");
+            let text = "old notes of journals cannot be removed; GRANT DELETE ON hearthside.journals and flushed";
+            tracing::warn!(%error, "{text}");
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Connections for the statement of one key. A load or write borrows one that its own thread opened, if one is idle, so that
-//! it crosses no threads, and gives it back without a round trip: docs/decisions/0010.
+//! Connections for the statement of one key. A load or write borrows one that its own thread opened, if one is idle, so
+//! that it crosses no threads, and gives it back without a round trip: docs/decisions/0010.
 //!
 //! Those who wait are served in the order they came. A connection is given back only when its statement has been
 //! answered: one whose borrower was cancelled is closed.

@@ -1,16 +1,19 @@
-//! Postgres: loads over a pool, changes over a connection of their own.
+//! Postgres: loads and writes of single keys over lent connections, everything else over a pool, changes over a
+//! connection of their own (`feed`). Knows no cache.
 
 mod catalog;
-mod changes;
 mod explain;
 mod expression;
+mod feed;
 mod flush;
 mod lent;
 mod options;
 mod params;
 mod push;
+mod statement;
 mod sweep;
 mod transaction;
+mod upsert;
 mod write;
 mod zone;
 
@@ -20,13 +23,14 @@ use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Row as _};
 
+pub(super) use catalog::PostgresCatalog;
 pub(super) use transaction::PostgresTransaction;
 
-use super::changes::OnChange;
+use super::catalog::target::Expires;
+use super::change::OnChange;
 use super::json::Members;
 use super::listing::Listing;
 use super::row::Row;
-use super::target::Expires;
 use super::{FlushRow, Flushed, Mark, Plan, StoreError, triggers};
 use crate::config;
 use crate::mapping::Mapping;
@@ -102,13 +106,13 @@ impl Postgres {
         Ok(transaction.commit().await?)
     }
 
-    pub(super) async fn plan(&self, mapping: &Mapping) -> Result<Plan, StoreError> {
-        catalog::plan(&self.pool, mapping, &self.timezone).await
+    pub(super) fn catalog(&self) -> PostgresCatalog<'_> {
+        PostgresCatalog { pool: &self.pool, timezone: &self.timezone }
     }
 
-    /// The rows of one key; none when a hole's text cannot be a value of its column.
-    pub(super) async fn rows_of(&self, plan: &Plan, values: &[&[u8]]) -> Result<Vec<Row>, StoreError> {
-        let Some(bound) = params::bind(&plan.params, values) else { return Ok(Vec::new()) };
+    /// The rows of one key; none when a part of the key cannot be a value of its column.
+    pub(super) async fn rows_of(&self, plan: &Plan, key: &[u8]) -> Result<Vec<Row>, StoreError> {
+        let Some(bound) = params::bind(plan, key) else { return Ok(Vec::new()) };
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -119,22 +123,21 @@ impl Postgres {
                     tracing::debug!(%error, "a store connection was dead; the load is tried again");
                 }
                 Err(error) => return Err(error.into()),
-                Ok(rows) => return rows.iter().map(|text| parse(text)).collect(),
+                Ok(rows) => return parse_all(&rows),
             }
         }
     }
 
     pub(super) async fn write(
         &self,
-        mapping: &Mapping,
         plan: &Plan,
-        values: &[&[u8]],
+        key: &[u8],
         edit: &Edit,
         origin: &str,
     ) -> Result<Written, StoreError> {
         let mut lent = self.lender.lend().await?;
         let mut writer = write::Writer { connection: &mut lent.connection, pool: &self.pool, origin };
-        let written = writer.write(mapping, plan, values, edit).await;
+        let written = writer.write(plan, key, edit).await;
         // What was refused may have left a transaction to be rolled back.
         let is_clean = match &written {
             Ok(_) => true,
@@ -146,14 +149,8 @@ impl Postgres {
         written
     }
 
-    pub(super) async fn flush(
-        &self,
-        mapping: &Mapping,
-        plan: &Plan,
-        rows: &[FlushRow],
-        mark: Mark<'_>,
-    ) -> Result<Flushed, StoreError> {
-        flush::flush(&self.pool, mapping, plan, rows, mark).await
+    pub(super) async fn flush(&self, plan: &Plan, rows: &[FlushRow], mark: Mark<'_>) -> Result<Flushed, StoreError> {
+        flush::flush(&self.pool, plan, rows, mark).await
     }
 
     pub(super) async fn page(
@@ -162,8 +159,7 @@ impl Postgres {
         after: &[String],
         limit: usize,
     ) -> Result<Vec<Vec<String>>, StoreError> {
-        let bound = |i: usize| format!("CAST(${}::text AS {})", i + 1, listing.casts[i]);
-        let sql = listing.sql(|key| format!("{key}::text"), bound, (after.is_empty(), limit));
+        let sql = listing.sql(after.is_empty(), limit);
         let query = after.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, text| query.bind(text));
         let rows = query.fetch_all(&self.pool).await?;
         let texts = |row: &sqlx::postgres::PgRow| (0..listing.keys.len()).map(|i| row.try_get(i)).collect();
@@ -171,7 +167,7 @@ impl Postgres {
     }
 
     pub(super) async fn sweep(&self, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
-        sweep::sweep(&self.pool, (table, expires), grace).await
+        sweep::sweep(&self.pool, table, expires, grace).await
     }
 
     pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
@@ -202,31 +198,31 @@ impl Postgres {
     }
 
     pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
-        changes::watch(&self.pool, &self.options, settings, on_change).await;
+        feed::notify::watch(&self.pool, &self.options, settings, on_change).await;
     }
 
     pub(super) async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
         let mut missing = Vec::new();
         for wanted in triggers::of(mapping) {
-            // A table that is not there has been told already, and has no triggers.
-            let is_there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-                .bind(&wanted.table)
-                .fetch_one(&self.pool)
-                .await?;
-            if !is_there {
-                continue;
+            let table = &wanted.table;
+            if let Some(present) = self.triggers_of(table).await? {
+                let absent = wanted.names().filter(|name| !present.contains(name));
+                missing.extend(absent.map(|name| format!("{table} ({name})")));
             }
-            let present: Vec<String> = sqlx::query_scalar(
-                "SELECT tgname::text FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgenabled IN ('O', 'A')",
-            )
-            .bind(&wanted.table)
-            .fetch_all(&self.pool)
-            .await?;
-            missing.extend(
-                wanted.names().filter(|name| !present.contains(name)).map(|name| format!("{} ({name})", wanted.table)),
-            );
         }
         Ok(missing)
+    }
+
+    /// The triggers of a table that are switched on; `None` of a table that is not there, which has been logged
+    /// already.
+    async fn triggers_of(&self, table: &str) -> Result<Option<Vec<String>>, StoreError> {
+        let is_there = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table);
+        let is_there: bool = is_there.fetch_one(&self.pool).await?;
+        if !is_there {
+            return Ok(None);
+        }
+        let ask = "SELECT tgname::text FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgenabled IN ('O', 'A')";
+        Ok(Some(sqlx::query_scalar(ask).bind(table).fetch_all(&self.pool).await?))
     }
 }
 
@@ -279,6 +275,10 @@ fn has_died(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
         _ => false,
     }
+}
+
+fn parse_all<'r>(rows: impl IntoIterator<Item = &'r String>) -> Result<Vec<Row>, StoreError> {
+    rows.into_iter().map(|json| parse(json)).collect()
 }
 
 fn parse(json: &str) -> Result<Row, StoreError> {

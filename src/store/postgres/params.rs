@@ -1,5 +1,5 @@
-//! Binds the texts in a key's holes by the types the server infers for them, and only in their one canonical
-//! spelling: another spelling of the same value is another key, which does not exist (hazard 29).
+//! Binds the texts of a key's placeholders by the types the server infers for them, and only in their one canonical
+//! spelling: another spelling of the same value is another key, which does not exist (hazard 29). Knows no statement.
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -7,7 +7,8 @@ use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgTypeKind};
 use sqlx::{Encode, Postgres, Type, TypeInfo};
 
 use crate::resp::number::parse_i64;
-use crate::store::plan::Param;
+use crate::store::catalog::described::Param;
+use crate::store::plan::Plan;
 
 /// A value in Postgres's binary form, with its type.
 #[derive(Clone, Debug)]
@@ -46,9 +47,10 @@ pub(super) fn param(info: &PgTypeInfo) -> Option<Param> {
     }
 }
 
-/// Binds each value; `None` when one cannot be a canonical value of its type, so that no row can have it.
-pub(super) fn bind(params: &[Param], values: &[&[u8]]) -> Option<Vec<Bound>> {
-    params.iter().zip(values).map(|(param, value)| bind_one(param, value)).collect()
+/// Binds what the placeholders of a key hold; `None` when one of them cannot be a canonical value of its type, so that
+/// no row can have it.
+pub(super) fn bind(plan: &Plan, key: &[u8]) -> Option<Vec<Bound>> {
+    plan.params.iter().zip(plan.values(key)?).map(|(param, value)| bind_one(param, value)).collect()
 }
 
 fn bind_one(param: &Param, value: &[u8]) -> Option<Bound> {
@@ -97,7 +99,7 @@ const fn digit(byte: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::{bind_one, uuid};
-    use crate::store::plan::Param;
+    use crate::store::catalog::described::Param;
 
     #[test]
     fn only_canonical_spellings_are_bound() {

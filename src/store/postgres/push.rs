@@ -1,16 +1,15 @@
-//! RPUSH and LREM on a list whose mapping says how: its statements and the load of the list of afterwards, in one transaction.
+//! RPUSH and LREM on a list whose mapping says how: its statements and the load of the list of afterwards, in one
+//! transaction. Knows no table.
 
-use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection as _};
 
-use super::params::Bound;
-use super::write::Writer;
-use super::{parse, rows_as_json};
-use crate::mapping::Mapping;
+use super::params::bind;
+use super::write::{NO_KEY, Writer};
+use super::{parse_all, rows_as_json};
 use crate::record::{Edit, Written};
 use crate::store::StoreError;
+use crate::store::catalog::target::text;
 use crate::store::plan::Plan;
-use crate::store::target::text;
 
 /// Runs the mapping's statement for each element, or once for LREM.
 ///
@@ -18,42 +17,27 @@ use crate::store::target::text;
 /// As a write; [`StoreError::Refused`] when the mapping has no such statement.
 pub(super) async fn write(
     writer: &mut Writer<'_>,
-    mapping: &Mapping,
     plan: &Plan,
-    holes: (&[&[u8]], Vec<Bound>),
+    key: &[u8],
     edit: &Edit,
 ) -> Result<Written, StoreError> {
-    let one: &[Bytes];
-    let (sql, elements, count) = match edit {
-        Edit::Push(elements) => (&plan.list.push, elements.as_slice(), None),
-        Edit::Pull(count, element) => {
-            one = std::slice::from_ref(element);
-            (&plan.list.remove, one, Some(*count))
-        }
-        _ => return Err(StoreError::Refused("a list takes elements only".into())),
-    };
-    let Some(statement) = sql else {
-        return Err(StoreError::Refused("the mapping has no statement for that (push, remove)".into()));
-    };
-    let (values, bound) = holes;
+    let bound = bind(plan, key).ok_or_else(|| StoreError::Refused(NO_KEY.into()))?;
+    let list = plan.list_edit(edit)?;
     let mut transaction = writer.connection.begin().await.map_err(StoreError::of_write)?;
     let origin = sqlx::query("SELECT set_config('hearthside.origin', $1, true)").bind(writer.origin);
     origin.execute(&mut *transaction).await.map_err(StoreError::of_write)?;
     let mut moved = 0;
-    for element in elements {
-        let mut query = sqlx::query(AssertSqlSafe(statement.sql.clone()));
-        for value in &bound {
-            query = query.bind(value.clone());
-        }
-        query = query.bind(text(element, "the element")?);
-        if let Some(count) = count.filter(|_| statement.takes_count) {
+    for element in list.elements {
+        let query = sqlx::query(AssertSqlSafe(list.sql.to_owned()));
+        let query = bound.iter().fold(query, |query, value| query.bind(value.clone()));
+        let mut query = query.bind(text(element, "the element")?);
+        if let Some(count) = list.count {
             query = query.bind(count);
         }
         moved += query.execute(&mut *transaction).await.map_err(StoreError::of_write)?.rows_affected();
     }
     let rows = rows_as_json(&mut *transaction, plan, &bound).await.map_err(StoreError::of_write)?;
     transaction.commit().await.map_err(StoreError::of_write)?;
-    let rows = rows.iter().map(|json| parse(json)).collect::<Result<Vec<_>, _>>()?;
-    let new = plan.record(&mapping.pattern, values, rows)?;
+    let new = plan.record(key, parse_all(&rows)?)?;
     Ok(Written { old: None, new, applied: moved > 0, count: moved, tells_new: true })
 }

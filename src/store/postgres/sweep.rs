@@ -1,19 +1,20 @@
-//! Removes rows that have ended, by the database's own reckoning.
+//! Removes rows that have ended, by the database's own reckoning. Knows no key.
 
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::zone::{doubt_by_now, has_ended, has_ended_everywhere};
 use crate::store::StoreError;
-use crate::store::target::{Expires, Surety};
+use crate::store::catalog::relation::Surety;
+use crate::store::catalog::target::Expires;
 
 /// Removes rows that ended longer ago than `grace` seconds, a thousand at most (of a partitioned table perhaps more);
 /// how many.
 ///
 /// Each row is judged twice: when it is locked, as it is then, and when it goes. Its place alone (`ctid`) would also be
-/// the place of a living row in another partition. Which zone a session has cannot be known, so that without being told
-/// a row goes only when it has ended in every zone; and none goes when another zone has been set since, which nobody
-/// would notice otherwise.
-pub(super) async fn sweep(pool: &PgPool, (table, expires): (&str, &Expires), grace: f64) -> Result<u64, StoreError> {
+/// the place of a living row in another partition. Which zone a session has cannot be known, so that a row goes only
+/// when it has ended in every zone, unless the settings say which one it is; and none goes when another zone has been
+/// set since, which nobody would notice otherwise.
+pub(super) async fn sweep(pool: &PgPool, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
     if let Some(doubt) = doubt_by_now(pool, table, expires).await? {
         return Err(StoreError::Refused(doubt));
     }

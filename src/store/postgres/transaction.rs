@@ -3,8 +3,7 @@
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
 use super::write::Writer;
-use super::{params, parse, rows_as_json};
-use crate::mapping::Mapping;
+use super::{params, parse_all, rows_as_json};
 use crate::record::{Edit, Record, Written};
 use crate::store::{Plan, StoreError};
 
@@ -28,14 +27,13 @@ impl PostgresTransaction {
 
     pub(in crate::store) async fn write(
         &mut self,
-        mapping: &Mapping,
         plan: &Plan,
-        values: &[&[u8]],
+        key: &[u8],
         edit: &Edit,
     ) -> Result<Written, StoreError> {
         let mut savepoint = self.open.begin().await?;
         let mut writer = Writer { connection: &mut savepoint, pool: &self.pool, origin: &self.origin };
-        let written = writer.write(mapping, plan, values, edit).await;
+        let written = writer.write(plan, key, edit).await;
         match &written {
             Ok(_) => savepoint.commit().await?,
             Err(error) if error.is_final() => {}
@@ -44,16 +42,10 @@ impl PostgresTransaction {
         written
     }
 
-    pub(in crate::store) async fn load(
-        &mut self,
-        mapping: &Mapping,
-        plan: &Plan,
-        values: &[&[u8]],
-    ) -> Result<Option<Record>, StoreError> {
-        let Some(bound) = params::bind(&plan.params, values) else { return Ok(None) };
+    pub(in crate::store) async fn load(&mut self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        let Some(bound) = params::bind(plan, key) else { return Ok(None) };
         let rows = rows_as_json(&mut *self.open, plan, &bound).await?;
-        let rows = rows.iter().map(|json| parse(json)).collect::<Result<Vec<_>, _>>()?;
-        plan.record(&mapping.pattern, values, rows)
+        plan.record(key, parse_all(&rows)?)
     }
 
     pub(in crate::store) async fn commit(self) -> Result<(), StoreError> {

@@ -9,7 +9,9 @@
 use sqlx::PgPool;
 
 use crate::store::StoreError;
-use crate::store::target::{Expires, Surety};
+use crate::store::catalog::relation::Surety;
+use crate::store::catalog::target::Expires;
+use crate::store::dialect::moment;
 
 /// In which zone the database takes a moment without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,26 +44,6 @@ pub(super) fn has_ended_everywhere(expires: &Expires, before: &str) -> String {
     format!("(t.{} AT TIME ZONE 'UTC') < {before} - interval '1 day'", expires.column)
 }
 
-/// The moment that a column means, as an expression; `zone` is there for a column without one.
-pub(super) fn moment(column: &str, zone: Option<&str>) -> String {
-    match zone {
-        Some(zone) => format!("({column} AT TIME ZONE {})", literal(zone)),
-        None => column.to_owned(),
-    }
-}
-
-/// What a column holds for a moment, which is an expression of type `timestamptz`: the same conversion the other way.
-pub(super) fn held(moment: &str, zone: Option<&str>) -> String {
-    match zone {
-        Some(zone) => format!("(({moment}) AT TIME ZONE {})", literal(zone)),
-        None => moment.to_owned(),
-    }
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 /// Every setting of the zone for this database, by its role (0: all).
 const SETTINGS: &str = "settings AS (SELECT setrole, setdatabase, substr(entry, strpos(entry, '=') + 1) AS zone \
     FROM pg_db_role_setting, unnest(setconfig) AS entry WHERE lower(split_part(entry, '=', 1)) = 'timezone' \
@@ -70,10 +52,10 @@ const SETTINGS: &str = "settings AS (SELECT setrole, setdatabase, substr(entry, 
 /// A role's own setting goes before the database's, and that for this database before that for all.
 const FIRST: &str = "ORDER BY setrole <> 0 DESC, setdatabase <> 0 DESC LIMIT 1";
 
-/// The zone of the sessions that write `table`. `told` is what the settings say, empty if nothing.
-pub(super) async fn of(pool: &PgPool, told: &str, table: &str) -> Result<Zone, StoreError> {
-    if !told.is_empty() {
-        return Ok(Zone { name: canonical(pool, told).await?, surety: Surety::Told, doubt: None });
+/// The zone of the sessions that write `table`. `set` is what the settings say, empty if nothing.
+pub(super) async fn of(pool: &PgPool, set: &str, table: &str) -> Result<Zone, StoreError> {
+    if !set.is_empty() {
+        return Ok(Zone { name: canonical(pool, set).await?, surety: Surety::Told, doubt: None });
     }
     look(pool, table, None).await
 }
@@ -110,8 +92,8 @@ pub(super) async fn doubt_by_now(pool: &PgPool, table: &str, expires: &Expires) 
         None => format!("the database's sessions have {}", now.name),
     };
     Ok(Some(format!(
-        "the column {} is a timestamp without time zone that is read as {ours}, and since then {why}: start the sidecar \
-         anew, or say the zone in store.timezone",
+        "the column {} is a timestamp without time zone that is read as {ours}, and since then {why}: restart the \
+         sidecar, or say the zone in store.timezone",
         expires.column
     )))
 }
@@ -123,7 +105,8 @@ async fn others(pool: &PgPool, table: &str, ours: &str, server: Option<&str>) ->
         "WITH {SETTINGS} SELECT r.rolname::text, \
          coalesce((SELECT zone FROM settings WHERE setrole IN (0, r.oid) {FIRST}), $2) FROM pg_roles AS r \
          WHERE r.rolcanlogin AND (NOT r.rolsuper OR r.rolname = session_user \
-         OR r.oid = (SELECT relowner FROM pg_class WHERE oid = $1::regclass)) AND has_any_column_privilege(r.oid, $1::regclass, 'INSERT, UPDATE') ORDER BY 1"
+         OR r.oid = (SELECT relowner FROM pg_class WHERE oid = $1::regclass)) \
+         AND has_any_column_privilege(r.oid, $1::regclass, 'INSERT, UPDATE') ORDER BY 1"
     );
     let asked = sqlx::query_as(sqlx::AssertSqlSafe(ask)).bind(table).bind(server).fetch_all(pool);
     let roles: Vec<(String, Option<String>)> = asked.await?;
@@ -163,7 +146,7 @@ async fn of_server(pool: &PgPool) -> Result<Option<String>, StoreError> {
     match sqlx::query_scalar(look).fetch_optional(pool).await {
         // A file that is not there, or not for this server to read, says nothing.
         Err(sqlx::Error::Database(_)) => Ok(None),
-        told => Ok(told?),
+        setting => Ok(setting?),
     }
 }
 
@@ -180,8 +163,9 @@ pub(super) async fn canonical(pool: &PgPool, zone: &str) -> Result<String, Store
 
 #[cfg(test)]
 mod tests {
-    use super::{has_ended_everywhere, held, is_same, moment};
-    use crate::store::target::{Expires, Surety};
+    use super::{has_ended_everywhere, is_same};
+    use crate::store::catalog::relation::Surety;
+    use crate::store::catalog::target::Expires;
 
     #[test]
     fn zones_are_the_same_by_name_or_as_utc() {
@@ -194,12 +178,5 @@ mod tests {
         let expires = Expires { column: "\"x\"".into(), zone: Some("Asia/Tokyo".into()), surety: Surety::Found };
         let condition = "(t.\"x\" AT TIME ZONE 'UTC') < now() - interval '1 day'";
         assert_eq!(has_ended_everywhere(&expires, "now()"), condition);
-    }
-
-    #[test]
-    fn a_column_with_a_zone_is_taken_as_it_is() {
-        assert_eq!((moment("t.x", None), held("now()", None)), ("t.x".into(), "now()".into()));
-        assert_eq!(moment("t.x", Some("a'b")), "(t.x AT TIME ZONE 'a''b')");
-        assert_eq!(held("now() + x", Some("UTC")), "((now() + x) AT TIME ZONE 'UTC')");
     }
 }

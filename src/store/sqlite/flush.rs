@@ -1,10 +1,9 @@
-//! Deferred writes of many rows in one transaction, which compares and raises the journal's note too.
+//! Deferred writes of many rows in one transaction, which compares and raises the journal's note too. Knows no journal
+//! file.
 
-use bytes::Bytes;
 use sqlx::sqlite::SqliteConnection;
 
 use super::transaction::SqliteTransaction;
-use crate::mapping::Mapping;
 use crate::record::{Change, Condition, Edit, Written};
 use crate::store::flush::{Fence, Flushed, KEPT_DAYS, Note, Raised};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
@@ -27,7 +26,6 @@ async fn make_notes(connection: &mut SqliteConnection) -> Result<(), StoreError>
 /// Saves the rows if the journal's note lets the batch through.
 pub(super) async fn flush(
     mut transaction: SqliteTransaction,
-    mapping: &Mapping,
     plan: &Plan,
     rows: &[FlushRow],
     mark: Mark<'_>,
@@ -38,26 +36,28 @@ pub(super) async fn flush(
     }
     let mut flushed = Vec::with_capacity(rows.len());
     for row in rows {
-        let changes = row.fields.iter().map(|(field, value)| {
-            (field.clone(), value.as_ref().map_or(Change::Clear, |value| Change::Put(value.clone())))
-        });
-        let edit = Edit::Fields(changes.collect(), Condition::RowExists);
-        let values: Vec<&[u8]> = row.values.iter().map(|value| &**value).collect();
-        if let Some(left) = row.left {
-            transaction.set_end(mapping, plan, &values, left).await?;
-        }
-        let written = if row.fields.is_empty() {
-            let new = transaction.load(mapping, plan, &values).await?;
-            Written { applied: true, new, ..Written::default() }
-        } else {
-            transaction.write(mapping, plan, &values, &edit).await?
-        };
-        if let Some(key) = mapping.pattern.render(&values).filter(|_| written.applied) {
-            flushed.push((Bytes::from(key), written.new));
+        let written = flush_row(&mut transaction, plan, row).await?;
+        if written.applied {
+            flushed.push((row.key.clone(), written.new));
         }
     }
     transaction.commit().await?;
     Ok(Flushed::Now(flushed))
+}
+
+/// Saves one row, if it is there.
+async fn flush_row(transaction: &mut SqliteTransaction, plan: &Plan, row: &FlushRow) -> Result<Written, StoreError> {
+    if let Some(left) = row.left {
+        transaction.set_end(plan, &row.key, left).await?;
+    }
+    if row.fields.is_empty() {
+        let new = transaction.load(plan, &row.key).await?;
+        return Ok(Written { applied: true, new, ..Written::default() });
+    }
+    let changes = row.fields.iter().map(|(field, value)| {
+        (field.clone(), value.as_ref().map_or(Change::Clear, |value| Change::Put(value.clone())))
+    });
+    transaction.write(plan, &row.key, &Edit::Fields(changes.collect(), Condition::RowExists)).await
 }
 
 /// Raises the note to this batch; what stands in the way, if something does.
@@ -67,7 +67,7 @@ async fn fenced(connection: &mut SqliteConnection, mark: Mark<'_>) -> Result<Opt
     let raised = sqlx::query(raise).bind(mark.journal).bind(mark.batch.cast_signed()).execute(&mut *connection).await;
     let raised = match raised {
         // The table went with all its notes.
-        Err(sqlx::Error::Database(told)) if told.message().contains("no such table: hearthside_journals") => {
+        Err(sqlx::Error::Database(refusal)) if refusal.message().contains("no such table: hearthside_journals") => {
             return Ok(Some(Flushed::Fenced(None)));
         }
         raised => raised.map_err(StoreError::of_write)?,

@@ -1,11 +1,13 @@
-//! SQLite: the embedded store. Its file is watched as a whole.
+//! SQLite: the embedded store. Its file is watched as a whole (`feed`). Knows no cache.
 
 mod catalog;
-mod changes;
+mod feed;
 mod flush;
 #[cfg(test)]
 mod recorded;
+mod statement;
 mod transaction;
+mod value;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -15,19 +17,21 @@ use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Row as _, SqlitePool, TypeInfo, ValueRef};
 
+pub(super) use catalog::SqliteCatalog;
 pub(super) use transaction::SqliteTransaction;
 
-use super::changes::OnChange;
+use super::catalog::target::Expires;
+use super::change::OnChange;
+use super::dialect::JSON;
 use super::json::compact;
 use super::listing::Listing;
 use super::row::{Cell, Row};
 use super::{FlushRow, Flushed, Mark, Plan, StoreError, migrate};
 use crate::config;
-use crate::keys::HoleKind;
-use crate::mapping::Mapping;
 use crate::record::{Edit, Written};
 use crate::resp::number::parse_i64;
-use changes::Writer;
+use feed::Writer;
+use value::Bind;
 
 #[derive(Debug)]
 pub(super) struct Sqlite {
@@ -69,7 +73,8 @@ async fn pool(options: &SqliteConnectOptions, settings: &config::Store) -> Resul
 }
 
 impl Sqlite {
-    /// Opens the file; one that is not there is made with the demo world, aside, so that it is there whole or not at all.
+    /// Opens the file; one that is not there is made with the demo world, under another name first, so that it is there
+    /// whole or not at all.
     pub(super) async fn open(settings: &config::Store) -> Result<Self, StoreError> {
         if let Some(path) = path(&settings.url).filter(|path| !path.exists()) {
             create_demo(&path, settings).await?;
@@ -96,24 +101,15 @@ impl Sqlite {
         Ok(())
     }
 
-    pub(super) async fn plan(&self, mapping: &Mapping) -> Result<Plan, StoreError> {
-        catalog::plan(&self.pool, mapping).await
+    pub(super) const fn catalog(&self) -> SqliteCatalog<'_> {
+        SqliteCatalog { pool: &self.pool }
     }
 
-    pub(super) async fn rows_of(
-        &self,
-        mapping: &Mapping,
-        plan: &Plan,
-        values: &[&[u8]],
-    ) -> Result<Vec<Row>, StoreError> {
-        let mut query = sqlx::query(AssertSqlSafe(plan.one.clone()));
-        for ((_, kind), value) in mapping.pattern.holes().zip(values) {
-            let Ok(text) = std::str::from_utf8(value) else { return Ok(Vec::new()) };
-            query = match (kind, parse_i64(value)) {
-                (HoleKind::Int, Some(number)) => query.bind(number),
-                _ => query.bind(text.to_owned()),
-            };
-        }
+    /// The rows of one key; none when it is no text.
+    pub(super) async fn rows_of(&self, plan: &Plan, key: &[u8]) -> Result<Vec<Row>, StoreError> {
+        let Ok(bound) = Bind::key(plan, key) else { return Ok(Vec::new()) };
+        let query = sqlx::query(AssertSqlSafe(plan.one.clone()));
+        let query = bound.iter().fold(query, |query, bind| bind.to(query));
         query.fetch_all(&self.pool).await?.iter().map(read).collect()
     }
 
@@ -130,18 +126,12 @@ impl Sqlite {
     }
 
     pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
-        changes::watch(&self.writer, settings, on_change).await;
+        feed::watch(&self.writer, settings, on_change).await;
     }
 
-    pub(super) async fn write(
-        &self,
-        mapping: &Mapping,
-        plan: &Plan,
-        values: &[&[u8]],
-        edit: &Edit,
-    ) -> Result<Written, StoreError> {
+    pub(super) async fn write(&self, plan: &Plan, key: &[u8], edit: &Edit) -> Result<Written, StoreError> {
         let mut transaction = self.begin().await?;
-        let written = transaction.write(mapping, plan, values, edit).await;
+        let written = transaction.write(plan, key, edit).await;
         if matches!(&written, Err(error) if error.is_final()) {
             return written;
         }
@@ -150,14 +140,8 @@ impl Sqlite {
         written
     }
 
-    pub(super) async fn flush(
-        &self,
-        mapping: &Mapping,
-        plan: &Plan,
-        rows: &[FlushRow],
-        mark: Mark<'_>,
-    ) -> Result<Flushed, StoreError> {
-        flush::flush(self.begin().await?, mapping, plan, rows, mark).await
+    pub(super) async fn flush(&self, plan: &Plan, rows: &[FlushRow], mark: Mark<'_>) -> Result<Flushed, StoreError> {
+        flush::flush(self.begin().await?, plan, rows, mark).await
     }
 
     pub(super) async fn page(
@@ -166,13 +150,12 @@ impl Sqlite {
         after: &[String],
         limit: usize,
     ) -> Result<Vec<Vec<String>>, StoreError> {
-        // A number is compared as one.
-        let bound = |i: usize| format!("?{}", i + 1);
-        let sql = listing.sql(|key| format!("CAST({key} AS TEXT)"), bound, (after.is_empty(), limit));
-        let mut query = sqlx::query(AssertSqlSafe(sql));
+        // Numbers are compared as such where every column of the key holds some.
+        let is_number = listing.casts.iter().all(|declared| declared.contains("INT"));
+        let mut query = sqlx::query(AssertSqlSafe(listing.sql(after.is_empty(), limit)));
         for text in after {
             query = match parse_i64(text.as_bytes()) {
-                Some(number) if listing.casts.is_empty() => query.bind(number),
+                Some(number) if is_number => query.bind(number),
                 _ => query.bind(text),
             };
         }
@@ -181,7 +164,8 @@ impl Sqlite {
         Ok(rows.iter().map(texts).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    pub(super) async fn sweep(&self, table: &str, column: &str, grace: f64) -> Result<u64, StoreError> {
+    pub(super) async fn sweep(&self, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
+        let column = &expires.column;
         let mut transaction = self.begin().await?;
         let sql = format!(
             "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} \
@@ -224,9 +208,6 @@ async fn create_demo(path: &Path, settings: &config::Store) -> Result<(), StoreE
     tracing::info!(file = %path.display(), "created the embedded store with the demo world");
     Ok(())
 }
-
-/// What the declared type of a column adds to the type its value is stored as.
-const JSON: &str = "hearthside:json:";
 
 fn read(row: &SqliteRow) -> Result<Row, StoreError> {
     let cells = row.columns().iter().enumerate().map(|(i, column)| {

@@ -1,4 +1,5 @@
-//! The SQL that SQLite is given, byte for byte, as the driver logs it: `recorded.txt`. A change there is meant, or a fault.
+//! The SQL that SQLite is given, byte for byte, as the driver logs it: `recorded.txt`. A change there is meant, or a
+//! fault.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -9,11 +10,12 @@ use bytes::Bytes;
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::changes::Writer;
+use super::feed::Writer;
 use super::{Sqlite, pool};
 use crate::config::{Config, Faults};
-use crate::mapping::{Kind, Mapping, Mappings};
+use crate::mapping::{Kind, Mappings};
 use crate::record::{Change, Condition, Decimal, Edit};
+use crate::store::planning::{self, Catalog};
 use crate::store::{FlushRow, Mark, Plan};
 
 const MAPPINGS: &str = include_str!("recorded.toml");
@@ -48,8 +50,8 @@ impl Log {
         let text = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let lines = String::from_utf8(text).expect("text");
         let statement = |line: &str| {
-            let told: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            let fields = told.get("fields").filter(|_| told["target"] == "sqlx::query")?;
+            let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let fields = event.get("fields").filter(|_| event["target"] == "sqlx::query")?;
             let sql = fields["db.statement"].as_str().filter(|sql| !sql.is_empty()).or(fields["summary"].as_str())?;
             Some(sql.trim().replace('\n', " "))
         };
@@ -91,19 +93,18 @@ fn edits() -> Vec<(&'static str, Edit)> {
     ]
 }
 
-async fn write_all(store: &Sqlite, planned: &[(Mapping, Plan)]) {
+async fn write_all(store: &Sqlite, plans: &[Plan]) {
     for (key, edit) in edits() {
-        let of = |(mapping, _): &&(Mapping, Plan)| mapping.pattern.matches(key.as_bytes());
-        let (mapping, plan) = planned.iter().find(of).expect("a mapping of the key");
-        let values = mapping.pattern.captures(key.as_bytes()).expect("a key of it");
-        store.rows_of(mapping, plan, &values).await.expect("loaded");
-        store.write(mapping, plan, &values, &edit).await.expect("written");
+        let key = key.as_bytes();
+        let plan = plans.iter().find(|plan| plan.values(key).is_some()).expect("a mapping of the key");
+        store.rows_of(plan, key).await.expect("loaded");
+        store.write(plan, key, &edit).await.expect("written");
     }
 }
 
-async fn flush_all(store: &Sqlite, (mapping, plan): &(Mapping, Plan)) {
+async fn flush_all(store: &Sqlite, plan: &Plan) {
     let row = |field: &'static str, left| FlushRow {
-        values: vec![Bytes::from("1")],
+        key: Bytes::from("h:1"),
         fields: [(Bytes::from(field), Some(Bytes::from("6")))].into_iter().filter(|_| !field.is_empty()).collect(),
         left,
     };
@@ -111,12 +112,12 @@ async fn flush_all(store: &Sqlite, (mapping, plan): &(Mapping, Plan)) {
     let rows = [row("seen", None), row("note", Some(Some(1000))), row("", Some(None))];
     for batch in [1, 1] {
         let mark = Mark { journal: "j", batch, origin: "o" };
-        store.flush(mapping, plan, &rows, mark).await.expect("flushed");
+        store.flush(plan, &rows, mark).await.expect("flushed");
     }
     let fence = crate::store::Fence { journal: "j", until: 2, taken: &[1], heir: Some("k"), former: &[] };
     store.fence(fence).await.expect("fenced");
-    let target = plan.target.as_ref().expect("it takes writes");
-    store.sweep(&target.table, &target.expires.as_ref().expect("it ends").column, 60.0).await.expect("swept");
+    let target = plan.target().expect("it takes writes");
+    store.sweep(&target.table, target.expires.as_ref().expect("it ends"), 60.0).await.expect("swept");
 }
 
 #[tokio::test]
@@ -132,9 +133,9 @@ async fn sqlite_is_given_these_statements() {
     let before = log.statements();
     let config: Config = crate::config::read("test", MAPPINGS, std::iter::empty()).config;
     let mut faults = Faults::default();
-    let mut planned = Vec::new();
+    let mut plans = Vec::new();
     for mapping in Mappings::compile(&config, &mut faults).list {
-        let plan = store.plan(&mapping).await.expect("planned");
+        let plan = planning::plan(&Catalog::Sqlite(store.catalog()), &mapping).await.expect("planned");
         match mapping.kind {
             Kind::Definition => store.each_row(&plan, |_| Ok(())).await.expect("loaded"),
             Kind::Cache => {
@@ -144,11 +145,11 @@ async fn sqlite_is_given_these_statements() {
                 store.page(listing, &after, 100).await.expect("a page");
             }
         }
-        planned.push((mapping, plan));
+        plans.push(plan);
     }
     assert_eq!(faults.to_string(), "");
-    write_all(&store, &planned).await;
-    let deferring = planned.iter().find(|(mapping, _)| mapping.config.key == "h:{id:int}").expect("one that defers");
+    write_all(&store, &plans).await;
+    let deferring = plans.iter().find(|plan| plan.mapping.config.defers()).expect("one that defers");
     flush_all(&store, deferring).await;
     let open = store.writer.lock().await.expect("the connection").take().expect("it is open");
     open.connection.close().await.expect("closed");

@@ -4,9 +4,8 @@ use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::OwnedMutexGuard;
 
-use super::changes::Open;
-use super::write;
-use crate::mapping::Mapping;
+use super::feed::Open;
+use super::write::Desk;
 use crate::record::{Edit, Record, Written};
 use crate::store::{Plan, StoreError};
 
@@ -38,15 +37,22 @@ impl SqliteTransaction {
         self.guard.as_mut().ok_or_else(|| StoreError::Unavailable("the file is closed".into()))
     }
 
+    /// The write, or load, of one key.
+    fn desk<'w>(&'w mut self, plan: &'w Plan, key: &'w [u8]) -> Result<Desk<'w>, StoreError> {
+        Desk::new(self.connection()?, plan, key)
+    }
+
     pub(in crate::store) async fn write(
         &mut self,
-        mapping: &Mapping,
         plan: &Plan,
-        values: &[&[u8]],
+        key: &[u8],
         edit: &Edit,
     ) -> Result<Written, StoreError> {
         self.run("SAVEPOINT one").await?;
-        let written = write::write(&mut self.open()?.connection, mapping, plan, values, edit).await;
+        let written = match self.desk(plan, key) {
+            Ok(mut desk) => desk.write(edit).await,
+            Err(error) => Err(error),
+        };
         if written.is_err() {
             self.run("ROLLBACK TO one").await?;
         }
@@ -55,23 +61,12 @@ impl SqliteTransaction {
     }
 
     /// Sets when a row ends, in milliseconds from now; `None`: never.
-    pub(super) async fn set_end(
-        &mut self,
-        mapping: &Mapping,
-        plan: &Plan,
-        values: &[&[u8]],
-        left: Option<i64>,
-    ) -> Result<(), StoreError> {
-        write::set_end(&mut self.open()?.connection, mapping, plan, values, left).await
+    pub(super) async fn set_end(&mut self, plan: &Plan, key: &[u8], left: Option<i64>) -> Result<(), StoreError> {
+        self.desk(plan, key)?.set_end(left).await
     }
 
-    pub(in crate::store) async fn load(
-        &mut self,
-        mapping: &Mapping,
-        plan: &Plan,
-        values: &[&[u8]],
-    ) -> Result<Option<Record>, StoreError> {
-        write::load(&mut self.open()?.connection, mapping, plan, values).await
+    pub(in crate::store) async fn load(&mut self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        self.desk(plan, key)?.load().await
     }
 
     pub(in crate::store) async fn commit(mut self) -> Result<(), StoreError> {

@@ -56,6 +56,7 @@ impl Writer {
     }
 }
 
+/// Gives `on_change` every change, for ever.
 pub(super) async fn watch(writer: &Writer, settings: &config::Store, on_change: OnChange) {
     loop {
         let asked = now_ms();

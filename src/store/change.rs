@@ -1,10 +1,10 @@
-//! What the store tells of its changes.
+//! What a change feed says of the store, whichever feed it is. Knows no engine.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// One notice. They are told in the order in which they happened.
+/// One notice. They come in the order in which the changes happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The rows behind these keys changed; by a write with this origin, if a sidecar's write alone did it.
@@ -15,9 +15,9 @@ pub enum Change {
     Everything,
     /// A gap begins: changes may be missed until the next [`Change::Alive`]. Why.
     Gap(String),
-    /// Every change up to this moment (milliseconds of the process's clock) has been told.
+    /// Every change up to this moment (milliseconds of the process's clock) has been given.
     Alive(u64),
 }
 
-/// Who is told. It must have taken effect when it returns: a later `Alive` vouches for it.
+/// Who is given the changes. It must have taken effect when it returns: a later `Alive` vouches for it.
 pub type OnChange = Arc<dyn Fn(Change) + Send + Sync>;

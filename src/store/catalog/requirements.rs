@@ -1,16 +1,12 @@
-//! What a mapping asks of a table's or a query's columns, the same for both stores.
+//! What a mapping asks of a table's or a query's columns, and the faults of those that do not give it. Knows no engine.
 
-use super::StoreError;
+use super::relation::{Column, Relation};
 use crate::config::{MappingConfig, Shape};
 use crate::mapping::{Kind, Mapping};
+use crate::store::StoreError;
 
 /// A key of the block, and what is wrong with it.
-pub(super) type ColumnFault = (&'static str, String);
-
-/// An SQL identifier, quoted.
-pub(super) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
+pub(in crate::store) type ColumnFault = (&'static str, String);
 
 /// The columns that the block names, by the key that names them.
 fn named(block: &MappingConfig) -> impl Iterator<Item = (&'static str, &String)> {
@@ -20,38 +16,35 @@ fn named(block: &MappingConfig) -> impl Iterator<Item = (&'static str, &String)>
     fields.chain(value).chain(block.overflow.iter().map(|name| ("overflow", name))).chain(expires)
 }
 
-/// Refuses a table that lacks a column the mapping names.
-pub(super) fn check_table(
-    block: &MappingConfig,
-    table: &str,
-    keys: &[String],
-    columns: &[&str],
-) -> Result<(), StoreError> {
-    let wanted = keys.iter().map(|name| ("key", name)).chain(named(block));
-    let missing = wanted.filter(|(_, name)| !columns.contains(&name.as_str()));
+/// Refuses a table that lacks a column the mapping names; `name` is the table's in the mapping's block.
+pub(in crate::store) fn check_table(mapping: &Mapping, name: &str, table: &Relation) -> Result<(), StoreError> {
+    let block = &mapping.config;
+    let keys = mapping.columns(&block.key_columns);
+    let wanted = keys.iter().map(|column| ("key", column)).chain(named(block));
+    let missing = wanted.filter(|(_, column)| table.column(column).is_none());
     let faults: Vec<ColumnFault> =
-        missing.map(|(key, name)| (key, format!("table '{table}' has no column '{name}'"))).collect();
+        missing.map(|(key, column)| (key, format!("table '{name}' has no column '{column}'"))).collect();
     if faults.is_empty() { Ok(()) } else { Err(StoreError::Faults(faults)) }
 }
 
-/// Refuses an overflow column of this type, and with this default, that would not hold JSON: one of text is believed if
-/// its default is an object, since JSON was what it was made for.
-pub(super) fn check_overflow(name: &str, kind: &str, default: Option<&str>) -> Result<(), StoreError> {
-    let is_json = kind.to_ascii_lowercase().contains("json");
+/// Refuses an overflow column, with this default, that would not hold JSON: one of text is believed if its default is
+/// an object, since JSON was what it was made for.
+pub(in crate::store) fn check_overflow(column: &Column, default: Option<&str>) -> Result<(), StoreError> {
+    let kind = column.kind().to_ascii_lowercase();
     let begins_as_json = default.is_some_and(|default| default.trim_start_matches(['\'', '(', ' ']).starts_with('{'));
-    if is_json || begins_as_json {
+    if kind.contains("json") || begins_as_json {
         return Ok(());
     }
     let text = format!(
-        "the column '{name}' ({}) holds no JSON; name a json or jsonb column, or one of text whose default is '{{}}'",
-        kind.to_ascii_lowercase()
+        "the column '{}' ({kind}) holds no JSON; name a json or jsonb column, or one of text whose default is '{{}}'",
+        column.name
     );
     Err(StoreError::fault("overflow", text))
 }
 
 /// What does not fit in a query that selects these columns and takes so many parameters.
-pub(super) fn query_faults(mapping: &Mapping, selected: &[&str], takes: usize) -> Vec<ColumnFault> {
-    let missing = named(&mapping.config).filter(|(_, name)| !selected.contains(&name.as_str()));
+pub(in crate::store) fn query_faults(mapping: &Mapping, selected: &[String], takes: usize) -> Vec<ColumnFault> {
+    let missing = named(&mapping.config).filter(|(_, name)| !selected.contains(name));
     let mut faults: Vec<ColumnFault> =
         missing.map(|(key, name)| (key, format!("the query selects no column '{name}'"))).collect();
     let holes = mapping.pattern.holes().count();
@@ -65,40 +58,37 @@ pub(super) fn query_faults(mapping: &Mapping, selected: &[&str], takes: usize) -
     faults
 }
 
-/// The columns that tell one value from all others: the key's, and a set's member.
-pub(super) fn unique_columns(block: &MappingConfig, keys: &[String]) -> Vec<String> {
+/// The columns that set one value apart from all others: the key's, and a set's member.
+pub(in crate::store) fn unique_columns(block: &MappingConfig, keys: &[String]) -> Vec<String> {
     let member = block.value.iter().filter(|_| block.shape == Shape::Set);
     keys.iter().chain(member).cloned().collect()
 }
 
 /// The fault of a table in which a key's rows cannot be told apart.
-pub(super) fn needs_unique(columns: &[String]) -> String {
+pub(in crate::store) fn needs_unique(columns: &[String]) -> String {
     format!("\"through\" needs a unique index (or primary key) on exactly: {}", columns.join(", "))
 }
 
 /// The fault of a list's statement with a wrong number of parameters.
-pub(super) fn list_parameters(takes: usize, holes: usize) -> String {
+pub(in crate::store) fn list_parameters(takes: usize, holes: usize) -> String {
     format!(
         "takes {takes} parameters: the key's {holes} holes and the element are wanted, and LREM's count if it likes"
     )
 }
 
-/// True when every hole is a column too, so that each row tells its own key.
-pub(super) fn selects_key(mapping: &Mapping, selected: &[&str]) -> bool {
-    mapping.pattern.holes().all(|(hole, _)| selected.contains(&hole))
+/// True when every placeholder of the key is a column too, so that each row says its own key.
+pub(in crate::store) fn selects_key(mapping: &Mapping, selected: &[String]) -> bool {
+    mapping.pattern.holes().all(|(hole, _)| selected.iter().any(|column| column == hole))
 }
 
-/// The fault of a query whose rows must tell their own key.
-pub(super) fn must_select_key(mapping: &Mapping) -> ColumnFault {
+/// The fault of a query whose rows must say their own key.
+pub(in crate::store) fn must_select_key(mapping: &Mapping) -> ColumnFault {
     let holes: Vec<_> = mapping.pattern.holes().map(|(name, _)| name).collect();
     ("query", format!("must select the key's holes as columns: {}", holes.join(", ")))
 }
 
-/// The name under which the milliseconds that a row has to live are selected.
-pub(super) const LEFT: &str = "hearthside:left";
-
 /// True when a table's column is part of the record.
-pub(super) fn shows(block: &MappingConfig, keys: &[String], column: &str) -> bool {
+pub(in crate::store) fn shows(block: &MappingConfig, keys: &[String], column: &str) -> bool {
     if block.expires_column.as_deref() == Some(column) {
         return false;
     }

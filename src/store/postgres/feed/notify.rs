@@ -1,10 +1,11 @@
-//! The change feed of Postgres: LISTEN on a connection of its own, proven alive by notices to itself.
+//! LISTEN on a connection of its own, proven alive by notices to itself. Knows no mapping: a notice names keys, or a
+//! pattern.
 //!
 //! Invariants:
 //! - the listener never reconnects by itself: a connection that ends, errs or is silent past the deadline is a gap,
 //!   and a new listener is built (hazards 5 and 6);
-//! - a gap ends by telling that everything may have changed, before the feed vouches for anything again (hazard 4);
-//! - `Alive` is told only for a notice that came back over the same connection behind the changes it vouches for.
+//! - a gap ends with the word that everything may have changed, before the feed vouches for anything again (hazard 4);
+//! - `Alive` is given only for a notice that came back over the same connection behind the changes it vouches for.
 
 use std::time::Duration;
 
@@ -28,7 +29,13 @@ enum Notice {
     Mapping { mapping: String },
 }
 
-pub(super) async fn watch(pool: &PgPool, options: &PgConnectOptions, settings: &config::Store, on_change: OnChange) {
+/// Gives `on_change` every change, for ever.
+pub(in crate::store::postgres) async fn watch(
+    pool: &PgPool,
+    options: &PgConnectOptions,
+    settings: &config::Store,
+    on_change: OnChange,
+) {
     // Attempts since the feed was last connected.
     let mut attempt = 1_u64;
     loop {
@@ -87,7 +94,7 @@ async fn listen(
         Ok(Err(error)) => return format!("the listener could not connect: {error}"),
         Ok(Ok(listener)) => listener,
     };
-    // What changed before LISTEN took effect was told to nobody.
+    // Nobody was sent what changed before LISTEN took effect.
     on_change(Change::Everything);
     on_change(Change::Alive(now_ms()));
     tracing::info!("the change feed of Postgres is connected");

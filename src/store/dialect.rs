@@ -1,0 +1,165 @@
+//! How the two engines spell what both can say, side by side: an expression or a clause each.
+//! Knows columns, never mappings; sends nothing.
+
+use super::catalog::relation::{Column, Holds, quote};
+
+/// An engine's SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Postgres,
+    Sqlite,
+}
+
+/// The name under which the milliseconds that a row has to live are selected.
+pub(super) const LEFT: &str = "hearthside:left";
+
+/// What SQLite selects a column of JSON as: its rows do not say that a text is JSON.
+pub(super) const JSON: &str = "hearthside:json:";
+
+impl Dialect {
+    /// Changes are announced by triggers, which need to know the columns of the watched tables.
+    pub(super) const fn has_triggers(self) -> bool {
+        matches!(self, Self::Postgres)
+    }
+
+    /// A column holds values of its own type only.
+    pub(super) const fn has_strict_types(self) -> bool {
+        matches!(self, Self::Postgres)
+    }
+
+    /// A column as text.
+    pub(super) fn text(self, column: &str) -> String {
+        match self {
+            Self::Postgres => format!("{column}::text"),
+            Self::Sqlite => format!("CAST({column} AS TEXT)"),
+        }
+    }
+
+    /// A SELECT whose rows the driver can read. In Postgres each is one JSON text: every type has one, whatever the
+    /// driver knows.
+    pub(super) fn readable(self, select: &str) -> String {
+        match self {
+            Self::Postgres => format!("SELECT row_to_json(hearthside_row)::text FROM ({select}) AS hearthside_row"),
+            Self::Sqlite => select.to_owned(),
+        }
+    }
+
+    /// The order in which all rows of a table come, whose key's columns are these.
+    pub(super) fn order(self, keys: &[String]) -> String {
+        match self {
+            Self::Postgres => keys.join(", "),
+            Self::Sqlite => "rowid".to_owned(),
+        }
+    }
+
+    /// A column as a SELECT of records names it.
+    pub(super) fn shown(self, column: &Column) -> String {
+        let name = column.quoted();
+        match (self, column.holds) {
+            (Self::Postgres, Holds::Epochs) => {
+                format!("trim_scale(extract(epoch FROM {})::numeric) AS {name}", moment_of(column))
+            }
+            (Self::Postgres, _) => name,
+            (Self::Sqlite, Holds::Json) => format!("{name} AS {}", quote(&format!("{JSON}{}", column.name))),
+            (Self::Sqlite, Holds::Times) => format!("strftime('%Y-%m-%dT%H:%M:%S+00:00', {name}) AS {name}"),
+            // Whole seconds as an integer, a fraction only where there is one.
+            (Self::Sqlite, Holds::Epochs) => format!(
+                "CASE WHEN unixepoch({name}, 'subsec') = unixepoch({name}) THEN unixepoch({name}) \
+                 ELSE unixepoch({name}, 'subsec') END AS {name}"
+            ),
+            (Self::Sqlite, _) => name,
+        }
+    }
+
+    /// The milliseconds that a row has to live, by the column that says when it ends.
+    pub(super) fn left(self, column: &Column) -> String {
+        let (ends, left) = (moment_of(column), quote(LEFT));
+        match self {
+            Self::Postgres => {
+                format!("ceil(extract(epoch FROM ({ends}::timestamptz - clock_timestamp())) * 1000)::bigint AS {left}")
+            }
+            Self::Sqlite => format!(
+                "CAST(round((unixepoch({ends}, 'subsec') - unixepoch('now', 'subsec')) * 1000) AS INTEGER) AS {left}"
+            ),
+        }
+    }
+
+    /// True of a row that has not ended, by the column that says when it does: `column` is its name, `ends` its moment.
+    pub(super) fn is_alive(self, column: &str, ends: &str) -> String {
+        match self {
+            Self::Postgres => format!("({column} IS NULL OR {ends} > clock_timestamp())"),
+            Self::Sqlite => {
+                format!("({column} IS NULL OR unixepoch({ends}, 'subsec') > unixepoch('now', 'subsec'))")
+            }
+        }
+    }
+
+    /// True of a row whose overflow column has members.
+    pub(super) fn has_members(self, column: &str) -> String {
+        match self {
+            Self::Postgres => format!("coalesce({column}::jsonb, '{{}}'::jsonb) <> '{{}}'::jsonb"),
+            Self::Sqlite => format!("coalesce({column}, '{{}}') <> '{{}}'"),
+        }
+    }
+
+    /// Parameter `number`, a text, as a value of a key's column of this type. SQLite compares what was bound.
+    pub(super) fn key(self, number: usize, kind: &str) -> String {
+        match self {
+            Self::Postgres => format!("CAST(${number}::text AS {kind})"),
+            Self::Sqlite => format!("?{number}"),
+        }
+    }
+
+    /// A text, which is an expression, as a value of a column.
+    pub(super) fn value(self, column: &Column, text: &str) -> String {
+        match (self, column.holds) {
+            (Self::Postgres, Holds::Epochs) => {
+                held(&format!("to_timestamp(CAST({text} AS float8))"), column.zone.as_deref())
+            }
+            (Self::Postgres, _) => format!("CAST({text} AS {})", column.cast),
+            (Self::Sqlite, Holds::Epochs) => {
+                format!("strftime('%Y-%m-%d %H:%M:%f', CAST({text} AS REAL), 'unixepoch')")
+            }
+            (Self::Sqlite, _) => text.to_owned(),
+        }
+    }
+}
+
+/// The moment that a column means, by its name.
+pub(super) fn moment_of(column: &Column) -> String {
+    moment(&column.quoted(), column.zone.as_deref())
+}
+
+/// The moment that a column means, as an expression; `zone` is there for a column of Postgres without one.
+pub(super) fn moment(column: &str, zone: Option<&str>) -> String {
+    match zone {
+        Some(zone) => format!("({column} AT TIME ZONE {})", literal(zone)),
+        None => column.to_owned(),
+    }
+}
+
+/// What a column of Postgres holds for a moment, which is an expression of type `timestamptz`: the same conversion the
+/// other way.
+pub(super) fn held(moment: &str, zone: Option<&str>) -> String {
+    match zone {
+        Some(zone) => format!("(({moment}) AT TIME ZONE {})", literal(zone)),
+        None => moment.to_owned(),
+    }
+}
+
+/// A text as a constant of SQL.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{held, moment};
+
+    #[test]
+    fn a_column_with_a_zone_is_taken_as_it_is() {
+        assert_eq!((moment("t.x", None), held("now()", None)), ("t.x".into(), "now()".into()));
+        assert_eq!(moment("t.x", Some("a'b")), "(t.x AT TIME ZONE 'a''b')");
+        assert_eq!(held("now() + x", Some("UTC")), "((now() + x) AT TIME ZONE 'UTC')");
+    }
+}

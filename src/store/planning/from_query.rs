@@ -1,0 +1,119 @@
+//! The plan of a mapping that shows what a query selects, and of a list's statements for elements.
+
+use super::Catalog;
+use crate::keys::HoleKind;
+use crate::mapping::{Kind, Mapping};
+use crate::store::StoreError;
+use crate::store::catalog::described::{Described, Parameter};
+use crate::store::catalog::requirements::{ColumnFault, list_parameters, must_select_key, query_faults, selects_key};
+use crate::store::dialect::Dialect;
+use crate::store::listing::{Listing, source};
+use crate::store::plan::{KeySource, ListStatement, ListStatements, Plan};
+
+/// # Errors
+/// [`StoreError::Faults`] for what does not fit.
+pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, query: &str) -> Result<Plan, StoreError> {
+    let query = query.trim().trim_end_matches(';');
+    let described = describe(catalog, "query", query).await?;
+    let mut faults = query_faults(mapping, &described.columns, described.parameters.len());
+    let is_named = selects_key(mapping, &described.columns);
+    if !is_named {
+        faults.extend(spelling_faults(catalog.dialect(), mapping, &described.parameters));
+    }
+    if !faults.is_empty() {
+        return Err(StoreError::Faults(faults));
+    }
+    let mut plan = Plan::new(mapping, if is_named { KeySource::Named } else { KeySource::Bound });
+    plan.params = described.params();
+    let sql = catalog.dialect().readable(query);
+    match mapping.kind {
+        Kind::Definition => plan.all = sql,
+        Kind::Cache => {
+            plan.one = sql;
+            plan.list = list_statements(catalog, mapping).await?;
+            plan.listing = listing(catalog, mapping).await?;
+        }
+    }
+    Ok(plan)
+}
+
+/// Where the keys are listed: in the first watched table that says them.
+async fn listing(catalog: &Catalog<'_>, mapping: &Mapping) -> Result<Option<Listing>, StoreError> {
+    let Some((name, _)) = source(mapping) else { return Ok(None) };
+    let relation = catalog.relation(&name).await?;
+    Ok(relation.and_then(|relation| Listing::of(catalog.dialect(), mapping, &relation)))
+}
+
+/// The faults of a query whose rows do not say their own key, and that takes one with several spellings: those could
+/// not be kept apart.
+fn spelling_faults(dialect: Dialect, mapping: &Mapping, parameters: &[Parameter]) -> Vec<ColumnFault> {
+    match dialect {
+        Dialect::Postgres => {
+            let several = parameters.iter().enumerate().filter(|(_, parameter)| parameter.bound.is_none());
+            several.map(|(i, parameter)| several_spellings(i + 1, &parameter.kind)).collect()
+        }
+        // SQLite would compare '007' to a number as 7.
+        Dialect::Sqlite => {
+            let one_spelling = mapping.pattern.holes().all(|(_, kind)| kind == HoleKind::Int);
+            let is_fault = mapping.kind == Kind::Cache && !one_spelling;
+            is_fault.then(|| must_select_key(mapping)).into_iter().collect()
+        }
+    }
+}
+
+fn several_spellings(number: usize, kind: &str) -> ColumnFault {
+    let advice = format!("has several spellings per value; select the holes as columns, or write ${number}::text");
+    ("query", format!("parameter ${number} of type {kind} {advice}"))
+}
+
+/// `push` takes the key's placeholders and an element, `remove` LREM's count too.
+async fn list_statements(catalog: &Catalog<'_>, mapping: &Mapping) -> Result<ListStatements, StoreError> {
+    let (mut statements, mut faults) = (ListStatements::default(), Vec::new());
+    for (key, sql, statement) in [
+        ("push", &mapping.config.push, &mut statements.push),
+        ("remove", &mapping.config.remove, &mut statements.remove),
+    ] {
+        let Some(sql) = sql else { continue };
+        match list_statement(catalog, mapping, key, sql).await {
+            Ok(made) => *statement = Some(made),
+            Err(StoreError::Faults(more)) => faults.extend(more),
+            Err(other) => return Err(other),
+        }
+    }
+    if faults.is_empty() { Ok(statements) } else { Err(StoreError::Faults(faults)) }
+}
+
+async fn list_statement(
+    catalog: &Catalog<'_>,
+    mapping: &Mapping,
+    key: &'static str,
+    sql: &str,
+) -> Result<ListStatement, StoreError> {
+    let parameters = describe(catalog, key, sql).await?.parameters;
+    let holes = mapping.pattern.holes().count();
+    match list_fault(key, &parameters, holes) {
+        Some(fault) => Err(StoreError::Faults(vec![fault])),
+        None => Ok(ListStatement { sql: sql.to_owned(), takes_count: parameters.len() == holes + 2 }),
+    }
+}
+
+/// What the engine says of the SQL at a key of the block.
+async fn describe(catalog: &Catalog<'_>, key: &'static str, sql: &str) -> Result<Described, StoreError> {
+    match catalog.describe(sql).await {
+        Err(StoreError::Refused(text)) => Err(StoreError::fault(key, text)),
+        other => other,
+    }
+}
+
+/// What is wrong with the parameters of a list's statement for a key with so many placeholders.
+fn list_fault(key: &'static str, parameters: &[Parameter], holes: usize) -> Option<ColumnFault> {
+    let takes = parameters.len();
+    let most = if key == "push" { holes + 1 } else { holes + 2 };
+    if takes <= holes || takes > most {
+        return Some((key, list_parameters(takes, holes)));
+    }
+    let wanted = [("TEXT", "the element", "text"), ("INT8", "the count", "bigint")];
+    let given = parameters.iter().enumerate().skip(holes).zip(wanted);
+    let mut wrong = given.filter(|((_, parameter), (kind, ..))| !parameter.kind.is_empty() && parameter.kind != *kind);
+    wrong.next().map(|((at, _), (_, what, cast))| (key, format!("write {what} as ${}::{cast}", at + 1)))
+}

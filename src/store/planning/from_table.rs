@@ -1,0 +1,114 @@
+//! The plan of a mapping that shows a table's rows: a SELECT of its columns, and where its writes go.
+
+use super::Catalog;
+use crate::config::{DeleteMode, Timestamps};
+use crate::mapping::{Kind, Mapping};
+use crate::store::StoreError;
+use crate::store::catalog::relation::{Column, Holds, Relation, quote};
+use crate::store::catalog::requirements::{check_overflow, check_table, needs_unique, shows, unique_columns};
+use crate::store::catalog::target::Target;
+use crate::store::dialect::Dialect;
+use crate::store::listing::Listing;
+use crate::store::plan::{KeySource, Plan, key_column};
+
+/// # Errors
+/// [`StoreError::Faults`] for what does not fit.
+pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -> Result<Plan, StoreError> {
+    let relation = relation(catalog, mapping, name).await?;
+    let block = &mapping.config;
+    let select = Select::of(catalog.dialect(), mapping, &relation);
+    let mut plan = Plan { doubts: relation.doubts.clone(), ..Plan::new(mapping, KeySource::Extra) };
+    if mapping.kind == Kind::Definition {
+        plan.all = select.all();
+        return Ok(plan);
+    }
+    plan.one = select.one();
+    // A table's rows say their own keys, so a type with several spellings may be bound as text.
+    plan.params = catalog.describe(&plan.one).await?.params();
+    plan.listing = Listing::of(catalog.dialect(), mapping, &relation);
+    if block.writes_table() || block.delete == DeleteMode::Row || block.expires_column.is_some() {
+        check_writes(catalog, mapping, name).await?;
+        plan.target = Some(Target::of(mapping, &relation, select.columns).checked(block)?);
+    }
+    Ok(plan)
+}
+
+/// The mapping's table, whose columns are those that the mapping needs.
+async fn relation(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -> Result<Relation, StoreError> {
+    let block = &mapping.config;
+    let no_table = || StoreError::fault("table", format!("there is no table '{name}'"));
+    let mut relation = catalog.relation(name).await?.ok_or_else(no_table)?;
+    check_table(mapping, name, &relation)?;
+    if let Some(column) = block.overflow.as_deref().and_then(|column| relation.column(column)) {
+        check_overflow(column, catalog.default_of(name, &column.name).await?.as_deref())?;
+    }
+    let ends = block.expires_column.as_deref().and_then(|column| relation.column(column));
+    if catalog.dialect().has_strict_types() && ends.is_some_and(|column| !column.is_time()) {
+        return Err(StoreError::fault("expires_column", "is no timestamp"));
+    }
+    if block.timestamps == Timestamps::Epoch {
+        let times = relation.columns.iter_mut().filter(|column| column.holds == Holds::Times);
+        times.for_each(|column| column.holds = Holds::Epochs);
+    }
+    catalog.zoned(relation, block).await
+}
+
+/// What writes find rows by must be unique, and what is deferred must have a place to be noted.
+async fn check_writes(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -> Result<(), StoreError> {
+    let block = &mapping.config;
+    let unique = unique_columns(block, &mapping.columns(&block.key_columns));
+    if block.writes_table() && !catalog.is_unique(name, &unique).await? {
+        return Err(StoreError::fault("write", needs_unique(&unique)));
+    }
+    if !block.defers() {
+        return Ok(());
+    }
+    let key = if block.expires_column.is_some() { "expires_column" } else { "deferred" };
+    match catalog.journal_fault().await? {
+        Some(fault) => Err(StoreError::fault(key, fault)),
+        None => Ok(()),
+    }
+}
+
+/// The SELECT of a mapping's records.
+struct Select<'r> {
+    dialect: Dialect,
+    relation: &'r Relation,
+    /// The key's columns, quoted.
+    keys: Vec<String>,
+    /// What is selected: the shown columns, the row's own key, and how long it has to live.
+    columns: String,
+}
+
+impl<'r> Select<'r> {
+    fn of(dialect: Dialect, mapping: &Mapping, relation: &'r Relation) -> Self {
+        let block = &mapping.config;
+        let names = mapping.columns(&block.key_columns);
+        let keys: Vec<String> = names.iter().map(|key| quote(key)).collect();
+        let show = |column: &Column| match block.overflow.as_deref() == Some(&column.name) {
+            // Its members are fields: it is read as it is.
+            true => column.quoted(),
+            false => dialect.shown(column),
+        };
+        let shown = relation.columns.iter().filter(|column| shows(block, &names, &column.name)).map(show);
+        let own = keys.iter().enumerate().map(|(i, key)| format!("{} AS {}", dialect.text(key), quote(&key_column(i))));
+        let ends = block.expires_column.as_deref().and_then(|name| relation.column(name));
+        let columns: Vec<String> = shown.chain(own).chain(ends.map(|column| dialect.left(column))).collect();
+        Self { dialect, relation, keys, columns: columns.join(", ") }
+    }
+
+    fn from(&self) -> String {
+        format!("SELECT {} FROM {}", self.columns, self.relation.name)
+    }
+
+    /// The rows of one key.
+    fn one(&self) -> String {
+        let ours: Vec<String> = self.keys.iter().enumerate().map(|(i, key)| format!("{key} = ${}", i + 1)).collect();
+        self.dialect.readable(&format!("{} WHERE {}", self.from(), ours.join(" AND ")))
+    }
+
+    /// Every row.
+    fn all(&self) -> String {
+        self.dialect.readable(&format!("{} ORDER BY {}", self.from(), self.dialect.order(&self.keys)))
+    }
+}

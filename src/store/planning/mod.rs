@@ -1,0 +1,119 @@
+//! Makes a mapping's plan from what an engine's catalog says of the columns of its table (`from_table`), or of what its
+//! query selects (`from_query`). The same for both engines; how one reads its catalog is its own affair.
+
+mod from_query;
+mod from_table;
+
+use super::StoreError;
+use super::catalog::described::Described;
+use super::catalog::relation::Relation;
+use super::catalog::requirements::ColumnFault;
+use super::dialect::Dialect;
+use super::plan::Plan;
+use super::postgres::PostgresCatalog;
+use super::sqlite::SqliteCatalog;
+use crate::config::MappingConfig;
+use crate::mapping::Mapping;
+
+/// An engine's catalog, as it can be asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Catalog<'s> {
+    Postgres(PostgresCatalog<'s>),
+    Sqlite(SqliteCatalog<'s>),
+}
+
+impl Catalog<'_> {
+    const fn dialect(&self) -> Dialect {
+        match self {
+            Self::Postgres(_) => Dialect::Postgres,
+            Self::Sqlite(_) => Dialect::Sqlite,
+        }
+    }
+
+    /// The table of this name; `None` when there is none.
+    async fn relation(&self, name: &str) -> Result<Option<Relation>, StoreError> {
+        match self {
+            Self::Postgres(catalog) => catalog.relation(name).await,
+            Self::Sqlite(catalog) => catalog.relation(name).await,
+        }
+    }
+
+    /// The table, whose columns say in which time zone they hold moments, where that matters to the mapping.
+    async fn zoned(&self, relation: Relation, block: &MappingConfig) -> Result<Relation, StoreError> {
+        match self {
+            Self::Postgres(catalog) => catalog.zoned(relation, block).await,
+            Self::Sqlite(_) => Ok(relation),
+        }
+    }
+
+    /// The default of a column, as an expression.
+    async fn default_of(&self, table: &str, column: &str) -> Result<Option<String>, StoreError> {
+        match self {
+            Self::Postgres(catalog) => catalog.default_of(table, column).await,
+            Self::Sqlite(catalog) => catalog.default_of(table, column).await,
+        }
+    }
+
+    /// Whether a unique index or primary key is on exactly these columns.
+    async fn is_unique(&self, table: &str, columns: &[String]) -> Result<bool, StoreError> {
+        match self {
+            Self::Postgres(catalog) => catalog.is_unique(table, columns).await,
+            Self::Sqlite(catalog) => catalog.is_unique(table, columns).await,
+        }
+    }
+
+    /// Why deferred writes could not be noted, if so.
+    async fn journal_fault(&self) -> Result<Option<String>, StoreError> {
+        match self {
+            Self::Postgres(catalog) => catalog.journal_fault().await,
+            Self::Sqlite(_) => Ok(None),
+        }
+    }
+
+    async fn describe(&self, sql: &str) -> Result<Described, StoreError> {
+        match self {
+            Self::Postgres(catalog) => catalog.describe(sql).await,
+            Self::Sqlite(catalog) => catalog.describe(sql).await,
+        }
+    }
+}
+
+/// The statements of a mapping, checked against the store's tables and columns.
+///
+/// # Errors
+/// [`StoreError::Faults`] lists everything that does not fit.
+pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping) -> Result<Plan, StoreError> {
+    let mut faults = watch_faults(catalog, mapping).await?;
+    let planned = match (&mapping.config.table, &mapping.config.query) {
+        (Some(name), _) => from_table::plan(catalog, mapping, name).await,
+        (None, Some(query)) => from_query::plan(catalog, mapping, query).await,
+        (None, None) => Err(StoreError::fault("table", "has no table and no query")),
+    };
+    match planned {
+        Ok(plan) if faults.is_empty() => Ok(plan),
+        Ok(_) => Err(StoreError::Faults(faults)),
+        Err(StoreError::Faults(more)) => {
+            faults.extend(more);
+            Err(StoreError::Faults(faults))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// What triggers on the watched tables would lack; the mapping's own table is judged with its columns.
+async fn watch_faults(catalog: &Catalog<'_>, mapping: &Mapping) -> Result<Vec<ColumnFault>, StoreError> {
+    let mut faults = Vec::new();
+    if !catalog.dialect().has_triggers() {
+        return Ok(faults);
+    }
+    for (name, wanted) in mapping.watched().into_iter().skip(usize::from(mapping.config.table.is_some())) {
+        match catalog.relation(&name).await? {
+            None => faults.push(("watch", format!("there is no table '{name}'"))),
+            Some(relation) => {
+                let missing = wanted.into_iter().flatten().filter(|column| relation.column(column).is_none());
+                faults.extend(missing.map(|column| ("watch", format!("table '{name}' has no column '{column}'"))));
+            }
+        }
+    }
+    Ok(faults)
+}

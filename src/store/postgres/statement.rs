@@ -1,0 +1,109 @@
+//! The statements that write the rows of one key, except the upsert. Pure; knows no connection.
+
+use super::expression::{ORIGIN, Parts};
+use super::zone::{has_ended, has_ended_everywhere};
+use crate::store::StoreError;
+use crate::store::catalog::described::Param;
+use crate::store::catalog::target::{Expires, Target, text};
+use crate::store::dialect::{Dialect, moment};
+use crate::store::plan::Plan;
+
+/// A statement of which `$1` is the origin, and the key's parameters come next.
+pub(super) struct Statement {
+    pub(super) sql: String,
+    /// The parameters behind those.
+    pub(super) values: Vec<String>,
+}
+
+/// Makes the statements of a mapping that writes to a table.
+#[derive(Clone, Copy)]
+pub(super) struct Statements<'p> {
+    pub(super) plan: &'p Plan,
+    pub(super) target: &'p Target,
+}
+
+impl<'p> Statements<'p> {
+    /// # Errors
+    /// [`StoreError::Refused`] of a mapping that takes no writes.
+    pub(super) fn of(plan: &'p Plan) -> Result<Self, StoreError> {
+        Ok(Self { plan, target: plan.target()? })
+    }
+
+    pub(super) fn parts(&self) -> Parts {
+        Parts::behind_key(self.plan.params.len())
+    }
+
+    /// The placeholders of the key.
+    pub(super) fn key(&self) -> Vec<String> {
+        (0..self.plan.params.len()).map(|i| format!("${}", i + 2)).collect()
+    }
+
+    /// `key = $2 AND ...`; a row whose key is only another spelling of ours is another key's (hazard 29).
+    pub(super) fn is_ours(&self) -> String {
+        let equal = |((column, place), param): ((&String, String), &Param)| match param {
+            Param::Text => format!("t.{column} = {place} AND t.{column}::text = {place}::text"),
+            Param::Int(_) | Param::Uuid => format!("t.{column} = {place}"),
+        };
+        let keys = self.target.keys.iter().zip(self.key()).zip(&self.plan.params);
+        keys.map(equal).collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// As [`Statements::is_ours`], of a row that has not ended.
+    pub(super) fn is_alive(&self) -> String {
+        let alive = |expires: &Expires| {
+            let column = format!("t.{}", expires.column);
+            format!(" AND {}", Dialect::Postgres.is_alive(&column, &moment(&column, expires.zone.as_deref())))
+        };
+        self.is_ours() + &self.target.expires.as_ref().map(alive).unwrap_or_default()
+    }
+
+    /// Removes the row if it has ended, in doubt only if it has ended whichever moment its column means; `None` where
+    /// rows do not end.
+    pub(super) fn bury(&self, is_doubted: bool) -> Option<Statement> {
+        let Target { table, expires: Some(expires), .. } = self.target else { return None };
+        let has_ended = if is_doubted { has_ended_everywhere } else { has_ended };
+        let (ours, has_ended) = (self.is_ours(), has_ended(expires, "clock_timestamp()"));
+        let sql = format!("WITH {ORIGIN} DELETE FROM {table} AS t USING origin WHERE {ours} AND {has_ended}");
+        Some(Statement { sql, values: Vec::new() })
+    }
+
+    /// Adds members to a set, or removes them; gives how many.
+    ///
+    /// # Errors
+    /// [`StoreError::Field`] for a member that is no text.
+    pub(super) fn members(&self, members: &[bytes::Bytes], add: bool) -> Result<Statement, StoreError> {
+        let column = self.plan.member_column()?;
+        let mut parts = self.parts();
+        let mut texts = Vec::with_capacity(members.len());
+        for member in members {
+            texts.push(Dialect::Postgres.value(column, &parts.add(text(member, &column.name)?)));
+        }
+        let (table, name) = (&self.target.table, column.quoted());
+        let moved = if add {
+            let rows: Vec<String> = texts.iter().map(|text| format!("({text})")).collect();
+            format!(
+                "INSERT INTO {table} AS t ({}, {name}) SELECT {}, m.v FROM origin, (VALUES {}) AS m (v) \
+                 ON CONFLICT DO NOTHING RETURNING 1",
+                self.target.keys.join(", "),
+                self.key().join(", "),
+                rows.join(", ")
+            )
+        } else {
+            let (ours, texts) = (self.is_ours(), texts.join(", "));
+            format!("DELETE FROM {table} AS t USING origin WHERE {ours} AND t.{name} IN ({texts}) RETURNING 1")
+        };
+        let sql = format!("WITH {ORIGIN}, moved AS ({moved}) SELECT count(*) FROM moved");
+        Ok(Statement { sql, values: parts.values })
+    }
+
+    /// Deletes the key's rows, and gives them.
+    pub(super) fn delete(&self) -> Statement {
+        let Target { table, shown, .. } = self.target;
+        let sql = format!(
+            "WITH {ORIGIN}, gone AS (DELETE FROM {table} AS t USING origin WHERE {} RETURNING t.*) \
+             SELECT row_to_json(r)::text FROM (SELECT {shown} FROM gone) AS r",
+            self.is_ours()
+        );
+        Statement { sql, values: Vec::new() }
+    }
+}

@@ -1,0 +1,141 @@
+//! The statement that writes fields: it locks the row, updates it, or inserts it where there is none, and gives it back
+//! as it was and as it is (decision 0007). Pure; knows no connection.
+
+use super::expression::{Field, Parts, guard, object};
+use super::statement::{Statement, Statements};
+use crate::record::Condition;
+use crate::store::StoreError;
+use crate::store::catalog::relation::{Column, Holds};
+use crate::store::catalog::target::{FieldChange, Place, Target};
+
+/// The upsert of some changes, gathered one by one.
+struct Upsert<'p> {
+    statements: Statements<'p>,
+    condition: Condition,
+    parts: Parts,
+    /// What is set in a row that is there.
+    sets: Vec<String>,
+    /// The columns of a new row, and their values.
+    columns: Vec<String>,
+    inserted: Vec<String>,
+    members: Members,
+}
+
+/// What becomes of the overflow column: names of members, and values.
+#[derive(Default)]
+struct Members {
+    set: Vec<(String, String)>,
+    cleared: Vec<String>,
+    /// Those of a new row.
+    created: Vec<(String, String)>,
+}
+
+/// The upsert of these changes.
+///
+/// # Errors
+/// [`StoreError::Field`] for a value that a column cannot have.
+pub(super) fn upsert(
+    statements: Statements<'_>,
+    changes: &[FieldChange<'_>],
+    condition: Condition,
+) -> Result<Statement, StoreError> {
+    let mut upsert = Upsert {
+        condition,
+        parts: statements.parts(),
+        sets: Vec::new(),
+        columns: statements.target.keys.clone(),
+        inserted: statements.key(),
+        members: Members::default(),
+        statements,
+    };
+    for change in changes {
+        match change.place {
+            Place::Column(column) => upsert.column(column, change)?,
+            Place::Member(overflow) => upsert.member(overflow, change)?,
+        }
+    }
+    upsert.overflow();
+    Ok(upsert.statement())
+}
+
+impl Upsert<'_> {
+    fn column(&mut self, column: &Column, change: &FieldChange<'_>) -> Result<(), StoreError> {
+        let now = format!("t.{}", column.quoted());
+        let becomes = Field { column, name: change.field, now: &now }.becomes(change.change, &mut self.parts)?;
+        self.sets.push(format!("{} = {}", column.quoted(), becomes.updated));
+        if let Some(first) = becomes.inserted {
+            self.columns.push(column.quoted());
+            self.inserted.push(first);
+        }
+        self.parts.guards.extend(guard(self.condition, &now));
+        Ok(())
+    }
+
+    fn member(&mut self, overflow: &Column, change: &FieldChange<'_>) -> Result<(), StoreError> {
+        let name = self.parts.add(change.field);
+        let now = format!("(t.{}::jsonb ->> {name})", overflow.quoted());
+        let (cast, holds) = ("pg_catalog.text".into(), Holds::Texts);
+        let column = Column { name: change.field.to_owned(), cast, holds, zone: None };
+        let field = Field { column: &column, name: change.field, now: &now };
+        let becomes = field.becomes(change.change, &mut self.parts)?;
+        match becomes.inserted {
+            None => self.members.cleared.push(name),
+            Some(first) => {
+                self.members.set.push((name.clone(), becomes.updated));
+                self.members.created.push((name, first));
+            }
+        }
+        self.parts.guards.extend(guard(self.condition, &now));
+        Ok(())
+    }
+
+    /// Sets the overflow column, if members of it change.
+    fn overflow(&mut self) {
+        let Members { set, cleared, created } = &self.members;
+        let Some(column) = &self.statements.target.overflow else { return };
+        if set.is_empty() && cleared.is_empty() {
+            return;
+        }
+        let name = column.quoted();
+        let without: String = cleared.iter().map(|name| format!(" - {name}")).collect();
+        self.sets.push(format!(
+            "{name} = CAST(coalesce(t.{name}::jsonb, '{{}}'::jsonb){without} || {} AS {})",
+            object(set),
+            column.cast
+        ));
+        if !created.is_empty() {
+            self.columns.push(name);
+            self.inserted.push(format!("CAST({} AS {})", object(created), column.cast));
+        }
+    }
+
+    /// What inserts the row where there is none, and what reads it; nothing where only a row that is there is written.
+    fn insert(&self) -> (String, String) {
+        if matches!(self.condition, Condition::RowExists | Condition::FieldPresent) {
+            return (String::new(), String::new());
+        }
+        let Target { table, shown, .. } = self.statements.target;
+        let made = format!(
+            ", made AS (INSERT INTO {table} AS t ({}) SELECT {} FROM seen WHERE seen.rows = 0 \
+             ON CONFLICT DO NOTHING RETURNING t.*)",
+            self.columns.join(", "),
+            self.inserted.join(", ")
+        );
+        (made, format!(" UNION ALL SELECT {shown} FROM made"))
+    }
+
+    fn statement(self) -> Statement {
+        let Target { table, shown, .. } = self.statements.target;
+        let (ours, (made, union)) = (self.statements.is_alive(), self.insert());
+        let guards: String = self.parts.guards.iter().map(|guard| format!(" AND ({guard})")).collect();
+        let sql = format!(
+            "WITH old AS MATERIALIZED (SELECT {shown} FROM {table} AS t WHERE {ours} FOR NO KEY UPDATE), \
+             seen AS MATERIALIZED (SELECT count(*) AS rows, set_config('hearthside.origin', $1, true) FROM old), \
+             changed AS (UPDATE {table} AS t SET {} FROM seen WHERE {ours}{guards} RETURNING t.*){made} \
+             SELECT (SELECT row_to_json(old)::text FROM old), \
+             (SELECT row_to_json(r)::text FROM (SELECT {shown} FROM changed{union}) AS r), seen.rows FROM seen",
+            self.sets.join(", "),
+        );
+        Statement { sql, values: self.parts.values }
+    }
+}

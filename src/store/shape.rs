@@ -1,0 +1,114 @@
+//! How the rows of a plan's statements become records: whose row it is, and the fields, value or elements that it
+//! shows. Knows no engine.
+
+use bytes::Bytes;
+
+use super::StoreError;
+use super::dialect::LEFT;
+use super::json::Members;
+use super::plan::{KeySource, Plan, key_column};
+use super::row::{Cell, Row};
+use crate::config::Shape;
+use crate::record::Record;
+
+impl Plan {
+    /// The texts of a row's own key; `None` where the row does not say, an empty list where one is NULL.
+    fn own_key(&self, row: &mut Row) -> Option<Vec<String>> {
+        let text = |cell: Option<Cell>| cell.and_then(|c| c.text().map(str::to_owned));
+        let holes = self.mapping.pattern.holes();
+        let found: Option<Vec<String>> = match self.key {
+            KeySource::Bound => return None,
+            KeySource::Extra => holes.enumerate().map(|(i, _)| text(row.take(&key_column(i)))).collect(),
+            KeySource::Named => holes.map(|(hole, _)| text(row.get(hole).cloned())).collect(),
+        };
+        Some(found.unwrap_or_default())
+    }
+
+    /// The key whose placeholders hold these texts, if it is one of the mapping's.
+    fn render(&self, own: &[String]) -> Option<Vec<u8>> {
+        self.mapping.pattern.render(own).filter(|_| own.len() == self.mapping.pattern.holes().count())
+    }
+
+    /// The record of `key` by the rows that were found for it; those that say another key are left out (hazard 29).
+    pub(super) fn record(&self, key: &[u8], rows: Vec<Row>) -> Result<Option<Record>, StoreError> {
+        let mut same = Vec::with_capacity(rows.len());
+        for mut row in rows {
+            match self.own_key(&mut row) {
+                Some(own) if self.render(&own).as_deref() != Some(key) => {}
+                _ => same.push(row),
+            }
+        }
+        self.shape(&same)
+    }
+
+    /// The key that a row says, and the row without it; `None` where it is no usable key.
+    pub(super) fn own_row(&self, mut row: Row) -> Option<(Box<[u8]>, Row)> {
+        let own = self.own_key(&mut row).unwrap_or_default();
+        Some((self.render(&own)?.into(), row))
+    }
+
+    /// The key and record of such a row.
+    pub(super) fn keyed(&self, row: Row) -> Result<Option<(Bytes, Option<Record>)>, StoreError> {
+        match self.own_row(row) {
+            Some((key, row)) => Ok(Some((Bytes::from(key), self.shape(&[row])?))),
+            None => Ok(None),
+        }
+    }
+
+    /// A record of these rows, which share one key; `None` when Redis would not keep such a value.
+    pub(super) fn shape(&self, rows: &[Row]) -> Result<Option<Record>, StoreError> {
+        let Some(first) = rows.first() else { return Ok(None) };
+        let left = first.get(LEFT).and_then(Cell::text).and_then(|text| text.parse().ok());
+        if left.is_some_and(|left: i64| left <= 0) {
+            return Ok(None);
+        }
+        let record = match self.mapping.config.shape {
+            Shape::Hash => Record::hash(&self.fields(first)?),
+            Shape::String => match self.value(first)? {
+                Some(text) => Record::string(text.as_bytes()),
+                None => return Ok(None),
+            },
+            Shape::List => Record::list(&self.elements(rows)?),
+            Shape::Set => Record::set(&self.elements(rows)?),
+        };
+        let record = record.map_err(|error| StoreError::Refused(error.to_string()))?;
+        Ok((!record.is_empty()).then(|| record.living(left)))
+    }
+
+    fn fields(&self, row: &Row) -> Result<Vec<(String, String)>, StoreError> {
+        let mut row = row.clone();
+        row.take(LEFT);
+        let overflow = self.mapping.config.overflow.as_ref().and_then(|column| row.take(column));
+        let mut fields: Vec<(String, String)> = Vec::with_capacity(row.0.len());
+        let mut add = |name: &str, cell: &Cell| {
+            if let Some(text) = cell.text().filter(|_| fields.iter().all(|(known, _)| known != name)) {
+                fields.push((name.to_owned(), text.to_owned()));
+            }
+        };
+        if self.mapping.config.fields.is_empty() {
+            row.0.iter().for_each(|(name, cell)| add(name, cell));
+        } else {
+            self.mapping.config.fields.iter().for_each(|name| add(name, row.get(name).unwrap_or(&Cell::Null)));
+        }
+        if let Some(text) = overflow.as_ref().and_then(Cell::text) {
+            let Members(more) = serde_json::from_str(text)
+                .map_err(|error| StoreError::Refused(format!("the overflow column holds no JSON object: {error}")))?;
+            more.0.iter().for_each(|(name, cell)| add(name, cell));
+        }
+        Ok(fields)
+    }
+
+    fn value<'r>(&self, row: &'r Row) -> Result<Option<&'r str>, StoreError> {
+        let column = self.mapping.config.value.as_deref().unwrap_or_default();
+        let cell = row.get(column).ok_or_else(|| StoreError::Refused(format!("no column '{column}' in the rows")))?;
+        Ok(cell.text())
+    }
+
+    fn elements(&self, rows: &[Row]) -> Result<Vec<String>, StoreError> {
+        if self.mapping.config.value.is_some() {
+            let texts = rows.iter().map(|row| Ok(self.value(row)?.map(str::to_owned)));
+            return texts.filter_map(Result::transpose).collect();
+        }
+        Ok(rows.iter().map(Row::to_json).collect())
+    }
+}
