@@ -19,7 +19,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use connection::hello::{greeted, logs_in};
 use connection::subscribe::Shared;
-use connection::{client, hello, hold, local, subscribe};
+use connection::{client, dedicated, hello, local, subscribe};
 pub use edition::{EditionPlace, Newest};
 pub use owned::expire::answer_lived;
 use owned::split;
@@ -92,8 +92,8 @@ pub enum Exclusive {
     Move(Move),
     /// A long request over a pinned connection.
     Long(OwnedRequest),
-    /// Pass on the unfinished request at the front of the buffer.
-    Huge,
+    /// Pass on the unfinished request at the front of the buffer as it comes.
+    Stream,
     /// Forget everything about the connection.
     Reset,
     /// A transaction's command, or any command inside one, which goes this route.
@@ -120,11 +120,8 @@ pub enum Flow {
 
 impl Services {
     /// The lane of a client, the same one until its protocol, database or login changes.
-    pub fn lane(&self, session: &mut Session) -> Lane {
-        session
-            .lane
-            .get_or_insert_with(|| self.upstream.lane(&session.group, session.peer.id, &session.account))
-            .clone()
+    pub fn lane<'a>(&self, session: &'a mut Session) -> &'a Lane {
+        session.lane(&self.upstream)
     }
 
     /// Where the next request of a client goes, unless it asks too fast.
@@ -184,7 +181,7 @@ impl Services {
         if session.subscriber().is_some() {
             route = subscribe::route(session, route, request, spec);
         }
-        if session.is_held() { hold::route(session, request, route) } else { route }
+        if session.way.is_dedicated() { dedicated::route(session, request, route) } else { route }
     }
 
     /// Answers `request`, which goes `route`; pass-through runs are the caller's, who gathers them.
@@ -192,7 +189,7 @@ impl Services {
         match route {
             Route::Local(local, spec) => self.local(session, request, local, spec, out),
             Route::Hearthside => self.hearthside(session, request, out),
-            Route::Owned(..) | Route::Split(..) if session.hold.tracking => self.tracked(session, request, route, out),
+            Route::Owned(..) | Route::Split(..) if session.way.state().tracking => self.tracked(session, request, route, out),
             Route::Owned(mapping, at, spec) => owned::answer(self, session, request, (mapping, at, spec), out),
             Route::Split(keys, spec) => split::answer(self, session, request, &keys, spec, out),
             Route::Transaction(command, spec) => transaction(session, request, (command, spec), out),
@@ -244,7 +241,7 @@ impl Services {
 
     /// A client with CLIENT TRACKING keeps what it reads until it is told otherwise.
     fn tracked(&self, session: &mut Session, request: &Request<'_>, route: Route, out: &mut BytesMut) -> Flow {
-        if let Some(text) = hold::untrackable(session) {
+        if let Some(text) = dedicated::untrackable(session) {
             return refuse(session, text, out);
         }
         let places = match &route {
@@ -260,7 +257,7 @@ impl Services {
             Route::Split(keys, spec) => split::answer(self, session, request, &keys, spec, out),
             other => self.answer(session, request, other, out),
         };
-        hold::forget(&keys, flow, out)
+        dedicated::forget(&keys, flow, out)
     }
 
     /// Asks the client's lane something of our own words; `resendable` if it only reads.
@@ -273,8 +270,7 @@ impl Services {
     /// Forwards one request alone.
     fn forward(&self, session: &mut Session, request: &Request<'_>, resendable: bool) -> Flow {
         session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
-        let run = session.on_its_lane(Batch::one(Bytes::copy_from_slice(request.raw()), resendable));
-        Flow::Upstream(self.lane(session).submit(run))
+        Flow::Upstream(session.submit(&self.upstream, Batch::one(Bytes::copy_from_slice(request.raw()), resendable)))
     }
 
     fn local(

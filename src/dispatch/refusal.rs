@@ -27,7 +27,7 @@ impl Services {
     ///
     /// Nothing that the connection is in takes such an answer back: it is neither queued in a MULTI nor passed on for
     /// a subscriber, a monitor or a debugging session. What a route itself refuses comes after it (commands of
-    /// replicas, and what is not answered on owned keys), and holds in every state too ([`super::connection::hold`]).
+    /// replicas, and what is not answered on owned keys), and holds in every state too ([`super::connection::dedicated`]).
     pub(super) fn refusal(
         &self,
         session: &Session,

@@ -288,8 +288,8 @@ fn client<S: AsyncRead + AsyncWrite + Unpin>(
     let db = setup.upstream.place.target().map_or(0, |target| target.db);
     let session =
         Session::new(listed.peer.clone(), Group { db, login, ..Group::default() }, services.access.first_user());
-    let link = Connection::new(&session, stream, services.policy.limits.clone(), setup.metrics, bell);
-    Client::new(link, session, services)
+    let connection = Connection::new(&session, stream, services.policy.limits.clone(), setup.metrics, bell);
+    Client::new(connection, session, services)
 }
 
 #[cfg(test)]

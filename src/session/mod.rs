@@ -1,28 +1,31 @@
-//! What the sidecar remembers of one client connection.
+//! What the sidecar remembers of one client: who it is (`peer`, `user`, `group`), where its requests go (`way`), how fast it
+//! asks (`pace`), and what becomes of its replies (`reply`). Everything here is read by `dispatch` or `transaction` and by
+//! `server`; what the client's task alone needs lies in `server/client`, and what one transaction needs in `transaction`.
 
-mod hold;
 mod pace;
+mod upstream_state;
 mod waits;
+mod way;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use hold::{Hold, Redirect};
 pub use pace::{Pace, Policy};
+pub use upstream_state::{Redirect, UpstreamState};
 pub use waits::Waits;
+pub use way::Way;
 
 use crate::access::{Access, DEFAULT_USER, User};
 use crate::clients::{Peer, State};
 use crate::command::Spec;
 use crate::resp::Proto;
-use crate::route::Unknown;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::refusals::{Who, shown};
 use crate::upstream::{
-    Account, Batch, Group, Hub, Inbox, Lane, Loss, MAYBE_APPLIED, Member, Membership, Subscriber, Upstream,
+    Account, Batch, Group, Hub, Inbox, Lane, Loss, MAYBE_APPLIED, Membership, Subscriber, Ticket, Upstream,
 };
 
 /// What is answered for requests on a connection that is lost, by a client that is not lost with it.
@@ -77,31 +80,18 @@ pub struct Session {
     pub user: Option<Arc<User>>,
     /// The upstream lets it in (`auth.mode = "upstream"`).
     pub is_proven: bool,
-    /// What the upstream keeps for its login, while it is one of those who have shown it.
-    pub login: Option<Member>,
     /// The last command's row of the command table.
     pub command: Option<usize>,
     /// The same, for the next request: clients repeat themselves.
     pub spec: Option<&'static Spec>,
     /// What becomes of replies.
     pub reply: ReplyMode,
-    /// It has a connection of its own, for a transaction or because of `hold`.
-    pub is_pinned: bool,
-    /// Why all its commands go over its own connection.
-    pub hold: Hold,
-    /// Something that may wait is under way on its own connection: should the client leave, nobody waits for the reply.
-    pub may_wait: bool,
-    /// A command that the table does not know went over its own connection since this was last looked at.
-    pub has_asked_unknown: bool,
     /// The user that it is without AUTH.
     first_user: Option<Arc<User>>,
-    /// What may block, of all that a client that is held waits for.
-    pub waits_for: Waits,
-    inbox: Option<Inbox>,
     /// Its place in the hub, once it has subscribed (`pubsub.mode = "shared"`).
     membership: Option<Membership>,
-    /// Where its requests go; chosen when it asks for the first time.
-    pub lane: Option<Lane>,
+    /// Where its requests go.
+    pub way: Way,
 }
 
 impl Session {
@@ -120,18 +110,11 @@ impl Session {
             user: first_user.clone(),
             first_user,
             is_proven: false,
-            login: None,
             command: None,
             spec: None,
             reply: ReplyMode::On,
-            is_pinned: false,
-            hold: Hold::default(),
-            waits_for: Waits::default(),
-            may_wait: false,
-            has_asked_unknown: false,
-            inbox: None,
             membership: None,
-            lane: None,
+            way: Way::default(),
         }
     }
 
@@ -161,84 +144,53 @@ impl Session {
         self.group.proto
     }
 
-    /// Moves the client to other lanes; one that is held stays on its own.
+    /// Moves the client to other lanes; with a dedicated connection it stays on that.
     pub fn regroup(&mut self, group: Group) {
         if self.group != group {
             self.peer.update(|state| (state.db, state.resp) = (group.db, group.proto.number()));
             self.group = group;
-            if !self.is_held() {
-                self.lane = None;
-            }
+            self.way.choose_again();
         }
     }
 
-    /// True while all its commands go over a connection of its own.
-    #[must_use]
-    pub const fn is_held(&self) -> bool {
-        self.inbox.is_some()
+    /// The lane of the client's requests: the same one until its protocol, database or login changes.
+    pub fn lane(&mut self, upstream: &Upstream) -> &Lane {
+        self.way.lane(|| upstream.lane(&self.group, self.peer.id, &self.account))
     }
 
-    /// Leaves a lane on which others' requests hold it up, if it can, or goes back when that is over. For a client with nothing
-    /// under way.
-    pub fn choose_lane(&mut self, upstream: &Upstream) {
-        if self.lane.as_ref().is_some_and(Lane::should_be_left) {
-            self.lane = Some(upstream.lane(&self.group, self.peer.id, &self.account));
+    /// Leaves a lane on which other clients' requests hold it up, if it can, or goes back when that is over. For a client with
+    /// nothing under way.
+    pub fn leave_slow_lane(&mut self) {
+        if self.way.should_leave_lane() {
+            self.way.choose_again();
         }
     }
 
-    /// True while it has a lane for itself.
-    #[must_use]
-    pub fn has_private_lane(&self) -> bool {
-        self.lane.as_ref().is_some_and(|lane| lane.is_private)
-    }
-
-    /// From now on it has this lane for itself; without one it goes back to the shared ones. A client that is held stays.
-    pub fn change_lane(&mut self, lane: Option<Lane>) {
-        if !self.is_held() {
-            self.lane = lane;
+    /// Sends a run to where the client's requests go. On a dedicated connection nobody else has a clock for the run; and should
+    /// that connection be lost, a client for which nothing was kept there, but for what an unknown command may have left, is
+    /// told what becomes of each request, and goes on.
+    pub fn submit(&mut self, upstream: &Upstream, mut run: Batch) -> Ticket {
+        if self.way.is_dedicated() {
+            run.is_timed = !self.way.may_wait();
+            run.loss = self.keeps_nothing().then_some(LOSS);
         }
-    }
-
-    /// From now on all commands go over `lane`, and `inbox` takes what comes unasked.
-    pub fn hold_on(&mut self, lane: Lane, inbox: Inbox) {
-        self.lane = Some(lane);
-        self.inbox = Some(inbox);
+        self.lane(upstream).submit(run)
     }
 
     /// True when the upstream keeps nothing that is known for it, though it may have a connection of its own.
     #[must_use]
     pub fn keeps_nothing(&self) -> bool {
-        self.hold.keeps_nothing() && self.subscribed() == [0; 3]
+        self.way.state().keeps_nothing() && self.subscribed() == [0; 3]
     }
 
-    /// A run for its lane. On a connection of its own nobody else has a clock for it; and should that be lost, who has
-    /// nothing there but what an unknown command may have left is told what becomes of each request, and goes on.
-    #[must_use]
-    pub fn on_its_lane(&self, mut run: Batch) -> Batch {
-        if self.is_held() {
-            run.is_timed = !self.may_wait;
-            run.loss = self.keeps_nothing().then_some(LOSS);
+    /// Its own connection is lost. Whatever the upstream kept for it there is gone and cannot be made again behind its back, so
+    /// the client is closed; one for which nothing was kept goes on without a connection of its own.
+    pub fn lose_connection(&mut self) {
+        if self.way.is_dedicated() && !self.keeps_nothing() {
+            self.closing = true;
+        } else {
+            self.way.close();
         }
-        run
-    }
-
-    /// A command that the table does not know goes over its own connection.
-    pub const fn asks_unknown(&mut self) {
-        (self.hold.unknown, self.may_wait, self.has_asked_unknown) = (true, true, true);
-    }
-
-    /// A command that the table does not know has gone over its own connection, and may have left something there.
-    pub const fn has_left(&mut self, unknown: Unknown) {
-        match unknown {
-            Unknown::Command => (self.hold.unknown, self.has_asked_unknown) = (true, true),
-            Unknown::OfClient => self.hold.unknown_state = true,
-        }
-    }
-
-    /// The client goes back to the shared lanes.
-    pub fn let_go(&mut self) {
-        self.lane = None;
-        self.inbox = None;
     }
 
     /// Channels, patterns and shard channels that it is subscribed to.
@@ -246,16 +198,14 @@ impl Session {
     pub fn subscribed(&self) -> [usize; 3] {
         match &self.membership {
             Some(membership) => membership.subscriber.counts(),
-            None => self.inbox.as_ref().map_or([0; 3], Inbox::subscribed),
+            None => self.way.inbox().map_or([0; 3], Inbox::subscribed),
         }
     }
 
     /// True while it may only do what a subscriber may.
     #[must_use]
     pub fn is_resp2_subscriber(&self) -> bool {
-        self.proto() == Proto::Resp2
-            && (self.inbox.is_some() || self.membership.is_some())
-            && self.subscribed() != [0; 3]
+        self.proto() == Proto::Resp2 && self.subscribed() != [0; 3]
     }
 
     /// The client in the hub, if it ever subscribed there.
@@ -284,14 +234,12 @@ impl Session {
 
     /// Forgets everything that `RESET` forgets.
     pub fn reset(&mut self) {
-        self.let_go();
+        self.way = Way::default();
         self.membership = None;
-        self.hold = Hold::default();
         self.reply = ReplyMode::On;
         self.regroup(self.home.clone());
         self.user = self.first_user.clone();
         self.is_proven = false;
-        self.login = None;
         self.peer.update(|state| {
             *state = State {
                 lib_name: std::mem::take(&mut state.lib_name),

@@ -1,27 +1,29 @@
-//! What a client that is held waits for: when its rules change, each of these is judged anew.
+//! What a client waits for on a connection of its own. When the client's rules change, each of these requests is judged again.
 
 use crate::command::{OwnedRequest, Request};
 
-/// Bytes of requests that are remembered; who waits for more is judged as if it might not.
+/// Bytes of requests that are remembered; a client that waits for more is treated as if it might not.
 const MOST: usize = 16 * 1024;
 
 /// Requests that may block, since everything was last answered.
 #[derive(Debug, Default)]
 pub struct Waits {
+    /// One of the requests under way may take any time.
+    pub(super) may_wait: bool,
     requests: Vec<OwnedRequest>,
     bytes: usize,
 }
 
 impl Waits {
     /// Notes a request that may block.
-    pub fn add(&mut self, request: &Request<'_>) {
+    pub(super) fn add(&mut self, request: &Request<'_>) {
         self.bytes = self.bytes.saturating_add(request.raw().len());
         if self.bytes <= MOST {
             self.requests.push(OwnedRequest::copy(request));
         }
     }
 
-    /// True when one of them `is_refused`, or that cannot be told.
+    /// True when one of them `is_refused`, or when that cannot be said.
     pub fn any(&self, is_refused: impl FnMut(&OwnedRequest) -> bool) -> bool {
         self.bytes > MOST || self.requests.iter().any(is_refused)
     }

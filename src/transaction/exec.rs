@@ -11,7 +11,7 @@ use crate::resp::encode;
 use crate::resp::pieces::Elements;
 use crate::route::Route;
 use crate::store::StoreError;
-use crate::upstream::{Batch, Kept, Loss, Ticket};
+use crate::upstream::{Batch, Kept, Loss, Pinned, Ticket};
 
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
@@ -30,7 +30,7 @@ impl Transaction {
         if self.exec.is_some() {
             return Taken::Waits(Wait::Decision, route);
         }
-        let is_lost = desk.own.as_ref().map_or(self.asks_upstream(), |own| self.asks_upstream() && own.is_lost());
+        let is_lost = self.asks_upstream() && desk.session.way.connection().is_none_or(Pinned::is_lost);
         match () {
             () if self.dirty => self.abort(desk, EXECABORT),
             () if self.is_outdated => self.abort(desk, OUTDATED),
@@ -71,7 +71,7 @@ impl Transaction {
     }
 
     fn ask(&self, desk: &Desk<'_>, loss: Loss) -> Option<Ticket> {
-        let own = desk.own.as_ref().filter(|_| self.asks_upstream())?;
+        let own = desk.session.way.connection().filter(|_| self.asks_upstream())?;
         Some(own.lane().submit(self.run(loss)))
     }
 

@@ -33,7 +33,7 @@ use crate::resp::pieces::Pieces;
 use crate::route::{Refusal, Route, Transaction as Command};
 use crate::session::Session;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Batch, Loss, Pinned};
+use crate::upstream::{Batch, Loss};
 
 /// One client's transaction, from MULTI or WATCH to its end.
 #[derive(Debug, Default)]
@@ -62,8 +62,6 @@ pub struct Desk<'a> {
     pub services: &'a Services,
     /// The client.
     pub session: &'a mut Session,
-    /// Its own connection, once it has one.
-    pub own: &'a mut Option<Pinned>,
     /// Its next replies.
     pub out: &'a mut BytesMut,
     /// Its push messages, if its replies are muted.
@@ -77,10 +75,9 @@ impl<'a> Desk<'a> {
     pub const fn new(
         services: &'a Services,
         session: &'a mut Session,
-        own: &'a mut Option<Pinned>,
         out: &'a mut BytesMut,
     ) -> Self {
-        Self { services, session, own, out, pushes: None, is_refused: false }
+        Self { services, session, out, pushes: None, is_refused: false }
     }
 
     /// Where push messages go: among the replies, unless those are muted.
@@ -350,11 +347,11 @@ impl Transaction {
 
     /// What will be subscribed when the commands queued so far have run.
     fn topics(&mut self, desk: &Desk<'_>) -> &mut Topics {
-        self.topics.get_or_insert_with(|| Topics::of(desk.own.as_ref()))
+        self.topics.get_or_insert_with(|| Topics::of(desk.session.way.connection()))
     }
 
     fn road(&self, desk: &Desk<'_>) -> Road {
-        match desk.own {
+        match desk.session.way.connection() {
             // One that is lost answers for itself.
             Some(_) => Road::Open,
             // It took its MULTI and WATCH with it.

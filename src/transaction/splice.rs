@@ -31,7 +31,7 @@ pub(super) async fn splice(
         kept.are(reply.len() + elements.len());
         if desk.session.account.overflows() {
             // The reply is for nobody; where its connection was moved to behind it is not looked up.
-            desk.own.iter_mut().for_each(Pinned::moved);
+            desk.session.way.connection_mut().into_iter().for_each(Pinned::moved);
             return Pieces::default();
         }
         match command {
@@ -66,7 +66,7 @@ async fn here(desk: &mut Desk<'_>, request: &OwnedRequest, route: Route, reply: 
 
 fn confirmation(desk: &mut Desk<'_>, element: &[u8]) {
     let Some(PubSub::Confirmation(kind, name, on)) = pubsub::read(element) else { return desk.out.put_slice(element) };
-    if let Some(pinned) = desk.own.as_ref() {
+    if let Some(pinned) = desk.session.way.connection() {
         pinned.confirm(kind, name, on);
     }
     desk.pushes().put_slice(element);
@@ -76,8 +76,8 @@ fn upstream(desk: &mut Desk<'_>, command: Queued, element: &[u8]) {
     let is_ok = element == b"+OK\r\n";
     match command {
         Queued::Select(db) if is_ok => move_to(desk, Group { db, ..desk.session.group.clone() }),
-        Queued::State(request) if is_ok => desk.session.hold.accept(&request.view()),
-        Queued::Unknown(unknown) if !unknown.left_nothing(element) => desk.session.has_left(unknown),
+        Queued::State(request) if is_ok => desk.session.way.accept(&request.view()),
+        Queued::Unknown(unknown) if !unknown.left_nothing(element) => desk.session.way.has_left(unknown),
         Queued::Hello(request) if !element.starts_with(b"-") => {
             if let Ok(moved) = greeted(desk.services, desk.session, &request.view()) {
                 move_to(desk, moved.group);
@@ -92,7 +92,7 @@ fn upstream(desk: &mut Desk<'_>, command: Queued, element: &[u8]) {
 
 /// The connection has gone there already.
 fn move_to(desk: &mut Desk<'_>, group: Group) {
-    if let Some(pinned) = desk.own {
+    if let Some(pinned) = desk.session.way.connection_mut() {
         pinned.speaks(group.proto);
     }
     desk.session.regroup(group);

@@ -1,46 +1,46 @@
-//! The run of requests at the front of a client's buffer that go the same way, before it is sent as one slice.
+//! The requests at the front of a client's buffer that go the same way, before they are sent as one slice.
 
 use bytes::BytesMut;
 
 use crate::upstream::{Asked, Batch, Expect, Lane};
 
 #[derive(Debug, Default)]
-pub(crate) struct Gathered {
+pub(super) struct Gathered {
     length: usize,
     asked: Vec<Asked>,
-    /// The client's own connection, if it goes there for its transaction.
+    /// The client's own connection, if they go there for its transaction.
     own: Option<Lane>,
 }
 
 impl Gathered {
-    /// Bytes of the buffer that the run covers.
-    pub(crate) const fn length(&self) -> usize {
+    /// Bytes of the buffer that the batch covers.
+    pub(super) const fn length(&self) -> usize {
         self.length
     }
 
-    /// Requests in it.
-    pub(crate) fn requests(&self) -> usize {
+    /// Units in it.
+    pub(super) fn units(&self) -> usize {
         self.asked.len()
     }
 
     /// The next `length` bytes are a unit too.
-    pub(crate) fn add(&mut self, length: usize, resendable: bool, expect: Expect) {
+    pub(super) fn add(&mut self, length: usize, resendable: bool, expect: Expect) {
         self.length += length;
         self.asked.push(Asked { end: self.length, resendable, expect });
     }
 
-    /// The next `length` bytes are a command of a transaction: all of its run have one fate, and are one unit.
-    pub(crate) fn add_queued(&mut self, length: usize, lane: impl FnOnce() -> Lane) {
+    /// The next `length` bytes are a command of a transaction: what becomes of one becomes of all, so they are one unit.
+    pub(super) fn add_queued(&mut self, length: usize, lane: &Lane) {
         self.length += length;
-        self.own.get_or_insert_with(lane);
+        self.own.get_or_insert_with(|| lane.clone());
         match self.asked.last_mut() {
             Some(Asked { end, expect: Expect::Replies(replies), .. }) => (*end, *replies) = (self.length, *replies + 1),
             _ => self.asked.push(Asked { end: self.length, resendable: false, expect: Expect::Replies(1) }),
         }
     }
 
-    /// Cuts the run out of the buffer, with the connection it is for if that is the client's own.
-    pub(crate) fn take(&mut self, incoming: &mut BytesMut) -> Option<(Batch, Option<Lane>)> {
+    /// Cuts the batch out of the buffer, with the connection it is for if that is the client's own.
+    pub(super) fn take(&mut self, incoming: &mut BytesMut) -> Option<(Batch, Option<Lane>)> {
         if self.asked.is_empty() {
             return None;
         }

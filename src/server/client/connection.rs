@@ -1,18 +1,17 @@
-//! One client's socket with what was read from it and what is owed to it. Reads and writes at once, so that a
-//! client that sends a long pipeline before it reads a reply is served; what is held for it is bounded (hazard 17).
+//! One client's socket with what was read from it and what is owed to it: what its task can wait for. Reads and writes at
+//! once (`transfer.rs`), so that a client that sends a long pipeline before it reads a reply is served; what is held for it
+//! is bounded (hazard 17).
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::io::poll_read_buf;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::replies::{Replies, Stopped};
 use crate::clients::Peer;
@@ -20,12 +19,11 @@ use crate::config::Limits;
 use crate::server::bell::Bell;
 use crate::session::Session;
 use crate::telemetry::Metrics;
-use crate::telemetry::clock::now_ms;
 use crate::upstream::Account;
 
 /// Why a connection ends.
 #[derive(Debug)]
-pub(crate) enum End {
+pub(super) enum End {
     /// The client closed its side.
     Left,
     /// The sidecar is shutting down.
@@ -46,38 +44,28 @@ impl From<io::Error> for End {
     }
 }
 
-/// Bytes asked for in one read.
-const READ: usize = 16 * 1024;
-thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// An empty buffer that is not larger stays.
-const KEPT: usize = 4096;
 /// How long a client that is closed may take for what is last written to it.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// With so much to write, writing does not wait for the rest of the batch.
-const WRITE_AT: usize = 64 * 1024;
 
-pub(crate) struct Connection<S> {
-    peer: Arc<Peer>,
-    account: Rc<Account>,
-    stream: S,
-    pub(crate) incoming: BytesMut,
-    pub(crate) replies: Replies,
-    pub(crate) limits: Arc<Limits>,
-    metrics: Arc<Metrics>,
+pub(in crate::server) struct Connection<S> {
+    pub(super) peer: Arc<Peer>,
+    pub(super) account: Rc<Account>,
+    pub(super) stream: S,
+    pub(super) incoming: BytesMut,
+    pub(super) replies: Replies,
+    pub(super) limits: Arc<Limits>,
+    pub(super) metrics: Arc<Metrics>,
     bell: Rc<Bell>,
     /// How often the bell had rung when this client last looked.
     heard: u64,
     /// Bytes that were ready when the last turn left them for the next.
-    ready: usize,
+    pub(super) ready: usize,
     /// Nothing could be written to it lately.
-    is_stalled: bool,
+    pub(super) is_stalled: bool,
     /// Something was written and perhaps not sent.
-    is_unflushed: bool,
+    pub(super) is_unflushed: bool,
     /// Bytes of its requests that wait for a transaction's end.
-    pub(crate) kept: usize,
+    pub(super) kept: usize,
 }
 
 impl<S> Drop for Connection<S> {
@@ -89,7 +77,7 @@ impl<S> Drop for Connection<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// The connection of the client that `session` is of.
-    pub(crate) fn new(
+    pub(in crate::server) fn new(
         session: &Session,
         stream: S,
         limits: Arc<Limits>,
@@ -115,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Lets a shutdown, or another client, wake this task.
-    pub(crate) async fn enroll(&self) {
+    pub(super) async fn enroll(&self) {
         let waker = poll_fn(|cx| {
             self.peer.enroll(cx);
             Poll::Ready(cx.waker().clone())
@@ -133,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Writes what is ready and returns when more was read, or the bell rang.
-    pub(crate) async fn exchange(&mut self) -> Result<(), End> {
+    pub(super) async fn exchange(&mut self) -> Result<(), End> {
         loop {
             if self.has_room() {
                 if poll_fn(|cx| self.poll_exchange(cx)).await? {
@@ -146,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Reads what is here already or comes within `patience`; false when there is nothing.
-    pub(crate) async fn read_soon(&mut self, patience: Duration) -> Result<bool, End> {
+    pub(super) async fn read_soon(&mut self, patience: Duration) -> Result<bool, End> {
         match tokio::time::timeout(patience, self.read()).await {
             Ok(Err(End::Left)) | Err(_) => Ok(false),
             Ok(read) => read.map(|()| true),
@@ -154,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Waits until more was read, whatever is owed.
-    pub(crate) async fn read(&mut self) -> Result<(), End> {
+    pub(super) async fn read(&mut self) -> Result<(), End> {
         poll_fn(|cx| match self.ended() {
             Some(end) => Poll::Ready(Err(end)),
             None => self.poll_read(cx),
@@ -163,12 +151,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Writes everything that is owed.
-    pub(crate) async fn settle(&mut self) -> Result<(), End> {
+    pub(super) async fn settle(&mut self) -> Result<(), End> {
         self.drive(|replies| replies.is_settled() && replies.out.is_empty()).await
     }
 
     /// Writes what is ready, and nothing of what is still to come, to a client that will be closed.
-    pub(crate) async fn flush(&mut self) {
+    pub(super) async fn flush(&mut self) {
         let written = poll_fn(|cx| {
             while !self.replies.out.is_empty() {
                 match self.replies.out.poll_write(&mut self.stream, cx) {
@@ -184,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Waits until every request is answered, and writes nothing: what follows decides first.
-    pub(crate) async fn gathered(&mut self) -> Result<(), End> {
+    pub(super) async fn gathered(&mut self) -> Result<(), End> {
         poll_fn(|cx| {
             if let Some(end) = self.peer.is_killed().then_some(End::Killed) {
                 return Poll::Ready(Err(end));
@@ -198,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         .await
     }
 
-    fn stop(&self, stopped: Stopped) -> End {
+    pub(super) fn stop(&self, stopped: Stopped) -> End {
         match stopped {
             Stopped::Broken => End::Broken,
             Stopped::Overflowed => self.cut(),
@@ -207,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Waits for `work`, while what is ready is written. Only CLIENT KILL ends that: a client that has closed its sending side
     /// may still want the answer, and what is awaited has an end of its own.
-    pub(crate) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+    pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
         let mut work = std::pin::pin!(work);
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -224,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Waits until every request is answered, though perhaps not everything is written.
-    pub(crate) async fn answered(&mut self) -> Result<(), End> {
+    pub(super) async fn answered(&mut self) -> Result<(), End> {
         self.drive(Replies::is_settled).await
     }
 
@@ -235,17 +223,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Returns when the client has left; what it sends meanwhile is kept, and what comes for it unasked is written.
-    pub(crate) async fn left(&mut self) -> End {
+    pub(super) async fn left(&mut self) -> End {
         self.left_within(self.limits.pipeline.0).await
     }
 
     /// The same, while no more than `limit` bytes are kept.
-    pub(crate) async fn left_within(&mut self, limit: usize) -> End {
+    pub(super) async fn left_within(&mut self, limit: usize) -> End {
         poll_fn(|cx| self.poll_left(limit, cx)).await
     }
 
     /// The same, or `None` once `told` holds: it is asked again whenever the bell rings.
-    pub(crate) async fn left_unless(&mut self, told: impl Fn() -> bool) -> Option<End> {
+    pub(super) async fn left_unless(&mut self, told: impl Fn() -> bool) -> Option<End> {
         let limit = self.limits.pipeline.0;
         poll_fn(|cx| if told() { Poll::Ready(None) } else { self.poll_left(limit, cx).map(Some) }).await
     }
@@ -269,7 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    pub(crate) async fn close(&mut self) {
+    pub(super) async fn close(&mut self) {
         use tokio::io::AsyncWriteExt;
         // Whoever is cut for what it holds holds it no longer.
         self.replies = Replies::default();
@@ -285,12 +273,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// So much is owed that no more requests should be answered now.
-    pub(crate) fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.replies.waiting() >= self.limits.client_output.0 || !self.has_room()
     }
 
     /// The output is full: nothing is read until the client takes some of it.
-    pub(crate) async fn make_room(&mut self) -> Result<(), End> {
+    pub(super) async fn make_room(&mut self) -> Result<(), End> {
         poll_fn(|cx| self.poll_room(cx)).await
     }
 
@@ -336,94 +324,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             None if self.has_room() => Poll::Ready(Ok(())),
             None => Poll::Pending,
         }
-    }
-
-    /// Moves replies on and writes.
-    fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        let moved = self.poll_replies(cx);
-        self.tell();
-        moved
-    }
-
-    /// Tells what is held here. A buffer that was needed once is not kept.
-    fn tell(&mut self) {
-        if self.incoming.is_empty() && self.incoming.capacity() > KEPT {
-            self.incoming = BytesMut::new();
-        }
-        let read = self.incoming.capacity() + self.kept + self.replies.answering();
-        self.account.connection(read, self.replies.waiting());
-    }
-
-    /// Once per batch, or earlier when much is ready or the rest is slow to come.
-    fn poll_replies(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        loop {
-            self.replies.poll(cx, WRITE_AT).map_err(|stopped| self.stop(stopped))?;
-            let ready = self.replies.out.len();
-            if ready == 0 {
-                return self.poll_flush(cx);
-            }
-            if !self.replies.is_settled() && ready < WRITE_AT && std::mem::replace(&mut self.ready, ready) != ready {
-                // More may follow at once; if it does not by the next turn, this is written.
-                cx.waker().wake_by_ref();
-                return Ok(());
-            }
-            match self.replies.out.poll_write(&mut self.stream, cx)? {
-                Poll::Pending => {
-                    if !std::mem::replace(&mut self.is_stalled, true) {
-                        self.peer.stalls(Some(now_ms()));
-                        self.account.stalls(true);
-                    }
-                    return self.replies.watch(cx).map_err(|stopped| self.stop(stopped));
-                }
-                Poll::Ready(0) => return Err(End::Left),
-                Poll::Ready(n) => {
-                    self.ready = 0;
-                    self.is_unflushed = true;
-                    if std::mem::take(&mut self.is_stalled) {
-                        self.peer.stalls(None);
-                        self.account.stalls(false);
-                    }
-                    self.metrics.bytes_out.inc_by(n as u64);
-                }
-            }
-        }
-    }
-
-    /// TLS keeps what it cannot send at once; other streams have nothing to flush.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        if self.is_unflushed && Pin::new(&mut self.stream).poll_flush(cx)?.is_ready() {
-            self.is_unflushed = false;
-        }
-        Ok(())
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        let read = if self.incoming.len() < READ { self.poll_read_little(cx) } else { self.poll_read_more(cx) };
-        match read {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(End::Left)),
-            Poll::Ready(Ok(n)) => {
-                self.metrics.bytes_in.inc_by(n as u64);
-                Poll::Ready(Ok(()))
-            }
-        }
-    }
-
-    /// By way of the thread's buffer: a client that sends nothing, or little, holds none of its own.
-    fn poll_read_little(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            scratch.resize(READ, 0);
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            self.incoming.extend_from_slice(buffer.filled());
-            Poll::Ready(Ok(buffer.filled().len()))
-        })
-    }
-
-    /// The rest of something long, to where it stays.
-    fn poll_read_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.incoming.reserve(READ);
-        poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.incoming)
     }
 }

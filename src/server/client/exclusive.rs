@@ -5,7 +5,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
 use super::connection::End;
-use super::waiting::LOST;
+use super::blocking::LOST;
 use crate::access::{DEFAULT_USER, NOAUTH, NOAUTH_HELLO};
 use crate::command::{OwnedRequest, Spec};
 use crate::dispatch::{Exclusive, Move};
@@ -15,15 +15,15 @@ use crate::telemetry::refusals::{Who, shown};
 use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    pub(crate) async fn alone(&mut self, alone: Exclusive) -> Result<(), End> {
+    pub(super) async fn exclusive(&mut self, exclusive: Exclusive) -> Result<(), End> {
         // Who is killed does not go on waiting for the upstream.
         let peer = self.session.peer.clone();
         let killed = peer.killed();
-        match alone {
+        match exclusive {
             Exclusive::Prove(request) => unless(killed, self.prove(&request)).await?,
             Exclusive::Move(moved) => unless(killed, self.go(moved)).await?,
             Exclusive::Long(request) => self.blocking(Pin::Blocking, &request).await?,
-            Exclusive::Huge => self.pass_huge().await?,
+            Exclusive::Stream => self.stream().await?,
             Exclusive::Reset => unless(killed, self.reset()).await?,
             Exclusive::Transaction(request, route) => self.in_transaction(&request, route).await?,
             Exclusive::Ended => {}
@@ -31,7 +31,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Exclusive::Unknown(unknown, request) => self.unknown(unknown, &request).await?,
         }
         self.note_transaction();
-        self.keep_or_give_back();
+        self.settle_way();
         Ok(())
     }
 
@@ -49,20 +49,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Its own connection is closed, with everything that the upstream keeps for it.
     async fn reset(&mut self) {
         // When the client has its answer nobody publishes to it any more.
-        if let Some(pinned) = self.pinned.take().filter(|_| !self.session.hold.is_raw()) {
-            let _lost = pinned.call(b"*1\r\n$5\r\nRESET\r\n", &mut BytesMut::new()).await;
+        if let Some(own) = self.session.way.connection().filter(|_| !self.session.way.state().is_raw()) {
+            let _lost = own.call(b"*1\r\n$5\r\nRESET\r\n", &mut BytesMut::new()).await;
         }
-        self.link.replies.inbox = None;
+        self.connection.replies.unasked.inbox = None;
         self.session.reset();
-        encode::simple(self.link.replies.tail(), "RESET");
+        self.login = None;
+        encode::simple(self.connection.replies.tail(), "RESET");
     }
 
-    pub(crate) fn error(&mut self, text: &str) {
-        encode::error(self.link.replies.tail(), text);
+    pub(super) fn error(&mut self, text: &str) {
+        encode::error(self.connection.replies.tail(), text);
     }
 
     /// The error for a request that may not go on.
-    pub(crate) fn refused(&mut self, request: &OwnedRequest, refusal: &Refusal) {
+    pub(super) fn refused(&mut self, request: &OwnedRequest, refusal: &Refusal) {
         self.services.note_refused(&self.session, &request.view(), refusal);
         self.error(&refusal.text);
     }
@@ -72,7 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         match self.agree_elsewhere(&self.session.group).await {
             Ok(()) => {
                 self.session.is_proven = true;
-                self.again(request);
+                self.put_back(request);
             }
             Err(Disagreed::Said(text)) if text == NOAUTH && request.view().is(0, "HELLO") => self.error(NOAUTH_HELLO),
             Err(Disagreed::Said(text) | Disagreed::Unasked(text)) => self.error(&text),
@@ -81,8 +82,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// A client is in another group when the upstream has agreed.
     async fn go(&mut self, moved: Move) {
-        let agreed = match self.pinned.take() {
-            Some(pinned) => self.agree_over(pinned, &moved.group).await,
+        let agreed = match self.session.way.connection() {
+            Some(_) => self.agree_over_own(&moved.group).await,
             // Every upstream that was ever greeted speaks both protocols.
             None if Group { proto: self.session.proto(), ..moved.group.clone() } == self.session.group => Ok(()),
             None => self.agree_elsewhere(&moved.group).await,
@@ -99,10 +100,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     let user = credentials.user.as_deref().unwrap_or(DEFAULT_USER.as_bytes());
                     self.session.peer.update(|state| state.user = String::from_utf8_lossy(user).into_owned());
                 }
-                self.session.login = self.services.upstream.enter(&moved.group.login);
+                self.login = self.services.upstream.enter(&moved.group.login);
                 self.session.regroup(moved.group);
                 self.session.rename(moved.name);
-                self.link.replies.tail().put_slice(&moved.reply);
+                self.connection.replies.tail().put_slice(&moved.reply);
             }
         }
     }
@@ -118,17 +119,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// The client's own connection goes where the client goes.
-    async fn agree_over(&mut self, mut pinned: Pinned, group: &Group) -> Result<(), Disagreed> {
+    async fn agree_over_own(&mut self, group: &Group) -> Result<(), Disagreed> {
         let mut pushes = BytesMut::new();
-        let mut refused = None;
-        for request in steps(&self.session.group, group) {
-            let reply = pinned.call(&request, &mut pushes).await.map_err(Disagreed::lost)?;
-            refused = refused.or(decode::error(&reply));
+        let agreed = match self.session.way.connection() {
+            Some(own) => take_over(own, &self.session.group, group, &mut pushes).await,
+            None => Err(Lost),
+        };
+        match agreed {
+            Err(Lost) => {
+                self.session.lose_connection();
+                Err(Disagreed::Unasked(LOST.to_owned()))
+            }
+            Ok(refused) => {
+                self.session.way.connection_mut().into_iter().for_each(|own| own.speaks(group.proto));
+                self.connection.replies.loud().put_slice(&pushes);
+                refused.map_or(Ok(()), |text| Err(Disagreed::Said(text)))
+            }
         }
-        pinned.speaks(group.proto);
-        self.pinned = Some(pinned);
-        self.link.replies.loud().put_slice(&pushes);
-        refused.map_or(Ok(()), |text| Err(Disagreed::Said(text)))
     }
 
     /// Another connection tells whether there is such a database, and whether such a user may come in: now, not when the
@@ -142,7 +149,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if let Login::Client(credentials) = &group.login {
             let mut auth = BytesMut::new();
             encode::request(&mut auth, &credentials.auth());
-            let reply = pinned.call(&auth, &mut BytesMut::new()).await.map_err(Disagreed::lost)?;
+            let reply = pinned.call(&auth, &mut BytesMut::new()).await;
+            let reply = reply.map_err(|Lost| Disagreed::Unasked(LOST.to_owned()))?;
             if let Some(text) = decode::error(&reply) {
                 return Err(Disagreed::Said(text));
             }
@@ -160,10 +168,14 @@ enum Disagreed {
     Unasked(String),
 }
 
-impl Disagreed {
-    fn lost(Lost: Lost) -> Self {
-        Self::Unasked(LOST.to_owned())
+/// Takes a connection from one group to another; the first error that the upstream answers.
+async fn take_over(own: &Pinned, from: &Group, to: &Group, pushes: &mut BytesMut) -> Result<Option<String>, Lost> {
+    let mut refused = None;
+    for request in steps(from, to) {
+        let reply = own.call(&request, pushes).await?;
+        refused = refused.or(decode::error(&reply));
     }
+    Ok(refused)
 }
 
 /// What comes of `work`, unless the client is killed before.

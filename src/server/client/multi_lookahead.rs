@@ -1,4 +1,4 @@
-//! MULTI ... EXEC that arrives as a whole: one unit of the client's run, so it needs no connection of its own.
+//! MULTI ... EXEC that arrives as a whole: one unit of the client's batch, so it needs no connection of its own.
 //!
 //! Invariant: only a transaction whose every command goes upstream is one; all others take the long way.
 
@@ -15,7 +15,7 @@ use crate::transaction::pushes;
 const FARTHEST: usize = 1 << 20;
 
 /// What the requests behind a MULTI are.
-pub(crate) enum Ahead {
+pub(super) enum Ahead {
     /// A whole transaction of so many bytes and requests, MULTI and EXEC among them.
     Whole(usize, u32),
     /// Perhaps one, whose end is not here yet.
@@ -24,20 +24,20 @@ pub(crate) enum Ahead {
     Other,
 }
 
-/// How far has been looked behind the MULTI at the front of the run's end.
+/// How far the buffer has been looked at behind the MULTI that stands behind the batch.
 #[derive(Debug, Default)]
-pub(crate) struct LookAhead {
+pub(super) struct Lookahead {
     scanner: RequestScanner,
     /// Bytes from MULTI's first on; 0 when nothing has been looked at.
     seen: usize,
     requests: u32,
     /// Its end was waited for in vain: it takes the long way.
-    pub(crate) given_up: bool,
+    pub(super) given_up: bool,
 }
 
-impl LookAhead {
+impl Lookahead {
     /// Looks at `buffer`, which begins with a MULTI of `length` bytes, and goes on where the last look stopped.
-    pub(crate) fn look(&mut self, services: &Services, session: &mut Session, buffer: &[u8], length: usize) -> Ahead {
+    pub(super) fn look(&mut self, services: &Services, session: &mut Session, buffer: &[u8], length: usize) -> Ahead {
         if self.given_up {
             *self = Self::default();
             return Ahead::Other;
@@ -55,7 +55,7 @@ impl LookAhead {
     }
 
     /// A client that sent more than MULTI does not wait for an answer: the rest is on its way.
-    pub(crate) const fn patience(&self) -> Duration {
+    pub(super) const fn patience(&self) -> Duration {
         if self.requests > 1 { Duration::from_millis(2) } else { Duration::ZERO }
     }
 

@@ -12,8 +12,9 @@ use crate::resp::pieces::Pieces;
 /// Most pieces given to one write.
 const PIECES: usize = 64;
 
+/// Bytes that may be written, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Output(Pieces);
+pub(super) struct Output(Pieces);
 
 impl Deref for Output {
     type Target = Pieces;
@@ -31,7 +32,7 @@ impl DerefMut for Output {
 
 impl Output {
     /// Writes once; the number of bytes that went.
-    pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
+    pub(super) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,
@@ -54,7 +55,7 @@ impl Output {
     }
 
     #[cfg(test)]
-    pub(crate) fn gathered(&self) -> Vec<u8> {
+    pub(super) fn gathered(&self) -> Vec<u8> {
         self.iter().flatten().copied().collect()
     }
 }

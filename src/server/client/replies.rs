@@ -2,22 +2,21 @@
 //! read, and bytes leave from the front only (hazard 16).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, BytesMut};
 
 use super::output::Output;
+use super::unasked::Unasked;
 use crate::dispatch::LaterReply;
-use crate::resp::Proto;
 use crate::resp::pieces::Pieces;
 use crate::transaction::{refuses, told};
-use crate::upstream::{Broken, Chunk, Inbox, Overflowed, Subscriber, Ticket};
+use crate::upstream::{Broken, Chunk, Overflowed, Ticket};
 
 enum Owed {
     /// Replies that are ready but must wait for what is before them.
     Ready(BytesMut),
-    /// A run's replies, on a lane, and the bytes of its requests.
+    /// The replies to a batch, and the bytes of its requests.
     Batch(Ticket, usize),
     /// The same for commands of a transaction.
     Queued(Ticket, usize, Told),
@@ -25,6 +24,13 @@ enum Owed {
     Later(LaterReply, usize),
     /// A reply that is being made and will be dropped.
     Silent(LaterReply, usize),
+}
+
+/// What has become of the entry in front.
+enum Front {
+    /// More of it may be ready.
+    GoesOn,
+    HasEnded,
 }
 
 /// What the client is told of a transaction's replies.
@@ -39,7 +45,7 @@ enum Told {
 
 /// Why nothing more can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stopped {
+pub(super) enum Stopped {
     /// A reply was cut short upstream.
     Broken,
     /// Messages were lost because the client did not read.
@@ -62,7 +68,7 @@ impl From<Overflowed> for Stopped {
 const MOST_ENTRIES: usize = 1024;
 
 #[derive(Default)]
-pub(crate) struct Replies {
+pub(super) struct Replies {
     owed: VecDeque<Owed>,
     /// Bytes of requests that are on their way.
     under_way: usize,
@@ -71,28 +77,24 @@ pub(crate) struct Replies {
     /// Bytes in what is ready and must wait, but for the last entry.
     ready: usize,
     /// Bytes that may be written now.
-    pub(crate) out: Output,
-    /// What comes unasked on the client's own connection.
-    pub(crate) inbox: Option<Inbox>,
-    /// What comes unasked over the shared subscriber connection.
-    pub(crate) subscriber: Option<Arc<Subscriber>>,
-    /// The client's protocol, for shared messages.
-    pub(crate) proto: Proto,
+    pub(super) out: Output,
+    /// What comes without having been asked for; it leaves when nothing is owed.
+    pub(super) unasked: Unasked,
     /// Replies are dropped (CLIENT REPLY).
-    pub(crate) muted: bool,
+    pub(super) muted: bool,
     /// Takes what is dropped.
     scratch: BytesMut,
     /// One of the replies was very long.
-    pub(crate) was_bulky: bool,
+    pub(super) was_bulky: bool,
     /// One of a transaction's commands was answered with an error.
-    pub(crate) is_refused: bool,
+    pub(super) is_refused: bool,
     /// What begins or ends a transaction was: its connection may still be in one, or watch.
-    pub(crate) is_unclean: bool,
+    pub(super) is_unclean: bool,
 }
 
 impl Replies {
     /// Where the next reply that is ready goes.
-    pub(crate) fn tail(&mut self) -> &mut BytesMut {
+    pub(super) fn tail(&mut self) -> &mut BytesMut {
         if self.muted {
             self.scratch.clear();
             return &mut self.scratch;
@@ -101,13 +103,13 @@ impl Replies {
     }
 
     /// A reply that is ready and may be long.
-    pub(crate) fn put(&mut self, reply: BytesMut) {
+    pub(super) fn put(&mut self, reply: BytesMut) {
         let tail = self.tail();
         if tail.is_empty() { *tail = reply } else { tail.put_slice(&reply) }
     }
 
     /// A reply that is ready, and very long.
-    pub(crate) fn put_all(&mut self, reply: Pieces) {
+    pub(super) fn put_all(&mut self, reply: Pieces) {
         match () {
             () if self.muted => {}
             () if self.owed.is_empty() => self.out.append_all(reply),
@@ -116,7 +118,7 @@ impl Replies {
     }
 
     /// Where the next push message goes, which is sent even to a client that wants no replies.
-    pub(crate) fn loud(&mut self) -> &mut BytesMut {
+    pub(super) fn loud(&mut self) -> &mut BytesMut {
         if self.owed.is_empty() {
             return self.out.tail();
         }
@@ -141,13 +143,13 @@ impl Replies {
         if let Some(Owed::Ready(bytes)) = self.owed.back() { bytes.len() } else { 0 }
     }
 
-    /// A run of `length` bytes has been given to a lane.
-    pub(crate) fn run(&mut self, ticket: Ticket, length: usize) {
+    /// A batch of `length` bytes has been given to a lane.
+    pub(super) fn batch(&mut self, ticket: Ticket, length: usize) {
         self.give(ticket, length, self.muted, Owed::Batch);
     }
 
     /// Commands of `length` bytes have been given to the connection of a transaction: each has its reply, or all have one.
-    pub(crate) fn queued(&mut self, ticket: Ticket, length: usize, has_one: bool) {
+    pub(super) fn queued(&mut self, ticket: Ticket, length: usize, has_one: bool) {
         let (told, muted) = match (has_one, self.muted) {
             (false, muted) => (Told::Each, muted),
             (true, false) => (Told::One(BytesMut::new()), false),
@@ -157,7 +159,7 @@ impl Replies {
     }
 
     /// The same, and their replies are nobody's.
-    pub(crate) fn silent(&mut self, ticket: Ticket, length: usize) {
+    pub(super) fn silent(&mut self, ticket: Ticket, length: usize) {
         let told = Told::Nothing(BytesMut::new());
         self.give(ticket, length, false, |ticket, length| Owed::Queued(ticket, length, told));
     }
@@ -171,12 +173,12 @@ impl Replies {
     }
 
     /// Bytes of requests that wait for their replies.
-    pub(crate) const fn under_way(&self) -> usize {
+    pub(super) const fn under_way(&self) -> usize {
         self.under_way
     }
 
     /// A request of `length` bytes is being answered.
-    pub(crate) fn later(&mut self, reply: LaterReply, length: usize) {
+    pub(super) fn later(&mut self, reply: LaterReply, length: usize) {
         let cost = length + size_of_val(&*reply);
         self.under_way += cost;
         self.answering += cost;
@@ -184,116 +186,109 @@ impl Replies {
     }
 
     /// Bytes that are kept for requests that are being answered; those on a lane count themselves.
-    pub(crate) const fn answering(&self) -> usize {
+    pub(super) const fn answering(&self) -> usize {
         self.answering
     }
 
     /// Nothing waits for anything but the client.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         self.owed.is_empty()
     }
 
     /// Bytes that wait for the client here; what is in tickets, the inbox and the outbox counts itself.
-    pub(crate) fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.out.len() + self.ready + self.last_ready()
     }
 
-    pub(crate) fn is_crowded(&self) -> bool {
+    pub(super) fn is_crowded(&self) -> bool {
         self.owed.len() >= MOST_ENTRIES
     }
 
-    /// While nothing can be written, messages may become too many to hold.
-    pub(crate) fn watch(&self, cx: &Context<'_>) -> Result<(), Stopped> {
-        self.subscriber.as_ref().map_or(Ok(()), |subscriber| subscriber.watch(cx))?;
-        Ok(())
-    }
-
     /// Moves what is ready to `out`, in order, until `out` holds `enough` bytes.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, enough: usize) -> Result<(), Stopped> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, enough: usize) -> Result<(), Stopped> {
         while self.out.len() < enough {
-            let is_last = self.owed.len() == 1;
-            let Some(front) = self.owed.front_mut() else { return self.poll_unasked(cx, enough) };
-            match front {
-                Owed::Ready(bytes) => {
-                    self.ready -= if is_last { 0 } else { bytes.len() };
-                    self.out.append(bytes.split().freeze());
-                }
-                Owed::Batch(ticket, length) => match ticket.poll_chunk(cx) {
-                    Poll::Pending => return Ok(()),
-                    Poll::Ready(chunk) => {
-                        if let Some(Chunk::Reply(bytes) | Chunk::Push(bytes)) = chunk? {
-                            self.out.append(bytes);
-                            continue;
-                        }
-                        self.under_way -= *length;
-                        self.was_bulky |= ticket.is_bulky();
-                        // What came right behind the last reply also leaves there.
-                        while let Some(frame) = self.inbox.as_ref().and_then(Inbox::take) {
-                            self.out.append(frame);
-                        }
-                    }
-                },
-                Owed::Queued(ticket, length, of) => match (ticket.poll_chunk(cx), &mut *of) {
-                    (Poll::Pending, _) => return Ok(()),
-                    (Poll::Ready(chunk), of) => {
-                        match (chunk?, of) {
-                            (Some(Chunk::Push(bytes)), _) => self.out.append(bytes),
-                            (Some(Chunk::Reply(bytes)), Told::Each) => {
-                                self.is_refused |= refuses(&bytes);
-                                self.out.append(bytes);
-                            }
-                            (Some(Chunk::Reply(bytes)), Told::One(all) | Told::Nothing(all)) => {
-                                all.extend_from_slice(&bytes);
-                            }
-                            (None, of) => {
-                                if let Told::One(all) | Told::Nothing(all) = of {
-                                    self.is_refused |= refuses(told(all));
-                                    self.is_unclean |= all.starts_with(b"-");
-                                }
-                                if let Told::One(all) = of {
-                                    self.out.tail().put_slice(told(all));
-                                }
-                                self.under_way -= *length;
-                                self.owed.pop_front();
-                            }
-                        }
-                        continue;
-                    }
-                },
-                Owed::Later(reply, cost) | Owed::Silent(reply, cost) => {
-                    let Poll::Ready(reply) = reply.as_mut().poll(cx) else { return Ok(()) };
-                    let (reply, cost) = (reply?, *cost);
-                    self.under_way -= cost;
-                    self.answering -= cost;
-                    if matches!(self.owed.front(), Some(Owed::Later(..))) {
-                        self.out.append_all(reply);
-                    }
-                }
+            let Some(front) = self.owed.front() else { return self.unasked.poll(cx, &mut self.out, enough) };
+            let moved = match front {
+                Owed::Ready(_) => Poll::Ready(Ok(self.take_ready())),
+                Owed::Batch(..) => self.poll_batch(cx),
+                Owed::Queued(..) => self.poll_queued(cx),
+                Owed::Later(..) | Owed::Silent(..) => self.poll_later(cx),
+            };
+            match moved {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(stopped)) => return Err(stopped),
+                Poll::Ready(Ok(Front::GoesOn)) => {}
+                Poll::Ready(Ok(Front::HasEnded)) => drop(self.owed.pop_front()),
             }
-            self.owed.pop_front();
         }
         Ok(())
     }
 
-    fn poll_unasked(&mut self, cx: &Context<'_>, enough: usize) -> Result<(), Stopped> {
-        while let (Some(inbox), true) = (&self.inbox, self.out.len() < enough) {
-            match inbox.poll_take(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(frame)) => self.out.append(frame),
-                Poll::Ready(Err(_)) => return Err(Stopped::Broken),
+    fn take_ready(&mut self) -> Front {
+        let is_last = self.owed.len() == 1;
+        if let Some(Owed::Ready(bytes)) = self.owed.front_mut() {
+            self.ready -= if is_last { 0 } else { bytes.len() };
+            self.out.append(bytes.split().freeze());
+        }
+        Front::HasEnded
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Front, Stopped>> {
+        let Some(Owed::Batch(ticket, length)) = self.owed.front() else { return Poll::Ready(Ok(Front::GoesOn)) };
+        if let Some(Chunk::Reply(bytes) | Chunk::Push(bytes)) = ready!(ticket.poll_chunk(cx))? {
+            self.out.append(bytes);
+            return Poll::Ready(Ok(Front::GoesOn));
+        }
+        self.under_way -= *length;
+        self.was_bulky |= ticket.is_bulky();
+        self.unasked.take_come(&mut self.out);
+        Poll::Ready(Ok(Front::HasEnded))
+    }
+
+    fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<Result<Front, Stopped>> {
+        let Some(Owed::Queued(ticket, length, told)) = self.owed.front_mut() else {
+            return Poll::Ready(Ok(Front::GoesOn));
+        };
+        match (ready!(ticket.poll_chunk(cx))?, told) {
+            (Some(Chunk::Push(bytes)), _) => self.out.append(bytes),
+            (Some(Chunk::Reply(bytes)), Told::Each) => {
+                self.is_refused |= refuses(&bytes);
+                self.out.append(bytes);
+            }
+            (Some(Chunk::Reply(bytes)), Told::One(all) | Told::Nothing(all)) => all.extend_from_slice(&bytes),
+            (None, told) => {
+                self.under_way -= *length;
+                let told = std::mem::replace(told, Told::Each);
+                self.end_queued(&told);
+                return Poll::Ready(Ok(Front::HasEnded));
             }
         }
-        while let (Some(subscriber), true) = (&self.subscriber, self.out.len() < enough) {
-            match subscriber.poll_take(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(message)) => {
-                    self.out.tail().put_u8(if self.proto == Proto::Resp2 { b'*' } else { b'>' });
-                    self.out.share(message);
-                }
-                Poll::Ready(Err(_)) => return Err(Stopped::Overflowed),
-            }
+        Poll::Ready(Ok(Front::GoesOn))
+    }
+
+    /// All replies of a unit have come, of which the client is told one or none.
+    fn end_queued(&mut self, of: &Told) {
+        if let Told::One(all) | Told::Nothing(all) = of {
+            self.is_refused |= refuses(told(all));
+            self.is_unclean |= all.starts_with(b"-");
         }
-        Ok(())
+        if let Told::One(all) = of {
+            self.out.tail().put_slice(told(all));
+        }
+    }
+
+    fn poll_later(&mut self, cx: &mut Context<'_>) -> Poll<Result<Front, Stopped>> {
+        let Some(Owed::Later(reply, cost) | Owed::Silent(reply, cost)) = self.owed.front_mut() else {
+            return Poll::Ready(Ok(Front::GoesOn));
+        };
+        let reply = ready!(reply.as_mut().poll(cx))?;
+        let cost = *cost;
+        self.under_way -= cost;
+        self.answering -= cost;
+        if matches!(self.owed.front(), Some(Owed::Later(..))) {
+            self.out.append_all(reply);
+        }
+        Poll::Ready(Ok(Front::HasEnded))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A subscriber whose own upstream connection is lost is given another one, with all its subscriptions, and told that it may
 //! have missed messages if it listens for that (docs/OPERATIONS.md). Whatever else the upstream kept for a client cannot be
-//! made anew behind its back.
+//! made again behind its back.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -10,73 +10,73 @@ use super::connection::End;
 use crate::resp::pubsub::{self, GAP, GAP_MESSAGE, Kind, PubSub};
 use crate::resp::reply::ReplyScanner;
 use crate::resp::{Proto, encode};
-use crate::upstream::{ConnectError, Expect, Inbox, Pinned};
+use crate::upstream::{ConnectError, Expect, Pinned};
 
 /// What a client was subscribed to.
 type Wanted = [(Kind, Vec<Bytes>); 3];
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// True when subscriptions are all that was lost, if that, and nothing is owed whose reply is lost with them.
-    pub(crate) fn can_restore(&self) -> bool {
+    pub(super) fn can_resubscribe(&self) -> bool {
         (self.services.policy.restores || self.session.subscribed() == [0; 3])
-            && self.pinned.is_some()
-            && self.session.is_held()
-            && self.session.hold.keeps_nothing()
+            && self.session.way.is_dedicated()
+            && self.session.way.state().keeps_nothing()
             && self.transaction.is_none()
-            && self.link.replies.is_settled()
+            && self.connection.replies.is_settled()
+            && !self.session.closing
             && !self.was_slow()
     }
 
-    /// True for a client that the upstream gave up because it did not read: it is closed, as that closes its clients.
-    pub(crate) fn was_slow(&self) -> bool {
-        self.session.subscribed() != [0; 3] && self.link.replies.inbox.as_ref().is_some_and(Inbox::was_slow)
-    }
-
-    /// Subscribes anew, as soon as the upstream lets it; whoever only had long replies needs no connection of its own.
-    pub(crate) async fn restore(&mut self) -> Result<(), End> {
-        let Some(lost) = self.pinned.take() else { return Err(End::Broken) };
+    /// Subscribes again, as soon as the upstream lets it; a client without subscriptions needs no connection of its own.
+    pub(super) async fn resubscribe(&mut self) -> Result<(), End> {
+        let Some(lost) = self.session.way.connection() else { return Err(End::Broken) };
         if self.session.subscribed() == [0; 3] {
-            self.go_on_without();
-            self.describe(None);
+            self.session.way.close();
+            self.follow_way();
             return Ok(());
         }
         let wanted = [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| (kind, lost.names(kind)));
-        let error = self.link.replies.inbox.as_ref().and_then(Inbox::lost).unwrap_or_default();
-        tracing::warn!(client = self.session.peer.id, %error, "a subscriber's upstream connection was lost; it is subscribed anew, and may have missed messages");
-        self.link.replies.inbox = None;
-        self.session.let_go();
+        let error = lost.inbox.lost().unwrap_or_default();
+        tracing::warn!(
+            client = self.session.peer.id,
+            %error,
+            "a subscriber's upstream connection was lost; it is subscribed anew, and may have missed messages"
+        );
+        self.session.way.close();
+        self.follow_inbox();
+        let (pinned, messages) = self.subscribed_again(&wanted).await?;
+        self.resume(pinned, &messages);
+        Ok(())
+    }
+
+    /// Another connection with all the subscriptions, and the messages that came meanwhile, as soon as the upstream is there.
+    async fn subscribed_again(&mut self, wanted: &Wanted) -> Result<(Pinned, BytesMut), End> {
         let services = self.services.clone();
         let (group, account) = (self.session.group.clone(), self.session.account.clone());
         loop {
             let again = async {
                 match services.upstream.pin(&group, &account).await {
-                    Ok(pinned) => Ok(subscribe(&pinned, &wanted).await.map(|missed| (pinned, missed))),
+                    Ok(pinned) => Ok(subscribe(&pinned, wanted).await.map(|missed| (pinned, missed))),
                     Err(ConnectError::Refused(text)) => Err(text),
                     Err(_) => Ok(None),
                 }
             };
-            let restored = tokio::select! {
-                restored = again => restored,
-                end = self.link.left() => return Err(end),
+            let subscribed = tokio::select! {
+                subscribed = again => subscribed,
+                end = self.connection.left() => return Err(end),
             };
-            match restored {
-                Err(text) => {
-                    tracing::warn!(
-                        client = self.session.peer.id,
-                        error = text,
-                        "the upstream refuses a subscriber; it is closed"
-                    );
+            match subscribed {
+                Err(error) => {
+                    let client = self.session.peer.id;
+                    tracing::warn!(client, error, "the upstream refuses a subscriber; it is closed");
                     return Err(End::Broken);
                 }
-                Ok(Some((pinned, messages))) => {
-                    self.resume(pinned, &messages);
-                    return Ok(());
-                }
+                Ok(Some(subscribed)) => return Ok(subscribed),
                 Ok(None) => {}
             }
             tokio::select! {
                 () = tokio::time::sleep(services.upstream.pause()) => {}
-                end = self.link.left() => return Err(end),
+                end = self.connection.left() => return Err(end),
             }
         }
     }
@@ -84,14 +84,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn resume(&mut self, pinned: Pinned, messages: &[u8]) {
         self.services.metrics.subscribers_restored.inc();
         if pinned.names(Kind::Channel).iter().any(|name| name == GAP) {
-            let out = self.link.replies.loud();
+            let out = self.connection.replies.loud();
             out.put_u8(if self.session.proto() == Proto::Resp3 { b'>' } else { b'*' });
             out.put_slice(GAP_MESSAGE);
         }
-        self.link.replies.loud().put_slice(messages);
-        self.hold(&pinned);
-        self.describe(Some(&pinned));
-        self.pinned = Some(pinned);
+        self.connection.replies.loud().put_slice(messages);
+        self.session.way.lend(pinned);
+        self.session.way.dedicate();
+        self.follow_way();
     }
 }
 

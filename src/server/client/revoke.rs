@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
 use super::connection::End;
-use super::waiting::at_last;
+use super::blocking::at_last;
 use crate::command::{OwnedRequest, lookup};
 use crate::dispatch::Services;
 use crate::resp::encode;
@@ -18,10 +18,10 @@ use crate::resp::pubsub::Kind;
 use crate::route::{Refusal, Route};
 use crate::session::Rules;
 use crate::telemetry::refusals::Who;
-use crate::upstream::{Batch, Lost, Pinned};
+use crate::upstream::{Batch, Lost};
 
 /// How a blocking command ended.
-pub(crate) enum Waited {
+pub(super) enum Waited {
     /// The upstream answered, or was lost.
     Ended(Result<Bytes, Lost>),
     /// The client may not wait for that any more; the error says why.
@@ -44,7 +44,7 @@ fn given(reply: Option<Result<Bytes, Lost>>, refusal: Refusal) -> Waited {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Ends what the client may not do any more, by the rules of the configuration that it has just gone over to.
-    pub(crate) fn revoke(&mut self, before: &Services) {
+    pub(super) fn revoke(&mut self, before: &Services) {
         let Who { address, user } = self.session.who();
         let rules = self.session.adopt(&self.services.access);
         let client = self.session.peer.id;
@@ -67,8 +67,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             );
             self.part();
         }
-        let waits_for = std::mem::take(&mut self.session.waits_for);
-        if !self.link.replies.is_settled() && waits_for.any(|request| self.is_refused(request).is_some()) {
+        let waits = self.session.way.take_waits();
+        if !self.connection.replies.is_settled() && waits.any(|request| self.is_refused(request).is_some()) {
             tracing::info!(
                 client,
                 address,
@@ -82,16 +82,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Closes it when it has what it is owed; at once if that may never come, while it would listen on.
     fn part(&mut self) {
         self.session.closing = true;
-        if self.session.may_wait && !self.link.replies.is_settled() {
+        if self.session.way.may_wait() && !self.connection.replies.is_settled() {
             self.session.peer.kill();
         }
     }
 
     /// True when it is subscribed to a channel that its user may not listen to, or monitors and may not.
     fn listens_against_rules(&mut self) -> bool {
-        let names = |kind| match (&self.pinned, self.session.subscriber()) {
-            (Some(pinned), _) => pinned.names(kind),
-            (None, Some(subscriber)) => subscriber.names(kind),
+        let names = |kind| match (self.session.way.connection(), self.session.subscriber()) {
+            (_, Some(subscriber)) => subscriber.names(kind),
+            (Some(own), None) => own.names(kind),
             (None, None) => Vec::new(),
         };
         if let Some(user) = &self.session.user {
@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
         }
         let monitor = OwnedRequest::from_words(&[b"MONITOR".to_vec()]);
-        self.session.hold.monitor && self.is_refused(&monitor).is_some()
+        self.session.way.state().monitor && self.is_refused(&monitor).is_some()
     }
 
     /// Why the client may not send `request` now, if so.
@@ -113,11 +113,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Waits for `reply`, the upstream's to a request that may block, for as long as the client may and is there, or in any
-    /// case until then.
-    pub(crate) async fn wait_allowed(
+    /// Waits for `reply`, the upstream's to a request that may block, which goes over the `connection` of this id; for as long as
+    /// the client may wait and is there, or in any case until then.
+    pub(super) async fn wait_allowed(
         &mut self,
-        pinned: &Pinned,
+        connection: Option<i64>,
         request: &OwnedRequest,
         until: Instant,
         reply: impl Future<Output = Result<Bytes, Lost>>,
@@ -133,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 }
                 match self.is_refused(request) {
                     Some(refusal) if !is_sent => return Ok(Waited::Revoked(refusal)),
-                    Some(refusal) if may_block => return self.end_wait(pinned, reply, refusal).await,
+                    Some(refusal) if may_block => return self.end_wait(connection, reply, refusal).await,
                     _ => {}
                 }
             }
@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             let end = tokio::select! {
                 biased;
                 reply = &mut reply => return Ok(Waited::Ended(reply)),
-                end = self.link.left_unless(|| services.latest().is_some()) => end,
+                end = self.connection.left_unless(|| services.latest().is_some()) => end,
             };
             if let Some(end) = end {
                 return at_last(reply, until, end).await.map(Waited::Ended);
@@ -154,31 +154,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// asked, what has been given has a second to arrive; then the connection is dropped, and the wait with it.
     async fn end_wait(
         &mut self,
-        pinned: &Pinned,
+        connection: Option<i64>,
         mut reply: Pin<&mut impl Future<Output = Result<Bytes, Lost>>>,
         refusal: Refusal,
     ) -> Result<Waited, End> {
         for _ in 0..ATTEMPTS {
-            if !self.unblock(pinned).await? {
+            if !self.unblock(connection).await? {
                 break;
             }
             tokio::select! {
                 biased;
                 reply = &mut reply => return Ok(given(Some(reply), refusal)),
-                end = self.link.left() => return at_last(reply, Instant::now(), end).await.map(Waited::Ended),
+                end = self.connection.left() => return at_last(reply, Instant::now(), end).await.map(Waited::Ended),
                 () = tokio::time::sleep(AGAIN) => {}
             }
         }
         Ok(given(at_last(reply, Instant::now() + ON_ITS_WAY, End::Left).await.ok(), refusal))
     }
 
-    /// Asks the upstream to end what waits on this connection; false when that cannot be asked.
-    async fn unblock(&mut self, pinned: &Pinned) -> Result<bool, End> {
-        let Some(id) = pinned.id else { return Ok(false) };
+    /// Asks the upstream to end what waits on the connection of this id; false when that cannot be asked.
+    async fn unblock(&mut self, connection: Option<i64>) -> Result<bool, End> {
+        let Some(id) = connection else { return Ok(false) };
         let mut bytes = BytesMut::new();
         encode::request(&mut bytes, &["CLIENT", "UNBLOCK", &id.to_string(), "ERROR"]);
         let asked = self.services.lane(&mut self.session).submit(Batch::one(bytes.freeze(), false));
-        let told = self.link.meanwhile(asked.whole()).await?;
+        let told = self.connection.meanwhile(asked.whole()).await?;
         Ok(told.is_ok_and(|reply| reply.starts_with(b":")))
     }
 }

@@ -1,4 +1,4 @@
-//! A request with a huge argument: passed on to a connection of its own as it comes, so it costs neither memory here
+//! A request with a very long argument is streamed: passed on to a connection of its own as it comes, so it costs neither memory here
 //! nor anybody else's time. Where its keys are not known before its bytes, it is gathered like any other.
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::upstream::{Batch, Expect, MAYBE_APPLIED, Pinned, Ticket};
 
 /// An argument at least so long is not gathered.
-pub(crate) const HUGE: usize = 1 << 20;
+pub(super) const LONG: usize = 1 << 20;
 /// Most arguments of a request that is looked at before it is whole.
 const MOST_ARGUMENTS: usize = 1 << 16;
 /// Bytes that may wait for the upstream before more are read from the client.
@@ -24,21 +24,21 @@ const AHEAD: usize = 1 << 20;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// The unfinished request at the front of the buffer, if it need not be gathered.
-    pub(crate) fn huge(&mut self) -> Option<Exclusive> {
-        let awaited = self.scanner.awaited().filter(|awaited| awaited.length >= HUGE)?;
-        let is_plain = self.transaction.is_none() && !self.session.is_held() && self.session.reply == ReplyMode::On;
-        (is_plain && self.passes_through(awaited)).then_some(Exclusive::Huge)
+    pub(super) fn stream_next(&mut self) -> Option<Exclusive> {
+        let awaited = self.scanner.awaited().filter(|awaited| awaited.length >= LONG)?;
+        let is_plain = self.transaction.is_none() && !self.session.way.is_dedicated() && self.session.reply == ReplyMode::On;
+        (is_plain && self.passes_through(awaited)).then_some(Exclusive::Stream)
     }
 
     /// True when the arguments that are here already say that the request passes through.
     fn passes_through(&mut self, awaited: Awaited) -> bool {
-        self.send_run();
+        self.send_batch();
         if awaited.index == 0 || awaited.arguments > MOST_ARGUMENTS {
             return false;
         }
         let mut spans = self.scanner.spans().to_vec();
         spans.resize(awaited.arguments, 0..0);
-        let request = Request::new(&self.link.incoming, &spans);
+        let request = Request::new(&self.connection.incoming, &spans);
         let known = match lookup(request.arg(0), request.arg(1)) {
             Some(spec) => spec.knows_keys_before(&request, awaited.index),
             None => true,
@@ -51,12 +51,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
     }
 
-    pub(crate) async fn pass_huge(&mut self) -> Result<(), End> {
+    pub(super) async fn stream(&mut self) -> Result<(), End> {
         self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
         // While it waits for a connection more may be read.
-        let have = self.link.incoming.len();
+        let have = self.connection.incoming.len();
         let passage = self.scanner.pass(have);
-        let pinned = match self.pin_for_huge().await? {
+        let pinned = match self.pin_for_stream().await? {
             Ok(mut pinned) => {
                 // What a command that the table does not know has left there ends with the connection.
                 if self.session.command.is_none() {
@@ -69,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 None
             }
         };
-        let head = self.link.incoming.split_to(have).freeze();
+        let head = self.connection.incoming.split_to(have).freeze();
         let ticket = pinned.as_ref().map(|pinned| pinned.lane().submit(Batch::expecting(head, Expect::Replies(1))));
         self.pass_rest(passage, pinned.as_ref()).await?;
         // What was passed on is no whole request: its connection goes with it.
@@ -77,13 +77,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             return Ok(());
         }
         if let (Some(pinned), Some(ticket)) = (pinned, ticket) {
-            self.finish_huge(pinned, ticket).await?;
+            self.end_stream(pinned, ticket).await?;
         }
         Ok(())
     }
 
     /// Its connection; or what the client is told instead.
-    async fn pin_for_huge(&mut self) -> Result<Result<Pinned, String>, End> {
+    async fn pin_for_stream(&mut self) -> Result<Result<Pinned, String>, End> {
         if let Some(text) = self.services.too_fast(&mut self.session) {
             return Ok(Err(text));
         }
@@ -91,22 +91,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
         tokio::select! {
             pinned = services.upstream.pin(&group, &account) => Ok(pinned.map_err(|error| error.to_string())),
-            end = self.link.left_within(AHEAD) => Err(end),
+            end = self.connection.left_within(AHEAD) => Err(end),
         }
     }
 
     /// Hands on the rest as it comes; without a connection it is dropped, and what follows is a request again.
     async fn pass_rest(&mut self, mut passage: Passage, pinned: Option<&Pinned>) -> Result<(), End> {
         loop {
-            let (used, done) = match passage.scan(&self.link.incoming) {
+            let (used, done) = match passage.scan(&self.connection.incoming) {
                 Ok(scanned) => scanned,
                 Err(fault) => {
                     self.refuse(&fault);
                     return Ok(());
                 }
             };
-            let part = self.link.incoming.split_to(used).freeze();
-            let rest = self.link.incoming.len();
+            let part = self.connection.incoming.split_to(used).freeze();
+            let rest = self.connection.incoming.len();
             if let Some(pinned) = pinned {
                 self.hand_on(pinned, part).await?;
             }
@@ -114,20 +114,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 return Ok(());
             }
             // While a part was handed on more may have been read.
-            if self.link.incoming.len() == rest {
-                self.link.read().await?;
+            if self.connection.incoming.len() == rest {
+                self.connection.read().await?;
             }
         }
     }
 
-    async fn finish_huge(&mut self, pinned: Pinned, ticket: Ticket) -> Result<(), End> {
+    async fn end_stream(&mut self, pinned: Pinned, ticket: Ticket) -> Result<(), End> {
         let reply = tokio::select! {
             reply = ticket.whole() => reply,
-            end = self.link.left() => return Err(end),
+            end = self.connection.left() => return Err(end),
         };
         match reply {
             Ok(reply) => {
-                self.link.replies.tail().extend_from_slice(&reply);
+                self.connection.replies.tail().extend_from_slice(&reply);
                 pinned.give_back();
             }
             Err(_) => self.error(MAYBE_APPLIED),
@@ -145,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         tokio::select! {
             biased;
             () = pinned.drained(AHEAD) => Ok(()),
-            end = self.link.left_within(AHEAD) => Err(end),
+            end = self.connection.left_within(AHEAD) => Err(end),
         }
     }
 }

@@ -119,8 +119,8 @@ impl Pinned {
 
     /// The connection as the client's lane.
     #[must_use]
-    pub fn lane(&self) -> Lane {
-        self.lane.clone()
+    pub const fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// Sends one unit and waits for its replies; what was pushed before them goes to `pushes`.
@@ -138,14 +138,24 @@ impl Pinned {
         })
     }
 
-    /// The same, however long it takes (blocking commands).
+    /// The same, however long it takes (blocking commands). Nothing is sent before this is awaited.
     ///
     /// # Errors
     /// The connection is lost.
-    pub async fn ask_patiently(&self, request: Bytes, expect: Expect, pushes: &mut BytesMut) -> Result<Bytes, Lost> {
-        let (reply, pushed) = self.lane.submit(Batch::expecting(request, expect)).parts().await.map_err(|_| Lost)?;
-        pushes.extend_from_slice(&pushed);
-        Ok(reply.whole())
+    pub fn ask_patiently<'p>(
+        &self,
+        request: Bytes,
+        expect: Expect,
+        pushes: &'p mut BytesMut,
+    ) -> impl Future<Output = Result<Bytes, Lost>> + use<'p> {
+        let lane = self.lane.clone();
+        async move {
+            let asked = lane.submit(Batch::expecting(request, expect));
+            drop(lane);
+            let (reply, pushed) = asked.parts().await.map_err(|_| Lost)?;
+            pushes.extend_from_slice(&pushed);
+            Ok(reply.whole())
+        }
     }
 
     /// One request, one reply.

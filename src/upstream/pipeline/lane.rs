@@ -36,8 +36,6 @@ pub struct Lane {
     pub(crate) patience: Option<Duration>,
     /// It is not the one that its client begins with.
     pub(crate) is_other: bool,
-    /// One client has it for itself.
-    pub is_private: bool,
 }
 
 /// A client's place on a lane.
@@ -60,7 +58,7 @@ impl Lane {
         let patience = Some(common.settings.lane_patience).filter(|patience| !patience.is_zero());
         let most_bytes = common.settings.queue_bytes.0;
         let (queue, seat) = (Rc::default(), Rc::default());
-        let lane = Self { queue, most_bytes, seat, patience, is_other: false, is_private: false };
+        let lane = Self { queue, most_bytes, seat, patience, is_other: false };
         Driver::new(common, group, &lane).start(connected);
         lane
     }
@@ -82,7 +80,7 @@ impl Lane {
     /// A lane that one client has for itself, and does not leave, on which at most `most_bytes` wait.
     pub(crate) fn for_one(most_bytes: usize, account: Rc<Account>) -> Self {
         let (queue, seat) = (Rc::new(RefCell::new(Queue::of_one_client())), Seat::of(account));
-        Self { queue, most_bytes, seat, patience: None, is_other: false, is_private: true }
+        Self { queue, most_bytes, seat, patience: None, is_other: false }
     }
 
     /// How many hold a handle on it besides the caller.

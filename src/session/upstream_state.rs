@@ -1,22 +1,22 @@
-//! Why a client keeps an upstream connection of its own.
+//! What the upstream keeps for a connection, so that its client cannot share it.
 
 use crate::command::Request;
 
-/// A client that another's invalidations go to.
+/// A client to which another one's invalidations go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Redirect {
-    /// Its id here.
+    /// The client's id here.
     pub client: u64,
-    /// The id of its own connection at the upstream.
+    /// The id of that client's own connection at the upstream.
     pub connection: i64,
 }
 
-/// States that the upstream keeps for a connection; while one is set no other client may share it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hold {
+/// States that the upstream keeps for a connection; while one of them is set, no other client may use the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamState {
     /// `CLIENT TRACKING ON`.
     pub tracking: bool,
-    /// The client its invalidations go to (`REDIRECT`).
+    /// The client to which the invalidations go (`REDIRECT`).
     pub redirect: Option<Redirect>,
     /// `CLIENT NO-EVICT ON`.
     pub no_evict: bool,
@@ -30,24 +30,41 @@ pub struct Hold {
     pub debug: bool,
     /// MONITOR.
     pub monitor: bool,
-    /// A command that the table does not know went through. What it may have left ends with the connection, which the
-    /// client keeps for a while.
-    pub unknown: bool,
-    /// A subcommand of CLIENT that the table does not know was accepted: that is kept until the client leaves.
+    /// When a command that the table does not know last went through (`now_ms`), unless that is long ago. What it may have
+    /// left ends with the connection.
+    pub unknown: Option<u64>,
+    /// A subcommand of CLIENT that the table does not know was accepted: what it set is kept until the client leaves.
     pub unknown_state: bool,
 }
 
-impl Hold {
-    /// True while something must stay where it is.
+impl UpstreamState {
+    /// None of them.
     #[must_use]
-    pub fn is_set(&self) -> bool {
-        *self != Self::default()
+    pub const fn nothing() -> Self {
+        Self {
+            tracking: false,
+            redirect: None,
+            no_evict: false,
+            no_touch: false,
+            import: false,
+            cluster: false,
+            debug: false,
+            monitor: false,
+            unknown: None,
+            unknown_state: false,
+        }
     }
 
-    /// True when the upstream keeps nothing of this that is known, though the client may have a connection of its own.
+    /// True while one of them is set.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        *self != Self::nothing()
+    }
+
+    /// True when none of them is known to be set, though a command that the table does not know may have left something.
     #[must_use]
     pub fn keeps_nothing(&self) -> bool {
-        Self { unknown: false, ..self.clone() } == Self::default()
+        Self { unknown: None, ..self.clone() } == Self::nothing()
     }
 
     /// True while replies cannot be told from what else comes.
@@ -56,7 +73,7 @@ impl Hold {
         self.monitor || self.debug
     }
 
-    /// Takes a state command into account that the upstream has accepted.
+    /// Takes into account a command that the upstream has accepted.
     pub fn accept(&mut self, request: &Request<'_>) {
         let on = request.is(2, "ON");
         match () {

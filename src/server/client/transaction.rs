@@ -1,5 +1,5 @@
-//! A client with a transaction: its commands are entries in the replies owed like all others, over the connection that is its
-//! own, and it is alone only where something must be awaited first (decision 0019).
+//! A client with a transaction: its commands are entries in the replies owed like all others, over the connection that it was
+//! lent, and it is alone only where something must be awaited first (decision 0019).
 
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -49,10 +49,10 @@ fn paid(services: &Services, session: &mut Session, takes_all: bool, route: Rout
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    /// The request of `length` bytes behind the run, of a client that has a transaction.
-    pub(crate) fn take_transacting(&mut self, length: usize) -> Next {
-        let at = self.run.length();
-        let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
+    /// The request of `length` bytes behind the batch, of a client that has a transaction.
+    pub(super) fn take_transacting(&mut self, length: usize) -> Next {
+        let at = self.batch.length();
+        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
         let (route, takes_all) = (self.services.route(&mut self.session, &request), self.is_queueing());
         let stands = Stands::of(&request, &route, takes_all);
         if self.must_settle(&stands) {
@@ -66,7 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             Stands::Beside => self.take_routed(length, route),
             Stands::Ends => {
-                self.send_run();
+                self.send_batch();
                 self.forget_transaction();
                 self.take_routed(length, route)
             }
@@ -74,11 +74,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// The same for an inline request, which has been taken out of the buffer.
-    pub(crate) fn take_inline_transacting(&mut self, request: OwnedRequest) -> Next {
+    pub(super) fn take_inline_transacting(&mut self, request: OwnedRequest) -> Next {
         let (route, takes_all) = (self.services.route(&mut self.session, &request.view()), self.is_queueing());
         let stands = Stands::of(&request.view(), &route, takes_all);
         if self.must_settle(&stands) {
-            self.again(&request);
+            self.put_back(&request);
             return Next::Settled;
         }
         let (route, stands) = paid(&self.services, &mut self.session, takes_all, route, stands);
@@ -105,33 +105,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Stands::Beside => false,
             Stands::Ends => return false,
         };
-        let is_settled = self.link.replies.is_settled() && self.run.length() == 0;
+        let is_settled = self.connection.replies.is_settled() && self.batch.length() == 0;
         if is_settled {
             self.is_on_own = own;
         }
         self.is_on_own != own
     }
 
-    /// A command of the transaction: joins the run for the client's own connection, if it goes there as it is.
+    /// A command of the transaction: joins the batch for the client's own connection, if it goes there as it is.
     fn take_within(&mut self, length: usize, route: Route, is_skipped: bool) -> Next {
         if matches!(route, Route::Transaction(..)) {
-            self.send_run();
+            self.send_batch();
         }
-        let at = self.run.length();
-        let request = Request::new(&self.link.incoming[at..at + length], self.scanner.spans());
+        let at = self.batch.length();
+        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
         let mut out = BytesMut::new();
-        let mut desk = Desk::new(&self.services, &mut self.session, &mut self.pinned, &mut out);
+        let mut desk = Desk::new(&self.services, &mut self.session, &mut out);
         let taken = self.transaction.get_or_insert_default().take(&mut desk, &request, route);
-        if let (Taken::Passes, Some(own)) = (&taken, &self.pinned) {
-            self.run.add_queued(length, || own.lane());
+        if let (Taken::Passes, Some(own)) = (&taken, self.session.way.connection()) {
+            self.batch.add_queued(length, own.lane());
             if is_skipped {
-                self.send_run();
+                self.send_batch();
             }
             return Next::Read;
         }
-        self.send_run();
-        let copy = OwnedRequest::copy(&Request::new(&self.link.incoming[..length], self.scanner.spans()));
-        self.link.incoming.advance(length);
+        self.send_batch();
+        let copy = OwnedRequest::copy(&Request::new(&self.connection.incoming[..length], self.scanner.spans()));
+        self.connection.incoming.advance(length);
         match taken {
             Taken::Waits(_, route) => Next::Exclusive(Exclusive::Transaction(copy, route)),
             taken => self.carry_out(taken, &copy, out),
@@ -141,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A command that is not in the buffer any more.
     fn take_one(&mut self, request: &OwnedRequest, route: Route) -> (Taken, BytesMut) {
         let mut out = BytesMut::new();
-        let mut desk = Desk::new(&self.services, &mut self.session, &mut self.pinned, &mut out);
+        let mut desk = Desk::new(&self.services, &mut self.session, &mut out);
         let taken = self.transaction.get_or_insert_default().take(&mut desk, &request.view(), route);
         (taken, out)
     }
@@ -152,63 +152,63 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         match taken {
             Taken::Answered | Taken::Waits(..) => {}
             Taken::Passes => self.send_own(Batch::queued(request.bytes(), 1, QUEUE_LOSS)),
-            Taken::Sends(run) => self.send_own(run),
-            Taken::Last(run) => {
-                self.send_own(run);
+            Taken::Sends(batch) => self.send_own(batch),
+            Taken::Last(batch) => {
+                self.send_own(batch);
                 next = Next::Exclusive(Exclusive::Ended);
             }
             Taken::Told(reply) => {
-                self.link.replies.put_all(reply);
+                self.connection.replies.put_all(reply);
                 next = Next::Exclusive(Exclusive::Ended);
             }
-            Taken::Ends(run) => {
-                if let (Some(run), Some(own)) = (run, &self.pinned) {
-                    let length = run.bytes.len();
-                    self.link.replies.silent(own.lane().submit(run), length);
+            Taken::Ends(batch) => {
+                if let (Some(batch), Some(own)) = (batch, self.session.way.connection()) {
+                    let length = batch.bytes.len();
+                    self.connection.replies.silent(own.lane().submit(batch), length);
                 }
                 next = Next::Exclusive(Exclusive::Ended);
             }
         }
         if !out.is_empty() {
-            self.link.replies.put(out);
+            self.connection.replies.put(out);
         }
         next
     }
 
     /// Sends a unit over the client's own connection.
-    fn send_own(&mut self, run: Batch) {
-        let Some(own) = &self.pinned else { return self.error(QUEUE_LOSS.unsent) };
-        let (length, has_one) = (run.bytes.len(), run.asked.iter().all(|asked| asked.expect == Expect::Replies(1)));
-        let ticket = own.lane().submit(run);
+    fn send_own(&mut self, batch: Batch) {
+        let Some(own) = self.session.way.connection() else { return self.error(QUEUE_LOSS.unsent) };
+        let (length, has_one) = (batch.bytes.len(), batch.asked.iter().all(|asked| asked.expect == Expect::Replies(1)));
+        let ticket = own.lane().submit(batch);
         // The replies to WATCH and EXEC say nothing about what is queued.
         if has_one && !self.is_queueing() {
-            self.link.replies.run(ticket, length);
+            self.connection.replies.batch(ticket, length);
         } else {
-            self.link.replies.queued(ticket, length, !has_one);
+            self.connection.replies.queued(ticket, length, !has_one);
         }
     }
 
-    /// Sends the run that was gathered for the client's own connection.
-    pub(crate) fn send_queued(&mut self, mut run: Batch, own: &Lane) {
-        let length = run.bytes.len();
-        (run.loss, run.is_timed) = (Some(QUEUE_LOSS), true);
-        let ticket = own.submit(run);
+    /// Sends the batch that was gathered for the client's own connection.
+    pub(super) fn send_queued(&mut self, mut batch: Batch, own: &Lane) {
+        let length = batch.bytes.len();
+        (batch.loss, batch.is_timed) = (Some(QUEUE_LOSS), true);
+        let ticket = own.submit(batch);
         if self.is_queueing() {
-            self.link.replies.queued(ticket, length, false);
+            self.connection.replies.queued(ticket, length, false);
         } else {
-            self.link.replies.run(ticket, length);
+            self.connection.replies.batch(ticket, length);
         }
     }
 
     /// It is inside a MULTI.
-    pub(crate) fn is_queueing(&self) -> bool {
+    pub(super) fn is_queueing(&self) -> bool {
         self.transaction.as_ref().is_some_and(Transaction::takes_all)
     }
 
     /// A command that something must be awaited for. Everything before it has been answered.
-    pub(crate) async fn in_transaction(&mut self, request: &OwnedRequest, mut route: Route) -> Result<(), End> {
+    pub(super) async fn in_transaction(&mut self, request: &OwnedRequest, mut route: Route) -> Result<(), End> {
         if self.transaction.is_none() {
-            (self.link.replies.is_refused, self.link.replies.is_unclean) = (false, false);
+            (self.connection.replies.is_refused, self.connection.replies.is_unclean) = (false, false);
         }
         self.is_on_own = true;
         let (taken, out) = loop {
@@ -223,10 +223,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         };
         let next = self.carry_out(taken, request, out);
         // Before its reply can be read.
-        self.tell_queued();
+        self.note_queued();
         match next {
             // What it sent last must be answered before the connection is given back.
-            Next::Exclusive(_) => self.link.answered().await,
+            Next::Exclusive(_) => self.connection.answered().await,
             _ => Ok(()),
         }
     }
@@ -235,8 +235,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn connect(&mut self) -> Result<(), End> {
         let (services, group, account) =
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
-        match self.link.meanwhile(services.upstream.pin(&group, &account)).await? {
-            Ok(pinned) => self.pinned = Some(pinned),
+        match self.connection.meanwhile(services.upstream.pin(&group, &account)).await? {
+            Ok(pinned) => self.session.way.lend(pinned),
             Err(error) => self.transaction.get_or_insert_default().cannot_connect(error.to_string()),
         }
         Ok(())
@@ -247,47 +247,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let (mut out, mut pushes) = (BytesMut::new(), BytesMut::new());
         let transaction = self.transaction.get_or_insert_default();
         let mut desk = Desk {
-            pushes: self.link.replies.muted.then_some(&mut pushes),
-            is_refused: self.link.replies.is_refused,
-            ..Desk::new(&self.services, &mut self.session, &mut self.pinned, &mut out)
+            pushes: self.connection.replies.muted.then_some(&mut pushes),
+            is_refused: self.connection.replies.is_refused,
+            ..Desk::new(&self.services, &mut self.session, &mut out)
         };
         let taken = if wait == Wait::Records {
-            self.link.meanwhile(transaction.watch_records(&mut desk, request)).await?
+            self.connection.meanwhile(transaction.watch_records(&mut desk, request)).await?
         } else {
-            match self.link.meanwhile(transaction.prepare(&mut desk)).await? {
+            match self.connection.meanwhile(transaction.prepare(&mut desk)).await? {
                 Some(taken) => taken,
                 // Both parts or none: a client that is killed now still ends it.
                 None if transaction.is_prepared() => transaction.run_all(&mut desk).await,
-                None => self.link.meanwhile(transaction.run_all(&mut desk)).await?,
+                None => self.connection.meanwhile(transaction.run_all(&mut desk)).await?,
             }
         };
-        self.link.replies.loud().put_slice(&pushes);
+        self.connection.replies.loud().put_slice(&pushes);
         Ok((taken, out))
     }
 
     /// Forgets a transaction that is over.
-    pub(crate) fn note_transaction(&mut self) {
+    pub(super) fn note_transaction(&mut self) {
         if self.transaction.as_ref().is_some_and(Transaction::is_over) {
             self.forget_transaction();
         }
-        self.tell_queued();
+        self.note_queued();
     }
 
     fn forget_transaction(&mut self) {
-        if std::mem::take(&mut self.link.replies.is_unclean) {
+        if std::mem::take(&mut self.connection.replies.is_unclean) {
             // Nobody is lent what the upstream did not begin or end as it was told.
-            self.pinned.iter_mut().for_each(Pinned::moved);
+            self.session.way.connection_mut().into_iter().for_each(Pinned::moved);
         }
         self.transaction = None;
-        self.link.replies.is_refused = false;
-        self.link.kept = 0;
+        self.connection.replies.is_refused = false;
+        self.connection.kept = 0;
         self.session.peer.update(|state| state.queued = None);
     }
 
     /// Tells the others what is queued.
-    pub(crate) fn tell_queued(&mut self) {
+    pub(super) fn note_queued(&mut self) {
         if let Some(transaction) = &self.transaction {
-            self.link.kept = transaction.kept();
+            self.connection.kept = transaction.kept();
             self.session.peer.update(|state| state.queued = transaction.queued());
         }
     }

@@ -1,4 +1,4 @@
-//! What a client that keeps an upstream connection of its own is answered.
+//! What a client with a dedicated upstream connection is answered.
 
 use bytes::{BufMut, BytesMut};
 
@@ -13,15 +13,15 @@ const NO_KEYS: &str = "ERR Replica can't interact with the keyspace";
 const RAW: &str =
     "ERR hearthside: this command is not supported on a connection that monitors or debugs scripts; RESET it first";
 
-/// The route of a request of a client that is held.
+/// The route of a request of such a client.
 pub(crate) fn route(session: &mut Session, request: &Request<'_>, route: Route) -> Route {
     if let Route::Pinned(Pin::Blocking, _) | Route::Unknown(Unknown::Command) = route {
-        session.waits_for.add(request);
+        session.way.note_wait(request);
     }
     match route {
         // No state takes a refusal back.
         Route::Refused(_) | Route::Local(Local::Quit | Local::Reset, _) => route,
-        _ if session.hold.is_raw() => raw(session, route),
+        _ if session.way.state().is_raw() => raw(session, route),
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), _) => route,
         // Who is subscribed over the shared connection is no subscriber on this one.
         _ if session.is_resp2_subscriber() && session.subscriber().is_some() => route,
@@ -29,11 +29,11 @@ pub(crate) fn route(session: &mut Session, request: &Request<'_>, route: Route) 
         Route::Local(Local::Ping | Local::Echo, _) => Route::PassThrough(true),
         _ if session.is_resp2_subscriber() => Route::PassThrough(false),
         Route::Pinned(Pin::Blocking | Pin::Wait, _) => {
-            session.may_wait = true;
+            session.way.may_wait_now();
             Route::PassThrough(false)
         }
         Route::Unknown(Unknown::Command) => {
-            session.asks_unknown();
+            session.way.asks_unknown(session.now);
             Route::PassThrough(false)
         }
         _ => route,
@@ -44,7 +44,7 @@ pub(crate) fn route(session: &mut Session, request: &Request<'_>, route: Route) 
 /// for what it cannot judge: owned keys, our clients, our users.
 fn raw(session: &Session, route: Route) -> Route {
     match route {
-        Route::Owned(..) | Route::Split(..) if session.hold.monitor => Route::Refused(NO_KEYS.into()),
+        Route::Owned(..) | Route::Split(..) if session.way.state().monitor => Route::Refused(NO_KEYS.into()),
         Route::Owned(..) | Route::Split(..) | Route::Hearthside => route,
         Route::Local(Local::ClientList | Local::ClientKill, _) => route,
         Route::Local(Local::ClientUnblock, _) => Route::Refused(RAW.into()),
@@ -56,8 +56,8 @@ fn raw(session: &Session, route: Route) -> Route {
 
 /// Why a tracking client cannot read an owned key, if it cannot.
 pub(crate) fn untrackable(session: &Session) -> Option<&'static str> {
-    let hold = &session.hold;
-    (hold.tracking && (hold.redirect.is_some() || session.proto() == Proto::Resp2)).then_some(
+    let state = session.way.state();
+    (state.tracking && (state.redirect.is_some() || session.proto() == Proto::Resp2)).then_some(
         "ERR hearthside: owned keys cannot be read with CLIENT TRACKING and REDIRECT: their invalidations do not pass \
          the upstream; use RESP3 without REDIRECT",
     )

@@ -16,10 +16,11 @@ use super::revoke::Waited;
 use crate::command::OwnedRequest;
 use crate::resp::encode;
 use crate::route::{Pin, Unknown};
+use crate::telemetry::clock::now_ms;
 use crate::upstream::{Expect, Lost, Pinned};
 
-/// What a client is told whose connection is lost while it has the road for itself.
-pub(crate) const LOST: &str =
+/// What a client is told whose connection is lost while it waits for one reply alone.
+pub(super) const LOST: &str =
     "ERR hearthside: the upstream connection was lost while waiting; the command may have been applied";
 /// A client that closes its sending side so soon after a command that the table does not know is still answered: most do
 /// not wait. One that leaves later has waited, and does not any more.
@@ -29,13 +30,13 @@ const LAST_LOOKS: usize = 4;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// One request, one reply, however long it takes, over a connection that is given back.
-    pub(crate) async fn blocking(&mut self, pin: Pin, request: &OwnedRequest) -> Result<(), End> {
-        self.link.settle().await?;
-        let Some(pinned) = self.lent(Duration::ZERO).await? else { return Ok(()) };
+    pub(super) async fn blocking(&mut self, pin: Pin, request: &OwnedRequest) -> Result<(), End> {
+        self.connection.settle().await?;
+        let Some(pinned) = self.borrow(Duration::ZERO).await? else { return Ok(()) };
         let reply = wait(&pinned, pin, request.bytes());
-        match self.waited(&pinned, request, Duration::ZERO, reply).await? {
+        match self.waited(pinned.id, request, Duration::ZERO, reply).await? {
             Waited::Ended(Ok(reply)) => {
-                self.link.replies.tail().put_slice(&reply);
+                self.connection.replies.tail().put_slice(&reply);
                 pinned.give_back();
             }
             Waited::Ended(Err(Lost)) => self.error(LOST),
@@ -46,7 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Over a connection that runs nothing else, and need not have been greeted: a busy upstream does not take all of a
     /// greeting, and what it does take must reach it.
-    pub(crate) async fn aside(&mut self, request: &OwnedRequest) -> Result<(), End> {
+    pub(super) async fn aside(&mut self, request: &OwnedRequest) -> Result<(), End> {
         let (services, group, account) =
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
         let asked = async {
@@ -56,7 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Ok(reply)
         };
         match self.unless_left(SOON, asked).await? {
-            Ok(reply) => self.link.replies.tail().put_slice(&reply),
+            Ok(reply) => self.connection.replies.tail().put_slice(&reply),
             Err(text) => {
                 let text: String = text;
                 self.error(&text);
@@ -67,71 +68,79 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// A command that may wait, and may set what the upstream keeps for a connection. The client keeps that connection for
     /// its next ones, and nobody is given it afterwards; if the upstream did nothing it is given back at once.
-    pub(crate) async fn unknown(&mut self, unknown: Unknown, request: &OwnedRequest) -> Result<(), End> {
-        let Some(mut pinned) = self.own(SOON).await? else { return Ok(()) };
+    pub(super) async fn unknown(&mut self, unknown: Unknown, request: &OwnedRequest) -> Result<(), End> {
+        if !self.has_own(SOON).await? {
+            return Ok(());
+        }
+        let Some(own) = self.session.way.connection() else { return Ok(()) };
         let mut pushes = BytesMut::new();
-        let asked = pinned.ask_patiently(request.bytes(), Expect::Replies(1), &mut pushes);
-        let reply = match self.waited(&pinned, request, SOON, asked).await? {
-            Waited::Ended(Ok(reply)) => reply,
+        let (id, asked) = (own.id, own.ask_patiently(request.bytes(), Expect::Replies(1), &mut pushes));
+        match self.waited(id, request, SOON, asked).await? {
+            Waited::Ended(Ok(reply)) => {
+                self.connection.replies.loud().put_slice(&pushes);
+                self.connection.replies.tail().put_slice(&reply);
+                if !unknown.left_nothing(&reply) {
+                    self.note_left(unknown);
+                }
+            }
             Waited::Ended(Err(Lost)) => {
+                self.session.lose_connection();
                 self.error(LOST);
-                return Ok(());
             }
             Waited::Revoked(refusal) => {
+                self.session.lose_connection();
                 self.refused(request, &refusal);
-                return Ok(());
-            }
-        };
-        self.link.replies.loud().put_slice(&pushes);
-        self.link.replies.tail().put_slice(&reply);
-        if !unknown.left_nothing(&reply) {
-            pinned.moved();
-            // Where connections are scarce the next one is opened anew.
-            if unknown == Unknown::OfClient || self.session.is_held() || self.services.upstream.has_spare() {
-                self.session.has_left(unknown);
             }
         }
-        self.pinned = Some(pinned);
         Ok(())
+    }
+
+    /// The command may have left something on the client's own connection.
+    fn note_left(&mut self, unknown: Unknown) {
+        self.session.way.connection_mut().into_iter().for_each(Pinned::moved);
+        // Where connections are scarce the next one is opened anew.
+        if unknown == Unknown::OfClient || self.session.way.is_dedicated() || self.services.upstream.has_spare() {
+            self.session.way.has_left(unknown);
+        }
     }
 
     /// Answers what is still owed to a client that leaves: it may only have closed its sending side. Whoever waits and leaves
     /// does not wait any more, as at the upstream itself.
-    pub(crate) async fn farewell(&mut self) -> Result<(), End> {
-        if !self.session.may_wait || self.link.replies.is_settled() {
-            return self.link.settle().await;
+    pub(super) async fn farewell(&mut self) -> Result<(), End> {
+        if !self.session.way.may_wait() || self.connection.replies.is_settled() {
+            return self.connection.settle().await;
         }
-        let asked = if self.session.has_asked_unknown { Some(Instant::now()) } else { self.asked_unknown_at() };
-        if let Some(asked) = asked {
+        if let Some(asked) = self.session.way.asked_unknown_at() {
+            let passed = Duration::from_millis(now_ms().saturating_sub(asked));
             // Late, or told: either way what is ready is written.
-            let _ = tokio::time::timeout_at((asked + SOON).into(), self.link.settle()).await;
+            let _ = tokio::time::timeout(SOON.saturating_sub(passed), self.connection.settle()).await;
         }
-        self.link.flush().await;
+        self.connection.flush().await;
         Ok(())
     }
 
     /// A reply that is waited for, as the other clients see; should the client leave `soon` after it was asked for, too.
     async fn waited(
         &mut self,
-        pinned: &Pinned,
+        connection: Option<i64>,
         request: &OwnedRequest,
         soon: Duration,
         reply: impl Future<Output = Result<Bytes, Lost>>,
     ) -> Result<Waited, End> {
-        self.session.peer.update(|state| (state.connection, state.blocked) = (pinned.id, true));
+        self.session.peer.update(|state| (state.connection, state.blocked) = (connection, true));
         let until = Instant::now() + soon;
-        let waited = self.wait_allowed(pinned, request, until, reply).await;
+        let waited = self.wait_allowed(connection, request, until, reply).await;
         self.session.peer.update(|state| (state.connection, state.blocked) = (None, false));
         waited
     }
 
     /// What is waited for, unless the client leaves before, and not `soon` after it was asked for.
-    pub(crate) async fn unless_left<T>(&mut self, soon: Duration, awaited: impl Future<Output = T>) -> Result<T, End> {
+    pub(super) async fn unless_left<T>(&mut self, soon: Duration, awaited: impl Future<Output = T>) -> Result<T, End> {
         let (mut awaited, until) = (pin!(awaited), Instant::now() + soon);
         let end = tokio::select! {
             biased;
             come = &mut awaited => return Ok(come),
-            end = self.link.left() => end,
+            end = self.connection.left() => end,
         };
         at_last(awaited, until, end).await
     }
@@ -139,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
 /// What has come when a client is seen to leave is still its own: it may only have closed its sending side, and nobody else
 /// will be given it. So is what comes before `until`.
-pub(crate) async fn at_last<T>(
+pub(super) async fn at_last<T>(
     mut awaited: std::pin::Pin<&mut impl Future<Output = T>>,
     until: Instant,
     end: End,

@@ -1,0 +1,234 @@
+//! Takes requests off the client's buffer, one after the other: each is scanned and routed, and joins the batch, is answered in
+//! its place, or needs the client alone. Knows nothing of sockets.
+
+use bytes::Buf;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::multi_lookahead::Ahead;
+use super::replies::Replies;
+use super::streaming::LONG;
+use super::{Client, Next};
+use crate::command::{OwnedRequest, Request};
+use crate::config::AuthMode;
+use crate::dispatch::{Exclusive, Flow, Services};
+use crate::resp::encode;
+use crate::resp::request::{RequestFault, Scan};
+use crate::route::{Local, Route, Transaction};
+use crate::session::{ReplyMode, Session};
+use crate::telemetry::clock::now_ms;
+use crate::telemetry::metrics::{Outcome, RouteLabel};
+use crate::upstream::Expect;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Answers every whole request in the buffer, up to one that needs the client alone.
+    pub(super) fn take_requests(&mut self) -> Next {
+        self.session.now = now_ms();
+        if self.connection.replies.is_settled() {
+            self.session.leave_slow_lane();
+        }
+        let mut next = Next::Read;
+        while matches!(next, Next::Read) && !self.session.closing {
+            if self.batch.length() == 0 && self.connection.is_full() {
+                next = Next::Room;
+                break;
+            }
+            match self.take_next() {
+                Some(taken) => next = taken,
+                None => break,
+            }
+        }
+        self.send_batch();
+        self.session.peer.saw(self.session.now, self.session.command);
+        self.note_queued();
+        next
+    }
+
+    /// Takes what stands behind the batch; `None` when no whole request does. Inlined where every request passes.
+    #[inline(always)]
+    fn take_next(&mut self) -> Option<Next> {
+        self.scanner.is_unauthenticated = self.session.user.is_none() && self.services.access.mode == AuthMode::Users;
+        match self.scanner.scan(&self.connection.incoming[self.batch.length()..]) {
+            Ok(Scan::Complete(length)) => return Some(self.take_request(length)),
+            Ok(Scan::Incomplete) if self.is_too_long() => self.refuse(&RequestFault::TooLong),
+            Ok(Scan::Incomplete) => return self.stream_next().map(Next::Exclusive),
+            Ok(Scan::Empty(length)) => self.skip(length),
+            Ok(Scan::Inline(length, words)) => return Some(self.take_inline(length, &words)),
+            Err(fault) => self.refuse(&fault),
+        }
+        Some(Next::Read)
+    }
+
+    /// True when the unfinished request is longer than any may be that is gathered.
+    fn is_too_long(&self) -> bool {
+        self.connection.incoming.len() - self.batch.length() > self.connection.limits.request.0
+    }
+
+    fn take_request(&mut self, length: usize) -> Next {
+        let at = self.batch.length();
+        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        if self.transaction.is_some() {
+            return self.take_transacting(length);
+        }
+        let route = self.services.paced(&mut self.session, &request);
+        self.take_routed(length, route)
+    }
+
+    /// A request that is no part of a transaction. Inlined where every request passes: a route is large to hand on.
+    #[inline(always)]
+    pub(super) fn take_routed(&mut self, length: usize, route: Route) -> Next {
+        let is_skipped = self.begin_reply(&route, self.scanner.spans().len());
+        match route {
+            // What is long to send, or more than the upstream takes, goes where nobody waits behind it.
+            Route::PassThrough(_) if length >= LONG && !self.session.way.is_dedicated() => self.take_long(length),
+            Route::PassThrough(resendable) => self.gather(length, resendable, Expect::Replies(1), is_skipped),
+            Route::Unanswered => self.gather(length, false, Expect::Nothing, is_skipped),
+            Route::Transaction(Transaction::Multi, _) if self.may_look_ahead() => self.take_multi(length, route),
+            route => self.answer_in_place(length, route),
+        }
+    }
+
+    /// A long request that had to be gathered.
+    fn take_long(&mut self, length: usize) -> Next {
+        self.send_batch();
+        let request = OwnedRequest::copy(&Request::new(&self.connection.incoming[..length], self.scanner.spans()));
+        self.connection.incoming.advance(length);
+        self.session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
+        Next::Exclusive(Exclusive::Long(request))
+    }
+
+    /// One more unit of the batch.
+    fn gather(&mut self, length: usize, resendable: bool, expect: Expect, send: bool) -> Next {
+        self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
+        self.batch.add(length, resendable, expect);
+        if send || self.session.account.is_run(self.batch.units()) {
+            self.send_batch();
+        }
+        Next::Read
+    }
+
+    /// A request that is no part of the batch: it is answered now, or needs the client alone.
+    fn answer_in_place(&mut self, length: usize, route: Route) -> Next {
+        self.send_batch();
+        let request = Request::new(&self.connection.incoming[..length], self.scanner.spans());
+        let next = answer(&self.services, &mut self.session, &mut self.connection.replies, &request, route);
+        self.connection.incoming.advance(length);
+        next
+    }
+
+    fn may_look_ahead(&self) -> bool {
+        self.transaction.is_none()
+            && !self.session.way.is_dedicated()
+            && self.session.reply == ReplyMode::On
+            && !self.connection.replies.muted
+    }
+
+    /// MULTI with everything up to its EXEC, if it is all here and all of it goes upstream.
+    fn take_multi(&mut self, length: usize, route: Route) -> Next {
+        let from = self.batch.length();
+        match self.lookahead.look(&self.services, &mut self.session, &self.connection.incoming[from..], length) {
+            Ahead::Whole(length, requests) => {
+                self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, u64::from(requests) - 1);
+                self.services.charge(&mut self.session, u64::from(requests) - 1);
+                self.gather(length, false, Expect::Replies(requests), false)
+            }
+            Ahead::Unfinished => Next::ReadSoon,
+            Ahead::Other => self.answer_in_place(length, route),
+        }
+    }
+
+    /// Puts a request back before what has not been taken yet.
+    pub(super) fn put_back(&mut self, request: &OwnedRequest) {
+        let rest = self.connection.incoming.split();
+        self.connection.incoming.extend_from_slice(request.view().raw());
+        self.connection.incoming.unsplit(rest);
+    }
+
+    /// An inline request is answered, and forwarded, as the array it stands for.
+    fn take_inline(&mut self, length: usize, words: &[Vec<u8>]) -> Next {
+        self.skip(length);
+        let request = OwnedRequest::from_words(words);
+        if self.transaction.is_some() {
+            return self.take_inline_transacting(request);
+        }
+        let route = self.services.paced(&mut self.session, &request.view());
+        self.answer_inline(&request, route)
+    }
+
+    pub(super) fn answer_inline(&mut self, request: &OwnedRequest, route: Route) -> Next {
+        self.begin_reply(&route, request.view().len());
+        answer(&self.services, &mut self.session, &mut self.connection.replies, &request.view(), route)
+    }
+
+    /// CLIENT REPLY: decides whether the next reply, to a request of so many words, is dropped. True when it is, and only that
+    /// one.
+    pub(super) fn begin_reply(&mut self, route: &Route, words: usize) -> bool {
+        if self.session.reply == ReplyMode::On && !self.connection.replies.muted {
+            return false;
+        }
+        self.send_batch();
+        let mode = self.session.reply;
+        if mode == ReplyMode::Skip {
+            self.session.reply = ReplyMode::On;
+        }
+        let speaks = match route {
+            // What is queued, or an error, switches nothing on.
+            Route::Local(Local::ClientReply, spec) => spec.accepts(words) && !self.is_queueing(),
+            Route::Local(Local::Reset, spec) => spec.accepts(words) && mode == ReplyMode::Off,
+            _ => false,
+        };
+        self.connection.replies.muted = mode != ReplyMode::On && !speaks;
+        mode == ReplyMode::Skip
+    }
+
+    fn skip(&mut self, length: usize) {
+        self.send_batch();
+        self.connection.incoming.advance(length);
+    }
+
+    /// Sends the gathered batch to the client's lane.
+    pub(super) fn send_batch(&mut self) {
+        match self.batch.take(&mut self.connection.incoming) {
+            None => {}
+            Some((batch, None)) => {
+                let length = batch.bytes.len();
+                let ticket = self.session.submit(&self.services.upstream, batch);
+                self.connection.replies.batch(ticket, length);
+            }
+            Some((batch, Some(own))) => self.send_queued(batch, &own),
+        }
+    }
+
+    /// A framing fault: nothing after it can be told apart, so the client is closed, and only it.
+    pub(super) fn refuse(&mut self, fault: &RequestFault) {
+        self.send_batch();
+        self.services.metrics.protocol_errors.inc();
+        if let Some(limit) = fault.limit() {
+            self.services.metrics.limited(limit);
+        }
+        self.services.metrics.refusals.fault(&self.session.peer.addresses.0, fault);
+        encode::error_bytes(self.connection.replies.tail(), &fault.text());
+        self.session.closing = true;
+    }
+}
+
+/// Answers one request in its place.
+fn answer(
+    services: &Services,
+    session: &mut Session,
+    replies: &mut Replies,
+    request: &Request<'_>,
+    route: Route,
+) -> Next {
+    match services.answer(session, request, route, replies.tail()) {
+        Flow::Answered => Next::Read,
+        Flow::Exclusive(exclusive) => Next::Exclusive(exclusive),
+        Flow::Upstream(ticket) => {
+            replies.batch(ticket, request.raw().len());
+            Next::Read
+        }
+        Flow::Later(reply) => {
+            replies.later(reply, request.raw().len());
+            Next::Read
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What a client is sent without having asked for it: on a dedicated connection through its inbox, and over the shared
+//! subscriber connection.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BufMut;
+
+use super::output::Output;
+use super::replies::Stopped;
+use crate::resp::Proto;
+use crate::upstream::{Inbox, Subscriber};
+
+#[derive(Default)]
+pub(super) struct Unasked {
+    /// Of the client's dedicated connection.
+    pub(super) inbox: Option<Inbox>,
+    /// The client among those of the shared subscriber connection.
+    pub(super) subscriber: Option<Arc<Subscriber>>,
+    /// The client's protocol, for shared messages.
+    pub(super) proto: Proto,
+}
+
+impl Unasked {
+    /// What came right behind the last reply, if it has come already.
+    pub(super) fn take_come(&self, out: &mut Output) {
+        while let Some(frame) = self.inbox.as_ref().and_then(Inbox::take) {
+            out.append(frame);
+        }
+    }
+
+    /// Wakes the task of `cx` when a shared message comes; while nothing can be written, they may become too many to hold.
+    pub(super) fn watch(&self, cx: &Context<'_>) -> Result<(), Stopped> {
+        Ok(self.subscriber.as_ref().map_or(Ok(()), |subscriber| subscriber.watch(cx))?)
+    }
+
+    /// Moves what has come to `out`, until that holds `enough` bytes.
+    pub(super) fn poll(&self, cx: &Context<'_>, out: &mut Output, enough: usize) -> Result<(), Stopped> {
+        while let (Some(inbox), true) = (&self.inbox, out.len() < enough) {
+            match inbox.poll_take(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(frame)) => out.append(frame),
+                Poll::Ready(Err(_)) => return Err(Stopped::Broken),
+            }
+        }
+        while let (Some(subscriber), true) = (&self.subscriber, out.len() < enough) {
+            match subscriber.poll_take(cx) {
+                Poll::Pending => break,
+                Poll::Ready(message) => {
+                    let message = message?;
+                    out.tail().put_u8(if self.proto == Proto::Resp2 { b'*' } else { b'>' });
+                    out.share(message);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,313 @@
+//! A client's way to the upstream: where its next request goes, whether the client may wait there, what is lost with a
+//! connection, and what is given back. This is the only place that knows it.
+//!
+//! ```text
+//!            a transaction needs a connection         the upstream keeps a state for it
+//!   Shared ----------------------------------> Lent ------------------------------------> Dedicated
+//!   a lane <---------------------------------- a lane, and a connection                   a connection
+//!     ^      the transaction is over                                                          |
+//!     +---------------------------------------------------------------------------------------+
+//!            the upstream keeps nothing any more
+//! ```
+
+use super::upstream_state::UpstreamState;
+use super::waits::Waits;
+use crate::command::Request;
+use crate::route::Unknown;
+use crate::telemetry::clock::now_ms;
+use crate::upstream::{Inbox, Lane, Pinned};
+
+/// How long after a very long reply, or a command that the table does not know, a client keeps a lane or a connection for
+/// itself, in milliseconds.
+const OWN_FOR: u64 = 10_000;
+
+/// What a client has whose upstream keeps nothing for it.
+static NOTHING: UpstreamState = UpstreamState::nothing();
+
+/// Where a client's requests go.
+#[derive(Debug, Default)]
+pub struct Way(Road);
+
+#[derive(Debug)]
+enum Road {
+    /// Everything goes to a lane, which is chosen when the client asks for the next time.
+    Shared(Option<ChosenLane>),
+    /// The transaction's commands go over this connection, and everything else to a lane.
+    Lent(Option<ChosenLane>, Box<Own>),
+    /// Everything goes over this connection, which is a lane of the client's own.
+    Dedicated(Box<Own>, Waits),
+}
+
+#[derive(Debug)]
+struct ChosenLane {
+    lane: Lane,
+    /// The client has the lane for itself until this moment (`now_ms`); `None` if other clients have it, too.
+    private_until: Option<u64>,
+}
+
+/// A connection of the client's own, and what the upstream keeps there for the client.
+#[derive(Debug)]
+struct Own {
+    connection: Pinned,
+    state: UpstreamState,
+}
+
+impl Own {
+    fn is_kept(&self) -> bool {
+        self.state.is_set() || self.connection.inbox.subscribed() != [0; 3]
+    }
+}
+
+impl Default for Road {
+    fn default() -> Self {
+        Self::Shared(None)
+    }
+}
+
+impl Way {
+    /// Where the next request goes that is no part of a transaction; a lane is chosen if there is none.
+    pub fn lane(&mut self, choose: impl FnOnce() -> Lane) -> &Lane {
+        match &mut self.0 {
+            Road::Dedicated(own, _) => own.connection.lane(),
+            Road::Shared(chosen) | Road::Lent(chosen, _) => {
+                &chosen.get_or_insert_with(|| ChosenLane { lane: choose(), private_until: None }).lane
+            }
+        }
+    }
+
+    /// The client's own connection, if it has one.
+    #[must_use]
+    pub fn connection(&self) -> Option<&Pinned> {
+        self.own().map(|own| &own.connection)
+    }
+
+    /// The same, to be changed.
+    pub fn connection_mut(&mut self) -> Option<&mut Pinned> {
+        self.own_mut().map(|own| &mut own.connection)
+    }
+
+    /// What the upstream keeps for the client on its own connection, apart from subscriptions.
+    #[must_use]
+    pub fn state(&self) -> &UpstreamState {
+        self.own().map_or(&NOTHING, |own| &own.state)
+    }
+
+    /// The same, to be changed; `None` for a client without a connection of its own.
+    pub fn state_mut(&mut self) -> Option<&mut UpstreamState> {
+        self.own_mut().map(|own| &mut own.state)
+    }
+
+    fn own(&self) -> Option<&Own> {
+        match &self.0 {
+            Road::Shared(_) => None,
+            Road::Lent(_, own) | Road::Dedicated(own, _) => Some(own),
+        }
+    }
+
+    fn own_mut(&mut self) -> Option<&mut Own> {
+        match &mut self.0 {
+            Road::Shared(_) => None,
+            Road::Lent(_, own) | Road::Dedicated(own, _) => Some(own),
+        }
+    }
+
+    /// True while all of the client's requests go over its own connection.
+    #[must_use]
+    pub const fn is_dedicated(&self) -> bool {
+        matches!(self.0, Road::Dedicated(..))
+    }
+
+    /// What comes unasked, while all requests go over the client's own connection.
+    #[must_use]
+    pub fn inbox(&self) -> Option<&Inbox> {
+        match &self.0 {
+            Road::Dedicated(own, _) => Some(&own.connection.inbox),
+            Road::Shared(_) | Road::Lent(..) => None,
+        }
+    }
+
+    /// A connection for a client that has none of its own.
+    pub fn lend(&mut self, connection: Pinned) {
+        if let Road::Shared(chosen) = &mut self.0 {
+            let own = Box::new(Own { connection, state: UpstreamState::nothing() });
+            self.0 = Road::Lent(chosen.take(), own);
+        }
+    }
+
+    /// From now on everything goes over the connection that the client was lent.
+    pub fn dedicate(&mut self) {
+        self.0 = match std::mem::take(&mut self.0) {
+            Road::Lent(_, own) => Road::Dedicated(own, Waits::default()),
+            other => other,
+        };
+    }
+
+    /// Decides again what the client's own connection is for. Returns the connection when nothing needs it any more: that is
+    /// given back.
+    #[must_use]
+    pub fn settle(&mut self, has_transaction: bool) -> Option<Pinned> {
+        let (chosen, own, waits) = match std::mem::take(&mut self.0) {
+            Road::Shared(chosen) => {
+                self.0 = Road::Shared(chosen);
+                return None;
+            }
+            Road::Lent(chosen, own) => (chosen, own, Waits::default()),
+            Road::Dedicated(own, waits) => (None, own, waits),
+        };
+        match () {
+            () if own.is_kept() => self.0 = Road::Dedicated(own, waits),
+            () if has_transaction => self.0 = Road::Lent(chosen, own),
+            () => {
+                self.0 = Road::Shared(chosen);
+                return Some(own.connection);
+            }
+        }
+        None
+    }
+
+    /// Closes the client's own connection, with everything that the upstream keeps for it.
+    pub fn close(&mut self) {
+        self.0 = match std::mem::take(&mut self.0) {
+            Road::Shared(chosen) | Road::Lent(chosen, _) => Road::Shared(chosen),
+            Road::Dedicated(..) => Road::Shared(None),
+        };
+    }
+
+    /// The lane, where the client has one.
+    const fn chosen(&self) -> Option<&ChosenLane> {
+        match &self.0 {
+            Road::Shared(chosen) | Road::Lent(chosen, _) => chosen.as_ref(),
+            Road::Dedicated(..) => None,
+        }
+    }
+
+    fn chosen_mut(&mut self) -> Option<&mut Option<ChosenLane>> {
+        match &mut self.0 {
+            Road::Shared(chosen) | Road::Lent(chosen, _) => Some(chosen),
+            Road::Dedicated(..) => None,
+        }
+    }
+
+    /// The client is in another group, or its lane does not move on: another lane is chosen.
+    pub(super) fn choose_again(&mut self) {
+        if let Some(chosen) = self.chosen_mut() {
+            *chosen = None;
+        }
+    }
+
+    /// True when other clients' requests hold the lane up.
+    pub(super) fn should_leave_lane(&self) -> bool {
+        self.chosen().is_some_and(|chosen| chosen.lane.should_be_left())
+    }
+
+    /// True for a client that could have a lane for itself, and has not.
+    #[must_use]
+    pub fn may_be_isolated(&self) -> bool {
+        matches!(self.0, Road::Shared(_)) && self.chosen().is_none_or(|chosen| chosen.private_until.is_none())
+    }
+
+    /// The client has this lane for itself, for a while.
+    pub fn isolate(&mut self, lane: Lane) {
+        if let Some(chosen) = self.chosen_mut() {
+            *chosen = Some(ChosenLane { lane, private_until: Some(now_ms() + OWN_FOR) });
+        }
+    }
+
+    /// A very long reply has come: what the client has for a while, it has for that while from now on.
+    pub fn prolong(&mut self) {
+        match &mut self.0 {
+            Road::Dedicated(own, _) => own.state.unknown = own.state.unknown.map(|_| now_ms()),
+            Road::Shared(chosen) | Road::Lent(chosen, _) => {
+                if let Some(ChosenLane { private_until: Some(until), .. }) = chosen {
+                    *until = now_ms() + OWN_FOR;
+                }
+            }
+        }
+    }
+
+    /// When the client loses what it has for a while (`now_ms`), if it has something.
+    #[must_use]
+    pub fn until(&self) -> Option<u64> {
+        match &self.0 {
+            Road::Dedicated(own, _) => own.state.unknown.map(|asked| asked + OWN_FOR),
+            Road::Shared(chosen) | Road::Lent(chosen, _) => chosen.as_ref()?.private_until,
+        }
+    }
+
+    /// That moment has passed. What a command that the table does not know may have left on the connection nobody knows, so
+    /// the connection serves nobody else.
+    pub fn expire(&mut self) {
+        self.choose_again();
+        if let Some(own) = self.own_mut()
+            && own.state.unknown.take().is_some()
+        {
+            own.connection.moved();
+        }
+    }
+
+    /// The upstream has accepted a command that changes what it keeps for the connection.
+    pub fn accept(&mut self, request: &Request<'_>) {
+        if let Some(state) = self.state_mut() {
+            state.accept(request);
+        }
+    }
+
+    /// A command that the table does not know has gone over the client's own connection, and may have left something there.
+    pub fn has_left(&mut self, unknown: Unknown) {
+        if let Some(state) = self.state_mut() {
+            match unknown {
+                Unknown::Command => state.unknown = Some(now_ms()),
+                Unknown::OfClient => state.unknown_state = true,
+            }
+        }
+    }
+
+    /// A command that the table does not know goes over the dedicated connection at the moment `now`, and may wait there.
+    pub fn asks_unknown(&mut self, now: u64) {
+        if let Road::Dedicated(own, waits) = &mut self.0 {
+            (own.state.unknown, waits.may_wait) = (Some(now), true);
+        }
+    }
+
+    /// When a command that the table does not know last went over the dedicated connection (`now_ms`), unless that is long ago.
+    #[must_use]
+    pub fn asked_unknown_at(&self) -> Option<u64> {
+        if self.is_dedicated() { self.state().unknown } else { None }
+    }
+
+    /// Notes a request that may block on the dedicated connection.
+    pub fn note_wait(&mut self, request: &Request<'_>) {
+        if let Road::Dedicated(_, waits) = &mut self.0 {
+            waits.add(request);
+        }
+    }
+
+    /// What is under way on the dedicated connection may wait there for any time.
+    pub fn may_wait_now(&mut self) {
+        if let Road::Dedicated(_, waits) = &mut self.0 {
+            waits.may_wait = true;
+        }
+    }
+
+    /// True when something that may wait is under way on the dedicated connection: if the client leaves, nobody waits for the
+    /// reply.
+    #[must_use]
+    pub const fn may_wait(&self) -> bool {
+        matches!(&self.0, Road::Dedicated(_, Waits { may_wait: true, .. }))
+    }
+
+    /// Everything has been answered.
+    pub fn waits_for_nothing(&mut self) {
+        if let Road::Dedicated(_, waits) = &mut self.0 {
+            *waits = Waits::default();
+        }
+    }
+
+    /// What the client waits for that may block. It is noted again by whoever routes it again.
+    pub fn take_waits(&mut self) -> Waits {
+        let Road::Dedicated(_, waits) = &mut self.0 else { return Waits::default() };
+        let taken = std::mem::take(waits);
+        waits.may_wait = taken.may_wait;
+        taken
+    }
+}
