@@ -7,13 +7,13 @@ use tokio::task::JoinSet;
 use super::check::Failure;
 use crate::config::{PubSubMode, Settings};
 use crate::server::{Edition, Setup, Workers, bind};
-use crate::upstream::{Circuit, Common, Hub, Location, Permits, Target, Version, watch};
+use crate::upstream::{Endpoint, Hub, Target, watch};
 
 pub(super) struct Front {
     accepting: JoinSet<()>,
     workers: Arc<Workers>,
-    /// The way to the upstream.
-    pub(super) upstream: Arc<Common>,
+    /// The upstream server.
+    pub(super) upstream: Arc<Endpoint>,
 }
 
 impl Front {
@@ -30,21 +30,14 @@ impl Front {
             listeners.push(bound.map_err(|error| Failure::bind("server.listen", address, &error))?);
         }
         let metrics = edition.owned.metrics.clone();
-        let upstream = Arc::new(Common {
-            place: Location::new(target),
-            circuit: Circuit::new(settings.upstream.breaker_after, metrics.clone()),
-            settings: settings.upstream.clone(),
-            gate: Permits::new(&settings.upstream, metrics.clone()),
-            metrics: metrics.clone(),
-        });
-        let version = Version::default();
-        tasks.spawn(watch(upstream.clone(), version.clone()));
+        let upstream = Arc::new(Endpoint::new(target, &settings.upstream, &metrics));
+        tasks.spawn(watch(upstream.clone()));
         let hub = (settings.pubsub.mode == PubSubMode::Shared).then(|| {
             let (hub, task) = Hub::new(upstream.clone(), settings.pubsub.subscriber_output.0);
             tasks.spawn(task.run());
             hub
         });
-        let setup = Setup { edition: Arc::new(edition), upstream: upstream.clone(), hub, version, metrics };
+        let setup = Setup { edition: Arc::new(edition), upstream: upstream.clone(), hub, metrics };
         let workers = Workers::start(settings.server.workers, &setup, settings.server.shutdown_timeout);
         let workers = Arc::new(workers.map_err(|error| Failure::Start(error.to_string()))?);
         let mut accepting = JoinSet::new();
@@ -64,7 +57,7 @@ impl Front {
     /// No new clients; those that are here get what they are owed.
     pub(super) async fn close(mut self) {
         self.accepting.shutdown().await;
-        self.upstream.gate.close();
+        self.upstream.close();
         if let Some(workers) = Arc::into_inner(self.workers) {
             workers.drain().await;
         }

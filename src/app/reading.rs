@@ -108,7 +108,7 @@ impl Reading {
             access: self.access.clone(),
             policy: Policy {
                 limits: Arc::new(descriptors::make_room(settings)),
-                restores: settings.pubsub.on_loss == OnLoss::Restore,
+                resubscribes: settings.pubsub.on_loss == OnLoss::Restore,
             },
             tls: self.tls.clone(),
         }

@@ -37,7 +37,7 @@ pub(super) fn answer(services: &Services, request: &Request<'_>, out: &mut Bytes
         }
         2 | 3 if request.is(1, "PAUSE") => return pause(services, request, out),
         2 if request.is(1, "RESUME") => {
-            services.upstream.common().resume();
+            services.upstream.endpoint().resume();
             encode::simple(out, "OK");
         }
         2 if request.is(1, "HELP") => {
@@ -56,9 +56,9 @@ fn pause(services: &Services, request: &Request<'_>, out: &mut BytesMut) -> Flow
         encode::error(out, "ERR timeout is not an integer or out of range");
         return Flow::Answered;
     };
-    let common = services.upstream.common();
-    let quiet = common.clone().pause(Duration::from_millis(most));
-    let patience = common.settings.queue_timeout;
+    let endpoint = services.upstream.endpoint();
+    let quiet = endpoint.clone().pause(Duration::from_millis(most));
+    let patience = endpoint.settings.queue_timeout;
     Flow::Later(Box::pin(async move {
         match tokio::time::timeout(patience, quiet).await {
             Ok(()) => Ok(Bytes::from_static(b"+OK\r\n").into()),

@@ -40,7 +40,7 @@ use crate::route::{Local, Pin, Route, Router, Transaction, Unknown};
 use crate::session::{Policy, Session};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Batch, Broken, Expect, Group, Hub, Lane, Ticket, Upstream, Version};
+use crate::upstream::{Batch, Broken, Expect, Group, Hub, Lane, Ticket, Upstream};
 
 /// What one worker thread answers with.
 #[derive(Debug)]
@@ -61,8 +61,6 @@ pub struct Services {
     pub upstream: Rc<Upstream>,
     /// Everybody's subscriptions, with `pubsub.mode = "shared"`.
     pub hub: Option<Arc<Hub>>,
-    /// The upstream's version.
-    pub version: Version,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// This thread's cached hits.
@@ -189,7 +187,9 @@ impl Services {
         match route {
             Route::Local(local, spec) => self.local(session, request, local, spec, out),
             Route::Hearthside => self.hearthside(session, request, out),
-            Route::Owned(..) | Route::Split(..) if session.way.state().tracking => self.tracked(session, request, route, out),
+            Route::Owned(..) | Route::Split(..) if session.way.state().tracking => {
+                self.tracked(session, request, route, out)
+            }
             Route::Owned(mapping, at, spec) => owned::answer(self, session, request, (mapping, at, spec), out),
             Route::Split(keys, spec) => split::answer(self, session, request, &keys, spec, out),
             Route::Transaction(command, spec) => transaction(session, request, (command, spec), out),

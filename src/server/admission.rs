@@ -1,5 +1,5 @@
-//! Who may come in: clients are counted, all and per address, before a worker meets them. A newcomer beyond the limit is refused;
-//! those who are in go on undisturbed.
+//! Who may come in: clients are counted, all and per address, before a worker meets them. A newcomer beyond the limit
+//! is refused; those who are in go on undisturbed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -15,8 +15,8 @@ use super::worker::Workers;
 use crate::config;
 use crate::telemetry::{Seldom, lack};
 
-/// Clients that may wait to be accepted: thousands come at once when an application restarts, and one that the kernel has no
-/// place for waits for seconds.
+/// Clients that may wait to be accepted: thousands come at once when an application restarts, and one that the kernel
+/// has no place for waits for seconds.
 const BACKLOG: u32 = 4096;
 
 /// The pause after a client that could not be accepted.
@@ -37,7 +37,8 @@ enum Bound {
     Unix(UnixListener, PathBuf),
 }
 
-/// Binds one address of `server.listen`; a Unix socket gets `server.unix_mode`, or what the umask says if that is empty.
+/// Binds one address of `server.listen`; a Unix socket gets `server.unix_mode`, or what the umask says if that is
+/// empty.
 ///
 /// # Errors
 /// It is taken, or not ours to take.
@@ -73,8 +74,8 @@ async fn listen(address: &str, keepalive: Duration) -> io::Result<TcpListener> {
     Err(failed)
 }
 
-/// Connections that are accepted have it from the listener: one that says nothing for `keepalive` is asked three times, over as
-/// long again, whether it is still there, as Redis does.
+/// Connections that are accepted have it from the listener: one that says nothing for `keepalive` is asked three times,
+/// over as long again, whether it is still there, as Redis does.
 fn keep_alive(socket: &TcpSocket, keepalive: Duration) -> io::Result<()> {
     if keepalive.is_zero() {
         return Ok(());
@@ -157,7 +158,8 @@ impl Failures {
         if lack::is_of_files(error) {
             tracing::warn!(
                 listen, attempts, %error,
-                "no client can be accepted: {}; those who come wait in the backlog until a file is free, those who are in go on",
+                "no client can be accepted: {}; those who come wait in the backlog until a file is free, \
+                 those who are in go on",
                 lack::NO_FILES
             );
         } else {

@@ -1,5 +1,5 @@
-//! Ends clients that cost too much: those that ask nothing, those that do not read, and the one that holds most when all
-//! together hold too much. Looks at what each client accounts for; never at its socket.
+//! Ends clients that cost too much: those that ask nothing, those that do not read, and the one that holds most when
+//! all together hold too much. Looks at what each client accounts for; never at its socket.
 
 use std::sync::Arc;
 use std::time::Duration;

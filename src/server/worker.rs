@@ -1,4 +1,5 @@
-//! Worker threads: each has a runtime of its own, its own lanes and its own clients. Nothing of a client moves between threads.
+//! Worker threads: each has a runtime of its own, its own lanes and its own clients. Nothing of a client moves between
+//! threads.
 //!
 //! Shutdown: 1. listeners stop; 2. `drain` tells every client, which answers what it owes and closes; 3. what is
 //! not gone by the deadline is dropped with its runtime.
@@ -32,7 +33,7 @@ use crate::config::AuthMode;
 use crate::dispatch::{Newest, Services};
 use crate::session::Session;
 use crate::telemetry::Metrics;
-use crate::upstream::{Common, Group, Hub, Login, Upstream, Version};
+use crate::upstream::{Endpoint, Group, Hub, Login, Upstream};
 
 /// What a worker is told.
 enum Order {
@@ -47,12 +48,10 @@ enum Order {
 pub struct Setup {
     /// What the configuration says, until a reload.
     pub edition: Arc<Edition>,
-    /// What lanes have in common.
-    pub upstream: Arc<Common>,
+    /// The upstream server.
+    pub upstream: Arc<Endpoint>,
     /// Everybody's subscriptions, with `pubsub.mode = "shared"`.
     pub hub: Option<Arc<Hub>>,
-    /// The upstream's version.
-    pub version: Version,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -218,7 +217,6 @@ fn services(newest: &Rc<Newest>, setup: &Setup, clients: Arc<Registry>, upstream
         clients,
         upstream,
         hub: setup.hub.clone(),
-        version: setup.version.clone(),
         metrics: setup.metrics.clone(),
         front: RefCell::default(),
     })
@@ -285,7 +283,7 @@ fn client<S: AsyncRead + AsyncWrite + Unpin>(
     bell: Rc<Bell>,
 ) -> Client<S> {
     let login = if services.access.mode == AuthMode::Upstream { Login::Nobody } else { Login::Service };
-    let db = setup.upstream.place.target().map_or(0, |target| target.db);
+    let db = setup.upstream.first_database();
     let session =
         Session::new(listed.peer.clone(), Group { db, login, ..Group::default() }, services.access.first_user());
     let connection = Connection::new(&session, stream, services.policy.limits.clone(), setup.metrics, bell);

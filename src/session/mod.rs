@@ -1,6 +1,7 @@
-//! What the sidecar remembers of one client: who it is (`peer`, `user`, `group`), where its requests go (`way`), how fast it
-//! asks (`pace`), and what becomes of its replies (`reply`). Everything here is read by `dispatch` or `transaction` and by
-//! `server`; what the client's task alone needs lies in `server/client`, and what one transaction needs in `transaction`.
+//! What the sidecar remembers of one client: who it is (`peer`, `user`, `group`), where its requests go (`way`), how
+//! fast it asks (`pace`), and what becomes of its replies (`reply`). Everything here is read by `dispatch` or
+//! `transaction` and by `server`; what the client's task alone needs lies in `server/client`, and what one transaction
+//! needs in `transaction`.
 
 mod pace;
 mod upstream_state;
@@ -158,23 +159,23 @@ impl Session {
         self.way.lane(|| upstream.lane(&self.group, self.peer.id, &self.account))
     }
 
-    /// Leaves a lane on which other clients' requests hold it up, if it can, or goes back when that is over. For a client with
-    /// nothing under way.
+    /// Leaves a lane on which other clients' requests hold it up, if it can, or goes back when that is over. For a
+    /// client with nothing under way.
     pub fn leave_slow_lane(&mut self) {
         if self.way.should_leave_lane() {
             self.way.choose_again();
         }
     }
 
-    /// Sends a run to where the client's requests go. On a dedicated connection nobody else has a clock for the run; and should
-    /// that connection be lost, a client for which nothing was kept there, but for what an unknown command may have left, is
-    /// told what becomes of each request, and goes on.
-    pub fn submit(&mut self, upstream: &Upstream, mut run: Batch) -> Ticket {
+    /// Sends a batch to where the client's requests go. On a dedicated connection nobody else has a clock for it; and
+    /// should that connection be lost, a client for which nothing was kept there, but for what an unknown command may
+    /// have left, is told what becomes of each request, and goes on.
+    pub fn submit(&mut self, upstream: &Upstream, mut batch: Batch) -> Ticket {
         if self.way.is_dedicated() {
-            run.is_timed = !self.way.may_wait();
-            run.loss = self.keeps_nothing().then_some(LOSS);
+            batch.is_timed = !self.way.may_wait();
+            batch.loss = self.keeps_nothing().then_some(LOSS);
         }
-        self.lane(upstream).submit(run)
+        self.lane(upstream).submit(batch)
     }
 
     /// True when the upstream keeps nothing that is known for it, though it may have a connection of its own.
@@ -183,8 +184,8 @@ impl Session {
         self.way.state().keeps_nothing() && self.subscribed() == [0; 3]
     }
 
-    /// Its own connection is lost. Whatever the upstream kept for it there is gone and cannot be made again behind its back, so
-    /// the client is closed; one for which nothing was kept goes on without a connection of its own.
+    /// Its own connection is lost. Whatever the upstream kept for it there is gone and cannot be made again behind its
+    /// back, so the client is closed; one for which nothing was kept goes on without a connection of its own.
     pub fn lose_connection(&mut self) {
         if self.way.is_dedicated() && !self.keeps_nothing() {
             self.closing = true;

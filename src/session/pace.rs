@@ -9,8 +9,8 @@ use crate::config::Limits;
 pub struct Policy {
     /// `[limits]`.
     pub limits: Arc<Limits>,
-    /// A subscriber whose own upstream connection is lost is subscribed anew (`pubsub.on_loss`).
-    pub restores: bool,
+    /// A subscriber whose own upstream connection is lost is subscribed again (`pubsub.on_loss`).
+    pub resubscribes: bool,
 }
 
 /// How fast one client asks: a bucket that a second's worth of requests fills, and each request empties a little.

@@ -30,8 +30,8 @@ pub struct UpstreamState {
     pub debug: bool,
     /// MONITOR.
     pub monitor: bool,
-    /// When a command that the table does not know last went through (`now_ms`), unless that is long ago. What it may have
-    /// left ends with the connection.
+    /// When a command that the table does not know last went through (`now_ms`), unless that is long ago. What it may
+    /// have left ends with the connection.
     pub unknown: Option<u64>,
     /// A subcommand of CLIENT that the table does not know was accepted: what it set is kept until the client leaves.
     pub unknown_state: bool,
@@ -61,7 +61,8 @@ impl UpstreamState {
         *self != Self::nothing()
     }
 
-    /// True when none of them is known to be set, though a command that the table does not know may have left something.
+    /// True when none of them is known to be set, though a command that the table does not know may have left
+    /// something.
     #[must_use]
     pub fn keeps_nothing(&self) -> bool {
         Self { unknown: None, ..self.clone() } == Self::nothing()

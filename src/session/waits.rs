@@ -1,4 +1,5 @@
-//! What a client waits for on a connection of its own. When the client's rules change, each of these requests is judged again.
+//! What a client waits for on a connection of its own. When the client's rules change, each of these requests is judged
+//! again.
 
 use crate::command::{OwnedRequest, Request};
 

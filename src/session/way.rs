@@ -17,8 +17,8 @@ use crate::route::Unknown;
 use crate::telemetry::clock::now_ms;
 use crate::upstream::{Inbox, Lane, Pinned};
 
-/// How long after a very long reply, or a command that the table does not know, a client keeps a lane or a connection for
-/// itself, in milliseconds.
+/// How long after a very long reply, or a command that the table does not know, a client keeps a lane or a connection
+/// for itself, in milliseconds.
 const OWN_FOR: u64 = 10_000;
 
 /// What a client has whose upstream keeps nothing for it.
@@ -142,8 +142,8 @@ impl Way {
         };
     }
 
-    /// Decides again what the client's own connection is for. Returns the connection when nothing needs it any more: that is
-    /// given back.
+    /// Decides again what the client's own connection is for. Returns the connection when nothing needs it any more:
+    /// that is given back.
     #[must_use]
     pub fn settle(&mut self, has_transaction: bool) -> Option<Pinned> {
         let (chosen, own, waits) = match std::mem::take(&mut self.0) {
@@ -234,8 +234,8 @@ impl Way {
         }
     }
 
-    /// That moment has passed. What a command that the table does not know may have left on the connection nobody knows, so
-    /// the connection serves nobody else.
+    /// That moment has passed. What a command that the table does not know may have left on the connection nobody
+    /// knows, so the connection serves nobody else.
     pub fn expire(&mut self) {
         self.choose_again();
         if let Some(own) = self.own_mut()
@@ -252,7 +252,8 @@ impl Way {
         }
     }
 
-    /// A command that the table does not know has gone over the client's own connection, and may have left something there.
+    /// A command that the table does not know has gone over the client's own connection, and may have left something
+    /// there.
     pub fn has_left(&mut self, unknown: Unknown) {
         if let Some(state) = self.state_mut() {
             match unknown {
@@ -262,14 +263,16 @@ impl Way {
         }
     }
 
-    /// A command that the table does not know goes over the dedicated connection at the moment `now`, and may wait there.
+    /// A command that the table does not know goes over the dedicated connection at the moment `now`, and may wait
+    /// there.
     pub fn asks_unknown(&mut self, now: u64) {
         if let Road::Dedicated(own, waits) = &mut self.0 {
             (own.state.unknown, waits.may_wait) = (Some(now), true);
         }
     }
 
-    /// When a command that the table does not know last went over the dedicated connection (`now_ms`), unless that is long ago.
+    /// When a command that the table does not know last went over the dedicated connection (`now_ms`), unless that is
+    /// long ago.
     #[must_use]
     pub fn asked_unknown_at(&self) -> Option<u64> {
         if self.is_dedicated() { self.state().unknown } else { None }
@@ -289,8 +292,8 @@ impl Way {
         }
     }
 
-    /// True when something that may wait is under way on the dedicated connection: if the client leaves, nobody waits for the
-    /// reply.
+    /// True when something that may wait is under way on the dedicated connection: if the client leaves, nobody waits
+    /// for the reply.
     #[must_use]
     pub const fn may_wait(&self) -> bool {
         matches!(&self.0, Road::Dedicated(_, Waits { may_wait: true, .. }))

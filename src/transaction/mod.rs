@@ -72,11 +72,7 @@ pub struct Desk<'a> {
 
 impl<'a> Desk<'a> {
     /// Where no push messages are muted, and nothing has been answered with an error.
-    pub const fn new(
-        services: &'a Services,
-        session: &'a mut Session,
-        out: &'a mut BytesMut,
-    ) -> Self {
+    pub const fn new(services: &'a Services, session: &'a mut Session, out: &'a mut BytesMut) -> Self {
         Self { services, session, out, pushes: None, is_refused: false }
     }
 

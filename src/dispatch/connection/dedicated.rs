@@ -80,6 +80,6 @@ pub(crate) fn forget(keys: &[&[u8]], flow: Flow, out: &mut BytesMut) -> Flow {
         })),
         // Neither reads an owned key.
         Flow::Upstream(ticket) => Flow::Upstream(ticket),
-        Flow::Exclusive(alone) => Flow::Exclusive(alone),
+        Flow::Exclusive(exclusive) => Flow::Exclusive(exclusive),
     }
 }

@@ -158,7 +158,7 @@ fn greeting(services: &Services, session: &Session, proto: Proto) -> Bytes {
         encode::bulk(out, value.as_bytes());
     };
     text(&mut out, "server", "redis");
-    text(&mut out, "version", &services.version.get());
+    text(&mut out, "version", &services.upstream.endpoint().version.get());
     encode::bulk(&mut out, b"proto");
     encode::int(&mut out, proto.number());
     encode::bulk(&mut out, b"id");

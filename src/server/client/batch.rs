@@ -8,6 +8,8 @@ use crate::upstream::{Asked, Batch, Expect, Lane};
 pub(super) struct Gathered {
     length: usize,
     asked: Vec<Asked>,
+    /// Units of the last batch: the next one may be as long.
+    usual: usize,
     /// The client's own connection, if they go there for its transaction.
     own: Option<Lane>,
 }
@@ -25,11 +27,15 @@ impl Gathered {
 
     /// The next `length` bytes are a unit too.
     pub(super) fn add(&mut self, length: usize, resendable: bool, expect: Expect) {
+        if self.asked.is_empty() {
+            self.asked.reserve_exact(self.usual.max(1));
+        }
         self.length += length;
         self.asked.push(Asked { end: self.length, resendable, expect });
     }
 
-    /// The next `length` bytes are a command of a transaction: what becomes of one becomes of all, so they are one unit.
+    /// The next `length` bytes are a command of a transaction: what becomes of one becomes of all, so they are one
+    /// unit.
     pub(super) fn add_queued(&mut self, length: usize, lane: &Lane) {
         self.length += length;
         self.own.get_or_insert_with(|| lane.clone());
@@ -44,6 +50,7 @@ impl Gathered {
         if self.asked.is_empty() {
             return None;
         }
+        self.usual = self.asked.len();
         let bytes = incoming.split_to(std::mem::take(&mut self.length)).freeze();
         Some((Batch { bytes, asked: std::mem::take(&mut self.asked), ..Batch::default() }, self.own.take()))
     }

@@ -1,6 +1,6 @@
 //! Requests that may take any time, each on a connection where it holds up nobody: blocking commands, commands that the
-//! table does not know, and those that end what keeps the upstream busy. A client that leaves takes its wait with it: the
-//! connection is dropped, and the upstream forgets who was waiting.
+//! table does not know, and those that end what keeps the upstream busy. A client that leaves takes its wait with it:
+//! the connection is dropped, and the upstream forgets who was waiting.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -12,18 +12,25 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
 use super::connection::End;
-use super::revoke::Waited;
 use crate::command::OwnedRequest;
 use crate::resp::encode;
-use crate::route::{Pin, Unknown};
+use crate::route::{Pin, Refusal, Unknown};
 use crate::telemetry::clock::now_ms;
 use crate::upstream::{Expect, Lost, Pinned};
+
+/// How a blocking command ended.
+pub(super) enum Waited {
+    /// The upstream answered, or was lost.
+    Ended(Result<Bytes, Lost>),
+    /// The client may not wait for that any more; the error says why.
+    Revoked(Refusal),
+}
 
 /// What a client is told whose connection is lost while it waits for one reply alone.
 pub(super) const LOST: &str =
     "ERR hearthside: the upstream connection was lost while waiting; the command may have been applied";
-/// A client that closes its sending side so soon after a command that the table does not know is still answered: most do
-/// not wait. One that leaves later has waited, and does not any more.
+/// A client that closes its sending side so soon after a command that the table does not know is still answered: most
+/// do not wait. One that leaves later has waited, and does not any more.
 const SOON: Duration = Duration::from_secs(1);
 /// Looks that a reply gets which may lie in the connection's socket when its client leaves.
 const LAST_LOOKS: usize = 4;
@@ -66,8 +73,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(())
     }
 
-    /// A command that may wait, and may set what the upstream keeps for a connection. The client keeps that connection for
-    /// its next ones, and nobody is given it afterwards; if the upstream did nothing it is given back at once.
+    /// A command that may wait, and may set what the upstream keeps for a connection. The client keeps that connection
+    /// for its next ones, and nobody is given it afterwards; if the upstream did nothing it is given back at once.
     pub(super) async fn unknown(&mut self, unknown: Unknown, request: &OwnedRequest) -> Result<(), End> {
         if !self.has_own(SOON).await? {
             return Ok(());
@@ -98,14 +105,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// The command may have left something on the client's own connection.
     fn note_left(&mut self, unknown: Unknown) {
         self.session.way.connection_mut().into_iter().for_each(Pinned::moved);
-        // Where connections are scarce the next one is opened anew.
+        // Where connections are scarce the next one is a new one.
         if unknown == Unknown::OfClient || self.session.way.is_dedicated() || self.services.upstream.has_spare() {
             self.session.way.has_left(unknown);
         }
     }
 
-    /// Answers what is still owed to a client that leaves: it may only have closed its sending side. Whoever waits and leaves
-    /// does not wait any more, as at the upstream itself.
+    /// Answers what is still owed to a client that leaves: it may only have closed its sending side. Whoever waits and
+    /// leaves does not wait any more, as at the upstream itself.
     pub(super) async fn farewell(&mut self) -> Result<(), End> {
         if !self.session.way.may_wait() || self.connection.replies.is_settled() {
             return self.connection.settle().await;
@@ -119,7 +126,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(())
     }
 
-    /// A reply that is waited for, as the other clients see; should the client leave `soon` after it was asked for, too.
+    /// A reply that is waited for, as the other clients see; should the client leave `soon` after it was asked for,
+    /// too.
     async fn waited(
         &mut self,
         connection: Option<i64>,
@@ -146,8 +154,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 }
 
-/// What has come when a client is seen to leave is still its own: it may only have closed its sending side, and nobody else
-/// will be given it. So is what comes before `until`.
+/// What has come when a client is seen to leave is still its own: it may only have closed its sending side, and nobody
+/// else will be given it. So is what comes before `until`.
 pub(super) async fn at_last<T>(
     mut awaited: std::pin::Pin<&mut impl Future<Output = T>>,
     until: Instant,

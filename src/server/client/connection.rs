@@ -1,6 +1,6 @@
-//! One client's socket with what was read from it and what is owed to it: what its task can wait for. Reads and writes at
-//! once (`transfer.rs`), so that a client that sends a long pipeline before it reads a reply is served; what is held for it
-//! is bounded (hazard 17).
+//! One client's socket with what was read from it and what is owed to it: what its task can wait for. Reads and writes
+//! at once (`transfer.rs`), so that a client that sends a long pipeline before it reads a reply is served; what is held
+//! for it is bounded (hazard 17).
 
 use std::future::poll_fn;
 use std::io;
@@ -13,7 +13,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::replies::{Replies, Stopped};
+use super::replies::Replies;
+use super::unasked::Stopped;
 use crate::clients::Peer;
 use crate::config::Limits;
 use crate::server::bell::Bell;
@@ -193,8 +194,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Waits for `work`, while what is ready is written. Only CLIENT KILL ends that: a client that has closed its sending side
-    /// may still want the answer, and what is awaited has an end of its own.
+    /// Waits for `work`, while what is ready is written. Only CLIENT KILL ends that: a client that has closed its
+    /// sending side may still want the answer, and what is awaited has an end of its own.
     pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
         let mut work = std::pin::pin!(work);
         poll_fn(|cx| {

@@ -1,6 +1,7 @@
-//! A client for which the upstream keeps a state: subscriptions, CLIENT TRACKING and related commands, MONITOR. While there is
-//! one, all its commands go over a dedicated connection, which is its lane; that is given back clean when nothing is left of
-//! the state, and dropped with the client otherwise (hazard 14). Which of these holds, `session::Way` knows.
+//! A client for which the upstream keeps a state: subscriptions, CLIENT TRACKING and related commands, MONITOR. While
+//! there is one, all its commands go over a dedicated connection, which is its lane; that is given back clean when
+//! nothing is left of the state, and dropped with the client otherwise (hazard 14). Which of these holds,
+//! `session::Way` knows.
 
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(pinned.map_err(|error| self.error(&error.to_string())).ok())
     }
 
-    /// SUBSCRIBE, UNSUBSCRIBE and related commands. What follows waits for the confirmations, because they decide what it means.
+    /// SUBSCRIBE, UNSUBSCRIBE and related commands. What follows waits for the confirmations, because they decide what
+    /// it means.
     pub(super) async fn subscribe(
         &mut self,
         kind: Kind,
@@ -88,8 +90,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(())
     }
 
-    /// The reply of the client's own connection; what was pushed before it is the client's. `None` when the connection is lost:
-    /// the client has been told so.
+    /// The reply of the client's own connection; what was pushed before it is the client's. `None` when the connection
+    /// is lost: the client has been told so.
     async fn call_own(&mut self, request: &[u8]) -> Option<Bytes> {
         let mut pushes = BytesMut::new();
         let asked = match self.session.way.connection() {
@@ -109,7 +111,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// CLIENT TRACKING ... REDIRECT names a client by our id; the upstream knows that client's own connection by another.
+    /// CLIENT TRACKING ... REDIRECT names a client by our id; the upstream knows that client's own connection by
+    /// another.
     fn redirected(&self, request: &OwnedRequest) -> Result<(Bytes, Option<Redirect>), &'static str> {
         let view = request.view();
         let Some(at) = (3..view.len()).find(|i| view.is(*i - 1, "REDIRECT")).filter(|_| view.is(1, "TRACKING")) else {
@@ -151,8 +154,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(())
     }
 
-    /// Decides, after something that may have changed it, what the client's own connection is for, and gives back one that
-    /// nothing needs any more.
+    /// Decides, after something that may have changed it, what the client's own connection is for, and gives back one
+    /// that nothing needs any more.
     pub(super) fn settle_way(&mut self) {
         let unneeded = self.session.way.settle(self.transaction.is_some());
         self.follow_way();
@@ -175,8 +178,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         });
     }
 
-    /// What comes unasked is taken from the dedicated connection, if there is one. What came before the end of a state is still
-    /// the client's.
+    /// What comes unasked is taken from the dedicated connection, if there is one. What came before the end of a state
+    /// is still the client's.
     pub(super) fn follow_inbox(&mut self) {
         let replies = &mut self.connection.replies;
         match self.session.way.inbox() {
@@ -198,9 +201,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         tokio::time::timeout(patience, self.connection.exchange()).await.unwrap_or(Ok(()))
     }
 
-    /// Sees, between requests, whether the client needs a lane or a connection of its own, or does not any more: for as long as
-    /// its replies are very long, because nobody else should wait behind them (hazard 18), and for as long as it sends commands
-    /// that the table does not know.
+    /// Sees, between requests, whether the client needs a lane or a connection of its own, or does not any more: for as
+    /// long as its replies are very long, because nobody else should wait behind them (hazard 18), and for as long as
+    /// it sends commands that the table does not know.
     pub(super) fn weigh(&mut self) {
         if !self.connection.replies.is_settled() {
             return;

@@ -4,8 +4,8 @@ use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
-use super::connection::End;
 use super::blocking::LOST;
+use super::connection::End;
 use crate::access::{DEFAULT_USER, NOAUTH, NOAUTH_HELLO};
 use crate::command::{OwnedRequest, Spec};
 use crate::dispatch::{Exclusive, Move};
@@ -138,8 +138,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Another connection tells whether there is such a database, and whether such a user may come in: now, not when the
-    /// connection was opened.
+    /// Another connection tells whether there is such a database, and whether such a user may come in: now, not when
+    /// the connection was opened.
     async fn agree_elsewhere(&self, group: &Group) -> Result<(), Disagreed> {
         let pinned = match self.services.upstream.pin(group, &self.session.account).await {
             Ok(pinned) => pinned,

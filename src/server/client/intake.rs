@@ -1,5 +1,5 @@
-//! Takes requests off the client's buffer, one after the other: each is scanned and routed, and joins the batch, is answered in
-//! its place, or needs the client alone. Knows nothing of sockets.
+//! Takes requests off the client's buffer, one after the other: each is scanned and routed, and joins the batch, is
+//! answered in its place, or needs the client alone. Knows nothing of sockets.
 
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -100,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn gather(&mut self, length: usize, resendable: bool, expect: Expect, send: bool) -> Next {
         self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
         self.batch.add(length, resendable, expect);
-        if send || self.session.account.is_run(self.batch.units()) {
+        if send || self.session.account.is_batch(self.batch.units()) {
             self.send_batch();
         }
         Next::Read
@@ -159,8 +159,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         answer(&self.services, &mut self.session, &mut self.connection.replies, &request.view(), route)
     }
 
-    /// CLIENT REPLY: decides whether the next reply, to a request of so many words, is dropped. True when it is, and only that
-    /// one.
+    /// CLIENT REPLY: decides whether the next reply, to a request of so many words, is dropped. True when it is, and
+    /// only that one.
     pub(super) fn begin_reply(&mut self, route: &Route, words: usize) -> bool {
         if self.session.reply == ReplyMode::On && !self.connection.replies.muted {
             return false;

@@ -1,14 +1,15 @@
 //! THE LOOP: one client, from its first byte to its last.
 //!
 //! ```text
-//! read -> scan -> route -+-> pass-through: joins the batch, one slice to the client's lane ------------+
-//!                        +-> owned, local: answered in place, or later when a load ends ---------------+-> replies -> write
-//!                        +-> exclusive: everything owed is answered, then nothing else is under way ---+
+//! read -> scan -> route -+-> pass-through: joins the batch, one slice to the client's lane ------+
+//!                        +-> owned, local: answered in place, or later when a load ends ---------+-> replies -> write
+//!                        +-> exclusive: when all before is answered, with nothing else ------+
 //! ```
 //!
-//! The folder by what each file owns: the socket (`connection`, `transfer`), the replies owed and what is written (`replies`,
-//! `unasked`, `output`), the requests in the buffer (`intake`, `batch`, `multi_lookahead`), and what a client does alone
-//! (`exclusive`, and from there `blocking`, `dedicated`, `streaming`, `transaction`, `resubscribe`, `revoke`).
+//! The folder by what each file owns: the socket (`connection`, `transfer`), the replies owed and what is written
+//! (`replies`, `unasked`, `output`), the requests in the buffer (`intake`, `batch`, `multi_lookahead`), and what a
+//! client does alone (`exclusive`, and from there `blocking`, `dedicated`, `streaming`, `transaction`, `resubscribe`,
+//! `revoke`).
 
 mod batch;
 mod blocking;
@@ -131,7 +132,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             tracing::warn!(
                 client = self.session.peer.id,
                 %error,
-                "a client's own upstream connection was lost, and its subscriptions or tracking with it; the client is closed"
+                "a client's own upstream connection was lost, and its subscriptions or tracking with it; \
+                 the client is closed"
             );
         }
     }

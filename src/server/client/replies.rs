@@ -7,11 +7,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{BufMut, BytesMut};
 
 use super::output::Output;
-use super::unasked::Unasked;
+use super::unasked::{Stopped, Unasked};
 use crate::dispatch::LaterReply;
 use crate::resp::pieces::Pieces;
 use crate::transaction::{refuses, told};
-use crate::upstream::{Broken, Chunk, Overflowed, Ticket};
+use crate::upstream::{Chunk, Ticket};
 
 enum Owed {
     /// Replies that are ready but must wait for what is before them.
@@ -41,27 +41,6 @@ enum Told {
     One(BytesMut),
     /// None of these.
     Nothing(BytesMut),
-}
-
-/// Why nothing more can be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stopped {
-    /// A reply was cut short upstream.
-    Broken,
-    /// Messages were lost because the client did not read.
-    Overflowed,
-}
-
-impl From<Broken> for Stopped {
-    fn from(_: Broken) -> Self {
-        Self::Broken
-    }
-}
-
-impl From<Overflowed> for Stopped {
-    fn from(_: Overflowed) -> Self {
-        Self::Overflowed
-    }
 }
 
 /// Most entries that may wait before no further request is read.
@@ -148,7 +127,8 @@ impl Replies {
         self.give(ticket, length, self.muted, Owed::Batch);
     }
 
-    /// Commands of `length` bytes have been given to the connection of a transaction: each has its reply, or all have one.
+    /// Commands of `length` bytes have been given to the connection of a transaction: each has its reply, or all have
+    /// one.
     pub(super) fn queued(&mut self, ticket: Ticket, length: usize, has_one: bool) {
         let (told, muted) = match (has_one, self.muted) {
             (false, muted) => (Told::Each, muted),

@@ -1,6 +1,6 @@
-//! A subscriber whose own upstream connection is lost is given another one, with all its subscriptions, and told that it may
-//! have missed messages if it listens for that (docs/OPERATIONS.md). Whatever else the upstream kept for a client cannot be
-//! made again behind its back.
+//! A subscriber whose own upstream connection is lost is given another one, with all its subscriptions, and told that
+//! it may have missed messages if it listens for that (docs/OPERATIONS.md). Whatever else the upstream kept for a
+//! client cannot be made again behind its back.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,7 +18,7 @@ type Wanted = [(Kind, Vec<Bytes>); 3];
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// True when subscriptions are all that was lost, if that, and nothing is owed whose reply is lost with them.
     pub(super) fn can_resubscribe(&self) -> bool {
-        (self.services.policy.restores || self.session.subscribed() == [0; 3])
+        (self.services.policy.resubscribes || self.session.subscribed() == [0; 3])
             && self.session.way.is_dedicated()
             && self.session.way.state().keeps_nothing()
             && self.transaction.is_none()
@@ -27,7 +27,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             && !self.was_slow()
     }
 
-    /// Subscribes again, as soon as the upstream lets it; a client without subscriptions needs no connection of its own.
+    /// Subscribes again, as soon as the upstream lets it; a client without subscriptions needs no connection of its
+    /// own.
     pub(super) async fn resubscribe(&mut self) -> Result<(), End> {
         let Some(lost) = self.session.way.connection() else { return Err(End::Broken) };
         if self.session.subscribed() == [0; 3] {
@@ -49,7 +50,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(())
     }
 
-    /// Another connection with all the subscriptions, and the messages that came meanwhile, as soon as the upstream is there.
+    /// Another connection with all the subscriptions, and the messages that came meanwhile, as soon as the upstream is
+    /// there.
     async fn subscribed_again(&mut self, wanted: &Wanted) -> Result<(Pinned, BytesMut), End> {
         let services = self.services.clone();
         let (group, account) = (self.session.group.clone(), self.session.account.clone());

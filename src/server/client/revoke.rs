@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
+use super::blocking::{Waited, at_last};
 use super::connection::End;
-use super::blocking::at_last;
 use crate::command::{OwnedRequest, lookup};
 use crate::dispatch::Services;
 use crate::resp::encode;
@@ -19,14 +19,6 @@ use crate::route::{Refusal, Route};
 use crate::session::Rules;
 use crate::telemetry::refusals::Who;
 use crate::upstream::{Batch, Lost};
-
-/// How a blocking command ended.
-pub(super) enum Waited {
-    /// The upstream answered, or was lost.
-    Ended(Result<Bytes, Lost>),
-    /// The client may not wait for that any more; the error says why.
-    Revoked(Refusal),
-}
 
 /// A request may still be on its way to the upstream when its wait shall end: so often it is said again, after so long.
 const ATTEMPTS: usize = 40;
@@ -113,8 +105,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Waits for `reply`, the upstream's to a request that may block, which goes over the `connection` of this id; for as long as
-    /// the client may wait and is there, or in any case until then.
+    /// Waits for `reply`, the upstream's to a request that may block, which goes over the `connection` of this id; for
+    /// as long as the client may wait and is there, or in any case until then.
     pub(super) async fn wait_allowed(
         &mut self,
         connection: Option<i64>,

@@ -1,5 +1,6 @@
-//! A request with a very long argument is streamed: passed on to a connection of its own as it comes, so it costs neither memory here
-//! nor anybody else's time. Where its keys are not known before its bytes, it is gathered like any other.
+//! A request with a very long argument is streamed: passed on to a connection of its own as it comes, so it costs
+//! neither memory here nor anybody else's time. Where its keys are not known before its bytes, it is gathered like any
+//! other.
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,7 +27,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// The unfinished request at the front of the buffer, if it need not be gathered.
     pub(super) fn stream_next(&mut self) -> Option<Exclusive> {
         let awaited = self.scanner.awaited().filter(|awaited| awaited.length >= LONG)?;
-        let is_plain = self.transaction.is_none() && !self.session.way.is_dedicated() && self.session.reply == ReplyMode::On;
+        let is_plain =
+            self.transaction.is_none() && !self.session.way.is_dedicated() && self.session.reply == ReplyMode::On;
         (is_plain && self.passes_through(awaited)).then_some(Exclusive::Stream)
     }
 

@@ -1,5 +1,5 @@
-//! A client with a transaction: its commands are entries in the replies owed like all others, over the connection that it was
-//! lent, and it is alone only where something must be awaited first (decision 0019).
+//! A client with a transaction: its commands are entries in the replies owed like all others, over the connection that
+//! it was lent, and it is alone only where something must be awaited first (decision 0019).
 
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -98,7 +98,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// A client that watches has two roads, and what it sends over one must not overtake what is under way on the other.
+    /// A client that watches has two roads, and what it sends over one must not overtake what is under way on the
+    /// other.
     fn must_settle(&mut self, stands: &Stands) -> bool {
         let own = match stands {
             Stands::Within => true,

@@ -7,9 +7,29 @@ use std::task::{Context, Poll};
 use bytes::BufMut;
 
 use super::output::Output;
-use super::replies::Stopped;
 use crate::resp::Proto;
-use crate::upstream::{Inbox, Subscriber};
+use crate::upstream::{Broken, Inbox, Overflowed, Subscriber};
+
+/// Why nothing more can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// A reply was cut short upstream.
+    Broken,
+    /// Messages were lost because the client did not read.
+    Overflowed,
+}
+
+impl From<Broken> for Stopped {
+    fn from(_: Broken) -> Self {
+        Self::Broken
+    }
+}
+
+impl From<Overflowed> for Stopped {
+    fn from(_: Overflowed) -> Self {
+        Self::Overflowed
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Unasked {
@@ -29,7 +49,8 @@ impl Unasked {
         }
     }
 
-    /// Wakes the task of `cx` when a shared message comes; while nothing can be written, they may become too many to hold.
+    /// Wakes the task of `cx` when a shared message comes; while nothing can be written, they may become too many to
+    /// hold.
     pub(super) fn watch(&self, cx: &Context<'_>) -> Result<(), Stopped> {
         Ok(self.subscriber.as_ref().map_or(Ok(()), |subscriber| subscriber.watch(cx))?)
     }

@@ -1,18 +1,19 @@
-//! Whether the upstream can be reached, for all connections of the process. While it cannot, attempts take turns, so that
-//! no storm of them meets a server that is coming up (hazard 19); when it has been away for long, nothing waits for it.
+//! Whether the upstream can be reached, for all connections of the process. While it cannot, attempts take turns, so
+//! that no storm of them meets a server that is coming up (hazard 19); when it has been away for long, nothing waits
+//! for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::connect::ConnectError;
+use super::error::ConnectError;
 use crate::telemetry::{Metrics, Seldom};
 
 /// The circuit breaker of one upstream.
 #[derive(Debug)]
-pub struct Circuit {
-    state: Mutex<State>,
+pub(crate) struct Circuit {
+    state: Mutex<Attempts>,
     changed: Notify,
     /// Unreachable for so long, it is open.
     open_after: Duration,
@@ -22,7 +23,7 @@ pub struct Circuit {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Attempts {
     /// Failed attempts since the last that succeeded.
     failures: u32,
     /// The first of them.
@@ -46,11 +47,11 @@ pub(crate) struct Turn<'a> {
 impl Circuit {
     /// A circuit that opens when the upstream has been unreachable for `open_after`.
     #[must_use]
-    pub fn new(open_after: Duration, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(open_after: Duration, metrics: Arc<Metrics>) -> Self {
         Self { state: Mutex::default(), changed: Notify::new(), open_after, metrics, excuses: Seldom::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Attempts> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -113,9 +114,9 @@ impl Circuit {
     }
 
     /// Another upstream: what was learnt about the last one does not count.
-    pub(crate) fn begin_anew(&self) {
+    pub(crate) fn begin_again(&self) {
         let is_taken = self.state().is_taken;
-        *self.state() = State { is_taken, ..State::default() };
+        *self.state() = Attempts { is_taken, ..Attempts::default() };
         self.metrics.circuit_open.set(0);
         self.changed.notify_waiters();
     }
@@ -126,7 +127,7 @@ impl Turn<'_> {
     pub(crate) fn succeeded(self) {
         let mut state = self.circuit.state();
         if state.failures > 0 || state.why.is_some() {
-            *state = State { is_taken: state.is_taken, ..State::default() };
+            *state = Attempts { is_taken: state.is_taken, ..Attempts::default() };
         }
         self.circuit.metrics.circuit_open.set(0);
     }
@@ -201,7 +202,7 @@ mod tests {
         circuit.turn().await.failed(&away());
         assert_eq!(circuit.why(), Some(away()));
         assert!(circuit.is_open());
-        circuit.begin_anew();
+        circuit.begin_again();
         assert!(!circuit.is_open());
     }
 

@@ -5,63 +5,15 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::Endpoint;
 use super::circuit::Turn;
+use super::error::{ConnectError, is_forbidden, is_unready};
+use super::group::{Group, Login};
 use super::stream::Stream;
 use super::target::Target;
 use crate::resp::reply::ReplyScanner;
 use crate::resp::{Proto, decode, encode};
-use crate::telemetry::lack::{self, NO_FILES};
-use crate::upstream::Common;
-use crate::upstream::group::{Group, Login};
-
-/// Why there is no connection.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectError {
-    /// No upstream is configured, and none could be started.
-    #[error("ERR hearthside: {0}")]
-    Absent(String),
-    /// It cannot be reached; trying again later is safe, which is what client libraries understand by LOADING.
-    #[error("LOADING hearthside: the upstream {0} does not answer: {1}; the command was not sent")]
-    Unreachable(String, String),
-    /// Own lack: it is not the upstream's fault.
-    #[error("LOADING hearthside: no connection to the upstream can be opened: {NO_FILES}; the command was not sent")]
-    NoFiles,
-    /// It has as many clients as it may have.
-    #[error(
-        "LOADING hearthside: the upstream {0} has reached its own maxclients; raise it there, or lower upstream.pinned_max or \
-         upstream.lanes here; the command was not sent"
-    )]
-    Full(String),
-    /// The client, or the sidecar, is being closed.
-    #[error("LOADING hearthside: the connection is being closed; the command was not sent")]
-    Closing,
-    /// It answered the greeting with this error.
-    #[error("{0}")]
-    Refused(String),
-    /// Every connection that may be lent to one client alone is lent.
-    #[error(
-        "ERR hearthside: all {0} pinned connections are in use (upstream.pinned_max) and none came free within \
-         upstream.pinned_timeout; the command was not sent"
-    )]
-    Busy(usize),
-}
-
-impl ConnectError {
-    /// What happened, for logs: without what only a client must know.
-    pub(crate) fn reason(&self) -> String {
-        let told = self.to_string();
-        let told = ["LOADING hearthside: ", "ERR hearthside: "]
-            .iter()
-            .find_map(|code| told.strip_prefix(code))
-            .unwrap_or(&told);
-        told.trim_end_matches("; the command was not sent").to_owned()
-    }
-
-    /// True for a lack of something that may be there in a moment, and says nothing of whether the upstream answers.
-    pub(crate) const fn may_pass(&self) -> bool {
-        matches!(self, Self::NoFiles | Self::Full(_))
-    }
-}
+use crate::telemetry::lack;
 
 /// An open connection that has been greeted.
 #[derive(Debug)]
@@ -69,20 +21,20 @@ pub(crate) struct Connected {
     pub(crate) stream: Stream,
     /// The upstream's id of it, if the upstream tells (CLIENT ID).
     pub(crate) id: Option<i64>,
-    /// The number of the place it leads to.
+    /// The number of the location that it leads to.
     pub(crate) generation: u64,
     /// A busy upstream (a script that runs for long) did not take all of the greeting.
     pub(crate) is_incomplete: bool,
 }
 
 /// Connects when it is its turn, within `connect_timeout`, and says hello.
-pub(crate) async fn connect(common: &Common, group: &Group) -> Result<Connected, ConnectError> {
-    connect_in(common.circuit.turn().await, common, group).await
+pub(crate) async fn connect(endpoint: &Endpoint, group: &Group) -> Result<Connected, ConnectError> {
+    connect_in(endpoint.circuit.turn().await, endpoint, group).await
 }
 
 /// The same, when it is its turn.
-pub(crate) async fn connect_in(turn: Turn<'_>, common: &Common, group: &Group) -> Result<Connected, ConnectError> {
-    let connected = connect_now(common, group).await;
+pub(crate) async fn connect_in(turn: Turn<'_>, endpoint: &Endpoint, group: &Group) -> Result<Connected, ConnectError> {
+    let connected = connect_now(endpoint, group).await;
     match &connected {
         Err(error @ ConnectError::Unreachable(..)) => {
             let attempt = turn.failed(error);
@@ -101,19 +53,19 @@ pub(crate) async fn connect_in(turn: Turn<'_>, common: &Common, group: &Group) -
 }
 
 /// One attempt that nothing waits for: whether it succeeds says nothing of the upstream to others.
-pub(crate) async fn connect_quietly(common: &Common, group: &Group) -> Option<Connected> {
-    if common.circuit.attempts() > 0 {
+pub(crate) async fn connect_quietly(endpoint: &Endpoint, group: &Group) -> Option<Connected> {
+    if endpoint.circuit.attempts() > 0 {
         return None;
     }
-    connect_now(common, group).await.ok()
+    connect_now(endpoint, group).await.ok()
 }
 
-async fn connect_now(common: &Common, group: &Group) -> Result<Connected, ConnectError> {
-    let (target, generation) = common.place.numbered();
+async fn connect_now(endpoint: &Endpoint, group: &Group) -> Result<Connected, ConnectError> {
+    let (target, generation) = endpoint.location.numbered();
     let target = &target.map_err(ConnectError::Absent)?;
     let unreachable = |why: String| ConnectError::Unreachable(target.name(), why);
     let greeted = async {
-        let patience = common.settings.connect_timeout;
+        let patience = endpoint.settings.connect_timeout;
         let mut stream = Stream::open(target, patience).await.map_err(|error| {
             let is_ours = lack::is_of_files(&error) || lack::of_files_now();
             if is_ours { ConnectError::NoFiles } else { unreachable(error.to_string()) }
@@ -121,11 +73,11 @@ async fn connect_now(common: &Common, group: &Group) -> Result<Connected, Connec
         let hello = Hello::to(target, group);
         let greeted = hello.say(&mut stream, target).await.map_err(|error| unreachable(error.to_string()))??;
         if group.login == Login::Service {
-            common.metrics.unasked.note(NAMING, greeted.is_nameless);
+            endpoint.metrics.unasked.note(NAMING, greeted.is_nameless);
         }
         Ok(Connected { stream, id: greeted.id, generation, is_incomplete: greeted.is_incomplete })
     };
-    match tokio::time::timeout(common.settings.connect_timeout, greeted).await {
+    match tokio::time::timeout(endpoint.settings.connect_timeout, greeted).await {
         Ok(result) => result,
         Err(_) => Err(unreachable("no connection in time".into())),
     }
@@ -228,17 +180,6 @@ impl Hello {
         greeted.id = decode::integer(&read_reply(stream, &mut buffer, &mut scanner).await?);
         Ok(refused.map_or(Ok(greeted), |text| Err(ConnectError::Refused(text))))
     }
-}
-
-/// True for errors of a server that does not let its user run a command, or does not have it.
-fn is_forbidden(error: &str) -> bool {
-    error.starts_with("NOPERM ") || error.starts_with("ERR unknown command")
-}
-
-/// True for errors of a server that is no master now, and may soon be one or have a successor: it loads its data, lost its
-/// master, or has become a replica. Another connection may lead to one that takes commands.
-pub(crate) fn is_unready(error: &[u8]) -> bool {
-    [&b"LOADING "[..], b"MASTERDOWN ", b"READONLY "].iter().any(|code| error.starts_with(code))
 }
 
 /// Reads one whole reply; what follows it stays in `buffer`.

@@ -1,30 +1,15 @@
 //! Asks the upstream how it is, over a connection of the `redis` crate: the control plane, never a client's way.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Value};
 
+use super::Endpoint;
+use super::target::Target;
 use crate::telemetry::Metrics;
-use crate::upstream::{Common, Target};
-
-/// The upstream's version, once it is known; HELLO and INFO tell it.
-#[derive(Clone, Debug, Default)]
-pub struct Version(Arc<Mutex<Option<String>>>);
-
-impl Version {
-    /// The version, or that of the Redis this program is built after.
-    #[must_use]
-    pub fn get(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(|| "7.0.15".to_owned())
-    }
-
-    fn set(&self, version: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
-    }
-}
 
 /// One INFO, or what comes nearest to it.
 ///
@@ -71,27 +56,27 @@ async fn ping(connection: &mut MultiplexedConnection, metrics: &Metrics) -> Resu
 }
 
 /// Asks again and again, for ever; keeps `upstream_up` and the version.
-pub async fn watch(common: Arc<Common>, known: Version) {
-    let timeout = common.settings.connect_timeout;
+pub async fn watch(endpoint: Arc<Endpoint>) {
+    let timeout = endpoint.settings.connect_timeout;
     let mut was_up = None;
     loop {
-        let (target, generation) = common.place.numbered();
-        let mut place = common.place.lookout(generation);
+        let (target, generation) = endpoint.location.numbered();
+        let mut lookout = endpoint.location.lookout(generation);
         // Without any upstream there is none to ask until a reload names one.
         let Ok(target) = target else {
-            place.moved().await;
+            lookout.moved().await;
             continue;
         };
         let up = match open(&target, timeout).await {
             Ok(mut connection) => tokio::select! {
-                up = stay(&mut connection, &common, &known, &mut was_up) => up,
-                () = place.moved() => continue,
+                up = stay(&mut connection, &endpoint, &mut was_up) => up,
+                () = lookout.moved() => continue,
             },
             Err(error) => Err(error),
         };
         if let Err(error) = up {
-            common.metrics.upstream_up.set(0);
-            common.circuit.is_open();
+            endpoint.metrics.upstream_up.set(0);
+            endpoint.circuit.is_open();
             if was_up != Some(false) {
                 tracing::warn!(upstream = %target.name(), %error, "the upstream does not answer");
                 was_up = Some(false);
@@ -104,21 +89,20 @@ pub async fn watch(common: Arc<Common>, known: Version) {
 /// Asks over one connection until it fails.
 async fn stay(
     connection: &mut MultiplexedConnection,
-    common: &Common,
-    known: &Version,
+    endpoint: &Endpoint,
     was_up: &mut Option<bool>,
 ) -> Result<(), String> {
     let (version, may_ask) = version(connection).await?;
-    common.metrics.unasked.note("INFO", !may_ask);
+    endpoint.metrics.unasked.note("INFO", !may_ask);
     if *was_up != Some(true) {
         tracing::info!(%version, "the upstream answers");
-        common.circuit.begin_anew();
+        endpoint.circuit.begin_again();
         *was_up = Some(true);
     }
-    known.set(version);
+    endpoint.version.set(version);
     loop {
-        common.metrics.upstream_up.set(1);
-        tokio::time::sleep(common.settings.ping_interval.min(Duration::from_secs(5))).await;
-        ping(connection, &common.metrics).await?;
+        endpoint.metrics.upstream_up.set(1);
+        tokio::time::sleep(endpoint.settings.ping_interval.min(Duration::from_secs(5))).await;
+        ping(connection, &endpoint.metrics).await?;
     }
 }

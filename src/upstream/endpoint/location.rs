@@ -1,5 +1,5 @@
 //! Where the upstream is, which a reload may change, and whether commands may go there now (HEARTHSIDE PAUSE).
-//! Connections watch it: those to an old place finish what is under way and are opened anew.
+//! Connections watch it: those to an old location finish what is under way and are opened again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use tokio::sync::watch;
 
 use super::target::Target;
 
-/// The place of the upstream.
+/// The location of the upstream.
 #[derive(Debug)]
-pub struct Location(watch::Sender<State>);
+pub(crate) struct Location(watch::Sender<State>);
 
 #[derive(Clone, Debug)]
 struct State {
     /// The reason when there is no upstream at all.
     target: Result<Arc<Target>, String>,
-    /// Counts the places there were.
+    /// Counts the locations there were.
     generation: u64,
     paused_until: Option<Instant>,
 }
@@ -29,17 +29,17 @@ pub(crate) struct Lookout {
 }
 
 impl Location {
-    /// A place that nobody pauses.
+    /// A location that nobody pauses.
     #[must_use]
-    pub fn new(target: Result<Target, String>) -> Self {
+    pub(crate) fn new(target: Result<Target, String>) -> Self {
         Self(watch::Sender::new(State { target: target.map(Arc::new), generation: 0, paused_until: None }))
     }
 
-    /// The place now.
+    /// The location now.
     ///
     /// # Errors
     /// Why there is no upstream.
-    pub fn target(&self) -> Result<Arc<Target>, String> {
+    pub(crate) fn target(&self) -> Result<Arc<Target>, String> {
         self.0.borrow().target.clone()
     }
 
@@ -61,18 +61,18 @@ impl Location {
         self.0.send_if_modified(|state| state.paused_until.take().is_some())
     }
 
-    /// The place now, with its number.
+    /// The location now, with its number.
     pub(crate) fn numbered(&self) -> (Result<Arc<Target>, String>, u64) {
         let state = self.0.borrow();
         (state.target.clone(), state.generation)
     }
 
-    /// True while the place of this number is the upstream's.
+    /// True while the location of this number is the upstream's.
     pub(crate) fn is_at(&self, generation: u64) -> bool {
         self.0.borrow().generation == generation
     }
 
-    /// A look at the place for a connection to the one of this number.
+    /// A look at the location for a connection to the one of this number.
     pub(crate) fn lookout(&self, generation: u64) -> Lookout {
         Lookout { states: self.0.subscribe(), generation }
     }
@@ -89,7 +89,7 @@ impl Lookout {
         self.states.borrow().paused_until.filter(|until| *until > Instant::now())
     }
 
-    /// Waits until something about the place changes, a pause that ends by itself included.
+    /// Waits until something about the location changes, a pause that ends by itself included.
     pub(crate) async fn changed(&mut self) {
         let until = self.paused_until();
         let ended = async {
@@ -99,7 +99,7 @@ impl Lookout {
             }
         };
         tokio::select! {
-            // The place lives as long as the process: there is no other end.
+            // The location lives as long as the process: there is no other end.
             _ = self.states.changed() => {}
             () = ended => {}
         }

@@ -6,16 +6,16 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::error::ConnectError;
 use crate::config;
 use crate::telemetry::Metrics;
-use crate::upstream::endpoint::connect::ConnectError;
 
 /// How long somebody may still wait when the sidecar is shutting down.
 const MOMENT: Duration = Duration::from_millis(500);
 
 /// Lets in so many, first come first served.
 #[derive(Debug)]
-pub struct Permits {
+pub(crate) struct Permits {
     permits: Arc<Semaphore>,
     /// Places for those that are idle.
     places: Arc<Semaphore>,
@@ -37,7 +37,7 @@ impl Drop for Waiting<'_> {
 impl Permits {
     /// A gate by `upstream.pinned_max` and `upstream.pinned_timeout`.
     #[must_use]
-    pub fn new(settings: &config::Upstream, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(settings: &config::Upstream, metrics: Arc<Metrics>) -> Self {
         let most = settings.pinned_max.min(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(settings.pinned_idle_total.min(Semaphore::MAX_PERMITS)));
         Self {
@@ -66,7 +66,7 @@ impl Permits {
     }
 
     /// The sidecar is shutting down: who has waited for a moment waits no more.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closing.cancel();
     }
 

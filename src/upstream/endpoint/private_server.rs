@@ -35,7 +35,8 @@ const RESTART: Duration = Duration::from_millis(200);
 /// Why there is no private server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoServer {
-    /// None is installed: owned keys can be served all the same. The text is for clients whose commands need an upstream.
+    /// None is installed: owned keys can be served all the same. The text is for clients whose commands need an
+    /// upstream.
     #[error("{NONE_FOUND}")]
     NotInstalled,
     /// It is, and its folder or itself cannot be had.
@@ -43,7 +44,8 @@ pub enum NoServer {
     Failed(String),
 }
 
-const NONE_FOUND: &str = "there is no upstream Redis for this command: set upstream.url (HEARTHSIDE__UPSTREAM__URL=redis://host:6379), \
+const NONE_FOUND: &str = "there is no upstream Redis for this command: set upstream.url \
+                          (HEARTHSIDE__UPSTREAM__URL=redis://host:6379), \
                           or install redis-server or valkey-server (apt install redis-server) and start again";
 
 impl PrivateServer {
@@ -136,7 +138,8 @@ impl Launch {
         };
         if tokio::time::timeout(patience, ended).await.is_err() {
             tracing::warn!(
-                "the private redis-server has not ended in time and is left to finish saving; the next start waits for it"
+                "the private redis-server has not ended in time and is left to finish saving; \
+                 the next start waits for it"
             );
             // Dropped, it would be killed, and what it has not saved would be lost.
             std::mem::forget(child);
@@ -189,8 +192,9 @@ fn socket_path(folder: &Path) -> PathBuf {
     std::env::temp_dir().join(format!("hearthside-{digest:016x}.sock"))
 }
 
-/// We hold the folder's lock, so a server that still answers there was left behind by a sidecar that was killed. It is waited
-/// for, however long it saves: a new one that read the folder before would begin with older data, and then write over the newer.
+/// We hold the folder's lock, so a server that still answers there was left behind by a sidecar that was killed. It is
+/// waited for, however long it saves: a new one that read the folder before would begin with older data, and then write
+/// over the newer.
 async fn end_leftover(socket: &Path) -> Result<(), String> {
     let mut seen = false;
     loop {
@@ -208,7 +212,8 @@ async fn end_leftover(socket: &Path) -> Result<(), String> {
             && let Some(refusal) = patiently(shut_down(stream)).await
         {
             return Err(format!(
-                "the private redis-server that a killed sidecar left behind at {} refuses to end ({refusal}), and what it holds \
+                "the private redis-server that a killed sidecar left behind at {} refuses to end ({refusal}), \
+                 and what it holds \
                  would be lost: make room for its dump, or end it by hand",
                 socket.display()
             ));

@@ -29,7 +29,7 @@ pub(crate) enum Stream {
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 impl Stream {
-    /// Names are resolved anew at every connect (hazard 20).
+    /// Names are resolved again at every connect (hazard 20).
     pub(crate) async fn open(target: &Target, patience: Duration) -> io::Result<Self> {
         match &target.address {
             Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
@@ -48,8 +48,8 @@ impl Stream {
 /// Source: <https://www.rfc-editor.org/rfc/rfc8305#section-5>
 const NEXT: Duration = Duration::from_millis(250);
 
-/// The first of a name's addresses that answers. Each has its share of `patience`, and more as long as no other answers: one
-/// that swallows what is sent to it does not hide those behind it.
+/// The first of a name's addresses that answers. Each has its share of `patience`, and more as long as no other
+/// answers: one that swallows what is sent to it does not hide those behind it.
 async fn first_of(host: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
     let mut addresses: VecDeque<SocketAddr> = lookup_host((host, port)).await?.collect();
     let pause = NEXT.min(patience / (addresses.len() as u32 + 1));

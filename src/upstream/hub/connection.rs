@@ -5,14 +5,15 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{HubTask, Topic, Wish};
+use super::HubTask;
+use super::table::{Topic, Wish};
 use crate::resp::encode;
 use crate::resp::pubsub::{self, GAP, GAP_MESSAGE, Kind, PubSub};
 use crate::resp::reply::ReplyScanner;
 use crate::upstream::endpoint::circuit::backoff;
 use crate::upstream::endpoint::connect::connect;
+use crate::upstream::endpoint::group::Group;
 use crate::upstream::endpoint::stream::Stream;
-use crate::upstream::group::Group;
 
 /// Bytes asked for in one read.
 const READ: usize = 64 * 1024;
@@ -28,13 +29,13 @@ impl HubTask {
         let Some(first) = self.wishes.recv().await else { return };
         tracing::debug!(?first, "the first shared subscription");
         loop {
-            let error = match connect(&self.hub.common, &Group::default()).await {
+            let error = match connect(&self.hub.endpoint, &Group::default()).await {
                 Ok(connected) => {
                     attempt = 0;
-                    let mut place = self.hub.common.place.lookout(connected.generation);
+                    let mut lookout = self.hub.endpoint.location.lookout(connected.generation);
                     let ended = tokio::select! {
                         error = self.serve(connected.stream) => error.to_string(),
-                        () = place.moved() => "the upstream is somewhere else now".to_owned(),
+                        () = lookout.moved() => "the upstream is somewhere else now".to_owned(),
                     };
                     self.hub.table().end();
                     ended
@@ -43,26 +44,31 @@ impl HubTask {
             };
             attempt += 1;
             self.was_lost = true;
-            self.hub.common.metrics.pubsub_up.set(0);
+            self.hub.endpoint.metrics.pubsub_up.set(0);
             if attempt == 1 || attempt.is_multiple_of(20) {
-                tracing::warn!(%error, attempt, "the shared subscriber connection is down; messages are missed until it is back");
+                tracing::warn!(
+                    %error,
+                    attempt,
+                    "the shared subscriber connection is down; messages are missed until it is back"
+                );
             }
             tokio::time::sleep(backoff(attempt)).await;
         }
     }
 
-    /// Serves one connection until it fails. Who listens for gaps is told of one when everything else is confirmed again.
+    /// Serves one connection until it fails. Who listens for gaps is told of one when everything else is confirmed
+    /// again.
     async fn serve(&mut self, mut stream: Stream) -> io::Error {
         let topics = {
             let mut table = self.hub.table();
             // Whatever was wished for before is in the table.
             while self.wishes.try_recv().is_ok() {}
-            table.begin_anew()
+            table.begin_again()
         };
         let mut out = BytesMut::new();
         subscribe_all(&topics, &mut out);
-        self.hub.common.metrics.pubsub_up.set(1);
-        self.hub.common.metrics.pubsub_connects.inc();
+        self.hub.endpoint.metrics.pubsub_up.set(1);
+        self.hub.endpoint.metrics.pubsub_connects.inc();
         match self.converse(&mut stream, out).await {
             Ok(()) => io::ErrorKind::UnexpectedEof.into(),
             Err(error) => error,
@@ -72,7 +78,7 @@ impl HubTask {
     /// Pings a quiet connection, and gives it up when nothing comes back.
     async fn converse(&mut self, stream: &mut Stream, mut out: BytesMut) -> io::Result<()> {
         let (mut incoming, mut scanner, mut scanned) = (BytesMut::new(), ReplyScanner::default(), 0);
-        let settings = self.hub.common.settings.clone();
+        let settings = self.hub.endpoint.settings.clone();
         let (mut heard, mut pinged) = (tokio::time::Instant::now(), false);
         loop {
             if !out.is_empty() {
@@ -122,7 +128,8 @@ impl HubTask {
         match pubsub::read(&frame) {
             Some(PubSub::Message(kind, name)) => {
                 let topic = (kind, Bytes::copy_from_slice(name));
-                // A slice of what was read at once keeps all of it: a short message must not, for whoever is slow to take it.
+                // A slice of what was read at once keeps all of it: a short message must not, for whoever is slow to
+                // take it.
                 let message = if frame.len() < SLICE { Bytes::copy_from_slice(&frame[1..]) } else { frame.slice(1..) };
                 self.hub.table().members(&topic).for_each(|member| member.deliver(message.clone()));
             }
@@ -130,7 +137,7 @@ impl HubTask {
                 let topic = (kind, Bytes::copy_from_slice(name));
                 let mut table = self.hub.table();
                 table.confirm(&topic);
-                self.hub.common.metrics.pubsub_topics.set(table.len() as i64);
+                self.hub.endpoint.metrics.pubsub_topics.set(table.len() as i64);
                 if name == GAP && std::mem::take(&mut self.was_lost) {
                     let notice = Bytes::from_static(GAP_MESSAGE);
                     table.members(&topic).for_each(|member| member.deliver(notice.clone()));

@@ -17,27 +17,17 @@ use tokio::sync::watch;
 
 pub use subscriber::{Overflowed, Subscriber};
 
-use super::Common;
+use super::endpoint::Endpoint;
 use crate::resp::pubsub::Kind;
 use crate::telemetry::holding::Holding;
-use table::Table;
-
-/// A channel, pattern or shard channel.
-pub(super) type Topic = (Kind, Bytes);
-
-/// What the connection must do for the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Wish {
-    Subscribe(Topic),
-    Unsubscribe(Topic),
-}
+use table::{Table, Wish};
 
 /// The process's subscriptions.
 #[derive(Debug)]
 pub struct Hub {
     table: Mutex<Table>,
     wishes: UnboundedSender<Wish>,
-    common: Arc<Common>,
+    endpoint: Arc<Endpoint>,
     most_waiting: usize,
 }
 
@@ -53,9 +43,9 @@ pub struct HubTask {
 impl Hub {
     /// A hub, and what [`HubTask::run`] needs.
     #[must_use]
-    pub fn new(common: Arc<Common>, most_waiting: usize) -> (Arc<Self>, HubTask) {
+    pub fn new(endpoint: Arc<Endpoint>, most_waiting: usize) -> (Arc<Self>, HubTask) {
         let (sender, wishes) = unbounded_channel();
-        let hub = Arc::new(Self { table: Mutex::default(), wishes: sender, common, most_waiting });
+        let hub = Arc::new(Self { table: Mutex::default(), wishes: sender, endpoint, most_waiting });
         (hub.clone(), HubTask { hub, wishes, was_lost: false })
     }
 
@@ -67,7 +57,7 @@ impl Hub {
     fn wish(&self, table: &Table, wish: Option<Wish>) {
         // The task lives as long as the process; without it nothing is left to be told.
         wish.map(|wish| self.wishes.send(wish));
-        self.common.metrics.pubsub_topics.set(table.len() as i64);
+        self.endpoint.metrics.pubsub_topics.set(table.len() as i64);
     }
 
     /// Subscribes, and tells when the upstream has confirmed it: what is published after that arrives.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use crate::resp::pubsub::Kind;
 use crate::telemetry::holding::Holding;
+use crate::upstream::pipeline::bell::wake;
 use crate::upstream::pipeline::subscriptions::Subscriptions;
-use crate::upstream::pipeline::ticket::wake;
 
 /// What waits is told to others from so many bytes on.
 const TOLD: usize = 4096;

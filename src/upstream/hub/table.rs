@@ -3,9 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Subscriber, Topic, Wish};
+use super::subscriber::Subscriber;
+use crate::resp::pubsub::Kind;
+
+/// A channel, pattern or shard channel.
+pub(super) type Topic = (Kind, Bytes);
+
+/// What the connection must do for the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Subscribe(Topic),
+    Unsubscribe(Topic),
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -21,7 +33,8 @@ pub(super) struct Table {
     topics: HashMap<Topic, Entry>,
     /// Confirmations still to come of topics that nobody wants any more.
     orphaned: HashMap<Topic, u32>,
-    /// There is a connection. While there is none nothing is wished for: all that is wanted then is subscribed when there is.
+    /// There is a connection. While there is none nothing is wished for: all that is wanted then is subscribed when
+    /// there is.
     is_connected: bool,
     /// The first wish has been made, which has the first connection opened.
     has_begun: bool,
@@ -89,7 +102,7 @@ impl Table {
     }
 
     /// A new connection knows nothing: everything that is wanted must be subscribed again.
-    pub(super) fn begin_anew(&mut self) -> Vec<Topic> {
+    pub(super) fn begin_again(&mut self) -> Vec<Topic> {
         self.is_connected = true;
         self.orphaned.clear();
         for entry in self.topics.values_mut() {
@@ -111,9 +124,8 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::Table;
+    use super::{Subscriber, Table, Wish};
     use crate::resp::pubsub::Kind;
-    use crate::upstream::hub::{Subscriber, Wish};
 
     #[test]
     fn the_first_member_subscribes_and_the_last_one_unsubscribes() {
@@ -121,7 +133,7 @@ mod tests {
             (Arc::new(Subscriber::new(1, 100, Arc::default())), Arc::new(Subscriber::new(2, 100, Arc::default())));
         let topic = (Kind::Channel, Bytes::from_static(b"a"));
         let mut table = Table::default();
-        table.begin_anew();
+        table.begin_again();
         let (wish, active) = table.join(topic.clone(), &one);
         assert_eq!(wish, Some(Wish::Subscribe(topic.clone())));
         assert!(!*active.borrow());
@@ -139,7 +151,7 @@ mod tests {
         let one = Arc::new(Subscriber::new(1, 100, Arc::default()));
         let topic = (Kind::Channel, Bytes::from_static(b"a"));
         let mut table = Table::default();
-        table.begin_anew();
+        table.begin_again();
         let _first = table.join(topic.clone(), &one);
         table.leave(&topic, 1);
         let (_, active) = table.join(topic.clone(), &one);
@@ -147,7 +159,7 @@ mod tests {
         assert!(!*active.borrow(), "that was the first SUBSCRIBE's");
         table.confirm(&topic);
         assert!(*active.borrow());
-        assert_eq!(table.begin_anew(), std::slice::from_ref(&topic));
+        assert_eq!(table.begin_again(), std::slice::from_ref(&topic));
         assert!(!*active.borrow());
         table.confirm(&topic);
         assert!(*active.borrow());
@@ -160,7 +172,7 @@ mod tests {
         let mut table = Table::default();
         let (first, mut active) = table.join(topic(0), &one);
         assert_eq!(first, Some(Wish::Subscribe(topic(0))), "it has a connection opened");
-        assert_eq!(table.begin_anew(), [topic(0)]);
+        assert_eq!(table.begin_again(), [topic(0)]);
         table.confirm(&topic(0));
         table.end();
         assert!(!*active.borrow_and_update(), "who comes now waits for the next connection");
@@ -169,7 +181,7 @@ mod tests {
             assert_eq!(table.leave(&topic(name), 1), None);
         }
         assert!(table.orphaned.is_empty());
-        assert_eq!(table.begin_anew(), [topic(0)]);
+        assert_eq!(table.begin_again(), [topic(0)]);
         table.confirm(&topic(0));
         assert!(*active.borrow());
     }
@@ -179,7 +191,7 @@ mod tests {
         let one = Arc::new(Subscriber::new(1, 100, Arc::default()));
         let topics: Vec<_> = (0..1000).map(|i| (Kind::Channel, Bytes::from(format!("c:{i}")))).collect();
         let mut table = Table::default();
-        table.begin_anew();
+        table.begin_again();
         for topic in &topics {
             table.join(topic.clone(), &one);
             table.leave(topic, 1);

@@ -1,13 +1,13 @@
-//! A connection lent to one client while its state needs it (MULTI, WATCH, blocking, SUBSCRIBE, TRACKING, MONITOR, commands
-//! that the table does not know): a lane of its own.
+//! A connection lent to one client while its state needs it (MULTI, WATCH, blocking, SUBSCRIBE, TRACKING, MONITOR,
+//! commands that the table does not know): a lane of its own.
 //!
 //! Invariants:
 //! - only a connection given back explicitly, with nothing on its way, serves another client; one that is dropped is
 //!   closed, whatever state it was in (hazard 14);
 //! - the number of lent connections is bounded in the whole process, and so is the wait for one.
 
-pub(super) mod permits;
 pub(super) mod pool;
+pub(super) mod shelf;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::group::Group;
+use super::endpoint::group::Group;
 use super::pipeline::account::Account;
 use super::pipeline::batch::{Batch, Expect};
 use super::pipeline::connection::{Connection, Ended};
@@ -25,7 +25,7 @@ use super::pipeline::lane::Lane;
 use super::pipeline::queue::Queue;
 use crate::resp::Proto;
 use crate::resp::pubsub::Kind;
-use pool::{Line, Shelf};
+use shelf::{Line, Shelf};
 
 /// The task of a lent connection.
 struct Keeper {
@@ -35,7 +35,7 @@ struct Keeper {
     shelf: Rc<Shelf>,
     queue: Weak<RefCell<Queue>>,
     inbox: Inbox,
-    /// The number of the place it leads to.
+    /// The number of the location that it leads to.
     generation: u64,
 }
 
@@ -44,10 +44,10 @@ const GRACE: Duration = Duration::from_secs(1);
 
 impl Keeper {
     async fn run(mut self, mut connection: Connection) {
-        let common = self.line.common.clone();
-        let mut place = common.place.lookout(self.generation);
+        let endpoint = self.line.endpoint.clone();
+        let mut lookout = endpoint.location.lookout(self.generation);
         let moved = async {
-            place.moved().await;
+            lookout.moved().await;
             tokio::time::sleep(GRACE).await;
         };
         let ended = tokio::select! {
@@ -87,9 +87,9 @@ pub struct Pinned {
 }
 
 /// Who lends a connection, and the leave to.
-pub(super) struct Lender<'a> {
-    pub(super) shelf: &'a Rc<Shelf>,
-    pub(super) permit: OwnedSemaphorePermit,
+struct Lender<'a> {
+    shelf: &'a Rc<Shelf>,
+    permit: OwnedSemaphorePermit,
 }
 
 /// The connection was lost; text for the client.
@@ -99,17 +99,17 @@ pub struct Lost;
 
 impl Pinned {
     /// Lends `line` to the client of this account; idle again it lies on `shelf`.
-    pub(super) fn lend(mut line: Line, group: &Group, account: &Rc<Account>, lender: Lender<'_>) -> Self {
+    fn lend(mut line: Line, group: &Group, account: &Rc<Account>, lender: Lender<'_>) -> Self {
         let Lender { shelf, permit } = lender;
         let (lane, inbox) = (Lane::for_one(usize::MAX, account.clone()), Inbox::new(group.proto, account.clone()));
-        let deadline = line.common.settings.command_timeout;
+        let deadline = line.endpoint.settings.command_timeout;
         let connected = line.connected.take();
         let id = connected.as_ref().and_then(|connected| connected.id);
         // What was not greeted as it should be serves nobody else.
         let moved = connected.as_ref().is_some_and(|connected| connected.is_incomplete);
         if let Some(connected) = connected {
             let (queue, generation) = (Rc::downgrade(&lane.queue), connected.generation);
-            let connection = Connection::new(connected, queue.clone(), line.common.clone(), Some(inbox.clone()));
+            let connection = Connection::new(connected, queue.clone(), line.endpoint.clone(), Some(inbox.clone()));
             let (group, shelf, inbox) = (group.clone(), shelf.clone(), inbox.clone());
             let keeper = Keeper { line, id, group, shelf, queue, inbox, generation };
             tokio::task::spawn_local(keeper.run(connection));

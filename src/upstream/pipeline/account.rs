@@ -1,8 +1,11 @@
-//! What one client holds in memory, wherever it lies, and how much may be asked for on its behalf (decision 0018).
+//! What one client holds in memory, wherever it lies (decision 0018). How much may be asked for on its behalf follows
+//! from that and from its window (`client_window.rs`).
 //!
 //! Invariants:
-//! - bytes are counted where they arrive and where they leave, by whoever keeps them, and never by looking at them later;
-//! - a client for which nothing is under way may always ask for something, unless it does not read: nothing waits for ever.
+//! - bytes are counted where they arrive and where they leave, by whoever keeps them, and never by looking at them
+//!   later;
+//! - a client for which nothing is under way may always ask for something, unless it does not read: nothing waits for
+//!   ever.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,67 +14,18 @@ use std::task::{Context, Waker};
 
 use bytes::Bytes;
 
-use super::ticket::wake;
+use super::bell::{Bell, wake};
+use super::client_window::ClientWindow;
 use crate::telemetry::holding::Holding;
 
 /// What a client holds is told to others from so many bytes on, and when it has changed by as many.
 const TOLD: usize = 4096;
-/// Bytes of replies that may be expected at once for one client: what a fast network carries in a round trip of a millisecond.
-const MOST_EXPECTED: usize = 1 << 20;
-/// Requests of one client that may be under way before the length of its replies is known, then, and after many short replies:
-/// each of those makes room for one more while there is too little, so that what is under way doubles in a round trip.
-const FIRST_ASKED: usize = 32;
-const KNOWN_ASKED: usize = 512;
-const MOST_ASKED: usize = 8 * 1024;
-/// What a reply is expected to be before any has come. One of that length halves the room that short ones have made.
-const UNKNOWN: usize = 4096;
-/// Replies are expected to be of this length at least, and at most: a very long one is its client's own affair
-/// ([`super::ticket::Ticket::is_bulky`]).
-const SHORT: usize = 16;
-const LONG: usize = 256 * 1024;
-/// What a reply is expected to be falls by this part of the difference to one that is shorter.
-const FALL: usize = 16;
-/// A run ends when its replies are expected to be so many bytes, or at so many requests: between runs others have their turn.
-const RUN: usize = 64 * 1024;
-const RUN_REQUESTS: usize = 256;
-/// A reply from so many bytes on is long, and so many bytes in long replies without a short one between are more than others
-/// should wait behind.
-const LONG_REPLY: usize = 64 * 1024;
-const ROW: usize = 1 << 20;
-
-/// What bytes that wait cost: what an allocator with four sizes for each doubling keeps for them, and a place in a queue.
+/// What bytes that wait cost: what an allocator with four sizes for each doubling keeps for them, and a place in a
+/// queue.
 pub(crate) fn cost(bytes: &Bytes) -> usize {
     let length = bytes.len();
     let step = (length.next_power_of_two() / 8).max(16);
     length.next_multiple_of(step) + 2 * size_of::<Bytes>()
-}
-
-/// Tells a lane that one of the clients it asks nothing for has room again.
-#[derive(Debug, Default)]
-pub(crate) struct Bell {
-    rung: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Bell {
-    /// The lane's task is woken when the bell rings, or by [`Bell::wake`].
-    pub(crate) fn listen(&self, cx: &Context<'_>) {
-        *self.waker.borrow_mut() = Some(cx.waker().clone());
-    }
-
-    pub(crate) fn wake(&self) {
-        wake(&mut self.waker.borrow_mut());
-    }
-
-    fn ring(&self) {
-        self.rung.set(true);
-        self.wake();
-    }
-
-    /// True once after it has rung.
-    pub(crate) const fn has_rung(&self) -> bool {
-        self.rung.replace(false)
-    }
 }
 
 /// One client's account.
@@ -93,17 +47,8 @@ pub struct Account {
     is_stalled: Cell<bool>,
     /// It has left: what it asked for holds nobody up.
     has_left: Cell<bool>,
-    /// Replies that are under way on lanes.
-    asked: Cell<usize>,
-    /// Bytes of a reply, by the latest of them: quick to rise and slow to fall. Whether there has been one.
-    typical: Cell<usize>,
-    is_known: Cell<bool>,
-    /// Replies that may be under way, and whether it would have asked for more.
-    most_asked: Cell<usize>,
-    asks_more: Cell<bool>,
-    /// Bytes in long replies since the last short one, or since it had nothing else under way: who asks for one value after the
-    /// other lets everybody have their turn.
-    row: Cell<usize>,
+    /// What may be asked for on its behalf.
+    pub(super) window: ClientWindow,
     /// The lane on which requests of it wait for room.
     bell: RefCell<Option<Rc<Bell>>>,
     /// The task of its own connection, which waits until it has taken something.
@@ -122,12 +67,7 @@ impl Default for Account {
             most: Cell::new(usize::MAX),
             is_stalled: Cell::default(),
             has_left: Cell::default(),
-            asked: Cell::default(),
-            typical: Cell::new(UNKNOWN),
-            is_known: Cell::default(),
-            most_asked: Cell::new(FIRST_ASKED),
-            asks_more: Cell::default(),
-            row: Cell::default(),
+            window: ClientWindow::default(),
             bell: RefCell::default(),
             reader: RefCell::default(),
         }
@@ -244,12 +184,10 @@ impl Account {
 
     /// True when a lane may ask for more on its behalf.
     pub(crate) fn has_room(&self) -> bool {
-        let most_asked = self.most_asked.get();
-        let (asked, expected) = (self.asked.get(), self.asked.get().saturating_mul(self.typical.get()));
-        let is_reading = self.owes.get().saturating_add(expected) < self.most.get();
-        let waits_for_nothing = asked == 0 && !self.is_stalled.get();
-        self.asks_more.set(asked >= most_asked);
-        self.has_left.get() || waits_for_nothing || is_reading && asked < most_asked && expected < MOST_EXPECTED
+        let is_within = self.window.has_room();
+        let is_reading = self.owes.get().saturating_add(self.window.expected()) < self.most.get();
+        let waits_for_nothing = self.window.is_empty() && !self.is_stalled.get();
+        self.has_left.get() || waits_for_nothing || is_reading && is_within
     }
 
     /// Requests of it wait on a lane until it has room; they come before all others of it.
@@ -274,41 +212,10 @@ impl Account {
         }
     }
 
-    /// A run of so many requests is long enough.
+    /// A batch of so many requests is long enough.
     #[must_use]
-    pub const fn is_run(&self, requests: usize) -> bool {
-        requests >= RUN_REQUESTS || requests * self.typical.get() >= RUN
-    }
-
-    /// Bytes that one more of its replies is expected to be.
-    pub(crate) const fn typical(&self) -> usize {
-        self.typical.get()
-    }
-
-    /// A reply of `length` bytes has come; true when others should not have to wait behind the next.
-    pub(crate) fn saw(&self, length: usize) -> bool {
-        let before = if self.asked.get() > 1 { self.row.get() } else { 0 };
-        let row = if length < LONG_REPLY { 0 } else { before + length };
-        self.row.set(row);
-        if length >= UNKNOWN || !self.is_known.replace(true) {
-            self.most_asked.set((self.most_asked.get() / 2).max(KNOWN_ASKED));
-        } else if self.asks_more.get() {
-            self.most_asked.set((self.most_asked.get() + 1).min(MOST_ASKED));
-        }
-        let (length, typical) = (length.clamp(SHORT, LONG), self.typical.get());
-        self.typical.set(if length > typical {
-            usize::midpoint(length, typical)
-        } else {
-            typical - (typical - length) / FALL
-        });
-        row >= ROW
-    }
-
-    /// A reply is longer than `length` bytes, and there is more to come.
-    pub(crate) fn sees(&self, length: usize) {
-        self.is_known.set(true);
-        self.most_asked.set((self.most_asked.get() / 2).max(KNOWN_ASKED));
-        self.typical.set(self.typical.get().max(length.min(LONG)));
+    pub const fn is_batch(&self, requests: usize) -> bool {
+        self.window.is_batch(requests)
     }
 }
 
@@ -333,13 +240,12 @@ impl Charge {
     /// They are sent, and will have so many replies; the bytes that those are expected to be.
     pub(crate) fn send(&mut self, replies: usize) -> usize {
         self.asked = replies;
-        self.account.asked.set(self.account.asked.get() + replies);
-        replies * self.account.typical()
+        self.account.window.open(replies)
     }
 
     /// Nothing is under way for them.
     pub(crate) fn settle(&mut self) {
-        self.account.asked.set(self.account.asked.get() - std::mem::take(&mut self.asked));
+        self.account.window.close(std::mem::take(&mut self.asked));
         self.account.made_room();
     }
 }
@@ -392,7 +298,7 @@ impl Drop for Kept {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Account, Charge, FIRST_ASKED, KNOWN_ASKED, MOST_ASKED, UNKNOWN};
+    use super::{Account, Charge};
     use crate::telemetry::holding::Holding;
 
     /// Requests that may be asked for one by one.
@@ -408,51 +314,10 @@ mod tests {
     }
 
     #[test]
-    fn who_is_unknown_asks_for_little_and_short_replies_open_the_window() {
-        let account = std::rc::Rc::new(Account::default());
-        assert_eq!((requests(&account), account.is_run(15), account.is_run(16)), (FIRST_ASKED, false, true));
-        assert!(account.has_room());
-        (0..1000).for_each(|_| assert!(!account.saw(5)));
-        assert_eq!((requests(&account), account.is_run(255), account.is_run(256)), (KNOWN_ASKED, false, true));
-        (0..10).for_each(|_| assert!(account.saw(1 << 20)));
-        assert_eq!((requests(&account), account.is_run(1)), (5, true));
-    }
-
-    #[test]
-    fn who_would_ask_for_more_may_after_short_replies_and_a_long_one_halves_it() {
-        let account = std::rc::Rc::new(Account::default());
-        (0..1000).for_each(|_| assert!(!account.saw(5)));
-        for expected in [512, 1024, 2048, 4096, MOST_ASKED, MOST_ASKED] {
-            let asked = requests(&account);
-            assert_eq!(asked, expected);
-            (0..asked).for_each(|_| assert!(!account.saw(5)));
-        }
-        account.saw(UNKNOWN);
-        (0..1000).for_each(|_| assert!(!account.saw(5)));
-        assert_eq!(account.most_asked.get(), MOST_ASKED / 2 + 1000, "it still asks for more");
-        (0..10).for_each(|_| assert!(!account.saw(UNKNOWN)));
-        assert_eq!(account.most_asked.get(), KNOWN_ASKED);
-    }
-
-    #[test]
-    fn many_long_replies_in_a_row_are_as_one_that_is_very_long() {
-        let account = std::rc::Rc::new(Account::default());
-        let mut charge = Charge::new(account.clone(), 0);
-        charge.send(20);
-        let seen: Vec<bool> = [100_000; 11].map(|length| account.saw(length)).into();
-        assert_eq!(seen.iter().position(|is_bulky| *is_bulky), Some(10));
-        account.saw(10);
-        assert!(!account.saw(100_000));
-        charge.settle();
-        charge.send(1);
-        assert!((0..20).all(|_| !account.saw(100_000)), "one after the other holds nobody up");
-    }
-
-    #[test]
     fn who_does_not_read_asks_for_nothing_more_until_it_does() {
         let account = std::rc::Rc::new(Account::default());
         account.limit(1000);
-        (0..1000).for_each(|_| assert!(!account.saw(5)));
+        (0..1000).for_each(|_| assert!(!account.window.saw(5)));
         account.came(2000);
         assert_eq!(requests(&account), 1, "its socket may take what it has; one more may always be asked for");
         account.stalls(true);

@@ -23,7 +23,7 @@ use super::window::Window;
 use crate::resp::Proto;
 use crate::resp::pubsub::{self, PubSub};
 use crate::resp::reply::{Frame, ReplyScanner};
-use crate::upstream::endpoint::connect::is_unready;
+use crate::upstream::endpoint::error::is_unready;
 use crate::upstream::endpoint::stream::Stream;
 
 /// Bytes asked for in one read.
@@ -32,8 +32,8 @@ const READ: usize = 64 * 1024;
 const HOLD: usize = 64 * 1024;
 /// With so many bytes not taken by its client, a client's own connection is not read.
 const ENOUGH: usize = 256 * 1024;
-/// A connection that ends within so many bytes of one at which its client had not taken what came before was given up by an
-/// upstream that kept too much for it: that is what the kernels on both sides may still have had.
+/// A connection that ends within so many bytes of one at which its client had not taken what came before was given up
+/// by an upstream that kept too much for it: that is what the kernels on both sides may still have had.
 const BEHIND: usize = 16 << 20;
 /// A reply longer than this on a shared lane is more than others should wait behind.
 const BULKY: usize = 1 << 20;
@@ -213,9 +213,10 @@ impl Arrivals {
         };
         flight.saw(length);
         let lost_next = flight.reply_ended();
-        if flight.is_done() || lost_next {
-            self.hand_over();
+        if !flight.is_done() && !lost_next {
+            return Ok(());
         }
+        self.hand_over();
         if let Some(flight) = self.flights.front_mut() {
             flight.answer_lost();
         }
@@ -306,8 +307,8 @@ mod tests {
         let (ticket, delivery) = ticket(Rc::default());
         let asked = [4, 8].map(|end| Asked { end, resendable: false, expect: Expect::Replies(1) });
         let mut arrivals = Arrivals::default();
-        let run = Batch { bytes: Bytes::from_static(b"SET1SET2"), asked: asked.into(), ..Batch::default() };
-        arrivals.await_replies(Flight::new(run, delivery));
+        let batch = Batch { bytes: Bytes::from_static(b"SET1SET2"), asked: asked.into(), ..Batch::default() };
+        arrivals.await_replies(Flight::new(batch, delivery));
         arrivals.incoming.extend_from_slice(b"+one\r\n\x00garbage\r\n");
         assert!(arrivals.deliver().is_err());
         let flight = arrivals.flights.pop_front().expect("one reply is missing");

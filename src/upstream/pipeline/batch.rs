@@ -13,14 +13,14 @@ pub enum Expect {
     Confirmations(u32),
     /// One confirmation for everything of this kind that is subscribed (UNSUBSCRIBE without arguments).
     AllOf(Kind),
-    /// Nothing that can be told from what else comes (a connection that is read raw).
+    /// Nothing that can be distinguished from what else comes (a connection that is read raw).
     Nothing,
 }
 
-/// One unit of a run: a request, or a transaction whose requests must not be parted.
+/// One unit of a batch: a request, or a transaction whose requests must not be parted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// Where its bytes end in the run.
+    /// Where its bytes end in the batch.
     pub end: usize,
     /// It only reads, and may be sent again.
     pub resendable: bool,
@@ -28,10 +28,10 @@ pub struct Asked {
     pub expect: Expect,
 }
 
-/// What each unit of a run is answered with when its client's own connection is lost.
+/// What each unit of a batch is answered with when its client's own connection is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// If some of the run was sent.
+    /// If some of the batch was sent.
     pub sent: &'static str,
     /// If none of it was.
     pub unsent: &'static str,
@@ -51,20 +51,20 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A run of one request with one reply.
+    /// A batch of one request with one reply.
     #[must_use]
     pub fn one(bytes: Bytes, resendable: bool) -> Self {
         let asked = vec![Asked { end: bytes.len(), resendable, expect: Expect::Replies(1) }];
         Self { bytes, asked, ..Self::default() }
     }
 
-    /// A run of one unit that is never sent again.
+    /// A batch of one unit that is never sent again.
     #[must_use]
     pub fn expecting(bytes: Bytes, expect: Expect) -> Self {
         Self { asked: vec![Asked { end: bytes.len(), resendable: false, expect }], bytes, ..Self::default() }
     }
 
-    /// A run of one unit of a transaction, with so many replies.
+    /// A batch of one unit of a transaction, with so many replies.
     #[must_use]
     pub fn queued(bytes: Bytes, replies: u32, loss: Loss) -> Self {
         Self { loss: Some(loss), is_timed: true, ..Self::expecting(bytes, Expect::Replies(replies)) }

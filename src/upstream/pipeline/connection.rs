@@ -21,8 +21,9 @@ use super::flight::Flight;
 use super::inbox::Inbox;
 use super::queue::{Progress, Queue};
 use super::ticket::ticket;
-use crate::upstream::Common;
-use crate::upstream::endpoint::connect::{ConnectError, Connected};
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::connect::Connected;
+use crate::upstream::endpoint::error::ConnectError;
 use crate::upstream::endpoint::location::Lookout;
 use crate::upstream::endpoint::stream::Stream;
 
@@ -36,7 +37,7 @@ const STEPS: usize = 8;
 pub(crate) struct Connection {
     stream: Stream,
     queue: Weak<RefCell<Queue>>,
-    common: Arc<Common>,
+    endpoint: Arc<Endpoint>,
     arrivals: Arrivals,
     out: BytesMut,
     /// Bytes ever put into `out`, and ever written.
@@ -48,7 +49,7 @@ pub(crate) struct Connection {
     since: Instant,
     /// Since when the front request is the front one.
     front_since: Instant,
-    /// The number of the place it leads to.
+    /// The number of the location that it leads to.
     generation: u64,
     /// What waits is not taken: it is for the next connection, or for the end of a pause.
     is_held: bool,
@@ -69,17 +70,17 @@ impl Connection {
     pub(crate) fn new(
         connected: Connected,
         queue: Weak<RefCell<Queue>>,
-        common: Arc<Common>,
+        endpoint: Arc<Endpoint>,
         inbox: Option<Inbox>,
     ) -> Self {
         let Connected { stream, generation, is_incomplete, .. } = connected;
         let mut arrivals = Arrivals::new(inbox);
-        // One that was not greeted as it should be is opened anew as soon as that may be.
+        // One that was not greeted as it should be is opened again as soon as that may be.
         arrivals.is_unready = is_incomplete;
         Self {
             stream,
             queue,
-            common,
+            endpoint,
             arrivals,
             out: BytesMut::new(),
             given: 0,
@@ -124,63 +125,64 @@ impl Connection {
         self.arrivals.was_slow()
     }
 
-    /// Runs that wait for replies.
+    /// Batches that wait for replies.
     pub(crate) fn in_flight(&self) -> usize {
         self.arrivals.flights.len()
     }
 
-    /// Runs until the connection ends or should lead elsewhere, and asks a silent upstream how it is.
+    /// Works until the connection ends or should lead elsewhere, and asks a silent upstream how it is.
     pub(crate) async fn drive(&mut self) -> Ended {
-        let mut place = self.common.place.lookout(self.generation);
+        let mut lookout = self.endpoint.location.lookout(self.generation);
         let mut ticker = tokio::time::interval(self.often());
         loop {
-            self.is_held = self.is_outdated(&place) || place.paused_until().is_some();
+            self.is_held = self.is_outdated(&lookout) || lookout.paused_until().is_some();
             tokio::select! {
                 biased;
                 ended = self.drive_unasked() => match ended {
-                    Ended::Quiet if self.is_outdated(&place) => return ended,
-                    Ended::Quiet => if let Err(error) = self.rest(&mut place).await { return Ended::Lost(error) },
+                    Ended::Quiet if self.is_outdated(&lookout) => return ended,
+                    Ended::Quiet => if let Err(error) = self.rest(&mut lookout).await { return Ended::Lost(error) },
                     _ => return ended,
                 },
                 _ = ticker.tick() => if let Err(error) = self.check_health() { return Ended::Lost(error) },
-                () = place.changed() => {}
+                () = lookout.changed() => {}
             }
         }
     }
 
     /// How often its health is looked at.
     fn often(&self) -> Duration {
-        let settings = &self.common.settings;
+        let settings = &self.endpoint.settings;
         let deadlines = [settings.ping_interval, settings.command_timeout].into_iter().filter(|time| !time.is_zero());
         deadlines.fold(Duration::from_secs(1), Duration::min)
     }
 
-    fn is_outdated(&self, place: &Lookout) -> bool {
-        place.has_moved() || self.is_unready()
+    fn is_outdated(&self, lookout: &Lookout) -> bool {
+        lookout.has_moved() || self.is_unready()
     }
 
-    /// Its server is not the right one any more; a young connection waits, so that a wrong server meets no storm of them.
+    /// Its server is not the right one any more; a young connection waits, so that a wrong server meets no storm of
+    /// them.
     fn is_unready(&self) -> bool {
         self.arrivals.is_unready && self.was_sound()
     }
 
-    /// Nothing is under way, and nothing may begin. Should the upstream close it meanwhile, nothing is sent into the void; at a
-    /// shutdown what waits is told so.
-    async fn rest(&mut self, place: &mut Lookout) -> io::Result<()> {
-        self.common.metrics.lanes_held.inc();
-        let (common, queue) = (self.common.clone(), self.queue.clone());
+    /// Nothing is under way, and nothing may begin. Should the upstream close it meanwhile, nothing is sent into the
+    /// void; at a shutdown what waits is told so.
+    async fn rest(&mut self, lookout: &mut Lookout) -> io::Result<()> {
+        self.endpoint.metrics.lanes_held.inc();
+        let (endpoint, queue) = (self.endpoint.clone(), self.queue.clone());
         let told = async {
-            common.gate.closing().await;
+            endpoint.permits.closing().await;
             let due = queue.upgrade().map(|queue| queue.borrow_mut().take_due(|_| true));
             due.into_iter().flatten().for_each(|flight| flight.fail(&ConnectError::Closing.to_string()));
             std::future::pending::<()>().await;
         };
         let rested = tokio::select! {
-            () = place.changed() => Ok(()),
+            () = lookout.changed() => Ok(()),
             error = std::future::poll_fn(|cx| self.poll_closed(cx)) => Err(error),
             () = told => Ok(()),
         };
-        self.common.metrics.lanes_held.dec();
+        self.endpoint.metrics.lanes_held.dec();
         (self.heard, self.pinged) = (Instant::now(), false);
         rested
     }
@@ -195,7 +197,7 @@ impl Connection {
         }
     }
 
-    /// Runs until the connection ends. Safe to drop and call again.
+    /// Works until the connection ends. Safe to drop and call again.
     pub(crate) async fn drive_unasked(&mut self) -> Ended {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
@@ -207,7 +209,7 @@ impl Connection {
             (self.heard, self.pinged) = (Instant::now(), false);
             return Ok(());
         }
-        let settings = &self.common.settings;
+        let settings = &self.endpoint.settings;
         let silent = self.heard.elapsed();
         if silent > settings.ping_interval + settings.ping_timeout {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "no reply within upstream.ping_timeout"));
@@ -290,7 +292,7 @@ impl Connection {
 
     /// When the front flight's reply will be late, if it has a deadline.
     fn due(&self) -> Option<Instant> {
-        let patience = self.common.settings.command_timeout;
+        let patience = self.endpoint.settings.command_timeout;
         let front = self.arrivals.flights.front().filter(|front| front.has_deadline() && !patience.is_zero())?;
         Some(front.since.max(self.heard) + patience)
     }

@@ -1,8 +1,6 @@
-//! A run of pipelined requests on its way through a lane, and what becomes of it when the connection dies:
+//! A batch of pipelined requests on its way through a lane, and what becomes of it when the connection dies:
 //! requests that only read are sent once more, the others are answered as possibly applied.
 
-use std::collections::VecDeque;
-use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -13,20 +11,15 @@ use super::batch::{Asked, Batch, Expect, Loss};
 use super::ticket::{Broken, Chunk, Delivery};
 use crate::resp::encode;
 
-#[derive(Debug)]
-struct Pending {
-    bytes: Range<usize>,
-    resendable: bool,
-    expect: Expect,
-    /// Its replies are this error of ours, in their place.
-    lost: Option<&'static str>,
-}
-
-/// A run between its client and the upstream.
+/// A batch between its client and the upstream.
 #[derive(Debug)]
 pub(crate) struct Flight {
     bytes: Bytes,
-    pending: VecDeque<Pending>,
+    asked: Vec<Asked>,
+    /// Units in front that have been answered.
+    answered: usize,
+    /// By unit, the error of ours that stands in the place of its replies; empty while no unit has one.
+    lost: Vec<Option<&'static str>>,
     delivery: Delivery,
     loss: Option<Loss>,
     is_timed: bool,
@@ -51,20 +44,17 @@ const TOO_LONG: &str =
     "ERR hearthside: the upstream gave no reply within upstream.command_timeout; the command was not sent again";
 
 impl Flight {
-    pub(crate) fn new(run: Batch, delivery: Delivery) -> Self {
-        let mut start = 0;
-        let cost = run.bytes.len() + run.asked.len() * size_of::<Pending>() + size_of::<Self>();
+    pub(crate) fn new(batch: Batch, delivery: Delivery) -> Self {
+        let cost = batch.bytes.len() + batch.asked.capacity() * size_of::<Asked>() + size_of::<Self>();
         let charge = Charge::new(delivery.account(), cost);
-        let pending = run.asked.into_iter().map(|Asked { end, resendable, expect }| {
-            let bytes = std::mem::replace(&mut start, end)..end;
-            Pending { bytes, resendable, expect, lost: None }
-        });
         Self {
-            pending: pending.collect(),
-            bytes: run.bytes,
+            bytes: batch.bytes,
+            asked: batch.asked,
+            answered: 0,
+            lost: Vec::new(),
             delivery,
-            loss: run.loss,
-            is_timed: run.is_timed,
+            loss: batch.loss,
+            is_timed: batch.is_timed,
             attempts: 0,
             since: Instant::now(),
             offset: 0,
@@ -74,13 +64,36 @@ impl Flight {
         }
     }
 
+    /// Units without replies.
+    fn pending(&self) -> &[Asked] {
+        self.asked.get(self.answered..).unwrap_or_default()
+    }
+
+    /// The unit that is answered next.
+    fn front_mut(&mut self) -> Option<&mut Asked> {
+        self.asked.get_mut(self.answered)
+    }
+
+    /// The error that stands in the place of a unit's replies.
+    fn lost(&self, unit: usize) -> Option<&'static str> {
+        self.lost.get(unit).copied().flatten()
+    }
+
+    /// From now on `error` stands in the place of a unit's replies.
+    fn lose_unit(&mut self, unit: usize, error: &'static str) {
+        self.lost.resize(self.asked.len(), None);
+        if let Some(lost) = self.lost.get_mut(unit) {
+            *lost = Some(error);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// Requests without replies.
     pub(crate) fn requests(&self) -> usize {
-        self.pending.len()
+        self.pending().len()
     }
 
     /// Its client's account.
@@ -90,7 +103,7 @@ impl Flight {
 
     /// It has been sent.
     pub(crate) fn send(&mut self) -> usize {
-        let replies = self.pending.iter().map(|pending| match pending.expect {
+        let replies = self.pending().iter().map(|unit| match unit.expect {
             Expect::Replies(replies) => replies as usize,
             _ => 1,
         });
@@ -100,7 +113,7 @@ impl Flight {
 
     /// Nobody waits for it, and it changes nothing.
     pub(crate) fn is_moot(&self) -> bool {
-        !self.delivery.is_wanted() && self.pending.iter().all(|pending| pending.resendable)
+        !self.delivery.is_wanted() && self.pending().iter().all(|unit| unit.resendable)
     }
 
     /// Appends what is to be sent.
@@ -109,8 +122,12 @@ impl Flight {
             out.extend_from_slice(&self.bytes);
             return;
         }
-        for pending in self.pending.iter().filter(|p| p.lost.is_none()) {
-            out.extend_from_slice(&self.bytes[pending.bytes.clone()]);
+        let mut start = 0;
+        for (unit, Asked { end, .. }) in self.asked.iter().enumerate() {
+            if unit >= self.answered && self.lost(unit).is_none() {
+                out.extend_from_slice(&self.bytes[start..*end]);
+            }
+            start = *end;
         }
     }
 
@@ -120,13 +137,13 @@ impl Flight {
 
     /// What the front unit still expects.
     pub(crate) fn expects(&self) -> Option<Expect> {
-        self.pending.front().map(|pending| pending.expect)
+        self.pending().first().map(|unit| unit.expect)
     }
 
     /// One reply has ended. True when an error of ours comes next, so that what was read must be delivered first.
     pub(crate) fn reply_ended(&mut self) -> bool {
         self.is_partial = false;
-        match self.pending.front_mut().map(|pending| &mut pending.expect) {
+        match self.front_mut().map(|unit| &mut unit.expect) {
             Some(Expect::Replies(left @ 2..)) => *left -= 1,
             _ => self.unit_ended(),
         }
@@ -135,7 +152,7 @@ impl Flight {
 
     /// One confirmation of the front unit has come; `remain` of its kind are still subscribed.
     pub(crate) fn confirmed(&mut self, remain: usize) {
-        match self.pending.front_mut().map(|pending| &mut pending.expect) {
+        match self.front_mut().map(|unit| &mut unit.expect) {
             Some(Expect::Confirmations(left @ 2..)) => *left -= 1,
             Some(Expect::AllOf(_)) if remain > 0 => {}
             _ => self.unit_ended(),
@@ -143,19 +160,19 @@ impl Flight {
     }
 
     fn unit_ended(&mut self) {
-        self.pending.pop_front();
+        self.answered += 1;
         self.drop_silent();
     }
 
     /// Units that nothing will answer end when their turn comes.
     pub(crate) fn drop_silent(&mut self) {
-        while self.pending.front().is_some_and(|next| next.expect == Expect::Nothing) {
-            self.pending.pop_front();
+        while self.pending().first().is_some_and(|next| next.expect == Expect::Nothing) {
+            self.answered += 1;
         }
     }
 
     fn is_lost_next(&self) -> bool {
-        self.pending.front().is_some_and(|next| next.lost.is_some())
+        !self.lost.is_empty() && self.lost(self.answered).is_some()
     }
 
     /// Answers the lost requests that are next in turn.
@@ -167,34 +184,36 @@ impl Flight {
 
     /// Answers the front unit with an error for each of its replies.
     fn answer_next(&mut self, text: &str) {
-        let Some(pending) = self.pending.pop_front() else { return };
+        let Some(unit) = self.pending().first() else { return };
         let mut out = BytesMut::new();
-        let replies = match pending.expect {
+        let replies = match unit.expect {
             Expect::Replies(replies) => replies,
             Expect::Confirmations(_) | Expect::AllOf(_) => 1,
             Expect::Nothing => 0,
         };
-        (0..replies).for_each(|_| encode::error(&mut out, pending.lost.unwrap_or(text)));
+        let text = self.lost(self.answered).unwrap_or(text);
+        (0..replies).for_each(|_| encode::error(&mut out, text));
+        self.answered += 1;
         self.delivery.push(Chunk::Reply(out.freeze()));
     }
 
     /// A reply of `length` bytes has come for it.
     pub(crate) fn saw(&self, length: usize) {
-        if self.account().saw(length) {
+        if self.account().window.saw(length) {
             self.delivery.bulky();
         }
     }
 
     /// So much of a reply has come, and there is more; others should not have to wait behind one longer than `bulky`.
     pub(crate) fn sees(&self, length: usize, bulky: usize) {
-        self.account().sees(length);
+        self.account().window.sees(length);
         if length > bulky {
             self.delivery.bulky();
         }
     }
 
-    pub(crate) fn is_done(&self) -> bool {
-        self.pending.is_empty()
+    pub(crate) const fn is_done(&self) -> bool {
+        self.answered >= self.asked.len()
     }
 
     pub(crate) fn finish(self) {
@@ -218,8 +237,8 @@ impl Flight {
         self.is_timed
     }
 
-    /// The connection was its client's own and died when `written` bytes had been sent. With it is lost what the client is,
-    /// unless the run says what the client is told.
+    /// The connection was its client's own and died when `written` bytes had been sent. With it is lost what the client
+    /// is, unless the batch says what the client is told.
     pub(crate) fn lose(self, written: u64) {
         match self.loss {
             Some(loss) if self.offset < written => self.fail(loss.sent),
@@ -230,8 +249,8 @@ impl Flight {
 
     /// The request that was waited for took too long: were it sent again, the upstream would have it twice.
     pub(crate) fn time_out(&mut self) {
-        if let Some(front) = self.pending.front_mut().filter(|front| front.resendable) {
-            front.lost = Some(TOO_LONG);
+        if self.pending().first().is_some_and(|front| front.resendable) {
+            self.lose_unit(self.answered, TOO_LONG);
         }
     }
 
@@ -244,10 +263,13 @@ impl Flight {
         }
         if self.offset < written {
             let again = self.attempts == 0;
-            let lost = self.pending.iter_mut().filter(|p| p.lost.is_none() && !(p.resendable && again));
-            lost.for_each(|pending| pending.lost = Some(MAYBE_APPLIED));
+            for unit in self.answered..self.asked.len() {
+                if self.lost(unit).is_none() && !(self.asked[unit].resendable && again) {
+                    self.lose_unit(unit, MAYBE_APPLIED);
+                }
+            }
             self.attempts += 1;
-            // It waits anew: for the next connection, not for a reply.
+            // From now on it waits for the next connection, not for a reply.
             self.since = Instant::now();
         }
         self.answer_lost();
@@ -269,7 +291,7 @@ mod tests {
     use crate::upstream::pipeline::batch::{Asked, Batch, Expect};
     use crate::upstream::pipeline::ticket::{Chunk, ticket};
 
-    fn run() -> Batch {
+    fn batch() -> Batch {
         let asked = [(4, true), (9, false), (13, true)].map(|(end, resendable)| Asked {
             end,
             resendable,
@@ -281,7 +303,7 @@ mod tests {
     #[tokio::test]
     async fn after_a_cut_reads_are_sent_again_and_writes_are_told() {
         let (ticket, delivery) = ticket(Rc::default());
-        let flight = Flight::new(run(), delivery).salvage(1).expect("reads remain");
+        let flight = Flight::new(batch(), delivery).salvage(1).expect("reads remain");
         let mut out = BytesMut::new();
         flight.write_to(&mut out);
         assert_eq!(out, &b"readread"[..]);
@@ -303,11 +325,11 @@ mod tests {
     #[tokio::test]
     async fn a_second_cut_ends_it_and_what_was_never_sent_is_kept() {
         let (first, delivery) = ticket(Rc::default());
-        let again = Flight::new(run(), delivery).salvage(1).expect("reads remain");
+        let again = Flight::new(batch(), delivery).salvage(1).expect("reads remain");
         assert!(again.salvage(1).is_none());
         assert_eq!(first.whole().await.expect("whole").iter().filter(|b| **b == b'-').count(), 3);
         let (_second, delivery) = ticket(Rc::default());
-        let mut unsent = Flight::new(run(), delivery);
+        let mut unsent = Flight::new(batch(), delivery);
         unsent.offset = 10;
         let mut out = BytesMut::new();
         unsent.salvage(10).expect("all of it").write_to(&mut out);
@@ -317,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn a_read_that_took_too_long_is_not_sent_again_and_those_behind_it_are() {
         let (ticket, delivery) = ticket(Rc::default());
-        let mut flight = Flight::new(run(), delivery);
+        let mut flight = Flight::new(batch(), delivery);
         flight.time_out();
         let flight = flight.salvage(13).expect("one read remains");
         let mut out = BytesMut::new();
@@ -337,7 +359,7 @@ mod tests {
     #[tokio::test]
     async fn half_a_reply_breaks_the_client() {
         let (ticket, delivery) = ticket(Rc::default());
-        let mut flight = Flight::new(run(), delivery);
+        let mut flight = Flight::new(batch(), delivery);
         flight.is_partial = true;
         assert!(flight.salvage(20).is_none());
         assert!(ticket.whole().await.is_err());

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::account::{Account, cost};
+use super::bell::wake;
 use super::subscriptions::Subscriptions;
-use super::ticket::wake;
 use crate::resp::Proto;
 use crate::resp::pubsub::Kind;
 

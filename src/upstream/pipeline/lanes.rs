@@ -2,7 +2,8 @@
 //! request there has taken longer than `upstream.lane_patience`. Then those who have nothing under way use another.
 //!
 //! Invariants:
-//! - a client changes its lane only when everything before has been answered, so nothing overtakes what it sent (hazard 15);
+//! - a client changes its lane only when everything before has been answered, so nothing overtakes what it sent (hazard
+//!   15);
 //! - nobody is sent to a lane that is not connected: where an upstream is slow altogether, all wait where they are;
 //! - a lane without clients is closed after `upstream.pinned_idle_time`; of a client's own login, with its last client.
 
@@ -14,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use super::account::Account;
 use super::lane::Lane;
-use crate::upstream::Common;
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::connect::connect_quietly;
-use crate::upstream::group::{Group, Login};
+use crate::upstream::endpoint::group::{Group, Login};
 
 /// A group has at most so many times `upstream.lanes`.
 const MOST: usize = 4;
@@ -35,24 +36,24 @@ struct Shared {
 
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    common: Arc<Common>,
+    endpoint: Arc<Endpoint>,
     groups: Rc<RefCell<HashMap<Group, Shared>>>,
 }
 
 impl Lanes {
-    pub(crate) fn new(common: Arc<Common>) -> Self {
-        Self { common, groups: Rc::default() }
+    pub(crate) fn new(endpoint: Arc<Endpoint>) -> Self {
+        Self { endpoint, groups: Rc::default() }
     }
 
     /// The lane of a client that has nothing under way.
     pub(crate) fn lane(&self, group: &Group, client: u64, account: &Rc<Account>) -> Lane {
         let mut groups = self.groups.borrow_mut();
-        let begun = self.common.settings.lanes;
+        let begun = self.endpoint.settings.lanes;
         if groups.len() >= MOST_GROUPS && !groups.contains_key(group) {
             close_free(&mut groups);
         }
         let shared = groups.entry(group.clone()).or_insert_with(|| {
-            let start = |_| Lane::start(self.common.clone(), group.clone(), None);
+            let start = |_| Lane::start(self.endpoint.clone(), group.clone(), None);
             Shared { lanes: (0..begun).map(start).collect(), used: Instant::now(), is_opening: false }
         });
         let its_own = &shared.lanes[client as usize % begun];
@@ -74,15 +75,15 @@ impl Lanes {
 
     /// One that is there when it is connected.
     fn open_another(&self, group: Group) {
-        let (common, groups) = (self.common.clone(), Rc::downgrade(&self.groups));
+        let (endpoint, groups) = (self.endpoint.clone(), Rc::downgrade(&self.groups));
         tokio::task::spawn_local(async move {
-            let connected = connect_quietly(&common, &group).await;
+            let connected = connect_quietly(&endpoint, &group).await;
             let Some(groups) = groups.upgrade() else { return };
             if let Some(shared) = groups.borrow_mut().get_mut(&group) {
                 shared.is_opening = false;
                 if let Some(connected) = connected {
                     tracing::debug!(db = group.db, "no lane moves on: another one is opened");
-                    shared.lanes.push(Lane::start(common, group.clone(), Some(connected)));
+                    shared.lanes.push(Lane::start(endpoint, group.clone(), Some(connected)));
                 }
             }
         });
@@ -92,7 +93,7 @@ impl Lanes {
     pub(crate) fn tend(&self, idle_time: Duration) {
         self.groups.borrow_mut().retain(|group, shared| {
             // Those in use and those that clients begin with stay in their places.
-            let begun = self.common.settings.lanes;
+            let begun = self.endpoint.settings.lanes;
             if shared.lanes.iter().any(|lane| !is_free(lane)) {
                 shared.used = Instant::now();
             }

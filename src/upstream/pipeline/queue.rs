@@ -1,9 +1,10 @@
-//! What waits for a lane's connection. While not everything may be sent at once, clients take turns: a flight's turn comes
-//! when its client would have been served had all that wait been served one request at a time, each in its turn (virtual
-//! time of fair queueing: Demers, Keshav and Shenker 1989). Flights of one client keep their order.
+//! What waits for a lane's connection. While not everything may be sent at once, clients take turns: a flight's turn
+//! comes when its client would have been served had all that wait been served one request at a time, each in its turn
+//! (virtual time of fair queueing: Demers, Keshav and Shenker 1989). Flights of one client keep their order.
 //!
-//! A client that has no room for more replies (`account.rs`) is passed over: its flights stand aside, with all that come after
-//! them, and come back to their turns when it has room again. They count for the client, not for what the lane may hold.
+//! A client that has no room for more replies (`account.rs`) is passed over: its flights stand aside, with all that
+//! come after them, and come back to their turns when it has room again. They count for the client, not for what the
+//! lane may hold.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -11,9 +12,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::account::{Account, Bell};
+use super::account::Account;
+use super::bell::{Bell, wake};
 use super::flight::Flight;
-use super::ticket::wake;
 
 /// How far the lane's connection is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +39,8 @@ pub(crate) struct Queue {
     bytes: usize,
     /// Those of clients without room, each client's in their order.
     aside: Vec<VecDeque<(u64, Flight)>>,
-    /// It belongs to one client, who is not asked whether there is room: the connection is not read while there is none.
+    /// It belongs to one client, who is not asked whether there is room: the connection is not read while there is
+    /// none.
     is_own: bool,
     /// The turn of who comes now, and the last that was given.
     turn: u64,
@@ -137,8 +139,8 @@ impl Queue {
         }
     }
 
-    /// True when the client has room for the replies, and nothing that it asked for before stands aside. What is sent again has
-    /// no turn: there was room when it was sent.
+    /// True when the client has room for the replies, and nothing that it asked for before stands aside. What is sent
+    /// again has no turn: there was room when it was sent.
     fn may_go(&self, its_turn: u64, flight: &Flight) -> bool {
         let is_first = || {
             self.place(flight.account())
@@ -212,8 +214,8 @@ impl Queue {
         due.into_iter().map(|(_, flight)| flight).chain(aside).collect()
     }
 
-    /// Without a connection nobody is given room: what stands aside waits no longer than the rest. Of each client the oldest
-    /// stand in front.
+    /// Without a connection nobody is given room: what stands aside waits no longer than the rest. Of each client the
+    /// oldest stand in front.
     fn take_due_aside(&mut self, is_due: impl Fn(&Flight) -> bool) -> Vec<Flight> {
         let mut due = Vec::new();
         self.aside.retain_mut(|flights| {

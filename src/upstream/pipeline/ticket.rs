@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 
 use super::account::{Account, Kept, cost};
+use super::bell::wake;
 use crate::resp::pieces::Pieces;
 
 /// The connection died in the middle of a reply whose beginning the client already has.
@@ -25,8 +26,9 @@ pub enum Chunk {
     Push(Bytes),
 }
 
-/// A chunk is a slice of what was read at once, all of which it keeps in memory. One that is shorter than this is copied when its
-/// client does not take what came before, and any is when the client has so much to take: what is counted is what is kept.
+/// A chunk is a slice of what was read at once, all of which it keeps in memory. One that is shorter than this is
+/// copied when its client does not take what came before, and any is when the client has so much to take: what is
+/// counted is what is kept.
 const SLICE: usize = 32 * 1024;
 const SLICES: usize = 128 * 1024;
 /// What is copied is copied to pieces of a size of which an allocator wastes nothing.
@@ -217,13 +219,6 @@ impl Delivery {
             slot.end = Some(end);
             wake(&mut slot.waker);
         }
-    }
-}
-
-/// Wakes who waits, if somebody does.
-pub(crate) fn wake(waker: &mut Option<Waker>) {
-    if let Some(waker) = waker.take() {
-        waker.wake();
     }
 }
 

@@ -1,6 +1,6 @@
-//! How much a shared lane asks for before it is answered. Replies come in the order of the requests: were everything sent
-//! that clients ask for, everybody would wait behind whoever asks for the most (hazard 18). While replies are short, the
-//! window is wider than anything that waits. What a reply is expected to be, its client's account knows.
+//! How much a shared lane asks for before it is answered. Replies come in the order of the requests: were everything
+//! sent that clients ask for, everybody would wait behind whoever asks for the most (hazard 18). While replies are
+//! short, the window is wider than anything that waits. What a reply is expected to be, its client's account knows.
 
 /// Bytes of replies that may be expected at once: what a fast network carries in a round trip of a millisecond.
 const MOST: usize = 1 << 20;
@@ -38,7 +38,7 @@ mod tests {
         window.open(MOST - 1);
         assert!(!window.is_full());
         window.open(5 * MOST);
-        assert!(window.is_full(), "a run is never cut here");
+        assert!(window.is_full(), "a batch is never cut here");
         window.close(MOST - 1);
         assert!(window.is_full());
         window.close(5 * MOST);
