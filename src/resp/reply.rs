@@ -10,7 +10,7 @@
 
 use memchr::memchr;
 
-use super::number::parse_i64;
+use super::number::{parse_i64, short_number};
 
 /// What just ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,17 @@ impl ReplyScanner {
                 return Ok(Scanned { used: at, end: Some(self.finish()) });
             }
             let rest = &buf[at..];
+            // Almost every value is a short string.
+            if rest.first() == Some(&b'$')
+                && let Some((length, begin)) = short_number(rest, 1)
+                && rest[begin - 1] == b'\n'
+            {
+                self.begin(b'$');
+                self.outstanding -= 1;
+                self.skip = length as u64 + 2;
+                at += begin;
+                continue;
+            }
             let Some(line) = line_length(rest)? else {
                 return Ok(Scanned { used: at + self.begin_line(rest)?, end: None });
             };

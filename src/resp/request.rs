@@ -10,7 +10,7 @@ use std::ops::Range;
 use memchr::memchr2;
 
 use super::inline::{UnbalancedQuotes, split_inline};
-use super::number::parse_i64;
+use super::number::{parse_i64, short_number};
 use super::passage::Passage;
 
 /// Longest inline request or length line, in bytes (`PROTO_INLINE_MAX_SIZE`).
@@ -264,29 +264,17 @@ pub(super) fn bulk_header(buf: &[u8], from: usize, most: usize) -> Result<Option
     {
         return Ok(Some((length, end)));
     }
+    long_bulk_header(buf, from, most)
+}
+
+#[cold]
+fn long_bulk_header(buf: &[u8], from: usize, most: usize) -> Result<Option<(usize, usize)>, RequestFault> {
     let Some(end) = line_end(buf, from, &RequestFault::BigLength)? else { return Ok(None) };
     if buf[from] != b'$' {
         return Err(RequestFault::Expected(buf[from]));
     }
     let length = parse_i64(&buf[from + 1..end]).and_then(|n| usize::try_from(n).ok()).ok_or(RequestFault::Length)?;
     if length > most { Err(RequestFault::TooLarge(most)) } else { Ok(Some((length, end + 2))) }
-}
-
-/// A number of one to four digits without a leading zero and the line's end behind it, as almost every length is; where
-/// the next line begins. `None` for anything else.
-#[inline]
-fn short_number(buf: &[u8], from: usize) -> Option<(usize, usize)> {
-    let line = buf.get(from..)?;
-    let mut value = 0;
-    for (i, byte) in line.iter().take(5).enumerate() {
-        match byte {
-            b'\r' if i > 0 && i + 1 < line.len() => return Some((value, from + i + 2)),
-            b'1'..=b'9' => value = value * 10 + usize::from(byte - b'0'),
-            b'0' if i > 0 => value *= 10,
-            _ => return None,
-        }
-    }
-    None
 }
 
 /// The place of `byte`, as Redis finds it with strchr: to that a zero byte is the end of everything.
