@@ -112,6 +112,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             _ => {}
         }
+        // Whatever it waits for is forgotten, however long the client takes for its farewell.
+        self.session.way.close();
         self.connection.close().await;
     }
 
