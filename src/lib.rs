@@ -27,9 +27,9 @@ pub mod keys;
 pub mod access;
 pub mod mapping;
 pub mod record;
-pub mod route;
-// 3: the database, and what waits for it
+// 3: where a request goes; the database, and what waits for it
 pub mod journal;
+pub mod route;
 pub mod store;
 // 4: what answers
 pub mod cache;

@@ -83,23 +83,23 @@ impl Access {
         }
     }
 
-    /// Why a client that is `user` may not send `request`, if so: it has not authenticated, with `auth.mode = "users"`.
+    /// Why a client that is `user` may not send this command, if so: it has not authenticated, with `auth.mode = "users"`.
     #[must_use]
-    pub fn unauthenticated(&self, user: Option<&User>, request: &Request<'_>) -> Option<&'static str> {
-        let must = self.mode == AuthMode::Users && user.is_none() && !needs_no_login(request);
+    pub fn unauthenticated(&self, user: Option<&User>, spec: Option<&'static Spec>) -> Option<&'static str> {
+        let must = self.mode == AuthMode::Users && user.is_none() && !needs_no_login(spec);
         must.then_some(NOAUTH)
     }
 }
 
-/// Commands that everybody may send.
-fn needs_no_login(request: &Request<'_>) -> bool {
-    ["AUTH", "HELLO", "QUIT", "RESET"].iter().any(|name| request.is(0, name))
+/// True for commands that everybody may send: AUTH, HELLO, QUIT and RESET.
+fn needs_no_login(spec: Option<&'static Spec>) -> bool {
+    spec.is_some_and(|spec| spec.flags.no_auth)
 }
 
 /// Why `user` may not send `request`, if so. Commands that need no login are for every user, as in Redis.
 #[must_use]
 pub fn refusal(user: &User, request: &Request<'_>, spec: Option<&'static Spec>) -> Option<String> {
-    if needs_no_login(request) {
+    if needs_no_login(spec) {
         return None;
     }
     user.refusal(request, spec)
@@ -152,9 +152,10 @@ mod tests {
         scanner.scan(&raw).expect("a request");
         let request = Request::new(&raw, scanner.spans());
         let user = user.and_then(|user| access.users.get(user)).map(|user| &**user);
-        let refused = match (access.unauthenticated(user, &request), user) {
+        let spec = lookup(request.arg(0), request.arg(1));
+        let refused = match (access.unauthenticated(user, spec), user) {
             (Some(text), _) => Some(text.to_owned()),
-            (None, Some(user)) => super::refusal(user, &request, lookup(request.arg(0), request.arg(1))),
+            (None, Some(user)) => super::refusal(user, &request, spec),
             (None, None) => None,
         };
         refused.unwrap_or_else(|| "allowed".into())

@@ -1,5 +1,6 @@
 //! One user: its passwords and rules.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::password::Hash;
@@ -102,8 +103,11 @@ impl User {
 
     /// Why it may not send `request`, if so.
     pub(super) fn refusal(&self, request: &Request<'_>, spec: Option<&'static Spec>) -> Option<String> {
-        let name = spec.map_or_else(|| request.name().to_ascii_lowercase(), |spec| spec.name.clone());
-        let allowed = spec.map_or(self.unknown || self.named.contains(&name), |spec| self.commands[spec.id]);
+        let name: Cow<'_, str> = match spec {
+            Some(spec) => spec.name.as_str().into(),
+            None => request.name().to_ascii_lowercase().into(),
+        };
+        let allowed = spec.map_or(self.unknown || self.named.contains(&*name), |spec| self.commands[spec.id]);
         if !allowed {
             return Some(format!("NOPERM this user has no permissions to run the '{name}' command"));
         }

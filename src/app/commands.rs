@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::command::{Spec, all};
 use crate::journal::{Clearing, Refused};
-use crate::record::{answer_of, written_shape};
+use crate::record::{Verb, verb_of};
 use crate::route::handling;
 
 /// A Markdown table with a row for every command, in the order of names.
@@ -46,15 +46,15 @@ pub fn cleared(fields: u64, clearing: Clearing) -> String {
 
 /// How a command is handled when one of its keys is owned.
 fn on_owned(spec: &Spec) -> &'static str {
-    match spec.name.as_str() {
+    match (spec.name.as_str(), verb_of(spec)) {
         _ if spec.keys.is_empty() => "–",
-        "del" | "unlink" => "as the mapping's `delete` says: forgets, or deletes the rows; error on a definition",
-        "expire" | "pexpire" | "expireat" | "pexpireat" | "persist" | "getex" => "answered on cached keys",
-        "hearthside|invalidate" => "forgets cached keys, loads definitions anew",
-        "watch" => "watched, also among pass-through keys",
-        "exists" | "touch" | "mget" => "answered, also among pass-through keys",
-        _ if answer_of(spec).is_some() => "answered",
-        _ if written_shape(spec).is_some() => "as the mapping's `write` says; error on a definition",
+        (_, Some(Verb::Read(_) | Verb::Inspect(_))) => "answered",
+        (_, Some(Verb::Write(_))) => "as the mapping's `write` says; error on a definition",
+        (_, Some(Verb::Expire(_))) => "answered on cached keys",
+        ("del" | "unlink", _) => "as the mapping's `delete` says: forgets, or deletes the rows; error on a definition",
+        ("hearthside|invalidate", _) => "forgets cached keys, loads definitions anew",
+        ("watch", _) => "watched, also among pass-through keys",
+        ("exists" | "touch" | "mget", _) => "answered, also among pass-through keys",
         _ => "error",
     }
 }

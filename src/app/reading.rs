@@ -101,7 +101,8 @@ impl Reading {
     /// What clients are served by, over these definitions and this cache.
     pub(super) fn edition(&self, owned: &Arc<Owned>) -> Edition {
         let settings = &self.config.settings;
-        let router = Router::new(owned.mappings.keyspace.clone(), &settings.security.deny);
+        let kinds = owned.mappings.list.iter().map(|mapping| mapping.kind).collect();
+        let router = Router::new(owned.mappings.keyspace.clone(), kinds, &settings.security.deny);
         Edition {
             router: Arc::new(if settings.upstream.url.is_empty() { router.in_front_of_private() } else { router }),
             owned: owned.clone(),

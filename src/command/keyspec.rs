@@ -63,6 +63,11 @@ impl KeySpec {
         }))
     }
 
+    /// Where this group's key stands, if it is one key in a fixed place.
+    pub(super) const fn fixed(&self) -> Option<usize> {
+        if let How::One(at) = self.0 { Some(at) } else { None }
+    }
+
     /// True when arguments from `end` on cannot move this group's keys.
     pub(super) fn is_fixed_before(&self, end: usize) -> bool {
         match &self.0 {

@@ -70,6 +70,17 @@ impl<'a> Request<'a> {
         self.arg(i).eq_ignore_ascii_case(word.as_bytes())
     }
 
+    /// Argument `i` as one number, so that short words of one length are compared in one step. `None` when it has more
+    /// than eight bytes, or fewer than eight bytes of the request are left where it begins: those are compared byte by
+    /// byte.
+    #[inline]
+    fn word(&self, i: usize) -> Option<u64> {
+        let span = self.spans.get(i)?;
+        let bytes: [u8; 8] = self.raw.get(span.start..span.start + 8)?.try_into().ok()?;
+        let length = span.end - span.start;
+        (1..=8).contains(&length).then(|| u64::from_le_bytes(bytes) & (u64::MAX >> (64 - 8 * length)))
+    }
+
     /// Visits the positions of the keys, by `spec`, in its order.
     pub fn each_key(&self, spec: &Spec, mut visit: impl FnMut(usize)) {
         for keys in &spec.keys {
@@ -97,6 +108,9 @@ impl<'a> Request<'a> {
         positions
     }
 }
+
+/// Bytes of a request that a key of it may keep in memory.
+const MOST_BESIDE_KEY: usize = 64;
 
 /// A request that owns its bytes, for work that outlives the client's buffer.
 #[derive(Clone, Debug)]
@@ -129,6 +143,16 @@ impl OwnedRequest {
     #[must_use]
     pub fn view(&self) -> Request<'_> {
         Request::new(&self.raw, &self.spans)
+    }
+
+    /// Argument `i`, a key, to be kept for long: it shares the request's bytes unless they are much more than the key.
+    #[must_use]
+    pub fn key(&self, i: usize) -> bytes::Bytes {
+        let span = self.spans.get(i).cloned().unwrap_or_default();
+        if self.raw.len() - span.len() > MOST_BESIDE_KEY {
+            return bytes::Bytes::copy_from_slice(&self.raw[span]);
+        }
+        self.raw.slice(span)
     }
 
     /// The request's bytes, shared.

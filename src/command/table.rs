@@ -14,6 +14,8 @@ pub struct Flags {
     pub readonly: bool,
     /// May wait for other clients.
     pub blocking: bool,
+    /// May be sent by a client that has not logged in.
+    pub no_auth: bool,
 }
 
 /// One row of the table.
@@ -35,23 +37,31 @@ pub struct Spec {
     pub has_hidden_keys: bool,
     /// The first server that knows it.
     pub since: &'static str,
+    /// Where its only key stands, for the commands that have one in a fixed place, as most have.
+    pub only_key: Option<usize>,
     /// It has subcommands: a first argument that names none of them is one that the table does not know.
     pub is_container: bool,
     /// Its name alone tells it: it is no subcommand and has none.
     is_plain: bool,
     /// Its name as most clients send it.
     upper: String,
+    /// Its name in upper and in lower case as [`Request::word`] reads it, if it is that short.
+    words: Option<[u64; 2]>,
 }
 
 impl Spec {
     /// True when `request` is this command and no subcommand could make it another.
     #[must_use]
+    #[inline]
     pub fn is_again(&self, request: &Request<'_>) -> bool {
         let name = request.arg(0);
-        self.is_plain
-            && (name == self.upper.as_bytes()
-                || name == self.name.as_bytes()
-                || name.eq_ignore_ascii_case(self.name.as_bytes()))
+        if !self.is_plain || name.len() != self.name.len() {
+            return false;
+        }
+        match (self.words, request.word(0)) {
+            (Some([upper, lower]), Some(word)) if word == upper || word == lower => true,
+            _ => name == self.upper.as_bytes() || name.eq_ignore_ascii_case(self.name.as_bytes()),
+        }
     }
 
     /// True when `argc` arguments (with the name, and a subcommand's container) are accepted.
@@ -60,7 +70,8 @@ impl Spec {
         if self.arity >= 0 { argc as i64 == self.arity } else { argc as i64 >= -self.arity }
     }
 
-    /// True when the keys of `request` all stand before argument `end`, and so surely that nothing from there on matters.
+    /// True when the keys of `request` all stand before argument `end`, and so surely that nothing from there on
+    /// matters.
     #[must_use]
     pub fn knows_keys_before(&self, request: &Request<'_>, end: usize) -> bool {
         let mut before = !self.has_hidden_keys && self.keys.iter().all(|keys| keys.is_fixed_before(end));
@@ -99,9 +110,11 @@ fn row(id: usize, line: &'static str) -> Option<(&'static [u8], Spec)> {
     let (name, arity, flags, categories) = (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
     let (keys, since) = (columns.next()?, columns.next()?);
     let has = |flag| flags.split(',').any(|f| f == flag);
-    let flags = Flags { write: has("write"), readonly: has("readonly"), blocking: has("blocking") };
+    let flags =
+        Flags { write: has("write"), readonly: has("readonly"), blocking: has("blocking"), no_auth: has("no_auth") };
     let has_hidden_keys = keys.split(' ').any(|spec| spec == "?");
     let keys = KeySpec::of(name, keys);
+    let only_key = if let [only] = &keys[..] { only.fixed() } else { None };
     let is_plain = !keys.is_empty() && !name.contains('|');
     let categories = categories.split(',').filter(|category| *category != "-").collect();
     let arity = arity.parse().ok()?;
@@ -114,12 +127,21 @@ fn row(id: usize, line: &'static str) -> Option<(&'static [u8], Spec)> {
         categories,
         keys,
         has_hidden_keys,
+        only_key,
         since,
         is_container,
         is_plain,
         upper: name.to_ascii_uppercase(),
+        words: word(&name.to_ascii_uppercase()).zip(word(name)).map(|(upper, lower)| [upper, lower]),
     };
     Some((name.as_bytes(), spec))
+}
+
+/// A short name as [`Request::word`] reads it.
+fn word(name: &str) -> Option<u64> {
+    let mut bytes = [0; 8];
+    bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+    Some(u64::from_le_bytes(bytes))
 }
 
 /// The row of a command or, when `name` is a container, of its subcommand `sub` if there is one.

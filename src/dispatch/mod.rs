@@ -1,6 +1,7 @@
 //! Answers a routed request. The one place that knows definitions, cache and upstream, and the only one where an
 //! error becomes `-ERR`. It sees a request, a session and a buffer for the reply; never a socket.
 
+mod call;
 mod connection;
 mod edition;
 mod hearthside;
@@ -17,26 +18,24 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+pub use call::{wrong_arity, wrong_exec};
 pub use connection::hello::{greeted, logs_in};
-use connection::subscribe::Shared;
-use connection::{client, dedicated, hello, local, subscribe};
+use connection::{dedicated, subscribe};
 pub use edition::{EditionPlace, Newest};
-pub use owned::expire::answer_lived;
-use owned::split;
-pub use owned::write::{answer_mismatch, refusal as write_refusal};
-pub use owned::{Owned, answer_from};
+pub use owned::Owned;
+pub use owned::expire::{Living, answer_lived};
+pub use owned::read::answer_from;
+pub use owned::write::{Mismatch, refusal as write_refusal};
 
-pub use owned::split::removes;
+use call::Call;
 
 use crate::access::Access;
 use crate::cache::ThreadCache;
 use crate::clients::Registry;
 use crate::command::{OwnedRequest, Request, Spec, lookup};
-use crate::config::AuthMode;
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
-use crate::resp::pubsub::Kind;
-use crate::route::{Local, Pin, Route, Router, Transaction, Unknown};
+use crate::route::{Holder, Pin, Route, Router, Unknown};
 use crate::session::{Policy, Session};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
@@ -126,6 +125,9 @@ impl Services {
     #[inline]
     pub fn paced(&self, session: &mut Session, request: &Request<'_>) -> Route {
         let route = self.route(session, request);
+        if self.policy.limits.requests_per_second == 0 {
+            return route;
+        }
         self.unless_too_fast(session, route)
     }
 
@@ -172,10 +174,8 @@ impl Services {
             return refused;
         }
         let mut route = self.router.route(request, spec);
-        if let Route::Owned(..) | Route::Split(..) = route
-            && self.owned.awaits.is_some()
-        {
-            route = self.unless_loading(request, route);
+        if self.owned.awaits.is_some() {
+            route = self.owned.unless_loading(route);
         }
         if session.subscriber().is_some() {
             route = subscribe::route(session, route, request, spec);
@@ -185,18 +185,25 @@ impl Services {
 
     /// Answers `request`, which goes `route`; pass-through runs are the caller's, who gathers them.
     pub fn answer(&self, session: &mut Session, request: &Request<'_>, route: Route, out: &mut BytesMut) -> Flow {
+        if session.way.state().tracking && route.is_owned() {
+            return self.tracked(session, request, route, out);
+        }
+        self.answer_routed(session, request, route, out)
+    }
+
+    #[inline]
+    fn answer_routed(&self, session: &mut Session, request: &Request<'_>, route: Route, out: &mut BytesMut) -> Flow {
+        let mut call = Call::new(self, session, request, out);
         match route {
-            Route::Local(local, spec) => self.local(session, request, local, spec, out),
-            Route::Hearthside => self.hearthside(session, request, out),
-            Route::Owned(..) | Route::Split(..) if session.way.state().tracking => {
-                self.tracked(session, request, route, out)
-            }
-            Route::Owned(mapping, at, spec) => owned::answer(self, session, request, (mapping, at, spec), out),
-            Route::Split(keys, spec) => split::answer(self, session, request, &keys, spec, out),
-            Route::Transaction(command, spec) => transaction(session, request, (command, spec), out),
-            Route::Pinned(pin @ (Pin::Subscribe(kind) | Pin::Unsubscribe(kind)), spec) if self.hub.is_some() => {
-                self.shared(session, request, (pin, kind, spec), out)
-            }
+            Route::Definition(key, answer) => call.definition(key, answer),
+            Route::Cached(key, verb) => call.cached(key, verb),
+            Route::NotAnswered(key) => call.not_answered(key),
+            Route::Split(keys) => call.split(&keys),
+            Route::Transaction(command, spec) => call.transaction(command, spec),
+            Route::Pinned(Pin::Subscribe(kind), spec) if self.hub.is_some() => call.subscribe(kind, true, spec),
+            Route::Pinned(Pin::Unsubscribe(kind), spec) if self.hub.is_some() => call.subscribe(kind, false, spec),
+            Route::Local(local, spec) => call.local(local, spec),
+            Route::Hearthside => call.hearthside(),
             Route::Pinned(pin, spec) => {
                 session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
                 Flow::Exclusive(Exclusive::Pinned(pin, spec, OwnedRequest::copy(request)))
@@ -218,46 +225,25 @@ impl Services {
                 Flow::Answered
             }
             Route::Refused(refusal) => {
-                self.note_refused(session, request, &refusal);
-                refuse(session, &refusal.text, out)
+                self.note_refused(call.session, request, &refusal);
+                call.refuse(&refusal.text)
             }
-        }
-    }
-
-    fn shared(
-        &self,
-        session: &mut Session,
-        request: &Request<'_>,
-        (pin, kind, spec): (Pin, Kind, &'static Spec),
-        out: &mut BytesMut,
-    ) -> Flow {
-        session.tally.add(RouteLabel::Local, Outcome::Ok, 1);
-        let Some(hub) = &self.hub else { return Flow::Answered };
-        let shared = Shared { hub, patience: self.upstream.patience() };
-        match pin {
-            Pin::Subscribe(_) => shared.subscribe(session, kind, request, spec, out),
-            _ => shared.unsubscribe(session, kind, request, out),
         }
     }
 
     /// A client with CLIENT TRACKING keeps what it reads until it is told otherwise.
     fn tracked(&self, session: &mut Session, request: &Request<'_>, route: Route, out: &mut BytesMut) -> Flow {
         if let Some(text) = dedicated::untrackable(session) {
-            return refuse(session, text, out);
+            return Call::new(self, session, request, out).refuse(text);
         }
-        let places = match &route {
-            Route::Owned(_, at, _) => vec![*at],
-            Route::Split(keys, _) => {
-                keys.iter().copied().filter(|at| self.router.owner(request.arg(*at)).is_some()).collect()
+        let read: Vec<usize> = match &route {
+            Route::Split(split) => {
+                split.keys.iter().filter(|key| key.holder != Holder::Upstream).map(|key| key.at).collect()
             }
-            _ => Vec::new(),
+            other => other.owned_key().iter().map(|key| key.at).collect(),
         };
-        let keys: Vec<&[u8]> = places.iter().map(|at| request.arg(*at)).collect();
-        let flow = match route {
-            Route::Owned(mapping, at, spec) => owned::answer(self, session, request, (mapping, at, spec), out),
-            Route::Split(keys, spec) => split::answer(self, session, request, &keys, spec, out),
-            other => self.answer(session, request, other, out),
-        };
+        let keys: Vec<&[u8]> = read.into_iter().map(|at| request.arg(at)).collect();
+        let flow = self.answer_routed(session, request, route, out);
         dedicated::forget(&keys, flow, out)
     }
 
@@ -273,86 +259,6 @@ impl Services {
         session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
         Flow::Upstream(session.submit(&self.upstream, Batch::one(Bytes::copy_from_slice(request.raw()), resendable)))
     }
-
-    fn local(
-        &self,
-        session: &mut Session,
-        request: &Request<'_>,
-        local: Local,
-        spec: &Spec,
-        out: &mut BytesMut,
-    ) -> Flow {
-        session.tally.add(RouteLabel::Local, Outcome::Ok, 1);
-        if !spec.accepts(request.len()) {
-            wrong_arity(spec, out);
-            return Flow::Answered;
-        }
-        match local {
-            Local::Ping => local::ping(session, request, spec, out),
-            Local::Echo => encode::bulk(out, request.arg(1)),
-            Local::Quit => local::quit(session, out),
-            Local::Reset => return Flow::Exclusive(Exclusive::Reset),
-            Local::Hello => return hello::hello(self, session, request, out),
-            Local::Auth => return hello::auth(self, session, request, out),
-            Local::Select => return local::select(session, request, out),
-            Local::WhoAmI if self.access.mode == AuthMode::Users => local::whoami(session, out),
-            Local::WhoAmI => return self.forward(session, request, true),
-            Local::ClientSetName => client::set_name(session, request, out),
-            Local::ClientGetName => client::get_name(session, out),
-            Local::ClientId => encode::int(out, session.peer.id as i64),
-            Local::ClientInfo => client::info(session, out),
-            Local::ClientSetInfo => client::set_info(session, request, out),
-            Local::ClientCapa => encode::simple(out, "OK"),
-            Local::ClientList => client::list(self, session, request, out),
-            Local::ClientKill => client::kill(self, session, request, out),
-            Local::ClientUnblock => return client::unblock(self, session, request, out),
-            Local::ClientReply => client::reply(session, request, out),
-            Local::Keys => return listing::keys(self, session, request, out),
-            Local::Scan => return listing::scan(self, session, request, out),
-            Local::Info => return info::answer(self, session, request, out),
-        }
-        Flow::Answered
-    }
-
-    fn hearthside(&self, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
-        session.tally.add(RouteLabel::Local, Outcome::Ok, 1);
-        hearthside::answer(self, request, out)
-    }
-}
-
-/// EXEC and its kin outside a transaction are errors that need no connection; MULTI and WATCH begin one.
-fn transaction(
-    session: &mut Session,
-    request: &Request<'_>,
-    (command, spec): (Transaction, &'static Spec),
-    out: &mut BytesMut,
-) -> Flow {
-    session.tally.add(RouteLabel::Local, Outcome::Ok, 1);
-    if !spec.accepts(request.len()) {
-        if command == Transaction::Exec {
-            wrong_exec(out)
-        } else {
-            wrong_arity(spec, out)
-        }
-        return Flow::Answered;
-    }
-    match command {
-        Transaction::Multi | Transaction::Watch => {
-            return Flow::Exclusive(Exclusive::Transaction(
-                OwnedRequest::copy(request),
-                Route::Transaction(command, spec),
-            ));
-        }
-        Transaction::Exec => encode::error(out, "ERR EXEC without MULTI"),
-        Transaction::Discard => encode::error(out, "ERR DISCARD without MULTI"),
-        Transaction::Unwatch => encode::simple(out, "OK"),
-    }
-    Flow::Answered
-}
-
-/// Redis's words for a wrong number of arguments.
-pub fn wrong_arity(spec: &Spec, out: &mut BytesMut) {
-    encode::error(out, &spec.arity_error());
 }
 
 /// A reply that is an error.
@@ -360,15 +266,4 @@ fn error_reply(text: &str) -> Pieces {
     let mut out = BytesMut::new();
     encode::error(&mut out, text);
     out.into()
-}
-
-/// Redis's words for EXEC with arguments, which ends a transaction.
-pub fn wrong_exec(out: &mut BytesMut) {
-    encode::error(out, "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
-}
-
-fn refuse(session: &mut Session, text: &str, out: &mut BytesMut) -> Flow {
-    session.tally.add(RouteLabel::Refused, Outcome::Error, 1);
-    encode::error(out, text);
-    Flow::Answered
 }

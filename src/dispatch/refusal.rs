@@ -39,7 +39,7 @@ impl Services {
         }
         let user = session.user.as_deref();
         if self.access.mode != AuthMode::None {
-            if let Some(text) = self.access.unauthenticated(user, request) {
+            if let Some(text) = self.access.unauthenticated(user, spec) {
                 return Some(Route::Refused(text.into()));
             }
             if self.access.mode == AuthMode::Upstream && !session.is_proven && !hello::logs_in(request) {

@@ -1,4 +1,5 @@
-//! Commands about a key's end: the EXPIRE family, PERSIST and GETEX (`expireGenericCommand`, `persistCommand`, `getexCommand`).
+//! Commands about a key's end: the EXPIRE family, PERSIST and GETEX (`expireGenericCommand`, `persistCommand`,
+//! `getexCommand`).
 
 use std::time::Duration;
 
@@ -26,51 +27,39 @@ pub struct ExpireCommand {
     pub gives_value: bool,
 }
 
-/// True for these commands.
-#[must_use]
-pub fn is_lifetime(spec: &Spec) -> bool {
-    matches!(spec.name.as_str(), "expire" | "pexpire" | "expireat" | "pexpireat" | "persist" | "getex")
+pub(super) fn expire(
+    request: &Request<'_>,
+    spec: &'static Spec,
+    unit: i64,
+    absolute: bool,
+) -> Result<ExpireCommand, ReadError> {
+    let only = only(request)?;
+    let invalid = || ReadError::ExpireTime(&spec.name);
+    let (time, now) = (integer(request.arg(2))?.checked_mul(unit).ok_or_else(invalid)?, unix_ms());
+    let left =
+        if absolute { time.saturating_sub(now) } else { time.checked_add(now).map(|_| time).ok_or_else(invalid)? };
+    Ok(ExpireCommand { life: Ok(TtlChange::Left(left)), only, gives_value: false })
+}
+
+pub(super) fn persist(_: &Request<'_>, _: &'static Spec) -> Result<ExpireCommand, ReadError> {
+    Ok(ExpireCommand { life: Ok(TtlChange::Persist), only: Only::default(), gives_value: false })
+}
+
+pub(super) fn getex(request: &Request<'_>, spec: &'static Spec) -> Result<ExpireCommand, ReadError> {
+    let life = match request.len() {
+        2 => Ok(TtlChange::Keep),
+        3 if request.is(2, "PERSIST") => Ok(TtlChange::Persist),
+        4 => {
+            let (unit, absolute) = expiry_option(request, 2).ok_or(ReadError::Syntax)?;
+            // An error only if there is such a string.
+            expiry(request.arg(3), unit, absolute, spec)
+        }
+        _ => return Err(ReadError::Syntax),
+    };
+    Ok(ExpireCommand { life, only: Only::default(), gives_value: true })
 }
 
 impl ExpireCommand {
-    /// Reads one of these commands; `None` for any other.
-    #[must_use]
-    pub fn parse(request: &Request<'_>, spec: &'static Spec) -> Option<Result<Self, ReadError>> {
-        Some(match spec.name.as_str() {
-            "expire" => Self::expire(request, spec, 1000, false),
-            "pexpire" => Self::expire(request, spec, 1, false),
-            "expireat" => Self::expire(request, spec, 1000, true),
-            "pexpireat" => Self::expire(request, spec, 1, true),
-            "persist" => Ok(Self { life: Ok(TtlChange::Persist), only: Only::default(), gives_value: false }),
-            "getex" => Self::getex(request, spec),
-            _ => return None,
-        })
-    }
-
-    fn expire(request: &Request<'_>, spec: &'static Spec, unit: i64, absolute: bool) -> Result<Self, ReadError> {
-        let only = only(request)?;
-        let invalid = ReadError::ExpireTime(&spec.name);
-        let (time, now) =
-            (integer(request.arg(2))?.checked_mul(unit).ok_or(ReadError::ExpireTime(&spec.name))?, unix_ms());
-        let left =
-            if absolute { time.saturating_sub(now) } else { time.checked_add(now).map(|_| time).ok_or(invalid)? };
-        Ok(Self { life: Ok(TtlChange::Left(left)), only, gives_value: false })
-    }
-
-    fn getex(request: &Request<'_>, spec: &'static Spec) -> Result<Self, ReadError> {
-        let life = match request.len() {
-            2 => Ok(TtlChange::Keep),
-            3 if request.is(2, "PERSIST") => Ok(TtlChange::Persist),
-            4 => {
-                let (unit, absolute) = expiry_option(request, 2).ok_or(ReadError::Syntax)?;
-                // Told only if there is such a string.
-                expiry(request.arg(3), unit, absolute, spec)
-            }
-            _ => return Err(ReadError::Syntax),
-        };
-        Ok(Self { life, only: Only::default(), gives_value: true })
-    }
-
     /// What becomes of a key that is there and has `left` to live; `None`: nothing, and the answer is 0.
     ///
     /// # Errors

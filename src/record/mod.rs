@@ -14,15 +14,17 @@ mod random;
 mod read;
 mod scan;
 mod set;
+mod verbs;
 mod write;
 
 use std::collections::HashMap;
 
 pub use edit::{Change, Condition, Decimal, Edit};
-pub use expire::{ExpireCommand, is_lifetime};
+pub use expire::ExpireCommand;
 pub use expiry::View;
-pub use read::{Answer, ReadError, answer_of};
-pub use write::{TtlChange, Write, Written, written_shape};
+pub use read::{Answer, ReadError};
+pub use verbs::{ParseExpire, ParseWrite, Verb, WriteVerb, verb_of};
+pub use write::{TtlChange, Write, Written};
 
 use body::Body;
 

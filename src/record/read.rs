@@ -1,13 +1,11 @@
 //! Read commands on one record, answered as Redis answers them for the same value: the order of the checks,
 //! the error texts and the forms of both protocols are those of Redis 7.0 (`t_hash.c`, `t_list.c`,
-//! `t_string.c`, `t_set.c`). The commands are rows of one table.
-
-use std::sync::LazyLock;
+//! `t_string.c`, `t_set.c`). Which command is answered by which function stands in `verbs.rs`.
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Record, Shape, View, collections, expiry, random, scan};
-use crate::command::{self, Request, Spec};
+use super::{Record, Shape, View};
+use crate::command::Request;
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
 
@@ -49,53 +47,6 @@ pub enum ReadError {
 /// Answers one read command from one key's view.
 pub type Answer = fn(&Request<'_>, &View<'_>, Proto, &mut BytesMut) -> Result<(), ReadError>;
 
-/// Every command that is answered from one record.
-const READS: &[(&str, Answer)] = &[
-    ("hget", hget),
-    ("hmget", hmget),
-    ("hgetall", collections::hgetall),
-    ("hexists", hexists),
-    ("hlen", |_, view, _, out| length(view, Shape::Hash, out)),
-    ("hkeys", collections::hkeys),
-    ("hvals", collections::hvals),
-    ("hstrlen", hstrlen),
-    ("hrandfield", random::hrandfield),
-    ("hscan", scan::hscan),
-    ("lrange", lrange),
-    ("llen", |_, view, _, out| length(view, Shape::List, out)),
-    ("lindex", lindex),
-    ("lpos", scan::lpos),
-    ("get", get),
-    ("strlen", strlen),
-    ("getrange", getrange),
-    ("substr", getrange),
-    ("smembers", collections::smembers),
-    ("sismember", sismember),
-    ("smismember", smismember),
-    ("scard", |_, view, _, out| length(view, Shape::Set, out)),
-    ("srandmember", random::srandmember),
-    ("sscan", scan::sscan),
-    ("type", expiry::type_name),
-    ("ttl", expiry::ttl),
-    ("pttl", expiry::pttl),
-    ("expiretime", expiry::expiretime),
-    ("pexpiretime", expiry::pexpiretime),
-];
-
-static BY_ID: LazyLock<Vec<Option<Answer>>> = LazyLock::new(|| {
-    let mut table = vec![None; command::rows()];
-    for spec in command::all() {
-        table[spec.id] = READS.iter().find(|(name, _)| *name == spec.name).map(|(_, answer)| *answer);
-    }
-    table
-});
-
-/// The function that answers this command from one record; `None` when it is not such a command.
-#[must_use]
-pub fn answer_of(spec: &Spec) -> Option<Answer> {
-    BY_ID.get(spec.id).copied().flatten()
-}
-
 /// The record if there is one of the right shape.
 pub(super) fn typed<'r>(view: &View<'r>, shape: Shape) -> Result<Option<&'r Record>, ReadError> {
     match view.record {
@@ -118,6 +69,18 @@ fn length(view: &View<'_>, shape: Shape, out: &mut BytesMut) -> Result<(), ReadE
     Ok(())
 }
 
+pub(super) fn hlen(_: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+    length(view, Shape::Hash, out)
+}
+
+pub(super) fn llen(_: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+    length(view, Shape::List, out)
+}
+
+pub(super) fn scard(_: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+    length(view, Shape::Set, out)
+}
+
 fn bulk_or_null(encoded: Option<&[u8]>, proto: Proto, out: &mut BytesMut) {
     match encoded {
         Some(bytes) => out.put_slice(bytes),
@@ -125,13 +88,13 @@ fn bulk_or_null(encoded: Option<&[u8]>, proto: Proto, out: &mut BytesMut) {
     }
 }
 
-fn hget(request: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+pub(super) fn hget(request: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
     let hash = typed(view, Shape::Hash)?;
     bulk_or_null(hash.and_then(|h| h.field(request.arg(2))), proto, out);
     Ok(())
 }
 
-fn hmget(request: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+pub(super) fn hmget(request: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
     let hash = typed(view, Shape::Hash)?;
     encode::array(out, request.len() - 2);
     for field in request.args_from(2) {
@@ -140,19 +103,19 @@ fn hmget(request: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMu
     Ok(())
 }
 
-fn hexists(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+pub(super) fn hexists(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
     let found = typed(view, Shape::Hash)?.is_some_and(|h| h.find(request.arg(2)).is_some());
     encode::int(out, i64::from(found));
     Ok(())
 }
 
-fn hstrlen(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+pub(super) fn hstrlen(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
     let value = typed(view, Shape::Hash)?.and_then(|h| h.find(request.arg(2)).map(|i| h.text(i * 2 + 1)));
     encode::int(out, value.map_or(0, |v| v.len() as i64));
     Ok(())
 }
 
-fn lrange(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+pub(super) fn lrange(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
     let (start, end) = (integer(request.arg(2))?, integer(request.arg(3))?);
     let list = typed(view, Shape::List)?;
     let length = list.map_or(0, |l| l.len() as i64);
@@ -167,7 +130,12 @@ fn lrange(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) 
     Ok(())
 }
 
-fn lindex(request: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+pub(super) fn lindex(
+    request: &Request<'_>,
+    view: &View<'_>,
+    proto: Proto,
+    out: &mut BytesMut,
+) -> Result<(), ReadError> {
     let Some(list) = typed(view, Shape::List)? else {
         encode::null(out, proto);
         return Ok(());
@@ -178,17 +146,17 @@ fn lindex(request: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesM
     Ok(())
 }
 
-fn get(_: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+pub(super) fn get(_: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
     bulk_or_null(typed(view, Shape::String)?.map(|s| s.body.encoded()), proto, out);
     Ok(())
 }
 
-fn strlen(_: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+pub(super) fn strlen(_: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
     encode::int(out, typed(view, Shape::String)?.map_or(0, |s| s.value().len() as i64));
     Ok(())
 }
 
-fn getrange(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+pub(super) fn getrange(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
     let (start, end) = (integer(request.arg(2))?, integer(request.arg(3))?);
     let value = typed(view, Shape::String)?.map_or(&[][..], |s| s.value());
     let length = value.len() as i64;
@@ -199,13 +167,18 @@ fn getrange(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut
     Ok(())
 }
 
-fn sismember(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+pub(super) fn sismember(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
     let set = typed(view, Shape::Set)?;
     encode::int(out, i64::from(set.is_some_and(|s| s.find(request.arg(2)).is_some())));
     Ok(())
 }
 
-fn smismember(request: &Request<'_>, view: &View<'_>, _: Proto, out: &mut BytesMut) -> Result<(), ReadError> {
+pub(super) fn smismember(
+    request: &Request<'_>,
+    view: &View<'_>,
+    _: Proto,
+    out: &mut BytesMut,
+) -> Result<(), ReadError> {
     let set = typed(view, Shape::Set)?;
     encode::array(out, request.len() - 2);
     for member in request.args_from(2) {

@@ -1,14 +1,13 @@
 //! Write commands: what each asks of a value, and what it answers for the value before and after. Pure; the forms and
-//! error texts are those of Redis 7.0 (`t_hash.c`, `t_string.c`, `t_set.c`, `t_list.c`). The commands are rows of one table.
-
-use std::sync::LazyLock;
+//! error texts are those of Redis 7.0 (`t_hash.c`, `t_string.c`, `t_set.c`, `t_list.c`). Which command is read by which
+//! function stands in `verbs.rs`.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::Record;
 use super::edit::{Change, Condition, Decimal, Edit, Values};
 use super::read::{ReadError, integer};
-use super::{Record, Shape, set};
-use crate::command::{self, Request, Spec};
+use crate::command::{Request, Spec};
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
 
@@ -50,7 +49,7 @@ pub struct Written {
 
 /// How a command answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Told {
+pub(super) enum Told {
     Ok,
     /// How many of the edit's fields were not there before.
     Created,
@@ -74,70 +73,7 @@ enum Told {
     Elements,
 }
 
-type Parse = fn(&Request<'_>, &'static Spec) -> Result<Write, ReadError>;
-
-/// Every command that writes one value, and the shape it needs.
-const WRITES: &[(&str, Shape, Parse)] = &[
-    ("hset", Shape::Hash, |request, spec| put_fields(request, spec, Told::Created)),
-    ("hmset", Shape::Hash, |request, spec| put_fields(request, spec, Told::Ok)),
-    ("hsetnx", Shape::Hash, hsetnx),
-    ("hdel", Shape::Hash, hdel),
-    ("hincrby", Shape::Hash, hincrby),
-    ("hincrbyfloat", Shape::Hash, hincrbyfloat),
-    ("set", Shape::String, set::set),
-    ("setex", Shape::String, |request, spec| set::setex(request, spec, 1000)),
-    ("psetex", Shape::String, |request, spec| set::setex(request, spec, 1)),
-    ("setnx", Shape::String, setnx),
-    ("getset", Shape::String, getset),
-    ("getdel", Shape::String, |_, _| Ok(Write::new(Edit::Delete, Told::Old))),
-    ("append", Shape::String, append),
-    ("incr", Shape::String, |_, _| Ok(count_value(1))),
-    ("decr", Shape::String, |_, _| Ok(count_value(-1))),
-    ("incrby", Shape::String, |request, _| Ok(count_value(integer(request.arg(2))?))),
-    ("decrby", Shape::String, decrby),
-    ("incrbyfloat", Shape::String, incrbyfloat),
-    ("sadd", Shape::Set, |request, _| Ok(members(request, true))),
-    ("srem", Shape::Set, |request, _| Ok(members(request, false))),
-    ("rpush", Shape::List, |request, _| Ok(Write::new(Edit::Push(rest(request, 2).collect()), Told::Elements))),
-    ("lrem", Shape::List, lrem),
-];
-
-struct Row {
-    shape: Shape,
-    parse: Parse,
-}
-
-static BY_ID: LazyLock<Vec<Option<Row>>> = LazyLock::new(|| {
-    let row = |spec: &Spec| {
-        let (_, shape, parse) = WRITES.iter().find(|(name, ..)| *name == spec.name)?;
-        Some(Row { shape: *shape, parse: *parse })
-    };
-    let mut table: Vec<Option<Row>> = Vec::new();
-    for spec in command::all() {
-        table.resize_with(table.len().max(spec.id + 1), || None);
-        table[spec.id] = row(spec);
-    }
-    table
-});
-
-/// The shape of value that this command writes; `None` when it does not write one key's value.
-#[must_use]
-pub fn written_shape(spec: &Spec) -> Option<Shape> {
-    BY_ID.get(spec.id)?.as_ref().map(|row| row.shape)
-}
-
 impl Write {
-    /// Reads a command whose number of arguments its `spec` accepts.
-    ///
-    /// # Errors
-    /// What Redis says of its arguments, or of a command that is no write of one value.
-    pub fn parse(request: &Request<'_>, spec: &'static Spec) -> Result<Self, ReadError> {
-        match BY_ID.get(spec.id).and_then(Option::as_ref) {
-            Some(row) => (row.parse)(request, spec),
-            None => Err(ReadError::Other("hearthside: not a write of one value")),
-        }
-    }
-
     fn new(edit: Edit, told: Told) -> Self {
         Self { edit, life: TtlChange::Keep, told }
     }
@@ -161,7 +97,7 @@ impl Write {
         )
     }
 
-    /// True if it replaces a value of any type (SET and its kin).
+    /// True if it replaces a value of any type (SET and related commands).
     #[must_use]
     pub fn overwrites(&self) -> bool {
         let is_string = matches!(&self.edit, Edit::Fields(fields, _) if fields.iter().all(|(f, c)| f.is_empty() && matches!(c, Change::Put(_))));
@@ -271,7 +207,7 @@ fn each_once(changes: impl Iterator<Item = (Bytes, Change)>) -> Vec<(Bytes, Chan
     fields
 }
 
-fn put_fields(request: &Request<'_>, spec: &'static Spec, told: Told) -> Result<Write, ReadError> {
+pub(super) fn put_fields(request: &Request<'_>, spec: &'static Spec, told: Told) -> Result<Write, ReadError> {
     if !request.len().is_multiple_of(2) {
         return Err(ReadError::Arity(&spec.name));
     }
@@ -280,17 +216,17 @@ fn put_fields(request: &Request<'_>, spec: &'static Spec, told: Told) -> Result<
     Ok(Write::new(Edit::Fields(each_once(pairs), Condition::Always), told))
 }
 
-fn hsetnx(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+pub(super) fn hsetnx(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let value = Change::Put(Bytes::copy_from_slice(request.arg(3)));
     Ok(Write::new(one(request.arg(2), value, Condition::FieldAbsent), Told::Applied))
 }
 
-fn hdel(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+pub(super) fn hdel(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let fields = each_once(rest(request, 2).map(|field| (field, Change::Clear)));
     Ok(Write::new(Edit::Fields(fields, Condition::RowExists), Told::Removed))
 }
 
-fn hincrby(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+pub(super) fn hincrby(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let change = Change::Add(integer(request.arg(3))?);
     Ok(Write::new(one(request.arg(2), change, Condition::Always), Told::Integer))
 }
@@ -304,11 +240,11 @@ fn decimal(text: &[u8]) -> Result<Change, ReadError> {
     Decimal::parse(text).map(Change::AddFloat).ok_or(ReadError::Other("value is not a valid float"))
 }
 
-fn hincrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+pub(super) fn hincrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     Ok(Write::new(one(request.arg(2), decimal(request.arg(3))?, Condition::Always), Told::Text))
 }
 
-fn incrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+pub(super) fn incrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let change = decimal(request.arg(2)).map_err(|error| match error {
         ReadError::Other("value is NaN or Infinity") => ReadError::Other("increment would produce NaN or Infinity"),
         other => other,
@@ -316,37 +252,49 @@ fn incrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadErr
     Ok(Write::new(one(&[], change, Condition::Always), Told::Text))
 }
 
-fn count_value(by: i64) -> Write {
+pub(super) fn count_value(by: i64) -> Write {
     Write::new(one(&[], Change::Add(by), Condition::Always), Told::Integer)
 }
 
-fn decrby(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+pub(super) fn incrby(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    Ok(count_value(integer(request.arg(2))?))
+}
+
+pub(super) fn decrby(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let by = integer(request.arg(2))?.checked_neg().ok_or(ReadError::Other("decrement would overflow"))?;
     Ok(count_value(by))
 }
 
-fn append(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+pub(super) fn append(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let change = Change::Append(Bytes::copy_from_slice(request.arg(2)));
     Ok(Write::new(one(&[], change, Condition::Always), Told::Length))
 }
 
-fn setnx(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+pub(super) fn setnx(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let value = Change::Put(Bytes::copy_from_slice(request.arg(2)));
     let edit = one(&[], value, Condition::FieldAbsent);
     Ok(Write { edit, life: TtlChange::Persist, told: Told::Applied })
 }
 
-fn getset(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+pub(super) fn getset(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     Ok(Write::value(request.arg(2), Condition::Always, true, TtlChange::Persist))
 }
 
-fn members(request: &Request<'_>, add: bool) -> Write {
+pub(super) fn getdel(_: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    Ok(Write::new(Edit::Delete, Told::Old))
+}
+
+pub(super) fn members(request: &Request<'_>, add: bool) -> Write {
     let mut seen = std::collections::HashSet::new();
     let members = rest(request, 2).filter(|member| seen.insert(member.clone())).collect();
     Write::new(Edit::Members(members, add), Told::Count)
 }
 
-fn lrem(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+pub(super) fn rpush(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
+    Ok(Write::new(Edit::Push(rest(request, 2).collect()), Told::Elements))
+}
+
+pub(super) fn lrem(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let edit = Edit::Pull(integer(request.arg(2))?, Bytes::copy_from_slice(request.arg(3)));
     Ok(Write::new(edit, Told::Count))
 }

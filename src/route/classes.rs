@@ -50,6 +50,19 @@ pub enum Local {
     Info,
 }
 
+/// Commands over several keys that are split: a part for the upstream, and each owned key by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// DEL and UNLINK.
+    Remove,
+    /// EXISTS, which counts keys and leaves their TTL alone.
+    Exists,
+    /// TOUCH, which counts keys and starts their TTL again.
+    Touch,
+    /// MGET: the values, as if each was read.
+    Values,
+}
+
 /// Commands of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the commands")]
@@ -68,9 +81,9 @@ pub enum Pin {
     Blocking,
     /// WAIT and WAITAOF: may wait for replicas to have what this client wrote.
     Wait,
-    /// SUBSCRIBE and its kin, until nothing is subscribed any more.
+    /// SUBSCRIBE and related commands, until nothing is subscribed any more.
     Subscribe(Kind),
-    /// UNSUBSCRIBE and its kin, after which that may be so.
+    /// UNSUBSCRIBE and related commands, after which that may be so.
     Unsubscribe(Kind),
     /// Sets or tells a state that the upstream keeps for the connection.
     State,
@@ -106,7 +119,7 @@ impl Unknown {
 pub(super) enum Class {
     Plain,
     Local(Local),
-    Split,
+    Split(Split),
     Transaction(Transaction),
     Pinned(Pin),
     /// Has subcommands, and this row is none of them.
@@ -144,11 +157,11 @@ const CLASSES: &[(&str, Class)] = &[
     ("info", Class::Local(Local::Info)),
     ("keys", Class::Local(Local::Keys)),
     ("scan", Class::Local(Local::Scan)),
-    ("del", Class::Split),
-    ("unlink", Class::Split),
-    ("exists", Class::Split),
-    ("touch", Class::Split),
-    ("mget", Class::Split),
+    ("del", Class::Split(Split::Remove)),
+    ("unlink", Class::Split(Split::Remove)),
+    ("exists", Class::Split(Split::Exists)),
+    ("touch", Class::Split(Split::Touch)),
+    ("mget", Class::Split(Split::Values)),
     ("sort", Class::LooksUp),
     ("sort_ro", Class::LooksUp),
     ("multi", Class::Transaction(Transaction::Multi)),

@@ -10,7 +10,7 @@ pub fn handling(spec: &Spec) -> &'static str {
         Class::Plain | Class::LooksUp if spec.flags.readonly => "forwarded; sent again if a connection dies",
         Class::Plain | Class::LooksUp | Class::Guarded => "forwarded",
         Class::Container => "forwarded; a subcommand that the table does not know as an unknown command",
-        Class::Split => "forwarded; split when owned keys are among its keys",
+        Class::Split(_) => "forwarded; split when owned keys are among its keys",
         Class::Replication => "refused: replicas belong to the upstream itself",
         Class::Hearthside => "answered by the sidecar",
         Class::Local(local) => locally(local),

@@ -5,16 +5,20 @@
 mod classes;
 mod denied;
 mod describe;
+mod owned;
 mod private;
 mod refusal;
 
-pub use classes::{Local, Pin, Transaction, Unknown};
+pub use classes::{Local, Pin, Split, Transaction, Unknown};
 pub use denied::Denied;
 pub use describe::handling;
+pub use owned::{Holder, OwnedKey, SplitKey, SplitKeys};
 pub use refusal::Refusal;
 
 use crate::command::{self, Request, Spec};
 use crate::keys::Keyspace;
+use crate::mapping::Kind;
+use crate::record::{Answer, Verb, verb_of};
 use classes::{Class, class_of};
 
 /// Where a request goes.
@@ -26,10 +30,14 @@ pub enum Route {
     Hearthside,
     /// Forwarded verbatim; `true` when it only reads and may be sent again.
     PassThrough(bool),
-    /// One owned key: its mapping and its place among the arguments.
-    Owned(usize, usize, &'static Spec),
-    /// Several keys, some of them owned, of a command that can be split: the keys' places.
-    Split(Vec<usize>, &'static Spec),
+    /// Reads a definition.
+    Definition(OwnedKey, Answer),
+    /// Reads or writes a cached key.
+    Cached(OwnedKey, Verb),
+    /// One owned key, and a command that is not answered on it.
+    NotAnswered(OwnedKey),
+    /// Several keys, some of them owned, of a command that can be split.
+    Split(SplitKeys),
     /// Through the client's transaction.
     Transaction(Transaction, &'static Spec),
     /// Over a pinned connection.
@@ -46,6 +54,23 @@ pub enum Route {
     Refused(Refusal),
 }
 
+impl Route {
+    /// The owned key of a request that has one key.
+    #[must_use]
+    pub const fn owned_key(&self) -> Option<&OwnedKey> {
+        match self {
+            Self::Definition(key, _) | Self::Cached(key, _) | Self::NotAnswered(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// True when one of the request's keys is owned.
+    #[must_use]
+    pub const fn is_owned(&self) -> bool {
+        self.owned_key().is_some() || matches!(self, Self::Split(_))
+    }
+}
+
 /// True for an HTTP request's first words, which a browser can be made to send to any port.
 /// Source: `securityWarningCommand` of Redis.
 #[must_use]
@@ -57,21 +82,23 @@ pub fn is_attack(request: &Request<'_>) -> bool {
 #[derive(Debug)]
 pub struct Router {
     keyspace: Keyspace,
-    /// By a command's id.
+    /// How each mapping's keys are kept, by its number.
+    kinds: Vec<Kind>,
+    /// By a command's number.
     classes: Vec<Class>,
     /// What is refused to everybody, before anything is routed.
     pub denied: Denied,
 }
 
 impl Router {
-    /// A router for these patterns that refuses the commands in `deny`.
+    /// A router for these patterns, whose mappings are of these kinds, that refuses the commands in `deny`.
     #[must_use]
-    pub fn new(keyspace: Keyspace, deny: &[String]) -> Self {
+    pub fn new(keyspace: Keyspace, kinds: Vec<Kind>, deny: &[String]) -> Self {
         let mut classes = vec![Class::Plain; command::rows()];
         for spec in command::all() {
             classes[spec.id] = class_of(spec);
         }
-        Self { keyspace, classes, denied: Denied::new(deny) }
+        Self { keyspace, kinds, classes, denied: Denied::new(deny) }
     }
 
     /// The same, in front of the private server: what would let others in there, or the sidecar out, is refused.
@@ -97,6 +124,18 @@ impl Router {
         self.keyspace.owner(key)
     }
 
+    /// Who holds `key`.
+    #[must_use]
+    pub fn holder(&self, key: &[u8]) -> Holder {
+        match self.owner(key) {
+            None => Holder::Upstream,
+            Some(mapping) => match self.kinds[mapping] {
+                Kind::Definition => Holder::Definitions(mapping),
+                Kind::Cache => Holder::Cache(mapping),
+            },
+        }
+    }
+
     /// Where `request` goes, whose row of the command table is `spec`, and which nobody refuses.
     #[must_use]
     pub fn route(&self, request: &Request<'_>, spec: Option<&'static Spec>) -> Route {
@@ -105,32 +144,55 @@ impl Router {
             Class::Local(Local::Keys | Local::Scan) if self.keyspace.is_empty() => Route::PassThrough(true),
             Class::Local(local) => Route::Local(local, spec),
             Class::Transaction(command) => Route::Transaction(command, spec),
-            Class::Pinned(Pin::Blocking) if !blocks(request, spec) => self.by_keys(request, spec, false),
+            Class::Pinned(Pin::Blocking) if !blocks(request, spec) => self.by_keys(request, spec),
             Class::Pinned(Pin::Blocking) => self.unless_owned(request, spec, Route::Pinned(Pin::Blocking, spec)),
             Class::Pinned(pin) => Route::Pinned(pin, spec),
             Class::Container if request.len() > 1 => unknown_subcommand(request, spec),
             Class::Replication => Route::Refused(replication(spec).into()),
             Class::Hearthside => Route::Hearthside,
             Class::Guarded if private::opens_up(request) => Route::Refused(private::refusal()),
-            Class::Guarded => self.by_keys(request, spec, false),
-            Class::Split => self.by_keys(request, spec, true),
-            Class::LooksUp => self.looks_up_owned(request).unwrap_or_else(|| self.by_keys(request, spec, false)),
-            Class::Plain | Class::Container => self.by_keys(request, spec, false),
+            Class::Split(split) => self.split(request, spec, split),
+            Class::LooksUp => self.looks_up_owned(request).unwrap_or_else(|| self.by_keys(request, spec)),
+            Class::Plain | Class::Container | Class::Guarded => self.by_keys(request, spec),
         }
     }
 
-    fn by_keys(&self, request: &Request<'_>, spec: &'static Spec, splits: bool) -> Route {
-        let (keys, owned) = self.owned(request, spec);
-        match owned {
-            None => Route::PassThrough(spec.flags.readonly),
-            Some(_) if splits => Route::Split(request.key_positions(spec), spec),
-            Some((at, mapping)) if keys == 1 => Route::Owned(mapping, at, spec),
-            Some((at, mapping)) => Route::Refused(self.unanswered(request, at, mapping).into()),
+    fn by_keys(&self, request: &Request<'_>, spec: &'static Spec) -> Route {
+        match self.owned(request, spec) {
+            (_, None) => Route::PassThrough(spec.flags.readonly),
+            (1, Some((at, mapping))) => self.one_owned(OwnedKey { mapping, at, spec }),
+            (_, Some((at, mapping))) => Route::Refused(self.unanswered(request, at, mapping).into()),
         }
+    }
+
+    fn one_owned(&self, key: OwnedKey) -> Route {
+        match (self.kinds[key.mapping], verb_of(key.spec)) {
+            (Kind::Cache, Some(verb)) => Route::Cached(key, verb),
+            (Kind::Definition, Some(Verb::Read(answer) | Verb::Inspect(answer))) => Route::Definition(key, answer),
+            _ => Route::NotAnswered(key),
+        }
+    }
+
+    fn split(&self, request: &Request<'_>, spec: &'static Spec, split: Split) -> Route {
+        if self.owned(request, spec).1.is_none() {
+            return Route::PassThrough(spec.flags.readonly);
+        }
+        let mut keys = Vec::new();
+        request.each_key(spec, |at| keys.push(SplitKey { at, holder: self.holder(request.arg(at)) }));
+        Route::Split(SplitKeys { split, keys, spec })
     }
 
     /// The number of keys, and the first owned one's place and mapping.
+    #[inline]
     fn owned(&self, request: &Request<'_>, spec: &Spec) -> (usize, Option<(usize, usize)>) {
+        match spec.only_key {
+            Some(at) if at < request.len() => (1, self.owner(request.arg(at)).map(|mapping| (at, mapping))),
+            Some(_) => (0, None),
+            None => self.first_owned(request, spec),
+        }
+    }
+
+    fn first_owned(&self, request: &Request<'_>, spec: &Spec) -> (usize, Option<(usize, usize)>) {
         let (mut keys, mut found) = (0, None);
         request.each_key(spec, |at| {
             keys += 1;
@@ -149,7 +211,8 @@ impl Router {
         }
     }
 
-    /// The refusal of a SORT that may look up owned keys, which the upstream does not hold: it would find nothing, in silence.
+    /// The refusal of a SORT that may look up owned keys, which the upstream does not hold: it would find nothing, in
+    /// silence.
     fn looks_up_owned(&self, request: &Request<'_>) -> Option<Route> {
         let looked_up =
             |pattern: &[u8]| Some((String::from_utf8_lossy(pattern).into_owned(), self.keyspace.looked_up(pattern)?));
@@ -204,13 +267,14 @@ mod tests {
     use super::{Local, Pin, Route, Router};
     use crate::command::{Request, lookup};
     use crate::keys::{Keyspace, Pattern};
+    use crate::mapping::Kind;
     use crate::resp::encode;
     use crate::resp::request::RequestScanner;
 
     fn route(line: &str) -> String {
         let patterns =
             ["player:{id:int}:session", "location:{id}:cache"].map(|p| Pattern::parse(p).expect("a pattern"));
-        let router = Router::new(Keyspace::new(patterns.into()), &[]);
+        let router = Router::new(Keyspace::new(patterns.into()), vec![Kind::Cache, Kind::Definition], &[]);
         let mut raw = BytesMut::new();
         encode::request(&mut raw, &line.split(' ').collect::<Vec<_>>());
         let mut scanner = RequestScanner::default();
@@ -218,8 +282,16 @@ mod tests {
         let request = Request::new(&raw, scanner.spans());
         match router.route(&request, lookup(request.arg(0), request.arg(1))) {
             Route::PassThrough(readonly) => format!("pass {readonly}"),
-            Route::Owned(mapping, at, spec) => format!("owned {mapping} {at} {}", spec.name),
-            Route::Split(keys, _) => format!("split {keys:?}"),
+            Route::Definition(key, _) => format!("definition {} {} {}", key.mapping, key.at, key.spec.name),
+            Route::Cached(key, verb) => {
+                let verb = format!("{verb:?}").split('(').next().unwrap_or_default().to_lowercase();
+                format!("cached {} {} {verb} {}", key.mapping, key.at, key.spec.name)
+            }
+            Route::NotAnswered(key) => format!("not answered {} {}", key.mapping, key.at),
+            Route::Split(split) => {
+                let keys: Vec<String> = split.keys.iter().map(|key| format!("{} {:?}", key.at, key.holder)).collect();
+                format!("{:?}: {}", split.split, keys.join(", "))
+            }
             Route::Local(Local::Ping, _) => "ping".into(),
             Route::Local(local, _) => format!("{local:?}"),
             Route::Pinned(Pin::Blocking, _) => "blocking".into(),
@@ -242,13 +314,22 @@ mod tests {
             ("client Maint_Notifications ON", "ERR unknown subcommand 'Maint_Notifications'. Try CLIENT HELP."),
             ("script kill", "Pinned"),
             ("function kill", "Pinned"),
-            ("hgetall player:1:session", "owned 0 1 hgetall"),
+            ("hgetall player:1:session", "cached 0 1 read hgetall"),
             ("HGETALL player:01:session", "pass true"),
-            ("HGET location:x:cache name", "owned 1 1 hget"),
-            ("EVAL script 1 player:1:session", "owned 0 3 eval"),
-            ("XREADGROUP COUNT 1 GROUP g streams STREAMS player:1:session >", "owned 0 7 xreadgroup"),
+            ("TTL player:1:session", "cached 0 1 inspect ttl"),
+            ("HSET player:1:session a b", "cached 0 1 write hset"),
+            ("GETEX player:1:session", "cached 0 1 expire getex"),
+            ("HGET location:x:cache name", "definition 1 1 hget"),
+            ("TTL location:x:cache", "definition 1 1 ttl"),
+            ("HSET location:x:cache a b", "not answered 1 1"),
+            ("EXPIRE location:x:cache 1", "not answered 1 1"),
+            ("EVAL script 1 player:1:session", "not answered 0 3"),
+            ("XREADGROUP COUNT 1 GROUP g streams STREAMS player:1:session >", "not answered 0 7"),
             ("DEL a", "pass false"),
-            ("DEL a player:1:session b", "split [1, 2, 3]"),
+            ("DEL a player:1:session location:x:cache", "Remove: 1 Upstream, 2 Cache(0), 3 Definitions(1)"),
+            ("TOUCH player:1:session", "Touch: 1 Cache(0)"),
+            ("EXISTS location:x:cache", "Exists: 1 Definitions(1)"),
+            ("MGET a player:1:session", "Values: 1 Upstream, 2 Cache(0)"),
             ("MGET a b", "pass true"),
             ("BLPOP a 0", "blocking"),
             ("XREAD STREAMS a 0", "pass true"),

@@ -1,5 +1,5 @@
-//! The private server is reached over a socket that nobody else may open. Nothing that a client says may change that, or shut the
-//! sidecar out.
+//! The private server is reached over a socket that nobody else may open. Nothing that a client says may change that,
+//! or shut the sidecar out.
 
 use super::Refusal;
 use crate::command::{Request, Spec};

@@ -1,9 +1,10 @@
-//! EXEC: sent right behind the commands where nothing is to be decided, and its reply passed on as it is where nothing of it
-//! is ours. The store's part is prepared when every command is known to be queued, and true only if the upstream's part is.
+//! EXEC: sent right behind the commands where nothing is to be decided, and its reply passed on as it is where nothing
+//! of it is ours. The store's part is prepared when every command is known to be queued, and true only if the
+//! upstream's part is.
 
 use bytes::{BufMut, Bytes};
 
-use super::splice::splice;
+use super::splice::{Sources, splice};
 use super::store::{self, Part};
 use super::{Desk, EXEC_LOSS, EXECABORT, MULTI, NOTHING_DONE, OUTDATED, PART_LOSS, Taken, Transaction, Wait, told};
 use crate::cache::{AllDone, Prepared};
@@ -61,9 +62,10 @@ impl Transaction {
         }
     }
 
-    /// Some of its reply is ours. If the store has no part in it, nothing but the upstream decides, which is asked at once.
+    /// Some of its reply is ours. If the store has no part in it, nothing but the upstream decides, which is asked at
+    /// once.
     fn begin(&mut self, desk: &Desk<'_>, route: Route) -> Taken {
-        let part = store::part(desk.services, self.queue.list());
+        let part = store::part(&desk.services.owned, self.queue.list());
         let is_decided = part.steps.is_empty() && self.watched.is_empty();
         let ticket = if is_decided { self.ask(desk, EXEC_LOSS) } else { None };
         self.exec = Some(Exec { part, ticket, prepared: None });
@@ -131,7 +133,7 @@ impl Transaction {
             None => Ok(AllDone::default()),
             Some(prepared) => prepared.commit().await,
         };
-        Taken::Told(splice(desk, queue, (elements, kept), (&part.ours, done)).await)
+        Taken::Told(splice(desk, queue, Sources { elements, kept, answers: part.answers, done }).await)
     }
 }
 

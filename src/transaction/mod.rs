@@ -1,13 +1,14 @@
 //! MULTI, EXEC, DISCARD, WATCH over the client's own connection, with reads of owned keys in their places.
 //!
-//! A command is sent as it comes, and its QUEUED is read when it arrives. The client waits only for a connection of its own,
-//! for what it watches of the store, and at EXEC for what is decided there (decision 0019).
+//! A command is sent as it comes, and its QUEUED is read when it arrives. The client waits only for a connection of its
+//! own, for what it watches of the store, and at EXEC for what is decided there (decision 0019).
 //!
 //! Invariants:
 //! - the upstream sees MULTI only when a command needs it: a transaction over owned keys alone works without it;
 //! - owned commands run after the upstream's EXEC went through, and not at all if it did not;
 //! - a client that leaves in the middle closes its connection, so the upstream discards the transaction.
 
+mod answers;
 mod exec;
 mod queue;
 mod queued;
@@ -30,7 +31,7 @@ use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Services, wrong_arity, wrong_exec};
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
-use crate::route::{Refusal, Route, Transaction as Command};
+use crate::route::{Holder, Local, Refusal, Route, Transaction as Command};
 use crate::session::Session;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::upstream::{Batch, Loss};
@@ -197,7 +198,7 @@ impl Transaction {
         }
     }
 
-    /// MULTI, EXEC and their kin.
+    /// MULTI, EXEC and related commands.
     fn own(&mut self, desk: &mut Desk<'_>, command: Command, request: &Request<'_>, route: Route) -> Taken {
         match command {
             Command::Multi if self.in_multi => encode::error(desk.out, "ERR MULTI calls can not be nested"),
@@ -242,21 +243,26 @@ impl Transaction {
         let request = request.view();
         let mut words = vec![request.arg(0)];
         for key in request.args_from(1) {
-            match desk.services.router.owner(key) {
-                Some(mapping) if desk.services.owned.is_loading(mapping) => {
-                    encode::error(desk.out, &desk.services.owned.loading_error(mapping));
-                    return Taken::Answered;
-                }
+            let holder = desk.services.router.holder(key);
+            if let Some(mapping) = holder.mapping()
+                && desk.services.owned.is_loading(mapping)
+            {
+                encode::error(desk.out, &desk.services.owned.loading_error(mapping));
+                return Taken::Answered;
+            }
+            match holder {
                 // Definitions change as a whole set, and no transaction writes them.
-                Some(mapping) if desk.services.owned.is_definition(mapping) => {}
-                Some(mapping) => match desk.services.owned.cache.watch(mapping, &Bytes::copy_from_slice(key)).await {
-                    Ok(watched) => self.watched.push(watched),
-                    Err(error) => {
-                        encode::error(desk.out, &desk.services.owned.load_error(mapping, &error));
-                        return Taken::Answered;
+                Holder::Definitions(_) => {}
+                Holder::Cache(mapping) => {
+                    match desk.services.owned.cache.watch(mapping, &Bytes::copy_from_slice(key)).await {
+                        Ok(watched) => self.watched.push(watched),
+                        Err(error) => {
+                            encode::error(desk.out, &desk.services.owned.load_error(mapping, &error));
+                            return Taken::Answered;
+                        }
                     }
-                },
-                None => words.push(key),
+                }
+                Holder::Upstream => words.push(key),
             }
         }
         if words.len() == 1 {
@@ -273,7 +279,9 @@ impl Transaction {
         let place = match place(desk.services, desk.session, request, &route) {
             Place::Upstream(_) if self.topics(desk).hear(request) => Place::Refused(OWN_MESSAGE.into()),
             // To a subscriber it is answered otherwise.
-            Place::Here if request.is(0, "PING") && self.topics(desk).is_any() => Place::Upstream(Queued::Upstream(1)),
+            Place::Here if matches!(route, Route::Local(Local::Ping, _)) && self.topics(desk).is_any() => {
+                Place::Upstream(Queued::Upstream(1))
+            }
             place => place,
         };
         if !matches!(place, Place::Refused(_) | Place::Here) {

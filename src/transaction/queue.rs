@@ -6,11 +6,11 @@ use super::queued::Queued;
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::config::AuthMode;
 use crate::dispatch::{Services, greeted, write_refusal};
-use crate::record::{answer_of, is_lifetime, written_shape};
+use crate::record::Verb;
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
 use crate::resp::pubsub::Kind;
-use crate::route::{Local, Pin, Route};
+use crate::route::{Holder, Local, Pin, Route, Router, Split, SplitKeys};
 use crate::session::Session;
 
 pub(super) enum Place {
@@ -49,25 +49,25 @@ pub(super) fn place(services: &Services, session: &mut Session, request: &Reques
         Route::Local(_, spec) => here(request, spec),
         Route::Hearthside => Place::Here,
         Route::Refused(refusal) => Place::Refused(refusal.text.clone()),
-        Route::Owned(mapping, ..) if services.owned.is_loading(*mapping) => {
-            Place::Refused(services.owned.loading_error(*mapping))
-        }
-        Route::Owned(mapping, at, spec) => {
-            let target = &services.owned.mappings.list[*mapping];
-            let is_cached = !services.owned.is_definition(*mapping);
-            if answer_of(spec).is_some() || is_lifetime(spec) && is_cached {
-                here(request, spec)
-            } else if !is_cached || written_shape(spec).is_none() {
-                Place::Refused(services.router.unanswered(request, *at, *mapping))
-            } else {
-                match write_refusal(target, request, *at, spec) {
-                    Some(text) => Place::Refused(text),
-                    None => here(request, spec),
-                }
-            }
-        }
-        Route::Split(keys, spec) => split(services, request, keys, spec.name.as_str()),
+        Route::Definition(..) | Route::Cached(..) | Route::NotAnswered(_) => owned(services, request, route),
+        Route::Split(keys) => split(&services.router, request, keys),
     }
+}
+
+/// A command on one owned key.
+fn owned(services: &Services, request: &Request<'_>, route: &Route) -> Place {
+    let Some(key) = route.owned_key() else { return Place::Here };
+    if services.owned.is_loading(key.mapping) {
+        return Place::Refused(services.owned.loading_error(key.mapping));
+    }
+    let refusal = match route {
+        Route::NotAnswered(_) => Some(services.router.unanswered(request, key.at, key.mapping)),
+        Route::Cached(_, Verb::Write(verb)) => {
+            write_refusal(&services.owned.mappings.list[key.mapping], request, *key, *verb)
+        }
+        _ => None,
+    };
+    refusal.map_or_else(|| here(request, key.spec), Place::Refused)
 }
 
 /// The one command that pushes something besides its reply.
@@ -109,22 +109,20 @@ fn hello(services: &Services, session: &mut Session, request: &Request<'_>, spec
 }
 
 /// Inside MULTI a command over both kinds of keys would have to run half here and half there.
-fn split(services: &Services, request: &Request<'_>, keys: &[usize], name: &str) -> Place {
-    for at in keys {
-        match services.router.owner(request.arg(*at)) {
-            None => {
-                let name = name.to_ascii_uppercase();
-                return Place::Refused(format!(
-                    "ERR hearthside: {name} over owned and pass-through keys is not supported inside MULTI; send one command for each kind"
-                ));
-            }
-            Some(mapping) if matches!(name, "del" | "unlink") && services.owned.is_definition(mapping) => {
-                return Place::Refused(services.router.unanswered(request, *at, mapping));
-            }
-            Some(_) => {}
+fn split(router: &Router, request: &Request<'_>, keys: &SplitKeys) -> Place {
+    let refusal = keys.keys.iter().find_map(|key| match key.holder {
+        Holder::Upstream => {
+            let name = keys.spec.name.to_ascii_uppercase();
+            Some(format!(
+                "ERR hearthside: {name} over owned and pass-through keys is not supported inside MULTI; send one command for each kind"
+            ))
         }
-    }
-    Place::Here
+        Holder::Definitions(mapping) if keys.split == Split::Remove => {
+            Some(router.unanswered(request, key.at, mapping))
+        }
+        Holder::Definitions(_) | Holder::Cache(_) => None,
+    });
+    refusal.map_or(Place::Here, Place::Refused)
 }
 
 fn here(request: &Request<'_>, spec: &Spec) -> Place {
@@ -136,5 +134,84 @@ fn select(request: &Request<'_>, spec: &Spec) -> Place {
     match parse_i64(request.arg(1)) {
         Some(db) if spec.accepts(request.len()) => Place::Upstream(Queued::Select(db)),
         _ => Place::Upstream(Queued::Upstream(1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Place, Queued, here, pinned, pushes, select, split};
+    use crate::command::{OwnedRequest, lookup};
+    use crate::keys::{Keyspace, Pattern};
+    use crate::mapping::Kind;
+    use crate::route::{Route, Router};
+
+    fn request(line: &str) -> OwnedRequest {
+        OwnedRequest::from_words(&line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>())
+    }
+
+    fn shown(place: Place) -> String {
+        match place {
+            Place::Here => "here".into(),
+            Place::Refused(text) => text,
+            Place::Subscribe(kind, on) => format!("{kind:?} {on}"),
+            Place::Rewritten(..) => "rewritten".into(),
+            Place::Upstream(Queued::Upstream(replies)) => format!("upstream {replies}"),
+            Place::Upstream(Queued::State(_)) => "upstream, a state".into(),
+            Place::Upstream(Queued::Select(db)) => format!("upstream, database {db}"),
+            Place::Upstream(_) => "upstream".into(),
+        }
+    }
+
+    #[test]
+    fn several_keys_are_queued_here_if_all_are_owned() {
+        let patterns = ["cached:{x}", "defined:{x}"].map(|text| Pattern::parse(text).expect("a pattern"));
+        let router = Router::new(Keyspace::new(patterns.into()), vec![Kind::Cache, Kind::Definition], &[]);
+        for (line, expected) in [
+            ("DEL cached:1 cached:2", "here"),
+            ("MGET cached:1 defined:1", "here"),
+            ("EXISTS defined:1", "here"),
+            ("UNLINK cached:1 defined:1", "ERR hearthside: UNLINK is not answered on the owned key 'defined:1'"),
+            ("MGET cached:1 other", "ERR hearthside: MGET over owned and pass-through keys"),
+        ] {
+            let owned = request(line);
+            let view = owned.view();
+            let Route::Split(keys) = router.route(&view, lookup(view.arg(0), b"")) else { unreachable!("{line}") };
+            let told = shown(split(&router, &view, &keys));
+            assert!(told.starts_with(expected), "{line}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_needs_a_connection_is_queued_upstream_in_a_form_whose_replies_can_be_told_apart() {
+        for (line, expected) in [
+            ("SUBSCRIBE a b", "Channel true"),
+            ("PUNSUBSCRIBE", "Pattern false"),
+            ("SUBSCRIBE", "upstream 1"),
+            ("SSUBSCRIBE a", "upstream 1"),
+            ("BLPOP a 0", "upstream 1"),
+            ("MONITOR", "upstream 1"),
+            ("CLIENT NO-EVICT ON", "upstream, a state"),
+            ("CLIENT TRACKING ON REDIRECT 7", "ERR hearthside: CLIENT TRACKING with REDIRECT"),
+        ] {
+            let owned = request(line);
+            let view = owned.view();
+            let router = Router::new(Keyspace::default(), Vec::new(), &[]);
+            let Route::Pinned(pin, spec) = router.route(&view, lookup(view.arg(0), view.arg(1))) else {
+                unreachable!("{line}")
+            };
+            let told = shown(pinned(pin, &view, spec));
+            assert!(told.starts_with(expected), "{line}: {told}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_looked_at_before_a_command_is_queued() {
+        let spec = |line: &str| lookup(request(line).view().arg(0), b"").expect("a command");
+        let queued = |line: &str| shown(here(&request(line).view(), spec(line)));
+        assert_eq!(queued("PING"), "here");
+        assert_eq!(queued("ECHO"), "ERR wrong number of arguments for 'echo' command");
+        let selected = |line: &str| shown(select(&request(line).view(), spec(line)));
+        assert_eq!((selected("SELECT 3"), selected("SELECT x")), ("upstream, database 3".into(), "upstream 1".into()));
+        assert!(pushes(&request("debug protocol push").view()) && !pushes(&request("DEBUG SLEEP 0").view()));
     }
 }

@@ -3,8 +3,9 @@
 use bytes::BufMut;
 
 use super::Desk;
+use super::answers::answer;
 use super::queued::{Queue, Queued};
-use super::store::{StoreAnswer, answer};
+use super::store::StoreAnswer;
 use crate::cache::AllDone;
 use crate::command::OwnedRequest;
 use crate::dispatch::{Flow, greeted};
@@ -15,17 +16,25 @@ use crate::route::Route;
 use crate::store::StoreError;
 use crate::upstream::{Group, Kept, Pinned};
 
-/// Answers every command: from the upstream's `elements`, from what the store has `done` or why it has not, or as
-/// outside a transaction. What is gathered counts as `kept`; nothing of it when that becomes more than the client may hold.
-pub(super) async fn splice(
-    desk: &mut Desk<'_>,
-    queued: Queue,
-    (mut elements, mut kept): (Elements, Kept),
-    (ours, mut done): (&[StoreAnswer], Result<AllDone, StoreError>),
-) -> Pieces {
+/// What the elements of EXEC's reply are taken from.
+pub(super) struct Sources {
+    /// The upstream's.
+    pub(super) elements: Elements,
+    /// What is gathered counts here.
+    pub(super) kept: Kept,
+    /// How each command is answered from what the store has done.
+    pub(super) answers: Vec<StoreAnswer>,
+    /// What the store has done, or why it has not.
+    pub(super) done: Result<AllDone, StoreError>,
+}
+
+/// Answers every command: from what the upstream or the store has done, or as outside a transaction. Nothing is
+/// answered when what is gathered becomes more than the client may hold.
+pub(super) async fn splice(desk: &mut Desk<'_>, queued: Queue, from: Sources) -> Pieces {
+    let Sources { mut elements, mut kept, answers, mut done } = from;
     let mut reply = Pieces::default();
     encode::array(desk.out, queued.len());
-    for (command, ours) in queued.into_list().into_iter().zip(ours) {
+    for (command, ours) in queued.into_list().into_iter().zip(&answers) {
         reply.take(desk.out);
         reply.settle();
         kept.are(reply.len() + elements.len());
@@ -35,7 +44,7 @@ pub(super) async fn splice(
             return Pieces::default();
         }
         match command {
-            Queued::Here(request, route) if answer(desk, &request, &route, ours, &done) => {
+            Queued::Here(request, _) if answer(desk, &request, ours, &done) => {
                 done.iter_mut().for_each(|done| ours.steps().for_each(|step| done.let_go(step)));
             }
             Queued::Here(request, route) => here(desk, &request, route, &mut reply).await,

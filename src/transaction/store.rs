@@ -1,41 +1,61 @@
-//! The store's part of a transaction: writes of cached keys, and reads of the keys that it writes, as steps of one batch.
+//! The store's part of a transaction: writes of cached keys, and reads of the keys that it writes, as steps of one
+//! batch. Each command is read once, when EXEC comes; what it became says later how it is answered (`answers.rs`).
 
 use std::collections::HashSet;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
-use super::Desk;
 use super::queued::Queued;
-use crate::cache::{Act, AllDone, Done, Ended, Step};
-use crate::command::{OwnedRequest, Request, Spec};
+use crate::cache::{Act, Step};
+use crate::command::OwnedRequest;
 use crate::config::{DeleteMode, WriteMode};
-use crate::dispatch::{Services, answer_from, answer_lived, answer_mismatch, removes};
-use crate::record::{Edit, ExpireCommand, Record, TtlChange, View, Write, answer_of, written_shape};
-use crate::resp::encode;
-use crate::route::Route;
-use crate::store::StoreError;
+use crate::dispatch::Owned;
+use crate::record::{Answer, Edit, ExpireCommand, TtlChange, Verb, Write};
+use crate::route::{Holder, OwnedKey, Route, Split, SplitKeys};
 
 /// How one queued command is answered.
 #[derive(Debug)]
 pub(super) enum StoreAnswer {
     /// As outside a transaction, or by the upstream.
     Usual,
-    /// By what this step wrote.
-    Write(Write, usize),
-    /// From what this step read.
-    Read(usize),
-    /// A command for another type, by what this step read.
-    Mismatch(Write, usize),
-    /// By what this step read, and what is in memory when all is done.
-    TtlChange(ExpireCommand, usize),
-    /// By what this step did, with the value if that is asked for.
-    Lived(bool, usize),
-    /// DEL: steps that delete, and keys that are forgotten.
-    Remove(Vec<Result<usize, Bytes>>),
-    /// EXISTS, TOUCH: steps that read, and definitions.
-    Count(Vec<Result<usize, Bytes>>),
-    /// MGET: the same.
-    Values(Vec<Result<usize, Bytes>>),
+    /// A command on one key.
+    One(OneStep),
+    /// A command over several keys.
+    Several(Split, Vec<KeyStep>),
+}
+
+/// A command on one key, which is answered by what one step did.
+#[derive(Debug)]
+pub(super) struct OneStep {
+    pub(super) key: OwnedKey,
+    pub(super) step: usize,
+    pub(super) asked: Asked,
+}
+
+/// What a command on one key asked.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// A write that its step carried out.
+    Write(Write),
+    /// A change of the row's end that its step carried out; it may give the value.
+    Expire { gives_value: bool },
+    /// A read of what its step read.
+    Read(Answer),
+    /// A write for another type than the mapping's, judged by what its step read.
+    Mismatch(Write),
+    /// A change of how long memory keeps what its step read.
+    TtlChange(ExpireCommand),
+}
+
+/// One key of several.
+#[derive(Debug)]
+pub(super) enum KeyStep {
+    /// This step deletes or reads it.
+    Step(usize),
+    /// It is only forgotten.
+    Forget(Bytes),
+    /// It is a definition of this mapping.
+    Definition(usize, Bytes),
 }
 
 impl StoreAnswer {
@@ -43,14 +63,11 @@ impl StoreAnswer {
     pub(super) fn steps(&self) -> impl Iterator<Item = usize> {
         let (one, several) = match self {
             Self::Usual => (None, &[][..]),
-            Self::Write(_, step)
-            | Self::Read(step)
-            | Self::Mismatch(_, step)
-            | Self::TtlChange(_, step)
-            | Self::Lived(_, step) => (Some(*step), &[][..]),
-            Self::Remove(places) | Self::Count(places) | Self::Values(places) => (None, &places[..]),
+            Self::One(one) => (Some(one.step), &[][..]),
+            Self::Several(_, keys) => (None, &keys[..]),
         };
-        one.into_iter().chain(several.iter().filter_map(|place| place.as_ref().ok().copied()))
+        let step = |key: &KeyStep| if let KeyStep::Step(step) = key { Some(*step) } else { None };
+        one.into_iter().chain(several.iter().filter_map(step))
     }
 }
 
@@ -58,73 +75,91 @@ impl StoreAnswer {
 #[derive(Debug, Default)]
 pub(super) struct Part {
     pub(super) steps: Vec<Step>,
-    pub(super) ours: Vec<StoreAnswer>,
+    pub(super) answers: Vec<StoreAnswer>,
+}
+
+/// What a queued command changes in the store.
+enum Change {
+    /// Nothing.
+    Nothing,
+    /// The key's value.
+    Write(Write),
+    /// When the key's row ends.
+    Expire(ExpireCommand),
 }
 
 /// What these commands ask of the store.
-pub(super) fn part(services: &Services, queued: &[Queued]) -> Part {
-    let written: HashSet<Bytes> = queued.iter().flat_map(|command| written(services, command)).collect();
-    let mut part = Part::default();
-    for command in queued {
-        let ours = match command {
-            Queued::Here(request, route) => part.of(services, &request.view(), route, &written),
-            _ => StoreAnswer::Usual,
-        };
-        part.ours.push(ours);
-    }
-    part
+pub(super) fn part(owned: &Owned, queued: &[Queued]) -> Part {
+    let changes: Vec<Change> = queued.iter().map(|command| change(owned, command)).collect();
+    let written = queued.iter().zip(&changes).flat_map(|(command, change)| written(owned, command, change)).collect();
+    let mut planning = Planning { owned, written, steps: Vec::new() };
+    let answers = queued.iter().zip(changes).map(|(command, change)| planning.answer(command, change)).collect();
+    Part { steps: planning.steps, answers }
 }
 
-/// The write that a command is, if it goes through to the store.
-fn write_of(services: &Services, request: &Request<'_>, mapping: usize, spec: &'static Spec) -> Option<Write> {
-    let block = &services.owned.mappings.list[mapping].config;
-    let fits =
-        matches!(block.write, WriteMode::Through | WriteMode::Deferred) && written_shape(spec) == Some(block.shape);
-    Write::parse(request, spec).ok().filter(|_| fits)
-}
-
-/// EXPIRE and its kin on a key that ends by its row's column.
-fn lives_by_column(
-    services: &Services,
-    request: &Request<'_>,
-    mapping: usize,
-    spec: &'static Spec,
-) -> Option<ExpireCommand> {
-    let lifetime = ExpireCommand::parse(request, spec)?.ok()?;
-    services.owned.ends_by_column(mapping, &lifetime).then_some(lifetime)
-}
-
-fn deletes_rows(services: &Services, spec: &Spec, key: &[u8]) -> Option<usize> {
-    let mapping = services.router.owner(key).filter(|_| removes(spec))?;
-    (services.owned.mappings.list[mapping].config.delete == DeleteMode::Row).then_some(mapping)
-}
-
-/// The keys that a command writes.
-fn written(services: &Services, command: &Queued) -> Vec<Bytes> {
-    let Queued::Here(request, route) = command else { return Vec::new() };
-    let request = request.view();
-    let copy = |at: &usize| Bytes::copy_from_slice(request.arg(*at));
-    match route {
-        Route::Owned(mapping, at, spec) => {
-            let writes = write_of(services, &request, *mapping, spec).is_some();
-            let lives = lives_by_column(services, &request, *mapping, spec).is_some();
-            (writes || lives).then(|| copy(at)).into_iter().collect()
+/// The change that a command is, if it goes through to the store. One whose arguments are wrong is answered as usual:
+/// with an error.
+fn change(owned: &Owned, command: &Queued) -> Change {
+    let Queued::Here(request, Route::Cached(key, verb)) = command else { return Change::Nothing };
+    let block = &owned.mappings.list[key.mapping].config;
+    let read = match verb {
+        Verb::Write(verb) if goes_through(block.write) && verb.shape == block.shape => {
+            (verb.parse)(&request.view(), key.spec).map(Change::Write)
         }
-        Route::Split(keys, spec) => {
-            keys.iter().filter(|at| deletes_rows(services, spec, request.arg(**at)).is_some()).map(copy).collect()
+        Verb::Expire(parse) if owned.cache.ends(key.mapping) => parse(&request.view(), key.spec).map(|command| {
+            let is_row = owned.ends_by_column(key.mapping, &command);
+            if is_row { Change::Expire(command) } else { Change::Nothing }
+        }),
+        _ => return Change::Nothing,
+    };
+    read.unwrap_or(Change::Nothing)
+}
+
+const fn goes_through(mode: WriteMode) -> bool {
+    matches!(mode, WriteMode::Through | WriteMode::Deferred)
+}
+
+/// The mapping of a key whose rows DEL deletes.
+fn deletes_rows(owned: &Owned, split: Split, holder: Holder) -> Option<usize> {
+    match holder {
+        Holder::Cache(mapping) if split == Split::Remove => {
+            (owned.mappings.list[mapping].config.delete == DeleteMode::Row).then_some(mapping)
+        }
+        _ => None,
+    }
+}
+
+/// The keys that a command changes.
+fn written(owned: &Owned, command: &Queued, change: &Change) -> Vec<Bytes> {
+    match (command, change) {
+        (Queued::Here(request, Route::Cached(key, _)), Change::Write(_) | Change::Expire(_)) => {
+            vec![request.key(key.at)]
+        }
+        (Queued::Here(request, Route::Split(split)), _) => {
+            let deleted = split.keys.iter().filter(|key| deletes_rows(owned, split.split, key.holder).is_some());
+            deleted.map(|key| request.key(key.at)).collect()
         }
         _ => Vec::new(),
     }
 }
 
-impl Part {
-    /// True when it changes something in the store.
-    pub(super) fn writes(&self) -> bool {
-        self.ours.iter().any(|ours| match ours {
-            StoreAnswer::Write(..) | StoreAnswer::Lived(..) => true,
-            StoreAnswer::Remove(places) => places.iter().any(Result::is_ok),
-            _ => false,
-        })
+/// A part that is being planned.
+struct Planning<'a> {
+    owned: &'a Owned,
+    /// The keys that the transaction changes: what it reads of them it reads in the store.
+    written: HashSet<Bytes>,
+    steps: Vec<Step>,
+}
+
+impl Planning<'_> {
+    fn answer(&mut self, command: &Queued, change: Change) -> StoreAnswer {
+        match command {
+            Queued::Here(request, Route::Cached(key, verb)) => {
+                self.one(request, *key, *verb, change).unwrap_or(StoreAnswer::Usual)
+            }
+            Queued::Here(request, Route::Split(keys)) => self.several(request, keys),
+            _ => StoreAnswer::Usual,
+        }
     }
 
     fn add(&mut self, mapping: usize, key: Bytes, act: Act) -> usize {
@@ -132,147 +167,65 @@ impl Part {
         self.steps.len() - 1
     }
 
-    fn of(
-        &mut self,
-        services: &Services,
-        request: &Request<'_>,
-        route: &Route,
-        written: &HashSet<Bytes>,
-    ) -> StoreAnswer {
-        match route {
-            Route::Owned(mapping, at, spec) => {
-                let key = Bytes::copy_from_slice(request.arg(*at));
-                let lives = lives_by_column(services, request, *mapping, spec);
-                match (write_of(services, request, *mapping, spec), lives) {
-                    (Some(write), _) => {
-                        let step = self.add(*mapping, key, Act::Write(write.edit.clone(), write.life));
-                        StoreAnswer::Write(write, step)
-                    }
-                    (None, Some(lifetime)) => {
-                        let gives_value = lifetime.gives_value;
-                        StoreAnswer::Lived(gives_value, self.add(*mapping, key, Act::Live(lifetime)))
-                    }
-                    (None, None) if !written.contains(&key) => StoreAnswer::Usual,
-                    (None, None) if answer_of(spec).is_some() => StoreAnswer::Read(self.add(*mapping, key, Act::Read)),
-                    (None, None) => match (ExpireCommand::parse(request, spec), Write::parse(request, spec)) {
-                        (Some(Ok(lifetime)), _) => StoreAnswer::TtlChange(lifetime, self.add(*mapping, key, Act::Read)),
-                        (None, Ok(write)) => StoreAnswer::Mismatch(write, self.add(*mapping, key, Act::Read)),
-                        _ => StoreAnswer::Usual,
-                    },
-                }
+    /// A command on one key; `None` where it is answered as usual.
+    fn one(&mut self, request: &OwnedRequest, key: OwnedKey, verb: Verb, change: Change) -> Option<StoreAnswer> {
+        let text = request.key(key.at);
+        let (act, asked) = match change {
+            Change::Write(write) => (Act::Write(write.edit.clone(), write.life), Asked::Write(write)),
+            Change::Expire(command) => {
+                let gives_value = command.gives_value;
+                (Act::Live(command), Asked::Expire { gives_value })
             }
-            Route::Split(keys, spec) if keys.iter().any(|at| written.contains(request.arg(*at))) => {
-                let places = keys.iter().map(|at| self.place(services, request.arg(*at), spec)).collect();
-                match spec.name.as_str() {
-                    _ if removes(spec) => StoreAnswer::Remove(places),
-                    "mget" => StoreAnswer::Values(places),
-                    _ => StoreAnswer::Count(places),
-                }
-            }
-            _ => StoreAnswer::Usual,
-        }
+            Change::Nothing if !self.written.contains(&text) => return None,
+            Change::Nothing => (Act::Read, reading(request, key, verb)?),
+        };
+        let step = self.add(key.mapping, text, act);
+        Some(StoreAnswer::One(OneStep { key, step, asked }))
     }
 
-    /// The step of one key of several; none for definitions and for keys that are only forgotten.
-    fn place(&mut self, services: &Services, key: &[u8], spec: &Spec) -> Result<usize, Bytes> {
-        let key = Bytes::copy_from_slice(key);
-        if removes(spec) {
-            let mapping = deletes_rows(services, spec, &key).ok_or_else(|| key.clone())?;
-            return Ok(self.add(mapping, key, Act::Write(Edit::Delete, TtlChange::Keep)));
+    /// A command over several keys, some of which the transaction changes.
+    fn several(&mut self, request: &OwnedRequest, keys: &SplitKeys) -> StoreAnswer {
+        let view = request.view();
+        if !keys.keys.iter().any(|key| self.written.contains(view.arg(key.at))) {
+            return StoreAnswer::Usual;
         }
-        let mapping = services.router.owner(&key).filter(|mapping| !services.owned.is_definition(*mapping));
-        mapping.map_or_else(|| Err(key.clone()), |mapping| Ok(self.add(mapping, key.clone(), Act::Read)))
+        let steps = keys.keys.iter().map(|key| self.key_step(request.key(key.at), keys.split, key.holder)).collect();
+        StoreAnswer::Several(keys.split, steps)
+    }
+
+    fn key_step(&mut self, key: Bytes, split: Split, holder: Holder) -> KeyStep {
+        match (split, holder) {
+            (Split::Remove, _) => match deletes_rows(self.owned, split, holder) {
+                Some(mapping) => KeyStep::Step(self.add(mapping, key, Act::Write(Edit::Delete, TtlChange::Keep))),
+                None => KeyStep::Forget(key),
+            },
+            (_, Holder::Cache(mapping)) => KeyStep::Step(self.add(mapping, key, Act::Read)),
+            (_, Holder::Definitions(mapping)) => KeyStep::Definition(mapping, key),
+            // Inside MULTI no command has keys of both kinds.
+            (_, Holder::Upstream) => KeyStep::Forget(key),
+        }
     }
 }
 
-/// Answers a command from what its steps did; false if it is to be answered as usual.
-pub(super) fn answer(
-    desk: &mut Desk<'_>,
-    request: &OwnedRequest,
-    route: &Route,
-    ours: &StoreAnswer,
-    done: &Result<AllDone, StoreError>,
-) -> bool {
-    let (view, proto) = (request.view(), desk.session.proto());
-    let done = match (ours, done) {
-        (StoreAnswer::Usual, _) => return false,
-        (_, Ok(done)) => &**done,
-        (_, Err(error)) => {
-            encode::error(desk.out, &format!("ERR hearthside: the store's part of the transaction failed: {error}"));
-            return true;
-        }
-    };
-    match ours {
-        StoreAnswer::Usual => return false,
-        StoreAnswer::Write(write, step) => match (&done[*step], route) {
-            (Done::Written(Ok(written)), _) => write.answer(written, proto, desk.out),
-            (Done::Written(Err(error)), Route::Owned(mapping, ..)) => {
-                encode::error(desk.out, &desk.services.owned.write_error(*mapping, error));
-            }
-            _ => return false,
-        },
-        StoreAnswer::Read(step) => {
-            let Route::Owned(_, _, spec) = route else { return false };
-            let Some(answer) = answer_of(spec) else { return false };
-            let seen = View { record: read(done, *step), expires_in: None };
-            answer_from(answer, &view, &seen, proto, desk.out);
-        }
-        StoreAnswer::Lived(gives_value, step) => {
-            let Done::Lived(ended) = &done[*step] else { return false };
-            answer_lived(ended.record.as_ref(), &ended.life, *gives_value, proto, desk.out);
-        }
-        StoreAnswer::Mismatch(write, step) => {
-            let Route::Owned(mapping, at, _) = route else { return false };
-            let block = &desk.services.owned.mappings.list[*mapping].config;
-            answer_mismatch(block, (&view, *at), write, read(done, *step), proto, desk.out);
-        }
-        StoreAnswer::TtlChange(lifetime, step) => {
-            let Route::Owned(mapping, at, _) = route else { return false };
-            let (owned, key) = (&desk.services.owned, Bytes::copy_from_slice(view.arg(*at)));
-            let entry = owned.cache.get(*mapping, &key, desk.session.now);
-            owned.change_life(*mapping, &key, (read(done, *step), entry.as_ref()), lifetime, proto, desk.out);
-        }
-        StoreAnswer::Remove(places) => {
-            let removed = places.iter().filter(|place| match place {
-                Ok(step) => matches!(&done[*step], Done::Written(Ok(written)) if written.old.is_some()),
-                Err(key) => desk.services.owned.cache.invalidate(key),
-            });
-            let removed = removed.count() as i64;
-            encode::int(desk.out, removed);
-        }
-        StoreAnswer::Count(places) => {
-            let there = places.iter().filter(|place| seen(desk.services, place, done).is_some()).count();
-            encode::int(desk.out, there as i64);
-        }
-        StoreAnswer::Values(places) => {
-            encode::array(desk.out, places.len());
-            for place in places {
-                match seen(desk.services, place, done)
-                    .and_then(|record| record.encoded_string().map(Bytes::copy_from_slice))
-                {
-                    Some(encoded) => desk.out.put_slice(&encoded),
-                    None => encode::null(desk.out, proto),
-                }
-            }
-        }
-    }
-    true
-}
-
-fn read(done: &[Done], step: usize) -> Option<&Record> {
-    match &done[step] {
-        Done::Read(record) => record.as_ref(),
-        Done::Lived(Ended { record, .. }) => record.as_ref(),
-        Done::Written(_) => None,
+/// What a command that changes nothing in the store asks of a key that the transaction changes.
+fn reading(request: &OwnedRequest, key: OwnedKey, verb: Verb) -> Option<Asked> {
+    let request = request.view();
+    match verb {
+        Verb::Read(answer) | Verb::Inspect(answer) => Some(Asked::Read(answer)),
+        Verb::Write(verb) => (verb.parse)(&request, key.spec).ok().map(Asked::Mismatch),
+        Verb::Expire(parse) => parse(&request, key.spec).ok().map(Asked::TtlChange),
     }
 }
 
-fn seen(services: &Services, place: &Result<usize, Bytes>, done: &[Done]) -> Option<Record> {
-    match place {
-        Ok(step) => read(done, *step).cloned(),
-        Err(key) => {
-            let mapping = services.router.owner(key)?;
-            services.owned.definitions.snapshot().get(mapping, key).cloned()
-        }
+impl Part {
+    /// True when it changes something in the store.
+    pub(super) fn writes(&self) -> bool {
+        self.answers.iter().any(|answer| match answer {
+            StoreAnswer::Usual => false,
+            StoreAnswer::One(one) => matches!(one.asked, Asked::Write(_) | Asked::Expire { .. }),
+            StoreAnswer::Several(split, keys) => {
+                *split == Split::Remove && keys.iter().any(|key| matches!(key, KeyStep::Step(_)))
+            }
+        })
     }
 }

@@ -1,5 +1,5 @@
-//! SUBSCRIBE and its kin inside MULTI. Redis answers one with as many confirmations as it names channels, which breaks
-//! the count of EXEC's array; queued as one command for each channel, every element can be told apart.
+//! SUBSCRIBE and related commands inside MULTI. Redis answers one with as many confirmations as it names channels,
+//! which breaks the count of EXEC's array; queued as one command for each channel, every element can be told apart.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! SUBSCRIBE and its kin with `pubsub.mode = "shared"`: answered here, over the process's one subscriber connection.
+//! SUBSCRIBE and related commands with `pubsub.mode = "shared"`: answered here, over the process's one subscriber
+//! connection.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,7 +12,7 @@ use super::{Flow, Owned, Services, error_reply};
 use crate::cache::After;
 use crate::command::Request;
 use crate::keys::glob_match;
-use crate::mapping::Mapping;
+use crate::mapping::{Kind, Mapping};
 use crate::resp::number::parse_i64;
 use crate::resp::pieces::Pieces;
 use crate::resp::{decode, encode, reply};
@@ -135,7 +135,7 @@ impl Found {
 async fn every_key(owned: &Owned, wish: &Wish, room: &mut Room) -> Result<Option<Found>, (usize, StoreError)> {
     let (snapshot, mut found) = (owned.definitions.snapshot(), Found::default());
     for mapping in owned.mappings.list.iter().filter(|mapping| wish.concerns(mapping)) {
-        if owned.is_definition(mapping.id) {
+        if mapping.kind == Kind::Definition {
             if !found.add(wish, snapshot.keys(mapping.id), room) {
                 return Ok(None);
             }
@@ -212,7 +212,7 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
 fn next_mapping(owned: &Owned, wish: &Wish, id: usize) -> Place {
     match owned.mappings.list.iter().skip(id).find(|mapping| wish.concerns(mapping)) {
         None => Place::Upstream,
-        Some(mapping) if owned.is_definition(mapping.id) => Place::Definitions(mapping.id, None),
+        Some(mapping) if mapping.kind == Kind::Definition => Place::Definitions(mapping.id, None),
         Some(mapping) => Place::Cached(mapping.id, After::new()),
     }
 }

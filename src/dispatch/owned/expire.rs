@@ -1,76 +1,69 @@
-//! EXPIRE and its kin, PERSIST and GETEX on one cached key.
+//! EXPIRE and related commands, PERSIST and GETEX on one cached key.
 
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::cache::Entry;
-use crate::command::{Request, Spec};
-use crate::dispatch::{Flow, Owned, Services, wrong_arity};
-use crate::record::{ExpireCommand, ReadError, Record, Shape, TtlChange};
+use crate::dispatch::call::Call;
+use crate::dispatch::{Flow, Owned};
+use crate::record::{ExpireCommand, ParseExpire, ReadError, Record, Shape, TtlChange};
 use crate::resp::{Proto, encode};
-use crate::session::Session;
+use crate::route::OwnedKey;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 
-/// Answers one of these commands; `None` for any other.
-pub(crate) fn answer(
-    services: &Services,
-    session: &mut Session,
-    request: &Request<'_>,
-    (mapping, at, spec): (usize, usize, &'static Spec),
-    out: &mut BytesMut,
-) -> Option<Flow> {
-    let owned = &services.owned;
-    if owned.is_definition(mapping) {
-        return None;
-    }
-    let parsed = ExpireCommand::parse(request, spec)?;
-    if !spec.accepts(request.len()) {
-        wrong_arity(spec, out);
-        return Some(Flow::Answered);
-    }
-    let lifetime = match parsed {
-        Ok(lifetime) => lifetime,
-        Err(error) => {
-            encode::error(out, &error.to_string());
-            return Some(Flow::Answered);
+impl Call<'_> {
+    /// The end of a cached key changes, by a request whose number of arguments is right.
+    pub(super) fn expire(&mut self, key: OwnedKey, parse: ParseExpire) -> Flow {
+        let command = match parse(self.request, key.spec) {
+            Ok(command) => command,
+            Err(error) => return self.error(&error.to_string()),
+        };
+        self.session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
+        let (owned, text) = (&self.services.owned, Bytes::copy_from_slice(self.request.arg(key.at)));
+        if owned.ends_by_column(key.mapping, &command) {
+            return self.expire_row(key, &text, command);
         }
-    };
-    session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
-    let (key, proto) = (Bytes::copy_from_slice(request.arg(at)), session.proto());
-    if owned.ends_by_column(mapping, &lifetime) {
-        return Some(by_column(owned, mapping, &key, lifetime, proto));
-    }
-    if let Some(entry) = owned.cache.get(mapping, &key, session.now) {
-        owned.change_life(mapping, &key, (entry.record.as_ref(), Some(&entry)), &lifetime, proto, out);
-        return Some(Flow::Answered);
-    }
-    let (loading, owned) = (owned.cache.load(mapping, &key), owned.clone());
-    Some(Flow::Later(Box::pin(async move {
-        let mut out = BytesMut::new();
-        match loading.await {
-            Ok(entry) => {
-                owned.change_life(mapping, &key, (entry.record.as_ref(), Some(&entry)), &lifetime, proto, &mut out);
+        match owned.cache.get(key.mapping, &text, self.session.now) {
+            Some(entry) => {
+                let living = Living::in_memory(key.mapping, &text, &entry);
+                owned.change_life(&living, &command, self.session.proto(), self.out);
+                Flow::Answered
             }
-            Err(error) => encode::error(&mut out, &owned.load_error(mapping, &error)),
+            None => self.expire_loaded(key, text, command),
         }
-        Ok(out.into())
-    })))
-}
+    }
 
-/// A key that ends by its row's column: the command is a deferred write.
-fn by_column(owned: &Arc<Owned>, mapping: usize, key: &Bytes, lifetime: ExpireCommand, proto: Proto) -> Flow {
-    let (owned, gives_value) = (owned.clone(), lifetime.gives_value);
-    let expiring = owned.cache.expire(mapping, key, lifetime);
-    Flow::Later(Box::pin(async move {
-        let mut out = BytesMut::new();
-        match expiring.await {
-            Err(error) => encode::error(&mut out, &owned.write_error(mapping, &error)),
-            Ok(ended) => answer_lived(ended.record.as_ref(), &ended.life, gives_value, proto, &mut out),
-        }
-        Ok(out.into())
-    }))
+    /// The key is loaded first.
+    fn expire_loaded(&self, key: OwnedKey, text: Bytes, command: ExpireCommand) -> Flow {
+        let (owned, proto) = (self.services.owned.clone(), self.session.proto());
+        let loading = owned.cache.load(key.mapping, &text);
+        Flow::Later(Box::pin(async move {
+            let mut out = BytesMut::new();
+            match loading.await {
+                Ok(entry) => {
+                    owned.change_life(&Living::in_memory(key.mapping, &text, &entry), &command, proto, &mut out);
+                }
+                Err(error) => encode::error(&mut out, &owned.load_error(key.mapping, &error)),
+            }
+            Ok(out.into())
+        }))
+    }
+
+    /// A key that ends by its row's column: the command is a deferred write.
+    fn expire_row(&self, key: OwnedKey, text: &Bytes, command: ExpireCommand) -> Flow {
+        let (owned, proto, gives_value) = (self.services.owned.clone(), self.session.proto(), command.gives_value);
+        let expiring = owned.cache.expire(key.mapping, text, command);
+        Flow::Later(Box::pin(async move {
+            let mut out = BytesMut::new();
+            match expiring.await {
+                Err(error) => encode::error(&mut out, &owned.write_error(key.mapping, &error)),
+                Ok(ended) => answer_lived(ended.record.as_ref(), &ended.life, gives_value, proto, &mut out),
+            }
+            Ok(out.into())
+        }))
+    }
 }
 
 /// The answer of such a command: what became of the life of the key that holds `record`.
@@ -91,41 +84,93 @@ pub fn answer_lived(
     }
 }
 
+/// A cached key whose end is asked to change.
+#[derive(Clone, Copy)]
+pub struct Living<'a> {
+    /// Its mapping.
+    pub mapping: usize,
+    /// The key.
+    pub key: &'a Bytes,
+    /// What it holds.
+    pub record: Option<&'a Record>,
+    /// What is in memory.
+    pub entry: Option<&'a Arc<Entry>>,
+}
+
+impl<'a> Living<'a> {
+    /// The key of which `entry` is in memory.
+    fn in_memory(mapping: usize, key: &'a Bytes, entry: &'a Arc<Entry>) -> Self {
+        Self { mapping, key, record: entry.record.as_ref(), entry: Some(entry) }
+    }
+
+    /// What becomes of its life; `None`: nothing.
+    fn changed(&self, command: &ExpireCommand, now: u64) -> Result<Option<TtlChange>, ReadError> {
+        match self.record {
+            None => Ok(None),
+            Some(record) if command.gives_value && record.shape() != Shape::String => Err(ReadError::WrongType),
+            Some(_) => command.of(self.entry.and_then(|entry| entry.left(now))),
+        }
+    }
+}
+
 impl Owned {
     /// True when the command changes when the row ends, and not only how long memory keeps it.
     #[must_use]
-    pub fn ends_by_column(&self, mapping: usize, lifetime: &ExpireCommand) -> bool {
+    pub fn ends_by_column(&self, mapping: usize, command: &ExpireCommand) -> bool {
         let is_string = self.mappings.list[mapping].config.shape == Shape::String;
-        self.cache.ends(mapping) && (is_string || !lifetime.gives_value)
+        self.cache.ends(mapping) && (is_string || !command.gives_value)
     }
 
-    /// Changes how long memory keeps the key that holds `record`, and appends the answer; `entry` is what is in memory.
-    pub fn change_life(
-        &self,
-        mapping: usize,
-        key: &Bytes,
-        (record, entry): (Option<&Record>, Option<&Arc<Entry>>),
-        lifetime: &ExpireCommand,
-        proto: Proto,
-        out: &mut BytesMut,
-    ) {
+    /// Changes how long memory keeps a key, and appends the answer.
+    pub fn change_life(&self, living: &Living<'_>, command: &ExpireCommand, proto: Proto, out: &mut BytesMut) {
         let now = now_ms();
-        let life = match record {
-            None => Ok(None),
-            Some(record) if lifetime.gives_value && record.shape() != Shape::String => Err(ReadError::WrongType),
-            Some(_) => lifetime.of(entry.and_then(|entry| entry.left(now))),
-        };
-        match (&life, entry) {
+        let life = living.changed(command, now);
+        match (&life, living.entry) {
             // What has ended is forgotten: without a column that says so the next read finds the row again.
             (Ok(Some(TtlChange::Left(left))), _) if *left <= 0 => {
                 self.metrics.invalidated("command");
-                self.cache.invalidate(key);
+                self.cache.invalidate(living.key);
             }
             (Ok(Some(life @ (TtlChange::Left(_) | TtlChange::Persist))), Some(entry)) => {
-                self.cache.live(mapping, key, entry, *life, now);
+                self.cache.live(living.mapping, living.key, entry, *life, now);
             }
             _ => {}
         }
-        answer_lived(record, &life, lifetime.gives_value, proto, out);
+        answer_lived(living.record, &life, command.gives_value, proto, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::Living;
+    use crate::command::{OwnedRequest, lookup};
+    use crate::record::{ReadError, Record, TtlChange, Verb, verb_of};
+
+    fn changed(line: &str, record: Option<&Record>) -> Result<Option<TtlChange>, ReadError> {
+        let request =
+            OwnedRequest::from_words(&line.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>());
+        let spec = lookup(request.view().arg(0), b"").expect("a command");
+        let Some(Verb::Expire(parse)) = verb_of(spec) else { unreachable!("{line} changes an end") };
+        let command = parse(&request.view(), spec).expect("read");
+        let key = Bytes::from_static(b"k:1");
+        Living { mapping: 0, key: &key, record, entry: None }.changed(&command, 0)
+    }
+
+    #[test]
+    fn the_end_of_a_key_changes_if_it_is_there_and_of_the_right_type() {
+        let (hash, string) = (Record::hash(&[("a", "b")]).ok(), Record::string(b"v").ok());
+        for (line, record, expected) in [
+            ("EXPIRE k:1 10", &None, Ok(None)),
+            ("EXPIRE k:1 10", &hash, Ok(Some(TtlChange::Left(10_000)))),
+            ("EXPIRE k:1 10 XX", &hash, Ok(None)),
+            ("PERSIST k:1", &hash, Ok(None)),
+            ("GETEX k:1 PX 7", &string, Ok(Some(TtlChange::Left(7)))),
+            ("GETEX k:1 PX 7", &hash, Err(ReadError::WrongType)),
+            ("GETEX k:1 PX 7", &None, Ok(None)),
+        ] {
+            assert_eq!(changed(line, record.as_ref()), expected, "{line}");
+        }
     }
 }

@@ -1,9 +1,8 @@
-//! Owned keys before the store has ever answered: what needs it is answered LOADING, which client libraries know as "try
-//! again". Definitions from files are served, and deferred writes whose values can be judged are accepted.
+//! Owned keys before the store has ever answered: what needs it is answered LOADING, which client libraries know as
+//! "try again". Definitions from files are served, and deferred writes whose values can be judged are accepted.
 
-use crate::command::{Request, Spec};
-use crate::dispatch::{Owned, Services};
-use crate::record::written_shape;
+use crate::dispatch::Owned;
+use crate::record::{Verb, WriteVerb};
 use crate::route::Route;
 use crate::store::StoreError;
 
@@ -28,25 +27,25 @@ impl Owned {
     }
 
     /// True for a write that may be a deferred one, which the journal takes without the store.
-    fn may_wait(&self, mapping: usize, spec: &Spec) -> bool {
-        self.cache.takes_deferred(mapping) && written_shape(spec) == Some(self.mappings.list[mapping].config.shape)
+    fn may_wait(&self, mapping: usize, verb: WriteVerb) -> bool {
+        self.cache.takes_deferred(mapping) && verb.shape == self.mappings.list[mapping].config.shape
     }
-}
 
-impl Services {
+    /// The mapping of a key that `route` needs, if it may have to wait for the store.
+    fn awaited(&self, route: &Route) -> Option<usize> {
+        match route {
+            Route::Cached(key, Verb::Write(verb)) if self.may_wait(key.mapping, *verb) => None,
+            Route::Split(split) => {
+                split.keys.iter().filter_map(|key| key.holder.mapping()).find(|mapping| self.is_loading(*mapping))
+            }
+            other => other.owned_key().map(|key| key.mapping).filter(|mapping| self.is_loading(*mapping)),
+        }
+    }
+
     /// `route`, unless it leads to a key that cannot be answered yet.
-    pub(crate) fn unless_loading(&self, request: &Request<'_>, route: Route) -> Route {
-        let waits = match &route {
-            Route::Owned(mapping, _, spec) if self.owned.may_wait(*mapping, spec) => None,
-            Route::Owned(mapping, ..) => Some(*mapping),
-            Route::Split(keys, _) => keys
-                .iter()
-                .filter_map(|at| self.router.owner(request.arg(*at)))
-                .find(|mapping| self.owned.is_loading(*mapping)),
-            _ => None,
-        };
-        match waits.filter(|mapping| self.owned.is_loading(*mapping)) {
-            Some(mapping) => Route::Refused(self.owned.loading_error(mapping).into()),
+    pub(crate) fn unless_loading(&self, route: Route) -> Route {
+        match self.awaited(&route) {
+            Some(mapping) => Route::Refused(self.loading_error(mapping).into()),
             None => route,
         }
     }

@@ -1,160 +1,219 @@
 //! DEL, UNLINK, EXISTS, TOUCH and MGET over owned keys, perhaps with pass-through keys among them: split, sent, joined.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::{Found, string_of};
-use crate::cache::WriteResult;
-use crate::command::{Request, Spec};
+use super::read::outcome;
 use crate::config::DeleteMode;
+use crate::definitions::Snapshot;
+use crate::dispatch::call::Call;
 use crate::dispatch::reply_room::{Room, TOO_LONG};
-use crate::dispatch::{Flow, Services, error_reply, wrong_arity};
-use crate::record::Write;
+use crate::dispatch::{Flow, Owned, error_reply};
+use crate::record::{Record, Write};
 use crate::resp::pieces::{Elements, Pieces};
 use crate::resp::{Proto, decode, encode};
-use crate::session::Session;
+use crate::route::{Holder, Split, SplitKeys};
 use crate::store::StoreError;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
+use crate::upstream::{Broken, Ticket};
 
 /// One key's part of the answer.
+#[derive(Clone)]
 enum Part {
     /// The next element of the upstream's reply.
     Upstream,
-    /// There (with its string) or absent.
-    Known(Option<Bytes>),
-    /// Being loaded, for this mapping.
-    Loading(usize, Found),
-    /// Its rows are being deleted, for this mapping.
-    Deleting(usize, Pin<Box<dyn Future<Output = WriteResult>>>),
+    /// There is no such key.
+    Absent,
+    /// It is there. With MGET its encoded string, which is empty for other shapes.
+    There(Bytes),
 }
 
-/// True for DEL and UNLINK.
-#[must_use]
-pub fn removes(spec: &Spec) -> bool {
-    matches!(spec.name.as_str(), "del" | "unlink")
+impl Part {
+    /// What the record of a key means to the command.
+    fn of(record: Option<&Record>, split: Split) -> Self {
+        record.map_or(Self::Absent, |record| {
+            let string = record.encoded_string().filter(|_| split == Split::Values);
+            Self::There(Bytes::copy_from_slice(string.unwrap_or_default()))
+        })
+    }
+
+    /// Bytes of its string.
+    fn length(&self) -> usize {
+        if let Self::There(string) = self { string.len() } else { 0 }
+    }
 }
 
-pub(crate) fn answer(
-    services: &Services,
-    session: &mut Session,
-    request: &Request<'_>,
-    keys: &[usize],
-    spec: &'static Spec,
-    out: &mut BytesMut,
-) -> Flow {
-    if !spec.accepts(request.len()) {
-        wrong_arity(spec, out);
-        return Flow::Answered;
-    }
-    session.tally.add(RouteLabel::Split, Outcome::Ok, 1);
-    let removes = removes(spec);
-    if removes && let Some(refusal) = undeletable(services, request, keys) {
-        return crate::dispatch::refuse(session, &refusal, out);
-    }
-    let snapshot = services.owned.definitions.snapshot();
-    let (owned, proto, values) = (services.owned.clone(), session.proto(), spec.name == "mget");
-    let (mut parts, mut foreign) = (Vec::with_capacity(keys.len()), vec![request.arg(0)]);
-    let mut room = Room::of(services, session);
-    for at in keys {
-        let key = request.arg(*at);
-        parts.push(match services.router.owner(key) {
-            None => {
-                foreign.push(key);
-                Part::Upstream
-            }
-            Some(mapping) if removes => owned.remove(mapping, key),
-            Some(mapping) => match owned.find(&snapshot, session, (mapping, key), values) {
-                Found::Now(entry, known) => {
-                    if let Some(entry) = entry.filter(|_| spec.name != "exists") {
-                        owned.cache.renew(key, &entry, session.now);
-                    }
-                    if !room.takes(length(known.as_ref()), size_of::<Part>()) {
-                        encode::error(out, TOO_LONG);
-                        return Flow::Answered;
-                    }
-                    Part::Known(known)
-                }
-                loading => Part::Loading(mapping, loading),
-            },
-        });
-    }
-    let ticket = (foreign.len() > 1).then(|| services.ask(session, &foreign, spec.flags.readonly));
-    Flow::Later(Box::pin(async move {
-        let mut known: Vec<Option<Option<Bytes>>> = vec![None; parts.len()];
-        let mut under_way = FuturesUnordered::new();
-        for (at, part) in parts.into_iter().enumerate() {
-            match part {
-                Part::Upstream => {}
-                Part::Known(part) => known[at] = Some(part),
-                part => under_way.push(async move { (at, resolve(part, values).await) }),
-            }
+/// A part that is still to come, of a key of this mapping.
+struct Coming {
+    mapping: usize,
+    part: Pin<Box<dyn Future<Output = Result<Part, StoreError>>>>,
+}
+
+/// One key of the command, when everything has been begun.
+enum Begun {
+    Now(Part),
+    Later(Coming),
+}
+
+impl Call<'_> {
+    /// A command over several keys.
+    pub(in crate::dispatch) fn split(&mut self, keys: &SplitKeys) -> Flow {
+        if !keys.spec.accepts(self.request.len()) {
+            return self.wrong_arity(keys.spec);
         }
-        // Each counts when it is there, wherever its place is.
-        while let Some((at, resolved)) = under_way.next().await {
-            match resolved {
-                Ok(part) if !room.takes(length(part.as_ref()), size_of::<Part>()) => return Ok(error_reply(TOO_LONG)),
-                Ok(part) => known[at] = Some(part),
-                Err((mapping, error)) if removes => return Ok(error_reply(&owned.write_error(mapping, &error))),
-                Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
-            }
+        self.session.tally.add(RouteLabel::Split, Outcome::Ok, 1);
+        if let Some(refusal) = self.undeletable(keys) {
+            return self.refuse(&refusal);
         }
+        let mut room = Room::of(self.services, self.session);
+        let Some(begun) = self.begin_all(keys, &mut room) else { return self.error(TOO_LONG) };
+        let joining = Joining {
+            owned: self.services.owned.clone(),
+            split: keys.split,
+            proto: self.session.proto(),
+            room,
+            ticket: self.ask_upstream(keys),
+        };
+        Flow::Later(Box::pin(joining.joined(begun)))
+    }
+
+    /// The refusal of a DEL that names a definition: nothing of it is done.
+    fn undeletable(&self, keys: &SplitKeys) -> Option<String> {
+        let mut removed = keys.keys.iter().filter(|_| keys.split == Split::Remove);
+        removed.find_map(|key| match key.holder {
+            Holder::Definitions(mapping) => Some(self.services.router.unanswered(self.request, key.at, mapping)),
+            _ => None,
+        })
+    }
+
+    /// Begins what each key needs; `None` when there is no room for what is known at once. All keys are looked up in
+    /// one snapshot of the definitions (C6).
+    fn begin_all(&mut self, keys: &SplitKeys, room: &mut Room) -> Option<Vec<Begun>> {
+        let (snapshot, mut begun) = (self.services.owned.definitions.snapshot(), Vec::with_capacity(keys.keys.len()));
+        for key in &keys.keys {
+            let text = self.request.arg(key.at);
+            let one = match key.holder {
+                Holder::Upstream => Begun::Now(Part::Upstream),
+                Holder::Definitions(mapping) => Begun::Now(self.defined(&snapshot, mapping, text, keys.split)),
+                Holder::Cache(mapping) if keys.split == Split::Remove => self.remove(mapping, text),
+                Holder::Cache(mapping) => self.look_up(mapping, text, keys.split),
+            };
+            if let Begun::Now(part) = &one
+                && !room.takes(part.length(), size_of::<Begun>())
+            {
+                return None;
+            }
+            begun.push(one);
+        }
+        Some(begun)
+    }
+
+    fn defined(&mut self, snapshot: &Snapshot, mapping: usize, key: &[u8], split: Split) -> Part {
+        let record = snapshot.get(mapping, key);
+        self.session.tally.add(RouteLabel::Definition, outcome(record.is_some()), 1);
+        Part::of(record, split)
+    }
+
+    fn look_up(&mut self, mapping: usize, key: &[u8], split: Split) -> Begun {
+        let (owned, now) = (&self.services.owned, self.session.now);
+        let Some(entry) = owned.cache.get(mapping, key, now) else {
+            self.session.tally.add(RouteLabel::Cache, Outcome::Miss, 1);
+            let loading = owned.cache.load(mapping, &Bytes::copy_from_slice(key));
+            let part = Box::pin(async move { loading.await.map(|entry| Part::of(entry.record.as_ref(), split)) });
+            return Begun::Later(Coming { mapping, part });
+        };
+        self.session.tally.add(RouteLabel::Cache, outcome(entry.record.is_some()), 1);
+        if split != Split::Exists {
+            owned.cache.renew(key, &entry, now);
+        }
+        Begun::Now(Part::of(entry.record.as_ref(), split))
+    }
+
+    /// DEL on a cached key deletes its rows where the mapping says so. Elsewhere it is forgotten: it was there, if a
+    /// record was in memory.
+    fn remove(&self, mapping: usize, key: &[u8]) -> Begun {
+        let owned = &self.services.owned;
+        let was_there = |was_there: bool| if was_there { Part::There(Bytes::new()) } else { Part::Absent };
+        if owned.mappings.list[mapping].config.delete != DeleteMode::Row {
+            owned.metrics.invalidated("command");
+            return Begun::Now(was_there(owned.cache.invalidate(key)));
+        }
+        let deleting = owned.cache.write(mapping, &Bytes::copy_from_slice(key), &Write::delete());
+        let part = Box::pin(async move { deleting.await.map(|written| was_there(written.old.is_some())) });
+        Begun::Later(Coming { mapping, part })
+    }
+
+    /// Sends the upstream's keys, if there are any, as one command.
+    fn ask_upstream(&mut self, keys: &SplitKeys) -> Option<Ticket> {
+        let theirs = keys.keys.iter().filter(|key| key.holder == Holder::Upstream).map(|key| self.request.arg(key.at));
+        let words: Vec<&[u8]> = std::iter::once(self.request.arg(0)).chain(theirs).collect();
+        (words.len() > 1).then(|| self.services.ask(self.session, &words, keys.spec.flags.readonly))
+    }
+}
+
+/// A command whose parts are on their way.
+struct Joining {
+    owned: Arc<Owned>,
+    split: Split,
+    proto: Proto,
+    room: Room,
+    ticket: Option<Ticket>,
+}
+
+impl Joining {
+    /// The reply.
+    async fn joined(mut self, begun: Vec<Begun>) -> Result<Pieces, Broken> {
+        let parts = match self.gathered(begun).await {
+            Ok(parts) => parts,
+            Err(text) => return Ok(error_reply(&text)),
+        };
         // What the upstream says counts where it waits.
-        let (upstream, pushes) = match ticket {
+        let (upstream, pushes) = match self.ticket {
             Some(ticket) => ticket.parts().await.map(|(reply, pushes)| (Some(reply), pushes))?,
             None => (None, Bytes::new()),
         };
         let mut reply = Pieces::from(pushes);
-        reply.append_all(if values { join_values(known, upstream, proto) } else { join_counts(&known, upstream) });
+        reply.append_all(match self.split {
+            Split::Values => join_values(parts, upstream, self.proto),
+            Split::Remove | Split::Exists | Split::Touch => join_counts(&parts, upstream),
+        });
         Ok(reply)
-    }))
-}
-
-/// The refusal of a DEL that names a definition: nothing of it is done.
-fn undeletable(services: &Services, request: &Request<'_>, keys: &[usize]) -> Option<String> {
-    keys.iter().find_map(|at| {
-        let mapping = services.router.owner(request.arg(*at))?;
-        services.owned.is_definition(mapping).then(|| services.router.unanswered(request, *at, mapping))
-    })
-}
-
-impl crate::dispatch::Owned {
-    /// DEL on a cached key deletes its rows where the mapping says so. Elsewhere it is forgotten: it was there, if a
-    /// record was in memory.
-    fn remove(&self, mapping: usize, key: &[u8]) -> Part {
-        if self.mappings.list[mapping].config.delete == DeleteMode::Row {
-            let key = Bytes::copy_from_slice(key);
-            return Part::Deleting(mapping, Box::pin(self.cache.write(mapping, &key, &Write::delete())));
-        }
-        self.metrics.invalidated("command");
-        Part::Known(self.cache.invalidate(key).then(Bytes::new))
     }
-}
 
-fn length(value: Option<&Bytes>) -> usize {
-    value.map_or(0, Bytes::len)
-}
-
-/// What an owned key is known to be when that has come.
-async fn resolve(part: Part, values: bool) -> Result<Option<Bytes>, (usize, StoreError)> {
-    match part {
-        Part::Upstream => Ok(None),
-        Part::Known(known) | Part::Loading(_, Found::Now(_, known)) => Ok(known),
-        Part::Loading(mapping, Found::Loading(loading)) => {
-            let entry = loading.await.map_err(|error| (mapping, error))?;
-            Ok(entry.record.as_ref().map(|record| string_of(record, values)))
+    /// Every key's part in its place; or the error that is the reply.
+    async fn gathered(&mut self, begun: Vec<Begun>) -> Result<Vec<Part>, String> {
+        let (mut parts, mut coming) = (vec![Part::Upstream; begun.len()], FuturesUnordered::new());
+        for (at, one) in begun.into_iter().enumerate() {
+            match one {
+                Begun::Now(part) => parts[at] = part,
+                Begun::Later(Coming { mapping, part }) => coming.push(async move { (at, mapping, part.await) }),
+            }
         }
-        Part::Deleting(mapping, deleting) => {
-            let written = deleting.await.map_err(|error| (mapping, error))?;
-            Ok(written.old.map(|_| Bytes::new()))
+        // Each counts when it is there, wherever its place is.
+        while let Some((at, mapping, part)) = coming.next().await {
+            let part = part.map_err(|error| self.error(mapping, &error))?;
+            if !self.room.takes(part.length(), size_of::<Begun>()) {
+                return Err(TOO_LONG.into());
+            }
+            parts[at] = part;
+        }
+        Ok(parts)
+    }
+
+    fn error(&self, mapping: usize, error: &StoreError) -> String {
+        match self.split {
+            Split::Remove => self.owned.write_error(mapping, error),
+            Split::Exists | Split::Touch | Split::Values => self.owned.load_error(mapping, error),
         }
     }
 }
 
 /// The sum of what both sides counted; the upstream's error if it has one.
-fn join_counts(known: &[Option<Option<Bytes>>], upstream: Option<Pieces>) -> Pieces {
+fn join_counts(parts: &[Part], upstream: Option<Pieces>) -> Pieces {
     let counted = match upstream.map(Pieces::whole) {
         None => 0,
         Some(reply) => match decode::integer(&reply) {
@@ -162,28 +221,63 @@ fn join_counts(known: &[Option<Option<Bytes>>], upstream: Option<Pieces>) -> Pie
             None => return reply.into(),
         },
     };
-    let ours = known.iter().filter(|part| matches!(part, Some(Some(_)))).count() as i64;
+    let ours = parts.iter().filter(|part| matches!(part, Part::There(_))).count() as i64;
     let mut out = BytesMut::new();
     encode::int(&mut out, counted + ours);
     out.into()
 }
 
 /// Each key's value in its place; the upstream's error if it has one.
-fn join_values(known: Vec<Option<Option<Bytes>>>, upstream: Option<Pieces>, proto: Proto) -> Pieces {
+fn join_values(parts: Vec<Part>, upstream: Option<Pieces>, proto: Proto) -> Pieces {
     let mut elements = match upstream.map_or_else(|| Ok(Elements::none()), Elements::of) {
         Ok(elements) => elements,
         Err(reply) => return reply,
     };
     let mut out = Pieces::default();
-    encode::array(out.tail(), known.len());
-    for part in known {
+    encode::array(out.tail(), parts.len());
+    for part in parts {
         match part {
-            None => elements.pass(&mut out),
+            Part::Upstream => elements.pass(&mut out),
             // Keys of another type are null to MGET, as in Redis.
-            Some(Some(encoded)) if !encoded.is_empty() => out.append(encoded),
-            Some(_) => encode::null(out.tail(), proto),
+            Part::There(encoded) if !encoded.is_empty() => out.append(encoded),
+            Part::There(_) | Part::Absent => encode::null(out.tail(), proto),
         }
         out.settle();
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{Part, join_counts, join_values};
+    use crate::resp::Proto;
+
+    fn there(encoded: &'static [u8]) -> Part {
+        Part::There(Bytes::from_static(encoded))
+    }
+
+    fn upstream(reply: &'static [u8]) -> Option<crate::resp::pieces::Pieces> {
+        Some(Bytes::from_static(reply).into())
+    }
+
+    #[test]
+    fn values_stand_in_the_places_of_their_keys() {
+        let parts = || vec![Part::Upstream, there(b"$1\r\nb\r\n"), Part::Absent, there(b""), Part::Upstream];
+        let joined = |reply, proto| join_values(parts(), upstream(reply), proto).whole();
+        let theirs = b"*2\r\n$1\r\na\r\n$-1\r\n";
+        assert_eq!(&joined(theirs, Proto::Resp2)[..], b"*5\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n$-1\r\n$-1\r\n");
+        assert_eq!(&joined(b"*2\r\n_\r\n_\r\n", Proto::Resp3)[..], b"*5\r\n_\r\n$1\r\nb\r\n_\r\n_\r\n_\r\n");
+        assert_eq!(&joined(b"-ERR no\r\n", Proto::Resp2)[..], b"-ERR no\r\n");
+        assert_eq!(&join_values(vec![there(b"$1\r\nb\r\n")], None, Proto::Resp2).whole()[..], b"*1\r\n$1\r\nb\r\n");
+    }
+
+    #[test]
+    fn counts_of_both_sides_are_added_up() {
+        let parts = [Part::Upstream, there(b""), Part::Absent, there(b"$1\r\nb\r\n")];
+        assert_eq!(&join_counts(&parts, upstream(b":3\r\n")).whole()[..], b":5\r\n");
+        assert_eq!(&join_counts(&parts, None).whole()[..], b":2\r\n");
+        assert_eq!(&join_counts(&parts, upstream(b"-NOPERM x\r\n")).whole()[..], b"-NOPERM x\r\n");
+    }
 }

@@ -1,144 +1,139 @@
-//! Commands that write one owned key: through to the store, as a fill of cache-aside code, or refused.
+//! Commands that write one cached key: through to the store, as a fill of cache-aside code, or refused.
 
 use bytes::{Bytes, BytesMut};
 
-use crate::command::{OwnedRequest, Request, Spec};
+use crate::command::{OwnedRequest, Request};
 use crate::config::{DeleteMode, MappingConfig, WriteMode};
-use crate::dispatch::{Flow, Services, wrong_arity};
+use crate::dispatch::call::Call;
+use crate::dispatch::{Flow, Owned};
 use crate::mapping::Mapping;
-use crate::record::{ReadError, Record, Write, Written, written_shape};
-use crate::resp::pieces::Pieces;
+use crate::record::{ReadError, Record, Write, WriteVerb};
 use crate::resp::{Proto, encode};
-use crate::session::Session;
+use crate::route::OwnedKey;
 use crate::store::StoreError;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 
-/// Answers a write on one owned key: mapping, the key's place, and the command.
-pub(crate) fn answer(
-    services: &Services,
-    session: &mut Session,
-    request: &Request<'_>,
-    (mapping, at, spec): (usize, usize, &'static Spec),
-    out: &mut BytesMut,
-) -> Flow {
-    let owned = &services.owned;
-    let (Some(shape), false) = (written_shape(spec), owned.is_definition(mapping)) else {
-        return crate::dispatch::refuse(session, &services.router.unanswered(request, at, mapping), out);
-    };
-    if !spec.accepts(request.len()) {
-        wrong_arity(spec, out);
-        return Flow::Answered;
-    }
-    let target = &owned.mappings.list[mapping];
-    if let Some(text) = refusal(target, request, at, spec) {
-        return crate::dispatch::refuse(session, &text, out);
-    }
-    let write = match Write::parse(request, spec) {
-        Ok(write) if shape != target.config.shape => return mismatch(services, session, request, (mapping, at), write),
-        Ok(write) => write,
-        Err(error) => {
-            encode::error(out, &error.to_string());
-            return Flow::Answered;
+impl Call<'_> {
+    /// A cached key is written, by a request whose number of arguments is right.
+    pub(super) fn write(&mut self, key: OwnedKey, verb: WriteVerb) -> Flow {
+        let mapping = &self.services.owned.mappings.list[key.mapping];
+        if let Some(text) = refusal(mapping, self.request, key, verb) {
+            return self.refuse(&text);
         }
-    };
-    session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
-    let (key, proto) = (Bytes::copy_from_slice(request.arg(at)), session.proto());
-    if target.config.write == WriteMode::Fill {
-        match owned.fill(mapping, &key, &write, session.now) {
-            Ok(written) => write.answer(&written, proto, out),
-            Err(text) => encode::error(out, text),
+        match (verb.parse)(self.request, key.spec) {
+            Err(error) => self.error(&error.to_string()),
+            Ok(write) if verb.shape != mapping.config.shape => self.mismatch(key, write),
+            Ok(write) if mapping.config.write == WriteMode::Fill => self.fill(key, &write),
+            Ok(write) => self.write_through(key, write),
         }
-        return Flow::Answered;
     }
-    let (owned, writing) = (owned.clone(), owned.cache.write(mapping, &key, &write));
-    Flow::Later(Box::pin(async move {
-        let written = writing.await;
-        Ok(told(&write, written, proto, |error| owned.write_error(mapping, error)))
-    }))
+
+    /// To the store, or to the journal if the mapping defers its writes.
+    fn write_through(&mut self, key: OwnedKey, write: Write) -> Flow {
+        self.session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
+        let (owned, proto) = (self.services.owned.clone(), self.session.proto());
+        let writing = owned.cache.write(key.mapping, &Bytes::copy_from_slice(self.request.arg(key.at)), &write);
+        Flow::Later(Box::pin(async move {
+            let mut out = BytesMut::new();
+            match writing.await {
+                Ok(written) => write.answer(&written, proto, &mut out),
+                Err(error) => encode::error(&mut out, &owned.write_error(key.mapping, &error)),
+            }
+            Ok(out.into())
+        }))
+    }
+
+    /// What cache-aside code writes after a miss is what it read from the store a moment ago: the answer is Redis's for
+    /// what is in memory, the next read asks the store.
+    fn fill(&mut self, key: OwnedKey, write: &Write) -> Flow {
+        self.session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
+        let (owned, text) = (&self.services.owned, self.request.arg(key.at));
+        let entry = owned.cache.get(key.mapping, text, self.session.now);
+        owned.metrics.invalidated("fill");
+        owned.cache.invalidate(text);
+        match write.fill(entry.as_ref().and_then(|entry| entry.record.as_ref())) {
+            Ok(written) => write.answer(&written, self.session.proto(), self.out),
+            Err(text) => encode::error(self.out, text),
+        }
+        Flow::Answered
+    }
+
+    fn mismatch(&mut self, key: OwnedKey, write: Write) -> Flow {
+        self.session.tally.add(RouteLabel::Write, Outcome::Error, 1);
+        let (owned, proto, request) =
+            (self.services.owned.clone(), self.session.proto(), OwnedRequest::copy(self.request));
+        let loading = owned.cache.load(key.mapping, &request.key(key.at));
+        Flow::Later(Box::pin(async move {
+            let mut out = BytesMut::new();
+            match loading.await {
+                Err(error) => encode::error(&mut out, &owned.load_error(key.mapping, &error)),
+                Ok(entry) => {
+                    let mapping = &owned.mappings.list[key.mapping].config;
+                    let mismatch = Mismatch { mapping, request: &request.view(), at: key.at, write: &write };
+                    mismatch.answer(entry.record.as_ref(), proto, &mut out);
+                }
+            }
+            Ok(out.into())
+        }))
+    }
 }
 
-/// A command for another type than the mapping's: what is there is of the wrong type, and what is not there cannot be
-/// made, but taking something out of nothing is no error.
-fn mismatch(
-    services: &Services,
-    session: &mut Session,
-    request: &Request<'_>,
-    (mapping, at): (usize, usize),
-    write: Write,
-) -> Flow {
-    session.tally.add(RouteLabel::Write, Outcome::Error, 1);
-    let (owned, proto) = (services.owned.clone(), session.proto());
-    let loading = owned.cache.load(mapping, &Bytes::copy_from_slice(request.arg(at)));
-    let request = OwnedRequest::copy(request);
-    Flow::Later(Box::pin(async move {
-        let mut out = BytesMut::new();
-        match loading.await {
-            Err(error) => encode::error(&mut out, &owned.load_error(mapping, &error)),
-            Ok(entry) => {
-                let block = &owned.mappings.list[mapping].config;
-                answer_mismatch(block, (&request.view(), at), &write, entry.record.as_ref(), proto, &mut out);
+/// A write command for another type than the mapping's: what is there is of the wrong type, and what is not there
+/// cannot be made, but taking something out of nothing is no error.
+pub struct Mismatch<'a> {
+    /// The mapping.
+    pub mapping: &'a MappingConfig,
+    /// The command.
+    pub request: &'a Request<'a>,
+    /// The key's place among its arguments.
+    pub at: usize,
+    /// What the command asks.
+    pub write: &'a Write,
+}
+
+impl Mismatch<'_> {
+    /// Appends the answer where the key holds `record`.
+    pub fn answer(&self, record: Option<&Record>, proto: Proto, out: &mut BytesMut) {
+        match (record, self.write.fill(None)) {
+            (Some(_), _) if !self.write.overwrites() => encode::error(out, &ReadError::WrongType.to_string()),
+            (None, Ok(nothing)) if self.write.only_removes() => self.write.answer(&nothing, proto, out),
+            _ => {
+                let (pattern, shape) = (&self.mapping.key, self.mapping.shape.name());
+                let command = command_on(self.request, self.at);
+                encode::error(
+                    out,
+                    &format!("ERR hearthside: {command}: keys of the mapping '{pattern}' hold a {shape}"),
+                );
             }
         }
-        Ok(out.into())
-    }))
-}
-
-/// The answer of such a command where the key holds `record`.
-pub fn answer_mismatch(
-    block: &MappingConfig,
-    (request, at): (&Request<'_>, usize),
-    write: &Write,
-    record: Option<&Record>,
-    proto: Proto,
-    out: &mut BytesMut,
-) {
-    match (record, write.fill(None)) {
-        (Some(_), _) if !write.overwrites() => encode::error(out, &ReadError::WrongType.to_string()),
-        (None, Ok(nothing)) if write.only_removes() => write.answer(&nothing, proto, out),
-        _ => {
-            let (name, key) = (request.name().to_ascii_uppercase(), String::from_utf8_lossy(request.arg(at)));
-            let (pattern, shape) = (&block.key, block.shape.name());
-            encode::error(
-                out,
-                &format!("ERR hearthside: {name} on '{key}': keys of the mapping '{pattern}' hold a {shape}"),
-            );
-        }
     }
 }
 
-/// The answer to a write that has ended.
-fn told(
-    write: &Write,
-    written: Result<Written, StoreError>,
-    proto: Proto,
-    describe: impl Fn(&StoreError) -> String,
-) -> Pieces {
-    let mut out = BytesMut::new();
-    match written {
-        Ok(written) => write.answer(&written, proto, &mut out),
-        Err(error) => encode::error(&mut out, &describe(&error)),
-    }
-    out.into()
+/// A command and its key, for error texts.
+fn command_on(request: &Request<'_>, at: usize) -> String {
+    format!("{} on '{}'", request.name().to_ascii_uppercase(), String::from_utf8_lossy(request.arg(at)))
 }
 
 /// Why a mapping does not take this command at all.
 #[must_use]
-pub fn refusal(mapping: &Mapping, request: &Request<'_>, at: usize, spec: &Spec) -> Option<String> {
-    let name = format!("{} on '{}'", request.name().to_ascii_uppercase(), String::from_utf8_lossy(request.arg(at)));
+pub fn refusal(mapping: &Mapping, request: &Request<'_>, key: OwnedKey, verb: WriteVerb) -> Option<String> {
     let pattern = mapping.pattern.text();
     if mapping.config.write == WriteMode::Reject {
         return Some(format!(
-            "ERR hearthside: {name}: the mapping '{pattern}' takes no writes (write = \"reject\"); \
-             write to the store, or set write = \"through\""
+            "ERR hearthside: {}: the mapping '{pattern}' takes no writes (write = \"reject\"); \
+             write to the store, or set write = \"through\"",
+            command_on(request, key.at)
         ));
     }
-    let removes = spec.name == "getdel" && mapping.config.delete != DeleteMode::Row;
-    removes.then(|| {
-        format!("ERR hearthside: {name}: the mapping '{pattern}' deletes no rows; set delete = \"row\" to allow it")
+    (verb.deletes && mapping.config.delete != DeleteMode::Row).then(|| {
+        format!(
+            "ERR hearthside: {}: the mapping '{pattern}' deletes no rows; set delete = \"row\" to allow it",
+            command_on(request, key.at)
+        )
     })
 }
 
-impl crate::dispatch::Owned {
+impl Owned {
     /// The error for a write that failed.
     #[must_use]
     pub fn write_error(&self, mapping: usize, error: &StoreError) -> String {
@@ -150,13 +145,65 @@ impl crate::dispatch::Owned {
             _ => format!("ERR hearthside: the mapping '{pattern}' was not written: {error}"),
         }
     }
+}
 
-    /// What cache-aside code writes after a miss is what it read from the store a moment ago: the answer is Redis's for
-    /// what is in memory, the next read asks the store.
-    fn fill(&self, mapping: usize, key: &[u8], write: &Write, now: u64) -> Result<Written, &'static str> {
-        let entry = self.cache.get(mapping, key, now);
-        self.metrics.invalidated("fill");
-        self.cache.invalidate(key);
-        write.fill(entry.as_ref().and_then(|entry| entry.record.as_ref()))
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::{Mismatch, WriteVerb, refusal};
+    use crate::command::{OwnedRequest, lookup};
+    use crate::config::MappingConfig;
+    use crate::keys::Pattern;
+    use crate::mapping::{Kind, Mapping};
+    use crate::record::{Record, Verb, verb_of};
+    use crate::resp::Proto;
+    use crate::route::OwnedKey;
+
+    fn mapping(more: &str) -> Mapping {
+        let block = format!(r#"{{"key": "k:{{x}}", "type": "hash", "table": "t"{more}}}"#);
+        let config: MappingConfig = serde_json::from_str(&block).expect("a block");
+        Mapping { id: 0, kind: Kind::Cache, pattern: Pattern::parse("k:{x}").expect("a pattern"), config }
+    }
+
+    fn command(line: &str) -> (OwnedRequest, OwnedKey, WriteVerb) {
+        let words: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let spec = lookup(&words[0], b"").expect("a command");
+        let Some(Verb::Write(verb)) = verb_of(spec) else { unreachable!("{line} writes") };
+        (OwnedRequest::from_words(&words), OwnedKey { mapping: 0, at: 1, spec }, verb)
+    }
+
+    #[test]
+    fn a_mapping_says_which_writes_it_takes() {
+        for (more, line, refused) in [
+            (r#", "write": "reject""#, "HSET k:1 a b", Some("takes no writes")),
+            (r#", "write": "through""#, "HSET k:1 a b", None),
+            (r#", "write": "through""#, "GETDEL k:1", Some("deletes no rows")),
+            (r#", "write": "through", "delete": "row""#, "GETDEL k:1", None),
+        ] {
+            let (request, key, verb) = command(line);
+            let told = refusal(&mapping(more), &request.view(), key, verb);
+            assert_eq!(told.is_some(), refused.is_some(), "{line}: {told:?}");
+            assert!(told.unwrap_or_default().contains(refused.unwrap_or_default()), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_write_for_another_type_is_answered_as_redis_answers_it() {
+        let record = Record::hash(&[("a", "b")]).expect("a record");
+        for (line, holds, expected) in [
+            ("SADD k:1 m", true, "-WRONGTYPE "),
+            ("SREM k:1 m", false, ":0\r\n"),
+            ("SADD k:1 m", false, "-ERR hearthside: SADD on 'k:1': keys of the mapping 'k:{x}' hold a hash"),
+            ("SET k:1 v", true, "-ERR hearthside: SET on 'k:1': keys of the mapping 'k:{x}' hold a hash"),
+            ("APPEND k:1 v", true, "-WRONGTYPE "),
+        ] {
+            let (request, key, verb) = command(line);
+            let write = (verb.parse)(&request.view(), key.spec).expect("read");
+            let (mapping, mut out) = (mapping(""), BytesMut::new());
+            let mismatch = Mismatch { mapping: &mapping.config, request: &request.view(), at: key.at, write: &write };
+            mismatch.answer(holds.then_some(&record), Proto::Resp2, &mut out);
+            assert!(out.starts_with(expected.as_bytes()), "{line}: {out:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use hearthside::command::{Request, lookup};
-use hearthside::record::{Record, View, answer_of};
+use hearthside::record::{Record, Verb, View, verb_of};
 use hearthside::resp::reply::ReplyScanner;
 use hearthside::resp::request::{RequestScanner, Scan};
 use hearthside::resp::{Proto, encode};
@@ -33,7 +33,7 @@ fuzz_target!(|input: (u8, u8, Vec<&[u8]>, Vec<&[u8]>)| {
     assert!(matches!(scanner.scan(&raw), Ok(Scan::Complete(_))));
     let request = Request::new(&raw, scanner.spans());
     let Some(spec) = lookup(request.arg(0), request.arg(1)).filter(|spec| spec.accepts(request.len())) else { return };
-    let Some(answer) = answer_of(spec) else { return };
+    let Some(Verb::Read(answer) | Verb::Inspect(answer)) = verb_of(spec) else { return };
     for (proto, record) in [(Proto::Resp2, Some(&record)), (Proto::Resp3, Some(&record)), (Proto::Resp2, None)] {
         let mut out = BytesMut::new();
         let view = View { record, expires_in: Some(Duration::from_secs(7)) };

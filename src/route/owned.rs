@@ -1,0 +1,57 @@
+//! Who holds a key, and what a route says of owned keys: it is said once, and nobody asks again.
+
+use super::Split;
+use crate::command::Spec;
+
+/// Who holds a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The upstream.
+    Upstream,
+    /// The definitions of this mapping.
+    Definitions(usize),
+    /// The cache, under this mapping.
+    Cache(usize),
+}
+
+impl Holder {
+    /// The mapping of an owned key.
+    #[must_use]
+    pub const fn mapping(self) -> Option<usize> {
+        match self {
+            Self::Upstream => None,
+            Self::Definitions(mapping) | Self::Cache(mapping) => Some(mapping),
+        }
+    }
+}
+
+/// The one owned key of a request, and the command on it.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnedKey {
+    /// The mapping that owns it.
+    pub mapping: usize,
+    /// Its place among the arguments.
+    pub at: usize,
+    /// The command.
+    pub spec: &'static Spec,
+}
+
+/// One key of a command that is split.
+#[derive(Clone, Copy, Debug)]
+pub struct SplitKey {
+    /// Its place among the arguments.
+    pub at: usize,
+    /// Who holds it.
+    pub holder: Holder,
+}
+
+/// The keys of a command that is split, in the order of the arguments.
+#[derive(Clone, Debug)]
+pub struct SplitKeys {
+    /// What is asked of each key.
+    pub split: Split,
+    /// The keys.
+    pub keys: Vec<SplitKey>,
+    /// The command.
+    pub spec: &'static Spec,
+}
