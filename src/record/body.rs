@@ -1,5 +1,5 @@
-//! A record's elements in one allocation: the encoded bulk strings, one behind the other, behind them where each begins, and
-//! behind that, for many names, the names' places ordered by their texts.
+//! A record's elements in one allocation: the encoded bulk strings, one behind the other, behind them where each
+//! begins, and behind that, for many names, the names' places ordered by their texts.
 //!
 //! Where one begins and where the next does tells how long its text is: `$`, digits, CR LF, text, CR LF. Beginnings and
 //! places take two bytes each, or four in a record of more than 64 KiB.
@@ -52,7 +52,7 @@ impl Body {
     pub(super) fn find(&self, name: &[u8], stride: usize) -> Option<usize> {
         let names = self.len() / stride;
         if names <= LINEAR {
-            return (0..names).find(|place| self.text(place * stride) == name);
+            return (0..names).find(|place| self.is_text(place * stride, name));
         }
         let sorted = |i: usize| self.number(self.len() + i);
         let (mut from, mut to) = (0, names);
@@ -91,6 +91,12 @@ impl Body {
     pub(super) fn text(&self, element: usize) -> &[u8] {
         let (from, to) = (self.begin(element), self.begin(element + 1));
         &self.bytes[from + 3 + digits(to - from)..to - 2]
+    }
+
+    /// True when one element's text is `text`; only where the lengths agree are texts compared.
+    fn is_text(&self, element: usize, text: &[u8]) -> bool {
+        let (from, to) = (self.begin(element), self.begin(element + 1));
+        to - from == encode::bulk_length(text.len()) && self.bytes[to - 2 - text.len()..to - 2] == *text
     }
 
     /// Where an element begins; behind the last one is the end. The ends are known without a look at memory.

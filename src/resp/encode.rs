@@ -6,7 +6,20 @@ use bytes::{BufMut, BytesMut};
 
 use super::Proto;
 
+#[inline]
 fn header(out: &mut BytesMut, kind: u8, number: i64) {
+    match number {
+        // Most lengths, in one step.
+        0..=9 => out.put_slice(&[kind, b'0' + number as u8, b'\r', b'\n']),
+        10..=99 => {
+            let (tens, units) = (number as u8 / 10, number as u8 % 10);
+            out.put_slice(&[kind, b'0' + tens, b'0' + units, b'\r', b'\n']);
+        }
+        _ => long_header(out, kind, number),
+    }
+}
+
+fn long_header(out: &mut BytesMut, kind: u8, number: i64) {
     out.put_u8(kind);
     out.put_slice(itoa::Buffer::new().format(number).as_bytes());
     out.put_slice(b"\r\n");
@@ -41,6 +54,18 @@ pub fn bulk(out: &mut BytesMut, bytes: &[u8]) {
     header(out, b'$', bytes.len() as i64);
     out.put_slice(bytes);
     out.put_slice(b"\r\n");
+}
+
+/// Bytes of a bulk string of so many bytes: `$`, the digits of its length, two line ends, the bytes.
+#[must_use]
+pub const fn bulk_length(bytes: usize) -> usize {
+    let mut length = bytes + 6;
+    let mut ten = 10;
+    while bytes >= ten {
+        length += 1;
+        ten *= 10;
+    }
+    length
 }
 
 /// A null array: `*-1` or `_`.
@@ -104,8 +129,29 @@ pub fn request<A: AsRef<[u8]>>(out: &mut BytesMut, args: &[A]) {
 mod tests {
     use bytes::BytesMut;
 
-    use super::{error, map, null, request, verbatim};
+    use super::{array, bulk, bulk_length, error, int, map, null, request, verbatim};
     use crate::resp::Proto;
+
+    #[test]
+    fn numbers_of_every_length_are_written_in_full() {
+        for number in [0, 9, 10, 99, 100, 101, 12_345, i64::MAX, -1, -10, i64::MIN] {
+            let mut out = BytesMut::new();
+            int(&mut out, number);
+            assert_eq!(out, format!(":{number}\r\n").as_bytes());
+        }
+        let mut out = BytesMut::new();
+        array(&mut out, 100);
+        assert_eq!(&out[..], b"*100\r\n");
+    }
+
+    #[test]
+    fn the_length_of_a_bulk_string_is_known_before_it_is_written() {
+        for length in [0, 1, 9, 10, 99, 100, 999, 1000, 65_536] {
+            let mut out = BytesMut::new();
+            bulk(&mut out, &vec![b'x'; length]);
+            assert_eq!(out.len(), bulk_length(length), "{length}");
+        }
+    }
 
     #[test]
     fn forms_differ_by_protocol_only_where_they_must() {

@@ -1,5 +1,5 @@
-//! Bytes of replies as they lie in memory: small ones gathered, long ones by reference. What grows piece by piece is never
-//! copied as a whole, and costs what it is long.
+//! Bytes of replies as they lie in memory: small ones gathered, long ones by reference. What grows piece by piece is
+//! never copied as a whole, and costs what it is long.
 
 use std::collections::VecDeque;
 
@@ -121,6 +121,10 @@ impl Pieces {
                 return;
             }
             self.list.pop_front();
+        }
+        if n == self.tail.len() {
+            // Its memory is used again from its beginning.
+            return self.tail.clear();
         }
         bytes::Buf::advance(&mut self.tail, n);
     }

@@ -1,16 +1,26 @@
 //! What may be written to a client now: small replies gathered, long ones and shared messages passed on as they are.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
 use crate::resp::pieces::Pieces;
 
 /// Most pieces given to one write.
 const PIECES: usize = 64;
+/// Memory of more bytes is not kept for the next reply.
+const MOST_SPARE: usize = 256 * 1024;
+
+thread_local! {
+    /// Memory for small replies, which a client has only while something of them is not written: clients that are
+    /// served one after the other write to the same memory, which is in the processor's cache then.
+    static SPARE: Cell<BytesMut> = Cell::default();
+}
 
 /// Bytes that may be written, in order.
 #[derive(Debug, Default)]
@@ -31,6 +41,27 @@ impl DerefMut for Output {
 }
 
 impl Output {
+    /// Where small replies are appended.
+    pub(crate) fn tail(&mut self) -> &mut BytesMut {
+        let tail = self.0.tail();
+        if tail.capacity() == 0 {
+            *tail = SPARE.take();
+        }
+        tail
+    }
+
+    /// Appends bytes, by reference if they are long.
+    pub(crate) fn append(&mut self, bytes: Bytes) {
+        self.tail();
+        self.0.append(bytes);
+    }
+
+    /// Appends what another holds.
+    pub(crate) fn append_all(&mut self, other: Pieces) {
+        self.tail();
+        self.0.append_all(other);
+    }
+
     /// Writes once; the number of bytes that went.
     pub(super) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
@@ -50,8 +81,19 @@ impl Output {
         };
         written.map_ok(|n| {
             self.advance(n);
+            if self.is_empty() {
+                self.give_back();
+            }
             n
         })
+    }
+
+    /// Everything is written: the memory is the next client's.
+    fn give_back(&mut self) {
+        let memory = std::mem::take(self.0.tail());
+        if memory.capacity() <= MOST_SPARE {
+            SPARE.set(memory);
+        }
     }
 
     #[cfg(test)]
