@@ -18,9 +18,12 @@ use hearthside::route::Router;
 
 type Step = fn(usize);
 
-const STEPS: [(&str, Step); 5] = [
+const STEPS: [(&str, Step); 8] = [
     ("scan-request", scan_request),
     ("route", route),
+    ("route-400", |times| routed(&many(400), &["HGETALL", "player:1234:d399"], times)),
+    ("pass-1", |times| routed(&many(1), &["GET", "player:1234:name"], times)),
+    ("pass-400", |times| routed(&many(400), &["GET", "player:1234:name"], times)),
     ("answer-hgetall", answer_hgetall),
     ("encode-record", encode_record),
     ("scan-reply", scan_reply),
@@ -59,10 +62,19 @@ fn scan_request(times: usize) {
 
 fn route(times: usize) {
     let patterns = ["location:{location_id}:cache", "player:{id:int}:session", "player:{id:int}:inventory"];
-    let patterns = patterns.map(|pattern| Pattern::parse(pattern).expect("a pattern"));
-    let kinds = vec![Kind::Definition, Kind::Cache, Kind::Cache];
-    let router = Router::new(Keyspace::new(patterns.into()), kinds, &[]);
-    let (bytes, mut scanner) = (request(&["HGETALL", "player:1234:session"]), RequestScanner::default());
+    routed(&patterns.map(str::to_owned), &["HGETALL", "player:1234:session"], times);
+}
+
+/// So many patterns that begin alike.
+fn many(count: usize) -> Vec<String> {
+    (0..count).map(|i| format!("player:{{id:int}}:d{i}")).collect()
+}
+
+fn routed(patterns: &[String], words: &[&str], times: usize) {
+    let patterns = patterns.iter().map(|pattern| Pattern::parse(pattern).expect("a pattern"));
+    let kinds = vec![Kind::Cache; patterns.len()];
+    let router = Router::new(Keyspace::new(patterns.collect()), kinds, &[]);
+    let (bytes, mut scanner) = (request(words), RequestScanner::default());
     scanner.scan(&bytes).expect("a request");
     for _ in 0..times {
         let request = Request::new(black_box(&bytes), scanner.spans());

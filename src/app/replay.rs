@@ -9,8 +9,8 @@ use crate::journal::{Entry, Journal, Waiting};
 use crate::store::{ALL, Away, Fence, Raised, StoreError};
 use crate::telemetry::planted::is_planted;
 
-/// What was acknowledged before a crash lies over every record before a client is served from it (C5). `away` is told
-/// what is waited for, for clients and probes.
+/// What was acknowledged before a crash lies over every record before a client is served from it (C5). `away` says to
+/// clients and probes what is waited for.
 pub(super) async fn replay(
     journal: &Journal,
     mut waiting: Waiting,
@@ -25,22 +25,18 @@ pub(super) async fn replay(
     Ok(())
 }
 
-/// Takes over what the opening before left: what the store has applied of it is forgotten. If somebody else has taken it
-/// over already, or went on with it, nothing of it is left to be saved.
+/// Takes over what the opening before left: what the store has applied of it is forgotten. If another process has taken
+/// it over already, or went on with it, nothing of it is left to be saved.
 async fn take_over(
     journal: &Journal,
     waiting: &mut Waiting,
     owned: &Owned,
     away: Option<&Away>,
 ) -> Result<(), StoreError> {
-    // Should we end before the answer is noted, the next opening knows by it that nobody else has asked.
+    // If this process ends before the answer is noted, the next opening knows by this that it was this one that asked.
     journal.announce().await?;
     let taken = std::mem::take(&mut waiting.taken);
-    let mut batches: Vec<u64> = taken.iter().map(|(batch, _)| *batch).collect();
-    // Its values may all have been replaced since, and its statement still be on its way.
-    if waiting.last > 0 && !batches.contains(&waiting.last) {
-        batches.push(waiting.last);
-    }
+    let batches = batches_before(waiting.last, &taken);
     let heir = journal.incarnation();
     let (former, name) = (&waiting.heirs, &waiting.incarnation);
     let fence = Fence { journal: name, until: ALL, taken: &batches, heir: Some(&heir), former };
@@ -53,15 +49,7 @@ async fn take_over(
              been applied; it is saved again"
         );
     }
-    for (batch, taken) in taken {
-        if batch == raised.applied && !is_planted("double-replay") {
-            journal.applied(batch).await?;
-            journal.let_go(taken.iter());
-        } else {
-            journal.give_back(batch).await?;
-            waiting.entries.extend(taken);
-        }
-    }
+    waiting.entries.extend(settle(journal, taken, raised.applied).await?);
     if (is_taken_over || went_on) && !is_planted("second-heir") {
         put_aside(journal, std::mem::take(&mut waiting.entries), owned).await?;
     }
@@ -69,8 +57,33 @@ async fn take_over(
     Ok(())
 }
 
-/// What waits in a copy of a journal was saved by somebody else, or may have been, and so may newer values: nothing is
-/// written over them.
+/// The batches that the opening before may have sent.
+fn batches_before(last: u64, taken: &[(u64, Vec<Entry>)]) -> Vec<u64> {
+    let mut batches: Vec<u64> = taken.iter().map(|(batch, _)| *batch).collect();
+    // The values of the last one may all have been replaced since, and its statement still be on its way.
+    if last > 0 && !batches.contains(&last) {
+        batches.push(last);
+    }
+    batches
+}
+
+/// Forgets the batch that the store has applied, and gives back the others, whose entries wait again.
+async fn settle(journal: &Journal, taken: Vec<(u64, Vec<Entry>)>, applied: u64) -> Result<Vec<Entry>, StoreError> {
+    let mut waiting = Vec::new();
+    for (batch, taken) in taken {
+        if batch == applied && !is_planted("double-replay") {
+            journal.applied(batch).await?;
+            journal.let_go(taken.iter());
+        } else {
+            journal.give_back(batch).await?;
+            waiting.extend(taken);
+        }
+    }
+    Ok(waiting)
+}
+
+/// What waits in a copy of a journal was saved by another process, or may have been, and so may newer values: nothing
+/// is written over them.
 async fn put_aside(journal: &Journal, entries: Vec<Entry>, owned: &Owned) -> Result<(), StoreError> {
     if entries.is_empty() {
         tracing::info!("the journal's file has gone back in time, or a copy of it is in use; nothing waited in it");
@@ -85,8 +98,8 @@ async fn put_aside(journal: &Journal, entries: Vec<Entry>, owned: &Owned) -> Res
         writes = entries.len(),
         keys = keys.len(),
         "the journal's file is a copy that was put back, or is in use elsewhere: another start has taken over the \
-         deferred writes that wait in it, and has saved them, or may have. They are put aside, so that no newer value is \
-         overwritten; `hearthside journal` shows them: compare them with the store, and write what is missing"
+         deferred writes that wait in it, and has saved them, or may have. They are put aside, so that no newer value \
+         is overwritten; `hearthside journal` shows them: compare them with the store, and write what is missing"
     );
     Ok(())
 }
@@ -97,26 +110,29 @@ fn lay(journal: &Journal, entries: Vec<Entry>, owned: &Owned) {
         tracing::info!(fields = entries.len(), "deferred writes of before are replayed from the journal");
     }
     let list = &owned.mappings.list;
-    let of = |entry: &Entry| owned.mappings.keyspace.find(&entry.mapping).filter(|id| list[*id].config.writes_table());
+    let of = |entry: &Entry| {
+        owned.mappings.keyspace.find(&entry.mapping).filter(|id| list[id.index()].config.writes_table())
+    };
     let (entries, lost): (Vec<_>, Vec<_>) =
         entries.into_iter().map(|entry| (of(&entry), entry)).partition(|(mapping, _)| mapping.is_some());
     for (_, entry) in &lost {
         tracing::error!(
             mapping = entry.mapping,
-            "a deferred write waits for a mapping that is not configured any more (or writes no table); it stays in the journal"
+            "a deferred write waits for a mapping that is not configured any more (or writes no table); it stays in \
+             the journal"
         );
     }
     journal.let_go(entries.iter().map(|(_, entry)| entry));
     for (mapping, entry) in entries {
         if let Some(mapping) = mapping {
-            owned.cache.replay(mapping, vec![entry]);
+            owned.cache.replay(mapping.index(), vec![entry]);
         }
     }
     owned.cache.count_waiting();
 }
 
-/// The last batch that was applied of the incarnation before; from then on nothing of it is, also not what the network
-/// still delivers. Asks until the store answers: without that nobody knows which batches were applied.
+/// The last batch of the incarnation before that was applied. From then on no other batch of it is applied, not even
+/// one that the network still delivers. Asks until the store answers: only the store knows which batches were applied.
 async fn raise(owned: &Owned, fence: Fence<'_>, away: Option<&Away>) -> Result<Raised, StoreError> {
     loop {
         // A connection may be open and silent for ever.

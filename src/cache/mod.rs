@@ -141,7 +141,7 @@ impl Cache {
         let (timeouts, life) = (&settings.store, &settings.cache);
         let mut mappings = Vec::new();
         for Planned { mapping, plan, watched } in planned {
-            let id = mapping.id;
+            let id = mapping.id.index();
             mappings.resize_with(mappings.len().max(id + 1), || None);
             let life = Span::new(&mapping.config, life);
             mappings[id] = Some(Cached {

@@ -63,19 +63,19 @@ pub enum WriteMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeleteMode {
-    /// It is forgotten and loaded anew by the next read.
+    /// It is forgotten, and the next read loads it again.
     #[default]
     Invalidate,
     /// Its rows are deleted.
     Row,
 }
 
-/// A table whose changes concern a mapping, and the column behind each hole of its keys.
+/// A table whose changes concern a mapping, and the column behind each placeholder of its keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
     /// The table, perhaps with its schema.
     pub table: String,
-    /// Hole = column; a hole that is not named has the column of its own name.
+    /// Placeholder = column; a placeholder that is not named has the column of its own name.
     #[serde(default)]
     pub key: BTreeMap<String, String>,
     /// The table does not say which keys it concerns: any change concerns the whole mapping.
@@ -116,9 +116,9 @@ pub struct MappingConfig {
     pub shape: Shape,
     /// A table: field = column.
     pub table: Option<String>,
-    /// A query; `$1`, `$2` ... are the holes in order.
+    /// A query; `$1`, `$2` ... are the placeholders in order.
     pub query: Option<String>,
-    /// Hole = key column of the table, where the names differ.
+    /// Placeholder = key column of the table, where the names differ.
     #[serde(default)]
     pub key_columns: BTreeMap<String, String>,
     /// The columns shown, in this order; empty: all but key columns and the overflow column.
@@ -139,10 +139,10 @@ pub struct MappingConfig {
     /// Caches: how long a record is kept; none: until it changes or is evicted.
     #[serde(default, with = "humantime_serde")]
     pub ttl: Option<Duration>,
-    /// Caches: reads start the TTL anew.
+    /// Caches: reads start the TTL again.
     #[serde(default)]
     pub renew: bool,
-    /// Caches: how long after its TTL a record is still served while it is loaded anew.
+    /// Caches: how long after its TTL a record is still served while it is loaded again.
     #[serde(default, with = "humantime_serde")]
     pub stale_while_revalidate: Option<Duration>,
     /// Caches: how long after its TTL a record is still served when the store cannot be asked.
@@ -165,8 +165,8 @@ pub struct MappingConfig {
     pub deferred: Vec<String>,
     /// Hashes and strings of a table: the timestamp column that says when the key ends; none of its fields.
     pub expires_column: Option<String>,
-    /// Lists: adds one element (RPUSH). The parameter after the holes is the element.
+    /// Lists: adds one element (RPUSH). The parameter after the placeholders is the element.
     pub push: Option<String>,
-    /// Lists: takes elements out (LREM). The parameters after the holes are the element and LREM's count.
+    /// Lists: takes elements out (LREM). The parameters after the placeholders are the element and LREM's count.
     pub remove: Option<String>,
 }

@@ -10,9 +10,10 @@ use bytes::Bytes;
 
 pub use reload::{DefinitionSource, Reloader};
 
+use crate::keys::MappingId;
 use crate::record::{Record, Table};
 
-/// One version of all definitions. By mapping id; definitions come first in the list of mappings.
+/// One version of all definitions, by mapping; definitions come first in the list of mappings.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     sets: Vec<Arc<Set>>,
@@ -22,7 +23,7 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 struct Set {
     table: Table,
-    /// Its keys in their order, once somebody has asked for it.
+    /// Its keys in their order, from the first time that it is asked for.
     ordered: OnceLock<Vec<Bytes>>,
 }
 
@@ -39,19 +40,19 @@ impl Set {
 impl Snapshot {
     /// The record of `key` in mapping `id`; `None` when there is no such definition.
     #[must_use]
-    pub fn get(&self, id: usize, key: &[u8]) -> Option<&Record> {
-        self.sets.get(id)?.table.get(key)
+    pub fn get(&self, id: MappingId, key: &[u8]) -> Option<&Record> {
+        self.sets.get(id.index())?.table.get(key)
     }
 
     /// The keys of mapping `id`, in no order.
-    pub fn keys(&self, id: usize) -> impl Iterator<Item = &[u8]> {
-        self.sets.get(id).into_iter().flat_map(|set| set.table.keys()).map(|key| &**key)
+    pub fn keys(&self, id: MappingId) -> impl Iterator<Item = &[u8]> {
+        self.sets.get(id.index()).into_iter().flat_map(|set| set.table.keys()).map(|key| &**key)
     }
 
-    /// The keys of mapping `id` behind `key`, in their order: the same in every version, so that who has seen some of one version
-    /// goes on in the next and misses nothing that is in both.
-    pub fn keys_after(&self, id: usize, key: Option<&Bytes>) -> impl Iterator<Item = &Bytes> {
-        let ordered = self.sets.get(id).map_or(&[][..], |set| set.ordered());
+    /// The keys of mapping `id` behind `key`, in their order. The order is the same in every version: an iteration that
+    /// goes on in the next version misses nothing that is in both.
+    pub fn keys_after(&self, id: MappingId, key: Option<&Bytes>) -> impl Iterator<Item = &Bytes> {
+        let ordered = self.sets.get(id.index()).map_or(&[][..], |set| set.ordered());
         let from = key.map_or(0, |key| ordered.partition_point(|other| other <= key));
         ordered[from..].iter()
     }
@@ -70,23 +71,23 @@ impl Definitions {
     }
 
     /// Puts a new table in the place of mapping `id`'s.
-    fn swap(&self, id: usize, table: Table) {
-        self.put(id, &Arc::new(Set { table, ordered: OnceLock::new() }));
+    fn swap(&self, id: MappingId, table: Table) {
+        self.set(id, &Arc::new(Set { table, ordered: OnceLock::new() }));
     }
 
-    fn put(&self, id: usize, set: &Arc<Set>) {
+    fn set(&self, id: MappingId, set: &Arc<Set>) {
         self.current.rcu(|old| {
             let mut sets = old.sets.clone();
-            sets.resize_with(sets.len().max(id + 1), Arc::default);
-            sets[id] = set.clone();
+            sets.resize_with(sets.len().max(id.index() + 1), Arc::default);
+            sets[id.index()] = set.clone();
             Snapshot { sets }
         });
     }
 
-    /// Takes for mapping `id` what others have for their mapping `theirs`, if they have.
-    fn take(&self, id: usize, others: &Self, theirs: usize) {
-        if let Some(set) = others.current.load().sets.get(theirs).cloned() {
-            self.put(id, &set);
+    /// Takes for mapping `id` what `others` have for their mapping `theirs`, if they have it.
+    fn take(&self, id: MappingId, others: &Self, theirs: MappingId) {
+        if let Some(set) = others.current.load().sets.get(theirs.index()).cloned() {
+            self.set(id, &set);
         }
     }
 
@@ -105,15 +106,16 @@ impl Definitions {
 mod tests {
     use std::sync::Arc;
 
-    use super::Definitions;
+    use super::{Definitions, MappingId};
 
     #[test]
-    fn who_takes_definitions_over_shows_the_very_same() {
+    fn definitions_that_are_taken_over_are_the_very_same() {
         let (old, new) = (Definitions::default(), Definitions::default());
-        old.swap(1, Default::default());
-        new.swap(0, Default::default());
-        new.take(0, &old, 1);
-        new.take(2, &old, 7);
+        let id = MappingId::new;
+        old.swap(id(1), Default::default());
+        new.swap(id(0), Default::default());
+        new.take(id(0), &old, id(1));
+        new.take(id(2), &old, id(7));
         assert!(Arc::ptr_eq(&old.snapshot().sets[1], &new.snapshot().sets[0]));
         assert_eq!(new.snapshot().sets.len(), 1, "what the others do not have is not taken");
     }

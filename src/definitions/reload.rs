@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{MutexGuard, Notify};
 
 use super::Definitions;
+use crate::keys::MappingId;
 use crate::mapping::Mapping;
 use crate::record::Table;
 use crate::store::file::load_file;
@@ -27,20 +28,20 @@ pub struct DefinitionSource {
     pub checked: Mutex<Option<Table>>,
 }
 
-/// The one who reloads.
+/// Loads definitions again when it is asked to.
 #[derive(Debug)]
 pub struct Reloader {
     definitions: Arc<Definitions>,
     sources: Vec<DefinitionSource>,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
-    wanted: Mutex<BTreeSet<usize>>,
+    wanted: Mutex<BTreeSet<MappingId>>,
     wake: Notify,
-    /// Mappings whose last load failed: that is told once, not at every attempt.
-    failing: Mutex<BTreeSet<usize>>,
-    /// Mappings that are to be loaded only because a change may have been missed: nobody need be told.
-    by_the_way: Mutex<BTreeSet<usize>>,
-    /// Loads run one behind the other, so that an older one never replaces a newer one.
+    /// Mappings whose last load failed: that is logged as an error once, not at every attempt.
+    failing: Mutex<BTreeSet<MappingId>>,
+    /// Mappings that are to be loaded only because a change may have been missed: that is not worth a log line.
+    by_the_way: Mutex<BTreeSet<MappingId>>,
+    /// Loads run one after the other, so that an older one never replaces a newer one.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -69,16 +70,16 @@ impl Reloader {
     }
 
     /// Asks for a reload of mapping `id`, if it is a definition.
-    pub fn request(&self, id: usize) {
+    pub fn request(&self, id: MappingId) {
         self.by_the_way().remove(&id);
         self.wake_for(id);
     }
 
-    fn by_the_way(&self) -> std::sync::MutexGuard<'_, BTreeSet<usize>> {
+    fn by_the_way(&self) -> std::sync::MutexGuard<'_, BTreeSet<MappingId>> {
         self.by_the_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake_for(&self, id: usize) {
+    fn wake_for(&self, id: MappingId) {
         if self.sources.iter().any(|source| source.mapping.id == id) {
             self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
             self.wake.notify_one();
@@ -96,11 +97,11 @@ impl Reloader {
         }
     }
 
-    fn is_wanted(&self, id: usize) -> bool {
+    fn is_wanted(&self, id: MappingId) -> bool {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
-    /// Serves requests, for ever.
+    /// Serves requests for ever.
     pub async fn run(&self) {
         loop {
             self.wake.notified().await;
@@ -128,8 +129,9 @@ impl Reloader {
         if failed.is_empty() { Ok(()) } else { Err(failed) }
     }
 
-    /// Takes the place of `old`, which has the same mappings and no store: what it has read of files. Until what is
-    /// returned is dropped, `old` loads nothing: clients go over one after the other, and all see the same.
+    /// Takes the place of `old`, which has the same mappings and no store, and takes over what it has read from files.
+    /// Until the guard that is returned is dropped, `old` loads nothing: clients go over one after the other, and all
+    /// see the same.
     pub async fn inherit<'o>(&self, old: &'o Self) -> MutexGuard<'o, ()> {
         let still = old.turn.lock().await;
         for source in self.files() {
@@ -138,13 +140,13 @@ impl Reloader {
         still
     }
 
-    /// Takes the place of `old`: files, which may have been read before `old` read them last, are read once more, and
-    /// shown by both from then on where they are the same mapping's. Until what is returned is dropped, `old` loads
-    /// nothing.
+    /// Takes the place of `old`. Files, which may have been read before `old` read them last, are read once more, and
+    /// from then on both show them where the mapping is the same. Until the guard that is returned is dropped, `old`
+    /// loads nothing.
     pub async fn overtake<'o>(&self, old: &'o Self) -> MutexGuard<'o, ()> {
         let still = old.turn.lock().await;
         for source in self.files() {
-            // What cannot be read is logged, and asked for again when the place is taken.
+            // What cannot be read is logged, and tried again when the place has been taken.
             let _stays = self.reload(source).await;
             let is_same = |other: &&DefinitionSource| other.mapping.config.is_same(&source.mapping.config);
             if let Some(other) = old.files().find(is_same) {

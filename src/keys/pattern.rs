@@ -1,14 +1,15 @@
-//! One key pattern: literals with `{name}` or `{name:int}` holes.
+//! One key pattern: literals with `{name}` or `{name:int}` placeholders.
 //!
 //! Invariants:
-//! - a hole never spans `:` and is never empty; a part between two `:` has at most one hole, so a match is unique;
-//! - an int hole matches the canonical decimal of a signed 64-bit integer only, so that one row has one key (hazard 29).
+//! - a placeholder never spans `:` and is never empty; a part between two `:` has at most one, so a match is unique;
+//! - an int placeholder matches the canonical decimal of a signed 64-bit integer only, so that one row has one key
+//!   (hazard 29).
 
 use crate::resp::number::parse_i64;
 
-/// What a hole accepts.
+/// What a placeholder accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoleKind {
+pub enum PlaceholderKind {
     /// One or more bytes other than `:`.
     Text,
     /// A canonical decimal within i64.
@@ -16,16 +17,16 @@ pub enum HoleKind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Hole {
+struct Placeholder {
     name: String,
-    kind: HoleKind,
+    kind: PlaceholderKind,
 }
 
 /// What stands between two `:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Part {
     prefix: String,
-    hole: Option<Hole>,
+    placeholder: Option<Placeholder>,
     suffix: String,
 }
 
@@ -34,6 +35,16 @@ struct Part {
 pub struct Pattern {
     text: String,
     parts: Vec<Part>,
+}
+
+/// One placeholder, and the literals around it.
+pub(super) struct Step<'p> {
+    /// What stands before it: from the `:` that ends the step before, or from the key's beginning.
+    pub(super) literal: String,
+    /// What it accepts.
+    pub(super) kind: PlaceholderKind,
+    /// What stands between its text and the next `:`, or the key's end.
+    pub(super) suffix: &'p str,
 }
 
 /// Why a text is no key pattern.
@@ -45,14 +56,14 @@ pub enum PatternError {
     /// `{` without `}` or the other way round.
     #[error("unbalanced braces in '{0}'")]
     Braces(String),
-    /// A hole's name is no identifier.
-    #[error("'{{{0}}}' is not a hole: write {{name}} or {{name:int}}, the name of letters, digits and _")]
+    /// A placeholder's name is no identifier.
+    #[error("'{{{0}}}' is not a placeholder: write {{name}} or {{name:int}}, the name of letters, digits and _")]
     Name(String),
-    /// Two holes without a `:` between them.
-    #[error("'{0}' has two holes between colons; their borders would be ambiguous")]
+    /// Two placeholders without a `:` between them.
+    #[error("'{0}' has two placeholders between colons; their borders would be ambiguous")]
     Adjacent(String),
     /// One name twice.
-    #[error("hole '{0}' stands twice in one pattern")]
+    #[error("placeholder '{0}' stands twice in one pattern")]
     Twice(String),
 }
 
@@ -67,7 +78,7 @@ impl Pattern {
         }
         let parts = split_parts(text).into_iter().map(parse_part).collect::<Result<Vec<_>, _>>()?;
         let pattern = Self { text: text.to_owned(), parts };
-        let names: Vec<_> = pattern.holes().map(|(name, _)| name).collect();
+        let names: Vec<_> = pattern.placeholders().map(|(name, _)| name).collect();
         match names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
             Some((_, name)) => Err(PatternError::Twice((*name).to_owned())),
             None => Ok(pattern),
@@ -80,9 +91,9 @@ impl Pattern {
         &self.text
     }
 
-    /// The holes in order: name and kind.
-    pub fn holes(&self) -> impl Iterator<Item = (&str, HoleKind)> {
-        self.parts.iter().filter_map(|part| part.hole.as_ref()).map(|hole| (hole.name.as_str(), hole.kind))
+    /// The placeholders in order: name and kind.
+    pub fn placeholders(&self) -> impl Iterator<Item = (&str, PlaceholderKind)> {
+        self.parts.iter().filter_map(|part| part.placeholder.as_ref()).map(|one| (one.name.as_str(), one.kind))
     }
 
     /// True when `key` is one of this pattern's keys.
@@ -91,7 +102,7 @@ impl Pattern {
         self.walk(key, |_| {})
     }
 
-    /// The text in each hole, in order; `None` when the key does not match.
+    /// The text in each placeholder, in order; `None` when the key does not match.
     #[must_use]
     pub fn captures<'k>(&self, key: &'k [u8]) -> Option<Vec<&'k [u8]>> {
         let mut found = Vec::new();
@@ -120,7 +131,7 @@ impl Pattern {
         true
     }
 
-    /// The key whose holes hold `values`; `None` when that key would not match the pattern.
+    /// The key whose placeholders hold `values`; `None` when that key would not match the pattern.
     #[must_use]
     pub fn render<V: AsRef<[u8]>>(&self, values: &[V]) -> Option<Vec<u8>> {
         let mut values = values.iter();
@@ -130,7 +141,7 @@ impl Pattern {
                 key.push(b':');
             }
             key.extend_from_slice(part.prefix.as_bytes());
-            if part.hole.is_some() {
+            if part.placeholder.is_some() {
                 key.extend_from_slice(values.next()?.as_ref());
             }
             key.extend_from_slice(part.suffix.as_bytes());
@@ -138,27 +149,43 @@ impl Pattern {
         self.matches(&key).then_some(key)
     }
 
-    /// The pattern as literals and holes in turn, literal first and last (either may be empty).
+    /// The pattern as literals and placeholders in turn, literal first and last (either may be empty).
     #[must_use]
     pub fn pieces(&self) -> (Vec<String>, Vec<&str>) {
-        let (mut literals, mut holes, mut literal) = (Vec::new(), Vec::new(), String::new());
+        let (mut literals, mut names, mut literal) = (Vec::new(), Vec::new(), String::new());
         for (i, part) in self.parts.iter().enumerate() {
             if i > 0 {
                 literal.push(':');
             }
             literal.push_str(&part.prefix);
-            if let Some(hole) = &part.hole {
+            if let Some(placeholder) = &part.placeholder {
                 literals.push(std::mem::take(&mut literal));
-                holes.push(hole.name.as_str());
+                names.push(placeholder.name.as_str());
             }
             literal.push_str(&part.suffix);
         }
         literals.push(literal);
-        (literals, holes)
+        (literals, names)
     }
 
-    /// The keys that SORT looks up by `pattern`, its first star standing for an element without a colon; `None` if it looks up
-    /// none. What stands behind `->` is a field.
+    /// What a key has from its beginning to its end: a step for each placeholder, and the literal behind the last one.
+    pub(super) fn steps(&self) -> (Vec<Step<'_>>, String) {
+        let (mut steps, mut literal) = (Vec::new(), String::new());
+        for (i, part) in self.parts.iter().enumerate() {
+            if i > 0 {
+                literal.push(':');
+            }
+            literal.push_str(&part.prefix);
+            if let Some(placeholder) = &part.placeholder {
+                let literal = std::mem::take(&mut literal);
+                steps.push(Step { literal, kind: placeholder.kind, suffix: &part.suffix });
+            }
+        }
+        (steps, literal)
+    }
+
+    /// The keys that SORT looks up by `pattern`, its first star standing for an element without a colon; `None` if it
+    /// looks up none. What stands behind `->` is a field.
     /// Source: `lookupKeyByPattern` of Redis 7.0.
     #[must_use]
     pub fn of_sort(pattern: &[u8]) -> Option<Self> {
@@ -168,12 +195,12 @@ impl Pattern {
             Some((key, field)) if !field.is_empty() => key,
             _ => behind,
         };
-        let literal = |text: &str| Part { prefix: text.to_owned(), hole: None, suffix: String::new() };
+        let literal = |text: &str| Part { prefix: text.to_owned(), placeholder: None, suffix: String::new() };
         let mut parts: Vec<Part> = before.split(':').map(literal).collect();
         let mut rest = behind.split(':');
         if let (Some(part), Some(suffix)) = (parts.last_mut(), rest.next()) {
-            let hole = Hole { name: "element".into(), kind: HoleKind::Text };
-            (part.hole, part.suffix) = (Some(hole), suffix.to_owned());
+            let placeholder = Placeholder { name: "element".into(), kind: PlaceholderKind::Text };
+            (part.placeholder, part.suffix) = (Some(placeholder), suffix.to_owned());
         }
         parts.extend(rest.map(literal));
         Some(Self { text, parts })
@@ -187,11 +214,11 @@ impl Pattern {
 }
 
 impl Part {
-    /// `None`: no match; `Some(None)`: a literal matched; `Some(Some(text))`: the hole's text.
+    /// `None`: no match; `Some(None)`: a literal matched; `Some(Some(text))`: the placeholder's text.
     fn body<'k>(&self, body: &'k [u8]) -> Option<Option<&'k [u8]>> {
-        let Some(hole) = &self.hole else { return body.is_empty().then_some(None) };
+        let Some(placeholder) = &self.placeholder else { return body.is_empty().then_some(None) };
         let text = body.strip_suffix(self.suffix.as_bytes())?;
-        hole.accepts(text).then_some(Some(text))
+        placeholder.accepts(text).then_some(Some(text))
     }
 
     fn literal_matches(&self, literal: &str) -> bool {
@@ -199,7 +226,7 @@ impl Part {
     }
 
     fn overlaps(&self, other: &Self) -> bool {
-        match (&self.hole, &other.hole) {
+        match (&self.placeholder, &other.placeholder) {
             (None, _) => other.literal_matches(&self.prefix),
             (_, None) => self.literal_matches(&other.prefix),
             (Some(a), Some(b)) => {
@@ -210,22 +237,28 @@ impl Part {
     }
 }
 
-/// True when two literals can stand at one edge: one continues the other, and the hole behind the shorter
+/// True when two literals can stand at one edge: one continues the other, and the placeholder behind the shorter
 /// one could hold the rest.
-fn edges_meet<'t>(x: &'t str, y: &'t str, a: &Hole, b: &Hole, cut: fn(&'t str, &'t str) -> Option<&'t str>) -> bool {
+fn edges_meet<'t>(
+    x: &'t str,
+    y: &'t str,
+    a: &Placeholder,
+    b: &Placeholder,
+    cut: fn(&'t str, &'t str) -> Option<&'t str>,
+) -> bool {
     cut(x, y).is_some_and(|rest| b.could_hold(rest)) || cut(y, x).is_some_and(|rest| a.could_hold(rest))
 }
 
-impl Hole {
+impl Placeholder {
     fn accepts(&self, text: &[u8]) -> bool {
         match self.kind {
-            HoleKind::Text => !text.is_empty(),
-            HoleKind::Int => parse_i64(text).is_some(),
+            PlaceholderKind::Text => !text.is_empty(),
+            PlaceholderKind::Int => parse_i64(text).is_some(),
         }
     }
 
     fn could_hold(&self, piece: &str) -> bool {
-        self.kind == HoleKind::Text || piece.bytes().all(|b| b == b'-' || b.is_ascii_digit())
+        self.kind == PlaceholderKind::Text || piece.bytes().all(|b| b == b'-' || b.is_ascii_digit())
     }
 }
 
@@ -249,30 +282,31 @@ fn parse_part(text: &str) -> Result<Part, PatternError> {
         return if text.contains('}') {
             Err(unbalanced())
         } else {
-            Ok(Part { prefix: text.to_owned(), hole: None, suffix: String::new() })
+            Ok(Part { prefix: text.to_owned(), placeholder: None, suffix: String::new() })
         };
     };
-    let (hole, suffix) = rest.split_once('}').ok_or_else(unbalanced)?;
+    let (inside, suffix) = rest.split_once('}').ok_or_else(unbalanced)?;
     if suffix.contains('{') {
         return Err(PatternError::Adjacent(text.to_owned()));
     }
     if prefix.contains('}') || suffix.contains('}') {
         return Err(unbalanced());
     }
-    Ok(Part { prefix: prefix.to_owned(), hole: Some(parse_hole(hole)?), suffix: suffix.to_owned() })
+    let placeholder = Some(parse_placeholder(inside)?);
+    Ok(Part { prefix: prefix.to_owned(), placeholder, suffix: suffix.to_owned() })
 }
 
-fn parse_hole(text: &str) -> Result<Hole, PatternError> {
+fn parse_placeholder(text: &str) -> Result<Placeholder, PatternError> {
     let (name, kind) = match text.split_once(':') {
-        None => (text, HoleKind::Text),
-        Some((name, "int")) => (name, HoleKind::Int),
+        None => (text, PlaceholderKind::Text),
+        Some((name, "int")) => (name, PlaceholderKind::Int),
         Some(_) => return Err(PatternError::Name(text.to_owned())),
     };
     let word = |c: char| c == '_' || c.is_ascii_alphanumeric();
     if name.is_empty() || !name.chars().all(word) {
         return Err(PatternError::Name(text.to_owned()));
     }
-    Ok(Hole { name: name.to_owned(), kind })
+    Ok(Placeholder { name: name.to_owned(), kind })
 }
 
 #[cfg(test)]
@@ -286,10 +320,8 @@ mod tests {
     #[test]
     fn matches_canonical_keys_only() {
         let session = pattern("player:{character_id:int}:session");
-        for (key, hole) in
-            [("player:7:session", Some("7")), ("player:-7:session", Some("-7")), ("player:0:session", Some("0"))]
-        {
-            assert_eq!(session.captures(key.as_bytes()), hole.map(|h| vec![h.as_bytes()]), "{key}");
+        for (key, id) in [("player:7:session", "7"), ("player:-7:session", "-7"), ("player:0:session", "0")] {
+            assert_eq!(session.captures(key.as_bytes()), Some(vec![id.as_bytes()]), "{key}");
         }
         for key in [
             "player:007:session",
@@ -317,8 +349,7 @@ mod tests {
         assert_eq!(session.render(&["7"]).as_deref(), Some(&b"player:7:session"[..]));
         assert_eq!(session.render(&["007"]), None);
         assert_eq!(pattern("a:{x}").render(&["b:c"]), None);
-        let (literals, holes) = session.pieces();
-        assert_eq!((literals, holes), (vec!["player:".into(), ":session".into()], vec!["id"]));
+        assert_eq!(session.pieces(), (vec!["player:".into(), ":session".into()], vec!["id"]));
     }
 
     #[test]
@@ -360,7 +391,8 @@ mod tests {
             let found = Pattern::of_sort(by.as_bytes()).map(|keys| keys.overlaps(&session));
             assert_eq!(found, meets, "{by}");
         }
-        assert!(Pattern::of_sort(b"{*}:x").is_some_and(|keys| keys.overlaps(&pattern("{a}:x"))), "braces are no holes");
+        let braces = Pattern::of_sort(b"{*}:x");
+        assert!(braces.is_some_and(|keys| keys.overlaps(&pattern("{a}:x"))), "braces are no placeholders");
     }
 
     #[test]

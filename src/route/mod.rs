@@ -16,7 +16,7 @@ pub use owned::{Holder, OwnedKey, SplitKey, SplitKeys};
 pub use refusal::Refusal;
 
 use crate::command::{self, Request, Spec};
-use crate::keys::Keyspace;
+use crate::keys::{Keyspace, MappingId};
 use crate::mapping::Kind;
 use crate::record::{Answer, Verb, verb_of};
 use classes::{Class, class_of};
@@ -115,13 +115,13 @@ impl Router {
     /// The pattern of the mapping that owns a key, for error texts.
     #[must_use]
     pub fn pattern(&self, mapping: usize) -> &str {
-        self.keyspace.pattern(mapping).text()
+        self.keyspace.pattern(MappingId::new(mapping)).text()
     }
 
     /// The mapping that owns `key`.
     #[must_use]
     pub fn owner(&self, key: &[u8]) -> Option<usize> {
-        self.keyspace.owner(key)
+        self.keyspace.owner(key).map(MappingId::index)
     }
 
     /// Who holds `key`.
@@ -197,7 +197,7 @@ impl Router {
         request.each_key(spec, |at| {
             keys += 1;
             if found.is_none() {
-                found = self.keyspace.owner(request.arg(at)).map(|mapping| (at, mapping));
+                found = self.owner(request.arg(at)).map(|mapping| (at, mapping));
             }
         });
         (keys, found)
@@ -214,14 +214,14 @@ impl Router {
     /// The refusal of a SORT that may look up owned keys, which the upstream does not hold: it would find nothing, in
     /// silence.
     fn looks_up_owned(&self, request: &Request<'_>) -> Option<Route> {
-        let looked_up =
-            |pattern: &[u8]| Some((String::from_utf8_lossy(pattern).into_owned(), self.keyspace.looked_up(pattern)?));
+        let looked_up = |pattern| Some((pattern, self.keyspace.looked_up(pattern)?));
         let (pattern, mapping) = request.sorts_by().into_iter().find_map(looked_up)?;
         let text = format!(
-            "ERR hearthside: {} cannot look up '{pattern}': the upstream does not hold the owned keys of the mapping '{}'; \
-             see docs/COMPATIBILITY.md",
+            "ERR hearthside: {} cannot look up '{}': the upstream does not hold the owned keys of the mapping '{}'; see \
+             docs/COMPATIBILITY.md",
             request.name().to_ascii_uppercase(),
-            self.pattern(mapping),
+            String::from_utf8_lossy(pattern),
+            self.pattern(mapping.index()),
         );
         Some(Route::Refused(text.into()))
     }

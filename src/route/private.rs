@@ -1,4 +1,4 @@
-//! The private server is reached over a socket that nobody else may open. Nothing that a client says may change that,
+//! The private server is reached over a socket that no other process may open. No request of a client may change that,
 //! or shut the sidecar out.
 
 use super::Refusal;
@@ -9,8 +9,8 @@ use crate::telemetry::refusals::By;
 const SETTINGS: [&str; 5] = ["port", "tls-port", "bind", "protected-mode", "requirepass"];
 
 /// The error for what would.
-const REFUSAL: &str = "NOPERM hearthside: the private redis-server is for this sidecar alone: its ports, addresses and default user are not to \
-     be changed. Set upstream.url to a Redis of your own for that";
+const REFUSAL: &str = "NOPERM hearthside: the private redis-server is for this sidecar alone: its ports, addresses and \
+    default user are not to be changed. Set upstream.url to a Redis of your own for that";
 
 /// The answer to what would.
 pub(super) fn refusal() -> Refusal {

@@ -68,8 +68,8 @@ fn rows_by_members(mapping: &Mapping, file: impl Read, add: Add<'_>) -> Result<(
 
 /// `{"id": entry}`.
 fn rows_by_id(mapping: &Mapping, file: impl Read, plain: bool, add: Add<'_>) -> Result<(), String> {
-    if mapping.pattern.holes().count() != 1 {
-        return Err("an object names its entries by one hole; use an array of objects for more".into());
+    if mapping.pattern.placeholders().count() != 1 {
+        return Err("an object names its entries by one placeholder; use an array of objects for more".into());
     }
     each(file, &mut |id, entry| {
         entry_rows(entry.get(), plain)?.into_iter().try_for_each(|mut row| {

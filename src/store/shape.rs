@@ -15,7 +15,7 @@ impl Plan {
     /// The texts of a row's own key; `None` where the row does not say, an empty list where one is NULL.
     fn own_key(&self, row: &mut Row) -> Option<Vec<String>> {
         let text = |cell: Option<Cell>| cell.and_then(|c| c.text().map(str::to_owned));
-        let holes = self.mapping.pattern.holes();
+        let holes = self.mapping.pattern.placeholders();
         let found: Option<Vec<String>> = match self.key {
             KeySource::Bound => return None,
             KeySource::Extra => holes.enumerate().map(|(i, _)| text(row.take(&key_column(i)))).collect(),
@@ -26,7 +26,7 @@ impl Plan {
 
     /// The key whose placeholders hold these texts, if it is one of the mapping's.
     fn render(&self, own: &[String]) -> Option<Vec<u8>> {
-        self.mapping.pattern.render(own).filter(|_| own.len() == self.mapping.pattern.holes().count())
+        self.mapping.pattern.render(own).filter(|_| own.len() == self.mapping.pattern.placeholders().count())
     }
 
     /// The record of `key` by the rows that were found for it; those that say another key are left out (hazard 29).

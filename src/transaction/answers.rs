@@ -7,6 +7,7 @@ use super::store::{Asked, KeyStep, OneStep, StoreAnswer};
 use crate::cache::{AllDone, Done, Ended};
 use crate::command::OwnedRequest;
 use crate::dispatch::{Living, Mismatch, Owned, answer_from, answer_lived};
+use crate::keys::MappingId;
 use crate::record::{ExpireCommand, Record, View};
 use crate::resp::encode;
 use crate::route::Split;
@@ -103,7 +104,7 @@ fn removed(owned: &Owned, key: &KeyStep, done: &[Done]) -> bool {
 fn held(owned: &Owned, key: &KeyStep, done: &[Done]) -> Option<Record> {
     match key {
         KeyStep::Step(step) => read(&done[*step]).cloned(),
-        KeyStep::Definition(mapping, key) => owned.definitions.snapshot().get(*mapping, key).cloned(),
+        KeyStep::Definition(mapping, key) => owned.definitions.snapshot().get(MappingId::new(*mapping), key).cloned(),
         KeyStep::Forget(_) => None,
     }
 }

@@ -96,7 +96,7 @@ impl Cache {
             Ok((written, record, loaded_at)) => {
                 let entry = record.map(|record| {
                     let now = now_ms();
-                    let entry = cached.life.entry_at(Some(record), cached.mapping.id, epoch, loaded_at, now);
+                    let entry = cached.life.entry_at(Some(record), cached.mapping.id.index(), epoch, loaded_at, now);
                     let life = if written.applied { write.life } else { TtlChange::Keep };
                     Arc::new(cached.life.replacing(entry, right.before.as_deref(), life, now))
                 });
@@ -120,8 +120,10 @@ impl Cache {
         before: Option<&Arc<Entry>>,
     ) -> Result<Option<Record>, StoreError> {
         if let Some(entry) = before.filter(|entry| self.is_usable(cached, entry, now_ms())) {
-            let left =
-                entry.left(now_ms()).map(|left| left.as_millis() as i64).filter(|_| self.ends(cached.mapping.id));
+            let left = entry
+                .left(now_ms())
+                .map(|left| left.as_millis() as i64)
+                .filter(|_| self.ends(cached.mapping.id.index()));
             return Ok(entry.record.clone().map(|record| record.living(left)));
         }
         let record = self.store.load(&cached.plan, key).await?;
@@ -156,8 +158,9 @@ impl Cache {
             let edit = Edit::Fields(through, Condition::Always);
             base = self.store_write(cached, right, &edit).await?.new;
         }
-        let wait =
-            |(field, _): (Bytes, Change)| (cached.mapping.id, right.key().clone(), field.clone(), value_of(&field));
+        let wait = |(field, _): (Bytes, Change)| {
+            (cached.mapping.id.index(), right.key().clone(), field.clone(), value_of(&field))
+        };
         self.journal_all(journal, waits.into_iter().map(wait).collect()).await?;
         if let Some(life) = cached.life_after(write.life, false) {
             self.journal_life(cached, right.key(), life).await?;

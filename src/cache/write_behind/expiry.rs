@@ -56,7 +56,7 @@ impl Cache {
         life: TtlChange,
     ) -> Result<(), StoreError> {
         let (Some(journal), Some(value)) = (&self.journal, ends_at(life)) else { return Ok(()) };
-        self.journal_all(journal, vec![(cached.mapping.id, key.clone(), Bytes::from_static(ENDS), value)]).await
+        self.journal_all(journal, vec![(cached.mapping.id.index(), key.clone(), Bytes::from_static(ENDS), value)]).await
     }
 
     /// True when keys of the mapping end by a column.

@@ -56,7 +56,7 @@ impl Cache {
         }
         let left = match &result {
             Ok(written) if written.tells_new => {
-                let entry = cached.life.entry(written.new.clone(), cached.mapping.id, epoch, started);
+                let entry = cached.life.entry(written.new.clone(), cached.mapping.id.index(), epoch, started);
                 let life = if written.applied { life } else { TtlChange::Keep };
                 Some(Arc::new(cached.life.replacing(entry, right.before.as_deref(), life, started)))
             }

@@ -11,7 +11,7 @@ use super::reply_room::{Room, TOO_LONG};
 use super::{Flow, Owned, Services, error_reply};
 use crate::cache::After;
 use crate::command::Request;
-use crate::keys::glob_match;
+use crate::keys::{MappingId, glob_match};
 use crate::mapping::{Kind, Mapping};
 use crate::resp::number::parse_i64;
 use crate::resp::pieces::Pieces;
@@ -73,8 +73,9 @@ impl Wish {
 
 /// The error for a listing of keys that cannot be told before the store is there.
 fn not_yet(owned: &Owned, wish: &Wish) -> Option<String> {
-    let waits = owned.mappings.list.iter().find(|mapping| owned.is_loading(mapping.id) && wish.concerns(mapping))?;
-    Some(owned.loading_error(waits.id))
+    let waits =
+        owned.mappings.list.iter().find(|mapping| owned.is_loading(mapping.id.index()) && wish.concerns(mapping))?;
+    Some(owned.loading_error(waits.id.index()))
 }
 
 pub(super) fn keys(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
@@ -143,7 +144,8 @@ async fn every_key(owned: &Owned, wish: &Wish, room: &mut Room) -> Result<Option
         }
         let mut after = Some(After::new());
         while let Some(place) = after {
-            let (keys, next) = owned.cache.page(mapping.id, &place, PAGE).await.map_err(|e| (mapping.id, e))?;
+            let (keys, next) =
+                owned.cache.page(mapping.id.index(), &place, PAGE).await.map_err(|e| (mapping.id.index(), e))?;
             if !found.add(wish, keys.iter().map(|key| &**key), room) {
                 return Ok(None);
             }
@@ -178,7 +180,8 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
         Place::Upstream => upstream(services, session, request, 0),
         Place::Definitions(mapping, after) => {
             let snapshot = owned.definitions.snapshot();
-            let keys: Vec<&Bytes> = snapshot.keys_after(mapping, after.as_ref()).take(wish.count).collect();
+            let keys: Vec<&Bytes> =
+                snapshot.keys_after(MappingId::new(mapping), after.as_ref()).take(wish.count).collect();
             let place = match keys.last() {
                 // Of its own: the set that it is of may be replaced.
                 Some(last) if keys.len() == wish.count => {
@@ -212,8 +215,8 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
 fn next_mapping(owned: &Owned, wish: &Wish, id: usize) -> Place {
     match owned.mappings.list.iter().skip(id).find(|mapping| wish.concerns(mapping)) {
         None => Place::Upstream,
-        Some(mapping) if mapping.kind == Kind::Definition => Place::Definitions(mapping.id, None),
-        Some(mapping) => Place::Cached(mapping.id, After::new()),
+        Some(mapping) if mapping.kind == Kind::Definition => Place::Definitions(mapping.id.index(), None),
+        Some(mapping) => Place::Cached(mapping.id.index(), After::new()),
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::listing::scans::Scans;
 use crate::cache::Cache;
 use crate::definitions::{Definitions, Reloader};
-use crate::keys::glob_match;
+use crate::keys::{MappingId, glob_match};
 use crate::mapping::{Kind, Mappings};
 use crate::store::{Away, Change, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -45,7 +45,7 @@ impl Owned {
             Change::Alive(as_of) => self.cache.alive(as_of),
             Change::Keys(keys, from) => keys.iter().for_each(|key| self.changed(key, from.as_deref())),
             Change::Mapping(pattern) => match self.mappings.keyspace.find(&pattern) {
-                Some(mapping) => self.changed_whole(mapping),
+                Some(mapping) => self.changed_whole(mapping.index()),
                 // A mapping of another sidecar's config on the same database.
                 None => tracing::debug!(%pattern, "a notice names a mapping that is not configured here"),
             },
@@ -63,10 +63,10 @@ impl Owned {
     }
 
     fn changed(&self, key: &[u8], from: Option<&str>) {
-        let Some(mapping) = self.mappings.keyspace.owner(key) else { return };
+        let Some(mapping) = self.mappings.keyspace.owner(key).map(MappingId::index) else { return };
         self.metrics.invalidated("change");
         match self.mappings.list[mapping].kind {
-            Kind::Definition => self.reloader.request(mapping),
+            Kind::Definition => self.reloader.request(MappingId::new(mapping)),
             Kind::Cache => self.cache.changed(key, from),
         }
     }
@@ -74,7 +74,7 @@ impl Owned {
     fn changed_whole(&self, mapping: usize) {
         self.metrics.invalidated("mapping");
         self.cache.flush(mapping);
-        self.reloader.request(mapping);
+        self.reloader.request(MappingId::new(mapping));
     }
 
     /// Forgets a key, or every cached key that matches a glob; definitions that match are loaded again.
@@ -82,20 +82,20 @@ impl Owned {
     pub fn invalidate(&self, pattern: &[u8], reason: &'static str) -> usize {
         self.metrics.invalidated(reason);
         if !pattern.iter().any(|b| b"*?[\\".contains(b)) {
-            let owner = self.mappings.keyspace.owner(pattern).map(|mapping| &self.mappings.list[mapping]);
+            let owner = self.mappings.keyspace.owner(pattern).map(|mapping| &self.mappings.list[mapping.index()]);
             return owner.map_or(0, |mapping| match mapping.kind {
-                Kind::Definition => self.reload(mapping.id),
+                Kind::Definition => self.reload(mapping.id.index()),
                 Kind::Cache => usize::from(self.cache.invalidate(pattern)),
             });
         }
         let snapshot = self.definitions.snapshot();
         let definitions = self.mappings.list.iter().filter(|m| m.kind == Kind::Definition);
         let matching = definitions.filter(|m| snapshot.keys(m.id).any(|key| glob_match(pattern, key)));
-        matching.map(|mapping| self.reload(mapping.id)).sum::<usize>() + self.cache.invalidate_matching(pattern)
+        matching.map(|mapping| self.reload(mapping.id.index())).sum::<usize>() + self.cache.invalidate_matching(pattern)
     }
 
     fn reload(&self, mapping: usize) -> usize {
-        self.reloader.request(mapping);
+        self.reloader.request(MappingId::new(mapping));
         1
     }
 

@@ -13,6 +13,7 @@ use crate::definitions::Snapshot;
 use crate::dispatch::call::Call;
 use crate::dispatch::reply_room::{Room, TOO_LONG};
 use crate::dispatch::{Flow, Owned, error_reply};
+use crate::keys::MappingId;
 use crate::record::{Record, Write};
 use crate::resp::pieces::{Elements, Pieces};
 use crate::resp::{Proto, decode, encode};
@@ -113,7 +114,7 @@ impl Call<'_> {
     }
 
     fn defined(&mut self, snapshot: &Snapshot, mapping: usize, key: &[u8], split: Split) -> Part {
-        let record = snapshot.get(mapping, key);
+        let record = snapshot.get(MappingId::new(mapping), key);
         self.session.tally.add(RouteLabel::Definition, outcome(record.is_some()), 1);
         Part::of(record, split)
     }

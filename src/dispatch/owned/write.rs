@@ -154,7 +154,7 @@ mod tests {
     use super::{Mismatch, WriteVerb, refusal};
     use crate::command::{OwnedRequest, lookup};
     use crate::config::MappingConfig;
-    use crate::keys::Pattern;
+    use crate::keys::{MappingId, Pattern};
     use crate::mapping::{Kind, Mapping};
     use crate::record::{Record, Verb, verb_of};
     use crate::resp::Proto;
@@ -163,7 +163,12 @@ mod tests {
     fn mapping(more: &str) -> Mapping {
         let block = format!(r#"{{"key": "k:{{x}}", "type": "hash", "table": "t"{more}}}"#);
         let config: MappingConfig = serde_json::from_str(&block).expect("a block");
-        Mapping { id: 0, kind: Kind::Cache, pattern: Pattern::parse("k:{x}").expect("a pattern"), config }
+        Mapping {
+            id: MappingId::new(0),
+            kind: Kind::Cache,
+            pattern: Pattern::parse("k:{x}").expect("a pattern"),
+            config,
+        }
     }
 
     fn command(line: &str) -> (OwnedRequest, OwnedKey, WriteVerb) {

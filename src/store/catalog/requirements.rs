@@ -47,10 +47,10 @@ pub(in crate::store) fn query_faults(mapping: &Mapping, selected: &[String], tak
     let missing = named(&mapping.config).filter(|(_, name)| !selected.contains(name));
     let mut faults: Vec<ColumnFault> =
         missing.map(|(key, name)| (key, format!("the query selects no column '{name}'"))).collect();
-    let holes = mapping.pattern.holes().count();
+    let holes = mapping.pattern.placeholders().count();
     let binds = if mapping.kind == Kind::Cache { holes } else { 0 };
     if takes != binds {
-        faults.push(("query", format!("takes {takes} parameters, the key has {binds} holes to bind")));
+        faults.push(("query", format!("takes {takes} parameters, the key has {binds} placeholders to bind")));
     }
     if mapping.kind == Kind::Definition && !selects_key(mapping, selected) {
         faults.push(must_select_key(mapping));
@@ -72,19 +72,19 @@ pub(in crate::store) fn needs_unique(columns: &[String]) -> String {
 /// The fault of a list's statement with a wrong number of parameters.
 pub(in crate::store) fn list_parameters(takes: usize, holes: usize) -> String {
     format!(
-        "takes {takes} parameters: the key's {holes} holes and the element are wanted, and LREM's count if it likes"
+        "takes {takes} parameters: the key has {holes} placeholders, which come first, then the element, and LREM's count if it is wanted"
     )
 }
 
 /// True when every placeholder of the key is a column too, so that each row says its own key.
 pub(in crate::store) fn selects_key(mapping: &Mapping, selected: &[String]) -> bool {
-    mapping.pattern.holes().all(|(hole, _)| selected.iter().any(|column| column == hole))
+    mapping.pattern.placeholders().all(|(hole, _)| selected.iter().any(|column| column == hole))
 }
 
 /// The fault of a query whose rows must say their own key.
 pub(in crate::store) fn must_select_key(mapping: &Mapping) -> ColumnFault {
-    let holes: Vec<_> = mapping.pattern.holes().map(|(name, _)| name).collect();
-    ("query", format!("must select the key's holes as columns: {}", holes.join(", ")))
+    let holes: Vec<_> = mapping.pattern.placeholders().map(|(name, _)| name).collect();
+    ("query", format!("must select the key's placeholders as columns: {}", holes.join(", ")))
 }
 
 /// True when a table's column is part of the record.

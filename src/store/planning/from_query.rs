@@ -1,7 +1,7 @@
 //! The plan of a mapping that shows what a query selects, and of a list's statements for elements.
 
 use super::Catalog;
-use crate::keys::HoleKind;
+use crate::keys::PlaceholderKind;
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
 use crate::store::catalog::described::{Described, Parameter};
@@ -54,7 +54,7 @@ fn spelling_faults(dialect: Dialect, mapping: &Mapping, parameters: &[Parameter]
         }
         // SQLite would compare '007' to a number as 7.
         Dialect::Sqlite => {
-            let one_spelling = mapping.pattern.holes().all(|(_, kind)| kind == HoleKind::Int);
+            let one_spelling = mapping.pattern.placeholders().all(|(_, kind)| kind == PlaceholderKind::Int);
             let is_fault = mapping.kind == Kind::Cache && !one_spelling;
             is_fault.then(|| must_select_key(mapping)).into_iter().collect()
         }
@@ -90,7 +90,7 @@ async fn list_statement(
     sql: &str,
 ) -> Result<ListStatement, StoreError> {
     let parameters = describe(catalog, key, sql).await?.parameters;
-    let holes = mapping.pattern.holes().count();
+    let holes = mapping.pattern.placeholders().count();
     match list_fault(key, &parameters, holes) {
         Some(fault) => Err(StoreError::Faults(vec![fault])),
         None => Ok(ListStatement { sql: sql.to_owned(), takes_count: parameters.len() == holes + 2 }),

@@ -6,7 +6,7 @@ use sqlx::Sqlite;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 
-use crate::keys::HoleKind;
+use crate::keys::PlaceholderKind;
 use crate::resp::number::parse_i64;
 use crate::store::StoreError;
 use crate::store::catalog::relation::{Column, Holds};
@@ -37,11 +37,11 @@ impl Bind {
     /// # Errors
     /// [`StoreError::Field`] for bytes that are no text.
     pub(super) fn key(plan: &Plan, key: &[u8]) -> Result<Vec<Self>, StoreError> {
-        let bind = |((name, kind), value): ((&str, HoleKind), &[u8])| match (kind, parse_i64(value)) {
-            (HoleKind::Int, Some(number)) => Ok(Self::Integer(number)),
+        let bind = |((name, kind), value): ((&str, PlaceholderKind), &[u8])| match (kind, parse_i64(value)) {
+            (PlaceholderKind::Int, Some(number)) => Ok(Self::Integer(number)),
             _ => Ok(Self::Text(text(value, name)?.to_owned())),
         };
-        plan.mapping.pattern.holes().zip(plan.values(key).unwrap_or_default()).map(bind).collect()
+        plan.mapping.pattern.placeholders().zip(plan.values(key).unwrap_or_default()).map(bind).collect()
     }
 
     /// A text as the column's declared type keeps it.

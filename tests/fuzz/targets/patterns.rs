@@ -11,7 +11,7 @@ fuzz_target!(|input: (&str, &str, &[u8])| {
     let captured = one.captures(key);
     assert_eq!(captured.is_some(), one.matches(key));
     let Some(values) = captured else { return };
-    assert_eq!(values.len(), one.holes().count());
+    assert_eq!(values.len(), one.placeholders().count());
     assert_eq!(one.render(&values).as_deref(), Some(key));
     if let Ok(other) = Pattern::parse(other)
         && other.matches(key)

@@ -24,7 +24,7 @@ pub enum Compare {
     Unordered,
 }
 
-/// A command with holes.
+/// A command with placeholders.
 #[derive(Clone, Copy, Debug)]
 pub struct Template {
     pub compare: Compare,

@@ -1,0 +1,195 @@
+//! The patterns of all mappings as one: which mapping owns a key.
+
+use std::collections::HashMap;
+
+use super::id::MappingId;
+use super::matcher::Matcher;
+use super::pattern::Pattern;
+
+/// The patterns of all mappings, in the order of the configuration: the first that matches wins.
+#[derive(Clone, Debug, Default)]
+pub struct Keyspace {
+    patterns: Vec<Pattern>,
+    matcher: Matcher,
+    /// The patterns as they are written.
+    by_text: HashMap<String, MappingId>,
+}
+
+impl Keyspace {
+    /// A keyspace of these patterns; a mapping's number is its place in the list.
+    #[must_use]
+    pub fn new(patterns: Vec<Pattern>) -> Self {
+        let mut by_text = HashMap::new();
+        for (i, pattern) in patterns.iter().enumerate() {
+            by_text.entry(pattern.text().to_owned()).or_insert(MappingId::new(i));
+        }
+        Self { matcher: Matcher::new(&patterns), patterns, by_text }
+    }
+
+    /// The mapping that owns `key`; `None` for a pass-through key.
+    #[must_use]
+    pub fn owner(&self, key: &[u8]) -> Option<MappingId> {
+        self.matcher.owner(key)
+    }
+
+    /// A mapping that owns keys which SORT may look up by `pattern`.
+    #[must_use]
+    pub fn looked_up(&self, pattern: &[u8]) -> Option<MappingId> {
+        let keys = Pattern::of_sort(pattern)?;
+        self.patterns.iter().position(|pattern| pattern.overlaps(&keys)).map(MappingId::new)
+    }
+
+    /// True when every key is a pass-through key.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// The pattern of a mapping.
+    #[must_use]
+    pub fn pattern(&self, id: MappingId) -> &Pattern {
+        &self.patterns[id.index()]
+    }
+
+    /// The mapping whose pattern is written like this.
+    #[must_use]
+    pub fn find(&self, pattern: &str) -> Option<MappingId> {
+        self.by_text.get(pattern).copied()
+    }
+
+    /// Every pair of patterns that can match one key.
+    #[must_use]
+    pub fn overlaps(&self) -> Vec<(MappingId, MappingId)> {
+        let pairs = |a: usize| (a + 1..self.patterns.len()).map(move |b| (a, b));
+        (0..self.patterns.len())
+            .flat_map(pairs)
+            .filter(|&(a, b)| self.patterns[a].overlaps(&self.patterns[b]))
+            .map(|(a, b)| (MappingId::new(a), MappingId::new(b)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{Just, ProptestConfig, Strategy, any};
+    use proptest::sample::{Index, select};
+    use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+    use super::{Keyspace, MappingId, Pattern};
+
+    /// What the patterns match, asked one after the other.
+    fn one_by_one(patterns: &[Pattern], key: &[u8]) -> Option<MappingId> {
+        patterns.iter().position(|pattern| pattern.matches(key)).map(MappingId::new)
+    }
+
+    /// Few literals, most of which begin or end like others, so that patterns share what a matcher keeps once.
+    fn literal() -> impl Strategy<Value = &'static str> {
+        select(vec!["", "", "a", "ab", "ba", "b", "1", "-", "-1", "player", "play", "\u{e4}", "\u{e4}b", "\0"])
+    }
+
+    /// A part between two colons; `@` stands for a placeholder's name.
+    fn part() -> impl Strategy<Value = String> {
+        let placeholder = select(vec!["", "", "{@}", "{@:int}"]);
+        (literal(), placeholder, literal())
+            .prop_map(|(prefix, placeholder, suffix)| format!("{prefix}{placeholder}{suffix}"))
+    }
+
+    fn pattern() -> impl Strategy<Value = Pattern> {
+        let text = vec(part(), 1..5).prop_map(|parts| {
+            let named = parts.iter().enumerate().map(|(i, part)| part.replace('@', &format!("p{i}")));
+            named.collect::<Vec<_>>().join(":")
+        });
+        text.prop_filter_map("an empty pattern", |text| Pattern::parse(&text).ok())
+    }
+
+    /// What stands where a placeholder is: also what none accepts, and bytes that are no text.
+    fn value() -> impl Strategy<Value = Vec<u8>> {
+        let known = ["", "a", "ab", "b", "7", "0", "-7", "007", "-0", "-", "9223372036854775808", "a:b", ":", "\u{e4}"];
+        let known = select(known.map(|text| text.as_bytes().to_vec()).to_vec());
+        prop_oneof![4 => known, 1 => Just(b"\xff\0".to_vec()), 1 => vec(any::<u8>(), 0..4)]
+    }
+
+    /// A key of one of the patterns, or nearly one: values in the places of its placeholders, then perhaps one byte
+    /// that is changed, removed or added.
+    #[derive(Clone, Debug)]
+    struct Draft {
+        of: Index,
+        values: Vec<Vec<u8>>,
+        change: Option<(Index, Option<u8>, bool)>,
+    }
+
+    impl Draft {
+        fn key(&self, patterns: &[Pattern]) -> Vec<u8> {
+            let (literals, _) = self.of.get(patterns).pieces();
+            let mut key = Vec::new();
+            for (i, literal) in literals.iter().enumerate() {
+                if i > 0 {
+                    key.extend_from_slice(&self.values[i - 1]);
+                }
+                key.extend_from_slice(literal.as_bytes());
+            }
+            if let Some((at, byte, takes)) = &self.change {
+                let at = at.index(key.len() + 1);
+                key.splice(at..(at + usize::from(*takes)).min(key.len()), *byte);
+            }
+            key
+        }
+    }
+
+    fn draft() -> impl Strategy<Value = Draft> {
+        let byte = proptest::option::of(prop_oneof![Just(b':'), Just(b'a'), Just(b'1'), any::<u8>()]);
+        let change = proptest::option::of((any::<Index>(), byte, any::<bool>()));
+        (any::<Index>(), vec(value(), 4), change).prop_map(|(of, values, change)| Draft { of, values, change })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        #[test]
+        fn a_key_belongs_to_the_first_pattern_that_matches_it(
+            patterns in vec(pattern(), 1..12),
+            drafts in vec(draft(), 20),
+            other in vec(any::<u8>(), 0..12),
+        ) {
+            let keyspace = Keyspace::new(patterns.clone());
+            for key in drafts.iter().map(|draft| draft.key(&patterns)).chain([other]) {
+                prop_assert_eq!(keyspace.owner(&key), one_by_one(&patterns, &key), "{}", key.escape_ascii());
+            }
+        }
+
+        /// As in every configuration that is served: patterns that can match one key are refused.
+        #[test]
+        fn a_key_belongs_to_the_only_pattern_that_matches_it(
+            patterns in vec(pattern(), 1..12),
+            drafts in vec(draft(), 20),
+        ) {
+            let mut apart: Vec<Pattern> = Vec::new();
+            for pattern in patterns {
+                if !apart.iter().any(|other| other.overlaps(&pattern)) {
+                    apart.push(pattern);
+                }
+            }
+            let keyspace = Keyspace::new(apart.clone());
+            for key in drafts.iter().map(|draft| draft.key(&apart)) {
+                prop_assert!(apart.iter().filter(|pattern| pattern.matches(&key)).count() <= 1);
+                prop_assert_eq!(keyspace.owner(&key), one_by_one(&apart, &key), "{}", key.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn many_patterns_of_one_prefix_are_told_apart() {
+        for form in ["player:{id}:d#", "player:{id:int}:d#", "{id}-d#", "d#-{id}", "a:{x}:{y}-d#:b", "d#:{x}"] {
+            let texts: Vec<String> = (0..400).map(|i| form.replace('#', &i.to_string())).collect();
+            let patterns: Vec<Pattern> = texts.iter().map(|text| Pattern::parse(text).expect(text)).collect();
+            let keyspace = Keyspace::new(patterns.clone());
+            for (i, pattern) in patterns.iter().enumerate() {
+                let key = pattern.render(&["7", "8"]).expect("a key");
+                assert_eq!(keyspace.owner(&key), Some(MappingId::new(i)), "{}", key.escape_ascii());
+                assert_eq!(keyspace.find(&texts[i]), Some(MappingId::new(i)));
+                assert_eq!(keyspace.owner(&[&key[..], b":x"].concat()), None);
+            }
+        }
+    }
+}
