@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 
+from mappings import mappings
 from rig import CONFIG, PLAYERS, SESSION
 from transactions import transactions
 
@@ -215,5 +216,5 @@ def scaling(rig):
 FIGURES = {
     "scaling": scaling,
     "miss": misses, "idle": idle, "boot": boot, "renewals": renewals, "fanout": fanout, "arrivals": arrivals, "deaf": deaf,
-    "sockets": sockets, "transactions": transactions,
+    "sockets": sockets, "mappings": mappings, "transactions": transactions,
 }
