@@ -1,4 +1,4 @@
-//! Who a client may be and what it may do: `[auth]` and `[[users]]`. Pure: credentials or a request in, a verdict out.
+//! Who a client may be and what it may do: `[auth]` and `[[users]]`. Pure: credentials or a request in, a decision out.
 //!
 //! Source: <https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>
 
@@ -17,8 +17,9 @@ use crate::config::{AuthMode, Config, Faults};
 /// The error for a client that has not authenticated.
 pub const NOAUTH: &str = "NOAUTH Authentication required.";
 /// The error for HELLO from such a client.
-pub const NOAUTH_HELLO: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> \
-                                option can be used to authenticate the client and select the RESP protocol version at the same time";
+pub const NOAUTH_HELLO: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+    HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
+    same time";
 /// The error for credentials that are not right.
 pub const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
@@ -251,7 +252,8 @@ mod tests {
     #[test]
     fn what_is_wrong_with_users_is_told() {
         let (_, faults) = access(
-            "[auth]\nmode = \"users\"\n[[users]]\nname = \"a\"\npasswords = [\"secret\"]\ncommands = [\"@nosuch\", \"nosuch\"]\n[[users]]\nname = \"a\"\nnopass = true",
+            "[auth]\nmode = \"users\"\n[[users]]\nname = \"a\"\npasswords = [\"secret\"]\n\
+             commands = [\"@nosuch\", \"nosuch\"]\n[[users]]\nname = \"a\"\nnopass = true",
         );
         let all = faults.join("\n");
         for expected in ["users[0].passwords", "'@nosuch'", "'nosuch'", "is there twice"] {

@@ -15,10 +15,10 @@ use super::Admin;
 use crate::telemetry::refusals::shown;
 use crate::telemetry::{Metrics, Seldom};
 
-/// Milliseconds between two log lines about it.
+/// Milliseconds between two log lines about refusals of one reason.
 const QUIET: u64 = 60_000;
 
-/// The names that this port goes by, and when somebody was last refused aloud, by reason.
+/// The names by which this port is known, and when a refusal was last logged, by reason.
 #[derive(Debug)]
 pub struct Names {
     hosts: Vec<String>,
@@ -64,7 +64,7 @@ impl Names {
         is_foreign.then_some(Foreign::Page)
     }
 
-    /// One without a host is none of a browser's.
+    /// A request without a host is not a browser's.
     fn host(&self, request: &Request) -> Option<Foreign> {
         let mut asked = values(request, header::HOST).into_iter().chain(request.uri().authority().map(|a| a.as_str()));
         (!asked.all(|host| self.know(host))).then_some(Foreign::Host)
@@ -121,7 +121,7 @@ pub(super) async fn same_origin(State(admin): State<Admin>, request: Request, ne
     }
 }
 
-/// Lets a request through that asks for a host that this is. Whoever probes may call it as they like.
+/// Lets a request through that asks for a host that this port is known by.
 pub(super) async fn known_host(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     match admin.names.host(&request) {
         Some(why) => admin.names.refuse(&admin.metrics, why, &request),

@@ -48,7 +48,7 @@ pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
         .route("/reload", post(reload))
         .route_layer(middleware::from_fn_with_state(admin.clone(), authorized))
         .route_layer(middleware::from_fn_with_state(admin.clone(), browser::known_host))
-        // The probes tell nothing that is worth a secret, and whoever probes has none, and calls us by whatever name.
+        // The probes show nothing secret. What asks them has no token, and may use any name of this host.
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .layer(middleware::from_fn_with_state(admin.clone(), browser::same_origin))
@@ -102,7 +102,7 @@ async fn invalidate(State(admin): State<Admin>, Query(which): Query<Which>) -> R
     }
 }
 
-/// `POST /reload` loads all definitions anew and says how it went.
+/// `POST /reload` loads all definitions again and says how it went.
 async fn reload(State(admin): State<Admin>) -> Response {
     let Some(owned) = admin.readiness.owned() else { return starting() };
     match owned.reloader.reload_all().await {

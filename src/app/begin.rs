@@ -26,7 +26,7 @@ pub(super) struct Begun {
 /// How long the port stays closed for a store that answers, and whose definitions are being loaded.
 const GRACE: Duration = Duration::from_secs(3);
 const LOADED_NEXT: &str = "it is there, and the definitions are being loaded; they are served when all are there";
-/// Attempts that fail as the one before are logged so often.
+/// Of attempts that fail like the one before, one of so many is logged as a warning.
 const OFTEN: u64 = 20;
 
 /// Asks the store once, and goes on asking while clients are served.
@@ -44,36 +44,17 @@ pub(super) async fn begin(
     let away = Arc::new(Away::new("the store has not answered yet"));
     readiness.waits_for(away.clone());
     let ground = Ground { settings, mappings, journal, metrics: metrics.clone() };
-    let waits = ground.settings.server.wait_for_store;
     let mut arrival =
         Arrival { ground: ground.clone(), away: away.clone(), stuck: Arc::default(), told: String::new() };
-    let asking = Parts::of(&ground.settings.store, &ground.mappings);
-    let asked = tokio::time::timeout(GRACE + ground.settings.store.connect_timeout, asking).await;
-    let first = match asked.unwrap_or_else(|_| Err(Trouble::Away(silent()))) {
-        Err(Trouble::Faulty(failure)) => return Err(failure),
-        Err(trouble) => {
-            arrival.tell(&trouble, 1);
-            None
-        }
-        Ok(parts) => Some(parts),
-    };
-    let (is_there, stuck) = (first.is_some(), arrival.stuck.clone());
+    let first = arrival.ask_once().await?;
+    let (waits, is_there) = (ground.settings.server.wait_for_store, first.is_some());
+    let stuck = arrival.stuck.clone();
     let mut coming = JoinSet::new();
     coming.spawn(arrival.happen(first, waiting));
-    let patience = async {
-        match is_there {
-            _ if waits => std::future::pending().await,
-            true => tokio::select! {
-                () = tokio::time::sleep(GRACE) => {}
-                () = stuck.notified() => {}
-            },
-            false => {}
-        }
-    };
     let arrived = tokio::select! {
         biased;
         Some(arrived) = coming.join_next(), if waits || is_there => Some(whole(arrived)?),
-        () = patience => None,
+        () = patience(waits, is_there, &stuck) => None,
     };
     let owned = match arrived {
         Some(owned) => owned,
@@ -82,10 +63,23 @@ pub(super) async fn begin(
     Ok(Begun { owned, coming })
 }
 
+/// Returns when the port is opened, whether the definitions are there or not: at once if the store does not answer, and
+/// never if clients wait for it (`waits`).
+async fn patience(waits: bool, is_there: bool, stuck: &Notify) {
+    match is_there {
+        _ if waits => std::future::pending().await,
+        true => tokio::select! {
+            () = tokio::time::sleep(GRACE) => {}
+            () = stuck.notified() => {}
+        },
+        false => {}
+    }
+}
+
 /// What has arrived.
 ///
 /// # Errors
-/// Why it never will.
+/// Why nothing ever will.
 pub(super) fn whole(arrived: Result<Result<Arc<Owned>, Failure>, JoinError>) -> Result<Arc<Owned>, Failure> {
     arrived.unwrap_or_else(|error| Err(Failure::Start(error.to_string())))
 }
@@ -94,13 +88,31 @@ pub(super) fn whole(arrived: Result<Result<Arc<Owned>, Failure>, JoinError>) -> 
 struct Arrival {
     ground: Ground,
     away: Arc<Away>,
-    /// Told when the definitions of a store that answers cannot be loaded.
+    /// Notified when the definitions of a store that answers cannot be loaded.
     stuck: Arc<Notify>,
     /// What the log said last.
     told: String,
 }
 
 impl Arrival {
+    /// The first attempt; `None` when the store does not answer.
+    ///
+    /// # Errors
+    /// It answers, and the configuration does not fit.
+    async fn ask_once(&mut self) -> Result<Option<Parts>, Failure> {
+        let settings = &self.ground.settings.store;
+        let asking = Parts::of(settings, &self.ground.mappings);
+        let asked = tokio::time::timeout(GRACE + settings.connect_timeout, asking).await;
+        match asked.unwrap_or_else(|_| Err(Trouble::Away(silent()))) {
+            Ok(parts) => Ok(Some(parts)),
+            Err(Trouble::Faulty(failure)) => Err(failure),
+            Err(trouble) => {
+                self.tell(&trouble, 1);
+                Ok(None)
+            }
+        }
+    }
+
     /// Asks until the store answers and all definitions are loaded.
     async fn happen(mut self, first: Option<Parts>, waiting: Waiting) -> Result<Arc<Owned>, Failure> {
         let (mut found, mut attempt) = (first, 1_u64);
@@ -121,7 +133,7 @@ impl Arrival {
         self.away.say(LOADED_NEXT);
         // The reloader has logged it.
         while let Err(failed) = owned.reloader.reload_all().await {
-            self.away.say(format!("definitions cannot be loaded: {}; mend their rows or query", failed.join("; ")));
+            self.away.say(format!("definitions cannot be loaded: {}; correct their rows or query", failed.join("; ")));
             self.stuck.notify_one();
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -131,7 +143,7 @@ impl Arrival {
     /// Says what it waits for, to clients and probes always, in the log when that is news.
     fn tell(&mut self, trouble: &Trouble, attempt: u64) {
         let why = match trouble {
-            Trouble::Away(error) => format!("{error}; start the store, or mend store.url"),
+            Trouble::Away(error) => format!("{error}; start the store, or correct store.url"),
             Trouble::Faulty(failure) => {
                 format!("it answers, and does not fit the configuration: {}", failure.to_string().replace('\n', "; "))
             }

@@ -66,8 +66,8 @@ impl Ground {
         })
     }
 
-    /// What can be served while the store has not been there yet: definitions from files, and of cached keys only deferred
-    /// writes to columns that the journal remembers.
+    /// What can be served while the store has not answered yet: definitions from files, and of cached keys only
+    /// deferred writes to columns that the journal remembers.
     ///
     /// # Errors
     /// What is wrong with the files.
@@ -112,7 +112,7 @@ impl Parts {
         }
     }
 
-    /// Makes the statements. It ends: a connection may fall silent for ever.
+    /// Makes the statements, within a time: a connection may fall silent for ever.
     async fn plan(store: Arc<Store>, settings: &config::Store, mappings: &Mappings) -> Result<Self, Trouble> {
         let most = settings.query_timeout * (1 + mappings.list.len() as u32);
         let planned = tokio::time::timeout(settings.connect_timeout + most, Self::plan_all(store, mappings)).await;
@@ -137,7 +137,7 @@ impl Parts {
         Ok(Self { store, planned })
     }
 
-    /// Empty definitions, and a cache over which lies what the journal held. `away` is told what that waits for.
+    /// Empty definitions, and a cache over which lies what the journal held. `away` says meanwhile what that waits for.
     ///
     /// # Errors
     /// The journal's.
@@ -182,7 +182,10 @@ async fn remember(journal: &Journal, cached: &[Planned]) {
         Some((planned.mapping.pattern.text().to_owned(), columns))
     });
     if let Err(error) = journal.remember(columns.collect()).await {
-        tracing::warn!(%error, "the journal does not remember the columns, by which a start without the store judges deferred writes");
+        tracing::warn!(
+            %error,
+            "the journal does not remember the columns, by which a start without the store judges deferred writes"
+        );
     }
 }
 
@@ -204,8 +207,8 @@ pub(super) async fn journal(
     Ok((Some(Arc::new(journal)), waiting))
 }
 
-/// Hazard 7: a mapping whose triggers are missing would hear of nothing. It is served, but a cached key of it for no
-/// longer than `cache.max_staleness`.
+/// True when all change triggers of the mapping are there (hazard 7). Without them none of its changes would be seen:
+/// it is served, but a cached key of it for no longer than `cache.max_staleness`.
 async fn is_watched(store: &Store, mapping: &Mapping) -> Result<bool, StoreError> {
     let missing = match store.missing_triggers(mapping).await {
         Ok(missing) => missing,

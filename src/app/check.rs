@@ -49,7 +49,7 @@ pub(super) enum Source {
     Faulty,
 }
 
-/// Who is asked whether a configuration fits.
+/// Which servers are asked whether a configuration fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
     /// Nobody: files alone are looked at.
@@ -60,8 +60,8 @@ pub enum Asks {
     Everybody,
 }
 
-/// The sources of every mapping, and everything the store and the files have
-/// against them: tables, columns, entries and, if asked, triggers and what is not certain.
+/// The source of every mapping, and everything that is wrong with it in the store and the files: tables, columns,
+/// entries and, with `triggers`, missing triggers; then what is not certain is logged, too.
 ///
 /// # Errors
 /// The store's, when it does not answer any more: that is no fault of a mapping.
@@ -72,40 +72,57 @@ pub(super) async fn plans(
 ) -> Result<(Vec<Source>, Vec<Fault>), StoreError> {
     let (mut sources, mut faults) = (Vec::new(), Vec::new());
     for mapping in &mappings.list {
-        if let Some(source) = from_file(mapping, &mut faults) {
-            sources.push(source);
-            continue;
-        }
-        let at = |key: &str| format!("{}.{key}", mapping.config.path);
-        let planned = store.plan(mapping).await;
-        match &planned {
-            Ok(_) => {}
-            Err(StoreError::Faults(list)) => {
-                faults.extend(list.iter().map(|(key, message)| Fault { path: at(key), message: message.clone() }));
-            }
-            Err(error) if error.is_final() => return Err(error.clone()),
-            Err(error) => faults.push(Fault { path: at("key"), message: error.to_string() }),
-        }
-        if let Ok(plan) = &planned
-            && triggers
-        {
-            plan.doubts().iter().for_each(|(key, doubt)| tracing::warn!(setting = at(key), "{doubt}"));
-        }
-        sources.push(planned.map_or(Source::Faulty, |plan| Source::Statements(Box::new(plan))));
-        if triggers {
-            match store.missing_triggers(mapping).await {
-                Ok(missing) => faults.extend(missing.into_iter().map(|name| Fault {
-                    path: at("watch"),
-                    message: format!(
-                        "change trigger missing on {name}; install it with `hearthside triggers --install`"
-                    ),
-                })),
-                Err(error) if error.is_final() => return Err(error),
-                Err(error) => faults.push(Fault { path: at("watch"), message: error.to_string() }),
-            }
-        }
+        let source = match from_file(mapping, &mut faults) {
+            Some(source) => source,
+            None => from_store(store, mapping, triggers, &mut faults).await?,
+        };
+        sources.push(source);
     }
     Ok((sources, faults))
+}
+
+/// The source of a mapping that is in the store.
+async fn from_store(
+    store: &Store,
+    mapping: &Mapping,
+    triggers: bool,
+    faults: &mut Vec<Fault>,
+) -> Result<Source, StoreError> {
+    let source = match store.plan(mapping).await {
+        Ok(plan) => Source::Statements(Box::new(plan)),
+        Err(StoreError::Faults(list)) => {
+            faults.extend(list.into_iter().map(|(key, message)| fault(mapping, key, message)));
+            Source::Faulty
+        }
+        Err(error) if error.is_final() => return Err(error),
+        Err(error) => {
+            faults.push(fault(mapping, "key", error.to_string()));
+            Source::Faulty
+        }
+    };
+    if triggers {
+        if let Source::Statements(plan) = &source {
+            let path = &mapping.config.path;
+            plan.doubts().iter().for_each(|(key, doubt)| tracing::warn!(setting = format!("{path}.{key}"), "{doubt}"));
+        }
+        faults.extend(missing_triggers(store, mapping).await?);
+    }
+    Ok(source)
+}
+
+async fn missing_triggers(store: &Store, mapping: &Mapping) -> Result<Vec<Fault>, StoreError> {
+    let missing = match store.missing_triggers(mapping).await {
+        Ok(missing) => missing,
+        Err(error) if error.is_final() => return Err(error),
+        Err(error) => return Ok(vec![fault(mapping, "watch", error.to_string())]),
+    };
+    let text = |name| format!("change trigger missing on {name}; install it with `hearthside triggers --install`");
+    Ok(missing.into_iter().map(|name| fault(mapping, "watch", text(name))).collect())
+}
+
+/// A fault of a mapping's block.
+fn fault(mapping: &Mapping, key: &str, message: String) -> Fault {
+    Fault { path: format!("{}.{key}", mapping.config.path), message }
 }
 
 /// The source of a mapping that is a file.
@@ -113,14 +130,15 @@ fn from_file(mapping: &Mapping, faults: &mut Vec<Fault>) -> Option<Source> {
     let path = mapping.config.file.as_ref()?;
     Some(load_file(mapping, path).map_or_else(
         |error| {
-            faults.push(Fault { path: format!("{}.file", mapping.config.path), message: error.to_string() });
+            faults.push(fault(mapping, "file", error.to_string()));
             Source::Faulty
         },
         Source::File,
     ))
 }
 
-/// Adds what only the parts know: files and, if they are asked, the upstream, and the store's tables, columns and triggers.
+/// Adds what only the parts know: files and, if they are asked, the upstream, and the store's tables, columns and
+/// triggers.
 pub async fn check(config: &Config, mappings: &Mappings, asks: Asks, faults: &mut Faults) {
     let settings = &config.settings;
     if asks == Asks::Everybody {
@@ -131,23 +149,30 @@ pub async fn check(config: &Config, mappings: &Mappings, asks: Asks, faults: &mu
             faults.add("journal.path", text);
         }
     }
-    let mut found = Vec::new();
-    // By faulty settings nobody can be asked.
-    if asks == Asks::Nobody || faults.concern("store") {
+    // With faulty settings the store cannot be asked.
+    let found = if asks == Asks::Nobody || faults.concern("store") {
+        let mut found = Vec::new();
         mappings.list.iter().for_each(|mapping| drop(from_file(mapping, &mut found)));
+        found
     } else {
-        let asked = match Store::connect_to_check(&settings.store).await {
-            Ok(store) => plans(&store, mappings, asks == Asks::Everybody).await.map(|(_, faults)| faults),
-            Err(error) => Err(error),
-        };
-        match asked {
-            Ok(list) => found = list,
-            Err(StoreError::Refused(text)) => faults.add("store.url", text),
-            Err(error) if asks == Asks::Everybody => faults.add("store.url", error.to_string()),
-            Err(_) => {}
-        }
-    }
+        ask_store(&settings.store, mappings, asks == Asks::Everybody, faults).await
+    };
     found.into_iter().for_each(|fault| faults.add(fault.path, fault.message));
+}
+
+/// What is wrong with the mappings in the store and the files. A store that does not answer is a fault only if it must.
+async fn ask_store(settings: &config::Store, mappings: &Mappings, must: bool, faults: &mut Faults) -> Vec<Fault> {
+    let asked = match Store::connect_to_check(settings).await {
+        Ok(store) => plans(&store, mappings, must).await,
+        Err(error) => Err(error),
+    };
+    match asked {
+        Ok((_, found)) => return found,
+        Err(StoreError::Refused(text)) => faults.add("store.url", text),
+        Err(error) if must => faults.add("store.url", error.to_string()),
+        Err(_) => {}
+    }
+    Vec::new()
 }
 
 async fn ask_upstream(settings: &config::Upstream, faults: &mut Faults) {

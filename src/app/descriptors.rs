@@ -1,4 +1,4 @@
-//! File descriptors: as many as the configured clients and connections need, or fewer clients, with a word about it.
+//! File descriptors: as many as the configured clients and connections need; or else fewer clients, and a warning.
 
 use crate::config::{Limits, Settings};
 
@@ -23,7 +23,8 @@ pub(super) fn make_room(settings: &Settings) -> Limits {
             open_files = have,
             wanted,
             clients = limits.clients,
-            "too few files may be open for limits.clients and upstream.pinned_max: fewer clients are let in. Raise the limit (ulimit -n, LimitNOFILE=)"
+            "too few files may be open for limits.clients and upstream.pinned_max: fewer clients are let in. Raise the \
+             limit (ulimit -n, LimitNOFILE=)"
         );
     }
     limits

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::check::Failure;
-use crate::config::{PubSubMode, Settings};
-use crate::server::{Edition, Setup, Workers, bind};
+use crate::config::{self, PubSubMode, Settings};
+use crate::server::{Edition, Listener, Setup, Workers, bind};
 use crate::upstream::{Endpoint, Hub, Target, watch};
 
 pub(super) struct Front {
@@ -24,11 +24,7 @@ impl Front {
         target: Result<Target, String>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, Failure> {
-        let mut listeners = Vec::new();
-        for address in &settings.server.listen {
-            let bound = bind(address, &settings.server).await;
-            listeners.push(bound.map_err(|error| Failure::bind("server.listen", address, &error))?);
-        }
+        let listeners = bind_all(&settings.server).await?;
         let metrics = edition.owned.metrics.clone();
         let upstream = Arc::new(Endpoint::new(target, &settings.upstream, &metrics));
         tasks.spawn(watch(upstream.clone()));
@@ -40,13 +36,7 @@ impl Front {
         let setup = Setup { edition: Arc::new(edition), upstream: upstream.clone(), hub, metrics };
         let workers = Workers::start(settings.server.workers, &setup, settings.server.shutdown_timeout);
         let workers = Arc::new(workers.map_err(|error| Failure::Start(error.to_string()))?);
-        let mut accepting = JoinSet::new();
-        for listener in listeners {
-            tracing::info!(listen = %listener.name, "ready for clients");
-            let workers = workers.clone();
-            accepting.spawn(async move { listener.accept(&workers).await });
-        }
-        Ok(Self { accepting, workers, upstream })
+        Ok(Self { accepting: accept(listeners, &workers), workers, upstream })
     }
 
     /// Takes every client over to another edition; when this returns, no request begins by the old one.
@@ -62,4 +52,24 @@ impl Front {
             workers.drain().await;
         }
     }
+}
+
+/// Every address is bound before one of them is served.
+async fn bind_all(settings: &config::Server) -> Result<Vec<Listener>, Failure> {
+    let mut listeners = Vec::new();
+    for address in &settings.listen {
+        let bound = bind(address, settings).await;
+        listeners.push(bound.map_err(|error| Failure::bind("server.listen", address, &error))?);
+    }
+    Ok(listeners)
+}
+
+fn accept(listeners: Vec<Listener>, workers: &Arc<Workers>) -> JoinSet<()> {
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        tracing::info!(listen = %listener.name, "ready for clients");
+        let workers = workers.clone();
+        accepting.spawn(async move { listener.accept(&workers).await });
+    }
+    accepting
 }

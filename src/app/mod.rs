@@ -34,13 +34,13 @@ use crate::dispatch::Owned;
 use crate::telemetry::Metrics;
 use crate::upstream::{PrivateServer, Target};
 
-/// Runs a sidecar until it is told to stop; `reread` reads the configuration anew.
+/// Runs a sidecar until a signal says to stop; `reread` reads the configuration again.
 ///
 /// # Errors
-/// [`Failure::Faults`] before any port for clients is bound, if the store answers at once; [`Failure::Start`] when a port, a
-/// thread, the journal or the private server's folder cannot be had.
+/// [`Failure::Faults`] before any port for clients is bound, if the store answers at once; [`Failure::Start`] when a
+/// port, a thread, the journal or the private server's folder cannot be had.
 pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Failure> {
-    // First of all: a signal that nobody handles ends the process, or is lost if that is a container's first.
+    // First of all: a signal without a handler ends the process, or is lost if it is the first process of a container.
     let mut signals = Signals::new().map_err(|error| Failure::Start(error.to_string()))?;
     let settings = reading.config.settings.clone();
     let metrics = Arc::new(Metrics::default());
@@ -56,23 +56,23 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
         started = started => started?,
         () = signals.stop() => return Ok(()),
     };
-    let mut house = House::new(reading, owned, readiness);
-    house.look_after(&mut tasks);
-    let served = serve(&mut house, target, (&mut tasks, &mut coming), &mut signals, reread).await;
-    stop(house, tasks, private, patience_after(settings.server.shutdown_timeout)).await;
+    let mut house = House::new(reading, owned, readiness, tasks);
+    house.look_after();
+    let served = serve(&mut house, target, &mut coming, &mut signals, reread).await;
+    stop(house, private, patience_after(settings.server.shutdown_timeout)).await;
     served
 }
 
-/// Serves clients until a signal says to stop.
+/// Serves clients until a signal says to stop. What is `coming` takes the place of what is served without the store.
 async fn serve(
     house: &mut House,
     target: Result<Target, String>,
-    (tasks, coming): (&mut JoinSet<()>, &mut JoinSet<Result<Arc<Owned>, Failure>>),
+    coming: &mut JoinSet<Result<Arc<Owned>, Failure>>,
     signals: &mut Signals,
     reread: impl Fn() -> Loaded,
 ) -> Result<(), Failure> {
     let edition = house.reading.edition(&house.owned);
-    let front = Front::open(&house.reading.config.settings, edition, target, tasks).await?;
+    let front = Front::open(&house.reading.config.settings, edition, target, &mut house.tasks).await?;
     if house.owned.awaits.is_none() {
         house.readiness.loaded(house.owned.clone());
     }
@@ -87,7 +87,7 @@ async fn serve(
                 },
             },
             Some(arrived) = coming.join_next() => match begin::whole(arrived) {
-                Ok(new) => house.arrive(&front, new, tasks).await,
+                Ok(new) => house.arrive(&front, new).await,
                 Err(failure) => {
                     served = Err(failure);
                     break;
@@ -111,18 +111,19 @@ fn patience_after(shutdown_timeout: Duration) -> Duration {
     LEAST.max(shutdown_timeout / 2)
 }
 
-/// What was acknowledged and not saved goes to the store (what it does not take in time stays in the journal), while the
-/// private upstream saves and ends, also when a port could not be had: it must not outlive us. Then the rest of the house.
-async fn stop(mut house: House, mut tasks: JoinSet<()>, private: Option<PrivateServer>, patience: Duration) {
+/// What was acknowledged and not saved goes to the store (what it does not take in time stays in the journal), while
+/// the private upstream saves and ends. It must not live longer than this process, also when a port could not be had.
+/// Then the rest of the house.
+async fn stop(mut house: House, private: Option<PrivateServer>, patience: Duration) {
     let ended = async {
         if let Some(private) = private {
             private.stop(patience).await;
         }
     };
-    // Nobody flushes any more but who waits for it.
+    // From here on only `drain` flushes.
     house.upkeep.shutdown().await;
     tokio::join!(drain(&house.owned, patience), ended);
-    tasks.shutdown().await;
+    house.tasks.shutdown().await;
     tracing::info!("stopped");
 }
 

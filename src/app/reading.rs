@@ -31,7 +31,7 @@ fn token(path: &str) -> Result<Option<Token>, String> {
     }
 }
 
-/// Where others are, as far as the settings tell: nobody is asked.
+/// Checks the addresses of the upstream and the store, without connecting to them.
 fn addresses(settings: &Settings, faults: &mut Faults) {
     if !settings.upstream.url.is_empty()
         && let Err(text) = Target::parse(&settings.upstream)
@@ -45,7 +45,7 @@ fn addresses(settings: &Settings, faults: &mut Faults) {
     }
 }
 
-/// What works, and is perhaps not what was meant.
+/// Notes what works and is perhaps not what was meant.
 fn doubts(settings: &Settings, mappings: &Mappings, faults: &mut Faults) {
     for (i, name) in settings.security.deny.iter().enumerate() {
         if let Some(nearly) = nearly(name) {

@@ -1,4 +1,4 @@
-//! SIGHUP: the configuration is read anew, and what may change while the sidecar runs goes over to it as a whole, or, if
+//! SIGHUP: the configuration is read again. What may change while the sidecar runs goes over to it as a whole or, if
 //! anything in it is faulty, not at all. Clients stay connected.
 
 use std::sync::Arc;
@@ -23,34 +23,36 @@ pub(super) struct House {
     pub(super) reading: Reading,
     /// Its definitions and cache.
     pub(super) owned: Arc<Owned>,
-    /// What runs beside them.
+    /// What runs beside them, as long as they are served.
     pub(super) upkeep: JoinSet<()>,
-    /// Who is told of changes.
+    /// What runs as long as the process does.
+    pub(super) tasks: JoinSet<()>,
+    /// The mappings that changes of the store are applied to.
     pub(super) audience: Arc<Audience>,
-    /// Who else must know them.
+    /// What `/readyz` answers, which must know them, too.
     pub(super) readiness: Arc<Readiness>,
 }
 
 impl House {
     /// A house that serves these definitions and this cache. Nothing runs beside them yet.
-    pub(super) fn new(reading: Reading, owned: Arc<Owned>, readiness: Arc<Readiness>) -> Self {
+    pub(super) fn new(reading: Reading, owned: Arc<Owned>, readiness: Arc<Readiness>, tasks: JoinSet<()>) -> Self {
         let audience = Arc::new(Audience::default());
         audience.join(owned.clone());
-        Self { reading, owned, upkeep: JoinSet::new(), audience, readiness }
+        Self { reading, owned, upkeep: JoinSet::new(), tasks, audience, readiness }
     }
 
     /// Starts what runs beside them; without a store that is little.
-    pub(super) fn look_after(&mut self, tasks: &mut JoinSet<()>) {
+    pub(super) fn look_after(&mut self) {
         if self.owned.awaits.is_some() {
             self.upkeep = upkeep::without_store(&self.owned);
             return;
         }
-        upkeep::of_store(tasks, &self.owned.store, &self.owned.metrics, &self.audience);
+        upkeep::of_store(&mut self.tasks, &self.owned.store, &self.owned.metrics, &self.audience);
         self.upkeep = upkeep::of_owned(&self.owned, &self.reading.config.settings);
     }
 
     /// The store is there: what needs it takes the place of what was served without it.
-    pub(super) async fn arrive(&mut self, front: &Front, new: Arc<Owned>, tasks: &mut JoinSet<()>) {
+    pub(super) async fn arrive(&mut self, front: &Front, new: Arc<Owned>) {
         let old = std::mem::replace(&mut self.owned, new.clone());
         new.cache.wait_for(&old.cache);
         self.audience.join(new.clone());
@@ -59,7 +61,7 @@ impl House {
         drop(still);
         new.cache.inherit(&old.cache).await;
         self.audience.only(&new);
-        self.look_after(tasks);
+        self.look_after();
         self.readiness.loaded(new.clone());
         old.definitions.clear();
         tracing::info!(store = new.store.name(), "the store is there: owned keys are answered");
@@ -68,7 +70,7 @@ impl House {
         new.reloader.request_all(true);
     }
 
-    /// Goes over to what is read now. Definitions are loaded anew in any case.
+    /// Goes over to what is read now. Definitions are loaded again in any case.
     pub(super) async fn reload(&mut self, front: &Front, mut loaded: Loaded) {
         let reading = Reading::of(&mut loaded);
         loaded.faults.doubts().for_each(|doubt| tracing::warn!("{doubt}"));
@@ -99,7 +101,7 @@ impl House {
         if old.settings.auth.mode != new.settings.auth.mode {
             return Err(Failure::fault(
                 "auth.mode",
-                "cannot be changed while clients are connected; start the sidecar anew",
+                "cannot be changed while clients are connected; start the sidecar again",
             ));
         }
         let target = self.moved(&new.settings)?;
@@ -151,7 +153,7 @@ impl House {
         new.cache.succeed(&old.cache).await;
         self.audience.only(&new);
         self.readiness.loaded(new.clone());
-        // What the old ones hold is of no use to the few that may still know them.
+        // What the old ones hold is of no use any more, even if a task still has a reference to them.
         self.upkeep = upkeep::of_owned(&new, &self.reading.config.settings);
         old.definitions.clear();
         // A change may have come while the definitions were loaded, or a request to the old ones.

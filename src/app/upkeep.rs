@@ -10,17 +10,18 @@ use crate::dispatch::Owned;
 use crate::store::{Change, Store};
 use crate::telemetry::Metrics;
 
-/// Those who are told of changes: one set of mappings, or two while a reload replaces one by the other.
+/// The mappings that changes of the store are applied to: one set of them, or two while a reload replaces one by the
+/// other.
 #[derive(Debug, Default)]
 pub(super) struct Audience(Mutex<Vec<Arc<Owned>>>);
 
 impl Audience {
-    /// From now on `owned` is told too.
+    /// From now on changes are applied to `owned`, too.
     pub(super) fn join(&self, owned: Arc<Owned>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(owned);
     }
 
-    /// Nobody but `owned` is told any more.
+    /// From now on changes are applied to `owned` only.
     pub(super) fn only(&self, owned: &Arc<Owned>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|member| Arc::ptr_eq(member, owned));
     }
@@ -53,7 +54,7 @@ pub(super) fn of_owned(owned: &Arc<Owned>, settings: &Settings) -> JoinSet<()> {
     tasks
 }
 
-/// What goes on while there is no store yet: definitions from files may be loaded anew.
+/// What goes on while there is no store yet: definitions from files may be loaded again.
 pub(super) fn without_store(owned: &Arc<Owned>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let reloader = owned.reloader.clone();

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{Peer, State};
 use crate::telemetry::clock::now_ms;
 
-/// What the sidecar does not account for each client is told as 0.
+/// What the sidecar does not count for each client is shown as 0.
 const UNKNOWN: &str = "qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0";
 
 impl Peer {
@@ -20,8 +20,9 @@ impl Peer {
         let command = self.command.load(Relaxed).checked_sub(1).and_then(command).unwrap_or("NULL");
         let [sub, psub, ssub] = state.subscribed;
         format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={} \
-             qbuf={} {UNKNOWN} omem={} tot-mem={} events=r cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}\n",
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} \
+             multi={} qbuf={} {UNKNOWN} omem={} tot-mem={} events=r cmd={command} user={} redir={} resp={} lib-name={} \
+             lib-ver={}\n",
             self.id,
             self.addresses.0,
             self.addresses.1,

@@ -1,5 +1,5 @@
 //! Who is connected: every client of the process, on whichever worker thread, for CLIENT LIST, KILL and UNBLOCK.
-//! Knows what a client told and is in; never its requests or replies.
+//! Knows what a client said of itself and the states it is in; never its requests or replies.
 
 mod filter;
 mod line;
@@ -40,13 +40,13 @@ pub struct Peer {
     killed: AtomicBool,
     /// What it holds in memory.
     pub holding: Arc<Holding>,
-    /// Since when it takes nothing of what waits for it; 0 while it does.
+    /// Since when it has read nothing of what waits for it; 0 while it reads.
     stalled_since: AtomicU64,
     waker: Mutex<Option<Waker>>,
     state: Mutex<State>,
 }
 
-/// What a client is in, as `CLIENT LIST` tells it.
+/// The states a client is in, as `CLIENT LIST` shows them.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// `CLIENT SETNAME`.
@@ -55,7 +55,7 @@ pub struct State {
     pub lib_name: Bytes,
     /// `CLIENT SETINFO LIB-VER`.
     pub lib_ver: Bytes,
-    /// As whom it authenticated.
+    /// The user that it authenticated as.
     pub user: String,
     /// Its database.
     pub db: i64,
@@ -107,7 +107,7 @@ impl Drop for Listed {
 }
 
 impl Registry {
-    /// Nobody yet; what clients hold counts into `buffers`.
+    /// An empty registry; what clients hold is counted in `buffers`.
     #[must_use]
     pub fn new(buffers: Arc<Buffers>) -> Self {
         Self { buffers, ..Self::default() }
@@ -154,14 +154,15 @@ impl Registry {
 }
 
 impl Peer {
-    /// Changes what it is in.
+    /// Changes its state.
     pub fn update(&self, change: impl FnOnce(&mut State)) {
         let mut state = lock(&self.state);
         change(&mut state);
         self.holding.note_words(state.name.len() + state.lib_name.len() + state.lib_ver.len());
     }
 
-    /// True when it has asked nothing since `then` and nothing is on its way to it: neither messages nor a reply that blocks.
+    /// True when it has asked nothing since `then` and waits for nothing: neither for messages nor for a blocking
+    /// command.
     #[must_use]
     pub fn is_idle_since(&self, then: u64) -> bool {
         let awaits = |state: &State| state.blocked || state.monitor || state.subscribes();
@@ -183,13 +184,13 @@ impl Peer {
         }
     }
 
-    /// Since when it takes nothing of what waits for it.
+    /// Since when it has read nothing of what waits for it.
     #[must_use]
     pub fn stalled_since(&self) -> Option<u64> {
         Some(self.stalled_since.load(Relaxed)).filter(|since| *since > 0)
     }
 
-    /// Looks at what it is in.
+    /// Reads its state.
     pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
         look(&lock(&self.state))
     }

@@ -1,4 +1,4 @@
-//! Names that are nearly a command's: somebody mistyped one.
+//! Names that are nearly a command's: perhaps mistyped.
 
 use super::table::all;
 

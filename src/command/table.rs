@@ -70,8 +70,7 @@ impl Spec {
         if self.arity >= 0 { argc as i64 == self.arity } else { argc as i64 >= -self.arity }
     }
 
-    /// True when the keys of `request` all stand before argument `end`, and so surely that nothing from there on
-    /// matters.
+    /// True when the keys of `request` all stand before argument `end`, whatever the arguments from there on are.
     #[must_use]
     pub fn knows_keys_before(&self, request: &Request<'_>, end: usize) -> bool {
         let mut before = !self.has_hidden_keys && self.keys.iter().all(|keys| keys.is_fixed_before(end));

@@ -1,15 +1,15 @@
-//! Which addresses strangers may reach without anybody asking who they are.
+//! Which addresses strangers may reach without authentication.
 
 use std::net::IpAddr;
 
 use super::{AuthMode, Settings};
 
-/// The addresses that a stranger may reach and where nobody asks who comes.
+/// The addresses that a stranger may reach without authentication, each with the setting that names it.
 pub(super) fn open_to_all(settings: &Settings) -> Vec<(&'static str, &str)> {
     if settings.security.allow_no_auth {
         return Vec::new();
     }
-    // Who shows a certificate of ours is known, too.
+    // A client that must show a certificate is known, too.
     let shows = |address: &&String| address.starts_with("rediss://") && !settings.tls.client_ca_file.is_empty();
     let clients = settings.server.listen.iter().filter(|_| settings.auth.mode == AuthMode::None);
     let clients = clients.filter(|address| !shows(address));
@@ -24,7 +24,7 @@ fn is_beyond_loopback(address: &str) -> bool {
     !address.is_empty() && !address.starts_with("unix://") && !is_loopback(host)
 }
 
-/// A name or IP address (IPv6 in brackets or without) that nobody but this machine is reached by.
+/// True for a name or IP address (IPv6 in brackets or without) that only this machine can reach.
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);

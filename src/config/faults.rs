@@ -118,7 +118,7 @@ impl Faults {
                 }
                 Err(error) => {
                     let (path, told) = (track.path().to_string(), error.to_string());
-                    // What was taken out is missing by our own doing.
+                    // A faulty value that this loop has taken out is no missing field.
                     let missing = told.strip_prefix("missing field `").map(|rest| rest.trim_end_matches('`'));
                     if !missing.is_some_and(|field| taken.contains(&join(&path, field))) {
                         self.add(join(base, &path), humane(&told));

@@ -1,9 +1,9 @@
-//! `log.level`: what a filter may say. A word that is no level would be taken for a part of the program that does not
-//! exist, and nothing would be logged at all.
+//! `log.level`: what a filter may say. A word that is no level would be taken for a module that does not exist, and
+//! nothing would be logged at all.
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// The program's own parts begin so.
+/// How the paths of the program's own modules begin.
 const OURS: &str = "hearthside";
 
 /// Refuses a filter that would not do what it seems to say.
@@ -17,7 +17,7 @@ fn directive(part: &str) -> Result<(), String> {
     let (is_sound, wrong) = match part.split_once('=') {
         Some((of, level)) if is_part(of) => (is_level(level), level),
         Some((of, _)) => (false, of),
-        // Of ours, everything.
+        // One of our own modules: it logs everything.
         None if part == OURS || part.starts_with("hearthside::") => (is_part(part), part),
         None => (is_level(part), part),
     };

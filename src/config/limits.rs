@@ -27,8 +27,8 @@ pub struct Limits {
     pub request: ByteSize,
     /// Requests of one client that may be under way; past it the sidecar stops reading from that client.
     pub pipeline: ByteSize,
-    /// Memory for what was read from clients and waits for them, in all; past it newcomers are refused and the client that
-    /// holds most is cut.
+    /// Memory for what was read from clients and waits for them, in all; past it newcomers are refused, and the client
+    /// that holds most is cut.
     pub buffers: ByteSize,
     /// Replies that may wait for one client; past it the sidecar stops reading from that client.
     pub client_output: ByteSize,

@@ -57,6 +57,24 @@ pub fn read(name: &str, text: &str, environment: impl Iterator<Item = (String, S
     Loaded { config, faults }
 }
 
+/// The keys that only `[[caches]]` have.
+const OF_CACHES: [&str; 12] = [
+    "ttl",
+    "renew",
+    "stale_while_revalidate",
+    "stale_if_error",
+    "max_staleness",
+    "negative_ttl",
+    "write",
+    "deferred",
+    "expires_column",
+    "delete",
+    "push",
+    "remove",
+];
+/// The keys that only `[[definitions]]` have.
+const OF_DEFINITIONS: [&str; 1] = ["file"];
+
 fn from_tree(mut tree: Value, faults: &mut Faults) -> Config {
     let mut blocks = |name: &str| match tree.as_object_mut().and_then(|map| map.remove(name)) {
         Some(Value::Array(items)) => items,
@@ -69,26 +87,8 @@ fn from_tree(mut tree: Value, faults: &mut Faults) -> Config {
     let (definitions, caches, users) = (blocks("definitions"), blocks("caches"), blocks("users"));
     Config {
         settings: faults.read(tree, "").unwrap_or_default(),
-        definitions: read_blocks(
-            "definitions",
-            definitions,
-            faults,
-            &[
-                "ttl",
-                "renew",
-                "stale_while_revalidate",
-                "stale_if_error",
-                "max_staleness",
-                "negative_ttl",
-                "write",
-                "deferred",
-                "expires_column",
-                "delete",
-                "push",
-                "remove",
-            ],
-        ),
-        caches: read_blocks("caches", caches, faults, &["file"]),
+        definitions: read_blocks("definitions", definitions, faults, &OF_CACHES),
+        caches: read_blocks("caches", caches, faults, &OF_DEFINITIONS),
         users: read_users(users, faults),
     }
 }
@@ -128,27 +128,26 @@ fn override_by(
         let path = variable[PREFIX.len()..].replace("__", ".").to_ascii_lowercase();
         // `..._FILE` names a file that holds the value, unless there is a setting of that name.
         let in_file = path.strip_suffix("_file").filter(|_| setting(&path).is_none());
-        let (path, text) = match in_file {
-            None => (path.clone(), text),
-            Some(path) => match std::fs::read_to_string(&text) {
-                Ok(held) => (path.to_owned(), held.trim_end_matches(['\r', '\n']).to_owned()),
-                Err(error) => {
-                    faults.add(variable, format!("{text}: {error}"));
-                    continue;
+        let held = in_file.map_or_else(|| Ok(text.clone()), |_| text_of(&text));
+        let path = in_file.unwrap_or(&path);
+        match (held, setting(path)) {
+            (Err(error), _) => faults.add(variable, format!("{text}: {error}")),
+            (_, None) => faults.add(variable, "unknown setting; docs/OPERATIONS.md lists them all"),
+            (Ok(held), Some(default)) => {
+                faults.note_variable(path, &variable);
+                match builder.clone().set_override(path, typed(&held, default)) {
+                    Ok(next) => builder = next,
+                    Err(error) => faults.add(path, error.to_string()),
                 }
-            },
-        };
-        let Some(default) = setting(&path) else {
-            faults.add(variable, "unknown setting; docs/OPERATIONS.md lists them all");
-            continue;
-        };
-        faults.note_variable(&path, &variable);
-        match builder.clone().set_override(&path, typed(&text, default)) {
-            Ok(next) => builder = next,
-            Err(error) => faults.add(path, error.to_string()),
+            }
         }
     }
     builder
+}
+
+/// A file's text without the line ends behind it.
+fn text_of(path: &str) -> std::io::Result<String> {
+    Ok(std::fs::read_to_string(path)?.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// An environment text in the form its setting has.

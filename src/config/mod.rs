@@ -1,4 +1,4 @@
-//! One tree of settings, passed down, never fetched. Each part of the house gets only its own section.
+//! One tree of settings, passed down, never fetched. Each module gets only its own section.
 //! A setting's default is its `Default`; the shipped `config.toml` is tested equal to them.
 
 mod addresses;
@@ -106,7 +106,8 @@ impl Default for Server {
     }
 }
 
-/// What `rediss://` addresses of `server.listen` show, and whom they let in. PEM files; SIGHUP reads them anew.
+/// The certificate of `rediss://` addresses of `server.listen`, and which clients they let in. PEM files; SIGHUP reads
+/// them again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tls {
@@ -288,7 +289,7 @@ impl Default for Verify {
 pub struct Security {
     /// Commands that are answered with an error.
     pub deny: Vec<String>,
-    /// Lets it listen beyond loopback although nobody has to authenticate.
+    /// Allows to listen beyond loopback without authentication.
     pub allow_no_auth: bool,
 }
 

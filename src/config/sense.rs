@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::exposure::open_to_all;
 use super::{AuthMode, ByteSize, Faults, PubSubMode, Settings, addresses, filter};
 
-/// More threads than any machine has cores help nobody.
+/// More threads than any machine has cores are of no use.
 const MOST_WORKERS: usize = 1024;
 /// Shorter than this no answer comes over any network.
 const LEAST_PATIENCE: Duration = Duration::from_millis(10);
-/// What is done more often does nothing else.
+/// A task that runs more often would do nothing else.
 const LEAST_INTERVAL: Duration = Duration::from_millis(1);
 
 pub(super) fn check(settings: &Settings, faults: &mut Faults) {
@@ -25,8 +25,9 @@ pub(super) fn check(settings: &Settings, faults: &mut Faults) {
     }
     for (path, address) in open_to_all(settings) {
         let message = format!(
-            "'{address}' is beyond loopback, and whoever reaches it may do everything. Set auth.mode (admin.token_file for the admin \
-             port), listen on loopback or a Unix socket, or say security.allow_no_auth = true"
+            "'{address}' is beyond loopback, and whoever reaches it may do everything. Set auth.mode \
+             (admin.token_file for the admin port), listen on loopback or a Unix socket, or say \
+             security.allow_no_auth = true"
         );
         faults.add(path, message);
     }
@@ -122,7 +123,8 @@ fn pairs(settings: &Settings, faults: &mut Faults) {
     require(
         store.heartbeat_timeout > store.heartbeat_interval,
         "store.heartbeat_timeout",
-        "must be longer than store.heartbeat_interval, or every heartbeat is a gap, which empties the cache; write twice that or more",
+        "must be longer than store.heartbeat_interval, or every heartbeat is a gap, which empties the cache; write twice \
+         that or more",
     );
     let softs = [
         ("client_output_soft", limits.client_output_soft, limits.client_output_soft_time),

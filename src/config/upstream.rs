@@ -31,7 +31,7 @@ pub struct Upstream {
     pub queue_timeout: Duration,
     /// Most bytes of commands that wait on one lane.
     pub queue_bytes: ByteSize,
-    /// A lane that heard nothing for so long is asked with PING.
+    /// A lane on which nothing has arrived for so long is sent a PING.
     #[serde(with = "humantime_serde")]
     pub ping_interval: Duration,
     /// How long that PING may stay unanswered before the lane is given up.
@@ -102,10 +102,10 @@ impl Default for PubSub {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnLoss {
-    /// It is subscribed anew, and told on the channel `__hearthside__:gap` if it listens there.
+    /// It is subscribed again, and gets a message on the channel `__hearthside__:gap` if it listens there.
     #[default]
     Restore,
-    /// It is closed, so that it subscribes anew itself.
+    /// It is closed, so that it subscribes again itself.
     Close,
 }
 

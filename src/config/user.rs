@@ -10,7 +10,7 @@ pub struct Auth {
     pub mode: AuthMode,
 }
 
-/// Who says who a client is.
+/// Who checks a client's credentials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {

@@ -34,7 +34,7 @@ fn a_store_that_is_away_at_start_keeps_nobody_from_what_needs_none() {
     assert_eq!(wire.ask("EXISTS tier:1 tier:7 through"), ":2\r\n");
     let is_loading = |told: &str, mapping: &str| {
         assert!(told.starts_with("-LOADING hearthside: the mapping '"), "{told}");
-        assert!(told.contains(mapping) && told.contains("refused") && told.contains("mend store.url"), "{told}");
+        assert!(told.contains(mapping) && told.contains("refused") && told.contains("correct store.url"), "{told}");
     };
     let (session, item) = ("player:{character_id:int}:session", "item:{item_id}:def");
     for (request, mapping) in [
