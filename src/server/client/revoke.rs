@@ -142,8 +142,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// The upstream ends the wait, unless it has given something already: that is the client's. If the upstream cannot be
-    /// asked, what has been given has a second to arrive; then the connection is dropped, and the wait with it.
+    /// The upstream ends the wait, unless it has given something already: that is the client's. If the upstream cannot
+    /// be asked, what has been given has a second to arrive; then the connection is dropped, and the wait with it.
     async fn end_wait(
         &mut self,
         connection: Option<i64>,

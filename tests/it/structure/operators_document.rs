@@ -235,10 +235,10 @@ fn what_can_grow_has_a_bound_and_a_metric() {
 
 /// The constants behind the bounds that are no settings: where each stands, and how the table writes it.
 const BOUNDS: [(&str, &str, &str); 16] = [
-    ("src/upstream/pipeline/account.rs", "FIRST_ASKED: usize = 32", "32 requests before its first reply"),
-    ("src/upstream/pipeline/account.rs", "KNOWN_ASKED: usize = 512", "then 512"),
-    ("src/upstream/pipeline/account.rs", "MOST_ASKED: usize = 8 * 1024", "up to 8,192"),
-    ("src/upstream/pipeline/account.rs", "MOST_EXPECTED: usize = 1 << 20", "1 MiB, judged by the length"),
+    ("src/upstream/pipeline/client_window.rs", "FIRST_ASKED: usize = 32", "32 requests before its first reply"),
+    ("src/upstream/pipeline/client_window.rs", "KNOWN_ASKED: usize = 512", "then 512"),
+    ("src/upstream/pipeline/client_window.rs", "MOST_ASKED: usize = 8 * 1024", "up to 8,192"),
+    ("src/upstream/pipeline/client_window.rs", "MOST_EXPECTED: usize = 1 << 20", "1 MiB, judged by the length"),
     ("src/upstream/pipeline/arrivals.rs", "ENOUGH: usize = 256 * 1024", "256 KiB here"),
     ("src/upstream/pipeline/lanes.rs", "MOST_GROUPS: usize = 32", "32 groups for each worker"),
     ("src/cache/memory/thread_cache.rs", "MOST: usize = 32 * 1024", "32,768 keys"),
