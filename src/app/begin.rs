@@ -7,20 +7,19 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
-use super::build::{self, Ground, Parts, Trouble, silent};
+use super::build::{self, Built, Ground, Parts, Trouble, silent};
 use super::check::Failure;
 use super::reading::Reading;
 use crate::admin::Readiness;
-use crate::dispatch::Owned;
 use crate::journal::Waiting;
 use crate::store::Away;
 use crate::telemetry::Metrics;
 
 /// What is served from the beginning.
 pub(super) struct Begun {
-    pub(super) owned: Arc<Owned>,
+    pub(super) built: Built,
     /// What takes its place when the store is there; empty if it was there at once.
-    pub(super) coming: JoinSet<Result<Arc<Owned>, Failure>>,
+    pub(super) coming: JoinSet<Result<Built, Failure>>,
 }
 
 /// How long the port stays closed for a store that answers, and whose definitions are being loaded.
@@ -56,11 +55,11 @@ pub(super) async fn begin(
         Some(arrived) = coming.join_next(), if waits || is_there => Some(whole(arrived)?),
         () = patience(waits, is_there, &stuck) => None,
     };
-    let owned = match arrived {
-        Some(owned) => owned,
+    let built = match arrived {
+        Some(built) => built,
         None => ground.without_store(&columns, away).await?,
     };
-    Ok(Begun { owned, coming })
+    Ok(Begun { built, coming })
 }
 
 /// Returns when the port is opened, whether the definitions are there or not: at once if the store does not answer, and
@@ -80,7 +79,7 @@ async fn patience(waits: bool, is_there: bool, stuck: &Notify) {
 ///
 /// # Errors
 /// Why nothing ever will.
-pub(super) fn whole(arrived: Result<Result<Arc<Owned>, Failure>, JoinError>) -> Result<Arc<Owned>, Failure> {
+pub(super) fn whole(arrived: Result<Result<Built, Failure>, JoinError>) -> Result<Built, Failure> {
     arrived.unwrap_or_else(|error| Err(Failure::Start(error.to_string())))
 }
 
@@ -114,7 +113,7 @@ impl Arrival {
     }
 
     /// Asks until the store answers and all definitions are loaded.
-    async fn happen(mut self, first: Option<Parts>, waiting: Waiting) -> Result<Arc<Owned>, Failure> {
+    async fn happen(mut self, first: Option<Parts>, waiting: Waiting) -> Result<Built, Failure> {
         let (mut found, mut attempt) = (first, 1_u64);
         let parts = loop {
             if let Some(parts) = found.take() {
@@ -129,15 +128,15 @@ impl Arrival {
             }
         };
         self.away.say(LOADED_NEXT);
-        let owned = parts.into_owned(&self.ground, waiting, Some(&self.away)).await?;
+        let built = parts.into_owned(&self.ground, waiting, Some(&self.away)).await?;
         self.away.say(LOADED_NEXT);
         // The reloader has logged it.
-        while let Err(failed) = owned.reloader.reload_all().await {
+        while let Err(failed) = built.owned.reloader.reload_all().await {
             self.away.say(format!("definitions cannot be loaded: {}; correct their rows or query", failed.join("; ")));
             self.stuck.notify_one();
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        Ok(owned)
+        Ok(built)
     }
 
     /// Says what it waits for, to clients and probes always, in the log when that is news.

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::check::{Failure, Source, plans};
 use super::replay::replay;
-use crate::cache::{Cache, Planned};
+use crate::cache::{self, Cache, Planned};
 use crate::config::{self, Settings};
 use crate::definitions::{DefinitionSource, Definitions, Reloader};
 use crate::dispatch::Owned;
@@ -32,6 +32,12 @@ pub(super) fn silent() -> StoreError {
     StoreError::Unavailable("it fell silent while its tables were looked at".into())
 }
 
+/// Everything owned, and what is to run beside its cache.
+pub(super) struct Built {
+    pub(super) owned: Arc<Owned>,
+    pub(super) tasks: cache::Tasks,
+}
+
 /// What everything owned stands on besides the store.
 #[derive(Clone)]
 pub(super) struct Ground {
@@ -49,21 +55,28 @@ impl Ground {
         sources: Vec<DefinitionSource>,
         cached: Vec<Planned>,
         awaits: Option<Arc<Away>>,
-    ) -> Arc<Owned> {
+    ) -> Built {
         let (definitions, metrics) = (Arc::new(Definitions::default()), self.metrics.clone());
         let reloader = Reloader::new(definitions.clone(), sources, store.clone(), metrics.clone());
-        let (journal, runtime) = (self.journal.clone(), Handle::current());
-        let cache = Cache::new(cached, &self.settings, journal, store.clone(), runtime, metrics.clone());
-        Arc::new(Owned {
+        let (cache, tasks) = Cache::new(cache::Parts {
+            planned: cached,
+            settings: &self.settings,
+            journal: self.journal.clone(),
+            store: store.clone(),
+            runtime: Handle::current(),
+            metrics: metrics.clone(),
+        });
+        let owned = Owned {
             mappings: Arc::new(self.mappings.clone()),
             definitions,
-            cache: Arc::new(cache),
+            cache,
             reloader: Arc::new(reloader),
             scans: Scans::new(self.metrics.clone()),
             store,
             awaits,
             metrics,
-        })
+        };
+        Built { owned: Arc::new(owned), tasks }
     }
 
     /// What can be served while the store has not answered yet: definitions from files, and of cached keys only
@@ -75,7 +88,7 @@ impl Ground {
         &self,
         columns: &HashMap<String, String>,
         away: Arc<Away>,
-    ) -> Result<Arc<Owned>, Failure> {
+    ) -> Result<Built, Failure> {
         let (mut sources, mut cached) = (Vec::new(), Vec::new());
         for mapping in &self.mappings.list {
             if let Some(path) = &mapping.config.file {
@@ -90,9 +103,9 @@ impl Ground {
             }
         }
         let store = Arc::new(Store::away(&self.settings.store, away.clone()));
-        let owned = self.owned(store, sources, cached, Some(away));
-        owned.reloader.reload_all().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
-        Ok(owned)
+        let built = self.owned(store, sources, cached, Some(away));
+        built.owned.reloader.reload_all().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
+        Ok(built)
     }
 }
 
@@ -146,7 +159,7 @@ impl Parts {
         ground: &Ground,
         waiting: Waiting,
         away: Option<&Away>,
-    ) -> Result<Arc<Owned>, Failure> {
+    ) -> Result<Built, Failure> {
         ground.metrics.store_up.set(1);
         let (mut sources, mut cached) = (Vec::new(), Vec::new());
         for (mapping, source, watched) in self.planned {
@@ -166,11 +179,11 @@ impl Parts {
         if let Some(journal) = &ground.journal {
             remember(journal, &cached).await;
         }
-        let owned = ground.owned(self.store, sources, cached, None);
+        let built = ground.owned(self.store, sources, cached, None);
         if let Some(journal) = &ground.journal {
-            replay(journal, waiting, &owned, away).await?;
+            replay(journal, waiting, &built.owned, away).await?;
         }
-        Ok(owned)
+        Ok(built)
     }
 }
 
@@ -235,7 +248,7 @@ async fn is_watched(store: &Store, mapping: &Mapping) -> Result<bool, StoreError
 ///
 /// # Errors
 /// Everything that keeps them from being served; then nothing has changed.
-pub(super) async fn successor(old: &Owned, mappings: Mappings, settings: &Settings) -> Result<Arc<Owned>, Failure> {
+pub(super) async fn successor(old: &Owned, mappings: Mappings, settings: &Settings) -> Result<Built, Failure> {
     let planned = Parts::plan(old.store.clone(), &settings.store, &mappings).await;
     let parts = planned.map_err(|trouble| match trouble {
         Trouble::Away(error) => Failure::Start(format!("the store cannot be asked: {error}")),
@@ -246,9 +259,9 @@ pub(super) async fn successor(old: &Owned, mappings: Mappings, settings: &Settin
         None => journal(settings, &mappings, &old.metrics).await?,
     };
     let ground = Ground { settings: settings.clone(), mappings, journal, metrics: old.metrics.clone() };
-    let owned = parts.into_owned(&ground, waiting, None).await?;
-    owned.reloader.reload_all().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
-    Ok(owned)
+    let built = parts.into_owned(&ground, waiting, None).await?;
+    built.owned.reloader.reload_all().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
+    Ok(built)
 }
 
 /// The configured upstream, or a private one; or the reason why there is none.

@@ -23,6 +23,7 @@ pub use commands::{cleared, commands, refused};
 pub use reading::Reading;
 
 use begin::Begun;
+use build::Built;
 use front::Front;
 use reload::House;
 use signals::{Signal, Signals};
@@ -52,11 +53,11 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
         // The last: what fails before it leaves no server behind.
         Ok((begun, build::upstream(&settings.upstream).await?))
     };
-    let (Begun { owned, mut coming }, (private, target)) = tokio::select! {
+    let (Begun { built, mut coming }, (private, target)) = tokio::select! {
         started = started => started?,
         () = signals.stop() => return Ok(()),
     };
-    let mut house = House::new(reading, owned, readiness, tasks);
+    let mut house = House::new(reading, built, readiness, tasks);
     house.look_after();
     let served = serve(&mut house, target, &mut coming, &mut signals, reread).await;
     stop(house, private, patience_after(settings.server.shutdown_timeout)).await;
@@ -67,7 +68,7 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
 async fn serve(
     house: &mut House,
     target: Result<Target, String>,
-    coming: &mut JoinSet<Result<Arc<Owned>, Failure>>,
+    coming: &mut JoinSet<Result<Built, Failure>>,
     signals: &mut Signals,
     reread: impl Fn() -> Loaded,
 ) -> Result<(), Failure> {

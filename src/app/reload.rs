@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::build;
+use super::build::{self, Built};
 use super::check::Failure;
 use super::front::Front;
 use super::reading::Reading;
 use super::upkeep::{self, Audience};
 use crate::admin::Readiness;
+use crate::cache;
 use crate::config::{Loaded, Settings};
 use crate::dispatch::Owned;
 use crate::server::Edition;
@@ -23,6 +24,8 @@ pub(super) struct House {
     pub(super) reading: Reading,
     /// Its definitions and cache.
     pub(super) owned: Arc<Owned>,
+    /// What is to run beside its cache, until it does.
+    pub(super) beside: Option<cache::Tasks>,
     /// What runs beside them, as long as they are served.
     pub(super) upkeep: JoinSet<()>,
     /// What runs as long as the process does.
@@ -35,10 +38,10 @@ pub(super) struct House {
 
 impl House {
     /// A house that serves these definitions and this cache. Nothing runs beside them yet.
-    pub(super) fn new(reading: Reading, owned: Arc<Owned>, readiness: Arc<Readiness>, tasks: JoinSet<()>) -> Self {
-        let audience = Arc::new(Audience::default());
+    pub(super) fn new(reading: Reading, built: Built, readiness: Arc<Readiness>, tasks: JoinSet<()>) -> Self {
+        let (audience, Built { owned, tasks: beside }) = (Arc::new(Audience::default()), built);
         audience.join(owned.clone());
-        Self { reading, owned, upkeep: JoinSet::new(), tasks, audience, readiness }
+        Self { reading, owned, beside: Some(beside), upkeep: JoinSet::new(), tasks, audience, readiness }
     }
 
     /// Starts what runs beside them; without a store that is little.
@@ -48,11 +51,13 @@ impl House {
             return;
         }
         upkeep::of_store(&mut self.tasks, &self.owned.store, &self.owned.metrics, &self.audience);
-        self.upkeep = upkeep::of_owned(&self.owned, &self.reading.config.settings);
+        self.upkeep = upkeep::of_owned(&self.owned, self.beside.take());
     }
 
     /// The store is there: what needs it takes the place of what was served without it.
-    pub(super) async fn arrive(&mut self, front: &Front, new: Arc<Owned>) {
+    pub(super) async fn arrive(&mut self, front: &Front, new: Built) {
+        let Built { owned: new, tasks: beside } = new;
+        self.beside = Some(beside);
         let old = std::mem::replace(&mut self.owned, new.clone());
         new.cache.wait_for(&old.cache);
         self.audience.join(new.clone());
@@ -111,7 +116,7 @@ impl House {
         } else {
             None
         };
-        let edition = reading.edition(successor.as_ref().unwrap_or(&self.owned));
+        let edition = reading.edition(successor.as_ref().map_or(&self.owned, |new| &new.owned));
         let in_force = old.settings.clone();
         self.reading = reading;
         for name in keep_fixed(&mut self.reading.config.settings, in_force) {
@@ -143,7 +148,8 @@ impl House {
     }
 
     /// Other mappings take the place of those that are served.
-    async fn succeed(&mut self, front: &Front, edition: Edition, new: Arc<Owned>) {
+    async fn succeed(&mut self, front: &Front, edition: Edition, new: Built) {
+        let Built { owned: new, tasks } = new;
         let old = std::mem::replace(&mut self.owned, new.clone());
         new.cache.wait_for(&old.cache);
         self.audience.join(new.clone());
@@ -154,7 +160,7 @@ impl House {
         self.audience.only(&new);
         self.readiness.loaded(new.clone());
         // What the old ones hold is of no use any more, even if a task still has a reference to them.
-        self.upkeep = upkeep::of_owned(&new, &self.reading.config.settings);
+        self.upkeep = upkeep::of_owned(&new, Some(tasks));
         old.definitions.clear();
         // A change may have come while the definitions were loaded, or a request to the old ones.
         new.reloader.request_all(true);

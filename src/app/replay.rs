@@ -125,7 +125,7 @@ fn lay(journal: &Journal, entries: Vec<Entry>, owned: &Owned) {
     journal.let_go(entries.iter().map(|(_, entry)| entry));
     for (mapping, entry) in entries {
         if let Some(mapping) = mapping {
-            owned.cache.replay(mapping.index(), vec![entry]);
+            owned.cache.replay(mapping, vec![entry]);
         }
     }
     owned.cache.count_waiting();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::config::Settings;
+use crate::cache;
 use crate::dispatch::Owned;
 use crate::store::{Change, Store};
 use crate::telemetry::Metrics;
@@ -40,50 +40,20 @@ pub(super) fn of_store(tasks: &mut JoinSet<()>, store: &Arc<Store>, metrics: &Ar
 }
 
 /// What goes on as long as these mappings are served.
-pub(super) fn of_owned(owned: &Arc<Owned>, settings: &Settings) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(owned.cache.clone().flush_for_ever(settings.journal.flush_interval));
-    tasks.spawn(owned.cache.clone().renew_for_ever());
-    tasks.spawn(owned.cache.clone().verify_for_ever(settings.verify.per_second));
-    let reloader = owned.reloader.clone();
-    tasks.spawn(async move { reloader.run().await });
-    if !settings.store.sweep_interval.is_zero() {
-        tasks.spawn(sweep(owned.clone(), settings.store.sweep_interval, settings.store.sweep_grace));
+pub(super) fn of_owned(owned: &Owned, of_cache: Option<cache::Tasks>) -> JoinSet<()> {
+    let mut tasks = without_store(owned);
+    if let Some(of_cache) = of_cache {
+        of_cache.spawn(&mut tasks);
     }
-    tasks.spawn(tidy(owned.clone()));
     tasks
 }
 
 /// What goes on while there is no store yet: definitions from files may be loaded again.
-pub(super) fn without_store(owned: &Arc<Owned>) -> JoinSet<()> {
+pub(super) fn without_store(owned: &Owned) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let reloader = owned.reloader.clone();
     tasks.spawn(async move { reloader.run().await });
     tasks
-}
-
-/// Removes rows of keys that have ended.
-async fn sweep(owned: Arc<Owned>, interval: Duration, grace: Duration) {
-    let mut ticker = tokio::time::interval(interval);
-    loop {
-        ticker.tick().await;
-        let (rows, swept) = owned.cache.sweep(grace).await;
-        owned.metrics.swept.inc_by(rows);
-        if rows > 0 {
-            tracing::debug!(rows, "rows of keys that have ended were removed");
-        }
-        if let Err(error) = swept {
-            tracing::warn!(%error, "rows of keys that have ended cannot be removed now");
-        }
-    }
-}
-
-async fn tidy(owned: Arc<Owned>) {
-    let mut ticker = tokio::time::interval(Duration::from_millis(250));
-    loop {
-        ticker.tick().await;
-        owned.cache.tidy();
-    }
 }
 
 /// Keeps `store_up`, which `/readyz` looks at.

@@ -1,5 +1,7 @@
 //! Read-through cache of records: one load per key at a time, TTLs, absent keys, invalidation, writes through it.
-//! Knows mappings and the store; never commands, clients or the upstream.
+//! Knows mappings and the store; never commands, clients or the upstream. This file is its face: `memory` holds what is
+//! known, `write_behind` what the store does not have yet, `writes` writes, `verifier` looks for what is wrong. Each of
+//! these knows those before it only.
 //!
 //! What must stay true (docs/CONSISTENCY.md):
 //! - an entry is served only while its mapping's epoch is the one its load began in (C3, gaps);
@@ -8,390 +10,255 @@
 //! - readers join the key's load only if no invalidation came since it began (C3), one load at a time (C4);
 //! - while changes may be missed nothing older than `max_staleness` is served (C2).
 
-mod listing;
+mod entry;
 mod memory;
+mod source;
+mod succession;
+mod tasks;
 mod verifier;
 mod write_behind;
 mod writes;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
-pub use listing::After;
-pub use memory::entry::Entry;
-pub use memory::loads::LoadResult;
+pub use entry::Entry;
 pub use memory::thread_cache::ThreadCache;
-pub use write_behind::expiry::Ended;
+pub use memory::waiting::LoadResult;
+pub use source::{After, Planned};
+pub use tasks::Tasks;
 pub use writes::WriteResult;
-pub use writes::steps::{Act, AllDone, Done, Step};
+pub use writes::expire::Ended;
+pub use writes::transaction::steps::{Act, AllDone, Done, Step};
+pub use writes::transaction::watched::Watched;
 pub use writes::transaction::{OwnedTransaction, Prepared};
-pub use writes::watched::Watched;
 
-use memory::entries::Entries;
-use memory::entry::Span;
-use memory::feed::Feed;
-use memory::handover::Handover;
-use memory::loads::{Begun, Flights, Load};
-use verifier::{Sample, Sampler};
-use write_behind::expiry::Renewal;
-use write_behind::flush::Flusher;
-use write_behind::overlay::Overlay;
-use writes::own_writes::OwnWrites;
+use memory::Memory;
+use memory::sampler::Sampler;
+use source::Source;
+use tasks::Sweep;
+use verifier::Verifier;
+use write_behind::WriteBehind;
+use write_behind::expiry::Renewals;
+use writes::Writer;
 
 use crate::config;
-use crate::journal::Journal;
-use crate::keys::glob_match;
-use crate::mapping::Mapping;
-use crate::record::{Record, TtlChange};
-use crate::store::{Plan, Store, StoreError};
-use crate::telemetry::clock::{millis, now_ms};
-use crate::telemetry::metrics::{Outcome, OutcomeLabel};
-use crate::telemetry::planted::is_planted;
-use crate::telemetry::{Metrics, Seldom};
+use crate::journal::{self, Journal};
+use crate::keys::MappingId;
+use crate::record::{ExpireCommand, TtlChange, Write};
+use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
+use crate::telemetry::clock::Tick;
+use crate::telemetry::holding::Holding;
 
-/// One cached mapping at work.
-#[derive(Debug)]
-struct Cached {
-    mapping: Mapping,
-    plan: Plan,
-    life: Span,
-    /// Raised to forget every key of the mapping at once.
-    epoch: AtomicU64,
-    /// True when the store tells of every change of the mapping's tables.
-    watched: bool,
-    /// Log lines about loads and writes that failed.
-    complaints: Seldom,
-}
-
-/// Failed loads of one mapping are told this often at most, in milliseconds; the metric counts them all.
-const COMPLAIN_EVERY: u64 = 1000;
-
-impl Cached {
-    fn epoch(&self) -> u64 {
-        self.epoch.load(SeqCst)
-    }
-
-    fn complain(&self, what: &str, error: &StoreError) {
-        // The breaker has told why it is open.
-        if *error != StoreError::Open && self.complaints.due().is_some() {
-            tracing::warn!(mapping = self.mapping.pattern.text(), %error, "{what}");
-        }
-    }
-}
-
-/// A mapping, its statements, and whether its changes are told.
-#[derive(Debug)]
-pub struct Planned {
-    /// The mapping.
-    pub mapping: Mapping,
-    /// Its statements.
-    pub plan: Plan,
-    /// True when the store tells of every change.
-    pub watched: bool,
-}
-
-/// The cache of one sidecar.
-#[derive(Debug)]
+/// The cache of one sidecar. A clone is the same cache.
+#[derive(Clone, Debug)]
 pub struct Cache {
-    /// By mapping id; definitions have none.
-    mappings: Vec<Option<Cached>>,
-    shelf: Entries,
-    flights: Arc<Flights>,
-    origins: OwnWrites,
-    overlay: Overlay,
-    journal: Option<Arc<Journal>>,
-    sampler: Sampler,
-    chosen: tokio::sync::Mutex<Option<mpsc::Receiver<Sample>>>,
-    renewals: mpsc::Sender<Renewal>,
-    renewed: tokio::sync::Mutex<Option<mpsc::Receiver<Renewal>>>,
-    flusher: tokio::sync::Mutex<Flusher>,
-    flush_now: tokio::sync::Notify,
-    /// Most keys of one flush.
-    flush_rows: usize,
-    feed: Feed,
-    /// Shut while the cache that this one replaces still works.
-    gate: Handover,
-    /// `cache.max_staleness`, in milliseconds.
-    max_staleness: u64,
-    store: Arc<Store>,
-    /// Writes run here, not in a client's task: a client that leaves does not cut a query short (hazard 27).
-    runtime: Handle,
-    deadline: Duration,
-    metrics: Arc<Metrics>,
+    memory: Arc<Memory>,
+    write_behind: Arc<WriteBehind>,
+    writer: Arc<Writer>,
+}
+
+/// What a cache is made of.
+#[derive(Debug)]
+pub struct Parts<'s> {
+    /// The cached mappings.
+    pub planned: Vec<Planned>,
+    /// The configuration.
+    pub settings: &'s config::Settings,
+    /// There if some of the mappings defer writes.
+    pub journal: Option<Arc<Journal>>,
+    /// Where the records are.
+    pub store: Arc<Store>,
+    /// Where writes run.
+    pub runtime: Handle,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Cache {
-    /// An empty cache of these mappings. `journal` is there if some of them defer writes.
+    /// An empty cache, and what is to run beside it.
     #[must_use]
-    pub fn new(
-        planned: Vec<Planned>,
-        settings: &config::Settings,
-        journal: Option<Arc<Journal>>,
-        store: Arc<Store>,
-        runtime: Handle,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let (renewals, renewed) = write_behind::expiry::channel();
+    pub fn new(parts: Parts<'_>) -> (Self, Tasks) {
+        let Parts { planned, settings, journal, store, runtime, metrics } = parts;
         let (sampler, chosen) = Sampler::new(&settings.verify);
-        let (timeouts, life) = (&settings.store, &settings.cache);
-        let mut mappings = Vec::new();
-        for Planned { mapping, plan, watched } in planned {
-            let id = mapping.id.index();
-            mappings.resize_with(mappings.len().max(id + 1), || None);
-            let life = Span::new(&mapping.config, life);
-            mappings[id] = Some(Cached {
-                mapping,
-                plan,
-                life,
-                epoch: AtomicU64::new(0),
-                watched,
-                complaints: Seldom::every(COMPLAIN_EVERY),
-            });
-        }
-        Self {
-            mappings,
-            shelf: Entries::new(&settings.cache),
-            flights: Arc::default(),
-            origins: OwnWrites::default(),
-            overlay: Overlay::default(),
-            journal,
-            sampler,
-            chosen: tokio::sync::Mutex::new(Some(chosen)),
+        let (waiting, renewals) = Renewals::new();
+        let source = Source::new(planned, settings, store);
+        let memory = Arc::new(Memory::new(source, &settings.cache, sampler, metrics.clone()));
+        let rows = settings.journal.flush_rows;
+        let write_behind = Arc::new(WriteBehind::new(memory.clone(), journal, rows, waiting, metrics.clone()));
+        let writer = Arc::new(Writer::new(memory.clone(), write_behind.clone(), runtime, metrics.clone()));
+        let tasks = Tasks {
+            memory: memory.clone(),
+            write_behind: write_behind.clone(),
             renewals,
-            renewed: tokio::sync::Mutex::new(Some(renewed)),
-            flusher: tokio::sync::Mutex::default(),
-            flush_now: tokio::sync::Notify::new(),
-            flush_rows: settings.journal.flush_rows,
-            feed: Feed::default(),
-            gate: Handover::default(),
-            max_staleness: millis(settings.cache.max_staleness),
-            store,
-            runtime,
-            deadline: timeouts.connect_timeout + timeouts.query_timeout + Duration::from_secs(1),
-            metrics,
-        }
+            verifier: Verifier::new(memory.clone(), chosen, settings.verify.per_second, metrics.clone()),
+            flush_interval: settings.journal.flush_interval,
+            sweep: Sweep::new(&settings.store, metrics),
+        };
+        (Self { memory, write_behind, writer }, tasks)
     }
 
     /// After so long an answer of the store is not waited for any more.
     #[must_use]
-    pub const fn deadline(&self) -> Duration {
-        self.deadline
-    }
-
-    fn cached(&self, id: usize) -> Option<&Cached> {
-        self.mappings.get(id).and_then(Option::as_ref)
-    }
-
-    fn known_mapping(&self, id: usize) -> Result<&Cached, StoreError> {
-        self.cached(id).ok_or_else(|| StoreError::Refused("no such cached mapping".into()))
+    pub fn deadline(&self) -> Duration {
+        self.memory.source.deadline
     }
 
     /// The entry of `key` if it may be served at `now` (milliseconds of the process's clock). One whose TTL is over
-    /// and that may be served while it is loaded anew is; the load is begun, once.
-    pub fn get(self: &Arc<Self>, id: usize, key: &[u8], now: u64) -> Option<Arc<Entry>> {
-        let cached = self.cached(id)?;
-        let entry = self.shelf.get(key)?;
-        if self.is_usable(cached, &entry, now) {
-            self.sampler.saw(id, key, &entry);
-            return Some(entry);
-        }
-        let serves = entry.ended_within(cached.life.stale, now) && self.vouches(cached, &entry, now);
-        serves.then(|| {
-            self.metrics.stale_served.inc();
-            // Whether it can be loaded is the next reader's business.
-            drop(self.begin(id, &Bytes::copy_from_slice(key)));
-            entry
-        })
+    /// and that may be served while it is loaded again is; the load is begun, once.
+    #[must_use]
+    pub fn get(&self, id: MappingId, key: &[u8], now: u64) -> Option<Arc<Entry>> {
+        self.memory.get(id, key, Tick::from_ms(now))
     }
 
-    fn is_usable(&self, cached: &Cached, entry: &Entry, now: u64) -> bool {
-        !entry.is_expired(now) && self.vouches(cached, entry, now)
-    }
-
-    /// True while nothing is known to have changed since the entry was loaded, and not too much may have been missed.
-    fn vouches(&self, cached: &Cached, entry: &Entry, now: u64) -> bool {
-        let most = cached.life.max_staleness;
-        entry.epoch == cached.epoch()
-            && (cached.watched && self.feed.is_fresh(most, now) || now.saturating_sub(entry.loaded_at) <= most)
-    }
-
-    /// The entry that may be served for want of a better one: its TTL is over, and the store cannot be asked.
-    fn stale_for_error(&self, id: usize, key: &[u8]) -> Option<Arc<Entry>> {
-        let (cached, now) = (self.cached(id)?, now_ms());
-        let entry = self.shelf.get(key)?;
-        let serves = entry.ended_within(cached.life.stale_if_error, now) && self.vouches(cached, &entry, now);
-        serves.then(|| {
-            self.metrics.stale_served.inc();
-            entry
-        })
+    /// As [`Cache::get`], through a thread's own cache: what `answer` makes of the entry.
+    pub fn hit<T>(
+        &self,
+        thread_cache: &mut ThreadCache,
+        id: MappingId,
+        key: &[u8],
+        now: u64,
+        answer: impl FnOnce(&Arc<Entry>) -> T,
+    ) -> Option<T> {
+        self.memory.hit(thread_cache, id, key, Tick::from_ms(now), answer)
     }
 
     /// The entry of `key`, loaded if need be. The load is begun, or joined, when this returns; the future only waits.
-    pub fn load(self: &Arc<Self>, id: usize, key: &Bytes) -> impl Future<Output = LoadResult> + use<> {
-        let begun = self.begin(id, key);
-        let (cache, key) = (self.clone(), key.clone());
-        async move {
-            let loaded = match begun? {
-                Begun::There(entry) => Ok(entry),
-                Begun::Joined(flight) => flight.wait().await,
-            };
-            match loaded {
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Open)) => {
-                    cache.stale_for_error(id, &key).ok_or(error)
-                }
-                other => other,
-            }
+    pub fn load(&self, id: MappingId, key: &Bytes) -> impl Future<Output = LoadResult> + use<> {
+        self.memory.load(id, key)
+    }
+
+    /// Starts the TTL of a read entry again where its mapping says so.
+    pub fn renew(&self, key: &[u8], entry: &Entry, now: u64) {
+        if let Some(expiry) = self.memory.renew(entry, Tick::from_ms(now)) {
+            self.write_behind.renew(entry.mapping, key, expiry);
         }
     }
 
-    fn begin(self: &Arc<Self>, id: usize, key: &Bytes) -> Result<Begun, StoreError> {
-        let cached = self.known_mapping(id)?;
-        let epoch = cached.epoch();
-        let (begun, lead) = self
-            .flights
-            .begin(key, epoch, || self.shelf.get(key).filter(|entry| self.is_usable(cached, entry, now_ms())));
-        match lead {
-            Some(lead) => {
-                // A task of its own (hazard 27), on the worker that asked: the answer crosses no threads.
-                tokio::spawn(self.clone().fly(id, lead));
-            }
-            None if matches!(begun, Begun::Joined(_)) => {
-                self.metrics.coalesced_waiters.inc();
-            }
-            None => {}
-        }
-        Ok(begun)
-    }
-
-    /// One load from its query to its publication.
-    async fn fly(self: Arc<Self>, id: usize, mut lead: Load) {
-        self.gate.opened().await;
-        if let Some(entry) = self.left_by_writes(id, &mut lead).await {
-            self.flights.publish(lead, Ok(entry), |key, entry| self.shelf.put(key, entry));
-            return;
-        }
-        let started = now_ms();
-        // What waits now and is saved meanwhile may or may not be in what the query reads.
-        let waiting = self.overlay.of(lead.key());
-        let result = match tokio::time::timeout(self.deadline, self.query(id, &lead)).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::Unavailable("the load took too long".into())),
-        };
-        let outcome = match &result {
-            Ok(Some(_)) => Outcome::Ok,
-            Ok(None) => Outcome::Absent,
-            Err(_) => Outcome::Error,
-        };
-        self.metrics.loads.get_or_create(&OutcomeLabel { outcome }).inc();
-        self.metrics.load_seconds.observe((now_ms() - started) as f64 / 1000.0);
-        let Some(cached) = self.cached(id) else { return };
-        let over = |record: Option<Record>| {
-            let record = match &waiting {
-                Some(dirty) => dirty.over(record),
-                None => record,
-            };
-            self.overlay.over(lead.key(), record)
-        };
-        let result = result.map(over).map(|record| Arc::new(cached.life.entry(record, id, lead.epoch(), started)));
-        if let Err(error) = &result {
-            cached.complain("a load failed", error);
-        }
-        self.flights.publish(lead, result, |key, entry| self.shelf.put(key, entry));
-    }
-
-    /// Waits for the writes before a load; what the last of them left is as good as a load.
-    async fn left_by_writes(&self, id: usize, lead: &mut Load) -> Option<Arc<Entry>> {
-        let entry = lead.after.take()?.ended().await?;
-        let cached = self.cached(id)?;
-        self.is_usable(cached, &entry, now_ms()).then_some(entry)
-    }
-
-    async fn query(&self, id: usize, lead: &Load) -> Result<Option<Record>, StoreError> {
-        let Some(cached) = self.cached(id) else { return Ok(None) };
-        self.store.load(&cached.plan, lead.key()).await
+    /// Gives an entry of `key` another time to live; one without end lives as long as its mapping lets it.
+    pub fn live(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: u64) {
+        self.memory.live(id, key, entry, life, Tick::from_ms(now));
     }
 
     /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
     pub fn invalidate(&self, key: &[u8]) -> bool {
-        self.flights.detach(key, || self.shelf.remove(key))
+        self.memory.invalidate(key)
     }
 
     /// Forgets every key that matches `glob`; the number of keys that were in memory.
     pub fn invalidate_matching(&self, glob: &[u8]) -> usize {
-        let loading = self.flights.keys();
-        let keys = self.shelf.keys().chain(loading).filter(|key| glob_match(glob, key));
-        keys.filter(|key| self.invalidate(key)).count()
+        self.memory.invalidate_matching(glob)
+    }
+
+    /// Forgets a key of which the change feed tells, unless it tells of a write of ours.
+    pub fn changed(&self, key: &[u8], from: Option<&str>) {
+        self.memory.changed(key, from);
     }
 
     /// Forgets every key of mapping `id`.
-    pub fn flush(&self, id: usize) {
-        if let Some(cached) = self.cached(id) {
-            cached.epoch.fetch_add(1, SeqCst);
-            self.shelf.sweep(|entry| entry.mapping == id);
-        }
+    pub fn flush(&self, id: MappingId) {
+        self.memory.forget_mapping(id);
     }
 
     /// Forgets every key.
     pub fn flush_all(&self) {
-        if is_planted("no-flush-on-gap") {
-            return;
-        }
-        for cached in self.mappings.iter().flatten() {
-            cached.epoch.fetch_add(1, SeqCst);
-        }
-        self.shelf.clear();
+        self.memory.forget_all();
     }
 
     /// A gap begins: changes may be missed. What is in memory was true a moment ago and is served until it is older
     /// than `max_staleness`; whoever ends the gap calls [`Cache::flush_all`] before [`Cache::alive`].
     pub fn lost(&self) {
-        self.feed.lost();
-        self.metrics.change_feed_up.set(0);
+        self.memory.lost();
     }
 
-    /// Every change up to `as_of` has been applied.
+    /// Every change up to `as_of` (milliseconds of the process's clock) has been applied.
     pub fn alive(&self, as_of: u64) {
-        self.feed.alive(as_of);
-        self.metrics.change_feed_up.set(1);
+        self.memory.alive(Tick::from_ms(as_of));
     }
 
-    /// Starts the TTL of a read entry anew where its mapping says so.
-    pub fn renew(&self, key: &[u8], entry: &Entry, now: u64) {
-        if let Some(cached) = self.cached(entry.mapping)
-            && let Some(end) = cached.life.renew(entry, now)
-        {
-            self.renewed(entry.mapping, key, end);
-        }
+    /// The next keys of a mapping, about `limit`, and where to go on; `None` when there are no more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn page(
+        &self,
+        id: MappingId,
+        after: &After,
+        limit: usize,
+    ) -> Result<(Vec<Bytes>, Option<After>), StoreError> {
+        self.memory.source.page(id, after, limit).await
     }
 
-    /// Gives an entry of `key` another time to live; one without end lives as long as its mapping lets it.
-    pub fn live(&self, id: usize, key: &[u8], entry: &Entry, life: TtlChange, now: u64) {
-        if let Some(cached) = self.cached(id) {
-            cached.life.live(entry, life, now);
-            // A look at the entry tells the shelf that its end has moved.
-            self.shelf.get(key);
-        }
+    /// Writes `key`, or journals the write, as its mapping says. The write has queued when this returns: later reads of
+    /// the key wait for it. The future only waits.
+    pub fn write(&self, id: MappingId, key: &Bytes, write: &Write) -> impl Future<Output = WriteResult> + use<> {
+        self.writer.write(id, key, write)
     }
 
-    /// Does the shelf's housekeeping and takes its measures; to be called a few times a second.
-    pub fn tidy(&self) {
-        let (entries, bytes) = self.shelf.tidy();
-        self.metrics.cache_entries.set(entries as i64);
-        self.metrics.cache_bytes.set(bytes as i64);
-        self.metrics.own_writes.set(self.origins.tidy(now_ms()) as i64);
-        self.flights.tidy();
-        self.metrics
-            .change_feed_up
-            .set(i64::from(self.feed.is_connected() && self.feed.is_fresh(self.max_staleness, now_ms())));
+    /// EXPIRE and related commands on a key that expires by its column. It has queued when this returns; the future
+    /// only waits.
+    pub fn expire(
+        &self,
+        id: MappingId,
+        key: &Bytes,
+        command: ExpireCommand,
+    ) -> impl Future<Output = Result<Ended, StoreError>> + use<> {
+        self.writer.expire(id, key, command)
     }
-}
 
-/// How long an entry stays, in milliseconds; `None`: until it changes.
-fn ttl_ms(ttl: Option<Duration>) -> Option<u64> {
-    ttl.map(millis)
+    /// True when keys of the mapping expire by a column.
+    #[must_use]
+    pub fn ends(&self, id: MappingId) -> bool {
+        self.memory.source.cached(id).is_some_and(source::Cached::expires_by_column)
+    }
+
+    /// Begins a transaction, of which what is read and written counts for `client`. Its writes have queued when this
+    /// returns: later reads of their keys wait for its end.
+    #[must_use]
+    pub fn batch(&self, steps: Vec<Step>, watched: Vec<Watched>, client: Arc<Holding>) -> OwnedTransaction {
+        self.writer.begin(steps, watched, client)
+    }
+
+    /// Watches a key. It is loaded again: what the client reads from now on is at least as new as what is watched.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be loaded.
+    pub async fn watch(&self, mapping: MappingId, key: &Bytes) -> Result<Watched, StoreError> {
+        self.writer.watch(mapping, key).await
+    }
+
+    /// Where deferred writes are kept, if some are.
+    #[must_use]
+    pub fn journal(&self) -> Option<Arc<Journal>> {
+        self.write_behind.journal.clone()
+    }
+
+    /// True when deferred writes of the mapping can be judged and journaled.
+    #[must_use]
+    pub fn takes_deferred(&self, id: MappingId) -> bool {
+        let defers = |cached: &source::Cached| cached.mapping.config.defers();
+        self.write_behind.journal.is_some() && self.memory.source.cached(id).is_some_and(defers)
+    }
+
+    /// Replays what a journal held: it lies over every record from now on.
+    pub fn replay(&self, id: MappingId, entries: Vec<journal::Entry>) {
+        self.write_behind.replay(id, entries);
+    }
+
+    /// Shows how many keys have something that waits.
+    pub fn count_waiting(&self) {
+        self.write_behind.count_waiting();
+    }
+
+    /// Saves everything that waits; what comes meanwhile is for the next time.
+    ///
+    /// # Errors
+    /// The store's, or the journal's; what has not been saved still waits.
+    pub async fn flush_all_deferred(&self) -> Result<(), StoreError> {
+        self.write_behind.flush_all_deferred().await
+    }
 }

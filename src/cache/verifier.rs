@@ -1,108 +1,107 @@
-//! Looks for what must never be: a sample of what was served is read from the store again and compared. A difference that
-//! the change feed does not explain, once it has vouched for the time since, is a stale read, counted and told.
+//! Looks for what must never be: a sample of what was served is read from the store again and compared. A difference
+//! that the change feed does not explain, once it has vouched for the time since, is a stale read, counted and logged.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{Cache, Entry};
-use crate::config;
+use super::memory::Memory;
+use super::memory::sampler::Sample;
+use super::source::Cached;
 use crate::record::Record;
 use crate::store::StoreError;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::Metrics;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::MappingLabel;
 
-/// Hits that wait to be verified; more are let go.
-const WAITING: usize = 64;
+/// How often is looked whether the feed has vouched for what was seen.
+const LOOK: Duration = Duration::from_millis(20);
 
-/// A hit that was chosen.
-pub(super) type Sample = (usize, Bytes, Arc<Entry>);
-
-/// Chooses hits.
+/// Verifies what the sampler has chosen.
 #[derive(Debug)]
-pub(super) struct Sampler {
-    every: u32,
-    samples: mpsc::Sender<Sample>,
+pub(super) struct Verifier {
+    court: Arc<Court>,
+    chosen: mpsc::Receiver<Sample>,
+    /// Between two samples.
+    pause: Duration,
 }
 
-thread_local! {
-    /// Hits of this thread until the next that is chosen; none before the first.
-    static COUNTDOWN: Cell<Option<u32>> = const { Cell::new(None) };
+/// What a sample is judged by.
+#[derive(Debug)]
+struct Court {
+    memory: Arc<Memory>,
+    metrics: Arc<Metrics>,
 }
 
-impl Sampler {
-    pub(super) fn new(settings: &config::Verify) -> (Self, mpsc::Receiver<Sample>) {
-        let (samples, chosen) = mpsc::channel(WAITING);
-        (Self { every: settings.sample, samples }, chosen)
+impl Verifier {
+    /// Verifies `per_second` of the chosen at most.
+    pub(super) fn new(
+        memory: Arc<Memory>,
+        chosen: mpsc::Receiver<Sample>,
+        per_second: u32,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let court = Arc::new(Court { memory, metrics });
+        Self { court, chosen, pause: Duration::from_secs(1) / per_second.max(1) }
     }
 
-    /// Counts a hit, and perhaps chooses it.
-    pub(super) fn saw(&self, id: usize, key: &[u8], entry: &Arc<Entry>) {
-        if self.every == 0 {
-            return;
-        }
-        // The first is chosen at random, so that short lives are not all looked at in the same way.
-        let left = COUNTDOWN.get().unwrap_or_else(|| fastrand::u32(..self.every));
-        COUNTDOWN.set(Some(left.checked_sub(1).unwrap_or(self.every - 1)));
-        if left == 0 {
-            // Too many at once: one of the next will do.
-            let _full = self.samples.try_send((id, Bytes::copy_from_slice(key), entry.clone()));
-        }
-    }
-}
-
-impl Cache {
-    /// Verifies what the sampler chooses, `per_second` at most, for ever.
-    pub async fn verify_for_ever(self: Arc<Self>, per_second: u32) {
-        let Some(mut chosen) = self.chosen.lock().await.take() else { return };
-        let mut ticker = tokio::time::interval(Duration::from_secs(1) / per_second.max(1));
-        while let Some((id, key, entry)) = chosen.recv().await {
+    /// Verifies for ever.
+    pub(super) async fn run(mut self) {
+        let mut ticker = tokio::time::interval(self.pause);
+        while let Some(sample) = self.chosen.recv().await {
             ticker.tick().await;
-            match self.differs(id, &key, &entry).await {
+            let Some(cached) = self.court.memory.source.cached(sample.mapping) else { continue };
+            match self.court.differs(cached, &sample).await {
                 Ok(false) => {}
                 // It waits for the feed; the others do not wait for it.
-                Ok(true) => drop(tokio::spawn(self.clone().accuse(id, key, entry))),
+                Ok(true) => drop(tokio::spawn(self.court.clone().judge(sample))),
                 Err(error) => tracing::debug!(%error, "a sample could not be verified"),
             }
         }
     }
+}
 
-    /// True when the store now holds something else than `entry`.
-    async fn differs(&self, id: usize, key: &Bytes, entry: &Entry) -> Result<bool, StoreError> {
-        let Some(cached) = self.cached(id) else { return Ok(false) };
-        let record = self.store.load(&cached.plan, key).await?;
-        let record = self.overlay.over(key, record);
+impl Court {
+    /// True when the store now holds something else than the sample.
+    async fn differs(&self, cached: &Cached, sample: &Sample) -> Result<bool, StoreError> {
+        let record = self.memory.read(cached, &sample.key).await?;
         self.metrics.verified.inc();
-        Ok(match (&entry.record, &record) {
+        Ok(match (&sample.entry.record, &record) {
             (Some(served), Some(now)) => !Record::same(served, now),
             (served, now) => served.is_some() != now.is_some(),
         })
     }
 
+    fn is_served(&self, sample: &Sample) -> bool {
+        self.memory.peek(&sample.key).is_some_and(|now| Arc::ptr_eq(&now, &sample.entry))
+    }
+
     /// Waits until the feed has told everything that was committed before the difference was seen. What is still served
     /// then, and still differs, is stale.
-    async fn accuse(self: Arc<Self>, id: usize, key: Bytes, entry: Arc<Entry>) {
-        let Some(cached) = self.cached(id) else { return };
-        let seen = now_ms();
-        while !self.feed.has_vouched_for(seen) && now_ms() < seen + cached.life.max_staleness {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    async fn judge(self: Arc<Self>, sample: Sample) {
+        let Some(cached) = self.memory.source.cached(sample.mapping) else { return };
+        let seen = Tick::now();
+        let given_up = seen.plus(cached.life.max_staleness);
+        while !self.memory.feed.has_vouched_for(seen) && Tick::now() < given_up {
+            tokio::time::sleep(LOOK).await;
         }
-        let is_served = || self.shelf.get(&key).is_some_and(|now| Arc::ptr_eq(&now, &entry));
-        let is_usable = self.is_usable(cached, &entry, now_ms());
-        if !is_served() || !is_usable || !self.differs(id, &key, &entry).await.unwrap_or(false) || !is_served() {
+        let is_usable = self.memory.is_usable(cached, &sample.entry, Tick::now());
+        if !self.is_served(&sample)
+            || !is_usable
+            || !self.differs(cached, &sample).await.unwrap_or(false)
+            || !self.is_served(&sample)
+        {
             return;
         }
-        let mapping = cached.mapping.pattern.text();
+        let mapping = cached.name();
         self.metrics.stale_reads.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).inc();
         tracing::error!(
             mapping,
-            age_ms = now_ms() - entry.loaded_at,
+            age_ms = Tick::now().since(sample.entry.loaded_at),
             "a stale record was served: the store holds something else and no change was told; \
              check the triggers (`hearthside check --connect`). It is forgotten"
         );
-        self.invalidate(&key);
+        self.memory.invalidate(&sample.key);
     }
 }

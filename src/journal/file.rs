@@ -3,13 +3,12 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use super::{Entry, JournalError, Waiting, layout};
+use super::{Change, Entry, JournalError, Waiting, layout};
 use crate::config::JournalSync;
-use crate::telemetry::clock::unix_ms;
+use crate::telemetry::clock::UnixMs;
 
 /// What a file says of itself.
 pub(super) struct About {
@@ -130,8 +129,8 @@ impl File {
         let columns: Vec<(String, String)> = sqlx::query_as(columns).fetch_all(&mut self.connection).await?;
         let mut waiting = Waiting { columns: columns.into_iter().collect(), ..Waiting::default() };
         for (seq, mapping, key, field, value, batch) in rows {
-            let (key, field, value) = (key.into(), Bytes::from(field), value.map(Bytes::from));
-            let entry = Entry { seq: seq.unsigned_abs(), mapping, key, field, value };
+            let change = Change::from_stored(field, value);
+            let entry = Entry { seq: seq.unsigned_abs(), mapping, key: key.into(), change };
             match batch.map(i64::unsigned_abs) {
                 None => waiting.entries.push(entry),
                 Some(batch) => match waiting.taken.last_mut().filter(|(last, _)| *last == batch) {
@@ -185,25 +184,27 @@ impl File {
     /// The same of entries that differ, as one statement for all: a statement costs more than a row.
     async fn append_some(&mut self, entries: &[Entry]) -> Result<u64, JournalError> {
         let select = format!(
-            "SELECT coalesce(sum(weight), 0) FROM (VALUES {}) AS new CROSS JOIN waiting ON key = column1 AND field = column2",
+            "SELECT coalesce(sum(weight), 0) FROM (VALUES {}) AS new \
+             CROSS JOIN waiting ON key = column1 AND field = column2",
             rows(entries.len(), "(?, ?)")
         );
         let weigh = entries.iter().fold(sqlx::query_scalar(AssertSqlSafe(select)), |query, entry| {
-            query.bind(&entry.key[..]).bind(&entry.field[..])
+            query.bind(&entry.key[..]).bind(entry.change.stored_field())
         });
         let replaced: i64 = weigh.fetch_one(&mut self.connection).await?;
         let insert = format!(
             "INSERT INTO waiting (key, field, seq, mapping, value, weight) VALUES {} \
-             ON CONFLICT DO UPDATE SET seq = excluded.seq, value = excluded.value, weight = excluded.weight, batch = NULL",
+             ON CONFLICT DO UPDATE SET seq = excluded.seq, value = excluded.value, weight = excluded.weight, \
+             batch = NULL",
             rows(entries.len(), "(?, ?, ?, ?, ?, ?)")
         );
         let keep = entries.iter().fold(sqlx::query(AssertSqlSafe(insert)), |query, entry| {
             query
                 .bind(&entry.key[..])
-                .bind(&entry.field[..])
+                .bind(entry.change.stored_field())
                 .bind(entry.seq.cast_signed())
                 .bind(&entry.mapping)
-                .bind(entry.value.as_deref())
+                .bind(entry.change.stored_value())
                 .bind(entry.weight().cast_signed())
         });
         keep.execute(&mut self.connection).await?;
@@ -259,11 +260,11 @@ impl File {
     pub(super) async fn put_aside(&mut self, seqs: &[u64], reason: &str) -> Result<(u64, u64), JournalError> {
         let seqs = format!("{seqs:?}");
         sqlx::query(
-            "INSERT INTO refused SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', ?2, 'unixepoch'), mapping, key, field, value, ?3 \
-             FROM waiting WHERE seq IN (SELECT value FROM json_each(?1))",
+            "INSERT INTO refused SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', ?2, 'unixepoch'), mapping, key, field, value, \
+             ?3 FROM waiting WHERE seq IN (SELECT value FROM json_each(?1))",
         )
         .bind(&seqs)
-        .bind(unix_ms() / 1000)
+        .bind(UnixMs::now().as_ms() / 1000)
         .bind(reason)
         .execute(&mut self.connection)
         .await?;
@@ -288,8 +289,8 @@ impl File {
         Ok(sqlx::query(remove).bind(key).execute(&mut self.connection).await?.rows_affected())
     }
 
-    /// Lets the last value of each field wait again that lies aside, of one key or of all, behind everything that waits.
-    /// A newer value that waits stays. How many fields were aside.
+    /// Lets the last value of each field wait again that lies aside, of one key or of all, behind everything that
+    /// waits. A newer value that waits stays. How many fields were aside.
     pub(super) async fn retry(&mut self, key: Option<&[u8]>) -> Result<u64, JournalError> {
         let retry = format!(
             "INSERT INTO waiting (key, field, seq, mapping, value, weight) SELECT key, field, \
@@ -307,7 +308,7 @@ impl File {
 fn last_of_each(entries: Vec<Entry>) -> (Vec<Entry>, u64) {
     let mut seen = HashSet::with_capacity(entries.len());
     let is_last: Vec<bool> =
-        entries.iter().rev().map(|entry| seen.insert((entry.key.clone(), entry.field.clone()))).collect();
+        entries.iter().rev().map(|entry| seen.insert((&entry.key[..], entry.change.stored_field()))).collect();
     let mut replaced = 0;
     let last = entries.into_iter().zip(is_last.into_iter().rev()).filter_map(|(entry, is_last)| {
         replaced += if is_last { 0 } else { entry.weight() };
@@ -334,10 +335,10 @@ fn rows(count: usize, row: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, chunks, last_of_each};
+    use super::{Change, Entry, chunks, last_of_each};
 
     fn entry(seq: u64, key: &str) -> Entry {
-        Entry { seq, mapping: "m".into(), key: key.to_owned().into(), field: "f".into(), value: None }
+        Entry { seq, mapping: "m".into(), key: key.to_owned().into(), change: Change::Field("f".into(), None) }
     }
 
     #[test]

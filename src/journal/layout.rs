@@ -9,8 +9,8 @@ use super::JournalError;
 /// The layout's number, kept as `PRAGMA user_version`. Files of before have 0.
 const VERSION: i64 = 2;
 
-/// Batches that are marked in `waiting` were taken under `about.incarnation`; `since` was the last batch when that began.
-/// `heirs` are openings that asked the store for what it left, and may have been told that it is theirs.
+/// Batches that are marked in `waiting` were taken under `about.incarnation`; `since` was the last batch when that
+/// began. `heirs` are openings that asked the store for what it left, and may have got the answer that it is theirs.
 const SCHEMA: &str = "
 CREATE TABLE about (incarnation TEXT NOT NULL, last INTEGER NOT NULL, since INTEGER NOT NULL);
 CREATE TABLE heirs (name TEXT PRIMARY KEY) WITHOUT ROWID;

@@ -2,19 +2,23 @@
 //! Knows keys, fields and values; never the store, memory or what the writes are for.
 //!
 //! Invariants:
-//! - an append is answered when its commit has been synced (`journal.sync = "always"`), and appends that wait are one commit;
+//! - an append is answered when its commit has been synced (`journal.sync = "always"`), and appends that wait are one
+//!   commit;
 //! - of a key's field the last value is kept, with its sequence number;
-//! - a flush marks what it takes with its batch first, and the store remembers the batch in the transaction that applies it:
-//!   after a crash the store says whether a marked entry has been applied (C5);
+//! - a flush marks what it takes with its batch first, and the store remembers the batch in the transaction that
+//!   applies it: after a crash the store says whether a marked entry has been applied (C5);
 //! - batches are numbered within an incarnation, which is another at every opening: a file that was copied, or that
 //!   went back in time, never numbers a batch as the store has noted one before;
 //! - what was taken under one incarnation is settled before anything is taken under the next;
 //! - the file names the incarnation whose entries it holds, and the store notes once who took them over: a copy of the
 //!   file is known by that.
 
+mod entry;
+mod error;
 mod file;
 mod incarnation;
 mod layout;
+mod room;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
@@ -25,72 +29,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+pub use entry::{Change, Entry};
+pub use error::JournalError;
+pub use file::Refused;
+
+use file::{About, File};
+use incarnation::Incarnation;
+use room::Room;
+use writer::{Order, Taken, Writer};
+
 use crate::config;
 use crate::telemetry::planted::is_planted;
 use crate::telemetry::{Metrics, Seldom};
-pub use file::Refused;
-use file::{About, File};
-use incarnation::Incarnation;
-use writer::{Order, Taken, Writer};
-
-/// One field's value that waits for the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its place in the order of all entries.
-    pub seq: u64,
-    /// The mapping's key pattern.
-    pub mapping: String,
-    /// The key.
-    pub key: Bytes,
-    /// The field; empty for a string's value.
-    pub field: Bytes,
-    /// The value; `None`: the field goes.
-    pub value: Option<Bytes>,
-}
-
-impl Entry {
-    /// What it counts against `journal.max_bytes`.
-    fn weight(&self) -> u64 {
-        (64 + self.mapping.len() + self.key.len() + self.field.len() + self.value.as_ref().map_or(0, Bytes::len)) as u64
-    }
-}
-
-/// Why a journal does not take a write.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JournalError {
-    /// As much waits, or lies aside, as may.
-    #[error("the journal is full (journal.max_bytes): {}", full(*.0))]
-    Full(u64),
-    /// Its file cannot be written or read.
-    #[error("the journal's file: {0}")]
-    File(String),
-    /// Its file is none that this version can read.
-    #[error("the journal's file cannot be used: {0}")]
-    Layout(String),
-    /// Another process has it.
-    #[error("the journal {0} is in use by another process; give each sidecar a journal.path of its own")]
-    InUse(String),
-}
-
-/// Why it is full, by the bytes that lie aside in it.
-fn full(aside: u64) -> String {
-    match aside {
-        0 => "the store has not taken deferred writes for long".to_owned(),
-        _ => format!(
-            "{aside} bytes of it were put aside because the store refuses them; `hearthside journal` shows them, and \
-             with --retry or --remove clears them while no sidecar runs"
-        ),
-    }
-}
-
-impl From<sqlx::Error> for JournalError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::File(match error {
-            sqlx::Error::Database(told) => told.message().to_owned(),
-            other => other.to_string(),
-        })
-    }
-}
 
 /// What becomes of what was put aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,14 +56,10 @@ pub enum Clearing {
 pub struct Journal {
     incarnation: Incarnation,
     next: AtomicU64,
-    bytes: AtomicU64,
-    /// Bytes of what was put aside.
-    aside: AtomicU64,
-    max_bytes: u64,
+    room: Room,
     /// Keys that waited when it was opened, and have not been laid over the store's records yet.
     held: Mutex<HashSet<Bytes>>,
     orders: mpsc::UnboundedSender<Order>,
-    metrics: Arc<Metrics>,
 }
 
 /// What a journal held when it was opened.
@@ -162,19 +108,15 @@ impl Journal {
         let bytes = all().map(Entry::weight).sum();
         let held: HashSet<Bytes> = all().map(|entry| entry.key.clone()).collect();
         metrics.deferred_keys.set(held.len() as i64);
-        let (orders, told) = mpsc::unbounded_channel();
-        tokio::spawn(Writer { file, sync: settings.sync, faults: Seldom::default() }.run(told));
+        let (orders, ordered) = mpsc::unbounded_channel();
+        tokio::spawn(Writer { file, sync: settings.sync, faults: Seldom::default() }.run(ordered));
         let journal = Self {
             incarnation,
             next: AtomicU64::new(next),
-            bytes: AtomicU64::new(bytes),
-            aside: AtomicU64::new(aside),
-            max_bytes: settings.max_bytes.0 as u64,
+            room: Room::new(bytes, aside, settings.max_bytes.0 as u64, metrics.clone()),
             held: Mutex::new(held),
             orders,
-            metrics,
         };
-        journal.measure();
         Ok((journal, waiting))
     }
 
@@ -249,19 +191,14 @@ impl Journal {
         }
     }
 
-    fn measure(&self) {
-        self.metrics.journal_bytes.set(self.bytes.load(SeqCst) as i64);
-        self.metrics.journal_aside_bytes.set(self.aside.load(SeqCst) as i64);
-    }
-
     async fn order<T>(
         &self,
         make: impl FnOnce(oneshot::Sender<Result<T, JournalError>>) -> Order,
     ) -> Result<T, JournalError> {
-        let (done, told) = oneshot::channel();
+        let (done, answer) = oneshot::channel();
         let gone = || JournalError::File("its writer has ended".into());
         self.orders.send(make(done)).map_err(|_| gone())?;
-        told.await.map_err(|_| gone())?
+        answer.await.map_err(|_| gone())?
     }
 
     /// Writes these fields' values, and returns when they are on disk; the entries with their numbers.
@@ -270,12 +207,7 @@ impl Journal {
     /// [`JournalError`]: then nothing of it has been taken.
     pub async fn append(&self, mut entries: Vec<Entry>) -> Result<Vec<Entry>, JournalError> {
         let weight: u64 = entries.iter().map(Entry::weight).sum();
-        let aside = self.aside.load(SeqCst);
-        if self.bytes.fetch_add(weight, SeqCst) + weight + aside > self.max_bytes {
-            self.bytes.fetch_sub(weight, SeqCst);
-            self.metrics.journal_refused.inc();
-            return Err(JournalError::Full(aside));
-        }
+        self.room.take(weight)?;
         let first = self.next.fetch_add(entries.len() as u64, SeqCst);
         for (i, entry) in entries.iter_mut().enumerate() {
             entry.seq = first + i as u64;
@@ -289,9 +221,9 @@ impl Journal {
             return Ok(entries);
         }
         let replaced = self.order(|done| Order::Append(entries.clone(), vec![done])).await;
-        self.free(*replaced.as_ref().unwrap_or(&weight));
+        self.room.free(*replaced.as_ref().unwrap_or(&weight));
         if let Err(error) = replaced {
-            self.metrics.journal_refused.inc();
+            self.room.refused();
             return Err(error);
         }
         self.let_go(entries.iter());
@@ -303,13 +235,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Full`].
     pub fn would_take(&self, entries: &[Entry]) -> Result<(), JournalError> {
-        let weight: u64 = entries.iter().map(Entry::weight).sum();
-        let aside = self.aside.load(SeqCst);
-        if self.bytes.load(SeqCst) + weight + aside <= self.max_bytes {
-            return Ok(());
-        }
-        self.metrics.journal_refused.inc();
-        Err(JournalError::Full(aside))
+        self.room.has(entries.iter().map(Entry::weight).sum())
     }
 
     /// Notes that a flush has taken these entries.
@@ -328,18 +254,18 @@ impl Journal {
         self.incarnation.name()
     }
 
-    /// True when the store has been told of the incarnation.
+    /// True when the store knows the incarnation.
     #[must_use]
     pub fn is_enrolled(&self) -> bool {
         self.incarnation.is_enrolled()
     }
 
-    /// Notes that the store has been told of it.
+    /// Notes that the store knows it.
     pub fn set_enrolled(&self) {
         self.incarnation.set_enrolled();
     }
 
-    /// Goes on under another incarnation, of which the store has to be told; nothing may be taken at that moment.
+    /// Goes on under another incarnation, which the store does not know yet; nothing may be taken at that moment.
     ///
     /// # Errors
     /// [`JournalError`] when the system gives no random bytes.
@@ -353,7 +279,7 @@ impl Journal {
     /// [`JournalError`]: the store still knows that the batch was applied.
     pub async fn applied(&self, batch: u64) -> Result<(), JournalError> {
         let freed = self.order(|done| Order::Applied(batch, done)).await?;
-        self.free(freed);
+        self.room.free(freed);
         Ok(())
     }
 
@@ -372,8 +298,7 @@ impl Journal {
     pub async fn put_aside(&self, entries: &[Entry], reason: &str) -> Result<(), JournalError> {
         let seqs = entries.iter().map(|entry| entry.seq).collect();
         let (freed, aside) = self.order(|done| Order::PutAside(seqs, reason.to_owned(), done)).await?;
-        self.aside.fetch_add(aside, SeqCst);
-        self.free(freed);
+        self.room.put_aside(freed, aside);
         Ok(())
     }
 
@@ -395,7 +320,8 @@ impl Journal {
         self.order(|done| Order::Succeed(heir, done)).await
     }
 
-    /// Remembers what is known of mappings' columns, as texts by the mapping's key pattern, for a start without the store.
+    /// Remembers what is known of mappings' columns, as texts by the mapping's key pattern, for a start without the
+    /// store.
     ///
     /// # Errors
     /// [`JournalError`]: then what was known before stays.
@@ -406,7 +332,7 @@ impl Journal {
     /// True when half of what may wait does.
     #[must_use]
     pub fn is_half_full(&self) -> bool {
-        self.bytes.load(SeqCst) > self.max_bytes.saturating_sub(self.aside.load(SeqCst)) / 2
+        self.room.is_half_full()
     }
 
     /// The number that comes next.
@@ -424,10 +350,5 @@ impl Journal {
         let [a, b, c] = incarnation::random()?;
         let gap = u64::from(u32::from_le_bytes([a, b, c, 0]));
         Ok(self.next.fetch_add(gap + 1, SeqCst) + gap)
-    }
-
-    fn free(&self, bytes: u64) {
-        let _was = self.bytes.fetch_update(SeqCst, SeqCst, |now| Some(now.saturating_sub(bytes)));
-        self.measure();
     }
 }

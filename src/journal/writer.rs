@@ -68,7 +68,11 @@ impl Writer {
         if let Err(error) = self.file.sync().await
             && let Some(unlogged) = self.faults.due()
         {
-            tracing::error!(%error, unlogged, "the journal cannot be synced: deferred writes of the last second are not on disk");
+            tracing::error!(
+                %error,
+                unlogged,
+                "the journal cannot be synced: deferred writes of the last second are not on disk"
+            );
         }
     }
 

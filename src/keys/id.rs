@@ -1,7 +1,7 @@
 //! The number of a mapping.
 
 /// The number of a mapping: its place in the list of mappings of one configuration, definitions first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MappingId(usize);
 
 impl MappingId {
@@ -9,6 +9,12 @@ impl MappingId {
     #[must_use]
     pub const fn new(index: usize) -> Self {
         Self(index)
+    }
+
+    /// The one behind it in the list.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
     }
 
     /// Its place in the list.

@@ -114,14 +114,14 @@ impl Router {
 
     /// The pattern of the mapping that owns a key, for error texts.
     #[must_use]
-    pub fn pattern(&self, mapping: usize) -> &str {
-        self.keyspace.pattern(MappingId::new(mapping)).text()
+    pub fn pattern(&self, mapping: MappingId) -> &str {
+        self.keyspace.pattern(mapping).text()
     }
 
     /// The mapping that owns `key`.
     #[must_use]
-    pub fn owner(&self, key: &[u8]) -> Option<usize> {
-        self.keyspace.owner(key).map(MappingId::index)
+    pub fn owner(&self, key: &[u8]) -> Option<MappingId> {
+        self.keyspace.owner(key)
     }
 
     /// Who holds `key`.
@@ -129,7 +129,7 @@ impl Router {
     pub fn holder(&self, key: &[u8]) -> Holder {
         match self.owner(key) {
             None => Holder::Upstream,
-            Some(mapping) => match self.kinds[mapping] {
+            Some(mapping) => match self.kinds[mapping.index()] {
                 Kind::Definition => Holder::Definitions(mapping),
                 Kind::Cache => Holder::Cache(mapping),
             },
@@ -166,7 +166,7 @@ impl Router {
     }
 
     fn one_owned(&self, key: OwnedKey) -> Route {
-        match (self.kinds[key.mapping], verb_of(key.spec)) {
+        match (self.kinds[key.mapping.index()], verb_of(key.spec)) {
             (Kind::Cache, Some(verb)) => Route::Cached(key, verb),
             (Kind::Definition, Some(Verb::Read(answer) | Verb::Inspect(answer))) => Route::Definition(key, answer),
             _ => Route::NotAnswered(key),
@@ -184,7 +184,7 @@ impl Router {
 
     /// The number of keys, and the first owned one's place and mapping.
     #[inline]
-    fn owned(&self, request: &Request<'_>, spec: &Spec) -> (usize, Option<(usize, usize)>) {
+    fn owned(&self, request: &Request<'_>, spec: &Spec) -> (usize, Option<(usize, MappingId)>) {
         match spec.only_key {
             Some(at) if at < request.len() => (1, self.owner(request.arg(at)).map(|mapping| (at, mapping))),
             Some(_) => (0, None),
@@ -192,7 +192,7 @@ impl Router {
         }
     }
 
-    fn first_owned(&self, request: &Request<'_>, spec: &Spec) -> (usize, Option<(usize, usize)>) {
+    fn first_owned(&self, request: &Request<'_>, spec: &Spec) -> (usize, Option<(usize, MappingId)>) {
         let (mut keys, mut found) = (0, None);
         request.each_key(spec, |at| {
             keys += 1;
@@ -221,14 +221,14 @@ impl Router {
              docs/COMPATIBILITY.md",
             request.name().to_ascii_uppercase(),
             String::from_utf8_lossy(pattern),
-            self.pattern(mapping.index()),
+            self.pattern(mapping),
         );
         Some(Route::Refused(text.into()))
     }
 
     /// The error for a command that the sidecar does not answer on an owned key.
     #[must_use]
-    pub fn unanswered(&self, request: &Request<'_>, at: usize, mapping: usize) -> String {
+    pub fn unanswered(&self, request: &Request<'_>, at: usize, mapping: MappingId) -> String {
         format!(
             "ERR hearthside: {} is not answered on the owned key '{}' (mapping '{}'); see docs/COMPATIBILITY.md",
             request.name().to_ascii_uppercase(),
@@ -282,12 +282,12 @@ mod tests {
         let request = Request::new(&raw, scanner.spans());
         match router.route(&request, lookup(request.arg(0), request.arg(1))) {
             Route::PassThrough(readonly) => format!("pass {readonly}"),
-            Route::Definition(key, _) => format!("definition {} {} {}", key.mapping, key.at, key.spec.name),
+            Route::Definition(key, _) => format!("definition {} {} {}", key.mapping.index(), key.at, key.spec.name),
             Route::Cached(key, verb) => {
                 let verb = format!("{verb:?}").split('(').next().unwrap_or_default().to_lowercase();
-                format!("cached {} {} {verb} {}", key.mapping, key.at, key.spec.name)
+                format!("cached {} {} {verb} {}", key.mapping.index(), key.at, key.spec.name)
             }
-            Route::NotAnswered(key) => format!("not answered {} {}", key.mapping, key.at),
+            Route::NotAnswered(key) => format!("not answered {} {}", key.mapping.index(), key.at),
             Route::Split(split) => {
                 let keys: Vec<String> = split.keys.iter().map(|key| format!("{} {:?}", key.at, key.holder)).collect();
                 format!("{:?}: {}", split.split, keys.join(", "))

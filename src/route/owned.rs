@@ -2,6 +2,7 @@
 
 use super::Split;
 use crate::command::Spec;
+use crate::keys::MappingId;
 
 /// Who holds a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,15 +10,15 @@ pub enum Holder {
     /// The upstream.
     Upstream,
     /// The definitions of this mapping.
-    Definitions(usize),
+    Definitions(MappingId),
     /// The cache, under this mapping.
-    Cache(usize),
+    Cache(MappingId),
 }
 
 impl Holder {
     /// The mapping of an owned key.
     #[must_use]
-    pub const fn mapping(self) -> Option<usize> {
+    pub const fn mapping(self) -> Option<MappingId> {
         match self {
             Self::Upstream => None,
             Self::Definitions(mapping) | Self::Cache(mapping) => Some(mapping),
@@ -29,7 +30,7 @@ impl Holder {
 #[derive(Clone, Copy, Debug)]
 pub struct OwnedKey {
     /// The mapping that owns it.
-    pub mapping: usize,
+    pub mapping: MappingId,
     /// Its place among the arguments.
     pub at: usize,
     /// The command.

@@ -34,6 +34,81 @@ pub fn unix_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
 }
 
+/// A moment of the process's clock: milliseconds since the process began. Ages and TTLs are counted with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tick(u64);
+
+impl Tick {
+    /// A moment that never comes.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// This moment.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(now_ms())
+    }
+
+    /// The moment so many milliseconds after the process began.
+    #[must_use]
+    pub const fn from_ms(ms: u64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since the process began.
+    #[must_use]
+    pub const fn as_ms(self) -> u64 {
+        self.0
+    }
+
+    /// The moment `ms` milliseconds later, at most [`Tick::NEVER`].
+    #[must_use]
+    pub const fn plus(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this moment; 0 if `earlier` comes after it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A moment of the wall clock: milliseconds since 1970. Clients, the store and the journal's file name moments by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixMs(i64);
+
+impl UnixMs {
+    /// This moment, as far as the wall clock is right.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(unix_ms())
+    }
+
+    /// The moment so many milliseconds after the beginning of 1970.
+    #[must_use]
+    pub const fn from_ms(ms: i64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub const fn as_ms(self) -> i64 {
+        self.0
+    }
+
+    /// The moment `ms` milliseconds later, or earlier where that is negative.
+    #[must_use]
+    pub const fn plus(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this moment; negative if `earlier` comes after it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
 /// A duration in whole milliseconds.
 #[must_use]
 pub const fn millis(duration: Duration) -> u64 {
@@ -44,7 +119,15 @@ pub const fn millis(duration: Duration) -> u64 {
 mod tests {
     use std::time::Duration;
 
-    use super::ticking;
+    use super::{Tick, UnixMs, ticking};
+
+    #[test]
+    fn moments_never_leave_their_range_and_a_tick_has_no_age_before_itself() {
+        assert_eq!(Tick::NEVER.plus(1), Tick::NEVER);
+        assert_eq!((Tick::from_ms(7).since(Tick::from_ms(5)), Tick::from_ms(5).since(Tick::from_ms(7))), (2, 0));
+        assert_eq!(UnixMs::from_ms(i64::MAX).plus(1), UnixMs::from_ms(i64::MAX));
+        assert_eq!(UnixMs::from_ms(5).since(UnixMs::from_ms(7)), -2);
+    }
 
     /// What the kernel calls uptime counts sleep, too.
     #[cfg(target_os = "linux")]

@@ -50,7 +50,7 @@ fn answer_one(desk: &mut Desk<'_>, request: &OwnedRequest, one: &OneStep, done: 
             answer_from(*answer, &request.view(), &view, proto, desk.out);
         }
         (Asked::Mismatch(write), done) => {
-            let mapping = &owned.mappings.list[key.mapping].config;
+            let mapping = &owned.mappings.list[key.mapping.index()].config;
             let mismatch = Mismatch { mapping, request: &request.view(), at: key.at, write };
             mismatch.answer(read(done), proto, desk.out);
         }
@@ -61,7 +61,7 @@ fn answer_one(desk: &mut Desk<'_>, request: &OwnedRequest, one: &OneStep, done: 
 }
 
 /// A command about the end of a key that the transaction has changed.
-fn change_life(desk: &mut Desk<'_>, key: Bytes, mapping: usize, command: &ExpireCommand, record: Option<&Record>) {
+fn change_life(desk: &mut Desk<'_>, key: Bytes, mapping: MappingId, command: &ExpireCommand, record: Option<&Record>) {
     let owned = &desk.services.owned;
     let entry = owned.cache.get(mapping, &key, desk.session.now);
     let living = Living { mapping, key: &key, record, entry: entry.as_ref() };
@@ -104,7 +104,7 @@ fn removed(owned: &Owned, key: &KeyStep, done: &[Done]) -> bool {
 fn held(owned: &Owned, key: &KeyStep, done: &[Done]) -> Option<Record> {
     match key {
         KeyStep::Step(step) => read(&done[*step]).cloned(),
-        KeyStep::Definition(mapping, key) => owned.definitions.snapshot().get(MappingId::new(*mapping), key).cloned(),
+        KeyStep::Definition(mapping, key) => owned.definitions.snapshot().get(*mapping, key).cloned(),
         KeyStep::Forget(_) => None,
     }
 }

@@ -63,7 +63,7 @@ fn owned(services: &Services, request: &Request<'_>, route: &Route) -> Place {
     let refusal = match route {
         Route::NotAnswered(_) => Some(services.router.unanswered(request, key.at, key.mapping)),
         Route::Cached(_, Verb::Write(verb)) => {
-            write_refusal(&services.owned.mappings.list[key.mapping], request, *key, *verb)
+            write_refusal(&services.owned.mappings.list[key.mapping.index()], request, *key, *verb)
         }
         _ => None,
     };

@@ -10,6 +10,7 @@ use crate::cache::{Act, Step};
 use crate::command::OwnedRequest;
 use crate::config::{DeleteMode, WriteMode};
 use crate::dispatch::Owned;
+use crate::keys::MappingId;
 use crate::record::{Answer, Edit, ExpireCommand, TtlChange, Verb, Write};
 use crate::route::{Holder, OwnedKey, Route, Split, SplitKeys};
 
@@ -55,7 +56,7 @@ pub(super) enum KeyStep {
     /// It is only forgotten.
     Forget(Bytes),
     /// It is a definition of this mapping.
-    Definition(usize, Bytes),
+    Definition(MappingId, Bytes),
 }
 
 impl StoreAnswer {
@@ -101,7 +102,7 @@ pub(super) fn part(owned: &Owned, queued: &[Queued]) -> Part {
 /// with an error.
 fn change(owned: &Owned, command: &Queued) -> Change {
     let Queued::Here(request, Route::Cached(key, verb)) = command else { return Change::Nothing };
-    let block = &owned.mappings.list[key.mapping].config;
+    let block = &owned.mappings.list[key.mapping.index()].config;
     let read = match verb {
         Verb::Write(verb) if goes_through(block.write) && verb.shape == block.shape => {
             (verb.parse)(&request.view(), key.spec).map(Change::Write)
@@ -120,10 +121,10 @@ const fn goes_through(mode: WriteMode) -> bool {
 }
 
 /// The mapping of a key whose rows DEL deletes.
-fn deletes_rows(owned: &Owned, split: Split, holder: Holder) -> Option<usize> {
+fn deletes_rows(owned: &Owned, split: Split, holder: Holder) -> Option<MappingId> {
     match holder {
         Holder::Cache(mapping) if split == Split::Remove => {
-            (owned.mappings.list[mapping].config.delete == DeleteMode::Row).then_some(mapping)
+            (owned.mappings.list[mapping.index()].config.delete == DeleteMode::Row).then_some(mapping)
         }
         _ => None,
     }
@@ -162,7 +163,7 @@ impl Planning<'_> {
         }
     }
 
-    fn add(&mut self, mapping: usize, key: Bytes, act: Act) -> usize {
+    fn add(&mut self, mapping: MappingId, key: Bytes, act: Act) -> usize {
         self.steps.push(Step { mapping, key, act });
         self.steps.len() - 1
     }

@@ -9,10 +9,10 @@ use moka::Expiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
 
-use super::thread_cache::Versions;
-use crate::cache::Entry;
+use super::versions::Versions;
+use crate::cache::entry::Entry;
 use crate::config;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::planted::is_planted;
 
 type Kept = Moka<Bytes, Arc<Entry>, foldhash::quality::RandomState>;
@@ -21,11 +21,11 @@ type Kept = Moka<Bytes, Arc<Entry>, foldhash::quality::RandomState>;
 const LONG_KEY: usize = 256;
 
 #[derive(Debug)]
-pub(crate) struct Entries {
+pub(super) struct Entries {
     present: Kept,
     absent: Kept,
     /// Raised by whatever changes what a key holds here; not by what moka lets go, which is as true as before.
-    pub(crate) versions: Versions,
+    pub(super) versions: Versions,
 }
 
 /// Reclaims what expired. Whether an entry may be served is decided by the entry itself.
@@ -33,11 +33,11 @@ struct ByDeadline;
 
 impl Expiry<Bytes, Arc<Entry>> for ByDeadline {
     fn expire_after_create(&self, _: &Bytes, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
-        entry.kept(now_ms())
+        entry.kept(Tick::now())
     }
 
     fn expire_after_update(&self, _: &Bytes, entry: &Arc<Entry>, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        entry.kept(now_ms())
+        entry.kept(Tick::now())
     }
 
     /// A read may be about to renew the entry: moka must not let it go before that renewal ends.
@@ -49,7 +49,7 @@ impl Expiry<Bytes, Arc<Entry>> for ByDeadline {
         _: Option<Duration>,
         _: Instant,
     ) -> Option<Duration> {
-        entry.worth_keeping(now_ms())
+        entry.worth_keeping(Tick::now())
     }
 }
 
@@ -58,7 +58,7 @@ fn weight(key: &Bytes, entry: &Arc<Entry>) -> u32 {
 }
 
 impl Entries {
-    pub(crate) fn new(settings: &config::Cache) -> Self {
+    pub(super) fn new(settings: &config::Cache) -> Self {
         let present = Moka::builder()
             .max_capacity(settings.max_bytes.0 as u64)
             .weigher(weight)
@@ -76,12 +76,12 @@ impl Entries {
         Self { present, absent, versions: Versions::default() }
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<Entry>> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<Arc<Entry>> {
         self.present.get(key).or_else(|| self.absent.get(key))
     }
 
-    /// Puts an entry in the place its kind has, and nothing of the key in the other.
-    pub(crate) fn put(&self, key: &Bytes, entry: &Arc<Entry>) {
+    /// Puts an entry among those of its kind, and leaves nothing of the key among the others.
+    pub(super) fn put(&self, key: &Bytes, entry: &Arc<Entry>) {
         let (to, from) =
             if entry.record.is_some() { (&self.present, &self.absent) } else { (&self.absent, &self.present) };
         from.invalidate(key);
@@ -90,7 +90,7 @@ impl Entries {
     }
 
     /// Removes a key; true when a record was there.
-    pub(crate) fn remove(&self, key: &[u8]) -> bool {
+    pub(super) fn remove(&self, key: &[u8]) -> bool {
         if !is_planted("negative-not-invalidated") {
             self.absent.invalidate(key);
         }
@@ -100,33 +100,33 @@ impl Entries {
     }
 
     /// Takes a key out.
-    pub(crate) fn take(&self, key: &[u8]) -> Option<Arc<Entry>> {
+    pub(super) fn take(&self, key: &[u8]) -> Option<Arc<Entry>> {
         let taken = self.absent.remove(key).or_else(|| self.present.remove(key));
         self.versions.raise(key);
         taken
     }
 
-    pub(crate) fn keys(&self) -> impl Iterator<Item = Bytes> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = Bytes> {
         self.present.iter().chain(self.absent.iter()).map(|(key, _)| Bytes::clone(&key))
     }
 
-    pub(crate) fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.present.invalidate_all();
         self.absent.invalidate_all();
     }
 
     /// Gives back the memory of entries that may not be served any more.
-    pub(crate) fn sweep(&self, dead: impl Fn(&Entry) -> bool) {
-        for shelf in [&self.present, &self.absent] {
-            for (key, _) in shelf.iter().filter(|(_, entry)| dead(entry)) {
-                shelf.invalidate(&*key);
+    pub(super) fn sweep(&self, dead: impl Fn(&Entry) -> bool) {
+        for kept in [&self.present, &self.absent] {
+            for (key, _) in kept.iter().filter(|(_, entry)| dead(entry)) {
+                kept.invalidate(&*key);
                 self.versions.raise(&key);
             }
         }
     }
 
     /// Runs what moka put off; entries and bytes kept.
-    pub(crate) fn tidy(&self) -> (u64, u64) {
+    pub(super) fn tidy(&self) -> (u64, u64) {
         self.present.run_pending_tasks();
         self.absent.run_pending_tasks();
         (self.present.entry_count() + self.absent.entry_count(), self.present.weighted_size())

@@ -2,11 +2,13 @@
 //!
 //! Invariants, each under the key's shard lock:
 //! - a reader joins a key's flight only while the flight is in the map and of the current epoch;
-//! - `detach` takes the flight out, and with it its right to publish, in one step with forgetting the key (hazards 1, 2, 25);
-//! - `publish` puts an entry on the shelf only if its own flight is still in the map;
+//! - `detach` takes the flight out, and with it its right to publish, in one step with forgetting the key (hazards 1,
+//!   2, 25);
+//! - `publish` puts an entry into memory only if its own flight is still in the map;
 //! - a write detaches the load when it queues, and begins when that has ended: a pipeline's read does not see the write
 //!   behind it; loads that begin before the write has ended begin after it;
-//! - a write puts what it left on the shelf only if no change was told, and no other write queued, since it queued;
+//! - a write puts what it left into memory only if the feed told of no change, and no other write queued, since it
+//!   queued;
 //! - a flight or write that is dropped unended tells its waiters so: nobody waits for ever.
 
 use std::collections::{HashMap, VecDeque};
@@ -15,22 +17,18 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::watch;
 
-use crate::cache::Entry;
-use crate::cache::writes::watched::Watchers;
-use crate::store::StoreError;
+use super::waiting::{Flight, LoadResult, Predecessor, Turn, Waiter, given_up};
+use super::watchers::Watchers;
+use crate::cache::entry::Entry;
 use crate::telemetry::planted::is_planted;
-
-/// What a load ends with.
-pub type LoadResult = Result<Arc<Entry>, StoreError>;
 
 const SHARDS: usize = 64;
 
 type Shard = HashMap<Bytes, Slot>;
 
 #[derive(Debug)]
-pub(crate) struct Flights {
+pub(super) struct Flights {
     hasher: foldhash::quality::RandomState,
     shards: Vec<Mutex<Shard>>,
     /// Held while several keys queue for one write, so that two such writes queue everywhere in the same order.
@@ -46,74 +44,29 @@ struct Slot {
     watchers: Watchers,
 }
 
-/// One load.
-#[derive(Debug)]
-pub(crate) struct Flight {
-    epoch: u64,
-    done: watch::Sender<Option<LoadResult>>,
-}
-
-/// One write's place in its key's queue.
-#[derive(Debug)]
-struct Turn {
-    /// A change was told since it queued: what it will know of the key may be older than that.
-    overtaken: AtomicBool,
-    ended: watch::Sender<Option<WriteOutcome>>,
-}
-
-/// What a write leaves for those who waited: the entry, where it is known.
-type WriteOutcome = Option<Arc<Entry>>;
-
 /// A reader's part in a load.
-pub(crate) enum Begun {
+pub(super) enum Begun {
     /// It was loaded in the meantime.
     There(Arc<Entry>),
     /// It is being loaded.
     Joined(Waiter),
 }
 
-/// Waits for a flight.
-#[derive(Debug)]
-pub(crate) struct Waiter(watch::Receiver<Option<LoadResult>>);
-
-impl Waiter {
-    pub(crate) async fn wait(mut self) -> LoadResult {
-        match self.0.wait_for(Option::is_some).await {
-            Ok(result) => result.clone().unwrap_or_else(|| Err(given_up())),
-            Err(_) => Err(given_up()),
-        }
-    }
-}
-
-/// The writes that a load or write must wait for.
-#[derive(Debug)]
-pub(crate) struct Predecessor(watch::Receiver<Option<WriteOutcome>>);
-
-impl Predecessor {
-    /// Waits for the end of the last of them; what it left.
-    pub(crate) async fn ended(mut self) -> WriteOutcome {
-        match self.0.wait_for(Option::is_some).await {
-            Ok(left) => left.clone().flatten(),
-            Err(_) => None,
-        }
-    }
-}
-
 /// The right to run a key's load, and perhaps to publish it.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub(super) struct Load {
     key: Bytes,
     flight: Arc<Flight>,
     /// The writes that come first.
-    pub(crate) after: Option<Predecessor>,
+    pub(super) after: Option<Predecessor>,
 }
 
 impl Load {
-    pub(crate) const fn key(&self) -> &Bytes {
+    pub(super) const fn key(&self) -> &Bytes {
         &self.key
     }
 
-    pub(crate) fn epoch(&self) -> u64 {
+    pub(super) fn epoch(&self) -> u64 {
         self.flight.epoch
     }
 }
@@ -136,10 +89,10 @@ pub(crate) struct WriteTurn {
     turn: Arc<Turn>,
     flights: Arc<Flights>,
     /// The write that comes first.
-    pub(crate) after: Option<Predecessor>,
+    after: Option<Predecessor>,
     /// The load that comes first: its readers asked before this write and must not see it.
-    pub(crate) load: Option<Waiter>,
-    /// What was in memory when it queued.
+    load: Option<Waiter>,
+    /// What was in memory when it queued; once it is its turn, what the write before left.
     pub(crate) before: Option<Arc<Entry>>,
 }
 
@@ -148,8 +101,19 @@ impl WriteTurn {
         &self.key
     }
 
+    /// Waits for what comes before the write.
+    pub(crate) async fn comes(&mut self) {
+        if let Some(load) = self.load.take() {
+            // Its result is for those who asked for it.
+            let _theirs = load.wait().await;
+        }
+        if let Some(after) = self.after.take() {
+            self.before = after.ended().await;
+        }
+    }
+
     /// Ends the write: `left` is what is true of the key now, if that is known.
-    pub(crate) fn end(self, left: Option<Arc<Entry>>, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
+    pub(super) fn end(self, left: Option<Arc<Entry>>, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
         self.flights.end(&self, left, put);
     }
 }
@@ -161,19 +125,9 @@ impl Drop for WriteTurn {
     }
 }
 
-fn given_up() -> StoreError {
-    StoreError::Unavailable("the load was given up".into())
-}
-
-impl Flight {
-    fn is_joinable(&self, epoch: u64) -> bool {
-        self.epoch == epoch && self.done.borrow().is_none()
-    }
-}
-
 impl Slot {
     fn after(&self) -> Option<Predecessor> {
-        self.turns.back().map(|turn| Predecessor(turn.ended.subscribe()))
+        self.turns.back().map(|turn| turn.followed())
     }
 }
 
@@ -204,9 +158,9 @@ impl Flights {
         locked(&self.shards[self.hasher.hash_one(key) as usize % SHARDS])
     }
 
-    /// Joins the key's flight, or begins one and gives its lead. `there` is asked again under the lock, so that a
-    /// reader that just missed a publication does not load once more.
-    pub(crate) fn begin(
+    /// Joins the key's flight, or begins one and gives the right to run it. `there` is asked again under the lock, so
+    /// that a reader that just missed a publication does not load once more.
+    pub(super) fn begin(
         &self,
         key: &Bytes,
         epoch: u64,
@@ -215,7 +169,7 @@ impl Flights {
         let mut shard = self.shard(key);
         let slot = shard.get(key);
         if let Some(flight) = slot.and_then(|slot| slot.flight.as_ref()).filter(|flight| flight.is_joinable(epoch)) {
-            return (Begun::Joined(Waiter(flight.done.subscribe())), None);
+            return (Begun::Joined(flight.joined()), None);
         }
         let after = slot.and_then(Slot::after);
         if let Some(entry) = there().filter(|_| after.is_none()) {
@@ -223,69 +177,69 @@ impl Flights {
         }
         // The key may be a slice of a client's buffer: the map must not pin that.
         let key = Bytes::copy_from_slice(key);
-        let flight = Arc::new(Flight { epoch, done: watch::Sender::new(None) });
-        let waiter = Waiter(flight.done.subscribe());
+        let flight = Flight::new(epoch);
+        let waiter = flight.joined();
         shard.entry(key.clone()).or_default().flight = Some(flight.clone());
         (Begun::Joined(waiter), Some(Load { key, flight, after }))
     }
 
     /// Ends a load: its waiters get the result; `put` gets the entry if the load still counts.
-    pub(crate) fn publish(&self, lead: Load, result: LoadResult, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
+    pub(super) fn publish(&self, load: Load, result: LoadResult, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
         {
-            let mut shard = self.shard(&lead.key);
+            let mut shard = self.shard(&load.key);
             if is_planted("no-generation-check")
                 && let Ok(entry) = &result
             {
-                put(&lead.key, entry);
-                lead.flight.done.send_replace(Some(result));
+                put(&load.key, entry);
+                load.flight.done.send_replace(Some(result));
                 return;
             }
-            let flight = shard.get_mut(&lead.key).map(|slot| &mut slot.flight);
-            if let Some(flight) = flight.filter(|f| f.as_ref().is_some_and(|f| Arc::ptr_eq(f, &lead.flight))) {
+            let flight = shard.get_mut(&load.key).map(|slot| &mut slot.flight);
+            if let Some(flight) = flight.filter(|f| f.as_ref().is_some_and(|f| Arc::ptr_eq(f, &load.flight))) {
                 *flight = None;
                 if let Ok(entry) = &result {
-                    put(&lead.key, entry);
+                    put(&load.key, entry);
                 }
-                tidy(&mut shard, &lead.key);
+                tidy(&mut shard, &load.key);
             }
         }
-        lead.flight.done.send_replace(Some(result));
+        load.flight.done.send_replace(Some(result));
     }
 
     /// Takes the right to publish from the key's load and writes, and does `forget` in the same step.
-    pub(crate) fn detach<T>(&self, key: &[u8], forget: impl FnOnce() -> T) -> T {
+    pub(super) fn detach<T>(&self, key: &[u8], forget: impl FnOnce() -> T) -> T {
         self.overtake(key, |slot| slot.watchers.touch(), forget)
     }
 
-    /// The same, for what changes nothing that a client could see: nobody who watches is told.
-    pub(crate) fn settle(&self, key: &[u8], f: impl FnOnce()) {
+    /// The same, for what changes nothing that a client could see: nobody who watches hears of it.
+    pub(super) fn settle(&self, key: &[u8], f: impl FnOnce()) {
         self.overtake(key, |_| (), f);
     }
 
     /// What a load or write of the key that is under way has read may be older than what `f` makes true.
-    fn overtake<T>(&self, key: &[u8], tell: impl FnOnce(&mut Slot), f: impl FnOnce() -> T) -> T {
+    fn overtake<T>(&self, key: &[u8], touch: impl FnOnce(&mut Slot), f: impl FnOnce() -> T) -> T {
         let mut shard = self.shard(key);
         if let Some(slot) = shard.get_mut(key) {
             slot.flight = None;
             slot.turns.iter().for_each(|turn| turn.overtaken.store(true, SeqCst));
-            tell(slot);
+            touch(slot);
             tidy(&mut shard, key);
         }
         f()
     }
 
     /// Tells whether anything happens to `key` from now on, for as long as the answer is kept.
-    pub(crate) fn watch(&self, key: &Bytes) -> Arc<AtomicBool> {
+    pub(super) fn watch(&self, key: &Bytes) -> Arc<AtomicBool> {
         self.shard(key).entry(Bytes::copy_from_slice(key)).or_default().watchers.add()
     }
 
     /// Writes that have queued and not ended.
-    pub(crate) fn writes(&self) -> usize {
+    pub(super) fn writes(&self) -> usize {
         self.shards.iter().map(|shard| locked(shard).values().map(|slot| slot.turns.len()).sum::<usize>()).sum()
     }
 
     /// Forgets those who watch no more.
-    pub(crate) fn tidy(&self) {
+    pub(super) fn tidy(&self) {
         for shard in &self.shards {
             let mut shard = locked(shard);
             shard.retain(|_, slot| slot.flight.is_some() || !slot.turns.is_empty() || !slot.watchers.is_empty());
@@ -293,7 +247,7 @@ impl Flights {
     }
 
     /// Queues a write of each key; `forget` takes a key out of memory, in the same step.
-    pub(crate) fn queue(
+    pub(super) fn queue(
         self: &Arc<Self>,
         keys: &[Bytes],
         forget: impl Fn(&Bytes) -> Option<Arc<Entry>>,
@@ -303,9 +257,9 @@ impl Flights {
     }
 
     /// Queues a write of one key, as [`Flights::queue`].
-    pub(crate) fn queue_one(self: &Arc<Self>, key: &Bytes, forget: impl Fn(&Bytes) -> Option<Arc<Entry>>) -> WriteTurn {
+    pub(super) fn queue_one(self: &Arc<Self>, key: &Bytes, forget: impl Fn(&Bytes) -> Option<Arc<Entry>>) -> WriteTurn {
         let mut shard = self.shard(key);
-        let turn = Arc::new(Turn { overtaken: AtomicBool::new(false), ended: watch::Sender::new(None) });
+        let turn = Turn::new();
         let key = Bytes::copy_from_slice(key);
         let slot = shard.entry(key.clone()).or_default();
         slot.watchers.touch();
@@ -314,31 +268,31 @@ impl Flights {
             slot.turns.push_back(turn.clone());
             return WriteTurn { before: forget(&key), key, turn, flights: self.clone(), after, load: None };
         }
-        let load = slot.flight.take().map(|flight| Waiter(flight.done.subscribe()));
+        let load = slot.flight.take().map(|flight| flight.joined());
         let after = slot.after();
         slot.turns.push_back(turn.clone());
         WriteTurn { before: forget(&key), key, turn, flights: self.clone(), after, load }
     }
 
-    fn end(&self, right: &WriteTurn, left: Option<Arc<Entry>>, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
+    fn end(&self, ended: &WriteTurn, left: Option<Arc<Entry>>, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
         let left = {
-            let mut shard = self.shard(&right.key);
-            let Some(slot) = shard.get_mut(&right.key) else { return };
-            let Some(at) = slot.turns.iter().position(|turn| Arc::ptr_eq(turn, &right.turn)) else { return };
+            let mut shard = self.shard(&ended.key);
+            let Some(slot) = shard.get_mut(&ended.key) else { return };
+            let Some(at) = slot.turns.iter().position(|turn| Arc::ptr_eq(turn, &ended.turn)) else { return };
             let is_last = at + 1 == slot.turns.len();
             slot.turns.remove(at);
-            tidy(&mut shard, &right.key);
-            let left = left.filter(|_| !right.turn.overtaken.load(SeqCst));
+            tidy(&mut shard, &ended.key);
+            let left = left.filter(|_| !ended.turn.overtaken.load(SeqCst));
             if let Some(entry) = left.as_ref().filter(|_| is_last) {
-                put(&right.key, entry);
+                put(&ended.key, entry);
             }
             left
         };
-        right.turn.ended.send_replace(Some(left));
+        ended.turn.ended.send_replace(Some(left));
     }
 
     /// The keys that are being loaded or written.
-    pub(crate) fn keys(&self) -> Vec<Bytes> {
+    pub(super) fn keys(&self) -> Vec<Bytes> {
         self.shards.iter().flat_map(|shard| locked(shard).keys().cloned().collect::<Vec<_>>()).collect()
     }
 }
@@ -350,33 +304,35 @@ mod tests {
     use bytes::Bytes;
 
     use super::{Begun, Flights, Load, LoadResult};
-    use crate::cache::memory::entry::Span;
+    use crate::cache::entry::Span;
     use crate::config;
+    use crate::keys::MappingId;
     use crate::record::Record;
     use crate::store::StoreError;
+    use crate::telemetry::clock::Tick;
 
     fn entry(text: &str) -> LoadResult {
         let block: config::MappingConfig = serde_json::from_str(r#"{"key":"k:{x}","type":"string"}"#).expect("a block");
         let life = Span::new(&block, &config::Cache::default());
-        Ok(Arc::new(life.entry(Record::string(text.as_bytes()).ok(), 0, 0, 0)))
+        Ok(Arc::new(life.entry(Record::string(text.as_bytes()).ok(), MappingId::default(), 0, Tick::default())))
     }
 
-    fn lead(flights: &Flights, epoch: u64) -> (Begun, Option<Load>) {
+    fn begin(flights: &Flights, epoch: u64) -> (Begun, Option<Load>) {
         flights.begin(&Bytes::from_static(b"k"), epoch, || None)
     }
 
-    fn published(flights: &Flights, lead: Option<Load>, result: LoadResult) -> bool {
+    fn published(flights: &Flights, load: Option<Load>, result: LoadResult) -> bool {
         let mut put = false;
-        flights.publish(lead.expect("a lead"), result, |_, _| put = true);
+        flights.publish(load.expect("a load"), result, |_, _| put = true);
         put
     }
 
     #[test]
     fn a_load_that_an_invalidation_passed_never_fills_the_cache() {
         let flights = Flights::default();
-        let (_, old) = lead(&flights, 0);
+        let (_, old) = begin(&flights, 0);
         flights.detach(b"k", || ());
-        let (_, new) = lead(&flights, 0);
+        let (_, new) = begin(&flights, 0);
         assert!(new.is_some(), "a reader after the invalidation must not join the old load");
         assert!(!published(&flights, old, entry("old")));
         assert!(published(&flights, new, entry("new")));
@@ -385,8 +341,8 @@ mod tests {
     #[test]
     fn a_load_of_another_epoch_is_not_joined() {
         let flights = Flights::default();
-        let (_, old) = lead(&flights, 0);
-        let (_, new) = lead(&flights, 1);
+        let (_, old) = begin(&flights, 0);
+        let (_, new) = begin(&flights, 1);
         assert!(new.is_some());
         assert!(!published(&flights, old, entry("old")));
         assert!(published(&flights, new, entry("new")));
@@ -395,60 +351,60 @@ mod tests {
     #[tokio::test]
     async fn waiters_share_one_result_and_a_failure_is_not_for_ever() {
         let flights = Flights::default();
-        let (first, leads) = lead(&flights, 0);
-        let (second, none) = lead(&flights, 0);
+        let (first, load) = begin(&flights, 0);
+        let (second, none) = begin(&flights, 0);
         assert!(none.is_none());
-        assert!(!published(&flights, leads, Err(StoreError::Unavailable("away".into()))));
+        assert!(!published(&flights, load, Err(StoreError::Unavailable("away".into()))));
         for begun in [first, second] {
             let Begun::Joined(waiter) = begun else { panic!("joined") };
             assert!(waiter.wait().await.is_err());
         }
-        assert!(lead(&flights, 0).1.is_some(), "the next reader tries again");
+        assert!(begin(&flights, 0).1.is_some(), "the next reader tries again");
     }
 
-    fn right(flights: &Arc<Flights>) -> super::WriteTurn {
+    fn queued(flights: &Arc<Flights>) -> super::WriteTurn {
         flights.queue(&[Bytes::from_static(b"k")], |_| None).pop().expect("one")
     }
 
-    fn kept(right: super::WriteTurn, left: LoadResult) -> bool {
+    fn kept(turn: super::WriteTurn, left: LoadResult) -> bool {
         let mut put = false;
-        right.end(left.ok(), |_, _| put = true);
+        turn.end(left.ok(), |_, _| put = true);
         put
     }
 
     #[tokio::test]
     async fn a_load_waits_for_the_writes_before_it_and_a_write_detaches_it() {
         let flights = Arc::new(Flights::default());
-        let (_, old) = lead(&flights, 0);
-        let first = right(&flights);
+        let (_, old) = begin(&flights, 0);
+        let first = queued(&flights);
         assert!(!published(&flights, old, entry("read before the write")));
-        let (_, behind) = lead(&flights, 0);
-        let second = right(&flights);
-        let after = behind.expect("a lead").after.take().expect("a write comes first");
+        let (_, behind) = begin(&flights, 0);
+        let second = queued(&flights);
+        let after = behind.expect("a load").after.take().expect("a write comes first");
         assert!(!kept(first, entry("one")), "another write has queued");
         assert!(after.ended().await.is_some(), "those who waited for it may have it");
         assert!(kept(second, entry("two")));
-        assert!(lead(&flights, 0).1.expect("a lead").after.is_none(), "nothing goes on any more");
+        assert!(begin(&flights, 0).1.expect("a load").after.is_none(), "nothing goes on any more");
     }
 
     #[tokio::test]
     async fn a_change_overtakes_a_write_that_has_not_ended() {
         let flights = Arc::new(Flights::default());
-        let write = right(&flights);
-        let after = lead(&flights, 0).1.expect("a lead").after.take().expect("a write comes first");
+        let write = queued(&flights);
+        let after = begin(&flights, 0).1.expect("a load").after.take().expect("a write comes first");
         flights.detach(b"k", || ());
         assert!(!kept(write, entry("perhaps older than the change")));
         assert!(after.ended().await.is_none());
-        drop(right(&flights));
-        assert!(lead(&flights, 0).1.expect("a lead").after.is_none(), "a write that was dropped has ended");
+        drop(queued(&flights));
+        assert!(begin(&flights, 0).1.expect("a load").after.is_none(), "a write that was dropped has ended");
     }
 
     #[tokio::test]
-    async fn a_lead_that_is_dropped_leaves_nobody_waiting() {
+    async fn a_load_that_is_dropped_leaves_nobody_waiting() {
         let flights = Flights::default();
-        let (begun, leads) = lead(&flights, 0);
-        drop(leads);
-        assert!(lead(&flights, 0).1.is_some(), "the next reader tries again");
+        let (begun, load) = begin(&flights, 0);
+        drop(load);
+        assert!(begin(&flights, 0).1.is_some(), "the next reader tries again");
         let Begun::Joined(waiter) = begun else { panic!("joined") };
         assert!(waiter.wait().await.is_err());
     }

@@ -1,9 +1,246 @@
-//! What is in memory: entries and how long they live, what each thread was given lately, the loads in flight, and how far the
-//! change feed vouches for all of it.
+//! What is in memory: entries and how long they live, what each thread was given lately, loads and writes in flight,
+//! what lies over every record, and how far the change feed vouches for all of it. Knows mappings and how a record is
+//! loaded; never how one is written or saved.
 
-pub(super) mod entries;
-pub(super) mod entry;
-pub(super) mod feed;
-pub(super) mod handover;
+mod entries;
+mod feed;
+mod handover;
+mod loading;
 pub(super) mod loads;
+pub(super) mod overlay;
+mod own_writes;
+pub(super) mod sampler;
 pub(super) mod thread_cache;
+mod versions;
+pub(super) mod waiting;
+mod watchers;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
+
+use entries::Entries;
+use feed::Feed;
+use handover::Handover;
+use loads::{Flights, WriteTurn};
+use overlay::Overlay;
+use own_writes::OwnWrites;
+use sampler::Sampler;
+
+use super::entry::Entry;
+use super::source::{Cached, Source};
+use crate::config;
+use crate::journal;
+use crate::keys::MappingId;
+use crate::keys::glob_match;
+use crate::record::{Record, TtlChange};
+use crate::telemetry::Metrics;
+use crate::telemetry::clock::{Tick, millis};
+use crate::telemetry::planted::is_planted;
+
+/// What one sidecar has in memory of its cached mappings.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) source: Source,
+    entries: Entries,
+    flights: Arc<Flights>,
+    pub(crate) overlay: Overlay,
+    pub(crate) own_writes: OwnWrites,
+    pub(crate) feed: Feed,
+    /// Closed while the cache that this one replaces still works.
+    pub(crate) handover: Handover,
+    sampler: Sampler,
+    /// `cache.max_staleness`, in milliseconds.
+    max_staleness: u64,
+    metrics: Arc<Metrics>,
+}
+
+impl Memory {
+    pub(super) fn new(source: Source, settings: &config::Cache, sampler: Sampler, metrics: Arc<Metrics>) -> Self {
+        Self {
+            source,
+            entries: Entries::new(settings),
+            flights: Arc::default(),
+            overlay: Overlay::default(),
+            own_writes: OwnWrites::default(),
+            feed: Feed::default(),
+            handover: Handover::default(),
+            sampler,
+            max_staleness: millis(settings.max_staleness),
+            metrics,
+        }
+    }
+
+    /// The entry of `key` if it may be served at `now`. One whose TTL is over and that may be served while it is loaded
+    /// again is; the load is begun, once.
+    pub(crate) fn get(self: &Arc<Self>, id: MappingId, key: &[u8], now: Tick) -> Option<Arc<Entry>> {
+        let cached = self.source.cached(id)?;
+        let entry = self.entries.get(key)?;
+        if self.is_usable(cached, &entry, now) {
+            self.sampler.saw(id, key, &entry);
+            return Some(entry);
+        }
+        let serves = entry.expired_within(cached.life.stale, now) && self.vouches(cached, &entry, now);
+        serves.then(|| {
+            self.metrics.stale_served.inc();
+            // Whether it can be loaded is the next reader's business.
+            drop(self.begin(id, &Bytes::copy_from_slice(key)));
+            entry
+        })
+    }
+
+    /// True when the entry may be served at `now`.
+    pub(crate) fn is_usable(&self, cached: &Cached, entry: &Entry, now: Tick) -> bool {
+        !entry.is_expired(now) && self.vouches(cached, entry, now)
+    }
+
+    /// True while nothing is known to have changed since the entry was loaded, and not too much may have been missed.
+    fn vouches(&self, cached: &Cached, entry: &Entry, now: Tick) -> bool {
+        let most = cached.life.max_staleness;
+        entry.epoch == cached.epoch()
+            && (cached.watched && self.feed.is_fresh(most, now) || now.since(entry.loaded_at) <= most)
+    }
+
+    /// The entry that may be served for want of a better one: its TTL is over, and the store cannot be asked.
+    fn stale_for_error(&self, id: MappingId, key: &[u8]) -> Option<Arc<Entry>> {
+        let (cached, now) = (self.source.cached(id)?, Tick::now());
+        let entry = self.entries.get(key)?;
+        let serves = entry.expired_within(cached.life.stale_if_error, now) && self.vouches(cached, &entry, now);
+        serves.then(|| {
+            self.metrics.stale_served.inc();
+            entry
+        })
+    }
+
+    /// The entry of `key`, whether or not it may be served.
+    pub(crate) fn peek(&self, key: &[u8]) -> Option<Arc<Entry>> {
+        self.entries.get(key)
+    }
+
+    /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
+    pub(crate) fn invalidate(&self, key: &[u8]) -> bool {
+        self.flights.detach(key, || self.entries.remove(key))
+    }
+
+    /// Forgets every key that matches `glob`; the number of keys that were in memory.
+    pub(crate) fn invalidate_matching(&self, glob: &[u8]) -> usize {
+        let loading = self.flights.keys();
+        let keys = self.entries.keys().chain(loading).filter(|key| glob_match(glob, key));
+        keys.filter(|key| self.invalidate(key)).count()
+    }
+
+    /// Forgets a key of which the change feed tells, unless it tells of a write of ours.
+    pub(crate) fn changed(&self, key: &[u8], from: Option<&str>) {
+        if !from.is_some_and(|from| self.own_writes.knows(from, key)) {
+            self.invalidate(key);
+        }
+    }
+
+    /// Forgets every key of mapping `id`.
+    pub(crate) fn forget_mapping(&self, id: MappingId) {
+        if let Some(cached) = self.source.cached(id) {
+            cached.raise_epoch();
+            self.entries.sweep(|entry| entry.mapping == id);
+        }
+    }
+
+    /// Forgets every key.
+    pub(crate) fn forget_all(&self) {
+        if is_planted("no-flush-on-gap") {
+            return;
+        }
+        self.source.all().for_each(Cached::raise_epoch);
+        self.entries.clear();
+    }
+
+    /// A gap begins: changes may be missed. What is in memory was true a moment ago and is served until it is older
+    /// than `max_staleness`.
+    pub(crate) fn lost(&self) {
+        self.feed.lost();
+        self.metrics.change_feed_up.set(0);
+    }
+
+    /// Every change up to `as_of` has been applied.
+    pub(crate) fn alive(&self, as_of: Tick) {
+        self.feed.alive(as_of);
+        self.metrics.change_feed_up.set(1);
+    }
+
+    /// Starts the TTL of a read entry again where its mapping says so; its new expiry, if its row must get it.
+    pub(crate) fn renew(&self, entry: &Entry, now: Tick) -> Option<Tick> {
+        self.source.cached(entry.mapping)?.life.renew(entry, now)
+    }
+
+    /// Gives an entry of `key` another time to live; one without end lives as long as its mapping lets it.
+    pub(crate) fn live(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: Tick) {
+        if let Some(cached) = self.source.cached(id) {
+            cached.life.live(entry, life, now);
+            // A look at the entry tells moka that its expiry has moved.
+            self.entries.get(key);
+        }
+    }
+
+    /// Tells whether anything happens to `key` from now on, for as long as the answer is kept.
+    pub(crate) fn watch(&self, key: &Bytes) -> Arc<AtomicBool> {
+        self.flights.watch(key)
+    }
+
+    /// Queues a write of each key, which is out of memory from then on.
+    pub(crate) fn queue(&self, keys: &[Bytes]) -> Vec<WriteTurn> {
+        self.flights.queue(keys, |key| self.entries.take(key))
+    }
+
+    /// The same of one key.
+    pub(crate) fn queue_one(&self, key: &Bytes) -> WriteTurn {
+        self.flights.queue_one(key, |key| self.entries.take(key))
+    }
+
+    /// Ends a write: `left` is what is true of the key now, if that is known.
+    pub(crate) fn end(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
+        turn.end(left, |key, entry| self.entries.put(key, entry));
+    }
+
+    /// Ends a write that has changed nothing: what was in memory when it queued is true.
+    pub(crate) fn undo(&self, mut turn: WriteTurn) {
+        let before = turn.before.take();
+        self.end(turn, before);
+    }
+
+    /// Writes that have queued and not ended.
+    pub(crate) fn writes(&self) -> usize {
+        self.flights.writes()
+    }
+
+    /// The store has what waited of a key: nothing of that lies over it any more. A load that began before may have
+    /// read the row of before, and memory must hold what the store made of the values, which is `record`.
+    pub(crate) fn settle(&self, key: &Bytes, applied: &[journal::Entry], record: Option<Record>) {
+        self.flights.settle(key, || {
+            self.overlay.settle(key, applied);
+            let expected = self.overlay.over(key, record);
+            let is_same = self.entries.get(key).is_none_or(|entry| entry.record == expected);
+            if !is_same {
+                self.entries.remove(key);
+            }
+        });
+    }
+
+    /// The store never gets what waited of a key: the key is forgotten.
+    pub(crate) fn give_up(&self, key: &Bytes, refused: &[journal::Entry]) {
+        self.flights.detach(key, || {
+            self.overlay.settle(key, refused);
+            self.entries.remove(key)
+        });
+    }
+
+    /// Does the entries' housekeeping and takes its measures; to be called a few times a second.
+    pub(crate) fn tidy(&self) {
+        let (entries, bytes) = self.entries.tidy();
+        self.metrics.cache_entries.set(entries as i64);
+        self.metrics.cache_bytes.set(bytes as i64);
+        self.metrics.own_writes.set(self.own_writes.tidy(Tick::now()) as i64);
+        self.flights.tidy();
+        let is_up = self.feed.is_connected() && self.feed.is_fresh(self.max_staleness, Tick::now());
+        self.metrics.change_feed_up.set(i64::from(is_up));
+    }
+}

@@ -9,9 +9,9 @@
 
 use std::sync::Arc;
 
+use super::WriteBehind;
 use super::flush::{Flusher, Pending, Settled};
-use super::overlay::Rows;
-use crate::cache::Cache;
+use crate::cache::memory::overlay::Rows;
 use crate::journal::Journal;
 use crate::store::{Fence, Note, StoreError};
 use crate::telemetry::planted::is_planted;
@@ -19,9 +19,9 @@ use crate::telemetry::planted::is_planted;
 /// After so many in a row it is no coincidence, and the next flush may try again.
 const MOST_RENEWALS: u8 = 3;
 
-impl Cache {
+impl WriteBehind {
     /// The fence let nothing through: the batch was applied before, or somebody else is in its place.
-    pub(crate) async fn fenced(
+    pub(super) async fn fenced(
         &self,
         journal: &Journal,
         flusher: &mut Flusher,
@@ -52,7 +52,7 @@ impl Cache {
         if note.is_some() || was_sent {
             self.metrics.journal_collisions.inc();
         }
-        // First: if the journal cannot be told now, it is before anything is taken.
+        // First: if the journal cannot note it now, it does before anything is taken.
         journal.renew()?;
         flusher.renewals = flusher.renewals.saturating_add(1);
         self.not_saved(journal, flusher, pending).await?;
@@ -65,7 +65,7 @@ impl Cache {
     }
 
     /// The store refuses a batch. If an earlier attempt may have been applied, that is decided first.
-    pub(crate) async fn refused(
+    pub(super) async fn refused(
         &self,
         journal: &Journal,
         flusher: &mut Flusher,
@@ -75,7 +75,7 @@ impl Cache {
         if flusher.was_sent {
             let incarnation = journal.incarnation();
             let fence = Fence { journal: &incarnation, until: pending.number, taken: &[], heir: None, former: &[] };
-            let fencing = tokio::time::timeout(self.deadline, self.store.fence(fence));
+            let fencing = tokio::time::timeout(self.memory.source.deadline, self.memory.source.store.fence(fence));
             match fencing.await {
                 Ok(Ok(raised)) if raised.applied == pending.number => {
                     return self.saved(journal, flusher, pending, None).await;

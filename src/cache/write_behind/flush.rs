@@ -5,7 +5,8 @@
 //! - a batch whose answer did not come is sent again as the same batch, which the store applies once (C5);
 //! - a batch gets another number only when it is certain that nothing of it was applied, or will be, under the old one;
 //! - nothing is taken before the journal knows how the batch before ended;
-//! - whoever flushes may be dropped at any await: a batch that was taken stands in [`Flusher`] until it has been judged.
+//! - whoever flushes may be dropped at any await: a batch that was taken stands in [`Flusher`] until it has been
+//!   judged.
 //!
 //! What the store says otherwise than "applied" is judged in `fenced.rs`.
 
@@ -15,27 +16,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::expiry::{ENDS, left_of};
-use super::overlay::Rows;
-use super::told::Told;
-use crate::cache::Cache;
+use super::WriteBehind;
+use super::flush_log::FlushLog;
+use crate::cache::memory::overlay::{Rows, fields_of, left_of};
 use crate::journal::{Entry, Journal};
+use crate::keys::MappingId;
 use crate::record::Record;
 use crate::store::{FlushRow, Flushed, Mark, StoreError};
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{MappingLabel, Outcome, OutcomeLabel};
 
 /// A batch whose end is not known.
 #[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) number: u64,
-    pub(crate) mapping: usize,
-    pub(crate) rows: Rows,
+pub(super) struct Pending {
+    pub(super) number: u64,
+    pub(super) mapping: MappingId,
+    pub(super) rows: Rows,
 }
 
 /// How a batch ended.
 #[derive(Debug)]
-pub(crate) enum Settled {
+pub(super) enum Settled {
     Saved(u64),
     NotSaved(u64),
     /// The store refuses its only row, for this reason.
@@ -44,43 +45,29 @@ pub(crate) enum Settled {
 
 /// The one place from which is flushed.
 #[derive(Debug, Default)]
-pub(crate) struct Flusher {
+pub(super) struct Flusher {
     /// Taken, and to be sent, perhaps again.
-    pub(crate) unknown: Option<Arc<Pending>>,
+    pub(super) unknown: Option<Arc<Pending>>,
     /// That one was sent, and may have been applied.
-    pub(crate) was_sent: bool,
+    pub(super) was_sent: bool,
     /// The journal does not know it yet.
     ended: Option<Settled>,
     /// So often the journal took another name since a batch was saved.
-    pub(crate) renewals: u8,
-    /// What is to be said of this flush.
-    told: Told,
+    pub(super) renewals: u8,
+    /// What is to be logged of this flush.
+    log: FlushLog,
 }
 
 impl Flusher {
-    /// The batch is judged: the journal is told next.
-    pub(crate) fn end(&mut self, settled: Settled) {
+    /// The batch is judged: that is noted in the journal next.
+    pub(super) fn end(&mut self, settled: Settled) {
         (self.unknown, self.was_sent, self.ended) = (None, false, Some(settled));
     }
 }
 
-impl Cache {
-    /// Notes that something waits, and wakes the flusher if there is not room for as much again.
-    pub(crate) fn wake_flusher(&self) {
-        self.count_waiting();
-        if self.journal.as_ref().is_some_and(|journal| journal.is_half_full()) {
-            self.flush_now.notify_one();
-        }
-    }
-
-    /// Shows how many keys have something that waits.
-    pub fn count_waiting(&self) {
-        let held = self.journal.as_ref().map_or(0, |journal| journal.held());
-        self.metrics.deferred_keys.set((self.overlay.len() + held) as i64);
-    }
-
+impl WriteBehind {
     /// Saves what waits, every `interval` and whenever the journal is half full, for ever.
-    pub async fn flush_for_ever(self: Arc<Self>, interval: Duration) {
+    pub(crate) async fn flush_for_ever(self: Arc<Self>, interval: Duration) {
         let mut ticker = tokio::time::interval(interval);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -89,21 +76,23 @@ impl Cache {
                 () = self.flush_now.notified() => {}
             }
             if let Err(error) = self.flush_all_deferred().await {
-                tracing::warn!(%error, keys = self.overlay.len(), "deferred writes wait: the store does not take them");
+                let keys = self.memory.overlay.len();
+                tracing::warn!(%error, keys, "deferred writes wait: the store does not take them");
                 tokio::time::sleep(interval).await;
             }
         }
     }
 
-    /// Saves everything that waits; what comes meanwhile is for the next time. A mapping whose table the store cannot write to does not hold up the others.
+    /// Saves everything that waits; what comes meanwhile is for the next time. A mapping whose table the store cannot
+    /// write to does not hold up the others.
     ///
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.
-    pub async fn flush_all_deferred(&self) -> Result<(), StoreError> {
+    pub(crate) async fn flush_all_deferred(&self) -> Result<(), StoreError> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let mut flusher = self.flusher.lock().await;
         let flushed = self.flush_every(journal, &mut flusher).await;
-        flusher.told.tell(self);
+        flusher.log.write(&self.memory.source);
         flushed
     }
 
@@ -111,7 +100,7 @@ impl Cache {
         self.resolve(journal, flusher).await?;
         let (mut stuck, mut failed) = (Vec::new(), Ok(()));
         let until = journal.upcoming();
-        while let Some((mapping, rows)) = self.overlay.oldest(self.flush_rows, until, &stuck) {
+        while let Some((mapping, rows)) = self.memory.overlay.oldest(self.flush_rows, until, &stuck) {
             match self.flush_rows(journal, flusher, mapping, rows).await {
                 Err(error @ StoreError::Refused(_)) => {
                     stuck.push(mapping);
@@ -125,16 +114,18 @@ impl Cache {
 
     /// Saves what waits for one key, before something that must come after it.
     pub(crate) async fn flush_key(&self, key: &Bytes) -> Result<(), StoreError> {
-        let Some(journal) = self.journal.as_ref().filter(|_| self.overlay.of(key).is_some()) else { return Ok(()) };
+        let Some(journal) = self.journal.as_ref().filter(|_| self.memory.overlay.of(key).is_some()) else {
+            return Ok(());
+        };
         let mut flusher = self.flusher.lock().await;
         let flushed = self.flush_one(journal, &mut flusher, key).await;
-        flusher.told.tell(self);
+        flusher.log.write(&self.memory.source);
         flushed
     }
 
     async fn flush_one(&self, journal: &Journal, flusher: &mut Flusher, key: &Bytes) -> Result<(), StoreError> {
         self.resolve(journal, flusher).await?;
-        match self.overlay.of(key) {
+        match self.memory.overlay.of(key) {
             Some(dirty) => {
                 let rows = vec![(key.clone(), dirty.entries)];
                 self.flush_rows(journal, flusher, dirty.mapping, rows).await
@@ -154,12 +145,12 @@ impl Cache {
     }
 
     /// Notes in the journal how the last batch ended; it is tried again before anything else if it cannot be noted now.
-    pub(crate) async fn note(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
-        let Flusher { ended, told, .. } = &mut *flusher;
+    pub(super) async fn note(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
+        let Flusher { ended, log, .. } = &mut *flusher;
         match ended {
             Some(Settled::Saved(batch)) => journal.applied(*batch).await?,
             Some(Settled::NotSaved(batch)) => journal.give_back(*batch).await?,
-            Some(Settled::PutAside(pending, error)) => self.put_aside(journal, told, pending, error).await?,
+            Some(Settled::PutAside(pending, error)) => self.put_aside(journal, log, pending, error).await?,
             None => {}
         }
         flusher.ended = None;
@@ -170,7 +161,7 @@ impl Cache {
         &self,
         journal: &Journal,
         flusher: &mut Flusher,
-        mapping: usize,
+        mapping: MappingId,
         rows: Rows,
     ) -> Result<(), StoreError> {
         self.take(journal, flusher, mapping, rows).await?;
@@ -182,13 +173,14 @@ impl Cache {
         &self,
         journal: &Journal,
         flusher: &mut Flusher,
-        mapping: usize,
+        mapping: MappingId,
         rows: Rows,
     ) -> Result<(), StoreError> {
         // Before the store knows the incarnation it would let nothing of it through.
         if !journal.is_enrolled() {
             let incarnation = journal.incarnation();
-            let enrolling = tokio::time::timeout(self.deadline, self.store.enroll(&incarnation)).await;
+            let enrolling =
+                tokio::time::timeout(self.memory.source.deadline, self.memory.source.store.enroll(&incarnation)).await;
             enrolling.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into())))?;
             journal.set_enrolled();
         }
@@ -214,24 +206,24 @@ impl Cache {
     /// it is kept, to be sent again as the same batch.
     async fn send(&self, journal: &Journal, flusher: &mut Flusher) -> Result<Vec<Rows>, StoreError> {
         let Some(pending) = flusher.unknown.clone() else { return Ok(Vec::new()) };
-        let Some(cached) = self.cached(pending.mapping) else {
+        let Some(cached) = self.memory.source.cached(pending.mapping) else {
             flusher.unknown = None;
             return Ok(Vec::new());
         };
         let incarnation = journal.incarnation();
-        let origin = self.origins.write(pending.rows.iter().map(|(key, _)| key.clone()).collect());
-        let text = origin.text();
-        let mark = Mark { journal: &incarnation, batch: pending.number, origin: &text };
+        let own_write = self.memory.own_writes.write(pending.rows.iter().map(|(key, _)| key.clone()).collect());
+        let origin = own_write.text();
+        let mark = Mark { journal: &incarnation, batch: pending.number, origin: &origin };
         let rows = rows_of(&pending.rows);
         // From here on it may be applied, whoever waits for the answer.
         let was_sent = std::mem::replace(&mut flusher.was_sent, true);
-        let flushing = self.store.flush(&cached.plan, &rows, mark);
-        let flushed = tokio::time::timeout(self.deadline, flushing).await;
+        let flushing = self.memory.source.store.flush(&cached.plan, &rows, mark);
+        let flushed = tokio::time::timeout(self.memory.source.deadline, flushing).await;
         let flushed = flushed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the flush took too long".into())));
         let outcome = if flushed.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.flushes.get_or_create(&OutcomeLabel { outcome }).inc();
         if flushed.is_ok() {
-            origin.end(now_ms());
+            own_write.end(Tick::now());
         }
         match flushed {
             Ok(Flushed::Now(records)) => self.saved(journal, flusher, &pending, Some(records)).await,
@@ -250,9 +242,9 @@ impl Cache {
         }
     }
 
-    /// The store has a batch: memory and the journal are told. `records` are the rows that were there; `None`: the
-    /// answer that told them was lost.
-    pub(crate) async fn saved(
+    /// The store has a batch: memory takes it, and the journal notes it. `records` are the rows that were there;
+    /// `None`: the answer with them was lost.
+    pub(super) async fn saved(
         &self,
         journal: &Journal,
         flusher: &mut Flusher,
@@ -260,13 +252,16 @@ impl Cache {
         records: Option<Vec<(Bytes, Option<Record>)>>,
     ) -> Result<Vec<Rows>, StoreError> {
         let without_row = records.as_ref().map_or(0, |records| without_row(&pending.rows, records));
-        if let Some(cached) = self.cached(pending.mapping).filter(|_| without_row > 0) {
-            let label = MappingLabel { mapping: cached.mapping.pattern.text().to_owned() };
+        if let Some(cached) = self.memory.source.cached(pending.mapping).filter(|_| without_row > 0) {
+            let label = MappingLabel { mapping: cached.name().to_owned() };
             self.metrics.deferred_without_row.get_or_create(&label).inc_by(without_row);
-            flusher.told.without_row(pending.mapping, without_row);
+            flusher.log.without_row(pending.mapping, without_row);
         }
         // Its notices may have come before, or come from another attempt: what is in memory is compared.
-        self.settle(&pending.rows, records.unwrap_or_default());
+        let mut records: HashMap<Bytes, Option<Record>> = records.unwrap_or_default().into_iter().collect();
+        for (key, entries) in &pending.rows {
+            self.memory.settle(key, entries, records.remove(key).flatten());
+        }
         self.metrics.flushed.inc_by(pending.rows.len() as u64 - without_row);
         self.count_waiting();
         flusher.renewals = 0;
@@ -274,8 +269,8 @@ impl Cache {
         self.note(journal, flusher).await.map(|()| Vec::new())
     }
 
-    /// The store has not got a batch, and never will under this number: the journal is told.
-    pub(crate) async fn not_saved(
+    /// The store has not got a batch, and never will under this number: the journal notes it.
+    pub(super) async fn not_saved(
         &self,
         journal: &Journal,
         flusher: &mut Flusher,
@@ -289,55 +284,34 @@ impl Cache {
     async fn put_aside(
         &self,
         journal: &Journal,
-        told: &mut Told,
+        log: &mut FlushLog,
         pending: &Pending,
         error: &StoreError,
     ) -> Result<(), StoreError> {
         let entries: Vec<Entry> = pending.rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
         journal.put_aside(&entries, &error.to_string()).await?;
-        told.put_aside(pending.mapping, error);
+        log.put_aside(pending.mapping, error);
         self.metrics.put_aside.inc();
         for (key, entries) in &pending.rows {
-            self.flights.detach(key, || {
-                self.overlay.settle(key, entries);
-                self.shelf.remove(key)
-            });
+            self.memory.give_up(key, entries);
         }
         self.count_waiting();
         Ok(())
     }
-
-    /// The store has these rows: nothing lies over them any more. A load that began before may have read the rows of
-    /// before, and memory must hold what the store made of the values.
-    fn settle(&self, rows: &Rows, records: Vec<(Bytes, Option<Record>)>) {
-        let mut records: HashMap<Bytes, Option<Record>> = records.into_iter().collect();
-        for (key, entries) in rows {
-            let now = records.remove(key).flatten();
-            self.flights.settle(key, || {
-                self.overlay.settle(key, entries);
-                let expected = self.overlay.over(key, now);
-                let is_same = self.shelf.get(key).is_none_or(|entry| entry.record == expected);
-                if !is_same {
-                    self.shelf.remove(key);
-                }
-            });
-        }
-    }
 }
 
-/// How many keys had values for a row that is not there. When a key ends that is gone interests nobody.
+/// How many keys had values for a row that is not there. When a key expires that is gone interests nobody.
 fn without_row(rows: &Rows, records: &[(Bytes, Option<Record>)]) -> u64 {
     let there: HashSet<&Bytes> = records.iter().map(|(key, _)| key).collect();
-    let is_lost =
-        |(key, entries): &&(Bytes, Vec<Entry>)| !there.contains(key) && entries.iter().any(|entry| entry.field != ENDS);
+    let is_lost = |(key, entries): &&(Bytes, Vec<Entry>)| !there.contains(key) && fields_of(entries).next().is_some();
     rows.iter().filter(is_lost).count() as u64
 }
 
 fn rows_of(rows: &Rows) -> Vec<FlushRow> {
     let row = |(key, entries): &(Bytes, Vec<Entry>)| FlushRow {
         key: key.clone(),
-        fields: entries.iter().filter(|e| e.field != ENDS).map(|e| (e.field.clone(), e.value.clone())).collect(),
-        left: entries.iter().find(|entry| entry.field == ENDS).map(|entry| left_of(entry.value.as_ref())),
+        fields: fields_of(entries).map(|(name, value)| (name.clone(), value.cloned())).collect(),
+        left: left_of(entries),
     };
     rows.iter().map(row).collect()
 }

@@ -1,10 +1,49 @@
-//! Write-behind: writes that are acknowledged when they are in the journal, lie over every record until the store has them, and
-//! are saved many at a time.
+//! Write-behind: writes that are acknowledged when they are in the journal, lie over every record until the store has
+//! them, and are saved many at a time. Knows memory, the journal and the store's flushes; never how a write comes
+//! about.
 
-pub(super) mod deferred;
-pub(super) mod deferred_transaction;
 pub(super) mod expiry;
 pub(super) mod fenced;
 pub(super) mod flush;
-pub(super) mod overlay;
-pub(super) mod told;
+pub(super) mod flush_log;
+pub(super) mod journalling;
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, Notify};
+
+use expiry::Renewals;
+use flush::Flusher;
+
+use super::memory::Memory;
+use crate::journal::Journal;
+use crate::telemetry::Metrics;
+
+/// The deferred writes of one sidecar.
+#[derive(Debug)]
+pub(crate) struct WriteBehind {
+    memory: Arc<Memory>,
+    /// There if some mapping defers writes.
+    pub(crate) journal: Option<Arc<Journal>>,
+    /// Held by whoever flushes.
+    flusher: Mutex<Flusher>,
+    flush_now: Notify,
+    /// Most keys of one flush.
+    flush_rows: usize,
+    renewals: Renewals,
+    metrics: Arc<Metrics>,
+}
+
+impl WriteBehind {
+    /// Nothing waits yet; `flush_rows` keys are saved at once at most.
+    pub(super) fn new(
+        memory: Arc<Memory>,
+        journal: Option<Arc<Journal>>,
+        flush_rows: usize,
+        renewals: Renewals,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (flusher, flush_now) = (Mutex::default(), Notify::new());
+        Self { memory, journal, flusher, flush_now, flush_rows, renewals, metrics }
+    }
+}

@@ -1,109 +1,139 @@
 //! Writes: one at a time per key, in the order in which they came; what the store gives back is what memory holds next.
+//! Knows memory and how a write is deferred; never commands or clients.
 
-pub(super) mod own_writes;
-pub(super) mod steps;
+mod deferred;
+pub(super) mod expire;
 pub(super) mod transaction;
-pub(super) mod watched;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
+use super::entry::Entry;
+use super::memory::Memory;
 use super::memory::loads::WriteTurn;
-use super::{Cache, Cached, Entry};
-use crate::record::{Edit, TtlChange, Written};
+use super::memory::overlay::fields_of;
+use super::source::Cached;
+use super::write_behind::WriteBehind;
+use crate::keys::MappingId;
+use crate::record::{Edit, Record, TtlChange, Write, Written};
 use crate::store::StoreError;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::Metrics;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{Outcome, OutcomeLabel};
 
 /// How a write ended.
 pub type WriteResult = Result<Written, StoreError>;
 
-impl Cache {
-    /// One write through to the store, from its turn to its end.
-    pub(super) async fn write_through(
-        &self,
-        cached: &Cached,
-        mut right: WriteTurn,
-        edit: &Edit,
-        life: TtlChange,
-    ) -> WriteResult {
-        self.take_turn(&mut right).await;
-        self.write_now(cached, right, edit, life).await
+/// Who writes for one sidecar.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    memory: Arc<Memory>,
+    write_behind: Arc<WriteBehind>,
+    /// Writes run here, not in a client's task: a client that leaves does not cut a query short (hazard 27).
+    runtime: Handle,
+    metrics: Arc<Metrics>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        memory: Arc<Memory>,
+        write_behind: Arc<WriteBehind>,
+        runtime: Handle,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { memory, write_behind, runtime, metrics }
     }
 
-    /// One write whose turn it is.
-    pub(super) async fn write_now(
-        &self,
-        cached: &Cached,
-        mut right: WriteTurn,
-        edit: &Edit,
-        life: TtlChange,
-    ) -> WriteResult {
-        if self.must_flush_before(right.key(), edit)
-            && let Err(error) = self.flush_key(&right.key().clone()).await
+    /// Writes `key`, or journals the write, as its mapping says. The write has queued when this returns: later reads of
+    /// the key wait for it. The future only waits.
+    pub(crate) fn write(
+        self: &Arc<Self>,
+        id: MappingId,
+        key: &Bytes,
+        write: &Write,
+    ) -> impl Future<Output = WriteResult> + use<> {
+        let mut turn = self.memory.queue_one(key);
+        let (writer, write) = (self.clone(), write.clone());
+        let task = self.runtime.spawn(async move {
+            writer.memory.handover.opened().await;
+            let cached = writer.memory.source.known(id)?;
+            turn.comes().await;
+            if cached.defers_some(&write.edit) {
+                writer.defer(cached, turn, &write).await
+            } else {
+                writer.write_now(cached, turn, &write.edit, write.life).await
+            }
+        });
+        async move { task.await.unwrap_or_else(|_| Err(StoreError::Ambiguous("the write was given up".into()))) }
+    }
+
+    /// One write through to the store, whose turn it is.
+    async fn write_now(&self, cached: &Cached, mut turn: WriteTurn, edit: &Edit, life: TtlChange) -> WriteResult {
+        if self.must_flush_before(turn.key(), edit)
+            && let Err(error) = self.write_behind.flush_key(turn.key()).await
         {
-            let before = right.before.take();
-            self.end(right, before);
+            self.memory.undo(turn);
             return Err(error);
         }
-        let (epoch, started) = (cached.epoch(), now_ms());
-        let mut result = self.store_write(cached, &right, edit).await;
+        let (epoch, started) = (cached.epoch(), Tick::now());
+        let mut result = self.store_write(cached, &turn, edit).await;
         if let Ok(written) = &mut result
-            && let Err(error) = self.live_on(cached, &right, written, life).await
+            && let Err(error) = self.live_on(cached, &turn, written, life).await
         {
             result = Err(error);
         }
         let left = match &result {
             Ok(written) if written.tells_new => {
-                let entry = cached.life.entry(written.new.clone(), cached.mapping.id.index(), epoch, started);
+                let entry = cached.life.entry(written.new.clone(), cached.mapping.id, epoch, started);
                 let life = if written.applied { life } else { TtlChange::Keep };
-                Some(Arc::new(cached.life.replacing(entry, right.before.as_deref(), life, started)))
+                Some(Arc::new(cached.life.replacing(entry, turn.before.as_deref(), life, started)))
             }
             // Perhaps it is applied, perhaps it will be: nobody may rely on what was in memory (hazard 10).
             Ok(_) | Err(StoreError::Ambiguous(_)) => None,
-            Err(_) => right.before.take(),
+            Err(_) => turn.before.take(),
         };
-        self.end(right, left);
+        self.memory.end(turn, left);
         result
     }
 
-    /// Journals the end that a write leaves, of a key that ends by its column.
+    /// Journals the expiry that a write leaves, of a key that expires by its column.
     async fn live_on(
         &self,
         cached: &Cached,
-        right: &WriteTurn,
+        turn: &WriteTurn,
         written: &mut Written,
         asked: TtlChange,
     ) -> Result<(), StoreError> {
         let life = cached.life_after(asked, written.old.is_none());
         if let Some(life) = life.filter(|_| written.applied && written.new.is_some()) {
             let failed = |error| StoreError::Ambiguous(format!("the value was written, when it ends was not: {error}"));
-            self.journal_life(cached, right.key(), life).await.map_err(failed)?;
-            written.new = self.overlay.over(right.key(), written.new.take());
+            self.write_behind.journal_life(cached, turn.key(), life).await.map_err(failed)?;
+            written.new = self.memory.overlay.over(turn.key(), written.new.take());
         }
         Ok(())
     }
 
     /// The statement of one write, and its record with what waits over it.
-    pub(super) async fn store_write(&self, cached: &Cached, right: &WriteTurn, edit: &Edit) -> WriteResult {
-        let started = now_ms();
-        let origin = self.origins.begin(vec![right.key().clone()]);
-        let text = origin.text();
-        let writing = self.store.write(&cached.plan, right.key(), edit, &text);
-        let mut result = match tokio::time::timeout(self.deadline, writing).await {
+    async fn store_write(&self, cached: &Cached, turn: &WriteTurn, edit: &Edit) -> WriteResult {
+        let (started, memory) = (Tick::now(), &self.memory);
+        let own_write = memory.own_writes.begin(vec![turn.key().clone()]);
+        let origin = own_write.text();
+        let writing = memory.source.store.write(&cached.plan, turn.key(), edit, &origin);
+        let mut result = match tokio::time::timeout(memory.source.deadline, writing).await {
             Ok(result) => result,
             Err(_) => Err(StoreError::Ambiguous("the write took too long".into())),
         };
         match &mut result {
-            Err(StoreError::Ambiguous(_)) => self.origins.disown(origin),
+            Err(StoreError::Ambiguous(_)) => memory.own_writes.disown(own_write),
             Ok(written) if written.tells_new => {
-                written.old = self.overlay.over(right.key(), written.old.take());
-                written.new = self.overlay.over(right.key(), written.new.take());
+                written.old = memory.overlay.over(turn.key(), written.old.take());
+                written.new = memory.overlay.over(turn.key(), written.new.take());
             }
             _ => {}
         }
-        self.origins.end(origin, now_ms());
+        memory.own_writes.end(own_write, Tick::now());
         self.count_write(&result, started);
         if let Err(error @ (StoreError::Ambiguous(_) | StoreError::Unavailable(_))) = &result {
             cached.complain("a write failed", error);
@@ -113,44 +143,33 @@ impl Cache {
 
     /// True when what waits for a key must be saved first: it would come after this write otherwise.
     fn must_flush_before(&self, key: &[u8], edit: &Edit) -> bool {
-        self.overlay.of(key).is_some_and(|dirty| match edit {
+        self.memory.overlay.of(key).is_some_and(|dirty| match edit {
             Edit::Fields(changes, _) => {
-                changes.iter().any(|(field, _)| dirty.entries.iter().any(|entry| entry.field == *field))
+                changes.iter().any(|(field, _)| fields_of(&dirty.entries).any(|(waiting, _)| waiting == field))
             }
             _ => true,
         })
     }
 
-    /// Queues a write of one key.
-    pub(super) fn queue_one(&self, key: &Bytes) -> WriteTurn {
-        self.flights.queue_one(key, |key| self.shelf.take(key))
+    /// The record as it is: from memory if `before` may be used, else from the store.
+    async fn known(
+        &self,
+        cached: &Cached,
+        key: &Bytes,
+        before: Option<&Arc<Entry>>,
+    ) -> Result<Option<Record>, StoreError> {
+        let now = Tick::now();
+        let Some(entry) = before.filter(|entry| self.memory.is_usable(cached, entry, now)) else {
+            return self.memory.read(cached, key).await;
+        };
+        let left = entry.left(now.as_ms()).map(|left| left.as_millis() as i64);
+        let left = left.filter(|_| cached.expires_by_column());
+        Ok(entry.record.clone().map(|record| record.living(left)))
     }
 
-    pub(super) fn end(&self, right: WriteTurn, left: Option<Arc<Entry>>) {
-        right.end(left, |key, entry| self.shelf.put(key, entry));
-    }
-
-    /// Waits for what comes before a write.
-    pub(super) async fn take_turn(&self, right: &mut WriteTurn) {
-        if let Some(load) = right.load.take() {
-            // Its result is for those who asked for it.
-            let _theirs = load.wait().await;
-        }
-        if let Some(after) = right.after.take() {
-            right.before = after.ended().await;
-        }
-    }
-
-    fn count_write(&self, result: &WriteResult, started: u64) {
+    fn count_write(&self, result: &WriteResult, started: Tick) {
         let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
         self.metrics.writes.get_or_create(&OutcomeLabel { outcome }).inc();
-        self.metrics.write_seconds.observe((now_ms() - started) as f64 / 1000.0);
-    }
-
-    /// Forgets a key of which the change feed tells, unless it tells of a write of ours.
-    pub fn changed(&self, key: &[u8], from: Option<&str>) {
-        if !from.is_some_and(|from| self.origins.knows(from, key)) {
-            self.invalidate(key);
-        }
+        self.metrics.write_seconds.observe(Tick::now().since(started) as f64 / 1000.0);
     }
 }

@@ -73,9 +73,8 @@ impl Wish {
 
 /// The error for a listing of keys that cannot be told before the store is there.
 fn not_yet(owned: &Owned, wish: &Wish) -> Option<String> {
-    let waits =
-        owned.mappings.list.iter().find(|mapping| owned.is_loading(mapping.id.index()) && wish.concerns(mapping))?;
-    Some(owned.loading_error(waits.id.index()))
+    let waits = owned.mappings.list.iter().find(|mapping| owned.is_loading(mapping.id) && wish.concerns(mapping))?;
+    Some(owned.loading_error(waits.id))
 }
 
 pub(super) fn keys(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
@@ -133,7 +132,7 @@ impl Found {
 }
 
 /// Every owned key that is wished for; `None` when there is no room for them.
-async fn every_key(owned: &Owned, wish: &Wish, room: &mut Room) -> Result<Option<Found>, (usize, StoreError)> {
+async fn every_key(owned: &Owned, wish: &Wish, room: &mut Room) -> Result<Option<Found>, (MappingId, StoreError)> {
     let (snapshot, mut found) = (owned.definitions.snapshot(), Found::default());
     for mapping in owned.mappings.list.iter().filter(|mapping| wish.concerns(mapping)) {
         if mapping.kind == Kind::Definition {
@@ -144,8 +143,7 @@ async fn every_key(owned: &Owned, wish: &Wish, room: &mut Room) -> Result<Option
         }
         let mut after = Some(After::new());
         while let Some(place) = after {
-            let (keys, next) =
-                owned.cache.page(mapping.id.index(), &place, PAGE).await.map_err(|e| (mapping.id.index(), e))?;
+            let (keys, next) = owned.cache.page(mapping.id, &place, PAGE).await.map_err(|e| (mapping.id, e))?;
             if !found.add(wish, keys.iter().map(|key| &**key), room) {
                 return Ok(None);
             }
@@ -166,7 +164,7 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
         return Flow::Answered;
     }
     let place = match cursor {
-        0 => next_mapping(owned, &wish, 0),
+        0 => next_mapping(owned, &wish, MappingId::default()),
         cursor if cursor & OURS == 0 => return upstream(services, session, request, cursor),
         cursor => match owned.scans.find(cursor) {
             Some(place) => place,
@@ -180,14 +178,13 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
         Place::Upstream => upstream(services, session, request, 0),
         Place::Definitions(mapping, after) => {
             let snapshot = owned.definitions.snapshot();
-            let keys: Vec<&Bytes> =
-                snapshot.keys_after(MappingId::new(mapping), after.as_ref()).take(wish.count).collect();
+            let keys: Vec<&Bytes> = snapshot.keys_after(mapping, after.as_ref()).take(wish.count).collect();
             let place = match keys.last() {
                 // Of its own: the set that it is of may be replaced.
                 Some(last) if keys.len() == wish.count => {
                     Place::Definitions(mapping, Some(Bytes::copy_from_slice(last)))
                 }
-                _ => next_mapping(owned, &wish, mapping + 1),
+                _ => next_mapping(owned, &wish, mapping.next()),
             };
             let found = wish.chosen(keys.into_iter().map(|key| &**key));
             out.put_slice(&page(owned.scans.keep(place, cursor), &found));
@@ -201,7 +198,7 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
                     Ok((keys, next)) => {
                         let place = match next {
                             Some(after) => Place::Cached(mapping, after),
-                            None => next_mapping(&owned, &wish, mapping + 1),
+                            None => next_mapping(&owned, &wish, mapping.next()),
                         };
                         page(owned.scans.keep(place, cursor), &wish.chosen(keys.iter().map(|key| &**key))).into()
                     }
@@ -212,11 +209,11 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
 }
 
 /// The beginning of the first mapping from `id` on that may have such keys.
-fn next_mapping(owned: &Owned, wish: &Wish, id: usize) -> Place {
-    match owned.mappings.list.iter().skip(id).find(|mapping| wish.concerns(mapping)) {
+fn next_mapping(owned: &Owned, wish: &Wish, id: MappingId) -> Place {
+    match owned.mappings.list.iter().skip(id.index()).find(|mapping| wish.concerns(mapping)) {
         None => Place::Upstream,
-        Some(mapping) if mapping.kind == Kind::Definition => Place::Definitions(mapping.id.index(), None),
-        Some(mapping) => Place::Cached(mapping.id.index(), After::new()),
+        Some(mapping) if mapping.kind == Kind::Definition => Place::Definitions(mapping.id, None),
+        Some(mapping) => Place::Cached(mapping.id, After::new()),
     }
 }
 

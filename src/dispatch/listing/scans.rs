@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::cache::After;
+use crate::keys::MappingId;
 use crate::telemetry::Metrics;
 use crate::telemetry::clock::now_ms;
 
@@ -22,9 +23,9 @@ const LIFE: u64 = 60_000;
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     /// In a mapping's definitions, behind this key.
-    Definitions(usize, Option<Bytes>),
+    Definitions(MappingId, Option<Bytes>),
     /// In a cached mapping.
-    Cached(usize, After),
+    Cached(MappingId, After),
     /// Before the upstream's iteration.
     Upstream,
 }

@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::cache::Entry;
 use crate::dispatch::call::Call;
 use crate::dispatch::{Flow, Owned};
+use crate::keys::MappingId;
 use crate::record::{ExpireCommand, ParseExpire, ReadError, Record, Shape, TtlChange};
 use crate::resp::{Proto, encode};
 use crate::route::OwnedKey;
@@ -88,7 +89,7 @@ pub fn answer_lived(
 #[derive(Clone, Copy)]
 pub struct Living<'a> {
     /// Its mapping.
-    pub mapping: usize,
+    pub mapping: MappingId,
     /// The key.
     pub key: &'a Bytes,
     /// What it holds.
@@ -99,7 +100,7 @@ pub struct Living<'a> {
 
 impl<'a> Living<'a> {
     /// The key of which `entry` is in memory.
-    fn in_memory(mapping: usize, key: &'a Bytes, entry: &'a Arc<Entry>) -> Self {
+    fn in_memory(mapping: MappingId, key: &'a Bytes, entry: &'a Arc<Entry>) -> Self {
         Self { mapping, key, record: entry.record.as_ref(), entry: Some(entry) }
     }
 
@@ -116,8 +117,8 @@ impl<'a> Living<'a> {
 impl Owned {
     /// True when the command changes when the row ends, and not only how long memory keeps it.
     #[must_use]
-    pub fn ends_by_column(&self, mapping: usize, command: &ExpireCommand) -> bool {
-        let is_string = self.mappings.list[mapping].config.shape == Shape::String;
+    pub fn ends_by_column(&self, mapping: MappingId, command: &ExpireCommand) -> bool {
+        let is_string = self.mappings.list[mapping.index()].config.shape == Shape::String;
         self.cache.ends(mapping) && (is_string || !command.gives_value)
     }
 
@@ -146,6 +147,7 @@ mod tests {
 
     use super::Living;
     use crate::command::{OwnedRequest, lookup};
+    use crate::keys::MappingId;
     use crate::record::{ReadError, Record, TtlChange, Verb, verb_of};
 
     fn changed(line: &str, record: Option<&Record>) -> Result<Option<TtlChange>, ReadError> {
@@ -155,7 +157,7 @@ mod tests {
         let Some(Verb::Expire(parse)) = verb_of(spec) else { unreachable!("{line} changes an end") };
         let command = parse(&request.view(), spec).expect("read");
         let key = Bytes::from_static(b"k:1");
-        Living { mapping: 0, key: &key, record, entry: None }.changed(&command, 0)
+        Living { mapping: MappingId::default(), key: &key, record, entry: None }.changed(&command, 0)
     }
 
     #[test]

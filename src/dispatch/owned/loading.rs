@@ -2,6 +2,7 @@
 //! "try again". Definitions from files are served, and deferred writes whose values can be judged are accepted.
 
 use crate::dispatch::Owned;
+use crate::keys::MappingId;
 use crate::record::{Verb, WriteVerb};
 use crate::route::Route;
 use crate::store::StoreError;
@@ -9,30 +10,30 @@ use crate::store::StoreError;
 impl Owned {
     /// True when keys of the mapping cannot be answered before the store is there.
     #[must_use]
-    pub fn is_loading(&self, mapping: usize) -> bool {
-        self.awaits.is_some() && self.mappings.list[mapping].config.file.is_none()
+    pub fn is_loading(&self, mapping: MappingId) -> bool {
+        self.awaits.is_some() && self.mappings.list[mapping.index()].config.file.is_none()
     }
 
     /// What a command on such a key is answered with.
     #[must_use]
-    pub fn loading_error(&self, mapping: usize) -> String {
+    pub fn loading_error(&self, mapping: MappingId) -> String {
         let why = self.awaits.as_ref().map(|away| away.why()).unwrap_or_default();
-        let pattern = self.mappings.list[mapping].pattern.text();
+        let pattern = self.mappings.list[mapping.index()].pattern.text();
         format!("LOADING hearthside: the mapping '{pattern}' waits for its store: {why}")
     }
 
     /// The error for a store that has not been there yet; `None` for any other.
-    pub(crate) fn awaited_error(&self, mapping: usize, error: &StoreError) -> Option<String> {
+    pub(crate) fn awaited_error(&self, mapping: MappingId, error: &StoreError) -> Option<String> {
         matches!(error, StoreError::Loading(_)).then(|| self.loading_error(mapping))
     }
 
     /// True for a write that may be a deferred one, which the journal takes without the store.
-    fn may_wait(&self, mapping: usize, verb: WriteVerb) -> bool {
-        self.cache.takes_deferred(mapping) && verb.shape == self.mappings.list[mapping].config.shape
+    fn may_wait(&self, mapping: MappingId, verb: WriteVerb) -> bool {
+        self.cache.takes_deferred(mapping) && verb.shape == self.mappings.list[mapping.index()].config.shape
     }
 
     /// The mapping of a key that `route` needs, if it may have to wait for the store.
-    fn awaited(&self, route: &Route) -> Option<usize> {
+    fn awaited(&self, route: &Route) -> Option<MappingId> {
         match route {
             Route::Cached(key, Verb::Write(verb)) if self.may_wait(key.mapping, *verb) => None,
             Route::Split(split) => {

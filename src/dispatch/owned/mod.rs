@@ -25,7 +25,7 @@ pub struct Owned {
     /// Preloaded records.
     pub definitions: Arc<Definitions>,
     /// Read-through records.
-    pub cache: Arc<Cache>,
+    pub cache: Cache,
     /// Reloads definitions.
     pub reloader: Arc<Reloader>,
     /// SCANs under way.
@@ -45,7 +45,7 @@ impl Owned {
             Change::Alive(as_of) => self.cache.alive(as_of),
             Change::Keys(keys, from) => keys.iter().for_each(|key| self.changed(key, from.as_deref())),
             Change::Mapping(pattern) => match self.mappings.keyspace.find(&pattern) {
-                Some(mapping) => self.changed_whole(mapping.index()),
+                Some(mapping) => self.changed_whole(mapping),
                 // A mapping of another sidecar's config on the same database.
                 None => tracing::debug!(%pattern, "a notice names a mapping that is not configured here"),
             },
@@ -63,18 +63,18 @@ impl Owned {
     }
 
     fn changed(&self, key: &[u8], from: Option<&str>) {
-        let Some(mapping) = self.mappings.keyspace.owner(key).map(MappingId::index) else { return };
+        let Some(mapping) = self.mappings.keyspace.owner(key) else { return };
         self.metrics.invalidated("change");
-        match self.mappings.list[mapping].kind {
-            Kind::Definition => self.reloader.request(MappingId::new(mapping)),
+        match self.mappings.list[mapping.index()].kind {
+            Kind::Definition => self.reloader.request(mapping),
             Kind::Cache => self.cache.changed(key, from),
         }
     }
 
-    fn changed_whole(&self, mapping: usize) {
+    fn changed_whole(&self, mapping: MappingId) {
         self.metrics.invalidated("mapping");
         self.cache.flush(mapping);
-        self.reloader.request(MappingId::new(mapping));
+        self.reloader.request(mapping);
     }
 
     /// Forgets a key, or every cached key that matches a glob; definitions that match are loaded again.
@@ -84,26 +84,26 @@ impl Owned {
         if !pattern.iter().any(|b| b"*?[\\".contains(b)) {
             let owner = self.mappings.keyspace.owner(pattern).map(|mapping| &self.mappings.list[mapping.index()]);
             return owner.map_or(0, |mapping| match mapping.kind {
-                Kind::Definition => self.reload(mapping.id.index()),
+                Kind::Definition => self.reload(mapping.id),
                 Kind::Cache => usize::from(self.cache.invalidate(pattern)),
             });
         }
         let snapshot = self.definitions.snapshot();
         let definitions = self.mappings.list.iter().filter(|m| m.kind == Kind::Definition);
         let matching = definitions.filter(|m| snapshot.keys(m.id).any(|key| glob_match(pattern, key)));
-        matching.map(|mapping| self.reload(mapping.id.index())).sum::<usize>() + self.cache.invalidate_matching(pattern)
+        matching.map(|mapping| self.reload(mapping.id)).sum::<usize>() + self.cache.invalidate_matching(pattern)
     }
 
-    fn reload(&self, mapping: usize) -> usize {
-        self.reloader.request(MappingId::new(mapping));
+    fn reload(&self, mapping: MappingId) -> usize {
+        self.reloader.request(mapping);
         1
     }
 
     /// The error for a key that could not be loaded.
     #[must_use]
-    pub fn load_error(&self, mapping: usize, error: &StoreError) -> String {
+    pub fn load_error(&self, mapping: MappingId, error: &StoreError) -> String {
         self.awaited_error(mapping, error).unwrap_or_else(|| {
-            let pattern = self.mappings.list[mapping].pattern.text();
+            let pattern = self.mappings.list[mapping.index()].pattern.text();
             format!("ERR hearthside: the mapping '{pattern}' could not be read: {error}")
         })
     }

@@ -6,7 +6,6 @@ use bytes::BytesMut;
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::Flow;
 use crate::dispatch::call::Call;
-use crate::keys::MappingId;
 use crate::record::{Answer, Verb, View};
 use crate::resp::{Proto, encode};
 use crate::route::OwnedKey;
@@ -20,8 +19,7 @@ impl Call<'_> {
             return self.wrong_arity(key.spec);
         }
         let snapshot = self.services.owned.definitions.snapshot();
-        let view =
-            View { record: snapshot.get(MappingId::new(key.mapping), self.request.arg(key.at)), expires_in: None };
+        let view = View { record: snapshot.get(key.mapping, self.request.arg(key.at)), expires_in: None };
         self.session.tally.add(RouteLabel::Definition, outcome(view.record.is_some()), 1);
         answer_from(answer, self.request, &view, self.session.proto(), self.out);
         Flow::Answered

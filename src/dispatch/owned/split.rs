@@ -50,7 +50,7 @@ impl Part {
 
 /// A part that is still to come, of a key of this mapping.
 struct Coming {
-    mapping: usize,
+    mapping: MappingId,
     part: Pin<Box<dyn Future<Output = Result<Part, StoreError>>>>,
 }
 
@@ -113,13 +113,13 @@ impl Call<'_> {
         Some(begun)
     }
 
-    fn defined(&mut self, snapshot: &Snapshot, mapping: usize, key: &[u8], split: Split) -> Part {
-        let record = snapshot.get(MappingId::new(mapping), key);
+    fn defined(&mut self, snapshot: &Snapshot, mapping: MappingId, key: &[u8], split: Split) -> Part {
+        let record = snapshot.get(mapping, key);
         self.session.tally.add(RouteLabel::Definition, outcome(record.is_some()), 1);
         Part::of(record, split)
     }
 
-    fn look_up(&mut self, mapping: usize, key: &[u8], split: Split) -> Begun {
+    fn look_up(&mut self, mapping: MappingId, key: &[u8], split: Split) -> Begun {
         let (owned, now) = (&self.services.owned, self.session.now);
         let Some(entry) = owned.cache.get(mapping, key, now) else {
             self.session.tally.add(RouteLabel::Cache, Outcome::Miss, 1);
@@ -136,10 +136,10 @@ impl Call<'_> {
 
     /// DEL on a cached key deletes its rows where the mapping says so. Elsewhere it is forgotten: it was there, if a
     /// record was in memory.
-    fn remove(&self, mapping: usize, key: &[u8]) -> Begun {
+    fn remove(&self, mapping: MappingId, key: &[u8]) -> Begun {
         let owned = &self.services.owned;
         let was_there = |was_there: bool| if was_there { Part::There(Bytes::new()) } else { Part::Absent };
-        if owned.mappings.list[mapping].config.delete != DeleteMode::Row {
+        if owned.mappings.list[mapping.index()].config.delete != DeleteMode::Row {
             owned.metrics.invalidated("command");
             return Begun::Now(was_there(owned.cache.invalidate(key)));
         }
@@ -205,7 +205,7 @@ impl Joining {
         Ok(parts)
     }
 
-    fn error(&self, mapping: usize, error: &StoreError) -> String {
+    fn error(&self, mapping: MappingId, error: &StoreError) -> String {
         match self.split {
             Split::Remove => self.owned.write_error(mapping, error),
             Split::Exists | Split::Touch | Split::Values => self.owned.load_error(mapping, error),

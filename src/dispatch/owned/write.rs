@@ -1,11 +1,14 @@
 //! Commands that write one cached key: through to the store, as a fill of cache-aside code, or refused.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::command::{OwnedRequest, Request};
 use crate::config::{DeleteMode, MappingConfig, WriteMode};
 use crate::dispatch::call::Call;
 use crate::dispatch::{Flow, Owned};
+use crate::keys::MappingId;
 use crate::mapping::Mapping;
 use crate::record::{ReadError, Record, Write, WriteVerb};
 use crate::resp::{Proto, encode};
@@ -16,7 +19,7 @@ use crate::telemetry::metrics::{Outcome, RouteLabel};
 impl Call<'_> {
     /// A cached key is written, by a request whose number of arguments is right.
     pub(super) fn write(&mut self, key: OwnedKey, verb: WriteVerb) -> Flow {
-        let mapping = &self.services.owned.mappings.list[key.mapping];
+        let mapping = &self.services.owned.mappings.list[key.mapping.index()];
         if let Some(text) = refusal(mapping, self.request, key, verb) {
             return self.refuse(&text);
         }
@@ -68,7 +71,7 @@ impl Call<'_> {
             match loading.await {
                 Err(error) => encode::error(&mut out, &owned.load_error(key.mapping, &error)),
                 Ok(entry) => {
-                    let mapping = &owned.mappings.list[key.mapping].config;
+                    let mapping = &owned.mappings.list[key.mapping.index()].config;
                     let mismatch = Mismatch { mapping, request: &request.view(), at: key.at, write: &write };
                     mismatch.answer(entry.record.as_ref(), proto, &mut out);
                 }
@@ -99,36 +102,35 @@ impl Mismatch<'_> {
             (None, Ok(nothing)) if self.write.only_removes() => self.write.answer(&nothing, proto, out),
             _ => {
                 let (pattern, shape) = (&self.mapping.key, self.mapping.shape.name());
-                let command = command_on(self.request, self.at);
-                encode::error(
-                    out,
-                    &format!("ERR hearthside: {command}: keys of the mapping '{pattern}' hold a {shape}"),
-                );
+                let (name, key) = named(self.request, self.at);
+                let text = format!("ERR hearthside: {name} on '{key}': keys of the mapping '{pattern}' hold a {shape}");
+                encode::error(out, &text);
             }
         }
     }
 }
 
-/// A command and its key, for error texts.
-fn command_on(request: &Request<'_>, at: usize) -> String {
-    format!("{} on '{}'", request.name().to_ascii_uppercase(), String::from_utf8_lossy(request.arg(at)))
+/// The name of a command and its key, for error texts.
+fn named<'a>(request: &Request<'a>, at: usize) -> (String, Cow<'a, str>) {
+    (request.name().to_ascii_uppercase(), String::from_utf8_lossy(request.arg(at)))
 }
 
 /// Why a mapping does not take this command at all.
 #[must_use]
 pub fn refusal(mapping: &Mapping, request: &Request<'_>, key: OwnedKey, verb: WriteVerb) -> Option<String> {
-    let pattern = mapping.pattern.text();
-    if mapping.config.write == WriteMode::Reject {
-        return Some(format!(
-            "ERR hearthside: {}: the mapping '{pattern}' takes no writes (write = \"reject\"); \
-             write to the store, or set write = \"through\"",
-            command_on(request, key.at)
-        ));
+    let (pattern, is_refused) = (mapping.pattern.text(), mapping.config.write == WriteMode::Reject);
+    if !is_refused && (!verb.deletes || mapping.config.delete == DeleteMode::Row) {
+        return None;
     }
-    (verb.deletes && mapping.config.delete != DeleteMode::Row).then(|| {
+    let (name, key) = named(request, key.at);
+    Some(if is_refused {
         format!(
-            "ERR hearthside: {}: the mapping '{pattern}' deletes no rows; set delete = \"row\" to allow it",
-            command_on(request, key.at)
+            "ERR hearthside: {name} on '{key}': the mapping '{pattern}' takes no writes (write = \"reject\"); \
+             write to the store, or set write = \"through\""
+        )
+    } else {
+        format!(
+            "ERR hearthside: {name} on '{key}': the mapping '{pattern}' deletes no rows; set delete = \"row\" to allow it"
         )
     })
 }
@@ -136,8 +138,8 @@ pub fn refusal(mapping: &Mapping, request: &Request<'_>, key: OwnedKey, verb: Wr
 impl Owned {
     /// The error for a write that failed.
     #[must_use]
-    pub fn write_error(&self, mapping: usize, error: &StoreError) -> String {
-        let pattern = self.mappings.list[mapping].pattern.text();
+    pub fn write_error(&self, mapping: MappingId, error: &StoreError) -> String {
+        let pattern = self.mappings.list[mapping.index()].pattern.text();
         match error {
             StoreError::Value(text) => (*text).to_owned(),
             StoreError::Loading(_) => self.loading_error(mapping),
@@ -175,7 +177,7 @@ mod tests {
         let words: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
         let spec = lookup(&words[0], b"").expect("a command");
         let Some(Verb::Write(verb)) = verb_of(spec) else { unreachable!("{line} writes") };
-        (OwnedRequest::from_words(&words), OwnedKey { mapping: 0, at: 1, spec }, verb)
+        (OwnedRequest::from_words(&words), OwnedKey { mapping: MappingId::default(), at: 1, spec }, verb)
     }
 
     #[test]

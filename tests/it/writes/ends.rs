@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::journals::sqlite;
 use crate::support::admin::metric;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
@@ -208,4 +209,50 @@ fn the_sweeper_removes_what_has_ended_long_ago_and_nothing_else() {
     until("they are gone", || postgres.sql("SELECT count(*) FROM sessions") == "100");
     until("they are counted", || metric(&sidecar, "hearthside_swept_total") == 3900.0);
     assert_eq!(sidecar.wire().ask("EXISTS p:1000"), ":1\r\n");
+}
+
+/// A journal as version 0.1.0 writes it: expiries are a field with a name of their own, and their moments are digits.
+const JOURNAL_OF_0_1_0: &str = "PRAGMA journal_mode = wal;
+    CREATE TABLE about (incarnation TEXT NOT NULL, last INTEGER NOT NULL, since INTEGER NOT NULL);
+    CREATE TABLE heirs (name TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE waiting (
+        key BLOB NOT NULL, field BLOB NOT NULL, seq INTEGER NOT NULL, mapping TEXT NOT NULL, value BLOB,
+        weight INTEGER NOT NULL, batch INTEGER, PRIMARY KEY (key, field)
+    ) WITHOUT ROWID;
+    CREATE INDEX waiting_by_seq ON waiting (seq);
+    CREATE INDEX waiting_by_batch ON waiting (batch) WHERE batch IS NOT NULL;
+    CREATE TABLE known_columns (mapping TEXT PRIMARY KEY, columns TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE refused (
+        seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL, field BLOB NOT NULL,
+        value BLOB, reason TEXT NOT NULL
+    );
+    PRAGMA user_version = 2;
+    INSERT INTO about VALUES ('', 0, 0);
+    INSERT INTO waiting VALUES
+        (CAST('p:1' AS BLOB), X'00656E6473', 1, 'p:{id:int}', CAST((unixepoch() + 3600) || '000' AS BLOB), 95, NULL),
+        (CAST('p:2' AS BLOB), X'00656E6473', 2, 'p:{id:int}', NULL, 82, NULL),
+        (CAST('p:3' AS BLOB), X'00656E6473', 3, 'p:{id:int}', CAST((unixepoch() + 3600) || '000' AS BLOB), 95, NULL);";
+
+#[test]
+fn expiries_that_the_version_before_journaled_are_in_force_and_saved() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("journal.db");
+    sqlite(&file, JOURNAL_OF_0_1_0);
+    let sidecar = builder(&redis, &postgres).set("JOURNAL__PATH", file.display().to_string());
+    let sidecar = sidecar.set("JOURNAL__FLUSH_INTERVAL", "1h").start();
+    let mut wire = sidecar.wire();
+    assert!(lives(&mut wire, "p:1", 3600) && lives(&mut wire, "p:3", 3600));
+    assert_eq!(wire.ask("TTL p:2"), ":-1\r\n");
+    until("all are saved", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    assert!((3000..=3600).contains(&left(&postgres, 1)) && (3000..=3600).contains(&left(&postgres, 3)));
+    assert_eq!(postgres.sql("SELECT ends IS NULL FROM sessions WHERE id = 2"), "t");
+    // What is journaled now stands in the file as that version reads it.
+    assert_eq!(wire.ask("EXPIRE p:3 7200"), ":1\r\n");
+    assert_eq!(wire.ask("PERSIST p:1"), ":1\r\n");
+    let waiting =
+        "SELECT CAST(key AS TEXT), hex(field), typeof(value), length(value), weight FROM waiting ORDER BY key";
+    assert_eq!(sqlite(&file, waiting), "p:1|00656E6473|null||82\np:3|00656E6473|blob|13|95");
+    let later = "SELECT CAST(CAST(value AS TEXT) AS INTEGER) / 1000 - unixepoch() BETWEEN 7100 AND 7200 FROM waiting";
+    assert_eq!(sqlite(&file, &format!("{later} WHERE CAST(key AS TEXT) = 'p:3'")), "1");
 }

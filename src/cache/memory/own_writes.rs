@@ -3,8 +3,8 @@
 //!
 //! Invariants:
 //! - a write whose end is not known is not ours any more, for it may be applied at any later moment;
-//! - what another sidecar writes is never ours, also if it goes on from a copy of this one's memory and counts as we do:
-//!   each write has a number of its own that is drawn when it begins.
+//! - what another sidecar writes is never ours, also if it goes on from a copy of this one's memory and counts as we
+//!   do: each write has a number of its own that is drawn when it begins.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use crate::telemetry::clock::Tick;
 use crate::telemetry::fresh::fresh;
 use crate::telemetry::planted::is_planted;
 
@@ -52,33 +53,33 @@ impl OwnWrite {
 struct Written {
     drawn: u64,
     keys: Vec<Bytes>,
-    ended: Option<u64>,
+    ended: Option<Tick>,
 }
 
 /// A write that is under way. Dropped before its end is known, it is disowned.
 pub(crate) struct Own<'o> {
-    origins: &'o OwnWrites,
-    origin: OwnWrite,
+    own_writes: &'o OwnWrites,
+    write: OwnWrite,
     is_ended: bool,
 }
 
 impl Own<'_> {
     /// The text that comes back with its notices.
     pub(crate) fn text(&self) -> String {
-        self.origin.text()
+        self.write.text()
     }
 
     /// As [`OwnWrites::end`].
-    pub(crate) fn end(mut self, now: u64) {
+    pub(crate) fn end(mut self, now: Tick) {
         self.is_ended = true;
-        self.origins.end(self.origin, now);
+        self.own_writes.end(self.write, now);
     }
 }
 
 impl Drop for Own<'_> {
     fn drop(&mut self) {
         if !self.is_ended {
-            self.origins.disown(self.origin);
+            self.own_writes.disown(self.write);
         }
     }
 }
@@ -102,19 +103,19 @@ impl OwnWrites {
 
     /// A write of these keys begins; it may be dropped.
     pub(crate) fn write(&self, keys: Vec<Bytes>) -> Own<'_> {
-        Own { origins: self, origin: self.begin(keys), is_ended: false }
+        Own { own_writes: self, write: self.begin(keys), is_ended: false }
     }
 
     /// The write has ended and memory holds nothing older.
-    pub(crate) fn end(&self, origin: OwnWrite, now: u64) {
-        if let Some(write) = self.writes().get_mut(&origin.number) {
+    pub(crate) fn end(&self, write: OwnWrite, now: Tick) {
+        if let Some(write) = self.writes().get_mut(&write.number) {
             write.ended = Some(now);
         }
     }
 
     /// Nobody knows whether, or when, the write is applied.
-    pub(crate) fn disown(&self, origin: OwnWrite) {
-        self.writes().remove(&origin.number);
+    pub(crate) fn disown(&self, write: OwnWrite) {
+        self.writes().remove(&write.number);
     }
 
     /// True when a notice of this origin says nothing new about `key`.
@@ -127,9 +128,9 @@ impl OwnWrites {
     }
 
     /// Gives back the memory of writes whose notices have long come; how many are left.
-    pub(crate) fn tidy(&self, now: u64) -> usize {
+    pub(crate) fn tidy(&self, now: Tick) -> usize {
         let mut writes = self.writes();
-        writes.retain(|_, write| write.ended.is_none_or(|ended| now < ended + KEPT));
+        writes.retain(|_, write| write.ended.is_none_or(|ended| now < ended.plus(KEPT)));
         writes.len()
     }
 }
@@ -137,31 +138,32 @@ impl OwnWrites {
 #[cfg(test)]
 mod tests {
     use super::{MOST, OwnWrites};
+    use crate::telemetry::clock::Tick;
 
     #[test]
     fn the_oldest_are_forgotten_when_there_are_too_many() {
-        let origins = OwnWrites::default();
-        let first = origins.begin(vec!["a".into()]);
-        let last = (0..MOST).map(|_| origins.begin(vec!["a".into()])).last().expect("some");
-        assert_eq!(origins.tidy(0), MOST);
-        assert!(!origins.knows(&first.text(), b"a") && origins.knows(&last.text(), b"a"));
+        let own_writes = OwnWrites::default();
+        let first = own_writes.begin(vec!["a".into()]);
+        let last = (0..MOST).map(|_| own_writes.begin(vec!["a".into()])).last().expect("some");
+        assert_eq!(own_writes.tidy(Tick::default()), MOST);
+        assert!(!own_writes.knows(&first.text(), b"a") && own_writes.knows(&last.text(), b"a"));
     }
 
     #[test]
     fn only_known_ends_of_the_very_keys_are_no_news() {
-        let (origins, other) = (OwnWrites::default(), OwnWrites::default());
-        let origin = origins.begin(vec!["a".into()]);
-        let text = origin.text();
-        assert!(origins.knows(&text, b"a"), "the notice may come before the answer");
-        assert!(!origins.knows(&text, b"b") && !other.knows(&text, b"a") && !origins.knows("nonsense", b"a"));
-        origins.end(origin, 0);
-        origins.tidy(59_999);
-        assert!(origins.knows(&text, b"a"));
-        origins.tidy(60_000);
-        assert!(!origins.knows(&text, b"a"));
-        let origin = origins.begin(vec!["a".into()]);
-        origins.disown(origin);
-        assert!(!origins.knows(&origin.text(), b"a"));
+        let (own_writes, other) = (OwnWrites::default(), OwnWrites::default());
+        let write = own_writes.begin(vec!["a".into()]);
+        let text = write.text();
+        assert!(own_writes.knows(&text, b"a"), "the notice may come before the answer");
+        assert!(!own_writes.knows(&text, b"b") && !other.knows(&text, b"a") && !own_writes.knows("nonsense", b"a"));
+        own_writes.end(write, Tick::default());
+        own_writes.tidy(Tick::from_ms(59_999));
+        assert!(own_writes.knows(&text, b"a"));
+        own_writes.tidy(Tick::from_ms(60_000));
+        assert!(!own_writes.knows(&text, b"a"));
+        let write = own_writes.begin(vec!["a".into()]);
+        own_writes.disown(write);
+        assert!(!own_writes.knows(&write.text(), b"a"));
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! The steps of a batch, and what became of them: each has its own copy of a record, which counts for the client until it is
-//! answered from.
+//! The steps of a transaction, and what became of them: each has its own copy of a record, which counts for the client
+//! until it is answered from.
 
 use std::ops::Deref;
 
 use bytes::Bytes;
 
-use crate::cache::write_behind::expiry::Ended;
+use crate::cache::writes::expire::Ended;
+use crate::keys::MappingId;
 use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
 use crate::store::StoreError;
 use crate::telemetry::holding::Gathered;
@@ -14,7 +15,7 @@ use crate::telemetry::holding::Gathered;
 #[derive(Clone, Debug)]
 pub struct Step {
     /// The mapping.
-    pub mapping: usize,
+    pub mapping: MappingId,
     /// The key.
     pub key: Bytes,
     /// What is done to it.
@@ -28,7 +29,7 @@ pub enum Act {
     Read,
     /// Writes it.
     Write(Edit, TtlChange),
-    /// Changes when it ends, which its row says.
+    /// Changes when it expires, which its row says.
     Live(ExpireCommand),
 }
 
@@ -55,7 +56,7 @@ impl Done {
     }
 }
 
-/// What became of the steps of a batch, in their order.
+/// What became of the steps of a transaction, in their order.
 #[derive(Debug, Default)]
 pub struct AllDone {
     list: Vec<Done>,

@@ -3,63 +3,62 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::cache::ttl_ms;
 use crate::config;
+use crate::keys::MappingId;
 use crate::record::{Record, TtlChange, View};
-use crate::telemetry::clock::millis;
+use crate::telemetry::clock::{Tick, millis};
 
 /// What is known of one key. Shared by readers; only its expiry ever changes.
 #[derive(Debug)]
 pub struct Entry {
     /// The record; `None`: the key is absent.
     pub record: Option<Record>,
-    pub(crate) mapping: usize,
+    pub(crate) mapping: MappingId,
     pub(crate) epoch: u64,
     /// When its load began: nothing in it is older.
-    pub(crate) loaded_at: u64,
+    pub(crate) loaded_at: Tick,
+    /// A [`Tick`].
     expires_at: AtomicU64,
     /// How long a read may prolong its life, in milliseconds; 0 where reads do not.
     renewal: u64,
-    /// How long it is kept after its end, in milliseconds.
+    /// How long it is kept after its expiry, in milliseconds.
     grace: u64,
 }
 
-const NEVER: u64 = u64::MAX;
-
 impl Entry {
-    pub(crate) fn is_expired(&self, now: u64) -> bool {
-        now >= self.expires_at.load(Relaxed)
+    /// When it expires; [`Tick::NEVER`] if it does not.
+    pub(crate) fn expires_at(&self) -> Tick {
+        Tick::from_ms(self.expires_at.load(Relaxed))
     }
 
-    /// True when its end is not longer than `grace` ago.
-    pub(crate) fn ended_within(&self, grace: u64, now: u64) -> bool {
-        self.record.is_some() && now < self.expires_at.load(Relaxed).saturating_add(grace)
+    pub(crate) fn is_expired(&self, now: Tick) -> bool {
+        now >= self.expires_at()
+    }
+
+    /// True when its expiry is not longer than `grace` milliseconds ago, or has not come.
+    pub(crate) fn expired_within(&self, grace: u64, now: Tick) -> bool {
+        self.record.is_some() && now < self.expires_at().plus(grace)
     }
 
     /// The time for which it is kept at `now`.
-    pub(crate) fn kept(&self, now: u64) -> Option<Duration> {
-        match self.expires_at.load(Relaxed) {
-            NEVER => None,
-            at => Some(Duration::from_millis((at + self.grace).saturating_sub(now))),
+    pub(crate) fn kept(&self, now: Tick) -> Option<Duration> {
+        match self.expires_at() {
+            Tick::NEVER => None,
+            at => Some(Duration::from_millis(at.plus(self.grace).since(now))),
         }
     }
 
-    /// When it ends, by the process's clock.
-    pub(crate) fn ends_at(&self) -> u64 {
-        self.expires_at.load(Relaxed)
-    }
-
-    /// The time left at `now`; `None` when it does not expire.
+    /// The time left at `now`, in milliseconds of the process's clock; `None` when it does not expire.
     #[must_use]
     pub fn left(&self, now: u64) -> Option<Duration> {
-        match self.expires_at.load(Relaxed) {
-            NEVER => None,
-            at => Some(Duration::from_millis(at.saturating_sub(now))),
+        match self.expires_at() {
+            Tick::NEVER => None,
+            at => Some(Duration::from_millis(at.since(Tick::from_ms(now)))),
         }
     }
 
     /// The time for which it is worth keeping at `now`, a renewal by the read that asks included.
-    pub(crate) fn worth_keeping(&self, now: u64) -> Option<Duration> {
+    pub(crate) fn worth_keeping(&self, now: Tick) -> Option<Duration> {
         self.kept(now).map(|left| left.max(Duration::from_millis(self.renewal)))
     }
 
@@ -82,9 +81,9 @@ pub(crate) struct Span {
     negative_ttl: u64,
     renew: bool,
     jitter_percent: u64,
-    /// The row says when the key ends: `ttl` is what a renewal gives it.
-    ends: bool,
-    /// How long after its end a record is served while it is loaded anew, in milliseconds.
+    /// The row says when the key expires: `ttl` is what a renewal gives it.
+    expires_by_column: bool,
+    /// How long after its expiry a record is served while it is loaded again, in milliseconds.
     pub(crate) stale: u64,
     /// How long when the store cannot be asked.
     pub(crate) stale_if_error: u64,
@@ -92,17 +91,18 @@ pub(crate) struct Span {
     pub(crate) max_staleness: u64,
 }
 
-/// A renewal of a key that ends by its row moves its end by so many milliseconds at least: one a second is enough.
+/// A renewal of a key that expires by its column moves its expiry by so many milliseconds at least: one a second is
+/// enough.
 const RENEWAL_STEP: u64 = 1000;
 
 impl Span {
     pub(crate) fn new(block: &config::MappingConfig, settings: &config::Cache) -> Self {
         Self {
-            ttl: ttl_ms(block.ttl),
+            ttl: block.ttl.map(millis),
             negative_ttl: millis(block.negative_ttl.unwrap_or(settings.negative_ttl)),
             renew: block.renew,
             jitter_percent: u64::from(settings.ttl_jitter),
-            ends: block.expires_column.is_some(),
+            expires_by_column: block.expires_column.is_some(),
             stale: block.stale_while_revalidate.map_or(0, millis),
             stale_if_error: block.stale_if_error.map_or(0, millis),
             max_staleness: millis(block.max_staleness.unwrap_or(settings.max_staleness)),
@@ -114,7 +114,8 @@ impl Span {
         ttl - fastrand::u64(0..=ttl / 100 * self.jitter_percent)
     }
 
-    pub(crate) fn entry(&self, record: Option<Record>, mapping: usize, epoch: u64, loaded_at: u64) -> Entry {
+    /// An entry of a record whose load began at `loaded_at`.
+    pub(crate) fn entry(&self, record: Option<Record>, mapping: MappingId, epoch: u64, loaded_at: Tick) -> Entry {
         self.entry_at(record, mapping, epoch, loaded_at, loaded_at)
     }
 
@@ -122,37 +123,37 @@ impl Span {
     pub(crate) fn entry_at(
         &self,
         record: Option<Record>,
-        mapping: usize,
+        mapping: MappingId,
         epoch: u64,
-        loaded_at: u64,
-        now: u64,
+        loaded_at: Tick,
+        now: Tick,
     ) -> Entry {
         let expires_at = match &record {
-            None => loaded_at + self.jittered(self.negative_ttl),
-            Some(record) if self.ends => {
-                record.left.map_or(NEVER, |left| now.saturating_add(u64::try_from(left).unwrap_or(0)))
+            None => loaded_at.plus(self.jittered(self.negative_ttl)),
+            Some(record) if self.expires_by_column => {
+                record.left.map_or(Tick::NEVER, |left| now.plus(u64::try_from(left).unwrap_or(0)))
             }
-            Some(_) => self.ttl.map_or(NEVER, |ttl| loaded_at + self.jittered(ttl)),
+            Some(_) => self.ttl.map_or(Tick::NEVER, |ttl| loaded_at.plus(self.jittered(ttl))),
         };
         let renewal = if record.is_some() && self.renew { self.ttl.unwrap_or(0) } else { 0 };
         let grace = if record.is_some() { self.stale.max(self.stale_if_error) } else { 0 };
-        Entry { record, mapping, epoch, loaded_at, expires_at: AtomicU64::new(expires_at), renewal, grace }
+        Entry { record, mapping, epoch, loaded_at, expires_at: AtomicU64::new(expires_at.as_ms()), renewal, grace }
     }
 
     /// Gives an entry another time to live, counted from `now`.
-    pub(crate) fn live(&self, entry: &Entry, life: TtlChange, now: u64) {
-        let ends = match life {
+    pub(crate) fn live(&self, entry: &Entry, life: TtlChange, now: Tick) {
+        let expires_at = match life {
             TtlChange::Keep => return,
-            TtlChange::Left(left) => now.saturating_add(u64::try_from(left).unwrap_or(0)),
-            TtlChange::Persist => self.ttl.map_or(NEVER, |ttl| now + self.jittered(ttl)),
+            TtlChange::Left(left) => now.plus(u64::try_from(left).unwrap_or(0)),
+            TtlChange::Persist => self.ttl.map_or(Tick::NEVER, |ttl| now.plus(self.jittered(ttl))),
         };
-        entry.expires_at.store(ends, Relaxed);
+        entry.expires_at.store(expires_at.as_ms(), Relaxed);
     }
 
     /// What a write left, with the time to live it asked for at `now`; `before` is what it replaces.
-    pub(crate) fn replacing(&self, entry: Entry, before: Option<&Entry>, life: TtlChange, now: u64) -> Entry {
+    pub(crate) fn replacing(&self, entry: Entry, before: Option<&Entry>, life: TtlChange, now: Tick) -> Entry {
         match (life, before) {
-            _ if self.ends => {}
+            _ if self.expires_by_column => {}
             (TtlChange::Keep, Some(before)) if before.record.is_some() && entry.record.is_some() => {
                 entry.expires_at.store(before.expires_at.load(Relaxed), Relaxed);
             }
@@ -161,18 +162,18 @@ impl Span {
         entry
     }
 
-    /// Starts an entry's life anew; its new end, if its row must be told.
-    pub(crate) fn renew(&self, entry: &Entry, now: u64) -> Option<u64> {
+    /// Starts an entry's life again; its new expiry, if its row must get it.
+    pub(crate) fn renew(&self, entry: &Entry, now: Tick) -> Option<Tick> {
         if entry.renewal == 0 {
             return None;
         }
-        if self.ends {
-            let (end, before) = (now + entry.renewal, entry.ends_at());
-            let moves = before != NEVER && end >= before.saturating_add(RENEWAL_STEP);
-            return (moves && entry.expires_at.fetch_max(end, Relaxed) < end).then_some(end);
+        if self.expires_by_column {
+            let (expiry, before) = (now.plus(entry.renewal), entry.expires_at());
+            let moves = before != Tick::NEVER && expiry >= before.plus(RENEWAL_STEP);
+            return (moves && entry.expires_at.fetch_max(expiry.as_ms(), Relaxed) < expiry.as_ms()).then_some(expiry);
         }
         // Never back: a reader with an older clock must not shorten what another prolonged.
-        entry.expires_at.fetch_max(now + self.jittered(entry.renewal), Relaxed);
+        entry.expires_at.fetch_max(now.plus(self.jittered(entry.renewal)).as_ms(), Relaxed);
         None
     }
 }
@@ -180,7 +181,9 @@ impl Span {
 #[cfg(test)]
 mod tests {
     use super::Span;
+    use crate::keys::MappingId;
     use crate::record::Record;
+    use crate::telemetry::clock::Tick;
 
     #[test]
     fn ttl_is_shortened_never_lengthened_and_renewed_by_reads() {
@@ -189,21 +192,21 @@ mod tests {
             negative_ttl: 1_000,
             renew: true,
             jitter_percent: 10,
-            ends: false,
+            expires_by_column: false,
             stale: 0,
             stale_if_error: 0,
             max_staleness: 0,
         };
         for _ in 0..200 {
-            let entry = life.entry(Record::string(b"v").ok(), 0, 0, 500);
+            let entry = life.entry(Record::string(b"v").ok(), MappingId::default(), 0, Tick::from_ms(500));
             let left = entry.left(500).expect("a TTL").as_millis();
             assert!((9_000..=10_000).contains(&left), "{left}");
-            assert!(entry.worth_keeping(9_000).is_some_and(|time| time.as_millis() == 10_000));
-            life.renew(&entry, 9_000);
-            assert!(!entry.is_expired(17_999) && entry.is_expired(19_000));
-            let absent = life.entry(None, 0, 0, 0);
-            life.renew(&absent, 900);
-            assert!(absent.is_expired(1_000));
+            assert!(entry.worth_keeping(Tick::from_ms(9_000)).is_some_and(|time| time.as_millis() == 10_000));
+            life.renew(&entry, Tick::from_ms(9_000));
+            assert!(!entry.is_expired(Tick::from_ms(17_999)) && entry.is_expired(Tick::from_ms(19_000)));
+            let absent = life.entry(None, MappingId::default(), 0, Tick::default());
+            life.renew(&absent, Tick::from_ms(900));
+            assert!(absent.is_expired(Tick::from_ms(1_000)));
         }
     }
 }

@@ -8,9 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::expiry::{ENDS, left_of};
-use crate::journal::Entry;
+use crate::journal::{Change, Entry};
+use crate::keys::MappingId;
 use crate::record::Record;
+use crate::telemetry::clock::UnixMs;
 use crate::telemetry::planted::is_planted;
 
 #[derive(Debug, Default)]
@@ -26,22 +27,37 @@ pub(crate) type Rows = Vec<(Bytes, Vec<Entry>)>;
 /// One key's fields that wait.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dirty {
-    pub(crate) mapping: usize,
+    pub(crate) mapping: MappingId,
     pub(crate) entries: Vec<Entry>,
 }
 
 impl Dirty {
     /// The record with these fields over it. A row that is not there stays absent.
     pub(crate) fn over(&self, record: Option<Record>) -> Option<Record> {
-        let values = self.entries.iter().filter(|entry| entry.field != ENDS);
-        let changes: Vec<(&[u8], Option<&[u8]>)> =
-            values.map(|entry| (&*entry.field, entry.value.as_deref())).collect();
-        let mut record = if changes.is_empty() { record? } else { record?.with(&changes)? };
-        if let Some(entry) = self.entries.iter().find(|entry| entry.field == ENDS) {
-            record.left = left_of(entry.value.as_ref());
+        let fields: Vec<(&[u8], Option<&[u8]>)> =
+            fields_of(&self.entries).map(|(name, value)| (&**name, value.map(|value| &**value))).collect();
+        let mut record = if fields.is_empty() { record? } else { record?.with(&fields)? };
+        if let Some(left) = left_of(&self.entries) {
+            record.left = left;
         }
         record.left.is_none_or(|left| left > 0).then_some(record)
     }
+}
+
+/// The fields that wait and what they become; `None`: a field goes.
+pub(crate) fn fields_of(entries: &[Entry]) -> impl Iterator<Item = (&Bytes, Option<&Bytes>)> {
+    entries.iter().filter_map(|entry| match &entry.change {
+        Change::Field(name, value) => Some((name, value.as_ref())),
+        Change::Expiry(_) => None,
+    })
+}
+
+/// The milliseconds until the key expires, if its expiry waits; `Some(None)`: it does not expire.
+pub(crate) fn left_of(entries: &[Entry]) -> Option<Option<i64>> {
+    entries.iter().find_map(|entry| match entry.change {
+        Change::Expiry(at) => Some(at.map(|at| at.since(UnixMs::now()))),
+        Change::Field(..) => None,
+    })
 }
 
 impl Overlay {
@@ -63,11 +79,11 @@ impl Overlay {
     }
 
     /// Adds what has been journaled; a field's newer value replaces the older.
-    pub(crate) fn put(&self, mapping: usize, key: &Bytes, entries: &[Entry]) {
+    pub(crate) fn put(&self, mapping: MappingId, key: &Bytes, entries: &[Entry]) {
         let mut keys = self.keys();
         let dirty = keys.entry(key.clone()).or_insert_with(|| Dirty { mapping, entries: Vec::new() });
         for entry in entries {
-            dirty.entries.retain(|known| known.field != entry.field);
+            dirty.entries.retain(|known| !entry.change.replaces(&known.change));
             dirty.entries.push(entry.clone());
         }
         self.count.store(keys.len(), SeqCst);
@@ -86,7 +102,7 @@ impl Overlay {
     }
 
     /// Everything that waits; nothing does any more.
-    pub(crate) fn take_all(&self) -> Vec<(usize, Bytes, Vec<Entry>)> {
+    pub(crate) fn take_all(&self) -> Vec<(MappingId, Bytes, Vec<Entry>)> {
         let all = std::mem::take(&mut *self.keys());
         self.count.store(0, SeqCst);
         all.into_iter().map(|(key, dirty)| (dirty.mapping, key, dirty.entries)).collect()
@@ -97,9 +113,9 @@ impl Overlay {
         self.count.load(SeqCst)
     }
 
-    /// Keys of one mapping with everything that waits for them, `most` at most, that have waited since before `until`; the
-    /// mapping of the oldest entry, but none of `except`.
-    pub(crate) fn oldest(&self, most: usize, until: u64, except: &[usize]) -> Option<(usize, Rows)> {
+    /// Keys of one mapping with everything that waits for them, `most` at most, that have waited since before `until`;
+    /// the mapping of the oldest entry, but none of `except`.
+    pub(crate) fn oldest(&self, most: usize, until: u64, except: &[MappingId]) -> Option<(MappingId, Rows)> {
         let keys = self.keys();
         let age = |dirty: &Dirty| dirty.entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
         let tried = keys.values().filter(|dirty| !except.contains(&dirty.mapping) && age(dirty) < until);

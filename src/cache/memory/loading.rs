@@ -1,0 +1,113 @@
+//! Loads: one for all who ask for a key at a time, from its query to its publication.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Memory;
+use super::loads::{Begun, Load};
+use super::waiting::LoadResult;
+use crate::cache::entry::Entry;
+use crate::cache::source::Cached;
+use crate::keys::MappingId;
+use crate::record::Record;
+use crate::store::StoreError;
+use crate::telemetry::clock::Tick;
+use crate::telemetry::metrics::{Outcome, OutcomeLabel};
+
+impl Memory {
+    /// The entry of `key`, loaded if need be. The load is begun, or joined, when this returns; the future only waits.
+    pub(crate) fn load(self: &Arc<Self>, id: MappingId, key: &Bytes) -> impl Future<Output = LoadResult> + use<> {
+        let begun = self.begin(id, key);
+        let (memory, key) = (self.clone(), key.clone());
+        async move {
+            let loaded = match begun? {
+                Begun::There(entry) => Ok(entry),
+                Begun::Joined(flight) => flight.wait().await,
+            };
+            match loaded {
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Open)) => {
+                    memory.stale_for_error(id, &key).ok_or(error)
+                }
+                other => other,
+            }
+        }
+    }
+
+    pub(super) fn begin(self: &Arc<Self>, id: MappingId, key: &Bytes) -> Result<Begun, StoreError> {
+        let cached = self.source.known(id)?;
+        let epoch = cached.epoch();
+        let there = || self.entries.get(key).filter(|entry| self.is_usable(cached, entry, Tick::now()));
+        let (begun, load) = self.flights.begin(key, epoch, there);
+        match load {
+            Some(load) => {
+                // A task of its own (hazard 27), on the worker that asked: the answer crosses no threads.
+                tokio::spawn(self.clone().fly(id, load));
+            }
+            None if matches!(begun, Begun::Joined(_)) => {
+                self.metrics.coalesced_waiters.inc();
+            }
+            None => {}
+        }
+        Ok(begun)
+    }
+
+    /// One load from its query to its publication.
+    async fn fly(self: Arc<Self>, id: MappingId, mut load: Load) {
+        self.handover.opened().await;
+        let Some(cached) = self.source.cached(id) else { return };
+        let result = match self.left_by_writes(cached, &mut load).await {
+            Some(entry) => Ok(entry),
+            None => self.ask(cached, &load).await,
+        };
+        self.flights.publish(load, result, |key, entry| self.entries.put(key, entry));
+    }
+
+    /// Waits for the writes before a load; what the last of them left is as good as a load.
+    async fn left_by_writes(&self, cached: &Cached, load: &mut Load) -> Option<Arc<Entry>> {
+        let entry = load.after.take()?.ended().await?;
+        self.is_usable(cached, &entry, Tick::now()).then_some(entry)
+    }
+
+    /// What the store says of the load's key, with what waits over it.
+    async fn ask(&self, cached: &Cached, load: &Load) -> LoadResult {
+        let started = Tick::now();
+        // What waits now and is saved meanwhile may or may not be in what the query reads.
+        let waiting = self.overlay.of(load.key());
+        let query = self.source.load(cached, load.key());
+        let result = match tokio::time::timeout(self.source.deadline, query).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Unavailable("the load took too long".into())),
+        };
+        self.count_load(&result, started);
+        let over = |record: Option<Record>| {
+            let record = match &waiting {
+                Some(dirty) => dirty.over(record),
+                None => record,
+            };
+            self.overlay.over(load.key(), record)
+        };
+        let entry = |record| Arc::new(cached.life.entry(record, cached.mapping.id, load.epoch(), started));
+        let result = result.map(over).map(entry);
+        if let Err(error) = &result {
+            cached.complain("a load failed", error);
+        }
+        result
+    }
+
+    fn count_load(&self, result: &Result<Option<Record>, StoreError>, started: Tick) {
+        let outcome = match result {
+            Ok(Some(_)) => Outcome::Ok,
+            Ok(None) => Outcome::Absent,
+            Err(_) => Outcome::Error,
+        };
+        self.metrics.loads.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.metrics.load_seconds.observe(Tick::now().since(started) as f64 / 1000.0);
+    }
+
+    /// The record of a key as it is now: what the store has, with what waits over it.
+    pub(crate) async fn read(&self, cached: &Cached, key: &Bytes) -> Result<Option<Record>, StoreError> {
+        let record = self.source.load(cached, key).await?;
+        Ok(self.overlay.over(key, record))
+    }
+}

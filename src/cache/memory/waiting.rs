@@ -1,0 +1,87 @@
+//! Who waits for a key: its readers for the load in flight, and whoever comes behind a write for that write's end.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::watch;
+
+use crate::cache::entry::Entry;
+use crate::store::StoreError;
+
+/// What a load ends with.
+pub type LoadResult = Result<Arc<Entry>, StoreError>;
+
+/// One load.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) epoch: u64,
+    pub(super) done: watch::Sender<Option<LoadResult>>,
+}
+
+/// One write's place in its key's queue.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// The feed has told of a change since it queued: what it will know of the key may be older than that.
+    pub(super) overtaken: AtomicBool,
+    pub(super) ended: watch::Sender<Option<WriteOutcome>>,
+}
+
+impl Turn {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { overtaken: AtomicBool::new(false), ended: watch::Sender::new(None) })
+    }
+
+    /// Somebody comes behind it.
+    pub(super) fn followed(&self) -> Predecessor {
+        Predecessor(self.ended.subscribe())
+    }
+}
+
+/// What a write leaves for those who waited: the entry, where it is known.
+pub(super) type WriteOutcome = Option<Arc<Entry>>;
+
+/// Waits for a flight.
+#[derive(Debug)]
+pub(super) struct Waiter(watch::Receiver<Option<LoadResult>>);
+
+impl Waiter {
+    pub(super) async fn wait(mut self) -> LoadResult {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(result) => result.clone().unwrap_or_else(|| Err(given_up())),
+            Err(_) => Err(given_up()),
+        }
+    }
+}
+
+/// The writes that a load or write must wait for.
+#[derive(Debug)]
+pub(super) struct Predecessor(watch::Receiver<Option<WriteOutcome>>);
+
+impl Predecessor {
+    /// Waits for the end of the last of them; what it left.
+    pub(super) async fn ended(mut self) -> WriteOutcome {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(left) => left.clone().flatten(),
+            Err(_) => None,
+        }
+    }
+}
+
+pub(super) fn given_up() -> StoreError {
+    StoreError::Unavailable("the load was given up".into())
+}
+
+impl Flight {
+    pub(super) fn new(epoch: u64) -> Arc<Self> {
+        Arc::new(Self { epoch, done: watch::Sender::new(None) })
+    }
+
+    /// Somebody waits for its result.
+    pub(super) fn joined(&self) -> Waiter {
+        Waiter(self.done.subscribe())
+    }
+
+    pub(super) fn is_joinable(&self, epoch: u64) -> bool {
+        self.epoch == epoch && self.done.borrow().is_none()
+    }
+}

@@ -1,0 +1,165 @@
+//! Where records come from: the cached mappings with their statements, and the store that runs these.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::entry::Span;
+use crate::config;
+use crate::keys::MappingId;
+use crate::mapping::Mapping;
+use crate::record::Record;
+use crate::store::{Plan, Store, StoreError};
+use crate::telemetry::Seldom;
+
+/// A mapping, its statements, and whether the store tells of its changes.
+#[derive(Debug)]
+pub struct Planned {
+    /// The mapping.
+    pub mapping: Mapping,
+    /// Its statements.
+    pub plan: Plan,
+    /// True when the store tells of every change.
+    pub watched: bool,
+}
+
+/// One cached mapping at work.
+#[derive(Debug)]
+pub(crate) struct Cached {
+    pub(crate) mapping: Mapping,
+    pub(crate) plan: Plan,
+    pub(crate) life: Span,
+    /// Raised to forget every key of the mapping at once.
+    epoch: AtomicU64,
+    /// True when the store tells of every change of the mapping's tables.
+    pub(crate) watched: bool,
+    /// Log lines about loads and writes that failed.
+    complaints: Seldom,
+}
+
+/// Failed loads of one mapping are logged this often at most, in milliseconds; the metric counts them all.
+pub(crate) const COMPLAIN_EVERY: u64 = 1000;
+
+impl Cached {
+    fn new(planned: Planned, settings: &config::Cache) -> Self {
+        let Planned { mapping, plan, watched } = planned;
+        let life = Span::new(&mapping.config, settings);
+        let complaints = Seldom::every(COMPLAIN_EVERY);
+        Self { mapping, plan, life, epoch: AtomicU64::new(0), watched, complaints }
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(SeqCst)
+    }
+
+    /// What was loaded before is not served any more.
+    pub(crate) fn raise_epoch(&self) {
+        self.epoch.fetch_add(1, SeqCst);
+    }
+
+    /// The mapping's key pattern.
+    pub(crate) fn name(&self) -> &str {
+        self.mapping.pattern.text()
+    }
+
+    /// True when a column of a key's row says when the key expires.
+    pub(crate) fn expires_by_column(&self) -> bool {
+        self.mapping.config.expires_column.is_some()
+    }
+
+    /// Logs, now and then, that something failed.
+    pub(crate) fn complain(&self, what: &str, error: &StoreError) {
+        // The breaker has logged why it is open.
+        if *error != StoreError::Open && self.complaints.due().is_some() {
+            tracing::warn!(mapping = self.name(), %error, "{what}");
+        }
+    }
+}
+
+/// The cached mappings and their store.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// By mapping id; definitions have none.
+    mappings: Vec<Option<Cached>>,
+    pub(crate) store: Arc<Store>,
+    /// After so long an answer of the store is not waited for any more.
+    pub(crate) deadline: Duration,
+}
+
+impl Source {
+    pub(super) fn new(planned: Vec<Planned>, settings: &config::Settings, store: Arc<Store>) -> Self {
+        let mut mappings = Vec::new();
+        for planned in planned {
+            let id = planned.mapping.id.index();
+            mappings.resize_with(mappings.len().max(id + 1), || None);
+            mappings[id] = Some(Cached::new(planned, &settings.cache));
+        }
+        let timeouts = &settings.store;
+        let deadline = timeouts.connect_timeout + timeouts.query_timeout + Duration::from_secs(1);
+        Self { mappings, store, deadline }
+    }
+
+    pub(crate) fn cached(&self, id: MappingId) -> Option<&Cached> {
+        self.mappings.get(id.index()).and_then(Option::as_ref)
+    }
+
+    /// The same of a mapping that must be there.
+    pub(crate) fn known(&self, id: MappingId) -> Result<&Cached, StoreError> {
+        self.cached(id).ok_or_else(|| StoreError::Refused("no such cached mapping".into()))
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Cached> {
+        self.mappings.iter().flatten()
+    }
+
+    /// The mapping's key pattern; empty if there is no such mapping.
+    pub(crate) fn name(&self, id: MappingId) -> &str {
+        self.cached(id).map_or("", Cached::name)
+    }
+
+    /// The record of a key as the store has it.
+    pub(crate) async fn load(&self, cached: &Cached, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        self.store.load(&cached.plan, key).await
+    }
+
+    /// The next keys of a mapping, about `limit`, and where to go on; `None` when there are no more.
+    pub(super) async fn page(
+        &self,
+        id: MappingId,
+        after: &After,
+        limit: usize,
+    ) -> Result<(Vec<Bytes>, Option<After>), StoreError> {
+        let Some(cached) = self.cached(id) else { return Ok((Vec::new(), None)) };
+        let rows = self.store.page(&cached.plan, after, limit).await?;
+        let next = (rows.len() >= limit).then(|| rows.last().cloned()).flatten();
+        let keys = rows.iter().filter_map(|texts| cached.mapping.pattern.render(texts).map(Bytes::from));
+        Ok((keys.collect(), next))
+    }
+
+    /// Removes rows that expired longer than `grace` ago, in small statements; how many. A mapping whose rows cannot be
+    /// removed does not keep those of the others.
+    ///
+    /// # Errors
+    /// The store's, with how many were removed all the same.
+    pub(super) async fn sweep(&self, grace: Duration) -> (u64, Result<(), StoreError>) {
+        let (mut total, mut failed) = (0, Ok(()));
+        for cached in self.all() {
+            loop {
+                match self.store.sweep(&cached.plan, grace.as_secs_f64()).await {
+                    Ok(0) => break,
+                    Ok(swept) => total += swept,
+                    Err(error) => {
+                        failed = Err(error);
+                        break;
+                    }
+                }
+            }
+        }
+        (total, failed)
+    }
+}
+
+/// Where a listing goes on: the key texts of the last row that was seen.
+pub type After = Vec<String>;

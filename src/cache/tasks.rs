@@ -1,0 +1,79 @@
+//! What runs beside a cache as long as it is used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::memory::Memory;
+use super::verifier::Verifier;
+use super::write_behind::WriteBehind;
+use super::write_behind::expiry::Renewal;
+use crate::config;
+use crate::telemetry::Metrics;
+
+/// How often memory is tidied and measured.
+const TIDY_EVERY: Duration = Duration::from_millis(250);
+
+/// The tasks of one cache, which have not begun.
+#[derive(Debug)]
+pub struct Tasks {
+    pub(super) memory: Arc<Memory>,
+    pub(super) write_behind: Arc<WriteBehind>,
+    pub(super) renewals: mpsc::Receiver<Renewal>,
+    pub(super) verifier: Verifier,
+    pub(super) flush_interval: Duration,
+    pub(super) sweep: Sweep,
+}
+
+impl Tasks {
+    /// Begins them; they end with `tasks`.
+    pub fn spawn(self, tasks: &mut JoinSet<()>) {
+        tasks.spawn(self.write_behind.clone().flush_for_ever(self.flush_interval));
+        tasks.spawn(self.write_behind.renew_for_ever(self.renewals));
+        tasks.spawn(self.verifier.run());
+        if !self.sweep.interval.is_zero() {
+            tasks.spawn(self.sweep.run(self.memory.clone()));
+        }
+        tasks.spawn(tidy(self.memory));
+    }
+}
+
+/// Removes rows of keys that have expired.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    /// Zero: never.
+    interval: Duration,
+    grace: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl Sweep {
+    pub(super) const fn new(settings: &config::Store, metrics: Arc<Metrics>) -> Self {
+        Self { interval: settings.sweep_interval, grace: settings.sweep_grace, metrics }
+    }
+
+    async fn run(self, memory: Arc<Memory>) {
+        let mut ticker = tokio::time::interval(self.interval);
+        loop {
+            ticker.tick().await;
+            let (rows, swept) = memory.source.sweep(self.grace).await;
+            self.metrics.swept.inc_by(rows);
+            if rows > 0 {
+                tracing::debug!(rows, "rows of keys that have ended were removed");
+            }
+            if let Err(error) = swept {
+                tracing::warn!(%error, "rows of keys that have ended cannot be removed now");
+            }
+        }
+    }
+}
+
+async fn tidy(memory: Arc<Memory>) {
+    let mut ticker = tokio::time::interval(TIDY_EVERY);
+    loop {
+        ticker.tick().await;
+        memory.tidy();
+    }
+}

@@ -1,0 +1,98 @@
+//! Deferred changes go into the journal, and from then on lie over every record until the store has them.
+
+use bytes::Bytes;
+
+use super::WriteBehind;
+use crate::journal::{Change, Entry, Journal, JournalError};
+use crate::keys::MappingId;
+use crate::store::StoreError;
+
+impl From<JournalError> for StoreError {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error.to_string())
+    }
+}
+
+/// A change that is to wait for the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Deferred {
+    pub(crate) mapping: MappingId,
+    pub(crate) key: Bytes,
+    pub(crate) change: Change,
+}
+
+impl WriteBehind {
+    /// The journal.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn journal(&self) -> Result<&Journal, StoreError> {
+        self.journal.as_deref().ok_or_else(|| StoreError::Refused("there is no journal".into()))
+    }
+
+    /// Puts changes into the journal, all or none, and over what is loaded from then on: they are acknowledged. Those
+    /// of one key come together.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub(crate) async fn journal_all(&self, changes: Vec<Deferred>) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mappings: Vec<MappingId> = changes.iter().map(|deferred| deferred.mapping).collect();
+        let (entries, mut at) = (self.journal()?.append(self.entries(changes)?).await?, 0);
+        for of_one_key in entries.chunk_by(|a, b| a.key == b.key) {
+            self.memory.overlay.put(mappings[at], &of_one_key[0].key, of_one_key);
+            at += of_one_key.len();
+        }
+        self.wake_flusher();
+        Ok(())
+    }
+
+    /// Sees whether the journal has room for these changes now.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub(crate) fn has_room(&self, changes: Vec<Deferred>) -> Result<(), StoreError> {
+        Ok(self.journal()?.would_take(&self.entries(changes)?)?)
+    }
+
+    /// What the journal is given of these changes.
+    fn entries(&self, changes: Vec<Deferred>) -> Result<Vec<Entry>, StoreError> {
+        let entry = |Deferred { mapping, key, change }: Deferred| {
+            let mapping = self.memory.source.known(mapping)?.name().to_owned();
+            Ok(Entry { seq: 0, mapping, key, change })
+        };
+        changes.into_iter().map(entry).collect()
+    }
+
+    /// What a journal held when it was opened lies over every record from now on.
+    pub(crate) fn replay(&self, mapping: MappingId, entries: Vec<Entry>) {
+        for entry in entries {
+            let key = entry.key.clone();
+            self.memory.overlay.put(mapping, &key, &[entry]);
+        }
+    }
+
+    /// What `old` has journaled and not saved waits here from now on, over what the journal held before.
+    pub(crate) fn inherit(&self, old: &Self) {
+        for (mapping, key, entries) in old.memory.overlay.take_all() {
+            self.memory.overlay.put(mapping, &key, &entries);
+        }
+        self.wake_flusher();
+    }
+
+    /// Notes that something waits, and wakes the flusher if there is not room for as much again.
+    fn wake_flusher(&self) {
+        self.count_waiting();
+        if self.journal.as_ref().is_some_and(|journal| journal.is_half_full()) {
+            self.flush_now.notify_one();
+        }
+    }
+
+    /// Shows how many keys have something that waits.
+    pub(crate) fn count_waiting(&self) {
+        let held = self.journal.as_ref().map_or(0, |journal| journal.held());
+        self.metrics.deferred_keys.set((self.memory.overlay.len() + held) as i64);
+    }
+}

@@ -1,0 +1,127 @@
+//! Deferred writes: acknowledged when they are in the journal, and over every record until the store has them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{WriteResult, Writer};
+use crate::cache::memory::loads::WriteTurn;
+use crate::cache::source::Cached;
+use crate::cache::write_behind::journalling::Deferred;
+use crate::config::WriteMode;
+use crate::journal;
+use crate::record::{Change, Condition, Edit, Record, TtlChange, Write, Written};
+use crate::store::StoreError;
+use crate::telemetry::clock::Tick;
+
+/// Fields and what they become.
+type Changes = Vec<(Bytes, Change)>;
+
+impl Cached {
+    /// True when something of an edit is deferred.
+    pub(super) fn defers_some(&self, edit: &Edit) -> bool {
+        self.mapping.config.defers() && !self.divide(edit).1.is_empty()
+    }
+
+    fn is_deferred(&self, field: &[u8]) -> bool {
+        let block = &self.mapping.config;
+        block.write == WriteMode::Deferred || block.deferred.iter().any(|name| name.as_bytes() == field)
+    }
+
+    /// True when nothing of an edit has to go to the store now.
+    pub(super) fn may_wait(&self, edit: &Edit) -> bool {
+        let (through, waits) = self.divide(edit);
+        through.is_empty() && !waits.is_empty()
+    }
+
+    /// What of an edit goes to the store now, and what waits.
+    fn divide(&self, edit: &Edit) -> (Changes, Changes) {
+        match edit {
+            Edit::Fields(changes, _) => changes.iter().cloned().partition(|(field, _)| !self.is_deferred(field)),
+            _ => (Vec::new(), Vec::new()),
+        }
+    }
+}
+
+impl Writer {
+    /// One write with deferred fields, whose turn it is.
+    pub(super) async fn defer(&self, cached: &Cached, mut turn: WriteTurn, write: &Write) -> WriteResult {
+        self.write_behind.journal()?;
+        let epoch = cached.epoch();
+        let loaded_at = turn.before.as_ref().map_or_else(Tick::now, |entry| entry.loaded_at);
+        let before = match self.known(cached, turn.key(), turn.before.as_ref()).await {
+            Ok(Some(record)) => Some(record),
+            Ok(None) => {
+                // Somebody has to make the row; what waits for one that is gone must not come over it.
+                self.write_behind.flush_key(turn.key()).await?;
+                return self.write_now(cached, turn, &write.edit, write.life).await;
+            }
+            // Values that are given need no look at what is there.
+            Err(error) if error.is_final() && gives_values(&write.edit) => None,
+            Err(error) => {
+                self.memory.undo(turn);
+                return Err(error);
+            }
+        };
+        match self.journal_write(cached, &turn, write, before).await {
+            Ok(written) => {
+                let entry = written.new.clone().map(|record| {
+                    let now = Tick::now();
+                    let entry = cached.life.entry_at(Some(record), cached.mapping.id, epoch, loaded_at, now);
+                    let life = if written.applied { write.life } else { TtlChange::Keep };
+                    Arc::new(cached.life.replacing(entry, turn.before.as_deref(), life, now))
+                });
+                self.memory.end(turn, entry);
+                self.metrics.deferred.inc();
+                Ok(written)
+            }
+            Err(error) => {
+                let before = turn.before.take().filter(|_| !matches!(error, StoreError::Ambiguous(_)));
+                self.memory.end(turn, before);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes what does not wait, and journals what does.
+    async fn journal_write(
+        &self,
+        cached: &Cached,
+        turn: &WriteTurn,
+        write: &Write,
+        before: Option<Record>,
+    ) -> WriteResult {
+        let (through, waits) = cached.divide(&write.edit);
+        let Some(after) = write.edit.changed(before.as_ref()).map_err(StoreError::Value)? else {
+            return Ok(Written { old: before.clone(), new: before, applied: false, count: 0, tells_new: true });
+        };
+        let value_of =
+            |field: &Bytes| after.iter().find(|(name, _)| name == field).and_then(|(_, value)| value.clone());
+        for (field, _) in &waits {
+            if let Some(value) = value_of(field) {
+                cached.plan.check(field, &value)?;
+            }
+        }
+        let mut base = before.clone();
+        if !through.is_empty() {
+            let edit = Edit::Fields(through, Condition::Always);
+            base = self.store_write(cached, turn, &edit).await?.new;
+        }
+        let deferred = |(field, _): (Bytes, Change)| {
+            let value = value_of(&field);
+            let change = journal::Change::Field(field, value);
+            Deferred { mapping: cached.mapping.id, key: turn.key().clone(), change }
+        };
+        self.write_behind.journal_all(waits.into_iter().map(deferred).collect()).await?;
+        if let Some(life) = cached.life_after(write.life, false) {
+            self.write_behind.journal_life(cached, turn.key(), life).await?;
+        }
+        let new = self.memory.overlay.over(turn.key(), base);
+        Ok(Written { old: before, new, applied: true, count: 0, tells_new: true })
+    }
+}
+
+fn gives_values(edit: &Edit) -> bool {
+    matches!(edit, Edit::Fields(changes, Condition::Always)
+        if changes.iter().all(|(_, change)| matches!(change, Change::Put(_) | Change::Clear)))
+}

@@ -1,0 +1,123 @@
+//! The steps of a transaction, done in one transaction of the store, again if others were in the way.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::Work;
+use super::steps::{Act, AllDone, Done, Step};
+use crate::cache::writes::expire::Ended;
+use crate::keys::MappingId;
+use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
+use crate::store::{StoreError, StoreTransaction};
+
+/// A transaction that others were in the way of has done nothing and begins again, so often.
+const ATTEMPTS: usize = 5;
+
+impl Work {
+    /// Does every step; `None` when a watched key has changed.
+    pub(super) async fn prepare(&self, origin: &str) -> Result<Option<(StoreTransaction, AllDone)>, StoreError> {
+        let snapshot = !self.watched.is_empty();
+        for attempt in 1.. {
+            match self.attempt(origin, snapshot).await {
+                // What was watched was changed between the look at it and the write.
+                Err(StoreError::Conflict) if snapshot => return Ok(None),
+                Err(StoreError::Conflict) if attempt < ATTEMPTS => {}
+                other => return other,
+            }
+        }
+        Ok(None)
+    }
+
+    async fn attempt(&self, origin: &str, snapshot: bool) -> Result<Option<(StoreTransaction, AllDone)>, StoreError> {
+        let open = self.source().store.begin(origin, snapshot).await?;
+        let mut attempt = Attempt { work: self, open, lives: HashMap::new() };
+        if attempt.has_watched_changed().await? {
+            self.writer.roll_back(attempt.open).await;
+            return Ok(None);
+        }
+        let done = attempt.run_steps().await?;
+        Ok(Some((attempt.open, done)))
+    }
+}
+
+/// One attempt, in a transaction of the store.
+struct Attempt<'w> {
+    work: &'w Work,
+    open: StoreTransaction,
+    /// The milliseconds that keys have to live from now on, of those whose expiry it has changed; `None`: they do not
+    /// expire.
+    lives: HashMap<Bytes, Option<i64>>,
+}
+
+impl Attempt<'_> {
+    async fn has_watched_changed(&mut self) -> Result<bool, StoreError> {
+        for watched in &self.work.watched {
+            let now = self.load(watched.mapping, &watched.key).await?;
+            if watched.has_changed(self.work.source(), now.as_ref()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn run_steps(&mut self) -> Result<AllDone, StoreError> {
+        let mut done = self.work.nothing_done();
+        for step in &self.work.steps {
+            done.push(match &step.act {
+                Act::Read => Done::Read(self.load(step.mapping, &step.key).await?),
+                Act::Live(command) => Done::Lived(self.live(step, command).await?),
+                Act::Write(edit, life) => match self.write(step, edit).await {
+                    Err(error) if error.is_final() => return Err(error),
+                    written => {
+                        self.note_life(step, &written, *life);
+                        Done::Written(written)
+                    }
+                },
+            })?;
+        }
+        Ok(done)
+    }
+
+    /// What a write makes of a key's expiry, for the commands behind it.
+    fn note_life(&mut self, step: &Step, written: &Result<Written, StoreError>, asked: TtlChange) {
+        let (Ok(written), Ok(cached)) = (written, self.work.source().known(step.mapping)) else { return };
+        match cached.life_after(asked, written.old.is_none()).filter(|_| written.applied) {
+            _ if written.new.is_none() => drop(self.lives.remove(&step.key)),
+            Some(TtlChange::Left(left)) => drop(self.lives.insert(step.key.clone(), Some(left))),
+            Some(TtlChange::Persist) => drop(self.lives.insert(step.key.clone(), None)),
+            Some(TtlChange::Keep) | None => {}
+        }
+    }
+
+    /// EXPIRE and related commands on what the transaction sees.
+    async fn live(&mut self, step: &Step, command: &ExpireCommand) -> Result<Ended, StoreError> {
+        let Some(record) = self.load(step.mapping, &step.key).await? else {
+            return Ok(Ended { record: None, life: Ok(None) });
+        };
+        let left = self.lives.get(&step.key).copied().unwrap_or(record.left);
+        let life = command.of_left(left);
+        match &life {
+            Ok(Some(TtlChange::Left(left))) if *left <= 0 => {
+                self.write(step, &Edit::Delete).await?;
+                self.lives.remove(&step.key);
+            }
+            Ok(Some(TtlChange::Left(left))) => drop(self.lives.insert(step.key.clone(), Some(*left))),
+            Ok(Some(TtlChange::Persist)) => drop(self.lives.insert(step.key.clone(), None)),
+            _ => {}
+        }
+        Ok(Ended { record: Some(record), life })
+    }
+
+    async fn write(&mut self, step: &Step, edit: &Edit) -> Result<Written, StoreError> {
+        let cached = self.work.source().known(step.mapping)?;
+        self.open.write(&cached.plan, &step.key, edit).await
+    }
+
+    async fn load(&mut self, mapping: MappingId, key: &Bytes) -> Result<Option<Record>, StoreError> {
+        let cached = self.work.source().known(mapping)?;
+        // Of the keys that are written nothing waits; of those that are only read it may.
+        let record = self.open.load(&cached.plan, key).await?;
+        Ok(self.work.writer.memory.overlay.over(key, record))
+    }
+}

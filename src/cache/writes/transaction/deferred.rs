@@ -1,0 +1,187 @@
+//! A transaction of which nothing has to go to the store now: heartbeats and renewals, most of them. Its steps are
+//! computed from the records as they are, and journaled at once when they are to be true.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::outcome::After;
+use super::steps::{Act, AllDone, Done, Step};
+use super::{Asker, Work};
+use crate::cache::source::Cached;
+use crate::cache::write_behind::expiry::expiry_of;
+use crate::cache::write_behind::journalling::Deferred;
+use crate::cache::writes::expire::Ended;
+use crate::journal::Change;
+use crate::keys::MappingId;
+use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
+use crate::store::StoreError;
+use crate::telemetry::clock::Tick;
+
+/// What the steps did, and what is to be journaled of it.
+pub(super) struct Plan {
+    done: AllDone,
+    keys: HashMap<Bytes, Key>,
+}
+
+/// One key on its way through the steps.
+struct Key {
+    mapping: MappingId,
+    record: Record,
+    life: TtlChange,
+    epoch: u64,
+    begun: Tick,
+    /// What is to be journaled; of a field the last value.
+    changes: Vec<Change>,
+}
+
+impl Key {
+    fn change(&mut self, change: Change) {
+        self.changes.retain(|earlier| !change.replaces(earlier));
+        self.changes.push(change);
+    }
+
+    /// When it expires from now on, where its row says so.
+    fn live(&mut self, life: TtlChange) {
+        self.life = life;
+        if let Some(expiry) = expiry_of(life) {
+            self.change(expiry);
+            let left = if let TtlChange::Left(left) = life { Some(left) } else { None };
+            self.record = self.record.clone().living(left);
+        }
+    }
+}
+
+impl Work {
+    fn may_wait(&self) -> bool {
+        let may_wait = |step: &Step| match &step.act {
+            Act::Read => true,
+            Act::Live(_) => self.source().cached(step.mapping).is_some_and(Cached::expires_by_column),
+            Act::Write(edit, _) => self.source().cached(step.mapping).is_some_and(|cached| cached.may_wait(edit)),
+        };
+        self.writer.write_behind.journal.is_some() && self.watched.is_empty() && self.steps.iter().all(may_wait)
+    }
+
+    /// What the steps do, if all of it may wait; `None` if the store must do something now: save it, or make or delete
+    /// a row.
+    ///
+    /// # Errors
+    /// The store's, of a key that is not in memory; [`StoreError::TooMuch`].
+    pub(super) async fn plan(&self) -> Result<Option<Plan>, StoreError> {
+        if !self.may_wait() {
+            return Ok(None);
+        }
+        let mut keys = HashMap::with_capacity(self.turns.len());
+        for turn in &self.turns {
+            let Some(step) = self.steps.iter().find(|step| step.key == turn.key()) else { continue };
+            let (cached, now) = (self.source().known(step.mapping)?, Tick::now());
+            let epoch = cached.epoch();
+            let Some(record) = self.writer.known(cached, turn.key(), turn.before.as_ref()).await? else {
+                return Ok(None);
+            };
+            let begun = turn.before.as_ref().map_or(now, |entry| entry.loaded_at);
+            let key = Key { mapping: step.mapping, record, life: TtlChange::Keep, epoch, begun, changes: Vec::new() };
+            keys.insert(turn.key().clone(), key);
+        }
+        let mut done = self.nothing_done();
+        for step in &self.steps {
+            let Some(key) = keys.get_mut(&step.key) else {
+                done.push(Done::Read(self.glance(step).await?))?;
+                continue;
+            };
+            let step_done = match &step.act {
+                Act::Read => Some(Done::Read(Some(key.record.clone()))),
+                Act::Live(command) => live(key, command).map(Done::Lived),
+                Act::Write(edit, life) => self.write_deferred(key, edit, *life).transpose().map(Done::Written),
+            };
+            let Some(step_done) = step_done else { return Ok(None) };
+            done.push(step_done)?;
+        }
+        Ok(Some(Plan { done, keys }))
+    }
+
+    /// A key that is only read. It is not waited for: whoever writes it may be waiting for us.
+    async fn glance(&self, step: &Step) -> Result<Option<Record>, StoreError> {
+        let (cached, before) = (self.source().known(step.mapping)?, self.writer.memory.peek(&step.key));
+        self.writer.known(cached, &step.key, before.as_ref()).await
+    }
+
+    /// One write; `Ok(None)` when nothing is left of the key.
+    fn write_deferred(&self, key: &mut Key, edit: &Edit, asked: TtlChange) -> Result<Option<Written>, StoreError> {
+        let (cached, old) = (self.source().known(key.mapping)?, key.record.clone());
+        let values = edit.changed(Some(&old)).map_err(StoreError::Value)?;
+        let applied = values.is_some();
+        let values = values.unwrap_or_default();
+        for (field, value) in &values {
+            if let Some(value) = value {
+                cached.plan.check(field, value)?;
+            }
+        }
+        let changes: Vec<(&[u8], Option<&[u8]>)> =
+            values.iter().map(|(field, value)| (&**field, value.as_deref())).collect();
+        match old.with(&changes) {
+            Some(record) => key.record = record,
+            None => return Ok(None),
+        }
+        for (field, value) in values {
+            key.change(Change::Field(field, value));
+        }
+        match cached.life_after(asked, false).filter(|_| applied) {
+            Some(life) => key.live(life),
+            None if applied && asked != TtlChange::Keep => key.life = asked,
+            None => {}
+        }
+        let new = Some(key.record.clone());
+        Ok(Some(Written { old: Some(old), new, applied, count: 0, tells_new: true }))
+    }
+
+    /// Journals what was planned, when it is to be true.
+    pub(super) async fn run_deferred(self, plan: Plan, asker: Asker) {
+        let now = Tick::now();
+        let writes = plan.done.iter().filter(|done| matches!(done, Done::Written(Ok(_)))).count();
+        // Known before the upstream has done its part, which nothing takes back.
+        if let Err(error) = self.writer.write_behind.has_room(changes(&plan.keys)) {
+            let _left = asker.done.send(Err(error));
+            return self.undo();
+        }
+        if asker.done.send(Ok(Some(plan.done))).is_err() || asker.verdict.await.is_err() {
+            return self.undo();
+        }
+        match self.writer.write_behind.journal_all(changes(&plan.keys)).await {
+            Ok(()) => {
+                self.writer.metrics.deferred.inc_by(writes as u64);
+                let after = |(name, key): (Bytes, Key)| {
+                    let Key { mapping, record, life, epoch, begun, .. } = key;
+                    (name, After { mapping, record: Some(record), life, epoch, begun, now })
+                };
+                self.finish(plan.keys.into_iter().map(after).collect());
+                let _left = asker.end.send(Ok(()));
+            }
+            Err(error) => {
+                self.undo();
+                let _left = asker.end.send(Err(error));
+            }
+        }
+    }
+}
+
+/// What is to be journaled of these keys.
+fn changes(keys: &HashMap<Bytes, Key>) -> Vec<Deferred> {
+    let of_key = |(name, key): (&Bytes, &Key)| {
+        let deferred = |change: &Change| Deferred { mapping: key.mapping, key: name.clone(), change: change.clone() };
+        key.changes.iter().map(deferred).collect::<Vec<_>>()
+    };
+    keys.iter().flat_map(of_key).collect()
+}
+
+/// EXPIRE and related commands; `None` when the key expires at once.
+fn live(key: &mut Key, command: &ExpireCommand) -> Option<Ended> {
+    let record = key.record.clone();
+    let life = command.of_left(record.left);
+    match life {
+        Ok(Some(TtlChange::Left(left))) if left <= 0 => return None,
+        Ok(Some(life)) => key.live(life),
+        _ => {}
+    }
+    Some(Ended { record: Some(record), life })
+}

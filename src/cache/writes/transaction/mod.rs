@@ -1,0 +1,206 @@
+//! Several writes and reads as one transaction of the store: EXEC. It runs in a task of its own, which rolls back when
+//! nobody tells it to commit.
+
+mod attempt;
+mod deferred;
+mod outcome;
+pub(in crate::cache) mod steps;
+pub(in crate::cache) mod watched;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use steps::{Act, AllDone, Step};
+use watched::Watched;
+
+use super::Writer;
+use crate::cache::memory::loads::WriteTurn;
+use crate::cache::source::{Cached, Source};
+use crate::keys::MappingId;
+use crate::store::{StoreError, StoreTransaction};
+use crate::telemetry::clock::Tick;
+use crate::telemetry::holding::{Gathered, Holding};
+
+/// How the steps went: `None` when a watched key has changed.
+type Steps = Result<Option<AllDone>, StoreError>;
+
+/// A transaction that has begun.
+#[derive(Debug)]
+pub struct OwnedTransaction {
+    done: oneshot::Receiver<Steps>,
+    verdict: oneshot::Sender<()>,
+    ended: oneshot::Receiver<Result<(), StoreError>>,
+}
+
+/// A transaction whose steps have been done and are not true yet.
+#[derive(Debug)]
+pub struct Prepared {
+    /// How they went.
+    pub done: AllDone,
+    verdict: oneshot::Sender<()>,
+    ended: oneshot::Receiver<Result<(), StoreError>>,
+}
+
+fn given_up() -> StoreError {
+    StoreError::Unavailable("the transaction was given up".into())
+}
+
+/// Whoever asked for a transaction, as its task sees it.
+struct Asker {
+    /// Is told how the steps went.
+    done: oneshot::Sender<Steps>,
+    /// Says that they are to be true.
+    verdict: oneshot::Receiver<()>,
+    /// Is told whether they are.
+    end: oneshot::Sender<Result<(), StoreError>>,
+}
+
+impl OwnedTransaction {
+    fn new() -> (Self, Asker) {
+        let ((done_sender, done), (verdict, verdict_receiver), (end, ended)) =
+            (oneshot::channel(), oneshot::channel(), oneshot::channel());
+        (Self { done, verdict, ended }, Asker { done: done_sender, verdict: verdict_receiver, end })
+    }
+
+    /// Waits until every step has been done; `None` when a watched key has changed.
+    ///
+    /// # Errors
+    /// The store's, after which nothing has been done.
+    pub async fn prepared(self) -> Result<Option<Prepared>, StoreError> {
+        let done = self.done.await.unwrap_or_else(|_| Err(given_up()))?;
+        Ok(done.map(|done| Prepared { done, verdict: self.verdict, ended: self.ended }))
+    }
+}
+
+impl Prepared {
+    /// Makes the steps true. Dropped instead, they never happened.
+    ///
+    /// # Errors
+    /// [`StoreError::Ambiguous`] when the answer did not come.
+    pub async fn commit(self) -> Result<AllDone, StoreError> {
+        // A task that has ended by itself tells its end below.
+        let _told = self.verdict.send(());
+        self.ended.await.unwrap_or_else(|_| Err(StoreError::Ambiguous("the transaction was given up".into())))?;
+        Ok(self.done)
+    }
+}
+
+impl Writer {
+    /// Begins a transaction, of which what is read and written counts for `client`. Its writes have queued when this
+    /// returns: later reads of their keys wait for its end.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        steps: Vec<Step>,
+        mut watched: Vec<Watched>,
+        client: Arc<Holding>,
+    ) -> OwnedTransaction {
+        // Before its own writes queue, which is something that happens to their keys.
+        watched.iter_mut().for_each(Watched::look);
+        let mut keys: Vec<Bytes> =
+            steps.iter().filter(|s| !matches!(s.act, Act::Read)).map(|s| s.key.clone()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let turns = self.memory.queue(&keys);
+        let work = Work { writer: self.clone(), steps, watched, turns, client };
+        let (transaction, asker) = OwnedTransaction::new();
+        self.runtime.spawn(work.run(asker));
+        transaction
+    }
+
+    /// One that cannot be rolled back in time is dropped, which undoes it too.
+    async fn roll_back(&self, transaction: StoreTransaction) {
+        let _undone = tokio::time::timeout(self.memory.source.deadline, transaction.roll_back()).await;
+    }
+}
+
+/// A transaction on its way: its steps, and the turns of the keys that it writes.
+struct Work {
+    writer: Arc<Writer>,
+    steps: Vec<Step>,
+    watched: Vec<Watched>,
+    turns: Vec<WriteTurn>,
+    client: Arc<Holding>,
+}
+
+impl Work {
+    async fn run(mut self, asker: Asker) {
+        self.writer.memory.handover.opened().await;
+        for turn in &mut self.turns {
+            turn.comes().await;
+        }
+        match self.plan().await {
+            Ok(Some(plan)) => self.run_deferred(plan, asker).await,
+            Ok(None) => self.run_through(asker).await,
+            Err(error) => {
+                let _left = asker.done.send(Err(error));
+                self.undo();
+            }
+        }
+    }
+
+    /// One of which the store must do something now.
+    async fn run_through(self, asker: Asker) {
+        let keys: Vec<Bytes> = self.turns.iter().map(|turn| turn.key().clone()).collect();
+        for key in &keys {
+            if let Err(error) = self.writer.write_behind.flush_key(key).await {
+                let _left = asker.done.send(Err(error));
+                return;
+            }
+        }
+        let (writer, memory) = (self.writer.clone(), self.writer.memory.clone());
+        let own_write = memory.own_writes.begin(keys);
+        let begun = Tick::now();
+        let epochs: HashMap<MappingId, u64> = self.steps.iter().map(|s| (s.mapping, self.epoch(s.mapping))).collect();
+        let prepared = tokio::time::timeout(memory.source.deadline, self.prepare(&own_write.text())).await;
+        let (transaction, steps) = match prepared.unwrap_or_else(|_| Err(given_up())) {
+            Ok(Some(prepared)) => prepared,
+            other => {
+                memory.own_writes.end(own_write, Tick::now());
+                self.undo();
+                // Whoever asked may have left.
+                let _left = asker.done.send(other.map(|_| None));
+                return;
+            }
+        };
+        let mut after = self.after(&steps, begun, &epochs);
+        if asker.done.send(Ok(Some(steps))).is_err() || asker.verdict.await.is_err() {
+            memory.own_writes.end(own_write, Tick::now());
+            self.undo();
+            return writer.roll_back(transaction).await;
+        }
+        let committed = tokio::time::timeout(memory.source.deadline, transaction.commit()).await;
+        let committed = committed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the commit took too long".into())));
+        if committed.is_ok() {
+            self.live_on(&mut after).await;
+        } else {
+            memory.own_writes.disown(own_write);
+            after.clear();
+        }
+        self.finish(after);
+        memory.own_writes.end(own_write, Tick::now());
+        let _left = asker.end.send(committed);
+    }
+
+    fn epoch(&self, mapping: MappingId) -> u64 {
+        self.source().cached(mapping).map_or(0, Cached::epoch)
+    }
+
+    /// What became of no step yet.
+    fn nothing_done(&self) -> AllDone {
+        AllDone::new(Gathered::new(self.client.clone()))
+    }
+
+    fn source(&self) -> &Source {
+        &self.writer.memory.source
+    }
+
+    /// Nothing has been written, and nothing will be.
+    fn undo(self) {
+        for turn in self.turns {
+            self.writer.memory.undo(turn);
+        }
+    }
+}

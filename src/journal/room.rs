@@ -1,0 +1,74 @@
+//! How much waits in a journal, how much lies aside in it, and how much of both there may be (`journal.max_bytes`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use super::JournalError;
+use crate::telemetry::Metrics;
+
+/// The room of one journal, in bytes.
+#[derive(Debug)]
+pub(super) struct Room {
+    waiting: AtomicU64,
+    /// What was put aside.
+    aside: AtomicU64,
+    most: u64,
+    metrics: Arc<Metrics>,
+}
+
+impl Room {
+    /// Room for `most` bytes, of which some are taken.
+    pub(super) fn new(waiting: u64, aside: u64, most: u64, metrics: Arc<Metrics>) -> Self {
+        let room = Self { waiting: AtomicU64::new(waiting), aside: AtomicU64::new(aside), most, metrics };
+        room.measure();
+        room
+    }
+
+    fn measure(&self) {
+        self.metrics.journal_bytes.set(self.waiting.load(SeqCst) as i64);
+        self.metrics.journal_aside_bytes.set(self.aside.load(SeqCst) as i64);
+    }
+
+    /// Takes so many bytes, if they are there.
+    pub(super) fn take(&self, bytes: u64) -> Result<(), JournalError> {
+        let aside = self.aside.load(SeqCst);
+        if self.waiting.fetch_add(bytes, SeqCst) + bytes + aside <= self.most {
+            return Ok(());
+        }
+        self.waiting.fetch_sub(bytes, SeqCst);
+        self.refused();
+        Err(JournalError::Full(aside))
+    }
+
+    /// Sees whether so many bytes are there now. None are kept free.
+    pub(super) fn has(&self, bytes: u64) -> Result<(), JournalError> {
+        let aside = self.aside.load(SeqCst);
+        if self.waiting.load(SeqCst) + bytes + aside <= self.most {
+            return Ok(());
+        }
+        self.refused();
+        Err(JournalError::Full(aside))
+    }
+
+    /// Counts a write that the journal has not taken.
+    pub(super) fn refused(&self) {
+        self.metrics.journal_refused.inc();
+    }
+
+    /// So many bytes wait no more.
+    pub(super) fn free(&self, bytes: u64) {
+        let _was = self.waiting.fetch_update(SeqCst, SeqCst, |now| Some(now.saturating_sub(bytes)));
+        self.measure();
+    }
+
+    /// `freed` bytes wait no more, and lie aside as `aside` bytes.
+    pub(super) fn put_aside(&self, freed: u64, aside: u64) {
+        self.aside.fetch_add(aside, SeqCst);
+        self.free(freed);
+    }
+
+    /// True when half of what may wait does.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.waiting.load(SeqCst) > self.most.saturating_sub(self.aside.load(SeqCst)) / 2
+    }
+}
