@@ -7,6 +7,7 @@ use crate::support::admin::metric;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 
 /// Status and body of a request with these header lines, and none of ours.
 fn asked(sidecar: &Sidecar, request: &str, headers: &str) -> (u16, String) {
@@ -24,7 +25,7 @@ const REQUESTS: [&str; 3] = ["POST /invalidate?key=*", "POST /reload", "GET /met
 #[test]
 fn a_page_from_elsewhere_is_refused() {
     let redis = Redis::start();
-    let sidecar = Sidecar::builder().redis(&redis).expect(&["the admin port refused a request"]).start();
+    let sidecar = Sidecar::builder().redis(&redis).expect(&[warnings::ADMIN_REFUSED]).start();
     let mut wire = sidecar.wire();
     wire.ask("HGETALL player:1:session");
     until("the cache is measured", || metric(&sidecar, "hearthside_cache_entries") == 1.0);
@@ -66,7 +67,7 @@ fn tools_and_probes_come_in_by_address_and_by_names_that_are_configured() {
     let sidecar = Sidecar::builder()
         .redis(&redis)
         .set("ADMIN__HOSTS", "sidecar.internal,metrics")
-        .expect(&["the admin port refused a request"])
+        .expect(&[warnings::ADMIN_REFUSED])
         .start();
     for host in ["10.2.3.4:9180", "[::1]:9180", "localhost:9180", "Sidecar.Internal:9180", "metrics"] {
         for request in REQUESTS {

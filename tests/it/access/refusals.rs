@@ -2,6 +2,7 @@
 
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 /// States that a client can be in, as what it says to get there; each is answered with one frame.
@@ -78,7 +79,7 @@ fn http_closes_a_client_in_every_state() {
     let redis = Redis::start();
     let limited = [("LIMITS__REQUESTS_PER_SECOND", "1")];
     for settings in [&[][..], &limited, &[("PUBSUB__MODE", "shared")]] {
-        let mut builder = Sidecar::builder().redis(&redis).expect(&["speaks HTTP"]);
+        let mut builder = Sidecar::builder().redis(&redis).expect(&[warnings::SPEAKS_HTTP]);
         for (name, value) in settings {
             builder = builder.set(name, *value);
         }
@@ -123,7 +124,7 @@ fn http_closes_a_client_whoever_it_is() {
     let redis = Redis::start();
     let secret = USERS.replace("nopass = true", "");
     for (config, login) in [(USERS, None), (USERS, Some("AUTH game secret")), (&secret, None)] {
-        let sidecar = Sidecar::builder().redis(&redis).config(config).expect(&["speaks HTTP"]).start();
+        let sidecar = Sidecar::builder().redis(&redis).config(config).expect(&[warnings::SPEAKS_HTTP]).start();
         for what in ["POST", "Host"] {
             let mut wire = sidecar.wire();
             if let Some(login) = login {
@@ -139,7 +140,7 @@ fn http_closes_a_client_whoever_it_is() {
     assert_eq!(direct.ask("ACL SETUSER default off"), "+OK\r\n");
     let url = format!("redis://other:word@127.0.0.1:{}", redis.port);
     let upstream = Sidecar::builder().set("UPSTREAM__URL", url).set("AUTH__MODE", "upstream");
-    let sidecar = upstream.expect(&["speaks HTTP", "a lane cannot be connected"]).start();
+    let sidecar = upstream.expect(&[warnings::SPEAKS_HTTP, warnings::LANE_CLOSED, warnings::NOT_OPENED]).start();
     is_closed_by_http(sidecar.wire(), "POST");
     is_closed_by_http(sidecar.wire(), "Host");
     let mut wire = sidecar.wire();

@@ -8,6 +8,7 @@ use crate::support::certificates::Authority;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::warnings;
 
 fn cli(port: u16, authority: &Authority) -> Command {
     let mut cli = Command::new("redis-cli");
@@ -80,7 +81,7 @@ fn clients_may_have_to_show_a_certificate() {
 fn another_certificate_is_shown_after_a_reload_and_nobody_is_closed() {
     let (redis, folder) = (Redis::start(), tempfile::tempdir().expect("a folder"));
     let (old, new) = (Authority::new(folder.path(), "old"), Authority::new(folder.path(), "new"));
-    let sidecar = over_tls(&redis, folder.path(), &old).expect(&["configuration is faulty"]).start();
+    let sidecar = over_tls(&redis, folder.path(), &old).expect(&[warnings::FAULTY_RELOAD]).start();
     let mut stays = cli(sidecar.port, &old);
     let mut stays = stays.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("spawns");
     let (mut asks, told) = (stays.stdin.take().expect("piped"), stays.stdout.take().expect("piped"));

@@ -3,6 +3,7 @@
 use crate::support::admin::metric;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::warnings;
 use crate::support::wire::line;
 
 /// Passwords: `secret` of game, `operator` of ops.
@@ -33,7 +34,7 @@ const NOPERM_KEY: &str = "-NOPERM this user has no permissions to access one of 
 fn users_come_in_with_their_passwords_and_do_what_they_may() {
     let redis = Redis::with(&["--requirepass", "service"]);
     let url = format!("redis://:service@127.0.0.1:{}", redis.port);
-    let sidecar = Sidecar::builder().config(USERS).set("UPSTREAM__URL", url).expect(&["a login was refused"]).start();
+    let sidecar = Sidecar::builder().config(USERS).set("UPSTREAM__URL", url).expect(&[warnings::LOGIN_REFUSED]).start();
     let mut wire = sidecar.wire();
     for request in ["PING", "GET player:1", "SUBSCRIBE game:a", "MULTI", "HGET item:apple:def name", "CLIENT LIST"] {
         assert_eq!(wire.ask(request), "-NOAUTH Authentication required.\r\n", "{request}");
@@ -94,7 +95,7 @@ fn the_upstream_judges_its_own_users() {
     let sidecar = Sidecar::builder()
         .set("UPSTREAM__URL", url)
         .set("AUTH__MODE", "upstream")
-        .expect(&["a lane cannot be connected", "a login was refused"])
+        .expect(&[warnings::LANE_CLOSED, warnings::NOT_OPENED, warnings::LOGIN_REFUSED])
         .start();
     let mut wire = sidecar.wire();
     for request in ["GET player:1", "HGET item:apple:def name", "SUBSCRIBE a", "BLPOP a 1"] {
@@ -126,7 +127,7 @@ fn the_upstream_judges_its_own_users() {
 #[test]
 fn refused_logins_and_commands_leave_a_trace() {
     let redis = Redis::start();
-    let sidecar = Sidecar::builder().config(USERS).redis(&redis).expect(&["a login was refused"]).start();
+    let sidecar = Sidecar::builder().config(USERS).redis(&redis).expect(&[warnings::LOGIN_REFUSED]).start();
     let mut wire = sidecar.wire();
     for request in ["AUTH game guess", "AUTH bad\\nname guess", "HELLO 3 AUTH game guess"] {
         assert!(wire.ask(request).starts_with("-WRONGPASS"), "{request}");

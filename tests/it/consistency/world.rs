@@ -13,6 +13,7 @@ use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::warnings;
 
 pub const SIDECARS: usize = 2;
 pub const KEYS: usize = 48;
@@ -125,8 +126,17 @@ impl World {
         ] {
             builder = builder.set(name, value);
         }
-        // Trouble is what this is about; a panic is not.
-        builder.expect(&[" WARN ", "ERROR hearthside::journal", "ERROR hearthside::app", "definitions could not"])
+        // Trouble is what this is about; a panic, or a stale record, is not.
+        builder.expect(warnings::UPSTREAM_AWAY).expect(warnings::STORE_AWAY).expect(warnings::STORE_LATE).expect(&[
+            warnings::DEFERRED_WAIT,
+            warnings::DEFERRED_STAY,
+            warnings::STORE_TOO_SLOW,
+            warnings::WAITING_FOR_THE_NOTE,
+            warnings::RELOAD_WAITS,
+            warnings::FAULTY_RELOAD,
+            warnings::NO_ROW,
+            warnings::CUT_AT_THE_END,
+        ])
     }
 
     fn start(&self, i: usize) {

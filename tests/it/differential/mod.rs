@@ -13,6 +13,7 @@ use hearthside::resp::reply::{Frame, ReplyScanner};
 
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::warnings;
 use crate::support::wire::Wire;
 use crate::support::{setting, until};
 use stream::{Command, Compare, Dice, Template, templates};
@@ -32,7 +33,7 @@ impl Pair {
         let arguments = ["--enable-debug-command", "yes"];
         let (redis, twin) = (Redis::with(&arguments), Redis::with(&arguments));
         let sidecar =
-            Sidecar::builder().redis(&redis).set("SECURITY__DENY", "").expect(&["a login was refused"]).start();
+            Sidecar::builder().redis(&redis).set("SECURITY__DENY", "").expect(&[warnings::LOGIN_REFUSED]).start();
         Self { sidecar, twin, _redis: redis }
     }
 

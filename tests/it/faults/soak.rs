@@ -11,6 +11,7 @@ use crate::support::process::{descriptors, status};
 use crate::support::proxy::{Proxy, Spoil};
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::warnings;
 use crate::support::wire::{connect_narrow, line};
 use crate::support::{setting, until};
 
@@ -101,8 +102,8 @@ fn everything_is_where_it_was_after_a_soak() {
     let builder = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", upstream.port));
     let builder = builder.set("UPSTREAM__COMMAND_TIMEOUT", "2s").set("UPSTREAM__CONNECT_TIMEOUT", "500ms");
     let builder = builder.set("LIMITS__CLIENT_OUTPUT", "1mb");
-    let noise = ["lane", "upstream", "store", "a load failed", "a write failed", "did not read"];
-    let sidecar = builder.expect(&noise).start();
+    let builder = builder.expect(warnings::UPSTREAM_AWAY).expect(warnings::STORE_AWAY);
+    let sidecar = builder.expect(&[warnings::DOES_NOT_READ, warnings::DOES_NOT_READ_MESSAGES]).start();
     redis.wire().call(&["SET", "long", &"v".repeat(100_000)]);
     let door = Proxy::to(sidecar.port);
     let warm = Load::start(door.port, clients, &[Ask::Through, Ask::Through, Ask::Through, Ask::Owned]);

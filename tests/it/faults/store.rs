@@ -4,6 +4,7 @@ use super::trial::{Trial, World};
 use crate::support::admin::metric;
 use crate::support::proxy::Spoil;
 use crate::support::until;
+use crate::support::warnings;
 
 /// What is said while the store is away.
 const AWAY: [&str; 3] = ["could not be read", "was not written", "may have been applied"];
@@ -145,8 +146,7 @@ fn deferred_writes_outlive_the_store() {
     let builder = crate::support::sidecar::Sidecar::builder().config(&std::fs::read_to_string(&path).expect("read"));
     let builder = builder.postgres(&postgres);
     assert!(builder.execute(&["migrate", "--demo"]).status.success());
-    let sidecar =
-        builder.migrated().expect(&["deferred writes", "store", "changes may be missed", "a load failed"]).start();
+    let sidecar = builder.migrated().expect(warnings::STORE_AWAY).expect(&[warnings::DEFERRED_WAIT]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET player:1:session hp"), "$2\r\n99\r\n");
     postgres.stop();

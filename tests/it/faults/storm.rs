@@ -10,6 +10,7 @@ use crate::support::process::status;
 use crate::support::proxy::{Proxy, Spoil};
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::warnings;
 use crate::support::wire::{array, connect_narrow, line};
 use crate::support::{setting, until};
 
@@ -55,7 +56,7 @@ fn five_thousand_clients_outlive_a_restart_of_the_upstream() {
     let clients = room_for(setting("HEARTHSIDE_STORM_CLIENTS", 5000));
     let mut redis = Redis::start();
     let builder = Sidecar::builder().redis(&redis).set("SERVER__WORKERS", "2").set("UPSTREAM__LANES", "2");
-    let sidecar = builder.expect(&["lane", "upstream"]).start();
+    let sidecar = builder.expect(warnings::UPSTREAM_AWAY).start();
     let mut storm: Vec<TcpStream> = (0..clients).map(|_| connect(sidecar.port)).collect();
     let ask = |client: &mut TcpStream, i: usize| {
         let unique = format!("unique-{i}");
@@ -109,7 +110,7 @@ fn who_asks_for_little_does_not_wait_behind_those_who_ask_for_much() {
     let redis = Redis::start();
     redis.wire().call(&["SET", "long", &"v".repeat(100_000)]);
     let builder = Sidecar::builder().redis(&redis).set("SERVER__WORKERS", "1").set("UPSTREAM__LANES", "1");
-    let sidecar = builder.expect(&["did not read"]).start();
+    let sidecar = builder.expect(&[warnings::DOES_NOT_READ, warnings::DOES_NOT_READ_MESSAGES]).start();
     let mut other = sidecar.wire();
     assert_eq!(other.ask("SET short mine"), "+OK\r\n");
     let mut deaf: Vec<TcpStream> = (0..100).map(|_| connect_narrow(sidecar.port)).collect();
@@ -128,7 +129,10 @@ fn many_that_never_read_cost_bounded_memory_and_are_cut() {
     redis.wire().call(&["SET", "long", &"v".repeat(100_000)]);
     let builder = Sidecar::builder().redis(&redis).set("SERVER__WORKERS", "2").set("LIMITS__BUFFERS", "64mb");
     let builder = builder.set("LIMITS__CLIENT_OUTPUT", "1mb").set("LIMITS__CLIENT_OUTPUT_TIMEOUT", "3s");
-    let sidecar = builder.expect(&["did not read", "lane", "subscriber"]).start();
+    let sidecar = builder
+        .expect(warnings::UPSTREAM_AWAY)
+        .expect(&[warnings::DOES_NOT_READ, warnings::DOES_NOT_READ_MESSAGES])
+        .start();
     let load = Load::start(sidecar.port, 4, &[Ask::Through, Ask::Owned]);
     load.go_on(20);
     let before = status(sidecar.pid(), "VmRSS");

@@ -6,6 +6,7 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::Wire;
 
 struct Parts {
@@ -29,17 +30,8 @@ fn parts(more: &[(&str, &str)]) -> Parts {
     for (name, value) in more {
         builder = builder.set(name, *value);
     }
-    let logs = [
-        "lane",
-        "upstream",
-        "store",
-        "changes may be missed",
-        "a load failed",
-        "a write failed",
-        "deferred",
-        "change feed",
-    ];
-    let sidecar = builder.expect(&logs).start();
+    let sidecar =
+        builder.expect(warnings::UPSTREAM_AWAY).expect(warnings::STORE_AWAY).expect(&[warnings::DEFERRED_WAIT]).start();
     // A hit in memory.
     assert_eq!(sidecar.wire().ask("HGET player:1:session hp"), "$2\r\n99\r\n");
     Parts { redis, postgres, store, sidecar }

@@ -8,6 +8,7 @@ use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::warnings;
 use crate::support::wire::Wire;
 
 /// What a trial is made of.
@@ -39,22 +40,16 @@ pub struct World {
     pub load: Load,
 }
 
-const LOGS: [&str; 15] = [
-    "did not read",
-    "lane",
-    "upstream",
-    "subscriber",
-    "pinned connection",
-    "a load failed",
-    "a write failed",
-    "store",
-    "changes may be missed",
-    "deferred writes",
-    "change feed",
-    "breaker",
-    "definitions",
-    "configuration",
-    "needs a restart",
+/// What a fault may make the sidecar warn of, besides that a part is away.
+const LOGS: &[&str] = &[
+    warnings::DOES_NOT_READ,
+    warnings::DOES_NOT_READ_MESSAGES,
+    warnings::SUBSCRIBER_REFUSED,
+    warnings::SHARED_SUBSCRIBER_DOWN,
+    warnings::HELD_BACK,
+    warnings::DEFERRED_WAIT,
+    warnings::FAULTY_RELOAD,
+    warnings::NEEDS_A_RESTART,
 ];
 
 /// What is said while the upstream is away.
@@ -98,7 +93,8 @@ impl Trial {
         let redis = Redis::with(self.redis);
         let upstream = Proxy::to(redis.port);
         let url = format!("redis://127.0.0.1:{}", upstream.port);
-        let mut builder = Sidecar::builder().set("SERVER__WORKERS", "2").expect(&LOGS);
+        let mut builder = Sidecar::builder().set("SERVER__WORKERS", "2").expect(LOGS);
+        builder = builder.expect(warnings::UPSTREAM_AWAY).expect(warnings::STORE_AWAY);
         builder = if self.has_url_in_file {
             let (section, unset) = ("[upstream]\nurl = ", "\"\"");
             let shipped =

@@ -9,6 +9,7 @@ use crate::support::admin::metric;
 use crate::support::proxy::Spoil;
 use crate::support::redis::Redis;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::line;
 
 /// Waits until the sidecar has noticed that lanes fail.
@@ -106,7 +107,8 @@ fn a_reply_comes_that_nobody_asked_for() {
     let proxy = crate::support::proxy::Proxy::to(redis.port);
     let builder = crate::support::sidecar::Sidecar::builder();
     let builder = builder.set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port));
-    let sidecar = builder.set("SERVER__WORKERS", "1").set("UPSTREAM__LANES", "1").expect(&["lane", "upstream"]).start();
+    let sidecar =
+        builder.set("SERVER__WORKERS", "1").set("UPSTREAM__LANES", "1").expect(warnings::UPSTREAM_AWAY).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
     proxy.spoil(Spoil::Extra);

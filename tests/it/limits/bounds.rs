@@ -7,12 +7,11 @@ use crate::support::admin::{metric, request, request_with};
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::{Wire, array, connect_narrow, line};
 
 /// What Redis says, to the letter: redis-py and others compare the whole text.
 const FULL: &str = "-ERR max number of clients reached\r\n";
-const NO_ROOM: &str = "a newcomer is refused: the limit is reached";
-
 /// What a newcomer is told, and that it is closed then.
 fn refused(sidecar: &Sidecar) -> Option<String> {
     let mut newcomer = sidecar.wire();
@@ -32,13 +31,13 @@ fn come_in(sidecar: &Sidecar, count: usize) -> Vec<Wire> {
 #[test]
 fn clients_beyond_the_limit_are_refused_until_somebody_leaves() {
     let redis = Redis::start();
-    let sidecar = Sidecar::builder().redis(&redis).set("LIMITS__CLIENTS", "3").expect(&[NO_ROOM]).start();
+    let sidecar = Sidecar::builder().redis(&redis).set("LIMITS__CLIENTS", "3").expect(&[warnings::NO_ROOM]).start();
     let mut inside = come_in(&sidecar, 3);
     assert_eq!(refused(&sidecar).as_deref(), Some(FULL));
-    let said = sidecar.log().lines().find(|line| line.contains(NO_ROOM)).map(str::to_owned).expect("a line");
+    let said = sidecar.log().lines().find(|line| line.contains(warnings::NO_ROOM)).map(str::to_owned).expect("a line");
     assert!(said.contains("limits.clients") && said.contains("address=\"127.0.0.1:"), "{said}");
     assert_eq!(refused(&sidecar).as_deref(), Some(FULL));
-    assert_eq!(sidecar.log().matches(NO_ROOM).count(), 1, "the next one is only counted");
+    assert_eq!(sidecar.log().matches(warnings::NO_ROOM).count(), 1, "the next one is only counted");
     assert_eq!(metric(&sidecar, "hearthside_clients_refused_total{reason=\"clients\"}"), 2.0);
     assert_eq!(metric(&sidecar, "hearthside_clients"), 3.0);
     for (i, wire) in inside.iter_mut().enumerate() {
@@ -56,7 +55,7 @@ fn one_address_may_not_take_every_place() {
     let path = folder.path().join("s.sock");
     let both = format!("127.0.0.1:0, unix://{}", path.display());
     let builder = Sidecar::builder().redis(&redis).set("SERVER__LISTEN", both);
-    let sidecar = builder.set("LIMITS__CLIENTS_PER_ADDRESS", "2").expect(&[NO_ROOM]).start();
+    let sidecar = builder.set("LIMITS__CLIENTS_PER_ADDRESS", "2").expect(&[warnings::NO_ROOM]).start();
     let _inside = come_in(&sidecar, 2);
     assert_eq!(refused(&sidecar).as_deref(), Some(FULL));
     assert!(sidecar.log().contains("limits.clients_per_address"), "{}", sidecar.log());
@@ -70,7 +69,7 @@ fn where_few_files_may_be_open_fewer_clients_are_let_in() {
     let redis = Redis::start();
     let one = Sidecar::builder().redis(&redis).set("SERVER__WORKERS", "1");
     let few = one.set("UPSTREAM__PINNED_MAX", "10").open_files(158);
-    let sidecar = few.expect(&[NO_ROOM]).start();
+    let sidecar = few.expect(&[warnings::NO_ROOM]).start();
     assert!(sidecar.log().contains("too few files may be open"), "{}", sidecar.log());
     // Half of them.
     let _inside = come_in(&sidecar, 79);
@@ -87,7 +86,7 @@ fn the_admin_port_asks_for_its_token() {
     let sidecar = Sidecar::builder()
         .redis(&redis)
         .set("ADMIN__TOKEN_FILE", path.display().to_string())
-        .expect(&["the admin port refused a request"])
+        .expect(&[warnings::ADMIN_REFUSED])
         .start_guarded();
     for probe in ["/livez", "/readyz"] {
         // The change feed may not be up yet.
@@ -216,7 +215,10 @@ fn what_a_client_sends_while_it_waits_is_bounded() {
 #[test]
 fn memory_for_clients_is_bounded_in_all() {
     let redis = Redis::start();
-    let builder = Sidecar::builder().redis(&redis).set("LIMITS__BUFFERS", "4mb").expect(&["holds too much", NO_ROOM]);
+    let builder = Sidecar::builder()
+        .redis(&redis)
+        .set("LIMITS__BUFFERS", "4mb")
+        .expect(&[warnings::DOES_NOT_READ, warnings::NO_ROOM]);
     let sidecar = builder.start();
     let mut small = sidecar.wire();
     small.send(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n");
@@ -251,7 +253,10 @@ fn clients_that_read_too_slowly_are_cut_by_their_class() {
     let redis = Redis::start();
     redis.wire().call(&["SET", "long", &"v".repeat(1 << 20)]);
     let soft = |class: &str| (format!("LIMITS__{class}_OUTPUT_SOFT"), format!("LIMITS__{class}_OUTPUT_SOFT_TIME"));
-    let mut builder = Sidecar::builder().redis(&redis).set("PUBSUB__MODE", "shared").expect(&["did not read"]);
+    let mut builder = Sidecar::builder()
+        .redis(&redis)
+        .set("PUBSUB__MODE", "shared")
+        .expect(&[warnings::DOES_NOT_READ, warnings::DOES_NOT_READ_MESSAGES]);
     for class in ["CLIENT", "SUBSCRIBER"] {
         let (size, time) = soft(class);
         builder = builder.set(&size, "1mb").set(&time, "300ms");
@@ -275,7 +280,7 @@ fn a_subscriber_that_the_upstream_gives_up_is_closed_as_there() {
     let redis = Redis::start();
     let mut direct = redis.wire();
     assert_eq!(direct.call(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 0 0"]), b"+OK\r\n");
-    let sidecar = Sidecar::builder().redis(&redis).expect(&["did not read its messages"]).start();
+    let sidecar = Sidecar::builder().redis(&redis).expect(&[warnings::DOES_NOT_READ_MESSAGES]).start();
     let (mut deaf, mut reads) = (connect_narrow(sidecar.port), sidecar.wire());
     deaf.write_all(&line("SUBSCRIBE news")).expect("sends");
     reads.ask("SUBSCRIBE news");
@@ -325,7 +330,8 @@ fn what_is_kept_for_later_counts() {
 #[test]
 fn what_clients_tell_of_themselves_counts() {
     let redis = Redis::start();
-    let sidecar = Sidecar::builder().redis(&redis).set("LIMITS__BUFFERS", "16mb").expect(&["holds too much"]).start();
+    let sidecar =
+        Sidecar::builder().redis(&redis).set("LIMITS__BUFFERS", "16mb").expect(&[warnings::DOES_NOT_READ]).start();
     let (mut wire, mut other) = (sidecar.wire(), sidecar.wire());
     let held = || metric(&sidecar, "hearthside_client_buffer_bytes");
     let long = "n".repeat(1_000_000);

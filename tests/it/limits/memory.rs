@@ -16,6 +16,7 @@ use crate::support::admin::{metric, metric_at};
 use crate::support::process::status;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::warnings;
 use crate::support::wire::{Wire, array, connect_narrow, line};
 use crate::support::{free_port, until};
 
@@ -57,7 +58,7 @@ pub fn wait_for_the_end(sidecar: &Sidecar, at_least: usize) {
 
 pub fn limited(redis: &Redis) -> Builder {
     // An upstream that writes hundreds of megabytes may be late with everything else.
-    let expected = ["did not read", "the upstream does not answer", "a newcomer is refused"];
+    let expected = [warnings::DOES_NOT_READ, warnings::UPSTREAM_SILENT, warnings::NO_ROOM];
     let builder = Sidecar::builder().redis(redis).set("LIMITS__BUFFERS", "100mb").expect(&expected);
     builder.set("LIMITS__CLIENT_OUTPUT", "8mb").set("SERVER__WORKERS", "2")
 }

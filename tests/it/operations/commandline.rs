@@ -6,6 +6,7 @@ use std::process::Output;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Sidecar, program};
+use crate::support::warnings;
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -199,7 +200,7 @@ fn what_works_and_is_perhaps_not_meant_is_a_warning_at_check_start_and_reload() 
         "did you mean CONFIG SET?",
         "config.toml:8: caches[0].query: has a ttl and no watch: what changes in the store is seen only after its ttl",
     ];
-    let builder = || Sidecar::builder().redis(&redis).config(&config).expect(&["did you mean"]);
+    let builder = || Sidecar::builder().redis(&redis).config(&config).expect(&[warnings::NO_SUCH_COMMAND]);
     let output = builder().execute(&["check"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let sidecar = builder().start();

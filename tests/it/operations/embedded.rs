@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::admin::metric;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 
 #[test]
 fn the_demo_world_answers_and_the_private_redis_works() {
@@ -35,8 +36,7 @@ fn the_demo_world_answers_and_the_private_redis_works() {
 #[test]
 fn without_a_redis_on_path_pass_through_says_how_to_get_one() {
     let empty = tempfile::tempdir().expect("a folder");
-    let sidecar = Sidecar::builder()
-        .expect(&["pass-through commands are answered with this error", "a lane cannot be connected"]);
+    let sidecar = Sidecar::builder().expect(&[warnings::NO_UPSTREAM, warnings::LANE_CLOSED, warnings::NOT_OPENED]);
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = sidecar.command(&folder);
     command
@@ -76,8 +76,7 @@ fn a_change_of_the_sqlite_file_by_another_process_is_seen() {
 
 #[test]
 fn a_private_redis_that_dies_is_started_again() {
-    let sidecar =
-        Sidecar::builder().expect(&["private redis-server ended", "lane", "upstream does not answer"]).start();
+    let sidecar = Sidecar::builder().expect(warnings::UPSTREAM_AWAY).expect(&[warnings::PRIVATE_ENDED]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
     let info = wire.ask("INFO server");
@@ -106,13 +105,16 @@ fn a_private_redis_left_by_a_killed_sidecar_is_replaced() {
     let data = first.folder.path().join("data").display().to_string();
     first.signal("KILL");
     until("it is gone", || first.has_ended());
-    let second = Sidecar::builder().set("UPSTREAM__PRIVATE_DIR", data).expect(&["left behind"]).start();
+    let second = Sidecar::builder()
+        .set("UPSTREAM__PRIVATE_DIR", data)
+        .expect(&[warnings::PRIVATE_LEFT, warnings::PRIVATE_IS_WAITED_FOR])
+        .start();
     assert_eq!(second.wire().ask("GET a"), "$1\r\nb\r\n", "the old server saved when it was ended");
 }
 
 /// A private server with these keys, each of which takes so many seconds to save.
 fn slow_to_save(keys: usize, seconds: u32) -> Sidecar {
-    let sidecar = Sidecar::builder().expect(&["left to finish saving"]).start();
+    let sidecar = Sidecar::builder().expect(&[warnings::PRIVATE_STILL_SAVES]).start();
     let mut wire = sidecar.wire();
     (0..keys).for_each(|i| assert_eq!(wire.ask(&format!("SET k{i} {i}")), "+OK\r\n"));
     assert_eq!(wire.ask(&format!("CONFIG SET rdb-key-save-delay {}", seconds * 1_000_000)), "+OK\r\n");
@@ -122,7 +124,10 @@ fn slow_to_save(keys: usize, seconds: u32) -> Sidecar {
 /// Another sidecar over the same folder has all of them.
 fn has_all(folder: &Sidecar, keys: usize) {
     let data = folder.folder.path().join("data").display().to_string();
-    let next = Sidecar::builder().set("UPSTREAM__PRIVATE_DIR", data).expect(&["left behind"]).start();
+    let next = Sidecar::builder()
+        .set("UPSTREAM__PRIVATE_DIR", data)
+        .expect(&[warnings::PRIVATE_LEFT, warnings::PRIVATE_IS_WAITED_FOR])
+        .start();
     assert!(next.log().contains("left behind"), "{}", next.log());
     assert_eq!(next.wire().ask("DBSIZE"), format!(":{keys}\r\n"));
 }
@@ -176,7 +181,7 @@ fn nobody_opens_a_port_of_the_private_redis_or_shuts_the_sidecar_out() {
 
 #[test]
 fn a_stop_takes_less_than_ten_seconds_although_a_client_does_not_read() {
-    let mut sidecar = Sidecar::builder().expect(&["did not end in time"]).start();
+    let mut sidecar = Sidecar::builder().expect(&[warnings::CUT_AT_THE_END]).start();
     let mut wire = sidecar.wire();
     let value = "v".repeat(1 << 20);
     assert_eq!(wire.call(&["SET", "big", &value]), b"+OK\r\n");

@@ -9,6 +9,7 @@ use crate::support::process::status;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 
 /// Writes another configuration and waits until it is in force, or refused.
 fn reload(sidecar: &Sidecar, text: &str) {
@@ -46,7 +47,7 @@ fn users_change_under_those_who_are_in() {
     };
     let (ann, bob) = (|commands| user("ann", ANN, commands), user("bob", BOB, "\"@all\""));
     let first = with(&[ann("\"@all\""), bob]);
-    let sidecar = Sidecar::builder().redis(&redis).config(&first).expect(&["a login was refused"]).start();
+    let sidecar = Sidecar::builder().redis(&redis).config(&first).expect(&[warnings::LOGIN_REFUSED]).start();
     let [mut anns, mut bobs, mut nobodys] = [(); 3].map(|()| sidecar.wire());
     assert_eq!(anns.ask("AUTH ann ann"), "+OK\r\n");
     assert_eq!(bobs.ask("AUTH bob bob"), "+OK\r\n");
@@ -68,7 +69,7 @@ fn limits_and_denied_commands_change() {
     let sidecar = Sidecar::builder()
         .redis(&redis)
         .config(SHIPPED)
-        .expect(&["changed by a restart only", "a newcomer is refused"])
+        .expect(&[warnings::NEEDS_A_RESTART, warnings::NO_ROOM])
         .start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
@@ -90,7 +91,7 @@ const NOTES: &str = "\n[[caches]]\nkey = \"note:{character_id:int}\"\ntype = \"s
 #[test]
 fn mappings_come_and_go() {
     let redis = Redis::start();
-    let sidecar = Sidecar::builder().redis(&redis).config(SHIPPED).expect(&["configuration is faulty"]).start();
+    let sidecar = Sidecar::builder().redis(&redis).config(SHIPPED).expect(&[warnings::FAULTY_RELOAD]).start();
     let mut wire = sidecar.wire();
     let loaded = |log: &str| log.lines().filter(|line| line.contains("definitions loaded")).count();
     assert_eq!(loaded(&sidecar.log()), 2, "each mapping of definitions once: {}", sidecar.log());

@@ -8,10 +8,11 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::{connect_narrow, line};
 
 fn behind(proxy: &Proxy) -> Builder {
-    Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port)).expect(&["lane", "upstream"])
+    Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port)).expect(warnings::UPSTREAM_AWAY)
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn what_stands_aside_for_want_of_room_is_answered_when_the_upstream_is_away() {
 fn a_client_that_is_held_is_told_when_the_upstream_is_silent() {
     let redis = Redis::start();
     let builder = Sidecar::builder().redis(&redis).set("UPSTREAM__COMMAND_TIMEOUT", "300ms");
-    let sidecar = builder.set("UPSTREAM__CONNECT_TIMEOUT", "300ms").expect(&["lane", "upstream", "pinned"]).start();
+    let sidecar = builder.set("UPSTREAM__CONNECT_TIMEOUT", "300ms").expect(warnings::UPSTREAM_AWAY).start();
     let [mut tracking, mut leaving, mut subscribing] = [(); 3].map(|()| sidecar.wire());
     for wire in [&mut tracking, &mut leaving, &mut subscribing] {
         assert_eq!(wire.ask("CLIENT NO-EVICT ON"), "+OK\r\n");
@@ -142,7 +143,7 @@ fn a_shutdown_waits_for_nobody_who_waits_for_others() {
 fn a_shutdown_does_not_wait_for_the_end_of_a_pause() {
     let redis = Redis::start();
     let builder = Sidecar::builder().redis(&redis).set("SERVER__SHUTDOWN_TIMEOUT", "10m");
-    let mut sidecar = builder.expect(&["held back"]).start();
+    let mut sidecar = builder.expect(&[warnings::HELD_BACK]).start();
     let [mut operator, mut on_lane, mut moving, mut blocking, mut watching] = [(); 5].map(|()| sidecar.wire());
     assert_eq!(on_lane.ask("SET a 1"), "+OK\r\n");
     assert_eq!(operator.ask("HEARTHSIDE PAUSE 600000"), "+OK\r\n");

@@ -16,6 +16,7 @@ use crate::support::process::descriptors;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 /// From now on so many more files may be open than are.
@@ -31,7 +32,7 @@ fn a_lack_of_files_is_named_and_is_not_the_upstreams_fault() {
     let redis = Redis::start();
     let builder = Sidecar::builder().redis(&redis).set("UPSTREAM__QUEUE_TIMEOUT", "300ms");
     let builder = builder.set("UPSTREAM__BREAKER_AFTER", "1ms").set("UPSTREAM__LANES", "1").set("SERVER__WORKERS", "1");
-    let sidecar = builder.expect(&["no client can be accepted", "no connection to the upstream can be opened"]).start();
+    let sidecar = builder.expect(&[warnings::NOT_ACCEPTED, warnings::NOT_OPENED]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
     leave_files(&sidecar, 3);
@@ -64,7 +65,7 @@ fn a_lack_of_files_is_named_and_is_not_the_upstreams_fault() {
 fn the_upstreams_maxclients_are_the_upstreams_and_are_waited_for() {
     let redis = Redis::start();
     let builder = Sidecar::builder().redis(&redis).set("UPSTREAM__QUEUE_TIMEOUT", "300ms");
-    let builder = builder.set("UPSTREAM__BREAKER_AFTER", "1ms").expect(&["has reached its own maxclients"]);
+    let builder = builder.set("UPSTREAM__BREAKER_AFTER", "1ms").expect(&[warnings::NOT_OPENED]);
     let sidecar = builder.set("UPSTREAM__LANES", "1").set("SERVER__WORKERS", "1").start();
     let (mut wire, mut direct) = (sidecar.wire(), redis.wire());
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
@@ -85,7 +86,7 @@ fn the_upstreams_maxclients_are_the_upstreams_and_are_waited_for() {
 fn who_waits_for_a_place_at_the_upstream_gets_the_first() {
     let redis = Redis::start();
     let builder = Sidecar::builder().redis(&redis).set("UPSTREAM__QUEUE_TIMEOUT", "20s");
-    let sidecar = builder.expect(&["has reached its own maxclients"]).start();
+    let sidecar = builder.expect(&[warnings::NOT_OPENED]).start();
     let (mut wire, mut direct) = (sidecar.wire(), redis.wire());
     assert_eq!(direct.ask("CONFIG SET maxclients 1"), "+OK\r\n");
     wire.send(&line("BLPOP l 0"));
@@ -156,7 +157,7 @@ fn a_client_that_is_killed_waits_for_no_connection() {
 #[test]
 fn a_client_whose_huge_request_the_upstream_does_not_take_can_be_killed() {
     let redis = Redis::start();
-    let sidecar = Sidecar::builder().redis(&redis).expect(&["lane", "upstream"]).start();
+    let sidecar = Sidecar::builder().redis(&redis).expect(warnings::UPSTREAM_AWAY).start();
     let (mut huge, mut killer) = (sidecar.wire(), sidecar.wire());
     let id = huge.ask("CLIENT ID").trim_matches([':', '\r', '\n']).to_owned();
     huge.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", 512 << 20).as_bytes());
@@ -183,7 +184,7 @@ fn a_shutdown_waits_for_nobody_who_waits_for_a_connection() {
     let mut redis = Redis::start();
     let builder = Sidecar::builder().redis(&redis).set("UPSTREAM__QUEUE_TIMEOUT", "10m");
     let builder = builder.set("UPSTREAM__BREAKER_AFTER", "10m").set("SERVER__SHUTDOWN_TIMEOUT", "10m");
-    let mut sidecar = builder.expect(&["lane", "upstream"]).start();
+    let mut sidecar = builder.expect(warnings::UPSTREAM_AWAY).start();
     let [mut watches, mut moves, mut huge] = [(); 3].map(|()| sidecar.wire());
     redis.kill();
     watches.send(&line("WATCH b"));
@@ -256,7 +257,7 @@ fn a_unix_socket_has_its_mode_before_anybody_can_connect() {
     for mode in [0o700, 0o600, 0o770] {
         let builder = Sidecar::builder().set("SERVER__LISTEN", format!("unix://{}", path.display()));
         let builder = builder.set("UPSTREAM__URL", "redis://127.0.0.1:1").set("SERVER__UNIX_MODE", format!("{mode:o}"));
-        let mut sidecar = builder.expect(&["upstream"]).spawn();
+        let mut sidecar = builder.expect(warnings::UPSTREAM_AWAY).spawn();
         // A socket is there and refuses until it listens, and it listens last.
         let begun = Instant::now();
         let first = loop {

@@ -10,8 +10,7 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar, demo};
 use crate::support::until;
-
-const NOISE: &[&str] = &["waiting for the store", "store's health changed", "changes may be missed", "change feed"];
+use crate::support::warnings;
 
 /// The demo's mappings, and definitions from a file.
 fn with_file(folder: &TempDir) -> String {
@@ -24,7 +23,7 @@ fn with_file(folder: &TempDir) -> String {
 #[test]
 fn a_store_that_is_away_at_start_keeps_nobody_from_what_needs_none() {
     let (redis, postgres, folder) = (Redis::start(), Postgres::start(), tempfile::tempdir().expect("a folder"));
-    let builder = demo(&redis, &postgres).config(&with_file(&folder)).migrated().expect(NOISE);
+    let builder = demo(&redis, &postgres).config(&with_file(&folder)).migrated().expect(warnings::STORE_LATE);
     postgres.stop();
     let mut sidecar = builder.spawn();
     sidecar.wait_ready();
@@ -79,9 +78,9 @@ fn a_store_that_is_away_at_start_keeps_nobody_from_what_needs_none() {
 #[test]
 fn a_reload_while_the_store_is_away_changes_what_needs_none() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let builder = demo(&redis, &postgres).config(hearthside::config::SHIPPED).expect(NOISE);
+    let builder = demo(&redis, &postgres).config(hearthside::config::SHIPPED).expect(warnings::STORE_LATE);
     postgres.stop();
-    let mut sidecar = builder.expect(&["configuration is faulty"]).spawn();
+    let mut sidecar = builder.expect(&[warnings::FAULTY_RELOAD]).spawn();
     sidecar.wait_ready();
     let mut wire = sidecar.wire();
     let config = sidecar.folder.path().join("config.toml");
@@ -101,7 +100,7 @@ fn a_reload_while_the_store_is_away_changes_what_needs_none() {
 #[test]
 fn a_store_that_comes_and_does_not_fit_keeps_nobody_from_what_needs_none() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let builder = demo(&redis, &postgres).config(hearthside::config::SHIPPED).expect(NOISE);
+    let builder = demo(&redis, &postgres).config(hearthside::config::SHIPPED).expect(warnings::STORE_LATE);
     postgres.sql("ALTER TABLE sessions RENAME TO elsewhere");
     postgres.stop();
     let mut sidecar = builder.spawn();
@@ -124,7 +123,10 @@ fn signals_and_probes_are_answered_before_the_store_is() {
     for wait in ["true", "false"] {
         let proxy = Proxy::to(postgres.port);
         proxy.hold(true);
-        let builder = Sidecar::builder().redis(&redis).set("STORE__URL", postgres.url_at(proxy.port)).expect(NOISE);
+        let builder = Sidecar::builder()
+            .redis(&redis)
+            .set("STORE__URL", postgres.url_at(proxy.port))
+            .expect(warnings::STORE_LATE);
         let builder = builder.set("STORE__CONNECT_TIMEOUT", "60s").set("SERVER__WAIT_FOR_STORE", wait);
         let mut sidecar = builder.spawn();
         until("it asks the store", || proxy.accepted() > 0);
@@ -164,7 +166,11 @@ impl Place {
     fn builder(&self) -> Builder {
         let journal = self.folder.path().join("journal.db").display().to_string();
         let builder = Sidecar::builder().redis(&self.redis).postgres(&self.postgres).config(PLAYERS);
-        builder.set("JOURNAL__PATH", journal).expect(NOISE).expect(&["deferred writes", "store"])
+        builder
+            .set("JOURNAL__PATH", journal)
+            .expect(warnings::STORE_LATE)
+            .expect(warnings::STORE_AWAY)
+            .expect(&[warnings::DEFERRED_WAIT])
     }
 
     fn row(&self, id: u32) -> String {
@@ -242,9 +248,9 @@ fn what_was_deferred_without_the_store_survives_a_stop() {
 #[test]
 fn a_store_that_comes_goes_and_comes_again_is_followed() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let builder = demo(&redis, &postgres).config(hearthside::config::SHIPPED).migrated().expect(NOISE);
+    let builder = demo(&redis, &postgres).config(hearthside::config::SHIPPED).migrated().expect(warnings::STORE_LATE);
     postgres.stop();
-    let mut sidecar = builder.expect(&["store", "verif"]).spawn();
+    let mut sidecar = builder.expect(warnings::STORE_AWAY).spawn();
     sidecar.wait_ready();
     let mut wire = sidecar.wire();
     assert!(wire.ask("HGET player:1:session hp").starts_with("-LOADING"));

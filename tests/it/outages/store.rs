@@ -9,21 +9,12 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Sidecar, demo};
 use crate::support::until;
-
-const NOISE: &[&str] = &[
-    "a load failed",
-    "store does not answer",
-    "store's health changed",
-    "may be missed",
-    "change feed cannot be connected",
-    "could not be loaded",
-    "waiting for the store",
-];
+use crate::support::warnings;
 
 #[test]
 fn without_the_store_hits_are_served_and_misses_fail_at_once() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let sidecar = demo(&redis, &postgres).expect(NOISE).set("STORE__CONNECT_TIMEOUT", "300ms").start();
+    let sidecar = demo(&redis, &postgres).expect(warnings::STORE_AWAY).set("STORE__CONNECT_TIMEOUT", "300ms").start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET player:1:session hp"), "$2\r\n99\r\n");
     postgres.stop();
@@ -55,7 +46,7 @@ fn without_the_store_hits_are_served_and_misses_fail_at_once() {
 #[test]
 fn a_store_that_comes_late_is_waited_for() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let builder = demo(&redis, &postgres).expect(NOISE).set("SERVER__WAIT_FOR_STORE", "true");
+    let builder = demo(&redis, &postgres).expect(warnings::STORE_LATE).set("SERVER__WAIT_FOR_STORE", "true");
     postgres.stop();
     let mut sidecar = builder.spawn();
     until("it says what it waits for", || {
@@ -73,7 +64,7 @@ fn a_store_that_comes_late_is_waited_for() {
 fn a_store_that_goes_away_while_its_tables_are_looked_at_is_no_faulty_configuration() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let proxy = Proxy::to(postgres.port);
-    let builder = demo(&redis, &postgres).expect(NOISE).set("STORE__URL", postgres.url_at(proxy.port));
+    let builder = demo(&redis, &postgres).expect(warnings::STORE_LATE).set("STORE__URL", postgres.url_at(proxy.port));
     let mut sidecar = builder.set("STORE__CONNECT_TIMEOUT", "300ms").set("LOG__LEVEL", "debug").spawn();
     // Every few milliseconds: between two questions, sooner or later.
     until("it has begun anew often", || {
@@ -90,7 +81,7 @@ fn a_store_that_goes_away_while_its_tables_are_looked_at_is_no_faulty_configurat
 #[test]
 fn a_restart_of_postgres_costs_no_client_an_error_for_long() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let sidecar = demo(&redis, &postgres).expect(NOISE).start();
+    let sidecar = demo(&redis, &postgres).expect(warnings::STORE_AWAY).start();
     let mut wire = sidecar.wire();
     for i in 1..=20 {
         wire.ask(&format!("HGET player:{i}:session hp"));
@@ -103,7 +94,7 @@ fn a_restart_of_postgres_costs_no_client_an_error_for_long() {
 #[test]
 fn a_refused_query_is_an_error_for_its_key_alone() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let builder = demo(&redis, &postgres).expect(&["a load failed"]);
+    let builder = demo(&redis, &postgres).expect(&[warnings::LOAD_FAILED]);
     let config = "[[caches]]\nkey = \"bad:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"1m\"\nquery = \"SELECT (100 / ($1::int - 5))::text AS v\"\n";
     let sidecar = builder.config(config).start();
     let mut wire = sidecar.wire();
@@ -127,7 +118,7 @@ fn types_of_postgres_become_text_as_documented() {
     );
     let key = "k:0b6ef1c6-7ac9-4e5c-a9b7-0d5b9d0a7a11";
     let block = "[[caches]]\nkey = \"k:{id}\"\ntype = \"hash\"\ntable = \"types\"\noverflow = \"more\"\n";
-    let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(block).expect(&["triggers are missing"]);
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(block).expect(&[warnings::NO_TRIGGERS]);
     let sidecar = builder.start();
     let mut wire = sidecar.wire();
     let field = |wire: &mut crate::support::wire::Wire, name: &str| {
@@ -161,7 +152,7 @@ fn types_of_postgres_become_text_as_documented() {
     assert_eq!(wire.ask("EXISTS k:nonsense"), ":0\r\n");
     let picked = block.replace("overflow = \"more\"", "fields = [\"t\", \"at\"]\ntimestamps = \"epoch\"");
     let sidecar =
-        Sidecar::builder().redis(&redis).postgres(&postgres).config(&picked).expect(&["triggers are missing"]).start();
+        Sidecar::builder().redis(&redis).postgres(&postgres).config(&picked).expect(&[warnings::NO_TRIGGERS]).start();
     assert_eq!(
         sidecar.wire().call(&["HGETALL", key]),
         b"*4\r\n$1\r\nt\r\n$3\r\na\"b\r\n$2\r\nat\r\n$12\r\n1767323045.5\r\n"

@@ -11,13 +11,17 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 #[test]
 fn owned_keys_are_served_without_the_upstream_and_pass_through_comes_back() {
     let mut redis = Redis::start();
-    let sidecar =
-        Sidecar::builder().redis(&redis).set("UPSTREAM__QUEUE_TIMEOUT", "200ms").expect(&["lane", "upstream"]).start();
+    let sidecar = Sidecar::builder()
+        .redis(&redis)
+        .set("UPSTREAM__QUEUE_TIMEOUT", "200ms")
+        .expect(warnings::UPSTREAM_AWAY)
+        .start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
     redis.kill();
@@ -39,8 +43,10 @@ fn owned_keys_are_served_without_the_upstream_and_pass_through_comes_back() {
 fn in_flight_reads_are_sent_again_and_writes_are_told_as_possibly_applied() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.port);
-    let sidecar =
-        Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port)).expect(&["lane"]).start();
+    let sidecar = Sidecar::builder()
+        .set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port))
+        .expect(warnings::UPSTREAM_AWAY)
+        .start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
     proxy.hold(true);
@@ -69,7 +75,7 @@ fn a_silent_upstream_is_found_by_ping() {
         .set("UPSTREAM__PING_INTERVAL", "100ms")
         .set("UPSTREAM__PING_TIMEOUT", "300ms")
         .set("UPSTREAM__CONNECT_TIMEOUT", "300ms")
-        .expect(&["lane", "upstream"])
+        .expect(warnings::UPSTREAM_AWAY)
         .start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
@@ -91,7 +97,7 @@ fn what_waits_is_bounded_in_time_and_bytes() {
         .set("UPSTREAM__QUEUE_BYTES", "10kb")
         .set("SERVER__WORKERS", "1")
         .set("UPSTREAM__LANES", "1")
-        .expect(&["lane", "upstream"])
+        .expect(warnings::UPSTREAM_AWAY)
         .start();
     let (mut first, mut second) = (sidecar.wire(), sidecar.wire());
     let start = Instant::now();
@@ -137,7 +143,7 @@ fn a_failover_that_moves_the_name_is_followed() {
         .preload("libnss_wrapper.so")
         .environment("NSS_WRAPPER_HOSTS", hosts.display().to_string())
         .set("UPSTREAM__URL", format!("redis://upstream.test:{}", old.port))
-        .expect(&["lane", "upstream"])
+        .expect(warnings::UPSTREAM_AWAY)
         .start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
@@ -163,7 +169,7 @@ fn user_and_password_reach_every_connection() {
     assert!(!sidecar.log().contains("s3cret"));
 
     let wrong = format!("redis://:wr0ng@127.0.0.1:{}", redis.port);
-    let sidecar = Sidecar::builder().set("UPSTREAM__URL", wrong).expect(&["lane", "upstream"]).start();
+    let sidecar = Sidecar::builder().set("UPSTREAM__URL", wrong).expect(warnings::UPSTREAM_AWAY).start();
     let told = sidecar.wire().ask("GET a");
     assert!(told.starts_with("-WRONGPASS"), "{told}");
     assert!(!sidecar.log().contains("wr0ng"));
@@ -203,7 +209,7 @@ fn rediss_is_verified_against_the_given_authority() {
         .set("UPSTREAM__URL", &url)
         .set("UPSTREAM__CA_FILE", other)
         .set("UPSTREAM__QUEUE_TIMEOUT", "100ms");
-    let sidecar = builder.expect(&["lane", "upstream"]).start();
+    let sidecar = builder.expect(warnings::UPSTREAM_AWAY).start();
     let told = sidecar.wire().ask("GET a");
     assert!(told.contains("does not answer") && told.contains("certificate"), "{told}");
 }

@@ -8,6 +8,7 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Sidecar, demo};
 use crate::support::until;
+use crate::support::warnings;
 
 fn feed_is_up(sidecar: &Sidecar) {
     until("the change feed is up", || metric(sidecar, "hearthside_change_feed_up") == 1.0);
@@ -84,7 +85,7 @@ fn a_change_of_a_joined_table_concerns_every_key() {
 #[test]
 fn a_cut_feed_empties_the_cache_when_it_is_back() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let sidecar = demo(&redis, &postgres).expect(&["changes may be missed", "change feed cannot be connected"]).start();
+    let sidecar = demo(&redis, &postgres).expect(&[warnings::FEED_LOST, warnings::FEED_CLOSED]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET player:4:session hp"), "$2\r\n96\r\n");
     // The connection dies and, in the same moment, a change is made that it would have told.
@@ -103,7 +104,7 @@ fn a_feed_that_is_connected_anew_trusts_no_heartbeat_but_its_own() {
     // Of two machines that go on from one memory at most one keeps the connection. By the other's clock, which goes
     // before or behind, it would vouch for what it has not seen.
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let sidecar = demo(&redis, &postgres).expect(&["changes may be missed", "change feed cannot be connected"]).start();
+    let sidecar = demo(&redis, &postgres).expect(&[warnings::FEED_LOST, warnings::FEED_CLOSED]).start();
     let ears = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%hearthside_heartbeat%'";
     let before = postgres.sql(&format!("SELECT query {ears}"));
     assert!(before.contains("hearthside_heartbeat_"), "{before}");
@@ -122,13 +123,7 @@ fn what_was_loaded_while_the_feed_was_down_is_forgotten_when_it_is_back() {
         .set("STORE__URL", postgres.url_at(proxy.port))
         .set("CACHE__MAX_STALENESS", "1h")
         // Whoever needs a new connection meanwhile does not get one.
-        .expect(&[
-            "changes may be missed",
-            "change feed cannot be connected",
-            "could not be loaded",
-            "a load failed",
-            "store",
-        ])
+        .expect(warnings::STORE_AWAY)
         .start();
     let mut wire = sidecar.wire();
     wire.ask("HGET player:1:session hp");
@@ -154,12 +149,12 @@ fn a_half_open_feed_is_a_gap_not_a_calm() {
         .set("STORE__QUERY_TIMEOUT", "400ms")
         .set("CACHE__MAX_STALENESS", "600ms")
         .expect(&[
-            "changes may be missed",
-            "change feed cannot be connected",
-            "a load failed",
-            "the store does not answer",
-            "store's health changed",
-            "could not be loaded",
+            warnings::FEED_LOST,
+            warnings::FEED_CLOSED,
+            warnings::LOAD_FAILED,
+            warnings::STORE_SILENT,
+            warnings::STORE_HEALTH,
+            warnings::DEFINITIONS_NOT_LOADED,
         ])
         .start();
     let mut wire = sidecar.wire();
@@ -205,7 +200,7 @@ fn missing_triggers_are_told_and_bounded_by_max_staleness() {
     let told = builder.execute(&["check", "--connect"]);
     let text = String::from_utf8_lossy(&told.stderr).into_owned();
     assert!(told.status.code() == Some(2) && text.contains("change trigger missing on sessions"), "{text}");
-    let sidecar = builder.set("CACHE__MAX_STALENESS", "300ms").expect(&["change triggers are missing"]).start();
+    let sidecar = builder.set("CACHE__MAX_STALENESS", "300ms").expect(&[warnings::NO_TRIGGERS]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET player:7:session hp"), "$2\r\n93\r\n");
     postgres.sql("UPDATE sessions SET hp = 1 WHERE character_id = 7");

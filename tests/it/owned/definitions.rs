@@ -7,6 +7,7 @@ use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Sidecar, demo};
 use crate::support::until;
+use crate::support::warnings;
 
 #[test]
 fn reload_by_signal_by_admin_and_by_command_and_a_bad_file_changes_nothing() {
@@ -19,7 +20,7 @@ fn reload_by_signal_by_admin_and_by_command_and_a_bad_file_changes_nothing() {
     )
     .expect("written");
     let config = format!("[[definitions]]\nkey = \"def:{{id}}\"\ntype = \"hash\"\nfile = \"{path}\"\n");
-    let sidecar = Sidecar::builder().redis(&redis).config(&config).expect(&["definitions could not be loaded"]).start();
+    let sidecar = Sidecar::builder().redis(&redis).config(&config).expect(&[warnings::DEFINITIONS_NOT_LOADED]).start();
     let mut wire = sidecar.wire();
     let whole = "*8\r\n$4\r\nname\r\n$5\r\nSword\r\n$4\r\ntier\r\n$1\r\n2\r\n$5\r\nstats\r\n$17\r\n{\"strength\":1.50}\r\n$5\r\nsharp\r\n$4\r\ntrue\r\n";
     assert_eq!(wire.ask("HGETALL def:sword"), whole);
@@ -48,7 +49,7 @@ fn reload_by_signal_by_admin_and_by_command_and_a_bad_file_changes_nothing() {
 fn a_definition_that_does_not_exist_is_answered_without_the_store() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let sidecar = demo(&redis, &postgres)
-        .expect(&["store's health", "may be missed", "change feed cannot be connected", "could not be loaded"])
+        .expect(&[warnings::STORE_HEALTH, warnings::FEED_LOST, warnings::FEED_CLOSED, warnings::DEFINITIONS_NOT_LOADED])
         .start();
     postgres.stop();
     let mut wire = sidecar.wire();
@@ -79,7 +80,7 @@ fn lists_sets_and_strings_from_files_and_queries() {
          [[definitions]]\nkey = \"s:{{id}}\"\ntype = \"string\"\nfile = \"{string}\"\n\
          [[definitions]]\nkey = \"tier:{{tier:int}}:items\"\ntype = \"set\"\nvalue = \"item_id\"\nquery = \"SELECT tier, item_id FROM items ORDER BY item_id\"\n"
     );
-    let sidecar = builder.config(&config).expect(&["change triggers are missing"]).start();
+    let sidecar = builder.config(&config).expect(&[warnings::NO_TRIGGERS]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("LRANGE l:b 0 -1"), "*0\r\n");
     assert_eq!(wire.ask("SMEMBERS t:a"), "*2\r\n$1\r\nx\r\n$1\r\ny\r\n");
@@ -98,7 +99,7 @@ fn a_row_without_a_usable_key_fails_the_boot_load_and_is_named() {
         .redis(&redis)
         .postgres(&postgres)
         .config(config)
-        .expect(&["change triggers are missing", "definitions could not be loaded"])
+        .expect(&[warnings::NO_TRIGGERS, warnings::DEFINITIONS_NOT_LOADED])
         .spawn();
     until("it says which mapping", || sidecar.log().contains("has no usable key for 'p:{id}'"));
     sidecar.wait_ready();

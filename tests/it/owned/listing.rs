@@ -10,6 +10,7 @@ use crate::support::postgres::Postgres;
 use crate::support::process::status;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::warnings;
 use crate::support::wire::Wire;
 
 const CONFIG: &str = r#"
@@ -71,7 +72,7 @@ fn start(redis: &Redis, postgres: &Postgres) -> Sidecar {
     postgres.sql(TABLES);
     let builder = Sidecar::builder().redis(redis).postgres(postgres).config(CONFIG);
     assert!(builder.execute(&["migrate"]).status.success());
-    builder.expect(&["triggers are missing"]).start()
+    builder.expect(&[warnings::NO_TRIGGERS]).start()
 }
 
 #[test]

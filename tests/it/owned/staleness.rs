@@ -7,6 +7,7 @@ use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::Wire;
 
 fn block(name: &str, more: &str) -> String {
@@ -77,8 +78,7 @@ fn while_the_store_is_away_stale_records_are_served_as_long_as_the_mapping_says(
         ("b", "ttl = \"100ms\""),
         ("c", "ttl = \"100ms\"\nstale_if_error = \"1h\""),
     ];
-    let trouble = ["store", "changes may be missed", "change feed", "a load failed"];
-    let sidecar = builder(&redis, &postgres, &blocks).expect(&trouble).start();
+    let sidecar = builder(&redis, &postgres, &blocks).expect(warnings::STORE_AWAY).start();
     let mut wire = sidecar.wire();
     for key in ["GET a:1", "GET b:1", "GET c:1"] {
         assert_eq!(wire.ask(key), OLD);

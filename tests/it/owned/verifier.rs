@@ -7,6 +7,7 @@ use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::demo;
 use crate::support::until;
+use crate::support::warnings;
 
 const STALE: &str = "hearthside_stale_reads_total{mapping=\"player:{character_id:int}:session\"}";
 
@@ -17,7 +18,7 @@ fn a_change_that_nobody_is_told_of_is_found_counted_and_mended() {
         .set("VERIFY__SAMPLE", "1")
         .set("VERIFY__PER_SECOND", "1000")
         .set("STORE__HEARTBEAT_INTERVAL", "100ms")
-        .expect(&["a stale record was served"])
+        .expect(&[warnings::STALE])
         .start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET player:1:session hp"), "$2\r\n99\r\n");

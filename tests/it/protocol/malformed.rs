@@ -7,6 +7,7 @@ use crate::support::admin::metric;
 use crate::support::redis::Redis;
 use crate::support::setting;
 use crate::support::sidecar::Sidecar;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 /// Cases that once were wrong, or nearly: one a line, escaped as in Rust.
@@ -141,7 +142,7 @@ fn answer(mut wire: Wire, case: &[u8], split: usize) -> Vec<u8> {
 fn a_case_is_answered_as_redis_does_and_nobody_notices() {
     let (redis, twin) = (Redis::start(), Redis::start());
     let builder = Sidecar::builder().redis(&redis).set("LIMITS__REQUEST_ARGUMENTS", i32::MAX.to_string());
-    let sidecar = builder.set("SERVER__WORKERS", "1").expect(&["speaks HTTP"]).start();
+    let sidecar = builder.set("SERVER__WORKERS", "1").expect(&[warnings::SPEAKS_HTTP]).start();
     twin.wire().ask("HSET item:apple:def name Apple");
     let mut other = sidecar.wire();
     let mut random = fastrand::Rng::with_seed(7);

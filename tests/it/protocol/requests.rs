@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::warnings;
 use crate::support::wire::{Wire, array, line};
 
 #[test]
@@ -47,7 +48,7 @@ fn framing_faults_answer_and_close_as_redis_does() {
 #[test]
 fn odd_but_legal_requests_are_answered_as_redis_does() {
     let redis = Redis::start();
-    let sidecar = Sidecar::builder().redis(&redis).expect(&["a login was refused"]).start();
+    let sidecar = Sidecar::builder().redis(&redis).expect(&[warnings::LOGIN_REFUSED]).start();
     let (mut direct, mut through) = (redis.wire(), sidecar.wire());
     let cases: Vec<Vec<u8>> = vec![
         b"\r\n\r\nPING\r\n".to_vec(),
@@ -208,7 +209,7 @@ fn a_client_that_never_reads_is_cut_and_the_others_go_on() {
         .redis(&redis)
         .set("LIMITS__CLIENT_OUTPUT", "1mb")
         .set("LIMITS__CLIENT_OUTPUT_TIMEOUT", "300ms")
-        .expect(&["did not read what waits for it"])
+        .expect(&[warnings::DOES_NOT_READ])
         .start();
     let (mut idle, mut other) = (sidecar.wire(), sidecar.wire());
     other.ask(&format!("SET k {}", "v".repeat(100_000)));

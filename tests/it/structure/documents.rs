@@ -129,3 +129,20 @@ fn every_source_file_that_a_document_names_is_there() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn the_container_is_built_with_the_pinned_rust() {
+    let manifest = read("Cargo.toml");
+    let pinned = manifest.split("rust-version = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a version");
+    assert_eq!(pinned.split('.').count(), 3, "{pinned} is no exact version");
+    let image = format!("FROM rust:{pinned}-");
+    assert!(read("Dockerfile").contains(&image), "the Dockerfile has no {image}");
+}
+
+#[test]
+fn the_newest_changes_are_those_of_this_version() {
+    let changes = read("CHANGELOG.md");
+    let newest = changes.lines().find_map(|line| line.strip_prefix("## ")).expect("a version");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(newest.starts_with(&format!("{version}, ")) || newest == "Unreleased", "{newest} is not {version}");
+}

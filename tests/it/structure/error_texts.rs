@@ -137,3 +137,18 @@ fn every_line_of_the_log_that_is_documented_stands_in_the_source() {
     }
     assert!(wrong.is_empty(), "no line of the log says: {wrong:#?}");
 }
+
+/// Tests fail on a warning that they do not expect, so what they expect must be a whole message, and one that there is.
+#[test]
+fn every_warning_that_a_test_expects_is_a_message_of_the_code() {
+    let messages = read("tests/it/support/warnings.rs");
+    let messages = messages.split("\n/// Whether").next().expect("the list");
+    let known = all_literals();
+    let expected: Vec<String> = literals(messages).iter().map(|text| plain(text)).collect();
+    assert!(expected.len() > 50);
+    for text in expected {
+        // What is doubtful in the configuration is logged behind the place where it stands.
+        let text = text.trim_start_matches("...: ");
+        assert!(known.iter().any(|message| message == text), "the code logs no {text:?}");
+    }
+}

@@ -10,6 +10,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod sidecar;
+pub mod warnings;
 pub mod wire;
 
 use std::time::{Duration, Instant};

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use super::postgres::Postgres;
 use super::redis::Redis;
-use super::until;
 use super::wire::Wire;
+use super::{until, warnings};
 
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hearthside"));
@@ -105,7 +105,7 @@ impl Builder {
         self.set("STORE__URL", postgres.url())
     }
 
-    /// Warnings that hold one of these texts are part of the test.
+    /// These warnings are part of the test (`warnings.rs`).
     pub fn expect(mut self, texts: &[&'static str]) -> Self {
         self.allowed.extend(texts);
         self
@@ -201,7 +201,7 @@ impl Sidecar {
             config: None,
             environment: Vec::new(),
             // How many files a test machine lets a process open is its own business; what nobody changes needs no watch.
-            allowed: vec!["too few files may be open", "has a ttl and no watch"],
+            allowed: vec![warnings::FEW_FILES, warnings::NO_WATCH],
         }
     }
 
@@ -282,7 +282,7 @@ impl Drop for Sidecar {
             .lines()
             .filter(|line| line.contains(" WARN ") || line.contains("ERROR") || line.contains("panicked"))
         {
-            assert!(self.allowed.iter().any(|text| line.contains(text)), "unexpected in the log: {line}");
+            assert!(self.allowed.iter().any(|message| warnings::is_of(line, message)), "unexpected in the log: {line}");
         }
     }
 }

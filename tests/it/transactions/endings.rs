@@ -5,6 +5,7 @@ use crate::support::admin::metric;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 fn all(wire: &mut Wire, requests: &[&str]) -> Vec<String> {
@@ -63,7 +64,7 @@ fn a_transaction_whose_reply_is_too_much_leaves_its_connection_to_nobody() {
                   [[definitions]]\nkey = \"item:{id}:def\"\ntype = \"hash\"\n\
                   query = \"SELECT 'apple' AS id, 'Apple' AS name\"\n";
     let builder = Sidecar::builder().redis(&redis).config(config).set("SERVER__WORKERS", "1");
-    let sidecar = builder.set("LIMITS__BUFFERS", "8mb").expect(&["limits.buffers"]).start();
+    let sidecar = builder.set("LIMITS__BUFFERS", "8mb").expect(&[warnings::DOES_NOT_READ]).start();
     for state in ["SELECT 5", "SUBSCRIBE c", "CLIENT NO-EVICT ON"] {
         let mut deaf = sidecar.wire();
         let big = ["HGET big:one text"; 20];

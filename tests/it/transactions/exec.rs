@@ -2,6 +2,7 @@
 
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::warnings;
 use crate::support::wire::line;
 
 #[test]
@@ -131,7 +132,7 @@ fn owned_reads_take_their_places_among_the_upstreams_replies() {
 #[test]
 fn a_transaction_over_owned_keys_needs_no_upstream() {
     let mut redis = Redis::start();
-    let sidecar = Sidecar::builder().redis(&redis).expect(&["upstream", "lane"]).start();
+    let sidecar = Sidecar::builder().redis(&redis).expect(warnings::UPSTREAM_AWAY).start();
     let mut wire = sidecar.wire();
     wire.ask("HGET player:1:session hp");
     redis.kill();

@@ -7,6 +7,7 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 fn behind(redis: &Redis, builder: Builder) -> (Proxy, Sidecar) {
@@ -29,7 +30,7 @@ const LOST: &str = "-ERR hearthside: the upstream connection of this transaction
 #[test]
 fn every_command_of_a_transaction_that_is_cut_has_its_answer() {
     let redis = Redis::start();
-    let (proxy, sidecar) = behind(&redis, Sidecar::builder().expect(&["upstream", "lane"]));
+    let (proxy, sidecar) = behind(&redis, Sidecar::builder().expect(warnings::UPSTREAM_AWAY));
     let mut wire = sidecar.wire();
     let all = ["WATCH k", "MULTI", "SET a 1", "HGET item:apple:def name", "SET a 2", "EXEC", "PING"];
     proxy.hold(true);
@@ -59,7 +60,7 @@ fn every_command_of_a_transaction_that_is_cut_has_its_answer() {
 #[test]
 fn a_transaction_that_was_lost_before_exec_was_sent_was_not_done() {
     let redis = Redis::start();
-    let (proxy, sidecar) = behind(&redis, Sidecar::builder().expect(&["upstream", "lane"]));
+    let (proxy, sidecar) = behind(&redis, Sidecar::builder().expect(warnings::UPSTREAM_AWAY));
     let mut wire = sidecar.wire();
     send_all(&mut wire, &["WATCH k", "MULTI", "SET a 1"]);
     assert_eq!(replies(&mut wire, 3)[2], "+QUEUED\r\n");
@@ -76,8 +77,7 @@ fn a_transaction_that_was_lost_before_exec_was_sent_was_not_done() {
 fn a_silent_upstream_is_given_up_after_command_timeout() {
     let redis = Redis::start();
     let builder = Sidecar::builder().set("UPSTREAM__COMMAND_TIMEOUT", "300ms");
-    let (proxy, sidecar) =
-        behind(&redis, builder.expect(&["no reply within upstream.command_timeout", "lane", "upstream"]));
+    let (proxy, sidecar) = behind(&redis, builder.expect(warnings::UPSTREAM_AWAY));
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("WATCH k"), "+OK\r\n");
     proxy.hold(true);
@@ -115,7 +115,8 @@ fn without_a_connection_the_first_command_waits_and_the_others_do_not() {
 fn client_kill_reaches_a_transaction_whatever_it_waits_for() {
     let redis = Redis::start();
     let builder = Sidecar::builder().set("UPSTREAM__PINNED_MAX", "1").set("UPSTREAM__PINNED_TIMEOUT", "1h");
-    let (proxy, sidecar) = behind(&redis, builder.set("UPSTREAM__COMMAND_TIMEOUT", "0s").expect(&["upstream", "lane"]));
+    let (proxy, sidecar) =
+        behind(&redis, builder.set("UPSTREAM__COMMAND_TIMEOUT", "0s").expect(warnings::UPSTREAM_AWAY));
     let id = |wire: &mut Wire| wire.ask("CLIENT ID").trim_matches([':', '\r', '\n']).to_owned();
     let [mut holder, mut waiting, mut admin] = [(); 3].map(|()| sidecar.wire());
     assert_eq!(holder.ask("WATCH k"), "+OK\r\n");

@@ -6,6 +6,7 @@ use crate::differential::stream::Dice;
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 use crate::support::{setting, until};
 use crate::writes::model::on_sqlite;
@@ -135,7 +136,7 @@ fn a_transaction_that_is_cut_anywhere_is_told_as_it_was() {
     let proxy = Proxy::to(redis.port);
     let url = format!("redis://127.0.0.1:{}", proxy.port);
     let builder = builder.set("UPSTREAM__URL", url).set("SERVER__WORKERS", "1");
-    let sidecar = builder.expect(&["upstream", "lane", "a client's own"]).start();
+    let sidecar = builder.expect(warnings::UPSTREAM_AWAY).start();
     let (mut upstream, mut through) = (redis.wire(), sidecar.wire());
     let mut torn = Vec::new();
     for number in 0..total {

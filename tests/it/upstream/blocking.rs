@@ -6,6 +6,7 @@ use crate::support::admin::metric;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::line;
 
 #[test]
@@ -219,7 +220,7 @@ fn monitor_shows_the_upstreams_commands_until_reset() {
 fn a_lost_subscription_closes_the_client_who_will_subscribe_anew() {
     let mut redis = Redis::start();
     let builder = Sidecar::builder().redis(&redis).set("PUBSUB__ON_LOSS", "close");
-    let sidecar = builder.expect(&["subscriptions or tracking with it", "upstream", "lane"]).start();
+    let sidecar = builder.expect(warnings::UPSTREAM_AWAY).start();
     let mut wire = sidecar.wire();
     wire.ask("SUBSCRIBE a");
     redis.kill();

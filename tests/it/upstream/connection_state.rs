@@ -6,6 +6,7 @@ use crate::support::admin::metric;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 fn started() -> (Redis, Sidecar) {
@@ -245,7 +246,7 @@ fn pinned_connections_are_bounded_and_so_is_the_wait() {
 #[test]
 fn http_is_no_redis() {
     let redis = Redis::start();
-    let sidecar = Sidecar::builder().redis(&redis).expect(&["speaks HTTP"]).start();
+    let sidecar = Sidecar::builder().redis(&redis).expect(&[warnings::SPEAKS_HTTP]).start();
     let (mut wire, mut other) = (sidecar.wire(), sidecar.wire());
     other.ask("SET a 1");
     wire.send(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n");

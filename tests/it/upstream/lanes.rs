@@ -7,6 +7,7 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 /// With one lane for everybody.
@@ -214,7 +215,7 @@ fn a_script_is_killed_though_every_lane_waits_for_it() {
 fn a_script_is_killed_after_the_lane_that_ran_it_was_given_up() {
     let redis = easily_busy();
     let builder = one_lane(&redis).set("UPSTREAM__COMMAND_TIMEOUT", "300ms").set("UPSTREAM__LANE_PATIENCE", "0s");
-    let sidecar = builder.expect(&["lane", "upstream.command_timeout"]).start();
+    let sidecar = builder.expect(warnings::UPSTREAM_AWAY).start();
     let (mut running, mut other) = (sidecar.wire(), sidecar.wire());
     running.send(&crate::support::wire::array(FOREVER));
     let told = String::from_utf8_lossy(&running.frame()).into_owned();
@@ -234,7 +235,7 @@ fn a_script_is_killed_after_the_lane_that_ran_it_was_given_up() {
 #[test]
 fn who_moves_is_told_that_the_upstream_is_busy_as_there() {
     let redis = easily_busy();
-    let sidecar = one_lane(&redis).expect(&["upstream"]).start();
+    let sidecar = one_lane(&redis).expect(warnings::UPSTREAM_AWAY).start();
     let [mut moving, mut running] = [(); 2].map(|()| sidecar.wire());
     let mut direct = redis.wire();
     assert_eq!(moving.ask("SET a 1"), "+OK\r\n");
@@ -251,7 +252,7 @@ fn who_moves_is_told_that_the_upstream_is_busy_as_there() {
 #[test]
 fn a_busy_upstream_can_be_shut_down() {
     let redis = easily_busy();
-    let sidecar = one_lane(&redis).set("SECURITY__DENY", "").expect(&["lane", "upstream"]).start();
+    let sidecar = one_lane(&redis).set("SECURITY__DENY", "").expect(warnings::UPSTREAM_AWAY).start();
     let (mut running, mut other) = (sidecar.wire(), sidecar.wire());
     running.send(&crate::support::wire::array(FOREVER));
     until("the upstream is busy", || other.ask("FUNCTION STATS").starts_with("-BUSY"));
@@ -309,7 +310,7 @@ fn after_a_long_reply_a_client_is_told_as_before_what_a_cut_has_cost() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.port);
     let builder = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port));
-    let sidecar = builder.expect(&["lane"]).start();
+    let sidecar = builder.expect(warnings::UPSTREAM_AWAY).start();
     let mut wire = sidecar.wire();
     wire.call(&[&b"SET"[..], b"big", &vec![b'x'; 3 << 20]]);
     assert_eq!(wire.ask("SET q 1"), "+OK\r\n");
@@ -335,7 +336,7 @@ fn after_a_long_reply_a_client_is_told_as_before_what_a_cut_has_cost() {
 fn a_read_that_takes_too_long_is_not_sent_a_second_time() {
     let redis = Redis::start();
     let builder = one_lane(&redis).set("UPSTREAM__COMMAND_TIMEOUT", "300ms").set("UPSTREAM__CONNECT_TIMEOUT", "300ms");
-    let sidecar = builder.expect(&["lane", "upstream"]).start();
+    let sidecar = builder.expect(warnings::UPSTREAM_AWAY).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
     redis.pause(true);
@@ -386,7 +387,7 @@ fn who_has_asked_what_the_table_does_not_know_is_told_what_a_cut_has_cost() {
     let redis = Redis::with(&["--rename-command", "BLPOP", "XBLPOP"]);
     let proxy = Proxy::to(redis.port);
     let builder = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port));
-    let sidecar = builder.expect(&["lane", "pinned", "the upstream does not answer"]).start();
+    let sidecar = builder.expect(warnings::UPSTREAM_AWAY).start();
     let mut direct = redis.wire();
     let mut wire = sidecar.wire();
     direct.ask("RPUSH queue job");

@@ -4,6 +4,7 @@ use crate::support::admin::{metric, request};
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 fn connected(direct: &mut Wire) -> usize {
@@ -105,7 +106,7 @@ fn users_of_the_upstream_who_may_do_little_can_work() {
     assert!(wire.ask("SET a 2").starts_with("-NOPERM"), "the upstream's own word");
 
     let url = format!("redis://plain:pw@127.0.0.1:{}", redis.port);
-    let sidecar = Sidecar::builder().set("UPSTREAM__URL", url).expect(&["may not run this command"]).start();
+    let sidecar = Sidecar::builder().set("UPSTREAM__URL", url).expect(&[warnings::NOT_PERMITTED]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 2"), "+OK\r\n");
     assert_eq!(wire.ask("BLPOP nosuch 0.01"), "*-1\r\n");

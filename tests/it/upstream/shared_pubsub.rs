@@ -4,6 +4,7 @@ use crate::support::admin::metric;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 fn shared(redis: &Redis) -> Builder {
@@ -108,7 +109,7 @@ fn a_hundred_subscribers_cost_one_connection() {
 #[test]
 fn subscriptions_come_back_after_a_reconnect() {
     let mut redis = Redis::start();
-    let sidecar = shared(&redis).expect(&["shared subscriber connection", "lane", "upstream"]).start();
+    let sidecar = shared(&redis).expect(warnings::UPSTREAM_AWAY).expect(&[warnings::SHARED_SUBSCRIBER_DOWN]).start();
     let mut wire = subscribed(&sidecar, "HELLO 2", "PSUBSCRIBE a* b*", 2);
     redis.kill();
     redis.launch();
@@ -125,7 +126,8 @@ fn a_subscription_that_is_not_confirmed_is_an_error() {
     let mut redis = Redis::start();
     let sidecar = shared(&redis)
         .set("UPSTREAM__QUEUE_TIMEOUT", "100ms")
-        .expect(&["shared subscriber connection", "lane", "upstream"])
+        .expect(warnings::UPSTREAM_AWAY)
+        .expect(&[warnings::SHARED_SUBSCRIBER_DOWN])
         .start();
     redis.kill();
     let mut wire = sidecar.wire();
@@ -138,7 +140,8 @@ fn a_subscription_that_is_not_confirmed_is_an_error() {
 #[test]
 fn a_subscriber_that_does_not_read_is_cut_alone() {
     let redis = Redis::start();
-    let sidecar = shared(&redis).set("PUBSUB__SUBSCRIBER_OUTPUT", "1mb").expect(&["did not read its messages"]).start();
+    let sidecar =
+        shared(&redis).set("PUBSUB__SUBSCRIBER_OUTPUT", "1mb").expect(&[warnings::DOES_NOT_READ_MESSAGES]).start();
     let _deaf = subscribed(&sidecar, "HELLO 2", "SUBSCRIBE a", 1);
     let mut wire = subscribed(&sidecar, "HELLO 2", "SUBSCRIBE a", 1);
     let (mut direct, payload) = (redis.wire(), "x".repeat(200_000));

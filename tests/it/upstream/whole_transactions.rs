@@ -10,6 +10,7 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::line;
 
 fn one_worker(redis: &Redis) -> Sidecar {
@@ -81,7 +82,7 @@ fn a_slice_that_is_cut_is_never_sent_in_parts() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.port);
     let builder = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port));
-    let sidecar = builder.expect(&["lane", "the upstream does not answer"]).start();
+    let sidecar = builder.expect(warnings::UPSTREAM_AWAY).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
     proxy.hold(true);

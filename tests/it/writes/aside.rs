@@ -6,6 +6,7 @@ use crate::support::admin::metric;
 use crate::support::proxy::Proxy;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::Wire;
 
 const PUT_ASIDE: &str = "hearthside_put_aside_total";
@@ -29,7 +30,12 @@ fn refused_on_a_full_disk(place: &Place) -> (Sidecar, Wire, u32) {
     let proxy = Proxy::to(place.postgres.port);
     let builder = place.behind(&proxy).set("STORE__QUERY_TIMEOUT", "60s").on_a_small_disk(400_000);
     let sidecar = builder
-        .expect(&["the journal cannot be written", "is put aside", "deferred writes stay in the journal"])
+        .expect(&[
+            warnings::JOURNAL_NOT_WRITTEN,
+            warnings::PUT_ASIDE,
+            warnings::DEFERRED_STAY,
+            warnings::STORE_TOO_SLOW,
+        ])
         .start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET p:13 steps"), "$1\r\n0\r\n");
@@ -73,7 +79,7 @@ fn what_is_refused_while_the_disk_is_full_is_put_aside_when_there_is_room() {
 fn a_full_disk_is_not_blamed_on_the_store_and_is_counted_and_logged_now_and_then() {
     let place = Place::new();
     let builder = place.builder("1h").on_a_small_disk(400_000);
-    let sidecar = builder.expect(&["the journal cannot be written", "deferred writes wait"]).start();
+    let sidecar = builder.expect(&[warnings::JOURNAL_NOT_WRITTEN, warnings::DEFERRED_WAIT]).start();
     let mut wire = sidecar.wire();
     fill(&mut wire);
     for _ in 0..50 {
@@ -92,7 +98,7 @@ fn what_is_refused_while_the_disk_is_full_survives_a_kill() {
     let (mut sidecar, wire, taken) = refused_on_a_full_disk(&place);
     drop(wire);
     sidecar.kill();
-    let sidecar = place.builder("50ms").expect(&["is put aside"]).start();
+    let sidecar = place.builder("50ms").expect(&[warnings::PUT_ASIDE]).start();
     nothing_is_lost(&place, &sidecar, taken);
 }
 
@@ -103,6 +109,6 @@ fn a_stop_on_a_full_disk_keeps_what_it_cannot_put_aside() {
     drop(wire);
     assert_eq!(sidecar.stop(), Some(0));
     assert!(sidecar.log().contains("deferred writes stay in the journal"), "{}", sidecar.log());
-    let sidecar = place.builder("50ms").expect(&["is put aside"]).start();
+    let sidecar = place.builder("50ms").expect(&[warnings::PUT_ASIDE]).start();
     nothing_is_lost(&place, &sidecar, taken);
 }

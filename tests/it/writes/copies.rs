@@ -8,8 +8,7 @@ use super::place::{Place, TROUBLE, until_saved};
 use crate::support::admin::metric;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
-
-const TOLD: &str = "the journal's file is a copy that was put back";
+use crate::support::warnings;
 
 fn set(sidecar: &Sidecar, id: u32, value: u32) {
     let told = sidecar.wire().ask(&format!("HSET p:{id} seen {value}"));
@@ -19,7 +18,7 @@ fn set(sidecar: &Sidecar, id: u32, value: u32) {
 
 fn at(place: &Place, path: &Path) -> Sidecar {
     let builder = place.builder("20ms").set("JOURNAL__PATH", path.display().to_string());
-    builder.expect(TROUBLE).expect(&[TOLD]).start()
+    builder.expect(TROUBLE).expect(&[warnings::JOURNAL_COPIED]).start()
 }
 
 /// Opens a copy in which one write waits that somebody else has taken over.
@@ -115,7 +114,7 @@ fn what_is_written_to_a_copy_before_the_store_is_there_is_saved() {
     assert_eq!(sidecar.stop(), Some(0));
     copy(&kept, &file);
     place.postgres.stop();
-    let mut sidecar = place.builder("20ms").expect(TROUBLE).expect(&[TOLD]).spawn();
+    let mut sidecar = place.builder("20ms").expect(TROUBLE).expect(&[warnings::JOURNAL_COPIED]).spawn();
     sidecar.wait_ready();
     // Of a key that waits in the copy, and of one that does not.
     set(&sidecar, 3, 5);

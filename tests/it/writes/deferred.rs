@@ -4,6 +4,7 @@ use super::place::{Place, TROUBLE, until_saved};
 use crate::support::admin::metric;
 use crate::support::proxy::Proxy;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::line;
 
 #[test]
@@ -156,7 +157,7 @@ fn a_crash_between_saving_and_noting_it_does_not_apply_it_twice() {
 #[test]
 fn what_the_store_refuses_is_put_aside_and_blocks_nobody() {
     let place = Place::new();
-    let sidecar = place.builder("100ms").expect(&["is put aside"]).start();
+    let sidecar = place.builder("100ms").expect(&[warnings::PUT_ASIDE]).start();
     let mut wire = sidecar.wire();
     for i in 1..=20 {
         let steps = if i == 13 { -5 } else { 5 };
@@ -230,7 +231,7 @@ fn while_the_store_is_away_they_are_taken_until_the_journal_is_full() {
 #[test]
 fn a_full_disk_refuses_writes_and_loses_none() {
     let place = Place::new();
-    let mut sidecar = place.builder("1h").on_a_small_disk(400_000).expect(&["the journal cannot be written"]).start();
+    let mut sidecar = place.builder("1h").on_a_small_disk(400_000).expect(&[warnings::JOURNAL_NOT_WRITTEN]).start();
     let mut wire = sidecar.wire();
     let mut taken = 0;
     let told = loop {
@@ -276,7 +277,7 @@ fn synced_every_second_it_survives_the_end_of_the_process() {
 #[test]
 fn other_writes_of_the_key_come_in_their_order() {
     let place = Place::new();
-    let sidecar = place.builder("1h").expect(&["rows that are not there are dropped"]).start();
+    let sidecar = place.builder("1h").expect(&[warnings::NO_ROW]).start();
     let mut wire = sidecar.wire();
     // Both kinds in one command; then in a transaction, which writes everything through.
     assert_eq!(wire.ask("HSET p:1 hp 20 seen 1 name x"), ":0\r\n");

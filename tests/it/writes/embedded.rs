@@ -8,6 +8,7 @@ use crate::support::admin::metric;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::warnings;
 
 const CONFIG: &str = r#"
 [[caches]]
@@ -73,7 +74,7 @@ fn a_journal_that_goes_back_in_time_and_a_note_of_somebody_else_lose_no_write() 
     (2..=5).for_each(|value| place.is_saved(&sidecar, value));
     assert_eq!(sidecar.stop(), Some(0));
     std::fs::copy(&kept, &file).expect("copied");
-    let sidecar = place.builder().expect(&["has been noted by somebody else"]).start();
+    let sidecar = place.builder().expect(&[warnings::NOTED_BY_ANOTHER]).start();
     (6..=15).for_each(|value| place.is_saved(&sidecar, value));
     assert_eq!(metric(&sidecar, "hearthside_journal_collisions_total"), 0.0);
     place.sql("UPDATE hearthside_journals SET applied = 1000000000000, fence = 1000000000000");
@@ -137,7 +138,7 @@ fn a_copy_that_is_put_back_overwrites_nothing() {
     place.is_saved(&sidecar, 2);
     assert_eq!(sidecar.stop(), Some(0));
     copy(&kept, &file);
-    let sidecar = place.builder().expect(&["is a copy that was put back"]).start();
+    let sidecar = place.builder().expect(&[warnings::JOURNAL_COPIED]).start();
     until("it is told", || metric(&sidecar, "hearthside_put_aside_total") == 1.0);
     assert_eq!(place.sql("SELECT seen FROM players WHERE id = 1"), "2", "a newer value is overwritten");
     place.is_saved(&sidecar, 3);

@@ -6,6 +6,7 @@ use crate::support::postgres::Postgres;
 use crate::support::proxy::{Proxy, Spoil};
 use crate::support::redis::Redis;
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 fn all(wire: &mut Wire, requests: &[&str]) -> Vec<String> {
@@ -52,7 +53,7 @@ fn mixed_commands_take_their_places_and_see_each_other() {
 #[test]
 fn a_store_only_transaction_is_one_and_needs_no_upstream() {
     let (mut redis, postgres) = (Redis::start(), Postgres::start());
-    let sidecar = on_postgres(&redis, &postgres).expect(&["upstream", "lane"]).start();
+    let sidecar = on_postgres(&redis, &postgres).expect(warnings::UPSTREAM_AWAY).start();
     let mut wire = sidecar.wire();
     redis.kill();
     let commits = || postgres.sql("SELECT sum(xact_commit) FROM pg_stat_database").parse::<i64>().expect("a number");
@@ -91,9 +92,7 @@ fn nothing_is_written_when_the_upstream_part_does_not_go_through() {
 #[test]
 fn nothing_runs_when_the_store_cannot() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let sidecar = on_postgres(&redis, &postgres)
-        .expect(&["store", "changes may be missed", "change feed", "a write failed", "a load failed"])
-        .start();
+    let sidecar = on_postgres(&redis, &postgres).expect(warnings::STORE_AWAY).start();
     let mut wire = sidecar.wire();
     postgres.stop();
     let told = all(&mut wire, &["MULTI", "SET a 1", "HSET h:1 f x", "EXEC", "GET a"]);
@@ -110,7 +109,7 @@ fn nothing_runs_when_the_store_cannot() {
 fn an_exec_without_an_answer_says_that_the_store_has_done_nothing() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let proxy = Proxy::to(redis.port);
-    let builder = on_postgres(&redis, &postgres).expect(&["lane", "upstream"]);
+    let builder = on_postgres(&redis, &postgres).expect(warnings::UPSTREAM_AWAY);
     let sidecar = builder.set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port)).start();
     for (ours, before, part) in [("SET s:1 v", "$-1\r\n", true), ("GET s:1", "$-1\r\n", false)] {
         let mut wire = sidecar.wire();
@@ -134,7 +133,7 @@ fn an_exec_without_an_answer_says_that_the_store_has_done_nothing() {
 #[test]
 fn a_commit_that_the_store_refuses_is_an_error_of_each_of_its_commands() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let sidecar = on_postgres(&redis, &postgres).expect(&["a write failed"]).start();
+    let sidecar = on_postgres(&redis, &postgres).expect(&[warnings::WRITE_FAILED]).start();
     postgres.sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not today'; END $$; \
          CREATE CONSTRAINT TRIGGER late AFTER INSERT ON hashes DEFERRABLE INITIALLY DEFERRED \

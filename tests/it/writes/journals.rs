@@ -7,6 +7,7 @@ use super::place::{Place, TROUBLE, until_saved};
 use crate::support::admin::metric;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::warnings;
 
 /// Runs SQL on a journal's file that nobody uses.
 pub(super) fn sqlite(file: &Path, sql: &str) -> String {
@@ -84,7 +85,7 @@ fn two_sidecars_whose_journals_come_from_one_copy_lose_nothing() {
 #[test]
 fn a_note_that_this_sidecar_has_not_made_is_a_collision_and_no_success() {
     let place = Place::new();
-    let sidecar = place.builder("20ms").expect(&["has been noted by somebody else"]).start();
+    let sidecar = place.builder("20ms").expect(&[warnings::NOTED_BY_ANOTHER]).start();
     is_saved(&place, &sidecar, 1);
     for (round, sql) in [
         "UPDATE hearthside.journals SET applied = 1000000000000, fence = 1000000000000",
@@ -188,10 +189,9 @@ fn a_note_that_was_lost_while_a_batch_was_under_way_is_told_at_start() {
     let row = "('p:1', 'seen', 3, 'p:{id:int}', '2', 82, (SELECT last FROM about))";
     sqlite(&place.journal(), &format!("INSERT INTO waiting VALUES {row}"));
     place.postgres.sql("DELETE FROM hearthside.journals");
-    let told = "the store has no note of this journal";
-    let sidecar = place.builder("20ms").expect(&[told]).start();
+    let sidecar = place.builder("20ms").expect(&[warnings::NOTE_GONE]).start();
     until("it is saved again", || place.seen(1) == "2");
-    assert!(sidecar.log().contains(told));
+    assert!(sidecar.log().contains(warnings::NOTE_GONE));
 }
 
 fn told(output: &Output) -> String {
@@ -253,7 +253,7 @@ fn a_role_with_few_rights_notes_in_the_new_table_what_it_noted_in_the_old_one() 
     assert!(place.builder("1s").execute(&["migrate"]).status.success());
     let builder = || {
         let builder = place.builder("20ms").set("STORE__URL", place.postgres.url().replace("postgres@", "Side@"));
-        builder.expect(&["old notes of journals cannot be removed"])
+        builder.expect(&[warnings::OLD_NOTES_STAY])
     };
     assert!(builder().execute(&["check", "--connect"]).status.success());
     place.postgres.sql("REVOKE DELETE ON hearthside.journals, hearthside.flushed FROM \"Side\"");

@@ -6,6 +6,7 @@ use crate::support::admin::metric;
 use crate::support::proxy::{Proxy, Trapped};
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::Wire;
 
 /// Only the parameters of a flush hold this.
@@ -105,7 +106,11 @@ fn a_flush_under_way_when_its_sidecar_is_stopped_is_not_applied_twice() {
     let place = Place::new();
     let proxy = Proxy::to(place.postgres.port);
     // A flush is given up after two seconds, and the end waits three for the store.
-    let builder = || through(&place, &proxy).set("STORE__QUERY_TIMEOUT", "800ms").expect(&["stay in the journal"]);
+    let builder = || {
+        through(&place, &proxy)
+            .set("STORE__QUERY_TIMEOUT", "800ms")
+            .expect(&[warnings::DEFERRED_STAY, warnings::STORE_TOO_SLOW])
+    };
     let mut sidecar = builder().start();
     let mut wire = sidecar.wire();
     save(&place, &sidecar, &mut wire, 1);
@@ -133,7 +138,7 @@ fn a_flush_still_under_way_when_the_next_sidecar_starts_is_counted_once() {
     place.until_locked_out(1);
     sidecar.kill();
     let builder = place.builder("50ms").set("STORE__QUERY_TIMEOUT", "60s").expect(TROUBLE);
-    let mut sidecar = builder.expect(&["waiting for the store"]).spawn();
+    let mut sidecar = builder.expect(&[warnings::WAITING_FOR_THE_NOTE]).spawn();
     // It cannot know what became of the statement before that has ended.
     place.until_locked_out(2);
     lock.run("COMMIT;");

@@ -10,6 +10,7 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::warnings;
 
 pub(super) const CONFIG: &str = r#"
 [[caches]]
@@ -88,5 +89,13 @@ pub(super) fn until_saved(sidecar: &Sidecar) {
 }
 
 /// What the log says while the store is in trouble.
-pub(super) const TROUBLE: &[&str] =
-    &["deferred writes wait", "store", "changes may be missed", "change feed", "a load failed", "a write failed"];
+pub(super) const TROUBLE: &[&str] = &[
+    warnings::DEFERRED_WAIT,
+    warnings::STORE_SILENT,
+    warnings::STORE_HEALTH,
+    warnings::WAITING_FOR_THE_STORE,
+    warnings::LOAD_FAILED,
+    warnings::WRITE_FAILED,
+    warnings::FEED_LOST,
+    warnings::FEED_CLOSED,
+];

@@ -4,6 +4,7 @@ use super::model::on_postgres;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::warnings;
 
 const TYPED: &str = r#"
 [[caches]]
@@ -91,7 +92,7 @@ fn a_mapping_that_takes_no_writes_says_so() {
     let config = "[[caches]]\nkey = \"a:{id:int}\"\ntype = \"string\"\ntable = \"a\"\nvalue = \"v\"\n";
     let through = format!("{config}write = \"through\"\n");
     let builder = |config: &str| {
-        Sidecar::builder().redis(&redis).postgres(&postgres).config(config).expect(&["triggers are missing"])
+        Sidecar::builder().redis(&redis).postgres(&postgres).config(config).expect(&[warnings::NO_TRIGGERS])
     };
     let sidecar = builder(config).start();
     assert!(sidecar.wire().ask("SET a:1 x").contains("takes no writes (write = \"reject\")"));
@@ -119,7 +120,7 @@ fn another_spelling_of_a_key_is_not_written() {
     );
     let config = "[[caches]]\nkey = \"c:{name}\"\ntype = \"string\"\ntable = \"c\"\nvalue = \"v\"\nwrite = \"through\"\ndelete = \"row\"\n";
     let sidecar =
-        Sidecar::builder().redis(&redis).postgres(&postgres).config(config).expect(&["triggers are missing"]).start();
+        Sidecar::builder().redis(&redis).postgres(&postgres).config(config).expect(&[warnings::NO_TRIGGERS]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("SET c:Ann y"), "+OK\r\n");
     assert!(wire.ask("SET c:ANN z").contains("another spelling of this one"));
@@ -144,7 +145,7 @@ fn a_value_without_a_name_is_called_the_value() {
     let config =
         "[[caches]]\nkey = \"s:{id:int}\"\ntype = \"string\"\ntable = \"s\"\nvalue = \"v\"\nwrite = \"through\"\n";
     let sidecar =
-        Sidecar::builder().redis(&redis).postgres(&postgres).config(config).expect(&["triggers are missing"]).start();
+        Sidecar::builder().redis(&redis).postgres(&postgres).config(config).expect(&[warnings::NO_TRIGGERS]).start();
     let mut wire = sidecar.wire();
     for (value, why) in [(&b"a\0b"[..], "is not text"), (b"Y", "the constraint 's_v' forbids the value")] {
         let told = String::from_utf8_lossy(&wire.call(&[b"SET", &b"s:1"[..], value])).into_owned();

@@ -9,6 +9,7 @@ use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Sidecar, demo};
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::line;
 
 const LOADS: &str = "hearthside_loads_total{outcome=\"Ok\"}";
@@ -104,7 +105,8 @@ fn a_write_whose_answer_is_lost_leaves_nothing_old_in_memory() {
     assert!(installed.status.success());
     let sidecar = builder
         .set("STORE__URL", postgres.url_at(proxy.port))
-        .expect(&["triggers are missing", "a write failed", "store", "changes may be missed", "change feed"])
+        .expect(warnings::STORE_AWAY)
+        .expect(&[warnings::NO_TRIGGERS])
         .start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET player:1:session note"), "$-1\r\n");

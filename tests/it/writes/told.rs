@@ -3,13 +3,14 @@
 use super::place::{Place, TROUBLE, until_saved};
 use crate::support::admin::metric;
 use crate::support::until;
+use crate::support::warnings;
 
 const KEYS: &str = "hearthside_deferred_keys";
 
 #[test]
 fn keys_that_were_put_aside_wait_no_more() {
     let place = Place::new();
-    let sidecar = place.builder("50ms").expect(&["put aside"]).start();
+    let sidecar = place.builder("50ms").expect(&[warnings::PUT_ASIDE]).start();
     let mut wire = sidecar.wire();
     (1..=20).for_each(|id| assert_eq!(wire.ask(&format!("HSET p:{id} steps -1")), ":0\r\n"));
     until("all are put aside", || metric(&sidecar, "hearthside_put_aside_total") == 20.0);
@@ -44,8 +45,7 @@ fn keys_that_a_journal_held_are_counted_also_before_the_store_is_there() {
 #[test]
 fn a_deferred_write_to_a_row_that_is_not_there_is_told_and_not_counted_as_saved() {
     let place = Place::new();
-    let told = "rows that are not there are dropped";
-    let sidecar = place.builder("50ms").expect(TROUBLE).expect(&[told]).start();
+    let sidecar = place.builder("50ms").expect(TROUBLE).expect(&[warnings::NO_ROW]).start();
     let mut wire = sidecar.wire();
     place.postgres.stop();
     for id in [1, 5001, 5002] {
@@ -57,14 +57,16 @@ fn a_deferred_write_to_a_row_that_is_not_there_is_told_and_not_counted_as_saved(
     until_saved(&sidecar);
     assert_eq!(metric(&sidecar, "hearthside_flushed_total"), 1.0);
     assert_eq!(metric(&sidecar, "hearthside_put_aside_total"), 0.0);
-    until("it is told", || sidecar.log().lines().any(|line| line.contains(told) && line.contains("p:{id:int}")));
+    until("it is told", || {
+        sidecar.log().lines().any(|line| line.contains(warnings::NO_ROW) && line.contains("p:{id:int}"))
+    });
     assert_eq!(place.seen(1), "7");
 }
 
 #[test]
 fn of_a_flush_with_many_refused_writes_one_line_is_logged() {
     let place = Place::new();
-    let mut sidecar = place.builder("1h").expect(&["put aside"]).start();
+    let mut sidecar = place.builder("1h").expect(&[warnings::PUT_ASIDE]).start();
     let mut wire = sidecar.wire();
     (1..=30).for_each(|id| assert_eq!(wire.ask(&format!("HSET p:{id} steps -1")), ":0\r\n"));
     drop(wire);
@@ -77,7 +79,7 @@ fn of_a_flush_with_many_refused_writes_one_line_is_logged() {
 #[test]
 fn what_was_put_aside_counts_against_the_journals_bound_and_is_retried_or_removed() {
     let place = Place::new();
-    let builder = || place.builder("20ms").set("JOURNAL__MAX_BYTES", "4kb").expect(&["put aside"]);
+    let builder = || place.builder("20ms").set("JOURNAL__MAX_BYTES", "4kb").expect(&[warnings::PUT_ASIDE]);
     let shown = |arguments: &[&str]| {
         let output = builder().execute(arguments);
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())

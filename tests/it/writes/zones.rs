@@ -5,6 +5,7 @@ use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::warnings;
 use crate::support::wire::Wire;
 
 const CONFIG: &str = r#"
@@ -159,7 +160,8 @@ pub(super) fn is_doubted(builder: &Builder) -> bool {
 #[test]
 fn where_it_is_not_clear_which_zone_is_meant_only_what_has_ended_in_all_goes_and_it_is_said() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let builder = place(&redis, &postgres, "America/New_York").expect(&[DOUBT, "a write failed"]);
+    let builder =
+        place(&redis, &postgres, "America/New_York").expect(&[warnings::ZONE_UNCLEAR, warnings::WRITE_FAILED]);
     postgres.sql(ROWS);
     // Somebody who only reads has a clock of their own, and so has an administrator.
     postgres.sql(

@@ -1,0 +1,132 @@
+//! What a sidecar may warn of where a test brings it about. Each is a whole message of its log without the fields behind it; `{}`
+//! stands for what a message says of the case.
+
+// The machine and the configuration.
+pub const FEW_FILES: &str = "too few files may be open for limits.clients and upstream.pinned_max: fewer clients are let in. \
+                             Raise the limit (ulimit -n, LimitNOFILE=)";
+pub const NO_WATCH: &str =
+    "{}: has a ttl and no watch: what changes in the store is seen only after its ttl; name the tables in watch";
+pub const NO_SUCH_COMMAND: &str =
+    "{}: '{}' is no command that is known, and denies nothing but a module's; did you mean {}?";
+pub const FAULTY_RELOAD: &str =
+    "SIGHUP: the configuration is faulty and was not reloaded; the old one stays in force, all of it";
+pub const NEEDS_A_RESTART: &str = "this setting is changed by a restart only; its old value stays in force";
+
+// Clients.
+pub const NO_ROOM: &str = "a newcomer is refused: the limit is reached";
+pub const NOT_ACCEPTED: &str = "no client can be accepted: {}; those who come wait in the backlog until a file is free, \
+                                those who are in go on";
+pub const LOGIN_REFUSED: &str = "a login was refused";
+pub const DOES_NOT_READ: &str = "a client did not read what waits for it, or holds too much, and is disconnected";
+pub const DOES_NOT_READ_MESSAGES: &str = "a client did not read its messages and is disconnected";
+pub const SPEAKS_HTTP: &str =
+    "a client speaks HTTP (POST or Host:), perhaps somebody's browser was made to; it is closed";
+pub const CUT_AT_THE_END: &str = "some clients did not end in time and are cut";
+pub const ADMIN_REFUSED: &str = "the admin port refused a request: {}; more of them are only counted for a minute";
+
+// The upstream.
+pub const LANE_LOST: &str = "a lane lost its connection";
+pub const LANE_CLOSED: &str = "a lane cannot be connected";
+pub const NOT_OPENED: &str = "a lane or pinned connection cannot be opened";
+pub const UPSTREAM_SILENT: &str = "the upstream does not answer";
+pub const PINNED_SILENT: &str = "a pinned connection gave no reply within upstream.command_timeout";
+pub const OWN_CONNECTION_LOST: &str =
+    "a client's own upstream connection was lost, and its subscriptions or tracking with it; the client is closed";
+pub const SUBSCRIBED_AGAIN: &str =
+    "a subscriber's upstream connection was lost; it is subscribed anew, and may have missed messages";
+pub const SUBSCRIBER_REFUSED: &str = "the upstream refuses a subscriber; it is closed";
+pub const SHARED_SUBSCRIBER_DOWN: &str =
+    "the shared subscriber connection is down; messages are missed until it is back";
+pub const HELD_BACK: &str = "commands for the upstream are held back (HEARTHSIDE PAUSE)";
+pub const NOT_PERMITTED: &str =
+    "the user of upstream.url may not run this command at the upstream; the sidecar does without its answer";
+pub const NO_UPSTREAM: &str = "owned keys are served; pass-through commands are answered with this error";
+pub const PRIVATE_ENDED: &str = "the private redis-server ended; it is started again";
+pub const PRIVATE_STILL_SAVES: &str =
+    "the private redis-server has not ended in time and is left to finish saving; the next start waits for it";
+pub const PRIVATE_LEFT: &str = "a private redis-server was left behind by a sidecar that was killed; it is ended";
+pub const PRIVATE_IS_WAITED_FOR: &str = "waiting for the private redis-server that was left behind to save and end";
+
+/// The upstream cannot be reached, or connections to it end.
+pub const UPSTREAM_AWAY: &[&str] =
+    &[LANE_LOST, LANE_CLOSED, NOT_OPENED, UPSTREAM_SILENT, PINNED_SILENT, OWN_CONNECTION_LOST, SUBSCRIBED_AGAIN];
+
+// The store.
+pub const WAITING_FOR_THE_STORE: &str = "waiting for the store; commands on keys that need it are answered LOADING";
+pub const WAITING_WITH_A_CLOSED_PORT: &str = "waiting for the store; the port stays closed (server.wait_for_store)";
+pub const STORE_SILENT: &str = "the store does not answer; keys that are not in memory get an error at once";
+pub const STORE_HEALTH: &str = "the store's health changed";
+pub const LOAD_FAILED: &str = "a load failed";
+pub const WRITE_FAILED: &str = "a write failed";
+pub const DEFINITIONS_NOT_LOADED: &str = "definitions could not be loaded; the last good version stays";
+pub const STALE: &str = "a stale record was served: the store holds something else and no change was told; \
+                         check the triggers (`hearthside check --connect`). It is forgotten";
+pub const NO_TRIGGERS: &str = "change triggers are missing: changes of this mapping are noticed only {}; \
+                               install them with `hearthside triggers --install`";
+pub const FEED_LOST: &str = "changes may be missed; the cache is emptied when the change feed is back";
+pub const FEED_CLOSED: &str = "the change feed cannot be connected; it is tried again";
+pub const ZONE_UNCLEAR: &str = "the column '{}' is a timestamp without time zone, and {}: it is read as {}; \
+                                make it a timestamptz, or say its zone (store.timezone)";
+pub const NOT_SWEPT: &str = "rows of keys that have ended cannot be removed now";
+
+/// The store cannot be asked, and does not say what changes.
+pub const STORE_AWAY: &[&str] =
+    &[STORE_SILENT, STORE_HEALTH, LOAD_FAILED, WRITE_FAILED, DEFINITIONS_NOT_LOADED, FEED_LOST, FEED_CLOSED, NOT_SWEPT];
+
+/// The store is not there at the start.
+pub const STORE_LATE: &[&str] =
+    &[WAITING_FOR_THE_STORE, WAITING_WITH_A_CLOSED_PORT, STORE_HEALTH, FEED_LOST, FEED_CLOSED];
+
+// Deferred writes.
+pub const DEFERRED_WAIT: &str = "deferred writes wait: the store does not take them";
+pub const DEFERRED_STAY: &str = "deferred writes stay in the journal until the next start";
+pub const STORE_TOO_SLOW: &str = "the store was too slow; deferred writes stay in the journal until the next start";
+pub const PUT_ASIDE: &str = "what the store refuses of deferred writes is put aside (mapping and reason are those of the first key); \
+     `hearthside journal` shows it, and sends it again or removes it while no sidecar runs";
+pub const NO_ROW: &str = "deferred writes to rows that are not there are dropped: they were taken while the store was away, \
+                          or the rows were deleted after them";
+pub const RELOAD_WAITS: &str = "the reload waits: deferred writes of before cannot be saved";
+pub const JOURNAL_NOT_WRITTEN: &str = "the journal cannot be written: deferred writes are refused";
+pub const JOURNAL_COPIED: &str = "the journal's file is a copy that was put back, or is in use elsewhere: another start has taken over the deferred \
+     writes that wait in it, and has saved them, or may have. They are put aside, so that no newer value is overwritten; \
+     `hearthside journal` shows them: compare them with the store, and write what is missing";
+pub const NOTED_BY_ANOTHER: &str = "a batch of this journal has been noted by somebody else: is a copy of the journal, or of the machine, in use? \
+     It is sent again under another name";
+pub const NOTE_GONE: &str = "the store has no note of this journal (hearthside.journals): it is not known whether the last \
+                             batch had been applied; it is saved again";
+pub const WAITING_FOR_THE_NOTE: &str = "waiting for the store, which knows what of the journal it has applied";
+pub const OLD_NOTES_STAY: &str =
+    "old notes of journals cannot be removed; GRANT DELETE ON hearthside.journals and flushed";
+
+/// Whether a log line warns of this.
+pub fn is_of(line: &str, message: &str) -> bool {
+    // "2026-11-26T18:00:00Z  WARN hearthside::cache: a load failed mapping="a:{id}" error=..."
+    let Some((_, said)) = line.split_once(": ") else { return false };
+    let mut pieces = message.split("{}");
+    let Some(mut rest) = pieces.next().and_then(|piece| said.strip_prefix(piece)) else { return false };
+    for piece in pieces {
+        let Some(at) = rest.find(piece) else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.is_empty() || message.ends_with("{}") || rest.strip_prefix(' ').is_some_and(begins_with_a_field)
+}
+
+/// `name=value`.
+fn begins_with_a_field(text: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_lowercase() || "_.".contains(c);
+    text.split_once('=').is_some_and(|(name, _)| !name.is_empty() && name.chars().all(is_name))
+}
+
+#[test]
+fn a_warning_that_is_allowed_is_a_whole_message() {
+    let line = |said: &str| format!("2026-11-26T18:00:00.000001Z  WARN hearthside::upstream::pipeline::lane: {said}");
+    assert!(is_of(&line("a lane lost its connection error=closed: by the upstream in_flight=2"), LANE_LOST));
+    assert!(is_of(&line("caches[0].query: has a ttl and no watch: seen late; x"), "{}: has a ttl and no watch: {}; x"));
+    assert!(is_of(&line(&format!("{FEED_CLOSED} why=x")), FEED_CLOSED) && is_of(&line(FEED_CLOSED), FEED_CLOSED));
+    for other in
+        ["a lane", "lost its connection", "the upstream does not answer", "a lane lost its connection for good"]
+    {
+        assert!(!is_of(&line("a lane lost its connection error=closed"), other), "{other}");
+        assert!(!is_of(&line("a lane lost its connection for good"), LANE_LOST));
+    }
+}
