@@ -146,3 +146,15 @@ fn the_newest_changes_are_those_of_this_version() {
     let version = env!("CARGO_PKG_VERSION");
     assert!(newest.starts_with(&format!("{version}, ")) || newest == "Unreleased", "{newest} is not {version}");
 }
+
+#[test]
+fn every_test_that_a_recipe_names_is_there() {
+    let (recipes, tests) = (read("CONTRIBUTING.md"), tests());
+    let is_name =
+        |name: &&str| name.matches('_').count() > 2 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let named: Vec<&str> = quoted(&recipes).filter(is_name).collect();
+    assert!(named.len() > 10);
+    for name in named {
+        assert!(tests.contains(&format!("fn {name}(")), "CONTRIBUTING.md: there is no test {name}");
+    }
+}
