@@ -140,12 +140,6 @@ impl Registry {
         lock(&self.peers).get(&id).cloned()
     }
 
-    /// The client whose own upstream connection has this id there.
-    #[must_use]
-    pub fn by_connection(&self, connection: i64) -> Option<Arc<Peer>> {
-        self.matching(|peer| peer.read(|state| state.connection == Some(connection))).pop()
-    }
-
     /// The clients that match, in the order in which they connected.
     #[must_use]
     pub fn matching(&self, is_match: impl Fn(&Peer) -> bool) -> Vec<Arc<Peer>> {
