@@ -14,7 +14,8 @@
 //!   store            Postgres or SQLite: rows to records, changes to notices
 //! ```
 //!
-//! A module imports from modules of lower rank only; `tests/it/structure/architecture.rs` holds the ranks.
+//! A module imports from modules of lower rank only; `tests/it/structure/architecture.rs` holds the ranks. What the
+//! program, benches, fuzz targets or tests use is public; in the other rooms the compiler finds what nobody uses.
 
 // 0: bytes, settings, numbers
 pub mod config;
@@ -32,18 +33,18 @@ pub mod journal;
 pub mod route;
 pub mod store;
 // 4: what answers
-pub mod cache;
-pub mod clients;
-pub mod definitions;
-pub mod upstream;
+mod cache;
+mod clients;
+mod definitions;
+mod upstream;
 // 5: one client's state
-pub mod session;
+mod session;
 // 6: who answers
-pub mod dispatch;
+mod dispatch;
 // 7: what takes several requests
-pub mod transaction;
+mod transaction;
 // 8: the outside
 pub mod admin;
-pub mod server;
+mod server;
 // 9: the whole
 pub mod app;

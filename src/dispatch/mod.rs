@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 pub use call::{wrong_arity, wrong_exec};
-pub use connection::hello::{greeted, logs_in};
+pub use connection::hello::greeted;
 use connection::{dedicated, subscribe};
 pub use edition::{EditionPlace, Newest};
 pub use owned::Owned;

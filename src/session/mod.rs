@@ -14,8 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use pace::{Pace, Policy};
-pub use upstream_state::{Redirect, UpstreamState};
-pub use waits::Waits;
+pub use upstream_state::Redirect;
 pub use way::Way;
 
 use crate::access::{Access, DEFAULT_USER, User};

@@ -10,13 +10,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use endpoint::Endpoint;
 pub use endpoint::error::ConnectError;
 pub use endpoint::group::{Credentials, Group, Login};
 pub use endpoint::health::{probe, watch};
 pub use endpoint::private_server::{NoServer, PrivateServer};
 pub use endpoint::target::Target;
-pub use endpoint::{Endpoint, Version};
-pub use hub::{Confirmed, Hub, HubTask, Membership, Overflowed, Subscriber};
+pub use hub::{Confirmed, Hub, Membership, Overflowed, Subscriber};
 pub use pinned::shelf::Member;
 pub use pinned::{Lost, Pinned};
 pub use pipeline::account::{Account, Kept};

@@ -7,7 +7,7 @@
     clippy::print_stderr,
     reason = "tests fail by panicking"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "nobody reads the documentation of a test binary")]
+#![allow(missing_docs, reason = "nobody reads the documentation of a test binary")]
 
 /// Counts what is in use: `limits/memory.rs` compares it with what a sidecar tells.
 #[global_allocator]
