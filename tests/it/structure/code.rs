@@ -30,9 +30,24 @@ impl Code {
         self.path.split('/').next().unwrap_or(&self.path).trim_end_matches(".rs")
     }
 
+    /// The folder that it stands in.
+    pub fn folder(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+
     /// How many modules are around it and it: 1 for `cache/mod.rs`, 2 for `cache/listing.rs`.
     pub fn depth(&self) -> usize {
         self.path.split('/').count() - usize::from(self.path.ends_with("/mod.rs"))
+    }
+
+    /// The names of the types that it declares, those of functions and implementations not among them.
+    pub fn types(&self) -> impl Iterator<Item = &str> {
+        self.bare.lines().filter_map(|line| {
+            let line = line.strip_prefix("pub(super) ").or(line.strip_prefix("pub(crate) ")).unwrap_or(line);
+            let line = line.strip_prefix("pub ").unwrap_or(line);
+            let name = ["struct ", "enum ", "trait ", "type "].iter().find_map(|kind| line.strip_prefix(kind))?;
+            name.split(|c: char| !c.is_alphanumeric()).next()
+        })
     }
 
     /// The functions that have a body.
@@ -137,5 +152,5 @@ mod tests { fn d() {} }"####;
     let code = Code { path: "keys/glob.rs".to_owned(), bare: without_tests(&bare(text)) };
     let found: Vec<(String, usize)> = code.functions().into_iter().map(|one| (one.name, one.lines)).collect();
     assert_eq!(found, [("a".to_owned(), 1), ("c".to_owned(), 2)], "{}", code.bare);
-    assert_eq!((code.module(), code.depth()), ("keys", 2));
+    assert_eq!((code.module(), code.folder(), code.depth()), ("keys", "keys", 2));
 }
