@@ -12,6 +12,7 @@ mod replay;
 mod signals;
 mod upkeep;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,10 +83,8 @@ async fn serve(
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Stop => break,
-                Signal::Reload => tokio::select! {
-                    () = house.reload(&front, reread()) => {}
-                    () = signals.stop() => break,
-                },
+                Signal::Reload if reload(house, &front, signals, &reread).await => {}
+                Signal::Reload => break,
             },
             Some(arrived) = coming.join_next() => match begin::whole(arrived) {
                 Ok(new) => house.arrive(&front, new).await,
@@ -101,6 +100,25 @@ async fn serve(
     house.readiness.drain();
     front.close().await;
     served
+}
+
+/// Reads the configuration again, and once more for each signal that comes meanwhile: what that one is about may have been
+/// read too early. False when a signal says to stop.
+async fn reload(house: &mut House, front: &Front, signals: &mut Signals, reread: impl Fn() -> Loaded) -> bool {
+    let mut is_asked = true;
+    while std::mem::take(&mut is_asked) {
+        let mut reloading = pin!(house.reload(front, reread()));
+        loop {
+            tokio::select! {
+                () = &mut reloading => break,
+                signal = signals.next() => match signal {
+                    Signal::Stop => return false,
+                    Signal::Reload => is_asked = true,
+                },
+            }
+        }
+    }
+    true
 }
 
 /// The least that what comes after the clients may take. Together with the default of `server.shutdown_timeout` it is

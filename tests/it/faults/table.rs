@@ -30,8 +30,11 @@ fn parts(more: &[(&str, &str)]) -> Parts {
     for (name, value) in more {
         builder = builder.set(name, *value);
     }
-    let sidecar =
-        builder.expect(warnings::UPSTREAM_AWAY).expect(warnings::STORE_AWAY).expect(&[warnings::DEFERRED_WAIT]).start();
+    let sidecar = builder
+        .expect(warnings::UPSTREAM_AWAY)
+        .expect(warnings::STORE_AWAY)
+        .expect(&[warnings::DEFERRED_WAIT, warnings::DEFERRED_STAY])
+        .start();
     // A hit in memory.
     assert_eq!(sidecar.wire().ask("HGET player:1:session hp"), "$2\r\n99\r\n");
     Parts { redis, postgres, store, sidecar }

@@ -247,8 +247,8 @@ const BOUNDS: [(&str, &str, &str); 16] = [
     ("src/dispatch/listing/scans.rs", "MOST: usize = 10_000", "10,000, a minute"),
     ("src/dispatch/listing/scans.rs", "LIFE: u64 = 60_000", "10,000, a minute"),
     ("src/cache/write_behind/expiry.rs", "MOST_WAITING: usize = 65_536", "65,536"),
-    ("src/cache/writes/own_writes.rs", "MOST: usize = 100_000", "100,000, a minute"),
-    ("src/cache/writes/own_writes.rs", "KEPT: u64 = 60_000", "100,000, a minute"),
+    ("src/cache/memory/own_writes.rs", "MOST: usize = 100_000", "100,000, a minute"),
+    ("src/cache/memory/own_writes.rs", "KEPT: u64 = 60_000", "100,000, a minute"),
     ("src/server/client/replies.rs", "MOST_ENTRIES: usize = 1024", "1,024 for each client"),
     ("src/server/listen.rs", "BACKLOG: u32 = 4096", "the backlog (of 4096)"),
 ];

@@ -96,6 +96,8 @@ pub(super) const TROUBLE: &[&str] = &[
     warnings::WAITING_FOR_THE_STORE,
     warnings::LOAD_FAILED,
     warnings::WRITE_FAILED,
+    warnings::WAITING_FOR_THE_NOTE,
+    warnings::NOT_SWEPT,
     warnings::FEED_LOST,
     warnings::FEED_CLOSED,
 ];
