@@ -64,7 +64,7 @@ async fn authorized(State(admin): State<Admin>, request: Request, next: Next) ->
     match &admin.token {
         Some(token) if !shown.is_some_and(|shown| token.is(shown)) => {
             let asks = [(header::WWW_AUTHENTICATE, "Bearer")];
-            (asks, admin.names.refuse(&admin.metrics, Foreign::Token, &request)).into_response()
+            (asks, admin.names.refuse(&admin.metrics.admin, Foreign::Token, &request)).into_response()
         }
         _ => next.run(request).await,
     }

@@ -54,7 +54,7 @@ impl Readiness {
     /// What is worth knowing though nothing keeps clients away: a line for each.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
-        let unasked = self.metrics.unasked.list();
+        let unasked = self.metrics.upstream.unasked.list();
         if unasked.is_empty() {
             return Vec::new();
         }
@@ -73,7 +73,7 @@ impl Readiness {
             // It says what is wrong with the store, too.
             let why = self.waits_for.load().as_ref().map(|away| format!(", {}", away.why()));
             missing.push(format!("definitions are not loaded{}", why.unwrap_or_default()));
-        } else if self.metrics.store_up.get() == 0 {
+        } else if self.metrics.app.store_up.get() == 0 {
             missing.push("the store does not answer".to_owned());
         }
         missing

@@ -56,25 +56,26 @@ impl Ground {
         cached: Vec<Planned>,
         awaits: Option<Arc<Away>>,
     ) -> Built {
-        let (definitions, metrics) = (Arc::new(Definitions::default()), self.metrics.clone());
-        let reloader = Reloader::new(definitions.clone(), sources, store.clone(), metrics.clone());
+        let definitions = Arc::new(Definitions::default());
+        let reloader = Reloader::new(definitions.clone(), sources, store.clone(), self.metrics.definitions.clone());
         let (cache, tasks) = Cache::new(cache::Parts {
             planned: cached,
             settings: &self.settings,
             journal: self.journal.clone(),
             store: store.clone(),
             runtime: Handle::current(),
-            metrics: metrics.clone(),
+            metrics: self.metrics.cache.clone(),
+            deferred_metrics: self.metrics.write_behind.clone(),
         });
         let owned = Owned {
             mappings: Arc::new(self.mappings.clone()),
             definitions,
             cache,
             reloader: Arc::new(reloader),
-            scans: Scans::new(self.metrics.clone()),
+            scans: Scans::new(self.metrics.owned.clone()),
             store,
             awaits,
-            metrics,
+            metrics: self.metrics.owned.clone(),
         };
         Built { owned: Arc::new(owned), tasks }
     }
@@ -160,7 +161,7 @@ impl Parts {
         waiting: Waiting,
         away: Option<&Away>,
     ) -> Result<Built, Failure> {
-        ground.metrics.store_up.set(1);
+        ground.metrics.app.store_up.set(1);
         let (mut sources, mut cached) = (Vec::new(), Vec::new());
         for (mapping, source, watched) in self.planned {
             let (plan, checked) = match source {
@@ -209,14 +210,15 @@ async fn remember(journal: &Journal, cached: &[Planned]) {
 pub(super) async fn journal(
     settings: &Settings,
     mappings: &Mappings,
-    metrics: &Arc<Metrics>,
+    metrics: &Metrics,
 ) -> Result<(Option<Arc<Journal>>, Waiting), Failure> {
     let is_needed = mappings.list.iter().any(|mapping| mapping.config.defers());
     if !is_needed && !settings.journal.path.exists() {
         return Ok((None, Waiting::default()));
     }
-    let opened = Journal::open(&settings.journal, metrics.clone()).await;
+    let opened = Journal::open(&settings.journal, metrics.journal.clone()).await;
     let (journal, waiting) = opened.map_err(|error| Failure::Start(format!("journal.path: {error}")))?;
+    metrics.write_behind.deferred_keys.set(journal.held() as i64);
     Ok((Some(Arc::new(journal)), waiting))
 }
 
@@ -248,7 +250,12 @@ async fn is_watched(store: &Store, mapping: &Mapping) -> Result<bool, StoreError
 ///
 /// # Errors
 /// Everything that keeps them from being served; then nothing has changed.
-pub(super) async fn successor(old: &Owned, mappings: Mappings, settings: &Settings) -> Result<Built, Failure> {
+pub(super) async fn successor(
+    old: &Owned,
+    mappings: Mappings,
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+) -> Result<Built, Failure> {
     let planned = Parts::plan(old.store.clone(), &settings.store, &mappings).await;
     let parts = planned.map_err(|trouble| match trouble {
         Trouble::Away(error) => Failure::Start(format!("the store cannot be asked: {error}")),
@@ -256,9 +263,9 @@ pub(super) async fn successor(old: &Owned, mappings: Mappings, settings: &Settin
     })?;
     let (journal, waiting) = match old.cache.journal() {
         Some(journal) => (Some(journal), Waiting::default()),
-        None => journal(settings, &mappings, &old.metrics).await?,
+        None => journal(settings, &mappings, metrics).await?,
     };
-    let ground = Ground { settings: settings.clone(), mappings, journal, metrics: old.metrics.clone() };
+    let ground = Ground { settings: settings.clone(), mappings, journal, metrics: metrics.clone() };
     let built = parts.into_owned(&ground, waiting, None).await?;
     built.owned.reloader.reload_all().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
     Ok(built)

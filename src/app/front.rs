@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use super::check::Failure;
 use crate::config::{self, PubSubMode, Settings};
 use crate::server::{Edition, Listener, Setup, Workers, bind};
+use crate::telemetry::Metrics;
 use crate::upstream::{Endpoint, Hub, Target, watch};
 
 pub(super) struct Front {
@@ -22,11 +23,11 @@ impl Front {
         settings: &Settings,
         edition: Edition,
         target: Result<Target, String>,
+        metrics: Arc<Metrics>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, Failure> {
         let listeners = bind_all(&settings.server).await?;
-        let metrics = edition.owned.metrics.clone();
-        let upstream = Arc::new(Endpoint::new(target, &settings.upstream, &metrics));
+        let upstream = Arc::new(Endpoint::new(target, &settings.upstream, metrics.upstream.clone()));
         tasks.spawn(watch(upstream.clone()));
         let hub = (settings.pubsub.mode == PubSubMode::Shared).then(|| {
             let (hub, task) = Hub::new(upstream.clone(), settings.pubsub.subscriber_output.0);

@@ -58,7 +58,7 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
         started = started => started?,
         () = signals.stop() => return Ok(()),
     };
-    let mut house = House::new(reading, built, readiness, tasks);
+    let mut house = House::new(reading, built, readiness, metrics, tasks);
     house.look_after();
     let served = serve(&mut house, target, &mut coming, &mut signals, reread).await;
     stop(house, private, patience_after(settings.server.shutdown_timeout)).await;
@@ -74,7 +74,8 @@ async fn serve(
     reread: impl Fn() -> Loaded,
 ) -> Result<(), Failure> {
     let edition = house.reading.edition(&house.owned);
-    let front = Front::open(&house.reading.config.settings, edition, target, &mut house.tasks).await?;
+    let front =
+        Front::open(&house.reading.config.settings, edition, target, house.metrics.clone(), &mut house.tasks).await?;
     if house.owned.awaits.is_none() {
         house.readiness.loaded(house.owned.clone());
     }

@@ -15,7 +15,8 @@ use crate::cache;
 use crate::config::{Loaded, Settings};
 use crate::dispatch::Owned;
 use crate::server::Edition;
-use crate::telemetry::metrics::{Outcome, OutcomeLabel};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Outcome;
 use crate::upstream::Target;
 
 /// The parts of the house that a reload exchanges.
@@ -28,6 +29,8 @@ pub(super) struct House {
     pub(super) beside: Option<cache::Tasks>,
     /// What runs beside them, as long as they are served.
     pub(super) upkeep: JoinSet<()>,
+    /// What is counted as long as the process runs.
+    pub(super) metrics: Arc<Metrics>,
     /// What runs as long as the process does.
     pub(super) tasks: JoinSet<()>,
     /// The mappings that changes of the store are applied to.
@@ -38,10 +41,16 @@ pub(super) struct House {
 
 impl House {
     /// A house that serves these definitions and this cache. Nothing runs beside them yet.
-    pub(super) fn new(reading: Reading, built: Built, readiness: Arc<Readiness>, tasks: JoinSet<()>) -> Self {
+    pub(super) fn new(
+        reading: Reading,
+        built: Built,
+        readiness: Arc<Readiness>,
+        metrics: Arc<Metrics>,
+        tasks: JoinSet<()>,
+    ) -> Self {
         let (audience, Built { owned, tasks: beside }) = (Arc::new(Audience::default()), built);
         audience.join(owned.clone());
-        Self { reading, owned, beside: Some(beside), upkeep: JoinSet::new(), tasks, audience, readiness }
+        Self { reading, owned, beside: Some(beside), upkeep: JoinSet::new(), metrics, tasks, audience, readiness }
     }
 
     /// Starts what runs beside them; without a store that is little.
@@ -50,7 +59,7 @@ impl House {
             self.upkeep = upkeep::without_store(&self.owned);
             return;
         }
-        upkeep::of_store(&mut self.tasks, &self.owned.store, &self.owned.metrics, &self.audience);
+        upkeep::of_store(&mut self.tasks, &self.owned.store, &self.metrics.app, &self.audience);
         self.upkeep = upkeep::of_owned(&self.owned, self.beside.take());
     }
 
@@ -89,8 +98,7 @@ impl House {
         if !loaded.faults.is_empty() {
             changed = Err(Failure::Start(loaded.faults.to_string()));
         }
-        let outcome = if changed.is_ok() { Outcome::Ok } else { Outcome::Error };
-        self.owned.metrics.config_reloads.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.metrics.app.config_reloaded(Outcome::of(&changed));
         match changed {
             Ok(()) => tracing::info!("SIGHUP: the configuration is reloaded"),
             Err(failure) => tracing::error!(
@@ -112,7 +120,7 @@ impl House {
         let target = self.moved(&new.settings)?;
         let has_new_mappings = (&old.definitions, &old.caches) != (&new.definitions, &new.caches);
         let successor = if has_new_mappings {
-            Some(build::successor(&self.owned, reading.mappings.clone(), &old.settings).await?)
+            Some(build::successor(&self.owned, reading.mappings.clone(), &old.settings, &self.metrics).await?)
         } else {
             None
         };

@@ -93,7 +93,7 @@ async fn put_aside(journal: &Journal, entries: Vec<Entry>, owned: &Owned) -> Res
     journal.put_aside(&entries, reason).await?;
     journal.let_go(entries.iter());
     let keys: HashSet<&[u8]> = entries.iter().map(|entry| &*entry.key).collect();
-    owned.metrics.put_aside.inc_by(keys.len() as u64);
+    owned.cache.count_put_aside(keys.len());
     tracing::error!(
         writes = entries.len(),
         keys = keys.len(),

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::cache;
 use crate::dispatch::Owned;
 use crate::store::{Change, Store};
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::AppMetrics;
 
 /// The mappings that changes of the store are applied to: one set of them, or two while a reload replaces one by the
 /// other.
@@ -33,7 +33,12 @@ impl Audience {
 }
 
 /// What goes on as long as the process lives.
-pub(super) fn of_store(tasks: &mut JoinSet<()>, store: &Arc<Store>, metrics: &Arc<Metrics>, audience: &Arc<Audience>) {
+pub(super) fn of_store(
+    tasks: &mut JoinSet<()>,
+    store: &Arc<Store>,
+    metrics: &Arc<AppMetrics>,
+    audience: &Arc<Audience>,
+) {
     let (watched, audience) = (store.clone(), audience.clone());
     tasks.spawn(async move { watched.watch(Arc::new(move |change| audience.tell(&change))).await });
     tasks.spawn(ask_store(store.clone(), metrics.clone()));
@@ -57,7 +62,7 @@ pub(super) fn without_store(owned: &Owned) -> JoinSet<()> {
 }
 
 /// Keeps `store_up`, which `/readyz` looks at.
-async fn ask_store(store: Arc<Store>, metrics: Arc<Metrics>) {
+async fn ask_store(store: Arc<Store>, metrics: Arc<AppMetrics>) {
     let mut ticker = tokio::time::interval(Duration::from_secs(1));
     loop {
         ticker.tick().await;

@@ -50,9 +50,9 @@ use crate::journal::{self, Journal};
 use crate::keys::MappingId;
 use crate::record::{ExpireCommand, TtlChange, Write};
 use crate::store::{Store, StoreError};
-use crate::telemetry::Metrics;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::holding::Holding;
+use crate::telemetry::metrics::{CacheMetrics, WriteBehindMetrics};
 
 /// The cache of one sidecar. A clone is the same cache.
 #[derive(Clone, Debug)]
@@ -75,21 +75,23 @@ pub struct Parts<'s> {
     pub store: Arc<Store>,
     /// Where writes run.
     pub runtime: Handle,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
+    /// What is counted of records in memory.
+    pub metrics: Arc<CacheMetrics>,
+    /// What is counted of deferred writes.
+    pub deferred_metrics: Arc<WriteBehindMetrics>,
 }
 
 impl Cache {
     /// An empty cache, and what is to run beside it.
     #[must_use]
     pub fn new(parts: Parts<'_>) -> (Self, Tasks) {
-        let Parts { planned, settings, journal, store, runtime, metrics } = parts;
+        let Parts { planned, settings, journal, store, runtime, metrics, deferred_metrics } = parts;
         let (sampler, chosen) = Sampler::new(&settings.verify);
         let (waiting, renewals) = Renewals::new();
         let source = Source::new(planned, settings, store);
         let memory = Arc::new(Memory::new(source, &settings.cache, sampler, metrics.clone()));
         let rows = settings.journal.flush_rows;
-        let write_behind = Arc::new(WriteBehind::new(memory.clone(), journal, rows, waiting, metrics.clone()));
+        let write_behind = Arc::new(WriteBehind::new(memory.clone(), journal, rows, waiting, deferred_metrics));
         let writer = Arc::new(Writer::new(memory.clone(), write_behind.clone(), runtime, metrics.clone()));
         let tasks = Tasks {
             memory: memory.clone(),
@@ -252,6 +254,11 @@ impl Cache {
     /// Shows how many keys have something that waits.
     pub fn count_waiting(&self) {
         self.write_behind.count_waiting();
+    }
+
+    /// Counts keys whose deferred writes were put aside.
+    pub fn count_put_aside(&self, keys: usize) {
+        self.write_behind.metrics.put_aside.inc_by(keys as u64);
     }
 
     /// Saves everything that waits; what comes meanwhile is for the next time.

@@ -11,7 +11,7 @@ use super::verifier::Verifier;
 use super::write_behind::WriteBehind;
 use super::write_behind::expiry::Renewal;
 use crate::config;
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::CacheMetrics;
 
 /// How often memory is tidied and measured.
 const TIDY_EVERY: Duration = Duration::from_millis(250);
@@ -46,11 +46,11 @@ pub(super) struct Sweep {
     /// Zero: never.
     interval: Duration,
     grace: Duration,
-    metrics: Arc<Metrics>,
+    metrics: Arc<CacheMetrics>,
 }
 
 impl Sweep {
-    pub(super) const fn new(settings: &config::Store, metrics: Arc<Metrics>) -> Self {
+    pub(super) const fn new(settings: &config::Store, metrics: Arc<CacheMetrics>) -> Self {
         Self { interval: settings.sweep_interval, grace: settings.sweep_grace, metrics }
     }
 

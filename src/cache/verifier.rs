@@ -11,9 +11,8 @@ use super::memory::sampler::Sample;
 use super::source::Cached;
 use crate::record::Record;
 use crate::store::StoreError;
-use crate::telemetry::Metrics;
 use crate::telemetry::clock::Tick;
-use crate::telemetry::metrics::MappingLabel;
+use crate::telemetry::metrics::CacheMetrics;
 
 /// How often is looked whether the feed has vouched for what was seen.
 const LOOK: Duration = Duration::from_millis(20);
@@ -31,7 +30,7 @@ pub(super) struct Verifier {
 #[derive(Debug)]
 struct Court {
     memory: Arc<Memory>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<CacheMetrics>,
 }
 
 impl Verifier {
@@ -40,7 +39,7 @@ impl Verifier {
         memory: Arc<Memory>,
         chosen: mpsc::Receiver<Sample>,
         per_second: u32,
-        metrics: Arc<Metrics>,
+        metrics: Arc<CacheMetrics>,
     ) -> Self {
         let court = Arc::new(Court { memory, metrics });
         Self { court, chosen, pause: Duration::from_secs(1) / per_second.max(1) }
@@ -95,7 +94,7 @@ impl Court {
             return;
         }
         let mapping = cached.name();
-        self.metrics.stale_reads.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).inc();
+        self.metrics.stale_read(mapping);
         tracing::error!(
             mapping,
             age_ms = Tick::now().since(sample.entry.loaded_at),

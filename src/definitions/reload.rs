@@ -14,8 +14,7 @@ use crate::mapping::Mapping;
 use crate::record::Table;
 use crate::store::file::load_file;
 use crate::store::{Plan, Store, StoreError};
-use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{Outcome, OutcomeLabel};
+use crate::telemetry::metrics::{DefinitionMetrics, Outcome};
 
 /// One definition mapping and its statements; a file has none.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ pub struct Reloader {
     definitions: Arc<Definitions>,
     sources: Vec<DefinitionSource>,
     store: Arc<Store>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<DefinitionMetrics>,
     wanted: Mutex<BTreeSet<MappingId>>,
     wake: Notify,
     /// Mappings whose last load failed: that is logged as an error once, not at every attempt.
@@ -54,7 +53,7 @@ impl Reloader {
         definitions: Arc<Definitions>,
         sources: Vec<DefinitionSource>,
         store: Arc<Store>,
-        metrics: Arc<Metrics>,
+        metrics: Arc<DefinitionMetrics>,
     ) -> Self {
         Self {
             definitions,
@@ -164,8 +163,7 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         let mapping = source.mapping.pattern.text();
         let loaded = self.load(source).await;
-        let outcome = if loaded.is_ok() { Outcome::Ok } else { Outcome::Error };
-        self.metrics.reloads.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.metrics.reloaded(Outcome::of(&loaded));
         let records = loaded.inspect_err(|error| self.complain(source, error))?;
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(&source.mapping.id);
         if self.by_the_way().remove(&source.mapping.id) {

@@ -45,21 +45,21 @@ fn section(metrics: &Metrics) -> String {
     let count = |route, outcome| metrics.commands.get(route, outcome) as i64;
     let mut text = String::from("# Hearthside\r\n");
     for (name, value) in [
-        ("clients", metrics.clients.get()),
-        ("upstream_up", metrics.upstream_up.get()),
-        ("lanes_connected", metrics.lanes_connected.get()),
-        ("pinned", metrics.pinned.get()),
-        ("store_up", metrics.store_up.get()),
-        ("change_feed_up", metrics.change_feed_up.get()),
-        ("gaps", metrics.gaps.get() as i64),
-        ("definitions", metrics.definitions.get()),
+        ("clients", metrics.clients.connected.get()),
+        ("upstream_up", metrics.upstream.up.get()),
+        ("lanes_connected", metrics.upstream.lanes.connected.get()),
+        ("pinned", metrics.upstream.pinned.open.get()),
+        ("store_up", metrics.app.store_up.get()),
+        ("change_feed_up", metrics.cache.change_feed_up.get()),
+        ("gaps", metrics.owned.gaps.get() as i64),
+        ("definitions", metrics.definitions.definitions.get()),
         ("definition_hits", count(RouteLabel::Definition, Outcome::Hit)),
-        ("cache_entries", metrics.cache_entries.get()),
-        ("cache_bytes", metrics.cache_bytes.get()),
+        ("cache_entries", metrics.cache.entries.get()),
+        ("cache_bytes", metrics.cache.bytes.get()),
         ("cache_hits", count(RouteLabel::Cache, Outcome::Hit)),
         ("cache_absent_hits", count(RouteLabel::Cache, Outcome::Absent)),
         ("cache_misses", count(RouteLabel::Cache, Outcome::Miss)),
-        ("coalesced_waiters", metrics.coalesced_waiters.get() as i64),
+        ("coalesced_waiters", metrics.cache.coalesced_waiters.get() as i64),
         ("passthrough_commands", count(RouteLabel::Passthrough, Outcome::Ok)),
     ] {
         // Writing to a String cannot fail.

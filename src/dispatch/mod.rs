@@ -146,7 +146,7 @@ impl Services {
         if limit == 0 || session.pace.take(session.now, limit) {
             return None;
         }
-        self.metrics.limited("requests_per_second");
+        self.metrics.clients.limited("requests_per_second");
         Some(format!(
             "ERR hearthside: this client sends more than {limit} requests a second (limits.requests_per_second); the command was not sent"
         ))

@@ -13,7 +13,7 @@ impl Services {
     /// Counts a request that is answered so, if somebody does not permit it.
     pub fn note_refused(&self, session: &Session, request: &Request<'_>, refusal: &Refusal) {
         if let Some(by) = refusal.by {
-            self.metrics.refusals.denied(by, &request.name(), || session.who());
+            self.metrics.clients.refusals.denied(by, &request.name(), || session.who());
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Services;
 use crate::session::Session;
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::ClientMetrics;
 use crate::upstream::Kept;
 
 /// One reply that no limit of memory has room for.
@@ -14,14 +14,14 @@ pub(super) const TOO_LONG: &str =
 /// The room of one reply.
 pub(super) struct Room {
     kept: Kept,
-    metrics: Arc<Metrics>,
+    metrics: Arc<ClientMetrics>,
     bytes: usize,
     most: usize,
 }
 
 impl Room {
     pub(super) fn of(services: &Services, session: &Session) -> Self {
-        let (kept, metrics) = (Kept::new(session.account.clone()), services.metrics.clone());
+        let (kept, metrics) = (Kept::new(session.account.clone()), services.metrics.clients.clone());
         Self { kept, metrics, bytes: 0, most: services.policy.limits.buffers.0 }
     }
 

@@ -39,8 +39,9 @@ use room::Room;
 use writer::{Order, Taken, Writer};
 
 use crate::config;
+use crate::telemetry::Seldom;
+use crate::telemetry::metrics::JournalMetrics;
 use crate::telemetry::planted::is_planted;
-use crate::telemetry::{Metrics, Seldom};
 
 /// What becomes of what was put aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +91,10 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn open(settings: &config::Journal, metrics: Arc<Metrics>) -> Result<(Self, Waiting), JournalError> {
+    pub async fn open(
+        settings: &config::Journal,
+        metrics: Arc<JournalMetrics>,
+    ) -> Result<(Self, Waiting), JournalError> {
         let mut file = File::open(&settings.path, settings.sync).await?;
         let About { incarnation, last, is_used, heirs } = file.about().await?;
         let (aside, last_aside) = file.aside().await?;
@@ -107,13 +111,12 @@ impl Journal {
         let next = all().map(|entry| entry.seq).max().unwrap_or(0).max(waiting.last).max(last_aside) + 1;
         let bytes = all().map(Entry::weight).sum();
         let held: HashSet<Bytes> = all().map(|entry| entry.key.clone()).collect();
-        metrics.deferred_keys.set(held.len() as i64);
         let (orders, ordered) = mpsc::unbounded_channel();
         tokio::spawn(Writer { file, sync: settings.sync, faults: Seldom::default() }.run(ordered));
         let journal = Self {
             incarnation,
             next: AtomicU64::new(next),
-            room: Room::new(bytes, aside, settings.max_bytes.0 as u64, metrics.clone()),
+            room: Room::new(bytes, aside, settings.max_bytes.0 as u64, metrics),
             held: Mutex::new(held),
             orders,
         };

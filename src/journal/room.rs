@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use super::JournalError;
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::JournalMetrics;
 
 /// The room of one journal, in bytes.
 #[derive(Debug)]
@@ -13,20 +13,20 @@ pub(super) struct Room {
     /// What was put aside.
     aside: AtomicU64,
     most: u64,
-    metrics: Arc<Metrics>,
+    metrics: Arc<JournalMetrics>,
 }
 
 impl Room {
     /// Room for `most` bytes, of which some are taken.
-    pub(super) fn new(waiting: u64, aside: u64, most: u64, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(waiting: u64, aside: u64, most: u64, metrics: Arc<JournalMetrics>) -> Self {
         let room = Self { waiting: AtomicU64::new(waiting), aside: AtomicU64::new(aside), most, metrics };
         room.measure();
         room
     }
 
     fn measure(&self) {
-        self.metrics.journal_bytes.set(self.waiting.load(SeqCst) as i64);
-        self.metrics.journal_aside_bytes.set(self.aside.load(SeqCst) as i64);
+        self.metrics.bytes.set(self.waiting.load(SeqCst) as i64);
+        self.metrics.aside_bytes.set(self.aside.load(SeqCst) as i64);
     }
 
     /// Takes so many bytes, if they are there.
@@ -52,7 +52,7 @@ impl Room {
 
     /// Counts a write that the journal has not taken.
     pub(super) fn refused(&self) {
-        self.metrics.journal_refused.inc();
+        self.metrics.refused.inc();
     }
 
     /// So many bytes wait no more.

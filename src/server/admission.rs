@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::config::Limits;
-use crate::telemetry::{Metrics, Seldom};
+use crate::telemetry::Seldom;
+use crate::telemetry::metrics::ClientMetrics;
 
 /// The clients that are in.
 #[derive(Debug)]
 pub(super) struct Admission {
     limits: ArcSwap<Limits>,
     inside: Mutex<Inside>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<ClientMetrics>,
     /// Log lines, by refusal.
     logged: [Seldom; 3],
 }
@@ -54,7 +55,7 @@ impl Refusal {
 }
 
 impl Admission {
-    pub(super) fn new(limits: Arc<Limits>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(limits: Arc<Limits>, metrics: Arc<ClientMetrics>) -> Self {
         Self { limits: ArcSwap::new(limits), inside: Mutex::default(), metrics, logged: Default::default() }
     }
 
@@ -77,14 +78,14 @@ impl Admission {
         let limits = self.limits.load();
         // 0: as many as may come in at all.
         let address = address.filter(|_| limits.clients_per_address > 0);
-        let counted = match self.metrics.client_buffers.held() > limits.buffers.0 {
+        let counted = match self.metrics.buffers.held() > limits.buffers.0 {
             true => Err(Refusal::Buffers),
             false => self.inside().count(&limits, address),
         };
         match counted {
             Ok(()) => {
-                self.metrics.clients.inc();
-                self.metrics.clients_total.inc();
+                self.metrics.connected.inc();
+                self.metrics.accepted.inc();
                 Ok(Admitted { admission: self.clone(), address })
             }
             Err(refusal) => {
@@ -124,7 +125,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut inside = self.admission.inside();
         inside.all -= 1;
-        self.admission.metrics.clients.dec();
+        self.admission.metrics.connected.dec();
         let Some(address) = self.address else { return };
         if let Some(theirs) = inside.by_address.get_mut(&address) {
             *theirs -= 1;
@@ -142,11 +143,12 @@ mod tests {
 
     use super::{Admission, Refusal};
     use crate::config::Limits;
+    use crate::telemetry::Metrics;
 
     #[test]
     fn newcomers_beyond_a_limit_are_refused_until_somebody_leaves() {
         let limits = Limits { clients: 3, clients_per_address: 2, ..Limits::default() };
-        let admission = Arc::new(Admission::new(Arc::new(limits), Arc::default()));
+        let admission = Arc::new(Admission::new(Arc::new(limits), Metrics::default().clients));
         let [one, other] = [1, 2].map(|last| Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))));
         let first = admission.admit(one).expect("room");
         let _second = admission.admit(one).expect("room");
@@ -155,7 +157,7 @@ mod tests {
         assert_eq!(admission.admit(None).expect_err("full"), Refusal::Clients);
         drop(first);
         let _fourth = admission.admit(one).expect("room again");
-        assert_eq!(admission.metrics.clients.get(), 3);
+        assert_eq!(admission.metrics.connected.get(), 3);
         assert_eq!(admission.inside().by_address.len(), 2);
     }
 }

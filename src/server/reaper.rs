@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::admission::Admission;
 use crate::clients::{Peer, Registry};
 use crate::config::Limits;
-use crate::telemetry::Metrics;
 use crate::telemetry::clock::{millis, now_ms};
 use crate::telemetry::holding::Buffers;
+use crate::telemetry::metrics::ClientMetrics;
 
 /// How often clients are looked at, at least.
 const OFTEN: Duration = Duration::from_millis(100);
@@ -22,7 +22,7 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 pub(super) struct Reaper {
     pub(super) registry: Arc<Registry>,
     pub(super) admission: Arc<Admission>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<ClientMetrics>,
     pub(super) buffers: Arc<Buffers>,
 }
 
@@ -45,7 +45,7 @@ impl Reaper {
             let then = now.saturating_sub(millis(limits.idle_timeout));
             for peer in self.living(|peer| peer.is_idle_since(then)) {
                 tracing::debug!(client = peer.id, "a client asked nothing for limits.idle_timeout and is closed");
-                self.metrics.clients_idle.inc();
+                self.metrics.idle.inc();
                 peer.kill();
             }
         }
@@ -81,7 +81,7 @@ impl Reaper {
     }
 
     fn cut(&self, peer: &Peer, limit: &'static str) {
-        self.metrics.clients_cut.inc();
+        self.metrics.cut.inc();
         self.metrics.limited(limit);
         tracing::warn!(
             client = peer.id,
@@ -131,8 +131,8 @@ mod tests {
 
     #[test]
     fn who_was_cut_and_is_still_to_go_costs_nobody_else_the_connection() {
-        let metrics = Arc::new(Metrics::default());
-        let buffers = metrics.client_buffers.clone();
+        let metrics = Metrics::default().clients;
+        let buffers = metrics.buffers.clone();
         let registry = Arc::new(Registry::new(buffers.clone()));
         let limits = Arc::new(Limits { buffers: ByteSize(64), ..Limits::default() });
         let admission = Arc::new(Admission::new(limits.clone(), metrics.clone()));
@@ -145,6 +145,6 @@ mod tests {
         // Nobody has gone when they are looked at again.
         (0..2).for_each(|_| reaper.look(&limits));
         assert_eq!(clients.each_ref().map(|client| client.peer.is_killed()), [true, false, false]);
-        assert_eq!(metrics.clients_cut.get(), 1);
+        assert_eq!(metrics.cut.get(), 1);
     }
 }

@@ -33,6 +33,7 @@ use crate::config::AuthMode;
 use crate::dispatch::{Newest, Services};
 use crate::session::Session;
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::ClientMetrics;
 use crate::upstream::{Endpoint, Group, Hub, Login, Upstream};
 
 /// What a worker is told.
@@ -81,11 +82,11 @@ impl Workers {
             threads: Vec::new(),
             next: AtomicU64::new(0),
             stop: CancellationToken::new(),
-            admission: Arc::new(Admission::new(setup.edition.policy.limits.clone(), setup.metrics.clone())),
+            admission: Arc::new(Admission::new(setup.edition.policy.limits.clone(), setup.metrics.clients.clone())),
         };
-        let registry = Arc::new(Registry::new(setup.metrics.client_buffers.clone()));
-        let (admission, metrics) = (workers.admission.clone(), setup.metrics.clone());
-        let buffers = metrics.client_buffers.clone();
+        let registry = Arc::new(Registry::new(setup.metrics.clients.buffers.clone()));
+        let (admission, metrics) = (workers.admission.clone(), setup.metrics.clients.clone());
+        let buffers = metrics.buffers.clone();
         let reaper = Reaper { registry: registry.clone(), admission, metrics, buffers };
         tokio::spawn(workers.stop.clone().run_until_cancelled_owned(reaper.run()));
         let count = if count == 0 { cores } else { count };
@@ -171,7 +172,7 @@ impl Worker {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(ended) = clients.join_next() => report(ended, &self.setup.metrics),
+                Some(ended) = clients.join_next() => report(ended, &self.setup.metrics.clients),
                 Some(order) = orders.recv() => match order {
                     Order::Serve(socket, admitted) => {
                         let (setup, services, bell) = (self.setup.clone(), self.services.clone(), self.bell.clone());
@@ -188,7 +189,7 @@ impl Worker {
         self.bell.drain();
         let all_gone = async {
             while let Some(ended) = clients.join_next().await {
-                report(ended, &self.setup.metrics)
+                report(ended, &self.setup.metrics.clients)
             }
         };
         if tokio::time::timeout(patience, all_gone).await.is_err() {
@@ -223,7 +224,7 @@ fn services(newest: &Rc<Newest>, setup: &Setup, clients: Arc<Registry>, upstream
 }
 
 /// A panic ends one client, not its worker.
-fn report(ended: Result<(), tokio::task::JoinError>, metrics: &Metrics) {
+fn report(ended: Result<(), tokio::task::JoinError>, metrics: &ClientMetrics) {
     if let Err(error) = ended
         && error.is_panic()
     {
@@ -262,10 +263,10 @@ async fn welcome_tls(
     match tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await {
         Ok(Ok(stream)) => client(stream, &listed, setup, services, bell).serve().await,
         Ok(Err(error)) => {
-            setup.metrics.tls_failures.inc();
+            setup.metrics.clients.tls_failures.inc();
             tracing::debug!(client = listed.peer.id, %error, "a client did not get through the TLS handshake");
         }
-        Err(_) => drop(setup.metrics.tls_failures.inc()),
+        Err(_) => drop(setup.metrics.clients.tls_failures.inc()),
     }
 }
 
@@ -286,14 +287,13 @@ fn client<S: AsyncRead + AsyncWrite + Unpin>(
     let db = setup.upstream.first_database();
     let session =
         Session::new(listed.peer.clone(), Group { db, login, ..Group::default() }, services.access.first_user());
-    let connection = Connection::new(&session, stream, services.policy.limits.clone(), setup.metrics, bell);
+    let connection =
+        Connection::new(&session, stream, services.policy.limits.clone(), setup.metrics.clients.clone(), bell);
     Client::new(connection, session, services)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::task::JoinSet;
 
     use super::report;
@@ -301,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_one_task_and_is_counted() {
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Metrics::default().clients;
         let mut tasks = JoinSet::new();
         tasks.spawn(async { assert_eq!(1, 2, "a bug") });
         tasks.spawn(async {});

@@ -49,16 +49,21 @@ pub struct Who {
 }
 
 /// The counters, and when each kind was logged last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Refusals {
-    pub(super) logins: Family<ReasonLabel, Counter>,
-    pub(super) denied: Family<DeniedLabel, Counter>,
+    logins: Family<ReasonLabel, Counter>,
+    denied: Family<DeniedLabel, Counter>,
     logged_logins: Seldom,
     logged_denied: [Seldom; 3],
     logged_faults: Seldom,
 }
 
 impl Refusals {
+    pub(super) fn new(logins: Family<ReasonLabel, Counter>, denied: Family<DeniedLabel, Counter>) -> Self {
+        let (logged_logins, logged_denied, logged_faults) = Default::default();
+        Self { logins, denied, logged_logins, logged_denied, logged_faults }
+    }
+
     /// A login was refused: `password`, or by the `upstream`.
     pub fn login(&self, reason: &'static str, who: impl FnOnce() -> Who) {
         self.logins.get_or_create(&ReasonLabel { reason }).inc();

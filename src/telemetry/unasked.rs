@@ -15,13 +15,17 @@ pub struct QuestionLabel {
 }
 
 /// The commands that were refused when they were last tried.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Unasked {
-    pub(super) family: Family<QuestionLabel, Gauge>,
+    family: Family<QuestionLabel, Gauge>,
     list: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Unasked {
+    pub(super) fn new(family: Family<QuestionLabel, Gauge>) -> Self {
+        Self { family, list: Mutex::default() }
+    }
+
     /// Notes whether `command` was refused.
     pub fn note(&self, command: &'static str, is_refused: bool) {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);

@@ -99,7 +99,7 @@ impl Transaction {
             }
             Err(error) => {
                 if error == StoreError::TooMuch {
-                    desk.services.metrics.limited("buffers");
+                    desk.services.metrics.clients.limited("buffers");
                 }
                 Some(self.abort(desk, &format!("ERR hearthside: nothing of the transaction was done: {error}")))
             }

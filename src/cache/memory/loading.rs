@@ -13,7 +13,7 @@ use crate::keys::MappingId;
 use crate::record::Record;
 use crate::store::StoreError;
 use crate::telemetry::clock::Tick;
-use crate::telemetry::metrics::{Outcome, OutcomeLabel};
+use crate::telemetry::metrics::Outcome;
 
 impl Memory {
     /// The entry of `key`, loaded if need be. The load is begun, or joined, when this returns; the future only waits.
@@ -101,8 +101,7 @@ impl Memory {
             Ok(None) => Outcome::Absent,
             Err(_) => Outcome::Error,
         };
-        self.metrics.loads.get_or_create(&OutcomeLabel { outcome }).inc();
-        self.metrics.load_seconds.observe(Tick::now().since(started) as f64 / 1000.0);
+        self.metrics.loaded(outcome, Tick::now().since(started));
     }
 
     /// The record of a key as it is now: what the store has, with what waits over it.

@@ -35,8 +35,8 @@ use crate::journal;
 use crate::keys::MappingId;
 use crate::keys::glob_match;
 use crate::record::{Record, TtlChange};
-use crate::telemetry::Metrics;
 use crate::telemetry::clock::{Tick, millis};
+use crate::telemetry::metrics::CacheMetrics;
 use crate::telemetry::planted::is_planted;
 
 /// What one sidecar has in memory of its cached mappings.
@@ -53,11 +53,11 @@ pub(crate) struct Memory {
     sampler: Sampler,
     /// `cache.max_staleness`, in milliseconds.
     max_staleness: u64,
-    metrics: Arc<Metrics>,
+    metrics: Arc<CacheMetrics>,
 }
 
 impl Memory {
-    pub(super) fn new(source: Source, settings: &config::Cache, sampler: Sampler, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(source: Source, settings: &config::Cache, sampler: Sampler, metrics: Arc<CacheMetrics>) -> Self {
         Self {
             source,
             entries: Entries::new(settings),
@@ -236,8 +236,8 @@ impl Memory {
     /// Does the entries' housekeeping and takes its measures; to be called a few times a second.
     pub(crate) fn tidy(&self) {
         let (entries, bytes) = self.entries.tidy();
-        self.metrics.cache_entries.set(entries as i64);
-        self.metrics.cache_bytes.set(bytes as i64);
+        self.metrics.entries.set(entries as i64);
+        self.metrics.bytes.set(bytes as i64);
         self.metrics.own_writes.set(self.own_writes.tidy(Tick::now()) as i64);
         self.flights.tidy();
         let is_up = self.feed.is_connected() && self.feed.is_fresh(self.max_staleness, Tick::now());

@@ -12,8 +12,8 @@ use crate::journal::Change;
 use crate::keys::MappingId;
 use crate::record::TtlChange;
 use crate::store::StoreError;
-use crate::telemetry::Metrics;
 use crate::telemetry::clock::{Tick, UnixMs};
+use crate::telemetry::metrics::WriteBehindMetrics;
 
 impl Cached {
     /// The life that a write leaves, where the mapping's keys expire by a column; `None`: as it was.
@@ -70,7 +70,7 @@ impl Renewals {
     }
 
     /// One more that waits, unless too many do: the journal is far behind then, and the next read of the key renews it.
-    fn add(&self, renewal: Renewal, metrics: &Metrics) {
+    fn add(&self, renewal: Renewal, metrics: &WriteBehindMetrics) {
         // Where they come out ends with the process.
         if self.0.try_send(renewal).is_err() {
             metrics.renewals_dropped.inc();
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn renewals_beyond_those_that_may_wait_are_dropped_and_counted() {
-        let ((renewals, mut receiver), metrics) = (Renewals::new(), Metrics::default());
+        let ((renewals, mut receiver), metrics) = (Renewals::new(), Metrics::default().write_behind);
         let renewal =
             |ms| Renewal { mapping: MappingId::default(), key: Bytes::from_static(b"k"), expiry: Tick::from_ms(ms) };
         (0..MOST_WAITING as u64 + 10).for_each(|ms| renewals.add(renewal(ms), &metrics));

@@ -24,7 +24,7 @@ use crate::keys::MappingId;
 use crate::record::Record;
 use crate::store::{FlushRow, Flushed, Mark, StoreError};
 use crate::telemetry::clock::Tick;
-use crate::telemetry::metrics::{MappingLabel, Outcome, OutcomeLabel};
+use crate::telemetry::metrics::Outcome;
 
 /// A batch whose end is not known.
 #[derive(Debug)]
@@ -220,8 +220,7 @@ impl WriteBehind {
         let flushing = self.memory.source.store.flush(&cached.plan, &rows, mark);
         let flushed = tokio::time::timeout(self.memory.source.deadline, flushing).await;
         let flushed = flushed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the flush took too long".into())));
-        let outcome = if flushed.is_ok() { Outcome::Ok } else { Outcome::Error };
-        self.metrics.flushes.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.metrics.flush_ended(Outcome::of(&flushed));
         if flushed.is_ok() {
             own_write.end(Tick::now());
         }
@@ -253,8 +252,7 @@ impl WriteBehind {
     ) -> Result<Vec<Rows>, StoreError> {
         let without_row = records.as_ref().map_or(0, |records| without_row(&pending.rows, records));
         if let Some(cached) = self.memory.source.cached(pending.mapping).filter(|_| without_row > 0) {
-            let label = MappingLabel { mapping: cached.name().to_owned() };
-            self.metrics.deferred_without_row.get_or_create(&label).inc_by(without_row);
+            self.metrics.without_row(cached.name(), without_row);
             flusher.log.without_row(pending.mapping, without_row);
         }
         // Its notices may have come before, or come from another attempt: what is in memory is compared.

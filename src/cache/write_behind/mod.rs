@@ -17,7 +17,7 @@ use flush::Flusher;
 
 use super::memory::Memory;
 use crate::journal::Journal;
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::WriteBehindMetrics;
 
 /// The deferred writes of one sidecar.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct WriteBehind {
     /// Most keys of one flush.
     flush_rows: usize,
     renewals: Renewals,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<WriteBehindMetrics>,
 }
 
 impl WriteBehind {
@@ -41,7 +41,7 @@ impl WriteBehind {
         journal: Option<Arc<Journal>>,
         flush_rows: usize,
         renewals: Renewals,
-        metrics: Arc<Metrics>,
+        metrics: Arc<WriteBehindMetrics>,
     ) -> Self {
         let (flusher, flush_now) = (Mutex::default(), Notify::new());
         Self { memory, journal, flusher, flush_now, flush_rows, renewals, metrics }

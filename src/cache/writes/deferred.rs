@@ -72,7 +72,7 @@ impl Writer {
                     Arc::new(cached.life.replacing(entry, turn.before.as_deref(), life, now))
                 });
                 self.memory.end(turn, entry);
-                self.metrics.deferred.inc();
+                self.write_behind.metrics.deferred.inc();
                 Ok(written)
             }
             Err(error) => {

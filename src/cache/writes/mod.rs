@@ -19,9 +19,8 @@ use super::write_behind::WriteBehind;
 use crate::keys::MappingId;
 use crate::record::{Edit, Record, TtlChange, Write, Written};
 use crate::store::StoreError;
-use crate::telemetry::Metrics;
 use crate::telemetry::clock::Tick;
-use crate::telemetry::metrics::{Outcome, OutcomeLabel};
+use crate::telemetry::metrics::{CacheMetrics, Outcome};
 
 /// How a write ended.
 pub type WriteResult = Result<Written, StoreError>;
@@ -33,7 +32,7 @@ pub(crate) struct Writer {
     write_behind: Arc<WriteBehind>,
     /// Writes run here, not in a client's task: a client that leaves does not cut a query short (hazard 27).
     runtime: Handle,
-    metrics: Arc<Metrics>,
+    metrics: Arc<CacheMetrics>,
 }
 
 impl Writer {
@@ -41,7 +40,7 @@ impl Writer {
         memory: Arc<Memory>,
         write_behind: Arc<WriteBehind>,
         runtime: Handle,
-        metrics: Arc<Metrics>,
+        metrics: Arc<CacheMetrics>,
     ) -> Self {
         Self { memory, write_behind, runtime, metrics }
     }
@@ -168,8 +167,6 @@ impl Writer {
     }
 
     fn count_write(&self, result: &WriteResult, started: Tick) {
-        let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
-        self.metrics.writes.get_or_create(&OutcomeLabel { outcome }).inc();
-        self.metrics.write_seconds.observe(Tick::now().since(started) as f64 / 1000.0);
+        self.metrics.written(Outcome::of(result), Tick::now().since(started));
     }
 }

@@ -52,7 +52,7 @@ fn login(
     let judged = judge(services, session, user, password);
     if judged.is_err() {
         let user = shown(user.unwrap_or(DEFAULT_USER.as_bytes()));
-        services.metrics.refusals.login("password", || Who { user, ..session.who() });
+        services.metrics.clients.refusals.login("password", || Who { user, ..session.who() });
     }
     judged
 }

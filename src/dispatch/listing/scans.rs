@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use crate::cache::After;
 use crate::keys::MappingId;
-use crate::telemetry::Metrics;
 use crate::telemetry::clock::now_ms;
+use crate::telemetry::metrics::OwnedMetrics;
 
 /// Set in our cursors: an upstream would need 2^52 keys to use it, and it is still exact as a floating-point number.
 pub(crate) const OURS: u64 = 1 << 52;
@@ -49,7 +49,7 @@ struct Known {
 #[derive(Debug)]
 pub struct Scans {
     known: Mutex<Known>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<OwnedMetrics>,
 }
 
 impl Drop for Scans {
@@ -61,7 +61,7 @@ impl Drop for Scans {
 impl Scans {
     /// None yet.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    pub fn new(metrics: Arc<OwnedMetrics>) -> Self {
         Self { known: Mutex::default(), metrics }
     }
 
@@ -111,14 +111,12 @@ impl Scans {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::{LIFE, MOST, Place, Scans};
     use crate::telemetry::Metrics;
 
     #[test]
     fn a_cursor_can_be_sent_again_until_its_successor_is_used() {
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Metrics::default().owned;
         let scans = Scans::new(metrics.clone());
         let first = scans.keep(Place::Upstream, 0);
         let second = scans.keep(Place::Upstream, first);
@@ -132,7 +130,7 @@ mod tests {
 
     #[test]
     fn cursors_that_nobody_uses_are_forgotten() {
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Metrics::default().owned;
         let scans = Scans::new(metrics.clone());
         let old = scans.keep_at(Place::Upstream, 0, 1000);
         assert!(scans.find_at(old, 999 + LIFE).is_some() && scans.find_at(old, 1000 + LIFE).is_none());

@@ -15,7 +15,7 @@ use crate::definitions::{Definitions, Reloader};
 use crate::keys::{MappingId, glob_match};
 use crate::mapping::{Kind, Mappings};
 use crate::store::{Away, Change, Store, StoreError};
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::OwnedMetrics;
 
 /// Everything owned.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Owned {
     /// While the store has not been there yet: why.
     pub awaits: Option<Arc<Away>>,
     /// Counters.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<OwnedMetrics>,
 }
 
 impl Owned {

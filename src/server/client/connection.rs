@@ -19,7 +19,7 @@ use crate::clients::Peer;
 use crate::config::Limits;
 use crate::server::bell::Bell;
 use crate::session::Session;
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::ClientMetrics;
 use crate::upstream::Account;
 
 /// Why a connection ends.
@@ -55,7 +55,7 @@ pub(in crate::server) struct Connection<S> {
     pub(super) incoming: BytesMut,
     pub(super) replies: Replies,
     pub(super) limits: Arc<Limits>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<ClientMetrics>,
     bell: Rc<Bell>,
     /// How often the bell had rung when this client last looked.
     heard: u64,
@@ -82,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         session: &Session,
         stream: S,
         limits: Arc<Limits>,
-        metrics: Arc<Metrics>,
+        metrics: Arc<ClientMetrics>,
         bell: Rc<Bell>,
     ) -> Self {
         session.account.limit(limits.client_output.0);
@@ -285,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Messages were lost for it: it did not read for too long.
     fn cut(&self) -> End {
-        self.metrics.clients_cut.inc();
+        self.metrics.cut.inc();
         self.metrics.limited("subscriber_output");
         tracing::warn!(
             client = self.peer.id,

@@ -114,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             && *login != self.session.group.login
         {
             let user = shown(credentials.user.as_deref().unwrap_or(DEFAULT_USER.as_bytes()));
-            self.services.metrics.refusals.login("upstream", || Who { user, ..self.session.who() });
+            self.services.metrics.clients.refusals.login("upstream", || Who { user, ..self.session.who() });
         }
     }
 

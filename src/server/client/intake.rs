@@ -201,11 +201,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A framing fault: nothing after it can be told apart, so the client is closed, and only it.
     pub(super) fn refuse(&mut self, fault: &RequestFault) {
         self.send_batch();
-        self.services.metrics.protocol_errors.inc();
+        self.services.metrics.clients.protocol_errors.inc();
         if let Some(limit) = fault.limit() {
-            self.services.metrics.limited(limit);
+            self.services.metrics.clients.limited(limit);
         }
-        self.services.metrics.refusals.fault(&self.session.peer.addresses.0, fault);
+        self.services.metrics.clients.refusals.fault(&self.session.peer.addresses.0, fault);
         encode::error_bytes(self.connection.replies.tail(), &fault.text());
         self.session.closing = true;
     }

@@ -120,8 +120,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A subscription that is lost cannot be hidden: messages may be missing. The client will subscribe again.
     fn log_loss(&self) {
         if self.was_slow() {
-            self.services.metrics.clients_cut.inc();
-            self.services.metrics.limited("client-output-buffer-limit");
+            self.services.metrics.clients.cut.inc();
+            self.services.metrics.clients.limited("client-output-buffer-limit");
             return tracing::warn!(
                 client = self.session.peer.id,
                 limit = "client-output-buffer-limit pubsub (of the upstream)",

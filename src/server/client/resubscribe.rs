@@ -84,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     fn resume(&mut self, pinned: Pinned, messages: &[u8]) {
-        self.services.metrics.subscribers_restored.inc();
+        self.services.metrics.clients.subscribers_restored.inc();
         if pinned.names(Kind::Channel).iter().any(|name| name == GAP) {
             let out = self.connection.replies.loud();
             out.put_u8(if self.session.proto() == Proto::Resp3 { b'>' } else { b'*' });

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::error::ConnectError;
-use crate::telemetry::{Metrics, Seldom};
+use crate::telemetry::Seldom;
+use crate::telemetry::metrics::UpstreamMetrics;
 
 /// The circuit breaker of one upstream.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub(crate) struct Circuit {
     changed: Notify,
     /// Unreachable for so long, it is open.
     open_after: Duration,
-    metrics: Arc<Metrics>,
+    metrics: Arc<UpstreamMetrics>,
     /// Log lines about a lack that is not the upstream's.
     excuses: Seldom,
 }
@@ -47,7 +48,7 @@ pub(crate) struct Turn<'a> {
 impl Circuit {
     /// A circuit that opens when the upstream has been unreachable for `open_after`.
     #[must_use]
-    pub(crate) fn new(open_after: Duration, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(open_after: Duration, metrics: Arc<UpstreamMetrics>) -> Self {
         Self { state: Mutex::default(), changed: Notify::new(), open_after, metrics, excuses: Seldom::default() }
     }
 
@@ -170,10 +171,10 @@ pub(crate) fn backoff(attempt: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::{Circuit, ConnectError, backoff};
+    use crate::telemetry::Metrics;
 
     fn away() -> ConnectError {
         ConnectError::Unreachable("redis://nowhere".into(), "refused".into())
@@ -181,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn attempts_take_turns_while_they_fail() {
-        let circuit = Circuit::new(Duration::from_secs(3600), Arc::default());
+        let circuit = Circuit::new(Duration::from_secs(3600), Metrics::default().upstream);
         let (first, second) = (circuit.turn().await, circuit.turn().await);
         assert_eq!((first.failed(&away()), second.failed(&away())), (1, 1), "they began together");
         let only = circuit.turn().await;
@@ -197,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_open_when_the_upstream_has_been_away_for_long() {
-        let circuit = Circuit::new(Duration::ZERO, Arc::default());
+        let circuit = Circuit::new(Duration::ZERO, Metrics::default().upstream);
         assert!(!circuit.is_open());
         circuit.turn().await.failed(&away());
         assert_eq!(circuit.why(), Some(away()));
@@ -208,7 +209,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lack_of_our_own_does_not_count() {
-        let circuit = Circuit::new(Duration::ZERO, Arc::default());
+        let circuit = Circuit::new(Duration::ZERO, Metrics::default().upstream);
         assert!(circuit.turn().await.excused(&ConnectError::NoFiles));
         assert!(!circuit.turn().await.excused(&ConnectError::NoFiles), "it has just been logged");
         assert_eq!((circuit.is_open(), circuit.attempts()), (false, 0));

@@ -9,7 +9,7 @@ use redis::{AsyncConnectionConfig, Value};
 
 use super::Endpoint;
 use super::target::Target;
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::UpstreamMetrics;
 
 /// One INFO, or what comes nearest to it.
 ///
@@ -48,7 +48,7 @@ fn is_forbidden(error: &redis::RedisError) -> bool {
     error.code() == Some("NOPERM")
 }
 
-async fn ping(connection: &mut MultiplexedConnection, metrics: &Metrics) -> Result<(), String> {
+async fn ping(connection: &mut MultiplexedConnection, metrics: &UpstreamMetrics) -> Result<(), String> {
     let answer = redis::cmd("PING").query_async::<()>(connection).await;
     let is_forbidden = answer.as_ref().is_err_and(is_forbidden);
     metrics.unasked.note("PING", is_forbidden);
@@ -75,7 +75,7 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
             Err(error) => Err(error),
         };
         if let Err(error) = up {
-            endpoint.metrics.upstream_up.set(0);
+            endpoint.metrics.up.set(0);
             endpoint.circuit.is_open();
             if was_up != Some(false) {
                 tracing::warn!(upstream = %target.name(), %error, "the upstream does not answer");
@@ -101,7 +101,7 @@ async fn stay(
     }
     endpoint.version.set(version);
     loop {
-        endpoint.metrics.upstream_up.set(1);
+        endpoint.metrics.up.set(1);
         tokio::time::sleep(endpoint.settings.ping_interval.min(Duration::from_secs(5))).await;
         ping(connection, &endpoint.metrics).await?;
     }

@@ -25,7 +25,7 @@ use target::Target;
 pub use version::Version;
 
 use crate::config;
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::UpstreamMetrics;
 
 /// One upstream server, for all lanes and pinned connections to it.
 #[derive(Debug)]
@@ -37,20 +37,20 @@ pub struct Endpoint {
     pub(super) permits: Permits,
     /// As the server tells it.
     pub version: Version,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<UpstreamMetrics>,
 }
 
 impl Endpoint {
     /// The server at `target`, or the reason why there is none. No connection is opened before one is needed.
     #[must_use]
-    pub fn new(target: Result<Target, String>, settings: &config::Upstream, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(target: Result<Target, String>, settings: &config::Upstream, metrics: Arc<UpstreamMetrics>) -> Self {
         Self {
             location: Location::new(target),
             circuit: Circuit::new(settings.breaker_after, metrics.clone()),
             settings: settings.clone(),
-            permits: Permits::new(settings, metrics.clone()),
+            permits: Permits::new(settings, metrics.pinned.clone()),
             version: Version::default(),
-            metrics: metrics.clone(),
+            metrics,
         }
     }
 
@@ -85,7 +85,7 @@ impl Endpoint {
         tracing::warn!(milliseconds = most.as_millis(), "commands for the upstream are held back (HEARTHSIDE PAUSE)");
         self.location.pause(most);
         async move {
-            while self.metrics.lanes_held.get() < self.metrics.lanes_connected.get() {
+            while self.metrics.lanes.held.get() < self.metrics.lanes.connected.get() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ConnectError;
 use crate::config;
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::PinnedMetrics;
 
 /// How long somebody may still wait when the sidecar is shutting down.
 const MOMENT: Duration = Duration::from_millis(500);
@@ -22,22 +22,22 @@ pub(crate) struct Permits {
     most: usize,
     patience: Duration,
     closing: CancellationToken,
-    metrics: Arc<Metrics>,
+    metrics: Arc<PinnedMetrics>,
 }
 
 /// Counts somebody for as long as it waits.
-struct Waiting<'a>(&'a Metrics);
+struct Waiting<'a>(&'a PinnedMetrics);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.pinned_waiting.dec();
+        self.0.waiting.dec();
     }
 }
 
 impl Permits {
     /// A gate by `upstream.pinned_max` and `upstream.pinned_timeout`.
     #[must_use]
-    pub(crate) fn new(settings: &config::Upstream, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(settings: &config::Upstream, metrics: Arc<PinnedMetrics>) -> Self {
         let most = settings.pinned_max.min(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(settings.pinned_idle_total.min(Semaphore::MAX_PERMITS)));
         Self {
@@ -94,7 +94,7 @@ impl Permits {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Ok(permit);
         }
-        self.metrics.pinned_waiting.inc();
+        self.metrics.waiting.inc();
         let _waiting = Waiting(&self.metrics);
         let entered = tokio::select! {
             entered = tokio::time::timeout(self.patience, self.permits.clone().acquire_owned()) => entered,
@@ -103,7 +103,7 @@ impl Permits {
         match entered {
             Ok(Ok(permit)) => Ok(permit),
             _ => {
-                self.metrics.pinned_refused.inc();
+                self.metrics.refused.inc();
                 Err(ConnectError::Busy(self.most))
             }
         }

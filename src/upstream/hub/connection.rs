@@ -44,7 +44,7 @@ impl HubTask {
             };
             attempt += 1;
             self.was_lost = true;
-            self.hub.endpoint.metrics.pubsub_up.set(0);
+            self.hub.endpoint.metrics.hub.up.set(0);
             if attempt == 1 || attempt.is_multiple_of(20) {
                 tracing::warn!(
                     %error,
@@ -67,8 +67,8 @@ impl HubTask {
         };
         let mut out = BytesMut::new();
         subscribe_all(&topics, &mut out);
-        self.hub.endpoint.metrics.pubsub_up.set(1);
-        self.hub.endpoint.metrics.pubsub_connects.inc();
+        self.hub.endpoint.metrics.hub.up.set(1);
+        self.hub.endpoint.metrics.hub.connects.inc();
         match self.converse(&mut stream, out).await {
             Ok(()) => io::ErrorKind::UnexpectedEof.into(),
             Err(error) => error,
@@ -137,7 +137,7 @@ impl HubTask {
                 let topic = (kind, Bytes::copy_from_slice(name));
                 let mut table = self.hub.table();
                 table.confirm(&topic);
-                self.hub.endpoint.metrics.pubsub_topics.set(table.len() as i64);
+                self.hub.endpoint.metrics.hub.topics.set(table.len() as i64);
                 if name == GAP && std::mem::take(&mut self.was_lost) {
                     let notice = Bytes::from_static(GAP_MESSAGE);
                     table.members(&topic).for_each(|member| member.deliver(notice.clone()));

@@ -57,7 +57,7 @@ impl Hub {
     fn wish(&self, table: &Table, wish: Option<Wish>) {
         // The task lives as long as the process; without it nothing is left to be told.
         wish.map(|wish| self.wishes.send(wish));
-        self.endpoint.metrics.pubsub_topics.set(table.len() as i64);
+        self.endpoint.metrics.hub.topics.set(table.len() as i64);
     }
 
     /// Subscribes, and tells when the upstream has confirmed it: what is published after that arrives.

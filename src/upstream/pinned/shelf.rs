@@ -30,7 +30,7 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(connected: Connected, endpoint: Arc<Endpoint>) -> Self {
-        endpoint.metrics.pinned.inc();
+        endpoint.metrics.pinned.open.inc();
         Self { connected: Some(connected), endpoint }
     }
 
@@ -51,7 +51,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.endpoint.metrics.pinned.dec();
+        self.endpoint.metrics.pinned.open.dec();
     }
 }
 
@@ -66,12 +66,12 @@ struct Idle {
 
 impl Idle {
     fn new(line: Line, place: OwnedSemaphorePermit) -> Self {
-        line.endpoint.metrics.pinned_idle.inc();
+        line.endpoint.metrics.pinned.idle.inc();
         Self { line, since: Instant::now(), _place: place }
     }
 
     fn take(self) -> Line {
-        self.line.endpoint.metrics.pinned_idle.dec();
+        self.line.endpoint.metrics.pinned.idle.dec();
         self.line
     }
 }

@@ -169,7 +169,7 @@ impl Connection {
     /// Nothing is under way, and nothing may begin. Should the upstream close it meanwhile, nothing is sent into the
     /// void; at a shutdown what waits is told so.
     async fn rest(&mut self, lookout: &mut Lookout) -> io::Result<()> {
-        self.endpoint.metrics.lanes_held.inc();
+        self.endpoint.metrics.lanes.held.inc();
         let (endpoint, queue) = (self.endpoint.clone(), self.queue.clone());
         let told = async {
             endpoint.permits.closing().await;
@@ -182,7 +182,7 @@ impl Connection {
             error = std::future::poll_fn(|cx| self.poll_closed(cx)) => Err(error),
             () = told => Ok(()),
         };
-        self.endpoint.metrics.lanes_held.dec();
+        self.endpoint.metrics.lanes.held.dec();
         (self.heard, self.pinged) = (Instant::now(), false);
         rested
     }

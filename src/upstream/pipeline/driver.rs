@@ -15,7 +15,7 @@ use super::account::Account;
 use super::connection::{Connection, Ended};
 use super::flight::Flight;
 use super::queue::{Progress, Queue};
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::PinnedMetrics;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::circuit::backoff;
 use crate::upstream::endpoint::connect::{Connected, connect};
@@ -41,7 +41,7 @@ pub(super) struct Driver {
 /// A lane that counts as one of those connections that are lent to one client each.
 #[derive(Debug)]
 pub(super) struct Lease {
-    metrics: Arc<Metrics>,
+    metrics: Arc<PinnedMetrics>,
     /// Of its client.
     account: Rc<Account>,
     _permit: OwnedSemaphorePermit,
@@ -49,14 +49,14 @@ pub(super) struct Lease {
 
 impl Lease {
     pub(super) fn new(endpoint: &Endpoint, account: Rc<Account>, permit: OwnedSemaphorePermit) -> Self {
-        endpoint.metrics.pinned.inc();
-        Self { metrics: endpoint.metrics.clone(), account, _permit: permit }
+        endpoint.metrics.pinned.open.inc();
+        Self { metrics: endpoint.metrics.pinned.clone(), account, _permit: permit }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.metrics.pinned.dec();
+        self.metrics.open.dec();
     }
 }
 
@@ -83,7 +83,7 @@ impl Driver {
             self.tell(Progress::Idle);
             let ended = connection.drive().await;
             self.tell(Progress::Away);
-            self.endpoint.metrics.lanes_connected.dec();
+            self.endpoint.metrics.lanes.connected.dec();
             self.attempt = if connection.was_sound() { 0 } else { self.attempt + 1 };
             if let Ended::Lost(why) = ended {
                 self.lost(connection, &why);
@@ -108,7 +108,7 @@ impl Driver {
         match self.patiently(connect(&endpoint, &self.group)).await {
             Ok(connected) => Some(self.begin(connected)),
             Err(error) => {
-                self.endpoint.metrics.lane_failures.inc();
+                self.endpoint.metrics.lanes.failures.inc();
                 // An answer ("wrong password") will not change while a client waits; silence may.
                 if error.may_pass() {
                     self.attempt += 1;
@@ -126,11 +126,11 @@ impl Driver {
     }
 
     fn begin(&mut self, connected: Connected) -> Connection {
-        self.endpoint.metrics.lane_connects.inc();
+        self.endpoint.metrics.lanes.connects.inc();
         if std::mem::replace(&mut self.was_connected, true) {
-            self.endpoint.metrics.lane_reconnects.inc();
+            self.endpoint.metrics.lanes.reconnects.inc();
         }
-        self.endpoint.metrics.lanes_connected.inc();
+        self.endpoint.metrics.lanes.connected.inc();
         tracing::debug!(db = self.group.db, resp = self.group.proto.number(), "a lane is connected");
         let connection = Connection::new(connected, self.queue.clone(), self.endpoint.clone(), None);
         connection.of(self.lease.as_ref().map(|lease| lease.account.clone()))
@@ -198,7 +198,7 @@ impl Driver {
     /// The connection is gone: what may be sent again goes to the front of the queue.
     fn lost(&mut self, connection: Connection, why: &io::Error) {
         let Some(queue) = self.queue.upgrade() else { return };
-        self.endpoint.metrics.lane_failures.inc();
+        self.endpoint.metrics.lanes.failures.inc();
         let flights = connection.in_flight();
         tracing::warn!(error = %why, in_flight = flights, "a lane lost its connection");
         let salvaged: Vec<Flight> =

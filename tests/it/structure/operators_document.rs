@@ -180,13 +180,15 @@ fn the_limits_that_are_counted_are_documented() {
 
 /// The names with which the code registers its metrics; those with labels are not shown before something was counted.
 fn registered() -> BTreeSet<String> {
-    let text = read("src/telemetry/metrics.rs");
-    let calls = [".add(", ".counter(", ".gauge("].map(|call| text.split(call).skip(1).map(str::to_owned).collect());
-    let behind: Vec<String> = calls.into_iter().flat_map(|found: Vec<String>| found).collect();
-    behind
-        .iter()
-        .filter_map(|behind| behind.trim_start().strip_prefix('"')?.split('"').next().map(str::to_owned))
-        .collect()
+    let mut names = BTreeSet::new();
+    for text in files(&["src/telemetry/metrics"]).iter().map(|name| read(name)) {
+        for behind in [".counter(", ".gauge(", ".family(", ".seconds("].iter().flat_map(|call| text.split(call).skip(1))
+        {
+            let name = behind.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next());
+            names.extend(name.map(str::to_owned));
+        }
+    }
+    names
 }
 
 #[test]
@@ -279,9 +281,8 @@ fn routes_and_outcomes_of_commands_are_documented() {
     let said =
         operations.split("Routes of `hearthside_commands_total`").nth(1).and_then(|rest| rest.split("\n\n").next());
     let said: Vec<&str> = quoted(said.expect("the sentence")).collect();
-    for name in
-        [variants("src/telemetry/metrics.rs", "RouteLabel"), variants("src/telemetry/metrics.rs", "Outcome")].concat()
-    {
+    let labels = [("commands.rs", "RouteLabel"), ("labels.rs", "Outcome")];
+    for name in labels.iter().flat_map(|(file, name)| variants(&format!("src/telemetry/metrics/{file}"), name)) {
         assert!(said.contains(&name.as_str()), "{name} is not documented");
     }
 }

@@ -149,7 +149,7 @@ impl Work {
         }
         match self.writer.write_behind.journal_all(changes(&plan.keys)).await {
             Ok(()) => {
-                self.writer.metrics.deferred.inc_by(writes as u64);
+                self.writer.write_behind.metrics.deferred.inc_by(writes as u64);
                 let after = |(name, key): (Bytes, Key)| {
                     let Key { mapping, record, life, epoch, begun, .. } = key;
                     (name, After { mapping, record: Some(record), life, epoch, begun, now })

@@ -1,0 +1,30 @@
+//! What `app` counts: the configuration's reloads, and whether the store answers.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::labels::{Outcome, OutcomeLabel};
+use super::register::Register;
+
+/// Of the process as a whole.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is explained where it is registered, in the words operators read")]
+pub struct AppMetrics {
+    pub store_up: Gauge,
+    config_reloads: Family<OutcomeLabel, Counter>,
+}
+
+impl AppMetrics {
+    pub(super) fn register(r: &mut Register) -> Self {
+        Self {
+            store_up: r.gauge("store_up", "1 while the store answers"),
+            config_reloads: r.family("config_reloads", "Reloads of the configuration (SIGHUP), by outcome"),
+        }
+    }
+
+    /// Counts a reload of the configuration.
+    pub fn config_reloaded(&self, outcome: Outcome) {
+        self.config_reloads.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+}

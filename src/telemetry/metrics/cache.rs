@@ -1,0 +1,71 @@
+//! What `cache` counts of records in memory: loads, hits that are verified, the change feed, writes through the cache.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::labels::{MappingLabel, Outcome, OutcomeLabel};
+use super::register::Register;
+
+/// Of one cache. Deferred writes have [`super::WriteBehindMetrics`].
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is explained where it is registered, in the words operators read")]
+pub struct CacheMetrics {
+    pub entries: Gauge,
+    pub bytes: Gauge,
+    loads: Family<OutcomeLabel, Counter>,
+    load_seconds: Histogram,
+    pub coalesced_waiters: Counter,
+    pub stale_served: Counter,
+    writes: Family<OutcomeLabel, Counter>,
+    write_seconds: Histogram,
+    pub own_writes: Gauge,
+    pub change_feed_up: Gauge,
+    pub verified: Counter,
+    stale_reads: Family<MappingLabel, Counter>,
+    pub swept: Counter,
+}
+
+impl CacheMetrics {
+    pub(super) fn register(r: &mut Register) -> Self {
+        Self {
+            entries: r.gauge("cache_entries", "Cached keys in memory, absent ones included"),
+            bytes: r.gauge("cache_bytes", "Memory of cached records, in bytes"),
+            loads: r.family("loads", "Loads of one cached key from the store, by outcome"),
+            load_seconds: r.seconds("load_seconds", "Time from a load's start to its record, in seconds"),
+            coalesced_waiters: r.counter("coalesced_waiters", "Reads that joined a load another read had begun"),
+            stale_served: r.counter(
+                "stale_served",
+                "Reads answered from a record whose TTL was over, as stale_while_revalidate or stale_if_error allow",
+            ),
+            writes: r.family("writes", "Writes of one cached key to the store, by outcome"),
+            write_seconds: r.seconds("write_seconds", "Time from a write's start to its record, in seconds"),
+            own_writes: r.gauge("own_writes", "Writes whose notices may still come back over the change feed"),
+            change_feed_up: r.gauge("change_feed_up", "1 while changes of the store arrive"),
+            verified: r.counter("verified", "Cached hits that were compared with the store"),
+            stale_reads: r.family(
+                "stale_reads",
+                "Records that were served although the store held something else and no change was told. Alarm on it",
+            ),
+            swept: r.counter("swept", "Rows removed because their keys had ended"),
+        }
+    }
+
+    /// Counts a load that took so many milliseconds.
+    pub fn loaded(&self, outcome: Outcome, ms: u64) {
+        self.loads.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.load_seconds.observe(ms as f64 / 1000.0);
+    }
+
+    /// Counts a write that took so many milliseconds.
+    pub fn written(&self, outcome: Outcome, ms: u64) {
+        self.writes.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.write_seconds.observe(ms as f64 / 1000.0);
+    }
+
+    /// Counts a record that was served although it was stale.
+    pub fn stale_read(&self, mapping: &str) {
+        self.stale_reads.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).inc();
+    }
+}

@@ -1,0 +1,90 @@
+//! What is counted of clients: who comes in, what is read and written, whom a limit or a fault ends, what is refused.
+//! `server` counts most of it, `dispatch` and `transaction` what they refuse.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::labels::ReasonLabel;
+use super::register::Register;
+use crate::telemetry::holding::Buffers;
+use crate::telemetry::refusals::Refusals;
+
+/// Labels of `hearthside_limits_reached_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabel {
+    /// The setting of `[limits]`.
+    limit: &'static str,
+}
+
+/// Of all clients.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is explained where it is registered, in the words operators read")]
+pub struct ClientMetrics {
+    pub connected: Gauge,
+    pub accepted: Counter,
+    refused: Family<ReasonLabel, Counter>,
+    pub tls_failures: Counter,
+    pub bytes_in: Counter,
+    pub bytes_out: Counter,
+    pub buffers: Arc<Buffers>,
+    pub idle: Counter,
+    pub cut: Counter,
+    limits_reached: Family<LimitLabel, Counter>,
+    pub protocol_errors: Counter,
+    pub panics: Counter,
+    pub subscribers_restored: Counter,
+    pub refusals: Refusals,
+}
+
+impl ClientMetrics {
+    pub(super) fn register(r: &mut Register) -> Self {
+        Self {
+            connected: r.gauge("clients", "Clients that are connected"),
+            accepted: r.counter("clients_accepted", "Clients accepted"),
+            refused: r.family("clients_refused", "Clients refused because a limit was reached, by limit"),
+            tls_failures: r.counter("tls_failures", "Clients that did not get through the TLS handshake"),
+            bytes_in: r.counter("client_in_bytes", "Bytes read from clients"),
+            bytes_out: r.counter("client_out_bytes", "Bytes written to clients"),
+            buffers: Arc::new(Buffers::new(r.gauge(
+                "client_buffer_bytes",
+                "What was read from clients and waits for them, in bytes; a client counts from 4 KiB on",
+            ))),
+            idle: r.counter("clients_idle", "Clients closed because they asked nothing for limits.idle_timeout"),
+            cut: r.counter("clients_cut", "Clients disconnected because they did not read their replies"),
+            limits_reached: r
+                .family("limits_reached", "Requests refused and clients cut because a limit was reached, by limit"),
+            protocol_errors: r.counter("protocol_errors", "Clients closed after a framing fault"),
+            panics: r.counter("panics", "Client tasks that ended in a panic: a bug. Alarm on it"),
+            subscribers_restored: r.counter(
+                "subscribers_restored",
+                "Subscribers whose own upstream connection was lost and that were subscribed anew",
+            ),
+            refusals: Self::refusals(r),
+        }
+    }
+
+    fn refusals(r: &mut Register) -> Refusals {
+        let logins =
+            r.family("logins_refused", "Logins that were refused, by reason (password, or upstream: by its word)");
+        let denied = r.family(
+            "commands_denied",
+            "Commands answered -NOPERM by the sidecar, by what refused them (rules of a user, deny list, private \
+             server)",
+        );
+        Refusals::new(logins, denied)
+    }
+
+    /// Counts a client that a limit kept out.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts what a limit refused or cut.
+    pub fn limited(&self, limit: &'static str) {
+        self.limits_reached.get_or_create(&LimitLabel { limit }).inc();
+    }
+}

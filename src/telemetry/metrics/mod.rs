@@ -1,0 +1,101 @@
+//! Every metric, its name, unit and meaning: a file for each part of the program that counts, and that part is given
+//! the value from there. docs/OPERATIONS.md lists them for operators.
+
+mod admin;
+mod app;
+mod cache;
+mod clients;
+mod commands;
+mod definitions;
+mod journal;
+mod labels;
+mod owned;
+mod register;
+mod upstream;
+mod write_behind;
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+pub use admin::AdminMetrics;
+pub use app::AppMetrics;
+pub use cache::CacheMetrics;
+pub use clients::ClientMetrics;
+pub use commands::{Commands, RouteLabel, Tally};
+pub use definitions::DefinitionMetrics;
+pub use journal::JournalMetrics;
+pub use labels::{Outcome, ReasonLabel};
+pub use owned::OwnedMetrics;
+pub use upstream::{PinnedMetrics, UpstreamMetrics};
+pub use write_behind::WriteBehindMetrics;
+
+use register::Register;
+
+/// The process's metrics; each part of the program is given its own.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is named after the part of the program that counts it")]
+pub struct Metrics {
+    registry: Registry,
+    pub commands: Commands,
+    pub clients: Arc<ClientMetrics>,
+    pub owned: Arc<OwnedMetrics>,
+    pub definitions: Arc<DefinitionMetrics>,
+    pub cache: Arc<CacheMetrics>,
+    pub write_behind: Arc<WriteBehindMetrics>,
+    pub journal: Arc<JournalMetrics>,
+    pub upstream: Arc<UpstreamMetrics>,
+    pub admin: Arc<AdminMetrics>,
+    pub app: Arc<AppMetrics>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut r = Register::default();
+        Self {
+            commands: Commands::register(&mut r),
+            clients: Arc::new(ClientMetrics::register(&mut r)),
+            owned: Arc::new(OwnedMetrics::register(&mut r)),
+            definitions: Arc::new(DefinitionMetrics::register(&mut r)),
+            cache: Arc::new(CacheMetrics::register(&mut r)),
+            write_behind: Arc::new(WriteBehindMetrics::register(&mut r)),
+            journal: Arc::new(JournalMetrics::register(&mut r)),
+            upstream: Arc::new(UpstreamMetrics::register(&mut r)),
+            admin: Arc::new(AdminMetrics::register(&mut r)),
+            app: Arc::new(AppMetrics::register(&mut r)),
+            registry: r.into_registry(),
+        }
+    }
+}
+
+impl Metrics {
+    /// OpenMetrics text.
+    /// Source: <https://prometheus.io/docs/specs/om/open_metrics_spec/>
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(error) => format!("# metrics could not be written: {error}\n"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Metrics, Outcome, RouteLabel, Tally};
+
+    #[test]
+    fn renders_what_was_counted() {
+        let metrics = Metrics::default();
+        let mut tally = Tally::default();
+        tally.add(RouteLabel::Cache, Outcome::Hit, 3);
+        tally.flush(&metrics.commands);
+        tally.flush(&metrics.commands);
+        metrics.owned.invalidated("change");
+        let text = metrics.render();
+        assert!(text.contains("hearthside_commands_total{route=\"Cache\",outcome=\"Hit\"} 3"), "{text}");
+        assert!(text.contains("hearthside_invalidations_total{reason=\"change\"} 1"), "{text}");
+    }
+}

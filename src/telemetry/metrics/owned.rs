@@ -1,0 +1,32 @@
+//! What `dispatch` counts of owned keys, definitions and cached ones alike.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::labels::ReasonLabel;
+use super::register::Register;
+
+/// Of everything owned.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is explained where it is registered, in the words operators read")]
+pub struct OwnedMetrics {
+    invalidations: Family<ReasonLabel, Counter>,
+    pub gaps: Counter,
+    pub scan_cursors: Gauge,
+}
+
+impl OwnedMetrics {
+    pub(super) fn register(r: &mut Register) -> Self {
+        Self {
+            invalidations: r.family("invalidations", "Invalidations by reason"),
+            gaps: r.counter("gaps", "Times in which changes may have been missed; the end of each empties the cache"),
+            scan_cursors: r.gauge("scan_cursors", "Cursors of SCAN over owned keys that are known"),
+        }
+    }
+
+    /// Counts one invalidation: `change`, `mapping`, `everything`, `command`, `fill` or `admin`.
+    pub fn invalidated(&self, reason: &'static str) {
+        self.invalidations.get_or_create(&ReasonLabel { reason }).inc();
+    }
+}

@@ -1,0 +1,47 @@
+//! Gives the metrics of the parts their names, under `hearthside_`.
+
+use std::hash::Hash;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Metric, Registry};
+
+/// Registers what it makes; the name and the help are what operators read.
+#[derive(Default)]
+pub(super) struct Register(Registry);
+
+impl Register {
+    pub(super) fn counter(&mut self, name: &str, help: &str) -> Counter {
+        self.add(name, help, Counter::default())
+    }
+
+    pub(super) fn gauge(&mut self, name: &str, help: &str) -> Gauge {
+        self.add(name, help, Gauge::default())
+    }
+
+    /// Counters or gauges by labels, none of which is shown before it was used.
+    pub(super) fn family<L, M>(&mut self, name: &str, help: &str) -> Family<L, M>
+    where
+        L: Clone + Hash + Eq,
+        M: Default,
+        Family<L, M>: Metric,
+    {
+        self.add(name, help, Family::default())
+    }
+
+    /// Durations in seconds, in buckets from 0.25 ms to 2 s.
+    pub(super) fn seconds(&mut self, name: &str, help: &str) -> Histogram {
+        self.add(name, help, Histogram::new(exponential_buckets(0.000_25, 2.0, 14)))
+    }
+
+    fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register(format!("hearthside_{name}"), help, metric.clone());
+        metric
+    }
+
+    pub(super) fn into_registry(self) -> Registry {
+        self.0
+    }
+}
