@@ -17,8 +17,9 @@
 //! A module imports from modules of lower rank only; `tests/it/structure/architecture.rs` holds the ranks. What the
 //! program, benches, fuzz targets or tests use is public; in the other rooms the compiler finds what nobody uses.
 
-// 0: bytes, settings, numbers
+// 0: bytes, settings, numbers, error texts
 pub mod config;
+mod errors;
 pub mod resp;
 pub mod telemetry;
 // 1: names

@@ -13,15 +13,7 @@ pub use user::User;
 
 use crate::command::{Request, Spec};
 use crate::config::{AuthMode, Config, Faults};
-
-/// The error for a client that has not authenticated.
-pub const NOAUTH: &str = "NOAUTH Authentication required.";
-/// The error for HELLO from such a client.
-pub const NOAUTH_HELLO: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
-    HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
-    same time";
-/// The error for credentials that are not right.
-pub const WRONGPASS: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+use crate::errors;
 
 /// The user that a client is before it says otherwise.
 pub const DEFAULT_USER: &str = "default";
@@ -88,7 +80,7 @@ impl Access {
     #[must_use]
     pub fn unauthenticated(&self, user: Option<&User>, spec: Option<&'static Spec>) -> Option<&'static str> {
         let must = self.mode == AuthMode::Users && user.is_none() && !needs_no_login(spec);
-        must.then_some(NOAUTH)
+        must.then_some(errors::as_redis::NO_AUTH)
     }
 }
 

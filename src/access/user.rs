@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::password::Hash;
 use crate::command::{self, Request, Spec};
 use crate::config::{Faults, UserConfig};
+use crate::errors;
 use crate::keys::{glob_covers, glob_match};
 
 /// What one user may do.
@@ -25,8 +26,6 @@ pub struct User {
     channels: Vec<Vec<u8>>,
 }
 
-const KEYS: &str = "NOPERM this user has no permissions to access one of the keys used as arguments";
-const CHANNELS: &str = "NOPERM this user has no permissions to access one of the channels used as arguments";
 /// May touch keys that they do not name.
 const SCRIPTS: [&str; 6] = ["eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro"];
 
@@ -109,14 +108,14 @@ impl User {
         };
         let allowed = spec.map_or(self.unknown || self.named.contains(&*name), |spec| self.commands[spec.id]);
         if !allowed {
-            return Some(format!("NOPERM this user has no permissions to run the '{name}' command"));
+            return Some(errors::as_redis::no_command(&name));
         }
         if !self.has_all_keys()
             && let Some(text) = self.key_refusal(request, spec, &name)
         {
             return Some(text);
         }
-        (!self.may_use_channels(request, &name)).then(|| CHANNELS.into())
+        (!self.may_use_channels(request, &name)).then(|| errors::as_redis::NO_CHANNEL.into())
     }
 
     fn has_all_keys(&self) -> bool {
@@ -130,9 +129,7 @@ impl User {
             Some(spec) => spec.has_hidden_keys || SCRIPTS.contains(&name),
         };
         if hidden {
-            return Some(format!(
-                "NOPERM hearthside: '{name}' may touch keys that it does not name, and this user may not touch all keys"
-            ));
+            return Some(errors::denied::hidden_keys(name));
         }
         let mut allowed = true;
         request.each_key(spec?, |at| {
@@ -141,7 +138,7 @@ impl User {
                 _ => glob_match(pattern, request.arg(at)),
             });
         });
-        (!allowed).then(|| KEYS.into())
+        (!allowed).then(|| errors::as_redis::NO_KEY.into())
     }
 
     /// True when it may listen to this channel (or pattern, which must be allowed literally, as in Redis).

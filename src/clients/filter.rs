@@ -3,6 +3,7 @@
 //! Source: <https://redis.io/docs/latest/commands/client-kill/>
 
 use super::{Peer, State};
+use crate::errors::as_redis;
 use crate::resp::number::parse_i64;
 use crate::telemetry::clock::now_ms;
 
@@ -27,7 +28,7 @@ impl ClientType {
             b"normal" => Ok(Self::Normal),
             b"pubsub" => Ok(Self::PubSub),
             b"master" | b"replica" | b"slave" => Ok(Self::Other),
-            _ => Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name))),
+            _ => Err(as_redis::client_type(name)),
         }
     }
 
@@ -66,7 +67,7 @@ impl Filter {
     pub fn read(words: &[&[u8]], asker: u64, is_user: &dyn Fn(&str) -> bool) -> Result<Self, String> {
         let mut tests = vec![Test::Other(asker)];
         for pair in words.chunks(2) {
-            let &[option, value] = pair else { return Err("ERR syntax error".into()) };
+            let &[option, value] = pair else { return Err(as_redis::SYNTAX.into()) };
             match (option.to_ascii_uppercase().as_slice(), value.to_ascii_lowercase().as_slice()) {
                 (b"SKIPME", b"yes") => {}
                 (b"SKIPME", b"no") => tests.retain(|test| !matches!(test, Test::Other(_))),
@@ -95,7 +96,7 @@ fn test(option: &[u8], value: &[u8], is_user: &dyn Fn(&str) -> bool) -> Result<T
     let text = || String::from_utf8_lossy(value).into_owned();
     let positive = |what: &str| {
         let number = parse_i64(value).filter(|number| *number > 0);
-        number.map(|number| number as u64).ok_or_else(|| format!("ERR {what} should be greater than 0"))
+        number.map(|number| number as u64).ok_or_else(|| as_redis::not_positive(what))
     };
     Ok(match option {
         b"ID" => Test::Id(positive("client-id")?),
@@ -104,7 +105,7 @@ fn test(option: &[u8], value: &[u8], is_user: &dyn Fn(&str) -> bool) -> Result<T
         b"ADDR" => Test::Address(text()),
         b"LADDR" => Test::LocalAddress(text()),
         b"USER" if is_user(&text()) => Test::User(text()),
-        b"USER" => return Err(format!("ERR No such user '{}'", text())),
-        _ => return Err("ERR syntax error".into()),
+        b"USER" => return Err(as_redis::no_user(&text())),
+        _ => return Err(as_redis::SYNTAX.into()),
     })
 }

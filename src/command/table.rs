@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::{KeySpec, Request};
+use crate::errors;
 
 /// What the sidecar needs to know of a command's flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,7 +82,7 @@ impl Spec {
     /// Redis's words for a number of arguments that is not accepted.
     #[must_use]
     pub fn arity_error(&self) -> String {
-        format!("ERR wrong number of arguments for '{}' command", self.name)
+        errors::as_redis::wrong_arity(&self.name)
     }
 }
 

@@ -8,6 +8,7 @@ use super::connection::{client, hello, local};
 use super::{Exclusive, Flow, Services, hearthside, info, listing};
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::config::AuthMode;
+use crate::errors::as_redis;
 use crate::resp::encode;
 use crate::resp::pubsub::Kind;
 use crate::route::{Local, OwnedKey, Route, Transaction};
@@ -118,8 +119,8 @@ impl<'a> Call<'a> {
                 let route = Route::Transaction(command, spec);
                 return Flow::Exclusive(Exclusive::Transaction(OwnedRequest::copy(self.request), route));
             }
-            Transaction::Exec => encode::error(self.out, "ERR EXEC without MULTI"),
-            Transaction::Discard => encode::error(self.out, "ERR DISCARD without MULTI"),
+            Transaction::Exec => encode::error(self.out, as_redis::EXEC_WITHOUT_MULTI),
+            Transaction::Discard => encode::error(self.out, as_redis::DISCARD_WITHOUT_MULTI),
             Transaction::Unwatch => encode::simple(self.out, "OK"),
         }
         Flow::Answered
@@ -133,5 +134,5 @@ pub fn wrong_arity(spec: &Spec, out: &mut BytesMut) {
 
 /// Redis's words for EXEC with arguments, which ends a transaction.
 pub fn wrong_exec(out: &mut BytesMut) {
-    encode::error(out, "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
+    encode::error(out, &as_redis::discarded_because(&as_redis::wrong_arity("exec")));
 }

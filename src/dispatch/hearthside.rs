@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Flow, Services, error_reply};
 use crate::command::Request;
+use crate::errors;
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
 
@@ -44,7 +45,7 @@ pub(super) fn answer(services: &Services, request: &Request<'_>, out: &mut Bytes
             encode::array(out, HELP.len());
             HELP.iter().for_each(|line| encode::simple(out, line));
         }
-        _ => encode::error(out, "ERR unknown HEARTHSIDE subcommand or wrong number of arguments. Try HEARTHSIDE HELP."),
+        _ => encode::error(out, errors::hearthside::UNKNOWN_SUBCOMMAND),
     }
     Flow::Answered
 }
@@ -53,7 +54,7 @@ pub(super) fn answer(services: &Services, request: &Request<'_>, out: &mut Bytes
 fn pause(services: &Services, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     let asked = if request.len() == 3 { parse_i64(request.arg(2)) } else { Some(PAUSE) };
     let Some(most) = asked.and_then(|asked| u64::try_from(asked).ok()).filter(|most| *most > 0) else {
-        encode::error(out, "ERR timeout is not an integer or out of range");
+        encode::error(out, errors::as_redis::TIMEOUT);
         return Flow::Answered;
     };
     let endpoint = services.upstream.endpoint();
@@ -62,10 +63,7 @@ fn pause(services: &Services, request: &Request<'_>, out: &mut BytesMut) -> Flow
     Flow::Later(Box::pin(async move {
         match tokio::time::timeout(patience, quiet).await {
             Ok(()) => Ok(Bytes::from_static(b"+OK\r\n").into()),
-            Err(_) => Ok(error_reply(
-                "ERR hearthside: commands are held back, but some that were under way have not ended within \
-                 upstream.queue_timeout; ask again, or RESUME",
-            )),
+            Err(_) => Ok(error_reply(errors::hearthside::NOT_QUIET)),
         }
     }))
 }

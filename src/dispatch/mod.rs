@@ -33,6 +33,7 @@ use crate::access::Access;
 use crate::cache::ThreadCache;
 use crate::clients::Registry;
 use crate::command::{OwnedRequest, Request, Spec, lookup};
+use crate::errors;
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
 use crate::route::{Holder, Pin, Route, Router, Unknown};
@@ -147,9 +148,7 @@ impl Services {
             return None;
         }
         self.metrics.clients.limited("requests_per_second");
-        Some(format!(
-            "ERR hearthside: this client sends more than {limit} requests a second (limits.requests_per_second); the command was not sent"
-        ))
+        Some(errors::limits::too_fast(limit))
     }
 
     /// What is under way already is missing from what may come next.

@@ -7,10 +7,6 @@ use crate::session::Session;
 use crate::telemetry::metrics::ClientMetrics;
 use crate::upstream::Kept;
 
-/// One reply that no limit of memory has room for.
-pub(super) const TOO_LONG: &str =
-    "ERR hearthside: the reply would be longer than all clients may hold (limits.buffers)";
-
 /// The room of one reply.
 pub(super) struct Room {
     kept: Kept,

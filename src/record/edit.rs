@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Record;
+use crate::errors::as_redis;
 use crate::resp::number::parse_i64;
 
 /// Fields and their values; `None`: none.
@@ -141,16 +142,15 @@ impl Change {
             Self::Clear => return Ok(None),
             Self::Append(more) => [old.unwrap_or_default(), more].concat().into(),
             Self::Add(by) => {
-                let not_integer =
-                    words("ERR hash value is not an integer", "ERR value is not an integer or out of range");
+                let not_integer = words(as_redis::HASH_NOT_INTEGER, as_redis::NOT_INTEGER);
                 let old = parse_i64(old.unwrap_or(b"0")).ok_or(not_integer)?;
-                let sum = old.checked_add(*by).ok_or("ERR increment or decrement would overflow")?;
+                let sum = old.checked_add(*by).ok_or(as_redis::OVERFLOWS)?;
                 sum.to_string().into()
             }
             Self::AddFloat(by) => {
-                let not_float = words("ERR hash value is not a float", "ERR value is not a valid float");
+                let not_float = words(as_redis::HASH_NOT_FLOAT, as_redis::NOT_FLOAT);
                 let old = Decimal::parse(old.unwrap_or(b"0")).ok_or(not_float)?;
-                by.sum(old.text()).ok_or("ERR increment would produce NaN or Infinity")?.into()
+                by.sum(old.text()).ok_or(as_redis::SUM_NOT_FINITE)?.into()
             }
         }))
     }

@@ -7,6 +7,7 @@ use super::read::{ReadError, integer};
 use super::set::{expiry, expiry_option};
 use super::write::TtlChange;
 use crate::command::{Request, Spec};
+use crate::errors::as_redis;
 use crate::telemetry::clock::unix_ms;
 
 /// When a new expiry counts.
@@ -103,11 +104,9 @@ fn only(request: &Request<'_>) -> Result<Only, ReadError> {
     }
     match only {
         Only { absent: true, present, greater, less } if present || greater || less => {
-            Err(ReadError::Other("NX and XX, GT or LT options at the same time are not compatible"))
+            Err(ReadError::Other(as_redis::NX_AND_OTHERS))
         }
-        Only { greater: true, less: true, .. } => {
-            Err(ReadError::Other("GT and LT options at the same time are not compatible"))
-        }
+        Only { greater: true, less: true, .. } => Err(ReadError::Other(as_redis::GT_AND_LT)),
         only => Ok(only),
     }
 }

@@ -6,6 +6,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::{Record, Shape, View};
 use crate::command::Request;
+use crate::errors::as_redis;
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
 
@@ -13,34 +14,34 @@ use crate::resp::{Proto, encode};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The key holds another shape.
-    #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+    #[error("{}", as_redis::WRONG_TYPE)]
     WrongType,
     /// An argument is no 64-bit integer.
-    #[error("ERR value is not an integer or out of range")]
+    #[error("{}", as_redis::NOT_INTEGER)]
     NotInteger,
     /// An integer is outside what the command takes.
-    #[error("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807")]
+    #[error("{}", as_redis::OUTSIDE_LONG)]
     OutsideLong,
     /// A count that cannot be doubled.
-    #[error("ERR value is out of range")]
+    #[error("{}", as_redis::OUT_OF_RANGE)]
     OutOfRange,
     /// An unknown or incomplete option.
-    #[error("ERR syntax error")]
+    #[error("{}", as_redis::SYNTAX)]
     Syntax,
     /// A cursor that is no number.
-    #[error("ERR invalid cursor")]
+    #[error("{}", as_redis::CURSOR)]
     Cursor,
     /// An expiry that is not positive, or too far away.
-    #[error("ERR invalid expire time in '{0}' command")]
+    #[error("{}", as_redis::expire_time(.0))]
     ExpireTime(&'static str),
     /// Arguments that do not come in pairs.
-    #[error("ERR wrong number of arguments for '{0}' command")]
+    #[error("{}", as_redis::wrong_arity(.0))]
     Arity(&'static str),
     /// An option that there is not.
-    #[error("ERR Unsupported option {0}")]
+    #[error("{}", as_redis::unsupported_option(.0))]
     Option(String),
-    /// A command's own words.
-    #[error("ERR {0}")]
+    /// Another text of Redis's.
+    #[error("{0}")]
     Other(&'static str),
 }
 

@@ -5,6 +5,7 @@ use bytes::{BufMut, BytesMut};
 use super::read::{ReadError, integer, typed};
 use super::{Record, Shape, View};
 use crate::command::Request;
+use crate::errors::as_redis;
 use crate::keys::glob_match;
 use crate::resp::{Proto, encode};
 
@@ -104,9 +105,9 @@ fn position_options(request: &Request<'_>) -> Result<Position, ReadError> {
         if request.is(at, "RANK") {
             wanted.rank = rank(value)?;
         } else if request.is(at, "COUNT") {
-            wanted.count = Some(not_negative(value, "COUNT can't be negative")?);
+            wanted.count = Some(not_negative(value, as_redis::NEGATIVE_COUNT)?);
         } else if request.is(at, "MAXLEN") {
-            wanted.max_compared = not_negative(value, "MAXLEN can't be negative")?;
+            wanted.max_compared = not_negative(value, as_redis::NEGATIVE_MAXLEN)?;
         } else {
             return Err(ReadError::Syntax);
         }
@@ -119,9 +120,7 @@ fn rank(text: &[u8]) -> Result<i64, ReadError> {
     match integer(text)? {
         // Redis negates it, which overflows, and then takes the first match from the end.
         i64::MIN => Ok(-1),
-        0 => Err(ReadError::Other(
-            "RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list",
-        )),
+        0 => Err(ReadError::Other(as_redis::ZERO_RANK)),
         rank => Ok(rank),
     }
 }

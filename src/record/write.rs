@@ -8,6 +8,7 @@ use super::Record;
 use super::edit::{Change, Condition, Decimal, Edit, Values};
 use super::read::{ReadError, integer};
 use crate::command::{Request, Spec};
+use crate::errors::as_redis;
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
 
@@ -235,9 +236,9 @@ fn decimal(text: &[u8]) -> Result<Change, ReadError> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.strip_prefix(b"-").or_else(|| lower.strip_prefix(b"+")).unwrap_or(&lower);
     if digits == b"inf" || digits == b"infinity" {
-        return Err(ReadError::Other("value is NaN or Infinity"));
+        return Err(ReadError::Other(as_redis::NAN_OR_INFINITY));
     }
-    Decimal::parse(text).map(Change::AddFloat).ok_or(ReadError::Other("value is not a valid float"))
+    Decimal::parse(text).map(Change::AddFloat).ok_or(ReadError::Other(as_redis::NOT_FLOAT))
 }
 
 pub(super) fn hincrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
@@ -246,7 +247,7 @@ pub(super) fn hincrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Wr
 
 pub(super) fn incrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let change = decimal(request.arg(2)).map_err(|error| match error {
-        ReadError::Other("value is NaN or Infinity") => ReadError::Other("increment would produce NaN or Infinity"),
+        ReadError::Other(as_redis::NAN_OR_INFINITY) => ReadError::Other(as_redis::SUM_NOT_FINITE),
         other => other,
     })?;
     Ok(Write::new(one(&[], change, Condition::Always), Told::Text))
@@ -261,7 +262,7 @@ pub(super) fn incrby(request: &Request<'_>, _: &'static Spec) -> Result<Write, R
 }
 
 pub(super) fn decrby(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
-    let by = integer(request.arg(2))?.checked_neg().ok_or(ReadError::Other("decrement would overflow"))?;
+    let by = integer(request.arg(2))?.checked_neg().ok_or(ReadError::Other(as_redis::DECREMENT_OVERFLOWS))?;
     Ok(count_value(by))
 }
 

@@ -12,6 +12,7 @@ use memchr::memchr2;
 use super::inline::{UnbalancedQuotes, split_inline};
 use super::number::{parse_i64, short_number};
 use super::passage::Passage;
+use crate::errors::protocol;
 
 /// Longest inline request or length line, in bytes (`PROTO_INLINE_MAX_SIZE`).
 pub const MAX_INLINE: usize = 64 * 1024;
@@ -27,40 +28,40 @@ const KEEP_SPANS: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestFault {
     /// `*` line without an end.
-    #[error("too big mbulk count string")]
+    #[error("{}", protocol::BIG_COUNT)]
     BigCount,
     /// `*` line that is no number.
-    #[error("invalid multibulk length")]
+    #[error("{}", protocol::COUNT)]
     Count,
     /// `$` line without an end.
-    #[error("too big bulk count string")]
+    #[error("{}", protocol::BIG_LENGTH)]
     BigLength,
     /// Something else where an argument should begin.
-    #[error("expected '$', got '{}'", char::from(*.0))]
+    #[error("{}", protocol::expected(*.0))]
     Expected(u8),
     /// `$` line that is no number.
-    #[error("invalid bulk length")]
+    #[error("{}", protocol::LENGTH)]
     Length,
     /// An argument of more bytes than any may have.
-    #[error("invalid bulk length: more than {0} bytes (limits.request_argument)")]
+    #[error("{}", protocol::too_large(*.0))]
     TooLarge(usize),
     /// More arguments than any request may have.
-    #[error("invalid multibulk length: more than {0} arguments (limits.request_arguments)")]
+    #[error("{}", protocol::too_many(*.0))]
     TooMany(usize),
     /// A request that must be gathered, and is too long for that.
-    #[error("the request is too long (limits.request)")]
+    #[error("{}", protocol::TOO_LONG)]
     TooLong,
     /// Many arguments from somebody who has not authenticated.
-    #[error("unauthenticated multibulk length")]
+    #[error("{}", protocol::UNAUTHENTICATED_COUNT)]
     UnauthenticatedCount,
     /// A long argument from somebody who has not authenticated.
-    #[error("unauthenticated bulk length")]
+    #[error("{}", protocol::UNAUTHENTICATED_LENGTH)]
     UnauthenticatedLength,
     /// An inline request without an end.
-    #[error("too big inline request")]
+    #[error("{}", protocol::BIG_INLINE)]
     BigInline,
     /// An inline request with an open quote.
-    #[error("unbalanced quotes in request")]
+    #[error("{}", protocol::QUOTES)]
     Quotes,
 }
 
@@ -68,11 +69,7 @@ impl RequestFault {
     /// The error's text; a byte that is no text stands in it as it came.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
-        let told = match self {
-            Self::Expected(byte) => [b"expected '$', got '", &[*byte][..], b"'"].concat(),
-            other => other.to_string().into_bytes(),
-        };
-        [b"ERR Protocol error: ", &told[..]].concat()
+        protocol::error(&self.to_string())
     }
 
     /// The setting of `[limits]` that is at fault, if one is.

@@ -1,6 +1,7 @@
 //! What a command's name alone tells: a table beside the command table.
 
 use crate::command::Spec;
+use crate::errors;
 use crate::resp::pubsub::Kind;
 
 /// Commands that the sidecar answers from what it remembers of the connection.
@@ -110,7 +111,8 @@ impl Unknown {
     pub fn left_nothing(self, reply: &[u8]) -> bool {
         let Some(error) = reply.strip_prefix(b"-") else { return false };
         // A module's command may have begun before it failed.
-        self == Self::OfClient || [&b"ERR unknown "[..], b"NOPERM ", b"NOAUTH "].iter().any(|w| error.starts_with(w))
+        self == Self::OfClient
+            || [errors::as_redis::UNKNOWN, "NOPERM ", "NOAUTH "].iter().any(|w| error.starts_with(w.as_bytes()))
     }
 }
 

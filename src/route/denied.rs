@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::Refusal;
 use crate::command::{self, Request, Spec};
+use crate::errors;
 use crate::telemetry::refusals::By;
 
 /// What the list says of a row of the command table.
@@ -71,9 +72,7 @@ impl Denied {
     pub fn refusal(&self, request: &Request<'_>) -> Refusal {
         let name = request.name().to_ascii_uppercase();
         let entry = if self.names.contains(&name) { name } else { with_subcommand(request) };
-        let text =
-            format!("NOPERM hearthside: {entry} is denied by security.deny; take it out of that list to allow it");
-        Refusal::by(By::Deny, text)
+        Refusal::by(By::Deny, errors::denied::by_list(&entry))
     }
 }
 

@@ -16,6 +16,7 @@ pub use owned::{Holder, OwnedKey, SplitKey, SplitKeys};
 pub use refusal::Refusal;
 
 use crate::command::{self, Request, Spec};
+use crate::errors;
 use crate::keys::{Keyspace, MappingId};
 use crate::mapping::Kind;
 use crate::record::{Answer, Verb, verb_of};
@@ -148,7 +149,7 @@ impl Router {
             Class::Pinned(Pin::Blocking) => self.unless_owned(request, spec, Route::Pinned(Pin::Blocking, spec)),
             Class::Pinned(pin) => Route::Pinned(pin, spec),
             Class::Container if request.len() > 1 => unknown_subcommand(request, spec),
-            Class::Replication => Route::Refused(replication(spec).into()),
+            Class::Replication => Route::Refused(errors::connection::for_replicas(&spec.name).into()),
             Class::Hearthside => Route::Hearthside,
             Class::Guarded if private::opens_up(request) => Route::Refused(private::refusal()),
             Class::Split(split) => self.split(request, spec, split),
@@ -216,25 +217,15 @@ impl Router {
     fn looks_up_owned(&self, request: &Request<'_>) -> Option<Route> {
         let looked_up = |pattern| Some((pattern, self.keyspace.looked_up(pattern)?));
         let (pattern, mapping) = request.sorts_by().into_iter().find_map(looked_up)?;
-        let text = format!(
-            "ERR hearthside: {} cannot look up '{}': the upstream does not hold the owned keys of the mapping '{}'; see \
-             docs/COMPATIBILITY.md",
-            request.name().to_ascii_uppercase(),
-            String::from_utf8_lossy(pattern),
-            self.pattern(mapping),
-        );
+        let command = request.name();
+        let text = errors::owned::cannot_look_up(&command, pattern, self.pattern(mapping));
         Some(Route::Refused(text.into()))
     }
 
     /// The error for a command that the sidecar does not answer on an owned key.
     #[must_use]
     pub fn unanswered(&self, request: &Request<'_>, at: usize, mapping: MappingId) -> String {
-        format!(
-            "ERR hearthside: {} is not answered on the owned key '{}' (mapping '{}'); see docs/COMPATIBILITY.md",
-            request.name().to_ascii_uppercase(),
-            String::from_utf8_lossy(request.arg(at)),
-            self.pattern(mapping),
-        )
+        errors::owned::not_answered(&request.name(), request.arg(at), self.pattern(mapping))
     }
 }
 
@@ -247,17 +238,11 @@ fn unknown_subcommand(request: &Request<'_>, spec: &Spec) -> Route {
     match spec.name.as_str() {
         // Clients ask for it when they connect. No server that this sidecar speaks for has it: it would send pushes.
         "client" if request.is(1, "MAINT_NOTIFICATIONS") => {
-            let subcommand = String::from_utf8_lossy(request.arg(1));
-            Route::Refused(format!("ERR unknown subcommand '{subcommand}'. Try CLIENT HELP.").into())
+            Route::Refused(errors::as_redis::unknown_of_client(request.arg(1)).into())
         }
         "client" => Route::Unknown(Unknown::OfClient),
         _ => Route::Unknown(Unknown::Command),
     }
-}
-
-fn replication(spec: &Spec) -> String {
-    let name = spec.name.to_ascii_uppercase();
-    format!("ERR hearthside: {name} is for replicas; point the replica at the upstream itself, not at a sidecar")
 }
 
 #[cfg(test)]

@@ -3,18 +3,15 @@
 
 use super::Refusal;
 use crate::command::{Request, Spec};
+use crate::errors;
 use crate::telemetry::refusals::By;
 
 /// Settings that open a port, or ask for a password that the sidecar does not know.
 const SETTINGS: [&str; 5] = ["port", "tls-port", "bind", "protected-mode", "requirepass"];
 
-/// The error for what would.
-const REFUSAL: &str = "NOPERM hearthside: the private redis-server is for this sidecar alone: its ports, addresses and \
-    default user are not to be changed. Set upstream.url to a Redis of your own for that";
-
 /// The answer to what would.
 pub(super) fn refusal() -> Refusal {
-    Refusal::by(By::Private, REFUSAL)
+    Refusal::by(By::Private, errors::denied::PRIVATE_SERVER)
 }
 
 /// True for the commands that [`opens_up`] must look at.

@@ -4,8 +4,10 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 
-/// Redis's words to the letter: client libraries know them as "no connection", and nothing may stand behind them.
-const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
+use bytes::BytesMut;
+
+use crate::errors;
+use crate::resp::encode;
 
 /// A connection, its peer's address and ours.
 #[derive(Debug)]
@@ -33,9 +35,11 @@ impl Socket {
 
     /// Says that there is no room, as far as that goes without waiting, and closes.
     pub(super) fn refuse(self) {
+        let mut full = BytesMut::new();
+        encode::error(&mut full, errors::as_redis::MAX_CLIENTS);
         let _told = match self {
-            Self::Tcp(mut stream, _) => stream.write(FULL),
-            Self::Unix(mut stream, _) => stream.write(FULL),
+            Self::Tcp(mut stream, _) => stream.write(&full),
+            Self::Unix(mut stream, _) => stream.write(&full),
             // What it is told before its handshake it does not understand.
             Self::Tls(..) => Ok(0),
         };

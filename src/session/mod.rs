@@ -20,19 +20,15 @@ pub use way::Way;
 use crate::access::{Access, DEFAULT_USER, User};
 use crate::clients::{Peer, State};
 use crate::command::Spec;
+use crate::errors;
 use crate::resp::Proto;
 use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::refusals::{Who, shown};
-use crate::upstream::{
-    Account, Batch, Group, Hub, Inbox, Lane, Loss, MAYBE_APPLIED, Membership, Subscriber, Ticket, Upstream,
-};
+use crate::upstream::{Account, Batch, Group, Hub, Inbox, Lane, Loss, Membership, Subscriber, Ticket, Upstream};
 
 /// What is answered for requests on a connection that is lost, by a client that is not lost with it.
-const LOSS: Loss = Loss {
-    sent: MAYBE_APPLIED,
-    unsent: "LOADING hearthside: the upstream connection was lost; the command was not sent",
-};
+const LOSS: Loss = Loss { sent: errors::upstream::LOST, unsent: errors::upstream::LOST_UNSENT };
 
 /// What becomes of replies (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

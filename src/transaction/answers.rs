@@ -7,6 +7,7 @@ use super::store::{Asked, KeyStep, OneStep, StoreAnswer};
 use crate::cache::{AllDone, Done, Ended};
 use crate::command::OwnedRequest;
 use crate::dispatch::{Living, Mismatch, Owned, answer_from, answer_lived};
+use crate::errors;
 use crate::keys::MappingId;
 use crate::record::{ExpireCommand, Record, View};
 use crate::resp::encode;
@@ -23,7 +24,7 @@ pub(super) fn answer(
     match (ours, done) {
         (StoreAnswer::Usual, _) => false,
         (_, Err(error)) => {
-            encode::error(desk.out, &format!("ERR hearthside: the store's part of the transaction failed: {error}"));
+            encode::error(desk.out, &errors::transaction::store_part_failed(&error.to_string()));
             true
         }
         (StoreAnswer::One(one), Ok(done)) => answer_one(desk, request, one, &done[one.step]),

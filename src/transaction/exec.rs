@@ -6,8 +6,9 @@ use bytes::{BufMut, Bytes};
 
 use super::splice::{Sources, splice};
 use super::store::{self, Part};
-use super::{Desk, EXEC_LOSS, EXECABORT, MULTI, NOTHING_DONE, OUTDATED, PART_LOSS, Taken, Transaction, Wait, told};
+use super::{Desk, EXEC_LOSS, MULTI, PART_LOSS, Taken, Transaction, Wait, told};
 use crate::cache::{AllDone, Prepared};
+use crate::errors;
 use crate::resp::encode;
 use crate::resp::pieces::Elements;
 use crate::route::Route;
@@ -33,9 +34,9 @@ impl Transaction {
         }
         let is_lost = self.asks_upstream() && desk.session.way.connection().is_none_or(Pinned::is_lost);
         match () {
-            () if self.dirty => self.abort(desk, EXECABORT),
-            () if self.is_outdated => self.abort(desk, OUTDATED),
-            () if is_lost => self.abort(desk, NOTHING_DONE),
+            () if self.dirty => self.abort(desk, errors::as_redis::DISCARDED),
+            () if self.is_outdated => self.abort(desk, errors::transaction::OUTDATED),
+            () if is_lost => self.abort(desk, errors::transaction::LOST_BEFORE_EXEC),
             () if !self.queue.is_plain() || !self.watched.is_empty() => self.begin(desk, route),
             () if self.asks_upstream() => {
                 let run = self.run(EXEC_LOSS);
@@ -85,7 +86,7 @@ impl Transaction {
             return None;
         }
         if desk.is_refused {
-            return Some(self.abort(desk, EXECABORT));
+            return Some(self.abort(desk, errors::as_redis::DISCARDED));
         }
         let client = desk.session.peer.holding.clone();
         match desk.services.owned.cache.batch(steps, watched, client).prepared().await {
@@ -101,7 +102,7 @@ impl Transaction {
                 if error == StoreError::TooMuch {
                     desk.services.metrics.clients.limited("buffers");
                 }
-                Some(self.abort(desk, &format!("ERR hearthside: nothing of the transaction was done: {error}")))
+                Some(self.abort(desk, &errors::transaction::nothing_done(&error.to_string())))
             }
         }
     }

@@ -29,6 +29,7 @@ use topics::Topics;
 use crate::cache::Watched;
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Services, wrong_arity, wrong_exec};
+use crate::errors;
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
 use crate::route::{Holder, Local, Refusal, Route, Transaction as Command};
@@ -116,25 +117,12 @@ pub enum Wait {
 }
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-const OUTDATED: &str =
-    "EXECABORT hearthside: the configuration was reloaded inside this transaction; nothing was done, send it again";
-const EXECABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
-const LOST: &str = "ERR hearthside: the upstream connection of this transaction was lost";
-const NOTHING_DONE: &str =
-    "EXECABORT hearthside: the upstream connection of this transaction was lost; nothing of it was done";
-const MAYBE_APPLIED: &str =
-    "ERR hearthside: the upstream connection of this transaction was lost; the transaction may have been applied";
-const PART_MAY_BE_APPLIED: &str = "ERR hearthside: the upstream connection of this transaction was lost; its writes to owned keys were not done, \
-                                   the rest may have been applied";
-const OWN_MESSAGE: &str = "ERR hearthside: publishing inside MULTI to a channel that the client itself is subscribed to is not \
-                           supported: the message would stand between the elements of EXEC's reply";
-
 /// What commands up to EXEC are answered with when the connection is lost.
-pub const QUEUE_LOSS: Loss = Loss { sent: LOST, unsent: LOST };
+pub const QUEUE_LOSS: Loss = Loss { sent: errors::transaction::LOST, unsent: errors::transaction::LOST };
 /// The same for EXEC.
-const EXEC_LOSS: Loss = Loss { sent: MAYBE_APPLIED, unsent: NOTHING_DONE };
+const EXEC_LOSS: Loss = Loss { sent: errors::transaction::LOST_AT_EXEC, unsent: errors::transaction::LOST_BEFORE_EXEC };
 /// The same where the store has a part, which was undone.
-const PART_LOSS: Loss = Loss { sent: PART_MAY_BE_APPLIED, unsent: NOTHING_DONE };
+const PART_LOSS: Loss = Loss { sent: errors::transaction::LOST_AT_EXEC_WITH_WRITES, ..EXEC_LOSS };
 
 impl Transaction {
     /// True while every command of the client must come here; a client that only watches sends the others as usual.
@@ -191,8 +179,7 @@ impl Transaction {
             }
             // As in Redis, a transaction that may not be run is over.
             Route::Refused(Refusal { text, .. }) if request.is(0, "EXEC") => {
-                let why = text.strip_prefix("ERR ").unwrap_or(&text);
-                self.abort(desk, &format!("EXECABORT Transaction discarded because of: {why}"))
+                self.abort(desk, &errors::as_redis::discarded_because(&text))
             }
             route => self.queue(desk, request, route),
         }
@@ -201,21 +188,21 @@ impl Transaction {
     /// MULTI, EXEC and related commands.
     fn own(&mut self, desk: &mut Desk<'_>, command: Command, request: &Request<'_>, route: Route) -> Taken {
         match command {
-            Command::Multi if self.in_multi => encode::error(desk.out, "ERR MULTI calls can not be nested"),
+            Command::Multi if self.in_multi => encode::error(desk.out, errors::as_redis::NESTED_MULTI),
             Command::Multi => {
                 self.in_multi = true;
                 encode::simple(desk.out, "OK");
             }
-            Command::Watch if self.in_multi => encode::error(desk.out, "ERR WATCH inside MULTI is not allowed"),
+            Command::Watch if self.in_multi => encode::error(desk.out, errors::as_redis::WATCH_IN_MULTI),
             Command::Watch => return self.watch(desk, request, route),
             Command::Unwatch if self.in_multi => return self.queue(desk, request, route),
-            Command::Discard if !self.in_multi => encode::error(desk.out, "ERR DISCARD without MULTI"),
+            Command::Discard if !self.in_multi => encode::error(desk.out, errors::as_redis::DISCARD_WITHOUT_MULTI),
             Command::Unwatch | Command::Discard => {
                 encode::simple(desk.out, "OK");
                 return self.end();
             }
             Command::Exec if self.in_multi => return self.exec(desk, route),
-            Command::Exec => encode::error(desk.out, "ERR EXEC without MULTI"),
+            Command::Exec => encode::error(desk.out, errors::as_redis::EXEC_WITHOUT_MULTI),
         }
         Taken::Answered
     }
@@ -277,7 +264,9 @@ impl Transaction {
 
     fn queue(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
         let place = match place(desk.services, desk.session, request, &route) {
-            Place::Upstream(_) if self.topics(desk).hear(request) => Place::Refused(OWN_MESSAGE.into()),
+            Place::Upstream(_) if self.topics(desk).hear(request) => {
+                Place::Refused(errors::transaction::OWN_MESSAGE.into())
+            }
             // To a subscriber it is answered otherwise.
             Place::Here if matches!(route, Route::Local(Local::Ping, _)) && self.topics(desk).is_any() => {
                 Place::Upstream(Queued::Upstream(1))
@@ -312,10 +301,7 @@ impl Transaction {
     fn keep(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
         let most = desk.services.policy.limits.request.0;
         if self.queue.kept() + request.raw().len() > most {
-            let text = format!(
-                "ERR hearthside: the commands on owned keys in this transaction are longer than {most} bytes (limits.request)"
-            );
-            return self.refuse(desk, &text);
+            return self.refuse(desk, &errors::limits::transaction_too_long(most));
         }
         self.queue.push(Queued::Here(OwnedRequest::copy(request), route));
         encode::simple(desk.out, "QUEUED");
@@ -359,7 +345,7 @@ impl Transaction {
             // One that is lost answers for itself.
             Some(_) => Road::Open,
             // It took its MULTI and WATCH with it.
-            None if self.is_open || self.watching => Road::Closed(LOST.into()),
+            None if self.is_open || self.watching => Road::Closed(errors::transaction::LOST.into()),
             None => self.unreachable.clone().map_or(Road::Wanted, Road::Closed),
         }
     }

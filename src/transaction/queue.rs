@@ -6,6 +6,7 @@ use super::queued::Queued;
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::config::AuthMode;
 use crate::dispatch::{Services, greeted, write_refusal};
+use crate::errors;
 use crate::record::Verb;
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
@@ -28,23 +29,18 @@ pub(super) enum Place {
 
 pub(super) fn place(services: &Services, session: &mut Session, request: &Request<'_>, route: &Route) -> Place {
     match route {
-        Route::PassThrough(_) if pushes(request) => Place::Refused(
-            "ERR hearthside: DEBUG PROTOCOL PUSH is not supported inside MULTI: its push would stand between the elements of EXEC's reply".into(),
-        ),
-        Route::Attack | Route::Unproven => Place::Refused("ERR hearthside: not a command".into()),
+        Route::PassThrough(_) if pushes(request) => Place::Refused(errors::transaction::DEBUG_PUSH.into()),
+        Route::Attack | Route::Unproven => Place::Refused(errors::transaction::NOT_A_COMMAND.into()),
         Route::PassThrough(_) | Route::Unanswered | Route::Transaction(..) => Place::Upstream(Queued::Upstream(1)),
         Route::Unknown(unknown) => Place::Upstream(Queued::Unknown(*unknown)),
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), spec) if services.hub.is_some() => {
-            Place::Refused(format!(
-                "ERR hearthside: {} is not supported inside MULTI with pubsub.mode = \"shared\"",
-                spec.name.to_ascii_uppercase()
-            ))
+            Place::Refused(errors::transaction::shared_subscription(&spec.name))
         }
         Route::Pinned(pin, spec) => pinned(*pin, request, spec),
         Route::Local(Local::Select, spec) => select(request, spec),
         Route::Local(Local::Hello, spec) => hello(services, session, request, spec),
         Route::Local(Local::Auth, _) if services.access.mode == AuthMode::Upstream => {
-            Place::Refused("ERR hearthside: AUTH is not supported inside MULTI with auth.mode = \"upstream\"".into())
+            Place::Refused(errors::transaction::AUTH.into())
         }
         Route::Local(_, spec) => here(request, spec),
         Route::Hearthside => Place::Here,
@@ -85,7 +81,7 @@ fn pinned(pin: Pin, request: &Request<'_>, spec: &Spec) -> Place {
         Pin::Subscribe(kind) => Place::Subscribe(kind, true),
         Pin::Unsubscribe(kind) => Place::Subscribe(kind, false),
         Pin::State if (3..request.len()).any(|i| request.is(i, "REDIRECT")) => {
-            Place::Refused("ERR hearthside: CLIENT TRACKING with REDIRECT is not supported inside MULTI".into())
+            Place::Refused(errors::transaction::TRACKING_REDIRECT.into())
         }
         Pin::State => Place::Upstream(Queued::State(OwnedRequest::copy(request))),
         Pin::Blocking | Pin::Wait | Pin::Debug | Pin::Monitor | Pin::Aside => Place::Upstream(Queued::Upstream(1)),
@@ -98,7 +94,7 @@ fn hello(services: &Services, session: &mut Session, request: &Request<'_>, spec
         return Place::Refused(spec.arity_error());
     }
     if services.access.mode != AuthMode::None && (2..request.len()).any(|i| request.is(i, "AUTH")) {
-        return Place::Refused("ERR hearthside: HELLO with AUTH is not supported inside MULTI".into());
+        return Place::Refused(errors::transaction::HELLO_AUTH.into());
     }
     if greeted(services, session, request).is_err() {
         return Place::Here;
@@ -111,12 +107,7 @@ fn hello(services: &Services, session: &mut Session, request: &Request<'_>, spec
 /// Inside MULTI a command over both kinds of keys would have to run half here and half there.
 fn split(router: &Router, request: &Request<'_>, keys: &SplitKeys) -> Place {
     let refusal = keys.keys.iter().find_map(|key| match key.holder {
-        Holder::Upstream => {
-            let name = keys.spec.name.to_ascii_uppercase();
-            Some(format!(
-                "ERR hearthside: {name} over owned and pass-through keys is not supported inside MULTI; send one command for each kind"
-            ))
-        }
+        Holder::Upstream => Some(errors::transaction::both_kinds(&keys.spec.name)),
         Holder::Definitions(mapping) if keys.split == Split::Remove => {
             Some(router.unanswered(request, key.at, mapping))
         }

@@ -9,12 +9,13 @@ use super::store::StoreAnswer;
 use crate::cache::AllDone;
 use crate::command::OwnedRequest;
 use crate::dispatch::{Flow, greeted};
+use crate::errors;
 use crate::resp::encode;
 use crate::resp::pieces::{Elements, Pieces};
 use crate::resp::pubsub::{self, PubSub};
 use crate::route::Route;
 use crate::store::StoreError;
-use crate::upstream::{Group, Kept, Pinned};
+use crate::upstream::{Broken, Group, Kept, Pinned};
 
 /// What the elements of EXEC's reply are taken from.
 pub(super) struct Sources {
@@ -65,11 +66,11 @@ async fn here(desk: &mut Desk<'_>, request: &OwnedRequest, route: Route, reply: 
         Flow::Answered => return,
         Flow::Later(answer) => answer.await,
         Flow::Upstream(ticket) => ticket.parts().await.map(|(answer, _)| answer),
-        Flow::Exclusive(_) => return encode::error(desk.out, "ERR hearthside: the command cannot run inside EXEC"),
+        Flow::Exclusive(_) => return encode::error(desk.out, errors::transaction::NOT_INSIDE_EXEC),
     };
     match answered {
         Ok(answer) => reply.append_all(answer),
-        Err(error) => encode::error(desk.out, &format!("ERR hearthside: {error}")),
+        Err(Broken) => encode::error(desk.out, errors::upstream::LOST_IN_REPLY),
     }
 }
 

@@ -21,7 +21,6 @@ pub use pinned::shelf::Member;
 pub use pinned::{Lost, Pinned};
 pub use pipeline::account::{Account, Kept};
 pub use pipeline::batch::{Asked, Batch, Expect, Loss};
-pub use pipeline::flight::MAYBE_APPLIED;
 pub use pipeline::inbox::Inbox;
 pub use pipeline::lane::Lane;
 pub use pipeline::ticket::{Broken, Chunk, Ticket};

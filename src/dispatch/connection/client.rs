@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use crate::clients::{ClientType, Filter, Peer};
 use crate::command::{Request, by_id};
 use crate::dispatch::{Flow, Services};
+use crate::errors::as_redis;
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
 use crate::session::{ReplyMode, Session};
@@ -18,11 +19,7 @@ fn is_printable(text: &[u8]) -> bool {
 
 /// A name as Redis accepts it: printable, without spaces.
 pub(crate) fn checked_name(name: &[u8]) -> Result<Bytes, String> {
-    if is_printable(name) {
-        Ok(Bytes::copy_from_slice(name))
-    } else {
-        Err("ERR Client names cannot contain spaces, newlines or special characters.".into())
-    }
+    if is_printable(name) { Ok(Bytes::copy_from_slice(name)) } else { Err(as_redis::CLIENT_NAME.into()) }
 }
 
 pub(crate) fn set_name(session: &Session, request: &Request<'_>, out: &mut BytesMut) {
@@ -44,11 +41,11 @@ pub(crate) fn set_info(session: &Session, request: &Request<'_>, out: &mut Bytes
     let (option, value) = (request.arg(2), request.arg(3));
     let is_name = request.is(2, "LIB-NAME");
     if !is_name && !request.is(2, "LIB-VER") {
-        return encode::error(out, &format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(option)));
+        return encode::error(out, &as_redis::client_property(option));
     }
     if !is_printable(value) {
         let option = String::from_utf8_lossy(option).to_lowercase();
-        return encode::error(out, &format!("ERR {option} cannot contain spaces, newlines or special characters."));
+        return encode::error(out, &as_redis::client_property_value(&option));
     }
     let value = Bytes::copy_from_slice(value);
     session.peer.update(|state| if is_name { state.lib_name = value } else { state.lib_ver = value });
@@ -85,9 +82,9 @@ fn listed(services: &Services, request: &Request<'_>) -> Result<Vec<Arc<Peer>>, 
         return Ok(services.clients.matching(|peer| kind.matches(peer)));
     }
     if !request.is(2, "ID") || request.len() == 3 {
-        return Err("ERR syntax error".into());
+        return Err(as_redis::SYNTAX.into());
     }
-    let ids = request.args_from(3).map(|id| parse_i64(id).filter(|id| *id > 0).ok_or("ERR Invalid client ID"));
+    let ids = request.args_from(3).map(|id| parse_i64(id).filter(|id| *id > 0).ok_or(as_redis::CLIENT_ID));
     let ids = ids.collect::<Result<Vec<_>, _>>()?;
     Ok(ids.into_iter().filter_map(|id| services.clients.find(id as u64)).collect())
 }
@@ -97,7 +94,7 @@ pub(crate) fn kill(services: &Services, session: &mut Session, request: &Request
         let address = String::from_utf8_lossy(request.arg(2));
         let found = services.clients.matching(|peer| peer.addresses.0 == address);
         match found.first() {
-            None => encode::error(out, "ERR No such client"),
+            None => encode::error(out, as_redis::NO_CLIENT),
             Some(peer) => {
                 end(session, peer);
                 encode::simple(out, "OK");
@@ -129,11 +126,11 @@ fn end(session: &mut Session, peer: &Arc<Peer>) {
 pub(crate) fn unblock(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     let reason = if request.is(3, "ERROR") { "ERROR" } else { "TIMEOUT" };
     if request.len() > 4 || request.len() == 4 && !request.is(3, reason) {
-        encode::error(out, "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+        encode::error(out, as_redis::UNBLOCK_REASON);
         return Flow::Answered;
     }
     let Some(id) = parse_i64(request.arg(2)) else {
-        encode::error(out, "ERR value is not an integer or out of range");
+        encode::error(out, as_redis::NOT_INTEGER);
         return Flow::Answered;
     };
     let peer = u64::try_from(id).ok().and_then(|id| services.clients.find(id));
@@ -158,6 +155,6 @@ pub(crate) fn reply(session: &mut Session, request: &Request<'_>, out: &mut Byte
         () if request.is(2, "SKIP") && before == ReplyMode::Off => {}
         () if request.is(2, "SKIP") => session.reply = ReplyMode::Skip,
         () if before == ReplyMode::Off => {}
-        () => encode::error(out, "ERR syntax error"),
+        () => encode::error(out, as_redis::SYNTAX),
     }
 }

@@ -4,14 +4,10 @@ use bytes::{BufMut, BytesMut};
 
 use crate::command::Request;
 use crate::dispatch::Flow;
+use crate::errors;
 use crate::resp::{Proto, encode};
 use crate::route::{Local, Pin, Route, Unknown};
 use crate::session::Session;
-
-/// Redis's words for a monitor that would touch keys.
-const NO_KEYS: &str = "ERR Replica can't interact with the keyspace";
-const RAW: &str =
-    "ERR hearthside: this command is not supported on a connection that monitors or debugs scripts; RESET it first";
 
 /// What decides where a request of such a client goes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,13 +80,15 @@ impl Dedicated {
     /// for what it cannot judge: owned keys, our clients, our users.
     fn raw(self, route: Route) -> Route {
         match route {
-            _ if route.is_owned() && self.monitors => Route::Refused(NO_KEYS.into()),
+            _ if route.is_owned() && self.monitors => Route::Refused(errors::as_redis::MONITOR_WITH_KEYS.into()),
             _ if route.is_owned() => route,
             Route::Hearthside => route,
             Route::Local(Local::ClientList | Local::ClientKill, _) => route,
-            Route::Local(Local::ClientUnblock, _) => Route::Refused(RAW.into()),
+            Route::Local(Local::ClientUnblock, _) => Route::Refused(errors::connection::MONITORS_OR_DEBUGS.into()),
             // The upstream knows the credentials of upstream.url; ours are not for it.
-            Route::Local(Local::Auth | Local::Hello, _) if self.has_user => Route::Refused(RAW.into()),
+            Route::Local(Local::Auth | Local::Hello, _) if self.has_user => {
+                Route::Refused(errors::connection::MONITORS_OR_DEBUGS.into())
+            }
             _ => Route::Unanswered,
         }
     }
@@ -99,10 +97,8 @@ impl Dedicated {
 /// Why a tracking client cannot read an owned key, if it cannot.
 pub(crate) fn untrackable(session: &Session) -> Option<&'static str> {
     let state = session.way.state();
-    (state.tracking && (state.redirect.is_some() || session.proto() == Proto::Resp2)).then_some(
-        "ERR hearthside: owned keys cannot be read with CLIENT TRACKING and REDIRECT: their invalidations do not pass \
-         the upstream; use RESP3 without REDIRECT",
-    )
+    let is_elsewhere = state.redirect.is_some() || session.proto() == Proto::Resp2;
+    (state.tracking && is_elsewhere).then_some(errors::owned::UNTRACKABLE)
 }
 
 /// A tracking client is told at once to forget the owned keys it read: the sidecar does not remember who has read what.

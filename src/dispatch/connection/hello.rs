@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::client;
-use crate::access::{DEFAULT_USER, NOAUTH_HELLO, WRONGPASS};
+use crate::access::DEFAULT_USER;
 use crate::command::Request;
 use crate::config::AuthMode;
 use crate::dispatch::{Exclusive, Flow, Move, Services};
+use crate::errors::as_redis;
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
 use crate::session::Session;
@@ -21,7 +22,7 @@ pub(crate) fn auth(services: &Services, session: &mut Session, request: &Request
         2 => (None, request.arg(1)),
         3 => (Some(request.arg(1)), request.arg(2)),
         _ => {
-            encode::error(out, "ERR syntax error");
+            encode::error(out, as_redis::SYNTAX);
             return Flow::Answered;
         }
     };
@@ -65,15 +66,11 @@ fn judge(
 ) -> Result<Option<Login>, String> {
     let name = user.unwrap_or(DEFAULT_USER.as_bytes());
     match services.access.mode {
-        AuthMode::None if user.is_none() => {
-            Err("ERR AUTH <password> called without any password configured for the default user. \
-                                                 Are you sure your configuration is correct?"
-                .into())
-        }
+        AuthMode::None if user.is_none() => Err(as_redis::NO_PASSWORD.into()),
         AuthMode::None if name == DEFAULT_USER.as_bytes() => Ok(None),
-        AuthMode::None => Err(WRONGPASS.into()),
+        AuthMode::None => Err(as_redis::WRONG_PASSWORD.into()),
         AuthMode::Users => {
-            let user = services.access.login(name, password).ok_or(WRONGPASS)?;
+            let user = services.access.login(name, password).ok_or(as_redis::WRONG_PASSWORD)?;
             session.peer.update(|state| state.user.clone_from(&user.name));
             session.user = Some(user);
             Ok(None)
@@ -114,7 +111,9 @@ pub fn greeted(services: &Services, session: &mut Session, request: &Request<'_>
     let wish = wish(request)?;
     let login = match wish.credentials {
         Some((user, password)) => login(services, session, Some(user), password)?,
-        None if services.access.mode == AuthMode::Users && session.user.is_none() => return Err(NOAUTH_HELLO.into()),
+        None if services.access.mode == AuthMode::Users && session.user.is_none() => {
+            return Err(as_redis::NO_AUTH_HELLO.into());
+        }
         None => None,
     };
     let login = login.unwrap_or_else(|| session.group.login.clone());
@@ -128,11 +127,11 @@ fn wish<'a>(request: &Request<'a>) -> Result<Wish<'a>, String> {
     if request.len() == 1 {
         return Ok(wish);
     }
-    let version = parse_i64(request.arg(1)).ok_or("ERR Protocol version is not an integer or out of range")?;
+    let version = parse_i64(request.arg(1)).ok_or(as_redis::NO_VERSION)?;
     wish.proto = Some(match version {
         2 => Proto::Resp2,
         3 => Proto::Resp3,
-        _ => return Err("NOPROTO unsupported protocol version".into()),
+        _ => return Err(as_redis::UNKNOWN_VERSION.into()),
     });
     let mut at = 2;
     while at < request.len() {
@@ -144,7 +143,7 @@ fn wish<'a>(request: &Request<'a>) -> Result<Wish<'a>, String> {
             wish.name = Some(client::checked_name(request.arg(at + 1))?);
             at += 2;
         } else {
-            return Err(format!("ERR Syntax error in HELLO option '{}'", String::from_utf8_lossy(request.arg(at))));
+            return Err(as_redis::hello_option(request.arg(at)));
         }
     }
     Ok(wish)

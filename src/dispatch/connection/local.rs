@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::command::{Request, Spec};
 use crate::dispatch::{Exclusive, Flow, Move, wrong_arity};
+use crate::errors::as_redis;
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
 use crate::session::Session;
@@ -36,8 +37,8 @@ pub(crate) fn select(session: &Session, request: &Request<'_>, out: &mut BytesMu
             let group = Group { db, ..session.group.clone() };
             return Flow::Exclusive(Exclusive::Move(Move { group, name: None, reply: Bytes::from_static(b"+OK\r\n") }));
         }
-        Some(_) => encode::error(out, "ERR DB index is out of range"),
-        None => encode::error(out, "ERR value is not an integer or out of range"),
+        Some(_) => encode::error(out, as_redis::DB_INDEX),
+        None => encode::error(out, as_redis::NOT_INTEGER),
     }
     Flow::Answered
 }

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::command::{Request, Spec};
 use crate::dispatch::{Flow, wrong_arity};
+use crate::errors;
 use crate::resp::pieces::Pieces;
 use crate::resp::pubsub::Kind;
 use crate::resp::{Proto, encode};
@@ -89,10 +90,7 @@ pub(crate) fn route(session: &Session, route: Route, request: &Request<'_>, spec
         return route;
     }
     let name = spec.map_or_else(|| request.name().to_lowercase(), |spec| spec.name.clone());
-    let text = format!(
-        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
-    );
-    Route::Refused(text.into())
+    Route::Refused(errors::as_redis::only_subscriptions(&name).into())
 }
 
 async fn all(awaited: &mut [(Confirmed, Bytes)]) {
@@ -108,10 +106,7 @@ fn undo(hub: &Arc<Hub>, subscriber: &Arc<Subscriber>, kind: Kind, awaited: Vec<(
         subscriber.note(kind, &name, false);
     }
     let mut out = BytesMut::new();
-    encode::error(
-        &mut out,
-        "ERR hearthside: the upstream did not confirm the subscription in time; nothing is subscribed",
-    );
+    encode::error(&mut out, errors::upstream::NOT_SUBSCRIBED);
     out.into()
 }
 

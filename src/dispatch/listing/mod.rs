@@ -7,10 +7,11 @@ pub mod scans;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::reply_room::{Room, TOO_LONG};
+use super::reply_room::Room;
 use super::{Flow, Owned, Services, error_reply};
 use crate::cache::After;
 use crate::command::Request;
+use crate::errors;
 use crate::keys::{MappingId, glob_match};
 use crate::mapping::{Kind, Mapping};
 use crate::resp::number::parse_i64;
@@ -90,14 +91,14 @@ pub(super) fn keys(services: &Services, session: &mut Session, request: &Request
     Flow::Later(Box::pin(async move {
         let ours = match every_key(&owned, &wish, &mut room).await {
             Ok(Some(ours)) => ours,
-            Ok(None) => return Ok(error_reply(TOO_LONG)),
+            Ok(None) => return Ok(error_reply(errors::limits::REPLY_TOO_LONG)),
             Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
         };
         // What the upstream says counts where it waits.
         let reply = ticket.whole().await?;
         let Some(theirs) = reply::elements(&reply) else { return Ok(reply.into()) };
         if !room.takes(reply.len(), reply.len()) {
-            return Ok(error_reply(TOO_LONG));
+            return Ok(error_reply(errors::limits::REPLY_TOO_LONG));
         }
         let theirs: Vec<&[u8]> = theirs.into_iter().filter(|bulk| !is_owned(&router, bulk)).collect();
         let mut all = Pieces::default();
@@ -169,7 +170,7 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
         cursor => match owned.scans.find(cursor) {
             Some(place) => place,
             None => {
-                encode::error(out, "ERR invalid cursor; hearthside knows it no more (a restart?), begin at 0 again");
+                encode::error(out, errors::owned::FORGOTTEN_CURSOR);
                 return Flow::Answered;
             }
         },

@@ -2,6 +2,7 @@
 //! "try again". Definitions from files are served, and deferred writes whose values can be judged are accepted.
 
 use crate::dispatch::Owned;
+use crate::errors;
 use crate::keys::MappingId;
 use crate::record::{Verb, WriteVerb};
 use crate::route::Route;
@@ -19,7 +20,7 @@ impl Owned {
     pub fn loading_error(&self, mapping: MappingId) -> String {
         let why = self.awaits.as_ref().map(|away| away.why()).unwrap_or_default();
         let pattern = self.mappings.list[mapping.index()].pattern.text();
-        format!("LOADING hearthside: the mapping '{pattern}' waits for its store: {why}")
+        errors::owned::waits_for_store(pattern, &why)
     }
 
     /// The error for a store that has not been there yet; `None` for any other.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::listing::scans::Scans;
 use crate::cache::Cache;
 use crate::definitions::{Definitions, Reloader};
+use crate::errors;
 use crate::keys::{MappingId, glob_match};
 use crate::mapping::{Kind, Mappings};
 use crate::store::{Away, Change, Store, StoreError};
@@ -104,7 +105,7 @@ impl Owned {
     pub fn load_error(&self, mapping: MappingId, error: &StoreError) -> String {
         self.awaited_error(mapping, error).unwrap_or_else(|| {
             let pattern = self.mappings.list[mapping.index()].pattern.text();
-            format!("ERR hearthside: the mapping '{pattern}' could not be read: {error}")
+            errors::owned::not_read(pattern, &error.to_string())
         })
     }
 }

@@ -11,8 +11,9 @@ use super::read::outcome;
 use crate::config::DeleteMode;
 use crate::definitions::Snapshot;
 use crate::dispatch::call::Call;
-use crate::dispatch::reply_room::{Room, TOO_LONG};
+use crate::dispatch::reply_room::Room;
 use crate::dispatch::{Flow, Owned, error_reply};
+use crate::errors;
 use crate::keys::MappingId;
 use crate::record::{Record, Write};
 use crate::resp::pieces::{Elements, Pieces};
@@ -71,7 +72,7 @@ impl Call<'_> {
             return self.refuse(&refusal);
         }
         let mut room = Room::of(self.services, self.session);
-        let Some(begun) = self.begin_all(keys, &mut room) else { return self.error(TOO_LONG) };
+        let Some(begun) = self.begin_all(keys, &mut room) else { return self.error(errors::limits::REPLY_TOO_LONG) };
         let joining = Joining {
             owned: self.services.owned.clone(),
             split: keys.split,
@@ -198,7 +199,7 @@ impl Joining {
         while let Some((at, mapping, part)) = coming.next().await {
             let part = part.map_err(|error| self.error(mapping, &error))?;
             if !self.room.takes(part.length(), size_of::<Begun>()) {
-                return Err(TOO_LONG.into());
+                return Err(errors::limits::REPLY_TOO_LONG.into());
             }
             parts[at] = part;
         }

@@ -1,13 +1,12 @@
 //! Commands that write one cached key: through to the store, as a fill of cache-aside code, or refused.
 
-use std::borrow::Cow;
-
 use bytes::{Bytes, BytesMut};
 
 use crate::command::{OwnedRequest, Request};
 use crate::config::{DeleteMode, MappingConfig, WriteMode};
 use crate::dispatch::call::Call;
 use crate::dispatch::{Flow, Owned};
+use crate::errors;
 use crate::keys::MappingId;
 use crate::mapping::Mapping;
 use crate::record::{ReadError, Record, Write, WriteVerb};
@@ -102,17 +101,11 @@ impl Mismatch<'_> {
             (None, Ok(nothing)) if self.write.only_removes() => self.write.answer(&nothing, proto, out),
             _ => {
                 let (pattern, shape) = (&self.mapping.key, self.mapping.shape.name());
-                let (name, key) = named(self.request, self.at);
-                let text = format!("ERR hearthside: {name} on '{key}': keys of the mapping '{pattern}' hold a {shape}");
-                encode::error(out, &text);
+                let (name, key) = (self.request.name(), self.request.arg(self.at));
+                encode::error(out, &errors::owned::other_shape(&name, key, pattern, shape));
             }
         }
     }
-}
-
-/// The name of a command and its key, for error texts.
-fn named<'a>(request: &Request<'a>, at: usize) -> (String, Cow<'a, str>) {
-    (request.name().to_ascii_uppercase(), String::from_utf8_lossy(request.arg(at)))
 }
 
 /// Why a mapping does not take this command at all.
@@ -122,17 +115,8 @@ pub fn refusal(mapping: &Mapping, request: &Request<'_>, key: OwnedKey, verb: Wr
     if !is_refused && (!verb.deletes || mapping.config.delete == DeleteMode::Row) {
         return None;
     }
-    let (name, key) = named(request, key.at);
-    Some(if is_refused {
-        format!(
-            "ERR hearthside: {name} on '{key}': the mapping '{pattern}' takes no writes (write = \"reject\"); \
-             write to the store, or set write = \"through\""
-        )
-    } else {
-        format!(
-            "ERR hearthside: {name} on '{key}': the mapping '{pattern}' deletes no rows; set delete = \"row\" to allow it"
-        )
-    })
+    let text = if is_refused { errors::owned::takes_no_writes } else { errors::owned::deletes_no_rows };
+    Some(text(&request.name(), request.arg(key.at), pattern))
 }
 
 impl Owned {
@@ -143,8 +127,8 @@ impl Owned {
         match error {
             StoreError::Value(text) => (*text).to_owned(),
             StoreError::Loading(_) => self.loading_error(mapping),
-            StoreError::Ambiguous(_) => format!("ERR hearthside: the mapping '{pattern}': {error}"),
-            _ => format!("ERR hearthside: the mapping '{pattern}' was not written: {error}"),
+            StoreError::Ambiguous(_) => errors::owned::maybe_written(pattern, &error.to_string()),
+            _ => errors::owned::not_written(pattern, &error.to_string()),
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Client;
 use super::connection::End;
 use crate::command::OwnedRequest;
+use crate::errors;
 use crate::resp::encode;
 use crate::route::{Pin, Refusal, Unknown};
 use crate::telemetry::clock::now_ms;
@@ -26,9 +27,6 @@ pub(super) enum Waited {
     Revoked(Refusal),
 }
 
-/// What a client is told whose connection is lost while it waits for one reply alone.
-pub(super) const LOST: &str =
-    "ERR hearthside: the upstream connection was lost while waiting; the command may have been applied";
 /// A client that closes its sending side so soon after a command that the table does not know is still answered: most
 /// do not wait. One that leaves later has waited, and does not any more.
 const SOON: Duration = Duration::from_secs(1);
@@ -46,7 +44,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.connection.replies.tail().put_slice(&reply);
                 pinned.give_back();
             }
-            Waited::Ended(Err(Lost)) => self.error(LOST),
+            Waited::Ended(Err(Lost)) => self.error(errors::upstream::LOST_WAITING),
             Waited::Revoked(refusal) => self.refused(request, &refusal),
         }
         Ok(())
@@ -59,7 +57,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
         let asked = async {
             let pinned = services.upstream.pin_aside(&group, &account).await.map_err(|error| error.to_string())?;
-            let reply = wait(&pinned, Pin::Aside, request.bytes()).await.map_err(|Lost| LOST)?;
+            let reply =
+                wait(&pinned, Pin::Aside, request.bytes()).await.map_err(|Lost| errors::upstream::LOST_WAITING)?;
             pinned.give_back();
             Ok(reply)
         };
@@ -92,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             Waited::Ended(Err(Lost)) => {
                 self.session.lose_connection();
-                self.error(LOST);
+                self.error(errors::upstream::LOST_WAITING);
             }
             Waited::Revoked(refusal) => {
                 self.session.lose_connection();

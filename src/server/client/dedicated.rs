@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Client;
 use super::connection::End;
 use crate::command::{OwnedRequest, Spec};
+use crate::errors;
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
 use crate::resp::pubsub::Kind;
@@ -18,8 +19,6 @@ use crate::route::Pin;
 use crate::session::Redirect;
 use crate::telemetry::clock::now_ms;
 use crate::upstream::{Batch, Expect, Lost, Pinned};
-
-const LOST: &str = "ERR hearthside: the upstream connection was lost";
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Sees to it that the client has a connection of its own; false when the client has been told that there is none.
@@ -105,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             Err(Lost) => {
                 self.session.lose_connection();
-                self.error(LOST);
+                self.error(errors::upstream::LOST_STATE);
                 None
             }
         }
@@ -120,11 +119,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         };
         let id = parse_i64(view.arg(at)).and_then(|id| u64::try_from(id).ok());
         let peer = id.and_then(|id| self.services.clients.find(id));
-        let peer = peer.ok_or("ERR The client ID you want redirect to does not exist")?;
-        let connection = peer.read(|state| state.connection).ok_or(
-            "ERR hearthside: the client to redirect to has no upstream connection of its own yet; let it subscribe to \
-             __redis__:invalidate first",
-        )?;
+        let peer = peer.ok_or(errors::as_redis::NO_REDIRECT_TARGET)?;
+        let connection = peer.read(|state| state.connection);
+        let connection = connection.ok_or(errors::connection::REDIRECT_TARGET_UNSUBSCRIBED)?;
         let id = connection.to_string();
         let words: Vec<&[u8]> =
             view.args_from(0).enumerate().map(|(i, word)| if i == at { id.as_bytes() } else { word }).collect();

@@ -4,11 +4,11 @@ use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
-use super::blocking::LOST;
 use super::connection::End;
-use crate::access::{DEFAULT_USER, NOAUTH, NOAUTH_HELLO};
+use crate::access::DEFAULT_USER;
 use crate::command::{OwnedRequest, Spec};
 use crate::dispatch::{Exclusive, Move};
+use crate::errors;
 use crate::resp::{Proto, decode, encode};
 use crate::route::{Pin, Refusal};
 use crate::telemetry::refusals::{Who, shown};
@@ -75,7 +75,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.session.is_proven = true;
                 self.put_back(request);
             }
-            Err(Disagreed::Said(text)) if text == NOAUTH && request.view().is(0, "HELLO") => self.error(NOAUTH_HELLO),
+            Err(Disagreed::Said(text)) if text == errors::as_redis::NO_AUTH && request.view().is(0, "HELLO") => {
+                self.error(errors::as_redis::NO_AUTH_HELLO);
+            }
             Err(Disagreed::Said(text) | Disagreed::Unasked(text)) => self.error(&text),
         }
     }
@@ -128,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         match agreed {
             Err(Lost) => {
                 self.session.lose_connection();
-                Err(Disagreed::Unasked(LOST.to_owned()))
+                Err(Disagreed::Unasked(errors::upstream::LOST_WAITING.to_owned()))
             }
             Ok(refused) => {
                 self.session.way.connection_mut().into_iter().for_each(|own| own.speaks(group.proto));
@@ -150,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             let mut auth = BytesMut::new();
             encode::request(&mut auth, &credentials.auth());
             let reply = pinned.call(&auth, &mut BytesMut::new()).await;
-            let reply = reply.map_err(|Lost| Disagreed::Unasked(LOST.to_owned()))?;
+            let reply = reply.map_err(|Lost| Disagreed::Unasked(errors::upstream::LOST_WAITING.to_owned()))?;
             if let Some(text) = decode::error(&reply) {
                 return Err(Disagreed::Said(text));
             }

@@ -9,12 +9,13 @@ use super::Client;
 use super::connection::End;
 use crate::command::{Request, lookup};
 use crate::dispatch::Exclusive;
+use crate::errors;
 use crate::resp::passage::Passage;
 use crate::resp::request::Awaited;
 use crate::route::Route;
 use crate::session::ReplyMode;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Batch, Expect, MAYBE_APPLIED, Pinned, Ticket};
+use crate::upstream::{Batch, Expect, Pinned, Ticket};
 
 /// An argument at least so long is not gathered.
 pub(super) const LONG: usize = 1 << 20;
@@ -132,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.connection.replies.tail().extend_from_slice(&reply);
                 pinned.give_back();
             }
-            Err(_) => self.error(MAYBE_APPLIED),
+            Err(_) => self.error(errors::upstream::LOST),
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use sqlx::postgres::PgDatabaseError;
 use sqlx::{AssertSqlSafe, PgPool};
 
+use crate::errors;
 use crate::record::Change;
 use crate::store::StoreError;
 use crate::store::catalog::relation::{Column, Holds};
@@ -16,7 +17,7 @@ pub(super) struct Failed<'w> {
     pub(super) changes: &'w [FieldChange<'w>],
 }
 
-const OVERFLOWS: StoreError = StoreError::Value("ERR increment or decrement would overflow");
+const OVERFLOWS: StoreError = StoreError::Value(errors::as_redis::OVERFLOWS);
 
 impl Failed<'_> {
     /// Says which field a refusal is about.

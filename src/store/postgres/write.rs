@@ -10,6 +10,7 @@ use super::statement::{Statement, Statements};
 use super::upsert::upsert;
 use super::zone::doubt_by_now;
 use super::{parse_all, push};
+use crate::errors::as_redis;
 use crate::record::{Change, Condition, Edit, Record, Written};
 use crate::store::StoreError;
 use crate::store::catalog::relation::Surety;
@@ -143,10 +144,10 @@ impl Desk<'_, '_> {
     fn guarded(&self, old: Option<&String>, changes: &[FieldChange<'_>]) -> Result<Written, StoreError> {
         let is_string = changes.iter().any(|change| change.field.is_empty());
         match changes.first().map(|change| change.change) {
-            Some(Change::Add(_)) if is_string => Err(StoreError::Value("ERR value is not an integer or out of range")),
-            Some(Change::Add(_)) => Err(StoreError::Value("ERR hash value is not an integer")),
-            Some(Change::AddFloat(_)) if is_string => Err(StoreError::Value("ERR value is not a valid float")),
-            Some(Change::AddFloat(_)) => Err(StoreError::Value("ERR hash value is not a float")),
+            Some(Change::Add(_)) if is_string => Err(StoreError::Value(as_redis::NOT_INTEGER)),
+            Some(Change::Add(_)) => Err(StoreError::Value(as_redis::HASH_NOT_INTEGER)),
+            Some(Change::AddFloat(_)) if is_string => Err(StoreError::Value(as_redis::NOT_FLOAT)),
+            Some(Change::AddFloat(_)) => Err(StoreError::Value(as_redis::HASH_NOT_FLOAT)),
             _ => {
                 let old = self.record(old)?;
                 Ok(Written { new: old.clone(), old, applied: false, count: 0, tells_new: true })

@@ -11,6 +11,7 @@ use super::error::{ConnectError, is_forbidden, is_unready};
 use super::group::{Group, Login};
 use super::stream::Stream;
 use super::target::Target;
+use crate::errors;
 use crate::resp::reply::ReplyScanner;
 use crate::resp::{Proto, decode, encode};
 use crate::telemetry::lack;
@@ -163,7 +164,7 @@ impl Hello {
                 (Err(error), None) => return Err(error),
             };
             let Some(text) = decode::error(&reply) else { continue };
-            if text.starts_with("ERR max number of clients reached") {
+            if text.starts_with(errors::as_redis::MAX_CLIENTS) {
                 return Ok(Err(ConnectError::Full(target.name())));
             }
             if is_unready(text.as_bytes()) {

@@ -12,6 +12,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::errors;
+
 /// A server that is kept running until [`PrivateServer::stop`], and killed if this is dropped.
 #[derive(Debug)]
 pub struct PrivateServer {
@@ -37,16 +39,12 @@ const RESTART: Duration = Duration::from_millis(200);
 pub enum NoServer {
     /// None is installed: owned keys can be served all the same. The text is for clients whose commands need an
     /// upstream.
-    #[error("{NONE_FOUND}")]
+    #[error("{}", errors::upstream::NOT_INSTALLED)]
     NotInstalled,
     /// It is, and its folder or itself cannot be had.
     #[error("{0}")]
     Failed(String),
 }
-
-const NONE_FOUND: &str = "there is no upstream Redis for this command: set upstream.url \
-                          (HEARTHSIDE__UPSTREAM__URL=redis://host:6379), \
-                          or install redis-server or valkey-server (apt install redis-server) and start again";
 
 impl PrivateServer {
     /// Starts a server in `folder` and waits until it answers.

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::account::{Account, Charge};
 use super::batch::{Asked, Batch, Expect, Loss};
 use super::ticket::{Broken, Chunk, Delivery};
+use crate::errors;
 use crate::resp::encode;
 
 /// A batch between its client and the upstream.
@@ -35,13 +36,6 @@ pub(crate) struct Flight {
     /// The client has the beginning of a reply whose end is still to come.
     pub(crate) is_partial: bool,
 }
-
-/// What is answered for a request that was sent, and whose reply will not come.
-pub const MAYBE_APPLIED: &str =
-    "ERR hearthside: the upstream connection was lost before the reply; the command may have been applied";
-
-const TOO_LONG: &str =
-    "ERR hearthside: the upstream gave no reply within upstream.command_timeout; the command was not sent again";
 
 impl Flight {
     pub(crate) fn new(batch: Batch, delivery: Delivery) -> Self {
@@ -178,7 +172,7 @@ impl Flight {
     /// Answers the lost requests that are next in turn.
     pub(crate) fn answer_lost(&mut self) {
         while self.is_lost_next() {
-            self.answer_next(MAYBE_APPLIED);
+            self.answer_next(errors::upstream::LOST);
         }
     }
 
@@ -250,7 +244,7 @@ impl Flight {
     /// The request that was waited for took too long: were it sent again, the upstream would have it twice.
     pub(crate) fn time_out(&mut self) {
         if self.pending().first().is_some_and(|front| front.resendable) {
-            self.lose_unit(self.answered, TOO_LONG);
+            self.lose_unit(self.answered, errors::upstream::TIMED_OUT);
         }
     }
 
@@ -265,7 +259,7 @@ impl Flight {
             let again = self.attempts == 0;
             for unit in self.answered..self.asked.len() {
                 if self.lost(unit).is_none() && !(self.asked[unit].resendable && again) {
-                    self.lose_unit(unit, MAYBE_APPLIED);
+                    self.lose_unit(unit, errors::upstream::LOST);
                 }
             }
             self.attempts += 1;

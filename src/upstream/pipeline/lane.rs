@@ -13,6 +13,7 @@ use super::driver::{Driver, Lease};
 use super::flight::Flight;
 use super::queue::{Progress, Queue};
 use super::ticket::{Ticket, ticket};
+use crate::errors;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::connect::Connected;
 use crate::upstream::endpoint::group::Group;
@@ -116,9 +117,7 @@ impl Lane {
         if queue.has_room(&flight, self.most_bytes) {
             queue.push(flight, &self.seat.turn);
         } else {
-            flight.fail(
-                "LOADING hearthside: too much waits for the upstream (upstream.queue_bytes); the command was not sent",
-            );
+            flight.fail(errors::upstream::QUEUE_FULL);
         }
         drop(queue);
         ticket

@@ -1,0 +1,15 @@
+//! Errors about commands that do not fit what a connection is used for.
+
+/// SYNC, PSYNC and REPLCONF.
+pub fn for_replicas(command: &str) -> String {
+    let command = command.to_ascii_uppercase();
+    format!("ERR hearthside: {command} is for replicas; point the replica at the upstream itself, not at a sidecar")
+}
+
+/// A command of the sidecar's own after MONITOR or SCRIPT DEBUG, where replies cannot be told from what else comes.
+pub const MONITORS_OR_DEBUGS: &str =
+    "ERR hearthside: this command is not supported on a connection that monitors or debugs scripts; RESET it first";
+
+/// CLIENT TRACKING with REDIRECT to a client that has not subscribed.
+pub const REDIRECT_TARGET_UNSUBSCRIBED: &str = "ERR hearthside: the client to redirect to has no upstream \
+    connection of its own yet; let it subscribe to __redis__:invalidate first";

@@ -1,0 +1,77 @@
+//! Errors about owned keys: their mapping, named by its key pattern, or its store.
+
+use std::borrow::Cow;
+
+/// The mapping's store has not answered since the sidecar began, or does not fit the configuration.
+pub fn waits_for_store(pattern: &str, why: &str) -> String {
+    format!("LOADING hearthside: the mapping '{pattern}' waits for its store: {why}")
+}
+
+/// A load failed; `why` is the store's reason.
+pub fn not_read(pattern: &str, why: &str) -> String {
+    format!("ERR hearthside: the mapping '{pattern}' could not be read: {why}")
+}
+
+/// A write failed, and nothing has changed; `why` is the reason of the store or the journal.
+pub fn not_written(pattern: &str, why: &str) -> String {
+    format!("ERR hearthside: the mapping '{pattern}' was not written: {why}")
+}
+
+/// A write may have been applied: its answer did not come, as `why` says.
+pub fn maybe_written(pattern: &str, why: &str) -> String {
+    format!("ERR hearthside: the mapping '{pattern}': {why}")
+}
+
+/// A write command on a key of a read-only mapping.
+pub fn takes_no_writes(command: &str, key: &[u8], pattern: &str) -> String {
+    let (command, key) = shown(command, key);
+    format!(
+        "ERR hearthside: {command} on '{key}': the mapping '{pattern}' takes no writes (write = \"reject\"); \
+         write to the store, or set write = \"through\""
+    )
+}
+
+/// A command that would delete a row, on a key of a mapping that deletes none.
+pub fn deletes_no_rows(command: &str, key: &[u8], pattern: &str) -> String {
+    let (command, key) = shown(command, key);
+    format!(
+        "ERR hearthside: {command} on '{key}': the mapping '{pattern}' deletes no rows; \
+         set delete = \"row\" to allow it"
+    )
+}
+
+/// A command that would make a value of another type than the mapping's.
+pub fn other_shape(command: &str, key: &[u8], pattern: &str, shape: &str) -> String {
+    let (command, key) = shown(command, key);
+    format!("ERR hearthside: {command} on '{key}': keys of the mapping '{pattern}' hold a {shape}")
+}
+
+/// A command that the sidecar does not answer on owned keys.
+pub fn not_answered(command: &str, key: &[u8], pattern: &str) -> String {
+    let (command, key) = shown(command, key);
+    format!(
+        "ERR hearthside: {command} is not answered on the owned key '{key}' (mapping '{pattern}'); see \
+         docs/COMPATIBILITY.md"
+    )
+}
+
+/// SORT with a BY or GET that can name owned keys: the upstream would find nothing there, in silence.
+pub fn cannot_look_up(command: &str, looked_up: &[u8], pattern: &str) -> String {
+    let (command, looked_up) = shown(command, looked_up);
+    format!(
+        "ERR hearthside: {command} cannot look up '{looked_up}': the upstream does not hold the owned keys of the \
+         mapping '{pattern}'; see docs/COMPATIBILITY.md"
+    )
+}
+
+/// A read by a client with CLIENT TRACKING whose invalidations go elsewhere.
+pub const UNTRACKABLE: &str = "ERR hearthside: owned keys cannot be read with CLIENT TRACKING and REDIRECT: their \
+    invalidations do not pass the upstream; use RESP3 without REDIRECT";
+
+/// SCAN with a cursor of the sidecar's that it has forgotten, or never gave.
+pub const FORGOTTEN_CURSOR: &str = "ERR invalid cursor; hearthside knows it no more (a restart?), begin at 0 again";
+
+/// A command's name and a key as they stand in a text.
+fn shown<'a>(command: &str, key: &'a [u8]) -> (String, Cow<'a, str>) {
+    (command.to_ascii_uppercase(), String::from_utf8_lossy(key))
+}

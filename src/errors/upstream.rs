@@ -1,0 +1,71 @@
+//! Errors about connections to the upstream: there is none, or it was lost, before a command was sent or after it.
+
+/// What an error ends with when it is safe to send the command again.
+const NOT_SENT: &str = "; the command was not sent";
+
+/// There is no upstream, for the reason `why`.
+pub fn absent(why: &str) -> String {
+    format!("ERR hearthside: {why}")
+}
+
+/// Why there is none: none is configured, and none is installed.
+pub const NOT_INSTALLED: &str = "there is no upstream Redis for this command: set upstream.url \
+    (HEARTHSIDE__UPSTREAM__URL=redis://host:6379), or install redis-server or valkey-server (apt install redis-server) \
+    and start again";
+
+/// There was no connection within `upstream.queue_timeout`, or the upstream has been away for `upstream.breaker_after`.
+pub fn unreachable(upstream: &str, why: &str) -> String {
+    format!("LOADING hearthside: the upstream {upstream} does not answer: {why}; the command was not sent")
+}
+
+/// This process, or its machine, may open no more files; `lack` says which limits those are.
+pub fn no_files(lack: &str) -> String {
+    format!("LOADING hearthside: no connection to the upstream can be opened: {lack}; the command was not sent")
+}
+
+/// The upstream has as many clients as it may have.
+pub fn full(upstream: &str) -> String {
+    format!(
+        "LOADING hearthside: the upstream {upstream} has reached its own maxclients; raise it there, or lower \
+         upstream.pinned_max or upstream.lanes here; the command was not sent"
+    )
+}
+
+/// Every connection that may be lent to one client alone is lent, and none came back in time.
+pub fn all_pinned(most: usize) -> String {
+    format!(
+        "ERR hearthside: all {most} pinned connections are in use (upstream.pinned_max) and none came free within \
+         upstream.pinned_timeout; the command was not sent"
+    )
+}
+
+/// The client, or the sidecar, is being closed.
+pub const CLOSING: &str = "LOADING hearthside: the connection is being closed; the command was not sent";
+/// As much waits on the client's lane as may.
+pub const QUEUE_FULL: &str =
+    "LOADING hearthside: too much waits for the upstream (upstream.queue_bytes); the command was not sent";
+/// The client's own connection ended before the command was sent.
+pub const LOST_UNSENT: &str = "LOADING hearthside: the upstream connection was lost; the command was not sent";
+/// The connection ended after the command was sent: a write, or a read that was lost twice.
+pub const LOST: &str =
+    "ERR hearthside: the upstream connection was lost before the reply; the command may have been applied";
+/// The upstream was silent for `upstream.command_timeout` after the command was sent.
+pub const TIMED_OUT: &str =
+    "ERR hearthside: the upstream gave no reply within upstream.command_timeout; the command was not sent again";
+/// The connection that a blocking command waited on alone ended.
+pub const LOST_WAITING: &str =
+    "ERR hearthside: the upstream connection was lost while waiting; the command may have been applied";
+/// The client's own connection ended when the command was to change its state.
+pub const LOST_STATE: &str = "ERR hearthside: the upstream connection was lost";
+/// Inside EXEC, the rest of a reply that the sidecar gathers did not come.
+pub const LOST_IN_REPLY: &str = "ERR hearthside: the upstream connection was lost in the middle of a reply";
+/// The shared connection of subscribers is away or slow.
+pub const NOT_SUBSCRIBED: &str =
+    "ERR hearthside: the upstream did not confirm the subscription in time; nothing is subscribed";
+
+/// What happened, for logs: such an error without what only a client must know.
+pub fn reason(error: &str) -> &str {
+    let codes = ["LOADING hearthside: ", "ERR hearthside: "];
+    let reason = codes.iter().find_map(|code| error.strip_prefix(code)).unwrap_or(error);
+    reason.trim_end_matches(NOT_SENT)
+}
