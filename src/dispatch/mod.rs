@@ -219,7 +219,10 @@ impl Services {
             Route::Unproven => Flow::Exclusive(Exclusive::Prove(OwnedRequest::copy(request))),
             Route::Attack => {
                 let client = &session.peer.addresses.0;
-                tracing::warn!(%client, "a client speaks HTTP (POST or Host:), perhaps somebody's browser was made to; it is closed");
+                tracing::warn!(
+                    %client,
+                    "a client speaks HTTP (POST or Host:), perhaps somebody's browser was made to; it is closed"
+                );
                 session.closing = true;
                 Flow::Answered
             }

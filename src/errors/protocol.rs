@@ -40,3 +40,13 @@ pub fn error(fault: &str) -> Vec<u8> {
     let bytes = fault.chars().map(|c| c as u8);
     b"ERR Protocol error: ".iter().copied().chain(bytes).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{error, expected};
+
+    #[test]
+    fn a_byte_that_is_no_text_stands_in_the_error_as_it_came() {
+        assert_eq!(error(&expected(0xff)), b"ERR Protocol error: expected '$', got '\xff'");
+    }
+}

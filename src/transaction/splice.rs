@@ -15,7 +15,7 @@ use crate::resp::pieces::{Elements, Pieces};
 use crate::resp::pubsub::{self, PubSub};
 use crate::route::Route;
 use crate::store::StoreError;
-use crate::upstream::{Broken, Group, Kept, Pinned};
+use crate::upstream::{Group, Kept, Pinned};
 
 /// What the elements of EXEC's reply are taken from.
 pub(super) struct Sources {
@@ -70,7 +70,7 @@ async fn here(desk: &mut Desk<'_>, request: &OwnedRequest, route: Route, reply: 
     };
     match answered {
         Ok(answer) => reply.append_all(answer),
-        Err(Broken) => encode::error(desk.out, errors::upstream::LOST_IN_REPLY),
+        Err(error) => encode::error(desk.out, &error.to_string()),
     }
 }
 

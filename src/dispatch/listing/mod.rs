@@ -1,7 +1,8 @@
 //! KEYS and SCAN: the upstream's keys and the owned ones, each once.
 //!
 //! A SCAN begins with definitions, goes on with each cached mapping in the store's order, and ends with the upstream's
-//! own iteration. Where it stands is kept for a while (`scans.rs`); its number is the cursor, with a bit that no upstream's has.
+//! own iteration. Where it stands is kept for a while (`scans.rs`); its number is the cursor, with a bit that no
+//! upstream's has.
 
 pub mod scans;
 

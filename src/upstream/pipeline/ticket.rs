@@ -10,11 +10,12 @@ use bytes::{Bytes, BytesMut};
 
 use super::account::{Account, Kept, cost};
 use super::bell::wake;
+use crate::errors;
 use crate::resp::pieces::Pieces;
 
 /// The connection died in the middle of a reply whose beginning the client already has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the upstream connection was lost in the middle of a reply")]
+#[error("{}", errors::upstream::LOST_IN_REPLY)]
 pub struct Broken;
 
 /// Bytes on their way to a client.

@@ -1,4 +1,5 @@
-//! The drawing in docs/ARCHITECTURE.md is the code's: imports go down its ranks, and an outside crate has the doors it says.
+//! The drawing in docs/ARCHITECTURE.md is the code's: imports go down its ranks, and an outside crate has the doors it
+//! says.
 
 use std::collections::BTreeMap;
 
