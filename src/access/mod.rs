@@ -76,8 +76,8 @@ impl Access {
         }
     }
 
-    /// Why a client that is `user` may not send this command, if so: with `auth.mode = "users"`, it has not
-    /// authenticated.
+    /// Why a client that is `user` may not send this command, if so: with `auth.mode = "users"` it must authenticate
+    /// first.
     #[must_use]
     pub fn unauthenticated(&self, user: Option<&User>, spec: Option<&'static Spec>) -> Option<&'static str> {
         let must = self.mode == AuthMode::Users && user.is_none() && !needs_no_login(spec);

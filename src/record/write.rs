@@ -101,8 +101,7 @@ impl Write {
     /// True if it replaces a value of any type (SET and related commands).
     #[must_use]
     pub fn overwrites(&self) -> bool {
-        let puts_string = |(field, change): &(Bytes, Change)| field.is_empty() && matches!(change, Change::Put(_));
-        let is_string = matches!(&self.edit, Edit::Fields(fields, _) if fields.iter().all(puts_string));
+        let is_string = matches!(&self.edit, Edit::Fields(fields, _) if fields.iter().all(|(f, c)| f.is_empty() && matches!(c, Change::Put(_))));
         is_string && self.told != Told::Old && self.told != Told::Applied
     }
 

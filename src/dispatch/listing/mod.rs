@@ -1,8 +1,8 @@
 //! KEYS and SCAN: the upstream's keys and the owned ones, each once.
 //!
 //! A SCAN begins with definitions, goes on with each cached mapping in the store's order, and ends with the upstream's
-//! own iteration. Where it stands is kept for a while (`scans.rs`); its number is the cursor, with a bit that no
-//! upstream's has.
+//! own iteration. Where it stands is kept for a while (`scans.rs`); its number is the cursor, with a bit
+//! that no cursor of an upstream has.
 
 pub mod scans;
 
