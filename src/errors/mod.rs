@@ -1,7 +1,7 @@
 //! Everything that a client is told in an error: one text for each, in one place. Pure: plain values in, a text out.
 //!
 //! An error of the sidecar's own says what happened, to which mapping or upstream, and names the setting that changes
-//! it; its row in docs/OPERATIONS.md says what to do. Redis's own errors are in [`as_redis`], to the byte. Each text
+//! it; its row in docs/OPERATIONS.md says what to do. Redis's own errors are in [`as_redis`], to the byte. Each error
 //! begins with the code that client libraries look at: `LOADING` only where nothing of the command was done and it is
 //! safe to send it again.
 //!
