@@ -1,7 +1,7 @@
-//! A load generator for what redis-benchmark cannot ask: random keys without leading zeros, several kinds of commands in one
-//! stream, Unix sockets and percentiles beyond its own. Prints one line of JSON.
+//! A load generator for what redis-benchmark cannot ask: random keys without leading zeros, several kinds of commands
+//! in one stream, Unix sockets and percentiles beyond its own. Prints one line of JSON.
 //!
-//! `cargo bench --bench load -- --port 6380 --clients 50 --pipeline 50 --seconds 3 --keys 10000 "HGETALL player:{}:session"`
+//! `cargo bench --bench load -- --port 6380 --clients 50 --pipeline 50 --keys 10000 "HGETALL player:{}:session"`
 
 #![allow(missing_docs, reason = "a program, not a library")]
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "a program for developers")]
@@ -37,7 +37,8 @@ struct Load {
     /// `{x}` in a command becomes a value of so many bytes.
     #[arg(long, default_value_t = 3)]
     value: usize,
-    /// Ends after each command has been sent once for every key, in order and over one connection, instead of after a time.
+    /// Ends after each command has been sent once for every key, in order and over one connection, instead of after a
+    /// time.
     #[arg(long)]
     fill: bool,
     /// cargo bench gives this to every program.

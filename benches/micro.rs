@@ -1,5 +1,5 @@
-//! The steps of a request's road, each by itself, many times: `scripts/bench-micro` counts their instructions, which do not
-//! depend on what else the machine does. `cargo bench --bench micro -- STEP TIMES`
+//! The steps of a request's road, each by itself, many times: `scripts/bench-micro` counts their instructions, which do
+//! not depend on what else the machine does. `cargo bench --bench micro -- STEP TIMES`
 
 #![allow(missing_docs, reason = "a program, not a library")]
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "a program for developers")]

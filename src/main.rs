@@ -12,7 +12,8 @@ use hearthside::mapping::Mappings;
 use hearthside::store::{Store, triggers};
 use hearthside::telemetry;
 
-/// It keeps what long replies are read into, where glibc's gives the pages back and takes them anew: docs/decisions/0012.
+/// It keeps the memory that long replies are read into, where glibc's allocator gives the pages back and takes them
+/// again: docs/decisions/0012.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -103,7 +104,7 @@ async fn execute(command: Command, mut loaded: Loaded, reading: Reading, reread:
     let asks = match command {
         Command::Check { connect: true } => Some(Asks::Everybody),
         Command::Check { connect: false } => Some(Asks::Nobody),
-        // Whatever else is wrong is told with it, if the store answers.
+        // Whatever else is wrong is reported with it, if the store answers.
         _ => Some(Asks::Store).filter(|_| !loaded.faults.is_empty()),
     };
     if let Some(asks) = asks {
@@ -150,14 +151,14 @@ async fn migrate(loaded: &Loaded, demo: bool) -> ExitCode {
 async fn journal(loaded: &Loaded, aside: &Aside) -> ExitCode {
     let path = &loaded.config.settings.journal.path;
     let key = aside.key.as_deref().map(str::as_bytes);
-    let told = match aside.clearing() {
+    let result = match aside.clearing() {
         Some(clearing) => Journal::clear(path, clearing, key).await.map(|fields| app::cleared(fields, clearing)),
         None => Journal::refused(path).await.map(|mut refused| {
             refused.retain(|field| key.is_none_or(|key| field.key == key));
             app::refused(&refused)
         }),
     };
-    match told {
+    match result {
         Ok(text) => print(&text),
         Err(JournalError::InUse(_)) => say(&format!("a sidecar has the journal {}: stop it first", path.display()), 1),
         Err(error) => say(&error.to_string(), 1),

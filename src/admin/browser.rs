@@ -1,6 +1,6 @@
-//! The admin port against browsers: a page of somebody else's can make them send requests here, and by a name of its
-//! own that leads to this machine (DNS rebinding) even read the answers. Operators' tools send none of what is looked
-//! at here.
+//! Protects the admin port from browsers: a foreign page can make a browser send requests here, and with a name that
+//! leads to this machine (DNS rebinding) even read the answers. Operators' tools send none of the headers that are
+//! looked at here.
 //!
 //! Sources: <https://www.w3.org/TR/fetch-metadata/>, <https://fetch.spec.whatwg.org/#origin-header>
 
@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Admin;
-use crate::telemetry::Seldom;
+use crate::telemetry::LogThrottle;
 use crate::telemetry::metrics::AdminMetrics;
 use crate::telemetry::refusals::shown;
 
@@ -23,7 +23,7 @@ const QUIET: u64 = 60_000;
 #[derive(Debug)]
 pub struct Names {
     hosts: Vec<String>,
-    logged: [Seldom; 3],
+    logged: [LogThrottle; 3],
 }
 
 /// Why a request is refused.
@@ -42,7 +42,7 @@ impl Names {
     #[must_use]
     pub fn new(hosts: &[String], listen: &str) -> Self {
         let hosts = hosts.iter().map(String::as_str).chain([host_of(listen)]).filter(|host| !host.is_empty());
-        Self { hosts: hosts.map(str::to_ascii_lowercase).collect(), logged: [const { Seldom::every(QUIET) }; 3] }
+        Self { hosts: hosts.map(str::to_ascii_lowercase).collect(), logged: [const { LogThrottle::every(QUIET) }; 3] }
     }
 
     fn know(&self, authority: &str) -> bool {

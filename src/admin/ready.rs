@@ -1,4 +1,4 @@
-//! What `/readyz` answers: everything that is still missing, in words.
+//! What `/readyz` answers: everything that is still missing, as text.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use arc_swap::ArcSwapOption;
 
 use crate::dispatch::Owned;
-use crate::store::Away;
+use crate::store::Unavailable;
 use crate::telemetry::Metrics;
 
 /// Filled while the sidecar starts, and asked again and again.
@@ -14,7 +14,7 @@ use crate::telemetry::Metrics;
 pub struct Readiness {
     metrics: Arc<Metrics>,
     owned: ArcSwapOption<Owned>,
-    waits_for: ArcSwapOption<Away>,
+    waits_for: ArcSwapOption<Unavailable>,
     draining: AtomicBool,
 }
 
@@ -31,7 +31,7 @@ impl Readiness {
     }
 
     /// What is missing from the beginning on, and why.
-    pub fn waits_for(&self, away: Arc<Away>) {
+    pub fn waits_for(&self, away: Arc<Unavailable>) {
         self.waits_for.store(Some(away));
     }
 
@@ -51,7 +51,7 @@ impl Readiness {
         self.owned.load_full()
     }
 
-    /// What is worth knowing though nothing keeps clients away: a line for each.
+    /// What an operator should know although clients are served: a line for each.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
         let unasked = self.metrics.upstream.unasked.list();
@@ -62,7 +62,7 @@ impl Readiness {
         vec![format!("the user of upstream.url may not run {commands} at the upstream: what they tell is not known")]
     }
 
-    /// What keeps clients away; empty when nothing does.
+    /// What keeps clients from being served; empty when nothing does.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();

@@ -1,5 +1,5 @@
-//! The beginning: the store is asked, and waited for. Meanwhile clients are served what needs none, unless
-//! `server.wait_for_store` says that they wait too.
+//! The start: connects to the store, and waits for it. Meanwhile clients are served what does not need the store,
+//! unless `server.wait_for_store` says that they wait too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::check::Failure;
 use super::reading::Reading;
 use crate::admin::Readiness;
 use crate::journal::Waiting;
-use crate::store::Away;
+use crate::store::Unavailable;
 use crate::telemetry::Metrics;
 
 /// What is served from the beginning.
@@ -40,11 +40,11 @@ pub(super) async fn begin(
     let (settings, mappings) = (reading.config.settings.clone(), reading.mappings.clone());
     let (journal, mut waiting) = build::journal(&settings, &mappings, metrics).await?;
     let columns = std::mem::take(&mut waiting.columns);
-    let away = Arc::new(Away::new("the store has not answered yet"));
+    let away = Arc::new(Unavailable::new("the store has not answered yet"));
     readiness.waits_for(away.clone());
     let ground = Ground { settings, mappings, journal, metrics: metrics.clone() };
     let mut arrival =
-        Arrival { ground: ground.clone(), away: away.clone(), stuck: Arc::default(), told: String::new() };
+        Arrival { ground: ground.clone(), away: away.clone(), stuck: Arc::default(), logged: String::new() };
     let first = arrival.ask_once().await?;
     let (waits, is_there) = (ground.settings.server.wait_for_store, first.is_some());
     let stuck = arrival.stuck.clone();
@@ -83,14 +83,14 @@ pub(super) fn whole(arrived: Result<Result<Built, Failure>, JoinError>) -> Resul
     arrived.unwrap_or_else(|error| Err(Failure::Start(error.to_string())))
 }
 
-/// The store's arrival.
+/// Waits for the store, until the sidecar can serve what needs it.
 struct Arrival {
     ground: Ground,
-    away: Arc<Away>,
+    away: Arc<Unavailable>,
     /// Notified when the definitions of a store that answers cannot be loaded.
     stuck: Arc<Notify>,
     /// What the log said last.
-    told: String,
+    logged: String,
 }
 
 impl Arrival {
@@ -139,7 +139,7 @@ impl Arrival {
         Ok(built)
     }
 
-    /// Says what it waits for, to clients and probes always, in the log when that is news.
+    /// Says what it waits for: to clients and probes always, in the log when it has changed.
     fn tell(&mut self, trouble: &Trouble, attempt: u64) {
         let why = match trouble {
             Trouble::Away(error) => format!("{error}; start the store, or correct store.url"),
@@ -151,7 +151,7 @@ impl Arrival {
             true => "waiting for the store; the port stays closed (server.wait_for_store)",
             false => "waiting for the store; commands on keys that need it are answered LOADING",
         };
-        if self.told == why && !attempt.is_multiple_of(OFTEN) {
+        if self.logged == why && !attempt.is_multiple_of(OFTEN) {
             tracing::debug!(attempt, %why, "{meanwhile}");
         } else if matches!(trouble, Trouble::Faulty(_)) {
             tracing::error!(attempt, %why, "{meanwhile}");
@@ -159,6 +159,6 @@ impl Arrival {
             tracing::warn!(attempt, %why, "{meanwhile}");
         }
         self.away.say(why.clone());
-        self.told = why;
+        self.logged = why;
     }
 }

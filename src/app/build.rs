@@ -16,7 +16,7 @@ use crate::dispatch::listing::scans::Scans;
 use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::file::load_file;
-use crate::store::{Away, Plan, Store, StoreError};
+use crate::store::{Plan, Store, StoreError, Unavailable};
 use crate::telemetry::Metrics;
 use crate::upstream::{NoServer, PrivateServer, Target};
 
@@ -38,7 +38,7 @@ pub(super) struct Built {
     pub(super) tasks: cache::Tasks,
 }
 
-/// What everything owned stands on besides the store.
+/// What owned keys need besides the store.
 #[derive(Clone)]
 pub(super) struct Ground {
     pub(super) settings: Settings,
@@ -54,7 +54,7 @@ impl Ground {
         store: Arc<Store>,
         sources: Vec<DefinitionSource>,
         cached: Vec<Planned>,
-        awaits: Option<Arc<Away>>,
+        awaits: Option<Arc<Unavailable>>,
     ) -> Built {
         let definitions = Arc::new(Definitions::default());
         let reloader = Reloader::new(definitions.clone(), sources, store.clone(), self.metrics.definitions.clone());
@@ -88,7 +88,7 @@ impl Ground {
     pub(super) async fn without_store(
         &self,
         columns: &HashMap<String, String>,
-        away: Arc<Away>,
+        away: Arc<Unavailable>,
     ) -> Result<Built, Failure> {
         let (mut sources, mut cached) = (Vec::new(), Vec::new());
         for mapping in &self.mappings.list {
@@ -99,7 +99,7 @@ impl Ground {
                 sources.push(DefinitionSource { mapping: mapping.clone(), plan: None, checked });
             }
             let known = columns.get(mapping.pattern.text()).filter(|_| mapping.config.defers());
-            if let Some(plan) = known.and_then(|columns| Plan::remembered(mapping, columns)) {
+            if let Some(plan) = known.and_then(|columns| Plan::from_saved_columns(mapping, columns)) {
                 cached.push(Planned { mapping: mapping.clone(), plan, watched: false });
             }
         }
@@ -159,7 +159,7 @@ impl Parts {
         self,
         ground: &Ground,
         waiting: Waiting,
-        away: Option<&Away>,
+        away: Option<&Unavailable>,
     ) -> Result<Built, Failure> {
         ground.metrics.app.store_up.set(1);
         let (mut sources, mut cached) = (Vec::new(), Vec::new());

@@ -1,4 +1,5 @@
-//! What can be wrong before anything runs.
+//! Checks, before anything runs, that each mapping can be read from its store or file, and says why a sidecar does not
+//! start.
 
 use std::fmt;
 
@@ -52,7 +53,7 @@ pub(super) enum Source {
 /// Which servers are asked whether a configuration fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
-    /// Nobody: files alone are looked at.
+    /// None: only files are checked.
     Nobody,
     /// The store, if it answers.
     Store,

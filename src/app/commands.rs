@@ -24,17 +24,17 @@ pub fn commands() -> String {
 /// What the store refused, a line each: when, mapping, key, field, value and reason.
 #[must_use]
 pub fn refused(list: &[Refused]) -> String {
-    let mut told = String::new();
+    let mut listed = String::new();
     for Refused { at, mapping, key, field, value, reason } in list {
         let text = |bytes: &[u8]| format!("{:?}", String::from_utf8_lossy(bytes));
         let value = value.as_ref().map_or_else(|| "(removed)".to_owned(), |value| text(value));
         // Writing to a String cannot fail.
-        let _ = writeln!(told, "{at} {mapping} {} {} {value}: {reason}", text(key), text(field));
+        let _ = writeln!(listed, "{at} {mapping} {} {} {value}: {reason}", text(key), text(field));
     }
-    if told.is_empty() { "nothing was refused\n".to_owned() } else { told }
+    if listed.is_empty() { "nothing was refused\n".to_owned() } else { listed }
 }
 
-/// What became of what was put aside.
+/// The outcome of values that were put aside.
 #[must_use]
 pub fn cleared(fields: u64, clearing: Clearing) -> String {
     match (fields, clearing) {

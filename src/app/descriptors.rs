@@ -1,4 +1,5 @@
-//! File descriptors: as many as the configured clients and connections need; or else fewer clients, and a warning.
+//! File descriptors: raises their limit to what the configured clients and connections need. Where that is not
+//! possible, fewer clients are let in, with a warning.
 
 use crate::config::{Limits, Settings};
 

@@ -1,16 +1,16 @@
-//! The composition root: builds the house from a configuration, runs it, and takes it down in order.
+//! Builds the sidecar from a configuration, runs it, and stops its parts in order.
 
+mod background;
 mod begin;
 mod build;
 mod check;
 mod commands;
 mod descriptors;
-mod front;
 mod reading;
 mod reload;
 mod replay;
+mod serving;
 mod signals;
-mod upkeep;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ pub use reading::Reading;
 
 use begin::Begun;
 use build::Built;
-use front::Front;
-use reload::House;
+use reload::Sidecar;
+use serving::Serving;
 use signals::{Signal, Signals};
 
 use crate::access::Token;
@@ -51,44 +51,45 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
     open_admin(&settings.admin, reading.token.clone(), &mut tasks, &metrics, &readiness).await?;
     let started = async {
         let begun = begin::begin(&reading, &metrics, &readiness).await?;
-        // The last: what fails before it leaves no server behind.
+        // This is the last step: what fails before it leaves no server behind.
         Ok((begun, build::upstream(&settings.upstream).await?))
     };
     let (Begun { built, mut coming }, (private, target)) = tokio::select! {
         started = started => started?,
         () = signals.stop() => return Ok(()),
     };
-    let mut house = House::new(reading, built, readiness, metrics, tasks);
-    house.look_after();
-    let served = serve(&mut house, target, &mut coming, &mut signals, reread).await;
-    stop(house, private, patience_after(settings.server.shutdown_timeout)).await;
+    let mut sidecar = Sidecar::new(reading, built, readiness, metrics, tasks);
+    sidecar.look_after();
+    let served = serve(&mut sidecar, target, &mut coming, &mut signals, reread).await;
+    stop(sidecar, private, patience_after(settings.server.shutdown_timeout)).await;
     served
 }
 
 /// Serves clients until a signal says to stop. What is `coming` takes the place of what is served without the store.
 async fn serve(
-    house: &mut House,
+    sidecar: &mut Sidecar,
     target: Result<Target, String>,
     coming: &mut JoinSet<Result<Built, Failure>>,
     signals: &mut Signals,
     reread: impl Fn() -> Loaded,
 ) -> Result<(), Failure> {
-    let edition = house.reading.edition(&house.owned);
-    let front =
-        Front::open(&house.reading.config.settings, edition, target, house.metrics.clone(), &mut house.tasks).await?;
-    if house.owned.awaits.is_none() {
-        house.readiness.loaded(house.owned.clone());
+    let edition = sidecar.reading.edition(&sidecar.owned);
+    let serving =
+        Serving::open(&sidecar.reading.config.settings, edition, target, sidecar.metrics.clone(), &mut sidecar.tasks)
+            .await?;
+    if sidecar.owned.awaits.is_none() {
+        sidecar.readiness.loaded(sidecar.owned.clone());
     }
     let mut served = Ok(());
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Stop => break,
-                Signal::Reload if reload(house, &front, signals, &reread).await => {}
+                Signal::Reload if reload(sidecar, &serving, signals, &reread).await => {}
                 Signal::Reload => break,
             },
             Some(arrived) = coming.join_next() => match begin::whole(arrived) {
-                Ok(new) => house.arrive(&front, new).await,
+                Ok(new) => sidecar.arrive(&serving, new).await,
                 Err(failure) => {
                     served = Err(failure);
                     break;
@@ -96,19 +97,19 @@ async fn serve(
             },
         }
     }
-    // 1. Not ready, no new clients; 2. those that are here get what they are owed.
+    // 1. Not ready, and no new clients; 2. clients that are connected get their replies.
     tracing::info!("shutting down");
-    house.readiness.drain();
-    front.close().await;
+    sidecar.readiness.drain();
+    serving.close().await;
     served
 }
 
 /// Reads the configuration again, and once more for each signal that comes meanwhile: what that one is about may have been
 /// read too early. False when a signal says to stop.
-async fn reload(house: &mut House, front: &Front, signals: &mut Signals, reread: impl Fn() -> Loaded) -> bool {
+async fn reload(sidecar: &mut Sidecar, serving: &Serving, signals: &mut Signals, reread: impl Fn() -> Loaded) -> bool {
     let mut is_asked = true;
     while std::mem::take(&mut is_asked) {
-        let mut reloading = pin!(house.reload(front, reread()));
+        let mut reloading = pin!(sidecar.reload(serving, reread()));
         loop {
             tokio::select! {
                 () = &mut reloading => break,
@@ -133,17 +134,17 @@ fn patience_after(shutdown_timeout: Duration) -> Duration {
 
 /// What was acknowledged and not saved goes to the store (what it does not take in time stays in the journal), while
 /// the private upstream saves and ends. It must not live longer than this process, also when a port could not be had.
-/// Then the rest of the house.
-async fn stop(mut house: House, private: Option<PrivateServer>, patience: Duration) {
+/// Then the rest of the sidecar.
+async fn stop(mut sidecar: Sidecar, private: Option<PrivateServer>, patience: Duration) {
     let ended = async {
         if let Some(private) = private {
             private.stop(patience).await;
         }
     };
     // From here on only `drain` flushes.
-    house.upkeep.shutdown().await;
-    tokio::join!(drain(&house.owned, patience), ended);
-    house.tasks.shutdown().await;
+    sidecar.background.shutdown().await;
+    tokio::join!(drain(&sidecar.owned, patience), ended);
+    sidecar.tasks.shutdown().await;
     tracing::info!("stopped");
 }
 

@@ -1,4 +1,4 @@
-//! One reading of the configuration, compiled: at start, and again at every SIGHUP.
+//! One reading of the configuration, checked and compiled: at start, and again at every SIGHUP.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use rustls::ServerConfig;
 
 use super::descriptors;
 use crate::access::{Access, Token};
-use crate::command::nearly;
+use crate::command::suggestion;
 use crate::config::{Config, Faults, Loaded, OnLoss, Settings};
 use crate::dispatch::Owned;
 use crate::mapping::Mappings;
@@ -45,12 +45,12 @@ fn addresses(settings: &Settings, faults: &mut Faults) {
     }
 }
 
-/// Notes what works and is perhaps not what was meant.
+/// Adds warnings about what works and is perhaps not what was meant.
 fn doubts(settings: &Settings, mappings: &Mappings, faults: &mut Faults) {
     for (i, name) in settings.security.deny.iter().enumerate() {
-        if let Some(nearly) = nearly(name) {
+        if let Some(suggestion) = suggestion(name) {
             let text = format!(
-                "'{name}' is no command that is known, and denies nothing but a module's; did you mean {nearly}?"
+                "'{name}' is no command that is known, and denies nothing but a module's; did you mean {suggestion}?"
             );
             faults.doubt(format!("security.deny[{i}]"), text);
         }
@@ -71,14 +71,14 @@ pub struct Reading {
     pub mappings: Mappings,
     /// The users among them.
     pub access: Arc<Access>,
-    /// What `rediss://` addresses show.
+    /// The certificate of `rediss://` addresses.
     tls: Option<Arc<ServerConfig>>,
-    /// What the admin port asks for.
+    /// The token of the admin port.
     pub(super) token: Option<Token>,
 }
 
 impl Reading {
-    /// Compiles what was read; what is wrong with it goes to its faults.
+    /// Compiles what was read; what is wrong with it is added to its faults.
     #[must_use]
     pub fn of(loaded: &mut Loaded) -> Self {
         let mappings = Mappings::compile(&loaded.config, &mut loaded.faults);
@@ -98,7 +98,7 @@ impl Reading {
         Self { config: loaded.config.clone(), mappings, access: Arc::new(access), tls, token }
     }
 
-    /// What clients are served by, over these definitions and this cache.
+    /// The edition for clients, over these definitions and this cache.
     pub(super) fn edition(&self, owned: &Arc<Owned>) -> Edition {
         let settings = &self.config.settings;
         let kinds = owned.mappings.list.iter().map(|mapping| mapping.kind).collect();

@@ -1,15 +1,15 @@
-//! SIGHUP: the configuration is read again. What may change while the sidecar runs goes over to it as a whole or, if
-//! anything in it is faulty, not at all. Clients stay connected.
+//! SIGHUP: reads the configuration again. Everything that may change while the sidecar runs is changed at once or, if
+//! anything is faulty, not at all. Clients stay connected.
 
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::background::{self, Audience};
 use super::build::{self, Built};
 use super::check::Failure;
-use super::front::Front;
 use super::reading::Reading;
-use super::upkeep::{self, Audience};
+use super::serving::Serving;
 use crate::admin::Readiness;
 use crate::cache;
 use crate::config::{Loaded, Settings};
@@ -19,8 +19,8 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Outcome;
 use crate::upstream::Target;
 
-/// The parts of the house that a reload exchanges.
-pub(super) struct House {
+/// The parts of the sidecar that a reload exchanges.
+pub(super) struct Sidecar {
     /// The configuration in force.
     pub(super) reading: Reading,
     /// Its definitions and cache.
@@ -28,7 +28,7 @@ pub(super) struct House {
     /// What is to run beside its cache, until it does.
     pub(super) beside: Option<cache::Tasks>,
     /// What runs beside them, as long as they are served.
-    pub(super) upkeep: JoinSet<()>,
+    pub(super) background: JoinSet<()>,
     /// What is counted as long as the process runs.
     pub(super) metrics: Arc<Metrics>,
     /// What runs as long as the process does.
@@ -39,8 +39,8 @@ pub(super) struct House {
     pub(super) readiness: Arc<Readiness>,
 }
 
-impl House {
-    /// A house that serves these definitions and this cache. Nothing runs beside them yet.
+impl Sidecar {
+    /// A sidecar that serves these definitions and this cache. Nothing runs beside them yet.
     pub(super) fn new(
         reading: Reading,
         built: Built,
@@ -50,28 +50,28 @@ impl House {
     ) -> Self {
         let (audience, Built { owned, tasks: beside }) = (Arc::new(Audience::default()), built);
         audience.join(owned.clone());
-        Self { reading, owned, beside: Some(beside), upkeep: JoinSet::new(), metrics, tasks, audience, readiness }
+        Self { reading, owned, beside: Some(beside), background: JoinSet::new(), metrics, tasks, audience, readiness }
     }
 
     /// Starts what runs beside them; without a store that is little.
     pub(super) fn look_after(&mut self) {
         if self.owned.awaits.is_some() {
-            self.upkeep = upkeep::without_store(&self.owned);
+            self.background = background::without_store(&self.owned);
             return;
         }
-        upkeep::of_store(&mut self.tasks, &self.owned.store, &self.metrics.app, &self.audience);
-        self.upkeep = upkeep::of_owned(&self.owned, self.beside.take());
+        background::of_store(&mut self.tasks, &self.owned.store, &self.metrics.app, &self.audience);
+        self.background = background::of_owned(&self.owned, self.beside.take());
     }
 
     /// The store is there: what needs it takes the place of what was served without it.
-    pub(super) async fn arrive(&mut self, front: &Front, new: Built) {
+    pub(super) async fn arrive(&mut self, serving: &Serving, new: Built) {
         let Built { owned: new, tasks: beside } = new;
         self.beside = Some(beside);
         let old = std::mem::replace(&mut self.owned, new.clone());
         new.cache.wait_for(&old.cache);
         self.audience.join(new.clone());
         let still = new.reloader.inherit(&old.reloader).await;
-        front.adopt(self.reading.edition(&new)).await;
+        serving.adopt(self.reading.edition(&new)).await;
         drop(still);
         new.cache.inherit(&old.cache).await;
         self.audience.only(&new);
@@ -84,13 +84,13 @@ impl House {
         new.reloader.request_all(true);
     }
 
-    /// Goes over to what is read now. Definitions are loaded again in any case.
-    pub(super) async fn reload(&mut self, front: &Front, mut loaded: Loaded) {
+    /// Applies the configuration that is read now. Definitions are loaded again in any case.
+    pub(super) async fn reload(&mut self, serving: &Serving, mut loaded: Loaded) {
         let reading = Reading::of(&mut loaded);
         loaded.faults.doubts().for_each(|doubt| tracing::warn!("{doubt}"));
         let mut changed = Ok(());
         if loaded.faults.is_empty() {
-            changed = self.change(front, reading).await;
+            changed = self.change(serving, reading).await;
         }
         if let Err(Failure::Faults(faults)) = &changed {
             faults.iter().for_each(|fault| loaded.faults.add(fault.path.clone(), fault.message.clone()));
@@ -109,7 +109,7 @@ impl House {
     }
 
     /// First everything that may fail, then the change.
-    async fn change(&mut self, front: &Front, reading: Reading) -> Result<(), Failure> {
+    async fn change(&mut self, serving: &Serving, reading: Reading) -> Result<(), Failure> {
         let (old, new) = (&self.reading.config, &reading.config);
         if old.settings.auth.mode != new.settings.auth.mode {
             return Err(Failure::fault(
@@ -131,19 +131,19 @@ impl House {
             tracing::warn!(setting = name, "this setting is changed by a restart only; its old value stays in force");
         }
         match successor {
-            Some(new) => self.succeed(front, edition, new).await,
+            Some(new) => self.succeed(serving, edition, new).await,
             None => {
-                front.adopt(edition).await;
+                serving.adopt(edition).await;
                 self.owned.reloader.request_all(true);
             }
         }
         if let Some(target) = target {
-            front.upstream.move_to(target);
+            serving.upstream.move_to(target);
         }
         Ok(())
     }
 
-    /// The upstream's new place, if it has one.
+    /// The upstream's new location, if it has one.
     fn moved(&self, new: &Settings) -> Result<Option<Target>, Failure> {
         let old = &self.reading.config.settings.upstream;
         if (&old.url, &old.ca_file) == (&new.upstream.url, &new.upstream.ca_file) {
@@ -156,19 +156,19 @@ impl House {
     }
 
     /// Other mappings take the place of those that are served.
-    async fn succeed(&mut self, front: &Front, edition: Edition, new: Built) {
+    async fn succeed(&mut self, serving: &Serving, edition: Edition, new: Built) {
         let Built { owned: new, tasks } = new;
         let old = std::mem::replace(&mut self.owned, new.clone());
         new.cache.wait_for(&old.cache);
         self.audience.join(new.clone());
         let still = new.reloader.overtake(&old.reloader).await;
-        front.adopt(edition).await;
+        serving.adopt(edition).await;
         drop(still);
         new.cache.succeed(&old.cache).await;
         self.audience.only(&new);
         self.readiness.loaded(new.clone());
         // What the old ones hold is of no use any more, even if a task still has a reference to them.
-        self.upkeep = upkeep::of_owned(&new, Some(tasks));
+        self.background = background::of_owned(&new, Some(tasks));
         old.definitions.clear();
         // A change may have come while the definitions were loaded, or a request to the old ones.
         new.reloader.request_all(true);

@@ -1,4 +1,5 @@
-//! What the journal held when it was opened: the store says what of it has been applied, and the rest waits again.
+//! Replays the journal at start: the store says which of its writes have been applied, and the others wait again to be
+//! saved.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use super::check::Failure;
 use crate::dispatch::Owned;
 use crate::journal::{Entry, Journal, Waiting};
-use crate::store::{ALL, Away, Fence, Raised, StoreError};
+use crate::store::{ALL, Fence, Raised, StoreError, Unavailable};
 use crate::telemetry::planted::is_planted;
 
 /// What was acknowledged before a crash lies over every record before a client is served from it (C5). `away` says to
@@ -15,7 +16,7 @@ pub(super) async fn replay(
     journal: &Journal,
     mut waiting: Waiting,
     owned: &Owned,
-    away: Option<&Away>,
+    away: Option<&Unavailable>,
 ) -> Result<(), Failure> {
     if !waiting.incarnation.is_empty() {
         let failed = |error: StoreError| Failure::Start(format!("the journal cannot be replayed: {error}"));
@@ -31,7 +32,7 @@ async fn take_over(
     journal: &Journal,
     waiting: &mut Waiting,
     owned: &Owned,
-    away: Option<&Away>,
+    away: Option<&Unavailable>,
 ) -> Result<(), StoreError> {
     // If this process ends before the answer is noted, the next opening knows by this that it was this one that asked.
     journal.announce().await?;
@@ -133,11 +134,11 @@ fn lay(journal: &Journal, entries: Vec<Entry>, owned: &Owned) {
 
 /// The last batch of the incarnation before that was applied. From then on no other batch of it is applied, not even
 /// one that the network still delivers. Asks until the store answers: only the store knows which batches were applied.
-async fn raise(owned: &Owned, fence: Fence<'_>, away: Option<&Away>) -> Result<Raised, StoreError> {
+async fn raise(owned: &Owned, fence: Fence<'_>, away: Option<&Unavailable>) -> Result<Raised, StoreError> {
     loop {
         // A connection may be open and silent for ever.
-        let told = tokio::time::timeout(owned.cache.deadline(), owned.store.fence(fence)).await;
-        match told.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into()))) {
+        let answer = tokio::time::timeout(owned.cache.deadline(), owned.store.fence(fence)).await;
+        match answer.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into()))) {
             Err(error) if error.is_final() => {
                 tracing::warn!(%error, "waiting for the store, which knows what of the journal it has applied");
                 if let Some(away) = away {
@@ -147,7 +148,7 @@ async fn raise(owned: &Owned, fence: Fence<'_>, away: Option<&Away>) -> Result<R
                     ));
                 }
             }
-            told => return told,
+            answer => return answer,
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

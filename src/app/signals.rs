@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C stop, SIGHUP reloads.
+//! Signals: SIGTERM and Ctrl-C stop the sidecar, SIGHUP reloads it.
 
 use std::io;
 

@@ -1,7 +1,7 @@
-//! Read-through cache of records: one load per key at a time, TTLs, absent keys, invalidation, writes through it.
-//! Knows mappings and the store; never commands, clients or the upstream. This file is its face: `memory` holds what is
-//! known, `write_behind` what the store does not have yet, `writes` writes, `verifier` looks for what is wrong. Each of
-//! these knows those before it only.
+//! Read-through cache of records: one load per key at a time, TTLs, absent keys, invalidation, and writes through it.
+//! Knows mappings and the store; never commands, clients or the upstream. `memory` holds what is known, `write_behind`
+//! what the store does not have yet, `writes` writes, and `verifier` looks for stale records; each of them knows only
+//! those before it.
 //!
 //! What must stay true (docs/CONSISTENCY.md):
 //! - an entry is served only while its mapping's epoch is the one its load began in (C3, gaps);
@@ -69,7 +69,7 @@ pub struct Parts<'s> {
     pub planned: Vec<Planned>,
     /// The configuration.
     pub settings: &'s config::Settings,
-    /// There if some of the mappings defer writes.
+    /// The journal, if some of the mappings defer writes.
     pub journal: Option<Arc<Journal>>,
     /// Where the records are.
     pub store: Arc<Store>,
@@ -104,7 +104,7 @@ impl Cache {
         (Self { memory, write_behind, writer }, tasks)
     }
 
-    /// After so long an answer of the store is not waited for any more.
+    /// How long an answer of the store is waited for.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.memory.source.deadline
@@ -117,7 +117,7 @@ impl Cache {
         self.memory.get(id, key, Tick::from_ms(now))
     }
 
-    /// As [`Cache::get`], through a thread's own cache: what `answer` makes of the entry.
+    /// Like [`Cache::get`], through the thread's own cache; returns what `answer` makes of the entry.
     pub fn hit<T>(
         &self,
         thread_cache: &mut ThreadCache,
@@ -141,7 +141,7 @@ impl Cache {
         }
     }
 
-    /// Gives an entry of `key` another time to live; one without end lives as long as its mapping lets it.
+    /// Gives an entry of `key` another time to live; without a limit it lives as long as its mapping allows.
     pub fn live(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: u64) {
         self.memory.live(id, key, entry, life, Tick::from_ms(now));
     }
@@ -156,7 +156,7 @@ impl Cache {
         self.memory.invalidate_matching(glob)
     }
 
-    /// Forgets a key of which the change feed tells, unless it tells of a write of ours.
+    /// Forgets a key that the change feed reports, unless it reports a write of ours.
     pub fn changed(&self, key: &[u8], from: Option<&str>) {
         self.memory.changed(key, from);
     }

@@ -12,31 +12,31 @@ use crate::keys::MappingId;
 use crate::mapping::Mapping;
 use crate::record::Record;
 use crate::store::{Plan, Store, StoreError};
-use crate::telemetry::Seldom;
+use crate::telemetry::LogThrottle;
 
-/// A mapping, its statements, and whether the store tells of its changes.
+/// A mapping, its statements, and whether the store reports its changes.
 #[derive(Debug)]
 pub struct Planned {
     /// The mapping.
     pub mapping: Mapping,
     /// Its statements.
     pub plan: Plan,
-    /// True when the store tells of every change.
+    /// True when the store reports every change.
     pub watched: bool,
 }
 
-/// One cached mapping at work.
+/// One cached mapping and its state.
 #[derive(Debug)]
 pub(crate) struct Cached {
     pub(crate) mapping: Mapping,
     pub(crate) plan: Plan,
     pub(crate) life: Span,
-    /// Raised to forget every key of the mapping at once.
+    /// The epoch: raising it makes every key of the mapping in memory invalid at once.
     epoch: AtomicU64,
-    /// True when the store tells of every change of the mapping's tables.
+    /// True when the store reports every change of the mapping's tables.
     pub(crate) watched: bool,
     /// Log lines about loads and writes that failed.
-    complaints: Seldom,
+    complaints: LogThrottle,
 }
 
 /// Failed loads of one mapping are logged this often at most, in milliseconds; the metric counts them all.
@@ -46,7 +46,7 @@ impl Cached {
     fn new(planned: Planned, settings: &config::Cache) -> Self {
         let Planned { mapping, plan, watched } = planned;
         let life = Span::new(&mapping.config, settings);
-        let complaints = Seldom::every(COMPLAIN_EVERY);
+        let complaints = LogThrottle::every(COMPLAIN_EVERY);
         Self { mapping, plan, life, epoch: AtomicU64::new(0), watched, complaints }
     }
 
@@ -84,7 +84,7 @@ pub(crate) struct Source {
     /// By mapping id; definitions have none.
     mappings: Vec<Option<Cached>>,
     pub(crate) store: Arc<Store>,
-    /// After so long an answer of the store is not waited for any more.
+    /// How long an answer of the store is waited for.
     pub(crate) deadline: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! One cache takes the place of another, at a reload or when the store arrives.
+//! One cache takes over from another, at a reload or when the store answers for the first time.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ const LOOK: Duration = Duration::from_millis(1);
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Cache {
-    /// Before anybody asks it: it waits for [`Cache::succeed`] or [`Cache::inherit`]. Changes are told to it from now
-    /// on.
+    /// Before anybody asks it: it waits for [`Cache::succeed`] or [`Cache::inherit`]. Changes are reported to it from
+    /// now on.
     pub fn wait_for(&self, old: &Self) {
         self.memory.handover.close();
         if old.memory.feed.is_connected() {
@@ -21,7 +21,7 @@ impl Cache {
         }
     }
 
-    /// Takes the place of `old`, which nobody asks any more: once its writes have ended and what it deferred is saved.
+    /// Replaces `old`, which nobody asks any more, once its writes have ended and what it deferred is saved.
     pub async fn succeed(&self, old: &Self) {
         loop {
             old.writes_ended().await;
@@ -35,7 +35,7 @@ impl Cache {
         self.memory.handover.open();
     }
 
-    /// Takes the place of `old`, which nobody asks any more and whose store was never there: what it deferred waits
+    /// Replaces `old`, which nobody asks any more and whose store was never reached: what it deferred waits
     /// here now, over what the journal held before.
     pub async fn inherit(&self, old: &Self) {
         old.writes_ended().await;

@@ -1,4 +1,4 @@
-//! What runs beside a cache as long as it is used.
+//! The tasks that run beside a cache for as long as it is used.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! Looks for what must never be: a sample of what was served is read from the store again and compared. A difference
-//! that the change feed does not explain, once it has vouched for the time since, is a stale read, counted and logged.
+//! Looks for stale records: reads a sample of what was served from the store again and compares. A difference that the
+//! change feed does not explain, once it has reported everything up to then, is a stale read, which is counted and
+//! logged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::store::StoreError;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::CacheMetrics;
 
-/// How often is looked whether the feed has vouched for what was seen.
+/// How often the verifier looks whether the feed has reported everything up to what was seen.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Verifies what the sampler has chosen.
@@ -26,7 +27,7 @@ pub(super) struct Verifier {
     pause: Duration,
 }
 
-/// What a sample is judged by.
+/// What a sample is compared with.
 #[derive(Debug)]
 struct Court {
     memory: Arc<Memory>,
@@ -53,7 +54,7 @@ impl Verifier {
             let Some(cached) = self.court.memory.source.cached(sample.mapping) else { continue };
             match self.court.differs(cached, &sample).await {
                 Ok(false) => {}
-                // It waits for the feed; the others do not wait for it.
+                // It waits for the feed; other samples do not wait for it.
                 Ok(true) => drop(tokio::spawn(self.court.clone().judge(sample))),
                 Err(error) => tracing::debug!(%error, "a sample could not be verified"),
             }
@@ -76,8 +77,8 @@ impl Court {
         self.memory.peek(&sample.key).is_some_and(|now| Arc::ptr_eq(&now, &sample.entry))
     }
 
-    /// Waits until the feed has told everything that was committed before the difference was seen. What is still served
-    /// then, and still differs, is stale.
+    /// Waits until the feed has reported everything that was committed before the difference was seen. What is still
+    /// served then, and still differs, is stale.
     async fn judge(self: Arc<Self>, sample: Sample) {
         let Some(cached) = self.memory.source.cached(sample.mapping) else { return };
         let seen = Tick::now();

@@ -1,4 +1,4 @@
-//! Which clients CLIENT KILL means.
+//! The clients that CLIENT KILL selects.
 //!
 //! Source: <https://redis.io/docs/latest/commands/client-kill/>
 

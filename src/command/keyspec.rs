@@ -1,11 +1,11 @@
-//! Key positions by Redis's key specifications.
+//! Where the keys of a command are, by Redis's key specifications.
 //!
 //! Source: <https://redis.io/docs/latest/develop/reference/key-specs/>
 
 use crate::resp::number::parse_i64;
 
 use super::Request;
-use super::walk::Walk;
+use super::movable_keys::Walk;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Begin {

@@ -2,16 +2,16 @@
 //! Knows names, flags, arity and key positions; never what a key means or where it lives.
 
 mod keyspec;
-mod near;
+mod movable_keys;
+mod suggestion;
 mod table;
-mod walk;
 
 use std::ops::Range;
 
 use crate::resp::encode;
 
 pub use keyspec::KeySpec;
-pub use near::nearly;
+pub use suggestion::suggestion;
 pub use table::{Flags, Spec, all, by_id, lookup, rows};
 
 /// One complete request, borrowed from the client's buffer.
@@ -91,13 +91,13 @@ impl<'a> Request<'a> {
     /// True when this XREAD or XREADGROUP may wait for entries: BLOCK is one of its options, and no name among them.
     #[must_use]
     pub fn reads_blocking(&self) -> bool {
-        walk::streams(self).0
+        movable_keys::streams(self).0
     }
 
     /// The patterns by which this SORT looks other keys up (BY and GET).
     #[must_use]
     pub fn sorts_by(&self) -> Vec<&'a [u8]> {
-        walk::sorted_by(self)
+        movable_keys::sorted_by(self)
     }
 
     /// The positions of the keys, by `spec`.

@@ -1,4 +1,4 @@
-//! The command table: `commands.tsv` read once.
+//! The command table, read once from `commands.tsv`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

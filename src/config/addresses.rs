@@ -1,4 +1,4 @@
-//! The addresses that this process listens on: written as such, and each of them once.
+//! Checks the addresses that this process listens on: each is well-formed, and none appears twice.
 
 use super::{Faults, Settings};
 
@@ -70,7 +70,7 @@ fn host_and_port<'a>(written: &str, address: &'a str) -> Result<Place<'a>, Strin
 }
 
 impl Place<'_> {
-    /// True when both cannot be had at once. Port 0 is another one each time.
+    /// True when both cannot be bound at the same time. Port 0 is a different port each time.
     fn clashes(&self, other: &Self) -> bool {
         let is_any = |host: &str| matches!(host, "0.0.0.0" | "[::]");
         match (self, other) {

@@ -1,4 +1,4 @@
-//! Which addresses strangers may reach without authentication.
+//! Finds the addresses that strangers may reach without authentication.
 
 use std::net::IpAddr;
 

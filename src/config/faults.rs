@@ -1,4 +1,4 @@
-//! Faults of a configuration: all of them at once, each with the place it was set.
+//! The faults of a configuration: all of them are reported at once, each with the place where it was set.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
-use super::words::humane;
+use super::serde_messages::humane;
 
 /// One fault: which setting, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// No faults yet in `file`, whose text tells the lines.
+    /// No faults yet in `file`, whose text gives the line numbers.
     #[must_use]
     pub fn new(file: &str, text: &str) -> Self {
         let mut faults = Self { file: file.to_owned(), ..Self::default() };
@@ -78,7 +78,7 @@ impl Faults {
         }
     }
 
-    /// Adds what works and is perhaps not what was meant: a warning.
+    /// Adds a warning about what works and is perhaps not what was meant.
     pub fn doubt(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.doubts.push(Fault { path: path.into(), message: message.into() });
     }

@@ -10,7 +10,7 @@ use super::ByteSize;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Most clients; a newcomer beyond is refused.
+    /// Most clients; a new one beyond is refused.
     pub clients: usize,
     /// Most clients of one IP address; 0: as many as may come in at all.
     pub clients_per_address: usize,
@@ -27,8 +27,8 @@ pub struct Limits {
     pub request: ByteSize,
     /// Requests of one client that may be under way; past it the sidecar stops reading from that client.
     pub pipeline: ByteSize,
-    /// Memory for what was read from clients and waits for them, in all; past it newcomers are refused, and the client
-    /// that holds most is cut.
+    /// Memory for what was read from clients and waits for them, in all; past it new clients are refused, and the
+    /// client that holds most is closed.
     pub buffers: ByteSize,
     /// Replies that may wait for one client; past it the sidecar stops reading from that client.
     pub client_output: ByteSize,

@@ -1,11 +1,11 @@
-//! Layers a configuration: defaults, then the file, then `HEARTHSIDE__SECTION__KEY`.
+//! Reads a configuration in layers: the defaults, then the file, then the variables `HEARTHSIDE__SECTION__KEY`.
 
 use std::path::Path;
 
 use config::{ConfigBuilder, File, FileFormat};
 use serde_json::Value;
 
-use super::{Config, Faults, MappingConfig, Settings, UserConfig, sense};
+use super::{Config, Faults, MappingConfig, Settings, UserConfig, validate};
 
 /// The shipped `config.toml`, which is also what runs when there is no file.
 pub const SHIPPED: &str = include_str!("../../config.toml");
@@ -53,7 +53,7 @@ pub fn read(name: &str, text: &str, environment: impl Iterator<Item = (String, S
         }
     };
     let config = from_tree(tree, &mut faults);
-    sense::check(&config.settings, &mut faults);
+    validate::check(&config.settings, &mut faults);
     Loaded { config, faults }
 }
 

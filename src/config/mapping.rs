@@ -163,7 +163,7 @@ pub struct MappingConfig {
     /// Hashes: fields whose writes are acknowledged from the journal and saved later.
     #[serde(default)]
     pub deferred: Vec<String>,
-    /// Hashes and strings of a table: the timestamp column that says when the key ends; none of its fields.
+    /// Hashes and strings of a table: the timestamp column that says when the key expires; it is none of its fields.
     pub expires_column: Option<String>,
     /// Lists: adds one element (RPUSH). The parameter after the placeholders is the element.
     pub push: Option<String>,

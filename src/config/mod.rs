@@ -1,18 +1,18 @@
-//! One tree of settings, passed down, never fetched. Each module gets only its own section.
-//! A setting's default is its `Default`; the shipped `config.toml` is tested equal to them.
+//! The settings: one tree that is passed down, of which each module gets only its own section. The default of a setting
+//! is its `Default`; a test holds the shipped `config.toml` equal to the defaults.
 
 mod addresses;
 mod exposure;
 mod faults;
-mod filter;
 mod limits;
 mod load;
+mod log_level;
 mod mapping;
-mod sense;
+mod serde_messages;
 mod size;
 mod upstream;
 mod user;
-mod words;
+mod validate;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,7 +73,7 @@ pub struct Settings {
     pub log: Log,
 }
 
-/// Where clients come in.
+/// Where clients connect, and how they are served.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Server {
@@ -88,7 +88,7 @@ pub struct Server {
     pub shutdown_timeout: Duration,
     /// Clients are let in only when the store has answered and all definitions are loaded.
     pub wait_for_store: bool,
-    /// A client's silent connection is asked after so long whether it is still there (TCP keepalive); 0: never.
+    /// A silent connection of a client is probed after so long (TCP keepalive); 0: never.
     #[serde(with = "humantime_serde")]
     pub keepalive: Duration,
 }
@@ -111,7 +111,7 @@ impl Default for Server {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tls {
-    /// The server's certificate, and what leads from it to its authority.
+    /// The server's certificate, with the chain to its authority.
     pub cert_file: String,
     /// Its private key.
     pub key_file: String,
@@ -125,9 +125,9 @@ pub struct Tls {
 pub struct Admin {
     /// `host:port`; empty: none.
     pub listen: String,
-    /// A file whose text is asked for as a bearer token by everything but the probes; empty: nothing is.
+    /// A file whose text is the bearer token that everything but the probes requires; empty: none is required.
     pub token_file: String,
-    /// Names that it is asked by, beside addresses and `localhost`: without ports.
+    /// Names under which it is reached, beside addresses and `localhost`: without ports.
     pub hosts: Vec<String>,
 }
 
@@ -143,9 +143,9 @@ impl Default for Admin {
 pub struct Store {
     /// `postgres://` or `sqlite://`.
     pub url: String,
-    /// Postgres: a PEM file of authorities that may vouch for the server; empty: the system's.
+    /// Postgres: a PEM file of the authorities that may sign the server's certificate; empty: the system's.
     pub ca_file: String,
-    /// Postgres: the zone of columns that hold moments without one; empty: the database's, or the role's.
+    /// Postgres: the zone of timestamp columns without one; empty: the database's, or the role's.
     pub timezone: String,
     /// Most connections for loads and writes of single keys, and as many again for everything else.
     pub max_connections: u32,
@@ -160,13 +160,13 @@ pub struct Store {
     /// How long the breaker stays open before one load tries again.
     #[serde(with = "humantime_serde")]
     pub breaker_pause: Duration,
-    /// SQLite: how often the file is asked whether it changed.
+    /// SQLite: how often the file is checked for changes.
     #[serde(with = "humantime_serde")]
     pub poll_interval: Duration,
-    /// How often rows that have ended by their `expires_column` are removed; 0: never.
+    /// How often rows that have expired by their `expires_column` are removed; 0: never.
     #[serde(with = "humantime_serde")]
     pub sweep_interval: Duration,
-    /// How long ago they must have ended.
+    /// How long ago they must have expired.
     #[serde(with = "humantime_serde")]
     pub sweep_grace: Duration,
     /// Postgres: how often the change feed is proven alive.

@@ -1,4 +1,4 @@
-//! `[upstream]` and `[pubsub]`: the Redis behind, and how subscriptions reach it.
+//! `[upstream]` and `[pubsub]`: the Redis behind the sidecar, and how subscriptions reach it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ByteSize;
 
-/// The Redis behind.
+/// The Redis behind the sidecar.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Upstream {
@@ -109,7 +109,7 @@ pub enum OnLoss {
     Close,
 }
 
-/// Whose connection carries a subscription.
+/// Which connection carries a subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PubSubMode {

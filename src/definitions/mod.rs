@@ -1,5 +1,5 @@
-//! Definitions: immutable tables of records, all in memory, swapped whole.
-//! A command takes one snapshot and sees one version; a bad reload keeps the last good one (C6).
+//! Definitions: immutable tables of records, all in memory, replaced as a whole. A command takes one snapshot and sees
+//! one version; a reload that fails keeps the last good one (C6).
 
 mod reload;
 

@@ -1,4 +1,4 @@
-//! Loads definitions at boot and again when something says so.
+//! Loads definitions at start, and again whenever a reload of one is requested.
 //!
 //! A reload that fails keeps the last good version and is tried again: what was asked for is not forgotten.
 

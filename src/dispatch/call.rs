@@ -1,5 +1,5 @@
-//! One request while it is answered. Its methods are the answers: here those that need nothing else, the others in the
-//! files of what they answer about.
+//! One request while it is answered. Its methods are the answers: those that need nothing else are here, the others in
+//! the files of their subjects.
 
 use bytes::BytesMut;
 

@@ -1,4 +1,4 @@
-//! HEARTHSIDE: what an operator may ask of the sidecar over its Redis port.
+//! HEARTHSIDE: commands for an operator over the Redis port.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::resp::number::parse_i64;
 const HELP: [&str; 10] = [
     "HEARTHSIDE <subcommand> [<arg> ...]. Subcommands are:",
     "INVALIDATE <key or glob>",
-    "    Forget cached keys; load matching definitions anew. Answers how many.",
+    "    Forget cached keys; load matching definitions again. Answers how many.",
     "PAUSE [<milliseconds>]",
     "    Hold commands for the upstream back, for at most so long (default 30000). Answers when none is under way.",
     "RELOAD",
-    "    Load all definitions anew, in the background.",
+    "    Load all definitions again, in the background.",
     "RESUME",
     "    Let commands go on.",
     "Source: docs/OPERATIONS.md.",

@@ -1,4 +1,4 @@
-//! INFO: the upstream's text with a section of the sidecar's behind it.
+//! INFO: the upstream's text, followed by a section of the sidecar.
 
 use std::fmt::Write;
 

@@ -1,12 +1,12 @@
-//! Answers a routed request. The one place that knows definitions, cache and upstream, and the only one where an
-//! error becomes `-ERR`. It sees a request, a session and a buffer for the reply; never a socket.
+//! Answers a routed request. This is the one place that knows definitions, cache and upstream, and the only one where
+//! an error becomes `-ERR`. It sees a request, a session and a buffer for the reply; never a socket.
 
 mod call;
 mod connection;
-mod edition;
 mod hearthside;
 mod info;
 pub mod listing;
+mod newest;
 pub mod owned;
 mod refusal;
 mod reply_room;
@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 pub use call::{wrong_arity, wrong_exec};
 pub use connection::hello::greeted;
 use connection::{dedicated, subscribe};
-pub use edition::{EditionPlace, Newest};
+pub use newest::{EditionPlace, Newest};
 pub use owned::Owned;
 pub use owned::expire::{Living, answer_lived};
 pub use owned::read::answer_from;
@@ -77,7 +77,7 @@ pub struct Move {
     pub group: Group,
     /// A name that comes with it.
     pub name: Option<Bytes>,
-    /// What the client is told then.
+    /// What the client is answered then.
     pub reply: Bytes,
 }
 
@@ -108,9 +108,9 @@ pub enum Exclusive {
 pub enum Flow {
     /// The reply is in the buffer.
     Answered,
-    /// The reply comes from the upstream, in its place.
+    /// The reply comes from the upstream, at its position.
     Upstream(Ticket),
-    /// The reply comes later, in its place.
+    /// The reply comes later, at its position.
     Later(LaterReply),
     /// When everything before it has been answered.
     Exclusive(Exclusive),
@@ -233,7 +233,7 @@ impl Services {
         }
     }
 
-    /// A client with CLIENT TRACKING keeps what it reads until it is told otherwise.
+    /// A client with CLIENT TRACKING keeps what it reads until an invalidation comes.
     fn tracked(&self, session: &mut Session, request: &Request<'_>, route: Route, out: &mut BytesMut) -> Flow {
         if let Some(text) = dedicated::untrackable(session) {
             return Call::new(self, session, request, out).refuse(text);

@@ -1,4 +1,4 @@
-//! What is refused whatever state a connection is in: decided in one place, before anything looks at that state.
+//! Requests that are refused whatever state a connection is in: decided in one place, before that state is looked at.
 
 use super::Services;
 use super::connection::hello;
@@ -20,14 +20,14 @@ impl Services {
     /// The end of a request that may not be sent. The first of these that holds says it:
     ///
     /// 1. it is HTTP, which somebody's browser was made to send: the client is closed, whoever it is;
-    /// 2. the client has not logged in: it is told so (`auth.mode = "users"`), or the upstream is asked first
+    /// 2. the client has not logged in: it gets that error (`auth.mode = "users"`), or the upstream is asked first
     ///    (`"upstream"`);
     /// 3. `security.deny` names the command, for everybody;
     /// 4. the user's rules do not allow the command, one of its keys, or one of its channels.
     ///
     /// Nothing that the connection is in takes such an answer back: it is neither queued in a MULTI nor passed on for
     /// a subscriber, a monitor or a debugging session. What a route itself refuses comes after it (commands of
-    /// replicas, and what is not answered on owned keys), and holds in every state too ([`super::connection::dedicated`]).
+    /// replicas, and what is not answered on owned keys), and holds in every state too (`connection/dedicated.rs`).
     pub(super) fn refusal(
         &self,
         session: &Session,

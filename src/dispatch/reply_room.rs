@@ -1,4 +1,4 @@
-//! What one reply that is made of many things takes, while it is made, of what all clients may hold.
+//! How much of the memory for all clients one reply takes while it is put together from many parts.
 
 use std::sync::Arc;
 

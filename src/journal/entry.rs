@@ -1,5 +1,5 @@
-//! One change that waits for the store, in memory and as it stands in the journal's file: the only place that knows how
-//! an expiry is written there.
+//! One change that waits for the store, in memory and in the journal's file. Only this file knows how an expiry is
+//! written there.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Why a journal does not take a write.
+//! The reasons why a journal does not accept a write.
 
 /// Why a journal does not take a write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -260,8 +260,8 @@ impl File {
     pub(super) async fn put_aside(&mut self, seqs: &[u64], reason: &str) -> Result<(u64, u64), JournalError> {
         let seqs = format!("{seqs:?}");
         sqlx::query(
-            "INSERT INTO refused SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', ?2, 'unixepoch'), mapping, key, field, value, \
-             ?3 FROM waiting WHERE seq IN (SELECT value FROM json_each(?1))",
+            "INSERT INTO refused SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', ?2, 'unixepoch'), mapping, key, field, \
+             value, ?3 FROM waiting WHERE seq IN (SELECT value FROM json_each(?1))",
         )
         .bind(&seqs)
         .bind(UnixMs::now().as_ms() / 1000)

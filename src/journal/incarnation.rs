@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::JournalError;
-use crate::telemetry::fresh;
+use crate::telemetry::random_id;
 
 #[derive(Debug)]
 struct Name {
@@ -53,7 +53,7 @@ impl Incarnation {
 }
 
 pub(super) fn random<const N: usize>() -> Result<[u8; N], JournalError> {
-    fresh::random().map_err(|error| JournalError::File(format!("/dev/urandom: {error}")))
+    random_id::random().map_err(|error| JournalError::File(format!("/dev/urandom: {error}")))
 }
 
 fn name() -> Result<String, JournalError> {

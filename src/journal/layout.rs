@@ -1,5 +1,5 @@
-//! The layout of the journal's file: made in an empty file, brought up from those before, and refused where it is
-//! unknown.
+//! The layout of the journal's file: created in an empty file, brought up to date from earlier versions, and refused
+//! where it is unknown.
 
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteConnection;

@@ -39,7 +39,7 @@ use room::Room;
 use writer::{Order, Taken, Writer};
 
 use crate::config;
-use crate::telemetry::Seldom;
+use crate::telemetry::LogThrottle;
 use crate::telemetry::metrics::JournalMetrics;
 use crate::telemetry::planted::is_planted;
 
@@ -112,7 +112,7 @@ impl Journal {
         let bytes = all().map(Entry::weight).sum();
         let held: HashSet<Bytes> = all().map(|entry| entry.key.clone()).collect();
         let (orders, ordered) = mpsc::unbounded_channel();
-        tokio::spawn(Writer { file, sync: settings.sync, faults: Seldom::default() }.run(ordered));
+        tokio::spawn(Writer { file, sync: settings.sync, faults: LogThrottle::default() }.run(ordered));
         let journal = Self {
             incarnation,
             next: AtomicU64::new(next),

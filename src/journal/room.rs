@@ -1,4 +1,5 @@
-//! How much waits in a journal, how much lies aside in it, and how much of both there may be (`journal.max_bytes`).
+//! How many bytes wait in a journal, how many are put aside in it, and how many of both there may be
+//! (`journal.max_bytes`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

@@ -1,4 +1,4 @@
-//! The one task that writes the journal: what waits is one commit.
+//! The one task that writes the journal: all appends that wait are one commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::file::File;
 use super::{Entry, JournalError};
 use crate::config::JournalSync;
-use crate::telemetry::Seldom;
+use crate::telemetry::LogThrottle;
 
 type Done<T> = oneshot::Sender<Result<T, JournalError>>;
 
@@ -40,7 +40,7 @@ pub(super) struct Writer {
     pub(super) file: File,
     pub(super) sync: JournalSync,
     /// A file that cannot be written makes every order fail.
-    pub(super) faults: Seldom,
+    pub(super) faults: LogThrottle,
 }
 
 /// Most orders of one commit.

@@ -1,4 +1,4 @@
-//! The patterns of all mappings as one: which mapping owns a key.
+//! The keyspace: the patterns of all mappings as one, and which mapping owns a key.
 
 use std::collections::HashMap;
 

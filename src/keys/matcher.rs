@@ -6,7 +6,7 @@
 //! - its memory is in proportion to the length of the patterns.
 
 use super::id::MappingId;
-use super::pattern::{Pattern, PlaceholderKind, Step};
+use super::pattern::{Pattern, PlaceholderKind, Segment};
 use super::radix::Literals;
 use crate::resp::number::parse_i64;
 
@@ -42,17 +42,17 @@ impl Matcher {
     }
 
     fn add(&mut self, id: MappingId, pattern: &Pattern) {
-        let (steps, end) = pattern.steps();
-        let last = steps.iter().fold(self, |matcher, step| matcher.behind(step));
+        let (segments, end) = pattern.segments();
+        let last = segments.iter().fold(self, |matcher, segment| matcher.behind(segment));
         last.0.entry(end.as_bytes()).end.get_or_insert(id);
     }
 
-    /// The matcher of what comes behind `step`, which is added if it is not there.
-    fn behind(&mut self, step: &Step<'_>) -> &mut Self {
-        let suffixes = self.0.entry(step.literal.as_bytes()).suffixes.get_or_insert_default();
-        let reversed: Vec<u8> = step.suffix.bytes().rev().collect();
+    /// The matcher of what comes behind `segment`, which is added if it is not there.
+    fn behind(&mut self, segment: &Segment<'_>) -> &mut Self {
+        let suffixes = self.0.entry(segment.literal.as_bytes()).suffixes.get_or_insert_default();
+        let reversed: Vec<u8> = segment.suffix.bytes().rev().collect();
         let behind = suffixes.entry(&reversed);
-        let matcher = match step.kind {
+        let matcher = match segment.kind {
             PlaceholderKind::Text => &mut behind.text,
             PlaceholderKind::Int => &mut behind.int,
         };

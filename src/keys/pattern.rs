@@ -38,8 +38,8 @@ pub struct Pattern {
 }
 
 /// One placeholder, and the literals around it.
-pub(super) struct Step<'p> {
-    /// What stands before it: from the `:` that ends the step before, or from the key's beginning.
+pub(super) struct Segment<'p> {
+    /// What stands before it: from the `:` that ends the segment before, or from the key's beginning.
     pub(super) literal: String,
     /// What it accepts.
     pub(super) kind: PlaceholderKind,
@@ -168,9 +168,10 @@ impl Pattern {
         (literals, names)
     }
 
-    /// What a key has from its beginning to its end: a step for each placeholder, and the literal behind the last one.
-    pub(super) fn steps(&self) -> (Vec<Step<'_>>, String) {
-        let (mut steps, mut literal) = (Vec::new(), String::new());
+    /// The parts of a key from its beginning to its end: a segment for each placeholder, and the literal behind the
+    /// last one.
+    pub(super) fn segments(&self) -> (Vec<Segment<'_>>, String) {
+        let (mut segments, mut literal) = (Vec::new(), String::new());
         for (i, part) in self.parts.iter().enumerate() {
             if i > 0 {
                 literal.push(':');
@@ -178,10 +179,10 @@ impl Pattern {
             literal.push_str(&part.prefix);
             if let Some(placeholder) = &part.placeholder {
                 let literal = std::mem::take(&mut literal);
-                steps.push(Step { literal, kind: placeholder.kind, suffix: &part.suffix });
+                segments.push(Segment { literal, kind: placeholder.kind, suffix: &part.suffix });
             }
         }
-        (steps, literal)
+        (segments, literal)
     }
 
     /// The keys that SORT looks up by `pattern`, its first star standing for an element without a colon; `None` if it

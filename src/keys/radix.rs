@@ -54,7 +54,8 @@ impl<T> Literals<T> {
         Some((branch, text.strip_prefix(&*branch.label)?))
     }
 
-    /// The same from the end of `text`, for literals that have been added in reverse; what of `text` is before the branch.
+    /// The same from the end of `text`, for literals that have been added in reverse, with the part of `text` that is
+    /// before the branch.
     #[inline]
     pub(super) fn backward<'t>(&self, text: &'t [u8]) -> Option<(&Self, &'t [u8])> {
         let branch = self.branch(text.last())?;

@@ -1,4 +1,4 @@
-//! What one block of `[[definitions]]` or `[[caches]]` may not say at the same time.
+//! Checks one block of `[[definitions]]` or `[[caches]]` for settings that exclude each other.
 
 use super::{Kind, Mapping};
 use crate::config::{DeleteMode, Faults, MappingConfig, Shape, WriteMode};
@@ -39,7 +39,7 @@ impl Check<'_> {
         self.block.shape == shape
     }
 
-    /// A hash or string whose row is in a table: what can be written later, or has a column that says when it ends.
+    /// A hash or string whose row is in a table: what can be written later, or has a column that says when it expires.
     fn is_row(&self) -> bool {
         self.has_table() && (self.is(Shape::Hash) || self.is(Shape::String))
     }

@@ -1,5 +1,5 @@
-//! A record's elements in one allocation: the encoded bulk strings, one behind the other, behind them where each
-//! begins, and behind that, for many names, the names' places ordered by their texts.
+//! The bytes of a record in one allocation: the encoded bulk strings, one behind the other, then the positions where
+//! they begin, and for a record with many names an index of the names in the order of their texts.
 //!
 //! Where one begins and where the next does tells how long its text is: `$`, digits, CR LF, text, CR LF. Beginnings and
 //! places take two bytes each, or four in a record of more than 64 KiB.

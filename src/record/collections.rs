@@ -1,4 +1,4 @@
-//! Replies that give all of a hash or set.
+//! Commands that return a whole hash or set: HGETALL, HKEYS, HVALS, SMEMBERS.
 
 use bytes::{BufMut, BytesMut};
 

@@ -1,4 +1,5 @@
-//! What a write asks of a key's value, as data: the store carries it out, the record of afterwards answers for it.
+//! What a write command (HSET, SET, APPEND, SADD, RPUSH, LREM and others) does to a key's value, as data: the store
+//! carries it out, and the reply is made from the record afterwards.
 
 use bytes::Bytes;
 
@@ -12,15 +13,15 @@ pub(super) type Values = Vec<(Bytes, Option<Bytes>)>;
 /// What becomes of one field; a string's value is one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It becomes this.
+    /// The field gets this value.
     Put(Bytes),
-    /// It goes.
+    /// The field is removed.
     Clear,
     /// An integer grows by so much.
     Add(i64),
     /// A number grows by this decimal.
     AddFloat(Decimal),
-    /// It grows at its end.
+    /// The text is appended.
     Append(Bytes),
 }
 
@@ -48,7 +49,7 @@ impl Decimal {
 /// When a change of fields happens at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Always; the row is made if there is none.
+    /// Always; the row is inserted if there is none.
     Always,
     /// Only to a row that is there.
     RowExists,
@@ -65,9 +66,9 @@ pub enum Edit {
     Fields(Vec<(Bytes, Change)>, Condition),
     /// Members of a set are added, or removed.
     Members(Vec<Bytes>, bool),
-    /// Elements come to the end of a list.
+    /// Elements are appended to a list.
     Push(Vec<Bytes>),
-    /// Elements equal to this leave a list, in the way LREM counts.
+    /// Elements equal to this are removed from a list, in the way LREM counts.
     Pull(i64, Bytes),
     /// The rows of the key are deleted.
     Delete,

@@ -1,5 +1,5 @@
-//! Commands about a key's end: the EXPIRE family, PERSIST and GETEX (`expireGenericCommand`, `persistCommand`,
-//! `getexCommand`).
+//! Commands that change when a key expires: EXPIRE and related commands, PERSIST and GETEX (`expireGenericCommand`,
+//! `persistCommand`, `getexCommand`).
 
 use std::time::Duration;
 
@@ -64,12 +64,12 @@ impl ExpireCommand {
     /// What becomes of a key that is there and has `left` to live; `None`: nothing, and the answer is 0.
     ///
     /// # Errors
-    /// An expiry that is none, which Redis tells only of a key that is there.
+    /// An invalid expiry, which Redis reports only for a key that exists.
     pub fn of(&self, left: Option<Duration>) -> Result<Option<TtlChange>, ReadError> {
         self.of_left(left.map(|left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// The same, of a record that says how many milliseconds are left; what has ended has none.
+    /// The same, of a record that says how many milliseconds are left; one that has expired has none.
     ///
     /// # Errors
     /// As [`ExpireCommand::of`].

@@ -1,4 +1,7 @@
-//! The value of one owned key, in the shape Redis shows it, and the answers it gives. Pure.
+//! The value of one owned key (a hash, list, string or set) and all commands on it: each is read and answered here, as
+//! Redis does it. Pure. `verbs.rs` is the table of the commands. Reads are in `read.rs`, `collections.rs`, `scan.rs`
+//! (with LPOS) and `random.rs`; writes in `write.rs`, `set.rs` and `edit.rs`; `expire.rs` and `ttl.rs` are about when a
+//! key expires.
 //!
 //! A record keeps its elements already encoded as RESP bulk strings, one behind the other; RESP2 and RESP3
 //! differ only in the header before them. So a whole-value reply is a header and one copy, and a single
@@ -9,11 +12,11 @@ mod body;
 mod collections;
 mod edit;
 mod expire;
-mod expiry;
 mod random;
 mod read;
 mod scan;
 mod set;
+mod ttl;
 mod verbs;
 mod write;
 
@@ -21,8 +24,8 @@ use std::collections::HashMap;
 
 pub use edit::{Change, Condition, Decimal, Edit};
 pub use expire::ExpireCommand;
-pub use expiry::View;
 pub use read::{Answer, ReadError};
+pub use ttl::View;
 pub use verbs::{ParseExpire, ParseWrite, Verb, WriteVerb, verb_of};
 pub use write::{TtlChange, Write, Written};
 
@@ -30,7 +33,7 @@ use body::Body;
 
 pub use crate::config::Shape;
 
-/// What a record is weighed with beside its bytes: two allocations, the cache's own entry, counters.
+/// What a record costs beside its bytes: two allocations, the cache's own entry, counters.
 const OVERHEAD: usize = 200;
 
 /// Records by key.
@@ -41,7 +44,7 @@ pub type Table = HashMap<Box<[u8]>, Record, foldhash::quality::RandomState>;
 pub struct Record {
     shape: Shape,
     body: Body,
-    /// Milliseconds that the key had to live when this was read, where its row tells; `None`: it does not end.
+    /// Milliseconds that the key had to live when this was read, where its row says that; `None`: it does not expire.
     pub left: Option<i64>,
 }
 
@@ -184,7 +187,8 @@ impl Record {
         self.find(name).map(|i| self.encoded(i * 2 + 1, i * 2 + 2))
     }
 
-    /// This hash or string with other values of these fields; without a value a field goes. `None`: nothing is left.
+    /// This hash or string with other values of these fields; a field without a value is removed. `None`: nothing is
+    /// left.
     #[must_use]
     pub fn with(&self, changes: &[(&[u8], Option<&[u8]>)]) -> Option<Self> {
         if self.shape == Shape::String {

@@ -1,17 +1,17 @@
-//! The verb of each command: what it asks of one owned key. To answer another command on owned keys, give it a row
-//! here.
+//! The table of the commands on owned keys: what each asks of a key, and the function that answers it. A new command on
+//! hashes, lists, strings or sets gets a row here.
 
 use std::sync::LazyLock;
 
 use super::expire::{self, ExpireCommand};
 use super::read::{self, Answer, ReadError};
-use super::write::{self, Told, Write};
-use super::{Shape, collections, expiry, random, scan, set};
+use super::write::{self, ReplyForm, Write};
+use super::{Shape, collections, random, scan, set, ttl};
 use crate::command::{self, Request, Spec};
 
 /// Reads the arguments of a write command.
 pub type ParseWrite = fn(&Request<'_>, &'static Spec) -> Result<Write, ReadError>;
-/// Reads the arguments of a command about a key's end.
+/// Reads the arguments of a command that changes when a key expires.
 pub type ParseExpire = fn(&Request<'_>, &'static Spec) -> Result<ExpireCommand, ReadError>;
 
 /// What a command asks of one owned key.
@@ -23,7 +23,7 @@ pub enum Verb {
     Inspect(Answer),
     /// Writes the value.
     Write(WriteVerb),
-    /// Changes when the key ends.
+    /// Changes when the key expires.
     Expire(ParseExpire),
 }
 
@@ -80,13 +80,13 @@ const VERBS: &[(&str, Verb)] = &[
     ("scard", Verb::Read(read::scard)),
     ("srandmember", Verb::Read(random::srandmember)),
     ("sscan", Verb::Read(scan::sscan)),
-    ("type", Verb::Inspect(expiry::type_name)),
-    ("ttl", Verb::Inspect(expiry::ttl)),
-    ("pttl", Verb::Inspect(expiry::pttl)),
-    ("expiretime", Verb::Inspect(expiry::expiretime)),
-    ("pexpiretime", Verb::Inspect(expiry::pexpiretime)),
-    ("hset", hash(|request, spec| write::put_fields(request, spec, Told::Created))),
-    ("hmset", hash(|request, spec| write::put_fields(request, spec, Told::Ok))),
+    ("type", Verb::Inspect(ttl::type_name)),
+    ("ttl", Verb::Inspect(ttl::ttl)),
+    ("pttl", Verb::Inspect(ttl::pttl)),
+    ("expiretime", Verb::Inspect(ttl::expiretime)),
+    ("pexpiretime", Verb::Inspect(ttl::pexpiretime)),
+    ("hset", hash(|request, spec| write::put_fields(request, spec, ReplyForm::Created))),
+    ("hmset", hash(|request, spec| write::put_fields(request, spec, ReplyForm::Ok))),
     ("hsetnx", hash(write::hsetnx)),
     ("hdel", hash(write::hdel)),
     ("hincrby", hash(write::hincrby)),

@@ -1,6 +1,6 @@
-//! Write commands: what each asks of a value, and what it answers for the value before and after. Pure; the forms and
-//! error texts are those of Redis 7.0 (`t_hash.c`, `t_string.c`, `t_set.c`, `t_list.c`). Which command is read by which
-//! function stands in `verbs.rs`.
+//! Write commands (HSET, INCR, SADD, RPUSH, LREM and others): how each is read, and how it is answered from the value
+//! before and after. Pure; the forms and error texts are those of Redis 7.0 (`t_hash.c`, `t_string.c`, `t_set.c`,
+//! `t_list.c`). `verbs.rs` says which function reads which command.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -12,7 +12,7 @@ use crate::errors::as_redis;
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
 
-/// What becomes of a key's time to live.
+/// What a write does to a key's time to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TtlChange {
     /// Nothing.
@@ -30,7 +30,7 @@ pub struct Write {
     pub edit: Edit,
     /// What it asks of the time to live.
     pub life: TtlChange,
-    told: Told,
+    form: ReplyForm,
 }
 
 /// What a store did.
@@ -38,7 +38,7 @@ pub struct Write {
 pub struct Written {
     /// The record before; `None`: absent, or not asked for.
     pub old: Option<Record>,
-    /// The record after; `None`: absent, or not told.
+    /// The record afterwards; `None`: absent, or not known.
     pub new: Option<Record>,
     /// `new` is what there is now.
     pub tells_new: bool,
@@ -50,7 +50,7 @@ pub struct Written {
 
 /// How a command answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum ReplyForm {
     Ok,
     /// How many of the edit's fields were not there before.
     Created,
@@ -75,18 +75,18 @@ pub(super) enum Told {
 }
 
 impl Write {
-    fn new(edit: Edit, told: Told) -> Self {
-        Self { edit, life: TtlChange::Keep, told }
+    fn new(edit: Edit, form: ReplyForm) -> Self {
+        Self { edit, life: TtlChange::Keep, form }
     }
 
     /// A string that becomes `value`.
     pub(super) fn value(value: &[u8], condition: Condition, gives_old: bool, life: TtlChange) -> Self {
-        let told = match (gives_old, condition) {
-            (true, _) => Told::Old,
-            (false, Condition::Always) => Told::Ok,
-            (false, _) => Told::OkOrNull,
+        let form = match (gives_old, condition) {
+            (true, _) => ReplyForm::Old,
+            (false, Condition::Always) => ReplyForm::Ok,
+            (false, _) => ReplyForm::OkOrNull,
         };
-        Self { edit: one(&[], Change::Put(Bytes::copy_from_slice(value)), condition), life, told }
+        Self { edit: one(&[], Change::Put(Bytes::copy_from_slice(value)), condition), life, form }
     }
 
     /// True if it can only take something away, so that an absent key stays absent.
@@ -101,14 +101,15 @@ impl Write {
     /// True if it replaces a value of any type (SET and related commands).
     #[must_use]
     pub fn overwrites(&self) -> bool {
-        let is_string = matches!(&self.edit, Edit::Fields(fields, _) if fields.iter().all(|(f, c)| f.is_empty() && matches!(c, Change::Put(_))));
-        is_string && self.told != Told::Old && self.told != Told::Applied
+        let is_value = |(field, change): &(Bytes, Change)| field.is_empty() && matches!(change, Change::Put(_));
+        let is_string = matches!(&self.edit, Edit::Fields(fields, _) if fields.iter().all(is_value));
+        is_string && self.form != ReplyForm::Old && self.form != ReplyForm::Applied
     }
 
     /// The DEL of one key.
     #[must_use]
     pub fn delete() -> Self {
-        Self::new(Edit::Delete, Told::Removed)
+        Self::new(Edit::Delete, ReplyForm::Removed)
     }
 
     /// What Redis would do to `old`, which is not changed: for writes that no store carries out.
@@ -151,7 +152,7 @@ impl Write {
         Ok(Written { old: old.cloned(), new, tells_new: false, applied, count: count as u64 })
     }
 
-    /// Appends the answer to a write that ended as `written`.
+    /// Appends the answer to a write with the result `written`.
     pub fn answer(&self, written: &Written, proto: Proto, out: &mut BytesMut) {
         let fields = || match &self.edit {
             Edit::Fields(fields, _) => fields.as_slice(),
@@ -162,22 +163,22 @@ impl Write {
             fields().iter().filter(|(field, _)| is_there(field)).count()
         };
         let after = || written.new.as_ref().and_then(|new| new.field_text(fields().first().map_or(&[], |(f, _)| f)));
-        match self.told {
-            Told::Ok => encode::simple(out, "OK"),
-            Told::Created => encode::int(out, (fields().len() - known()) as i64),
-            Told::Removed => encode::int(out, known() as i64),
-            Told::Applied => encode::int(out, i64::from(written.applied)),
-            Told::Integer => encode::int(out, whole(after().unwrap_or_default())),
-            Told::Text => encode::bulk(out, after().unwrap_or_default()),
-            Told::Length => encode::int(out, after().map_or(0, |text| text.len() as i64)),
-            Told::Old => match written.old.as_ref().and_then(Record::encoded_string) {
+        match self.form {
+            ReplyForm::Ok => encode::simple(out, "OK"),
+            ReplyForm::Created => encode::int(out, (fields().len() - known()) as i64),
+            ReplyForm::Removed => encode::int(out, known() as i64),
+            ReplyForm::Applied => encode::int(out, i64::from(written.applied)),
+            ReplyForm::Integer => encode::int(out, whole(after().unwrap_or_default())),
+            ReplyForm::Text => encode::bulk(out, after().unwrap_or_default()),
+            ReplyForm::Length => encode::int(out, after().map_or(0, |text| text.len() as i64)),
+            ReplyForm::Old => match written.old.as_ref().and_then(Record::encoded_string) {
                 Some(encoded) => out.put_slice(encoded),
                 None => encode::null(out, proto),
             },
-            Told::OkOrNull if written.applied => encode::simple(out, "OK"),
-            Told::OkOrNull => encode::null(out, proto),
-            Told::Count => encode::int(out, written.count as i64),
-            Told::Elements => encode::int(out, written.new.as_ref().map_or(0, |new| new.len() as i64)),
+            ReplyForm::OkOrNull if written.applied => encode::simple(out, "OK"),
+            ReplyForm::OkOrNull => encode::null(out, proto),
+            ReplyForm::Count => encode::int(out, written.count as i64),
+            ReplyForm::Elements => encode::int(out, written.new.as_ref().map_or(0, |new| new.len() as i64)),
         }
     }
 }
@@ -208,28 +209,28 @@ fn each_once(changes: impl Iterator<Item = (Bytes, Change)>) -> Vec<(Bytes, Chan
     fields
 }
 
-pub(super) fn put_fields(request: &Request<'_>, spec: &'static Spec, told: Told) -> Result<Write, ReadError> {
+pub(super) fn put_fields(request: &Request<'_>, spec: &'static Spec, form: ReplyForm) -> Result<Write, ReadError> {
     if !request.len().is_multiple_of(2) {
         return Err(ReadError::Arity(&spec.name));
     }
     let mut words = rest(request, 2);
     let pairs = std::iter::from_fn(|| Some((words.next()?, Change::Put(words.next()?))));
-    Ok(Write::new(Edit::Fields(each_once(pairs), Condition::Always), told))
+    Ok(Write::new(Edit::Fields(each_once(pairs), Condition::Always), form))
 }
 
 pub(super) fn hsetnx(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let value = Change::Put(Bytes::copy_from_slice(request.arg(3)));
-    Ok(Write::new(one(request.arg(2), value, Condition::FieldAbsent), Told::Applied))
+    Ok(Write::new(one(request.arg(2), value, Condition::FieldAbsent), ReplyForm::Applied))
 }
 
 pub(super) fn hdel(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let fields = each_once(rest(request, 2).map(|field| (field, Change::Clear)));
-    Ok(Write::new(Edit::Fields(fields, Condition::RowExists), Told::Removed))
+    Ok(Write::new(Edit::Fields(fields, Condition::RowExists), ReplyForm::Removed))
 }
 
 pub(super) fn hincrby(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let change = Change::Add(integer(request.arg(3))?);
-    Ok(Write::new(one(request.arg(2), change, Condition::Always), Told::Integer))
+    Ok(Write::new(one(request.arg(2), change, Condition::Always), ReplyForm::Integer))
 }
 
 fn decimal(text: &[u8]) -> Result<Change, ReadError> {
@@ -242,7 +243,7 @@ fn decimal(text: &[u8]) -> Result<Change, ReadError> {
 }
 
 pub(super) fn hincrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
-    Ok(Write::new(one(request.arg(2), decimal(request.arg(3))?, Condition::Always), Told::Text))
+    Ok(Write::new(one(request.arg(2), decimal(request.arg(3))?, Condition::Always), ReplyForm::Text))
 }
 
 pub(super) fn incrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
@@ -250,11 +251,11 @@ pub(super) fn incrbyfloat(request: &Request<'_>, _: &'static Spec) -> Result<Wri
         ReadError::Other(as_redis::NAN_OR_INFINITY) => ReadError::Other(as_redis::SUM_NOT_FINITE),
         other => other,
     })?;
-    Ok(Write::new(one(&[], change, Condition::Always), Told::Text))
+    Ok(Write::new(one(&[], change, Condition::Always), ReplyForm::Text))
 }
 
 pub(super) fn count_value(by: i64) -> Write {
-    Write::new(one(&[], Change::Add(by), Condition::Always), Told::Integer)
+    Write::new(one(&[], Change::Add(by), Condition::Always), ReplyForm::Integer)
 }
 
 pub(super) fn incrby(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
@@ -268,13 +269,13 @@ pub(super) fn decrby(request: &Request<'_>, _: &'static Spec) -> Result<Write, R
 
 pub(super) fn append(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let change = Change::Append(Bytes::copy_from_slice(request.arg(2)));
-    Ok(Write::new(one(&[], change, Condition::Always), Told::Length))
+    Ok(Write::new(one(&[], change, Condition::Always), ReplyForm::Length))
 }
 
 pub(super) fn setnx(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let value = Change::Put(Bytes::copy_from_slice(request.arg(2)));
     let edit = one(&[], value, Condition::FieldAbsent);
-    Ok(Write { edit, life: TtlChange::Persist, told: Told::Applied })
+    Ok(Write { edit, life: TtlChange::Persist, form: ReplyForm::Applied })
 }
 
 pub(super) fn getset(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
@@ -282,20 +283,20 @@ pub(super) fn getset(request: &Request<'_>, _: &'static Spec) -> Result<Write, R
 }
 
 pub(super) fn getdel(_: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
-    Ok(Write::new(Edit::Delete, Told::Old))
+    Ok(Write::new(Edit::Delete, ReplyForm::Old))
 }
 
 pub(super) fn members(request: &Request<'_>, add: bool) -> Write {
     let mut seen = std::collections::HashSet::new();
     let members = rest(request, 2).filter(|member| seen.insert(member.clone())).collect();
-    Write::new(Edit::Members(members, add), Told::Count)
+    Write::new(Edit::Members(members, add), ReplyForm::Count)
 }
 
 pub(super) fn rpush(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
-    Ok(Write::new(Edit::Push(rest(request, 2).collect()), Told::Elements))
+    Ok(Write::new(Edit::Push(rest(request, 2).collect()), ReplyForm::Elements))
 }
 
 pub(super) fn lrem(request: &Request<'_>, _: &'static Spec) -> Result<Write, ReadError> {
     let edit = Edit::Pull(integer(request.arg(2))?, Bytes::copy_from_slice(request.arg(3)));
-    Ok(Write::new(edit, Told::Count))
+    Ok(Write::new(edit, ReplyForm::Count))
 }

@@ -1,5 +1,5 @@
-//! Bytes of replies as they lie in memory: small ones gathered, long ones by reference. What grows piece by piece is
-//! never copied as a whole, and costs what it is long.
+//! The bytes of replies as they lie in memory: small ones are gathered, long ones are kept by reference. A reply that
+//! grows piece by piece is never copied as a whole, and costs what it is long.
 
 use std::collections::VecDeque;
 

@@ -39,8 +39,8 @@ pub enum PubSub<'a> {
     Message(Kind, &'a [u8]),
 }
 
-/// A client that is subscribed to this channel is told there, by the sidecar, when its subscriptions were lost for a time
-/// and it may have missed messages.
+/// On this channel the sidecar itself tells the clients that are subscribed to it when their subscriptions were lost
+/// for a time: they may have missed messages.
 pub const GAP: &[u8] = b"__hearthside__:gap";
 
 /// The message on [`GAP`], without its first byte (`*` in RESP2, `>` in RESP3).

@@ -1,8 +1,8 @@
 //! The end of an upstream reply, found without decoding it: iterative, resumable, bounded.
 //!
 //! Invariants:
-//! - every byte is looked at once, whatever pieces it arrives in (an unfinished short line excepted: a status or an error
-//!   may be as long as a bulk string, and is passed over in pieces like one);
+//! - every byte is looked at once, whatever pieces it arrives in, except those of an unfinished short line (a status or
+//!   an error may be as long as a bulk string, and is passed over in pieces like one);
 //! - no recursion and no allocation, so nesting cannot exhaust the stack (hazard 23);
 //! - an attribute (`|`) belongs to the reply behind it, a push (`>`) is out of band.
 //!

@@ -1,4 +1,4 @@
-//! What a command's name alone tells: a table beside the command table.
+//! What a command's name alone says about its route: a table beside the command table.
 
 use crate::command::Spec;
 use crate::errors;
@@ -75,7 +75,7 @@ pub enum Transaction {
     Unwatch,
 }
 
-/// Commands that need a connection of their own.
+/// Commands that need a connection for the client alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pin {
     /// May wait for other clients: one request, one reply.
@@ -92,7 +92,7 @@ pub enum Pin {
     Debug,
     /// MONITOR, until the client leaves.
     Monitor,
-    /// Must not wait behind anything: it ends, or tells, what keeps the upstream from answering others.
+    /// Must not wait behind anything: it ends, or reports, what keeps the upstream from answering others.
     Aside,
 }
 

@@ -45,7 +45,7 @@ pub enum Route {
     Pinned(Pin, &'static Spec),
     /// Over a connection of the client's own, because the table does not know what it does.
     Unknown(Unknown),
-    /// Forwarded over the client's own connection, where replies cannot be told from what else comes.
+    /// Forwarded over the client's own connection, where replies cannot be distinguished from other messages.
     Unanswered,
     /// Must wait until the upstream has said whether the client may come in without AUTH.
     Unproven,

@@ -1,4 +1,4 @@
-//! Who holds a key, and what a route says of owned keys: it is said once, and nobody asks again.
+//! Who owns a key, and what a route says about owned keys. It is decided once, and nobody asks again.
 
 use super::Split;
 use crate::command::Spec;

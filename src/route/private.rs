@@ -1,5 +1,5 @@
-//! The private server is reached over a socket that no other process may open. No request of a client may change that,
-//! or shut the sidecar out.
+//! Refuses requests that would open the private server to others or shut the sidecar out: it is reached over a socket
+//! that no other process may open.
 
 use super::Refusal;
 use crate::command::{Request, Spec};

@@ -1,11 +1,11 @@
-//! Why a request goes nowhere.
+//! Why a request is refused instead of routed.
 
 use crate::telemetry::refusals::By;
 
 /// An error instead of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What the client is told, from the error's first word on.
+    /// What the client is answered, from the error's first word on.
     pub text: String,
     /// Who does not permit the request, if it is that. It is counted then.
     pub by: Option<By>,

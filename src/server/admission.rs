@@ -1,5 +1,5 @@
-//! Who may come in: clients are counted, all and per address, before a worker meets them. A newcomer beyond the limit
-//! is refused; those who are in go on undisturbed.
+//! Decides who may connect: clients are counted, in all and by address, before a worker serves them. A new client
+//! beyond a limit is refused; those that are connected are not disturbed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::config::Limits;
-use crate::telemetry::Seldom;
+use crate::telemetry::LogThrottle;
 use crate::telemetry::metrics::ClientMetrics;
 
 /// The clients that are in.
@@ -18,7 +18,7 @@ pub(super) struct Admission {
     inside: Mutex<Inside>,
     metrics: Arc<ClientMetrics>,
     /// Log lines, by refusal.
-    logged: [Seldom; 3],
+    logged: [LogThrottle; 3],
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ pub(super) struct Admitted {
     address: Option<IpAddr>,
 }
 
-/// Why a client may not come in. It is told what a Redis says that takes no more; the log says which limit it was.
+/// Why a client may not connect. It gets the error of a Redis that accepts no more; the log says which limit it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Clients,

@@ -1,5 +1,5 @@
-//! What one reading of the configuration says of clients. A reload brings another, and every client goes over to it
-//! between two of its requests.
+//! An edition: everything that one reading of the configuration says about clients. A reload makes another one, and
+//! every client changes over to it between two of its requests.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Where clients come in: TCP and Unix sockets, handed to the workers in turn.
+//! Accepts clients on TCP and Unix sockets, and hands them to the workers in turn.
 
 use std::fs::Permissions;
 use std::io;
@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream, lookup_host};
 use super::socket::Socket;
 use super::worker::Workers;
 use crate::config;
-use crate::telemetry::{Seldom, lack};
+use crate::telemetry::{LogThrottle, out_of_files};
 
 /// Clients that may wait to be accepted: thousands come at once when an application restarts, and one that the kernel
 /// has no place for waits for seconds.
@@ -41,7 +41,7 @@ enum Bound {
 /// empty.
 ///
 /// # Errors
-/// It is taken, or not ours to take.
+/// The address is in use, or this process may not use it.
 pub async fn bind(address: &str, settings: &config::Server) -> io::Result<Listener> {
     if let Some(path) = address.strip_prefix("unix://") {
         let path = Path::new(path);
@@ -145,7 +145,7 @@ impl Listener {
 #[derive(Default)]
 struct Failures {
     attempts: u64,
-    logged: Seldom,
+    logged: LogThrottle,
 }
 
 impl Failures {
@@ -155,12 +155,12 @@ impl Failures {
             return;
         }
         let attempts = self.attempts;
-        if lack::is_of_files(error) {
+        if out_of_files::is_cause_of(error) {
             tracing::warn!(
                 listen, attempts, %error,
                 "no client can be accepted: {}; those who come wait in the backlog until a file is free, \
                  those who are in go on",
-                lack::NO_FILES
+                out_of_files::NO_FILES
             );
         } else {
             tracing::warn!(listen, attempts, %error, "a client could not be accepted");

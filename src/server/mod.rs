@@ -1,7 +1,7 @@
 //! Clients: listeners, worker threads, and the loop that serves one connection.
 
 mod admission;
-mod bell;
+mod broadcast;
 mod client;
 mod edition;
 mod listen;

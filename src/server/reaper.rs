@@ -1,5 +1,5 @@
-//! Ends clients that cost too much: those that ask nothing, those that do not read, and the one that holds most when
-//! all together hold too much. Looks at what each client accounts for; never at its socket.
+//! Closes clients that cost too much: those that send nothing for too long, those that do not read, and the one that
+//! holds most when all together hold too much. It looks at what each client accounts for, never at its socket.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ impl Reaper {
             let limits = self.admission.limits();
             self.look(&limits);
             self.buffers.limit(limits.buffers.0);
-            // Those that were cut need a moment to go.
+            // Those that were closed need a moment to go.
             tokio::time::sleep(AT_ONCE).await;
             let _full = tokio::time::timeout(pause(&limits), self.buffers.overflows()).await;
         }
@@ -57,10 +57,10 @@ impl Reaper {
         self.make_room(limits);
     }
 
-    /// Cuts those that hold most, until the others fit. Those that were cut and are still to go count no more.
+    /// Closes those that hold most, until the others fit. Those that are closed and not yet gone do not count.
     fn make_room(&self, limits: &Limits) {
         let most = limits.buffers.0;
-        // Of these something has not been kept.
+        // From these clients something has been withheld already.
         self.living(|peer| peer.holding.is_cut()).iter().for_each(|peer| self.cut(peer, "buffers"));
         if self.buffers.held() <= most {
             return;
@@ -142,7 +142,7 @@ mod tests {
             client.peer.holding.note(holds, 0);
             client
         });
-        // Nobody has gone when they are looked at again.
+        // No client has gone when they are looked at again.
         (0..2).for_each(|_| reaper.look(&limits));
         assert_eq!(clients.each_ref().map(|client| client.peer.is_killed()), [true, false, false]);
         assert_eq!(metrics.cut.get(), 1);

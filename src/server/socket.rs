@@ -1,4 +1,4 @@
-//! An accepted connection, before a worker meets it.
+//! An accepted connection before a worker serves it.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -33,7 +33,7 @@ impl Socket {
         }
     }
 
-    /// Says that there is no room, as far as that goes without waiting, and closes.
+    /// Answers that there is no room, if that can be written without waiting, and closes.
     pub(super) fn refuse(self) {
         let mut full = BytesMut::new();
         encode::error(&mut full, errors::as_redis::MAX_CLIENTS);

@@ -1,4 +1,4 @@
-//! TLS for clients: `[tls]`.
+//! TLS for clients, from the settings in `[tls]`.
 
 use std::path::Path;
 use std::sync::Arc;

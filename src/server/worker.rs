@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Admitted};
-use super::bell::Bell;
+use super::broadcast::Broadcast;
 use super::client::Client;
 use super::client::connection::Connection;
 use super::edition::Edition;
@@ -36,7 +36,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::ClientMetrics;
 use crate::upstream::{Endpoint, Group, Hub, Login, Upstream};
 
-/// What a worker is told.
+/// An order to a worker.
 enum Order {
     /// Serve a client that has been let in.
     Serve(Socket, Admitted),
@@ -102,7 +102,7 @@ impl Workers {
                 runtime.block_on(local.run_until(worker.work(orders, stop, patience)));
                 // A load runs on the worker whose client asked first: clients of the others may still wait for it.
                 let _late = runtime.block_on(async { tokio::time::timeout(patience, all_done.wait()).await });
-                // Names that are still looked up are waited for by nobody.
+                // Nobody waits for name look-ups that are still under way.
                 runtime.shutdown_background();
             })?;
             workers.inboxes.push(inbox);
@@ -156,14 +156,14 @@ struct Worker {
     setup: Setup,
     newest: Rc<Newest>,
     services: Rc<Services>,
-    bell: Rc<Bell>,
+    broadcast: Rc<Broadcast>,
 }
 
 impl Worker {
     fn new(setup: Setup, registry: Arc<Registry>) -> Self {
         let upstream = Rc::new(Upstream::new(setup.upstream.clone()));
         let newest = Rc::default();
-        Self { services: services(&newest, &setup, registry, upstream), newest, setup, bell: Rc::default() }
+        Self { services: services(&newest, &setup, registry, upstream), newest, setup, broadcast: Rc::default() }
     }
 
     async fn work(mut self, mut orders: UnboundedReceiver<Order>, stop: CancellationToken, patience: Duration) {
@@ -175,18 +175,18 @@ impl Worker {
                 Some(ended) = clients.join_next() => report(ended, &self.setup.metrics.clients),
                 Some(order) = orders.recv() => match order {
                     Order::Serve(socket, admitted) => {
-                        let (setup, services, bell) = (self.setup.clone(), self.services.clone(), self.bell.clone());
-                        clients.spawn_local(welcome(socket, admitted, setup, services, bell));
+                        let (setup, services) = (self.setup.clone(), self.services.clone());
+                        clients.spawn_local(welcome(socket, admitted, setup, services, self.broadcast.clone()));
                     }
                     Order::Adopt(edition, done) => {
                         self.adopt(edition);
-                        // Whoever asked may have gone.
+                        // The one who asked may have gone.
                         let _ = done.send(());
                     }
                 },
             }
         }
-        self.bell.drain();
+        self.broadcast.drain();
         let all_gone = async {
             while let Some(ended) = clients.join_next().await {
                 report(ended, &self.setup.metrics.clients)
@@ -202,7 +202,7 @@ impl Worker {
         self.setup.edition = edition;
         let (clients, upstream) = (self.services.clients.clone(), self.services.upstream.clone());
         self.services = services(&self.newest, &self.setup, clients, upstream);
-        self.bell.ring();
+        self.broadcast.announce();
     }
 }
 
@@ -233,21 +233,21 @@ fn report(ended: Result<(), tokio::task::JoinError>, metrics: &ClientMetrics) {
     }
 }
 
-/// Serves a client to its end; it is in as long as this lives.
-async fn welcome(socket: Socket, _in: Admitted, setup: Setup, services: Rc<Services>, bell: Rc<Bell>) {
+/// Serves a client until it leaves; it counts as connected for as long as this runs.
+async fn welcome(socket: Socket, _in: Admitted, setup: Setup, services: Rc<Services>, broadcast: Rc<Broadcast>) {
     match socket {
         Socket::Tcp(stream, addresses) => {
             let listed = list(&services, addresses, stream.as_raw_fd());
             let Ok(stream) = TcpStream::from_std(stream) else { return };
-            client(stream, &listed, setup, services, bell).serve().await;
+            client(stream, &listed, setup, services, broadcast).serve().await;
         }
         Socket::Unix(stream, addresses) => {
             let listed = list(&services, addresses, stream.as_raw_fd());
             let Ok(stream) = UnixStream::from_std(stream) else { return };
-            client(stream, &listed, setup, services, bell).serve().await;
+            client(stream, &listed, setup, services, broadcast).serve().await;
         }
-        // Its own allocation: the others' tasks are not as large as TLS is.
-        Socket::Tls(stream, addresses) => Box::pin(welcome_tls(stream, addresses, setup, services, bell)).await,
+        // A separate allocation, so that the tasks of other clients do not become as large as TLS needs.
+        Socket::Tls(stream, addresses) => Box::pin(welcome_tls(stream, addresses, setup, services, broadcast)).await,
     }
 }
 
@@ -256,12 +256,12 @@ async fn welcome_tls(
     addresses: (String, String),
     setup: Setup,
     services: Rc<Services>,
-    bell: Rc<Bell>,
+    broadcast: Rc<Broadcast>,
 ) {
     let listed = list(&services, addresses, stream.as_raw_fd());
     let (Ok(stream), Some(tls)) = (TcpStream::from_std(stream), setup.edition.tls.clone()) else { return };
     match tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await {
-        Ok(Ok(stream)) => client(stream, &listed, setup, services, bell).serve().await,
+        Ok(Ok(stream)) => client(stream, &listed, setup, services, broadcast).serve().await,
         Ok(Err(error)) => {
             setup.metrics.clients.tls_failures.inc();
             tracing::debug!(client = listed.peer.id, %error, "a client did not get through the TLS handshake");
@@ -275,20 +275,20 @@ fn list(services: &Services, addresses: (String, String), fd: i32) -> Listed {
     services.clients.list(addresses, fd, state)
 }
 
-/// Not part of a task: what is moved into a client has no place of its own there.
+/// A separate function, so that what is moved into a client takes no second place in the task's memory.
 fn client<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     listed: &Listed,
     setup: Setup,
     services: Rc<Services>,
-    bell: Rc<Bell>,
+    broadcast: Rc<Broadcast>,
 ) -> Client<S> {
     let login = if services.access.mode == AuthMode::Upstream { Login::Nobody } else { Login::Service };
     let db = setup.upstream.first_database();
     let session =
         Session::new(listed.peer.clone(), Group { db, login, ..Group::default() }, services.access.first_user());
     let connection =
-        Connection::new(&session, stream, services.policy.limits.clone(), setup.metrics.clients.clone(), bell);
+        Connection::new(&session, stream, services.policy.limits.clone(), setup.metrics.clients.clone(), broadcast);
     Client::new(connection, session, services)
 }
 

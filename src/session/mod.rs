@@ -164,7 +164,7 @@ impl Session {
 
     /// Sends a batch to where the client's requests go. On a dedicated connection nobody else has a clock for it; and
     /// should that connection be lost, a client for which nothing was kept there, but for what an unknown command may
-    /// have left, is told what becomes of each request, and goes on.
+    /// have left, learns what becomes of each request, and goes on.
     pub fn submit(&mut self, upstream: &Upstream, mut batch: Batch) -> Ticket {
         if self.way.is_dedicated() {
             batch.is_timed = !self.way.may_wait();

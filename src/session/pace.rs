@@ -1,4 +1,4 @@
-//! What one client may cost, and how fast it may ask.
+//! What one client may cost, and how fast it may send requests.
 
 use std::sync::Arc;
 

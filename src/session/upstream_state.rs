@@ -68,7 +68,7 @@ impl UpstreamState {
         Self { unknown: None, ..self.clone() } == Self::nothing()
     }
 
-    /// True while replies cannot be told from what else comes.
+    /// True while replies cannot be distinguished from other messages.
     #[must_use]
     pub const fn is_raw(&self) -> bool {
         self.monitor || self.debug

@@ -1,5 +1,5 @@
-//! What a client waits for on a connection of its own. When the client's rules change, each of these requests is judged
-//! again.
+//! The requests for which a client waits on a connection for itself alone. When the client's rules change, each of them
+//! is judged again.
 
 use crate::command::{OwnedRequest, Request};
 

@@ -92,7 +92,7 @@ impl Way {
         self.own().map_or(&NOTHING, |own| &own.state)
     }
 
-    /// The same, to be changed; `None` for a client without a connection of its own.
+    /// The same, to be changed; `None` for a client that has no connection for itself alone.
     pub fn state_mut(&mut self) -> Option<&mut UpstreamState> {
         self.own_mut().map(|own| &mut own.state)
     }
@@ -126,7 +126,7 @@ impl Way {
         }
     }
 
-    /// A connection for a client that has none of its own.
+    /// A connection for a client that has none for itself alone.
     pub fn lend(&mut self, connection: Pinned) {
         if let Road::Shared(chosen) = &mut self.0 {
             let own = Box::new(Own { connection, state: UpstreamState::nothing() });

@@ -1,5 +1,5 @@
-//! A circuit breaker: after some failures in a row the store is left alone for a moment, and readers of keys
-//! that are not in memory get their error at once instead of each waiting for a timeout.
+//! A circuit breaker: after some failures in a row the store is asked nothing for a moment, and readers of keys that
+//! are not in memory get their error at once instead of waiting for a timeout each.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 

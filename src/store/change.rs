@@ -1,4 +1,4 @@
-//! What a change feed says of the store, whichever feed it is. Knows no engine.
+//! The changes that a change feed reports, whichever feed it is. Knows no engine.
 
 use std::sync::Arc;
 
@@ -19,5 +19,5 @@ pub enum Change {
     Alive(u64),
 }
 
-/// Who is given the changes. It must have taken effect when it returns: a later `Alive` vouches for it.
+/// Receives the changes. Each must have taken effect when this returns, because a later `Alive` vouches for it.
 pub type OnChange = Arc<dyn Fn(Change) + Send + Sync>;

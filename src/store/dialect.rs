@@ -1,5 +1,5 @@
-//! How the two engines spell what both can say, side by side: an expression or a clause each.
-//! Knows columns, never mappings; sends nothing.
+//! The SQL that the two engines spell differently, side by side: one function for each expression or clause. Knows
+//! columns, never mappings; sends nothing.
 
 use super::catalog::relation::{Column, Holds, quote};
 
@@ -10,7 +10,7 @@ pub(super) enum Dialect {
     Sqlite,
 }
 
-/// The name under which the milliseconds that a row has to live are selected.
+/// The name under which the milliseconds until a row expires are selected.
 pub(super) const LEFT: &str = "hearthside:left";
 
 /// What SQLite selects a column of JSON as: its rows do not say that a text is JSON.
@@ -71,7 +71,7 @@ impl Dialect {
         }
     }
 
-    /// The milliseconds that a row has to live, by the column that says when it ends.
+    /// The milliseconds until a row expires, by the column that says when it does.
     pub(super) fn left(self, column: &Column) -> String {
         let (ends, left) = (moment_of(column), quote(LEFT));
         match self {
@@ -84,7 +84,7 @@ impl Dialect {
         }
     }
 
-    /// True of a row that has not ended, by the column that says when it does: `column` is its name, `ends` its moment.
+    /// True of a row that has not expired, by the column that says when it does: `column` is its name, `ends` the time.
     pub(super) fn is_alive(self, column: &str, ends: &str) -> String {
         match self {
             Self::Postgres => format!("({column} IS NULL OR {ends} > clock_timestamp())"),
@@ -125,12 +125,12 @@ impl Dialect {
     }
 }
 
-/// The moment that a column means, by its name.
+/// The point in time that a column means, by its name.
 pub(super) fn moment_of(column: &Column) -> String {
     moment(&column.quoted(), column.zone.as_deref())
 }
 
-/// The moment that a column means, as an expression; `zone` is there for a column of Postgres without one.
+/// The point in time that a column means, as an expression; `zone` is given for a column of Postgres without one.
 pub(super) fn moment(column: &str, zone: Option<&str>) -> String {
     match zone {
         Some(zone) => format!("({column} AT TIME ZONE {})", literal(zone)),

@@ -1,4 +1,4 @@
-//! What can go wrong with the store: whose fault, and whether trying again helps.
+//! What can go wrong with the store, whose fault it is, and whether another attempt helps.
 
 /// A failure of the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -62,8 +62,8 @@ const VALUE: &str = "value";
 
 /// `[{"id": ..., "field": ...}]`: the members named as the key's placeholders are the key.
 fn rows_by_members(mapping: &Mapping, file: impl Read, add: Add<'_>) -> Result<(), String> {
-    let holes = mapping.columns(&mapping.config.key_columns);
-    each(file, &mut |_, entry| add(keyed_by_members(object(entry.get())?, &holes)))
+    let placeholders = mapping.columns(&mapping.config.key_columns);
+    each(file, &mut |_, entry| add(keyed_by_members(object(entry.get())?, &placeholders)))
 }
 
 /// `{"id": entry}`.
@@ -100,9 +100,9 @@ fn object(json: &str) -> Result<Row, String> {
     serde_json::from_str(json).map(|Members(row)| row).map_err(|error| error.to_string())
 }
 
-fn keyed_by_members(mut row: Row, holes: &[String]) -> Row {
-    for (i, hole) in holes.iter().enumerate() {
-        let cell = row.take(hole).unwrap_or(Cell::Null);
+fn keyed_by_members(mut row: Row, placeholders: &[String]) -> Row {
+    for (i, placeholder) in placeholders.iter().enumerate() {
+        let cell = row.take(placeholder).unwrap_or(Cell::Null);
         row.0.push((key_column(i), cell));
     }
     row

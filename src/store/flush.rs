@@ -16,7 +16,7 @@ pub struct FlushRow {
     pub key: Bytes,
     /// Fields and their values; `None`: the field goes.
     pub fields: Vec<(Bytes, Option<Bytes>)>,
-    /// The milliseconds the key shall live from now on; `Some(None)`: it does not end any more.
+    /// The milliseconds until the key expires, from now on; `Some(None)`: it does not expire any more.
     pub left: Option<Option<i64>>,
 }
 
@@ -63,7 +63,7 @@ pub struct Fence<'f> {
     pub journal: &'f str,
     /// No batch up to this one is to be applied any more.
     pub until: u64,
-    /// Its batches whose end is not known: an older version of the program may have noted them elsewhere.
+    /// Its batches whose result is not known: an older version of the program may have noted them elsewhere.
     pub taken: &'f [u64],
     /// Who takes over what it left, if somebody does.
     pub heir: Option<&'f str>,
@@ -136,8 +136,8 @@ impl Store {
         }
     }
 
-    /// Removes rows that ended by their column longer ago than `grace` seconds, a thousand at most; how many. Where a
-    /// session may take the column for another moment, only those that have ended for every session.
+    /// Removes rows that expired by their column longer ago than `grace` seconds, a thousand at most; how many. Where a
+    /// session may take the column for another moment, only those that have expired for every session.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -1,5 +1,5 @@
-//! All definitions of a mapping from their rows, each shaped as soon as it is whole: the rows of a large table are many
-//! times its records. Knows no engine.
+//! Makes all definitions of a mapping from its rows. Each becomes a record as soon as it is complete, because the rows
+//! of a large table take many times the memory of its records. Knows no engine.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! JSON as text: objects with their order and numbers kept exactly, and white space taken out.
+//! JSON as text: the order of objects and the digits of numbers are kept, and white space is removed.
 
 use std::fmt;
 use std::io::Read;

@@ -2,7 +2,6 @@
 //! and changes of the database into notices. Values are always bound, never spliced into SQL.
 //! Knows nothing of caches: who asks for a record decides what becomes of it.
 
-mod away;
 mod breaker;
 mod catalog;
 mod change;
@@ -17,19 +16,20 @@ mod migrate;
 mod plan;
 mod planning;
 mod postgres;
-mod remembered;
 mod row;
+mod saved_columns;
 mod shape;
 mod sqlite;
 mod transaction;
 pub mod triggers;
+mod unavailable;
 
-pub use away::Away;
 pub use change::{Change, OnChange};
 pub use error::StoreError;
 pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
 pub use plan::Plan;
 pub use transaction::StoreTransaction;
+pub use unavailable::Unavailable;
 
 use breaker::Breaker;
 use gather::Gather;
@@ -48,7 +48,7 @@ enum Engine {
     Postgres(Box<Postgres>),
     Sqlite(Box<Sqlite>),
     /// None yet.
-    Away(Arc<Away>),
+    Away(Arc<Unavailable>),
 }
 
 /// A store that answers; or one that is not there yet, which answers with the reason.
@@ -104,7 +104,7 @@ impl Store {
 
     /// What stands in for a store that does not answer yet: everything is [`StoreError::Loading`].
     #[must_use]
-    pub fn away(settings: &config::Store, away: Arc<Away>) -> Self {
+    pub fn away(settings: &config::Store, away: Arc<Unavailable>) -> Self {
         Self { engine: Engine::Away(away), breaker: Breaker::new(settings), settings: settings.clone() }
     }
 

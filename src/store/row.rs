@@ -1,4 +1,4 @@
-//! A row of either store, before it takes a shape.
+//! A row of either store, before it becomes a record.
 
 /// One value.
 #[derive(Clone, Debug, PartialEq, Eq)]

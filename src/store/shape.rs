@@ -15,11 +15,11 @@ impl Plan {
     /// The texts of a row's own key; `None` where the row does not say, an empty list where one is NULL.
     fn own_key(&self, row: &mut Row) -> Option<Vec<String>> {
         let text = |cell: Option<Cell>| cell.and_then(|c| c.text().map(str::to_owned));
-        let holes = self.mapping.pattern.placeholders();
+        let placeholders = self.mapping.pattern.placeholders();
         let found: Option<Vec<String>> = match self.key {
             KeySource::Bound => return None,
-            KeySource::Extra => holes.enumerate().map(|(i, _)| text(row.take(&key_column(i)))).collect(),
-            KeySource::Named => holes.map(|(hole, _)| text(row.get(hole).cloned())).collect(),
+            KeySource::Extra => placeholders.enumerate().map(|(i, _)| text(row.take(&key_column(i)))).collect(),
+            KeySource::Named => placeholders.map(|(placeholder, _)| text(row.get(placeholder).cloned())).collect(),
         };
         Some(found.unwrap_or_default())
     }

@@ -1,4 +1,5 @@
-//! One transaction over several keys: MULTI/EXEC of owned keys. Dropped, it is rolled back. Knows no upstream.
+//! One transaction over several keys: MULTI/EXEC of owned keys. It is rolled back when it is dropped. Knows no
+//! upstream.
 
 use super::postgres::PostgresTransaction;
 use super::sqlite::SqliteTransaction;

@@ -1,5 +1,6 @@
-//! Milliseconds since the process began: TTLs and ages never follow the wall clock (hazard 26), and go on while the machine
-//! sleeps, since its store and its clients do. The wall clock is for what clients and other processes name moments by.
+//! Milliseconds since the process began: TTLs and ages never follow the wall clock (hazard 26), and go on while the
+//! machine sleeps, since its store and its clients do. The wall clock is for the times that clients and other processes
+//! name.
 
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

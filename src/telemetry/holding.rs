@@ -1,4 +1,4 @@
-//! The memory that clients hold, as every thread may see it: each client's own sum, and that of all of them.
+//! The memory that each client holds, and that all of them hold together, as every thread may see it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -64,7 +64,7 @@ pub struct Holding {
     owes: AtomicUsize,
     /// Bytes of messages that another thread has for it.
     outbox: AtomicUsize,
-    /// Bytes of what it has told of itself (its name), if they are many.
+    /// Bytes of what it has said about itself (its name), if they are many.
     words: AtomicUsize,
     /// Bytes that a task of another thread gathers for it.
     gathered: AtomicUsize,
@@ -116,7 +116,7 @@ impl Holding {
         self.forget_past();
     }
 
-    /// Notes how many bytes are kept of what it has told of itself; few are not counted.
+    /// Notes how many bytes are kept of what it has said about itself; few are not counted.
     pub fn note_words(&self, bytes: usize) {
         let now = if bytes < FEW { 0 } else { bytes };
         let before = self.words.swap(now, Relaxed);
@@ -146,8 +146,8 @@ impl Holding {
         Some(first.map_or_else(|since| since, |_| now))
     }
 
-    /// True when a client that holds `own` bytes must be cut at once, before anybody can look at all of them: it alone holds more
-    /// than all may, or it is past `limit`, its own, and all together hold an eighth too much.
+    /// True when a client that holds `own` bytes must be closed at once, before the reaper can look at all of them: it
+    /// alone holds more than all may, or it is past its own `limit`, and all together hold an eighth too much.
     #[must_use]
     pub fn is_too_much(&self, own: usize, limit: usize) -> bool {
         let most = usize::try_from(self.all.most.load(Relaxed)).unwrap_or(usize::MAX);
@@ -180,7 +180,8 @@ impl Gathered {
         Self { holding, bytes: 0 }
     }
 
-    /// So many more bytes; false, and they do not count, when nothing more is kept for the client or there would be too much.
+    /// Counts so many more bytes. False, and they are not counted, when nothing more is kept for the client or there
+    /// would be too much.
     pub fn takes(&mut self, bytes: usize) -> bool {
         let own = self.holding.holds().saturating_add(bytes);
         if self.holding.is_cut() || self.holding.is_too_much(own, LITTLE) {

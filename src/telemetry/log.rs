@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
-/// What a library says of a connection that the server ended is said again, in our words, by who held it.
+/// The driver's own messages about connections that the server closed are left out: whoever held one logs its loss.
 const QUIET: &str = "sqlx::postgres::notice=error,sqlx_core::pool=error";
 
 /// Installs the process's subscriber. A filter that cannot be read is replaced by `info` and said so.

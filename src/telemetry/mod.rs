@@ -1,15 +1,16 @@
-//! What operators see: logs and metrics; and the process's clock.
+//! What operators see, logs and metrics, and what every module needs for them: the clock, random identifiers, and the
+//! count of the memory that clients hold.
 
 pub mod clock;
-pub mod fresh;
 pub mod holding;
-pub mod lack;
 pub mod log;
+pub mod log_throttle;
 pub mod metrics;
+pub mod out_of_files;
 pub mod planted;
+pub mod random_id;
 pub mod refusals;
-pub mod seldom;
 pub mod unasked;
 
+pub use log_throttle::LogThrottle;
 pub use metrics::Metrics;
-pub use seldom::Seldom;

@@ -1,4 +1,5 @@
-//! Bugs that can be planted to prove that the tests find them: `scripts/mutants`. Without the feature `planted` there are none.
+//! Bugs that can be planted to prove that the tests find them: `scripts/mutants`. Without the feature `planted` there
+//! are none.
 
 /// True when `bug` is planted (`HEARTHSIDE_PLANTED`), in a build for that purpose.
 #[must_use]

@@ -1,14 +1,14 @@
-//! What clients were refused, counted, and logged now and then: who tries passwords, who asks for what it may not, who
-//! sends what is no request.
+//! Counts what clients were refused, and logs it now and then: failed logins, requests without permission, and input
+//! that is no request.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::Seldom;
+use super::LogThrottle;
 use super::metrics::ReasonLabel;
 
-/// Letters of a text of somebody else's that are logged.
+/// At most so many letters of a client's text are logged.
 const MOST: usize = 64;
 
 /// Who does not permit a command.
@@ -53,9 +53,9 @@ pub struct Who {
 pub struct Refusals {
     logins: Family<ReasonLabel, Counter>,
     denied: Family<DeniedLabel, Counter>,
-    logged_logins: Seldom,
-    logged_denied: [Seldom; 3],
-    logged_faults: Seldom,
+    logged_logins: LogThrottle,
+    logged_denied: [LogThrottle; 3],
+    logged_faults: LogThrottle,
 }
 
 impl Refusals {

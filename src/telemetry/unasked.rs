@@ -1,4 +1,5 @@
-//! What the upstream does not let the sidecar's own user ask. It does without; operators are told.
+//! The commands that the upstream does not permit to the sidecar's own user. The sidecar does without their answers,
+//! and reports them to operators.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

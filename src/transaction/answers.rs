@@ -35,7 +35,7 @@ pub(super) fn answer(
     }
 }
 
-/// A command on one key; false if the step is none of this command, which is never so.
+/// A command on one key; false if the step does not belong to this command, which never happens.
 fn answer_one(desk: &mut Desk<'_>, request: &OwnedRequest, one: &OneStep, done: &Done) -> bool {
     let (proto, owned, key) = (desk.session.proto(), &desk.services.owned, one.key);
     match (&one.asked, done) {
@@ -61,7 +61,7 @@ fn answer_one(desk: &mut Desk<'_>, request: &OwnedRequest, one: &OneStep, done: 
     true
 }
 
-/// A command about the end of a key that the transaction has changed.
+/// A command about when a key expires that the transaction has changed.
 fn change_life(desk: &mut Desk<'_>, key: Bytes, mapping: MappingId, command: &ExpireCommand, record: Option<&Record>) {
     let owned = &desk.services.owned;
     let entry = owned.cache.get(mapping, &key, desk.session.now);

@@ -1,12 +1,12 @@
-//! EXEC: sent right behind the commands where nothing is to be decided, and its reply passed on as it is where nothing
-//! of it is ours. The store's part is prepared when every command is known to be queued, and true only if the
-//! upstream's part is.
+//! EXEC: it is sent directly behind the commands where nothing must be decided first, and its reply is passed on as it
+//! is where nothing in it is ours. The store's part is prepared when every command is known to be queued, and committed
+//! only if the upstream's part is.
 
 use bytes::{BufMut, Bytes};
 
 use super::splice::{Sources, splice};
 use super::store::{self, Part};
-use super::{Desk, EXEC_LOSS, MULTI, PART_LOSS, Taken, Transaction, Wait, told};
+use super::{Desk, EXEC_LOSS, MULTI, PART_LOSS, Taken, Transaction, Wait, summary};
 use crate::cache::{AllDone, Prepared};
 use crate::errors;
 use crate::resp::encode;
@@ -23,7 +23,7 @@ pub(super) struct Exec {
     part: Part,
     /// Where the upstream's reply comes, if it has been asked already.
     ticket: Option<Ticket>,
-    /// The store's part, when it can be made true.
+    /// The store's part, when it can be committed.
     prepared: Option<Prepared>,
 }
 
@@ -107,13 +107,13 @@ impl Transaction {
         }
     }
 
-    /// True when something of the store waits to be made true: from now on EXEC must come to its end.
+    /// True when something of the store waits to be committed: from now on EXEC must be completed.
     #[must_use]
     pub fn is_prepared(&self) -> bool {
         self.exec.as_ref().is_some_and(|exec| exec.prepared.is_some())
     }
 
-    /// Runs the upstream's part, and makes the store's true if that went through.
+    /// Runs the upstream's part, and commits the store's if that went through.
     pub async fn run_all(&mut self, desk: &mut Desk<'_>) -> Taken {
         let Some(Exec { part, ticket, prepared }) = self.exec.take() else { return Taken::Answered };
         // Nothing is committed in the store before the upstream has said that it is done there.
@@ -129,12 +129,12 @@ impl Transaction {
         };
         let mut kept = Kept::new(desk.session.account.clone());
         kept.are(elements.len());
-        // Should the store refuse now, the upstream's part has run: each of our commands says so in its place.
+        // If the store refuses now, the upstream's part has run: each of our commands says so at its position.
         let done = match prepared {
             None => Ok(AllDone::default()),
             Some(prepared) => prepared.commit().await,
         };
-        Taken::Told(splice(desk, queue, Sources { elements, kept, answers: part.answers, done }).await)
+        Taken::Ended(splice(desk, queue, Sources { elements, kept, answers: part.answers, done }).await)
     }
 }
 
@@ -149,8 +149,8 @@ async fn theirs(desk: &mut Desk<'_>, ticket: Ticket, is_open: bool, loss: Loss) 
         reply
     } else {
         let whole = reply.whole();
-        whole.slice_ref(told(&whole)).into()
+        whole.slice_ref(summary(&whole)).into()
     };
-    // Null (a watched key changed) or an error: nothing has run, and nothing of ours shall.
-    Elements::of(reply).map_err(Taken::Told)
+    // Null (a watched key changed) or an error: nothing has run, and our commands must not run either.
+    Elements::of(reply).map_err(Taken::Ended)
 }

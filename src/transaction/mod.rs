@@ -1,4 +1,4 @@
-//! MULTI, EXEC, DISCARD, WATCH over the client's own connection, with reads of owned keys in their places.
+//! MULTI, EXEC, DISCARD and WATCH over the client's own connection, with the replies for owned keys at their positions.
 //!
 //! A command is sent as it comes, and its QUEUED is read when it arrives. The client waits only for a connection of its
 //! own, for what it watches of the store, and at EXEC for what is decided there (decision 0019).
@@ -12,9 +12,9 @@ mod answers;
 mod exec;
 mod queue;
 mod queued;
+mod queued_replies;
 mod splice;
 mod store;
-mod told;
 mod topics;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -23,7 +23,7 @@ use exec::Exec;
 pub use queue::pushes;
 use queue::{Place, place};
 use queued::{Queue, Queued};
-pub use told::{refuses, told};
+pub use queued_replies::{refuses, summary};
 use topics::Topics;
 
 use crate::cache::Watched;
@@ -42,7 +42,7 @@ use crate::upstream::{Batch, Loss};
 pub struct Transaction {
     watching: bool,
     in_multi: bool,
-    /// The upstream has been told MULTI.
+    /// The upstream has received MULTI.
     is_open: bool,
     /// A command could not be queued: EXEC will abort.
     dirty: bool,
@@ -58,7 +58,7 @@ pub struct Transaction {
     exec: Option<Exec>,
 }
 
-/// Where a transaction works: everything of the client but its socket.
+/// What a transaction works with: everything about the client but its socket.
 pub struct Desk<'a> {
     /// Who answers.
     pub services: &'a Services,
@@ -93,13 +93,13 @@ pub enum Taken {
     Answered,
     /// It goes over the client's own connection as it is, and has one reply.
     Passes,
-    /// This goes in its place, perhaps with several replies: the client gets the one that [`told`] finds.
+    /// This is sent instead, perhaps with several replies: the client gets the one that [`summary`] finds.
     Sends(Batch),
     /// The same, and its one reply is the transaction's last.
     Last(Batch),
     /// The transaction has ended with this reply.
-    Told(Pieces),
-    /// The transaction has ended, its reply is in `out`; what the upstream says to this is nobody's.
+    Ended(Pieces),
+    /// The transaction has ended, its reply is in `out`; the upstream's reply to this is dropped.
     Ends(Option<Batch>),
     /// Something must happen first, when everything before it has been answered.
     Waits(Wait, Route),
@@ -164,7 +164,7 @@ impl Transaction {
         self.unreachable = Some(why);
     }
 
-    /// Takes one command, which goes `route`. What is put off is taken again when it has got what it waits for.
+    /// Takes one command, which goes `route`. A command that is put off is taken again when it has what it waits for.
     pub fn take(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
         match route {
             Route::Transaction(command, spec) if spec.accepts(request.len()) => self.own(desk, command, request, route),

@@ -1,4 +1,4 @@
-//! Where a command inside MULTI belongs.
+//! Decides where a command inside MULTI is answered.
 
 use bytes::BytesMut;
 

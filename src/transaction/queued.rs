@@ -1,4 +1,4 @@
-//! What a transaction has queued, as far as EXEC's reply must be told apart.
+//! The commands that a transaction has queued, as far as they are needed to read EXEC's reply.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ pub(super) enum Queued {
     Unknown(Unknown),
     /// The next so many elements, each a confirmation.
     Subscribe(usize),
-    /// The upstream's greeting, in whose place the client gets ours: by then it may be in another database.
+    /// The upstream's greeting, instead of which the client gets ours: by then it may be in another database.
     Hello(OwnedRequest),
     /// Answered by us.
     Here(OwnedRequest, Route),

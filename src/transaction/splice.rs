@@ -1,4 +1,4 @@
-//! The reply of EXEC: the upstream's elements with ours among them, in the order of the commands.
+//! The reply of EXEC: the upstream's elements with the sidecar's among them, in the order of the commands.
 
 use bytes::BufMut;
 
@@ -40,7 +40,7 @@ pub(super) async fn splice(desk: &mut Desk<'_>, queued: Queue, from: Sources) ->
         reply.settle();
         kept.are(reply.len() + elements.len());
         if desk.session.account.overflows() {
-            // The reply is for nobody; where its connection was moved to behind it is not looked up.
+            // The reply is for nobody, so it is not looked up where its connection was moved to afterwards.
             desk.session.way.connection_mut().into_iter().for_each(Pinned::moved);
             return Pieces::default();
         }

@@ -1,5 +1,5 @@
 //! The store's part of a transaction: writes of cached keys, and reads of the keys that it writes, as steps of one
-//! batch. Each command is read once, when EXEC comes; what it became says later how it is answered (`answers.rs`).
+//! batch. Each command is read once, when EXEC comes; `answers.rs` replies from what its steps did.
 
 use std::collections::HashSet;
 
@@ -38,7 +38,7 @@ pub(super) struct OneStep {
 pub(super) enum Asked {
     /// A write that its step carried out.
     Write(Write),
-    /// A change of the row's end that its step carried out; it may give the value.
+    /// A change of when the row expires that its step carried out; it may return the value.
     Expire { gives_value: bool },
     /// A read of what its step read.
     Read(Answer),
@@ -85,7 +85,7 @@ enum Change {
     Nothing,
     /// The key's value.
     Write(Write),
-    /// When the key's row ends.
+    /// When the key's row expires.
     Expire(ExpireCommand),
 }
 

@@ -32,7 +32,7 @@ impl Topics {
     }
 
     /// True when the client would receive its own message: a Redis before 7.2 puts it between the elements of EXEC's
-    /// reply, where no client could tell it from them.
+    /// reply, where no client could distinguish it from them.
     pub(super) fn hear(&self, request: &Request<'_>) -> bool {
         let channel = request.arg(1);
         let publishes = request.is(0, "PUBLISH") && (self.channels.contains(channel) || self.matches(channel));

@@ -1,5 +1,5 @@
-//! The Redis behind: lanes that all clients of a worker share, and pinned connections lent to one.
-//! Requests and replies pass as raw bytes. Knows nothing of routes or owned keys.
+//! The Redis behind the sidecar: lanes that all clients of a worker share, pinned connections that are lent to one
+//! client, and shared subscriptions. Requests and replies pass as raw bytes. Knows nothing of routes or owned keys.
 
 mod endpoint;
 mod hub;

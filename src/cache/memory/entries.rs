@@ -1,5 +1,5 @@
-//! Where entries are kept: moka, bounded by weight, and a second, small one for absent keys, bounded by number,
-//! so that a scan of random ids cannot push records out (hazard 11). The only door to moka.
+//! The entries in memory: records in moka, bounded by weight, and absent keys in a second small cache, bounded by
+//! number, so that a scan of random ids cannot push records out (hazard 11). The only door to moka.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! How far the change feed vouches for what is in memory.
+//! How far the change feed can be trusted: the moment up to which every change has been applied to what is in memory.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 

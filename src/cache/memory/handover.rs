@@ -1,9 +1,10 @@
-//! A cache takes the place of another when the mappings are reloaded. Until the old one has ended what it had begun,
-//! the new one asks the store nothing: what it read could be older than what the old one acknowledges (C1).
+//! A handover: when the mappings are reloaded, a new cache takes the place of the old one. Until the old one has
+//! finished its writes, the new one asks the store nothing, because what it read could be older than what the old one
+//! acknowledges (C1).
 
 use tokio::sync::watch;
 
-/// What the store's work waits at: open, or closed until the old cache has ended.
+/// A gate in front of the store: open, or closed until the old cache has ended.
 #[derive(Debug)]
 pub(crate) struct Handover(watch::Sender<bool>);
 
@@ -17,7 +18,7 @@ impl Handover {
     /// Waits until it is open.
     pub(crate) async fn opened(&self) {
         if !*self.0.borrow() {
-            // It lives as long as whoever waits at it.
+            // It lives as long as those who wait at it.
             let mut is_open = self.0.subscribe();
             let _open = is_open.wait_for(|open| *open).await;
         }

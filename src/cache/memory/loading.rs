@@ -1,4 +1,4 @@
-//! Loads: one for all who ask for a key at a time, from its query to its publication.
+//! Runs loads: one for all readers that ask for a key at the same time, from its query to its publication.
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@
 //! - `publish` puts an entry into memory only if its own flight is still in the map;
 //! - a write detaches the load when it queues, and begins when that has ended: a pipeline's read does not see the write
 //!   behind it; loads that begin before the write has ended begin after it;
-//! - a write puts what it left into memory only if the feed told of no change, and no other write queued, since it
+//! - a write puts what it left into memory only if the feed reported no change, and no other write queued, since it
 //!   queued;
 //! - a flight or write that is dropped unended tells its waiters so: nobody waits for ever.
 

@@ -1,6 +1,6 @@
-//! What is in memory: entries and how long they live, what each thread was given lately, loads and writes in flight,
-//! what lies over every record, and how far the change feed vouches for all of it. Knows mappings and how a record is
-//! loaded; never how one is written or saved.
+//! What is in memory: entries and their lifetimes, the latest hits of each thread, loads and writes in flight, the
+//! overlay of deferred writes, and how far the change feed is trusted. Knows mappings and how a record is loaded; never
+//! how one is written or saved.
 
 mod entries;
 mod feed;
@@ -130,7 +130,7 @@ impl Memory {
         keys.filter(|key| self.invalidate(key)).count()
     }
 
-    /// Forgets a key of which the change feed tells, unless it tells of a write of ours.
+    /// Forgets a key that the change feed reports, unless it reports a write of ours.
     pub(crate) fn changed(&self, key: &[u8], from: Option<&str>) {
         if !from.is_some_and(|from| self.own_writes.knows(from, key)) {
             self.invalidate(key);
@@ -172,7 +172,7 @@ impl Memory {
         self.source.cached(entry.mapping)?.life.renew(entry, now)
     }
 
-    /// Gives an entry of `key` another time to live; one without end lives as long as its mapping lets it.
+    /// Gives an entry of `key` another time to live; without a limit it lives as long as its mapping allows.
     pub(crate) fn live(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: Tick) {
         if let Some(cached) = self.source.cached(id) {
             cached.life.live(entry, life, now);

@@ -1,4 +1,5 @@
-//! Deferred writes that the store does not have yet: they lie over every record that is loaded (hazard 12).
+//! The overlay: deferred writes that the store does not have yet. They are applied to every record that is loaded
+//! (hazard 12).
 //!
 //! Invariant: an entry is here from before it is acknowledged until after the store has applied it.
 
@@ -89,7 +90,7 @@ impl Overlay {
         self.count.store(keys.len(), SeqCst);
     }
 
-    /// Takes away what has been applied, or put aside; newer values of the same fields stay.
+    /// Removes what has been applied, or put aside; newer values of the same fields stay.
     pub(crate) fn settle(&self, key: &[u8], applied: &[Entry]) {
         let mut keys = self.keys();
         if let Some(dirty) = keys.get_mut(key) {
@@ -101,7 +102,7 @@ impl Overlay {
         self.count.store(keys.len(), SeqCst);
     }
 
-    /// Everything that waits; nothing does any more.
+    /// Takes out everything that waits.
     pub(crate) fn take_all(&self) -> Vec<(MappingId, Bytes, Vec<Entry>)> {
         let all = std::mem::take(&mut *self.keys());
         self.count.store(0, SeqCst);

@@ -1,8 +1,8 @@
-//! Our own writes, whose notices come back over the change feed. Memory already holds what they left, so those notices
-//! are no news, for exactly the keys that were written so.
+//! This process's own writes, whose notices come back over the change feed. Memory already holds what they wrote, so
+//! these notices invalidate nothing, for exactly the keys that were written.
 //!
 //! Invariants:
-//! - a write whose end is not known is not ours any more, for it may be applied at any later moment;
+//! - a write whose result is not known does not count as ours, because it may be applied at any later moment;
 //! - what another sidecar writes is never ours, also if it goes on from a copy of this one's memory and counts as we
 //!   do: each write has a number of its own that is drawn when it begins.
 
@@ -13,8 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::telemetry::clock::Tick;
-use crate::telemetry::fresh::fresh;
 use crate::telemetry::planted::is_planted;
+use crate::telemetry::random_id::fresh;
 
 /// How long the notices of a write may take, in milliseconds: far beyond any feed that is not a gap.
 const KEPT: u64 = 60_000;

@@ -1,4 +1,4 @@
-//! Chooses hits that are to be verified.
+//! Chooses the hits that the verifier checks.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::cache::entry::Entry;
 use crate::config;
 use crate::keys::MappingId;
 
-/// Hits that wait to be verified; more are let go.
+/// Hits that may wait to be verified; more are dropped.
 const WAITING: usize = 64;
 
 /// A hit that was chosen.
@@ -34,7 +34,7 @@ thread_local! {
 }
 
 impl Sampler {
-    /// A sampler, and where what it chooses comes out.
+    /// A sampler, and the receiving end of what it chooses.
     pub(crate) fn new(settings: &config::Verify) -> (Self, mpsc::Receiver<Sample>) {
         let (samples, chosen) = mpsc::channel(WAITING);
         (Self { every: settings.sample, samples }, chosen)
@@ -49,7 +49,7 @@ impl Sampler {
         let left = COUNTDOWN.get().unwrap_or_else(|| fastrand::u32(..self.every));
         COUNTDOWN.set(Some(left.checked_sub(1).unwrap_or(self.every - 1)));
         if left == 0 {
-            // Too many at once: one of the next will do.
+            // Too many wait: a later hit will be chosen.
             let sample = Sample { mapping, key: Bytes::copy_from_slice(key), entry: entry.clone() };
             let _full = self.samples.try_send(sample);
         }

@@ -1,9 +1,9 @@
-//! What one worker thread has lately been given: hits that take no lock, count no reference and ask nobody's
-//! permission. docs/decisions/0009 has the measurement that earns it its place before moka.
+//! The latest hits of one worker thread, which are served without a lock, a reference count or another thread.
+//! docs/decisions/0009 has the measurement that justifies it beside moka.
 //!
 //! Invariants:
-//! - an entry is given only while its key's version is the one that was read before the entry was looked up: whatever
-//!   is put in its place, or taken out of it, raises the version before that is acknowledged ([`Versions`](super::versions::Versions));
+//! - an entry is served only while its key's version is the one that was read before the entry was looked up: whatever
+//!   replaces or removes the entry raises the version before that is acknowledged (`versions.rs`);
 //! - whether an entry may be served is asked again each time (its TTL, its epoch, how far the feed vouches);
 //! - now and then a hit asks [`Entries`](super::entries::Entries) instead, so that what is used stays there, and what
 //!   they let go leaves here.
@@ -70,7 +70,7 @@ impl ThreadCache {
 }
 
 impl Memory {
-    /// As [`Memory::get`], through a thread's own cache: what `answer` makes of the entry.
+    /// Like [`Memory::get`], through the thread's own cache; returns what `answer` makes of the entry.
     pub(crate) fn hit<T>(
         self: &Arc<Self>,
         thread_cache: &mut ThreadCache,

@@ -1,5 +1,5 @@
-//! A version for every key, raised before a change of what memory holds of it is acknowledged: each thread's own cache is
-//! checked against it.
+//! A version number for every key, raised before a change of what memory holds for the key is acknowledged. The cache
+//! of each thread is checked against it.
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

@@ -1,4 +1,5 @@
-//! Who waits for a key: its readers for the load in flight, and whoever comes behind a write for that write's end.
+//! Who waits for a key: its readers wait for the load in flight, and whoever comes after a write waits for the end of
+//! that write.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,7 +22,7 @@ pub(super) struct Flight {
 /// One write's place in its key's queue.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// The feed has told of a change since it queued: what it will know of the key may be older than that.
+    /// The feed has reported a change since it queued: what the write learns about the key may be older than that.
     pub(super) overtaken: AtomicBool,
     pub(super) ended: watch::Sender<Option<WriteOutcome>>,
 }

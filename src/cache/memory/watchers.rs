@@ -1,9 +1,9 @@
-//! Those who watch one key.
+//! The transactions that watch one key.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 
-/// Those who watch one key; a watch that ended is forgotten by and by.
+/// The transactions that watch one key; those that have ended are removed at the next opportunity.
 #[derive(Debug, Default)]
 pub(super) struct Watchers(Vec<Weak<AtomicBool>>);
 

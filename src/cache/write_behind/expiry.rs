@@ -1,4 +1,5 @@
-//! Keys that expire by a column of their row: when they expire is a deferred change, and so are renewals by reads.
+//! Keys that expire by a column of their row: setting the expiry is a deferred change of that column, and so is a
+//! renewal by a read.
 
 use std::sync::Arc;
 
@@ -27,14 +28,14 @@ impl Cached {
             TtlChange::Left(_) => Some(asked),
             _ if block.renew && whole.is_some() => whole,
             TtlChange::Persist => Some(TtlChange::Persist),
-            // A row without values was no key, and had no expiry.
+            // A row without values is no key, and has no expiry.
             TtlChange::Keep if is_new => Some(whole.unwrap_or(TtlChange::Persist)),
             TtlChange::Keep => None,
         }
     }
 }
 
-/// What is journaled of a life; `None`: nothing.
+/// What is journaled about an expiry; `None`: nothing.
 pub(crate) fn expiry_of(life: TtlChange) -> Option<Change> {
     match life {
         TtlChange::Keep => None,
@@ -43,7 +44,7 @@ pub(crate) fn expiry_of(life: TtlChange) -> Option<Change> {
     }
 }
 
-/// A read that started a key's life again.
+/// A read that has renewed a key's TTL.
 #[derive(Debug)]
 pub(crate) struct Renewal {
     mapping: MappingId,
@@ -58,12 +59,12 @@ const MOST_WAITING: usize = 65_536;
 /// Most that are journaled at once.
 const AT_ONCE: usize = 4096;
 
-/// Where reads leave their renewals.
+/// The queue for renewals by reads.
 #[derive(Debug)]
 pub(crate) struct Renewals(mpsc::Sender<Renewal>);
 
 impl Renewals {
-    /// None yet, and where they come out.
+    /// An empty queue, and its receiving end.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Renewal>) {
         let (renewals, renewed) = mpsc::channel(MOST_WAITING);
         (Self(renewals), renewed)
@@ -88,7 +89,7 @@ impl WriteBehind {
         self.journal_all(vec![Deferred { mapping: cached.mapping.id, key: key.clone(), change }]).await
     }
 
-    /// A read has started a key's life again; nobody waits until that is journaled.
+    /// A read has renewed a key's TTL; nobody waits until that is journaled.
     pub(crate) fn renew(&self, mapping: MappingId, key: &[u8], expiry: Tick) {
         self.renewals.add(Renewal { mapping, key: Bytes::copy_from_slice(key), expiry }, &self.metrics);
     }

@@ -1,5 +1,5 @@
-//! Judges a batch of deferred writes that the store did not simply apply: it was applied before, it will never be, or
-//! its values are refused.
+//! Judges a batch of deferred writes that the store did not simply apply: it was applied before, it will never be
+//! applied, or its values are refused.
 //!
 //! Invariants:
 //! - a note counts as success only for a batch that this process has sent before; any other is somebody else's, and the
@@ -20,7 +20,7 @@ use crate::telemetry::planted::is_planted;
 const MOST_RENEWALS: u8 = 3;
 
 impl WriteBehind {
-    /// The fence let nothing through: the batch was applied before, or somebody else is in its place.
+    /// The fence let nothing through: the batch was applied before, or another process has taken its number.
     pub(super) async fn fenced(
         &self,
         journal: &Journal,
@@ -81,7 +81,7 @@ impl WriteBehind {
                     return self.saved(journal, flusher, pending, None).await;
                 }
                 Ok(Ok(_)) => {}
-                // Its end is as unknown as before, and nothing else may be taken.
+                // Its result is as unknown as before, and nothing else may be taken.
                 Ok(Err(_)) | Err(_) => return Err(StoreError::Ambiguous(error.to_string())),
             }
         }

@@ -1,4 +1,4 @@
-//! Saves deferred writes: one statement for many keys of a mapping, again and again until the store says how it went.
+//! Saves deferred writes: one statement for many keys of a mapping, repeated until the store says what became of it.
 //!
 //! Invariants:
 //! - one flush at a time, so a key's values reach the store in their order;
@@ -26,7 +26,7 @@ use crate::store::{FlushRow, Flushed, Mark, StoreError};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Outcome;
 
-/// A batch whose end is not known.
+/// A batch whose result is not known.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) number: u64,
@@ -34,7 +34,7 @@ pub(super) struct Pending {
     pub(super) rows: Rows,
 }
 
-/// How a batch ended.
+/// The result of a batch.
 #[derive(Debug)]
 pub(super) enum Settled {
     Saved(u64),
@@ -134,8 +134,8 @@ impl WriteBehind {
         }
     }
 
-    /// What was left over: an outcome that the journal does not know yet, a batch whose end is not known. Nothing else
-    /// is taken before both are settled.
+    /// What was left over: an outcome that the journal does not know yet, a batch whose result is not known. Nothing
+    /// else is taken before both are settled.
     async fn resolve(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
         self.note(journal, flusher).await?;
         match flusher.unknown.is_some() {
@@ -255,7 +255,7 @@ impl WriteBehind {
             self.metrics.without_row(cached.name(), without_row);
             flusher.log.without_row(pending.mapping, without_row);
         }
-        // Its notices may have come before, or come from another attempt: what is in memory is compared.
+        // Its notices may have come earlier, or from another attempt: what is in memory is compared.
         let mut records: HashMap<Bytes, Option<Record>> = records.unwrap_or_default().into_iter().collect();
         for (key, entries) in &pending.rows {
             self.memory.settle(key, entries, records.remove(key).flatten());
@@ -267,7 +267,7 @@ impl WriteBehind {
         self.note(journal, flusher).await.map(|()| Vec::new())
     }
 
-    /// The store has not got a batch, and never will under this number: the journal notes it.
+    /// The store has not applied a batch, and never will under this number: the journal notes that.
     pub(super) async fn not_saved(
         &self,
         journal: &Journal,
@@ -298,7 +298,7 @@ impl WriteBehind {
     }
 }
 
-/// How many keys had values for a row that is not there. When a key expires that is gone interests nobody.
+/// How many keys had values for a row that is not there. An expiry for a missing row does not count.
 fn without_row(rows: &Rows, records: &[(Bytes, Option<Record>)]) -> u64 {
     let there: HashSet<&Bytes> = records.iter().map(|(key, _)| key).collect();
     let is_lost = |(key, entries): &&(Bytes, Vec<Entry>)| !there.contains(key) && fields_of(entries).next().is_some();

@@ -1,12 +1,12 @@
-//! What the log says of a flush: a line for all that the store refused, and now and then one for rows that were not
-//! there.
+//! The log lines of flushes: one for everything that the store refused, and now and then one for rows that do not
+//! exist.
 
 use std::collections::BTreeMap;
 
 use crate::cache::source::{COMPLAIN_EVERY, Source};
 use crate::keys::MappingId;
 use crate::store::StoreError;
-use crate::telemetry::Seldom;
+use crate::telemetry::LogThrottle;
 
 /// What has not been logged yet.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct FlushLog {
     /// Keys whose rows were not there, by mapping.
     without_row: BTreeMap<MappingId, u64>,
     /// Log lines about those.
-    complaints: Seldom,
+    complaints: LogThrottle,
 }
 
 /// Keys that were put aside.
@@ -30,7 +30,7 @@ struct Aside {
 
 impl Default for FlushLog {
     fn default() -> Self {
-        let complaints = Seldom::every(COMPLAIN_EVERY);
+        let complaints = LogThrottle::every(COMPLAIN_EVERY);
         Self { aside: None, without_row: BTreeMap::new(), complaints }
     }
 }

@@ -1,4 +1,4 @@
-//! Deferred changes go into the journal, and from then on lie over every record until the store has them.
+//! Puts deferred changes into the journal, and then into the overlay until the store has them.
 
 use bytes::Bytes;
 

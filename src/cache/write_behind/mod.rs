@@ -1,6 +1,6 @@
-//! Write-behind: writes that are acknowledged when they are in the journal, lie over every record until the store has
-//! them, and are saved many at a time. Knows memory, the journal and the store's flushes; never how a write comes
-//! about.
+//! Write-behind: writes that are acknowledged when they are in the journal, are applied to every record until the store
+//! has them, and are saved many at a time. Knows memory, the journal and the store's flushes; never where a write comes
+//! from.
 
 pub(super) mod expiry;
 pub(super) mod fenced;
@@ -23,9 +23,9 @@ use crate::telemetry::metrics::WriteBehindMetrics;
 #[derive(Debug)]
 pub(crate) struct WriteBehind {
     memory: Arc<Memory>,
-    /// There if some mapping defers writes.
+    /// The journal, if some mapping defers writes.
     pub(crate) journal: Option<Arc<Journal>>,
-    /// Held by whoever flushes.
+    /// Held during a flush.
     flusher: Mutex<Flusher>,
     flush_now: Notify,
     /// Most keys of one flush.

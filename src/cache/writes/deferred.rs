@@ -1,4 +1,5 @@
-//! Deferred writes: acknowledged when they are in the journal, and over every record until the store has them.
+//! Deferred writes of one key: acknowledged when they are in the journal, and applied to every record until the store
+//! has them.
 
 use std::sync::Arc;
 
@@ -52,11 +53,11 @@ impl Writer {
         let before = match self.known(cached, turn.key(), turn.before.as_ref()).await {
             Ok(Some(record)) => Some(record),
             Ok(None) => {
-                // Somebody has to make the row; what waits for one that is gone must not come over it.
+                // The row must be created; what waits for a row that is gone must not be applied to the new one.
                 self.write_behind.flush_key(turn.key()).await?;
                 return self.write_now(cached, turn, &write.edit, write.life).await;
             }
-            // Values that are given need no look at what is there.
+            // Values that are given do not depend on the present record.
             Err(error) if error.is_final() && gives_values(&write.edit) => None,
             Err(error) => {
                 self.memory.undo(turn);

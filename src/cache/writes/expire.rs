@@ -17,7 +17,7 @@ use crate::telemetry::clock::Tick;
 pub struct Ended {
     /// The record; `None`: there is no such key.
     pub record: Option<Record>,
-    /// What became of its life; `None`: nothing.
+    /// Its new expiry; `None`: it has not changed.
     pub life: Result<Option<TtlChange>, ReadError>,
 }
 

@@ -1,5 +1,5 @@
-//! Writes: one at a time per key, in the order in which they came; what the store gives back is what memory holds next.
-//! Knows memory and how a write is deferred; never commands or clients.
+//! Writes through the cache: one at a time per key, in the order in which they came. What the store returns is what
+//! memory holds next. Knows memory and how a write is deferred; never commands or clients.
 
 mod deferred;
 pub(super) mod expire;
@@ -22,10 +22,10 @@ use crate::store::StoreError;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{CacheMetrics, Outcome};
 
-/// How a write ended.
+/// The result of a write.
 pub type WriteResult = Result<Written, StoreError>;
 
-/// Who writes for one sidecar.
+/// Carries out the writes of one sidecar.
 #[derive(Debug)]
 pub(crate) struct Writer {
     memory: Arc<Memory>,
@@ -89,7 +89,7 @@ impl Writer {
                 let life = if written.applied { life } else { TtlChange::Keep };
                 Some(Arc::new(cached.life.replacing(entry, turn.before.as_deref(), life, started)))
             }
-            // Perhaps it is applied, perhaps it will be: nobody may rely on what was in memory (hazard 10).
+            // It may have been applied, or may still be: what was in memory cannot be relied on (hazard 10).
             Ok(_) | Err(StoreError::Ambiguous(_)) => None,
             Err(_) => turn.before.take(),
         };

@@ -1,4 +1,4 @@
-//! CLIENT: what the sidecar knows of its clients, and what it does to them.
+//! CLIENT and its subcommands: what the sidecar knows of its clients, and what it does to them.
 
 use std::sync::Arc;
 

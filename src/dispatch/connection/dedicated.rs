@@ -1,4 +1,4 @@
-//! What a client with a dedicated upstream connection is answered.
+//! Answers the commands of a client that has a dedicated upstream connection.
 
 use bytes::{BufMut, BytesMut};
 
@@ -12,7 +12,7 @@ use crate::session::Session;
 /// What decides where a request of such a client goes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Dedicated {
-    /// Replies cannot be told from what else comes: MONITOR or SCRIPT DEBUG.
+    /// Replies cannot be distinguished from other messages: MONITOR or SCRIPT DEBUG.
     is_raw: bool,
     monitors: bool,
     /// It may only do what a subscriber may.
@@ -76,8 +76,8 @@ impl Dedicated {
         (route, May::Answer)
     }
 
-    /// The route where replies cannot be told from what else comes. The upstream itself says what a monitor may do, but
-    /// for what it cannot judge: owned keys, our clients, our users.
+    /// The route where replies cannot be distinguished from other messages. The upstream itself says what a monitor may
+    /// do, but for what it cannot judge: owned keys, our clients, our users.
     fn raw(self, route: Route) -> Route {
         match route {
             _ if route.is_owned() && self.monitors => Route::Refused(errors::as_redis::MONITOR_WITH_KEYS.into()),
@@ -101,7 +101,8 @@ pub(crate) fn untrackable(session: &Session) -> Option<&'static str> {
     (state.tracking && is_elsewhere).then_some(errors::owned::UNTRACKABLE)
 }
 
-/// A tracking client is told at once to forget the owned keys it read: the sidecar does not remember who has read what.
+/// A tracking client gets an invalidation of the owned keys it read at once: the sidecar does not remember who has read
+/// what.
 pub(crate) fn forget(keys: &[&[u8]], flow: Flow, out: &mut BytesMut) -> Flow {
     let mut push = BytesMut::new();
     push.put_slice(b">2\r\n$10\r\ninvalidate\r\n");

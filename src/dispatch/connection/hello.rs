@@ -103,7 +103,7 @@ pub(crate) fn hello(services: &Services, session: &mut Session, request: &Reques
     Flow::Answered
 }
 
-/// Where HELLO moves the client, and what it is told then.
+/// Where HELLO moves the client, and what it is answered then.
 ///
 /// # Errors
 /// Redis's words for what is wrong with the request.

@@ -99,7 +99,7 @@ async fn all(awaited: &mut [(Confirmed, Bytes)]) {
     }
 }
 
-/// The upstream did not confirm: nothing is subscribed, and the client is told.
+/// The upstream did not confirm: nothing is subscribed, and the client gets an error.
 fn undo(hub: &Arc<Hub>, subscriber: &Arc<Subscriber>, kind: Kind, awaited: Vec<(Confirmed, Bytes)>) -> Pieces {
     for (_, name) in awaited {
         hub.unsubscribe(subscriber, kind, &name);

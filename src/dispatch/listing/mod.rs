@@ -34,7 +34,7 @@ struct Wish {
 }
 
 impl Wish {
-    /// SCAN's options; `None` when they are faulty, which the upstream tells best.
+    /// SCAN's options; `None` when they are faulty: then the upstream answers with its error.
     fn of_scan(request: &Request<'_>) -> Option<Self> {
         let mut wish = Self { pattern: None, shape: None, count: 10 };
         for at in (2..request.len()).step_by(2) {
@@ -73,7 +73,7 @@ impl Wish {
     }
 }
 
-/// The error for a listing of keys that cannot be told before the store is there.
+/// The error for a listing of keys that are not known before the store has answered.
 fn not_yet(owned: &Owned, wish: &Wish) -> Option<String> {
     let waits = owned.mappings.list.iter().find(|mapping| owned.is_loading(mapping.id) && wish.concerns(mapping))?;
     Some(owned.loading_error(waits.id))
@@ -95,7 +95,7 @@ pub(super) fn keys(services: &Services, session: &mut Session, request: &Request
             Ok(None) => return Ok(error_reply(errors::limits::REPLY_TOO_LONG)),
             Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
         };
-        // What the upstream says counts where it waits.
+        // The upstream's reply is counted where it waits.
         let reply = ticket.whole().await?;
         let Some(theirs) = reply::elements(&reply) else { return Ok(reply.into()) };
         if !room.takes(reply.len(), reply.len()) {
@@ -133,7 +133,7 @@ impl Found {
     }
 }
 
-/// Every owned key that is wished for; `None` when there is no room for them.
+/// Every owned key that is asked for; `None` when there is no room for them.
 async fn every_key(owned: &Owned, wish: &Wish, room: &mut Room) -> Result<Option<Found>, (MappingId, StoreError)> {
     let (snapshot, mut found) = (owned.definitions.snapshot(), Found::default());
     for mapping in owned.mappings.list.iter().filter(|mapping| wish.concerns(mapping)) {

@@ -1,6 +1,7 @@
-//! Where the SCANs of the process stand, by cursor.
+//! The positions of all SCANs of the process, by their cursors.
 //!
-//! Invariant: a place is a position or a key, never a set of definitions: what a reload has replaced is not kept for a cursor.
+//! Invariant: a position is a number or a key, never a set of definitions: what a reload has replaced is not kept for a
+//! cursor.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,7 +70,8 @@ impl Scans {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A cursor for this place, which was reached from the cursor `before`. That one can be sent again; what led to it cannot.
+    /// A cursor for this place, which was reached from the cursor `before`. A client may send that one again, but none
+    /// of those that led to it.
     pub(crate) fn keep(&self, place: Place, before: u64) -> u64 {
         self.keep_at(place, before, now_ms())
     }

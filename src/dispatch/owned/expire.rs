@@ -15,7 +15,7 @@ use crate::telemetry::clock::now_ms;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 
 impl Call<'_> {
-    /// The end of a cached key changes, by a request whose number of arguments is right.
+    /// Changes when a cached key expires, for a request whose number of arguments is right.
     pub(super) fn expire(&mut self, key: OwnedKey, parse: ParseExpire) -> Flow {
         let command = match parse(self.request, key.spec) {
             Ok(command) => command,
@@ -52,7 +52,7 @@ impl Call<'_> {
         }))
     }
 
-    /// A key that ends by its row's column: the command is a deferred write.
+    /// A key that expires by a column of its row: the command is a deferred write.
     fn expire_row(&self, key: OwnedKey, text: &Bytes, command: ExpireCommand) -> Flow {
         let (owned, proto, gives_value) = (self.services.owned.clone(), self.session.proto(), command.gives_value);
         let expiring = owned.cache.expire(key.mapping, text, command);
@@ -85,7 +85,7 @@ pub fn answer_lived(
     }
 }
 
-/// A cached key whose end is asked to change.
+/// A cached key whose expiry is to be changed.
 #[derive(Clone, Copy)]
 pub struct Living<'a> {
     /// Its mapping.
@@ -115,7 +115,7 @@ impl<'a> Living<'a> {
 }
 
 impl Owned {
-    /// True when the command changes when the row ends, and not only how long memory keeps it.
+    /// True when the command changes when the row expires, and not only how long memory keeps it.
     #[must_use]
     pub fn ends_by_column(&self, mapping: MappingId, command: &ExpireCommand) -> bool {
         let is_string = self.mappings.list[mapping.index()].config.shape == Shape::String;
@@ -127,7 +127,7 @@ impl Owned {
         let now = now_ms();
         let life = living.changed(command, now);
         match (&life, living.entry) {
-            // What has ended is forgotten: without a column that says so the next read finds the row again.
+            // What has expired is forgotten: without a column that says so the next read finds the row again.
             (Ok(Some(TtlChange::Left(left))), _) if *left <= 0 => {
                 self.metrics.invalidated("command");
                 self.cache.invalidate(living.key);

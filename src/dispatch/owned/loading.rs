@@ -1,5 +1,6 @@
-//! Owned keys before the store has ever answered: what needs it is answered LOADING, which client libraries know as
-//! "try again". Definitions from files are served, and deferred writes whose values can be judged are accepted.
+//! Owned keys before the store has answered for the first time: commands that need the store are answered LOADING,
+//! which client libraries know as "try again". Definitions from files are served, and deferred writes whose values can
+//! be checked are accepted.
 
 use crate::dispatch::Owned;
 use crate::errors;
@@ -15,7 +16,7 @@ impl Owned {
         self.awaits.is_some() && self.mappings.list[mapping.index()].config.file.is_none()
     }
 
-    /// What a command on such a key is answered with.
+    /// The answer to a command on such a key.
     #[must_use]
     pub fn loading_error(&self, mapping: MappingId) -> String {
         let why = self.awaits.as_ref().map(|away| away.why()).unwrap_or_default();
@@ -23,7 +24,7 @@ impl Owned {
         errors::owned::waits_for_store(pattern, &why)
     }
 
-    /// The error for a store that has not been there yet; `None` for any other.
+    /// The error of a store that has not answered yet; `None` for any other error.
     pub(crate) fn awaited_error(&self, mapping: MappingId, error: &StoreError) -> Option<String> {
         matches!(error, StoreError::Loading(_)).then(|| self.loading_error(mapping))
     }

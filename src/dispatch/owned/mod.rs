@@ -1,5 +1,5 @@
-//! Owned keys: definitions and cached keys as one, for operators and the change feed here, for commands in the files
-//! beside.
+//! Owned keys, definitions and cached keys alike: this file is for operators and the change feed, the files beside it
+//! are for commands.
 
 pub(super) mod expire;
 pub(super) mod loading;
@@ -15,7 +15,7 @@ use crate::definitions::{Definitions, Reloader};
 use crate::errors;
 use crate::keys::{MappingId, glob_match};
 use crate::mapping::{Kind, Mappings};
-use crate::store::{Away, Change, Store, StoreError};
+use crate::store::{Change, Store, StoreError, Unavailable};
 use crate::telemetry::metrics::OwnedMetrics;
 
 /// Everything owned.
@@ -33,8 +33,8 @@ pub struct Owned {
     pub scans: Scans,
     /// The store behind both.
     pub store: Arc<Store>,
-    /// While the store has not been there yet: why.
-    pub awaits: Option<Arc<Away>>,
+    /// Why the store has not answered yet, until it has.
+    pub awaits: Option<Arc<Unavailable>>,
     /// Counters.
     pub metrics: Arc<OwnedMetrics>,
 }

@@ -1,5 +1,4 @@
-//! Commands that read one owned key: a definition from the snapshot of the moment, a cached key from memory or by a
-//! load.
+//! Commands that read one owned key: a definition from the current snapshot, a cached key from memory or by a load.
 
 use bytes::BytesMut;
 
@@ -90,7 +89,7 @@ pub(super) const fn outcome(is_there: bool) -> Outcome {
     if is_there { Outcome::Hit } else { Outcome::Absent }
 }
 
-/// Appends the answer, or the error in its place.
+/// Appends the answer, or the error instead of it.
 pub fn answer_from(answer: Answer, request: &Request<'_>, view: &View<'_>, proto: Proto, out: &mut BytesMut) {
     let begin = out.len();
     if let Err(error) = answer(request, view, proto, out) {

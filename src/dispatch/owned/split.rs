@@ -1,4 +1,5 @@
-//! DEL, UNLINK, EXISTS, TOUCH and MGET over owned keys, perhaps with pass-through keys among them: split, sent, joined.
+//! DEL, UNLINK, EXISTS, TOUCH and MGET over several owned keys, perhaps with pass-through keys among them: the request
+//! is split, its parts are answered, and the replies are joined.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -173,7 +174,7 @@ impl Joining {
             Ok(parts) => parts,
             Err(text) => return Ok(error_reply(&text)),
         };
-        // What the upstream says counts where it waits.
+        // The upstream's reply is counted where it waits.
         let (upstream, pushes) = match self.ticket {
             Some(ticket) => ticket.parts().await.map(|(reply, pushes)| (Some(reply), pushes))?,
             None => (None, Bytes::new()),
@@ -186,7 +187,7 @@ impl Joining {
         Ok(reply)
     }
 
-    /// Every key's part in its place; or the error that is the reply.
+    /// Every key's part at its position, or the error that is the reply.
     async fn gathered(&mut self, begun: Vec<Begun>) -> Result<Vec<Part>, String> {
         let (mut parts, mut coming) = (vec![Part::Upstream; begun.len()], FuturesUnordered::new());
         for (at, one) in begun.into_iter().enumerate() {
@@ -229,7 +230,7 @@ fn join_counts(parts: &[Part], upstream: Option<Pieces>) -> Pieces {
     out.into()
 }
 
-/// Each key's value in its place; the upstream's error if it has one.
+/// Each key's value at its position; the upstream's error if it has one.
 fn join_values(parts: Vec<Part>, upstream: Option<Pieces>, proto: Proto) -> Pieces {
     let mut elements = match upstream.map_or_else(|| Ok(Elements::none()), Elements::of) {
         Ok(elements) => elements,

@@ -1,4 +1,4 @@
-//! Commands that write one cached key: through to the store, as a fill of cache-aside code, or refused.
+//! Commands that write one cached key: written through to the store, taken as a fill by cache-aside code, or refused.
 
 use bytes::{Bytes, BytesMut};
 

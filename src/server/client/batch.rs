@@ -1,4 +1,4 @@
-//! The requests at the front of a client's buffer that go the same way, before they are sent as one slice.
+//! Gathers the requests at the front of a client's buffer that go the same way, so that they are sent as one slice.
 
 use bytes::BytesMut;
 

@@ -1,6 +1,6 @@
-//! Requests that may take any time, each on a connection where it holds up nobody: blocking commands, commands that the
-//! table does not know, and those that end what keeps the upstream busy. A client that leaves takes its wait with it:
-//! the connection is dropped, and the upstream forgets who was waiting.
+//! Requests that may take any length of time, each on a connection where it delays nobody else: blocking commands,
+//! commands that the table does not know, and those that end what keeps the upstream busy. When the client leaves, the
+//! connection is dropped, and the upstream forgets who was waiting.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -118,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         if let Some(asked) = self.session.way.asked_unknown_at() {
             let passed = Duration::from_millis(now_ms().saturating_sub(asked));
-            // Late, or told: either way what is ready is written.
+            // Too late, or unblocked: in both cases what is ready is written.
             let _ = tokio::time::timeout(SOON.saturating_sub(passed), self.connection.settle()).await;
         }
         self.connection.flush().await;

@@ -1,6 +1,6 @@
-//! One client's socket with what was read from it and what is owed to it: what its task can wait for. Reads and writes
-//! at once (`transfer.rs`), so that a client that sends a long pipeline before it reads a reply is served; what is held
-//! for it is bounded (hazard 17).
+//! One client's socket, with the bytes that were read from it and the replies that are owed to it: everything that the
+//! client's task can wait for. It reads and writes at the same time (`transfer.rs`), so that a client may send a long
+//! pipeline before it reads a reply; what is held for it is bounded (hazard 17).
 
 use std::future::poll_fn;
 use std::io;
@@ -17,7 +17,7 @@ use super::replies::Replies;
 use super::unasked::Stopped;
 use crate::clients::Peer;
 use crate::config::Limits;
-use crate::server::bell::Bell;
+use crate::server::broadcast::Broadcast;
 use crate::session::Session;
 use crate::telemetry::metrics::ClientMetrics;
 use crate::upstream::Account;
@@ -45,7 +45,7 @@ impl From<io::Error> for End {
     }
 }
 
-/// How long a client that is closed may take for what is last written to it.
+/// How long a client that is closed may take to receive what is last written to it.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(in crate::server) struct Connection<S> {
@@ -56,8 +56,8 @@ pub(in crate::server) struct Connection<S> {
     pub(super) replies: Replies,
     pub(super) limits: Arc<Limits>,
     pub(super) metrics: Arc<ClientMetrics>,
-    bell: Rc<Bell>,
-    /// How often the bell had rung when this client last looked.
+    broadcast: Rc<Broadcast>,
+    /// How often the broadcast had rung when this client last looked.
     heard: u64,
     /// Bytes that were ready when the last turn left them for the next.
     pub(super) ready: usize,
@@ -71,7 +71,7 @@ pub(in crate::server) struct Connection<S> {
 
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
-        self.bell.leave(self.peer.id);
+        self.broadcast.leave(self.peer.id);
         self.account.leave();
     }
 }
@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         stream: S,
         limits: Arc<Limits>,
         metrics: Arc<ClientMetrics>,
-        bell: Rc<Bell>,
+        broadcast: Rc<Broadcast>,
     ) -> Self {
         session.account.limit(limits.client_output.0);
         Self {
@@ -94,8 +94,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             replies: Replies::default(),
             limits,
             metrics,
-            heard: bell.rings(),
-            bell,
+            heard: broadcast.announcements(),
+            broadcast,
             ready: 0,
             is_stalled: false,
             is_unflushed: false,
@@ -103,14 +103,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Lets a shutdown, or another client, wake this task.
+    /// Lets a shutdown, a reload or another client wake this task.
     pub(super) async fn enroll(&self) {
         let waker = poll_fn(|cx| {
             self.peer.enroll(cx);
             Poll::Ready(cx.waker().clone())
         })
         .await;
-        self.bell.enroll(self.peer.id, waker);
+        self.broadcast.enroll(self.peer.id, waker);
     }
 
     /// Why it must end whatever it does, if so.
@@ -118,10 +118,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.peer.is_killed() {
             return Some(End::Killed);
         }
-        self.bell.drains().then_some(End::Draining)
+        self.broadcast.drains().then_some(End::Draining)
     }
 
-    /// Writes what is ready and returns when more was read, or the bell rang.
+    /// Writes what is ready and returns when more was read, or something was announced.
     pub(super) async fn exchange(&mut self) -> Result<(), End> {
         loop {
             if self.has_room() {
@@ -195,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Waits for `work`, while what is ready is written. Only CLIENT KILL ends that: a client that has closed its
-    /// sending side may still want the answer, and what is awaited has an end of its own.
+    /// sending side may still want the answer, and what is awaited has its own deadline.
     pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
         let mut work = std::pin::pin!(work);
         poll_fn(|cx| {
@@ -233,10 +233,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         poll_fn(|cx| self.poll_left(limit, cx)).await
     }
 
-    /// The same, or `None` once `told` holds: it is asked again whenever the bell rings.
-    pub(super) async fn left_unless(&mut self, told: impl Fn() -> bool) -> Option<End> {
+    /// The same, or `None` once `is_over` holds: it is asked again at every announcement.
+    pub(super) async fn left_unless(&mut self, is_over: impl Fn() -> bool) -> Option<End> {
         let limit = self.limits.pipeline.0;
-        poll_fn(|cx| if told() { Poll::Ready(None) } else { self.poll_left(limit, cx).map(Some) }).await
+        poll_fn(|cx| if is_over() { Poll::Ready(None) } else { self.poll_left(limit, cx).map(Some) }).await
     }
 
     fn poll_left(&mut self, limit: usize, cx: &mut Context<'_>) -> Poll<End> {
@@ -260,10 +260,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     pub(super) async fn close(&mut self) {
         use tokio::io::AsyncWriteExt;
-        // Whoever is cut for what it holds holds it no longer.
+        // A client that is closed for what it holds must hold it no longer.
         self.replies = Replies::default();
         self.account.leave();
-        // The client may be gone already, or take no farewell (TLS has one).
+        // The client may be gone already, or not take the closing message (TLS has one).
         let _ = tokio::time::timeout(FAREWELL, self.stream.shutdown()).await;
     }
 
@@ -304,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !self.has_room() {
             return Poll::Ready(Ok(false));
         }
-        if std::mem::replace(&mut self.heard, self.bell.rings()) != self.heard {
+        if std::mem::replace(&mut self.heard, self.broadcast.announcements()) != self.heard {
             return Poll::Ready(Ok(true));
         }
         self.poll_read(cx).map_ok(|()| true)

@@ -1,7 +1,6 @@
-//! A client for which the upstream keeps a state: subscriptions, CLIENT TRACKING and related commands, MONITOR. While
-//! there is one, all its commands go over a dedicated connection, which is its lane; that is given back clean when
-//! nothing is left of the state, and dropped with the client otherwise (hazard 14). Which of these holds,
-//! `session::Way` knows.
+//! A client for which the upstream keeps a state: subscriptions, CLIENT TRACKING and related commands, MONITOR. As long
+//! as the state lasts, all its commands go over a dedicated connection. That is given back clean when the state has
+//! ended, and closed with the client otherwise (hazard 14). `session::Way` knows which of these holds.
 
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use crate::telemetry::clock::now_ms;
 use crate::upstream::{Batch, Expect, Lost, Pinned};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    /// Sees to it that the client has a connection of its own; false when the client has been told that there is none.
+    /// Gets a connection for the client alone; false when there is none, which the client has been answered.
     pub(super) async fn has_own(&mut self, soon: Duration) -> Result<bool, End> {
         if self.session.way.connection().is_some() {
             return Ok(true);
@@ -32,7 +31,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(is_lent)
     }
 
-    /// A connection for one request of the client; `None` when the client has been told that there is none.
+    /// A connection for one request of the client; `None` when there is none, which the client has been answered.
     pub(super) async fn borrow(&mut self, soon: Duration) -> Result<Option<Pinned>, End> {
         let (services, group, account) =
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
@@ -90,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// The reply of the client's own connection; what was pushed before it is the client's. `None` when the connection
-    /// is lost: the client has been told so.
+    /// is lost, which the client has been answered.
     async fn call_own(&mut self, request: &[u8]) -> Option<Bytes> {
         let mut pushes = BytesMut::new();
         let asked = match self.session.way.connection() {
@@ -130,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok((bytes.freeze(), Some(Redirect { client: peer.id, connection })))
     }
 
-    /// MONITOR and SCRIPT DEBUG: from now on replies cannot be told from what else comes.
+    /// MONITOR and SCRIPT DEBUG: from now on replies cannot be distinguished from other messages.
     pub(super) async fn listen(&mut self, pin: Pin, request: &OwnedRequest) -> Result<(), End> {
         if !self.has_own(Duration::ZERO).await? {
             return Ok(());

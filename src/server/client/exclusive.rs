@@ -1,4 +1,4 @@
-//! What needs the whole client: nothing else of it is under way, and everything before it has been answered.
+//! Commands that run while nothing else of the client is under way: everything before them has been answered.
 
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,7 +16,7 @@ use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn exclusive(&mut self, exclusive: Exclusive) -> Result<(), End> {
-        // Who is killed does not go on waiting for the upstream.
+        // A client that is killed does not go on waiting for the upstream.
         let peer = self.session.peer.clone();
         let killed = peer.killed();
         match exclusive {
@@ -46,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Its own connection is closed, with everything that the upstream keeps for it.
+    /// Closes the client's own connection, with everything that the upstream keeps for it.
     async fn reset(&mut self) {
         // When the client has its answer nobody publishes to it any more.
         if let Some(own) = self.session.way.connection().filter(|_| !self.session.way.state().is_raw()) {

@@ -1,5 +1,5 @@
-//! Takes requests off the client's buffer, one after the other: each is scanned and routed, and joins the batch, is
-//! answered in its place, or needs the client alone. Knows nothing of sockets.
+//! Takes requests from the client's buffer one after the other. Each is scanned and routed; then it joins the batch, is
+//! answered at its position, or waits until it can run alone (`exclusive.rs`). Knows nothing of sockets.
 
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -198,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// A framing fault: nothing after it can be told apart, so the client is closed, and only it.
+    /// A framing fault: where the next request begins is not known, so the client is closed, and only it.
     pub(super) fn refuse(&mut self, fault: &RequestFault) {
         self.send_batch();
         self.services.metrics.clients.protocol_errors.inc();
@@ -211,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 }
 
-/// Answers one request in its place.
+/// Answers one request at its position.
 fn answer(
     services: &Services,
     session: &mut Session,

@@ -112,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             _ => {}
         }
-        // Whatever it waits for is forgotten, however long the client takes for its farewell.
+        // Whatever it waits for is forgotten, however long closing the connection takes.
         self.session.way.close();
         self.connection.close().await;
     }
@@ -158,7 +158,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             match next {
                 Next::Exclusive(exclusive) => {
                     self.connection.answered().await?;
-                    // Its own allocation: most clients are idle, and are as large as the largest thing they may do.
+                    // A separate allocation: a task is as large as the largest thing it may do, and most clients are
+                    // idle.
                     Box::pin(self.exclusive(exclusive)).await?;
                 }
                 _ if self.session.closing => return self.connection.settle().await,

@@ -1,4 +1,5 @@
-//! MULTI ... EXEC that arrives as a whole: one unit of the client's batch, so it needs no connection of its own.
+//! Finds a MULTI ... EXEC that has arrived as a whole: it is one unit of the client's batch, and needs no connection
+//! for the client alone.
 //!
 //! Invariant: only a transaction whose every command goes upstream is one; all others take the long way.
 
@@ -11,7 +12,7 @@ use crate::route::{Pin, Route, Transaction};
 use crate::session::Session;
 use crate::transaction::pushes;
 
-/// Looks further for so many bytes; a transaction that is longer takes the long way.
+/// It looks at most so many bytes ahead; a longer transaction is handled command by command.
 const FARTHEST: usize = 1 << 20;
 
 /// What the requests behind a MULTI are.
@@ -20,7 +21,7 @@ pub(super) enum Ahead {
     Whole(usize, u32),
     /// Perhaps one, whose end is not here yet.
     Unfinished,
-    /// Something that takes the long way.
+    /// Something that is handled command by command.
     Other,
 }
 
@@ -31,7 +32,7 @@ pub(super) struct Lookahead {
     /// Bytes from MULTI's first on; 0 when nothing has been looked at.
     seen: usize,
     requests: u32,
-    /// Its end was waited for in vain: it takes the long way.
+    /// Its end was waited for in vain: it is handled command by command.
     pub(super) given_up: bool,
 }
 

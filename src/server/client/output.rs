@@ -1,4 +1,5 @@
-//! What may be written to a client now: small replies gathered, long ones and shared messages passed on as they are.
+//! The bytes that may be written to a client now: small replies are gathered, long ones and shared messages are passed
+//! on by reference.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};

@@ -1,4 +1,4 @@
-//! The replies one client is owed. Order is a type: every request puts exactly one entry here before the next is
+//! The replies that are owed to one client, in order: every request puts exactly one entry here before the next one is
 //! read, and bytes leave from the front only (hazard 16).
 
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use super::output::Output;
 use super::unasked::{Stopped, Unasked};
 use crate::dispatch::LaterReply;
 use crate::resp::pieces::Pieces;
-use crate::transaction::{refuses, told};
+use crate::transaction::{refuses, summary};
 use crate::upstream::{Chunk, Ticket};
 
 enum Owed {
@@ -19,7 +19,7 @@ enum Owed {
     /// The replies to a batch, and the bytes of its requests.
     Batch(Ticket, usize),
     /// The same for commands of a transaction.
-    Queued(Ticket, usize, Told),
+    Queued(Ticket, usize, Forwarded),
     /// A reply that is being made, and the bytes that this takes.
     Later(LaterReply, usize),
     /// A reply that is being made and will be dropped.
@@ -33,8 +33,8 @@ enum Front {
     HasEnded,
 }
 
-/// What the client is told of a transaction's replies.
-enum Told {
+/// Which of the replies to one unit of a transaction the client gets.
+enum Forwarded {
     /// Each of them.
     Each,
     /// One of these.
@@ -67,7 +67,7 @@ pub(super) struct Replies {
     pub(super) was_bulky: bool,
     /// One of a transaction's commands was answered with an error.
     pub(super) is_refused: bool,
-    /// What begins or ends a transaction was: its connection may still be in one, or watch.
+    /// What begins or ends a transaction was answered with an error: its connection may still be in one, or watch.
     pub(super) is_unclean: bool,
 }
 
@@ -130,18 +130,18 @@ impl Replies {
     /// Commands of `length` bytes have been given to the connection of a transaction: each has its reply, or all have
     /// one.
     pub(super) fn queued(&mut self, ticket: Ticket, length: usize, has_one: bool) {
-        let (told, muted) = match (has_one, self.muted) {
-            (false, muted) => (Told::Each, muted),
-            (true, false) => (Told::One(BytesMut::new()), false),
-            (true, true) => (Told::Nothing(BytesMut::new()), false),
+        let (forwarded, muted) = match (has_one, self.muted) {
+            (false, muted) => (Forwarded::Each, muted),
+            (true, false) => (Forwarded::One(BytesMut::new()), false),
+            (true, true) => (Forwarded::Nothing(BytesMut::new()), false),
         };
-        self.give(ticket, length, muted, |ticket, length| Owed::Queued(ticket, length, told));
+        self.give(ticket, length, muted, |ticket, length| Owed::Queued(ticket, length, forwarded));
     }
 
-    /// The same, and their replies are nobody's.
+    /// The same, and their replies are dropped.
     pub(super) fn silent(&mut self, ticket: Ticket, length: usize) {
-        let told = Told::Nothing(BytesMut::new());
-        self.give(ticket, length, false, |ticket, length| Owed::Queued(ticket, length, told));
+        let forwarded = Forwarded::Nothing(BytesMut::new());
+        self.give(ticket, length, false, |ticket, length| Owed::Queued(ticket, length, forwarded));
     }
 
     fn give(&mut self, ticket: Ticket, length: usize, muted: bool, owed: impl FnOnce(Ticket, usize) -> Owed) {
@@ -226,34 +226,34 @@ impl Replies {
     }
 
     fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<Result<Front, Stopped>> {
-        let Some(Owed::Queued(ticket, length, told)) = self.owed.front_mut() else {
+        let Some(Owed::Queued(ticket, length, forwarded)) = self.owed.front_mut() else {
             return Poll::Ready(Ok(Front::GoesOn));
         };
-        match (ready!(ticket.poll_chunk(cx))?, told) {
+        match (ready!(ticket.poll_chunk(cx))?, forwarded) {
             (Some(Chunk::Push(bytes)), _) => self.out.append(bytes),
-            (Some(Chunk::Reply(bytes)), Told::Each) => {
+            (Some(Chunk::Reply(bytes)), Forwarded::Each) => {
                 self.is_refused |= refuses(&bytes);
                 self.out.append(bytes);
             }
-            (Some(Chunk::Reply(bytes)), Told::One(all) | Told::Nothing(all)) => all.extend_from_slice(&bytes),
-            (None, told) => {
+            (Some(Chunk::Reply(bytes)), Forwarded::One(all) | Forwarded::Nothing(all)) => all.extend_from_slice(&bytes),
+            (None, forwarded) => {
                 self.under_way -= *length;
-                let told = std::mem::replace(told, Told::Each);
-                self.end_queued(&told);
+                let forwarded = std::mem::replace(forwarded, Forwarded::Each);
+                self.end_queued(&forwarded);
                 return Poll::Ready(Ok(Front::HasEnded));
             }
         }
         Poll::Ready(Ok(Front::GoesOn))
     }
 
-    /// All replies of a unit have come, of which the client is told one or none.
-    fn end_queued(&mut self, of: &Told) {
-        if let Told::One(all) | Told::Nothing(all) = of {
-            self.is_refused |= refuses(told(all));
+    /// All replies of a unit have come, of which the client gets one or none.
+    fn end_queued(&mut self, of: &Forwarded) {
+        if let Forwarded::One(all) | Forwarded::Nothing(all) = of {
+            self.is_refused |= refuses(summary(all));
             self.is_unclean |= all.starts_with(b"-");
         }
-        if let Told::One(all) = of {
-            self.out.tail().put_slice(told(all));
+        if let Forwarded::One(all) = of {
+            self.out.tail().put_slice(summary(all));
         }
     }
 

@@ -1,6 +1,6 @@
-//! A subscriber whose own upstream connection is lost is given another one, with all its subscriptions, and told that
-//! it may have missed messages if it listens for that (docs/OPERATIONS.md). Whatever else the upstream kept for a
-//! client cannot be made again behind its back.
+//! A subscriber whose upstream connection is lost gets another one with all its subscriptions. If it listens for that,
+//! it also gets a message that it may have missed some (docs/OPERATIONS.md). No other state that the upstream kept for
+//! a client can be restored without the client's knowledge.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -41,7 +41,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         tracing::warn!(
             client = self.session.peer.id,
             %error,
-            "a subscriber's upstream connection was lost; it is subscribed anew, and may have missed messages"
+            "a subscriber's upstream connection was lost; it is subscribed again, and may have missed messages"
         );
         self.session.way.close();
         self.follow_inbox();
@@ -114,7 +114,7 @@ async fn subscribe(pinned: &Pinned, wanted: &Wanted) -> Option<BytesMut> {
     Some(messages(&pushes))
 }
 
-/// The messages among frames: the client has been told long ago that it is subscribed.
+/// The messages among frames: the client knows already that it is subscribed.
 fn messages(mut frames: &[u8]) -> BytesMut {
     let mut messages = BytesMut::new();
     let mut scanner = ReplyScanner::default();

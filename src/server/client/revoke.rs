@@ -1,6 +1,6 @@
-//! Rules that a reload takes away reach what is under way, as with Redis's ACL SETUSER: a subscriber that may not
-//! listen any more is closed, a wait that may not go on ends, a MULTI whose commands were judged by other rules is
-//! not run.
+//! Applies rules that a reload takes away to what is under way, as Redis's ACL SETUSER does: a subscriber that may not
+//! listen any more is closed, a wait that is not allowed any more is ended, and a MULTI whose commands were judged by
+//! other rules is not run.
 
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
@@ -20,13 +20,14 @@ use crate::session::Rules;
 use crate::telemetry::refusals::Who;
 use crate::upstream::{Batch, Lost};
 
-/// A request may still be on its way to the upstream when its wait shall end: so often it is said again, after so long.
+/// A request may still be on its way to the upstream when its wait is to end, so the end is requested up to so many
+/// times, with this pause between.
 const ATTEMPTS: usize = 40;
 const AGAIN: Duration = Duration::from_millis(50);
-/// Where the upstream cannot be asked to end a wait, what it has given already may still be on its way for so long.
+/// Where the upstream cannot be asked to end a wait, an element that it has already given has so long to arrive.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
-/// What has come of a wait that was to end.
+/// The result of a wait that was to be ended.
 fn given(reply: Option<Result<Bytes, Lost>>, refusal: Refusal) -> Waited {
     match reply {
         Some(Ok(reply)) if !reply.starts_with(b"-UNBLOCKED") => Waited::Ended(Ok(reply)),

@@ -1,6 +1,6 @@
-//! A request with a very long argument is streamed: passed on to a connection of its own as it comes, so it costs
-//! neither memory here nor anybody else's time. Where its keys are not known before its bytes, it is gathered like any
-//! other.
+//! A request with a very long argument is streamed: its bytes are passed on over a separate connection as they come, so
+//! that it takes neither memory here nor time of other clients. If its keys are not known before those bytes, it is
+//! gathered like any other.
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(())
     }
 
-    /// Its connection; or what the client is told instead.
+    /// Its connection, or the error that the client is answered.
     async fn pin_for_stream(&mut self) -> Result<Result<Pinned, String>, End> {
         if let Some(text) = self.services.too_fast(&mut self.session) {
             return Ok(Err(text));
@@ -98,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Hands on the rest as it comes; without a connection it is dropped, and what follows is a request again.
+    /// Passes the rest on as it comes; without a connection it is dropped. What follows is a request again.
     async fn pass_rest(&mut self, mut passage: Passage, pinned: Option<&Pinned>) -> Result<(), End> {
         loop {
             let (used, done) = match passage.scan(&self.connection.incoming) {
@@ -116,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             if done {
                 return Ok(());
             }
-            // While a part was handed on more may have been read.
+            // While a part was passed on, more may have been read.
             if self.connection.incoming.len() == rest {
                 self.connection.read().await?;
             }
@@ -138,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(())
     }
 
-    /// Hands on a part, and waits until the upstream has taken most of it.
+    /// Passes a part on, and waits until the upstream has taken most of it.
     async fn hand_on(&mut self, pinned: &Pinned, part: Bytes) -> Result<(), End> {
         if part.is_empty() {
             return Ok(());

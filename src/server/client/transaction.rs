@@ -1,5 +1,6 @@
-//! A client with a transaction: its commands are entries in the replies owed like all others, over the connection that
-//! it was lent, and it is alone only where something must be awaited first (decision 0019).
+//! The client's side of a transaction: its commands are entries in the replies owed like all others, sent over the
+//! connection that is lent to the client. The client is served alone only where something must be awaited first
+//! (decision 0019).
 
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -158,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.send_own(batch);
                 next = Next::Exclusive(Exclusive::Ended);
             }
-            Taken::Told(reply) => {
+            Taken::Ended(reply) => {
                 self.connection.replies.put_all(reply);
                 next = Next::Exclusive(Exclusive::Ended);
             }
@@ -257,7 +258,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         } else {
             match self.connection.meanwhile(transaction.prepare(&mut desk)).await? {
                 Some(taken) => taken,
-                // Both parts or none: a client that is killed now still ends it.
+                // Both parts or none: a transaction is completed even when its client is killed now.
                 None if transaction.is_prepared() => transaction.run_all(&mut desk).await,
                 None => self.connection.meanwhile(transaction.run_all(&mut desk)).await?,
             }
@@ -276,7 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     fn forget_transaction(&mut self) {
         if std::mem::take(&mut self.connection.replies.is_unclean) {
-            // Nobody is lent what the upstream did not begin or end as it was told.
+            // A connection on which the upstream did not begin or end a transaction as asked is not lent again.
             self.session.way.connection_mut().into_iter().for_each(Pinned::moved);
         }
         self.transaction = None;

@@ -1,4 +1,4 @@
-//! What a client is sent without having asked for it: on a dedicated connection through its inbox, and over the shared
+//! What a client is sent without a request for it: from the inbox of its dedicated connection, and from the shared
 //! subscriber connection.
 
 use std::sync::Arc;

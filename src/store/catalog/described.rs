@@ -1,4 +1,4 @@
-//! What an engine says of a statement without running it. Knows no engine.
+//! What an engine says about a statement without running it. Knows no engine.
 
 /// A statement's parameters, and the names of the columns that it selects.
 #[derive(Clone, Debug, Default)]

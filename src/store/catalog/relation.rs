@@ -16,16 +16,16 @@ pub(in crate::store) struct Relation {
     /// Its name, quoted where that is needed.
     pub(in crate::store) name: String,
     pub(in crate::store) columns: Vec<Column>,
-    /// How sure it is which moments its columns without a time zone mean.
+    /// How sure it is which points in time its columns without a time zone mean.
     pub(in crate::store) surety: Surety,
     /// What an operator should make certain of these: a key of the mapping's block, and the doubt.
     pub(in crate::store) doubts: Vec<(&'static str, String)>,
 }
 
 impl Relation {
-    /// A table whose moments are certain.
+    /// A table whose timestamps are certain.
     pub(in crate::store) const fn new(name: String, columns: Vec<Column>) -> Self {
-        Self { name, columns, surety: Surety::Told, doubts: Vec::new() }
+        Self { name, columns, surety: Surety::Stated, doubts: Vec::new() }
     }
 
     pub(in crate::store) fn column(&self, name: &str) -> Option<&Column> {
@@ -41,7 +41,7 @@ pub(in crate::store) struct Column {
     /// capitals.
     pub(in crate::store) cast: String,
     pub(in crate::store) holds: Holds,
-    /// In which zone it holds moments, of a column of Postgres that does not say.
+    /// The zone of its timestamps, for a column of Postgres that does not say.
     pub(in crate::store) zone: Option<String>,
 }
 
@@ -56,19 +56,19 @@ pub(in crate::store) enum Holds {
     Booleans,
     /// JSON text.
     Json,
-    /// Moments, which the mapping shows as seconds since 1970.
+    /// Timestamps that the mapping shows as seconds since 1970.
     Epochs,
-    /// Moments as text.
+    /// Timestamps as text.
     Times,
     /// Text, and everything else that has a text form.
     Texts,
 }
 
-/// How sure it is which moment a column means.
+/// How sure it is which point in time a column means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Surety {
-    /// It says so itself, or the settings do.
-    Told,
+    /// The column itself says it, or the settings do.
+    Stated,
     /// The database's settings say so; a session may have another zone all the same.
     Found,
     /// They contradict each other, or cannot be seen.

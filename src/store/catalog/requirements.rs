@@ -47,8 +47,8 @@ pub(in crate::store) fn query_faults(mapping: &Mapping, selected: &[String], tak
     let missing = named(&mapping.config).filter(|(_, name)| !selected.contains(name));
     let mut faults: Vec<ColumnFault> =
         missing.map(|(key, name)| (key, format!("the query selects no column '{name}'"))).collect();
-    let holes = mapping.pattern.placeholders().count();
-    let binds = if mapping.kind == Kind::Cache { holes } else { 0 };
+    let placeholders = mapping.pattern.placeholders().count();
+    let binds = if mapping.kind == Kind::Cache { placeholders } else { 0 };
     if takes != binds {
         faults.push(("query", format!("takes {takes} parameters, the key has {binds} placeholders to bind")));
     }
@@ -58,33 +58,34 @@ pub(in crate::store) fn query_faults(mapping: &Mapping, selected: &[String], tak
     faults
 }
 
-/// The columns that set one value apart from all others: the key's, and a set's member.
+/// The columns that identify one value: those of the key, and a set's member.
 pub(in crate::store) fn unique_columns(block: &MappingConfig, keys: &[String]) -> Vec<String> {
     let member = block.value.iter().filter(|_| block.shape == Shape::Set);
     keys.iter().chain(member).cloned().collect()
 }
 
-/// The fault of a table in which a key's rows cannot be told apart.
+/// The fault of a table in which the rows of a key cannot be distinguished.
 pub(in crate::store) fn needs_unique(columns: &[String]) -> String {
     format!("\"through\" needs a unique index (or primary key) on exactly: {}", columns.join(", "))
 }
 
 /// The fault of a list's statement with a wrong number of parameters.
-pub(in crate::store) fn list_parameters(takes: usize, holes: usize) -> String {
+pub(in crate::store) fn list_parameters(takes: usize, placeholders: usize) -> String {
     format!(
-        "takes {takes} parameters: the key has {holes} placeholders, which come first, then the element, and LREM's count if it is wanted"
+        "takes {takes} parameters: the key has {placeholders} placeholders, which come first, then the element, and \
+         LREM's count if it is wanted"
     )
 }
 
 /// True when every placeholder of the key is a column too, so that each row says its own key.
 pub(in crate::store) fn selects_key(mapping: &Mapping, selected: &[String]) -> bool {
-    mapping.pattern.placeholders().all(|(hole, _)| selected.iter().any(|column| column == hole))
+    mapping.pattern.placeholders().all(|(placeholder, _)| selected.iter().any(|column| column == placeholder))
 }
 
 /// The fault of a query whose rows must say their own key.
 pub(in crate::store) fn must_select_key(mapping: &Mapping) -> ColumnFault {
-    let holes: Vec<_> = mapping.pattern.placeholders().map(|(name, _)| name).collect();
-    ("query", format!("must select the key's placeholders as columns: {}", holes.join(", ")))
+    let placeholders: Vec<_> = mapping.pattern.placeholders().map(|(name, _)| name).collect();
+    ("query", format!("must select the key's placeholders as columns: {}", placeholders.join(", ")))
 }
 
 /// True when a table's column is part of the record.

@@ -21,11 +21,11 @@ pub(in crate::store) struct Target {
     pub(in crate::store) shown: String,
     pub(in crate::store) columns: Vec<Column>,
     pub(in crate::store) overflow: Option<Column>,
-    /// Says when a row ends.
+    /// Says when a row expires.
     pub(in crate::store) expires: Option<Expires>,
 }
 
-/// The column that says when a row ends.
+/// The column that says when a row expires.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Expires {
     /// Quoted.
@@ -93,7 +93,7 @@ impl Target {
         let expires = block.expires_column.as_deref().and_then(|name| table.column(name)).map(|column| Expires {
             column: column.quoted(),
             zone: column.zone.clone(),
-            surety: if column.zone.is_some() { table.surety } else { Surety::Told },
+            surety: if column.zone.is_some() { table.surety } else { Surety::Stated },
         });
         Self {
             table: table.name.clone(),

@@ -62,7 +62,8 @@ fn spelling_faults(dialect: Dialect, mapping: &Mapping, parameters: &[Parameter]
 }
 
 fn several_spellings(number: usize, kind: &str) -> ColumnFault {
-    let advice = format!("has several spellings per value; select the holes as columns, or write ${number}::text");
+    let advice =
+        format!("has several spellings per value; select the placeholders as columns, or write ${number}::text");
     ("query", format!("parameter ${number} of type {kind} {advice}"))
 }
 
@@ -90,10 +91,10 @@ async fn list_statement(
     sql: &str,
 ) -> Result<ListStatement, StoreError> {
     let parameters = describe(catalog, key, sql).await?.parameters;
-    let holes = mapping.pattern.placeholders().count();
-    match list_fault(key, &parameters, holes) {
+    let placeholders = mapping.pattern.placeholders().count();
+    match list_fault(key, &parameters, placeholders) {
         Some(fault) => Err(StoreError::Faults(vec![fault])),
-        None => Ok(ListStatement { sql: sql.to_owned(), takes_count: parameters.len() == holes + 2 }),
+        None => Ok(ListStatement { sql: sql.to_owned(), takes_count: parameters.len() == placeholders + 2 }),
     }
 }
 
@@ -106,14 +107,14 @@ async fn describe(catalog: &Catalog<'_>, key: &'static str, sql: &str) -> Result
 }
 
 /// What is wrong with the parameters of a list's statement for a key with so many placeholders.
-fn list_fault(key: &'static str, parameters: &[Parameter], holes: usize) -> Option<ColumnFault> {
+fn list_fault(key: &'static str, parameters: &[Parameter], placeholders: usize) -> Option<ColumnFault> {
     let takes = parameters.len();
-    let most = if key == "push" { holes + 1 } else { holes + 2 };
-    if takes <= holes || takes > most {
-        return Some((key, list_parameters(takes, holes)));
+    let most = if key == "push" { placeholders + 1 } else { placeholders + 2 };
+    if takes <= placeholders || takes > most {
+        return Some((key, list_parameters(takes, placeholders)));
     }
     let wanted = [("TEXT", "the element", "text"), ("INT8", "the count", "bigint")];
-    let given = parameters.iter().enumerate().skip(holes).zip(wanted);
+    let given = parameters.iter().enumerate().skip(placeholders).zip(wanted);
     let mut wrong = given.filter(|((_, parameter), (kind, ..))| !parameter.kind.is_empty() && parameter.kind != *kind);
     wrong.next().map(|((at, _), (_, what, cast))| (key, format!("write {what} as ${}::{cast}", at + 1)))
 }

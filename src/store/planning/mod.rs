@@ -1,5 +1,5 @@
-//! Makes a mapping's plan from what an engine's catalog says of the columns of its table (`from_table`), or of what its
-//! query selects (`from_query`). The same for both engines; how one reads its catalog is its own affair.
+//! Makes a mapping's plan from what an engine's catalog says about the columns of its table (`from_table`), or about
+//! what its query selects (`from_query`). The same for both engines, which read their catalogs themselves.
 
 mod from_query;
 mod from_table;

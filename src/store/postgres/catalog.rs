@@ -1,5 +1,5 @@
-//! Reads the catalog of Postgres: tables, their columns and indexes, what a statement takes and selects. Knows of a
-//! mapping only which of its columns hold moments.
+//! Reads the catalog of Postgres: tables, their columns and indexes, what a statement takes and selects. Of a mapping
+//! it knows only which columns hold timestamps.
 
 use sqlx::{AssertSqlSafe, Column as _, Either, Executor, PgPool, SqlSafeStr, Statement, TypeInfo};
 
@@ -109,7 +109,7 @@ impl PostgresCatalog<'_> {
     }
 }
 
-/// The type whose moments have no zone.
+/// The type whose timestamps have no zone.
 const UNZONED: &str = "timestamp";
 
 /// A column by its name and its type's.
@@ -126,7 +126,7 @@ fn column((name, cast): (String, String)) -> Column {
     Column { holds, ..column }
 }
 
-/// True for moments without a zone that the mapping has to convert.
+/// True for timestamps without a zone that the mapping has to convert.
 fn is_unzoned(column: &Column, block: &MappingConfig) -> bool {
     let is_end = block.expires_column.as_deref() == Some(&column.name);
     let is_shown = shows(block, &[], &column.name) && block.timestamps == Timestamps::Epoch;

@@ -154,7 +154,7 @@ pub(super) async fn enroll(pool: &PgPool, journal: &str) -> Result<(), StoreErro
         "DELETE FROM hearthside.journals WHERE at < now() - $1 * interval '1 day'",
         "DELETE FROM hearthside.flushed WHERE at < now() - $1 * interval '1 day'",
     ] {
-        // Housekeeping holds up no flush.
+        // An error of the housekeeping must not delay a flush.
         if let Err(error) = sqlx::query(prune).bind(f64::from(KEPT_DAYS)).execute(pool).await {
             let error = StoreError::from(error);
             let text = "old notes of journals cannot be removed; GRANT DELETE ON hearthside.journals and flushed";

@@ -6,7 +6,7 @@ mod explain;
 mod expression;
 mod feed;
 mod flush;
-mod lent;
+mod key_connections;
 mod options;
 mod params;
 mod push;
@@ -35,9 +35,9 @@ use super::{FlushRow, Flushed, Mark, Plan, StoreError, triggers};
 use crate::config;
 use crate::mapping::Mapping;
 use crate::record::{Edit, Written};
-use lent::{Lender, Lent};
+use key_connections::{Lender, Lent};
 
-/// A connection that has not been used for so long is asked whether it lives.
+/// A connection that has not been used for so long is tested before it is used.
 const IDLE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -231,7 +231,7 @@ pub(super) fn check_url(settings: &config::Store) -> Result<(), StoreError> {
     options::read(settings).map(|_| ())
 }
 
-/// One connection, to learn at once why there is none: a pool tries until its time is over, and does not say.
+/// Opens one connection, to learn at once why there is none: a pool tries until its time is over, and does not say why.
 async fn prove(options: &PgConnectOptions, patience: Duration) -> Result<(), StoreError> {
     let unavailable =
         |why: &str| StoreError::Unavailable(format!("{}:{}: {why}", options.get_host(), options.get_port()));

@@ -1,4 +1,4 @@
-//! How Postgres is reached: its URL, who must vouch for it, how long its statements may take.
+//! How Postgres is reached: its URL, how its certificate is verified, and how long its statements may take.
 
 use std::str::FromStr;
 
@@ -24,7 +24,7 @@ pub(super) fn read(settings: &config::Store) -> Result<PgConnectOptions, StoreEr
         .disable_statement_logging())
 }
 
-/// Whoever asks for TLS gets it with a server that is who it says it is: `sslmode=require` alone would take anybody.
+/// Whoever asks for TLS gets a verified server: `sslmode=require` alone would accept any certificate.
 fn verified(options: PgConnectOptions, ca_file: &str) -> PgConnectOptions {
     let wants_tls = matches!(options.get_ssl_mode(), PgSslMode::Require) || !ca_file.is_empty();
     let options = if ca_file.is_empty() { options } else { options.ssl_root_cert(ca_file) };
@@ -35,7 +35,7 @@ fn verified(options: PgConnectOptions, ca_file: &str) -> PgConnectOptions {
     }
 }
 
-/// It leads off this machine, and says neither that the server is to be verified nor that it need not be.
+/// The URL leads off this machine, and says neither that the server is to be verified nor that it need not be.
 pub(super) fn is_exposed(options: &PgConnectOptions) -> bool {
     let host = options.get_host();
     let is_socket = options.get_socket().is_some() || host.starts_with('/');

@@ -1,5 +1,5 @@
-//! RPUSH and LREM on a list whose mapping says how: its statements and the load of the list of afterwards, in one
-//! transaction. Knows no table.
+//! RPUSH and LREM on a list whose mapping has statements for them: the statement, and the load of the list afterwards,
+//! in one transaction. Knows no table.
 
 use sqlx::{AssertSqlSafe, Connection as _};
 

@@ -1,7 +1,7 @@
 //! The statements that write the rows of one key, except the upsert. Pure; knows no connection.
 
 use super::expression::{ORIGIN, Parts};
-use super::zone::{has_ended, has_ended_everywhere};
+use super::zone::{has_expired, has_expired_everywhere};
 use crate::store::StoreError;
 use crate::store::catalog::described::Param;
 use crate::store::catalog::target::{Expires, Target, text};
@@ -48,7 +48,7 @@ impl<'p> Statements<'p> {
         keys.map(equal).collect::<Vec<_>>().join(" AND ")
     }
 
-    /// As [`Statements::is_ours`], of a row that has not ended.
+    /// As [`Statements::is_ours`], of a row that has not expired.
     pub(super) fn is_alive(&self) -> String {
         let alive = |expires: &Expires| {
             let column = format!("t.{}", expires.column);
@@ -57,13 +57,13 @@ impl<'p> Statements<'p> {
         self.is_ours() + &self.target.expires.as_ref().map(alive).unwrap_or_default()
     }
 
-    /// Removes the row if it has ended, in doubt only if it has ended whichever moment its column means; `None` where
-    /// rows do not end.
+    /// Deletes the row if it has expired, in doubt only if it has expired whichever zone its column means; `None` where
+    /// rows do not expire.
     pub(super) fn bury(&self, is_doubted: bool) -> Option<Statement> {
         let Target { table, expires: Some(expires), .. } = self.target else { return None };
-        let has_ended = if is_doubted { has_ended_everywhere } else { has_ended };
-        let (ours, has_ended) = (self.is_ours(), has_ended(expires, "clock_timestamp()"));
-        let sql = format!("WITH {ORIGIN} DELETE FROM {table} AS t USING origin WHERE {ours} AND {has_ended}");
+        let has_expired = if is_doubted { has_expired_everywhere } else { has_expired };
+        let (ours, has_expired) = (self.is_ours(), has_expired(expires, "clock_timestamp()"));
+        let sql = format!("WITH {ORIGIN} DELETE FROM {table} AS t USING origin WHERE {ours} AND {has_expired}");
         Some(Statement { sql, values: Vec::new() })
     }
 

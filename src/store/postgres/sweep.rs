@@ -1,31 +1,31 @@
-//! Removes rows that have ended, by the database's own reckoning. Knows no key.
+//! Deletes rows that have expired, by the database's own clock. Knows no key.
 
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::zone::{doubt_by_now, has_ended, has_ended_everywhere};
+use super::zone::{doubt_by_now, has_expired, has_expired_everywhere};
 use crate::store::StoreError;
 use crate::store::catalog::relation::Surety;
 use crate::store::catalog::target::Expires;
 
-/// Removes rows that ended longer ago than `grace` seconds, a thousand at most (of a partitioned table perhaps more);
+/// Deletes rows that expired longer ago than `grace` seconds, a thousand at most (of a partitioned table perhaps more);
 /// how many.
 ///
 /// Each row is judged twice: when it is locked, as it is then, and when it goes. Its place alone (`ctid`) would also be
 /// the place of a living row in another partition. Which zone a session has cannot be known, so that a row goes only
-/// when it has ended in every zone, unless the settings say which one it is; and none goes when another zone has been
+/// when it has expired in every zone, unless the settings say which one it is; and none goes when another zone has been
 /// set since, which nobody would notice otherwise.
 pub(super) async fn sweep(pool: &PgPool, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
     if let Some(doubt) = doubt_by_now(pool, table, expires).await? {
         return Err(StoreError::Refused(doubt));
     }
     let before = "clock_timestamp() - $1 * interval '1 second'";
-    let has_ended = match expires.surety {
-        Surety::Told => has_ended(expires, before),
-        Surety::Found | Surety::Doubted => has_ended_everywhere(expires, before),
+    let has_expired = match expires.surety {
+        Surety::Stated => has_expired(expires, before),
+        Surety::Found | Surety::Doubted => has_expired_everywhere(expires, before),
     };
     let sql = format!(
-        "DELETE FROM {table} AS t WHERE t.ctid = ANY (ARRAY(SELECT t.ctid FROM {table} AS t WHERE {has_ended} \
-         LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND {has_ended}"
+        "DELETE FROM {table} AS t WHERE t.ctid = ANY (ARRAY(SELECT t.ctid FROM {table} AS t WHERE {has_expired} \
+         LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND {has_expired}"
     );
     Ok(sqlx::query(AssertSqlSafe(sql)).bind(grace).execute(pool).await?.rows_affected())
 }

@@ -17,7 +17,7 @@ use crate::store::catalog::relation::Surety;
 use crate::store::catalog::target::{FieldChange, Place, Target};
 use crate::store::plan::Plan;
 
-/// A row that another makes at the same moment is found by the next attempt.
+/// A row that another session inserts at the same time is found by the next attempt.
 const ATTEMPTS: usize = 16;
 
 const DOUBTED: &str = "the key's row has ended in one time zone and not in another, and it is not certain which one \
@@ -27,7 +27,7 @@ const UNMADE: &str = "there is a row whose key is another spelling of this one, 
 
 pub(super) const NO_KEY: &str = "the key is no value of its column";
 
-/// What a write is done with.
+/// What a write needs.
 pub(super) struct Writer<'w> {
     pub(super) connection: &'w mut PgConnection,
     /// For questions about a refusal.
@@ -88,7 +88,7 @@ impl Desk<'_, '_> {
 
     async fn fields(&mut self, changes: &[FieldChange<'_>], condition: Condition) -> Result<Written, StoreError> {
         let statement = upsert(self.statements, changes, condition)?;
-        // Asked for when a row is found to have ended.
+        // Looked up when a row is found to have expired.
         let mut doubt = None;
         for _ in 0..ATTEMPTS {
             let Answer { old, new } = self.upserted(&statement, changes).await?;
@@ -101,7 +101,7 @@ impl Desk<'_, '_> {
                 (None, None) if matches!(condition, Condition::RowExists | Condition::FieldPresent) => {
                     return Ok(Written { tells_new: true, ..Written::default() });
                 }
-                // Somebody made the row after this statement's snapshot, or it has ended.
+                // The row was inserted after this statement's snapshot, or it has expired.
                 (None, None) => doubt = Some(self.bury(doubt).await?),
             }
         }
@@ -117,8 +117,8 @@ impl Desk<'_, '_> {
         Ok(Answer { old: row.try_get(0)?, new: row.try_get(1)? })
     }
 
-    /// Removes the row if it has ended: what comes next makes a new one. Gives why it is in doubt which moment its
-    /// column means, if it is; `known` is what an earlier attempt has found out.
+    /// Deletes the row if it has expired: the next write inserts a new one. Returns why it is in doubt which point in
+    /// time its column means, if it is; `known` is what an earlier attempt has found out.
     async fn bury(&mut self, known: Option<Option<String>>) -> Result<Option<String>, StoreError> {
         let doubt = match known {
             Some(doubt) => doubt,
@@ -130,11 +130,11 @@ impl Desk<'_, '_> {
         Ok(doubt)
     }
 
-    /// Why it is in doubt which moment the column means that says when the row ends.
+    /// Why it is in doubt which point in time the column means that says when the row expires.
     async fn doubt(&self) -> Result<Option<String>, StoreError> {
         let Target { table, expires: Some(expires), .. } = self.statements.target else { return Ok(None) };
         match expires.surety {
-            Surety::Told => Ok(None),
+            Surety::Stated => Ok(None),
             Surety::Found => doubt_by_now(self.writer.pool, table, expires).await,
             Surety::Doubted => Ok(Some(DOUBTED.to_owned())),
         }

@@ -1,5 +1,6 @@
-//! Columns that hold a moment without a zone (`timestamp`): every session of the database reads them in its own zone,
-//! which is the database's or the role's. Ours is UTC, so that what is shown is; such a column is converted by name.
+//! Columns that hold a timestamp without a zone (`timestamp`): every session of the database reads them in its own
+//! zone, which is set for the database or the role. The sidecar's sessions use UTC, so that what it shows is UTC; such
+//! a column is converted by the name of its zone.
 //!
 //! The driver gives its sessions UTC when it connects, which nothing in a session can take back: what other sessions
 //! have is looked up where it is set. Source:
@@ -13,7 +14,7 @@ use crate::store::catalog::relation::Surety;
 use crate::store::catalog::target::Expires;
 use crate::store::dialect::moment;
 
-/// In which zone the database takes a moment without one.
+/// The zone in which the database reads a timestamp without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Zone {
     /// As `AT TIME ZONE` takes it.
@@ -28,19 +29,19 @@ impl Zone {
         Self { name, surety: if doubt.is_some() { Surety::Doubted } else { Surety::Found }, doubt }
     }
 
-    /// True when moments are what they seem to be.
+    /// True when it is certain which point in time a timestamp means.
     pub(super) fn is_utc(&self) -> bool {
         is_same(&self.name, "UTC")
     }
 }
 
-/// True of a row `t` whose end is before that moment.
-pub(super) fn has_ended(expires: &Expires, before: &str) -> String {
+/// True of a row `t` that expired before that time.
+pub(super) fn has_expired(expires: &Expires, before: &str) -> String {
     format!("{} < {before}", moment(&format!("t.{}", expires.column), expires.zone.as_deref()))
 }
 
-/// The same, whichever zone the column means: they lie between UTC-12 and UTC+14.
-pub(super) fn has_ended_everywhere(expires: &Expires, before: &str) -> String {
+/// The same, whichever zone the column means: zones lie between UTC-12 and UTC+14.
+pub(super) fn has_expired_everywhere(expires: &Expires, before: &str) -> String {
     format!("(t.{} AT TIME ZONE 'UTC') < {before} - interval '1 day'", expires.column)
 }
 
@@ -55,7 +56,7 @@ const FIRST: &str = "ORDER BY setrole <> 0 DESC, setdatabase <> 0 DESC LIMIT 1";
 /// The zone of the sessions that write `table`. `set` is what the settings say, empty if nothing.
 pub(super) async fn of(pool: &PgPool, set: &str, table: &str) -> Result<Zone, StoreError> {
     if !set.is_empty() {
-        return Ok(Zone { name: canonical(pool, set).await?, surety: Surety::Told, doubt: None });
+        return Ok(Zone { name: canonical(pool, set).await?, surety: Surety::Stated, doubt: None });
     }
     look(pool, table, None).await
 }
@@ -82,7 +83,7 @@ async fn look(pool: &PgPool, table: &str, before: Option<&str>) -> Result<Zone, 
 }
 
 /// Why the zone that was found when the statements were made is not to be relied on any more; `None` while nothing says
-/// otherwise. A row that its writer says is alive could look ended since then.
+/// otherwise. A row that is alive for its writer could look expired since then.
 pub(super) async fn doubt_by_now(pool: &PgPool, table: &str, expires: &Expires) -> Result<Option<String>, StoreError> {
     let Some(ours) = expires.zone.as_ref().filter(|_| expires.surety == Surety::Found) else { return Ok(None) };
     let now = look(pool, table, Some(ours)).await?;
@@ -163,7 +164,7 @@ pub(super) async fn canonical(pool: &PgPool, zone: &str) -> Result<String, Store
 
 #[cfg(test)]
 mod tests {
-    use super::{has_ended_everywhere, is_same};
+    use super::{has_expired_everywhere, is_same};
     use crate::store::catalog::relation::Surety;
     use crate::store::catalog::target::Expires;
 
@@ -177,6 +178,6 @@ mod tests {
     fn what_has_ended_everywhere_is_no_zones_matter() {
         let expires = Expires { column: "\"x\"".into(), zone: Some("Asia/Tokyo".into()), surety: Surety::Found };
         let condition = "(t.\"x\" AT TIME ZONE 'UTC') < now() - interval '1 day'";
-        assert_eq!(has_ended_everywhere(&expires, "now()"), condition);
+        assert_eq!(has_expired_everywhere(&expires, "now()"), condition);
     }
 }

@@ -1,6 +1,6 @@
-//! The change feed of SQLite: `PRAGMA data_version` on a connection of its own says that some other connection,
-//! of this process or another, committed. Not what: everything is taken as changed. Our own writes go over that very
-//! connection, to which they are no news.
+//! The change feed of SQLite: `PRAGMA data_version` on a separate connection says that some other connection, of this
+//! process or another, has committed. It does not say what, so everything is taken as changed. Our own writes go over
+//! that same connection, which does not report them.
 //!
 //! Source: <https://www.sqlite.org/pragma.html#pragma_data_version>
 

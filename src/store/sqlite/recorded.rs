@@ -1,5 +1,5 @@
-//! The SQL that SQLite is given, byte for byte, as the driver logs it: `recorded.txt`. A change there is meant, or a
-//! fault.
+//! Holds the SQL that SQLite is given, byte for byte as the driver logs it, against `recorded.txt`. A difference is
+//! either intended or a fault.
 
 use std::collections::BTreeSet;
 use std::io::Write;

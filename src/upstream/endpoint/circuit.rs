@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::error::ConnectError;
-use crate::telemetry::Seldom;
+use crate::telemetry::LogThrottle;
 use crate::telemetry::metrics::UpstreamMetrics;
 
 /// The circuit breaker of one upstream.
@@ -20,7 +20,7 @@ pub(crate) struct Circuit {
     open_after: Duration,
     metrics: Arc<UpstreamMetrics>,
     /// Log lines about a lack that is not the upstream's.
-    excuses: Seldom,
+    excuses: LogThrottle,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Circuit {
     /// A circuit that opens when the upstream has been unreachable for `open_after`.
     #[must_use]
     pub(crate) fn new(open_after: Duration, metrics: Arc<UpstreamMetrics>) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), open_after, metrics, excuses: Seldom::default() }
+        Self { state: Mutex::default(), changed: Notify::new(), open_after, metrics, excuses: LogThrottle::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, Attempts> {
@@ -125,7 +125,7 @@ impl Circuit {
 
 impl Turn<'_> {
     /// The upstream answered, whatever it said.
-    pub(crate) fn succeeded(self) {
+    pub(super) fn succeeded(self) {
         let mut state = self.circuit.state();
         if state.failures > 0 || state.why.is_some() {
             *state = Attempts { is_taken: state.is_taken, ..Attempts::default() };
@@ -134,7 +134,7 @@ impl Turn<'_> {
     }
 
     /// There was no attempt worth counting: something else was lacking. True when that is to be logged.
-    pub(crate) fn excused(self, why: &ConnectError) -> bool {
+    pub(super) fn excused(self, why: &ConnectError) -> bool {
         self.circuit.state().why = Some(why.clone());
         self.circuit.excuses.due().is_some()
     }

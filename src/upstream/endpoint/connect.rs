@@ -14,7 +14,7 @@ use super::target::Target;
 use crate::errors;
 use crate::resp::reply::ReplyScanner;
 use crate::resp::{Proto, decode, encode};
-use crate::telemetry::lack;
+use crate::telemetry::out_of_files;
 
 /// An open connection that has been greeted.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ async fn connect_now(endpoint: &Endpoint, group: &Group) -> Result<Connected, Co
     let greeted = async {
         let patience = endpoint.settings.connect_timeout;
         let mut stream = Stream::open(target, patience).await.map_err(|error| {
-            let is_ours = lack::is_of_files(&error) || lack::of_files_now();
+            let is_ours = out_of_files::is_cause_of(&error) || out_of_files::is_so_now();
             if is_ours { ConnectError::NoFiles } else { unreachable(error.to_string()) }
         })?;
         let hello = Hello::to(target, group);

@@ -1,7 +1,7 @@
-//! Why there is no connection to the upstream, and which of its errors say that another connection may find better.
+//! Why there is no connection to the upstream, and which of its errors another connection may not meet.
 
 use crate::errors;
-use crate::telemetry::lack::NO_FILES;
+use crate::telemetry::out_of_files::NO_FILES;
 
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

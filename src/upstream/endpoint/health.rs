@@ -1,4 +1,4 @@
-//! Asks the upstream how it is, over a connection of the `redis` crate: the control plane, never a client's way.
+//! Asks the upstream about its health over a connection of the `redis` crate, which no request of a client uses.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Where the upstream is, which a reload may change, and whether commands may go there now (HEARTHSIDE PAUSE).
-//! Connections watch it: those to an old location finish what is under way and are opened again.
+//! The location of the upstream at the moment, which a reload may change, and whether commands may go there now
+//! (HEARTHSIDE PAUSE). Connections watch it: those to an old location finish what is under way and are opened again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
-//! One upstream server: where it is, whether it can be reached, how many connections it may have, and how one is
+//! One upstream server: its location, whether it can be reached, how many connections it may have, and how one is
 //! opened. Knows nothing of clients or requests, and nothing of `pipeline`, `pinned` and `hub`, which use it. Another
-//! topology (several servers, or one that moves) comes in here.
+//! topology (Sentinel, a cluster) is added here.
 
 pub(super) mod circuit;
 pub(super) mod connect;
@@ -67,7 +67,7 @@ impl Endpoint {
 
     /// From now on the upstream is at `target`: what is under way ends where it began, everything else goes there.
     pub fn move_to(&self, target: Target) {
-        tracing::info!(upstream = %target.name(), "the upstream is somewhere else; connections are opened anew");
+        tracing::info!(upstream = %target.name(), "the upstream has moved; connections are opened again");
         self.location.change(target);
         self.circuit.begin_again();
     }

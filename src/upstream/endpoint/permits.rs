@@ -1,4 +1,4 @@
-//! Bounds the connections that are lent to one client each, in the whole process, and the wait for one.
+//! Bounds the number of connections that are lent to one client each, in the whole process, and the wait for one.
 
 use std::sync::Arc;
 use std::time::Duration;

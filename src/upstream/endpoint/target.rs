@@ -1,4 +1,5 @@
-//! Where the upstream is, from `upstream.url`. The only door to the `redis` crate's URL reader.
+//! Reads `upstream.url`: the address of the upstream, the login, TLS and the database. The only door to the `redis`
+//! crate's URL reader.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,10 +38,10 @@ impl Target {
     /// What is wrong with them; never the password.
     pub fn parse(settings: &config::Upstream) -> Result<Self, String> {
         let unreadable = |error: redis::RedisError| {
-            let told = error.to_string().replace("- InvalidClientConfig", "");
+            let text = error.to_string().replace("- InvalidClientConfig", "");
             format!(
                 "cannot be read ({}); write redis://[user:password@]host:port[/db], rediss:// or unix:///path",
-                told.trim()
+                text.trim()
             )
         };
         let info = settings.url.as_str().into_connection_info().map_err(unreadable)?;

@@ -1,4 +1,5 @@
-//! The hub's task: keeps its connection, subscribes what the table wants, and hands every message to those it is for.
+//! The hub's task: keeps its connection, subscribes to what the table wants, and hands every message to its
+//! subscribers.
 
 use std::io;
 
@@ -17,13 +18,13 @@ use crate::upstream::endpoint::stream::Stream;
 
 /// Bytes asked for in one read.
 const READ: usize = 64 * 1024;
-/// A message that is shorter has memory of its own.
+/// A message that is shorter than this is copied into separate memory.
 const SLICE: usize = 32 * 1024;
 /// Topics subscribed in one request.
 const AT_ONCE: usize = 512;
 
 impl HubTask {
-    /// Serves for ever. Does not connect before something is wanted.
+    /// Runs for ever. Does not connect before the first subscription.
     pub async fn run(mut self) {
         let mut attempt: u32 = 0;
         let Some(first) = self.wishes.recv().await else { return };
@@ -56,12 +57,12 @@ impl HubTask {
         }
     }
 
-    /// Serves one connection until it fails. Who listens for gaps is told of one when everything else is confirmed
-    /// again.
+    /// Serves one connection until it fails. Who listens for gaps gets a message about one when everything else is
+    /// confirmed again.
     async fn serve(&mut self, mut stream: Stream) -> io::Error {
         let topics = {
             let mut table = self.hub.table();
-            // Whatever was wished for before is in the table.
+            // Every earlier wish is in the table.
             while self.wishes.try_recv().is_ok() {}
             table.begin_again()
         };
@@ -82,7 +83,7 @@ impl HubTask {
         let (mut heard, mut pinged) = (tokio::time::Instant::now(), false);
         loop {
             if !out.is_empty() {
-                // What is wished meanwhile waits.
+                // Wishes that are made meanwhile wait.
                 tokio::time::timeout(settings.ping_timeout, write(stream, &out)).await.map_err(|_| silent())??;
                 out = BytesMut::new();
             }
@@ -128,8 +129,8 @@ impl HubTask {
         match pubsub::read(&frame) {
             Some(PubSub::Message(kind, name)) => {
                 let topic = (kind, Bytes::copy_from_slice(name));
-                // A slice of what was read at once keeps all of it: a short message must not, for whoever is slow to
-                // take it.
+                // A slice keeps alive everything that was read with it: a short message must not do that for a client
+                // that is slow to take it.
                 let message = if frame.len() < SLICE { Bytes::copy_from_slice(&frame[1..]) } else { frame.slice(1..) };
                 self.hub.table().members(&topic).for_each(|member| member.deliver(message.clone()));
             }

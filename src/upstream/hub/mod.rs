@@ -31,12 +31,12 @@ pub struct Hub {
     most_waiting: usize,
 }
 
-/// The hub's end that its task holds.
+/// The part of the hub that its task holds.
 #[derive(Debug)]
 pub struct HubTask {
     hub: Arc<Hub>,
     wishes: UnboundedReceiver<Wish>,
-    /// The connection was lost, and nobody has been told yet.
+    /// The connection was lost, and no subscriber has been informed yet.
     was_lost: bool,
 }
 
@@ -55,7 +55,7 @@ impl Hub {
 
     /// Wishes are made while the table is locked, so that their order is that of what happened to it.
     fn wish(&self, table: &Table, wish: Option<Wish>) {
-        // The task lives as long as the process; without it nothing is left to be told.
+        // The task lives as long as the process; without it there is nothing to pass on.
         wish.map(|wish| self.wishes.send(wish));
         self.endpoint.metrics.hub.topics.set(table.len() as i64);
     }
@@ -83,7 +83,7 @@ impl Hub {
         Membership { hub: self.clone(), subscriber }
     }
 
-    /// Ends everything that a subscriber has.
+    /// Ends all subscriptions of a subscriber.
     fn leave(&self, subscriber: &Arc<Subscriber>) {
         for (kind, name) in subscriber.topics() {
             self.unsubscribe(subscriber, kind, &name);
@@ -91,7 +91,7 @@ impl Hub {
     }
 }
 
-/// A client's place in the hub; dropping it ends all its subscriptions.
+/// A client's subscriptions in the hub; dropping it ends all of them.
 #[derive(Debug)]
 pub struct Membership {
     hub: Arc<Hub>,

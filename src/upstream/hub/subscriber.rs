@@ -11,8 +11,8 @@ use crate::telemetry::holding::Holding;
 use crate::upstream::pipeline::bell::wake;
 use crate::upstream::pipeline::subscriptions::Subscriptions;
 
-/// What waits is told to others from so many bytes on.
-const TOLD: usize = 4096;
+/// From so many bytes on, what waits is reported to other threads.
+const REPORTED_FROM: usize = 4096;
 
 #[derive(Debug, Default)]
 struct State {
@@ -22,16 +22,16 @@ struct State {
     held: usize,
     /// Too much waited.
     overflowed: bool,
-    /// The bytes that the others know of.
-    told: usize,
+    /// The bytes that were last reported to other threads.
+    reported: usize,
     waker: Option<Waker>,
 }
 
 /// What waited for it is gone.
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        let told = self.state().told;
-        self.holding.note_outbox(told, 0);
+        let reported = self.state().reported;
+        self.holding.note_outbox(reported, 0);
     }
 }
 
@@ -66,17 +66,17 @@ impl Subscriber {
     pub fn note(&self, kind: Kind, name: &[u8], on: bool) -> usize {
         let mut state = self.state();
         state.subscriptions.confirm(kind, Some(name), on);
-        self.tell(&mut state);
-        Self::told(&state, kind)
+        self.report(&mut state);
+        Self::remaining(&state, kind)
     }
 
-    /// The count that a confirmation tells.
+    /// The count that a confirmation carries.
     #[must_use]
     pub fn count(&self, kind: Kind) -> usize {
-        Self::told(&self.state(), kind)
+        Self::remaining(&self.state(), kind)
     }
 
-    fn told(state: &State, kind: Kind) -> usize {
+    fn remaining(state: &State, kind: Kind) -> usize {
         let [channels, patterns, shards] = state.subscriptions.counts();
         if kind == Kind::Shard { shards } else { channels + patterns }
     }
@@ -87,11 +87,11 @@ impl Subscriber {
         self.state().subscriptions.counts()
     }
 
-    /// Tells the others what waits, and what the names of its subscriptions take.
-    fn tell(&self, state: &mut State) {
-        let held = Some(state.held + state.subscriptions.cost()).filter(|held| *held >= TOLD).unwrap_or(0);
-        if held != state.told {
-            self.holding.note_outbox(std::mem::replace(&mut state.told, held), held);
+    /// Reports to other threads what waits, and what the names of its subscriptions take.
+    fn report(&self, state: &mut State) {
+        let held = Some(state.held + state.subscriptions.cost()).filter(|held| *held >= REPORTED_FROM).unwrap_or(0);
+        if held != state.reported {
+            self.holding.note_outbox(std::mem::replace(&mut state.reported, held), held);
         }
     }
 
@@ -119,7 +119,7 @@ impl Subscriber {
         } else {
             state.messages.push_back(message);
         }
-        self.tell(&mut state);
+        self.report(&mut state);
         wake(&mut state.waker);
     }
 
@@ -147,7 +147,7 @@ impl Subscriber {
         }
         if let Some(message) = state.messages.pop_front() {
             state.held -= message.len();
-            self.tell(&mut state);
+            self.report(&mut state);
             return Poll::Ready(Ok(message));
         }
         state.waker = Some(cx.waker().clone());

@@ -1,4 +1,4 @@
-//! Who is subscribed to what. Pure.
+//! The table of subscriptions: which client is subscribed to what. Pure.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) struct Table {
     topics: HashMap<Topic, Entry>,
     /// Confirmations still to come of topics that nobody wants any more.
     orphaned: HashMap<Topic, u32>,
-    /// There is a connection. While there is none nothing is wished for: all that is wanted then is subscribed when
+    /// There is a connection. While there is none, no wishes are made: everything that is wanted is subscribed when
     /// there is.
     is_connected: bool,
     /// The first wish has been made, which has the first connection opened.

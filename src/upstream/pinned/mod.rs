@@ -188,7 +188,7 @@ impl Pinned {
         self.inbox.with(|state| state.confirm(kind, name, on));
     }
 
-    /// From now on nothing that comes is told apart.
+    /// From now on replies and other messages are not distinguished.
     pub fn listen(&self) {
         self.inbox.with(|state| state.raw = true);
     }

@@ -1,4 +1,4 @@
-//! The pinned connections of one worker thread that are lent to nobody: clean ones, for the next client of their group.
+//! The idle pinned connections of one worker thread: clean ones, kept for the next client of their group.
 //!
 //! Invariants:
 //! - their number is bounded by group here (`upstream.pinned_idle`) and in the whole process

@@ -1,5 +1,5 @@
-//! What one client holds in memory, wherever it lies (decision 0018). How much may be asked for on its behalf follows
-//! from that and from its window (`client_window.rs`).
+//! Counts what one client holds in memory, wherever it lies (decision 0018). How much may be requested on its behalf
+//! follows from that and from its window (`client_window.rs`).
 //!
 //! Invariants:
 //! - bytes are counted where they arrive and where they leave, by whoever keeps them, and never by looking at them
@@ -18,8 +18,8 @@ use super::bell::{Bell, wake};
 use super::client_window::ClientWindow;
 use crate::telemetry::holding::Holding;
 
-/// What a client holds is told to others from so many bytes on, and when it has changed by as many.
-const TOLD: usize = 4096;
+/// What a client holds is reported to other threads from so many bytes on, and whenever it has changed by as many.
+const REPORTED_FROM: usize = 4096;
 /// What bytes that wait cost: what an allocator with four sizes for each doubling keeps for them, and a place in a
 /// queue.
 pub(crate) fn cost(bytes: &Bytes) -> usize {
@@ -31,13 +31,13 @@ pub(crate) fn cost(bytes: &Bytes) -> usize {
 /// One client's account.
 #[derive(Debug)]
 pub struct Account {
-    /// Where the others see it; none for what is nobody's.
+    /// Where other threads see it; none for what belongs to no client.
     holding: Option<Arc<Holding>>,
-    /// Bytes in all, those of them that wait for the client to read, and what the others were told.
+    /// Bytes in all, those of them that wait for the client to read, and the number that was last reported.
     holds: Cell<usize>,
     owes: Cell<usize>,
-    told: Cell<usize>,
-    /// What its connection told last: bytes that were read from it, and that wait to be written to it.
+    reported: Cell<usize>,
+    /// What its connection last reported: bytes that were read from it, and bytes that wait to be written to it.
     connection: Cell<(usize, usize)>,
     /// Bytes in its tickets and its inbox.
     arrived: Cell<usize>,
@@ -45,9 +45,9 @@ pub struct Account {
     most: Cell<usize>,
     /// Its socket takes nothing more.
     is_stalled: Cell<bool>,
-    /// It has left: what it asked for holds nobody up.
+    /// It has left: its requests must not delay others.
     has_left: Cell<bool>,
-    /// What may be asked for on its behalf.
+    /// How much may be requested on its behalf.
     pub(super) window: ClientWindow,
     /// The lane on which requests of it wait for room.
     bell: RefCell<Option<Rc<Bell>>>,
@@ -61,7 +61,7 @@ impl Default for Account {
             holding: None,
             holds: Cell::default(),
             owes: Cell::default(),
-            told: Cell::default(),
+            reported: Cell::default(),
             connection: Cell::default(),
             arrived: Cell::default(),
             most: Cell::new(usize::MAX),
@@ -111,7 +111,7 @@ impl Account {
         wake(&mut self.reader.borrow_mut());
     }
 
-    /// More comes for a client that has much already; true when it is not kept, and the client is to go.
+    /// More comes for a client that holds much already; true when it is not kept, and the client must be closed.
     pub fn overflows(&self) -> bool {
         let Some(holding) = &self.holding else { return false };
         if holding.is_too_much(self.holds.get(), self.most.get()) {
@@ -150,26 +150,26 @@ impl Account {
         self.tell();
     }
 
-    pub(crate) fn release(&self, bytes: usize) {
+    pub(super) fn release(&self, bytes: usize) {
         self.holds.set(self.holds.get() - bytes);
         self.tell();
     }
 
-    /// Little is told of seldom: others see it to within 4 KiB.
+    /// Small changes are not reported: other threads see the number to within 4 KiB.
     fn tell(&self) {
-        let (holds, told) = (self.holds.get(), self.told.get());
-        if holds.abs_diff(told) < TOLD && (holds >= TOLD || told == 0) {
+        let (holds, reported) = (self.holds.get(), self.reported.get());
+        if holds.abs_diff(reported) < REPORTED_FROM && (holds >= REPORTED_FROM || reported == 0) {
             return;
         }
-        let (holds, owes) = if holds < TOLD { (0, 0) } else { (holds, self.owes.get()) };
-        self.told.set(holds);
+        let (holds, owes) = if holds < REPORTED_FROM { (0, 0) } else { (holds, self.owes.get()) };
+        self.reported.set(holds);
         if let Some(holding) = &self.holding {
             holding.note(holds, owes);
         }
     }
 
     /// True when it has taken all but `most` bytes of what came.
-    pub(crate) const fn is_up_with(&self, most: usize) -> bool {
+    pub(super) const fn is_up_with(&self, most: usize) -> bool {
         self.arrived.get() <= most || self.has_left.get()
     }
 
@@ -195,12 +195,12 @@ impl Account {
         *self.bell.borrow_mut() = Some(bell.clone());
     }
 
-    pub(crate) fn waits_no_more(&self) {
+    pub(super) fn waits_no_more(&self) {
         self.bell.borrow_mut().take();
     }
 
     /// True while requests of it wait for room.
-    pub(crate) fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         self.bell.borrow().is_some()
     }
 
@@ -271,7 +271,7 @@ impl Kept {
         Self { account, bytes: 0 }
     }
 
-    /// So many bytes, no longer those of before.
+    /// Counts so many bytes instead of those before.
     pub fn are(&mut self, bytes: usize) {
         let before = std::mem::replace(&mut self.bytes, bytes);
         self.account.holds.set(self.account.holds.get() + bytes - before);

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - replies come in the order in which requests were written, so the front flight owns the next reply;
 //! - a push message is handed over where it came, between the replies; when no reply is awaited it goes to the inbox
-//!   of a client's own connection (on a shared lane it is nobody's and dropped).
+//!   of a client's own connection; on a shared lane it belongs to nobody and is dropped.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,9 +28,9 @@ use crate::upstream::endpoint::stream::Stream;
 
 /// Bytes asked for in one read.
 const READ: usize = 64 * 1024;
-/// An unfinished reply longer than this is handed on in pieces.
+/// An unfinished reply longer than this is passed on in pieces.
 const HOLD: usize = 64 * 1024;
-/// With so many bytes not taken by its client, a client's own connection is not read.
+/// A client's own connection is not read while the client has not taken so many bytes.
 const ENOUGH: usize = 256 * 1024;
 /// A connection that ends within so many bytes of one at which its client had not taken what came before was given up
 /// by an upstream that kept too much for it: that is what the kernels on both sides may still have had.
@@ -38,10 +38,10 @@ const BEHIND: usize = 16 << 20;
 /// A reply longer than this on a shared lane is more than others should wait behind.
 const BULKY: usize = 1 << 20;
 
-/// Whose a frame is.
+/// To whom a frame belongs.
 enum Part {
     Reply,
-    /// Of the front unit; so many of its kind are still subscribed.
+    /// To the front unit, as a confirmation; so many topics of its kind are still subscribed.
     Confirmation(usize),
     OutOfBand,
 }
@@ -50,22 +50,22 @@ enum Part {
 pub(crate) struct Arrivals {
     pub(crate) flights: VecDeque<Flight>,
     window: Window,
-    /// Of a client's own connection.
+    /// For a client's own connection.
     pub(crate) inbox: Option<Inbox>,
     incoming: BytesMut,
     /// The same, as its client's account has it.
     kept: Option<Kept>,
-    /// Bytes that came since a client did not take what came before, if it ever did not.
+    /// Bytes that have come since the client last left something untaken, if it ever did.
     since_full: Option<usize>,
     /// Bytes of `incoming` the scanner has seen, and where the frame it is in begins.
     scanned: usize,
     frame: usize,
     scanner: ReplyScanner,
-    /// Bytes of the unfinished reply that have been handed on.
+    /// Bytes of the unfinished reply that have been passed on.
     handed_on: usize,
     /// A reply has ended since this was last looked at.
-    pub(crate) has_moved_on: bool,
-    /// The account of who has the lane for itself, without an inbox.
+    pub(super) has_moved_on: bool,
+    /// The account of the client that has the lane for itself; it has no inbox.
     owner: Option<Rc<Account>>,
     /// One reply said that this server is not the right one any more.
     pub(crate) is_unready: bool,
@@ -79,7 +79,7 @@ impl Arrivals {
     }
 
     /// Those of a lane that one client has for itself.
-    pub(crate) fn belong_to(&mut self, owner: Rc<Account>) {
+    pub(super) fn belong_to(&mut self, owner: Rc<Account>) {
         self.kept = Some(Kept::new(owner.clone()));
         self.owner = Some(owner);
     }
@@ -90,12 +90,12 @@ impl Arrivals {
     }
 
     /// A flight has been sent.
-    pub(crate) fn await_replies(&mut self, mut flight: Flight) {
+    pub(super) fn await_replies(&mut self, mut flight: Flight) {
         self.window.open(flight.send());
         self.flights.push_back(flight);
     }
 
-    /// So much is awaited that others than a client of its own should not be sent now.
+    /// So much is awaited that nothing more should be sent now, unless the connection serves one client alone.
     pub(crate) const fn is_full(&self) -> bool {
         self.inbox.is_none() && self.owner.is_none() && self.window.is_full()
     }
@@ -121,7 +121,7 @@ impl Arrivals {
         }
     }
 
-    /// True when a client of its own has lately not taken what came.
+    /// True when the connection serves one client, which has lately not taken what came.
     pub(crate) const fn was_slow(&self) -> bool {
         self.since_full.is_some()
     }
@@ -132,7 +132,7 @@ impl Arrivals {
     }
 
     /// True while the connection is not read, because its client has not taken what came.
-    pub(crate) fn is_left_unread(&self) -> bool {
+    pub(super) fn is_left_unread(&self) -> bool {
         self.owner().is_some_and(|account| !account.is_up_with(ENOUGH))
     }
 
@@ -140,7 +140,7 @@ impl Arrivals {
         self.owner.clone().or_else(|| self.inbox.as_ref().map(Inbox::account))
     }
 
-    /// Gives what was read to those it belongs to.
+    /// Delivers what was read.
     fn deliver(&mut self) -> io::Result<()> {
         loop {
             let step = match self.scanner.scan(&self.incoming[self.scanned..]) {
@@ -197,7 +197,7 @@ impl Arrivals {
     }
 
     fn reply_ended(&mut self) -> io::Result<()> {
-        // What has been handed on in pieces begins elsewhere.
+        // The beginning of it has been passed on already.
         if let (0, Some(b'-')) = (self.handed_on, self.incoming.get(self.frame)) {
             self.is_unready |= is_unready(&self.incoming[self.frame + 1..self.scanned]);
         }
@@ -270,14 +270,14 @@ impl Arrivals {
 
     fn give(&mut self, chunk: Chunk) {
         let Some(flight) = self.flights.front() else { return };
-        // What came before the flight's first reply also reaches the client before it.
+        // Messages that came before the flight's first reply also reach the client before it.
         while let Some(frame) = self.inbox.as_ref().and_then(Inbox::take) {
             flight.deliver(Chunk::Push(frame));
         }
         flight.deliver(chunk);
     }
 
-    /// Hands over the frame that just ended, which is no reply.
+    /// Delivers the frame that has just ended, which is no reply.
     fn out_of_band(&mut self) {
         let length = self.scanned - self.frame;
         self.hand_over();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::resp::pubsub::Kind;
 
-/// What one request is answered with.
+/// The replies that one request gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// So many replies: one, or those of a whole MULTI ... EXEC.
@@ -13,7 +13,7 @@ pub enum Expect {
     Confirmations(u32),
     /// One confirmation for everything of this kind that is subscribed (UNSUBSCRIBE without arguments).
     AllOf(Kind),
-    /// Nothing that can be distinguished from what else comes (a connection that is read raw).
+    /// Nothing that can be distinguished from other messages (a connection whose bytes are passed on as they come).
     Nothing,
 }
 
@@ -46,7 +46,7 @@ pub struct Batch {
     pub asked: Vec<Asked>,
     /// On its client's own connection: `None` when the client is lost with it.
     pub loss: Option<Loss>,
-    /// There: a reply that is missing for `upstream.command_timeout` ends the connection.
+    /// On its client's own connection: a reply that is missing for `upstream.command_timeout` ends the connection.
     pub is_timed: bool,
 }
 

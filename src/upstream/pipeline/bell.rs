@@ -3,14 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 
-/// Wakes who waits, if somebody does.
+/// Wakes the task that waits, if one does.
 pub(crate) fn wake(waker: &mut Option<Waker>) {
     if let Some(waker) = waker.take() {
         waker.wake();
     }
 }
 
-/// Tells a lane that one of the clients it asks nothing for has room again.
+/// Tells a lane that a client whose requests it holds back has room for replies again.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     rung: Cell<bool>,
@@ -34,7 +34,7 @@ impl Bell {
     }
 
     /// True once after it has rung.
-    pub(crate) const fn has_rung(&self) -> bool {
+    pub(super) const fn has_rung(&self) -> bool {
         self.rung.replace(false)
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct ClientWindow {
     is_known: Cell<bool>,
     /// Replies that may be under way.
     most_asked: Cell<usize>,
-    /// The client would have asked for more than that.
+    /// The client had more requests than that.
     asks_more: Cell<bool>,
     /// Bytes in long replies since the last short one, or since the client had nothing else under way: a client that
     /// asks for one value after the other lets everybody have their turn.

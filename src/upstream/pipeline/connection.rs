@@ -53,7 +53,7 @@ pub(crate) struct Connection {
     generation: u64,
     /// What waits is not taken: it is for the next connection, or for the end of a pause.
     is_held: bool,
-    /// Rings when a reply may be late for which nobody else has a clock.
+    /// Fires when a reply may be late for which nobody else has a clock.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
@@ -116,7 +116,7 @@ impl Connection {
     }
 
     /// It was open for so long that its loss is no reason to wait before the next attempt.
-    pub(crate) fn was_sound(&self) -> bool {
+    pub(super) fn was_sound(&self) -> bool {
         self.since.elapsed() >= SOUND
     }
 
@@ -126,7 +126,7 @@ impl Connection {
     }
 
     /// Batches that wait for replies.
-    pub(crate) fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.arrivals.flights.len()
     }
 
@@ -166,12 +166,12 @@ impl Connection {
         self.arrivals.is_unready && self.was_sound()
     }
 
-    /// Nothing is under way, and nothing may begin. Should the upstream close it meanwhile, nothing is sent into the
-    /// void; at a shutdown what waits is told so.
+    /// Nothing is under way, and nothing may begin. If the upstream closes it meanwhile, nothing is sent and lost; at a
+    /// shutdown what waits is answered with that.
     async fn rest(&mut self, lookout: &mut Lookout) -> io::Result<()> {
         self.endpoint.metrics.lanes.held.inc();
         let (endpoint, queue) = (self.endpoint.clone(), self.queue.clone());
-        let told = async {
+        let informed = async {
             endpoint.permits.closing().await;
             let due = queue.upgrade().map(|queue| queue.borrow_mut().take_due(|_| true));
             due.into_iter().flatten().for_each(|flight| flight.fail(&ConnectError::Closing.to_string()));
@@ -180,7 +180,7 @@ impl Connection {
         let rested = tokio::select! {
             () = lookout.changed() => Ok(()),
             error = std::future::poll_fn(|cx| self.poll_closed(cx)) => Err(error),
-            () = told => Ok(()),
+            () = informed => Ok(()),
         };
         self.endpoint.metrics.lanes.held.dec();
         (self.heard, self.pinged) = (Instant::now(), false);
@@ -205,7 +205,7 @@ impl Connection {
     /// Asks a silent upstream with PING, and gives it up when it stays silent (half-open connections).
     fn check_health(&mut self) -> io::Result<()> {
         if self.arrivals.is_left_unread() {
-            // It is the client that is slow: the upstream may have said what nobody has read.
+            // It is the client that is slow: the upstream may have sent what has not been read.
             (self.heard, self.pinged) = (Instant::now(), false);
             return Ok(());
         }
@@ -246,12 +246,12 @@ impl Connection {
         self.arrivals.await_replies(flight);
     }
 
-    /// What clients that choose a lane are told of it.
+    /// What clients that choose a lane see of it.
     fn progress(&self) -> Progress {
         if self.arrivals.flights.is_empty() { Progress::Idle } else { Progress::Since(self.front_since) }
     }
 
-    /// Tells it, after a reply has ended.
+    /// Publishes that, after a reply has ended.
     fn tell_progress(&mut self) {
         if std::mem::take(&mut self.arrivals.has_moved_on) {
             self.front_since = self.heard;
@@ -297,7 +297,7 @@ impl Connection {
         Some(front.since.max(self.heard) + patience)
     }
 
-    /// True when a reply is late that the upstream owes, not one that the client takes no bytes of.
+    /// True when the upstream is late with a reply, and not the client with taking it.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> bool {
         while let Some(due) = self.due() {
             let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due.into())));

@@ -22,7 +22,7 @@ use crate::upstream::endpoint::connect::{Connected, connect};
 use crate::upstream::endpoint::error::ConnectError;
 use crate::upstream::endpoint::group::Group;
 
-/// How often what waits without a connection is looked at.
+/// How often the requests that wait without a connection are looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// The lane's task.
@@ -34,11 +34,11 @@ pub(super) struct Driver {
     attempt: u32,
     /// It has been connected before.
     was_connected: bool,
-    /// Of a lane that one client has for itself.
+    /// For a lane that one client has for itself.
     lease: Option<Lease>,
 }
 
-/// A lane that counts as one of those connections that are lent to one client each.
+/// A lane for one client alone, which counts as one of the connections that are lent.
 #[derive(Debug)]
 pub(super) struct Lease {
     metrics: Arc<PinnedMetrics>,

@@ -19,7 +19,7 @@ pub(crate) struct Flight {
     asked: Vec<Asked>,
     /// Units in front that have been answered.
     answered: usize,
-    /// By unit, the error of ours that stands in the place of its replies; empty while no unit has one.
+    /// By unit, our error that replaces its replies; empty while no unit has one.
     lost: Vec<Option<&'static str>>,
     delivery: Delivery,
     loss: Option<Loss>,
@@ -31,10 +31,10 @@ pub(crate) struct Flight {
     pub(crate) offset: u64,
     /// What it costs its client.
     charge: Charge,
-    /// Bytes that its replies count for in the window of the lane.
+    /// The bytes that its replies take of the lane's window.
     pub(crate) expected: usize,
     /// The client has the beginning of a reply whose end is still to come.
-    pub(crate) is_partial: bool,
+    pub(super) is_partial: bool,
 }
 
 impl Flight {
@@ -68,12 +68,12 @@ impl Flight {
         self.asked.get_mut(self.answered)
     }
 
-    /// The error that stands in the place of a unit's replies.
+    /// The error that replaces a unit's replies.
     fn lost(&self, unit: usize) -> Option<&'static str> {
         self.lost.get(unit).copied().flatten()
     }
 
-    /// From now on `error` stands in the place of a unit's replies.
+    /// From now on `error` replaces a unit's replies.
     fn lose_unit(&mut self, unit: usize, error: &'static str) {
         self.lost.resize(self.asked.len(), None);
         if let Some(lost) = self.lost.get_mut(unit) {
@@ -106,12 +106,12 @@ impl Flight {
     }
 
     /// Nobody waits for it, and it changes nothing.
-    pub(crate) fn is_moot(&self) -> bool {
+    pub(super) fn is_moot(&self) -> bool {
         !self.delivery.is_wanted() && self.pending().iter().all(|unit| unit.resendable)
     }
 
     /// Appends what is to be sent.
-    pub(crate) fn write_to(&self, out: &mut BytesMut) {
+    pub(super) fn write_to(&self, out: &mut BytesMut) {
         if self.attempts == 0 {
             out.extend_from_slice(&self.bytes);
             return;
@@ -130,12 +130,12 @@ impl Flight {
     }
 
     /// What the front unit still expects.
-    pub(crate) fn expects(&self) -> Option<Expect> {
+    pub(super) fn expects(&self) -> Option<Expect> {
         self.pending().first().map(|unit| unit.expect)
     }
 
     /// One reply has ended. True when an error of ours comes next, so that what was read must be delivered first.
-    pub(crate) fn reply_ended(&mut self) -> bool {
+    pub(super) fn reply_ended(&mut self) -> bool {
         self.is_partial = false;
         match self.front_mut().map(|unit| &mut unit.expect) {
             Some(Expect::Replies(left @ 2..)) => *left -= 1,
@@ -159,7 +159,7 @@ impl Flight {
     }
 
     /// Units that nothing will answer end when their turn comes.
-    pub(crate) fn drop_silent(&mut self) {
+    pub(super) fn drop_silent(&mut self) {
         while self.pending().first().is_some_and(|next| next.expect == Expect::Nothing) {
             self.answered += 1;
         }
@@ -170,7 +170,7 @@ impl Flight {
     }
 
     /// Answers the lost requests that are next in turn.
-    pub(crate) fn answer_lost(&mut self) {
+    pub(super) fn answer_lost(&mut self) {
         while self.is_lost_next() {
             self.answer_next(errors::upstream::LOST);
         }
@@ -226,13 +226,13 @@ impl Flight {
         self.finish();
     }
 
-    /// The upstream may not let it wait for ever, and nobody but its connection has a clock for that.
-    pub(crate) const fn has_deadline(&self) -> bool {
+    /// The upstream may not let it wait for ever, and only its connection has a clock for that.
+    pub(super) const fn has_deadline(&self) -> bool {
         self.is_timed
     }
 
-    /// The connection was its client's own and died when `written` bytes had been sent. With it is lost what the client
-    /// is, unless the batch says what the client is told.
+    /// The connection was its client's own and died when `written` bytes had been sent. The client's state is lost with
+    /// it, and so is the client, unless the batch says what the client is answered.
     pub(crate) fn lose(self, written: u64) {
         match self.loss {
             Some(loss) if self.offset < written => self.fail(loss.sent),
@@ -242,14 +242,14 @@ impl Flight {
     }
 
     /// The request that was waited for took too long: were it sent again, the upstream would have it twice.
-    pub(crate) fn time_out(&mut self) {
+    pub(super) fn time_out(&mut self) {
         if self.pending().first().is_some_and(|front| front.resendable) {
             self.lose_unit(self.answered, errors::upstream::TIMED_OUT);
         }
     }
 
     /// The connection died when `written` bytes had been sent. Gives the flight back if something is to be sent again.
-    pub(crate) fn salvage(mut self, written: u64) -> Option<Self> {
+    pub(super) fn salvage(mut self, written: u64) -> Option<Self> {
         self.charge.settle();
         if self.is_partial {
             self.delivery.end(Err(Broken));

@@ -107,7 +107,7 @@ impl Inbox {
         Poll::Pending
     }
 
-    /// True when the connection is gone because the client did not take what came over it, as far as can be told.
+    /// True when the connection is gone because the client did not take what came over it, as far as that can be known.
     #[must_use]
     pub fn was_slow(&self) -> bool {
         self.0.borrow().was_slow

@@ -22,12 +22,12 @@ use crate::upstream::endpoint::group::Group;
 #[derive(Clone, Debug)]
 pub struct Lane {
     pub(crate) queue: Rc<RefCell<Queue>>,
-    pub(crate) most_bytes: usize,
-    pub(crate) seat: Rc<Seat>,
+    pub(super) most_bytes: usize,
+    pub(super) seat: Rc<Seat>,
     /// `upstream.lane_patience`, on a lane that its client may leave for another.
     pub(crate) patience: Option<Duration>,
     /// It is not the one that its client begins with.
-    pub(crate) is_other: bool,
+    pub(super) is_other: bool,
 }
 
 /// A client's place on a lane.
@@ -85,12 +85,12 @@ impl Lane {
     }
 
     /// It is connected, and its front request has not taken too long.
-    pub(crate) fn moves_on(&self) -> bool {
+    pub(super) fn moves_on(&self) -> bool {
         !self.is_stuck() && !matches!(self.queue.borrow().progress, Progress::Away)
     }
 
     /// Its front request takes so long that nobody should queue up behind it who need not.
-    pub(crate) fn is_stuck(&self) -> bool {
+    pub(super) fn is_stuck(&self) -> bool {
         match (self.queue.borrow().progress, self.patience) {
             (Progress::Since(since), Some(patience)) => since.elapsed() > patience,
             _ => false,
@@ -104,7 +104,7 @@ impl Lane {
     }
 
     /// The same lane for a client that takes turns with the others.
-    pub(crate) fn of_another_client(&self, account: &Rc<Account>) -> Self {
+    pub(super) fn of_another_client(&self, account: &Rc<Account>) -> Self {
         Self { seat: Seat::of(account.clone()), ..self.clone() }
     }
 

@@ -16,7 +16,7 @@ use super::account::Account;
 use super::bell::{Bell, wake};
 use super::flight::Flight;
 
-/// How far the lane's connection is.
+/// The state of the lane's connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Progress {
     /// There is none.
@@ -33,24 +33,24 @@ const TURN: u64 = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// Each with its turn, in their order; most come last.
+    /// Each with its turn, sorted by turn; a new one usually comes last.
     flights: VecDeque<(u64, Flight)>,
     /// Bytes in `flights`.
     bytes: usize,
-    /// Those of clients without room, each client's in their order.
+    /// The flights of clients without room, those of each client in their order.
     aside: Vec<VecDeque<(u64, Flight)>>,
-    /// It belongs to one client, who is not asked whether there is room: the connection is not read while there is
+    /// The lane belongs to one client, whose room is not checked: the connection is not read while there is
     /// none.
     is_own: bool,
-    /// The turn of who comes now, and the last that was given.
+    /// The turn that a client gets which comes now, and the last turn that was served.
     turn: u64,
     last_turn: u64,
-    /// The connection is gone and no other will take its place.
+    /// The connection is gone, and there will be no other.
     closed: bool,
     /// As the connection says.
-    pub(crate) progress: Progress,
+    pub(super) progress: Progress,
     bell: Rc<Bell>,
-    /// Waits until less waits.
+    /// Tasks that wait until the queue is shorter.
     drained: Option<Waker>,
 }
 
@@ -64,7 +64,7 @@ impl Drop for Queue {
 
 impl Queue {
     /// That of a connection which belongs to one client.
-    pub(crate) fn of_one_client() -> Self {
+    pub(super) fn of_one_client() -> Self {
         let mut queue = Self::default();
         queue.is_own = true;
         queue
@@ -202,7 +202,7 @@ impl Queue {
     }
 
     /// Takes out what `is_due`, wherever it stands.
-    pub(crate) fn take_due(&mut self, is_due: impl Fn(&Flight) -> bool) -> Vec<Flight> {
+    pub(super) fn take_due(&mut self, is_due: impl Fn(&Flight) -> bool) -> Vec<Flight> {
         let aside = self.take_due_aside(&is_due);
         if !self.flights.iter().any(|(_, flight)| is_due(flight)) {
             return aside;
@@ -214,7 +214,7 @@ impl Queue {
         due.into_iter().map(|(_, flight)| flight).chain(aside).collect()
     }
 
-    /// Without a connection nobody is given room: what stands aside waits no longer than the rest. Of each client the
+    /// Without a connection no client gets room: what stands aside waits no longer than the rest. Of each client the
     /// oldest stand in front.
     fn take_due_aside(&mut self, is_due: impl Fn(&Flight) -> bool) -> Vec<Flight> {
         let mut due = Vec::new();
@@ -231,7 +231,7 @@ impl Queue {
     }
 
     /// True when nothing waits; the task of `cx` is woken when something does.
-    pub(crate) fn poll_empty(&mut self, cx: &Context<'_>) -> bool {
+    pub(super) fn poll_empty(&mut self, cx: &Context<'_>) -> bool {
         self.bell.listen(cx);
         self.look_aside();
         self.flights.is_empty()

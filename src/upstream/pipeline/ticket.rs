@@ -1,5 +1,5 @@
-//! What a client holds while a lane works for it: the place where its reply bytes arrive, in order, and with them the
-//! push messages that came between.
+//! What a client holds while a lane works for it: its reply bytes arrive here, in order, together with the push
+//! messages that came between them.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -129,7 +129,7 @@ impl Ticket {
         replies.iter().for_each(|chunk| slot.account.took(cost(chunk.bytes())));
     }
 
-    /// True when one of its replies was so long that the client should have a connection of its own.
+    /// True when one of its replies was so long that the client should not share a connection.
     #[must_use]
     pub fn is_bulky(&self) -> bool {
         self.0.borrow().bulky
@@ -210,7 +210,7 @@ impl Delivery {
         self.0.borrow().account.clone()
     }
 
-    pub(crate) fn bulky(&self) {
+    pub(super) fn bulky(&self) {
         self.0.borrow_mut().bulky = true;
     }
 

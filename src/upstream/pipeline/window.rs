@@ -1,6 +1,7 @@
-//! How much a shared lane asks for before it is answered. Replies come in the order of the requests: were everything
+//! How much a shared lane requests before it is answered. Replies come in the order of the requests: if everything were
 //! sent that clients ask for, everybody would wait behind whoever asks for the most (hazard 18). While replies are
-//! short, the window is wider than anything that waits. What a reply is expected to be, its client's account knows.
+//! short, the window is wider than anything that waits. The account of a client knows how long its replies are expected
+//! to be.
 
 /// Bytes of replies that may be expected at once: what a fast network carries in a round trip of a millisecond.
 const MOST: usize = 1 << 20;
@@ -12,7 +13,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Nothing more should be asked for now.
+    /// Nothing more should be requested now.
     pub(crate) const fn is_full(&self) -> bool {
         self.expected >= MOST
     }

@@ -36,7 +36,7 @@ pub fn rush(attack: &Attack, number: usize) {
     });
     let (Some(loads), Some(gaps)) = (loads(), gaps()) else { return };
     let expected = Some(format!("${}\r\n{number}\r\n", number.to_string().len()));
-    // After a gap a load begins anew, and a reader whose sidecar was away has no answer.
+    // After a gap a load begins again, and a reader whose sidecar was away has no answer.
     if gaps == gaps_before && answers.iter().all(|answer| *answer == expected) && loads != loads_before + 1 {
         let what = format!("{READERS} readers of one key caused {} loads", loads - loads_before);
         attack.saw(&format!("still:{number}"), Some(Violation { clause: "C4", what }));

@@ -1,4 +1,5 @@
-//! Rows that come and go, by SQL, through sidecars, and all at once by TRUNCATE: what is not there is remembered too (C7).
+//! Rows that come and go, by SQL, through sidecars, and all at once by TRUNCATE: what is not there is remembered too
+//! (C7).
 
 use std::sync::{Mutex, MutexGuard};
 use std::thread;

@@ -1,7 +1,7 @@
 //! What was written, acknowledged and read of one key, and the checker over it.
 //!
-//! Every write carries a version, one higher than the key's last, and begins when the last has been answered or given up.
-//! So an acknowledged version that a later read does not see, or something newer, is a violation.
+//! Every write carries a version, one higher than the key's last, and begins when the last has been answered or given
+//! up. So an acknowledged version that a later read does not see, or something newer, is a violation.
 
 use std::collections::BTreeSet;
 use std::fmt;

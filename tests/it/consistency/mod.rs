@@ -1,7 +1,8 @@
 //! The harness that attacks the consistency contract: several sidecars over one Postgres and one Redis, writers through
 //! sidecars and by SQL, readers with histories, faults at random, and a checker. `scripts/consistency` runs it longer.
 //!
-//! HEARTHSIDE_CONSISTENCY_SECONDS (default 60) and HEARTHSIDE_SEED; the seed replays the schedule of faults and choices.
+//! HEARTHSIDE_CONSISTENCY_SECONDS (default 60) and HEARTHSIDE_SEED; the seed replays the schedule of faults and
+//! choices.
 
 mod client;
 mod crowd;

@@ -1,4 +1,5 @@
-//! Rows that stay: a field that is written through, by SQL and through sidecars, and one that is deferred (C1, C2, C3, C5).
+//! Rows that stay: a field that is written through, by SQL and through sidecars, and one that is deferred (C1, C2, C3,
+//! C5).
 
 use std::sync::Mutex;
 use std::thread;
@@ -27,7 +28,8 @@ impl Things {
     }
 }
 
-/// Writes versions: through any sidecar or by SQL, now and then several at once, and deferred through the key's own sidecar.
+/// Writes versions: through any sidecar or by SQL, now and then several at once, and deferred through the key's own
+/// sidecar.
 pub fn write(attack: &Attack, mut dice: Dice) {
     let (mut clients, mut sql, things) = (Client::of_each(attack), Sql::default(), &attack.things);
     while attack.goes_on() {

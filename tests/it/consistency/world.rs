@@ -219,8 +219,8 @@ impl World {
         }
     }
 
-    /// Holds the next flush of a sidecar until it has been given up, or the sidecar was killed after so long and started
-    /// again, and what came after it has been saved.
+    /// Holds the next flush of a sidecar until it has been given up, or the sidecar was killed after so long and
+    /// started again, and what came after it has been saved.
     fn deliver_late(&self, i: usize, killed_after: Option<Duration>, moment: Duration) {
         let late = self.proxies[i].trap("\"k\":[");
         let begun = Instant::now();

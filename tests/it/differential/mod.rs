@@ -171,8 +171,8 @@ fn subscribers_and_their_publishers_see_the_same() {
         for _ in 0..10 {
             let mut batch = subscriber_batch(&mut dice, &all);
             let marker = format!("marker{done}");
-            // Whatever state the client is in, these end in a frame that holds the marker. In RESP2 a subscriber may not
-            // switch its replies on again.
+            // Whatever state the client is in, these end in a frame that holds the marker. In RESP2 a subscriber may
+            // not switch its replies on again.
             if batch.iter().any(|command| command.text().starts_with("CLIENT REPLY")) {
                 batch.push(Command::named("RESET"));
             }

@@ -1,5 +1,6 @@
-//! Transactions among what changes a connection: another database, protocol or login, replies that are off, subscriptions,
-//! RESET and QUIT, at any place, in pieces cut anywhere, with a rival who breaks watches; raw replies compared with a Redis's.
+//! Transactions among what changes a connection: another database, protocol or login, replies that are off,
+//! subscriptions, RESET and QUIT, at any place, in pieces cut anywhere, with a rival who breaks watches; raw replies
+//! compared with a Redis's.
 
 use super::stream::{Command, Dice, Template, templates};
 use super::{Pair, begin, told};
@@ -144,8 +145,8 @@ fn open_since(batch: &[Command]) -> usize {
     batch.len() - begin - end - 1
 }
 
-/// Some commands with a transaction among them. Left out inside MULTI, as docs/COMPATIBILITY.md says: CLIENT REPLY, and PUBLISH
-/// to oneself.
+/// Some commands with a transaction among them. Left out inside MULTI, as docs/COMPATIBILITY.md says: CLIENT REPLY, and
+/// PUBLISH to oneself.
 fn batch(dice: &mut Dice, all: &[Template]) -> Vec<Command> {
     let mut batch: Vec<Command> = (0..dice.roll(8)).map(|_| dice.pick(all).fill(dice)).collect();
     if dice.roll(3) > 0 {

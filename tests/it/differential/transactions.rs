@@ -1,5 +1,5 @@
-//! Transactions of every form, with owned keys among the others: watched and not, broken by a rival, with errors inside,
-//! discarded, aborted, nested, in one write and in pieces; raw replies compared with a Redis's.
+//! Transactions of every form, with owned keys among the others: watched and not, broken by a rival, with errors
+//! inside, discarded, aborted, nested, in one write and in pieces; raw replies compared with a Redis's.
 
 use super::stream::{Command, Compare, Dice, Template, templates};
 use super::{begin, compare, send, told};

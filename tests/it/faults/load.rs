@@ -1,5 +1,5 @@
-//! The wrong-reply detector: clients that each ask what only they can be answered. Every request carries a value that no
-//! other has, and its reply must hold it, or be an error.
+//! The wrong-reply detector: clients that each ask what only they can be answered. Every request carries a value that
+//! no other has, and its reply must hold it, or be an error.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

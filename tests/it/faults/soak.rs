@@ -1,5 +1,5 @@
-//! Mixed load with random faults, while clients come and go: at the end everything is where it was. A few seconds of it in every
-//! test run; `scripts/soak` makes it half an hour with 2,000 clients.
+//! Mixed load with random faults, while clients come and go: at the end everything is where it was. A few seconds of it
+//! in every test run; `scripts/soak` makes it half an hour with 2,000 clients.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -144,7 +144,8 @@ fn everything_is_where_it_was_after_a_soak() {
     until("descriptors are back", || measure(sidecar.pid()).files <= before.files + 8);
     let after = measure(sidecar.pid());
     println!(
-        "{seconds} s, {faults} faults, {clients} clients, {closed} connections ended, {answered} counted writes acknowledged; \
+        "{seconds} s, {faults} faults, {clients} clients, {closed} connections ended, {answered} counted writes \
+         acknowledged; \
          files {} -> {}, threads {} -> {}, memory {} -> {} KiB",
         before.files, after.files, before.threads, after.threads, before.kilobytes, after.kilobytes
     );

@@ -94,7 +94,10 @@ fn the_store_ends_its_connections() {
     trial().run(|world| {
         for _ in 0..3 {
             let postgres = world.postgres.as_ref().expect("a Postgres");
-            postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'");
+            postgres.sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND \
+                backend_type = 'client backend'",
+            );
             the_rest_goes_on(world);
             world.load.go_on(2);
         }

@@ -17,7 +17,8 @@ struct Parts {
     sidecar: Sidecar,
 }
 
-/// Sessions with a deferred heartbeat; a player's record is served for two minutes past its TTL if the store cannot be asked.
+/// Sessions with a deferred heartbeat; a player's record is served for two minutes past its TTL if the store cannot be
+/// asked.
 fn parts(more: &[(&str, &str)]) -> Parts {
     let config = hearthside::config::SHIPPED
         .replace("renew = true\n", "renew = true\nstale_if_error = \"2m\"\ndeferred = [\"last_heartbeat\"]\n");
@@ -104,7 +105,8 @@ fn the_change_feed_is_down() {
     ]);
     let mut wire = parts.sidecar.wire();
     // The feed's connections end again and again; those of the others live on.
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND (query LIKE '%hearthside%' OR query LIKE 'LISTEN%')";
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND (query LIKE \
+        '%hearthside%' OR query LIKE 'LISTEN%')";
     parts.store.refuse_new(true);
     parts.postgres.sql(cut);
     until("the feed is down", || metric(&parts.sidecar, "hearthside_change_feed_up") == 0.0);

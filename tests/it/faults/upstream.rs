@@ -485,17 +485,17 @@ fn restores(mode: &'static str, hello: &str) {
 }
 
 #[test]
-fn a_subscriber_is_subscribed_anew_and_told() {
+fn a_subscriber_is_subscribed_again_and_told() {
     restores("exact", "HELLO 2");
 }
 
 #[test]
-fn a_resp3_subscriber_is_subscribed_anew_and_told() {
+fn a_resp3_subscriber_is_subscribed_again_and_told() {
     restores("exact", "HELLO 3");
 }
 
 #[test]
-fn shared_subscribers_are_subscribed_anew_and_told() {
+fn shared_subscribers_are_subscribed_again_and_told() {
     restores("shared", "HELLO 2");
 }
 
@@ -505,7 +505,7 @@ fn a_subscriber_waits_for_an_upstream_that_is_away() {
         let mut wire = world.sidecar.wire();
         wire.ask("SUBSCRIBE news");
         world.redis.kill();
-        until("it is being restored", || world.sidecar.log().contains("is subscribed anew"));
+        until("it is being restored", || world.sidecar.log().contains("is subscribed again"));
         world.redis.launch();
         let mut direct = world.redis.wire();
         until("it hears again", || direct.ask("PUBLISH news again") == ":1\r\n");

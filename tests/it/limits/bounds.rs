@@ -273,8 +273,8 @@ fn clients_that_read_too_slowly_are_cut_by_their_class() {
     assert_eq!(reads.ask("GET long").len(), (1 << 20) + 12, "others go on");
 }
 
-/// With a connection of its own upstream a subscriber that does not read is Redis's to give up, and is not subscribed anew then:
-/// it has lost messages, and is closed as Redis closes it.
+/// With a connection of its own upstream a subscriber that does not read is Redis's to give up, and is not subscribed
+/// again then: it has lost messages, and is closed as Redis closes it.
 #[test]
 fn a_subscriber_that_the_upstream_gives_up_is_closed_as_there() {
     let redis = Redis::start();
@@ -346,7 +346,8 @@ fn what_clients_tell_of_themselves_counts() {
     }
     assert_eq!(other.call(&["CLIENT", "SETNAME", &long.repeat(4)]), b"+OK\r\n");
     assert_eq!(other.call(&["CLIENT", "SETINFO", "LIB-NAME", &long.repeat(4)]), b"+OK\r\n");
-    // That is half of the limit, and what is sent now is less than the other half: it may be cut before all of it has arrived.
+    // That is half of the limit, and what is sent now is less than the other half: it may be cut before all of it has
+    // arrived.
     other.try_send(&array(&["CLIENT", "SETINFO", "LIB-VER", &long.repeat(7)]));
     until("who holds most is cut", || metric(&sidecar, "hearthside_clients_cut_total") == 1.0);
     assert_eq!(wire.ask("PING"), "+PONG\r\n");

@@ -1,8 +1,10 @@
-//! Memory for clients: bounded by the limits that are set, wherever the bytes lie, and what is told is what the process holds.
+//! Memory for clients: bounded by the limits that are set, wherever the bytes lie, and what is told is what the process
+//! holds.
 //!
-//! What a client may cost is measured as the kernel has it (`VmHWM`): that is what ends a process that takes too much. What is told
-//! is compared with the allocator's own count of the bytes that are in use, which the kernel does not know: an allocator keeps pages
-//! for what comes next. So that comparison has a sidecar in this process, whose allocator counts (`main.rs`).
+//! What a client may cost is measured as the kernel has it (`VmHWM`): that is what ends a process that takes too much.
+//! What is told is compared with the allocator's own count of the bytes that are in use, which the kernel does not
+//! know: an allocator keeps pages for what comes next. So that comparison has a sidecar in this process, whose
+//! allocator counts (`main.rs`).
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -87,7 +89,8 @@ fn who_never_reads_costs_little_more_than_its_limit() {
     }
 }
 
-/// As many as may be under way for one whose replies were short are long: it is cut as soon as all together hold too much.
+/// As many as may be under way for one whose replies were short are long: it is cut as soon as all together hold too
+/// much.
 #[test]
 fn who_asks_for_long_replies_after_short_ones_is_cut_in_time() {
     let redis = Redis::start();

@@ -57,7 +57,8 @@ fn every_fault_is_told_at_once_with_its_place_and_no_port_is_bound() {
             "config.toml:3: server.listne: unknown key",
             "config.toml:6: cache.negative_ttl: ",
             "config.toml:17: definitions[1].file: no/such/file.json: No such file",
-            "config.toml:20: caches[0].key: 'location:{x}:{y}' can match the same key as 'location:{location_id}:cache'",
+            "config.toml:20: caches[0].key: 'location:{x}:{y}' can match the same key as \
+             'location:{location_id}:cache'",
             "HEARTHSIDE__UPSTREAM__URL: upstream.url: cannot be read (Redis URL did not parse); write redis://",
             "HEARTHSIDE__SERVER__WORKERS: server.workers: is text; write a whole number, 0 or more",
         ] {
@@ -192,7 +193,8 @@ fn a_check_that_is_to_ask_nobody_asks_nobody() {
 #[test]
 fn what_works_and_is_perhaps_not_meant_is_a_warning_at_check_start_and_reload() {
     let redis = Redis::start();
-    let blind = "[[caches]]\nkey = \"q:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nquery = \"SELECT 'x' AS v WHERE $1 > 0\"\n";
+    let blind = "[[caches]]\nkey = \"q:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nquery = \"SELECT 'x' AS v WHERE \
+        $1 > 0\"\n";
     let config = format!("[security]\ndeny = [\"FLUSHAL\", \"CONFIG SETT\", \"FT.SEARCH\"]\n\n{blind}ttl = \"1h\"\n");
     let warned = [
         "config.toml:2: security.deny[0]: 'FLUSHAL' is no command that is known",
@@ -235,7 +237,8 @@ fn a_mistyped_type_is_one_fault() {
 fn fields_and_columns_that_could_never_be_written_are_faults() {
     let redis = Redis::start();
     let postgres = Postgres::start();
-    let block = "[[caches]]\nkey = \"player:{character_id:int}:session\"\ntype = \"hash\"\ntable = \"sessions\"\nwrite = \"through\"\n";
+    let block = "[[caches]]\nkey = \"player:{character_id:int}:session\"\ntype = \"hash\"\ntable = \"sessions\"\n\
+        write = \"through\"\n";
     let told = |more: &str, on_postgres: bool, path: &str| {
         let builder = Sidecar::builder().redis(&redis).config(&format!("{block}{more}\n")).set("JOURNAL__PATH", path);
         let builder = if on_postgres { builder.postgres(&postgres) } else { builder };

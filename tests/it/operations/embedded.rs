@@ -67,7 +67,8 @@ fn a_change_of_the_sqlite_file_by_another_process_is_seen() {
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET player:2:session hp"), "$2\r\n98\r\n");
     let file = sidecar.folder.path().join("data/hearthside.db");
-    let sql = "UPDATE sessions SET hp = 5 WHERE character_id = 2; UPDATE locations SET name = 'Bridge' WHERE location_id = 'overpass'";
+    let sql = "UPDATE sessions SET hp = 5 WHERE character_id = 2; UPDATE locations SET name = 'Bridge' WHERE \
+        location_id = 'overpass'";
     let changed = std::process::Command::new("sqlite3").arg(file).arg(sql).status().expect("sqlite3 is installed");
     assert!(changed.success());
     until("the session shows", || wire.ask("HGET player:2:session hp") == "$1\r\n5\r\n");

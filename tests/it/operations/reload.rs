@@ -88,7 +88,8 @@ fn limits_and_denied_commands_change() {
     assert!(sidecar.log().contains("setting=\"upstream.lanes\""), "what needs a restart is named");
 }
 
-const NOTES: &str = "\n[[caches]]\nkey = \"note:{character_id:int}\"\ntype = \"string\"\ntable = \"sessions\"\nvalue = \"location_id\"\n";
+const NOTES: &str = "\n[[caches]]\nkey = \"note:{character_id:int}\"\ntype = \"string\"\ntable = \"sessions\"\nvalue \
+    = \"location_id\"\n";
 
 #[test]
 fn mappings_come_and_go() {

@@ -1,5 +1,5 @@
-//! What a sidecar lacks for a while: files, a place among the upstream's clients, an address that answers, a connection. And
-//! those who are ended while they wait for it.
+//! What a sidecar lacks for a while: files, a place among the upstream's clients, an address that answers, a
+//! connection. And those who are ended while they wait for it.
 
 use std::fs;
 use std::io::ErrorKind;

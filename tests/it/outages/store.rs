@@ -67,7 +67,7 @@ fn a_store_that_goes_away_while_its_tables_are_looked_at_is_no_faulty_configurat
     let builder = demo(&redis, &postgres).expect(warnings::STORE_LATE).set("STORE__URL", postgres.url_at(proxy.port));
     let mut sidecar = builder.set("STORE__CONNECT_TIMEOUT", "300ms").set("LOG__LEVEL", "debug").spawn();
     // Every few milliseconds: between two questions, sooner or later.
-    until("it has begun anew often", || {
+    until("it has begun again often", || {
         proxy.cut();
         std::thread::sleep(Duration::from_millis(5));
         sidecar.log().matches("waiting for the store").count() > 10 || sidecar.has_ended()
@@ -95,7 +95,8 @@ fn a_restart_of_postgres_costs_no_client_an_error_for_long() {
 fn a_refused_query_is_an_error_for_its_key_alone() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let builder = demo(&redis, &postgres).expect(&[warnings::LOAD_FAILED]);
-    let config = "[[caches]]\nkey = \"bad:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"1m\"\nquery = \"SELECT (100 / ($1::int - 5))::text AS v\"\n";
+    let config = "[[caches]]\nkey = \"bad:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"1m\"\nquery = \
+        \"SELECT (100 / ($1::int - 5))::text AS v\"\n";
     let sidecar = builder.config(config).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("GET bad:6"), "$3\r\n100\r\n");
@@ -110,10 +111,13 @@ fn a_refused_query_is_an_error_for_its_key_alone() {
 fn types_of_postgres_become_text_as_documented() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     postgres.sql(
-        "CREATE TABLE types (id uuid PRIMARY KEY, i int, big bigint, f float8, n numeric, b boolean, t text, j json, jb jsonb, \
+        "CREATE TABLE types (id uuid PRIMARY KEY, i int, big bigint, f float8, n numeric, b boolean, t text, j json, \
+         jb jsonb, \
          at timestamptz, d date, a int[], x bytea, nothing text, more jsonb); \
-         INSERT INTO types VALUES ('0b6ef1c6-7ac9-4e5c-a9b7-0d5b9d0a7a11', 1, 9007199254740993, 1.5, 10.50, true, 'a\"b', \
-         '{ \"k\" : [1, 2.50] }', '{\"z\": 1, \"a\": \"x y\"}', '2026-01-02 03:04:05.5+00', '2026-01-02', '{1,2}', '\\xdead', NULL, \
+         INSERT INTO types VALUES ('0b6ef1c6-7ac9-4e5c-a9b7-0d5b9d0a7a11', 1, 9007199254740993, 1.5, 10.50, true, \
+         'a\"b', \
+         '{ \"k\" : [1, 2.50] }', '{\"z\": 1, \"a\": \"x y\"}', '2026-01-02 03:04:05.5+00', '2026-01-02', '{1,2}', \
+         '\\xdead', NULL, \
          '{\"extra\": \"e\", \"num\": 7, \"deep\": {\"a\": 1}, \"i\": \"hidden\", \"gone\": null}')",
     );
     let key = "k:0b6ef1c6-7ac9-4e5c-a9b7-0d5b9d0a7a11";

@@ -14,7 +14,10 @@ const CONFIG: &str =
 const MOST_ENTRIES: usize = 1024;
 
 fn patient(redis: &Redis, postgres: &Postgres) -> Builder {
-    postgres.sql("CREATE TABLE notes (id BIGINT PRIMARY KEY, v TEXT); INSERT INTO notes SELECT i, 'v' || i FROM generate_series(1, 3000) AS i");
+    postgres.sql(
+        "CREATE TABLE notes (id BIGINT PRIMARY KEY, v TEXT); INSERT INTO notes SELECT i, 'v' || i FROM \
+        generate_series(1, 3000) AS i",
+    );
     let builder = Sidecar::builder().redis(redis).postgres(postgres).config(CONFIG);
     let builder = builder.set("STORE__CONNECT_TIMEOUT", "1m").set("STORE__QUERY_TIMEOUT", "1m");
     builder.set("STORE__MAX_CONNECTIONS", "3").set("SERVER__WORKERS", "2").migrated()

@@ -50,7 +50,10 @@ fn inserts_deletes_truncate_and_mass_updates_are_seen() {
     let mut wire = sidecar.wire();
     // An absent key is remembered as absent, and an insert ends that at once (hazard 11).
     assert_eq!(wire.ask("LLEN player:21:inventory"), ":0\r\n");
-    postgres.sql("INSERT INTO inventory_items (character_id, item_id, quantity, equipped, position) VALUES (21, 'apple', 1, false, 0)");
+    postgres.sql(
+        "INSERT INTO inventory_items (character_id, item_id, quantity, equipped, position) VALUES (21, \
+        'apple', 1, false, 0)",
+    );
     until("the insert shows", || wire.ask("LLEN player:21:inventory") == ":1\r\n");
     postgres.sql("DELETE FROM inventory_items WHERE character_id = 21");
     until("the delete shows", || wire.ask("LLEN player:21:inventory") == ":0\r\n");
@@ -59,7 +62,8 @@ fn inserts_deletes_truncate_and_mass_updates_are_seen() {
     until("the update of all rows shows", || wire.ask("HGET player:3:session hp") == "$1\r\n1\r\n");
     postgres.sql("INSERT INTO characters (character_id, name) SELECT i, 'many' FROM generate_series(1000, 4000) AS i");
     postgres.sql(
-        "INSERT INTO sessions SELECT i, 'w', true, 'ruins', 1, 1, 1, 1, 1, 1, NULL, false, NULL, NULL FROM generate_series(1000, 4000) AS i",
+        "INSERT INTO sessions SELECT i, 'w', true, 'ruins', 1, 1, 1, 1, 1, 1, NULL, false, NULL, NULL FROM \
+         generate_series(1000, 4000) AS i",
     );
     until("a new session shows", || wire.ask("HGET player:1000:session hp") == "$1\r\n1\r\n");
     // More keys than one statement tells one by one (hazard 8).
@@ -100,7 +104,7 @@ fn a_cut_feed_empties_the_cache_when_it_is_back() {
 }
 
 #[test]
-fn a_feed_that_is_connected_anew_trusts_no_heartbeat_but_its_own() {
+fn a_feed_that_is_connected_again_trusts_no_heartbeat_but_its_own() {
     // Of two machines that go on from one memory at most one keeps the connection. By the other's clock, which goes
     // before or behind, it would vouch for what it has not seen.
     let (redis, postgres) = (Redis::start(), Postgres::start());
@@ -174,14 +178,16 @@ fn a_load_that_a_change_passed_never_fills_the_cache() {
     let builder = demo(&redis, &postgres);
     // Reads what is there, then sleeps: the slowest load there can be between a change and its publication.
     let config = "[[caches]]\nkey = \"slow:{character_id:int}\"\ntype = \"string\"\nvalue = \"hp\"\nttl = \"1h\"\n\
-                  query = \"SELECT hp FROM (SELECT hp, pg_sleep(1) FROM sessions WHERE character_id = $1 OFFSET 0) AS s\"\n\
+                  query = \"SELECT hp FROM (SELECT hp, pg_sleep(1) FROM sessions WHERE character_id = $1 OFFSET 0) AS \
+                  s\"\n\
                   watch = [{ table = \"sessions\" }]\n";
     let builder = builder.config(config);
     assert!(builder.execute(&["triggers", "--install"]).status.success());
     let sidecar = builder.start();
     let (mut early, mut late) = (sidecar.wire(), sidecar.wire());
     early.send(&crate::support::wire::line("GET slow:6"));
-    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(1)%' AND state = 'active' AND pid <> pg_backend_pid()";
+    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(1)%' AND state = 'active' AND \
+        pid <> pg_backend_pid()";
     until("the load runs", || postgres.sql(sleeping) == "1");
     postgres.sql("UPDATE sessions SET hp = 7 WHERE character_id = 6");
     let invalidated = "hearthside_invalidations_total{reason=\"change\"}";
@@ -213,7 +219,8 @@ fn keys_with_any_text_are_told_whole() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     postgres.sql("CREATE TABLE things (\"Na'me\" text PRIMARY KEY, v text)");
     let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(
-        "[[caches]]\nkey = \"th'ing:{name}:x\"\ntype = \"hash\"\ntable = \"things\"\nkey_columns = { name = \"Na'me\" }\n",
+        "[[caches]]\nkey = \"th'ing:{name}:x\"\ntype = \"hash\"\ntable = \"things\"\nkey_columns = { name = \"Na'me\" \
+         }\n",
     );
     assert!(builder.execute(&["migrate"]).status.success());
     let installed = builder.execute(&["triggers", "--install"]);

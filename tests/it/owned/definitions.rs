@@ -22,7 +22,8 @@ fn reload_by_signal_by_admin_and_by_command_and_a_bad_file_changes_nothing() {
     let config = format!("[[definitions]]\nkey = \"def:{{id}}\"\ntype = \"hash\"\nfile = \"{path}\"\n");
     let sidecar = Sidecar::builder().redis(&redis).config(&config).expect(&[warnings::DEFINITIONS_NOT_LOADED]).start();
     let mut wire = sidecar.wire();
-    let whole = "*8\r\n$4\r\nname\r\n$5\r\nSword\r\n$4\r\ntier\r\n$1\r\n2\r\n$5\r\nstats\r\n$17\r\n{\"strength\":1.50}\r\n$5\r\nsharp\r\n$4\r\ntrue\r\n";
+    let whole = "*8\r\n$4\r\nname\r\n$5\r\nSword\r\n$4\r\ntier\r\n$1\r\n2\r\n$5\r\nstats\r\n$17\r\n\
+        {\"strength\":1.50}\r\n$5\r\nsharp\r\n$4\r\ntrue\r\n";
     assert_eq!(wire.ask("HGETALL def:sword"), whole);
     assert_eq!(wire.ask("HGETALL def:axe"), "*0\r\n");
 
@@ -78,7 +79,8 @@ fn lists_sets_and_strings_from_files_and_queries() {
         "[[definitions]]\nkey = \"l:{{id}}\"\ntype = \"list\"\nfile = \"{list}\"\n\
          [[definitions]]\nkey = \"t:{{id}}\"\ntype = \"set\"\nfile = \"{set}\"\n\
          [[definitions]]\nkey = \"s:{{id}}\"\ntype = \"string\"\nfile = \"{string}\"\n\
-         [[definitions]]\nkey = \"tier:{{tier:int}}:items\"\ntype = \"set\"\nvalue = \"item_id\"\nquery = \"SELECT tier, item_id FROM items ORDER BY item_id\"\n"
+         [[definitions]]\nkey = \"tier:{{tier:int}}:items\"\ntype = \"set\"\nvalue = \"item_id\"\nquery = \"SELECT \
+         tier, item_id FROM items ORDER BY item_id\"\n"
     );
     let sidecar = builder.config(&config).expect(&[warnings::NO_TRIGGERS]).start();
     let mut wire = sidecar.wire();

@@ -20,7 +20,8 @@ fn a_pass_through_key_never_asks_the_store_and_an_owned_one_never_the_upstream()
     until("the definitions' second load is over", || {
         metric(&sidecar, "hearthside_reloads_total{outcome=\"Ok\"}") >= 4.0
     });
-    let loads = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%row_to_json%' AND query NOT LIKE '%ORDER BY \"%'";
+    let loads = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%row_to_json%' AND query \
+        NOT LIKE '%ORDER BY \"%'";
     for i in 0..200 {
         for key in ["player:007:session", "player:x:session", "players:1:session", "location::cache", "item:a:b:def"] {
             assert_eq!(wire.ask(&format!("EXISTS {key}{}", if i % 2 == 0 { "" } else { "x" })), ":0\r\n");
@@ -44,12 +45,14 @@ fn a_pass_through_key_never_asks_the_store_and_an_owned_one_never_the_upstream()
 fn a_client_that_leaves_does_not_cut_its_load_short() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let builder = demo(&redis, &postgres).config(
-        "[[caches]]\nkey = \"slow:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"1h\"\nquery = \"SELECT pg_sleep(0.5), $1::bigint AS v\"\n",
+        "[[caches]]\nkey = \"slow:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"1h\"\nquery = \"SELECT \
+         pg_sleep(0.5), $1::bigint AS v\"\n",
     );
     let sidecar = builder.start();
     let mut leaving = sidecar.wire();
     leaving.send(&line("GET slow:7"));
-    let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(0.5)%' AND state = 'active' AND pid <> pg_backend_pid()";
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(0.5)%' AND state = 'active' AND \
+        pid <> pg_backend_pid()";
     until("the load runs", || postgres.sql(running) == "1");
     drop(leaving);
     assert_eq!(sidecar.wire().ask("GET slow:7"), "$1\r\n7\r\n");
@@ -66,7 +69,8 @@ fn a_thousand_readers_of_one_cold_key_cause_one_query() {
     let builder = demo(&redis, &postgres).set("SERVER__WORKERS", "2");
     postgres.sql("CREATE EXTENSION pg_stat_statements");
     let sidecar = builder.start();
-    let calls = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%inventory_items AS i JOIN items%' AND query LIKE '%row_to_json%'";
+    let calls = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%inventory_items AS i JOIN \
+        items%' AND query LIKE '%row_to_json%'";
     assert_eq!(postgres.sql(calls), "0");
     let barrier = Arc::new(Barrier::new(20));
     let mut threads = Vec::new();

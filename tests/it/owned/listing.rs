@@ -42,7 +42,8 @@ watch = [{ table = "members" }]
 
 const TABLES: &str = "CREATE TABLE pairs (a TEXT, b BIGINT, f TEXT, more JSONB, ends TIMESTAMPTZ, PRIMARY KEY (a, b)); \
     INSERT INTO pairs SELECT 'n' || i % 7, i, 'x' FROM generate_series(1, 200) AS i; \
-    INSERT INTO pairs VALUES ('none', 1, NULL, NULL, NULL), ('none', 2, NULL, '{}', NULL), ('more', 1, NULL, '{\"a\": 1}', NULL), \
+    INSERT INTO pairs VALUES ('none', 1, NULL, NULL, NULL), ('none', 2, NULL, '{}', NULL), ('more', 1, NULL, '{\"a\": \
+    1}', NULL), \
     ('bad:name', 1, 'x', NULL, NULL), ('ended', 1, 'x', NULL, now() - interval '1 s'), \
     ('lives', 1, 'x', NULL, now() + interval '1 h'); \
     CREATE TABLE members (id BIGINT, v TEXT, PRIMARY KEY (id, v)); \
@@ -145,7 +146,8 @@ fn what_is_wrong_is_told_as_redis_tells_it() {
 #[test]
 fn cursors_keep_no_definitions_that_a_reload_has_replaced() {
     let redis = Redis::start();
-    let config = "[[definitions]]\nkey = \"thing:{id}\"\ntype = \"hash\"\nquery = \"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL \
+    let config = "[[definitions]]\nkey = \"thing:{id}\"\ntype = \"hash\"\nquery = \"WITH RECURSIVE n(i) AS (SELECT 1 \
+        UNION ALL \
                   SELECT i + 1 FROM n WHERE i < 10000) SELECT i AS id, hex(zeroblob(500)) AS text FROM n\"\n";
     let sidecar = Sidecar::builder().redis(&redis).config(config).start();
     let mut wire = sidecar.wire();
@@ -168,7 +170,8 @@ fn cursors_keep_no_definitions_that_a_reload_has_replaced() {
 #[test]
 fn an_iteration_goes_on_in_the_next_set_of_definitions() {
     let redis = Redis::start();
-    let config = "[[definitions]]\nkey = \"thing:{id}\"\ntype = \"hash\"\nquery = \"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL \
+    let config = "[[definitions]]\nkey = \"thing:{id}\"\ntype = \"hash\"\nquery = \"WITH RECURSIVE n(i) AS (SELECT 1 \
+        UNION ALL \
                   SELECT i + 1 FROM n WHERE i < 500) SELECT i AS id, 'x' AS text FROM n\"\n";
     let sidecar = Sidecar::builder().redis(&redis).config(config).start();
     let mut wire = sidecar.wire();

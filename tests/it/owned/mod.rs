@@ -1,4 +1,5 @@
-//! Owned keys that are read: definitions and cached keys, how they are loaded, and what a change in the store does to them.
+//! Owned keys that are read: definitions and cached keys, how they are loaded, and what a change in the store does to
+//! them.
 
 mod changes;
 mod definitions;

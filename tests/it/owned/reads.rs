@@ -209,8 +209,10 @@ fn ttl_is_what_is_left_and_definitions_do_not_expire() {
 #[test]
 fn a_record_ends_with_its_ttl_unless_reads_renew_it() {
     let redis = Redis::start();
-    let config = "[[caches]]\nkey = \"a:{id:int}\"\ntype = \"string\"\nquery = \"SELECT 'x' AS v WHERE $1 > 0\"\nvalue = \"v\"\nttl = \"150ms\"\n\
-                  [[caches]]\nkey = \"b:{id:int}\"\ntype = \"string\"\nquery = \"SELECT 'x' AS v WHERE $1 > 0\"\nvalue = \"v\"\nttl = \"150ms\"\nrenew = true\n";
+    let config = "[[caches]]\nkey = \"a:{id:int}\"\ntype = \"string\"\nquery = \"SELECT 'x' AS v WHERE $1 > 0\"\n\
+        value = \"v\"\nttl = \"150ms\"\n\
+                  [[caches]]\nkey = \"b:{id:int}\"\ntype = \"string\"\nquery = \"SELECT 'x' AS v WHERE $1 > 0\"\n\
+                  value = \"v\"\nttl = \"150ms\"\nrenew = true\n";
     let sidecar = Sidecar::builder().redis(&redis).config(config).set("CACHE__TTL_JITTER", "0").start();
     let misses =
         || crate::support::admin::metric(&sidecar, "hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}");
@@ -274,7 +276,8 @@ fn memory_is_bounded_for_records_and_for_absent_keys() {
     let redis = Redis::start();
     let config = "[[caches]]\nkey = \"a:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"1h\"\n\
                   query = \"SELECT printf('%.*c', 1000, 'x') AS v WHERE $1 > 0\"\n\
-                  [[caches]]\nkey = \"b:{name}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"1h\"\nquery = \"SELECT $1 AS name, 1 AS v WHERE $1 = ''\"\n";
+                  [[caches]]\nkey = \"b:{name}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"1h\"\nquery = \"SELECT $1 \
+                  AS name, 1 AS v WHERE $1 = ''\"\n";
     let sidecar = Sidecar::builder()
         .redis(&redis)
         .config(config)

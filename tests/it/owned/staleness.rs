@@ -1,4 +1,4 @@
-//! Records past their TTL: served while they are loaded anew, or while the store cannot be asked; never past a change.
+//! Records past their TTL: served while they are loaded again, or while the store cannot be asked; never past a change.
 
 use std::time::{Duration, Instant};
 
@@ -33,10 +33,11 @@ const OLD: &str = "$3\r\nold\r\n";
 const NEW: &str = "$3\r\nnew\r\n";
 
 #[test]
-fn a_stale_record_is_served_at_once_and_loaded_anew_once() {
+fn a_stale_record_is_served_at_once_and_loaded_again_once() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     postgres.sql("CREATE SEQUENCE loads");
-    let config = "[[caches]]\nkey = \"a:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"300ms\"\nstale_while_revalidate = \"1h\"\n\
+    let config = "[[caches]]\nkey = \"a:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"300ms\"\n\
+        stale_while_revalidate = \"1h\"\n\
                   query = \"SELECT nextval('loads') AS v FROM (SELECT pg_sleep(1.5)) AS s WHERE $1::bigint > 0\"\n";
     let sidecar = Sidecar::builder().redis(&redis).postgres(&postgres).config(config).start();
     let mut wires: Vec<Wire> = (0..10).map(|_| sidecar.wire()).collect();
@@ -45,7 +46,7 @@ fn a_stale_record_is_served_at_once_and_loaded_anew_once() {
     for wire in &mut wires {
         assert_eq!(wire.ask("GET a:1"), "$1\r\n1\r\n", "it waited for the load");
     }
-    until("it is loaded anew", || wires[0].ask("GET a:1") == "$1\r\n2\r\n");
+    until("it is loaded again", || wires[0].ask("GET a:1") == "$1\r\n2\r\n");
     assert_eq!(postgres.sql("SELECT last_value FROM loads"), "2", "ten readers, one load");
     assert!(metric(&sidecar, "hearthside_stale_served_total") >= 10.0);
 }

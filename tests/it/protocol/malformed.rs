@@ -1,5 +1,5 @@
-//! Input that is no request, or hardly one: thousands of cases, generated and kept, whole and cut anywhere. What a real Redis
-//! answers is the measure; nobody else notices.
+//! Input that is no request, or hardly one: thousands of cases, generated and kept, whole and cut anywhere. What a real
+//! Redis answers is the measure; nobody else notices.
 
 use hearthside::resp::request::{RequestScanner, Scan};
 

@@ -68,7 +68,10 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
-    fn resp2_replies_end_where_redis_protocol_says(replies in proptest::collection::vec(reply(false), 1..5), cuts in proptest::collection::vec(any::<usize>(), 0..6)) {
+    fn resp2_replies_end_where_redis_protocol_says(
+        replies in proptest::collection::vec(reply(false), 1..5),
+        cuts in proptest::collection::vec(any::<usize>(), 0..6),
+    ) {
         let bytes = replies.concat();
         let (mut expected, mut at) = (Vec::new(), 0);
         while at < bytes.len() {
@@ -79,7 +82,10 @@ proptest! {
     }
 
     #[test]
-    fn resp3_replies_end_where_redis_protocol_says(replies in proptest::collection::vec(reply(true), 1..5), cuts in proptest::collection::vec(any::<usize>(), 0..6)) {
+    fn resp3_replies_end_where_redis_protocol_says(
+        replies in proptest::collection::vec(reply(true), 1..5),
+        cuts in proptest::collection::vec(any::<usize>(), 0..6),
+    ) {
         let bytes = replies.concat();
         let (mut expected, mut at) = (Vec::new(), 0);
         while at < bytes.len() {
@@ -97,7 +103,9 @@ proptest! {
     }
 
     #[test]
-    fn requests_are_read_alike_at_every_split(args in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..30), 1..6)) {
+    fn requests_are_read_alike_at_every_split(
+        args in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..30), 1..6),
+    ) {
         let mut bytes = BytesMut::new();
         hearthside::resp::encode::request(&mut bytes, &args);
         let (frame, length) = decode2(&bytes).expect("decodes").expect("whole");
@@ -116,7 +124,10 @@ proptest! {
     }
 
     #[test]
-    fn garbage_never_panics_and_never_hangs(bytes in proptest::collection::vec(any::<u8>(), 0..200), step in 1_usize..20) {
+    fn garbage_never_panics_and_never_hangs(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        step in 1_usize..20,
+    ) {
         let (mut scanner, mut start) = (ReplyScanner::default(), 0);
         for end in (0..bytes.len()).step_by(step) {
             while start < end {

@@ -152,7 +152,8 @@ impl Proxy {
         Trapped(trap)
     }
 
-    /// Passes nothing on that the server says before `text` has been asked: whoever waits for an answer first waits for ever.
+    /// Passes nothing on that the server says before `text` has been asked: whoever waits for an answer first waits for
+    /// ever.
     pub fn answer_after(&self, text: &str) {
         *self.state.awaited.lock().expect("a lock") = Some(text.as_bytes().to_vec());
     }

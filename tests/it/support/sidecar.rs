@@ -28,7 +28,8 @@ pub fn demo(redis: &Redis, postgres: &Postgres) -> Builder {
     builder
 }
 
-/// The same program with these limits (options of prlimit). It gets an error where it would write past the size of a file.
+/// The same program with these limits (options of prlimit). It gets an error where it would write past the size of a
+/// file.
 fn limited(program: Command, limits: &[String]) -> Command {
     let mut command = Command::new("sh");
     let limit = format!("trap '' XFSZ; exec prlimit {} \"$0\" \"$@\"", limits.join(" "));
@@ -200,7 +201,8 @@ impl Sidecar {
             limits: Vec::new(),
             config: None,
             environment: Vec::new(),
-            // How many files a test machine lets a process open is its own business; what nobody changes needs no watch.
+            // How many files a test machine lets a process open is its own business; what nobody changes needs no
+            // watch.
             allowed: vec![warnings::FEW_FILES, warnings::NO_WATCH],
         }
     }

@@ -1,8 +1,9 @@
-//! What a sidecar may warn of where a test brings it about. Each is a whole message of its log without the fields behind it; `{}`
-//! stands for what a message says of the case.
+//! What a sidecar may warn of where a test brings it about. Each is a whole message of its log without the fields
+//! behind it; `{}` stands for what a message says of the case.
 
 // The machine and the configuration.
-pub const FEW_FILES: &str = "too few files may be open for limits.clients and upstream.pinned_max: fewer clients are let in. \
+pub const FEW_FILES: &str = "too few files may be open for limits.clients and upstream.pinned_max: fewer clients are \
+    let in. \
                              Raise the limit (ulimit -n, LimitNOFILE=)";
 pub const NO_WATCH: &str =
     "{}: has a ttl and no watch: what changes in the store is seen only after its ttl; name the tables in watch";
@@ -14,7 +15,8 @@ pub const NEEDS_A_RESTART: &str = "this setting is changed by a restart only; it
 
 // Clients.
 pub const NO_ROOM: &str = "a newcomer is refused: the limit is reached";
-pub const NOT_ACCEPTED: &str = "no client can be accepted: {}; those who come wait in the backlog until a file is free, \
+pub const NOT_ACCEPTED: &str = "no client can be accepted: {}; those who come wait in the backlog until a file is \
+    free, \
                                 those who are in go on";
 pub const LOGIN_REFUSED: &str = "a login was refused";
 pub const DOES_NOT_READ: &str = "a client did not read what waits for it, or holds too much, and is disconnected";
@@ -33,7 +35,7 @@ pub const PINNED_SILENT: &str = "a pinned connection gave no reply within upstre
 pub const OWN_CONNECTION_LOST: &str =
     "a client's own upstream connection was lost, and its subscriptions or tracking with it; the client is closed";
 pub const SUBSCRIBED_AGAIN: &str =
-    "a subscriber's upstream connection was lost; it is subscribed anew, and may have missed messages";
+    "a subscriber's upstream connection was lost; it is subscribed again, and may have missed messages";
 pub const SUBSCRIBER_REFUSED: &str = "the upstream refuses a subscriber; it is closed";
 pub const SHARED_SUBSCRIBER_DOWN: &str =
     "the shared subscriber connection is down; messages are missed until it is back";
@@ -81,18 +83,24 @@ pub const STORE_LATE: &[&str] =
 pub const DEFERRED_WAIT: &str = "deferred writes wait: the store does not take them";
 pub const DEFERRED_STAY: &str = "deferred writes stay in the journal until the next start";
 pub const STORE_TOO_SLOW: &str = "the store was too slow; deferred writes stay in the journal until the next start";
-pub const PUT_ASIDE: &str = "what the store refuses of deferred writes is put aside (mapping and reason are those of the first key); \
+pub const PUT_ASIDE: &str = "what the store refuses of deferred writes is put aside (mapping and reason are those of \
+    the first key); \
      `hearthside journal` shows it, and sends it again or removes it while no sidecar runs";
-pub const NO_ROW: &str = "deferred writes to rows that are not there are dropped: they were taken while the store was away, \
+pub const NO_ROW: &str = "deferred writes to rows that are not there are dropped: they were taken while the store was \
+    away, \
                           or the rows were deleted after them";
 pub const RELOAD_WAITS: &str = "the reload waits: deferred writes of before cannot be saved";
 pub const JOURNAL_NOT_WRITTEN: &str = "the journal cannot be written: deferred writes are refused";
-pub const JOURNAL_COPIED: &str = "the journal's file is a copy that was put back, or is in use elsewhere: another start has taken over the deferred \
-     writes that wait in it, and has saved them, or may have. They are put aside, so that no newer value is overwritten; \
+pub const JOURNAL_COPIED: &str = "the journal's file is a copy that was put back, or is in use elsewhere: another \
+    start has taken over the deferred \
+     writes that wait in it, and has saved them, or may have. They are put aside, so that no newer value is \
+     overwritten; \
      `hearthside journal` shows them: compare them with the store, and write what is missing";
-pub const NOTED_BY_ANOTHER: &str = "a batch of this journal has been noted by somebody else: is a copy of the journal, or of the machine, in use? \
+pub const NOTED_BY_ANOTHER: &str = "a batch of this journal has been noted by somebody else: is a copy of the \
+    journal, or of the machine, in use? \
      It is sent again under another name";
-pub const NOTE_GONE: &str = "the store has no note of this journal (hearthside.journals): it is not known whether the last \
+pub const NOTE_GONE: &str = "the store has no note of this journal (hearthside.journals): it is not known whether the \
+    last \
                              batch had been applied; it is saved again";
 pub const WAITING_FOR_THE_NOTE: &str = "waiting for the store, which knows what of the journal it has applied";
 pub const OLD_NOTES_STAY: &str =

@@ -1,5 +1,5 @@
-//! How a transaction ends, whatever ends it: in the client's eyes as in Redis, and with nothing left on a connection that
-//! another client is lent afterwards.
+//! How a transaction ends, whatever ends it: in the client's eyes as in Redis, and with nothing left on a connection
+//! that another client is lent afterwards.
 
 use crate::support::admin::metric;
 use crate::support::redis::Redis;

@@ -103,7 +103,8 @@ fn owned_reads_take_their_places_among_the_upstreams_replies() {
     assert!(replies[1..7].iter().all(|r| r == "+QUEUED\r\n"), "{replies:?}");
     assert_eq!(
         replies[7],
-        "*6\r\n+OK\r\n$2\r\n99\r\n:2\r\n$10\r\nIron Sword\r\n:8\r\n-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
+        "*6\r\n+OK\r\n$2\r\n99\r\n:2\r\n$10\r\nIron Sword\r\n:8\r\n-WRONGTYPE Operation against a key holding the \
+         wrong kind of value\r\n"
     );
     // What cannot be answered is refused when it is queued, and the transaction aborts.
     wire.ask("MULTI");

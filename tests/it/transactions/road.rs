@@ -1,5 +1,5 @@
-//! How often a transaction waits for the upstream. The proxy before it keeps every answer back until something has been asked:
-//! a sidecar that waits for an answer before it asks that waits for ever.
+//! How often a transaction waits for the upstream. The proxy before it keeps every answer back until something has been
+//! asked: a sidecar that waits for an answer before it asks that waits for ever.
 
 use std::fmt::Write;
 

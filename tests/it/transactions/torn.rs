@@ -1,6 +1,6 @@
-//! Transactions whose connection upstream is cut after a random number of bytes, in either direction. Each request has one
-//! reply; what EXEC says is so, at the upstream and in the store; nothing is done twice; and whoever comes next finds nothing
-//! of it. HEARTHSIDE_COMMANDS and HEARTHSIDE_SEED make the run longer, or another.
+//! Transactions whose connection upstream is cut after a random number of bytes, in either direction. Each request has
+//! one reply; what EXEC says is so, at the upstream and in the store; nothing is done twice; and whoever comes next
+//! finds nothing of it. HEARTHSIDE_COMMANDS and HEARTHSIDE_SEED make the run longer, or another.
 
 use crate::differential::stream::Dice;
 use crate::support::proxy::{Cut, Proxy};

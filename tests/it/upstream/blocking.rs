@@ -217,7 +217,7 @@ fn monitor_shows_the_upstreams_commands_until_reset() {
 }
 
 #[test]
-fn a_lost_subscription_closes_the_client_who_will_subscribe_anew() {
+fn a_lost_subscription_closes_the_client_who_will_subscribe_again() {
     let mut redis = Redis::start();
     let builder = Sidecar::builder().redis(&redis).set("PUBSUB__ON_LOSS", "close");
     let sidecar = builder.expect(warnings::UPSTREAM_AWAY).start();

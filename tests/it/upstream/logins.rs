@@ -1,4 +1,5 @@
-//! Logins, and what is open for them: nothing stays for credentials that nobody uses, and users who may do little can work.
+//! Logins, and what is open for them: nothing stays for credentials that nobody uses, and users who may do little can
+//! work.
 
 use crate::support::admin::{metric, request};
 use crate::support::redis::Redis;

@@ -1,5 +1,5 @@
-//! Clients of one lane take turns: nobody waits behind all that another asks for, and nothing of a client is overtaken by what
-//! it sent later.
+//! Clients of one lane take turns: nobody waits behind all that another asks for, and nothing of a client is overtaken
+//! by what it sent later.
 
 use std::io::Write;
 use std::thread;
@@ -48,8 +48,8 @@ fn a_long_run_of_long_replies_is_cut_where_others_wait() {
         reader.join().expect("all came");
         let mut passed: Vec<usize> = between.iter().map(|(_, passed)| *passed).filter(|passed| *passed > 0).collect();
         passed.sort_unstable();
-        // Two runs of 16 requests may be under way of whom nothing is known, a run of 256 of whom replies were short; a busy
-        // machine may make one mate wait longer.
+        // Two runs of 16 requests may be under way of whom nothing is known, a run of 256 of whom replies were short; a
+        // busy machine may make one mate wait longer.
         let most = if asked == 0 { 32 } else { 256 };
         assert!(passed.len() >= 5 && passed[passed.len() / 2] <= most, "{passed:?}");
     }

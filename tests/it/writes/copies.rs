@@ -1,5 +1,5 @@
-//! Copies of a journal's file with writes that wait in them: what they hold is saved by one opening, and never comes over
-//! what was saved after.
+//! Copies of a journal's file with writes that wait in them: what they hold is saved by one opening, and never comes
+//! over what was saved after.
 
 use std::path::Path;
 
@@ -163,7 +163,8 @@ fn an_heir_that_went_on_to_save_is_a_stranger() {
     let token = sqlite(&place.journal(), "INSERT INTO heirs VALUES ('one'); SELECT incarnation FROM about");
     place.postgres.sql(&format!(
         "INSERT INTO hearthside.journals (journal, applied, fence, successor) \
-         VALUES ('{token}', 0, 9223372036854775807, 'one'), ('one', 5, 5, NULL); UPDATE players SET seen = 2 WHERE id = 1"
+         VALUES ('{token}', 0, 9223372036854775807, 'one'), ('one', 5, 5, NULL); UPDATE players SET seen = 2 WHERE id \
+         = 1"
     ));
     puts_aside(&place, &place.journal(), 2);
 }

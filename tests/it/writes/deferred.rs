@@ -28,7 +28,10 @@ fn it_is_seen_at_once_and_saved_later_in_one_statement() {
         place.postgres.sql("SELECT count(*) FROM players WHERE seen >= 30000") == "1000" && place.seen(7) == "30008"
     });
     until_saved(&sidecar);
-    let calls = place.postgres.sql("SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE '%UPDATE \"players\"%' OR query LIKE '%UPDATE players%'");
+    let calls = place.postgres.sql(
+        "SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE '%UPDATE \"players\"%' \
+        OR query LIKE '%UPDATE players%'",
+    );
     let calls: f64 = calls.parse().expect("a number");
     assert!(calls <= 10.0 && calls >= flushes(), "3001 writes of 1000 keys took {calls} statements");
     assert_eq!(wire.ask("HSET p:9 seen 40009"), ":0\r\n");
@@ -141,7 +144,8 @@ fn a_crash_between_saving_and_noting_it_does_not_apply_it_twice() {
     let batch = place.postgres.sql("SELECT max(applied) FROM hearthside.journals");
     let journal = place.journal();
     let sql = format!(
-        "INSERT INTO waiting VALUES ('p:1', 'seen', 1, 'p:{{id:int}}', '1', 64, {batch}), ('p:2', 'seen', 2, 'p:{{id:int}}', '9', 64, {batch} + 1)"
+        "INSERT INTO waiting VALUES ('p:1', 'seen', 1, 'p:{{id:int}}', '1', 64, {batch}), ('p:2', 'seen', 2, \
+         'p:{{id:int}}', '9', 64, {batch} + 1)"
     );
     let put = std::process::Command::new("sqlite3").arg(journal).arg(sql).status().expect("sqlite3 is installed");
     assert!(put.success());

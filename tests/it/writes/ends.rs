@@ -73,7 +73,7 @@ fn a_thousand_renewals_are_one_update() {
 }
 
 #[test]
-fn what_has_ended_is_absent_at_once_and_made_anew_by_a_write() {
+fn what_has_ended_is_absent_at_once_and_made_again_by_a_write() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let sidecar = builder(&redis, &postgres).start();
     let mut wire = sidecar.wire();

@@ -42,7 +42,8 @@ fn mixed_commands_take_their_places_and_see_each_other() {
     assert!(told[1..14].iter().all(|reply| reply == "+QUEUED\r\n"), "{told:?}");
     assert_eq!(
         told[14],
-        "*13\r\n+OK\r\n:2\r\n$1\r\nx\r\n:2\r\n-ERR hash value is not an integer\r\n:5\r\n:1\r\n+OK\r\n*2\r\n$1\r\nv\r\n$-1\r\n\
+        "*13\r\n+OK\r\n:2\r\n$1\r\nx\r\n:2\r\n-ERR hash value is not an integer\r\n:5\r\n:1\r\n+OK\r\n*2\r\n$1\r\n\
+         v\r\n$-1\r\n\
          :1\r\n:0\r\n:1\r\n:1\r\n"
     );
     assert_eq!(postgres.sql("SELECT (SELECT count(*) FROM hashes), (SELECT v FROM strings)"), "0|v");

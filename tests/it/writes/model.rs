@@ -61,7 +61,8 @@ const PUSH: &str = "push = \"INSERT INTO elements (id, v) VALUES ($1, $2::text)\
     remove = \"DELETE FROM elements WHERE place IN (SELECT place FROM elements WHERE id = $1 AND v = $2::text \
     ORDER BY CASE WHEN $3::bigint < 0 THEN -place ELSE place END LIMIT nullif(abs($3::bigint), 0))\"\n";
 
-const TABLES: &str = "CREATE TABLE hashes (id BIGINT PRIMARY KEY, f TEXT, g TEXT, n BIGINT, more JSONB, ends TIMESTAMP);\
+const TABLES: &str = "CREATE TABLE hashes (id BIGINT PRIMARY KEY, f TEXT, g TEXT, n BIGINT, more JSONB, ends \
+    TIMESTAMP);\
     CREATE TABLE strings (id TEXT PRIMARY KEY, v TEXT, ends TIMESTAMP);\
     CREATE TABLE members (id BIGINT, v TEXT, PRIMARY KEY (v, id));\
     CREATE TABLE elements (place BIGSERIAL PRIMARY KEY, id BIGINT, v TEXT);";

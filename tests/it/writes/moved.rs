@@ -1,5 +1,5 @@
-//! Zones that are set while a sidecar runs: from then on the moments of columns without one are not what they were found
-//! to be at its start.
+//! Zones that are set while a sidecar runs: from then on the moments of columns without one are not what they were
+//! found to be at its start.
 
 use super::place::TROUBLE;
 use super::zones::{builder, holds, is_doubted, place};
@@ -19,7 +19,7 @@ fn keeps_what_lives(redis: &Redis, postgres: &Postgres, changes: &[&str], zone: 
     let sidecar = builder(redis, postgres).expect(TROUBLE).start();
     let mut wire = sidecar.wire();
     postgres.sql("INSERT INTO ses VALUES ('ended', 'e', now() - interval '5 minutes')");
-    assert_eq!(wire.ask("SET ses:ended w"), "+OK\r\n", "as long as nothing has changed it is made anew");
+    assert_eq!(wire.ask("SET ses:ended w"), "+OK\r\n", "as long as nothing has changed it is made again");
     for sql in changes {
         postgres.sql(sql);
     }
@@ -37,7 +37,7 @@ fn keeps_what_lives(redis: &Redis, postgres: &Postgres, changes: &[&str], zone: 
     assert!(is_kept(), "{changes:?}: a row was removed that its writer says is alive");
     // What has ended in every zone has ended.
     postgres.sql("INSERT INTO ses VALUES ('long', 'l', now() - interval '3 days')");
-    until("it is made anew", || wire.ask("SET ses:long w") == "+OK\r\n");
+    until("it is made again", || wire.ask("SET ses:long w") == "+OK\r\n");
 }
 
 #[test]

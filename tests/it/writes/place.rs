@@ -31,8 +31,10 @@ write = "deferred"
 "#;
 
 const TABLES: &str = "CREATE TABLE players (id BIGINT PRIMARY KEY, name TEXT, hp INTEGER, seen BIGINT, \
-    steps BIGINT CHECK (steps >= 0), mood TEXT, more JSONB); INSERT INTO players SELECT i, 'p' || i, 10, 0, 0, 'calm', NULL \
-    FROM generate_series(1, 1000) AS i; CREATE TABLE notes (id BIGINT PRIMARY KEY, v TEXT); INSERT INTO notes VALUES (1, 'a');";
+    steps BIGINT CHECK (steps >= 0), mood TEXT, more JSONB); INSERT INTO players SELECT i, 'p' || i, 10, 0, 0, \
+    'calm', NULL \
+    FROM generate_series(1, 1000) AS i; CREATE TABLE notes (id BIGINT PRIMARY KEY, v TEXT); INSERT INTO notes VALUES \
+    (1, 'a');";
 
 /// Parts that outlive a sidecar.
 pub(super) struct Place {

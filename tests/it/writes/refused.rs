@@ -118,7 +118,8 @@ fn another_spelling_of_a_key_is_not_written() {
     postgres.sql(
         "CREATE EXTENSION citext; CREATE TABLE c (name CITEXT PRIMARY KEY, v TEXT); INSERT INTO c VALUES ('Ann', 'x')",
     );
-    let config = "[[caches]]\nkey = \"c:{name}\"\ntype = \"string\"\ntable = \"c\"\nvalue = \"v\"\nwrite = \"through\"\ndelete = \"row\"\n";
+    let config = "[[caches]]\nkey = \"c:{name}\"\ntype = \"string\"\ntable = \"c\"\nvalue = \"v\"\nwrite = \
+        \"through\"\ndelete = \"row\"\n";
     let sidecar =
         Sidecar::builder().redis(&redis).postgres(&postgres).config(config).expect(&[warnings::NO_TRIGGERS]).start();
     let mut wire = sidecar.wire();
@@ -141,7 +142,10 @@ fn a_list_without_statements_takes_no_elements() {
 #[test]
 fn a_value_without_a_name_is_called_the_value() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    postgres.sql("CREATE TABLE s (id BIGINT PRIMARY KEY, v TEXT); CREATE UNIQUE INDEX s_v ON s (lower(v)); INSERT INTO s VALUES (1, 'x'), (2, 'y');");
+    postgres.sql(
+        "CREATE TABLE s (id BIGINT PRIMARY KEY, v TEXT); CREATE UNIQUE INDEX s_v ON s (lower(v)); INSERT \
+        INTO s VALUES (1, 'x'), (2, 'y');",
+    );
     let config =
         "[[caches]]\nkey = \"s:{id:int}\"\ntype = \"string\"\ntable = \"s\"\nvalue = \"v\"\nwrite = \"through\"\n";
     let sidecar =

@@ -99,7 +99,8 @@ fn a_write_whose_answer_is_lost_leaves_nothing_old_in_memory() {
     demo(&redis, &postgres);
     postgres.sql("ALTER TABLE sessions ADD COLUMN note TEXT");
     let proxy = Proxy::to(postgres.port);
-    let config = "[[caches]]\nkey = \"player:{character_id:int}:session\"\ntype = \"hash\"\ntable = \"sessions\"\nwrite = \"through\"\n";
+    let config = "[[caches]]\nkey = \"player:{character_id:int}:session\"\ntype = \"hash\"\ntable = \"sessions\"\n\
+        write = \"through\"\n";
     let builder = Sidecar::builder().redis(&redis).config(config);
     let installed = builder.execute(&["check"]);
     assert!(installed.status.success());

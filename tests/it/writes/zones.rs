@@ -97,7 +97,7 @@ fn a_key_lives_as_long_as_the_database_says_and_is_swept_no_sooner() {
         });
         assert_eq!(wire.ask("PERSIST ses:alive"), ":1\r\n");
         until("it is saved", || holds(&postgres, "sid = 'alive' AND expire IS NULL"));
-        // What has ended is made anew by a write, and what has not is not.
+        // What has ended is made again by a write, and what has not is not.
         assert_eq!(wire.ask("SET ses:ended w NX"), "+OK\r\n", "{zone}");
         assert_eq!(wire.ask("SET ses:ever w NX"), "$-1\r\n", "{zone}");
         assert_eq!(postgres.sql("SELECT count(*) FROM ses"), "5", "{zone}");
@@ -179,7 +179,7 @@ fn where_it_is_not_clear_which_zone_is_meant_only_what_has_ended_in_all_goes_and
     let mut wire = sidecar.wire();
     assert!(holds(&postgres, "sid = 'ended'") && sidecar.log().contains(DOUBT));
     assert_eq!((wire.ask("GET ses:alive"), wire.ask("GET ses:ended")), ("$1\r\na\r\n".into(), "$-1\r\n".into()));
-    // A row that may be alive for somebody is not made anew either.
+    // A row that may be alive for somebody is not made again either.
     let told = wire.ask("SET ses:ended w");
     assert!(told.starts_with('-') && told.contains("store.timezone"), "{told}");
     assert!(holds(&postgres, "sid = 'ended' AND data = 'e'"));

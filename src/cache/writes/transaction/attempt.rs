@@ -1,4 +1,5 @@
-//! The steps of a transaction, done in one transaction of the store, again if others were in the way.
+//! Runs the steps of a transaction in one transaction of the store, and again if other transactions were in conflict
+//! with it.
 
 use std::collections::HashMap;
 
@@ -11,7 +12,7 @@ use crate::keys::MappingId;
 use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
 use crate::store::{StoreError, StoreTransaction};
 
-/// A transaction that others were in the way of has done nothing and begins again, so often.
+/// A transaction that was in conflict with others has done nothing and begins again, at most so many times.
 const ATTEMPTS: usize = 5;
 
 impl Work {
@@ -116,7 +117,7 @@ impl Attempt<'_> {
 
     async fn load(&mut self, mapping: MappingId, key: &Bytes) -> Result<Option<Record>, StoreError> {
         let cached = self.work.source().known(mapping)?;
-        // Of the keys that are written nothing waits; of those that are only read it may.
+        // A key that is written has no deferred change that waits; one that is only read may have.
         let record = self.open.load(&cached.plan, key).await?;
         Ok(self.work.writer.memory.overlay.over(key, record))
     }

@@ -1,5 +1,5 @@
-//! A transaction of which nothing has to go to the store now: heartbeats and renewals, most of them. Its steps are
-//! computed from the records as they are, and journaled at once when they are to be true.
+//! A transaction of which nothing has to go to the store now; most of these are heartbeats and renewals. Its steps are
+//! computed from the records as they are, and put into the journal at once when they are committed.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub(super) struct Plan {
     keys: HashMap<Bytes, Key>,
 }
 
-/// One key on its way through the steps.
+/// The state of one key between the steps.
 struct Key {
     mapping: MappingId,
     record: Record,
@@ -135,11 +135,11 @@ impl Work {
         Ok(Some(Written { old: Some(old), new, applied, count: 0, tells_new: true }))
     }
 
-    /// Journals what was planned, when it is to be true.
+    /// Journals what was planned, when it is to be committed.
     pub(super) async fn run_deferred(self, plan: Plan, asker: Asker) {
         let now = Tick::now();
         let writes = plan.done.iter().filter(|done| matches!(done, Done::Written(Ok(_)))).count();
-        // Known before the upstream has done its part, which nothing takes back.
+        // This must be known before the upstream has done its part, which cannot be undone.
         if let Err(error) = self.writer.write_behind.has_room(changes(&plan.keys)) {
             let _left = asker.done.send(Err(error));
             return self.undo();

@@ -1,5 +1,5 @@
-//! Several writes and reads as one transaction of the store: EXEC. It runs in a task of its own, which rolls back when
-//! nobody tells it to commit.
+//! EXEC over cached keys: several writes and reads as one transaction of the store. It runs in its own task, which
+//! rolls back unless it is told to commit.
 
 mod attempt;
 mod deferred;
@@ -24,7 +24,7 @@ use crate::store::{StoreError, StoreTransaction};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::holding::{Gathered, Holding};
 
-/// How the steps went: `None` when a watched key has changed.
+/// The results of the steps; `None` when a watched key has changed.
 type Steps = Result<Option<AllDone>, StoreError>;
 
 /// A transaction that has begun.
@@ -35,10 +35,10 @@ pub struct OwnedTransaction {
     ended: oneshot::Receiver<Result<(), StoreError>>,
 }
 
-/// A transaction whose steps have been done and are not true yet.
+/// A transaction whose steps have been done but not committed.
 #[derive(Debug)]
 pub struct Prepared {
-    /// How they went.
+    /// Their results.
     pub done: AllDone,
     verdict: oneshot::Sender<()>,
     ended: oneshot::Receiver<Result<(), StoreError>>,
@@ -48,13 +48,13 @@ fn given_up() -> StoreError {
     StoreError::Unavailable("the transaction was given up".into())
 }
 
-/// Whoever asked for a transaction, as its task sees it.
+/// The one who asked for a transaction, as its task sees it.
 struct Asker {
-    /// Is told how the steps went.
+    /// Receives the results of the steps.
     done: oneshot::Sender<Steps>,
-    /// Says that they are to be true.
+    /// Says that they are to be committed.
     verdict: oneshot::Receiver<()>,
-    /// Is told whether they are.
+    /// Receives whether they are committed.
     end: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -76,12 +76,12 @@ impl OwnedTransaction {
 }
 
 impl Prepared {
-    /// Makes the steps true. Dropped instead, they never happened.
+    /// Commits the steps. When it is dropped instead, they are rolled back.
     ///
     /// # Errors
     /// [`StoreError::Ambiguous`] when the answer did not come.
     pub async fn commit(self) -> Result<AllDone, StoreError> {
-        // A task that has ended by itself tells its end below.
+        // A task that has ended by itself reports its result below.
         let _told = self.verdict.send(());
         self.ended.await.unwrap_or_else(|_| Err(StoreError::Ambiguous("the transaction was given up".into())))?;
         Ok(self.done)
@@ -160,7 +160,7 @@ impl Work {
             other => {
                 memory.own_writes.end(own_write, Tick::now());
                 self.undo();
-                // Whoever asked may have left.
+                // The one who asked may have left.
                 let _left = asker.done.send(other.map(|_| None));
                 return;
             }
@@ -188,7 +188,7 @@ impl Work {
         self.source().cached(mapping).map_or(0, Cached::epoch)
     }
 
-    /// What became of no step yet.
+    /// No results yet.
     fn nothing_done(&self) -> AllDone {
         AllDone::new(Gathered::new(self.client.clone()))
     }

@@ -1,4 +1,4 @@
-//! What the keys that a transaction writes hold once it is true.
+//! What the keys that a transaction writes hold once it is committed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) struct After {
 }
 
 impl Work {
-    /// What each written key holds once this is true, where that is known.
+    /// What each written key holds once this is committed, where that is known.
     pub(super) fn after(&self, done: &[Done], begun: Tick, epochs: &HashMap<MappingId, u64>) -> HashMap<Bytes, After> {
         let mut after: HashMap<Bytes, After> = HashMap::new();
         for (step, done) in self.steps.iter().zip(done) {
@@ -72,7 +72,7 @@ impl Work {
         }
     }
 
-    /// Ends the writes; memory holds what is true afterwards, where that is known.
+    /// Ends the writes; memory then holds what was committed, where that is known.
     pub(super) fn finish(self, mut after: HashMap<Bytes, After>) {
         for turn in self.turns {
             let left = after.remove(turn.key()).and_then(|After { mapping, record, life, epoch, begun, now }| {

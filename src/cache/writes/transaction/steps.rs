@@ -1,5 +1,5 @@
-//! The steps of a transaction, and what became of them: each has its own copy of a record, which counts for the client
-//! until it is answered from.
+//! The steps of a transaction and their results. Each result has its own copy of a record, which counts as memory of
+//! the client until the client has been answered from it.
 
 use std::ops::Deref;
 
@@ -33,14 +33,14 @@ pub enum Act {
     Live(ExpireCommand),
 }
 
-/// What became of a step.
+/// The result of a step.
 #[derive(Clone, Debug)]
 pub enum Done {
     /// A write, or why it was refused.
     Written(Result<Written, StoreError>),
     /// What the transaction read.
     Read(Option<Record>),
-    /// What became of a key's life.
+    /// The new expiry of a key.
     Lived(Ended),
 }
 
@@ -56,7 +56,7 @@ impl Done {
     }
 }
 
-/// What became of the steps of a transaction, in their order.
+/// The results of a transaction's steps, in their order.
 #[derive(Debug, Default)]
 pub struct AllDone {
     list: Vec<Done>,
@@ -64,12 +64,12 @@ pub struct AllDone {
 }
 
 impl AllDone {
-    /// Nothing yet; what comes counts as `gathered`.
+    /// No results yet; those that come count as `gathered`.
     pub(crate) const fn new(gathered: Gathered) -> Self {
         Self { list: Vec::new(), gathered }
     }
 
-    /// Adds what became of the next step.
+    /// Adds the result of the next step.
     ///
     /// # Errors
     /// [`StoreError::TooMuch`].
@@ -81,7 +81,7 @@ impl AllDone {
         Ok(())
     }
 
-    /// Lets go of what became of a step: its command is answered.
+    /// Drops the result of a step whose command has been answered.
     pub fn let_go(&mut self, step: usize) {
         if let Some(done) = self.list.get_mut(step) {
             let before = done.weight();

@@ -1,4 +1,4 @@
-//! WATCH on cached keys: what a key held, and whether anything happened to it since.
+//! WATCH on cached keys: what a key held, and whether it has changed since.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

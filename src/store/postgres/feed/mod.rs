@@ -1,4 +1,4 @@
-//! What Postgres says of its changes, as [`Change`](crate::store::Change): `notify` listens for what triggers send. Who
-//! takes the changes cannot see by which feed they came.
+//! The change feeds of Postgres, which report [`Change`](crate::store::Change)s: `notify` listens for what triggers
+//! send. Another feed is another file here; what receives the changes does not know which feed reported them.
 
 pub(super) mod notify;

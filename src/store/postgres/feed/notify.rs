@@ -17,7 +17,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use crate::config;
 use crate::store::{Change, OnChange};
 use crate::telemetry::clock::now_ms;
-use crate::telemetry::fresh::fresh;
+use crate::telemetry::random_id::fresh;
 
 const CHANNEL: &str = "hearthside";
 

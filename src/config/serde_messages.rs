@@ -1,5 +1,5 @@
-//! What serde says of a value, in an operator's words: which kind it is, and what to write. Never the value itself: it
-//! may be a password.
+//! Turns serde's messages about a value into messages for an operator: which kind of value it is, and what to write.
+//! They never show the value itself, which may be a password.
 
 /// Kinds of values, by what serde's names for them begin with.
 const KINDS: [(&str, &str); 8] = [

@@ -1,4 +1,4 @@
-//! One key as a command sees it, and the commands about its life: TYPE and the TTL family.
+//! One owned key as a command sees it, and the commands TYPE, TTL and related ones.
 
 use std::time::Duration;
 

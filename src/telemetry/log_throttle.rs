@@ -1,4 +1,4 @@
-//! Log lines about what somebody else decides how often it happens: one in a while, with the number of those that were
+//! Limits how often a line is logged about what others cause: one line now and then, with the number of those that were
 //! not logged. Metrics count them all.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,7 +10,7 @@ const PAUSE: u64 = 10_000;
 
 /// When something of one kind was last logged.
 #[derive(Debug)]
-pub struct Seldom {
+pub struct LogThrottle {
     /// In milliseconds.
     pause: u64,
     /// In milliseconds of the clock, plus one; 0: never.
@@ -19,13 +19,13 @@ pub struct Seldom {
     passed: AtomicU64,
 }
 
-impl Default for Seldom {
+impl Default for LogThrottle {
     fn default() -> Self {
         Self::every(PAUSE)
     }
 }
 
-impl Seldom {
+impl LogThrottle {
     /// Lines with at least so many milliseconds between them.
     #[must_use]
     pub const fn every(pause: u64) -> Self {
@@ -50,12 +50,12 @@ impl Seldom {
 
 #[cfg(test)]
 mod tests {
-    use super::Seldom;
+    use super::LogThrottle;
 
     #[test]
     fn one_in_a_while_is_logged_and_the_others_are_counted() {
-        let seldom = Seldom::every(1000);
-        let due: Vec<Option<u64>> = [1, 2, 1000, 1001, 1500, 5000].map(|now| seldom.due_at(now)).into();
+        let throttle = LogThrottle::every(1000);
+        let due: Vec<Option<u64>> = [1, 2, 1000, 1001, 1500, 5000].map(|now| throttle.due_at(now)).into();
         assert_eq!(due, [Some(0), None, None, Some(2), None, Some(1)]);
     }
 }

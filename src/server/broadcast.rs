@@ -1,4 +1,4 @@
-//! What every client of a worker hears at once: a shutdown, or another edition. It knows nothing of what they do then.
+//! Wakes all clients of a worker at once, for a shutdown or a new edition. Knows nothing of what they do then.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -6,22 +6,22 @@ use std::task::Waker;
 
 /// Tells every client of a worker that the sidecar is shutting down, or that there is another edition.
 #[derive(Debug, Default)]
-pub(super) struct Bell {
+pub(super) struct Broadcast {
     drains: Cell<bool>,
-    rings: Cell<u64>,
+    announcements: Cell<u64>,
     wakers: RefCell<HashMap<u64, Waker>>,
 }
 
-impl Bell {
+impl Broadcast {
     /// The sidecar is shutting down.
     pub(super) fn drain(&self) {
         self.drains.set(true);
-        self.ring();
+        self.announce();
     }
 
-    /// Every client looks up, the idle ones too.
-    pub(super) fn ring(&self) {
-        self.rings.set(self.rings.get() + 1);
+    /// Wakes every client, the idle ones too.
+    pub(super) fn announce(&self) {
+        self.announcements.set(self.announcements.get() + 1);
         for waker in self.wakers.borrow().values() {
             waker.wake_by_ref();
         }
@@ -42,8 +42,8 @@ impl Bell {
         self.drains.get()
     }
 
-    /// How often it has rung.
-    pub(super) const fn rings(&self) -> u64 {
-        self.rings.get()
+    /// How many announcements there have been.
+    pub(super) const fn announcements(&self) -> u64 {
+        self.announcements.get()
     }
 }

@@ -1,5 +1,5 @@
-//! Connections for the statement of one key. A load or write borrows one that its own thread opened, if one is idle, so
-//! that it crosses no threads, and gives it back without a round trip: docs/decisions/0010.
+//! Lends connections for statements about one key. A load or write borrows one that its own thread opened, if one is
+//! idle, so that it crosses no threads, and gives it back without a round trip: docs/decisions/0010.
 //!
 //! Those who wait are served in the order they came. A connection is given back only when its statement has been
 //! answered: one whose borrower was cancelled is closed.
@@ -53,7 +53,7 @@ impl Lender {
         Self { options, patience: settings.connect_timeout, turns, most, idle: Mutex::default() }
     }
 
-    /// So many connections can be dead at once.
+    /// The most connections that can be dead at the same time.
     pub(super) const fn most(&self) -> u32 {
         self.most
     }
@@ -77,7 +77,7 @@ impl Lender {
         Ok(Lent { connection, opened_by: std::thread::current().id(), lender: self, _turn: turn })
     }
 
-    /// The one used last of this thread's, or of anyone's.
+    /// The one of this thread that was used last, or else of any thread.
     fn take_idle(&self) -> Option<Idle> {
         let (mut idle, here) = (self.idle(), std::thread::current().id());
         let at = idle.iter().rposition(|idle| idle.opened_by == here).or_else(|| idle.len().checked_sub(1))?;

@@ -1,5 +1,5 @@
-//! A store that is not there yet: what a sidecar stands on that starts while its database is away. It answers
-//! everything with the reason, which changes as attempts to connect go on.
+//! The store of a sidecar that has started while its database cannot be reached. It answers everything with the
+//! reason, which changes as attempts to connect go on.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use super::StoreError;
 
 /// Why the store cannot be asked yet.
 #[derive(Debug)]
-pub struct Away(ArcSwap<String>);
+pub struct Unavailable(ArcSwap<String>);
 
-impl Away {
+impl Unavailable {
     /// The first reason.
     #[must_use]
     pub fn new(why: impl Into<String>) -> Self {

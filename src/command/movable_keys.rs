@@ -1,5 +1,5 @@
-//! The keys of commands whose options must be read to find them: no key specification says where they stand, or it says
-//! so only for the usual order of options. Each walk goes the way of the command itself.
+//! The keys of commands whose options decide where the keys are (Redis calls them "movablekeys"): no key specification
+//! says it, or only for the usual order of options. Each function reads the options as the command itself does.
 //!
 //! Sources: `sortCommand`, `migrateCommand`, `xreadCommand` and `georadiusGeneric` of Redis 7.0.
 

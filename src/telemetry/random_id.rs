@@ -1,5 +1,5 @@
-//! Numbers that nobody else draws: not another process, and not one that goes on from a copy of this one's memory, as the
-//! clones of a machine do. So they come from the system, each when it is needed.
+//! Random numbers that nobody else draws: no other process, not even one that goes on from a copy of this one's memory,
+//! as a cloned machine does. So they come from the system, each when it is needed.
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -1,11 +1,12 @@
-//! Settings that are well-formed and still make no sense: alone, or beside each other. Each fault says what to write.
+//! Validates settings that are well-formed but make no sense, alone or beside each other. Each fault says what to
+//! write.
 
 use std::time::Duration;
 
 use super::exposure::open_to_all;
-use super::{AuthMode, ByteSize, Faults, PubSubMode, Settings, addresses, filter};
+use super::{AuthMode, ByteSize, Faults, PubSubMode, Settings, addresses, log_level};
 
-/// More threads than any machine has cores are of no use.
+/// More threads than any machine has cores are useless.
 const MOST_WORKERS: usize = 1024;
 /// Shorter than this no answer comes over any network.
 const LEAST_PATIENCE: Duration = Duration::from_millis(10);
@@ -20,7 +21,7 @@ pub(super) fn check(settings: &Settings, faults: &mut Faults) {
     tls(settings, faults);
     addresses::check(settings, faults);
     denied(settings, faults);
-    if let Err(text) = filter::check(&settings.log.level) {
+    if let Err(text) = log_level::check(&settings.log.level) {
         faults.add("log.level", text);
     }
     for (path, address) in open_to_all(settings) {
@@ -123,8 +124,8 @@ fn pairs(settings: &Settings, faults: &mut Faults) {
     require(
         store.heartbeat_timeout > store.heartbeat_interval,
         "store.heartbeat_timeout",
-        "must be longer than store.heartbeat_interval, or every heartbeat is a gap, which empties the cache; write twice \
-         that or more",
+        "must be longer than store.heartbeat_interval, or every heartbeat is a gap, which empties the cache; write \
+         twice that or more",
     );
     let softs = [
         ("client_output_soft", limits.client_output_soft, limits.client_output_soft_time),

@@ -1,4 +1,4 @@
-//! What clients meet: listeners and workers.
+//! What serves clients: the listeners, the workers and the connection to the upstream, opened and closed in order.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::server::{Edition, Listener, Setup, Workers, bind};
 use crate::telemetry::Metrics;
 use crate::upstream::{Endpoint, Hub, Target, watch};
 
-pub(super) struct Front {
+pub(super) struct Serving {
     accepting: JoinSet<()>,
     workers: Arc<Workers>,
     /// The upstream server.
     pub(super) upstream: Arc<Endpoint>,
 }
 
-impl Front {
+impl Serving {
     /// Binds every address, then starts the workers: a port that cannot be had leaves nothing half open.
     pub(super) async fn open(
         settings: &Settings,
@@ -45,7 +45,7 @@ impl Front {
         self.workers.adopt(&Arc::new(edition)).await;
     }
 
-    /// No new clients; those that are here get what they are owed.
+    /// Accepts no more clients; those that are connected get their replies, and are closed.
     pub(super) async fn close(mut self) {
         self.accepting.shutdown().await;
         self.upstream.close();

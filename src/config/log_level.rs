@@ -1,5 +1,5 @@
-//! `log.level`: what a filter may say. A word that is no level would be taken for a module that does not exist, and
-//! nothing would be logged at all.
+//! Checks `log.level`. Otherwise a word that is no level would be taken for a module that does not exist, and nothing
+//! would be logged at all.
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 

@@ -1,5 +1,5 @@
-//! Which of a worker's contexts is the newest: what each reload brings takes the place of the one before, and a client
-//! that is busy for long with what an old one began keeps that one alone, and none of those between.
+//! Knows which of a worker's services are the newest: those of each reload replace the ones before. A client that is
+//! busy for long with what old ones began keeps only those alive, and none of those between.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};

@@ -1,4 +1,5 @@
-//! What runs beside the clients: the change feed, reloads, housekeeping, the store's health.
+//! Starts the tasks that run in the background: the change feed, reloading of definitions, the housekeeping of the
+//! cache, and the watch over the store's health. What each of them does stands in the rooms below.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

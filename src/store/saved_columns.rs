@@ -1,5 +1,5 @@
-//! What is remembered of the columns that deferred writes go to, so that a sidecar that starts while its store is away
-//! refuses the values that it would refuse while it runs. Knows no engine, nor where the text is kept.
+//! The columns that deferred writes go to, saved as text: a sidecar that starts while its store cannot be reached
+//! refuses the same values as one that runs. Knows no engine, nor where the text is kept.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ impl Plan {
     /// A plan that can do nothing but [`Plan::check`], by the columns of [`Plan::columns`]; `None` where those are of
     /// another block, or no such text.
     #[must_use]
-    pub fn remembered(mapping: &Mapping, columns: &str) -> Option<Self> {
+    pub fn from_saved_columns(mapping: &Mapping, columns: &str) -> Option<Self> {
         let known: Known = serde_json::from_str(columns).ok()?;
         if known.block != name_of(&mapping.config) {
             return None;
@@ -71,11 +71,11 @@ mod tests {
         let target = Target::of(&mapping_of_then, &table, String::new());
         let plan = Plan { target: Some(target), ..Plan::new(&mapping_of_then, KeySource::Extra) };
         let text = plan.columns().expect("it takes writes");
-        let again = Plan::remembered(&mapping("t"), &text).expect("the same block");
+        let again = Plan::from_saved_columns(&mapping("t"), &text).expect("the same block");
         assert_eq!(again.check(b"hp", b"7"), Ok(()));
         assert!(again.check(b"hp", b"seven").is_err());
         assert!(again.check(b"nosuch", b"7").is_err());
-        assert!(Plan::remembered(&mapping("other"), &text).is_none());
-        assert!(Plan::remembered(&mapping("t"), "nonsense").is_none());
+        assert!(Plan::from_saved_columns(&mapping("other"), &text).is_none());
+        assert!(Plan::from_saved_columns(&mapping("t"), "nonsense").is_none());
     }
 }

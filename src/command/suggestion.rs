@@ -1,11 +1,11 @@
-//! Names that are nearly a command's: perhaps mistyped.
+//! Suggests the command that a mistyped name probably means.
 
 use super::table::all;
 
 /// The command, as it is written in settings, that `name` (`COMMAND` or `CONTAINER SUBCOMMAND`, in any case) nearly is;
 /// `None` if it is one, or is like none. A module's command, which has a dot in its name, is like none.
 #[must_use]
-pub fn nearly(name: &str) -> Option<String> {
+pub fn suggestion(name: &str) -> Option<String> {
     let wanted = name.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_uppercase();
     if wanted.contains('.') {
         return None;
@@ -38,7 +38,7 @@ fn distance(one: &str, other: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::nearly;
+    use super::suggestion;
 
     #[test]
     fn a_name_that_is_nearly_a_command_is_told_and_others_are_left_alone() {
@@ -56,7 +56,7 @@ mod tests {
             ("REPLICATE-ME", None),
             ("CLIENT NEWER", None),
         ] {
-            assert_eq!(nearly(name).as_deref(), expected, "{name}");
+            assert_eq!(suggestion(name).as_deref(), expected, "{name}");
         }
     }
 }
