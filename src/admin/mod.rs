@@ -27,7 +27,7 @@ use crate::telemetry::Metrics;
 /// What the handlers need.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// Counters.
+    /// The metrics of all parts: `/metrics` shows them.
     pub metrics: Arc<Metrics>,
     /// What is still missing.
     pub readiness: Arc<Readiness>,

@@ -7,12 +7,13 @@ use arc_swap::ArcSwapOption;
 
 use crate::dispatch::Owned;
 use crate::store::Unavailable;
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{AppMetrics, UpstreamMetrics};
 
 /// Filled while the sidecar starts, and asked again and again.
 #[derive(Debug)]
 pub struct Readiness {
-    metrics: Arc<Metrics>,
+    app: Arc<AppMetrics>,
+    upstream: Arc<UpstreamMetrics>,
     owned: ArcSwapOption<Owned>,
     waits_for: ArcSwapOption<Unavailable>,
     draining: AtomicBool,
@@ -21,9 +22,10 @@ pub struct Readiness {
 impl Readiness {
     /// Nothing is ready yet.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    pub fn new(app: Arc<AppMetrics>, upstream: Arc<UpstreamMetrics>) -> Self {
         Self {
-            metrics,
+            app,
+            upstream,
             owned: ArcSwapOption::empty(),
             waits_for: ArcSwapOption::empty(),
             draining: AtomicBool::new(false),
@@ -54,7 +56,7 @@ impl Readiness {
     /// What an operator should know although clients are served: a line for each.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
-        let unasked = self.metrics.upstream.unasked.list();
+        let unasked = self.upstream.unasked.list();
         if unasked.is_empty() {
             return Vec::new();
         }
@@ -73,7 +75,7 @@ impl Readiness {
             // It says what is wrong with the store, too.
             let why = self.waits_for.load().as_ref().map(|away| format!(", {}", away.why()));
             missing.push(format!("definitions are not loaded{}", why.unwrap_or_default()));
-        } else if self.metrics.app.store_up.get() == 0 {
+        } else if self.app.store_up.get() == 0 {
             missing.push("the store does not answer".to_owned());
         }
         missing

@@ -61,7 +61,7 @@ pub struct Services {
     pub upstream: Rc<Upstream>,
     /// Everybody's subscriptions, with `pubsub.mode = "shared"`.
     pub hub: Option<Arc<Hub>>,
-    /// Counters.
+    /// The metrics of all parts: INFO shows what each has counted.
     pub metrics: Arc<Metrics>,
     /// This thread's cached hits.
     pub front: RefCell<ThreadCache>,

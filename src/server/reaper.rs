@@ -8,7 +8,6 @@ use super::admission::Admission;
 use crate::clients::{Peer, Registry};
 use crate::config::Limits;
 use crate::telemetry::clock::{millis, now_ms};
-use crate::telemetry::holding::Buffers;
 use crate::telemetry::metrics::ClientMetrics;
 
 /// How often clients are looked at, at least.
@@ -23,7 +22,6 @@ pub(super) struct Reaper {
     pub(super) registry: Arc<Registry>,
     pub(super) admission: Arc<Admission>,
     pub(super) metrics: Arc<ClientMetrics>,
-    pub(super) buffers: Arc<Buffers>,
 }
 
 impl Reaper {
@@ -32,10 +30,10 @@ impl Reaper {
         loop {
             let limits = self.admission.limits();
             self.look(&limits);
-            self.buffers.limit(limits.buffers.0);
+            self.metrics.buffers.limit(limits.buffers.0);
             // Those that were closed need a moment to go.
             tokio::time::sleep(AT_ONCE).await;
-            let _full = tokio::time::timeout(pause(&limits), self.buffers.overflows()).await;
+            let _full = tokio::time::timeout(pause(&limits), self.metrics.buffers.overflows()).await;
         }
     }
 
@@ -62,7 +60,7 @@ impl Reaper {
         let most = limits.buffers.0;
         // From these clients something has been withheld already.
         self.living(|peer| peer.holding.is_cut()).iter().for_each(|peer| self.cut(peer, "buffers"));
-        if self.buffers.held() <= most {
+        if self.metrics.buffers.held() <= most {
             return;
         }
         let mut peers = self.living(|peer| peer.holding.holds() > 0);
@@ -132,11 +130,10 @@ mod tests {
     #[test]
     fn who_was_cut_and_is_still_to_go_costs_nobody_else_the_connection() {
         let metrics = Metrics::default().clients;
-        let buffers = metrics.buffers.clone();
-        let registry = Arc::new(Registry::new(buffers.clone()));
+        let registry = Arc::new(Registry::new(metrics.buffers.clone()));
         let limits = Arc::new(Limits { buffers: ByteSize(64), ..Limits::default() });
         let admission = Arc::new(Admission::new(limits.clone(), metrics.clone()));
-        let reaper = Reaper { registry: registry.clone(), admission, metrics: metrics.clone(), buffers };
+        let reaper = Reaper { registry: registry.clone(), admission, metrics: metrics.clone() };
         let clients = [100, 40, 10].map(|holds| {
             let client = registry.list(Default::default(), 0, State::default());
             client.peer.holding.note(holds, 0);

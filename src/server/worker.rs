@@ -53,7 +53,7 @@ pub struct Setup {
     pub upstream: Arc<Endpoint>,
     /// Everybody's subscriptions, with `pubsub.mode = "shared"`.
     pub hub: Option<Arc<Hub>>,
-    /// Counters.
+    /// The metrics of all parts: what serves clients is given its own, INFO shows those of the others.
     pub metrics: Arc<Metrics>,
 }
 
@@ -86,8 +86,7 @@ impl Workers {
         };
         let registry = Arc::new(Registry::new(setup.metrics.clients.buffers.clone()));
         let (admission, metrics) = (workers.admission.clone(), setup.metrics.clients.clone());
-        let buffers = metrics.buffers.clone();
-        let reaper = Reaper { registry: registry.clone(), admission, metrics, buffers };
+        let reaper = Reaper { registry: registry.clone(), admission, metrics };
         tokio::spawn(workers.stop.clone().run_until_cancelled_owned(reaper.run()));
         let count = if count == 0 { cores } else { count };
         let all_done = Arc::new(Barrier::new(count));

@@ -35,7 +35,7 @@ pub struct Owned {
     pub store: Arc<Store>,
     /// Why the store has not answered yet, until it has.
     pub awaits: Option<Arc<Unavailable>>,
-    /// Counters.
+    /// What is counted of owned keys.
     pub metrics: Arc<OwnedMetrics>,
 }
 
