@@ -50,8 +50,8 @@ use crate::journal::{self, Journal};
 use crate::keys::MappingId;
 use crate::record::{ExpireCommand, TtlChange, Write};
 use crate::store::{Store, StoreError};
+use crate::telemetry::client_memory::Holding;
 use crate::telemetry::clock::Tick;
-use crate::telemetry::holding::Holding;
 use crate::telemetry::metrics::{CacheMetrics, WriteBehindMetrics};
 
 /// The cache of one sidecar. A clone is the same cache.

@@ -13,8 +13,8 @@ use bytes::Bytes;
 
 pub use filter::{ClientType, Filter};
 
+use crate::telemetry::client_memory::{Buffers, Holding};
 use crate::telemetry::clock::now_ms;
-use crate::telemetry::holding::{Buffers, Holding};
 
 /// Every client of the process.
 #[derive(Debug, Default)]

@@ -1,8 +1,8 @@
 //! What operators see, logs and metrics, and what every module needs for them: the clock, random identifiers, and the
 //! count of the memory that clients hold.
 
+pub mod client_memory;
 pub mod clock;
-pub mod holding;
 pub mod log;
 pub mod log_throttle;
 pub mod metrics;

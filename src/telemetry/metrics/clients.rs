@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::labels::ReasonLabel;
 use super::register::Register;
-use crate::telemetry::holding::Buffers;
+use crate::telemetry::client_memory::Buffers;
 use crate::telemetry::refusals::Refusals;
 
 /// Labels of `hearthside_limits_reached_total`.

@@ -19,7 +19,7 @@ pub use subscriber::{Overflowed, Subscriber};
 
 use super::endpoint::Endpoint;
 use crate::resp::pubsub::Kind;
-use crate::telemetry::holding::Holding;
+use crate::telemetry::client_memory::Holding;
 use table::{Table, Wish};
 
 /// The process's subscriptions.

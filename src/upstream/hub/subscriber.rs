@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use crate::resp::pubsub::Kind;
-use crate::telemetry::holding::Holding;
+use crate::telemetry::client_memory::Holding;
 use crate::upstream::pipeline::bell::wake;
 use crate::upstream::pipeline::subscriptions::Subscriptions;
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use super::bell::{Bell, wake};
 use super::client_window::ClientWindow;
-use crate::telemetry::holding::Holding;
+use crate::telemetry::client_memory::Holding;
 
 /// What a client holds is reported to other threads from so many bytes on, and whenever it has changed by as many.
 const REPORTED_FROM: usize = 4096;
@@ -299,7 +299,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::{Account, Charge};
-    use crate::telemetry::holding::Holding;
+    use crate::telemetry::client_memory::Holding;
 
     /// Requests that may be asked for one by one.
     fn requests(account: &std::rc::Rc<Account>) -> usize {

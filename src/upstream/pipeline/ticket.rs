@@ -231,7 +231,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::{Account, Chunk, ticket};
-    use crate::telemetry::holding::{Buffers, Holding};
+    use crate::telemetry::client_memory::{Buffers, Holding};
 
     #[test]
     fn nobody_is_given_what_came_behind_something_that_was_not_kept() {

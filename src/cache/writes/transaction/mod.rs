@@ -21,8 +21,8 @@ use crate::cache::memory::loads::WriteTurn;
 use crate::cache::source::{Cached, Source};
 use crate::keys::MappingId;
 use crate::store::{StoreError, StoreTransaction};
+use crate::telemetry::client_memory::{Gathered, Holding};
 use crate::telemetry::clock::Tick;
-use crate::telemetry::holding::{Gathered, Holding};
 
 /// The results of the steps; `None` when a watched key has changed.
 type Steps = Result<Option<AllDone>, StoreError>;

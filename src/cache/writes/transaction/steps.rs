@@ -9,7 +9,7 @@ use crate::cache::writes::expire::Ended;
 use crate::keys::MappingId;
 use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
 use crate::store::StoreError;
-use crate::telemetry::holding::Gathered;
+use crate::telemetry::client_memory::Gathered;
 
 /// One command's part.
 #[derive(Clone, Debug)]
