@@ -104,8 +104,8 @@ async fn serve(
     served
 }
 
-/// Reads the configuration again, and once more if a signal comes meanwhile: the file may have been read before what that
-/// signal is about. False when a signal says to stop.
+/// Reads the configuration again, and once more if a signal comes meanwhile: the file may have been read before what
+/// that signal is about. False when a signal says to stop.
 async fn reload(sidecar: &mut Sidecar, serving: &Serving, signals: &mut Signals, reread: impl Fn() -> Loaded) -> bool {
     let mut is_asked = true;
     while std::mem::take(&mut is_asked) {
