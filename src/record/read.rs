@@ -37,7 +37,7 @@ pub enum ReadError {
     /// Arguments that do not come in pairs.
     #[error("{}", as_redis::wrong_arity(.0))]
     Arity(&'static str),
-    /// An option that there is not.
+    /// An unknown option.
     #[error("{}", as_redis::unsupported_option(.0))]
     Option(String),
     /// Another text of Redis's.

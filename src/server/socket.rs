@@ -40,7 +40,7 @@ impl Socket {
         let _told = match self {
             Self::Tcp(mut stream, _) => stream.write(&full),
             Self::Unix(mut stream, _) => stream.write(&full),
-            // What it is told before its handshake it does not understand.
+            // Before its handshake it would not understand an answer.
             Self::Tls(..) => Ok(0),
         };
     }

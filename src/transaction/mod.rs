@@ -344,7 +344,7 @@ impl Transaction {
         match desk.session.way.connection() {
             // One that is lost answers for itself.
             Some(_) => Road::Open,
-            // It took its MULTI and WATCH with it.
+            // Its MULTI and WATCH were lost with it.
             None if self.is_open || self.watching => Road::Closed(errors::transaction::LOST.into()),
             None => self.unreachable.clone().map_or(Road::Wanted, Road::Closed),
         }

@@ -72,7 +72,7 @@ impl Renewals {
 
     /// One more that waits, unless too many do: the journal is far behind then, and the next read of the key renews it.
     fn add(&self, renewal: Renewal, metrics: &WriteBehindMetrics) {
-        // Where they come out ends with the process.
+        // The receiving end lives as long as the process.
         if self.0.try_send(renewal).is_err() {
             metrics.renewals_dropped.inc();
         }

@@ -57,7 +57,7 @@ pub(in crate::server) struct Connection<S> {
     pub(super) limits: Arc<Limits>,
     pub(super) metrics: Arc<ClientMetrics>,
     broadcast: Rc<Broadcast>,
-    /// How often the broadcast had rung when this client last looked.
+    /// How many announcements there had been when this client last looked.
     heard: u64,
     /// Bytes that were ready when the last turn left them for the next.
     pub(super) ready: usize,

@@ -61,7 +61,7 @@ impl ClientMetrics {
             panics: r.counter("panics", "Client tasks that ended in a panic: a bug. Alarm on it"),
             subscribers_restored: r.counter(
                 "subscribers_restored",
-                "Subscribers whose own upstream connection was lost and that were subscribed anew",
+                "Subscribers whose own upstream connection was lost and that were subscribed again",
             ),
             refusals: Self::refusals(r),
         }
