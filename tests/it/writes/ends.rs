@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::journals::sqlite;
+use super::journals::{LAYOUT_OF_0_1_0, sqlite};
 use crate::support::admin::metric;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
@@ -211,23 +211,8 @@ fn the_sweeper_removes_what_has_ended_long_ago_and_nothing_else() {
     assert_eq!(sidecar.wire().ask("EXISTS p:1000"), ":1\r\n");
 }
 
-/// A journal as version 0.1.0 writes it: expiries are a field with a name of their own, and their moments are digits.
-const JOURNAL_OF_0_1_0: &str = "PRAGMA journal_mode = wal;
-    CREATE TABLE about (incarnation TEXT NOT NULL, last INTEGER NOT NULL, since INTEGER NOT NULL);
-    CREATE TABLE heirs (name TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE TABLE waiting (
-        key BLOB NOT NULL, field BLOB NOT NULL, seq INTEGER NOT NULL, mapping TEXT NOT NULL, value BLOB,
-        weight INTEGER NOT NULL, batch INTEGER, PRIMARY KEY (key, field)
-    ) WITHOUT ROWID;
-    CREATE INDEX waiting_by_seq ON waiting (seq);
-    CREATE INDEX waiting_by_batch ON waiting (batch) WHERE batch IS NOT NULL;
-    CREATE TABLE known_columns (mapping TEXT PRIMARY KEY, columns TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE refused (
-        seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL, field BLOB NOT NULL,
-        value BLOB, reason TEXT NOT NULL
-    );
-    PRAGMA user_version = 2;
-    INSERT INTO about VALUES ('', 0, 0);
+/// Expiries as version 0.1.0 journals them: a field with a name of their own, and the moment in digits.
+const EXPIRIES_OF_0_1_0: &str = "INSERT INTO about VALUES ('0123456789abcdef', 0);
     INSERT INTO waiting VALUES
         (CAST('p:1' AS BLOB), X'00656E6473', 1, 'p:{id:int}', CAST((unixepoch() + 3600) || '000' AS BLOB), 95, NULL),
         (CAST('p:2' AS BLOB), X'00656E6473', 2, 'p:{id:int}', NULL, 82, NULL),
@@ -238,7 +223,8 @@ fn expiries_that_the_version_before_journaled_are_in_force_and_saved() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("journal.db");
-    sqlite(&file, JOURNAL_OF_0_1_0);
+    sqlite(&file, LAYOUT_OF_0_1_0);
+    sqlite(&file, EXPIRIES_OF_0_1_0);
     let sidecar = builder(&redis, &postgres).set("JOURNAL__PATH", file.display().to_string());
     let sidecar = sidecar.set("JOURNAL__FLUSH_INTERVAL", "1h").start();
     let mut wire = sidecar.wire();

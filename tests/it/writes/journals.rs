@@ -136,14 +136,17 @@ fn notes_that_nobody_uses_any_more_are_removed_and_a_sidecar_survives_the_remova
     assert_eq!(place.postgres.sql("SELECT count(*) FROM hearthside.journals"), "1");
 }
 
-const OLD_LAYOUT: &str = "PRAGMA journal_mode = wal; CREATE TABLE about (id TEXT NOT NULL, last INTEGER NOT NULL);
+/// The tables of a journal's file as version 0.1.0 makes them.
+pub(super) const LAYOUT_OF_0_1_0: &str =
+    "PRAGMA journal_mode = wal; CREATE TABLE about (id TEXT NOT NULL, last INTEGER NOT NULL);
     CREATE TABLE waiting (key BLOB NOT NULL, field BLOB NOT NULL, seq INTEGER NOT NULL, mapping TEXT NOT NULL,
         value BLOB, weight INTEGER NOT NULL, batch INTEGER, PRIMARY KEY (key, field)) WITHOUT ROWID;
     CREATE INDEX waiting_by_seq ON waiting (seq);
     CREATE INDEX waiting_by_batch ON waiting (batch) WHERE batch IS NOT NULL;
     CREATE TABLE refused (seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL,
-        field BLOB NOT NULL, value BLOB, reason TEXT NOT NULL);
-    INSERT INTO about VALUES ('0123456789abcdef', 12);
+        field BLOB NOT NULL, value BLOB, reason TEXT NOT NULL);";
+
+const TAKEN_BY_0_1_0: &str = "INSERT INTO about VALUES ('0123456789abcdef', 12);
     INSERT INTO waiting VALUES ('p:1', 'seen', 3, 'p:{id:int}', '1', 82, 11),
         ('p:2', 'seen', 4, 'p:{id:int}', '2', 82, 12), ('p:3', 'seen', 5, 'p:{id:int}', '3', 82, NULL);";
 
@@ -151,7 +154,8 @@ const OLD_LAYOUT: &str = "PRAGMA journal_mode = wal; CREATE TABLE about (id TEXT
 fn a_journal_of_the_layout_before_is_taken_over_with_what_the_store_noted_of_it() {
     let place = Place::new();
     let file = place.journal();
-    sqlite(&file, OLD_LAYOUT);
+    sqlite(&file, LAYOUT_OF_0_1_0);
+    sqlite(&file, TAKEN_BY_0_1_0);
     // Batch 11 had been applied, and somebody has written since; batch 12 had not.
     place.postgres.sql(
         "INSERT INTO hearthside.flushed VALUES ('0123456789abcdef', 11); UPDATE players SET seen = 9 WHERE id = 1",
