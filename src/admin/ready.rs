@@ -56,11 +56,11 @@ impl Readiness {
     /// What an operator should know although clients are served: a line for each.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
-        let unasked = self.upstream.unasked.list();
-        if unasked.is_empty() {
+        let forbidden = self.upstream.forbidden.list();
+        if forbidden.is_empty() {
             return Vec::new();
         }
-        let commands = unasked.join(", ");
+        let commands = forbidden.join(", ");
         vec![format!("the user of upstream.url may not run {commands} at the upstream: what they tell is not known")]
     }
 

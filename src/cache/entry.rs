@@ -141,7 +141,7 @@ impl Span {
     }
 
     /// Gives an entry another time to live, counted from `now`.
-    pub(crate) fn live(&self, entry: &Entry, life: TtlChange, now: Tick) {
+    pub(crate) fn change_ttl(&self, entry: &Entry, life: TtlChange, now: Tick) {
         let expires_at = match life {
             TtlChange::Keep => return,
             TtlChange::Left(left) => now.plus(u64::try_from(left).unwrap_or(0)),
@@ -157,7 +157,7 @@ impl Span {
             (TtlChange::Keep, Some(before)) if before.record.is_some() && entry.record.is_some() => {
                 entry.expires_at.store(before.expires_at.load(Relaxed), Relaxed);
             }
-            _ => self.live(&entry, life, now),
+            _ => self.change_ttl(&entry, life, now),
         }
         entry
     }

@@ -31,7 +31,7 @@ pub use memory::waiting::LoadResult;
 pub use source::{After, Planned};
 pub use tasks::Tasks;
 pub use writes::WriteResult;
-pub use writes::expire::Ended;
+pub use writes::expire::ExpireOutcome;
 pub use writes::transaction::steps::{Act, AllDone, Done, Step};
 pub use writes::transaction::watched::Watched;
 pub use writes::transaction::{OwnedTransaction, Prepared};
@@ -141,9 +141,9 @@ impl Cache {
         }
     }
 
-    /// Gives an entry of `key` another time to live; without a limit it lives as long as its mapping allows.
-    pub fn live(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: u64) {
-        self.memory.live(id, key, entry, life, Tick::from_ms(now));
+    /// Gives an entry of `key` another TTL; without a limit it lives as long as its mapping allows.
+    pub fn change_ttl(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: u64) {
+        self.memory.change_ttl(id, key, entry, life, Tick::from_ms(now));
     }
 
     /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
@@ -208,20 +208,20 @@ impl Cache {
         id: MappingId,
         key: &Bytes,
         command: ExpireCommand,
-    ) -> impl Future<Output = Result<Ended, StoreError>> + use<> {
+    ) -> impl Future<Output = Result<ExpireOutcome, StoreError>> + use<> {
         self.writer.expire(id, key, command)
     }
 
     /// True when keys of the mapping expire by a column.
     #[must_use]
-    pub fn ends(&self, id: MappingId) -> bool {
+    pub fn expires_by_column(&self, id: MappingId) -> bool {
         self.memory.source.cached(id).is_some_and(source::Cached::expires_by_column)
     }
 
     /// Begins a transaction, of which what is read and written counts for `client`. Its writes have queued when this
     /// returns: later reads of their keys wait for its end.
     #[must_use]
-    pub fn batch(&self, steps: Vec<Step>, watched: Vec<Watched>, client: Arc<Holding>) -> OwnedTransaction {
+    pub fn begin_transaction(&self, steps: Vec<Step>, watched: Vec<Watched>, client: Arc<Holding>) -> OwnedTransaction {
         self.writer.begin(steps, watched, client)
     }
 

@@ -3,6 +3,7 @@
 
 pub mod client_memory;
 pub mod clock;
+pub mod forbidden_commands;
 pub mod log;
 pub mod log_throttle;
 pub mod metrics;
@@ -10,7 +11,6 @@ pub mod out_of_files;
 pub mod planted;
 pub mod random_id;
 pub mod refusals;
-pub mod unasked;
 
 pub use log_throttle::LogThrottle;
 pub use metrics::Metrics;

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes};
 
 use super::Desk;
 use super::store::{Asked, KeyStep, OneStep, StoreAnswer};
-use crate::cache::{AllDone, Done, Ended};
+use crate::cache::{AllDone, Done, ExpireOutcome};
 use crate::command::OwnedRequest;
 use crate::dispatch::{Living, Mismatch, Owned, answer_from, answer_lived};
 use crate::errors;
@@ -43,7 +43,7 @@ fn answer_one(desk: &mut Desk<'_>, request: &OwnedRequest, one: &OneStep, done: 
         (Asked::Write(_), Done::Written(Err(error))) => {
             encode::error(desk.out, &owned.write_error(key.mapping, error));
         }
-        (Asked::Expire { gives_value }, Done::Lived(Ended { record, life })) => {
+        (Asked::Expire { gives_value }, Done::TtlChanged(ExpireOutcome { record, life })) => {
             answer_lived(record.as_ref(), life, *gives_value, proto, desk.out);
         }
         (Asked::Read(answer), done) => {
@@ -112,7 +112,7 @@ fn held(owned: &Owned, key: &KeyStep, done: &[Done]) -> Option<Record> {
 
 fn read(done: &Done) -> Option<&Record> {
     match done {
-        Done::Read(record) | Done::Lived(Ended { record, .. }) => record.as_ref(),
+        Done::Read(record) | Done::TtlChanged(ExpireOutcome { record, .. }) => record.as_ref(),
         Done::Written(_) => None,
     }
 }

@@ -89,7 +89,7 @@ impl Transaction {
             return Some(self.abort(desk, errors::as_redis::DISCARDED));
         }
         let client = desk.session.peer.holding.clone();
-        match desk.services.owned.cache.batch(steps, watched, client).prepared().await {
+        match desk.services.owned.cache.begin_transaction(steps, watched, client).prepared().await {
             Ok(Some(prepared)) => {
                 exec.prepared = Some(prepared);
                 None

@@ -107,10 +107,12 @@ fn change(owned: &Owned, command: &Queued) -> Change {
         Verb::Write(verb) if goes_through(block.write) && verb.shape == block.shape => {
             (verb.parse)(&request.view(), key.spec).map(Change::Write)
         }
-        Verb::Expire(parse) if owned.cache.ends(key.mapping) => parse(&request.view(), key.spec).map(|command| {
-            let is_row = owned.ends_by_column(key.mapping, &command);
-            if is_row { Change::Expire(command) } else { Change::Nothing }
-        }),
+        Verb::Expire(parse) if owned.cache.expires_by_column(key.mapping) => {
+            parse(&request.view(), key.spec).map(|command| {
+                let is_row = owned.ends_by_column(key.mapping, &command);
+                if is_row { Change::Expire(command) } else { Change::Nothing }
+            })
+        }
         _ => return Change::Nothing,
     };
     read.unwrap_or(Change::Nothing)
@@ -175,7 +177,7 @@ impl Planning<'_> {
             Change::Write(write) => (Act::Write(write.edit.clone(), write.life), Asked::Write(write)),
             Change::Expire(command) => {
                 let gives_value = command.gives_value;
-                (Act::Live(command), Asked::Expire { gives_value })
+                (Act::ChangeTtl(command), Asked::Expire { gives_value })
             }
             Change::Nothing if !self.written.contains(&text) => return None,
             Change::Nothing => (Act::Read, reading(request, key, verb)?),

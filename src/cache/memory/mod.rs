@@ -173,9 +173,9 @@ impl Memory {
     }
 
     /// Gives an entry of `key` another time to live; without a limit it lives as long as its mapping allows.
-    pub(crate) fn live(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: Tick) {
+    pub(crate) fn change_ttl(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: Tick) {
         if let Some(cached) = self.source.cached(id) {
-            cached.life.live(entry, life, now);
+            cached.life.change_ttl(entry, life, now);
             // A look at the entry tells moka that its expiry has moved.
             self.entries.get(key);
         }

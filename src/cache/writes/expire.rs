@@ -14,7 +14,7 @@ use crate::telemetry::clock::Tick;
 
 /// What a command about a key's expiry found and did.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct ExpireOutcome {
     /// The record; `None`: there is no such key.
     pub record: Option<Record>,
     /// Its new expiry; `None`: it has not changed.
@@ -28,7 +28,7 @@ impl Writer {
         id: MappingId,
         key: &Bytes,
         command: ExpireCommand,
-    ) -> impl Future<Output = Result<Ended, StoreError>> + use<> {
+    ) -> impl Future<Output = Result<ExpireOutcome, StoreError>> + use<> {
         let (writer, mut turn) = (self.clone(), self.memory.queue_one(key));
         let task = self.runtime.spawn(async move {
             writer.memory.handover.opened().await;
@@ -40,12 +40,17 @@ impl Writer {
     }
 
     /// One command whose turn it is.
-    async fn expire_now(&self, cached: &Cached, turn: WriteTurn, command: &ExpireCommand) -> Result<Ended, StoreError> {
+    async fn expire_now(
+        &self,
+        cached: &Cached,
+        turn: WriteTurn,
+        command: &ExpireCommand,
+    ) -> Result<ExpireOutcome, StoreError> {
         let (epoch, id) = (cached.epoch(), cached.mapping.id);
         let Some(record) = self.known(cached, turn.key(), turn.before.as_ref()).await? else {
             let absent = Arc::new(cached.life.entry(None, id, epoch, Tick::now()));
             self.memory.end(turn, Some(absent));
-            return Ok(Ended { record: None, life: Ok(None) });
+            return Ok(ExpireOutcome { record: None, life: Ok(None) });
         };
         let loaded_at = turn.before.as_ref().map_or_else(Tick::now, |entry| entry.loaded_at);
         let life = command.of_left(record.left);
@@ -61,6 +66,6 @@ impl Writer {
             }
             _ => self.memory.undo(turn),
         }
-        Ok(Ended { record: Some(record), life })
+        Ok(ExpireOutcome { record: Some(record), life })
     }
 }

@@ -119,7 +119,7 @@ impl Owned {
     #[must_use]
     pub fn ends_by_column(&self, mapping: MappingId, command: &ExpireCommand) -> bool {
         let is_string = self.mappings.list[mapping.index()].config.shape == Shape::String;
-        self.cache.ends(mapping) && (is_string || !command.gives_value)
+        self.cache.expires_by_column(mapping) && (is_string || !command.gives_value)
     }
 
     /// Changes how long memory keeps a key, and appends the answer.
@@ -133,7 +133,7 @@ impl Owned {
                 self.cache.invalidate(living.key);
             }
             (Ok(Some(life @ (TtlChange::Left(_) | TtlChange::Persist))), Some(entry)) => {
-                self.cache.live(living.mapping, living.key, entry, *life, now);
+                self.cache.change_ttl(living.mapping, living.key, entry, *life, now);
             }
             _ => {}
         }

@@ -6,7 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::register::Register;
-use crate::telemetry::unasked::Unasked;
+use crate::telemetry::forbidden_commands::ForbiddenCommands;
 
 /// Of one upstream server.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ use crate::telemetry::unasked::Unasked;
 pub struct UpstreamMetrics {
     pub up: Gauge,
     pub circuit_open: Gauge,
-    pub unasked: Unasked,
+    pub forbidden: ForbiddenCommands,
     pub lanes: LaneMetrics,
     pub pinned: Arc<PinnedMetrics>,
     pub hub: HubMetrics,
@@ -28,7 +28,7 @@ impl UpstreamMetrics {
                 "upstream_circuit_open",
                 "1 while the upstream has been away for upstream.breaker_after, and commands for it fail at once",
             ),
-            unasked: Unasked::new(r.family(
+            forbidden: ForbiddenCommands::new(r.family(
                 "upstream_unasked",
                 "1 while the upstream does not let the sidecar's own user run this command, by command",
             )),

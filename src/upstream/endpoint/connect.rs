@@ -74,7 +74,7 @@ async fn connect_now(endpoint: &Endpoint, group: &Group) -> Result<Connected, Co
         let hello = Hello::to(target, group);
         let greeted = hello.say(&mut stream, target).await.map_err(|error| unreachable(error.to_string()))??;
         if group.login == Login::Service {
-            endpoint.metrics.unasked.note(NAMING, greeted.is_nameless);
+            endpoint.metrics.forbidden.note(NAMING, greeted.is_nameless);
         }
         Ok(Connected { stream, id: greeted.id, generation, is_incomplete: greeted.is_incomplete })
     };

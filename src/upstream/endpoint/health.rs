@@ -51,7 +51,7 @@ fn is_forbidden(error: &redis::RedisError) -> bool {
 async fn ping(connection: &mut MultiplexedConnection, metrics: &UpstreamMetrics) -> Result<(), String> {
     let answer = redis::cmd("PING").query_async::<()>(connection).await;
     let is_forbidden = answer.as_ref().is_err_and(is_forbidden);
-    metrics.unasked.note("PING", is_forbidden);
+    metrics.forbidden.note("PING", is_forbidden);
     if is_forbidden { Ok(()) } else { answer.map_err(|error| error.to_string()) }
 }
 
@@ -93,7 +93,7 @@ async fn stay(
     was_up: &mut Option<bool>,
 ) -> Result<(), String> {
     let (version, may_ask) = version(connection).await?;
-    endpoint.metrics.unasked.note("INFO", !may_ask);
+    endpoint.metrics.forbidden.note("INFO", !may_ask);
     if *was_up != Some(true) {
         tracing::info!(%version, "the upstream answers");
         endpoint.circuit.begin_again();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::resp::pubsub::Kind;
 use crate::telemetry::client_memory::Holding;
-use crate::upstream::pipeline::bell::wake;
+use crate::upstream::pipeline::lane_waker::wake;
 use crate::upstream::pipeline::subscriptions::Subscriptions;
 
 /// From so many bytes on, what waits is reported to other threads.

@@ -14,8 +14,8 @@ use std::task::{Context, Waker};
 
 use bytes::Bytes;
 
-use super::bell::{Bell, wake};
 use super::client_window::ClientWindow;
+use super::lane_waker::{LaneWaker, wake};
 use crate::telemetry::client_memory::Holding;
 
 /// What a client holds is reported to other threads from so many bytes on, and whenever it has changed by as many.
@@ -50,7 +50,7 @@ pub struct Account {
     /// How much may be requested on its behalf.
     pub(super) window: ClientWindow,
     /// The lane on which requests of it wait for room.
-    bell: RefCell<Option<Rc<Bell>>>,
+    lane_waker: RefCell<Option<Rc<LaneWaker>>>,
     /// The task of its own connection, which waits until it has taken something.
     reader: RefCell<Option<Waker>>,
 }
@@ -68,7 +68,7 @@ impl Default for Account {
             is_stalled: Cell::default(),
             has_left: Cell::default(),
             window: ClientWindow::default(),
-            bell: RefCell::default(),
+            lane_waker: RefCell::default(),
             reader: RefCell::default(),
         }
     }
@@ -191,24 +191,24 @@ impl Account {
     }
 
     /// Requests of it wait on a lane until it has room; they come before all others of it.
-    pub(crate) fn waits(&self, bell: &Rc<Bell>) {
-        *self.bell.borrow_mut() = Some(bell.clone());
+    pub(crate) fn waits(&self, lane_waker: &Rc<LaneWaker>) {
+        *self.lane_waker.borrow_mut() = Some(lane_waker.clone());
     }
 
     pub(super) fn waits_no_more(&self) {
-        self.bell.borrow_mut().take();
+        self.lane_waker.borrow_mut().take();
     }
 
     /// True while requests of it wait for room.
     pub(super) fn is_waiting(&self) -> bool {
-        self.bell.borrow().is_some()
+        self.lane_waker.borrow().is_some()
     }
 
     fn made_room(&self) {
-        if let Some(bell) = &*self.bell.borrow()
+        if let Some(lane_waker) = &*self.lane_waker.borrow()
             && self.has_room()
         {
-            bell.ring();
+            lane_waker.announce_room();
         }
     }
 

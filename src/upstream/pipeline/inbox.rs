@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::account::{Account, cost};
-use super::bell::wake;
+use super::lane_waker::wake;
 use super::subscriptions::Subscriptions;
 use crate::resp::Proto;
 use crate::resp::pubsub::Kind;

@@ -3,13 +3,13 @@
 pub(super) mod account;
 pub(super) mod arrivals;
 pub(super) mod batch;
-pub(super) mod bell;
 mod client_window;
 pub(super) mod connection;
 mod driver;
 pub(super) mod flight;
 pub(super) mod inbox;
 pub(super) mod lane;
+pub(super) mod lane_waker;
 pub(super) mod lanes;
 pub(super) mod queue;
 pub(super) mod subscriptions;

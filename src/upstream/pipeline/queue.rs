@@ -13,8 +13,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::account::Account;
-use super::bell::{Bell, wake};
 use super::flight::Flight;
+use super::lane_waker::{LaneWaker, wake};
 
 /// The state of the lane's connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,7 +49,7 @@ pub(crate) struct Queue {
     closed: bool,
     /// As the connection says.
     pub(super) progress: Progress,
-    bell: Rc<Bell>,
+    lane_waker: Rc<LaneWaker>,
     /// Tasks that wait until the queue is shorter.
     drained: Option<Waker>,
 }
@@ -58,7 +58,7 @@ pub(crate) struct Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         self.aside.iter().flatten().for_each(|(_, flight)| flight.account().waits_no_more());
-        self.bell.wake();
+        self.lane_waker.wake();
     }
 }
 
@@ -86,7 +86,7 @@ impl Queue {
             return self.set_aside(its_turn, flight);
         }
         self.insert(its_turn, flight);
-        self.bell.wake();
+        self.lane_waker.wake();
     }
 
     fn insert(&mut self, its_turn: u64, flight: Flight) {
@@ -110,7 +110,7 @@ impl Queue {
 
     fn set_aside(&mut self, its_turn: u64, flight: Flight) {
         let Some(at) = self.place(flight.account()) else {
-            flight.account().waits(&self.bell);
+            flight.account().waits(&self.lane_waker);
             return self.aside.push(VecDeque::from([(its_turn, flight)]));
         };
         let flights = &mut self.aside[at];
@@ -130,7 +130,7 @@ impl Queue {
 
     /// Those who have room again come back.
     fn look_aside(&mut self) {
-        if self.bell.has_rung() {
+        if self.lane_waker.take_room() {
             for at in (0..self.aside.len()).rev() {
                 if self.aside[at].front().is_some_and(|(_, flight)| flight.account().has_room()) {
                     self.take_back(at);
@@ -232,7 +232,7 @@ impl Queue {
 
     /// True when nothing waits; the task of `cx` is woken when something does.
     pub(super) fn poll_empty(&mut self, cx: &Context<'_>) -> bool {
-        self.bell.listen(cx);
+        self.lane_waker.register(cx);
         self.look_aside();
         self.flights.is_empty()
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 
 use super::account::{Account, Kept, cost};
-use super::bell::wake;
+use super::lane_waker::wake;
 use crate::errors;
 use crate::resp::pieces::Pieces;
 

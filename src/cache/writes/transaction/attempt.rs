@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Work;
 use super::steps::{Act, AllDone, Done, Step};
-use crate::cache::writes::expire::Ended;
+use crate::cache::writes::expire::ExpireOutcome;
 use crate::keys::MappingId;
 use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
 use crate::store::{StoreError, StoreTransaction};
@@ -67,7 +67,7 @@ impl Attempt<'_> {
         for step in &self.work.steps {
             done.push(match &step.act {
                 Act::Read => Done::Read(self.load(step.mapping, &step.key).await?),
-                Act::Live(command) => Done::Lived(self.live(step, command).await?),
+                Act::ChangeTtl(command) => Done::TtlChanged(self.change_ttl(step, command).await?),
                 Act::Write(edit, life) => match self.write(step, edit).await {
                     Err(error) if error.is_final() => return Err(error),
                     written => {
@@ -92,9 +92,9 @@ impl Attempt<'_> {
     }
 
     /// EXPIRE and related commands on what the transaction sees.
-    async fn live(&mut self, step: &Step, command: &ExpireCommand) -> Result<Ended, StoreError> {
+    async fn change_ttl(&mut self, step: &Step, command: &ExpireCommand) -> Result<ExpireOutcome, StoreError> {
         let Some(record) = self.load(step.mapping, &step.key).await? else {
-            return Ok(Ended { record: None, life: Ok(None) });
+            return Ok(ExpireOutcome { record: None, life: Ok(None) });
         };
         let left = self.lives.get(&step.key).copied().unwrap_or(record.left);
         let life = command.of_left(left);
@@ -107,7 +107,7 @@ impl Attempt<'_> {
             Ok(Some(TtlChange::Persist)) => drop(self.lives.insert(step.key.clone(), None)),
             _ => {}
         }
-        Ok(Ended { record: Some(record), life })
+        Ok(ExpireOutcome { record: Some(record), life })
     }
 
     async fn write(&mut self, step: &Step, edit: &Edit) -> Result<Written, StoreError> {

@@ -11,7 +11,7 @@ use super::{Asker, Work};
 use crate::cache::source::Cached;
 use crate::cache::write_behind::expiry::expiry_of;
 use crate::cache::write_behind::journalling::Deferred;
-use crate::cache::writes::expire::Ended;
+use crate::cache::writes::expire::ExpireOutcome;
 use crate::journal::Change;
 use crate::keys::MappingId;
 use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
@@ -42,7 +42,7 @@ impl Key {
     }
 
     /// When it expires from now on, where its row says so.
-    fn live(&mut self, life: TtlChange) {
+    fn change_ttl(&mut self, life: TtlChange) {
         self.life = life;
         if let Some(expiry) = expiry_of(life) {
             self.change(expiry);
@@ -56,7 +56,7 @@ impl Work {
     fn may_wait(&self) -> bool {
         let may_wait = |step: &Step| match &step.act {
             Act::Read => true,
-            Act::Live(_) => self.source().cached(step.mapping).is_some_and(Cached::expires_by_column),
+            Act::ChangeTtl(_) => self.source().cached(step.mapping).is_some_and(Cached::expires_by_column),
             Act::Write(edit, _) => self.source().cached(step.mapping).is_some_and(|cached| cached.may_wait(edit)),
         };
         self.writer.write_behind.journal.is_some() && self.watched.is_empty() && self.steps.iter().all(may_wait)
@@ -91,7 +91,7 @@ impl Work {
             };
             let step_done = match &step.act {
                 Act::Read => Some(Done::Read(Some(key.record.clone()))),
-                Act::Live(command) => live(key, command).map(Done::Lived),
+                Act::ChangeTtl(command) => change_ttl(key, command).map(Done::TtlChanged),
                 Act::Write(edit, life) => self.write_deferred(key, edit, *life).transpose().map(Done::Written),
             };
             let Some(step_done) = step_done else { return Ok(None) };
@@ -127,7 +127,7 @@ impl Work {
             key.change(Change::Field(field, value));
         }
         match cached.life_after(asked, false).filter(|_| applied) {
-            Some(life) => key.live(life),
+            Some(life) => key.change_ttl(life),
             None if applied && asked != TtlChange::Keep => key.life = asked,
             None => {}
         }
@@ -175,13 +175,13 @@ fn changes(keys: &HashMap<Bytes, Key>) -> Vec<Deferred> {
 }
 
 /// EXPIRE and related commands; `None` when the key expires at once.
-fn live(key: &mut Key, command: &ExpireCommand) -> Option<Ended> {
+fn change_ttl(key: &mut Key, command: &ExpireCommand) -> Option<ExpireOutcome> {
     let record = key.record.clone();
     let life = command.of_left(record.left);
     match life {
         Ok(Some(TtlChange::Left(left))) if left <= 0 => return None,
-        Ok(Some(life)) => key.live(life),
+        Ok(Some(life)) => key.change_ttl(life),
         _ => {}
     }
-    Some(Ended { record: Some(record), life })
+    Some(ExpireOutcome { record: Some(record), life })
 }

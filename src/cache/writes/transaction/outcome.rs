@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Work;
 use super::steps::{Act, Done};
-use crate::cache::writes::expire::Ended;
+use crate::cache::writes::expire::ExpireOutcome;
 use crate::keys::MappingId;
 use crate::record::{Record, TtlChange};
 use crate::telemetry::clock::Tick;
@@ -43,11 +43,11 @@ impl Work {
                     let life = after_write.unwrap_or(if asked == TtlChange::Keep { kept } else { asked });
                     after.insert(step.key.clone(), new(written.new.clone(), life));
                 }
-                (Act::Live(_), Done::Lived(Ended { record, life: Ok(Some(life)) })) => {
+                (Act::ChangeTtl(_), Done::TtlChanged(ExpireOutcome { record, life: Ok(Some(life)) })) => {
                     let ended = matches!(life, TtlChange::Left(left) if *left <= 0);
                     after.insert(step.key.clone(), new(record.clone().filter(|_| !ended), *life));
                 }
-                (Act::Live(_), Done::Lived(Ended { record, .. })) => {
+                (Act::ChangeTtl(_), Done::TtlChanged(ExpireOutcome { record, .. })) => {
                     let kept = after.get(&step.key).map_or(TtlChange::Keep, |known| known.life);
                     after.insert(step.key.clone(), new(record.clone(), kept));
                 }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-use crate::cache::writes::expire::Ended;
+use crate::cache::writes::expire::ExpireOutcome;
 use crate::keys::MappingId;
 use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
 use crate::store::StoreError;
@@ -30,7 +30,7 @@ pub enum Act {
     /// Writes it.
     Write(Edit, TtlChange),
     /// Changes when it expires, which its row says.
-    Live(ExpireCommand),
+    ChangeTtl(ExpireCommand),
 }
 
 /// The result of a step.
@@ -41,7 +41,7 @@ pub enum Done {
     /// What the transaction read.
     Read(Option<Record>),
     /// The new expiry of a key.
-    Lived(Ended),
+    TtlChanged(ExpireOutcome),
 }
 
 impl Done {
@@ -50,7 +50,7 @@ impl Done {
         let records = match self {
             Self::Written(Ok(Written { old, new, .. })) => [old.as_ref(), new.as_ref()],
             Self::Written(Err(_)) => [None, None],
-            Self::Read(record) | Self::Lived(Ended { record, .. }) => [record.as_ref(), None],
+            Self::Read(record) | Self::TtlChanged(ExpireOutcome { record, .. }) => [record.as_ref(), None],
         };
         size_of::<Self>() + records.into_iter().flatten().map(Record::weight).sum::<usize>()
     }

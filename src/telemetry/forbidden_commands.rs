@@ -10,20 +10,20 @@ use prometheus_client::metrics::gauge::Gauge;
 
 /// Labels of `hearthside_upstream_unasked`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct QuestionLabel {
+pub struct ForbiddenLabel {
     /// The command.
     pub command: &'static str,
 }
 
 /// The commands that were refused when they were last tried.
 #[derive(Debug)]
-pub struct Unasked {
-    family: Family<QuestionLabel, Gauge>,
+pub struct ForbiddenCommands {
+    family: Family<ForbiddenLabel, Gauge>,
     list: Mutex<BTreeSet<&'static str>>,
 }
 
-impl Unasked {
-    pub(super) fn new(family: Family<QuestionLabel, Gauge>) -> Self {
+impl ForbiddenCommands {
+    pub(super) fn new(family: Family<ForbiddenLabel, Gauge>) -> Self {
         Self { family, list: Mutex::default() }
     }
 
@@ -34,7 +34,7 @@ impl Unasked {
         if !has_changed {
             return;
         }
-        self.family.get_or_create(&QuestionLabel { command }).set(i64::from(is_refused));
+        self.family.get_or_create(&ForbiddenLabel { command }).set(i64::from(is_refused));
         if is_refused {
             tracing::warn!(
                 command,
