@@ -100,7 +100,7 @@ impl Ground {
             }
             let known = columns.get(mapping.pattern.text()).filter(|_| mapping.config.defers());
             if let Some(plan) = known.and_then(|columns| Plan::from_saved_columns(mapping, columns)) {
-                cached.push(Planned { mapping: mapping.clone(), plan, watched: false });
+                cached.push(Planned { plan, watched: false });
             }
         }
         let store = Arc::new(Store::away(&self.settings.store, away.clone()));
@@ -173,7 +173,7 @@ impl Parts {
                 (Kind::Definition, plan) => {
                     sources.push(DefinitionSource { mapping, plan, checked: Mutex::new(checked) })
                 }
-                (Kind::Cache, Some(plan)) => cached.push(Planned { mapping, plan, watched }),
+                (Kind::Cache, Some(plan)) => cached.push(Planned { plan, watched }),
                 (Kind::Cache, None) => {}
             }
         }
@@ -190,10 +190,10 @@ impl Parts {
 
 /// Notes which columns deferred writes go to: a start without the store judges them by that.
 async fn remember(journal: &Journal, cached: &[Planned]) {
-    let defers = cached.iter().filter(|planned| planned.mapping.config.defers());
+    let defers = cached.iter().filter(|planned| planned.plan.mapping().config.defers());
     let columns = defers.filter_map(|planned| {
         let columns = planned.plan.columns()?;
-        Some((planned.mapping.pattern.text().to_owned(), columns))
+        Some((planned.plan.mapping().pattern.text().to_owned(), columns))
     });
     if let Err(error) = journal.remember(columns.collect()).await {
         tracing::warn!(

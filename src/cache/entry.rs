@@ -48,12 +48,12 @@ impl Entry {
         }
     }
 
-    /// The time left at `now`, in milliseconds of the process's clock; `None` when it does not expire.
+    /// The time left at `now`; `None` when it does not expire.
     #[must_use]
-    pub fn left(&self, now: u64) -> Option<Duration> {
+    pub fn left(&self, now: Tick) -> Option<Duration> {
         match self.expires_at() {
             Tick::NEVER => None,
-            at => Some(Duration::from_millis(at.since(Tick::from_ms(now)))),
+            at => Some(Duration::from_millis(at.since(now))),
         }
     }
 
@@ -69,7 +69,7 @@ impl Entry {
 
     /// The key as a command sees it at `now`.
     #[must_use]
-    pub fn view(&self, now: u64) -> View<'_> {
+    pub fn view(&self, now: Tick) -> View<'_> {
         View { record: self.record.as_ref(), expires_in: self.left(now) }
     }
 }
@@ -199,7 +199,7 @@ mod tests {
         };
         for _ in 0..200 {
             let entry = life.entry(Record::string(b"v").ok(), MappingId::default(), 0, Tick::from_ms(500));
-            let left = entry.left(500).expect("a TTL").as_millis();
+            let left = entry.left(Tick::from_ms(500)).expect("a TTL").as_millis();
             assert!((9_000..=10_000).contains(&left), "{left}");
             assert!(entry.worth_keeping(Tick::from_ms(9_000)).is_some_and(|time| time.as_millis() == 10_000));
             life.renew(&entry, Tick::from_ms(9_000));

@@ -110,11 +110,11 @@ impl Cache {
         self.memory.source.deadline
     }
 
-    /// The entry of `key` if it may be served at `now` (milliseconds of the process's clock). One whose TTL is over
+    /// The entry of `key` if it may be served at `now`. One whose TTL is over
     /// and that may be served while it is loaded again is; the load is begun, once.
     #[must_use]
-    pub fn get(&self, id: MappingId, key: &[u8], now: u64) -> Option<Arc<Entry>> {
-        self.memory.get(id, key, Tick::from_ms(now))
+    pub fn get(&self, id: MappingId, key: &[u8], now: Tick) -> Option<Arc<Entry>> {
+        self.memory.get(id, key, now)
     }
 
     /// Like [`Cache::get`], through the thread's own cache; returns what `answer` makes of the entry.
@@ -123,10 +123,10 @@ impl Cache {
         thread_cache: &mut ThreadCache,
         id: MappingId,
         key: &[u8],
-        now: u64,
+        now: Tick,
         answer: impl FnOnce(&Arc<Entry>) -> T,
     ) -> Option<T> {
-        self.memory.hit(thread_cache, id, key, Tick::from_ms(now), answer)
+        self.memory.hit(thread_cache, id, key, now, answer)
     }
 
     /// The entry of `key`, loaded if need be. The load is begun, or joined, when this returns; the future only waits.
@@ -135,15 +135,15 @@ impl Cache {
     }
 
     /// Starts the TTL of a read entry again where its mapping says so.
-    pub fn renew(&self, key: &[u8], entry: &Entry, now: u64) {
-        if let Some(expiry) = self.memory.renew(entry, Tick::from_ms(now)) {
+    pub fn renew(&self, key: &[u8], entry: &Entry, now: Tick) {
+        if let Some(expiry) = self.memory.renew(entry, now) {
             self.write_behind.renew(entry.mapping, key, expiry);
         }
     }
 
     /// Gives an entry of `key` another TTL; without a limit it lives as long as its mapping allows.
-    pub fn change_ttl(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: u64) {
-        self.memory.change_ttl(id, key, entry, life, Tick::from_ms(now));
+    pub fn change_ttl(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: Tick) {
+        self.memory.change_ttl(id, key, entry, life, now);
     }
 
     /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
@@ -177,9 +177,9 @@ impl Cache {
         self.memory.lost();
     }
 
-    /// Every change up to `as_of` (milliseconds of the process's clock) has been applied.
-    pub fn alive(&self, as_of: u64) {
-        self.memory.alive(Tick::from_ms(as_of));
+    /// Every change up to `as_of` has been applied.
+    pub fn alive(&self, as_of: Tick) {
+        self.memory.alive(as_of);
     }
 
     /// The next keys of a mapping, about `limit`, and where to go on; `None` when there are no more.
@@ -242,7 +242,7 @@ impl Cache {
     /// True when deferred writes of the mapping can be judged and journaled.
     #[must_use]
     pub fn takes_deferred(&self, id: MappingId) -> bool {
-        let defers = |cached: &source::Cached| cached.mapping.config.defers();
+        let defers = |cached: &source::Cached| cached.mapping().config.defers();
         self.write_behind.journal.is_some() && self.memory.source.cached(id).is_some_and(defers)
     }
 

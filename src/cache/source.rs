@@ -14,12 +14,10 @@ use crate::record::Record;
 use crate::store::{Plan, Store, StoreError};
 use crate::telemetry::LogThrottle;
 
-/// A mapping, its statements, and whether the store reports its changes.
+/// A mapping with its statements, and whether the store reports its changes.
 #[derive(Debug)]
 pub struct Planned {
-    /// The mapping.
-    pub mapping: Mapping,
-    /// Its statements.
+    /// The mapping and its statements.
     pub plan: Plan,
     /// True when the store reports every change.
     pub watched: bool,
@@ -28,7 +26,6 @@ pub struct Planned {
 /// One cached mapping and its state.
 #[derive(Debug)]
 pub(crate) struct Cached {
-    pub(crate) mapping: Mapping,
     pub(crate) plan: Plan,
     pub(crate) life: Span,
     /// The epoch: raising it makes every key of the mapping in memory invalid at once.
@@ -44,10 +41,14 @@ pub(crate) const COMPLAIN_EVERY: u64 = 1000;
 
 impl Cached {
     fn new(planned: Planned, settings: &config::Cache) -> Self {
-        let Planned { mapping, plan, watched } = planned;
-        let life = Span::new(&mapping.config, settings);
+        let Planned { plan, watched } = planned;
+        let life = Span::new(&plan.mapping().config, settings);
         let complaints = LogThrottle::every(COMPLAIN_EVERY);
-        Self { mapping, plan, life, epoch: AtomicU64::new(0), watched, complaints }
+        Self { plan, life, epoch: AtomicU64::new(0), watched, complaints }
+    }
+
+    pub(crate) const fn mapping(&self) -> &Mapping {
+        self.plan.mapping()
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -61,12 +62,12 @@ impl Cached {
 
     /// The mapping's key pattern.
     pub(crate) fn name(&self) -> &str {
-        self.mapping.pattern.text()
+        self.mapping().pattern.text()
     }
 
     /// True when a column of a key's row says when the key expires.
     pub(crate) fn expires_by_column(&self) -> bool {
-        self.mapping.config.expires_column.is_some()
+        self.mapping().config.expires_column.is_some()
     }
 
     /// Logs, now and then, that something failed.
@@ -92,7 +93,7 @@ impl Source {
     pub(super) fn new(planned: Vec<Planned>, settings: &config::Settings, store: Arc<Store>) -> Self {
         let mut mappings = Vec::new();
         for planned in planned {
-            let id = planned.mapping.id.index();
+            let id = planned.plan.mapping().id.index();
             mappings.resize_with(mappings.len().max(id + 1), || None);
             mappings[id] = Some(Cached::new(planned, &settings.cache));
         }
@@ -134,7 +135,7 @@ impl Source {
         let Some(cached) = self.cached(id) else { return Ok((Vec::new(), None)) };
         let rows = self.store.page(&cached.plan, after, limit).await?;
         let next = (rows.len() >= limit).then(|| rows.last().cloned()).flatten();
-        let keys = rows.iter().filter_map(|texts| cached.mapping.pattern.render(texts).map(Bytes::from));
+        let keys = rows.iter().filter_map(|texts| cached.mapping().pattern.render(texts).map(Bytes::from));
         Ok((keys.collect(), next))
     }
 

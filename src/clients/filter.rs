@@ -5,7 +5,7 @@
 use super::{Peer, State};
 use crate::errors::as_redis;
 use crate::resp::number::parse_i64;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 
 /// The types of CLIENT LIST and KILL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Filter {
             Test::User(user) => peer.read(|state| state.user == *user),
             Test::Address(address) => peer.addresses.0 == *address,
             Test::LocalAddress(address) => peer.addresses.1 == *address,
-            Test::Age(seconds) => now_ms().saturating_sub(peer.since) / 1000 >= *seconds,
+            Test::Age(seconds) => Tick::now().since(peer.since) / 1000 >= *seconds,
             Test::Other(asker) => peer.id != *asker,
         })
     }

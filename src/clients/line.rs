@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Peer, State};
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 
 /// What the sidecar does not count for each client is shown as 0.
 const UNKNOWN: &str = "qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0";
@@ -16,7 +16,7 @@ impl Peer {
     pub fn line(&self, command: impl Fn(usize) -> Option<&'static str>) -> String {
         let state = self.read(State::clone);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let seconds = |from: u64| now_ms().saturating_sub(from) / 1000;
+        let seconds = |from: Tick| Tick::now().since(from) / 1000;
         let command = self.command.load(Relaxed).checked_sub(1).and_then(command).unwrap_or("NULL");
         let [sub, psub, ssub] = state.subscribed;
         format!(
@@ -29,7 +29,7 @@ impl Peer {
             self.fd,
             text(&state.name),
             seconds(self.since),
-            seconds(self.seen.load(Relaxed)),
+            seconds(self.seen()),
             flags(&state, self.addresses.0.starts_with('/')),
             state.db,
             state.queued.map_or(-1, |queued| queued as i64),

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 pub use filter::{ClientType, Filter};
 
 use crate::telemetry::client_memory::{Buffers, Holding};
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::{Tick, millis};
 
 /// Every client of the process.
 #[derive(Debug, Default)]
@@ -32,7 +33,7 @@ pub struct Peer {
     /// The client's address and ours.
     pub addresses: (String, String),
     fd: i32,
-    since: u64,
+    since: Tick,
     /// When its last batch of requests came, in milliseconds of the clock.
     seen: AtomicU64,
     /// The id of its last command in the command table, plus one.
@@ -116,13 +117,13 @@ impl Registry {
     /// Lists a new client of these addresses (its own, and ours) and this descriptor.
     pub fn list(self: &Arc<Self>, addresses: (String, String), fd: i32, state: State) -> Listed {
         let id = self.last.fetch_add(1, Relaxed) + 1;
-        let now = now_ms();
+        let now = Tick::now();
         let peer = Arc::new(Peer {
             id,
             addresses,
             fd,
             since: now,
-            seen: AtomicU64::new(now),
+            seen: AtomicU64::new(now.as_ms()),
             command: AtomicUsize::new(0),
             killed: AtomicBool::new(false),
             holding: Arc::new(Holding::among(self.buffers.clone())),
@@ -155,12 +156,16 @@ impl Peer {
         self.holding.note_words(state.name.len() + state.lib_name.len() + state.lib_ver.len());
     }
 
-    /// True when it has asked nothing since `then` and waits for nothing: neither for messages nor for a blocking
-    /// command.
+    /// True when it has asked nothing for longer than `time` and waits for nothing: neither for messages nor for a
+    /// blocking command.
     #[must_use]
-    pub fn is_idle_since(&self, then: u64) -> bool {
+    pub fn is_idle_for(&self, time: Duration, now: Tick) -> bool {
         let awaits = |state: &State| state.blocked || state.monitor || state.subscribes();
-        self.seen.load(Relaxed) < then && !self.read(awaits)
+        now.since(self.seen()) > millis(time) && !self.read(awaits)
+    }
+
+    fn seen(&self) -> Tick {
+        Tick::from_ms(self.seen.load(Relaxed))
     }
 
     /// True while it subscribes or monitors.
@@ -170,9 +175,9 @@ impl Peer {
     }
 
     /// Notes that nothing could be written to it at `now`, or that something was.
-    pub fn stalls(&self, now: Option<u64>) {
+    pub fn stalls(&self, now: Option<Tick>) {
         match now {
-            Some(now) if self.stalled_since.load(Relaxed) == 0 => self.stalled_since.store(now.max(1), Relaxed),
+            Some(now) if self.stalled_since.load(Relaxed) == 0 => self.stalled_since.store(now.as_ms().max(1), Relaxed),
             Some(_) => {}
             None => self.stalled_since.store(0, Relaxed),
         }
@@ -180,8 +185,8 @@ impl Peer {
 
     /// Since when it has read nothing of what waits for it.
     #[must_use]
-    pub fn stalled_since(&self) -> Option<u64> {
-        Some(self.stalled_since.load(Relaxed)).filter(|since| *since > 0)
+    pub fn stalled_since(&self) -> Option<Tick> {
+        Some(self.stalled_since.load(Relaxed)).filter(|since| *since > 0).map(Tick::from_ms)
     }
 
     /// Reads its state.
@@ -190,8 +195,8 @@ impl Peer {
     }
 
     /// Notes its last batch of requests, and the last command's id.
-    pub fn saw(&self, now: u64, command: Option<usize>) {
-        self.seen.store(now, Relaxed);
+    pub fn saw(&self, now: Tick, command: Option<usize>) {
+        self.seen.store(now.as_ms(), Relaxed);
         if let Some(command) = command {
             self.command.store(command + 1, Relaxed);
         }

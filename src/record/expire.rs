@@ -8,7 +8,7 @@ use super::set::{expiry, expiry_option};
 use super::write::TtlChange;
 use crate::command::{Request, Spec};
 use crate::errors::as_redis;
-use crate::telemetry::clock::unix_ms;
+use crate::telemetry::clock::UnixMs;
 
 /// When a new expiry counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) fn expire(
 ) -> Result<ExpireCommand, ReadError> {
     let only = only(request)?;
     let invalid = || ReadError::ExpireTime(&spec.name);
-    let (time, now) = (integer(request.arg(2))?.checked_mul(unit).ok_or_else(invalid)?, unix_ms());
+    let (time, now) = (integer(request.arg(2))?.checked_mul(unit).ok_or_else(invalid)?, UnixMs::now().as_ms());
     let left =
         if absolute { time.saturating_sub(now) } else { time.checked_add(now).map(|_| time).ok_or_else(invalid)? };
     Ok(ExpireCommand { life: Ok(TtlChange::Left(left)), only, gives_value: false })

@@ -4,7 +4,7 @@ use super::edit::Condition;
 use super::read::{ReadError, integer};
 use super::write::{TtlChange, Write};
 use crate::command::{Request, Spec};
-use crate::telemetry::clock::unix_ms;
+use crate::telemetry::clock::UnixMs;
 
 /// An expiry in `unit` milliseconds, counted from now or, if `absolute`, from 1970.
 pub(super) fn expiry(text: &[u8], unit: i64, absolute: bool, spec: &'static Spec) -> Result<TtlChange, ReadError> {
@@ -14,7 +14,7 @@ pub(super) fn expiry(text: &[u8], unit: i64, absolute: bool, spec: &'static Spec
         return Err(invalid());
     }
     let time = time.checked_mul(unit).ok_or_else(invalid)?;
-    let now = unix_ms();
+    let now = UnixMs::now().as_ms();
     if absolute {
         return Ok(TtlChange::Left(time - now));
     }

@@ -8,7 +8,7 @@ use super::Record;
 use super::read::ReadError;
 use crate::command::Request;
 use crate::resp::{Proto, encode};
-use crate::telemetry::clock::unix_ms;
+use crate::telemetry::clock::UnixMs;
 
 /// One owned key at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,5 +60,5 @@ const fn rounded_seconds(milliseconds: u128) -> i64 {
 
 /// In milliseconds since 1970.
 fn ends_at(left: Duration) -> i64 {
-    unix_ms() + left.as_millis() as i64
+    UnixMs::now().as_ms() + left.as_millis() as i64
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::admission::Admission;
 use crate::clients::{Peer, Registry};
 use crate::config::Limits;
-use crate::telemetry::clock::{millis, now_ms};
+use crate::telemetry::clock::{Tick, millis};
 use crate::telemetry::metrics::ClientMetrics;
 
 /// How often clients are looked at, at least.
@@ -38,10 +38,9 @@ impl Reaper {
     }
 
     fn look(&self, limits: &Limits) {
-        let now = now_ms();
+        let now = Tick::now();
         if !limits.idle_timeout.is_zero() {
-            let then = now.saturating_sub(millis(limits.idle_timeout));
-            for peer in self.living(|peer| peer.is_idle_since(then)) {
+            for peer in self.living(|peer| peer.is_idle_for(limits.idle_timeout, now)) {
                 tracing::debug!(client = peer.id, "a client asked nothing for limits.idle_timeout and is closed");
                 self.metrics.idle.inc();
                 peer.kill();
@@ -93,17 +92,16 @@ impl Reaper {
 }
 
 /// The limit that a client for which something waits has been past for too long, if there is one.
-fn overdue(peer: &Peer, limits: &Limits, now: u64) -> Option<&'static str> {
+fn overdue(peer: &Peer, limits: &Limits, now: Tick) -> Option<&'static str> {
     let (soft, time, name) = if peer.listens() {
         (limits.subscriber_output_soft, limits.subscriber_output_soft_time, "subscriber_output_soft")
     } else {
         (limits.client_output_soft, limits.client_output_soft_time, "client_output_soft")
     };
-    if peer.holding.past(soft.0, now).is_some_and(|since| soft.0 > 0 && now.saturating_sub(since) >= millis(time)) {
+    if peer.holding.past(soft.0, now).is_some_and(|since| soft.0 > 0 && now.since(since) >= millis(time)) {
         return Some(name);
     }
-    let stalled =
-        peer.stalled_since().is_some_and(|since| now.saturating_sub(since) >= millis(limits.client_output_timeout));
+    let stalled = peer.stalled_since().is_some_and(|since| now.since(since) >= millis(limits.client_output_timeout));
     stalled.then_some("client_output_timeout")
 }
 

@@ -22,7 +22,7 @@ use crate::clients::{Peer, State};
 use crate::command::Spec;
 use crate::errors;
 use crate::resp::Proto;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::refusals::{Who, shown};
 use crate::upstream::{Account, Batch, Group, Hub, Inbox, Lane, Loss, Membership, Subscriber, Ticket, Upstream};
@@ -65,7 +65,7 @@ pub struct Session {
     /// The group it began in.
     home: Group,
     /// The clock of the batch that is being answered: one look per batch, not per command.
-    pub now: u64,
+    pub now: Tick,
     /// Set when the connection is to be closed once everything owed has been written.
     pub closing: bool,
     /// Commands counted since the last batch.
@@ -99,7 +99,7 @@ impl Session {
             peer,
             group: home.clone(),
             home,
-            now: now_ms(),
+            now: Tick::now(),
             closing: false,
             tally: Tally::default(),
             pace: Pace::default(),

@@ -1,6 +1,7 @@
 //! What the upstream keeps for a connection, so that its client cannot share it.
 
 use crate::command::Request;
+use crate::telemetry::clock::Tick;
 
 /// A client to which another one's invalidations go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +31,9 @@ pub struct UpstreamState {
     pub debug: bool,
     /// MONITOR.
     pub monitor: bool,
-    /// When a command that the table does not know last went through (`now_ms`), unless that is long ago. What it may
+    /// When a command that the table does not know last went through, unless that is long ago. What it may
     /// have left ends with the connection.
-    pub unknown: Option<u64>,
+    pub unknown: Option<Tick>,
     /// A subcommand of CLIENT that the table does not know was accepted: what it set is kept until the client leaves.
     pub unknown_state: bool,
 }

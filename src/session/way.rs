@@ -14,7 +14,7 @@ use super::upstream_state::UpstreamState;
 use super::waits::Waits;
 use crate::command::Request;
 use crate::route::Unknown;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 use crate::upstream::{Inbox, Lane, Pinned};
 
 /// How long after a very long reply, or a command that the table does not know, a client keeps a lane or a connection
@@ -41,8 +41,8 @@ enum Road {
 #[derive(Debug)]
 struct ChosenLane {
     lane: Lane,
-    /// The client has the lane for itself until this moment (`now_ms`); `None` if other clients have it, too.
-    private_until: Option<u64>,
+    /// The client has the lane for itself until this moment; `None` if other clients have it, too.
+    private_until: Option<Tick>,
 }
 
 /// A connection of the client's own, and what the upstream keeps there for the client.
@@ -209,27 +209,27 @@ impl Way {
     /// The client has this lane for itself, for a while.
     pub fn isolate(&mut self, lane: Lane) {
         if let Some(chosen) = self.chosen_mut() {
-            *chosen = Some(ChosenLane { lane, private_until: Some(now_ms() + OWN_FOR) });
+            *chosen = Some(ChosenLane { lane, private_until: Some(Tick::now().plus(OWN_FOR)) });
         }
     }
 
     /// A very long reply has come: what the client has for a while, it has for that while from now on.
     pub fn prolong(&mut self) {
         match &mut self.0 {
-            Road::Dedicated(own, _) => own.state.unknown = own.state.unknown.map(|_| now_ms()),
+            Road::Dedicated(own, _) => own.state.unknown = own.state.unknown.map(|_| Tick::now()),
             Road::Shared(chosen) | Road::Lent(chosen, _) => {
                 if let Some(ChosenLane { private_until: Some(until), .. }) = chosen {
-                    *until = now_ms() + OWN_FOR;
+                    *until = Tick::now().plus(OWN_FOR);
                 }
             }
         }
     }
 
-    /// When the client loses what it has for a while (`now_ms`), if it has something.
+    /// When the client loses what it has for a while, if it has something.
     #[must_use]
-    pub fn until(&self) -> Option<u64> {
+    pub fn until(&self) -> Option<Tick> {
         match &self.0 {
-            Road::Dedicated(own, _) => own.state.unknown.map(|asked| asked + OWN_FOR),
+            Road::Dedicated(own, _) => own.state.unknown.map(|asked| asked.plus(OWN_FOR)),
             Road::Shared(chosen) | Road::Lent(chosen, _) => chosen.as_ref()?.private_until,
         }
     }
@@ -257,7 +257,7 @@ impl Way {
     pub fn has_left(&mut self, unknown: Unknown) {
         if let Some(state) = self.state_mut() {
             match unknown {
-                Unknown::Command => state.unknown = Some(now_ms()),
+                Unknown::Command => state.unknown = Some(Tick::now()),
                 Unknown::OfClient => state.unknown_state = true,
             }
         }
@@ -265,16 +265,16 @@ impl Way {
 
     /// A command that the table does not know goes over the dedicated connection at the moment `now`, and may wait
     /// there.
-    pub fn asks_unknown(&mut self, now: u64) {
+    pub fn asks_unknown(&mut self, now: Tick) {
         if let Road::Dedicated(own, waits) = &mut self.0 {
             (own.state.unknown, waits.may_wait) = (Some(now), true);
         }
     }
 
-    /// When a command that the table does not know last went over the dedicated connection (`now_ms`), unless that is
+    /// When a command that the table does not know last went over the dedicated connection, unless that is
     /// long ago.
     #[must_use]
-    pub fn asked_unknown_at(&self) -> Option<u64> {
+    pub fn asked_unknown_at(&self) -> Option<Tick> {
         if self.is_dedicated() { self.state().unknown } else { None }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::StoreError;
 use crate::config;
-use crate::telemetry::clock::{millis, now_ms};
+use crate::telemetry::clock::{Tick, millis};
 
 #[derive(Debug)]
 pub(super) struct Breaker {
@@ -30,7 +30,7 @@ impl Breaker {
         if self.failures.load(Relaxed) < self.most {
             return Ok(());
         }
-        let (now, until) = (now_ms(), self.open_until.load(Relaxed));
+        let (now, until) = (Tick::now().as_ms(), self.open_until.load(Relaxed));
         let probes =
             now >= until && self.open_until.compare_exchange(until, now + self.pause_ms, Relaxed, Relaxed).is_ok();
         if probes { Ok(()) } else { Err(StoreError::Open) }
@@ -48,7 +48,7 @@ impl Breaker {
                 "the store does not answer; keys that are not in memory get an error at once"
             );
         }
-        self.open_until.store(now_ms() + self.pause_ms, Relaxed);
+        self.open_until.store(Tick::now().as_ms() + self.pause_ms, Relaxed);
     }
 }
 

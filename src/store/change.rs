@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::telemetry::clock::Tick;
+
 /// One notice. They come in the order in which the changes happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -15,8 +17,8 @@ pub enum Change {
     Everything,
     /// A gap begins: changes may be missed until the next [`Change::Alive`]. Why.
     Gap(String),
-    /// Every change up to this moment (milliseconds of the process's clock) has been given.
-    Alive(u64),
+    /// Every change up to this moment has been given.
+    Alive(Tick),
 }
 
 /// Receives the changes. Each must have taken effect when this returns, because a later `Alive` vouches for it.

@@ -88,6 +88,12 @@ impl Plan {
         }
     }
 
+    /// The mapping.
+    #[must_use]
+    pub const fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
     /// What an operator should make certain: the mapping is served all the same. A key of the block, and the doubt.
     #[must_use]
     pub fn doubts(&self) -> &[(&'static str, String)] {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering:
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
+use super::clock::Tick;
+
 /// What all clients hold together (`hearthside_client_buffer_bytes`).
 #[derive(Debug)]
 pub struct Buffers {
@@ -137,13 +139,13 @@ impl Holding {
     }
 
     /// Since which of the looks, of which this at `now` is one, more than `most` bytes have waited for it.
-    pub fn past(&self, most: usize, now: u64) -> Option<u64> {
+    pub fn past(&self, most: usize, now: Tick) -> Option<Tick> {
         if self.owes() <= most {
             self.past_since.store(0, Relaxed);
             return None;
         }
-        let first = self.past_since.compare_exchange(0, now.max(1), Relaxed, Relaxed);
-        Some(first.map_or_else(|since| since, |_| now))
+        let first = self.past_since.compare_exchange(0, now.as_ms().max(1), Relaxed, Relaxed);
+        Some(first.map_or_else(Tick::from_ms, |_| now))
     }
 
     /// True when a client that holds `own` bytes must be closed at once, before the reaper can look at all of them: it
@@ -212,16 +214,18 @@ mod tests {
     use std::sync::Arc;
 
     use super::{Buffers, Gathered, Holding, LITTLE};
+    use crate::telemetry::clock::Tick;
 
     #[test]
     fn what_waits_for_a_moment_twice_has_not_waited_for_long() {
         let one = Holding::default();
         one.note(9000, 9000);
-        assert_eq!((one.past(8000, 10), one.past(8000, 20)), (Some(10), Some(10)));
+        let at = Tick::from_ms;
+        assert_eq!((one.past(8000, at(10)), one.past(8000, at(20))), (Some(at(10)), Some(at(10))));
         one.note(0, 0);
         one.note(9000, 9000);
-        assert_eq!(one.past(8000, 500), Some(500));
-        assert_eq!(one.past(9000, 600), None);
+        assert_eq!(one.past(8000, at(500)), Some(at(500)));
+        assert_eq!(one.past(9000, at(600)), None);
     }
 
     #[tokio::test]

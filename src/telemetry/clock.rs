@@ -22,19 +22,6 @@ fn ticking() -> Duration {
     BEGIN.elapsed()
 }
 
-/// Milliseconds since the process began. Never goes back.
-#[must_use]
-pub fn now_ms() -> u64 {
-    let start = *START;
-    ticking().saturating_sub(start).as_millis() as u64
-}
-
-/// Milliseconds since 1970 by the wall clock. May go back.
-#[must_use]
-pub fn unix_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
-}
-
 /// A moment of the process's clock: milliseconds since the process began. Ages and TTLs are counted with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(u64);
@@ -43,10 +30,11 @@ impl Tick {
     /// A moment that never comes.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// This moment.
+    /// This moment. Never goes back.
     #[must_use]
     pub fn now() -> Self {
-        Self(now_ms())
+        let start = *START;
+        Self(millis(ticking().saturating_sub(start)))
     }
 
     /// The moment so many milliseconds after the process began.
@@ -79,10 +67,10 @@ impl Tick {
 pub struct UnixMs(i64);
 
 impl UnixMs {
-    /// This moment, as far as the wall clock is right.
+    /// This moment, as far as the wall clock is right. May go back.
     #[must_use]
     pub fn now() -> Self {
-        Self(unix_ms())
+        Self(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64))
     }
 
     /// The moment so many milliseconds after the beginning of 1970.

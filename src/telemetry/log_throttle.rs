@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::clock::now_ms;
+use super::clock::Tick;
 
 /// Milliseconds between two lines about the same kind of thing, unless said otherwise.
 const PAUSE: u64 = 10_000;
@@ -34,7 +34,7 @@ impl LogThrottle {
 
     /// If it is time for a line, the number of those that have had none since the last one.
     pub fn due(&self) -> Option<u64> {
-        self.due_at(now_ms() + 1)
+        self.due_at(Tick::now().as_ms() + 1)
     }
 
     fn due_at(&self, now: u64) -> Option<u64> {

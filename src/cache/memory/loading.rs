@@ -87,7 +87,7 @@ impl Memory {
             };
             self.overlay.over(load.key(), record)
         };
-        let entry = |record| Arc::new(cached.life.entry(record, cached.mapping.id, load.epoch(), started));
+        let entry = |record| Arc::new(cached.life.entry(record, cached.mapping().id, load.epoch(), started));
         let result = result.map(over).map(entry);
         if let Err(error) = &result {
             cached.complain("a load failed", error);

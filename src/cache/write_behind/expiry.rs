@@ -22,7 +22,7 @@ impl Cached {
         if !self.expires_by_column() {
             return None;
         }
-        let block = &self.mapping.config;
+        let block = &self.mapping().config;
         let whole = block.ttl.map(|ttl| TtlChange::Left(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)));
         match asked {
             TtlChange::Left(_) => Some(asked),
@@ -86,7 +86,7 @@ impl WriteBehind {
     /// The journal's.
     pub(crate) async fn journal_life(&self, cached: &Cached, key: &Bytes, life: TtlChange) -> Result<(), StoreError> {
         let Some(change) = expiry_of(life).filter(|_| self.journal.is_some()) else { return Ok(()) };
-        self.journal_all(vec![Deferred { mapping: cached.mapping.id, key: key.clone(), change }]).await
+        self.journal_all(vec![Deferred { mapping: cached.mapping().id, key: key.clone(), change }]).await
     }
 
     /// A read has renewed a key's TTL; nobody waits until that is journaled.

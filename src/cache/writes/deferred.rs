@@ -21,11 +21,11 @@ type Changes = Vec<(Bytes, Change)>;
 impl Cached {
     /// True when something of an edit is deferred.
     pub(super) fn defers_some(&self, edit: &Edit) -> bool {
-        self.mapping.config.defers() && !self.divide(edit).1.is_empty()
+        self.mapping().config.defers() && !self.divide(edit).1.is_empty()
     }
 
     fn is_deferred(&self, field: &[u8]) -> bool {
-        let block = &self.mapping.config;
+        let block = &self.mapping().config;
         block.write == WriteMode::Deferred || block.deferred.iter().any(|name| name.as_bytes() == field)
     }
 
@@ -68,7 +68,7 @@ impl Writer {
             Ok(written) => {
                 let entry = written.new.clone().map(|record| {
                     let now = Tick::now();
-                    let entry = cached.life.entry_at(Some(record), cached.mapping.id, epoch, loaded_at, now);
+                    let entry = cached.life.entry_at(Some(record), cached.mapping().id, epoch, loaded_at, now);
                     let life = if written.applied { write.life } else { TtlChange::Keep };
                     Arc::new(cached.life.replacing(entry, turn.before.as_deref(), life, now))
                 });
@@ -111,7 +111,7 @@ impl Writer {
         let deferred = |(field, _): (Bytes, Change)| {
             let value = value_of(&field);
             let change = journal::Change::Field(field, value);
-            Deferred { mapping: cached.mapping.id, key: turn.key().clone(), change }
+            Deferred { mapping: cached.mapping().id, key: turn.key().clone(), change }
         };
         self.write_behind.journal_all(waits.into_iter().map(deferred).collect()).await?;
         if let Some(life) = cached.life_after(write.life, false) {

@@ -46,7 +46,7 @@ impl Writer {
         turn: WriteTurn,
         command: &ExpireCommand,
     ) -> Result<ExpireOutcome, StoreError> {
-        let (epoch, id) = (cached.epoch(), cached.mapping.id);
+        let (epoch, id) = (cached.epoch(), cached.mapping().id);
         let Some(record) = self.known(cached, turn.key(), turn.before.as_ref()).await? else {
             let absent = Arc::new(cached.life.entry(None, id, epoch, Tick::now()));
             self.memory.end(turn, Some(absent));

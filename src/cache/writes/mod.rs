@@ -85,7 +85,7 @@ impl Writer {
         }
         let left = match &result {
             Ok(written) if written.tells_new => {
-                let entry = cached.life.entry(written.new.clone(), cached.mapping.id, epoch, started);
+                let entry = cached.life.entry(written.new.clone(), cached.mapping().id, epoch, started);
                 let life = if written.applied { life } else { TtlChange::Keep };
                 Some(Arc::new(cached.life.replacing(entry, turn.before.as_deref(), life, started)))
             }
@@ -161,7 +161,7 @@ impl Writer {
         let Some(entry) = before.filter(|entry| self.memory.is_usable(cached, entry, now)) else {
             return self.memory.read(cached, key).await;
         };
-        let left = entry.left(now.as_ms()).map(|left| left.as_millis() as i64);
+        let left = entry.left(now).map(|left| left.as_millis() as i64);
         let left = left.filter(|_| cached.expires_by_column());
         Ok(entry.record.clone().map(|record| record.living(left)))
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::cache::After;
 use crate::keys::MappingId;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::OwnedMetrics;
 
 /// Set in our cursors: an upstream would need 2^52 keys to use it, and it is still exact as a floating-point number.
@@ -34,7 +34,7 @@ pub(crate) enum Place {
 #[derive(Debug)]
 struct Standing {
     place: Place,
-    since: u64,
+    since: Tick,
     /// The cursor that led here.
     before: u64,
 }
@@ -73,10 +73,10 @@ impl Scans {
     /// A cursor for this place, which was reached from the cursor `before`. A client may send that one again, but none
     /// of those that led to it.
     pub(crate) fn keep(&self, place: Place, before: u64) -> u64 {
-        self.keep_at(place, before, now_ms())
+        self.keep_at(place, before, Tick::now())
     }
 
-    fn keep_at(&self, place: Place, before: u64, now: u64) -> u64 {
+    fn keep_at(&self, place: Place, before: u64, now: Tick) -> u64 {
         let mut known = self.known();
         let count = known.standing.len() as i64;
         if let Some(first) = known.standing.get(&before).map(|standing| standing.before) {
@@ -86,7 +86,7 @@ impl Scans {
         let cursor = OURS | known.last;
         known.standing.insert(cursor, Standing { place, since: now, before });
         while let Some(oldest) = known.standing.first_entry()
-            && oldest.get().since + LIFE <= now
+            && oldest.get().since.plus(LIFE) <= now
         {
             oldest.remove();
         }
@@ -98,15 +98,15 @@ impl Scans {
     }
 
     pub(crate) fn find(&self, cursor: u64) -> Option<Place> {
-        self.find_at(cursor, now_ms())
+        self.find_at(cursor, Tick::now())
     }
 
-    fn find_at(&self, cursor: u64, now: u64) -> Option<Place> {
+    fn find_at(&self, cursor: u64, now: Tick) -> Option<Place> {
         let known = self.known();
         known
             .standing
             .get(&cursor)
-            .filter(|standing| now < standing.since + LIFE)
+            .filter(|standing| now < standing.since.plus(LIFE))
             .map(|standing| standing.place.clone())
     }
 }
@@ -115,6 +115,7 @@ impl Scans {
 mod tests {
     use super::{LIFE, MOST, Place, Scans};
     use crate::telemetry::Metrics;
+    use crate::telemetry::clock::Tick;
 
     #[test]
     fn a_cursor_can_be_sent_again_until_its_successor_is_used() {
@@ -134,11 +135,12 @@ mod tests {
     fn cursors_that_nobody_uses_are_forgotten() {
         let metrics = Metrics::default().owned;
         let scans = Scans::new(metrics.clone());
-        let old = scans.keep_at(Place::Upstream, 0, 1000);
-        assert!(scans.find_at(old, 999 + LIFE).is_some() && scans.find_at(old, 1000 + LIFE).is_none());
-        scans.keep_at(Place::Upstream, 0, 1000 + LIFE);
+        let begun = Tick::from_ms(1000);
+        let old = scans.keep_at(Place::Upstream, 0, begun);
+        assert!(scans.find_at(old, begun.plus(LIFE - 1)).is_some() && scans.find_at(old, begun.plus(LIFE)).is_none());
+        scans.keep_at(Place::Upstream, 0, begun.plus(LIFE));
         assert_eq!(metrics.scan_cursors.get(), 1);
-        (0..2 * MOST).for_each(|_| assert_ne!(scans.keep_at(Place::Upstream, 0, 1001 + LIFE), 0));
+        (0..2 * MOST).for_each(|_| assert_ne!(scans.keep_at(Place::Upstream, 0, begun.plus(LIFE + 1)), 0));
         assert_eq!(metrics.scan_cursors.get(), MOST as i64);
     }
 }

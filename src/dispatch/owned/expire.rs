@@ -11,7 +11,7 @@ use crate::keys::MappingId;
 use crate::record::{ExpireCommand, ParseExpire, ReadError, Record, Shape, TtlChange};
 use crate::resp::{Proto, encode};
 use crate::route::OwnedKey;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 
 impl Call<'_> {
@@ -105,7 +105,7 @@ impl<'a> Living<'a> {
     }
 
     /// What becomes of its life; `None`: nothing.
-    fn changed(&self, command: &ExpireCommand, now: u64) -> Result<Option<TtlChange>, ReadError> {
+    fn changed(&self, command: &ExpireCommand, now: Tick) -> Result<Option<TtlChange>, ReadError> {
         match self.record {
             None => Ok(None),
             Some(record) if command.gives_value && record.shape() != Shape::String => Err(ReadError::WrongType),
@@ -124,7 +124,7 @@ impl Owned {
 
     /// Changes how long memory keeps a key, and appends the answer.
     pub fn change_life(&self, living: &Living<'_>, command: &ExpireCommand, proto: Proto, out: &mut BytesMut) {
-        let now = now_ms();
+        let now = Tick::now();
         let life = living.changed(command, now);
         match (&life, living.entry) {
             // What has expired is forgotten: without a column that says so the next read finds the row again.
@@ -149,6 +149,7 @@ mod tests {
     use crate::command::{OwnedRequest, lookup};
     use crate::keys::MappingId;
     use crate::record::{ReadError, Record, TtlChange, Verb, verb_of};
+    use crate::telemetry::clock::Tick;
 
     fn changed(line: &str, record: Option<&Record>) -> Result<Option<TtlChange>, ReadError> {
         let request =
@@ -157,7 +158,7 @@ mod tests {
         let Some(Verb::Expire(parse)) = verb_of(spec) else { unreachable!("{line} changes an end") };
         let command = parse(&request.view(), spec).expect("read");
         let key = Bytes::from_static(b"k:1");
-        Living { mapping: MappingId::default(), key: &key, record, entry: None }.changed(&command, 0)
+        Living { mapping: MappingId::default(), key: &key, record, entry: None }.changed(&command, Tick::default())
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::dispatch::call::Call;
 use crate::record::{Answer, Verb, View};
 use crate::resp::{Proto, encode};
 use crate::route::OwnedKey;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 
 impl Call<'_> {
@@ -64,7 +64,7 @@ impl Call<'_> {
             let mut out = BytesMut::new();
             match loading.await {
                 Ok(entry) => {
-                    let now = now_ms();
+                    let now = Tick::now();
                     if reading.renews {
                         owned.cache.renew(&text, &entry, now);
                     }

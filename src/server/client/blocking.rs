@@ -16,7 +16,7 @@ use crate::command::OwnedRequest;
 use crate::errors;
 use crate::resp::encode;
 use crate::route::{Pin, Refusal, Unknown};
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 use crate::upstream::{Expect, Lost, Pinned};
 
 /// How a blocking command ended.
@@ -117,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             return self.connection.settle().await;
         }
         if let Some(asked) = self.session.way.asked_unknown_at() {
-            let passed = Duration::from_millis(now_ms().saturating_sub(asked));
+            let passed = Duration::from_millis(Tick::now().since(asked));
             // Too late, or unblocked: in both cases what is ready is written.
             let _ = tokio::time::timeout(SOON.saturating_sub(passed), self.connection.settle()).await;
         }

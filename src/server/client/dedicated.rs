@@ -16,7 +16,7 @@ use crate::resp::number::parse_i64;
 use crate::resp::pubsub::Kind;
 use crate::route::Pin;
 use crate::session::Redirect;
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 use crate::upstream::{Batch, Expect, Lost, Pinned};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn exchange(&mut self) -> Result<(), End> {
         let Some(until) = self.session.way.until() else { return self.connection.exchange().await };
         // Past that moment it goes back to the shared lanes, once it has been answered.
-        let left = Duration::from_millis(until.saturating_sub(now_ms()));
+        let left = Duration::from_millis(until.since(Tick::now()));
         let patience = if self.connection.replies.is_settled() { left } else { left.max(Duration::from_secs(1)) };
         tokio::time::timeout(patience, self.connection.exchange()).await.unwrap_or(Ok(()))
     }
@@ -208,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if std::mem::take(&mut self.connection.replies.was_bulky) {
             self.session.way.prolong();
             self.isolate();
-        } else if self.session.way.until().is_some_and(|until| until <= now_ms()) {
+        } else if self.session.way.until().is_some_and(|until| until <= Tick::now()) {
             self.session.way.expire();
             self.settle_way();
         }

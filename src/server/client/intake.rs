@@ -15,14 +15,14 @@ use crate::resp::encode;
 use crate::resp::request::{RequestFault, Scan};
 use crate::route::{Local, Route, Transaction};
 use crate::session::{ReplyMode, Session};
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::upstream::Expect;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Answers every whole request in the buffer, up to one that needs the client alone.
     pub(super) fn take_requests(&mut self) -> Next {
-        self.session.now = now_ms();
+        self.session.now = Tick::now();
         if self.connection.replies.is_settled() {
             self.session.leave_slow_lane();
         }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use super::connection::{Connection, End};
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 
 /// Bytes asked for in one read.
 const READ: usize = 16 * 1024;
@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn note_stalled(&mut self) {
         if !std::mem::replace(&mut self.is_stalled, true) {
-            self.peer.stalls(Some(now_ms()));
+            self.peer.stalls(Some(Tick::now()));
             self.account.stalls(true);
         }
     }

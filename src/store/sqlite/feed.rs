@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::config;
 use crate::store::{Change, OnChange, StoreError};
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 
 /// The one connection that writes and is asked for changes.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Writer {
 /// Gives `on_change` every change, for ever.
 pub(super) async fn watch(writer: &Writer, settings: &config::Store, on_change: OnChange) {
     loop {
-        let asked = now_ms();
+        let asked = Tick::now();
         match writer.has_changed().await {
             Ok(changed) => {
                 if changed {

@@ -16,7 +16,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
 use crate::config;
 use crate::store::{Change, OnChange};
-use crate::telemetry::clock::now_ms;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::random_id::fresh;
 
 const CHANNEL: &str = "hearthside";
@@ -70,7 +70,7 @@ async fn beat(pool: &PgPool, settings: &config::Store, channel: &str) {
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticker.tick().await;
-        let sent = now_ms().to_string();
+        let sent = Tick::now().as_ms().to_string();
         let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(&sent).execute(pool);
         match tokio::time::timeout(settings.heartbeat_timeout, notify).await {
             Ok(Ok(_)) => {}
@@ -96,7 +96,7 @@ async fn listen(
     };
     // Nobody was sent what changed before LISTEN took effect.
     on_change(Change::Everything);
-    on_change(Change::Alive(now_ms()));
+    on_change(Change::Alive(Tick::now()));
     tracing::info!("the change feed of Postgres is connected");
     *attempt = 0;
     loop {
@@ -107,7 +107,7 @@ async fn listen(
             Ok(Ok(Some(notice))) => notice,
         };
         if notice.channel() == heartbeat {
-            notice.payload().parse().map(|sent| on_change(Change::Alive(sent))).unwrap_or_default();
+            notice.payload().parse().map(|sent| on_change(Change::Alive(Tick::from_ms(sent)))).unwrap_or_default();
         } else {
             on_change(read(notice.payload()));
         }
