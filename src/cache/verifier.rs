@@ -2,10 +2,12 @@
 //! change feed does not explain, once it has reported everything up to then, is a stale read, which is counted and
 //! logged.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use super::memory::Memory;
 use super::memory::sampler::Sample;
@@ -17,6 +19,9 @@ use crate::telemetry::metrics::CacheMetrics;
 
 /// How often the verifier looks whether the feed has reported everything up to what was seen.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Most samples that are taken at once.
+const TOGETHER: usize = 8192;
 
 /// Verifies what the sampler has chosen.
 #[derive(Debug)]
@@ -49,24 +54,52 @@ impl Verifier {
     /// Verifies for ever.
     pub(super) async fn run(mut self) {
         let mut ticker = tokio::time::interval(self.pause);
-        while let Some(sample) = self.chosen.recv().await {
-            ticker.tick().await;
-            let Some(cached) = self.court.memory.source.cached(sample.mapping) else { continue };
-            match self.court.differs(cached, &sample).await {
-                Ok(false) => {}
-                // It waits for the feed; other samples do not wait for it.
-                Ok(true) => drop(tokio::spawn(self.court.clone().judge(sample))),
-                Err(error) => tracing::debug!(%error, "a sample could not be verified"),
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut samples = Vec::new();
+        while self.chosen.recv_many(&mut samples, TOGETHER).await > 0 {
+            for suspect in of_one_record(samples.drain(..)) {
+                ticker.tick().await;
+                self.verify(suspect).await;
             }
         }
     }
+
+    async fn verify(&self, suspect: Suspect) {
+        let court = &self.court;
+        let Some(cached) = court.memory.source.cached(suspect.sample.mapping) else { return };
+        match court.differs(cached, &suspect.sample).await {
+            Ok(differs) => {
+                court.metrics.consistency.verified(suspect.hits);
+                // It waits for the feed; other samples do not wait for it.
+                if differs {
+                    drop(tokio::spawn(court.clone().judge(suspect)));
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a sample could not be verified"),
+        }
+    }
+}
+
+/// A record, and how many of the chosen hits were answered from it.
+#[derive(Debug)]
+struct Suspect {
+    sample: Sample,
+    hits: u64,
+}
+
+/// Hits that were answered from one record are verified by one read, which begins after all of them.
+fn of_one_record(samples: impl Iterator<Item = Sample>) -> impl Iterator<Item = Suspect> {
+    let mut suspects = HashMap::new();
+    for sample in samples {
+        suspects.entry(Arc::as_ptr(&sample.entry).addr()).or_insert(Suspect { sample, hits: 0 }).hits += 1;
+    }
+    suspects.into_values()
 }
 
 impl Court {
     /// True when the store now holds something else than the sample.
     async fn differs(&self, cached: &Cached, sample: &Sample) -> Result<bool, StoreError> {
         let record = self.memory.read(cached, &sample.key).await?;
-        self.metrics.verified.inc();
         Ok(match (&sample.entry.record, &record) {
             (Some(served), Some(now)) => !Record::same(served, now),
             (served, now) => served.is_some() != now.is_some(),
@@ -79,7 +112,8 @@ impl Court {
 
     /// Waits until the feed has reported everything that was committed before the difference was seen. What is still
     /// served then, and still differs, is stale.
-    async fn judge(self: Arc<Self>, sample: Sample) {
+    async fn judge(self: Arc<Self>, suspect: Suspect) {
+        let Suspect { sample, hits } = suspect;
         let Some(cached) = self.memory.source.cached(sample.mapping) else { return };
         let seen = Tick::now();
         let given_up = seen.plus(cached.life.max_staleness);
@@ -94,11 +128,12 @@ impl Court {
         {
             return;
         }
-        let mapping = cached.name();
+        let (mapping, age) = (cached.name(), seen.since(sample.entry.loaded_at));
         self.metrics.stale_read(mapping);
+        self.metrics.consistency.stale(hits, age);
         tracing::error!(
             mapping,
-            age_ms = Tick::now().since(sample.entry.loaded_at),
+            age_ms = age,
             "a stale record was served: the store holds something else and no change was told; \
              check the triggers (`hearthside check --connect`). It is forgotten"
         );

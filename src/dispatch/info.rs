@@ -9,7 +9,7 @@ use crate::command::Request;
 use crate::resp::{decode, encode};
 use crate::session::Session;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{Outcome, RouteLabel};
+use crate::telemetry::metrics::{ConsistencyMetrics, MINUTES, Outcome, RouteLabel};
 use crate::upstream::Batch;
 
 pub(super) fn answer(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
@@ -65,5 +65,16 @@ fn section(metrics: &Metrics) -> String {
         // Writing to a String cannot fail.
         let _ = write!(text, "hearthside_{name}:{value}\r\n");
     }
+    consistency(&metrics.cache.consistency, &mut text);
     text
+}
+
+/// How consistent the hits were that the verifier has compared with the store.
+fn consistency(metrics: &ConsistencyMetrics, text: &mut String) {
+    let _ = write!(text, "hearthside_verified:{}\r\n", metrics.hits());
+    for minutes in MINUTES {
+        let (stale, nines) = (metrics.stale_hits(minutes), metrics.nines(minutes));
+        let _ = write!(text, "hearthside_stale_hits_{minutes}m:{stale}\r\n");
+        let _ = write!(text, "hearthside_consistency_nines_{minutes}m:{nines:.2}\r\n");
+    }
 }

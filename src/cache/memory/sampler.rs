@@ -10,8 +10,8 @@ use crate::cache::entry::Entry;
 use crate::config;
 use crate::keys::MappingId;
 
-/// Hits that may wait to be verified; more are dropped.
-const WAITING: usize = 64;
+/// Hits that may wait to be verified; more are dropped, and not counted as verified.
+const WAITING: usize = 8192;
 
 /// A hit that was chosen.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::consistency::ConsistencyMetrics;
 use super::labels::{MappingLabel, Outcome, OutcomeLabel};
 use super::register::Register;
 
@@ -22,7 +23,7 @@ pub struct CacheMetrics {
     write_seconds: Histogram,
     pub own_writes: Gauge,
     pub change_feed_up: Gauge,
-    pub verified: Counter,
+    pub consistency: ConsistencyMetrics,
     stale_reads: Family<MappingLabel, Counter>,
     pub swept: Counter,
 }
@@ -43,7 +44,7 @@ impl CacheMetrics {
             write_seconds: r.seconds("write_seconds", "Time from a write's start to its record, in seconds"),
             own_writes: r.gauge("own_writes", "Writes whose notices may still come back over the change feed"),
             change_feed_up: r.gauge("change_feed_up", "1 while changes of the store arrive"),
-            verified: r.counter("verified", "Cached hits that were compared with the store"),
+            consistency: ConsistencyMetrics::register(r),
             stale_reads: r.family(
                 "stale_reads",
                 "Records that were served although the store held something else and no change was told. Alarm on it",

@@ -38,6 +38,22 @@ fn a_change_that_nobody_is_told_of_is_found_counted_and_mended() {
         wire.ask("HGET player:1:session hp");
         metric(&sidecar, STALE) >= 1.0
     });
+    assert!(metric(&sidecar, "hearthside_stale_hits_total{older_than_minutes=\"0\"}") >= 1.0);
+    assert_eq!(metric(&sidecar, "hearthside_stale_hits_total{older_than_minutes=\"1\"}"), 0.0);
     until("it is mended", || wire.ask("HGET player:1:session hp") == "$2\r\n-7\r\n");
     assert!(sidecar.log().contains("mapping=\"player:{character_id:int}:session\" age_ms="), "{}", sidecar.log());
+}
+
+#[test]
+fn hits_of_one_record_are_verified_by_one_read_and_counted_in_info() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    // One read for each hit would take an hour.
+    let sidecar = demo(&redis, &postgres).set("VERIFY__SAMPLE", "1").set("VERIFY__PER_SECOND", "1").start();
+    let mut wire = sidecar.wire();
+    for _ in 0..3600 {
+        assert_eq!(wire.ask("HGET player:1:session hp"), "$2\r\n99\r\n");
+    }
+    until("thousands were verified", || metric(&sidecar, "hearthside_verified_total") > 3000.0);
+    let info = wire.ask("INFO hearthside");
+    assert!(info.contains("hearthside_stale_hits_0m:0\r\nhearthside_consistency_nines_0m:3."), "{info}");
 }
