@@ -8,6 +8,8 @@ mod client;
 mod crowd;
 mod fleeting;
 mod history;
+mod linear;
+mod nines;
 mod places;
 mod rest;
 mod things;
@@ -40,6 +42,8 @@ struct Attack {
     calm: AtomicBool,
     violations: Mutex<Vec<String>>,
     reads: AtomicU64,
+    /// Histories that were judged by the checker of linearizability.
+    linear: AtomicU64,
 }
 
 impl Attack {
@@ -53,6 +57,7 @@ impl Attack {
             calm: AtomicBool::new(false),
             violations: Mutex::default(),
             reads: AtomicU64::new(0),
+            linear: AtomicU64::new(0),
         }
     }
 
@@ -102,7 +107,7 @@ impl Drop for End<'_> {
 
 type Actor = fn(&Attack, Dice);
 
-const ACTORS: [Actor; 12] = [
+const ACTORS: [Actor; 13] = [
     things::write,
     things::write,
     things::write,
@@ -115,6 +120,7 @@ const ACTORS: [Actor; 12] = [
     fleeting::read,
     fleeting::read,
     places::read,
+    linear::run,
 ];
 
 /// Faults, one after the other; how many.
@@ -158,9 +164,10 @@ fn the_contract_holds_under_attack() {
     let (things, fleeting) = (&attack.things, &attack.fleeting);
     let written = [&things.through, &things.deferred, &fleeting.histories, &attack.places.histories];
     let written = written.map(|all| all.iter().map(History::acknowledged).sum::<usize>());
-    let reads = attack.reads.load(SeqCst);
+    let (reads, linear) = (attack.reads.load(SeqCst), attack.linear.load(SeqCst));
     eprintln!(
-        "{faults} faults, acknowledged writes (through, deferred, fleeting, definitions): {written:?}, {reads} reads"
+        "{faults} faults, acknowledged writes (through, deferred, fleeting, definitions): {written:?}, {reads} reads, \
+         {linear} linearizable histories"
     );
-    assert!(written.iter().all(|count| *count > 5) && reads > 100, "the attack was none");
+    assert!(written.iter().all(|count| *count > 5) && reads > 100 && linear > 5, "the attack was none");
 }

@@ -50,6 +50,14 @@ write = "through"
 delete = "row"
 
 [[caches]]
+key = "register:{id:int}"
+type = "hash"
+table = "registers"
+ttl = "1h"
+write = "through"
+deferred = ["d"]
+
+[[caches]]
 key = "still:{id:int}"
 type = "string"
 value = "v"
@@ -59,6 +67,7 @@ ttl = "1h"
 
 const TABLES: &str = "CREATE TABLE things (id BIGINT PRIMARY KEY, v BIGINT, d BIGINT, other BIGINT, ends TIMESTAMPTZ); \
     INSERT INTO things SELECT i, 0, 0, 0, NULL FROM generate_series(0, 47) AS i; \
+    CREATE TABLE registers (id BIGINT PRIMARY KEY, v BIGINT, d BIGINT); \
     CREATE TABLE fleeting (id BIGINT PRIMARY KEY, v BIGINT); CREATE EXTENSION pg_stat_statements;";
 
 pub struct World {
@@ -180,7 +189,7 @@ impl World {
                 let mut session = self.postgres.session();
                 // Loads go on in the first mode, and wait in the second.
                 let mode = if dice.roll(2) == 0 { "EXCLUSIVE" } else { "ACCESS EXCLUSIVE" };
-                session.run(&format!("BEGIN; LOCK TABLE things, fleeting IN {mode} MODE;"));
+                session.run(&format!("BEGIN; LOCK TABLE things, fleeting, registers IN {mode} MODE;"));
                 std::thread::sleep(moment);
                 session.run("COMMIT;");
                 "slow loads and commits: the tables locked"
