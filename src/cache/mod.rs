@@ -49,7 +49,7 @@ use crate::config;
 use crate::journal::{self, Journal};
 use crate::keys::MappingId;
 use crate::record::{ExpireCommand, TtlChange, Write};
-use crate::store::{Store, StoreError};
+use crate::store::{self, Store, StoreError};
 use crate::telemetry::client_memory::Holding;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{CacheMetrics, WriteBehindMetrics};
@@ -90,7 +90,8 @@ impl Cache {
         let (waiting, renewals) = Renewals::new();
         let source = Source::new(planned, settings, store);
         let memory = Arc::new(Memory::new(source, &settings.cache, sampler, metrics.clone()));
-        let rows = settings.journal.flush_rows;
+        // The notice of a longer flush would be one of the whole mapping, which nobody could tell from a stranger's.
+        let rows = settings.journal.flush_rows.min(store::MOST_KEYS);
         let write_behind = Arc::new(WriteBehind::new(memory.clone(), journal, rows, waiting, deferred_metrics));
         let writer = Arc::new(Writer::new(memory.clone(), write_behind.clone(), runtime, metrics.clone()));
         let tasks = Tasks {

@@ -1,7 +1,7 @@
 //! The tasks that run beside a cache for as long as it is used.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -15,6 +15,9 @@ use crate::telemetry::metrics::CacheMetrics;
 
 /// How often memory is tidied and measured.
 const TIDY_EVERY: Duration = Duration::from_millis(250);
+
+/// Removing the entries of mappings that were forgotten takes at most one part in so many of the time of one core.
+const SHARE: u32 = 10;
 
 /// The tasks of one cache, which have not begun.
 #[derive(Debug)]
@@ -36,6 +39,7 @@ impl Tasks {
         if !self.sweep.interval.is_zero() {
             tasks.spawn(self.sweep.run(self.memory.clone()));
         }
+        tasks.spawn(remove_outdated(self.memory.clone()));
         tasks.spawn(tidy(self.memory));
     }
 }
@@ -75,5 +79,16 @@ async fn tidy(memory: Arc<Memory>) {
     loop {
         ticker.tick().await;
         memory.tidy();
+    }
+}
+
+/// Gives back the memory of mappings that were forgotten: once for all of them that were forgotten meanwhile, however
+/// often, on a thread where nobody waits.
+async fn remove_outdated(memory: Arc<Memory>) {
+    loop {
+        memory.forgot_a_mapping().await;
+        let (begun, removing) = (Instant::now(), memory.clone());
+        let _done = tokio::task::spawn_blocking(move || removing.remove_outdated()).await;
+        tokio::time::sleep(TIDY_EVERY.max(begun.elapsed() * (SHARE - 1))).await;
     }
 }

@@ -6,6 +6,9 @@ use bytes::Bytes;
 
 use crate::telemetry::clock::Tick;
 
+/// A statement that changes more keys than this is reported as a change of the whole mapping.
+pub const MOST_KEYS: usize = 1000;
+
 /// One notice. They come in the order in which the changes happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {

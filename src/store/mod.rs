@@ -24,7 +24,7 @@ mod transaction;
 pub mod triggers;
 mod unavailable;
 
-pub use change::{Change, OnChange};
+pub use change::{Change, MOST_KEYS, OnChange};
 pub use error::StoreError;
 pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
 pub use plan::Plan;

@@ -115,10 +115,10 @@ impl Entries {
         self.absent.invalidate_all();
     }
 
-    /// Gives back the memory of entries that may not be served any more.
-    pub(super) fn sweep(&self, dead: impl Fn(&Entry) -> bool) {
+    /// Gives back the memory of entries that are out of date. It looks at every entry.
+    pub(super) fn remove_outdated(&self, is_outdated: impl Fn(&Entry) -> bool) {
         for kept in [&self.present, &self.absent] {
-            for (key, _) in kept.iter().filter(|(_, entry)| dead(entry)) {
+            for (key, _) in kept.iter().filter(|(_, entry)| is_outdated(entry)) {
                 kept.invalidate(&*key);
                 self.versions.raise(&key);
             }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use entries::Entries;
 use feed::Feed;
@@ -51,6 +52,8 @@ pub(crate) struct Memory {
     /// Closed while the cache that this one replaces still works.
     pub(crate) handover: Handover,
     sampler: Sampler,
+    /// Notified when a mapping is forgotten.
+    outdated: Notify,
     /// `cache.max_staleness`, in milliseconds.
     max_staleness: u64,
     metrics: Arc<CacheMetrics>,
@@ -67,6 +70,7 @@ impl Memory {
             feed: Feed::default(),
             handover: Handover::default(),
             sampler,
+            outdated: Notify::new(),
             max_staleness: millis(settings.max_staleness),
             metrics,
         }
@@ -137,12 +141,24 @@ impl Memory {
         }
     }
 
-    /// Forgets every key of mapping `id`.
+    /// Forgets every key of mapping `id`: none of its entries may be served any more. What that costs does not depend
+    /// on their number (hazard 37); their memory is given back by [`Memory::remove_outdated`].
     pub(crate) fn forget_mapping(&self, id: MappingId) {
         if let Some(cached) = self.source.cached(id) {
             cached.raise_epoch();
-            self.entries.sweep(|entry| entry.mapping == id);
+            self.outdated.notify_one();
         }
+    }
+
+    /// Waits until a mapping has been forgotten since the last time this returned.
+    pub(super) async fn forgot_a_mapping(&self) {
+        self.outdated.notified().await;
+    }
+
+    /// Gives back the memory of every entry whose mapping has been forgotten since it was loaded.
+    pub(super) fn remove_outdated(&self) {
+        let is_current = |entry: &Entry| self.source.cached(entry.mapping).is_some_and(|c| c.epoch() == entry.epoch);
+        self.entries.remove_outdated(|entry| !is_current(entry));
     }
 
     /// Forgets every key.

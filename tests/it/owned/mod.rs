@@ -3,6 +3,7 @@
 
 mod changes;
 mod definitions;
+mod floods;
 mod herd;
 mod listing;
 mod reads;

@@ -42,6 +42,34 @@ fn it_is_seen_at_once_and_saved_later_in_one_statement() {
 }
 
 #[test]
+fn a_flush_of_more_keys_than_a_notice_names_forgets_nothing() {
+    let place = Place::new();
+    place
+        .postgres
+        .sql("INSERT INTO players SELECT i, 'p' || i, 10, 0, 0, 'calm' FROM generate_series(1001, 2500) AS i");
+    let sidecar = place.builder("50ms").set("JOURNAL__FLUSH_ROWS", "5000").start();
+    let mut wire = sidecar.wire();
+    let mut all = |command: &str, reply: &[u8]| {
+        for ids in (1..=2500).collect::<Vec<_>>().chunks(500) {
+            wire.send(&ids.iter().flat_map(|id| line(&command.replace('N', &id.to_string()))).collect::<Vec<u8>>());
+            ids.iter().for_each(|_| assert_eq!(wire.frame(), reply));
+        }
+    };
+    all("HGET p:N seen", b"$1\r\n0\r\n");
+    // The first flush waits for the row, and everything else for that.
+    let mut lock = place.lock_first();
+    all("HSET p:N seen 5", b":0\r\n");
+    place.until_locked_out(1);
+    lock.run("ROLLBACK;");
+    until_saved(&sidecar);
+    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loaded = loads();
+    all("HGET p:N seen", b"$1\r\n5\r\n");
+    assert_eq!(loads(), loaded, "everything is still in memory");
+    assert_eq!(metric(&sidecar, "hearthside_invalidations_total{reason=\"mapping\"}"), 0.0);
+}
+
+#[test]
 fn what_was_acknowledged_survives_a_kill() {
     let place = Place::new();
     let mut sidecar = place.builder("1h").start();
