@@ -213,12 +213,6 @@ impl Cache {
         self.writer.expire(id, key, command)
     }
 
-    /// True when keys of the mapping expire by a column.
-    #[must_use]
-    pub fn expires_by_column(&self, id: MappingId) -> bool {
-        self.memory.source.cached(id).is_some_and(source::Cached::expires_by_column)
-    }
-
     /// Begins a transaction, of which what is read and written counts for `client`. Its writes have queued when this
     /// returns: later reads of their keys wait for its end.
     #[must_use]

@@ -5,7 +5,7 @@ mod check;
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, Faults, MappingConfig};
+use crate::config::{Config, Faults, MappingConfig, Shape};
 use crate::keys::{Keyspace, MappingId, Pattern};
 use check::check;
 
@@ -47,6 +47,13 @@ impl Mapping {
     #[must_use]
     pub fn is_blind(&self) -> bool {
         self.kind == Kind::Cache && self.config.query.is_some() && self.config.watch.is_empty()
+    }
+
+    /// True when EXPIRE and related commands change when a key's row expires, and not only how long memory keeps the
+    /// key. `gives_value` says that the command returns the value (GETEX), which only strings have.
+    #[must_use]
+    pub fn expires_rows(&self, gives_value: bool) -> bool {
+        self.config.expires_column.is_some() && (self.config.shape == Shape::String || !gives_value)
     }
 
     /// Every table whose changes concern it, with the column behind each placeholder, in the order of the key;

@@ -66,7 +66,7 @@ impl Transaction {
     /// Some of its reply is ours. If the store has no part in it, nothing but the upstream decides, which is asked at
     /// once.
     fn begin(&mut self, desk: &Desk<'_>, route: Route) -> Taken {
-        let part = store::part(&desk.services.owned, self.queue.list());
+        let part = store::part(&desk.services.owned.mappings.list, self.queue.list());
         let is_decided = part.steps.is_empty() && self.watched.is_empty();
         let ticket = if is_decided { self.ask(desk, EXEC_LOSS) } else { None };
         self.exec = Some(Exec { part, ticket, prepared: None });

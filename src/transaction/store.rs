@@ -9,8 +9,8 @@ use super::queued::Queued;
 use crate::cache::{Act, Step};
 use crate::command::OwnedRequest;
 use crate::config::{DeleteMode, WriteMode};
-use crate::dispatch::Owned;
 use crate::keys::MappingId;
+use crate::mapping::Mapping;
 use crate::record::{Answer, Edit, ExpireCommand, TtlChange, Verb, Write};
 use crate::route::{Holder, OwnedKey, Route, Split, SplitKeys};
 
@@ -90,29 +90,27 @@ enum Change {
 }
 
 /// What these commands ask of the store.
-pub(super) fn part(owned: &Owned, queued: &[Queued]) -> Part {
-    let changes: Vec<Change> = queued.iter().map(|command| change(owned, command)).collect();
-    let written = queued.iter().zip(&changes).flat_map(|(command, change)| written(owned, command, change)).collect();
-    let mut planning = Planning { owned, written, steps: Vec::new() };
+pub(super) fn part(mappings: &[Mapping], queued: &[Queued]) -> Part {
+    let changes: Vec<Change> = queued.iter().map(|command| change(mappings, command)).collect();
+    let written =
+        queued.iter().zip(&changes).flat_map(|(command, change)| written(mappings, command, change)).collect();
+    let mut planning = Planning { mappings, written, steps: Vec::new() };
     let answers = queued.iter().zip(changes).map(|(command, change)| planning.answer(command, change)).collect();
     Part { steps: planning.steps, answers }
 }
 
 /// The change that a command is, if it goes through to the store. One whose arguments are wrong is answered as usual:
 /// with an error.
-fn change(owned: &Owned, command: &Queued) -> Change {
+fn change(mappings: &[Mapping], command: &Queued) -> Change {
     let Queued::Here(request, Route::Cached(key, verb)) = command else { return Change::Nothing };
-    let block = &owned.mappings.list[key.mapping.index()].config;
+    let mapping = &mappings[key.mapping.index()];
     let read = match verb {
-        Verb::Write(verb) if goes_through(block.write) && verb.shape == block.shape => {
+        Verb::Write(verb) if goes_through(mapping.config.write) && verb.shape == mapping.config.shape => {
             (verb.parse)(&request.view(), key.spec).map(Change::Write)
         }
-        Verb::Expire(parse) if owned.cache.expires_by_column(key.mapping) => {
-            parse(&request.view(), key.spec).map(|command| {
-                let is_row = owned.ends_by_column(key.mapping, &command);
-                if is_row { Change::Expire(command) } else { Change::Nothing }
-            })
-        }
+        Verb::Expire(parse) => parse(&request.view(), key.spec).map(|command| {
+            if mapping.expires_rows(command.gives_value) { Change::Expire(command) } else { Change::Nothing }
+        }),
         _ => return Change::Nothing,
     };
     read.unwrap_or(Change::Nothing)
@@ -123,23 +121,23 @@ const fn goes_through(mode: WriteMode) -> bool {
 }
 
 /// The mapping of a key whose rows DEL deletes.
-fn deletes_rows(owned: &Owned, split: Split, holder: Holder) -> Option<MappingId> {
+fn deletes_rows(mappings: &[Mapping], split: Split, holder: Holder) -> Option<MappingId> {
     match holder {
         Holder::Cache(mapping) if split == Split::Remove => {
-            (owned.mappings.list[mapping.index()].config.delete == DeleteMode::Row).then_some(mapping)
+            (mappings[mapping.index()].config.delete == DeleteMode::Row).then_some(mapping)
         }
         _ => None,
     }
 }
 
 /// The keys that a command changes.
-fn written(owned: &Owned, command: &Queued, change: &Change) -> Vec<Bytes> {
+fn written(mappings: &[Mapping], command: &Queued, change: &Change) -> Vec<Bytes> {
     match (command, change) {
         (Queued::Here(request, Route::Cached(key, _)), Change::Write(_) | Change::Expire(_)) => {
             vec![request.key(key.at)]
         }
         (Queued::Here(request, Route::Split(split)), _) => {
-            let deleted = split.keys.iter().filter(|key| deletes_rows(owned, split.split, key.holder).is_some());
+            let deleted = split.keys.iter().filter(|key| deletes_rows(mappings, split.split, key.holder).is_some());
             deleted.map(|key| request.key(key.at)).collect()
         }
         _ => Vec::new(),
@@ -148,7 +146,7 @@ fn written(owned: &Owned, command: &Queued, change: &Change) -> Vec<Bytes> {
 
 /// A part that is being planned.
 struct Planning<'a> {
-    owned: &'a Owned,
+    mappings: &'a [Mapping],
     /// The keys that the transaction changes: what it reads of them it reads in the store.
     written: HashSet<Bytes>,
     steps: Vec<Step>,
@@ -198,7 +196,7 @@ impl Planning<'_> {
 
     fn key_step(&mut self, key: Bytes, split: Split, holder: Holder) -> KeyStep {
         match (split, holder) {
-            (Split::Remove, _) => match deletes_rows(self.owned, split, holder) {
+            (Split::Remove, _) => match deletes_rows(self.mappings, split, holder) {
                 Some(mapping) => KeyStep::Step(self.add(mapping, key, Act::Write(Edit::Delete, TtlChange::Keep))),
                 None => KeyStep::Forget(key),
             },
@@ -230,5 +228,137 @@ impl Part {
                 *split == Split::Remove && keys.iter().any(|key| matches!(key, KeyStep::Step(_)))
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Asked, KeyStep, Part, StoreAnswer, part};
+    use crate::cache::Act;
+    use crate::command::{OwnedRequest, lookup};
+    use crate::config::MappingConfig;
+    use crate::keys::{Keyspace, MappingId, Pattern};
+    use crate::mapping::{Kind, Mapping};
+    use crate::record::Edit;
+    use crate::route::{Route, Router};
+    use crate::transaction::queued::Queued;
+
+    /// One mapping of each kind, named by what it does.
+    const BLOCKS: [(&str, &str); 5] = [
+        ("saved", r#""type": "hash", "write": "through""#),
+        ("deleted", r#""type": "hash", "write": "through", "delete": "row""#),
+        ("filled", r#""type": "hash", "write": "fill""#),
+        ("timed", r#""type": "hash", "write": "through", "expires_column": "at""#),
+        ("defined", r#""type": "hash""#),
+    ];
+
+    fn mappings() -> Vec<Mapping> {
+        let mapping = |(number, (name, more)): (usize, &(&str, &str))| {
+            let key = format!("{name}:{{x}}");
+            let block = format!(r#"{{"key": "{key}", "table": "t", {more}}}"#);
+            let config: MappingConfig = serde_json::from_str(&block).expect("a block");
+            let kind = if *name == "defined" { Kind::Definition } else { Kind::Cache };
+            Mapping { id: MappingId::new(number), kind, pattern: Pattern::parse(&key).expect("a pattern"), config }
+        };
+        BLOCKS.iter().enumerate().map(mapping).collect()
+    }
+
+    fn plan(lines: &[&str]) -> Part {
+        let mappings = mappings();
+        let keyspace = Keyspace::new(mappings.iter().map(|mapping| mapping.pattern.clone()).collect());
+        let router = Router::new(keyspace, mappings.iter().map(|mapping| mapping.kind).collect(), &[]);
+        let queued = |line: &&str| {
+            let words: Vec<_> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+            let request = OwnedRequest::from_words(&words);
+            match router.route(&request.view(), lookup(&words[0], b"")) {
+                Route::PassThrough(_) => Queued::Upstream(1),
+                route => Queued::Here(request, route),
+            }
+        };
+        part(&mappings, &lines.iter().map(queued).collect::<Vec<_>>())
+    }
+
+    /// How each command is answered, with the numbers of its steps.
+    fn answers(part: &Part) -> Vec<String> {
+        let key = |key: &KeyStep| match key {
+            KeyStep::Step(step) => format!("{step}"),
+            KeyStep::Forget(_) => "forgotten".to_owned(),
+            KeyStep::Definition(..) => "definition".to_owned(),
+        };
+        let shown = |answer: &StoreAnswer| match answer {
+            StoreAnswer::Usual => "usual".to_owned(),
+            StoreAnswer::One(one) => {
+                let asked = match one.asked {
+                    Asked::Write(_) => "written",
+                    Asked::Expire { .. } => "row expires",
+                    Asked::Read(_) => "read",
+                    Asked::Mismatch(_) => "wrong type",
+                    Asked::TtlChange(_) => "memory expires",
+                };
+                format!("{asked} {}", one.step)
+            }
+            StoreAnswer::Several(_, keys) => keys.iter().map(key).collect::<Vec<_>>().join(", "),
+        };
+        part.answers.iter().map(shown).collect()
+    }
+
+    fn steps(part: &Part) -> Vec<String> {
+        let shown = |act: &Act| match act {
+            Act::Read => "read",
+            Act::Write(Edit::Delete, _) => "delete",
+            Act::Write(..) => "write",
+            Act::ChangeTtl(_) => "expire",
+        };
+        part.steps.iter().map(|step| format!("{} {}", shown(&step.act), String::from_utf8_lossy(&step.key))).collect()
+    }
+
+    #[test]
+    fn writes_and_reads_of_written_keys_are_steps_in_the_order_of_their_commands() {
+        let part = plan(&[
+            "HGET saved:1 a",
+            "GET other",
+            "HSET saved:1 a b",
+            "HGET saved:2 a",
+            "HGETALL defined:1",
+            "HLEN saved:1",
+        ]);
+        assert_eq!(steps(&part), ["read saved:1", "write saved:1", "read saved:1"]);
+        assert_eq!(answers(&part), ["read 0", "usual", "written 1", "usual", "usual", "read 2"]);
+        assert!(part.writes());
+    }
+
+    #[test]
+    fn a_transaction_that_writes_nothing_has_no_steps() {
+        for line in ["HGET saved:1 a", "HSET filled:1 a b", "HSET saved:1 a", "EXPIRE saved:1 9", "DEL saved:1"] {
+            let part = plan(&[line, "GET other"]);
+            assert_eq!(
+                (steps(&part).len(), answers(&part), part.writes()),
+                (0, vec!["usual".into(); 2], false),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_change_a_written_key_is_answered_from_what_its_step_reads() {
+        let part = plan(&["HSET saved:1 a b", "RPUSH saved:1 x", "EXPIRE saved:1 9", "EXISTS saved:1 defined:1"]);
+        assert_eq!(steps(&part), ["write saved:1", "read saved:1", "read saved:1", "read saved:1"]);
+        assert_eq!(answers(&part), ["written 0", "wrong type 1", "memory expires 2", "3, definition"]);
+    }
+
+    #[test]
+    fn del_deletes_rows_only_where_the_mapping_says_so() {
+        let part = plan(&["DEL saved:1 deleted:1", "HGET deleted:1 a"]);
+        assert_eq!(steps(&part), ["delete deleted:1", "read deleted:1"]);
+        assert_eq!(answers(&part), ["forgotten, 0", "read 1"]);
+        assert!(part.writes());
+    }
+
+    #[test]
+    fn expire_changes_a_row_that_says_when_it_expires() {
+        let part = plan(&["EXPIRE timed:1 9", "TTL timed:1", "EXPIRE timed:2 x"]);
+        assert_eq!(steps(&part), ["expire timed:1", "read timed:1"]);
+        assert_eq!(answers(&part), ["row expires 0", "read 1", "usual"]);
+        assert!(part.writes());
     }
 }

@@ -23,7 +23,7 @@ impl Call<'_> {
         };
         self.session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
         let (owned, text) = (&self.services.owned, Bytes::copy_from_slice(self.request.arg(key.at)));
-        if owned.ends_by_column(key.mapping, &command) {
+        if owned.mappings.list[key.mapping.index()].expires_rows(command.gives_value) {
             return self.expire_row(key, &text, command);
         }
         match owned.cache.get(key.mapping, &text, self.session.now) {
@@ -115,13 +115,6 @@ impl<'a> Living<'a> {
 }
 
 impl Owned {
-    /// True when the command changes when the row expires, and not only how long memory keeps it.
-    #[must_use]
-    pub fn ends_by_column(&self, mapping: MappingId, command: &ExpireCommand) -> bool {
-        let is_string = self.mappings.list[mapping.index()].config.shape == Shape::String;
-        self.cache.expires_by_column(mapping) && (is_string || !command.gives_value)
-    }
-
     /// Changes how long memory keeps a key, and appends the answer.
     pub fn change_life(&self, living: &Living<'_>, command: &ExpireCommand, proto: Proto, out: &mut BytesMut) {
         let now = Tick::now();
