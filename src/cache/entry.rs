@@ -111,7 +111,12 @@ impl Span {
 
     /// A TTL shortened at random: keys loaded together do not expire together (hazard 3).
     fn jittered(&self, ttl: u64) -> u64 {
-        ttl - fastrand::u64(0..=ttl / 100 * self.jitter_percent)
+        ttl - fastrand::u64(0..=self.most_jitter(ttl))
+    }
+
+    /// The most that a TTL is shortened by, in milliseconds.
+    const fn most_jitter(&self, ttl: u64) -> u64 {
+        ttl / 100 * self.jitter_percent
     }
 
     /// An entry of a record whose load began at `loaded_at`.
@@ -172,8 +177,11 @@ impl Span {
             let moves = before != Tick::NEVER && expiry >= before.plus(RENEWAL_STEP);
             return (moves && entry.expires_at.fetch_max(expiry.as_ms(), Relaxed) < expiry.as_ms()).then_some(expiry);
         }
-        // Never back: a reader with an older clock must not shorten what another prolonged.
-        entry.expires_at.fetch_max(now.plus(self.jittered(entry.renewal)).as_ms(), Relaxed);
+        // What lives for as long as a renewal at this moment might give it has been renewed just now.
+        if entry.expires_at() < now.plus(entry.renewal - self.most_jitter(entry.renewal)) {
+            // Never back: a reader with an older clock must not shorten what another prolonged.
+            entry.expires_at.fetch_max(now.plus(self.jittered(entry.renewal)).as_ms(), Relaxed);
+        }
         None
     }
 }
@@ -204,6 +212,11 @@ mod tests {
             assert!(entry.worth_keeping(Tick::from_ms(9_000)).is_some_and(|time| time.as_millis() == 10_000));
             life.renew(&entry, Tick::from_ms(9_000));
             assert!(!entry.is_expired(Tick::from_ms(17_999)) && entry.is_expired(Tick::from_ms(19_000)));
+            let renewed = entry.expires_at();
+            life.renew(&entry, Tick::from_ms(9_000));
+            assert_eq!(entry.expires_at(), renewed, "one renewal at a time is enough");
+            life.renew(&entry, Tick::from_ms(10_001));
+            assert!(entry.expires_at() > renewed);
             let absent = life.entry(None, MappingId::default(), 0, Tick::default());
             life.renew(&absent, Tick::from_ms(900));
             assert!(absent.is_expired(Tick::from_ms(1_000)));

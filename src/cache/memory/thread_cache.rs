@@ -9,6 +9,8 @@
 //!   they let go leaves here.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,16 +30,41 @@ const ASK_EVERY: u32 = 16;
 
 #[derive(Debug)]
 struct Seen {
+    key: Bytes,
     version: u64,
     entry: Arc<Entry>,
 }
 
-/// One thread's hits.
+impl Seen {
+    fn cost(&self) -> usize {
+        cost(&self.key, &self.entry)
+    }
+}
+
+/// One thread's hits: for each hash of a key, the key that was last seen with it.
 #[derive(Debug, Default)]
 pub struct ThreadCache {
-    seen: HashMap<Bytes, Seen, foldhash::fast::RandomState>,
+    seen: HashMap<u64, Seen, BuildHasherDefault<AsHashed>>,
     bytes: usize,
     hits: u32,
+}
+
+/// The hasher of what is a hash already: a hit hashes its key once, for its version and for this cache.
+#[derive(Debug, Default)]
+struct AsHashed(u64);
+
+impl Hasher for AsHashed {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0.rotate_left(8) ^ u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// What an entry keeps in memory when it is kept nowhere else.
@@ -46,26 +73,37 @@ fn cost(key: &[u8], entry: &Entry) -> usize {
 }
 
 impl ThreadCache {
-    fn keep(&mut self, key: &[u8], version: u64, entry: &Arc<Entry>) {
+    fn find(&self, hash: u64, key: &[u8]) -> Option<&Seen> {
+        self.seen.get(&hash).filter(|seen| seen.key == key)
+    }
+
+    fn keep(&mut self, hash: u64, key: &[u8], version: u64, entry: &Arc<Entry>) {
         let cost = cost(key, entry);
         if cost > LONG {
-            return self.forget(key);
+            return self.forget(hash);
         }
         if self.seen.len() >= MOST || self.bytes + cost > MOST_BYTES {
             self.seen.clear();
             self.bytes = 0;
         }
         self.bytes += cost;
-        let seen = Seen { version, entry: entry.clone() };
-        let before = match self.seen.get_mut(key) {
-            Some(known) => Some(std::mem::replace(known, seen)),
-            None => self.seen.insert(Bytes::copy_from_slice(key), seen),
-        };
-        self.bytes -= before.map_or(0, |seen| self::cost(key, &seen.entry));
+        match self.seen.entry(hash) {
+            Vacant(place) => {
+                place.insert(Seen { key: Bytes::copy_from_slice(key), version, entry: entry.clone() });
+            }
+            Occupied(place) => {
+                let seen = place.into_mut();
+                self.bytes -= seen.cost();
+                if seen.key != key {
+                    seen.key = Bytes::copy_from_slice(key);
+                }
+                (seen.version, seen.entry) = (version, entry.clone());
+            }
+        }
     }
 
-    fn forget(&mut self, key: &[u8]) {
-        self.bytes -= self.seen.remove(key).map_or(0, |seen| cost(key, &seen.entry));
+    fn forget(&mut self, hash: u64) {
+        self.bytes -= self.seen.remove(&hash).map_or(0, |seen| seen.cost());
     }
 }
 
@@ -80,10 +118,11 @@ impl Memory {
         answer: impl FnOnce(&Arc<Entry>) -> T,
     ) -> Option<T> {
         let cached = self.source.cached(id)?;
-        let version = self.entries.versions.of(key);
+        let hash = self.entries.versions.hash(key);
+        let version = self.entries.versions.of(hash);
         thread_cache.hits = thread_cache.hits.wrapping_add(1);
         if !thread_cache.hits.is_multiple_of(ASK_EVERY)
-            && let Some(seen) = thread_cache.seen.get(key)
+            && let Some(seen) = thread_cache.find(hash, key)
             && seen.version == version
             && self.is_usable(cached, &seen.entry, now)
         {
@@ -91,10 +130,10 @@ impl Memory {
             return Some(answer(&seen.entry));
         }
         let Some(entry) = self.get(id, key, now) else {
-            thread_cache.forget(key);
+            thread_cache.forget(hash);
             return None;
         };
-        thread_cache.keep(key, version, &entry);
+        thread_cache.keep(hash, key, version, &entry);
         Some(answer(&entry))
     }
 }
@@ -103,8 +142,9 @@ impl Memory {
 mod tests {
     use std::sync::Arc;
 
-    use super::{LONG, MOST, MOST_BYTES, ThreadCache, cost};
+    use super::{LONG, MOST, MOST_BYTES, Seen, ThreadCache};
     use crate::cache::entry::{Entry, Span};
+    use crate::cache::memory::versions::Versions;
     use crate::config;
     use crate::keys::MappingId;
     use crate::record::Record;
@@ -118,27 +158,43 @@ mod tests {
 
     /// Bytes of the entries that a thread's cache keeps.
     fn kept(thread_cache: &ThreadCache) -> usize {
-        thread_cache.seen.iter().map(|(key, seen)| cost(key, &seen.entry)).sum()
+        thread_cache.seen.values().map(Seen::cost).sum()
     }
 
     #[test]
     fn a_thread_cache_that_is_full_is_emptied() {
-        let (mut thread_cache, small) = (ThreadCache::default(), entry(1));
+        let (mut thread_cache, small, versions) = (ThreadCache::default(), entry(1), Versions::default());
+        let keep = |thread_cache: &mut ThreadCache, key: &str, entry: &Arc<Entry>| {
+            thread_cache.keep(versions.hash(key.as_bytes()), key.as_bytes(), 0, entry);
+        };
         for i in 0..3 * MOST {
-            thread_cache.keep(format!("k:{i}").as_bytes(), 0, &small);
+            keep(&mut thread_cache, &format!("k:{i}"), &small);
             assert!(thread_cache.seen.len() <= MOST);
         }
         let mut most = 0;
         for i in 0..100 {
-            thread_cache.keep(format!("k:{}", i % 60).as_bytes(), 0, &entry(LONG - 1000));
+            keep(&mut thread_cache, &format!("k:{}", i % 60), &entry(LONG - 1000));
             most = most.max(thread_cache.bytes);
             // Keys that nobody has are entries, too, and may be as long as a value.
-            thread_cache.keep(format!("k:{}", "x".repeat(100_000 + i)).as_bytes(), 0, &small);
+            keep(&mut thread_cache, &format!("k:{}", "x".repeat(100_000 + i)), &small);
             assert_eq!(thread_cache.bytes, kept(&thread_cache));
         }
         assert!(most > MOST_BYTES / 2 && most <= MOST_BYTES, "{most}");
-        thread_cache.keep(b"k:1", 0, &small);
-        thread_cache.keep(b"k:1", 0, &entry(LONG));
-        assert!(!thread_cache.seen.contains_key(&b"k:1"[..]), "what is long is not kept, nor what it was before");
+        let is_kept = |thread_cache: &ThreadCache| thread_cache.find(versions.hash(b"k:1"), b"k:1").is_some();
+        keep(&mut thread_cache, "k:1", &small);
+        assert!(is_kept(&thread_cache));
+        keep(&mut thread_cache, "k:1", &entry(LONG));
+        assert!(!is_kept(&thread_cache), "what is long is not kept, nor what it was before");
+    }
+
+    #[test]
+    fn keys_of_one_hash_take_turns_and_are_never_confused() {
+        let (mut thread_cache, short, long) = (ThreadCache::default(), entry(1), entry(1000));
+        for (key, other, entry) in [("a", "b", &short), ("b", "a", &long), ("b", "a", &short)] {
+            thread_cache.keep(7, key.as_bytes(), 0, entry);
+            assert!(thread_cache.find(7, key.as_bytes()).is_some_and(|seen| Arc::ptr_eq(&seen.entry, entry)));
+            assert!(thread_cache.find(7, other.as_bytes()).is_none());
+            assert_eq!((thread_cache.seen.len(), thread_cache.bytes), (1, kept(&thread_cache)));
+        }
     }
 }

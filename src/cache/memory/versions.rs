@@ -24,13 +24,18 @@ impl Default for Versions {
 }
 
 impl Versions {
-    fn cell(&self, key: &[u8]) -> &AtomicU64 {
-        &self.versions[self.hasher.hash_one(key) as usize % VERSIONS]
+    fn cell(&self, hash: u64) -> &AtomicU64 {
+        &self.versions[hash as usize % VERSIONS]
     }
 
-    /// The version of `key`.
-    pub(super) fn of(&self, key: &[u8]) -> u64 {
-        self.cell(key).load(SeqCst)
+    /// The hash of `key`, the same for as long as this lives; nobody outside of the process knows which key has which.
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// The version of the key of this hash.
+    pub(super) fn of(&self, hash: u64) -> u64 {
+        self.cell(hash).load(SeqCst)
     }
 
     /// What is known of `key` is no longer what was known.
@@ -38,6 +43,6 @@ impl Versions {
         if is_planted("version-not-raised") {
             return;
         }
-        self.cell(key).fetch_add(1, SeqCst);
+        self.cell(self.hash(key)).fetch_add(1, SeqCst);
     }
 }
