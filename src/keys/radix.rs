@@ -51,7 +51,8 @@ impl<T> Literals<T> {
     #[inline]
     pub(super) fn forward<'t>(&self, text: &'t [u8]) -> Option<(&Self, &'t [u8])> {
         let branch = self.branch(text.first())?;
-        Some((branch, text.strip_prefix(&*branch.label)?))
+        let (label, behind) = text.split_at_checked(branch.label.len())?;
+        is_same(label, &branch.label).then_some((branch, behind))
     }
 
     /// The same from the end of `text`, for literals that have been added in reverse, with the part of `text` that is
@@ -72,6 +73,14 @@ impl<T> Literals<T> {
     fn place(&self, first: u8) -> Option<usize> {
         self.firsts.iter().position(|byte| *byte == first)
     }
+}
+
+/// True for equal texts of one length. Labels are short: to compare eight bytes in one step here costs less than to
+/// call a comparison of strings.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let ((words, rest), (other_words, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    words.iter().zip(other_words).all(|(a, b)| a == b) && rest.iter().zip(other_rest).all(|(a, b)| a == b)
 }
 
 #[cfg(test)]

@@ -5,18 +5,21 @@
 //! not gone by the deadline is dropped with its runtime.
 
 use std::cell::RefCell;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Barrier, oneshot};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -75,7 +78,7 @@ impl Workers {
     ///
     /// # Errors
     /// A thread or its runtime cannot be made.
-    pub fn start(count: usize, setup: &Setup, patience: Duration) -> std::io::Result<Self> {
+    pub fn start(count: usize, setup: &Setup, patience: Duration) -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut workers = Self {
             inboxes: Vec::new(),
@@ -94,16 +97,22 @@ impl Workers {
             let (inbox, orders) = unbounded_channel();
             let (setup, registry, stop) = (setup.clone(), registry.clone(), workers.stop.clone());
             let all_done = all_done.clone();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (begun, begins) = sync_channel(1);
             let thread = std::thread::Builder::new().name(format!("worker-{i}")).spawn(move || {
-                let local = LocalSet::new();
+                // It cannot be moved to another thread, and therefore serves tasks that cannot be moved either.
+                let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(begun.send(Err(error))),
+                };
+                let _awaited = begun.send(Ok(()));
                 let worker = Worker::new(setup, registry);
-                runtime.block_on(local.run_until(worker.work(orders, stop, patience)));
+                runtime.block_on(worker.work(orders, stop, patience));
                 // A load runs on the worker whose client asked first: clients of the others may still wait for it.
                 let _late = runtime.block_on(async { tokio::time::timeout(patience, all_done.wait()).await });
                 // Nobody waits for name look-ups that are still under way.
                 runtime.shutdown_background();
             })?;
+            begins.recv().map_err(io::Error::other)??;
             workers.inboxes.push(inbox);
             workers.threads.push(thread);
         }

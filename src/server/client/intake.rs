@@ -46,8 +46,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Takes what stands behind the batch; `None` when no whole request does. Inlined where every request passes.
     #[inline(always)]
     fn take_next(&mut self) -> Option<Next> {
+        let rest = &self.connection.incoming[self.batch.length()..];
+        if rest.is_empty() {
+            return None;
+        }
         self.scanner.is_unauthenticated = self.session.user.is_none() && self.services.access.mode == AuthMode::Users;
-        match self.scanner.scan(&self.connection.incoming[self.batch.length()..]) {
+        match self.scanner.scan(rest) {
             Ok(Scan::Complete(length)) => return Some(self.take_request(length)),
             Ok(Scan::Incomplete) if self.is_too_long() => self.refuse(&RequestFault::TooLong),
             Ok(Scan::Incomplete) => return self.stream_next().map(Next::Exclusive),
@@ -185,8 +189,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.connection.incoming.advance(length);
     }
 
-    /// Sends the gathered batch to the client's lane.
+    /// Sends the gathered batch to the client's lane, if there is one: most requests that are answered here find none.
+    #[inline]
     pub(super) fn send_batch(&mut self) {
+        if self.batch.units() > 0 {
+            self.send_gathered();
+        }
+    }
+
+    fn send_gathered(&mut self) {
         match self.batch.take(&mut self.connection.incoming) {
             None => {}
             Some((batch, None)) => {

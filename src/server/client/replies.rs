@@ -175,6 +175,12 @@ impl Replies {
         self.owed.is_empty()
     }
 
+    /// Nothing is owed, nothing is to be written, and nothing can come without having been asked for.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.is_settled() && self.out.is_empty() && self.unasked.has_no_source()
+    }
+
     /// Bytes that wait for the client here; what is in tickets, the inbox and the outbox counts itself.
     pub(super) fn waiting(&self) -> usize {
         self.out.len() + self.ready + self.last_ready()

@@ -42,6 +42,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Once per batch, or earlier when much is ready or the rest is slow to come.
     fn poll_replies(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
+            if self.replies.is_quiet() {
+                return self.poll_flush(cx);
+            }
             self.replies.poll(cx, WRITE_AT).map_err(|stopped| self.stop(stopped))?;
             let ready = self.replies.out.len();
             if ready == 0 {

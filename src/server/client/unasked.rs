@@ -42,6 +42,12 @@ pub(super) struct Unasked {
 }
 
 impl Unasked {
+    /// Nobody sends the client anything without a request for it.
+    #[inline]
+    pub(super) const fn has_no_source(&self) -> bool {
+        self.inbox.is_none() && self.subscriber.is_none()
+    }
+
     /// What came right behind the last reply, if it has come already.
     pub(super) fn take_come(&self, out: &mut Output) {
         while let Some(frame) = self.inbox.as_ref().and_then(Inbox::take) {

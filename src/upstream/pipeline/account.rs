@@ -89,6 +89,9 @@ impl Account {
     /// Notes what its connection holds: bytes that were read from it, and bytes that wait to be written to it.
     pub fn connection(&self, read: usize, waiting: usize) {
         let (was_read, was_waiting) = self.connection.replace((read, waiting));
+        if (read, waiting) == (was_read, was_waiting) {
+            return;
+        }
         self.holds.set(self.holds.get() + read + waiting - was_read - was_waiting);
         self.owes.set(self.owes.get() + waiting - was_waiting);
         if waiting < was_waiting {
