@@ -1,0 +1,46 @@
+//! Deferred writes as the rest of the program sees them: what a start replays, and what a stop saves.
+
+use std::sync::Arc;
+
+use super::{Cache, source};
+use crate::journal::{self, Journal};
+use crate::keys::MappingId;
+use crate::store::StoreError;
+
+impl Cache {
+    /// Where deferred writes are kept, if some are.
+    #[must_use]
+    pub fn journal(&self) -> Option<Arc<Journal>> {
+        self.write_behind.journal.clone()
+    }
+
+    /// True when deferred writes of the mapping can be judged and journaled.
+    #[must_use]
+    pub fn takes_deferred(&self, id: MappingId) -> bool {
+        let defers = |cached: &source::Cached| cached.mapping().config.defers();
+        self.write_behind.journal.is_some() && self.memory.source.cached(id).is_some_and(defers)
+    }
+
+    /// Replays what a journal held: it lies over every record from now on.
+    pub fn replay(&self, id: MappingId, entries: Vec<journal::Entry>) {
+        self.write_behind.replay(id, entries);
+    }
+
+    /// Shows how many keys have something that waits.
+    pub fn count_waiting(&self) {
+        self.write_behind.count_waiting();
+    }
+
+    /// Counts keys whose deferred writes were put aside.
+    pub fn count_put_aside(&self, keys: usize) {
+        self.write_behind.metrics.put_aside.inc_by(keys as u64);
+    }
+
+    /// Saves everything that waits; what comes meanwhile is for the next time.
+    ///
+    /// # Errors
+    /// The store's, or the journal's; what has not been saved still waits.
+    pub async fn flush_all_deferred(&self) -> Result<(), StoreError> {
+        self.write_behind.flush_all_deferred().await
+    }
+}

@@ -1,0 +1,44 @@
+//! What a cache is told of changes, by the change feed and by commands: it forgets keys, and knows whether changes may
+//! be missed.
+
+use super::Cache;
+use crate::keys::MappingId;
+use crate::telemetry::clock::Tick;
+
+impl Cache {
+    /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
+    pub fn invalidate(&self, key: &[u8]) -> bool {
+        self.memory.invalidate(key)
+    }
+
+    /// Forgets every key that matches `glob`; the number of keys that were in memory.
+    pub fn invalidate_matching(&self, glob: &[u8]) -> usize {
+        self.memory.invalidate_matching(glob)
+    }
+
+    /// Forgets a key that the change feed reports, unless it reports a write of ours.
+    pub fn changed(&self, key: &[u8], from: Option<&str>) {
+        self.memory.changed(key, from);
+    }
+
+    /// Forgets every key of mapping `id`.
+    pub fn flush(&self, id: MappingId) {
+        self.memory.forget_mapping(id);
+    }
+
+    /// Forgets every key.
+    pub fn flush_all(&self) {
+        self.memory.forget_all();
+    }
+
+    /// A gap begins: changes may be missed. What is in memory was true a moment ago and is served until it is older
+    /// than `max_staleness`; whoever ends the gap calls [`Cache::flush_all`] before [`Cache::alive`].
+    pub fn lost(&self) {
+        self.memory.lost();
+    }
+
+    /// Every change up to `as_of` has been applied.
+    pub fn alive(&self, as_of: Tick) {
+        self.memory.alive(as_of);
+    }
+}

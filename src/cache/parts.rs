@@ -1,0 +1,63 @@
+//! What a cache is made of, and how it is put together.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::Cache;
+use super::memory::Memory;
+use super::memory::sampler::Sampler;
+use super::source::{Planned, Source};
+use super::tasks::{Sweep, Tasks};
+use super::verifier::Verifier;
+use super::write_behind::WriteBehind;
+use super::write_behind::expiry::Renewals;
+use super::writes::Writer;
+use crate::config;
+use crate::journal::Journal;
+use crate::store::{self, Store};
+use crate::telemetry::metrics::{CacheMetrics, WriteBehindMetrics};
+
+/// What a cache is made of.
+#[derive(Debug)]
+pub struct Parts<'s> {
+    /// The cached mappings.
+    pub planned: Vec<Planned>,
+    /// The configuration.
+    pub settings: &'s config::Settings,
+    /// The journal, if some of the mappings defer writes.
+    pub journal: Option<Arc<Journal>>,
+    /// Where the records are.
+    pub store: Arc<Store>,
+    /// Where writes run.
+    pub runtime: Handle,
+    /// What is counted of records in memory.
+    pub metrics: Arc<CacheMetrics>,
+    /// What is counted of deferred writes.
+    pub deferred_metrics: Arc<WriteBehindMetrics>,
+}
+
+impl Cache {
+    /// An empty cache, and what is to run beside it.
+    #[must_use]
+    pub fn new(parts: Parts<'_>) -> (Self, Tasks) {
+        let Parts { planned, settings, journal, store, runtime, metrics, deferred_metrics } = parts;
+        let (sampler, chosen) = Sampler::new(&settings.verify);
+        let (waiting, renewals) = Renewals::new();
+        let source = Source::new(planned, settings, store);
+        let memory = Arc::new(Memory::new(source, &settings.cache, sampler, metrics.clone()));
+        // The notice of a longer flush would be one of the whole mapping, which nobody could tell from a stranger's.
+        let rows = settings.journal.flush_rows.min(store::MOST_KEYS);
+        let write_behind = Arc::new(WriteBehind::new(memory.clone(), journal, rows, waiting, deferred_metrics));
+        let writer = Arc::new(Writer::new(memory.clone(), write_behind.clone(), runtime, metrics.clone()));
+        let tasks = Tasks {
+            memory: memory.clone(),
+            write_behind: write_behind.clone(),
+            renewals,
+            verifier: Verifier::new(memory.clone(), chosen, settings.verify.per_second, metrics.clone()),
+            flush_interval: settings.journal.flush_interval,
+            sweep: Sweep::new(&settings.store, metrics),
+        };
+        (Self { memory, write_behind, writer }, tasks)
+    }
+}
