@@ -70,10 +70,18 @@ async fn authorized(State(admin): State<Admin>, request: Request, next: Next) ->
     }
 }
 
-async fn ready(State(admin): State<Admin>) -> Response {
+#[derive(Deserialize)]
+struct Probe {
+    /// Given, with any text or none: every mapping is listed.
+    verbose: Option<String>,
+}
+
+/// `GET /readyz`: a mapping that does not fit the schema is listed, and keeps nobody from being served.
+async fn ready(State(admin): State<Admin>, Query(probe): Query<Probe>) -> Response {
     match admin.readiness.missing() {
         missing if missing.is_empty() => {
-            let lines = ["ready".to_owned()].into_iter().chain(admin.readiness.remarks());
+            let mappings = probe.verbose.map(|_| admin.readiness.mappings()).into_iter().flatten();
+            let lines = ["ready".to_owned()].into_iter().chain(admin.readiness.remarks()).chain(mappings);
             lines.map(|line| line + "\n").collect::<String>().into_response()
         }
         missing => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join("; "))).into_response(),
@@ -102,11 +110,14 @@ async fn invalidate(State(admin): State<Admin>, Query(which): Query<Which>) -> R
     }
 }
 
-/// `POST /reload` loads all definitions again and says how it went.
+/// `POST /reload` looks at the schema again, loads all definitions again, and says how it went.
 async fn reload(State(admin): State<Admin>) -> Response {
     let Some(owned) = admin.readiness.owned() else { return starting() };
-    match owned.reloader.reload_all().await {
-        Ok(()) => "reloaded\n".into_response(),
-        Err(failed) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{}\n", failed.join("\n"))).into_response(),
+    owned.replan_all().await;
+    let failed: Vec<String> =
+        owned.reloader.reload_all().await.err().into_iter().flatten().chain(owned.faults()).collect();
+    match failed {
+        failed if failed.is_empty() => "reloaded\n".into_response(),
+        failed => (StatusCode::INTERNAL_SERVER_ERROR, format!("{}\n", failed.join("\n"))).into_response(),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use arc_swap::ArcSwapOption;
 
 use crate::dispatch::Owned;
-use crate::store::Unavailable;
+use crate::store::{CurrentPlan, Unavailable};
 use crate::telemetry::metrics::{AppMetrics, UpstreamMetrics};
 
 /// Filled while the sidecar starts, and asked again and again.
@@ -56,12 +56,29 @@ impl Readiness {
     /// What an operator should know although clients are served: a line for each.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = self.owned().map(|owned| owned.faults()).unwrap_or_default();
         let forbidden = self.upstream.forbidden.list();
-        if forbidden.is_empty() {
-            return Vec::new();
+        if !forbidden.is_empty() {
+            let commands = forbidden.join(", ");
+            let text = "at the upstream: what they tell is not known";
+            remarks.push(format!("the user of upstream.url may not run {commands} {text}"));
         }
-        let commands = forbidden.join(", ");
-        vec![format!("the user of upstream.url may not run {commands} at the upstream: what they tell is not known")]
+        remarks
+    }
+
+    /// The mappings that are in the store, a line for each: whether it fits, and whether its changes are reported.
+    #[must_use]
+    pub fn mappings(&self) -> Vec<String> {
+        let owned = self.owned();
+        let line = |plan: &CurrentPlan| {
+            let state = match (plan.plan().is_ok(), plan.is_watched()) {
+                (false, _) => "does not fit the schema",
+                (true, true) => "up",
+                (true, false) => "up, and its changes are not reported (triggers are missing)",
+            };
+            format!("mapping '{}': {state}", plan.mapping().pattern.text())
+        };
+        owned.iter().flat_map(|owned| owned.plans().map(line).collect::<Vec<_>>()).collect()
     }
 
     /// What keeps clients from being served; empty when nothing does.

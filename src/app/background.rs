@@ -46,12 +46,25 @@ pub(super) fn of_store(
 }
 
 /// What goes on as long as these mappings are served.
-pub(super) fn of_owned(owned: &Owned, of_cache: Option<cache::Tasks>) -> JoinSet<()> {
+pub(super) fn of_owned(owned: &Arc<Owned>, of_cache: Option<cache::Tasks>, schema_interval: Duration) -> JoinSet<()> {
     let mut tasks = without_store(owned);
+    owned.show_plans();
+    let (watched, asked) = (owned.clone(), owned.clone());
+    tasks.spawn(async move { watch_schema(&watched, schema_interval).await });
+    tasks.spawn(async move { asked.replan_when_asked().await });
     if let Some(of_cache) = of_cache {
         of_cache.spawn(&mut tasks);
     }
     tasks
+}
+
+/// Looks again and again whether the schema has changed, for ever. Not all sidecars of a database ask at once.
+async fn watch_schema(owned: &Owned, interval: Duration) {
+    loop {
+        let jitter = interval.mul_f64(fastrand::f64() * 0.2);
+        tokio::time::sleep(interval.saturating_sub(jitter)).await;
+        owned.follow_schema().await;
+    }
 }
 
 /// What goes on while there is no store yet: definitions from files may be loaded again.

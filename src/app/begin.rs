@@ -100,7 +100,7 @@ impl Arrival {
     /// It answers, and the configuration does not fit.
     async fn ask_once(&mut self) -> Result<Option<Parts>, Failure> {
         let settings = &self.ground.settings.store;
-        let asking = Parts::of(settings, &self.ground.mappings);
+        let asking = Parts::of(settings, &self.ground.mappings, &self.ground.metrics.mappings);
         let asked = tokio::time::timeout(GRACE + settings.connect_timeout, asking).await;
         match asked.unwrap_or_else(|_| Err(Trouble::Away(silent()))) {
             Ok(parts) => Ok(Some(parts)),
@@ -121,9 +121,10 @@ impl Arrival {
             }
             tokio::time::sleep(Duration::from_millis((attempt * 100).min(3000))).await;
             attempt += 1;
-            match Parts::of(&self.ground.settings.store, &self.ground.mappings).await {
+            let ground = &self.ground;
+            match Parts::of(&ground.settings.store, &ground.mappings, &ground.metrics.mappings).await {
                 Ok(parts) => found = Some(parts),
-                Err(Trouble::Faulty(failure)) if self.ground.settings.server.wait_for_store => return Err(failure),
+                Err(Trouble::Faulty(failure)) if ground.settings.server.wait_for_store => return Err(failure),
                 Err(trouble) => self.tell(&trouble, attempt),
             }
         };
@@ -131,8 +132,8 @@ impl Arrival {
         let built = parts.into_owned(&self.ground, waiting, Some(&self.away)).await?;
         self.away.say(LOADED_NEXT);
         // The reloader has logged it.
-        while let Err(failed) = built.owned.reloader.reload_all().await {
-            self.away.say(format!("definitions cannot be loaded: {}; correct their rows or query", failed.join("; ")));
+        while let Err(failed) = built.owned.reloader.load_first().await {
+            self.away.say(format!("definitions cannot be loaded: {}", failed.join("; ")));
             self.stuck.notify_one();
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

@@ -5,19 +5,21 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
-use super::check::{Failure, Source, plans};
+use super::check::Failure;
 use super::replay::replay;
-use crate::cache::{self, Cache, Planned};
-use crate::config::{self, Settings};
+use crate::cache::{self, Cache};
+use crate::config::{self, Fault, Settings};
 use crate::definitions::{DefinitionSource, Definitions, Reloader};
 use crate::dispatch::Owned;
 use crate::dispatch::listing::scans::Scans;
 use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::file::load_file;
-use crate::store::{Plan, Store, StoreError, Unavailable};
+use crate::store::{CurrentPlan, Plan, Store, StoreError, Unavailable};
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::MappingMetrics;
 use crate::upstream::{NoServer, PrivateServer, Target};
 
 /// Why there are no statements yet.
@@ -53,13 +55,13 @@ impl Ground {
         &self,
         store: Arc<Store>,
         sources: Vec<DefinitionSource>,
-        cached: Vec<Planned>,
+        cached: Vec<CurrentPlan>,
         awaits: Option<Arc<Unavailable>>,
     ) -> Built {
         let definitions = Arc::new(Definitions::default());
         let reloader = Reloader::new(definitions.clone(), sources, store.clone(), self.metrics.definitions.clone());
         let (cache, tasks) = Cache::new(cache::Parts {
-            planned: cached,
+            plans: cached,
             settings: &self.settings,
             journal: self.journal.clone(),
             store: store.clone(),
@@ -75,7 +77,9 @@ impl Ground {
             scans: Scans::new(self.metrics.owned.clone()),
             store,
             awaits,
+            replanning: Notify::new(),
             metrics: self.metrics.owned.clone(),
+            mapping_metrics: self.metrics.mappings.clone(),
         };
         Built { owned: Arc::new(owned), tasks }
     }
@@ -93,15 +97,11 @@ impl Ground {
         let (mut sources, mut cached) = (Vec::new(), Vec::new());
         for mapping in &self.mappings.list {
             if let Some(path) = &mapping.config.file {
-                let checked = load_file(mapping, path)
-                    .map_err(|error| Failure::fault(&format!("{}.file", mapping.config.path), &error.to_string()))?;
-                let checked = Mutex::new(Some(checked));
-                sources.push(DefinitionSource { mapping: mapping.clone(), plan: None, checked });
+                sources.push(from_file(mapping, path)?);
             }
             let known = columns.get(mapping.pattern.text()).filter(|_| mapping.config.defers());
-            if let Some(plan) = known.and_then(|columns| Plan::from_saved_columns(mapping, columns)) {
-                cached.push(Planned { plan, watched: false });
-            }
+            let plan = known.and_then(|columns| Plan::from_saved_columns(mapping, columns));
+            cached.extend(plan.map(|plan| CurrentPlan::made(plan, self.metrics.mappings.clone())));
         }
         let store = Arc::new(Store::away(&self.settings.store, away.clone()));
         let built = self.owned(store, sources, cached, Some(away));
@@ -110,45 +110,79 @@ impl Ground {
     }
 }
 
-/// A store with the statements of every mapping.
+/// The definitions of a file, read and checked.
+///
+/// # Errors
+/// What is wrong with the file.
+fn from_file(mapping: &Mapping, path: &Path) -> Result<DefinitionSource, Failure> {
+    let checked = load_file(mapping, path)
+        .map_err(|error| Failure::fault(&format!("{}.file", mapping.config.path), &error.to_string()))?;
+    Ok(DefinitionSource { mapping: mapping.clone(), plan: None, checked: Mutex::new(Some(checked)) })
+}
+
+/// A store with the plan of every mapping. One that the schema does not fit keeps none of the others from being served.
 pub(super) struct Parts {
     store: Arc<Store>,
-    planned: Vec<(Mapping, Source, bool)>,
+    definitions: Vec<DefinitionSource>,
+    cached: Vec<CurrentPlan>,
 }
 
 impl Parts {
-    /// One attempt to reach the store and to make the statements.
-    pub(super) async fn of(settings: &config::Store, mappings: &Mappings) -> Result<Self, Trouble> {
+    /// One attempt to reach the store and to make the plans.
+    pub(super) async fn of(
+        settings: &config::Store,
+        mappings: &Mappings,
+        metrics: &Arc<MappingMetrics>,
+    ) -> Result<Self, Trouble> {
         match Store::connect(settings).await {
-            Ok(store) => Self::plan(Arc::new(store), settings, mappings).await,
+            Ok(store) => Self::plan(Arc::new(store), settings, mappings, metrics).await,
             Err(StoreError::Refused(text)) => Err(Trouble::Faulty(Failure::fault("store.url", &text))),
             Err(error) => Err(Trouble::Away(error)),
         }
     }
 
-    /// Makes the statements, within a time: a connection may fall silent for ever.
-    async fn plan(store: Arc<Store>, settings: &config::Store, mappings: &Mappings) -> Result<Self, Trouble> {
+    /// Makes the plans, within a time: a connection may fall silent for ever.
+    async fn plan(
+        store: Arc<Store>,
+        settings: &config::Store,
+        mappings: &Mappings,
+        metrics: &Arc<MappingMetrics>,
+    ) -> Result<Self, Trouble> {
         let most = settings.query_timeout * (1 + mappings.list.len() as u32);
-        let planned = tokio::time::timeout(settings.connect_timeout + most, Self::plan_all(store, mappings)).await;
+        let planning = Self::plan_all(store, mappings, metrics);
+        let planned = tokio::time::timeout(settings.connect_timeout + most, planning).await;
         planned.unwrap_or_else(|_| Err(Trouble::Away(silent())))
     }
 
-    async fn plan_all(store: Arc<Store>, mappings: &Mappings) -> Result<Self, Trouble> {
-        let (sources, faults) = plans(&store, mappings, false).await.map_err(Trouble::Away)?;
-        if !faults.is_empty() {
-            return Err(Trouble::Faulty(Failure::Faults(faults)));
-        }
-        let mut planned = Vec::new();
-        for (mapping, source) in mappings.list.iter().zip(sources) {
-            let watched = is_watched(&store, mapping).await.map_err(Trouble::Away)?;
-            if let Source::Statements(plan) = &source {
-                for (key, doubt) in plan.doubts() {
-                    tracing::warn!(mapping = mapping.pattern.text(), key, "{doubt}");
-                }
+    async fn plan_all(store: Arc<Store>, mappings: &Mappings, metrics: &Arc<MappingMetrics>) -> Result<Self, Trouble> {
+        let (mut definitions, mut cached) = (Vec::new(), Vec::new());
+        for mapping in &mappings.list {
+            if let Some(path) = &mapping.config.file {
+                definitions.push(from_file(mapping, path).map_err(Trouble::Faulty)?);
+                continue;
             }
-            planned.push((mapping.clone(), source, watched));
+            let plan = CurrentPlan::of(&store, mapping, metrics.clone()).await.map_err(Trouble::Away)?;
+            match mapping.kind {
+                Kind::Definition => {
+                    let (mapping, checked) = (mapping.clone(), Mutex::default());
+                    definitions.push(DefinitionSource { mapping, plan: Some(plan), checked });
+                }
+                Kind::Cache => cached.push(plan),
+            }
         }
-        Ok(Self { store, planned })
+        Ok(Self { store, definitions, cached })
+    }
+
+    /// What does not fit the schema of mappings that `old` does not have: a reload does not bring them.
+    fn new_faults(&self, old: &Mappings) -> Vec<Fault> {
+        let is_new = |mapping: &Mapping| !old.list.iter().any(|other| other.config.is_same(&mapping.config));
+        let of_definitions = self.definitions.iter().filter_map(|source| source.plan.as_ref());
+        let new = of_definitions.chain(&self.cached).filter(|plan| is_new(plan.mapping()));
+        let faults = |plan: &CurrentPlan| {
+            let path = plan.mapping().config.path.clone();
+            plan.faults().into_iter().map(move |(key, message)| Fault { path: format!("{path}.{key}"), message })
+        };
+        new.flat_map(faults).collect()
     }
 
     /// Empty definitions, and a cache over which lies what the journal held. `away` says meanwhile what that waits for.
@@ -162,44 +196,13 @@ impl Parts {
         away: Option<&Unavailable>,
     ) -> Result<Built, Failure> {
         ground.metrics.app.store_up.set(1);
-        let (mut sources, mut cached) = (Vec::new(), Vec::new());
-        for (mapping, source, watched) in self.planned {
-            let (plan, checked) = match source {
-                Source::Statements(plan) => (Some(*plan), None),
-                Source::File(records) => (None, Some(records)),
-                Source::Faulty => continue,
-            };
-            match (mapping.kind, plan) {
-                (Kind::Definition, plan) => {
-                    sources.push(DefinitionSource { mapping, plan, checked: Mutex::new(checked) })
-                }
-                (Kind::Cache, Some(plan)) => cached.push(Planned { plan, watched }),
-                (Kind::Cache, None) => {}
-            }
-        }
-        if let Some(journal) = &ground.journal {
-            remember(journal, &cached).await;
-        }
-        let built = ground.owned(self.store, sources, cached, None);
+        let built = ground.owned(self.store, self.definitions, self.cached, None);
+        built.owned.plans().for_each(CurrentPlan::announce);
+        built.owned.cache.remember_columns().await;
         if let Some(journal) = &ground.journal {
             replay(journal, waiting, &built.owned, away).await?;
         }
         Ok(built)
-    }
-}
-
-/// Notes which columns deferred writes go to: a start without the store judges them by that.
-async fn remember(journal: &Journal, cached: &[Planned]) {
-    let defers = cached.iter().filter(|planned| planned.plan.mapping().config.defers());
-    let columns = defers.filter_map(|planned| {
-        let columns = planned.plan.columns()?;
-        Some((planned.plan.mapping().pattern.text().to_owned(), columns))
-    });
-    if let Err(error) = journal.remember(columns.collect()).await {
-        tracing::warn!(
-            %error,
-            "the journal does not remember the columns, by which a start without the store judges deferred writes"
-        );
     }
 }
 
@@ -222,30 +225,6 @@ pub(super) async fn journal(
     Ok((Some(Arc::new(journal)), waiting))
 }
 
-/// True when all change triggers of the mapping are there (hazard 7). Without them none of its changes would be seen:
-/// it is served, but a cached key of it for no longer than `cache.max_staleness`.
-async fn is_watched(store: &Store, mapping: &Mapping) -> Result<bool, StoreError> {
-    let missing = match store.missing_triggers(mapping).await {
-        Ok(missing) => missing,
-        Err(error) if error.is_final() => return Err(error),
-        Err(error) => vec![error.to_string()],
-    };
-    if missing.is_empty() {
-        return Ok(true);
-    }
-    let noticed = match mapping.kind {
-        Kind::Cache => "after cache.max_staleness",
-        Kind::Definition => "at a reload (SIGHUP, POST /reload)",
-    };
-    tracing::error!(
-        mapping = mapping.pattern.text(),
-        missing = missing.join(", "),
-        "change triggers are missing: changes of this mapping are noticed only {noticed}; \
-         install them with `hearthside triggers --install`"
-    );
-    Ok(false)
-}
-
 /// Other mappings over the same store, with their definitions loaded, to take the place of `old`.
 ///
 /// # Errors
@@ -256,11 +235,15 @@ pub(super) async fn successor(
     settings: &Settings,
     metrics: &Arc<Metrics>,
 ) -> Result<Built, Failure> {
-    let planned = Parts::plan(old.store.clone(), &settings.store, &mappings).await;
+    let planned = Parts::plan(old.store.clone(), &settings.store, &mappings, &metrics.mappings).await;
     let parts = planned.map_err(|trouble| match trouble {
         Trouble::Away(error) => Failure::Start(format!("the store cannot be asked: {error}")),
         Trouble::Faulty(failure) => failure,
     })?;
+    let faults = parts.new_faults(&old.mappings);
+    if !faults.is_empty() {
+        return Err(Failure::Faults(faults));
+    }
     let (journal, waiting) = match old.cache.journal() {
         Some(journal) => (Some(journal), Waiting::default()),
         None => journal(settings, &mappings, metrics).await?,

@@ -2,13 +2,13 @@
 //! start.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::config::{self, Config, Fault, Faults};
 use crate::journal::Journal;
 use crate::mapping::{Mapping, Mappings};
-use crate::record::Table;
 use crate::store::file::load_file;
-use crate::store::{Plan, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::upstream::{Target, probe};
 
 /// Why a sidecar does not run.
@@ -42,14 +42,6 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What one mapping is read from.
-pub(super) enum Source {
-    Statements(Box<Plan>),
-    /// A file, and what it holds.
-    File(Table),
-    Faulty,
-}
-
 /// Which servers are asked whether a configuration fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
@@ -61,54 +53,45 @@ pub enum Asks {
     Everybody,
 }
 
-/// The source of every mapping, and everything that is wrong with it in the store and the files: tables, columns,
-/// entries and, with `triggers`, missing triggers; then what is not certain is logged, too.
+/// Everything that is wrong with the mappings in the store and the files: tables, columns, entries and, with
+/// `triggers`, missing triggers; then what is not certain is logged, too.
 ///
 /// # Errors
 /// The store's, when it does not answer any more: that is no fault of a mapping.
-pub(super) async fn plans(
-    store: &Store,
-    mappings: &Mappings,
-    triggers: bool,
-) -> Result<(Vec<Source>, Vec<Fault>), StoreError> {
-    let (mut sources, mut faults) = (Vec::new(), Vec::new());
+async fn faults(store: &Store, mappings: &Mappings, triggers: bool) -> Result<Vec<Fault>, StoreError> {
+    let mut faults = Vec::new();
     for mapping in &mappings.list {
-        let source = match from_file(mapping, &mut faults) {
-            Some(source) => source,
-            None => from_store(store, mapping, triggers, &mut faults).await?,
-        };
-        sources.push(source);
+        match &mapping.config.file {
+            Some(path) => faults.extend(file_fault(mapping, path)),
+            None => store_faults(store, mapping, triggers, &mut faults).await?,
+        }
     }
-    Ok((sources, faults))
+    Ok(faults)
 }
 
-/// The source of a mapping that is in the store.
-async fn from_store(
+/// What is wrong with a mapping that is in the store.
+async fn store_faults(
     store: &Store,
     mapping: &Mapping,
     triggers: bool,
     faults: &mut Vec<Fault>,
-) -> Result<Source, StoreError> {
-    let source = match store.plan(mapping).await {
-        Ok(plan) => Source::Statements(Box::new(plan)),
-        Err(StoreError::Faults(list)) => {
-            faults.extend(list.into_iter().map(|(key, message)| fault(mapping, key, message)));
-            Source::Faulty
-        }
-        Err(error) if error.is_final() => return Err(error),
-        Err(error) => {
-            faults.push(fault(mapping, "key", error.to_string()));
-            Source::Faulty
-        }
-    };
-    if triggers {
-        if let Source::Statements(plan) = &source {
+) -> Result<(), StoreError> {
+    match store.plan(mapping).await {
+        Ok(plan) if triggers => {
             let path = &mapping.config.path;
             plan.doubts().iter().for_each(|(key, doubt)| tracing::warn!(setting = format!("{path}.{key}"), "{doubt}"));
         }
+        Ok(_) => {}
+        Err(StoreError::Faults(list)) => {
+            faults.extend(list.into_iter().map(|(key, message)| fault(mapping, key, message)));
+        }
+        Err(error) if error.is_final() => return Err(error),
+        Err(error) => faults.push(fault(mapping, "key", error.to_string())),
+    }
+    if triggers {
         faults.extend(missing_triggers(store, mapping).await?);
     }
-    Ok(source)
+    Ok(())
 }
 
 async fn missing_triggers(store: &Store, mapping: &Mapping) -> Result<Vec<Fault>, StoreError> {
@@ -126,16 +109,9 @@ fn fault(mapping: &Mapping, key: &str, message: String) -> Fault {
     Fault { path: format!("{}.{key}", mapping.config.path), message }
 }
 
-/// The source of a mapping that is a file.
-fn from_file(mapping: &Mapping, faults: &mut Vec<Fault>) -> Option<Source> {
-    let path = mapping.config.file.as_ref()?;
-    Some(load_file(mapping, path).map_or_else(
-        |error| {
-            faults.push(fault(mapping, "file", error.to_string()));
-            Source::Faulty
-        },
-        Source::File,
-    ))
+/// What is wrong with a mapping that is a file.
+fn file_fault(mapping: &Mapping, path: &Path) -> Option<Fault> {
+    load_file(mapping, path).err().map(|error| fault(mapping, "file", error.to_string()))
 }
 
 /// Adds what only the parts know: files and, if they are asked, the upstream, and the store's tables, columns and
@@ -152,9 +128,8 @@ pub async fn check(config: &Config, mappings: &Mappings, asks: Asks, faults: &mu
     }
     // With faulty settings the store cannot be asked.
     let found = if asks == Asks::Nobody || faults.concern("store") {
-        let mut found = Vec::new();
-        mappings.list.iter().for_each(|mapping| drop(from_file(mapping, &mut found)));
-        found
+        let files = mappings.list.iter().filter_map(|mapping| file_fault(mapping, mapping.config.file.as_ref()?));
+        files.collect()
     } else {
         ask_store(&settings.store, mappings, asks == Asks::Everybody, faults).await
     };
@@ -164,11 +139,11 @@ pub async fn check(config: &Config, mappings: &Mappings, asks: Asks, faults: &mu
 /// What is wrong with the mappings in the store and the files. A store that does not answer is a fault only if it must.
 async fn ask_store(settings: &config::Store, mappings: &Mappings, must: bool, faults: &mut Faults) -> Vec<Fault> {
     let asked = match Store::connect_to_check(settings).await {
-        Ok(store) => plans(&store, mappings, must).await,
+        Ok(store) => self::faults(&store, mappings, must).await,
         Err(error) => Err(error),
     };
     match asked {
-        Ok((_, found)) => return found,
+        Ok(found) => return found,
         Err(StoreError::Refused(text)) => faults.add("store.url", text),
         Err(error) if must => faults.add("store.url", error.to_string()),
         Err(_) => {}

@@ -60,7 +60,8 @@ impl Sidecar {
             return;
         }
         background::of_store(&mut self.tasks, &self.owned.store, &self.metrics.app, &self.audience);
-        self.background = background::of_owned(&self.owned, self.beside.take());
+        let interval = self.reading.config.settings.store.schema_interval;
+        self.background = background::of_owned(&self.owned, self.beside.take(), interval);
     }
 
     /// The store is there: what needs it takes the place of what was served without it.
@@ -134,6 +135,7 @@ impl Sidecar {
             Some(new) => self.succeed(serving, edition, new).await,
             None => {
                 serving.adopt(edition).await;
+                self.owned.replan_all().await;
                 self.owned.reloader.request_all(true);
             }
         }
@@ -168,7 +170,8 @@ impl Sidecar {
         self.audience.only(&new);
         self.readiness.loaded(new.clone());
         // What the old ones hold is of no use any more, even if a task still has a reference to them.
-        self.background = background::of_owned(&new, Some(tasks));
+        let interval = self.reading.config.settings.store.schema_interval;
+        self.background = background::of_owned(&new, Some(tasks), interval);
         old.definitions.clear();
         // A change may have come while the definitions were loaded, or a request to the old ones.
         new.reloader.request_all(true);

@@ -17,8 +17,13 @@ impl Cache {
     /// True when deferred writes of the mapping can be judged and journaled.
     #[must_use]
     pub fn takes_deferred(&self, id: MappingId) -> bool {
-        let defers = |cached: &source::Cached| cached.mapping().config.defers();
+        let defers = |cached: &source::Cached| cached.block().defers();
         self.write_behind.journal.is_some() && self.memory.source.cached(id).is_some_and(defers)
+    }
+
+    /// Notes in the journal which columns deferred writes go to: a start without the store judges them by that.
+    pub async fn remember_columns(&self) {
+        self.write_behind.remember_columns().await;
     }
 
     /// Replays what a journal held: it lies over every record from now on.

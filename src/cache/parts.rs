@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use super::Cache;
 use super::memory::Memory;
 use super::memory::sampler::Sampler;
-use super::source::{Planned, Source};
+use super::source::Source;
 use super::tasks::{Sweep, Tasks};
 use super::verifier::Verifier;
 use super::write_behind::WriteBehind;
@@ -15,14 +15,14 @@ use super::write_behind::expiry::Renewals;
 use super::writes::Writer;
 use crate::config;
 use crate::journal::Journal;
-use crate::store::{self, Store};
+use crate::store::{self, CurrentPlan, Store};
 use crate::telemetry::metrics::{CacheMetrics, WriteBehindMetrics};
 
 /// What a cache is made of.
 #[derive(Debug)]
 pub struct Parts<'s> {
-    /// The cached mappings.
-    pub planned: Vec<Planned>,
+    /// The cached mappings and their plans.
+    pub plans: Vec<CurrentPlan>,
     /// The configuration.
     pub settings: &'s config::Settings,
     /// The journal, if some of the mappings defer writes.
@@ -41,10 +41,10 @@ impl Cache {
     /// An empty cache, and what is to run beside it.
     #[must_use]
     pub fn new(parts: Parts<'_>) -> (Self, Tasks) {
-        let Parts { planned, settings, journal, store, runtime, metrics, deferred_metrics } = parts;
+        let Parts { plans, settings, journal, store, runtime, metrics, deferred_metrics } = parts;
         let (sampler, chosen) = Sampler::new(&settings.verify);
         let (waiting, renewals) = Renewals::new();
-        let source = Source::new(planned, settings, store);
+        let source = Source::new(plans, settings, store);
         let memory = Arc::new(Memory::new(source, &settings.cache, sampler, metrics.clone()));
         // The notice of a longer flush would be one of the whole mapping, which nobody could tell from a stranger's.
         let rows = settings.journal.flush_rows.min(store::MOST_KEYS);

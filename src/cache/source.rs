@@ -11,27 +11,17 @@ use crate::config;
 use crate::keys::MappingId;
 use crate::mapping::Mapping;
 use crate::record::Record;
-use crate::store::{Plan, Store, StoreError};
+use crate::store::{CurrentPlan, Store, StoreError};
 use crate::telemetry::LogThrottle;
-
-/// A mapping with its statements, and whether the store reports its changes.
-#[derive(Debug)]
-pub struct Planned {
-    /// The mapping and its statements.
-    pub plan: Plan,
-    /// True when the store reports every change.
-    pub watched: bool,
-}
 
 /// One cached mapping and its state.
 #[derive(Debug)]
 pub(crate) struct Cached {
-    pub(crate) plan: Plan,
+    /// Its plan, which is replaced when the schema has changed.
+    pub(crate) current: CurrentPlan,
     pub(crate) life: Span,
     /// The epoch: raising it makes every key of the mapping in memory invalid at once.
     epoch: AtomicU64,
-    /// True when the store reports every change of the mapping's tables.
-    pub(crate) watched: bool,
     /// Log lines about loads and writes that failed.
     complaints: LogThrottle,
 }
@@ -40,15 +30,17 @@ pub(crate) struct Cached {
 pub(crate) const COMPLAIN_EVERY: u64 = 1000;
 
 impl Cached {
-    fn new(planned: Planned, settings: &config::Cache) -> Self {
-        let Planned { plan, watched } = planned;
-        let life = Span::new(&plan.mapping().config, settings);
-        let complaints = LogThrottle::every(COMPLAIN_EVERY);
-        Self { plan, life, epoch: AtomicU64::new(0), watched, complaints }
+    fn new(current: CurrentPlan, settings: &config::Cache) -> Self {
+        let life = Span::new(&current.mapping().config, settings);
+        Self { current, life, epoch: AtomicU64::new(0), complaints: LogThrottle::every(COMPLAIN_EVERY) }
     }
 
     pub(crate) const fn mapping(&self) -> &Mapping {
-        self.plan.mapping()
+        self.current.mapping()
+    }
+
+    pub(crate) const fn block(&self) -> &config::MappingConfig {
+        &self.mapping().config
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -67,13 +59,14 @@ impl Cached {
 
     /// True when a column of a key's row says when the key expires.
     pub(crate) fn expires_by_column(&self) -> bool {
-        self.mapping().config.expires_column.is_some()
+        self.block().expires_column.is_some()
     }
 
     /// Logs, now and then, that something failed.
     pub(crate) fn complain(&self, what: &str, error: &StoreError) {
-        // The breaker has logged why it is open.
-        if *error != StoreError::Open && self.complaints.due().is_some() {
+        // Why the breaker is open, or what does not fit, is logged elsewhere.
+        let is_known = matches!(error, StoreError::Open | StoreError::Faulty(_));
+        if !is_known && self.complaints.due().is_some() {
             tracing::warn!(mapping = self.name(), %error, "{what}");
         }
     }
@@ -90,12 +83,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(planned: Vec<Planned>, settings: &config::Settings, store: Arc<Store>) -> Self {
+    pub(super) fn new(plans: Vec<CurrentPlan>, settings: &config::Settings, store: Arc<Store>) -> Self {
         let mut mappings = Vec::new();
-        for planned in planned {
-            let id = planned.plan.mapping().id.index();
+        for plan in plans {
+            let id = plan.mapping().id.index();
             mappings.resize_with(mappings.len().max(id + 1), || None);
-            mappings[id] = Some(Cached::new(planned, &settings.cache));
+            mappings[id] = Some(Cached::new(plan, &settings.cache));
         }
         let timeouts = &settings.store;
         let deadline = timeouts.connect_timeout + timeouts.query_timeout + Duration::from_secs(1);
@@ -122,7 +115,7 @@ impl Source {
 
     /// The record of a key as the store has it.
     pub(crate) async fn load(&self, cached: &Cached, key: &[u8]) -> Result<Option<Record>, StoreError> {
-        self.store.load(&cached.plan, key).await
+        self.with_plan(cached, |plan| async move { self.store.load(&plan, key).await }).await
     }
 
     /// The next keys of a mapping, about `limit`, and where to go on; `None` when there are no more.
@@ -133,7 +126,7 @@ impl Source {
         limit: usize,
     ) -> Result<(Vec<Bytes>, Option<After>), StoreError> {
         let Some(cached) = self.cached(id) else { return Ok((Vec::new(), None)) };
-        let rows = self.store.page(&cached.plan, after, limit).await?;
+        let rows = self.with_plan(cached, |plan| async move { self.store.page(&plan, after, limit).await }).await?;
         let next = (rows.len() >= limit).then(|| rows.last().cloned()).flatten();
         let keys = rows.iter().filter_map(|texts| cached.mapping().pattern.render(texts).map(Bytes::from));
         Ok((keys.collect(), next))
@@ -147,8 +140,9 @@ impl Source {
     pub(super) async fn sweep(&self, grace: Duration) -> (u64, Result<(), StoreError>) {
         let (mut total, mut failed) = (0, Ok(()));
         for cached in self.all() {
+            let Ok(plan) = cached.current.plan() else { continue };
             loop {
-                match self.store.sweep(&cached.plan, grace.as_secs_f64()).await {
+                match self.store.sweep(&plan, grace.as_secs_f64()).await {
                     Ok(0) => break,
                     Ok(swept) => total += swept,
                     Err(error) => {

@@ -169,6 +169,9 @@ pub struct Store {
     /// How long ago they must have expired.
     #[serde(with = "humantime_serde")]
     pub sweep_grace: Duration,
+    /// How often the schema is compared with the one that the mappings' statements were made for.
+    #[serde(with = "humantime_serde")]
+    pub schema_interval: Duration,
     /// Postgres: how often the change feed is proven alive.
     #[serde(with = "humantime_serde")]
     pub heartbeat_interval: Duration,
@@ -191,6 +194,7 @@ impl Default for Store {
             poll_interval: Duration::from_millis(20),
             sweep_interval: Duration::ZERO,
             sweep_grace: Duration::from_secs(600),
+            schema_interval: Duration::from_secs(2),
             heartbeat_interval: Duration::from_secs(2),
             heartbeat_timeout: Duration::from_secs(5),
         }

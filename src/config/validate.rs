@@ -88,6 +88,7 @@ fn durations(settings: &Settings, faults: &mut Faults) {
     let (store, upstream, limits) = (&settings.store, &settings.upstream, &settings.limits);
     for (path, duration, least) in [
         ("store.poll_interval", store.poll_interval, LEAST_INTERVAL),
+        ("store.schema_interval", store.schema_interval, LEAST_PATIENCE),
         ("store.heartbeat_interval", store.heartbeat_interval, LEAST_PATIENCE),
         ("store.query_timeout", store.query_timeout, LEAST_PATIENCE),
         ("store.connect_timeout", store.connect_timeout, LEAST_PATIENCE),

@@ -3,6 +3,8 @@
 
 mod reload;
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
@@ -16,7 +18,7 @@ use crate::record::{Record, Table};
 /// One version of all definitions, by mapping; definitions come first in the list of mappings.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    sets: Vec<Arc<Set>>,
+    sets: Vec<Option<Arc<Set>>>,
 }
 
 /// The definitions of one mapping.
@@ -41,18 +43,22 @@ impl Snapshot {
     /// The record of `key` in mapping `id`; `None` when there is no such definition.
     #[must_use]
     pub fn get(&self, id: MappingId, key: &[u8]) -> Option<&Record> {
-        self.sets.get(id.index())?.table.get(key)
+        self.set(id)?.table.get(key)
+    }
+
+    fn set(&self, id: MappingId) -> Option<&Arc<Set>> {
+        self.sets.get(id.index())?.as_ref()
     }
 
     /// The keys of mapping `id`, in no order.
     pub fn keys(&self, id: MappingId) -> impl Iterator<Item = &[u8]> {
-        self.sets.get(id.index()).into_iter().flat_map(|set| set.table.keys()).map(|key| &**key)
+        self.set(id).into_iter().flat_map(|set| set.table.keys()).map(|key| &**key)
     }
 
     /// The keys of mapping `id` behind `key`, in their order. The order is the same in every version: an iteration that
     /// goes on in the next version misses nothing that is in both.
     pub fn keys_after(&self, id: MappingId, key: Option<&Bytes>) -> impl Iterator<Item = &Bytes> {
-        let ordered = self.sets.get(id.index()).map_or(&[][..], |set| set.ordered());
+        let ordered = self.set(id).map_or(&[][..], |set| set.ordered());
         let from = key.map_or(0, |key| ordered.partition_point(|other| other <= key));
         ordered[from..].iter()
     }
@@ -62,6 +68,10 @@ impl Snapshot {
 #[derive(Debug, Default)]
 pub struct Definitions {
     current: ArcSwap<Snapshot>,
+    /// Mappings that have never been loaded, and why.
+    unloaded: ArcSwap<BTreeMap<MappingId, String>>,
+    /// True while there are some.
+    lacks_some: AtomicBool,
 }
 
 impl Definitions {
@@ -78,17 +88,46 @@ impl Definitions {
     fn set(&self, id: MappingId, set: &Arc<Set>) {
         self.current.rcu(|old| {
             let mut sets = old.sets.clone();
-            sets.resize_with(sets.len().max(id.index() + 1), Arc::default);
-            sets[id.index()] = set.clone();
+            sets.resize_with(sets.len().max(id.index() + 1), || None);
+            sets[id.index()] = Some(set.clone());
             Snapshot { sets }
         });
+        self.note_unloaded(|unloaded| drop(unloaded.remove(&id)));
     }
 
     /// Takes for mapping `id` what `others` have for their mapping `theirs`, if they have it.
     fn take(&self, id: MappingId, others: &Self, theirs: MappingId) {
-        if let Some(set) = others.current.load().sets.get(theirs.index()).cloned() {
-            self.set(id, &set);
+        if let Some(set) = others.current.load().set(theirs) {
+            self.set(id, set);
         }
+    }
+
+    /// Mapping `id` cannot be loaded: if it never was, its keys are answered with this reason.
+    fn lacks(&self, id: MappingId, why: &str) {
+        if self.current.load().set(id).is_none() {
+            self.note_unloaded(|unloaded| drop(unloaded.insert(id, why.to_owned())));
+        }
+    }
+
+    fn note_unloaded(&self, change: impl Fn(&mut BTreeMap<MappingId, String>)) {
+        self.unloaded.rcu(|unloaded| {
+            let mut unloaded = BTreeMap::clone(unloaded);
+            change(&mut unloaded);
+            unloaded
+        });
+        self.lacks_some.store(!self.unloaded.load().is_empty(), SeqCst);
+    }
+
+    /// True while some mapping has never been loaded.
+    #[inline]
+    pub fn lacks_some(&self) -> bool {
+        self.lacks_some.load(Relaxed)
+    }
+
+    /// Why mapping `id` has never been loaded, if so.
+    #[must_use]
+    pub fn unloaded(&self, id: MappingId) -> Option<String> {
+        self.unloaded.load().get(&id).cloned()
     }
 
     /// Forgets them all: others have taken their place.
@@ -98,7 +137,7 @@ impl Definitions {
 
     /// Definitions in memory.
     fn count(&self) -> usize {
-        self.current.load().sets.iter().map(|set| set.table.len()).sum()
+        self.current.load().sets.iter().flatten().map(|set| set.table.len()).sum()
     }
 }
 
@@ -116,7 +155,9 @@ mod tests {
         new.swap(id(0), Default::default());
         new.take(id(0), &old, id(1));
         new.take(id(2), &old, id(7));
-        assert!(Arc::ptr_eq(&old.snapshot().sets[1], &new.snapshot().sets[0]));
+        let (before, after) = (old.snapshot(), new.snapshot());
+        let [Some(theirs), Some(ours)] = [before.set(id(1)), after.set(id(0))] else { panic!("both are there") };
+        assert!(Arc::ptr_eq(theirs, ours));
         assert_eq!(new.snapshot().sets.len(), 1, "what the others do not have is not taken");
     }
 }

@@ -13,16 +13,16 @@ use crate::keys::MappingId;
 use crate::mapping::Mapping;
 use crate::record::Table;
 use crate::store::file::load_file;
-use crate::store::{Plan, Store, StoreError};
+use crate::store::{CurrentPlan, Store, StoreError};
 use crate::telemetry::metrics::{DefinitionMetrics, Outcome};
 
-/// One definition mapping and its statements; a file has none.
+/// One definition mapping and its plan; a file has none.
 #[derive(Debug)]
 pub struct DefinitionSource {
     /// The mapping.
     pub mapping: Mapping,
-    /// Its statements.
-    pub plan: Option<Plan>,
+    /// Its plan, which is replaced when the schema has changed.
+    pub plan: Option<CurrentPlan>,
     /// What its file held when it was checked: the first load.
     pub checked: Mutex<Option<Table>>,
 }
@@ -106,26 +106,66 @@ impl Reloader {
             self.wake.notified().await;
             let wanted = std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
             for source in self.sources.iter().filter(|source| wanted.contains(&source.mapping.id)) {
-                if self.reload(source).await.is_err() {
-                    tokio::time::sleep(RETRY).await;
-                    self.request(source.mapping.id);
+                match self.reload(source).await {
+                    // It is asked for when the schema fits again.
+                    Ok(()) | Err(StoreError::Faulty(_)) => {}
+                    Err(_) => {
+                        tokio::time::sleep(RETRY).await;
+                        self.request(source.mapping.id);
+                    }
                 }
             }
         }
     }
 
-    /// Loads every mapping now.
+    /// Loads every mapping now. One that the schema does not fit keeps its last good version, which is no error here.
     ///
     /// # Errors
-    /// One message per mapping that kept its last good version, with the mapping's pattern.
+    /// One message per mapping that kept its last good version for another reason, with the mapping's pattern.
     pub async fn reload_all(&self) -> Result<(), Vec<String>> {
+        self.load_each(|error| !matches!(error, StoreError::Faulty(_))).await
+    }
+
+    /// Loads every mapping for the first time. Keys of one that cannot be loaded are answered with the reason, and it
+    /// is tried again.
+    ///
+    /// # Errors
+    /// As [`Reloader::reload_all`], of mappings that are not loaded because the store does not answer.
+    pub async fn load_first(&self) -> Result<(), Vec<String>> {
+        self.load_each(StoreError::is_final).await
+    }
+
+    /// Loads every mapping; one message per mapping whose error counts.
+    async fn load_each(&self, counts: impl Fn(&StoreError) -> bool) -> Result<(), Vec<String>> {
         let mut failed = Vec::new();
         for source in &self.sources {
-            if let Err(error) = self.reload(source).await {
-                failed.push(format!("{}: {error}", source.mapping.pattern.text()));
+            match self.reload(source).await {
+                Ok(()) => {}
+                Err(error) if counts(&error) => failed.push(format!("{}: {error}", source.mapping.pattern.text())),
+                Err(error) => {
+                    self.definitions.lacks(source.mapping.id, &error.to_string());
+                    self.wake_for(source.mapping.id);
+                }
             }
         }
         if failed.is_empty() { Ok(()) } else { Err(failed) }
+    }
+
+    /// The plans of definitions in the store.
+    pub fn plans(&self) -> impl Iterator<Item = &CurrentPlan> {
+        self.sources.iter().filter_map(|source| source.plan.as_ref())
+    }
+
+    /// Makes the plan of mapping `id` again, because the schema has changed or may have, and asks for its definitions.
+    ///
+    /// # Errors
+    /// The store's, when it does not answer.
+    pub async fn replan(&self, id: MappingId) -> Result<(), StoreError> {
+        let Some(plan) = self.plans().find(|plan| plan.mapping().id == id) else { return Ok(()) };
+        if plan.replan(&self.store).await? {
+            self.request(id);
+        }
+        Ok(())
     }
 
     /// Takes the place of `old`, which has the same mappings and no store, and takes over what it has read from files.
@@ -150,6 +190,12 @@ impl Reloader {
             let is_same = |other: &&DefinitionSource| other.mapping.config.is_same(&source.mapping.config);
             if let Some(other) = old.files().find(is_same) {
                 old.definitions.take(other.mapping.id, &self.definitions, source.mapping.id);
+            }
+        }
+        // What the schema does not fit now keeps its last good version, as without a reload.
+        for faulty in self.plans().filter(|plan| plan.plan().is_err()).map(CurrentPlan::mapping) {
+            if let Some(other) = old.plans().find(|other| other.mapping().config.is_same(&faulty.config)) {
+                self.definitions.take(faulty.id, &old.definitions, other.mapping().id);
             }
         }
         still
@@ -177,6 +223,10 @@ impl Reloader {
     }
 
     fn complain(&self, source: &DefinitionSource, error: &StoreError) {
+        if matches!(error, StoreError::Faulty(_)) {
+            // Logged when the schema was looked at.
+            return;
+        }
         let mapping = source.mapping.pattern.text();
         let is_new = self.failing.lock().unwrap_or_else(PoisonError::into_inner).insert(source.mapping.id);
         if is_new {
@@ -186,9 +236,20 @@ impl Reloader {
         }
     }
 
+    /// The definitions of a table or query; once more if the plan does not fit the schema any more.
+    async fn load_planned(&self, current: &CurrentPlan) -> Result<Table, StoreError> {
+        let plan = current.plan()?;
+        match self.store.load_all(&plan).await {
+            Err(StoreError::Schema(_)) if current.replan_after(&self.store, &plan).await? => {
+                self.store.load_all(&*current.plan()?).await
+            }
+            other => other,
+        }
+    }
+
     async fn load(&self, source: &DefinitionSource) -> Result<Table, StoreError> {
         match (&source.plan, source.mapping.config.file.clone()) {
-            (Some(plan), _) => self.store.load_all(plan).await,
+            (Some(plan), _) => self.load_planned(plan).await,
             (None, Some(path)) => {
                 if let Some(checked) = source.checked.lock().unwrap_or_else(PoisonError::into_inner).take() {
                     return Ok(checked);

@@ -17,7 +17,7 @@ const HELP: [&str; 10] = [
     "PAUSE [<milliseconds>]",
     "    Hold commands for the upstream back, for at most so long (default 30000). Answers when none is under way.",
     "RELOAD",
-    "    Load all definitions again, in the background.",
+    "    Look at the schema again, and load all definitions again, in the background.",
     "RESUME",
     "    Let commands go on.",
     "Source: docs/OPERATIONS.md.",
@@ -33,7 +33,7 @@ pub(super) fn answer(services: &Services, request: &Request<'_>, out: &mut Bytes
             encode::int(out, owned.invalidate(request.arg(2), "command") as i64);
         }
         2 if request.is(1, "RELOAD") => {
-            owned.reloader.request_all(true);
+            owned.request_replanning();
             encode::simple(out, "OK");
         }
         2 | 3 if request.is(1, "PAUSE") => return pause(services, request, out),

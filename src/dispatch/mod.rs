@@ -173,7 +173,7 @@ impl Services {
             return refused;
         }
         let mut route = self.router.route(request, spec);
-        if self.owned.awaits.is_some() {
+        if self.owned.is_incomplete() {
             route = self.owned.unless_loading(route);
         }
         if session.subscriber().is_some() {

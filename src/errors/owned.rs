@@ -7,6 +7,16 @@ pub fn waits_for_store(pattern: &str, why: &str) -> String {
     format!("LOADING hearthside: the mapping '{pattern}' waits for its store: {why}")
 }
 
+/// The mapping does not fit the store's schema; `why` says what is missing.
+pub fn unfit(pattern: &str, why: &str) -> String {
+    format!("ERR hearthside: the mapping '{pattern}' does not fit the store's schema: {why}")
+}
+
+/// The definitions of a mapping have never been loaded.
+pub fn never_loaded(pattern: &str, why: &str) -> String {
+    format!("ERR hearthside: the definitions of '{pattern}' have not been loaded yet: {why}")
+}
+
 /// A load failed; `why` is the store's reason.
 pub fn not_read(pattern: &str, why: &str) -> String {
     format!("ERR hearthside: the mapping '{pattern}' could not be read: {why}")

@@ -15,6 +15,14 @@ pub enum StoreError {
     /// It answered that the statement is wrong. Trying again does not help.
     #[error("the store refused: {0}")]
     Refused(String),
+    /// The statement does not fit the schema any more: nothing has changed, and a statement for the schema of now may
+    /// go.
+    #[error("the store refused: {0}")]
+    Schema(String),
+    /// The mapping does not fit the schema: the keys of its block, and what is wrong. It is tried again every few
+    /// seconds.
+    #[error("{0}")]
+    Faulty(String),
     /// A file that stands for a table cannot be read, or holds something else: file, line and what is wrong.
     #[error("{0}")]
     File(String),
@@ -104,6 +112,18 @@ impl StoreError {
     }
 }
 
+/// Postgres: 0A000 is a statement whose result has another type now, 22P03 a parameter that was prepared for another
+/// type, 3F000 a schema that is gone; 42P01, 42703, 42883 and 42704 are tables, columns, functions and types that are
+/// not there, 42804 and 42846 types that do not fit, 42809 a table that is a view now or the other way round, 42P10 a
+/// unique index that is gone. SQLite: 17 is a schema that has changed, and 1 says it in words.
+/// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, <https://www.sqlite.org/rescode.html>
+fn is_about_schema(code: &str, message: &str) -> bool {
+    let codes =
+        ["0A000", "22P03", "3F000", "42P01", "42703", "42883", "42704", "42804", "42846", "42809", "42P10", "17"];
+    let words = ["no such table", "no such column", "has no column named"];
+    codes.contains(&code) || code == "1" && words.iter().any(|words| message.contains(words))
+}
+
 /// Postgres: 22 are data exceptions, 23 constraints, 44 a view's check, P0 what triggers raise; SQLite: 19 are
 /// constraints and what triggers raise, 20 is a type that does not fit.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, <https://www.sqlite.org/rescode.html>
@@ -130,14 +150,15 @@ impl From<sqlx::Error> for StoreError {
                     || inner.message().contains("database is locked");
                 match () {
                     () if away => Self::Unavailable(text),
+                    () if is_about_schema(&code, inner.message()) => Self::Schema(text),
                     () if is_about_values(&code) => Self::Data(text),
                     () => Self::Refused(text),
                 }
             }
-            sqlx::Error::ColumnDecode { .. }
-            | sqlx::Error::ColumnNotFound(_)
-            | sqlx::Error::Decode(_)
-            | sqlx::Error::Encode(_) => Self::Refused(error.to_string()),
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
+                Self::Schema(error.to_string())
+            }
+            sqlx::Error::Encode(_) => Self::Refused(error.to_string()),
             sqlx::Error::PoolTimedOut => Self::Unavailable(NO_TURN.into()),
             _ => Self::Unavailable(error.to_string()),
         }

@@ -5,6 +5,7 @@
 mod breaker;
 mod catalog;
 mod change;
+mod current_plan;
 mod dialect;
 mod error;
 pub mod file;
@@ -16,8 +17,10 @@ mod migrate;
 mod plan;
 mod planning;
 mod postgres;
+mod retirement;
 mod row;
 mod saved_columns;
+mod schema;
 mod shape;
 mod sqlite;
 mod transaction;
@@ -25,9 +28,11 @@ pub mod triggers;
 mod unavailable;
 
 pub use change::{Change, MOST_KEYS, OnChange};
+pub use current_plan::CurrentPlan;
 pub use error::StoreError;
 pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
 pub use plan::Plan;
+pub use schema::{Difference, Fingerprint};
 pub use transaction::StoreTransaction;
 pub use unavailable::Unavailable;
 

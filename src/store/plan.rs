@@ -57,6 +57,8 @@ pub struct Plan {
     /// How they are bound, in Postgres.
     pub(super) params: Vec<Param>,
     pub(super) key: KeySource,
+    /// The name of every column of its table: a member of the overflow column with one of these is not shown.
+    pub(super) column_names: Vec<String>,
     /// Where writes go, of a mapping that takes them.
     pub(super) target: Option<Target>,
     /// Where its keys are listed, if they can be.
@@ -81,6 +83,7 @@ impl Plan {
             all: String::new(),
             params: Vec::new(),
             key,
+            column_names: Vec::new(),
             target: None,
             listing: None,
             list: ListStatements::default(),
@@ -92,6 +95,11 @@ impl Plan {
     #[must_use]
     pub const fn mapping(&self) -> &Mapping {
         &self.mapping
+    }
+
+    /// True when another plan has the same statements.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        format!("{self:?}") == format!("{other:?}")
     }
 
     /// What an operator should make certain: the mapping is served all the same. A key of the block, and the doubt.

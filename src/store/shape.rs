@@ -93,7 +93,9 @@ impl Plan {
         if let Some(text) = overflow.as_ref().and_then(Cell::text) {
             let Members(more) = serde_json::from_str(text)
                 .map_err(|error| StoreError::Refused(format!("the overflow column holds no JSON object: {error}")))?;
-            more.0.iter().for_each(|(name, cell)| add(name, cell));
+            // The column wins, even where it is NULL or not shown.
+            let members = more.0.iter().filter(|(name, _)| !self.column_names.contains(name));
+            members.for_each(|(name, cell)| add(name, cell));
         }
         Ok(fields)
     }

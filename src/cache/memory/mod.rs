@@ -103,7 +103,7 @@ impl Memory {
     fn vouches(&self, cached: &Cached, entry: &Entry, now: Tick) -> bool {
         let most = cached.life.max_staleness;
         entry.epoch == cached.epoch()
-            && (cached.watched && self.feed.is_fresh(most, now) || now.since(entry.loaded_at) <= most)
+            && (cached.current.is_watched() && self.feed.is_fresh(most, now) || now.since(entry.loaded_at) <= most)
     }
 
     /// The entry that may be served for want of a better one: its TTL is over, and the store cannot be asked.

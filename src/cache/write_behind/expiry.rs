@@ -22,7 +22,7 @@ impl Cached {
         if !self.expires_by_column() {
             return None;
         }
-        let block = &self.mapping().config;
+        let block = self.block();
         let whole = block.ttl.map(|ttl| TtlChange::Left(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)));
         match asked {
             TtlChange::Left(_) => Some(asked),

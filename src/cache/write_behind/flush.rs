@@ -22,7 +22,7 @@ use crate::cache::memory::overlay::{Rows, fields_of, left_of};
 use crate::journal::{Entry, Journal};
 use crate::keys::MappingId;
 use crate::record::Record;
-use crate::store::{FlushRow, Flushed, Mark, StoreError};
+use crate::store::{FlushRow, Flushed, Mark, Plan, StoreError};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Outcome;
 
@@ -102,7 +102,8 @@ impl WriteBehind {
         let until = journal.upcoming();
         while let Some((mapping, rows)) = self.memory.overlay.oldest(self.flush_rows, until, &stuck) {
             match self.flush_rows(journal, flusher, mapping, rows).await {
-                Err(error @ StoreError::Refused(_)) => {
+                // No row is at fault: the mapping's rows wait until its statements fit again.
+                Err(error @ (StoreError::Refused(_) | StoreError::Schema(_) | StoreError::Faulty(_))) => {
                     stuck.push(mapping);
                     failed = Err(error);
                 }
@@ -164,6 +165,7 @@ impl WriteBehind {
         mapping: MappingId,
         rows: Rows,
     ) -> Result<(), StoreError> {
+        self.memory.source.known(mapping)?.current.plan()?;
         self.take(journal, flusher, mapping, rows).await?;
         self.finish(journal, flusher).await
     }
@@ -217,7 +219,9 @@ impl WriteBehind {
         let rows = rows_of(&pending.rows);
         // From here on it may be applied, whoever waits for the answer.
         let was_sent = std::mem::replace(&mut flusher.was_sent, true);
-        let flushing = self.memory.source.store.flush(&cached.plan, &rows, mark);
+        let (store, rows) = (&self.memory.source.store, &rows);
+        let flush = |plan: Arc<Plan>| async move { store.flush(&plan, rows, mark).await };
+        let flushing = self.memory.source.with_plan(cached, flush);
         let flushed = tokio::time::timeout(self.memory.source.deadline, flushing).await;
         let flushed = flushed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the flush took too long".into())));
         self.metrics.flush_ended(Outcome::of(&flushed));

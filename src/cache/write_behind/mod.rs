@@ -31,6 +31,8 @@ pub(crate) struct WriteBehind {
     /// Most keys of one flush.
     flush_rows: usize,
     renewals: Renewals,
+    /// The columns that the journal was told last, by mapping.
+    remembered: Mutex<Option<Vec<(String, String)>>>,
     pub(super) metrics: Arc<WriteBehindMetrics>,
 }
 
@@ -44,6 +46,25 @@ impl WriteBehind {
         metrics: Arc<WriteBehindMetrics>,
     ) -> Self {
         let (flusher, flush_now) = (Mutex::default(), Notify::new());
-        Self { memory, journal, flusher, flush_now, flush_rows, renewals, metrics }
+        Self { memory, journal, flusher, flush_now, flush_rows, renewals, remembered: Mutex::default(), metrics }
+    }
+
+    /// Notes in the journal which columns deferred writes go to, if they are others than at the last time.
+    pub(super) async fn remember_columns(&self) {
+        let Some(journal) = &self.journal else { return };
+        let defers = self.memory.source.all().filter(|cached| cached.block().defers());
+        let columns =
+            defers.filter_map(|cached| Some((cached.name().to_owned(), cached.current.plan().ok()?.columns()?)));
+        let (columns, mut remembered) = (columns.collect::<Vec<_>>(), self.remembered.lock().await);
+        if remembered.as_ref() == Some(&columns) {
+            return;
+        }
+        match journal.remember(columns.clone()).await {
+            Ok(()) => *remembered = Some(columns),
+            Err(error) => tracing::warn!(
+                %error,
+                "the journal does not remember the columns, by which a start without the store judges deferred writes"
+            ),
+        }
     }
 }

@@ -21,11 +21,11 @@ type Changes = Vec<(Bytes, Change)>;
 impl Cached {
     /// True when something of an edit is deferred.
     pub(super) fn defers_some(&self, edit: &Edit) -> bool {
-        self.mapping().config.defers() && !self.divide(edit).1.is_empty()
+        self.block().defers() && !self.divide(edit).1.is_empty()
     }
 
     fn is_deferred(&self, field: &[u8]) -> bool {
-        let block = &self.mapping().config;
+        let block = self.block();
         block.write == WriteMode::Deferred || block.deferred.iter().any(|name| name.as_bytes() == field)
     }
 
@@ -98,9 +98,10 @@ impl Writer {
         };
         let value_of =
             |field: &Bytes| after.iter().find(|(name, _)| name == field).and_then(|(_, value)| value.clone());
+        let plan = cached.current.plan()?;
         for (field, _) in &waits {
             if let Some(value) = value_of(field) {
-                cached.plan.check(field, &value)?;
+                plan.check(field, &value)?;
             }
         }
         let mut base = before.clone();

@@ -18,7 +18,7 @@ use super::source::Cached;
 use super::write_behind::WriteBehind;
 use crate::keys::MappingId;
 use crate::record::{Edit, Record, TtlChange, Write, Written};
-use crate::store::StoreError;
+use crate::store::{Plan, StoreError};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{CacheMetrics, Outcome};
 
@@ -118,8 +118,9 @@ impl Writer {
     async fn store_write(&self, cached: &Cached, turn: &WriteTurn, edit: &Edit) -> WriteResult {
         let (started, memory) = (Tick::now(), &self.memory);
         let own_write = memory.own_writes.begin(vec![turn.key().clone()]);
-        let origin = own_write.text();
-        let writing = memory.source.store.write(&cached.plan, turn.key(), edit, &origin);
+        let (store, origin, key) = (&memory.source.store, &own_write.text(), turn.key());
+        let write = |plan: Arc<Plan>| async move { store.write(&plan, key, edit, origin).await };
+        let writing = memory.source.with_plan(cached, write);
         let mut result = match tokio::time::timeout(memory.source.deadline, writing).await {
             Ok(result) => result,
             Err(_) => Err(StoreError::Ambiguous("the write took too long".into())),

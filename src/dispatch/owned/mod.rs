@@ -4,10 +4,13 @@
 pub(super) mod expire;
 pub(super) mod loading;
 pub(super) mod read;
+mod schema;
 pub(super) mod split;
 pub(super) mod write;
 
 use std::sync::Arc;
+
+use tokio::sync::Notify;
 
 use super::listing::scans::Scans;
 use crate::cache::Cache;
@@ -16,7 +19,7 @@ use crate::errors;
 use crate::keys::{MappingId, glob_match};
 use crate::mapping::{Kind, Mappings};
 use crate::store::{Change, Store, StoreError, Unavailable};
-use crate::telemetry::metrics::OwnedMetrics;
+use crate::telemetry::metrics::{MappingMetrics, OwnedMetrics};
 
 /// Everything owned.
 #[derive(Debug)]
@@ -35,8 +38,12 @@ pub struct Owned {
     pub store: Arc<Store>,
     /// Why the store has not answered yet, until it has.
     pub awaits: Option<Arc<Unavailable>>,
+    /// Notified when all plans are to be made again.
+    pub replanning: Notify,
     /// What is counted of owned keys.
     pub metrics: Arc<OwnedMetrics>,
+    /// What is shown of each mapping.
+    pub mapping_metrics: Arc<MappingMetrics>,
 }
 
 impl Owned {
@@ -105,7 +112,10 @@ impl Owned {
     pub fn load_error(&self, mapping: MappingId, error: &StoreError) -> String {
         self.awaited_error(mapping, error).unwrap_or_else(|| {
             let pattern = self.mappings.list[mapping.index()].pattern.text();
-            errors::owned::not_read(pattern, &error.to_string())
+            match error {
+                StoreError::Faulty(why) => errors::owned::unfit(pattern, why),
+                _ => errors::owned::not_read(pattern, &error.to_string()),
+            }
         })
     }
 }

@@ -126,6 +126,7 @@ impl Owned {
         let pattern = self.mappings.list[mapping.index()].pattern.text();
         match error {
             StoreError::Value(text) => (*text).to_owned(),
+            StoreError::Faulty(why) => errors::owned::unfit(pattern, why),
             StoreError::Loading(_) => self.loading_error(mapping),
             StoreError::Ambiguous(_) => errors::owned::maybe_written(pattern, &error.to_string()),
             _ => errors::owned::not_written(pattern, &error.to_string()),

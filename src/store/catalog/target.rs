@@ -21,6 +21,8 @@ pub(in crate::store) struct Target {
     pub(in crate::store) shown: String,
     pub(in crate::store) columns: Vec<Column>,
     pub(in crate::store) overflow: Option<Column>,
+    /// The name of every column of the table: no member of the overflow column has one of these.
+    pub(in crate::store) names: Vec<String>,
     /// Says when a row expires.
     pub(in crate::store) expires: Option<Expires>,
 }
@@ -102,6 +104,7 @@ impl Target {
             shown,
             overflow: columns.iter().find(|column| block.overflow.as_deref() == Some(&column.name)).cloned(),
             columns,
+            names: table.columns.iter().map(|column| column.name.clone()).collect(),
             expires,
         }
     }
@@ -133,6 +136,10 @@ impl Target {
         let is_overflow = |column: &Column| block.overflow.as_deref() == Some(&column.name);
         match (self.columns.iter().find(|column| column.name == name), &self.overflow) {
             (Some(column), _) if !is_overflow(column) => Ok(Place::Column(column)),
+            _ if self.names.iter().any(|column| column == name) => Err(StoreError::field(
+                field,
+                "it is a column of the table that the mapping does not show, so it is no member of the overflow column",
+            )),
             (_, Some(overflow)) => Ok(Place::Member(overflow)),
             _ => Err(StoreError::field(
                 field,

@@ -101,7 +101,7 @@ async fn list_statement(
 /// What the engine says of the SQL at a key of the block.
 async fn describe(catalog: &Catalog<'_>, key: &'static str, sql: &str) -> Result<Described, StoreError> {
     match catalog.describe(sql).await {
-        Err(StoreError::Refused(text)) => Err(StoreError::fault(key, text)),
+        Err(StoreError::Refused(text) | StoreError::Schema(text)) => Err(StoreError::fault(key, text)),
         other => other,
     }
 }

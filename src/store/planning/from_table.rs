@@ -18,6 +18,7 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -
     let block = &mapping.config;
     let select = Select::of(catalog.dialect(), mapping, &relation);
     let mut plan = Plan { doubts: relation.doubts.clone(), ..Plan::new(mapping, KeySource::Extra) };
+    plan.column_names = relation.columns.iter().map(|column| column.name.clone()).collect();
     if mapping.kind == Kind::Definition {
         plan.all = select.all();
         return Ok(plan);

@@ -1,7 +1,7 @@
 //! Reads the catalog of Postgres: tables, their columns and indexes, what a statement takes and selects. Of a mapping
 //! it knows only which columns hold timestamps.
 
-use sqlx::{AssertSqlSafe, Column as _, Either, Executor, PgPool, SqlSafeStr, Statement, TypeInfo};
+use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Executor, PgPool, SqlSafeStr, Statement, TypeInfo};
 
 use super::params;
 use super::zone::{self, Zone};
@@ -96,6 +96,8 @@ impl PostgresCatalog<'_> {
 
     pub(in crate::store) async fn describe(&self, sql: &str) -> Result<Described, StoreError> {
         let mut connection = self.pool.acquire().await?;
+        // What it has prepared before may be what an earlier schema made of the same text.
+        connection.clear_cached_statements().await?;
         let statement = (&mut *connection).prepare(AssertSqlSafe(sql.to_owned()).into_sql_str()).await?;
         let parameters = match statement.parameters() {
             Some(Either::Left(infos)) => infos

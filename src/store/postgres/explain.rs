@@ -28,6 +28,8 @@ impl Failed<'_> {
         let (code, column) = (refusal.code().to_owned(), refusal.column().map(str::to_owned));
         let constraint = refusal.constraint().map(str::to_owned);
         match (code.as_str(), column, constraint) {
+            // A parameter that was prepared for another type: no value is at fault.
+            ("22P03", ..) => StoreError::of_write(error),
             ("23502", Some(column), _) => StoreError::field(&column, "its column must have a value (NOT NULL)"),
             (class, _, Some(constraint)) if class.starts_with("23") => self.constrained(&constraint).await,
             (class, ..) if class.starts_with("22") => match self.culprit(&code).await {

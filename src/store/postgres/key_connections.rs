@@ -4,6 +4,7 @@
 //! Those who wait are served in the order they came. A connection is given back only when its statement has been
 //! answered: one whose borrower was cancelled is closed.
 
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ const UNUSED: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 struct Idle {
     connection: PgConnection,
+    generation: u64,
     opened_by: ThreadId,
     since: Instant,
 }
@@ -34,12 +36,15 @@ pub(super) struct Lender {
     turns: Semaphore,
     most: u32,
     idle: Mutex<Vec<Idle>>,
+    /// Connections of an earlier one are not used any more.
+    generation: AtomicU64,
 }
 
 /// A borrowed connection. Dropped, it is closed.
 #[derive(Debug)]
 pub(super) struct Lent<'a> {
     pub(super) connection: PgConnection,
+    generation: u64,
     opened_by: ThreadId,
     lender: &'a Lender,
     _turn: SemaphorePermit<'a>,
@@ -50,7 +55,14 @@ impl Lender {
     pub(super) fn new(options: PgConnectOptions, settings: &config::Store) -> Self {
         let most = settings.max_connections;
         let turns = Semaphore::new(most as usize);
-        Self { options, patience: settings.connect_timeout, turns, most, idle: Mutex::default() }
+        Self {
+            options,
+            patience: settings.connect_timeout,
+            turns,
+            most,
+            idle: Mutex::default(),
+            generation: AtomicU64::new(0),
+        }
     }
 
     /// The most connections that can be dead at the same time.
@@ -70,11 +82,19 @@ impl Lender {
         let turn = self.turns.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
         while let Some(mut idle) = self.take_idle() {
             if idle.since.elapsed() < IDLE || idle.connection.ping().await.is_ok() {
-                return Ok(Lent { connection: idle.connection, opened_by: idle.opened_by, lender: self, _turn: turn });
+                let Idle { connection, generation, opened_by, .. } = idle;
+                return Ok(Lent { connection, generation, opened_by, lender: self, _turn: turn });
             }
         }
+        let generation = self.generation.load(SeqCst);
         let connection = self.options.connect().await?;
-        Ok(Lent { connection, opened_by: std::thread::current().id(), lender: self, _turn: turn })
+        Ok(Lent { connection, generation, opened_by: std::thread::current().id(), lender: self, _turn: turn })
+    }
+
+    /// Connections that are open now are closed, or will be when they are given back.
+    pub(super) fn retire(&self) {
+        self.generation.fetch_add(1, SeqCst);
+        self.idle().clear();
     }
 
     /// The one of this thread that was used last, or else of any thread.
@@ -95,6 +115,10 @@ impl Lent<'_> {
         let since = Instant::now();
         let mut idle = self.lender.idle();
         idle.retain(|other| since.duration_since(other.since) < UNUSED);
-        idle.push(Idle { connection: self.connection, opened_by: self.opened_by, since });
+        // Compared under the lock: one that is retired meanwhile is not kept.
+        if self.generation == self.lender.generation.load(SeqCst) {
+            let (connection, generation, opened_by) = (self.connection, self.generation, self.opened_by);
+            idle.push(Idle { connection, generation, opened_by, since });
+        }
     }
 }

@@ -10,6 +10,7 @@ mod key_connections;
 mod options;
 mod params;
 mod push;
+mod schema_watch;
 mod statement;
 mod sweep;
 mod transaction;
@@ -30,12 +31,15 @@ use super::catalog::target::Expires;
 use super::change::OnChange;
 use super::json::Members;
 use super::listing::Listing;
+use super::retirement::Retirement;
 use super::row::Row;
+use super::schema::Fingerprint;
 use super::{FlushRow, Flushed, Mark, Plan, StoreError, triggers};
 use crate::config;
 use crate::mapping::Mapping;
 use crate::record::{Edit, Written};
 use key_connections::{Lender, Lent};
+use schema_watch::SchemaWatch;
 
 /// A connection that has not been used for so long is tested before it is used.
 const IDLE: Duration = Duration::from_secs(1);
@@ -46,6 +50,9 @@ pub(super) struct Postgres {
     lender: Lender,
     /// For everything else.
     pool: PgPool,
+    schema_watch: SchemaWatch,
+    /// Connections of the pool that were opened before are not used any more.
+    retirement: Retirement,
     options: PgConnectOptions,
     /// The zone that the settings say; empty: it is asked for.
     timezone: String,
@@ -54,14 +61,20 @@ pub(super) struct Postgres {
 impl Postgres {
     pub(super) async fn connect(settings: &config::Store) -> Result<Self, StoreError> {
         let options = options::read(settings)?;
+        let retirement = Retirement::default();
+        let retired = retirement.clone();
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.connect_timeout)
             // A dead connection shows at its next statement; loads are tried again (see rows_of), and writes, which
             // cannot be, do not meet one that has been idle.
             .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
+            .before_acquire(move |connection, meta| {
+                let is_retired = retired.concerns(meta.age);
                 Box::pin(async move {
+                    if is_retired {
+                        return Ok(false);
+                    }
                     if meta.idle_for >= IDLE {
                         connection.ping().await?;
                     }
@@ -70,7 +83,9 @@ impl Postgres {
             })
             .connect_lazy_with(options.clone());
         let timezone = settings.timezone.clone();
-        let store = Self { lender: Lender::new(options.clone(), settings), pool, options, timezone };
+        let lender = Lender::new(options.clone(), settings);
+        let schema_watch = SchemaWatch::new(options.clone(), settings.connect_timeout + settings.query_timeout);
+        let store = Self { lender, pool, schema_watch, retirement, options, timezone };
         prove(&store.options, settings.connect_timeout).await?;
         if !store.timezone.is_empty() {
             zone::canonical(&store.pool, &store.timezone).await?;
@@ -199,6 +214,16 @@ impl Postgres {
 
     pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
         feed::notify::watch(&self.pool, &self.options, settings, on_change).await;
+    }
+
+    pub(super) async fn fingerprints(&self, mappings: &[&Mapping]) -> Result<Vec<Fingerprint>, StoreError> {
+        self.schema_watch.fingerprints(mappings).await
+    }
+
+    /// Connections that are open now are closed when they are free, with the statements that they have prepared.
+    pub(super) fn retire_connections(&self) {
+        self.retirement.retire_all();
+        self.lender.retire();
     }
 
     pub(super) async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {

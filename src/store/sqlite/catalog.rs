@@ -1,7 +1,7 @@
 //! Reads the catalog of SQLite: tables, their columns and indexes, what a statement takes and selects. The declared
 //! type of a column says what SQLite's own storage classes do not: booleans, JSON and timestamps. Knows no mapping.
 
-use sqlx::{AssertSqlSafe, Column as _, Either, Executor, SqlSafeStr, SqlitePool, Statement};
+use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Executor, SqlSafeStr, SqlitePool, Statement};
 
 use crate::store::StoreError;
 use crate::store::catalog::described::{Described, Parameter};
@@ -41,6 +41,8 @@ impl SqliteCatalog<'_> {
 
     pub(in crate::store) async fn describe(&self, sql: &str) -> Result<Described, StoreError> {
         let mut connection = self.pool.acquire().await?;
+        // What it has prepared before may be what an earlier schema made of the same text.
+        connection.clear_cached_statements().await?;
         let statement = (&mut *connection).prepare(AssertSqlSafe(sql.to_owned()).into_sql_str()).await?;
         let takes = statement.parameters().and_then(Either::right).unwrap_or(0);
         let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();

@@ -4,6 +4,8 @@
 //!
 //! Source: <https://www.sqlite.org/pragma.html#pragma_data_version>
 
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sqlx::Connection;
@@ -11,6 +13,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::config;
+use crate::store::retirement::Retirement;
 use crate::store::{Change, OnChange, StoreError};
 use crate::telemetry::clock::Tick;
 
@@ -18,6 +21,10 @@ use crate::telemetry::clock::Tick;
 #[derive(Debug)]
 pub(super) struct Writer {
     options: SqliteConnectOptions,
+    /// Where the file is; none of a database in memory.
+    path: Option<PathBuf>,
+    /// Of the connections that read.
+    readers: Retirement,
     open: Arc<Mutex<Option<Open>>>,
 }
 
@@ -26,18 +33,36 @@ pub(super) struct Open {
     pub(super) connection: SqliteConnection,
     /// The version at the last look; a new connection knows none, so that everything before it counts as changed.
     version: Option<i64>,
+    /// The file that it has opened.
+    file: Option<FileId>,
 }
 
+/// Device and inode of a file: another file of the same name has others.
+pub(super) type FileId = (u64, u64);
+
 impl Writer {
-    pub(super) fn new(options: SqliteConnectOptions) -> Self {
-        Self { options, open: Arc::default() }
+    pub(super) fn new(options: SqliteConnectOptions, path: Option<PathBuf>, readers: Retirement) -> Self {
+        Self { options, path, readers, open: Arc::default() }
     }
 
-    /// The connection, opened if need be.
+    /// The file that has the store's name now.
+    pub(super) fn file(&self) -> Option<FileId> {
+        let found = std::fs::metadata(self.path.as_ref()?).ok()?;
+        Some((found.dev(), found.ino()))
+    }
+
+    /// The connection, opened if need be, and again if another file has taken the name of the one that it has opened.
     pub(super) async fn lock(&self) -> Result<OwnedMutexGuard<Option<Open>>, StoreError> {
         let mut open = self.open.clone().lock_owned().await;
+        let file = self.file();
+        if file.is_some() && open.as_ref().is_some_and(|open| open.file != file) {
+            tracing::warn!("the store's file was replaced by another one, which is opened");
+            *open = None;
+            self.readers.retire_all();
+        }
         if open.is_none() {
-            *open = Some(Open { connection: SqliteConnection::connect_with(&self.options).await?, version: None });
+            let connection = SqliteConnection::connect_with(&self.options).await?;
+            *open = Some(Open { connection, version: None, file });
         }
         Ok(open)
     }

@@ -25,7 +25,9 @@ use super::change::OnChange;
 use super::dialect::JSON;
 use super::json::compact;
 use super::listing::Listing;
+use super::retirement::Retirement;
 use super::row::{Cell, Row};
+use super::schema::Fingerprint;
 use super::{FlushRow, Flushed, Mark, Plan, StoreError, migrate};
 use crate::config;
 use crate::record::{Edit, Written};
@@ -37,6 +39,8 @@ use value::Bind;
 pub(super) struct Sqlite {
     pool: SqlitePool,
     writer: Writer,
+    /// Connections of the pool that were opened before are not used any more.
+    retirement: Retirement,
 }
 
 fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
@@ -61,12 +65,20 @@ pub(super) fn exists(url: &str) -> bool {
     path(url).is_some_and(|path| path.exists())
 }
 
-async fn pool(options: &SqliteConnectOptions, settings: &config::Store) -> Result<SqlitePool, StoreError> {
+async fn pool(
+    options: &SqliteConnectOptions,
+    settings: &config::Store,
+    retirement: Retirement,
+) -> Result<SqlitePool, StoreError> {
     let pool = SqlitePoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(settings.connect_timeout)
         .idle_timeout(None)
         .max_lifetime(None)
+        .before_acquire(move |_, meta| {
+            let is_retired = retirement.concerns(meta.age);
+            Box::pin(async move { Ok(!is_retired) })
+        })
         .connect_with(options.clone())
         .await?;
     Ok(pool)
@@ -84,12 +96,23 @@ impl Sqlite {
         if !memory {
             options = options.journal_mode(SqliteJournalMode::Wal);
         }
-        let store = Self { pool: pool(&options, settings).await?, writer: Writer::new(options) };
+        let store = Self::over(options, settings, path(&settings.url)).await?;
         if memory {
             migrate::sqlite(&store.pool, true).await?;
         }
         store.ping().await?;
         Ok(store)
+    }
+
+    /// Over the file at `path`; without one, over a database in memory.
+    async fn over(
+        options: SqliteConnectOptions,
+        settings: &config::Store,
+        path: Option<PathBuf>,
+    ) -> Result<Self, StoreError> {
+        let retirement = Retirement::default();
+        let pool = pool(&options, settings, retirement.clone()).await?;
+        Ok(Self { pool, writer: Writer::new(options, path, retirement.clone()), retirement })
     }
 
     pub(super) const fn pool(&self) -> &SqlitePool {
@@ -103,6 +126,17 @@ impl Sqlite {
 
     pub(super) const fn catalog(&self) -> SqliteCatalog<'_> {
         SqliteCatalog { pool: &self.pool }
+    }
+
+    /// Of the schema of the whole file, and of which file it is.
+    pub(super) async fn fingerprint(&self) -> Result<Fingerprint, StoreError> {
+        let version: i64 = sqlx::query_scalar("PRAGMA schema_version").fetch_one(&self.pool).await?;
+        Ok(Fingerprint { schema: format!("{version} {:?}", self.writer.file()), ..Fingerprint::default() })
+    }
+
+    /// Connections that are open now are closed when they are free, with the statements that they have prepared.
+    pub(super) fn retire_connections(&self) {
+        self.retirement.retire_all();
     }
 
     /// The rows of one key; none when it is no text.
@@ -201,7 +235,7 @@ async fn create_demo(path: &Path, settings: &config::Store) -> Result<(), StoreE
     }
     let aside = path.with_extension(format!("new-{}", std::process::id()));
     let options = SqliteConnectOptions::new().filename(&aside).create_if_missing(true).disable_statement_logging();
-    let filling = pool(&options, settings).await?;
+    let filling = pool(&options, settings, Retirement::default()).await?;
     migrate::sqlite(&filling, true).await?;
     filling.close().await;
     std::fs::rename(&aside, path).map_err(refuse)?;

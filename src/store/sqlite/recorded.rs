@@ -10,8 +10,7 @@ use bytes::Bytes;
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::feed::Writer;
-use super::{Sqlite, pool};
+use super::Sqlite;
 use crate::config::{Config, Faults};
 use crate::mapping::{Kind, Mappings};
 use crate::record::{Change, Condition, Decimal, Edit};
@@ -128,7 +127,7 @@ async fn sqlite_is_given_these_statements() {
     let settings = crate::config::Store { url: url.clone(), ..Default::default() };
     // As `options`, which has the driver log nothing.
     let options = SqliteConnectOptions::from_str(&url).expect("a URL");
-    let store = Sqlite { pool: pool(&options, &settings).await.expect("opened"), writer: Writer::new(options) };
+    let store = Sqlite::over(options, &settings, None).await.expect("opened");
     sqlx::raw_sql(TABLES).execute(&store.pool).await.expect("made");
     let before = log.statements();
     let config: Config = crate::config::read("test", MAPPINGS, std::iter::empty()).config;

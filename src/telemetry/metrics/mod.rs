@@ -10,6 +10,7 @@ mod consistency;
 mod definitions;
 mod journal;
 mod labels;
+mod mappings;
 mod owned;
 mod register;
 mod upstream;
@@ -29,6 +30,7 @@ pub use consistency::{ConsistencyMetrics, MINUTES};
 pub use definitions::DefinitionMetrics;
 pub use journal::JournalMetrics;
 pub use labels::{Outcome, ReasonLabel};
+pub use mappings::MappingMetrics;
 pub use owned::OwnedMetrics;
 pub use upstream::{PinnedMetrics, UpstreamMetrics};
 pub use write_behind::WriteBehindMetrics;
@@ -43,6 +45,7 @@ pub struct Metrics {
     pub commands: Commands,
     pub clients: Arc<ClientMetrics>,
     pub owned: Arc<OwnedMetrics>,
+    pub mappings: Arc<MappingMetrics>,
     pub definitions: Arc<DefinitionMetrics>,
     pub cache: Arc<CacheMetrics>,
     pub write_behind: Arc<WriteBehindMetrics>,
@@ -59,6 +62,7 @@ impl Default for Metrics {
             commands: Commands::register(&mut r),
             clients: Arc::new(ClientMetrics::register(&mut r)),
             owned: Arc::new(OwnedMetrics::register(&mut r)),
+            mappings: Arc::new(MappingMetrics::register(&mut r)),
             definitions: Arc::new(DefinitionMetrics::register(&mut r)),
             cache: Arc::new(CacheMetrics::register(&mut r)),
             write_behind: Arc::new(WriteBehindMetrics::register(&mut r)),

@@ -76,19 +76,6 @@ fn every_fault_is_told_at_once_with_its_place_and_no_port_is_bound() {
 }
 
 #[test]
-fn a_fault_that_only_the_store_knows_stops_run_before_any_port() {
-    let config =
-        "[[caches]]\nkey = \"a:{id:int}\"\ntype = \"hash\"\ntable = \"sessions\"\nkey_columns = { id = \"nope\" }\n";
-    let output = Sidecar::builder().config(config).execute(&[]);
-    let told = stderr(&output);
-    assert!(
-        output.status.code() == Some(2) && told.contains("caches[0].key: table 'sessions' has no column 'nope'"),
-        "{told}"
-    );
-    assert!(!told.contains("ready for clients"), "{told}");
-}
-
-#[test]
 fn by_faulty_settings_nobody_is_asked() {
     let folder = tempfile::tempdir().expect("a folder");
     for url in ["postgres://127.0.0.1:1/none", "sqlite://nowhere.db"] {

@@ -101,6 +101,7 @@ fn a_reload_while_the_store_is_away_changes_what_needs_none() {
 fn a_store_that_comes_and_does_not_fit_keeps_nobody_from_what_needs_none() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let builder = demo(&redis, &postgres).config(hearthside::config::SHIPPED).expect(warnings::STORE_LATE);
+    let builder = builder.expect(&[warnings::UNFIT]);
     postgres.sql("ALTER TABLE sessions RENAME TO elsewhere");
     postgres.stop();
     let mut sidecar = builder.spawn();
@@ -109,9 +110,10 @@ fn a_store_that_comes_and_does_not_fit_keeps_nobody_from_what_needs_none() {
     postgres.launch();
     until("it says what does not fit", || {
         let told = wire.ask("HGET player:1:session hp");
-        told.starts_with("-LOADING") && told.contains("does not fit") && told.contains("there is no table 'sessions'")
+        told.starts_with("-ERR") && told.contains("does not fit") && told.contains("there is no table 'sessions'")
     });
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
+    assert_eq!(wire.ask("HGET item:apple:def name"), "$5\r\nApple\r\n", "nor from the other mappings");
     assert!(request(&sidecar, "GET", "/readyz").1.contains("no table 'sessions'"));
     postgres.sql("ALTER TABLE elsewhere RENAME TO sessions");
     until("it fits", || wire.ask("HGET player:1:session hp") == "$2\r\n99\r\n");

@@ -67,6 +67,9 @@ pub const NO_TRIGGERS: &str = "change triggers are missing: changes of this mapp
                                install them with `hearthside triggers --install`";
 pub const FEED_LOST: &str = "changes may be missed; the cache is emptied when the change feed is back";
 pub const FEED_CLOSED: &str = "the change feed cannot be connected; it is tried again";
+pub const UNFIT: &str = "a mapping does not fit the store's schema: {}; everything else is served. It is tried again \
+                         every few seconds";
+pub const FILE_REPLACED: &str = "the store's file was replaced by another one, which is opened";
 pub const ZONE_UNCLEAR: &str = "the column '{}' is a timestamp without time zone, and {}: it is read as {}; \
                                 make it a timestamptz, or say its zone (store.timezone)";
 pub const NOT_SWEPT: &str = "rows of keys that have ended cannot be removed now";

@@ -1,7 +1,8 @@
 //! Runs the steps of a transaction in one transaction of the store, and again if other transactions were in conflict
 //! with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -10,17 +11,22 @@ use super::steps::{Act, AllDone, Done, Step};
 use crate::cache::writes::expire::ExpireOutcome;
 use crate::keys::MappingId;
 use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
-use crate::store::{StoreError, StoreTransaction};
+use crate::store::{Plan, StoreError, StoreTransaction};
 
 /// A transaction that was in conflict with others has done nothing and begins again, at most so many times.
 const ATTEMPTS: usize = 5;
 
 impl Work {
     /// Does every step; `None` when a watched key has changed.
+    ///
+    /// # Errors
+    /// The store's; nothing has been done then.
     pub(super) async fn prepare(&self, origin: &str) -> Result<Option<(StoreTransaction, AllDone)>, StoreError> {
         let snapshot = !self.watched.is_empty();
         for attempt in 1.. {
-            match self.attempt(origin, snapshot).await {
+            let plans = self.plans();
+            match self.attempt(origin, snapshot, &plans).await {
+                Err(StoreError::Schema(_)) if attempt < ATTEMPTS && self.replan(&plans).await => {}
                 // What was watched was changed between the look at it and the write.
                 Err(StoreError::Conflict) if snapshot => return Ok(None),
                 Err(StoreError::Conflict) if attempt < ATTEMPTS => {}
@@ -30,21 +36,55 @@ impl Work {
         Ok(None)
     }
 
-    async fn attempt(&self, origin: &str, snapshot: bool) -> Result<Option<(StoreTransaction, AllDone)>, StoreError> {
+    /// The plans of its mappings, for one attempt; or why there is none.
+    fn plans(&self) -> Plans {
+        let mappings = self.steps.iter().map(|step| step.mapping);
+        let mappings: HashSet<_> = mappings.chain(self.watched.iter().map(|watched| watched.mapping)).collect();
+        let plan = |id: MappingId| self.source().known(id).and_then(|cached| cached.current.plan());
+        mappings.into_iter().map(|id| (id, plan(id))).collect()
+    }
+
+    /// Some statement did not fit the schema: all plans are made again. True when another attempt is worth while.
+    async fn replan(&self, plans: &Plans) -> bool {
+        let mut is_worth = false;
+        for (id, plan) in plans {
+            if let (Ok(plan), Some(cached)) = (plan, self.source().cached(*id)) {
+                is_worth |= cached.replan_after(&self.source().store, plan).await.unwrap_or(false);
+            }
+        }
+        is_worth
+    }
+
+    async fn attempt(
+        &self,
+        origin: &str,
+        snapshot: bool,
+        plans: &Plans,
+    ) -> Result<Option<(StoreTransaction, AllDone)>, StoreError> {
         let open = self.source().store.begin(origin, snapshot).await?;
-        let mut attempt = Attempt { work: self, open, lives: HashMap::new() };
+        let mut attempt = Attempt { work: self, plans, open, lives: HashMap::new() };
         if attempt.has_watched_changed().await? {
             self.writer.roll_back(attempt.open).await;
             return Ok(None);
         }
-        let done = attempt.run_steps().await?;
-        Ok(Some((attempt.open, done)))
+        match attempt.run_steps().await {
+            Ok(done) => Ok(Some((attempt.open, done))),
+            Err(error @ StoreError::Schema(_)) => {
+                self.writer.roll_back(attempt.open).await;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
+
+/// The plan of each mapping.
+type Plans = HashMap<MappingId, Result<Arc<Plan>, StoreError>>;
 
 /// One attempt, in a transaction of the store.
 struct Attempt<'w> {
     work: &'w Work,
+    plans: &'w Plans,
     open: StoreTransaction,
     /// The milliseconds that keys have to live from now on, of those whose expiry it has changed; `None`: they do not
     /// expire.
@@ -69,7 +109,7 @@ impl Attempt<'_> {
                 Act::Read => Done::Read(self.load(step.mapping, &step.key).await?),
                 Act::ChangeTtl(command) => Done::TtlChanged(self.change_ttl(step, command).await?),
                 Act::Write(edit, life) => match self.write(step, edit).await {
-                    Err(error) if error.is_final() => return Err(error),
+                    Err(error) if error.is_final() || matches!(error, StoreError::Schema(_)) => return Err(error),
                     written => {
                         self.note_life(step, &written, *life);
                         Done::Written(written)
@@ -111,14 +151,18 @@ impl Attempt<'_> {
     }
 
     async fn write(&mut self, step: &Step, edit: &Edit) -> Result<Written, StoreError> {
-        let cached = self.work.source().known(step.mapping)?;
-        self.open.write(&cached.plan, &step.key, edit).await
+        let plan = self.plan(step.mapping)?;
+        self.open.write(&plan, &step.key, edit).await
+    }
+
+    fn plan(&self, mapping: MappingId) -> Result<Arc<Plan>, StoreError> {
+        self.plans.get(&mapping).cloned().unwrap_or_else(|| self.work.source().known(mapping)?.current.plan())
     }
 
     async fn load(&mut self, mapping: MappingId, key: &Bytes) -> Result<Option<Record>, StoreError> {
-        let cached = self.work.source().known(mapping)?;
+        let plan = self.plan(mapping)?;
         // A key that is written has no deferred change that waits; one that is only read may have.
-        let record = self.open.load(&cached.plan, key).await?;
+        let record = self.open.load(&plan, key).await?;
         Ok(self.work.writer.memory.overlay.over(key, record))
     }
 }

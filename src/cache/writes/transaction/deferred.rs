@@ -2,6 +2,7 @@
 //! computed from the records as they are, and put into the journal at once when they are committed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -15,7 +16,7 @@ use crate::cache::writes::expire::ExpireOutcome;
 use crate::journal::Change;
 use crate::keys::MappingId;
 use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 use crate::telemetry::clock::Tick;
 
 /// What the steps did, and what is to be journaled of it.
@@ -27,6 +28,7 @@ pub(super) struct Plan {
 /// The state of one key between the steps.
 struct Key {
     mapping: MappingId,
+    plan: Arc<store::Plan>,
     record: Record,
     life: TtlChange,
     epoch: u64,
@@ -75,12 +77,13 @@ impl Work {
         for turn in &self.turns {
             let Some(step) = self.steps.iter().find(|step| step.key == turn.key()) else { continue };
             let (cached, now) = (self.source().known(step.mapping)?, Tick::now());
-            let epoch = cached.epoch();
+            let (epoch, plan) = (cached.epoch(), cached.current.plan()?);
             let Some(record) = self.writer.known(cached, turn.key(), turn.before.as_ref()).await? else {
                 return Ok(None);
             };
             let begun = turn.before.as_ref().map_or(now, |entry| entry.loaded_at);
-            let key = Key { mapping: step.mapping, record, life: TtlChange::Keep, epoch, begun, changes: Vec::new() };
+            let (mapping, life) = (step.mapping, TtlChange::Keep);
+            let key = Key { mapping, plan, record, life, epoch, begun, changes: Vec::new() };
             keys.insert(turn.key().clone(), key);
         }
         let mut done = self.nothing_done();
@@ -114,7 +117,7 @@ impl Work {
         let values = values.unwrap_or_default();
         for (field, value) in &values {
             if let Some(value) = value {
-                cached.plan.check(field, value)?;
+                key.plan.check(field, value)?;
             }
         }
         let changes: Vec<(&[u8], Option<&[u8]>)> =

@@ -1,0 +1,85 @@
+//! Statements go with a plan that is taken once. When the schema has changed, the mapping's plan is replaced, and what
+//! was kept by the one before is forgotten.
+//!
+//! Invariants:
+//! - a plan is replaced first, and then the mapping's epoch is raised: whoever reads the epoch before the plan keeps
+//!   nothing of an old plan under a new epoch;
+//! - a statement is sent once more only after the store has refused it as one that does not fit its schema: nothing of
+//!   it was applied.
+
+use std::sync::Arc;
+
+use super::Cache;
+use super::source::{Cached, Source};
+use crate::keys::MappingId;
+use crate::store::{CurrentPlan, Plan, Store, StoreError};
+
+impl Cache {
+    /// The cached mappings with their plans.
+    pub fn plans(&self) -> impl Iterator<Item = &CurrentPlan> {
+        self.memory.source.all().map(|cached| &cached.current)
+    }
+
+    /// Makes the plan of mapping `id` again, because the schema has changed or may have; what was kept by the plan
+    /// before is forgotten.
+    ///
+    /// # Errors
+    /// The store's, when it does not answer.
+    pub async fn replan(&self, id: MappingId) -> Result<(), StoreError> {
+        match self.memory.source.cached(id) {
+            Some(cached) => cached.replan(&self.memory.source.store).await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Cached {
+    /// Makes the plan again, because the schema has changed or may have. True when it was replaced.
+    ///
+    /// # Errors
+    /// The store's, when it does not answer.
+    pub(super) async fn replan(&self, store: &Store) -> Result<bool, StoreError> {
+        let is_replaced = self.current.replan(store).await?;
+        if is_replaced {
+            self.raise_epoch();
+        }
+        Ok(is_replaced)
+    }
+
+    /// The same after statements of `failed` did not fit the schema. True when another attempt is worth while.
+    ///
+    /// # Errors
+    /// As [`Cached::replan`].
+    pub(super) async fn replan_after(&self, store: &Store, failed: &Arc<Plan>) -> Result<bool, StoreError> {
+        let is_replaced = self.current.replan_after(store, failed).await?;
+        if is_replaced {
+            self.raise_epoch();
+        }
+        Ok(is_replaced)
+    }
+}
+
+impl Source {
+    /// Runs a statement with the mapping's plan, and once more with another one if the store says that the first does
+    /// not fit its schema.
+    ///
+    /// # Errors
+    /// Those of `run`; [`StoreError::Faulty`] while the mapping has no plan.
+    pub(super) async fn with_plan<T, Running>(
+        &self,
+        cached: &Cached,
+        run: impl Fn(Arc<Plan>) -> Running,
+    ) -> Result<T, StoreError>
+    where
+        Running: Future<Output = Result<T, StoreError>>,
+    {
+        let plan = cached.current.plan()?;
+        match run(plan.clone()).await {
+            Err(error @ StoreError::Schema(_)) => match cached.replan_after(&self.store, &plan).await {
+                Ok(true) => run(cached.current.plan()?).await,
+                Ok(false) | Err(_) => Err(error),
+            },
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Follows the schema of the store: a mapping whose tables have changed gets another plan, and what was kept of it is
+//! forgotten. One that does not fit any more fails alone.
+
+use futures_util::future::join_all;
+
+use crate::dispatch::Owned;
+use crate::mapping::{Kind, Mapping};
+use crate::store::{CurrentPlan, Difference, StoreError};
+
+impl Owned {
+    /// Every mapping that is in the store, with its plan.
+    pub fn plans(&self) -> impl Iterator<Item = &CurrentPlan> {
+        self.reloader.plans().chain(self.cache.plans())
+    }
+
+    /// Compares the schema with the one that the plans were made for, and makes those again that are not of today.
+    /// Where only the storage of a table is another one, nothing but what is kept in memory is forgotten.
+    pub async fn follow_schema(&self) {
+        let plans: Vec<&CurrentPlan> = self.plans().collect();
+        let mappings: Vec<&Mapping> = plans.iter().map(|plan| plan.mapping()).collect();
+        let prints = match self.store.fingerprints(&mappings).await {
+            Ok(prints) => prints,
+            Err(error) => return tracing::debug!(%error, "the schema cannot be looked at; this is tried again"),
+        };
+        let mut changed = Vec::new();
+        for (plan, print) in plans.into_iter().zip(prints) {
+            match plan.compare(&print) {
+                Difference::None => {}
+                Difference::Storage => {
+                    plan.saw(print);
+                    self.changed_whole(plan.mapping().id);
+                }
+                Difference::Schema => changed.push(self.replan(plan.mapping())),
+            }
+        }
+        join_all(changed).await;
+        self.cache.remember_columns().await;
+    }
+
+    /// Makes every plan again, whatever has changed.
+    pub async fn replan_all(&self) {
+        join_all(self.plans().map(|plan| self.replan(plan.mapping()))).await;
+        self.cache.remember_columns().await;
+    }
+
+    async fn replan(&self, mapping: &Mapping) {
+        let replanned = match mapping.kind {
+            Kind::Definition => self.reloader.replan(mapping.id).await,
+            Kind::Cache => self.cache.replan(mapping.id).await,
+        };
+        if let Err(error) = replanned {
+            tracing::debug!(mapping = mapping.pattern.text(), %error, "the statements cannot be made again now");
+        }
+    }
+
+    /// Asks for [`Owned::replan_all`], and then for all definitions to be loaded again, in the background.
+    pub fn request_replanning(&self) {
+        self.replanning.notify_one();
+    }
+
+    /// Serves such requests, for ever.
+    pub async fn replan_when_asked(&self) {
+        loop {
+            self.replanning.notified().await;
+            self.replan_all().await;
+            self.reloader.request_all(true);
+        }
+    }
+
+    /// The mappings that do not fit the schema, each with what is wrong.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let fault = |plan: &CurrentPlan| {
+            let faults = StoreError::Faults(plan.faults());
+            format!("the mapping '{}' does not fit the store's schema: {faults}", plan.mapping().pattern.text())
+        };
+        self.plans().filter(|plan| plan.plan().is_err()).map(fault).collect()
+    }
+
+    /// Shows in the metrics which mappings fit the schema, and no others.
+    pub fn show_plans(&self) {
+        self.mapping_metrics.forget();
+        self.plans().for_each(CurrentPlan::show);
+    }
+}

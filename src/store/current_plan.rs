@@ -1,0 +1,260 @@
+//! The plan of a mapping as it stands now. It is replaced as a whole when the schema has changed, and whoever has taken
+//! it goes on with the one that it has. A mapping that the schema does not fit has no plan, and says why.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use super::catalog::requirements::ColumnFault;
+use super::schema::{Difference, Fingerprint};
+use super::{Plan, Store, StoreError};
+use crate::mapping::{Kind, Mapping};
+use crate::telemetry::metrics::MappingMetrics;
+
+/// After an error that a new plan did not cure, the next one is made so much later at the earliest.
+const FUTILE: Duration = Duration::from_secs(1);
+
+/// A mapping's plan, or why it has none.
+#[derive(Debug)]
+enum State {
+    Ready(Arc<Plan>),
+    Faulty(Vec<ColumnFault>),
+}
+
+/// What the store has said of a mapping.
+struct Judgement {
+    state: State,
+    fingerprint: Fingerprint,
+    /// The triggers that are missing, as `table (trigger)`.
+    missing: Vec<String>,
+}
+
+/// A mapping and its plan.
+#[derive(Debug)]
+pub struct CurrentPlan {
+    mapping: Mapping,
+    state: ArcSwap<State>,
+    /// True when the store reports every change of the mapping's tables.
+    is_watched: AtomicBool,
+    /// The schema as it was when the plan was made.
+    fingerprint: Mutex<Fingerprint>,
+    /// Plans are made one at a time; when one was made because of an error, and was no other than before.
+    turn: tokio::sync::Mutex<Option<Instant>>,
+    metrics: Arc<MappingMetrics>,
+}
+
+impl CurrentPlan {
+    /// Makes the plan of a mapping.
+    ///
+    /// # Errors
+    /// The store's, when it does not answer. A schema that does not fit is no error.
+    pub async fn of(store: &Store, mapping: &Mapping, metrics: Arc<MappingMetrics>) -> Result<Self, StoreError> {
+        let Judgement { state, fingerprint, missing } = judge(store, mapping).await?;
+        say_triggers(mapping, true, &missing);
+        let current = Self { is_watched: AtomicBool::new(missing.is_empty()), ..Self::new(mapping, state, metrics) };
+        *current.seen() = fingerprint;
+        Ok(current)
+    }
+
+    /// A plan that was made without the store.
+    #[must_use]
+    pub fn made(plan: Plan, metrics: Arc<MappingMetrics>) -> Self {
+        Self::new(&plan.mapping.clone(), State::Ready(Arc::new(plan)), metrics)
+    }
+
+    fn new(mapping: &Mapping, state: State, metrics: Arc<MappingMetrics>) -> Self {
+        Self {
+            mapping: mapping.clone(),
+            state: ArcSwap::from_pointee(state),
+            is_watched: AtomicBool::new(false),
+            fingerprint: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            metrics,
+        }
+    }
+
+    /// The mapping.
+    #[must_use]
+    pub const fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// Its plan, to be kept for one request, write, transaction or flush.
+    ///
+    /// # Errors
+    /// [`StoreError::Faulty`] while the schema does not fit it.
+    pub fn plan(&self) -> Result<Arc<Plan>, StoreError> {
+        match &**self.state.load() {
+            State::Ready(plan) => Ok(plan.clone()),
+            State::Faulty(faults) => Err(StoreError::Faulty(texts(faults))),
+        }
+    }
+
+    /// What does not fit: a key of the mapping's block, and what is wrong. Empty while it has a plan.
+    #[must_use]
+    pub fn faults(&self) -> Vec<(&'static str, String)> {
+        match &**self.state.load() {
+            State::Ready(_) => Vec::new(),
+            State::Faulty(faults) => faults.clone(),
+        }
+    }
+
+    /// True when the store reports every change of its tables.
+    pub fn is_watched(&self) -> bool {
+        self.is_watched.load(SeqCst)
+    }
+
+    /// Logs what does not fit, or is not certain, when the mapping begins to be served.
+    pub fn announce(&self) {
+        say_state(&self.mapping, None, &self.state.load());
+    }
+
+    /// Shows in the metrics whether it has a plan.
+    pub fn show(&self) {
+        self.metrics.set_up(self.mapping.pattern.text(), matches!(&**self.state.load(), State::Ready(_)));
+    }
+
+    /// How the schema differs from the one for which the plan was made. One that does not fit always does: what is
+    /// missing may be something of which no fingerprint is taken.
+    #[must_use]
+    pub fn compare(&self, now: &Fingerprint) -> Difference {
+        match &**self.state.load() {
+            State::Faulty(_) => Difference::Schema,
+            State::Ready(_) => self.seen().compare(now),
+        }
+    }
+
+    /// The table's storage is another one, and its schema the same.
+    pub fn saw(&self, now: Fingerprint) {
+        *self.seen() = now;
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Fingerprint> {
+        self.fingerprint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the plan again. True when it was replaced: what was kept by the plan before is to be forgotten.
+    ///
+    /// # Errors
+    /// The store's, when it does not answer; the plan stays.
+    pub async fn replan(&self, store: &Store) -> Result<bool, StoreError> {
+        let _turn = self.turn.lock().await;
+        self.replace(store).await
+    }
+
+    /// The same after the store has said that the statements of `failed` do not fit its schema. Those who meet the
+    /// error at once make one plan. True when another attempt is worth while.
+    ///
+    /// # Errors
+    /// The store's, when it does not answer; the plan stays.
+    pub async fn replan_after(&self, store: &Store, failed: &Arc<Plan>) -> Result<bool, StoreError> {
+        let mut turn = self.turn.lock().await;
+        if self.plan().is_ok_and(|plan| !Arc::ptr_eq(&plan, failed)) {
+            return Ok(true);
+        }
+        if turn.is_some_and(|last| last.elapsed() < FUTILE) {
+            return Ok(false);
+        }
+        let is_replaced = self.replace(store).await?;
+        // The same statements again help only where they had been prepared for another schema.
+        let is_another = self.plan().is_ok_and(|plan| !plan.is_like(failed));
+        *turn = (!is_another).then(Instant::now);
+        Ok(is_replaced)
+    }
+
+    async fn replace(&self, store: &Store) -> Result<bool, StoreError> {
+        let Judgement { state, fingerprint, missing } = judge(store, &self.mapping).await?;
+        *self.seen() = fingerprint;
+        let before = self.state.load_full();
+        let is_as_before = matches!((&*before, &state), (State::Faulty(old), State::Faulty(new)) if old == new);
+        if !is_as_before {
+            say_state(&self.mapping, Some(&before), &state);
+            self.state.store(Arc::new(state));
+            // Statements that were prepared for the plan before may take other parameters.
+            store.retire_connections();
+            self.metrics.schema_changes.inc();
+            self.show();
+        }
+        let was_watched = self.is_watched.swap(missing.is_empty(), SeqCst);
+        say_triggers(&self.mapping, was_watched, &missing);
+        Ok(!is_as_before || was_watched != missing.is_empty())
+    }
+}
+
+fn texts(faults: &[ColumnFault]) -> String {
+    StoreError::Faults(faults.to_vec()).to_string()
+}
+
+/// What the store says of a mapping now. The fingerprint is taken first: a change that comes meanwhile is seen later.
+async fn judge(store: &Store, mapping: &Mapping) -> Result<Judgement, StoreError> {
+    let fingerprint = store.fingerprints(&[mapping]).await?.pop().unwrap_or_default();
+    let state = match store.plan(mapping).await {
+        Ok(plan) => State::Ready(Arc::new(plan)),
+        Err(StoreError::Faults(faults)) => State::Faulty(faults),
+        Err(error) if error.is_final() => return Err(error),
+        Err(error) => State::Faulty(vec![("key", error.to_string())]),
+    };
+    let missing = match store.missing_triggers(mapping).await {
+        // Of a table that is not there no triggers are missing, which is said elsewhere.
+        _ if matches!(state, State::Faulty(_)) => Vec::new(),
+        Ok(missing) => missing,
+        Err(error) if error.is_final() => return Err(error),
+        Err(error) => vec![error.to_string()],
+    };
+    Ok(Judgement { state, fingerprint, missing })
+}
+
+/// Logs what has become of a mapping's plan; `before` is what it was.
+fn say_state(mapping: &Mapping, before: Option<&State>, now: &State) {
+    let name = mapping.pattern.text();
+    match (before, now) {
+        (_, State::Faulty(faults)) => {
+            let meanwhile = match mapping.kind {
+                Kind::Cache => "its keys are answered with an error",
+                Kind::Definition => "its last good version is served, if there is one",
+            };
+            tracing::error!(
+                mapping = name,
+                faults = texts(faults),
+                "a mapping does not fit the store's schema: {meanwhile}; everything else is served. It is tried again \
+                 every few seconds"
+            );
+        }
+        (Some(State::Faulty(_)), State::Ready(_)) => {
+            tracing::info!(mapping = name, "the mapping fits the store's schema again");
+        }
+        (Some(State::Ready(_)), State::Ready(_)) => {
+            tracing::info!(mapping = name, "the schema may have changed: the mapping's statements are made again");
+        }
+        (None, State::Ready(_)) => {}
+    }
+    let State::Ready(plan) = now else { return };
+    let known = if let Some(State::Ready(before)) = before { before.doubts() } else { &[] };
+    for (key, doubt) in plan.doubts().iter().filter(|doubt| !known.contains(doubt)) {
+        tracing::warn!(mapping = name, key, "{doubt}");
+    }
+}
+
+/// Logs whether the mapping's changes are reported now. Without the triggers none of its changes would be seen: it is
+/// served, but a cached key of it for no longer than `cache.max_staleness` (hazard 7).
+fn say_triggers(mapping: &Mapping, was_watched: bool, missing: &[String]) {
+    let name = mapping.pattern.text();
+    match (was_watched, missing) {
+        (true, []) | (false, [_, ..]) => {}
+        (false, []) => tracing::info!(mapping = name, "the change triggers of the mapping are all there"),
+        (true, missing) => {
+            let noticed = match mapping.kind {
+                Kind::Cache => "after cache.max_staleness",
+                Kind::Definition => "at a reload (SIGHUP, POST /reload)",
+            };
+            tracing::error!(
+                mapping = name,
+                missing = missing.join(", "),
+                "change triggers are missing: changes of this mapping are noticed only {noticed}; \
+                 install them with `hearthside triggers --install`"
+            );
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Fingerprints of tables from the catalog of Postgres, over a connection of their own: who reads catalogs waits for no
+//! table's lock, and must not wait for other statements either. Knows of a mapping only which tables it names.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::sync::Mutex;
+
+use crate::mapping::Mapping;
+use crate::store::StoreError;
+use crate::store::schema::{Fingerprint, names};
+
+/// For each name: two digests of what is known of its table, the tables that inherit from it and its partitions.
+const ASK: &str = "WITH RECURSIVE tree (name, oid) AS ( \
+    SELECT name, to_regclass(name)::oid FROM unnest($1::text[]) AS name \
+    UNION SELECT tree.name, i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid) \
+    SELECT tree.name, hashtextextended(string_agg(concat_ws(' ', \
+        c.oid, c.relnamespace, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relpartbound, \
+        c.relacl, \
+        (SELECT string_agg(concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated, \
+            a.attidentity, a.attcollation, d.adbin), ';' ORDER BY a.attnum) \
+         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
+        (SELECT string_agg(concat_ws(',', t.tgname, t.tgfoid, t.tgenabled), ';' ORDER BY t.tgname) \
+         FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), \
+        (SELECT string_agg(concat_ws(',', x.indkey, x.indnkeyatts, x.indisvalid, x.indpred), ';' \
+            ORDER BY x.indkey::text) \
+         FROM pg_index x WHERE x.indrelid = c.oid AND x.indisunique), \
+        (SELECT string_agg(r.ev_action::text, ';' ORDER BY r.oid) FROM pg_rewrite r WHERE r.ev_class = c.oid) \
+    ), ' ' ORDER BY c.oid), 0)::text, hashtextextended(string_agg(c.relfilenode::text, ' ' ORDER BY c.oid), 0)::text \
+    FROM tree JOIN pg_class c ON c.oid = tree.oid GROUP BY tree.name";
+
+/// What is known of each name's table; none of a name that no table has.
+type Digests = HashMap<String, (String, String)>;
+
+/// The connection.
+#[derive(Debug)]
+pub(super) struct SchemaWatch {
+    options: PgConnectOptions,
+    /// How long an answer is waited for.
+    patience: Duration,
+    open: Mutex<Option<PgConnection>>,
+}
+
+impl SchemaWatch {
+    pub(super) fn new(options: PgConnectOptions, patience: Duration) -> Self {
+        Self { options, patience, open: Mutex::default() }
+    }
+
+    /// The fingerprint of each mapping's tables.
+    pub(super) async fn fingerprints(&self, mappings: &[&Mapping]) -> Result<Vec<Fingerprint>, StoreError> {
+        let names: Vec<BTreeSet<String>> = mappings.iter().map(|mapping| names(mapping)).collect();
+        let all: BTreeSet<&String> = names.iter().flatten().collect();
+        let all: Vec<String> = all.into_iter().cloned().collect();
+        let asked = tokio::time::timeout(self.patience, self.digests(&all)).await;
+        let digests = asked.unwrap_or_else(|_| Err(StoreError::Unavailable("the catalog was not read in time".into())));
+        let digests = digests?;
+        Ok(names.iter().map(|names| fingerprint(names, &digests)).collect())
+    }
+
+    async fn digests(&self, names: &[String]) -> Result<Digests, StoreError> {
+        let mut open = self.open.lock().await;
+        // A connection on which the waiting for an answer was given up is dropped.
+        let mut connection = match open.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await?,
+        };
+        let digests = match ask(&mut connection, names).await {
+            Err(error) if error.is_final() => return Err(error),
+            // Some name cannot be looked up: no table's, or in a schema that may not be used. It keeps none of the
+            // others from being seen.
+            Err(_) => ask_one_by_one(&mut connection, names).await?,
+            Ok(digests) => digests,
+        };
+        *open = Some(connection);
+        Ok(digests)
+    }
+}
+
+async fn ask(connection: &mut PgConnection, names: &[String]) -> Result<Digests, StoreError> {
+    let rows: Vec<(String, String, String)> = sqlx::query_as(ASK).bind(names).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(name, schema, storage)| (name, (schema, storage))).collect())
+}
+
+async fn ask_one_by_one(connection: &mut PgConnection, names: &[String]) -> Result<Digests, StoreError> {
+    let mut digests = Digests::new();
+    for name in names {
+        match ask(connection, std::slice::from_ref(name)).await {
+            Ok(one) => digests.extend(one),
+            Err(error) if error.is_final() => return Err(error),
+            Err(error) => drop(digests.insert(name.clone(), (error.to_string(), String::new()))),
+        }
+    }
+    Ok(digests)
+}
+
+fn fingerprint(names: &BTreeSet<String>, digests: &Digests) -> Fingerprint {
+    let mut fingerprint = Fingerprint::default();
+    for (name, (schema, storage)) in names.iter().filter_map(|name| digests.get_key_value(name)) {
+        fingerprint.schema.push_str(&format!("{name}={schema} "));
+        fingerprint.storage.push_str(&format!("{name}={storage} "));
+    }
+    fingerprint
+}

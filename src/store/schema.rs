@@ -1,0 +1,125 @@
+//! What the schema watch compares: of every table that a mapping names a fingerprint of its schema, and one of its
+//! storage. Knows no engine.
+
+use std::collections::BTreeSet;
+
+use super::{Engine, Store, StoreError};
+use crate::mapping::Mapping;
+
+/// What an engine's catalog says of the tables of one mapping; two that are equal were taken of the same schema.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Which tables they are, their columns, indexes, triggers, partitions and policies.
+    pub(super) schema: String,
+    /// Where their rows are: another place after a rewrite or TRUNCATE.
+    pub(super) storage: String,
+}
+
+/// How two fingerprints differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// Not at all.
+    None,
+    /// The rows may be others, and nothing else.
+    Storage,
+    /// Statements may have to be made again.
+    Schema,
+}
+
+impl Fingerprint {
+    /// How a later one differs.
+    #[must_use]
+    pub fn compare(&self, now: &Self) -> Difference {
+        match () {
+            () if self.schema != now.schema => Difference::Schema,
+            () if self.storage != now.storage => Difference::Storage,
+            () => Difference::None,
+        }
+    }
+}
+
+/// The names by which a mapping's tables can be found: those of its block, and every word of its SQL that may be one.
+pub(super) fn names(mapping: &Mapping) -> BTreeSet<String> {
+    let block = &mapping.config;
+    let watched = mapping.watched().into_iter().map(|(table, _)| table);
+    let sql = [&block.query, &block.push, &block.remove].into_iter().flatten();
+    let notes = block.defers().then(|| "hearthside.journals".to_owned());
+    watched.chain(sql.flat_map(|sql| names_in(sql))).chain(notes).collect()
+}
+
+/// Words of a statement that may name a table, with their schema where they have one. Some will be columns, functions
+/// or keywords: those are no tables, or do no harm.
+fn names_in(sql: &str) -> Vec<String> {
+    let (mut names, mut name, mut quote) = (Vec::new(), String::new(), None);
+    for c in sql.chars().chain([' ']) {
+        match quote {
+            Some('\'') => quote = (c != '\'').then_some('\''),
+            Some(_) => {
+                name.push(c);
+                quote = (c != '"').then_some('"');
+            }
+            None if c == '\'' => quote = Some('\''),
+            None if c == '"' => {
+                name.push(c);
+                quote = Some('"');
+            }
+            None if c.is_alphanumeric() || c == '_' || c == '.' => name.push(c),
+            None => names.extend(Some(std::mem::take(&mut name)).filter(|name| is_name(name))),
+        }
+    }
+    names
+}
+
+/// `table` or `schema.table`; never a number.
+fn is_name(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    parts.len() <= 2 && parts.iter().all(|part| part.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '"'))
+}
+
+impl Store {
+    /// The fingerprints of the tables of each of these mappings. No table's lock is waited for.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn fingerprints(&self, mappings: &[&Mapping]) -> Result<Vec<Fingerprint>, StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => store.fingerprints(mappings).await,
+            Engine::Sqlite(store) => Ok(vec![store.fingerprint().await?; mappings.len()]),
+            Engine::Away(away) => Err(away.error()),
+        }
+    }
+
+    /// From now on no statement that was prepared before is used: connections of before are closed when they are free.
+    pub(super) fn retire_connections(&self) {
+        match &self.engine {
+            Engine::Postgres(store) => store.retire_connections(),
+            Engine::Sqlite(store) => store.retire_connections(),
+            Engine::Away(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Difference, Fingerprint, names_in};
+
+    #[test]
+    fn every_table_of_a_statement_is_among_its_names() {
+        let names = names_in(
+            "WITH x AS (SELECT * FROM game.items i JOIN \"My Table\" USING (id)) \
+             SELECT 'no.thing', 1.5 FROM x, s.\"T\" WHERE a = $1",
+        );
+        for table in ["game.items", "\"My Table\"", "s.\"T\"", "x"] {
+            assert!(names.iter().any(|name| name == table), "{table}: {names:?}");
+        }
+        assert!(names.iter().all(|name| !name.contains("thing") && !name.starts_with('1')), "{names:?}");
+    }
+
+    #[test]
+    fn a_rewrite_is_no_change_of_the_schema() {
+        let print = |schema: &str, storage: &str| Fingerprint { schema: schema.into(), storage: storage.into() };
+        assert_eq!(print("a", "1").compare(&print("a", "1")), Difference::None);
+        assert_eq!(print("a", "1").compare(&print("a", "2")), Difference::Storage);
+        assert_eq!(print("a", "1").compare(&print("b", "2")), Difference::Schema);
+    }
+}

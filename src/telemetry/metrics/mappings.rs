@@ -1,0 +1,38 @@
+//! What is known of each mapping as a whole: whether the store's schema fits it.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::labels::MappingLabel;
+use super::register::Register;
+
+/// Of all mappings that are in the store.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is explained where it is registered, in the words operators read")]
+pub struct MappingMetrics {
+    up: Family<MappingLabel, Gauge>,
+    pub schema_changes: Counter,
+}
+
+impl MappingMetrics {
+    pub(super) fn register(r: &mut Register) -> Self {
+        Self {
+            up: r.family("mapping_up", "1 while the mapping fits the store's schema. Alarm on 0"),
+            schema_changes: r.counter(
+                "schema_changes",
+                "Times that a mapping's statements were made again because its schema had changed, or might have",
+            ),
+        }
+    }
+
+    /// Shows whether a mapping, by its key pattern, fits the schema.
+    pub fn set_up(&self, mapping: &str, is_up: bool) {
+        self.up.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).set(i64::from(is_up));
+    }
+
+    /// Shows none any more: a reload has brought others.
+    pub fn forget(&self) {
+        self.up.clear();
+    }
+}
