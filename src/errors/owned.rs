@@ -32,6 +32,9 @@ pub fn maybe_written(pattern: &str, why: &str) -> String {
     format!("ERR hearthside: the mapping '{pattern}': {why}")
 }
 
+/// PERSIST, or GETEX with it, on a key whose row says when it expires, in a column that may not be NULL.
+pub const MUST_END: &str = "ERR hearthside: the key cannot be without an expiry: the column that holds it is NOT NULL";
+
 /// A write command on a key of a read-only mapping.
 pub fn takes_no_writes(command: &str, key: &[u8], pattern: &str) -> String {
     let (command, key) = shown(command, key);

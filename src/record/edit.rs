@@ -74,6 +74,21 @@ pub enum Edit {
     Delete,
 }
 
+/// An edit of a key, and when a row that it makes expires.
+#[derive(Clone, Copy, Debug)]
+pub struct RowEdit<'e> {
+    /// What is asked.
+    pub edit: &'e Edit,
+    /// The milliseconds that a new row has to live; `None`: what its table says.
+    pub left: Option<i64>,
+}
+
+impl<'e> From<&'e Edit> for RowEdit<'e> {
+    fn from(edit: &'e Edit) -> Self {
+        Self { edit, left: None }
+    }
+}
+
 /// Digits behind the point that Redis keeps of a sum.
 const PLACES: u32 = 17;
 

@@ -22,7 +22,7 @@ mod write;
 
 use std::collections::HashMap;
 
-pub use edit::{Change, Condition, Decimal, Edit};
+pub use edit::{Change, Condition, Decimal, Edit, RowEdit};
 pub use expire::ExpireCommand;
 pub use read::{Answer, ReadError};
 pub use ttl::View;

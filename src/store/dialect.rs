@@ -1,6 +1,7 @@
 //! The SQL that the two engines spell differently, side by side: one function for each expression or clause. Knows
 //! columns, never mappings; sends nothing.
 
+use super::catalog::described::Param;
 use super::catalog::relation::{Column, Holds, quote};
 
 /// An engine's SQL.
@@ -76,11 +77,24 @@ impl Dialect {
         let (ends, left) = (moment_of(column), quote(LEFT));
         match self {
             Self::Postgres => {
-                format!("ceil(extract(epoch FROM ({ends}::timestamptz - clock_timestamp())) * 1000)::bigint AS {left}")
+                // Infinity, as NULL, is no end; minus infinity has passed.
+                format!(
+                    "CASE WHEN isfinite({ends}) \
+                     THEN ceil(extract(epoch FROM ({ends}::timestamptz - clock_timestamp())) * 1000)::bigint \
+                     WHEN {ends} < clock_timestamp() THEN 0 END AS {left}"
+                )
             }
             Self::Sqlite => format!(
                 "CAST(round((unixepoch({ends}, 'subsec') - unixepoch('now', 'subsec')) * 1000) AS INTEGER) AS {left}"
             ),
+        }
+    }
+
+    /// A key's column, as it is compared with a value of its key.
+    pub(super) fn compared(self, column: &str, param: &Param) -> String {
+        match (self, param) {
+            (Self::Postgres, Param::Cast { column: Some(kind), .. }) => format!("CAST({column} AS {kind})"),
+            _ => column.to_owned(),
         }
     }
 
@@ -110,12 +124,21 @@ impl Dialect {
         }
     }
 
+    /// Parameter `number`, bound like that, as a value of a key's column. An index on the column serves the comparison.
+    pub(super) fn bound(self, number: usize, param: &Param) -> String {
+        match (self, param) {
+            (Self::Postgres, Param::Cast { to, .. }) => self.key(number, to),
+            _ => format!("${number}"),
+        }
+    }
+
     /// A text, which is an expression, as a value of a column.
     pub(super) fn value(self, column: &Column, text: &str) -> String {
         match (self, column.holds) {
             (Self::Postgres, Holds::Epochs) => {
                 held(&format!("to_timestamp(CAST({text} AS float8))"), column.zone.as_deref())
             }
+            (Self::Postgres, Holds::Structures) => structure(column, text),
             (Self::Postgres, _) => format!("CAST({text} AS {})", column.cast),
             (Self::Sqlite, Holds::Epochs) => {
                 format!("strftime('%Y-%m-%d %H:%M:%f', CAST({text} AS REAL), 'unixepoch')")
@@ -123,6 +146,17 @@ impl Dialect {
             (Self::Sqlite, _) => text.to_owned(),
         }
     }
+}
+
+/// A text as an array or a composite value of Postgres: JSON is what is shown, and the type's own form is taken too,
+/// which is no JSON of that kind.
+fn structure(column: &Column, text: &str) -> String {
+    let begin = if column.kind().starts_with('_') { "[" } else { "{" };
+    format!(
+        "(SELECT v FROM jsonb_to_record(jsonb_build_object('v', CASE WHEN {text} ~ '^\\s*[{begin}]' \
+         THEN CAST({text} AS jsonb) ELSE to_jsonb({text}) END)) AS r (v {}))",
+        column.cast
+    )
 }
 
 /// The point in time that a column means, by its name.

@@ -61,6 +61,14 @@ pub enum StoreError {
 const NO_TURN: &str =
     "no connection within store.connect_timeout: all are busy (store.max_connections), or the server is silent";
 
+/// What a write says that the table kept from happening.
+pub(super) const SUPPRESSED: &str =
+    "a trigger of the table, or a policy for rows, kept the row as it was; nothing was written";
+
+/// The same of a write of several rows, some of which went through.
+pub(super) const PARTLY_SUPPRESSED: &str =
+    "a trigger of the table, or a policy for rows, kept some of the rows as they were; the others are written";
+
 /// A field in the words of an error.
 fn named(field: &str) -> String {
     if field.is_empty() { "the value".to_owned() } else { format!("the field '{field}'") }

@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::mapping::Mapping;
-use crate::record::{Edit, Record, Table, Written};
+use crate::record::{Record, RowEdit, Table, Written};
 
 #[derive(Debug)]
 enum Engine {
@@ -167,7 +167,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; after [`StoreError::Ambiguous`] it may have been applied, after the others it was not.
-    pub async fn write(&self, plan: &Plan, key: &[u8], edit: &Edit, origin: &str) -> Result<Written, StoreError> {
+    pub async fn write(&self, plan: &Plan, key: &[u8], edit: RowEdit<'_>, origin: &str) -> Result<Written, StoreError> {
         self.breaker.check()?;
         let written = match &self.engine {
             Engine::Postgres(store) => store.write(plan, key, edit, origin).await,

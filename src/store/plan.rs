@@ -118,6 +118,12 @@ impl Plan {
         target.place(field, &self.mapping.config)?.check(field, text(value, field)?)
     }
 
+    /// True when a row cannot be without an expiry: its column may not be NULL.
+    #[must_use]
+    pub fn must_end(&self) -> bool {
+        self.target.as_ref().and_then(|target| target.expires.as_ref()).is_some_and(|expires| expires.is_required)
+    }
+
     pub(super) fn is_hash(&self) -> bool {
         self.mapping.config.shape == Shape::Hash
     }

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
-use super::catalog::relation::Column;
-use super::catalog::target::Target;
+use super::catalog::relation::{Column, Surety, quote};
+use super::catalog::target::{Expires, Target};
 use super::plan::KeySource;
 use crate::config::MappingConfig;
 use crate::mapping::Mapping;
@@ -16,6 +16,11 @@ struct Known {
     block: String,
     columns: Vec<Column>,
     overflow: Option<Column>,
+    #[serde(default)]
+    others: Vec<String>,
+    /// As [`Expires::is_required`].
+    #[serde(default)]
+    must_end: bool,
 }
 
 /// A block, whatever its place in the file.
@@ -28,8 +33,9 @@ impl Plan {
     #[must_use]
     pub fn columns(&self) -> Option<String> {
         let target = self.target.as_ref()?;
-        let (columns, overflow) = (target.columns.clone(), target.overflow.clone());
-        serde_json::to_string(&Known { block: name_of(&self.mapping.config), columns, overflow }).ok()
+        let (columns, overflow, others) = (target.columns.clone(), target.overflow.clone(), target.others.clone());
+        let (block, must_end) = (name_of(&self.mapping.config), self.must_end());
+        serde_json::to_string(&Known { block, columns, overflow, others, must_end }).ok()
     }
 
     /// A plan that can do nothing but [`Plan::check`], by the columns of [`Plan::columns`]; `None` where those are of
@@ -40,7 +46,14 @@ impl Plan {
         if known.block != name_of(&mapping.config) {
             return None;
         }
-        let target = Target { columns: known.columns, overflow: known.overflow, ..Target::default() };
+        let Known { columns, overflow, others, must_end, .. } = known;
+        let expires = mapping.config.expires_column.as_deref().map(|column| Expires {
+            column: quote(column),
+            zone: None,
+            surety: Surety::Doubted,
+            is_required: must_end,
+        });
+        let target = Target { columns, overflow, others, expires, ..Target::default() };
         Some(Self { target: Some(target), ..Self::new(mapping, KeySource::Bound) })
     }
 }
@@ -66,7 +79,7 @@ mod tests {
     #[test]
     fn columns_are_remembered_for_the_same_block_only() {
         let mapping_of_then = mapping("t");
-        let hp = Column { name: "hp".into(), cast: "int4".into(), holds: Holds::Integers, zone: None };
+        let hp = Column::new("hp".into(), "int4".into(), Holds::Integers);
         let table = Relation::new("t".into(), vec![hp]);
         let target = Target::of(&mapping_of_then, &table, String::new());
         let plan = Plan { target: Some(target), ..Plan::new(&mapping_of_then, KeySource::Extra) };

@@ -11,6 +11,9 @@ use super::row::{Cell, Row};
 use crate::config::Shape;
 use crate::record::Record;
 
+const SEVERAL_ROWS: &str = "several rows have this key, which holds one hash or string: the key's columns are not \
+    unique, or the query lacks a LIMIT 1";
+
 impl Plan {
     /// The texts of a row's own key; `None` where the row does not say, an empty list where one is NULL.
     fn own_key(&self, row: &mut Row) -> Option<Vec<String>> {
@@ -37,6 +40,10 @@ impl Plan {
                 Some(own) if self.render(&own).as_deref() != Some(key) => {}
                 _ => same.push(row),
             }
+        }
+        let is_one = matches!(self.mapping.config.shape, Shape::Hash | Shape::String);
+        if is_one && same.len() > 1 {
+            return Err(StoreError::Refused(SEVERAL_ROWS.into()));
         }
         self.shape(&same)
     }

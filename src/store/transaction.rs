@@ -4,7 +4,7 @@
 use super::postgres::PostgresTransaction;
 use super::sqlite::SqliteTransaction;
 use super::{Engine, Plan, Store, StoreError};
-use crate::record::{Edit, Record, Written};
+use crate::record::{Record, RowEdit, Written};
 
 #[derive(Debug)]
 enum Open {
@@ -39,7 +39,7 @@ impl StoreTransaction {
     ///
     /// # Errors
     /// [`StoreError::is_final`] says after which errors nothing more can be done in it.
-    pub async fn write(&mut self, plan: &Plan, key: &[u8], edit: &Edit) -> Result<Written, StoreError> {
+    pub async fn write(&mut self, plan: &Plan, key: &[u8], edit: RowEdit<'_>) -> Result<Written, StoreError> {
         match &mut self.0 {
             Open::Postgres(transaction) => transaction.write(plan, key, edit).await,
             Open::Sqlite(transaction) => transaction.write(plan, key, edit).await,

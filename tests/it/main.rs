@@ -26,6 +26,7 @@ mod schema;
 mod statements;
 mod structure;
 mod support;
+mod tables;
 mod transactions;
 mod upstream;
 mod writes;

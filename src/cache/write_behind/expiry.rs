@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use super::WriteBehind;
 use super::journalling::Deferred;
 use crate::cache::source::Cached;
+use crate::errors;
 use crate::journal::Change;
 use crate::keys::MappingId;
-use crate::record::TtlChange;
+use crate::record::{ExpireCommand, ReadError, TtlChange};
 use crate::store::StoreError;
 use crate::telemetry::clock::{Tick, UnixMs};
 use crate::telemetry::metrics::WriteBehindMetrics;
@@ -24,13 +25,50 @@ impl Cached {
         }
         let block = self.block();
         let whole = block.ttl.map(|ttl| TtlChange::Left(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)));
+        let must_end = self.plan.must_end();
         match asked {
             TtlChange::Left(_) => Some(asked),
             _ if block.renew && whole.is_some() => whole,
-            TtlChange::Persist => Some(TtlChange::Persist),
+            TtlChange::Persist if must_end => Some(whole.unwrap_or(asked)),
+            TtlChange::Persist => Some(asked),
             // A row without values is no key, and has no expiry.
+            TtlChange::Keep if is_new && must_end => whole,
             TtlChange::Keep if is_new => Some(whole.unwrap_or(TtlChange::Persist)),
             TtlChange::Keep => None,
+        }
+    }
+
+    /// The milliseconds that a row has to live which a write makes; `None`: it does not expire, or as its table says.
+    pub(crate) fn left_of_new(&self, asked: TtlChange) -> Option<i64> {
+        match self.life_after(asked, true) {
+            Some(TtlChange::Left(left)) => Some(left),
+            Some(TtlChange::Persist | TtlChange::Keep) | None => None,
+        }
+    }
+
+    /// Refuses a write that leaves a key without an expiry where its row must have one.
+    ///
+    /// # Errors
+    /// [`StoreError::Field`].
+    pub(crate) fn may_live(&self, asked: TtlChange) -> Result<(), StoreError> {
+        let column = self.mapping.config.expires_column.as_deref().filter(|_| self.plan.must_end());
+        match (column, self.life_after(asked, false)) {
+            (Some(column), Some(TtlChange::Persist)) => {
+                let reason = "its column must have a value (NOT NULL): give the key a TTL (EX), or the mapping a ttl";
+                Err(StoreError::Field { field: column.to_owned(), reason: reason.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`ExpireCommand::of_left`]; an expiry is not taken away where the row must have one.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub(crate) fn life_of(&self, command: &ExpireCommand, left: Option<i64>) -> Result<Option<TtlChange>, ReadError> {
+        match command.of_left(left)? {
+            Some(TtlChange::Persist) if self.plan.must_end() => Err(ReadError::Other(errors::owned::MUST_END)),
+            life => Ok(life),
         }
     }
 }

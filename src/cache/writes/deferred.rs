@@ -11,7 +11,7 @@ use crate::cache::source::Cached;
 use crate::cache::write_behind::journalling::Deferred;
 use crate::config::WriteMode;
 use crate::journal;
-use crate::record::{Change, Condition, Edit, Record, TtlChange, Write, Written};
+use crate::record::{Change, Condition, Edit, Record, RowEdit, TtlChange, Write, Written};
 use crate::store::StoreError;
 use crate::telemetry::clock::Tick;
 
@@ -107,7 +107,8 @@ impl Writer {
         let mut base = before.clone();
         if !through.is_empty() {
             let edit = Edit::Fields(through, Condition::Always);
-            base = self.store_write(cached, turn, &edit).await?.new;
+            let row = RowEdit { edit: &edit, left: cached.left_of_new(write.life) };
+            base = self.store_write(cached, turn, row).await?.new;
         }
         let deferred = |(field, _): (Bytes, Change)| {
             let value = value_of(&field);

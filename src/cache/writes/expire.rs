@@ -53,7 +53,7 @@ impl Writer {
             return Ok(ExpireOutcome { record: None, life: Ok(None) });
         };
         let loaded_at = turn.before.as_ref().map_or_else(Tick::now, |entry| entry.loaded_at);
-        let life = command.of_left(record.left);
+        let life = cached.life_of(command, record.left);
         match &life {
             Ok(Some(TtlChange::Left(left))) if *left <= 0 => {
                 self.write_now(cached, turn, &Edit::Delete, TtlChange::Keep).await?;

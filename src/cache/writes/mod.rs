@@ -17,7 +17,7 @@ use super::memory::overlay::fields_of;
 use super::source::Cached;
 use super::write_behind::WriteBehind;
 use crate::keys::MappingId;
-use crate::record::{Edit, Record, TtlChange, Write, Written};
+use crate::record::{Edit, Record, RowEdit, TtlChange, Write, Written};
 use crate::store::{Plan, StoreError};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{CacheMetrics, Outcome};
@@ -59,6 +59,10 @@ impl Writer {
             writer.memory.handover.opened().await;
             let cached = writer.memory.source.known(id)?;
             turn.comes().await;
+            if let Err(error) = cached.may_live(write.life) {
+                writer.memory.undo(turn);
+                return Err(error);
+            }
             if cached.defers_some(&write.edit) {
                 writer.defer(cached, turn, &write).await
             } else {
@@ -77,7 +81,8 @@ impl Writer {
             return Err(error);
         }
         let (epoch, started) = (cached.epoch(), Tick::now());
-        let mut result = self.store_write(cached, &turn, edit).await;
+        let row = RowEdit { edit, left: cached.left_of_new(life) };
+        let mut result = self.store_write(cached, &turn, row).await;
         if let Ok(written) = &mut result
             && let Err(error) = self.live_on(cached, &turn, written, life).await
         {
@@ -115,7 +120,7 @@ impl Writer {
     }
 
     /// The statement of one write, and its record with what waits over it.
-    async fn store_write(&self, cached: &Cached, turn: &WriteTurn, edit: &Edit) -> WriteResult {
+    async fn store_write(&self, cached: &Cached, turn: &WriteTurn, edit: RowEdit<'_>) -> WriteResult {
         let (started, memory) = (Tick::now(), &self.memory);
         let own_write = memory.own_writes.begin(vec![turn.key().clone()]);
         let (store, origin, key) = (&memory.source.store, &own_write.text(), turn.key());

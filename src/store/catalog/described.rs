@@ -30,6 +30,13 @@ pub(in crate::store) enum Param {
     Int(usize),
     /// Text as it is.
     Text,
+    /// Text that the statement casts to a type.
+    Cast {
+        /// The type.
+        to: String,
+        /// What the column is cast to, of a domain: not every type's equality knows the domains over it.
+        column: Option<String>,
+    },
     /// A UUID in its canonical spelling.
     Uuid,
 }

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::described::Param;
 use crate::store::StoreError;
 
 /// An SQL identifier, quoted.
@@ -10,9 +11,19 @@ pub(in crate::store) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// What has rows, and is no table that says what changes in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Untold {
+    View,
+    Materialized,
+    Foreign,
+}
+
 /// A table or view.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Relation {
+    /// Why it can have no triggers that say what changes; `None` of a table.
+    pub(in crate::store) untold: Option<Untold>,
     /// Its name, quoted where that is needed.
     pub(in crate::store) name: String,
     pub(in crate::store) columns: Vec<Column>,
@@ -25,7 +36,7 @@ pub(in crate::store) struct Relation {
 impl Relation {
     /// A table whose timestamps are certain.
     pub(in crate::store) const fn new(name: String, columns: Vec<Column>) -> Self {
-        Self { name, columns, surety: Surety::Stated, doubts: Vec::new() }
+        Self { untold: None, name, columns, surety: Surety::Stated, doubts: Vec::new() }
     }
 
     pub(in crate::store) fn column(&self, name: &str) -> Option<&Column> {
@@ -40,9 +51,40 @@ pub(in crate::store) struct Column {
     /// Its type: in Postgres what text is cast to, with its schema and quoted; in SQLite as it was declared, in
     /// capitals.
     pub(in crate::store) cast: String,
+    /// The same with its length and so on; of a domain, the type that it is made of.
+    #[serde(default)]
+    pub(in crate::store) base: Base,
     pub(in crate::store) holds: Holds,
     /// The zone of its timestamps, for a column of Postgres that does not say.
     pub(in crate::store) zone: Option<String>,
+    #[serde(default)]
+    pub(in crate::store) filled: Filled,
+    /// It may not be NULL.
+    #[serde(default)]
+    pub(in crate::store) is_required: bool,
+}
+
+/// Who gives a column its values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) enum Filled {
+    /// Whoever writes the row, or its default.
+    #[default]
+    ByWriter,
+    /// The database, unless the writer says that it is to be overridden (`GENERATED ALWAYS AS IDENTITY`).
+    AsIdentity,
+    /// The database alone, from the other columns (`GENERATED ALWAYS AS ... STORED`, or `VIRTUAL`).
+    Computed,
+}
+
+/// The type that a column's values have, whatever domains are made of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) struct Base {
+    /// Its name without a schema; empty where only the cast is known.
+    pub(in crate::store) kind: String,
+    /// What a key's text is cast to, so that it is written as the column would write it.
+    pub(in crate::store) cast: String,
+    /// The type without its length and so on, of a domain.
+    pub(in crate::store) under_domain: Option<String>,
 }
 
 /// What a column holds, as far as arithmetic and times need to know.
@@ -56,6 +98,8 @@ pub(in crate::store) enum Holds {
     Booleans,
     /// JSON text.
     Json,
+    /// Arrays and composite values, which are shown as JSON.
+    Structures,
     /// Timestamps that the mapping shows as seconds since 1970.
     Epochs,
     /// Timestamps as text.
@@ -76,6 +120,12 @@ pub(in crate::store) enum Surety {
 }
 
 impl Column {
+    /// A column by what every engine says of it.
+    pub(in crate::store) fn new(name: String, cast: String, holds: Holds) -> Self {
+        let (base, filled) = (Base::default(), Filled::default());
+        Self { name, cast, base, holds, zone: None, filled, is_required: false }
+    }
+
     /// The name, quoted.
     pub(in crate::store) fn quoted(&self) -> String {
         quote(&self.name)
@@ -83,7 +133,24 @@ impl Column {
 
     /// The name of its type, without a schema.
     pub(in crate::store) fn kind(&self) -> &str {
-        self.cast.rsplit('.').next().unwrap_or(&self.cast).trim_matches('"')
+        if self.base.kind.is_empty() { &self.cast } else { &self.base.kind }
+    }
+
+    /// What a key's text is cast to.
+    pub(in crate::store) fn key_cast(&self) -> &str {
+        if self.base.cast.is_empty() { &self.cast } else { &self.base.cast }
+    }
+
+    /// How the text of a key is bound to it, in Postgres.
+    pub(in crate::store) fn param(&self) -> Param {
+        match self.kind() {
+            "int2" => Param::Int(2),
+            "int4" => Param::Int(4),
+            "int8" => Param::Int(8),
+            "uuid" => Param::Uuid,
+            "text" | "varchar" | "name" => Param::Text,
+            _ => Param::Cast { to: self.base.cast.clone(), column: self.base.under_domain.clone() },
+        }
     }
 
     pub(in crate::store) const fn is_time(&self) -> bool {

@@ -1,7 +1,8 @@
 //! What a mapping asks of a table's or a query's columns, and the faults of those that do not give it. Knows no engine.
 
-use super::relation::{Column, Relation};
+use super::relation::{Column, Filled, Relation, Untold};
 use crate::config::{MappingConfig, Shape};
+use crate::keys::PlaceholderKind;
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
 
@@ -24,6 +25,61 @@ pub(in crate::store) fn check_table(mapping: &Mapping, name: &str, table: &Relat
     let missing = wanted.filter(|(_, column)| table.column(column).is_none());
     let faults: Vec<ColumnFault> =
         missing.map(|(key, column)| (key, format!("table '{name}' has no column '{column}'"))).collect();
+    if faults.is_empty() { Ok(()) } else { Err(StoreError::Faults(faults)) }
+}
+
+/// Why a mapping is not over what is no table, and what to write instead; `None` of a table.
+pub(in crate::store) fn untold_fault(name: &str, relation: &Relation) -> Option<String> {
+    let (what, instead) = match relation.untold? {
+        Untold::View => ("a view", "write a query over it, and name the tables that it shows in watch"),
+        Untold::Materialized => ("a materialized view", "write a query over it, and a ttl for what a REFRESH changes"),
+        Untold::Foreign => ("a foreign table", "write a query over it, and a ttl for what changes elsewhere"),
+    };
+    Some(format!("'{name}' is {what}, and nothing says what changes in it: {instead}"))
+}
+
+/// The types whose values are always written with a colon.
+const WITH_COLON: [&str; 6] = ["time", "timetz", "timestamp", "timestamptz", "macaddr", "macaddr8"];
+
+/// The types none of whose values is written as a whole number.
+const NEVER_WHOLE: [&str; 8] = ["uuid", "date", "bool", "bytea", "inet", "cidr", "interval", "int4range"];
+
+/// Refuses columns that no key could name, by how their types write values.
+pub(in crate::store) fn check_keys(mapping: &Mapping, table: &Relation) -> Result<(), StoreError> {
+    let columns = mapping.columns(&mapping.config.key_columns);
+    let fault = |((placeholder, kind), name): ((&str, PlaceholderKind), &String)| {
+        let column = table.column(name)?;
+        let written = column.kind();
+        if WITH_COLON.contains(&written) {
+            return Some(format!(
+                "the column '{name}' ({written}) writes its values with ':', which ends a placeholder: no key can \
+                 name its rows; take another column, or a query that writes them otherwise"
+            ));
+        }
+        let never = kind == PlaceholderKind::Int && NEVER_WHOLE.contains(&written);
+        never.then(|| {
+            format!(
+                "{{{placeholder}:int}} takes whole numbers only, and the column '{name}' ({written}) holds none: \
+                 write {{{placeholder}}}"
+            )
+        })
+    };
+    let faults: Vec<ColumnFault> =
+        mapping.pattern.placeholders().zip(&columns).filter_map(fault).map(|text| ("key", text)).collect();
+    if faults.is_empty() { Ok(()) } else { Err(StoreError::Faults(faults)) }
+}
+
+/// Refuses writes to what the database computes.
+pub(in crate::store) fn check_computed(mapping: &Mapping, table: &Relation) -> Result<(), StoreError> {
+    let block = &mapping.config;
+    let keys = mapping.columns(&block.key_columns);
+    let keys = keys.iter().map(|name| ("key", name));
+    let named = keys.chain(named(block).filter(|(key, _)| *key != "fields"));
+    let is_computed = |name: &String| table.column(name).is_some_and(|column| column.filled == Filled::Computed);
+    let computed = named.filter(|(_, name)| block.writes_table() && is_computed(name));
+    let fault =
+        |(key, name): (&'static str, &String)| (key, format!("the database computes '{name}': it takes no writes"));
+    let faults: Vec<ColumnFault> = computed.map(fault).collect();
     if faults.is_empty() { Ok(()) } else { Err(StoreError::Faults(faults)) }
 }
 
@@ -64,9 +120,12 @@ pub(in crate::store) fn unique_columns(block: &MappingConfig, keys: &[String]) -
     keys.iter().chain(member).cloned().collect()
 }
 
-/// The fault of a table in which the rows of a key cannot be distinguished.
-pub(in crate::store) fn needs_unique(columns: &[String]) -> String {
-    format!("\"through\" needs a unique index (or primary key) on exactly: {}", columns.join(", "))
+/// The fault of a table in which the rows of a key cannot be distinguished. `instead` are indexes of it that do not
+/// serve, each with the reason.
+pub(in crate::store) fn needs_unique(columns: &[String], instead: &[String]) -> String {
+    let columns = columns.join(", ");
+    let but = if instead.is_empty() { String::new() } else { format!("; {}", instead.join(", ")) };
+    format!("\"through\" needs a unique index (or primary key) on exactly: {columns}{but}")
 }
 
 /// The fault of a list's statement with a wrong number of parameters.

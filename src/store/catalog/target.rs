@@ -1,7 +1,7 @@
 //! Where the writes of a mapping go: its table, and how each field finds its column. Knows no engine and no statement.
 
-use super::relation::{Column, Holds, Relation, Surety, quote};
-use super::requirements::shows;
+use super::relation::{Column, Filled, Holds, Relation, Surety, quote};
+use super::requirements::{shows, unique_columns};
 use crate::config::MappingConfig;
 use crate::mapping::Mapping;
 use crate::record::Change;
@@ -20,9 +20,11 @@ pub(in crate::store) struct Target {
     /// What a SELECT of a record selects.
     pub(in crate::store) shown: String,
     pub(in crate::store) columns: Vec<Column>,
+    /// The names of the table's other columns, which are no fields that are written.
+    pub(in crate::store) others: Vec<String>,
+    /// The database would give a column of the key or of a set's members its values (`GENERATED ALWAYS AS IDENTITY`).
+    pub(in crate::store) has_identity: bool,
     pub(in crate::store) overflow: Option<Column>,
-    /// The name of every column of the table: no member of the overflow column has one of these.
-    pub(in crate::store) names: Vec<String>,
     /// Says when a row expires.
     pub(in crate::store) expires: Option<Expires>,
 }
@@ -35,6 +37,8 @@ pub(in crate::store) struct Expires {
     /// As [`Column::zone`].
     pub(in crate::store) zone: Option<String>,
     pub(in crate::store) surety: Surety,
+    /// It may not be NULL: a row without an end cannot be.
+    pub(in crate::store) is_required: bool,
 }
 
 /// Where a field is kept.
@@ -78,7 +82,7 @@ impl Place<'_> {
             Holds::Numbers | Holds::Epochs => is_number(),
             Holds::Booleans => matches!(value.to_ascii_lowercase().as_str(), "true" | "false" | "t" | "f" | "1" | "0"),
             Holds::Json => serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok(),
-            Holds::Times | Holds::Texts => true,
+            Holds::Times | Holds::Texts | Holds::Structures => true,
         };
         if fits { Ok(()) } else { Err(column.refuses(field)) }
     }
@@ -89,13 +93,19 @@ impl Target {
     pub(in crate::store) fn of(mapping: &Mapping, table: &Relation, shown: String) -> Self {
         let block = &mapping.config;
         let keys = mapping.columns(&block.key_columns);
-        let is_written = |column: &&Column| shows(block, &keys, &column.name) && !keys.contains(&column.name);
-        let columns: Vec<Column> = table.columns.iter().filter(is_written).cloned().collect();
-        let cast_of = |key: &String| table.column(key).map(|column| column.cast.clone()).unwrap_or_default();
+        let unique = unique_columns(block, &keys);
+        let is_written = |column: &Column| {
+            let is_open = column.filled == Filled::ByWriter || unique.contains(&column.name);
+            shows(block, &keys, &column.name) && !keys.contains(&column.name) && is_open
+        };
+        let (columns, others): (Vec<Column>, Vec<Column>) = table.columns.iter().cloned().partition(is_written);
+        let is_identity = |name: &String| table.column(name).is_some_and(|one| one.filled == Filled::AsIdentity);
+        let cast_of = |key: &String| table.column(key).map(|column| column.key_cast().to_owned()).unwrap_or_default();
         let expires = block.expires_column.as_deref().and_then(|name| table.column(name)).map(|column| Expires {
             column: column.quoted(),
             zone: column.zone.clone(),
             surety: if column.zone.is_some() { table.surety } else { Surety::Stated },
+            is_required: column.is_required,
         });
         Self {
             table: table.name.clone(),
@@ -104,7 +114,8 @@ impl Target {
             shown,
             overflow: columns.iter().find(|column| block.overflow.as_deref() == Some(&column.name)).cloned(),
             columns,
-            names: table.columns.iter().map(|column| column.name.clone()).collect(),
+            others: others.into_iter().map(|column| column.name).collect(),
+            has_identity: unique.iter().any(is_identity),
             expires,
         }
     }
@@ -136,9 +147,10 @@ impl Target {
         let is_overflow = |column: &Column| block.overflow.as_deref() == Some(&column.name);
         match (self.columns.iter().find(|column| column.name == name), &self.overflow) {
             (Some(column), _) if !is_overflow(column) => Ok(Place::Column(column)),
-            _ if self.names.iter().any(|column| column == name) => Err(StoreError::field(
+            (found, _) if found.is_some() || self.others.iter().any(|other| other == name) => Err(StoreError::field(
                 field,
-                "it is a column of the table that the mapping does not show, so it is no member of the overflow column",
+                "it is a column that is not written through this mapping: of the key, computed by the database, the \
+                 expiry, or not among its fields",
             )),
             (_, Some(overflow)) => Ok(Place::Member(overflow)),
             _ => Err(StoreError::field(

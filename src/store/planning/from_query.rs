@@ -1,10 +1,11 @@
 //! The plan of a mapping that shows what a query selects, and of a list's statements for elements.
 
 use super::Catalog;
+use crate::config::Shape;
 use crate::keys::PlaceholderKind;
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
-use crate::store::catalog::described::{Described, Parameter};
+use crate::store::catalog::described::{Described, Param, Parameter};
 use crate::store::catalog::requirements::{ColumnFault, list_parameters, must_select_key, query_faults, selects_key};
 use crate::store::dialect::Dialect;
 use crate::store::listing::{Listing, source};
@@ -24,7 +25,13 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, query: &str) 
         return Err(StoreError::Faults(faults));
     }
     let mut plan = Plan::new(mapping, if is_named { KeySource::Named } else { KeySource::Bound });
+    let unbound: Vec<ColumnFault> = unbound(&described.parameters);
     plan.params = described.params();
+    if !unbound.is_empty() && matches!(catalog.takes(query, &plan.params).await, Err(StoreError::Refused(_))) {
+        return Err(StoreError::Faults(unbound));
+    }
+    plan.params = plan.params.into_iter().enumerate().map(|(i, param)| cast_in(query, i + 1, param)).collect();
+    plan.doubts.extend(has_no_order(mapping, query));
     let sql = catalog.dialect().readable(query);
     match mapping.kind {
         Kind::Definition => plan.all = sql,
@@ -35,6 +42,36 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, query: &str) 
         }
     }
     Ok(plan)
+}
+
+/// What to write where a key's text is not taken for a parameter's type.
+fn unbound(parameters: &[Parameter]) -> Vec<ColumnFault> {
+    let unbound = parameters.iter().enumerate().filter(|(_, parameter)| parameter.bound.is_none());
+    let advice = |(i, parameter): (usize, &Parameter)| {
+        let (number, kind) = (i + 1, parameter.kind.to_ascii_lowercase());
+        ("query", format!("parameter ${number} is of type {kind}, and is given a text: write ${number}::text::{kind}"))
+    };
+    unbound.filter(|(_, parameter)| !parameter.kind.is_empty()).map(advice).collect()
+}
+
+/// How a parameter is bound whose text the query itself casts to a type: `$1::text::date`.
+fn cast_in(query: &str, number: usize, param: Param) -> Param {
+    let cast = query.split_once(&format!("${number}::text::")).map(|(_, behind)| {
+        let end = behind.find(|c: char| !c.is_alphanumeric() && !"_.\"".contains(c)).unwrap_or(behind.len());
+        behind[..end].to_owned()
+    });
+    match (param, cast) {
+        (Param::Text, Some(to)) if !to.is_empty() => Param::Cast { to, column: None },
+        (param, _) => param,
+    }
+}
+
+/// The doubt about a list whose elements come in no order of their own.
+fn has_no_order(mapping: &Mapping, query: &str) -> Option<ColumnFault> {
+    let words: Vec<String> = query.split_whitespace().map(str::to_ascii_lowercase).collect();
+    let is_ordered = words.windows(2).any(|pair| pair[0].ends_with("order") && pair[1] == "by");
+    let text = "the elements of the list may come in another order each time: the query has no ORDER BY";
+    (mapping.config.shape == Shape::List && !is_ordered).then(|| ("query", text.to_owned()))
 }
 
 /// Where the keys are listed: in the first watched table that says them.

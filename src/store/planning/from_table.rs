@@ -4,8 +4,11 @@ use super::Catalog;
 use crate::config::{DeleteMode, Timestamps};
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
+use crate::store::catalog::described::Param;
 use crate::store::catalog::relation::{Column, Holds, Relation, quote};
-use crate::store::catalog::requirements::{check_overflow, check_table, needs_unique, shows, unique_columns};
+use crate::store::catalog::requirements::{
+    check_computed, check_keys, check_overflow, check_table, needs_unique, shows, unique_columns, untold_fault,
+};
 use crate::store::catalog::target::Target;
 use crate::store::dialect::Dialect;
 use crate::store::listing::Listing;
@@ -23,9 +26,9 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -
         plan.all = select.all();
         return Ok(plan);
     }
-    plan.one = select.one();
-    // A table's rows say their own keys, so a type with several spellings may be bound as text.
-    plan.params = catalog.describe(&plan.one).await?.params();
+    plan.params = params(mapping, &relation);
+    plan.one = select.one(&plan.params);
+    prepare(catalog, &plan.one).await?;
     plan.listing = Listing::of(catalog.dialect(), mapping, &relation);
     if block.writes_table() || block.delete == DeleteMode::Row || block.expires_column.is_some() {
         check_writes(catalog, mapping, name).await?;
@@ -37,9 +40,15 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -
 /// The mapping's table, whose columns are those that the mapping needs.
 async fn relation(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -> Result<Relation, StoreError> {
     let block = &mapping.config;
-    let no_table = || StoreError::fault("table", format!("there is no table '{name}'"));
-    let mut relation = catalog.relation(name).await?.ok_or_else(no_table)?;
+    let Some(mut relation) = catalog.relation(name).await? else {
+        return Err(StoreError::fault("table", catalog.no_table(name).await?));
+    };
+    if let Some(fault) = untold_fault(name, &relation) {
+        return Err(StoreError::fault("table", fault));
+    }
     check_table(mapping, name, &relation)?;
+    check_keys(mapping, &relation)?;
+    check_computed(mapping, &relation)?;
     if let Some(column) = block.overflow.as_deref().and_then(|column| relation.column(column)) {
         check_overflow(column, catalog.default_of(name, &column.name).await?.as_deref())?;
     }
@@ -54,12 +63,27 @@ async fn relation(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -> Resul
     catalog.zoned(relation, block).await
 }
 
+/// How the key's texts are bound. A table's rows say their own keys, so a type may have several spellings for a value.
+fn params(mapping: &Mapping, relation: &Relation) -> Vec<Param> {
+    let keys = mapping.columns(&mapping.config.key_columns);
+    keys.iter().filter_map(|key| relation.column(key)).map(Column::param).collect()
+}
+
+/// Has the engine look at the statement that loads a key: it knows for which types there is no equality.
+async fn prepare(catalog: &Catalog<'_>, sql: &str) -> Result<(), StoreError> {
+    match catalog.describe(sql).await {
+        Err(StoreError::Refused(text)) => Err(StoreError::fault("key", text)),
+        described => described.map(drop),
+    }
+}
+
 /// What writes find rows by must be unique, and what is deferred must have a place to be noted.
 async fn check_writes(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -> Result<(), StoreError> {
     let block = &mapping.config;
     let unique = unique_columns(block, &mapping.columns(&block.key_columns));
     if block.writes_table() && !catalog.is_unique(name, &unique).await? {
-        return Err(StoreError::fault("write", needs_unique(&unique)));
+        let unfit = catalog.unfit_indexes(name, &unique).await?;
+        return Err(StoreError::fault("write", needs_unique(&unique, &unfit)));
     }
     if !block.defers() {
         return Ok(());
@@ -102,9 +126,13 @@ impl<'r> Select<'r> {
         format!("SELECT {} FROM {}", self.columns, self.relation.name)
     }
 
-    /// The rows of one key.
-    fn one(&self) -> String {
-        let ours: Vec<String> = self.keys.iter().enumerate().map(|(i, key)| format!("{key} = ${}", i + 1)).collect();
+    /// The rows of one key, whose texts are bound like that.
+    fn one(&self, params: &[Param]) -> String {
+        let ours = self.keys.iter().zip(params).enumerate();
+        let ours = ours.map(|(i, (key, param))| {
+            format!("{} = {}", self.dialect.compared(key, param), self.dialect.bound(i + 1, param))
+        });
+        let ours: Vec<String> = ours.collect();
         self.dialect.readable(&format!("{} WHERE {}", self.from(), ours.join(" AND ")))
     }
 

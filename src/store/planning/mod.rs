@@ -5,9 +5,9 @@ mod from_query;
 mod from_table;
 
 use super::StoreError;
-use super::catalog::described::Described;
+use super::catalog::described::{Described, Param};
 use super::catalog::relation::Relation;
-use super::catalog::requirements::ColumnFault;
+use super::catalog::requirements::{ColumnFault, untold_fault};
 use super::dialect::Dialect;
 use super::plan::Plan;
 use super::postgres::PostgresCatalog;
@@ -62,11 +62,41 @@ impl Catalog<'_> {
         }
     }
 
+    /// The unique indexes on these columns that do not serve a write, each with the reason.
+    async fn unfit_indexes(&self, table: &str, columns: &[String]) -> Result<Vec<String>, StoreError> {
+        match self {
+            Self::Postgres(catalog) => catalog.unfit_indexes(table, columns).await,
+            Self::Sqlite(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// A table that there is, and whose name differs from this one in its case only, as it has to be written.
+    async fn alike(&self, name: &str) -> Result<Option<String>, StoreError> {
+        match self {
+            Self::Postgres(catalog) => catalog.alike(name).await,
+            Self::Sqlite(_) => Ok(None),
+        }
+    }
+
+    /// The fault of a name that no table has.
+    async fn no_table(&self, name: &str) -> Result<String, StoreError> {
+        let hint = self.alike(name).await?.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
+        Ok(format!("there is no table '{name}'{hint}"))
+    }
+
     /// Why deferred writes could not be noted, if so.
     async fn journal_fault(&self) -> Result<Option<String>, StoreError> {
         match self {
             Self::Postgres(catalog) => catalog.journal_fault().await,
             Self::Sqlite(_) => Ok(None),
+        }
+    }
+
+    /// Asks whether a statement takes its parameters bound like that.
+    async fn takes(&self, sql: &str, params: &[Param]) -> Result<(), StoreError> {
+        match self {
+            Self::Postgres(catalog) => catalog.takes(sql, params).await,
+            Self::Sqlite(_) => Ok(()),
         }
     }
 
@@ -108,8 +138,9 @@ async fn watch_faults(catalog: &Catalog<'_>, mapping: &Mapping) -> Result<Vec<Co
     }
     for (name, wanted) in mapping.watched().into_iter().skip(usize::from(mapping.config.table.is_some())) {
         match catalog.relation(&name).await? {
-            None => faults.push(("watch", format!("there is no table '{name}'"))),
+            None => faults.push(("watch", catalog.no_table(&name).await?)),
             Some(relation) => {
+                faults.extend(untold_fault(&name, &relation).map(|fault| ("watch", fault)));
                 let missing = wanted.into_iter().flatten().filter(|column| relation.column(column).is_none());
                 faults.extend(missing.map(|column| ("watch", format!("table '{name}' has no column '{column}'"))));
             }

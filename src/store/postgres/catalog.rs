@@ -7,8 +7,8 @@ use super::params;
 use super::zone::{self, Zone};
 use crate::config::{MappingConfig, Timestamps};
 use crate::store::StoreError;
-use crate::store::catalog::described::{Described, Parameter};
-use crate::store::catalog::relation::{Column, Holds, Relation};
+use crate::store::catalog::described::{Described, Param, Parameter};
+use crate::store::catalog::relation::{Base, Column, Filled, Holds, Relation, Untold};
 use crate::store::catalog::requirements::{ColumnFault, shows};
 
 /// The catalog of the database.
@@ -21,18 +21,32 @@ pub(in crate::store) struct PostgresCatalog<'s> {
 
 impl PostgresCatalog<'_> {
     pub(in crate::store) async fn relation(&self, name: &str) -> Result<Option<Relation>, StoreError> {
-        let known = sqlx::query_scalar("SELECT to_regclass($1)::text").bind(name);
-        let known: Option<String> = known.fetch_one(self.pool).await?;
-        let Some(quoted) = known else { return Ok(None) };
-        let columns: Vec<(String, String)> = sqlx::query_as(
-            "SELECT a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(t.typname) \
-             FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace \
-             WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
-        )
-        .bind(name)
-        .fetch_all(self.pool)
-        .await?;
-        Ok(Some(Relation::new(quoted, columns.into_iter().map(column).collect())))
+        let known = "SELECT oid::regclass::text, relkind::text FROM pg_class WHERE oid = to_regclass($1) \
+            AND relkind IN ('r', 'p', 'v', 'm', 'f')";
+        let known = sqlx::query_as(known).bind(name).fetch_optional(self.pool).await;
+        let known: Option<(String, String)> = match known {
+            // It is written as no name can be.
+            Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code.starts_with("42")) => None,
+            known => known?,
+        };
+        let Some((quoted, kind)) = known else { return Ok(None) };
+        let columns: Vec<CatalogColumn> = sqlx::query_as(COLUMNS).bind(name).fetch_all(self.pool).await?;
+        let untold = match kind.as_str() {
+            "v" => Some(Untold::View),
+            "m" => Some(Untold::Materialized),
+            "f" => Some(Untold::Foreign),
+            _ => None,
+        };
+        let columns = columns.into_iter().map(CatalogColumn::read).collect();
+        Ok(Some(Relation { untold, ..Relation::new(quoted, columns) }))
+    }
+
+    /// A table or view whose name differs from this one in its case only, as it has to be written.
+    pub(in crate::store) async fn alike(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let ask = "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f') \
+            AND lower(relname) = lower(replace(substring($1 FROM '[^.]*$'), '\"', '')) \
+            ORDER BY pg_table_is_visible(oid) DESC, oid LIMIT 1";
+        Ok(sqlx::query_scalar(ask).bind(name).fetch_optional(self.pool).await?)
     }
 
     /// The same, whose columns without a time zone say which zone theirs is, if that matters to some of them: when a
@@ -69,11 +83,27 @@ impl PostgresCatalog<'_> {
 
     pub(in crate::store) async fn is_unique(&self, table: &str, columns: &[String]) -> Result<bool, StoreError> {
         let ask = "SELECT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = $1::regclass AND i.indisunique \
-             AND i.indpred IS NULL AND i.indexprs IS NULL \
+             AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
              AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute a \
              WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) \
              = (SELECT array_agg(c ORDER BY c) FROM unnest($2::text[]) AS c))";
         Ok(sqlx::query_scalar(ask).bind(table).bind(columns).fetch_one(self.pool).await?)
+    }
+
+    /// Unique indexes on these columns, and perhaps expressions, that a write cannot rely on, each with the reason.
+    pub(in crate::store) async fn unfit_indexes(
+        &self,
+        table: &str,
+        columns: &[String],
+    ) -> Result<Vec<String>, StoreError> {
+        let ask = "SELECT i.indexrelid::regclass::text || CASE WHEN i.indpred IS NOT NULL THEN ' is partial' \
+             WHEN NOT i.indimmediate THEN ' is deferrable' WHEN NOT i.indisvalid THEN ' is not valid' \
+             ELSE ' is on expressions' END FROM pg_index i WHERE i.indrelid = $1::regclass AND i.indisunique \
+             AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL OR NOT i.indimmediate OR NOT i.indisvalid) \
+             AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = i.indrelid \
+             AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) AND a.attname <> ALL ($2::text[])) \
+             ORDER BY 1";
+        Ok(sqlx::query_scalar(ask).bind(table).bind(columns).fetch_all(self.pool).await?)
     }
 
     /// What is missing for the notes of deferred writes: their table, or what the role may not do and must.
@@ -92,6 +122,14 @@ impl PostgresCatalog<'_> {
         let missing: Option<String> = sqlx::query_scalar(ask).fetch_one(self.pool).await?;
         let text = "the role of store.url lacks rights, and what is deferred could never be saved; GRANT";
         Ok(missing.map(|missing| format!("{text} {missing}")))
+    }
+
+    /// Asks whether a statement takes its parameters bound like that.
+    pub(in crate::store) async fn takes(&self, sql: &str, bound: &[Param]) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let types: Vec<_> = bound.iter().map(params::info).collect();
+        (&mut *connection).prepare_with(AssertSqlSafe(sql.to_owned()).into_sql_str(), &types).await?;
+        Ok(())
     }
 
     pub(in crate::store) async fn describe(&self, sql: &str) -> Result<Described, StoreError> {
@@ -114,18 +152,53 @@ impl PostgresCatalog<'_> {
 /// The type whose timestamps have no zone.
 const UNZONED: &str = "timestamp";
 
-/// A column by its name and its type's.
-fn column((name, cast): (String, String)) -> Column {
-    let column = Column { name, cast, holds: Holds::Texts, zone: None };
-    let holds = match column.kind() {
-        "int2" | "int4" | "int8" => Holds::Integers,
-        "numeric" | "float4" | "float8" => Holds::Numbers,
-        "bool" => Holds::Booleans,
-        "json" | "jsonb" => Holds::Json,
-        UNZONED | "timestamptz" => Holds::Times,
-        _ => Holds::Texts,
-    };
-    Column { holds, ..column }
+/// The columns of a table. A domain may be made of another one: `base` follows them to the type below.
+const COLUMNS: &str = "WITH RECURSIVE base (attnum, oid, modifier) AS (SELECT attnum, atttypid, atttypmod \
+    FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped \
+    UNION ALL SELECT base.attnum, d.typbasetype, d.typtypmod FROM base \
+    JOIN pg_type d ON d.oid = base.oid AND d.typtype = 'd') \
+    SELECT a.attname::text AS name, quote_ident(n.nspname) || '.' || quote_ident(t.typname) AS declared, \
+    format_type(base.oid, base.modifier) AS base, b.typname::text AS kind, \
+    CASE WHEN t.typtype = 'd' THEN format_type(base.oid, NULL) END AS under_domain, \
+    b.typtype = 'c' OR b.typcategory = 'A' AS has_parts, a.attnotnull OR t.typnotnull AS is_required, \
+    a.attidentity = 'a' AS is_identity, a.attgenerated <> '' AS is_computed \
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace \
+    JOIN base USING (attnum) JOIN pg_type b ON b.oid = base.oid AND b.typtype <> 'd' \
+    WHERE a.attrelid = to_regclass($1) ORDER BY a.attnum";
+
+/// A row of [`COLUMNS`].
+#[derive(sqlx::FromRow)]
+struct CatalogColumn {
+    name: String,
+    declared: String,
+    base: String,
+    kind: String,
+    under_domain: Option<String>,
+    has_parts: bool,
+    is_required: bool,
+    is_identity: bool,
+    is_computed: bool,
+}
+
+impl CatalogColumn {
+    fn read(self) -> Column {
+        let holds = match self.kind.as_str() {
+            "int2" | "int4" | "int8" => Holds::Integers,
+            "numeric" | "float4" | "float8" => Holds::Numbers,
+            "bool" => Holds::Booleans,
+            "json" | "jsonb" => Holds::Json,
+            UNZONED | "timestamptz" => Holds::Times,
+            _ if self.has_parts => Holds::Structures,
+            _ => Holds::Texts,
+        };
+        let filled = match () {
+            () if self.is_computed => Filled::Computed,
+            () if self.is_identity => Filled::AsIdentity,
+            () => Filled::ByWriter,
+        };
+        let base = Base { kind: self.kind, cast: self.base, under_domain: self.under_domain };
+        Column { base, filled, is_required: self.is_required, ..Column::new(self.name, self.declared, holds) }
+    }
 }
 
 /// True for timestamps without a zone that the mapping has to convert.

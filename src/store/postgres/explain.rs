@@ -17,6 +17,19 @@ pub(super) struct Failed<'w> {
     pub(super) changes: &'w [FieldChange<'w>],
 }
 
+/// The columns of a table that a constraint or index is about, by its name: it may be that of the same column in a
+/// partition, or a domain's.
+const CONSTRAINED: &str = "WITH ours AS (SELECT to_regclass($2)::oid AS oid UNION ALL \
+    SELECT relid::oid FROM pg_partition_tree(to_regclass($2)) WHERE level > 0) \
+    SELECT DISTINCT a.attname::text FROM ours JOIN pg_attribute a ON a.attrelid = ours.oid \
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND (\
+    EXISTS (SELECT 1 FROM pg_constraint c WHERE c.conname = $1 AND c.conrelid = ours.oid \
+    AND a.attnum = ANY (c.conkey)) \
+    OR EXISTS (SELECT 1 FROM pg_constraint c JOIN pg_type d ON d.oid = c.contypid WHERE c.conname = $1 \
+    AND d.oid = a.atttypid) \
+    OR EXISTS (SELECT 1 FROM pg_index i JOIN pg_class n ON n.oid = i.indexrelid JOIN pg_depend d ON d.objid = n.oid \
+    WHERE i.indrelid = ours.oid AND n.relname = $1 AND d.refobjid = ours.oid AND d.refobjsubid = a.attnum)) ORDER BY 1";
+
 const OVERFLOWS: StoreError = StoreError::Value(errors::as_redis::OVERFLOWS);
 
 impl Failed<'_> {
@@ -40,18 +53,18 @@ impl Failed<'_> {
         }
     }
 
-    /// A check, a foreign key or a unique index: its columns that are among the changed ones.
+    /// A check, a foreign key, a unique index or a domain's check: its columns that are among the changed ones, or else
+    /// those of our table.
     async fn constrained(&self, constraint: &str) -> StoreError {
-        let ask = "SELECT a.attname::text FROM pg_constraint c \
-             JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey) \
-             WHERE c.conname = $1 AND c.conrelid = to_regclass($2)";
-        let columns = sqlx::query_scalar(ask).bind(constraint).bind(&self.target.table).fetch_all(self.pool).await;
-        let columns: Vec<String> = columns.unwrap_or_default();
-        let changed = self.changes.iter().filter_map(FieldChange::column);
-        let named: Vec<&str> =
-            changed.filter(|(_, column)| columns.contains(&column.name)).map(|(name, _)| name).collect();
+        let columns = sqlx::query_scalar(CONSTRAINED).bind(constraint).bind(&self.target.table).fetch_all(self.pool);
+        let columns: Vec<String> = columns.await.unwrap_or_default();
+        let is_about = |change: &&FieldChange<'_>| change.column().is_some_and(|(_, one)| columns.contains(&one.name));
+        let named: Vec<&str> = self.changes.iter().filter(is_about).map(|change| change.field).collect();
         let fields = if named.is_empty() { columns.join("', '") } else { named.join("', '") };
-        StoreError::field(&fields, format!("the constraint '{constraint}' forbids the value"))
+        match named.is_empty() && columns.is_empty() {
+            true => StoreError::Data(format!("the constraint '{constraint}' forbids it")),
+            false => StoreError::field(&fields, format!("the constraint '{constraint}' forbids the value")),
+        }
     }
 
     /// Which of the values the database does not take: it is asked about each, where there are several.

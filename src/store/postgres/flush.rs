@@ -95,9 +95,11 @@ fn set_members(overflow: &Column) -> String {
 
 /// Nothing of the table is looked for before the note is raised, and that waits for any other statement of the journal:
 /// each row of the join needs the one that the fence gives. Rows changed meanwhile are read again (READ COMMITTED).
-fn statement(target: &Target, gathered: &Gathered) -> String {
-    let ours = target.keys.iter().zip(&target.key_casts).enumerate().map(|(i, (key, cast))| {
-        format!("t.{key} = CAST(b.r -> 'k' ->> {i} AS {cast}) AND t.{key}::text = b.r -> 'k' ->> {i}")
+fn statement(plan: &Plan, target: &Target, gathered: &Gathered) -> String {
+    let keys = target.keys.iter().zip(&target.key_casts).zip(&plan.params).enumerate();
+    let ours = keys.map(|(i, ((key, cast), param))| {
+        let compared = Dialect::Postgres.compared(&format!("t.{key}"), param);
+        format!("{compared} = CAST(b.r -> 'k' ->> {i} AS {cast}) AND t.{key}::text = b.r -> 'k' ->> {i}")
     });
     let Target { table, shown, .. } = target;
     format!(
@@ -122,7 +124,7 @@ pub(super) async fn flush(
 ) -> Result<Flushed, StoreError> {
     let target = plan.target()?;
     let gathered = Gathered::of(plan, target, rows)?;
-    let saved = sqlx::query(AssertSqlSafe(statement(target, &gathered)))
+    let saved = sqlx::query(AssertSqlSafe(statement(plan, target, &gathered)))
         .bind(mark.origin)
         .bind(mark.journal)
         .bind(mark.batch.cast_signed())

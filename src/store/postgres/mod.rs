@@ -2,6 +2,7 @@
 //! connection of their own (`feed`). Knows no cache.
 
 mod catalog;
+mod conflict;
 mod explain;
 mod expression;
 mod feed;
@@ -11,6 +12,7 @@ mod options;
 mod params;
 mod push;
 mod schema_watch;
+mod spelling;
 mod statement;
 mod sweep;
 mod transaction;
@@ -37,9 +39,11 @@ use super::schema::Fingerprint;
 use super::{FlushRow, Flushed, Mark, Plan, StoreError, triggers};
 use crate::config;
 use crate::mapping::Mapping;
-use crate::record::{Edit, Written};
+use crate::record::{RowEdit, Written};
+use conflict::goes_again;
 use key_connections::{Lender, Lent};
 use schema_watch::SchemaWatch;
+use spelling::{Spelling, is_about_a_text, spelling};
 
 /// A connection that has not been used for so long is tested before it is used.
 const IDLE: Duration = Duration::from_secs(1);
@@ -137,9 +141,23 @@ impl Postgres {
                 Err(error) if has_died(&error) && attempt <= self.lender.most() => {
                     tracing::debug!(%error, "a store connection was dead; the load is tried again");
                 }
+                Err(error) if is_about_a_text(&error) => return self.none_if_no_value(plan, &bound, error).await,
                 Err(error) => return Err(error.into()),
                 Ok(rows) => return parse_all(&rows),
             }
+        }
+    }
+
+    /// No rows where the key's text is what the error is about: it is no value of its column, so that none has it.
+    async fn none_if_no_value(
+        &self,
+        plan: &Plan,
+        bound: &[params::Bound],
+        error: sqlx::Error,
+    ) -> Result<Vec<Row>, StoreError> {
+        match spelling(&self.pool, plan, bound).await? {
+            Spelling::NoValue => Ok(Vec::new()),
+            Spelling::Own | Spelling::Other => Err(error.into()),
         }
     }
 
@@ -147,7 +165,24 @@ impl Postgres {
         &self,
         plan: &Plan,
         key: &[u8],
-        edit: &Edit,
+        edit: RowEdit<'_>,
+        origin: &str,
+    ) -> Result<Written, StoreError> {
+        let mut sent = 0;
+        loop {
+            let written = self.write_once(plan, key, edit, origin).await;
+            sent += 1;
+            if !goes_again(&written, sent).await {
+                return written;
+            }
+        }
+    }
+
+    async fn write_once(
+        &self,
+        plan: &Plan,
+        key: &[u8],
+        edit: RowEdit<'_>,
         origin: &str,
     ) -> Result<Written, StoreError> {
         let mut lent = self.lender.lend().await?;
@@ -165,7 +200,14 @@ impl Postgres {
     }
 
     pub(super) async fn flush(&self, plan: &Plan, rows: &[FlushRow], mark: Mark<'_>) -> Result<Flushed, StoreError> {
-        flush::flush(&self.pool, plan, rows, mark).await
+        let mut sent = 0;
+        loop {
+            let flushed = flush::flush(&self.pool, plan, rows, mark).await;
+            sent += 1;
+            if !goes_again(&flushed, sent).await {
+                return flushed;
+            }
+        }
     }
 
     pub(super) async fn page(
@@ -241,7 +283,8 @@ impl Postgres {
     /// The triggers of a table that are switched on; `None` of a table that is not there, which has been logged
     /// already.
     async fn triggers_of(&self, table: &str) -> Result<Option<Vec<String>>, StoreError> {
-        let is_there = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table);
+        let ask = "SELECT EXISTS (SELECT 1 FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('r', 'p'))";
+        let is_there = sqlx::query_scalar(ask).bind(table);
         let is_there: bool = is_there.fetch_one(&self.pool).await?;
         if !is_there {
             return Ok(None);

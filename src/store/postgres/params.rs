@@ -3,7 +3,7 @@
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgTypeKind};
+use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo};
 use sqlx::{Encode, Postgres, Type, TypeInfo};
 
 use crate::resp::number::parse_i64;
@@ -42,7 +42,6 @@ pub(super) fn param(info: &PgTypeInfo) -> Option<Param> {
         "INT8" => Some(Param::Int(8)),
         "TEXT" | "VARCHAR" | "NAME" | "UNKNOWN" => Some(Param::Text),
         "UUID" => Some(Param::Uuid),
-        _ if matches!(info.kind(), PgTypeKind::Enum(_)) => Some(Param::Text),
         _ => None,
     }
 }
@@ -53,25 +52,35 @@ pub(super) fn bind(plan: &Plan, key: &[u8]) -> Option<Vec<Bound>> {
     plan.params.iter().zip(plan.values(key)?).map(|(param, value)| bind_one(param, value)).collect()
 }
 
+/// The type that a parameter is sent as.
+pub(super) fn info(param: &Param) -> PgTypeInfo {
+    match param {
+        Param::Int(2) => <i16 as Type<Postgres>>::type_info(),
+        Param::Int(4) => <i32 as Type<Postgres>>::type_info(),
+        Param::Int(_) => <i64 as Type<Postgres>>::type_info(),
+        Param::Text | Param::Cast { .. } => <str as Type<Postgres>>::type_info(),
+        Param::Uuid => PgTypeInfo::with_name("uuid"),
+    }
+}
+
 fn bind_one(param: &Param, value: &[u8]) -> Option<Bound> {
-    let (info, bytes) = match param {
+    let bytes = match param {
         Param::Int(width) => {
             let number = parse_i64(value)?;
-            let bytes = number.to_be_bytes();
             match width {
-                2 => (<i16 as Type<Postgres>>::type_info(), i16::try_from(number).ok()?.to_be_bytes().to_vec()),
-                4 => (<i32 as Type<Postgres>>::type_info(), i32::try_from(number).ok()?.to_be_bytes().to_vec()),
-                _ => (<i64 as Type<Postgres>>::type_info(), bytes.to_vec()),
+                2 => i16::try_from(number).ok()?.to_be_bytes().to_vec(),
+                4 => i32::try_from(number).ok()?.to_be_bytes().to_vec(),
+                _ => number.to_be_bytes().to_vec(),
             }
         }
         // Postgres text is UTF-8 without NUL: no row holds anything else.
-        Param::Text => {
+        Param::Text | Param::Cast { .. } => {
             let text = std::str::from_utf8(value).ok().filter(|text| !text.contains('\0'))?;
-            (<str as Type<Postgres>>::type_info(), text.as_bytes().to_vec())
+            text.as_bytes().to_vec()
         }
-        Param::Uuid => (PgTypeInfo::with_name("uuid"), uuid(value)?.to_vec()),
+        Param::Uuid => uuid(value)?.to_vec(),
     };
-    Some(Bound { info, bytes })
+    Some(Bound { info: info(param), bytes })
 }
 
 /// 8-4-4-4-12 lower-case hexadecimal digits.

@@ -33,18 +33,40 @@ impl<'p> Statements<'p> {
         Parts::behind_key(self.plan.params.len())
     }
 
-    /// The placeholders of the key.
+    /// The values of the key's columns.
     pub(super) fn key(&self) -> Vec<String> {
-        (0..self.plan.params.len()).map(|i| format!("${}", i + 2)).collect()
+        self.plan.params.iter().enumerate().map(|(i, param)| Dialect::Postgres.bound(i + 2, param)).collect()
+    }
+
+    /// ` AND ...` where a column might write the key in another way than it is written here: a row of that kind would
+    /// be another key's.
+    pub(super) fn is_canonical(&self) -> String {
+        let same = |(i, param): (usize, &Param)| match param {
+            Param::Cast { .. } => format!(" AND {}::text = ${}::text", Dialect::Postgres.bound(i + 2, param), i + 2),
+            _ => String::new(),
+        };
+        self.plan.params.iter().enumerate().map(same).collect()
+    }
+
+    /// What an INSERT needs to say the value of an identity column itself.
+    pub(super) const fn overriding(&self) -> &'static str {
+        if self.target.has_identity { " OVERRIDING SYSTEM VALUE" } else { "" }
     }
 
     /// `key = $2 AND ...`; a row whose key is only another spelling of ours is another key's (hazard 29).
     pub(super) fn is_ours(&self) -> String {
-        let equal = |((column, place), param): ((&String, String), &Param)| match param {
-            Param::Text => format!("t.{column} = {place} AND t.{column}::text = {place}::text"),
-            Param::Int(_) | Param::Uuid => format!("t.{column} = {place}"),
+        let equal = |(i, (column, param)): (usize, (&String, &Param))| {
+            let value = Dialect::Postgres.bound(i + 2, param);
+            match param {
+                Param::Text | Param::Cast { .. } => {
+                    let column = format!("t.{column}");
+                    let compared = Dialect::Postgres.compared(&column, param);
+                    format!("{compared} = {value} AND {column}::text = ${}::text", i + 2)
+                }
+                Param::Int(_) | Param::Uuid => format!("t.{column} = {value}"),
+            }
         };
-        let keys = self.target.keys.iter().zip(self.key()).zip(&self.plan.params);
+        let keys = self.target.keys.iter().zip(&self.plan.params).enumerate();
         keys.map(equal).collect::<Vec<_>>().join(" AND ")
     }
 
@@ -80,13 +102,15 @@ impl<'p> Statements<'p> {
         }
         let (table, name) = (&self.target.table, column.quoted());
         let moved = if add {
+            let keys = self.target.keys.join(", ");
             let rows: Vec<String> = texts.iter().map(|text| format!("({text})")).collect();
             format!(
-                "INSERT INTO {table} AS t ({}, {name}) SELECT {}, m.v FROM origin, (VALUES {}) AS m (v) \
-                 ON CONFLICT DO NOTHING RETURNING 1",
-                self.target.keys.join(", "),
+                "INSERT INTO {table} AS t ({keys}, {name}){} SELECT {}, m.v FROM origin, (VALUES {}) AS m (v) \
+                 WHERE true{} ON CONFLICT ({keys}, {name}) DO NOTHING RETURNING 1",
+                self.overriding(),
                 self.key().join(", "),
-                rows.join(", ")
+                rows.join(", "),
+                self.is_canonical(),
             )
         } else {
             let (ours, texts) = (self.is_ours(), texts.join(", "));
@@ -94,6 +118,49 @@ impl<'p> Statements<'p> {
         };
         let sql = format!("WITH {ORIGIN}, moved AS ({moved}) SELECT count(*) FROM moved");
         Ok(Statement { sql, values: parts.values })
+    }
+
+    /// Gives how many of these members the set has.
+    ///
+    /// # Errors
+    /// As [`Statements::members`].
+    pub(super) fn held(&self, members: &[bytes::Bytes]) -> Result<Statement, StoreError> {
+        let column = self.plan.member_column()?;
+        let mut parts = self.parts();
+        let mut rows = Vec::with_capacity(members.len());
+        for member in members {
+            let text = parts.add(text(member, &column.name)?);
+            rows.push(format!("({})", Dialect::Postgres.value(column, &text)));
+        }
+        let (table, ours, name, rows) = (&self.target.table, self.is_ours(), column.quoted(), rows.join(", "));
+        let sql = format!(
+            "SELECT count(*) FROM (VALUES {rows}) AS m (v) WHERE $1::text IS NOT NULL \
+             AND EXISTS (SELECT 1 FROM {table} AS t WHERE {ours} AND t.{name} = m.v)"
+        );
+        Ok(Statement { sql, values: parts.values })
+    }
+
+    /// Gives a row for each that the key has and that has not expired.
+    pub(super) fn there(&self) -> Statement {
+        let (table, alive) = (&self.target.table, self.is_alive());
+        let sql = format!("SELECT 1 FROM {table} AS t WHERE $1::text IS NOT NULL AND {alive}");
+        Statement { sql, values: Vec::new() }
+    }
+
+    /// Says whether a row has the key in any spelling, or there may be rows that cannot be seen.
+    pub(super) fn taken(&self) -> Statement {
+        let Target { table, keys, .. } = self.target;
+        let equal = keys.iter().zip(&self.plan.params).enumerate().map(|(i, (key, param))| {
+            let dialect = Dialect::Postgres;
+            format!("{} = {}", dialect.compared(&format!("t.{key}"), param), dialect.bound(i + 2, param))
+        });
+        let equal: Vec<String> = equal.collect();
+        let sql = format!(
+            "SELECT row_security_active('{}') OR EXISTS (SELECT 1 FROM {table} AS t WHERE $1::text IS NOT NULL AND {})",
+            table.replace('\'', "''"),
+            equal.join(" AND ")
+        );
+        Statement { sql, values: Vec::new() }
     }
 
     /// Deletes the key's rows, and gives them.

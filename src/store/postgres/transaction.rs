@@ -2,9 +2,10 @@
 
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
+use super::spelling::{Spelling, spelling};
 use super::write::Writer;
 use super::{params, parse_all, rows_as_json};
-use crate::record::{Edit, Record, Written};
+use crate::record::{Record, RowEdit, Written};
 use crate::store::{Plan, StoreError};
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl PostgresTransaction {
         &mut self,
         plan: &Plan,
         key: &[u8],
-        edit: &Edit,
+        edit: RowEdit<'_>,
     ) -> Result<Written, StoreError> {
         let mut savepoint = self.open.begin().await?;
         let mut writer = Writer { connection: &mut savepoint, pool: &self.pool, origin: &self.origin };
@@ -44,6 +45,10 @@ impl PostgresTransaction {
 
     pub(in crate::store) async fn load(&mut self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {
         let Some(bound) = params::bind(plan, key) else { return Ok(None) };
+        // The statement would fail, and the transaction with it.
+        if spelling(&self.pool, plan, &bound).await? == Spelling::NoValue {
+            return Ok(None);
+        }
         let rows = rows_as_json(&mut *self.open, plan, &bound).await?;
         plan.record(key, parse_all(&rows)?)
     }

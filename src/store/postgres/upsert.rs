@@ -7,6 +7,7 @@ use crate::record::Condition;
 use crate::store::StoreError;
 use crate::store::catalog::relation::{Column, Holds};
 use crate::store::catalog::target::{FieldChange, Place, Target};
+use crate::store::dialect::held;
 
 /// The upsert of some changes, gathered one by one.
 struct Upsert<'p> {
@@ -30,7 +31,7 @@ struct Members {
     created: Vec<(String, String)>,
 }
 
-/// The upsert of these changes.
+/// The upsert of these changes. A new row has so many milliseconds to live.
 ///
 /// # Errors
 /// [`StoreError::Field`] for a value that a column cannot have.
@@ -38,6 +39,7 @@ pub(super) fn upsert(
     statements: Statements<'_>,
     changes: &[FieldChange<'_>],
     condition: Condition,
+    left: Option<i64>,
 ) -> Result<Statement, StoreError> {
     let mut upsert = Upsert {
         condition,
@@ -55,6 +57,7 @@ pub(super) fn upsert(
         }
     }
     upsert.overflow();
+    upsert.end(left);
     Ok(upsert.statement())
 }
 
@@ -74,8 +77,7 @@ impl Upsert<'_> {
     fn member(&mut self, overflow: &Column, change: &FieldChange<'_>) -> Result<(), StoreError> {
         let name = self.parts.add(change.field);
         let now = format!("(t.{}::jsonb ->> {name})", overflow.quoted());
-        let (cast, holds) = ("pg_catalog.text".into(), Holds::Texts);
-        let column = Column { name: change.field.to_owned(), cast, holds, zone: None };
+        let column = Column::new(change.field.to_owned(), "pg_catalog.text".into(), Holds::Texts);
         let field = Field { column: &column, name: change.field, now: &now };
         let becomes = field.becomes(change.change, &mut self.parts)?;
         match becomes.inserted {
@@ -109,17 +111,37 @@ impl Upsert<'_> {
         }
     }
 
+    /// A new row says when it expires: the column may not be NULL, and a row without an end would stay for ever if
+    /// nothing came after this statement.
+    fn end(&mut self, left: Option<i64>) {
+        let (Some(expires), Some(left)) = (&self.statements.target.expires, left.filter(|_| self.inserts())) else {
+            return;
+        };
+        let left = self.parts.add(&left.to_string());
+        let end = format!("clock_timestamp() + {left}::float8 * interval '1 millisecond'");
+        self.columns.push(expires.column.clone());
+        self.inserted.push(held(&end, expires.zone.as_deref()));
+    }
+
+    /// False where only a row that is there is written.
+    const fn inserts(&self) -> bool {
+        matches!(self.condition, Condition::Always | Condition::FieldAbsent)
+    }
+
     /// What inserts the row where there is none, and what reads it; nothing where only a row that is there is written.
     fn insert(&self) -> (String, String) {
-        if matches!(self.condition, Condition::RowExists | Condition::FieldPresent) {
+        if !self.inserts() {
             return (String::new(), String::new());
         }
-        let Target { table, shown, .. } = self.statements.target;
+        let Target { table, keys, shown, .. } = self.statements.target;
         let made = format!(
-            ", made AS (INSERT INTO {table} AS t ({}) SELECT {} FROM seen WHERE seen.rows = 0 \
-             ON CONFLICT DO NOTHING RETURNING t.*)",
+            ", made AS (INSERT INTO {table} AS t ({}){} SELECT {} FROM seen WHERE seen.rows = 0{} \
+             ON CONFLICT ({}) DO NOTHING RETURNING t.*)",
             self.columns.join(", "),
-            self.inserted.join(", ")
+            self.statements.overriding(),
+            self.inserted.join(", "),
+            self.statements.is_canonical(),
+            keys.join(", "),
         );
         (made, format!(" UNION ALL SELECT {shown} FROM made"))
     }

@@ -6,15 +6,17 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 
 use super::explain::Failed;
 use super::params::{Bound, bind};
+use super::spelling::{Spelling, is_about_a_text, spelling};
 use super::statement::{Statement, Statements};
 use super::upsert::upsert;
 use super::zone::doubt_by_now;
 use super::{parse_all, push};
-use crate::errors::as_redis;
-use crate::record::{Change, Condition, Edit, Record, Written};
+use crate::config::Shape;
+use crate::record::{Change, Condition, Edit, Record, RowEdit, Written};
 use crate::store::StoreError;
 use crate::store::catalog::relation::Surety;
 use crate::store::catalog::target::{FieldChange, Place, Target};
+use crate::store::error::{PARTLY_SUPPRESSED, SUPPRESSED};
 use crate::store::plan::Plan;
 
 /// A row that another session inserts at the same time is found by the next attempt.
@@ -23,7 +25,12 @@ const ATTEMPTS: usize = 16;
 const DOUBTED: &str = "the key's row has ended in one time zone and not in another, and it is not certain which one \
     its column means: say it in store.timezone";
 
-const UNMADE: &str = "there is a row whose key is another spelling of this one, or one that comes and goes too fast";
+const UNMADE: &str = "there is a row whose key is another spelling of this one, or that the role may not see or \
+    change, or one that comes and goes too fast";
+
+const NO_FIELDS: &str = "a write of fields has none";
+
+const OTHER_SPELLING: &str = "the key's column writes this value in another way, and a row is found by that one alone";
 
 pub(super) const NO_KEY: &str = "the key is no value of its column";
 
@@ -41,14 +48,15 @@ impl Writer<'_> {
     /// # Errors
     /// [`StoreError::Field`] and [`StoreError::Value`] when nothing has changed, [`StoreError::Ambiguous`] when that is
     /// not known.
-    pub(super) async fn write(&mut self, plan: &Plan, key: &[u8], edit: &Edit) -> Result<Written, StoreError> {
+    pub(super) async fn write(&mut self, plan: &Plan, key: &[u8], edit: RowEdit<'_>) -> Result<Written, StoreError> {
+        let RowEdit { edit, left } = edit;
         if matches!(edit, Edit::Push(_) | Edit::Pull(..)) {
             return push::write(self, plan, key, edit).await;
         }
         let bound = bind(plan, key).ok_or_else(|| StoreError::Refused(NO_KEY.into()))?;
-        let mut desk = Desk { writer: self, statements: Statements::of(plan)?, key, bound };
+        let mut desk = Desk { writer: self, statements: Statements::of(plan)?, key, bound, left };
         match edit {
-            Edit::Fields(changes, condition) => desk.fields(&plan.places(changes)?, *condition).await,
+            Edit::Fields(changes, _) => desk.fields(edit, &plan.places(changes)?).await,
             Edit::Members(members, add) => desk.members(members, *add).await,
             Edit::Delete => desk.delete().await,
             Edit::Push(_) | Edit::Pull(..) => Err(StoreError::Refused("a table has no order to push to".into())),
@@ -62,6 +70,8 @@ struct Desk<'d, 'w> {
     statements: Statements<'d>,
     key: &'d [u8],
     bound: Vec<Bound>,
+    /// As [`RowEdit::left`].
+    left: Option<i64>,
 }
 
 /// A row as it was, and as a statement has left it; neither is there where there is no such row.
@@ -79,15 +89,25 @@ impl Desk<'_, '_> {
     }
 
     async fn explain(&self, error: sqlx::Error, changes: &[FieldChange<'_>]) -> StoreError {
+        if is_about_a_text(&error) && self.spelling().await == Some(Spelling::NoValue) {
+            return StoreError::Refused(NO_KEY.into());
+        }
         Failed { pool: self.writer.pool, target: self.statements.target, changes }.explain(error).await
+    }
+
+    /// How the key is spelled; `None` where that cannot be asked.
+    async fn spelling(&self) -> Option<Spelling> {
+        spelling(self.writer.pool, self.statements.plan, &self.bound).await.ok()
     }
 
     fn record(&self, json: Option<&String>) -> Result<Option<Record>, StoreError> {
         self.statements.plan.record(self.key, parse_all(json)?)
     }
 
-    async fn fields(&mut self, changes: &[FieldChange<'_>], condition: Condition) -> Result<Written, StoreError> {
-        let statement = upsert(self.statements, changes, condition)?;
+    /// Writes the fields of `edit`, whose changes go to these places.
+    async fn fields(&mut self, edit: &Edit, changes: &[FieldChange<'_>]) -> Result<Written, StoreError> {
+        let Edit::Fields(_, condition) = *edit else { return Err(StoreError::Refused(NO_FIELDS.into())) };
+        let statement = upsert(self.statements, changes, condition, self.left)?;
         // Looked up when a row is found to have expired.
         let mut doubt = None;
         for _ in 0..ATTEMPTS {
@@ -97,15 +117,31 @@ impl Desk<'_, '_> {
                     let (old, new) = (self.record(old.as_ref())?, self.record(new.as_ref())?);
                     return Ok(Written { old, new, applied: true, count: 0, tells_new: true });
                 }
-                (Some(_), None) => return self.guarded(old.as_ref(), changes),
+                (Some(_), None) => return self.untouched(old.as_ref(), edit),
                 (None, None) if matches!(condition, Condition::RowExists | Condition::FieldPresent) => {
-                    return Ok(Written { tells_new: true, ..Written::default() });
+                    if !self.is_there().await? {
+                        return Ok(Written { tells_new: true, ..Written::default() });
+                    }
                 }
                 // The row was inserted after this statement's snapshot, or it has expired.
                 (None, None) => doubt = Some(self.bury(doubt).await?),
             }
+            if self.spelling().await == Some(Spelling::Other) {
+                return Err(StoreError::Refused(OTHER_SPELLING.into()));
+            }
         }
-        Err(StoreError::Refused(doubt.flatten().unwrap_or_else(|| UNMADE.into())))
+        match doubt.flatten() {
+            Some(doubt) => Err(StoreError::Refused(doubt)),
+            None if self.is_taken().await? => Err(StoreError::Refused(UNMADE.into())),
+            None => Err(StoreError::Data(SUPPRESSED.into())),
+        }
+    }
+
+    /// True when a row has the key, spelled in whatever way, as far as an INSERT is concerned: nobody sees all rows
+    /// where there are policies.
+    async fn is_taken(&mut self) -> Result<bool, StoreError> {
+        let rows = self.run(&self.statements.taken()).await.map_err(StoreError::of_write)?;
+        Ok(rows.first().map_or(Ok(true), |row| row.try_get(0))?)
     }
 
     async fn upserted(&mut self, statement: &Statement, changes: &[FieldChange<'_>]) -> Result<Answer, StoreError> {
@@ -140,41 +176,75 @@ impl Desk<'_, '_> {
         }
     }
 
-    /// The row is there and was not written: its value is not what the change needs, or the condition does not hold.
-    fn guarded(&self, old: Option<&String>, changes: &[FieldChange<'_>]) -> Result<Written, StoreError> {
-        let is_string = changes.iter().any(|change| change.field.is_empty());
-        match changes.first().map(|change| change.change) {
-            Some(Change::Add(_)) if is_string => Err(StoreError::Value(as_redis::NOT_INTEGER)),
-            Some(Change::Add(_)) => Err(StoreError::Value(as_redis::HASH_NOT_INTEGER)),
-            Some(Change::AddFloat(_)) if is_string => Err(StoreError::Value(as_redis::NOT_FLOAT)),
-            Some(Change::AddFloat(_)) => Err(StoreError::Value(as_redis::HASH_NOT_FLOAT)),
-            _ => {
-                let old = self.record(old)?;
-                Ok(Written { new: old.clone(), old, applied: false, count: 0, tells_new: true })
-            }
+    /// The row is there and was not written: its value is not what the change needs, or the condition does not hold;
+    /// or else something in the table suppressed it.
+    fn untouched(&self, old: Option<&String>, edit: &Edit) -> Result<Written, StoreError> {
+        let old = self.record(old)?;
+        match edit.changed(old.as_ref()).map_err(StoreError::Value)? {
+            Some(_) => Err(StoreError::Data(SUPPRESSED.into())),
+            None => Ok(Written { new: old.clone(), old, applied: false, count: 0, tells_new: true }),
         }
     }
 
+    /// True when the key has a row now.
+    async fn is_there(&mut self) -> Result<bool, StoreError> {
+        let rows = self.run(&self.statements.there()).await.map_err(StoreError::of_write)?;
+        Ok(!rows.is_empty())
+    }
+
     async fn members(&mut self, members: &[bytes::Bytes], add: bool) -> Result<Written, StoreError> {
-        let plan = self.statements.plan;
-        let statement = self.statements.members(members, add)?;
-        let rows = match self.run(&statement).await {
+        let mut count = 0;
+        for _ in 0..ATTEMPTS {
+            count += self.count(&self.statements.members(members, add)?).await?;
+            // Those that did not move were there already, or not there; unless something in the table kept them.
+            let there =
+                if count < members.len() as u64 { self.count(&self.statements.held(members)?).await? } else { 0 };
+            let wanted = if add { members.len() as u64 } else { 0 };
+            if count >= members.len() as u64 || there == wanted {
+                return Ok(Written { applied: count > 0, count, ..Written::default() });
+            }
+            if self.spelling().await == Some(Spelling::Other) {
+                return Err(StoreError::Refused(OTHER_SPELLING.into()));
+            }
+        }
+        Err(suppressed(count))
+    }
+
+    /// The number that a statement about members gives.
+    async fn count(&mut self, statement: &Statement) -> Result<u64, StoreError> {
+        let rows = match self.run(statement).await {
             Ok(rows) => rows,
             Err(error) => {
-                let place = Place::Column(plan.member_column()?);
+                let place = Place::Column(self.statements.plan.member_column()?);
                 let change = FieldChange { field: "", place, change: &Change::Clear };
                 return Err(self.explain(error, &[change]).await);
             }
         };
         let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
-        Ok(Written { applied: count > 0, count: count.unsigned_abs(), ..Written::default() })
+        Ok(count.unsigned_abs())
     }
 
     async fn delete(&mut self) -> Result<Written, StoreError> {
-        let rows = self.run(&self.statements.delete()).await.map_err(StoreError::of_write)?;
+        let rows = match self.run(&self.statements.delete()).await {
+            Ok(rows) => rows,
+            Err(error) => return Err(self.explain(error, &[]).await),
+        };
         let rows: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         let old = self.statements.plan.record(self.key, parse_all(&rows)?)?;
         let count = rows.len() as u64;
+        // What is not there need not be deleted; what is there and was not, was kept by something.
+        let may_be_there = count == 0 || self.statements.plan.mapping.config.shape == Shape::Set;
+        if may_be_there && self.is_there().await? {
+            return Err(suppressed(count));
+        }
         Ok(Written { old, new: None, applied: count > 0, count, tells_new: true })
+    }
+}
+
+/// The error of a write that was suppressed, but for so many rows: what is in memory is not to be relied on then.
+fn suppressed(written: u64) -> StoreError {
+    match written {
+        0 => StoreError::Data(SUPPRESSED.into()),
+        _ => StoreError::Ambiguous(PARTLY_SUPPRESSED.into()),
     }
 }

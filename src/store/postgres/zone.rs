@@ -176,7 +176,12 @@ mod tests {
 
     #[test]
     fn what_has_ended_everywhere_is_no_zones_matter() {
-        let expires = Expires { column: "\"x\"".into(), zone: Some("Asia/Tokyo".into()), surety: Surety::Found };
+        let expires = Expires {
+            column: "\"x\"".into(),
+            zone: Some("Asia/Tokyo".into()),
+            surety: Surety::Found,
+            is_required: false,
+        };
         let condition = "(t.\"x\" AT TIME ZONE 'UTC') < now() - interval '1 day'";
         assert_eq!(has_expired_everywhere(&expires, "now()"), condition);
     }

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Executor, SqlSaf
 
 use crate::store::StoreError;
 use crate::store::catalog::described::{Described, Parameter};
-use crate::store::catalog::relation::{Column, Holds, Relation, quote};
+use crate::store::catalog::relation::{Column, Filled, Holds, Relation, quote};
 
 /// The catalog of the file.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +15,10 @@ pub(in crate::store) struct SqliteCatalog<'s> {
 
 impl SqliteCatalog<'_> {
     pub(in crate::store) async fn relation(&self, name: &str) -> Result<Option<Relation>, StoreError> {
-        let select = "SELECT name, type FROM pragma_table_info($1) ORDER BY cid";
-        let columns: Vec<(String, String)> = sqlx::query_as(select).bind(name).fetch_all(self.pool).await?;
+        // Computed columns are hidden from table_info; those of virtual tables (1) from everybody.
+        let select =
+            "SELECT name, type, hidden > 1, \"notnull\" FROM pragma_table_xinfo($1) WHERE hidden <> 1 ORDER BY cid";
+        let columns: Vec<(String, String, bool, bool)> = sqlx::query_as(select).bind(name).fetch_all(self.pool).await?;
         let columns: Vec<Column> = columns.into_iter().map(column).collect();
         Ok((!columns.is_empty()).then(|| Relation::new(quote(name), columns)))
     }
@@ -50,8 +52,8 @@ impl SqliteCatalog<'_> {
     }
 }
 
-/// A column by its name and its declared type.
-fn column((name, declared): (String, String)) -> Column {
+/// A column by its name, its declared type, whether it is computed, and whether it may not be NULL.
+fn column((name, declared, is_computed, is_required): (String, String, bool, bool)) -> Column {
     let cast = declared.to_ascii_uppercase();
     let declares = |words: &[&str]| words.iter().any(|word| cast.contains(word));
     let holds = match () {
@@ -62,5 +64,6 @@ fn column((name, declared): (String, String)) -> Column {
         () if declares(&["REAL", "FLOA", "DOUB", "NUMERIC", "DECIMAL"]) => Holds::Numbers,
         () => Holds::Texts,
     };
-    Column { name, cast, holds, zone: None }
+    let filled = if is_computed { Filled::Computed } else { Filled::ByWriter };
+    Column { filled, is_required, ..Column::new(name, cast, holds) }
 }

@@ -57,7 +57,8 @@ async fn flush_row(transaction: &mut SqliteTransaction, plan: &Plan, row: &Flush
     let changes = row.fields.iter().map(|(field, value)| {
         (field.clone(), value.as_ref().map_or(Change::Clear, |value| Change::Put(value.clone())))
     });
-    transaction.write(plan, &row.key, &Edit::Fields(changes.collect(), Condition::RowExists)).await
+    let edit = Edit::Fields(changes.collect(), Condition::RowExists);
+    transaction.write(plan, &row.key, (&edit).into()).await
 }
 
 /// Raises the note to this batch; what stands in the way, if something does.

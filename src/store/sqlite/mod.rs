@@ -30,7 +30,7 @@ use super::row::{Cell, Row};
 use super::schema::Fingerprint;
 use super::{FlushRow, Flushed, Mark, Plan, StoreError, migrate};
 use crate::config;
-use crate::record::{Edit, Written};
+use crate::record::{RowEdit, Written};
 use crate::resp::number::parse_i64;
 use feed::Writer;
 use value::Bind;
@@ -163,7 +163,7 @@ impl Sqlite {
         feed::watch(&self.writer, settings, on_change).await;
     }
 
-    pub(super) async fn write(&self, plan: &Plan, key: &[u8], edit: &Edit) -> Result<Written, StoreError> {
+    pub(super) async fn write(&self, plan: &Plan, key: &[u8], edit: RowEdit<'_>) -> Result<Written, StoreError> {
         let mut transaction = self.begin().await?;
         let written = transaction.write(plan, key, edit).await;
         if matches!(&written, Err(error) if error.is_final()) {

@@ -97,7 +97,7 @@ async fn write_all(store: &Sqlite, plans: &[Plan]) {
         let key = key.as_bytes();
         let plan = plans.iter().find(|plan| plan.values(key).is_some()).expect("a mapping of the key");
         store.rows_of(plan, key).await.expect("loaded");
-        store.write(plan, key, &edit).await.expect("written");
+        store.write(plan, key, crate::record::RowEdit { edit: &edit, left: Some(60_000) }).await.expect("written");
     }
 }
 

@@ -57,9 +57,13 @@ impl Statements<'_> {
         format!("UPDATE {} SET {} WHERE {}", self.0.table, sets.join(", "), self.is_ours())
     }
 
-    /// Makes the row with these columns.
-    pub(super) fn insert(&self, columns: &[&Column]) -> String {
-        let (names, values): (Vec<_>, Vec<_>) = self.values(columns).into_iter().unzip();
+    /// Makes the row with these columns; with `ends`, the next parameter says in how many seconds it expires.
+    pub(super) fn insert(&self, columns: &[&Column], ends: bool) -> String {
+        let mut set = self.values(columns);
+        if let Some(expires) = self.0.expires.as_ref().filter(|_| ends) {
+            set.push((expires.column.clone(), in_seconds(self.first() + columns.len())));
+        }
+        let (names, values): (Vec<_>, Vec<_>) = set.into_iter().unzip();
         let (names, values) = ([self.0.keys.clone(), names].concat(), [self.key(), values].concat());
         format!("INSERT INTO {} ({}) VALUES ({})", self.0.table, names.join(", "), values.join(", "))
     }
@@ -68,7 +72,7 @@ impl Statements<'_> {
     pub(super) fn set_end(&self, ends: bool) -> Option<String> {
         let (column, first) = (&self.0.expires.as_ref()?.column, self.first());
         let value = match ends {
-            true => format!("strftime('%Y-%m-%d %H:%M:%f', 'now', ?{first} || ' seconds')"),
+            true => in_seconds(first),
             false => format!("?{first}"),
         };
         Some(format!("UPDATE {} SET {column} = {value} WHERE {}", self.0.table, self.is_ours()))
@@ -77,13 +81,25 @@ impl Statements<'_> {
     /// Adds a member to a set, or removes it.
     pub(super) fn member(&self, column: &Column, add: bool) -> String {
         if add {
-            return format!("{} ON CONFLICT DO NOTHING RETURNING 1", self.insert(&[column]));
+            let unique = [&self.0.keys[..], &[column.quoted()]].concat().join(", ");
+            return format!("{} ON CONFLICT ({unique}) DO NOTHING RETURNING 1", self.insert(&[column], false));
         }
         let (name, value) = (column.quoted(), Dialect::Sqlite.value(column, &format!("?{}", self.first())));
         format!("DELETE FROM {} WHERE {} AND {name} = {value} RETURNING 1", self.0.table, self.is_ours())
     }
 
+    /// Finds a member of a set.
+    pub(super) fn held(&self, column: &Column) -> String {
+        let (name, value) = (column.quoted(), Dialect::Sqlite.value(column, &format!("?{}", self.first())));
+        format!("SELECT 1 FROM {} WHERE {} AND {name} = {value}", self.0.table, self.is_ours())
+    }
+
     pub(super) fn delete(&self) -> String {
         format!("DELETE FROM {} WHERE {} RETURNING 1", self.0.table, self.is_ours())
     }
+}
+
+/// The time in so many seconds from now, which are the text of this parameter, with a sign.
+fn in_seconds(parameter: usize) -> String {
+    format!("strftime('%Y-%m-%d %H:%M:%f', 'now', ?{parameter} || ' seconds')")
 }

@@ -6,7 +6,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::feed::Open;
 use super::write::Desk;
-use crate::record::{Edit, Record, Written};
+use crate::record::{Record, RowEdit, Written};
 use crate::store::{Plan, StoreError};
 
 /// Holds the connection; a transaction that is dropped closes it, which rolls back. The next connection cannot tell
@@ -46,7 +46,7 @@ impl SqliteTransaction {
         &mut self,
         plan: &Plan,
         key: &[u8],
-        edit: &Edit,
+        edit: RowEdit<'_>,
     ) -> Result<Written, StoreError> {
         self.run("SAVEPOINT one").await?;
         let written = match self.desk(plan, key) {

@@ -11,10 +11,11 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::read;
 use super::statement::Statements;
 use super::value::Bind;
-use crate::record::{Change, Condition, Edit, Record, Written};
+use crate::record::{Change, Condition, Edit, Record, RowEdit, Written};
 use crate::store::StoreError;
 use crate::store::catalog::relation::Column;
 use crate::store::catalog::target::{FieldChange, Place, text};
+use crate::store::error::SUPPRESSED;
 use crate::store::plan::Plan;
 
 /// One write, or load, of one key in the transaction that the connection is in.
@@ -45,9 +46,9 @@ impl<'w> Desk<'w> {
     ///
     /// # Errors
     /// As a write to Postgres.
-    pub(super) async fn write(&mut self, edit: &Edit) -> Result<Written, StoreError> {
+    pub(super) async fn write(&mut self, RowEdit { edit, left }: RowEdit<'_>) -> Result<Written, StoreError> {
         match edit {
-            Edit::Fields(changes, condition) => self.fields(changes, *condition).await,
+            Edit::Fields(changes, condition) => self.fields(changes, *condition, left).await,
             Edit::Members(members, add) => self.members(members, *add).await,
             Edit::Push(_) | Edit::Pull(..) => self.list(edit).await,
             Edit::Delete => self.delete().await,
@@ -70,7 +71,7 @@ impl<'w> Desk<'w> {
     /// As a write.
     pub(super) async fn set_end(&mut self, left: Option<i64>) -> Result<(), StoreError> {
         let Some(sql) = self.statements()?.set_end(left.is_some()) else { return Ok(()) };
-        let seconds = left.map_or(Bind::Null, |left| Bind::Text(format!("{:+.3}", left as f64 / 1000.0)));
+        let seconds = left.map_or(Bind::Null, in_seconds);
         self.run(sql, &[seconds]).await.map(|_| ())
     }
 
@@ -83,7 +84,12 @@ impl<'w> Desk<'w> {
         query.fetch_all(&mut *self.connection).await.map_err(explain)
     }
 
-    async fn fields(&mut self, changes: &[(Bytes, Change)], condition: Condition) -> Result<Written, StoreError> {
+    async fn fields(
+        &mut self,
+        changes: &[(Bytes, Change)],
+        condition: Condition,
+        left: Option<i64>,
+    ) -> Result<Written, StoreError> {
         let (plan, statements) = (self.plan, self.statements()?);
         let changes = plan.places(changes)?;
         if let Some(bury) = statements.bury() {
@@ -98,19 +104,36 @@ impl<'w> Desk<'w> {
         if !holds(condition, exists, old.as_ref(), &changes) {
             return Ok(Written { new: old.clone(), old, applied: false, count: 0, tells_new: true });
         }
-        self.store(statements, exists, row).await?;
+        self.store(statements, row, (!exists).then_some(left)).await?;
         Ok(Written { old, new: self.load().await?, applied: true, count: 0, tells_new: true })
     }
 
-    async fn store(&mut self, statements: Statements<'_>, exists: bool, row: Row<'_>) -> Result<(), StoreError> {
+    /// Updates the row, or makes one with so many milliseconds to live.
+    async fn store(
+        &mut self,
+        statements: Statements<'_>,
+        row: Row<'_>,
+        made: Option<Option<i64>>,
+    ) -> Result<(), StoreError> {
         let Row { mut columns, members } = row;
         if let Some(overflow) = statements.0.overflow.as_ref().filter(|_| !members.is_empty()) {
             let known = self.run(statements.overflow(overflow), &[]).await?;
             columns.push((overflow, Bind::Text(merged(known.first(), members)?)));
         }
-        let (columns, values): (Vec<&Column>, Vec<Bind>) = columns.into_iter().unzip();
-        let sql = if exists { statements.update(&columns) } else { statements.insert(&columns) };
-        self.run(sql, &values).await.map(|_| ())
+        let (columns, mut values): (Vec<&Column>, Vec<Bind>) = columns.into_iter().unzip();
+        let sql = match made {
+            None => statements.update(&columns),
+            Some(left) => {
+                let end = left.filter(|_| statements.0.expires.is_some()).map(in_seconds);
+                let ends = end.is_some();
+                values.extend(end);
+                statements.insert(&columns, ends)
+            }
+        };
+        match self.run(format!("{sql} RETURNING 1"), &values).await?.is_empty() {
+            true => Err(StoreError::Data(SUPPRESSED.into())),
+            false => Ok(()),
+        }
     }
 
     async fn members(&mut self, members: &[Bytes], add: bool) -> Result<Written, StoreError> {
@@ -120,7 +143,11 @@ impl<'w> Desk<'w> {
         let mut count = 0;
         for member in members {
             let bind = Bind::of(column, &column.name, member)?;
-            count += self.run(sql.clone(), &[bind]).await?.len() as u64;
+            let moved = self.run(sql.clone(), std::slice::from_ref(&bind)).await?.len() as u64;
+            if moved == 0 && self.run(statements.held(column), &[bind]).await?.is_empty() == add {
+                return Err(StoreError::Data(SUPPRESSED.into()));
+            }
+            count += moved;
         }
         Ok(Written { applied: count > 0, count, ..Written::default() })
     }
@@ -142,6 +169,9 @@ impl<'w> Desk<'w> {
         let statements = self.statements()?;
         let old = self.load().await?;
         let count = self.run(statements.delete(), &[]).await?.len() as u64;
+        if !self.run(statements.exists(), &[]).await?.is_empty() {
+            return Err(StoreError::Data(SUPPRESSED.into()));
+        }
         Ok(Written { old, new: None, applied: count > 0, count, tells_new: true })
     }
 }
@@ -203,9 +233,22 @@ fn explain(error: sqlx::Error) -> StoreError {
         if let Some(column) = column("NOT NULL constraint failed: ") {
             return StoreError::field(column, "its column must have a value (NOT NULL)");
         }
+        if let Some(columns) = message.strip_prefix("UNIQUE constraint failed: ") {
+            // "accounts.email, accounts.realm", or "index 'name'" of one on expressions.
+            let names: Vec<&str> = columns.split(", ").filter_map(|name| name.rsplit('.').next()).collect();
+            return match columns.starts_with("index ") {
+                true => StoreError::Data(format!("the unique {columns} forbids it")),
+                false => StoreError::field(&names.join("', '"), "a unique index forbids the value"),
+            };
+        }
         if let Some(constraint) = column("CHECK constraint failed: ") {
             return StoreError::field(constraint, "a CHECK constraint forbids the value");
         }
     }
     StoreError::of_write(error)
+}
+
+/// Milliseconds as a text of seconds, with its sign.
+fn in_seconds(left: i64) -> Bind {
+    Bind::Text(format!("{:+.3}", left as f64 / 1000.0))
 }

@@ -14,7 +14,8 @@ ttl = "1h"
 [[caches]]
 key = "l:{id:int}"
 type = "list"
-query = "SELECT column1 AS v FROM (VALUES ('a'), ('b'), ('c'), ('a'), ('d'), ('a'), ('')) WHERE $1 < 100"
+query = '''SELECT column2 AS v FROM (VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'a'), (5, 'd'), (6, 'a'), (7, ''))
+    WHERE $1 < 100 ORDER BY column1'''
 value = "v"
 ttl = "1h"
 

@@ -41,7 +41,7 @@ fn a_value_the_column_refuses_is_an_error_that_names_the_field() {
         ("HSET p:1 bag {", "bag", "(jsonb) refuses the value"),
         ("HSET p:1 place nowhere", "place", "players_place_fkey"),
         ("HSET p:1 nosuch x", "nosuch", "no overflow column"),
-        ("HSET p:1 id 2", "id", "no overflow column"),
+        ("HSET p:1 id 2", "id", "not written through this mapping"),
         ("HDEL p:1 name", "name", "NOT NULL"),
         ("HSET p:2 hp 1", "name", "NOT NULL"),
         ("HINCRBY p:1 hp 9000000000", "hp", "(int4) refuses the value"),

@@ -10,7 +10,7 @@ use super::Work;
 use super::steps::{Act, AllDone, Done, Step};
 use crate::cache::writes::expire::ExpireOutcome;
 use crate::keys::MappingId;
-use crate::record::{Edit, ExpireCommand, Record, TtlChange, Written};
+use crate::record::{Edit, ExpireCommand, Record, RowEdit, TtlChange, Written};
 use crate::store::{Plan, StoreError, StoreTransaction};
 
 /// A transaction that was in conflict with others has done nothing and begins again, at most so many times.
@@ -108,7 +108,7 @@ impl Attempt<'_> {
             done.push(match &step.act {
                 Act::Read => Done::Read(self.load(step.mapping, &step.key).await?),
                 Act::ChangeTtl(command) => Done::TtlChanged(self.change_ttl(step, command).await?),
-                Act::Write(edit, life) => match self.write(step, edit).await {
+                Act::Write(edit, life) => match self.write(step, edit, *life).await {
                     Err(error) if error.is_final() || matches!(error, StoreError::Schema(_)) => return Err(error),
                     written => {
                         self.note_life(step, &written, *life);
@@ -133,14 +133,15 @@ impl Attempt<'_> {
 
     /// EXPIRE and related commands on what the transaction sees.
     async fn change_ttl(&mut self, step: &Step, command: &ExpireCommand) -> Result<ExpireOutcome, StoreError> {
+        let cached = self.work.source().known(step.mapping)?;
         let Some(record) = self.load(step.mapping, &step.key).await? else {
             return Ok(ExpireOutcome { record: None, life: Ok(None) });
         };
         let left = self.lives.get(&step.key).copied().unwrap_or(record.left);
-        let life = command.of_left(left);
+        let life = cached.life_of(command, left);
         match &life {
             Ok(Some(TtlChange::Left(left))) if *left <= 0 => {
-                self.write(step, &Edit::Delete).await?;
+                self.write(step, &Edit::Delete, TtlChange::Keep).await?;
                 self.lives.remove(&step.key);
             }
             Ok(Some(TtlChange::Left(left))) => drop(self.lives.insert(step.key.clone(), Some(*left))),
@@ -150,9 +151,12 @@ impl Attempt<'_> {
         Ok(ExpireOutcome { record: Some(record), life })
     }
 
-    async fn write(&mut self, step: &Step, edit: &Edit) -> Result<Written, StoreError> {
+    async fn write(&mut self, step: &Step, edit: &Edit, asked: TtlChange) -> Result<Written, StoreError> {
         let plan = self.plan(step.mapping)?;
-        self.open.write(&plan, &step.key, edit).await
+        let cached = self.work.source().known(step.mapping)?;
+        cached.may_live(asked)?;
+        let row = RowEdit { edit, left: cached.left_of_new(asked) };
+        self.open.write(&plan, &step.key, row).await
     }
 
     fn plan(&self, mapping: MappingId) -> Result<Arc<Plan>, StoreError> {

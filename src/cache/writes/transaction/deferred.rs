@@ -94,7 +94,9 @@ impl Work {
             };
             let step_done = match &step.act {
                 Act::Read => Some(Done::Read(Some(key.record.clone()))),
-                Act::ChangeTtl(command) => change_ttl(key, command).map(Done::TtlChanged),
+                Act::ChangeTtl(command) => {
+                    change_ttl(self.source().known(key.mapping)?, key, command).map(Done::TtlChanged)
+                }
                 Act::Write(edit, life) => self.write_deferred(key, edit, *life).transpose().map(Done::Written),
             };
             let Some(step_done) = step_done else { return Ok(None) };
@@ -112,6 +114,7 @@ impl Work {
     /// One write; `Ok(None)` when nothing is left of the key.
     fn write_deferred(&self, key: &mut Key, edit: &Edit, asked: TtlChange) -> Result<Option<Written>, StoreError> {
         let (cached, old) = (self.source().known(key.mapping)?, key.record.clone());
+        cached.may_live(asked)?;
         let values = edit.changed(Some(&old)).map_err(StoreError::Value)?;
         let applied = values.is_some();
         let values = values.unwrap_or_default();
@@ -178,9 +181,9 @@ fn changes(keys: &HashMap<Bytes, Key>) -> Vec<Deferred> {
 }
 
 /// EXPIRE and related commands; `None` when the key expires at once.
-fn change_ttl(key: &mut Key, command: &ExpireCommand) -> Option<ExpireOutcome> {
+fn change_ttl(cached: &Cached, key: &mut Key, command: &ExpireCommand) -> Option<ExpireOutcome> {
     let record = key.record.clone();
-    let life = command.of_left(record.left);
+    let life = cached.life_of(command, record.left);
     match life {
         Ok(Some(TtlChange::Left(left))) if left <= 0 => return None,
         Ok(Some(life)) => key.change_ttl(life),

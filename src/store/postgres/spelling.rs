@@ -1,0 +1,45 @@
+//! How the text of a key stands to the types of its columns, which the database alone knows of those that a statement
+//! casts to. Knows no statement of a mapping.
+
+use sqlx::{AssertSqlSafe, PgPool};
+
+use super::params::Bound;
+use crate::store::catalog::described::Param;
+use crate::store::dialect::Dialect;
+use crate::store::plan::Plan;
+
+/// How a key is spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// As its columns write it.
+    Own,
+    /// Otherwise: they write the same value in another way (1.50 for 1.5).
+    Other,
+    /// It is no value of its columns.
+    NoValue,
+}
+
+/// True of an error that says of a text that it is no value of a type; whether it is the key's text, it does not say.
+pub(super) fn is_about_a_text(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("22"))
+}
+
+/// Asks the database about a key.
+pub(super) async fn spelling(pool: &PgPool, plan: &Plan, bound: &[Bound]) -> Result<Spelling, sqlx::Error> {
+    if !plan.params.iter().any(|param| matches!(param, Param::Cast { .. })) {
+        return Ok(Spelling::Own);
+    }
+    let is_own = |(i, param): (usize, &Param)| match param {
+        Param::Cast { .. } => format!("{}::text = ${}::text", Dialect::Postgres.bound(i + 1, param), i + 1),
+        // Each parameter that is bound must stand in the statement.
+        Param::Int(_) | Param::Text | Param::Uuid => format!("${} IS NOT NULL", i + 1),
+    };
+    let conditions: Vec<String> = plan.params.iter().enumerate().map(is_own).collect();
+    let ask = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {}", conditions.join(" AND "))));
+    match bound.iter().fold(ask, |ask, value| ask.bind(value.clone())).fetch_one(pool).await {
+        Ok(true) => Ok(Spelling::Own),
+        Ok(false) => Ok(Spelling::Other),
+        Err(error) if is_about_a_text(&error) => Ok(Spelling::NoValue),
+        Err(error) => Err(error),
+    }
+}
