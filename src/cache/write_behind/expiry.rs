@@ -18,6 +18,11 @@ use crate::telemetry::clock::{Tick, UnixMs};
 use crate::telemetry::metrics::WriteBehindMetrics;
 
 impl Cached {
+    /// True when the row of a key must say when it expires.
+    fn must_end(&self) -> bool {
+        self.current.plan().is_ok_and(|plan| plan.must_end())
+    }
+
     /// The life that a write leaves, where the mapping's keys expire by a column; `None`: as it was.
     pub(crate) fn life_after(&self, asked: TtlChange, is_new: bool) -> Option<TtlChange> {
         if !self.expires_by_column() {
@@ -25,7 +30,7 @@ impl Cached {
         }
         let block = self.block();
         let whole = block.ttl.map(|ttl| TtlChange::Left(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)));
-        let must_end = self.plan.must_end();
+        let must_end = self.must_end();
         match asked {
             TtlChange::Left(_) => Some(asked),
             _ if block.renew && whole.is_some() => whole,
@@ -51,7 +56,7 @@ impl Cached {
     /// # Errors
     /// [`StoreError::Field`].
     pub(crate) fn may_live(&self, asked: TtlChange) -> Result<(), StoreError> {
-        let column = self.mapping.config.expires_column.as_deref().filter(|_| self.plan.must_end());
+        let column = self.block().expires_column.as_deref().filter(|_| self.must_end());
         match (column, self.life_after(asked, false)) {
             (Some(column), Some(TtlChange::Persist)) => {
                 let reason = "its column must have a value (NOT NULL): give the key a TTL (EX), or the mapping a ttl";
@@ -67,7 +72,7 @@ impl Cached {
     /// What the client is told.
     pub(crate) fn life_of(&self, command: &ExpireCommand, left: Option<i64>) -> Result<Option<TtlChange>, ReadError> {
         match command.of_left(left)? {
-            Some(TtlChange::Persist) if self.plan.must_end() => Err(ReadError::Other(errors::owned::MUST_END)),
+            Some(TtlChange::Persist) if self.must_end() => Err(ReadError::Other(errors::owned::MUST_END)),
             life => Ok(life),
         }
     }
