@@ -3,14 +3,17 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use hearthside::app::{self, Asks, Failure, Reading};
 use hearthside::config::{Loaded, load};
 use hearthside::journal::{Clearing, Journal, JournalError};
 use hearthside::mapping::Mappings;
-use hearthside::store::{Store, triggers};
+use hearthside::store::triggers::{self, Report};
+use hearthside::store::{Store, StoreError};
 use hearthside::telemetry;
+use humantime_serde::re::humantime;
 
 /// It keeps the memory that long replies are read into, where glibc's allocator gives the pages back and takes them
 /// again: docs/decisions/0012.
@@ -51,11 +54,27 @@ enum Command {
     /// Ask a running sidecar with the same configuration whether it is ready
     Health,
     /// Print the change triggers that the mappings need in Postgres
-    Triggers {
-        /// Install them instead
-        #[arg(long)]
-        install: bool,
-    },
+    Triggers(Triggers),
+}
+
+/// What is to be done about them, instead of printing the SQL that makes them.
+#[derive(clap::Args)]
+struct Triggers {
+    /// Make those that are missing
+    #[arg(long, conflicts_with_all = ["prune", "remove", "sql"])]
+    install: bool,
+    /// Drop those that serve no mapping of this configuration
+    #[arg(long, conflicts_with_all = ["remove", "sql"])]
+    prune: bool,
+    /// Drop all of them
+    #[arg(long, conflicts_with = "sql")]
+    remove: bool,
+    /// Write the SQL that makes them to a file
+    #[arg(long, value_name = "FILE")]
+    sql: Option<PathBuf>,
+    /// How long one of five attempts waits for a table's lock
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    lock_timeout: Duration,
 }
 
 /// What is to become of them. Nothing is changed while a sidecar has the journal.
@@ -127,8 +146,7 @@ async fn execute(command: Command, mut loaded: Loaded, reading: Reading, reread:
         },
         Command::Journal(aside) => journal(&loaded, &aside).await,
         Command::Migrate { demo } => migrate(&loaded, demo).await,
-        Command::Triggers { install: false } => print(&triggers::script(&reading.mappings.list)),
-        Command::Triggers { install: true } => install(&loaded, &reading.mappings).await,
+        Command::Triggers(wanted) => change_triggers(&loaded, &reading.mappings, &wanted).await,
         Command::Run => match app::run(reading, reread).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure::Faults(faults)) => {
@@ -165,12 +183,34 @@ async fn journal(loaded: &Loaded, aside: &Aside) -> ExitCode {
     }
 }
 
-async fn install(loaded: &Loaded, mappings: &Mappings) -> ExitCode {
-    let script = triggers::script(&mappings.list);
-    let done = async { Store::connect(&loaded.config.settings.store).await?.run_script(&script).await };
-    match done.await {
-        Ok(()) => print("installed\n"),
-        Err(error) => say(&format!("{error}; has `hearthside migrate` been run?"), 1),
+async fn change_triggers(loaded: &Loaded, mappings: &Mappings, wanted: &Triggers) -> ExitCode {
+    let script = || triggers::script(&mappings.list);
+    match wanted {
+        Triggers { sql: Some(file), .. } => match std::fs::write(file, script()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => say(&format!("{} cannot be written: {error}", file.display()), 1),
+        },
+        Triggers { install: false, prune: false, remove: false, .. } => print(&script()),
+        _ => match report(loaded, mappings, wanted).await {
+            Ok(report) => {
+                report.done.iter().for_each(|line| _ = print(&format!("{line}\n")));
+                match report.failed.is_empty() {
+                    true => print(if report.done.is_empty() { "nothing to do\n" } else { "" }),
+                    false => say(&report.failed.join("\n"), 1),
+                }
+            }
+            Err(error) => say(&error.to_string(), 1),
+        },
+    }
+}
+
+async fn report(loaded: &Loaded, mappings: &Mappings, wanted: &Triggers) -> Result<Report, StoreError> {
+    let store = Store::connect(&loaded.config.settings.store).await?;
+    let patience = wanted.lock_timeout;
+    match wanted {
+        Triggers { install: true, .. } => store.install_triggers(&mappings.list, patience).await,
+        Triggers { prune: true, .. } => store.prune_triggers(&mappings.list, patience).await,
+        _ => store.remove_triggers(patience).await,
     }
 }
 

@@ -139,7 +139,7 @@ pub async fn check(config: &Config, mappings: &Mappings, asks: Asks, faults: &mu
 /// What is wrong with the mappings in the store and the files. A store that does not answer is a fault only if it must.
 async fn ask_store(settings: &config::Store, mappings: &Mappings, must: bool, faults: &mut Faults) -> Vec<Fault> {
     let asked = match Store::connect_to_check(settings).await {
-        Ok(store) => self::faults(&store, mappings, must).await,
+        Ok(store) => asked(&store, mappings, must).await,
         Err(error) => Err(error),
     };
     match asked {
@@ -149,6 +149,15 @@ async fn ask_store(settings: &config::Store, mappings: &Mappings, must: bool, fa
         Err(_) => {}
     }
     Vec::new()
+}
+
+async fn asked(store: &Store, mappings: &Mappings, must: bool) -> Result<Vec<Fault>, StoreError> {
+    let found = faults(store, mappings, must).await?;
+    if must {
+        let doubts = store.trigger_doubts(&mappings.list).await?;
+        doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
+    }
+    Ok(found)
 }
 
 async fn ask_upstream(settings: &config::Upstream, faults: &mut Faults) {

@@ -16,6 +16,8 @@ pub enum Change {
     Keys(Vec<Bytes>, Option<String>),
     /// Any key of the mapping with this pattern may have changed.
     Mapping(String),
+    /// The same, because a change trigger could not tell which ones. The store's code for what went wrong in it.
+    Trouble(String, String),
     /// Anything may have changed, because it is not known what did, or because a gap has ended.
     Everything,
     /// A gap begins: changes may be missed until the next [`Change::Alive`]. Why.

@@ -1,15 +1,24 @@
 //! Migrations, and the demo world that both stores are filled with from one file.
 
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use std::time::Duration;
 
-use super::StoreError;
-use crate::telemetry::planted::is_planted;
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, SqlitePool};
+
+use super::{StoreError, triggers};
+use crate::config;
+use crate::mapping::Mappings;
 
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 static POSTGRES_DEMO: Migrator = sqlx::migrate!("migrations/postgres/demo");
 static SQLITE_DEMO: Migrator = sqlx::migrate!("migrations/sqlite/demo");
 const WORLD: &str = include_str!("../../migrations/demo_world.sql");
+/// Which migrations have been applied to Postgres.
+const LEDGER: &str = "hearthside._sqlx_migrations";
+
+/// How long the demo's triggers wait for a lock.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM locations)";
 
 impl From<MigrateError> for StoreError {
@@ -28,23 +37,60 @@ fn beside_others(set: &Migrator) -> Migrator {
     migrator
 }
 
-pub(super) async fn postgres(pool: &PgPool, demo: bool) -> Result<(), StoreError> {
-    beside_others(&POSTGRES).run(pool).await?;
-    if is_planted("old-key-ignored") {
-        let changed = include_str!("../../migrations/postgres/0002_origin.sql");
-        sqlx::raw_sql(AssertSqlSafe(changed.replace("FROM old_rows UNION", "FROM old_rows WHERE false UNION")))
-            .execute(pool)
-            .await?;
+/// The same in Postgres, whose ledger stands in our own schema: an application may have one of the usual name.
+fn in_our_schema(set: &Migrator) -> Migrator {
+    let mut migrator = beside_others(set);
+    migrator.dangerous_set_table_name(LEDGER);
+    migrator
+}
+
+/// Makes the ledger, and takes over what versions before 0.3 noted in the usual place: the rows that are ours by
+/// version and checksum. Where others have rows there, ours are taken out, because their migrator would refuse them.
+async fn take_over_ledger(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let ours = POSTGRES.iter().chain(POSTGRES_DEMO.iter());
+    let (versions, checksums): (Vec<i64>, Vec<&[u8]>) = ours.map(|ours| (ours.version, &*ours.checksum)).unzip();
+    let make = "DO $$ BEGIN IF to_regnamespace('hearthside') IS NULL THEN CREATE SCHEMA hearthside; END IF; END $$";
+    sqlx::raw_sql(make).execute(&mut *connection).await?;
+    connection.ensure_migrations_table(LEDGER).await?;
+    let earlier = "SELECT to_regclass('_sqlx_migrations')::text WHERE to_regclass('_sqlx_migrations') <> $1::regclass";
+    let earlier: Option<String> = sqlx::query_scalar(earlier).bind(LEDGER).fetch_optional(&mut *connection).await?;
+    let Some(earlier) = earlier else { return Ok(()) };
+    let are_ours = "(e.version, e.checksum) IN (SELECT * FROM unnest($1::bigint[], $2::bytea[]))";
+    let copy = format!("INSERT INTO {LEDGER} SELECT e.* FROM {earlier} AS e WHERE {are_ours} ON CONFLICT DO NOTHING");
+    let part = format!(
+        "DELETE FROM {earlier} AS e WHERE {are_ours} AND EXISTS (SELECT 1 FROM {earlier} AS e WHERE NOT {are_ours})"
+    );
+    for sql in [copy, part] {
+        sqlx::query(AssertSqlSafe(sql)).bind(&versions).bind(&checksums).execute(&mut *connection).await?;
     }
+    Ok(())
+}
+
+pub(super) async fn postgres(pool: &PgPool, demo: bool) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await?;
+    connection.lock().await?;
+    take_over_ledger(&mut connection).await?;
+    connection.unlock().await?;
+    drop(connection);
+    in_our_schema(&POSTGRES).run(pool).await?;
     if !demo {
         return Ok(());
     }
-    beside_others(&POSTGRES_DEMO).run(pool).await?;
+    in_our_schema(&POSTGRES_DEMO).run(pool).await?;
+    install_demo(pool).await?;
     let mut transaction = pool.begin().await?;
     if sqlx::query_scalar::<_, bool>(IS_EMPTY).fetch_one(&mut *transaction).await? {
         sqlx::raw_sql(WORLD).execute(&mut *transaction).await?;
     }
     Ok(transaction.commit().await?)
+}
+
+/// Makes the change triggers of the demo's mappings.
+async fn install_demo(pool: &PgPool) -> Result<(), StoreError> {
+    let mut shipped = config::read("built-in config.toml", config::SHIPPED, std::iter::empty());
+    let mappings = Mappings::compile(&shipped.config, &mut shipped.faults);
+    let report = triggers::install(pool, &mappings.list, PATIENCE).await?;
+    if report.failed.is_empty() { Ok(()) } else { Err(StoreError::Refused(report.failed.join("; "))) }
 }
 
 pub(super) async fn sqlite(pool: &SqlitePool, demo: bool) -> Result<(), StoreError> {

@@ -224,18 +224,4 @@ impl Store {
             Engine::Away(away) => Err(away.error()),
         }
     }
-
-    /// Runs SQL that this program wrote (triggers), as one script.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn run_script(&self, sql: &str) -> Result<(), StoreError> {
-        match &self.engine {
-            Engine::Postgres(store) => store.run_script(sql).await,
-            Engine::Away(away) => Err(away.error()),
-            Engine::Sqlite(_) => {
-                Err(StoreError::Refused("SQLite needs no triggers: its file is watched as a whole".into()))
-            }
-        }
-    }
 }

@@ -28,5 +28,6 @@ mod structure;
 mod support;
 mod tables;
 mod transactions;
+mod triggers;
 mod upstream;
 mod writes;

@@ -52,11 +52,12 @@ impl Owned {
         match change {
             Change::Alive(as_of) => self.cache.alive(as_of),
             Change::Keys(keys, from) => keys.iter().for_each(|key| self.changed(key, from.as_deref())),
-            Change::Mapping(pattern) => match self.mappings.keyspace.find(&pattern) {
-                Some(mapping) => self.changed_whole(mapping),
-                // A mapping of another sidecar's config on the same database.
-                None => tracing::debug!(%pattern, "a notice names a mapping that is not configured here"),
-            },
+            Change::Mapping(pattern) => _ = self.changed_whole(&pattern),
+            Change::Trouble(pattern, _) => {
+                if self.changed_whole(&pattern) {
+                    self.metrics.trigger_failed(&pattern);
+                }
+            }
             Change::Everything => {
                 self.metrics.invalidated("everything");
                 self.cache.flush_all();
@@ -79,10 +80,16 @@ impl Owned {
         }
     }
 
-    fn changed_whole(&self, mapping: MappingId) {
+    /// False of a mapping that is not configured here: it is another sidecar's over the same database.
+    fn changed_whole(&self, pattern: &str) -> bool {
+        let Some(mapping) = self.mappings.keyspace.find(pattern) else {
+            tracing::debug!(%pattern, "a notice names a mapping that is not configured here");
+            return false;
+        };
         self.metrics.invalidated("mapping");
         self.cache.flush(mapping);
         self.reloader.request(mapping);
+        true
     }
 
     /// Forgets a key, or every cached key that matches a glob; definitions that match are loaded again.

@@ -119,12 +119,6 @@ impl Postgres {
         }
     }
 
-    pub(super) async fn run_script(&self, sql: &str) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut *transaction).await?;
-        Ok(transaction.commit().await?)
-    }
-
     pub(super) fn catalog(&self) -> PostgresCatalog<'_> {
         PostgresCatalog { pool: &self.pool, timezone: &self.timezone }
     }
@@ -269,28 +263,7 @@ impl Postgres {
     }
 
     pub(super) async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
-        let mut missing = Vec::new();
-        for wanted in triggers::of(mapping) {
-            let table = &wanted.table;
-            if let Some(present) = self.triggers_of(table).await? {
-                let absent = wanted.names().filter(|name| !present.contains(name));
-                missing.extend(absent.map(|name| format!("{table} ({name})")));
-            }
-        }
-        Ok(missing)
-    }
-
-    /// The triggers of a table that are switched on; `None` of a table that is not there, which has been logged
-    /// already.
-    async fn triggers_of(&self, table: &str) -> Result<Option<Vec<String>>, StoreError> {
-        let ask = "SELECT EXISTS (SELECT 1 FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('r', 'p'))";
-        let is_there = sqlx::query_scalar(ask).bind(table);
-        let is_there: bool = is_there.fetch_one(&self.pool).await?;
-        if !is_there {
-            return Ok(None);
-        }
-        let ask = "SELECT tgname::text FROM pg_trigger WHERE tgrelid = to_regclass($1) AND tgenabled IN ('O', 'A')";
-        Ok(Some(sqlx::query_scalar(ask).bind(table).fetch_all(&self.pool).await?))
+        triggers::missing(&self.pool, mapping).await
     }
 }
 

@@ -21,6 +21,9 @@ pub(super) fn read(settings: &config::Store) -> Result<PgConnectOptions, StoreEr
     Ok(options
         .application_name("hearthside")
         .options([("statement_timeout", timeout.as_str()), ("TimeZone", "UTC"), isolation])
+        // The texts of keys are those that change triggers make (`store/triggers/function.rs`); the driver sets
+        // DateStyle and extra_float_digits.
+        .options([("IntervalStyle", "postgres"), ("bytea_output", "hex")])
         .disable_statement_logging())
 }
 

@@ -4,7 +4,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::labels::ReasonLabel;
+use super::labels::{MappingLabel, ReasonLabel};
 use super::register::Register;
 
 /// Of everything owned.
@@ -14,6 +14,7 @@ pub struct OwnedMetrics {
     invalidations: Family<ReasonLabel, Counter>,
     pub gaps: Counter,
     pub scan_cursors: Gauge,
+    trigger_trouble: Family<MappingLabel, Counter>,
 }
 
 impl OwnedMetrics {
@@ -22,7 +23,16 @@ impl OwnedMetrics {
             invalidations: r.family("invalidations", "Invalidations by reason"),
             gaps: r.counter("gaps", "Times in which changes may have been missed; the end of each empties the cache"),
             scan_cursors: r.gauge("scan_cursors", "Cursors of SCAN over owned keys that are known"),
+            trigger_trouble: r.family(
+                "trigger_trouble",
+                "Changes that a trigger told as the whole mapping because something went wrong in it. Alarm on it",
+            ),
         }
+    }
+
+    /// Counts a change that a trigger could not tell by its keys.
+    pub fn trigger_failed(&self, mapping: &str) {
+        self.trigger_trouble.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).inc();
     }
 
     /// Counts one invalidation: `change`, `mapping`, `everything`, `command`, `fill` or `admin`.

@@ -164,6 +164,19 @@ impl Postgres {
         Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
+    /// What a script prints in one session, with the notices that reach it.
+    pub fn sql_and_notices(&self, script: &str) -> String {
+        let mut psql = Command::new("psql");
+        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1"]).arg(self.url()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut psql = psql.spawn().expect("psql is installed (scripts/test installs it)");
+        let mut stdin = psql.stdin.take().expect("piped");
+        writeln!(stdin, "{script};").expect("written");
+        drop(stdin);
+        let output = psql.wait_with_output().expect("psql ends");
+        assert!(output.status.success(), "{script}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     pub fn sql(&self, sql: &str) -> String {
         self.try_sql(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }

@@ -65,6 +65,8 @@ pub const STALE: &str = "a stale record was served: the store holds something el
                          check the triggers (`hearthside check --connect`). It is forgotten";
 pub const NO_TRIGGERS: &str = "change triggers are missing: changes of this mapping are noticed only {}; \
                                install them with `hearthside triggers --install`";
+pub const TRIGGER_FAILED: &str = "a change trigger failed, and everything of the mapping is taken as changed: has the \
+                                  table changed? `hearthside check --connect`, `hearthside triggers --install`";
 pub const FEED_LOST: &str = "changes may be missed; the cache is emptied when the change feed is back";
 pub const FEED_CLOSED: &str = "the change feed cannot be connected; it is tried again";
 pub const UNFIT: &str = "a mapping does not fit the store's schema: {}; everything else is served. It is tried again \

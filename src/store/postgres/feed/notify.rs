@@ -16,17 +16,21 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
 use crate::config;
 use crate::store::{Change, OnChange};
+use crate::telemetry::LogThrottle;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::random_id::fresh;
 
 const CHANNEL: &str = "hearthside";
 
-/// The payload of a notice, as `hearthside.changed()` writes it.
+const TROUBLE: &str = "a change trigger failed, and everything of the mapping is taken as changed: has the table \
+    changed? `hearthside check --connect`, `hearthside triggers --install`";
+
+/// The payload of a notice, as change triggers write it.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Notice {
     Keys { keys: Vec<String>, from: Option<String> },
-    Mapping { mapping: String },
+    Mapping { mapping: String, trouble: Option<String> },
 }
 
 /// Gives `on_change` every change, for ever.
@@ -99,6 +103,7 @@ async fn listen(
     on_change(Change::Alive(Tick::now()));
     tracing::info!("the change feed of Postgres is connected");
     *attempt = 0;
+    let troubles = LogThrottle::default();
     loop {
         let notice = match tokio::time::timeout(settings.heartbeat_timeout, listener.try_recv()).await {
             Err(_) => return "the change feed was silent past its deadline".to_owned(),
@@ -109,7 +114,13 @@ async fn listen(
         if notice.channel() == heartbeat {
             notice.payload().parse().map(|sent| on_change(Change::Alive(Tick::from_ms(sent)))).unwrap_or_default();
         } else {
-            on_change(read(notice.payload()));
+            let change = read(notice.payload());
+            if let Change::Trouble(mapping, code) = &change
+                && let Some(unlogged) = troubles.due()
+            {
+                tracing::warn!(mapping, code, unlogged, "{TROUBLE}");
+            }
+            on_change(change);
         }
     }
 }
@@ -131,7 +142,8 @@ async fn connect(options: &PgConnectOptions, heartbeat: &str) -> Result<PgListen
 fn read(payload: &str) -> Change {
     match serde_json::from_str(payload) {
         Ok(Notice::Keys { keys, from }) => Change::Keys(keys.into_iter().map(Bytes::from).collect(), from),
-        Ok(Notice::Mapping { mapping }) => Change::Mapping(mapping),
+        Ok(Notice::Mapping { mapping, trouble: None }) => Change::Mapping(mapping),
+        Ok(Notice::Mapping { mapping, trouble: Some(code) }) => Change::Trouble(mapping, code),
         Err(error) => {
             tracing::warn!(%error, "a notice on channel 'hearthside' cannot be read; everything is taken as changed");
             Change::Everything
@@ -150,6 +162,8 @@ mod tests {
         let ours = read(r#"{"keys":["a:1"],"from":"me:7"}"#);
         assert_eq!(ours, Change::Keys(vec!["a:1".into()], Some("me:7".into())));
         assert_eq!(read(r#"{"mapping" : "a:{x}"}"#), Change::Mapping("a:{x}".into()));
+        let trouble = read(r#"{"mapping":"a:{x}","trouble":"42703"}"#);
+        assert_eq!(trouble, Change::Trouble("a:{x}".into(), "42703".into()));
         assert_eq!(read("nonsense"), Change::Everything);
     }
 }

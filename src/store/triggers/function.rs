@@ -1,0 +1,227 @@
+//! The function that the triggers of one table call. Its SQL is static: it is parsed once for each session. Pure.
+//!
+//! What it tells of an UPDATE are the keys whose rows, as far as the mapping shows them, are not the same before and
+//! after, each counted as often as it occurs. Rows are compared as text, since not every type has an equality (json,
+//! point), and by bytes, whatever the collation.
+
+use super::interest::{Interest, KeyParts, TableInterests, digest};
+use crate::store::catalog::relation::quote;
+use crate::telemetry::planted::is_planted;
+
+/// A statement that touches more keys is told as the whole mapping.
+const MOST_KEYS: usize = 1000;
+
+/// A NOTIFY payload holds less than 8000 bytes.
+/// Source: <https://www.postgresql.org/docs/current/sql-notify.html>
+const MOST_BYTES: usize = 7000;
+
+/// A function, with the name that its text gives it.
+pub(super) struct Function {
+    /// Without the schema.
+    pub(super) name: String,
+    body: String,
+}
+
+impl Function {
+    pub(super) fn of(table: &TableInterests) -> Self {
+        let body = body(table);
+        Self { name: format!("changed_{}", digest(&body)), body }
+    }
+
+    /// The statement that makes it. The text of a key must not depend on the writer's session.
+    pub(super) fn sql(&self) -> String {
+        let Self { name, body } = self;
+        let tag = tag(body);
+        format!(
+            "CREATE OR REPLACE FUNCTION hearthside.{name}() RETURNS trigger\n\
+             LANGUAGE plpgsql\n\
+             SET search_path = pg_catalog, pg_temp\n\
+             SET DateStyle = 'ISO, MDY' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC'\n\
+             SET bytea_output = 'hex' SET extra_float_digits = 1\n\
+             AS {tag}{body}{tag};\n"
+        )
+    }
+}
+
+/// A dollar quote that the text does not hold.
+fn tag(body: &str) -> String {
+    let tags = std::iter::once("$hearthside$".to_owned()).chain((1..).map(|i| format!("$hearthside{i}$")));
+    tags.into_iter().find(|tag| !body.contains(tag.as_str())).unwrap_or_default()
+}
+
+fn body(table: &TableInterests) -> String {
+    let TableInterests { table, interests } = table;
+    let patterns: Vec<String> = interests.iter().map(|interest| constant(&interest.pattern)).collect();
+    let tokens: String = interests.iter().map(|interest| format!("-- serves {}\n", interest.token())).collect();
+    let told = |event| interests.iter().map(|interest| told(interest, event)).collect::<String>();
+    format!(
+        "
+#variable_conflict use_column
+-- Of the table {}. Written by `hearthside triggers`: its name is a digest of this text.
+{tokens}DECLARE
+    mappings CONSTANT text[] := ARRAY[{}];
+    whole text[] := '{{}}';     -- the mappings that are told as a whole
+    keys text[] := '{{}}';      -- the keys that are told, as JSON
+    found text[];
+    longest int;
+    one text;
+    batch text := '';
+    ending text := ']}}';
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+{}    ELSIF TG_OP = 'INSERT' THEN
+{}    ELSIF TG_OP = 'DELETE' THEN
+{}    ELSE
+        whole := mappings;
+    END IF;
+    FOREACH one IN ARRAY whole LOOP
+        PERFORM pg_notify('hearthside', json_build_object('mapping', one)::text);
+    END LOOP;
+    IF cardinality(keys) > 0 THEN
+        -- Whose write this is, where a sidecar's write did it and no trigger of the table's owner.
+        IF pg_trigger_depth() = 1 AND current_setting('hearthside.origin', true) <> '' THEN
+            ending := '],\"from\":' || to_json(current_setting('hearthside.origin'))::text || '}}';
+        END IF;
+        FOREACH one IN ARRAY keys LOOP
+            IF batch <> '' AND octet_length(batch) + octet_length(one) > {MOST_BYTES} THEN
+                PERFORM pg_notify('hearthside', '{{\"keys\":[' || batch || ending);
+                batch := '';
+            END IF;
+            batch := CASE batch WHEN '' THEN one ELSE batch || ',' || one END;
+        END LOOP;
+        PERFORM pg_notify('hearthside', '{{\"keys\":[' || batch || ending);
+    END IF;
+    RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+    -- Whatever it is, the statement that fired this goes on.
+    BEGIN
+        FOREACH one IN ARRAY mappings LOOP
+            PERFORM pg_notify('hearthside', json_build_object('mapping', one, 'trouble', SQLSTATE)::text);
+        END LOOP;
+    EXCEPTION WHEN OTHERS THEN
+        RAISE LOG 'Hearthside cannot be told of a change: % (%)', SQLERRM, SQLSTATE;
+    END;
+    RETURN NULL;
+END
+",
+        line(table),
+        patterns.join(", "),
+        told(Event::Update),
+        told(Event::Insert),
+        told(Event::Delete),
+    )
+}
+
+#[derive(Clone, Copy)]
+enum Event {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// Finds what one mapping is to be told.
+fn told(interest: &Interest, event: Event) -> String {
+    let (pattern, counted) = (constant(&interest.pattern), row(interest.counted.as_deref()));
+    let Some(key) = &interest.key else {
+        let changed = changed("''", &counted, event);
+        return format!(
+            "        IF EXISTS ({changed}) THEN
+            whole := whole || {pattern};
+        END IF;
+"
+        );
+    };
+    format!(
+        "        SELECT array_agg(told), max(octet_length(told)) INTO found, longest FROM (
+            SELECT DISTINCT to_json(k)::text COLLATE \"C\" AS told FROM ({}) AS changed
+            WHERE k IS NOT NULL LIMIT {}
+        ) AS few;
+        IF cardinality(found) > {MOST_KEYS} OR longest > {MOST_BYTES} THEN
+            whole := whole || {pattern};
+        ELSE
+            keys := keys || found;
+        END IF;
+",
+        changed(&expression(key), &counted, event),
+        MOST_KEYS + 1,
+    )
+}
+
+/// Selects the keys `k` of the rows that are not what they were.
+fn changed(key: &str, row: &str, event: Event) -> String {
+    match event {
+        Event::Insert => format!("SELECT {key} AS k FROM new_rows AS r"),
+        Event::Delete => format!("SELECT {key} AS k FROM old_rows AS r"),
+        Event::Update => {
+            let differs = if is_planted("old-key-ignored") { "< 0" } else { "<> 0" };
+            format!(
+                "SELECT k FROM (
+                SELECT {key} AS k, {row} AS v, 1 AS n FROM old_rows AS r UNION ALL
+                SELECT {key}, {row}, -1 FROM new_rows AS r
+            ) AS sides GROUP BY k, v HAVING sum(n) {differs}"
+            )
+        }
+    }
+}
+
+/// The columns that count, as one text.
+fn row(counted: Option<&[String]>) -> String {
+    let columns = match counted {
+        None => "r.*".to_owned(),
+        Some(columns) => columns.iter().map(|column| format!("r.{}", quote(column))).collect::<Vec<_>>().join(", "),
+    };
+    format!("ROW({columns})::text COLLATE \"C\"")
+}
+
+fn expression(key: &KeyParts) -> String {
+    let mut literals = key.literals.iter();
+    let mut text = literals.next().map(|literal| constant(literal)).unwrap_or_default();
+    for (column, literal) in key.columns.iter().zip(literals) {
+        text.push_str(&format!(" || r.{}::text", quote(column)));
+        if !literal.is_empty() {
+            text.push_str(&format!(" || {}", constant(literal)));
+        }
+    }
+    format!("({text}) COLLATE \"C\"")
+}
+
+/// A text as it may stand in a comment.
+pub(super) fn line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}
+
+/// A constant of type text, whatever the session takes backslashes for.
+pub(super) fn constant(text: &str) -> String {
+    let quoted = text.replace('\'', "''").replace('\\', "\\\\");
+    if text.contains('\\') { format!("E'{quoted}'::text") } else { format!("'{quoted}'::text") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Function, constant, tag};
+    use crate::store::triggers::interest::{Interest, KeyParts, TableInterests};
+
+    #[test]
+    fn texts_are_quoted_whatever_they_hold() {
+        assert_eq!(constant("a'b"), "'a''b'::text");
+        assert_eq!(constant("a\\'b"), "E'a\\\\''b'::text");
+        assert_eq!(tag("plain"), "$hearthside$");
+        assert_eq!(tag("$hearthside$ $hearthside1$"), "$hearthside2$");
+    }
+
+    #[test]
+    fn names_of_columns_are_quoted_and_change_the_functions_name() {
+        let table = |column: &str| TableInterests {
+            table: "t".into(),
+            interests: vec![Interest {
+                pattern: "a:{x}".into(),
+                key: Some(KeyParts { literals: vec!["a:".into(), String::new()], columns: vec![column.into()] }),
+                counted: Some(vec!["two words".into()]),
+            }],
+        };
+        let function = Function::of(&table("Na\"me"));
+        let sql = function.sql();
+        assert!(sql.contains("SELECT ('a:'::text || r.\"Na\"\"me\"::text) COLLATE \"C\" AS k, ROW(r.\"two words\")"));
+        assert_ne!(function.name, Function::of(&table("Name")).name);
+    }
+}

@@ -1,0 +1,143 @@
+//! What mappings want to be told of a table. Pure.
+
+use sha2::{Digest, Sha256};
+
+use crate::mapping::Mapping;
+
+/// Of the function's text: another version of it makes other functions.
+const VERSION: &str = "1";
+
+/// What one mapping wants to be told of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Interest {
+    pub(super) pattern: String,
+    /// The columns that the key is made of; `None`: any change concerns the whole mapping.
+    pub(super) key: Option<KeyParts>,
+    /// The columns that a change must touch, beside the key's, to be told; `None`: all of them.
+    pub(super) counted: Option<Vec<String>>,
+}
+
+/// A key as literals and columns in turn; a literal is first and last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KeyParts {
+    pub(super) literals: Vec<String>,
+    pub(super) columns: Vec<String>,
+}
+
+/// Everything that is to be told of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct TableInterests {
+    /// Its name as the mappings write it.
+    pub(in crate::store) table: String,
+    pub(super) interests: Vec<Interest>,
+}
+
+/// The tables that these mappings watch, in the order in which they name them first.
+pub(in crate::store) fn by_table<'m>(mappings: impl IntoIterator<Item = &'m Mapping>) -> Vec<TableInterests> {
+    let mut tables: Vec<TableInterests> = Vec::new();
+    for (table, interest) in mappings.into_iter().flat_map(of) {
+        let known = tables.iter_mut().find(|known| known.table == table);
+        match known {
+            Some(known) if known.interests.contains(&interest) => {}
+            Some(known) => known.interests.push(interest),
+            None => tables.push(TableInterests { table, interests: vec![interest] }),
+        }
+    }
+    // The function is the same in whatever order the configuration has its mappings.
+    tables.iter_mut().for_each(|table| table.interests.sort_by_key(Interest::token));
+    tables
+}
+
+/// Each table that a mapping watches; its own, if it has one, is the first.
+fn of(mapping: &Mapping) -> impl Iterator<Item = (String, Interest)> {
+    let has_own = mapping.config.table.is_some();
+    mapping.watched().into_iter().enumerate().map(move |(i, (table, columns))| {
+        let counted = if has_own && i == 0 { shown(mapping) } else { None };
+        let key = columns.map(|columns| KeyParts { literals: mapping.pattern.pieces().0, columns });
+        (table, Interest { pattern: mapping.pattern.text().to_owned(), key, counted })
+    })
+}
+
+/// The columns that a table's mapping depends on beside its key's: what it shows, and what says when a key ends.
+fn shown(mapping: &Mapping) -> Option<Vec<String>> {
+    let block = &mapping.config;
+    if block.fields.is_empty() && block.value.is_none() {
+        return None;
+    }
+    let others = [&block.value, &block.overflow, &block.expires_column].into_iter().flatten();
+    let mut columns: Vec<String> = block.fields.iter().chain(others).cloned().collect();
+    columns.sort();
+    columns.dedup();
+    Some(columns)
+}
+
+impl Interest {
+    /// Stands in the text of every function that serves it.
+    pub(super) fn token(&self) -> String {
+        let mut parts = vec![VERSION, &self.pattern];
+        if let Some(KeyParts { literals, columns }) = &self.key {
+            parts.push("key");
+            parts.extend(literals.iter().chain(columns).map(String::as_str));
+        }
+        if let Some(counted) = &self.counted {
+            parts.push("counted");
+            parts.extend(counted.iter().map(String::as_str));
+        }
+        digest(&parts.join("\0"))
+    }
+
+    /// What the names of its triggers began with in version 0.2, when each mapping had its own.
+    pub(super) fn earlier_prefix(&self) -> String {
+        let mut arguments = vec![self.pattern.as_str()];
+        if let Some(KeyParts { literals, columns }) = &self.key {
+            let mut literals = literals.iter();
+            arguments.extend(literals.next().map(String::as_str));
+            for (column, literal) in columns.iter().zip(literals) {
+                arguments.extend([column.as_str(), literal]);
+            }
+        }
+        format!("hearthside_{:08x}", fnv1a(&arguments.join("\0")))
+    }
+}
+
+/// The first 16 hexadecimal digits of the text's SHA-256.
+pub(super) fn digest(text: &str) -> String {
+    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// FNV-1a, 32 bits. Source: <http://www.isthe.com/chongo/tech/comp/fnv/>
+fn fnv1a(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_table;
+    use crate::config::{SHIPPED, read};
+    use crate::mapping::Mappings;
+
+    fn tables(text: &str) -> Vec<super::TableInterests> {
+        let mut loaded = read("config.toml", text, std::iter::empty());
+        let mappings = Mappings::compile(&loaded.config, &mut loaded.faults);
+        assert_eq!(loaded.faults.to_string(), "");
+        by_table(&mappings.list)
+    }
+
+    #[test]
+    fn a_table_has_one_set_in_whatever_order_its_mappings_stand() {
+        let tables = tables(SHIPPED);
+        let names: Vec<&str> = tables.iter().map(|table| table.table.as_str()).collect();
+        assert_eq!(names, ["locations", "items", "sessions", "inventory_items"]);
+        assert_eq!(tables[1].interests.len(), 2, "the definition, and the list that shows its names");
+        assert_eq!(tables[0].interests[0].earlier_prefix(), "hearthside_84851b31");
+    }
+
+    #[test]
+    fn only_what_is_shown_or_says_when_a_key_ends_counts() {
+        let block = |more: &str| format!("[[caches]]\nkey = \"a:{{x}}\"\ntype = \"hash\"\ntable = \"t\"\n{more}\n");
+        let counted = |more: &str| tables(&block(more))[0].interests[0].counted.clone();
+        assert_eq!(counted(""), None);
+        let shown = counted("fields = [\"b\", \"a\"]\noverflow = \"o\"\nexpires_column = \"e\"");
+        assert_eq!(shown, Some(vec!["a".into(), "b".into(), "e".into(), "o".into()]));
+    }
+}

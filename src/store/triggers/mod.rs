@@ -1,0 +1,77 @@
+//! The change triggers of Postgres: what each mapping wants to be told of a table (`interest`), the function that tells
+//! it (`function`), the script that makes both (`script`), what of it is there (`present`), and what the command
+//! `hearthside triggers` does about it (`install`, `clean`), with locks that nobody waits for long (`locked`).
+//!
+//! A table has one function, whatever the number of mappings over it. It is named after a digest of its own text, so
+//! that another text is another function: sets of triggers for different configurations, or versions, stand beside each
+//! other, and each sidecar is told what it needs while they are replaced.
+//!
+//! Invariants:
+//! - whatever goes wrong in a trigger, the statement that fired it does not fail: it is told as the whole mapping;
+//! - making triggers never makes a reader wait, and a writer no longer than the lock timeout.
+
+mod clean;
+mod function;
+mod install;
+mod interest;
+mod locked;
+mod present;
+mod script;
+
+use std::time::Duration;
+
+pub use install::Report;
+pub(super) use install::install;
+pub(super) use present::missing;
+pub use script::script;
+
+use super::{Engine, Store, StoreError};
+use crate::mapping::Mapping;
+
+impl Store {
+    /// Makes the change triggers that these mappings lack. `patience` is how long one attempt waits for a table's lock.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what concerns one table is in the report.
+    pub async fn install_triggers(&self, mappings: &[Mapping], patience: Duration) -> Result<Report, StoreError> {
+        install::install(self.with_triggers()?, mappings, patience).await
+    }
+
+    /// Drops the change triggers that serve none of these mappings, and functions that nothing calls.
+    ///
+    /// # Errors
+    /// As [`Store::install_triggers`].
+    pub async fn prune_triggers(&self, mappings: &[Mapping], patience: Duration) -> Result<Report, StoreError> {
+        clean::prune(self.with_triggers()?, mappings, patience).await
+    }
+
+    /// Drops all change triggers, and their functions.
+    ///
+    /// # Errors
+    /// As [`Store::install_triggers`].
+    pub async fn remove_triggers(&self, patience: Duration) -> Result<Report, StoreError> {
+        clean::remove(self.with_triggers()?, patience).await
+    }
+
+    /// What an operator should know about change triggers, a line each: those that [`Store::prune_triggers`] would
+    /// drop, and what they make impossible for who writes. SQLite has none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn trigger_doubts(&self, mappings: &[Mapping]) -> Result<Vec<String>, StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => clean::doubts(store.pool(), mappings).await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn with_triggers(&self) -> Result<&sqlx::PgPool, StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => Ok(store.pool()),
+            Engine::Away(away) => Err(away.error()),
+            Engine::Sqlite(_) => {
+                Err(StoreError::Refused("SQLite needs no triggers: its file is watched as a whole".into()))
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What is there of the change triggers, by the catalog of Postgres: what a mapping or a table lacks.
+//!
+//! A trigger is judged by what it does, not by its name: by its event, whether it is enabled, and the text of the
+//! function that it calls, which says whom it serves, and of which the function's name is a digest.
+
+use sqlx::{AssertSqlSafe, FromRow, PgPool};
+
+use super::function::Function;
+use super::interest::{TableInterests, by_table};
+use crate::mapping::Mapping;
+use crate::store::StoreError;
+
+/// The tables of these names with their partitions and inheritance children: `$1` are the names, and `token` and
+/// `earlier` go with them.
+pub(super) const BELOW: &str = "WITH RECURSIVE wanted AS (SELECT to_regclass(name)::oid AS relation, token, earlier \
+     FROM unnest($1::text[], $2::text[], $3::text[]) AS w (name, token, earlier)), \
+     below AS (SELECT * FROM wanted WHERE relation IS NOT NULL UNION \
+     SELECT i.inhrelid, b.token, b.earlier FROM below AS b JOIN pg_inherits AS i ON i.inhparent = b.relation)";
+
+/// What they lack: `token` is what the function must be called, or hold in its text, and `earlier` what the names of
+/// triggers of version 0.2 begin with that do as well.
+fn lacking() -> String {
+    format!(
+        "{BELOW} SELECT c.oid::regclass::text AS relation, c.relkind::text AS kind, \
+         EXISTS (SELECT 1 FROM pg_subscription_rel AS s WHERE s.srrelid = c.oid) AS is_subscribed, \
+         (SELECT string_agg(DISTINCT d.refobjid::regclass::text, ', ') FROM pg_rewrite AS r JOIN pg_depend AS d \
+         ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass \
+         WHERE r.ev_class = c.oid AND d.refobjid <> c.oid AND c.relkind IN ('v', 'm')) AS behind, \
+         string_agg(DISTINCT e.event, ', ') FILTER (WHERE NOT EXISTS (\
+         SELECT 1 FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid WHERE t.tgrelid = c.oid \
+         AND t.tgtype = e.bit AND t.tgenabled IN ('O', 'A') AND t.tgqual IS NULL AND cardinality(t.tgattr::int2[]) = 0 \
+         AND CASE WHEN p.proname = 'changed' THEN t.tgname = b.earlier || '_' || e.ending \
+         ELSE (p.proname = b.token OR strpos(p.prosrc, b.token) > 0) AND p.proname = 'changed_' \
+         || left(encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex'), 16) END)) AS events \
+         FROM below AS b JOIN pg_class AS c ON c.oid = b.relation \
+         CROSS JOIN (VALUES ('INSERT', 'ins', 4), ('UPDATE', 'upd', 16), ('DELETE', 'del', 8), \
+         ('TRUNCATE', 'trn', 32)) AS e (event, ending, bit) WHERE c.relpersistence <> 't' \
+         GROUP BY c.oid, c.relkind ORDER BY c.oid"
+    )
+}
+
+/// A table, a partition or a child, and what is not told of it.
+#[derive(Debug, FromRow)]
+pub(super) struct Judged {
+    pub(super) relation: String,
+    kind: String,
+    is_subscribed: bool,
+    /// The tables behind a view.
+    behind: Option<String>,
+    /// What it lacks a trigger for.
+    events: Option<String>,
+}
+
+impl Judged {
+    /// Why it can have no change triggers, if it cannot.
+    pub(super) fn hindrance(&self) -> Option<String> {
+        let Self { relation, behind, .. } = self;
+        match self.kind.as_str() {
+            "v" | "m" => Some(format!(
+                "{relation} (a view has no change triggers: write a query over it, which watches the tables behind it: \
+                 {})",
+                behind.as_deref().unwrap_or("none")
+            )),
+            "f" => Some(format!("{relation} (a foreign table: what changes at its server fires no trigger here)")),
+            _ => None,
+        }
+    }
+
+    /// True when some of its triggers are missing or switched off.
+    pub(super) fn is_lacking(&self) -> bool {
+        self.events.is_some() && self.hindrance().is_none()
+    }
+
+    /// What of its changes is not told.
+    fn untold(&self) -> Option<String> {
+        let Self { relation, .. } = self;
+        let replicated = "rows that a subscription replicates to it fire no statement triggers";
+        self.hindrance()
+            .or_else(|| self.events.as_ref().map(|events| format!("{relation} ({events})")))
+            .or_else(|| self.is_subscribed.then(|| format!("{relation} ({replicated})")))
+    }
+}
+
+/// What is missing for a mapping to be told of every change, a line for each table, partition and child. Tables that do
+/// not exist are passed over: that has been said already.
+pub(in crate::store) async fn missing(pool: &PgPool, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
+    let (mut names, mut tokens, mut earlier) = (Vec::new(), Vec::new(), Vec::new());
+    for table in by_table([mapping]) {
+        for interest in &table.interests {
+            names.push(table.table.clone());
+            tokens.push(interest.token());
+            earlier.push(interest.earlier_prefix());
+        }
+    }
+    let judged = sqlx::query_as::<_, Judged>(AssertSqlSafe(lacking())).bind(names).bind(tokens).bind(earlier);
+    Ok(judged.fetch_all(pool).await?.iter().filter_map(Judged::untold).collect())
+}
+
+/// What a table, its partitions and its children have of its own set, whatever other sets tell; none of a table that
+/// does not exist.
+pub(super) async fn judge(pool: &PgPool, table: &TableInterests) -> Result<Vec<Judged>, sqlx::Error> {
+    let (names, wanted) = (vec![&table.table], vec![Function::of(table).name]);
+    sqlx::query_as(AssertSqlSafe(lacking())).bind(names).bind(wanted).bind(vec![""]).fetch_all(pool).await
+}

@@ -1,0 +1,87 @@
+//! Who writes is never failed by a trigger, and never waits long for one that is made.
+
+use super::{installed, notices, over, text};
+use crate::support::admin::metric;
+use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
+use crate::support::{until, warnings};
+
+const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')";
+
+#[test]
+fn a_writer_goes_on_when_the_key_is_renamed_or_dropped_and_the_mapping_is_told_whole() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLE);
+    let sidecar = installed(&postgres, &over("t", "fields = [\"v\"]"))
+        .redis(&redis)
+        .expect(&[warnings::TRIGGER_FAILED, warnings::LOAD_FAILED])
+        .start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET r:1 v"), "$1\r\na\r\n");
+    postgres.sql("ALTER TABLE t RENAME COLUMN id TO sid");
+    let whole = r#"{"mapping" : "r:{id:int}", "trouble" : "42703"}"#;
+    for sql in ["UPDATE t SET v = 'b'", "INSERT INTO t VALUES (2, 'x')", "DELETE FROM t WHERE sid = 2"] {
+        assert_eq!(notices(&postgres, sql), [whole], "{sql}");
+    }
+    let counted = "hearthside_trigger_trouble_total{mapping=\"r:{id:int}\"}";
+    until("the trouble is counted", || metric(&sidecar, counted) >= 3.0);
+    postgres.sql("ALTER TABLE t RENAME COLUMN sid TO id");
+    assert_eq!(notices(&postgres, "UPDATE t SET v = 'c'"), [r#"{"keys":["r:1"]}"#]);
+    until("the new value shows", || wire.ask("HGET r:1 v") == "$1\r\nc\r\n");
+    postgres.sql("ALTER TABLE t DROP COLUMN v");
+    assert_eq!(notices(&postgres, "UPDATE t SET id = 5"), [whole]);
+    postgres.sql("ALTER TABLE t DROP COLUMN id CASCADE; ALTER TABLE t ADD COLUMN other int");
+    assert_eq!(notices(&postgres, "UPDATE t SET other = 5"), [whole]);
+}
+
+#[test]
+fn a_writer_needs_no_rights_and_no_schema_of_ours() {
+    let postgres = Postgres::start();
+    postgres.sql(TABLE);
+    installed(&postgres, &over("t", ""));
+    postgres.sql("CREATE ROLE app LOGIN; GRANT ALL ON t TO app; REVOKE ALL ON SCHEMA hearthside FROM PUBLIC");
+    postgres.sql("ALTER SCHEMA hearthside RENAME TO elsewhere");
+    assert_eq!(notices(&postgres, "SET ROLE app; UPDATE t SET v = 'b'"), [r#"{"keys":["r:1"]}"#]);
+    // Nothing at all can be told: the server's log says so, and the writer goes on.
+    postgres.sql("REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC");
+    postgres.sql("SET ROLE app; UPDATE t SET v = 'c'");
+    assert_eq!(postgres.sql("SELECT v FROM t"), "c");
+    assert!(postgres.log().contains("Hearthside cannot be told of a change"));
+}
+
+#[test]
+fn triggers_of_version_0_2_do_not_fail_a_writer_once_the_store_is_migrated() {
+    let postgres = Postgres::start();
+    postgres.sql(TABLE);
+    installed(&postgres, &over("t", ""));
+    postgres.sql(
+        "CREATE TABLE old (id int, v text); CREATE TRIGGER hearthside_old AFTER INSERT ON old \
+         REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT \
+         EXECUTE FUNCTION hearthside.changed('o:{id}', 'o:', 'id', '')",
+    );
+    assert_eq!(notices(&postgres, "INSERT INTO old VALUES (1)"), [r#"{"keys":["o:1"]}"#]);
+    postgres.sql("ALTER TABLE old RENAME COLUMN id TO sid");
+    assert_eq!(notices(&postgres, "INSERT INTO old VALUES (2)"), [r#"{"mapping" : "o:{id}", "trouble" : "42703"}"#]);
+}
+
+#[test]
+fn installing_again_waits_for_nobody_and_nobody_waits_for_it() {
+    let postgres = Postgres::start();
+    postgres.sql(TABLE);
+    let builder = installed(&postgres, &over("t", ""));
+    let mut reader = postgres.session();
+    reader.run("BEGIN; SELECT * FROM t;");
+    let again = builder.execute(&["triggers", "--install"]);
+    assert!(again.status.success() && text(&again).contains("nothing to do"), "{}", text(&again));
+    // Another set beside it, too: who reads is not in the way.
+    let other = installed(&postgres, &over("t", "fields = [\"v\"]"));
+    assert!(text(&other.execute(&["triggers", "--install"])).contains("nothing to do"));
+    // To drop the first, the table must be free; who reads meanwhile waits no longer than the timeout.
+    let pruned = other.execute(&["triggers", "--prune", "--lock-timeout", "50ms"]);
+    assert!(pruned.status.code() == Some(1) && text(&pruned).contains("lock timeout"), "{}", text(&pruned));
+    assert_eq!(postgres.sql("SELECT count(*) FROM t"), "1");
+    reader.run("COMMIT;");
+    let pruned = other.execute(&["triggers", "--prune"]);
+    assert!(pruned.status.success(), "{}", text(&pruned));
+    assert_eq!(postgres.sql("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass"), "4");
+}
