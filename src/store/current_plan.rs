@@ -135,7 +135,8 @@ impl CurrentPlan {
         self.fingerprint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the plan again. True when it was replaced: what was kept by the plan before is to be forgotten.
+    /// Makes the plan again. True when it was replaced, because the schema or the triggers have changed: what was kept
+    /// by the plan before is to be forgotten.
     ///
     /// # Errors
     /// The store's, when it does not answer; the plan stays.
@@ -158,17 +159,23 @@ impl CurrentPlan {
             return Ok(false);
         }
         let is_replaced = self.replace(store).await?;
-        // The same statements again help only where they had been prepared for another schema.
-        let is_another = self.plan().is_ok_and(|plan| !plan.is_like(failed));
-        *turn = (!is_another).then(Instant::now);
-        Ok(is_replaced)
+        if !is_replaced {
+            // The same statements help only where they had been prepared for another schema.
+            store.retire_connections();
+        }
+        *turn = (!is_replaced).then(Instant::now);
+        Ok(true)
     }
 
     async fn replace(&self, store: &Store) -> Result<bool, StoreError> {
         let Judgement { state, fingerprint, missing } = judge(store, &self.mapping).await?;
-        *self.seen() = fingerprint;
+        let is_same_schema = std::mem::replace(&mut *self.seen(), fingerprint.clone()) == fingerprint;
         let before = self.state.load_full();
-        let is_as_before = matches!((&*before, &state), (State::Faulty(old), State::Faulty(new)) if old == new);
+        let is_as_before = match (&*before, &state) {
+            (State::Faulty(old), State::Faulty(new)) => old == new,
+            (State::Ready(old), State::Ready(new)) => is_same_schema && old.is_like(new),
+            _ => false,
+        };
         if !is_as_before {
             say_state(&self.mapping, Some(&before), &state);
             self.state.store(Arc::new(state));
@@ -226,7 +233,7 @@ fn say_state(mapping: &Mapping, before: Option<&State>, now: &State) {
             tracing::info!(mapping = name, "the mapping fits the store's schema again");
         }
         (Some(State::Ready(_)), State::Ready(_)) => {
-            tracing::info!(mapping = name, "the schema may have changed: the mapping's statements are made again");
+            tracing::info!(mapping = name, "the schema has changed: the mapping's statements were made again");
         }
         (None, State::Ready(_)) => {}
     }

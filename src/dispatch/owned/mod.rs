@@ -52,9 +52,9 @@ impl Owned {
         match change {
             Change::Alive(as_of) => self.cache.alive(as_of),
             Change::Keys(keys, from) => keys.iter().for_each(|key| self.changed(key, from.as_deref())),
-            Change::Mapping(pattern) => _ = self.changed_whole(&pattern),
+            Change::Mapping(pattern) => _ = self.changed_pattern(&pattern),
             Change::Trouble(pattern, _) => {
-                if self.changed_whole(&pattern) {
+                if self.changed_pattern(&pattern) {
                     self.metrics.trigger_failed(&pattern);
                 }
             }
@@ -81,15 +81,19 @@ impl Owned {
     }
 
     /// False of a mapping that is not configured here: it is another sidecar's over the same database.
-    fn changed_whole(&self, pattern: &str) -> bool {
+    fn changed_pattern(&self, pattern: &str) -> bool {
         let Some(mapping) = self.mappings.keyspace.find(pattern) else {
             tracing::debug!(%pattern, "a notice names a mapping that is not configured here");
             return false;
         };
+        self.changed_whole(mapping);
+        true
+    }
+
+    fn changed_whole(&self, mapping: MappingId) {
         self.metrics.invalidated("mapping");
         self.cache.flush(mapping);
         self.reloader.request(mapping);
-        true
     }
 
     /// Forgets a key, or every cached key that matches a glob; definitions that match are loaded again.

@@ -21,7 +21,7 @@ impl MappingMetrics {
             up: r.family("mapping_up", "1 while the mapping fits the store's schema. Alarm on 0"),
             schema_changes: r.counter(
                 "schema_changes",
-                "Times that a mapping's statements were made again because its schema had changed, or might have",
+                "Times that a mapping got other statements, or none, because its schema had changed",
             ),
         }
     }

@@ -208,3 +208,45 @@ fn what_no_key_could_name_or_no_parameter_takes_is_refused_at_check() {
     assert_eq!((wire.ask("LLEN l:foot"), wire.ask("LLEN l:head")), (":0\r\n".into(), ":1\r\n".into()));
     assert!(sidecar.log().contains("has no ORDER BY"));
 }
+
+/// What is quoted in a cell of a table.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_table_of_types_says_what_was_tried() {
+    let document = include_str!("../../../docs/TABLES.md");
+    let section = document.split("\n## ").find(|section| section.starts_with("Keys")).expect("a section about keys");
+    let rows: Vec<Vec<&str>> =
+        section.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').collect()).collect();
+    let is_tried = |text: &&str, at: &[usize]| TYPES.iter().any(|tried| at.iter().any(|at| tried[*at] == *text));
+    let (mut named, mut refused) = (Vec::new(), Vec::new());
+    for row in rows {
+        let kinds = if row[2].contains("refused") { &mut refused } else { &mut named };
+        kinds.extend(quoted(row[1]).iter().map(|kind| kind.split('(').next().unwrap_or(kind).to_owned()));
+        for text in quoted(row[2]) {
+            assert!(is_tried(&text, &[1, 2]), "'{text}' is no key that was tried");
+        }
+        for text in quoted(row[3]) {
+            assert!(is_tried(&text, &[3]), "'{text}' is no other spelling that was tried");
+        }
+    }
+    let tried: Vec<&str> = TYPES.iter().map(|[kind, ..]| kind.split('(').next().unwrap_or(kind)).collect();
+    for kind in &named {
+        assert!(tried.contains(&kind.as_str()), "'{kind}' was not tried");
+    }
+    let ours = ["whole", "slot", "slot_of", "day", "pair", "\"char\""];
+    for kind in tried.iter().filter(|kind| !ours.contains(kind)) {
+        assert!(named.iter().any(|named| named == kind), "'{kind}' was tried and is not in the table");
+    }
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    assert!(refused.len() == 6, "{refused:?}");
+    for kind in refused {
+        postgres.sql(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t (k {kind} PRIMARY KEY, v text)"));
+        let config = "[[caches]]\nkey = \"a:{k}\"\ntype = \"hash\"\ntable = \"t\"\n";
+        let output =
+            Sidecar::builder().redis(&redis).postgres(&postgres).config(config).execute(&["check", "--connect"]);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("which ends a placeholder"), "{kind}");
+    }
+}
