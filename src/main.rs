@@ -72,6 +72,9 @@ struct Triggers {
     /// Write the SQL that makes them to a file
     #[arg(long, value_name = "FILE")]
     sql: Option<PathBuf>,
+    /// Print the GRANT statements that a sidecar's role needs
+    #[arg(long, value_name = "ROLE", conflicts_with_all = ["install", "prune", "remove", "sql"])]
+    grants: Option<String>,
     /// How long one of five attempts waits for a table's lock
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
     lock_timeout: Duration,
@@ -190,6 +193,13 @@ async fn change_triggers(loaded: &Loaded, mappings: &Mappings, wanted: &Triggers
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => say(&format!("{} cannot be written: {error}", file.display()), 1),
         },
+        Triggers { grants: Some(role), .. } => {
+            let store = Store::connect(&loaded.config.settings.store);
+            match async { store.await?.grants(&mappings.list, role).await }.await {
+                Ok(grants) => print(&grants),
+                Err(error) => say(&error.to_string(), 1),
+            }
+        }
         Triggers { install: false, prune: false, remove: false, .. } => print(&script()),
         _ => match report(loaded, mappings, wanted).await {
             Ok(report) => {

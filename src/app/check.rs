@@ -90,6 +90,8 @@ async fn store_faults(
     }
     if triggers {
         faults.extend(missing_triggers(store, mapping).await?);
+        let lacking = store.lacking_rights(mapping).await?;
+        faults.extend(lacking.into_iter().map(|line| fault(mapping, "key", line)));
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod install;
 mod interest;
 mod locked;
 mod present;
+mod rights;
 mod script;
 
 use std::time::Duration;
@@ -51,6 +52,25 @@ impl Store {
     /// As [`Store::install_triggers`].
     pub async fn remove_triggers(&self, patience: Duration) -> Result<Report, StoreError> {
         clean::remove(self.with_triggers()?, patience).await
+    }
+
+    /// The statements that give a role what these mappings need.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the role of `store.url` must have these rights itself.
+    pub async fn grants(&self, mappings: &[Mapping], role: &str) -> Result<String, StoreError> {
+        rights::grants(self.with_triggers()?, mappings, role).await
+    }
+
+    /// What the role of `store.url` lacks for a mapping, a line for each table. SQLite has no roles.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lacking_rights(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => rights::lacking(store.pool(), mapping).await,
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// What an operator should know about change triggers, a line each: those that [`Store::prune_triggers`] would

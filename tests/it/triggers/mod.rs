@@ -3,6 +3,7 @@
 
 mod commands;
 mod ledger;
+mod rights;
 mod told;
 mod writers;
 

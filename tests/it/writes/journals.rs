@@ -250,7 +250,7 @@ fn a_role_with_few_rights_notes_in_the_new_table_what_it_noted_in_the_old_one() 
     // As it was before the new table, with a role that may do what it then had to.
     place.postgres.sql(
         "DROP TABLE hearthside.journals; ALTER TABLE hearthside.flushed DROP COLUMN at; \
-         DELETE FROM _sqlx_migrations WHERE version >= 4; CREATE ROLE \"Side\" LOGIN; \
+         DELETE FROM hearthside._sqlx_migrations WHERE version >= 4; CREATE ROLE \"Side\" LOGIN; \
          GRANT USAGE ON SCHEMA hearthside TO \"Side\"; GRANT SELECT, INSERT, DELETE ON hearthside.flushed TO \"Side\"; \
          GRANT ALL ON players, notes TO \"Side\"",
     );

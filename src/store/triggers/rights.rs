@@ -1,0 +1,171 @@
+//! The rights that the role of `store.url` needs for the mappings, and those that it lacks. Who changes the tables, and
+//! fires the triggers, needs none of them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgPool};
+
+use crate::config::{DeleteMode, Shape};
+use crate::mapping::Mapping;
+use crate::store::StoreError;
+
+/// The rights that a role needs on each table, by its name as SQL takes it.
+type Needs = BTreeMap<String, Vec<&'static str>>;
+
+/// Where deferred writes are noted.
+const NOTES: [(&str, &[&str]); 2] = [
+    ("hearthside.journals", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("hearthside.flushed", &["SELECT", "INSERT", "DELETE"]),
+];
+
+fn add(needs: &mut Needs, table: &str, rights: &[&'static str]) {
+    let known = needs.entry(table.to_owned()).or_default();
+    for right in rights {
+        if !known.contains(right) {
+            known.push(right);
+        }
+    }
+}
+
+/// What a mapping needs of the tables that it names.
+fn of_tables(mapping: &Mapping) -> Needs {
+    let (block, mut needs) = (&mapping.config, Needs::new());
+    if let Some(table) = &block.table {
+        add(&mut needs, table, &["SELECT"]);
+        if block.writes_table() {
+            add(&mut needs, table, &["INSERT", "UPDATE"]);
+        }
+        let removes = block.delete == DeleteMode::Row || block.writes_table() && block.shape == Shape::Set;
+        if removes || block.expires_column.is_some() {
+            add(&mut needs, table, &["UPDATE", "DELETE"]);
+        }
+    }
+    needs
+}
+
+/// What a mapping's own SQL needs, by the plan that Postgres makes for it. Of a view the tables behind it are named.
+///
+/// # Errors
+/// The connected role may not run it (42501), or it is faulty.
+async fn of_statements(pool: &PgPool, mapping: &Mapping) -> Result<Needs, sqlx::Error> {
+    let mut needs = Needs::new();
+    let block = &mapping.config;
+    for sql in [&block.query, &block.push, &block.remove].into_iter().flatten() {
+        let sql = sql.trim().trim_end_matches(';');
+        let mut transaction = pool.begin().await?;
+        // With a generic plan nothing is left out because a parameter is null.
+        let prepare = format!("SET LOCAL plan_cache_mode = force_generic_plan; PREPARE hearthside_rights AS {sql}");
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *transaction).await?;
+        let count = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'hearthside_rights'";
+        let count: i32 = sqlx::query_scalar(count).fetch_one(&mut *transaction).await?;
+        let nulls = if count == 0 { String::new() } else { format!("({})", vec!["NULL"; count as usize].join(", ")) };
+        let explain = format!("EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE hearthside_rights{nulls}");
+        let plan = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut *transaction).await;
+        let deallocated = sqlx::raw_sql("ROLLBACK; DEALLOCATE hearthside_rights").execute(&mut *transaction).await;
+        let plan: String = sqlx::Row::try_get_unchecked(&plan?, 0)?;
+        deallocated?;
+        of_plan(&serde_json::from_str(&plan).unwrap_or_default(), &mut needs);
+    }
+    Ok(needs)
+}
+
+/// Walks a plan: a node with a table reads it, or changes it.
+fn of_plan(plan: &Value, needs: &mut Needs) {
+    if let (Some(schema), Some(table)) = (plan["Schema"].as_str(), plan["Relation Name"].as_str()) {
+        let right = match plan["Operation"].as_str() {
+            Some("Insert") => "INSERT",
+            Some("Update") => "UPDATE",
+            Some("Delete") => "DELETE",
+            _ => "SELECT",
+        };
+        let quote = crate::store::catalog::relation::quote;
+        add(needs, &format!("{}.{}", quote(schema), quote(table)), &[right]);
+    }
+    match plan {
+        Value::Array(parts) => parts.iter().for_each(|part| of_plan(part, needs)),
+        Value::Object(parts) => parts.values().for_each(|part| of_plan(part, needs)),
+        _ => {}
+    }
+}
+
+/// The statements that give `role` what these mappings need, and what whoever migrates needs.
+///
+/// # Errors
+/// [`StoreError`]; the connected role must have these rights itself.
+pub(in crate::store) async fn grants(pool: &PgPool, mappings: &[Mapping], role: &str) -> Result<String, StoreError> {
+    let mut needs = Needs::new();
+    for mapping in mappings {
+        let parts = [of_tables(mapping), of_statements(pool, mapping).await?];
+        parts.iter().flatten().for_each(|(table, rights)| add(&mut needs, table, rights));
+        if mapping.config.defers() {
+            NOTES.iter().for_each(|(table, rights)| add(&mut needs, table, rights));
+        }
+    }
+    let ask = "SELECT format('GRANT USAGE ON SCHEMA %I TO %I;', n.nspname, $2), \
+        format('GRANT %s ON %s TO %I;', array_to_string($3, ', '), c.oid::regclass, $2), \
+        ARRAY(SELECT format('GRANT USAGE ON SEQUENCE %s TO %I;', d.objid::regclass, $2) FROM pg_depend AS d \
+        JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S' WHERE d.refclassid = 'pg_class'::regclass \
+        AND d.refobjid = c.oid AND d.deptype = 'a' AND 'INSERT' = ANY ($3)) \
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
+    let mut lines: Vec<String> = Vec::new();
+    let (mut schemas, mut tables) = (Vec::new(), Vec::new());
+    for (table, rights) in &needs {
+        let asked = sqlx::query_as::<_, (String, String, Vec<String>)>(ask).bind(table).bind(role).bind(rights);
+        let Some((schema, grant, sequences)) = asked.fetch_optional(pool).await? else { continue };
+        schemas.push(schema);
+        tables.push(grant);
+        tables.extend(sequences);
+    }
+    schemas.sort();
+    schemas.dedup();
+    tables.dedup();
+    lines.push("-- What the role of store.url needs; whoever writes the tables otherwise needs nothing for the".into());
+    lines.push("-- change triggers.".into());
+    lines.extend(schemas);
+    lines.extend(tables);
+    lines.push(
+        "-- Whoever runs `hearthside migrate` needs CREATE on the database, or to own the schema hearthside;".into(),
+    );
+    lines.push("-- for `hearthside triggers --install` TRIGGER on the watched tables, for --prune to own them.".into());
+    Ok(lines.join("\n") + "\n")
+}
+
+/// What the connected role lacks for a mapping, a line for each table, with the statement that gives it.
+///
+/// # Errors
+/// [`StoreError`].
+pub(in crate::store) async fn lacking(pool: &PgPool, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
+    let ask = "SELECT format('the role %1$s lacks %2$s on %3$s: GRANT %2$s ON %3$s TO %1$I', current_user, \
+        string_agg(needed, ', '), c.oid::regclass) FROM pg_class AS c, unnest($2::text[]) AS needed \
+        WHERE c.oid = to_regclass($1) AND NOT has_table_privilege(c.oid, needed) GROUP BY c.oid";
+    let mut lines = Vec::new();
+    for (table, rights) in of_tables(mapping) {
+        let line: Option<String> = sqlx::query_scalar(ask).bind(table).bind(rights).fetch_optional(pool).await?;
+        lines.extend(line);
+    }
+    match of_statements(pool, mapping).await {
+        Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == "42501") => {
+            let advice = "GRANT it to the role of store.url: `hearthside triggers --grants ROLE`, run by the owner";
+            lines.push(format!("{}: {advice}", error.message()));
+        }
+        // What is wrong with a query otherwise has been said.
+        Err(sqlx::Error::Database(_)) | Ok(_) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Needs, of_plan};
+
+    #[test]
+    fn a_plan_says_what_is_read_and_changed() {
+        let plan = r#"[{"Plan": {"Node Type": "ModifyTable", "Operation": "Delete", "Schema": "s", "Relation Name": "A",
+            "Plans": [{"Node Type": "Seq Scan", "Schema": "s", "Relation Name": "A"}, {"Node Type": "Result"}]}}]"#;
+        let mut needs = Needs::new();
+        of_plan(&serde_json::from_str(plan).expect("JSON"), &mut needs);
+        assert_eq!(needs.into_iter().collect::<Vec<_>>(), [("\"s\".\"A\"".to_owned(), vec!["DELETE", "SELECT"])]);
+    }
+}

@@ -1,0 +1,72 @@
+//! What a sidecar's role may do: with just the printed GRANTs everything works, and what is missing is named.
+
+use super::text;
+use crate::support::admin::metric;
+use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
+use crate::support::sidecar::Sidecar;
+use crate::support::until;
+
+const CONFIG: &str = "[[caches]]\nkey = \"h:{id:int}\"\ntype = \"hash\"\ntable = \"own.heroes\"\nwrite = \"through\"\n\
+    deferred = [\"hp\"]\ndelete = \"row\"\n\
+    [[caches]]\nkey = \"z:{id}\"\ntype = \"string\"\ntable = \"own.sessions\"\nvalue = \"data\"\n\
+    expires_column = \"ends\"\nwrite = \"through\"\n\
+    [[caches]]\nkey = \"t:{id:int}\"\ntype = \"set\"\ntable = \"own.tags\"\nvalue = \"tag\"\nwrite = \"through\"\n\
+    [[caches]]\nkey = \"l:{id:int}\"\ntype = \"list\"\nvalue = \"v\"\nwrite = \"through\"\n\
+    query = \"SELECT e.v FROM own.elements AS e JOIN own.heroes AS h USING (id) WHERE id = $1 ORDER BY at\"\n\
+    watch = [{ table = \"own.elements\" }]\npush = \"INSERT INTO own.elements (id, v) VALUES ($1, $2)\"\n\
+    remove = \"DELETE FROM own.elements WHERE id = $1 AND v = $2\"\n";
+
+const TABLES: &str = "CREATE SCHEMA own;
+    CREATE TABLE own.heroes (id int PRIMARY KEY, name text, hp int); INSERT INTO own.heroes VALUES (1, 'a', 1);
+    CREATE TABLE own.sessions (id text PRIMARY KEY, data text, ends timestamptz);
+    CREATE TABLE own.tags (id int, tag text, PRIMARY KEY (id, tag));
+    CREATE TABLE own.elements (at serial, id int, v text); CREATE ROLE \"Side Car\" LOGIN";
+
+#[test]
+fn the_printed_grants_are_what_a_role_needs() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLES);
+    let builder = Sidecar::builder().redis(&redis).config(CONFIG).set("JOURNAL__FLUSH_INTERVAL", "20ms");
+    let owner = postgres.url();
+    for arguments in [&["migrate"][..], &["triggers", "--install"]] {
+        let done = builder.execute_with("STORE__URL", &owner, arguments);
+        assert!(done.status.success(), "{}", text(&done));
+    }
+    let grants = builder.execute_with("STORE__URL", &owner, &["triggers", "--grants", "Side Car"]);
+    assert!(grants.status.success(), "{}", text(&grants));
+    let role = owner.replace("postgres://postgres@", "postgres://Side%20Car@");
+    let refused = text(&builder.execute_with("STORE__URL", &role, &["check", "--connect"]));
+    assert!(refused.contains("permission denied for schema own"), "{refused}");
+    postgres.sql("GRANT USAGE ON SCHEMA own, hearthside TO \"Side Car\"");
+    let refused = text(&builder.execute_with("STORE__URL", &role, &["check", "--connect"]));
+    let heroes = "the role Side Car lacks SELECT, INSERT, UPDATE, DELETE on own.heroes: \
+                  GRANT SELECT, INSERT, UPDATE, DELETE ON own.heroes TO \"Side Car\"";
+    for expected in [heroes, "permission denied for table elements", "GRANT SELECT on hearthside.journals"] {
+        assert!(refused.contains(expected), "missing {expected:?} in\n{refused}");
+    }
+    postgres.sql(&text(&grants));
+    let builder = builder.set("STORE__URL", role).set("STORE__SWEEP_INTERVAL", "50ms").set("STORE__SWEEP_GRACE", "0s");
+    let checked = builder.execute(&["check", "--connect"]);
+    assert!(checked.status.success(), "{}", text(&checked));
+    let sidecar = builder.start();
+    let mut wire = sidecar.wire();
+    for (request, reply) in [
+        ("HSET h:1 name b", ":0\r\n"),
+        ("HSET h:1 hp 5", ":0\r\n"),
+        ("HSET h:2 name c", ":1\r\n"),
+        ("DEL h:2", ":1\r\n"),
+        ("SET z:a v PX 300", "+OK\r\n"),
+        ("GET z:a", "$1\r\nv\r\n"),
+        ("SADD t:1 a b", ":2\r\n"),
+        ("SREM t:1 a", ":1\r\n"),
+        ("RPUSH l:1 x y", ":2\r\n"),
+        ("LREM l:1 0 x", ":1\r\n"),
+        ("LLEN l:1", ":1\r\n"),
+        ("HGET h:1 hp", "$1\r\n5\r\n"),
+    ] {
+        assert_eq!(wire.ask(request), reply, "{request}");
+    }
+    until("what was deferred is saved", || postgres.sql("SELECT hp FROM own.heroes WHERE id = 1") == "5");
+    until("what has ended is swept", || metric(&sidecar, "hearthside_swept_total") > 0.0);
+}
