@@ -62,8 +62,7 @@ const NO_TURN: &str =
     "no connection within store.connect_timeout: all are busy (store.max_connections), or the server is silent";
 
 /// What a write says that the table kept from happening.
-pub(super) const SUPPRESSED: &str =
-    "a trigger of the table, or a policy for rows, kept the row as it was; nothing was written";
+const SUPPRESSED: &str = "a trigger of the table, or a policy for rows, kept the row as it was; nothing was written";
 
 /// The same of a write of several rows, some of which went through.
 pub(super) const PARTLY_SUPPRESSED: &str =
@@ -78,6 +77,11 @@ impl StoreError {
     /// A field that cannot be written.
     pub(super) fn field(field: &str, reason: impl Into<String>) -> Self {
         Self::Field { field: field.to_owned(), reason: reason.into() }
+    }
+
+    /// A write that the table kept from happening.
+    pub(crate) fn suppressed() -> Self {
+        Self::Data(SUPPRESSED.into())
     }
 
     /// True when nothing more can be done in the transaction that met it.

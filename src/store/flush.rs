@@ -50,8 +50,13 @@ impl Note {
 /// What came of a flush that the store has judged.
 #[derive(Clone, Debug)]
 pub enum Flushed {
-    /// It is applied: the keys and records of its rows as they are now.
-    Now(Vec<(Bytes, Option<Record>)>),
+    /// It is applied.
+    Now {
+        /// The keys and records of its rows as they are now.
+        records: Vec<(Bytes, Option<Record>)>,
+        /// The keys of rows that are there and were not written: a trigger or a policy kept them as they were.
+        suppressed: Vec<Bytes>,
+    },
     /// The fence let nothing through: the note as it stood afterwards, `None` where there is none.
     Fenced(Option<Note>),
 }

@@ -229,7 +229,10 @@ impl WriteBehind {
             own_write.end(Tick::now());
         }
         match flushed {
-            Ok(Flushed::Now(records)) => self.saved(journal, flusher, &pending, Some(records)).await,
+            Ok(Flushed::Now { records, suppressed }) => {
+                let pending = self.without(journal, flusher, &pending, &suppressed).await?;
+                self.saved(journal, flusher, &pending, Some(records)).await
+            }
             Ok(Flushed::Fenced(note)) => {
                 flusher.was_sent = was_sent;
                 self.fenced(journal, flusher, &pending, note).await
@@ -243,6 +246,25 @@ impl WriteBehind {
                 self.refused(journal, flusher, &pending, error).await
             }
         }
+    }
+
+    /// The batch without the rows that were suppressed, whose values are put aside.
+    async fn without(
+        &self,
+        journal: &Journal,
+        flusher: &mut Flusher,
+        pending: &Pending,
+        suppressed: &[Bytes],
+    ) -> Result<Pending, StoreError> {
+        let Pending { number, mapping, rows } = pending;
+        let of = |is_suppressed: bool| {
+            let rows = rows.iter().filter(|(key, _)| suppressed.contains(key) == is_suppressed).cloned().collect();
+            Pending { number: *number, mapping: *mapping, rows }
+        };
+        if !suppressed.is_empty() {
+            self.put_aside(journal, &mut flusher.log, &of(true), &StoreError::suppressed()).await?;
+        }
+        Ok(of(false))
     }
 
     /// The store has a batch: memory takes it, and the journal notes it. `records` are the rows that were there;

@@ -6,11 +6,14 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use super::expression::ORIGIN;
-use super::parse;
+use super::params::bind;
+use super::{parse, parse_all, rows_as_json};
+use crate::record::Record;
 use crate::store::catalog::relation::Column;
 use crate::store::catalog::target::{Place, Target, text};
 use crate::store::dialect::{Dialect, held, literal};
@@ -145,7 +148,26 @@ pub(super) async fn flush(
             flushed.extend(plan.keyed(parse(&json)?)?);
         }
     }
-    Ok(Flushed::Now(flushed))
+    let suppressed = suppressed(pool, plan, rows, &flushed).await?;
+    Ok(Flushed::Now { records: flushed, suppressed })
+}
+
+/// The keys whose row is there, and did not come back from the statement that writes it.
+async fn suppressed(
+    pool: &PgPool,
+    plan: &Plan,
+    rows: &[FlushRow],
+    flushed: &[(Bytes, Option<Record>)],
+) -> Result<Vec<Bytes>, StoreError> {
+    let mut suppressed = Vec::new();
+    for row in rows.iter().filter(|row| flushed.iter().all(|(key, _)| *key != row.key)) {
+        let Some(bound) = bind(plan, &row.key) else { continue };
+        let there = rows_as_json(pool, plan, &bound).await.map_err(StoreError::of_write)?;
+        if plan.record(&row.key, parse_all(&there)?)?.is_some() {
+            suppressed.push(row.key.clone());
+        }
+    }
+    Ok(suppressed)
 }
 
 /// Makes the note of an incarnation, and removes what nobody has used for long.

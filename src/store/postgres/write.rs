@@ -16,7 +16,7 @@ use crate::record::{Change, Condition, Edit, Record, RowEdit, Written};
 use crate::store::StoreError;
 use crate::store::catalog::relation::Surety;
 use crate::store::catalog::target::{FieldChange, Place, Target};
-use crate::store::error::{PARTLY_SUPPRESSED, SUPPRESSED};
+use crate::store::error::PARTLY_SUPPRESSED;
 use crate::store::plan::Plan;
 
 /// A row that another session inserts at the same time is found by the next attempt.
@@ -133,7 +133,7 @@ impl Desk<'_, '_> {
         match doubt.flatten() {
             Some(doubt) => Err(StoreError::Refused(doubt)),
             None if self.is_taken().await? => Err(StoreError::Refused(UNMADE.into())),
-            None => Err(StoreError::Data(SUPPRESSED.into())),
+            None => Err(StoreError::suppressed()),
         }
     }
 
@@ -181,7 +181,7 @@ impl Desk<'_, '_> {
     fn untouched(&self, old: Option<&String>, edit: &Edit) -> Result<Written, StoreError> {
         let old = self.record(old)?;
         match edit.changed(old.as_ref()).map_err(StoreError::Value)? {
-            Some(_) => Err(StoreError::Data(SUPPRESSED.into())),
+            Some(_) => Err(StoreError::suppressed()),
             None => Ok(Written { new: old.clone(), old, applied: false, count: 0, tells_new: true }),
         }
     }
@@ -244,7 +244,7 @@ impl Desk<'_, '_> {
 /// The error of a write that was suppressed, but for so many rows: what is in memory is not to be relied on then.
 fn suppressed(written: u64) -> StoreError {
     match written {
-        0 => StoreError::Data(SUPPRESSED.into()),
+        0 => StoreError::suppressed(),
         _ => StoreError::Ambiguous(PARTLY_SUPPRESSED.into()),
     }
 }

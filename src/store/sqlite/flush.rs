@@ -42,7 +42,8 @@ pub(super) async fn flush(
         }
     }
     transaction.commit().await?;
-    Ok(Flushed::Now(flushed))
+    // One that was suppressed has failed the whole.
+    Ok(Flushed::Now { records: flushed, suppressed: Vec::new() })
 }
 
 /// Saves one row, if it is there.

@@ -15,7 +15,6 @@ use crate::record::{Change, Condition, Edit, Record, RowEdit, Written};
 use crate::store::StoreError;
 use crate::store::catalog::relation::Column;
 use crate::store::catalog::target::{FieldChange, Place, text};
-use crate::store::error::SUPPRESSED;
 use crate::store::plan::Plan;
 
 /// One write, or load, of one key in the transaction that the connection is in.
@@ -131,7 +130,7 @@ impl<'w> Desk<'w> {
             }
         };
         match self.run(format!("{sql} RETURNING 1"), &values).await?.is_empty() {
-            true => Err(StoreError::Data(SUPPRESSED.into())),
+            true => Err(StoreError::suppressed()),
             false => Ok(()),
         }
     }
@@ -145,7 +144,7 @@ impl<'w> Desk<'w> {
             let bind = Bind::of(column, &column.name, member)?;
             let moved = self.run(sql.clone(), std::slice::from_ref(&bind)).await?.len() as u64;
             if moved == 0 && self.run(statements.held(column), &[bind]).await?.is_empty() == add {
-                return Err(StoreError::Data(SUPPRESSED.into()));
+                return Err(StoreError::suppressed());
             }
             count += moved;
         }
@@ -170,7 +169,7 @@ impl<'w> Desk<'w> {
         let old = self.load().await?;
         let count = self.run(statements.delete(), &[]).await?.len() as u64;
         if !self.run(statements.exists(), &[]).await?.is_empty() {
-            return Err(StoreError::Data(SUPPRESSED.into()));
+            return Err(StoreError::suppressed());
         }
         Ok(Written { old, new: None, applied: count > 0, count, tells_new: true })
     }
