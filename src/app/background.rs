@@ -49,9 +49,8 @@ pub(super) fn of_store(
 pub(super) fn of_owned(owned: &Arc<Owned>, of_cache: Option<cache::Tasks>, schema_interval: Duration) -> JoinSet<()> {
     let mut tasks = without_store(owned);
     owned.show_plans();
-    let (watched, asked) = (owned.clone(), owned.clone());
+    let watched = owned.clone();
     tasks.spawn(async move { watch_schema(&watched, schema_interval).await });
-    tasks.spawn(async move { asked.replan_when_asked().await });
     if let Some(of_cache) = of_cache {
         of_cache.spawn(&mut tasks);
     }
@@ -68,8 +67,10 @@ async fn watch_schema(owned: &Owned, interval: Duration) {
 }
 
 /// What goes on while there is no store yet: definitions from files may be loaded again.
-pub(super) fn without_store(owned: &Owned) -> JoinSet<()> {
+pub(super) fn without_store(owned: &Arc<Owned>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
+    let asked = owned.clone();
+    tasks.spawn(async move { asked.replan_when_asked().await });
     let reloader = owned.reloader.clone();
     tasks.spawn(async move { reloader.run().await });
     tasks

@@ -69,7 +69,7 @@ async fn faults(store: &Store, mappings: &Mappings, triggers: bool) -> Result<Ve
     Ok(faults)
 }
 
-/// What is wrong with a mapping that is in the store.
+/// What is wrong with a mapping that is in the store. Triggers and rights are asked for where its tables fit.
 async fn store_faults(
     store: &Store,
     mapping: &Mapping,
@@ -81,18 +81,20 @@ async fn store_faults(
             let path = &mapping.config.path;
             plan.doubts().iter().for_each(|(key, doubt)| tracing::warn!(setting = format!("{path}.{key}"), "{doubt}"));
         }
-        Ok(_) => {}
+        Ok(_) => return Ok(()),
         Err(StoreError::Faults(list)) => {
             faults.extend(list.into_iter().map(|(key, message)| fault(mapping, key, message)));
+            return Ok(());
         }
         Err(error) if error.is_final() => return Err(error),
-        Err(error) => faults.push(fault(mapping, "key", error.to_string())),
+        Err(error) => {
+            faults.push(fault(mapping, "key", error.to_string()));
+            return Ok(());
+        }
     }
-    if triggers {
-        faults.extend(missing_triggers(store, mapping).await?);
-        let lacking = store.lacking_rights(mapping).await?;
-        faults.extend(lacking.into_iter().map(|line| fault(mapping, "key", line)));
-    }
+    faults.extend(missing_triggers(store, mapping).await?);
+    let lacking = store.lacking_rights(mapping).await?;
+    faults.extend(lacking.into_iter().map(|line| fault(mapping, "key", line)));
     Ok(())
 }
 
@@ -155,7 +157,7 @@ async fn ask_store(settings: &config::Store, mappings: &Mappings, must: bool, fa
 
 async fn asked(store: &Store, mappings: &Mappings, must: bool) -> Result<Vec<Fault>, StoreError> {
     let found = faults(store, mappings, must).await?;
-    if must {
+    if must && found.is_empty() {
         let doubts = store.trigger_doubts(&mappings.list).await?;
         doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
     }

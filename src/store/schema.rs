@@ -43,8 +43,7 @@ pub(super) fn names(mapping: &Mapping) -> BTreeSet<String> {
     let block = &mapping.config;
     let watched = mapping.watched().into_iter().map(|(table, _)| table);
     let sql = [&block.query, &block.push, &block.remove].into_iter().flatten();
-    let notes = block.defers().then(|| "hearthside.journals".to_owned());
-    watched.chain(sql.flat_map(|sql| names_in(sql))).chain(notes).collect()
+    watched.chain(sql.flat_map(|sql| names_in(sql))).collect()
 }
 
 /// Words of a statement that may name a table, with their schema where they have one. Some will be columns, functions

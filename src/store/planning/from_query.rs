@@ -27,7 +27,9 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, query: &str) 
     let mut plan = Plan::new(mapping, if is_named { KeySource::Named } else { KeySource::Bound });
     let unbound: Vec<ColumnFault> = unbound(&described.parameters);
     plan.params = described.params();
-    if !unbound.is_empty() && matches!(catalog.takes(query, &plan.params).await, Err(StoreError::Refused(_))) {
+    if !unbound.is_empty()
+        && matches!(catalog.takes(query, &plan.params).await, Err(StoreError::Refused(_) | StoreError::Schema(_)))
+    {
         return Err(StoreError::Faults(unbound));
     }
     plan.params = plan.params.into_iter().enumerate().map(|(i, param)| cast_in(query, i + 1, param)).collect();

@@ -72,7 +72,7 @@ fn params(mapping: &Mapping, relation: &Relation) -> Vec<Param> {
 /// Has the engine look at the statement that loads a key: it knows for which types there is no equality.
 async fn prepare(catalog: &Catalog<'_>, sql: &str) -> Result<(), StoreError> {
     match catalog.describe(sql).await {
-        Err(StoreError::Refused(text)) => Err(StoreError::fault("key", text)),
+        Err(StoreError::Refused(text) | StoreError::Schema(text)) => Err(StoreError::fault("key", text)),
         described => described.map(drop),
     }
 }

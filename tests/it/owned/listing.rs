@@ -42,7 +42,7 @@ watch = [{ table = "members" }]
 
 const TABLES: &str = "CREATE TABLE pairs (a TEXT, b BIGINT, f TEXT, more JSONB, ends TIMESTAMPTZ, PRIMARY KEY (a, b)); \
     INSERT INTO pairs SELECT 'n' || i % 7, i, 'x' FROM generate_series(1, 200) AS i; \
-    INSERT INTO pairs VALUES ('none', 1, NULL, NULL, NULL), ('none', 2, NULL, '{}', NULL), ('more', 1, NULL, '{\"a\": \
+    INSERT INTO pairs VALUES ('none', 1, NULL, NULL, NULL), ('none', 2, NULL, '{}', NULL), ('more', 1, NULL, '{\"z\": \
     1}', NULL), \
     ('bad:name', 1, 'x', NULL, NULL), ('ended', 1, 'x', NULL, now() - interval '1 s'), \
     ('lives', 1, 'x', NULL, now() + interval '1 h'); \

@@ -168,7 +168,7 @@ fn a_batch_whose_answer_was_lost_and_that_is_then_refused_is_not_applied_twice()
     proxy.refuse_new(false);
     // What is refused now has been applied: that is found out, or it waits for the table.
     let is_empty = || metric(&sidecar, "hearthside_journal_bytes") == 0.0;
-    until("it was sent again", || is_empty() || sidecar.log().contains("\"players\" does not exist"));
+    until("it was sent again", || is_empty() || sidecar.log().contains("there is no table 'players'"));
     place.postgres.sql("ALTER TABLE elsewhere RENAME TO players");
     until_saved(&sidecar);
     assert_eq!(place.seen(1), "2", "what had been applied was applied again");
