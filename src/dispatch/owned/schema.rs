@@ -67,14 +67,20 @@ impl Owned {
         }
     }
 
-    /// The mappings that do not fit the schema, each with what is wrong.
+    /// The mappings that do not fit the schema, and those whose definitions were never loaded, each with what is wrong.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let fault = |plan: &CurrentPlan| {
             let faults = StoreError::Faults(plan.faults());
             format!("the mapping '{}' does not fit the store's schema: {faults}", plan.mapping().pattern.text())
         };
-        self.plans().filter(|plan| plan.plan().is_err()).map(fault).collect()
+        let faults = self.plans().filter(|plan| plan.plan().is_err()).map(fault);
+        let is_faulty = |id| self.plans().any(|plan| plan.mapping().id == id && plan.plan().is_err());
+        let unloaded = self.mappings.list.iter().filter(|mapping| !is_faulty(mapping.id)).filter_map(|mapping| {
+            let why = self.definitions.unloaded(mapping.id)?;
+            Some(format!("the definitions of '{}' have not been loaded yet: {why}", mapping.pattern.text()))
+        });
+        faults.chain(unloaded).collect()
     }
 
     /// Shows in the metrics which mappings fit the schema, and no others.

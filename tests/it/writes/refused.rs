@@ -104,7 +104,7 @@ fn a_mapping_that_takes_no_writes_says_so() {
     assert_eq!(wire.ask("DEL a:1"), ":1\r\n");
     assert_eq!(wire.ask("GET a:1"), "$1\r\nx\r\n");
     // Rows that share a key cannot be written one by one.
-    let told = builder(&through.replace("\"a\"", "\"b\"")).execute(&["run"]);
+    let told = builder(&through.replace("\"a\"", "\"b\"")).execute(&["check", "--connect"]);
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
     assert!(
         told.contains("caches[0].write: \"through\" needs a unique index (or primary key) on exactly: id"),
