@@ -26,6 +26,9 @@ pub(crate) struct Cached {
     complaints: LogThrottle,
 }
 
+/// How much longer than the store an answer of it is waited for.
+const BACKSTOP: Duration = Duration::from_secs(3);
+
 /// Failed loads of one mapping are logged this often at most, in milliseconds; the metric counts them all.
 pub(crate) const COMPLAIN_EVERY: u64 = 1000;
 
@@ -91,7 +94,8 @@ impl Source {
             mappings[id] = Some(Cached::new(plan, &settings.cache));
         }
         let timeouts = &settings.store;
-        let deadline = timeouts.connect_timeout + timeouts.query_timeout + Duration::from_secs(1);
+        // The store keeps the deadlines of its statements itself: this one is for what it cannot foresee.
+        let deadline = timeouts.queue_timeout + timeouts.connect_timeout + timeouts.query_timeout + BACKSTOP;
         Self { mappings, store, deadline }
     }
 

@@ -149,7 +149,10 @@ pub struct Store {
     pub timezone: String,
     /// Most connections for loads and writes of single keys, and as many again for everything else.
     pub max_connections: u32,
-    /// How long a load waits for a connection.
+    /// How long a load or write waits for its turn.
+    #[serde(with = "humantime_serde")]
+    pub queue_timeout: Duration,
+    /// How long opening a connection may take.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
     /// How long one statement may take.
@@ -187,6 +190,7 @@ impl Default for Store {
             ca_file: String::new(),
             timezone: String::new(),
             max_connections: 8,
+            queue_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
             query_timeout: Duration::from_secs(5),
             breaker_failures: 5,

@@ -91,6 +91,7 @@ fn durations(settings: &Settings, faults: &mut Faults) {
         ("store.schema_interval", store.schema_interval, LEAST_PATIENCE),
         ("store.heartbeat_interval", store.heartbeat_interval, LEAST_PATIENCE),
         ("store.query_timeout", store.query_timeout, LEAST_PATIENCE),
+        ("store.queue_timeout", store.queue_timeout, LEAST_PATIENCE),
         ("store.connect_timeout", store.connect_timeout, LEAST_PATIENCE),
         ("upstream.connect_timeout", upstream.connect_timeout, LEAST_PATIENCE),
         ("upstream.queue_timeout", upstream.queue_timeout, LEAST_PATIENCE),

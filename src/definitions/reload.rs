@@ -105,15 +105,17 @@ impl Reloader {
         loop {
             self.wake.notified().await;
             let wanted = std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut failed = Vec::new();
             for source in self.sources.iter().filter(|source| wanted.contains(&source.mapping.id)) {
                 match self.reload(source).await {
                     // It is asked for when the schema fits again.
                     Ok(()) | Err(StoreError::Faulty(_)) => {}
-                    Err(_) => {
-                        tokio::time::sleep(RETRY).await;
-                        self.request(source.mapping.id);
-                    }
+                    Err(_) => failed.push(source.mapping.id),
                 }
+            }
+            if !failed.is_empty() {
+                tokio::time::sleep(RETRY).await;
+                failed.into_iter().for_each(|id| self.request(id));
             }
         }
     }

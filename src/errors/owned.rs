@@ -22,6 +22,11 @@ pub fn not_read(pattern: &str, why: &str) -> String {
     format!("ERR hearthside: the mapping '{pattern}' could not be read: {why}")
 }
 
+/// The store is there and did not come to a command of this mapping in time; `why` is the store's reason.
+pub fn overloaded(pattern: &str, why: &str) -> String {
+    format!("ERR hearthside: the mapping '{pattern}' is overloaded, nothing was done, send it again later: {why}")
+}
+
 /// A write failed, and nothing has changed; `why` is the reason of the store or the journal.
 pub fn not_written(pattern: &str, why: &str) -> String {
     format!("ERR hearthside: the mapping '{pattern}' was not written: {why}")

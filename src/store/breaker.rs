@@ -1,5 +1,5 @@
 //! A circuit breaker: after some failures in a row the store is asked nothing for a moment, and readers of keys that
-//! are not in memory get their error at once instead of waiting for a timeout each.
+//! are not in memory get their error at once instead of waiting for a timeout each. Each mapping has one.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -25,25 +25,32 @@ impl Breaker {
         }
     }
 
-    /// Passes while closed; once a pause is over, the first caller passes and the pause begins again for the rest.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
-        if self.failures.load(Relaxed) < self.most {
-            return Ok(());
+    pub(super) fn is_open(&self) -> bool {
+        self.failures.load(Relaxed) >= self.most
+    }
+
+    /// Passes while closed; once a pause is over, the first caller passes and the pause begins again for the rest. True
+    /// for that caller, who finds out whether the store answers.
+    pub(super) fn check(&self) -> Result<bool, StoreError> {
+        if !self.is_open() {
+            return Ok(false);
         }
         let (now, until) = (Tick::now().as_ms(), self.open_until.load(Relaxed));
         let probes =
             now >= until && self.open_until.compare_exchange(until, now + self.pause_ms, Relaxed, Relaxed).is_ok();
-        if probes { Ok(()) } else { Err(StoreError::Open) }
+        if probes { Ok(true) } else { Err(StoreError::Open) }
     }
 
-    /// Notes how a statement went; only silence counts against the store, a refusal is an answer.
-    pub(super) fn note(&self, error: Option<&StoreError>) {
+    /// Notes how a statement of a mapping went. Only silence counts: a refusal is an answer, and so is that a lock or
+    /// the statement took too long.
+    pub(super) fn note(&self, mapping: &str, error: Option<&StoreError>) {
         if !matches!(error, Some(StoreError::Unavailable(_) | StoreError::Ambiguous(_))) {
             self.failures.store(0, Relaxed);
             return;
         }
         if self.failures.fetch_add(1, Relaxed) + 1 == self.most {
             tracing::warn!(
+                mapping,
                 failures = self.most,
                 "the store does not answer; keys that are not in memory get an error at once"
             );
@@ -64,12 +71,14 @@ mod tests {
             config::Store { breaker_failures: 2, breaker_pause: std::time::Duration::ZERO, ..Default::default() };
         let breaker = Breaker { pause_ms: 1 << 40, ..Breaker::new(&settings) };
         let silence = StoreError::Unavailable("gone".into());
-        breaker.note(Some(&silence));
-        assert_eq!(breaker.check(), Ok(()));
-        breaker.note(Some(&silence));
+        breaker.note("k:{x}", Some(&silence));
+        assert_eq!(breaker.check(), Ok(false));
+        breaker.note("k:{x}", Some(&silence));
         assert_eq!(breaker.check(), Err(StoreError::Open));
-        breaker.note(Some(&StoreError::Refused("no such column".into())));
-        assert_eq!(breaker.check(), Ok(()));
+        for answer in [StoreError::Refused("no such column".into()), StoreError::Overloaded("a lock".into())] {
+            breaker.note("k:{x}", Some(&answer));
+            assert_eq!(breaker.check(), Ok(false));
+        }
     }
 
     #[test]
@@ -77,9 +86,9 @@ mod tests {
         let settings =
             config::Store { breaker_failures: 1, breaker_pause: std::time::Duration::ZERO, ..Default::default() };
         let mut breaker = Breaker::new(&settings);
-        breaker.note(Some(&StoreError::Unavailable("gone".into())));
+        breaker.note("k:{x}", Some(&StoreError::Unavailable("gone".into())));
         breaker.pause_ms = 1 << 40;
-        assert_eq!(breaker.check(), Ok(()));
+        assert_eq!(breaker.check(), Ok(true));
         assert_eq!(breaker.check(), Err(StoreError::Open));
     }
 }

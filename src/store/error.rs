@@ -6,6 +6,9 @@ pub enum StoreError {
     /// It does not answer, or not in time. Trying again later is safe.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
+    /// It is there, and did not come to this in time: nothing has changed. Trying again later is safe.
+    #[error("the store is overloaded: {0}")]
+    Overloaded(String),
     /// It failed so often that nothing is sent for a moment.
     #[error("the store does not answer; the circuit breaker is open and tries again soon")]
     Open,
@@ -57,10 +60,6 @@ pub enum StoreError {
     Faults(Vec<(&'static str, String)>),
 }
 
-/// That is all that can be known: who waits for a silent server has no turn, as behind others' statements.
-const NO_TURN: &str =
-    "no connection within store.connect_timeout: all are busy (store.max_connections), or the server is silent";
-
 /// What a write says that the table kept from happening.
 const SUPPRESSED: &str = "a trigger of the table, or a policy for rows, kept the row as it was; nothing was written";
 
@@ -89,7 +88,13 @@ impl StoreError {
     pub const fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable(_) | Self::Open | Self::Loading(_) | Self::Ambiguous(_) | Self::Conflict | Self::TooMuch
+            Self::Unavailable(_)
+                | Self::Overloaded(_)
+                | Self::Open
+                | Self::Loading(_)
+                | Self::Ambiguous(_)
+                | Self::Conflict
+                | Self::TooMuch
         )
     }
 
@@ -99,12 +104,12 @@ impl StoreError {
         matches!(self, Self::Data(_) | Self::Field { .. } | Self::Value(_))
     }
 
-    /// What became of a statement that writes, was sent, and failed so: without an answer nobody knows.
+    /// What became of a statement that writes and failed so: without an answer that can be read nobody knows, if it was
+    /// sent.
     pub(super) fn of_write(error: sqlx::Error) -> Self {
-        let is_answer = matches!(error, sqlx::Error::Database(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed);
-        match Self::from(error) {
-            Self::Unavailable(text) if !is_answer => Self::Ambiguous(text),
-            other => other,
+        match Fate::of(&error) {
+            Fate::Unknown | Fate::Unreadable => Self::Ambiguous(error.to_string()),
+            Fate::Unconnected | Fate::Unsent | Fate::Answered => error.into(),
         }
     }
 
@@ -136,43 +141,144 @@ fn is_about_schema(code: &str, message: &str) -> bool {
     codes.contains(&code) || code == "1" && words.iter().any(|words| message.contains(words))
 }
 
-/// Postgres: 22 are data exceptions, 23 constraints, 44 a view's check, P0 what triggers raise; SQLite: 19 are
-/// constraints and what triggers raise, 20 is a type that does not fit.
+/// How far a statement got that failed.
+enum Fate {
+    /// There was no connection to send it over.
+    Unconnected,
+    /// The driver did not send it, and would not another time.
+    Unsent,
+    /// The database answered that it was not done.
+    Answered,
+    /// It was done, and the driver cannot read what the database answered.
+    Unreadable,
+    /// No answer.
+    Unknown,
+}
+
+/// What the driver says of a message that it does not send.
+const UNSENT: [&str; 5] = [
+    "too many arguments for query",
+    "too large for binary protocol",
+    "too many parameter format codes",
+    "message size out of range",
+    "error allocating",
+];
+
+impl Fate {
+    fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(_) => Self::Answered,
+            sqlx::Error::Configuration(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::BeginFailed => Self::Unconnected,
+            sqlx::Error::InvalidArgument(_)
+            | sqlx::Error::Encode(_)
+            | sqlx::Error::TypeNotFound { .. }
+            | sqlx::Error::InvalidSavePointStatement => Self::Unsent,
+            sqlx::Error::Protocol(text) if UNSENT.iter().any(|unsent| text.contains(unsent)) => Self::Unsent,
+            sqlx::Error::RowNotFound
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_) => Self::Unreadable,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Of a database's answer that a statement was not done, by its code.
+///
+/// Postgres: 08 is the connection, of which 08P01 is a message that it does not take; 25P03 and 57P end it; 53 are
+/// resources, 55P03 a lock that did not come free and 57014 a statement that was cancelled, by our own
+/// `statement_timeout` as a rule; 22 are data exceptions, 23 constraints, 44 a view's check, P0 what triggers raise;
+/// 40001 is a serialization failure, 40P01 a deadlock. SQLite: 5 and 6 are locks, 19 constraints and what triggers
+/// raise, 20 a type that does not fit.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, <https://www.sqlite.org/rescode.html>
-fn is_about_values(code: &str) -> bool {
-    match code.len() {
-        5 => ["22", "23", "44", "P0"].iter().any(|class| code.starts_with(class)),
-        _ => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 19 | 20)),
+fn answered(code: &str, message: &str) -> StoreError {
+    let text = format!("{message} ({code})");
+    let sqlite = code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|code| code & 0xff);
+    match (code, sqlite) {
+        (_, Some(5 | 6)) | ("55P03" | "57014", _) => StoreError::Overloaded(text),
+        (_, Some(19 | 20)) => StoreError::Data(text),
+        ("40001" | "40P01", _) => StoreError::Conflict,
+        _ if is_about_schema(code, message) => StoreError::Schema(text),
+        ("08P01", _) => StoreError::Refused(text),
+        ("25P03", _) => StoreError::Unavailable(text),
+        _ => match code.get(..2).unwrap_or_default() {
+            "53" => StoreError::Overloaded(text),
+            "08" | "57" => StoreError::Unavailable(text),
+            "22" | "23" | "44" | "P0" => StoreError::Data(text),
+            _ => StoreError::Refused(text),
+        },
     }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        match &error {
+        match (&error, Fate::of(&error)) {
             // The database's own words only: details would quote values.
-            sqlx::Error::Database(inner) => {
+            (sqlx::Error::Database(inner), _) => {
                 let code = inner.code().unwrap_or_default();
-                // A serialization failure, or a deadlock.
-                if matches!(&*code, "40001" | "40P01") {
-                    return Self::Conflict;
-                }
-                let text = format!("{} ({code})", inner.message());
-                // 08: connection, 53: resources, 57: operator intervention; 57014 is our own statement timeout.
-                let away = ["08", "53", "57"].iter().any(|class| code.starts_with(class))
-                    || inner.message().contains("database is locked");
-                match () {
-                    () if away => Self::Unavailable(text),
-                    () if is_about_schema(&code, inner.message()) => Self::Schema(text),
-                    () if is_about_values(&code) => Self::Data(text),
-                    () => Self::Refused(text),
-                }
+                answered(&code, inner.message())
             }
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
-                Self::Schema(error.to_string())
-            }
-            sqlx::Error::Encode(_) => Self::Refused(error.to_string()),
-            sqlx::Error::PoolTimedOut => Self::Unavailable(NO_TURN.into()),
+            (sqlx::Error::PoolTimedOut, _) => Self::Unavailable("no connection within store.connect_timeout".into()),
+            (_, Fate::Unsent) => Self::Refused(error.to_string()),
+            (_, Fate::Unreadable) => Self::Schema(error.to_string()),
             _ => Self::Unavailable(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{StoreError, answered};
+
+    #[test]
+    fn what_was_not_sent_is_refused_and_what_has_no_answer_may_have_been_done() {
+        let io = || sqlx::Error::Io(std::io::ErrorKind::BrokenPipe.into());
+        let long = || sqlx::Error::Protocol("PgConnection::run(): too many arguments for query: 70002".into());
+        let garbage = || sqlx::Error::Protocol("unknown message type: '?'".into());
+        let is = |error: StoreError| match error {
+            StoreError::Unavailable(_) => "unavailable",
+            StoreError::Refused(_) => "refused",
+            StoreError::Ambiguous(_) => "ambiguous",
+            _ => "something else",
+        };
+        for (error, read, write) in [
+            (&io as &dyn Fn() -> sqlx::Error, "unavailable", "ambiguous"),
+            (&garbage, "unavailable", "ambiguous"),
+            (&long, "refused", "refused"),
+            (&|| sqlx::Error::Encode("no".into()), "refused", "refused"),
+            (&|| sqlx::Error::InvalidArgument("no".into()), "refused", "refused"),
+            (&|| sqlx::Error::TypeNotFound { type_name: "t".into() }, "refused", "refused"),
+            (&|| sqlx::Error::RowNotFound, "refused", "ambiguous"),
+            (&|| sqlx::Error::Decode("no".into()), "refused", "ambiguous"),
+            (&|| sqlx::Error::PoolTimedOut, "unavailable", "unavailable"),
+            (&|| sqlx::Error::Tls("no".into()), "unavailable", "unavailable"),
+            (&|| sqlx::Error::WorkerCrashed, "unavailable", "ambiguous"),
+        ] {
+            assert_eq!((is(error().into()), is(StoreError::of_write(error()))), (read, write), "{}", error());
+        }
+    }
+
+    #[test]
+    fn a_store_that_answers_is_not_away() {
+        let text = |code| format!("a text ({code})");
+        for code in ["57014", "55P03", "53300", "53200", "5", "6", "517"] {
+            assert_eq!(answered(code, "a text"), StoreError::Overloaded(text(code)), "{code}");
+        }
+        for code in ["57P01", "57P03", "08006", "25P03"] {
+            assert_eq!(answered(code, "a text"), StoreError::Unavailable(text(code)), "{code}");
+        }
+        for code in ["23505", "22P02", "P0001", "19", "2067", "20"] {
+            assert_eq!(answered(code, "a text"), StoreError::Data(text(code)), "{code}");
+        }
+        for code in ["42601", "08P01", "54000", "1", ""] {
+            assert_eq!(answered(code, "a text"), StoreError::Refused(text(code)), "{code}");
+        }
+        assert_eq!(answered("42703", "a text"), StoreError::Schema(text("42703")));
+        assert_eq!(answered("40P01", "a text"), StoreError::Conflict);
     }
 }

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::bulkhead::Work;
 use super::{Engine, Plan, Store, StoreError};
 use crate::record::Record;
 
@@ -101,14 +102,14 @@ impl Store {
     /// # Errors
     /// As a write: after [`StoreError::Ambiguous`] the same batch may be sent again.
     pub async fn flush(&self, plan: &Plan, rows: &[FlushRow], mark: Mark<'_>) -> Result<Flushed, StoreError> {
-        self.breaker.check()?;
-        let flushed = match &self.engine {
-            Engine::Postgres(store) => store.flush(plan, rows, mark).await,
-            Engine::Sqlite(store) => store.flush(plan, rows, mark).await,
-            Engine::Away(away) => Err(away.error()),
+        let flushing = async {
+            match &self.engine {
+                Engine::Postgres(store) => store.flush(plan, rows, mark).await,
+                Engine::Sqlite(store) => store.flush(plan, rows, mark).await,
+                Engine::Away(away) => Err(away.error()),
+            }
         };
-        self.breaker.note(flushed.as_ref().err());
-        flushed
+        self.bulkhead.run(plan, Work::Batch, StoreError::Ambiguous, flushing).await
     }
 
     /// Makes the note of a journal's incarnation, before its first flush, and removes notes that nobody has used for
@@ -117,14 +118,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; trying again is safe.
     pub async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
-        self.breaker.check()?;
-        let enrolled = match &self.engine {
+        match &self.engine {
             Engine::Postgres(store) => store.enroll(journal).await,
             Engine::Sqlite(store) => store.enroll(journal).await,
             Engine::Away(away) => Err(away.error()),
-        };
-        self.breaker.note(enrolled.as_ref().err());
-        enrolled
+        }
     }
 
     /// Raises the fence of an incarnation, when a statement that is under way has ended; the last batch of it that was
@@ -149,10 +147,13 @@ impl Store {
     pub async fn sweep(&self, plan: &Plan, grace: f64) -> Result<u64, StoreError> {
         let ends = plan.target.as_ref().and_then(|target| Some((target.table.as_str(), target.expires.as_ref()?)));
         let Some((table, expires)) = ends else { return Ok(0) };
-        match &self.engine {
-            Engine::Postgres(store) => store.sweep(table, expires, grace).await,
-            Engine::Sqlite(store) => store.sweep(table, expires, grace).await,
-            Engine::Away(away) => Err(away.error()),
-        }
+        let sweeping = async {
+            match &self.engine {
+                Engine::Postgres(store) => store.sweep(table, expires, grace).await,
+                Engine::Sqlite(store) => store.sweep(table, expires, grace).await,
+                Engine::Away(away) => Err(away.error()),
+            }
+        };
+        self.bulkhead.run(plan, Work::Batch, StoreError::Unavailable, sweeping).await
     }
 }

@@ -1,5 +1,6 @@
 //! The keys of a cached mapping, in pages by key (keyset paging): each once, however many there are. Knows no values.
 
+use super::bulkhead::Work;
 use super::catalog::relation::{Relation, quote};
 use super::catalog::requirements::shows;
 use super::dialect::{Dialect, moment_of};
@@ -87,13 +88,13 @@ impl Store {
     /// [`StoreError`].
     pub async fn page(&self, plan: &Plan, after: &[String], limit: usize) -> Result<Vec<Vec<String>>, StoreError> {
         let Some(listing) = &plan.listing else { return Ok(Vec::new()) };
-        self.breaker.check()?;
-        let page = match &self.engine {
-            Engine::Postgres(store) => store.page(listing, after, limit).await,
-            Engine::Sqlite(store) => store.page(listing, after, limit).await,
-            Engine::Away(away) => Err(away.error()),
+        let listing = async {
+            match &self.engine {
+                Engine::Postgres(store) => store.page(listing, after, limit).await,
+                Engine::Sqlite(store) => store.page(listing, after, limit).await,
+                Engine::Away(away) => Err(away.error()),
+            }
         };
-        self.breaker.note(page.as_ref().err());
-        page
+        self.bulkhead.run(plan, Work::Listing, StoreError::Unavailable, listing).await
     }
 }

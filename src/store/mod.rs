@@ -3,6 +3,7 @@
 //! Knows nothing of caches: who asks for a record decides what becomes of it.
 
 mod breaker;
+mod bulkhead;
 mod catalog;
 mod change;
 mod current_plan;
@@ -25,6 +26,7 @@ mod shape;
 mod sqlite;
 mod transaction;
 pub mod triggers;
+mod turns;
 mod unavailable;
 
 pub use change::{Change, MOST_KEYS, OnChange};
@@ -36,7 +38,7 @@ pub use schema::{Difference, Fingerprint};
 pub use transaction::StoreTransaction;
 pub use unavailable::Unavailable;
 
-use breaker::Breaker;
+use bulkhead::{Bulkhead, Work};
 use gather::Gather;
 use planning::Catalog;
 use postgres::Postgres;
@@ -60,7 +62,7 @@ enum Engine {
 #[derive(Debug)]
 pub struct Store {
     engine: Engine,
-    breaker: Breaker,
+    bulkhead: Bulkhead,
     settings: config::Store,
 }
 
@@ -75,7 +77,7 @@ impl Store {
         } else {
             Engine::Postgres(Box::new(Postgres::connect(settings).await?))
         };
-        Ok(Self { engine, breaker: Breaker::new(settings), settings: settings.clone() })
+        Ok(Self { engine, bulkhead: Bulkhead::new(settings), settings: settings.clone() })
     }
 
     /// Whether `store.url` and what belongs to it can be read. Nobody is asked.
@@ -102,7 +104,7 @@ impl Store {
         if settings.url.starts_with("sqlite:") && !sqlite::exists(&settings.url) {
             let memory = config::Store { url: "sqlite::memory:".into(), max_connections: 1, ..settings.clone() };
             let engine = Engine::Sqlite(Box::new(Sqlite::open(&memory).await?));
-            return Ok(Self { engine, breaker: Breaker::new(&memory), settings: memory });
+            return Ok(Self { engine, bulkhead: Bulkhead::new(&memory), settings: memory });
         }
         Self::connect(settings).await
     }
@@ -110,7 +112,7 @@ impl Store {
     /// What stands in for a store that does not answer yet: everything is [`StoreError::Loading`].
     #[must_use]
     pub fn away(settings: &config::Store, away: Arc<Unavailable>) -> Self {
-        Self { engine: Engine::Away(away), breaker: Breaker::new(settings), settings: settings.clone() }
+        Self { engine: Engine::Away(away), bulkhead: Bulkhead::new(settings), settings: settings.clone() }
     }
 
     /// What the store is, for logs: never its password.
@@ -153,14 +155,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::Open`] at once while the breaker is open.
     pub async fn load(&self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {
-        self.breaker.check()?;
-        let rows = match &self.engine {
-            Engine::Postgres(store) => store.rows_of(plan, key).await,
-            Engine::Sqlite(store) => store.rows_of(plan, key).await,
-            Engine::Away(away) => Err(away.error()),
+        let loading = async {
+            match &self.engine {
+                Engine::Postgres(store) => store.rows_of(plan, key).await,
+                Engine::Sqlite(store) => store.rows_of(plan, key).await,
+                Engine::Away(away) => Err(away.error()),
+            }
         };
-        self.breaker.note(rows.as_ref().err());
-        plan.record(key, rows?)
+        plan.record(key, self.bulkhead.run(plan, Work::Load, StoreError::Unavailable, loading).await?)
     }
 
     /// Writes one key. `origin` comes back with the notices of what it changed.
@@ -168,14 +170,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; after [`StoreError::Ambiguous`] it may have been applied, after the others it was not.
     pub async fn write(&self, plan: &Plan, key: &[u8], edit: RowEdit<'_>, origin: &str) -> Result<Written, StoreError> {
-        self.breaker.check()?;
-        let written = match &self.engine {
-            Engine::Postgres(store) => store.write(plan, key, edit, origin).await,
-            Engine::Sqlite(store) => store.write(plan, key, edit).await,
-            Engine::Away(away) => Err(away.error()),
+        let writing = async {
+            match &self.engine {
+                Engine::Postgres(store) => store.write(plan, key, edit, origin).await,
+                Engine::Sqlite(store) => store.write(plan, key, edit).await,
+                Engine::Away(away) => Err(away.error()),
+            }
         };
-        self.breaker.note(written.as_ref().err());
-        written
+        self.bulkhead.run(plan, Work::Write, StoreError::Ambiguous, writing).await
     }
 
     /// Loads every definition of a mapping.
@@ -183,6 +185,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; a row without a usable key, or two rows with one key, fail the whole load.
     pub async fn load_all(&self, plan: &Plan) -> Result<Table, StoreError> {
+        let _turn = self.bulkhead.turn(plan, Work::Listing).await?;
         let mut gather = Gather::new(plan);
         match &self.engine {
             Engine::Postgres(store) => store.each_row(plan, |row| gather.add(row)).await?,

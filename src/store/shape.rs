@@ -1,6 +1,8 @@
 //! How the rows of a plan's statements become records: whose row it is, and the fields, value or elements that it
 //! shows. Knows no engine.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::StoreError;
@@ -100,9 +102,7 @@ impl Plan {
         if let Some(text) = overflow.as_ref().and_then(Cell::text) {
             let Members(more) = serde_json::from_str(text)
                 .map_err(|error| StoreError::Refused(format!("the overflow column holds no JSON object: {error}")))?;
-            // The column wins, even where it is NULL or not shown.
-            let members = more.0.iter().filter(|(name, _)| !self.column_names.contains(name));
-            members.for_each(|(name, cell)| add(name, cell));
+            add_members(&mut fields, &self.column_names, &more);
         }
         Ok(fields)
     }
@@ -119,5 +119,17 @@ impl Plan {
             return texts.filter_map(Result::transpose).collect();
         }
         Ok(rows.iter().map(Row::to_json).collect())
+    }
+}
+
+/// Adds the members of the overflow column, of which there may be very many, behind the columns. One that is named as
+/// a column of the table is none of the fields, even where the column is NULL or not shown.
+fn add_members(fields: &mut Vec<(String, String)>, columns: &[String], members: &Row) {
+    let mut seen = HashSet::with_capacity(members.0.len());
+    for (name, cell) in &members.0 {
+        let mut is_new = |name| !columns.contains(name) && seen.insert(name);
+        if let Some(text) = cell.text().filter(|_| is_new(name)) {
+            fields.push((name.clone(), text.to_owned()));
+        }
     }
 }

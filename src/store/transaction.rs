@@ -1,6 +1,7 @@
 //! One transaction over several keys: MULTI/EXEC of owned keys. It is rolled back when it is dropped. Knows no
 //! upstream.
 
+use super::bulkhead::{Admitted, Work};
 use super::postgres::PostgresTransaction;
 use super::sqlite::SqliteTransaction;
 use super::{Engine, Plan, Store, StoreError};
@@ -14,23 +15,29 @@ enum Open {
 
 /// A transaction that is under way.
 #[derive(Debug)]
-pub struct StoreTransaction(Open);
+pub struct StoreTransaction {
+    open: Open,
+    admitted: Admitted,
+}
 
 impl Store {
-    /// Begins a transaction whose changes come back with the notices as those of `origin`. With `snapshot` it sees one
-    /// moment, and a write of what others have changed since is [`StoreError::Conflict`].
+    /// Begins a transaction whose changes come back with the notices as those of `origin`, in a turn of the mapping of
+    /// `plan`. With `snapshot` it sees one moment, and a write of what others have changed since is
+    /// [`StoreError::Conflict`].
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn begin(&self, origin: &str, snapshot: bool) -> Result<StoreTransaction, StoreError> {
-        self.breaker.check()?;
-        let begun = match &self.engine {
-            Engine::Postgres(store) => store.begin(origin, snapshot).await.map(Open::Postgres),
-            Engine::Sqlite(store) => store.begin().await.map(Open::Sqlite),
-            Engine::Away(away) => Err(away.error()),
+    pub async fn begin(&self, plan: &Plan, origin: &str, snapshot: bool) -> Result<StoreTransaction, StoreError> {
+        let admitted = self.bulkhead.admit(plan, Work::Batch).await?;
+        let beginning = async {
+            match &self.engine {
+                Engine::Postgres(store) => store.begin(origin, snapshot).await.map(Open::Postgres),
+                Engine::Sqlite(store) => store.begin().await.map(Open::Sqlite),
+                Engine::Away(away) => Err(away.error()),
+            }
         };
-        self.breaker.note(begun.as_ref().err());
-        begun.map(StoreTransaction)
+        let open = admitted.run(StoreError::Unavailable, beginning).await?;
+        Ok(StoreTransaction { open, admitted })
     }
 }
 
@@ -40,10 +47,13 @@ impl StoreTransaction {
     /// # Errors
     /// [`StoreError::is_final`] says after which errors nothing more can be done in it.
     pub async fn write(&mut self, plan: &Plan, key: &[u8], edit: RowEdit<'_>) -> Result<Written, StoreError> {
-        match &mut self.0 {
-            Open::Postgres(transaction) => transaction.write(plan, key, edit).await,
-            Open::Sqlite(transaction) => transaction.write(plan, key, edit).await,
-        }
+        let writing = async {
+            match &mut self.open {
+                Open::Postgres(transaction) => transaction.write(plan, key, edit).await,
+                Open::Sqlite(transaction) => transaction.write(plan, key, edit).await,
+            }
+        };
+        self.admitted.run(StoreError::Unavailable, writing).await
     }
 
     /// As [`Store::load`], of what the transaction sees.
@@ -51,10 +61,13 @@ impl StoreTransaction {
     /// # Errors
     /// As [`StoreTransaction::write`].
     pub async fn load(&mut self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {
-        match &mut self.0 {
-            Open::Postgres(transaction) => transaction.load(plan, key).await,
-            Open::Sqlite(transaction) => transaction.load(plan, key).await,
-        }
+        let loading = async {
+            match &mut self.open {
+                Open::Postgres(transaction) => transaction.load(plan, key).await,
+                Open::Sqlite(transaction) => transaction.load(plan, key).await,
+            }
+        };
+        self.admitted.run(StoreError::Unavailable, loading).await
     }
 
     /// Makes everything of it true.
@@ -62,10 +75,13 @@ impl StoreTransaction {
     /// # Errors
     /// [`StoreError::Ambiguous`] when the answer did not come.
     pub async fn commit(self) -> Result<(), StoreError> {
-        match self.0 {
-            Open::Postgres(transaction) => transaction.commit().await,
-            Open::Sqlite(transaction) => transaction.commit().await,
-        }
+        let committing = async {
+            match self.open {
+                Open::Postgres(transaction) => transaction.commit().await,
+                Open::Sqlite(transaction) => transaction.commit().await,
+            }
+        };
+        self.admitted.run(StoreError::Ambiguous, committing).await
     }
 
     /// Undoes everything. A transaction that is merely dropped is undone too, at the price of SQLite's connection, and
@@ -74,9 +90,12 @@ impl StoreTransaction {
     /// # Errors
     /// [`StoreError`]; nothing of it is true all the same.
     pub async fn roll_back(self) -> Result<(), StoreError> {
-        match self.0 {
-            Open::Postgres(transaction) => transaction.roll_back().await,
-            Open::Sqlite(transaction) => transaction.roll_back().await,
-        }
+        let undoing = async {
+            match self.open {
+                Open::Postgres(transaction) => transaction.roll_back().await,
+                Open::Sqlite(transaction) => transaction.roll_back().await,
+            }
+        };
+        self.admitted.run(StoreError::Unavailable, undoing).await
     }
 }

@@ -26,7 +26,7 @@ impl Memory {
                 Begun::Joined(flight) => flight.wait().await,
             };
             match loaded {
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Open)) => {
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Overloaded(_) | StoreError::Open)) => {
                     memory.stale_for_error(id, &key).ok_or(error)
                 }
                 other => other,
@@ -90,6 +90,7 @@ impl Memory {
         let entry = |record| Arc::new(cached.life.entry(record, cached.mapping().id, load.epoch(), started));
         let result = result.map(over).map(entry);
         if let Err(error) = &result {
+            self.count_overload(cached, error);
             cached.complain("a load failed", error);
         }
         result

@@ -36,6 +36,7 @@ use crate::journal;
 use crate::keys::MappingId;
 use crate::keys::glob_match;
 use crate::record::{Record, TtlChange};
+use crate::store::StoreError;
 use crate::telemetry::clock::{Tick, millis};
 use crate::telemetry::metrics::CacheMetrics;
 use crate::telemetry::planted::is_planted;
@@ -194,6 +195,13 @@ impl Memory {
             cached.life.change_ttl(entry, life, now);
             // A look at the entry tells moka that its expiry has moved.
             self.entries.get(key);
+        }
+    }
+
+    /// Counts an error of a mapping's statement, if it is that the store was overloaded.
+    pub(crate) fn count_overload(&self, cached: &Cached, error: &StoreError) {
+        if matches!(error, StoreError::Overloaded(_)) {
+            self.metrics.overloaded(cached.name());
         }
     }
 

@@ -84,7 +84,7 @@ impl WriteBehind {
     }
 
     /// Saves everything that waits; what comes meanwhile is for the next time. A mapping whose table the store cannot
-    /// write to does not hold up the others.
+    /// write to, or which is locked, does not hold up the others.
     ///
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.
@@ -102,8 +102,13 @@ impl WriteBehind {
         let until = journal.upcoming();
         while let Some((mapping, rows)) = self.memory.overlay.oldest(self.flush_rows, until, &stuck) {
             match self.flush_rows(journal, flusher, mapping, rows).await {
-                // No row is at fault: the mapping's rows wait until its statements fit again.
-                Err(error @ (StoreError::Refused(_) | StoreError::Schema(_) | StoreError::Faulty(_))) => {
+                // No row is at fault: the mapping's rows wait until its statements fit again, or its table is free.
+                Err(
+                    error @ (StoreError::Refused(_)
+                    | StoreError::Schema(_)
+                    | StoreError::Faulty(_)
+                    | StoreError::Overloaded(_)),
+                ) => {
                     stuck.push(mapping);
                     failed = Err(error);
                 }
@@ -225,8 +230,9 @@ impl WriteBehind {
         let flushed = tokio::time::timeout(self.memory.source.deadline, flushing).await;
         let flushed = flushed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the flush took too long".into())));
         self.metrics.flush_ended(Outcome::of(&flushed));
-        if flushed.is_ok() {
-            own_write.end(Tick::now());
+        match &flushed {
+            Ok(_) => own_write.end(Tick::now()),
+            Err(error) => self.memory.count_overload(cached, error),
         }
         match flushed {
             Ok(Flushed::Now { records, suppressed }) => {
@@ -237,7 +243,7 @@ impl WriteBehind {
                 flusher.was_sent = was_sent;
                 self.fenced(journal, flusher, &pending, note).await
             }
-            Err(error) if error.is_final() => {
+            Err(error) if error.is_final() && !matches!(error, StoreError::Overloaded(_)) => {
                 flusher.was_sent = was_sent || error != StoreError::Open;
                 Err(error)
             }

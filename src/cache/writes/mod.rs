@@ -140,7 +140,10 @@ impl Writer {
         }
         memory.own_writes.end(own_write, Tick::now());
         self.count_write(&result, started);
-        if let Err(error @ (StoreError::Ambiguous(_) | StoreError::Unavailable(_))) = &result {
+        if let Err(error @ (StoreError::Ambiguous(_) | StoreError::Unavailable(_) | StoreError::Overloaded(_))) =
+            &result
+        {
+            memory.count_overload(cached, error);
             cached.complain("a write failed", error);
         }
         result

@@ -125,6 +125,7 @@ impl Owned {
             let pattern = self.mappings.list[mapping.index()].pattern.text();
             match error {
                 StoreError::Faulty(why) => errors::owned::unfit(pattern, why),
+                StoreError::Overloaded(why) => errors::owned::overloaded(pattern, why),
                 _ => errors::owned::not_read(pattern, &error.to_string()),
             }
         })

@@ -127,24 +127,27 @@ pub(super) async fn flush(
 ) -> Result<Flushed, StoreError> {
     let target = plan.target()?;
     let gathered = Gathered::of(plan, target, rows)?;
+    // Where there is none, nothing has been sent.
+    let mut connection = pool.acquire().await?;
     let saved = sqlx::query(AssertSqlSafe(statement(plan, target, &gathered)))
         .bind(mark.origin)
         .bind(mark.journal)
         .bind(mark.batch.cast_signed())
         .bind(Value::from(gathered.rows).to_string())
-        .fetch_all(pool)
+        .fetch_all(&mut *connection)
         .await
         .map_err(StoreError::of_write)?;
     if saved.is_empty() {
         // The statement's own view of the note is older than the lock that it waited for.
         let ask = "SELECT applied, fence FROM hearthside.journals WHERE journal = $1";
-        let note = sqlx::query_as(ask).bind(mark.journal).fetch_optional(pool).await.map_err(StoreError::of_write)?;
+        let note = sqlx::query_as(ask).bind(mark.journal).fetch_optional(&mut *connection).await;
+        let note = note.map_err(StoreError::of_write)?;
         return Ok(Flushed::Fenced(note.map(Note::of)));
     }
     let mut flushed = Vec::with_capacity(saved.len());
     for row in saved {
         // Where no row of the table was there, the fence alone comes back.
-        if let Some(json) = row.try_get::<Option<String>, _>(0)? {
+        if let Some(json) = row.try_get::<Option<String>, _>(0).map_err(StoreError::of_write)? {
             flushed.extend(plan.keyed(parse(&json)?)?);
         }
     }

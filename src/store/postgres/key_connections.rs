@@ -1,8 +1,8 @@
 //! Lends connections for statements about one key. A load or write borrows one that its own thread opened, if one is
 //! idle, so that it crosses no threads, and gives it back without a round trip: docs/decisions/0010.
 //!
-//! Those who wait are served in the order they came. A connection is given back only when its statement has been
-//! answered: one whose borrower was cancelled is closed.
+//! Whoever borrows has a turn, so that there are never more of them than turns. A connection is given back only when
+//! its statement has been answered: one whose borrower was cancelled is closed.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection as _};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::IDLE;
 use crate::config;
+use crate::store::StoreError;
 
 /// One that has not been used for so long is closed when another is given back.
 const UNUSED: Duration = Duration::from_mins(10);
@@ -31,9 +31,8 @@ struct Idle {
 #[derive(Debug)]
 pub(super) struct Lender {
     options: PgConnectOptions,
-    /// How long a borrower waits for its turn, and for a new connection.
+    /// How long a borrower waits for a new connection.
     patience: Duration,
-    turns: Semaphore,
     most: u32,
     idle: Mutex<Vec<Idle>>,
     /// Connections of an earlier one are not used any more.
@@ -47,22 +46,13 @@ pub(super) struct Lent<'a> {
     generation: u64,
     opened_by: ThreadId,
     lender: &'a Lender,
-    _turn: SemaphorePermit<'a>,
 }
 
 impl Lender {
-    /// At most `settings.max_connections`, opened when they are needed.
+    /// Connections are opened when they are needed.
     pub(super) fn new(options: PgConnectOptions, settings: &config::Store) -> Self {
-        let most = settings.max_connections;
-        let turns = Semaphore::new(most as usize);
-        Self {
-            options,
-            patience: settings.connect_timeout,
-            turns,
-            most,
-            idle: Mutex::default(),
-            generation: AtomicU64::new(0),
-        }
+        let (patience, most) = (settings.connect_timeout, settings.max_connections);
+        Self { options, patience, most, idle: Mutex::default(), generation: AtomicU64::new(0) }
     }
 
     /// The most connections that can be dead at the same time.
@@ -73,22 +63,22 @@ impl Lender {
     /// A connection that was alive a moment ago.
     ///
     /// # Errors
-    /// [`sqlx::Error::PoolTimedOut`] when none comes free, or can be opened, in time.
-    pub(super) async fn lend(&self) -> Result<Lent<'_>, sqlx::Error> {
-        tokio::time::timeout(self.patience, self.lend_in_turn()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    /// [`StoreError::Unavailable`] when none can be opened in time.
+    pub(super) async fn lend(&self) -> Result<Lent<'_>, StoreError> {
+        let lending = tokio::time::timeout(self.patience, self.take_or_open()).await;
+        Ok(lending.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
     }
 
-    async fn lend_in_turn(&self) -> Result<Lent<'_>, sqlx::Error> {
-        let turn = self.turns.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
+    async fn take_or_open(&self) -> Result<Lent<'_>, sqlx::Error> {
         while let Some(mut idle) = self.take_idle() {
             if idle.since.elapsed() < IDLE || idle.connection.ping().await.is_ok() {
                 let Idle { connection, generation, opened_by, .. } = idle;
-                return Ok(Lent { connection, generation, opened_by, lender: self, _turn: turn });
+                return Ok(Lent { connection, generation, opened_by, lender: self });
             }
         }
         let generation = self.generation.load(SeqCst);
         let connection = self.options.connect().await?;
-        Ok(Lent { connection, generation, opened_by: std::thread::current().id(), lender: self, _turn: turn })
+        Ok(Lent { connection, generation, opened_by: std::thread::current().id(), lender: self })
     }
 
     /// Connections that are open now are closed, or will be when they are given back.

@@ -1,5 +1,6 @@
-//! Postgres: loads and writes of single keys over lent connections, everything else over a pool, changes over a
-//! connection of their own (`feed`). Knows no cache.
+//! Postgres: loads and writes of single keys over lent connections, what reads or writes many keys over a pool, short
+//! questions over another, whether the server is there over a connection of its own (`pulse`), changes over two
+//! (`feed`). Knows no cache.
 
 mod catalog;
 mod conflict;
@@ -10,6 +11,7 @@ mod flush;
 mod key_connections;
 mod options;
 mod params;
+mod pulse;
 mod push;
 mod schema_watch;
 mod spelling;
@@ -42,21 +44,28 @@ use crate::mapping::Mapping;
 use crate::record::{RowEdit, Written};
 use conflict::goes_again;
 use key_connections::{Lender, Lent};
+use pulse::Pulse;
 use schema_watch::SchemaWatch;
 use spelling::{Spelling, is_about_a_text, spelling};
 
 /// A connection that has not been used for so long is tested before it is used.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// Connections for questions.
+const QUESTIONS: u32 = 2;
+
 #[derive(Debug)]
 pub(super) struct Postgres {
     /// For the statement of one key.
     lender: Lender,
-    /// For everything else.
+    /// For what reads or writes many keys.
     pool: PgPool,
     schema_watch: SchemaWatch,
-    /// Connections of the pool that were opened before are not used any more.
+    /// Connections of the pools that were opened before are not used any more.
     retirement: Retirement,
+    /// For questions about tables and refusals, which those who hold a connection of another kind may ask.
+    questions: PgPool,
+    pulse: Pulse,
     options: PgConnectOptions,
     /// The zone that the settings say; empty: it is asked for.
     timezone: String,
@@ -66,33 +75,15 @@ impl Postgres {
     pub(super) async fn connect(settings: &config::Store) -> Result<Self, StoreError> {
         let options = options::read(settings)?;
         let retirement = Retirement::default();
-        let retired = retirement.clone();
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.max_connections)
-            .acquire_timeout(settings.connect_timeout)
-            // A dead connection shows at its next statement; loads are tried again (see rows_of), and writes, which
-            // cannot be, do not meet one that has been idle.
-            .test_before_acquire(false)
-            .before_acquire(move |connection, meta| {
-                let is_retired = retired.concerns(meta.age);
-                Box::pin(async move {
-                    if is_retired {
-                        return Ok(false);
-                    }
-                    if meta.idle_for >= IDLE {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options.clone());
-        let timezone = settings.timezone.clone();
-        let lender = Lender::new(options.clone(), settings);
+        let pool = |most| pool(most, &options, settings, &retirement);
+        let (pool, questions) = (pool(settings.max_connections), pool(QUESTIONS));
+        let (lender, timezone) = (Lender::new(options.clone(), settings), settings.timezone.clone());
+        let pulse = Pulse::new(options.clone(), settings.connect_timeout);
         let schema_watch = SchemaWatch::new(options.clone(), settings.connect_timeout + settings.query_timeout);
-        let store = Self { lender, pool, schema_watch, retirement, options, timezone };
+        let store = Self { lender, pool, questions, pulse, schema_watch, retirement, options, timezone };
         prove(&store.options, settings.connect_timeout).await?;
         if !store.timezone.is_empty() {
-            zone::canonical(&store.pool, &store.timezone).await?;
+            zone::canonical(&store.questions, &store.timezone).await?;
         }
         if options::is_exposed(&store.options) {
             tracing::warn!(
@@ -109,18 +100,11 @@ impl Postgres {
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            match sqlx::query("SELECT 1").execute(&self.pool).await {
-                Err(error) if has_died(&error) && attempt <= self.pool.options().get_max_connections() => {}
-                result => return Ok(result.map(|_| ())?),
-            }
-        }
+        Ok(self.pulse.run("SELECT 1", &[]).await?)
     }
 
     pub(super) fn catalog(&self) -> PostgresCatalog<'_> {
-        PostgresCatalog { pool: &self.pool, timezone: &self.timezone }
+        PostgresCatalog { pool: &self.questions, timezone: &self.timezone }
     }
 
     /// The rows of one key; none when a part of the key cannot be a value of its column.
@@ -180,11 +164,12 @@ impl Postgres {
         origin: &str,
     ) -> Result<Written, StoreError> {
         let mut lent = self.lender.lend().await?;
-        let mut writer = write::Writer { connection: &mut lent.connection, pool: &self.pool, origin };
+        let mut writer = write::Writer { connection: &mut lent.connection, pool: &self.questions, origin };
         let written = writer.write(plan, key, edit).await;
         // What was refused may have left a transaction to be rolled back.
         let is_clean = match &written {
             Ok(_) => true,
+            Err(StoreError::Overloaded(_)) => lent.connection.ping().await.is_ok(),
             Err(error) => !error.is_final() && lent.connection.ping().await.is_ok(),
         };
         if is_clean {
@@ -222,15 +207,15 @@ impl Postgres {
     }
 
     pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
-        flush::enroll(&self.pool, journal).await
+        flush::enroll(&self.questions, journal).await
     }
 
     pub(super) async fn fence(&self, fence: super::Fence<'_>) -> Result<super::Raised, StoreError> {
-        flush::fence(&self.pool, fence).await
+        flush::fence(&self.questions, fence).await
     }
 
     pub(super) async fn begin(&self, origin: &str, snapshot: bool) -> Result<PostgresTransaction, StoreError> {
-        PostgresTransaction::begin(&self.pool, origin, snapshot).await
+        PostgresTransaction::begin(&self.pool, &self.questions, origin, snapshot).await
     }
 
     pub(super) async fn each_row(
@@ -239,8 +224,10 @@ impl Postgres {
         mut add: impl FnMut(Row) -> Result<(), StoreError> + Send,
     ) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
-        // A large preload may take longer than a load of one key.
-        sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *transaction).await?;
+        // A large preload may take longer than a load of one key, but not because somebody has locked the table.
+        let patience = "SELECT set_config('lock_timeout', current_setting('statement_timeout'), true), \
+                        set_config('statement_timeout', '0', true)";
+        sqlx::query(patience).execute(&mut *transaction).await?;
         let mut rows = sqlx::query(AssertSqlSafe(plan.all.clone())).fetch(&mut *transaction);
         while let Some(row) = rows.try_next().await? {
             add(parse(row.try_get(0)?)?)?;
@@ -249,7 +236,7 @@ impl Postgres {
     }
 
     pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
-        feed::notify::watch(&self.pool, &self.options, settings, on_change).await;
+        feed::notify::watch(&self.options, settings, on_change).await;
     }
 
     pub(super) async fn fingerprints(&self, mappings: &[&Mapping]) -> Result<Vec<Fingerprint>, StoreError> {
@@ -263,8 +250,32 @@ impl Postgres {
     }
 
     pub(super) async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
-        triggers::missing(&self.pool, mapping).await
+        triggers::missing(&self.questions, mapping).await
     }
+}
+
+/// A pool of at most so many connections, opened when they are needed.
+fn pool(most: u32, options: &PgConnectOptions, settings: &config::Store, retirement: &Retirement) -> PgPool {
+    let retired = retirement.clone();
+    PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(settings.connect_timeout)
+        // A dead connection shows at its next statement; writes, which cannot be tried again, do not meet one that has
+        // been idle.
+        .test_before_acquire(false)
+        .before_acquire(move |connection, meta| {
+            let is_retired = retired.concerns(meta.age);
+            Box::pin(async move {
+                if is_retired {
+                    return Ok(false);
+                }
+                if meta.idle_for >= IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options.clone())
 }
 
 /// Whether a `postgres:` URL can be read.
@@ -279,7 +290,7 @@ async fn prove(options: &PgConnectOptions, patience: Duration) -> Result<(), Sto
     match tokio::time::timeout(patience, options.connect()).await {
         Ok(Ok(connection)) => Ok(connection.close().await?),
         Ok(Err(error)) => Err(match StoreError::from(error) {
-            StoreError::Unavailable(why) => unavailable(&why),
+            StoreError::Unavailable(why) | StoreError::Overloaded(why) => unavailable(&why),
             other => other,
         }),
         Err(_) => Err(unavailable("no connection within store.connect_timeout")),

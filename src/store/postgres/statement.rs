@@ -1,5 +1,7 @@
 //! The statements that write the rows of one key, except the upsert. Pure; knows no connection.
 
+use serde_json::Value;
+
 use super::expression::{ORIGIN, Parts};
 use super::zone::{has_expired, has_expired_everywhere};
 use crate::store::StoreError;
@@ -89,32 +91,32 @@ impl<'p> Statements<'p> {
         Some(Statement { sql, values: Vec::new() })
     }
 
-    /// Adds members to a set, or removes them; gives how many.
+    /// Adds members to a set, or removes them; gives how many. They are one parameter, however many they are.
     ///
     /// # Errors
     /// [`StoreError::Field`] for a member that is no text.
     pub(super) fn members(&self, members: &[bytes::Bytes], add: bool) -> Result<Statement, StoreError> {
         let column = self.plan.member_column()?;
+        let texts: Vec<&str> = members.iter().map(|member| text(member, &column.name)).collect::<Result<_, _>>()?;
         let mut parts = self.parts();
-        let mut texts = Vec::with_capacity(members.len());
-        for member in members {
-            texts.push(Dialect::Postgres.value(column, &parts.add(text(member, &column.name)?)));
-        }
+        let all = format!("jsonb_array_elements_text({}::jsonb) AS m (v)", parts.add(&Value::from(texts).to_string()));
         let (table, name) = (&self.target.table, column.quoted());
+        let value = Dialect::Postgres.value(column, "m.v");
         let moved = if add {
             let keys = self.target.keys.join(", ");
-            let rows: Vec<String> = texts.iter().map(|text| format!("({text})")).collect();
             format!(
-                "INSERT INTO {table} AS t ({keys}, {name}){} SELECT {}, m.v FROM origin, (VALUES {}) AS m (v) \
+                "INSERT INTO {table} AS t ({keys}, {name}){} SELECT {}, {value} FROM origin, {all} \
                  WHERE true{} ON CONFLICT ({keys}, {name}) DO NOTHING RETURNING 1",
                 self.overriding(),
                 self.key().join(", "),
-                rows.join(", "),
                 self.is_canonical(),
             )
         } else {
-            let (ours, texts) = (self.is_ours(), texts.join(", "));
-            format!("DELETE FROM {table} AS t USING origin WHERE {ours} AND t.{name} IN ({texts}) RETURNING 1")
+            let ours = self.is_ours();
+            format!(
+                "DELETE FROM {table} AS t USING origin WHERE {ours} AND t.{name} IN (SELECT {value} FROM {all}) \
+                 RETURNING 1"
+            )
         };
         let sql = format!("WITH {ORIGIN}, moved AS ({moved}) SELECT count(*) FROM moved");
         Ok(Statement { sql, values: parts.values })

@@ -12,18 +12,23 @@ use crate::store::{Plan, StoreError};
 pub(in crate::store) struct PostgresTransaction {
     open: Transaction<'static, Postgres>,
     /// For questions about a refusal, which a failed transaction cannot be asked.
-    pool: PgPool,
+    questions: PgPool,
     origin: String,
 }
 
 impl PostgresTransaction {
-    pub(super) async fn begin(pool: &PgPool, origin: &str, snapshot: bool) -> Result<Self, StoreError> {
+    pub(super) async fn begin(
+        pool: &PgPool,
+        questions: &PgPool,
+        origin: &str,
+        snapshot: bool,
+    ) -> Result<Self, StoreError> {
         let open = if snapshot {
             pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?
         } else {
             pool.begin().await?
         };
-        Ok(Self { open, pool: pool.clone(), origin: origin.to_owned() })
+        Ok(Self { open, questions: questions.clone(), origin: origin.to_owned() })
     }
 
     pub(in crate::store) async fn write(
@@ -33,7 +38,7 @@ impl PostgresTransaction {
         edit: RowEdit<'_>,
     ) -> Result<Written, StoreError> {
         let mut savepoint = self.open.begin().await?;
-        let mut writer = Writer { connection: &mut savepoint, pool: &self.pool, origin: &self.origin };
+        let mut writer = Writer { connection: &mut savepoint, pool: &self.questions, origin: &self.origin };
         let written = writer.write(plan, key, edit).await;
         match &written {
             Ok(_) => savepoint.commit().await?,
@@ -46,7 +51,7 @@ impl PostgresTransaction {
     pub(in crate::store) async fn load(&mut self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {
         let Some(bound) = params::bind(plan, key) else { return Ok(None) };
         // The statement would fail, and the transaction with it.
-        if spelling(&self.pool, plan, &bound).await? == Spelling::NoValue {
+        if spelling(&self.questions, plan, &bound).await? == Spelling::NoValue {
             return Ok(None);
         }
         let rows = rows_as_json(&mut *self.open, plan, &bound).await?;

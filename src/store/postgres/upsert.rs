@@ -1,12 +1,14 @@
 //! The statement that writes fields: it locks the row, updates it, or inserts it where there is none, and gives it back
 //! as it was and as it is (decision 0007). Pure; knows no connection.
 
+use serde_json::{Map, Value};
+
 use super::expression::{Field, Parts, guard, object};
 use super::statement::{Statement, Statements};
-use crate::record::Condition;
+use crate::record::{Change, Condition};
 use crate::store::StoreError;
 use crate::store::catalog::relation::{Column, Holds};
-use crate::store::catalog::target::{FieldChange, Place, Target};
+use crate::store::catalog::target::{FieldChange, Place, Target, text};
 use crate::store::dialect::held;
 
 /// The upsert of some changes, gathered one by one.
@@ -22,9 +24,12 @@ struct Upsert<'p> {
     members: Members,
 }
 
-/// What becomes of the overflow column: names of members, and values.
+/// What becomes of the overflow column: names of members, and values. Those that nothing is asked of go as one
+/// parameter, however many they are.
 #[derive(Default)]
 struct Members {
+    put: Map<String, Value>,
+    removed: Vec<String>,
     set: Vec<(String, String)>,
     cleared: Vec<String>,
     /// Those of a new row.
@@ -61,6 +66,11 @@ pub(super) fn upsert(
     Ok(upsert.statement())
 }
 
+/// True when a condition asks something of each field.
+fn is_guarded(condition: Condition) -> bool {
+    guard(condition, "").is_some()
+}
+
 impl Upsert<'_> {
     fn column(&mut self, column: &Column, change: &FieldChange<'_>) -> Result<(), StoreError> {
         let now = format!("t.{}", column.quoted());
@@ -75,6 +85,21 @@ impl Upsert<'_> {
     }
 
     fn member(&mut self, overflow: &Column, change: &FieldChange<'_>) -> Result<(), StoreError> {
+        match change.change {
+            Change::Put(value) if !is_guarded(self.condition) => {
+                self.members.put.insert(change.field.to_owned(), text(value, change.field)?.into());
+                Ok(())
+            }
+            Change::Clear if !is_guarded(self.condition) => {
+                self.members.removed.push(change.field.to_owned());
+                Ok(())
+            }
+            _ => self.looked_at(overflow, change),
+        }
+    }
+
+    /// A change of a member that depends on what it holds.
+    fn looked_at(&mut self, overflow: &Column, change: &FieldChange<'_>) -> Result<(), StoreError> {
         let name = self.parts.add(change.field);
         let now = format!("(t.{}::jsonb ->> {name})", overflow.quoted());
         let column = Column::new(change.field.to_owned(), "pg_catalog.text".into(), Holds::Texts);
@@ -93,21 +118,31 @@ impl Upsert<'_> {
 
     /// Sets the overflow column, if members of it change.
     fn overflow(&mut self) {
-        let Members { set, cleared, created } = &self.members;
         let Some(column) = &self.statements.target.overflow else { return };
-        if set.is_empty() && cleared.is_empty() {
+        let Members { put, removed, set, cleared, created } = std::mem::take(&mut self.members);
+        if put.is_empty() && removed.is_empty() && set.is_empty() && cleared.is_empty() {
             return;
         }
-        let name = column.quoted();
-        let without: String = cleared.iter().map(|name| format!(" - {name}")).collect();
+        let mut without: String = cleared.iter().map(|name| format!(" - {name}")).collect();
+        if !removed.is_empty() {
+            let names = self.parts.add(&Value::from(removed).to_string());
+            without.push_str(&format!(" - ARRAY(SELECT jsonb_array_elements_text({names}::jsonb))"));
+        }
+        let put = (!put.is_empty()).then(|| format!("{}::jsonb", self.parts.add(&Value::from(put).to_string())));
+        // What is put, and then what is computed.
+        let joined = |members: &[(String, String)]| {
+            let computed = (!members.is_empty()).then(|| object(members));
+            put.iter().cloned().chain(computed).collect::<Vec<_>>().join(" || ")
+        };
+        let (name, updated, inserted) = (column.quoted(), joined(&set), joined(&created));
+        let updated = if updated.is_empty() { updated } else { format!(" || {updated}") };
         self.sets.push(format!(
-            "{name} = CAST(coalesce(t.{name}::jsonb, '{{}}'::jsonb){without} || {} AS {})",
-            object(set),
+            "{name} = CAST(coalesce(t.{name}::jsonb, '{{}}'::jsonb){without}{updated} AS {})",
             column.cast
         ));
-        if !created.is_empty() {
+        if !inserted.is_empty() {
             self.columns.push(name);
-            self.inserted.push(format!("CAST({} AS {})", object(created), column.cast));
+            self.inserted.push(format!("CAST({inserted} AS {})", column.cast));
         }
     }
 

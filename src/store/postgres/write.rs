@@ -150,7 +150,8 @@ impl Desk<'_, '_> {
             Err(error) => return Err(self.explain(error, changes).await),
         };
         let row = rows.first().ok_or_else(|| StoreError::Refused("a write gave no row".into()))?;
-        Ok(Answer { old: row.try_get(0)?, new: row.try_get(1)? })
+        let read = |at: usize| row.try_get(at).map_err(StoreError::of_write);
+        Ok(Answer { old: read(0)?, new: read(1)? })
     }
 
     /// Deletes the row if it has expired: the next write inserts a new one. Returns why it is in doubt which point in
@@ -220,7 +221,7 @@ impl Desk<'_, '_> {
                 return Err(self.explain(error, &[change]).await);
             }
         };
-        let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+        let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(StoreError::of_write)?;
         Ok(count.unsigned_abs())
     }
 
@@ -229,7 +230,8 @@ impl Desk<'_, '_> {
             Ok(rows) => rows,
             Err(error) => return Err(self.explain(error, &[]).await),
         };
-        let rows: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let rows: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+        let rows = rows.map_err(StoreError::of_write)?;
         let old = self.statements.plan.record(self.key, parse_all(&rows)?)?;
         let count = rows.len() as u64;
         // What is not there need not be deleted; what is there and was not, was kept by something.

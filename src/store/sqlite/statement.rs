@@ -78,14 +78,24 @@ impl Statements<'_> {
         Some(format!("UPDATE {} SET {column} = {value} WHERE {}", self.0.table, self.is_ours()))
     }
 
-    /// Adds a member to a set, or removes it.
-    pub(super) fn member(&self, column: &Column, add: bool) -> String {
-        if add {
-            let unique = [&self.0.keys[..], &[column.quoted()]].concat().join(", ");
-            return format!("{} ON CONFLICT ({unique}) DO NOTHING RETURNING 1", self.insert(&[column], false));
+    /// Adds so many members to a set, or removes them.
+    pub(super) fn members(&self, column: &Column, count: usize, add: bool) -> String {
+        let values = (0..count).map(|i| Dialect::Sqlite.value(column, &format!("?{}", self.first() + i)));
+        let (table, name) = (&self.0.table, column.quoted());
+        if !add {
+            let values: Vec<String> = values.collect();
+            return format!(
+                "DELETE FROM {table} WHERE {} AND {name} IN ({}) RETURNING 1",
+                self.is_ours(),
+                values.join(", ")
+            );
         }
-        let (name, value) = (column.quoted(), Dialect::Sqlite.value(column, &format!("?{}", self.first())));
-        format!("DELETE FROM {} WHERE {} AND {name} = {value} RETURNING 1", self.0.table, self.is_ours())
+        let (keys, key) = (self.0.keys.join(", "), self.key().join(", "));
+        let rows: Vec<String> = values.map(|value| format!("({key}, {value})")).collect();
+        format!(
+            "INSERT INTO {table} ({keys}, {name}) VALUES {} ON CONFLICT ({keys}, {name}) DO NOTHING RETURNING 1",
+            rows.join(", ")
+        )
     }
 
     /// Finds a member of a set.

@@ -17,6 +17,9 @@ use crate::store::catalog::relation::Column;
 use crate::store::catalog::target::{FieldChange, Place, text};
 use crate::store::plan::Plan;
 
+/// Members of one statement: its parameters are far from the 32,766 that SQLite takes.
+const MOST_MEMBERS: usize = 500;
+
 /// One write, or load, of one key in the transaction that the connection is in.
 pub(super) struct Desk<'w> {
     connection: &'w mut SqliteConnection,
@@ -135,18 +138,30 @@ impl<'w> Desk<'w> {
         }
     }
 
+    /// Refuses when some of these members are not in the set although they were added, or still are.
+    async fn expect_moved(&mut self, members: &[Bind], column: &Column, add: bool) -> Result<(), StoreError> {
+        let held = self.statements()?.held(column);
+        for member in members {
+            if self.run(held.clone(), std::slice::from_ref(member)).await?.is_empty() == add {
+                return Err(StoreError::suppressed());
+            }
+        }
+        Ok(())
+    }
+
     async fn members(&mut self, members: &[Bytes], add: bool) -> Result<Written, StoreError> {
         let (plan, statements) = (self.plan, self.statements()?);
         let column = plan.member_column()?;
-        let sql = statements.member(column, add);
         let mut count = 0;
-        for member in members {
-            let bind = Bind::of(column, &column.name, member)?;
-            let moved = self.run(sql.clone(), std::slice::from_ref(&bind)).await?.len() as u64;
-            if moved == 0 && self.run(statements.held(column), &[bind]).await?.is_empty() == add {
-                return Err(StoreError::suppressed());
+        for some in members.chunks(MOST_MEMBERS) {
+            let binds: Vec<Bind> =
+                some.iter().map(|member| Bind::of(column, &column.name, member)).collect::<Result<_, _>>()?;
+            let sql = statements.members(column, binds.len(), add);
+            let moved = self.run(sql, &binds).await?.len();
+            if moved < binds.len() {
+                self.expect_moved(&binds, column, add).await?;
             }
-            count += moved;
+            count += moved as u64;
         }
         Ok(Written { applied: count > 0, count, ..Written::default() })
     }

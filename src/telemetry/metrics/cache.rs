@@ -24,6 +24,7 @@ pub struct CacheMetrics {
     pub own_writes: Gauge,
     pub change_feed_up: Gauge,
     pub consistency: ConsistencyMetrics,
+    overloads: Family<MappingLabel, Counter>,
     stale_reads: Family<MappingLabel, Counter>,
     pub swept: Counter,
 }
@@ -45,6 +46,11 @@ impl CacheMetrics {
             own_writes: r.gauge("own_writes", "Writes whose notices may still come back over the change feed"),
             change_feed_up: r.gauge("change_feed_up", "1 while changes of the store arrive"),
             consistency: ConsistencyMetrics::register(r),
+            overloads: r.family(
+                "overloads",
+                "Loads, writes, transactions and flushes that the store was there for and did not come to in time, by \
+                 mapping",
+            ),
             stale_reads: r.family(
                 "stale_reads",
                 "Records that were served although the store held something else and no change was told. Alarm on it",
@@ -63,6 +69,11 @@ impl CacheMetrics {
     pub fn written(&self, outcome: Outcome, ms: u64) {
         self.writes.get_or_create(&OutcomeLabel { outcome }).inc();
         self.write_seconds.observe(ms as f64 / 1000.0);
+    }
+
+    /// Counts a statement that the store did not come to.
+    pub fn overloaded(&self, mapping: &str) {
+        self.overloads.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).inc();
     }
 
     /// Counts a record that was served although it was stale.

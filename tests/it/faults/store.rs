@@ -7,7 +7,7 @@ use crate::support::until;
 use crate::support::warnings;
 
 /// What is said while the store is away.
-const AWAY: [&str; 3] = ["could not be read", "was not written", "may have been applied"];
+const AWAY: [&str; 4] = ["could not be read", "was not written", "may have been applied", "is overloaded"];
 
 fn trial() -> Trial {
     Trial::sees(&AWAY).with_postgres().set("STORE__QUERY_TIMEOUT", "500ms").set("STORE__CONNECT_TIMEOUT", "500ms")

@@ -53,7 +53,7 @@ fn a_reply_of_many_values_costs_little_more_than_all_may_hold() {
 fn mget_past_what_all_may_hold_is_refused_and_its_client_goes_on() {
     const TOO_LONG: &str = "-ERR hearthside: the reply would be longer than all clients may hold (limits.buffers)\r\n";
     let redis = Redis::start();
-    let sidecar = limited(&redis).config(CONFIG).set("STORE__CONNECT_TIMEOUT", "20s").start();
+    let sidecar = limited(&redis).config(CONFIG).set("STORE__QUEUE_TIMEOUT", "20s").start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask(&format!("MGET{}", " text:one".repeat(101))), TOO_LONG, "in memory");
     let rows: String = (1..=101).map(|id| format!(" row:{id}")).collect();
@@ -73,7 +73,7 @@ fn held(sidecar: &Sidecar) -> f64 {
 #[test]
 fn exec_past_what_all_may_hold_does_nothing_and_its_client_goes_on() {
     let redis = Redis::start();
-    let sidecar = limited(&redis).set("STORE__CONNECT_TIMEOUT", "60s").start();
+    let sidecar = limited(&redis).set("STORE__QUEUE_TIMEOUT", "60s").start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.call(&["HSET", "player:1:session", "worker_id", &"w".repeat(MEGABYTE)]), b":0\r\n");
     let (write, read) = (line("HSET player:1:session hp 5"), line("HGET player:1:session worker_id"));

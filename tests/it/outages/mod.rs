@@ -1,6 +1,7 @@
 //! One part is away, silent, or lacks something: what is still served, and that every wait ends.
 
 mod endings;
+mod isolation;
 mod lacks;
 mod startup;
 mod store;

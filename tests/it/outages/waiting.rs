@@ -19,7 +19,7 @@ fn patient(redis: &Redis, postgres: &Postgres) -> Builder {
         generate_series(1, 3000) AS i",
     );
     let builder = Sidecar::builder().redis(redis).postgres(postgres).config(CONFIG);
-    let builder = builder.set("STORE__CONNECT_TIMEOUT", "1m").set("STORE__QUERY_TIMEOUT", "1m");
+    let builder = builder.set("STORE__QUEUE_TIMEOUT", "1m").set("STORE__QUERY_TIMEOUT", "1m");
     builder.set("STORE__MAX_CONNECTIONS", "3").set("SERVER__WORKERS", "2").migrated()
 }
 
@@ -43,10 +43,11 @@ fn loads_that_wait_are_bounded_for_each_client_and_use_few_connections() {
     wire.send(&(1..=3000).flat_map(|id| line(&format!("GET n:{id}"))).collect::<Vec<u8>>());
     other.send(&(1..=100).flat_map(|id| line(&format!("GET n:{id}"))).collect::<Vec<u8>>());
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    until("all that may are under way", || misses(&sidecar) >= MOST_ENTRIES + 100 && postgres.sql(waiting) == "3");
+    // One of the three turns is for other mappings.
+    until("all that may are under way", || misses(&sidecar) >= MOST_ENTRIES + 100 && postgres.sql(waiting) == "2");
     // Whoever asks now is answered: the worker of the first has looked at what it was sent.
     (0..4).for_each(|_| assert_eq!(sidecar.wire().ask("GET none"), "$-1\r\n"));
-    assert_eq!((misses(&sidecar), postgres.sql(waiting)), (MOST_ENTRIES + 100, "3".to_owned()));
+    assert_eq!((misses(&sidecar), postgres.sql(waiting)), (MOST_ENTRIES + 100, "2".to_owned()));
     assert_eq!(metric(&sidecar, "hearthside_coalesced_waiters_total"), 100.0, "one load for each key");
     session.run("COMMIT;");
     for id in 1..=3000 {

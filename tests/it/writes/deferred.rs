@@ -70,6 +70,26 @@ fn a_flush_of_more_keys_than_a_notice_names_forgets_nothing() {
 }
 
 #[test]
+fn a_locked_table_holds_up_no_deferred_writes_of_other_mappings() {
+    let place = Place::new();
+    let builder = place.builder("50ms").set("STORE__QUERY_TIMEOUT", "300ms");
+    let sidecar = builder.expect(&[warnings::DEFERRED_WAIT]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n0\r\n");
+    assert_eq!(wire.ask("GET n:1"), "$1\r\na\r\n");
+    let mut lock = place.postgres.session();
+    lock.run("BEGIN; LOCK TABLE players;");
+    assert_eq!(wire.ask("HSET p:1 seen 5"), ":0\r\n");
+    place.until_locked_out(1);
+    assert_eq!(wire.ask("APPEND n:1 b"), ":2\r\n");
+    until("the other mapping's is saved", || place.postgres.sql("SELECT v FROM notes") == "ab");
+    assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n5\r\n");
+    lock.run("ROLLBACK;");
+    until_saved(&sidecar);
+    assert_eq!((place.seen(1).as_str(), metric(&sidecar, "hearthside_put_aside_total")), ("5", 0.0));
+}
+
+#[test]
 fn what_was_acknowledged_survives_a_kill() {
     let place = Place::new();
     let mut sidecar = place.builder("1h").start();

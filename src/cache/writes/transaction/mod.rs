@@ -158,6 +158,9 @@ impl Work {
         let (transaction, steps) = match prepared.unwrap_or_else(|_| Err(given_up())) {
             Ok(Some(prepared)) => prepared,
             other => {
+                if let (Err(error), Some(cached)) = (&other, self.first()) {
+                    memory.count_overload(cached, error);
+                }
                 memory.own_writes.end(own_write, Tick::now());
                 self.undo();
                 // The one who asked may have left.
@@ -182,6 +185,11 @@ impl Work {
         self.finish(after);
         memory.own_writes.end(own_write, Tick::now());
         let _left = asker.end.send(committed);
+    }
+
+    /// The mapping in whose name it asks the store.
+    fn first(&self) -> Option<&Cached> {
+        self.steps.iter().find_map(|step| self.source().cached(step.mapping))
     }
 
     fn epoch(&self, mapping: MappingId) -> u64 {

@@ -1,20 +1,22 @@
-//! LISTEN on a connection of its own, proven alive by notices to itself. Knows no mapping: a notice names keys, or a
-//! pattern.
+//! LISTEN on a connection of its own, proven alive by notices to itself, which are sent over another one of its own.
+//! Knows no mapping: a notice names keys, or a pattern.
 //!
 //! Invariants:
 //! - the listener never reconnects by itself: a connection that ends, errs or is silent past the deadline is a gap,
 //!   and a new listener is built (hazards 5 and 6);
 //! - a gap ends with the word that everything may have changed, before the feed vouches for anything again (hazard 4);
+//! - the listening connection does not send its own notices: a server gives those back with its answer, also where it
+//!   gives no others (behind a pooler that shares connections), and they would prove nothing (decision 0021);
 //! - `Alive` is given only for a notice that came back over the same connection behind the changes it vouches for.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
 use crate::config;
+use crate::store::postgres::pulse::Pulse;
 use crate::store::{Change, OnChange};
 use crate::telemetry::LogThrottle;
 use crate::telemetry::clock::Tick;
@@ -35,7 +37,6 @@ enum Notice {
 
 /// Gives `on_change` every change, for ever.
 pub(in crate::store::postgres) async fn watch(
-    pool: &PgPool,
     options: &PgConnectOptions,
     settings: &config::Store,
     on_change: OnChange,
@@ -49,7 +50,7 @@ pub(in crate::store::postgres) async fn watch(
         let listening = listen(options, settings, &heartbeat, &on_change, &mut attempt);
         let why = tokio::select! {
             why = listening => why,
-            () = beat(pool, settings, &heartbeat) => "the heartbeat ended".to_owned(),
+            () = beat(options, settings, &heartbeat) => "the heartbeat ended".to_owned(),
         };
         match attempt {
             0 => on_change(Change::Gap(why)),
@@ -69,15 +70,17 @@ fn backoff(attempt: u64) -> Duration {
 }
 
 /// Sends a notice to ourselves again and again; its payload is the moment it was sent.
-async fn beat(pool: &PgPool, settings: &config::Store, channel: &str) {
+async fn beat(options: &PgConnectOptions, settings: &config::Store, channel: &str) {
+    let pulse = Pulse::new(options.clone(), settings.connect_timeout);
     let mut ticker = tokio::time::interval(settings.heartbeat_interval);
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticker.tick().await;
         let sent = Tick::now().as_ms().to_string();
-        let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(&sent).execute(pool);
+        let values = [channel, &sent];
+        let notify = pulse.run("SELECT pg_notify($1, $2)", &values);
         match tokio::time::timeout(settings.heartbeat_timeout, notify).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "a heartbeat of the change feed was not sent"),
             Err(_) => tracing::debug!("a heartbeat of the change feed was not sent in time"),
         }

@@ -1,0 +1,54 @@
+//! One connection for a short statement that must not wait behind any other: whether the server is there, and whether
+//! the change feed is alive. What other connections are busy with, or locked out of, does not concern it.
+
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::sync::Mutex;
+
+use super::has_died;
+
+/// The connection, opened when it is needed.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    options: PgConnectOptions,
+    /// How long opening it may take.
+    patience: Duration,
+    open: Mutex<Option<PgConnection>>,
+}
+
+impl Pulse {
+    pub(super) fn new(options: PgConnectOptions, patience: Duration) -> Self {
+        Self { options, patience, open: Mutex::default() }
+    }
+
+    /// Runs a statement with these parameters. Over a connection that has died unnoticed it is tried once more.
+    ///
+    /// # Errors
+    /// [`sqlx::Error::PoolTimedOut`] when no connection can be opened in time, and the statement's.
+    pub(super) async fn run(&self, sql: &'static str, values: &[&str]) -> Result<(), sqlx::Error> {
+        let mut open = self.open.lock().await;
+        // Taken out: one whose statement is given up is closed.
+        if let Some(known) = open.take() {
+            match execute(known, sql, values).await {
+                Err(error) if has_died(&error) => {}
+                result => return result.map(|connection| *open = Some(connection)),
+            }
+        }
+        let connecting = tokio::time::timeout(self.patience, self.options.connect());
+        let connection = connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        *open = Some(execute(connection, sql, values).await?);
+        Ok(())
+    }
+}
+
+/// Runs a statement, and gives the connection back if it was answered well.
+async fn execute(
+    mut connection: PgConnection,
+    sql: &'static str,
+    values: &[&str],
+) -> Result<PgConnection, sqlx::Error> {
+    values.iter().fold(sqlx::query(sql), |query, value| query.bind(*value)).execute(&mut connection).await?;
+    Ok(connection)
+}
