@@ -243,6 +243,7 @@ mod tests {
         let is = |error: StoreError| match error {
             StoreError::Unavailable(_) => "unavailable",
             StoreError::Refused(_) => "refused",
+            StoreError::Schema(_) => "of another schema",
             StoreError::Ambiguous(_) => "ambiguous",
             _ => "something else",
         };
@@ -253,8 +254,8 @@ mod tests {
             (&|| sqlx::Error::Encode("no".into()), "refused", "refused"),
             (&|| sqlx::Error::InvalidArgument("no".into()), "refused", "refused"),
             (&|| sqlx::Error::TypeNotFound { type_name: "t".into() }, "refused", "refused"),
-            (&|| sqlx::Error::RowNotFound, "refused", "ambiguous"),
-            (&|| sqlx::Error::Decode("no".into()), "refused", "ambiguous"),
+            (&|| sqlx::Error::RowNotFound, "of another schema", "ambiguous"),
+            (&|| sqlx::Error::Decode("no".into()), "of another schema", "ambiguous"),
             (&|| sqlx::Error::PoolTimedOut, "unavailable", "unavailable"),
             (&|| sqlx::Error::Tls("no".into()), "unavailable", "unavailable"),
             (&|| sqlx::Error::WorkerCrashed, "unavailable", "ambiguous"),

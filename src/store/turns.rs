@@ -17,11 +17,11 @@ use tokio::sync::oneshot;
 pub(super) struct Turns {
     /// So many are kept for mappings that have none.
     reserve: usize,
-    state: Mutex<State>,
+    state: Mutex<Queue>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Queue {
     free: usize,
     shares: HashMap<Arc<str>, Share>,
     /// The mappings for which somebody waits, the next one first.
@@ -53,7 +53,7 @@ impl Turns {
     /// everybody's.
     pub(super) fn new(count: usize) -> Arc<Self> {
         let reserve = if count > 1 { (count / 4).max(1) } else { 0 };
-        let state = State { free: count, shares: HashMap::new(), round: VecDeque::new() };
+        let state = Queue { free: count, shares: HashMap::new(), round: VecDeque::new() };
         Arc::new(Self { reserve, state: Mutex::new(state) })
     }
 
@@ -116,7 +116,7 @@ impl Turns {
     }
 
     /// Takes a turn for the next who waits and may have one.
-    fn next(&self, state: &mut State) -> Option<(Arc<str>, oneshot::Sender<Turn>)> {
+    fn next(&self, state: &mut Queue) -> Option<(Arc<str>, oneshot::Sender<Turn>)> {
         for _ in 0..state.round.len() {
             let mapping = state.round.pop_front()?;
             let Some(share) = state.shares.get_mut(&mapping) else { continue };
@@ -134,7 +134,7 @@ impl Turns {
         None
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Queue> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
