@@ -27,6 +27,15 @@ pub(super) enum Waited {
     Revoked(Refusal),
 }
 
+/// What a client must get before more of it is taken.
+#[derive(Clone, Copy)]
+pub(super) enum Needs {
+    /// Every answer that it is owed.
+    Answers,
+    /// Room for more of them.
+    Room,
+}
+
 /// A client that closes its sending side so soon after a command that the table does not know is still answered: most
 /// do not wait. One that leaves later has waited, and does not any more.
 const SOON: Duration = Duration::from_secs(1);
@@ -110,16 +119,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
+    /// Waits until the client has got what it needs. What may take any time ends when the client leaves; but after a
+    /// command that the table does not know it may only have closed its sending side.
+    pub(super) async fn gets(&mut self, needs: Needs) -> Result<(), End> {
+        let got = self.connection.gets(needs).await;
+        let Err(end @ (End::Left | End::Draining)) = got else { return got };
+        self.connection.may_wait = false;
+        let patience = self.patience_after_unknown().unwrap_or_default();
+        tokio::time::timeout(patience, self.connection.gets(needs)).await.unwrap_or(Err(end))
+    }
+
+    /// How long an unknown command that is under way may still take when its client leaves.
+    fn patience_after_unknown(&self) -> Option<Duration> {
+        let asked = self.session.way.asked_unknown_at()?;
+        Some(SOON.saturating_sub(Duration::from_millis(Tick::now().since(asked))))
+    }
+
     /// Answers what is still owed to a client that leaves: it may only have closed its sending side. Whoever waits and
     /// leaves does not wait any more, as at the upstream itself.
     pub(super) async fn farewell(&mut self) -> Result<(), End> {
         if !self.session.way.may_wait() || self.connection.replies.is_settled() {
             return self.connection.settle().await;
         }
-        if let Some(asked) = self.session.way.asked_unknown_at() {
-            let passed = Duration::from_millis(Tick::now().since(asked));
+        if let Some(patience) = self.patience_after_unknown() {
+            self.connection.may_wait = false;
             // Too late, or unblocked: in both cases what is ready is written.
-            let _ = tokio::time::timeout(SOON.saturating_sub(passed), self.connection.settle()).await;
+            let _ = tokio::time::timeout(patience, self.connection.settle()).await;
         }
         self.connection.flush().await;
         Ok(())

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::blocking::Needs;
 use super::replies::Replies;
 use super::unasked::Stopped;
 use crate::clients::Peer;
@@ -67,6 +68,8 @@ pub(in crate::server) struct Connection<S> {
     pub(super) is_unflushed: bool,
     /// Bytes of its requests that wait for a transaction's end.
     pub(super) kept: usize,
+    /// Something under way may take any time: whoever leaves does not wait for it any more.
+    pub(super) may_wait: bool,
 }
 
 impl<S> Drop for Connection<S> {
@@ -100,6 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             is_stalled: false,
             is_unflushed: false,
             kept: 0,
+            may_wait: false,
         }
     }
 
@@ -217,8 +221,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.drive(Replies::is_settled).await
     }
 
-    /// Moves replies on until `done`. What is awaited from elsewhere has its own deadline; a client that does not
-    /// read is ended by the reaper.
+    /// Waits until the client has got this.
+    pub(super) async fn gets(&mut self, needs: Needs) -> Result<(), End> {
+        match needs {
+            Needs::Answers => self.answered().await,
+            Needs::Room => self.make_room().await,
+        }
+    }
+
+    /// Moves replies on until `done`. What is awaited from elsewhere has its own deadline, or ends when the client
+    /// leaves; a client that does not read is ended by the reaper.
     async fn drive(&mut self, done: impl Fn(&Replies) -> bool) -> Result<(), End> {
         poll_fn(|cx| self.poll_until(cx, &done)).await
     }
@@ -313,9 +325,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_until(&mut self, cx: &mut Context<'_>, done: impl Fn(&Replies) -> bool) -> Poll<Result<(), End>> {
         self.poll_output(cx)?;
         if done(&self.replies) {
+            self.may_wait = false;
             return Poll::Ready(Ok(()));
         }
-        if self.peer.is_killed() { Poll::Ready(Err(End::Killed)) } else { Poll::Pending }
+        if self.peer.is_killed() {
+            return Poll::Ready(Err(End::Killed));
+        }
+        self.poll_gone(cx).map(Err)
+    }
+
+    /// Ready when something under way may take any time, and the client has left. What else is under way it is still
+    /// answered: it may only have closed its sending side.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.may_wait { self.poll_left(self.limits.pipeline.0, cx) } else { Poll::Pending }
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
@@ -323,7 +345,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match self.ended() {
             Some(end) => Poll::Ready(Err(end)),
             None if self.has_room() => Poll::Ready(Ok(())),
-            None => Poll::Pending,
+            None => self.poll_gone(cx).map(Err),
         }
     }
 }

@@ -38,6 +38,7 @@ use crate::session::Session;
 use crate::transaction::Transaction;
 use crate::upstream::{Inbox, Member};
 use batch::Gathered;
+use blocking::Needs;
 use connection::{Connection, End};
 use multi_lookahead::Lookahead;
 
@@ -154,10 +155,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.weigh();
             let next = self.take_requests();
             self.note_subscriber();
+            self.connection.may_wait = self.session.way.may_wait();
             self.session.tally.flush(&self.services.metrics.commands);
             match next {
                 Next::Exclusive(exclusive) => {
-                    self.connection.answered().await?;
+                    self.gets(Needs::Answers).await?;
                     // A separate allocation: a task is as large as the largest thing it may do, and most clients are
                     // idle.
                     Box::pin(self.exclusive(exclusive)).await?;
@@ -167,8 +169,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     let patience = self.lookahead.patience();
                     self.lookahead.given_up = !self.connection.read_soon(patience).await?;
                 }
-                Next::Room => self.connection.make_room().await?,
-                Next::Settled => self.connection.answered().await?,
+                Next::Room => self.gets(Needs::Room).await?,
+                Next::Settled => self.gets(Needs::Answers).await?,
                 Next::Read => self.exchange().await?,
             }
         }

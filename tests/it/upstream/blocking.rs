@@ -29,6 +29,48 @@ fn a_blocked_client_holds_up_nobody_and_its_wait_ends_with_it() {
     assert_eq!(other.ask("LLEN queue"), ":1\r\n");
 }
 
+/// A client that waits on a connection of its own leaves with these requests under way.
+fn leaves_with(sidecar: &Sidecar, requests: &[&str]) {
+    let (redis, mut other) = (&mut sidecar.wire(), sidecar.wire());
+    let mut leaving = sidecar.wire();
+    leaving.send(&line("HELLO 3"));
+    leaving.send(&requests.iter().flat_map(|request| line(request)).collect::<Vec<_>>());
+    until("it is listed", || other.ask("CLIENT LIST").matches("id=").count() == 3);
+    until("it waits", || redis.ask("INFO clients").contains("blocked_clients:1"));
+    drop(leaving);
+    until("it is not listed", || other.ask("CLIENT LIST").matches("id=").count() == 2);
+    until("nobody waits", || redis.ask("INFO clients").contains("blocked_clients:0"));
+    assert_eq!(other.ask("RPUSH jobs job"), ":1\r\n", "{requests:?}");
+    assert_eq!(other.ask("LPOP jobs"), "$3\r\njob\r\n", "{requests:?}");
+}
+
+#[test]
+fn whoever_leaves_does_not_wait_whatever_it_asked_for_behind_the_wait() {
+    let redis = Redis::start();
+    let mut sidecar = Sidecar::builder().redis(&redis).start();
+    for behind in
+        ["SUBSCRIBE b", "UNSUBSCRIBE a", "MULTI", "WATCH k", "RESET", "QUIT", "CLIENT NOSUCH", "HELLO 3", "MONITOR"]
+    {
+        leaves_with(&sidecar, &["SUBSCRIBE a", "BLPOP jobs 0", behind]);
+    }
+    for state in ["CLIENT TRACKING ON", "CLIENT NO-EVICT ON"] {
+        leaves_with(&sidecar, &[state, "BLPOP jobs 0", "SUBSCRIBE b"]);
+    }
+    for wait in ["XREAD BLOCK 0 STREAMS s $", "WAIT 9 0"] {
+        leaves_with(&sidecar, &["CLIENT NO-EVICT ON", wait, "SUBSCRIBE b"]);
+    }
+    // More than may be under way: only when there is room again, more is taken.
+    let crowd = [&["SUBSCRIBE a", "BLPOP jobs 0"][..], &["HGET item:apple:def name"; 1500]].concat();
+    leaves_with(&sidecar, &crowd);
+
+    let mut waits = sidecar.wire();
+    waits.send(&[line("HELLO 3"), line("SUBSCRIBE a"), line("BLPOP jobs 0"), line("SUBSCRIBE b")].concat());
+    until("it waits", || redis.wire().ask("INFO clients").contains("blocked_clients:1"));
+    let told = std::time::Instant::now();
+    assert_eq!(sidecar.stop(), Some(0));
+    assert!(told.elapsed() < std::time::Duration::from_secs(3), "a wait does not hold up the end");
+}
+
 #[test]
 fn names_that_look_like_options_hold_up_nobody() {
     let redis = Redis::start();
