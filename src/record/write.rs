@@ -48,6 +48,16 @@ pub struct Written {
     pub count: u64,
 }
 
+impl Written {
+    /// True when it counts as a change of the key for those who watch it. The same value written again does, as in
+    /// Redis; removing fields that are not there does not.
+    #[must_use]
+    pub fn has_changed(&self, edit: &Edit) -> bool {
+        let removes_fields = matches!(edit, Edit::Fields(_, Condition::RowExists));
+        self.applied && !(removes_fields && self.tells_new && self.old == self.new)
+    }
+}
+
 /// How a command answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ReplyForm {

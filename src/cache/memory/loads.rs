@@ -7,6 +7,8 @@
 //! - `publish` puts an entry into memory only if its own flight is still in the map;
 //! - a write detaches the load when it queues, and begins when that has ended: a pipeline's read does not see the write
 //!   behind it; loads that begin before the write has ended begin after it;
+//! - whoever watches a key hears of a write when that ends and has changed something, or may have, before what it left
+//!   can be read;
 //! - a write puts what it left into memory only if the feed reported no change, and no other write queued, since it
 //!   queued;
 //! - a flight or write that is dropped unended tells its waiters so: nobody waits for ever.
@@ -113,16 +115,25 @@ impl WriteTurn {
     }
 
     /// Ends the write: `left` is what is true of the key now, if that is known.
-    pub(super) fn end(self, left: Option<Arc<Entry>>, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
-        self.flights.end(&self, left, put);
+    pub(super) fn end(self, outcome: Outcome, left: Option<Arc<Entry>>, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
+        self.flights.end(&self, outcome, left, put);
     }
 }
 
 impl Drop for WriteTurn {
     fn drop(&mut self) {
         // Nothing is left of it in the queue after `end`.
-        self.flights.end(self, None, |_, _| {});
+        self.flights.end(self, Outcome::MayHaveChanged, None, |_, _| {});
     }
+}
+
+/// What a write has done to its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is not what it was, or that is not known: whoever watches the key hears of it.
+    MayHaveChanged,
+    /// Nothing: nobody hears of it.
+    Unchanged,
 }
 
 impl Slot {
@@ -262,7 +273,6 @@ impl Flights {
         let turn = Turn::new();
         let key = Bytes::copy_from_slice(key);
         let slot = shard.entry(key.clone()).or_default();
-        slot.watchers.touch();
         if is_planted("join-after-write") {
             let after = slot.after();
             slot.turns.push_back(turn.clone());
@@ -274,13 +284,22 @@ impl Flights {
         WriteTurn { before: forget(&key), key, turn, flights: self.clone(), after, load }
     }
 
-    fn end(&self, ended: &WriteTurn, left: Option<Arc<Entry>>, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
+    fn end(
+        &self,
+        ended: &WriteTurn,
+        outcome: Outcome,
+        left: Option<Arc<Entry>>,
+        put: impl FnOnce(&Bytes, &Arc<Entry>),
+    ) {
         let left = {
             let mut shard = self.shard(&ended.key);
             let Some(slot) = shard.get_mut(&ended.key) else { return };
             let Some(at) = slot.turns.iter().position(|turn| Arc::ptr_eq(turn, &ended.turn)) else { return };
             let is_last = at + 1 == slot.turns.len();
             slot.turns.remove(at);
+            if outcome == Outcome::MayHaveChanged {
+                slot.watchers.touch();
+            }
             tidy(&mut shard, &ended.key);
             let left = left.filter(|_| !ended.turn.overtaken.load(SeqCst));
             if let Some(entry) = left.as_ref().filter(|_| is_last) {
@@ -300,10 +319,11 @@ impl Flights {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::Ordering::SeqCst;
 
     use bytes::Bytes;
 
-    use super::{Begun, Flights, Load, LoadResult};
+    use super::{Begun, Flights, Load, LoadResult, Outcome};
     use crate::cache::entry::Span;
     use crate::config;
     use crate::keys::MappingId;
@@ -368,7 +388,7 @@ mod tests {
 
     fn kept(turn: super::WriteTurn, left: LoadResult) -> bool {
         let mut put = false;
-        turn.end(left.ok(), |_, _| put = true);
+        turn.end(Outcome::MayHaveChanged, left.ok(), |_, _| put = true);
         put
     }
 
@@ -397,6 +417,20 @@ mod tests {
         assert!(after.ended().await.is_none());
         drop(queued(&flights));
         assert!(begin(&flights, 0).1.expect("a load").after.is_none(), "a write that was dropped has ended");
+    }
+
+    #[test]
+    fn a_watcher_hears_of_writes_that_may_have_changed_the_key_and_of_no_other() {
+        let flights = Arc::new(Flights::default());
+        let touched = flights.watch(&Bytes::from_static(b"k"));
+        queued(&flights).end(Outcome::Unchanged, None, |_, _| ());
+        let write = queued(&flights);
+        assert!(!touched.load(SeqCst), "what has not ended has changed nothing that can be read");
+        write.end(Outcome::MayHaveChanged, None, |_, _| ());
+        assert!(touched.load(SeqCst));
+        let touched = flights.watch(&Bytes::from_static(b"k"));
+        drop(queued(&flights));
+        assert!(touched.load(SeqCst), "nobody knows what became of it");
     }
 
     #[tokio::test]

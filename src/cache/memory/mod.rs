@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use entries::Entries;
 use feed::Feed;
 use handover::Handover;
-use loads::{Flights, WriteTurn};
+use loads::{Flights, Outcome, WriteTurn};
 use overlay::Overlay;
 use own_writes::OwnWrites;
 use sampler::Sampler;
@@ -128,6 +128,12 @@ impl Memory {
         self.flights.detach(key, || self.entries.remove(key))
     }
 
+    /// Takes `key` out of memory, so that its next reader loads it or waits for the load under way. Nothing has
+    /// happened to the key: whoever watches it hears nothing.
+    pub(crate) fn let_go(&self, key: &[u8]) {
+        self.entries.remove(key);
+    }
+
     /// Forgets every key that matches `glob`; the number of keys that were in memory.
     pub(crate) fn invalidate_matching(&self, glob: &[u8]) -> usize {
         let loading = self.flights.keys();
@@ -220,15 +226,20 @@ impl Memory {
         self.flights.queue_one(key, |key| self.entries.take(key))
     }
 
-    /// Ends a write: `left` is what is true of the key now, if that is known.
+    /// Ends a write that has changed the key, or may have: `left` is what is true of the key now, if that is known.
     pub(crate) fn end(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
-        turn.end(left, |key, entry| self.entries.put(key, entry));
+        turn.end(Outcome::MayHaveChanged, left, |key, entry| self.entries.put(key, entry));
+    }
+
+    /// The same of a write that has changed nothing.
+    pub(crate) fn end_unchanged(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
+        turn.end(Outcome::Unchanged, left, |key, entry| self.entries.put(key, entry));
     }
 
     /// Ends a write that has changed nothing: what was in memory when it queued is true.
     pub(crate) fn undo(&self, mut turn: WriteTurn) {
         let before = turn.before.take();
-        self.end(turn, before);
+        self.end_unchanged(turn, before);
     }
 
     /// Writes that have queued and not ended.

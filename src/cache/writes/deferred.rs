@@ -72,9 +72,16 @@ impl Writer {
                     let life = if written.applied { write.life } else { TtlChange::Keep };
                     Arc::new(cached.life.replacing(entry, turn.before.as_deref(), life, now))
                 });
-                self.memory.end(turn, entry);
+                match written.has_changed(&write.edit) {
+                    true => self.memory.end(turn, entry),
+                    false => self.memory.end_unchanged(turn, entry),
+                }
                 self.write_behind.metrics.deferred.inc();
                 Ok(written)
+            }
+            Err(error @ StoreError::Value(_)) => {
+                self.memory.undo(turn);
+                Err(error)
             }
             Err(error) => {
                 let before = turn.before.take().filter(|_| !matches!(error, StoreError::Ambiguous(_)));

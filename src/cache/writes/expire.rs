@@ -49,7 +49,7 @@ impl Writer {
         let (epoch, id) = (cached.epoch(), cached.mapping().id);
         let Some(record) = self.known(cached, turn.key(), turn.before.as_ref()).await? else {
             let absent = Arc::new(cached.life.entry(None, id, epoch, Tick::now()));
-            self.memory.end(turn, Some(absent));
+            self.memory.end_unchanged(turn, Some(absent));
             return Ok(ExpireOutcome { record: None, life: Ok(None) });
         };
         let loaded_at = turn.before.as_ref().map_or_else(Tick::now, |entry| entry.loaded_at);

@@ -25,6 +25,14 @@ use crate::telemetry::metrics::{CacheMetrics, Outcome};
 /// The result of a write.
 pub type WriteResult = Result<Written, StoreError>;
 
+/// True unless a write is known to have changed nothing.
+fn may_have_changed(edit: &Edit, result: &WriteResult) -> bool {
+    match result {
+        Ok(written) => written.has_changed(edit),
+        Err(error) => matches!(error, StoreError::Ambiguous(_)),
+    }
+}
+
 /// Carries out the writes of one sidecar.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -98,7 +106,10 @@ impl Writer {
             Ok(_) | Err(StoreError::Ambiguous(_)) => None,
             Err(_) => turn.before.take(),
         };
-        self.memory.end(turn, left);
+        match may_have_changed(edit, &result) {
+            true => self.memory.end(turn, left),
+            false => self.memory.end_unchanged(turn, left),
+        }
         result
     }
 

@@ -17,4 +17,5 @@ mod power;
 mod refused;
 mod seen;
 mod told;
+mod watched;
 mod zones;

@@ -150,6 +150,7 @@ impl Work {
             let _left = asker.done.send(Err(error));
             return self.undo();
         }
+        let unchanged = self.unchanged(&plan.done);
         if asker.done.send(Ok(Some(plan.done))).is_err() || asker.verdict.await.is_err() {
             return self.undo();
         }
@@ -160,7 +161,7 @@ impl Work {
                     let Key { mapping, record, life, epoch, begun, .. } = key;
                     (name, After { mapping, record: Some(record), life, epoch, begun, now })
                 };
-                self.finish(plan.keys.into_iter().map(after).collect());
+                self.finish(plan.keys.into_iter().map(after).collect(), &unchanged);
                 let _left = asker.end.send(Ok(()));
             }
             Err(error) => {

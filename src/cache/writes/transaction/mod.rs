@@ -94,11 +94,9 @@ impl Writer {
     pub(crate) fn begin(
         self: &Arc<Self>,
         steps: Vec<Step>,
-        mut watched: Vec<Watched>,
+        watched: Vec<Watched>,
         client: Arc<Holding>,
     ) -> OwnedTransaction {
-        // Before its own writes queue, which is something that happens to their keys.
-        watched.iter_mut().for_each(Watched::look);
         let mut keys: Vec<Bytes> =
             steps.iter().filter(|s| !matches!(s.act, Act::Read)).map(|s| s.key.clone()).collect();
         keys.sort_unstable();
@@ -169,6 +167,7 @@ impl Work {
             }
         };
         let mut after = self.after(&steps, begun, &epochs);
+        let mut unchanged = self.unchanged(&steps);
         if asker.done.send(Ok(Some(steps))).is_err() || asker.verdict.await.is_err() {
             memory.own_writes.end(own_write, Tick::now());
             self.undo();
@@ -181,8 +180,9 @@ impl Work {
         } else {
             memory.own_writes.disown(own_write);
             after.clear();
+            unchanged.clear();
         }
-        self.finish(after);
+        self.finish(after, &unchanged);
         memory.own_writes.end(own_write, Tick::now());
         let _left = asker.end.send(committed);
     }

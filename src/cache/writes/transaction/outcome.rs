@@ -1,6 +1,6 @@
 //! What the keys that a transaction writes hold once it is committed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -58,6 +58,15 @@ impl Work {
         after
     }
 
+    /// The keys of which no step has changed anything.
+    pub(super) fn unchanged(&self, done: &[Done]) -> HashSet<Bytes> {
+        let mut unchanged: HashSet<Bytes> = self.turns.iter().map(|turn| turn.key().clone()).collect();
+        for (step, _) in self.steps.iter().zip(done).filter(|(step, done)| done.has_changed(&step.act)) {
+            unchanged.remove(&step.key);
+        }
+        unchanged
+    }
+
     /// Journals when the written keys expire, where a column says so.
     pub(super) async fn live_on(&self, after: &mut HashMap<Bytes, After>) {
         for (key, After { mapping, record, life, .. }) in after {
@@ -73,14 +82,17 @@ impl Work {
     }
 
     /// Ends the writes; memory then holds what was committed, where that is known.
-    pub(super) fn finish(self, mut after: HashMap<Bytes, After>) {
+    pub(super) fn finish(self, mut after: HashMap<Bytes, After>, unchanged: &HashSet<Bytes>) {
         for turn in self.turns {
             let left = after.remove(turn.key()).and_then(|After { mapping, record, life, epoch, begun, now }| {
                 let span = &self.writer.memory.source.cached(mapping)?.life;
                 let entry = span.entry_at(record, mapping, epoch, begun, now);
                 Some(Arc::new(span.replacing(entry, turn.before.as_deref(), life, now)))
             });
-            self.writer.memory.end(turn, left);
+            match unchanged.contains(turn.key()) {
+                true => self.writer.memory.end_unchanged(turn, left),
+                false => self.writer.memory.end(turn, left),
+            }
         }
     }
 }

@@ -45,6 +45,15 @@ pub enum Done {
 }
 
 impl Done {
+    /// True when `act`, whose result this is, counts as a change of its key.
+    pub(super) fn has_changed(&self, act: &Act) -> bool {
+        match self {
+            Self::Written(Ok(written)) => matches!(act, Act::Write(edit, _) if written.has_changed(edit)),
+            Self::TtlChanged(outcome) => outcome.record.is_some() && matches!(outcome.life, Ok(Some(_))),
+            Self::Written(Err(_)) | Self::Read(_) => false,
+        }
+    }
+
     /// What it costs in memory, in bytes.
     fn weight(&self) -> usize {
         let records = match self {

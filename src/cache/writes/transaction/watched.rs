@@ -19,18 +19,16 @@ pub struct Watched {
     touched: Arc<AtomicBool>,
     epoch: u64,
     record: Option<Record>,
-    is_touched: bool,
 }
 
-impl Watched {
-    /// Notes whether anything has happened to the key so far.
-    pub(super) fn look(&mut self) {
-        self.is_touched = self.touched.load(SeqCst);
-    }
+/// A key that is written while it is loaded is looked at again, so often.
+const LOOKS: usize = 3;
 
-    /// True when a change came or was written here since it is watched, or the store now holds something else.
+impl Watched {
+    /// True when a change came or was written here since it is watched, or the store now holds something else. The
+    /// writes of the transaction that asks have not ended, so that they do not count.
     pub(super) fn has_changed(&self, source: &Source, now: Option<&Record>) -> bool {
-        self.is_touched
+        self.touched.load(SeqCst)
             || self.epoch != source.cached(self.mapping).map_or(0, Cached::epoch)
             || self.record.as_ref() != now
     }
@@ -38,14 +36,27 @@ impl Watched {
 
 impl Writer {
     /// Watches a key. It is loaded again: what the client reads from now on is at least as new as what is watched.
+    /// Those who watch it at the same time share one load; for them nothing has happened.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be loaded.
     pub(crate) async fn watch(&self, mapping: MappingId, key: &Bytes) -> Result<Watched, StoreError> {
+        self.memory.let_go(key);
+        let mut watched = self.look(mapping, key).await?;
+        for _ in 1..LOOKS {
+            // A write that the load waited for has ended: it comes before what is watched.
+            if watched.touched.load(SeqCst) {
+                watched = self.look(mapping, key).await?;
+            }
+        }
+        Ok(watched)
+    }
+
+    /// The key as it is, and whether anything happens to it from before that on.
+    async fn look(&self, mapping: MappingId, key: &Bytes) -> Result<Watched, StoreError> {
         let epoch = self.memory.source.cached(mapping).map_or(0, Cached::epoch);
-        self.memory.invalidate(key);
         let touched = self.memory.watch(key);
         let entry = self.memory.load(mapping, key).await?;
-        Ok(Watched { mapping, key: key.clone(), touched, epoch, record: entry.record.clone(), is_touched: false })
+        Ok(Watched { mapping, key: key.clone(), touched, epoch, record: entry.record.clone() })
     }
 }
