@@ -79,6 +79,8 @@ pub struct Move {
     pub name: Option<Bytes>,
     /// What the client is answered then.
     pub reply: Bytes,
+    /// The client has shown its credentials: the upstream judges them now, even if it has taken the same before.
+    pub is_judged: bool,
 }
 
 /// Work that needs the whole client: nothing else of it may be under way.

@@ -88,6 +88,8 @@ pub const NO_AUTH_HELLO: &str = "NOAUTH HELLO must be called with the client alr
     HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
     same time";
 /// Credentials that are not right (`acl.c`, `authCommand`).
+/// The code of the error below, whatever the server says behind it.
+pub const WRONG_PASSWORD_CODE: &str = "WRONGPASS ";
 pub const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 /// AUTH with a password, where no user has one (`acl.c`, `authCommand`).
 pub const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. \

@@ -14,6 +14,7 @@ pub use endpoint::Endpoint;
 pub use endpoint::error::ConnectError;
 pub use endpoint::group::{Credentials, Group, Login};
 pub use endpoint::health::{probe, watch};
+pub use endpoint::logins::Close;
 pub use endpoint::private_server::{NoServer, PrivateServer};
 pub use endpoint::target::Target;
 pub use hub::{Confirmed, Hub, Membership, Overflowed, Subscriber};
@@ -61,11 +62,11 @@ impl Upstream {
         Some(Lane::start_private(self.endpoint.clone(), group.clone(), account, permit))
     }
 
-    /// Notes that the upstream has let a client in with this login; what is open for it is closed when the last such
-    /// client has gone.
+    /// Notes that the upstream has let a client in with this login: what is open for it is closed when the last such
+    /// client has gone, and `close` is called when the upstream does not take the login any more.
     #[must_use]
-    pub fn enter(&self, login: &Login) -> Option<Member> {
-        self.pool.enter(login)
+    pub fn enter(&self, login: &Login, close: Close) -> Option<Member> {
+        self.pool.enter(login, close)
     }
 
     /// Closes, for ever, what has been idle for `upstream.pinned_idle_time`.

@@ -31,7 +31,8 @@ pub(crate) fn auth(services: &Services, session: &mut Session, request: &Request
         Ok(None) => encode::simple(out, "OK"),
         Ok(Some(login)) => {
             let group = Group { login, ..session.group.clone() };
-            return Flow::Exclusive(Exclusive::Move(Move { group, name: None, reply: Bytes::from_static(b"+OK\r\n") }));
+            let reply = Bytes::from_static(b"+OK\r\n");
+            return Flow::Exclusive(Exclusive::Move(Move { group, name: None, reply, is_judged: true }));
         }
     }
     Flow::Answered
@@ -93,7 +94,7 @@ struct Wish<'a> {
 pub(crate) fn hello(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     match greeted(services, session, request) {
         Err(text) => encode::error(out, &text),
-        Ok(moved) if moved.group == session.group => {
+        Ok(moved) if moved.group == session.group && !moved.is_judged => {
             session.rename(moved.name);
             out.extend_from_slice(&moved.reply);
         }
@@ -116,10 +117,11 @@ pub fn greeted(services: &Services, session: &mut Session, request: &Request<'_>
         }
         None => None,
     };
+    let is_judged = login.is_some();
     let login = login.unwrap_or_else(|| session.group.login.clone());
     let group = Group { proto: wish.proto.unwrap_or(session.proto()), db: session.group.db, login };
     let reply = greeting(services, session, group.proto);
-    Ok(Move { group, name: wish.name, reply })
+    Ok(Move { group, name: wish.name, reply, is_judged })
 }
 
 fn wish<'a>(request: &Request<'a>) -> Result<Wish<'a>, String> {

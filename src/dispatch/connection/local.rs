@@ -35,7 +35,8 @@ pub(crate) fn select(session: &Session, request: &Request<'_>, out: &mut BytesMu
         Some(db) if db == session.group.db => encode::simple(out, "OK"),
         Some(db) if db >= 0 => {
             let group = Group { db, ..session.group.clone() };
-            return Flow::Exclusive(Exclusive::Move(Move { group, name: None, reply: Bytes::from_static(b"+OK\r\n") }));
+            let reply = Bytes::from_static(b"+OK\r\n");
+            return Flow::Exclusive(Exclusive::Move(Move { group, name: None, reply, is_judged: false }));
         }
         Some(_) => encode::error(out, as_redis::DB_INDEX),
         None => encode::error(out, as_redis::NOT_INTEGER),

@@ -85,15 +85,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A client is in another group when the upstream has agreed.
     async fn go(&mut self, moved: Move) {
         let agreed = match self.session.way.connection() {
-            Some(_) => self.agree_over_own(&moved.group).await,
+            Some(_) => self.agree_over_own(&moved).await,
             // Every upstream that was ever greeted speaks both protocols.
-            None if Group { proto: self.session.proto(), ..moved.group.clone() } == self.session.group => Ok(()),
+            None if !moved.is_judged
+                && Group { proto: self.session.proto(), ..moved.group.clone() } == self.session.group =>
+            {
+                Ok(())
+            }
             None => self.agree_elsewhere(&moved.group).await,
         };
         match agreed {
             Err(Disagreed::Unasked(text)) => self.error(&text),
             Err(Disagreed::Said(text)) => {
-                self.note_refused_login(&moved.group.login);
+                self.note_refused_login(&moved);
                 self.error(&text);
             }
             Ok(()) => {
@@ -102,7 +106,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     let user = credentials.user.as_deref().unwrap_or(DEFAULT_USER.as_bytes());
                     self.session.peer.update(|state| state.user = String::from_utf8_lossy(user).into_owned());
                 }
-                self.login = self.services.upstream.enter(&moved.group.login);
+                let peer = self.session.peer.clone();
+                self.login = self.services.upstream.enter(&moved.group.login, Box::new(move || peer.kill()));
                 self.session.regroup(moved.group);
                 self.session.rename(moved.name);
                 self.connection.replies.tail().put_slice(&moved.reply);
@@ -110,10 +115,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Counts what the upstream has refused, if it was another login.
-    fn note_refused_login(&self, login: &Login) {
-        if let Login::Client(credentials) = login
-            && *login != self.session.group.login
+    /// Counts what the upstream has refused, if it was a login.
+    fn note_refused_login(&self, moved: &Move) {
+        if let Login::Client(credentials) = &moved.group.login
+            && moved.is_judged
         {
             let user = shown(credentials.user.as_deref().unwrap_or(DEFAULT_USER.as_bytes()));
             self.services.metrics.clients.refusals.login("upstream", || Who { user, ..self.session.who() });
@@ -121,10 +126,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// The client's own connection goes where the client goes.
-    async fn agree_over_own(&mut self, group: &Group) -> Result<(), Disagreed> {
+    async fn agree_over_own(&mut self, moved: &Move) -> Result<(), Disagreed> {
+        let group = &moved.group;
         let mut pushes = BytesMut::new();
         let agreed = match self.session.way.connection() {
-            Some(own) => take_over(own, &self.session.group, group, &mut pushes).await,
+            Some(own) => take_over(own, &self.session.group, moved, &mut pushes).await,
             None => Err(Lost),
         };
         match agreed {
@@ -171,7 +177,7 @@ enum Disagreed {
 }
 
 /// Takes a connection from one group to another; the first error that the upstream answers.
-async fn take_over(own: &Pinned, from: &Group, to: &Group, pushes: &mut BytesMut) -> Result<Option<String>, Lost> {
+async fn take_over(own: &Pinned, from: &Group, to: &Move, pushes: &mut BytesMut) -> Result<Option<String>, Lost> {
     let mut refused = None;
     for request in steps(from, to) {
         let reply = own.call(&request, pushes).await?;
@@ -190,14 +196,15 @@ async fn unless<T>(killed: impl Future<Output = ()>, work: impl Future<Output = 
 }
 
 /// The requests that take a connection from one group to another.
-fn steps(from: &Group, to: &Group) -> Vec<BytesMut> {
+fn steps(from: &Group, moved: &Move) -> Vec<BytesMut> {
+    let to = &moved.group;
     let mut steps = Vec::new();
     let mut say = |words: &[&[u8]]| {
         let mut bytes = BytesMut::new();
         encode::request(&mut bytes, words);
         steps.push(bytes);
     };
-    if let (true, Login::Client(credentials)) = (from.login != to.login, &to.login) {
+    if let (true, Login::Client(credentials)) = (moved.is_judged, &to.login) {
         say(&credentials.auth());
     }
     if from.proto != to.proto {

@@ -36,6 +36,9 @@ pub(crate) async fn connect(endpoint: &Endpoint, group: &Group) -> Result<Connec
 /// The same, when it is its turn.
 pub(crate) async fn connect_in(turn: Turn<'_>, endpoint: &Endpoint, group: &Group) -> Result<Connected, ConnectError> {
     let connected = connect_now(endpoint, group).await;
+    if let Err(ConnectError::Refused(text)) = &connected {
+        endpoint.logins.refused(&group.login, text);
+    }
     match &connected {
         Err(error @ ConnectError::Unreachable(..)) => {
             let attempt = turn.failed(error);

@@ -8,6 +8,7 @@ pub(super) mod error;
 pub(super) mod group;
 pub(super) mod health;
 pub(super) mod location;
+pub(super) mod logins;
 pub(super) mod permits;
 pub(super) mod private_server;
 pub(super) mod stream;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use circuit::Circuit;
 use error::ConnectError;
 use location::Location;
+use logins::Logins;
 use permits::Permits;
 use target::Target;
 pub use version::Version;
@@ -32,6 +34,7 @@ use crate::telemetry::metrics::UpstreamMetrics;
 pub struct Endpoint {
     pub(super) location: Location,
     pub(super) circuit: Circuit,
+    pub(super) logins: Logins,
     /// `[upstream]`.
     pub settings: config::Upstream,
     pub(super) permits: Permits,
@@ -47,6 +50,7 @@ impl Endpoint {
         Self {
             location: Location::new(target),
             circuit: Circuit::new(settings.breaker_after, metrics.clone()),
+            logins: Logins::default(),
             settings: settings.clone(),
             permits: Permits::new(settings, metrics.pinned.clone()),
             version: Version::default(),

@@ -10,6 +10,7 @@ use crate::upstream::endpoint::circuit::backoff;
 use crate::upstream::endpoint::connect::{Connected, connect, connect_in};
 use crate::upstream::endpoint::error::ConnectError;
 use crate::upstream::endpoint::group::{Group, Login};
+use crate::upstream::endpoint::logins::Close;
 use crate::upstream::pipeline::account::Account;
 
 /// Lends pinned connections to the clients of one worker thread.
@@ -25,8 +26,8 @@ impl Pool {
     }
 
     /// Notes that a client has come in with this login.
-    pub(crate) fn enter(&self, login: &Login) -> Option<Member> {
-        self.shelf.enter(login)
+    pub(crate) fn enter(&self, login: &Login, close: Close) -> Option<Member> {
+        self.shelf.enter(login, close)
     }
 
     /// Closes what has been idle for too long.

@@ -20,6 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::connect::Connected;
 use crate::upstream::endpoint::group::{Credentials, Group, Login};
+use crate::upstream::endpoint::logins::Close;
 
 /// An open connection, counted.
 #[derive(Debug)]
@@ -91,10 +92,11 @@ impl Shelf {
     }
 
     /// Notes that a client has come in with this login.
-    pub(super) fn enter(self: &Rc<Self>, login: &Login) -> Option<Member> {
+    pub(super) fn enter(self: &Rc<Self>, login: &Login, close: Close) -> Option<Member> {
         let Login::Client(credentials) = login else { return None };
         *self.logins.borrow_mut().entry(credentials.clone()).or_default() += 1;
-        Some(Member { credentials: credentials.clone(), shelf: self.clone() })
+        let number = self.endpoint.logins.enter(credentials, close);
+        Some(Member { credentials: credentials.clone(), number, shelf: self.clone() })
     }
 
     /// Keeps a connection that is clean, if there is a place for it.
@@ -167,11 +169,14 @@ fn close_oldest(idle: &mut HashMap<Group, Vec<Idle>>) {
 #[derive(Debug)]
 pub struct Member {
     credentials: Arc<Credentials>,
+    /// Its number among those who may be closed.
+    number: u64,
     shelf: Rc<Shelf>,
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
+        self.shelf.endpoint.logins.leave(&self.credentials, self.number);
         let mut logins = self.shelf.logins.borrow_mut();
         let Some(clients) = logins.get_mut(&self.credentials) else { return };
         *clients -= 1;

@@ -20,7 +20,7 @@ use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::circuit::backoff;
 use crate::upstream::endpoint::connect::{Connected, connect};
 use crate::upstream::endpoint::error::ConnectError;
-use crate::upstream::endpoint::group::Group;
+use crate::upstream::endpoint::group::{Group, Login};
 
 /// How often the requests that wait without a connection are looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -74,7 +74,8 @@ impl Driver {
 
     async fn run(mut self, connected: Option<Connected>) {
         let mut first = connected.map(|connected| self.begin(connected));
-        while first.is_some() || self.work().await {
+        let mut is_doubtful = false;
+        while first.is_some() || std::mem::take(&mut is_doubtful) || self.work().await {
             let connection = match first.take() {
                 Some(connection) => Some(connection),
                 None => self.connected().await,
@@ -87,6 +88,9 @@ impl Driver {
             self.attempt = if connection.was_sound() { 0 } else { self.attempt + 1 };
             if let Ended::Lost(why) = ended {
                 self.lost(connection, &why);
+                // Perhaps because the upstream has deleted the user: it is asked at once, and not when the next
+                // request comes.
+                is_doubtful = matches!(self.group.login, Login::Client(_)) && self.queue.strong_count() > 0;
                 self.pause(None).await;
             }
         }
