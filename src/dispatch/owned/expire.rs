@@ -21,13 +21,13 @@ impl Call<'_> {
             Ok(command) => command,
             Err(error) => return self.error(&error.to_string()),
         };
-        self.session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
         let (owned, text) = (&self.services.owned, Bytes::copy_from_slice(self.request.arg(key.at)));
         if owned.mappings.list[key.mapping.index()].expires_rows(command.gives_value) {
             return self.expire_row(key, &text, command);
         }
         match owned.cache.get(key.mapping, &text, self.session.now) {
             Some(entry) => {
+                self.session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
                 let living = Living::in_memory(key.mapping, &text, &entry);
                 owned.change_life(&living, &command, self.session.proto(), self.out);
                 Flow::Answered
@@ -38,11 +38,14 @@ impl Call<'_> {
 
     /// The key is loaded first.
     fn expire_loaded(&self, key: OwnedKey, text: Bytes, command: ExpireCommand) -> Flow {
-        let (owned, proto) = (self.services.owned.clone(), self.session.proto());
+        let (owned, metrics) = (self.services.owned.clone(), self.services.metrics.clone());
+        let proto = self.session.proto();
         let loading = owned.cache.load(key.mapping, &text);
         Flow::Later(Box::pin(async move {
             let mut out = BytesMut::new();
-            match loading.await {
+            let loaded = loading.await;
+            metrics.commands.add(RouteLabel::Write, Outcome::of(&loaded), 1);
+            match loaded {
                 Ok(entry) => {
                     owned.change_life(&Living::in_memory(key.mapping, &text, &entry), &command, proto, &mut out);
                 }
@@ -54,11 +57,14 @@ impl Call<'_> {
 
     /// A key that expires by a column of its row: the command is a deferred write.
     fn expire_row(&self, key: OwnedKey, text: &Bytes, command: ExpireCommand) -> Flow {
-        let (owned, proto, gives_value) = (self.services.owned.clone(), self.session.proto(), command.gives_value);
+        let (owned, metrics) = (self.services.owned.clone(), self.services.metrics.clone());
+        let (proto, gives_value) = (self.session.proto(), command.gives_value);
         let expiring = owned.cache.expire(key.mapping, text, command);
         Flow::Later(Box::pin(async move {
             let mut out = BytesMut::new();
-            match expiring.await {
+            let expired = expiring.await;
+            metrics.commands.add(RouteLabel::Write, Outcome::of(&expired), 1);
+            match expired {
                 Err(error) => encode::error(&mut out, &owned.write_error(key.mapping, &error)),
                 Ok(ended) => answer_lived(ended.record.as_ref(), &ended.life, gives_value, proto, &mut out),
             }

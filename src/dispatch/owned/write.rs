@@ -32,12 +32,14 @@ impl Call<'_> {
 
     /// To the store, or to the journal if the mapping defers its writes.
     fn write_through(&mut self, key: OwnedKey, write: Write) -> Flow {
-        self.session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
-        let (owned, proto) = (self.services.owned.clone(), self.session.proto());
+        let (owned, metrics) = (self.services.owned.clone(), self.services.metrics.clone());
+        let proto = self.session.proto();
         let writing = owned.cache.write(key.mapping, &Bytes::copy_from_slice(self.request.arg(key.at)), &write);
         Flow::Later(Box::pin(async move {
             let mut out = BytesMut::new();
-            match writing.await {
+            let written = writing.await;
+            metrics.commands.add(RouteLabel::Write, Outcome::of(&written), 1);
+            match written {
                 Ok(written) => write.answer(&written, proto, &mut out),
                 Err(error) => encode::error(&mut out, &owned.write_error(key.mapping, &error)),
             }
@@ -48,12 +50,13 @@ impl Call<'_> {
     /// What cache-aside code writes after a miss is what it read from the store a moment ago: the answer is Redis's for
     /// what is in memory, the next read asks the store.
     fn fill(&mut self, key: OwnedKey, write: &Write) -> Flow {
-        self.session.tally.add(RouteLabel::Write, Outcome::Ok, 1);
         let (owned, text) = (&self.services.owned, self.request.arg(key.at));
         let entry = owned.cache.get(key.mapping, text, self.session.now);
         owned.metrics.invalidated("fill");
         owned.cache.invalidate(text);
-        match write.fill(entry.as_ref().and_then(|entry| entry.record.as_ref())) {
+        let filled = write.fill(entry.as_ref().and_then(|entry| entry.record.as_ref()));
+        self.session.tally.add(RouteLabel::Write, Outcome::of(&filled), 1);
+        match filled {
             Ok(written) => write.answer(&written, self.session.proto(), self.out),
             Err(text) => encode::error(self.out, text),
         }

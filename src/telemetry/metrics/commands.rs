@@ -64,7 +64,8 @@ impl Commands {
         self.family.get_or_create(&CommandLabels { route, outcome }).get()
     }
 
-    fn add(&self, route: RouteLabel, outcome: Outcome, n: u64) {
+    /// Counts `n` commands whose outcome is known only when no client can count them any more.
+    pub fn add(&self, route: RouteLabel, outcome: Outcome, n: u64) {
         let find = || self.family.get_or_create_owned(&CommandLabels { route, outcome });
         self.found[route as usize][outcome as usize].get_or_init(find).inc_by(n);
     }

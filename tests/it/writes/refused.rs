@@ -1,6 +1,7 @@
 //! Writes that cannot be done say what, why and which field, and change nothing.
 
 use super::model::on_postgres;
+use crate::support::admin::metric;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
@@ -23,6 +24,22 @@ const PLAYERS: &str = "CREATE TABLE places (name TEXT PRIMARY KEY); INSERT INTO 
 fn typed(redis: &Redis, postgres: &Postgres) -> Sidecar {
     postgres.sql(PLAYERS);
     Sidecar::builder().redis(redis).postgres(postgres).config(TYPED).migrated().start()
+}
+
+#[test]
+fn a_write_that_fails_is_counted_as_one() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = typed(&redis, &postgres);
+    let mut wire = sidecar.wire();
+    let counted = |outcome: &str| {
+        metric(&sidecar, &format!("hearthside_commands_total{{route=\"Write\",outcome=\"{outcome}\"}}"))
+    };
+    assert_eq!(wire.ask("HSET p:1 hp 11"), ":0\r\n");
+    assert_eq!((counted("Ok"), counted("Error")), (1.0, 0.0));
+    for failing in ["HSET p:1 hp -1", "HINCRBY p:1 name 1", "HSET p:2 hp 1"] {
+        assert!(wire.ask(failing).starts_with('-'), "{failing}");
+    }
+    assert_eq!((counted("Ok"), counted("Error")), (1.0, 3.0));
 }
 
 #[test]
