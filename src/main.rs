@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use hearthside::app::{self, Asks, Failure, Reading};
-use hearthside::config::{Loaded, load};
+use hearthside::config::{Loaded, default_file, load};
 use hearthside::journal::{Clearing, Journal, JournalError};
 use hearthside::mapping::Mappings;
 use hearthside::store::triggers::{self, Report};
@@ -106,7 +106,9 @@ impl Aside {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut loaded = load(arguments.config.as_deref(), std::env::vars());
+    // A file that is there now must be there at a reload.
+    let file = arguments.config.or_else(default_file);
+    let mut loaded = load(file.as_deref(), std::env::vars());
     telemetry::log::init(&loaded.config.settings.log);
     let reading = Reading::of(&mut loaded);
     let runtime =
@@ -115,7 +117,7 @@ fn main() -> ExitCode {
             Ok(runtime) => runtime,
             Err(error) => return say(&format!("no runtime: {error}"), 1),
         };
-    let reread = || load(arguments.config.as_deref(), std::env::vars());
+    let reread = || load(file.as_deref(), std::env::vars());
     let code = runtime.block_on(execute(arguments.command.unwrap_or(Command::Run), loaded, reading, reread));
     // A load that is still running is not waited for: nobody is left to read it.
     runtime.shutdown_background();

@@ -1,6 +1,6 @@
 //! Reads a configuration in layers: the defaults, then the file, then the variables `HEARTHSIDE__SECTION__KEY`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use config::{ConfigBuilder, File, FileFormat};
 use serde_json::Value;
@@ -21,11 +21,16 @@ pub struct Loaded {
     pub faults: Faults,
 }
 
-/// Reads `file`, or `config.toml` in the working directory, or the shipped text, and the given environment.
+/// The file that is read where none is named: `config.toml` in the working directory, if it is there.
+#[must_use]
+pub fn default_file() -> Option<PathBuf> {
+    Some(PathBuf::from("config.toml")).filter(|path| path.exists())
+}
+
+/// Reads `file`, or the [`default_file`], or the shipped text, and the given environment.
 pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Loaded {
-    let default = Path::new("config.toml");
-    let file = file.or_else(|| default.exists().then_some(default));
-    let (name, text) = match file {
+    let default = default_file();
+    let (name, text) = match file.or(default.as_deref()) {
         None => ("built-in config.toml".to_owned(), Ok(SHIPPED.to_owned())),
         Some(path) => (path.display().to_string(), std::fs::read_to_string(path)),
     };

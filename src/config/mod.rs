@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use exposure::is_loopback;
 pub use faults::{Fault, Faults};
 pub use limits::Limits;
-pub use load::{Loaded, SHIPPED, load, read};
+pub use load::{Loaded, SHIPPED, default_file, load, read};
 pub use mapping::{DeleteMode, MappingConfig, Shape, Timestamps, Watch, WriteMode};
 pub use size::ByteSize;
 pub use upstream::{OnLoss, PubSub, PubSubMode, Upstream};

@@ -88,6 +88,26 @@ fn limits_and_denied_commands_change() {
     assert!(sidecar.log().contains("setting=\"upstream.lanes\""), "what needs a restart is named");
 }
 
+#[test]
+fn a_file_that_was_there_at_start_must_be_there_at_a_reload() {
+    let redis = Redis::start();
+    let mapping = NOTES.trim_start();
+    let sidecar = Sidecar::builder().redis(&redis).config(mapping).expect(&[warnings::FAULTY_RELOAD]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET item:apple:def name"), "$-1\r\n", "the file has no such mapping");
+    let (file, away) = (sidecar.folder.path().join("config.toml"), sidecar.folder.path().join("config.old"));
+    fs::rename(&file, &away).expect("moved");
+    sidecar.signal("HUP");
+    let faulty = || metric(&sidecar, "hearthside_config_reloads_total{outcome=\"Error\"}");
+    until("the reload is refused", || faulty() == 1.0);
+    assert!(sidecar.log().contains("config.toml: --config: cannot be read: No such file"), "{}", sidecar.log());
+    assert_eq!(wire.ask("HGET item:apple:def name"), "$-1\r\n", "the old configuration stays");
+    assert!(wire.ask("GET note:1").starts_with('$'));
+    fs::rename(&away, &file).expect("moved");
+    reload(&sidecar, mapping);
+    assert_eq!(faulty(), 1.0);
+}
+
 const NOTES: &str = "\n[[caches]]\nkey = \"note:{character_id:int}\"\ntype = \"string\"\ntable = \"sessions\"\nvalue \
     = \"location_id\"\n";
 
