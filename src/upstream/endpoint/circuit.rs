@@ -16,6 +16,8 @@ use crate::telemetry::metrics::UpstreamMetrics;
 pub(crate) struct Circuit {
     state: Mutex<Attempts>,
     changed: Notify,
+    /// Whether the upstream answers is to be asked now.
+    doubted: Notify,
     /// Unreachable for so long, it is open.
     open_after: Duration,
     metrics: Arc<UpstreamMetrics>,
@@ -49,7 +51,8 @@ impl Circuit {
     /// A circuit that opens when the upstream has been unreachable for `open_after`.
     #[must_use]
     pub(crate) fn new(open_after: Duration, metrics: Arc<UpstreamMetrics>) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), open_after, metrics, excuses: LogThrottle::default() }
+        let (changed, doubted) = (Notify::new(), Notify::new());
+        Self { state: Mutex::default(), changed, doubted, open_after, metrics, excuses: LogThrottle::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, Attempts> {
@@ -61,6 +64,16 @@ impl Circuit {
         let is_open = self.state().since.is_some_and(|since| since.elapsed() >= self.open_after);
         self.metrics.circuit_open.set(i64::from(is_open));
         is_open
+    }
+
+    /// A connection was lost, or one was opened again: whether the upstream answers may be something else now.
+    pub(crate) fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Returns when that has happened since it last returned; for the one who asks.
+    pub(super) async fn is_doubted(&self) {
+        self.doubted.notified().await;
     }
 
     /// Failed attempts since the last that succeeded.
@@ -129,6 +142,7 @@ impl Turn<'_> {
         let mut state = self.circuit.state();
         if state.failures > 0 || state.why.is_some() {
             *state = Attempts { is_taken: state.is_taken, ..Attempts::default() };
+            self.circuit.doubt();
         }
         self.circuit.metrics.circuit_open.set(0);
     }
@@ -147,6 +161,9 @@ impl Turn<'_> {
         if self.is_only || state.failures == 0 {
             let now = Instant::now();
             state.failures += 1;
+            if state.failures == 1 {
+                self.circuit.doubt();
+            }
             state.since.get_or_insert(now);
             state.next = Some(now + backoff(state.failures));
         }

@@ -55,7 +55,8 @@ async fn ping(connection: &mut MultiplexedConnection, metrics: &UpstreamMetrics)
     if is_forbidden { Ok(()) } else { answer.map_err(|error| error.to_string()) }
 }
 
-/// Asks again and again, for ever; keeps `upstream_up` and the version.
+/// Asks again and again, for ever, and at once when a lane has lost its connection or found the upstream again; keeps
+/// `upstream_up` and the version.
 pub async fn watch(endpoint: Arc<Endpoint>) {
     let timeout = endpoint.settings.connect_timeout;
     let mut was_up = None;
@@ -82,8 +83,14 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
                 was_up = Some(false);
             }
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        asked_again(&endpoint, Duration::from_secs(1)).await;
     }
+}
+
+/// Waits for so long, or until those who use the upstream have learnt something about it.
+async fn asked_again(endpoint: &Endpoint, most: Duration) {
+    // The timeout is the other way to go on.
+    let _late = tokio::time::timeout(most, endpoint.circuit.is_doubted()).await;
 }
 
 /// Asks over one connection until it fails.
@@ -102,7 +109,7 @@ async fn stay(
     endpoint.version.set(version);
     loop {
         endpoint.metrics.up.set(1);
-        tokio::time::sleep(endpoint.settings.ping_interval.min(Duration::from_secs(5))).await;
+        asked_again(endpoint, endpoint.settings.ping_interval.min(Duration::from_secs(5))).await;
         ping(connection, &endpoint.metrics).await?;
     }
 }

@@ -205,6 +205,7 @@ impl Driver {
         self.endpoint.metrics.lanes.failures.inc();
         let flights = connection.in_flight();
         tracing::warn!(error = %why, in_flight = flights, "a lane lost its connection");
+        self.endpoint.circuit.doubt();
         let salvaged: Vec<Flight> =
             connection.into_flights().filter_map(|(flight, written)| flight.salvage(written)).collect();
         let mut queue = queue.borrow_mut();

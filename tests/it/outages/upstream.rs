@@ -40,6 +40,26 @@ fn owned_keys_are_served_without_the_upstream_and_pass_through_comes_back() {
 }
 
 #[test]
+fn whether_the_upstream_answers_is_known_when_the_lanes_know_it() {
+    let mut redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).expect(warnings::UPSTREAM_AWAY).start();
+    let mut wire = sidecar.wire();
+    let is_up = || metric(&sidecar, "hearthside_upstream_up") == 1.0;
+    until("it is known to answer", &is_up);
+    assert_eq!(wire.ask("SET a 1"), "+OK\r\n", "a lane is connected");
+    redis.kill();
+    let late = until("it is known to be away", || !is_up());
+    assert!(late < Duration::from_secs(1), "{late:?}");
+    redis.launch();
+    until("a client is answered", || wire.ask("SET a 1") == "+OK\r\n");
+    let late = until("it is known to answer again", &is_up);
+    assert!(late < Duration::from_secs(1), "{late:?}");
+    let log = sidecar.log();
+    let (away, back) = (log.rfind("the upstream does not answer"), log.rfind("the upstream answers"));
+    assert!(away.is_some() && away < back, "{log}");
+}
+
+#[test]
 fn in_flight_reads_are_sent_again_and_writes_are_told_as_possibly_applied() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.port);
