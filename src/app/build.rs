@@ -58,6 +58,7 @@ impl Ground {
         cached: Vec<CurrentPlan>,
         awaits: Option<Arc<Unavailable>>,
     ) -> Built {
+        self.show_counts();
         let definitions = Arc::new(Definitions::default());
         let reloader = Reloader::new(definitions.clone(), sources, store.clone(), self.metrics.definitions.clone());
         let (cache, tasks) = Cache::new(cache::Parts {
@@ -82,6 +83,18 @@ impl Ground {
             mapping_metrics: self.metrics.mappings.clone(),
         };
         Built { owned: Arc::new(owned), tasks }
+    }
+
+    /// What is counted by mapping is shown before anything was counted.
+    fn show_counts(&self) {
+        for mapping in &self.mappings.list {
+            let name = mapping.pattern.text();
+            self.metrics.owned.show(name);
+            if mapping.kind == Kind::Cache {
+                self.metrics.cache.show(name);
+                self.metrics.write_behind.show(name);
+            }
+        }
     }
 
     /// What can be served while the store has not answered yet: definitions from files, and of cached keys only

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 pub(super) struct Turns {
     /// So many are kept for mappings that have none.
     reserve: usize,
-    state: Mutex<Queue>,
+    queue: Mutex<Queue>,
 }
 
 #[derive(Debug)]
@@ -53,8 +53,8 @@ impl Turns {
     /// everybody's.
     pub(super) fn new(count: usize) -> Arc<Self> {
         let reserve = if count > 1 { (count / 4).max(1) } else { 0 };
-        let state = Queue { free: count, shares: HashMap::new(), round: VecDeque::new() };
-        Arc::new(Self { reserve, state: Mutex::new(state) })
+        let queue = Queue { free: count, shares: HashMap::new(), round: VecDeque::new() };
+        Arc::new(Self { reserve, queue: Mutex::new(queue) })
     }
 
     /// Waits for a turn of a mapping.
@@ -76,19 +76,19 @@ impl Turns {
     }
 
     fn take_or_wait(self: &Arc<Self>, mapping: &Arc<str>) -> Result<Turn, oneshot::Receiver<Turn>> {
-        let mut guard = self.state();
-        let state = &mut *guard;
-        let share = state.shares.entry(mapping.clone()).or_default();
+        let mut guard = self.queue();
+        let queue = &mut *guard;
+        let share = queue.shares.entry(mapping.clone()).or_default();
         share.forget_those_who_left();
-        if share.waiting.is_empty() && self.may_take(state.free, share.held) {
+        if share.waiting.is_empty() && self.may_take(queue.free, share.held) {
             share.held += 1;
-            state.free -= 1;
+            queue.free -= 1;
             return Ok(self.turn(mapping));
         }
         let (sender, granted) = oneshot::channel();
         share.waiting.push_back(sender);
-        if !state.round.contains(mapping) {
-            state.round.push_back(mapping.clone());
+        if !queue.round.contains(mapping) {
+            queue.round.push_back(mapping.clone());
         }
         Err(granted)
     }
@@ -100,12 +100,12 @@ impl Turns {
     fn give_back(self: &Arc<Self>, mapping: &Arc<str>) {
         let mut next = Vec::new();
         {
-            let mut state = self.state();
-            state.free += 1;
-            if let Some(share) = state.shares.get_mut(mapping) {
+            let mut queue = self.queue();
+            queue.free += 1;
+            if let Some(share) = queue.shares.get_mut(mapping) {
                 share.held -= 1;
             }
-            while let Some(one) = self.next(&mut state) {
+            while let Some(one) = self.next(&mut queue) {
                 next.push(one);
             }
         }
@@ -116,26 +116,26 @@ impl Turns {
     }
 
     /// Takes a turn for the next who waits and may have one.
-    fn next(&self, state: &mut Queue) -> Option<(Arc<str>, oneshot::Sender<Turn>)> {
-        for _ in 0..state.round.len() {
-            let mapping = state.round.pop_front()?;
-            let Some(share) = state.shares.get_mut(&mapping) else { continue };
+    fn next(&self, queue: &mut Queue) -> Option<(Arc<str>, oneshot::Sender<Turn>)> {
+        for _ in 0..queue.round.len() {
+            let mapping = queue.round.pop_front()?;
+            let Some(share) = queue.shares.get_mut(&mapping) else { continue };
             share.forget_those_who_left();
-            let next = if self.may_take(state.free, share.held) { share.waiting.pop_front() } else { None };
+            let next = if self.may_take(queue.free, share.held) { share.waiting.pop_front() } else { None };
             if !share.waiting.is_empty() {
-                state.round.push_back(mapping.clone());
+                queue.round.push_back(mapping.clone());
             }
             if let Some(waiter) = next {
                 share.held += 1;
-                state.free -= 1;
+                queue.free -= 1;
                 return Some((mapping, waiter));
             }
         }
         None
     }
 
-    fn state(&self) -> MutexGuard<'_, Queue> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
         }
 
         fn free(&self) -> usize {
-            self.0.state().free
+            self.0.queue().free
         }
     }
 

@@ -23,6 +23,9 @@ pub enum By {
 }
 
 impl By {
+    /// Each of them.
+    pub(super) const ALL: [Self; 3] = [Self::Rules, Self::Deny, Self::Private];
+
     const fn text(self) -> &'static str {
         match self {
             Self::Rules => "rules",
@@ -37,6 +40,12 @@ impl By {
 pub struct DeniedLabel {
     /// [`By`], in lower case.
     pub by: &'static str,
+}
+
+impl From<By> for DeniedLabel {
+    fn from(by: By) -> Self {
+        Self { by: by.text() }
+    }
 }
 
 /// Whom a line is about.
@@ -76,8 +85,8 @@ impl Refusals {
     /// A command was refused.
     pub fn denied(&self, by: By, command: &str, who: impl FnOnce() -> Who) {
         let due = self.logged_denied[by as usize].due();
+        self.denied.get_or_create(&by.into()).inc();
         let by = by.text();
-        self.denied.get_or_create(&DeniedLabel { by }).inc();
         if let Some(unlogged) = due {
             let Who { address, user } = who();
             let command = shown(command.as_bytes());

@@ -14,8 +14,11 @@ pub struct AdminMetrics {
 
 impl AdminMetrics {
     pub(super) fn register(r: &mut Register) -> Self {
-        let refused =
-            r.family("admin_refused", "Requests that the admin port refused, by reason (origin, host, token)");
+        let refused = r.family_of(
+            "admin_refused",
+            "Requests that the admin port refused, by reason (origin, host, token)",
+            ReasonLabel::all(["origin", "host", "token"]),
+        );
         Self { refused }
     }
 

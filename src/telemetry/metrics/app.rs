@@ -19,7 +19,11 @@ impl AppMetrics {
     pub(super) fn register(r: &mut Register) -> Self {
         Self {
             store_up: r.gauge("store_up", "1 while the store answers"),
-            config_reloads: r.family("config_reloads", "Reloads of the configuration (SIGHUP), by outcome"),
+            config_reloads: r.family_of(
+                "config_reloads",
+                "Reloads of the configuration (SIGHUP), by outcome",
+                OutcomeLabel::ENDS,
+            ),
         }
     }
 

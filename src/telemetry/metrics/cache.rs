@@ -34,14 +34,14 @@ impl CacheMetrics {
         Self {
             entries: r.gauge("cache_entries", "Cached keys in memory, absent ones included"),
             bytes: r.gauge("cache_bytes", "Memory of cached records, in bytes"),
-            loads: r.family("loads", "Loads of one cached key from the store, by outcome"),
+            loads: r.family_of("loads", "Loads of one cached key from the store, by outcome", OutcomeLabel::LOADS),
             load_seconds: r.seconds("load_seconds", "Time from a load's start to its record, in seconds"),
             coalesced_waiters: r.counter("coalesced_waiters", "Reads that joined a load another read had begun"),
             stale_served: r.counter(
                 "stale_served",
                 "Reads answered from a record whose TTL was over, as stale_while_revalidate or stale_if_error allow",
             ),
-            writes: r.family("writes", "Writes of one cached key to the store, by outcome"),
+            writes: r.family_of("writes", "Writes of one cached key to the store, by outcome", OutcomeLabel::ENDS),
             write_seconds: r.seconds("write_seconds", "Time from a write's start to its record, in seconds"),
             own_writes: r.gauge("own_writes", "Writes whose notices may still come back over the change feed"),
             change_feed_up: r.gauge("change_feed_up", "1 while changes of the store arrive"),
@@ -74,6 +74,13 @@ impl CacheMetrics {
     /// Counts a statement that the store did not come to.
     pub fn overloaded(&self, mapping: &str) {
         self.overloads.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).inc();
+    }
+
+    /// Shows what is counted of a mapping before anything was.
+    pub fn show(&self, mapping: &str) {
+        for family in [&self.stale_reads, &self.overloads] {
+            drop(family.get_or_create(&MappingLabel { mapping: mapping.to_owned() }));
+        }
     }
 
     /// Counts a record that was served although it was stale.

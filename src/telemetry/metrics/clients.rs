@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::labels::ReasonLabel;
 use super::register::Register;
 use crate::telemetry::client_memory::Buffers;
-use crate::telemetry::refusals::Refusals;
+use crate::telemetry::refusals::{By, DeniedLabel, Refusals};
 
 /// Labels of `hearthside_limits_reached_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -19,6 +19,20 @@ struct LimitLabel {
     /// The setting of `[limits]`.
     limit: &'static str,
 }
+
+/// What refuses requests and cuts clients.
+const LIMITS: [&str; 10] = [
+    "request",
+    "request_argument",
+    "request_arguments",
+    "requests_per_second",
+    "buffers",
+    "client_output_soft",
+    "subscriber_output_soft",
+    "client_output_timeout",
+    "subscriber_output",
+    "client-output-buffer-limit",
+];
 
 /// Of all clients.
 #[derive(Debug)]
@@ -45,7 +59,11 @@ impl ClientMetrics {
         Self {
             connected: r.gauge("clients", "Clients that are connected"),
             accepted: r.counter("clients_accepted", "Clients accepted"),
-            refused: r.family("clients_refused", "Clients refused because a limit was reached, by limit"),
+            refused: r.family_of(
+                "clients_refused",
+                "Clients refused because a limit was reached, by limit",
+                ReasonLabel::all(["clients", "clients_per_address", "buffers"]),
+            ),
             tls_failures: r.counter("tls_failures", "Clients that did not get through the TLS handshake"),
             bytes_in: r.counter("client_in_bytes", "Bytes read from clients"),
             bytes_out: r.counter("client_out_bytes", "Bytes written to clients"),
@@ -55,8 +73,11 @@ impl ClientMetrics {
             ))),
             idle: r.counter("clients_idle", "Clients closed because they asked nothing for limits.idle_timeout"),
             cut: r.counter("clients_cut", "Clients disconnected because they did not read their replies"),
-            limits_reached: r
-                .family("limits_reached", "Requests refused and clients cut because a limit was reached, by limit"),
+            limits_reached: r.family_of(
+                "limits_reached",
+                "Requests refused and clients cut because a limit was reached, by limit",
+                LIMITS.map(|limit| LimitLabel { limit }),
+            ),
             protocol_errors: r.counter("protocol_errors", "Clients closed after a framing fault"),
             panics: r.counter("panics", "Client tasks that ended in a panic: a bug. Alarm on it"),
             subscribers_restored: r.counter(
@@ -68,12 +89,16 @@ impl ClientMetrics {
     }
 
     fn refusals(r: &mut Register) -> Refusals {
-        let logins =
-            r.family("logins_refused", "Logins that were refused, by reason (password, or upstream: by its word)");
-        let denied = r.family(
+        let logins = r.family_of(
+            "logins_refused",
+            "Logins that were refused, by reason (password, or upstream: by its word)",
+            ReasonLabel::all(["password", "upstream"]),
+        );
+        let denied = r.family_of(
             "commands_denied",
             "Commands answered -NOPERM by the sidecar, by what refused them (rules of a user, deny list, private \
              server)",
+            By::ALL.map(DeniedLabel::from),
         );
         Refusals::new(logins, denied)
     }

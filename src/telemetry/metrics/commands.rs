@@ -43,6 +43,18 @@ struct CommandLabels {
     outcome: Outcome,
 }
 
+/// Those of one route.
+fn labels(route: RouteLabel) -> impl Iterator<Item = CommandLabels> {
+    let outcomes: &[Outcome] = match route {
+        RouteLabel::Definition => &[Outcome::Hit, Outcome::Absent],
+        RouteLabel::Cache => &[Outcome::Hit, Outcome::Absent, Outcome::Miss],
+        RouteLabel::Write => &[Outcome::Ok, Outcome::Error],
+        RouteLabel::Refused => &[Outcome::Error],
+        RouteLabel::Local | RouteLabel::Passthrough | RouteLabel::Pinned | RouteLabel::Split => &[Outcome::Ok],
+    };
+    outcomes.iter().map(move |outcome| CommandLabels { route, outcome: *outcome })
+}
+
 /// Counters of commands, looked up once so that the hot path only adds.
 #[derive(Debug)]
 pub struct Commands {
@@ -53,7 +65,7 @@ pub struct Commands {
 impl Commands {
     pub(super) fn register(r: &mut Register) -> Self {
         Self {
-            family: r.family("commands", "Commands by route and outcome"),
+            family: r.family_of("commands", "Commands by route and outcome", ROUTES.into_iter().flat_map(labels)),
             found: std::array::from_fn(|_| std::array::from_fn(|_| OnceLock::new())),
         }
     }

@@ -32,9 +32,10 @@ impl ConsistencyMetrics {
     pub(super) fn register(r: &mut Register) -> Self {
         let metrics = Self {
             verified: r.counter("verified", "Cached hits that were compared with the store"),
-            stale: r.family(
+            stale: r.family_of(
                 "stale_hits",
                 "Verified hits that were stale, by the age of what they were answered from, in minutes. Alarm on it",
+                MINUTES.map(|older_than_minutes| OlderThan { older_than_minutes }),
             ),
             nines: r.family(
                 "consistency_nines",

@@ -19,7 +19,7 @@ impl DefinitionMetrics {
     pub(super) fn register(r: &mut Register) -> Self {
         Self {
             definitions: r.gauge("definitions", "Definitions in memory"),
-            reloads: r.family("reloads", "Reloads of one mapping's definitions, by outcome"),
+            reloads: r.family_of("reloads", "Reloads of one mapping's definitions, by outcome", OutcomeLabel::ENDS),
         }
     }
 

@@ -27,11 +27,26 @@ pub struct OutcomeLabel {
     pub outcome: Outcome,
 }
 
+impl OutcomeLabel {
+    /// Of what succeeds or fails.
+    pub(super) const ENDS: [Self; 2] = [Self { outcome: Outcome::Ok }, Self { outcome: Outcome::Error }];
+    /// Of loads, which may also find nothing.
+    pub(super) const LOADS: [Self; 3] =
+        [Self { outcome: Outcome::Ok }, Self { outcome: Outcome::Absent }, Self { outcome: Outcome::Error }];
+}
+
 /// Labels of counters by reason.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabel {
     /// One word of those that docs/OPERATIONS.md lists.
     pub reason: &'static str,
+}
+
+impl ReasonLabel {
+    /// The labels of these reasons.
+    pub(super) fn all<const N: usize>(reasons: [&'static str; N]) -> [Self; N] {
+        reasons.map(|reason| Self { reason })
+    }
 }
 
 /// Labels of counters by mapping.

@@ -20,7 +20,11 @@ pub struct OwnedMetrics {
 impl OwnedMetrics {
     pub(super) fn register(r: &mut Register) -> Self {
         Self {
-            invalidations: r.family("invalidations", "Invalidations by reason"),
+            invalidations: r.family_of(
+                "invalidations",
+                "Invalidations by reason",
+                ReasonLabel::all(["change", "mapping", "everything", "command", "fill", "admin"]),
+            ),
             gaps: r.counter("gaps", "Times in which changes may have been missed; the end of each empties the cache"),
             scan_cursors: r.gauge("scan_cursors", "Cursors of SCAN over owned keys that are known"),
             trigger_trouble: r.family(
@@ -28,6 +32,11 @@ impl OwnedMetrics {
                 "Changes that a trigger told as the whole mapping because something went wrong in it. Alarm on it",
             ),
         }
+    }
+
+    /// Shows what is counted of a mapping before anything was.
+    pub fn show(&self, mapping: &str) {
+        drop(self.trigger_trouble.get_or_create(&MappingLabel { mapping: mapping.to_owned() }));
     }
 
     /// Counts a change that a trigger could not tell by its keys.

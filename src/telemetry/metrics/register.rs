@@ -21,7 +21,7 @@ impl Register {
         self.add(name, help, Gauge::default())
     }
 
-    /// Counters or gauges by labels, none of which is shown before it was used.
+    /// Counters or gauges by labels that are not known from the beginning: whoever knows one shows it.
     pub(super) fn family<L, M>(&mut self, name: &str, help: &str) -> Family<L, M>
     where
         L: Clone + Hash + Eq,
@@ -29,6 +29,23 @@ impl Register {
         Family<L, M>: Metric,
     {
         self.add(name, help, Family::default())
+    }
+
+    /// The same by labels that are known: each is shown from the beginning, so that its first event is a rise from 0.
+    pub(super) fn family_of<L, M>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: impl IntoIterator<Item = L>,
+    ) -> Family<L, M>
+    where
+        L: Clone + Hash + Eq,
+        M: Default,
+        Family<L, M>: Metric,
+    {
+        let family: Family<L, M> = self.family(name, help);
+        labels.into_iter().for_each(|label| drop(family.get_or_create(&label)));
+        family
     }
 
     /// Durations in seconds, in buckets from 0.25 ms to 2 s.

@@ -6,7 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::register::Register;
-use crate::telemetry::forbidden_commands::ForbiddenCommands;
+use crate::telemetry::forbidden_commands::{ForbiddenCommands, ForbiddenLabel};
 
 /// Of one upstream server.
 #[derive(Debug)]
@@ -28,9 +28,10 @@ impl UpstreamMetrics {
                 "upstream_circuit_open",
                 "1 while the upstream has been away for upstream.breaker_after, and commands for it fail at once",
             ),
-            forbidden: ForbiddenCommands::new(r.family(
+            forbidden: ForbiddenCommands::new(r.family_of(
                 "upstream_unasked",
                 "1 while the upstream does not let the sidecar's own user run this command, by command",
+                ["CLIENT SETNAME", "INFO", "PING"].map(|command| ForbiddenLabel { command }),
             )),
             lanes: LaneMetrics::register(r),
             pinned: Arc::new(PinnedMetrics::register(r)),

@@ -26,7 +26,7 @@ impl WriteBehindMetrics {
         Self {
             deferred: r.counter("deferred", "Writes acknowledged from the journal"),
             deferred_keys: r.gauge("deferred_keys", "Keys with deferred writes that wait for the store"),
-            flushes: r.family("flushes", "Statements that save deferred writes, by outcome"),
+            flushes: r.family_of("flushes", "Statements that save deferred writes, by outcome", OutcomeLabel::ENDS),
             flushed: r.counter("flushed", "Keys whose deferred writes were saved"),
             deferred_without_row: r.family(
                 "deferred_without_row",
@@ -48,6 +48,11 @@ impl WriteBehindMetrics {
     /// Counts a statement that was to save deferred writes.
     pub fn flush_ended(&self, outcome: Outcome) {
         self.flushes.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Shows what is counted of a mapping before anything was.
+    pub fn show(&self, mapping: &str) {
+        drop(self.deferred_without_row.get_or_create(&MappingLabel { mapping: mapping.to_owned() }));
     }
 
     /// Counts `keys` whose row is not there.

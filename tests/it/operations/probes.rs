@@ -1,5 +1,6 @@
 //! What operators see and do: probes, metrics, INFO, invalidation, shutdown, denied commands.
 
+use crate::structure::texts::{quoted, rows};
 use crate::support::admin::{metric, request};
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
@@ -172,4 +173,45 @@ fn logs_can_be_json() {
     let line = sidecar.log().lines().next().map(str::to_owned).expect("a line");
     let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
     assert!(value["fields"]["message"].is_string() && value["timestamp"].is_string(), "{line}");
+}
+
+/// What an alert looks for must be there before it happens: a counter that begins at 1 shows no rise.
+#[test]
+fn every_metric_is_shown_from_the_start_with_the_labels_that_are_known() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let (_, shown) = request(&sidecar, "GET", "/metrics");
+    let documented = rows("docs/OPERATIONS.md", "## Probes and metrics");
+    assert!(documented.len() > 40);
+    for row in documented {
+        let name = quoted(&row[0]).next().expect("a name");
+        let (name, labels) = name.split_once('{').map_or((name, None), |(name, label)| (name, Some(label)));
+        let begin = labels.map_or_else(
+            || name.to_owned(),
+            |label| format!("{name}{{{}=", label.split([',', '}']).next().unwrap_or("")),
+        );
+        let begin = if row[1] == "histogram" { format!("{name}_count") } else { begin };
+        assert!(shown.lines().any(|line| line.starts_with(&begin)), "{begin} is not shown");
+    }
+    let value = |name: &str, label: &str, value: &str| format!("hearthside_{name}{{{label}=\"{value}\"}} 0");
+    let limits = rows("docs/OPERATIONS.md", "### Limits that are counted");
+    let mut zeros: Vec<String> = limits
+        .iter()
+        .flat_map(|row| quoted(&row[0]).map(|limit| value("limits_reached_total", "limit", limit)).collect::<Vec<_>>())
+        .collect();
+    for (name, label, values) in [
+        ("logins_refused_total", "reason", &["password", "upstream"][..]),
+        ("commands_denied_total", "by", &["rules", "deny", "private"]),
+        ("clients_refused_total", "reason", &["clients", "clients_per_address", "buffers"]),
+        ("admin_refused_total", "reason", &["origin", "host", "token"]),
+        ("config_reloads_total", "outcome", &["Ok", "Error"]),
+        ("flushes_total", "outcome", &["Ok", "Error"]),
+        ("stale_reads_total", "mapping", &["player:{character_id:int}:session"]),
+        ("deferred_without_row_total", "mapping", &["player:{character_id:int}:session"]),
+    ] {
+        zeros.extend(values.iter().map(|text| value(name, label, text)));
+    }
+    for line in zeros {
+        assert!(shown.contains(&line), "{line} is not shown:\n{shown}");
+    }
 }

@@ -6,4 +6,4 @@ mod documents;
 mod error_texts;
 mod operators_document;
 mod shape;
-mod texts;
+pub mod texts;
