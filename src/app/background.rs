@@ -83,8 +83,10 @@ async fn ask_store(store: Arc<Store>, metrics: Arc<AppMetrics>) {
         ticker.tick().await;
         let up = matches!(tokio::time::timeout(Duration::from_secs(3), store.ping()).await, Ok(Ok(())));
         let was_up = metrics.store_up.set(i64::from(up)) == 1;
-        if up != was_up {
-            tracing::warn!(up, store = store.name(), "the store's health changed");
+        match (was_up, up) {
+            (true, false) => tracing::warn!(up, store = store.name(), "the store's health changed"),
+            (false, true) => tracing::info!(up, store = store.name(), "the store's health changed"),
+            _ => {}
         }
     }
 }

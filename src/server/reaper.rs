@@ -41,7 +41,12 @@ impl Reaper {
         let now = Tick::now();
         if !limits.idle_timeout.is_zero() {
             for peer in self.living(|peer| peer.is_idle_for(limits.idle_timeout, now)) {
-                tracing::debug!(client = peer.id, "a client asked nothing for limits.idle_timeout and is closed");
+                let address = &peer.addresses.0;
+                tracing::debug!(
+                    client = peer.id,
+                    address,
+                    "a client asked nothing for limits.idle_timeout and is closed"
+                );
                 self.metrics.idle.inc();
                 peer.kill();
             }

@@ -201,7 +201,7 @@ impl Worker {
             }
         };
         if tokio::time::timeout(patience, all_gone).await.is_err() {
-            tracing::warn!("some clients did not end in time and are cut");
+            tracing::warn!(clients = clients.len(), "some clients did not end in time and are cut");
         }
     }
 
@@ -272,7 +272,8 @@ async fn welcome_tls(
         Ok(Ok(stream)) => client(stream, &listed, setup, services, broadcast).serve().await,
         Ok(Err(error)) => {
             setup.metrics.clients.tls_failures.inc();
-            tracing::debug!(client = listed.peer.id, %error, "a client did not get through the TLS handshake");
+            let address = &listed.peer.addresses.0;
+            tracing::debug!(client = listed.peer.id, address, %error, "a client did not get through the TLS handshake");
         }
         Err(_) => drop(setup.metrics.clients.tls_failures.inc()),
     }

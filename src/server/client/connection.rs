@@ -301,6 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.metrics.limited("subscriber_output");
         tracing::warn!(
             client = self.peer.id,
+            address = self.peer.addresses.0,
             limit = "pubsub.subscriber_output",
             "a client did not read its messages and is disconnected"
         );

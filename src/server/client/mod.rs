@@ -109,7 +109,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 self.connection.flush().await;
             }
             Err(End::Socket(error)) => {
-                tracing::debug!(client = self.session.peer.id, %error, "a client's socket failed")
+                let (client, address) = (self.session.peer.id, &self.session.peer.addresses.0);
+                tracing::debug!(client, address, %error, "a client's socket failed")
             }
             _ => {}
         }
@@ -125,6 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.services.metrics.clients.limited("client-output-buffer-limit");
             return tracing::warn!(
                 client = self.session.peer.id,
+                address = self.session.peer.addresses.0,
                 limit = "client-output-buffer-limit pubsub (of the upstream)",
                 "a client did not read its messages and is disconnected"
             );
@@ -134,6 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             let error = inbox.lost().unwrap_or_default();
             tracing::warn!(
                 client = self.session.peer.id,
+                address = self.session.peer.addresses.0,
                 %error,
                 "a client's own upstream connection was lost, and its subscriptions or tracking with it; \
                  the client is closed"

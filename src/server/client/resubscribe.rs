@@ -40,6 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let error = lost.inbox.lost().unwrap_or_default();
         tracing::warn!(
             client = self.session.peer.id,
+            address = self.session.peer.addresses.0,
             %error,
             "a subscriber's upstream connection was lost; it is subscribed again, and may have missed messages"
         );
@@ -69,8 +70,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             };
             match subscribed {
                 Err(error) => {
-                    let client = self.session.peer.id;
-                    tracing::warn!(client, error, "the upstream refuses a subscriber; it is closed");
+                    let (client, address) = (self.session.peer.id, &self.session.peer.addresses.0);
+                    tracing::warn!(client, address, error, "the upstream refuses a subscriber; it is closed");
                     return Err(End::Broken);
                 }
                 Ok(Some(subscribed)) => return Ok(subscribed),

@@ -32,6 +32,12 @@ impl HubTask {
         loop {
             let error = match connect(&self.hub.endpoint, &Group::default()).await {
                 Ok(connected) => {
+                    if attempt > 0 {
+                        tracing::info!(
+                            attempt,
+                            "the shared subscriber connection is there again; all is subscribed again"
+                        );
+                    }
                     attempt = 0;
                     let mut lookout = self.hub.endpoint.location.lookout(connected.generation);
                     let ended = tokio::select! {

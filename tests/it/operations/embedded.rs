@@ -193,6 +193,8 @@ fn a_stop_takes_less_than_ten_seconds_although_a_client_does_not_read() {
     let begun = Instant::now();
     assert_eq!(sidecar.stop(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(10), "docker kills then: {:?}", begun.elapsed());
+    let log = sidecar.log();
+    assert!(log.contains(&format!("{} clients=1", warnings::CUT_AT_THE_END)), "{log}");
     let data = sidecar.folder.path().join("data");
     assert!(
         !data.join("redis.sock").exists() && data.join("dump.rdb").exists(),

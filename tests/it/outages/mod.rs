@@ -5,5 +5,6 @@ mod isolation;
 mod lacks;
 mod startup;
 mod store;
+mod told;
 mod upstream;
 mod waiting;

@@ -60,6 +60,7 @@ pub const STORE_SILENT: &str = "the store does not answer; keys that are not in 
 pub const STORE_HEALTH: &str = "the store's health changed";
 pub const LOAD_FAILED: &str = "a load failed";
 pub const WRITE_FAILED: &str = "a write failed";
+pub const COMMIT_FAILED: &str = "the store's part of a transaction failed";
 pub const DEFINITIONS_NOT_LOADED: &str = "definitions could not be loaded; the last good version stays";
 pub const STALE: &str = "a stale record was served: the store holds something else and no change was told; \
                          check the triggers (`hearthside check --connect`). It is forgotten";
@@ -78,8 +79,17 @@ pub const NO_ORDER: &str = "the elements of the list may come in another order e
 pub const NOT_SWEPT: &str = "rows of keys that have ended cannot be removed now";
 
 /// The store cannot be asked, and does not say what changes.
-pub const STORE_AWAY: &[&str] =
-    &[STORE_SILENT, STORE_HEALTH, LOAD_FAILED, WRITE_FAILED, DEFINITIONS_NOT_LOADED, FEED_LOST, FEED_CLOSED, NOT_SWEPT];
+pub const STORE_AWAY: &[&str] = &[
+    STORE_SILENT,
+    STORE_HEALTH,
+    LOAD_FAILED,
+    WRITE_FAILED,
+    COMMIT_FAILED,
+    DEFINITIONS_NOT_LOADED,
+    FEED_LOST,
+    FEED_CLOSED,
+    NOT_SWEPT,
+];
 
 /// The store is not there at the start.
 pub const STORE_LATE: &[&str] =

@@ -134,7 +134,7 @@ fn an_exec_without_an_answer_says_that_the_store_has_done_nothing() {
 #[test]
 fn a_commit_that_the_store_refuses_is_an_error_of_each_of_its_commands() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let sidecar = on_postgres(&redis, &postgres).expect(&[warnings::WRITE_FAILED]).start();
+    let sidecar = on_postgres(&redis, &postgres).expect(&[warnings::COMMIT_FAILED]).start();
     postgres.sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not today'; END $$; \
          CREATE CONSTRAINT TRIGGER late AFTER INSERT ON hashes DEFERRABLE INITIALLY DEFERRED \
@@ -151,6 +151,9 @@ fn a_commit_that_the_store_refuses_is_an_error_of_each_of_its_commands() {
         assert!(error.starts_with("-ERR hearthside: the store's part of the transaction failed: "), "{told:?}");
         assert!(error.contains("not today"), "{told:?}");
     }
+    let log = sidecar.log();
+    let said = log.lines().find(|line| line.contains("the store's part of a transaction failed")).expect("a line");
+    assert!(said.contains("mapping=\"h:{id:int}\"") && said.contains("not today"), "{said}");
     assert_eq!(wire.ask("EXISTS h:1"), ":0\r\n");
     assert_eq!(wire.ask("HGET h:1 f"), "$-1\r\n");
 }

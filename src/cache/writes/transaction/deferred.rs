@@ -165,6 +165,7 @@ impl Work {
                 let _left = asker.end.send(Ok(()));
             }
             Err(error) => {
+                self.complain(&error);
                 self.undo();
                 let _left = asker.end.send(Err(error));
             }

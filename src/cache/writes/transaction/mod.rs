@@ -175,6 +175,9 @@ impl Work {
         }
         let committed = tokio::time::timeout(memory.source.deadline, transaction.commit()).await;
         let committed = committed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the commit took too long".into())));
+        if let Err(error) = &committed {
+            self.complain(error);
+        }
         if committed.is_ok() {
             self.live_on(&mut after).await;
         } else {
@@ -190,6 +193,13 @@ impl Work {
     /// The mapping in whose name it asks the store.
     fn first(&self) -> Option<&Cached> {
         self.steps.iter().find_map(|step| self.source().cached(step.mapping))
+    }
+
+    /// Logs, now and then, that what was prepared has not been committed, though the upstream's part has run.
+    fn complain(&self, error: &StoreError) {
+        if let Some(cached) = self.first() {
+            cached.complain("the store's part of a transaction failed", error);
+        }
     }
 
     fn epoch(&self, mapping: MappingId) -> u64 {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
 
 use crate::config;
 use crate::store::postgres::pulse::Pulse;
@@ -23,6 +24,8 @@ use crate::telemetry::clock::Tick;
 use crate::telemetry::random_id::fresh;
 
 const CHANNEL: &str = "hearthside";
+/// How long an attempt may take that is to say why others fail.
+const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 
 const TROUBLE: &str = "a change trigger failed, and everything of the mapping is taken as changed: has the table \
     changed? `hearthside check --connect`, `hearthside triggers --install`";
@@ -97,8 +100,8 @@ async fn listen(
 ) -> String {
     let connected = tokio::time::timeout(settings.connect_timeout, connect(options, heartbeat)).await;
     let mut listener = match connected {
-        Err(_) => return "the listener could not connect in time".to_owned(),
-        Ok(Err(error)) => return format!("the listener could not connect: {error}"),
+        Err(_) => return why_not(options).await,
+        Ok(Err(error)) => return format!("the listener could not connect to {}: {error}", place(options)),
         Ok(Ok(listener)) => listener,
     };
     // Nobody was sent what changed before LISTEN took effect.
@@ -126,6 +129,20 @@ async fn listen(
             on_change(change);
         }
     }
+}
+
+/// The pool tries again while nobody listens there, and says nothing of it: one attempt more does.
+async fn why_not(options: &PgConnectOptions) -> String {
+    let place = place(options);
+    match tokio::time::timeout(LAST_ATTEMPT, options.connect()).await {
+        Ok(Err(error)) => format!("the listener could not connect to {place}: {error}"),
+        _ => format!("the listener could not connect to {place} in time"),
+    }
+}
+
+/// Where the server is.
+fn place(options: &PgConnectOptions) -> String {
+    format!("{}:{}", options.get_host(), options.get_port())
 }
 
 async fn connect(options: &PgConnectOptions, heartbeat: &str) -> Result<PgListener, sqlx::Error> {
