@@ -133,7 +133,8 @@ impl Workers {
         let _ = self.inboxes[turn].send(Order::Serve(socket, admitted));
     }
 
-    /// Takes every client over to another edition; when this returns, no request begins by the old one.
+    /// Takes every client over to another edition. When this returns, no client takes a request by the old one, and no
+    /// write queues in its cache: an EXEC that has been taken and waits is looked at again before its writes queue.
     pub async fn adopt(&self, edition: &Arc<Edition>) {
         self.admission.change(edition.policy.limits.clone());
         for inbox in &self.inboxes {

@@ -80,6 +80,10 @@ impl Transaction {
 
     /// Does the store's part as far as it can be undone; `Some` when the transaction has ended with that.
     pub async fn prepare(&mut self, desk: &mut Desk<'_>) -> Option<Taken> {
+        // A reload came while EXEC waited, and nothing has been done yet.
+        if self.is_outdated && !self.is_asked() {
+            return Some(self.abort(desk, errors::transaction::OUTDATED));
+        }
         let Some(exec) = &mut self.exec else { return Some(Taken::Answered) };
         let (steps, watched) = (std::mem::take(&mut exec.part.steps), std::mem::take(&mut self.watched));
         if steps.is_empty() && watched.is_empty() {
@@ -105,6 +109,12 @@ impl Transaction {
                 Some(self.abort(desk, &errors::transaction::nothing_done(&error.to_string())))
             }
         }
+    }
+
+    /// True when the upstream has been asked to run its part: from now on its answer decides.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.exec.as_ref().is_some_and(|exec| exec.ticket.is_some())
     }
 
     /// True when something of the store waits to be committed: from now on EXEC must be completed.

@@ -1,6 +1,6 @@
 //! Applies rules that a reload takes away to what is under way, as Redis's ACL SETUSER does: a subscriber that may not
 //! listen any more is closed, a wait that is not allowed any more is ended, and a MULTI whose commands were judged by
-//! other rules is not run.
+//! other rules is not run, unless the upstream has already been asked to run it.
 
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use crate::resp::pubsub::Kind;
 use crate::route::{Refusal, Route};
 use crate::session::Rules;
 use crate::telemetry::refusals::Who;
+use crate::transaction::Transaction;
 use crate::upstream::{Batch, Lost};
 
 /// A request may still be on its way to the upstream when its wait is to end, so the end is requested up to so many
@@ -43,14 +44,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let client = self.session.peer.id;
         if rules == Rules::Gone {
             tracing::info!(client, address, user, "a client's user is gone since a reload; the client is closed");
+            self.transaction.iter_mut().for_each(Transaction::outdate_queue);
             return self.part();
         }
         if rules == Rules::Same && before.router.denied == self.services.router.denied {
             return;
         }
-        if let Some(transaction) = &mut self.transaction {
-            transaction.outdate_queue();
-        }
+        self.transaction.iter_mut().for_each(Transaction::outdate_queue);
         if self.listens_against_rules() {
             tracing::info!(
                 client,

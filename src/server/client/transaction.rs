@@ -244,8 +244,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(())
     }
 
+    /// Goes over to what a reload has brought while EXEC waited, unless the upstream has been asked to run it. The old
+    /// cache must not be written any more: the new one waits only for writes that queued before the reload.
+    fn adopt_before_exec(&mut self) {
+        let is_asked = self.transaction.as_ref().is_some_and(Transaction::is_asked);
+        if let Some(latest) = self.services.latest().filter(|_| !is_asked) {
+            self.adopt(latest);
+        }
+    }
+
     /// Does what only one who waits can do.
     async fn decide(&mut self, wait: Wait, request: &OwnedRequest) -> Result<(Taken, BytesMut), End> {
+        if wait == Wait::Decision {
+            // Nothing is awaited between this and the store's part, whose writes queue at once.
+            self.adopt_before_exec();
+        }
         let (mut out, mut pushes) = (BytesMut::new(), BytesMut::new());
         let transaction = self.transaction.get_or_insert_default();
         let mut desk = Desk {

@@ -2,5 +2,6 @@
 
 mod commandline;
 mod embedded;
+mod overtaken;
 mod probes;
 mod reload;
