@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::entry::Entry;
 use super::memory::Memory;
 use super::memory::loads::WriteTurn;
-use super::memory::overlay::fields_of;
+use super::memory::overlay::{fields_of, left_of};
 use super::source::Cached;
 use super::write_behind::WriteBehind;
 use crate::keys::MappingId;
@@ -121,11 +121,19 @@ impl Writer {
         written: &mut Written,
         asked: TtlChange,
     ) -> Result<(), StoreError> {
+        // What a command gives an expiry holds a value, even if its old expiry has passed since it was written.
+        let has_ended = written.new.is_none() && asked != TtlChange::Keep;
         let life = cached.life_after(asked, written.old.is_none());
-        if let Some(life) = life.filter(|_| written.applied && written.new.is_some()) {
+        if let Some(life) = life.filter(|_| written.applied && (written.new.is_some() || has_ended)) {
             let failed = |error| StoreError::Ambiguous(format!("the value was written, when it ends was not: {error}"));
             self.write_behind.journal_life(cached, turn.key(), life).await.map_err(failed)?;
+            let left = written.new.as_ref().and_then(|record| record.left);
             written.new = self.memory.overlay.over(turn.key(), written.new.take());
+            written.tells_new &= !has_ended;
+            // The store would say that the key has ended, until it knows better.
+            if has_ended || left.is_some_and(|left| self.is_soon(left)) {
+                self.write_behind.flush_key(turn.key()).await.map_err(failed)?;
+            }
         }
         Ok(())
     }
@@ -160,14 +168,22 @@ impl Writer {
         result
     }
 
-    /// True when what waits for a key must be saved first: it would come after this write otherwise.
+    /// True when what waits for a key must be saved first: it would come after this write otherwise. So would an expiry
+    /// that has passed, or may have when the statement ends: when the row has it, the store alone decides, by its own
+    /// clock, whether this write finds the old key or makes a new one.
     fn must_flush_before(&self, key: &[u8], edit: &Edit) -> bool {
         self.memory.overlay.of(key).is_some_and(|dirty| match edit {
             Edit::Fields(changes, _) => {
-                changes.iter().any(|(field, _)| fields_of(&dirty.entries).any(|(waiting, _)| waiting == field))
+                left_of(&dirty.entries).flatten().is_some_and(|left| self.is_soon(left))
+                    || changes.iter().any(|(field, _)| fields_of(&dirty.entries).any(|(waiting, _)| waiting == field))
             }
             _ => true,
         })
+    }
+
+    /// True when so many milliseconds may be over before a statement ends.
+    fn is_soon(&self, left: i64) -> bool {
+        i128::from(left) <= self.memory.source.deadline.as_millis().cast_signed()
     }
 
     /// The record as it is: from memory if `before` may be used, else from the store.

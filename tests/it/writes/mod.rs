@@ -16,6 +16,7 @@ mod place;
 mod power;
 mod refused;
 mod seen;
+mod short;
 mod told;
 mod watched;
 mod zones;

@@ -1,0 +1,81 @@
+//! Keys that end by a column of their row, and sooner than the store is told so: a write that comes after the end makes
+//! a new key, as in Redis.
+
+use std::time::{Duration, Instant};
+
+use super::model::{on_postgres, on_sqlite};
+use crate::support::admin::{metric, request};
+use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
+use crate::support::sidecar::Builder;
+use crate::support::until;
+
+/// What makes a key that lives for a moment, what is written when it has ended, the reply, and what the key holds then.
+const WRITES: [(&[&str], &str, &str, &str); 12] = [
+    (&["SET # 1 PX 10"], "SET # 2", "+OK\r\n", "$1\r\n2\r\n"),
+    (&["SET # 1 PX 10"], "SET # 2 EX 500", "+OK\r\n", "$1\r\n2\r\n"),
+    (&["SET # 1 PX 10"], "SET # 2 KEEPTTL", "+OK\r\n", "$1\r\n2\r\n"),
+    (&["SET # 1 PX 10"], "SET # 2 NX PX 60000", "+OK\r\n", "$1\r\n2\r\n"),
+    (&["SET # 1 PX 10"], "SETNX # 2", ":1\r\n", "$1\r\n2\r\n"),
+    (&["SET # 1 PX 10"], "GETSET # 2", "$-1\r\n", "$1\r\n2\r\n"),
+    (&["SET # 1 PX 10"], "INCR #", ":1\r\n", "$1\r\n1\r\n"),
+    (&["SET # 1 PX 10"], "APPEND # 2", ":1\r\n", "$1\r\n2\r\n"),
+    (&["SET # 1 PX 10"], "SET # 2 XX", "$-1\r\n", "$-1\r\n"),
+    (&["HSET # n 5", "PEXPIRE # 10"], "HINCRBY # n 2", ":2\r\n", "*2\r\n$1\r\nn\r\n$1\r\n2\r\n"),
+    (&["HSET # n 5", "PEXPIRE # 10"], "HSETNX # n 6", ":1\r\n", "*2\r\n$1\r\nn\r\n$1\r\n6\r\n"),
+    (&["HSET # n 5", "PEXPIRE # 10"], "HSET # f a", ":1\r\n", "*2\r\n$1\r\nf\r\n$1\r\na\r\n"),
+];
+
+fn on_each(work: impl Fn(Builder)) {
+    let redis = Redis::start();
+    let postgres = Postgres::start();
+    work(on_postgres(&redis, &postgres));
+    let (builder, _folder) = on_sqlite(&redis);
+    work(builder);
+}
+
+#[test]
+fn a_write_after_the_end_of_a_key_makes_a_new_one_before_the_store_knows_of_the_end() {
+    on_each(|builder| {
+        let sidecar = builder.set("JOURNAL__FLUSH_INTERVAL", "3s").start();
+        let mut wire = sidecar.wire();
+        let keys: Vec<(String, &str)> =
+            (1..).zip(&WRITES).map(|(i, write)| (format!("{}:{i}", kind(write.0)), write.3)).collect();
+        let read = |key: &str| if key.starts_with('h') { format!("HGETALL {key}") } else { format!("GET {key}") };
+        for ((key, holds), (made, write, told, _)) in keys.iter().zip(&WRITES) {
+            for request in *made {
+                assert!(!wire.ask(&request.replace('#', key)).starts_with('-'), "{request}");
+            }
+            until("it has ended", || wire.ask(&format!("EXISTS {key}")) == ":0\r\n");
+            assert_eq!(wire.ask(&write.replace('#', key)), *told, "{write}");
+            assert_eq!(wire.ask(&read(key)), *holds, "{write}");
+        }
+        until("everything is saved", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+        for ((key, holds), (_, write, ..)) in keys.iter().zip(&WRITES) {
+            request(&sidecar, "POST", &format!("/invalidate?key={key}"));
+            assert_eq!(wire.ask(&read(key)), *holds, "{write}, when it is read from the store");
+        }
+    });
+}
+
+fn kind(made: &[&str]) -> char {
+    if made[0].starts_with('H') { 'h' } else { 's' }
+}
+
+#[test]
+fn a_write_at_the_end_of_a_key_is_not_lost() {
+    on_each(|builder| {
+        let sidecar = builder.set("JOURNAL__FLUSH_INTERVAL", "1h").start();
+        let mut wire = sidecar.wire();
+        for life in (1..=40).map(|i| i % 10 + 1) {
+            assert_eq!(wire.ask(&format!("SET s:a 1 PX {life}")), "+OK\r\n");
+            assert_eq!(wire.ask("SET s:a 2"), "+OK\r\n");
+            assert_eq!(wire.ask("GET s:a"), "$1\r\n2\r\n", "after a life of {life} ms");
+            assert_eq!(wire.ask("TTL s:a"), ":-1\r\n");
+            let over = Instant::now() + Duration::from_millis(life);
+            until("the life that it had is over", || Instant::now() >= over);
+            request(&sidecar, "POST", "/invalidate?key=s:a");
+            assert_eq!(wire.ask("GET s:a"), "$1\r\n2\r\n", "after a life of {life} ms, from the store");
+        }
+    });
+}
