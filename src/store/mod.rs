@@ -144,7 +144,11 @@ impl Store {
     pub async fn plan(&self, mapping: &Mapping) -> Result<Plan, StoreError> {
         match &self.engine {
             Engine::Postgres(store) => planning::plan(&Catalog::Postgres(store.catalog()), mapping).await,
-            Engine::Sqlite(store) => planning::plan(&Catalog::Sqlite(store.catalog()), mapping).await,
+            Engine::Sqlite(store) => {
+                let plan = planning::plan(&Catalog::Sqlite(store.catalog()), mapping).await?;
+                store.follow(&plan).await?;
+                Ok(plan)
+            }
             Engine::Away(away) => Err(away.error()),
         }
     }
@@ -173,7 +177,7 @@ impl Store {
         let writing = async {
             match &self.engine {
                 Engine::Postgres(store) => store.write(plan, key, edit, origin).await,
-                Engine::Sqlite(store) => store.write(plan, key, edit).await,
+                Engine::Sqlite(store) => store.write(plan, key, edit, origin).await,
                 Engine::Away(away) => Err(away.error()),
             }
         };

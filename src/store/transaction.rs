@@ -32,7 +32,7 @@ impl Store {
         let beginning = async {
             match &self.engine {
                 Engine::Postgres(store) => store.begin(origin, snapshot).await.map(Open::Postgres),
-                Engine::Sqlite(store) => store.begin().await.map(Open::Sqlite),
+                Engine::Sqlite(store) => store.begin(Some(origin)).await.map(Open::Sqlite),
                 Engine::Away(away) => Err(away.error()),
             }
         };

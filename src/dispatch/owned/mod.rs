@@ -20,6 +20,7 @@ use crate::keys::{MappingId, glob_match};
 use crate::mapping::{Kind, Mappings};
 use crate::store::{Change, Store, StoreError, Unavailable};
 use crate::telemetry::metrics::{MappingMetrics, OwnedMetrics};
+use crate::telemetry::planted::is_planted;
 
 /// Everything owned.
 #[derive(Debug)]
@@ -73,6 +74,9 @@ impl Owned {
 
     fn changed(&self, key: &[u8], from: Option<&str>) {
         let Some(mapping) = self.mappings.keyspace.owner(key) else { return };
+        if is_planted("watch-ignored") && !self.mappings.list[mapping.index()].config.watch.is_empty() {
+            return;
+        }
         self.metrics.invalidated("change");
         match self.mappings.list[mapping.index()].kind {
             Kind::Definition => self.reloader.request(mapping),

@@ -1,6 +1,6 @@
 //! The change feed of SQLite: `PRAGMA data_version` on a separate connection says that some other connection, of this
 //! process or another, has committed. It does not say what, so everything is taken as changed. Our own writes go over
-//! that same connection, which does not report them.
+//! that same connection, which does not report them: `own_changes` tells what they change.
 //!
 //! Source: <https://www.sqlite.org/pragma.html#pragma_data_version>
 
@@ -12,6 +12,8 @@ use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::interests::Interests;
+use super::own_changes::{self, Installed};
 use crate::config;
 use crate::store::retirement::Retirement;
 use crate::store::{Change, OnChange, StoreError};
@@ -35,6 +37,8 @@ pub(super) struct Open {
     version: Option<i64>,
     /// The file that it has opened.
     file: Option<FileId>,
+    /// The triggers that it has.
+    installed: Option<Installed>,
 }
 
 /// Device and inode of a file: another file of the same name has others.
@@ -62,9 +66,22 @@ impl Writer {
         }
         if open.is_none() {
             let connection = SqliteConnection::connect_with(&self.options).await?;
-            *open = Some(Open { connection, version: None, file });
+            *open = Some(Open { connection, version: None, file, installed: None });
         }
         Ok(open)
+    }
+
+    /// The same, with the triggers that note what is changed over it.
+    pub(super) async fn lock_to_write(
+        &self,
+        interests: &Interests,
+    ) -> Result<OwnedMutexGuard<Option<Open>>, StoreError> {
+        let mut guard = self.lock().await?;
+        if let Some(open) = guard.as_mut() {
+            let has = open.installed.take();
+            open.installed = Some(own_changes::install(&mut open.connection, interests, has).await?);
+        }
+        Ok(guard)
     }
 
     /// True when another connection has committed since the last look.

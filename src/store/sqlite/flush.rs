@@ -52,6 +52,7 @@ async fn flush_row(transaction: &mut SqliteTransaction, plan: &Plan, row: &Flush
         transaction.set_end(plan, &row.key, left).await?;
     }
     if row.fields.is_empty() {
+        transaction.note(Some(&row.key)).await?;
         let new = transaction.load(plan, &row.key).await?;
         return Ok(Written { applied: true, new, ..Written::default() });
     }

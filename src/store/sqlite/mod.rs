@@ -3,6 +3,8 @@
 mod catalog;
 mod feed;
 mod flush;
+mod interests;
+mod own_changes;
 #[cfg(test)]
 mod recorded;
 mod statement;
@@ -33,6 +35,8 @@ use crate::config;
 use crate::record::{RowEdit, Written};
 use crate::resp::number::parse_i64;
 use feed::Writer;
+use interests::Interests;
+use own_changes::{Listener, OwnChanges};
 use value::Bind;
 
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub(super) struct Sqlite {
     writer: Writer,
     /// Connections of the pool that were opened before are not used any more.
     retirement: Retirement,
+    interests: Interests,
+    listener: Listener,
 }
 
 fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
@@ -112,7 +118,9 @@ impl Sqlite {
     ) -> Result<Self, StoreError> {
         let retirement = Retirement::default();
         let pool = pool(&options, settings, retirement.clone()).await?;
-        Ok(Self { pool, writer: Writer::new(options, path, retirement.clone()), retirement })
+        let writer = Writer::new(options, path, retirement.clone());
+        let (interests, listener) = (Interests::default(), Listener::default());
+        Ok(Self { pool, writer, retirement, interests, listener })
     }
 
     pub(super) const fn pool(&self) -> &SqlitePool {
@@ -160,11 +168,23 @@ impl Sqlite {
     }
 
     pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
+        self.listener.set(on_change.clone());
         feed::watch(&self.writer, settings, on_change).await;
     }
 
-    pub(super) async fn write(&self, plan: &Plan, key: &[u8], edit: RowEdit<'_>) -> Result<Written, StoreError> {
-        let mut transaction = self.begin().await?;
+    /// From now on the mapping of this plan is told what this process changes in the tables that it reads.
+    pub(super) async fn follow(&self, plan: &Plan) -> Result<(), StoreError> {
+        self.interests.add(&self.pool, plan).await
+    }
+
+    pub(super) async fn write(
+        &self,
+        plan: &Plan,
+        key: &[u8],
+        edit: RowEdit<'_>,
+        origin: &str,
+    ) -> Result<Written, StoreError> {
+        let mut transaction = self.begin(Some(origin)).await?;
         let written = transaction.write(plan, key, edit).await;
         if matches!(&written, Err(error) if error.is_final()) {
             return written;
@@ -175,7 +195,7 @@ impl Sqlite {
     }
 
     pub(super) async fn flush(&self, plan: &Plan, rows: &[FlushRow], mark: Mark<'_>) -> Result<Flushed, StoreError> {
-        flush::flush(self.begin().await?, plan, rows, mark).await
+        flush::flush(self.begin(Some(mark.origin)).await?, plan, rows, mark).await
     }
 
     pub(super) async fn page(
@@ -200,7 +220,7 @@ impl Sqlite {
 
     pub(super) async fn sweep(&self, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
         let column = &expires.column;
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin(None).await?;
         let sql = format!(
             "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} \
              WHERE unixepoch({column}, 'subsec') < unixepoch('now', 'subsec') - ?1 LIMIT 1000)"
@@ -211,20 +231,22 @@ impl Sqlite {
     }
 
     pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin(None).await?;
         flush::enroll(transaction.connection()?, journal).await?;
         transaction.commit().await
     }
 
     pub(super) async fn fence(&self, fence: super::Fence<'_>) -> Result<super::Raised, StoreError> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin(None).await?;
         let raised = flush::fence(transaction.connection()?, fence).await?;
         transaction.commit().await?;
         Ok(raised)
     }
 
-    pub(super) async fn begin(&self) -> Result<SqliteTransaction, StoreError> {
-        SqliteTransaction::begin(self.writer.lock().await?).await
+    /// Begins a transaction; `origin` comes back with the notices of the keys that it writes.
+    pub(super) async fn begin(&self, origin: Option<&str>) -> Result<SqliteTransaction, StoreError> {
+        let guard = self.writer.lock_to_write(&self.interests).await?;
+        SqliteTransaction::begin(guard, OwnChanges::new(&self.listener, origin, &self.interests)).await
     }
 }
 

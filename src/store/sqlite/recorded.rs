@@ -97,7 +97,8 @@ async fn write_all(store: &Sqlite, plans: &[Plan]) {
         let key = key.as_bytes();
         let plan = plans.iter().find(|plan| plan.values(key).is_some()).expect("a mapping of the key");
         store.rows_of(plan, key).await.expect("loaded");
-        store.write(plan, key, crate::record::RowEdit { edit: &edit, left: Some(60_000) }).await.expect("written");
+        let edit = crate::record::RowEdit { edit: &edit, left: Some(60_000) };
+        store.write(plan, key, edit, "o").await.expect("written");
     }
 }
 
@@ -135,6 +136,7 @@ async fn sqlite_is_given_these_statements() {
     let mut plans = Vec::new();
     for mapping in Mappings::compile(&config, &mut faults).list {
         let plan = planning::plan(&Catalog::Sqlite(store.catalog()), &mapping).await.expect("planned");
+        store.follow(&plan).await.expect("followed");
         match mapping.kind {
             Kind::Definition => store.each_row(&plan, |_| Ok(())).await.expect("loaded"),
             Kind::Cache => {

@@ -5,21 +5,27 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::sync::OwnedMutexGuard;
 
 use super::feed::Open;
+use super::own_changes::OwnChanges;
 use super::write::Desk;
 use crate::record::{Record, RowEdit, Written};
 use crate::store::{Plan, StoreError};
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the file is closed".into())
+}
 
 /// Holds the connection; a transaction that is dropped closes it, which rolls back. The next connection cannot tell
 /// what others have committed meanwhile, so that everything counts as changed.
 #[derive(Debug)]
 pub(in crate::store) struct SqliteTransaction {
     guard: OwnedMutexGuard<Option<Open>>,
+    changes: OwnChanges,
     is_done: bool,
 }
 
 impl SqliteTransaction {
-    pub(super) async fn begin(guard: OwnedMutexGuard<Option<Open>>) -> Result<Self, StoreError> {
-        let mut transaction = Self { guard, is_done: false };
+    pub(super) async fn begin(guard: OwnedMutexGuard<Option<Open>>, changes: OwnChanges) -> Result<Self, StoreError> {
+        let mut transaction = Self { guard, changes, is_done: false };
         transaction.run("BEGIN IMMEDIATE").await?;
         Ok(transaction)
     }
@@ -34,7 +40,7 @@ impl SqliteTransaction {
     }
 
     fn open(&mut self) -> Result<&mut Open, StoreError> {
-        self.guard.as_mut().ok_or_else(|| StoreError::Unavailable("the file is closed".into()))
+        self.guard.as_mut().ok_or_else(closed)
     }
 
     /// The write, or load, of one key.
@@ -57,7 +63,14 @@ impl SqliteTransaction {
             self.run("ROLLBACK TO one").await?;
         }
         self.run("RELEASE one").await?;
+        self.note(Some(key)).await?;
         written
+    }
+
+    /// Notes what has changed since the last time, with the write of this key.
+    pub(super) async fn note(&mut self, written: Option<&[u8]>) -> Result<(), StoreError> {
+        let open = self.guard.as_mut().ok_or_else(closed)?;
+        self.changes.take(&mut open.connection, written).await
     }
 
     /// Sets when a row ends, in milliseconds from now; `None`: never.
@@ -69,8 +82,13 @@ impl SqliteTransaction {
         self.desk(plan, key)?.load().await
     }
 
+    /// What it has changed is told when this returns. If the commit fails, the connection is closed, and everything
+    /// counts as changed.
     pub(in crate::store) async fn commit(mut self) -> Result<(), StoreError> {
-        self.end("COMMIT").await
+        self.note(None).await?;
+        self.end("COMMIT").await?;
+        self.changes.tell();
+        Ok(())
     }
 
     /// Undoes everything, and keeps the connection with what it knows.

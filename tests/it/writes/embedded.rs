@@ -18,35 +18,41 @@ table = "players"
 write = "deferred"
 "#;
 
-fn sqlite(file: &Path, sql: &str) -> String {
+pub fn sqlite(file: &Path, sql: &str) -> String {
     let told = Command::new("sqlite3").args(["-cmd", ".timeout 5000"]).arg(file).arg(sql).output();
     let told = told.expect("sqlite3 is installed");
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     String::from_utf8_lossy(&told.stdout).trim_end().to_owned()
 }
 
-struct Place {
+/// A Redis and a folder with the store's file and the journal's.
+pub struct Place {
     redis: Redis,
-    folder: tempfile::TempDir,
+    pub folder: tempfile::TempDir,
+    config: &'static str,
 }
 
 impl Place {
     fn new() -> Self {
-        let place = Self { redis: Redis::start(), folder: tempfile::tempdir().expect("a folder") };
-        place.sql(
-            "PRAGMA journal_mode = wal; CREATE TABLE players (id INTEGER PRIMARY KEY, seen INTEGER); \
-                   INSERT INTO players VALUES (1, 0), (2, 0), (3, 0)",
-        );
+        let tables = "CREATE TABLE players (id INTEGER PRIMARY KEY, seen INTEGER); \
+                      INSERT INTO players VALUES (1, 0), (2, 0), (3, 0)";
+        Self::of(tables, CONFIG)
+    }
+
+    /// With these tables and mappings.
+    pub fn of(tables: &str, config: &'static str) -> Self {
+        let place = Self { redis: Redis::start(), folder: tempfile::tempdir().expect("a folder"), config };
+        place.sql(&format!("PRAGMA journal_mode = wal; {tables}"));
         place
     }
 
-    fn sql(&self, sql: &str) -> String {
+    pub fn sql(&self, sql: &str) -> String {
         sqlite(&self.folder.path().join("store.db"), sql)
     }
 
-    fn builder(&self) -> Builder {
+    pub fn builder(&self) -> Builder {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
-        let builder = Sidecar::builder().redis(&self.redis).config(CONFIG).set("JOURNAL__FLUSH_INTERVAL", "20ms");
+        let builder = Sidecar::builder().redis(&self.redis).config(self.config).set("JOURNAL__FLUSH_INTERVAL", "20ms");
         builder.set("STORE__URL", format!("sqlite://{}", file("store.db"))).set("JOURNAL__PATH", file("journal.db"))
     }
 

@@ -12,6 +12,7 @@ mod journals;
 mod late;
 pub mod model;
 mod moved;
+mod neighbours;
 mod place;
 mod power;
 mod refused;
