@@ -176,9 +176,9 @@ async fn journal(loaded: &Loaded, aside: &Aside) -> ExitCode {
     let key = aside.key.as_deref().map(str::as_bytes);
     let result = match aside.clearing() {
         Some(clearing) => Journal::clear(path, clearing, key).await.map(|fields| app::cleared(fields, clearing)),
-        None => Journal::refused(path).await.map(|mut refused| {
+        None => Journal::refused(path).await.map(|(mut refused, missing)| {
             refused.retain(|field| key.is_none_or(|key| field.key == key));
-            app::refused(&refused)
+            app::refused(&refused, missing)
         }),
     };
     match result {

@@ -21,10 +21,14 @@ pub fn commands() -> String {
     table
 }
 
-/// What the store refused, a line each: when, mapping, key, field, value and reason.
+/// What the store refused, a line each: when, mapping, key, field, value and reason. Before it, how many entries are
+/// missing in the journal.
 #[must_use]
-pub fn refused(list: &[Refused]) -> String {
-    let mut listed = String::new();
+pub fn refused(list: &[Refused], missing: u64) -> String {
+    let mut listed = match missing {
+        0 => String::new(),
+        _ => format!("{missing} acknowledged deferred writes, at most, are missing: the journal was damaged\n"),
+    };
     for Refused { at, mapping, key, field, value, reason } in list {
         let text = |bytes: &[u8]| format!("{:?}", String::from_utf8_lossy(bytes));
         let value = value.as_ref().map_or_else(|| "(removed)".to_owned(), |value| text(value));

@@ -1,14 +1,16 @@
 //! The journal's file and its statements.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
+use super::chunks::{chunks, last_of_each, rows};
+use super::tally::Tally;
 use super::{Change, Entry, JournalError, Waiting, layout};
 use crate::config::JournalSync;
 use crate::telemetry::clock::UnixMs;
+use crate::telemetry::metrics::JournalMetrics;
 
 /// What a file says of itself.
 pub(super) struct About {
@@ -25,8 +27,11 @@ pub(super) struct About {
 #[derive(Debug)]
 pub(super) struct File {
     connection: SqliteConnection,
-    /// Held, so that no second process writes the same journal.
-    _lock: std::fs::File,
+    /// Held, so that no second process writes the same journal. It holds the tally.
+    lock: std::fs::File,
+    tally: Tally,
+    /// The tally of what has been committed.
+    committed: Tally,
 }
 
 /// One field's value that the store refused.
@@ -50,9 +55,15 @@ fn failed(path: &Path, error: &std::io::Error) -> JournalError {
     JournalError::File(format!("{}: {error}", path.display()))
 }
 
+fn lock_of(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.lock", path.display()))
+}
+
 fn locked(path: &Path) -> Result<std::fs::File, JournalError> {
-    let name = PathBuf::from(format!("{}.lock", path.display()));
-    let lock = std::fs::File::create(&name).map_err(|error| failed(&name, &error))?;
+    let name = lock_of(path);
+    let mut options = std::fs::File::options();
+    let lock = options.read(true).write(true).create(true).truncate(false).open(&name);
+    let lock = lock.map_err(|error| failed(&name, &error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => Err(JournalError::InUse(path.display().to_string())),
@@ -60,17 +71,30 @@ fn locked(path: &Path) -> Result<std::fs::File, JournalError> {
     }
 }
 
-pub(super) async fn refused(path: &Path) -> Result<Vec<Refused>, JournalError> {
+/// How many entries the file has taken, and how many wait.
+async fn counted(connection: &mut SqliteConnection) -> Result<(u64, u64), JournalError> {
+    let count = "SELECT appended, (SELECT count(*) FROM waiting) FROM about";
+    let (appended, waiting): (i64, i64) = sqlx::query_as(count).fetch_one(connection).await?;
+    Ok((appended.unsigned_abs(), waiting.unsigned_abs()))
+}
+
+/// What was refused by the store, and how many entries are missing.
+pub(super) async fn refused(path: &Path) -> Result<(Vec<Refused>, u64), JournalError> {
+    // Before the file is looked at, which may be in use: it is written first.
+    let tally = Tally::read(&std::fs::read_to_string(lock_of(path)).unwrap_or_default());
     if !path.exists() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), tally.found(0, 0).missing));
     }
     let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
     let mut connection = SqliteConnection::connect_with(&options).await?;
     if !layout::check(&mut connection).await? {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), tally.found(0, 0).missing));
     }
     let select = "SELECT at, mapping, key, field, value, reason FROM refused ORDER BY seq";
-    Ok(sqlx::query_as(select).fetch_all(&mut connection).await?)
+    let refused = sqlx::query_as(select).fetch_all(&mut connection).await?;
+    // A file of an earlier layout has not counted, and its tally says nothing.
+    let missing = counted(&mut connection).await.map_or(tally.missing, |(all, wait)| tally.found(all, wait).missing);
+    Ok((refused, missing))
 }
 
 /// What a row that lies aside counts, as `Entry::weight` says, in SQL.
@@ -97,7 +121,30 @@ impl File {
             .disable_statement_logging();
         let mut connection = SqliteConnection::connect_with(&options).await?;
         layout::prepare(&mut connection).await?;
-        Ok(Self { connection, _lock: lock })
+        let (appended, waiting) = counted(&mut connection).await?;
+        let text = std::fs::read_to_string(lock_of(path)).unwrap_or_default();
+        let tally = Tally::read(&text).found(appended, waiting);
+        let file = Self { connection, lock, tally, committed: tally };
+        file.note_tally();
+        Ok(file)
+    }
+
+    fn note_tally(&self) {
+        if let Err(error) = self.committed.write(&self.lock) {
+            tracing::debug!(%error, "the journal's tally cannot be written");
+        }
+    }
+
+    /// Tells how many entries are missing, at every start until an operator has taken note of it.
+    pub(super) fn tell_missing(&self, metrics: &JournalMetrics) {
+        let missing = self.tally.missing;
+        metrics.missing.set(missing.cast_signed());
+        if missing > 0 {
+            tracing::error!(
+                missing,
+                "acknowledged deferred writes are missing in the journal: it was damaged, or an older file put back"
+            );
+        }
     }
 
     /// Whose what waits is.
@@ -152,12 +199,16 @@ impl File {
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), JournalError> {
-        self.run("COMMIT").await
+        self.run("COMMIT").await?;
+        self.committed = self.tally;
+        self.note_tally();
+        Ok(())
     }
 
     pub(super) async fn rollback(&mut self) {
         // Without a transaction there is nothing to roll back.
         let _none = self.run("ROLLBACK").await;
+        self.tally = self.committed;
     }
 
     /// From the next commit on each is synced, with all before it, or none is. Not within a transaction.
@@ -178,20 +229,23 @@ impl File {
         for some in chunks(&entries) {
             replaced += self.append_some(some).await?;
         }
+        self.tally.appended += entries.len() as u64;
+        let count = "UPDATE about SET appended = appended + ?1";
+        sqlx::query(count).bind(entries.len() as i64).execute(&mut self.connection).await?;
         Ok(replaced)
     }
 
     /// The same of entries that differ, as one statement for all: a statement costs more than a row.
     async fn append_some(&mut self, entries: &[Entry]) -> Result<u64, JournalError> {
         let select = format!(
-            "SELECT coalesce(sum(weight), 0) FROM (VALUES {}) AS new \
+            "SELECT coalesce(sum(weight), 0), count(*) FROM (VALUES {}) AS new \
              CROSS JOIN waiting ON key = column1 AND field = column2",
             rows(entries.len(), "(?, ?)")
         );
-        let weigh = entries.iter().fold(sqlx::query_scalar(AssertSqlSafe(select)), |query, entry| {
+        let weigh = entries.iter().fold(sqlx::query_as(AssertSqlSafe(select)), |query, entry| {
             query.bind(&entry.key[..]).bind(entry.change.stored_field())
         });
-        let replaced: i64 = weigh.fetch_one(&mut self.connection).await?;
+        let (replaced, rows_replaced): (i64, i64) = weigh.fetch_one(&mut self.connection).await?;
         let insert = format!(
             "INSERT INTO waiting (key, field, seq, mapping, value, weight) VALUES {} \
              ON CONFLICT DO UPDATE SET seq = excluded.seq, value = excluded.value, weight = excluded.weight, \
@@ -208,6 +262,7 @@ impl File {
                 .bind(entry.weight().cast_signed())
         });
         keep.execute(&mut self.connection).await?;
+        self.tally.waiting += entries.len() as u64 - rows_replaced.unsigned_abs();
         Ok(replaced.unsigned_abs())
     }
 
@@ -231,6 +286,7 @@ impl File {
             .bind(batch.cast_signed())
             .fetch_all(&mut self.connection)
             .await?;
+        self.tally.waiting = self.tally.waiting.saturating_sub(freed.len() as u64);
         Ok(freed.iter().map(|weight| weight.unsigned_abs()).sum())
     }
 
@@ -271,6 +327,7 @@ impl File {
         let free = "DELETE FROM waiting WHERE seq IN (SELECT value FROM json_each(?1)) RETURNING weight";
         let freed: Vec<i64> = sqlx::query_scalar(free).bind(&seqs).fetch_all(&mut self.connection).await?;
         let weight: u64 = freed.iter().map(|weight| weight.unsigned_abs()).sum();
+        self.tally.waiting = self.tally.waiting.saturating_sub(freed.len() as u64);
         Ok((weight, weight + (freed.len() * reason.len()) as u64))
     }
 
@@ -283,8 +340,15 @@ impl File {
         Ok((weight.unsigned_abs(), last.unsigned_abs()))
     }
 
-    /// Forgets what lies aside, of one key or of all; how many fields.
+    /// Forgets what lies aside, of one key or of all; how many fields. With all, what is missing is forgotten too.
     pub(super) async fn remove(&mut self, key: Option<&[u8]>) -> Result<u64, JournalError> {
+        if key.is_none() {
+            self.tally.missing = 0;
+        }
+        self.clear(key).await
+    }
+
+    async fn clear(&mut self, key: Option<&[u8]>) -> Result<u64, JournalError> {
         let remove = "DELETE FROM refused WHERE ?1 IS NULL OR key = ?1";
         Ok(sqlx::query(remove).bind(key).execute(&mut self.connection).await?.rows_affected())
     }
@@ -300,58 +364,6 @@ impl File {
              ON CONFLICT DO NOTHING"
         );
         sqlx::query(AssertSqlSafe(retry)).bind(key).execute(&mut self.connection).await?;
-        self.remove(key).await
-    }
-}
-
-/// The last of each key's field, in their order, and the weight of the others.
-fn last_of_each(entries: Vec<Entry>) -> (Vec<Entry>, u64) {
-    let mut seen = HashSet::with_capacity(entries.len());
-    let is_last: Vec<bool> =
-        entries.iter().rev().map(|entry| seen.insert((&entry.key[..], entry.change.stored_field()))).collect();
-    let mut replaced = 0;
-    let last = entries.into_iter().zip(is_last.into_iter().rev()).filter_map(|(entry, is_last)| {
-        replaced += if is_last { 0 } else { entry.weight() };
-        is_last.then_some(entry)
-    });
-    (last.collect(), replaced)
-}
-
-/// Rows of one statement: few sizes, so that their statements stay prepared.
-const CHUNKS: [usize; 4] = [256, 32, 4, 1];
-
-fn chunks(mut entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
-    std::iter::from_fn(move || {
-        let size = CHUNKS.into_iter().find(|size| *size <= entries.len())?;
-        let (some, rest) = entries.split_at(size);
-        entries = rest;
-        Some(some)
-    })
-}
-
-fn rows(count: usize, row: &str) -> String {
-    vec![row; count].join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Change, Entry, chunks, last_of_each};
-
-    fn entry(seq: u64, key: &str) -> Entry {
-        Entry { seq, mapping: "m".into(), key: key.to_owned().into(), change: Change::Field("f".into(), None) }
-    }
-
-    #[test]
-    fn of_a_field_the_last_value_is_kept() {
-        let (last, replaced) = last_of_each(vec![entry(1, "a"), entry(2, "b"), entry(3, "a"), entry(4, "a")]);
-        assert_eq!(last, [entry(2, "b"), entry(4, "a")]);
-        assert_eq!(replaced, entry(1, "a").weight() * 2);
-    }
-
-    #[test]
-    fn chunks_are_everything_in_its_order() {
-        let all: Vec<Entry> = (0..1000).map(|seq| entry(seq, "a")).collect();
-        assert_eq!(chunks(&all).collect::<Vec<_>>().concat(), all);
-        assert_eq!(chunks(&[]).count(), 0);
+        self.clear(key).await
     }
 }

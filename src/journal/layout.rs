@@ -7,12 +7,14 @@ use sqlx::sqlite::SqliteConnection;
 use super::JournalError;
 
 /// The layout's number, kept as `PRAGMA user_version`. Files of before have 0.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// Batches that are marked in `waiting` were taken under `about.incarnation`; `since` was the last batch when that
 /// began. `heirs` are openings that asked the store for what it left, and may have got the answer that it is theirs.
+/// `appended` counts the entries that were ever taken.
 const SCHEMA: &str = "
-CREATE TABLE about (incarnation TEXT NOT NULL, last INTEGER NOT NULL, since INTEGER NOT NULL);
+CREATE TABLE about (incarnation TEXT NOT NULL, last INTEGER NOT NULL, since INTEGER NOT NULL,
+    appended INTEGER NOT NULL);
 CREATE TABLE heirs (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE waiting (
     key BLOB NOT NULL, field BLOB NOT NULL, seq INTEGER NOT NULL, mapping TEXT NOT NULL, value BLOB,
@@ -25,10 +27,10 @@ CREATE TABLE refused (
     seq INTEGER PRIMARY KEY, at TEXT NOT NULL, mapping TEXT NOT NULL, key BLOB NOT NULL, field BLOB NOT NULL,
     value BLOB, reason TEXT NOT NULL
 );
-INSERT INTO about VALUES ('', 0, 0);";
+INSERT INTO about VALUES ('', 0, 0, 0);";
 
 /// The columns of each table, by its name, in the order of both.
-const TABLES: &str = "about(incarnation,last,since) heirs(name) known_columns(mapping,columns) \
+const TABLES: &str = "about(incarnation,last,since,appended) heirs(name) known_columns(mapping,columns) \
     refused(seq,at,mapping,key,field,value,reason) waiting(key,field,seq,mapping,value,weight,batch)";
 
 /// Layout 0: one name for all openings of the file.
@@ -43,12 +45,18 @@ const SECOND: &str = "about(incarnation,last) known_columns(mapping,columns) \
 const FROM_SECOND: &str = "ALTER TABLE about ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
     CREATE TABLE heirs (name TEXT PRIMARY KEY) WITHOUT ROWID;";
 
+/// Layout 2: it did not count.
+const THIRD: &str = "about(incarnation,last,since) heirs(name) known_columns(mapping,columns) \
+    refused(seq,at,mapping,key,field,value,reason) waiting(key,field,seq,mapping,value,weight,batch)";
+const FROM_THIRD: &str = "ALTER TABLE about ADD COLUMN appended INTEGER NOT NULL DEFAULT 0;";
+
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
     Empty,
     First,
     Second,
+    Third,
     Latest,
 }
 
@@ -71,6 +79,7 @@ async fn find(connection: &mut SqliteConnection) -> Result<Layout, JournalError>
         (0, "") if is_empty => Ok(Layout::Empty),
         (0, FIRST) => Ok(Layout::First),
         (1, SECOND) => Ok(Layout::Second),
+        (2, THIRD) => Ok(Layout::Third),
         (VERSION, TABLES) => Ok(Layout::Latest),
         _ => Err(JournalError::Layout("it is no journal of Hearthside; give journal.path a file of its own".into())),
     }
@@ -86,8 +95,9 @@ pub(super) async fn prepare(connection: &mut SqliteConnection) -> Result<(), Jou
     let change = match find(connection).await? {
         Layout::Latest => return Ok(()),
         Layout::Empty => SCHEMA.to_owned(),
-        Layout::First => format!("{FROM_FIRST}{FROM_SECOND}"),
-        Layout::Second => FROM_SECOND.to_owned(),
+        Layout::First => format!("{FROM_FIRST}{FROM_SECOND}{FROM_THIRD}"),
+        Layout::Second => format!("{FROM_SECOND}{FROM_THIRD}"),
+        Layout::Third => FROM_THIRD.to_owned(),
     };
     let script = format!("BEGIN IMMEDIATE; {change} PRAGMA user_version = {VERSION}; COMMIT;");
     sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;

@@ -10,15 +10,18 @@
 //! - batches are numbered within an incarnation, which is another at every opening: a file that was copied, or that
 //!   went back in time, never numbers a batch as the store has noted one before;
 //! - what was taken under one incarnation is settled before anything is taken under the next;
+//! - how many entries it has taken is counted outside the file too: one that has lost its end, or is older, is told;
 //! - the file names the incarnation whose entries it holds, and the store notes once who took them over: a copy of the
 //!   file is known by that.
 
+mod chunks;
 mod entry;
 mod error;
 mod file;
 mod incarnation;
 mod layout;
 mod room;
+mod tally;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
@@ -96,6 +99,7 @@ impl Journal {
         metrics: Arc<JournalMetrics>,
     ) -> Result<(Self, Waiting), JournalError> {
         let mut file = File::open(&settings.path, settings.sync).await?;
+        file.tell_missing(&metrics);
         let About { incarnation, last, is_used, heirs } = file.about().await?;
         let (aside, last_aside) = file.aside().await?;
         let mut waiting = Waiting { incarnation, last, heirs, ..file.waiting().await? };
@@ -148,11 +152,11 @@ impl Journal {
         }
     }
 
-    /// What was refused by the store, of a journal that may be in use.
+    /// What was refused by the store, of a journal that may be in use, and how many entries are missing in it.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn refused(path: &Path) -> Result<Vec<Refused>, JournalError> {
+    pub async fn refused(path: &Path) -> Result<(Vec<Refused>, u64), JournalError> {
         file::refused(path).await
     }
 

@@ -11,6 +11,7 @@ use super::register::Register;
 pub struct JournalMetrics {
     pub bytes: Gauge,
     pub aside_bytes: Gauge,
+    pub missing: Gauge,
     pub refused: Counter,
 }
 
@@ -21,6 +22,10 @@ impl JournalMetrics {
             aside_bytes: r.gauge(
                 "journal_aside_bytes",
                 "Bytes of deferred writes that were put aside and are still in the journal",
+            ),
+            missing: r.gauge(
+                "journal_missing",
+                "Deferred writes, at most, that were acknowledged and are missing in the journal since it was damaged",
             ),
             refused: r.counter(
                 "journal_refused",

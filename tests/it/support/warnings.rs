@@ -107,6 +107,8 @@ pub const NO_ROW: &str = "deferred writes to rows that are not there are dropped
                           or the rows were deleted after them";
 pub const RELOAD_WAITS: &str = "the reload waits: deferred writes of before cannot be saved";
 pub const JOURNAL_NOT_WRITTEN: &str = "the journal cannot be written: deferred writes are refused";
+pub const JOURNAL_LACKS: &str =
+    "acknowledged deferred writes are missing in the journal: it was damaged, or an older file put back";
 pub const JOURNAL_COPIED: &str = "the journal's file is a copy that was put back, or is in use elsewhere: another \
     start has taken over the deferred \
      writes that wait in it, and has saved them, or may have. They are put aside, so that no newer value is \

@@ -110,7 +110,7 @@ fn what_was_taken_before_a_crash_is_applied_once() {
     // The same of a journal and a store of the version before.
     for sql in [
         "ALTER TABLE about RENAME COLUMN incarnation TO id; DROP TABLE known_columns; DROP TABLE heirs; \
-         ALTER TABLE about DROP COLUMN since; PRAGMA user_version = 0;",
+         ALTER TABLE about DROP COLUMN since; ALTER TABLE about DROP COLUMN appended; PRAGMA user_version = 0;",
         "UPDATE about SET id = '0123456789abcdef', last = 2000001",
     ] {
         sqlite(&journal, sql);

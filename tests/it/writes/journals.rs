@@ -168,7 +168,7 @@ fn a_journal_of_the_layout_before_is_taken_over_with_what_the_store_noted_of_it(
         place.postgres.try_sql("INSERT INTO hearthside.flushed (journal, batch) VALUES ('0123456789abcdef', 12)");
     assert!(late.expect_err("it is noted").contains("flushed_pkey"));
     end(sidecar);
-    assert_eq!(sqlite(&file, "PRAGMA user_version"), "2");
+    assert_eq!(sqlite(&file, "PRAGMA user_version"), "3");
     let sidecar = place.builder("20ms").start();
     is_saved(&place, &sidecar, 4);
 }
@@ -212,7 +212,7 @@ fn a_journal_of_an_unknown_layout_is_an_error_at_start() {
     let place = Place::new();
     let file = place.journal();
     for (sql, text) in [
-        ("PRAGMA user_version = 3;", "was written by a newer version of Hearthside (layout 3, this one knows 2)"),
+        ("PRAGMA user_version = 4;", "was written by a newer version of Hearthside (layout 4, this one knows 3)"),
         ("PRAGMA user_version = 0; CREATE TABLE accounts (id INTEGER);", "is no journal of Hearthside"),
         ("CREATE TABLE about (id TEXT, last INTEGER); CREATE TABLE waiting (key BLOB);", "is no journal of Hearthside"),
     ] {

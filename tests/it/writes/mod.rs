@@ -2,6 +2,7 @@
 
 mod aside;
 mod copies;
+mod damaged;
 mod deferred;
 mod embedded;
 mod ends;
@@ -13,6 +14,7 @@ mod late;
 pub mod model;
 mod moved;
 mod neighbours;
+mod outliving;
 mod place;
 mod power;
 mod refused;
