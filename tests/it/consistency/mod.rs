@@ -6,6 +6,7 @@
 
 mod client;
 mod crowd;
+mod embedded;
 mod fleeting;
 mod history;
 mod linear;

@@ -93,3 +93,23 @@ fn a_write_through_that_was_given_up_and_comes_late_is_shown_as_it_is() {
     let stored = place.postgres.sql("SELECT name FROM players WHERE id = 1");
     until("memory agrees", || wire.ask("HGET p:1 name") == format!("${}\r\n{stored}\r\n", stored.len()));
 }
+
+#[test]
+fn a_statement_of_a_transaction_that_comes_late_is_rolled_back() {
+    let place = Place::new();
+    let proxy = Proxy::to(place.postgres.port);
+    let sidecar = through(&place, &proxy).start();
+    let mut wire = sidecar.wire();
+    let late = proxy.trap("given-up");
+    for command in ["MULTI", "HSET p:2 name second", "HSET p:1 name given-up"] {
+        wire.ask(command);
+    }
+    let told = wire.ask("EXEC");
+    assert!(told.starts_with('-') && late.has_caught(), "{told}");
+    until("another one is taken", || wire.ask("HSET p:1 name newer") == ":0\r\n");
+    late.release();
+    until("it has come", || late.is_answered());
+    // It is under way no longer than the end of its connection takes to arrive.
+    until("another one is taken", || wire.ask("HSET p:1 name newest") == ":0\r\n");
+    assert_eq!(place.postgres.sql("SELECT string_agg(name, ' ' ORDER BY id) FROM players WHERE id < 3"), "newest p2");
+}
