@@ -112,6 +112,7 @@ pub(super) async fn install(
     );
     let old = "SELECT name FROM sqlite_temp_schema WHERE type = 'trigger'";
     for name in sqlx::query_scalar::<_, String>(old).fetch_all(&mut *connection).await? {
+        // Writing to a String cannot fail.
         let _ = writeln!(script, "DROP TRIGGER temp.{};", quote(&name));
     }
     let may_replace = all.values().any(|interest| interest.may_replace) || replaces(connection).await?;
