@@ -5,7 +5,7 @@
 //! Source: <https://www.sqlite.org/pragma.html#pragma_data_version>
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sqlx::Connection;
@@ -35,14 +35,27 @@ pub(super) struct Open {
     pub(super) connection: SqliteConnection,
     /// The version at the last look; a new connection knows none, so that everything before it counts as changed.
     version: Option<i64>,
-    /// The file that it has opened.
+    /// The file that it has opened, and where that was.
     file: Option<FileId>,
+    path: Option<PathBuf>,
     /// The triggers that it has.
     installed: Option<Installed>,
 }
 
 /// Device and inode of a file: another file of the same name has others.
 pub(super) type FileId = (u64, u64);
+
+fn file_at(path: &Path) -> Option<FileId> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+impl Open {
+    /// True when another file has taken the name of the one that it has opened, or none has it.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.path.as_ref().is_some_and(|path| file_at(path) != self.file)
+    }
+}
 
 impl Writer {
     pub(super) fn new(options: SqliteConnectOptions, path: Option<PathBuf>, readers: Retirement) -> Self {
@@ -51,8 +64,7 @@ impl Writer {
 
     /// The file that has the store's name now.
     pub(super) fn file(&self) -> Option<FileId> {
-        let found = std::fs::metadata(self.path.as_ref()?).ok()?;
-        Some((found.dev(), found.ino()))
+        file_at(self.path.as_ref()?)
     }
 
     /// The connection, opened if need be, and again if another file has taken the name of the one that it has opened.
@@ -66,7 +78,8 @@ impl Writer {
         }
         if open.is_none() {
             let connection = SqliteConnection::connect_with(&self.options).await?;
-            *open = Some(Open { connection, version: None, file, installed: None });
+            let path = self.path.clone();
+            *open = Some(Open { connection, version: None, file, path, installed: None });
         }
         Ok(open)
     }

@@ -83,12 +83,15 @@ impl SqliteTransaction {
     }
 
     /// What it has changed is told when this returns. If the commit fails, the connection is closed, and everything
-    /// counts as changed.
+    /// counts as changed. So does a file that was replaced meanwhile: nobody will find in it what was committed.
     pub(in crate::store) async fn commit(mut self) -> Result<(), StoreError> {
         self.note(None).await?;
         self.end("COMMIT").await?;
         self.changes.tell();
-        Ok(())
+        match self.open()?.is_cut_off() {
+            true => Err(StoreError::Ambiguous("the store's file was replaced meanwhile".into())),
+            false => Ok(()),
+        }
     }
 
     /// Undoes everything, and keeps the connection with what it knows.

@@ -1,7 +1,9 @@
 //! Deferred writes with SQLite as the store: the same notes, the same fence.
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::journals::copy;
 use crate::support::admin::metric;
@@ -9,6 +11,7 @@ use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
 use crate::support::warnings;
+use crate::support::wire::line;
 
 const CONFIG: &str = r#"
 [[caches]]
@@ -158,4 +161,37 @@ fn when_the_notes_table_goes_it_is_made_again() {
     place.sql("DROP TABLE hearthside_journals");
     place.is_saved(&sidecar, 2);
     assert_eq!(place.sql("SELECT count(*) FROM hearthside_journals"), "1");
+}
+
+#[test]
+fn a_write_to_a_file_that_is_replaced_meanwhile_is_not_acknowledged() {
+    let place = Place::of(
+        "CREATE TABLE players (id INTEGER PRIMARY KEY, seen INTEGER); INSERT INTO players VALUES (1, 0)",
+        "[[caches]]\nkey = \"p:{id:int}\"\ntype = \"hash\"\ntable = \"players\"\nwrite = \"through\"\n",
+    );
+    let (file, other) = (place.folder.path().join("store.db"), place.folder.path().join("other.db"));
+    place.sql(&format!("VACUUM INTO '{}'", other.display()));
+    let sidecar = place.builder().expect(&[warnings::FILE_REPLACED, warnings::WRITE_FAILED]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HSET p:1 seen 1"), ":0\r\n");
+    // The file is locked: the write waits in it.
+    let mut lock = Command::new("sqlite3").arg(&file).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let lock = lock.as_mut().expect("sqlite3 is installed");
+    let mut input = lock.stdin.take().expect("it is piped");
+    input.write_all(b"BEGIN IMMEDIATE;\nSELECT 'locked';\n").expect("it reads");
+    let mut told = [0; 7];
+    std::io::Read::read_exact(&mut lock.stdout.take().expect("it is piped"), &mut told).expect("it locks");
+    wire.send(&line("HSET p:1 seen 2"));
+    assert!(wire.is_silent(Duration::from_millis(200)));
+    // Its log goes with it: SQLite would read the one of the old file into the new one.
+    for end in ["-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{end}", file.display())).expect("removed");
+    }
+    std::fs::rename(&other, &file).expect("renamed");
+    input.write_all(b"COMMIT;\n").expect("it reads");
+    drop(input);
+    lock.wait().expect("it ends");
+    let told = String::from_utf8_lossy(&wire.frame()).into_owned();
+    assert!(told.contains("may have been applied"), "{told}");
+    until("the new file is shown", || wire.ask("HGET p:1 seen") == "$1\r\n0\r\n");
 }
