@@ -192,7 +192,9 @@ impl Work {
 
     /// The mapping in whose name it asks the store.
     fn first(&self) -> Option<&Cached> {
-        self.steps.iter().find_map(|step| self.source().cached(step.mapping))
+        let written = self.steps.iter().map(|step| step.mapping);
+        let watched = self.watched.iter().map(|watched| watched.mapping);
+        written.chain(watched).find_map(|mapping| self.source().cached(mapping))
     }
 
     /// Logs, now and then, that what was prepared has not been committed, though the upstream's part has run.
