@@ -6,6 +6,7 @@ use super::expression::{ORIGIN, Parts};
 use super::zone::{has_expired, has_expired_everywhere};
 use crate::store::StoreError;
 use crate::store::catalog::described::Param;
+use crate::store::catalog::relation::Column;
 use crate::store::catalog::target::{Expires, Target, text};
 use crate::store::dialect::{Dialect, moment};
 use crate::store::plan::Plan;
@@ -97,9 +98,8 @@ impl<'p> Statements<'p> {
     /// [`StoreError::Field`] for a member that is no text.
     pub(super) fn members(&self, members: &[bytes::Bytes], add: bool) -> Result<Statement, StoreError> {
         let column = self.plan.member_column()?;
-        let texts: Vec<&str> = members.iter().map(|member| text(member, &column.name)).collect::<Result<_, _>>()?;
         let mut parts = self.parts();
-        let all = format!("jsonb_array_elements_text({}::jsonb) AS m (v)", parts.add(&Value::from(texts).to_string()));
+        let all = all_of(members, column, &mut parts)?;
         let (table, name) = (&self.target.table, column.quoted());
         let value = Dialect::Postgres.value(column, "m.v");
         let moved = if add {
@@ -129,15 +129,12 @@ impl<'p> Statements<'p> {
     pub(super) fn held(&self, members: &[bytes::Bytes]) -> Result<Statement, StoreError> {
         let column = self.plan.member_column()?;
         let mut parts = self.parts();
-        let mut rows = Vec::with_capacity(members.len());
-        for member in members {
-            let text = parts.add(text(member, &column.name)?);
-            rows.push(format!("({})", Dialect::Postgres.value(column, &text)));
-        }
-        let (table, ours, name, rows) = (&self.target.table, self.is_ours(), column.quoted(), rows.join(", "));
+        let all = all_of(members, column, &mut parts)?;
+        let (table, ours, name) = (&self.target.table, self.is_ours(), column.quoted());
+        let value = Dialect::Postgres.value(column, "m.v");
         let sql = format!(
-            "SELECT count(*) FROM (VALUES {rows}) AS m (v) WHERE $1::text IS NOT NULL \
-             AND EXISTS (SELECT 1 FROM {table} AS t WHERE {ours} AND t.{name} = m.v)"
+            "SELECT count(*) FROM {all} WHERE $1::text IS NOT NULL \
+             AND EXISTS (SELECT 1 FROM {table} AS t WHERE {ours} AND t.{name} = {value})"
         );
         Ok(Statement { sql, values: parts.values })
     }
@@ -175,4 +172,13 @@ impl<'p> Statements<'p> {
         );
         Statement { sql, values: Vec::new() }
     }
+}
+
+/// Members of a set as rows `m (v)`, of one parameter, however many they are.
+///
+/// # Errors
+/// [`StoreError::Field`] for a member that is no text.
+fn all_of(members: &[bytes::Bytes], column: &Column, parts: &mut Parts) -> Result<String, StoreError> {
+    let texts: Vec<&str> = members.iter().map(|member| text(member, &column.name)).collect::<Result<_, _>>()?;
+    Ok(format!("jsonb_array_elements_text({}::jsonb) AS m (v)", parts.add(&Value::from(texts).to_string())))
 }

@@ -70,11 +70,10 @@ fn writes_that_wait_are_counted_and_bounded_in_bytes() {
             twin.send(&array(&["SET", &format!("n:{id}"), &value]));
         }
     });
-    let written = || metric(&sidecar, "hearthside_commands_total{route=\"Write\",outcome=\"Ok\"}");
     let held = || metric(&sidecar, "hearthside_client_buffer_bytes");
-    until("all that may are under way", || written() >= 20.0 && held() >= 2_000_000.0);
+    until("all that may are under way", || held() >= 2_000_000.0);
     (0..4).for_each(|_| assert_eq!(sidecar.wire().ask("GET none"), "$-1\r\n"));
-    assert!(written() <= 22.0, "{}", written());
+    assert!(held() <= 2_400_000.0, "{}", held());
     session.run("COMMIT;");
     (1..=200).for_each(|_| assert_eq!(wire.frame(), b"+OK\r\n"));
     sender.join().expect("sends");

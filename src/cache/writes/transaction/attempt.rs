@@ -61,7 +61,8 @@ impl Work {
         snapshot: bool,
         plans: &Plans,
     ) -> Result<Option<(StoreTransaction, AllDone)>, StoreError> {
-        let first = self.first().ok_or_else(|| StoreError::Refused("the transaction concerns no cached mapping".into()))?;
+        let first =
+            self.first().ok_or_else(|| StoreError::Refused("the transaction concerns no cached mapping".into()))?;
         let open = self.source().store.begin(&*first.current.plan()?, origin, snapshot).await?;
         let mut attempt = Attempt { work: self, plans, open, lives: HashMap::new() };
         if attempt.has_watched_changed().await? {

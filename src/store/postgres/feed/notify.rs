@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
 use crate::config;
 use crate::store::postgres::pulse::Pulse;
