@@ -89,8 +89,11 @@ impl Output {
         })
     }
 
-    /// Everything is written: the memory is the next client's.
-    fn give_back(&mut self) {
+    /// Nothing is left to be written: the memory is the next client's, even if nothing was appended.
+    pub(super) fn give_back(&mut self) {
+        if self.0.tail().capacity() == 0 {
+            return;
+        }
         let memory = std::mem::take(self.0.tail());
         if memory.capacity() <= MOST_SPARE {
             SPARE.set(memory);

@@ -48,6 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.replies.poll(cx, WRITE_AT).map_err(|stopped| self.stop(stopped))?;
             let ready = self.replies.out.len();
             if ready == 0 {
+                self.replies.out.give_back();
                 return self.poll_flush(cx);
             }
             if !self.replies.is_settled() && ready < WRITE_AT && std::mem::replace(&mut self.ready, ready) != ready {

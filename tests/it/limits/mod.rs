@@ -4,3 +4,4 @@ mod bounds;
 mod crowd;
 mod gathered;
 mod memory;
+mod spare;
