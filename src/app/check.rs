@@ -76,25 +76,29 @@ async fn store_faults(
     triggers: bool,
     faults: &mut Vec<Fault>,
 ) -> Result<(), StoreError> {
+    let before = faults.len();
     match store.plan(mapping).await {
         Ok(plan) if triggers => {
             let path = &mapping.config.path;
             plan.doubts().iter().for_each(|(key, doubt)| tracing::warn!(setting = format!("{path}.{key}"), "{doubt}"));
         }
-        Ok(_) => return Ok(()),
+        Ok(_) => {}
         Err(StoreError::Faults(list)) => {
             faults.extend(list.into_iter().map(|(key, message)| fault(mapping, key, message)));
-            return Ok(());
         }
         Err(error) if error.is_final() => return Err(error),
-        Err(error) => {
-            faults.push(fault(mapping, "key", error.to_string()));
-            return Ok(());
-        }
+        Err(error) => faults.push(fault(mapping, "key", error.to_string())),
     }
-    faults.extend(missing_triggers(store, mapping).await?);
-    let lacking = store.lacking_rights(mapping).await?;
+    if !triggers {
+        return Ok(());
+    }
+    let fits = faults.len() == before;
+    // A name that no table can have is a fault already.
+    let lacking = store.lacking_rights(mapping).await.unwrap_or_default();
     faults.extend(lacking.into_iter().map(|line| fault(mapping, "key", line)));
+    if fits {
+        faults.extend(missing_triggers(store, mapping).await?);
+    }
     Ok(())
 }
 

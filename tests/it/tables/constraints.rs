@@ -3,6 +3,7 @@
 use super::{check, hash, over};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
+use crate::support::warnings;
 
 #[test]
 fn a_refusal_names_its_constraint_or_index_and_the_field() {
@@ -20,7 +21,7 @@ fn a_refusal_names_its_constraint_or_index_and_the_field() {
         INSERT INTO acc (id, email, nick, room, during, a, b, tag) VALUES (1, 'ann@x', 'Ann', 1, '[1,5)', 1, 9, 't'), \
         (2, 'bob@x', 'Bob', 1, '[5,9)', 6, 9, 'u'); UPDATE acc SET level = 7 WHERE id = 2; INSERT INTO child VALUES (1, 1)";
     let config = hash("acc:{id:int}", "acc", "delete = \"row\"") + &hash("part:{id:int}", "part", "");
-    let sidecar = over(&redis, &postgres, tables, &config).start();
+    let sidecar = over(&redis, &postgres, tables, &config).expect(&[warnings::COMMIT_FAILED]).start();
     let mut wire = sidecar.wire();
     for (command, named, field) in [
         ("HSET acc:3 email bob@x", "acc_email_key", "'email'"),
