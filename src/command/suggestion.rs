@@ -1,6 +1,7 @@
 //! Suggests the command that a mistyped name probably means.
 
 use super::table::all;
+use crate::config::nearest;
 
 /// The command, as it is written in settings, that `name` (`COMMAND` or `CONTAINER SUBCOMMAND`, in any case) nearly is;
 /// `None` if it is one, or is like none. A module's command, which has a dot in its name, is like none.
@@ -10,30 +11,8 @@ pub fn suggestion(name: &str) -> Option<String> {
     if wanted.contains('.') {
         return None;
     }
-    let known = all().map(|spec| spec.name.replace('|', " ").to_ascii_uppercase());
-    let most = if wanted.len() < 5 { 1 } else { 2 };
-    let nearest = known.map(|known| (distance(&wanted, &known), known)).min()?;
-    (1..=most).contains(&nearest.0).then_some(nearest.1)
-}
-
-/// Letters that are missing, too many, others or changed about (optimal string alignment).
-/// Source: <https://en.wikipedia.org/wiki/Damerau%E2%80%93Levenshtein_distance>
-fn distance(one: &str, other: &str) -> usize {
-    let (one, other) = (one.as_bytes(), other.as_bytes());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
-    for i in 1..=one.len() {
-        let mut row = vec![i];
-        for j in 1..=other.len() {
-            let differs = usize::from(one[i - 1] != other[j - 1]);
-            let mut least = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + differs);
-            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[one.len()][other.len()]
+    let known: Vec<String> = all().map(|spec| spec.name.replace('|', " ").to_ascii_uppercase()).collect();
+    nearest(&wanted, known.iter().map(String::as_str)).filter(|known| *known != wanted).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -39,6 +39,11 @@ pub(super) fn check(settings: &Settings, faults: &mut Faults) {
     }
 }
 
+/// True when it can be read.
+pub(super) fn is_sound(address: &str) -> bool {
+    place(address).is_ok()
+}
+
 fn place(address: &str) -> Result<Place<'_>, String> {
     match address.strip_prefix("unix://") {
         Some("") => Err(format!("'{address}' has no path; write unix:///path/to/socket")),
@@ -55,6 +60,9 @@ fn host_and_port<'a>(written: &str, address: &'a str) -> Result<Place<'a>, Strin
         ));
     }
     let Some((host, port)) = address.rsplit_once(':').filter(|_| !address.ends_with(']')) else {
+        if !address.is_empty() && address.chars().all(|c| c.is_ascii_digit()) {
+            return Err(format!("'{written}' has no host; write host:port, for example 127.0.0.1:{written}"));
+        }
         return Err(format!("'{written}' has no port; write host:port, for example {written}:6380"));
     };
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{AuthMode, Settings};
+use super::{AuthMode, Settings, addresses};
 
 /// The addresses that a stranger may reach without authentication, each with the setting that names it.
 pub(super) fn open_to_all(settings: &Settings) -> Vec<(&'static str, &str)> {
@@ -15,7 +15,9 @@ pub(super) fn open_to_all(settings: &Settings) -> Vec<(&'static str, &str)> {
     let clients = clients.filter(|address| !shows(address));
     let admin = Some(&settings.admin.listen).filter(|_| settings.admin.token_file.is_empty());
     let all = clients.map(|address| ("server.listen", address)).chain(admin.map(|address| ("admin.listen", address)));
-    all.filter(|(_, address)| is_beyond_loopback(address)).map(|(path, address)| (path, address.as_str())).collect()
+    all.filter(|(_, address)| addresses::is_sound(address) && is_beyond_loopback(address))
+        .map(|(path, address)| (path, address.as_str()))
+        .collect()
 }
 
 fn is_beyond_loopback(address: &str) -> bool {

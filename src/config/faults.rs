@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
+use super::nearest::did_you_mean;
 use super::serde_messages::humane;
 
 /// One fault: which setting, and what is wrong with it.
@@ -101,8 +103,11 @@ impl Faults {
     }
 
     /// Reads a `T` out of `value`, whose path is `base`; what is wrong or unknown is noted, taken out and passed over.
-    /// `None` when it cannot be read even so.
-    pub(super) fn read<T: DeserializeOwned>(&mut self, mut value: Value, base: &str) -> Option<T> {
+    /// `None` when it cannot be read even so. The keys of `example` are those that there are.
+    pub(super) fn read<T>(&mut self, mut value: Value, base: &str, example: &T) -> Option<T>
+    where
+        T: DeserializeOwned + Serialize,
+    {
         let mut taken: Vec<String> = Vec::new();
         loop {
             let mut unknown = Vec::new();
@@ -111,8 +116,9 @@ impl Faults {
             let result = serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()));
             match result {
                 Ok(read) => {
+                    let example = serde_json::to_value(example).unwrap_or_default();
                     for path in unknown {
-                        self.add(join(base, &path), "unknown key");
+                        self.add(join(base, &indexed(&path)), unknown_key(&path, &example));
                     }
                     return Some(read);
                 }
@@ -164,6 +170,30 @@ fn join(base: &str, path: &str) -> String {
         (base, "" | ".") => base.to_owned(),
         (base, path) => format!("{base}.{path}"),
     }
+}
+
+/// What is at a key; the items of a list have the keys of the first.
+fn enter<'v>(at: &'v Value, step: &str) -> Option<&'v Value> {
+    match at {
+        Value::Array(items) => items.first(),
+        other => other.get(step),
+    }
+}
+
+/// `watch.0.table` as other paths have it: `watch[0].table`.
+fn indexed(path: &str) -> String {
+    let is_index = |step: &str| step.parse::<usize>().is_ok();
+    let step = |step: &str| if is_index(step) { format!("[{step}]") } else { format!(".{step}") };
+    path.split('.').map(step).collect::<String>().trim_start_matches('.').to_owned()
+}
+
+/// The message about the last key of a path that the example does not have.
+fn unknown_key(path: &str, example: &Value) -> String {
+    let mut steps: Vec<&str> = path.split('.').collect();
+    let last = steps.pop().unwrap_or_default();
+    let beside = steps.into_iter().try_fold(example, enter).and_then(Value::as_object);
+    let hint = beside.map(|known| did_you_mean(last, known.keys().map(String::as_str)));
+    format!("unknown key{}", hint.unwrap_or_default())
 }
 
 /// Removes the value at a path of object keys and array indexes; false for the root.

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use config::{ConfigBuilder, File, FileFormat};
+use config::{File, FileFormat};
 use serde_json::Value;
 
-use super::{Config, Faults, MappingConfig, Settings, UserConfig, validate};
+use super::nearest::did_you_mean;
+use super::variables::override_by;
+use super::{Config, Faults, MappingConfig, Settings, UserConfig, extremes, validate};
 
 /// The shipped `config.toml`, which is also what runs when there is no file.
 pub const SHIPPED: &str = include_str!("../../config.toml");
-
-const PREFIX: &str = "HEARTHSIDE__";
 
 /// A configuration, and the faults found in it so far (others may be added by those who know more).
 #[derive(Debug)]
@@ -58,6 +58,7 @@ pub fn read(name: &str, text: &str, environment: impl Iterator<Item = (String, S
         }
     };
     let config = from_tree(tree, &mut faults);
+    extremes::check(&config, &mut faults);
     validate::check(&config.settings, &mut faults);
     Loaded { config, faults }
 }
@@ -80,6 +81,9 @@ const OF_CACHES: [&str; 12] = [
 /// The keys that only `[[definitions]]` have.
 const OF_DEFINITIONS: [&str; 1] = ["file"];
 
+/// What is written as blocks `[[like this]]`.
+const BLOCKS: [&str; 3] = ["definitions", "caches", "users"];
+
 fn from_tree(mut tree: Value, faults: &mut Faults) -> Config {
     let mut blocks = |name: &str| match tree.as_object_mut().and_then(|map| map.remove(name)) {
         Some(Value::Array(items)) => items,
@@ -89,24 +93,43 @@ fn from_tree(mut tree: Value, faults: &mut Faults) -> Config {
         }
         None => Vec::new(),
     };
-    let (definitions, caches, users) = (blocks("definitions"), blocks("caches"), blocks("users"));
+    let [definitions, caches, users] = BLOCKS.map(&mut blocks);
+    take_out_unknown(&mut tree, faults);
     Config {
-        settings: faults.read(tree, "").unwrap_or_default(),
+        settings: faults.read(tree, "", &Settings::default()).unwrap_or_default(),
         definitions: read_blocks("definitions", definitions, faults, &OF_CACHES),
         caches: read_blocks("caches", caches, faults, &OF_DEFINITIONS),
         users: read_users(users, faults),
     }
 }
 
+/// Takes out what is no section, with a fault.
+fn take_out_unknown(tree: &mut Value, faults: &mut Faults) {
+    let defaults = serde_json::to_value(Settings::default()).unwrap_or_default();
+    let sections = || defaults.as_object().into_iter().flat_map(|sections| sections.keys()).map(String::as_str);
+    let Some(tree) = tree.as_object_mut() else { return };
+    tree.retain(|name, value| {
+        let is_section = sections().any(|section| section == name);
+        let message = match value {
+            Value::Object(_) | Value::Null if is_section => return true,
+            Value::Array(_) => format!("unknown block [[{name}]]{}", did_you_mean(name, BLOCKS.into_iter())),
+            _ if is_section => format!("is a section: write [{name}], and its keys below, one a line"),
+            _ => format!("unknown key{}", did_you_mean(name, sections().chain(BLOCKS))),
+        };
+        faults.add(name, message);
+        false
+    });
+}
+
 /// Reads the blocks of one kind; the keys of the other kind are `foreign` to it.
 fn read_blocks(name: &str, items: Vec<Value>, faults: &mut Faults, foreign: &[&str]) -> Vec<MappingConfig> {
-    let mut blocks = Vec::new();
+    let (mut blocks, example) = (Vec::new(), MappingConfig::example());
     for (i, item) in items.into_iter().enumerate() {
         let path = format!("{name}[{i}]");
         for key in foreign.iter().filter(|key| item.get(key).is_some()) {
             faults.add(format!("{path}.{key}"), format!("is not a key of [[{name}]]"));
         }
-        blocks.extend(faults.read(item, &path).map(|block| MappingConfig { path, ..block }));
+        blocks.extend(faults.read(item, &path, &example).map(|block| MappingConfig { path, ..block }));
     }
     blocks
 }
@@ -114,56 +137,9 @@ fn read_blocks(name: &str, items: Vec<Value>, faults: &mut Faults, foreign: &[&s
 fn read_users(items: Vec<Value>, faults: &mut Faults) -> Vec<UserConfig> {
     let read = |(i, item)| {
         let path = format!("users[{i}]");
-        faults.read(item, &path).map(|user| UserConfig { path, ..user })
+        faults.read(item, &path, &UserConfig::default()).map(|user| UserConfig { path, ..user })
     };
     items.into_iter().enumerate().filter_map(read).collect()
-}
-
-type Builder = ConfigBuilder<config::builder::DefaultState>;
-
-/// The tree of defaults tells which settings there are and which of them are lists.
-fn override_by(
-    mut builder: Builder,
-    environment: impl Iterator<Item = (String, String)>,
-    faults: &mut Faults,
-) -> Builder {
-    let defaults = serde_json::to_value(Settings::default()).unwrap_or_default();
-    let setting = |path: &str| path.split('.').try_fold(&defaults, |at, step| at.get(step)).filter(|d| !d.is_object());
-    for (variable, text) in environment.filter(|(name, _)| name.starts_with(PREFIX)) {
-        let path = variable[PREFIX.len()..].replace("__", ".").to_ascii_lowercase();
-        // `..._FILE` names a file that holds the value, unless there is a setting of that name.
-        let in_file = path.strip_suffix("_file").filter(|_| setting(&path).is_none());
-        let held = in_file.map_or_else(|| Ok(text.clone()), |_| text_of(&text));
-        let path = in_file.unwrap_or(&path);
-        match (held, setting(path)) {
-            (Err(error), _) => faults.add(variable, format!("{text}: {error}")),
-            (_, None) => faults.add(variable, "unknown setting; docs/OPERATIONS.md lists them all"),
-            (Ok(held), Some(default)) => {
-                faults.note_variable(path, &variable);
-                match builder.clone().set_override(path, typed(&held, default)) {
-                    Ok(next) => builder = next,
-                    Err(error) => faults.add(path, error.to_string()),
-                }
-            }
-        }
-    }
-    builder
-}
-
-/// A file's text without the line ends behind it.
-fn text_of(path: &str) -> std::io::Result<String> {
-    Ok(std::fs::read_to_string(path)?.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-/// An environment text in the form its setting has.
-fn typed(text: &str, default: &Value) -> config::Value {
-    let list = || text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect::<Vec<_>>();
-    match default {
-        Value::Array(_) => list().into(),
-        Value::Number(_) => text.parse::<i64>().map_or_else(|_| text.into(), Into::into),
-        Value::Bool(_) => text.parse::<bool>().map_or_else(|_| text.into(), Into::into),
-        _ => text.into(),
-    }
 }
 
 #[cfg(test)]
@@ -249,13 +225,34 @@ mod tests {
             "test.toml:3: server.prot: unknown key",
             "test.toml:5: cache.negative_ttl: ",
             "test.toml:6: nonsense: unknown key",
-            "test.toml:11: caches[0].tabel: unknown key",
+            "test.toml:11: caches[0].tabel: unknown key; did you mean 'table'?",
             "test.toml:12: caches[0].ttl: ",
             "caches[1]",
             "HEARTHSIDE__UPSTREAM__LANES: upstream.lanes: ",
             "HEARTHSIDE__NO__SUCH: unknown setting",
         ] {
             assert!(told.contains(expected), "missing {expected:?} in\n{told}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_name_is_told_with_the_one_that_was_meant() {
+        for (text, expected) in [
+            ("[[cache]]\nkey = \"a:{x}\"", "test.toml:1: cache: unknown block [[cache]]; did you mean 'caches'?"),
+            ("[[user]]\nname = \"a\"", "test.toml:1: user: unknown block [[user]]; did you mean 'users'?"),
+            ("[caches]\nkey = 1", "test.toml:1: caches: write each as a block [[caches]]"),
+            ("[sever]\nworkers = 1", "test.toml:1: sever: unknown key; did you mean 'server'?"),
+            ("server = 1", "test.toml:1: server: is a section: write [server]"),
+            ("[server]\nlisen = []", "test.toml:2: server.lisen: unknown key; did you mean 'listen'?"),
+            ("[log]\nformat = \"jsn\"", "write one of \"text\", \"json\"; did you mean 'json'?"),
+            (
+                "[[caches]]\nkey = \"a:{x}\"\ntype = \"hash\"\nwatch = [{ tabel = \"t\", table = \"t\" }]",
+                "caches[0].watch[0].tabel: unknown key; did you mean 'table'?",
+            ),
+            ("[[users]]\nname = \"a\"\nnopas = true", "users[0].nopas: unknown key; did you mean 'nopass'?"),
+        ] {
+            let told = load(text, &[]).faults.to_string();
+            assert!(told.contains(expected) && told.lines().count() == 1, "{text}\n{told}");
         }
     }
 

@@ -96,6 +96,37 @@ impl MappingConfig {
         matches!(self.write, WriteMode::Deferred) || !self.deferred.is_empty() || self.expires_column.is_some()
     }
 
+    /// One that has every key that there is.
+    pub(super) fn example() -> Self {
+        let watch = Watch { table: String::new(), key: BTreeMap::new(), whole: false };
+        Self {
+            path: String::new(),
+            key: String::new(),
+            shape: Shape::Hash,
+            table: None,
+            query: None,
+            key_columns: BTreeMap::new(),
+            fields: Vec::new(),
+            value: None,
+            overflow: None,
+            timestamps: Timestamps::default(),
+            watch: vec![watch],
+            file: None,
+            ttl: None,
+            renew: false,
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            max_staleness: None,
+            negative_ttl: None,
+            write: WriteMode::default(),
+            delete: DeleteMode::default(),
+            deferred: Vec::new(),
+            expires_column: None,
+            push: None,
+            remove: None,
+        }
+    }
+
     /// True when both say the same, wherever they stand.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {

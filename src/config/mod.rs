@@ -3,16 +3,19 @@
 
 mod addresses;
 mod exposure;
+mod extremes;
 mod faults;
 mod limits;
 mod load;
 mod log_level;
 mod mapping;
+mod nearest;
 mod serde_messages;
 mod size;
 mod upstream;
 mod user;
 mod validate;
+mod variables;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +27,7 @@ pub use faults::{Fault, Faults};
 pub use limits::Limits;
 pub use load::{Loaded, SHIPPED, default_file, load, read};
 pub use mapping::{DeleteMode, MappingConfig, Shape, Timestamps, Watch, WriteMode};
+pub use nearest::nearest;
 pub use size::ByteSize;
 pub use upstream::{OnLoss, PubSub, PubSubMode, Upstream};
 pub use user::{Auth, AuthMode, UserConfig};

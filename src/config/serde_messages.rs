@@ -1,6 +1,8 @@
 //! Turns serde's messages about a value into messages for an operator: which kind of value it is, and what to write.
 //! They never show the value itself, which may be a password.
 
+use super::nearest::did_you_mean;
+
 /// Kinds of values, by what serde's names for them begin with.
 const KINDS: [(&str, &str); 8] = [
     ("string", "text"),
@@ -39,8 +41,11 @@ pub(super) fn humane(message: &str) -> String {
     }
     if let Some(rest) = message.strip_prefix("unknown variant ") {
         let (value, known) = rest.split_once(", expected ").unwrap_or((rest, ""));
+        let value = value.trim_matches('`');
+        // Every second piece stands between backticks.
+        let hint = did_you_mean(value, known.split('`').skip(1).step_by(2));
         let known = known.trim_start_matches("one of ").replace(" or ", ", ").replace('`', "\"");
-        return format!("'{}' is none of its values; write one of {known}", value.trim_matches('`'));
+        return format!("'{value}' is none of its values; write one of {known}{hint}");
     }
     if message.contains("time unit") || message.contains("duration") || message.contains("expected number at") {
         return format!("is no duration ({message}); write {DURATION}");
@@ -91,6 +96,10 @@ mod tests {
             (
                 "unknown variant `x`, expected `text` or `json`",
                 "'x' is none of its values; write one of \"text\", \"json\"",
+            ),
+            (
+                "unknown variant `hsah`, expected one of `hash`, `list`",
+                "'hsah' is none of its values; write one of \"hash\", \"list\"; did you mean 'hash'?",
             ),
             ("missing field `key`", "the key 'key' is missing"),
         ] {

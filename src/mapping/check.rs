@@ -1,5 +1,7 @@
 //! Checks one block of `[[definitions]]` or `[[caches]]` for settings that exclude each other.
 
+use std::time::Duration;
+
 use super::{Kind, Mapping};
 use crate::config::{DeleteMode, Faults, MappingConfig, Shape, WriteMode};
 
@@ -78,6 +80,9 @@ impl Check<'_> {
             "watch",
             "a query without watch and without ttl would never change in memory: give one of them",
         );
+        // Shorter ones are none at all in milliseconds, by which they are counted.
+        let is_kept = block.ttl.is_none_or(|ttl| ttl >= Duration::from_millis(1));
+        self.require(is_kept, "ttl", "must be at least \"1ms\"; without ttl a record is kept until it changes");
         let serves_stale = block.stale_while_revalidate.is_some() || block.stale_if_error.is_some();
         self.require(
             !serves_stale || (block.ttl.is_some() && block.expires_column.is_none()),

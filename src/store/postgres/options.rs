@@ -12,6 +12,10 @@ const LIKE_THIS: &str = "postgres://user:password@host:5432/database";
 
 /// Reads `[store]`.
 pub(super) fn read(settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
+    if has_several_hosts(&settings.url) {
+        let text = "names several hosts; name one, or an address that always leads to the primary";
+        return Err(StoreError::Refused(format!("{text}: {LIKE_THIS}")));
+    }
     let options = PgConnectOptions::from_str(&settings.url).map_err(|error| StoreError::of_url(&error, LIKE_THIS))?;
     let options = verified(options, &settings.ca_file);
     let timeout = settings.query_timeout.as_millis().to_string();
@@ -25,6 +29,12 @@ pub(super) fn read(settings: &config::Store) -> Result<PgConnectOptions, StoreEr
         // DateStyle and extra_float_digits.
         .options([("IntervalStyle", "postgres"), ("bytea_output", "hex")])
         .disable_statement_logging())
+}
+
+/// As libpq takes them: `postgres://one:5432,other:5432/database`.
+fn has_several_hosts(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?']).next().unwrap_or_default();
+    authority.rsplit('@').next().is_some_and(|hosts| hosts.contains(','))
 }
 
 /// Whoever asks for TLS gets a verified server: `sslmode=require` alone would accept any certificate.

@@ -44,6 +44,12 @@ impl Target {
                 text.trim()
             )
         };
+        let is_unix = settings.url.starts_with("unix:") || settings.url.starts_with("redis+unix:");
+        if let Some((_, query)) = settings.url.split_once('?').filter(|_| !is_unix)
+            && let Some(db) = query.split('&').find_map(|part| part.strip_prefix("db="))
+        {
+            return Err(format!("'?db=' is for unix:// only, and nobody would read it; write redis://host:port/{db}"));
+        }
         let info = settings.url.as_str().into_connection_info().map_err(unreadable)?;
         let address = match info.addr() {
             ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
@@ -127,6 +133,10 @@ mod tests {
         );
         assert_eq!(target.name(), "redis://example.org:7000");
         assert_eq!(parse("unix:///run/redis.sock").expect("reads").address, Address::Unix("/run/redis.sock".into()));
+        for url in ["redis://127.0.0.1:7000?db=2", "rediss://127.0.0.1:7000/?protocol=resp3&db=2"] {
+            assert!(parse(url).expect_err("refused").contains("write redis://host:port/2"), "{url}");
+        }
+        assert_eq!(parse("unix:///run/redis.sock?db=2").expect("reads").db, 2);
         let error = parse("http://ann:s3cret@example.org").expect_err("refused");
         assert!(!error.contains("s3cret"), "{error}");
     }

@@ -54,7 +54,7 @@ fn every_fault_is_told_at_once_with_its_place_and_no_port_is_bound() {
         let told = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{told}");
         for expected in [
-            "config.toml:3: server.listne: unknown key",
+            "config.toml:3: server.listne: unknown key; did you mean 'listen'?",
             "config.toml:6: cache.negative_ttl: ",
             "config.toml:17: definitions[1].file: no/such/file.json: No such file",
             "config.toml:20: caches[0].key: 'location:{x}:{y}' can match the same key as \
