@@ -147,6 +147,10 @@ impl Default for Admin {
 pub struct Store {
     /// `postgres://` or `sqlite://`.
     pub url: String,
+    /// Postgres: the server itself where `url` leads to a pooler, for what needs a session; empty: `url`.
+    pub feed_url: String,
+    /// Postgres: what stands between.
+    pub pooler: Pooler,
     /// Postgres: a PEM file of the authorities that may sign the server's certificate; empty: the system's.
     pub ca_file: String,
     /// Postgres: the zone of timestamp columns without one; empty: the database's, or the role's.
@@ -191,6 +195,8 @@ impl Default for Store {
     fn default() -> Self {
         Self {
             url: "sqlite://data/hearthside.db".into(),
+            feed_url: String::new(),
+            pooler: Pooler::None,
             ca_file: String::new(),
             timezone: String::new(),
             max_connections: 8,
@@ -207,6 +213,17 @@ impl Default for Store {
             heartbeat_timeout: Duration::from_secs(5),
         }
     }
+}
+
+/// What stands between the sidecar and Postgres.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooler {
+    /// Nothing: a connection is a session of the server.
+    #[default]
+    None,
+    /// A pooler that lends a session for each transaction.
+    Transaction,
 }
 
 /// What is kept in memory of cached keys.

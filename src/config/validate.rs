@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::exposure::open_to_all;
-use super::{AuthMode, ByteSize, Faults, PubSubMode, Settings, addresses, log_level};
+use super::{AuthMode, ByteSize, Faults, Pooler, PubSubMode, Settings, addresses, log_level};
 
 /// More threads than any machine has cores are useless.
 const MOST_WORKERS: usize = 1024;
@@ -35,6 +35,20 @@ pub(super) fn check(settings: &Settings, faults: &mut Faults) {
     let store = &settings.store.url;
     if !["postgres://", "postgresql://", "sqlite://"].iter().any(|scheme| store.starts_with(scheme)) {
         faults.add("store.url", "must begin with postgres:// or sqlite://");
+    }
+    feed_url(&settings.store, faults);
+}
+
+/// What a pooler cannot carry needs a way past it.
+fn feed_url(store: &super::Store, faults: &mut Faults) {
+    let (is_sqlite, url) = (store.url.starts_with("sqlite:"), &store.feed_url);
+    let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+    if is_sqlite && (!url.is_empty() || store.pooler != Pooler::None) {
+        faults.add("store.feed_url", "and store.pooler are for Postgres, and store.url is SQLite");
+    } else if !url.is_empty() && !is_postgres {
+        faults.add("store.feed_url", "must begin with postgres://");
+    } else if url.is_empty() && store.pooler != Pooler::None {
+        faults.add("store.feed_url", "is needed behind a pooler, which carries no change feed: write the server's own");
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong with the store, whose fault it is, and whether another attempt helps.
 
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
 /// A failure of the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -167,6 +169,7 @@ const UNSENT: [&str; 5] = [
 impl Fate {
     fn of(error: &sqlx::Error) -> Self {
         match error {
+            sqlx::Error::Database(inner) if is_poolers(inner.as_ref()) => Self::Unknown,
             sqlx::Error::Database(_) => Self::Answered,
             sqlx::Error::Configuration(_)
             | sqlx::Error::Tls(_)
@@ -219,16 +222,24 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match (&error, Fate::of(&error)) {
             // The database's own words only: details would quote values.
-            (sqlx::Error::Database(inner), _) => {
+            (sqlx::Error::Database(inner), Fate::Answered) => {
                 let code = inner.code().unwrap_or_default();
                 answered(&code, inner.message())
             }
             (sqlx::Error::PoolTimedOut, _) => Self::Unavailable("no connection within store.connect_timeout".into()),
             (_, Fate::Unsent) => Self::Refused(error.to_string()),
             (_, Fate::Unreadable) => Self::Schema(error.to_string()),
+            (sqlx::Error::Database(inner), _) => Self::Unavailable(inner.message().to_owned()),
             _ => Self::Unavailable(error.to_string()),
         }
     }
+}
+
+/// True of what a pooler says when it has lost the server, has none for us, or does not take the connection: it ends it
+/// with 08P01, which is only an error where the server says it of a message.
+fn is_poolers(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let error = error.try_downcast_ref::<PgDatabaseError>();
+    error.is_some_and(|error| error.severity() == PgSeverity::Fatal && error.code() == "08P01")
 }
 
 #[cfg(test)]

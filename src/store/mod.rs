@@ -226,7 +226,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn migrate(&self, demo: bool) -> Result<(), StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => migrate::postgres(store.pool(), demo).await,
+            Engine::Postgres(store) => migrate::postgres(store.direct(), demo).await,
             Engine::Sqlite(store) => migrate::sqlite(store.pool(), demo).await,
             Engine::Away(away) => Err(away.error()),
         }

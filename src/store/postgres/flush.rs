@@ -8,11 +8,13 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use super::expression::ORIGIN;
 use super::params::bind;
-use super::{parse, parse_all, rows_as_json};
+use super::sessions::Sessions;
+use super::{load, parse, parse_all};
 use crate::record::Record;
 use crate::store::catalog::relation::Column;
 use crate::store::catalog::target::{Place, Target, text};
@@ -121,6 +123,7 @@ fn statement(plan: &Plan, target: &Target, gathered: &Gathered) -> String {
 /// Saves the rows if the journal's note lets the batch through.
 pub(super) async fn flush(
     pool: &PgPool,
+    sessions: Sessions,
     plan: &Plan,
     rows: &[FlushRow],
     mark: Mark<'_>,
@@ -129,19 +132,24 @@ pub(super) async fn flush(
     let gathered = Gathered::of(plan, target, rows)?;
     // Where there is none, nothing has been sent.
     let mut connection = pool.acquire().await?;
+    let mut unit = sessions.enter(&mut connection).await?;
     let saved = sqlx::query(AssertSqlSafe(statement(plan, target, &gathered)))
+        .persistent(sessions.keep_statements())
         .bind(mark.origin)
         .bind(mark.journal)
         .bind(mark.batch.cast_signed())
         .bind(Value::from(gathered.rows).to_string())
-        .fetch_all(&mut *connection)
+        .fetch_all(&mut *unit)
         .await
-        .map_err(StoreError::of_write)?;
+        .map_err(StoreError::of_write);
+    let saved = unit.leave(saved, StoreError::of_write).await?;
     if saved.is_empty() {
         // The statement's own view of the note is older than the lock that it waited for.
         let ask = "SELECT applied, fence FROM hearthside.journals WHERE journal = $1";
-        let note = sqlx::query_as(ask).bind(mark.journal).fetch_optional(&mut *connection).await;
-        let note = note.map_err(StoreError::of_write)?;
+        let ask = sqlx::query_as(ask).persistent(sessions.keep_statements()).bind(mark.journal);
+        let mut unit = sessions.enter(&mut connection).await?;
+        let note = ask.fetch_optional(&mut *unit).await.map_err(StoreError::of_write);
+        let note = unit.leave(note, StoreError::of_write).await?;
         return Ok(Flushed::Fenced(note.map(Note::of)));
     }
     let mut flushed = Vec::with_capacity(saved.len());
@@ -151,13 +159,14 @@ pub(super) async fn flush(
             flushed.extend(plan.keyed(parse(&json)?)?);
         }
     }
-    let suppressed = suppressed(pool, plan, rows, &flushed).await?;
+    let suppressed = suppressed(sessions, &mut connection, plan, rows, &flushed).await?;
     Ok(Flushed::Now { records: flushed, suppressed })
 }
 
 /// The keys whose row is there, and did not come back from the statement that writes it.
 async fn suppressed(
-    pool: &PgPool,
+    sessions: Sessions,
+    connection: &mut PgConnection,
     plan: &Plan,
     rows: &[FlushRow],
     flushed: &[(Bytes, Option<Record>)],
@@ -165,7 +174,7 @@ async fn suppressed(
     let mut suppressed = Vec::new();
     for row in rows.iter().filter(|row| flushed.iter().all(|(key, _)| *key != row.key)) {
         let Some(bound) = bind(plan, &row.key) else { continue };
-        let there = rows_as_json(pool, plan, &bound).await.map_err(StoreError::of_write)?;
+        let there = load(sessions, connection, plan, &bound).await.map_err(StoreError::of_write)?;
         if plan.record(&row.key, parse_all(&there)?)?.is_some() {
             suppressed.push(row.key.clone());
         }

@@ -1,6 +1,6 @@
 //! Postgres: loads and writes of single keys over lent connections, what reads or writes many keys over a pool, short
 //! questions over another, whether the server is there over a connection of its own (`pulse`), changes over two
-//! (`feed`). Knows no cache.
+//! (`feed`). Where a pooler stands between (`sessions`), what needs a session goes past it. Knows no cache.
 
 mod catalog;
 mod conflict;
@@ -11,9 +11,11 @@ mod flush;
 mod key_connections;
 mod options;
 mod params;
+mod proof;
 mod pulse;
 mod push;
 mod schema_watch;
+mod sessions;
 mod spelling;
 mod statement;
 mod sweep;
@@ -25,8 +27,8 @@ mod zone;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Row as _};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgExecutor, PgPoolOptions, PgSeverity};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool, Row as _};
 
 pub(super) use catalog::PostgresCatalog;
 pub(super) use transaction::PostgresTransaction;
@@ -46,6 +48,7 @@ use conflict::goes_again;
 use key_connections::{Lender, Lent};
 use pulse::Pulse;
 use schema_watch::SchemaWatch;
+use sessions::Sessions;
 use spelling::{Spelling, is_about_a_text, spelling};
 
 /// A connection that has not been used for so long is tested before it is used.
@@ -63,40 +66,48 @@ pub(super) struct Postgres {
     schema_watch: SchemaWatch,
     /// Connections of the pools that were opened before are not used any more.
     retirement: Retirement,
-    /// For questions about tables and refusals, which those who hold a connection of another kind may ask.
+    /// For questions about tables and refusals, which those who hold a connection of another kind may ask, and for
+    /// what needs a session.
     questions: PgPool,
     pulse: Pulse,
-    options: PgConnectOptions,
+    /// How `pool` and `lender` reach their sessions.
+    sessions: Sessions,
+    /// How the server itself is reached.
+    direct: PgConnectOptions,
     /// The zone that the settings say; empty: it is asked for.
     timezone: String,
 }
 
 impl Postgres {
     pub(super) async fn connect(settings: &config::Store) -> Result<Self, StoreError> {
-        let options = options::read(settings)?;
+        let (options, direct) = (options::read(settings)?, options::read_direct(settings)?);
         let retirement = Retirement::default();
-        let pool = |most| pool(most, &options, settings, &retirement);
-        let (pool, questions) = (pool(settings.max_connections), pool(QUESTIONS));
+        let pool = |most, options| pool(most, options, settings, &retirement);
+        let (pool, questions) = (pool(settings.max_connections, &options), pool(QUESTIONS, &direct));
         let (lender, timezone) = (Lender::new(options.clone(), settings), settings.timezone.clone());
         let pulse = Pulse::new(options.clone(), settings.connect_timeout);
-        let schema_watch = SchemaWatch::new(options.clone(), settings.connect_timeout + settings.query_timeout);
-        let store = Self { lender, pool, questions, pulse, schema_watch, retirement, options, timezone };
-        prove(&store.options, settings.connect_timeout).await?;
+        let schema_watch = SchemaWatch::new(direct.clone(), settings.connect_timeout + settings.query_timeout);
+        proof::prove(&options, &direct, settings).await?;
+        let sessions = Sessions::of(settings);
+        let store = Self { lender, pool, questions, pulse, schema_watch, retirement, sessions, direct, timezone };
         if !store.timezone.is_empty() {
             zone::canonical(&store.questions, &store.timezone).await?;
         }
-        if options::is_exposed(&store.options) {
-            tracing::warn!(
-                host = store.options.get_host(),
-                "nobody vouches for the server of store.url, and others may listen: add ?sslmode=require or \
-                 store.ca_file, or ?sslmode=disable where the network is yours alone"
-            );
+        for (setting, options) in [("store.url", &options), ("store.feed_url", &store.direct)] {
+            if options::is_exposed(options) && (setting == "store.url" || !settings.feed_url.is_empty()) {
+                tracing::warn!(
+                    host = options.get_host(),
+                    "nobody vouches for the server of {setting}, and others may listen: add ?sslmode=require or \
+                     store.ca_file, or ?sslmode=disable where the network is yours alone"
+                );
+            }
         }
         Ok(store)
     }
 
-    pub(super) const fn pool(&self) -> &PgPool {
-        &self.pool
+    /// Connections to the server itself, for what needs a session.
+    pub(super) const fn direct(&self) -> &PgPool {
+        &self.questions
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
@@ -114,7 +125,7 @@ impl Postgres {
         loop {
             attempt += 1;
             let mut lent = self.lender.lend().await?;
-            match answered(rows_as_json(&mut lent.connection, plan, &bound).await, lent) {
+            match answered(load(self.sessions, &mut lent.connection, plan, &bound).await, lent) {
                 // Connections may have died unnoticed, all of them at once; a read may be sent again.
                 Err(error) if has_died(&error) && attempt <= self.lender.most() => {
                     tracing::debug!(%error, "a store connection was dead; the load is tried again");
@@ -133,7 +144,7 @@ impl Postgres {
         bound: &[params::Bound],
         error: sqlx::Error,
     ) -> Result<Vec<Row>, StoreError> {
-        match spelling(&self.pool, plan, bound).await? {
+        match spelling(&self.questions, plan, bound).await? {
             Spelling::NoValue => Ok(Vec::new()),
             Spelling::Own | Spelling::Other => Err(error.into()),
         }
@@ -164,8 +175,10 @@ impl Postgres {
         origin: &str,
     ) -> Result<Written, StoreError> {
         let mut lent = self.lender.lend().await?;
-        let mut writer = write::Writer { connection: &mut lent.connection, pool: &self.questions, origin };
-        let written = writer.write(plan, key, edit).await;
+        let mut unit = self.sessions.enter(&mut lent.connection).await?;
+        let (pool, sessions) = (&self.questions, self.sessions);
+        let written = write::Writer { connection: &mut unit, sessions, pool, origin }.write(plan, key, edit).await;
+        let written = unit.leave(written, StoreError::of_write).await;
         // What was refused may have left a transaction to be rolled back.
         let is_clean = match &written {
             Ok(_) => true,
@@ -181,7 +194,7 @@ impl Postgres {
     pub(super) async fn flush(&self, plan: &Plan, rows: &[FlushRow], mark: Mark<'_>) -> Result<Flushed, StoreError> {
         let mut sent = 0;
         loop {
-            let flushed = flush::flush(&self.pool, plan, rows, mark).await;
+            let flushed = flush::flush(&self.pool, self.sessions, plan, rows, mark).await;
             sent += 1;
             if !goes_again(&flushed, sent).await {
                 return flushed;
@@ -196,14 +209,18 @@ impl Postgres {
         limit: usize,
     ) -> Result<Vec<Vec<String>>, StoreError> {
         let sql = listing.sql(after.is_empty(), limit);
-        let query = after.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, text| query.bind(text));
-        let rows = query.fetch_all(&self.pool).await?;
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(self.sessions.keep_statements());
+        let query = after.iter().fold(query, |query, text| query.bind(text));
+        let mut connection = self.pool.acquire().await?;
+        let mut unit = self.sessions.enter(&mut connection).await?;
+        let rows = query.fetch_all(&mut *unit).await;
+        let rows = unit.leave(rows, |error| error).await?;
         let texts = |row: &sqlx::postgres::PgRow| (0..listing.keys.len()).map(|i| row.try_get(i)).collect();
         Ok(rows.iter().map(texts).collect::<Result<_, sqlx::Error>>()?)
     }
 
     pub(super) async fn sweep(&self, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
-        sweep::sweep(&self.pool, table, expires, grace).await
+        sweep::sweep(&self.questions, &self.pool, self.sessions, (table, expires, grace)).await
     }
 
     pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
@@ -215,7 +232,9 @@ impl Postgres {
     }
 
     pub(super) async fn begin(&self, origin: &str, snapshot: bool) -> Result<PostgresTransaction, StoreError> {
-        PostgresTransaction::begin(&self.pool, &self.questions, origin, snapshot).await
+        let open = self.sessions.begin(&self.pool, snapshot).await?;
+        let (questions, origin) = (self.questions.clone(), origin.to_owned());
+        Ok(PostgresTransaction { open, sessions: self.sessions, questions, origin })
     }
 
     pub(super) async fn each_row(
@@ -223,12 +242,13 @@ impl Postgres {
         plan: &Plan,
         mut add: impl FnMut(Row) -> Result<(), StoreError> + Send,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.sessions.begin(&self.pool, false).await?;
         // A large preload may take longer than a load of one key, but not because somebody has locked the table.
         let patience = "SELECT set_config('lock_timeout', current_setting('statement_timeout'), true), \
                         set_config('statement_timeout', '0', true)";
-        sqlx::query(patience).execute(&mut *transaction).await?;
-        let mut rows = sqlx::query(AssertSqlSafe(plan.all.clone())).fetch(&mut *transaction);
+        let keep = self.sessions.keep_statements();
+        sqlx::query(patience).persistent(keep).execute(&mut *transaction).await?;
+        let mut rows = sqlx::query(AssertSqlSafe(plan.all.clone())).persistent(keep).fetch(&mut *transaction);
         while let Some(row) = rows.try_next().await? {
             add(parse(row.try_get(0)?)?)?;
         }
@@ -236,7 +256,7 @@ impl Postgres {
     }
 
     pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
-        feed::notify::watch(&self.options, settings, on_change).await;
+        feed::notify::watch(&self.direct, settings, on_change).await;
     }
 
     pub(super) async fn fingerprints(&self, mappings: &[&Mapping]) -> Result<Vec<Fingerprint>, StoreError> {
@@ -280,30 +300,29 @@ fn pool(most: u32, options: &PgConnectOptions, settings: &config::Store, retirem
 
 /// Whether a `postgres:` URL can be read.
 pub(super) fn check_url(settings: &config::Store) -> Result<(), StoreError> {
-    options::read(settings).map(|_| ())
+    options::read(settings).and_then(|_| options::read_direct(settings)).map(|_| ())
 }
 
-/// Opens one connection, to learn at once why there is none: a pool tries until its time is over, and does not say why.
-async fn prove(options: &PgConnectOptions, patience: Duration) -> Result<(), StoreError> {
-    let unavailable =
-        |why: &str| StoreError::Unavailable(format!("{}:{}: {why}", options.get_host(), options.get_port()));
-    match tokio::time::timeout(patience, options.connect()).await {
-        Ok(Ok(connection)) => Ok(connection.close().await?),
-        Ok(Err(error)) => Err(match StoreError::from(error) {
-            StoreError::Unavailable(why) | StoreError::Overloaded(why) => unavailable(&why),
-            other => other,
-        }),
-        Err(_) => Err(unavailable("no connection within store.connect_timeout")),
-    }
+/// Loads the rows of one key, each as JSON text.
+async fn load(
+    sessions: Sessions,
+    connection: &mut PgConnection,
+    plan: &Plan,
+    bound: &[params::Bound],
+) -> Result<Vec<String>, sqlx::Error> {
+    let mut unit = sessions.enter(connection).await?;
+    let rows = rows_as_json(&mut *unit, sessions, plan, bound).await;
+    unit.leave(rows, |error| error).await
 }
 
 /// The rows of one key, each as JSON text.
 async fn rows_as_json<'e>(
     executor: impl PgExecutor<'e>,
+    sessions: Sessions,
     plan: &Plan,
     bound: &[params::Bound],
 ) -> Result<Vec<String>, sqlx::Error> {
-    let query = sqlx::query_scalar(AssertSqlSafe(plan.one.clone()));
+    let query = sqlx::query_scalar(AssertSqlSafe(plan.one.clone())).persistent(sessions.keep_statements());
     bound.iter().fold(query, |query, value| query.bind(value.clone())).fetch_all(executor).await
 }
 
@@ -320,11 +339,15 @@ fn answered<T>(result: Result<T, sqlx::Error>, lent: Lent<'_>) -> Result<T, sqlx
     result
 }
 
-/// True when the connection is gone, as opposed to the statement being wrong or slow. 57P: the server ended it.
+/// True when the connection is gone, as opposed to the statement being wrong or slow. 57P: the server ended it;
+/// whatever is fatal ends it.
 fn has_died(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        sqlx::Error::Database(error) => {
+            let fatal = error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
+            fatal == Some(PgSeverity::Fatal) || error.code().is_some_and(|code| code.starts_with("57P"))
+        }
         _ => false,
     }
 }

@@ -5,30 +5,44 @@ use std::str::FromStr;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use crate::config;
+use super::sessions::FORMATS;
+use crate::config::{self, Pooler};
 use crate::store::StoreError;
 
 const LIKE_THIS: &str = "postgres://user:password@host:5432/database";
 
-/// Reads `[store]`.
+/// Reads how `store.url` is reached.
 pub(super) fn read(settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
-    if has_several_hosts(&settings.url) {
+    let options = parse(&settings.url, settings)?;
+    Ok(match settings.pooler {
+        Pooler::None => of_own_sessions(options, settings),
+        // A pooler refuses what it cannot give every session that it lends.
+        Pooler::Transaction => options.extra_float_digits(None).statement_cache_capacity(0),
+    })
+}
+
+/// Reads how the server itself is reached, where sessions are ours.
+pub(super) fn read_direct(settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
+    let url = if settings.feed_url.is_empty() { &settings.url } else { &settings.feed_url };
+    Ok(of_own_sessions(parse(url, settings)?, settings))
+}
+
+fn parse(url: &str, settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
+    if has_several_hosts(url) {
         let text = "names several hosts; name one, or an address that always leads to the primary";
         return Err(StoreError::Refused(format!("{text}: {LIKE_THIS}")));
     }
-    let options = PgConnectOptions::from_str(&settings.url).map_err(|error| StoreError::of_url(&error, LIKE_THIS))?;
-    let options = verified(options, &settings.ca_file);
+    let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::of_url(&error, LIKE_THIS))?;
+    Ok(verified(options, &settings.ca_file).application_name("hearthside").disable_statement_logging())
+}
+
+fn of_own_sessions(options: PgConnectOptions, settings: &config::Store) -> PgConnectOptions {
     let timeout = settings.query_timeout.as_millis().to_string();
     // The statements are made for READ COMMITTED, whatever the database's default is: a write, or a flush that compares
     // its batch, waits for a row's lock and goes on with the row as it is then.
     let isolation = ("default_transaction_isolation", "read committed");
-    Ok(options
-        .application_name("hearthside")
-        .options([("statement_timeout", timeout.as_str()), ("TimeZone", "UTC"), isolation])
-        // The texts of keys are those that change triggers make (`store/triggers/function.rs`); the driver sets
-        // DateStyle and extra_float_digits.
-        .options([("IntervalStyle", "postgres"), ("bytea_output", "hex")])
-        .disable_statement_logging())
+    // The driver sets DateStyle and extra_float_digits.
+    options.options([("statement_timeout", timeout.as_str()), isolation]).options(FORMATS)
 }
 
 /// As libpq takes them: `postgres://one:5432,other:5432/database`.

@@ -3,6 +3,7 @@
 
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo};
 use sqlx::{Encode, Postgres, Type, TypeInfo};
 
@@ -59,7 +60,8 @@ pub(super) fn info(param: &Param) -> PgTypeInfo {
         Param::Int(4) => <i32 as Type<Postgres>>::type_info(),
         Param::Int(_) => <i64 as Type<Postgres>>::type_info(),
         Param::Text | Param::Cast { .. } => <str as Type<Postgres>>::type_info(),
-        Param::Uuid => PgTypeInfo::with_name("uuid"),
+        // By its number, which never changes: a name would be looked up in a statement of the driver's own.
+        Param::Uuid => PgTypeInfo::with_oid(Oid(2950)),
     }
 }
 

@@ -49,6 +49,11 @@ async fn execute(
     sql: &'static str,
     values: &[&str],
 ) -> Result<PgConnection, sqlx::Error> {
-    values.iter().fold(sqlx::query(sql), |query, value| query.bind(*value)).execute(&mut connection).await?;
+    if values.is_empty() {
+        // Not prepared: a pooler could lend another session for what was prepared.
+        sqlx::raw_sql(sql).execute(&mut connection).await?;
+    } else {
+        values.iter().fold(sqlx::query(sql), |query, value| query.bind(*value)).execute(&mut connection).await?;
+    }
     Ok(connection)
 }

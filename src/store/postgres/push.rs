@@ -24,11 +24,12 @@ pub(super) async fn write(
     let bound = bind(plan, key).ok_or_else(|| StoreError::Refused(NO_KEY.into()))?;
     let list = plan.list_edit(edit)?;
     let mut transaction = writer.connection.begin().await.map_err(StoreError::of_write)?;
-    let origin = sqlx::query("SELECT set_config('hearthside.origin', $1, true)").bind(writer.origin);
-    origin.execute(&mut *transaction).await.map_err(StoreError::of_write)?;
+    let keep = writer.sessions.keep_statements();
+    let origin = sqlx::query("SELECT set_config('hearthside.origin', $1, true)").persistent(keep);
+    origin.bind(writer.origin).execute(&mut *transaction).await.map_err(StoreError::of_write)?;
     let mut moved = 0;
     for element in list.elements {
-        let query = sqlx::query(AssertSqlSafe(list.sql.to_owned()));
+        let query = sqlx::query(AssertSqlSafe(list.sql.to_owned())).persistent(keep);
         let query = bound.iter().fold(query, |query, value| query.bind(value.clone()));
         let mut query = query.bind(text(element, "the element")?);
         if let Some(count) = list.count {
@@ -36,7 +37,7 @@ pub(super) async fn write(
         }
         moved += query.execute(&mut *transaction).await.map_err(StoreError::of_write)?.rows_affected();
     }
-    let rows = rows_as_json(&mut *transaction, plan, &bound).await.map_err(StoreError::of_write)?;
+    let rows = rows_as_json(&mut *transaction, writer.sessions, plan, &bound).await.map_err(StoreError::of_write)?;
     transaction.commit().await.map_err(StoreError::of_write)?;
     let new = plan.record(key, parse_all(&rows)?)?;
     Ok(Written { old: None, new, applied: moved > 0, count: moved, tells_new: true })

@@ -2,6 +2,7 @@
 
 use sqlx::{AssertSqlSafe, PgPool};
 
+use super::sessions::Sessions;
 use super::zone::{doubt_by_now, has_expired, has_expired_everywhere};
 use crate::store::StoreError;
 use crate::store::catalog::relation::Surety;
@@ -14,8 +15,13 @@ use crate::store::catalog::target::Expires;
 /// the place of a living row in another partition. Which zone a session has cannot be known, so that a row goes only
 /// when it has expired in every zone, unless the settings say which one it is; and none goes when another zone has been
 /// set since, which nobody would notice otherwise.
-pub(super) async fn sweep(pool: &PgPool, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
-    if let Some(doubt) = doubt_by_now(pool, table, expires).await? {
+pub(super) async fn sweep(
+    questions: &PgPool,
+    pool: &PgPool,
+    sessions: Sessions,
+    (table, expires, grace): (&str, &Expires, f64),
+) -> Result<u64, StoreError> {
+    if let Some(doubt) = doubt_by_now(questions, table, expires).await? {
         return Err(StoreError::Refused(doubt));
     }
     let before = "clock_timestamp() - $1 * interval '1 second'";
@@ -27,5 +33,9 @@ pub(super) async fn sweep(pool: &PgPool, table: &str, expires: &Expires, grace: 
         "DELETE FROM {table} AS t WHERE t.ctid = ANY (ARRAY(SELECT t.ctid FROM {table} AS t WHERE {has_expired} \
          LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND {has_expired}"
     );
-    Ok(sqlx::query(AssertSqlSafe(sql)).bind(grace).execute(pool).await?.rows_affected())
+    let delete = sqlx::query(AssertSqlSafe(sql)).persistent(sessions.keep_statements()).bind(grace);
+    let mut connection = pool.acquire().await?;
+    let mut unit = sessions.enter(&mut connection).await?;
+    let deleted = delete.execute(&mut *unit).await;
+    Ok(unit.leave(deleted, |error| error).await?.rows_affected())
 }

@@ -2,6 +2,7 @@
 
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
+use super::sessions::Sessions;
 use super::spelling::{Spelling, spelling};
 use super::write::Writer;
 use super::{params, parse_all, rows_as_json};
@@ -10,27 +11,14 @@ use crate::store::{Plan, StoreError};
 
 #[derive(Debug)]
 pub(in crate::store) struct PostgresTransaction {
-    open: Transaction<'static, Postgres>,
+    pub(super) open: Transaction<'static, Postgres>,
+    pub(super) sessions: Sessions,
     /// For questions about a refusal, which a failed transaction cannot be asked.
-    questions: PgPool,
-    origin: String,
+    pub(super) questions: PgPool,
+    pub(super) origin: String,
 }
 
 impl PostgresTransaction {
-    pub(super) async fn begin(
-        pool: &PgPool,
-        questions: &PgPool,
-        origin: &str,
-        snapshot: bool,
-    ) -> Result<Self, StoreError> {
-        let open = if snapshot {
-            pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?
-        } else {
-            pool.begin().await?
-        };
-        Ok(Self { open, questions: questions.clone(), origin: origin.to_owned() })
-    }
-
     pub(in crate::store) async fn write(
         &mut self,
         plan: &Plan,
@@ -38,7 +26,8 @@ impl PostgresTransaction {
         edit: RowEdit<'_>,
     ) -> Result<Written, StoreError> {
         let mut savepoint = self.open.begin().await?;
-        let mut writer = Writer { connection: &mut savepoint, pool: &self.questions, origin: &self.origin };
+        let (sessions, pool, origin) = (self.sessions, &self.questions, &self.origin);
+        let mut writer = Writer { connection: &mut savepoint, sessions, pool, origin };
         let written = writer.write(plan, key, edit).await;
         match &written {
             Ok(_) => savepoint.commit().await?,
@@ -54,7 +43,7 @@ impl PostgresTransaction {
         if spelling(&self.questions, plan, &bound).await? == Spelling::NoValue {
             return Ok(None);
         }
-        let rows = rows_as_json(&mut *self.open, plan, &bound).await?;
+        let rows = rows_as_json(&mut *self.open, self.sessions, plan, &bound).await?;
         plan.record(key, parse_all(&rows)?)
     }
 

@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 
 use super::explain::Failed;
 use super::params::{Bound, bind};
+use super::sessions::Sessions;
 use super::spelling::{Spelling, is_about_a_text, spelling};
 use super::statement::{Statement, Statements};
 use super::upsert::upsert;
@@ -37,6 +38,7 @@ pub(super) const NO_KEY: &str = "the key is no value of its column";
 /// What a write needs.
 pub(super) struct Writer<'w> {
     pub(super) connection: &'w mut PgConnection,
+    pub(super) sessions: Sessions,
     /// For questions about a refusal.
     pub(super) pool: &'w PgPool,
     pub(super) origin: &'w str,
@@ -82,7 +84,9 @@ struct Answer {
 
 impl Desk<'_, '_> {
     async fn run(&mut self, statement: &Statement) -> Result<Vec<PgRow>, sqlx::Error> {
-        let query = sqlx::query(AssertSqlSafe(statement.sql.clone())).bind(self.writer.origin);
+        let query =
+            sqlx::query(AssertSqlSafe(statement.sql.clone())).persistent(self.writer.sessions.keep_statements());
+        let query = query.bind(self.writer.origin);
         let query = self.bound.iter().fold(query, |query, value| query.bind(value.clone()));
         let query = statement.values.iter().fold(query, |query, value| query.bind(value));
         query.fetch_all(&mut *self.writer.connection).await

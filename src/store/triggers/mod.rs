@@ -68,7 +68,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn lacking_rights(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => rights::lacking(store.pool(), mapping).await,
+            Engine::Postgres(store) => rights::lacking(store.direct(), mapping).await,
             _ => Ok(Vec::new()),
         }
     }
@@ -80,14 +80,14 @@ impl Store {
     /// [`StoreError`].
     pub async fn trigger_doubts(&self, mappings: &[Mapping]) -> Result<Vec<String>, StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => clean::doubts(store.pool(), mappings).await,
+            Engine::Postgres(store) => clean::doubts(store.direct(), mappings).await,
             _ => Ok(Vec::new()),
         }
     }
 
     fn with_triggers(&self) -> Result<&sqlx::PgPool, StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => Ok(store.pool()),
+            Engine::Postgres(store) => Ok(store.direct()),
             Engine::Away(away) => Err(away.error()),
             Engine::Sqlite(_) => {
                 Err(StoreError::Refused("SQLite needs no triggers: its file is watched as a whole".into()))

@@ -3,6 +3,7 @@
 mod endings;
 mod isolation;
 mod lacks;
+mod poolers;
 mod startup;
 mod store;
 mod told;

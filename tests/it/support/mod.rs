@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod certificates;
+pub mod pgbouncer;
 mod ports;
 pub mod postgres;
 pub mod power;

@@ -1,5 +1,6 @@
 //! A real Postgres. The first test of a build makes a cluster once; every test starts a copy of it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -27,12 +28,16 @@ fn is_root() -> bool {
 fn program(name: &str) -> Command {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found = versions.map(|version| version.path().join("bin").join(name)).find(|path| path.exists());
-    let path = found.unwrap_or_else(|| PathBuf::from(name));
+    as_postgres(found.unwrap_or_else(|| PathBuf::from(name)))
+}
+
+/// A program that does not run as root.
+pub fn as_postgres(program: impl AsRef<OsStr>) -> Command {
     if !is_root() {
-        return Command::new(path);
+        return Command::new(program);
     }
     let mut command = Command::new("runuser");
-    command.args(["-u", "postgres", "--"]).arg(path);
+    command.args(["-u", "postgres", "--"]).arg(program);
     command
 }
 
@@ -42,7 +47,7 @@ fn succeed(mut command: Command) -> Output {
     output
 }
 
-fn give_away(path: &Path) {
+pub fn give_away(path: &Path) {
     if is_root() {
         let mut chown = Command::new("chown");
         chown.args(["-R", "postgres"]).arg(path);
