@@ -117,7 +117,7 @@ impl Way {
         matches!(self.0, Road::Dedicated(..))
     }
 
-    /// What comes unasked, while all requests go over the client's own connection.
+    /// What comes unsolicited, while all requests go over the client's own connection.
     #[must_use]
     pub fn inbox(&self) -> Option<&Inbox> {
         match &self.0 {

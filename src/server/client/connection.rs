@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::blocking::Needs;
 use super::replies::Replies;
-use super::unasked::Stopped;
+use super::unsolicited::Stopped;
 use crate::clients::Peer;
 use crate::config::Limits;
 use crate::server::broadcast::Broadcast;
@@ -235,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         poll_fn(|cx| self.poll_until(cx, &done)).await
     }
 
-    /// Returns when the client has left; what it sends meanwhile is kept, and what comes for it unasked is written.
+    /// Returns when the client has left; what it sends meanwhile is kept, and what comes for it unsolicited is written.
     pub(super) async fn left(&mut self) -> End {
         self.left_within(self.limits.pipeline.0).await
     }

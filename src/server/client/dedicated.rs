@@ -174,14 +174,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         });
     }
 
-    /// What comes unasked is taken from the dedicated connection, if there is one. What came before the end of a state
-    /// is still the client's.
+    /// What comes unsolicited is taken from the dedicated connection, if there is one. What came before the end of a
+    /// state is still the client's.
     pub(super) fn follow_inbox(&mut self) {
         let replies = &mut self.connection.replies;
         match self.session.way.inbox() {
-            Some(inbox) => replies.unasked.inbox = Some(inbox.clone()),
+            Some(inbox) => replies.unsolicited.inbox = Some(inbox.clone()),
             None => {
-                let before = replies.unasked.inbox.take();
+                let before = replies.unsolicited.inbox.take();
                 let frames = std::iter::from_fn(|| before.as_ref()?.take());
                 frames.for_each(|frame| replies.loud().put_slice(&frame));
             }

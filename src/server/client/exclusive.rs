@@ -52,7 +52,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if let Some(own) = self.session.way.connection().filter(|_| !self.session.way.state().is_raw()) {
             let _lost = own.call(b"*1\r\n$5\r\nRESET\r\n", &mut BytesMut::new()).await;
         }
-        self.connection.replies.unasked.inbox = None;
+        self.connection.replies.unsolicited.inbox = None;
         self.session.reset();
         self.login = None;
         encode::simple(self.connection.replies.tail(), "RESET");

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The folder by what each file owns: the socket (`connection`, `transfer`), the replies owed and what is written
-//! (`replies`, `unasked`, `output`), the requests in the buffer (`intake`, `batch`, `multi_lookahead`), and what a
+//! (`replies`, `unsolicited`, `output`), the requests in the buffer (`intake`, `batch`, `multi_lookahead`), and what a
 //! client does alone (`exclusive`, and from there `blocking`, `dedicated`, `streaming`, `transaction`, `resubscribe`,
 //! `revoke`).
 
@@ -25,7 +25,7 @@ mod revoke;
 mod streaming;
 mod transaction;
 mod transfer;
-mod unasked;
+mod unsolicited;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -197,11 +197,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// What comes over the shared subscriber connection is written in the client's protocol.
     fn note_subscriber(&mut self) {
-        let unasked = &mut self.connection.replies.unasked;
-        unasked.proto = self.session.proto();
+        let unsolicited = &mut self.connection.replies.unsolicited;
+        unsolicited.proto = self.session.proto();
         let subscriber = self.session.subscriber();
-        if subscriber.is_some() != unasked.subscriber.is_some() {
-            unasked.subscriber = subscriber.cloned();
+        if subscriber.is_some() != unsolicited.subscriber.is_some() {
+            unsolicited.subscriber = subscriber.cloned();
         }
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{BufMut, BytesMut};
 
 use super::output::Output;
-use super::unasked::{Stopped, Unasked};
+use super::unsolicited::{Stopped, Unsolicited};
 use crate::dispatch::LaterReply;
 use crate::resp::pieces::Pieces;
 use crate::transaction::{refuses, summary};
@@ -58,7 +58,7 @@ pub(super) struct Replies {
     /// Bytes that may be written now.
     pub(super) out: Output,
     /// What comes without having been asked for; it leaves when nothing is owed.
-    pub(super) unasked: Unasked,
+    pub(super) unsolicited: Unsolicited,
     /// Replies are dropped (CLIENT REPLY).
     pub(super) muted: bool,
     /// Takes what is dropped.
@@ -178,7 +178,7 @@ impl Replies {
     /// Nothing is owed, nothing is to be written, and nothing can come without having been asked for.
     #[inline]
     pub(super) fn is_quiet(&self) -> bool {
-        self.is_settled() && self.out.is_empty() && self.unasked.has_no_source()
+        self.is_settled() && self.out.is_empty() && self.unsolicited.has_no_source()
     }
 
     /// Bytes that wait for the client here; what is in tickets, the inbox and the outbox counts itself.
@@ -193,7 +193,7 @@ impl Replies {
     /// Moves what is ready to `out`, in order, until `out` holds `enough` bytes.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, enough: usize) -> Result<(), Stopped> {
         while self.out.len() < enough {
-            let Some(front) = self.owed.front() else { return self.unasked.poll(cx, &mut self.out, enough) };
+            let Some(front) = self.owed.front() else { return self.unsolicited.poll(cx, &mut self.out, enough) };
             let moved = match front {
                 Owed::Ready(_) => Poll::Ready(Ok(self.take_ready())),
                 Owed::Batch(..) => self.poll_batch(cx),
@@ -227,7 +227,7 @@ impl Replies {
         }
         self.under_way -= *length;
         self.was_bulky |= ticket.is_bulky();
-        self.unasked.take_come(&mut self.out);
+        self.unsolicited.take_come(&mut self.out);
         Poll::Ready(Ok(Front::HasEnded))
     }
 

@@ -59,7 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match self.replies.out.poll_write(&mut self.stream, cx)? {
                 Poll::Pending => {
                     self.note_stalled();
-                    return self.replies.unasked.watch(cx).map_err(|stopped| self.stop(stopped));
+                    return self.replies.unsolicited.watch(cx).map_err(|stopped| self.stop(stopped));
                 }
                 Poll::Ready(0) => return Err(End::Left),
                 Poll::Ready(written) => self.note_written(written),

@@ -51,7 +51,7 @@ impl Keeper {
             tokio::time::sleep(GRACE).await;
         };
         let ended = tokio::select! {
-            ended = connection.drive_unasked() => ended,
+            ended = connection.drive_unsolicited() => ended,
             () = moved => Ended::Lost(std::io::Error::other("the upstream was changed")),
         };
         match ended {
@@ -76,7 +76,7 @@ impl Keeper {
 #[derive(Debug)]
 pub struct Pinned {
     lane: Lane,
-    /// What comes unasked.
+    /// What comes unsolicited.
     pub inbox: Inbox,
     /// The upstream's id of the connection (CLIENT ID), if it tells.
     pub id: Option<i64>,

@@ -138,7 +138,7 @@ impl Connection {
             self.is_held = self.is_outdated(&lookout) || lookout.paused_until().is_some();
             tokio::select! {
                 biased;
-                ended = self.drive_unasked() => match ended {
+                ended = self.drive_unsolicited() => match ended {
                     Ended::Quiet if self.is_outdated(&lookout) => return ended,
                     Ended::Quiet => if let Err(error) = self.rest(&mut lookout).await { return Ended::Lost(error) },
                     _ => return ended,
@@ -198,7 +198,7 @@ impl Connection {
     }
 
     /// Works until the connection ends. Safe to drop and call again.
-    pub(crate) async fn drive_unasked(&mut self) -> Ended {
+    pub(crate) async fn drive_unsolicited(&mut self) -> Ended {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
 

@@ -32,7 +32,7 @@ impl From<Overflowed> for Stopped {
 }
 
 #[derive(Default)]
-pub(super) struct Unasked {
+pub(super) struct Unsolicited {
     /// Of the client's dedicated connection.
     pub(super) inbox: Option<Inbox>,
     /// The client among those of the shared subscriber connection.
@@ -41,7 +41,7 @@ pub(super) struct Unasked {
     pub(super) proto: Proto,
 }
 
-impl Unasked {
+impl Unsolicited {
     /// Nobody sends the client anything without a request for it.
     #[inline]
     pub(super) const fn has_no_source(&self) -> bool {
