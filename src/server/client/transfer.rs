@@ -43,6 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_replies(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         loop {
             if self.replies.is_quiet() {
+                self.replies.out.give_back();
                 return self.poll_flush(cx);
             }
             self.replies.poll(cx, WRITE_AT).map_err(|stopped| self.stop(stopped))?;
