@@ -18,7 +18,7 @@ impl SqliteCatalog<'_> {
         // Computed columns are hidden from table_info; those of virtual tables (1) from everybody.
         let select =
             "SELECT name, type, hidden > 1, \"notnull\" FROM pragma_table_xinfo($1) WHERE hidden <> 1 ORDER BY cid";
-        let columns: Vec<(String, String, bool, bool)> = sqlx::query_as(select).bind(name).fetch_all(self.pool).await?;
+        let columns: Vec<Found> = sqlx::query_as(select).bind(name).fetch_all(self.pool).await?;
         let columns: Vec<Column> = columns.into_iter().map(column).collect();
         Ok((!columns.is_empty()).then(|| Relation::new(quote(name), columns)))
     }
@@ -53,7 +53,9 @@ impl SqliteCatalog<'_> {
 }
 
 /// A column by its name, its declared type, whether it is computed, and whether it may not be NULL.
-fn column((name, declared, is_computed, is_required): (String, String, bool, bool)) -> Column {
+type Found = (String, String, bool, bool);
+
+fn column((name, declared, is_computed, is_required): Found) -> Column {
     let cast = declared.to_ascii_uppercase();
     let declares = |words: &[&str]| words.iter().any(|word| cast.contains(word));
     let holds = match () {

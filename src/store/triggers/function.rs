@@ -74,24 +74,7 @@ BEGIN
 {}    ELSE
         whole := mappings;
     END IF;
-    FOREACH one IN ARRAY whole LOOP
-        PERFORM pg_notify('hearthside', json_build_object('mapping', one)::text);
-    END LOOP;
-    IF cardinality(keys) > 0 THEN
-        -- Whose write this is, where a sidecar's write did it and no trigger of the table's owner.
-        IF pg_trigger_depth() = 1 AND current_setting('hearthside.origin', true) <> '' THEN
-            ending := '],\"from\":' || to_json(current_setting('hearthside.origin'))::text || '}}';
-        END IF;
-        FOREACH one IN ARRAY keys LOOP
-            IF batch <> '' AND octet_length(batch) + octet_length(one) > {MOST_BYTES} THEN
-                PERFORM pg_notify('hearthside', '{{\"keys\":[' || batch || ending);
-                batch := '';
-            END IF;
-            batch := CASE batch WHEN '' THEN one ELSE batch || ',' || one END;
-        END LOOP;
-        PERFORM pg_notify('hearthside', '{{\"keys\":[' || batch || ending);
-    END IF;
-    RETURN NULL;
+{}    RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
     -- Whatever it is, the statement that fired this goes on.
     BEGIN
@@ -109,6 +92,31 @@ END
         told(Event::Update),
         told(Event::Insert),
         told(Event::Delete),
+        sending(),
+    )
+}
+
+/// Sends what was found: first the mappings that are told as a whole, then the keys, as many in one notice as it holds.
+fn sending() -> String {
+    format!(
+        "    FOREACH one IN ARRAY whole LOOP
+        PERFORM pg_notify('hearthside', json_build_object('mapping', one)::text);
+    END LOOP;
+    IF cardinality(keys) > 0 THEN
+        -- Whose write this is, where a sidecar's write did it and no trigger of the table's owner.
+        IF pg_trigger_depth() = 1 AND current_setting('hearthside.origin', true) <> '' THEN
+            ending := '],\"from\":' || to_json(current_setting('hearthside.origin'))::text || '}}';
+        END IF;
+        FOREACH one IN ARRAY keys LOOP
+            IF batch <> '' AND octet_length(batch) + octet_length(one) > {MOST_BYTES} THEN
+                PERFORM pg_notify('hearthside', '{{\"keys\":[' || batch || ending);
+                batch := '';
+            END IF;
+            batch := CASE batch WHEN '' THEN one ELSE batch || ',' || one END;
+        END LOOP;
+        PERFORM pg_notify('hearthside', '{{\"keys\":[' || batch || ending);
+    END IF;
+"
     )
 }
 
