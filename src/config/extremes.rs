@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{ByteSize, Config, Faults, Settings};
 
-const MOST_COUNT: u64 = 1_000_000_000;
+const MOST_COUNT: u64 = 2_147_483_647;
 const MOST_SIZE: ByteSize = ByteSize(1 << 40);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// In every clock that time is counted by.
@@ -134,7 +134,7 @@ mod tests {
     fn what_no_machine_can_mean_is_a_fault_that_says_what_to_write() {
         for (line, expected) in [
             ("store.max_connections = 4294967295", "store.max_connections: must be at most 10000"),
-            ("limits.clients = 9223372036854775807", "limits.clients: must be at most 1000000000"),
+            ("limits.clients = 9223372036854775807", "limits.clients: must be at most 2147483647"),
             ("limits.buffers = 9223372036854775807", "limits.buffers: must be at most \"1024gb\""),
             ("store.query_timeout = \"30d\"", "store.query_timeout: must be at most \"1day\""),
             ("server.keepalive = \"10h\"", "server.keepalive: must be at most \"9h\""),
