@@ -14,9 +14,9 @@ pub struct Entry {
     /// The record; `None`: the key is absent.
     pub record: Option<Record>,
     pub(crate) mapping: MappingId,
-    pub(crate) epoch: u64,
+    pub(super) epoch: u64,
     /// When its load began: nothing in it is older.
-    pub(crate) loaded_at: Tick,
+    pub(super) loaded_at: Tick,
     /// A [`Tick`].
     expires_at: AtomicU64,
     /// How long a read may prolong its life, in milliseconds; 0 where reads do not.
@@ -27,21 +27,21 @@ pub struct Entry {
 
 impl Entry {
     /// When it expires; [`Tick::NEVER`] if it does not.
-    pub(crate) fn expires_at(&self) -> Tick {
+    pub(super) fn expires_at(&self) -> Tick {
         Tick::from_ms(self.expires_at.load(Relaxed))
     }
 
-    pub(crate) fn is_expired(&self, now: Tick) -> bool {
+    pub(super) fn is_expired(&self, now: Tick) -> bool {
         now >= self.expires_at()
     }
 
     /// True when its expiry is not longer than `grace` milliseconds ago, or has not come.
-    pub(crate) fn expired_within(&self, grace: u64, now: Tick) -> bool {
+    pub(super) fn expired_within(&self, grace: u64, now: Tick) -> bool {
         self.record.is_some() && now < self.expires_at().plus(grace)
     }
 
     /// The time for which it is kept at `now`.
-    pub(crate) fn kept(&self, now: Tick) -> Option<Duration> {
+    pub(super) fn kept(&self, now: Tick) -> Option<Duration> {
         match self.expires_at() {
             Tick::NEVER => None,
             at => Some(Duration::from_millis(at.plus(self.grace).since(now))),
@@ -58,12 +58,12 @@ impl Entry {
     }
 
     /// The time for which it is worth keeping at `now`, a renewal by the read that asks included.
-    pub(crate) fn worth_keeping(&self, now: Tick) -> Option<Duration> {
+    pub(super) fn worth_keeping(&self, now: Tick) -> Option<Duration> {
         self.kept(now).map(|left| left.max(Duration::from_millis(self.renewal)))
     }
 
     /// What it counts against `cache.max_bytes`, without its key.
-    pub(crate) fn weight(&self) -> usize {
+    pub(super) fn weight(&self) -> usize {
         self.record.as_ref().map_or(64, Record::weight)
     }
 
@@ -76,7 +76,7 @@ impl Entry {
 
 /// How long the entries of one mapping live.
 #[derive(Debug)]
-pub(crate) struct Span {
+pub(super) struct Span {
     ttl: Option<u64>,
     negative_ttl: u64,
     renew: bool,
@@ -84,11 +84,11 @@ pub(crate) struct Span {
     /// The row says when the key expires: `ttl` is what a renewal gives it.
     expires_by_column: bool,
     /// How long after its expiry a record is served while it is loaded again, in milliseconds.
-    pub(crate) stale: u64,
+    pub(super) stale: u64,
     /// How long when the store cannot be asked.
-    pub(crate) stale_if_error: u64,
+    pub(super) stale_if_error: u64,
     /// The oldest value served while changes may be missed, in milliseconds.
-    pub(crate) max_staleness: u64,
+    pub(super) max_staleness: u64,
 }
 
 /// A renewal of a key that expires by its column moves its expiry by so many milliseconds at least: one a second is
@@ -96,7 +96,7 @@ pub(crate) struct Span {
 const RENEWAL_STEP: u64 = 1000;
 
 impl Span {
-    pub(crate) fn new(block: &config::MappingConfig, settings: &config::Cache) -> Self {
+    pub(super) fn new(block: &config::MappingConfig, settings: &config::Cache) -> Self {
         Self {
             ttl: block.ttl.map(millis),
             negative_ttl: millis(block.negative_ttl.unwrap_or(settings.negative_ttl)),
@@ -125,7 +125,7 @@ impl Span {
     }
 
     /// The same, of a record that was loaded earlier and changed here: what is left of its life is counted from `now`.
-    pub(crate) fn entry_at(
+    pub(super) fn entry_at(
         &self,
         record: Option<Record>,
         mapping: MappingId,
@@ -146,7 +146,7 @@ impl Span {
     }
 
     /// Gives an entry another time to live, counted from `now`.
-    pub(crate) fn change_ttl(&self, entry: &Entry, life: TtlChange, now: Tick) {
+    pub(super) fn change_ttl(&self, entry: &Entry, life: TtlChange, now: Tick) {
         let expires_at = match life {
             TtlChange::Keep => return,
             TtlChange::Left(left) => now.plus(u64::try_from(left).unwrap_or(0)),
@@ -156,7 +156,7 @@ impl Span {
     }
 
     /// What a write left, with the time to live it asked for at `now`; `before` is what it replaces.
-    pub(crate) fn replacing(&self, entry: Entry, before: Option<&Entry>, life: TtlChange, now: Tick) -> Entry {
+    pub(super) fn replacing(&self, entry: Entry, before: Option<&Entry>, life: TtlChange, now: Tick) -> Entry {
         match (life, before) {
             _ if self.expires_by_column => {}
             (TtlChange::Keep, Some(before)) if before.record.is_some() && entry.record.is_some() => {
@@ -168,7 +168,7 @@ impl Span {
     }
 
     /// Starts an entry's life again; its new expiry, if its row must get it.
-    pub(crate) fn renew(&self, entry: &Entry, now: Tick) -> Option<Tick> {
+    pub(super) fn renew(&self, entry: &Entry, now: Tick) -> Option<Tick> {
         if entry.renewal == 0 {
             return None;
         }

@@ -16,10 +16,10 @@ use crate::telemetry::LogThrottle;
 
 /// One cached mapping and its state.
 #[derive(Debug)]
-pub(crate) struct Cached {
+pub(super) struct Cached {
     /// Its plan, which is replaced when the schema has changed.
-    pub(crate) current: CurrentPlan,
-    pub(crate) life: Span,
+    pub(super) current: CurrentPlan,
+    pub(super) life: Span,
     /// The epoch: raising it makes every key of the mapping in memory invalid at once.
     epoch: AtomicU64,
     /// Log lines about loads and writes that failed.
@@ -30,7 +30,7 @@ pub(crate) struct Cached {
 const BACKSTOP: Duration = Duration::from_secs(3);
 
 /// Failed loads of one mapping are logged this often at most, in milliseconds; the metric counts them all.
-pub(crate) const COMPLAIN_EVERY: u64 = 1000;
+pub(super) const COMPLAIN_EVERY: u64 = 1000;
 
 impl Cached {
     fn new(current: CurrentPlan, settings: &config::Cache) -> Self {
@@ -42,26 +42,26 @@ impl Cached {
         self.current.mapping()
     }
 
-    pub(crate) const fn block(&self) -> &config::MappingConfig {
+    pub(super) const fn block(&self) -> &config::MappingConfig {
         &self.mapping().config
     }
 
-    pub(crate) fn epoch(&self) -> u64 {
+    pub(super) fn epoch(&self) -> u64 {
         self.epoch.load(SeqCst)
     }
 
     /// What was loaded before is not served any more.
-    pub(crate) fn raise_epoch(&self) {
+    pub(super) fn raise_epoch(&self) {
         self.epoch.fetch_add(1, SeqCst);
     }
 
     /// The mapping's key pattern.
-    pub(crate) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.mapping().pattern.text()
     }
 
     /// True when a column of a key's row says when the key expires.
-    pub(crate) fn expires_by_column(&self) -> bool {
+    pub(super) fn expires_by_column(&self) -> bool {
         self.block().expires_column.is_some()
     }
 
@@ -77,12 +77,12 @@ impl Cached {
 
 /// The cached mappings and their store.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(super) struct Source {
     /// By mapping id; definitions have none.
     mappings: Vec<Option<Cached>>,
-    pub(crate) store: Arc<Store>,
+    pub(super) store: Arc<Store>,
     /// How long an answer of the store is waited for.
-    pub(crate) deadline: Duration,
+    pub(super) deadline: Duration,
 }
 
 impl Source {
@@ -99,21 +99,21 @@ impl Source {
         Self { mappings, store, deadline }
     }
 
-    pub(crate) fn cached(&self, id: MappingId) -> Option<&Cached> {
+    pub(super) fn cached(&self, id: MappingId) -> Option<&Cached> {
         self.mappings.get(id.index()).and_then(Option::as_ref)
     }
 
     /// The same of a mapping that must be there.
-    pub(crate) fn known(&self, id: MappingId) -> Result<&Cached, StoreError> {
+    pub(super) fn known(&self, id: MappingId) -> Result<&Cached, StoreError> {
         self.cached(id).ok_or_else(|| StoreError::Refused("no such cached mapping".into()))
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Cached> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Cached> {
         self.mappings.iter().flatten()
     }
 
     /// The mapping's key pattern; empty if there is no such mapping.
-    pub(crate) fn name(&self, id: MappingId) -> &str {
+    pub(super) fn name(&self, id: MappingId) -> &str {
         self.cached(id).map_or("", Cached::name)
     }
 

@@ -14,13 +14,13 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn alive(&self, as_of: Tick) {
+    pub(super) fn alive(&self, as_of: Tick) {
         self.alive.fetch_max(as_of.as_ms() + 1, SeqCst);
         self.connected.store(true, SeqCst);
     }
 
     /// A gap begins. What the feed vouched for until now ages from here on.
-    pub(crate) fn lost(&self) {
+    pub(super) fn lost(&self) {
         self.connected.store(false, SeqCst);
     }
 
@@ -34,7 +34,7 @@ impl Feed {
     }
 
     /// True while it vouches for what is at most `max_staleness` milliseconds old.
-    pub(crate) fn is_fresh(&self, max_staleness: u64, now: Tick) -> bool {
+    pub(super) fn is_fresh(&self, max_staleness: u64, now: Tick) -> bool {
         match self.alive.load(SeqCst) {
             0 => false,
             alive => now.since(Tick::from_ms(alive - 1)) <= max_staleness,

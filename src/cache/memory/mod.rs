@@ -43,8 +43,8 @@ use crate::telemetry::planted::is_planted;
 
 /// What one sidecar has in memory of its cached mappings.
 #[derive(Debug)]
-pub(crate) struct Memory {
-    pub(crate) source: Source,
+pub(super) struct Memory {
+    pub(super) source: Source,
     entries: Entries,
     flights: Arc<Flights>,
     pub(crate) overlay: Overlay,
@@ -79,7 +79,7 @@ impl Memory {
 
     /// The entry of `key` if it may be served at `now`. One whose TTL is over and that may be served while it is loaded
     /// again is; the load is begun, once.
-    pub(crate) fn get(self: &Arc<Self>, id: MappingId, key: &[u8], now: Tick) -> Option<Arc<Entry>> {
+    pub(super) fn get(self: &Arc<Self>, id: MappingId, key: &[u8], now: Tick) -> Option<Arc<Entry>> {
         let cached = self.source.cached(id)?;
         let entry = self.entries.get(key)?;
         if self.is_usable(cached, &entry, now) {
@@ -96,7 +96,7 @@ impl Memory {
     }
 
     /// True when the entry may be served at `now`.
-    pub(crate) fn is_usable(&self, cached: &Cached, entry: &Entry, now: Tick) -> bool {
+    pub(super) fn is_usable(&self, cached: &Cached, entry: &Entry, now: Tick) -> bool {
         !entry.is_expired(now) && self.vouches(cached, entry, now)
     }
 
@@ -119,23 +119,23 @@ impl Memory {
     }
 
     /// The entry of `key`, whether or not it may be served.
-    pub(crate) fn peek(&self, key: &[u8]) -> Option<Arc<Entry>> {
+    pub(super) fn peek(&self, key: &[u8]) -> Option<Arc<Entry>> {
         self.entries.get(key)
     }
 
     /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
-    pub(crate) fn invalidate(&self, key: &[u8]) -> bool {
+    pub(super) fn invalidate(&self, key: &[u8]) -> bool {
         self.flights.detach(key, || self.entries.remove(key))
     }
 
     /// Takes `key` out of memory, so that its next reader loads it or waits for the load under way. Nothing has
     /// happened to the key: whoever watches it hears nothing.
-    pub(crate) fn let_go(&self, key: &[u8]) {
+    pub(super) fn let_go(&self, key: &[u8]) {
         self.entries.remove(key);
     }
 
     /// Forgets every key that matches `glob`; the number of keys that were in memory.
-    pub(crate) fn invalidate_matching(&self, glob: &[u8]) -> usize {
+    pub(super) fn invalidate_matching(&self, glob: &[u8]) -> usize {
         let loading = self.flights.keys();
         let keys = self.entries.keys().chain(loading).filter(|key| glob_match(glob, key));
         keys.filter(|key| self.invalidate(key)).count()
@@ -150,7 +150,7 @@ impl Memory {
 
     /// Forgets every key of mapping `id`: none of its entries may be served any more. What that costs does not depend
     /// on their number (hazard 37); their memory is given back by [`Memory::remove_outdated`].
-    pub(crate) fn forget_mapping(&self, id: MappingId) {
+    pub(super) fn forget_mapping(&self, id: MappingId) {
         if let Some(cached) = self.source.cached(id) {
             cached.raise_epoch();
             self.outdated.notify_one();
@@ -169,7 +169,7 @@ impl Memory {
     }
 
     /// Forgets every key.
-    pub(crate) fn forget_all(&self) {
+    pub(super) fn forget_all(&self) {
         if is_planted("no-flush-on-gap") {
             return;
         }
@@ -179,24 +179,24 @@ impl Memory {
 
     /// A gap begins: changes may be missed. What is in memory was true a moment ago and is served until it is older
     /// than `max_staleness`.
-    pub(crate) fn lost(&self) {
+    pub(super) fn lost(&self) {
         self.feed.lost();
         self.metrics.change_feed_up.set(0);
     }
 
     /// Every change up to `as_of` has been applied.
-    pub(crate) fn alive(&self, as_of: Tick) {
+    pub(super) fn alive(&self, as_of: Tick) {
         self.feed.alive(as_of);
         self.metrics.change_feed_up.set(1);
     }
 
     /// Starts the TTL of a read entry again where its mapping says so; its new expiry, if its row must get it.
-    pub(crate) fn renew(&self, entry: &Entry, now: Tick) -> Option<Tick> {
+    pub(super) fn renew(&self, entry: &Entry, now: Tick) -> Option<Tick> {
         self.source.cached(entry.mapping)?.life.renew(entry, now)
     }
 
     /// Gives an entry of `key` another time to live; without a limit it lives as long as its mapping allows.
-    pub(crate) fn change_ttl(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: Tick) {
+    pub(super) fn change_ttl(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: Tick) {
         if let Some(cached) = self.source.cached(id) {
             cached.life.change_ttl(entry, life, now);
             // A look at the entry tells moka that its expiry has moved.
@@ -212,7 +212,7 @@ impl Memory {
     }
 
     /// Tells whether anything happens to `key` from now on, for as long as the answer is kept.
-    pub(crate) fn watch(&self, key: &Bytes) -> Arc<AtomicBool> {
+    pub(super) fn watch(&self, key: &Bytes) -> Arc<AtomicBool> {
         self.flights.watch(key)
     }
 
@@ -222,7 +222,7 @@ impl Memory {
     }
 
     /// The same of one key.
-    pub(crate) fn queue_one(&self, key: &Bytes) -> WriteTurn {
+    pub(super) fn queue_one(&self, key: &Bytes) -> WriteTurn {
         self.flights.queue_one(key, |key| self.entries.take(key))
     }
 
@@ -232,24 +232,24 @@ impl Memory {
     }
 
     /// The same of a write that has changed nothing.
-    pub(crate) fn end_unchanged(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
+    pub(super) fn end_unchanged(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
         turn.end(Outcome::Unchanged, left, |key, entry| self.entries.put(key, entry));
     }
 
     /// Ends a write that has changed nothing: what was in memory when it queued is true.
-    pub(crate) fn undo(&self, mut turn: WriteTurn) {
+    pub(super) fn undo(&self, mut turn: WriteTurn) {
         let before = turn.before.take();
         self.end_unchanged(turn, before);
     }
 
     /// Writes that have queued and not ended.
-    pub(crate) fn writes(&self) -> usize {
+    pub(super) fn writes(&self) -> usize {
         self.flights.writes()
     }
 
     /// The store has what waited of a key: nothing of that lies over it any more. A load that began before may have
     /// read the row of before, and memory must hold what the store made of the values, which is `record`.
-    pub(crate) fn settle(&self, key: &Bytes, applied: &[journal::Entry], record: Option<Record>) {
+    pub(super) fn settle(&self, key: &Bytes, applied: &[journal::Entry], record: Option<Record>) {
         self.flights.settle(key, || {
             self.overlay.settle(key, applied);
             let expected = self.overlay.over(key, record);
@@ -261,7 +261,7 @@ impl Memory {
     }
 
     /// The store never gets what waited of a key: the key is forgotten.
-    pub(crate) fn give_up(&self, key: &Bytes, refused: &[journal::Entry]) {
+    pub(super) fn give_up(&self, key: &Bytes, refused: &[journal::Entry]) {
         self.flights.detach(key, || {
             self.overlay.settle(key, refused);
             self.entries.remove(key)
@@ -269,7 +269,7 @@ impl Memory {
     }
 
     /// Does the entries' housekeeping and takes its measures; to be called a few times a second.
-    pub(crate) fn tidy(&self) {
+    pub(super) fn tidy(&self) {
         let (entries, bytes) = self.entries.tidy();
         self.metrics.entries.set(entries as i64);
         self.metrics.bytes.set(bytes as i64);

@@ -119,7 +119,7 @@ impl OwnWrites {
     }
 
     /// True when a notice of this origin says nothing new about `key`.
-    pub(crate) fn knows(&self, from: &str, key: &[u8]) -> bool {
+    pub(super) fn knows(&self, from: &str, key: &[u8]) -> bool {
         OwnWrite::read(from).is_some_and(|OwnWrite { number, drawn }| {
             let writes = self.writes();
             let ours = writes.get(&number).filter(|write| write.drawn == drawn);
@@ -128,7 +128,7 @@ impl OwnWrites {
     }
 
     /// Gives back the memory of writes whose notices have long come; how many are left.
-    pub(crate) fn tidy(&self, now: Tick) -> usize {
+    pub(super) fn tidy(&self, now: Tick) -> usize {
         let mut writes = self.writes();
         writes.retain(|_, write| write.ended.is_none_or(|ended| now < ended.plus(KEPT)));
         writes.len()

@@ -21,10 +21,10 @@ use crate::telemetry::metrics::WriteBehindMetrics;
 
 /// The deferred writes of one sidecar.
 #[derive(Debug)]
-pub(crate) struct WriteBehind {
+pub(super) struct WriteBehind {
     memory: Arc<Memory>,
     /// The journal, if some mapping defers writes.
-    pub(crate) journal: Option<Arc<Journal>>,
+    pub(super) journal: Option<Arc<Journal>>,
     /// Held during a flush.
     flusher: Mutex<Flusher>,
     flush_now: Notify,

@@ -35,7 +35,7 @@ fn may_have_changed(edit: &Edit, result: &WriteResult) -> bool {
 
 /// Carries out the writes of one sidecar.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(super) struct Writer {
     memory: Arc<Memory>,
     write_behind: Arc<WriteBehind>,
     /// Writes run here, not in a client's task: a client that leaves does not cut a query short (hazard 27).
@@ -55,7 +55,7 @@ impl Writer {
 
     /// Writes `key`, or journals the write, as its mapping says. The write has queued when this returns: later reads of
     /// the key wait for it. The future only waits.
-    pub(crate) fn write(
+    pub(super) fn write(
         self: &Arc<Self>,
         id: MappingId,
         key: &Bytes,

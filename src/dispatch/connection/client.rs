@@ -18,7 +18,7 @@ fn is_printable(text: &[u8]) -> bool {
 }
 
 /// A name as Redis accepts it: printable, without spaces.
-pub(crate) fn checked_name(name: &[u8]) -> Result<Bytes, String> {
+pub(super) fn checked_name(name: &[u8]) -> Result<Bytes, String> {
     if is_printable(name) { Ok(Bytes::copy_from_slice(name)) } else { Err(as_redis::CLIENT_NAME.into()) }
 }
 

@@ -14,7 +14,7 @@ use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::OwnedMetrics;
 
 /// Set in our cursors: an upstream would need 2^52 keys to use it, and it is still exact as a floating-point number.
-pub(crate) const OURS: u64 = 1 << 52;
+pub(super) const OURS: u64 = 1 << 52;
 /// Cursors that are known; the oldest are forgotten.
 const MOST: usize = 10_000;
 /// How long a cursor is known, in milliseconds.
@@ -97,7 +97,7 @@ impl Scans {
         cursor
     }
 
-    pub(crate) fn find(&self, cursor: u64) -> Option<Place> {
+    pub(super) fn find(&self, cursor: u64) -> Option<Place> {
         self.find_at(cursor, Tick::now())
     }
 

@@ -35,7 +35,7 @@ impl Owned {
     }
 
     /// The error of a store that has not answered yet; `None` for any other error.
-    pub(crate) fn awaited_error(&self, mapping: MappingId, error: &StoreError) -> Option<String> {
+    pub(super) fn awaited_error(&self, mapping: MappingId, error: &StoreError) -> Option<String> {
         matches!(error, StoreError::Loading(_)).then(|| self.loading_error(mapping))
     }
 

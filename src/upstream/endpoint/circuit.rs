@@ -50,7 +50,7 @@ pub(crate) struct Turn<'a> {
 impl Circuit {
     /// A circuit that opens when the upstream has been unreachable for `open_after`.
     #[must_use]
-    pub(crate) fn new(open_after: Duration, metrics: Arc<UpstreamMetrics>) -> Self {
+    pub(super) fn new(open_after: Duration, metrics: Arc<UpstreamMetrics>) -> Self {
         let (changed, doubted) = (Notify::new(), Notify::new());
         Self { state: Mutex::default(), changed, doubted, open_after, metrics, excuses: LogThrottle::default() }
     }
@@ -82,12 +82,12 @@ impl Circuit {
     }
 
     /// Why the last attempt failed, while none succeeds.
-    pub(crate) fn why(&self) -> Option<ConnectError> {
+    pub(super) fn why(&self) -> Option<ConnectError> {
         self.state().why.clone()
     }
 
     /// Waits for leave to attempt: at once while all is well, in turn and after a pause while it is not.
-    pub(crate) async fn turn(&self) -> Turn<'_> {
+    pub(super) async fn turn(&self) -> Turn<'_> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -128,7 +128,7 @@ impl Circuit {
     }
 
     /// Another upstream: what was learnt about the last one does not count.
-    pub(crate) fn begin_again(&self) {
+    pub(super) fn begin_again(&self) {
         let is_taken = self.state().is_taken;
         *self.state() = Attempts { is_taken, ..Attempts::default() };
         self.metrics.circuit_open.set(0);
@@ -154,7 +154,7 @@ impl Turn<'_> {
     }
 
     /// It did not. The number of attempts in a row that failed.
-    pub(crate) fn failed(self, why: &ConnectError) -> u32 {
+    pub(super) fn failed(self, why: &ConnectError) -> u32 {
         let mut state = self.circuit.state();
         state.why = Some(why.clone());
         // Of attempts that began while all was well, the first one to fail counts.

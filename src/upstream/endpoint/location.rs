@@ -31,7 +31,7 @@ pub(crate) struct Lookout {
 impl Location {
     /// A location that nobody pauses.
     #[must_use]
-    pub(crate) fn new(target: Result<Target, String>) -> Self {
+    pub(super) fn new(target: Result<Target, String>) -> Self {
         Self(watch::Sender::new(State { target: target.map(Arc::new), generation: 0, paused_until: None }))
     }
 
@@ -39,7 +39,7 @@ impl Location {
     ///
     /// # Errors
     /// Why there is no upstream.
-    pub(crate) fn target(&self) -> Result<Arc<Target>, String> {
+    pub(super) fn target(&self) -> Result<Arc<Target>, String> {
         self.0.borrow().target.clone()
     }
 
@@ -52,17 +52,17 @@ impl Location {
     }
 
     /// Commands wait for [`Location::resume`], or until so much time has passed.
-    pub(crate) fn pause(&self, most: Duration) {
+    pub(super) fn pause(&self, most: Duration) {
         self.0.send_modify(|state| state.paused_until = Instant::now().checked_add(most));
     }
 
     /// Commands go on; false if they were not paused.
-    pub(crate) fn resume(&self) -> bool {
+    pub(super) fn resume(&self) -> bool {
         self.0.send_if_modified(|state| state.paused_until.take().is_some())
     }
 
     /// The location now, with its number.
-    pub(crate) fn numbered(&self) -> (Result<Arc<Target>, String>, u64) {
+    pub(super) fn numbered(&self) -> (Result<Arc<Target>, String>, u64) {
         let state = self.0.borrow();
         (state.target.clone(), state.generation)
     }

@@ -37,7 +37,7 @@ impl Drop for Waiting<'_> {
 impl Permits {
     /// A gate by `upstream.pinned_max` and `upstream.pinned_timeout`.
     #[must_use]
-    pub(crate) fn new(settings: &config::Upstream, metrics: Arc<PinnedMetrics>) -> Self {
+    pub(super) fn new(settings: &config::Upstream, metrics: Arc<PinnedMetrics>) -> Self {
         let most = settings.pinned_max.min(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(settings.pinned_idle_total.min(Semaphore::MAX_PERMITS)));
         Self {
@@ -66,7 +66,7 @@ impl Permits {
     }
 
     /// The sidecar is shutting down: who has waited for a moment waits no more.
-    pub(crate) fn close(&self) {
+    pub(super) fn close(&self) {
         self.closing.cancel();
     }
 

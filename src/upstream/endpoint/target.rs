@@ -13,7 +13,7 @@ use crate::config;
 
 /// An address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
+pub(super) enum Address {
     Tcp(String, u16),
     Tls(String, u16),
     Unix(PathBuf),
@@ -22,11 +22,11 @@ pub(crate) enum Address {
 /// A parsed `upstream.url`.
 #[derive(Clone, Debug)]
 pub struct Target {
-    pub(crate) address: Address,
+    pub(super) address: Address,
     pub(crate) username: Option<String>,
-    pub(crate) password: Option<String>,
-    pub(crate) tls: Option<Arc<ClientConfig>>,
-    pub(crate) client: redis::Client,
+    pub(super) password: Option<String>,
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) client: redis::Client,
     /// The database that clients begin in.
     pub db: i64,
 }

@@ -22,7 +22,7 @@ use crate::telemetry::client_memory::Holding;
 const REPORTED_FROM: usize = 4096;
 /// What bytes that wait cost: what an allocator with four sizes for each doubling keeps for them, and a place in a
 /// queue.
-pub(crate) fn cost(bytes: &Bytes) -> usize {
+pub(super) fn cost(bytes: &Bytes) -> usize {
     let length = bytes.len();
     let step = (length.next_power_of_two() / 8).max(16);
     length.next_multiple_of(step) + 2 * size_of::<Bytes>()
@@ -130,14 +130,14 @@ impl Account {
     }
 
     /// A reply or message of so many bytes has come.
-    pub(crate) fn came(&self, bytes: usize) {
+    pub(super) fn came(&self, bytes: usize) {
         self.arrived.set(self.arrived.get() + bytes);
         self.owes.set(self.owes.get() + bytes);
         self.hold(bytes);
     }
 
     /// It has taken so many bytes of what came.
-    pub(crate) fn took(&self, bytes: usize) {
+    pub(super) fn took(&self, bytes: usize) {
         self.arrived.set(self.arrived.get() - bytes);
         self.owes.set(self.owes.get() - bytes);
         self.release(bytes);
@@ -148,7 +148,7 @@ impl Account {
     }
 
     /// So many bytes are kept for it.
-    pub(crate) fn hold(&self, bytes: usize) {
+    pub(super) fn hold(&self, bytes: usize) {
         self.holds.set(self.holds.get() + bytes);
         self.tell();
     }
@@ -177,7 +177,7 @@ impl Account {
     }
 
     /// The same; if it has not, the task of `cx` is woken when it takes some.
-    pub(crate) fn poll_room(&self, most: usize, cx: &Context<'_>) -> bool {
+    pub(super) fn poll_room(&self, most: usize, cx: &Context<'_>) -> bool {
         let has_room = self.is_up_with(most);
         if !has_room {
             *self.reader.borrow_mut() = Some(cx.waker().clone());
@@ -186,7 +186,7 @@ impl Account {
     }
 
     /// True when a lane may ask for more on its behalf.
-    pub(crate) fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let is_within = self.window.has_room();
         let is_reading = self.owes.get().saturating_add(self.window.expected()) < self.most.get();
         let waits_for_nothing = self.window.is_empty() && !self.is_stalled.get();
@@ -194,7 +194,7 @@ impl Account {
     }
 
     /// Requests of it wait on a lane until it has room; they come before all others of it.
-    pub(crate) fn waits(&self, lane_waker: &Rc<LaneWaker>) {
+    pub(super) fn waits(&self, lane_waker: &Rc<LaneWaker>) {
         *self.lane_waker.borrow_mut() = Some(lane_waker.clone());
     }
 
@@ -224,30 +224,30 @@ impl Account {
 
 /// Requests of a client on their way: what they cost it, until they are dropped.
 #[derive(Debug)]
-pub(crate) struct Charge {
+pub(super) struct Charge {
     account: Rc<Account>,
     bytes: usize,
     asked: usize,
 }
 
 impl Charge {
-    pub(crate) fn new(account: Rc<Account>, bytes: usize) -> Self {
+    pub(super) fn new(account: Rc<Account>, bytes: usize) -> Self {
         account.hold(bytes);
         Self { account, bytes, asked: 0 }
     }
 
-    pub(crate) const fn account(&self) -> &Rc<Account> {
+    pub(super) const fn account(&self) -> &Rc<Account> {
         &self.account
     }
 
     /// They are sent, and will have so many replies; the bytes that those are expected to be.
-    pub(crate) fn send(&mut self, replies: usize) -> usize {
+    pub(super) fn send(&mut self, replies: usize) -> usize {
         self.asked = replies;
         self.account.window.open(replies)
     }
 
     /// Nothing is under way for them.
-    pub(crate) fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.account.window.close(std::mem::take(&mut self.asked));
         self.account.made_room();
     }

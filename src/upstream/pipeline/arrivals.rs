@@ -47,11 +47,11 @@ enum Part {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Arrivals {
-    pub(crate) flights: VecDeque<Flight>,
+pub(super) struct Arrivals {
+    pub(super) flights: VecDeque<Flight>,
     window: Window,
     /// For a client's own connection.
-    pub(crate) inbox: Option<Inbox>,
+    pub(super) inbox: Option<Inbox>,
     incoming: BytesMut,
     /// The same, as its client's account has it.
     kept: Option<Kept>,
@@ -68,12 +68,12 @@ pub(crate) struct Arrivals {
     /// The account of the client that has the lane for itself; it has no inbox.
     owner: Option<Rc<Account>>,
     /// One reply said that this server is not the right one any more.
-    pub(crate) is_unready: bool,
+    pub(super) is_unready: bool,
 }
 
 impl Arrivals {
     /// With an inbox, those of a client's own connection.
-    pub(crate) fn new(inbox: Option<Inbox>) -> Self {
+    pub(super) fn new(inbox: Option<Inbox>) -> Self {
         let kept = inbox.as_ref().map(|inbox| Kept::new(inbox.account()));
         Self { inbox, kept, ..Self::default() }
     }
@@ -85,7 +85,7 @@ impl Arrivals {
     }
 
     /// True between frames, with nothing awaited.
-    pub(crate) fn is_clean(&self) -> bool {
+    pub(super) fn is_clean(&self) -> bool {
         self.flights.is_empty() && self.incoming.is_empty() && !self.scanner.is_inside()
     }
 
@@ -96,12 +96,12 @@ impl Arrivals {
     }
 
     /// So much is awaited that nothing more should be sent now, unless the connection serves one client alone.
-    pub(crate) const fn is_full(&self) -> bool {
+    pub(super) const fn is_full(&self) -> bool {
         self.inbox.is_none() && self.owner.is_none() && self.window.is_full()
     }
 
     /// Reads once; true when something came.
-    pub(crate) fn poll_read(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> io::Result<bool> {
+    pub(super) fn poll_read(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> io::Result<bool> {
         if !self.poll_room(cx) {
             self.since_full = Some(0);
             return Ok(false);
@@ -122,12 +122,12 @@ impl Arrivals {
     }
 
     /// True when the connection serves one client, which has lately not taken what came.
-    pub(crate) const fn was_slow(&self) -> bool {
+    pub(super) const fn was_slow(&self) -> bool {
         self.since_full.is_some()
     }
 
     /// A client that does not read slows down its own connection, and nobody else's.
-    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> bool {
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> bool {
         self.owner().is_none_or(|account| account.poll_room(ENOUGH, cx))
     }
 

@@ -131,7 +131,7 @@ impl Connection {
     }
 
     /// Works until the connection ends or should lead elsewhere, and asks a silent upstream how it is.
-    pub(crate) async fn drive(&mut self) -> Ended {
+    pub(super) async fn drive(&mut self) -> Ended {
         let mut lookout = self.endpoint.location.lookout(self.generation);
         let mut ticker = tokio::time::interval(self.often());
         loop {

@@ -26,19 +26,19 @@ pub(crate) struct Flight {
     is_timed: bool,
     attempts: u32,
     /// When its client gave it to the lane.
-    pub(crate) since: Instant,
+    pub(super) since: Instant,
     /// Bytes the connection had been given before it: what is past the written mark was never sent.
-    pub(crate) offset: u64,
+    pub(super) offset: u64,
     /// What it costs its client.
     charge: Charge,
     /// The bytes that its replies take of the lane's window.
-    pub(crate) expected: usize,
+    pub(super) expected: usize,
     /// The client has the beginning of a reply whose end is still to come.
     pub(super) is_partial: bool,
 }
 
 impl Flight {
-    pub(crate) fn new(batch: Batch, delivery: Delivery) -> Self {
+    pub(super) fn new(batch: Batch, delivery: Delivery) -> Self {
         let cost = batch.bytes.len() + batch.asked.capacity() * size_of::<Asked>() + size_of::<Self>();
         let charge = Charge::new(delivery.account(), cost);
         Self {
@@ -86,17 +86,17 @@ impl Flight {
     }
 
     /// Requests without replies.
-    pub(crate) fn requests(&self) -> usize {
+    pub(super) fn requests(&self) -> usize {
         self.pending().len()
     }
 
     /// Its client's account.
-    pub(crate) const fn account(&self) -> &Rc<Account> {
+    pub(super) const fn account(&self) -> &Rc<Account> {
         self.charge.account()
     }
 
     /// It has been sent.
-    pub(crate) fn send(&mut self) -> usize {
+    pub(super) fn send(&mut self) -> usize {
         let replies = self.pending().iter().map(|unit| match unit.expect {
             Expect::Replies(replies) => replies as usize,
             _ => 1,
@@ -125,7 +125,7 @@ impl Flight {
         }
     }
 
-    pub(crate) fn deliver(&self, chunk: Chunk) {
+    pub(super) fn deliver(&self, chunk: Chunk) {
         self.delivery.push(chunk);
     }
 
@@ -145,7 +145,7 @@ impl Flight {
     }
 
     /// One confirmation of the front unit has come; `remain` of its kind are still subscribed.
-    pub(crate) fn confirmed(&mut self, remain: usize) {
+    pub(super) fn confirmed(&mut self, remain: usize) {
         match self.front_mut().map(|unit| &mut unit.expect) {
             Some(Expect::Confirmations(left @ 2..)) => *left -= 1,
             Some(Expect::AllOf(_)) if remain > 0 => {}
@@ -192,30 +192,30 @@ impl Flight {
     }
 
     /// A reply of `length` bytes has come for it.
-    pub(crate) fn saw(&self, length: usize) {
+    pub(super) fn saw(&self, length: usize) {
         if self.account().window.saw(length) {
             self.delivery.bulky();
         }
     }
 
     /// So much of a reply has come, and there is more; others should not have to wait behind one longer than `bulky`.
-    pub(crate) fn sees(&self, length: usize, bulky: usize) {
+    pub(super) fn sees(&self, length: usize, bulky: usize) {
         self.account().window.sees(length);
         if length > bulky {
             self.delivery.bulky();
         }
     }
 
-    pub(crate) const fn is_done(&self) -> bool {
+    pub(super) const fn is_done(&self) -> bool {
         self.answered >= self.asked.len()
     }
 
-    pub(crate) fn finish(self) {
+    pub(super) fn finish(self) {
         self.delivery.end(Ok(()));
     }
 
     /// Answers everything that is still open with one error.
-    pub(crate) fn fail(mut self, text: &str) {
+    pub(super) fn fail(mut self, text: &str) {
         if self.is_partial {
             self.delivery.end(Err(Broken));
             return;

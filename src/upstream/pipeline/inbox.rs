@@ -70,7 +70,7 @@ impl Inbox {
         work(&mut self.0.borrow_mut())
     }
 
-    pub(crate) fn push(&self, frame: Bytes) {
+    pub(super) fn push(&self, frame: Bytes) {
         let mut state = self.0.borrow_mut();
         state.account.came(cost(&frame));
         state.frames.push_back(frame);
@@ -85,7 +85,7 @@ impl Inbox {
     }
 
     /// The account of the client.
-    pub(crate) fn account(&self) -> Rc<Account> {
+    pub(super) fn account(&self) -> Rc<Account> {
         self.0.borrow().account.clone()
     }
 

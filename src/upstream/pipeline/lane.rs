@@ -32,7 +32,7 @@ pub struct Lane {
 
 /// A client's place on a lane.
 #[derive(Debug, Default)]
-pub(crate) struct Seat {
+pub(super) struct Seat {
     /// Where it stands among the others.
     turn: Cell<u64>,
     account: Rc<Account>,
@@ -46,7 +46,7 @@ impl Seat {
 
 impl Lane {
     /// Starts the lane's task on this thread. Without a connection it connects when the first batch arrives.
-    pub(crate) fn start(endpoint: Arc<Endpoint>, group: Group, connected: Option<Connected>) -> Self {
+    pub(super) fn start(endpoint: Arc<Endpoint>, group: Group, connected: Option<Connected>) -> Self {
         let patience = Some(endpoint.settings.lane_patience).filter(|patience| !patience.is_zero());
         let most_bytes = endpoint.settings.queue_bytes.0;
         let (queue, seat) = (Rc::default(), Rc::default());
@@ -75,12 +75,12 @@ impl Lane {
     }
 
     /// How many hold a handle on it besides the caller.
-    pub(crate) fn users(&self) -> usize {
+    pub(super) fn users(&self) -> usize {
         Rc::strong_count(&self.queue) - 1
     }
 
     /// Nothing waits on it, and nothing is under way.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.queue.borrow().is_idle()
     }
 

@@ -12,7 +12,7 @@ pub(crate) fn wake(waker: &mut Option<Waker>) {
 
 /// Wakes the task of a lane, also because a client whose requests it holds back has room for replies again.
 #[derive(Debug, Default)]
-pub(crate) struct LaneWaker {
+pub(super) struct LaneWaker {
     /// A client has had room again since the lane last looked.
     has_room: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -20,12 +20,12 @@ pub(crate) struct LaneWaker {
 
 impl LaneWaker {
     /// The task of `cx` is the lane's.
-    pub(crate) fn register(&self, cx: &Context<'_>) {
+    pub(super) fn register(&self, cx: &Context<'_>) {
         *self.waker.borrow_mut() = Some(cx.waker().clone());
     }
 
     /// Wakes the lane's task.
-    pub(crate) fn wake(&self) {
+    pub(super) fn wake(&self) {
         wake(&mut self.waker.borrow_mut());
     }
 

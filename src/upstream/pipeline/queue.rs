@@ -18,7 +18,7 @@ use super::lane_waker::{LaneWaker, wake};
 
 /// The state of the lane's connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) enum Progress {
+pub(super) enum Progress {
     /// There is none.
     #[default]
     Away,
@@ -71,12 +71,12 @@ impl Queue {
     }
 
     /// False when `flight` would make more than `most` bytes wait; one flight may always wait.
-    pub(crate) fn has_room(&self, flight: &Flight, most: usize) -> bool {
+    pub(super) fn has_room(&self, flight: &Flight, most: usize) -> bool {
         self.bytes == 0 || self.bytes + flight.len() <= most
     }
 
     /// Takes a flight of the client whose last turn is `turn`, and wakes the lane's task.
-    pub(crate) fn push(&mut self, flight: Flight, turn: &Cell<u64>) {
+    pub(super) fn push(&mut self, flight: Flight, turn: &Cell<u64>) {
         if self.closed {
             return flight.lose(0);
         }
@@ -150,7 +150,7 @@ impl Queue {
     }
 
     /// Nothing waits, and nothing is under way.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.flights.is_empty() && self.aside.is_empty() && !matches!(self.progress, Progress::Since(_))
     }
 
@@ -174,13 +174,13 @@ impl Queue {
     }
 
     /// Takes back a flight that is to be sent again before all others.
-    pub(crate) fn push_front(&mut self, flight: Flight) {
+    pub(super) fn push_front(&mut self, flight: Flight) {
         self.bytes += flight.len();
         self.flights.push_front((0, flight));
     }
 
     /// The flight whose turn it is.
-    pub(crate) fn pop(&mut self) -> Option<Flight> {
+    pub(super) fn pop(&mut self) -> Option<Flight> {
         loop {
             let waiting = self.flights.len() as u64;
             let (its_turn, flight) = self.flights.pop_front()?;

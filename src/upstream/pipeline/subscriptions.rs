@@ -38,7 +38,7 @@ impl Subscriptions {
 
     /// The number of one kind.
     #[must_use]
-    pub(crate) fn count(&self, kind: Kind) -> usize {
+    pub(super) fn count(&self, kind: Kind) -> usize {
         match kind {
             Kind::Channel => self.channels.len(),
             Kind::Pattern => self.patterns.len(),

@@ -88,10 +88,10 @@ pub struct Ticket(Rc<RefCell<Slot>>);
 
 /// The lane's side.
 #[derive(Debug)]
-pub(crate) struct Delivery(Rc<RefCell<Slot>>);
+pub(super) struct Delivery(Rc<RefCell<Slot>>);
 
 /// For requests of the client that `account` is of.
-pub(crate) fn ticket(account: Rc<Account>) -> (Ticket, Delivery) {
+pub(super) fn ticket(account: Rc<Account>) -> (Ticket, Delivery) {
     let mut slot = Slot::default();
     slot.account = account;
     let slot = Rc::new(RefCell::new(slot));
@@ -179,11 +179,11 @@ impl Chunk {
 
 impl Delivery {
     /// False when the client has left: its replies are read and dropped.
-    pub(crate) fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         Rc::strong_count(&self.0) > 1
     }
 
-    pub(crate) fn push(&self, chunk: Chunk) {
+    pub(super) fn push(&self, chunk: Chunk) {
         if !self.is_wanted() || chunk.bytes().is_empty() {
             return;
         }
@@ -206,7 +206,7 @@ impl Delivery {
     }
 
     /// The account of its client.
-    pub(crate) fn account(&self) -> Rc<Account> {
+    pub(super) fn account(&self) -> Rc<Account> {
         self.0.borrow().account.clone()
     }
 

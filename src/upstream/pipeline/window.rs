@@ -8,13 +8,13 @@ const MOST: usize = 1 << 20;
 
 /// What one connection expects.
 #[derive(Debug, Default)]
-pub(crate) struct Window {
+pub(super) struct Window {
     expected: usize,
 }
 
 impl Window {
     /// Nothing more should be requested now.
-    pub(crate) const fn is_full(&self) -> bool {
+    pub(super) const fn is_full(&self) -> bool {
         self.expected >= MOST
     }
 
@@ -24,7 +24,7 @@ impl Window {
     }
 
     /// Everything has come that counted for so many bytes.
-    pub(crate) const fn close(&mut self, bytes: usize) {
+    pub(super) const fn close(&mut self, bytes: usize) {
         self.expected -= bytes;
     }
 }

@@ -74,7 +74,7 @@ pub struct AllDone {
 
 impl AllDone {
     /// No results yet; those that come count as `gathered`.
-    pub(crate) const fn new(gathered: Gathered) -> Self {
+    pub(super) const fn new(gathered: Gathered) -> Self {
         Self { list: Vec::new(), gathered }
     }
 
@@ -82,7 +82,7 @@ impl AllDone {
     ///
     /// # Errors
     /// [`StoreError::TooMuch`].
-    pub(crate) fn push(&mut self, done: Done) -> Result<(), StoreError> {
+    pub(super) fn push(&mut self, done: Done) -> Result<(), StoreError> {
         if !self.gathered.takes(done.weight()) {
             return Err(StoreError::TooMuch);
         }
