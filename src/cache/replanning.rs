@@ -39,11 +39,7 @@ impl Cached {
     /// # Errors
     /// The store's, when it does not answer.
     pub(super) async fn replan(&self, store: &Store) -> Result<bool, StoreError> {
-        let is_replaced = self.current.replan(store).await?;
-        if is_replaced {
-            self.raise_epoch();
-        }
-        Ok(is_replaced)
+        Ok(self.forget_if(self.current.replan(store).await?))
     }
 
     /// The same after statements of `failed` did not fit the schema. True when another attempt is worth while.
@@ -51,11 +47,15 @@ impl Cached {
     /// # Errors
     /// As [`Cached::replan`].
     pub(super) async fn replan_after(&self, store: &Store, failed: &Arc<Plan>) -> Result<bool, StoreError> {
-        let is_replaced = self.current.replan_after(store, failed).await?;
-        if is_replaced {
+        Ok(self.forget_if(self.current.replan_after(store, failed).await?))
+    }
+
+    /// Forgets what was kept when statements of another plan, or over other connections, may go from now on.
+    fn forget_if(&self, is_another: bool) -> bool {
+        if is_another {
             self.raise_epoch();
         }
-        Ok(is_replaced)
+        is_another
     }
 }
 

@@ -220,7 +220,11 @@ impl Postgres {
     }
 
     pub(super) async fn sweep(&self, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
-        sweep::sweep(&self.questions, &self.pool, self.sessions, (table, expires, grace)).await
+        // Nobody would notice otherwise that rows are judged by a zone that holds no longer.
+        if let Some(doubt) = zone::doubt_by_now(&self.questions, table, expires).await? {
+            return Err(StoreError::Refused(doubt));
+        }
+        sweep::sweep(&self.pool, self.sessions, table, expires, grace).await
     }
 
     pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {

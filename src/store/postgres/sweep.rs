@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::sessions::Sessions;
-use super::zone::{doubt_by_now, has_expired, has_expired_everywhere};
+use super::zone::{has_expired, has_expired_everywhere};
 use crate::store::StoreError;
 use crate::store::catalog::relation::Surety;
 use crate::store::catalog::target::Expires;
@@ -13,17 +13,15 @@ use crate::store::catalog::target::Expires;
 ///
 /// Each row is judged twice: when it is locked, as it is then, and when it goes. Its place alone (`ctid`) would also be
 /// the place of a living row in another partition. Which zone a session has cannot be known, so that a row goes only
-/// when it has expired in every zone, unless the settings say which one it is; and none goes when another zone has been
-/// set since, which nobody would notice otherwise.
+/// when it has expired in every zone, unless the settings say which one it is. The caller has made sure that no other
+/// zone has been set since (`zone::doubt_by_now`).
 pub(super) async fn sweep(
-    questions: &PgPool,
     pool: &PgPool,
     sessions: Sessions,
-    (table, expires, grace): (&str, &Expires, f64),
+    table: &str,
+    expires: &Expires,
+    grace: f64,
 ) -> Result<u64, StoreError> {
-    if let Some(doubt) = doubt_by_now(questions, table, expires).await? {
-        return Err(StoreError::Refused(doubt));
-    }
     let before = "clock_timestamp() - $1 * interval '1 second'";
     let has_expired = match expires.surety {
         Surety::Stated => has_expired(expires, before),
