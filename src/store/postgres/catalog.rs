@@ -1,6 +1,7 @@
 //! Reads the catalog of Postgres: tables, their columns and indexes, what a statement takes and selects. Of a mapping
 //! it knows only which columns hold timestamps.
 
+use sqlx::postgres::{PgStatement, PgTypeInfo};
 use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Executor, PgPool, SqlSafeStr, Statement, TypeInfo};
 
 use super::params;
@@ -126,17 +127,12 @@ impl PostgresCatalog<'_> {
 
     /// Asks whether a statement takes its parameters bound like that.
     pub(in crate::store) async fn takes(&self, sql: &str, bound: &[Param]) -> Result<(), StoreError> {
-        let mut connection = self.pool.acquire().await?;
         let types: Vec<_> = bound.iter().map(params::info).collect();
-        (&mut *connection).prepare_with(AssertSqlSafe(sql.to_owned()).into_sql_str(), &types).await?;
-        Ok(())
+        self.prepare(sql, &types).await.map(drop)
     }
 
     pub(in crate::store) async fn describe(&self, sql: &str) -> Result<Described, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        // What it has prepared before may be what an earlier schema made of the same text.
-        connection.clear_cached_statements().await?;
-        let statement = (&mut *connection).prepare(AssertSqlSafe(sql.to_owned()).into_sql_str()).await?;
+        let statement = self.prepare(sql, &[]).await?;
         let parameters = match statement.parameters() {
             Some(Either::Left(infos)) => infos
                 .iter()
@@ -146,6 +142,14 @@ impl PostgresCatalog<'_> {
         };
         let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
         Ok(Described { parameters, columns })
+    }
+
+    /// Has the server read a statement as if for the first time. What a connection has prepared before is another
+    /// schema's reading of the same text, or that of other parameter types, and would be answered without asking.
+    async fn prepare(&self, sql: &str, types: &[PgTypeInfo]) -> Result<PgStatement, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        connection.clear_cached_statements().await?;
+        Ok((&mut *connection).prepare_with(AssertSqlSafe(sql.to_owned()).into_sql_str(), types).await?)
     }
 }
 
