@@ -110,10 +110,10 @@ async fn invalidate(State(admin): State<Admin>, Query(which): Query<Which>) -> R
     }
 }
 
-/// `POST /reload` looks at the schema again, loads all definitions again, and says how it went.
+/// `POST /reload` looks at the schema again, forgets what is cached, loads all definitions again, and says how it went.
 async fn reload(State(admin): State<Admin>) -> Response {
     let Some(owned) = admin.readiness.owned() else { return starting() };
-    owned.replan_all().await;
+    owned.read_again().await;
     let failed: Vec<String> =
         owned.reloader.reload_all().await.err().into_iter().flatten().chain(owned.faults()).collect();
     match failed {

@@ -70,7 +70,7 @@ async fn watch_schema(owned: &Owned, interval: Duration) {
 pub(super) fn without_store(owned: &Arc<Owned>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let asked = owned.clone();
-    tasks.spawn(async move { asked.replan_when_asked().await });
+    tasks.spawn(async move { asked.reload_when_asked().await });
     let reloader = owned.reloader.clone();
     tasks.spawn(async move { reloader.run().await });
     tasks

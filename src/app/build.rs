@@ -78,7 +78,7 @@ impl Ground {
             scans: Scans::new(self.metrics.owned.clone()),
             store,
             awaits,
-            replanning: Notify::new(),
+            reload_asked: Notify::new(),
             metrics: self.metrics.owned.clone(),
             mapping_metrics: self.metrics.mappings.clone(),
         };

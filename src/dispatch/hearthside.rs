@@ -33,7 +33,7 @@ pub(super) fn answer(services: &Services, request: &Request<'_>, out: &mut Bytes
             encode::int(out, owned.invalidate(request.arg(2), "command") as i64);
         }
         2 if request.is(1, "RELOAD") => {
-            owned.request_replanning();
+            owned.request_reload();
             encode::simple(out, "OK");
         }
         2 | 3 if request.is(1, "PAUSE") => return pause(services, request, out),

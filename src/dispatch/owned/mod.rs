@@ -40,7 +40,7 @@ pub struct Owned {
     /// Why the store has not answered yet, until it has.
     pub awaits: Option<Arc<Unavailable>>,
     /// Notified when all plans are to be made again.
-    pub replanning: Notify,
+    pub reload_asked: Notify,
     /// What is counted of owned keys.
     pub metrics: Arc<OwnedMetrics>,
     /// What is shown of each mapping.

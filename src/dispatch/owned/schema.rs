@@ -53,16 +53,24 @@ impl Owned {
         }
     }
 
-    /// Asks for [`Owned::replan_all`], and then for all definitions to be loaded again, in the background.
-    pub fn request_replanning(&self) {
-        self.replanning.notify_one();
+    /// The same, and what is cached is forgotten: whoever asks for it may know of a change that no fingerprint shows,
+    /// such as what a function does inside.
+    pub async fn read_again(&self) {
+        self.replan_all().await;
+        self.metrics.invalidated("admin");
+        self.plans().for_each(|plan| self.cache.flush(plan.mapping().id));
+    }
+
+    /// Asks for [`Owned::read_again`], and then for all definitions to be loaded again, in the background.
+    pub fn request_reload(&self) {
+        self.reload_asked.notify_one();
     }
 
     /// Serves such requests, for ever.
-    pub async fn replan_when_asked(&self) {
+    pub async fn reload_when_asked(&self) {
         loop {
-            self.replanning.notified().await;
-            self.replan_all().await;
+            self.reload_asked.notified().await;
+            self.read_again().await;
             self.reloader.request_all(true);
         }
     }

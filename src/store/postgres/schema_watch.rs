@@ -12,22 +12,35 @@ use crate::mapping::Mapping;
 use crate::store::StoreError;
 use crate::store::schema::{Fingerprint, names};
 
-/// For each name: two digests of what is known of its table, the tables that inherit from it and its partitions.
+/// For each name: two digests of what is known of its table, of its partitions and the tables that inherit from it, and
+/// of what a view is made of, down to the tables. A trigger that was disabled for a while inside a transaction is
+/// another version of its row in the catalog (`xmin`), and so is a policy.
 const ASK: &str = "WITH RECURSIVE tree (name, oid) AS ( \
     SELECT name, to_regclass(name)::oid FROM unnest($1::text[]) AS name \
-    UNION SELECT tree.name, i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid) \
+    UNION SELECT tree.name, below.oid FROM tree CROSS JOIN LATERAL ( \
+        SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = tree.oid \
+        UNION ALL SELECT d.refobjid FROM pg_rewrite r JOIN pg_depend d ON d.objid = r.oid \
+            AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass \
+            WHERE r.ev_class = tree.oid) AS below (oid)) \
     SELECT tree.name, hashtextextended(string_agg(concat_ws(' ', \
         c.oid, c.relnamespace, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relpartbound, \
         c.relacl, \
         (SELECT string_agg(concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated, \
-            a.attidentity, a.attcollation, d.adbin), ';' ORDER BY a.attnum) \
-         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+            a.attidentity, a.attcollation, d.adbin, \
+            (SELECT string_agg(e.enumlabel, '/' ORDER BY e.enumsortorder) FROM pg_enum e \
+             WHERE e.enumtypid IN (t.oid, t.typelem, t.typbasetype)), \
+            (SELECT string_agg(concat_ws(':', m.attname, m.atttypid), '/' ORDER BY m.attnum) FROM pg_attribute m \
+             WHERE m.attrelid = t.typrelid AND m.attnum > 0 AND NOT m.attisdropped)), ';' ORDER BY a.attnum) \
+         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
-        (SELECT string_agg(concat_ws(',', t.tgname, t.tgfoid, t.tgenabled), ';' ORDER BY t.tgname) \
+        (SELECT string_agg(concat_ws(',', t.tgname, t.tgfoid, t.tgenabled, t.xmin), ';' ORDER BY t.tgname) \
          FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), \
         (SELECT string_agg(concat_ws(',', x.indkey, x.indnkeyatts, x.indisvalid, x.indpred), ';' \
             ORDER BY x.indkey::text) \
          FROM pg_index x WHERE x.indrelid = c.oid AND x.indisunique), \
+        (SELECT string_agg(concat_ws(',', p.oid, p.xmin), ';' ORDER BY p.oid) FROM pg_policy p \
+         WHERE p.polrelid = c.oid), \
         (SELECT string_agg(r.ev_action::text, ';' ORDER BY r.oid) FROM pg_rewrite r WHERE r.ev_class = c.oid) \
     ), ' ' ORDER BY c.oid), 0)::text, hashtextextended(string_agg(c.relfilenode::text, ' ' ORDER BY c.oid), 0)::text \
     FROM tree JOIN pg_class c ON c.oid = tree.oid GROUP BY tree.name";

@@ -1,6 +1,7 @@
 //! Tables that change while a sidecar serves them: nobody restarts it, and no reply is wrong for more than seconds.
 
 mod altered;
+mod beneath;
 mod embedded;
 mod faulty;
 mod migrations;
