@@ -32,7 +32,7 @@ pub fn not_written(pattern: &str, why: &str) -> String {
     format!("ERR hearthside: the mapping '{pattern}' was not written: {why}")
 }
 
-/// A write may have been applied: its answer did not come, as `why` says.
+/// A write may have been applied, or was in part: `why` says which.
 pub fn maybe_written(pattern: &str, why: &str) -> String {
     format!("ERR hearthside: the mapping '{pattern}': {why}")
 }

@@ -51,6 +51,9 @@ pub enum StoreError {
     /// It may have been written, or not: the answer did not come.
     #[error("the store's answer did not come, the write may have been applied: {0}")]
     Ambiguous(String),
+    /// One of its parts has been written, and not the rest: what each is, and why.
+    #[error("it was written in part: {0}")]
+    Partly(String),
     /// Another transaction was in the way; nothing has changed.
     #[error("another transaction changed the same rows")]
     Conflict,
@@ -83,6 +86,12 @@ impl StoreError {
     /// A write that the table kept from happening.
     pub(crate) fn suppressed() -> Self {
         Self::Data(SUPPRESSED.into())
+    }
+
+    /// True unless it is known that nothing has changed.
+    #[must_use]
+    pub const fn may_have_changed(&self) -> bool {
+        matches!(self, Self::Ambiguous(_) | Self::Partly(_))
     }
 
     /// True when nothing more can be done in the transaction that met it.

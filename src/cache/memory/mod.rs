@@ -8,7 +8,7 @@ mod handover;
 mod loading;
 pub(super) mod loads;
 pub(super) mod overlay;
-mod own_writes;
+pub(super) mod own_writes;
 pub(super) mod sampler;
 pub(super) mod thread_cache;
 mod versions;

@@ -123,13 +123,11 @@ impl Renewals {
 }
 
 impl WriteBehind {
-    /// Journals when a key expires; it lies over every record from now on. Nothing is done without a journal.
-    ///
-    /// # Errors
-    /// The journal's.
-    pub(crate) async fn journal_life(&self, cached: &Cached, key: &Bytes, life: TtlChange) -> Result<(), StoreError> {
-        let Some(change) = expiry_of(life).filter(|_| self.journal.is_some()) else { return Ok(()) };
-        self.journal_all(vec![Deferred { mapping: cached.mapping().id, key: key.clone(), change }]).await
+    /// What is to be journaled of the life that a key is given; nothing without a journal, or where no column says when
+    /// keys expire.
+    pub(crate) fn expiry(&self, cached: &Cached, key: &Bytes, life: TtlChange) -> Option<Deferred> {
+        let change = expiry_of(life).filter(|_| self.journal.is_some() && cached.expires_by_column())?;
+        Some(Deferred { mapping: cached.mapping().id, key: key.clone(), change })
     }
 
     /// A read has renewed a key's TTL; nobody waits until that is journaled.

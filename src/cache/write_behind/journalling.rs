@@ -54,6 +54,9 @@ impl WriteBehind {
     /// # Errors
     /// The journal's.
     pub(crate) fn has_room(&self, changes: Vec<Deferred>) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
         Ok(self.journal()?.would_take(&self.entries(changes)?)?)
     }
 

@@ -84,7 +84,7 @@ impl Writer {
                 Err(error)
             }
             Err(error) => {
-                let before = turn.before.take().filter(|_| !matches!(error, StoreError::Ambiguous(_)));
+                let before = turn.before.take().filter(|_| !error.may_have_changed());
                 self.memory.end(turn, before);
                 Err(error)
             }
@@ -103,35 +103,67 @@ impl Writer {
         let Some(after) = write.edit.changed(before.as_ref()).map_err(StoreError::Value)? else {
             return Ok(Written { old: before.clone(), new: before, applied: false, count: 0, tells_new: true });
         };
-        let value_of =
-            |field: &Bytes| after.iter().find(|(name, _)| name == field).and_then(|(_, value)| value.clone());
-        let plan = cached.current.plan()?;
-        for (field, _) in &waits {
-            if let Some(value) = value_of(field) {
-                plan.check(field, &value)?;
+        let mut waiting = what_waits(cached, turn.key(), &waits, &after)?;
+        let expiry =
+            cached.life_after(write.life, false).and_then(|life| self.write_behind.expiry(cached, turn.key(), life));
+        let left = before.as_ref().filter(|_| expiry.is_some()).and_then(|record| record.left);
+        waiting.extend(expiry);
+        let stored = match through.is_empty() {
+            true => {
+                self.write_behind.journal_all(waiting).await?;
+                before.clone()
             }
-        }
-        let mut base = before.clone();
-        if !through.is_empty() {
-            let edit = Edit::Fields(through, Condition::Always);
-            let row = RowEdit { edit: &edit, left: cached.left_of_new(write.life) };
-            base = self.store_write(cached, turn, row).await?.new;
-        }
-        let deferred = |(field, _): (Bytes, Change)| {
-            let value = value_of(&field);
-            let change = journal::Change::Field(field, value);
-            Deferred { mapping: cached.mapping().id, key: turn.key().clone(), change }
+            false => self.store_and_journal(cached, turn, (through, write.life), waiting).await?,
         };
-        self.write_behind.journal_all(waits.into_iter().map(deferred).collect()).await?;
-        if let Some(life) = cached.life_after(write.life, false) {
-            self.write_behind.journal_life(cached, turn.key(), life).await?;
-        }
-        let new = self.memory.overlay.over(turn.key(), base);
+        let new = self.memory.overlay.over(turn.key(), stored);
+        self.hasten(turn.key(), left).await;
         Ok(Written { old: before, new, applied: true, count: 0, tells_new: true })
+    }
+
+    /// Writes some fields through, and journals the rest; the record as the store has it.
+    ///
+    /// # Errors
+    /// As a write; [`StoreError::Partly`] when the journal refuses what has to wait.
+    async fn store_and_journal(
+        &self,
+        cached: &Cached,
+        turn: &WriteTurn,
+        (through, life): (Changes, TtlChange),
+        waiting: Vec<Deferred>,
+    ) -> Result<Option<Record>, StoreError> {
+        // What has been stored cannot be undone.
+        self.write_behind.has_room(waiting.clone())?;
+        let edit = Edit::Fields(through, Condition::Always);
+        let row = RowEdit { edit: &edit, left: cached.left_of_new(life) };
+        let stored = self.store_write(cached, turn, row).await?;
+        let partly = |error| {
+            StoreError::Partly(format!("the fields that go through are stored, the deferred ones are not: {error}"))
+        };
+        self.write_behind.journal_all(waiting).await.map_err(partly)?;
+        Ok(stored.new)
     }
 }
 
 fn gives_values(edit: &Edit) -> bool {
     matches!(edit, Edit::Fields(changes, Condition::Always)
         if changes.iter().all(|(_, change)| matches!(change, Change::Put(_) | Change::Clear)))
+}
+
+/// What is to be journaled of the fields that wait, of which `after` says what they become.
+fn what_waits(
+    cached: &Cached,
+    key: &Bytes,
+    waits: &Changes,
+    after: &[(Bytes, Option<Bytes>)],
+) -> Result<Vec<Deferred>, StoreError> {
+    let plan = cached.current.plan()?;
+    let deferred = |(field, _): &(Bytes, Change)| {
+        let value = after.iter().find(|(name, _)| name == field).and_then(|(_, value)| value.clone());
+        if let Some(value) = &value {
+            plan.check(field, value)?;
+        }
+        let change = journal::Change::Field(field.clone(), value);
+        Ok(Deferred { mapping: cached.mapping().id, key: key.clone(), change })
+    };
+    waits.iter().map(deferred).collect()
 }

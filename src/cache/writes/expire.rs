@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::Writer;
 use crate::cache::memory::loads::WriteTurn;
 use crate::cache::source::Cached;
+use crate::cache::write_behind::journalling::Deferred;
 use crate::keys::MappingId;
 use crate::record::{Edit, ExpireCommand, ReadError, Record, TtlChange};
 use crate::store::StoreError;
@@ -19,6 +20,13 @@ pub struct ExpireOutcome {
     pub record: Option<Record>,
     /// Its new expiry; `None`: it has not changed.
     pub life: Result<Option<TtlChange>, ReadError>,
+}
+
+/// A key that has been stored, and is given another expiry.
+pub(super) struct Lasting<'l> {
+    pub(super) key: &'l Bytes,
+    /// Its record as the store has it; `None`: it has ended there.
+    pub(super) record: &'l mut Option<Record>,
 }
 
 impl Writer {
@@ -59,13 +67,48 @@ impl Writer {
                 self.write_now(cached, turn, &Edit::Delete, TtlChange::Keep).await?;
             }
             Ok(Some(life @ (TtlChange::Left(_) | TtlChange::Persist))) => {
-                self.write_behind.journal_life(cached, turn.key(), *life).await?;
+                let expiry = self.write_behind.expiry(cached, turn.key(), *life);
+                self.write_behind.journal_all(expiry.into_iter().collect()).await?;
                 let new = self.memory.overlay.over(turn.key(), Some(record.clone()));
+                self.hasten(turn.key(), record.left).await;
                 let entry = Arc::new(cached.life.entry_at(new, id, epoch, loaded_at, Tick::now()));
                 self.memory.end(turn, Some(entry));
             }
             _ => self.memory.undo(turn),
         }
         Ok(ExpireOutcome { record: Some(record), life })
+    }
+
+    /// Journals the expiries of keys that have been stored, all or none; they lie over these records from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::Partly`].
+    pub(super) async fn live_on(&self, expiries: Vec<Deferred>, keys: &mut [Lasting<'_>]) -> Result<(), StoreError> {
+        let partly = |error| StoreError::Partly(format!("the value is stored, when the key expires is not: {error}"));
+        self.write_behind.journal_all(expiries).await.map_err(partly)?;
+        for Lasting { key, record } in keys {
+            // The store would say of a key whose end is near that it has ended, until it knows better.
+            let is_near = record.as_ref().is_none_or(|record| self.is_near(record.left));
+            **record = self.memory.overlay.over(key, record.take());
+            if is_near {
+                self.write_behind.flush_key(key).await.map_err(partly)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves at once what has been journaled of a key that had so many milliseconds to live, if that was near its end.
+    /// The new expiry is in force, whether or not the store can be asked now.
+    pub(super) async fn hasten(&self, key: &Bytes, left: Option<i64>) {
+        if self.is_near(left)
+            && let Err(error) = self.write_behind.flush_key(key).await
+        {
+            tracing::debug!(%error, "an expiry waits for the store");
+        }
+    }
+
+    /// True when a key with so many milliseconds to live may end before a statement does.
+    pub(super) fn is_near(&self, left: Option<i64>) -> bool {
+        left.is_some_and(|left| i128::from(left) <= self.memory.source.deadline.as_millis().cast_signed())
     }
 }

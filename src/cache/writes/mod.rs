@@ -10,6 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
+use expire::Lasting;
+
 use super::entry::Entry;
 use super::memory::Memory;
 use super::memory::loads::WriteTurn;
@@ -29,7 +31,7 @@ pub type WriteResult = Result<Written, StoreError>;
 fn may_have_changed(edit: &Edit, result: &WriteResult) -> bool {
     match result {
         Ok(written) => written.has_changed(edit),
-        Err(error) => matches!(error, StoreError::Ambiguous(_)),
+        Err(error) => error.may_have_changed(),
     }
 }
 
@@ -89,22 +91,16 @@ impl Writer {
             return Err(error);
         }
         let (epoch, started) = (cached.epoch(), Tick::now());
-        let row = RowEdit { edit, left: cached.left_of_new(life) };
-        let mut result = self.store_write(cached, &turn, row).await;
-        if let Ok(written) = &mut result
-            && let Err(error) = self.live_on(cached, &turn, written, life).await
-        {
-            result = Err(error);
-        }
+        let result = self.store_and_live_on(cached, &turn, edit, life).await;
         let left = match &result {
             Ok(written) if written.tells_new => {
                 let entry = cached.life.entry(written.new.clone(), cached.mapping().id, epoch, started);
                 let life = if written.applied { life } else { TtlChange::Keep };
                 Some(Arc::new(cached.life.replacing(entry, turn.before.as_deref(), life, started)))
             }
+            Err(error) if !error.may_have_changed() => turn.before.take(),
             // It may have been applied, or may still be: what was in memory cannot be relied on (hazard 10).
-            Ok(_) | Err(StoreError::Ambiguous(_)) => None,
-            Err(_) => turn.before.take(),
+            Ok(_) | Err(_) => None,
         };
         match may_have_changed(edit, &result) {
             true => self.memory.end(turn, left),
@@ -113,29 +109,25 @@ impl Writer {
         result
     }
 
-    /// Journals the expiry that a write leaves, of a key that expires by its column.
-    async fn live_on(
-        &self,
-        cached: &Cached,
-        turn: &WriteTurn,
-        written: &mut Written,
-        asked: TtlChange,
-    ) -> Result<(), StoreError> {
+    /// Stores a write, and journals the expiry that it leaves, of a key that expires by its column.
+    async fn store_and_live_on(&self, cached: &Cached, turn: &WriteTurn, edit: &Edit, asked: TtlChange) -> WriteResult {
+        // What has been stored cannot be undone: room for the expiry is looked for first.
+        let expiry = |is_new| {
+            let life = cached.life_after(asked, is_new)?;
+            self.write_behind.expiry(cached, turn.key(), life)
+        };
+        self.write_behind.has_room(expiry(false).into_iter().collect())?;
+        let row = RowEdit { edit, left: cached.left_of_new(asked) };
+        let mut written = self.store_write(cached, turn, row).await?;
         // What a command gives an expiry holds a value, even if its old expiry has passed since it was written.
         let has_ended = written.new.is_none() && asked != TtlChange::Keep;
-        let life = cached.life_after(asked, written.old.is_none());
-        if let Some(life) = life.filter(|_| written.applied && (written.new.is_some() || has_ended)) {
-            let failed = |error| StoreError::Ambiguous(format!("the value was written, when it ends was not: {error}"));
-            self.write_behind.journal_life(cached, turn.key(), life).await.map_err(failed)?;
-            let left = written.new.as_ref().and_then(|record| record.left);
-            written.new = self.memory.overlay.over(turn.key(), written.new.take());
+        let expiry = expiry(written.old.is_none()).filter(|_| written.applied && (written.new.is_some() || has_ended));
+        if let Some(expiry) = expiry {
+            let record = &mut written.new;
+            self.live_on(vec![expiry], &mut [Lasting { key: turn.key(), record }]).await?;
             written.tells_new &= !has_ended;
-            // The store would say that the key has ended, until it knows better.
-            if has_ended || left.is_some_and(|left| self.is_soon(left)) {
-                self.write_behind.flush_key(turn.key()).await.map_err(failed)?;
-            }
         }
-        Ok(())
+        Ok(written)
     }
 
     /// The statement of one write, and its record with what waits over it.
@@ -174,16 +166,11 @@ impl Writer {
     fn must_flush_before(&self, key: &[u8], edit: &Edit) -> bool {
         self.memory.overlay.of(key).is_some_and(|dirty| match edit {
             Edit::Fields(changes, _) => {
-                left_of(&dirty.entries).flatten().is_some_and(|left| self.is_soon(left))
+                self.is_near(left_of(&dirty.entries).flatten())
                     || changes.iter().any(|(field, _)| fields_of(&dirty.entries).any(|(waiting, _)| waiting == field))
             }
             _ => true,
         })
-    }
-
-    /// True when so many milliseconds may be over before a statement ends.
-    fn is_soon(&self, left: i64) -> bool {
-        i128::from(left) <= self.memory.source.deadline.as_millis().cast_signed()
     }
 
     /// The record as it is: from memory if `before` may be used, else from the store.

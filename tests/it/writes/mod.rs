@@ -9,6 +9,7 @@ mod ends;
 mod exec;
 mod fences;
 mod fill;
+mod halves;
 mod journals;
 mod late;
 pub mod model;

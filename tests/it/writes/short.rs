@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::model::{on_postgres, on_sqlite};
+use super::model::{config, on_postgres, on_sqlite};
 use crate::support::admin::{metric, request};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
-use crate::support::sidecar::Builder;
+use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
 
 /// What makes a key that lives for a moment, what is written when it has ended, the reply, and what the key holds then.
@@ -78,4 +78,46 @@ fn a_write_at_the_end_of_a_key_is_not_lost() {
             assert_eq!(wire.ask("GET s:a"), "$1\r\n2\r\n", "after a life of {life} ms, from the store");
         }
     });
+}
+
+/// Each gives a key another expiry whose row says that it ends in a moment.
+const PROLONGED: [&[&str]; 7] = [
+    &["EXPIRE s:a 500"],
+    &["GETEX s:a EX 500"],
+    &["PERSIST s:a"],
+    &["MULTI", "EXPIRE s:a 500", "EXEC"],
+    &["MULTI", "SADD t:1 x", "EXPIRE s:a 500", "EXEC"],
+    &["MULTI", "SADD t:1 x", "SET s:a 1 EX 500", "EXEC"],
+    &["WATCH s:b", "MULTI", "PERSIST s:a", "EXEC"],
+];
+
+/// Does what each of these does to a key that ends in a moment, and finds it there when that is over.
+fn prolong(sidecar: &Sidecar, all: &[&[&str]]) {
+    let mut wire = sidecar.wire();
+    for requests in all {
+        assert_eq!(wire.ask("SET s:a 1 PX 600"), "+OK\r\n");
+        let over = Instant::now() + Duration::from_millis(700);
+        for request in *requests {
+            assert!(!wire.ask(request).starts_with('-'), "{request}");
+        }
+        until("the life that it had is over", || Instant::now() >= over);
+        request(sidecar, "POST", "/invalidate?key=s:a");
+        assert_eq!(wire.ask("GET s:a"), "$1\r\n1\r\n", "{requests:?}, from the store");
+        assert_eq!(wire.ask("APPEND s:a 2"), ":2\r\n", "{requests:?}");
+        assert_eq!(wire.ask("DEL s:a"), ":1\r\n", "{requests:?}");
+    }
+}
+
+#[test]
+fn an_expiry_that_is_prolonged_just_before_its_end_is_not_lost() {
+    on_each(|builder| prolong(&builder.set("JOURNAL__FLUSH_INTERVAL", "1h").start(), &PROLONGED));
+}
+
+#[test]
+fn an_expiry_that_a_deferred_write_prolongs_just_before_its_end_is_not_lost() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let deferred = config().replacen("write = \"through\"", "write = \"deferred\"", 2);
+    let builder = on_postgres(&redis, &postgres).config(&deferred);
+    let sidecar = builder.set("JOURNAL__FLUSH_INTERVAL", "1h").start();
+    prolong(&sidecar, &[&["SET s:a 1 EX 500"], &["MULTI", "SET s:a 1 EX 500", "EXEC"], &["EXPIRE s:a 500"]]);
 }

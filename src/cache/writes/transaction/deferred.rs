@@ -30,6 +30,8 @@ struct Key {
     mapping: MappingId,
     plan: Arc<store::Plan>,
     record: Record,
+    /// The milliseconds that it had to live before.
+    left: Option<i64>,
     life: TtlChange,
     epoch: u64,
     begun: Tick,
@@ -82,8 +84,8 @@ impl Work {
                 return Ok(None);
             };
             let begun = turn.before.as_ref().map_or(now, |entry| entry.loaded_at);
-            let (mapping, life) = (step.mapping, TtlChange::Keep);
-            let key = Key { mapping, plan, record, life, epoch, begun, changes: Vec::new() };
+            let (mapping, life, left) = (step.mapping, TtlChange::Keep, record.left);
+            let key = Key { mapping, plan, record, left, life, epoch, begun, changes: Vec::new() };
             keys.insert(turn.key().clone(), key);
         }
         let mut done = self.nothing_done();
@@ -157,6 +159,7 @@ impl Work {
         match self.writer.write_behind.journal_all(changes(&plan.keys)).await {
             Ok(()) => {
                 self.writer.write_behind.metrics.deferred.inc_by(writes as u64);
+                self.hasten(&plan.keys).await;
                 let after = |(name, key): (Bytes, Key)| {
                     let Key { mapping, record, life, epoch, begun, .. } = key;
                     (name, After { mapping, record: Some(record), life, epoch, begun, now })
@@ -169,6 +172,16 @@ impl Work {
                 self.undo();
                 let _left = asker.end.send(Err(error));
             }
+        }
+    }
+}
+
+impl Work {
+    /// As [`Writer::hasten`](crate::cache::writes::Writer::hasten), of every key that was given another expiry.
+    async fn hasten(&self, keys: &HashMap<Bytes, Key>) {
+        let is_given = |key: &Key| key.changes.iter().any(|change| matches!(change, Change::Expiry(_)));
+        for (name, key) in keys.iter().filter(|(_, key)| is_given(key)) {
+            self.writer.hasten(name, key.left).await;
         }
     }
 }

@@ -7,17 +7,19 @@ mod outcome;
 pub(in crate::cache) mod steps;
 pub(in crate::cache) mod watched;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use outcome::After;
 use steps::{Act, AllDone, Step};
 use watched::Watched;
 
 use super::Writer;
 use crate::cache::memory::loads::WriteTurn;
+use crate::cache::memory::own_writes::OwnWrite;
 use crate::cache::source::{Cached, Source};
 use crate::keys::MappingId;
 use crate::store::{StoreError, StoreTransaction};
@@ -145,7 +147,7 @@ impl Work {
         for key in &keys {
             if let Err(error) = self.writer.write_behind.flush_key(key).await {
                 let _left = asker.done.send(Err(error));
-                return;
+                return self.undo();
             }
         }
         let (writer, memory) = (self.writer.clone(), self.writer.memory.clone());
@@ -166,28 +168,41 @@ impl Work {
                 return;
             }
         };
-        let mut after = self.after(&steps, begun, &epochs);
-        let mut unchanged = self.unchanged(&steps);
-        if asker.done.send(Ok(Some(steps))).is_err() || asker.verdict.await.is_err() {
+        let (after, unchanged) = (self.after(&steps, begun, &epochs), self.unchanged(&steps));
+        // What has been committed cannot be undone: room for the expiries is looked for first.
+        let steps = writer.write_behind.has_room(self.expiries(&after)).map(|()| Some(steps));
+        let has_room = steps.is_ok();
+        if asker.done.send(steps).is_err() || !has_room || asker.verdict.await.is_err() {
             memory.own_writes.end(own_write, Tick::now());
             self.undo();
             return writer.roll_back(transaction).await;
         }
+        let ended = self.commit(transaction, own_write, (after, unchanged)).await;
+        let _left = asker.end.send(ended);
+    }
+
+    /// Commits what was prepared, and ends its writes, which left their keys so.
+    async fn commit(
+        self,
+        transaction: StoreTransaction,
+        own_write: OwnWrite,
+        (mut after, mut unchanged): (HashMap<Bytes, After>, HashSet<Bytes>),
+    ) -> Result<(), StoreError> {
+        let memory = self.writer.memory.clone();
         let committed = tokio::time::timeout(memory.source.deadline, transaction.commit()).await;
-        let committed = committed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the commit took too long".into())));
-        if let Err(error) = &committed {
-            self.complain(error);
+        let mut ended = committed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the commit took too long".into())));
+        match ended {
+            Ok(()) => ended = self.live_on(&mut after).await,
+            Err(_) => memory.own_writes.disown(own_write),
         }
-        if committed.is_ok() {
-            self.live_on(&mut after).await;
-        } else {
-            memory.own_writes.disown(own_write);
+        if let Err(error) = &ended {
+            self.complain(error);
             after.clear();
             unchanged.clear();
         }
         self.finish(after, &unchanged);
         memory.own_writes.end(own_write, Tick::now());
-        let _left = asker.end.send(committed);
+        ended
     }
 
     /// The mapping in whose name it asks the store.

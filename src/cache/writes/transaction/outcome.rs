@@ -7,9 +7,11 @@ use bytes::Bytes;
 
 use super::Work;
 use super::steps::{Act, Done};
-use crate::cache::writes::expire::ExpireOutcome;
+use crate::cache::write_behind::journalling::Deferred;
+use crate::cache::writes::expire::{ExpireOutcome, Lasting};
 use crate::keys::MappingId;
 use crate::record::{Record, TtlChange};
+use crate::store::StoreError;
 use crate::telemetry::clock::Tick;
 
 /// What a key holds after a transaction.
@@ -41,14 +43,18 @@ impl Work {
                     let after_write =
                         self.source().cached(step.mapping).and_then(|c| c.life_after(asked, written.old.is_none()));
                     let life = after_write.unwrap_or(if asked == TtlChange::Keep { kept } else { asked });
+                    // A key that is gone has no expiry; one that was given a value has, even if it has ended since.
+                    let life = if written.new.is_some() || asked != TtlChange::Keep { life } else { TtlChange::Keep };
                     after.insert(step.key.clone(), new(written.new.clone(), life));
                 }
                 (Act::ChangeTtl(_), Done::TtlChanged(ExpireOutcome { record, life: Ok(Some(life)) })) => {
                     let ended = matches!(life, TtlChange::Left(left) if *left <= 0);
-                    after.insert(step.key.clone(), new(record.clone().filter(|_| !ended), *life));
+                    let (record, life) = if ended { (None, TtlChange::Keep) } else { (record.clone(), *life) };
+                    after.insert(step.key.clone(), new(record, life));
                 }
                 (Act::ChangeTtl(_), Done::TtlChanged(ExpireOutcome { record, .. })) => {
-                    let kept = after.get(&step.key).map_or(TtlChange::Keep, |known| known.life);
+                    let known = after.get(&step.key).filter(|_| record.is_some());
+                    let kept = known.map_or(TtlChange::Keep, |known| known.life);
                     after.insert(step.key.clone(), new(record.clone(), kept));
                 }
                 (Act::Write(..), Done::Written(Ok(_))) => drop(after.remove(&step.key)),
@@ -67,18 +73,27 @@ impl Work {
         unchanged
     }
 
-    /// Journals when the written keys expire, where a column says so.
-    pub(super) async fn live_on(&self, after: &mut HashMap<Bytes, After>) {
-        for (key, After { mapping, record, life, .. }) in after {
-            let Some(cached) = self.source().cached(*mapping).filter(|c| record.is_some() && c.expires_by_column())
-            else {
-                continue;
-            };
-            if let Err(error) = self.writer.write_behind.journal_life(cached, key, *life).await {
-                tracing::warn!(%error, mapping = cached.name(), "a transaction was written, when its keys end was not");
-            }
-            *record = self.writer.memory.overlay.over(key, record.take());
-        }
+    /// What is to be journaled of when the written keys expire, where a column says so.
+    pub(super) fn expiries(&self, after: &HashMap<Bytes, After>) -> Vec<Deferred> {
+        let expiry = |(key, after): (&Bytes, &After)| {
+            self.writer.write_behind.expiry(self.source().cached(after.mapping)?, key, after.life)
+        };
+        after.iter().filter_map(expiry).collect()
+    }
+
+    /// Journals when the written keys expire, now that their values are committed.
+    ///
+    /// # Errors
+    /// As [`Writer::live_on`](crate::cache::writes::Writer::live_on).
+    pub(super) async fn live_on(&self, after: &mut HashMap<Bytes, After>) -> Result<(), StoreError> {
+        let expiries = self.expiries(after);
+        let is_given = |key: &Bytes| expiries.iter().any(|expiry| expiry.key == key);
+        let given = after.iter_mut().filter(|(key, _)| is_given(key));
+        let mut keys: Vec<Lasting<'_>> = given.map(|(key, After { record, .. })| Lasting { key, record }).collect();
+        self.writer.live_on(expiries.clone(), &mut keys).await?;
+        // Of one that had ended in the store by then, only the store knows what it holds.
+        after.retain(|key, after| after.record.is_some() || !is_given(key));
+        Ok(())
     }
 
     /// Ends the writes; memory then holds what was committed, where that is known.
