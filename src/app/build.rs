@@ -193,7 +193,10 @@ impl Parts {
         let new = of_definitions.chain(&self.cached).filter(|plan| is_new(plan.mapping()));
         let faults = |plan: &CurrentPlan| {
             let path = plan.mapping().config.path.clone();
-            plan.faults().into_iter().map(move |(key, message)| Fault { path: format!("{path}.{key}"), message })
+            plan.faults()
+                .into_iter()
+                .chain(plan.unsavable())
+                .map(move |(key, message)| Fault { path: format!("{path}.{key}"), message })
         };
         new.flat_map(faults).collect()
     }

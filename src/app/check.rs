@@ -78,11 +78,11 @@ async fn store_faults(
 ) -> Result<(), StoreError> {
     let before = faults.len();
     match store.plan(mapping).await {
-        Ok(plan) if triggers => {
-            let path = &mapping.config.path;
-            plan.doubts().iter().for_each(|(key, doubt)| tracing::warn!(setting = format!("{path}.{key}"), "{doubt}"));
+        Ok(plan) => {
+            let (path, doubts) = (&mapping.config.path, plan.doubts().iter().filter(|_| triggers));
+            doubts.for_each(|(key, doubt)| tracing::warn!(setting = format!("{path}.{key}"), "{doubt}"));
+            faults.extend(plan.unsavable().map(|(key, why)| fault(mapping, key, why.clone())));
         }
-        Ok(_) => {}
         Err(StoreError::Faults(list)) => {
             faults.extend(list.into_iter().map(|(key, message)| fault(mapping, key, message)));
         }

@@ -101,6 +101,12 @@ impl CurrentPlan {
         }
     }
 
+    /// What keeps its deferred writes from being saved: a key of the mapping's block, and what is wrong.
+    #[must_use]
+    pub fn unsavable(&self) -> Option<(&'static str, String)> {
+        self.plan().ok()?.unsavable().cloned()
+    }
+
     /// True when the store reports every change of its tables.
     pub fn is_watched(&self) -> bool {
         self.is_watched.load(SeqCst)
@@ -113,15 +119,20 @@ impl CurrentPlan {
 
     /// Shows in the metrics whether it has a plan.
     pub fn show(&self) {
-        self.metrics.set_up(self.mapping.pattern.text(), matches!(&**self.state.load(), State::Ready(_)));
+        let name = self.mapping.pattern.text();
+        self.metrics.set_up(name, matches!(&**self.state.load(), State::Ready(_)));
+        if self.mapping.config.defers() {
+            self.metrics.set_defers(name, self.plan().is_ok_and(|plan| plan.may_defer().is_ok()));
+        }
     }
 
-    /// How the schema differs from the one for which the plan was made. One that does not fit always does: what is
-    /// missing may be something of which no fingerprint is taken.
+    /// How the schema differs from the one for which the plan was made. One that does not fit always does, and one in
+    /// which deferred writes cannot be saved: what is missing may be something of which no fingerprint is taken.
     #[must_use]
     pub fn compare(&self, now: &Fingerprint) -> Difference {
         match &**self.state.load() {
             State::Faulty(_) => Difference::Schema,
+            State::Ready(plan) if plan.unsavable().is_some() => Difference::Schema,
             State::Ready(_) => self.seen().compare(now),
         }
     }
@@ -238,9 +249,27 @@ fn say_state(mapping: &Mapping, before: Option<&State>, now: &State) {
         (None, State::Ready(_)) => {}
     }
     let State::Ready(plan) = now else { return };
+    say_unsavable(name, before, plan);
     let known = if let Some(State::Ready(before)) = before { before.doubts() } else { &[] };
     for (key, doubt) in plan.doubts().iter().filter(|doubt| !known.contains(doubt)) {
         tracing::warn!(mapping = name, key, "{doubt}");
+    }
+}
+
+/// Logs whether deferred writes are taken; `before` is what the mapping's plan was.
+fn say_unsavable(name: &str, before: Option<&State>, plan: &Plan) {
+    let known = if let Some(State::Ready(before)) = before { before.unsavable() } else { None };
+    match (known, plan.unsavable()) {
+        (Some(_), None) => tracing::info!(mapping = name, "deferred writes are taken again"),
+        (known, Some((_, why))) if known != plan.unsavable() => {
+            tracing::error!(
+                mapping = name,
+                why,
+                "deferred writes of a mapping are refused: the store could not save them. Everything else is served. \
+                 It is looked at again every few seconds"
+            );
+        }
+        _ => {}
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::StoreError;
 use super::catalog::described::Param;
 use super::catalog::relation::Column;
+use super::catalog::requirements::ColumnFault;
 use super::catalog::target::{FieldChange, Place, Target, text};
 use super::listing::Listing;
 use crate::config::Shape;
@@ -65,6 +66,8 @@ pub struct Plan {
     pub(super) listing: Option<Listing>,
     /// How an element is pushed and taken out of a list, where the mapping says so.
     pub(super) list: ListStatements,
+    /// Why what it defers could never be saved; it is served without deferred writes.
+    pub(super) unsavable: Option<ColumnFault>,
     /// What is not certain of its columns: a key of the block, and the doubt.
     pub(super) doubts: Vec<(&'static str, String)>,
 }
@@ -87,6 +90,7 @@ impl Plan {
             target: None,
             listing: None,
             list: ListStatements::default(),
+            unsavable: None,
             doubts: Vec::new(),
         }
     }
@@ -106,6 +110,21 @@ impl Plan {
     #[must_use]
     pub fn doubts(&self) -> &[(&'static str, String)] {
         &self.doubts
+    }
+
+    /// Refuses deferred writes that the store could never save.
+    ///
+    /// # Errors
+    /// [`StoreError::Journal`].
+    pub fn may_defer(&self) -> Result<(), StoreError> {
+        let refused = |(_, why): &ColumnFault| StoreError::Journal(format!("deferred writes are refused: {why}"));
+        self.unsavable.as_ref().map_or(Ok(()), |fault| Err(refused(fault)))
+    }
+
+    /// What keeps deferred writes from being saved: a key of the block, and what is wrong.
+    #[must_use]
+    pub const fn unsavable(&self) -> Option<&(&'static str, String)> {
+        self.unsavable.as_ref()
     }
 
     /// Refuses a value that its column would refuse, as far as that is known without asking.

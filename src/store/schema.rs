@@ -38,12 +38,17 @@ impl Fingerprint {
     }
 }
 
-/// The names by which a mapping's tables can be found: those of its block, and every word of its SQL that may be one.
+/// Where deferred writes are noted.
+const NOTES: [&str; 2] = ["hearthside.flushed", "hearthside.journals"];
+
+/// The names by which a mapping's tables can be found: those of its block, every word of its SQL that may be one, and
+/// the tables of notes where it defers writes.
 pub(super) fn names(mapping: &Mapping) -> BTreeSet<String> {
     let block = &mapping.config;
     let watched = mapping.watched().into_iter().map(|(table, _)| table);
     let sql = [&block.query, &block.push, &block.remove].into_iter().flatten();
-    watched.chain(sql.flat_map(|sql| names_in(sql))).collect()
+    let notes = NOTES.iter().filter(|_| block.defers()).map(|&name| name.to_owned());
+    watched.chain(sql.flat_map(|sql| names_in(sql))).chain(notes).collect()
 }
 
 /// Words of a statement that may name a table, with their schema where they have one. Some will be columns, functions

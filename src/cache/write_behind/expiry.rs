@@ -150,9 +150,14 @@ impl WriteBehind {
         if self.journal.is_none() {
             return;
         }
-        // What has been given another expiry, or has gone, meanwhile is not renewed.
+        // What has been given another expiry, or has gone, meanwhile is not renewed; nor what could never be saved.
+        let may_defer = |renewal: &Renewal| {
+            let plan = self.memory.source.known(renewal.mapping).and_then(|cached| cached.current.plan());
+            plan.is_ok_and(|plan| plan.may_defer().is_ok())
+        };
         let holds = |renewal: &Renewal| {
-            self.memory.peek(&renewal.key).is_some_and(|entry| entry.expires_at() == renewal.expiry)
+            may_defer(renewal)
+                && self.memory.peek(&renewal.key).is_some_and(|entry| entry.expires_at() == renewal.expiry)
         };
         let (now, unix) = (Tick::now(), UnixMs::now());
         let deferred = |Renewal { mapping, key, expiry }: Renewal| {

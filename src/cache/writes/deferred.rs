@@ -24,6 +24,11 @@ impl Cached {
         self.block().defers() && !self.divide(edit).1.is_empty()
     }
 
+    /// Refuses deferred writes that the store could never save.
+    pub(super) fn may_defer(&self) -> Result<(), StoreError> {
+        self.current.plan()?.may_defer()
+    }
+
     fn is_deferred(&self, field: &[u8]) -> bool {
         let block = self.block();
         block.write == WriteMode::Deferred || block.deferred.iter().any(|name| name.as_bytes() == field)
@@ -47,6 +52,10 @@ impl Cached {
 impl Writer {
     /// One write with deferred fields, whose turn it is.
     pub(super) async fn defer(&self, cached: &Cached, mut turn: WriteTurn, write: &Write) -> WriteResult {
+        if let Err(error) = cached.may_defer() {
+            self.memory.undo(turn);
+            return Err(error);
+        }
         self.write_behind.journal()?;
         let epoch = cached.epoch();
         let loaded_at = turn.before.as_ref().map_or_else(Tick::now, |entry| entry.loaded_at);

@@ -67,6 +67,10 @@ impl Writer {
                 self.write_now(cached, turn, &Edit::Delete, TtlChange::Keep).await?;
             }
             Ok(Some(life @ (TtlChange::Left(_) | TtlChange::Persist))) => {
+                if let Err(error) = cached.may_defer() {
+                    self.memory.undo(turn);
+                    return Err(error);
+                }
                 let expiry = self.write_behind.expiry(cached, turn.key(), *life);
                 self.write_behind.journal_all(expiry.into_iter().collect()).await?;
                 let new = self.memory.overlay.over(turn.key(), Some(record.clone()));

@@ -116,12 +116,18 @@ impl Writer {
             let life = cached.life_after(asked, is_new)?;
             self.write_behind.expiry(cached, turn.key(), life)
         };
-        self.write_behind.has_room(expiry(false).into_iter().collect())?;
+        let (asked_for, may_defer) = (expiry(false), cached.may_defer());
+        if asked_for.is_some() {
+            may_defer.clone()?;
+        }
+        self.write_behind.has_room(asked_for.into_iter().collect())?;
         let row = RowEdit { edit, left: cached.left_of_new(asked) };
         let mut written = self.store_write(cached, turn, row).await?;
         // What a command gives an expiry holds a value, even if its old expiry has passed since it was written.
         let has_ended = written.new.is_none() && asked != TtlChange::Keep;
-        let expiry = expiry(written.old.is_none()).filter(|_| written.applied && (written.new.is_some() || has_ended));
+        // A new row has its expiry already.
+        let is_to_wait = written.applied && (written.new.is_some() || has_ended) && may_defer.is_ok();
+        let expiry = expiry(written.old.is_none()).filter(|_| is_to_wait);
         if let Some(expiry) = expiry {
             let record = &mut written.new;
             self.live_on(vec![expiry], &mut [Lasting { key: turn.key(), record }]).await?;

@@ -75,7 +75,8 @@ impl Owned {
         }
     }
 
-    /// The mappings that do not fit the schema, and those whose definitions were never loaded, each with what is wrong.
+    /// The mappings that do not fit the schema, those whose definitions were never loaded, and those whose deferred
+    /// writes are refused, each with what is wrong.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let fault = |plan: &CurrentPlan| {
@@ -88,7 +89,11 @@ impl Owned {
             let why = self.definitions.unloaded(mapping.id)?;
             Some(format!("the definitions of '{}' have not been loaded yet: {why}", mapping.pattern.text()))
         });
-        faults.chain(unloaded).collect()
+        let refused = self.plans().filter_map(|plan| {
+            let (_, why) = plan.unsavable()?;
+            Some(format!("deferred writes of the mapping '{}' are refused: {why}", plan.mapping().pattern.text()))
+        });
+        faults.chain(unloaded).chain(refused).collect()
     }
 
     /// Shows in the metrics which mappings fit the schema, and no others.

@@ -7,7 +7,8 @@ use crate::store::StoreError;
 use crate::store::catalog::described::Param;
 use crate::store::catalog::relation::{Column, Holds, Relation, quote};
 use crate::store::catalog::requirements::{
-    check_computed, check_keys, check_overflow, check_table, needs_unique, shows, unique_columns, untold_fault,
+    ColumnFault, check_computed, check_keys, check_overflow, check_table, needs_unique, shows, unique_columns,
+    untold_fault,
 };
 use crate::store::catalog::target::Target;
 use crate::store::dialect::Dialect;
@@ -32,6 +33,7 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -
     plan.listing = Listing::of(catalog.dialect(), mapping, &relation);
     if block.writes_table() || block.delete == DeleteMode::Row || block.expires_column.is_some() {
         check_writes(catalog, mapping, name).await?;
+        plan.unsavable = unsavable(catalog, mapping).await?;
         plan.target = Some(Target::of(mapping, &relation, select.columns).checked(block)?);
     }
     Ok(plan)
@@ -77,7 +79,7 @@ async fn prepare(catalog: &Catalog<'_>, sql: &str) -> Result<(), StoreError> {
     }
 }
 
-/// What writes find rows by must be unique, and what is deferred must have a place to be noted.
+/// What writes find rows by must be unique.
 async fn check_writes(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -> Result<(), StoreError> {
     let block = &mapping.config;
     let unique = unique_columns(block, &mapping.columns(&block.key_columns));
@@ -85,14 +87,17 @@ async fn check_writes(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -> R
         let unfit = catalog.unfit_indexes(name, &unique).await?;
         return Err(StoreError::fault("write", needs_unique(&unique, &unfit)));
     }
+    Ok(())
+}
+
+/// Why what the mapping defers could not be noted, and so never be saved.
+async fn unsavable(catalog: &Catalog<'_>, mapping: &Mapping) -> Result<Option<ColumnFault>, StoreError> {
+    let block = &mapping.config;
     if !block.defers() {
-        return Ok(());
+        return Ok(None);
     }
     let key = if block.expires_column.is_some() { "expires_column" } else { "deferred" };
-    match catalog.journal_fault().await? {
-        Some(fault) => Err(StoreError::fault(key, fault)),
-        None => Ok(()),
-    }
+    Ok(catalog.journal_fault().await?.map(|fault| (key, fault)))
 }
 
 /// The SELECT of a mapping's records.

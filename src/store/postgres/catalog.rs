@@ -109,6 +109,14 @@ impl PostgresCatalog<'_> {
 
     /// What is missing for the notes of deferred writes: their table, or what the role may not do and must.
     pub(in crate::store) async fn journal_fault(&self) -> Result<Option<String>, StoreError> {
+        match self.lacks_for_notes().await {
+            // The role may not look into the schema.
+            Err(StoreError::Refused(text)) => Ok(Some(format!("the notes of deferred writes cannot be had: {text}"))),
+            other => other,
+        }
+    }
+
+    async fn lacks_for_notes(&self) -> Result<Option<String>, StoreError> {
         let ask = "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('hearthside.journals') \
             AND attname = 'successor')";
         let is_migrated: bool = sqlx::query_scalar(ask).fetch_one(self.pool).await?;

@@ -12,6 +12,7 @@ use super::register::Register;
 #[allow(missing_docs, reason = "each is explained where it is registered, in the words operators read")]
 pub struct MappingMetrics {
     up: Family<MappingLabel, Gauge>,
+    defers: Family<MappingLabel, Gauge>,
     pub schema_changes: Counter,
 }
 
@@ -19,6 +20,10 @@ impl MappingMetrics {
     pub(super) fn register(r: &mut Register) -> Self {
         Self {
             up: r.family("mapping_up", "1 while the mapping fits the store's schema. Alarm on 0"),
+            defers: r.family(
+                "mapping_defers",
+                "1 while deferred writes of the mapping are taken, of mappings that defer some. Alarm on 0",
+            ),
             schema_changes: r.counter(
                 "schema_changes",
                 "Times that a mapping got other statements, or none, because its schema had changed",
@@ -31,8 +36,14 @@ impl MappingMetrics {
         self.up.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).set(i64::from(is_up));
     }
 
+    /// Shows whether deferred writes of a mapping, by its key pattern, are taken.
+    pub fn set_defers(&self, mapping: &str, defers: bool) {
+        self.defers.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).set(i64::from(defers));
+    }
+
     /// Shows none any more: a reload has brought others.
     pub fn forget(&self) {
         self.up.clear();
+        self.defers.clear();
     }
 }

@@ -22,5 +22,6 @@ mod refused;
 mod seen;
 mod short;
 mod told;
+mod unsavable;
 mod watched;
 mod zones;

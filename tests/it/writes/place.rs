@@ -93,6 +93,7 @@ pub(super) fn until_saved(sidecar: &Sidecar) {
 /// What the log says while the store is in trouble.
 pub(super) const TROUBLE: &[&str] = &[
     warnings::DEFERRED_WAIT,
+    warnings::DEFERRED_REFUSED,
     warnings::UNFIT,
     warnings::STORE_SILENT,
     warnings::STORE_HEALTH,

@@ -80,6 +80,7 @@ impl Work {
             let Some(step) = self.steps.iter().find(|step| step.key == turn.key()) else { continue };
             let (cached, now) = (self.source().known(step.mapping)?, Tick::now());
             let (epoch, plan) = (cached.epoch(), cached.current.plan()?);
+            plan.may_defer()?;
             let Some(record) = self.writer.known(cached, turn.key(), turn.before.as_ref()).await? else {
                 return Ok(None);
             };

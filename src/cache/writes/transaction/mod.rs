@@ -170,7 +170,7 @@ impl Work {
         };
         let (after, unchanged) = (self.after(&steps, begun, &epochs), self.unchanged(&steps));
         // What has been committed cannot be undone: room for the expiries is looked for first.
-        let steps = writer.write_behind.has_room(self.expiries(&after)).map(|()| Some(steps));
+        let steps = self.may_live_on(&after).map(|()| Some(steps));
         let has_room = steps.is_ok();
         if asker.done.send(steps).is_err() || !has_room || asker.verdict.await.is_err() {
             memory.own_writes.end(own_write, Tick::now());

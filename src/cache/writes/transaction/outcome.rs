@@ -81,6 +81,16 @@ impl Work {
         after.iter().filter_map(expiry).collect()
     }
 
+    /// Sees whether what is to be journaled then can be, and saved.
+    ///
+    /// # Errors
+    /// [`StoreError::Journal`].
+    pub(super) fn may_live_on(&self, after: &HashMap<Bytes, After>) -> Result<(), StoreError> {
+        let expiries = self.expiries(after);
+        expiries.iter().try_for_each(|expiry| self.source().known(expiry.mapping)?.may_defer())?;
+        self.writer.write_behind.has_room(expiries)
+    }
+
     /// Journals when the written keys expire, now that their values are committed.
     ///
     /// # Errors
