@@ -57,6 +57,8 @@ impl Readiness {
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = self.owned().map(|owned| owned.faults()).unwrap_or_default();
+        let standing = self.owned().map(|owned| owned.store.standing());
+        remarks.extend(standing.filter(|standing| !standing.takes_writes()).map(|standing| standing.to_string()));
         let forbidden = self.upstream.forbidden.list();
         if !forbidden.is_empty() {
             let commands = forbidden.join(", ");

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::cache;
 use crate::dispatch::Owned;
-use crate::store::{Change, Store};
+use crate::store::{Change, Standing, Store};
 use crate::telemetry::metrics::AppMetrics;
 
 /// The mappings that changes of the store are applied to: one set of them, or two while a reload replaces one by the
@@ -76,9 +76,10 @@ pub(super) fn without_store(owned: &Arc<Owned>) -> JoinSet<()> {
     tasks
 }
 
-/// Keeps `store_up`, which `/readyz` looks at.
+/// Keeps `store_up`, which `/readyz` looks at, and what the store takes.
 async fn ask_store(store: Arc<Store>, metrics: Arc<AppMetrics>) {
     let mut ticker = tokio::time::interval(Duration::from_secs(1));
+    let mut said = Standing::Writable;
     loop {
         ticker.tick().await;
         let up = matches!(tokio::time::timeout(Duration::from_secs(3), store.ping()).await, Ok(Ok(())));
@@ -87,6 +88,15 @@ async fn ask_store(store: Arc<Store>, metrics: Arc<AppMetrics>) {
             (true, false) => tracing::warn!(up, store = store.name(), "the store's health changed"),
             (false, true) => tracing::info!(up, store = store.name(), "the store's health changed"),
             _ => {}
+        }
+        let standing = store.standing();
+        metrics.store_writable.set(i64::from(up && standing.takes_writes()));
+        if standing != said {
+            match standing.takes_writes() {
+                true => tracing::info!("the store takes writes again"),
+                false => tracing::warn!("{standing}"),
+            }
+            said = standing;
         }
     }
 }

@@ -161,6 +161,9 @@ async fn ask_store(settings: &config::Store, mappings: &Mappings, must: bool, fa
 
 async fn asked(store: &Store, mappings: &Mappings, must: bool) -> Result<Vec<Fault>, StoreError> {
     let found = faults(store, mappings, must).await?;
+    if must && !store.standing().takes_writes() {
+        tracing::warn!(setting = "store.url", "{}", store.standing());
+    }
     if must && found.is_empty() {
         let doubts = store.trigger_doubts(&mappings.list).await?;
         doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));

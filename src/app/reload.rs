@@ -120,6 +120,11 @@ impl Sidecar {
         }
         let target = self.moved(&new.settings)?;
         let has_new_mappings = (&old.definitions, &old.caches) != (&new.definitions, &new.caches);
+        let standing = self.owned.store.standing();
+        if has_new_mappings && self.owned.cache.has_deferred() && !standing.takes_writes() {
+            // Cached keys would have to wait until what was deferred is saved.
+            return Err(Failure::Start(format!("mappings are not changed while deferred writes wait: {standing}")));
+        }
         let successor = if has_new_mappings {
             Some(build::successor(&self.owned, reading.mappings.clone(), &old.settings, &self.metrics).await?)
         } else {

@@ -2,6 +2,7 @@
 //! saved.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::Failure;
@@ -10,52 +11,87 @@ use crate::journal::{Entry, Journal, Waiting};
 use crate::store::{ALL, Fence, Raised, StoreError, Unavailable};
 use crate::telemetry::planted::is_planted;
 
+/// How long the store is left alone before it is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// What was acknowledged before a crash lies over every record before a client is served from it (C5). `away` says to
 /// clients and probes what is waited for.
 pub(super) async fn replay(
-    journal: &Journal,
-    mut waiting: Waiting,
-    owned: &Owned,
+    journal: &Arc<Journal>,
+    waiting: Waiting,
+    owned: &Arc<Owned>,
     away: Option<&Unavailable>,
 ) -> Result<(), Failure> {
-    if !waiting.incarnation.is_empty() {
-        let failed = |error: StoreError| Failure::Start(format!("the journal cannot be replayed: {error}"));
-        take_over(journal, &mut waiting, owned, away).await.map_err(failed)?;
+    if waiting.incarnation.is_empty() {
+        lay(journal, waiting.entries, owned);
+        return Ok(());
     }
-    lay(journal, waiting.entries, owned);
+    let failed = |error: StoreError| Failure::Start(format!("the journal cannot be replayed: {error}"));
+    // If this process ends before the answer is noted, the next opening knows by this that it was this one that asked.
+    journal.announce().await.map_err(|error| failed(error.into()))?;
+    match raise(journal, &waiting, owned, away).await {
+        Err(StoreError::ReadOnly(_)) => postpone(journal, waiting, owned).await,
+        raised => {
+            let entries = take_over(journal, waiting, owned, &raised.map_err(failed)?).await.map_err(failed)?;
+            lay(journal, entries, owned);
+        }
+    }
     Ok(())
 }
 
-/// Takes over what the opening before left: what the store has applied of it is forgotten. If another process has taken
-/// it over already, or went on with it, nothing of it is left to be saved.
+/// A store that takes reads only cannot note who takes over. What was left lies over every record all the same, that of
+/// batches too whose end is not known; it is taken over when the store takes writes, and until then nothing is flushed.
+async fn postpone(journal: &Arc<Journal>, waiting: Waiting, owned: &Arc<Owned>) {
+    owned.cache.hold_flushes().await;
+    let taken = waiting.taken.iter().flat_map(|(_, entries)| entries);
+    let mut entries: Vec<Entry> = waiting.entries.iter().chain(taken).cloned().collect();
+    entries.sort_by_key(|entry| entry.seq);
+    lay(journal, entries, owned);
+    tokio::spawn(take_over_later(journal.clone(), waiting, owned.clone()));
+}
+
+async fn take_over_later(journal: Arc<Journal>, waiting: Waiting, owned: Arc<Owned>) {
+    let attempt = async || {
+        let raised = ask(&journal, &waiting, &owned).await?;
+        take_over(&journal, waiting.clone(), &owned, &raised).await
+    };
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        if !owned.store.standing().takes_writes() {
+            continue;
+        }
+        match attempt().await {
+            Ok(_) => break,
+            Err(error) => tracing::warn!(%error, "what the journal held at the start cannot be taken over yet"),
+        }
+    }
+    owned.cache.release_flushes().await;
+}
+
+/// Takes over what the opening before left, by what the store says of it: what it has applied is forgotten. If another
+/// process has taken it over already, or went on with it, nothing of it is left to be saved. What waits then.
 async fn take_over(
     journal: &Journal,
-    waiting: &mut Waiting,
+    waiting: Waiting,
     owned: &Owned,
-    away: Option<&Unavailable>,
-) -> Result<(), StoreError> {
-    // If this process ends before the answer is noted, the next opening knows by this that it was this one that asked.
-    journal.announce().await?;
-    let taken = std::mem::take(&mut waiting.taken);
-    let batches = batches_before(waiting.last, &taken);
+    raised: &Raised,
+) -> Result<Vec<Entry>, StoreError> {
+    let Waiting { mut entries, taken, last, .. } = waiting;
     let heir = journal.incarnation();
-    let (former, name) = (&waiting.heirs, &waiting.incarnation);
-    let fence = Fence { journal: name, until: ALL, taken: &batches, heir: Some(&heir), former };
-    let raised = raise(owned, fence, away).await?;
     let is_taken_over = raised.successor.as_deref().is_some_and(|successor| successor != &*heir);
-    let went_on = raised.applied > waiting.last || taken.iter().any(|(batch, _)| *batch < raised.applied);
+    let went_on = raised.applied > last || taken.iter().any(|(batch, _)| *batch < raised.applied);
     if !raised.was_noted && raised.applied == 0 && !taken.is_empty() {
         tracing::warn!(
             "the store has no note of this journal (hearthside.journals): it is not known whether the last batch had \
              been applied; it is saved again"
         );
     }
-    waiting.entries.extend(settle(journal, taken, raised.applied).await?);
+    entries.extend(settle(journal, taken, owned, raised.applied).await?);
     if (is_taken_over || went_on) && !is_planted("second-heir") {
-        put_aside(journal, std::mem::take(&mut waiting.entries), owned).await?;
+        put_aside(journal, &std::mem::take(&mut entries), owned).await?;
     }
     journal.succeed().await?;
-    Ok(())
+    Ok(entries)
 }
 
 /// The batches that the opening before may have sent.
@@ -69,12 +105,18 @@ fn batches_before(last: u64, taken: &[(u64, Vec<Entry>)]) -> Vec<u64> {
 }
 
 /// Forgets the batch that the store has applied, and gives back the others, whose entries wait again.
-async fn settle(journal: &Journal, taken: Vec<(u64, Vec<Entry>)>, applied: u64) -> Result<Vec<Entry>, StoreError> {
+async fn settle(
+    journal: &Journal,
+    taken: Vec<(u64, Vec<Entry>)>,
+    owned: &Owned,
+    applied: u64,
+) -> Result<Vec<Entry>, StoreError> {
     let mut waiting = Vec::new();
     for (batch, taken) in taken {
         if batch == applied && !is_planted("double-replay") {
             journal.applied(batch).await?;
             journal.let_go(taken.iter());
+            owned.cache.forget_applied(&taken);
         } else {
             journal.give_back(batch).await?;
             waiting.extend(taken);
@@ -85,14 +127,15 @@ async fn settle(journal: &Journal, taken: Vec<(u64, Vec<Entry>)>, applied: u64) 
 
 /// What waits in a copy of a journal was saved by another process, or may have been, and so may newer values: nothing
 /// is written over them.
-async fn put_aside(journal: &Journal, entries: Vec<Entry>, owned: &Owned) -> Result<(), StoreError> {
+async fn put_aside(journal: &Journal, entries: &[Entry], owned: &Owned) -> Result<(), StoreError> {
     if entries.is_empty() {
         tracing::info!("the journal's file has gone back in time, or a copy of it is in use; nothing waited in it");
         return Ok(());
     }
     let reason = "the journal's file is a copy: somebody else has taken over what waits in it, and may have saved it";
-    journal.put_aside(&entries, reason).await?;
+    journal.put_aside(entries, reason).await?;
     journal.let_go(entries.iter());
+    owned.cache.give_up(entries);
     let keys: HashSet<&[u8]> = entries.iter().map(|entry| &*entry.key).collect();
     owned.cache.count_put_aside(keys.len());
     tracing::error!(
@@ -134,11 +177,18 @@ fn lay(journal: &Journal, entries: Vec<Entry>, owned: &Owned) {
 
 /// The last batch of the incarnation before that was applied. From then on no other batch of it is applied, not even
 /// one that the network still delivers. Asks until the store answers: only the store knows which batches were applied.
-async fn raise(owned: &Owned, fence: Fence<'_>, away: Option<&Unavailable>) -> Result<Raised, StoreError> {
+///
+/// # Errors
+/// The store says no.
+async fn raise(
+    journal: &Journal,
+    waiting: &Waiting,
+    owned: &Owned,
+    away: Option<&Unavailable>,
+) -> Result<Raised, StoreError> {
     loop {
-        // A connection may be open and silent for ever.
-        let answer = tokio::time::timeout(owned.cache.deadline(), owned.store.fence(fence)).await;
-        match answer.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into()))) {
+        match ask(journal, waiting, owned).await {
+            Err(error @ StoreError::ReadOnly(_)) => return Err(error),
             Err(error) if error.is_final() => {
                 tracing::warn!(%error, "waiting for the store, which knows what of the journal it has applied");
                 if let Some(away) = away {
@@ -150,6 +200,16 @@ async fn raise(owned: &Owned, fence: Fence<'_>, away: Option<&Unavailable>) -> R
             }
             answer => return answer,
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// One attempt of [`raise`].
+async fn ask(journal: &Journal, waiting: &Waiting, owned: &Owned) -> Result<Raised, StoreError> {
+    let (batches, heir) = (batches_before(waiting.last, &waiting.taken), journal.incarnation());
+    let (former, name) = (&waiting.heirs, &waiting.incarnation);
+    let fence = Fence { journal: name, until: ALL, taken: &batches, heir: Some(&heir), former };
+    // A connection may be open and silent for ever.
+    let answer = tokio::time::timeout(owned.cache.deadline(), owned.store.fence(fence)).await;
+    answer.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into())))
 }

@@ -41,6 +41,32 @@ impl Cache {
         self.write_behind.metrics.put_aside.inc_by(keys as u64);
     }
 
+    /// Nothing is flushed any more: what waits is not this opening's of the journal yet.
+    pub async fn hold_flushes(&self) {
+        self.write_behind.hold(true).await;
+    }
+
+    /// What waits may be flushed again.
+    pub async fn release_flushes(&self) {
+        self.write_behind.hold(false).await;
+    }
+
+    /// The store has these entries: nothing of them lies over a record any more.
+    pub fn forget_applied(&self, entries: &[journal::Entry]) {
+        entries.iter().for_each(|entry| self.memory.settle(&entry.key, std::slice::from_ref(entry), None));
+    }
+
+    /// The store never gets these entries: their keys are forgotten.
+    pub fn give_up(&self, entries: &[journal::Entry]) {
+        entries.iter().for_each(|entry| self.memory.give_up(&entry.key, std::slice::from_ref(entry)));
+    }
+
+    /// True while something waits for the store.
+    #[must_use]
+    pub fn has_deferred(&self) -> bool {
+        self.memory.overlay.len() > 0
+    }
+
     /// Saves everything that waits; what comes meanwhile is for the next time.
     ///
     /// # Errors

@@ -62,6 +62,9 @@ impl Sweep {
         let mut ticker = tokio::time::interval(self.interval);
         loop {
             ticker.tick().await;
+            if !memory.source.store.standing().takes_writes() {
+                continue;
+            }
             let (rows, swept) = memory.source.sweep(self.grace).await;
             self.metrics.swept.inc_by(rows);
             if rows > 0 {

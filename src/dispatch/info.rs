@@ -50,6 +50,7 @@ fn section(metrics: &Metrics) -> String {
         ("lanes_connected", metrics.upstream.lanes.connected.get()),
         ("pinned", metrics.upstream.pinned.open.get()),
         ("store_up", metrics.app.store_up.get()),
+        ("store_writable", metrics.app.store_writable.get()),
         ("change_feed_up", metrics.cache.change_feed_up.get()),
         ("gaps", metrics.owned.gaps.get() as i64),
         ("definitions", metrics.definitions.definitions.get()),

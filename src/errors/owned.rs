@@ -32,6 +32,11 @@ pub fn not_written(pattern: &str, why: &str) -> String {
     format!("ERR hearthside: the mapping '{pattern}' was not written: {why}")
 }
 
+/// The store takes reads only, and nothing has changed; `why` is the store's reason.
+pub fn takes_reads_only(pattern: &str, why: &str) -> String {
+    format!("READONLY hearthside: the mapping '{pattern}' was not written: {why}")
+}
+
 /// A write may have been applied, or was in part: `why` says which.
 pub fn maybe_written(pattern: &str, why: &str) -> String {
     format!("ERR hearthside: the mapping '{pattern}': {why}")

@@ -67,7 +67,7 @@ pub struct Journal {
 }
 
 /// What a journal held when it was opened.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Waiting {
     /// Entries that no flush had taken.
     pub entries: Vec<Entry>,

@@ -11,6 +11,12 @@ pub enum StoreError {
     /// It is there, and did not come to this in time: nothing has changed. Trying again later is safe.
     #[error("the store is overloaded: {0}")]
     Overloaded(String),
+    /// It takes reads only, in its own words: nothing has changed. Trying again helps when that has ended.
+    #[error(
+        "the store takes reads only, because it is a hot standby or default_transaction_read_only is on ({0}); promote \
+         it, switch the setting off, or let store.url lead to the primary"
+    )]
+    ReadOnly(String),
     /// It failed so often that nothing is sent for a moment.
     #[error("the store does not answer; the circuit breaker is open and tries again soon")]
     Open,
@@ -101,6 +107,7 @@ impl StoreError {
             self,
             Self::Unavailable(_)
                 | Self::Overloaded(_)
+                | Self::ReadOnly(_)
                 | Self::Open
                 | Self::Loading(_)
                 | Self::Ambiguous(_)
@@ -202,11 +209,12 @@ impl Fate {
 
 /// Of a database's answer that a statement was not done, by its code.
 ///
-/// Postgres: 08 is the connection, of which 08P01 is a message that it does not take; 25P03 and 57P end it; 53 are
-/// resources, 55P03 a lock that did not come free and 57014 a statement that was cancelled, by our own
-/// `statement_timeout` as a rule; 22 are data exceptions, 23 constraints, 44 a view's check, P0 what triggers raise;
-/// 40001 is a serialization failure, 40P01 a deadlock. SQLite: 5 and 6 are locks, 19 constraints and what triggers
-/// raise, 20 a type that does not fit.
+/// Postgres: 25006 is a write that a hot standby or a setting forbids; 08 is the connection, of which 08P01 is a
+/// message that it does not take; 25P03 and 57P end it; 53 are resources, 55P03 a lock that did not come free and
+/// 57014 a statement that was cancelled, by our own `statement_timeout` as a rule; 22 are data exceptions, 23
+/// constraints, 44 a view's check, P0 what triggers raise; 40001 is a serialization failure, or a read that a
+/// standby's replay ended, 40P01 a deadlock. SQLite: 5 and 6 are locks, 19 constraints and what triggers raise, 20 a
+/// type that does not fit.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, <https://www.sqlite.org/rescode.html>
 fn answered(code: &str, message: &str) -> StoreError {
     let text = format!("{message} ({code})");
@@ -216,6 +224,7 @@ fn answered(code: &str, message: &str) -> StoreError {
         (_, Some(19 | 20)) => StoreError::Data(text),
         ("40001" | "40P01", _) => StoreError::Conflict,
         _ if is_about_schema(code, message) => StoreError::Schema(text),
+        ("25006", _) => StoreError::ReadOnly(text),
         ("08P01", _) => StoreError::Refused(text),
         ("25P03", _) => StoreError::Unavailable(text),
         _ => match code.get(..2).unwrap_or_default() {
@@ -301,5 +310,6 @@ mod tests {
         }
         assert_eq!(answered("42703", "a text"), StoreError::Schema(text("42703")));
         assert_eq!(answered("40P01", "a text"), StoreError::Conflict);
+        assert_eq!(answered("25006", "a text"), StoreError::ReadOnly(text("25006")));
     }
 }

@@ -24,6 +24,7 @@ mod saved_columns;
 mod schema;
 mod shape;
 mod sqlite;
+mod standing;
 mod transaction;
 pub mod triggers;
 mod turns;
@@ -35,6 +36,7 @@ pub use error::StoreError;
 pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
 pub use plan::Plan;
 pub use schema::{Difference, Fingerprint};
+pub use standing::Standing;
 pub use transaction::StoreTransaction;
 pub use unavailable::Unavailable;
 
@@ -122,6 +124,15 @@ impl Store {
             Engine::Postgres(_) => "Postgres",
             Engine::Sqlite(_) => "SQLite",
             Engine::Away(_) => "none yet",
+        }
+    }
+
+    /// What it takes, as far as that was known at the last [`Store::ping`].
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match &self.engine {
+            Engine::Postgres(store) => store.standing(),
+            Engine::Sqlite(_) | Engine::Away(_) => Standing::Writable,
         }
     }
 

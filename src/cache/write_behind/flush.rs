@@ -50,6 +50,8 @@ pub(super) struct Flusher {
     pub(super) unknown: Option<Arc<Pending>>,
     /// That one was sent, and may have been applied.
     pub(super) was_sent: bool,
+    /// What waits was left by another opening of the journal and is not taken over yet: nothing is taken.
+    is_held: bool,
     /// The journal does not know it yet.
     ended: Option<Settled>,
     /// So often the journal took another name since a batch was saved.
@@ -75,12 +77,21 @@ impl WriteBehind {
                 _ = ticker.tick() => {}
                 () = self.flush_now.notified() => {}
             }
+            // What it takes is logged by who asks it (`app/background.rs`).
+            if !self.memory.source.store.standing().takes_writes() {
+                continue;
+            }
             if let Err(error) = self.flush_all_deferred().await {
                 let keys = self.memory.overlay.len();
                 tracing::warn!(%error, keys, "deferred writes wait: the store does not take them");
                 tokio::time::sleep(interval).await;
             }
         }
+    }
+
+    /// Whether nothing may be taken.
+    pub(crate) async fn hold(&self, is_held: bool) {
+        self.flusher.lock().await.is_held = is_held;
     }
 
     /// Saves everything that waits; what comes meanwhile is for the next time. A mapping whose table the store cannot
@@ -143,6 +154,9 @@ impl WriteBehind {
     /// What was left over: an outcome that the journal does not know yet, a batch whose result is not known. Nothing
     /// else is taken before both are settled.
     async fn resolve(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
+        if flusher.is_held {
+            return Err(StoreError::ReadOnly("the deferred writes of before the start go first".into()));
+        }
         self.note(journal, flusher).await?;
         match flusher.unknown.is_some() {
             true => self.finish(journal, flusher).await,
@@ -243,7 +257,7 @@ impl WriteBehind {
                 flusher.was_sent = was_sent;
                 self.fenced(journal, flusher, &pending, note).await
             }
-            Err(error) if error.is_final() && !matches!(error, StoreError::Overloaded(_)) => {
+            Err(error) if error.is_final() && !matches!(error, StoreError::Overloaded(_) | StoreError::ReadOnly(_)) => {
                 flusher.was_sent = was_sent || error != StoreError::Open;
                 Err(error)
             }

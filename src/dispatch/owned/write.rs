@@ -132,6 +132,7 @@ impl Owned {
             StoreError::Faulty(why) => errors::owned::unfit(pattern, why),
             StoreError::Loading(_) => self.loading_error(mapping),
             StoreError::Overloaded(why) => errors::owned::overloaded(pattern, why),
+            StoreError::ReadOnly(_) => errors::owned::takes_reads_only(pattern, &error.to_string()),
             _ if error.may_have_changed() => errors::owned::maybe_written(pattern, &error.to_string()),
             _ => errors::owned::not_written(pattern, &error.to_string()),
         }

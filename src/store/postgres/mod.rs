@@ -1,5 +1,5 @@
 //! Postgres: loads and writes of single keys over lent connections, what reads or writes many keys over a pool, short
-//! questions over another, whether the server is there over a connection of its own (`pulse`), changes over two
+//! questions over another, whether the server is there over a connection of its own (`health`), changes over two
 //! (`feed`). Where a pooler stands between (`sessions`), what needs a session goes past it. Knows no cache.
 
 mod catalog;
@@ -8,6 +8,7 @@ mod explain;
 mod expression;
 mod feed;
 mod flush;
+mod health;
 mod key_connections;
 mod options;
 mod params;
@@ -40,11 +41,13 @@ use super::listing::Listing;
 use super::retirement::Retirement;
 use super::row::Row;
 use super::schema::Fingerprint;
+use super::standing::Standing;
 use super::{FlushRow, Flushed, Mark, Plan, StoreError, triggers};
 use crate::config;
 use crate::mapping::Mapping;
 use crate::record::{RowEdit, Written};
 use conflict::goes_again;
+use health::Health;
 use key_connections::{Lender, Lent};
 use pulse::Pulse;
 use schema_watch::SchemaWatch;
@@ -69,7 +72,7 @@ pub(super) struct Postgres {
     /// For questions about tables and refusals, which those who hold a connection of another kind may ask, and for
     /// what needs a session.
     questions: PgPool,
-    pulse: Pulse,
+    health: Health,
     /// How `pool` and `lender` reach their sessions.
     sessions: Sessions,
     /// How the server itself is reached.
@@ -87,9 +90,9 @@ impl Postgres {
         let (lender, timezone) = (Lender::new(options.clone(), settings), settings.timezone.clone());
         let pulse = Pulse::new(options.clone(), settings.connect_timeout);
         let schema_watch = SchemaWatch::new(direct.clone(), settings.connect_timeout + settings.query_timeout);
-        proof::prove(&options, &direct, settings).await?;
+        let health = Health::new(pulse, proof::prove(&options, &direct, settings).await?);
         let sessions = Sessions::of(settings);
-        let store = Self { lender, pool, questions, pulse, schema_watch, retirement, sessions, direct, timezone };
+        let store = Self { lender, pool, questions, health, schema_watch, retirement, sessions, direct, timezone };
         if !store.timezone.is_empty() {
             zone::canonical(&store.questions, &store.timezone).await?;
         }
@@ -111,7 +114,14 @@ impl Postgres {
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        Ok(self.pulse.run("SELECT 1", &[]).await?)
+        if self.health.ask().await? {
+            self.retire_connections();
+        }
+        Ok(())
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.health.standing.get()
     }
 
     pub(super) fn catalog(&self) -> PostgresCatalog<'_> {
@@ -121,16 +131,27 @@ impl Postgres {
     /// The rows of one key; none when a part of the key cannot be a value of its column.
     pub(super) async fn rows_of(&self, plan: &Plan, key: &[u8]) -> Result<Vec<Row>, StoreError> {
         let Some(bound) = params::bind(plan, key) else { return Ok(Vec::new()) };
+        let mut sent = 0;
+        loop {
+            let rows = self.rows_once(plan, &bound).await;
+            sent += 1;
+            if !goes_again(&rows, sent).await {
+                return rows;
+            }
+        }
+    }
+
+    async fn rows_once(&self, plan: &Plan, bound: &[params::Bound]) -> Result<Vec<Row>, StoreError> {
         let mut attempt = 0;
         loop {
             attempt += 1;
             let mut lent = self.lender.lend().await?;
-            match answered(load(self.sessions, &mut lent.connection, plan, &bound).await, lent) {
+            match answered(load(self.sessions, &mut lent.connection, plan, bound).await, lent) {
                 // Connections may have died unnoticed, all of them at once; a read may be sent again.
                 Err(error) if has_died(&error) && attempt <= self.lender.most() => {
                     tracing::debug!(%error, "a store connection was dead; the load is tried again");
                 }
-                Err(error) if is_about_a_text(&error) => return self.none_if_no_value(plan, &bound, error).await,
+                Err(error) if is_about_a_text(&error) => return self.none_if_no_value(plan, bound, error).await,
                 Err(error) => return Err(error.into()),
                 Ok(rows) => return parse_all(&rows),
             }
@@ -162,7 +183,7 @@ impl Postgres {
             let written = self.write_once(plan, key, edit, origin).await;
             sent += 1;
             if !goes_again(&written, sent).await {
-                return written;
+                return self.health.noted(written);
             }
         }
     }
@@ -182,7 +203,7 @@ impl Postgres {
         // What was refused may have left a transaction to be rolled back.
         let is_clean = match &written {
             Ok(_) => true,
-            Err(StoreError::Overloaded(_)) => lent.connection.ping().await.is_ok(),
+            Err(StoreError::Overloaded(_) | StoreError::ReadOnly(_)) => lent.connection.ping().await.is_ok(),
             Err(error) => !error.is_final() && lent.connection.ping().await.is_ok(),
         };
         if is_clean {
@@ -197,7 +218,7 @@ impl Postgres {
             let flushed = flush::flush(&self.pool, self.sessions, plan, rows, mark).await;
             sent += 1;
             if !goes_again(&flushed, sent).await {
-                return flushed;
+                return self.health.noted(flushed);
             }
         }
     }
@@ -224,21 +245,21 @@ impl Postgres {
         if let Some(doubt) = zone::doubt_by_now(&self.questions, table, expires).await? {
             return Err(StoreError::Refused(doubt));
         }
-        sweep::sweep(&self.pool, self.sessions, table, expires, grace).await
+        self.health.noted(sweep::sweep(&self.pool, self.sessions, table, expires, grace).await)
     }
 
     pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
-        flush::enroll(&self.questions, journal).await
+        self.health.noted(flush::enroll(&self.questions, journal).await)
     }
 
     pub(super) async fn fence(&self, fence: super::Fence<'_>) -> Result<super::Raised, StoreError> {
-        flush::fence(&self.questions, fence).await
+        self.health.noted(flush::fence(&self.questions, fence).await)
     }
 
     pub(super) async fn begin(&self, origin: &str, snapshot: bool) -> Result<PostgresTransaction, StoreError> {
         let open = self.sessions.begin(&self.pool, snapshot).await?;
-        let (questions, origin) = (self.questions.clone(), origin.to_owned());
-        Ok(PostgresTransaction { open, sessions: self.sessions, questions, origin })
+        let (questions, standing, origin) = (self.questions.clone(), self.health.standing.clone(), origin.to_owned());
+        Ok(PostgresTransaction { open, sessions: self.sessions, questions, standing, origin })
     }
 
     pub(super) async fn each_row(

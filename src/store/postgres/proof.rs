@@ -9,14 +9,26 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use crate::config::{self, Pooler};
 use crate::store::StoreError;
+use crate::store::standing::Standing;
 
-/// The statement timeout in milliseconds, and what must be the same on both ways.
+/// The statement timeout in milliseconds, what must be the same on both ways, and what the server takes.
 const ASK: &str = "SELECT (SELECT setting FROM pg_settings WHERE name = 'statement_timeout'), \
-    format('database %s, role %s, search_path %s', current_database(), current_user, current_setting('search_path'))";
+    format('database %s, role %s, search_path %s', current_database(), current_user, current_setting('search_path')), \
+    pg_is_in_recovery(), current_setting('transaction_read_only')::bool";
 
 const UNNAMED_POOLER: &str = "is there a pooler between? Set store.pooler = \"transaction\" and store.feed_url";
 
-/// Proves `store.url`, and `store.feed_url` if there is one.
+const TWO_SERVERS: &str = "of store.url and store.feed_url one leads to a hot standby and the other to its primary: \
+    changes would be told before they can be read; let both lead to the same server";
+
+/// What a session says of itself and its server.
+struct Server {
+    timeout: String,
+    place: String,
+    standing: Standing,
+}
+
+/// Proves `store.url`, and `store.feed_url` if there is one; what the store takes.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] when a server does not answer in time, [`StoreError::Refused`] when it is not what the
@@ -25,28 +37,31 @@ pub(super) async fn prove(
     options: &PgConnectOptions,
     direct: &PgConnectOptions,
     settings: &config::Store,
-) -> Result<(), StoreError> {
+) -> Result<Standing, StoreError> {
     let has_feed_url = !settings.feed_url.is_empty();
     let timeout = settings.query_timeout.as_millis().to_string();
-    let (set, place) = ask(options, settings.connect_timeout).await.map_err(|error| named("store.url", error))?;
-    if settings.pooler == Pooler::None && set != timeout {
+    let here = ask(options, settings.connect_timeout).await.map_err(|error| named("store.url", error))?;
+    if settings.pooler == Pooler::None && here.timeout != timeout {
         return Err(StoreError::Refused(format!(
             "a session has not the settings that were asked for; {UNNAMED_POOLER}"
         )));
     }
     if !has_feed_url {
-        return Ok(());
+        return Ok(here.standing);
     }
-    let (set, past) = ask(direct, settings.connect_timeout).await.map_err(|error| named("store.feed_url", error))?;
-    if set != timeout {
+    let past = ask(direct, settings.connect_timeout).await.map_err(|error| named("store.feed_url", error))?;
+    if past.timeout != timeout {
         let text = "store.feed_url leads to a pooler: it must be the server itself";
         return Err(StoreError::Refused(text.into()));
     }
-    if place != past {
-        let text = format!("store.feed_url must lead to the same as store.url: {past} is not {place}");
+    if here.place != past.place {
+        let text = format!("store.feed_url must lead to the same as store.url: {} is not {}", past.place, here.place);
         return Err(StoreError::Refused(text));
     }
-    Ok(())
+    if (here.standing == Standing::Standby) != (past.standing == Standing::Standby) {
+        return Err(StoreError::Refused(TWO_SERVERS.into()));
+    }
+    Ok(here.standing)
 }
 
 /// Says which setting is meant, and what a pooler's refusal means.
@@ -62,7 +77,7 @@ fn named(setting: &str, error: StoreError) -> StoreError {
     }
 }
 
-async fn ask(options: &PgConnectOptions, patience: Duration) -> Result<(String, String), StoreError> {
+async fn ask(options: &PgConnectOptions, patience: Duration) -> Result<Server, StoreError> {
     let unavailable =
         |why: &str| StoreError::Unavailable(format!("{}:{}: {why}", options.get_host(), options.get_port()));
     let asking = async {
@@ -82,7 +97,8 @@ async fn ask(options: &PgConnectOptions, patience: Duration) -> Result<(String, 
 }
 
 /// In one message, which is a transaction: a pooler may lend another session for the next.
-async fn answer(connection: &mut PgConnection) -> Result<(String, String), sqlx::Error> {
+async fn answer(connection: &mut PgConnection) -> Result<Server, sqlx::Error> {
     let row = connection.fetch_one(sqlx::raw_sql(ASK)).await?;
-    Ok((row.try_get(0)?, row.try_get(1)?))
+    let standing = Standing::of(row.try_get(2)?, row.try_get(3)?);
+    Ok(Server { timeout: row.try_get(0)?, place: row.try_get(1)?, standing })
 }

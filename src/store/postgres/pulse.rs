@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use tokio::sync::Mutex;
 
 use super::has_died;
@@ -23,24 +23,34 @@ impl Pulse {
         Self { options, patience, open: Mutex::default() }
     }
 
-    /// Runs a statement with these parameters. Over a connection that has died unnoticed it is tried once more.
+    /// The next statement goes over another connection.
+    pub(super) async fn renew(&self) {
+        self.open.lock().await.take();
+    }
+
+    /// The row of a statement with these parameters. Over a connection that has died unnoticed it is tried once more.
     ///
     /// # Errors
     /// [`sqlx::Error::PoolTimedOut`] when no connection can be opened in time, and the statement's.
-    pub(super) async fn run(&self, sql: &'static str, values: &[&str]) -> Result<(), sqlx::Error> {
+    pub(super) async fn run(&self, sql: &'static str, values: &[&str]) -> Result<PgRow, sqlx::Error> {
         let mut open = self.open.lock().await;
         // Taken out: one whose statement is given up is closed.
         if let Some(known) = open.take() {
             match execute(known, sql, values).await {
                 Err(error) if has_died(&error) => {}
-                result => return result.map(|connection| *open = Some(connection)),
+                result => return result.map(|(connection, row)| keep(&mut open, connection, row)),
             }
         }
         let connecting = tokio::time::timeout(self.patience, self.options.connect());
         let connection = connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
-        *open = Some(execute(connection, sql, values).await?);
-        Ok(())
+        let (connection, row) = execute(connection, sql, values).await?;
+        Ok(keep(&mut open, connection, row))
     }
+}
+
+fn keep(open: &mut Option<PgConnection>, connection: PgConnection, row: PgRow) -> PgRow {
+    *open = Some(connection);
+    row
 }
 
 /// Runs a statement, and gives the connection back if it was answered well.
@@ -48,12 +58,12 @@ async fn execute(
     mut connection: PgConnection,
     sql: &'static str,
     values: &[&str],
-) -> Result<PgConnection, sqlx::Error> {
-    if values.is_empty() {
+) -> Result<(PgConnection, PgRow), sqlx::Error> {
+    let row = if values.is_empty() {
         // Not prepared: a pooler could lend another session for what was prepared.
-        sqlx::raw_sql(sql).execute(&mut connection).await?;
+        sqlx::raw_sql(sql).fetch_one(&mut connection).await?
     } else {
-        values.iter().fold(sqlx::query(sql), |query, value| query.bind(*value)).execute(&mut connection).await?;
-    }
-    Ok(connection)
+        values.iter().fold(sqlx::query(sql), |query, value| query.bind(*value)).fetch_one(&mut connection).await?
+    };
+    Ok((connection, row))
 }

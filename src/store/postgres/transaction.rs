@@ -1,5 +1,7 @@
 //! A Postgres transaction over several keys, with a savepoint before each write.
 
+use std::sync::Arc;
+
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
 use super::sessions::Sessions;
@@ -7,6 +9,7 @@ use super::spelling::{Spelling, spelling};
 use super::write::Writer;
 use super::{params, parse_all, rows_as_json};
 use crate::record::{Record, RowEdit, Written};
+use crate::store::standing::KnownStanding;
 use crate::store::{Plan, StoreError};
 
 #[derive(Debug)]
@@ -15,6 +18,7 @@ pub(in crate::store) struct PostgresTransaction {
     pub(super) sessions: Sessions,
     /// For questions about a refusal, which a failed transaction cannot be asked.
     pub(super) questions: PgPool,
+    pub(super) standing: Arc<KnownStanding>,
     pub(super) origin: String,
 }
 
@@ -29,6 +33,7 @@ impl PostgresTransaction {
         let (sessions, pool, origin) = (self.sessions, &self.questions, &self.origin);
         let mut writer = Writer { connection: &mut savepoint, sessions, pool, origin };
         let written = writer.write(plan, key, edit).await;
+        self.standing.note(&written);
         match &written {
             Ok(_) => savepoint.commit().await?,
             Err(error) if error.is_final() => {}

@@ -12,6 +12,7 @@ use super::register::Register;
 #[allow(missing_docs, reason = "each is explained where it is registered, in the words operators read")]
 pub struct AppMetrics {
     pub store_up: Gauge,
+    pub store_writable: Gauge,
     config_reloads: Family<OutcomeLabel, Counter>,
 }
 
@@ -19,6 +20,7 @@ impl AppMetrics {
     pub(super) fn register(r: &mut Register) -> Self {
         Self {
             store_up: r.gauge("store_up", "1 while the store answers"),
+            store_writable: r.gauge("store_writable", "1 while the store answers and takes writes"),
             config_reloads: r.family_of(
                 "config_reloads",
                 "Reloads of the configuration (SIGHUP), by outcome",

@@ -69,8 +69,8 @@ fn catalogue() -> Vec<String> {
 }
 
 /// The codes that begin an error.
-const CODES: [&str; 8] =
-    ["ERR ", "LOADING ", "NOPERM ", "EXECABORT ", "WRONGTYPE ", "NOAUTH ", "WRONGPASS ", "NOPROTO "];
+const CODES: [&str; 9] =
+    ["ERR ", "LOADING ", "NOPERM ", "READONLY ", "EXECABORT ", "WRONGTYPE ", "NOAUTH ", "WRONGPASS ", "NOPROTO "];
 
 /// What stands behind the code of an error, if anything does. A code alone is how an error of the upstream is known.
 fn behind_code(text: &str) -> Option<&str> {

@@ -11,6 +11,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod sidecar;
+mod standby;
 pub mod warnings;
 pub mod wire;
 

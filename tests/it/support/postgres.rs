@@ -13,10 +13,10 @@ use super::certificates::Signed;
 use super::{free_port, until};
 
 pub struct Postgres {
-    folder: TempDir,
+    pub(super) folder: TempDir,
     pub port: u16,
     /// More options of the server.
-    options: String,
+    pub(super) options: String,
 }
 
 fn is_root() -> bool {
@@ -25,7 +25,7 @@ fn is_root() -> bool {
 }
 
 /// A server program: Debian keeps them outside PATH, and Postgres refuses to run as root.
-fn program(name: &str) -> Command {
+pub(super) fn program(name: &str) -> Command {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found = versions.map(|version| version.path().join("bin").join(name)).find(|path| path.exists());
     as_postgres(found.unwrap_or_else(|| PathBuf::from(name)))
@@ -41,7 +41,7 @@ pub fn as_postgres(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-fn succeed(mut command: Command) -> Output {
+pub(super) fn succeed(mut command: Command) -> Output {
     let output = command.current_dir("/").output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
@@ -118,7 +118,7 @@ impl Postgres {
         Self { folder, port: free_port(), options: String::new() }
     }
 
-    fn data(&self) -> PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 

@@ -58,6 +58,10 @@ pub const WAITING_FOR_THE_STORE: &str = "waiting for the store; commands on keys
 pub const WAITING_WITH_A_CLOSED_PORT: &str = "waiting for the store; the port stays closed (server.wait_for_store)";
 pub const STORE_SILENT: &str = "the store does not answer; keys that are not in memory get an error at once";
 pub const STORE_HEALTH: &str = "the store's health changed";
+pub const IS_A_STANDBY: &str = "the store is a hot standby: reads only. Writes are refused, deferred writes wait in the \
+    journal, and no changes are told, until it is promoted";
+pub const IS_READ_ONLY: &str = "the store takes reads only (default_transaction_read_only). Writes are refused, and \
+    deferred writes wait in the journal, until the setting is off";
 pub const LOAD_FAILED: &str = "a load failed";
 pub const WRITE_FAILED: &str = "a write failed";
 pub const COMMIT_FAILED: &str = "the store's part of a transaction failed";
@@ -90,6 +94,9 @@ pub const STORE_AWAY: &[&str] = &[
     FEED_CLOSED,
     NOT_SWEPT,
 ];
+
+/// The store is a hot standby, or was one a moment ago.
+pub const READS_ONLY: &[&str] = &[IS_A_STANDBY, IS_READ_ONLY, FEED_CLOSED, DEFERRED_WAIT, DEFERRED_STAY];
 
 /// The store is not there at the start.
 pub const STORE_LATE: &[&str] =

@@ -27,6 +27,11 @@ const CHANNEL: &str = "hearthside";
 /// How long an attempt may take that is to say why others fail.
 const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 
+const CLOSED: &str = "the change feed cannot be connected; it is tried again";
+
+/// What is said of a standby, behind its place.
+const OF_STANDBY: &str = "is a hot standby, which tells no changes (no LISTEN) until it is promoted";
+
 const TROUBLE: &str = "a change trigger failed, and everything of the mapping is taken as changed: has the table \
     changed? `hearthside check --connect`, `hearthside triggers --install`";
 
@@ -46,21 +51,30 @@ pub(in crate::store::postgres) async fn watch(
 ) {
     // Attempts since the feed was last connected.
     let mut attempt = 1_u64;
+    let mut said_standby = false;
     loop {
         // Two machines that go on from one memory never share a connection: one of them at least comes by here, and
         // does not take the other's word, by another clock, for its own.
         let heartbeat = format!("hearthside_heartbeat_{:016x}", fresh());
-        let listening = listen(options, settings, &heartbeat, &on_change, &mut attempt);
-        let why = tokio::select! {
-            why = listening => why,
-            () = beat(options, settings, &heartbeat) => "the heartbeat ended".to_owned(),
+        let why = match connect(options, settings, &heartbeat).await {
+            Ok(listener) => {
+                attempt = 0;
+                tokio::select! {
+                    why = hear(listener, settings, &heartbeat, &on_change) => why,
+                    () = beat(options, settings, &heartbeat) => "the heartbeat ended".to_owned(),
+                }
+            }
+            Err(why) => why,
         };
+        let is_standby = why.ends_with(OF_STANDBY);
         match attempt {
             0 => on_change(Change::Gap(why)),
             // The gap goes on; the cache is emptied when it ends.
-            1 | 20 => tracing::warn!(%why, attempt, "the change feed cannot be connected; it is tried again"),
-            _ => tracing::debug!(%why, attempt, "the change feed cannot be connected"),
+            1 | 20 if !is_standby => tracing::warn!(%why, attempt, "{CLOSED}"),
+            _ if is_standby && !said_standby => tracing::warn!(%why, attempt, "{CLOSED}"),
+            _ => tracing::debug!(%why, attempt, "{CLOSED}"),
         }
+        said_standby = is_standby;
         attempt += 1;
         tokio::time::sleep(backoff(attempt)).await;
     }
@@ -83,7 +97,7 @@ async fn beat(options: &PgConnectOptions, settings: &config::Store, channel: &st
         let values = [channel, &sent];
         let notify = pulse.run("SELECT pg_notify($1, $2)", &values);
         match tokio::time::timeout(settings.heartbeat_timeout, notify).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::debug!(%error, "a heartbeat of the change feed was not sent"),
             Err(_) => tracing::debug!("a heartbeat of the change feed was not sent in time"),
         }
@@ -91,24 +105,11 @@ async fn beat(options: &PgConnectOptions, settings: &config::Store, channel: &st
 }
 
 /// Listens until something is wrong, and says what.
-async fn listen(
-    options: &PgConnectOptions,
-    settings: &config::Store,
-    heartbeat: &str,
-    on_change: &OnChange,
-    attempt: &mut u64,
-) -> String {
-    let connected = tokio::time::timeout(settings.connect_timeout, connect(options, heartbeat)).await;
-    let mut listener = match connected {
-        Err(_) => return why_not(options).await,
-        Ok(Err(error)) => return format!("the listener could not connect to {}: {error}", place(options)),
-        Ok(Ok(listener)) => listener,
-    };
+async fn hear(mut listener: PgListener, settings: &config::Store, heartbeat: &str, on_change: &OnChange) -> String {
     // Nobody was sent what changed before LISTEN took effect.
     on_change(Change::Everything);
     on_change(Change::Alive(Tick::now()));
     tracing::info!("the change feed of Postgres is connected");
-    *attempt = 0;
     let troubles = LogThrottle::default();
     loop {
         let notice = match tokio::time::timeout(settings.heartbeat_timeout, listener.try_recv()).await {
@@ -145,17 +146,32 @@ fn place(options: &PgConnectOptions) -> String {
     format!("{}:{}", options.get_host(), options.get_port())
 }
 
-async fn connect(options: &PgConnectOptions, heartbeat: &str) -> Result<PgListener, sqlx::Error> {
+/// A listener; or why there is none.
+async fn connect(options: &PgConnectOptions, settings: &config::Store, heartbeat: &str) -> Result<PgListener, String> {
+    let connected = tokio::time::timeout(settings.connect_timeout, open(options, heartbeat)).await;
+    match connected {
+        Err(_) => Err(why_not(options).await),
+        Ok(Err(error)) => Err(format!("the listener could not connect to {}: {error}", place(options))),
+        Ok(Ok(None)) => Err(format!("{} {OF_STANDBY}", place(options))),
+        Ok(Ok(Some(listener))) => Ok(listener),
+    }
+}
+
+/// A listener; a hot standby has none.
+async fn open(options: &PgConnectOptions, heartbeat: &str) -> Result<Option<PgListener>, sqlx::Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_with(options.clone())
         .await?;
+    if sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&pool).await? {
+        return Ok(None);
+    }
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
     listener.listen_all([CHANNEL, heartbeat]).await?;
-    Ok(listener)
+    Ok(Some(listener))
 }
 
 /// A notice that cannot be read may have meant anything.
