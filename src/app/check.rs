@@ -1,6 +1,7 @@
 //! Checks, before anything runs, that each mapping can be read from its store or file, and says why a sidecar does not
 //! start.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use crate::config::{self, Config, Fault, Faults};
 use crate::journal::Journal;
 use crate::mapping::{Mapping, Mappings};
 use crate::store::file::load_file;
+use crate::store::triggers::Lack;
 use crate::store::{Store, StoreError};
 use crate::upstream::{Target, probe};
 
@@ -53,63 +55,81 @@ pub enum Asks {
     Everybody,
 }
 
-/// Everything that is wrong with the mappings in the store and the files: tables, columns, entries and, with
-/// `triggers`, missing triggers; then what is not certain is logged, too.
+/// Everything that is wrong with the mappings in the store and the files: tables, columns, entries and, where `must` is
+/// said, rights and missing triggers; then what is not certain is logged, too.
 ///
 /// # Errors
 /// The store's, when it does not answer any more: that is no fault of a mapping.
-async fn faults(store: &Store, mappings: &Mappings, triggers: bool) -> Result<Vec<Fault>, StoreError> {
-    let mut faults = Vec::new();
-    for mapping in &mappings.list {
+async fn faults(store: &Store, mappings: &Mappings, must: bool) -> Result<Vec<Fault>, StoreError> {
+    let mappings = &mappings.list;
+    let lacks = if must { store.lacking_rights(mappings).await? } else { Vec::new() };
+    let (mut faults, mut fitting) = (Vec::new(), Vec::new());
+    for (at, mapping) in mappings.iter().enumerate() {
         match &mapping.config.file {
             Some(path) => faults.extend(file_fault(mapping, path)),
-            None => store_faults(store, mapping, triggers, &mut faults).await?,
+            None => {
+                let concerned: Vec<_> = lacks.iter().filter(|lack| lack.mappings.contains(&at)).collect();
+                match store_faults(store, mapping, must, &concerned).await? {
+                    Ok(()) => fitting.push(mapping),
+                    Err(more) => faults.extend(more),
+                }
+            }
         }
+    }
+    faults.extend(lacks.into_iter().filter_map(|lack| shared(mappings, "key", &lack, &lack.text)));
+    if must {
+        faults.extend(missing_triggers(store, &fitting).await?);
     }
     Ok(faults)
 }
 
-/// What is wrong with a mapping that is in the store. Triggers and rights are asked for where its tables fit.
+async fn missing_triggers(store: &Store, mappings: &[&Mapping]) -> Result<Vec<Fault>, StoreError> {
+    let text = |lack: &Lack| {
+        format!("change trigger missing on {}; install it with `hearthside triggers --install`", lack.text)
+    };
+    let lacks = store.lacking_triggers(mappings).await?;
+    Ok(lacks.iter().filter_map(|lack| shared(mappings, "watch", lack, &text(lack))).collect())
+}
+
+/// How the text of an error ends that a lack of rights brought about.
+/// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+const DENIED: &str = "(42501)";
+
+/// Whether a mapping that is in the store fits it; what is wrong beside the rights that it lacks.
 async fn store_faults(
     store: &Store,
     mapping: &Mapping,
-    triggers: bool,
-    faults: &mut Vec<Fault>,
-) -> Result<(), StoreError> {
-    let before = faults.len();
+    tells_doubts: bool,
+    lacks: &[&Lack],
+) -> Result<Result<(), Vec<Fault>>, StoreError> {
+    // What it may not do is said with the statement that gives the right.
+    let is_said = |text: &str| lacks.iter().any(|lack| lack.text == text || text.ends_with(DENIED));
+    let unsaid = |faults: &[(&'static str, String)]| {
+        let others = faults.iter().filter(|(_, text)| !is_said(text));
+        others.map(|(key, message)| fault(mapping, key, message.clone())).collect::<Vec<_>>()
+    };
+    let as_result = |faults: Vec<Fault>| if faults.is_empty() { Ok(()) } else { Err(faults) };
     match store.plan(mapping).await {
         Ok(plan) => {
-            let (path, doubts) = (&mapping.config.path, plan.doubts().iter().filter(|_| triggers));
+            let path = &mapping.config.path;
+            let doubts = plan.doubts().iter().filter(|_| tells_doubts);
             doubts.for_each(|(key, doubt)| tracing::warn!(setting = format!("{path}.{key}"), "{doubt}"));
-            faults.extend(plan.unsavable().map(|(key, why)| fault(mapping, key, why.clone())));
+            Ok(as_result(unsaid(plan.unsavable())))
         }
-        Err(StoreError::Faults(list)) => {
-            faults.extend(list.into_iter().map(|(key, message)| fault(mapping, key, message)));
-        }
-        Err(error) if error.is_final() => return Err(error),
-        Err(error) => faults.push(fault(mapping, "key", error.to_string())),
+        Err(StoreError::Faults(list)) => Ok(Err(unsaid(&list))),
+        Err(error) if error.is_final() => Err(error),
+        Err(error) if !lacks.is_empty() && error.to_string().ends_with(DENIED) => Ok(Err(Vec::new())),
+        Err(error) => Ok(Err(vec![fault(mapping, "key", error.to_string())])),
     }
-    if !triggers {
-        return Ok(());
-    }
-    let fits = faults.len() == before;
-    // A name that no table can have is a fault already.
-    let lacking = store.lacking_rights(mapping).await.unwrap_or_default();
-    faults.extend(lacking.into_iter().map(|line| fault(mapping, "key", line)));
-    if fits {
-        faults.extend(missing_triggers(store, mapping).await?);
-    }
-    Ok(())
 }
 
-async fn missing_triggers(store: &Store, mapping: &Mapping) -> Result<Vec<Fault>, StoreError> {
-    let missing = match store.missing_triggers(mapping).await {
-        Ok(missing) => missing,
-        Err(error) if error.is_final() => return Err(error),
-        Err(error) => return Ok(vec![fault(mapping, "watch", error.to_string())]),
-    };
-    let text = |name| format!("change trigger missing on {name}; install it with `hearthside triggers --install`");
-    Ok(missing.into_iter().map(|name| fault(mapping, "watch", text(name))).collect())
+/// One fault for all mappings that lack the same, at the place of the first.
+fn shared<M: Borrow<Mapping>>(mappings: &[M], key: &str, lack: &Lack, text: &str) -> Option<Fault> {
+    let mut concerned = lack.mappings.iter().filter_map(|at| mappings.get(*at)).map(Borrow::borrow);
+    let first: &Mapping = concerned.next()?;
+    let others: Vec<String> = concerned.map(|mapping: &Mapping| format!("'{}'", mapping.pattern.text())).collect();
+    let more = if others.is_empty() { String::new() } else { format!(" (also for {})", others.join(", ")) };
+    Some(fault(first, key, format!("{text}{more}")))
 }
 
 /// A fault of a mapping's block.

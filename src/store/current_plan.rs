@@ -103,8 +103,8 @@ impl CurrentPlan {
 
     /// What keeps its deferred writes from being saved: a key of the mapping's block, and what is wrong.
     #[must_use]
-    pub fn unsavable(&self) -> Option<(&'static str, String)> {
-        self.plan().ok()?.unsavable().cloned()
+    pub fn unsavable(&self) -> Vec<(&'static str, String)> {
+        self.plan().map(|plan| plan.unsavable().to_vec()).unwrap_or_default()
     }
 
     /// True when the store reports every change of its tables.
@@ -132,7 +132,7 @@ impl CurrentPlan {
     pub fn compare(&self, now: &Fingerprint) -> Difference {
         match &**self.state.load() {
             State::Faulty(_) => Difference::Schema,
-            State::Ready(plan) if plan.unsavable().is_some() => Difference::Schema,
+            State::Ready(plan) if !plan.unsavable().is_empty() => Difference::Schema,
             State::Ready(_) => self.seen().compare(now),
         }
     }
@@ -258,13 +258,13 @@ fn say_state(mapping: &Mapping, before: Option<&State>, now: &State) {
 
 /// Logs whether deferred writes are taken; `before` is what the mapping's plan was.
 fn say_unsavable(name: &str, before: Option<&State>, plan: &Plan) {
-    let known = if let Some(State::Ready(before)) = before { before.unsavable() } else { None };
+    let known = if let Some(State::Ready(before)) = before { before.unsavable() } else { &[] };
     match (known, plan.unsavable()) {
-        (Some(_), None) => tracing::info!(mapping = name, "deferred writes are taken again"),
-        (known, Some((_, why))) if known != plan.unsavable() => {
+        ([_, ..], []) => tracing::info!(mapping = name, "deferred writes are taken again"),
+        (known, now @ [_, ..]) if known != now => {
             tracing::error!(
                 mapping = name,
-                why,
+                why = texts(now),
                 "deferred writes of a mapping are refused: the store could not save them. Everything else is served. \
                  It is looked at again every few seconds"
             );

@@ -67,7 +67,7 @@ pub struct Plan {
     /// How an element is pushed and taken out of a list, where the mapping says so.
     pub(super) list: ListStatements,
     /// Why what it defers could never be saved; it is served without deferred writes.
-    pub(super) unsavable: Option<ColumnFault>,
+    pub(super) unsavable: Vec<ColumnFault>,
     /// What is not certain of its columns: a key of the block, and the doubt.
     pub(super) doubts: Vec<(&'static str, String)>,
 }
@@ -90,7 +90,7 @@ impl Plan {
             target: None,
             listing: None,
             list: ListStatements::default(),
-            unsavable: None,
+            unsavable: Vec::new(),
             doubts: Vec::new(),
         }
     }
@@ -118,13 +118,13 @@ impl Plan {
     /// [`StoreError::Journal`].
     pub fn may_defer(&self) -> Result<(), StoreError> {
         let refused = |(_, why): &ColumnFault| StoreError::Journal(format!("deferred writes are refused: {why}"));
-        self.unsavable.as_ref().map_or(Ok(()), |fault| Err(refused(fault)))
+        self.unsavable.first().map_or(Ok(()), |fault| Err(refused(fault)))
     }
 
     /// What keeps deferred writes from being saved: a key of the block, and what is wrong.
     #[must_use]
-    pub const fn unsavable(&self) -> Option<&(&'static str, String)> {
-        self.unsavable.as_ref()
+    pub fn unsavable(&self) -> &[(&'static str, String)] {
+        &self.unsavable
     }
 
     /// Refuses a value that its column would refuse, as far as that is known without asking.

@@ -90,7 +90,7 @@ impl Owned {
             Some(format!("the definitions of '{}' have not been loaded yet: {why}", mapping.pattern.text()))
         });
         let refused = self.plans().filter_map(|plan| {
-            let (_, why) = plan.unsavable()?;
+            let (_, why) = plan.unsavable().into_iter().next()?;
             Some(format!("deferred writes of the mapping '{}' are refused: {why}", plan.mapping().pattern.text()))
         });
         faults.chain(unloaded).chain(refused).collect()

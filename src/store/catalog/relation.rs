@@ -24,6 +24,8 @@ pub(in crate::store) enum Untold {
 pub(in crate::store) struct Relation {
     /// Why it can have no triggers that say what changes; `None` of a table.
     pub(in crate::store) untold: Option<Untold>,
+    /// True of what has no index that could keep its rows apart: a view, or a virtual table, of SQLite.
+    pub(in crate::store) has_no_indexes: bool,
     /// Its name, quoted where that is needed.
     pub(in crate::store) name: String,
     pub(in crate::store) columns: Vec<Column>,
@@ -36,7 +38,8 @@ pub(in crate::store) struct Relation {
 impl Relation {
     /// A table whose timestamps are certain.
     pub(in crate::store) const fn new(name: String, columns: Vec<Column>) -> Self {
-        Self { untold: None, name, columns, surety: Surety::Stated, doubts: Vec::new() }
+        let doubts = Vec::new();
+        Self { untold: None, has_no_indexes: false, name, columns, surety: Surety::Stated, doubts }
     }
 
     pub(in crate::store) fn column(&self, name: &str) -> Option<&Column> {

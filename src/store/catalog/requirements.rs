@@ -120,14 +120,6 @@ pub(in crate::store) fn unique_columns(block: &MappingConfig, keys: &[String]) -
     keys.iter().chain(member).cloned().collect()
 }
 
-/// The fault of a table in which the rows of a key cannot be distinguished. `instead` are indexes of it that do not
-/// serve, each with the reason.
-pub(in crate::store) fn needs_unique(columns: &[String], instead: &[String]) -> String {
-    let columns = columns.join(", ");
-    let but = if instead.is_empty() { String::new() } else { format!("; {}", instead.join(", ")) };
-    format!("\"through\" needs a unique index (or primary key) on exactly: {columns}{but}")
-}
-
 /// The fault of a list's statement with a wrong number of parameters.
 pub(in crate::store) fn list_parameters(takes: usize, placeholders: usize) -> String {
     format!(

@@ -1,16 +1,16 @@
 //! The plan of a mapping that shows a table's rows: a SELECT of its columns, and where its writes go.
 
 use super::Catalog;
-use crate::config::{DeleteMode, Timestamps};
+use crate::config::{DeleteMode, Shape, Timestamps};
 use crate::mapping::{Kind, Mapping};
 use crate::store::StoreError;
 use crate::store::catalog::described::Param;
 use crate::store::catalog::relation::{Column, Holds, Relation, quote};
 use crate::store::catalog::requirements::{
-    ColumnFault, check_computed, check_keys, check_overflow, check_table, needs_unique, shows, unique_columns,
-    untold_fault,
+    ColumnFault, check_computed, check_keys, check_overflow, check_table, shows, untold_fault,
 };
 use crate::store::catalog::target::Target;
+use crate::store::catalog::unique::check_unique;
 use crate::store::dialect::Dialect;
 use crate::store::listing::Listing;
 use crate::store::plan::{KeySource, Plan, key_column};
@@ -25,14 +25,15 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -
     plan.column_names = relation.columns.iter().map(|column| column.name.clone()).collect();
     if mapping.kind == Kind::Definition {
         plan.all = select.all();
+        plan.doubts.extend(check_rows(catalog, mapping, name, &relation).await?);
         return Ok(plan);
     }
     plan.params = params(mapping, &relation);
     plan.one = select.one(&plan.params);
     prepare(catalog, &plan.one).await?;
     plan.listing = Listing::of(catalog.dialect(), mapping, &relation);
+    plan.doubts.extend(check_rows(catalog, mapping, name, &relation).await?);
     if block.writes_table() || block.delete == DeleteMode::Row || block.expires_column.is_some() {
-        check_writes(catalog, mapping, name).await?;
         plan.unsavable = unsavable(catalog, mapping).await?;
         plan.target = Some(Target::of(mapping, &relation, select.columns).checked(block)?);
     }
@@ -79,25 +80,35 @@ async fn prepare(catalog: &Catalog<'_>, sql: &str) -> Result<(), StoreError> {
     }
 }
 
-/// What writes find rows by must be unique.
-async fn check_writes(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -> Result<(), StoreError> {
+/// Whether a key has one row, where it has to: the doubt, if that cannot be known.
+async fn check_rows(
+    catalog: &Catalog<'_>,
+    mapping: &Mapping,
+    name: &str,
+    relation: &Relation,
+) -> Result<Option<ColumnFault>, StoreError> {
     let block = &mapping.config;
-    let unique = unique_columns(block, &mapping.columns(&block.key_columns));
-    if block.writes_table() && !catalog.is_unique(name, &unique).await? {
-        let unfit = catalog.unfit_indexes(name, &unique).await?;
-        return Err(StoreError::fault("write", needs_unique(&unique, &unfit)));
+    if relation.has_no_indexes && !block.writes_table() {
+        let is_one = matches!(block.shape, Shape::Hash | Shape::String);
+        let doubt = || {
+            format!(
+                "'{name}' is a view or a virtual table, and no index keeps its rows apart: a key that has several rows \
+                 is an error when it is read"
+            )
+        };
+        return Ok(is_one.then(|| ("table", doubt())));
     }
-    Ok(())
+    check_unique(block, &mapping.columns(&block.key_columns), &catalog.unique_indexes(name).await?)
 }
 
 /// Why what the mapping defers could not be noted, and so never be saved.
-async fn unsavable(catalog: &Catalog<'_>, mapping: &Mapping) -> Result<Option<ColumnFault>, StoreError> {
+async fn unsavable(catalog: &Catalog<'_>, mapping: &Mapping) -> Result<Vec<ColumnFault>, StoreError> {
     let block = &mapping.config;
     if !block.defers() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let key = if block.expires_column.is_some() { "expires_column" } else { "deferred" };
-    Ok(catalog.journal_fault().await?.map(|fault| (key, fault)))
+    Ok(catalog.journal_faults().await?.into_iter().map(|fault| (key, fault)).collect())
 }
 
 /// The SELECT of a mapping's records.

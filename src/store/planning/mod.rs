@@ -8,6 +8,7 @@ use super::StoreError;
 use super::catalog::described::{Described, Param};
 use super::catalog::relation::Relation;
 use super::catalog::requirements::{ColumnFault, untold_fault};
+use super::catalog::unique::UniqueIndex;
 use super::dialect::Dialect;
 use super::plan::Plan;
 use super::postgres::PostgresCatalog;
@@ -54,41 +55,32 @@ impl Catalog<'_> {
         }
     }
 
-    /// Whether a unique index or primary key is on exactly these columns.
-    async fn is_unique(&self, table: &str, columns: &[String]) -> Result<bool, StoreError> {
+    /// The unique indexes of a table, with its primary key.
+    async fn unique_indexes(&self, table: &str) -> Result<Vec<UniqueIndex>, StoreError> {
         match self {
-            Self::Postgres(catalog) => catalog.is_unique(table, columns).await,
-            Self::Sqlite(catalog) => catalog.is_unique(table, columns).await,
+            Self::Postgres(catalog) => catalog.unique_indexes(table).await,
+            Self::Sqlite(catalog) => catalog.unique_indexes(table).await,
         }
     }
 
-    /// The unique indexes on these columns that do not serve a write, each with the reason.
-    async fn unfit_indexes(&self, table: &str, columns: &[String]) -> Result<Vec<String>, StoreError> {
-        match self {
-            Self::Postgres(catalog) => catalog.unfit_indexes(table, columns).await,
-            Self::Sqlite(_) => Ok(Vec::new()),
-        }
-    }
-
-    /// A table that there is, and whose name differs from this one in its case only, as it has to be written.
-    async fn alike(&self, name: &str) -> Result<Option<String>, StoreError> {
-        match self {
-            Self::Postgres(catalog) => catalog.alike(name).await,
-            Self::Sqlite(_) => Ok(None),
-        }
-    }
-
-    /// The fault of a name that no table has.
+    /// The fault of a name that no table has, or one that may not be seen.
     async fn no_table(&self, name: &str) -> Result<String, StoreError> {
-        let hint = self.alike(name).await?.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
+        let alike = match self {
+            Self::Postgres(catalog) => match catalog.hidden(name).await? {
+                Some(why) => return Ok(why),
+                None => catalog.alike(name).await?,
+            },
+            Self::Sqlite(_) => None,
+        };
+        let hint = alike.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
         Ok(format!("there is no table '{name}'{hint}"))
     }
 
     /// Why deferred writes could not be noted, if so.
-    async fn journal_fault(&self) -> Result<Option<String>, StoreError> {
+    async fn journal_faults(&self) -> Result<Vec<String>, StoreError> {
         match self {
-            Self::Postgres(catalog) => catalog.journal_fault().await,
-            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(catalog) => catalog.journal_faults().await,
+            Self::Sqlite(_) => Ok(Vec::new()),
         }
     }
 

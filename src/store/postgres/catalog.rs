@@ -11,6 +11,8 @@ use crate::store::StoreError;
 use crate::store::catalog::described::{Described, Param, Parameter};
 use crate::store::catalog::relation::{Base, Column, Filled, Holds, Relation, Untold};
 use crate::store::catalog::requirements::{ColumnFault, shows};
+use crate::store::catalog::unique::{UniqueIndex, Weakness};
+use crate::store::triggers;
 
 /// The catalog of the database.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +52,11 @@ impl PostgresCatalog<'_> {
         Ok(sqlx::query_scalar(ask).bind(name).fetch_optional(self.pool).await?)
     }
 
+    /// Why the table of this name cannot be seen, if its schema may not be used.
+    pub(in crate::store) async fn hidden(&self, name: &str) -> Result<Option<String>, StoreError> {
+        triggers::lacking_on(self.pool, name, &[]).await
+    }
+
     /// The same, whose columns without a time zone say which zone theirs is, if that matters to some of them: when a
     /// row ends, or seconds since 1970.
     pub(in crate::store) async fn zoned(
@@ -82,55 +89,31 @@ impl PostgresCatalog<'_> {
         Ok(found.flatten())
     }
 
-    pub(in crate::store) async fn is_unique(&self, table: &str, columns: &[String]) -> Result<bool, StoreError> {
-        let ask = "SELECT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = $1::regclass AND i.indisunique \
-             AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
-             AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute a \
-             WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) \
-             = (SELECT array_agg(c ORDER BY c) FROM unnest($2::text[]) AS c))";
-        Ok(sqlx::query_scalar(ask).bind(table).bind(columns).fetch_one(self.pool).await?)
+    pub(in crate::store) async fn unique_indexes(&self, table: &str) -> Result<Vec<UniqueIndex>, StoreError> {
+        let found: Vec<FoundIndex> = sqlx::query_as(UNIQUE_INDEXES).bind(table).fetch_all(self.pool).await?;
+        Ok(found.into_iter().map(FoundIndex::read).collect())
     }
 
-    /// Unique indexes on these columns, and perhaps expressions, that a write cannot rely on, each with the reason.
-    pub(in crate::store) async fn unfit_indexes(
-        &self,
-        table: &str,
-        columns: &[String],
-    ) -> Result<Vec<String>, StoreError> {
-        let ask = "SELECT i.indexrelid::regclass::text || CASE WHEN i.indpred IS NOT NULL THEN ' is partial' \
-             WHEN NOT i.indimmediate THEN ' is deferrable' WHEN NOT i.indisvalid THEN ' is not valid' \
-             ELSE ' is on expressions' END FROM pg_index i WHERE i.indrelid = $1::regclass AND i.indisunique \
-             AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL OR NOT i.indimmediate OR NOT i.indisvalid) \
-             AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = i.indrelid \
-             AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) AND a.attname <> ALL ($2::text[])) \
-             ORDER BY 1";
-        Ok(sqlx::query_scalar(ask).bind(table).bind(columns).fetch_all(self.pool).await?)
-    }
-
-    /// What is missing for the notes of deferred writes: their table, or what the role may not do and must.
-    pub(in crate::store) async fn journal_fault(&self) -> Result<Option<String>, StoreError> {
+    /// What is missing for the notes of deferred writes: their table, or what the role may not do and must, a line for
+    /// each table.
+    pub(in crate::store) async fn journal_faults(&self) -> Result<Vec<String>, StoreError> {
         match self.lacks_for_notes().await {
             // The role may not look into the schema.
-            Err(StoreError::Refused(text)) => Ok(Some(format!("the notes of deferred writes cannot be had: {text}"))),
+            Err(StoreError::Refused(text)) => Ok(vec![format!("the notes of deferred writes cannot be had: {text}")]),
             other => other,
         }
     }
 
-    async fn lacks_for_notes(&self) -> Result<Option<String>, StoreError> {
+    async fn lacks_for_notes(&self) -> Result<Vec<String>, StoreError> {
         let ask = "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('hearthside.journals') \
             AND attname = 'successor')";
         let is_migrated: bool = sqlx::query_scalar(ask).fetch_one(self.pool).await?;
         if !is_migrated {
             let missing =
                 "needs `hearthside migrate`: the table hearthside.journals, or its column successor, is missing";
-            return Ok(Some(missing.to_owned()));
+            return Ok(vec![missing.to_owned()]);
         }
-        let ask = "SELECT string_agg(wanted || ' on ' || name, ', ') FROM (VALUES ('SELECT', 'hearthside.journals'), \
-            ('INSERT', 'hearthside.journals'), ('UPDATE', 'hearthside.journals'), ('SELECT', 'hearthside.flushed'), \
-            ('INSERT', 'hearthside.flushed')) AS needs (wanted, name) WHERE NOT has_table_privilege(name, wanted)";
-        let missing: Option<String> = sqlx::query_scalar(ask).fetch_one(self.pool).await?;
-        let text = "the role of store.url lacks rights, and what is deferred could never be saved; GRANT";
-        Ok(missing.map(|missing| format!("{text} {missing}")))
+        triggers::lacking_for_notes(self.pool).await
     }
 
     /// Asks whether a statement takes its parameters bound like that.
@@ -177,6 +160,42 @@ const COLUMNS: &str = "WITH RECURSIVE base (attnum, oid, modifier) AS (SELECT at
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace \
     JOIN base USING (attnum) JOIN pg_type b ON b.oid = base.oid AND b.typtype <> 'd' \
     WHERE a.attrelid = to_regclass($1) ORDER BY a.attnum";
+
+/// The unique indexes of a table. What an expression is made of is known by what the index depends on.
+const UNIQUE_INDEXES: &str = "SELECT i.indexrelid::regclass::text AS name, ARRAY(SELECT a.attname::text \
+    FROM pg_attribute AS a WHERE a.attrelid = i.indrelid AND (a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) \
+    OR i.indexprs IS NOT NULL AND i.indpred IS NULL AND EXISTS (SELECT 1 FROM pg_depend AS d \
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refclassid = 'pg_class'::regclass \
+    AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))) AS columns, i.indpred IS NOT NULL AS is_partial, \
+    NOT i.indimmediate AS is_deferrable, NOT i.indisvalid AS is_invalid, i.indexprs IS NOT NULL AS has_expressions, \
+    EXISTS (SELECT 1 FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhparent WHERE c.oid = i.indrelid \
+    AND c.relkind = 'r') AS has_children \
+    FROM pg_index AS i WHERE i.indrelid = $1::regclass AND i.indisunique ORDER BY NOT i.indisprimary, 1";
+
+/// A row of [`UNIQUE_INDEXES`].
+#[derive(sqlx::FromRow)]
+struct FoundIndex {
+    name: String,
+    columns: Vec<String>,
+    is_partial: bool,
+    is_deferrable: bool,
+    is_invalid: bool,
+    has_expressions: bool,
+    has_children: bool,
+}
+
+impl FoundIndex {
+    fn read(self) -> UniqueIndex {
+        let weakness = match () {
+            () if self.is_partial => Some(Weakness::Partial),
+            () if self.is_deferrable => Some(Weakness::Deferrable),
+            () if self.is_invalid => Some(Weakness::Invalid),
+            () if self.has_expressions => Some(Weakness::Expressions),
+            () => None,
+        };
+        UniqueIndex { name: self.name, columns: self.columns, weakness, has_children: self.has_children }
+    }
+}
 
 /// A row of [`COLUMNS`].
 #[derive(sqlx::FromRow)]

@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Executor, SqlSaf
 use crate::store::StoreError;
 use crate::store::catalog::described::{Described, Parameter};
 use crate::store::catalog::relation::{Column, Filled, Holds, Relation, quote};
+use crate::store::catalog::unique::{UniqueIndex, Weakness};
 
 /// The catalog of the file.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +21,9 @@ impl SqliteCatalog<'_> {
             "SELECT name, type, hidden > 1, \"notnull\" FROM pragma_table_xinfo($1) WHERE hidden <> 1 ORDER BY cid";
         let columns: Vec<Found> = sqlx::query_as(select).bind(name).fetch_all(self.pool).await?;
         let columns: Vec<Column> = columns.into_iter().map(column).collect();
-        Ok((!columns.is_empty()).then(|| Relation::new(quote(name), columns)))
+        let ask = "SELECT type IN ('view', 'virtual') FROM pragma_table_list WHERE name = $1 COLLATE NOCASE";
+        let has_no_indexes = sqlx::query_scalar(ask).bind(name).fetch_optional(self.pool).await?.unwrap_or(false);
+        Ok((!columns.is_empty()).then(|| Relation { has_no_indexes, ..Relation::new(quote(name), columns) }))
     }
 
     pub(in crate::store) async fn default_of(&self, table: &str, column: &str) -> Result<Option<String>, StoreError> {
@@ -30,15 +33,20 @@ impl SqliteCatalog<'_> {
         Ok(found.flatten())
     }
 
-    pub(in crate::store) async fn is_unique(&self, table: &str, columns: &[String]) -> Result<bool, StoreError> {
-        let ask = "WITH wanted (name) AS (SELECT value FROM json_each($2)), \
-             indexes (name, part) AS (SELECT l.name, i.name FROM pragma_index_list($1) AS l, \
-             pragma_index_info(l.name) AS i WHERE l.\"unique\" AND NOT l.partial \
-             UNION ALL SELECT '', name FROM pragma_table_info($1) WHERE pk > 0) \
-             SELECT EXISTS (SELECT 1 FROM indexes GROUP BY name HAVING count(*) = (SELECT count(*) FROM wanted) \
-             AND count(*) = sum(part IN (SELECT name FROM wanted)))";
-        let wanted = serde_json::Value::from(columns).to_string();
-        Ok(sqlx::query_scalar(ask).bind(table).bind(wanted).fetch_one(self.pool).await?)
+    /// Those on expressions are left out: SQLite does not say which columns they are made of.
+    pub(in crate::store) async fn unique_indexes(&self, table: &str) -> Result<Vec<UniqueIndex>, StoreError> {
+        let ask = "SELECT l.name, json_group_array(i.name), l.partial FROM pragma_index_list($1) AS l, \
+             pragma_index_info(l.name) AS i WHERE l.\"unique\" GROUP BY l.name HAVING count(*) = count(i.name) \
+             UNION ALL SELECT 'the primary key', json_group_array(name), 0 FROM pragma_table_info($1) WHERE pk > 0 \
+             HAVING count(*) > 0";
+        let found: Vec<(String, String, bool)> = sqlx::query_as(ask).bind(table).fetch_all(self.pool).await?;
+        let index = |(name, columns, is_partial): (String, String, bool)| UniqueIndex {
+            name,
+            columns: serde_json::from_str(&columns).unwrap_or_default(),
+            weakness: is_partial.then_some(Weakness::Partial),
+            has_children: false,
+        };
+        Ok(found.into_iter().map(index).collect())
     }
 
     pub(in crate::store) async fn describe(&self, sql: &str) -> Result<Described, StoreError> {

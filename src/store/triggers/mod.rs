@@ -14,6 +14,7 @@ mod clean;
 mod function;
 mod install;
 mod interest;
+mod lack;
 mod locked;
 mod present;
 mod rights;
@@ -23,7 +24,9 @@ use std::time::Duration;
 
 pub use install::Report;
 pub(super) use install::install;
+pub use lack::Lack;
 pub(super) use present::missing;
+pub(super) use rights::{lacking_for_notes, lacking_on};
 pub use script::script;
 
 use super::{Engine, Store, StoreError};
@@ -62,13 +65,24 @@ impl Store {
         rights::grants(self.with_triggers()?, mappings, role).await
     }
 
-    /// What the role of `store.url` lacks for a mapping, a line for each table. SQLite has no roles.
+    /// What the role of `store.url` lacks for these mappings, a line for each table. SQLite has no roles.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn lacking_rights(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
+    pub async fn lacking_rights(&self, mappings: &[Mapping]) -> Result<Vec<Lack>, StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => rights::lacking(store.direct(), mapping).await,
+            Engine::Postgres(store) => rights::lacking(store.direct(), mappings).await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The tables whose changes are not told to these mappings, a line for each: `table (why)`. SQLite has none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lacking_triggers(&self, mappings: &[&Mapping]) -> Result<Vec<Lack>, StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => present::missing_of(store.direct(), mappings).await,
             _ => Ok(Vec::new()),
         }
     }

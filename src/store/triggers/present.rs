@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, FromRow, PgPool};
 
 use super::function::Function;
 use super::interest::{TableInterests, by_table};
+use super::lack::{Lack, note};
 use crate::mapping::Mapping;
 use crate::store::StoreError;
 
@@ -84,16 +85,39 @@ impl Judged {
 /// What is missing for a mapping to be told of every change, a line for each table, partition and child. Tables that do
 /// not exist are passed over: that has been said already.
 pub(in crate::store) async fn missing(pool: &PgPool, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
+    Ok(judge_all(pool, [mapping]).await?.iter().filter_map(Judged::untold).collect())
+}
+
+/// The same of several mappings, a line for each table, however many of them it concerns.
+pub(super) async fn missing_of(pool: &PgPool, mappings: &[&Mapping]) -> Result<Vec<Lack>, StoreError> {
+    let mut own = Vec::new();
+    for mapping in mappings {
+        own.push(judge_all(pool, [*mapping]).await?);
+    }
+    let mut lacks = Vec::new();
+    for judged in judge_all(pool, mappings.iter().copied()).await? {
+        let Some(text) = judged.untold() else { continue };
+        let lacks_it = |own: &Judged| own.relation == judged.relation && own.untold().is_some();
+        let concerned = own.iter().enumerate().filter(|(_, own)| own.iter().any(lacks_it));
+        concerned.for_each(|(at, _)| note(&mut lacks, text.clone(), at));
+    }
+    Ok(lacks)
+}
+
+async fn judge_all<'m>(
+    pool: &PgPool,
+    mappings: impl IntoIterator<Item = &'m Mapping>,
+) -> Result<Vec<Judged>, sqlx::Error> {
     let (mut names, mut tokens, mut earlier) = (Vec::new(), Vec::new(), Vec::new());
-    for table in by_table([mapping]) {
+    for table in by_table(mappings) {
         for interest in &table.interests {
             names.push(table.table.clone());
             tokens.push(interest.token());
             earlier.push(interest.earlier_prefix());
         }
     }
-    let judged = sqlx::query_as::<_, Judged>(AssertSqlSafe(lacking())).bind(names).bind(tokens).bind(earlier);
-    Ok(judged.fetch_all(pool).await?.iter().filter_map(Judged::untold).collect())
+    let judged = sqlx::query_as(AssertSqlSafe(lacking())).bind(names).bind(tokens).bind(earlier);
+    judged.fetch_all(pool).await
 }
 
 /// What a table, its partitions and its children have of its own set, whatever other sets tell; none of a table that

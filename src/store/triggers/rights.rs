@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
 
+use super::lack::{Lack, note};
 use crate::config::{DeleteMode, Shape};
 use crate::mapping::Mapping;
 use crate::store::StoreError;
@@ -18,6 +19,10 @@ const NOTES: [(&str, &[&str]); 2] = [
     ("hearthside.journals", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("hearthside.flushed", &["SELECT", "INSERT", "DELETE"]),
 ];
+
+/// What nothing can be deferred without.
+const NOTED: [(&str, &[&str]); 2] =
+    [("hearthside.journals", &["SELECT", "INSERT", "UPDATE"]), ("hearthside.flushed", &["SELECT", "INSERT"])];
 
 fn add(needs: &mut Needs, table: &str, rights: &[&'static str]) {
     let known = needs.entry(table.to_owned()).or_default();
@@ -131,29 +136,135 @@ pub(in crate::store) async fn grants(pool: &PgPool, mappings: &[Mapping], role: 
     Ok(lines.join("\n") + "\n")
 }
 
-/// What the connected role lacks for a mapping, a line for each table, with the statement that gives it.
+/// What a mapping's own SQL is likely to need, where the role may not ask: to read what is watched, and what `push` and
+/// `remove` say first.
+fn likely(mapping: &Mapping) -> Needs {
+    let (block, mut needs) = (&mapping.config, Needs::new());
+    if block.query.is_some() {
+        mapping.watched().iter().for_each(|(table, _)| add(&mut needs, table, &["SELECT"]));
+    }
+    for sql in [&block.push, &block.remove].into_iter().flatten() {
+        let mut words = sql.split(|c: char| c.is_whitespace() || c == '(').filter(|word| !word.is_empty());
+        let rights: &[&'static str] = match words.next().map(str::to_ascii_lowercase).as_deref() {
+            Some("insert") => &["INSERT"],
+            Some("update") => &["UPDATE", "SELECT"],
+            Some("delete") => &["DELETE", "SELECT"],
+            _ => continue,
+        };
+        let mut names = words.filter(|word| !["into", "from", "only"].contains(&&*word.to_ascii_lowercase()));
+        names.next().into_iter().for_each(|table| add(&mut needs, table, rights));
+    }
+    needs
+}
+
+/// A mapping's needs, and why the role may not run one of its statements.
+///
+/// # Errors
+/// The server does not answer.
+async fn of_mapping(pool: &PgPool, mapping: &Mapping) -> Result<(Needs, Option<String>), StoreError> {
+    let mut needs = of_tables(mapping);
+    let mut include = |more: Needs| more.iter().for_each(|(table, rights)| add(&mut needs, table, rights));
+    if mapping.config.defers() {
+        include(NOTED.iter().map(|(table, rights)| ((*table).to_owned(), rights.to_vec())).collect());
+    }
+    let denied = match of_statements(pool, mapping).await {
+        Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == "42501") => {
+            include(likely(mapping));
+            Some(error.message().to_owned())
+        }
+        // What is wrong with a query otherwise has been said.
+        Err(sqlx::Error::Database(_)) | Ok(_) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let mut named = Needs::new();
+    for (table, rights) in &needs {
+        add(&mut named, &as_shown(pool, table).await?, rights);
+    }
+    Ok((named, denied))
+}
+
+/// A table's name as Postgres shows it, however a mapping spells it.
+async fn as_shown(pool: &PgPool, table: &str) -> Result<String, StoreError> {
+    match sqlx::query_scalar("SELECT to_regclass($1)::text").bind(table).fetch_one(pool).await {
+        Err(sqlx::Error::Database(_)) | Ok(None) => Ok(table.to_owned()),
+        Ok(Some(shown)) => Ok(shown),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is lacking on the schema that a name says.
+const ON_SCHEMA: &str = "WITH named AS (SELECT parse_ident($1) AS parts) \
+    SELECT format('the role %1$s lacks USAGE on the schema %2$I: GRANT USAGE ON SCHEMA %2$I TO %1$I', current_user, \
+    nspname) FROM named, pg_namespace WHERE cardinality(parts) > 1 AND nspname = parts[cardinality(parts) - 1] \
+    AND NOT has_schema_privilege(oid, 'USAGE')";
+
+/// What is lacking of these rights on a table.
+const ON_TABLE: &str = "SELECT format('the role %1$s lacks %2$s on %3$s: GRANT %2$s ON %3$s TO %1$I', \
+    current_user, string_agg(needed, ', '), c.oid::regclass) FROM pg_class AS c, unnest($2::text[]) AS needed \
+    WHERE c.oid = to_regclass($1) AND NOT has_table_privilege(c.oid, needed) GROUP BY c.oid";
+
+/// What the connected role lacks of these rights on one table, or first on its schema, and the statement that gives it.
+/// A name that no table can have lacks none: that has been said.
 ///
 /// # Errors
 /// [`StoreError`].
-pub(in crate::store) async fn lacking(pool: &PgPool, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
-    let ask = "SELECT format('the role %1$s lacks %2$s on %3$s: GRANT %2$s ON %3$s TO %1$I', current_user, \
-        string_agg(needed, ', '), c.oid::regclass) FROM pg_class AS c, unnest($2::text[]) AS needed \
-        WHERE c.oid = to_regclass($1) AND NOT has_table_privilege(c.oid, needed) GROUP BY c.oid";
-    let mut lines = Vec::new();
-    for (table, rights) in of_tables(mapping) {
-        let line: Option<String> = sqlx::query_scalar(ask).bind(table).bind(rights).fetch_optional(pool).await?;
-        lines.extend(line);
+pub(in crate::store) async fn lacking_on(
+    pool: &PgPool,
+    table: &str,
+    rights: &[&'static str],
+) -> Result<Option<String>, StoreError> {
+    let asked = match sqlx::query_scalar(ON_SCHEMA).bind(table).fetch_optional(pool).await {
+        Ok(None) => sqlx::query_scalar(ON_TABLE).bind(table).bind(rights).fetch_optional(pool).await,
+        other => other,
+    };
+    match asked {
+        Err(sqlx::Error::Database(_)) => Ok(None),
+        other => Ok(other?),
     }
-    match of_statements(pool, mapping).await {
-        Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == "42501") => {
-            let advice = "GRANT it to the role of store.url: `hearthside triggers --grants ROLE`, run by the owner";
-            lines.push(format!("{}: {advice}", error.message()));
-        }
-        // What is wrong with a query otherwise has been said.
-        Err(sqlx::Error::Database(_)) | Ok(_) => {}
-        Err(error) => return Err(error.into()),
+}
+
+/// What the connected role lacks, and must not, to defer anything, a line for each table.
+///
+/// # Errors
+/// [`StoreError`].
+pub(in crate::store) async fn lacking_for_notes(pool: &PgPool) -> Result<Vec<String>, StoreError> {
+    let mut lines = Vec::new();
+    for (table, rights) in NOTED {
+        lines.extend(lacking_on(pool, table, rights).await?);
     }
     Ok(lines)
+}
+
+/// What the connected role lacks for these mappings, a line for each table, with the statement that gives it.
+///
+/// # Errors
+/// [`StoreError`].
+pub(in crate::store) async fn lacking(pool: &PgPool, mappings: &[Mapping]) -> Result<Vec<Lack>, StoreError> {
+    let (mut all, mut together) = (Vec::new(), Needs::new());
+    for mapping in mappings {
+        let (needs, denied) = of_mapping(pool, mapping).await?;
+        needs.iter().for_each(|(table, rights)| add(&mut together, table, rights));
+        all.push((needs, denied));
+    }
+    let mut lacks = Vec::new();
+    for (table, rights) in &together {
+        let Some(text) = lacking_on(pool, table, rights).await? else { continue };
+        for (at, (needs, _)) in all.iter().enumerate() {
+            let own = needs.get(table).map_or(&[][..], Vec::as_slice);
+            if !own.is_empty() && lacking_on(pool, table, own).await?.is_some() {
+                note(&mut lacks, text.clone(), at);
+            }
+        }
+    }
+    // Of a statement that may not be run, the table is known by the message alone.
+    for (at, (_, denied)) in all.into_iter().enumerate() {
+        let is_said = lacks.iter().any(|lack| lack.mappings.contains(&at));
+        if let Some(message) = denied.filter(|_| !is_said) {
+            let advice = "GRANT it to the role of store.url: `hearthside triggers --grants ROLE`, run by the owner";
+            note(&mut lacks, format!("{message}: {advice}"), at);
+        }
+    }
+    Ok(lacks)
 }
 
 #[cfg(test)]

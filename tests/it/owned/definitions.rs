@@ -95,7 +95,9 @@ fn lists_sets_and_strings_from_files_and_queries() {
 #[test]
 fn a_row_without_a_usable_key_fails_the_load_of_its_mapping_alone_and_is_named() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    postgres.sql("CREATE TABLE places (id text, name text); INSERT INTO places VALUES ('ok', 'a'), ('not:ok', 'b')");
+    postgres.sql(
+        "CREATE TABLE places (id text PRIMARY KEY, name text); INSERT INTO places VALUES ('ok', 'a'), ('not:ok', 'b')",
+    );
     let config = "[[definitions]]\nkey = \"p:{id}\"\ntype = \"hash\"\ntable = \"places\"\n";
     let mut sidecar = Sidecar::builder()
         .redis(&redis)

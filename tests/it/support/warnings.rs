@@ -80,6 +80,8 @@ pub const FILE_REPLACED: &str = "the store's file was replaced by another one, w
 pub const ZONE_UNCLEAR: &str = "the column '{}' is a timestamp without time zone, and {}: it is read as {}; \
                                 make it a timestamptz, or say its zone (store.timezone)";
 pub const NO_ORDER: &str = "the elements of the list may come in another order each time: the query has no ORDER BY";
+pub const NO_INDEXES: &str = "'{}' is a view or a virtual table, and no index keeps its rows apart: a key that has \
+                              several rows is an error when it is read";
 pub const NOT_SWEPT: &str = "rows of keys that have ended cannot be removed now";
 
 /// The store cannot be asked, and does not say what changes.

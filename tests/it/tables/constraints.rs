@@ -3,7 +3,8 @@
 use super::{check, hash, over};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
-use crate::support::warnings;
+use crate::support::sidecar::Sidecar;
+use crate::support::{until, warnings};
 
 #[test]
 fn a_refusal_names_its_constraint_or_index_and_the_field() {
@@ -76,10 +77,76 @@ fn a_key_that_is_not_quite_unique_is_refused_with_the_reason() {
     assert!(check(&builder).0, "{}", check(&builder).1);
     let sidecar = builder.start();
     assert_eq!(sidecar.wire().ask("HSET t:a v x"), ":1\r\n");
-    // Rows that share a key are not one hash.
-    postgres.sql("CREATE TABLE many (id int, v text); INSERT INTO many VALUES (1, 'a'), (1, 'b'), (2, 'c')");
-    let config = hash("m:{id:int}", "many", "").replace("write = \"through\"\n", "");
-    let sidecar = over(&redis, &postgres, "", &config).expect(&[crate::support::warnings::LOAD_FAILED]).start();
-    assert!(sidecar.wire().ask("HGETALL m:1").contains("several rows have this key"));
-    assert_eq!(sidecar.wire().ask("HGET m:2 v"), "$1\r\nc\r\n");
+}
+
+#[test]
+fn a_hash_or_string_whose_key_may_have_several_rows_is_refused_though_it_is_only_read() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let made = "CREATE TABLE t (id text, day int, alive boolean, v text)";
+    let string = "[[caches]]\nkey = \"t:{id}\"\ntype = \"string\"\ntable = 't'\nvalue = \"v\"\n";
+    let hash = "[[caches]]\nkey = \"t:{id}:{day:int}\"\ntype = \"hash\"\ntable = 't'\n";
+    let defined = &hash.replace("caches", "definitions");
+    let set = &string.replace("string", "set");
+    let refused = "a hash or string is one row, and several rows may have the same";
+    for (index, config, is_fine, expected) in [
+        ("", hash, false, "caches[0].key: a hash or string is one row, and several rows may have the same id, day"),
+        ("", defined, false, "definitions[0].key: a hash or string is one row"),
+        ("", set, true, ""),
+        ("CREATE INDEX idx ON t (id)", string, false, refused),
+        ("CREATE UNIQUE INDEX idx ON t (id, day)", string, false, refused),
+        ("CREATE UNIQUE INDEX idx ON t (id) WHERE alive", string, false, "with LIMIT 1; idx is partial\n"),
+        ("CREATE UNIQUE INDEX idx ON t (coalesce(id, v))", string, false, "with LIMIT 1\n"),
+        ("CREATE UNIQUE INDEX idx ON t (day, id) INCLUDE (v)", hash, true, ""),
+        ("CREATE UNIQUE INDEX idx ON t (day)", hash, true, ""),
+        ("ALTER TABLE t ADD PRIMARY KEY (id)", defined, true, ""),
+        ("ALTER TABLE t ADD CONSTRAINT con UNIQUE (id) DEFERRABLE", string, true, ""),
+        ("CREATE UNIQUE INDEX idx ON t (lower(id))", string, true, "idx is on expressions"),
+        ("ALTER TABLE t ADD PRIMARY KEY (id); CREATE TABLE c () INHERITS (t)", hash, true, "inheritance children"),
+    ] {
+        postgres.sql("DROP TABLE IF EXISTS t CASCADE");
+        let (is_content, told) = check(&over(&redis, &postgres, &format!("{made}; {index}"), config));
+        assert!(is_content == is_fine && told.contains(expected), "{index}: {told}");
+        assert!(!expected.is_empty() || !told.contains("several rows"), "{index}: {told}");
+    }
+    // What is refused fails alone, and as long as it is so.
+    postgres.sql(&format!("DROP TABLE t CASCADE; {made}; INSERT INTO t VALUES ('a', 1, true, 'x')"));
+    let config = format!("{string}\n{}", super::hash("u:{id:int}", "u", ""));
+    let tables = "CREATE TABLE u (id int PRIMARY KEY, v text); INSERT INTO u VALUES (1, 'x')";
+    let sidecar = over(&redis, &postgres, tables, &config).expect(&[warnings::UNFIT]).start();
+    let mut wire = sidecar.wire();
+    assert!(wire.ask("GET t:a").contains("several rows may have the same id"));
+    assert_eq!(wire.ask("HGET u:1 v"), "$1\r\nx\r\n");
+    postgres.sql("CREATE UNIQUE INDEX idx ON t (id)");
+    until("the index is seen", || wire.ask("GET t:a") == "$1\r\nx\r\n");
+}
+
+#[test]
+fn what_may_have_several_rows_is_refused_in_sqlite_too() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().expect("a folder"));
+    let string = "[[caches]]\nkey = \"t:{id}\"\ntype = \"string\"\ntable = 't'\nvalue = \"v\"\n";
+    for (i, (tables, is_fine, expected)) in [
+        ("CREATE TABLE t (id TEXT, v TEXT)", false, "caches[0].key: a hash or string is one row"),
+        ("CREATE TABLE t (id TEXT, v TEXT, PRIMARY KEY (id, v)) WITHOUT ROWID", false, "have the same id"),
+        ("CREATE TABLE t (id TEXT, v TEXT); CREATE UNIQUE INDEX i ON t (id) WHERE v > 'a'", false, "; i is partial"),
+        ("CREATE TABLE t (id TEXT, v TEXT); CREATE UNIQUE INDEX i ON t (lower(id))", false, "LIMIT 1\n"),
+        ("CREATE TABLE t (id TEXT PRIMARY KEY, v TEXT)", true, ""),
+        ("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)", true, ""),
+        ("CREATE TABLE t (id TEXT UNIQUE, v TEXT)", true, ""),
+        (
+            "CREATE TABLE u (id TEXT, v TEXT); CREATE VIEW t AS SELECT * FROM u",
+            true,
+            "'t' is a view or a virtual table",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = folder.path().join(format!("{i}.db")).display().to_string();
+        let made = std::process::Command::new("sqlite3").args([&file, tables]).status().expect("sqlite3 is installed");
+        assert!(made.success(), "{tables}");
+        let builder = Sidecar::builder().redis(&redis).config(string).set("STORE__URL", format!("sqlite://{file}"));
+        let (is_content, told) = check(&builder);
+        assert!(is_content == is_fine && told.contains(expected), "{tables}: {told}");
+        assert!(!expected.is_empty() || !told.contains("several rows"), "{tables}: {told}");
+    }
 }

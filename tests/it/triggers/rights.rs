@@ -37,13 +37,20 @@ fn the_printed_grants_are_what_a_role_needs() {
     assert!(grants.status.success(), "{}", text(&grants));
     let role = owner.replace("postgres://postgres@", "postgres://Side%20Car@");
     let refused = text(&builder.execute_with("STORE__URL", &role, &["check", "--connect"]));
-    assert!(refused.contains("permission denied for schema own"), "{refused}");
+    let schema = "caches[0].key: the role Side Car lacks USAGE on the schema own: GRANT USAGE ON SCHEMA own TO \
+                  \"Side Car\" (also for 'z:{id}', 't:{id:int}', 'l:{id:int}')";
+    assert!(refused.contains(schema) && !refused.contains("permission denied"), "{refused}");
     postgres.sql("GRANT USAGE ON SCHEMA own, hearthside TO \"Side Car\"");
     let refused = text(&builder.execute_with("STORE__URL", &role, &["check", "--connect"]));
     let heroes = "the role Side Car lacks SELECT, INSERT, UPDATE, DELETE on own.heroes: \
                   GRANT SELECT, INSERT, UPDATE, DELETE ON own.heroes TO \"Side Car\"";
-    for expected in [heroes, "permission denied for table elements", "GRANT SELECT on hearthside.journals"] {
-        assert!(refused.contains(expected), "missing {expected:?} in\n{refused}");
+    for expected in [
+        heroes,
+        "GRANT SELECT, INSERT, DELETE ON own.elements TO",
+        "GRANT SELECT, INSERT, UPDATE ON hearthside.journals TO \"Side Car\"",
+        "GRANT SELECT, INSERT ON hearthside.flushed TO \"Side Car\"",
+    ] {
+        assert_eq!(refused.matches(expected).count(), 1, "{expected:?} in\n{refused}");
     }
     postgres.sql(&text(&grants));
     let builder = builder.set("STORE__URL", role).set("STORE__SWEEP_INTERVAL", "50ms").set("STORE__SWEEP_GRACE", "0s");
@@ -69,4 +76,37 @@ fn the_printed_grants_are_what_a_role_needs() {
     }
     until("what was deferred is saved", || postgres.sql("SELECT hp FROM own.heroes WHERE id = 1") == "5");
     until("what has ended is swept", || metric(&sidecar, "hearthside_swept_total") > 0.0);
+}
+
+#[test]
+fn what_several_mappings_lack_on_a_table_is_one_line_that_names_them() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, v text, w text); CREATE TABLE u (id int PRIMARY KEY, v text); \
+         CREATE ROLE side LOGIN; GRANT SELECT ON t TO side",
+    );
+    let block = |key: &str, more: &str| {
+        format!("[[caches]]\nkey = \"{key}:{{id:int}}\"\ntype = \"hash\"\nttl = \"1h\"\n{more}\n")
+    };
+    let query = "query = \"SELECT id, v FROM u WHERE id = $1\"\nwatch = [{ table = \"u\" }]";
+    let config = block("a", "table = \"t\"\nfields = [\"v\"]")
+        + &block("b", "table = \"t\"\nwrite = \"through\"")
+        + &block("c", "table = \"public.t\"\nwrite = \"through\"")
+        + &block("d", query)
+        + &block("e", query);
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(&config);
+    let role = postgres.url().replace("postgres@", "side@");
+    let told = text(&builder.execute_with("STORE__URL", &role, &["check", "--connect"]));
+    for expected in [
+        "caches[1].key: the role side lacks INSERT, UPDATE on t: GRANT INSERT, UPDATE ON t TO side (also for \
+         'c:{id:int}')\n",
+        "caches[3].key: the role side lacks SELECT on u: GRANT SELECT ON u TO side (also for 'e:{id:int}')\n",
+        "caches[0].watch: change trigger missing on t (DELETE, INSERT, TRUNCATE, UPDATE); install it with \
+         `hearthside triggers --install` (also for 'b:{id:int}', 'c:{id:int}')\n",
+        "caches[3].watch: change trigger missing on u (DELETE, INSERT, TRUNCATE, UPDATE); install it with \
+         `hearthside triggers --install` (also for 'e:{id:int}')\n",
+    ] {
+        assert_eq!(told.matches(expected).count(), 1, "{expected:?} in\n{told}");
+    }
+    assert_eq!(told.lines().count(), 4, "{told}");
 }

@@ -4,7 +4,7 @@
 use super::embedded::Place;
 use crate::support::admin::metric;
 use crate::support::sidecar::Sidecar;
-use crate::support::until;
+use crate::support::{until, warnings};
 
 const LOADS: &str = "hearthside_loads_total{outcome=\"Ok\"}";
 
@@ -123,7 +123,8 @@ const BEFORE: [(&str, &str); 9] = [
 /// A sidecar that has read all of it. Nothing but its own notices tells it of a change: the file is never looked at
 /// again.
 fn read_once(place: &Place) -> Sidecar {
-    let sidecar = place.builder().set("STORE__POLL_INTERVAL", "1h").set("CACHE__MAX_STALENESS", "2h").start();
+    let sidecar = place.builder().expect(&[warnings::NO_INDEXES]).set("STORE__POLL_INTERVAL", "1h");
+    let sidecar = sidecar.set("CACHE__MAX_STALENESS", "2h").start();
     shows_now(&sidecar, &BEFORE);
     sidecar
 }
