@@ -164,7 +164,7 @@ async fn execute(command: Command, mut loaded: Loaded, reading: Reading, reread:
 }
 
 async fn migrate(loaded: &Loaded, demo: bool) -> ExitCode {
-    let done = async { Store::connect(&loaded.config.settings.store).await?.migrate(demo).await };
+    let done = async { Store::connect_to_migrate(&loaded.config.settings.store).await?.migrate(demo).await };
     match done.await {
         Ok(()) => print("migrated\n"),
         Err(error) => say(&error.to_string(), 1),

@@ -69,10 +69,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Connects, and proves it with one round trip. A SQLite file that does not exist is created with the demo world.
+    /// Connects, and proves it with one round trip. The file of the default `store.url` is created with the demo world
+    /// if it does not exist.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when it does not answer in time; trying again later is safe.
+    /// [`StoreError::Refused`] when `store.url` leads to no database.
     pub async fn connect(settings: &config::Store) -> Result<Self, StoreError> {
         let engine = if settings.url.starts_with("sqlite:") {
             Engine::Sqlite(Box::new(Sqlite::open(settings).await?))
@@ -97,16 +99,26 @@ impl Store {
         }
     }
 
-    /// A store to check mappings against, without creating anything: an SQLite file that does not exist yet
-    /// is stood in for by an empty demo world in memory.
+    /// A store to check mappings against, without creating anything: a database in memory stands in for an SQLite file
+    /// that a start would make.
     ///
     /// # Errors
     /// As [`Store::connect`].
     pub async fn connect_to_check(settings: &config::Store) -> Result<Self, StoreError> {
-        if settings.url.starts_with("sqlite:") && !sqlite::exists(&settings.url) {
-            let memory = config::Store { url: "sqlite::memory:".into(), max_connections: 1, ..settings.clone() };
-            let engine = Engine::Sqlite(Box::new(Sqlite::open(&memory).await?));
-            return Ok(Self { engine, bulkhead: Bulkhead::new(&memory), settings: memory });
+        if settings.url.starts_with("sqlite:") && sqlite::is_to_be_made(settings) {
+            let engine = Engine::Sqlite(Box::new(Sqlite::stand_in(settings).await?));
+            return Ok(Self { engine, bulkhead: Bulkhead::new(settings), settings: settings.clone() });
+        }
+        Self::connect(settings).await
+    }
+
+    /// A store to be migrated: an SQLite file that does not exist is made, without tables.
+    ///
+    /// # Errors
+    /// As [`Store::connect`].
+    pub async fn connect_to_migrate(settings: &config::Store) -> Result<Self, StoreError> {
+        if settings.url.starts_with("sqlite:") {
+            Sqlite::make_empty(settings).await?;
         }
         Self::connect(settings).await
     }

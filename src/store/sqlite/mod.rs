@@ -1,6 +1,7 @@
 //! SQLite: the embedded store. Its file is watched as a whole (`feed`). Knows no cache.
 
 mod catalog;
+mod database_file;
 mod feed;
 mod flush;
 mod interests;
@@ -13,13 +14,13 @@ mod value;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Row as _, SqlitePool, TypeInfo, ValueRef};
 
 pub(super) use catalog::SqliteCatalog;
+pub(super) use database_file::is_to_be_made;
 pub(super) use transaction::SqliteTransaction;
 
 use super::catalog::target::Expires;
@@ -49,26 +50,9 @@ pub(super) struct Sqlite {
     listener: Listener,
 }
 
-fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
-    let options =
-        SqliteConnectOptions::from_str(url).map_err(|error| StoreError::of_url(&error, "sqlite://folder/file.db"))?;
-    Ok(options.disable_statement_logging())
-}
-
-fn path(url: &str) -> Option<PathBuf> {
-    let options = options(url).ok()?;
-    let path = options.get_filename();
-    (!url.contains(":memory:")).then(|| path.to_path_buf())
-}
-
 /// Whether a `sqlite:` URL can be read.
 pub(super) fn check_url(url: &str) -> Result<(), StoreError> {
-    options(url).map(|_| ())
-}
-
-/// True when the file of a `sqlite:` URL is there.
-pub(super) fn exists(url: &str) -> bool {
-    path(url).is_some_and(|path| path.exists())
+    database_file::options(url).map(|_| ())
 }
 
 async fn pool(
@@ -91,23 +75,55 @@ async fn pool(
 }
 
 impl Sqlite {
-    /// Opens the file; one that is not there is made with the demo world, under another name first, so that it is there
-    /// whole or not at all.
+    /// Opens the file. The built-in demo's, where it is not there, is made with the demo world.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] of a file that is not there, or is no database: its path, and what to do.
     pub(super) async fn open(settings: &config::Store) -> Result<Self, StoreError> {
-        if let Some(path) = path(&settings.url).filter(|path| !path.exists()) {
-            create_demo(&path, settings).await?;
+        let options =
+            database_file::options(&settings.url)?.busy_timeout(settings.query_timeout).create_if_missing(false);
+        let Some(path) = database_file::of(&settings.url) else {
+            return Self::in_memory(options, settings, true).await;
+        };
+        if database_file::is_to_be_made(settings) {
+            make(&path, settings, database_file::is_demo(settings)).await?;
         }
-        let mut options = options(&settings.url)?.busy_timeout(settings.query_timeout);
-        let memory = settings.url.contains(":memory:");
-        if !memory {
-            options = options.journal_mode(SqliteJournalMode::Wal);
+        database_file::check(&path)?;
+        let opened = async {
+            let store = Self::over(options.journal_mode(SqliteJournalMode::Wal), settings, Some(path.clone())).await?;
+            store.ping().await.map(|()| store)
+        };
+        match opened.await {
+            Err(StoreError::Refused(text)) => Err(database_file::refused(&path, &text)),
+            opened => opened,
         }
-        let store = Self::over(options, settings, path(&settings.url)).await?;
-        if memory {
-            migrate::sqlite(&store.pool, true).await?;
-        }
-        store.ping().await?;
+    }
+
+    /// What stands in for a file that is to be made, so that mappings can be checked against it.
+    pub(super) async fn stand_in(settings: &config::Store) -> Result<Self, StoreError> {
+        let one = config::Store { max_connections: 1, ..settings.clone() };
+        Self::in_memory(database_file::options("sqlite::memory:")?, &one, database_file::is_demo(settings)).await
+    }
+
+    async fn in_memory(
+        options: SqliteConnectOptions,
+        settings: &config::Store,
+        with_demo: bool,
+    ) -> Result<Self, StoreError> {
+        let store = Self::over(options, settings, None).await?;
+        migrate::sqlite(&store.pool, with_demo).await?;
         Ok(store)
+    }
+
+    /// Makes an empty file, where there is none.
+    ///
+    /// # Errors
+    /// As [`Sqlite::open`].
+    pub(super) async fn make_empty(settings: &config::Store) -> Result<(), StoreError> {
+        match database_file::of(&settings.url).filter(|path| !path.exists()) {
+            Some(path) => make(&path, settings, false).await,
+            None => Ok(()),
+        }
     }
 
     /// Over the file at `path`; without one, over a database in memory.
@@ -250,18 +266,27 @@ impl Sqlite {
     }
 }
 
-async fn create_demo(path: &Path, settings: &config::Store) -> Result<(), StoreError> {
-    let refuse = |error: std::io::Error| StoreError::Refused(format!("{}: {error}", path.display()));
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(refuse)?;
+/// Makes a file, under another name first, so that it is there whole or not at all. The demo's folder is made, too.
+async fn make(path: &Path, settings: &config::Store, with_demo: bool) -> Result<(), StoreError> {
+    match database_file::is_demo(settings) {
+        true => database_file::make_folder(path)?,
+        false => database_file::check_folder(path)?,
     }
     let aside = path.with_extension(format!("new-{}", std::process::id()));
     let options = SqliteConnectOptions::new().filename(&aside).create_if_missing(true).disable_statement_logging();
-    let filling = pool(&options, settings, Retirement::default()).await?;
-    migrate::sqlite(&filling, true).await?;
-    filling.close().await;
-    std::fs::rename(&aside, path).map_err(refuse)?;
-    tracing::info!(file = %path.display(), "created the embedded store with the demo world");
+    let filled = async {
+        let filling = pool(&options, settings, Retirement::default()).await?;
+        migrate::sqlite(&filling, with_demo).await?;
+        filling.close().await;
+        Ok(())
+    };
+    match filled.await {
+        Err(StoreError::Refused(text)) => return Err(database_file::refused(path, &text)),
+        other => other?,
+    }
+    std::fs::rename(&aside, path).map_err(|error| database_file::refused(path, &error))?;
+    let with = if with_demo { "the demo world" } else { "no tables" };
+    tracing::info!(file = %path.display(), "created the file of the embedded store with {with}");
     Ok(())
 }
 

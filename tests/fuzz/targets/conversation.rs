@@ -12,6 +12,7 @@ use std::time::Duration;
 use hearthside::app::{self, Reading};
 use hearthside::config::{Loaded, SHIPPED, read};
 use hearthside::resp::reply::ReplyScanner;
+use hearthside::store::Store;
 use libfuzzer_sys::fuzz_target;
 
 static SOCKET: OnceLock<PathBuf> = OnceLock::new();
@@ -40,8 +41,11 @@ fn start() -> PathBuf {
     let load = move || -> Loaded { read("fuzz.toml", SHIPPED, environment.clone().into_iter()) };
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let reading = Reading::of(&mut load());
-        runtime.expect("a runtime").block_on(app::run(reading, load)).unwrap_or_else(|error| panic!("{error}"));
+        let runtime = runtime.expect("a runtime");
+        let (mut loaded, store) = (load(), load().config.settings.store);
+        let made = runtime.block_on(async { Store::connect_to_migrate(&store).await?.migrate(true).await });
+        made.unwrap_or_else(|error| panic!("{error}"));
+        runtime.block_on(app::run(Reading::of(&mut loaded), load)).unwrap_or_else(|error| panic!("{error}"));
     });
     while UnixStream::connect(&socket).is_err() {
         std::thread::sleep(Duration::from_millis(5));

@@ -140,6 +140,8 @@ fn start_here(redis: &Redis, folder: &Path, port: u16, admin: u16) {
         ("LIMITS__CLIENT_OUTPUT_TIMEOUT", "10m".to_owned()),
         ("LIMITS__BUFFERS", "2gb".to_owned()),
     ];
+    let made = Sidecar::builder().set("STORE__URL", variables[3].1.clone()).execute(&["migrate", "--demo"]);
+    assert!(made.status.success());
     let variables = variables.map(|(name, value)| (format!("HEARTHSIDE__{name}"), value));
     let read = move || load(None, variables.clone().into_iter());
     std::thread::spawn(move || {

@@ -5,3 +5,4 @@ mod embedded;
 mod overtaken;
 mod probes;
 mod reload;
+mod store_file;
