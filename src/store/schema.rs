@@ -11,7 +11,8 @@ use crate::mapping::Mapping;
 pub struct Fingerprint {
     /// Which tables they are, their columns, indexes, triggers, partitions and policies.
     pub(super) schema: String,
-    /// Where their rows are: another place after a rewrite or TRUNCATE.
+    /// Where their rows are: another place after a rewrite or TRUNCATE. In Postgres also when the catalog last changed:
+    /// at another time after something that was changed back.
     pub(super) storage: String,
 }
 

@@ -13,15 +13,16 @@ use crate::store::StoreError;
 use crate::store::schema::{Fingerprint, names};
 
 /// For each name: two digests of what is known of its table, of its partitions and the tables that inherit from it, and
-/// of what a view is made of, down to the tables. A trigger that was disabled for a while inside a transaction is
-/// another version of its row in the catalog (`xmin`), and so is a policy.
-const ASK: &str = "WITH RECURSIVE tree (name, oid) AS ( \
-    SELECT name, to_regclass(name)::oid FROM unnest($1::text[]) AS name \
-    UNION SELECT tree.name, below.oid FROM tree CROSS JOIN LATERAL ( \
-        SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = tree.oid \
-        UNION ALL SELECT d.refobjid FROM pg_rewrite r JOIN pg_depend d ON d.objid = r.oid \
+/// of what a view is made of, down to the tables. The second holds which transactions last changed the rows of the
+/// catalog (`xmin`), so that what was changed and changed back since the last look is seen, too: meanwhile triggers may
+/// have been off, and rows loaded that are not right now.
+const ASK: &str = "WITH RECURSIVE tree (name, oid, joined) AS ( \
+    SELECT name, to_regclass(name)::oid, '' FROM unnest($1::text[]) AS name \
+    UNION SELECT tree.name, below.oid, below.joined FROM tree CROSS JOIN LATERAL ( \
+        SELECT i.inhrelid, i.xmin::text FROM pg_inherits i WHERE i.inhparent = tree.oid \
+        UNION ALL SELECT d.refobjid, '' FROM pg_rewrite r JOIN pg_depend d ON d.objid = r.oid \
             AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass \
-            WHERE r.ev_class = tree.oid) AS below (oid)) \
+            WHERE r.ev_class = tree.oid) AS below (oid, joined)) \
     SELECT tree.name, hashtextextended(string_agg(concat_ws(' ', \
         c.oid, c.relnamespace, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relpartbound, \
         c.relacl, \
@@ -34,7 +35,7 @@ const ASK: &str = "WITH RECURSIVE tree (name, oid) AS ( \
          FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
          LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
-        (SELECT string_agg(concat_ws(',', t.tgname, t.tgfoid, t.tgenabled, t.xmin), ';' ORDER BY t.tgname) \
+        (SELECT string_agg(concat_ws(',', t.tgname, t.tgfoid, t.tgenabled), ';' ORDER BY t.tgname) \
          FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), \
         (SELECT string_agg(concat_ws(',', x.indkey, x.indnkeyatts, x.indisvalid, x.indpred), ';' \
             ORDER BY x.indkey::text) \
@@ -42,7 +43,12 @@ const ASK: &str = "WITH RECURSIVE tree (name, oid) AS ( \
         (SELECT string_agg(concat_ws(',', p.oid, p.xmin), ';' ORDER BY p.oid) FROM pg_policy p \
          WHERE p.polrelid = c.oid), \
         (SELECT string_agg(r.ev_action::text, ';' ORDER BY r.oid) FROM pg_rewrite r WHERE r.ev_class = c.oid) \
-    ), ' ' ORDER BY c.oid), 0)::text, hashtextextended(string_agg(c.relfilenode::text, ' ' ORDER BY c.oid), 0)::text \
+    ), ' ' ORDER BY c.oid), 0)::text, hashtextextended(string_agg(concat_ws(' ', c.relfilenode, c.xmin, tree.joined, \
+        (SELECT string_agg(a.xmin::text, ',' ORDER BY a.attnum) FROM pg_attribute a \
+         WHERE a.attrelid = c.oid AND a.attnum > 0), \
+        (SELECT string_agg(t.xmin::text, ',' ORDER BY t.oid) FROM pg_trigger t \
+         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
+    ), ' ' ORDER BY c.oid), 0)::text \
     FROM tree JOIN pg_class c ON c.oid = tree.oid GROUP BY tree.name";
 
 /// What is known of each name's table; none of a name that no table has.

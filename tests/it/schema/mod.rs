@@ -6,6 +6,7 @@ mod embedded;
 mod faulty;
 mod migrations;
 mod replaced;
+mod reverted;
 
 use std::time::{Duration, Instant};
 
