@@ -7,12 +7,14 @@
 mod client;
 mod crowd;
 mod embedded;
+mod faults;
 mod fleeting;
 mod history;
 mod linear;
 mod nines;
 mod places;
 mod rest;
+mod schema_changes;
 mod things;
 mod world;
 
@@ -21,6 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use faults::Deck;
 use fleeting::Fleeting;
 use history::{History, Violation};
 use places::Places;
@@ -124,40 +127,49 @@ const ACTORS: [Actor; 13] = [
     linear::run,
 ];
 
-/// Faults, one after the other; how many.
-fn faults(attack: &Attack, seed: u64) -> usize {
-    let time = Duration::from_secs(setting("HEARTHSIDE_CONSISTENCY_SECONDS", 60));
-    let (begun, mut dice, mut faults) = (Instant::now(), Dice(seed), 0);
-    while begun.elapsed() < time && !attack.is_over() {
-        thread::sleep(Duration::from_millis(300 + dice.roll(1200)));
-        let fault = attack.world.fault(&mut dice);
+/// A run of this length has made every kind of fault.
+const LONG: Duration = Duration::from_secs(300);
+
+/// Faults, one after the other; how many of which kind.
+fn attacked(attack: &Attack, seed: u64, time: Duration) -> Deck {
+    let (begun, mut dice, mut deck) = (Instant::now(), Dice(seed), Deck::new());
+    for number in 1.. {
+        if begun.elapsed() >= time || attack.is_over() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(200 + dice.roll(1000)));
+        let fault = deck.next(attack, &mut dice);
         eprintln!("{:6.1} s: {fault}", begun.elapsed().as_secs_f64());
-        faults += 1;
-        if faults % 6 == 0 {
-            // Writes without faults for a second, and then neither.
-            thread::sleep(Duration::from_secs(1));
-            attack.calm.store(true, SeqCst);
-            thread::sleep(BOUND + Duration::from_secs(1));
-            crowd::rush(attack, faults / 6);
-            attack.calm.store(false, SeqCst);
+        if number % 8 == 0 {
+            be_calm(attack, number / 8);
         }
     }
-    faults
+    deck
+}
+
+/// Writes without faults for a second, and then neither.
+fn be_calm(attack: &Attack, number: usize) {
+    thread::sleep(Duration::from_secs(1));
+    attack.calm.store(true, SeqCst);
+    thread::sleep(BOUND + Duration::from_secs(1));
+    crowd::rush(attack, number);
+    attack.calm.store(false, SeqCst);
 }
 
 #[test]
 fn the_contract_holds_under_attack() {
     let seed = setting("HEARTHSIDE_SEED", 0x00c0_4515);
     eprintln!("consistency: HEARTHSIDE_SEED={seed}");
+    let time = Duration::from_secs(setting("HEARTHSIDE_CONSISTENCY_SECONDS", 60));
     let attack = &Attack::new();
-    let faults = thread::scope(|scope| {
+    let deck = thread::scope(|scope| {
         for (i, actor) in ACTORS.iter().enumerate() {
             let dice = Dice(seed ^ 0x5851_f42d_4c95_7f2d_u64.wrapping_mul(i as u64 + 1));
             scope.spawn(move || actor(attack, dice));
         }
         // However this ends, nobody goes on alone.
         let _end = End(&attack.over);
-        faults(attack, seed)
+        attacked(attack, seed, time)
     });
     attack.expect_none(seed);
     rest::comes(attack);
@@ -167,8 +179,10 @@ fn the_contract_holds_under_attack() {
     let written = written.map(|all| all.iter().map(History::acknowledged).sum::<usize>());
     let (reads, linear) = (attack.reads.load(SeqCst), attack.linear.load(SeqCst));
     eprintln!(
-        "{faults} faults, acknowledged writes (through, deferred, fleeting, definitions): {written:?}, {reads} reads, \
+        "acknowledged writes (through, deferred, fleeting, definitions): {written:?}, {reads} reads, \
          {linear} linearizable histories"
     );
+    deck.made().for_each(|(fault, made)| eprintln!("{made:5} times {fault}"));
+    assert!(time < LONG || deck.made().all(|(_, made)| made > 0), "a kind of fault was never made");
     assert!(written.iter().all(|count| *count > 5) && reads > 100 && linear > 5, "the attack was none");
 }

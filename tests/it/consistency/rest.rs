@@ -28,11 +28,7 @@ pub fn comes(attack: &Attack) {
         shows(attack, &mut clients, ("fleeting", "v", key), |stored| history.check_final("C1", stored));
     }
     for i in 0..SIDECARS {
-        for mapping in ["thing", "fleeting"] {
-            let name = format!("hearthside_stale_reads_total{{mapping=\"{mapping}:{{id:int}}\"}}");
-            let stale = attack.world.with(i, |sidecar| metric(sidecar, &name));
-            assert_eq!(stale, Some(0.0), "the verifier of sidecar {i} found a stale read of {mapping}");
-        }
+        attack.world.expect_no_stale_reads(i);
     }
 }
 

@@ -1,13 +1,12 @@
-//! The parts under attack: one Postgres, one Redis, sidecars each behind a fault proxy, and the faults.
+//! The parts under attack: one Postgres, one Redis, and sidecars, each behind a fault proxy.
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use super::places::file_of;
-use crate::differential::stream::Dice;
 use crate::support::free_port;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
@@ -20,8 +19,8 @@ pub const KEYS: usize = 48;
 /// Older than this nothing may be served, whatever breaks (`cache.max_staleness`).
 pub const MAX_STALENESS: Duration = Duration::from_secs(2);
 
-/// After so long a flush is given up: a second more than a connection and a statement may take.
-const DEADLINE: Duration = Duration::from_secs(3);
+/// The tables that writers and readers share.
+pub const COMMON_TABLES: [&str; 3] = ["things", "fleeting", "registers"];
 
 /// Definitions in each sidecar's file.
 pub const PLACES: usize = 40;
@@ -46,6 +45,7 @@ deferred = ["d"]
 key = "fleeting:{id:int}"
 type = "hash"
 table = "fleeting"
+fields = ["v"]
 write = "through"
 delete = "row"
 
@@ -68,13 +68,15 @@ ttl = "1h"
 const TABLES: &str = "CREATE TABLE things (id BIGINT PRIMARY KEY, v BIGINT, d BIGINT, other BIGINT, ends TIMESTAMPTZ); \
     INSERT INTO things SELECT i, 0, 0, 0, NULL FROM generate_series(0, 47) AS i; \
     CREATE TABLE registers (id BIGINT PRIMARY KEY, v BIGINT, d BIGINT); \
-    CREATE TABLE fleeting (id BIGINT PRIMARY KEY, v BIGINT); CREATE EXTENSION pg_stat_statements;";
+    CREATE TABLE fleeting (id BIGINT PRIMARY KEY, v BIGINT, remark TEXT); CREATE EXTENSION pg_stat_statements;";
 
 pub struct World {
     pub postgres: Postgres,
-    redis: Mutex<Redis>,
-    proxies: Vec<Proxy>,
+    pub redis: Mutex<Redis>,
+    pub proxies: Vec<Proxy>,
     sidecars: Vec<Mutex<Option<Sidecar>>>,
+    /// Stale reads that each sidecar's verifier has found, and that the contract allows.
+    allowed: [AtomicUsize; SIDECARS],
     pub ports: Vec<u16>,
     folder: tempfile::TempDir,
 }
@@ -89,6 +91,7 @@ impl World {
             redis: Mutex::new(redis),
             proxies,
             sidecars: (0..SIDECARS).map(|_| Mutex::new(None)).collect(),
+            allowed: Default::default(),
             ports: (0..SIDECARS).map(|_| free_port()).collect(),
             folder: tempfile::tempdir().expect("a folder"),
         };
@@ -107,7 +110,7 @@ impl World {
     }
 
     /// The file that says how wrong a sidecar's wall clock is.
-    fn clock(&self, i: usize) -> PathBuf {
+    pub fn clock(&self, i: usize) -> PathBuf {
         self.folder.path().join(format!("clock{i}"))
     }
 
@@ -127,6 +130,7 @@ impl World {
             ("JOURNAL__FLUSH_INTERVAL", "200ms".into()),
             ("CACHE__MAX_STALENESS", format!("{}s", MAX_STALENESS.as_secs())),
             ("CACHE__NEGATIVE_TTL", "10s".into()),
+            ("STORE__SCHEMA_INTERVAL", "500ms".into()),
             ("STORE__HEARTBEAT_INTERVAL", "200ms".into()),
             ("STORE__HEARTBEAT_TIMEOUT", "800ms".into()),
             ("STORE__QUERY_TIMEOUT", "1s".into()),
@@ -135,7 +139,7 @@ impl World {
         ] {
             builder = builder.set(name, value);
         }
-        // Trouble is what this is about; a panic, or a stale record, is not.
+        // Trouble is what this is about; a panic is not. Stale records are judged by `expect_no_stale_reads`.
         builder.expect(warnings::UPSTREAM_AWAY).expect(warnings::STORE_AWAY).expect(warnings::STORE_LATE).expect(&[
             warnings::DEFERRED_WAIT,
             warnings::DEFERRED_STAY,
@@ -145,124 +149,42 @@ impl World {
             warnings::FAULTY_RELOAD,
             warnings::NO_ROW,
             warnings::CUT_AT_THE_END,
+            warnings::NO_TRIGGERS,
+            warnings::UNFIT,
+            warnings::STALE,
         ])
     }
 
-    fn start(&self, i: usize) {
+    pub fn install_triggers(&self) {
+        let done = self.builder(0).set("STORE__URL", self.postgres.url()).execute(&["triggers", "--install"]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Does what no trigger tells of: stale reads that a verifier finds meanwhile are allowed.
+    pub fn is_untold(&self, act: impl FnOnce()) {
+        let before = [0, 1].map(|i| self.stale_reads(i));
+        act();
+        for (i, before) in before.into_iter().enumerate() {
+            self.allowed[i].fetch_add(self.stale_reads(i) - before, SeqCst);
+        }
+    }
+
+    /// How many stale reads a sidecar's verifier has found since its start.
+    fn stale_reads(&self, i: usize) -> usize {
+        self.with(i, |sidecar| sidecar.log().matches("a stale record was served").count()).unwrap_or(0)
+    }
+
+    pub fn expect_no_stale_reads(&self, i: usize) {
+        assert_eq!(self.stale_reads(i), self.allowed[i].load(SeqCst), "the verifier of sidecar {i} found stale reads");
+    }
+
+    pub fn start(&self, i: usize) {
+        self.allowed[i].store(0, SeqCst);
         *self.sidecars[i].lock().expect("a lock") = Some(self.builder(i).spawn());
     }
 
-    /// One fault, from its beginning to its end.
-    pub fn fault(&self, dice: &mut Dice) -> &'static str {
-        let i = dice.roll(SIDECARS as u64) as usize;
-        let moment = Duration::from_millis(100 + dice.roll(900));
-        match dice.roll(13) {
-            0 => {
-                self.kill(i);
-                std::thread::sleep(moment);
-                self.start(i);
-                "a sidecar killed and started again"
-            }
-            1 => {
-                self.postgres.stop();
-                std::thread::sleep(moment);
-                self.postgres.launch();
-                "Postgres stopped at once and started again"
-            }
-            2 => {
-                let mut redis = self.redis.lock().expect("a lock");
-                redis.kill();
-                redis.launch();
-                "Redis killed and started again"
-            }
-            3 | 4 => {
-                self.proxies[i].cut();
-                "a sidecar's store connections cut"
-            }
-            5 => {
-                self.proxies[i].hold(true);
-                std::thread::sleep(moment + MAX_STALENESS);
-                self.proxies[i].hold(false);
-                "a sidecar's store connections open and silent"
-            }
-            6 => {
-                let mut session = self.postgres.session();
-                // Loads go on in the first mode, and wait in the second.
-                let mode = if dice.roll(2) == 0 { "EXCLUSIVE" } else { "ACCESS EXCLUSIVE" };
-                session.run(&format!("BEGIN; LOCK TABLE things, fleeting, registers IN {mode} MODE;"));
-                std::thread::sleep(moment);
-                session.run("COMMIT;");
-                "slow loads and commits: the tables locked"
-            }
-            7 => {
-                let _away = self.postgres.try_sql("UPDATE things SET other = other + 1");
-                "a mass update"
-            }
-            8 => {
-                self.freeze_change_connections(moment + MAX_STALENESS);
-                "the change connections' Postgres processes stopped"
-            }
-            9 => {
-                // Either way, and back.
-                let step = ["+0", "-240s", "+240s"][dice.roll(3) as usize];
-                fs::write(self.clock(i), step).expect("written");
-                "a sidecar's wall clock stepped"
-            }
-            10 | 11 => {
-                let is_killed = dice.roll(2) == 0;
-                // Before a kill its keys are often written again: the journal then holds nothing of it any more.
-                let again = Duration::from_millis(dice.roll(2) * 1500);
-                self.deliver_late(i, is_killed.then_some(again), moment);
-                if is_killed {
-                    "a flush delivered late, its sidecar killed meanwhile"
-                } else {
-                    "a flush delivered late"
-                }
-            }
-            _ => {
-                let terminate =
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hearthside'";
-                let _away = self.postgres.try_sql(terminate);
-                "every connection ended by Postgres"
-            }
-        }
-    }
-
-    /// Holds the next flush of a sidecar until it has been given up, or the sidecar was killed after so long and
-    /// started again, and what came after it has been saved.
-    fn deliver_late(&self, i: usize, killed_after: Option<Duration>, moment: Duration) {
-        let late = self.proxies[i].trap("\"k\":[");
-        let begun = Instant::now();
-        while !late.has_caught() && begun.elapsed() < MAX_STALENESS {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        if let Some(again) = killed_after {
-            std::thread::sleep(again);
-            self.kill(i);
-            self.start(i);
-        } else {
-            std::thread::sleep(DEADLINE);
-        }
-        std::thread::sleep(moment);
-        late.release();
-    }
-
-    /// SIGSTOP to the processes that serve the change feed, and SIGCONT.
-    fn freeze_change_connections(&self, moment: Duration) {
-        let listening = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
-        let pids = self.postgres.try_sql(listening).unwrap_or_default();
-        let signal = |name: &str| {
-            for pid in pids.lines() {
-                // It may have ended meanwhile.
-                let _ended = Command::new("kill").args([name, pid]).stderr(Stdio::null()).status();
-            }
-        };
-        signal("-STOP");
-        std::thread::sleep(moment);
-        signal("-CONT");
-    }
-
-    fn kill(&self, i: usize) {
+    pub fn kill(&self, i: usize) {
+        self.expect_no_stale_reads(i);
         if let Some(mut sidecar) = self.sidecars[i].lock().expect("a lock").take() {
             sidecar.signal("KILL");
             while !sidecar.has_ended() {

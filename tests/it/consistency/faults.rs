@@ -1,0 +1,173 @@
+//! What goes wrong, one fault after the other: a shuffled deck that holds each kind once, so that a run of a minute and
+//! a half makes all of them. A fault returns when it has ended.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Attack;
+use super::schema_changes;
+use super::world::{MAX_STALENESS, SIDECARS, World};
+use crate::differential::stream::Dice;
+
+/// After so long a flush is given up: a second more than a connection and a statement may take.
+const DEADLINE: Duration = Duration::from_secs(3);
+
+/// A kind of fault: what it is, and what makes it.
+type Kind = (&'static str, fn(&Attack, &mut Dice));
+
+const KINDS: [Kind; 19] = [
+    ("a sidecar killed and started again", kill),
+    ("Postgres stopped at once and started again", stop_postgres),
+    ("Redis killed and started again", kill_redis),
+    ("a sidecar's store connections cut", cut),
+    ("a sidecar's store connections open and silent", silence),
+    ("slow commits: the tables locked", |attack, dice| lock(attack, dice, "EXCLUSIVE")),
+    ("slow loads and commits: the tables locked", |attack, dice| lock(attack, dice, "ACCESS EXCLUSIVE")),
+    ("a mass update", update_all),
+    ("the change connections' Postgres processes stopped", freeze_change_connections),
+    ("a sidecar's wall clock stepped", step_the_clock),
+    ("a flush delivered late", deliver_late),
+    ("a flush delivered late, its sidecar killed meanwhile", deliver_late_after_a_kill),
+    ("every connection ended by Postgres", end_connections),
+    ("a column that comes and goes", schema_changes::add_and_drop),
+    ("a column of another type", schema_changes::retype),
+    ("columns of other names", schema_changes::rename),
+    ("a table replaced by a copy", schema_changes::swap),
+    ("change triggers disabled", schema_changes::disable_triggers),
+    ("change triggers dropped", schema_changes::drop_triggers),
+];
+
+/// The faults that are still to come, and those that were.
+pub struct Deck {
+    left: Vec<usize>,
+    made: [usize; KINDS.len()],
+}
+
+impl Deck {
+    pub fn new() -> Self {
+        Self { left: Vec::new(), made: [0; KINDS.len()] }
+    }
+
+    /// Makes the next fault, and returns what it was.
+    pub fn next(&mut self, attack: &Attack, dice: &mut Dice) -> &'static str {
+        if self.left.is_empty() {
+            self.left = (0..KINDS.len()).collect();
+        }
+        let kind = self.left.swap_remove(dice.roll(self.left.len() as u64) as usize);
+        self.made[kind] += 1;
+        let (name, make) = KINDS[kind];
+        make(attack, dice);
+        name
+    }
+
+    /// Each kind, and how often it was made.
+    pub fn made(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        KINDS.iter().map(|(name, _)| *name).zip(self.made)
+    }
+}
+
+/// Any of the sidecars.
+pub fn any_sidecar(dice: &mut Dice) -> usize {
+    dice.roll(SIDECARS as u64) as usize
+}
+
+/// How long a fault lasts.
+pub fn moment(dice: &mut Dice) -> Duration {
+    Duration::from_millis(100 + dice.roll(900))
+}
+
+fn kill(attack: &Attack, dice: &mut Dice) {
+    let i = any_sidecar(dice);
+    attack.world.kill(i);
+    thread::sleep(moment(dice));
+    attack.world.start(i);
+}
+
+fn stop_postgres(attack: &Attack, dice: &mut Dice) {
+    attack.world.postgres.stop();
+    thread::sleep(moment(dice));
+    attack.world.postgres.launch();
+}
+
+fn kill_redis(attack: &Attack, _: &mut Dice) {
+    let mut redis = attack.world.redis.lock().expect("a lock");
+    redis.kill();
+    redis.launch();
+}
+
+fn cut(attack: &Attack, dice: &mut Dice) {
+    attack.world.proxies[any_sidecar(dice)].cut();
+}
+
+fn silence(attack: &Attack, dice: &mut Dice) {
+    let proxy = &attack.world.proxies[any_sidecar(dice)];
+    proxy.hold(true);
+    thread::sleep(moment(dice) + MAX_STALENESS);
+    proxy.hold(false);
+}
+
+fn lock(attack: &Attack, dice: &mut Dice, mode: &str) {
+    let mut session = attack.world.postgres.session();
+    session.run(&format!("BEGIN; LOCK TABLE things, fleeting, registers IN {mode} MODE;"));
+    thread::sleep(moment(dice));
+    session.run("COMMIT;");
+}
+
+fn update_all(attack: &Attack, _: &mut Dice) {
+    let _away = attack.world.postgres.try_sql("UPDATE things SET other = other + 1");
+}
+
+/// SIGSTOP to the processes that serve the change feed, and SIGCONT.
+fn freeze_change_connections(attack: &Attack, dice: &mut Dice) {
+    let listening = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
+    let pids = attack.world.postgres.try_sql(listening).unwrap_or_default();
+    let signal = |name: &str| {
+        for pid in pids.lines() {
+            // It may have ended meanwhile.
+            let _ended = Command::new("kill").args([name, pid]).stderr(Stdio::null()).status();
+        }
+    };
+    signal("-STOP");
+    thread::sleep(moment(dice) + MAX_STALENESS);
+    signal("-CONT");
+}
+
+/// Either way, and back.
+fn step_the_clock(attack: &Attack, dice: &mut Dice) {
+    let step = ["+0", "-240s", "+240s"][dice.roll(3) as usize];
+    fs::write(attack.world.clock(any_sidecar(dice)), step).expect("written");
+}
+
+/// Holds the next flush of a sidecar until it has been given up and what came after it has been saved.
+fn deliver_late(attack: &Attack, dice: &mut Dice) {
+    held_flush(&attack.world, any_sidecar(dice), || thread::sleep(DEADLINE + moment(dice)));
+}
+
+/// Holds the next flush of a sidecar until that one was killed and started again, and what came after it has been saved.
+fn deliver_late_after_a_kill(attack: &Attack, dice: &mut Dice) {
+    let i = any_sidecar(dice);
+    held_flush(&attack.world, i, || {
+        // Before the kill its keys are often written again: the journal then holds nothing of it any more.
+        thread::sleep(Duration::from_millis(dice.roll(2) * 1500));
+        attack.world.kill(i);
+        attack.world.start(i);
+        thread::sleep(moment(dice));
+    });
+}
+
+fn held_flush(world: &World, i: usize, meanwhile: impl FnOnce()) {
+    let late = world.proxies[i].trap("\"k\":[");
+    let begun = Instant::now();
+    while !late.has_caught() && begun.elapsed() < MAX_STALENESS {
+        thread::sleep(Duration::from_millis(1));
+    }
+    meanwhile();
+    late.release();
+}
+
+fn end_connections(attack: &Attack, _: &mut Dice) {
+    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hearthside'";
+    let _away = attack.world.postgres.try_sql(terminate);
+}
