@@ -1,5 +1,4 @@
-//! What goes wrong, one fault after the other: a shuffled deck that holds each kind once, so that a run of a minute and
-//! a half makes all of them. A fault returns when it has ended.
+//! What goes wrong, one fault after the other. A run of a minute and a half makes each kind of them.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -7,17 +6,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Attack;
-use super::schema_changes;
+use super::deck::Kind;
 use super::world::{MAX_STALENESS, SIDECARS, World};
+use super::{fleeting, journals, poolers, schema_changes};
 use crate::differential::stream::Dice;
+use crate::support::proxy::Proxy;
 
 /// After so long a flush is given up: a second more than a connection and a statement may take.
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// A kind of fault: what it is, and what makes it.
-type Kind = (&'static str, fn(&Attack, &mut Dice));
-
-const KINDS: [Kind; 19] = [
+pub const KINDS: &[Kind<Attack>] = &[
     ("a sidecar killed and started again", kill),
     ("Postgres stopped at once and started again", stop_postgres),
     ("Redis killed and started again", kill_redis),
@@ -37,36 +35,12 @@ const KINDS: [Kind; 19] = [
     ("a table replaced by a copy", schema_changes::swap),
     ("change triggers disabled", schema_changes::disable_triggers),
     ("change triggers dropped", schema_changes::drop_triggers),
+    ("a partition detached and attached", fleeting::detach),
+    ("a journal that went back in time", journals::restore),
+    ("two sidecars with copies of one journal", journals::copy),
+    ("the pooler restarted", poolers::restart),
+    ("the pooler paused", poolers::pause),
 ];
-
-/// The faults that are still to come, and those that were.
-pub struct Deck {
-    left: Vec<usize>,
-    made: [usize; KINDS.len()],
-}
-
-impl Deck {
-    pub fn new() -> Self {
-        Self { left: Vec::new(), made: [0; KINDS.len()] }
-    }
-
-    /// Makes the next fault, and returns what it was.
-    pub fn next(&mut self, attack: &Attack, dice: &mut Dice) -> &'static str {
-        if self.left.is_empty() {
-            self.left = (0..KINDS.len()).collect();
-        }
-        let kind = self.left.swap_remove(dice.roll(self.left.len() as u64) as usize);
-        self.made[kind] += 1;
-        let (name, make) = KINDS[kind];
-        make(attack, dice);
-        name
-    }
-
-    /// Each kind, and how often it was made.
-    pub fn made(&self) -> impl Iterator<Item = (&'static str, usize)> {
-        KINDS.iter().map(|(name, _)| *name).zip(self.made)
-    }
-}
 
 /// Any of the sidecars.
 pub fn any_sidecar(dice: &mut Dice) -> usize {
@@ -98,14 +72,14 @@ fn kill_redis(attack: &Attack, _: &mut Dice) {
 }
 
 fn cut(attack: &Attack, dice: &mut Dice) {
-    attack.world.proxies[any_sidecar(dice)].cut();
+    attack.world.ways(any_sidecar(dice)).for_each(Proxy::cut);
 }
 
 fn silence(attack: &Attack, dice: &mut Dice) {
-    let proxy = &attack.world.proxies[any_sidecar(dice)];
-    proxy.hold(true);
+    let i = any_sidecar(dice);
+    attack.world.ways(i).for_each(|proxy| proxy.hold(true));
     thread::sleep(moment(dice) + MAX_STALENESS);
-    proxy.hold(false);
+    attack.world.ways(i).for_each(|proxy| proxy.hold(false));
 }
 
 fn lock(attack: &Attack, dice: &mut Dice, mode: &str) {
@@ -145,7 +119,7 @@ fn deliver_late(attack: &Attack, dice: &mut Dice) {
     held_flush(&attack.world, any_sidecar(dice), || thread::sleep(DEADLINE + moment(dice)));
 }
 
-/// Holds the next flush of a sidecar until that one was killed and started again, and what came after it has been saved.
+/// Holds the next flush of a sidecar until that one was killed and started again, and what came after was saved.
 fn deliver_late_after_a_kill(attack: &Attack, dice: &mut Dice) {
     let i = any_sidecar(dice);
     held_flush(&attack.world, i, || {

@@ -1,5 +1,5 @@
-//! Rows that come and go, by SQL, through sidecars, and all at once by TRUNCATE: what is not there is remembered too
-//! (C7).
+//! Rows of two partitions that come and go: by SQL through their table or in their partition, through sidecars, all at
+//! once by TRUNCATE, and with their partition. What is not there is remembered too (C7).
 
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
@@ -8,11 +8,13 @@ use std::time::Duration;
 use super::client::{Client, Sql};
 use super::history::{History, Via, What};
 use super::world::SIDECARS;
-use super::{Attack, BOUND};
+use super::{Attack, BOUND, schema_changes};
 use crate::differential::stream::Dice;
 
 /// As many rows come and go.
 pub const FLEETING: usize = 12;
+/// Those from here on are in the second partition.
+const HIGH: usize = 6;
 
 pub struct Fleeting {
     pub histories: Vec<History>,
@@ -40,10 +42,12 @@ pub fn write(attack: &Attack, mut dice: Dice) {
             continue;
         }
         let Ok(_holds) = fleeting.held[key].try_lock() else { continue };
+        let table = *dice.pick(&["fleeting", if key < HIGH { "fleeting_low" } else { "fleeting_high" }]);
         let is_answered = match kind % 4 {
-            0 => history.send(What::Value, Via::Sql, |version| sql.run(attack, &upsert(key, version))),
+            0 => history
+                .send(What::Value, Via::Sql, |version| sql.run(attack, &upsert(table, &format!("({key}, {version})")))),
             1 => history
-                .send(What::Absence, Via::Sql, |_| sql.run(attack, &format!("DELETE FROM fleeting WHERE id = {key};"))),
+                .send(What::Absence, Via::Sql, |_| sql.run(attack, &format!("DELETE FROM {table} WHERE id = {key};"))),
             2 => history.send(What::Value, Via::Sidecar(i), |version| {
                 clients[i].ask(&format!("HSET fleeting:{key} v {version}")).is_some_and(|told| told.starts_with(':'))
             }),
@@ -55,8 +59,34 @@ pub fn write(attack: &Attack, mut dice: Dice) {
     }
 }
 
-fn upsert(key: usize, version: u64) -> String {
-    format!("INSERT INTO fleeting VALUES ({key}, {version}) ON CONFLICT (id) DO UPDATE SET v = excluded.v;")
+fn upsert(table: &str, rows: &str) -> String {
+    format!("INSERT INTO {table} VALUES {rows} ON CONFLICT (id) DO UPDATE SET v = excluded.v;")
+}
+
+/// Takes a partition away, and attaches it a moment later with other values.
+pub fn detach(attack: &Attack, dice: &mut Dice) {
+    let (fleeting, postgres) = (&attack.fleeting, &attack.world.postgres);
+    let _high: Vec<MutexGuard<'_, ()>> =
+        fleeting.held[HIGH..].iter().map(|held| held.lock().expect("a lock")).collect();
+    let all_are = |what, change: &dyn Fn(&[u64])| {
+        let histories = &fleeting.histories[HIGH..];
+        let versions: Vec<u64> = histories.iter().map(|history| history.issue(what)).collect();
+        change(&versions);
+        for (history, version) in histories.iter().zip(versions) {
+            history.acknowledge(version, Via::Sql);
+        }
+    };
+    let away = || {
+        all_are(What::Absence, &|_| drop(postgres.sql("ALTER TABLE fleeting DETACH PARTITION fleeting_high")));
+    };
+    let back = || {
+        all_are(What::Value, &|versions| {
+            let rows = versions.iter().zip(HIGH..).map(|(version, key)| format!("({key}, {version})"));
+            postgres.sql(&upsert("fleeting_high", &rows.collect::<Vec<_>>().join(", ")));
+            postgres.sql("ALTER TABLE fleeting ATTACH PARTITION fleeting_high FOR VALUES FROM (6) TO (12)");
+        });
+    };
+    schema_changes::untold(attack, dice, away, back);
 }
 
 fn truncate(attack: &Attack, sql: &mut Sql) {

@@ -30,6 +30,8 @@ struct Written {
     acked: Vec<Acked>,
     /// The versions that are no value but its absence.
     absent: BTreeSet<u64>,
+    /// No version up to here is known to be acknowledged: the journal went back in time.
+    lost: u64,
 }
 
 /// What a version is.
@@ -65,6 +67,7 @@ pub struct Floor {
     own: u64,
     /// The last version that anybody acknowledged longer than the bound ago (C2).
     anybody: u64,
+    lost: u64,
 }
 
 impl History {
@@ -97,7 +100,23 @@ impl History {
     }
 
     pub fn acknowledge(&self, version: u64, via: Via) {
-        self.written.lock().expect("a lock").acked.push(Acked { version, via, at: Instant::now() });
+        let mut written = self.written.lock().expect("a lock");
+        if version > written.lost {
+            written.acked.push(Acked { version, via, at: Instant::now() });
+        }
+    }
+
+    /// The last version that was acknowledged.
+    pub fn last(&self) -> u64 {
+        self.written.lock().expect("a lock").acked.last().map_or(0, |acked| acked.version)
+    }
+
+    /// What is saved stays; what was acknowledged after it may be lost.
+    pub fn go_back_to(&self, saved: u64, via: Via) {
+        let mut written = self.written.lock().expect("a lock");
+        written.acked.retain(|acked| acked.version < saved);
+        written.acked.push(Acked { version: saved, via, at: Instant::now() });
+        written.lost = written.issued;
     }
 
     /// What a read that begins now through `sidecar` must see, where others' writes may take `bound` to show.
@@ -109,6 +128,7 @@ impl History {
         Floor {
             own: newest(&|acked| acked.via == Via::Sidecar(sidecar)),
             anybody: newest(&|acked| acked.at.elapsed() > bound),
+            lost: written.lost,
         }
     }
 
@@ -116,6 +136,10 @@ impl History {
     pub fn check(&self, floor: Floor, seen: Option<u64>) -> Option<Violation> {
         let written = self.written.lock().expect("a lock");
         let violation = |clause, what: String| Some(Violation { clause, what });
+        if floor.lost != written.lost {
+            // What had been acknowledged when it was asked may have been lost meanwhile.
+            return None;
+        }
         let Some(seen) = seen else {
             let newest = written.absent.last().copied();
             return match newest {

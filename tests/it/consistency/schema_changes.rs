@@ -1,7 +1,6 @@
 //! Tables that change under the sidecars: columns, types and names, a table in the place of another, and triggers that
 //! are missing. Each change is taken back, or mended, before the next fault.
 
-use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
 
@@ -17,16 +16,14 @@ fn for_a_moment(attack: &Attack, dice: &mut Dice, change: &str, back: &str) {
 }
 
 /// Makes a change, and a moment later what ends it. What the verifier finds meanwhile is no fault: until the sidecars
-/// have looked at the schema, what they show may be what was right before it. Then nobody writes, so that what they have
-/// missed would show.
-fn untold(attack: &Attack, dice: &mut Dice, change: impl FnOnce(), end: impl FnOnce()) {
+/// have looked at the schema, what they show may be what was right before it. Then nobody writes, so that what they
+/// have missed would show.
+pub fn untold(attack: &Attack, dice: &mut Dice, change: impl FnOnce(), end: impl FnOnce()) {
     attack.world.is_untold(|| {
         change();
         thread::sleep(moment(dice));
         end();
-        attack.calm.store(true, SeqCst);
-        thread::sleep(BOUND + Duration::from_millis(500));
-        attack.calm.store(false, SeqCst);
+        attack.calmly(|| thread::sleep(BOUND + Duration::from_millis(500)));
     });
 }
 

@@ -1,4 +1,5 @@
-//! The parts under attack: one Postgres, one Redis, and sidecars, each behind a fault proxy.
+//! The parts under attack: one Postgres, one Redis, and sidecars behind fault proxies. One of them asks the store
+//! through a pooler.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use super::places::file_of;
 use crate::support::free_port;
+use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
@@ -15,6 +17,12 @@ use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::warnings;
 
 pub const SIDECARS: usize = 2;
+
+/// The sidecar whose loads and writes go through a pooler. Its change feed does not.
+const POOLED: usize = 1;
+/// The proxy of that feed.
+const FEED: usize = SIDECARS;
+
 pub const KEYS: usize = 48;
 /// Older than this nothing may be served, whatever breaks (`cache.max_staleness`).
 pub const MAX_STALENESS: Duration = Duration::from_secs(2);
@@ -66,17 +74,22 @@ ttl = "1h"
 "#;
 
 const TABLES: &str = "CREATE TABLE things (id BIGINT PRIMARY KEY, v BIGINT, d BIGINT, other BIGINT, ends TIMESTAMPTZ); \
-    INSERT INTO things SELECT i, 0, 0, 0, NULL FROM generate_series(0, 47) AS i; \
+    INSERT INTO things SELECT i, 0, 0, 0, NULL FROM generate_series(0, 51) AS i; \
     CREATE TABLE registers (id BIGINT PRIMARY KEY, v BIGINT, d BIGINT); \
-    CREATE TABLE fleeting (id BIGINT PRIMARY KEY, v BIGINT, remark TEXT); CREATE EXTENSION pg_stat_statements;";
+    CREATE TABLE fleeting (id BIGINT PRIMARY KEY, v BIGINT, remark TEXT) PARTITION BY RANGE (id); \
+    CREATE TABLE fleeting_low PARTITION OF fleeting FOR VALUES FROM (0) TO (6); \
+    CREATE TABLE fleeting_high PARTITION OF fleeting FOR VALUES FROM (6) TO (12); CREATE EXTENSION pg_stat_statements;";
 
 pub struct World {
     pub postgres: Postgres,
     pub redis: Mutex<Redis>,
+    pub pooler: Mutex<PgBouncer>,
     pub proxies: Vec<Proxy>,
     sidecars: Vec<Mutex<Option<Sidecar>>>,
     /// Stale reads that each sidecar's verifier has found, and that the contract allows.
     allowed: [AtomicUsize; SIDECARS],
+    /// How often each sidecar's journal went back in time.
+    pub restored: [AtomicUsize; SIDECARS],
     pub ports: Vec<u16>,
     folder: tempfile::TempDir,
 }
@@ -85,13 +98,16 @@ impl World {
     pub fn new() -> Self {
         let (postgres, redis) = (Postgres::start(), Redis::start());
         postgres.sql(TABLES);
-        let proxies = (0..SIDECARS).map(|_| Proxy::to(postgres.port)).collect();
+        let pooler = PgBouncer::start(&postgres, "transaction");
+        let proxies = [postgres.port, pooler.port, postgres.port].map(Proxy::to).into();
         let world = Self {
             postgres,
             redis: Mutex::new(redis),
+            pooler: Mutex::new(pooler),
             proxies,
             sidecars: (0..SIDECARS).map(|_| Mutex::new(None)).collect(),
             allowed: Default::default(),
+            restored: Default::default(),
             ports: (0..SIDECARS).map(|_| free_port()).collect(),
             folder: tempfile::tempdir().expect("a folder"),
         };
@@ -114,7 +130,22 @@ impl World {
         self.folder.path().join(format!("clock{i}"))
     }
 
-    fn builder(&self, i: usize) -> Builder {
+    pub fn journal(&self, i: usize) -> PathBuf {
+        self.folder.path().join(format!("journal{i}.db"))
+    }
+
+    /// Where a copy of a journal is kept.
+    pub fn journal_copy(&self) -> PathBuf {
+        self.folder.path().join("copy.db")
+    }
+
+    /// The proxies of a sidecar.
+    pub fn ways(&self, i: usize) -> impl Iterator<Item = &Proxy> {
+        let feed = if i == POOLED { Some(&self.proxies[FEED]) } else { None };
+        std::iter::once(&self.proxies[i]).chain(feed)
+    }
+
+    pub fn builder(&self, i: usize) -> Builder {
         let config = CONFIG.replace("PLACES", &self.places(i).display().to_string());
         let mut builder = Sidecar::builder()
             .redis(&self.redis.lock().expect("a lock"))
@@ -126,7 +157,7 @@ impl World {
         for (name, value) in [
             ("STORE__URL", self.postgres.url_at(self.proxies[i].port)),
             ("SERVER__LISTEN", format!("127.0.0.1:{}", self.ports[i])),
-            ("JOURNAL__PATH", self.folder.path().join(format!("journal{i}.db")).display().to_string()),
+            ("JOURNAL__PATH", self.journal(i).display().to_string()),
             ("JOURNAL__FLUSH_INTERVAL", "200ms".into()),
             ("CACHE__MAX_STALENESS", format!("{}s", MAX_STALENESS.as_secs())),
             ("CACHE__NEGATIVE_TTL", "10s".into()),
@@ -138,6 +169,10 @@ impl World {
             ("VERIFY__SAMPLE", "50".into()),
         ] {
             builder = builder.set(name, value);
+        }
+        if i == POOLED {
+            let feed = self.postgres.url_at(self.proxies[FEED].port);
+            builder = builder.set("STORE__POOLER", "transaction").set("STORE__FEED_URL", feed);
         }
         // Trouble is what this is about; a panic is not. Stale records are judged by `expect_no_stale_reads`.
         builder.expect(warnings::UPSTREAM_AWAY).expect(warnings::STORE_AWAY).expect(warnings::STORE_LATE).expect(&[
@@ -152,6 +187,8 @@ impl World {
             warnings::NO_TRIGGERS,
             warnings::UNFIT,
             warnings::STALE,
+            warnings::JOURNAL_COPIED,
+            warnings::JOURNAL_LACKS,
         ])
     }
 
