@@ -30,7 +30,7 @@ pub(super) async fn replay(
     // If this process ends before the answer is noted, the next opening knows by this that it was this one that asked.
     journal.announce().await.map_err(|error| failed(error.into()))?;
     match raise(journal, &waiting, owned, away).await {
-        Err(StoreError::ReadOnly(_)) => postpone(journal, waiting, owned).await,
+        Err(StoreError::ReadOnly(_)) => postpone(journal, waiting, owned),
         raised => {
             let entries = take_over(journal, waiting, owned, &raised.map_err(failed)?).await.map_err(failed)?;
             lay(journal, entries, owned);
@@ -41,8 +41,7 @@ pub(super) async fn replay(
 
 /// A store that takes reads only cannot note who takes over. What was left lies over every record all the same, that of
 /// batches too whose end is not known; it is taken over when the store takes writes, and until then nothing is flushed.
-async fn postpone(journal: &Arc<Journal>, waiting: Waiting, owned: &Arc<Owned>) {
-    owned.cache.hold_flushes().await;
+fn postpone(journal: &Arc<Journal>, waiting: Waiting, owned: &Arc<Owned>) {
     let taken = waiting.taken.iter().flat_map(|(_, entries)| entries);
     let mut entries: Vec<Entry> = waiting.entries.iter().chain(taken).cloned().collect();
     entries.sort_by_key(|entry| entry.seq);
@@ -61,11 +60,10 @@ async fn take_over_later(journal: Arc<Journal>, waiting: Waiting, owned: Arc<Own
             continue;
         }
         match attempt().await {
-            Ok(_) => break,
+            Ok(_) => return,
             Err(error) => tracing::warn!(%error, "what the journal held at the start cannot be taken over yet"),
         }
     }
-    owned.cache.release_flushes().await;
 }
 
 /// Takes over what the opening before left, by what the store says of it: what it has applied is forgotten. If another

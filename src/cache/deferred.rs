@@ -41,16 +41,6 @@ impl Cache {
         self.write_behind.metrics.put_aside.inc_by(keys as u64);
     }
 
-    /// Nothing is flushed any more: what waits is not this opening's of the journal yet.
-    pub async fn hold_flushes(&self) {
-        self.write_behind.hold(true).await;
-    }
-
-    /// What waits may be flushed again.
-    pub async fn release_flushes(&self) {
-        self.write_behind.hold(false).await;
-    }
-
     /// The store has these entries: nothing of them lies over a record any more.
     pub fn forget_applied(&self, entries: &[journal::Entry]) {
         entries.iter().for_each(|entry| self.memory.settle(&entry.key, std::slice::from_ref(entry), None));

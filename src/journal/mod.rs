@@ -26,7 +26,7 @@ mod writer;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -60,6 +60,8 @@ pub enum Clearing {
 pub struct Journal {
     incarnation: Incarnation,
     next: AtomicU64,
+    /// What waits belongs to this opening.
+    has_succeeded: AtomicBool,
     room: Room,
     /// Keys that waited when it was opened, and have not been laid over the store's records yet.
     held: Mutex<HashSet<Bytes>>,
@@ -120,6 +122,7 @@ impl Journal {
         let journal = Self {
             incarnation,
             next: AtomicU64::new(next),
+            has_succeeded: AtomicBool::new(waiting.incarnation.is_empty()),
             room: Room::new(bytes, aside, settings.max_bytes.0 as u64, metrics),
             held: Mutex::new(held),
             orders,
@@ -324,7 +327,15 @@ impl Journal {
     /// [`JournalError`]: then nothing of it may be taken.
     pub async fn succeed(&self) -> Result<(), JournalError> {
         let heir = self.incarnation();
-        self.order(|done| Order::Succeed(heir, done)).await
+        self.order(|done| Order::Succeed(heir, done)).await?;
+        self.has_succeeded.store(true, SeqCst);
+        Ok(())
+    }
+
+    /// True when everything that waits belongs to this opening. Before that nothing may be taken.
+    #[must_use]
+    pub fn has_succeeded(&self) -> bool {
+        self.has_succeeded.load(SeqCst)
     }
 
     /// Remembers what is known of mappings' columns, as texts by the mapping's key pattern, for a start without the

@@ -50,8 +50,6 @@ pub(super) struct Flusher {
     pub(super) unknown: Option<Arc<Pending>>,
     /// That one was sent, and may have been applied.
     pub(super) was_sent: bool,
-    /// What waits was left by another opening of the journal and is not taken over yet: nothing is taken.
-    is_held: bool,
     /// The journal does not know it yet.
     ended: Option<Settled>,
     /// So often the journal took another name since a batch was saved.
@@ -87,11 +85,6 @@ impl WriteBehind {
                 tokio::time::sleep(interval).await;
             }
         }
-    }
-
-    /// Whether nothing may be taken.
-    pub(crate) async fn hold(&self, is_held: bool) {
-        self.flusher.lock().await.is_held = is_held;
     }
 
     /// Saves everything that waits; what comes meanwhile is for the next time. A mapping whose table the store cannot
@@ -154,7 +147,7 @@ impl WriteBehind {
     /// What was left over: an outcome that the journal does not know yet, a batch whose result is not known. Nothing
     /// else is taken before both are settled.
     async fn resolve(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
-        if flusher.is_held {
+        if !journal.has_succeeded() {
             return Err(StoreError::ReadOnly("the deferred writes of before the start go first".into()));
         }
         self.note(journal, flusher).await?;

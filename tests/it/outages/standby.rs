@@ -228,16 +228,18 @@ fn a_read_that_is_in_the_way_of_the_replay_is_sent_again() {
     let standby = place.primary.standby_with("-c max_standby_streaming_delay=0");
     standby.catch_up_with(&place.primary);
     let slow = "[[caches]]\nkey = \"slow:{id:int}\"\ntype = \"string\"\nvalue = \"name\"\nttl = \"1m\"\n\
-        query = \"SELECT name, pg_sleep(1) FROM players WHERE id = $1\"\n";
-    let sidecar = started(place.over(&standby).config(slow));
+        query = \"SELECT name, pg_advisory_xact_lock(7) FROM players WHERE id = $1\"\n";
+    let sidecar = started(place.over(&standby).config(slow).set("STORE__QUERY_TIMEOUT", "20s"));
+    let mut holder = standby.session();
+    holder.run("SELECT pg_advisory_lock(7);");
     let mut wire = sidecar.wire();
     let asking = std::thread::spawn(move || wire.ask("GET slow:1"));
-    let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-    until("it reads", || standby.sql(sleeps) == "1");
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'";
+    until("it reads", || standby.sql(waits) == "1");
     place.primary.sql("DELETE FROM players WHERE id > 5");
     place.primary.sql("VACUUM players");
-    let conflicts = "SELECT sum(confl_snapshot + confl_lock) > 0 FROM pg_stat_database_conflicts";
-    until("the replay has ended it", || standby.sql(conflicts) == "t");
+    until("the replay has ended it", || standby.log().contains("due to conflict with recovery"));
+    holder.run("SELECT pg_advisory_unlock(7);");
     assert_eq!(asking.join().expect("answered"), "$2\r\np1\r\n");
 }
 
@@ -270,4 +272,21 @@ fn commands_over_a_standby_say_what_it_is() {
         let (code, text) = told(&mixed, &["check", "--connect"]);
         assert!(code == Some(2) && text.contains("one leads to a hot standby"), "{text}");
     }
+}
+
+#[test]
+fn a_standby_is_sent_nothing_that_it_would_refuse() {
+    let place = Place::new();
+    place.primary.sql("ALTER TABLE players ADD COLUMN ends TIMESTAMPTZ");
+    let standby = place.standby();
+    let ends = PLAYERS.to_owned() + "expires_column = \"ends\"\n";
+    let builder = place.over(&standby).config(&ends).set("STORE__SWEEP_INTERVAL", "20ms").set("LOG__LEVEL", "debug");
+    let sidecar = started(builder.set("STORE__SWEEP_GRACE", "0s").set("JOURNAL__FLUSH_INTERVAL", "20ms"));
+    assert_eq!(sidecar.wire().ask("HSET p:1 seen 5"), ":0\r\n");
+    until("the feed has been tried often", || sidecar.log().contains("attempt=6"));
+    assert!(!standby.log().contains("ERROR"), "{}", standby.log());
+    standby.promote();
+    is_whole(&sidecar, &standby);
+    standby.sql("UPDATE players SET ends = now() - interval '1 hour' WHERE id = 2");
+    until("rows are removed again", || standby.sql("SELECT count(*) FROM players") == "8");
 }
