@@ -19,6 +19,7 @@ mod locked;
 mod present;
 mod rights;
 mod script;
+mod statement;
 
 use std::time::Duration;
 

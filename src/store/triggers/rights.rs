@@ -3,16 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 
 use super::lack::{Lack, note};
+use super::statement;
 use crate::config::{DeleteMode, Shape};
 use crate::mapping::Mapping;
 use crate::store::StoreError;
 
 /// The rights that a role needs on each table, by its name as SQL takes it.
-type Needs = BTreeMap<String, Vec<&'static str>>;
+pub(super) type Needs = BTreeMap<String, Vec<&'static str>>;
 
 /// Where deferred writes are noted.
 const NOTES: [(&str, &[&str]); 2] = [
@@ -24,7 +24,7 @@ const NOTES: [(&str, &[&str]); 2] = [
 const NOTED: [(&str, &[&str]); 2] =
     [("hearthside.journals", &["SELECT", "INSERT", "UPDATE"]), ("hearthside.flushed", &["SELECT", "INSERT"])];
 
-fn add(needs: &mut Needs, table: &str, rights: &[&'static str]) {
+pub(super) fn add(needs: &mut Needs, table: &str, rights: &[&'static str]) {
     let known = needs.entry(table.to_owned()).or_default();
     for right in rights {
         if !known.contains(right) {
@@ -49,7 +49,7 @@ fn of_tables(mapping: &Mapping) -> Needs {
     needs
 }
 
-/// What a mapping's own SQL needs, by the plan that Postgres makes for it. Of a view the tables behind it are named.
+/// What a mapping's own SQL needs.
 ///
 /// # Errors
 /// The connected role may not run it (42501), or it is faulty.
@@ -57,41 +57,10 @@ async fn of_statements(pool: &PgPool, mapping: &Mapping) -> Result<Needs, sqlx::
     let mut needs = Needs::new();
     let block = &mapping.config;
     for sql in [&block.query, &block.push, &block.remove].into_iter().flatten() {
-        let sql = sql.trim().trim_end_matches(';');
-        let mut transaction = pool.begin().await?;
-        // With a generic plan nothing is left out because a parameter is null.
-        let prepare = format!("SET LOCAL plan_cache_mode = force_generic_plan; PREPARE hearthside_rights AS {sql}");
-        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *transaction).await?;
-        let count = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'hearthside_rights'";
-        let count: i32 = sqlx::query_scalar(count).fetch_one(&mut *transaction).await?;
-        let nulls = if count == 0 { String::new() } else { format!("({})", vec!["NULL"; count as usize].join(", ")) };
-        let explain = format!("EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE hearthside_rights{nulls}");
-        let plan = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_one(&mut *transaction).await;
-        let deallocated = sqlx::raw_sql("ROLLBACK; DEALLOCATE hearthside_rights").execute(&mut *transaction).await;
-        let plan: String = sqlx::Row::try_get_unchecked(&plan?, 0)?;
-        deallocated?;
-        of_plan(&serde_json::from_str(&plan).unwrap_or_default(), &mut needs);
+        let found = statement::needs(pool, sql.trim().trim_end_matches(';')).await?;
+        found.iter().for_each(|(table, rights)| add(&mut needs, table, rights));
     }
     Ok(needs)
-}
-
-/// Walks a plan: a node with a table reads it, or changes it.
-fn of_plan(plan: &Value, needs: &mut Needs) {
-    if let (Some(schema), Some(table)) = (plan["Schema"].as_str(), plan["Relation Name"].as_str()) {
-        let right = match plan["Operation"].as_str() {
-            Some("Insert") => "INSERT",
-            Some("Update") => "UPDATE",
-            Some("Delete") => "DELETE",
-            _ => "SELECT",
-        };
-        let quote = crate::store::catalog::relation::quote;
-        add(needs, &format!("{}.{}", quote(schema), quote(table)), &[right]);
-    }
-    match plan {
-        Value::Array(parts) => parts.iter().for_each(|part| of_plan(part, needs)),
-        Value::Object(parts) => parts.values().for_each(|part| of_plan(part, needs)),
-        _ => {}
-    }
 }
 
 /// The statements that give `role` what these mappings need, and what whoever migrates needs.
@@ -103,20 +72,10 @@ pub(in crate::store) async fn grants(pool: &PgPool, mappings: &[Mapping], role: 
     for mapping in mappings {
         let parts = [of_tables(mapping), of_statements(pool, mapping).await?];
         parts.iter().flatten().for_each(|(table, rights)| add(&mut needs, table, rights));
-        if mapping.config.defers() {
-            NOTES.iter().for_each(|(table, rights)| add(&mut needs, table, rights));
-        }
     }
-    let ask = "SELECT format('GRANT USAGE ON SCHEMA %I TO %I;', n.nspname, $2), \
-        format('GRANT %s ON %s TO %I;', array_to_string($3, ', '), c.oid::regclass, $2), \
-        ARRAY(SELECT format('GRANT USAGE ON SEQUENCE %s TO %I;', d.objid::regclass, $2) FROM pg_depend AS d \
-        JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S' WHERE d.refclassid = 'pg_class'::regclass \
-        AND d.refobjid = c.oid AND d.deptype = 'a' AND 'INSERT' = ANY ($3)) \
-        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
-    let mut lines: Vec<String> = Vec::new();
     let (mut schemas, mut tables) = (Vec::new(), Vec::new());
     for (table, rights) in &needs {
-        let asked = sqlx::query_as::<_, (String, String, Vec<String>)>(ask).bind(table).bind(role).bind(rights);
+        let asked = sqlx::query_as::<_, (String, String, Vec<String>)>(GRANT).bind(table).bind(role).bind(rights);
         let Some((schema, grant, sequences)) = asked.fetch_optional(pool).await? else { continue };
         schemas.push(schema);
         tables.push(grant);
@@ -125,15 +84,40 @@ pub(in crate::store) async fn grants(pool: &PgPool, mappings: &[Mapping], role: 
     schemas.sort();
     schemas.dedup();
     tables.dedup();
-    lines.push("-- What the role of store.url needs; whoever writes the tables otherwise needs nothing for the".into());
-    lines.push("-- change triggers.".into());
+    let mut lines = vec![
+        "-- What the role of store.url needs; whoever writes the tables otherwise needs nothing for the".to_owned(),
+        "-- change triggers. By the owner of the tables:".to_owned(),
+    ];
     lines.extend(schemas);
     lines.extend(tables);
+    if mappings.iter().any(|mapping| mapping.config.defers()) {
+        lines.extend(grants_for_notes(pool, role).await?);
+    }
     lines.push(
         "-- Whoever runs `hearthside migrate` needs CREATE on the database, or to own the schema hearthside;".into(),
     );
     lines.push("-- for `hearthside triggers --install` TRIGGER on the watched tables, for --prune to own them.".into());
     Ok(lines.join("\n") + "\n")
+}
+
+/// The statements that give rights on a table and on its schema, and on the sequences that an INSERT asks.
+const GRANT: &str = "SELECT format('GRANT USAGE ON SCHEMA %I TO %I;', n.nspname, $2), \
+    format('GRANT %s ON %s TO %I;', array_to_string($3, ', '), c.oid::regclass, $2), \
+    ARRAY(SELECT format('GRANT USAGE ON SEQUENCE %s TO %I;', d.objid::regclass, $2) FROM pg_depend AS d \
+    JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S' WHERE d.refclassid = 'pg_class'::regclass \
+    AND d.refobjid = c.oid AND d.deptype = 'a' AND 'INSERT' = ANY ($3)) \
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
+
+/// The statements for the notes of deferred writes. The owner of the application's tables may not look at these.
+async fn grants_for_notes(pool: &PgPool, role: &str) -> Result<Vec<String>, StoreError> {
+    let mut lines = vec!["-- By the owner of the schema hearthside, who ran `hearthside migrate`:".to_owned()];
+    let asked = sqlx::query_scalar("SELECT format('GRANT USAGE ON SCHEMA hearthside TO %I;', $1)");
+    lines.push(asked.bind(role).fetch_one(pool).await?);
+    for (table, rights) in NOTES {
+        let asked = sqlx::query_scalar("SELECT format('GRANT %s ON %s TO %I;', $1, $2, $3)");
+        lines.push(asked.bind(rights.join(", ")).bind(table).bind(role).fetch_one(pool).await?);
+    }
+    Ok(lines)
 }
 
 /// What a mapping's own SQL is likely to need, where the role may not ask: to read what is watched, and what `push` and
@@ -265,18 +249,4 @@ pub(in crate::store) async fn lacking(pool: &PgPool, mappings: &[Mapping]) -> Re
         }
     }
     Ok(lacks)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Needs, of_plan};
-
-    #[test]
-    fn a_plan_says_what_is_read_and_changed() {
-        let plan = r#"[{"Plan": {"Node Type": "ModifyTable", "Operation": "Delete", "Schema": "s", "Relation Name": "A",
-            "Plans": [{"Node Type": "Seq Scan", "Schema": "s", "Relation Name": "A"}, {"Node Type": "Result"}]}}]"#;
-        let mut needs = Needs::new();
-        of_plan(&serde_json::from_str(plan).expect("JSON"), &mut needs);
-        assert_eq!(needs.into_iter().collect::<Vec<_>>(), [("\"s\".\"A\"".to_owned(), vec!["DELETE", "SELECT"])]);
-    }
 }

@@ -110,3 +110,60 @@ fn what_several_mappings_lack_on_a_table_is_one_line_that_names_them() {
     }
     assert_eq!(told.lines().count(), 4, "{told}");
 }
+
+#[test]
+fn the_grants_for_a_query_name_the_views_and_tables_that_it_names() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(
+        "CREATE TABLE base (id int PRIMARY KEY, v text); CREATE VIEW inside AS SELECT * FROM base; \
+         CREATE VIEW outside AS SELECT * FROM inside; \
+         CREATE VIEW lent WITH (security_invoker = true) AS SELECT * FROM base; \
+         CREATE TABLE parts (id int PRIMARY KEY, v text) PARTITION BY RANGE (id); \
+         CREATE TABLE part PARTITION OF parts FOR VALUES FROM (0) TO (9); \
+         INSERT INTO base VALUES (1, 'a'); INSERT INTO parts VALUES (1, 'b'); CREATE ROLE side LOGIN",
+    );
+    let block = |key: &str, from: &str, watched: &str| {
+        format!(
+            "[[caches]]\nkey = \"{key}:{{id:int}}\"\ntype = \"hash\"\n\
+             query = \"SELECT id, v FROM {from} WHERE id = $1\"\nwatch = [{{ table = \"{watched}\" }}]\n"
+        )
+    };
+    let over_views = block("a", "outside", "base") + &block("b", "parts", "parts");
+    let grants = |config: &str| {
+        let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(config);
+        text(&builder.execute(&["triggers", "--grants", "side"]))
+    };
+    let printed = grants(&over_views);
+    let named: Vec<&str> = printed.lines().filter(|line| line.starts_with("GRANT SELECT ON ")).collect();
+    assert_eq!(named, ["GRANT SELECT ON outside TO side;", "GRANT SELECT ON parts TO side;"]);
+    let lent = grants(&block("c", "lent", "base"));
+    assert!(lent.contains("GRANT SELECT ON lent TO side;") && lent.contains("GRANT SELECT ON base TO side;"), "{lent}");
+
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(&over_views).migrated();
+    postgres.sql(&printed);
+    let role = postgres.url().replace("postgres@", "side@");
+    let checked = builder.execute_with("STORE__URL", &role, &["check", "--connect"]);
+    assert!(checked.status.success(), "{}", text(&checked));
+    let sidecar = builder.set("STORE__URL", role).start();
+    let mut wire = sidecar.wire();
+    assert_eq!((wire.ask("HGET a:1 v"), wire.ask("HGET b:1 v")), ("$1\r\na\r\n".into(), "$1\r\nb\r\n".into()));
+}
+
+#[test]
+fn what_stands_behind_a_semicolon_in_a_query_is_refused_and_not_run() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    for behind in ["COMMIT; DROP TABLE t", "DROP TABLE t", "DROP TABLE t;"] {
+        let config = format!(
+            "[[caches]]\nkey = \"t:{{id:int}}\"\ntype = \"hash\"\nwatch = [{{ table = \"t\" }}]\n\
+             query = \"SELECT id, v FROM t WHERE id = $1 ORDER BY 1; {behind}\"\n"
+        );
+        let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(&config);
+        for arguments in [&["check", "--connect"][..], &["triggers", "--grants", "side"]] {
+            let done = builder.execute(arguments);
+            let said = text(&done);
+            assert!(!done.status.success() && said.contains("multiple commands"), "{arguments:?}: {said}");
+            assert_eq!(postgres.sql("SELECT count(*) FROM t"), "0");
+        }
+    }
+}
