@@ -1,6 +1,6 @@
-//! Random migrations of three tables while they are read and written: the application's own SQL never fails, no reply
-//! shows what never was, and after each migration every mapping is right again soon. `HEARTHSIDE_MIGRATIONS=1000` makes
-//! it long, `HEARTHSIDE_SEED` repeats a run.
+//! Random migrations of four tables while they are read and written: the application's own SQL never fails, no reply
+//! shows what never was, and after each migration every mapping is right again soon. `scripts/migrations` makes it
+//! long, `HEARTHSIDE_SEED` repeats a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -14,10 +14,13 @@ use crate::support::sidecar::{Sidecar, program};
 use crate::support::wire::Wire;
 use crate::support::{setting, warnings};
 
-/// `p` changes its columns and is replaced, `q` has partitions, `s` goes and comes back.
+/// `p` changes its columns and is replaced, `q` has partitions, `c` has children, `s` goes and comes back, or loses the
+/// name of its key.
 const CONFIG: &str = "[[caches]]\nkey = \"p:{id:int}\"\ntype = \"hash\"\ntable = \"p\"\nwrite = \"through\"\n\
     max_staleness = \"1s\"\n\
     [[caches]]\nkey = \"q:{id:int}\"\ntype = \"hash\"\ntable = \"q\"\nmax_staleness = \"1s\"\n\
+    [[caches]]\nkey = \"c:{id:int}\"\ntype = \"hash\"\nquery = \"SELECT id, v FROM c WHERE id = $1\"\n\
+    watch = [{ table = \"c\", key = { id = \"id\" } }]\nmax_staleness = \"1s\"\n\
     [[caches]]\nkey = \"s:{id:int}\"\ntype = \"string\"\ntable = \"s\"\nvalue = \"v\"\nmax_staleness = \"1s\"\n";
 
 const TABLES: &str = "CREATE TABLE p (id INT PRIMARY KEY, counter BIGINT NOT NULL, app BIGINT NOT NULL); \
@@ -26,6 +29,7 @@ const TABLES: &str = "CREATE TABLE p (id INT PRIMARY KEY, counter BIGINT NOT NUL
     CREATE TABLE q_1 PARTITION OF q FOR VALUES FROM (0) TO (5); \
     CREATE TABLE q_2 PARTITION OF q FOR VALUES FROM (5) TO (100); \
     INSERT INTO q SELECT i, 'q' || i FROM generate_series(1, 9) AS i; \
+    CREATE TABLE c (id INT PRIMARY KEY, v TEXT); INSERT INTO c SELECT i, 'c' || i FROM generate_series(1, 4) AS i; \
     CREATE TABLE s (id INT PRIMARY KEY, v TEXT); INSERT INTO s SELECT i, 's' || i FROM generate_series(1, 9) AS i;";
 
 /// The keys of each table.
@@ -39,6 +43,7 @@ struct World<'w> {
     columns: BTreeMap<String, u64>,
     made: u64,
     has_second_partition: bool,
+    has_child: bool,
     seen: Arc<Seen>,
 }
 
@@ -111,7 +116,7 @@ impl World<'_> {
     /// One migration, by chance; what it was.
     fn migrate(&mut self) -> String {
         const LOCK: &str = "BEGIN; LOCK TABLE p IN ACCESS EXCLUSIVE MODE";
-        match (self.random.u8(0..10), self.column()) {
+        match (self.random.u8(0..13), self.column()) {
             (0..=1, _) | (2..=4, None) => {
                 self.made += 1;
                 let (name, number) = (format!("c{}", self.random.u8(0..4)), self.made);
@@ -172,11 +177,31 @@ impl World<'_> {
                 self.sql("ALTER TABLE s RENAME TO elsewhere");
                 "away".into()
             }
+            (9, _) => {
+                self.sql("ALTER TABLE s RENAME COLUMN id TO ident");
+                "the key renamed".into()
+            }
+            (10, _) => self.change_children(),
             _ => {
                 self.sql("VACUUM FULL p");
                 "rewrite".into()
             }
         }
+    }
+
+    /// A child of `c` comes with rows of its own, or goes with them; or it is not inherited any more.
+    fn change_children(&mut self) -> String {
+        self.has_child = !self.has_child;
+        let is_dropped = self.random.bool();
+        self.sql(match (self.has_child, is_dropped) {
+            (true, _) => {
+                "BEGIN; CREATE TABLE IF NOT EXISTS c_child (); DROP TABLE c_child; CREATE TABLE c_child () INHERITS (c); \
+                 INSERT INTO c_child SELECT i, 'c' || i FROM generate_series(5, 9) AS i; COMMIT"
+            }
+            (false, true) => "DROP TABLE c_child",
+            (false, false) => "ALTER TABLE c_child NO INHERIT c",
+        });
+        if self.has_child { "a child comes" } else { "a child goes" }.into()
     }
 
     /// True when a client sees all of it as it is.
@@ -187,8 +212,13 @@ impl World<'_> {
         let expected = self.columns.iter().map(|(name, n)| (name.clone(), (key * 10_000 + n).to_string()));
         let q = if self.has_second_partition { "$2\r\nq7\r\n" } else { "$-1\r\n" };
         let s = wire.ask("GET s:7");
-        let s_is_right = if what == "away" { s.contains("there is no table 's'") } else { s == "$2\r\ns7\r\n" };
-        shown == expected.collect() && wire.ask("HGET q:7 v") == q && s_is_right
+        let s_is_right = match what {
+            "away" => s.contains("there is no table 's'"),
+            "the key renamed" => s.contains("has no column 'id'"),
+            _ => s == "$2\r\ns7\r\n",
+        };
+        let c = if self.has_child { "$2\r\nc7\r\n" } else { "$-1\r\n" };
+        shown == expected.collect() && wire.ask("HGET q:7 v") == q && wire.ask("HGET c:7 v") == c && s_is_right
     }
 }
 
@@ -203,6 +233,9 @@ fn read(seen: &Seen, mut wire: Wire) {
         }
         if let Some(told) = seen.reply(wire.ask(&format!("HGET q:{key} v"))) {
             assert!(told == format!("$2\r\nq{key}\r\n") || key >= 5 && told == "$-1\r\n", "q:{key}: {told}");
+        }
+        if let Some(told) = seen.reply(wire.ask(&format!("HGET c:{key} v"))) {
+            assert!(told == format!("$2\r\nc{key}\r\n") || key >= 5 && told == "$-1\r\n", "c:{key}: {told}");
         }
         if let Some(told) = seen.reply(wire.ask(&format!("GET s:{key}"))) {
             assert_eq!(told, format!("$2\r\ns{key}\r\n"));
@@ -251,7 +284,11 @@ fn run(world: &mut World<'_>, sidecar: &Sidecar, migrations: u64) {
                 world.sql("ALTER TABLE elsewhere RENAME TO s");
                 soon(&format!("migration {i}: back"), || world.is_right(&mut wire, ""));
             }
-            "swap" => install_triggers(world.postgres),
+            "the key renamed" => {
+                world.sql("ALTER TABLE s RENAME COLUMN ident TO id");
+                soon(&format!("migration {i}: its name again"), || world.is_right(&mut wire, ""));
+            }
+            "swap" | "a child comes" => install_triggers(world.postgres),
             _ => {}
         }
     }
@@ -267,8 +304,15 @@ fn random_migrations_under_load_leave_every_mapping_right_within_seconds() {
     let seen = Arc::new(Seen::default());
     let random = fastrand::Rng::with_seed(seed);
     let (columns, made) = (BTreeMap::new(), 0);
-    let mut world =
-        World { postgres: &postgres, random, columns, made, has_second_partition: true, seen: seen.clone() };
+    let mut world = World {
+        postgres: &postgres,
+        random,
+        columns,
+        made,
+        has_second_partition: true,
+        has_child: false,
+        seen: seen.clone(),
+    };
     eprintln!("HEARTHSIDE_SEED={seed}");
     thread::scope(|scope| {
         let (reads, writes) = (sidecar.wire(), sidecar.wire());
