@@ -66,7 +66,7 @@ pub(super) fn names_in(sql: &str) -> Vec<String> {
 }
 
 /// The length of the name with which a text begins.
-fn name_length(text: &str) -> usize {
+pub(super) fn name_length(text: &str) -> usize {
     let mut is_quoted = false;
     let end = text.find(|c: char| {
         is_quoted ^= c == '"';

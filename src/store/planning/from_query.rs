@@ -10,6 +10,7 @@ use crate::store::catalog::requirements::{ColumnFault, list_parameters, must_sel
 use crate::store::dialect::Dialect;
 use crate::store::listing::{Listing, source};
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Plan};
+use crate::store::schema::name_length;
 
 /// # Errors
 /// [`StoreError::Faults`] for what does not fit.
@@ -32,7 +33,9 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, query: &str) 
     {
         return Err(StoreError::Faults(unbound));
     }
-    plan.params = plan.params.into_iter().enumerate().map(|(i, param)| cast_in(query, i + 1, param)).collect();
+    for (i, param) in plan.params.iter_mut().enumerate() {
+        cast_in(catalog, query, i + 1, param).await?;
+    }
     plan.doubts.extend(has_no_order(mapping, query));
     let sql = catalog.dialect().readable(query);
     match mapping.kind {
@@ -56,16 +59,42 @@ fn unbound(parameters: &[Parameter]) -> Vec<ColumnFault> {
     unbound.filter(|(_, parameter)| !parameter.kind.is_empty()).map(advice).collect()
 }
 
-/// How a parameter is bound whose text the query itself casts to a type: `$1::text::date`.
-fn cast_in(query: &str, number: usize, param: Param) -> Param {
-    let cast = query.split_once(&format!("${number}::text::")).map(|(_, behind)| {
-        let end = behind.find(|c: char| !c.is_alphanumeric() && !"_.\"".contains(c)).unwrap_or(behind.len());
-        behind[..end].to_owned()
-    });
-    match (param, cast) {
-        (Param::Text, Some(to)) if !to.is_empty() => Param::Cast { to, column: None },
-        (param, _) => param,
+/// Notes how a parameter is bound whose text the query itself casts to a type: `$1::text::date`.
+///
+/// # Errors
+/// The store's, when it does not answer.
+async fn cast_in(catalog: &Catalog<'_>, query: &str, number: usize, param: &mut Param) -> Result<(), StoreError> {
+    let Some((_, behind)) = query.split_once(&format!("${number}::text::")) else { return Ok(()) };
+    let to = type_at(behind).to_owned();
+    if !matches!(param, Param::Text) || to.is_empty() {
+        return Ok(());
     }
+    match catalog.takes(&format!("SELECT CAST($1::text AS {to})"), &[Param::Text]).await {
+        Ok(()) => *param = Param::Cast { to, column: None },
+        // It was no type, or not all of it.
+        Err(StoreError::Refused(_) | StoreError::Schema(_)) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// The name of the type with which a text begins: `date`, `numeric(8, 2)`, `timestamp(3) with time zone`, `my."Type"[]`.
+fn type_at(text: &str) -> &str {
+    let mut end = name_length(text);
+    let mut take = |begin: &str, close: &str| {
+        let rest = text[end..].trim_start();
+        if rest.get(..begin.len()).is_some_and(|found| found.eq_ignore_ascii_case(begin)) {
+            let closed = rest.find(close).map_or(rest.len(), |at| at + close.len());
+            end = text.len() - rest.len() + closed.max(begin.len());
+        }
+    };
+    take("(", ")");
+    for words in ["precision", "varying", "with time zone", "without time zone"] {
+        take(words, "");
+    }
+    take("(", ")");
+    take("[", "]");
+    &text[..end]
 }
 
 /// The doubt about a list whose elements come in no order of their own.
@@ -156,4 +185,24 @@ fn list_fault(key: &'static str, parameters: &[Parameter], placeholders: usize) 
     let given = parameters.iter().enumerate().skip(placeholders).zip(wanted);
     let mut wrong = given.filter(|((_, parameter), (kind, ..))| !parameter.kind.is_empty() && parameter.kind != *kind);
     wrong.next().map(|((at, _), (_, what, cast))| (key, format!("write {what} as ${}::{cast}", at + 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::type_at;
+
+    #[test]
+    fn the_name_of_a_type_ends_where_postgres_ends_it() {
+        for (text, name) in [
+            ("date AND b = $2", "date"),
+            ("double precision)", "double precision"),
+            ("numeric(8, 2) LIMIT 1", "numeric(8, 2)"),
+            ("timestamp(3) with time zone", "timestamp(3) with time zone"),
+            ("CHARACTER VARYING (9)", "CHARACTER VARYING (9)"),
+            ("my.\"Own Type\"[] OR true", "my.\"Own Type\"[]"),
+            (" + 1", ""),
+        ] {
+            assert_eq!(type_at(text), name);
+        }
+    }
 }

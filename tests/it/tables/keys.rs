@@ -196,13 +196,27 @@ fn what_no_key_could_name_or_no_parameter_takes_is_refused_at_check() {
     }
     let config = query("s:{slot}", "hash", "slot = $1::text::slot LIMIT 1")
         + &query("d:{day}:{price}", "hash", "day = $1::text::date AND price = $2::text::numeric LIMIT 1")
+        + &query("f:{price}", "hash", "price::float8 = $1::text::double precision LIMIT 1")
+        + &query("n:{price}", "hash", "price = $1::text::numeric(4, 1) LIMIT 1")
         + &query("l:{slot}", "list", "slot = $1::text::slot");
     let sidecar = Sidecar::builder().redis(&redis).postgres(&postgres).config(&config).migrated();
     let sidecar = sidecar.expect(&[warnings::NO_ORDER]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET s:head price"), "$3\r\n1.5\r\n");
     assert_eq!(wire.ask("HGET d:2026-11-26:1.5 slot"), "$4\r\nhead\r\n");
-    for absent in ["s:foot", "d:yesterday:1.5", "d:2026-02-30:1.5", "d:2026-11-26:x", "d:2026-11-26:1.50"] {
+    assert_eq!(wire.ask("HGET f:1.5 slot"), "$4\r\nhead\r\n");
+    assert_eq!(wire.ask("HGET n:1.5 slot"), "$4\r\nhead\r\n");
+    for absent in [
+        "f:x",
+        "f:1.50",
+        "n:x",
+        "n:1.50",
+        "s:foot",
+        "d:yesterday:1.5",
+        "d:2026-02-30:1.5",
+        "d:2026-11-26:x",
+        "d:2026-11-26:1.50",
+    ] {
         assert_eq!(wire.ask(&format!("HGETALL {absent}")), "*0\r\n", "{absent}");
     }
     assert_eq!((wire.ask("LLEN l:foot"), wire.ask("LLEN l:head")), (":0\r\n".into(), ":1\r\n".into()));
