@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -21,6 +22,9 @@ use crate::store::{CurrentPlan, Plan, Store, StoreError, Unavailable};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::MappingMetrics;
 use crate::upstream::{NoServer, PrivateServer, Target};
+
+/// So many plans are made at once: one whose table is locked does not hold up the others.
+const AT_ONCE: usize = 2;
 
 /// Why there are no statements yet.
 pub(super) enum Trouble {
@@ -130,7 +134,7 @@ impl Ground {
 fn from_file(mapping: &Mapping, path: &Path) -> Result<DefinitionSource, Failure> {
     let checked = load_file(mapping, path)
         .map_err(|error| Failure::fault(&format!("{}.file", mapping.config.path), &error.to_string()))?;
-    Ok(DefinitionSource { mapping: mapping.clone(), plan: None, checked: Mutex::new(Some(checked)) })
+    Ok(DefinitionSource::file(mapping.clone(), checked))
 }
 
 /// A store with the plan of every mapping. One that the schema does not fit keeps none of the others from being served.
@@ -169,20 +173,21 @@ impl Parts {
 
     async fn plan_all(store: Arc<Store>, mappings: &Mappings, metrics: &Arc<MappingMetrics>) -> Result<Self, Trouble> {
         let (mut definitions, mut cached) = (Vec::new(), Vec::new());
-        for mapping in &mappings.list {
-            if let Some(path) = &mapping.config.file {
-                definitions.push(from_file(mapping, path).map_err(Trouble::Faulty)?);
-                continue;
-            }
-            let plan = CurrentPlan::of(&store, mapping, metrics.clone()).await.map_err(Trouble::Away)?;
-            match mapping.kind {
-                Kind::Definition => {
-                    let (mapping, checked) = (mapping.clone(), Mutex::default());
-                    definitions.push(DefinitionSource { mapping, plan: Some(plan), checked });
-                }
+        let (files, stored): (Vec<&Mapping>, _) = mappings.list.iter().partition(|m| m.config.file.is_some());
+        for (mapping, path) in files.into_iter().filter_map(|mapping| Some((mapping, mapping.config.file.as_ref()?))) {
+            definitions.push(from_file(mapping, path).map_err(Trouble::Faulty)?);
+        }
+        let planning: Vec<_> =
+            stored.into_iter().map(|mapping| CurrentPlan::of(&store, mapping, metrics.clone())).collect();
+        let mut planned = stream::iter(planning).buffered(AT_ONCE);
+        while let Some(plan) = planned.next().await {
+            let plan = plan.map_err(Trouble::Away)?;
+            match plan.mapping().kind {
+                Kind::Definition => definitions.push(DefinitionSource::planned(plan.mapping().clone(), plan)),
                 Kind::Cache => cached.push(plan),
             }
         }
+        drop(planned);
         Ok(Self { store, definitions, cached })
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::Cache;
 use super::source::{Cached, Source};
 use crate::keys::MappingId;
-use crate::store::{CurrentPlan, Plan, Store, StoreError};
+use crate::store::{CurrentPlan, Plan, Replanned, Store, StoreError};
 
 impl Cache {
     /// The cached mappings with their plans.
@@ -39,23 +39,24 @@ impl Cached {
     /// # Errors
     /// The store's, when it does not answer.
     pub(super) async fn replan(&self, store: &Store) -> Result<bool, StoreError> {
-        Ok(self.forget_if(self.current.replan(store).await?))
+        let is_replaced = self.current.replan(store).await?;
+        if is_replaced {
+            self.raise_epoch();
+        }
+        Ok(is_replaced)
     }
 
-    /// The same after statements of `failed` did not fit the schema. True when another attempt is worth while.
+    /// The same after statements of `failed` did not fit the schema. True when another attempt is worth while: nothing
+    /// is forgotten where only its connections are others.
     ///
     /// # Errors
     /// As [`Cached::replan`].
     pub(super) async fn replan_after(&self, store: &Store, failed: &Arc<Plan>) -> Result<bool, StoreError> {
-        Ok(self.forget_if(self.current.replan_after(store, failed).await?))
-    }
-
-    /// Forgets what was kept when statements of another plan, or over other connections, may go from now on.
-    fn forget_if(&self, is_another: bool) -> bool {
-        if is_another {
+        let replanned = self.current.replan_after(store, failed).await?;
+        if replanned == Replanned::Replaced {
             self.raise_epoch();
         }
-        is_another
+        Ok(replanned != Replanned::Futile)
     }
 }
 

@@ -6,14 +6,17 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{MutexGuard, Notify};
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, RwLock, RwLockWriteGuard, Semaphore};
 
 use super::Definitions;
 use crate::keys::MappingId;
 use crate::mapping::Mapping;
 use crate::record::Table;
 use crate::store::file::load_file;
-use crate::store::{CurrentPlan, Store, StoreError};
+use crate::store::{CurrentPlan, Replanned, Store, StoreError};
 use crate::telemetry::metrics::{DefinitionMetrics, Outcome};
 
 /// One definition mapping and its plan; a file has none.
@@ -25,6 +28,22 @@ pub struct DefinitionSource {
     pub plan: Option<CurrentPlan>,
     /// What its file held when it was checked: the first load.
     pub checked: Mutex<Option<Table>>,
+    /// Its loads run one after the other, so that an older one never replaces a newer one.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl DefinitionSource {
+    /// A mapping that is in the store, by this plan.
+    #[must_use]
+    pub fn planned(mapping: Mapping, plan: CurrentPlan) -> Self {
+        Self { mapping, plan: Some(plan), checked: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    }
+
+    /// A mapping that is a file, which held this when it was checked.
+    #[must_use]
+    pub fn file(mapping: Mapping, checked: Table) -> Self {
+        Self { mapping, plan: None, checked: Mutex::new(Some(checked)), turn: tokio::sync::Mutex::default() }
+    }
 }
 
 /// Loads definitions again when it is asked to.
@@ -40,8 +59,10 @@ pub struct Reloader {
     failing: Mutex<BTreeSet<MappingId>>,
     /// Mappings that are to be loaded only because a change may have been missed: that is not worth a log line.
     by_the_way: Mutex<BTreeSet<MappingId>>,
-    /// Loads run one after the other, so that an older one never replaces a newer one.
-    turn: tokio::sync::Mutex<()>,
+    /// As many are loaded at once as the store has turns.
+    room: Semaphore,
+    /// Held for writing while the place of this reloader is taken: nothing is loaded meanwhile.
+    place: RwLock<()>,
 }
 
 const RETRY: Duration = Duration::from_secs(1);
@@ -55,6 +76,7 @@ impl Reloader {
         store: Arc<Store>,
         metrics: Arc<DefinitionMetrics>,
     ) -> Self {
+        let most = store.most_at_once();
         Self {
             definitions,
             sources,
@@ -64,7 +86,8 @@ impl Reloader {
             wake: Notify::new(),
             failing: Mutex::default(),
             by_the_way: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            room: Semaphore::new(most),
+            place: RwLock::default(),
         }
     }
 
@@ -100,24 +123,40 @@ impl Reloader {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
-    /// Serves requests for ever.
+    /// Serves requests for ever: each mapping for itself, so that one which is slow, or is tried again, holds up no
+    /// other.
     pub async fn run(&self) {
+        let (mut busy, mut loading) = (BTreeSet::new(), FuturesUnordered::new());
         loop {
-            self.wake.notified().await;
-            let wanted = std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
-            let mut failed = Vec::new();
-            for source in self.sources.iter().filter(|source| wanted.contains(&source.mapping.id)) {
-                match self.reload(source).await {
-                    // It is asked for when the schema fits again.
-                    Ok(()) | Err(StoreError::Faulty(_)) => {}
-                    Err(_) => failed.push(source.mapping.id),
-                }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                Some(id) = loading.next() => drop(busy.remove(&id)),
             }
-            if !failed.is_empty() {
-                tokio::time::sleep(RETRY).await;
-                failed.into_iter().for_each(|id| self.request(id));
+            for source in self.take_wanted(&busy) {
+                busy.insert(source.mapping.id);
+                loading.push(self.serve(source));
             }
         }
+    }
+
+    /// What is asked for, but for what is being loaded: that is asked for again when it is done.
+    fn take_wanted(&self, busy: &BTreeSet<MappingId>) -> Vec<&DefinitionSource> {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = self.sources.iter().filter(|source| !busy.contains(&source.mapping.id));
+        due.filter(|source| wanted.remove(&source.mapping.id)).collect()
+    }
+
+    /// Loads one mapping, and asks for it again after a while if that fails.
+    async fn serve(&self, source: &DefinitionSource) -> MappingId {
+        match self.reload(source).await {
+            // It is asked for when the schema fits again.
+            Ok(()) | Err(StoreError::Faulty(_)) => {}
+            Err(_) => {
+                tokio::time::sleep(RETRY).await;
+                self.request(source.mapping.id);
+            }
+        }
+        source.mapping.id
     }
 
     /// Loads every mapping now. One that the schema does not fit keeps its last good version, which is no error here.
@@ -132,16 +171,18 @@ impl Reloader {
     /// is tried again.
     ///
     /// # Errors
-    /// As [`Reloader::reload_all`], of mappings that are not loaded because the store does not answer.
+    /// As [`Reloader::reload_all`], of mappings that are not loaded because the store does not answer. A table that is
+    /// locked is the trouble of its own mapping.
     pub async fn load_first(&self) -> Result<(), Vec<String>> {
-        self.load_each(StoreError::is_final).await
+        self.load_each(|error| error.is_final() && !matches!(error, StoreError::Overloaded(_))).await
     }
 
     /// Loads every mapping; one message per mapping whose error counts.
     async fn load_each(&self, counts: impl Fn(&StoreError) -> bool) -> Result<(), Vec<String>> {
         let mut failed = Vec::new();
-        for source in &self.sources {
-            match self.reload(source).await {
+        let loaded = join_all(self.sources.iter().map(|source| self.reload(source))).await;
+        for (source, loaded) in self.sources.iter().zip(loaded) {
+            match loaded {
                 Ok(()) => {}
                 Err(error) if counts(&error) => failed.push(format!("{}: {error}", source.mapping.pattern.text())),
                 Err(error) => {
@@ -173,8 +214,8 @@ impl Reloader {
     /// Takes the place of `old`, which has the same mappings and no store, and takes over what it has read from files.
     /// Until the guard that is returned is dropped, `old` loads nothing: clients go over one after the other, and all
     /// see the same.
-    pub async fn inherit<'o>(&self, old: &'o Self) -> MutexGuard<'o, ()> {
-        let still = old.turn.lock().await;
+    pub async fn inherit<'o>(&self, old: &'o Self) -> RwLockWriteGuard<'o, ()> {
+        let still = old.place.write().await;
         for source in self.files() {
             self.definitions.take(source.mapping.id, &old.definitions, source.mapping.id);
         }
@@ -184,8 +225,8 @@ impl Reloader {
     /// Takes the place of `old`. Files, which may have been read before `old` read them last, are read once more, and
     /// from then on both show them where the mapping is the same. Until the guard that is returned is dropped, `old`
     /// loads nothing.
-    pub async fn overtake<'o>(&self, old: &'o Self) -> MutexGuard<'o, ()> {
-        let still = old.turn.lock().await;
+    pub async fn overtake<'o>(&self, old: &'o Self) -> RwLockWriteGuard<'o, ()> {
+        let still = old.place.write().await;
         for source in self.files() {
             // What cannot be read is logged, and tried again when the place has been taken.
             let _stays = self.reload(source).await;
@@ -208,7 +249,10 @@ impl Reloader {
     }
 
     async fn reload(&self, source: &DefinitionSource) -> Result<(), StoreError> {
-        let _turn = self.turn.lock().await;
+        let _turn = source.turn.lock().await;
+        let _place = self.place.read().await;
+        // It is never closed.
+        let _room = self.room.acquire().await;
         let mapping = source.mapping.pattern.text();
         let loaded = self.load(source).await;
         self.metrics.reloaded(Outcome::of(&loaded));
@@ -242,7 +286,7 @@ impl Reloader {
     async fn load_planned(&self, current: &CurrentPlan) -> Result<Table, StoreError> {
         let plan = current.plan()?;
         match self.store.load_all(&plan).await {
-            Err(StoreError::Schema(_)) if current.replan_after(&self.store, &plan).await? => {
+            Err(StoreError::Schema(_)) if current.replan_after(&self.store, &plan).await? != Replanned::Futile => {
                 self.store.load_all(&*current.plan()?).await
             }
             other => other,

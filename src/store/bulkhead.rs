@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::breaker::Breaker;
-use super::turns::{Turn, Turns};
+use super::turns::{Concerned, Turn, Turns};
 use super::{Plan, StoreError};
 use crate::config;
 
@@ -43,13 +43,22 @@ pub(super) struct Bulkhead {
 #[derive(Debug)]
 struct Compartment {
     name: Arc<str>,
+    /// It, and no other.
+    alone: Concerned,
     breaker: Breaker,
+}
+
+impl Compartment {
+    fn note<T>(&self, result: &Result<T, StoreError>) {
+        self.breaker.note(&self.name, result.as_ref().err());
+    }
 }
 
 /// A statement, or transaction, whose turn it is.
 #[derive(Debug)]
 pub(super) struct Admitted {
-    compartment: Arc<Compartment>,
+    /// Those of the mappings that it concerns, in the order of their names.
+    compartments: Vec<Arc<Compartment>>,
     deadline: Duration,
     _turn: Turn,
 }
@@ -77,7 +86,8 @@ impl Bulkhead {
             return known.clone();
         }
         let name: Arc<str> = name.into();
-        let new = Arc::new(Compartment { name: name.clone(), breaker: Breaker::new(&self.settings) });
+        let (alone, breaker) = (Arc::from([name.clone()]), Breaker::new(&self.settings));
+        let new = Arc::new(Compartment { name: name.clone(), alone, breaker });
         mappings.entry(name).or_insert(new).clone()
     }
 
@@ -86,11 +96,11 @@ impl Bulkhead {
     /// # Errors
     /// [`StoreError::Overloaded`] when it does not come in time.
     pub(super) async fn turn(&self, plan: &Plan, work: Work) -> Result<Turn, StoreError> {
-        self.turn_of(&self.compartment(plan), work).await
+        self.turn_of(&self.compartment(plan).alone, work).await
     }
 
-    async fn turn_of(&self, compartment: &Compartment, work: Work) -> Result<Turn, StoreError> {
-        let taking = self.turns(work).take(&compartment.name);
+    async fn turn_of(&self, concerned: &Concerned, work: Work) -> Result<Turn, StoreError> {
+        let taking = self.turns(work).take(concerned);
         tokio::time::timeout(self.settings.queue_timeout, taking).await.map_err(|_| {
             let why = "no turn within store.queue_timeout: the statements of this mapping that are under way take too \
                        long, or too many wait (store.max_connections)";
@@ -98,19 +108,28 @@ impl Bulkhead {
         })
     }
 
-    /// The same for statements of which silence counts against the mapping.
+    /// The same for statements of which silence counts against their mapping. One turn is enough for a transaction over
+    /// several mappings, and counts for each of them.
     ///
     /// # Errors
-    /// [`StoreError::Open`] at once while the mapping's breaker is open.
-    pub(super) async fn admit(&self, plan: &Plan, work: Work) -> Result<Admitted, StoreError> {
-        let compartment = self.compartment(plan);
-        let is_probe = compartment.breaker.check()?;
-        let turn = self.turn_of(&compartment, work).await?;
-        if !is_probe && compartment.breaker.is_open() {
+    /// [`StoreError::Open`] at once while the breaker of one of the mappings is open.
+    pub(super) async fn admit(&self, plans: &[&Plan], work: Work) -> Result<Admitted, StoreError> {
+        let mut compartments: Vec<_> = plans.iter().map(|plan| self.compartment(plan)).collect();
+        compartments.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        compartments.dedup_by(|a, b| a.name == b.name);
+        let checked = compartments.iter().map(|compartment| compartment.breaker.check());
+        let are_probes: Vec<bool> = checked.collect::<Result<_, _>>()?;
+        let concerned = match &compartments[..] {
+            [one] => one.alone.clone(),
+            several => several.iter().map(|compartment| compartment.name.clone()).collect(),
+        };
+        let turn = self.turn_of(&concerned, work).await?;
+        let mut checked = compartments.iter().zip(are_probes);
+        if checked.any(|(compartment, is_probe)| !is_probe && compartment.breaker.is_open()) {
             return Err(StoreError::Open);
         }
         let deadline = self.settings.connect_timeout + self.settings.query_timeout + GRACE;
-        Ok(Admitted { compartment, deadline, _turn: turn })
+        Ok(Admitted { compartments, deadline, _turn: turn })
     }
 
     /// Runs one statement in its turn. What becomes of one without an answer, `silence` says.
@@ -124,27 +143,89 @@ impl Bulkhead {
         silence: fn(String) -> StoreError,
         statement: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        self.admit(plan, work).await?.run(silence, statement).await
+        self.admit(&[plan], work).await?.run(plan, silence, statement).await
     }
 }
 
 impl Admitted {
-    /// Runs a statement within its deadline, and notes how it went.
+    /// Runs a statement of one of the mappings within its deadline, and notes how it went for that one alone.
     ///
     /// # Errors
     /// The statement's; `silence` where it has no answer.
     pub(super) async fn run<T>(
         &self,
+        plan: &Plan,
+        silence: fn(String) -> StoreError,
+        statement: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let result = self.within_deadline(silence, statement).await;
+        let name = plan.mapping.pattern.text();
+        let its_own = self.compartments.iter().find(|compartment| &*compartment.name == name);
+        its_own.into_iter().for_each(|compartment| compartment.note(&result));
+        result
+    }
+
+    /// Begins or ends a transaction within its deadline. Silence counts against every mapping; an answer says nothing
+    /// of their tables.
+    ///
+    /// # Errors
+    /// As [`Admitted::run`].
+    pub(super) async fn run_for_all<T>(
+        &self,
+        silence: fn(String) -> StoreError,
+        statement: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let result = self.within_deadline(silence, statement).await;
+        if result.is_err() {
+            self.compartments.iter().for_each(|compartment| compartment.note(&result));
+        }
+        result
+    }
+
+    async fn within_deadline<T>(
+        &self,
         silence: fn(String) -> StoreError,
         statement: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let ended = tokio::time::timeout(self.deadline, statement).await;
-        let result = ended.unwrap_or_else(|_| Err(silence(SILENT.into())));
-        self.compartment.breaker.note(&self.compartment.name, result.as_ref().err());
-        result
+        ended.unwrap_or_else(|_| Err(silence(SILENT.into())))
     }
 }
 
 fn is_sqlite(settings: &config::Store) -> bool {
     settings.url.starts_with("sqlite:")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bulkhead, Work};
+    use crate::config::{Config, Faults, Store, read};
+    use crate::mapping::Mappings;
+    use crate::store::StoreError;
+    use crate::store::plan::{KeySource, Plan};
+
+    fn plans(names: [&str; 2]) -> [Plan; 2] {
+        let block = |name| format!("[[caches]]\nkey = \"{name}:{{id}}\"\ntype = \"hash\"\ntable = \"{name}\"\n");
+        let config: Config = read("test", &names.map(block).concat(), std::iter::empty()).config;
+        let mappings = Mappings::compile(&config, &mut Faults::default()).list;
+        [0, 1].map(|at| Plan::new(&mappings[at], KeySource::Extra))
+    }
+
+    async fn silent() -> Result<(), StoreError> {
+        Err(StoreError::Unavailable("no answer".into()))
+    }
+
+    #[tokio::test]
+    async fn the_silence_of_one_table_is_not_that_of_the_other_in_a_transaction() {
+        let settings = Store { breaker_failures: 2, ..Store::default() };
+        let (bulkhead, [a, b]) = (Bulkhead::new(&settings), plans(["a", "b"]));
+        for _ in 0..2 {
+            let both = bulkhead.admit(&[&b, &a], Work::Batch).await.expect("a turn");
+            both.run_for_all(StoreError::Unavailable, async { Ok(()) }).await.expect("it begins");
+            assert!(both.run(&b, StoreError::Unavailable, silent()).await.is_err());
+        }
+        assert!(bulkhead.admit(&[&a], Work::Load).await.is_ok(), "it has not been silent");
+        assert_eq!(bulkhead.admit(&[&b], Work::Load).await.err(), Some(StoreError::Open));
+        assert_eq!(bulkhead.admit(&[&a, &b], Work::Batch).await.err(), Some(StoreError::Open));
+    }
 }

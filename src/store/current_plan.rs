@@ -23,12 +23,32 @@ enum State {
     Faulty(Vec<ColumnFault>),
 }
 
+/// What became of a plan whose statements did not fit the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replanned {
+    /// It was replaced by another one: what was kept by it is to be forgotten.
+    Replaced,
+    /// Another attempt is worth while, over other connections or with the plan that somebody else has made.
+    WorthAnother,
+    /// It was looked at a moment ago, and nothing helps.
+    Futile,
+}
+
 /// What the store has said of a mapping.
 struct Judgement {
     state: State,
     fingerprint: Fingerprint,
     /// The triggers that are missing, as `table (trigger)`.
     missing: Vec<String>,
+}
+
+impl Judgement {
+    /// Of a mapping whose tables could not be looked at in time; it is tried again, as one that does not fit.
+    fn postponed(mapping: &Mapping, why: &str) -> Self {
+        let key = if mapping.config.table.is_some() { "table" } else { "query" };
+        let fault = format!("cannot be looked at now (is a table locked?): {why}");
+        Self { state: State::Faulty(vec![(key, fault)]), fingerprint: Fingerprint::default(), missing: Vec::new() }
+    }
 }
 
 /// A mapping and its plan.
@@ -49,9 +69,13 @@ impl CurrentPlan {
     /// Makes the plan of a mapping.
     ///
     /// # Errors
-    /// The store's, when it does not answer. A schema that does not fit is no error.
+    /// The store's, when it does not answer. A schema that does not fit is no error, nor is a table that is locked.
     pub async fn of(store: &Store, mapping: &Mapping, metrics: Arc<MappingMetrics>) -> Result<Self, StoreError> {
-        let Judgement { state, fingerprint, missing } = judge(store, mapping).await?;
+        let judged = match judge(store, mapping).await {
+            Err(StoreError::Overloaded(why)) => Ok(Judgement::postponed(mapping, &why)),
+            other => other,
+        };
+        let Judgement { state, fingerprint, missing } = judged?;
         say_triggers(mapping, true, &missing);
         let current = Self { is_watched: AtomicBool::new(missing.is_empty()), ..Self::new(mapping, state, metrics) };
         *current.seen() = fingerprint;
@@ -157,17 +181,17 @@ impl CurrentPlan {
     }
 
     /// The same after the store has said that the statements of `failed` do not fit its schema. Those who meet the
-    /// error at once make one plan. True when another attempt is worth while.
+    /// error at once make one plan.
     ///
     /// # Errors
     /// The store's, when it does not answer; the plan stays.
-    pub async fn replan_after(&self, store: &Store, failed: &Arc<Plan>) -> Result<bool, StoreError> {
+    pub async fn replan_after(&self, store: &Store, failed: &Arc<Plan>) -> Result<Replanned, StoreError> {
         let mut turn = self.turn.lock().await;
         if self.plan().is_ok_and(|plan| !Arc::ptr_eq(&plan, failed)) {
-            return Ok(true);
+            return Ok(Replanned::WorthAnother);
         }
         if turn.is_some_and(|last| last.elapsed() < FUTILE) {
-            return Ok(false);
+            return Ok(Replanned::Futile);
         }
         let is_replaced = self.replace(store).await?;
         if !is_replaced {
@@ -175,7 +199,7 @@ impl CurrentPlan {
             store.retire_connections();
         }
         *turn = (!is_replaced).then(Instant::now);
-        Ok(true)
+        Ok(if is_replaced { Replanned::Replaced } else { Replanned::WorthAnother })
     }
 
     async fn replace(&self, store: &Store) -> Result<bool, StoreError> {

@@ -31,7 +31,7 @@ mod turns;
 mod unavailable;
 
 pub use change::{Change, MOST_KEYS, OnChange};
-pub use current_plan::CurrentPlan;
+pub use current_plan::{CurrentPlan, Replanned};
 pub use error::StoreError;
 pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
 pub use plan::Plan;
@@ -146,6 +146,12 @@ impl Store {
             Engine::Postgres(store) => store.standing(),
             Engine::Sqlite(_) | Engine::Away(_) => Standing::Writable,
         }
+    }
+
+    /// How many statements of different mappings it takes at once.
+    #[must_use]
+    pub const fn most_at_once(&self) -> usize {
+        self.settings.max_connections as usize
     }
 
     /// One round trip.

@@ -21,14 +21,14 @@ pub struct StoreTransaction {
 }
 
 impl Store {
-    /// Begins a transaction whose changes come back with the notices as those of `origin`, in a turn of the mapping of
-    /// `plan`. With `snapshot` it sees one moment, and a write of what others have changed since is
+    /// Begins a transaction whose changes come back with the notices as those of `origin`, in a turn of the
+    /// mappings of `plans`. With `snapshot` it sees one moment, and a write of what others have changed since is
     /// [`StoreError::Conflict`].
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn begin(&self, plan: &Plan, origin: &str, snapshot: bool) -> Result<StoreTransaction, StoreError> {
-        let admitted = self.bulkhead.admit(plan, Work::Batch).await?;
+    pub async fn begin(&self, plans: &[&Plan], origin: &str, snapshot: bool) -> Result<StoreTransaction, StoreError> {
+        let admitted = self.bulkhead.admit(plans, Work::Batch).await?;
         let beginning = async {
             match &self.engine {
                 Engine::Postgres(store) => store.begin(origin, snapshot).await.map(Open::Postgres),
@@ -36,7 +36,7 @@ impl Store {
                 Engine::Away(away) => Err(away.error()),
             }
         };
-        let open = admitted.run(StoreError::Unavailable, beginning).await?;
+        let open = admitted.run_for_all(StoreError::Unavailable, beginning).await?;
         Ok(StoreTransaction { open, admitted })
     }
 }
@@ -53,7 +53,7 @@ impl StoreTransaction {
                 Open::Sqlite(transaction) => transaction.write(plan, key, edit).await,
             }
         };
-        self.admitted.run(StoreError::Unavailable, writing).await
+        self.admitted.run(plan, StoreError::Unavailable, writing).await
     }
 
     /// As [`Store::load`], of what the transaction sees.
@@ -67,7 +67,7 @@ impl StoreTransaction {
                 Open::Sqlite(transaction) => transaction.load(plan, key).await,
             }
         };
-        self.admitted.run(StoreError::Unavailable, loading).await
+        self.admitted.run(plan, StoreError::Unavailable, loading).await
     }
 
     /// Makes everything of it true.
@@ -81,7 +81,7 @@ impl StoreTransaction {
                 Open::Sqlite(transaction) => transaction.commit().await,
             }
         };
-        self.admitted.run(StoreError::Ambiguous, committing).await
+        self.admitted.run_for_all(StoreError::Ambiguous, committing).await
     }
 
     /// Undoes everything. A transaction that is merely dropped is undone too, at the price of SQLite's connection, and
@@ -96,6 +96,6 @@ impl StoreTransaction {
                 Open::Sqlite(transaction) => transaction.roll_back().await,
             }
         };
-        self.admitted.run(StoreError::Unavailable, undoing).await
+        self.admitted.run_for_all(StoreError::Unavailable, undoing).await
     }
 }

@@ -3,8 +3,10 @@
 //! Invariants:
 //! - a mapping that has a turn gets another only while more than the reserve are free: however long its statements
 //!   take, those of others find a turn;
-//! - mappings for which somebody waits have their turns one after the other, and those who wait for one mapping are
-//!   served in the order they came;
+//! - a turn that several mappings are asked for at once counts for each of them, and is taken in one step: whoever
+//!   waits for one of them holds nothing of the others;
+//! - those for whom somebody waits have their turns one after the other, and who waits for the same mappings is served
+//!   in the order they came;
 //! - who gives up while waiting takes no turn along.
 
 use std::collections::{HashMap, VecDeque};
@@ -20,31 +22,32 @@ pub(super) struct Turns {
     queue: Mutex<Queue>,
 }
 
+/// The mappings that one turn concerns, in the order of their names.
+pub(super) type Concerned = Arc<[Arc<str>]>;
+
 #[derive(Debug)]
 struct Queue {
     free: usize,
-    shares: HashMap<Arc<str>, Share>,
-    /// The mappings for which somebody waits, the next one first.
-    round: VecDeque<Arc<str>>,
+    /// The turns that each mapping has a part in.
+    held: HashMap<Arc<str>, usize>,
+    waiting: HashMap<Concerned, Line>,
+    /// Those for whom somebody waits, the next one first.
+    round: VecDeque<Concerned>,
 }
 
-/// What one mapping has.
-#[derive(Debug, Default)]
-struct Share {
-    held: usize,
-    waiting: VecDeque<oneshot::Sender<Turn>>,
-}
+/// Who waits for a turn of the same mappings; those in front have waited longest.
+type Line = VecDeque<oneshot::Sender<Turn>>;
 
 /// The right to have a statement under way. Dropped, it goes to the next.
 #[derive(Debug)]
 pub(super) struct Turn {
     turns: Arc<Turns>,
-    mapping: Arc<str>,
+    concerned: Concerned,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.give_back(&self.mapping);
+        self.turns.give_back(&self.concerned);
     }
 }
 
@@ -53,14 +56,14 @@ impl Turns {
     /// everybody's.
     pub(super) fn new(count: usize) -> Arc<Self> {
         let reserve = if count > 1 { (count / 4).max(1) } else { 0 };
-        let queue = Queue { free: count, shares: HashMap::new(), round: VecDeque::new() };
+        let queue = Queue { free: count, held: HashMap::new(), waiting: HashMap::new(), round: VecDeque::new() };
         Arc::new(Self { reserve, queue: Mutex::new(queue) })
     }
 
-    /// Waits for a turn of a mapping.
-    pub(super) async fn take(self: &Arc<Self>, mapping: &Arc<str>) -> Turn {
+    /// Waits for a turn that concerns these mappings.
+    pub(super) async fn take(self: &Arc<Self>, concerned: &Concerned) -> Turn {
         loop {
-            match self.take_or_wait(mapping) {
+            match self.take_or_wait(concerned) {
                 Ok(turn) => return turn,
                 Err(granted) => {
                     if let Ok(turn) = granted.await {
@@ -71,67 +74,37 @@ impl Turns {
         }
     }
 
-    fn turn(self: &Arc<Self>, mapping: &Arc<str>) -> Turn {
-        Turn { turns: self.clone(), mapping: mapping.clone() }
+    fn turn(self: &Arc<Self>, concerned: &Concerned) -> Turn {
+        Turn { turns: self.clone(), concerned: concerned.clone() }
     }
 
-    fn take_or_wait(self: &Arc<Self>, mapping: &Arc<str>) -> Result<Turn, oneshot::Receiver<Turn>> {
-        let mut guard = self.queue();
-        let queue = &mut *guard;
-        let share = queue.shares.entry(mapping.clone()).or_default();
-        share.forget_those_who_left();
-        if share.waiting.is_empty() && self.may_take(queue.free, share.held) {
-            share.held += 1;
-            queue.free -= 1;
-            return Ok(self.turn(mapping));
+    fn take_or_wait(self: &Arc<Self>, concerned: &Concerned) -> Result<Turn, oneshot::Receiver<Turn>> {
+        let mut queue = self.queue();
+        if !queue.has_line(concerned) && queue.may_take(self.reserve, concerned) {
+            queue.count(concerned);
+            return Ok(self.turn(concerned));
         }
         let (sender, granted) = oneshot::channel();
-        share.waiting.push_back(sender);
-        if !queue.round.contains(mapping) {
-            queue.round.push_back(mapping.clone());
+        queue.waiting.entry(concerned.clone()).or_default().push_back(sender);
+        if !queue.round.contains(concerned) {
+            queue.round.push_back(concerned.clone());
         }
         Err(granted)
     }
 
-    const fn may_take(&self, free: usize, held: usize) -> bool {
-        free > if held == 0 { 0 } else { self.reserve }
-    }
-
-    fn give_back(self: &Arc<Self>, mapping: &Arc<str>) {
+    fn give_back(self: &Arc<Self>, concerned: &Concerned) {
         let mut next = Vec::new();
         {
             let mut queue = self.queue();
-            queue.free += 1;
-            if let Some(share) = queue.shares.get_mut(mapping) {
-                share.held -= 1;
-            }
-            while let Some(one) = self.next(&mut queue) {
+            queue.uncount(concerned);
+            while let Some(one) = queue.next(self.reserve) {
                 next.push(one);
             }
         }
-        for (mapping, waiter) in next {
+        for (concerned, waiter) in next {
             // Whoever has left just now: the turn is dropped, and goes to the next.
-            drop(waiter.send(self.turn(&mapping)));
+            drop(waiter.send(self.turn(&concerned)));
         }
-    }
-
-    /// Takes a turn for the next who waits and may have one.
-    fn next(&self, queue: &mut Queue) -> Option<(Arc<str>, oneshot::Sender<Turn>)> {
-        for _ in 0..queue.round.len() {
-            let mapping = queue.round.pop_front()?;
-            let Some(share) = queue.shares.get_mut(&mapping) else { continue };
-            share.forget_those_who_left();
-            let next = if self.may_take(queue.free, share.held) { share.waiting.pop_front() } else { None };
-            if !share.waiting.is_empty() {
-                queue.round.push_back(mapping.clone());
-            }
-            if let Some(waiter) = next {
-                share.held += 1;
-                queue.free -= 1;
-                return Some((mapping, waiter));
-            }
-        }
-        None
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -139,12 +112,61 @@ impl Turns {
     }
 }
 
-impl Share {
-    /// Those in front have waited longest.
-    fn forget_those_who_left(&mut self) {
-        while self.waiting.front().is_some_and(oneshot::Sender::is_closed) {
-            self.waiting.pop_front();
+impl Queue {
+    fn may_take(&self, reserve: usize, concerned: &Concerned) -> bool {
+        let has_some = concerned.iter().any(|mapping| self.held.get(mapping).is_some_and(|held| *held > 0));
+        self.free > if has_some { reserve } else { 0 }
+    }
+
+    /// A turn is taken.
+    fn count(&mut self, concerned: &Concerned) {
+        self.free -= 1;
+        for mapping in concerned.iter() {
+            *self.held.entry(mapping.clone()).or_default() += 1;
         }
+    }
+
+    /// A turn has ended.
+    fn uncount(&mut self, concerned: &Concerned) {
+        self.free += 1;
+        for mapping in concerned.iter() {
+            if let Some(held) = self.held.get_mut(mapping) {
+                *held -= 1;
+            }
+        }
+    }
+
+    /// True when somebody waits for the same; who has left waits no more.
+    fn has_line(&mut self, concerned: &Concerned) -> bool {
+        self.waiting.get_mut(concerned).is_some_and(|line| {
+            forget_those_who_left(line);
+            !line.is_empty()
+        })
+    }
+
+    /// Takes a turn for the next who waits and may have one.
+    fn next(&mut self, reserve: usize) -> Option<(Concerned, oneshot::Sender<Turn>)> {
+        for _ in 0..self.round.len() {
+            let concerned = self.round.pop_front()?;
+            let (has_line, may_take) = (self.has_line(&concerned), self.may_take(reserve, &concerned));
+            let next = self.waiting.get_mut(&concerned).filter(|_| has_line && may_take).and_then(Line::pop_front);
+            if self.has_line(&concerned) {
+                self.round.push_back(concerned.clone());
+            } else {
+                self.waiting.remove(&concerned);
+            }
+            if let Some(waiter) = next {
+                self.count(&concerned);
+                return Some((concerned, waiter));
+            }
+        }
+        None
+    }
+}
+
+fn forget_those_who_left(line: &mut Line) {
+    while line.front().is_some_and(oneshot::Sender::is_closed) {
+        line.pop_front();
     }
 }
 
@@ -154,7 +176,11 @@ mod tests {
 
     use tokio::sync::oneshot::Receiver;
 
-    use super::{Turn, Turns};
+    use super::{Concerned, Turn, Turns};
+
+    fn concerned(mappings: &[&str]) -> Concerned {
+        mappings.iter().map(|&mapping| Arc::from(mapping)).collect()
+    }
 
     /// Turns, and takers of them.
     struct Table(Arc<Turns>);
@@ -165,7 +191,11 @@ mod tests {
         }
 
         fn ask(&self, mapping: &str) -> Result<Turn, Receiver<Turn>> {
-            self.0.take_or_wait(&mapping.into())
+            self.ask_all(&[mapping])
+        }
+
+        fn ask_all(&self, mappings: &[&str]) -> Result<Turn, Receiver<Turn>> {
+            self.0.take_or_wait(&concerned(mappings))
         }
 
         /// As many as a mapping gets at once.
@@ -205,6 +235,23 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_of_several_mappings_counts_for_each_and_waits_for_all() {
+        let table = Table::of(4);
+        let mut stuck: Vec<Turn> =
+            ["a", "c", "d"].map(|with| table.ask_all(&[with, "stuck"]).expect("free")).into_iter().collect();
+        let mut more = table.ask_all(&["e", "stuck"]).expect_err("it has all that it may have");
+        let other = table.ask("e").expect("who waits holds nothing of another mapping");
+        assert!(table.ask("a").is_err(), "each of them has one");
+        drop(other);
+        assert!(more.try_recv().is_err());
+        stuck.pop();
+        assert!(more.try_recv().is_ok());
+        let table = Table::of(1);
+        drop(table.ask_all(&["a", "b"]).expect("one turn is enough for several"));
+        assert_eq!((table.free(), table.0.queue().waiting.len()), (1, 0));
+    }
+
+    #[test]
     fn who_leaves_takes_no_turn_along() {
         let table = Table::of(1);
         let turn = table.ask("a").expect("free");
@@ -223,7 +270,7 @@ mod tests {
     async fn a_turn_that_comes_free_is_taken() {
         let table = Table::of(1);
         let turn = table.ask("a").expect("free");
-        let (turns, mapping) = (table.0.clone(), Arc::from("b"));
+        let (turns, mapping) = (table.0.clone(), concerned(&["b"]));
         let waiting = tokio::spawn(async move { turns.take(&mapping).await });
         tokio::task::yield_now().await;
         drop(turn);

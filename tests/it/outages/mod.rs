@@ -4,6 +4,7 @@ mod endings;
 mod isolation;
 mod lacks;
 mod poolers;
+mod shares;
 mod standby;
 mod startup;
 mod store;

@@ -164,3 +164,25 @@ fn a_name_that_becomes_a_column_leaves_the_overflow_column() {
     postgres.sql("ALTER TABLE a DROP COLUMN mana");
     soon("the member shows again", || wire.ask("HGET a:1 mana") == "$1\r\n3\r\n");
 }
+
+#[test]
+fn an_error_that_no_other_plan_cures_forgets_nothing() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(ROWS);
+    postgres.sql(
+        "INSERT INTO a VALUES (2, 6, 'm'); CREATE FUNCTION look(id int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN \
+         IF id = 2 THEN RETURN EXISTS (SELECT FROM nowhere); END IF; RETURN true; END $$",
+    );
+    let config = "[[caches]]\nkey = \"q:{id:int}\"\ntype = \"hash\"\nwatch = [{ table = \"a\", key = { id = \"id\" } }]\n\
+        query = \"SELECT id, hp FROM a WHERE id = $1 AND look(id)\"\n";
+    let sidecar = over(&redis, &postgres, config).expect(&[warnings::LOAD_FAILED]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET q:1 hp"), "$1\r\n5\r\n");
+    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let before = loads();
+    for _ in 0..2 {
+        assert!(wire.ask("HGET q:2 hp").contains("\"nowhere\" does not exist"));
+        assert_eq!(wire.ask("HGET q:1 hp"), "$1\r\n5\r\n");
+    }
+    assert_eq!(loads(), before, "it is still in memory");
+}

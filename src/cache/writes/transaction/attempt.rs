@@ -63,7 +63,9 @@ impl Work {
     ) -> Result<Option<(StoreTransaction, AllDone)>, StoreError> {
         let first =
             self.first().ok_or_else(|| StoreError::Refused("the transaction concerns no cached mapping".into()))?;
-        let open = self.source().store.begin(&*first.current.plan()?, origin, snapshot).await?;
+        first.current.plan()?;
+        let concerned: Vec<&Plan> = plans.values().flatten().map(|plan| &**plan).collect();
+        let open = self.source().store.begin(&concerned, origin, snapshot).await?;
         let mut attempt = Attempt { work: self, plans, open, lives: HashMap::new() };
         if attempt.has_watched_changed().await? {
             self.writer.roll_back(attempt.open).await;
