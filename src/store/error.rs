@@ -74,10 +74,6 @@ pub enum StoreError {
 /// What a write says that the table kept from happening.
 const SUPPRESSED: &str = "a trigger of the table, or a policy for rows, kept the row as it was; nothing was written";
 
-/// The same of a write of several rows, some of which went through.
-pub(super) const PARTLY_SUPPRESSED: &str =
-    "a trigger of the table, or a policy for rows, kept some of the rows as they were; the others are written";
-
 /// A field in the words of an error.
 fn named(field: &str) -> String {
     if field.is_empty() { "the value".to_owned() } else { format!("the field '{field}'") }
@@ -87,6 +83,11 @@ impl StoreError {
     /// A field that cannot be written.
     pub(super) fn field(field: &str, reason: impl Into<String>) -> Self {
         Self::Field { field: field.to_owned(), reason: reason.into() }
+    }
+
+    /// A write of several rows, of which the table kept some from being written; `written` says which went through.
+    pub(super) fn partly_suppressed(written: &str) -> Self {
+        Self::Partly(format!("{written}; a trigger of the table, or a policy for rows, kept the others as they were"))
     }
 
     /// A write that the table kept from happening.

@@ -148,7 +148,7 @@ impl Writer {
             Err(_) => Err(StoreError::Ambiguous("the write took too long".into())),
         };
         match &mut result {
-            Err(StoreError::Ambiguous(_)) => memory.own_writes.disown(own_write),
+            Err(error) if error.may_have_changed() => memory.own_writes.disown(own_write),
             Ok(written) if written.tells_new => {
                 written.old = memory.overlay.over(turn.key(), written.old.take());
                 written.new = memory.overlay.over(turn.key(), written.new.take());

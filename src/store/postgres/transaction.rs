@@ -39,7 +39,8 @@ impl PostgresTransaction {
             Err(error) if error.is_final() => {}
             Err(_) => savepoint.rollback().await?,
         }
-        written
+        // What of it went through has been rolled back.
+        written.map_err(|error| if matches!(error, StoreError::Partly(_)) { StoreError::suppressed() } else { error })
     }
 
     pub(in crate::store) async fn load(&mut self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {

@@ -17,7 +17,6 @@ use crate::record::{Change, Condition, Edit, Record, RowEdit, Written};
 use crate::store::StoreError;
 use crate::store::catalog::relation::Surety;
 use crate::store::catalog::target::{FieldChange, Place, Target};
-use crate::store::error::PARTLY_SUPPRESSED;
 use crate::store::plan::Plan;
 
 /// A row that another session inserts at the same time is found by the next attempt.
@@ -198,21 +197,21 @@ impl Desk<'_, '_> {
     }
 
     async fn members(&mut self, members: &[bytes::Bytes], add: bool) -> Result<Written, StoreError> {
-        let mut count = 0;
+        let (all, mut count) = (members.len() as u64, 0);
         for _ in 0..ATTEMPTS {
             count += self.count(&self.statements.members(members, add)?).await?;
             // Those that did not move were there already, or not there; unless something in the table kept them.
-            let there =
-                if count < members.len() as u64 { self.count(&self.statements.held(members)?).await? } else { 0 };
-            let wanted = if add { members.len() as u64 } else { 0 };
-            if count >= members.len() as u64 || there == wanted {
+            let there = if count < all { self.count(&self.statements.held(members)?).await? } else { 0 };
+            let wanted = if add { all } else { 0 };
+            if count >= all || there == wanted {
                 return Ok(Written { applied: count > 0, count, ..Written::default() });
             }
             if self.spelling().await == Some(Spelling::Other) {
                 return Err(StoreError::Refused(OTHER_SPELLING.into()));
             }
         }
-        Err(suppressed(count))
+        let done = if add { "added" } else { "removed" };
+        Err(suppressed(count, &format!("of {all} members {count} were {done}")))
     }
 
     /// The number that a statement about members gives.
@@ -241,16 +240,13 @@ impl Desk<'_, '_> {
         // What is not there need not be deleted; what is there and was not, was kept by something.
         let may_be_there = count == 0 || self.statements.plan.mapping.config.shape == Shape::Set;
         if may_be_there && self.is_there().await? {
-            return Err(suppressed(count));
+            return Err(suppressed(count, &format!("{count} rows of the key were deleted")));
         }
         Ok(Written { old, new: None, applied: count > 0, count, tells_new: true })
     }
 }
 
-/// The error of a write that was suppressed, but for so many rows: what is in memory is not to be relied on then.
-fn suppressed(written: u64) -> StoreError {
-    match written {
-        0 => StoreError::suppressed(),
-        _ => StoreError::Ambiguous(PARTLY_SUPPRESSED.into()),
-    }
+/// The error of a write that was suppressed, but for so many rows, of which `written` tells.
+fn suppressed(count: u64, written: &str) -> StoreError {
+    if count == 0 { StoreError::suppressed() } else { StoreError::partly_suppressed(written) }
 }

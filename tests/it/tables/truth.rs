@@ -85,6 +85,37 @@ fn a_write_that_a_trigger_suppressed_is_an_error() {
     assert_eq!(postgres.sql("SELECT string_agg(concat(id, v), ' ' ORDER BY id, v) FROM s"), "1kept 2x 3a");
 }
 
+#[test]
+fn a_write_of_which_a_trigger_suppressed_a_part_says_which_part_is_done() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = over(&redis, &postgres, &(TABLES.to_owned() + &trigger("s")), &config()).start();
+    let mut wire = sidecar.wire();
+    assert_eq!([wire.ask("SCARD s:1"), wire.ask("SCARD s:2")], [":2\r\n", ":0\r\n"]);
+    for (command, done) in [
+        ("SADD s:2 x bad y 13", "of 4 members 2 were added"),
+        ("SREM s:1 a kept none", "of 3 members 1 were removed"),
+        ("SADD s:2 x bad z", "of 3 members 1 were added"),
+    ] {
+        let told = wire.ask(command);
+        let expected = format!("it was written in part: {done}; a trigger of the table, or a policy for rows, kept");
+        assert!(told.contains(&expected), "{command}: {told}");
+    }
+    assert_eq!([wire.ask("SCARD s:1"), wire.ask("SCARD s:2")], [":1\r\n", ":3\r\n"]);
+    postgres.sql("INSERT INTO s VALUES (1, 'b')");
+    let told = wire.ask("DEL s:1");
+    assert!(told.contains("it was written in part: 1 rows of the key were deleted; a trigger"), "{told}");
+    // Inside a transaction nothing of it is done, and the other commands are.
+    for request in ["MULTI", "SADD s:4 x bad", "SADD s:5 x"] {
+        wire.ask(request);
+    }
+    let told = wire.ask("EXEC");
+    assert!(
+        told.contains("nothing was written") && told.starts_with("*2\r\n-ERR") && told.ends_with(":1\r\n"),
+        "{told}"
+    );
+    assert_eq!([wire.ask("SCARD s:4"), wire.ask("SCARD s:5")], [":0\r\n", ":1\r\n"]);
+}
+
 /// Writes of which one will be suppressed when it is saved.
 fn deferred(sidecar: &Sidecar) {
     let mut wire = sidecar.wire();
