@@ -9,12 +9,28 @@ pub enum JournalError {
     /// Its file cannot be written or read.
     #[error("the journal's file: {0}")]
     File(String),
+    /// Its file holds something that cannot be read.
+    #[error("the journal's file is damaged: {0}; {REPAIR}")]
+    Damaged(String),
     /// Its file is none that this version can read.
     #[error("the journal's file cannot be used: {0}")]
     Layout(String),
     /// Another process has it.
     #[error("the journal {0} is in use by another process; give each sidecar a journal.path of its own")]
     InUse(String),
+}
+
+/// What can be done about a file that is damaged.
+const REPAIR: &str = "deferred writes wait in it that the store may not have. Keep a copy of it with its -wal and \
+    .lock files; what can still be read of it is saved by `sqlite3 FILE .recover | sqlite3 NEW`: put NEW in its place. \
+    Or move it away, and give up what waits in it (docs/OPERATIONS.md, \"A damaged journal\")";
+
+/// SQLite's code for a page that makes no sense. Source: <https://www.sqlite.org/rescode.html>
+const CORRUPT: u32 = 11;
+
+/// True of any variant of that code.
+fn is_about_damage(code: &str) -> bool {
+    code.parse::<u32>().is_ok_and(|code| code & 0xff == CORRUPT)
 }
 
 /// Why it is full, by the bytes that lie aside in it.
@@ -30,9 +46,12 @@ fn full(aside: u64) -> String {
 
 impl From<sqlx::Error> for JournalError {
     fn from(error: sqlx::Error) -> Self {
-        Self::File(match error {
-            sqlx::Error::Database(error) => error.message().to_owned(),
-            other => other.to_string(),
-        })
+        match error {
+            sqlx::Error::Database(error) if error.code().is_some_and(|code| is_about_damage(&code)) => {
+                Self::Damaged(error.message().to_owned())
+            }
+            sqlx::Error::Database(error) => Self::File(error.message().to_owned()),
+            other => Self::File(other.to_string()),
+        }
     }
 }

@@ -41,7 +41,8 @@ fn transactions_take_a_turn_of_every_mapping_that_they_concern() {
     let names = ["a1", "a2", "a3", "a4", "b", "c"];
     for name in names {
         postgres.sql(&format!(
-            "CREATE TABLE {name} (id BIGINT PRIMARY KEY, v BIGINT); INSERT INTO {name} SELECT i, 0 FROM generate_series(1, 100) i"
+            "CREATE TABLE {name} (id BIGINT PRIMARY KEY, v BIGINT); \
+             INSERT INTO {name} SELECT i, 0 FROM generate_series(1, 100) i"
         ));
     }
     let builder = over(&redis, &postgres, &hashes(&names)).set("STORE__MAX_CONNECTIONS", "4");

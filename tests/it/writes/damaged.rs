@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::journals::sqlite;
 use super::place::{Place, until_saved};
 use crate::support::admin::metric;
 use crate::support::warnings;
@@ -54,4 +55,27 @@ fn garbage_in_a_journals_log_is_told_with_the_number_of_writes_that_are_missing(
 #[test]
 fn a_journals_log_that_lost_its_end_is_told_with_the_number_of_writes_that_are_missing() {
     tells_what_is_missing(|log| spoil(log, std::fs::metadata(log).expect("it is there").len() / 2, &[]));
+}
+
+#[test]
+fn a_page_of_a_journal_that_makes_no_sense_is_told_with_what_to_do() {
+    let place = Place::new();
+    let mut sidecar = place.builder("1h").start();
+    let mut wire = sidecar.wire();
+    for id in 1..=400 {
+        assert_eq!(wire.ask(&format!("HSET p:{id} seen 7")), ":0\r\n");
+    }
+    sidecar.kill();
+    let file = place.journal();
+    // All of it stands in the file itself then, and the table's pages are behind the first.
+    sqlite(&file, "PRAGMA wal_checkpoint(TRUNCATE)");
+    let length = std::fs::metadata(&file).expect("it is there").len();
+    assert!(length > 4 * 4096, "{length}");
+    (1..length / 4096).for_each(|page| spoil(&file, page * 4096, &[0xff; 64]));
+    let output = place.builder("1h").execute(&["run"]);
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.code() == Some(1), "{told}");
+    for part in ["journal.path: the journal's file is damaged: ", "Keep a copy", ".recover", "\"A damaged journal\""] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
 }
