@@ -39,9 +39,9 @@ fn addresses(settings: &Settings, faults: &mut Faults) {
         faults.add("upstream.url", text);
     }
     if !faults.concern("store")
-        && let Err(text) = Store::is_readable(&settings.store)
+        && let Err((setting, text)) = Store::is_readable(&settings.store)
     {
-        faults.add("store.url", text);
+        faults.add(setting, text);
     }
 }
 

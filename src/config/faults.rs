@@ -11,6 +11,20 @@ use toml::de::{DeTable, DeValue};
 use super::nearest::did_you_mean;
 use super::serde_messages::humane;
 
+/// How many characters of a text are told: a value that stands in it may be very long.
+const TOLD: usize = 1000;
+
+/// A text that a terminal shows as it is, whatever the configuration holds.
+fn printable(text: &str) -> String {
+    let shown = text.chars().take(TOLD).flat_map(|c| match c {
+        '\n' => vec![c],
+        c if c.is_control() => c.escape_default().collect(),
+        c => vec![c],
+    });
+    let more = if text.chars().nth(TOLD).is_some() { "..." } else { "" };
+    shown.collect::<String>() + more
+}
+
 /// One fault: which setting, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -140,7 +154,7 @@ impl Faults {
 
     fn placed(&self, fault: &Fault) -> String {
         let place = self.place(&fault.path).unwrap_or(&self.file);
-        format!("{place}: {}: {}", fault.path, fault.message)
+        format!("{place}: {}: {}", printable(&fault.path), printable(&fault.message))
     }
 
     fn place(&self, path: &str) -> Option<&str> {

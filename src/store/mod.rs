@@ -87,16 +87,16 @@ impl Store {
     /// Whether `store.url` and what belongs to it can be read. Nobody is asked.
     ///
     /// # Errors
-    /// What is wrong with it; never the password.
-    pub fn is_readable(settings: &config::Store) -> Result<(), String> {
+    /// The setting, and what is wrong with it; never the password.
+    pub fn is_readable(settings: &config::Store) -> Result<(), (&'static str, String)> {
         let read = match settings.url.starts_with("sqlite:") {
-            true => sqlite::check_url(&settings.url),
+            true => sqlite::check_url(&settings.url).map_err(|error| ("store.url", error)),
             false => postgres::check_url(settings),
         };
-        match read {
-            Err(StoreError::Refused(text)) => Err(text),
-            other => other.map_err(|error| error.to_string()),
-        }
+        read.map_err(|(setting, error)| match error {
+            StoreError::Refused(text) => (setting, text),
+            error => (setting, error.to_string()),
+        })
     }
 
     /// A store to check mappings against, without creating anything: a database in memory stands in for an SQLite file

@@ -324,8 +324,9 @@ fn pool(most: u32, options: &PgConnectOptions, settings: &config::Store, retirem
 }
 
 /// Whether a `postgres:` URL can be read.
-pub(super) fn check_url(settings: &config::Store) -> Result<(), StoreError> {
-    options::read(settings).and_then(|_| options::read_direct(settings)).map(|_| ())
+pub(super) fn check_url(settings: &config::Store) -> Result<(), (&'static str, StoreError)> {
+    options::read(settings).map_err(|error| ("store.url", error))?;
+    options::read_direct(settings).map_err(|error| ("store.feed_url", error)).map(|_| ())
 }
 
 /// Loads the rows of one key, each as JSON text.

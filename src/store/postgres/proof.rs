@@ -78,8 +78,7 @@ fn named(setting: &str, error: StoreError) -> StoreError {
 }
 
 async fn ask(options: &PgConnectOptions, patience: Duration) -> Result<Server, StoreError> {
-    let unavailable =
-        |why: &str| StoreError::Unavailable(format!("{}:{}: {why}", options.get_host(), options.get_port()));
+    let at = |why: &str| format!("{}:{}: {why}", options.get_host(), options.get_port());
     let asking = async {
         let mut connection = options.connect().await?;
         let answer = answer(&mut connection).await?;
@@ -89,10 +88,12 @@ async fn ask(options: &PgConnectOptions, patience: Duration) -> Result<Server, S
     match tokio::time::timeout(patience, asking).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(match StoreError::from(error) {
-            StoreError::Unavailable(why) | StoreError::Overloaded(why) => unavailable(&why),
+            StoreError::Unavailable(why) | StoreError::Overloaded(why) => StoreError::Unavailable(at(&why)),
+            // A login that is refused, or a database that is not there.
+            StoreError::Refused(why) => StoreError::Refused(at(&why)),
             other => other,
         }),
-        Err(_) => Err(unavailable("no connection within store.connect_timeout")),
+        Err(_) => Err(StoreError::Unavailable(at("no connection within store.connect_timeout"))),
     }
 }
 

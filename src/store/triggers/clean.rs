@@ -65,8 +65,8 @@ pub(in crate::store) async fn doubts(pool: &PgPool, mappings: &[Mapping]) -> Res
     Ok(lines)
 }
 
-/// Drops what serves none of these mappings: of another configuration, too. A table whose own set is not whole keeps
-/// everything.
+/// Drops what serves none of these mappings: of another configuration, too. Nothing is dropped where a
+/// table's own set is not whole, or a table does not exist.
 ///
 /// # Errors
 /// The catalog cannot be asked. What concerns one table is in the report.
@@ -77,7 +77,12 @@ pub(in crate::store) async fn prune(
 ) -> Result<Report, StoreError> {
     let mut report = Report::default();
     for table in by_table(mappings) {
-        let lacking = judge(pool, &table).await?.into_iter().filter(|judged| judged.is_lacking());
+        let judged = judge(pool, &table).await?;
+        if judged.is_empty() {
+            // Under a mistyped name, the triggers that are needed would look like nobody's.
+            report.failed.push(format!("there is no table '{}': nothing was dropped", table.table));
+        }
+        let lacking = judged.into_iter().filter(|judged| judged.is_lacking());
         let first = "its own triggers are not complete; run `hearthside triggers --install` first";
         report.failed.extend(lacking.map(|judged| format!("{}: {first}", judged.relation)));
     }

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use super::interest::{TableInterests, by_table};
 use super::locked::run;
-use super::present::judge;
+use super::present::{judge, missing_columns};
 use super::script::of_table;
 use crate::mapping::Mapping;
 use crate::store::StoreError;
@@ -56,6 +56,13 @@ async fn of_one(
     let judged = judge(pool, table).await?;
     if judged.is_empty() {
         report.failed.push(format!("there is no table '{}'", table.table));
+    }
+    let missing = missing_columns(pool, table).await?;
+    if !missing.is_empty() {
+        // Its triggers would fail at every change.
+        let (table, columns) = (&table.table, missing.join("', '"));
+        report.failed.push(format!("table '{table}' has no column '{columns}': no triggers were made for it"));
+        return Ok(());
     }
     report.failed.extend(judged.iter().filter_map(|judged| judged.hindrance()));
     if judged.iter().any(|judged| judged.is_lacking()) {

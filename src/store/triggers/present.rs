@@ -126,3 +126,15 @@ pub(super) async fn judge(pool: &PgPool, table: &TableInterests) -> Result<Vec<J
     let (names, wanted) = (vec![&table.table], vec![Function::of(table).name]);
     sqlx::query_as(AssertSqlSafe(lacking())).bind(names).bind(wanted).bind(vec![""]).fetch_all(pool).await
 }
+
+/// The columns that the table's mappings need to be told what changes, and that it has not; none of a table that does
+/// not exist.
+pub(super) async fn missing_columns(pool: &PgPool, table: &TableInterests) -> Result<Vec<String>, sqlx::Error> {
+    let ask = "SELECT DISTINCT name FROM unnest($2::text[]) AS name WHERE to_regclass($1) IS NOT NULL AND NOT EXISTS \
+        (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = name AND attnum > 0 \
+        AND NOT attisdropped) ORDER BY 1";
+    let of_key = table.interests.iter().filter_map(|interest| interest.key.as_ref()).flat_map(|key| &key.columns);
+    let counted = table.interests.iter().filter_map(|interest| interest.counted.as_ref()).flatten();
+    let names: Vec<&String> = of_key.chain(counted).collect();
+    sqlx::query_scalar(ask).bind(&table.table).bind(names).fetch_all(pool).await
+}

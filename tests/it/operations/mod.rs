@@ -1,7 +1,9 @@
 //! What an operator sees and does: the command line, probes, metrics, signals, reloads, a fresh machine.
 
+mod addresses;
 mod commandline;
 mod embedded;
+mod hostile;
 mod overtaken;
 mod probes;
 mod reload;

@@ -3,6 +3,7 @@
 mod columns;
 mod constraints;
 mod ends;
+mod fields;
 mod keys;
 mod rights;
 mod truth;

@@ -29,6 +29,50 @@ fn one_table_that_cannot_be_watched_does_not_keep_the_others_from_it() {
 }
 
 #[test]
+fn a_faulty_mapping_is_told_and_what_serves_the_others_is_done_or_nothing_is() {
+    let postgres = Postgres::start();
+    postgres.sql(TABLES);
+    let sound = over("t", "");
+    let (no_column, no_table) =
+        (over("u", "fields = [\"nope\"]").replace("r:", "u:"), over("uu", "").replace("r:", "u:"));
+    let no_key = over("u", "key_columns = { id = \"nope\" }").replace("r:", "u:");
+    installed(&postgres, &sound);
+    let with = |more: &str| Sidecar::builder().postgres(&postgres).config(&format!("{sound}{more}"));
+    let does = |more: &str, arguments: &[&str], code: i32, expected: &str| {
+        let done = with(more).execute(arguments);
+        assert!(done.status.code() == Some(code) && text(&done).contains(expected), "{more}: {}", text(&done));
+    };
+    // What the store does not have is told, and what can be done is done.
+    for (faulty, expected) in [
+        (&no_column, "table 'u' has no column 'nope': no triggers were made for it"),
+        (&no_key, "table 'u' has no column 'nope': no triggers were made for it"),
+        (&no_table, "there is no table 'uu'"),
+    ] {
+        assert!(with("").execute(&["triggers", "--remove"]).status.success());
+        does(faulty, &["triggers", "--install"], 1, expected);
+        assert_eq!(postgres.sql(OURS), "4|1", "those of t are there: {faulty}");
+    }
+    // Under a mistyped name, triggers that are needed look like nobody's: nothing is dropped.
+    installed(&postgres, &(sound.clone() + &over("u", "").replace("r:", "u:")));
+    assert_eq!(postgres.sql(OURS), "8|2");
+    does(&no_table, &["triggers", "--prune"], 1, "there is no table 'uu': nothing was dropped");
+    does(&no_column, &["triggers", "--prune"], 1, "its own triggers are not complete");
+    // What the file itself says is wrong is refused before anything is done.
+    let file = tempfile::tempdir().expect("a folder").path().join("triggers.sql");
+    for arguments in [
+        &["triggers", "--install"][..],
+        &["triggers", "--prune"],
+        &["triggers", "--remove"],
+        &["triggers", "--sql", file.to_str().expect("a path")],
+        &["triggers"],
+    ] {
+        does("[[caches]]\nkey = \"{\"\ntype = \"hash\"\ntable = \"u\"\n", arguments, 2, "caches[1].key: ");
+    }
+    assert_eq!(postgres.sql(OURS), "8|2");
+    assert!(!file.exists());
+}
+
+#[test]
 fn four_that_install_and_migrate_at_once_do_it_once() {
     let postgres = Postgres::start();
     postgres.sql(TABLES);
