@@ -11,18 +11,26 @@ use toml::de::{DeTable, DeValue};
 use super::nearest::did_you_mean;
 use super::serde_messages::humane;
 
-/// How many characters of a text are told: a value that stands in it may be very long.
-const TOLD: usize = 1000;
+/// How many characters of a text are told, of its beginning and of its end: a value that stands in it may be very long,
+/// and what to write instead stands behind it.
+const TOLD: usize = 500;
 
 /// A text that a terminal shows as it is, whatever the configuration holds.
 fn printable(text: &str) -> String {
-    let shown = text.chars().take(TOLD).flat_map(|c| match c {
-        '\n' => vec![c],
-        c if c.is_control() => c.escape_default().collect(),
-        c => vec![c],
-    });
-    let more = if text.chars().nth(TOLD).is_some() { "..." } else { "" };
-    shown.collect::<String>() + more
+    let count = text.chars().count();
+    let kept = text.chars().enumerate().filter(|(at, _)| *at < TOLD || at + TOLD >= count);
+    let mut shown = String::new();
+    for (at, c) in kept {
+        if at > TOLD && at + TOLD == count {
+            shown.push_str(" ... ");
+        }
+        match c {
+            '\n' => shown.push(c),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// One fault: which setting, and what is wrong with it.
