@@ -86,10 +86,12 @@ impl Postgres {
         let (options, direct) = (options::read(settings)?, options::read_direct(settings)?);
         let retirement = Retirement::default();
         let pool = |most, options| pool(most, options, settings, &retirement);
-        let (pool, questions) = (pool(settings.max_connections, &options), pool(QUESTIONS, &direct));
+        // To compile a question to the catalogs takes a second, and to run it a millisecond.
+        let uncompiled = direct.clone().options([("jit", "off")]);
+        let (pool, questions) = (pool(settings.max_connections, &options), pool(QUESTIONS, &uncompiled));
         let (lender, timezone) = (Lender::new(options.clone(), settings), settings.timezone.clone());
         let pulse = Pulse::new(options.clone(), settings.connect_timeout);
-        let schema_watch = SchemaWatch::new(direct.clone(), settings.connect_timeout + settings.query_timeout);
+        let schema_watch = SchemaWatch::new(uncompiled, settings.connect_timeout + settings.query_timeout);
         let health = Health::new(pulse, proof::prove(&options, &direct, settings).await?);
         let sessions = Sessions::of(settings);
         let store = Self { lender, pool, questions, health, schema_watch, retirement, sessions, direct, timezone };
