@@ -114,7 +114,11 @@ async fn store_faults(
             let path = &mapping.config.path;
             let doubts = plan.doubts().iter().filter(|_| tells_doubts);
             doubts.for_each(|(key, doubt)| tracing::warn!(setting = format!("{path}.{key}"), "{doubt}"));
-            Ok(as_result(unsaid(plan.unsavable())))
+            let mut faults = plan.unsavable().to_vec();
+            if tells_doubts && faults.is_empty() {
+                faults.extend(store.write_fault(&plan).await?);
+            }
+            Ok(as_result(unsaid(&faults)))
         }
         Err(StoreError::Faults(list)) => Ok(Err(unsaid(&list))),
         Err(error) if error.is_final() => Err(error),

@@ -40,7 +40,7 @@ impl Dialect {
     /// driver knows.
     pub(super) fn readable(self, select: &str) -> String {
         match self {
-            Self::Postgres => format!("SELECT row_to_json(hearthside_row)::text FROM ({select}) AS hearthside_row"),
+            Self::Postgres => format!("SELECT row_to_json(hearthside_row.*)::text FROM ({select}) AS hearthside_row"),
             Self::Sqlite => select.to_owned(),
         }
     }

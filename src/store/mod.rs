@@ -182,6 +182,22 @@ impl Store {
         }
     }
 
+    /// Why a mapping could not be written although its rows can be read, with the key of its block, as far as Postgres
+    /// says without being written to: a rule, for example.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not answer.
+    pub async fn write_fault(&self, plan: &Plan) -> Result<Option<(&'static str, String)>, StoreError> {
+        let Engine::Postgres(store) = &self.engine else { return Ok(None) };
+        match store.rehearse(plan).await {
+            Err(error) if error.is_final() => Err(error),
+            Err(error) => {
+                Ok(Some((if plan.mapping.config.writes_table() { "write" } else { "delete" }, error.to_string())))
+            }
+            Ok(()) => Ok(None),
+        }
+    }
+
     /// Loads the record of one key; `None` when there is no such row, or when the row's own key is spelled otherwise
     /// (hazard 29).
     ///

@@ -4,17 +4,20 @@
 //! Source: <https://www.postgresql.org/docs/current/queries-with.html#QUERIES-WITH-MODIFYING>,
 //! <https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED>
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, PgPool, Row as _};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _};
 
 use super::expression::ORIGIN;
 use super::params::bind;
 use super::sessions::Sessions;
 use super::{load, parse, parse_all};
+use crate::config::WriteMode;
 use crate::record::Record;
 use crate::store::catalog::relation::Column;
 use crate::store::catalog::target::{Place, Target, text};
@@ -22,6 +25,10 @@ use crate::store::dialect::{Dialect, held, literal};
 use crate::store::flush::{Fence, Flushed, KEPT_DAYS, Note, Raised};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
 use crate::telemetry::planted::is_planted;
+
+/// So long is asked, behind a flush, what became of rows that it has not changed: less than what a flush may take
+/// beyond the deadlines of its own statement.
+const PATIENCE: Duration = Duration::from_millis(800);
 
 /// The rows as JSON: `k` the key's texts, `f` columns, `m` members of the overflow column, `e` milliseconds to live;
 /// null takes a value away. And what of a row they write.
@@ -100,24 +107,46 @@ fn set_members(overflow: &Column) -> String {
 
 /// Nothing of the table is looked for before the note is raised, and that waits for any other statement of the journal:
 /// each row of the join needs the one that the fence gives. Rows changed meanwhile are read again (READ COMMITTED).
+///
+/// Gives the rows that it has changed, each with the numbers of all that were there when it began; these are `NULL`
+/// where all came back. They stand first, where the table's name is none of the statement's own.
 fn statement(plan: &Plan, target: &Target, gathered: &Gathered) -> String {
     let keys = target.keys.iter().zip(&target.key_casts).zip(&plan.params).enumerate();
     let ours = keys.map(|(i, ((key, cast), param))| {
         let compared = Dialect::Postgres.compared(&format!("t.{key}"), param);
         format!("{compared} = CAST(b.r -> 'k' ->> {i} AS {cast}) AND t.{key}::text = b.r -> 'k' ->> {i}")
     });
+    let ours = ours.collect::<Vec<_>>().join(" AND ");
     let Target { table, shown, .. } = target;
     format!(
-        "WITH {ORIGIN}, \
+        "WITH there AS (SELECT b.n FROM {table} AS t, \
+         jsonb_array_elements($4::text::jsonb) WITH ORDINALITY AS b (r, n) WHERE {ours}), {ORIGIN}, \
          fence AS (UPDATE hearthside.journals SET applied = $3, fence = greatest(fence, $3), at = now() \
          WHERE journal = $2 AND {} RETURNING journal), \
          b AS MATERIALIZED (SELECT r FROM jsonb_array_elements($4::text::jsonb) AS r), \
-         changed AS (UPDATE {table} AS t SET {} FROM fence, b, origin WHERE {} RETURNING t.*) \
-         SELECT row_to_json(r)::text FROM fence LEFT JOIN (SELECT {shown} FROM changed) AS r ON true",
+         changed AS (UPDATE {table} AS t SET {} FROM fence, b, origin WHERE {ours} RETURNING t.*) \
+         SELECT row_to_json(r.*)::text, CASE WHEN (SELECT count(*) FROM changed) < (SELECT count(*) FROM b) \
+         THEN ARRAY(SELECT n FROM there) END \
+         FROM fence LEFT JOIN (SELECT {shown} FROM changed) AS r ON true",
         if is_planted("no-fence") { "true" } else { "fence < $3" },
         gathered.sets(target).join(", "),
-        ours.collect::<Vec<_>>().join(" AND "),
     )
+}
+
+/// The statement that writes every deferred field of a row.
+///
+/// # Errors
+/// [`StoreError::Refused`] of a mapping that takes no writes.
+pub(super) fn of_everything(plan: &Plan) -> Result<String, StoreError> {
+    let (target, block) = (plan.target()?, &plan.mapping.config);
+    let is_member = |column: &Column| target.overflow.as_ref().is_some_and(|overflow| overflow.name == column.name);
+    let is_deferred = |column: &&Column| {
+        !is_member(column) && (block.write == WriteMode::Deferred || block.deferred.contains(&column.name))
+    };
+    let columns = target.columns.iter().filter(is_deferred).map(|column| column.name.clone()).collect();
+    let has_members = target.overflow.is_some();
+    let gathered = Gathered { rows: Vec::new(), columns, has_members, has_left: true };
+    Ok(statement(plan, target, &gathered))
 }
 
 /// Saves the rows if the journal's note lets the batch through.
@@ -152,34 +181,68 @@ pub(super) async fn flush(
         let note = unit.leave(note, StoreError::of_write).await?;
         return Ok(Flushed::Fenced(note.map(Note::of)));
     }
-    let mut flushed = Vec::with_capacity(saved.len());
-    for row in saved {
-        // Where no row of the table was there, the fence alone comes back.
-        if let Some(json) = row.try_get::<Option<String>, _>(0).map_err(StoreError::of_write)? {
-            flushed.extend(plan.keyed(parse(&json)?)?);
-        }
-    }
-    let suppressed = suppressed(sessions, &mut connection, plan, rows, &flushed).await?;
-    Ok(Flushed::Now { records: flushed, suppressed })
+    // It is committed: what cannot be read now is asked of the note, by the same batch.
+    let records = records(plan, &saved).map_err(|error| StoreError::Ambiguous(error.to_string()))?;
+    let untouched = untouched(rows, &saved, &records);
+    let suppressed = suppressed(sessions, connection, plan, untouched).await;
+    Ok(Flushed::Now { records, suppressed })
 }
 
-/// The keys whose row is there, and did not come back from the statement that writes it.
+/// The keys and records of the rows that were changed.
+fn records(plan: &Plan, saved: &[PgRow]) -> Result<Vec<(Bytes, Option<Record>)>, StoreError> {
+    let mut records = Vec::with_capacity(saved.len());
+    for row in saved {
+        // Where no row of the table was there, the fence alone comes back.
+        if let Some(json) = row.try_get::<Option<String>, _>(0)? {
+            records.extend(plan.keyed(parse(&json)?)?);
+        }
+    }
+    Ok(records)
+}
+
+/// The keys whose row was there when the statement began, and which it has not changed.
+fn untouched(rows: &[FlushRow], saved: &[PgRow], records: &[(Bytes, Option<Record>)]) -> Vec<Bytes> {
+    let there: Option<Vec<i64>> = saved.first().and_then(|row| row.try_get(1).ok().flatten());
+    let there: BTreeSet<i64> = there.unwrap_or_default().into_iter().collect();
+    let changed: HashSet<&Bytes> = records.iter().map(|(key, _)| key).collect();
+    let numbered = (1..).zip(rows.iter().map(|row| &row.key));
+    numbered.filter(|(n, key)| there.contains(n) && !changed.contains(key)).map(|(_, key)| key.clone()).collect()
+}
+
+/// Those of these keys whose row is still there: something of the table's kept it as it was. The flush is committed, so
+/// that no error may be its own: where it cannot be asked in time, the key counts as such, and its values are kept.
 async fn suppressed(
+    sessions: Sessions,
+    mut connection: PoolConnection<Postgres>,
+    plan: &Plan,
+    mut keys: Vec<Bytes>,
+) -> Vec<Bytes> {
+    let mut kept = Vec::new();
+    let asking = async {
+        while let Some(key) = keys.last() {
+            let is_there = is_there(sessions, &mut connection, plan, key).await?;
+            kept.extend(keys.pop().filter(|_| is_there));
+        }
+        Ok::<(), StoreError>(())
+    };
+    let asked = tokio::time::timeout(PATIENCE, asking).await;
+    if asked.is_err() {
+        // Its answer is still to come.
+        drop(connection.detach());
+    }
+    kept.extend(keys);
+    kept
+}
+
+async fn is_there(
     sessions: Sessions,
     connection: &mut PgConnection,
     plan: &Plan,
-    rows: &[FlushRow],
-    flushed: &[(Bytes, Option<Record>)],
-) -> Result<Vec<Bytes>, StoreError> {
-    let mut suppressed = Vec::new();
-    for row in rows.iter().filter(|row| flushed.iter().all(|(key, _)| *key != row.key)) {
-        let Some(bound) = bind(plan, &row.key) else { continue };
-        let there = load(sessions, connection, plan, &bound).await.map_err(StoreError::of_write)?;
-        if plan.record(&row.key, parse_all(&there)?)?.is_some() {
-            suppressed.push(row.key.clone());
-        }
-    }
-    Ok(suppressed)
+    key: &Bytes,
+) -> Result<bool, StoreError> {
+    let Some(bound) = bind(plan, key) else { return Ok(false) };
+    let rows = load(sessions, connection, plan, &bound).await?;
+    Ok(plan.record(key, parse_all(&rows)?)?.is_some())
 }
 
 /// Makes the note of an incarnation, and removes what nobody has used for long.

@@ -15,6 +15,7 @@ mod params;
 mod proof;
 mod pulse;
 mod push;
+mod rehearsal;
 mod schema_watch;
 mod sessions;
 mod spelling;
@@ -130,6 +131,11 @@ impl Postgres {
         PostgresCatalog { pool: &self.questions, timezone: &self.timezone }
     }
 
+    /// Has the server read the statements that would write to a mapping's table.
+    pub(super) async fn rehearse(&self, plan: &Plan) -> Result<(), StoreError> {
+        rehearsal::rehearse(self.catalog(), plan).await
+    }
+
     /// The rows of one key; none when a part of the key cannot be a value of its column.
     pub(super) async fn rows_of(&self, plan: &Plan, key: &[u8]) -> Result<Vec<Row>, StoreError> {
         let Some(bound) = params::bind(plan, key) else { return Ok(Vec::new()) };
@@ -199,8 +205,9 @@ impl Postgres {
     ) -> Result<Written, StoreError> {
         let mut lent = self.lender.lend().await?;
         let mut unit = self.sessions.enter(&mut lent.connection).await?;
-        let (pool, sessions) = (&self.questions, self.sessions);
-        let written = write::Writer { connection: &mut unit, sessions, pool, origin }.write(plan, key, edit).await;
+        let (pool, sessions, commits_each) = (&self.questions, self.sessions, !unit.is_transaction());
+        let mut writer = write::Writer { connection: &mut unit, sessions, pool, origin, commits_each };
+        let written = writer.write(plan, key, edit).await;
         let written = unit.leave(written, StoreError::of_write).await;
         // What was refused may have left a transaction to be rolled back.
         let is_clean = match &written {

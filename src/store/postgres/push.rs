@@ -38,7 +38,8 @@ pub(super) async fn write(
         moved += query.execute(&mut *transaction).await.map_err(StoreError::of_write)?.rows_affected();
     }
     let rows = rows_as_json(&mut *transaction, writer.sessions, plan, &bound).await.map_err(StoreError::of_write)?;
-    transaction.commit().await.map_err(StoreError::of_write)?;
     let new = plan.record(key, parse_all(&rows)?)?;
+    // An error behind this one could not undo it.
+    transaction.commit().await.map_err(StoreError::of_write)?;
     Ok(Written { old: None, new, applied: moved > 0, count: moved, tells_new: true })
 }

@@ -93,6 +93,11 @@ pub(super) enum Unit<'c> {
 }
 
 impl Unit<'_> {
+    /// False when each statement is committed by itself.
+    pub(super) const fn is_transaction(&self) -> bool {
+        matches!(self, Self::Transaction(_))
+    }
+
     /// Ends the transaction, if it is one: what went well is committed. An error of the commit becomes what `failed`
     /// says.
     pub(super) async fn leave<T, E>(self, result: Result<T, E>, failed: fn(sqlx::Error) -> E) -> Result<T, E> {

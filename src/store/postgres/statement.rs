@@ -92,7 +92,8 @@ impl<'p> Statements<'p> {
         Some(Statement { sql, values: Vec::new() })
     }
 
-    /// Adds members to a set, or removes them; gives how many. They are one parameter, however many they are.
+    /// Adds members to a set, or removes them; gives how many, and how many of them the set had before. They are one
+    /// parameter, however many they are.
     ///
     /// # Errors
     /// [`StoreError::Field`] for a member that is no text.
@@ -118,7 +119,12 @@ impl<'p> Statements<'p> {
                  RETURNING 1"
             )
         };
-        let sql = format!("WITH {ORIGIN}, moved AS ({moved}) SELECT count(*) FROM moved");
+        // First, where the table's name is none of the statement's own.
+        let held = self.count_held(column, &all);
+        let sql = format!(
+            "WITH held (before) AS ({held}), {ORIGIN}, moved AS ({moved}) \
+             SELECT count(*), (SELECT before FROM held) FROM moved"
+        );
         Ok(Statement { sql, values: parts.values })
     }
 
@@ -130,13 +136,17 @@ impl<'p> Statements<'p> {
         let column = self.plan.member_column()?;
         let mut parts = self.parts();
         let all = all_of(members, column, &mut parts)?;
+        let sql = format!("{} AND $1::text IS NOT NULL", self.count_held(column, &all));
+        Ok(Statement { sql, values: parts.values })
+    }
+
+    /// Counts those of `all` that the set has when the statement begins, whatever the statement does itself.
+    fn count_held(&self, column: &Column, all: &str) -> String {
         let (table, ours, name) = (&self.target.table, self.is_ours(), column.quoted());
         let value = Dialect::Postgres.value(column, "m.v");
-        let sql = format!(
-            "SELECT count(*) FROM {all} WHERE $1::text IS NOT NULL \
-             AND EXISTS (SELECT 1 FROM {table} AS t WHERE {ours} AND t.{name} = {value})"
-        );
-        Ok(Statement { sql, values: parts.values })
+        format!(
+            "SELECT count(*) FROM {all} WHERE EXISTS (SELECT 1 FROM {table} AS t WHERE {ours} AND t.{name} = {value})"
+        )
     }
 
     /// Gives a row for each that the key has and that has not expired.
@@ -162,13 +172,13 @@ impl<'p> Statements<'p> {
         Statement { sql, values: Vec::new() }
     }
 
-    /// Deletes the key's rows, and gives them.
+    /// Deletes the key's rows, and gives how many there were before with each that it deleted.
     pub(super) fn delete(&self) -> Statement {
-        let Target { table, shown, .. } = self.target;
+        let (Target { table, shown, .. }, ours) = (self.target, self.is_ours());
         let sql = format!(
-            "WITH {ORIGIN}, gone AS (DELETE FROM {table} AS t USING origin WHERE {} RETURNING t.*) \
-             SELECT row_to_json(r)::text FROM (SELECT {shown} FROM gone) AS r",
-            self.is_ours()
+            "WITH seen AS (SELECT count(*) AS rows FROM {table} AS t WHERE {ours}), {ORIGIN}, \
+             gone AS (DELETE FROM {table} AS t USING origin WHERE {ours} RETURNING t.*) \
+             SELECT seen.rows, row_to_json(r.*)::text FROM seen LEFT JOIN (SELECT {shown} FROM gone) AS r ON true"
         );
         Statement { sql, values: Vec::new() }
     }

@@ -31,7 +31,7 @@ impl PostgresTransaction {
     ) -> Result<Written, StoreError> {
         let mut savepoint = self.open.begin().await?;
         let (sessions, pool, origin) = (self.sessions, &self.questions, &self.origin);
-        let mut writer = Writer { connection: &mut savepoint, sessions, pool, origin };
+        let mut writer = Writer { connection: &mut savepoint, sessions, pool, origin, commits_each: false };
         let written = writer.write(plan, key, edit).await;
         self.standing.note(&written);
         match &written {

@@ -189,8 +189,8 @@ impl Upsert<'_> {
             "WITH old AS MATERIALIZED (SELECT {shown} FROM {table} AS t WHERE {ours} FOR NO KEY UPDATE), \
              seen AS MATERIALIZED (SELECT count(*) AS rows, set_config('hearthside.origin', $1, true) FROM old), \
              changed AS (UPDATE {table} AS t SET {} FROM seen WHERE {ours}{guards} RETURNING t.*){made} \
-             SELECT (SELECT row_to_json(old)::text FROM old), \
-             (SELECT row_to_json(r)::text FROM (SELECT {shown} FROM changed{union}) AS r), seen.rows FROM seen",
+             SELECT (SELECT row_to_json(old.*)::text FROM old), \
+             (SELECT row_to_json(r.*)::text FROM (SELECT {shown} FROM changed{union}) AS r), seen.rows FROM seen",
             self.sets.join(", "),
         );
         Statement { sql, values: self.parts.values }

@@ -12,7 +12,6 @@ use super::statement::{Statement, Statements};
 use super::upsert::upsert;
 use super::zone::doubt_by_now;
 use super::{parse_all, push};
-use crate::config::Shape;
 use crate::record::{Change, Condition, Edit, Record, RowEdit, Written};
 use crate::store::StoreError;
 use crate::store::catalog::relation::Surety;
@@ -41,6 +40,8 @@ pub(super) struct Writer<'w> {
     /// For questions about a refusal.
     pub(super) pool: &'w PgPool,
     pub(super) origin: &'w str,
+    /// Each statement is committed by itself, and not by a transaction around it.
+    pub(super) commits_each: bool,
 }
 
 impl Writer<'_> {
@@ -55,13 +56,14 @@ impl Writer<'_> {
             return push::write(self, plan, key, edit).await;
         }
         let bound = bind(plan, key).ok_or_else(|| StoreError::Refused(NO_KEY.into()))?;
-        let mut desk = Desk { writer: self, statements: Statements::of(plan)?, key, bound, left };
-        match edit {
+        let mut desk = Desk { writer: self, statements: Statements::of(plan)?, key, bound, left, has_written: false };
+        let written = match edit {
             Edit::Fields(changes, _) => desk.fields(edit, &plan.places(changes)?).await,
             Edit::Members(members, add) => desk.members(members, *add).await,
             Edit::Delete => desk.delete().await,
             Edit::Push(_) | Edit::Pull(..) => Err(StoreError::Refused("a table has no order to push to".into())),
-        }
+        };
+        desk.judged(written)
     }
 }
 
@@ -73,6 +75,16 @@ struct Desk<'d, 'w> {
     bound: Vec<Bound>,
     /// As [`RowEdit::left`].
     left: Option<i64>,
+    /// A statement has written something of what was asked for.
+    has_written: bool,
+}
+
+/// What a statement about members did.
+struct Moved {
+    /// So many were added, or removed.
+    count: u64,
+    /// So many of those asked for the set had when the statement began.
+    held_before: u64,
 }
 
 /// A row as it was, and as a statement has left it; neither is there where there is no such row.
@@ -82,6 +94,16 @@ struct Answer {
 }
 
 impl Desk<'_, '_> {
+    /// What is committed cannot be undone by an error behind it.
+    fn judged(&self, written: Result<Written, StoreError>) -> Result<Written, StoreError> {
+        match written {
+            Err(error) if self.has_written && self.writer.commits_each && !error.may_have_changed() => {
+                Err(StoreError::Ambiguous(error.to_string()))
+            }
+            other => other,
+        }
+    }
+
     async fn run(&mut self, statement: &Statement) -> Result<Vec<PgRow>, sqlx::Error> {
         let query =
             sqlx::query(AssertSqlSafe(statement.sql.clone())).persistent(self.writer.sessions.keep_statements());
@@ -117,6 +139,7 @@ impl Desk<'_, '_> {
             let Answer { old, new } = self.upserted(&statement, changes).await?;
             match (&old, &new) {
                 (_, Some(_)) => {
+                    self.has_written = true;
                     let (old, new) = (self.record(old.as_ref())?, self.record(new.as_ref())?);
                     return Ok(Written { old, new, applied: true, count: 0, tells_new: true });
                 }
@@ -198,12 +221,17 @@ impl Desk<'_, '_> {
 
     async fn members(&mut self, members: &[bytes::Bytes], add: bool) -> Result<Written, StoreError> {
         let (all, mut count) = (members.len() as u64, 0);
+        let statement = self.statements.members(members, add)?;
         for _ in 0..ATTEMPTS {
-            count += self.count(&self.statements.members(members, add)?).await?;
-            // Those that did not move were there already, or not there; unless something in the table kept them.
-            let there = if count < all { self.count(&self.statements.held(members)?).await? } else { 0 };
-            let wanted = if add { all } else { 0 };
-            if count >= all || there == wanted {
+            let moved = self.moved(&statement).await?;
+            count += moved.count;
+            self.has_written |= count > 0;
+            let are_known = match add {
+                true => moved.count + moved.held_before >= all,
+                false => moved.count >= moved.held_before,
+            };
+            // Others were changing the rest meanwhile, or something in the table kept it as it was.
+            if are_known || self.held(members).await? == if add { all } else { 0 } {
                 return Ok(Written { applied: count > 0, count, ..Written::default() });
             }
             if self.spelling().await == Some(Spelling::Other) {
@@ -214,8 +242,7 @@ impl Desk<'_, '_> {
         Err(suppressed(count, &format!("of {all} members {count} were {done}")))
     }
 
-    /// The number that a statement about members gives.
-    async fn count(&mut self, statement: &Statement) -> Result<u64, StoreError> {
+    async fn moved(&mut self, statement: &Statement) -> Result<Moved, StoreError> {
         let rows = match self.run(statement).await {
             Ok(rows) => rows,
             Err(error) => {
@@ -224,8 +251,12 @@ impl Desk<'_, '_> {
                 return Err(self.explain(error, &[change]).await);
             }
         };
-        let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(StoreError::of_write)?;
-        Ok(count.unsigned_abs())
+        Ok(Moved { count: number(&rows, 0)?, held_before: number(&rows, 1)? })
+    }
+
+    /// How many of these members the set has now.
+    async fn held(&mut self, members: &[bytes::Bytes]) -> Result<u64, StoreError> {
+        number(&self.run(&self.statements.held(members)?).await.map_err(StoreError::of_write)?, 0)
     }
 
     async fn delete(&mut self) -> Result<Written, StoreError> {
@@ -233,17 +264,25 @@ impl Desk<'_, '_> {
             Ok(rows) => rows,
             Err(error) => return Err(self.explain(error, &[]).await),
         };
-        let rows: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
-        let rows = rows.map_err(StoreError::of_write)?;
-        let old = self.statements.plan.record(self.key, parse_all(&rows)?)?;
+        let held_before = number(&rows, 0)?;
+        // Without a row that was deleted there is one that says so.
+        let rows: Result<Vec<Option<String>>, _> = rows.iter().map(|row| row.try_get(1)).collect();
+        let rows: Vec<String> = rows.map_err(StoreError::of_write)?.into_iter().flatten().collect();
         let count = rows.len() as u64;
-        // What is not there need not be deleted; what is there and was not, was kept by something.
-        let may_be_there = count == 0 || self.statements.plan.mapping.config.shape == Shape::Set;
-        if may_be_there && self.is_there().await? {
+        self.has_written = count > 0;
+        let old = self.statements.plan.record(self.key, parse_all(&rows)?)?;
+        // Others deleted the rest meanwhile, or something in the table kept it.
+        if count < held_before && self.is_there().await? {
             return Err(suppressed(count, &format!("{count} rows of the key were deleted")));
         }
         Ok(Written { old, new: None, applied: count > 0, count, tells_new: true })
     }
+}
+
+/// A number in the first row of an answer.
+fn number(rows: &[PgRow], column: usize) -> Result<u64, StoreError> {
+    let number: i64 = rows.first().map_or(Ok(0), |row| row.try_get(column)).map_err(StoreError::of_write)?;
+    Ok(number.unsigned_abs())
 }
 
 /// The error of a write that was suppressed, but for so many rows, of which `written` tells.

@@ -55,16 +55,18 @@ impl SqliteTransaction {
         edit: RowEdit<'_>,
     ) -> Result<Written, StoreError> {
         self.run("SAVEPOINT one").await?;
-        let written = match self.desk(plan, key) {
-            Ok(mut desk) => desk.write(edit).await,
-            Err(error) => Err(error),
-        };
+        let written = self.write_and_note(plan, key, edit).await;
         if written.is_err() {
             self.run("ROLLBACK TO one").await?;
         }
         self.run("RELEASE one").await?;
-        self.note(Some(key)).await?;
         written
+    }
+
+    async fn write_and_note(&mut self, plan: &Plan, key: &[u8], edit: RowEdit<'_>) -> Result<Written, StoreError> {
+        let written = self.desk(plan, key)?.write(edit).await?;
+        self.note(Some(key)).await?;
+        Ok(written)
     }
 
     /// Notes what has changed since the last time, with the write of this key.

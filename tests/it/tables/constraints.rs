@@ -150,3 +150,12 @@ fn what_may_have_several_rows_is_refused_in_sqlite_too() {
         assert!(!expected.is_empty() || !told.contains("several rows"), "{tables}: {told}");
     }
 }
+
+#[test]
+fn a_table_whose_rules_forbid_the_statement_of_a_write_is_refused_at_check() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let tables = "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE log (id int); \
+        CREATE RULE logged AS ON UPDATE TO t DO ALSO INSERT INTO log VALUES (NEW.id)";
+    let (is_content, told) = check(&over(&redis, &postgres, tables, &hash("t:{id:int}", "t", "")));
+    assert!(!is_content && told.contains("caches[0].write: the store refused:") && told.contains("rule"), "{told}");
+}

@@ -97,8 +97,9 @@ fn a_column_that_may_not_be_null_is_given_its_end_by_the_insert() {
 }
 
 /// Runs SQL on a file of SQLite.
-fn sqlite(file: &Path, sql: &str) -> String {
-    let output = std::process::Command::new("sqlite3").arg(file).arg(sql).output().expect("sqlite3 is installed");
+pub(super) fn sqlite(file: &Path, sql: &str) -> String {
+    let mut sqlite3 = std::process::Command::new("sqlite3");
+    let output = sqlite3.args(["-cmd", ".timeout 5000"]).arg(file).arg(sql).output().expect("sqlite3 is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -5,6 +5,7 @@ mod constraints;
 mod ends;
 mod fields;
 mod keys;
+mod names;
 mod rights;
 mod truth;
 

@@ -1,6 +1,7 @@
 //! Commands that write owned keys, through to the store.
 
 mod aside;
+mod checked;
 mod copies;
 mod damaged;
 mod deferred;
@@ -20,6 +21,7 @@ mod place;
 mod power;
 mod refused;
 mod seen;
+mod settled;
 mod short;
 mod told;
 mod unsavable;
