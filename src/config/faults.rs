@@ -15,8 +15,8 @@ use super::serde_messages::humane;
 /// and what to write instead stands behind it.
 const TOLD: usize = 500;
 
-/// A text that a terminal shows as it is, whatever the configuration holds.
-fn printable(text: &str) -> String {
+/// A text that a terminal shows as it is, whatever the configuration holds; on several lines where that is meant.
+fn printable(text: &str, keeps_lines: bool) -> String {
     let count = text.chars().count();
     let kept = text.chars().enumerate().filter(|(at, _)| *at < TOLD || at + TOLD >= count);
     let mut shown = String::new();
@@ -25,7 +25,7 @@ fn printable(text: &str) -> String {
             shown.push_str(" ... ");
         }
         match c {
-            '\n' => shown.push(c),
+            '\n' if keeps_lines => shown.push(c),
             c if c.is_control() => shown.extend(c.escape_default()),
             c => shown.push(c),
         }
@@ -162,7 +162,9 @@ impl Faults {
 
     fn placed(&self, fault: &Fault) -> String {
         let place = self.place(&fault.path).unwrap_or(&self.file);
-        format!("{place}: {}: {}", printable(&fault.path), printable(&fault.message))
+        // What is wrong with the file as a whole is shown as it stands there.
+        let message = printable(&fault.message, fault.path == "syntax");
+        format!("{place}: {}: {message}", printable(&fault.path, false))
     }
 
     fn place(&self, path: &str) -> Option<&str> {

@@ -66,7 +66,7 @@ fn in_words(wanted: &str) -> &str {
     match WANTED.iter().find(|(name, _)| *name == wanted) {
         Some((_, words)) => words,
         None if wanted.starts_with("struct ") => "a section: its keys, one a line, below its name in brackets",
-        None if wanted.contains("enum") || wanted.contains("variant") => {
+        None if ["enum", "variant", "string or map", "map with a single key"].iter().any(|it| wanted.contains(it)) => {
             "one of its values in quotes (docs/OPERATIONS.md)"
         }
         None => wanted,

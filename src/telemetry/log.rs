@@ -23,6 +23,6 @@ pub fn init(log: &Log) {
         LogFormat::Json => builder.json().try_init(),
     };
     if bad {
-        tracing::warn!(level = %log.level, "log.level is no filter; using info");
+        tracing::warn!(level = ?log.level, "log.level is no filter; using info");
     }
 }

@@ -65,8 +65,6 @@ pub(super) struct SchemaWatch {
 
 impl SchemaWatch {
     pub(super) fn new(options: PgConnectOptions, patience: Duration) -> Self {
-        // By its estimate the query is dear enough to be compiled, which takes a hundred times as long as to run it.
-        let options = options.options([("jit", "off")]);
         Self { options, patience, open: Mutex::default() }
     }
 

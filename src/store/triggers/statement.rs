@@ -11,8 +11,8 @@ use crate::store::schema::names_in;
 
 /// What a name in a statement means: the relation's full name, whether a plan names others in its place (what a view
 /// is made of, partitions), and whether those are read with the rights of whoever reads the view.
-const NAMED: &str = "SELECT format('\"%s\".\"%s\"', replace(n.nspname, '\"', '\"\"'), replace(c.relname, '\"', '\"\"')), \
-    c.relkind IN ('v', 'p'), EXISTS (SELECT FROM pg_options_to_table(c.reloptions) \
+const NAMED: &str = "SELECT format('\"%s\".\"%s\"', replace(n.nspname, '\"', '\"\"'), \
+    replace(c.relname, '\"', '\"\"')), c.relkind IN ('v', 'p'), EXISTS (SELECT FROM pg_options_to_table(c.reloptions) \
     WHERE option_name = 'security_invoker' AND option_value::boolean) \
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
 
