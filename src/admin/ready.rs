@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use arc_swap::ArcSwapOption;
 
 use crate::dispatch::Owned;
-use crate::store::{CurrentPlan, Unavailable};
+use crate::store::{CurrentPlan, StoreError, Unavailable};
 use crate::telemetry::metrics::{AppMetrics, UpstreamMetrics};
 
 /// Filled while the sidecar starts, and asked again and again.
@@ -73,10 +73,11 @@ impl Readiness {
     pub fn mappings(&self) -> Vec<String> {
         let owned = self.owned();
         let line = |plan: &CurrentPlan| {
-            let state = match (plan.plan().is_ok(), plan.is_watched()) {
-                (false, _) => "does not fit the schema",
-                (true, true) => "up",
-                (true, false) => "up, and its changes are not reported (triggers are missing)",
+            let state = match (plan.plan(), plan.is_watched()) {
+                (Err(StoreError::Faulty(_)), _) => "does not fit the schema",
+                (Err(_), _) => "its tables could not be looked at yet",
+                (Ok(_), true) => "up",
+                (Ok(_), false) => "up, and its changes are not reported (triggers are missing)",
             };
             format!("mapping '{}': {state}", plan.mapping().pattern.text())
         };

@@ -58,11 +58,12 @@ pub(super) fn of_owned(owned: &Arc<Owned>, of_cache: Option<cache::Tasks>, schem
 }
 
 /// Looks again and again whether the schema has changed, for ever. Not all sidecars of a database ask at once.
-async fn watch_schema(owned: &Owned, interval: Duration) {
+async fn watch_schema(owned: &Arc<Owned>, interval: Duration) {
+    let mut replanning = JoinSet::new();
     loop {
         let jitter = interval.mul_f64(fastrand::f64() * 0.2);
         tokio::time::sleep(interval.saturating_sub(jitter)).await;
-        owned.follow_schema().await;
+        owned.follow_schema(&mut replanning).await;
     }
 }
 

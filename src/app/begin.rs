@@ -12,7 +12,7 @@ use super::check::Failure;
 use super::reading::Reading;
 use crate::admin::Readiness;
 use crate::journal::Waiting;
-use crate::store::Unavailable;
+use crate::store::{StoreError, Unavailable};
 use crate::telemetry::Metrics;
 
 /// What is served from the beginning.
@@ -143,7 +143,10 @@ impl Arrival {
     /// Says what it waits for: to clients and probes always, in the log when it has changed.
     fn tell(&mut self, trouble: &Trouble, attempt: u64) {
         let why = match trouble {
-            Trouble::Away(error) => format!("{error}; start the store, or correct store.url"),
+            Trouble::Away(error @ StoreError::Unavailable(_)) => {
+                format!("{error}; start the store, or correct store.url")
+            }
+            Trouble::Away(error) => error.to_string(),
             Trouble::Faulty(failure) => {
                 format!("it answers, and does not fit the configuration: {}", failure.to_string().replace('\n', "; "))
             }

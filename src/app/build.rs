@@ -23,8 +23,8 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::MappingMetrics;
 use crate::upstream::{NoServer, PrivateServer, Target};
 
-/// So many plans are made at once: one whose table is locked does not hold up the others.
-const AT_ONCE: usize = 2;
+/// So many plans are asked for at once: a mapping whose table is locked does not hold up the others.
+const AT_ONCE: usize = 4;
 
 /// Why there are no statements yet.
 pub(super) enum Trouble {

@@ -1,5 +1,6 @@
 //! The plan of a mapping as it stands now. It is replaced as a whole when the schema has changed, and whoever has taken
-//! it goes on with the one that it has. A mapping that the schema does not fit has no plan, and says why.
+//! it goes on with the one that it has. A mapping that the schema does not fit has no plan, and says why; so has one whose tables could not be
+//! looked at yet, because somebody has locked them. Where there is a plan, it stays until another one can be made.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,8 @@ const FUTILE: Duration = Duration::from_secs(1);
 enum State {
     Ready(Arc<Plan>),
     Faulty(Vec<ColumnFault>),
+    /// There was no plan yet, and none could be made: a table is locked, say.
+    Unplanned(String),
 }
 
 /// What became of a plan whose statements did not fit the schema.
@@ -38,16 +41,15 @@ pub enum Replanned {
 struct Judgement {
     state: State,
     fingerprint: Fingerprint,
-    /// The triggers that are missing, as `table (trigger)`.
-    missing: Vec<String>,
+    /// The triggers that are missing, as `table (trigger)`; or why that could not be asked.
+    missing: Result<Vec<String>, StoreError>,
 }
 
 impl Judgement {
-    /// Of a mapping whose tables could not be looked at in time; it is tried again, as one that does not fit.
-    fn postponed(mapping: &Mapping, why: &str) -> Self {
-        let key = if mapping.config.table.is_some() { "table" } else { "query" };
-        let fault = format!("cannot be looked at now (is a table locked?): {why}");
-        Self { state: State::Faulty(vec![(key, fault)]), fingerprint: Fingerprint::default(), missing: Vec::new() }
+    /// Of a mapping whose tables could not be looked at, for this reason.
+    fn postponed(why: &StoreError) -> Self {
+        let (fingerprint, missing) = (Fingerprint::default(), Ok(Vec::new()));
+        Self { state: State::Unplanned(why.to_string()), fingerprint, missing }
     }
 }
 
@@ -72,10 +74,18 @@ impl CurrentPlan {
     /// The store's, when it does not answer. A schema that does not fit is no error, nor is a table that is locked.
     pub async fn of(store: &Store, mapping: &Mapping, metrics: Arc<MappingMetrics>) -> Result<Self, StoreError> {
         let judged = match judge(store, mapping).await {
-            Err(StoreError::Overloaded(why)) => Ok(Judgement::postponed(mapping, &why)),
-            other => other,
+            Err(error) if error.is_passing() => Judgement::postponed(&error),
+            other => other?,
         };
-        let Judgement { state, fingerprint, missing } = judged?;
+        let Judgement { state, mut fingerprint, missing } = judged;
+        let missing = match missing {
+            Err(error) if error.is_passing() => {
+                // So that it is asked again.
+                fingerprint = Fingerprint::default();
+                vec![error.to_string()]
+            }
+            missing => missing?,
+        };
         say_triggers(mapping, true, &missing);
         let current = Self { is_watched: AtomicBool::new(missing.is_empty()), ..Self::new(mapping, state, metrics) };
         *current.seen() = fingerprint;
@@ -108,19 +118,23 @@ impl CurrentPlan {
     /// Its plan, to be kept for one request, write, transaction or flush.
     ///
     /// # Errors
-    /// [`StoreError::Faulty`] while the schema does not fit it.
+    /// [`StoreError::Faulty`] while the schema does not fit it, [`StoreError::Overloaded`] while it could not be looked
+    /// at.
     pub fn plan(&self) -> Result<Arc<Plan>, StoreError> {
         match &**self.state.load() {
             State::Ready(plan) => Ok(plan.clone()),
             State::Faulty(faults) => Err(StoreError::Faulty(texts(faults))),
+            State::Unplanned(why) => Err(StoreError::Overloaded(format!(
+                "the mapping's tables could not be looked at yet, which is tried again every few seconds: {why}"
+            ))),
         }
     }
 
-    /// What does not fit: a key of the mapping's block, and what is wrong. Empty while it has a plan.
+    /// What does not fit: a key of the mapping's block, and what is wrong. Empty while that is not known to be so.
     #[must_use]
     pub fn faults(&self) -> Vec<(&'static str, String)> {
         match &**self.state.load() {
-            State::Ready(_) => Vec::new(),
+            State::Ready(_) | State::Unplanned(_) => Vec::new(),
             State::Faulty(faults) => faults.clone(),
         }
     }
@@ -155,7 +169,7 @@ impl CurrentPlan {
     #[must_use]
     pub fn compare(&self, now: &Fingerprint) -> Difference {
         match &**self.state.load() {
-            State::Faulty(_) => Difference::Schema,
+            State::Faulty(_) | State::Unplanned(_) => Difference::Schema,
             State::Ready(plan) if !plan.unsavable().is_empty() => Difference::Schema,
             State::Ready(_) => self.seen().compare(now),
         }
@@ -168,6 +182,12 @@ impl CurrentPlan {
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Fingerprint> {
         self.fingerprint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True while it is being made.
+    #[must_use]
+    pub fn is_being_made(&self) -> bool {
+        self.turn.try_lock().is_err()
     }
 
     /// Makes the plan again. True when it was replaced, because the schema or the triggers have changed: what was kept
@@ -204,6 +224,7 @@ impl CurrentPlan {
 
     async fn replace(&self, store: &Store) -> Result<bool, StoreError> {
         let Judgement { state, fingerprint, missing } = judge(store, &self.mapping).await?;
+        let missing = missing?;
         let is_same_schema = std::mem::replace(&mut *self.seen(), fingerprint.clone()) == fingerprint;
         let before = self.state.load_full();
         let is_as_before = match (&*before, &state) {
@@ -235,15 +256,13 @@ async fn judge(store: &Store, mapping: &Mapping) -> Result<Judgement, StoreError
     let state = match store.plan(mapping).await {
         Ok(plan) => State::Ready(Arc::new(plan)),
         Err(StoreError::Faults(faults)) => State::Faulty(faults),
-        Err(error) if error.is_final() => return Err(error),
-        Err(error) => State::Faulty(vec![("key", error.to_string())]),
+        // What else is wrong may pass: it says nothing of the schema.
+        Err(error) => return Err(error),
     };
     let missing = match store.missing_triggers(mapping).await {
         // Of a table that is not there no triggers are missing, which is said elsewhere.
-        _ if matches!(state, State::Faulty(_)) => Vec::new(),
-        Ok(missing) => missing,
-        Err(error) if error.is_final() => return Err(error),
-        Err(error) => vec![error.to_string()],
+        _ if matches!(state, State::Faulty(_)) => Ok(Vec::new()),
+        missing => missing,
     };
     Ok(Judgement { state, fingerprint, missing })
 }
@@ -263,6 +282,15 @@ fn say_state(mapping: &Mapping, before: Option<&State>, now: &State) {
                 "a mapping does not fit the store's schema: {meanwhile}; everything else is served. It is tried again \
                  every few seconds"
             );
+        }
+        (_, State::Unplanned(why)) => tracing::warn!(
+            mapping = name,
+            why,
+            "a mapping's tables could not be looked at (is one locked?): its keys are answered with an error; everything \
+             else is served. It is tried again every few seconds"
+        ),
+        (Some(State::Unplanned(_)), State::Ready(_)) => {
+            tracing::info!(mapping = name, "the mapping's tables were looked at, and it is served");
         }
         (Some(State::Faulty(_)), State::Ready(_)) => {
             tracing::info!(mapping = name, "the mapping fits the store's schema again");

@@ -117,6 +117,12 @@ impl StoreError {
         )
     }
 
+    /// True of an error of one mapping's statement that another attempt may not meet: the store is there.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Overloaded(_) | Self::Conflict) || !self.is_final()
+    }
+
     /// True when the values are at fault, and neither the statement nor the store.
     #[must_use]
     pub const fn is_about_values(&self) -> bool {
@@ -211,7 +217,7 @@ impl Fate {
 /// Of a database's answer that a statement was not done, by its code.
 ///
 /// Postgres: 25006 is a write that a hot standby or a setting forbids; 08 is the connection, of which 08P01 is a
-/// message that it does not take; 25P03 and 57P end it; 53 are resources, 55P03 a lock that did not come free and
+/// message that it does not take; 25P03, 25P04 and 57P end it; 53 are resources, 55P03 a lock that did not come free and
 /// 57014 a statement that was cancelled, by our own `statement_timeout` as a rule; 22 are data exceptions, 23
 /// constraints, 44 a view's check, P0 what triggers raise; 40001 is a serialization failure, or a read that a
 /// standby's replay ended, 40P01 a deadlock. SQLite: 5 and 6 are locks, 19 constraints and what triggers raise, 20 a
@@ -227,7 +233,7 @@ fn answered(code: &str, message: &str) -> StoreError {
         _ if is_about_schema(code, message) => StoreError::Schema(text),
         ("25006", _) => StoreError::ReadOnly(text),
         ("08P01", _) => StoreError::Refused(text),
-        ("25P03", _) => StoreError::Unavailable(text),
+        ("25P03" | "25P04", _) => StoreError::Unavailable(text),
         _ => match code.get(..2).unwrap_or_default() {
             "53" => StoreError::Overloaded(text),
             "08" | "57" => StoreError::Unavailable(text),
@@ -300,7 +306,7 @@ mod tests {
         for code in ["57014", "55P03", "53300", "53200", "5", "6", "517"] {
             assert_eq!(answered(code, "a text"), StoreError::Overloaded(text(code)), "{code}");
         }
-        for code in ["57P01", "57P03", "08006", "25P03"] {
+        for code in ["57P01", "57P03", "08006", "25P03", "25P04"] {
             assert_eq!(answered(code, "a text"), StoreError::Unavailable(text(code)), "{code}");
         }
         for code in ["23505", "22P02", "P0001", "19", "2067", "20"] {

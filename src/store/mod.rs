@@ -172,7 +172,7 @@ impl Store {
     /// [`StoreError::Faults`] lists everything that does not fit.
     pub async fn plan(&self, mapping: &Mapping) -> Result<Plan, StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => planning::plan(&Catalog::Postgres(store.catalog()), mapping).await,
+            Engine::Postgres(store) => planning::plan(&Catalog::Postgres(store.catalog().await?), mapping).await,
             Engine::Sqlite(store) => {
                 let plan = planning::plan(&Catalog::Sqlite(store.catalog()), mapping).await?;
                 store.follow(&plan).await?;

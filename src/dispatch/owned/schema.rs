@@ -1,7 +1,11 @@
 //! Follows the schema of the store: a mapping whose tables have changed gets another plan, and what was kept of it is
-//! forgotten. One that does not fit any more fails alone.
+//! forgotten. One that does not fit any more fails alone, and one that cannot be looked at keeps none of the others
+//! waiting.
+
+use std::sync::Arc;
 
 use futures_util::future::join_all;
+use tokio::task::JoinSet;
 
 use crate::dispatch::Owned;
 use crate::mapping::{Kind, Mapping};
@@ -13,16 +17,17 @@ impl Owned {
         self.reloader.plans().chain(self.cache.plans())
     }
 
-    /// Compares the schema with the one that the plans were made for, and makes those again that are not of today.
-    /// Where only the storage of a table is another one, nothing but what is kept in memory is forgotten.
-    pub async fn follow_schema(&self) {
+    /// Compares the schema with the one that the plans were made for, and makes those again that are not of today,
+    /// each in a task of its own among `tasks`: nobody waits for them. Where only the storage of a table is another one,
+    /// nothing but what is kept in memory is forgotten.
+    pub async fn follow_schema(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        while tasks.try_join_next().is_some() {}
         let plans: Vec<&CurrentPlan> = self.plans().collect();
         let mappings: Vec<&Mapping> = plans.iter().map(|plan| plan.mapping()).collect();
         let prints = match self.store.fingerprints(&mappings).await {
             Ok(prints) => prints,
             Err(error) => return tracing::debug!(%error, "the schema cannot be looked at; this is tried again"),
         };
-        let mut changed = Vec::new();
         for (plan, print) in plans.into_iter().zip(prints) {
             match plan.compare(&print) {
                 Difference::None => {}
@@ -30,11 +35,16 @@ impl Owned {
                     plan.saw(print);
                     self.changed_whole(plan.mapping().id);
                 }
-                Difference::Schema => changed.push(self.replan(plan.mapping())),
+                Difference::Schema if plan.is_being_made() => {}
+                Difference::Schema => {
+                    let (owned, mapping) = (self.clone(), plan.mapping().clone());
+                    tasks.spawn(async move {
+                        owned.replan(&mapping).await;
+                        owned.cache.remember_columns().await;
+                    });
+                }
             }
         }
-        join_all(changed).await;
-        self.cache.remember_columns().await;
     }
 
     /// Makes every plan again, whatever has changed.
@@ -80,10 +90,13 @@ impl Owned {
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let fault = |plan: &CurrentPlan| {
-            let faults = StoreError::Faults(plan.faults());
-            format!("the mapping '{}' does not fit the store's schema: {faults}", plan.mapping().pattern.text())
+            let why = match plan.plan().err()? {
+                StoreError::Faulty(why) => format!("does not fit the store's schema: {why}"),
+                other => format!("has no statements yet: {other}"),
+            };
+            Some(format!("the mapping '{}' {why}", plan.mapping().pattern.text()))
         };
-        let faults = self.plans().filter(|plan| plan.plan().is_err()).map(fault);
+        let faults = self.plans().filter_map(fault);
         let is_faulty = |id| self.plans().any(|plan| plan.mapping().id == id && plan.plan().is_err());
         let unloaded = self.mappings.list.iter().filter(|mapping| !is_faulty(mapping.id)).filter_map(|mapping| {
             let why = self.definitions.unloaded(mapping.id)?;

@@ -28,10 +28,11 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, query: &str) 
     let mut plan = Plan::new(mapping, if is_named { KeySource::Named } else { KeySource::Bound });
     let unbound: Vec<ColumnFault> = unbound(&described.parameters);
     plan.params = described.params();
-    if !unbound.is_empty()
-        && matches!(catalog.takes(query, &plan.params).await, Err(StoreError::Refused(_) | StoreError::Schema(_)))
-    {
-        return Err(StoreError::Faults(unbound));
+    if !unbound.is_empty() {
+        match catalog.takes(query, &plan.params).await {
+            Err(StoreError::Refused(_) | StoreError::Schema(_)) => return Err(StoreError::Faults(unbound)),
+            taken => taken?,
+        }
     }
     for (i, param) in plan.params.iter_mut().enumerate() {
         cast_in(catalog, query, i + 1, param).await?;

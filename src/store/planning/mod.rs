@@ -17,7 +17,7 @@ use crate::config::MappingConfig;
 use crate::mapping::Mapping;
 
 /// An engine's catalog, as it can be asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum Catalog<'s> {
     Postgres(PostgresCatalog<'s>),
     Sqlite(SqliteCatalog<'s>),

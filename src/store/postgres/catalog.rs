@@ -3,6 +3,7 @@
 
 use sqlx::postgres::{PgStatement, PgTypeInfo};
 use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Executor, PgPool, SqlSafeStr, Statement, TypeInfo};
+use tokio::sync::SemaphorePermit;
 
 use super::params;
 use super::zone::{self, Zone};
@@ -15,11 +16,13 @@ use crate::store::catalog::unique::{UniqueIndex, Weakness};
 use crate::store::triggers;
 
 /// The catalog of the database.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(in crate::store) struct PostgresCatalog<'s> {
     pub(super) pool: &'s PgPool,
     /// The zone that the settings say (`store.timezone`); empty if none.
     pub(super) timezone: &'s str,
+    /// Held while a plan is made.
+    pub(super) _turn: SemaphorePermit<'s>,
 }
 
 impl PostgresCatalog<'_> {
@@ -138,9 +141,31 @@ impl PostgresCatalog<'_> {
     /// Has the server read a statement as if for the first time. What a connection has prepared before is another
     /// schema's reading of the same text, or that of other parameter types, and would be answered without asking.
     async fn prepare(&self, sql: &str, types: &[PgTypeInfo]) -> Result<PgStatement, StoreError> {
-        let mut connection = self.pool.acquire().await?;
-        connection.clear_cached_statements().await?;
-        Ok((&mut *connection).prepare_with(AssertSqlSafe(sql.to_owned()).into_sql_str(), types).await?)
+        let prepared = async {
+            let mut connection = self.pool.acquire().await?;
+            connection.clear_cached_statements().await?;
+            (&mut *connection).prepare_with(AssertSqlSafe(sql.to_owned()).into_sql_str(), types).await
+        };
+        prepared.await.map_err(|error| match is_about_the_text(&error) {
+            true => error.into(),
+            false => passing(error.into()),
+        })
+    }
+}
+
+/// True of an error that says of a statement's text that it cannot be prepared: it is not written in SQL, names what is
+/// not there or may not be used, or has types that do not go together.
+/// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn is_about_the_text(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["0A", "22", "3F", "42", "54"].iter().any(|class| code.starts_with(class)))
+}
+
+/// What is no fault of the statement, and may be over the next time: what the server refuses otherwise is so.
+fn passing(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Refused(text) | StoreError::Schema(text) | StoreError::Data(text) => StoreError::Overloaded(text),
+        other => other,
     }
 }
 

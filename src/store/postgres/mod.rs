@@ -12,6 +12,7 @@ mod health;
 mod key_connections;
 mod options;
 mod params;
+mod planners;
 mod proof;
 mod pulse;
 mod push;
@@ -50,6 +51,7 @@ use crate::record::{RowEdit, Written};
 use conflict::goes_again;
 use health::Health;
 use key_connections::{Lender, Lent};
+use planners::Planners;
 use pulse::Pulse;
 use schema_watch::SchemaWatch;
 use sessions::Sessions;
@@ -70,10 +72,11 @@ pub(super) struct Postgres {
     schema_watch: SchemaWatch,
     /// Connections of the pools that were opened before are not used any more.
     retirement: Retirement,
-    /// For questions about tables and refusals, which those who hold a connection of another kind may ask, and for
-    /// what needs a session.
+    /// For questions about refusals, which those who hold a connection of another kind may ask, and for what needs a
+    /// session. No statement over them waits for a lock of an owner's table.
     questions: PgPool,
     health: Health,
+    planners: Planners,
     /// How `pool` and `lender` reach their sessions.
     sessions: Sessions,
     /// How the server itself is reached.
@@ -89,13 +92,16 @@ impl Postgres {
         let pool = |most, options| pool(most, options, settings, &retirement);
         // To compile a question to the catalogs takes a second, and to run it a millisecond.
         let uncompiled = direct.clone().options([("jit", "off")]);
+        let impatient = planners::impatient(&uncompiled);
+        let planners = Planners::new(pool(planners::MOST, &impatient));
         let (pool, questions) = (pool(settings.max_connections, &options), pool(QUESTIONS, &uncompiled));
         let (lender, timezone) = (Lender::new(options.clone(), settings), settings.timezone.clone());
         let pulse = Pulse::new(options.clone(), settings.connect_timeout);
         let schema_watch = SchemaWatch::new(uncompiled, settings.connect_timeout + settings.query_timeout);
         let health = Health::new(pulse, proof::prove(&options, &direct, settings).await?);
         let sessions = Sessions::of(settings);
-        let store = Self { lender, pool, questions, health, schema_watch, retirement, sessions, direct, timezone };
+        let store =
+            Self { lender, pool, questions, planners, health, schema_watch, retirement, sessions, direct, timezone };
         if !store.timezone.is_empty() {
             zone::canonical(&store.questions, &store.timezone).await?;
         }
@@ -127,13 +133,15 @@ impl Postgres {
         self.health.standing.get()
     }
 
-    pub(super) fn catalog(&self) -> PostgresCatalog<'_> {
-        PostgresCatalog { pool: &self.questions, timezone: &self.timezone }
+    /// The catalog, when it is the caller's turn.
+    pub(super) async fn catalog(&self) -> Result<PostgresCatalog<'_>, StoreError> {
+        let (turn, pool) = (self.planners.turn().await?, self.planners.pool());
+        Ok(PostgresCatalog { pool, timezone: &self.timezone, _turn: turn })
     }
 
     /// Has the server read the statements that would write to a mapping's table.
     pub(super) async fn rehearse(&self, plan: &Plan) -> Result<(), StoreError> {
-        rehearsal::rehearse(self.catalog(), plan).await
+        rehearsal::rehearse(self.catalog().await?, plan).await
     }
 
     /// The rows of one key; none when a part of the key cannot be a value of its column.

@@ -3,6 +3,7 @@
 mod endings;
 mod isolation;
 mod lacks;
+mod locked;
 mod poolers;
 mod shares;
 mod standby;

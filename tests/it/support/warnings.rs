@@ -76,6 +76,8 @@ pub const FEED_LOST: &str = "changes may be missed; the cache is emptied when th
 pub const FEED_CLOSED: &str = "the change feed cannot be connected; it is tried again";
 pub const UNFIT: &str = "a mapping does not fit the store's schema: {}; everything else is served. It is tried again \
                          every few seconds";
+pub const UNPLANNED: &str = "a mapping's tables could not be looked at (is one locked?): its keys are answered with an \
+                             error; everything else is served. It is tried again every few seconds";
 pub const FILE_REPLACED: &str = "the store's file was replaced by another one, which is opened";
 pub const ZONE_UNCLEAR: &str = "the column '{}' is a timestamp without time zone, and {}: it is read as {}; \
                                 make it a timestamptz, or say its zone (store.timezone)";

@@ -23,7 +23,7 @@ delete = "row"
 const TABLES: &str = "CREATE TABLE members (id BIGINT, v TEXT, PRIMARY KEY (id, v)); \
     INSERT INTO members VALUES (1, 'a'), (1, 'b');";
 
-/// A sidecar whose statements are given up after a second, that has the set of key 1 in memory.
+/// A sidecar whose statements are given up after five seconds, that has the set of key 1 in memory.
 struct Scene {
     wire: Wire,
     sidecar: Sidecar,
@@ -37,7 +37,7 @@ impl Scene {
         postgres.sql(TABLES);
         let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(CONFIG).migrated();
         let trouble = [warnings::WRITE_FAILED, warnings::LOAD_FAILED, warnings::UNFIT];
-        let sidecar = builder.set("STORE__QUERY_TIMEOUT", "1s").expect(&trouble).start();
+        let sidecar = builder.set("STORE__QUERY_TIMEOUT", "5s").expect(&trouble).start();
         let mut wire = sidecar.wire();
         assert_eq!(wire.ask("SMEMBERS t:1"), "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
         Self { wire, sidecar, postgres, _redis: redis }

@@ -27,7 +27,7 @@ const TROUBLE: &[&str] =
 /// Flushes keys 1 and 5 in one batch, the row of 5 being `made` like this; when it is committed, somebody has the table
 /// for whom it is `locked`, and who has written a newer value of key 1.
 fn overtaken(place: &Place, made: &str, locked: &'static str) -> (Sidecar, Session) {
-    let sidecar = place.builder("1s").set("STORE__QUERY_TIMEOUT", "1s").expect(TROUBLE).start();
+    let sidecar = place.builder("1s").set("STORE__QUERY_TIMEOUT", "5s").expect(TROUBLE).start();
     let mut wire = sidecar.wire();
     for key in ["p:1", "p:5"] {
         assert_eq!(wire.ask(&format!("HGET {key} seen")), "$1\r\n0\r\n");
