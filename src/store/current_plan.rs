@@ -1,6 +1,7 @@
 //! The plan of a mapping as it stands now. It is replaced as a whole when the schema has changed, and whoever has taken
-//! it goes on with the one that it has. A mapping that the schema does not fit has no plan, and says why; so has one whose tables could not be
-//! looked at yet, because somebody has locked them. Where there is a plan, it stays until another one can be made.
+//! it goes on with the one that it has. A mapping that the schema does not fit has no plan, and says why; so
+//! has one whose tables could not be looked at yet, because somebody has locked them. Where there is a plan, it stays
+//! until another one can be made.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -286,8 +287,8 @@ fn say_state(mapping: &Mapping, before: Option<&State>, now: &State) {
         (_, State::Unplanned(why)) => tracing::warn!(
             mapping = name,
             why,
-            "a mapping's tables could not be looked at (is one locked?): its keys are answered with an error; everything \
-             else is served. It is tried again every few seconds"
+            "a mapping's tables could not be looked at (is one locked?): its keys are answered with an error; \
+             everything else is served. It is tried again every few seconds"
         ),
         (Some(State::Unplanned(_)), State::Ready(_)) => {
             tracing::info!(mapping = name, "the mapping's tables were looked at, and it is served");

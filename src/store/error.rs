@@ -217,8 +217,8 @@ impl Fate {
 /// Of a database's answer that a statement was not done, by its code.
 ///
 /// Postgres: 25006 is a write that a hot standby or a setting forbids; 08 is the connection, of which 08P01 is a
-/// message that it does not take; 25P03, 25P04 and 57P end it; 53 are resources, 55P03 a lock that did not come free and
-/// 57014 a statement that was cancelled, by our own `statement_timeout` as a rule; 22 are data exceptions, 23
+/// message that it does not take; 25P03, 25P04 and 57P end it; 53 are resources, 55P03 a lock that did not come free
+/// and 57014 a statement that was cancelled, by our own `statement_timeout` as a rule; 22 are data exceptions, 23
 /// constraints, 44 a view's check, P0 what triggers raise; 40001 is a serialization failure, or a read that a
 /// standby's replay ended, 40P01 a deadlock. SQLite: 5 and 6 are locks, 19 constraints and what triggers raise, 20 a
 /// type that does not fit.

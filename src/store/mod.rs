@@ -189,11 +189,10 @@ impl Store {
     /// [`StoreError`] when it does not answer.
     pub async fn write_fault(&self, plan: &Plan) -> Result<Option<(&'static str, String)>, StoreError> {
         let Engine::Postgres(store) = &self.engine else { return Ok(None) };
+        let key = if plan.mapping.config.writes_table() { "write" } else { "delete" };
         match store.rehearse(plan).await {
             Err(error) if error.is_final() => Err(error),
-            Err(error) => {
-                Ok(Some((if plan.mapping.config.writes_table() { "write" } else { "delete" }, error.to_string())))
-            }
+            Err(error) => Ok(Some((key, error.to_string()))),
             Ok(()) => Ok(None),
         }
     }

@@ -18,8 +18,8 @@ impl Owned {
     }
 
     /// Compares the schema with the one that the plans were made for, and makes those again that are not of today,
-    /// each in a task of its own among `tasks`: nobody waits for them. Where only the storage of a table is another one,
-    /// nothing but what is kept in memory is forgotten.
+    /// each in a task of its own among `tasks`: nobody waits for them. Where only the storage of a table is another
+    /// one, nothing but what is kept in memory is forgotten.
     pub async fn follow_schema(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
         while tasks.try_join_next().is_some() {}
         let plans: Vec<&CurrentPlan> = self.plans().collect();

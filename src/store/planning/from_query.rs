@@ -79,7 +79,7 @@ async fn cast_in(catalog: &Catalog<'_>, query: &str, number: usize, param: &mut 
     Ok(())
 }
 
-/// The name of the type with which a text begins: `date`, `numeric(8, 2)`, `timestamp(3) with time zone`, `my."Type"[]`.
+/// The name of the type with which a text begins: `date`, `numeric(8, 2)`, `time(3) with time zone`, `my."Type"[]`.
 fn type_at(text: &str) -> &str {
     let mut end = name_length(text);
     let mut take = |begin: &str, close: &str| {

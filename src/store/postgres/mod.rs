@@ -88,16 +88,15 @@ pub(super) struct Postgres {
 impl Postgres {
     pub(super) async fn connect(settings: &config::Store) -> Result<Self, StoreError> {
         let (options, direct) = (options::read(settings)?, options::read_direct(settings)?);
-        let retirement = Retirement::default();
-        let pool = |most, options| pool(most, options, settings, &retirement);
         // To compile a question to the catalogs takes a second, and to run it a millisecond.
         let uncompiled = direct.clone().options([("jit", "off")]);
-        let impatient = planners::impatient(&uncompiled);
+        let (impatient, retirement) = (planners::impatient(&uncompiled), Retirement::default());
+        let pool = |most, options| pool(most, options, settings, &retirement);
         let planners = Planners::new(pool(planners::MOST, &impatient));
         let (pool, questions) = (pool(settings.max_connections, &options), pool(QUESTIONS, &uncompiled));
         let (lender, timezone) = (Lender::new(options.clone(), settings), settings.timezone.clone());
-        let pulse = Pulse::new(options.clone(), settings.connect_timeout);
         let schema_watch = SchemaWatch::new(uncompiled, settings.connect_timeout + settings.query_timeout);
+        let pulse = Pulse::new(options.clone(), settings.connect_timeout);
         let health = Health::new(pulse, proof::prove(&options, &direct, settings).await?);
         let sessions = Sessions::of(settings);
         let store =
@@ -105,14 +104,9 @@ impl Postgres {
         if !store.timezone.is_empty() {
             zone::canonical(&store.questions, &store.timezone).await?;
         }
-        for (setting, options) in [("store.url", &options), ("store.feed_url", &store.direct)] {
-            if options::is_exposed(options) && (setting == "store.url" || !settings.feed_url.is_empty()) {
-                tracing::warn!(
-                    host = options.get_host(),
-                    "nobody vouches for the server of {setting}, and others may listen: add ?sslmode=require or \
-                     store.ca_file, or ?sslmode=disable where the network is yours alone"
-                );
-            }
+        options::warn_of_listeners("store.url", &options);
+        if !settings.feed_url.is_empty() {
+            options::warn_of_listeners("store.feed_url", &store.direct);
         }
         Ok(store)
     }

@@ -63,10 +63,21 @@ fn verified(options: PgConnectOptions, ca_file: &str) -> PgConnectOptions {
 }
 
 /// The URL leads off this machine, and says neither that the server is to be verified nor that it need not be.
-pub(super) fn is_exposed(options: &PgConnectOptions) -> bool {
+fn is_exposed(options: &PgConnectOptions) -> bool {
     let host = options.get_host();
     let is_socket = options.get_socket().is_some() || host.starts_with('/');
     !is_socket && !config::is_loopback(host) && matches!(options.get_ssl_mode(), PgSslMode::Allow | PgSslMode::Prefer)
+}
+
+/// Logs that others may listen on the way to the server of a setting, if so.
+pub(super) fn warn_of_listeners(setting: &str, options: &PgConnectOptions) {
+    if is_exposed(options) {
+        tracing::warn!(
+            host = options.get_host(),
+            "nobody vouches for the server of {setting}, and others may listen: add ?sslmode=require or store.ca_file, \
+             or ?sslmode=disable where the network is yours alone"
+        );
+    }
 }
 
 #[cfg(test)]

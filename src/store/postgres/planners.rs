@@ -1,6 +1,6 @@
-//! Connections over which mappings are planned. To prepare a statement takes a lock of each of its tables: that is waited
-//! for only shortly, and apart from every other statement, so that a table which somebody has locked holds up nothing
-//! but its own mapping's plan, which is made later. Knows no catalog.
+//! Connections over which mappings are planned. To prepare a statement takes a lock of each of its tables: that is
+//! waited for only shortly, and apart from every other statement, so that a table which somebody has locked holds up
+//! nothing but its own mapping's plan, which is made later. Knows no catalog.
 
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;

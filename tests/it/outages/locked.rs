@@ -18,7 +18,7 @@ const TABLES: &str = "CREATE TABLE locked (id INT PRIMARY KEY, v TEXT, w TEXT, n
     CREATE TABLE days (day DATE PRIMARY KEY, v TEXT); \
     INSERT INTO days SELECT DATE '2020-01-01' + i, 'd' FROM generate_series(0, 700) AS i";
 
-/// Three mappings and a definition over the table that will be locked, and two mappings over others.
+/// Three mappings over the table that will be locked, and two mappings over others.
 const CONFIG: &str = r#"
 [[caches]]
 key = "l:{id:int}"
@@ -52,9 +52,6 @@ type = "hash"
 table = "days"
 write = "through"
 "#;
-
-const DEFINITION: &str =
-    "\n[[definitions]]\nkey = \"ld:{id:int}\"\ntype = \"hash\"\ntable = \"locked\"\nfields = [\"v\"]\n";
 
 /// What holds for a mapping whose table is free, at every moment.
 const SOON: Duration = Duration::from_secs(5);
@@ -93,9 +90,7 @@ fn all_else_is_well(sidecar: &Sidecar) {
 #[test]
 fn a_table_that_is_locked_at_start_is_the_outage_of_its_own_mappings_alone() {
     let (redis, postgres) = (Redis::start(), postgres());
-    let config = format!("{CONFIG}{DEFINITION}");
-    let builder = builder(&redis, &postgres, &config).set("STORE__QUERY_TIMEOUT", "2s");
-    let builder = builder.expect(&[warnings::UNPLANNED, warnings::DEFINITIONS_NOT_LOADED]);
+    let builder = builder(&redis, &postgres, CONFIG).expect(&[warnings::UNPLANNED, warnings::NO_TRIGGERS]);
     let mut session = lock(&postgres);
     let begun = Instant::now();
     let sidecar = builder.start();
@@ -107,8 +102,6 @@ fn a_table_that_is_locked_at_start_is_the_outage_of_its_own_mappings_alone() {
         let told = wire.ask(&format!("HGETALL {key}"));
         assert!(told.contains("overloaded") && told.contains("could not be looked at"), "{told}");
     }
-    let told = wire.ask("HGET ld:1 v");
-    assert!(told.contains("have not been loaded yet"), "{told}");
     assert_eq!(metric(&sidecar, "hearthside_mapping_up{mapping=\"l:{id:int}\"}"), 0.0);
     let (status, body) = request(&sidecar, "GET", "/readyz");
     assert!(status == 200 && body.contains("the mapping 'l:{id:int}' has no statements yet"), "{body}");
@@ -119,7 +112,7 @@ fn a_table_that_is_locked_at_start_is_the_outage_of_its_own_mappings_alone() {
     sidecar.signal("HUP");
     until("the new mapping is served", || wire.ask("GET m:2") == "$1\r\nf\r\n");
     session.run("ROLLBACK;");
-    for key in ["l:1", "lq:1", "ld:1"] {
+    for key in ["l:1", "lq:1"] {
         until("it is served", || wire.ask(&format!("HGET {key} v")) == "$1\r\nl\r\n");
     }
     until("nothing is missing", || request(&sidecar, "GET", "/readyz").1 == "ready\n");

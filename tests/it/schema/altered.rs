@@ -4,6 +4,7 @@ use super::{over, soon};
 use crate::support::admin::{metric, request};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
+use crate::support::sidecar::Sidecar;
 use crate::support::warnings;
 
 const ROWS: &str = "CREATE TABLE a (id INT PRIMARY KEY, hp INT, note TEXT); INSERT INTO a VALUES (1, 5, 'n');";
@@ -114,9 +115,10 @@ fn deferred_writes_wait_for_a_column_and_are_saved_when_it_is_there_again() {
     postgres.sql(ROWS);
     let config = format!("{A}fields = [\"hp\", \"note\"]\ndeferred = [\"hp\"]\n");
     let journal = folder.path().join("journal.db").display().to_string();
+    drop(over(&redis, &postgres, &config));
     let start = || {
         let expected = [warnings::UNFIT, warnings::DEFERRED_WAIT, warnings::DEFERRED_STAY, warnings::LOAD_FAILED];
-        let builder = over(&redis, &postgres, &config).expect(&expected);
+        let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(&config).expect(&expected);
         builder.set("JOURNAL__PATH", journal.clone()).set("JOURNAL__FLUSH_INTERVAL", "200ms")
     };
     let mut sidecar = start().start();

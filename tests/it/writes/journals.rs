@@ -268,5 +268,5 @@ fn a_role_with_few_rights_notes_in_the_new_table_what_it_noted_in_the_old_one() 
     place.postgres.sql("REVOKE UPDATE ON hearthside.journals FROM \"Side\"");
     let output = builder().execute(&["check", "--connect"]);
     let told = told(&output);
-    assert!(output.status.code() == Some(2) && told.contains("GRANT UPDATE on hearthside.journals"), "{told}");
+    assert!(output.status.code() == Some(2) && told.contains("GRANT UPDATE ON hearthside.journals"), "{told}");
 }
