@@ -27,8 +27,9 @@ pub(in crate::store) struct PostgresCatalog<'s> {
 
 impl PostgresCatalog<'_> {
     pub(in crate::store) async fn relation(&self, name: &str) -> Result<Option<Relation>, StoreError> {
-        let known = "SELECT oid::regclass::text, relkind::text FROM pg_class WHERE oid = to_regclass($1) \
-            AND relkind IN ('r', 'p', 'v', 'm', 'f')";
+        let known = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text \
+            FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1) \
+            AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
         let known = sqlx::query_as(known).bind(name).fetch_optional(self.pool).await;
         let known: Option<(String, String)> = match known {
             // It is written as no name can be.

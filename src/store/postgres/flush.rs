@@ -152,7 +152,7 @@ pub(super) fn of_everything(plan: &Plan) -> Result<String, StoreError> {
 /// Saves the rows if the journal's note lets the batch through.
 pub(super) async fn flush(
     pool: &PgPool,
-    sessions: Sessions,
+    sessions: &Sessions,
     plan: &Plan,
     rows: &[FlushRow],
     mark: Mark<'_>,
@@ -212,7 +212,7 @@ fn untouched(rows: &[FlushRow], saved: &[PgRow], records: &[(Bytes, Option<Recor
 /// Those of these keys whose row is still there: something of the table's kept it as it was. The flush is committed, so
 /// that no error may be its own: where it cannot be asked in time, the key counts as such, and its values are kept.
 async fn suppressed(
-    sessions: Sessions,
+    sessions: &Sessions,
     mut connection: PoolConnection<Postgres>,
     plan: &Plan,
     mut keys: Vec<Bytes>,
@@ -235,7 +235,7 @@ async fn suppressed(
 }
 
 async fn is_there(
-    sessions: Sessions,
+    sessions: &Sessions,
     connection: &mut PgConnection,
     plan: &Plan,
     key: &Bytes,

@@ -30,7 +30,7 @@ struct Idle {
 /// The connections that are lent.
 #[derive(Debug)]
 pub(super) struct Lender {
-    options: PgConnectOptions,
+    options: Mutex<PgConnectOptions>,
     /// How long a borrower waits for a new connection.
     patience: Duration,
     most: u32,
@@ -52,7 +52,7 @@ impl Lender {
     /// Connections are opened when they are needed.
     pub(super) fn new(options: PgConnectOptions, settings: &config::Store) -> Self {
         let (patience, most) = (settings.connect_timeout, settings.max_connections);
-        Self { options, patience, most, idle: Mutex::default(), generation: AtomicU64::new(0) }
+        Self { options: Mutex::new(options), patience, most, idle: Mutex::default(), generation: AtomicU64::new(0) }
     }
 
     /// The most connections that can be dead at the same time.
@@ -77,8 +77,18 @@ impl Lender {
             }
         }
         let generation = self.generation.load(SeqCst);
-        let connection = self.options.connect().await?;
+        let options = self.options().clone();
+        let connection = options.connect().await?;
         Ok(Lent { connection, generation, opened_by: std::thread::current().id(), lender: self })
+    }
+
+    /// How connections are opened from now on.
+    pub(super) fn set_options(&self, options: PgConnectOptions) {
+        *self.options() = options;
+    }
+
+    fn options(&self) -> MutexGuard<'_, PgConnectOptions> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connections that are open now are closed, or will be when they are given back.

@@ -13,12 +13,15 @@ mod key_connections;
 mod options;
 mod params;
 mod planners;
+mod pool;
 mod proof;
 mod pulse;
 mod push;
 mod rehearsal;
+mod rows;
 mod schema_watch;
 mod sessions;
+mod setup;
 mod spelling;
 mod statement;
 mod sweep;
@@ -30,7 +33,7 @@ mod zone;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgExecutor, PgPoolOptions, PgSeverity};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSeverity};
 use sqlx::{AssertSqlSafe, Connection as _, PgPool, Row as _};
 
 pub(super) use catalog::PostgresCatalog;
@@ -38,23 +41,25 @@ pub(super) use transaction::PostgresTransaction;
 
 use super::catalog::target::Expires;
 use super::change::OnChange;
-use super::json::Members;
 use super::listing::Listing;
 use super::retirement::Retirement;
 use super::row::Row;
 use super::schema::Fingerprint;
 use super::standing::Standing;
 use super::{FlushRow, Flushed, Mark, Plan, StoreError, triggers};
-use crate::config;
+use crate::config::{self, Pooler};
 use crate::mapping::Mapping;
 use crate::record::{RowEdit, Written};
 use conflict::goes_again;
 use health::Health;
 use key_connections::{Lender, Lent};
 use planners::Planners;
+use pool::pool;
 use pulse::Pulse;
+use rows::{load, parse, parse_all};
 use schema_watch::SchemaWatch;
 use sessions::Sessions;
+use setup::CurrentSetup;
 use spelling::{Spelling, is_about_a_text, spelling};
 
 /// A connection that has not been used for so long is tested before it is used.
@@ -79,7 +84,10 @@ pub(super) struct Postgres {
     planners: Planners,
     /// How `pool` and `lender` reach their sessions.
     sessions: Sessions,
-    /// How the server itself is reached.
+    /// What sessions are set up with.
+    setup: CurrentSetup,
+    /// How `pool` and `lender` reach the store, and how the server itself is reached; neither says what names mean.
+    options: PgConnectOptions,
     direct: PgConnectOptions,
     /// The zone that the settings say; empty: it is asked for.
     timezone: String,
@@ -88,25 +96,41 @@ pub(super) struct Postgres {
 impl Postgres {
     pub(super) async fn connect(settings: &config::Store) -> Result<Self, StoreError> {
         let (options, direct) = (options::read(settings)?, options::read_direct(settings)?);
+        let proof::Proven { standing, setup } = proof::prove(&options, &direct, settings).await?;
         // To compile a question to the catalogs takes a second, and to run it a millisecond.
-        let uncompiled = direct.clone().options([("jit", "off")]);
-        let (impatient, retirement) = (planners::impatient(&uncompiled), Retirement::default());
+        let direct = setup.lasting(direct).options([("jit", "off")]);
+        let options = if settings.pooler == Pooler::None { setup.lasting(options) } else { options };
+        let setup = CurrentSetup::new(setup);
+        let (impatient, retirement) = (planners::impatient(&direct), Retirement::default());
         let pool = |most, options| pool(most, options, settings, &retirement);
         let planners = Planners::new(pool(planners::MOST, &impatient));
-        let (pool, questions) = (pool(settings.max_connections, &options), pool(QUESTIONS, &uncompiled));
+        let (pool, questions) = (pool(settings.max_connections, &options), pool(QUESTIONS, &direct));
         let (lender, timezone) = (Lender::new(options.clone(), settings), settings.timezone.clone());
-        let schema_watch = SchemaWatch::new(uncompiled, settings.connect_timeout + settings.query_timeout);
         let pulse = Pulse::new(options.clone(), settings.connect_timeout);
-        let health = Health::new(pulse, proof::prove(&options, &direct, settings).await?);
-        let sessions = Sessions::of(settings);
-        let store =
-            Self { lender, pool, questions, planners, health, schema_watch, retirement, sessions, direct, timezone };
+        let schema_watch = SchemaWatch::new(direct.clone(), settings.connect_timeout + settings.query_timeout);
+        let health = Health::new(pulse, standing);
+        let sessions = Sessions::of(settings, setup.clone());
+        let store = Self {
+            lender,
+            pool,
+            questions,
+            planners,
+            health,
+            schema_watch,
+            retirement,
+            sessions,
+            setup,
+            options,
+            direct,
+            timezone,
+        };
+        store.give_names();
         if !store.timezone.is_empty() {
             zone::canonical(&store.questions, &store.timezone).await?;
         }
-        options::warn_of_listeners("store.url", &options);
+        options::warn_if_exposed("store.url", &store.options);
         if !settings.feed_url.is_empty() {
-            options::warn_of_listeners("store.feed_url", &store.direct);
+            options::warn_if_exposed("store.feed_url", &store.direct);
         }
         Ok(store)
     }
@@ -156,7 +180,7 @@ impl Postgres {
         loop {
             attempt += 1;
             let mut lent = self.lender.lend().await?;
-            match answered(load(self.sessions, &mut lent.connection, plan, bound).await, lent) {
+            match answered(load(&self.sessions, &mut lent.connection, plan, bound).await, lent) {
                 // Connections may have died unnoticed, all of them at once; a read may be sent again.
                 Err(error) if has_died(&error) && attempt <= self.lender.most() => {
                     tracing::debug!(%error, "a store connection was dead; the load is tried again");
@@ -207,7 +231,7 @@ impl Postgres {
     ) -> Result<Written, StoreError> {
         let mut lent = self.lender.lend().await?;
         let mut unit = self.sessions.enter(&mut lent.connection).await?;
-        let (pool, sessions, commits_each) = (&self.questions, self.sessions, !unit.is_transaction());
+        let (pool, sessions, commits_each) = (&self.questions, &self.sessions, !unit.is_transaction());
         let mut writer = write::Writer { connection: &mut unit, sessions, pool, origin, commits_each };
         let written = writer.write(plan, key, edit).await;
         let written = unit.leave(written, StoreError::of_write).await;
@@ -226,7 +250,7 @@ impl Postgres {
     pub(super) async fn flush(&self, plan: &Plan, rows: &[FlushRow], mark: Mark<'_>) -> Result<Flushed, StoreError> {
         let mut sent = 0;
         loop {
-            let flushed = flush::flush(&self.pool, self.sessions, plan, rows, mark).await;
+            let flushed = flush::flush(&self.pool, &self.sessions, plan, rows, mark).await;
             sent += 1;
             if !goes_again(&flushed, sent).await {
                 return self.health.noted(flushed);
@@ -256,7 +280,7 @@ impl Postgres {
         if let Some(doubt) = zone::doubt_by_now(&self.questions, table, expires).await? {
             return Err(StoreError::Refused(doubt));
         }
-        self.health.noted(sweep::sweep(&self.pool, self.sessions, table, expires, grace).await)
+        self.health.noted(sweep::sweep(&self.pool, &self.sessions, table, expires, grace).await)
     }
 
     pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
@@ -270,7 +294,7 @@ impl Postgres {
     pub(super) async fn begin(&self, origin: &str, snapshot: bool) -> Result<PostgresTransaction, StoreError> {
         let open = self.sessions.begin(&self.pool, snapshot).await?;
         let (questions, standing, origin) = (self.questions.clone(), self.health.standing.clone(), origin.to_owned());
-        Ok(PostgresTransaction { open, sessions: self.sessions, questions, standing, origin })
+        Ok(PostgresTransaction { open, sessions: self.sessions.clone(), questions, standing, origin })
     }
 
     pub(super) async fn each_row(
@@ -296,7 +320,26 @@ impl Postgres {
     }
 
     pub(super) async fn fingerprints(&self, mappings: &[&Mapping]) -> Result<Vec<Fingerprint>, StoreError> {
-        self.schema_watch.fingerprints(mappings).await
+        let (fingerprints, search_path) = self.schema_watch.fingerprints(mappings).await?;
+        if self.setup.take_path(&search_path) {
+            self.give_names();
+            self.retire_connections();
+        }
+        Ok(fingerprints)
+    }
+
+    /// Connections that are opened from now on look names up along the search path of now. A pooler's are told in each
+    /// transaction.
+    fn give_names(&self) {
+        let setup = self.setup.get();
+        let direct = setup.with_names(self.direct.clone());
+        self.planners.pool().set_connect_options(planners::impatient(&direct));
+        self.questions.set_connect_options(direct);
+        if self.sessions.keep_statements() {
+            let options = setup.with_names(self.options.clone());
+            self.pool.set_connect_options(options.clone());
+            self.lender.set_options(options);
+        }
     }
 
     /// Connections that are open now are closed when they are free, with the statements that they have prepared.
@@ -310,57 +353,10 @@ impl Postgres {
     }
 }
 
-/// A pool of at most so many connections, opened when they are needed.
-fn pool(most: u32, options: &PgConnectOptions, settings: &config::Store, retirement: &Retirement) -> PgPool {
-    let retired = retirement.clone();
-    PgPoolOptions::new()
-        .max_connections(most)
-        .acquire_timeout(settings.connect_timeout)
-        // A dead connection shows at its next statement; writes, which cannot be tried again, do not meet one that has
-        // been idle.
-        .test_before_acquire(false)
-        .before_acquire(move |connection, meta| {
-            let is_retired = retired.concerns(meta.age);
-            Box::pin(async move {
-                if is_retired {
-                    return Ok(false);
-                }
-                if meta.idle_for >= IDLE {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .connect_lazy_with(options.clone())
-}
-
 /// Whether a `postgres:` URL can be read.
 pub(super) fn check_url(settings: &config::Store) -> Result<(), (&'static str, StoreError)> {
     options::read(settings).map_err(|error| ("store.url", error))?;
     options::read_direct(settings).map_err(|error| ("store.feed_url", error)).map(|_| ())
-}
-
-/// Loads the rows of one key, each as JSON text.
-async fn load(
-    sessions: Sessions,
-    connection: &mut PgConnection,
-    plan: &Plan,
-    bound: &[params::Bound],
-) -> Result<Vec<String>, sqlx::Error> {
-    let mut unit = sessions.enter(connection).await?;
-    let rows = rows_as_json(&mut *unit, sessions, plan, bound).await;
-    unit.leave(rows, |error| error).await
-}
-
-/// The rows of one key, each as JSON text.
-async fn rows_as_json<'e>(
-    executor: impl PgExecutor<'e>,
-    sessions: Sessions,
-    plan: &Plan,
-    bound: &[params::Bound],
-) -> Result<Vec<String>, sqlx::Error> {
-    let query = sqlx::query_scalar(AssertSqlSafe(plan.one.clone())).persistent(sessions.keep_statements());
-    bound.iter().fold(query, |query, value| query.bind(value.clone())).fetch_all(executor).await
 }
 
 /// Gives the connection back if its statement was answered, be it with an error.
@@ -387,14 +383,4 @@ fn has_died(error: &sqlx::Error) -> bool {
         }
         _ => false,
     }
-}
-
-fn parse_all<'r>(rows: impl IntoIterator<Item = &'r String>) -> Result<Vec<Row>, StoreError> {
-    rows.into_iter().map(|json| parse(json)).collect()
-}
-
-fn parse(json: &str) -> Result<Row, StoreError> {
-    serde_json::from_str(json)
-        .map(|Members(row)| row)
-        .map_err(|error| StoreError::Refused(format!("a row is no JSON object: {error}")))
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use super::sessions::FORMATS;
+use super::sessions::FIXED;
 use crate::config::{self, Pooler};
 use crate::store::StoreError;
 
@@ -42,7 +42,7 @@ fn of_own_sessions(options: PgConnectOptions, settings: &config::Store) -> PgCon
     // its batch, waits for a row's lock and goes on with the row as it is then.
     let isolation = ("default_transaction_isolation", "read committed");
     // The driver sets DateStyle and extra_float_digits.
-    options.options([("statement_timeout", timeout.as_str()), isolation]).options(FORMATS)
+    options.options([("statement_timeout", timeout.as_str()), isolation]).options(FIXED)
 }
 
 /// As libpq takes them: `postgres://one:5432,other:5432/database`.
@@ -62,22 +62,22 @@ fn verified(options: PgConnectOptions, ca_file: &str) -> PgConnectOptions {
     }
 }
 
+/// Says so where nobody vouches for the server of this setting, and others may listen.
+pub(super) fn warn_if_exposed(setting: &str, options: &PgConnectOptions) {
+    if is_exposed(options) {
+        tracing::warn!(
+            host = options.get_host(),
+            "nobody vouches for the server of {setting}, and others may listen: add ?sslmode=require or \
+             store.ca_file, or ?sslmode=disable where the network is yours alone"
+        );
+    }
+}
+
 /// The URL leads off this machine, and says neither that the server is to be verified nor that it need not be.
 fn is_exposed(options: &PgConnectOptions) -> bool {
     let host = options.get_host();
     let is_socket = options.get_socket().is_some() || host.starts_with('/');
     !is_socket && !config::is_loopback(host) && matches!(options.get_ssl_mode(), PgSslMode::Allow | PgSslMode::Prefer)
-}
-
-/// Logs that others may listen on the way to the server of a setting, if so.
-pub(super) fn warn_of_listeners(setting: &str, options: &PgConnectOptions) {
-    if is_exposed(options) {
-        tracing::warn!(
-            host = options.get_host(),
-            "nobody vouches for the server of {setting}, and others may listen: add ?sslmode=require or store.ca_file, \
-             or ?sslmode=disable where the network is yours alone"
-        );
-    }
 }
 
 #[cfg(test)]

@@ -5,15 +5,16 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
+use super::setup::{self, Setup};
 use crate::config::{self, Pooler};
 use crate::store::StoreError;
 use crate::store::standing::Standing;
 
 /// The statement timeout in milliseconds, what must be the same on both ways, and what the server takes.
-const ASK: &str = "SELECT (SELECT setting FROM pg_settings WHERE name = 'statement_timeout'), \
-    format('database %s, role %s, search_path %s', current_database(), current_user, current_setting('search_path')), \
+const ASK: &str = "(SELECT setting FROM pg_settings WHERE name = 'statement_timeout'), \
+    format('database %s, role %s', current_database(), session_user), \
     pg_is_in_recovery(), current_setting('transaction_read_only')::bool";
 
 const UNNAMED_POOLER: &str = "is there a pooler between? Set store.pooler = \"transaction\" and store.feed_url";
@@ -26,6 +27,15 @@ struct Server {
     timeout: String,
     place: String,
     standing: Standing,
+    setup: Setup,
+}
+
+/// What was proven.
+pub(super) struct Proven {
+    /// What the store takes.
+    pub(super) standing: Standing,
+    /// What sessions are set up with: as the server itself gives it to a new one.
+    pub(super) setup: Setup,
 }
 
 /// Proves `store.url`, and `store.feed_url` if there is one; what the store takes.
@@ -37,7 +47,7 @@ pub(super) async fn prove(
     options: &PgConnectOptions,
     direct: &PgConnectOptions,
     settings: &config::Store,
-) -> Result<Standing, StoreError> {
+) -> Result<Proven, StoreError> {
     let has_feed_url = !settings.feed_url.is_empty();
     let timeout = settings.query_timeout.as_millis().to_string();
     let here = ask(options, settings.connect_timeout).await.map_err(|error| named("store.url", error))?;
@@ -47,7 +57,7 @@ pub(super) async fn prove(
         )));
     }
     if !has_feed_url {
-        return Ok(here.standing);
+        return Ok(Proven { standing: here.standing, setup: here.setup });
     }
     let past = ask(direct, settings.connect_timeout).await.map_err(|error| named("store.feed_url", error))?;
     if past.timeout != timeout {
@@ -61,7 +71,7 @@ pub(super) async fn prove(
     if (here.standing == Standing::Standby) != (past.standing == Standing::Standby) {
         return Err(StoreError::Refused(TWO_SERVERS.into()));
     }
-    Ok(here.standing)
+    Ok(Proven { standing: here.standing, setup: past.setup })
 }
 
 /// Says which setting is meant, and what a pooler's refusal means.
@@ -99,7 +109,9 @@ async fn ask(options: &PgConnectOptions, patience: Duration) -> Result<Server, S
 
 /// In one message, which is a transaction: a pooler may lend another session for the next.
 async fn answer(connection: &mut PgConnection) -> Result<Server, sqlx::Error> {
-    let row = connection.fetch_one(sqlx::raw_sql(ASK)).await?;
+    let row = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("SELECT {ASK}, {}", setup::ASK)))).await?;
     let standing = Standing::of(row.try_get(2)?, row.try_get(3)?);
-    Ok(Server { timeout: row.try_get(0)?, place: row.try_get(1)?, standing })
+    let setup =
+        Setup { role: row.try_get("role")?, search_path: row.try_get("search_path")?, known: row.try_get("known")? };
+    Ok(Server { timeout: row.try_get(0)?, place: row.try_get(1)?, standing, setup })
 }

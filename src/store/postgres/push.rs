@@ -4,8 +4,8 @@
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::params::bind;
+use super::rows::{parse_all, rows_as_json};
 use super::write::{NO_KEY, Writer};
-use super::{parse_all, rows_as_json};
 use crate::record::{Edit, Written};
 use crate::store::StoreError;
 use crate::store::catalog::target::text;

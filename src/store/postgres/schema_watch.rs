@@ -51,8 +51,22 @@ const ASK: &str = "WITH RECURSIVE tree (name, oid, joined) AS ( \
     ), ' ' ORDER BY c.oid), 0)::text \
     FROM tree JOIN pg_class c ON c.oid = tree.oid GROUP BY tree.name";
 
+/// The search path of this session, and the settings that a new session of the role in this database begins with.
+const ASK_PATH: &str = "SELECT current_setting('search_path'), (SELECT coalesce(string_agg(concat_ws(' ', setdatabase, \
+    setrole, setconfig), ' ' ORDER BY setdatabase, setrole), '') FROM pg_db_role_setting \
+    WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
+    AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user)))";
+
 /// What is known of each name's table; none of a name that no table has.
 type Digests = HashMap<String, (String, String)>;
+
+/// A connection whose session has what a new one would have.
+#[derive(Debug)]
+struct Watching {
+    connection: PgConnection,
+    /// The settings that it began with.
+    settings: String,
+}
 
 /// The connection.
 #[derive(Debug)]
@@ -60,7 +74,7 @@ pub(super) struct SchemaWatch {
     options: PgConnectOptions,
     /// How long an answer is waited for.
     patience: Duration,
-    open: Mutex<Option<PgConnection>>,
+    open: Mutex<Option<Watching>>,
 }
 
 impl SchemaWatch {
@@ -68,24 +82,22 @@ impl SchemaWatch {
         Self { options, patience, open: Mutex::default() }
     }
 
-    /// The fingerprint of each mapping's tables.
-    pub(super) async fn fingerprints(&self, mappings: &[&Mapping]) -> Result<Vec<Fingerprint>, StoreError> {
+    /// The fingerprint of each mapping's tables, and the search path of a new session.
+    pub(super) async fn fingerprints(&self, mappings: &[&Mapping]) -> Result<(Vec<Fingerprint>, String), StoreError> {
         let names: Vec<BTreeSet<String>> = mappings.iter().map(|mapping| names(mapping)).collect();
         let all: BTreeSet<&String> = names.iter().flatten().collect();
         let all: Vec<String> = all.into_iter().cloned().collect();
         let asked = tokio::time::timeout(self.patience, self.digests(&all)).await;
         let digests = asked.unwrap_or_else(|_| Err(StoreError::Unavailable("the catalog was not read in time".into())));
-        let digests = digests?;
-        Ok(names.iter().map(|names| fingerprint(names, &digests)).collect())
+        let (digests, search_path) = digests?;
+        let fingerprints = names.iter().map(|names| fingerprint(names, &digests, &search_path)).collect();
+        Ok((fingerprints, search_path))
     }
 
-    async fn digests(&self, names: &[String]) -> Result<Digests, StoreError> {
+    async fn digests(&self, names: &[String]) -> Result<(Digests, String), StoreError> {
         let mut open = self.open.lock().await;
         // A connection on which the waiting for an answer was given up is dropped.
-        let mut connection = match open.take() {
-            Some(connection) => connection,
-            None => self.options.connect().await?,
-        };
+        let (Watching { mut connection, settings }, search_path) = self.up_to_date(open.take()).await?;
         let digests = match ask(&mut connection, names).await {
             Err(error) if error.is_final() => return Err(error),
             // Some name cannot be looked up: no table's, or in a schema that may not be used. It keeps none of the
@@ -93,8 +105,21 @@ impl SchemaWatch {
             Err(_) => ask_one_by_one(&mut connection, names).await?,
             Ok(digests) => digests,
         };
-        *open = Some(connection);
-        Ok(digests)
+        *open = Some(Watching { connection, settings });
+        Ok((digests, search_path))
+    }
+
+    /// This session, or another one where a new one would have other settings; and its search path.
+    async fn up_to_date(&self, open: Option<Watching>) -> Result<(Watching, String), StoreError> {
+        if let Some(Watching { mut connection, settings }) = open {
+            let (search_path, now): (String, String) = sqlx::query_as(ASK_PATH).fetch_one(&mut connection).await?;
+            if now == settings {
+                return Ok((Watching { connection, settings }, search_path));
+            }
+        }
+        let mut connection = self.options.connect().await?;
+        let (search_path, settings) = sqlx::query_as(ASK_PATH).fetch_one(&mut connection).await?;
+        Ok((Watching { connection, settings }, search_path))
     }
 }
 
@@ -115,8 +140,8 @@ async fn ask_one_by_one(connection: &mut PgConnection, names: &[String]) -> Resu
     Ok(digests)
 }
 
-fn fingerprint(names: &BTreeSet<String>, digests: &Digests) -> Fingerprint {
-    let mut fingerprint = Fingerprint::default();
+fn fingerprint(names: &BTreeSet<String>, digests: &Digests, search_path: &str) -> Fingerprint {
+    let mut fingerprint = Fingerprint { schema: format!("{search_path} "), ..Fingerprint::default() };
     for (name, (schema, storage)) in names.iter().filter_map(|name| digests.get_key_value(name)) {
         fingerprint.schema.push_str(&format!("{name}={schema} "));
         fingerprint.storage.push_str(&format!("{name}={storage} "));

@@ -9,18 +9,25 @@ use std::ops::{Deref, DerefMut};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, PgPool, Postgres, Transaction};
 
+use super::setup::CurrentSetup;
 use crate::config::{self, Pooler};
 
 /// What every session must have set, whatever the role's and the database's own values are. The texts of keys are those
-/// that change triggers make (`store/triggers/function.rs`).
-pub(super) const FORMATS: [(&str, &str); 3] =
-    [("TimeZone", "UTC"), ("IntervalStyle", "postgres"), ("bytea_output", "hex")];
+/// that change triggers make (`store/triggers/function.rs`). Rows that a policy hides are hidden: with `row_security`
+/// off a statement that meets a policy fails.
+pub(super) const FIXED: [(&str, &str); 5] = [
+    ("TimeZone", "UTC"),
+    ("IntervalStyle", "postgres"),
+    ("bytea_output", "hex"),
+    ("standard_conforming_strings", "on"),
+    ("row_security", "on"),
+];
 
 /// What the driver sets in sessions of our own.
 const OF_DRIVER: [(&str, &str); 2] = [("DateStyle", "ISO, MDY"), ("extra_float_digits", "2")];
 
 /// Whose they are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Sessions {
     /// Each is ours, from the opening of its connection to the end.
     Own,
@@ -28,19 +35,20 @@ pub(super) enum Sessions {
     Lent {
         /// Milliseconds.
         statement_timeout: u128,
+        setup: CurrentSetup,
     },
 }
 
 impl Sessions {
-    pub(super) const fn of(settings: &config::Store) -> Self {
+    pub(super) fn of(settings: &config::Store, setup: CurrentSetup) -> Self {
         match settings.pooler {
             Pooler::None => Self::Own,
-            Pooler::Transaction => Self::Lent { statement_timeout: settings.query_timeout.as_millis() },
+            Pooler::Transaction => Self::Lent { statement_timeout: settings.query_timeout.as_millis(), setup },
         }
     }
 
     /// Whether a statement that was prepared is there the next time.
-    pub(super) const fn keep_statements(self) -> bool {
+    pub(super) const fn keep_statements(&self) -> bool {
         matches!(self, Self::Own)
     }
 
@@ -48,7 +56,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Nothing has been done then.
-    pub(super) async fn enter(self, connection: &mut PgConnection) -> Result<Unit<'_>, sqlx::Error> {
+    pub(super) async fn enter<'c>(&self, connection: &'c mut PgConnection) -> Result<Unit<'c>, sqlx::Error> {
         Ok(match self {
             Self::Own => Unit::Session(connection),
             Self::Lent { .. } => {
@@ -62,7 +70,7 @@ impl Sessions {
     /// # Errors
     /// Nothing has been done then.
     pub(super) async fn begin(
-        self,
+        &self,
         pool: &PgPool,
         snapshot: bool,
     ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
@@ -75,11 +83,11 @@ impl Sessions {
     }
 
     /// The first text of a transaction.
-    fn beginning(self, begin: &str) -> String {
-        let Self::Lent { statement_timeout } = self else { return begin.to_owned() };
+    fn beginning(&self, begin: &str) -> String {
+        let Self::Lent { statement_timeout, setup } = self else { return begin.to_owned() };
         let set = |(name, value): &(&str, &str)| format!("; SET LOCAL {name} = '{value}'");
-        let formats: String = FORMATS.iter().chain(&OF_DRIVER).map(set).collect();
-        format!("{begin}; SET LOCAL statement_timeout = {statement_timeout}{formats}")
+        let fixed: String = FIXED.iter().chain(&OF_DRIVER).map(set).collect();
+        format!("{begin}; SET LOCAL statement_timeout = {statement_timeout}{fixed}{}", setup.get().for_a_transaction())
     }
 }
 
@@ -136,13 +144,18 @@ impl DerefMut for Unit<'_> {
 #[cfg(test)]
 mod tests {
     use super::Sessions;
+    use crate::store::postgres::setup::{CurrentSetup, Setup};
 
     #[test]
     fn a_lent_session_is_set_up_in_each_transaction() {
-        let lent = Sessions::Lent { statement_timeout: 5000 };
+        let setup = Setup { role: "none".into(), search_path: "public".into(), known: String::new() };
+        let lent = Sessions::Lent { statement_timeout: 5000, setup: CurrentSetup::new(setup) };
         let text = "BEGIN; SET LOCAL statement_timeout = 5000; SET LOCAL TimeZone = 'UTC'; \
                     SET LOCAL IntervalStyle = 'postgres'; SET LOCAL bytea_output = 'hex'; \
-                    SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL extra_float_digits = '2'";
+                    SET LOCAL standard_conforming_strings = 'on'; SET LOCAL row_security = 'on'; \
+                    SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL extra_float_digits = '2'; \
+                    SELECT pg_catalog.set_config('role', E'none', true), \
+                    pg_catalog.set_config('search_path', E'public', true)";
         assert_eq!(lent.beginning("BEGIN"), text);
         assert_eq!(Sessions::Own.beginning("BEGIN"), "BEGIN");
     }

@@ -17,7 +17,7 @@ use crate::store::catalog::target::Expires;
 /// zone has been set since (`zone::doubt_by_now`).
 pub(super) async fn sweep(
     pool: &PgPool,
-    sessions: Sessions,
+    sessions: &Sessions,
     table: &str,
     expires: &Expires,
     grace: f64,

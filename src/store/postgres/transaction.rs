@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
+use super::params;
+use super::rows::{parse_all, rows_as_json};
 use super::sessions::Sessions;
 use super::spelling::{Spelling, spelling};
 use super::write::Writer;
-use super::{params, parse_all, rows_as_json};
 use crate::record::{Record, RowEdit, Written};
 use crate::store::standing::KnownStanding;
 use crate::store::{Plan, StoreError};
@@ -30,7 +31,7 @@ impl PostgresTransaction {
         edit: RowEdit<'_>,
     ) -> Result<Written, StoreError> {
         let mut savepoint = self.open.begin().await?;
-        let (sessions, pool, origin) = (self.sessions, &self.questions, &self.origin);
+        let (sessions, pool, origin) = (&self.sessions, &self.questions, &self.origin);
         let mut writer = Writer { connection: &mut savepoint, sessions, pool, origin, commits_each: false };
         let written = writer.write(plan, key, edit).await;
         self.standing.note(&written);
@@ -49,7 +50,7 @@ impl PostgresTransaction {
         if spelling(&self.questions, plan, &bound).await? == Spelling::NoValue {
             return Ok(None);
         }
-        let rows = rows_as_json(&mut *self.open, self.sessions, plan, &bound).await?;
+        let rows = rows_as_json(&mut *self.open, &self.sessions, plan, &bound).await?;
         plan.record(key, parse_all(&rows)?)
     }
 

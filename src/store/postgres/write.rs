@@ -36,7 +36,7 @@ pub(super) const NO_KEY: &str = "the key is no value of its column";
 /// What a write needs.
 pub(super) struct Writer<'w> {
     pub(super) connection: &'w mut PgConnection,
-    pub(super) sessions: Sessions,
+    pub(super) sessions: &'w Sessions,
     /// For questions about a refusal.
     pub(super) pool: &'w PgPool,
     pub(super) origin: &'w str,

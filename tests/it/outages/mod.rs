@@ -5,6 +5,7 @@ mod isolation;
 mod lacks;
 mod locked;
 mod poolers;
+mod sessions;
 mod shares;
 mod standby;
 mod startup;

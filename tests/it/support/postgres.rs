@@ -195,8 +195,13 @@ pub struct Session {
 
 impl Postgres {
     pub fn session(&self) -> Session {
+        self.session_at(self.port)
+    }
+
+    /// A session through what listens at another port.
+    pub fn session_at(&self, port: u16) -> Session {
         let mut psql = Command::new("psql");
-        psql.args(["-XqAt"]).arg(self.url()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        psql.args(["-XqAt"]).arg(self.url_at(port)).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut psql = psql.spawn().expect("psql is installed (scripts/test installs it)");
         let answers = BufReader::new(psql.stdout.take().expect("piped"));
         Session { psql, answers }
