@@ -108,7 +108,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A file that is there now must be there at a reload.
     let file = arguments.config.or_else(default_file);
-    let mut loaded = load(file.as_deref(), std::env::vars());
+    let mut loaded = load(file.as_deref(), std::env::vars_os());
     telemetry::log::init(&loaded.config.settings.log);
     let reading = Reading::of(&mut loaded);
     let runtime =
@@ -117,7 +117,7 @@ fn main() -> ExitCode {
             Ok(runtime) => runtime,
             Err(error) => return say(&format!("no runtime: {error}"), 1),
         };
-    let reread = || load(file.as_deref(), std::env::vars());
+    let reread = || load(file.as_deref(), std::env::vars_os());
     let code = runtime.block_on(execute(arguments.command.unwrap_or(Command::Run), loaded, reading, reread));
     // A load that is still running is not waited for: nobody is left to read it.
     runtime.shutdown_background();

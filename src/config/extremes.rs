@@ -122,7 +122,7 @@ mod tests {
                 let names = |line: &str| line.contains(&format!("{section}.")) || line.contains("is beyond loopback");
                 assert!(told.lines().all(names), "{text}{told}");
                 let variable = format!("HEARTHSIDE__{section}__{key}").to_ascii_uppercase();
-                let given = std::iter::once((variable, value.trim_matches('"').to_owned()));
+                let given = std::iter::once((variable.into(), value.trim_matches('"').into()));
                 let _ = read("x.toml", "", given).faults.to_string();
                 cases += 2;
             }

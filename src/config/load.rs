@@ -1,5 +1,6 @@
 //! Reads a configuration in layers: the defaults, then the file, then the variables `HEARTHSIDE__SECTION__KEY`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use config::{File, FileFormat};
@@ -28,7 +29,7 @@ pub fn default_file() -> Option<PathBuf> {
 }
 
 /// Reads `file`, or the [`default_file`], or the shipped text, and the given environment.
-pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Loaded {
+pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (OsString, OsString)>) -> Loaded {
     let default = default_file();
     let (name, text) = match file.or(default.as_deref()) {
         None => ("built-in config.toml".to_owned(), Ok(SHIPPED.to_owned())),
@@ -45,7 +46,7 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
 }
 
 /// Reads the text of a file of this name, and the given environment.
-pub fn read(name: &str, text: &str, environment: impl Iterator<Item = (String, String)>) -> Loaded {
+pub fn read(name: &str, text: &str, environment: impl Iterator<Item = (OsString, OsString)>) -> Loaded {
     let mut faults = Faults::new(name, text);
     let builder = config::Config::builder().add_source(File::from_str(text, FileFormat::Toml));
     let builder = override_by(builder, environment, &mut faults);
@@ -148,7 +149,7 @@ mod tests {
     use crate::config::Settings;
 
     fn load(text: &str, environment: &[(&str, &str)]) -> Loaded {
-        read("test.toml", text, environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+        read("test.toml", text, environment.iter().map(|(k, v)| (k.into(), v.into())))
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Reads the variables `HEARTHSIDE__SECTION__KEY` over the configuration file.
 
+use std::ffi::OsString;
+
 use config::ConfigBuilder;
 use serde_json::Value;
 
@@ -14,12 +16,13 @@ type Builder = ConfigBuilder<config::builder::DefaultState>;
 /// The tree of defaults tells which settings there are and which of them are lists.
 pub(super) fn override_by(
     mut builder: Builder,
-    environment: impl Iterator<Item = (String, String)>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
     faults: &mut Faults,
 ) -> Builder {
     let defaults = serde_json::to_value(Settings::default()).unwrap_or_default();
     let setting = |path: &str| path.split('.').try_fold(&defaults, |at, step| at.get(step)).filter(|d| !d.is_object());
     for (variable, text) in environment {
+        let Some((variable, text)) = as_text(variable, text, faults) else { continue };
         let Some(name) = variable.strip_prefix(PREFIX) else {
             doubt(&variable, &defaults, faults);
             continue;
@@ -47,6 +50,21 @@ pub(super) fn override_by(
         }
     }
     builder
+}
+
+/// A variable's name and value, unless they are no UTF-8: then it is a fault if it is one of ours, and else left alone.
+fn as_text(variable: OsString, text: OsString, faults: &mut Faults) -> Option<(String, String)> {
+    let name = variable.to_string_lossy().into_owned();
+    match (variable.into_string(), text.into_string()) {
+        (Ok(variable), Ok(text)) => return Some((variable, text)),
+        (variable, _) if name.starts_with(PREFIX) => {
+            let part = if variable.is_ok() { "value" } else { "name" };
+            faults.note_variable(&name, "environment");
+            faults.add(name, format!("its {part} is no UTF-8 text"));
+        }
+        _ => {}
+    }
+    None
 }
 
 /// Warns of a variable that is not read, and looks like one that would be.
@@ -109,7 +127,7 @@ mod tests {
             ("HEARTHSIDE__TLS__CERTFILE", "did you mean HEARTHSIDE__TLS__CERT_FILE?"),
             ("HEARTHSIDE__NO__SUCH", "unknown setting; docs/OPERATIONS.md"),
         ] {
-            let told = read("x.toml", "", [(variable.to_owned(), "/dev/null".to_owned())].into_iter());
+            let told = read("x.toml", "", [(variable.into(), "/dev/null".into())].into_iter());
             let told = told.faults.to_string();
             assert!(told.starts_with(&format!("environment: {variable}: ")), "{variable}: {told}");
             assert!(told.contains(meant) || meant == "/dev/null", "{variable}: {told}");
@@ -119,7 +137,7 @@ mod tests {
     #[test]
     fn a_variable_that_is_not_read_and_looks_like_one_is_a_warning() {
         let doubts = |variable: &str| {
-            let loaded = read("x.toml", "", [(variable.to_owned(), "1".to_owned())].into_iter());
+            let loaded = read("x.toml", "", [(variable.into(), "1".into())].into_iter());
             assert!(loaded.faults.is_empty(), "{}", loaded.faults);
             loaded.faults.doubts().collect::<Vec<_>>().join("\n")
         };

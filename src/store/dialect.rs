@@ -45,14 +45,6 @@ impl Dialect {
         }
     }
 
-    /// The order in which all rows of a table come, whose key's columns are these.
-    pub(super) fn order(self, keys: &[String]) -> String {
-        match self {
-            Self::Postgres => keys.join(", "),
-            Self::Sqlite => "rowid".to_owned(),
-        }
-    }
-
     /// A column as a SELECT of records names it.
     pub(super) fn shown(self, column: &Column) -> String {
         let name = column.quoted();

@@ -145,12 +145,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn sweep(&self, plan: &Plan, grace: f64) -> Result<u64, StoreError> {
-        let ends = plan.target.as_ref().and_then(|target| Some((target.table.as_str(), target.expires.as_ref()?)));
-        let Some((table, expires)) = ends else { return Ok(0) };
+        let ends = plan.target.as_ref().and_then(|target| Some((target, target.expires.as_ref()?)));
+        let Some((target, expires)) = ends else { return Ok(0) };
         let sweeping = async {
             match &self.engine {
-                Engine::Postgres(store) => store.sweep(table, expires, grace).await,
-                Engine::Sqlite(store) => store.sweep(table, expires, grace).await,
+                Engine::Postgres(store) => store.sweep(&target.table, expires, grace).await,
+                Engine::Sqlite(store) => store.sweep(target, expires, grace).await,
                 Engine::Away(away) => Err(away.error()),
             }
         };

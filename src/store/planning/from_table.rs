@@ -154,6 +154,6 @@ impl<'r> Select<'r> {
 
     /// Every row.
     fn all(&self) -> String {
-        self.dialect.readable(&format!("{} ORDER BY {}", self.from(), self.dialect.order(&self.keys)))
+        self.dialect.readable(&format!("{} ORDER BY {}", self.from(), self.keys.join(", ")))
     }
 }

@@ -23,7 +23,7 @@ pub(super) use catalog::SqliteCatalog;
 pub(super) use database_file::is_to_be_made;
 pub(super) use transaction::SqliteTransaction;
 
-use super::catalog::target::Expires;
+use super::catalog::target::{Expires, Target};
 use super::change::OnChange;
 use super::dialect::JSON;
 use super::json::compact;
@@ -234,12 +234,16 @@ impl Sqlite {
         Ok(rows.iter().map(texts).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    pub(super) async fn sweep(&self, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
-        let column = &expires.column;
+    /// By the key's columns: a table need have no rowid, and a column of that name may be anything. Each row is judged
+    /// itself, because rows of one key may differ; one without a value in such a column has no key, and stays.
+    pub(super) async fn sweep(&self, target: &Target, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
+        let (table, keys) = (&target.table, target.keys.join(", "));
+        let has_key = format!("{} IS NOT NULL", target.keys.join(" IS NOT NULL AND "));
+        let has_ended = format!("unixepoch({}, 'subsec') < unixepoch('now', 'subsec') - ?1", expires.column);
         let mut transaction = self.begin(None).await?;
         let sql = format!(
-            "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} \
-             WHERE unixepoch({column}, 'subsec') < unixepoch('now', 'subsec') - ?1 LIMIT 1000)"
+            "DELETE FROM {table} WHERE ({keys}) IN (SELECT {keys} FROM {table} WHERE {has_key} AND {has_ended} \
+             LIMIT 1000) AND {has_ended}"
         );
         let swept = sqlx::query(AssertSqlSafe(sql)).bind(grace).execute(transaction.connection()?).await?;
         transaction.commit().await?;

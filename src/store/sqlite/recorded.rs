@@ -117,7 +117,7 @@ async fn flush_all(store: &Sqlite, plan: &Plan) {
     let fence = crate::store::Fence { journal: "j", until: 2, taken: &[1], heir: Some("k"), former: &[] };
     store.fence(fence).await.expect("fenced");
     let target = plan.target().expect("it takes writes");
-    store.sweep(&target.table, target.expires.as_ref().expect("it ends"), 60.0).await.expect("swept");
+    store.sweep(target, target.expires.as_ref().expect("it ends"), 60.0).await.expect("swept");
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ fn start_here(redis: &Redis, folder: &Path, port: u16, admin: u16) {
     let made = Sidecar::builder().set("STORE__URL", variables[3].1.clone()).execute(&["migrate", "--demo"]);
     assert!(made.status.success());
     let variables = variables.map(|(name, value)| (format!("HEARTHSIDE__{name}"), value));
-    let read = move || load(None, variables.clone().into_iter());
+    let read = move || load(None, variables.clone().into_iter().map(|(name, value)| (name.into(), value.into())));
     std::thread::spawn(move || {
         let mut loaded = read();
         let reading = Reading::of(&mut loaded);

@@ -1,6 +1,8 @@
 //! The command line: exit codes, faults all at once, migrations, triggers.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Output;
 
 use crate::support::postgres::Postgres;
@@ -90,6 +92,28 @@ fn by_faulty_settings_nobody_is_asked() {
             );
             assert!(!told.contains("panicked"), "{told}");
         }
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_a_fault_if_it_is_ours_and_else_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let with = |name: &[u8], value: &[u8]| {
+        let (name, value) = (OsStr::from_bytes(name), OsStr::from_bytes(value));
+        program().arg("check").current_dir(folder.path()).env(name, value).output().expect("runs")
+    };
+    for (name, value) in [(&b"FOO"[..], &b"a\xff"[..]), (b"FO\xff", b"a"), (b"HEARTHSIDE_PORT", b"\xff")] {
+        let output = with(name, value);
+        assert!(output.status.success() && stdout(&output) == "ok: 4 mappings\n", "{}", stderr(&output));
+    }
+    for (name, value, expected) in [
+        (&b"HEARTHSIDE__STORE__URL"[..], &b"\xff"[..], "HEARTHSIDE__STORE__URL: its value is no UTF-8 text"),
+        (b"HEARTHSIDE__STORE__URL_FILE", b"/a\xff", "HEARTHSIDE__STORE__URL_FILE: its value is no UTF-8 text"),
+        (b"HEARTHSIDE__STORE__UR\xff", b"x", "HEARTHSIDE__STORE__UR\u{fffd}: its name is no UTF-8 text"),
+    ] {
+        let output = with(name, value);
+        let told = stderr(&output);
+        assert!(output.status.code() == Some(2) && told.contains(&format!("environment: {expected}")), "{told}");
     }
 }
 

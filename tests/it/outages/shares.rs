@@ -124,7 +124,12 @@ fn a_start_with_locked_tables_serves_everything_else() {
     postgres.sql("CREATE TABLE c (id BIGINT PRIMARY KEY, v BIGINT); CREATE TABLE d (id BIGINT PRIMARY KEY, v BIGINT)");
     let sources = ["one", "two"].map(|name| definitions(name, &format!("table = \"{name}\""))).concat();
     let builder = over(&redis, &postgres, &(sources + &hashes(&["c", "d"]))).set("STORE__QUERY_TIMEOUT", "300ms");
-    let builder = builder.expect(&[warnings::DEFINITIONS_NOT_LOADED, warnings::UNPLANNED, warnings::LOAD_FAILED]);
+    let builder = builder.expect(&[
+        warnings::DEFINITIONS_NOT_LOADED,
+        warnings::UNPLANNED,
+        warnings::LOAD_FAILED,
+        warnings::WRITE_FAILED,
+    ]);
     let mut session = postgres.session();
     session.run("BEGIN; LOCK TABLE one, c;");
     let sidecar = builder.start();

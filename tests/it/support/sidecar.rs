@@ -14,7 +14,7 @@ use super::{until, warnings};
 
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hearthside"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HEARTHSIDE__")) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"HEARTHSIDE__")) {
         command.env_remove(name);
     }
     command

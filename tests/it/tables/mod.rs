@@ -7,6 +7,7 @@ mod fields;
 mod keys;
 mod names;
 mod rights;
+mod rowid;
 mod truth;
 
 use crate::support::postgres::Postgres;

@@ -5,7 +5,7 @@ mod checked;
 mod copies;
 mod damaged;
 mod deferred;
-mod embedded;
+pub mod embedded;
 mod ends;
 mod exec;
 mod fences;
