@@ -122,7 +122,11 @@ impl Writer {
                 self.write_behind.journal_all(waiting).await?;
                 before.clone()
             }
-            false => self.store_and_journal(cached, turn, (through, write.life), waiting).await?,
+            false => {
+                let edit = Edit::Fields(through, Condition::Always);
+                let row = RowEdit { edit: &edit, left: cached.left_of_new(write.life) };
+                self.store_and_journal(cached, turn, row, waiting).await?
+            }
         };
         let new = self.memory.overlay.over(turn.key(), stored);
         self.hasten(turn.key(), left).await;
@@ -137,13 +141,11 @@ impl Writer {
         &self,
         cached: &Cached,
         turn: &WriteTurn,
-        (through, life): (Changes, TtlChange),
+        row: RowEdit<'_>,
         waiting: Vec<Deferred>,
     ) -> Result<Option<Record>, StoreError> {
         // What has been stored cannot be undone.
         self.write_behind.has_room(waiting.clone())?;
-        let edit = Edit::Fields(through, Condition::Always);
-        let row = RowEdit { edit: &edit, left: cached.left_of_new(life) };
         let stored = self.store_write(cached, turn, row).await?;
         let partly = |error| {
             StoreError::Partly(format!("the fields that go through are stored, the deferred ones are not: {error}"))
