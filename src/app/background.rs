@@ -59,11 +59,20 @@ pub(super) fn of_owned(owned: &Arc<Owned>, of_cache: Option<cache::Tasks>, schem
 
 /// Looks again and again whether the schema has changed, for ever. Not all sidecars of a database ask at once.
 async fn watch_schema(owned: &Arc<Owned>, interval: Duration) {
-    let mut replanning = JoinSet::new();
+    let (mut replanning, mut was_seen) = (JoinSet::new(), true);
     loop {
         let jitter = interval.mul_f64(fastrand::f64() * 0.2);
         tokio::time::sleep(interval.saturating_sub(jitter)).await;
-        owned.follow_schema(&mut replanning).await;
+        let looked = owned.follow_schema(&mut replanning).await;
+        match (was_seen, &looked) {
+            (true, Err(error)) => tracing::info!(
+                %error,
+                "the schema cannot be looked at: until it can, what is cached is soon held to cache.max_staleness"
+            ),
+            (false, Ok(())) => tracing::info!("the schema can be looked at again"),
+            _ => {}
+        }
+        was_seen = looked.is_ok();
     }
 }
 

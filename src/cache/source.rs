@@ -13,6 +13,7 @@ use crate::mapping::Mapping;
 use crate::record::Record;
 use crate::store::{CurrentPlan, Store, StoreError};
 use crate::telemetry::LogThrottle;
+use crate::telemetry::clock::{Tick, millis};
 
 /// One cached mapping and its state.
 #[derive(Debug)]
@@ -83,6 +84,8 @@ pub(super) struct Source {
     pub(super) store: Arc<Store>,
     /// How long an answer of the store is waited for.
     pub(super) deadline: Duration,
+    /// How often it is looked whether the schema has changed, in milliseconds.
+    schema_interval: u64,
 }
 
 impl Source {
@@ -96,7 +99,7 @@ impl Source {
         let timeouts = &settings.store;
         // The store keeps the deadlines of its statements itself: this one is for what it cannot foresee.
         let deadline = timeouts.queue_timeout + timeouts.connect_timeout + timeouts.query_timeout + BACKSTOP;
-        Self { mappings, store, deadline }
+        Self { mappings, store, deadline, schema_interval: millis(timeouts.schema_interval) }
     }
 
     pub(super) fn cached(&self, id: MappingId) -> Option<&Cached> {
@@ -110,6 +113,13 @@ impl Source {
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Cached> {
         self.mappings.iter().flatten()
+    }
+
+    /// True while the store reports every change of the mapping's rows, and the schema watch has found its tables as
+    /// they were planned not too long ago.
+    pub(super) fn is_watched(&self, cached: &Cached, now: Tick) -> bool {
+        let most = cached.life.max_staleness.saturating_add(self.schema_interval);
+        cached.current.is_watched() && cached.current.has_fitted_within(most, now)
     }
 
     /// The mapping's key pattern; empty if there is no such mapping.

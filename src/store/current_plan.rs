@@ -3,7 +3,7 @@
 //! has one whose tables could not be looked at yet, because somebody has locked them. Where there is a plan, it stays
 //! until another one can be made.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use super::catalog::requirements::ColumnFault;
 use super::schema::{Difference, Fingerprint};
 use super::{Plan, Store, StoreError};
 use crate::mapping::{Kind, Mapping};
+use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::MappingMetrics;
 
 /// After an error that a new plan did not cure, the next one is made so much later at the earliest.
@@ -63,6 +64,8 @@ pub struct CurrentPlan {
     is_watched: AtomicBool,
     /// The schema as it was when the plan was made.
     fingerprint: Mutex<Fingerprint>,
+    /// The last moment of which it is known that the schema was that one: a [`Tick`].
+    fitted_at: AtomicU64,
     /// Plans are made one at a time; when one was made because of an error, and was no other than before.
     turn: tokio::sync::Mutex<Option<Instant>>,
     metrics: Arc<MappingMetrics>,
@@ -74,6 +77,7 @@ impl CurrentPlan {
     /// # Errors
     /// The store's, when it does not answer. A schema that does not fit is no error, nor is a table that is locked.
     pub async fn of(store: &Store, mapping: &Mapping, metrics: Arc<MappingMetrics>) -> Result<Self, StoreError> {
+        let begun = Tick::now();
         let judged = match judge(store, mapping).await {
             Err(error) if error.is_passing() => Judgement::postponed(&error),
             other => other?,
@@ -90,6 +94,7 @@ impl CurrentPlan {
         say_triggers(mapping, true, &missing);
         let current = Self { is_watched: AtomicBool::new(missing.is_empty()), ..Self::new(mapping, state, metrics) };
         *current.seen() = fingerprint;
+        current.fitted(begun);
         Ok(current)
     }
 
@@ -105,6 +110,7 @@ impl CurrentPlan {
             state: ArcSwap::from_pointee(state),
             is_watched: AtomicBool::new(false),
             fingerprint: Mutex::default(),
+            fitted_at: AtomicU64::new(0),
             turn: tokio::sync::Mutex::default(),
             metrics,
         }
@@ -176,6 +182,18 @@ impl CurrentPlan {
         }
     }
 
+    /// The schema was the plan's at `moment`.
+    pub fn fitted(&self, moment: Tick) {
+        self.fitted_at.fetch_max(moment.as_ms(), SeqCst);
+    }
+
+    /// True when the schema is known to have been the plan's at some moment of the last `most` milliseconds before
+    /// `now`.
+    #[must_use]
+    pub fn has_fitted_within(&self, most: u64, now: Tick) -> bool {
+        now.since(Tick::from_ms(self.fitted_at.load(SeqCst))) <= most
+    }
+
     /// The table's storage is another one, and its schema the same.
     pub fn saw(&self, now: Fingerprint) {
         *self.seen() = now;
@@ -224,6 +242,7 @@ impl CurrentPlan {
     }
 
     async fn replace(&self, store: &Store) -> Result<bool, StoreError> {
+        let begun = Tick::now();
         let Judgement { state, fingerprint, missing } = judge(store, &self.mapping).await?;
         let missing = missing?;
         let is_same_schema = std::mem::replace(&mut *self.seen(), fingerprint.clone()) == fingerprint;
@@ -243,6 +262,7 @@ impl CurrentPlan {
         }
         let was_watched = self.is_watched.swap(missing.is_empty(), SeqCst);
         say_triggers(&self.mapping, was_watched, &missing);
+        self.fitted(begun);
         Ok(!is_as_before || was_watched != missing.is_empty())
     }
 }

@@ -103,8 +103,8 @@ impl Memory {
     /// True while nothing is known to have changed since the entry was loaded, and not too much may have been missed.
     fn vouches(&self, cached: &Cached, entry: &Entry, now: Tick) -> bool {
         let most = cached.life.max_staleness;
-        entry.epoch == cached.epoch()
-            && (cached.current.is_watched() && self.feed.is_fresh(most, now) || now.since(entry.loaded_at) <= most)
+        let is_told = || self.source.is_watched(cached, now) && self.feed.is_fresh(most, now);
+        entry.epoch == cached.epoch() && (is_told() || now.since(entry.loaded_at) <= most)
     }
 
     /// The entry that may be served for want of a better one: its TTL is over, and the store cannot be asked.

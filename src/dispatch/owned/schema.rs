@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::dispatch::Owned;
 use crate::mapping::{Kind, Mapping};
 use crate::store::{CurrentPlan, Difference, StoreError};
+use crate::telemetry::clock::Tick;
 
 impl Owned {
     /// Every mapping that is in the store, with its plan.
@@ -20,20 +21,22 @@ impl Owned {
     /// Compares the schema with the one that the plans were made for, and makes those again that are not of today,
     /// each in a task of its own among `tasks`: nobody waits for them. Where only the storage of a table is another
     /// one, nothing but what is kept in memory is forgotten.
-    pub async fn follow_schema(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+    ///
+    /// # Errors
+    /// The store's, when the schema cannot be looked at. It is to be tried again.
+    pub async fn follow_schema(self: &Arc<Self>, tasks: &mut JoinSet<()>) -> Result<(), StoreError> {
         while tasks.try_join_next().is_some() {}
         let plans: Vec<&CurrentPlan> = self.plans().collect();
         let mappings: Vec<&Mapping> = plans.iter().map(|plan| plan.mapping()).collect();
-        let prints = match self.store.fingerprints(&mappings).await {
-            Ok(prints) => prints,
-            Err(error) => return tracing::debug!(%error, "the schema cannot be looked at; this is tried again"),
-        };
+        let begun = Tick::now();
+        let prints = self.store.fingerprints(&mappings).await?;
         for (plan, print) in plans.into_iter().zip(prints) {
             match plan.compare(&print) {
-                Difference::None => {}
+                Difference::None => plan.fitted(begun),
                 Difference::Storage => {
                     plan.saw(print);
                     self.changed_whole(plan.mapping().id);
+                    plan.fitted(begun);
                 }
                 Difference::Schema if plan.is_being_made() => {}
                 Difference::Schema => {
@@ -45,6 +48,7 @@ impl Owned {
                 }
             }
         }
+        Ok(())
     }
 
     /// Makes every plan again, whatever has changed.

@@ -36,6 +36,7 @@ pub const KINDS: &[Kind<Attack>] = &[
     ("change triggers disabled", schema_changes::disable_triggers),
     ("change triggers dropped", schema_changes::drop_triggers),
     ("a partition detached and attached", fleeting::detach),
+    ("a partition detached and attached while the catalog cannot be read", fleeting::detach_unseen),
     ("a journal that went back in time", journals::restore),
     ("two sidecars with copies of one journal", journals::copy),
     ("the pooler restarted", poolers::restart),

@@ -89,6 +89,15 @@ pub fn detach(attack: &Attack, dice: &mut Dice) {
     schema_changes::untold(attack, dice, away, back);
 }
 
+/// The same while the schema watch cannot see it.
+pub fn detach_unseen(attack: &Attack, dice: &mut Dice) {
+    let mut catalog = attack.world.postgres.session();
+    // The watch reads it; loads and writes do not.
+    catalog.run("BEGIN; LOCK TABLE pg_catalog.pg_policy IN ACCESS EXCLUSIVE MODE;");
+    detach(attack, dice);
+    catalog.run("COMMIT;");
+}
+
 fn truncate(attack: &Attack, sql: &mut Sql) {
     let fleeting = &attack.fleeting;
     let _all: Vec<MutexGuard<'_, ()>> = fleeting.held.iter().map(|held| held.lock().expect("a lock")).collect();

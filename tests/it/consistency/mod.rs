@@ -37,7 +37,8 @@ use world::{MAX_STALENESS, World};
 use crate::differential::stream::Dice;
 use crate::support::setting;
 
-/// How long after a commit its old value may show at most: `max_staleness`, and what a busy machine adds.
+/// How long after a commit its old value may show at most: `max_staleness`, how often the schema is looked at where it
+/// is what has changed, and what a busy machine adds.
 const BOUND: Duration = Duration::from_millis(MAX_STALENESS.as_millis() as u64 + 1500);
 
 struct Attack {

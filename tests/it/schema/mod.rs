@@ -7,6 +7,7 @@ mod faulty;
 mod migrations;
 mod replaced;
 mod reverted;
+mod unseen;
 
 use std::time::{Duration, Instant};
 
