@@ -63,10 +63,11 @@ impl Memory {
         self.flights.publish(load, result, |key, entry| self.entries.put(key, entry));
     }
 
-    /// Waits for the writes before a load; what the last of them left is as good as a load.
+    /// Waits for the load and the writes before a load; what the last of them left is as good as a load.
     async fn left_by_writes(&self, cached: &Cached, load: &mut Load) -> Option<Arc<Entry>> {
-        let entry = load.after.take()?.ended().await?;
-        self.is_usable(cached, &entry, Tick::now()).then_some(entry)
+        let left = load.comes().await;
+        let is_good = self.flights.ask(load, cached.epoch());
+        left.filter(|entry| is_good && self.is_usable(cached, entry, Tick::now()))
     }
 
     /// What the store says of the load's key, with what waits over it.

@@ -1,9 +1,12 @@
 //! Loads and writes in flight: at most one load that counts per key, and the writes of a key one after the other.
 //!
 //! Invariants, each under the key's shard lock:
-//! - a reader joins a key's flight only while the flight is in the map and of the current epoch;
-//! - `detach` takes the flight out, and with it its right to publish, in one step with forgetting the key (hazards 1,
-//!   2, 25);
+//! - a reader joins a key's flight only while the flight is in the map, and of the current epoch once it has asked the
+//!   store;
+//! - `detach` takes a flight that has asked out, and with it its right to publish, in one step with forgetting the key
+//!   (hazards 1, 2, 25);
+//! - a load begins to ask, and a write begins, when the load before has ended, also one that was taken out: of two
+//!   reads the later never sees what is older;
 //! - `publish` puts an entry into memory only if its own flight is still in the map;
 //! - a write detaches the load when it queues, and begins when that has ended: a pipeline's read does not see the write
 //!   behind it; loads that begin before the write has ended begin after it;
@@ -13,21 +16,18 @@
 //!   queued;
 //! - a flight or write that is dropped unended tells its waiters so: nobody waits for ever.
 
-use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::slot::{Shard, Slot, tidy};
 use super::waiting::{Flight, LoadResult, Predecessor, Turn, Waiter, given_up};
-use super::watchers::Watchers;
 use crate::cache::entry::Entry;
 use crate::telemetry::planted::is_planted;
 
 const SHARDS: usize = 64;
-
-type Shard = HashMap<Bytes, Slot>;
 
 #[derive(Debug)]
 pub(super) struct Flights {
@@ -35,15 +35,6 @@ pub(super) struct Flights {
     shards: Vec<Mutex<Shard>>,
     /// Held while several keys queue for one write, so that two such writes queue everywhere in the same order.
     several: Mutex<()>,
-}
-
-/// What goes on with one key.
-#[derive(Debug, Default)]
-struct Slot {
-    flight: Option<Arc<Flight>>,
-    /// Writes that have queued and not ended, in their order.
-    turns: VecDeque<Arc<Turn>>,
-    watchers: Watchers,
 }
 
 /// A reader's part in a load.
@@ -61,6 +52,8 @@ pub(super) struct Load {
     flight: Arc<Flight>,
     /// The writes that come first.
     pub(super) after: Option<Predecessor>,
+    /// The load that comes first.
+    passed: Option<Waiter>,
 }
 
 impl Load {
@@ -68,19 +61,25 @@ impl Load {
         &self.key
     }
 
+    /// The epoch in which it asks.
     pub(super) fn epoch(&self) -> u64 {
-        self.flight.epoch
+        self.flight.epoch()
+    }
+
+    /// Waits for what comes before the load; what the last write left.
+    pub(super) async fn comes(&mut self) -> Option<Arc<Entry>> {
+        if let Some(passed) = self.passed.take() {
+            // Its result is for those who asked for it.
+            let _theirs = passed.wait().await;
+        }
+        self.after.take()?.ended().await
     }
 }
 
 impl Drop for Load {
     /// A load that ends without a result (its task was stopped) must not keep its key's readers waiting.
     fn drop(&mut self) {
-        self.flight.done.send_if_modified(|done| {
-            let unpublished = done.is_none();
-            done.get_or_insert_with(|| Err(given_up()));
-            unpublished
-        });
+        self.flight.end(|| Err(given_up()));
     }
 }
 
@@ -106,8 +105,9 @@ impl WriteTurn {
     /// Waits for what comes before the write.
     pub(crate) async fn comes(&mut self) {
         if let Some(load) = self.load.take() {
-            // Its result is for those who asked for it.
+            // Its result is for those who asked for it, and may be newer than what was in memory.
             let _theirs = load.wait().await;
+            self.before = None;
         }
         if let Some(after) = self.after.take() {
             self.before = after.ended().await;
@@ -134,19 +134,6 @@ pub(super) enum Outcome {
     MayHaveChanged,
     /// Nothing: nobody hears of it.
     Unchanged,
-}
-
-impl Slot {
-    fn after(&self) -> Option<Predecessor> {
-        self.turns.back().map(|turn| turn.followed())
-    }
-}
-
-/// Gives a slot's memory back when nothing goes on with its key.
-fn tidy(shard: &mut Shard, key: &[u8]) {
-    if shard.get(key).is_some_and(|slot| slot.flight.is_none() && slot.turns.is_empty() && slot.watchers.is_empty()) {
-        shard.remove(key);
-    }
 }
 
 impl Default for Flights {
@@ -188,10 +175,16 @@ impl Flights {
         }
         // The key may be a slice of a client's buffer: the map must not pin that.
         let key = Bytes::copy_from_slice(key);
-        let flight = Flight::new(epoch);
-        let waiter = flight.joined();
-        shard.entry(key.clone()).or_default().flight = Some(flight.clone());
-        (Begun::Joined(waiter), Some(Load { key, flight, after }))
+        let (slot, flight) = (shard.entry(key.clone()).or_default(), Flight::new());
+        let (passed, waiter) = (slot.pass(), flight.joined());
+        slot.flight = Some(flight.clone());
+        (Begun::Joined(waiter), Some(Load { key, flight, after, passed }))
+    }
+
+    /// From now on a load asks the store, in this epoch. True if it may take what the write before it left instead.
+    pub(super) fn ask(&self, load: &Load, epoch: u64) -> bool {
+        let _shard = self.shard(&load.key);
+        load.flight.ask(epoch)
     }
 
     /// Ends a load: its waiters get the result; `put` gets the entry if the load still counts.
@@ -202,7 +195,7 @@ impl Flights {
                 && let Ok(entry) = &result
             {
                 put(&load.key, entry);
-                load.flight.done.send_replace(Some(result));
+                load.flight.end(|| result);
                 return;
             }
             let flight = shard.get_mut(&load.key).map(|slot| &mut slot.flight);
@@ -214,7 +207,7 @@ impl Flights {
                 tidy(&mut shard, &load.key);
             }
         }
-        load.flight.done.send_replace(Some(result));
+        load.flight.end(|| result);
     }
 
     /// Takes the right to publish from the key's load and writes, and does `forget` in the same step.
@@ -231,8 +224,7 @@ impl Flights {
     fn overtake<T>(&self, key: &[u8], touch: impl FnOnce(&mut Slot), f: impl FnOnce() -> T) -> T {
         let mut shard = self.shard(key);
         if let Some(slot) = shard.get_mut(key) {
-            slot.flight = None;
-            slot.turns.iter().for_each(|turn| turn.overtaken.store(true, SeqCst));
+            slot.overtake();
             touch(slot);
             tidy(&mut shard, key);
         }
@@ -253,7 +245,7 @@ impl Flights {
     pub(super) fn tidy(&self) {
         for shard in &self.shards {
             let mut shard = locked(shard);
-            shard.retain(|_, slot| slot.flight.is_some() || !slot.turns.is_empty() || !slot.watchers.is_empty());
+            shard.retain(|_, slot| !slot.is_idle());
         }
     }
 
@@ -278,8 +270,7 @@ impl Flights {
             slot.turns.push_back(turn.clone());
             return WriteTurn { before: forget(&key), key, turn, flights: self.clone(), after, load: None };
         }
-        let load = slot.flight.take().map(|flight| flight.joined());
-        let after = slot.after();
+        let (load, after) = (slot.pass(), slot.after());
         slot.turns.push_back(turn.clone());
         WriteTurn { before: forget(&key), key, turn, flights: self.clone(), after, load }
     }
@@ -341,6 +332,13 @@ mod tests {
         flights.begin(&Bytes::from_static(b"k"), epoch, || None)
     }
 
+    /// A load that asks the store.
+    fn asking(flights: &Flights, epoch: u64) -> (Begun, Option<Load>) {
+        let (begun, load) = begin(flights, epoch);
+        flights.ask(load.as_ref().expect("a load"), epoch);
+        (begun, load)
+    }
+
     fn published(flights: &Flights, load: Option<Load>, result: LoadResult) -> bool {
         let mut put = false;
         flights.publish(load.expect("a load"), result, |_, _| put = true);
@@ -350,7 +348,7 @@ mod tests {
     #[test]
     fn a_load_that_an_invalidation_passed_never_fills_the_cache() {
         let flights = Flights::default();
-        let (_, old) = begin(&flights, 0);
+        let (_, old) = asking(&flights, 0);
         flights.detach(b"k", || ());
         let (_, new) = begin(&flights, 0);
         assert!(new.is_some(), "a reader after the invalidation must not join the old load");
@@ -361,9 +359,10 @@ mod tests {
     #[test]
     fn a_load_of_another_epoch_is_not_joined() {
         let flights = Flights::default();
-        let (_, old) = begin(&flights, 0);
+        let (_, old) = asking(&flights, 0);
         let (_, new) = begin(&flights, 1);
         assert!(new.is_some());
+        assert!(begin(&flights, 2).1.is_none(), "one that has not asked will ask in the epoch of then");
         assert!(!published(&flights, old, entry("old")));
         assert!(published(&flights, new, entry("new")));
     }
@@ -380,6 +379,35 @@ mod tests {
             assert!(waiter.wait().await.is_err());
         }
         assert!(begin(&flights, 0).1.is_some(), "the next reader tries again");
+    }
+
+    #[tokio::test]
+    async fn a_load_asks_when_the_one_before_it_has_ended_and_no_change_lets_another_begin_meanwhile() {
+        let flights = Flights::default();
+        let (_, old) = asking(&flights, 0);
+        flights.detach(b"k", || ());
+        let mut next = begin(&flights, 0).1.expect("a load");
+        flights.detach(b"k", || ());
+        assert!(begin(&flights, 0).1.is_none(), "the next load has not asked: it will see the change");
+        let mut comes = Box::pin(next.comes());
+        assert!(futures_util::poll!(&mut comes).is_pending(), "what the old one reads may be newer");
+        assert!(!published(&flights, old, entry("old")));
+        assert!(comes.await.is_none());
+        assert!(!flights.ask(&next, 0), "what a write left before the change is not taken");
+        assert!(published(&flights, Some(next), entry("new")));
+    }
+
+    #[tokio::test]
+    async fn a_write_begins_when_a_load_that_a_change_passed_has_ended() {
+        let flights = Arc::new(Flights::default());
+        let (_, old) = asking(&flights, 0);
+        flights.detach(b"k", || ());
+        let mut write = queued(&flights);
+        assert!(futures_util::poll!(Box::pin(write.comes())).is_pending(), "what it reads may be newer");
+        drop(old);
+        write.comes().await;
+        assert!(kept(write, entry("written")));
+        assert!(flights.keys().is_empty());
     }
 
     fn queued(flights: &Arc<Flights>) -> super::WriteTurn {

@@ -10,6 +10,7 @@ pub(super) mod loads;
 pub(super) mod overlay;
 pub(super) mod own_writes;
 pub(super) mod sampler;
+mod slot;
 pub(super) mod thread_cache;
 mod versions;
 pub(super) mod waiting;

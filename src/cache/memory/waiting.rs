@@ -1,8 +1,8 @@
 //! Who waits for a key: its readers wait for the load in flight, and whoever comes after a write waits for the end of
 //! that write.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
@@ -15,8 +15,11 @@ pub type LoadResult = Result<Arc<Entry>, StoreError>;
 /// One load.
 #[derive(Debug)]
 pub(super) struct Flight {
-    pub(super) epoch: u64,
-    pub(super) done: watch::Sender<Option<LoadResult>>,
+    /// The epoch in which it asks the store; none before it does.
+    epoch: OnceLock<u64>,
+    /// The feed reported a change before it asked: what the write before it left may be older than that.
+    is_late: AtomicBool,
+    done: watch::Sender<Option<LoadResult>>,
 }
 
 /// One write's place in its key's queue.
@@ -73,8 +76,8 @@ pub(super) fn given_up() -> StoreError {
 }
 
 impl Flight {
-    pub(super) fn new(epoch: u64) -> Arc<Self> {
-        Arc::new(Self { epoch, done: watch::Sender::new(None) })
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { epoch: OnceLock::new(), is_late: AtomicBool::new(false), done: watch::Sender::new(None) })
     }
 
     /// Somebody waits for its result.
@@ -83,6 +86,37 @@ impl Flight {
     }
 
     pub(super) fn is_joinable(&self, epoch: u64) -> bool {
-        self.epoch == epoch && self.done.borrow().is_none()
+        self.epoch.get().is_none_or(|asks_in| *asks_in == epoch) && !self.has_ended()
+    }
+
+    /// From now on what it learns may be older than a change that is reported. True if what the write before it left
+    /// is not.
+    pub(super) fn ask(&self, epoch: u64) -> bool {
+        self.epoch.get_or_init(|| epoch);
+        !self.is_late.load(SeqCst)
+    }
+
+    /// The epoch in which it asks.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.get().copied().unwrap_or_default()
+    }
+
+    /// A change is reported. True when what it learns may be older.
+    pub(super) fn is_overtaken(&self) -> bool {
+        self.is_late.store(true, SeqCst);
+        self.epoch.get().is_some()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.done.borrow().is_some()
+    }
+
+    /// Those who wait get the result, unless they have had one.
+    pub(super) fn end(&self, result: impl FnOnce() -> LoadResult) {
+        self.done.send_if_modified(|done| {
+            let is_first = done.is_none();
+            done.get_or_insert_with(result);
+            is_first
+        });
     }
 }

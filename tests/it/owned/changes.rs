@@ -199,6 +199,33 @@ fn a_load_that_a_change_passed_never_fills_the_cache() {
 }
 
 #[test]
+fn a_read_never_shows_less_than_one_before_it() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql("CREATE TABLE things (name TEXT PRIMARY KEY, v TEXT); INSERT INTO things VALUES ('the-key', 'a')");
+    let proxy = Proxy::to(postgres.port);
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres);
+    let builder =
+        builder.config("[[caches]]\nkey = \"thing:{name}\"\ntype = \"hash\"\ntable = \"things\"\n").migrated();
+    let builder = builder.set("STORE__QUERY_TIMEOUT", "30s").set("VERIFY__SAMPLE", "0");
+    let sidecar = builder.set("STORE__URL", postgres.url_at(proxy.port)).start();
+    feed_is_up(&sidecar);
+    let (mut early, mut late) = (sidecar.wire(), sidecar.wire());
+    let load = proxy.trap("the-key");
+    early.send(&crate::support::wire::line("HGET thing:the-key v"));
+    until("the load is on its way", || load.has_caught());
+    postgres.sql("UPDATE things SET v = 'b'");
+    let invalidated = "hearthside_invalidations_total{reason=\"change\"}";
+    until("the change has come", || metric(&sidecar, invalidated) >= 1.0);
+    late.send(&crate::support::wire::line("HGET thing:the-key v"));
+    // Its notice is long in coming.
+    postgres.sql("SET session_replication_role = replica; UPDATE things SET v = 'c'");
+    load.release();
+    assert_eq!(String::from_utf8_lossy(&early.frame()), "$1\r\nc\r\n", "it has asked late");
+    assert_eq!(early.ask("HGET thing:the-key v"), "$1\r\nc\r\n", "and nobody sees less after that");
+    assert_eq!(String::from_utf8_lossy(&late.frame()), "$1\r\nc\r\n");
+}
+
+#[test]
 fn missing_triggers_are_told_and_bounded_by_max_staleness() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let builder = demo(&redis, &postgres);
