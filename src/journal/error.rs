@@ -9,6 +9,12 @@ pub enum JournalError {
     /// Its file cannot be written or read.
     #[error("the journal's file: {0}")]
     File(String),
+    /// Its files were removed or replaced while it is in use, and it cannot be made again now.
+    #[error("the journal's files were removed or replaced while it is in use, and it cannot be made again: {0}")]
+    Replaced(String),
+    /// Its files were removed or replaced at the moment at which this was written: it may be in the journal, or not.
+    #[error("the journal's files were removed while it was written: {0}")]
+    Unsure(String),
     /// Its file holds something that cannot be read.
     #[error("the journal's file is damaged: {0}; {REPAIR}")]
     Damaged(String),

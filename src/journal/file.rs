@@ -1,11 +1,12 @@
 //! The journal's file and its statements.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::chunks::{chunks, last_of_each, rows};
+use super::place::{Place, failed, lock, lock_of};
 use super::tally::Tally;
 use super::{Change, Entry, JournalError, Waiting, layout};
 use crate::config::JournalSync;
@@ -28,7 +29,9 @@ pub(super) struct About {
 pub(super) struct File {
     connection: SqliteConnection,
     /// Held, so that no second process writes the same journal. It holds the tally.
-    lock: std::fs::File,
+    pub(super) lock: std::fs::File,
+    pub(super) place: Place,
+    pub(super) sync: JournalSync,
     tally: Tally,
     /// The tally of what has been committed.
     committed: Tally,
@@ -51,24 +54,20 @@ pub struct Refused {
     pub reason: String,
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> JournalError {
-    JournalError::File(format!("{}: {error}", path.display()))
-}
-
-fn lock_of(path: &Path) -> PathBuf {
-    PathBuf::from(format!("{}.lock", path.display()))
-}
-
-fn locked(path: &Path) -> Result<std::fs::File, JournalError> {
-    let name = lock_of(path);
-    let mut options = std::fs::File::options();
-    let lock = options.read(true).write(true).create(true).truncate(false).open(&name);
-    let lock = lock.map_err(|error| failed(&name, &error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(JournalError::InUse(path.display().to_string())),
-        Err(std::fs::TryLockError::Error(error)) => Err(failed(&name, &error)),
-    }
+/// Opens a journal's database; `may_make` says whether it is made where there is none.
+pub(super) async fn connect(path: &Path, sync: JournalSync, may_make: bool) -> Result<SqliteConnection, JournalError> {
+    // FULL syncs every commit; with NORMAL only `sync` does.
+    let synchronous = match sync {
+        JournalSync::Always => SqliteSynchronous::Full,
+        JournalSync::Everysec => SqliteSynchronous::Normal,
+    };
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(may_make)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .disable_statement_logging();
+    Ok(SqliteConnection::connect_with(&options).await?)
 }
 
 /// How many entries the file has taken, and how many wait.
@@ -107,29 +106,18 @@ impl File {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
         }
-        let lock = locked(path)?;
-        // FULL syncs every commit; with NORMAL only `sync` does.
-        let synchronous = match sync {
-            JournalSync::Always => SqliteSynchronous::Full,
-            JournalSync::Everysec => SqliteSynchronous::Normal,
-        };
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(synchronous)
-            .disable_statement_logging();
-        let mut connection = SqliteConnection::connect_with(&options).await?;
+        let lock = lock(path)?;
+        let mut connection = connect(path, sync, true).await?;
         layout::prepare(&mut connection).await?;
         let (appended, waiting) = counted(&mut connection).await?;
         let text = std::fs::read_to_string(lock_of(path)).unwrap_or_default();
         let tally = Tally::read(&text).found(appended, waiting);
-        let file = Self { connection, lock, tally, committed: tally };
+        let file = Self { connection, lock, place: Place::at(path), sync, tally, committed: tally };
         file.note_tally();
         Ok(file)
     }
 
-    fn note_tally(&self) {
+    pub(super) fn note_tally(&self) {
         if let Err(error) = self.committed.write(&self.lock) {
             tracing::debug!(%error, "the journal's tally cannot be written");
         }
@@ -221,6 +209,36 @@ impl File {
     /// Source: <https://www.sqlite.org/pragma.html#pragma_wal_checkpoint>
     pub(super) async fn sync(&mut self) -> Result<(), JournalError> {
         self.run("PRAGMA wal_checkpoint(PASSIVE)").await
+    }
+
+    /// Copies what is committed into a new file, which is not synced.
+    /// Source: <https://www.sqlite.org/lang_vacuum.html#vacuuminto>
+    pub(super) async fn copy_to(&mut self, path: &Path) -> Result<(), JournalError> {
+        let path = path.display().to_string();
+        sqlx::query("VACUUM INTO ?1").bind(path).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Moves what the log holds into the database.
+    pub(super) async fn empty_log(&mut self) -> Result<(), JournalError> {
+        self.run("PRAGMA wal_checkpoint(TRUNCATE)").await
+    }
+
+    /// Goes on with another connection, to a copy.
+    pub(super) async fn replace(&mut self, mut copy: SqliteConnection) -> Result<(), JournalError> {
+        // The copy's log is there once it has been read.
+        let (appended, waiting) = counted(&mut copy).await?;
+        if (appended, waiting) != (self.committed.appended, self.committed.waiting) {
+            return Err(JournalError::File(format!(
+                "a copy of it holds {waiting} entries of {}",
+                self.committed.waiting
+            )));
+        }
+        let old = std::mem::replace(&mut self.connection, copy);
+        if let Err(error) = old.close().await {
+            tracing::debug!(%error, "the journal's old file cannot be closed");
+        }
+        Ok(())
     }
 
     /// Keeps the last value of each field; the weight of what was replaced.

@@ -10,6 +10,8 @@
 //! - batches are numbered within an incarnation, which is another at every opening: a file that was copied, or that
 //!   went back in time, never numbers a batch as the store has noted one before;
 //! - what was taken under one incarnation is settled before anything is taken under the next;
+//! - nothing is acknowledged that is in a file which was removed, or replaced by another one: the journal is made again
+//!   at its path first, with all that waits in it;
 //! - how many entries it has taken is counted outside the file too: one that has lost its end, or is older, is told;
 //! - the file names the incarnation whose entries it holds, and the store notes once who took them over: a copy of the
 //!   file is known by that.
@@ -20,6 +22,8 @@ mod error;
 mod file;
 mod incarnation;
 mod layout;
+mod mending;
+mod place;
 mod room;
 mod tally;
 mod writer;
@@ -42,7 +46,6 @@ use room::Room;
 use writer::{Order, Taken, Writer};
 
 use crate::config;
-use crate::telemetry::LogThrottle;
 use crate::telemetry::metrics::JournalMetrics;
 use crate::telemetry::planted::is_planted;
 
@@ -118,7 +121,7 @@ impl Journal {
         let bytes = all().map(Entry::weight).sum();
         let held: HashSet<Bytes> = all().map(|entry| entry.key.clone()).collect();
         let (orders, ordered) = mpsc::unbounded_channel();
-        tokio::spawn(Writer { file, sync: settings.sync, faults: LogThrottle::default() }.run(ordered));
+        tokio::spawn(Writer::new(file).run(ordered));
         let journal = Self {
             incarnation,
             next: AtomicU64::new(next),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::file::File;
+use super::mending::Mender;
 use super::{Entry, JournalError};
 use crate::config::JournalSync;
 use crate::telemetry::LogThrottle;
@@ -37,16 +38,20 @@ pub(super) struct Taken {
 }
 
 pub(super) struct Writer {
-    pub(super) file: File,
-    pub(super) sync: JournalSync,
+    file: File,
+    mender: Mender,
     /// A file that cannot be written makes every order fail.
-    pub(super) faults: LogThrottle,
+    faults: LogThrottle,
 }
 
 /// Most orders of one commit.
 const MOST: usize = 4096;
 
 impl Writer {
+    pub(super) fn new(file: File) -> Self {
+        Self { file, mender: Mender::default(), faults: LogThrottle::default() }
+    }
+
     pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         loop {
@@ -54,14 +59,39 @@ impl Writer {
             tokio::select! {
                 // Nobody is left to order anything.
                 n = orders.recv_many(&mut waiting, MOST) => if n == 0 { break },
-                _ = second.tick(), if self.sync == JournalSync::Everysec => self.sync_now().await,
+                _ = second.tick() => self.each_second().await,
             }
             if !waiting.is_empty() {
                 gather(&mut waiting, &mut orders).await;
-                self.commit(merged(waiting)).await;
+                self.take_in(merged(waiting)).await;
             }
         }
         self.sync_now().await;
+    }
+
+    /// What waits may have been acknowledged long ago: its files are looked after also while nothing is ordered.
+    async fn each_second(&mut self) {
+        // Its error is logged, and told to whoever orders something.
+        let _logged = self.mender.look_after(&mut self.file).await;
+        if self.file.sync == JournalSync::Everysec {
+            self.sync_now().await;
+        }
+    }
+
+    /// Carries out what may be: while the files are not at their path, what is to be acknowledged is refused. What is
+    /// known goes on to the store, and is noted in the files that are open.
+    async fn take_in(&mut self, mut orders: Vec<Order>) {
+        let whole = self.mender.look_after(&mut self.file).await;
+        let may_write = match &whole {
+            Err(error @ JournalError::InUse(_)) => Err(error.clone()),
+            _ => Ok(()),
+        };
+        if let Err(error) = whole {
+            orders = without_appends(orders, &error);
+        }
+        if !orders.is_empty() {
+            self.commit(orders, may_write).await;
+        }
     }
 
     async fn sync_now(&mut self) {
@@ -77,21 +107,22 @@ impl Writer {
     }
 
     /// One commit for all that waits; where a part cannot be written, nothing is.
-    async fn commit(&mut self, orders: Vec<Order>) {
-        let mut answers: Vec<Answer> = Vec::with_capacity(orders.len());
+    async fn commit(&mut self, orders: Vec<Order>, may_write: Result<(), JournalError>) {
+        let mut answers: Vec<(bool, Answer)> = Vec::with_capacity(orders.len());
         // What is sent to the store is known on disk before, also where a second of writes may be lost.
         let is_sent = |order: &Order| matches!(order, Order::Take(..) | Order::Announce(..) | Order::Succeed(..));
-        let takes = self.sync == JournalSync::Everysec && orders.iter().any(is_sent);
-        let mut written = match takes {
-            true => self.file.sync_commits(true).await,
-            false => Ok(()),
-        };
+        let takes = self.file.sync == JournalSync::Everysec && orders.iter().any(is_sent);
+        let mut written = may_write;
+        if takes && written.is_ok() {
+            written = self.file.sync_commits(true).await;
+        }
         if written.is_ok() {
             written = self.file.begin().await;
         }
         for order in orders {
+            let acknowledges = matches!(order, Order::Append(..));
             let (answer, fault) = self.carry_out(order, written.is_ok()).await;
-            answers.push(answer);
+            answers.push((acknowledges, answer));
             written = written.and(fault);
         }
         let committed = match written {
@@ -99,15 +130,26 @@ impl Writer {
             Err(error) => Err(error),
         };
         if let Err(error) = &committed {
-            if let Some(unlogged) = self.faults.due() {
-                tracing::error!(%error, unlogged, "the journal cannot be written: deferred writes are refused");
-            }
-            self.file.rollback().await;
+            self.undo(error).await;
         }
         if takes && let Err(error) = self.file.sync_commits(false).await {
             tracing::warn!(%error, "the journal goes on to sync every commit");
         }
-        answers.into_iter().for_each(|answer| answer(&committed));
+        let kept = self.kept(&committed).await;
+        answers.into_iter().for_each(|(acknowledges, answer)| answer(if acknowledges { &kept } else { &committed }));
+    }
+
+    async fn undo(&mut self, error: &JournalError) {
+        if let Some(unlogged) = self.faults.due() {
+            tracing::error!(%error, unlogged, "the journal cannot be written: deferred writes are refused");
+        }
+        self.file.rollback().await;
+    }
+
+    /// Whether what was committed stands in files that somebody finds: they may have been removed meanwhile.
+    async fn kept(&mut self, committed: &Result<(), JournalError>) -> Result<(), JournalError> {
+        committed.clone()?;
+        self.mender.look_after(&mut self.file).await.map_err(|error| JournalError::Unsure(error.to_string()))
     }
 
     async fn carry_out(&mut self, order: Order, goes_on: bool) -> (Answer, Result<(), JournalError>) {
@@ -147,6 +189,18 @@ async fn gather(waiting: &mut Vec<Order>, orders: &mut mpsc::UnboundedReceiver<O
             waiting.push(order);
         }
     }
+}
+
+/// The same orders without appends, which are refused.
+fn without_appends(orders: Vec<Order>, error: &JournalError) -> Vec<Order> {
+    let (appends, others): (Vec<_>, Vec<_>) = orders.into_iter().partition(|order| matches!(order, Order::Append(..)));
+    for append in appends {
+        if let Order::Append(_, all) = append {
+            // Whoever ordered may have been dropped.
+            all.into_iter().for_each(|done| drop(done.send(Err(error.clone()))));
+        }
+    }
+    others
 }
 
 /// The same orders; appends with nothing between them are one.

@@ -1,8 +1,9 @@
-//! What operators see, logs and metrics, and what every module needs for them: the clock, random identifiers, and the
-//! count of the memory that clients hold.
+//! What operators see, logs and metrics, and what every module needs for them: the clock, random identifiers, the
+//! identity of files, and the count of the memory that clients hold.
 
 pub mod client_memory;
 pub mod clock;
+pub mod file_id;
 pub mod forbidden_commands;
 pub mod log;
 pub mod log_throttle;
@@ -12,5 +13,6 @@ pub mod planted;
 pub mod random_id;
 pub mod refusals;
 
+pub use file_id::FileId;
 pub use log_throttle::LogThrottle;
 pub use metrics::Metrics;

@@ -9,7 +9,10 @@ use crate::store::StoreError;
 
 impl From<JournalError> for StoreError {
     fn from(error: JournalError) -> Self {
-        Self::Journal(error.to_string())
+        match error {
+            JournalError::Unsure(_) => Self::Ambiguous(error.to_string()),
+            _ => Self::Journal(error.to_string()),
+        }
     }
 }
 

@@ -4,8 +4,7 @@
 //!
 //! Source: <https://www.sqlite.org/pragma.html#pragma_data_version>
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sqlx::Connection;
@@ -17,6 +16,7 @@ use super::own_changes::{self, Installed};
 use crate::config;
 use crate::store::retirement::Retirement;
 use crate::store::{Change, OnChange, StoreError};
+use crate::telemetry::FileId;
 use crate::telemetry::clock::Tick;
 
 /// The one connection that writes and is asked for changes.
@@ -42,18 +42,10 @@ pub(super) struct Open {
     installed: Option<Installed>,
 }
 
-/// Device and inode of a file: another file of the same name has others.
-pub(super) type FileId = (u64, u64);
-
-fn file_at(path: &Path) -> Option<FileId> {
-    let found = std::fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
-}
-
 impl Open {
     /// True when another file has taken the name of the one that it has opened, or none has it.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.path.as_ref().is_some_and(|path| file_at(path) != self.file)
+        self.path.as_ref().is_some_and(|path| FileId::at(path) != self.file)
     }
 }
 
@@ -64,7 +56,7 @@ impl Writer {
 
     /// The file that has the store's name now.
     pub(super) fn file(&self) -> Option<FileId> {
-        file_at(self.path.as_ref()?)
+        FileId::at(self.path.as_ref()?)
     }
 
     /// The connection, opened if need be, and again if another file has taken the name of the one that it has opened.

@@ -120,6 +120,10 @@ pub const NO_ROW: &str = "deferred writes to rows that are not there are dropped
                           or the rows were deleted after them";
 pub const RELOAD_WAITS: &str = "the reload waits: deferred writes of before cannot be saved";
 pub const JOURNAL_NOT_WRITTEN: &str = "the journal cannot be written: deferred writes are refused";
+pub const JOURNAL_MADE_AGAIN: &str = "files of the journal were removed or replaced while it is in use; it was made \
+    again with all that waits in it, and nothing is lost";
+pub const JOURNAL_NOT_MADE_AGAIN: &str = "files of the journal were removed or replaced while it is in use, and it \
+    cannot be made again: deferred writes are refused. Those that wait go on to the store";
 pub const JOURNAL_LACKS: &str =
     "acknowledged deferred writes are missing in the journal: it was damaged, or an older file put back";
 pub const JOURNAL_COPIED: &str = "the journal's file is a copy that was put back, or is in use elsewhere: another \

@@ -20,6 +20,7 @@ mod outliving;
 mod place;
 mod power;
 mod refused;
+mod removed;
 mod seen;
 mod settled;
 mod short;
