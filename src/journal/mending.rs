@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::JournalError;
 use super::file::{File, connect};
-use super::place::{Place, beside, failed, lock};
+use super::place::{Place, failed, lock};
 use crate::telemetry::LogThrottle;
 use crate::telemetry::clock::Tick;
+use crate::telemetry::sqlite_files::{Part, beside};
 
 /// Milliseconds between two attempts.
 const PAUSE: u64 = 1000;
@@ -70,13 +71,13 @@ impl Mender {
 
 async fn mend(file: &mut File) -> Result<(), JournalError> {
     let path = file.place.path().to_path_buf();
-    if file.place.is_taken() {
+    if file.place.database.has_another(Part::Database) {
         return Err(JournalError::Replaced(format!("another file is at {}", path.display())));
     }
     if !file.place.has_lock() {
         lock_again(file, &path)?;
     }
-    match file.place.has_database() {
+    match file.place.database.are_there() {
         true => Ok(()),
         false => make_again(file, &path).await,
     }
@@ -86,7 +87,7 @@ fn lock_again(file: &mut File, path: &Path) -> Result<(), JournalError> {
     match lock(path) {
         Ok(lock) => file.lock = lock,
         // What is open is the other process's too: nothing may be written there.
-        Err(error) if file.place.has_database() => return Err(error),
+        Err(error) if file.place.database.are_there() => return Err(error),
         Err(error) => return Err(JournalError::Replaced(error.to_string())),
     }
     file.place.renew_lock();
@@ -107,7 +108,7 @@ async fn make_again(file: &mut File, path: &Path) -> Result<(), JournalError> {
     remove(&log)?;
     remove(&index)?;
     std::fs::rename(&copy, &real).map_err(|error| failed(&real, &error))?;
-    file.place.renew_database();
+    file.place.database.renew_database();
     if let Some(folder) = real.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         synced(folder).await?;
     }

@@ -1,25 +1,14 @@
-//! Where a journal's files are, and whether those that are open are still there. What is written to a file that was
-//! removed, or in whose place another one is, nobody finds again.
+//! Where a journal's files are, and whether those that are open are still there: its database, and the lock beside it.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
-use crate::telemetry::FileId;
-
-/// A journal's files, by what follows its path: the database, its write-ahead log, the index of that, and the lock.
-const ENDINGS: [&str; 4] = ["", "-wal", "-shm", ".lock"];
-const DATABASE: usize = 0;
-const LOCK: usize = 3;
-
-/// The path of a file that stands beside another.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
-    PathBuf::from(format!("{}{ending}", path.display()))
-}
+use crate::telemetry::sqlite_files::{FileId, Part, SqliteFiles, beside};
 
 /// The lock of a journal. It holds the tally too.
 pub(super) fn lock_of(path: &Path) -> PathBuf {
-    beside(path, ENDINGS[LOCK])
+    beside(path, ".lock")
 }
 
 /// Locks a journal, which is then nobody else's.
@@ -38,64 +27,42 @@ pub(super) fn failed(path: &Path, error: &std::io::Error) -> JournalError {
     JournalError::File(format!("{}: {error}", path.display()))
 }
 
-/// A journal's files, and which of them are open.
+/// A journal's files that are open.
 #[derive(Debug)]
 pub(super) struct Place {
-    files: [PathBuf; ENDINGS.len()],
-    open: [Option<FileId>; ENDINGS.len()],
+    pub(super) database: SqliteFiles,
+    lock: Option<FileId>,
 }
 
 impl Place {
-    /// With the files that are there now.
+    /// Those that are there now are open.
     pub(super) fn at(path: &Path) -> Self {
-        // SQLite keeps the log beside the database itself, also where the path is a link to it.
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        let files = [path.to_path_buf(), beside(&real, ENDINGS[1]), beside(&real, ENDINGS[2]), lock_of(path)];
-        let open = files.each_ref().map(|file| FileId::at(file));
-        Self { files, open }
+        Self { database: SqliteFiles::at(path), lock: FileId::at(&lock_of(path)) }
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.files[DATABASE]
-    }
-
-    fn is_there(&self, which: usize) -> bool {
-        FileId::at(&self.files[which]) == self.open[which]
+        self.database.path(Part::Database)
     }
 
     /// True when whoever opens the journal now finds the files that are open.
     pub(super) fn is_whole(&self) -> bool {
-        (0..ENDINGS.len()).all(|which| self.is_there(which))
-    }
-
-    /// The names of the files that are open, and not there any more.
-    pub(super) fn gone(&self) -> String {
-        let gone = (0..ENDINGS.len()).filter(|which| !self.is_there(*which));
-        let names: Vec<_> = gone.filter_map(|which| self.files[which].file_name()?.to_str()).collect();
-        names.join(", ")
-    }
-
-    /// True when what is there is the open database with its log, whatever became of the lock.
-    pub(super) fn has_database(&self) -> bool {
-        (DATABASE..LOCK).all(|which| self.is_there(which))
-    }
-
-    /// True when another database has the path.
-    pub(super) fn is_taken(&self) -> bool {
-        !self.is_there(DATABASE) && self.files[DATABASE].exists()
+        self.database.are_there() && self.has_lock()
     }
 
     pub(super) fn has_lock(&self) -> bool {
-        self.is_there(LOCK)
+        FileId::at(&lock_of(self.path())) == self.lock
     }
 
     /// The lock that is there now is the one that is held.
     pub(super) fn renew_lock(&mut self) {
-        self.open[LOCK] = FileId::at(&self.files[LOCK]);
+        self.lock = FileId::at(&lock_of(self.path()));
     }
 
-    /// The database that is there now is a copy of the one that is open: it may be replaced by another copy.
-    pub(super) fn renew_database(&mut self) {
-        self.open[DATABASE] = FileId::at(&self.files[DATABASE]);
+    /// The names of the files that are open, and not there any more.
+    pub(super) fn gone(&self) -> String {
+        let mut gone = self.database.gone();
+        let lock = lock_of(self.path());
+        gone.extend(lock.file_name().filter(|_| !self.has_lock()).map(|name| name.to_string_lossy().into_owned()));
+        gone.join(", ")
     }
 }

@@ -174,7 +174,7 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => planning::plan(&Catalog::Postgres(store.catalog().await?), mapping).await,
             Engine::Sqlite(store) => {
-                let plan = planning::plan(&Catalog::Sqlite(store.catalog()), mapping).await?;
+                let plan = planning::plan(&Catalog::Sqlite(store.catalog().await?), mapping).await?;
                 store.follow(&plan).await?;
                 Ok(plan)
             }
@@ -271,7 +271,7 @@ impl Store {
     pub async fn migrate(&self, demo: bool) -> Result<(), StoreError> {
         match &self.engine {
             Engine::Postgres(store) => migrate::postgres(store.direct(), demo).await,
-            Engine::Sqlite(store) => migrate::sqlite(store.pool(), demo).await,
+            Engine::Sqlite(store) => migrate::sqlite(&store.pool().await?, demo).await,
             Engine::Away(away) => Err(away.error()),
         }
     }

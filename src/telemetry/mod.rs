@@ -3,7 +3,6 @@
 
 pub mod client_memory;
 pub mod clock;
-pub mod file_id;
 pub mod forbidden_commands;
 pub mod log;
 pub mod log_throttle;
@@ -12,7 +11,7 @@ pub mod out_of_files;
 pub mod planted;
 pub mod random_id;
 pub mod refusals;
+pub mod sqlite_files;
 
-pub use file_id::FileId;
 pub use log_throttle::LogThrottle;
 pub use metrics::Metrics;

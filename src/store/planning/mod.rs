@@ -20,7 +20,7 @@ use crate::mapping::Mapping;
 #[derive(Debug)]
 pub(super) enum Catalog<'s> {
     Postgres(PostgresCatalog<'s>),
-    Sqlite(SqliteCatalog<'s>),
+    Sqlite(SqliteCatalog),
 }
 
 impl Catalog<'_> {

@@ -9,27 +9,27 @@ use crate::store::catalog::relation::{Column, Filled, Holds, Relation, quote};
 use crate::store::catalog::unique::{UniqueIndex, Weakness};
 
 /// The catalog of the file.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::store) struct SqliteCatalog<'s> {
-    pub(super) pool: &'s SqlitePool,
+#[derive(Clone, Debug)]
+pub(in crate::store) struct SqliteCatalog {
+    pub(super) pool: SqlitePool,
 }
 
-impl SqliteCatalog<'_> {
+impl SqliteCatalog {
     pub(in crate::store) async fn relation(&self, name: &str) -> Result<Option<Relation>, StoreError> {
         // Computed columns are hidden from table_info; those of virtual tables (1) from everybody.
         let select =
             "SELECT name, type, hidden > 1, \"notnull\" FROM pragma_table_xinfo($1) WHERE hidden <> 1 ORDER BY cid";
-        let columns: Vec<Found> = sqlx::query_as(select).bind(name).fetch_all(self.pool).await?;
+        let columns: Vec<Found> = sqlx::query_as(select).bind(name).fetch_all(&self.pool).await?;
         let columns: Vec<Column> = columns.into_iter().map(column).collect();
         let ask = "SELECT type IN ('view', 'virtual') FROM pragma_table_list WHERE name = $1 COLLATE NOCASE";
-        let has_no_indexes = sqlx::query_scalar(ask).bind(name).fetch_optional(self.pool).await?.unwrap_or(false);
+        let has_no_indexes = sqlx::query_scalar(ask).bind(name).fetch_optional(&self.pool).await?.unwrap_or(false);
         Ok((!columns.is_empty()).then(|| Relation { has_no_indexes, ..Relation::new(quote(name), columns) }))
     }
 
     pub(in crate::store) async fn default_of(&self, table: &str, column: &str) -> Result<Option<String>, StoreError> {
         let select = "SELECT dflt_value FROM pragma_table_info($1) WHERE name = $2";
         let found = sqlx::query_scalar(select).bind(table).bind(column);
-        let found: Option<Option<String>> = found.fetch_optional(self.pool).await?;
+        let found: Option<Option<String>> = found.fetch_optional(&self.pool).await?;
         Ok(found.flatten())
     }
 
@@ -39,7 +39,7 @@ impl SqliteCatalog<'_> {
              pragma_index_info(l.name) AS i WHERE l.\"unique\" GROUP BY l.name HAVING count(*) = count(i.name) \
              UNION ALL SELECT 'the primary key', json_group_array(name), 0 FROM pragma_table_info($1) WHERE pk > 0 \
              HAVING count(*) > 0";
-        let found: Vec<(String, String, bool)> = sqlx::query_as(ask).bind(table).fetch_all(self.pool).await?;
+        let found: Vec<(String, String, bool)> = sqlx::query_as(ask).bind(table).fetch_all(&self.pool).await?;
         let index = |(name, columns, is_partial): (String, String, bool)| UniqueIndex {
             name,
             columns: serde_json::from_str(&columns).unwrap_or_default(),

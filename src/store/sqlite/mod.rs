@@ -6,17 +6,21 @@ mod feed;
 mod flush;
 mod interests;
 mod own_changes;
+mod readers;
 #[cfg(test)]
 mod recorded;
+mod removed_log;
 mod statement;
 mod transaction;
 mod value;
 mod write;
+mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::TryStreamExt;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions, Row as _, SqlitePool, TypeInfo, ValueRef};
 
 pub(super) use catalog::SqliteCatalog;
@@ -28,24 +32,22 @@ use super::change::OnChange;
 use super::dialect::JSON;
 use super::json::compact;
 use super::listing::Listing;
-use super::retirement::Retirement;
 use super::row::{Cell, Row};
 use super::schema::Fingerprint;
 use super::{FlushRow, Flushed, Mark, Plan, StoreError, migrate};
 use crate::config;
 use crate::record::{RowEdit, Written};
 use crate::resp::number::parse_i64;
-use feed::Writer;
 use interests::Interests;
 use own_changes::{Listener, OwnChanges};
+use readers::{Pooling, Readers};
 use value::Bind;
+use writer::Writer;
 
 #[derive(Debug)]
 pub(super) struct Sqlite {
-    pool: SqlitePool,
+    readers: Arc<Readers>,
     writer: Writer,
-    /// Connections of the pool that were opened before are not used any more.
-    retirement: Retirement,
     interests: Interests,
     listener: Listener,
 }
@@ -53,25 +55,6 @@ pub(super) struct Sqlite {
 /// Whether a `sqlite:` URL can be read.
 pub(super) fn check_url(url: &str) -> Result<(), StoreError> {
     database_file::options(url).map(|_| ())
-}
-
-async fn pool(
-    options: &SqliteConnectOptions,
-    settings: &config::Store,
-    retirement: Retirement,
-) -> Result<SqlitePool, StoreError> {
-    let pool = SqlitePoolOptions::new()
-        .max_connections(settings.max_connections)
-        .acquire_timeout(settings.connect_timeout)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .before_acquire(move |_, meta| {
-            let is_retired = retirement.concerns(meta.age);
-            Box::pin(async move { Ok(!is_retired) })
-        })
-        .connect_with(options.clone())
-        .await?;
-    Ok(pool)
 }
 
 impl Sqlite {
@@ -111,7 +94,7 @@ impl Sqlite {
         with_demo: bool,
     ) -> Result<Self, StoreError> {
         let store = Self::over(options, settings, None).await?;
-        migrate::sqlite(&store.pool, with_demo).await?;
+        migrate::sqlite(&store.pool().await?, with_demo).await?;
         Ok(store)
     }
 
@@ -132,35 +115,34 @@ impl Sqlite {
         settings: &config::Store,
         path: Option<PathBuf>,
     ) -> Result<Self, StoreError> {
-        let retirement = Retirement::default();
-        let pool = pool(&options, settings, retirement.clone()).await?;
-        let writer = Writer::new(options, path, retirement.clone());
+        let readers = Arc::new(Readers::open(Pooling::new(&options, settings)).await?);
+        let writer = Writer::new(options, path, readers.clone());
         let (interests, listener) = (Interests::default(), Listener::default());
-        Ok(Self { pool, writer, retirement, interests, listener })
+        Ok(Self { readers, writer, interests, listener })
     }
 
-    pub(super) const fn pool(&self) -> &SqlitePool {
-        &self.pool
+    pub(super) async fn pool(&self) -> Result<SqlitePool, StoreError> {
+        self.readers.pool().await
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        sqlx::query("SELECT 1").execute(&self.pool().await?).await?;
         Ok(())
     }
 
-    pub(super) const fn catalog(&self) -> SqliteCatalog<'_> {
-        SqliteCatalog { pool: &self.pool }
+    pub(super) async fn catalog(&self) -> Result<SqliteCatalog, StoreError> {
+        Ok(SqliteCatalog { pool: self.pool().await? })
     }
 
     /// Of the schema of the whole file, and of which file it is.
     pub(super) async fn fingerprint(&self) -> Result<Fingerprint, StoreError> {
-        let version: i64 = sqlx::query_scalar("PRAGMA schema_version").fetch_one(&self.pool).await?;
+        let version: i64 = sqlx::query_scalar("PRAGMA schema_version").fetch_one(&self.pool().await?).await?;
         Ok(Fingerprint { schema: format!("{version} {:?}", self.writer.file()), ..Fingerprint::default() })
     }
 
     /// Connections that are open now are closed when they are free, with the statements that they have prepared.
     pub(super) fn retire_connections(&self) {
-        self.retirement.retire_all();
+        self.readers.retire();
     }
 
     /// The rows of one key; none when it is no text.
@@ -168,7 +150,7 @@ impl Sqlite {
         let Ok(bound) = Bind::key(plan, key) else { return Ok(Vec::new()) };
         let query = sqlx::query(AssertSqlSafe(plan.one.clone()));
         let query = bound.iter().fold(query, |query, bind| bind.to(query));
-        query.fetch_all(&self.pool).await?.iter().map(read).collect()
+        query.fetch_all(&self.pool().await?).await?.iter().map(read).collect()
     }
 
     pub(super) async fn each_row(
@@ -176,7 +158,8 @@ impl Sqlite {
         plan: &Plan,
         mut add: impl FnMut(Row) -> Result<(), StoreError> + Send,
     ) -> Result<(), StoreError> {
-        let mut rows = sqlx::query(AssertSqlSafe(plan.all.clone())).fetch(&self.pool);
+        let pool = self.pool().await?;
+        let mut rows = sqlx::query(AssertSqlSafe(plan.all.clone())).fetch(&pool);
         while let Some(row) = rows.try_next().await? {
             add(read(&row)?)?;
         }
@@ -190,7 +173,7 @@ impl Sqlite {
 
     /// From now on the mapping of this plan is told what this process changes in the tables that it reads.
     pub(super) async fn follow(&self, plan: &Plan) -> Result<(), StoreError> {
-        self.interests.add(&self.pool, plan).await
+        self.interests.add(&self.pool().await?, plan).await
     }
 
     pub(super) async fn write(
@@ -229,7 +212,7 @@ impl Sqlite {
                 _ => query.bind(text),
             };
         }
-        let rows = query.fetch_all(&self.pool).await?;
+        let rows = query.fetch_all(&self.pool().await?).await?;
         let texts = |row: &SqliteRow| (0..listing.keys.len()).map(|i| row.try_get(i)).collect();
         Ok(rows.iter().map(texts).collect::<Result<_, sqlx::Error>>()?)
     }
@@ -279,7 +262,7 @@ async fn make(path: &Path, settings: &config::Store, with_demo: bool) -> Result<
     let aside = path.with_extension(format!("new-{}", std::process::id()));
     let options = SqliteConnectOptions::new().filename(&aside).create_if_missing(true).disable_statement_logging();
     let filled = async {
-        let filling = pool(&options, settings, Retirement::default()).await?;
+        let filling = Pooling::new(&options, settings).open().await?;
         migrate::sqlite(&filling, with_demo).await?;
         filling.close().await;
         Ok(())

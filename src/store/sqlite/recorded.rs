@@ -129,13 +129,14 @@ async fn sqlite_is_given_these_statements() {
     // As `options`, which has the driver log nothing.
     let options = SqliteConnectOptions::from_str(&url).expect("a URL");
     let store = Sqlite::over(options, &settings, None).await.expect("opened");
-    sqlx::raw_sql(TABLES).execute(&store.pool).await.expect("made");
+    sqlx::raw_sql(TABLES).execute(&store.pool().await.expect("open")).await.expect("made");
     let before = log.statements();
     let config: Config = crate::config::read("test", MAPPINGS, std::iter::empty()).config;
     let mut faults = Faults::default();
     let mut plans = Vec::new();
     for mapping in Mappings::compile(&config, &mut faults).list {
-        let plan = planning::plan(&Catalog::Sqlite(store.catalog()), &mapping).await.expect("planned");
+        let plan =
+            planning::plan(&Catalog::Sqlite(store.catalog().await.expect("open")), &mapping).await.expect("planned");
         store.follow(&plan).await.expect("followed");
         match mapping.kind {
             Kind::Definition => store.each_row(&plan, |_| Ok(())).await.expect("loaded"),
@@ -152,9 +153,9 @@ async fn sqlite_is_given_these_statements() {
     write_all(&store, &plans).await;
     let deferring = plans.iter().find(|plan| plan.mapping.config.defers()).expect("one that defers");
     flush_all(&store, deferring).await;
-    let open = store.writer.lock().await.expect("the connection").take().expect("it is open");
+    let open = store.writer.lock().await.expect("the connection").open.take().expect("it is open");
     open.connection.close().await.expect("closed");
-    store.pool.close().await;
+    store.readers.lock().await.close().await;
     let given: Vec<String> = log.statements().difference(&before).cloned().collect();
     if std::env::var_os("HEARTHSIDE_RECORD").is_some() {
         std::fs::write("src/store/sqlite/recorded.txt", given.join("\n") + "\n").expect("written");

@@ -4,9 +4,9 @@ use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::OwnedMutexGuard;
 
-use super::feed::Open;
 use super::own_changes::OwnChanges;
 use super::write::Desk;
+use super::writer::{Held, Open};
 use crate::record::{Record, RowEdit, Written};
 use crate::store::{Plan, StoreError};
 
@@ -18,13 +18,13 @@ fn closed() -> StoreError {
 /// what others have committed meanwhile, so that everything counts as changed.
 #[derive(Debug)]
 pub(in crate::store) struct SqliteTransaction {
-    guard: OwnedMutexGuard<Option<Open>>,
+    guard: OwnedMutexGuard<Held>,
     changes: OwnChanges,
     is_done: bool,
 }
 
 impl SqliteTransaction {
-    pub(super) async fn begin(guard: OwnedMutexGuard<Option<Open>>, changes: OwnChanges) -> Result<Self, StoreError> {
+    pub(super) async fn begin(guard: OwnedMutexGuard<Held>, changes: OwnChanges) -> Result<Self, StoreError> {
         let mut transaction = Self { guard, changes, is_done: false };
         transaction.run("BEGIN IMMEDIATE").await?;
         Ok(transaction)
@@ -40,7 +40,7 @@ impl SqliteTransaction {
     }
 
     fn open(&mut self) -> Result<&mut Open, StoreError> {
-        self.guard.as_mut().ok_or_else(closed)
+        self.guard.open.as_mut().ok_or_else(closed)
     }
 
     /// The write, or load, of one key.
@@ -71,7 +71,7 @@ impl SqliteTransaction {
 
     /// Notes what has changed since the last time, with the write of this key.
     pub(super) async fn note(&mut self, written: Option<&[u8]>) -> Result<(), StoreError> {
-        let open = self.guard.as_mut().ok_or_else(closed)?;
+        let open = self.guard.open.as_mut().ok_or_else(closed)?;
         self.changes.take(&mut open.connection, written).await
     }
 
@@ -85,15 +85,12 @@ impl SqliteTransaction {
     }
 
     /// What it has changed is told when this returns. If the commit fails, the connection is closed, and everything
-    /// counts as changed. So does a file that was replaced meanwhile: nobody will find in it what was committed.
+    /// counts as changed. It fails too where nobody will find what was committed: the file was replaced meanwhile.
     pub(in crate::store) async fn commit(mut self) -> Result<(), StoreError> {
         self.note(None).await?;
         self.end("COMMIT").await?;
         self.changes.tell();
-        match self.open()?.is_cut_off() {
-            true => Err(StoreError::Ambiguous("the store's file was replaced meanwhile".into())),
-            false => Ok(()),
-        }
+        self.open()?.confirm().await
     }
 
     /// Undoes everything, and keeps the connection with what it knows.
@@ -111,7 +108,7 @@ impl SqliteTransaction {
 impl Drop for SqliteTransaction {
     fn drop(&mut self) {
         if !self.is_done {
-            *self.guard = None;
+            self.guard.open = None;
         }
     }
 }

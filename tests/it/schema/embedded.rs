@@ -11,18 +11,24 @@ use crate::support::warnings;
 const A: &str = "[[caches]]\nkey = \"a:{id:int}\"\ntype = \"hash\"\ntable = \"a\"\nwrite = \"through\"\n\
     [[caches]]\nkey = \"b:{id:int}\"\ntype = \"hash\"\ntable = \"b\"\nwrite = \"through\"\noverflow = \"more\"\n";
 
-const ROWS: &str = "CREATE TABLE a (id INTEGER PRIMARY KEY, hp INT, note TEXT); INSERT INTO a VALUES (1, 5, 'n');
+pub(super) const ROWS: &str =
+    "CREATE TABLE a (id INTEGER PRIMARY KEY, hp INT, note TEXT); INSERT INTO a VALUES (1, 5, 'n');
     CREATE TABLE b (id INTEGER PRIMARY KEY, more TEXT DEFAULT '{}'); INSERT INTO b VALUES (1, '{\"x\": \"1\"}');";
 
-fn sql(file: &Path, sql: &str) -> String {
+pub(super) fn sql(file: &Path, sql: &str) -> String {
     let told = Command::new("sqlite3").args(["-cmd", ".timeout 5000"]).arg(file).arg(sql).output();
     let told = told.expect("sqlite3 is installed");
     assert!(told.status.success(), "{sql}: {}", String::from_utf8_lossy(&told.stderr));
     String::from_utf8_lossy(&told.stdout).trim().to_owned()
 }
 
-fn over(redis: &Redis, file: &Path) -> Builder {
+pub(super) fn over(redis: &Redis, file: &Path) -> Builder {
     sql(file, ROWS);
+    over_tables(redis, file)
+}
+
+/// The same over a file that has the tables.
+pub(super) fn over_tables(redis: &Redis, file: &Path) -> Builder {
     Sidecar::builder().redis(redis).config(A).set("STORE__URL", format!("sqlite://{}", file.display()))
 }
 
@@ -54,7 +60,7 @@ fn columns_of_sqlite_come_and_go() {
 fn another_file_that_takes_the_name_is_opened() {
     let (redis, folder) = (Redis::start(), tempfile::tempdir().expect("a folder"));
     let (file, other) = (folder.path().join("store.db"), folder.path().join("other.db"));
-    let sidecar = over(&redis, &file).expect(&[warnings::FILE_REPLACED]).start();
+    let sidecar = over(&redis, &file).expect(&[warnings::FILE_REPLACED, warnings::LOG_REMOVED]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET a:1 hp"), "$1\r\n5\r\n");
     sql(&other, ROWS);

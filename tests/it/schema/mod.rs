@@ -5,6 +5,7 @@ mod beneath;
 mod embedded;
 mod faulty;
 mod migrations;
+mod removed;
 mod replaced;
 mod reverted;
 mod unseen;

@@ -79,6 +79,12 @@ pub const UNFIT: &str = "a mapping does not fit the store's schema: {}; everythi
 pub const UNPLANNED: &str = "a mapping's tables could not be looked at (is one locked?): its keys are answered with an \
                              error; everything else is served. It is tried again every few seconds";
 pub const FILE_REPLACED: &str = "the store's file was replaced by another one, which is opened";
+pub const LOG_REMOVED: &str = "the write-ahead log of the store's file was removed while it is in use; what it held is \
+    in the file, which is opened again";
+pub const LOG_OF_OTHERS: &str = "the write-ahead log of the store's file was removed while it is in use, and another \
+    program has written to the file since: of what was written last some may be missing. If `rescued` names a file, \
+    it is a copy of all that the removed log knew";
+pub const NOT_OPENED_AGAIN: &str = "the store's file is not opened again: nothing is read or written";
 pub const ZONE_UNCLEAR: &str = "the column '{}' is a timestamp without time zone, and {}: it is read as {}; \
                                 make it a timestamptz, or say its zone (store.timezone)";
 pub const NO_ORDER: &str = "the elements of the list may come in another order each time: the query has no ORDER BY";
