@@ -72,20 +72,21 @@ async fn authorized(State(admin): State<Admin>, request: Request, next: Next) ->
 
 #[derive(Deserialize)]
 struct Probe {
-    /// Given, with any text or none: every mapping is listed.
+    /// Given, with any text or none: the change feed and every mapping are listed.
     verbose: Option<String>,
 }
 
 /// `GET /readyz`: a mapping that does not fit the schema is listed, and keeps nobody from being served.
 async fn ready(State(admin): State<Admin>, Query(probe): Query<Probe>) -> Response {
-    match admin.readiness.missing() {
-        missing if missing.is_empty() => {
-            let mappings = probe.verbose.map(|_| admin.readiness.mappings()).into_iter().flatten();
-            let lines = ["ready".to_owned()].into_iter().chain(admin.readiness.remarks()).chain(mappings);
-            lines.map(|line| line + "\n").collect::<String>().into_response()
-        }
-        missing => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join("; "))).into_response(),
-    }
+    let (readiness, missing) = (&admin.readiness, admin.readiness.missing());
+    let (status, first) = match missing.is_empty() {
+        true => (StatusCode::OK, "ready".to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}", missing.join("; "))),
+    };
+    let remarks = if missing.is_empty() { readiness.remarks() } else { Vec::new() };
+    let details = probe.verbose.map(|_| readiness.details()).unwrap_or_default();
+    let lines = [first].into_iter().chain(remarks).chain(details);
+    (status, lines.map(|line| line + "\n").collect::<String>()).into_response()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use arc_swap::ArcSwapOption;
 
 use crate::dispatch::Owned;
-use crate::store::{CurrentPlan, StoreError, Unavailable};
+use crate::store::{Change, CurrentPlan, StoreError, Unavailable};
 use crate::telemetry::metrics::{AppMetrics, UpstreamMetrics};
 
 /// Filled while the sidecar starts, and asked again and again.
@@ -16,6 +16,10 @@ pub struct Readiness {
     upstream: Arc<UpstreamMetrics>,
     owned: ArcSwapOption<Owned>,
     waits_for: ArcSwapOption<Unavailable>,
+    /// Why the store did not answer when it was asked last.
+    store_is_away: ArcSwapOption<String>,
+    /// Why the change feed has ended, or cannot be connected.
+    feed_is_down: ArcSwapOption<String>,
     draining: AtomicBool,
 }
 
@@ -28,6 +32,8 @@ impl Readiness {
             upstream,
             owned: ArcSwapOption::empty(),
             waits_for: ArcSwapOption::empty(),
+            store_is_away: ArcSwapOption::empty(),
+            feed_is_down: ArcSwapOption::empty(),
             draining: AtomicBool::new(false),
         }
     }
@@ -40,6 +46,20 @@ impl Readiness {
     /// Definitions are loaded; at start, and when a reload brought other mappings.
     pub fn loaded(&self, owned: Arc<Owned>) {
         self.owned.store(Some(owned));
+    }
+
+    /// Whether the store has answered; if not, why.
+    pub fn store_answered(&self, answer: &Result<(), String>) {
+        self.store_is_away.store(answer.as_ref().err().cloned().map(Arc::new));
+    }
+
+    /// Notes what a change says of the feed that it comes from.
+    pub fn feed_told(&self, change: &Change) {
+        match change {
+            Change::Gap(why) | Change::StillGap(why) => self.feed_is_down.store(Some(Arc::new(why.clone()))),
+            Change::Alive(_) if self.feed_is_down.load().is_some() => self.feed_is_down.store(None),
+            _ => {}
+        }
     }
 
     /// The sidecar is shutting down.
@@ -68,9 +88,16 @@ impl Readiness {
         remarks
     }
 
-    /// The mappings that are in the store, a line for each: whether it fits, and whether its changes are reported.
+    /// The change feed, if it is down, and the mappings that are in the store, a line for each: whether it fits, and
+    /// whether its changes are reported.
     #[must_use]
-    pub fn mappings(&self) -> Vec<String> {
+    pub fn details(&self) -> Vec<String> {
+        let feed = self.feed_is_down.load_full();
+        let feed = feed.map(|why| format!("the change feed is down, and keys are held to cache.max_staleness: {why}"));
+        feed.into_iter().chain(self.mappings()).collect()
+    }
+
+    fn mappings(&self) -> Vec<String> {
         let owned = self.owned();
         let line = |plan: &CurrentPlan| {
             let state = match (plan.plan(), plan.is_watched()) {
@@ -96,7 +123,8 @@ impl Readiness {
             let why = self.waits_for.load().as_ref().map(|away| format!(", {}", away.why()));
             missing.push(format!("definitions are not loaded{}", why.unwrap_or_default()));
         } else if self.app.store_up.get() == 0 {
-            missing.push("the store does not answer".to_owned());
+            let why = self.store_is_away.load_full();
+            missing.push(why.map_or_else(|| "the store does not answer".to_owned(), |why| why.as_ref().clone()));
         }
         missing
     }

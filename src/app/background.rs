@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use crate::admin::Readiness;
 use crate::cache;
 use crate::dispatch::Owned;
 use crate::store::{Change, Standing, Store};
@@ -39,10 +40,15 @@ pub(super) fn of_store(
     store: &Arc<Store>,
     metrics: &Arc<AppMetrics>,
     audience: &Arc<Audience>,
+    readiness: &Arc<Readiness>,
 ) {
-    let (watched, audience) = (store.clone(), audience.clone());
-    tasks.spawn(async move { watched.watch(Arc::new(move |change| audience.tell(&change))).await });
-    tasks.spawn(ask_store(store.clone(), metrics.clone()));
+    let (watched, audience, informed) = (store.clone(), audience.clone(), readiness.clone());
+    let on_change = move |change| {
+        informed.feed_told(&change);
+        audience.tell(&change);
+    };
+    tasks.spawn(async move { watched.watch(Arc::new(on_change)).await });
+    tasks.spawn(ask_store(store.clone(), metrics.clone(), readiness.clone()));
 }
 
 /// What goes on as long as these mappings are served.
@@ -86,17 +92,30 @@ pub(super) fn without_store(owned: &Arc<Owned>) -> JoinSet<()> {
     tasks
 }
 
+/// How long the store may take to answer that it is there.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Whether the store answers; if not, why.
+async fn answer(store: &Store) -> Result<(), String> {
+    match tokio::time::timeout(PATIENCE, store.ping()).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the store does not answer: nothing came within {} s", PATIENCE.as_secs())),
+    }
+}
+
 /// Keeps `store_up`, which `/readyz` looks at, and what the store takes.
-async fn ask_store(store: Arc<Store>, metrics: Arc<AppMetrics>) {
+async fn ask_store(store: Arc<Store>, metrics: Arc<AppMetrics>, readiness: Arc<Readiness>) {
     let mut ticker = tokio::time::interval(Duration::from_secs(1));
     let mut said = Standing::Writable;
     loop {
         ticker.tick().await;
-        let up = matches!(tokio::time::timeout(Duration::from_secs(3), store.ping()).await, Ok(Ok(())));
+        let answer = answer(&store).await;
+        readiness.store_answered(&answer);
+        let up = answer.is_ok();
         let was_up = metrics.store_up.set(i64::from(up)) == 1;
-        match (was_up, up) {
-            (true, false) => tracing::warn!(up, store = store.name(), "the store's health changed"),
-            (false, true) => tracing::info!(up, store = store.name(), "the store's health changed"),
+        match (was_up, answer) {
+            (true, Err(why)) => tracing::warn!(up, store = store.name(), why, "the store's health changed"),
+            (false, Ok(())) => tracing::info!(up, store = store.name(), "the store's health changed"),
             _ => {}
         }
         let standing = store.standing();

@@ -59,7 +59,7 @@ impl Sidecar {
             self.background = background::without_store(&self.owned);
             return;
         }
-        background::of_store(&mut self.tasks, &self.owned.store, &self.metrics.app, &self.audience);
+        background::of_store(&mut self.tasks, &self.owned.store, &self.metrics.app, &self.audience, &self.readiness);
         let interval = self.reading.config.settings.store.schema_interval;
         self.background = background::of_owned(&self.owned, self.beside.take(), interval);
     }

@@ -22,6 +22,8 @@ pub enum Change {
     Everything,
     /// A gap begins: changes may be missed until the next [`Change::Alive`]. Why.
     Gap(String),
+    /// The gap goes on, or there has been no feed yet: another attempt has failed. Why.
+    StillGap(String),
     /// Every change up to this moment has been given.
     Alive(Tick),
 }

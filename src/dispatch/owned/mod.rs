@@ -69,6 +69,7 @@ impl Owned {
                 self.metrics.gaps.inc();
                 self.cache.lost();
             }
+            Change::StillGap(_) => {}
         }
     }
 

@@ -5,6 +5,7 @@ mod isolation;
 mod lacks;
 mod locked;
 mod poolers;
+mod reasons;
 mod sessions;
 mod shares;
 mod standby;

@@ -116,7 +116,7 @@ fn a_session_that_waits_for_changes_is_not_ended_as_idle() {
     let (redis, postgres) = (Redis::start(), store());
     postgres.sql("ALTER ROLE postgres SET idle_session_timeout = '1s'");
     let sidecar = over(&redis, &postgres).start();
-    let listening = "SELECT now() - state_change > '3 s' FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
+    let listening = "SELECT now() - backend_start > '3 s' FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
     until("it has waited for longer", || {
         postgres.sql(listening) == "t" || metric(&sidecar, "hearthside_gaps_total") > 0.0
     });

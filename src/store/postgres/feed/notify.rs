@@ -11,14 +11,16 @@
 
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use serde::Deserialize;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
+use super::next_notice::next_notice;
 use crate::config;
 use crate::store::postgres::pulse::Pulse;
-use crate::store::{Change, OnChange};
+use crate::store::{Change, OnChange, StoreError};
 use crate::telemetry::LogThrottle;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::random_id::fresh;
@@ -26,6 +28,8 @@ use crate::telemetry::random_id::fresh;
 const CHANNEL: &str = "hearthside";
 /// How long an attempt may take that is to say why others fail.
 const LAST_ATTEMPT: Duration = Duration::from_secs(1);
+
+const SILENT: &str = "the change feed was silent past its deadline";
 
 const CLOSED: &str = "the change feed cannot be connected; it is tried again";
 
@@ -59,21 +63,24 @@ pub(in crate::store::postgres) async fn watch(
         let why = match connect(options, settings, &heartbeat).await {
             Ok(listener) => {
                 attempt = 0;
-                tokio::select! {
+                let unsent = ArcSwapOption::empty();
+                let why = tokio::select! {
                     why = hear(listener, settings, &heartbeat, &on_change) => why,
-                    () = beat(options, settings, &heartbeat) => "the heartbeat ended".to_owned(),
-                }
+                    () = beat(options, settings, &heartbeat, &unsent) => "the heartbeat ended".to_owned(),
+                };
+                with_reason(why, unsent.load_full().as_deref())
             }
             Err(why) => why,
         };
         let is_standby = why.ends_with(OF_STANDBY);
         match attempt {
-            0 => on_change(Change::Gap(why)),
+            0 => {}
             // The gap goes on; the cache is emptied when it ends.
             1 | 20 if !is_standby => tracing::warn!(%why, attempt, "{CLOSED}"),
             _ if is_standby && !said_standby => tracing::warn!(%why, attempt, "{CLOSED}"),
             _ => tracing::debug!(%why, attempt, "{CLOSED}"),
         }
+        on_change(if attempt == 0 { Change::Gap(why) } else { Change::StillGap(why) });
         said_standby = is_standby;
         attempt += 1;
         tokio::time::sleep(backoff(attempt)).await;
@@ -86,8 +93,17 @@ fn backoff(attempt: u64) -> Duration {
     Duration::from_millis(fastrand::u64(most / 2..=most))
 }
 
-/// Sends a notice to ourselves again and again; its payload is the moment it was sent.
-async fn beat(options: &PgConnectOptions, settings: &config::Store, channel: &str) {
+/// Why a gap has begun, and why the last heartbeat was not sent, if it was not.
+fn with_reason(why: String, unsent: Option<&String>) -> String {
+    match unsent {
+        Some(unsent) if why == SILENT => format!("{why}, and its heartbeat is not sent: {unsent}"),
+        _ => why,
+    }
+}
+
+/// Sends a notice to ourselves again and again; its payload is the moment it was sent. `unsent` is why the last one was
+/// not.
+async fn beat(options: &PgConnectOptions, settings: &config::Store, channel: &str, unsent: &ArcSwapOption<String>) {
     let pulse = Pulse::new(options.clone(), settings.connect_timeout);
     let mut ticker = tokio::time::interval(settings.heartbeat_interval);
     ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -96,11 +112,15 @@ async fn beat(options: &PgConnectOptions, settings: &config::Store, channel: &st
         let sent = Tick::now().as_ms().to_string();
         let values = [channel, &sent];
         let notify = pulse.run("SELECT pg_notify($1, $2)", &values);
-        match tokio::time::timeout(settings.heartbeat_timeout, notify).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "a heartbeat of the change feed was not sent"),
-            Err(_) => tracing::debug!("a heartbeat of the change feed was not sent in time"),
+        let why = match tokio::time::timeout(settings.heartbeat_timeout, notify).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(StoreError::from(error).to_string()),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        if let Some(why) = &why {
+            tracing::debug!(why, "a heartbeat of the change feed was not sent");
         }
+        unsent.store(why.map(Into::into));
     }
 }
 
@@ -112,11 +132,10 @@ async fn hear(mut listener: PgListener, settings: &config::Store, heartbeat: &st
     tracing::info!("the change feed of Postgres is connected");
     let troubles = LogThrottle::default();
     loop {
-        let notice = match tokio::time::timeout(settings.heartbeat_timeout, listener.try_recv()).await {
-            Err(_) => return "the change feed was silent past its deadline".to_owned(),
-            Ok(Err(error)) => return format!("the change feed failed: {error}"),
-            Ok(Ok(None)) => return "the change feed's connection ended".to_owned(),
-            Ok(Ok(Some(notice))) => notice,
+        let notice = match tokio::time::timeout(settings.heartbeat_timeout, next_notice(&mut listener)).await {
+            Err(_) => return SILENT.to_owned(),
+            Ok(Err(why)) => return why,
+            Ok(Ok(notice)) => notice,
         };
         if notice.channel() == heartbeat {
             notice.payload().parse().map(|sent| on_change(Change::Alive(Tick::from_ms(sent)))).unwrap_or_default();
