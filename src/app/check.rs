@@ -188,6 +188,9 @@ async fn asked(store: &Store, mappings: &Mappings, must: bool) -> Result<Vec<Fau
     if must && !store.standing().takes_writes() {
         tracing::warn!(setting = "store.url", "{}", store.standing());
     }
+    if must && let Some(doubt) = store.encoding_doubt().await? {
+        tracing::warn!(setting = "store.url", "{doubt}");
+    }
     if must && found.is_empty() {
         let doubts = store.trigger_doubts(&mappings.list).await?;
         doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));

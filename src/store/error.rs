@@ -74,6 +74,13 @@ pub enum StoreError {
 /// What a write says that the table kept from happening.
 const SUPPRESSED: &str = "a trigger of the table, or a policy for rows, kept the row as it was; nothing was written";
 
+/// What is said of a text that is none.
+const NO_TEXT: &str = "a text that the store holds is no UTF-8";
+
+/// What is said of a text that cannot be stored, or read.
+pub(super) const UNTRANSLATABLE: &str = "the encoding of the database does not have one of the characters, or UTF-8 \
+    does not";
+
 /// A field in the words of an error.
 fn named(field: &str) -> String {
     if field.is_empty() { "the value".to_owned() } else { format!("the field '{field}'") }
@@ -218,10 +225,10 @@ impl Fate {
 ///
 /// Postgres: 25006 is a write that a hot standby or a setting forbids; 08 is the connection, of which 08P01 is a
 /// message that it does not take; 25P03, 25P04 and 57P end it; 53 are resources, 55P03 a lock that did not come free
-/// and 57014 a statement that was cancelled, by our own `statement_timeout` as a rule; 22 are data exceptions, 23
-/// constraints, 44 a view's check, P0 what triggers raise; 40001 is a serialization failure, or a read that a
-/// standby's replay ended, 40P01 a deadlock. SQLite: 5 and 6 are locks, 19 constraints and what triggers raise, 20 a
-/// type that does not fit.
+/// and 57014 a statement that was cancelled, by our own `statement_timeout` as a rule; 22 are data exceptions, of which
+/// 22021 and 22P05 are about a text in another encoding and would quote its bytes; 23 are constraints, 44 a view's
+/// check, P0 what triggers raise; 40001 is a serialization failure, or a read that a standby's replay ended, 40P01 a
+/// deadlock. SQLite: 5 and 6 are locks, 19 constraints and what triggers raise, 20 a type that does not fit.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, <https://www.sqlite.org/rescode.html>
 fn answered(code: &str, message: &str) -> StoreError {
     let text = format!("{message} ({code})");
@@ -233,6 +240,8 @@ fn answered(code: &str, message: &str) -> StoreError {
         _ if is_about_schema(code, message) => StoreError::Schema(text),
         ("25006", _) => StoreError::ReadOnly(text),
         ("08P01", _) => StoreError::Refused(text),
+        ("22021", _) => StoreError::Data(format!("{NO_TEXT} ({code})")),
+        ("22P05", _) => StoreError::Data(format!("{UNTRANSLATABLE} ({code})")),
         ("25P03" | "25P04", _) => StoreError::Unavailable(text),
         _ => match code.get(..2).unwrap_or_default() {
             "53" => StoreError::Overloaded(text),
@@ -308,6 +317,10 @@ mod tests {
         }
         for code in ["57P01", "57P03", "08006", "25P03", "25P04"] {
             assert_eq!(answered(code, "a text"), StoreError::Unavailable(text(code)), "{code}");
+        }
+        let quoting = "character with byte sequence 0xe2 0x82 0xac has no equivalent";
+        for code in ["22P05", "22021"] {
+            assert!(!answered(code, quoting).to_string().contains("0x"), "{code}");
         }
         for code in ["23505", "22P02", "P0001", "19", "2067", "20"] {
             assert_eq!(answered(code, "a text"), StoreError::Data(text(code)), "{code}");

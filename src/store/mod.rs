@@ -264,6 +264,18 @@ impl Store {
         }
     }
 
+    /// What an operator should know of the encoding of the store's texts. That of SQLite is UTF-8.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn encoding_doubt(&self) -> Result<Option<String>, StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => store.encoding_doubt().await,
+            Engine::Sqlite(_) => Ok(None),
+            Engine::Away(away) => Err(away.error()),
+        }
+    }
+
     /// Applies the migrations; with `demo`, the demo world too, unless its tables hold rows already.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::store::StoreError;
 use crate::store::catalog::relation::{Column, Holds};
 use crate::store::catalog::target::{FieldChange, Target, text};
 use crate::store::dialect::Dialect;
+use crate::store::error::UNTRANSLATABLE;
 
 /// The changes of a statement that failed, and where it went.
 pub(super) struct Failed<'w> {
@@ -43,6 +44,7 @@ impl Failed<'_> {
         match (code.as_str(), column, constraint) {
             // A parameter that was prepared for another type: no value is at fault.
             ("22P03", ..) => StoreError::of_write(error),
+            ("22P05", ..) => self.untranslatable(error).await,
             ("23502", Some(column), _) => StoreError::field(&column, "its column must have a value (NOT NULL)"),
             (class, _, Some(constraint)) if class.starts_with("23") => self.constrained(&constraint).await,
             (class, ..) if class.starts_with("22") => match self.culprit(&code).await {
@@ -51,6 +53,21 @@ impl Failed<'_> {
             },
             _ => StoreError::of_write(error),
         }
+    }
+
+    /// Which field has characters, in its value or its name, that the database's encoding lacks.
+    async fn untranslatable(&self, error: sqlx::Error) -> StoreError {
+        for change in self.changes {
+            let value = match change.change {
+                Change::Put(value) => text(value, change.field).unwrap_or_default(),
+                _ => "",
+            };
+            let asked = sqlx::query("SELECT $1::text, $2::text").bind(change.field).bind(value).execute(self.pool);
+            if matches!(asked.await, Err(sqlx::Error::Database(_))) {
+                return StoreError::field(change.field, UNTRANSLATABLE);
+            }
+        }
+        StoreError::of_write(error)
     }
 
     /// A check, a foreign key, a unique index or a domain's check: its columns that are among the changed ones, or else

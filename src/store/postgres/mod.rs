@@ -4,6 +4,7 @@
 
 mod catalog;
 mod conflict;
+mod encoding;
 mod explain;
 mod expression;
 mod feed;
@@ -346,6 +347,11 @@ impl Postgres {
     pub(super) fn retire_connections(&self) {
         self.retirement.retire_all();
         self.lender.retire();
+    }
+
+    /// What an operator should know of the database's encoding.
+    pub(super) async fn encoding_doubt(&self) -> Result<Option<String>, StoreError> {
+        encoding::doubt(&self.questions).await
     }
 
     pub(super) async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {

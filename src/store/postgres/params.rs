@@ -18,6 +18,13 @@ pub(super) struct Bound {
     bytes: Vec<u8>,
 }
 
+impl Bound {
+    /// True of a text that every encoding of a database has.
+    pub(super) fn is_ascii(&self) -> bool {
+        self.bytes.is_ascii()
+    }
+}
+
 impl Type<Postgres> for Bound {
     fn type_info() -> PgTypeInfo {
         <str as Type<Postgres>>::type_info()

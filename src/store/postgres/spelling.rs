@@ -1,5 +1,5 @@
 //! How the text of a key stands to the types of its columns, which the database alone knows of those that a statement
-//! casts to. Knows no statement of a mapping.
+//! casts to, and to the database's encoding, which may lack some characters. Knows no statement of a mapping.
 
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -15,8 +15,17 @@ pub(super) enum Spelling {
     Own,
     /// Otherwise: they write the same value in another way (1.50 for 1.5).
     Other,
-    /// It is no value of its columns.
+    /// It is no value of its columns, or has characters that the database's encoding lacks.
     NoValue,
+}
+
+/// True when the database alone can say it. All of its encodings have the characters of ASCII.
+fn is_unclear((param, bound): (&Param, &Bound)) -> bool {
+    match param {
+        Param::Cast { .. } => true,
+        Param::Text => !bound.is_ascii(),
+        Param::Int(_) | Param::Uuid => false,
+    }
 }
 
 /// True of an error that says of a text that it is no value of a type; whether it is the key's text, it does not say.
@@ -26,7 +35,7 @@ pub(super) fn is_about_a_text(error: &sqlx::Error) -> bool {
 
 /// Asks the database about a key.
 pub(super) async fn spelling(pool: &PgPool, plan: &Plan, bound: &[Bound]) -> Result<Spelling, sqlx::Error> {
-    if !plan.params.iter().any(|param| matches!(param, Param::Cast { .. })) {
+    if !plan.params.iter().zip(bound).any(is_unclear) {
         return Ok(Spelling::Own);
     }
     let is_own = |(i, param): (usize, &Param)| match param {

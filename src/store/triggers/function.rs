@@ -3,6 +3,9 @@
 //! What it tells of an UPDATE are the keys whose rows, as far as the mapping shows them, are not the same before and
 //! after, each counted as often as it occurs. Rows are compared as text, since not every type has an equality (json,
 //! point), and by bytes, whatever the collation.
+//!
+//! A listener is sent UTF-8. In a database of another encoding a key may have no form in UTF-8; a notice with it would
+//! end every listening session, so that its mapping is told as a whole.
 
 use super::interest::{Interest, KeyParts, TableInterests, digest};
 use crate::store::catalog::relation::quote;
@@ -144,6 +147,13 @@ fn told(interest: &Interest, event: Event) -> String {
             SELECT DISTINCT to_json(k)::text COLLATE \"C\" AS told FROM ({}) AS changed
             WHERE k IS NOT NULL LIMIT {}
         ) AS few;
+        IF current_setting('server_encoding') <> 'UTF8' THEN
+            BEGIN
+                PERFORM convert_to(told, 'UTF8') FROM unnest(found) AS told;
+            EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
+                longest := {MOST_BYTES} + 1;
+            END;
+        END IF;
         IF cardinality(found) > {MOST_KEYS} OR longest > {MOST_BYTES} THEN
             whole := whole || {pattern};
         ELSE

@@ -159,9 +159,21 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{port}/postgres")
     }
 
+    /// Makes a database of this encoding, and gives its URL.
+    pub fn database(&self, encoding: &str) -> String {
+        let name = encoding.to_lowercase();
+        self.sql(&format!("CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"));
+        format!("{}/{name}", self.url().trim_end_matches("/postgres"))
+    }
+
     pub fn try_sql(&self, sql: &str) -> Result<String, String> {
+        Self::try_sql_at(&self.url(), sql)
+    }
+
+    /// The same as whom, and where, a URL says.
+    pub fn try_sql_at(url: &str, sql: &str) -> Result<String, String> {
         let mut psql = Command::new("psql");
-        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql]).arg(self.url());
+        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql]).arg(url);
         let output = psql.output().expect("psql is installed (scripts/test installs it)");
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());

@@ -2,6 +2,7 @@
 
 mod columns;
 mod constraints;
+mod encodings;
 mod ends;
 mod fields;
 mod keys;
