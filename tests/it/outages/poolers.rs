@@ -1,5 +1,6 @@
 //! A PgBouncer between the sidecar and its store: everything works over sessions that are lent for a transaction.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
@@ -10,6 +11,7 @@ use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
 use crate::support::warnings;
+use crate::support::wire::Wire;
 
 const CONFIG: &str = r#"
 [[caches]]
@@ -37,6 +39,17 @@ table = "members"
 value = "member"
 write = "through"
 
+[[caches]]
+key = "bag:{id:int}"
+type = "list"
+value = "item"
+query = "SELECT item FROM bags WHERE id = $1 ORDER BY at"
+watch = [{ table = "bags", key = { id = "id" } }]
+write = "through"
+push = "INSERT INTO bags (id, item) VALUES ($1, $2)"
+remove = """
+DELETE FROM bags WHERE at IN (SELECT at FROM bags WHERE id = $1 AND item = $2 ORDER BY at LIMIT nullif($3::bigint, 0))"""
+
 [[definitions]]
 key = "def:{id}"
 type = "hash"
@@ -47,6 +60,7 @@ const TABLES: &str = "CREATE TABLE players (id BIGINT PRIMARY KEY, name TEXT, hp
     more JSONB); INSERT INTO players SELECT i, 'p' || i, 10, 0.1, 0, NULL FROM generate_series(1, 1000) AS i; \
     CREATE TABLE tokens (id UUID PRIMARY KEY, v TEXT, ends TIMESTAMPTZ); \
     CREATE TABLE members (id BIGINT, member TEXT, PRIMARY KEY (id, member)); \
+    CREATE TABLE bags (at SERIAL PRIMARY KEY, id BIGINT, item TEXT); \
     CREATE TABLE items (id TEXT PRIMARY KEY, name TEXT); INSERT INTO items VALUES ('sword', 'Sword')";
 
 const TOKEN: &str = "0b6ef1c6-7ac9-4e5c-a9b7-0d5b9d0a7a11";
@@ -87,6 +101,7 @@ fn everything_works(sidecar: &Sidecar, postgres: &Postgres) {
         wire.ask(command);
     }
     assert_eq!(wire.ask("EXEC"), "*3\r\n:11\r\n:1\r\n$2\r\n10\r\n");
+    lists_and_listings_work(&mut wire);
     assert_eq!(wire.ask("HSET p:3 seen 7"), ":0\r\n");
     until("it is saved", || postgres.sql("SELECT seen FROM players WHERE id = 3") == "7");
     assert_eq!(wire.ask("HGET p:4 hp"), "$2\r\n10\r\n");
@@ -100,6 +115,35 @@ fn everything_works(sidecar: &Sidecar, postgres: &Postgres) {
     // A new column: everything is planned again.
     postgres.sql("ALTER TABLE players ADD COLUMN clan TEXT DEFAULT 'none'");
     until("the column is seen", || wire.ask("HGET p:6 clan") == "$4\r\nnone\r\n");
+}
+
+/// What a mapping's own statements write, and what is listed page by page.
+fn lists_and_listings_work(wire: &mut Wire) {
+    for (request, reply) in [
+        ("RPUSH bag:1 rope lamp rope rope", ":4\r\n"),
+        ("LREM bag:1 1 rope", ":1\r\n"),
+        ("LRANGE bag:1 0 -1", "*3\r\n$4\r\nlamp\r\n$4\r\nrope\r\n$4\r\nrope\r\n"),
+        ("LREM bag:1 0 rope", ":2\r\n"),
+        ("MULTI", "+OK\r\n"),
+        ("RPUSH bag:2 axe", "+QUEUED\r\n"),
+        ("LREM bag:1 0 lamp", "+QUEUED\r\n"),
+        ("EXEC", "*2\r\n:1\r\n:1\r\n"),
+        ("LLEN bag:1", ":0\r\n"),
+        ("KEYS bag:*", "*1\r\n$5\r\nbag:2\r\n"),
+    ] {
+        assert_eq!(wire.ask(request), reply, "{request}");
+    }
+    assert_eq!(wire.ask("KEYS p:*").matches("p:").count(), 1000);
+    let (mut cursor, mut keys) = ("0".to_owned(), HashSet::new());
+    loop {
+        let page = wire.ask(&format!("SCAN {cursor} MATCH p:* COUNT 100"));
+        keys.extend(page.lines().filter(|line| line.starts_with("p:")).map(str::to_owned));
+        page.lines().nth(2).expect("a cursor").clone_into(&mut cursor);
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(keys.len(), 1000);
 }
 
 /// Many clients load and write at once, more than the pooler has sessions.
@@ -139,6 +183,17 @@ fn everything_works_over_sessions_that_are_lent_for_a_connection() {
     let sidecar = builder(&redis, &postgres, &pooler).start();
     crowd(&sidecar);
     everything_works(&sidecar, &postgres);
+}
+
+#[test]
+fn everything_works_without_a_pooler() {
+    let (redis, postgres) = (Redis::start(), store());
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(CONFIG);
+    let builder = builder.set("JOURNAL__FLUSH_INTERVAL", "20ms").set("STORE__SWEEP_INTERVAL", "50ms").migrated();
+    let sidecar = builder.start();
+    crowd(&sidecar);
+    everything_works(&sidecar, &postgres);
+    assert_eq!(metric(&sidecar, "hearthside_gaps_total"), 0.0);
 }
 
 #[test]
