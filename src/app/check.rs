@@ -69,10 +69,9 @@ async fn faults(store: &Store, mappings: &Mappings, must: bool) -> Result<Vec<Fa
             Some(path) => faults.extend(file_fault(mapping, path)),
             None => {
                 let concerned: Vec<_> = lacks.iter().filter(|lack| lack.mappings.contains(&at)).collect();
-                match store_faults(store, mapping, must, &concerned).await? {
-                    Ok(()) => fitting.push(mapping),
-                    Err(more) => faults.extend(more),
-                }
+                let (fits, more) = store_faults(store, mapping, must, &concerned).await?;
+                fitting.extend(fits.then_some(mapping));
+                faults.extend(more);
             }
         }
     }
@@ -84,31 +83,27 @@ async fn faults(store: &Store, mappings: &Mappings, must: bool) -> Result<Vec<Fa
 }
 
 async fn missing_triggers(store: &Store, mappings: &[&Mapping]) -> Result<Vec<Fault>, StoreError> {
-    let text = |lack: &Lack| {
-        format!("change trigger missing on {}; install it with `hearthside triggers --install`", lack.text)
-    };
     let lacks = store.lacking_triggers(mappings).await?;
-    Ok(lacks.iter().filter_map(|lack| shared(mappings, "watch", lack, &text(lack))).collect())
+    Ok(lacks.iter().filter_map(|lack| shared(mappings, "watch", lack, &lack.text)).collect())
 }
 
 /// How the text of an error ends that a lack of rights brought about.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 const DENIED: &str = "(42501)";
 
-/// Whether a mapping that is in the store fits it; what is wrong beside the rights that it lacks.
+/// Whether a mapping that is in the store fits its tables; what is wrong beside the rights that it lacks.
 async fn store_faults(
     store: &Store,
     mapping: &Mapping,
     tells_doubts: bool,
     lacks: &[&Lack],
-) -> Result<Result<(), Vec<Fault>>, StoreError> {
+) -> Result<(bool, Vec<Fault>), StoreError> {
     // What it may not do is said with the statement that gives the right.
     let is_said = |text: &str| lacks.iter().any(|lack| lack.text == text || text.ends_with(DENIED));
     let unsaid = |faults: &[(&'static str, String)]| {
         let others = faults.iter().filter(|(_, text)| !is_said(text));
         others.map(|(key, message)| fault(mapping, key, message.clone())).collect::<Vec<_>>()
     };
-    let as_result = |faults: Vec<Fault>| if faults.is_empty() { Ok(()) } else { Err(faults) };
     match store.plan(mapping).await {
         Ok(plan) => {
             let path = &mapping.config.path;
@@ -118,12 +113,12 @@ async fn store_faults(
             if tells_doubts && faults.is_empty() {
                 faults.extend(store.write_fault(&plan).await?);
             }
-            Ok(as_result(unsaid(&faults)))
+            Ok((true, unsaid(&faults)))
         }
-        Err(StoreError::Faults(list)) => Ok(Err(unsaid(&list))),
+        Err(StoreError::Faults(list)) => Ok((false, unsaid(&list))),
         Err(error) if error.is_final() => Err(error),
-        Err(error) if !lacks.is_empty() && error.to_string().ends_with(DENIED) => Ok(Err(Vec::new())),
-        Err(error) => Ok(Err(vec![fault(mapping, "key", error.to_string())])),
+        Err(error) if !lacks.is_empty() && error.to_string().ends_with(DENIED) => Ok((false, Vec::new())),
+        Err(error) => Ok((false, vec![fault(mapping, "key", error.to_string())])),
     }
 }
 

@@ -360,9 +360,9 @@ fn say_triggers(mapping: &Mapping, was_watched: bool, missing: &[String]) {
             };
             tracing::error!(
                 mapping = name,
-                missing = missing.join(", "),
+                missing = missing.join("; "),
                 "change triggers are missing: changes of this mapping are noticed only {noticed}; \
-                 install them with `hearthside triggers --install`"
+                 `hearthside check --connect` says what to do"
             );
         }
     }

@@ -23,9 +23,19 @@ pub(in crate::store) fn check_table(mapping: &Mapping, name: &str, table: &Relat
     let keys = mapping.columns(&block.key_columns);
     let wanted = keys.iter().map(|column| ("key", column)).chain(named(block));
     let missing = wanted.filter(|(_, column)| table.column(column).is_none());
-    let faults: Vec<ColumnFault> =
-        missing.map(|(key, column)| (key, format!("table '{name}' has no column '{column}'"))).collect();
+    let text = |column: &str| format!("table '{name}' has no column '{column}'{}", meant(column, table));
+    let faults: Vec<ColumnFault> = missing.map(|(key, column)| (key, text(column))).collect();
     if faults.is_empty() { Ok(()) } else { Err(StoreError::Faults(faults)) }
+}
+
+/// What to write instead of a column's name that the table does not have, if that is plain.
+fn meant(column: &str, table: &Relation) -> String {
+    let bare = column.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).map(|bare| bare.replace("\"\"", "\""));
+    if let Some(bare) = bare.filter(|bare| table.column(bare).is_some()) {
+        return format!("; names of columns are written without the quotes of SQL: {bare}");
+    }
+    let alike = table.columns.iter().find(|other| other.name.eq_ignore_ascii_case(column.trim_matches('"')));
+    alike.map(|other| format!("; did you mean '{}'?", other.name)).unwrap_or_default()
 }
 
 /// Why a mapping is not over what is no table, and what to write instead; `None` of a table.

@@ -66,7 +66,7 @@ pub(in crate::store) fn check_unique(
             let columns = unique_columns(block, keys);
             let on_all = |index: &&UniqueIndex| index.columns.len() == columns.len() && index.is_within(&columns);
             let mut serving = indexes.iter().filter(|index| index.weakness.is_none());
-            let needs = "\"through\" needs a unique index (or primary key) on exactly";
+            let needs = "a mapping that writes to its table needs a unique index (or primary key) on exactly";
             let fault = || format!("{needs}: {}{}", columns.join(", "), unfit(indexes, &columns));
             serving.find(on_all).ok_or_else(|| StoreError::fault("write", fault()))?
         }

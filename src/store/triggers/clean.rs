@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, FromRow, PgPool};
 
+use super::advice::to_drop;
 use super::function::Function;
 use super::install::Report;
 use super::interest::by_table;
@@ -104,7 +105,7 @@ async fn drop_superfluous(pool: &PgPool, mappings: &[Mapping], patience: Duratio
         let script = drops.collect::<String>();
         let dropped = run(pool, &relation, &script, patience).await;
         let line = format!("dropped {} of {relation}", names.join(", "));
-        report.note(&relation, dropped.map(|_| vec![line]));
+        note(pool, &mut report, &relation, dropped.map(|_| line)).await;
     }
     let unused = format!(
         "SELECT p.proname::text FROM pg_proc AS p WHERE {OURS} AND p.proname <> 'changed' AND p.proname <> ALL ($1) \
@@ -113,8 +114,20 @@ async fn drop_superfluous(pool: &PgPool, mappings: &[Mapping], patience: Duratio
     let wanted: Vec<String> = by_table(mappings).iter().map(|table| Function::of(table).name).collect();
     let unused: Vec<String> = sqlx::query_scalar(AssertSqlSafe(unused)).bind(wanted).fetch_all(pool).await?;
     for name in unused {
-        let dropped = run(pool, &name, &format!("DROP FUNCTION IF EXISTS hearthside.{name}();"), patience).await;
-        report.note(&name, dropped.map(|_| vec![format!("dropped hearthside.{name}()")]));
+        let script = format!("DROP FUNCTION IF EXISTS hearthside.{name}();");
+        let dropped = run(pool, &name, &script, patience).await;
+        note(pool, &mut report, &name, dropped.map(|_| format!("dropped hearthside.{name}()"))).await;
     }
     Ok(report)
+}
+
+/// Notes what became of one thing that was to be dropped.
+async fn note(pool: &PgPool, report: &mut Report, about: &str, outcome: Result<String, sqlx::Error>) {
+    match outcome {
+        Ok(done) => report.done.push(done),
+        Err(error) => {
+            let advice = to_drop(pool, about, &error).await;
+            report.fail(about, error, &advice);
+        }
+    }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
+use super::advice::to_make;
+use super::function::Function;
 use super::interest::{TableInterests, by_table};
 use super::locked::run;
 use super::present::{judge, missing_columns};
@@ -22,12 +24,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Notes what became of one thing, which was to be done like that.
-    pub(super) fn note(&mut self, about: &str, outcome: Result<Vec<String>, sqlx::Error>) {
-        match outcome {
-            Ok(done) => self.done.extend(done),
-            Err(error) => self.failed.push(format!("{about}: {}", StoreError::from(error))),
-        }
+    /// Notes that one thing could not be done, and what helps.
+    pub(super) fn fail(&mut self, about: &str, error: sqlx::Error, advice: &str) {
+        self.failed.push(format!("{about}: {}{advice}", StoreError::from(error)));
     }
 }
 
@@ -66,8 +65,13 @@ async fn of_one(
     }
     report.failed.extend(judged.iter().filter_map(|judged| judged.hindrance()));
     if judged.iter().any(|judged| judged.is_lacking()) {
-        let made = run(pool, &table.table, &of_table(table), patience).await;
-        report.note(&table.table, made.map(|made| made.iter().map(|trigger| format!("made {trigger}")).collect()));
+        match run(pool, &table.table, &of_table(table), patience).await {
+            Ok(made) => report.done.extend(made.iter().map(|trigger| format!("made {trigger}"))),
+            Err(error) => {
+                let advice = to_make(pool, &table.table, &Function::of(table).name, &error).await;
+                report.fail(&table.table, error, &advice);
+            }
+        }
     }
     Ok(())
 }

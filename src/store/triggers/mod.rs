@@ -1,6 +1,7 @@
 //! The change triggers of Postgres: what each mapping wants to be told of a table (`interest`), the function that tells
 //! it (`function`), the script that makes both (`script`), what of it is there (`present`), and what the command
-//! `hearthside triggers` does about it (`install`, `clean`), with locks that nobody waits for long (`locked`).
+//! `hearthside triggers` does about it (`install`, `clean`), with locks that nobody waits for long (`locked`), or what
+//! whoever may not do it is told (`advice`).
 //!
 //! A table has one function, whatever the number of mappings over it. It is named after a digest of its own text, so
 //! that another text is another function: sets of triggers for different configurations, or versions, stand beside each
@@ -10,6 +11,7 @@
 //! - whatever goes wrong in a trigger, the statement that fired it does not fail: it is told as the whole mapping;
 //! - making triggers never makes a reader wait, and a writer no longer than the lock timeout.
 
+mod advice;
 mod clean;
 mod function;
 mod install;
@@ -77,7 +79,7 @@ impl Store {
         }
     }
 
-    /// The tables whose changes are not told to these mappings, a line for each: `table (why)`. SQLite has none.
+    /// The tables whose changes are not told to these mappings, a line for each, with what to do. SQLite has none.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -40,6 +40,11 @@ fn lacking() -> String {
     )
 }
 
+/// No trigger of ours helps: those for single rows would, and cost a call for each.
+const REPLICATED: &str = "rows that a subscription replicates to it fire no statement triggers, with ENABLE ALWAYS \
+    neither, and nothing can be installed: its keys are held to cache.max_staleness. To say that this is intended, \
+    write a query over it with a ttl and without watch";
+
 /// A table, a partition or a child, and what is not told of it.
 #[derive(Debug, FromRow)]
 pub(super) struct Judged {
@@ -72,13 +77,17 @@ impl Judged {
         self.events.is_some() && self.hindrance().is_none()
     }
 
-    /// What of its changes is not told.
+    /// What of its changes is not told, and what to do.
     fn untold(&self) -> Option<String> {
         let Self { relation, .. } = self;
-        let replicated = "rows that a subscription replicates to it fire no statement triggers";
-        self.hindrance()
-            .or_else(|| self.events.as_ref().map(|events| format!("{relation} ({events})")))
-            .or_else(|| self.is_subscribed.then(|| format!("{relation} ({replicated})")))
+        let install = "install it with `hearthside triggers --install`";
+        let hindered = self.hindrance().map(|hindrance| format!("no change is told of {hindrance}"));
+        hindered
+            .or_else(|| {
+                let events = self.events.as_ref()?;
+                Some(format!("change trigger missing on {relation} ({events}); {install}"))
+            })
+            .or_else(|| self.is_subscribed.then(|| format!("not every change is told of {relation} ({REPLICATED})")))
     }
 }
 

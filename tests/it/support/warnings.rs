@@ -69,7 +69,7 @@ pub const DEFINITIONS_NOT_LOADED: &str = "definitions could not be loaded; the l
 pub const STALE: &str = "a stale record was served: the store holds something else and no change was told; \
                          check the triggers (`hearthside check --connect`). It is forgotten";
 pub const NO_TRIGGERS: &str = "change triggers are missing: changes of this mapping are noticed only {}; \
-                               install them with `hearthside triggers --install`";
+                               `hearthside check --connect` says what to do";
 pub const TRIGGER_FAILED: &str = "a change trigger failed, and everything of the mapping is taken as changed: has the \
                                   table changed? `hearthside check --connect`, `hearthside triggers --install`";
 pub const FEED_LOST: &str = "changes may be missed; the cache is emptied when the change feed is back";

@@ -1,6 +1,8 @@
 //! The change triggers in Postgres: what they tell, that they never fail or block who writes, and the commands that make
 //! and drop them.
 
+mod advice;
+mod beyond;
 mod commands;
 mod ledger;
 mod rights;

@@ -124,7 +124,9 @@ fn a_mapping_that_takes_no_writes_says_so() {
     let told = builder(&through.replace("\"a\"", "\"b\"")).execute(&["check", "--connect"]);
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
     assert!(
-        told.contains("caches[0].write: \"through\" needs a unique index (or primary key) on exactly: id"),
+        told.contains(
+            "caches[0].write: a mapping that writes to its table needs a unique index (or primary key) on exactly: id"
+        ),
         "{told}"
     );
 }
