@@ -77,14 +77,15 @@ async fn take_over(
     let Waiting { mut entries, taken, last, .. } = waiting;
     let heir = journal.incarnation();
     let is_taken_over = raised.successor.as_deref().is_some_and(|successor| successor != &*heir);
-    let went_on = raised.applied > last || taken.iter().any(|(batch, _)| *batch < raised.applied);
-    if !raised.was_noted && raised.applied == 0 && !taken.is_empty() {
+    // Batches are taken in the order of their numbers, so that the file knows of every one up to the last.
+    let went_on = raised.applied.iter().any(|applied| *applied > last);
+    if !raised.was_noted && raised.applied.is_empty() && !taken.is_empty() {
         tracing::warn!(
             "the store has no note of this journal (hearthside.journals): it is not known whether the last batch had \
              been applied; it is saved again"
         );
     }
-    entries.extend(settle(journal, taken, owned, raised.applied).await?);
+    entries.extend(settle(journal, taken, owned, &raised.applied).await?);
     if (is_taken_over || went_on) && !is_planted("second-heir") {
         put_aside(journal, &std::mem::take(&mut entries), owned).await?;
     }
@@ -102,16 +103,16 @@ fn batches_before(last: u64, taken: &[(u64, Vec<Entry>)]) -> Vec<u64> {
     batches
 }
 
-/// Forgets the batch that the store has applied, and gives back the others, whose entries wait again.
+/// Forgets the batches that the store has applied, and gives back the others, whose entries wait again.
 async fn settle(
     journal: &Journal,
     taken: Vec<(u64, Vec<Entry>)>,
     owned: &Owned,
-    applied: u64,
+    applied: &[u64],
 ) -> Result<Vec<Entry>, StoreError> {
     let mut waiting = Vec::new();
     for (batch, taken) in taken {
-        if batch == applied && !is_planted("double-replay") {
+        if applied.contains(&batch) && !is_planted("double-replay") {
             journal.applied(batch).await?;
             journal.let_go(taken.iter());
             owned.cache.forget_applied(&taken);

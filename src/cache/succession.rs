@@ -21,11 +21,12 @@ impl Cache {
         }
     }
 
-    /// Replaces `old`, which nobody asks any more, once its writes have ended and what it deferred is saved.
+    /// Replaces `old`, which nobody asks any more, once its writes have ended and what it deferred is saved, or waits
+    /// here because a table is locked.
     pub async fn succeed(&self, old: &Self) {
         loop {
             old.writes_ended().await;
-            match old.flush_all_deferred().await {
+            match old.write_behind.hand_over(&self.write_behind).await {
                 Ok(()) => break,
                 Err(error) => tracing::warn!(%error, "the reload waits: deferred writes of before cannot be saved"),
             }

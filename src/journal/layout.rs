@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::JournalError;
 
 /// The layout's number, kept as `PRAGMA user_version`. Files of before have 0.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// Batches that are marked in `waiting` were taken under `about.incarnation`; `since` was the last batch when that
 /// began. `heirs` are openings that asked the store for what it left, and may have got the answer that it is theirs.
@@ -50,6 +50,9 @@ const THIRD: &str = "about(incarnation,last,since) heirs(name) known_columns(map
     refused(seq,at,mapping,key,field,value,reason) waiting(key,field,seq,mapping,value,weight,batch)";
 const FROM_THIRD: &str = "ALTER TABLE about ADD COLUMN appended INTEGER NOT NULL DEFAULT 0;";
 
+/// Layout 3 had the same tables: its batches were all of one strand, and programs of before look for no others.
+const SINGLE: i64 = 3;
+
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
@@ -57,6 +60,7 @@ enum Layout {
     First,
     Second,
     Third,
+    Fourth,
     Latest,
 }
 
@@ -80,6 +84,7 @@ async fn find(connection: &mut SqliteConnection) -> Result<Layout, JournalError>
         (0, FIRST) => Ok(Layout::First),
         (1, SECOND) => Ok(Layout::Second),
         (2, THIRD) => Ok(Layout::Third),
+        (SINGLE, TABLES) => Ok(Layout::Fourth),
         (VERSION, TABLES) => Ok(Layout::Latest),
         _ => Err(JournalError::Layout("it is no journal of Hearthside; give journal.path a file of its own".into())),
     }
@@ -98,6 +103,7 @@ pub(super) async fn prepare(connection: &mut SqliteConnection) -> Result<(), Jou
         Layout::First => format!("{FROM_FIRST}{FROM_SECOND}{FROM_THIRD}"),
         Layout::Second => format!("{FROM_SECOND}{FROM_THIRD}"),
         Layout::Third => FROM_THIRD.to_owned(),
+        Layout::Fourth => String::new(),
     };
     let script = format!("BEGIN IMMEDIATE; {change} PRAGMA user_version = {VERSION}; COMMIT;");
     sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await?;

@@ -9,6 +9,8 @@
 //!   applies it: after a crash the store says whether a marked entry has been applied (C5);
 //! - batches are numbered within an incarnation, which is another at every opening: a file that was copied, or that
 //!   went back in time, never numbers a batch as the store has noted one before;
+//! - batches are taken in the order of their numbers, in strands that do not wait for each other: of each strand one
+//!   batch at most is not settled;
 //! - what was taken under one incarnation is settled before anything is taken under the next;
 //! - nothing is acknowledged that is in a file which was removed, or replaced by another one: the journal is made again
 //!   at its path first, with all that waits in it;
@@ -16,6 +18,7 @@
 //! - the file names the incarnation whose entries it holds, and the store notes once who took them over: a copy of the
 //!   file is known by that.
 
+mod batches;
 mod chunks;
 mod entry;
 mod error;
@@ -36,14 +39,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+pub use batches::Batch;
 pub use entry::{Change, Entry};
 pub use error::JournalError;
 pub use file::Refused;
+pub use incarnation::Held;
 
 use file::{About, File};
 use incarnation::Incarnation;
 use room::Room;
-use writer::{Order, Taken, Writer};
+use writer::{Order, Writer};
 
 use crate::config;
 use crate::telemetry::metrics::JournalMetrics;
@@ -63,12 +68,18 @@ pub enum Clearing {
 pub struct Journal {
     incarnation: Incarnation,
     next: AtomicU64,
+    /// Held while a batch is given its number and handed to the writer: the file takes them in the order of these.
+    numbering: Mutex<()>,
     /// What waits belongs to this opening.
     has_succeeded: AtomicBool,
     room: Room,
     /// Keys that waited when it was opened, and have not been laid over the store's records yet.
     held: Mutex<HashSet<Bytes>>,
     orders: mpsc::UnboundedSender<Order>,
+}
+
+fn gone() -> JournalError {
+    JournalError::File("its writer has ended".into())
 }
 
 /// What a journal held when it was opened.
@@ -125,6 +136,7 @@ impl Journal {
         let journal = Self {
             incarnation,
             next: AtomicU64::new(next),
+            numbering: Mutex::default(),
             has_succeeded: AtomicBool::new(waiting.incarnation.is_empty()),
             room: Room::new(bytes, aside, settings.max_bytes.0 as u64, metrics),
             held: Mutex::new(held),
@@ -209,7 +221,6 @@ impl Journal {
         make: impl FnOnce(oneshot::Sender<Result<T, JournalError>>) -> Order,
     ) -> Result<T, JournalError> {
         let (done, answer) = oneshot::channel();
-        let gone = || JournalError::File("its writer has ended".into());
         self.orders.send(make(done)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
@@ -251,57 +262,10 @@ impl Journal {
         self.room.has(entries.iter().map(Entry::weight).sum())
     }
 
-    /// Notes that a flush has taken these entries.
-    ///
-    /// # Errors
-    /// [`JournalError`]: then the flush must not go on.
-    pub async fn take(&self, batch: u64, entries: &[Entry]) -> Result<(), JournalError> {
-        let seqs = entries.iter().map(|entry| entry.seq).collect();
-        let taken = Taken { incarnation: self.incarnation(), batch, seqs };
-        self.order(|done| Order::Take(taken, done)).await
-    }
-
-    /// The name under which the store remembers batches: another at every opening of the file.
+    /// The incarnation: the name under which the store remembers batches, another at every opening of the file.
     #[must_use]
     pub fn incarnation(&self) -> Arc<str> {
         self.incarnation.name()
-    }
-
-    /// True when the store knows the incarnation.
-    #[must_use]
-    pub fn is_enrolled(&self) -> bool {
-        self.incarnation.is_enrolled()
-    }
-
-    /// Notes that the store knows it.
-    pub fn set_enrolled(&self) {
-        self.incarnation.set_enrolled();
-    }
-
-    /// Goes on under another incarnation, which the store does not know yet; nothing may be taken at that moment.
-    ///
-    /// # Errors
-    /// [`JournalError`] when the system gives no random bytes.
-    pub fn renew(&self) -> Result<(), JournalError> {
-        self.incarnation.renew()
-    }
-
-    /// Forgets what a flush has taken and the store has applied.
-    ///
-    /// # Errors
-    /// [`JournalError`]: the store still knows that the batch was applied.
-    pub async fn applied(&self, batch: u64) -> Result<(), JournalError> {
-        let freed = self.order(|done| Order::Applied(batch, done)).await?;
-        self.room.free(freed);
-        Ok(())
-    }
-
-    /// Gives back what a flush has taken and the store has not applied.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub async fn give_back(&self, batch: u64) -> Result<(), JournalError> {
-        self.order(|done| Order::GiveBack(batch, done)).await
     }
 
     /// Puts entries aside that are not to be saved: they wait no more, and are kept with the reason for an operator.
@@ -360,16 +324,5 @@ impl Journal {
     #[must_use]
     pub fn upcoming(&self) -> u64 {
         self.next.load(SeqCst)
-    }
-
-    /// A number for a flush, above all before. How far above is drawn each time (24 bits): two machines that go on from
-    /// one memory, and with it from one incarnation, hardly ever take the same.
-    ///
-    /// # Errors
-    /// [`JournalError`] when the system gives no random bytes.
-    pub fn batch(&self) -> Result<u64, JournalError> {
-        let [a, b, c] = incarnation::random()?;
-        let gap = u64::from(u32::from_le_bytes([a, b, c, 0]));
-        Ok(self.next.fetch_add(gap + 1, SeqCst) + gap)
     }
 }

@@ -1,8 +1,9 @@
 //! Deferred writes of many keys, saved at once and exactly once.
 //!
-//! The store keeps one note for each opening of a journal (its incarnation), which only rises. A flush is applied only
-//! if its batch is above the note's fence, which is compared under the note's lock in the statement, or transaction,
-//! that applies it: a copy that comes late changes nothing (decision 0017). Knows no journal file, nor who defers.
+//! The store keeps a note for each opening of a journal (its incarnation), which says who took over what it left, and
+//! one for each of its strands, which only rises. A flush is applied only if its batch is above the fence of its
+//! strand's note, which is compared under the note's lock in the statement, or transaction, that applies it: a copy
+//! that comes late changes nothing (decisions 0017 and 0026). Knows no journal file, nor who defers.
 
 use bytes::Bytes;
 
@@ -21,10 +22,10 @@ pub struct FlushRow {
     pub left: Option<Option<i64>>,
 }
 
-/// Which flush it is: the journal's incarnation, the batch, and the origin that comes back with its notices.
+/// Which flush it is: the name of its strand's note, the batch, and the origin that comes back with its notices.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark<'m> {
-    /// The journal's incarnation.
+    /// The note, which was made by [`Store::enroll`].
     pub journal: &'m str,
     /// The batch.
     pub batch: u64,
@@ -32,7 +33,7 @@ pub struct Mark<'m> {
     pub origin: &'m str,
 }
 
-/// What the store notes of one incarnation of a journal.
+/// What the store notes of one strand of an incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Note {
     /// The last batch that was applied; 0: none.
@@ -62,16 +63,16 @@ pub enum Flushed {
     Fenced(Option<Note>),
 }
 
-/// What is to become of an incarnation of a journal.
+/// What is to become of a strand, or of a whole incarnation of a journal.
 #[derive(Clone, Copy, Debug)]
 pub struct Fence<'f> {
-    /// The incarnation.
+    /// The name of the strand's note, or the incarnation.
     pub journal: &'f str,
     /// No batch up to this one is to be applied any more.
     pub until: u64,
     /// Its batches whose result is not known: an older version of the program may have noted them elsewhere.
     pub taken: &'f [u64],
-    /// Who takes over what it left, if somebody does.
+    /// Who takes over what the incarnation left, with all of its strands. `None`: the fence is that of one strand.
     pub heir: Option<&'f str>,
     /// Who asked for that from the same file before, and ended before the answer was noted there: one of them gives
     /// way, unless the store knows it as somebody who went on to save something.
@@ -81,12 +82,19 @@ pub struct Fence<'f> {
 /// What a fence has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raised {
-    /// The last batch that was applied; 0: none.
-    pub applied: u64,
+    /// The last batch of each strand that was applied, where any was.
+    pub applied: Vec<u64>,
     /// The store had a note of the incarnation before.
     pub was_noted: bool,
     /// Who took over what the incarnation left.
     pub successor: Option<String>,
+}
+
+impl Raised {
+    /// The batches of notes, some of which have none.
+    pub(super) fn batches(applied: Vec<i64>) -> Vec<u64> {
+        applied.into_iter().filter(|applied| *applied > 0).map(i64::unsigned_abs).collect()
+    }
 }
 
 /// A fence past every batch: nothing of the incarnation is applied any more.
@@ -112,22 +120,22 @@ impl Store {
         self.bulkhead.run(plan, Work::Batch, StoreError::Ambiguous, flushing).await
     }
 
-    /// Makes the note of a journal's incarnation, before its first flush, and removes notes that nobody has used for
-    /// long.
+    /// Makes the note of a journal's incarnation and that of one of its strands, before the first flush of this strand,
+    /// and removes notes that nobody has used for long. Where the incarnation is closed, so is the strand.
     ///
     /// # Errors
     /// [`StoreError`]; trying again is safe.
-    pub async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
+    pub async fn enroll(&self, journal: &str, strand: &str) -> Result<(), StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => store.enroll(journal).await,
-            Engine::Sqlite(store) => store.enroll(journal).await,
+            Engine::Postgres(store) => store.enroll(journal, strand).await,
+            Engine::Sqlite(store) => store.enroll(journal, strand).await,
             Engine::Away(away) => Err(away.error()),
         }
     }
 
-    /// Raises the fence of an incarnation, when a statement that is under way has ended; the last batch of it that was
-    /// applied, which is final for every batch up to the fence. Who takes over is noted once: a second one learns of
-    /// the first.
+    /// Raises the fence of a strand, or of an incarnation with all of its strands, when a statement of it that is under
+    /// way has ended; the last batches that were applied, which is final for every batch up to the fence. Who takes
+    /// over is noted once: a second one learns of the first.
     ///
     /// # Errors
     /// [`StoreError`]; trying again is safe.

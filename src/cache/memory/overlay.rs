@@ -3,7 +3,7 @@
 //!
 //! Invariant: an entry is here from before it is acknowledged until after the store has applied it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -114,12 +114,17 @@ impl Overlay {
         self.count.load(SeqCst)
     }
 
+    /// The mappings for which something waits.
+    pub(crate) fn mappings(&self) -> HashSet<MappingId> {
+        self.keys().values().map(|dirty| dirty.mapping).collect()
+    }
+
     /// Keys of one mapping with everything that waits for them, `most` at most, that have waited since before `until`;
-    /// the mapping of the oldest entry, but none of `except`.
-    pub(crate) fn oldest(&self, most: usize, until: u64, except: &[MappingId]) -> Option<(MappingId, Rows)> {
+    /// that one of `among` whose entry is the oldest.
+    pub(crate) fn oldest(&self, most: usize, until: u64, among: &[MappingId]) -> Option<(MappingId, Rows)> {
         let keys = self.keys();
         let age = |dirty: &Dirty| dirty.entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
-        let tried = keys.values().filter(|dirty| !except.contains(&dirty.mapping) && age(dirty) < until);
+        let tried = keys.values().filter(|dirty| among.contains(&dirty.mapping) && age(dirty) < until);
         let mapping = tried.min_by_key(|dirty| age(dirty))?.mapping;
         let mut rows: Vec<(u64, &Bytes, &Dirty)> = keys
             .iter()

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::WriteBehind;
 use super::flush::{Flusher, Pending, Settled};
 use crate::cache::memory::overlay::Rows;
-use crate::journal::Journal;
+use crate::journal::{Batch, Journal};
 use crate::store::{Fence, Note, StoreError};
 use crate::telemetry::planted::is_planted;
 
@@ -29,7 +29,7 @@ impl WriteBehind {
         note: Option<Note>,
     ) -> Result<Vec<Rows>, StoreError> {
         let was_sent = flusher.was_sent;
-        let was_applied = was_sent && note.is_some_and(|note| note.applied == pending.number);
+        let was_applied = was_sent && note.is_some_and(|note| note.applied == pending.batch.number);
         if was_applied || is_planted("note-reused") {
             return self.saved(journal, flusher, pending, None).await;
         }
@@ -37,12 +37,12 @@ impl WriteBehind {
             // Removed because it was not used for long, or with the whole store.
             None if !was_sent => tracing::info!("the store has no note of this journal; another is made"),
             None => tracing::error!(
-                batch = pending.number,
+                batch = pending.batch.number,
                 "the store's note of this journal is gone (hearthside.journals) while it was not known whether a batch \
                  had been applied; it is sent again"
             ),
             Some(note) => tracing::error!(
-                batch = pending.number,
+                batch = pending.batch.number,
                 noted = note.applied,
                 fence = note.fence,
                 "a batch of this journal has been noted by somebody else: is a copy of the journal, or of the machine, \
@@ -52,8 +52,8 @@ impl WriteBehind {
         if note.is_some() || was_sent {
             self.metrics.journal_collisions.inc();
         }
-        // First: if the journal cannot note it now, it does before anything is taken.
-        journal.renew()?;
+        // If the journal cannot note it now, it does before anything is taken, and so is the name given up.
+        flusher.collided = Some(pending.batch.held.incarnation().clone());
         flusher.renewals = flusher.renewals.saturating_add(1);
         self.not_saved(journal, flusher, pending).await?;
         if flusher.renewals > MOST_RENEWALS {
@@ -73,11 +73,11 @@ impl WriteBehind {
         error: StoreError,
     ) -> Result<Vec<Rows>, StoreError> {
         if flusher.was_sent {
-            let incarnation = journal.incarnation();
-            let fence = Fence { journal: &incarnation, until: pending.number, taken: &[], heir: None, former: &[] };
+            let Batch { note, number, .. } = &*pending.batch;
+            let fence = Fence { journal: note, until: *number, taken: &[], heir: None, former: &[] };
             let fencing = tokio::time::timeout(self.memory.source.deadline, self.memory.source.store.fence(fence));
             match fencing.await {
-                Ok(Ok(raised)) if raised.applied == pending.number => {
+                Ok(Ok(raised)) if raised.applied.contains(number) => {
                     return self.saved(journal, flusher, pending, None).await;
                 }
                 Ok(Ok(_)) => {}

@@ -1,10 +1,11 @@
-//! Saves deferred writes: one statement for many keys of a mapping, repeated until the store says what became of it.
+//! Saves the deferred writes of one strand: one statement for many keys of a mapping, repeated until the store says
+//! what became of it.
 //!
 //! Invariants:
-//! - one flush at a time, so a key's values reach the store in their order;
+//! - one flush of a strand at a time, so a key's values reach the store in their order;
 //! - a batch whose answer did not come is sent again as the same batch, which the store applies once (C5);
 //! - a batch gets another number only when it is certain that nothing of it was applied, or will be, under the old one;
-//! - nothing is taken before the journal knows how the batch before ended;
+//! - nothing of the strand is taken before the journal knows how its batch before ended;
 //! - whoever flushes may be dropped at any await: a batch that was taken stands in [`Flusher`] until it has been
 //!   judged.
 //!
@@ -12,14 +13,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::WriteBehind;
 use super::flush_log::FlushLog;
+use super::strands::Strand;
 use crate::cache::memory::overlay::{Rows, fields_of, left_of};
-use crate::journal::{Entry, Journal};
+use crate::journal::{Batch, Entry, Journal};
 use crate::keys::MappingId;
 use crate::record::Record;
 use crate::store::{FlushRow, Flushed, Mark, Plan, StoreError};
@@ -27,9 +28,9 @@ use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Outcome;
 
 /// A batch whose result is not known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pending {
-    pub(super) number: u64,
+    pub(super) batch: Arc<Batch>,
     pub(super) mapping: MappingId,
     pub(super) rows: Rows,
 }
@@ -43,7 +44,7 @@ pub(super) enum Settled {
     PutAside(Arc<Pending>, StoreError),
 }
 
-/// The one place from which is flushed.
+/// The one place from which a strand is flushed.
 #[derive(Debug, Default)]
 pub(super) struct Flusher {
     /// Taken, and to be sent, perhaps again.
@@ -52,10 +53,14 @@ pub(super) struct Flusher {
     pub(super) was_sent: bool,
     /// The journal does not know it yet.
     ended: Option<Settled>,
+    /// The incarnation under which somebody else has noted something: it is given up before anything is taken.
+    pub(super) collided: Option<Arc<str>>,
     /// So often the journal took another name since a batch was saved.
     pub(super) renewals: u8,
+    /// How the last flush of the strand failed.
+    failed: Option<StoreError>,
     /// What is to be logged of this flush.
-    log: FlushLog,
+    pub(super) log: FlushLog,
 }
 
 impl Flusher {
@@ -63,49 +68,47 @@ impl Flusher {
     pub(super) fn end(&mut self, settled: Settled) {
         (self.unknown, self.was_sent, self.ended) = (None, false, Some(settled));
     }
+
+    /// The error of the last flush, if it did not get at the table in time, and nothing of it is under way.
+    pub(super) fn was_locked_out(&self) -> Option<StoreError> {
+        let is_overload = |error: &&StoreError| matches!(error, StoreError::Overloaded(_)) && !self.is_unsettled();
+        self.failed.as_ref().filter(is_overload).cloned()
+    }
+
+    /// True when an earlier flush has left something to be settled.
+    pub(super) const fn is_unsettled(&self) -> bool {
+        self.unknown.is_some() || self.ended.is_some()
+    }
 }
 
 impl WriteBehind {
-    /// Saves what waits, every `interval` and whenever the journal is half full, for ever.
-    pub(crate) async fn flush_for_ever(self: Arc<Self>, interval: Duration) {
-        let mut ticker = tokio::time::interval(interval);
-        ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticker.tick() => {}
-                () = self.flush_now.notified() => {}
-            }
-            // What it takes is logged by who asks it (`app/background.rs`).
-            if !self.memory.source.store.standing().takes_writes() {
-                continue;
-            }
-            if let Err(error) = self.flush_all_deferred().await {
-                let keys = self.memory.overlay.len();
-                tracing::warn!(%error, keys, "deferred writes wait: the store does not take them");
-                tokio::time::sleep(interval).await;
-            }
-        }
-    }
-
-    /// Saves everything that waits; what comes meanwhile is for the next time. A mapping whose table the store cannot
-    /// write to, or which is locked, does not hold up the others.
+    /// Saves what waits in a strand; what comes meanwhile is for the next time. A mapping whose statements the store
+    /// refuses does not hold up the others of the strand.
     ///
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.
-    pub(crate) async fn flush_all_deferred(&self) -> Result<(), StoreError> {
-        let Some(journal) = &self.journal else { return Ok(()) };
-        let mut flusher = self.flusher.lock().await;
-        let flushed = self.flush_every(journal, &mut flusher).await;
+    pub(super) async fn flush_strand(&self, journal: &Journal, strand: &Strand) -> Result<(), StoreError> {
+        let mut flusher = strand.flusher.lock().await;
+        if strand.is_given_over() {
+            return Ok(());
+        }
+        let flushed = self.flush_every(journal, strand, &mut flusher).await;
+        flusher.failed = flushed.as_ref().err().cloned();
         flusher.log.write(&self.memory.source);
         flushed
     }
 
-    async fn flush_every(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
-        self.resolve(journal, flusher).await?;
-        let (mut stuck, mut failed) = (Vec::new(), Ok(()));
+    pub(super) async fn flush_every(
+        &self,
+        journal: &Journal,
+        strand: &Strand,
+        flusher: &mut Flusher,
+    ) -> Result<(), StoreError> {
+        self.resolve(journal, strand, flusher).await?;
+        let (mut able, mut failed) = (strand.mappings.clone(), Ok(()));
         let until = journal.upcoming();
-        while let Some((mapping, rows)) = self.memory.overlay.oldest(self.flush_rows, until, &stuck) {
-            match self.flush_rows(journal, flusher, mapping, rows).await {
+        while let Some((mapping, rows)) = self.memory.overlay.oldest(self.flush_rows, until, &able) {
+            match self.flush_rows(journal, strand, flusher, (mapping, rows)).await {
                 // No row is at fault: the mapping's rows wait until its statements fit again, or its table is free.
                 Err(
                     error @ (StoreError::Refused(_)
@@ -113,7 +116,7 @@ impl WriteBehind {
                     | StoreError::Faulty(_)
                     | StoreError::Overloaded(_)),
                 ) => {
-                    stuck.push(mapping);
+                    able.retain(|other| *other != mapping);
                     failed = Err(error);
                 }
                 other => other?,
@@ -122,37 +125,33 @@ impl WriteBehind {
         failed
     }
 
-    /// Saves what waits for one key, before something that must come after it.
-    pub(crate) async fn flush_key(&self, key: &Bytes) -> Result<(), StoreError> {
-        let Some(journal) = self.journal.as_ref().filter(|_| self.memory.overlay.of(key).is_some()) else {
-            return Ok(());
-        };
-        let mut flusher = self.flusher.lock().await;
-        let flushed = self.flush_one(journal, &mut flusher, key).await;
-        flusher.log.write(&self.memory.source);
-        flushed
-    }
-
-    async fn flush_one(&self, journal: &Journal, flusher: &mut Flusher, key: &Bytes) -> Result<(), StoreError> {
-        self.resolve(journal, flusher).await?;
+    /// Saves what waits for one key of a strand.
+    pub(super) async fn flush_one(
+        &self,
+        journal: &Journal,
+        strand: &Strand,
+        flusher: &mut Flusher,
+        key: &Bytes,
+    ) -> Result<(), StoreError> {
+        self.resolve(journal, strand, flusher).await?;
         match self.memory.overlay.of(key) {
             Some(dirty) => {
                 let rows = vec![(key.clone(), dirty.entries)];
-                self.flush_rows(journal, flusher, dirty.mapping, rows).await
+                self.flush_rows(journal, strand, flusher, (dirty.mapping, rows)).await
             }
             None => Ok(()),
         }
     }
 
     /// What was left over: an outcome that the journal does not know yet, a batch whose result is not known. Nothing
-    /// else is taken before both are settled.
-    async fn resolve(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
+    /// else of the strand is taken before both are settled.
+    async fn resolve(&self, journal: &Journal, strand: &Strand, flusher: &mut Flusher) -> Result<(), StoreError> {
         if !journal.has_succeeded() {
             return Err(StoreError::ReadOnly("the deferred writes of before the start go first".into()));
         }
         self.note(journal, flusher).await?;
         match flusher.unknown.is_some() {
-            true => self.finish(journal, flusher).await,
+            true => self.finish(journal, strand, flusher).await,
             false => Ok(()),
         }
     }
@@ -173,44 +172,48 @@ impl WriteBehind {
     async fn flush_rows(
         &self,
         journal: &Journal,
+        strand: &Strand,
         flusher: &mut Flusher,
-        mapping: MappingId,
-        rows: Rows,
+        (mapping, rows): (MappingId, Rows),
     ) -> Result<(), StoreError> {
         self.memory.source.known(mapping)?.current.plan()?;
-        self.take(journal, flusher, mapping, rows).await?;
-        self.finish(journal, flusher).await
+        self.take(journal, strand, flusher, (mapping, rows)).await?;
+        self.finish(journal, strand, flusher).await
     }
 
     /// Marks rows as taken by a new batch.
     async fn take(
         &self,
         journal: &Journal,
+        strand: &Strand,
         flusher: &mut Flusher,
-        mapping: MappingId,
-        rows: Rows,
+        (mapping, rows): (MappingId, Rows),
     ) -> Result<(), StoreError> {
-        // Before the store knows the incarnation it would let nothing of it through.
-        if !journal.is_enrolled() {
-            let incarnation = journal.incarnation();
-            let enrolling =
-                tokio::time::timeout(self.memory.source.deadline, self.memory.source.store.enroll(&incarnation)).await;
-            enrolling.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into())))?;
-            journal.set_enrolled();
+        if let Some(former) = &flusher.collided {
+            journal.renew(former).await?;
+            flusher.collided = None;
         }
-        let pending = Pending { number: journal.batch()?, mapping, rows };
-        let entries: Vec<Entry> = pending.rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
-        journal.take(pending.number, &entries).await?;
-        (flusher.unknown, flusher.was_sent) = (Some(Arc::new(pending)), false);
+        let held = journal.hold().await;
+        // Before the store has a note of the strand it would let nothing of it through.
+        if !journal.is_enrolled(&strand.name) {
+            let note = held.note(&strand.name);
+            let enrolling = self.memory.source.store.enroll(held.incarnation(), &note);
+            let enrolled = tokio::time::timeout(self.memory.source.deadline, enrolling).await;
+            enrolled.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into())))?;
+            journal.set_enrolled(&strand.name);
+        }
+        let entries: Vec<Entry> = rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
+        let batch = Arc::new(journal.take(held, &strand.name, &entries).await?);
+        (flusher.unknown, flusher.was_sent) = (Some(Arc::new(Pending { batch, mapping, rows })), false);
         Ok(())
     }
 
     /// Sends the batch that was taken, and then the parts that are to be tried again.
-    async fn finish(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
+    async fn finish(&self, journal: &Journal, strand: &Strand, flusher: &mut Flusher) -> Result<(), StoreError> {
         let Some(mapping) = flusher.unknown.as_ref().map(|pending| pending.mapping) else { return Ok(()) };
         let mut parts = self.send(journal, flusher).await?;
         while let Some(rows) = parts.pop() {
-            self.take(journal, flusher, mapping, rows).await?;
+            self.take(journal, strand, flusher, (mapping, rows)).await?;
             parts.extend(self.send(journal, flusher).await?);
         }
         Ok(())
@@ -224,10 +227,9 @@ impl WriteBehind {
             flusher.unknown = None;
             return Ok(Vec::new());
         };
-        let incarnation = journal.incarnation();
         let own_write = self.memory.own_writes.write(pending.rows.iter().map(|(key, _)| key.clone()).collect());
         let origin = own_write.text();
-        let mark = Mark { journal: &incarnation, batch: pending.number, origin: &origin };
+        let mark = Mark { journal: &pending.batch.note, batch: pending.batch.number, origin: &origin };
         let rows = rows_of(&pending.rows);
         // From here on it may be applied, whoever waits for the answer.
         let was_sent = std::mem::replace(&mut flusher.was_sent, true);
@@ -269,10 +271,9 @@ impl WriteBehind {
         pending: &Pending,
         suppressed: &[Bytes],
     ) -> Result<Pending, StoreError> {
-        let Pending { number, mapping, rows } = pending;
         let of = |is_suppressed: bool| {
-            let rows = rows.iter().filter(|(key, _)| suppressed.contains(key) == is_suppressed).cloned().collect();
-            Pending { number: *number, mapping: *mapping, rows }
+            let is_meant = |(key, _): &&(Bytes, _)| suppressed.contains(key) == is_suppressed;
+            Pending { rows: pending.rows.iter().filter(is_meant).cloned().collect(), ..pending.clone() }
         };
         if !suppressed.is_empty() {
             self.put_aside(journal, &mut flusher.log, &of(true), &StoreError::suppressed()).await?;
@@ -302,7 +303,7 @@ impl WriteBehind {
         self.metrics.flushed.inc_by(pending.rows.len() as u64 - without_row);
         self.count_waiting();
         flusher.renewals = 0;
-        flusher.end(Settled::Saved(pending.number));
+        flusher.end(Settled::Saved(pending.batch.number));
         self.note(journal, flusher).await.map(|()| Vec::new())
     }
 
@@ -313,7 +314,7 @@ impl WriteBehind {
         flusher: &mut Flusher,
         pending: &Pending,
     ) -> Result<(), StoreError> {
-        flusher.end(Settled::NotSaved(pending.number));
+        flusher.end(Settled::NotSaved(pending.batch.number));
         self.note(journal, flusher).await
     }
 

@@ -89,11 +89,16 @@ impl WriteBehind {
     }
 
     /// Notes that something waits, and wakes the flusher if there is not room for as much again.
-    fn wake_flusher(&self) {
+    pub(super) fn wake_flusher(&self) {
         self.count_waiting();
-        if self.journal.as_ref().is_some_and(|journal| journal.is_half_full()) {
+        if self.is_urgent() {
             self.flush_now.notify_one();
         }
+    }
+
+    /// True when there is not room in the journal for as much again as waits.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.is_half_full())
     }
 
     /// Shows how many keys have something that waits.

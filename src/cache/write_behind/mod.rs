@@ -6,17 +6,22 @@ pub(super) mod expiry;
 pub(super) mod fenced;
 pub(super) mod flush;
 pub(super) mod flush_log;
+pub(super) mod flushing;
+pub(super) mod handing_over;
 pub(super) mod journalling;
+pub(super) mod strands;
 
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, Notify};
 
 use expiry::Renewals;
-use flush::Flusher;
+use strands::Strands;
 
 use super::memory::Memory;
+use super::source::COMPLAIN_EVERY;
 use crate::journal::Journal;
+use crate::telemetry::LogThrottle;
 use crate::telemetry::metrics::WriteBehindMetrics;
 
 /// The deferred writes of one sidecar.
@@ -25,9 +30,10 @@ pub(super) struct WriteBehind {
     memory: Arc<Memory>,
     /// The journal, if some mapping defers writes.
     pub(super) journal: Option<Arc<Journal>>,
-    /// Held during a flush.
-    flusher: Mutex<Flusher>,
+    strands: Strands,
     flush_now: Notify,
+    /// Log lines about a store that takes nothing.
+    complaints: LogThrottle,
     /// Most keys of one flush.
     flush_rows: usize,
     renewals: Renewals,
@@ -45,8 +51,10 @@ impl WriteBehind {
         renewals: Renewals,
         metrics: Arc<WriteBehindMetrics>,
     ) -> Self {
-        let (flusher, flush_now) = (Mutex::default(), Notify::new());
-        Self { memory, journal, flusher, flush_now, flush_rows, renewals, remembered: Mutex::default(), metrics }
+        let (strands, flush_now) = (Strands::of(&memory.source), Notify::new());
+        let complaints = LogThrottle::every(COMPLAIN_EVERY);
+        let remembered = Mutex::default();
+        Self { memory, journal, strands, flush_now, complaints, flush_rows, renewals, remembered, metrics }
     }
 
     /// Notes in the journal which columns deferred writes go to, if they are others than at the last time.

@@ -1,8 +1,9 @@
 //! Which field a refusal of Postgres is about, without its value. Knows the changes, not the statement that failed.
 
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgDatabaseError;
-use sqlx::{AssertSqlSafe, PgPool};
 
+use super::questions::Questions;
 use crate::errors;
 use crate::record::Change;
 use crate::store::StoreError;
@@ -13,7 +14,7 @@ use crate::store::error::UNTRANSLATABLE;
 
 /// The changes of a statement that failed, and where it went.
 pub(super) struct Failed<'w> {
-    pub(super) pool: &'w PgPool,
+    pub(super) questions: &'w Questions,
     pub(super) target: &'w Target,
     pub(super) changes: &'w [FieldChange<'w>],
 }
@@ -57,13 +58,14 @@ impl Failed<'_> {
 
     /// Which field has characters, in its value or its name, that the database's encoding lacks.
     async fn untranslatable(&self, error: sqlx::Error) -> StoreError {
+        let Ok(asking) = self.questions.turn().await else { return StoreError::of_write(error) };
         for change in self.changes {
             let value = match change.change {
                 Change::Put(value) => text(value, change.field).unwrap_or_default(),
                 _ => "",
             };
-            let asked = sqlx::query("SELECT $1::text, $2::text").bind(change.field).bind(value).execute(self.pool);
-            if matches!(asked.await, Err(sqlx::Error::Database(_))) {
+            let asked = sqlx::query("SELECT $1::text, $2::text").bind(change.field).bind(value);
+            if matches!(asked.execute(asking.pool()).await, Err(sqlx::Error::Database(_))) {
                 return StoreError::field(change.field, UNTRANSLATABLE);
             }
         }
@@ -73,8 +75,7 @@ impl Failed<'_> {
     /// A check, a foreign key, a unique index or a domain's check: its columns that are among the changed ones, or else
     /// those of our table.
     async fn constrained(&self, constraint: &str) -> StoreError {
-        let columns = sqlx::query_scalar(CONSTRAINED).bind(constraint).bind(&self.target.table).fetch_all(self.pool);
-        let columns: Vec<String> = columns.await.unwrap_or_default();
+        let columns = self.columns_of(constraint).await.unwrap_or_default();
         let is_about = |change: &&FieldChange<'_>| change.column().is_some_and(|(_, one)| columns.contains(&one.name));
         let named: Vec<&str> = self.changes.iter().filter(is_about).map(|change| change.field).collect();
         let fields = if named.is_empty() { columns.join("', '") } else { named.join("', '") };
@@ -82,6 +83,13 @@ impl Failed<'_> {
             true => StoreError::Data(format!("the constraint '{constraint}' forbids it")),
             false => StoreError::field(&fields, format!("the constraint '{constraint}' forbids the value")),
         }
+    }
+
+    /// `None` where that cannot be asked.
+    async fn columns_of(&self, constraint: &str) -> Option<Vec<String>> {
+        let asking = self.questions.turn().await.ok()?;
+        let columns = sqlx::query_scalar(CONSTRAINED).bind(constraint).bind(&self.target.table);
+        columns.fetch_all(asking.pool()).await.ok()
     }
 
     /// Which of the values the database does not take: it is asked about each, where there are several.
@@ -109,7 +117,8 @@ impl Failed<'_> {
     /// Asks the database whether a text is no value of a column.
     async fn refuses(&self, column: &Column, value: &str) -> bool {
         let ask = format!("SELECT {} IS NULL", Dialect::Postgres.value(column, "$1::text"));
-        let asked = sqlx::query(AssertSqlSafe(ask)).bind(value).execute(self.pool).await;
+        let Ok(asking) = self.questions.turn().await else { return false };
+        let asked = sqlx::query(AssertSqlSafe(ask)).bind(value).execute(asking.pool()).await;
         matches!(asked, Err(sqlx::Error::Database(_)))
     }
 }

@@ -22,7 +22,7 @@ use crate::record::Record;
 use crate::store::catalog::relation::Column;
 use crate::store::catalog::target::{Place, Target, text};
 use crate::store::dialect::{Dialect, held, literal};
-use crate::store::flush::{Fence, Flushed, KEPT_DAYS, Note, Raised};
+use crate::store::flush::{Flushed, Note};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
 use crate::telemetry::planted::is_planted;
 
@@ -243,46 +243,4 @@ async fn is_there(
     let Some(bound) = bind(plan, key) else { return Ok(false) };
     let rows = load(sessions, connection, plan, &bound).await?;
     Ok(plan.record(key, parse_all(&rows)?)?.is_some())
-}
-
-/// Makes the note of an incarnation, and removes what nobody has used for long.
-pub(super) async fn enroll(pool: &PgPool, journal: &str) -> Result<(), StoreError> {
-    let insert = "INSERT INTO hearthside.journals (journal, applied, fence) VALUES ($1, 0, 0) ON CONFLICT DO NOTHING";
-    sqlx::query(insert).bind(journal).execute(pool).await?;
-    for prune in [
-        "DELETE FROM hearthside.journals WHERE at < now() - $1 * interval '1 day'",
-        "DELETE FROM hearthside.flushed WHERE at < now() - $1 * interval '1 day'",
-    ] {
-        // An error of the housekeeping must not delay a flush.
-        if let Err(error) = sqlx::query(prune).bind(f64::from(KEPT_DAYS)).execute(pool).await {
-            let error = StoreError::from(error);
-            let text = "old notes of journals cannot be removed; GRANT DELETE ON hearthside.journals and flushed";
-            tracing::warn!(%error, "{text}");
-        }
-    }
-    Ok(())
-}
-
-/// Raises the fence of an incarnation; the last batch that was applied.
-///
-/// An incarnation without a note may be one of an older version of the program, which noted each batch in
-/// `hearthside.flushed`: noting the taken ones there too tells which had been noted, and stops a statement that is
-/// still on its way. The answer is kept in the new note, so that asking again gives the same.
-pub(super) async fn fence(pool: &PgPool, fence: Fence<'_>) -> Result<Raised, StoreError> {
-    let raise = "WITH taken AS (SELECT unnest($3::int8[]) AS batch), \
-        stopped AS (INSERT INTO hearthside.flushed (journal, batch) SELECT $1::text, batch FROM taken \
-        WHERE NOT EXISTS (SELECT 1 FROM hearthside.journals WHERE journal = $1) ON CONFLICT DO NOTHING \
-        RETURNING batch) INSERT INTO hearthside.journals AS j (journal, applied, fence, successor) \
-        SELECT $1::text, coalesce(max(batch), 0), $2::int8, $4::text FROM taken \
-        WHERE batch NOT IN (SELECT batch FROM stopped) \
-        ON CONFLICT (journal) DO UPDATE SET fence = greatest(j.fence, excluded.fence), at = now(), \
-        successor = CASE WHEN j.successor IS NULL OR (j.successor = ANY($5::text[]) AND NOT EXISTS \
-        (SELECT 1 FROM hearthside.journals AS h WHERE h.journal = j.successor)) \
-        THEN coalesce(excluded.successor, j.successor) ELSE j.successor END \
-        RETURNING applied, EXISTS (SELECT 1 FROM hearthside.journals WHERE journal = $1), successor";
-    let taken: Vec<i64> = fence.taken.iter().map(|batch| batch.cast_signed()).collect();
-    let raised = sqlx::query_as(raise).bind(fence.journal).bind(fence.until.cast_signed()).bind(taken);
-    let raised = raised.bind(fence.heir).bind(fence.former);
-    let (applied, was_noted, successor): (i64, bool, Option<String>) = raised.fetch_one(pool).await?;
-    Ok(Raised { applied: applied.unsigned_abs(), was_noted, successor })
 }

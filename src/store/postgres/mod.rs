@@ -11,6 +11,7 @@ mod feed;
 mod flush;
 mod health;
 mod key_connections;
+mod notes;
 mod options;
 mod params;
 mod planners;
@@ -18,6 +19,7 @@ mod pool;
 mod proof;
 mod pulse;
 mod push;
+mod questions;
 mod rehearsal;
 mod rows;
 mod schema_watch;
@@ -57,6 +59,7 @@ use key_connections::{Lender, Lent};
 use planners::Planners;
 use pool::pool;
 use pulse::Pulse;
+use questions::Questions;
 use rows::{load, parse, parse_all};
 use schema_watch::SchemaWatch;
 use sessions::Sessions;
@@ -65,9 +68,6 @@ use spelling::{Spelling, is_about_a_text, spelling};
 
 /// A connection that has not been used for so long is tested before it is used.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// Connections for questions.
-const QUESTIONS: u32 = 2;
 
 #[derive(Debug)]
 pub(super) struct Postgres {
@@ -78,9 +78,8 @@ pub(super) struct Postgres {
     schema_watch: SchemaWatch,
     /// Connections of the pools that were opened before are not used any more.
     retirement: Retirement,
-    /// For questions about refusals, which those who hold a connection of another kind may ask, and for what needs a
-    /// session. No statement over them waits for a lock of an owner's table.
-    questions: PgPool,
+    /// For what needs a session, too. No statement over them waits for a lock of an owner's table.
+    questions: Questions,
     health: Health,
     planners: Planners,
     /// How `pool` and `lender` reach their sessions.
@@ -105,7 +104,8 @@ impl Postgres {
         let (impatient, retirement) = (planners::impatient(&direct), Retirement::default());
         let pool = |most, options| pool(most, options, settings, &retirement);
         let planners = Planners::new(pool(planners::MOST, &impatient));
-        let (pool, questions) = (pool(settings.max_connections, &options), pool(QUESTIONS, &direct));
+        let questions = Questions::new(pool(questions::MOST, &direct), settings.connect_timeout);
+        let pool = pool(settings.max_connections, &options);
         let (lender, timezone) = (Lender::new(options.clone(), settings), settings.timezone.clone());
         let pulse = Pulse::new(options.clone(), settings.connect_timeout);
         let schema_watch = SchemaWatch::new(direct.clone(), settings.connect_timeout + settings.query_timeout);
@@ -127,7 +127,7 @@ impl Postgres {
         };
         store.give_names();
         if !store.timezone.is_empty() {
-            zone::canonical(&store.questions, &store.timezone).await?;
+            zone::canonical(store.questions.pool(), &store.timezone).await?;
         }
         options::warn_if_exposed("store.url", &store.options);
         if !settings.feed_url.is_empty() {
@@ -138,7 +138,7 @@ impl Postgres {
 
     /// Connections to the server itself, for what needs a session.
     pub(super) const fn direct(&self) -> &PgPool {
-        &self.questions
+        self.questions.pool()
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
@@ -200,7 +200,11 @@ impl Postgres {
         bound: &[params::Bound],
         error: sqlx::Error,
     ) -> Result<Vec<Row>, StoreError> {
-        match spelling(&self.questions, plan, bound).await? {
+        let mut lent = self.lender.lend().await?;
+        let mut unit = self.sessions.enter(&mut lent.connection).await?;
+        let spelled = spelling(&mut *unit, self.sessions.keep_statements(), plan, bound).await;
+        let spelled = unit.leave(spelled, |error| error).await;
+        match answered(spelled, lent)? {
             Spelling::NoValue => Ok(Vec::new()),
             Spelling::Own | Spelling::Other => Err(error.into()),
         }
@@ -232,8 +236,8 @@ impl Postgres {
     ) -> Result<Written, StoreError> {
         let mut lent = self.lender.lend().await?;
         let mut unit = self.sessions.enter(&mut lent.connection).await?;
-        let (pool, sessions, commits_each) = (&self.questions, &self.sessions, !unit.is_transaction());
-        let mut writer = write::Writer { connection: &mut unit, sessions, pool, origin, commits_each };
+        let (questions, sessions, commits_each) = (&self.questions, &self.sessions, !unit.is_transaction());
+        let mut writer = write::Writer { connection: &mut unit, sessions, questions, origin, commits_each };
         let written = writer.write(plan, key, edit).await;
         let written = unit.leave(written, StoreError::of_write).await;
         // What was refused may have left a transaction to be rolled back.
@@ -278,18 +282,19 @@ impl Postgres {
 
     pub(super) async fn sweep(&self, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
         // Nobody would notice otherwise that rows are judged by a zone that holds no longer.
-        if let Some(doubt) = zone::doubt_by_now(&self.questions, table, expires).await? {
+        let doubt = zone::doubt_by_now(self.questions.turn().await?.pool(), table, expires).await?;
+        if let Some(doubt) = doubt {
             return Err(StoreError::Refused(doubt));
         }
         self.health.noted(sweep::sweep(&self.pool, &self.sessions, table, expires, grace).await)
     }
 
-    pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
-        self.health.noted(flush::enroll(&self.questions, journal).await)
+    pub(super) async fn enroll(&self, journal: &str, strand: &str) -> Result<(), StoreError> {
+        self.health.noted(notes::enroll(self.questions.turn().await?.pool(), journal, strand).await)
     }
 
     pub(super) async fn fence(&self, fence: super::Fence<'_>) -> Result<super::Raised, StoreError> {
-        self.health.noted(flush::fence(&self.questions, fence).await)
+        self.health.noted(notes::fence(self.questions.turn().await?.pool(), fence).await)
     }
 
     pub(super) async fn begin(&self, origin: &str, snapshot: bool) -> Result<PostgresTransaction, StoreError> {
@@ -335,7 +340,7 @@ impl Postgres {
         let setup = self.setup.get();
         let direct = setup.with_names(self.direct.clone());
         self.planners.pool().set_connect_options(planners::impatient(&direct));
-        self.questions.set_connect_options(direct);
+        self.questions.pool().set_connect_options(direct);
         if self.sessions.keep_statements() {
             let options = setup.with_names(self.options.clone());
             self.pool.set_connect_options(options.clone());
@@ -351,11 +356,12 @@ impl Postgres {
 
     /// What an operator should know of the database's encoding.
     pub(super) async fn encoding_doubt(&self) -> Result<Option<String>, StoreError> {
-        encoding::doubt(&self.questions).await
+        encoding::doubt(self.questions.pool()).await
     }
 
     pub(super) async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
-        triggers::missing(&self.questions, mapping).await
+        let catalog = self.catalog().await?;
+        triggers::missing(catalog.pool, mapping).await
     }
 }
 

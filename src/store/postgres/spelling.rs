@@ -1,7 +1,7 @@
 //! How the text of a key stands to the types of its columns, which the database alone knows of those that a statement
 //! casts to, and to the database's encoding, which may lack some characters. Knows no statement of a mapping.
 
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgExecutor};
 
 use super::params::Bound;
 use crate::store::catalog::described::Param;
@@ -33,9 +33,20 @@ pub(super) fn is_about_a_text(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("22"))
 }
 
-/// Asks the database about a key.
-pub(super) async fn spelling(pool: &PgPool, plan: &Plan, bound: &[Bound]) -> Result<Spelling, sqlx::Error> {
-    if !plan.params.iter().zip(bound).any(is_unclear) {
+/// True when the database has to be asked how a key is spelled.
+pub(super) fn is_to_be_asked(plan: &Plan, bound: &[Bound]) -> bool {
+    plan.params.iter().zip(bound).any(is_unclear)
+}
+
+/// Asks the database about a key; `keep`: the statement stays prepared. An error about the text is an answer, and fails
+/// the transaction in which it is asked.
+pub(super) async fn spelling(
+    connection: impl PgExecutor<'_>,
+    keep: bool,
+    plan: &Plan,
+    bound: &[Bound],
+) -> Result<Spelling, sqlx::Error> {
+    if !is_to_be_asked(plan, bound) {
         return Ok(Spelling::Own);
     }
     let is_own = |(i, param): (usize, &Param)| match param {
@@ -44,8 +55,8 @@ pub(super) async fn spelling(pool: &PgPool, plan: &Plan, bound: &[Bound]) -> Res
         Param::Int(_) | Param::Text | Param::Uuid => format!("${} IS NOT NULL", i + 1),
     };
     let conditions: Vec<String> = plan.params.iter().enumerate().map(is_own).collect();
-    let ask = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {}", conditions.join(" AND "))));
-    match bound.iter().fold(ask, |ask, value| ask.bind(value.clone())).fetch_one(pool).await {
+    let ask = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {}", conditions.join(" AND ")))).persistent(keep);
+    match bound.iter().fold(ask, |ask, value| ask.bind(value.clone())).fetch_one(connection).await {
         Ok(true) => Ok(Spelling::Own),
         Ok(false) => Ok(Spelling::Other),
         Err(error) if is_about_a_text(&error) => Ok(Spelling::NoValue),

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use sqlx::{Connection as _, PgPool, Postgres, Transaction};
+use sqlx::{Connection as _, Postgres, Transaction};
 
-use super::params;
+use super::params::{self, Bound};
+use super::questions::Questions;
 use super::rows::{parse_all, rows_as_json};
 use super::sessions::Sessions;
-use super::spelling::{Spelling, spelling};
+use super::spelling::{Spelling, is_to_be_asked, spelling};
 use super::write::Writer;
 use crate::record::{Record, RowEdit, Written};
 use crate::store::standing::KnownStanding;
@@ -18,7 +19,7 @@ pub(in crate::store) struct PostgresTransaction {
     pub(super) open: Transaction<'static, Postgres>,
     pub(super) sessions: Sessions,
     /// For questions about a refusal, which a failed transaction cannot be asked.
-    pub(super) questions: PgPool,
+    pub(super) questions: Questions,
     pub(super) standing: Arc<KnownStanding>,
     pub(super) origin: String,
 }
@@ -31,8 +32,8 @@ impl PostgresTransaction {
         edit: RowEdit<'_>,
     ) -> Result<Written, StoreError> {
         let mut savepoint = self.open.begin().await?;
-        let (sessions, pool, origin) = (&self.sessions, &self.questions, &self.origin);
-        let mut writer = Writer { connection: &mut savepoint, sessions, pool, origin, commits_each: false };
+        let (sessions, questions, origin) = (&self.sessions, &self.questions, &self.origin);
+        let mut writer = Writer { connection: &mut savepoint, sessions, questions, origin, commits_each: false };
         let written = writer.write(plan, key, edit).await;
         self.standing.note(&written);
         match &written {
@@ -47,11 +48,26 @@ impl PostgresTransaction {
     pub(in crate::store) async fn load(&mut self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {
         let Some(bound) = params::bind(plan, key) else { return Ok(None) };
         // The statement would fail, and the transaction with it.
-        if spelling(&self.questions, plan, &bound).await? == Spelling::NoValue {
+        if !self.is_value(plan, &bound).await? {
             return Ok(None);
         }
         let rows = rows_as_json(&mut *self.open, &self.sessions, plan, &bound).await?;
         plan.record(key, parse_all(&rows)?)
+    }
+
+    /// Whether a key can be one of its columns'. The transaction itself asks, within a savepoint: whoever waited for a
+    /// connection of another kind here would hold this one meanwhile.
+    async fn is_value(&mut self, plan: &Plan, bound: &[Bound]) -> Result<bool, StoreError> {
+        if !is_to_be_asked(plan, bound) {
+            return Ok(true);
+        }
+        let mut savepoint = self.open.begin().await?;
+        let spelled = spelling(&mut *savepoint, self.sessions.keep_statements(), plan, bound).await?;
+        match spelled {
+            Spelling::NoValue => savepoint.rollback().await?,
+            Spelling::Own | Spelling::Other => savepoint.commit().await?,
+        }
+        Ok(spelled != Spelling::NoValue)
     }
 
     pub(in crate::store) async fn commit(self) -> Result<(), StoreError> {

@@ -2,10 +2,11 @@
 //! the record in memory is the database's. Runs what `upsert` and `statement` make, and judges the answers.
 
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::explain::Failed;
 use super::params::{Bound, bind};
+use super::questions::Questions;
 use super::sessions::Sessions;
 use super::spelling::{Spelling, is_about_a_text, spelling};
 use super::statement::{Statement, Statements};
@@ -38,7 +39,7 @@ pub(super) struct Writer<'w> {
     pub(super) connection: &'w mut PgConnection,
     pub(super) sessions: &'w Sessions,
     /// For questions about a refusal.
-    pub(super) pool: &'w PgPool,
+    pub(super) questions: &'w Questions,
     pub(super) origin: &'w str,
     /// Each statement is committed by itself, and not by a transaction around it.
     pub(super) commits_each: bool,
@@ -117,12 +118,13 @@ impl Desk<'_, '_> {
         if is_about_a_text(&error) && self.spelling().await == Some(Spelling::NoValue) {
             return StoreError::Refused(NO_KEY.into());
         }
-        Failed { pool: self.writer.pool, target: self.statements.target, changes }.explain(error).await
+        Failed { questions: self.writer.questions, target: self.statements.target, changes }.explain(error).await
     }
 
     /// How the key is spelled; `None` where that cannot be asked.
     async fn spelling(&self) -> Option<Spelling> {
-        spelling(self.writer.pool, self.statements.plan, &self.bound).await.ok()
+        let asking = self.writer.questions.turn().await.ok()?;
+        spelling(asking.pool(), true, self.statements.plan, &self.bound).await.ok()
     }
 
     fn record(&self, json: Option<&String>) -> Result<Option<Record>, StoreError> {
@@ -198,7 +200,7 @@ impl Desk<'_, '_> {
         let Target { table, expires: Some(expires), .. } = self.statements.target else { return Ok(None) };
         match expires.surety {
             Surety::Stated => Ok(None),
-            Surety::Found => doubt_by_now(self.writer.pool, table, expires).await,
+            Surety::Found => doubt_by_now(self.writer.questions.turn().await?.pool(), table, expires).await,
             Surety::Doubted => Ok(Some(DOUBTED.to_owned())),
         }
     }

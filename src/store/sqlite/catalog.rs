@@ -3,6 +3,7 @@
 
 use sqlx::{AssertSqlSafe, Column as _, Connection as _, Either, Executor, SqlSafeStr, SqlitePool, Statement};
 
+use super::readers::reader;
 use crate::store::StoreError;
 use crate::store::catalog::described::{Described, Parameter};
 use crate::store::catalog::relation::{Column, Filled, Holds, Relation, quote};
@@ -19,17 +20,18 @@ impl SqliteCatalog {
         // Computed columns are hidden from table_info; those of virtual tables (1) from everybody.
         let select =
             "SELECT name, type, hidden > 1, \"notnull\" FROM pragma_table_xinfo($1) WHERE hidden <> 1 ORDER BY cid";
-        let columns: Vec<Found> = sqlx::query_as(select).bind(name).fetch_all(&self.pool).await?;
+        let columns: Vec<Found> = sqlx::query_as(select).bind(name).fetch_all(&mut *reader(&self.pool).await?).await?;
         let columns: Vec<Column> = columns.into_iter().map(column).collect();
         let ask = "SELECT type IN ('view', 'virtual') FROM pragma_table_list WHERE name = $1 COLLATE NOCASE";
-        let has_no_indexes = sqlx::query_scalar(ask).bind(name).fetch_optional(&self.pool).await?.unwrap_or(false);
+        let has_no_indexes =
+            sqlx::query_scalar(ask).bind(name).fetch_optional(&mut *reader(&self.pool).await?).await?.unwrap_or(false);
         Ok((!columns.is_empty()).then(|| Relation { has_no_indexes, ..Relation::new(quote(name), columns) }))
     }
 
     pub(in crate::store) async fn default_of(&self, table: &str, column: &str) -> Result<Option<String>, StoreError> {
         let select = "SELECT dflt_value FROM pragma_table_info($1) WHERE name = $2";
         let found = sqlx::query_scalar(select).bind(table).bind(column);
-        let found: Option<Option<String>> = found.fetch_optional(&self.pool).await?;
+        let found: Option<Option<String>> = found.fetch_optional(&mut *reader(&self.pool).await?).await?;
         Ok(found.flatten())
     }
 
@@ -39,7 +41,8 @@ impl SqliteCatalog {
              pragma_index_info(l.name) AS i WHERE l.\"unique\" GROUP BY l.name HAVING count(*) = count(i.name) \
              UNION ALL SELECT 'the primary key', json_group_array(name), 0 FROM pragma_table_info($1) WHERE pk > 0 \
              HAVING count(*) > 0";
-        let found: Vec<(String, String, bool)> = sqlx::query_as(ask).bind(table).fetch_all(&self.pool).await?;
+        let found: Vec<(String, String, bool)> =
+            sqlx::query_as(ask).bind(table).fetch_all(&mut *reader(&self.pool).await?).await?;
         let index = |(name, columns, is_partial): (String, String, bool)| UniqueIndex {
             name,
             columns: serde_json::from_str(&columns).unwrap_or_default(),
@@ -50,7 +53,7 @@ impl SqliteCatalog {
     }
 
     pub(in crate::store) async fn describe(&self, sql: &str) -> Result<Described, StoreError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = reader(&self.pool).await?;
         // What it has prepared before may be what an earlier schema made of the same text.
         connection.clear_cached_statements().await?;
         let statement = (&mut *connection).prepare(AssertSqlSafe(sql.to_owned()).into_sql_str()).await?;

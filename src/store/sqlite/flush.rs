@@ -83,18 +83,24 @@ async fn fenced(connection: &mut SqliteConnection, mark: Mark<'_>) -> Result<Opt
     Ok(Some(Flushed::Fenced(note.map(Note::of))))
 }
 
-/// Makes the note of an incarnation, and removes what nobody has used for long.
-pub(super) async fn enroll(connection: &mut SqliteConnection, journal: &str) -> Result<(), StoreError> {
+/// Makes the note of an incarnation and that of one of its strands, and removes what nobody has used for long.
+pub(super) async fn enroll(connection: &mut SqliteConnection, journal: &str, strand: &str) -> Result<(), StoreError> {
     make_notes(connection).await?;
     let insert = "INSERT INTO hearthside_journals (journal, applied, fence) VALUES (?1, 0, 0) ON CONFLICT DO NOTHING";
     sqlx::query(insert).bind(journal).execute(&mut *connection).await?;
-    let prune = "DELETE FROM hearthside_journals WHERE at < unixepoch('now', ?1)";
+    let insert = "INSERT INTO hearthside_journals (journal, applied, fence) SELECT ?2, 0, fence \
+        FROM hearthside_journals WHERE journal = ?1 ON CONFLICT DO NOTHING";
+    sqlx::query(insert).bind(journal).bind(strand).execute(&mut *connection).await?;
+    // An incarnation stays as long as one of its strands.
+    let prune = "DELETE FROM hearthside_journals WHERE at < unixepoch('now', ?1) AND NOT EXISTS (SELECT 1 \
+        FROM hearthside_journals AS s WHERE substr(s.journal, 1, length(hearthside_journals.journal) + 1) = \
+        hearthside_journals.journal || ':' AND s.at >= unixepoch('now', ?1))";
     sqlx::query(prune).bind(format!("-{KEPT_DAYS} days")).execute(connection).await?;
     Ok(())
 }
 
-/// Raises the fence of an incarnation; the last batch that was applied. The table of before is looked up where the
-/// incarnation has no note yet.
+/// Raises the fence of a strand, or of an incarnation with its strands; the last batches that were applied. The table
+/// of before is looked up where the incarnation has no note yet.
 pub(super) async fn fence(connection: &mut SqliteConnection, fence: Fence<'_>) -> Result<Raised, StoreError> {
     make_notes(connection).await?;
     let ask = "SELECT EXISTS (SELECT 1 FROM hearthside_journals WHERE journal = ?1)";
@@ -108,8 +114,15 @@ pub(super) async fn fence(connection: &mut SqliteConnection, fence: Fence<'_>) -
     let former = serde_json::Value::from(fence.former).to_string();
     let raised = sqlx::query_as(raise).bind(fence.journal).bind(before).bind(fence.until.cast_signed());
     let raised = raised.bind(fence.heir).bind(former);
-    let (applied, successor): (i64, Option<String>) = raised.fetch_one(connection).await?;
-    Ok(Raised { applied: applied.unsigned_abs(), was_noted, successor })
+    let (applied, successor): (i64, Option<String>) = raised.fetch_one(&mut *connection).await?;
+    let mut all = vec![applied];
+    if fence.heir.is_some() {
+        let close = "UPDATE hearthside_journals SET fence = max(fence, ?2), at = unixepoch() \
+            WHERE substr(journal, 1, length(?1) + 1) = ?1 || ':' RETURNING applied";
+        let close = sqlx::query_scalar::<_, i64>(close).bind(fence.journal).bind(fence.until.cast_signed());
+        all.extend(close.fetch_all(connection).await?);
+    }
+    Ok(Raised { applied: Raised::batches(all), was_noted, successor })
 }
 
 /// The highest of the taken batches that an older version of the program has noted; 0: none.

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqlitePool};
 
+use super::readers::reader;
 use crate::store::{Plan, StoreError};
 
 /// What one mapping is told of.
@@ -74,7 +75,8 @@ async fn interest(pool: &SqlitePool, plan: &Plan) -> Result<Interest, StoreError
 /// The tables that a SELECT reads, and whether it reads a virtual one. SQLite's byte code opens each by its root page,
 /// behind views too. Source: <https://www.sqlite.org/opcode.html>
 async fn tables_read(pool: &SqlitePool, select: &str) -> Result<(Vec<String>, bool), StoreError> {
-    let mut transaction = pool.begin().await?;
+    let mut reader = reader(pool).await?;
+    let mut transaction = reader.begin().await?;
     let steps = sqlx::query(AssertSqlSafe(format!("EXPLAIN {select}"))).fetch_all(&mut *transaction).await?;
     let (mut pages, mut opens_virtual) = (Vec::new(), false);
     for step in &steps {

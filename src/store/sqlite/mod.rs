@@ -40,7 +40,7 @@ use crate::record::{RowEdit, Written};
 use crate::resp::number::parse_i64;
 use interests::Interests;
 use own_changes::{Listener, OwnChanges};
-use readers::{Pooling, Readers};
+use readers::{Pooling, Readers, reader};
 use value::Bind;
 use writer::Writer;
 
@@ -126,7 +126,12 @@ impl Sqlite {
     }
 
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.pool().await?).await?;
+        let mut reader = match reader(&self.pool().await?).await {
+            // It is there, and busy.
+            Err(StoreError::Overloaded(_)) => return Ok(()),
+            reader => reader?,
+        };
+        sqlx::query("SELECT 1").execute(&mut *reader).await?;
         Ok(())
     }
 
@@ -136,7 +141,8 @@ impl Sqlite {
 
     /// Of the schema of the whole file, and of which file it is.
     pub(super) async fn fingerprint(&self) -> Result<Fingerprint, StoreError> {
-        let version: i64 = sqlx::query_scalar("PRAGMA schema_version").fetch_one(&self.pool().await?).await?;
+        let version: i64 =
+            sqlx::query_scalar("PRAGMA schema_version").fetch_one(&mut *reader(&self.pool().await?).await?).await?;
         Ok(Fingerprint { schema: format!("{version} {:?}", self.writer.file()), ..Fingerprint::default() })
     }
 
@@ -150,7 +156,7 @@ impl Sqlite {
         let Ok(bound) = Bind::key(plan, key) else { return Ok(Vec::new()) };
         let query = sqlx::query(AssertSqlSafe(plan.one.clone()));
         let query = bound.iter().fold(query, |query, bind| bind.to(query));
-        query.fetch_all(&self.pool().await?).await?.iter().map(read).collect()
+        query.fetch_all(&mut *reader(&self.pool().await?).await?).await?.iter().map(read).collect()
     }
 
     pub(super) async fn each_row(
@@ -159,7 +165,8 @@ impl Sqlite {
         mut add: impl FnMut(Row) -> Result<(), StoreError> + Send,
     ) -> Result<(), StoreError> {
         let pool = self.pool().await?;
-        let mut rows = sqlx::query(AssertSqlSafe(plan.all.clone())).fetch(&pool);
+        let mut reader = reader(&pool).await?;
+        let mut rows = sqlx::query(AssertSqlSafe(plan.all.clone())).fetch(&mut *reader);
         while let Some(row) = rows.try_next().await? {
             add(read(&row)?)?;
         }
@@ -212,7 +219,7 @@ impl Sqlite {
                 _ => query.bind(text),
             };
         }
-        let rows = query.fetch_all(&self.pool().await?).await?;
+        let rows = query.fetch_all(&mut *reader(&self.pool().await?).await?).await?;
         let texts = |row: &SqliteRow| (0..listing.keys.len()).map(|i| row.try_get(i)).collect();
         Ok(rows.iter().map(texts).collect::<Result<_, sqlx::Error>>()?)
     }
@@ -233,9 +240,9 @@ impl Sqlite {
         Ok(swept.rows_affected())
     }
 
-    pub(super) async fn enroll(&self, journal: &str) -> Result<(), StoreError> {
+    pub(super) async fn enroll(&self, journal: &str, strand: &str) -> Result<(), StoreError> {
         let mut transaction = self.begin(None).await?;
-        flush::enroll(transaction.connection()?, journal).await?;
+        flush::enroll(transaction.connection()?, journal, strand).await?;
         transaction.commit().await
     }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use sqlx::SqlitePool;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{Sqlite, SqlitePool};
 use tokio::sync::{RwLock, RwLockWriteGuard};
 
 use super::removed_log;
@@ -96,4 +97,15 @@ impl LockedReaders<'_> {
         }
         Ok(())
     }
+}
+
+/// One of them.
+///
+/// # Errors
+/// [`StoreError::Overloaded`] when all are busy: to open a file takes no time.
+pub(super) async fn reader(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, StoreError> {
+    pool.acquire().await.map_err(|error| match error {
+        sqlx::Error::PoolTimedOut => StoreError::Overloaded("no connection came free (store.max_connections)".into()),
+        other => other.into(),
+    })
 }

@@ -108,10 +108,10 @@ async fn flush_all(store: &Sqlite, plan: &Plan) {
         fields: [(Bytes::from(field), Some(Bytes::from("6")))].into_iter().filter(|_| !field.is_empty()).collect(),
         left,
     };
-    store.enroll("j").await.expect("noted");
+    store.enroll("j", "j:t").await.expect("noted");
     let rows = [row("seen", None), row("note", Some(Some(1000))), row("", Some(None))];
     for batch in [1, 1] {
-        let mark = Mark { journal: "j", batch, origin: "o" };
+        let mark = Mark { journal: "j:t", batch, origin: "o" };
         store.flush(plan, &rows, mark).await.expect("flushed");
     }
     let fence = crate::store::Fence { journal: "j", until: 2, taken: &[1], heir: Some("k"), former: &[] };

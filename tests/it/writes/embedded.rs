@@ -160,7 +160,7 @@ fn when_the_notes_table_goes_it_is_made_again() {
     place.is_saved(&sidecar, 1);
     place.sql("DROP TABLE hearthside_journals");
     place.is_saved(&sidecar, 2);
-    assert_eq!(place.sql("SELECT count(*) FROM hearthside_journals"), "1");
+    assert_eq!(place.sql("SELECT count(*) FROM hearthside_journals"), "2");
 }
 
 #[test]

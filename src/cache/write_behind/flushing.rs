@@ -1,0 +1,91 @@
+//! When deferred writes are saved: every now and then, when the journal is half full, before something that must come
+//! after them, and at the end. Strands do not wait for each other.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
+
+use super::WriteBehind;
+use super::strands::Strand;
+use crate::store::StoreError;
+
+impl WriteBehind {
+    /// Saves what waits, every `interval` and whenever the journal is half full, for ever. A strand that is being
+    /// saved, or rests after an error, keeps none of the others.
+    pub(crate) async fn flush_for_ever(self: Arc<Self>, interval: Duration) {
+        let mut ticker = tokio::time::interval(interval);
+        ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut flushes, mut busy) = (JoinSet::new(), HashSet::new());
+        loop {
+            tokio::select! {
+                _ = ticker.tick() => {}
+                () = self.flush_now.notified() => {}
+                Some(ended) = flushes.join_next() => {
+                    if let Ok(at) = ended {
+                        busy.remove(&at);
+                    }
+                    if !self.is_urgent() {
+                        continue;
+                    }
+                }
+            }
+            // What it takes is logged by who asks it (`app/background.rs`).
+            if !self.memory.source.store.standing().takes_writes() {
+                continue;
+            }
+            for (at, _) in self.strands.due(&self.memory.overlay.mappings()) {
+                if busy.insert(at) {
+                    flushes.spawn(self.clone().flush_and_rest(at, interval));
+                }
+            }
+        }
+    }
+
+    /// Saves what waits in the strand at this place, and rests for `interval` where that fails; the place.
+    async fn flush_and_rest(self: Arc<Self>, at: usize, interval: Duration) -> usize {
+        if let Some(strand) = self.strands.get(at)
+            && let Some(journal) = &self.journal
+            && let Err(error) = self.flush_strand(journal, strand).await
+        {
+            self.complain(strand, &error);
+            tokio::time::sleep(interval).await;
+        }
+        at
+    }
+
+    /// Logs that what waits in a strand cannot be saved. What concerns every strand is logged once for all.
+    fn complain(&self, strand: &Strand, error: &StoreError) {
+        let is_of_all = matches!(error, StoreError::Unavailable(_) | StoreError::Ambiguous(_) | StoreError::Open);
+        if !is_of_all || self.complaints.due().is_some() {
+            let keys = self.memory.overlay.len();
+            tracing::warn!(%error, keys, table = strand.name, "deferred writes wait: the store does not take them");
+        }
+    }
+
+    /// Saves everything that waits; what comes meanwhile is for the next time. A table that cannot be written, or that
+    /// is locked, holds up no other.
+    ///
+    /// # Errors
+    /// The store's, or the journal's; what has not been saved still waits.
+    pub(crate) async fn flush_all_deferred(&self) -> Result<(), StoreError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let waiting = self.memory.overlay.mappings();
+        let flushes = self.strands.due(&waiting).map(|(_, strand)| self.flush_strand(journal, strand));
+        join_all(flushes).await.into_iter().collect()
+    }
+
+    /// Saves what waits for one key, before something that must come after it.
+    pub(crate) async fn flush_key(&self, key: &Bytes) -> Result<(), StoreError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let Some(dirty) = self.memory.overlay.of(key) else { return Ok(()) };
+        let Some(strand) = self.strands.of_mapping(dirty.mapping) else { return Ok(()) };
+        let mut flusher = strand.flusher.lock().await;
+        let flushed = self.flush_one(journal, strand, &mut flusher, key).await;
+        flusher.log.write(&self.memory.source);
+        flushed
+    }
+}

@@ -1,0 +1,71 @@
+//! Strands: the deferred writes of one table are saved one batch after the other, and those of another table beside
+//! them (decision 0026). A table that is locked, or slow, holds up its own strand alone.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use tokio::sync::Mutex;
+
+use super::flush::Flusher;
+use crate::cache::source::{Cached, Source};
+use crate::keys::MappingId;
+
+/// The mappings that write to one table.
+#[derive(Debug, Default)]
+pub(super) struct Strand {
+    /// The table, as the mappings name it.
+    pub(super) name: String,
+    pub(super) mappings: Vec<MappingId>,
+    /// Held during a flush.
+    pub(super) flusher: Mutex<Flusher>,
+    /// Another cache saves what waits: changed while `flusher` is held.
+    pub(super) is_given_over: AtomicBool,
+}
+
+impl Strand {
+    pub(super) fn is_given_over(&self) -> bool {
+        self.is_given_over.load(SeqCst)
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Strands(Vec<Strand>);
+
+impl Strands {
+    pub(super) fn of(source: &Source) -> Self {
+        let mut strands: Vec<Strand> = Vec::new();
+        for cached in source.all() {
+            let (name, id) = (table(cached), cached.mapping().id);
+            match strands.iter_mut().find(|strand| strand.name == name) {
+                Some(strand) => strand.mappings.push(id),
+                None => {
+                    strands.push(Strand { name: name.to_owned(), mappings: vec![id], ..Strand::default() });
+                }
+            }
+        }
+        Self(strands)
+    }
+
+    pub(super) fn get(&self, at: usize) -> Option<&Strand> {
+        self.0.get(at)
+    }
+
+    pub(super) fn of_mapping(&self, id: MappingId) -> Option<&Strand> {
+        self.0.iter().find(|strand| strand.mappings.contains(&id))
+    }
+
+    /// Those that have something to be saved, or to be settled: for one of these mappings something waits.
+    pub(super) fn due(&self, waiting: &HashSet<MappingId>) -> impl Iterator<Item = (usize, &Strand)> {
+        self.0.iter().enumerate().filter(|(_, strand)| {
+            let waits = strand.mappings.iter().any(|id| waiting.contains(id));
+            let is_due = waits || strand.flusher.try_lock().is_ok_and(|flusher| flusher.is_unsettled());
+            is_due && !strand.is_given_over()
+        })
+    }
+}
+
+/// The table that a mapping's writes go to; a mapping that names none has no writes.
+fn table(cached: &Cached) -> &str {
+    cached.block().table.as_deref().unwrap_or_else(|| cached.name())
+}
