@@ -191,6 +191,17 @@ impl Parts {
         Ok(Self { store, definitions, cached })
     }
 
+    /// A cached mapping whose table is locked goes on with the plan that `old` has for it. Definitions would only wait
+    /// for the lock: they keep their last good version.
+    fn keep_plans(&self, old: &Owned) {
+        for plan in &self.cached {
+            let is_same = |other: &&CurrentPlan| other.mapping().config.is_same(&plan.mapping().config);
+            if let Some(known) = old.cache.plans().find(is_same) {
+                plan.keep(known);
+            }
+        }
+    }
+
     /// What does not fit the schema of mappings that `old` does not have: a reload does not bring them.
     fn new_faults(&self, old: &Mappings) -> Vec<Fault> {
         let is_new = |mapping: &Mapping| !old.list.iter().any(|other| other.config.is_same(&mapping.config));
@@ -261,6 +272,7 @@ pub(super) async fn successor(
         Trouble::Away(error) => Failure::Start(format!("the store cannot be asked: {error}")),
         Trouble::Faulty(failure) => failure,
     })?;
+    parts.keep_plans(old);
     let faults = parts.new_faults(&old.mappings);
     if !faults.is_empty() {
         return Err(Failure::Faults(faults));
@@ -271,7 +283,7 @@ pub(super) async fn successor(
     };
     let ground = Ground { settings: settings.clone(), mappings, journal, metrics: metrics.clone() };
     let built = parts.into_owned(&ground, waiting, None).await?;
-    built.owned.reloader.reload_all().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
+    built.owned.reloader.load_next().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
     Ok(built)
 }
 

@@ -104,9 +104,14 @@ impl Definitions {
 
     /// Mapping `id` cannot be loaded: if it never was, its keys are answered with this reason.
     fn lacks(&self, id: MappingId, why: &str) {
-        if self.current.load().set(id).is_none() {
+        if !self.has(id) {
             self.note_unloaded(|unloaded| drop(unloaded.insert(id, why.to_owned())));
         }
+    }
+
+    /// True when mapping `id` has been loaded.
+    fn has(&self, id: MappingId) -> bool {
+        self.current.load().set(id).is_some()
     }
 
     fn note_unloaded(&self, change: impl Fn(&mut BTreeMap<MappingId, String>)) {

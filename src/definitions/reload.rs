@@ -167,6 +167,15 @@ impl Reloader {
         self.load_each(|error| !matches!(error, StoreError::Faulty(_))).await
     }
 
+    /// Loads every mapping before the place of another reloader is taken. A table that is locked is the trouble of its
+    /// own mapping, which keeps what the other has of it, and is tried again.
+    ///
+    /// # Errors
+    /// As [`Reloader::reload_all`].
+    pub async fn load_next(&self) -> Result<(), Vec<String>> {
+        self.load_each(|error| !matches!(error, StoreError::Faulty(_) | StoreError::Overloaded(_))).await
+    }
+
     /// Loads every mapping for the first time. Keys of one that cannot be loaded are answered with the reason, and it
     /// is tried again.
     ///
@@ -235,10 +244,11 @@ impl Reloader {
                 old.definitions.take(other.mapping.id, &self.definitions, source.mapping.id);
             }
         }
-        // What the schema does not fit now keeps its last good version, as without a reload.
-        for faulty in self.plans().filter(|plan| plan.plan().is_err()).map(CurrentPlan::mapping) {
-            if let Some(other) = old.plans().find(|other| other.mapping().config.is_same(&faulty.config)) {
-                self.definitions.take(faulty.id, &old.definitions, other.mapping().id);
+        // What could not be loaded now keeps its last good version, as without a reload.
+        let has_none = |plan: &&CurrentPlan| !self.definitions.has(plan.mapping().id);
+        for lacking in self.plans().filter(has_none).map(CurrentPlan::mapping) {
+            if let Some(other) = old.plans().find(|other| other.mapping().config.is_same(&lacking.config)) {
+                self.definitions.take(lacking.id, &old.definitions, other.mapping().id);
             }
         }
         still

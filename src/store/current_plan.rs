@@ -98,6 +98,17 @@ impl CurrentPlan {
         Ok(current)
     }
 
+    /// Takes over the plan that another edition has for the same mapping, where none could be made now.
+    pub fn keep(&self, old: &Self) {
+        let (State::Unplanned(_), State::Ready(plan)) = (&**self.state.load(), &**old.state.load()) else { return };
+        let plan = Plan { mapping: self.mapping.clone(), ..Plan::clone(plan) };
+        self.state.store(Arc::new(State::Ready(Arc::new(plan))));
+        self.is_watched.store(old.is_watched(), SeqCst);
+        // Of the schema as it was then: what has changed since is seen by the next look.
+        let seen = old.seen().clone();
+        *self.seen() = seen;
+    }
+
     /// A plan that was made without the store.
     #[must_use]
     pub fn made(plan: Plan, metrics: Arc<MappingMetrics>) -> Self {

@@ -309,9 +309,9 @@ impl Postgres {
         mut add: impl FnMut(Row) -> Result<(), StoreError> + Send,
     ) -> Result<(), StoreError> {
         let mut transaction = self.sessions.begin(&self.pool, false).await?;
-        // A large preload may take longer than a load of one key, but not because somebody has locked the table.
-        let patience = "SELECT set_config('lock_timeout', current_setting('statement_timeout'), true), \
-                        set_config('statement_timeout', '0', true)";
+        // A large preload may take longer than a load of one key, but not because somebody has locked the table: a
+        // start and a reload wait for it, and it is tried again.
+        let patience = "SELECT set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true)";
         let keep = self.sessions.keep_statements();
         sqlx::query(patience).persistent(keep).execute(&mut *transaction).await?;
         let mut rows = sqlx::query(AssertSqlSafe(plan.all.clone())).persistent(keep).fetch(&mut *transaction);

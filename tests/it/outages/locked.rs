@@ -1,4 +1,4 @@
-//! A table that somebody has locked holds up its own mappings alone: at start, and when it has changed.
+//! A table that somebody has locked holds up its own mappings alone: at start, at a reload, and when it has changed.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -53,6 +53,9 @@ table = "days"
 write = "through"
 "#;
 
+const DEFINITION: &str =
+    "\n[[definitions]]\nkey = \"ld:{id:int}\"\ntype = \"hash\"\ntable = \"locked\"\nfields = [\"v\"]\n";
+
 /// What holds for a mapping whose table is free, at every moment.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -90,7 +93,9 @@ fn all_else_is_well(sidecar: &Sidecar) {
 #[test]
 fn a_table_that_is_locked_at_start_is_the_outage_of_its_own_mappings_alone() {
     let (redis, postgres) = (Redis::start(), postgres());
-    let builder = builder(&redis, &postgres, CONFIG).expect(&[warnings::UNPLANNED, warnings::NO_TRIGGERS]);
+    let config = format!("{CONFIG}{DEFINITION}");
+    let expected = [warnings::UNPLANNED, warnings::NO_TRIGGERS, warnings::DEFINITIONS_NOT_LOADED];
+    let builder = builder(&redis, &postgres, &config).expect(&expected);
     let mut session = lock(&postgres);
     let begun = Instant::now();
     let sidecar = builder.start();
@@ -102,20 +107,63 @@ fn a_table_that_is_locked_at_start_is_the_outage_of_its_own_mappings_alone() {
         let told = wire.ask(&format!("HGETALL {key}"));
         assert!(told.contains("overloaded") && told.contains("could not be looked at"), "{told}");
     }
+    let told = wire.ask("HGET ld:1 v");
+    assert!(told.contains("lock timeout"), "{told}");
     assert_eq!(metric(&sidecar, "hearthside_mapping_up{mapping=\"l:{id:int}\"}"), 0.0);
     let (status, body) = request(&sidecar, "GET", "/readyz");
     assert!(status == 200 && body.contains("the mapping 'l:{id:int}' has no statements yet"), "{body}");
-    // A reload that brings another mapping.
+    reload_with_another_mapping(&sidecar);
+    until("the new mapping is served", || wire.ask("GET m:2") == "$1\r\nf\r\n");
+    session.run("ROLLBACK;");
+    for key in ["l:1", "lq:1", "ld:1"] {
+        until("it is served", || wire.ask(&format!("HGET {key} v")) == "$1\r\nl\r\n");
+    }
+    until("nothing is missing", || request(&sidecar, "GET", "/readyz").1 == "ready\n");
+    all_else_is_well(&sidecar);
+}
+
+/// A reload that brings another mapping.
+fn reload_with_another_mapping(sidecar: &Sidecar) {
     let more = "\n[[caches]]\nkey = \"m:{id:int}\"\ntype = \"string\"\ntable = \"free\"\nvalue = \"v\"\nttl = \"1m\"\n";
     let file = sidecar.folder.path().join("config.toml");
     fs::write(&file, fs::read_to_string(&file).expect("a file") + more).expect("written");
     sidecar.signal("HUP");
-    until("the new mapping is served", || wire.ask("GET m:2") == "$1\r\nf\r\n");
-    session.run("ROLLBACK;");
-    for key in ["l:1", "lq:1"] {
-        until("it is served", || wire.ask(&format!("HGET {key} v")) == "$1\r\nl\r\n");
+}
+
+#[test]
+fn a_reload_while_a_table_is_locked_keeps_what_its_mappings_had_and_what_waits_for_it() {
+    let (redis, postgres) = (Redis::start(), postgres());
+    let config = format!("{CONFIG}{DEFINITION}");
+    let expected = [
+        warnings::DEFERRED_WAIT,
+        warnings::RELOAD_WAITS,
+        warnings::DEFINITIONS_NOT_LOADED,
+        warnings::UNPLANNED,
+        warnings::NO_TRIGGERS,
+    ];
+    let sidecar = builder(&redis, &postgres, &config).expect(&expected).start();
+    let mut wire = sidecar.wire();
+    for key in ["l:1", "f:1", "ld:1"] {
+        assert_eq!(wire.ask(&format!("EXISTS {key}")), ":1\r\n");
     }
-    until("nothing is missing", || request(&sidecar, "GET", "/readyz").1 == "ready\n");
+    let mut session = lock(&postgres);
+    assert_eq!([wire.ask("HSET l:1 n 5"), wire.ask("HSET f:1 n 6")], [":1\r\n", ":1\r\n"]);
+    let begun = Instant::now();
+    reload_with_another_mapping(&sidecar);
+    until("the new mapping is served", || wire.ask("GET m:2") == "$1\r\nf\r\n");
+    assert_eq!(wire.ask("HGET f:7 v"), "$1\r\nf\r\n");
+    assert!(begun.elapsed() < 2 * SOON, "it took {:?}", begun.elapsed());
+    assert_eq!(wire.ask("HGET ld:1 v"), "$1\r\nl\r\n", "its last good version");
+    assert_eq!(metric(&sidecar, "hearthside_mapping_up{mapping=\"l:{id:int}\"}"), 1.0);
+    let told = wire.ask("HGET l:2 v");
+    assert!(told.contains("overloaded") && !told.contains("could not be looked at"), "{told}");
+    assert_eq!(wire.ask("HSET f:1 w x n 7"), ":1\r\n");
+    session.run("ROLLBACK;");
+    until("what waited is saved", || postgres.sql("SELECT n FROM locked WHERE id = 1") == "5");
+    assert_eq!(wire.ask("HMGET l:1 v n"), "*2\r\n$1\r\nl\r\n$1\r\n5\r\n");
+    assert_eq!([wire.ask("HSET l:1 n 8"), wire.ask("HSET l:1 w x n 9")], [":0\r\n", ":1\r\n"]);
+    until("it is saved", || postgres.sql("SELECT n FROM locked WHERE id = 1") == "9");
+    assert_eq!(metric(&sidecar, "hearthside_put_aside_total"), 0.0);
     all_else_is_well(&sidecar);
 }
 
