@@ -145,6 +145,16 @@ impl StoreError {
         }
     }
 
+    /// What became of a transaction of SQLite whose COMMIT failed so. After an error of the disk (10) it may be in the
+    /// file, and the next who opens it finds it there or not.
+    pub(super) fn of_commit(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+        match code.map(|code| code & 0xff) {
+            Some(10) => Self::Ambiguous(error.to_string()),
+            _ => Self::of_write(error),
+        }
+    }
+
     /// A `store.url` that cannot be read, and one that can.
     pub(super) fn of_url(error: &sqlx::Error, like: &str) -> Self {
         let text = error.to_string();
@@ -197,10 +207,20 @@ const UNSENT: [&str; 5] = [
 ];
 
 impl Fate {
+    /// Of what a database says. What is fatal says that the connection has ended, and of the statement nothing: one
+    /// that was committed may be answered so, when its server is ended while it waits for a standby. Only of these
+    /// codes it is known that nothing was done: nobody is let in (28, 3D, 42501, 53, 57P03), or the session was ended
+    /// with whatever it had begun (25P03, 25P04, 57P05, 40001 on a standby). A pooler says 08P01 when it has lost the
+    /// server.
+    fn answered(is_fatal: bool, code: &str) -> Self {
+        let is_undone = matches!(code, "25P03" | "25P04" | "57P03" | "57P05" | "42501" | "40001")
+            || ["28", "3D", "53"].iter().any(|class| code.starts_with(class));
+        if is_fatal && !is_undone { Self::Unknown } else { Self::Answered }
+    }
+
     fn of(error: &sqlx::Error) -> Self {
         match error {
-            sqlx::Error::Database(inner) if is_poolers(inner.as_ref()) => Self::Unknown,
-            sqlx::Error::Database(_) => Self::Answered,
+            sqlx::Error::Database(inner) => Self::answered(is_fatal(inner.as_ref()), &inner.code().unwrap_or_default()),
             sqlx::Error::Configuration(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
@@ -224,17 +244,18 @@ impl Fate {
 /// Of a database's answer that a statement was not done, by its code.
 ///
 /// Postgres: 25006 is a write that a hot standby or a setting forbids; 08 is the connection, of which 08P01 is a
-/// message that it does not take; 25P03, 25P04 and 57P end it; 53 are resources, 55P03 a lock that did not come free
-/// and 57014 a statement that was cancelled, by our own `statement_timeout` as a rule; 22 are data exceptions, of which
-/// 22021 and 22P05 are about a text in another encoding and would quote its bytes; 23 are constraints, 44 a view's
-/// check, P0 what triggers raise; 40001 is a serialization failure, or a read that a standby's replay ended, 40P01 a
-/// deadlock. SQLite: 5 and 6 are locks, 19 constraints and what triggers raise, 20 a type that does not fit.
+/// message that it does not take; 57P end it; 53 are resources, 55P03 a lock that did not come free, and 57014 a
+/// statement that was cancelled, by our own `statement_timeout` as a rule; 25P03, 25P04 and 57P05 end a session or a
+/// transaction that takes longer than the server lets it; 22 are data exceptions, of which 22021 and 22P05 are about a
+/// text in another encoding and would quote its bytes; 23 are constraints, 44 a view's check, P0 what triggers raise;
+/// 40001 is a serialization failure, or a read that a standby's replay ended, 40P01 a deadlock. SQLite: 5 and 6 are
+/// locks, 19 constraints and what triggers raise, 20 a type that does not fit.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, <https://www.sqlite.org/rescode.html>
 fn answered(code: &str, message: &str) -> StoreError {
     let text = format!("{message} ({code})");
     let sqlite = code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|code| code & 0xff);
     match (code, sqlite) {
-        (_, Some(5 | 6)) | ("55P03" | "57014", _) => StoreError::Overloaded(text),
+        (_, Some(5 | 6)) | ("25P03" | "25P04" | "55P03" | "57014" | "57P05", _) => StoreError::Overloaded(text),
         (_, Some(19 | 20)) => StoreError::Data(text),
         ("40001" | "40P01", _) => StoreError::Conflict,
         _ if is_about_schema(code, message) => StoreError::Schema(text),
@@ -242,7 +263,6 @@ fn answered(code: &str, message: &str) -> StoreError {
         ("08P01", _) => StoreError::Refused(text),
         ("22021", _) => StoreError::Data(format!("{NO_TEXT} ({code})")),
         ("22P05", _) => StoreError::Data(format!("{UNTRANSLATABLE} ({code})")),
-        ("25P03" | "25P04", _) => StoreError::Unavailable(text),
         _ => match code.get(..2).unwrap_or_default() {
             "53" => StoreError::Overloaded(text),
             "08" | "57" => StoreError::Unavailable(text),
@@ -269,16 +289,15 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// True of what a pooler says when it has lost the server, has none for us, or does not take the connection: it ends it
-/// with 08P01, which is only an error where the server says it of a message.
-fn is_poolers(error: &dyn sqlx::error::DatabaseError) -> bool {
-    let error = error.try_downcast_ref::<PgDatabaseError>();
-    error.is_some_and(|error| error.severity() == PgSeverity::Fatal && error.code() == "08P01")
+/// True when an error has ended its connection.
+fn is_fatal(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let severity = error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
+    matches!(severity, Some(PgSeverity::Fatal | PgSeverity::Panic))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{StoreError, answered};
+    use super::{Fate, StoreError, answered};
 
     #[test]
     fn what_was_not_sent_is_refused_and_what_has_no_answer_may_have_been_done() {
@@ -312,10 +331,10 @@ mod tests {
     #[test]
     fn a_store_that_answers_is_not_away() {
         let text = |code| format!("a text ({code})");
-        for code in ["57014", "55P03", "53300", "53200", "5", "6", "517"] {
+        for code in ["57014", "55P03", "53300", "53200", "25P03", "25P04", "57P05", "5", "6", "517"] {
             assert_eq!(answered(code, "a text"), StoreError::Overloaded(text(code)), "{code}");
         }
-        for code in ["57P01", "57P03", "08006", "25P03", "25P04"] {
+        for code in ["57P01", "57P03", "08006"] {
             assert_eq!(answered(code, "a text"), StoreError::Unavailable(text(code)), "{code}");
         }
         let quoting = "character with byte sequence 0xe2 0x82 0xac has no equivalent";
@@ -331,5 +350,44 @@ mod tests {
         assert_eq!(answered("42703", "a text"), StoreError::Schema(text("42703")));
         assert_eq!(answered("40P01", "a text"), StoreError::Conflict);
         assert_eq!(answered("25006", "a text"), StoreError::ReadOnly(text("25006")));
+    }
+
+    #[test]
+    fn whether_a_statement_was_done_that_ended_its_connection() {
+        let of = |is_fatal, code: &str, writes: bool| match Fate::answered(is_fatal, code) {
+            Fate::Answered => match answered(code, "") {
+                StoreError::Overloaded(_) => "overloaded",
+                StoreError::Unavailable(_) => "down",
+                StoreError::Refused(_) => "refused",
+                StoreError::Conflict => "conflict",
+                _ => "something else",
+            },
+            _ if writes => "unknown",
+            _ => "down",
+        };
+        for (code, read, write) in [
+            ("57P01", "down", "unknown"),
+            ("57P02", "down", "unknown"),
+            ("57P04", "down", "unknown"),
+            ("08P01", "down", "unknown"),
+            ("XX000", "down", "unknown"),
+            ("57P03", "down", "down"),
+            ("53300", "overloaded", "overloaded"),
+            ("53200", "overloaded", "overloaded"),
+            ("57P05", "overloaded", "overloaded"),
+            ("25P03", "overloaded", "overloaded"),
+            ("25P04", "overloaded", "overloaded"),
+            ("40001", "conflict", "conflict"),
+            ("28P01", "refused", "refused"),
+            ("28000", "refused", "refused"),
+            ("3D000", "refused", "refused"),
+            ("42501", "refused", "refused"),
+        ] {
+            assert_eq!((of(true, code, false), of(true, code, true)), (read, write), "{code}");
+        }
+        for (code, both) in [("57014", "overloaded"), ("08P01", "refused"), ("XX000", "refused"), ("42501", "refused")]
+        {
+            assert_eq!((of(false, code, false), of(false, code, true)), (both, both), "{code}, not fatal");
+        }
     }
 }

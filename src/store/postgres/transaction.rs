@@ -41,8 +41,13 @@ impl PostgresTransaction {
             Err(error) if error.is_final() => {}
             Err(_) => savepoint.rollback().await?,
         }
-        // What of it went through has been rolled back.
-        written.map_err(|error| if matches!(error, StoreError::Partly(_)) { StoreError::suppressed() } else { error })
+        written.map_err(|error| match error {
+            // What of it went through has been rolled back.
+            StoreError::Partly(_) => StoreError::suppressed(),
+            // Without its COMMIT nothing is true.
+            StoreError::Ambiguous(why) => StoreError::Unavailable(why),
+            other => other,
+        })
     }
 
     pub(in crate::store) async fn load(&mut self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {

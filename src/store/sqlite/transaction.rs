@@ -31,8 +31,12 @@ impl SqliteTransaction {
     }
 
     async fn run(&mut self, sql: &str) -> Result<(), StoreError> {
+        self.run_or(sql, StoreError::of_write).await
+    }
+
+    async fn run_or(&mut self, sql: &str, failed: fn(sqlx::Error) -> StoreError) -> Result<(), StoreError> {
         let statement = sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&mut self.open()?.connection);
-        statement.await.map(|_| ()).map_err(StoreError::of_write)
+        statement.await.map(|_| ()).map_err(failed)
     }
 
     pub(super) fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
@@ -88,18 +92,15 @@ impl SqliteTransaction {
     /// counts as changed. It fails too where nobody will find what was committed: the file was replaced meanwhile.
     pub(in crate::store) async fn commit(mut self) -> Result<(), StoreError> {
         self.note(None).await?;
-        self.end("COMMIT").await?;
+        self.run_or("COMMIT", StoreError::of_commit).await?;
+        self.is_done = true;
         self.changes.tell();
         self.open()?.confirm().await
     }
 
     /// Undoes everything, and keeps the connection with what it knows.
     pub(in crate::store) async fn roll_back(mut self) -> Result<(), StoreError> {
-        self.end("ROLLBACK").await
-    }
-
-    async fn end(&mut self, sql: &str) -> Result<(), StoreError> {
-        self.run(sql).await?;
+        self.run("ROLLBACK").await?;
         self.is_done = true;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The power of a machine: when it fails, what a sidecar has not synced is gone.
+//! The power of a machine: when it fails, what a sidecar has not synced is gone. And its disk, which may fail alone.
 
 use std::fs;
 use std::path::Path;
@@ -25,6 +25,12 @@ impl Power {
     /// A sidecar of which it is known what it has synced.
     pub fn watches(&self, builder: Builder) -> Builder {
         builder.environment("LD_PRELOAD", self.0.path().join("synced.so").display().to_string())
+    }
+
+    /// From now on a file cannot be synced, or can be again.
+    pub fn disk_fails(&self, file: &Path, fails: bool) {
+        let mark = format!("{}.unsyncable", file.display());
+        if fails { fs::write(mark, "").expect("written") } else { fs::remove_file(mark).expect("removed") }
     }
 
     /// True when all of a journal has been synced.

@@ -1,7 +1,9 @@
 /* Keeps, beside each file of a journal, what of it was synced last: all that is left when the machine loses its power.
+   A file beside which there is one that ends in ".unsyncable" cannot be synced: its disk fails.
    Stands between a sidecar and its system (LD_PRELOAD). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -26,7 +28,21 @@ static void keep(int fd) {
     rename(unfinished, kept);
 }
 
+static int fails(int fd) {
+    char link[64], path[PATH_MAX], mark[PATH_MAX + 16];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    snprintf(mark, sizeof mark, "%s.unsyncable", path);
+    return access(mark, F_OK) == 0;
+}
+
 static int sync_by(const char *name, int fd) {
+    if (fails(fd)) {
+        errno = EIO;
+        return -1;
+    }
     int (*really)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
     int done = really(fd);
     if (done == 0) keep(fd);

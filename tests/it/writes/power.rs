@@ -1,11 +1,13 @@
 //! A machine that loses its power: what has not been synced is gone from the journal.
 
+use super::embedded;
 use super::late::{comes_too_late, held_up, save, through};
 use super::place::Place;
 use crate::support::power::Power;
 use crate::support::proxy::Proxy;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
+use crate::support::warnings;
 
 fn loses_power(place: &Place, power: &Power, mut sidecar: Sidecar) {
     sidecar.kill();
@@ -43,4 +45,30 @@ fn what_a_flush_takes_is_synced_before_it_is_sent_also_where_a_second_of_writes_
     until("what was taken is saved", || place.seen(1) == "20");
     save(&place, &sidecar, &mut wire, 300);
     comes_too_late(&place, &late, &mut wire, "300");
+}
+
+const THROUGH: &str = r#"
+[[caches]]
+key = "p:{id:int}"
+type = "hash"
+table = "players"
+write = "through"
+"#;
+
+#[test]
+fn an_error_of_the_disk_at_a_commit_to_sqlite_leaves_open_whether_it_was_applied() {
+    let tables = "CREATE TABLE players (id INTEGER PRIMARY KEY, seen INTEGER); INSERT INTO players VALUES (1, 0)";
+    let (place, power) = (embedded::Place::of(tables, THROUGH), Power::new());
+    let sidecar = power.watches(place.builder()).expect(&[warnings::WRITE_FAILED]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HSET p:1 seen 1"), ":0\r\n");
+    let log = place.folder.path().join("store.db-wal");
+    power.disk_fails(&log, true);
+    let told = wire.ask("HSET p:1 seen 2");
+    assert!(told.contains("may have been applied"), "{told}");
+    power.disk_fails(&log, false);
+    let now = wire.ask("HGET p:1 seen");
+    assert!(now == "$1\r\n1\r\n" || now == "$1\r\n2\r\n", "{now}");
+    assert_eq!(wire.ask("HSET p:1 seen 3"), ":0\r\n");
+    assert_eq!(place.sql("SELECT seen FROM players"), "3");
 }
