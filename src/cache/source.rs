@@ -128,7 +128,7 @@ impl Source {
     }
 
     /// The record of a key as the store has it.
-    pub(crate) async fn load(&self, cached: &Cached, key: &[u8]) -> Result<Option<Record>, StoreError> {
+    pub(crate) async fn load(&self, cached: &Cached, key: &Bytes) -> Result<Option<Record>, StoreError> {
         self.with_plan(cached, |plan| async move { self.store.load(&plan, key).await }).await
     }
 

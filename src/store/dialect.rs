@@ -3,6 +3,7 @@
 
 use super::catalog::described::Param;
 use super::catalog::relation::{Column, Holds, quote};
+use super::words::with_parameters;
 
 /// An engine's SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,23 @@ impl Dialect {
             Self::Postgres => format!("SELECT row_to_json(hearthside_row.*)::text FROM ({select}) AS hearthside_row"),
             Self::Sqlite => select.to_owned(),
         }
+    }
+
+    /// For each of several keys the rows that a SELECT of one has for it, in the order of the keys: what a parameter is
+    /// to that, an array is to this. SQLite has no arrays.
+    pub(super) fn for_each(self, one: &str, params: &[Param]) -> Option<String> {
+        if self == Self::Sqlite {
+            return None;
+        }
+        let numbers = 1..=params.len();
+        let arrays = numbers.clone().zip(params).map(|(number, param)| format!("${number}::{}[]", bound_type(param)));
+        let names = numbers.map(|number| format!("key_{number}"));
+        let (arrays, names) = (arrays.collect::<Vec<_>>().join(", "), names.collect::<Vec<_>>().join(", "));
+        let rows = with_parameters(one, |number| format!("hearthside_wanted.key_{number}"));
+        Some(format!(
+            "SELECT ARRAY({rows}) FROM unnest({arrays}) WITH ORDINALITY AS hearthside_wanted ({names}, number) \
+             ORDER BY number"
+        ))
     }
 
     /// A column as a SELECT of records names it.
@@ -137,6 +155,17 @@ impl Dialect {
             }
             (Self::Sqlite, _) => text.to_owned(),
         }
+    }
+}
+
+/// The type as which a key's text is bound in Postgres.
+const fn bound_type(param: &Param) -> &'static str {
+    match param {
+        Param::Int(2) => "int2",
+        Param::Int(4) => "int4",
+        Param::Int(_) => "int8",
+        Param::Text | Param::Cast { .. } => "text",
+        Param::Uuid => "uuid",
     }
 }
 

@@ -14,6 +14,7 @@ mod flush;
 mod gather;
 mod json;
 mod listing;
+mod loading;
 mod migrate;
 mod plan;
 mod planning;
@@ -23,12 +24,14 @@ mod row;
 mod saved_columns;
 mod schema;
 mod shape;
+mod shared_loads;
 mod sqlite;
 mod standing;
 mod transaction;
 pub mod triggers;
 mod turns;
 mod unavailable;
+mod words;
 
 pub use change::{Change, MOST_KEYS, OnChange};
 pub use current_plan::{CurrentPlan, Replanned};
@@ -44,13 +47,14 @@ use bulkhead::{Bulkhead, Work};
 use gather::Gather;
 use planning::Catalog;
 use postgres::Postgres;
+use shared_loads::SharedLoads;
 use sqlite::Sqlite;
 
 use std::sync::Arc;
 
 use crate::config;
 use crate::mapping::Mapping;
-use crate::record::{Record, RowEdit, Table, Written};
+use crate::record::{RowEdit, Table, Written};
 
 #[derive(Debug)]
 enum Engine {
@@ -65,10 +69,16 @@ enum Engine {
 pub struct Store {
     engine: Engine,
     bulkhead: Bulkhead,
+    shared_loads: Arc<SharedLoads>,
     settings: config::Store,
 }
 
 impl Store {
+    fn of(engine: Engine, settings: &config::Store) -> Self {
+        let (bulkhead, shared_loads) = (Bulkhead::new(settings), Arc::default());
+        Self { engine, bulkhead, shared_loads, settings: settings.clone() }
+    }
+
     /// Connects, and proves it with one round trip. The file of the default `store.url` is created with the demo world
     /// if it does not exist.
     ///
@@ -81,7 +91,7 @@ impl Store {
         } else {
             Engine::Postgres(Box::new(Postgres::connect(settings).await?))
         };
-        Ok(Self { engine, bulkhead: Bulkhead::new(settings), settings: settings.clone() })
+        Ok(Self::of(engine, settings))
     }
 
     /// Whether `store.url` and what belongs to it can be read. Nobody is asked.
@@ -107,7 +117,7 @@ impl Store {
     pub async fn connect_to_check(settings: &config::Store) -> Result<Self, StoreError> {
         if settings.url.starts_with("sqlite:") && sqlite::is_to_be_made(settings) {
             let engine = Engine::Sqlite(Box::new(Sqlite::stand_in(settings).await?));
-            return Ok(Self { engine, bulkhead: Bulkhead::new(settings), settings: settings.clone() });
+            return Ok(Self::of(engine, settings));
         }
         Self::connect(settings).await
     }
@@ -126,7 +136,7 @@ impl Store {
     /// What stands in for a store that does not answer yet: everything is [`StoreError::Loading`].
     #[must_use]
     pub fn away(settings: &config::Store, away: Arc<Unavailable>) -> Self {
-        Self { engine: Engine::Away(away), bulkhead: Bulkhead::new(settings), settings: settings.clone() }
+        Self::of(Engine::Away(away), settings)
     }
 
     /// What the store is, for logs: never its password.
@@ -195,22 +205,6 @@ impl Store {
             Err(error) => Ok(Some((key, error.to_string()))),
             Ok(()) => Ok(None),
         }
-    }
-
-    /// Loads the record of one key; `None` when there is no such row, or when the row's own key is spelled otherwise
-    /// (hazard 29).
-    ///
-    /// # Errors
-    /// [`StoreError`]; [`StoreError::Open`] at once while the breaker is open.
-    pub async fn load(&self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {
-        let loading = async {
-            match &self.engine {
-                Engine::Postgres(store) => store.rows_of(plan, key).await,
-                Engine::Sqlite(store) => store.rows_of(plan, key).await,
-                Engine::Away(away) => Err(away.error()),
-            }
-        };
-        plan.record(key, self.bulkhead.run(plan, Work::Load, StoreError::Unavailable, loading).await?)
     }
 
     /// Writes one key. `origin` comes back with the notices of what it changed.

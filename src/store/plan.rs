@@ -53,6 +53,9 @@ pub struct Plan {
     pub(super) mapping: Mapping,
     /// Loads one key: `$1` ... are what its placeholders hold, in order. Empty for definitions.
     pub(super) one: String,
+    /// Loads several keys: `$1` ... are arrays of the same, and a row is what a key's rows are. Empty where there is no
+    /// such statement.
+    pub(super) several: String,
     /// Loads every definition. Empty for caches.
     pub(super) all: String,
     /// How they are bound, in Postgres.
@@ -83,6 +86,7 @@ impl Plan {
         Self {
             mapping: mapping.clone(),
             one: String::new(),
+            several: String::new(),
             all: String::new(),
             params: Vec::new(),
             key,
@@ -99,6 +103,11 @@ impl Plan {
     #[must_use]
     pub const fn mapping(&self) -> &Mapping {
         &self.mapping
+    }
+
+    /// True when there is a statement that loads several keys.
+    pub(super) const fn reads_several(&self) -> bool {
+        !self.several.is_empty()
     }
 
     /// True when another plan has the same statements.

@@ -10,7 +10,7 @@ use crate::store::catalog::requirements::{ColumnFault, list_parameters, must_sel
 use crate::store::dialect::Dialect;
 use crate::store::listing::{Listing, source};
 use crate::store::plan::{KeySource, ListStatement, ListStatements, Plan};
-use crate::store::schema::name_length;
+use crate::store::words::name_length;
 
 /// # Errors
 /// [`StoreError::Faults`] for what does not fit.

@@ -112,7 +112,7 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping) -> Result<Pla
         (None, None) => Err(StoreError::fault("table", "has no table and no query")),
     };
     match planned {
-        Ok(plan) if faults.is_empty() => Ok(plan),
+        Ok(plan) if faults.is_empty() => with_several(catalog, plan).await,
         Ok(_) => Err(StoreError::Faults(faults)),
         Err(StoreError::Faults(more)) => {
             faults.extend(more);
@@ -120,6 +120,21 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping) -> Result<Pla
         }
         Err(other) => Err(other),
     }
+}
+
+/// The plan with a statement that loads several keys, where the engine takes one.
+async fn with_several(catalog: &Catalog<'_>, mut plan: Plan) -> Result<Plan, StoreError> {
+    if plan.one.is_empty() || plan.params.is_empty() {
+        return Ok(plan);
+    }
+    let Some(several) = catalog.dialect().for_each(&plan.one, &plan.params) else { return Ok(plan) };
+    match catalog.describe(&several).await {
+        Ok(_) => plan.several = several,
+        // Each key goes by a statement of its own then.
+        Err(StoreError::Refused(_) | StoreError::Schema(_)) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(plan)
 }
 
 /// What triggers on the watched tables would lack; the mapping's own table is judged with its columns.

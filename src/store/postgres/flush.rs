@@ -15,8 +15,8 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _};
 
 use super::expression::ORIGIN;
 use super::params::bind;
+use super::rows::{load, parse, parse_all};
 use super::sessions::Sessions;
-use super::{load, parse, parse_all};
 use crate::config::WriteMode;
 use crate::record::Record;
 use crate::store::catalog::relation::Column;

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgSeverity};
 use sqlx::{ConnectOptions, Connection as _};
 
 use super::IDLE;
@@ -120,5 +120,31 @@ impl Lent<'_> {
             let (connection, generation, opened_by) = (self.connection, self.generation, self.opened_by);
             idle.push(Idle { connection, generation, opened_by, since });
         }
+    }
+}
+
+/// Gives the connection back if its statement was answered, be it with an error.
+pub(super) fn answered<T>(result: Result<T, sqlx::Error>, lent: Lent<'_>) -> Result<T, sqlx::Error> {
+    let answered = match &result {
+        Ok(_) => true,
+        Err(error @ sqlx::Error::Database(_)) => !has_died(error),
+        Err(_) => false,
+    };
+    if answered {
+        lent.give_back();
+    }
+    result
+}
+
+/// True when the connection is gone, as opposed to the statement being wrong or slow. 57P: the server ended it;
+/// whatever is fatal ends it.
+pub(super) fn has_died(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => {
+            let fatal = error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
+            fatal == Some(PgSeverity::Fatal) || error.code().is_some_and(|code| code.starts_with("57P"))
+        }
+        _ => false,
     }
 }

@@ -11,6 +11,7 @@ mod feed;
 mod flush;
 mod health;
 mod key_connections;
+mod loading;
 mod notes;
 mod options;
 mod params;
@@ -36,7 +37,7 @@ mod zone;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSeverity};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgPool, Row as _};
 
 pub(super) use catalog::PostgresCatalog;
@@ -55,16 +56,15 @@ use crate::mapping::Mapping;
 use crate::record::{RowEdit, Written};
 use conflict::goes_again;
 use health::Health;
-use key_connections::{Lender, Lent};
+use key_connections::Lender;
 use planners::Planners;
 use pool::pool;
 use pulse::Pulse;
 use questions::Questions;
-use rows::{load, parse, parse_all};
+use rows::parse;
 use schema_watch::SchemaWatch;
 use sessions::Sessions;
 use setup::CurrentSetup;
-use spelling::{Spelling, is_about_a_text, spelling};
 
 /// A connection that has not been used for so long is tested before it is used.
 const IDLE: Duration = Duration::from_secs(1);
@@ -161,53 +161,6 @@ impl Postgres {
     /// Has the server read the statements that would write to a mapping's table.
     pub(super) async fn rehearse(&self, plan: &Plan) -> Result<(), StoreError> {
         rehearsal::rehearse(self.catalog().await?, plan).await
-    }
-
-    /// The rows of one key; none when a part of the key cannot be a value of its column.
-    pub(super) async fn rows_of(&self, plan: &Plan, key: &[u8]) -> Result<Vec<Row>, StoreError> {
-        let Some(bound) = params::bind(plan, key) else { return Ok(Vec::new()) };
-        let mut sent = 0;
-        loop {
-            let rows = self.rows_once(plan, &bound).await;
-            sent += 1;
-            if !goes_again(&rows, sent).await {
-                return rows;
-            }
-        }
-    }
-
-    async fn rows_once(&self, plan: &Plan, bound: &[params::Bound]) -> Result<Vec<Row>, StoreError> {
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let mut lent = self.lender.lend().await?;
-            match answered(load(&self.sessions, &mut lent.connection, plan, bound).await, lent) {
-                // Connections may have died unnoticed, all of them at once; a read may be sent again.
-                Err(error) if has_died(&error) && attempt <= self.lender.most() => {
-                    tracing::debug!(%error, "a store connection was dead; the load is tried again");
-                }
-                Err(error) if is_about_a_text(&error) => return self.none_if_no_value(plan, bound, error).await,
-                Err(error) => return Err(error.into()),
-                Ok(rows) => return parse_all(&rows),
-            }
-        }
-    }
-
-    /// No rows where the key's text is what the error is about: it is no value of its column, so that none has it.
-    async fn none_if_no_value(
-        &self,
-        plan: &Plan,
-        bound: &[params::Bound],
-        error: sqlx::Error,
-    ) -> Result<Vec<Row>, StoreError> {
-        let mut lent = self.lender.lend().await?;
-        let mut unit = self.sessions.enter(&mut lent.connection).await?;
-        let spelled = spelling(&mut *unit, self.sessions.keep_statements(), plan, bound).await;
-        let spelled = unit.leave(spelled, |error| error).await;
-        match answered(spelled, lent)? {
-            Spelling::NoValue => Ok(Vec::new()),
-            Spelling::Own | Spelling::Other => Err(error.into()),
-        }
     }
 
     pub(super) async fn write(
@@ -369,30 +322,4 @@ impl Postgres {
 pub(super) fn check_url(settings: &config::Store) -> Result<(), (&'static str, StoreError)> {
     options::read(settings).map_err(|error| ("store.url", error))?;
     options::read_direct(settings).map_err(|error| ("store.feed_url", error)).map(|_| ())
-}
-
-/// Gives the connection back if its statement was answered, be it with an error.
-fn answered<T>(result: Result<T, sqlx::Error>, lent: Lent<'_>) -> Result<T, sqlx::Error> {
-    let answered = match &result {
-        Ok(_) => true,
-        Err(error @ sqlx::Error::Database(_)) => !has_died(error),
-        Err(_) => false,
-    };
-    if answered {
-        lent.give_back();
-    }
-    result
-}
-
-/// True when the connection is gone, as opposed to the statement being wrong or slow. 57P: the server ended it;
-/// whatever is fatal ends it.
-fn has_died(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(error) => {
-            let fatal = error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
-            fatal == Some(PgSeverity::Fatal) || error.code().is_some_and(|code| code.starts_with("57P"))
-        }
-        _ => false,
-    }
 }

@@ -72,6 +72,38 @@ pub(super) fn info(param: &Param) -> PgTypeInfo {
     }
 }
 
+/// The values of several keys as one array for each parameter, in the form that Postgres sends arrays in: the number
+/// of dimensions, whether there are NULLs, the type of the elements; of the dimension its length and first index; and
+/// each element with its length.
+/// Source: `array_recv` of <https://github.com/postgres/postgres/blob/REL_17_STABLE/src/backend/utils/adt/arrayfuncs.c>
+pub(super) fn arrays(params: &[Param], keys: &[&Vec<Bound>]) -> Vec<Bound> {
+    params.iter().enumerate().map(|(at, param)| array(param, keys.iter().filter_map(|key| key.get(at)))).collect()
+}
+
+fn array<'b>(param: &Param, values: impl Iterator<Item = &'b Bound>) -> Bound {
+    let (of_elements, of_array) = numbers(param);
+    let (mut elements, mut count) = (Vec::new(), 0_i32);
+    for value in values {
+        count += 1;
+        elements.extend((value.bytes.len() as i32).to_be_bytes());
+        elements.extend(&value.bytes);
+    }
+    let head = [1, 0, of_elements as i32, count, 1].map(i32::to_be_bytes).concat();
+    Bound { info: PgTypeInfo::with_oid(Oid(of_array)), bytes: [head, elements].concat() }
+}
+
+/// The numbers of a parameter's type and of the array of it, which never change.
+/// Source: <https://github.com/postgres/postgres/blob/REL_17_STABLE/src/include/catalog/pg_type.dat>
+const fn numbers(param: &Param) -> (u32, u32) {
+    match param {
+        Param::Int(2) => (21, 1005),
+        Param::Int(4) => (23, 1007),
+        Param::Int(_) => (20, 1016),
+        Param::Text | Param::Cast { .. } => (25, 1009),
+        Param::Uuid => (2950, 2951),
+    }
+}
+
 fn bind_one(param: &Param, value: &[u8]) -> Option<Bound> {
     let bytes = match param {
         Param::Int(width) => {

@@ -7,7 +7,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use tokio::sync::Mutex;
 
-use super::has_died;
+use super::key_connections::has_died;
 
 /// The connection, opened when it is needed.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Rows as JSON texts, as the statements of plans select them. Knows no mapping.
 
-use sqlx::AssertSqlSafe;
-use sqlx::postgres::{PgConnection, PgExecutor};
+use sqlx::postgres::{PgConnection, PgExecutor, Postgres};
+use sqlx::{AssertSqlSafe, Decode, Type};
 
-use super::params;
+use super::params::Bound;
 use super::sessions::Sessions;
 use crate::store::json::Members;
 use crate::store::row::Row;
@@ -14,11 +14,24 @@ pub(super) async fn load(
     sessions: &Sessions,
     connection: &mut PgConnection,
     plan: &Plan,
-    bound: &[params::Bound],
+    bound: &[Bound],
 ) -> Result<Vec<String>, sqlx::Error> {
+    fetch(sessions, connection, &plan.one, bound).await
+}
+
+/// What a statement selects, of one column.
+pub(super) async fn fetch<T>(
+    sessions: &Sessions,
+    connection: &mut PgConnection,
+    sql: &str,
+    bound: &[Bound],
+) -> Result<Vec<T>, sqlx::Error>
+where
+    T: for<'r> Decode<'r, Postgres> + Type<Postgres> + Send + Unpin,
+{
     let mut unit = sessions.enter(connection).await?;
-    let rows = rows_as_json(&mut *unit, sessions, plan, bound).await;
-    unit.leave(rows, |error| error).await
+    let values = select(&mut *unit, sessions, sql, bound).await;
+    unit.leave(values, |error| error).await
 }
 
 /// The rows of one key, each as JSON text.
@@ -26,9 +39,21 @@ pub(super) async fn rows_as_json<'e>(
     executor: impl PgExecutor<'e>,
     sessions: &Sessions,
     plan: &Plan,
-    bound: &[params::Bound],
+    bound: &[Bound],
 ) -> Result<Vec<String>, sqlx::Error> {
-    let query = sqlx::query_scalar(AssertSqlSafe(plan.one.clone())).persistent(sessions.keep_statements());
+    select(executor, sessions, &plan.one, bound).await
+}
+
+async fn select<'e, T>(
+    executor: impl PgExecutor<'e>,
+    sessions: &Sessions,
+    sql: &str,
+    bound: &[Bound],
+) -> Result<Vec<T>, sqlx::Error>
+where
+    T: for<'r> Decode<'r, Postgres> + Type<Postgres> + Send + Unpin,
+{
+    let query = sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).persistent(sessions.keep_statements());
     bound.iter().fold(query, |query, value| query.bind(value.clone())).fetch_all(executor).await
 }
 

@@ -6,13 +6,14 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::explain::Failed;
 use super::params::{Bound, bind};
+use super::push;
 use super::questions::Questions;
+use super::rows::parse_all;
 use super::sessions::Sessions;
 use super::spelling::{Spelling, is_about_a_text, spelling};
 use super::statement::{Statement, Statements};
 use super::upsert::upsert;
 use super::zone::doubt_by_now;
-use super::{parse_all, push};
 use crate::record::{Change, Condition, Edit, Record, RowEdit, Written};
 use crate::store::StoreError;
 use crate::store::catalog::relation::Surety;

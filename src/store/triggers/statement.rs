@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgPool};
 
 use super::rights::{Needs, add};
 use crate::store::catalog::relation::quote;
-use crate::store::schema::names_in;
+use crate::store::words::names_in;
 
 /// What a name in a statement means: the relation's full name, whether a plan names others in its place (what a view
 /// is made of, partitions), and whether those are read with the rights of whoever reads the view.

@@ -7,5 +7,6 @@ mod floods;
 mod herd;
 mod listing;
 mod reads;
+mod shared_loads;
 mod staleness;
 mod verifier;
