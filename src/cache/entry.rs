@@ -8,7 +8,8 @@ use crate::keys::MappingId;
 use crate::record::{Record, TtlChange, View};
 use crate::telemetry::clock::{Tick, millis};
 
-/// What is known of one key. Shared by readers; only its expiry ever changes.
+/// What is known of one key. Shared by readers; only its expiry and when it was used ever
+/// change.
 #[derive(Debug)]
 pub struct Entry {
     /// The record; `None`: the key is absent.
@@ -19,6 +20,8 @@ pub struct Entry {
     pub(super) loaded_at: Tick,
     /// A [`Tick`].
     expires_at: AtomicU64,
+    /// When it was read last, or rather one of its last reads: a [`Tick`].
+    used_at: AtomicU64,
     /// How long a read may prolong its life, in milliseconds; 0 where reads do not.
     renewal: u64,
     /// How long it is kept after its expiry, in milliseconds.
@@ -26,6 +29,15 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// It is read at `now`.
+    pub(super) fn use_at(&self, now: Tick) {
+        self.used_at.store(now.as_ms(), Relaxed);
+    }
+
+    pub(super) fn used_at(&self) -> Tick {
+        Tick::from_ms(self.used_at.load(Relaxed))
+    }
+
     /// When it expires; [`Tick::NEVER`] if it does not.
     pub(super) fn expires_at(&self) -> Tick {
         Tick::from_ms(self.expires_at.load(Relaxed))
@@ -142,7 +154,8 @@ impl Span {
         };
         let renewal = if record.is_some() && self.renew { self.ttl.unwrap_or(0) } else { 0 };
         let grace = if record.is_some() { self.stale.max(self.stale_if_error) } else { 0 };
-        Entry { record, mapping, epoch, loaded_at, expires_at: AtomicU64::new(expires_at.as_ms()), renewal, grace }
+        let (expires_at, used_at) = (AtomicU64::new(expires_at.as_ms()), AtomicU64::new(now.as_ms()));
+        Entry { record, mapping, epoch, loaded_at, expires_at, used_at, renewal, grace }
     }
 
     /// Gives an entry another time to live, counted from `now`.

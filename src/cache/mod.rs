@@ -1,7 +1,8 @@
 //! Read-through cache of records: one load per key at a time, TTLs, absent keys, invalidation, and writes through it.
 //! Knows mappings and the store; never commands, clients or the upstream. `memory` holds what is known, `write_behind`
-//! what the store does not have yet, `writes` writes, and `verifier` looks for stale records; each of them knows only
-//! those before it. `parts` puts them together. `invalidation` and `deferred` are methods of the cache, too.
+//! what the store does not have yet, `writes` writes, `verifier` looks for stale records, and `warm` brings back what a
+//! process before had in memory; each of them knows only those before it. `parts` puts them together. `invalidation`
+//! and `deferred` are methods of the cache, too.
 //!
 //! What must stay true (docs/CONSISTENCY.md):
 //! - an entry is served only while its mapping's epoch is the one its load began in (C3, gaps);
@@ -20,6 +21,7 @@ mod source;
 mod succession;
 mod tasks;
 mod verifier;
+mod warm;
 mod write_behind;
 mod writes;
 
@@ -41,6 +43,7 @@ pub use writes::transaction::watched::Watched;
 pub use writes::transaction::{OwnedTransaction, Prepared};
 
 use memory::Memory;
+use warm::Warmth;
 use write_behind::WriteBehind;
 use writes::Writer;
 
@@ -56,6 +59,8 @@ pub struct Cache {
     memory: Arc<Memory>,
     write_behind: Arc<WriteBehind>,
     writer: Arc<Writer>,
+    /// Where hot keys are noted, if they are.
+    warmth: Option<Arc<Warmth>>,
 }
 
 impl Cache {
@@ -99,6 +104,13 @@ impl Cache {
     /// Gives an entry of `key` another TTL; without a limit it lives as long as its mapping allows.
     pub fn change_ttl(&self, id: MappingId, key: &[u8], entry: &Entry, life: TtlChange, now: Tick) {
         self.memory.change_ttl(id, key, entry, life, now);
+    }
+
+    /// Notes which keys are hot, for the next start.
+    pub async fn note_hot_keys(&self) {
+        if let Some(warmth) = &self.warmth {
+            warmth.save().await;
+        }
     }
 
     /// The next keys of a mapping, about `limit`, and where to go on; `None` when there are no more.

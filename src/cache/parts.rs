@@ -10,6 +10,7 @@ use super::memory::sampler::Sampler;
 use super::source::Source;
 use super::tasks::{Sweep, Tasks};
 use super::verifier::Verifier;
+use super::warm::Warmth;
 use super::write_behind::WriteBehind;
 use super::write_behind::expiry::Renewals;
 use super::writes::Writer;
@@ -50,6 +51,7 @@ impl Cache {
         let rows = settings.journal.flush_rows.min(store::MOST_KEYS);
         let write_behind = Arc::new(WriteBehind::new(memory.clone(), journal, rows, waiting, deferred_metrics));
         let writer = Arc::new(Writer::new(memory.clone(), write_behind.clone(), runtime, metrics.clone()));
+        let warmth = Warmth::new(&settings.cache, memory.clone(), metrics.clone());
         let tasks = Tasks {
             memory: memory.clone(),
             write_behind: write_behind.clone(),
@@ -57,7 +59,8 @@ impl Cache {
             verifier: Verifier::new(memory.clone(), chosen, settings.verify.per_second, metrics.clone()),
             flush_interval: settings.journal.flush_interval,
             sweep: Sweep::new(&settings.store, metrics),
+            warmth: warmth.clone(),
         };
-        (Self { memory, write_behind, writer }, tasks)
+        (Self { memory, write_behind, writer, warmth }, tasks)
     }
 }

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::memory::Memory;
 use super::verifier::Verifier;
+use super::warm::Warmth;
 use super::write_behind::WriteBehind;
 use super::write_behind::expiry::Renewal;
 use crate::config;
@@ -28,6 +29,7 @@ pub struct Tasks {
     pub(super) verifier: Verifier,
     pub(super) flush_interval: Duration,
     pub(super) sweep: Sweep,
+    pub(super) warmth: Option<Arc<Warmth>>,
 }
 
 impl Tasks {
@@ -38,6 +40,9 @@ impl Tasks {
         tasks.spawn(self.verifier.run());
         if !self.sweep.interval.is_zero() {
             tasks.spawn(self.sweep.run(self.memory.clone()));
+        }
+        if let Some(warmth) = self.warmth {
+            tasks.spawn(warmth.run());
         }
         tasks.spawn(remove_outdated(self.memory.clone()));
         tasks.spawn(tidy(self.memory));

@@ -242,6 +242,12 @@ pub struct Cache {
     pub max_staleness: Duration,
     /// A TTL is shortened by up to this many percent, so that keys loaded together do not expire together.
     pub ttl_jitter: u8,
+    /// The file in which hot keys are noted for a warm start; empty: they are not.
+    pub warm: PathBuf,
+    /// Most keys in that file.
+    pub warm_keys: usize,
+    /// So many of them are loaded in a second, at most.
+    pub warm_rate: u32,
 }
 
 impl Default for Cache {
@@ -252,6 +258,9 @@ impl Default for Cache {
             negative_ttl: Duration::from_secs(5),
             max_staleness: Duration::from_secs(30),
             ttl_jitter: 10,
+            warm: PathBuf::new(),
+            warm_keys: 100_000,
+            warm_rate: 5000,
         }
     }
 }

@@ -101,11 +101,7 @@ impl Bulkhead {
 
     async fn turn_of(&self, concerned: &Concerned, work: Work) -> Result<Turn, StoreError> {
         let taking = self.turns(work).take(concerned);
-        tokio::time::timeout(self.settings.queue_timeout, taking).await.map_err(|_| {
-            let why = "no turn within store.queue_timeout: the statements of this mapping that are under way take too \
-                       long, or too many wait (store.max_connections)";
-            StoreError::Overloaded(why.into())
-        })
+        tokio::time::timeout(self.settings.queue_timeout, taking).await.map_err(|_| no_turn())
     }
 
     /// The same for statements of which silence counts against their mapping. One turn is enough for a transaction over
@@ -190,6 +186,13 @@ impl Admitted {
         let ended = tokio::time::timeout(self.deadline, statement).await;
         ended.unwrap_or_else(|_| Err(silence(SILENT.into())))
     }
+}
+
+/// The error of who has waited for a turn for too long.
+pub(super) fn no_turn() -> StoreError {
+    let why = "no turn within store.queue_timeout: the statements of this mapping that are under way take too long, or \
+               too many wait (store.max_connections)";
+    StoreError::Overloaded(why.into())
 }
 
 fn is_sqlite(settings: &config::Store) -> bool {

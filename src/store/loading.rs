@@ -2,7 +2,6 @@
 //! statement costs no round trip, and each key has its own. Knows no statement.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -33,12 +32,13 @@ impl Store {
 
     async fn rows_of(self: &Arc<Self>, plan: &Arc<Plan>, key: &Bytes) -> Result<Vec<Row>, StoreError> {
         let (wanted, answer) = Wanted::new(plan, key);
-        self.join([wanted]);
+        self.begin_to_lead(self.shared_loads.join(vec![wanted]));
         answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the load was given up".into())))
     }
 
-    fn join(self: &Arc<Self>, wanted: impl IntoIterator<Item = Wanted>) {
-        if let Some(lead) = self.shared_loads.join(wanted) {
+    /// Begins to lead a line of keys where nobody does.
+    fn begin_to_lead(self: &Arc<Self>, lead: Option<Lead>) {
+        if let Some(lead) = lead {
             // A task of its own: it goes on when the load that began it is given up.
             tokio::spawn(self.clone().lead(lead));
         }
@@ -47,12 +47,12 @@ impl Store {
     /// Has the next keys of a line read when it is their turn, and leaves those behind them to another task.
     fn lead(self: Arc<Self>, mut lead: Lead) -> BoxFuture<'static, ()> {
         async move {
-            while let Some(plan) = lead.next() {
-                let began = Instant::now();
+            while let Some(plan) = lead.next(self.settings.queue_timeout) {
                 match self.bulkhead.admit(&[&plan], Work::Load).await {
                     Ok(admitted) => return self.read_next(admitted, lead).await,
-                    Err(error @ StoreError::Overloaded(_)) => lead.refuse(Some(began), &error),
-                    Err(error) => lead.refuse(None, &error),
+                    // Who has waited for so long is refused next.
+                    Err(StoreError::Overloaded(_)) => {}
+                    Err(error) => lead.refuse(&error),
                 }
             }
         }
@@ -61,33 +61,49 @@ impl Store {
 
     async fn read_next(self: Arc<Self>, admitted: Admitted, mut lead: Lead) {
         // Whoever wants a key at this moment has asked for it before this goes on.
-        tokio::task::yield_now().await;
+        let mut count = 0;
+        while count < lead.count() {
+            count = lead.count();
+            tokio::task::yield_now().await;
+        }
         let keys = lead.take();
-        if lead.next().is_some() {
+        if lead.next(self.settings.queue_timeout).is_some() {
             tokio::spawn(self.clone().lead(lead));
         }
         self.read(admitted, keys).await;
     }
 
-    /// Reads keys of one plan, and gives each its rows.
+    /// Reads keys of one plan, and gives each its rows. Those to which the statement has not come are read later.
     async fn read(self: &Arc<Self>, admitted: Admitted, keys: Vec<Wanted>) {
         let (Engine::Postgres(store), [first, ..]) = (&self.engine, &keys[..]) else { return };
-        let (plan, began) = (first.plan.clone(), Instant::now());
-        let reading = rows_of_each(store, &plan, &keys);
-        let rows = admitted.run(&plan, StoreError::Unavailable, reading).await;
+        let plan = first.plan.clone();
+        let rows = admitted.run(&plan, StoreError::Unavailable, rows_of_each(store, &plan, &keys)).await;
         drop(admitted);
-        self.shared_loads.took(&plan, began.elapsed());
+        let shared = &self.shared_loads;
         match rows {
-            Ok(rows) => keys.into_iter().zip(rows).for_each(|(wanted, rows)| wanted.answer(Ok(rows))),
-            Err(error) if keys.len() > 1 && may_be_of_one(&error) => self.join(keys.into_iter().map(Wanted::alone)),
+            Ok(rows) => {
+                let (count, mut left) = (keys.len(), Vec::new());
+                for (wanted, rows) in keys.into_iter().zip(rows) {
+                    match rows {
+                        Some(rows) => wanted.answer(Ok(rows)),
+                        None => left.push(wanted),
+                    }
+                }
+                shared.came_to(&plan, count - left.len(), count);
+                self.begin_to_lead(shared.join_again(left));
+            }
+            Err(error) if keys.len() > 1 && may_be_of_one(&error) => {
+                self.begin_to_lead(shared.join(keys.into_iter().map(Wanted::alone).collect()));
+            }
             Err(error) => keys.into_iter().for_each(|wanted| wanted.answer(Err(error.clone()))),
         }
     }
 }
 
-async fn rows_of_each(store: &Postgres, plan: &Plan, keys: &[Wanted]) -> Result<Vec<Vec<Row>>, StoreError> {
+/// The rows of each key; `None` where the statement has not come to it.
+async fn rows_of_each(store: &Postgres, plan: &Plan, keys: &[Wanted]) -> Result<Vec<Option<Vec<Row>>>, StoreError> {
     match keys {
-        [one] => Ok(vec![store.rows_of(plan, &one.key).await?]),
+        [one] => Ok(vec![Some(store.rows_of(plan, &one.key).await?)]),
         several => {
             let keys: Vec<&[u8]> = several.iter().map(|wanted| &*wanted.key).collect();
             store.rows_of_each(plan, &keys).await

@@ -13,15 +13,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::bulkhead::no_turn;
 use super::row::Row;
 use super::{Plan, StoreError};
 
 /// The most keys of one statement.
 const MOST: usize = 256;
-
-/// The keys of a mapping whose last statement took longer than this go by half as many: what a key that takes long
-/// costs the others is small then, and the round trips that they share count for little.
-const LONG: Duration = Duration::from_millis(250);
 
 /// The lines of all mappings.
 #[derive(Debug, Default)]
@@ -69,9 +66,9 @@ impl Wanted {
         drop(self.answer.send(rows));
     }
 
-    /// The same key, to be read by a statement of its own.
+    /// The same key, to be read by a statement of its own: it begins to wait for that now.
     pub(super) fn alone(self) -> Self {
-        Self { is_alone: true, ..self }
+        Self { is_alone: true, since: Instant::now(), ..self }
     }
 
     fn goes_with(&self, first: &Self) -> bool {
@@ -93,36 +90,50 @@ impl SharedLoads {
     }
 
     /// Puts keys of one mapping at the end of its line. Where nobody leads it, the caller has to.
-    pub(super) fn join(self: &Arc<Self>, wanted: impl IntoIterator<Item = Wanted>) -> Option<Lead> {
-        let mut wanted = wanted.into_iter().peekable();
-        let name = wanted.peek()?.plan.mapping.pattern.text().to_owned();
+    pub(super) fn join(self: &Arc<Self>, wanted: Vec<Wanted>) -> Option<Lead> {
+        let plan = wanted.first()?.plan.clone();
+        self.enter(&plan, |line| line.wanted.extend(wanted))
+    }
+
+    /// The same for keys to which a statement has not come, at the front, where they stood before.
+    pub(super) fn join_again(self: &Arc<Self>, wanted: Vec<Wanted>) -> Option<Lead> {
+        let plan = wanted.first()?.plan.clone();
+        self.enter(&plan, |line| wanted.into_iter().rev().for_each(|wanted| line.wanted.push_front(wanted)))
+    }
+
+    fn enter(self: &Arc<Self>, plan: &Plan, join: impl FnOnce(&mut KeyLine)) -> Option<Lead> {
+        let name = plan.mapping.pattern.text();
         let mut lines = self.lines();
-        if !lines.contains_key(&*name) {
-            lines.insert(name.as_str().into(), KeyLine::default());
+        if !lines.contains_key(name) {
+            lines.insert(name.into(), KeyLine::default());
         }
-        let (mapping, _) = lines.get_key_value(&*name)?;
-        let mapping = mapping.clone();
+        let mapping = lines.get_key_value(name)?.0.clone();
         let line = lines.get_mut(&mapping)?;
-        line.wanted.extend(wanted);
+        join(line);
         let leads = !std::mem::replace(&mut line.is_led, true);
         leads.then(|| Lead { shared_loads: self.clone(), mapping, is_over: false })
     }
 
-    /// Notes how long a statement took that read keys of a mapping.
-    pub(super) fn took(&self, plan: &Plan, time: Duration) {
+    /// Notes to how many of its keys a statement of this plan has come in time.
+    pub(super) fn came_to(&self, plan: &Plan, count: usize, of: usize) {
         if let Some(line) = self.lines().get_mut(plan.mapping.pattern.text()) {
-            line.most = if time > LONG { (line.most / 2).max(1) } else { (line.most * 2).min(MOST) };
+            line.most = if count < of { count.max(1) } else { (line.most * 2).min(MOST) };
         }
     }
 }
 
 impl Lead {
-    /// The plan of the key that is next. Where nobody waits any more, nobody leads the line from then on.
-    pub(super) fn next(&mut self) -> Option<Arc<Plan>> {
+    /// The plan of the key that is next. Who has waited for longer than `patience` is refused. Where nobody waits any
+    /// more, nobody leads the line from then on.
+    pub(super) fn next(&mut self, patience: Duration) -> Option<Arc<Plan>> {
         let shared_loads = self.shared_loads.clone();
         let mut lines = shared_loads.lines();
         let line = lines.get_mut(&self.mapping)?;
         line.wanted.retain(|wanted| !wanted.answer.is_closed());
+        let has_waited = |wanted: &Wanted| wanted.since.elapsed() > patience;
+        let (late, wanted) = line.wanted.drain(..).partition(has_waited);
+        line.wanted = wanted;
+        refuse(late, &no_turn());
         self.is_over = line.wanted.is_empty();
         line.is_led = !self.is_over;
         line.wanted.front().map(|wanted| wanted.plan.clone())
@@ -138,15 +149,20 @@ impl Lead {
         line.wanted.drain(..count).collect()
     }
 
-    /// Answers those with an error who have waited since `began` or longer; all of them if that is `None`.
-    pub(super) fn refuse(&self, began: Option<Instant>, error: &StoreError) {
-        let mut lines = self.shared_loads.lines();
-        let Some(line) = lines.get_mut(&self.mapping) else { return };
-        let has_waited = |wanted: &Wanted| began.is_none_or(|began| wanted.since <= began);
-        let (refused, wait) = line.wanted.drain(..).partition::<Vec<_>, _>(has_waited);
-        line.wanted.extend(wait);
-        refused.into_iter().for_each(|wanted| wanted.answer(Err(error.clone())));
+    /// How many keys wait.
+    pub(super) fn count(&self) -> usize {
+        self.shared_loads.lines().get(&self.mapping).map_or(0, |line| line.wanted.len())
     }
+
+    /// Answers all who wait with an error.
+    pub(super) fn refuse(&self, error: &StoreError) {
+        let mut lines = self.shared_loads.lines();
+        refuse(lines.get_mut(&self.mapping).map(|line| std::mem::take(&mut line.wanted)).unwrap_or_default(), error);
+    }
+}
+
+fn refuse(wanted: VecDeque<Wanted>, error: &StoreError) {
+    wanted.into_iter().for_each(|wanted| wanted.answer(Err(error.clone())));
 }
 
 impl Drop for Lead {
@@ -168,7 +184,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::{Answer, LONG, Lead, MOST, SharedLoads, Wanted};
+    use super::{Answer, Lead, MOST, SharedLoads, Wanted};
     use crate::config::{Config, Faults, read};
     use crate::mapping::Mappings;
     use crate::store::StoreError;
@@ -196,9 +212,9 @@ mod tests {
         assert!(none.is_none(), "somebody leads");
         let keys = |keys: Vec<Wanted>| keys.into_iter().map(|wanted| wanted.key).collect::<Vec<_>>();
         assert_eq!(keys(lead.take()), ["a:0", "a:1", "a:2"]);
-        assert!(lead.next().is_some_and(|next| Arc::ptr_eq(&next, &other)));
+        assert!(lead.next(Duration::MAX).is_some_and(|next| Arc::ptr_eq(&next, &other)));
         assert_eq!(lead.take().len(), 1);
-        assert!(lead.next().is_none());
+        assert!(lead.next(Duration::MAX).is_none());
         assert!(joined(&shared, &plan, 1).0.is_some(), "nobody leads any more");
     }
 
@@ -207,7 +223,7 @@ mod tests {
         let (shared, plan) = (Arc::new(SharedLoads::default()), plan("SELECT"));
         let (lead, _answers) = joined(&shared, &plan, 3);
         let lead = lead.expect("nobody leads");
-        let again = lead.take().into_iter().map(Wanted::alone);
+        let again = lead.take().into_iter().map(Wanted::alone).collect();
         assert!(shared.join(again).is_none());
         let _others = joined(&shared, &plan, 2);
         assert_eq!([lead.take().len(), lead.take().len(), lead.take().len(), lead.take().len()], [1, 1, 1, 2]);
@@ -216,17 +232,21 @@ mod tests {
     }
 
     #[test]
-    fn statements_that_take_long_read_fewer_keys() {
+    fn the_next_statement_takes_as_many_keys_as_the_last_one_came_to() {
         let (shared, plan) = (Arc::new(SharedLoads::default()), plan("SELECT"));
         let (lead, _answers) = joined(&shared, &plan, MOST * 2);
         let lead = lead.expect("nobody leads");
-        assert_eq!(lead.take().len(), MOST);
-        shared.took(&plan, LONG * 2);
-        assert_eq!(lead.take().len(), MOST / 2);
-        (0..20).for_each(|_| shared.took(&plan, LONG * 2));
+        let mut first = lead.take();
+        assert_eq!(first.len(), MOST);
+        let not_reached = first.split_off(3);
+        shared.came_to(&plan, 3, MOST);
+        assert!(shared.join_again(not_reached).is_none(), "somebody leads");
+        let next = lead.take();
+        assert_eq!(next.iter().map(|wanted| &*wanted.key).collect::<Vec<_>>(), [b"a:3", b"a:4", b"a:5"]);
+        shared.came_to(&plan, 0, 3);
         assert_eq!(lead.take().len(), 1);
-        (0..20).for_each(|_| shared.took(&plan, Duration::ZERO));
-        assert_eq!(lead.take().len(), MOST / 2 - 1);
+        (0..20).for_each(|_| shared.came_to(&plan, 1, 1));
+        assert_eq!(lead.take().len(), MOST);
     }
 
     #[tokio::test]
@@ -234,13 +254,15 @@ mod tests {
         let (shared, plan) = (Arc::new(SharedLoads::default()), plan("SELECT"));
         let (lead, early) = joined(&shared, &plan, 1);
         let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(2) {}
+        let patience = began.elapsed();
         let (_, late) = joined(&shared, &plan, 1);
         let mut lead = lead.expect("nobody leads");
-        lead.refuse(Some(began), &StoreError::Conflict);
-        assert!(lead.next().is_some());
+        assert!(lead.next(patience).is_some());
         for answer in early {
-            assert_eq!(answer.await.expect("an answer"), Err(StoreError::Conflict));
+            assert!(matches!(answer.await.expect("an answer"), Err(StoreError::Overloaded(_))));
         }
+        assert_eq!(lead.count(), 1);
         drop(lead);
         for answer in late {
             assert!(answer.await.is_err());

@@ -110,6 +110,16 @@ impl Entries {
         self.present.iter().chain(self.absent.iter()).map(|(key, _)| Bytes::clone(&key))
     }
 
+    /// The keys that are there, with their records.
+    pub(super) fn records(&self) -> impl Iterator<Item = (Bytes, Arc<Entry>)> {
+        self.present.iter().map(|(key, entry)| (Bytes::clone(&key), entry))
+    }
+
+    /// The bytes of the records, as they were when moka last looked.
+    pub(super) fn bytes(&self) -> u64 {
+        self.present.weighted_size()
+    }
+
     pub(super) fn clear(&self) {
         self.present.invalidate_all();
         self.absent.invalidate_all();

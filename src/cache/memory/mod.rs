@@ -85,6 +85,7 @@ impl Memory {
         let entry = self.entries.get(key)?;
         if self.is_usable(cached, &entry, now) {
             self.sampler.saw(id, key, &entry);
+            entry.use_at(now);
             return Some(entry);
         }
         let serves = entry.expired_within(cached.life.stale, now) && self.vouches(cached, &entry, now);
@@ -167,6 +168,20 @@ impl Memory {
     pub(super) fn remove_outdated(&self) {
         let is_current = |entry: &Entry| self.source.cached(entry.mapping).is_some_and(|c| c.epoch() == entry.epoch);
         self.entries.remove_outdated(|entry| !is_current(entry));
+    }
+
+    /// The records in memory that may be served: when each was read last, its mapping and its key.
+    pub(super) fn used(&self) -> Vec<(Tick, MappingId, Bytes)> {
+        let now = Tick::now();
+        let is_usable =
+            |entry: &Entry| self.source.cached(entry.mapping).is_some_and(|c| self.is_usable(c, entry, now));
+        let records = self.entries.records().filter(|(_, entry)| is_usable(entry));
+        records.map(|(key, entry)| (entry.used_at(), entry.mapping, key)).collect()
+    }
+
+    /// The bytes of the records in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        self.entries.bytes()
     }
 
     /// Forgets every key.

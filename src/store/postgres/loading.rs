@@ -46,22 +46,23 @@ impl Postgres {
         }
     }
 
-    /// The rows of each of these keys, in the same order, of a plan that reads several.
+    /// The rows of each of these keys, in the same order, of a plan that reads several; `None` for keys to which the
+    /// statement has not come in time, which are never all of them.
     pub(in crate::store) async fn rows_of_each(
         &self,
         plan: &Plan,
         keys: &[&[u8]],
-    ) -> Result<Vec<Vec<Row>>, StoreError> {
+    ) -> Result<Vec<Option<Vec<Row>>>, StoreError> {
         let bound: Vec<Option<Vec<Bound>>> = keys.iter().map(|key| params::bind(plan, key)).collect();
         let values: Vec<&Vec<Bound>> = bound.iter().flatten().collect();
-        if values.is_empty() {
-            return Ok(vec![Vec::new(); keys.len()]);
-        }
-        let texts: Vec<Vec<String>> = self.ask(&plan.several, &params::arrays(&plan.params, &values)).await??;
+        let texts: Vec<Option<Vec<String>>> = match values.is_empty() {
+            true => Vec::new(),
+            false => self.ask(&plan.several, &params::arrays(&plan.params, &values)).await??,
+        };
         let mut texts = texts.into_iter();
         let rows = |bound: &Option<Vec<Bound>>| match bound {
-            Some(_) => parse_all(&texts.next().unwrap_or_default()),
-            None => Ok(Vec::new()),
+            Some(_) => texts.next().flatten().map(|texts| parse_all(&texts)).transpose(),
+            None => Ok(Some(Vec::new())),
         };
         bound.iter().map(rows).collect()
     }

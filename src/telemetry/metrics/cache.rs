@@ -27,6 +27,7 @@ pub struct CacheMetrics {
     overloads: Family<MappingLabel, Counter>,
     stale_reads: Family<MappingLabel, Counter>,
     pub swept: Counter,
+    pub warmed: Counter,
 }
 
 impl CacheMetrics {
@@ -56,6 +57,7 @@ impl CacheMetrics {
                 "Records that were served although the store held something else and no change was told. Alarm on it",
             ),
             swept: r.counter("swept", "Rows removed because their keys had ended"),
+            warmed: r.counter("warmed", "Keys that a warm start loaded, absent ones included"),
         }
     }
 

@@ -8,3 +8,4 @@ mod overtaken;
 mod probes;
 mod reload;
 mod store_file;
+mod warm;

@@ -37,7 +37,7 @@ write = "through"
 [[caches]]
 key = "slow:{id:int}"
 type = "string"
-query = "SELECT v FROM b, pg_sleep(0.05) WHERE id = $1"
+query = "SELECT v FROM b, pg_sleep(0.05 + 0 * $1::int) WHERE id = $1"
 value = "v"
 watch = [{ table = "b", key = { id = "id" } }]
 "#;

@@ -43,7 +43,8 @@ ttl = "1h"
 key = "odd:{n:int}"
 type = "string"
 value = "v"
-query = "SELECT 100 / ($1::int - 7) AS v FROM pg_sleep(CASE WHEN $1::int = 9 THEN 60 ELSE 0 END)"
+query = """SELECT 100 / ($1::int - 7) AS v
+    FROM pg_sleep(CASE WHEN $1::int = 9 THEN 60 WHEN $1::int >= 100 THEN 0.1 ELSE 0 END)"""
 watch = []
 ttl = "1h"
 "#;
@@ -129,6 +130,18 @@ fn what_is_wrong_with_one_key_is_told_to_nobody_else() {
         assert_eq!(reply, &bulk(&(100 / (n - 7)).to_string()));
     }
     assert!(replies[11].contains("overloaded"), "{}", replies[11]);
+}
+
+#[test]
+fn keys_that_take_long_are_read_by_several_statements() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = start(&redis, &postgres);
+    let before = loads(&postgres);
+    let requests: Vec<String> = (100..140).map(|n| format!("GET odd:{n}")).collect();
+    let expected: Vec<String> = (100..140).map(|n| bulk(&(100 / (n - 7)).to_string())).collect();
+    assert_eq!(pipeline(&mut sidecar.wire(), &requests), expected);
+    // Each takes a tenth of a second: one statement for all of them would take four.
+    assert!(loads(&postgres) - before >= 10, "{} statements", loads(&postgres) - before);
 }
 
 #[test]

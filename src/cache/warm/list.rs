@@ -1,0 +1,139 @@
+//! The file of a warm start: which keys were hot, by mapping, and never their values. Pure but for the file itself.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::MappingConfig;
+use crate::telemetry::clock::{UnixMs, millis};
+
+/// The layout of the file; one of another layout is not read.
+const VERSION: u32 = 1;
+
+/// Keys of a list that is older are not loaded, in milliseconds: nobody knows who wants them.
+const OLD: i64 = 24 * 60 * 60 * 1000;
+
+/// The keys that were hot at one moment.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct WarmList {
+    version: u32,
+    /// Milliseconds since 1970.
+    saved_at: i64,
+    mappings: Vec<HotKeys>,
+}
+
+/// Those of one mapping.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HotKeys {
+    /// The mapping's key pattern.
+    pub(super) mapping: String,
+    /// A digest of the mapping's block: those of another one are not loaded.
+    block: String,
+    /// The hottest first.
+    pub(super) keys: Vec<String>,
+}
+
+impl HotKeys {
+    pub(super) fn of(block: &MappingConfig, keys: Vec<String>) -> Self {
+        Self { mapping: block.key.clone(), block: digest(block), keys }
+    }
+}
+
+fn digest(block: &MappingConfig) -> String {
+    let block = serde_json::to_vec(block).unwrap_or_default();
+    Sha256::digest(&block).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl WarmList {
+    pub(super) fn new(saved_at: UnixMs, mappings: Vec<HotKeys>) -> Self {
+        Self { version: VERSION, saved_at: saved_at.as_ms(), mappings }
+    }
+
+    /// The keys of a mapping with this block that are worth loading at `now`: none of a list that is too old, or older
+    /// than the mapping's TTL, and none that another block had chosen.
+    pub(super) fn worth_loading(&self, block: &MappingConfig, now: UnixMs) -> &[String] {
+        let ttl = block.ttl.map_or(OLD, |ttl| i64::try_from(millis(ttl)).unwrap_or(OLD));
+        let age = now.since(UnixMs::from_ms(self.saved_at));
+        let of_block = self.mappings.iter().find(|hot| hot.mapping == block.key && hot.block == digest(block));
+        of_block.filter(|_| age <= ttl.min(OLD)).map_or(&[], |hot| &hot.keys)
+    }
+
+    /// Reads a file; `None` when there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no list of this layout.
+    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
+        let text = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
+        let list: Self = serde_json::from_slice(&text)?;
+        match list.version {
+            VERSION => Ok(Some(list)),
+            other => Err(io::Error::other(format!("it is of layout {other}, and this version reads {VERSION}"))),
+        }
+    }
+
+    /// Replaces the file by this list, whole or not at all. Keys may be secrets (session ids): only the owner reads it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{HotKeys, OLD, WarmList};
+    use crate::config::MappingConfig;
+    use crate::telemetry::clock::UnixMs;
+
+    fn block(table: &str) -> MappingConfig {
+        serde_json::from_value(serde_json::json!({"key": "a:{id}", "type": "hash", "table": table})).expect("a block")
+    }
+
+    #[test]
+    fn only_keys_of_the_same_block_and_of_lately_are_worth_loading() {
+        let (saved_at, keys) = (UnixMs::from_ms(1_000_000), vec!["a:1".to_owned()]);
+        let list = WarmList::new(saved_at, vec![HotKeys::of(&block("t"), keys.clone())]);
+        assert_eq!(list.worth_loading(&block("t"), saved_at.plus(OLD)), keys);
+        assert!(list.worth_loading(&block("t"), saved_at.plus(OLD + 1)).is_empty());
+        assert!(list.worth_loading(&block("other"), saved_at).is_empty());
+        let short = MappingConfig { ttl: Some(Duration::from_secs(5)), ..block("t") };
+        let list = WarmList::new(saved_at, vec![HotKeys::of(&short, keys.clone())]);
+        assert_eq!(list.worth_loading(&short, saved_at.plus(5000)), keys);
+        assert!(list.worth_loading(&short, saved_at.plus(5001)).is_empty());
+    }
+
+    #[test]
+    fn a_list_is_read_as_it_was_written_and_nothing_else_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("deep/warm");
+        assert!(WarmList::read(&path).expect("it is not there").is_none());
+        let list = WarmList::new(UnixMs::from_ms(1), vec![HotKeys::of(&block("t"), vec!["a:\"1\"".to_owned()])]);
+        list.write(&path).expect("written");
+        list.write(&path).expect("written again");
+        assert_eq!(WarmList::read(&path).expect("read"), Some(list));
+        for text in ["", "{", "{\"version\":2,\"saved_at\":1,\"mappings\":[]}"] {
+            std::fs::write(&path, text).expect("written");
+            assert!(WarmList::read(&path).is_err(), "{text}");
+        }
+    }
+}

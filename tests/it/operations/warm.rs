@@ -1,0 +1,108 @@
+//! Warm start: what was read before a restart is in memory soon after it, and Postgres is asked for it in few statements.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::admin::metric;
+use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
+use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::{until, warnings};
+
+const MAPPINGS: &str = r#"
+[[caches]]
+key = "hero:{id:int}"
+type = "hash"
+table = "hero"
+[[caches]]
+key = "short:{id:int}"
+type = "string"
+value = "v"
+table = "hero"
+ttl = "1s"
+"#;
+
+fn builder(redis: &Redis, postgres: &Postgres, file: &str) -> Builder {
+    Sidecar::builder().redis(redis).postgres(postgres).config(MAPPINGS).migrated().set("CACHE__WARM", file)
+}
+
+fn postgres() -> Postgres {
+    let postgres = Postgres::start();
+    postgres.sql(
+        "CREATE EXTENSION pg_stat_statements; CREATE TABLE hero (id INT PRIMARY KEY, v TEXT); \
+         INSERT INTO hero SELECT i, 'v' || i FROM generate_series(1, 2000) AS i",
+    );
+    postgres
+}
+
+fn loads(postgres: &Postgres) -> u64 {
+    let calls = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%hearthside_row%'";
+    postgres.sql(calls).parse().expect("a number")
+}
+
+fn warmed(sidecar: &Sidecar) -> f64 {
+    metric(sidecar, "hearthside_warmed_total")
+}
+
+#[test]
+fn what_was_read_before_a_restart_is_in_memory_after_it() {
+    let (redis, postgres, folder) = (Redis::start(), postgres(), tempfile::tempdir().expect("a folder"));
+    let path = folder.path().join("deep/warm");
+    let file = path.to_str().expect("text");
+    let mut sidecar = builder(&redis, &postgres, file).start();
+    let mut wire = sidecar.wire();
+    for id in (1..=1000).chain([9999]) {
+        wire.ask(&format!("HGET hero:{id} v"));
+    }
+    wire.ask("GET short:1");
+    assert_eq!(sidecar.stop(), Some(0));
+    let text = fs::read_to_string(&path).expect("it was written");
+    assert!(text.contains("hero:1000") && !text.contains("v1000"), "keys, and no values");
+    assert!(!text.contains("9999"), "what is not there is not hot");
+    assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
+    postgres.sql("UPDATE hero SET v = 'new' WHERE id = 7");
+    let before = loads(&postgres);
+    let sidecar = builder(&redis, &postgres, file).start();
+    until("the keys are loaded", || warmed(&sidecar) >= 1000.0);
+    let statements = loads(&postgres) - before;
+    assert!(statements <= 50, "{statements} statements for a thousand keys");
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET hero:7 v"), "$3\r\nnew\r\n");
+    for id in 8..=1000 {
+        assert_eq!(wire.ask(&format!("HGET hero:{id} v")), format!("${}\r\nv{id}\r\n", id.to_string().len() + 1));
+    }
+    assert_eq!(loads(&postgres) - before, statements, "all of them are hits");
+}
+
+#[test]
+fn nothing_is_loaded_of_a_block_that_has_changed_or_when_it_is_too_old() {
+    let (redis, postgres, folder) = (Redis::start(), postgres(), tempfile::tempdir().expect("a folder"));
+    let path = folder.path().join("warm");
+    let file = path.to_str().expect("text");
+    let mut sidecar = builder(&redis, &postgres, file).start();
+    sidecar.wire().ask("HGET hero:1 v");
+    assert_eq!(sidecar.stop(), Some(0));
+    let list = fs::read_to_string(&path).expect("it was written");
+    let changed = MAPPINGS.replace("type = \"hash\"\n", "type = \"hash\"\nttl = \"1h\"\n");
+    let mut sidecar = builder(&redis, &postgres, file).config(&changed).start();
+    assert_eq!(sidecar.wire().ask("HGET hero:1 v"), "$2\r\nv1\r\n");
+    assert_eq!((warmed(&sidecar), sidecar.stop()), (0.0, Some(0)));
+    let at = list.find("\"saved_at\":").expect("a moment") + "\"saved_at\":".len();
+    fs::write(&path, format!("{}1{}", &list[..at], &list[at + 1..])).expect("written");
+    let sidecar = builder(&redis, &postgres, file).start();
+    assert_eq!(sidecar.wire().ask("HGET hero:1 v"), "$2\r\nv1\r\n");
+    assert_eq!(warmed(&sidecar), 0.0);
+}
+
+#[test]
+fn a_file_of_no_use_is_told_and_the_start_is_cold() {
+    let (redis, postgres, folder) = (Redis::start(), postgres(), tempfile::tempdir().expect("a folder"));
+    let path = folder.path().join("warm");
+    fs::write(&path, "{\"version\":1,\"saved_at\":17").expect("written");
+    let builder = builder(&redis, &postgres, path.to_str().expect("text")).expect(&[warnings::NO_WARM_START]);
+    let mut sidecar = builder.start();
+    assert_eq!(sidecar.wire().ask("HGET hero:1 v"), "$2\r\nv1\r\n");
+    until("it is told", || sidecar.log().contains(warnings::NO_WARM_START));
+    assert_eq!(sidecar.stop(), Some(0));
+    assert!(fs::read_to_string(&path).expect("it is there").contains("hero:1"), "it was replaced");
+}
