@@ -115,7 +115,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.db");
         let write = |ending| std::fs::write(beside(&path, ending), "").expect("written");
-        (write(""), write("-wal"));
+        write("");
+        write("-wal");
         assert!(!SqliteFiles::at(&path).are_complete());
         write("-shm");
         let files = SqliteFiles::at(&path);

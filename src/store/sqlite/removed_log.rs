@@ -1,6 +1,6 @@
 //! What becomes of the store's file when its write-ahead log, or the index of that, is removed while it is open.
-//! Whoever opens it then gets another log, and what is written to the removed one goes with the last process that has it
-//! open. So what it holds is moved into the file, and the file is opened again when nobody uses the removed log any
+//! Whoever opens it then gets another log, and what is written to the removed one goes with the last process that has
+//! it open. So what it holds is moved into the file, and the file is opened again when nobody uses the removed log any
 //! more. All connections of this process are closed in between, because they share the index.
 //!
 //! Sources: <https://www.sqlite.org/wal.html>, <https://www.sqlite.org/howtocorrupt.html>
