@@ -18,8 +18,9 @@ pub(super) const LEFT: &str = "hearthside:left";
 /// What SQLite selects a column of JSON as: its rows do not say that a text is JSON.
 pub(super) const JSON: &str = "hearthside:json:";
 
-/// For so long a statement of Postgres goes on to the next of its keys.
+/// For so long a statement of Postgres goes on to the next of its keys, and as long as it has no more bytes of rows.
 const WHILE: &str = "250 ms";
+const MOST_BYTES: usize = 4 << 20;
 
 impl Dialect {
     /// Changes are announced by triggers, which need to know the columns of the watched tables.
@@ -50,8 +51,8 @@ impl Dialect {
     }
 
     /// For each of several keys the rows that a SELECT of one has for it, in the order of the keys: what a parameter is
-    /// to that, an array is to this. Those that it has not come to after a while are NULL, but never the first. SQLite
-    /// has no arrays.
+    /// to that, an array is to this. Those that it has not come to after a while, or after many bytes, are NULL, but
+    /// never the first. SQLite has no arrays.
     pub(super) fn for_each(self, one: &str, params: &[Param]) -> Option<String> {
         if self == Self::Sqlite {
             return None;
@@ -62,10 +63,11 @@ impl Dialect {
         let (arrays, names) = (arrays.collect::<Vec<_>>().join(", "), names.collect::<Vec<_>>().join(", "));
         let rows = with_parameters(one, |number| format!("hearthside_wanted.key_{number}"));
         Some(format!(
-            "WITH hearthside_begun AS MATERIALIZED (SELECT clock_timestamp() AS at) SELECT CASE WHEN \
-             clock_timestamp() < (SELECT at FROM hearthside_begun) + interval '{WHILE}' OR number = 1 \
-             THEN ARRAY({rows}) END \
-             FROM unnest({arrays}) WITH ORDINALITY AS hearthside_wanted ({names}, number) ORDER BY number"
+            "WITH hearthside_begun AS MATERIALIZED (SELECT clock_timestamp() AS at), hearthside_read AS MATERIALIZED \
+             (SELECT number, CASE WHEN clock_timestamp() < (SELECT at FROM hearthside_begun) + interval '{WHILE}' \
+             OR number = 1 THEN ARRAY({rows}) END AS rows FROM unnest({arrays}) WITH ORDINALITY AS \
+             hearthside_wanted ({names}, number)) SELECT CASE WHEN number = 1 OR sum(pg_column_size(rows)) OVER \
+             (ORDER BY number) <= {MOST_BYTES} THEN rows END FROM hearthside_read ORDER BY number"
         ))
     }
 

@@ -107,14 +107,23 @@ fn what_an_mget_has_loaded_counts_while_the_rest_is_loaded() {
     let builder = limited(&redis).postgres(&postgres).config(config).set("STORE__QUERY_TIMEOUT", "1m");
     let sidecar = builder.set("CACHE__MAX_BYTES", "8mb").migrated().start();
     let (mut wire, mut lock) = (sidecar.wire(), postgres.session());
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    let mut alone = sidecar.wire();
     lock.run("DO $$ BEGIN PERFORM pg_advisory_lock(1); END $$;");
+    // Its own statement: what is read by one statement comes together.
+    alone.send(&line("GET row:1"));
+    until("the first waits", || postgres.sql(waits) == "1");
     let rows: String = (1..=40).map(|id| format!(" row:{id}")).collect();
     wire.send(&line(&format!("MGET{rows}")));
     until("what is loaded counts", || held(&sidecar) > 38.0 * MEGABYTE as f64);
     lock.run("DO $$ BEGIN PERFORM pg_advisory_unlock(1); END $$;");
     assert_eq!(wire.frame().len(), "*40\r\n".len() + 40 * (MEGABYTE + 12));
+    alone.frame();
     until("nothing is held", || held(&sidecar) == 0.0);
+    wire.ask("HEARTHSIDE INVALIDATE row:1");
     lock.run("DO $$ BEGIN PERFORM pg_advisory_lock(1); END $$;");
+    alone.send(&line("GET row:1"));
+    until("the first waits", || postgres.sql(waits) == "1");
     let rows: String = (1..=120).map(|id| format!(" row:{id}")).collect();
     let told = wire.ask(&format!("MGET{rows}"));
     assert!(told.ends_with("(limits.buffers)\r\n"), "before the first is there: {told}");
