@@ -283,7 +283,9 @@ impl From<sqlx::Error> for StoreError {
             (sqlx::Error::PoolTimedOut, _) => Self::Unavailable("no connection within store.connect_timeout".into()),
             (_, Fate::Unsent) => Self::Refused(error.to_string()),
             (_, Fate::Unreadable) => Self::Schema(error.to_string()),
-            (sqlx::Error::Database(inner), _) => Self::Unavailable(inner.message().to_owned()),
+            (sqlx::Error::Database(inner), _) => {
+                Self::Unavailable(format!("{} ({})", inner.message(), inner.code().unwrap_or_default()))
+            }
             _ => Self::Unavailable(error.to_string()),
         }
     }
