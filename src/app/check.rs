@@ -111,11 +111,15 @@ async fn store_faults(
             doubts.for_each(|(key, doubt)| tracing::warn!(setting = format!("{path}.{key}"), "{doubt}"));
             let mut faults = plan.unsavable().to_vec();
             if tells_doubts && faults.is_empty() {
-                faults.extend(store.write_fault(&plan).await?);
+                match store.write_fault(&plan).await {
+                    Err(StoreError::Overloaded(text)) => return Ok((true, vec![busy(mapping, &text)])),
+                    fault => faults.extend(fault?),
+                }
             }
             Ok((true, unsaid(&faults)))
         }
         Err(StoreError::Faults(list)) => Ok((false, unsaid(&list))),
+        Err(StoreError::Overloaded(text)) if tells_doubts => Ok((false, vec![busy(mapping, &text)])),
         Err(error) if error.is_final() => Err(error),
         Err(error) if !lacks.is_empty() && error.to_string().ends_with(DENIED) => Ok((false, Vec::new())),
         Err(error) => Ok((false, vec![fault(mapping, "key", error.to_string())])),
@@ -134,6 +138,16 @@ fn shared<M: Borrow<Mapping>>(mappings: &[M], key: &str, lack: &Lack, text: &str
 /// A fault of a mapping's block.
 fn fault(mapping: &Mapping, key: &str, message: String) -> Fault {
     Fault { path: format!("{}.{key}", mapping.config.path), message }
+}
+
+/// A mapping that could not be checked in time, because a table that it needs is locked.
+fn busy(mapping: &Mapping, text: &str) -> Fault {
+    let (key, of) = match &mapping.config.table {
+        Some(table) => ("table", format!("the table {table}, or another one that it needs,")),
+        None => ("query", "a table that it needs".to_owned()),
+    };
+    let pattern = mapping.pattern.text();
+    fault(mapping, key, format!("the mapping '{pattern}' could not be checked: {of} is locked or slow: {text}"))
 }
 
 /// What is wrong with a mapping that is a file.

@@ -165,6 +165,11 @@ impl StoreError {
         Self::Refused(format!("cannot be read{why}; write it as {like}"))
     }
 
+    /// A write to the overflow column whose field is a column now.
+    pub(super) fn member_is_column() -> Self {
+        Self::Schema("a field that was kept in the overflow column is a column of the table now".into())
+    }
+
     /// One fault of a mapping.
     pub(super) fn fault(key: &'static str, message: impl Into<String>) -> Self {
         Self::Faults(vec![(key, message.into())])

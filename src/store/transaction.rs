@@ -42,7 +42,8 @@ impl Store {
 }
 
 impl StoreTransaction {
-    /// As [`Store::write`]. A write that is refused leaves the transaction as it was.
+    /// As [`Store::write`]. A write that is refused leaves the transaction as it was, unless
+    /// [`StoreTransaction::is_undone`].
     ///
     /// # Errors
     /// [`StoreError::is_final`] says after which errors nothing more can be done in it.
@@ -54,6 +55,15 @@ impl StoreTransaction {
             }
         };
         self.admitted.run(plan, StoreError::Unavailable, writing).await
+    }
+
+    /// True after a write whose refusal has undone the whole transaction: nothing more can be done in it.
+    #[must_use]
+    pub const fn is_undone(&self) -> bool {
+        match &self.open {
+            Open::Postgres(_) => false,
+            Open::Sqlite(transaction) => transaction.is_undone(),
+        }
     }
 
     /// As [`Store::load`], of what the transaction sees.

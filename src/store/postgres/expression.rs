@@ -42,6 +42,16 @@ pub(super) fn object(members: &[(String, String)]) -> String {
     format!("jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[])", names.join(", "), values.join(", "))
 }
 
+/// Whether one of the names that a SELECT gives is that of a column of the table now: the plan that calls it a member
+/// of the overflow column is of before.
+pub(super) fn is_column(table: &str, names: &str) -> String {
+    format!(
+        "EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = '{}'::regclass AND a.attnum > 0 \
+         AND NOT a.attisdropped AND a.attname::text IN ({names}))",
+        table.replace('\'', "''")
+    )
+}
+
 /// What a condition asks of a field that holds `now`.
 pub(super) fn guard(condition: Condition, now: &str) -> Option<String> {
     match condition {

@@ -13,7 +13,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _};
 
-use super::expression::ORIGIN;
+use super::expression::{ORIGIN, is_column};
 use super::params::bind;
 use super::rows::{load, parse, parse_all};
 use super::sessions::Sessions;
@@ -122,15 +122,21 @@ fn statement(plan: &Plan, target: &Target, gathered: &Gathered) -> String {
         "WITH there AS (SELECT b.n FROM {table} AS t, \
          jsonb_array_elements($4::text::jsonb) WITH ORDINALITY AS b (r, n) WHERE {ours}), {ORIGIN}, \
          fence AS (UPDATE hearthside.journals SET applied = $3, fence = greatest(fence, $3), at = now() \
-         WHERE journal = $2 AND {} RETURNING journal), \
+         WHERE journal = $2 AND {}{} RETURNING journal), \
          b AS MATERIALIZED (SELECT r FROM jsonb_array_elements($4::text::jsonb) AS r), \
          changed AS (UPDATE {table} AS t SET {} FROM fence, b, origin WHERE {ours} RETURNING t.*) \
          SELECT row_to_json(r.*)::text, CASE WHEN (SELECT count(*) FROM changed) < (SELECT count(*) FROM b) \
          THEN ARRAY(SELECT n FROM there) END \
          FROM fence LEFT JOIN (SELECT {shown} FROM changed) AS r ON true",
         if is_planted("no-fence") { "true" } else { "fence < $3" },
+        if gathered.has_members { format!(" AND NOT {}", has_column(table, "$4")) } else { String::new() },
         gathered.sets(target).join(", "),
     )
+}
+
+/// Whether a member of the overflow column among the rows of this parameter is a column of the table now.
+fn has_column(table: &str, rows: &str) -> String {
+    is_column(table, &format!("SELECT jsonb_object_keys(r -> 'm') FROM jsonb_array_elements({rows}::text::jsonb) AS r"))
 }
 
 /// The statement that writes every deferred field of a row.
@@ -159,27 +165,36 @@ pub(super) async fn flush(
 ) -> Result<Flushed, StoreError> {
     let target = plan.target()?;
     let gathered = Gathered::of(plan, target, rows)?;
+    let sql = statement(plan, target, &gathered);
+    let Gathered { rows: sent, has_members, .. } = gathered;
+    let sent = Value::from(sent).to_string();
     // Where there is none, nothing has been sent.
     let mut connection = pool.acquire().await?;
     let mut unit = sessions.enter(&mut connection).await?;
-    let saved = sqlx::query(AssertSqlSafe(statement(plan, target, &gathered)))
+    let saved = sqlx::query(AssertSqlSafe(sql))
         .persistent(sessions.keep_statements())
         .bind(mark.origin)
         .bind(mark.journal)
         .bind(mark.batch.cast_signed())
-        .bind(Value::from(gathered.rows).to_string())
+        .bind(&sent)
         .fetch_all(&mut *unit)
         .await
         .map_err(StoreError::of_write);
     let saved = unit.leave(saved, StoreError::of_write).await?;
     if saved.is_empty() {
         // The statement's own view of the note is older than the lock that it waited for.
-        let ask = "SELECT applied, fence FROM hearthside.journals WHERE journal = $1";
-        let ask = sqlx::query_as(ask).persistent(sessions.keep_statements()).bind(mark.journal);
+        let is_column = if has_members { has_column(&target.table, "$2") } else { "$2::text IS NULL".to_owned() };
+        let ask = format!("SELECT applied, fence, {is_column} FROM hearthside.journals WHERE journal = $1");
+        let ask = sqlx::query_as(AssertSqlSafe(ask)).persistent(sessions.keep_statements()).bind(mark.journal);
         let mut unit = sessions.enter(&mut connection).await?;
-        let note = ask.fetch_optional(&mut *unit).await.map_err(StoreError::of_write);
-        let note = unit.leave(note, StoreError::of_write).await?;
-        return Ok(Flushed::Fenced(note.map(Note::of)));
+        let note = ask.bind(&sent).fetch_optional(&mut *unit).await.map_err(StoreError::of_write);
+        let note: Option<(i64, i64, bool)> = unit.leave(note, StoreError::of_write).await?;
+        let note = note.map(|(applied, fence, is_column)| (Note::of((applied, fence)), is_column));
+        return match note {
+            // Not the fence has stopped it.
+            Some((note, true)) if note.fence < mark.batch => Err(StoreError::member_is_column()),
+            note => Ok(Flushed::Fenced(note.map(|(note, _)| note))),
+        };
     }
     // It is committed: what cannot be read now is asked of the note, by the same batch.
     let records = records(plan, &saved).map_err(|error| StoreError::Ambiguous(error.to_string()))?;

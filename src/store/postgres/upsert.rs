@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::expression::{Field, Parts, guard, object};
+use super::expression::{Field, Parts, guard, is_column, object};
 use super::statement::{Statement, Statements};
 use crate::record::{Change, Condition};
 use crate::store::StoreError;
@@ -22,12 +22,15 @@ struct Upsert<'p> {
     columns: Vec<String>,
     inserted: Vec<String>,
     members: Members,
+    /// True where a member's name is that of a column now, as an expression; `None` where no member changes.
+    is_column: Option<String>,
 }
 
 /// What becomes of the overflow column: names of members, and values. Those that nothing is asked of go as one
 /// parameter, however many they are.
 #[derive(Default)]
 struct Members {
+    names: Vec<String>,
     put: Map<String, Value>,
     removed: Vec<String>,
     set: Vec<(String, String)>,
@@ -53,6 +56,7 @@ pub(super) fn upsert(
         columns: statements.target.keys.clone(),
         inserted: statements.key(),
         members: Members::default(),
+        is_column: None,
         statements,
     };
     for change in changes {
@@ -85,6 +89,7 @@ impl Upsert<'_> {
     }
 
     fn member(&mut self, overflow: &Column, change: &FieldChange<'_>) -> Result<(), StoreError> {
+        self.members.names.push(change.field.to_owned());
         match change.change {
             Change::Put(value) if !is_guarded(self.condition) => {
                 self.members.put.insert(change.field.to_owned(), text(value, change.field)?.into());
@@ -119,10 +124,13 @@ impl Upsert<'_> {
     /// Sets the overflow column, if members of it change.
     fn overflow(&mut self) {
         let Some(column) = &self.statements.target.overflow else { return };
-        let Members { put, removed, set, cleared, created } = std::mem::take(&mut self.members);
-        if put.is_empty() && removed.is_empty() && set.is_empty() && cleared.is_empty() {
+        let Members { names, put, removed, set, cleared, created } = std::mem::take(&mut self.members);
+        if names.is_empty() {
             return;
         }
+        let names = self.parts.add(&Value::from(names).to_string());
+        let names = format!("SELECT jsonb_array_elements_text({names}::jsonb)");
+        self.is_column = Some(is_column(&self.statements.target.table, &names));
         let mut without: String = cleared.iter().map(|name| format!(" - {name}")).collect();
         if !removed.is_empty() {
             let names = self.parts.add(&Value::from(removed).to_string());
@@ -170,12 +178,13 @@ impl Upsert<'_> {
         }
         let Target { table, keys, shown, .. } = self.statements.target;
         let made = format!(
-            ", made AS (INSERT INTO {table} AS t ({}){} SELECT {} FROM seen WHERE seen.rows = 0{} \
+            ", made AS (INSERT INTO {table} AS t ({}){} SELECT {} FROM seen WHERE seen.rows = 0{}{} \
              ON CONFLICT ({}) DO NOTHING RETURNING t.*)",
             self.columns.join(", "),
             self.statements.overriding(),
             self.inserted.join(", "),
             self.statements.is_canonical(),
+            if self.is_column.is_some() { " AND NOT seen.is_column" } else { "" },
             keys.join(", "),
         );
         (made, format!(" UNION ALL SELECT {shown} FROM made"))
@@ -184,13 +193,19 @@ impl Upsert<'_> {
     fn statement(self) -> Statement {
         let Target { table, shown, .. } = self.statements.target;
         let (ours, (made, union)) = (self.statements.is_alive(), self.insert());
-        let guards: String = self.parts.guards.iter().map(|guard| format!(" AND ({guard})")).collect();
+        let mut guards: String = self.parts.guards.iter().map(|guard| format!(" AND ({guard})")).collect();
+        let (mut looked, mut told) = (String::new(), "");
+        if let Some(is_column) = &self.is_column {
+            (looked, told) = (format!(", {is_column} AS is_column"), ", seen.is_column");
+            guards.push_str(" AND NOT seen.is_column");
+        }
         let sql = format!(
             "WITH old AS MATERIALIZED (SELECT {shown} FROM {table} AS t WHERE {ours} FOR NO KEY UPDATE), \
-             seen AS MATERIALIZED (SELECT count(*) AS rows, set_config('hearthside.origin', $1, true) FROM old), \
+             seen AS MATERIALIZED (SELECT count(*) AS rows, set_config('hearthside.origin', $1, true){looked} \
+             FROM old), \
              changed AS (UPDATE {table} AS t SET {} FROM seen WHERE {ours}{guards} RETURNING t.*){made} \
              SELECT (SELECT row_to_json(old.*)::text FROM old), \
-             (SELECT row_to_json(r.*)::text FROM (SELECT {shown} FROM changed{union}) AS r), seen.rows FROM seen",
+             (SELECT row_to_json(r.*)::text FROM (SELECT {shown} FROM changed{union}) AS r), seen.rows{told} FROM seen",
             self.sets.join(", "),
         );
         Statement { sql, values: self.parts.values }

@@ -179,6 +179,10 @@ impl Desk<'_, '_> {
             Err(error) => return Err(self.explain(error, changes).await),
         };
         let row = rows.first().ok_or_else(|| StoreError::Refused("a write gave no row".into()))?;
+        // Nothing was written then.
+        if row.len() > 3 && row.try_get(3).map_err(StoreError::of_write)? {
+            return Err(StoreError::member_is_column());
+        }
         let read = |at: usize| row.try_get(at).map_err(StoreError::of_write);
         Ok(Answer { old: read(0)?, new: read(1)? })
     }

@@ -24,6 +24,7 @@ async fn has_changed(writer: &Writer) -> Result<bool, StoreError> {
 
 /// Gives `on_change` every change, for ever.
 pub(super) async fn watch(writer: &Writer, settings: &config::Store, on_change: OnChange) {
+    let mut in_gap = false;
     loop {
         let asked = Tick::now();
         match has_changed(writer).await {
@@ -32,10 +33,13 @@ pub(super) async fn watch(writer: &Writer, settings: &config::Store, on_change: 
                     on_change(Change::Everything);
                 }
                 on_change(Change::Alive(asked));
+                in_gap = false;
                 tokio::time::sleep(settings.poll_interval).await;
             }
             Err(error) => {
-                on_change(Change::Gap(format!("the store's file cannot be watched: {error}")));
+                let why = format!("the store's file cannot be watched: {error}");
+                on_change(if in_gap { Change::StillGap(why) } else { Change::Gap(why) });
+                in_gap = true;
                 tokio::time::sleep(settings.poll_interval.max(std::time::Duration::from_millis(100))).await;
             }
         }

@@ -192,7 +192,7 @@ impl Sqlite {
     ) -> Result<Written, StoreError> {
         let mut transaction = self.begin(Some(origin)).await?;
         let written = transaction.write(plan, key, edit).await;
-        if matches!(&written, Err(error) if error.is_final()) {
+        if transaction.is_undone() || matches!(&written, Err(error) if error.is_final()) {
             return written;
         }
         // One that was refused has changed nothing: there is nothing to roll back.

@@ -50,6 +50,15 @@ impl Statements<'_> {
         format!("SELECT {} FROM {} WHERE {}", overflow.quoted(), self.0.table, self.is_ours())
     }
 
+    /// Finds the columns that the table has now among names, which are an array in JSON.
+    pub(super) fn columns_among(&self) -> String {
+        format!(
+            "SELECT 1 FROM pragma_table_xinfo('{}') WHERE hidden <> 1 AND name IN (SELECT value FROM json_each(?{}))",
+            unquoted(&self.0.table).replace('\'', "''"),
+            self.first()
+        )
+    }
+
     /// Sets columns of the row that is there.
     pub(super) fn update(&self, columns: &[&Column]) -> String {
         let sets: Vec<String> =
@@ -106,6 +115,14 @@ impl Statements<'_> {
 
     pub(super) fn delete(&self) -> String {
         format!("DELETE FROM {} WHERE {} RETURNING 1", self.0.table, self.is_ours())
+    }
+}
+
+/// A name without the quotes that it may be in.
+fn unquoted(name: &str) -> String {
+    match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        Some(inner) => inner.replace("\"\"", "\""),
+        None => name.to_owned(),
     }
 }
 

@@ -1,4 +1,8 @@
 //! A SQLite transaction on the one connection that writes, with a savepoint before each write.
+//!
+//! SQLite may undo a whole transaction because of one statement: `ON CONFLICT ROLLBACK`, `RAISE(ROLLBACK)`, a disk that
+//! is full. What came next would be a transaction of its own, so that nothing more is done in one that was undone.
+//! Source: <https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction>
 
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteConnection;
@@ -14,18 +18,25 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the file is closed".into())
 }
 
+fn undone() -> StoreError {
+    StoreError::Refused("the whole transaction was undone because of an error in it".into())
+}
+
 /// Holds the connection; a transaction that is dropped closes it, which rolls back. The next connection cannot tell
 /// what others have committed meanwhile, so that everything counts as changed.
 #[derive(Debug)]
 pub(in crate::store) struct SqliteTransaction {
     guard: OwnedMutexGuard<Held>,
     changes: OwnChanges,
+    /// It is committed or rolled back: there is nothing to undo.
     is_done: bool,
+    /// A statement that failed has ended it.
+    is_undone: bool,
 }
 
 impl SqliteTransaction {
     pub(super) async fn begin(guard: OwnedMutexGuard<Held>, changes: OwnChanges) -> Result<Self, StoreError> {
-        let mut transaction = Self { guard, changes, is_done: false };
+        let mut transaction = Self { guard, changes, is_done: false, is_undone: false };
         transaction.run("BEGIN IMMEDIATE").await?;
         Ok(transaction)
     }
@@ -44,6 +55,9 @@ impl SqliteTransaction {
     }
 
     fn open(&mut self) -> Result<&mut Open, StoreError> {
+        if self.is_undone {
+            return Err(undone());
+        }
         self.guard.open.as_mut().ok_or_else(closed)
     }
 
@@ -60,11 +74,25 @@ impl SqliteTransaction {
     ) -> Result<Written, StoreError> {
         self.run("SAVEPOINT one").await?;
         let written = self.write_and_note(plan, key, edit).await;
-        if written.is_err() {
-            self.run("ROLLBACK TO one").await?;
+        if written.is_err() && !self.undo_one().await {
+            return written;
         }
         self.run("RELEASE one").await?;
         written
+    }
+
+    /// Undoes what was done since the savepoint. False when the savepoint is gone with the whole transaction, or when
+    /// that is not known: the connection is closed then.
+    async fn undo_one(&mut self) -> bool {
+        let Err(error) = self.run("ROLLBACK TO one").await else { return true };
+        self.is_done = matches!(&error, StoreError::Refused(text) if text.contains("no such savepoint"));
+        self.is_undone = true;
+        false
+    }
+
+    /// True after a write whose failure has undone everything, or may have: nothing more can be done in it.
+    pub(in crate::store) const fn is_undone(&self) -> bool {
+        self.is_undone
     }
 
     async fn write_and_note(&mut self, plan: &Plan, key: &[u8], edit: RowEdit<'_>) -> Result<Written, StoreError> {
@@ -75,6 +103,9 @@ impl SqliteTransaction {
 
     /// Notes what has changed since the last time, with the write of this key.
     pub(super) async fn note(&mut self, written: Option<&[u8]>) -> Result<(), StoreError> {
+        if self.is_undone {
+            return Err(undone());
+        }
         let open = self.guard.open.as_mut().ok_or_else(closed)?;
         self.changes.take(&mut open.connection, written).await
     }
@@ -100,6 +131,9 @@ impl SqliteTransaction {
 
     /// Undoes everything, and keeps the connection with what it knows.
     pub(in crate::store) async fn roll_back(mut self) -> Result<(), StoreError> {
+        if self.is_undone {
+            return Ok(());
+        }
         self.run("ROLLBACK").await?;
         self.is_done = true;
         Ok(())

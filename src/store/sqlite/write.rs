@@ -119,6 +119,7 @@ impl<'w> Desk<'w> {
     ) -> Result<(), StoreError> {
         let Row { mut columns, members } = row;
         if let Some(overflow) = statements.0.overflow.as_ref().filter(|_| !members.is_empty()) {
+            self.expect_members(statements, &members).await?;
             let known = self.run(statements.overflow(overflow), &[]).await?;
             columns.push((overflow, Bind::Text(merged(known.first(), members)?)));
         }
@@ -135,6 +136,20 @@ impl<'w> Desk<'w> {
         match self.run(format!("{sql} RETURNING 1"), &values).await?.is_empty() {
             true => Err(StoreError::suppressed()),
             false => Ok(()),
+        }
+    }
+
+    /// Refuses when one of these members of the overflow column is a column by now. The schema stays as it is until the
+    /// transaction ends.
+    async fn expect_members(
+        &mut self,
+        statements: Statements<'_>,
+        members: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), StoreError> {
+        let names = Value::from(members.keys().cloned().collect::<Vec<_>>()).to_string();
+        match self.run(statements.columns_among(), &[Bind::Text(names)]).await?.is_empty() {
+            true => Ok(()),
+            false => Err(StoreError::member_is_column()),
         }
     }
 

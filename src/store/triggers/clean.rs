@@ -63,6 +63,12 @@ pub(in crate::store) async fn doubts(pool: &PgPool, mappings: &[Mapping]) -> Res
                     transactions that change a watched table, because a trigger has sent a notice in them";
         lines.push(text.to_owned());
     }
+    let all = "SELECT has_function_privilege('public', 'pg_catalog.pg_notify(text, text)', 'EXECUTE')";
+    if !mappings.is_empty() && !sqlx::query_scalar::<_, bool>(all).fetch_one(pool).await? {
+        let text = "not every role may call pg_notify: what the others change in a watched table is told as the whole \
+                    mapping; GRANT EXECUTE ON FUNCTION pg_catalog.pg_notify(text, text) TO PUBLIC";
+        lines.push(text.to_owned());
+    }
     Ok(lines)
 }
 

@@ -79,10 +79,10 @@ BEGIN
     END IF;
 {}    RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
-    -- Whatever it is, the statement that fired this goes on.
+    -- Whatever it is, the statement that fired this goes on. NOTIFY needs no right, as pg_notify does.
     BEGIN
         FOREACH one IN ARRAY mappings LOOP
-            PERFORM pg_notify('hearthside', json_build_object('mapping', one, 'trouble', SQLSTATE)::text);
+            EXECUTE format('NOTIFY hearthside, %L', json_build_object('mapping', one, 'trouble', SQLSTATE)::text);
         END LOOP;
     EXCEPTION WHEN OTHERS THEN
         RAISE LOG 'Hearthside cannot be told of a change: % (%)', SQLERRM, SQLSTATE;

@@ -78,3 +78,19 @@ fn a_start_with_a_faulty_mapping_serves_the_others() {
     let (status, body) = request(&sidecar, "GET", "/readyz");
     assert_eq!((status, body.as_str()), (200, "ready\n"));
 }
+
+#[test]
+fn check_names_what_is_locked_and_checks_the_other_mappings() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLES);
+    let builder = over(&redis, &postgres, CONFIG);
+    postgres.sql("ALTER TABLE b DROP COLUMN v");
+    let mut session = postgres.session();
+    session.run("BEGIN; LOCK TABLE a IN ACCESS EXCLUSIVE MODE;");
+    let output = builder.execute(&["check", "--connect"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("the mapping 'a:{id:int}' could not be checked: the table a,"), "{told}");
+    assert!(told.contains("table 'b' has no column 'v'"), "{told}");
+    assert!(!told.contains("store.url"), "{told}");
+    drop(session);
+}

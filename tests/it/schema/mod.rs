@@ -8,6 +8,7 @@ mod migrations;
 mod removed;
 mod replaced;
 mod reverted;
+mod shadowed;
 mod unseen;
 
 use std::time::{Duration, Instant};

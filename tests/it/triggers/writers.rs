@@ -38,15 +38,32 @@ fn a_writer_goes_on_when_the_key_is_renamed_or_dropped_and_the_mapping_is_told_w
 fn a_writer_needs_no_rights_and_no_schema_of_ours() {
     let postgres = Postgres::start();
     postgres.sql(TABLE);
-    installed(&postgres, &over("t", ""));
+    let builder = installed(&postgres, &over("t", ""));
     postgres.sql("CREATE ROLE app LOGIN; GRANT ALL ON t TO app; REVOKE ALL ON SCHEMA hearthside FROM PUBLIC");
     postgres.sql("ALTER SCHEMA hearthside RENAME TO elsewhere");
     assert_eq!(notices(&postgres, "SET ROLE app; UPDATE t SET v = 'b'"), [r#"{"keys":["r:1"]}"#]);
-    // Nothing at all can be told: the server's log says so, and the writer goes on.
-    postgres.sql("REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC");
-    postgres.sql("SET ROLE app; UPDATE t SET v = 'c'");
+    // Without the right to call pg_notify the whole mapping is told, by the command NOTIFY, which asks for none.
+    let revoke = "REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC";
+    let whole = r#"{"mapping" : "r:{id:int}", "trouble" : "42501"}"#;
+    postgres.sql(revoke);
+    assert_eq!(notices(&postgres, "SET ROLE app; UPDATE t SET v = 'c'"), [whole]);
     assert_eq!(postgres.sql("SELECT v FROM t"), "c");
-    assert!(postgres.log().contains("Hearthside cannot be told of a change"));
+    postgres.sql("ALTER SCHEMA elsewhere RENAME TO hearthside");
+    let checked = text(&builder.execute(&["check", "--connect"]));
+    assert!(checked.contains("not every role may call pg_notify"), "{checked}");
+}
+
+#[test]
+fn notices_of_somebody_else_do_not_fill_the_log() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLE);
+    let sidecar = installed(&postgres, &over("t", "")).redis(&redis).expect(&[warnings::NOTICE_UNREADABLE]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET r:1 v"), "$1\r\na\r\n");
+    postgres.sql("DO $$ BEGIN FOR i IN 1..1000 LOOP PERFORM pg_notify('hearthside', 'x' || i); END LOOP; END $$");
+    postgres.sql("UPDATE t SET v = 'b'");
+    until("what came behind them is seen", || wire.ask("HGET r:1 v") == "$1\r\nb\r\n");
+    assert!(sidecar.log().matches("cannot be read").count() <= 2);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod seen;
 mod settled;
 mod short;
 mod told;
+mod undone;
 mod unsavable;
 mod watched;
 mod zones;

@@ -113,7 +113,7 @@ impl Attempt<'_> {
                 Act::Read => Done::Read(self.load(step.mapping, &step.key).await?),
                 Act::ChangeTtl(command) => Done::TtlChanged(self.change_ttl(step, command).await?),
                 Act::Write(edit, life) => match self.write(step, edit, *life).await {
-                    Err(error) if error.is_final() || matches!(error, StoreError::Schema(_)) => return Err(error),
+                    Err(error) if self.must_end(&error) => return Err(error),
                     written => {
                         self.note_life(step, &written, *life);
                         Done::Written(written)
@@ -122,6 +122,11 @@ impl Attempt<'_> {
             })?;
         }
         Ok(done)
+    }
+
+    /// True when the transaction cannot, or is not to, go on after a write that failed so.
+    fn must_end(&self, error: &StoreError) -> bool {
+        error.is_final() || matches!(error, StoreError::Schema(_)) || self.open.is_undone()
     }
 
     /// What a write makes of a key's expiry, for the commands behind it.

@@ -39,6 +39,8 @@ const OF_STANDBY: &str = "is a hot standby, which tells no changes (no LISTEN) u
 const TROUBLE: &str = "a change trigger failed, and everything of the mapping is taken as changed: has the table \
     changed? `hearthside check --connect`, `hearthside triggers --install`";
 
+const UNREADABLE: &str = "a notice on channel 'hearthside' cannot be read; everything is taken as changed";
+
 /// The payload of a notice, as change triggers write it.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -130,7 +132,7 @@ async fn hear(mut listener: PgListener, settings: &config::Store, heartbeat: &st
     on_change(Change::Everything);
     on_change(Change::Alive(Tick::now()));
     tracing::info!("the change feed of Postgres is connected");
-    let troubles = LogThrottle::default();
+    let (troubles, unreadable) = (LogThrottle::default(), LogThrottle::default());
     loop {
         let notice = match tokio::time::timeout(settings.heartbeat_timeout, next_notice(&mut listener)).await {
             Err(_) => return SILENT.to_owned(),
@@ -140,7 +142,7 @@ async fn hear(mut listener: PgListener, settings: &config::Store, heartbeat: &st
         if notice.channel() == heartbeat {
             notice.payload().parse().map(|sent| on_change(Change::Alive(Tick::from_ms(sent)))).unwrap_or_default();
         } else {
-            let change = read(notice.payload());
+            let change = read(notice.payload(), &unreadable);
             if let Change::Trouble(mapping, code) = &change
                 && let Some(unlogged) = troubles.due()
             {
@@ -194,13 +196,15 @@ async fn open(options: &PgConnectOptions, heartbeat: &str) -> Result<Option<PgLi
 }
 
 /// A notice that cannot be read may have meant anything.
-fn read(payload: &str) -> Change {
+fn read(payload: &str, unreadable: &LogThrottle) -> Change {
     match serde_json::from_str(payload) {
         Ok(Notice::Keys { keys, from }) => Change::Keys(keys.into_iter().map(Bytes::from).collect(), from),
         Ok(Notice::Mapping { mapping, trouble: None }) => Change::Mapping(mapping),
         Ok(Notice::Mapping { mapping, trouble: Some(code) }) => Change::Trouble(mapping, code),
         Err(error) => {
-            tracing::warn!(%error, "a notice on channel 'hearthside' cannot be read; everything is taken as changed");
+            if let Some(unlogged) = unreadable.due() {
+                tracing::warn!(%error, unlogged, "{UNREADABLE}");
+            }
             Change::Everything
         }
     }
@@ -208,8 +212,12 @@ fn read(payload: &str) -> Change {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
     use crate::store::Change;
+    use crate::telemetry::LogThrottle;
+
+    fn read(payload: &str) -> Change {
+        super::read(payload, &LogThrottle::default())
+    }
 
     #[test]
     fn notices_are_read_or_mean_everything() {
