@@ -87,6 +87,15 @@ impl SqliteFiles {
         self.open.iter().all(Option::is_some)
     }
 
+    /// The same files, of which those that are gone now are never found again: when they are closed, the next file of
+    /// that name may be given the number of the one before.
+    #[must_use]
+    pub fn leaving(&self) -> Self {
+        let gone = FileId { device: u64::MAX, inode: u64::MAX };
+        let open = PARTS.map(|(part, _)| if self.has(part) { self.open[part as usize] } else { Some(gone) });
+        Self { open, ..self.clone() }
+    }
+
     /// The names of the files that are open, and not there any more.
     #[must_use]
     pub fn gone(&self) -> Vec<String> {

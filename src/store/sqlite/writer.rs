@@ -122,6 +122,7 @@ impl Writer {
 
     /// Leaves the removed log, and opens the file again. Whoever wants to read waits meanwhile.
     async fn leave_and_return(&self, held: &mut Held, files: Arc<SqliteFiles>) -> Result<(), StoreError> {
+        let files = Arc::new(files.leaving());
         let mut readers = self.readers.lock().await;
         readers.close().await;
         let settled = match &mut held.open {
