@@ -141,9 +141,11 @@ impl Sqlite {
 
     /// Of the schema of the whole file, and of which file it is.
     pub(super) async fn fingerprint(&self) -> Result<Fingerprint, StoreError> {
-        let version: i64 =
-            sqlx::query_scalar("PRAGMA schema_version").fetch_one(&mut *reader(&self.pool().await?).await?).await?;
-        Ok(Fingerprint { schema: format!("{version} {:?}", self.writer.file()), ..Fingerprint::default() })
+        // The table of notes is our own, and made with the first flush.
+        let ask = "SELECT coalesce(group_concat(concat_ws(' ', type, name, rootpage, sql)), '') FROM sqlite_schema \
+            WHERE tbl_name NOT LIKE 'hearthside\\_%' ESCAPE '\\'";
+        let schema: String = sqlx::query_scalar(ask).fetch_one(&mut *reader(&self.pool().await?).await?).await?;
+        Ok(Fingerprint { schema: format!("{schema} {:?}", self.writer.file()), ..Fingerprint::default() })
     }
 
     /// Connections that are open now are closed when they are free, with the statements that they have prepared.
