@@ -143,8 +143,7 @@ async fn stop(mut sidecar: Sidecar, private: Option<PrivateServer>, patience: Du
     };
     // From here on only `drain` flushes.
     sidecar.background.shutdown().await;
-    sidecar.owned.cache.note_hot_keys().await;
-    tokio::join!(drain(&sidecar.owned, patience), ended);
+    tokio::join!(drain(&sidecar.owned, patience), sidecar.owned.cache.note_hot_keys(), ended);
     sidecar.tasks.shutdown().await;
     tracing::info!("stopped");
 }

@@ -8,8 +8,7 @@ use crate::keys::MappingId;
 use crate::record::{Record, TtlChange, View};
 use crate::telemetry::clock::{Tick, millis};
 
-/// What is known of one key. Shared by readers; only its expiry and when it was used ever
-/// change.
+/// What is known of one key. Shared by readers; only its expiry and when it was used ever change.
 #[derive(Debug)]
 pub struct Entry {
     /// The record; `None`: the key is absent.

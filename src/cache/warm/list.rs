@@ -86,8 +86,7 @@ impl WarmList {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".new");
+        let beside = path.with_added_extension("new");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(&serde_json::to_vec(self)?)?;
         file.sync_all()?;

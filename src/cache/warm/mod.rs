@@ -3,6 +3,7 @@
 
 mod list;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use futures_util::future::join_all;
 use tokio::time::MissedTickBehavior;
 
 use super::memory::Memory;
+use super::source::Cached;
 use crate::config;
 use crate::keys::MappingId;
 use crate::telemetry::clock::UnixMs;
@@ -91,11 +93,12 @@ impl Warmth {
         let mut hot = self.memory.used();
         hot.sort_unstable_by_key(|(used_at, ..)| std::cmp::Reverse(*used_at));
         hot.truncate(self.most);
-        let of_mapping = |cached: &super::source::Cached| {
-            let of_this = hot.iter().filter(|(_, id, _)| *id == cached.mapping().id);
-            let keys = of_this.filter_map(|(_, _, key)| Some(std::str::from_utf8(key).ok()?.to_owned()));
-            HotKeys::of(cached.block(), keys.collect())
-        };
+        let mut keys: HashMap<MappingId, Vec<String>> = HashMap::new();
+        for (_, id, key) in &hot {
+            keys.entry(*id).or_default().extend(std::str::from_utf8(key).map(str::to_owned));
+        }
+        let of_mapping =
+            |cached: &Cached| HotKeys::of(cached.block(), keys.remove(&cached.mapping().id).unwrap_or_default());
         WarmList::new(UnixMs::now(), self.memory.source.all().map(of_mapping).collect())
     }
 

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _};
 
 use super::expression::{ORIGIN, is_column};
 use super::params::bind;
-use super::rows::{load, parse, parse_all};
+use super::rows::{fetch, parse, parse_all};
 use super::sessions::Sessions;
 use crate::config::WriteMode;
 use crate::record::Record;
@@ -256,6 +256,6 @@ async fn is_there(
     key: &Bytes,
 ) -> Result<bool, StoreError> {
     let Some(bound) = bind(plan, key) else { return Ok(false) };
-    let rows = load(sessions, connection, plan, &bound).await?;
+    let rows = fetch(sessions, connection, &plan.one, &bound).await?;
     Ok(plan.record(key, parse_all(&rows)?)?.is_some())
 }

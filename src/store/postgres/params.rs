@@ -60,16 +60,9 @@ pub(super) fn bind(plan: &Plan, key: &[u8]) -> Option<Vec<Bound>> {
     plan.params.iter().zip(plan.values(key)?).map(|(param, value)| bind_one(param, value)).collect()
 }
 
-/// The type that a parameter is sent as.
+/// The type that a parameter is sent as, by its number: a name would be looked up in a statement of the driver's own.
 pub(super) fn info(param: &Param) -> PgTypeInfo {
-    match param {
-        Param::Int(2) => <i16 as Type<Postgres>>::type_info(),
-        Param::Int(4) => <i32 as Type<Postgres>>::type_info(),
-        Param::Int(_) => <i64 as Type<Postgres>>::type_info(),
-        Param::Text | Param::Cast { .. } => <str as Type<Postgres>>::type_info(),
-        // By its number, which never changes: a name would be looked up in a statement of the driver's own.
-        Param::Uuid => PgTypeInfo::with_oid(Oid(2950)),
-    }
+    PgTypeInfo::with_oid(Oid(numbers(param).0))
 }
 
 /// The values of several keys as one array for each parameter, in the form that Postgres sends arrays in: the number

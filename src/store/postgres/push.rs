@@ -4,7 +4,7 @@
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::params::bind;
-use super::rows::{parse_all, rows_as_json};
+use super::rows::{parse_all, select};
 use super::write::{NO_KEY, Writer};
 use crate::record::{Edit, Written};
 use crate::store::StoreError;
@@ -37,7 +37,7 @@ pub(super) async fn write(
         }
         moved += query.execute(&mut *transaction).await.map_err(StoreError::of_write)?.rows_affected();
     }
-    let rows = rows_as_json(&mut *transaction, writer.sessions, plan, &bound).await.map_err(StoreError::of_write)?;
+    let rows = select(&mut *transaction, writer.sessions, &plan.one, &bound).await.map_err(StoreError::of_write)?;
     let new = plan.record(key, parse_all(&rows)?)?;
     // An error behind this one could not undo it.
     transaction.commit().await.map_err(StoreError::of_write)?;

@@ -5,21 +5,11 @@ use sqlx::{AssertSqlSafe, Decode, Type};
 
 use super::params::Bound;
 use super::sessions::Sessions;
+use crate::store::StoreError;
 use crate::store::json::Members;
 use crate::store::row::Row;
-use crate::store::{Plan, StoreError};
 
-/// Loads the rows of one key, each as JSON text.
-pub(super) async fn load(
-    sessions: &Sessions,
-    connection: &mut PgConnection,
-    plan: &Plan,
-    bound: &[Bound],
-) -> Result<Vec<String>, sqlx::Error> {
-    fetch(sessions, connection, &plan.one, bound).await
-}
-
-/// What a statement selects, of one column.
+/// What a statement selects, of one column, in a session of its own.
 pub(super) async fn fetch<T>(
     sessions: &Sessions,
     connection: &mut PgConnection,
@@ -34,17 +24,8 @@ where
     unit.leave(values, |error| error).await
 }
 
-/// The rows of one key, each as JSON text.
-pub(super) async fn rows_as_json<'e>(
-    executor: impl PgExecutor<'e>,
-    sessions: &Sessions,
-    plan: &Plan,
-    bound: &[Bound],
-) -> Result<Vec<String>, sqlx::Error> {
-    select(executor, sessions, &plan.one, bound).await
-}
-
-async fn select<'e, T>(
+/// The same of an executor that is in a session already.
+pub(super) async fn select<'e, T>(
     executor: impl PgExecutor<'e>,
     sessions: &Sessions,
     sql: &str,

@@ -6,7 +6,7 @@ use sqlx::{Connection as _, Postgres, Transaction};
 
 use super::params::{self, Bound};
 use super::questions::Questions;
-use super::rows::{parse_all, rows_as_json};
+use super::rows::{parse_all, select};
 use super::sessions::Sessions;
 use super::spelling::{Spelling, is_to_be_asked, spelling};
 use super::write::Writer;
@@ -56,7 +56,7 @@ impl PostgresTransaction {
         if !self.is_value(plan, &bound).await? {
             return Ok(None);
         }
-        let rows = rows_as_json(&mut *self.open, &self.sessions, plan, &bound).await?;
+        let rows = select(&mut *self.open, &self.sessions, &plan.one, &bound).await?;
         plan.record(key, parse_all(&rows)?)
     }
 

@@ -36,8 +36,7 @@ fn postgres() -> Postgres {
 }
 
 fn loads(postgres: &Postgres) -> u64 {
-    let calls = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%hearthside_row%'";
-    postgres.sql(calls).parse().expect("a number")
+    postgres.calls("%hearthside_row%")
 }
 
 fn warmed(sidecar: &Sidecar) -> f64 {

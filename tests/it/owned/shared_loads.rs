@@ -56,8 +56,7 @@ fn start(redis: &Redis, postgres: &Postgres) -> Sidecar {
 
 /// Statements that read rows of mappings.
 fn loads(postgres: &Postgres) -> u64 {
-    let calls = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%hearthside_row%'";
-    postgres.sql(calls).parse().expect("a number")
+    postgres.calls("%hearthside_row%")
 }
 
 /// Sends these as one pipeline; the replies.

@@ -181,6 +181,11 @@ impl Postgres {
         Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
+    /// How often statements like that were run, as the extension pg_stat_statements counts them.
+    pub fn calls(&self, like: &str) -> u64 {
+        self.sql(&calls(like)).parse().expect("a number")
+    }
+
     /// What a script prints in one session, with the notices that reach it.
     pub fn sql_and_notices(&self, script: &str) -> String {
         let mut psql = Command::new("psql");
@@ -197,6 +202,11 @@ impl Postgres {
     pub fn sql(&self, sql: &str) -> String {
         self.try_sql(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
+}
+
+/// Asks how often statements like that were run.
+pub fn calls(like: &str) -> String {
+    format!("SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '{like}'")
 }
 
 /// A session of psql that is told one thing after the other, for transactions that stay open.
