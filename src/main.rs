@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use hearthside::app::{self, Asks, Failure, Reading};
-use hearthside::config::{Loaded, default_file, load};
+use hearthside::config::{Feed, Loaded, default_file, load};
 use hearthside::journal::{Clearing, Journal, JournalError};
 use hearthside::mapping::Mappings;
 use hearthside::store::triggers::{self, Report};
-use hearthside::store::{Store, StoreError};
+use hearthside::store::{Store, StoreError, publication};
 use hearthside::telemetry;
 use humantime_serde::re::humantime;
 
@@ -189,14 +189,18 @@ async fn journal(loaded: &Loaded, aside: &Aside) -> ExitCode {
 }
 
 async fn change_triggers(loaded: &Loaded, mappings: &Mappings, wanted: &Triggers) -> ExitCode {
-    let script = || triggers::script(&mappings.list);
+    let settings = &loaded.config.settings.store;
+    let script = || match settings.feed {
+        Feed::Notify | Feed::Auto => triggers::script(&mappings.list),
+        Feed::Replication => publication::script(&mappings.list, &settings.publication),
+    };
     match wanted {
         Triggers { sql: Some(file), .. } => match std::fs::write(file, script()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => say(&format!("{} cannot be written: {error}", file.display()), 1),
         },
         Triggers { grants: Some(role), .. } => {
-            let store = Store::connect(&loaded.config.settings.store);
+            let store = Store::connect(settings);
             match async { store.await?.grants(&mappings.list, role).await }.await {
                 Ok(grants) => print(&grants),
                 Err(error) => say(&error.to_string(), 1),

@@ -20,12 +20,23 @@ pub(super) struct Audience(Mutex<Vec<Arc<Owned>>>);
 impl Audience {
     /// From now on changes are applied to `owned`, too.
     pub(super) fn join(&self, owned: Arc<Owned>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(owned);
+        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        members.push(owned);
+        Self::follow(&members);
     }
 
     /// From now on changes are applied to `owned` only.
     pub(super) fn only(&self, owned: &Arc<Owned>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|member| Arc::ptr_eq(member, owned));
+        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|member| Arc::ptr_eq(member, owned));
+        Self::follow(&members);
+    }
+
+    /// Stores are told for which mappings changes are wanted.
+    fn follow(members: &[Arc<Owned>]) {
+        for member in members {
+            member.store.follow(members.iter().flat_map(|member| &member.mappings.list));
+        }
     }
 
     fn tell(&self, change: &Change) {
@@ -63,12 +74,16 @@ pub(super) fn of_owned(owned: &Arc<Owned>, of_cache: Option<cache::Tasks>, schem
     tasks
 }
 
-/// Looks again and again whether the schema has changed, for ever. Not all sidecars of a database ask at once.
+/// Looks again and again whether the schema has changed, and when the change feed says so, for ever. Not all sidecars
+/// of a database ask at once.
 async fn watch_schema(owned: &Arc<Owned>, interval: Duration) {
     let (mut replanning, mut was_seen) = (JoinSet::new(), true);
     loop {
         let jitter = interval.mul_f64(fastrand::f64() * 0.2);
-        tokio::time::sleep(interval.saturating_sub(jitter)).await;
+        tokio::select! {
+            () = tokio::time::sleep(interval.saturating_sub(jitter)) => {}
+            () = owned.schema_asked.notified() => {}
+        }
         let looked = owned.follow_schema(&mut replanning).await;
         match (was_seen, &looked) {
             (true, Err(error)) => tracing::info!(

@@ -83,6 +83,7 @@ impl Ground {
             store,
             awaits,
             reload_asked: Notify::new(),
+            schema_asked: Notify::new(),
             metrics: self.metrics.owned.clone(),
             mapping_metrics: self.metrics.mappings.clone(),
         };
@@ -152,7 +153,10 @@ impl Parts {
         metrics: &Arc<MappingMetrics>,
     ) -> Result<Self, Trouble> {
         match Store::connect(settings).await {
-            Ok(store) => Self::plan(Arc::new(store), settings, mappings, metrics).await,
+            Ok(store) => {
+                store.choose_feed(&mappings.list).await.map_err(Trouble::Away)?;
+                Self::plan(Arc::new(store), settings, mappings, metrics).await
+            }
             Err(StoreError::Refused(text)) => Err(Trouble::Faulty(Failure::fault("store.url", &text))),
             Err(error) => Err(Trouble::Away(error)),
         }

@@ -193,7 +193,12 @@ async fn ask_store(settings: &config::Store, mappings: &Mappings, must: bool, fa
 }
 
 async fn asked(store: &Store, mappings: &Mappings, must: bool) -> Result<Vec<Fault>, StoreError> {
-    let found = faults(store, mappings, must).await?;
+    store.choose_feed(&mappings.list).await?;
+    let mut found = faults(store, mappings, must).await?;
+    if must {
+        let fault = |message| Fault { path: "store.feed".to_owned(), message };
+        found.extend(store.feed_lacks().await?.into_iter().map(fault));
+    }
     if must && !store.standing().takes_writes() {
         tracing::warn!(setting = "store.url", "{}", store.standing());
     }

@@ -151,6 +151,12 @@ pub struct Store {
     pub feed_url: String,
     /// Postgres: what stands between.
     pub pooler: Pooler,
+    /// Postgres: how changes are told.
+    pub feed: Feed,
+    /// Postgres: the publication that says of which tables, where they are told by logical replication.
+    pub publication: String,
+    /// Postgres: so much of its log the server may keep for the feed, with logical replication; 0: without a bound.
+    pub feed_max_log: ByteSize,
     /// Postgres: a PEM file of the authorities that may sign the server's certificate; empty: the system's.
     pub ca_file: String,
     /// Postgres: the zone of timestamp columns without one; empty: the database's, or the role's.
@@ -197,6 +203,9 @@ impl Default for Store {
             url: "sqlite://data/hearthside.db".into(),
             feed_url: String::new(),
             pooler: Pooler::None,
+            feed: Feed::Notify,
+            publication: "hearthside".into(),
+            feed_max_log: ByteSize(4 << 30),
             ca_file: String::new(),
             timezone: String::new(),
             max_connections: 8,
@@ -224,6 +233,19 @@ pub enum Pooler {
     None,
     /// A pooler that lends a session for each transaction.
     Transaction,
+}
+
+/// How Postgres tells of changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Feed {
+    /// Triggers send notices.
+    #[default]
+    Notify,
+    /// The server's log is read, by logical replication.
+    Replication,
+    /// By logical replication where the server and the role allow it, and the publication is there; else by triggers.
+    Auto,
 }
 
 /// What is kept in memory of cached keys.

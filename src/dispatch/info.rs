@@ -8,6 +8,7 @@ use super::{Flow, Services};
 use crate::command::Request;
 use crate::resp::{decode, encode};
 use crate::session::Session;
+use crate::store::Taken;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ConsistencyMetrics, MINUTES, Outcome, RouteLabel};
 use crate::upstream::Batch;
@@ -19,7 +20,7 @@ pub(super) fn answer(services: &Services, session: &mut Session, request: &Reque
         return services.forward(session, request, true);
     }
     session.tally.flush(&services.metrics.commands);
-    let ours = section(&services.metrics);
+    let ours = section(&services.metrics, services.owned.store.taken_feed());
     let proto = session.proto();
     if !everything && request.len() == 2 {
         encode::verbatim(out, proto, ours.as_bytes());
@@ -41,7 +42,7 @@ pub(super) fn answer(services: &Services, session: &mut Session, request: &Reque
     }))
 }
 
-fn section(metrics: &Metrics) -> String {
+fn section(metrics: &Metrics, feed: Option<Taken>) -> String {
     let count = |route, outcome| metrics.commands.get(route, outcome) as i64;
     let mut text = String::from("# Hearthside\r\n");
     for (name, value) in [
@@ -65,6 +66,10 @@ fn section(metrics: &Metrics) -> String {
     ] {
         // Writing to a String cannot fail.
         let _ = write!(text, "hearthside_{name}:{value}\r\n");
+    }
+    if let Some(Taken { kind, why, .. }) = feed {
+        let why = why.replace(['\r', '\n'], " ");
+        let _ = write!(text, "hearthside_change_feed:{}\r\nhearthside_change_feed_why:{why}\r\n", kind.name());
     }
     consistency(&metrics.cache.consistency, &mut text);
     text

@@ -24,6 +24,12 @@ pub enum Change {
     Gap(String),
     /// The gap goes on, or there has been no feed yet: another attempt has failed. Why.
     StillGap(String),
+    /// A table is another one than it was: the schema is to be looked at.
+    Schema,
+    /// From now on changes are told in another way: what each mapping misses is another question.
+    OtherFeed,
+    /// The server keeps so many bytes of its log for the feed.
+    Retained(u64),
     /// Every change up to this moment has been given.
     Alive(Tick),
 }

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 
 use super::catalog::requirements::ColumnFault;
 use super::schema::{Difference, Fingerprint};
-use super::{Plan, Store, StoreError};
+use super::{FeedKind, Plan, Store, StoreError};
 use crate::mapping::{Kind, Mapping};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::MappingMetrics;
@@ -91,7 +91,7 @@ impl CurrentPlan {
             }
             missing => missing?,
         };
-        say_triggers(mapping, true, &missing);
+        say_untold(mapping, store.feed(), true, &missing);
         let current = Self { is_watched: AtomicBool::new(missing.is_empty()), ..Self::new(mapping, state, metrics) };
         *current.seen() = fingerprint;
         current.fitted(begun);
@@ -272,7 +272,7 @@ impl CurrentPlan {
             self.show();
         }
         let was_watched = self.is_watched.swap(missing.is_empty(), SeqCst);
-        say_triggers(&self.mapping, was_watched, &missing);
+        say_untold(&self.mapping, store.feed(), was_watched, &missing);
         self.fitted(begun);
         Ok(!is_as_before || was_watched != missing.is_empty())
     }
@@ -359,19 +359,29 @@ fn say_unsavable(name: &str, before: Option<&State>, plan: &Plan) {
 
 /// Logs whether the mapping's changes are reported now. Without the triggers none of its changes would be seen: it is
 /// served, but a cached key of it for no longer than `cache.max_staleness` (hazard 7).
-fn say_triggers(mapping: &Mapping, was_watched: bool, missing: &[String]) {
+fn say_untold(mapping: &Mapping, feed: FeedKind, was_watched: bool, missing: &[String]) {
     let name = mapping.pattern.text();
-    match (was_watched, missing) {
-        (true, []) | (false, [_, ..]) => {}
-        (false, []) => tracing::info!(mapping = name, "the change triggers of the mapping are all there"),
-        (true, missing) => {
-            let noticed = match mapping.kind {
-                Kind::Cache => "after cache.max_staleness",
-                Kind::Definition => "at a reload (SIGHUP, POST /reload)",
-            };
+    let noticed = match mapping.kind {
+        Kind::Cache => "after cache.max_staleness",
+        Kind::Definition => "at a reload (SIGHUP, POST /reload)",
+    };
+    let lacks = missing.join("; ");
+    match (feed, was_watched, missing) {
+        (_, true, []) | (_, false, [_, ..]) => {}
+        (FeedKind::Notify, false, []) => {
+            tracing::info!(mapping = name, "the change triggers of the mapping are all there");
+        }
+        (FeedKind::Replication, false, []) => tracing::info!(mapping = name, "every change of the mapping is told"),
+        (FeedKind::Replication, true, _) => tracing::error!(
+            mapping = name,
+            missing = lacks,
+            "not every change of this mapping is told: it is noticed only {noticed}; \
+             `hearthside check --connect` says what to do"
+        ),
+        (FeedKind::Notify, true, _) => {
             tracing::error!(
                 mapping = name,
-                missing = missing.join("; "),
+                missing = lacks,
                 "change triggers are missing: changes of this mapping are noticed only {noticed}; \
                  `hearthside check --connect` says what to do"
             );

@@ -19,6 +19,7 @@ mod migrate;
 mod plan;
 mod planning;
 mod postgres;
+pub mod publication;
 mod retirement;
 mod row;
 mod saved_columns;
@@ -38,6 +39,7 @@ pub use current_plan::{CurrentPlan, Replanned};
 pub use error::StoreError;
 pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
 pub use plan::Plan;
+pub use postgres::{FeedKind, Taken};
 pub use schema::{Difference, Fingerprint};
 pub use standing::Standing;
 pub use transaction::StoreTransaction;
@@ -246,7 +248,53 @@ impl Store {
         }
     }
 
-    /// The triggers of `mapping` that are missing or switched off, as `table (trigger)`. SQLite needs none.
+    /// From now on changes that concern these mappings are told. Of triggers' notices all are given anyway.
+    pub fn follow<'m>(&self, mappings: impl IntoIterator<Item = &'m Mapping>) {
+        if let Engine::Postgres(store) = &self.engine {
+            store.feeds().follow(mappings);
+        }
+    }
+
+    /// How changes are told, of Postgres.
+    #[must_use]
+    pub fn feed(&self) -> FeedKind {
+        self.taken_feed().map_or(FeedKind::Notify, |taken| taken.kind)
+    }
+
+    /// The same, and why; none of SQLite, which is watched as a whole.
+    #[must_use]
+    pub fn taken_feed(&self) -> Option<Taken> {
+        match &self.engine {
+            Engine::Postgres(store) => Some(store.feeds().taken()),
+            _ => None,
+        }
+    }
+
+    /// Asks how the changes of these mappings can be told, where `store.feed` leaves that open. For the time before
+    /// [`Store::watch`], which asks itself.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn choose_feed(&self, mappings: &[Mapping]) -> Result<(), StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => store.feeds().choose(mappings, None).await.map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the server and the role lack for the feed that `store.feed` demands, a line each.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn feed_lacks(&self) -> Result<Vec<String>, StoreError> {
+        match &self.engine {
+            Engine::Postgres(store) => store.feeds().lacks().await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The triggers of `mapping` that are missing or switched off, as `table (trigger)`; or what keeps its changes from
+    /// being told by [`Store::feed`] otherwise. SQLite needs none.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -22,6 +22,7 @@ mod operations;
 mod outages;
 mod owned;
 mod protocol;
+mod replication;
 mod schema;
 mod statements;
 mod structure;

@@ -19,6 +19,7 @@ use crate::errors;
 use crate::keys::{MappingId, glob_match};
 use crate::mapping::{Kind, Mappings};
 use crate::store::{Change, Store, StoreError, Unavailable};
+use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{MappingMetrics, OwnedMetrics};
 use crate::telemetry::planted::is_planted;
 
@@ -41,6 +42,8 @@ pub struct Owned {
     pub awaits: Option<Arc<Unavailable>>,
     /// Notified when all plans are to be made again.
     pub reload_asked: Notify,
+    /// Notified when the schema is to be looked at.
+    pub schema_asked: Notify,
     /// What is counted of owned keys.
     pub metrics: Arc<OwnedMetrics>,
     /// What is shown of each mapping.
@@ -51,7 +54,13 @@ impl Owned {
     /// Applies one notice of the change feed. It has taken effect when this returns.
     pub fn apply(&self, change: Change) {
         match change {
-            Change::Alive(as_of) => self.cache.alive(as_of),
+            Change::Alive(as_of) => {
+                self.metrics.feed_delayed(Tick::now().since(as_of));
+                self.cache.alive(as_of);
+            }
+            Change::Schema => self.schema_asked.notify_one(),
+            Change::OtherFeed => self.request_reload(),
+            Change::Retained(bytes) => _ = self.metrics.retained.set(bytes.cast_signed()),
             Change::Keys(keys, from) => keys.iter().for_each(|key| self.changed(key, from.as_deref())),
             Change::Mapping(pattern) => _ = self.changed_pattern(&pattern),
             Change::Trouble(pattern, _) => {
@@ -67,6 +76,7 @@ impl Owned {
             Change::Gap(why) => {
                 tracing::warn!(%why, "changes may be missed; the cache is emptied when the change feed is back");
                 self.metrics.gaps.inc();
+                self.metrics.retained.set(0);
                 self.cache.lost();
             }
             Change::StillGap(_) => {}

@@ -7,8 +7,18 @@ use crate::store::catalog::relation::{Column, Holds};
 use crate::store::catalog::target::text;
 use crate::store::dialect::Dialect;
 
-/// Says whose write a statement is, to the triggers: `$1`. The statement must select from `origin`.
-pub(super) const ORIGIN: &str = "origin AS MATERIALIZED (SELECT set_config('hearthside.origin', $1, true))";
+/// An origin that begins so is written into the server's log, for a feed that reads it; triggers read any other.
+pub(super) const IN_LOG: &str = "log:";
+
+/// Says whose write a transaction is: `$1`.
+pub(super) const MARK: &str = "CASE WHEN starts_with($1, 'log:') \
+    THEN pg_logical_emit_message(true, 'hearthside.origin', $1)::text \
+    ELSE set_config('hearthside.origin', $1, true) END";
+
+/// The same as a part of a statement, which must select from `origin`.
+pub(super) fn origin() -> String {
+    format!("origin AS MATERIALIZED (SELECT {MARK})")
+}
 
 /// The parameters of a statement behind the origin and the key's, and what must be true of the row.
 pub(super) struct Parts {

@@ -13,7 +13,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _};
 
-use super::expression::{ORIGIN, is_column};
+use super::expression::{is_column, origin};
 use super::params::bind;
 use super::rows::{fetch, parse, parse_all};
 use super::sessions::Sessions;
@@ -120,7 +120,7 @@ fn statement(plan: &Plan, target: &Target, gathered: &Gathered) -> String {
     let Target { table, shown, .. } = target;
     format!(
         "WITH there AS (SELECT b.n FROM {table} AS t, \
-         jsonb_array_elements($4::text::jsonb) WITH ORDINALITY AS b (r, n) WHERE {ours}), {ORIGIN}, \
+         jsonb_array_elements($4::text::jsonb) WITH ORDINALITY AS b (r, n) WHERE {ours}), {}, \
          fence AS (UPDATE hearthside.journals SET applied = $3, fence = greatest(fence, $3), at = now() \
          WHERE journal = $2 AND {}{} RETURNING journal), \
          b AS MATERIALIZED (SELECT r FROM jsonb_array_elements($4::text::jsonb) AS r), \
@@ -128,6 +128,7 @@ fn statement(plan: &Plan, target: &Target, gathered: &Gathered) -> String {
          SELECT row_to_json(r.*)::text, CASE WHEN (SELECT count(*) FROM changed) < (SELECT count(*) FROM b) \
          THEN ARRAY(SELECT n FROM there) END \
          FROM fence LEFT JOIN (SELECT {shown} FROM changed) AS r ON true",
+        origin(),
         if is_planted("no-fence") { "true" } else { "fence < $3" },
         if gathered.has_members { format!(" AND NOT {}", has_column(table, "$4")) } else { String::new() },
         gathered.sets(target).join(", "),

@@ -41,6 +41,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgPool, Row as _};
 
 pub(super) use catalog::PostgresCatalog;
+pub use feed::{FeedKind, Taken};
 pub(super) use transaction::PostgresTransaction;
 
 use super::catalog::target::Expires;
@@ -50,11 +51,12 @@ use super::retirement::Retirement;
 use super::row::Row;
 use super::schema::Fingerprint;
 use super::standing::Standing;
-use super::{FlushRow, Flushed, Mark, Plan, StoreError, triggers};
+use super::{FlushRow, Flushed, Mark, Plan, StoreError};
 use crate::config::{self, Pooler};
 use crate::mapping::Mapping;
 use crate::record::{RowEdit, Written};
 use conflict::goes_again;
+use feed::Feeds;
 use health::Health;
 use key_connections::Lender;
 use planners::Planners;
@@ -86,11 +88,11 @@ pub(super) struct Postgres {
     sessions: Sessions,
     /// What sessions are set up with.
     setup: CurrentSetup,
-    /// How `pool` and `lender` reach the store, and how the server itself is reached; neither says what names mean.
+    /// How `pool` and `lender` reach the store; says not what names mean.
     options: PgConnectOptions,
-    direct: PgConnectOptions,
     /// The zone that the settings say; empty: it is asked for.
     timezone: String,
+    feeds: Feeds,
 }
 
 impl Postgres {
@@ -111,6 +113,7 @@ impl Postgres {
         let schema_watch = SchemaWatch::new(direct.clone(), settings.connect_timeout + settings.query_timeout);
         let health = Health::new(pulse, standing);
         let sessions = Sessions::of(settings, setup.clone());
+        let feeds = Feeds::new(direct, questions.pool().clone(), settings);
         let store = Self {
             lender,
             pool,
@@ -122,8 +125,8 @@ impl Postgres {
             sessions,
             setup,
             options,
-            direct,
             timezone,
+            feeds,
         };
         store.give_names();
         if !store.timezone.is_empty() {
@@ -131,7 +134,7 @@ impl Postgres {
         }
         options::warn_if_exposed("store.url", &store.options);
         if !settings.feed_url.is_empty() {
-            options::warn_if_exposed("store.feed_url", &store.direct);
+            options::warn_if_exposed("store.feed_url", store.feeds.options());
         }
         Ok(store)
     }
@@ -170,9 +173,9 @@ impl Postgres {
         edit: RowEdit<'_>,
         origin: &str,
     ) -> Result<Written, StoreError> {
-        let mut sent = 0;
+        let (mut sent, origin) = (0, self.feeds.origin(origin));
         loop {
-            let written = self.write_once(plan, key, edit, origin).await;
+            let written = self.write_once(plan, key, edit, &origin).await;
             sent += 1;
             if !goes_again(&written, sent).await {
                 return self.health.noted(written);
@@ -206,7 +209,8 @@ impl Postgres {
     }
 
     pub(super) async fn flush(&self, plan: &Plan, rows: &[FlushRow], mark: Mark<'_>) -> Result<Flushed, StoreError> {
-        let mut sent = 0;
+        let (mut sent, origin) = (0, self.feeds.origin(mark.origin));
+        let mark = Mark { origin: &origin, ..mark };
         loop {
             let flushed = flush::flush(&self.pool, &self.sessions, plan, rows, mark).await;
             sent += 1;
@@ -252,7 +256,8 @@ impl Postgres {
 
     pub(super) async fn begin(&self, origin: &str, snapshot: bool) -> Result<PostgresTransaction, StoreError> {
         let open = self.sessions.begin(&self.pool, snapshot).await?;
-        let (questions, standing, origin) = (self.questions.clone(), self.health.standing.clone(), origin.to_owned());
+        let (questions, standing) = (self.questions.clone(), self.health.standing.clone());
+        let origin = self.feeds.origin(origin);
         Ok(PostgresTransaction { open, sessions: self.sessions.clone(), questions, standing, origin })
     }
 
@@ -275,7 +280,7 @@ impl Postgres {
     }
 
     pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
-        feed::notify::watch(&self.direct, settings, on_change).await;
+        self.feeds.watch(settings, on_change).await;
     }
 
     pub(super) async fn fingerprints(&self, mappings: &[&Mapping]) -> Result<Vec<Fingerprint>, StoreError> {
@@ -291,7 +296,7 @@ impl Postgres {
     /// transaction.
     fn give_names(&self) {
         let setup = self.setup.get();
-        let direct = setup.with_names(self.direct.clone());
+        let direct = setup.with_names(self.feeds.options().clone());
         self.planners.pool().set_connect_options(planners::impatient(&direct));
         self.questions.pool().set_connect_options(direct);
         if self.sessions.keep_statements() {
@@ -314,7 +319,11 @@ impl Postgres {
 
     pub(super) async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
         let catalog = self.catalog().await?;
-        triggers::missing(catalog.pool, mapping).await
+        self.feeds.missing(catalog.pool, mapping).await
+    }
+
+    pub(super) const fn feeds(&self) -> &Feeds {
+        &self.feeds
     }
 }
 

@@ -3,6 +3,7 @@
 
 use sqlx::{AssertSqlSafe, Connection as _};
 
+use super::expression::MARK;
 use super::params::bind;
 use super::rows::{parse_all, select};
 use super::write::{NO_KEY, Writer};
@@ -25,7 +26,7 @@ pub(super) async fn write(
     let list = plan.list_edit(edit)?;
     let mut transaction = writer.connection.begin().await.map_err(StoreError::of_write)?;
     let keep = writer.sessions.keep_statements();
-    let origin = sqlx::query("SELECT set_config('hearthside.origin', $1, true)").persistent(keep);
+    let origin = sqlx::query(AssertSqlSafe(format!("SELECT {MARK}"))).persistent(keep);
     origin.bind(writer.origin).execute(&mut *transaction).await.map_err(StoreError::of_write)?;
     let mut moved = 0;
     for element in list.elements {

@@ -25,7 +25,12 @@ const ASK: &str = "WITH RECURSIVE tree (name, oid, joined) AS ( \
             WHERE r.ev_class = tree.oid) AS below (oid, joined)) \
     SELECT tree.name, hashtextextended(string_agg(concat_ws(' ', \
         c.oid, c.relnamespace, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relpartbound, \
-        c.relacl, \
+        c.relacl, c.relreplident, \
+        (SELECT string_agg(concat_ws(',', p.pubname, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, \
+            p.pubviaroot, p.puballtables, r.oid), ';' ORDER BY p.oid, r.oid) \
+         FROM pg_publication p LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND (r.prrelid = c.oid \
+            OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid))) \
+         WHERE p.puballtables OR r.oid IS NOT NULL), \
         (SELECT string_agg(concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated, \
             a.attidentity, a.attcollation, d.adbin, \
             (SELECT string_agg(e.enumlabel, '/' ORDER BY e.enumsortorder) FROM pg_enum e \
@@ -37,7 +42,7 @@ const ASK: &str = "WITH RECURSIVE tree (name, oid, joined) AS ( \
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
         (SELECT string_agg(concat_ws(',', t.tgname, t.tgfoid, t.tgenabled), ';' ORDER BY t.tgname) \
          FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), \
-        (SELECT string_agg(concat_ws(',', x.indkey, x.indnkeyatts, x.indisvalid, x.indpred), ';' \
+        (SELECT string_agg(concat_ws(',', x.indkey, x.indnkeyatts, x.indisvalid, x.indisreplident, x.indpred), ';' \
             ORDER BY x.indkey::text) \
          FROM pg_index x WHERE x.indrelid = c.oid AND x.indisunique), \
         (SELECT string_agg(concat_ws(',', p.oid, p.xmin), ';' ORDER BY p.oid) FROM pg_policy p \
@@ -47,7 +52,10 @@ const ASK: &str = "WITH RECURSIVE tree (name, oid, joined) AS ( \
         (SELECT string_agg(a.xmin::text, ',' ORDER BY a.attnum) FROM pg_attribute a \
          WHERE a.attrelid = c.oid AND a.attnum > 0), \
         (SELECT string_agg(t.xmin::text, ',' ORDER BY t.oid) FROM pg_trigger t \
-         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) \
+         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), \
+        (SELECT string_agg(p.xmin::text, ',' ORDER BY p.oid) FROM pg_publication p \
+         WHERE p.puballtables OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid \
+            AND (r.prrelid = c.oid OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid))))) \
     ), ' ' ORDER BY c.oid), 0)::text \
     FROM tree JOIN pg_class c ON c.oid = tree.oid GROUP BY tree.name";
 

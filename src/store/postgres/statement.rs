@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::expression::{ORIGIN, Parts};
+use super::expression::{Parts, origin};
 use super::zone::{has_expired, has_expired_everywhere};
 use crate::store::StoreError;
 use crate::store::catalog::described::Param;
@@ -88,7 +88,7 @@ impl<'p> Statements<'p> {
         let Target { table, expires: Some(expires), .. } = self.target else { return None };
         let has_expired = if is_doubted { has_expired_everywhere } else { has_expired };
         let (ours, has_expired) = (self.is_ours(), has_expired(expires, "clock_timestamp()"));
-        let sql = format!("WITH {ORIGIN} DELETE FROM {table} AS t USING origin WHERE {ours} AND {has_expired}");
+        let sql = format!("WITH {} DELETE FROM {table} AS t USING origin WHERE {ours} AND {has_expired}", origin());
         Some(Statement { sql, values: Vec::new() })
     }
 
@@ -122,8 +122,9 @@ impl<'p> Statements<'p> {
         // First, where the table's name is none of the statement's own.
         let held = self.count_held(column, &all);
         let sql = format!(
-            "WITH held (before) AS ({held}), {ORIGIN}, moved AS ({moved}) \
-             SELECT count(*), (SELECT before FROM held) FROM moved"
+            "WITH held (before) AS ({held}), {}, moved AS ({moved}) \
+             SELECT count(*), (SELECT before FROM held) FROM moved",
+            origin()
         );
         Ok(Statement { sql, values: parts.values })
     }
@@ -176,9 +177,10 @@ impl<'p> Statements<'p> {
     pub(super) fn delete(&self) -> Statement {
         let (Target { table, shown, .. }, ours) = (self.target, self.is_ours());
         let sql = format!(
-            "WITH seen AS (SELECT count(*) AS rows FROM {table} AS t WHERE {ours}), {ORIGIN}, \
+            "WITH seen AS (SELECT count(*) AS rows FROM {table} AS t WHERE {ours}), {}, \
              gone AS (DELETE FROM {table} AS t USING origin WHERE {ours} RETURNING t.*) \
-             SELECT seen.rows, row_to_json(r.*)::text FROM seen LEFT JOIN (SELECT {shown} FROM gone) AS r ON true"
+             SELECT seen.rows, row_to_json(r.*)::text FROM seen LEFT JOIN (SELECT {shown} FROM gone) AS r ON true",
+            origin()
         );
         Statement { sql, values: Vec::new() }
     }

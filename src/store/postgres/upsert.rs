@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::expression::{Field, Parts, guard, is_column, object};
+use super::expression::{Field, MARK, Parts, guard, is_column, object};
 use super::statement::{Statement, Statements};
 use crate::record::{Change, Condition};
 use crate::store::StoreError;
@@ -201,8 +201,7 @@ impl Upsert<'_> {
         }
         let sql = format!(
             "WITH old AS MATERIALIZED (SELECT {shown} FROM {table} AS t WHERE {ours} FOR NO KEY UPDATE), \
-             seen AS MATERIALIZED (SELECT count(*) AS rows, set_config('hearthside.origin', $1, true){looked} \
-             FROM old), \
+             seen AS MATERIALIZED (SELECT count(*) AS rows, {MARK}{looked} FROM old), \
              changed AS (UPDATE {table} AS t SET {} FROM seen WHERE {ours}{guards} RETURNING t.*){made} \
              SELECT (SELECT row_to_json(old.*)::text FROM old), \
              (SELECT row_to_json(r.*)::text FROM (SELECT {shown} FROM changed{union}) AS r), seen.rows{told} FROM seen",

@@ -209,7 +209,7 @@ pub(super) fn line(text: &str) -> String {
 }
 
 /// A constant of type text, whatever the session takes backslashes for.
-pub(super) fn constant(text: &str) -> String {
+pub(in crate::store) fn constant(text: &str) -> String {
     let quoted = text.replace('\'', "''").replace('\\', "\\\\");
     if text.contains('\\') { format!("E'{quoted}'::text") } else { format!("'{quoted}'::text") }
 }

@@ -9,19 +9,19 @@ const VERSION: &str = "1";
 
 /// What one mapping wants to be told of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Interest {
-    pub(super) pattern: String,
+pub(in crate::store) struct Interest {
+    pub(in crate::store) pattern: String,
     /// The columns that the key is made of; `None`: any change concerns the whole mapping.
-    pub(super) key: Option<KeyParts>,
+    pub(in crate::store) key: Option<KeyParts>,
     /// The columns that a change must touch, beside the key's, to be told; `None`: all of them.
-    pub(super) counted: Option<Vec<String>>,
+    pub(in crate::store) counted: Option<Vec<String>>,
 }
 
 /// A key as literals and columns in turn; a literal is first and last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct KeyParts {
-    pub(super) literals: Vec<String>,
-    pub(super) columns: Vec<String>,
+pub(in crate::store) struct KeyParts {
+    pub(in crate::store) literals: Vec<String>,
+    pub(in crate::store) columns: Vec<String>,
 }
 
 /// Everything that is to be told of one table.
@@ -29,7 +29,7 @@ pub(super) struct KeyParts {
 pub(in crate::store) struct TableInterests {
     /// Its name as the mappings write it.
     pub(in crate::store) table: String,
-    pub(super) interests: Vec<Interest>,
+    pub(in crate::store) interests: Vec<Interest>,
 }
 
 /// The tables that these mappings watch, in the order in which they name them first.

@@ -10,7 +10,7 @@ pub struct Lack {
 }
 
 /// Adds a mapping to those that a line concerns.
-pub(super) fn note(lacks: &mut Vec<Lack>, text: String, mapping: usize) {
+pub(in crate::store) fn note(lacks: &mut Vec<Lack>, text: String, mapping: usize) {
     match lacks.iter_mut().find(|lack| lack.text == text) {
         Some(lack) => {
             if let Err(at) = lack.mappings.binary_search(&mapping) {

@@ -14,7 +14,7 @@ const ATTEMPTS: u32 = 5;
 ///
 /// # Errors
 /// The last attempt's.
-pub(super) async fn run(
+pub(in crate::store) async fn run(
     pool: &PgPool,
     about: &str,
     script: &str,

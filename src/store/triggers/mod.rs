@@ -25,23 +25,31 @@ mod statement;
 
 use std::time::Duration;
 
+pub(super) use function::constant;
 pub use install::Report;
 pub(super) use install::install;
+pub(super) use interest::{Interest, KeyParts, TableInterests, by_table};
 pub use lack::Lack;
-pub(super) use present::missing;
+pub(super) use lack::note as note_lack;
+pub(super) use locked::run as run_locked;
+pub(super) use present::{missing, missing_of};
 pub(super) use rights::{lacking_for_notes, lacking_on};
 pub use script::script;
 
-use super::{Engine, Store, StoreError};
+use super::{Engine, FeedKind, Store, StoreError};
 use crate::mapping::Mapping;
 
 impl Store {
-    /// Makes the change triggers that these mappings lack. `patience` is how long one attempt waits for a table's lock.
+    /// Makes the change triggers that these mappings lack, or the publication where it takes their place.
+    /// `patience` is how long one attempt waits for a table's lock.
     ///
     /// # Errors
     /// [`StoreError`]; what concerns one table is in the report.
     pub async fn install_triggers(&self, mappings: &[Mapping], patience: Duration) -> Result<Report, StoreError> {
-        install::install(self.with_triggers()?, mappings, patience).await
+        match &self.engine {
+            Engine::Postgres(store) => store.feeds().install(mappings, patience).await,
+            _ => install::install(self.with_triggers()?, mappings, patience).await,
+        }
     }
 
     /// Drops the change triggers that serve none of these mappings, and functions that nothing calls.
@@ -85,19 +93,25 @@ impl Store {
     /// [`StoreError`].
     pub async fn lacking_triggers(&self, mappings: &[&Mapping]) -> Result<Vec<Lack>, StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => present::missing_of(store.direct(), mappings).await,
+            Engine::Postgres(store) => store.feeds().missing_of(mappings).await,
             _ => Ok(Vec::new()),
         }
     }
 
     /// What an operator should know about change triggers, a line each: those that [`Store::prune_triggers`] would
-    /// drop, and what they make impossible for who writes. SQLite has none.
+    /// drop, and what they make impossible for who writes; or about what takes their place. SQLite has none.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn trigger_doubts(&self, mappings: &[Mapping]) -> Result<Vec<String>, StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => clean::doubts(store.direct(), mappings).await,
+            Engine::Postgres(store) => {
+                let mut doubts = store.feeds().doubts().await?;
+                if store.feeds().kind() == FeedKind::Notify {
+                    doubts.extend(clean::doubts(store.direct(), mappings).await?);
+                }
+                Ok(doubts)
+            }
             _ => Ok(Vec::new()),
         }
     }

@@ -98,7 +98,7 @@ pub(in crate::store) async fn missing(pool: &PgPool, mapping: &Mapping) -> Resul
 }
 
 /// The same of several mappings, a line for each table, however many of them it concerns.
-pub(super) async fn missing_of(pool: &PgPool, mappings: &[&Mapping]) -> Result<Vec<Lack>, StoreError> {
+pub(in crate::store) async fn missing_of(pool: &PgPool, mappings: &[&Mapping]) -> Result<Vec<Lack>, StoreError> {
     let mut own = Vec::new();
     for mapping in mappings {
         own.push(judge_all(pool, [*mapping]).await?);

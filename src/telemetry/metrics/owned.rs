@@ -3,6 +3,7 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 
 use super::labels::{MappingLabel, ReasonLabel};
 use super::register::Register;
@@ -13,6 +14,8 @@ use super::register::Register;
 pub struct OwnedMetrics {
     invalidations: Family<ReasonLabel, Counter>,
     pub gaps: Counter,
+    pub retained: Gauge,
+    feed_seconds: Histogram,
     pub scan_cursors: Gauge,
     trigger_trouble: Family<MappingLabel, Counter>,
 }
@@ -25,6 +28,14 @@ impl OwnedMetrics {
                 "Invalidations by reason",
                 ReasonLabel::all(["change", "mapping", "everything", "command", "fill", "admin"]),
             ),
+            retained: r.gauge(
+                "change_feed_retained_bytes",
+                "Bytes of its log that Postgres keeps for this sidecar's feed, with logical replication",
+            ),
+            feed_seconds: r.seconds(
+                "change_feed_seconds",
+                "Time from the sending of a heartbeat to its return behind all changes before it, in seconds",
+            ),
             gaps: r.counter("gaps", "Times in which changes may have been missed; the end of each empties the cache"),
             scan_cursors: r.gauge("scan_cursors", "Cursors of SCAN over owned keys that are known"),
             trigger_trouble: r.family(
@@ -32,6 +43,11 @@ impl OwnedMetrics {
                 "Changes that a trigger told as the whole mapping because something went wrong in it. Alarm on it",
             ),
         }
+    }
+
+    /// Counts a heartbeat that took so many milliseconds.
+    pub fn feed_delayed(&self, ms: u64) {
+        self.feed_seconds.observe(ms as f64 / 1000.0);
     }
 
     /// Shows what is counted of a mapping before anything was.

@@ -7,14 +7,14 @@ pub type Kind<A> = (&'static str, fn(&A, &mut Dice));
 
 /// The kinds that are still to come before any comes again, and how often each was made.
 pub struct Deck<A: 'static> {
-    kinds: &'static [Kind<A>],
+    kinds: Vec<Kind<A>>,
     left: Vec<usize>,
     made: Vec<usize>,
 }
 
 impl<A> Deck<A> {
-    pub fn of(kinds: &'static [Kind<A>]) -> Self {
-        Self { kinds, left: Vec::new(), made: vec![0; kinds.len()] }
+    pub fn of(kinds: Vec<Kind<A>>) -> Self {
+        Self { left: Vec::new(), made: vec![0; kinds.len()], kinds }
     }
 
     /// Makes the next fault, and returns what it was.

@@ -292,7 +292,7 @@ fn the_contract_holds_under_attack_with_sqlite() {
         scope.spawn(move || attack.write_by_sql(dice(6)));
         // However this ends, nobody goes on alone.
         let _end = super::End(&attack.over);
-        let (mut dice, mut deck) = (dice(7), Deck::of(KINDS));
+        let (mut dice, mut deck) = (dice(7), Deck::of(KINDS.to_vec()));
         while begun.elapsed() < time && !attack.is_over() {
             thread::sleep(Duration::from_millis(300 + dice.roll(1500)));
             let fault = deck.next(attack, &mut dice);

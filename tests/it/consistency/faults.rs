@@ -1,14 +1,13 @@
 //! What goes wrong, one fault after the other. A run of a minute and a half makes each kind of them.
 
 use std::fs;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Attack;
 use super::deck::Kind;
 use super::world::{MAX_STALENESS, SIDECARS, World};
-use super::{fleeting, journals, poolers, schema_changes};
+use super::{Attack, BOUND};
+use super::{feeds, fleeting, journals, poolers, schema_changes};
 use crate::differential::stream::Dice;
 use crate::support::proxy::Proxy;
 
@@ -24,17 +23,16 @@ pub const KINDS: &[Kind<Attack>] = &[
     ("slow commits: the tables locked", |attack, dice| lock(attack, dice, "EXCLUSIVE")),
     ("slow loads and commits: the tables locked", |attack, dice| lock(attack, dice, "ACCESS EXCLUSIVE")),
     ("a mass update", update_all),
-    ("the change connections' Postgres processes stopped", freeze_change_connections),
+    ("the change connections' Postgres processes stopped", feeds::freeze),
     ("a sidecar's wall clock stepped", step_the_clock),
     ("a flush delivered late", deliver_late),
     ("a flush delivered late, its sidecar killed meanwhile", deliver_late_after_a_kill),
     ("every connection ended by Postgres", end_connections),
+    ("commits that are in the log and cannot be seen yet", hold_commits),
     ("a column that comes and goes", schema_changes::add_and_drop),
     ("a column of another type", schema_changes::retype),
     ("columns of other names", schema_changes::rename),
     ("a table replaced by a copy", schema_changes::swap),
-    ("change triggers disabled", schema_changes::disable_triggers),
-    ("change triggers dropped", schema_changes::drop_triggers),
     ("a partition detached and attached", fleeting::detach),
     ("a partition detached and attached while the catalog cannot be read", fleeting::detach_unseen),
     ("a journal that went back in time", journals::restore),
@@ -94,21 +92,6 @@ fn update_all(attack: &Attack, _: &mut Dice) {
     let _away = attack.world.postgres.try_sql("UPDATE things SET other = other + 1");
 }
 
-/// SIGSTOP to the processes that serve the change feed, and SIGCONT.
-fn freeze_change_connections(attack: &Attack, dice: &mut Dice) {
-    let listening = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
-    let pids = attack.world.postgres.try_sql(listening).unwrap_or_default();
-    let signal = |name: &str| {
-        for pid in pids.lines() {
-            // It may have ended meanwhile.
-            let _ended = Command::new("kill").args([name, pid]).stderr(Stdio::null()).status();
-        }
-    };
-    signal("-STOP");
-    thread::sleep(moment(dice) + MAX_STALENESS);
-    signal("-CONT");
-}
-
 /// Either way, and back.
 fn step_the_clock(attack: &Attack, dice: &mut Dice) {
     let step = ["+0", "-240s", "+240s"][dice.roll(3) as usize];
@@ -145,4 +128,17 @@ fn held_flush(world: &World, i: usize, meanwhile: impl FnOnce()) {
 fn end_connections(attack: &Attack, _: &mut Dice) {
     let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hearthside'";
     let _away = attack.world.postgres.try_sql(terminate);
+}
+
+/// While a standby that must confirm is away, a commit is in the log, and nobody sees its rows. Then nobody writes, so
+/// that what was loaded too early would show.
+fn hold_commits(attack: &Attack, dice: &mut Dice) {
+    let wait_for = |standby: &str| {
+        attack.world.postgres.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{standby}'"));
+        attack.world.postgres.sql("SELECT pg_reload_conf()");
+    };
+    wait_for("nobody");
+    thread::sleep(moment(dice));
+    wait_for("");
+    attack.calmly(|| thread::sleep(BOUND + Duration::from_millis(500)));
 }

@@ -1,8 +1,8 @@
 //! The harness that attacks the consistency contract: several sidecars over one Postgres and one Redis, writers through
 //! sidecars and by SQL, readers with histories, faults at random, and a checker. `scripts/consistency` runs it longer.
 //!
-//! HEARTHSIDE_CONSISTENCY_SECONDS (default 60) and HEARTHSIDE_SEED; the seed replays the schedule of faults and
-//! choices.
+//! HEARTHSIDE_CONSISTENCY_SECONDS (default 60), HEARTHSIDE_FEED (notify or replication) and HEARTHSIDE_SEED; the seed
+//! replays the schedule of faults and choices.
 
 mod client;
 mod crowd;
@@ -10,6 +10,7 @@ mod deck;
 mod embedded;
 mod embedded_faults;
 mod faults;
+mod feeds;
 mod fleeting;
 mod history;
 mod journals;
@@ -28,6 +29,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use deck::Deck;
+use feeds::Feed;
 use fleeting::Fleeting;
 use history::{History, Violation};
 use places::Places;
@@ -56,9 +58,9 @@ struct Attack {
 }
 
 impl Attack {
-    fn new() -> Self {
+    fn new(feed: Feed) -> Self {
         Self {
-            world: World::new(),
+            world: World::new(feed),
             things: Things::new(),
             fleeting: Fleeting::new(),
             places: Places::new(),
@@ -145,7 +147,7 @@ const LONG: Duration = Duration::from_secs(300);
 
 /// Faults, one after the other; how many of which kind.
 fn attacked(attack: &Attack, seed: u64, time: Duration) -> Deck<Attack> {
-    let (begun, mut dice, mut deck) = (Instant::now(), Dice(seed), Deck::of(faults::KINDS));
+    let (begun, mut dice, mut deck) = (Instant::now(), Dice(seed), Deck::of(attack.world.feed.faults()));
     for number in 1.. {
         if begun.elapsed() >= time || attack.is_over() {
             break;
@@ -172,9 +174,10 @@ fn be_calm(attack: &Attack, number: usize) {
 #[test]
 fn the_contract_holds_under_attack() {
     let seed = setting("HEARTHSIDE_SEED", 0x00c0_4515);
-    eprintln!("consistency: HEARTHSIDE_SEED={seed}");
+    let feed = Feed::wanted();
+    eprintln!("consistency: HEARTHSIDE_SEED={seed} HEARTHSIDE_FEED={}", feed.name());
     let time = Duration::from_secs(setting("HEARTHSIDE_CONSISTENCY_SECONDS", 60));
-    let attack = &Attack::new();
+    let attack = &Attack::new(feed);
     let deck = thread::scope(|scope| {
         for (i, actor) in ACTORS.iter().enumerate() {
             let dice = Dice(seed ^ 0x5851_f42d_4c95_7f2d_u64.wrapping_mul(i as u64 + 1));

@@ -10,7 +10,7 @@ use super::{Attack, BOUND};
 use crate::differential::stream::Dice;
 
 /// Changes the schema, and changes it back a moment later.
-fn for_a_moment(attack: &Attack, dice: &mut Dice, change: &str, back: &str) {
+pub fn for_a_moment(attack: &Attack, dice: &mut Dice, change: &str, back: &str) {
     let postgres = &attack.world.postgres;
     untold(attack, dice, || drop(postgres.sql(change)), || drop(postgres.sql(back)));
 }
@@ -27,7 +27,7 @@ pub fn untold(attack: &Attack, dice: &mut Dice, change: impl FnOnce(), end: impl
     });
 }
 
-fn any_table(dice: &mut Dice) -> &'static str {
+pub fn any_table(dice: &mut Dice) -> &'static str {
     dice.pick::<&str>(&COMMON_TABLES)
 }
 

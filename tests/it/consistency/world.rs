@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use super::feeds::Feed;
 use super::places::file_of;
 use crate::support::free_port;
 use crate::support::pgbouncer::PgBouncer;
@@ -81,6 +82,7 @@ const TABLES: &str = "CREATE TABLE things (id BIGINT PRIMARY KEY, v BIGINT, d BI
     CREATE TABLE fleeting_high PARTITION OF fleeting FOR VALUES FROM (6) TO (12); CREATE EXTENSION pg_stat_statements;";
 
 pub struct World {
+    pub feed: Feed,
     pub postgres: Postgres,
     pub redis: Mutex<Redis>,
     pub pooler: Mutex<PgBouncer>,
@@ -95,12 +97,13 @@ pub struct World {
 }
 
 impl World {
-    pub fn new() -> Self {
-        let (postgres, redis) = (Postgres::start(), Redis::start());
+    pub fn new(feed: Feed) -> Self {
+        let (postgres, redis) = (Postgres::start_with(feed.options()), Redis::start());
         postgres.sql(TABLES);
         let pooler = PgBouncer::start(&postgres, "transaction");
         let proxies = [postgres.port, pooler.port, postgres.port].map(Proxy::to).into();
         let world = Self {
+            feed,
             postgres,
             redis: Mutex::new(redis),
             pooler: Mutex::new(pooler),
@@ -156,6 +159,7 @@ impl World {
             .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         for (name, value) in [
             ("STORE__URL", self.postgres.url_at(self.proxies[i].port)),
+            ("STORE__FEED", self.feed.name().into()),
             ("SERVER__LISTEN", format!("127.0.0.1:{}", self.ports[i])),
             ("JOURNAL__PATH", self.journal(i).display().to_string()),
             ("JOURNAL__FLUSH_INTERVAL", "200ms".into()),
@@ -185,6 +189,7 @@ impl World {
             warnings::NO_ROW,
             warnings::CUT_AT_THE_END,
             warnings::NO_TRIGGERS,
+            warnings::UNTOLD,
             warnings::UNFIT,
             warnings::STALE,
             warnings::JOURNAL_COPIED,

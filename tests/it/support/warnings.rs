@@ -71,6 +71,8 @@ pub const STALE: &str = "a stale record was served: the store holds something el
                          check the triggers (`hearthside check --connect`). It is forgotten";
 pub const NO_TRIGGERS: &str = "change triggers are missing: changes of this mapping are noticed only {}; \
                                `hearthside check --connect` says what to do";
+pub const UNTOLD: &str = "not every change of this mapping is told: it is noticed only {}; \
+                          `hearthside check --connect` says what to do";
 pub const TRIGGER_FAILED: &str = "a change trigger failed, and everything of the mapping is taken as changed: has the \
                                   table changed? `hearthside check --connect`, `hearthside triggers --install`";
 pub const NOTICE_UNREADABLE: &str = "a notice on channel 'hearthside' cannot be read; everything is taken as changed";

@@ -1,5 +1,282 @@
-//! The change feeds of Postgres, which report [`Change`](crate::store::Change)s: `notify` listens for what triggers
-//! send. Another feed is another file here; what receives the changes does not know which feed reported them.
+//! The change feeds of Postgres, which report [`Change`]s: `notify` listens for what triggers send, `replication` reads
+//! the server's log. What receives the changes does not know which feed reported them. Here is what both share: an
+//! attempt follows the other, and heartbeats prove that a feed is alive.
+//!
+//! Invariants:
+//! - a feed never reconnects by itself: a connection that ends, errs or is silent past the deadline is a gap, and a new
+//!   one is opened (hazards 5 and 6);
+//! - a gap ends with the word that everything may have changed, before the feed vouches for anything again (hazard 4).
 
+mod ability;
+mod choice;
+mod heartbeat;
 mod next_notice;
-pub(super) mod notify;
+mod notify;
+mod replication;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::config;
+use crate::mapping::Mapping;
+use crate::store::postgres::expression::IN_LOG;
+use crate::store::triggers::{Lack, Report, TableInterests};
+use crate::store::{Change, OnChange, StoreError, publication, triggers};
+use crate::telemetry::random_id::fresh;
+use ability::Ability;
+pub use choice::Taken;
+use replication::Replication;
+
+const SILENT: &str = "the change feed was silent past its deadline";
+
+const CLOSED: &str = "the change feed cannot be connected; it is tried again";
+
+/// What is said of a standby, behind its place.
+const OF_STANDBY: &str = "is a hot standby, which tells no changes (no LISTEN) until it is promoted";
+
+/// How changes are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedKind {
+    /// By notices that triggers send.
+    Notify,
+    /// By the server's log.
+    Replication,
+}
+
+impl FeedKind {
+    /// As `store.feed` has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Notify => "notify",
+            Self::Replication => "replication",
+        }
+    }
+}
+
+/// The feed of a store.
+#[derive(Debug)]
+pub(in crate::store) struct Feeds {
+    /// How the server itself is reached; says not what names mean.
+    options: PgConnectOptions,
+    /// For questions about tables.
+    questions: PgPool,
+    wanted: config::Feed,
+    /// What is taken where that leaves it open.
+    taken: ArcSwap<Taken>,
+    publication: String,
+    /// The mappings that changes are told for.
+    followed: ArcSwap<Vec<Mapping>>,
+    /// What a feed that reads rows tells of them.
+    interests: Arc<ArcSwap<Vec<TableInterests>>>,
+    /// How long the server may take for the answers about one mapping.
+    patience: Duration,
+}
+
+impl Feeds {
+    /// The feed that the settings name.
+    pub(super) fn new(options: PgConnectOptions, questions: PgPool, settings: &config::Store) -> Self {
+        Self {
+            options,
+            questions,
+            wanted: settings.feed,
+            taken: ArcSwap::from_pointee(Taken::fixed(settings.feed)),
+            publication: settings.publication.clone(),
+            followed: ArcSwap::default(),
+            interests: Arc::default(),
+            patience: settings.connect_timeout + settings.query_timeout,
+        }
+    }
+
+    pub(super) const fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    pub(in crate::store) fn kind(&self) -> FeedKind {
+        self.taken.load().kind
+    }
+
+    /// Which feed is taken, and why.
+    pub(in crate::store) fn taken(&self) -> Taken {
+        Taken::clone(&self.taken.load())
+    }
+
+    /// What the server and the role lack for the feed that the settings demand, a line each.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(in crate::store) async fn lacks(&self) -> Result<Vec<String>, StoreError> {
+        match self.wanted {
+            config::Feed::Notify | config::Feed::Auto => Ok(Vec::new()),
+            config::Feed::Replication => Ok(Ability::ask(&self.questions, &self.publication).await?.lacks()),
+        }
+    }
+
+    /// What an operator should know of the feed, a line each.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(in crate::store) async fn doubts(&self) -> Result<Vec<String>, StoreError> {
+        let Taken { kind, why, has_fallback } = self.taken();
+        let (is_open, mut lines) = (self.wanted == config::Feed::Auto, Vec::new());
+        match kind {
+            FeedKind::Notify if is_open => {
+                lines.push(format!("store.feed = \"auto\" takes the notices of triggers: {why}"));
+            }
+            FeedKind::Notify => {}
+            FeedKind::Replication => {
+                let ability = Ability::ask(&self.questions, &self.publication).await?;
+                lines.extend(ability.doubt().map(str::to_owned));
+                if is_open {
+                    let otherwise = if has_fallback { "triggers tell them" } else { "nothing tells them" };
+                    lines.push(format!(
+                        "store.feed = \"auto\" takes logical replication: {why}; when it cannot be had, {otherwise}"
+                    ));
+                }
+            }
+        }
+        Ok(lines)
+    }
+
+    /// The text by which a write's changes are told apart, as statements take it (`expression.rs`).
+    pub(super) fn origin(&self, origin: &str) -> String {
+        match self.kind() {
+            FeedKind::Notify => origin.to_owned(),
+            FeedKind::Replication => format!("{IN_LOG}{origin}"),
+        }
+    }
+
+    /// From now on changes are told for these mappings.
+    pub(in crate::store) fn follow<'m>(&self, mappings: impl IntoIterator<Item = &'m Mapping>) {
+        let mappings: Vec<Mapping> = mappings.into_iter().cloned().collect();
+        self.interests.store(Arc::new(triggers::by_table(&mappings)));
+        self.followed.store(Arc::new(mappings));
+    }
+
+    /// What is missing for a mapping to be told of every change, a line each; over connections of `pool`.
+    ///
+    /// # Errors
+    /// The catalog cannot be asked.
+    pub(super) async fn missing(&self, pool: &PgPool, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
+        match self.kind() {
+            FeedKind::Notify => triggers::missing(pool, mapping).await,
+            FeedKind::Replication => publication::missing(pool, mapping, &self.publication).await,
+        }
+    }
+
+    /// The same of several mappings, a line for each table.
+    ///
+    /// # Errors
+    /// As [`Feeds::missing`].
+    pub(in crate::store) async fn missing_of(&self, mappings: &[&Mapping]) -> Result<Vec<Lack>, StoreError> {
+        match self.kind() {
+            FeedKind::Notify => triggers::missing_of(&self.questions, mappings).await,
+            FeedKind::Replication => publication::missing_of(&self.questions, mappings, &self.publication).await,
+        }
+    }
+
+    /// Makes what is missing. `patience` is how long one attempt waits for a table's lock.
+    ///
+    /// # Errors
+    /// As [`Feeds::missing`]; what concerns one table is in the report.
+    pub(in crate::store) async fn install(
+        &self,
+        mappings: &[Mapping],
+        patience: Duration,
+    ) -> Result<Report, StoreError> {
+        match self.made().await? {
+            FeedKind::Notify => triggers::install(&self.questions, mappings, patience).await,
+            FeedKind::Replication => publication::install(&self.questions, mappings, &self.publication, patience).await,
+        }
+    }
+
+    /// What `hearthside triggers --install` makes: where it is left open, the publication may not be there yet.
+    async fn made(&self) -> Result<FeedKind, StoreError> {
+        Ok(match self.wanted {
+            config::Feed::Notify => FeedKind::Notify,
+            config::Feed::Replication => FeedKind::Replication,
+            config::Feed::Auto => {
+                let ability = Ability::ask(&self.questions, &self.publication).await?;
+                if ability.lacks_for_good().is_empty() { FeedKind::Replication } else { FeedKind::Notify }
+            }
+        })
+    }
+
+    /// Gives `on_change` every change, for ever.
+    pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
+        // Attempts since the feed was last connected.
+        let mut attempt = 1_u64;
+        let (mut said_standby, mut refused) = (false, None);
+        loop {
+            let is_asked = self.choose_again(refused.as_deref(), &on_change).await;
+            // Two machines that go on from one memory never share a connection: one of them at least comes by here,
+            // and does not take the other's word, by another clock, for its own.
+            let heartbeat = format!("hearthside_heartbeat_{:016x}", fresh());
+            let why = self.listen(settings, &heartbeat, &on_change, &mut attempt).await;
+            let is_standby = why.ends_with(OF_STANDBY);
+            let is_refused = attempt > 0 && self.kind() == FeedKind::Replication && !is_standby;
+            refused = (is_asked && is_refused).then(|| why.clone());
+            match attempt {
+                0 => {}
+                // The gap goes on; the cache is emptied when it ends.
+                1 | 20 if !is_standby => tracing::warn!(%why, attempt, "{CLOSED}"),
+                _ if is_standby && !said_standby => tracing::warn!(%why, attempt, "{CLOSED}"),
+                _ => tracing::debug!(%why, attempt, "{CLOSED}"),
+            }
+            on_change(if attempt == 0 { Change::Gap(why) } else { Change::StillGap(why) });
+            said_standby = is_standby;
+            attempt += 1;
+            tokio::time::sleep(backoff(attempt)).await;
+        }
+    }
+
+    /// Asks again which feed serves what is followed. True where the server has answered.
+    async fn choose_again(&self, refused: Option<&str>, on_change: &OnChange) -> bool {
+        match self.choose(&self.followed.load_full(), refused).await {
+            Ok(is_another) => {
+                if is_another {
+                    on_change(Change::OtherFeed);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the server cannot be asked which change feed it has");
+                false
+            }
+        }
+    }
+
+    /// Gives changes on until something is wrong, and says what.
+    async fn listen(
+        &self,
+        settings: &config::Store,
+        heartbeat: &str,
+        on_change: &OnChange,
+        attempt: &mut u64,
+    ) -> String {
+        let (options, taken) = (&self.options, self.taken());
+        match taken.kind {
+            FeedKind::Notify => notify::listen(options, settings, heartbeat, on_change, attempt).await,
+            FeedKind::Replication => {
+                let (questions, interests, waits) = (&self.questions, &self.interests, !taken.has_fallback);
+                let replication = Replication { options, settings, questions, interests, waits, on_change };
+                replication.listen(heartbeat, attempt).await
+            }
+        }
+    }
+}
+
+/// min(attempt x 100, 3000) ms, with jitter.
+fn backoff(attempt: u64) -> Duration {
+    let most = (attempt * 100).min(3000);
+    Duration::from_millis(fastrand::u64(most / 2..=most))
+}
+
+/// Where the server is.
+fn place(options: &PgConnectOptions) -> String {
+    format!("{}:{}", options.get_host(), options.get_port())
+}
