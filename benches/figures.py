@@ -13,6 +13,7 @@ import time
 from mappings import mappings
 from rig import CONFIG, PLAYERS, SESSION
 from transactions import transactions
+from writers import staleness, writers
 
 def misses(rig):
     """A key that is not in memory, one after the other, against the same statement prepared by pgbench."""
@@ -216,5 +217,6 @@ def scaling(rig):
 FIGURES = {
     "scaling": scaling,
     "miss": misses, "idle": idle, "boot": boot, "renewals": renewals, "fanout": fanout, "arrivals": arrivals, "deaf": deaf,
-    "sockets": sockets, "mappings": mappings, "transactions": transactions,
+    "sockets": sockets, "mappings": mappings, "transactions": transactions, "writers": writers,
+    "staleness": staleness,
 }

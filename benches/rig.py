@@ -106,6 +106,13 @@ class Rig:
         return done.stdout.strip()
 
     def new_sidecar(self, name, workers, config=CONFIG, upstream=None, program=None):
+        more = {"HEARTHSIDE__UPSTREAM__URL": f"redis://127.0.0.1:{upstream}"} if upstream else {}
+        process, server = self.run_sidecar(name, workers, config, more, program)
+        self.start(process)
+        return server
+
+    def run_sidecar(self, name, workers, config, more, program=None):
+        """One that its caller ends; `more` are settings."""
         program = program or self.arguments.sidecar
         home, port, unix = f"{self.folder}/{name}", free_port(), f"{self.folder}/{name}.sock"
         os.mkdir(home)
@@ -113,21 +120,21 @@ class Rig:
         environment = {
             **os.environ,
             "HEARTHSIDE__STORE__URL": self.postgres.url,
-            "HEARTHSIDE__UPSTREAM__URL": f"redis://127.0.0.1:{upstream or self.redis.port}",
+            "HEARTHSIDE__UPSTREAM__URL": f"redis://127.0.0.1:{self.redis.port}",
             "HEARTHSIDE__SERVER__LISTEN": f"127.0.0.1:{port}, unix://{unix}",
             "HEARTHSIDE__SERVER__WORKERS": str(workers),
             "HEARTHSIDE__ADMIN__LISTEN": "",
             "HEARTHSIDE__LOG__LEVEL": "error",
+            **more,
         }
         for command in (["migrate"], ["triggers", "--install"]):
             subprocess.run([program, *command], check=True, cwd=home, env=environment, stdout=subprocess.DEVNULL)
         begun = time.monotonic()
         process = subprocess.Popen([program], cwd=home, env=environment)
-        self.start(process)
         until("the sidecar answers", lambda: answers(port))
         server = Server(name, port, process.pid, unix)
         server.ready = time.monotonic() - begun
-        return server
+        return process, server
 
     def peer(self, name, program, arguments, port):
         process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
