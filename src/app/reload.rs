@@ -122,7 +122,7 @@ impl Sidecar {
         let has_new_mappings = (&old.definitions, &old.caches) != (&new.definitions, &new.caches);
         let standing = self.owned.store.standing();
         if has_new_mappings && self.owned.cache.has_deferred() && !standing.takes_writes() {
-            // Cached keys would have to wait until what was deferred is saved.
+            // What waits for a mapping that goes would be put aside.
             return Err(Failure::Start(format!("mappings are not changed while deferred writes wait: {standing}")));
         }
         let successor = if has_new_mappings {
@@ -166,6 +166,7 @@ impl Sidecar {
     async fn succeed(&mut self, serving: &Serving, edition: Edition, new: Built) {
         let Built { owned: new, tasks } = new;
         let old = std::mem::replace(&mut self.owned, new.clone());
+        new.cache.prepare(&old.cache).await;
         new.cache.wait_for(&old.cache);
         self.audience.join(new.clone());
         let still = new.reloader.overtake(&old.reloader).await;

@@ -122,11 +122,6 @@ impl Source {
         cached.current.is_watched() && cached.current.has_fitted_within(most, now)
     }
 
-    /// The mapping's key pattern; empty if there is no such mapping.
-    pub(super) fn name(&self, id: MappingId) -> &str {
-        self.cached(id).map_or("", Cached::name)
-    }
-
     /// The record of a key as the store has it.
     pub(crate) async fn load(&self, cached: &Cached, key: &Bytes) -> Result<Option<Record>, StoreError> {
         self.with_plan(cached, |plan| async move { self.store.load(&plan, key).await }).await

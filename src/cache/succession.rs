@@ -8,8 +8,11 @@ use crate::telemetry::clock::Tick;
 /// How often the old cache is asked whether it has ended.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// The pause before what could not be saved is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long the store may take to save what was deferred for mappings that change, while clients are still served.
+const SAVING: Duration = Duration::from_secs(3);
+
+/// The same of what has come since, while cold keys wait.
+const LAST_SAVING: Duration = Duration::from_secs(1);
 
 impl Cache {
     /// Before anybody asks it: it waits for [`Cache::succeed`] or [`Cache::inherit`]. Changes are reported to it from
@@ -21,17 +24,17 @@ impl Cache {
         }
     }
 
-    /// Replaces `old`, which nobody asks any more, once its writes have ended and what it deferred is saved, or waits
-    /// here because a table is locked.
+    /// Saves what was deferred in `old` for mappings that change, as far as the store takes it now, while clients still
+    /// ask `old`.
+    pub async fn prepare(&self, old: &Self) {
+        old.write_behind.save_changing(&self.write_behind, SAVING).await;
+    }
+
+    /// Replaces `old`, which nobody asks any more, once its writes have ended; what it deferred waits here now.
     pub async fn succeed(&self, old: &Self) {
-        loop {
-            old.writes_ended().await;
-            match old.write_behind.hand_over(&self.write_behind).await {
-                Ok(()) => break,
-                Err(error) => tracing::warn!(%error, "the reload waits: deferred writes of before cannot be saved"),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        old.writes_ended().await;
+        old.write_behind.save_changing(&self.write_behind, LAST_SAVING).await;
+        old.write_behind.hand_over(&self.write_behind).await;
         old.flush_all();
         self.memory.handover.open();
     }

@@ -102,11 +102,9 @@ impl Overlay {
         self.count.store(keys.len(), SeqCst);
     }
 
-    /// Takes out everything that waits.
-    pub(crate) fn take_all(&self) -> Vec<(MappingId, Bytes, Vec<Entry>)> {
-        let all = std::mem::take(&mut *self.keys());
-        self.count.store(0, SeqCst);
-        all.into_iter().map(|(key, dirty)| (dirty.mapping, key, dirty.entries)).collect()
+    /// Everything that waits.
+    pub(crate) fn all(&self) -> Vec<(Bytes, Dirty)> {
+        self.keys().iter().map(|(key, dirty)| (key.clone(), dirty.clone())).collect()
     }
 
     /// The number of keys that wait.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use super::WriteBehind;
 use super::flush::{Flusher, Pending, Settled};
 use crate::cache::memory::overlay::Rows;
-use crate::journal::{Batch, Journal};
-use crate::store::{Fence, Note, StoreError};
+use crate::journal::Journal;
+use crate::store::{Note, StoreError};
 use crate::telemetry::planted::is_planted;
 
 /// After so many in a row it is no coincidence, and the next flush may try again.
@@ -73,16 +73,11 @@ impl WriteBehind {
         error: StoreError,
     ) -> Result<Vec<Rows>, StoreError> {
         if flusher.was_sent {
-            let Batch { note, number, .. } = &*pending.batch;
-            let fence = Fence { journal: note, until: *number, taken: &[], heir: None, former: &[] };
-            let fencing = tokio::time::timeout(self.memory.source.deadline, self.memory.source.store.fence(fence));
-            match fencing.await {
-                Ok(Ok(raised)) if raised.applied.contains(number) => {
-                    return self.saved(journal, flusher, pending, None).await;
-                }
-                Ok(Ok(_)) => {}
+            match self.is_applied(pending).await {
+                Ok(true) => return self.saved(journal, flusher, pending, None).await,
+                Ok(false) => {}
                 // Its result is as unknown as before, and nothing else may be taken.
-                Ok(Err(_)) | Err(_) => return Err(StoreError::Ambiguous(error.to_string())),
+                Err(_) => return Err(StoreError::Ambiguous(error.to_string())),
             }
         }
         let is_about_values = error.is_about_values();

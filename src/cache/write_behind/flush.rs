@@ -52,13 +52,13 @@ pub(super) struct Flusher {
     /// That one was sent, and may have been applied.
     pub(super) was_sent: bool,
     /// The journal does not know it yet.
-    ended: Option<Settled>,
+    pub(super) ended: Option<Settled>,
     /// The incarnation under which somebody else has noted something: it is given up before anything is taken.
     pub(super) collided: Option<Arc<str>>,
     /// So often the journal took another name since a batch was saved.
     pub(super) renewals: u8,
-    /// How the last flush of the strand failed.
-    failed: Option<StoreError>,
+    /// The last flush of the strand has failed.
+    pub(super) has_failed: bool,
     /// What is to be logged of this flush.
     pub(super) log: FlushLog,
 }
@@ -67,12 +67,6 @@ impl Flusher {
     /// The batch is judged: that is noted in the journal next.
     pub(super) fn end(&mut self, settled: Settled) {
         (self.unknown, self.was_sent, self.ended) = (None, false, Some(settled));
-    }
-
-    /// The error of the last flush, if it did not get at the table in time, and nothing of it is under way.
-    pub(super) fn was_locked_out(&self) -> Option<StoreError> {
-        let is_overload = |error: &&StoreError| matches!(error, StoreError::Overloaded(_)) && !self.is_unsettled();
-        self.failed.as_ref().filter(is_overload).cloned()
     }
 
     /// True when an earlier flush has left something to be settled.
@@ -88,24 +82,35 @@ impl WriteBehind {
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.
     pub(super) async fn flush_strand(&self, journal: &Journal, strand: &Strand) -> Result<(), StoreError> {
+        self.flush_mappings(journal, strand, strand.mappings.clone()).await
+    }
+
+    /// The same of some mappings of a strand.
+    pub(super) async fn flush_mappings(
+        &self,
+        journal: &Journal,
+        strand: &Strand,
+        able: Vec<MappingId>,
+    ) -> Result<(), StoreError> {
         let mut flusher = strand.flusher.lock().await;
-        if strand.is_given_over() {
+        if self.is_given_over() {
             return Ok(());
         }
-        let flushed = self.flush_every(journal, strand, &mut flusher).await;
-        flusher.failed = flushed.as_ref().err().cloned();
-        flusher.log.write(&self.memory.source);
+        let flushed = self.flush_every(journal, strand, &mut flusher, able).await;
+        flusher.has_failed = flushed.is_err();
+        flusher.log.write();
         flushed
     }
 
-    pub(super) async fn flush_every(
+    async fn flush_every(
         &self,
         journal: &Journal,
         strand: &Strand,
         flusher: &mut Flusher,
+        mut able: Vec<MappingId>,
     ) -> Result<(), StoreError> {
         self.resolve(journal, strand, flusher).await?;
-        let (mut able, mut failed) = (strand.mappings.clone(), Ok(()));
+        let mut failed = Ok(());
         let until = journal.upcoming();
         while let Some((mapping, rows)) = self.memory.overlay.oldest(self.flush_rows, until, &able) {
             match self.flush_rows(journal, strand, flusher, (mapping, rows)).await {
@@ -149,6 +154,7 @@ impl WriteBehind {
         if !journal.has_succeeded() {
             return Err(StoreError::ReadOnly("the deferred writes of before the start go first".into()));
         }
+        self.settle_inherited().await?;
         self.note(journal, flusher).await?;
         match flusher.unknown.is_some() {
             true => self.finish(journal, strand, flusher).await,
@@ -189,6 +195,9 @@ impl WriteBehind {
         flusher: &mut Flusher,
         (mapping, rows): (MappingId, Rows),
     ) -> Result<(), StoreError> {
+        if self.is_given_over() {
+            return Err(StoreError::Unavailable("the mappings are reloaded".into()));
+        }
         if let Some(former) = &flusher.collided {
             journal.renew(former).await?;
             flusher.collided = None;
@@ -198,8 +207,7 @@ impl WriteBehind {
         if !journal.is_enrolled(&strand.name) {
             let note = held.note(&strand.name);
             let enrolling = self.memory.source.store.enroll(held.incarnation(), &note);
-            let enrolled = tokio::time::timeout(self.memory.source.deadline, enrolling).await;
-            enrolled.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".into())))?;
+            self.answer(StoreError::Unavailable, enrolling).await?;
             journal.set_enrolled(&strand.name);
         }
         let entries: Vec<Entry> = rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
@@ -236,8 +244,7 @@ impl WriteBehind {
         let (store, rows) = (&self.memory.source.store, &rows);
         let flush = |plan: Arc<Plan>| async move { store.flush(&plan, rows, mark).await };
         let flushing = self.memory.source.with_plan(cached, flush);
-        let flushed = tokio::time::timeout(self.memory.source.deadline, flushing).await;
-        let flushed = flushed.unwrap_or_else(|_| Err(StoreError::Ambiguous("the flush took too long".into())));
+        let flushed = self.answer(StoreError::Ambiguous, flushing).await;
         self.metrics.flush_ended(Outcome::of(&flushed));
         match &flushed {
             Ok(_) => own_write.end(Tick::now()),
@@ -293,7 +300,7 @@ impl WriteBehind {
         let without_row = records.as_ref().map_or(0, |records| without_row(&pending.rows, records));
         if let Some(cached) = self.memory.source.cached(pending.mapping).filter(|_| without_row > 0) {
             self.metrics.without_row(cached.name(), without_row);
-            flusher.log.without_row(pending.mapping, without_row);
+            flusher.log.without_row(cached.name(), without_row);
         }
         // Its notices may have come earlier, or from another attempt: what is in memory is compared.
         let mut records: HashMap<Bytes, Option<Record>> = records.unwrap_or_default().into_iter().collect();
@@ -328,7 +335,7 @@ impl WriteBehind {
     ) -> Result<(), StoreError> {
         let entries: Vec<Entry> = pending.rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
         journal.put_aside(&entries, &error.to_string()).await?;
-        log.put_aside(pending.mapping, error);
+        log.put_aside(entries.first().map_or("", |entry| &entry.mapping), error);
         self.metrics.put_aside.inc();
         for (key, entries) in &pending.rows {
             self.memory.give_up(key, entries);

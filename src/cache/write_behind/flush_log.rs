@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cache::source::{COMPLAIN_EVERY, Source};
-use crate::keys::MappingId;
+use crate::cache::source::COMPLAIN_EVERY;
 use crate::store::StoreError;
 use crate::telemetry::LogThrottle;
 
@@ -13,7 +12,7 @@ use crate::telemetry::LogThrottle;
 pub(super) struct FlushLog {
     aside: Option<Aside>,
     /// Keys whose rows were not there, by mapping.
-    without_row: BTreeMap<MappingId, u64>,
+    without_row: BTreeMap<String, u64>,
     /// Log lines about those.
     complaints: LogThrottle,
 }
@@ -23,7 +22,7 @@ pub(super) struct FlushLog {
 struct Aside {
     keys: u64,
     /// The mapping of the first.
-    mapping: MappingId,
+    mapping: String,
     /// Why the store refused the first.
     error: StoreError,
 }
@@ -36,20 +35,21 @@ impl Default for FlushLog {
 }
 
 impl FlushLog {
-    pub(super) fn put_aside(&mut self, mapping: MappingId, error: &StoreError) {
-        self.aside.get_or_insert_with(|| Aside { keys: 0, mapping, error: error.clone() }).keys += 1;
+    pub(super) fn put_aside(&mut self, mapping: &str, error: &StoreError) {
+        let first = || Aside { keys: 0, mapping: mapping.to_owned(), error: error.clone() };
+        self.aside.get_or_insert_with(first).keys += 1;
     }
 
-    pub(super) fn without_row(&mut self, mapping: MappingId, keys: u64) {
-        *self.without_row.entry(mapping).or_default() += keys;
+    pub(super) fn without_row(&mut self, mapping: &str, keys: u64) {
+        *self.without_row.entry(mapping.to_owned()).or_default() += keys;
     }
 
-    /// Logs it; `source` knows the mappings' names.
-    pub(super) fn write(&mut self, source: &Source) {
+    /// Logs it.
+    pub(super) fn write(&mut self) {
         if let Some(Aside { keys, mapping, error }) = self.aside.take() {
             tracing::error!(
                 keys,
-                mapping = source.name(mapping),
+                mapping,
                 %error,
                 "what the store refuses of deferred writes is put aside (mapping and reason are those of the first \
                  key); `hearthside journal` shows it, and sends it again or removes it while no sidecar runs"
@@ -60,7 +60,7 @@ impl FlushLog {
         }
         for (mapping, keys) in std::mem::take(&mut self.without_row) {
             tracing::warn!(
-                mapping = source.name(mapping),
+                mapping,
                 keys,
                 "deferred writes to rows that are not there are dropped: they were taken while the store was away, or \
                  the rows were deleted after them"

@@ -10,7 +10,6 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::WriteBehind;
-use super::strands::Strand;
 use crate::store::StoreError;
 
 impl WriteBehind {
@@ -37,6 +36,10 @@ impl WriteBehind {
             if !self.memory.source.store.standing().takes_writes() {
                 continue;
             }
+            if let Err(error) = self.settle_inherited().await {
+                self.complain("", &error);
+                continue;
+            }
             for (at, _) in self.strands.due(&self.memory.overlay.mappings()) {
                 if busy.insert(at) {
                     flushes.spawn(self.clone().flush_and_rest(at, interval));
@@ -50,19 +53,20 @@ impl WriteBehind {
         if let Some(strand) = self.strands.get(at)
             && let Some(journal) = &self.journal
             && let Err(error) = self.flush_strand(journal, strand).await
+            && !self.is_given_over()
         {
-            self.complain(strand, &error);
+            self.complain(&strand.name, &error);
             tokio::time::sleep(interval).await;
         }
         at
     }
 
-    /// Logs that what waits in a strand cannot be saved. What concerns every strand is logged once for all.
-    fn complain(&self, strand: &Strand, error: &StoreError) {
+    /// Logs that what waits for a table cannot be saved. What concerns every strand is logged once for all.
+    fn complain(&self, table: &str, error: &StoreError) {
         let is_of_all = matches!(error, StoreError::Unavailable(_) | StoreError::Ambiguous(_) | StoreError::Open);
         if !is_of_all || self.complaints.due().is_some() {
             let keys = self.memory.overlay.len();
-            tracing::warn!(%error, keys, table = strand.name, "deferred writes wait: the store does not take them");
+            tracing::warn!(%error, keys, table, "deferred writes wait: the store does not take them");
         }
     }
 
@@ -73,6 +77,7 @@ impl WriteBehind {
     /// The store's, or the journal's; what has not been saved still waits.
     pub(crate) async fn flush_all_deferred(&self) -> Result<(), StoreError> {
         let Some(journal) = &self.journal else { return Ok(()) };
+        self.settle_inherited().await?;
         let waiting = self.memory.overlay.mappings();
         let flushes = self.strands.due(&waiting).map(|(_, strand)| self.flush_strand(journal, strand));
         join_all(flushes).await.into_iter().collect()
@@ -85,7 +90,7 @@ impl WriteBehind {
         let Some(strand) = self.strands.of_mapping(dirty.mapping) else { return Ok(()) };
         let mut flusher = strand.flusher.lock().await;
         let flushed = self.flush_one(journal, strand, &mut flusher, key).await;
-        flusher.log.write(&self.memory.source);
+        flusher.log.write();
         flushed
     }
 }

@@ -1,63 +1,78 @@
-//! At a reload of mappings another cache goes on with the deferred writes: with none, where all of them can be saved,
-//! and else with those whose table is locked, say. Nothing else waits for these.
+//! At a reload of mappings another cache goes on with the deferred writes. Nobody waits for that until the store has
+//! taken them: a table may be locked, rights may be missing.
+//!
+//! Invariants:
+//! - what waits lies over the records of the new cache before it is asked;
+//! - it waits for the mapping of the same key pattern, as at a start; where there is none any more, it is put aside
+//!   when every batch of before is settled;
+//! - what was meant for a mapping that goes, or changes, is saved by that first, if the store takes it at once.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::WriteBehind;
 use super::flush::Flusher;
 use super::strands::Strand;
-use crate::cache::memory::overlay::Rows;
+use crate::cache::source::Cached;
 use crate::journal::Journal;
 use crate::keys::MappingId;
-use crate::store::StoreError;
 
 impl WriteBehind {
-    /// Saves everything that waits, so that nothing does any more here; what cannot be saved now waits in `new`.
-    ///
-    /// # Errors
-    /// The store's, or the journal's, where a strand's last batch is not settled, or something waits in it for a
-    /// mapping that `new` does not have: that still waits here.
-    pub(crate) async fn hand_over(&self, new: &Self) -> Result<(), StoreError> {
-        let Some(journal) = &self.journal else { return Ok(()) };
+    /// Saves, within `limit`, what waits for mappings that are not the same in `new`, where the last flush of their
+    /// table has not failed.
+    pub(crate) async fn save_changing(&self, new: &Self, limit: Duration) {
+        let Some(journal) = &self.journal else { return };
+        let saving = join_all(self.strands.all().iter().map(|strand| self.save_changing_of(journal, strand, new)));
+        // What is not saved in time waits in the new cache, and whoever flushes may be dropped.
+        let _in_time = tokio::time::timeout(limit, saving).await;
+    }
+
+    async fn save_changing_of(&self, journal: &Journal, strand: &Strand, new: &Self) {
+        let is_same = |id: &MappingId| self.memory.source.cached(*id).is_none_or(|before| new.has_same(before));
+        let changing: Vec<MappingId> = strand.mappings.iter().filter(|id| !is_same(id)).copied().collect();
         let waiting = self.memory.overlay.mappings();
-        let ends = self.strands.due(&waiting).map(|(_, strand)| self.end_strand(journal, strand, new));
-        join_all(ends).await.into_iter().collect()
-    }
-
-    async fn end_strand(&self, journal: &Journal, strand: &Strand, new: &Self) -> Result<(), StoreError> {
-        let mut flusher = strand.flusher.lock().await;
-        // Where it was tried a moment ago, that is not waited for again.
-        let ended = match flusher.was_locked_out() {
-            Some(error) => Err(error),
-            None => self.flush_every(journal, strand, &mut flusher).await,
-        };
-        flusher.log.write(&self.memory.source);
-        match ended {
-            Err(_) if new.take_strand(self, strand, &flusher) => Ok(()),
-            ended => ended,
+        let has_failed = strand.flusher.try_lock().is_ok_and(|flusher| flusher.has_failed);
+        if !has_failed && changing.iter().any(|id| waiting.contains(id)) {
+            // What has failed is complained of by who flushes in the background.
+            let _saved = self.flush_mappings(journal, strand, changing).await;
         }
     }
 
-    /// What waits in a strand of `old` is saved here from now on, and by `old` no more. False where that cannot be.
-    fn take_strand(&self, old: &Self, strand: &Strand, flusher: &Flusher) -> bool {
-        let of = |id: &MappingId| old.memory.overlay.oldest(usize::MAX, u64::MAX, &[*id]);
-        let here = strand.mappings.iter().filter_map(of).map(|(id, rows)| Some((self.successor_of(old, id)?, rows)));
-        let here: Option<Vec<(MappingId, Rows)>> = here.collect();
-        let Some(here) = here.filter(|_| !flusher.is_unsettled()) else { return false };
-        strand.is_given_over.store(true, SeqCst);
-        for (mapping, rows) in here {
-            rows.iter().for_each(|(key, entries)| self.memory.overlay.put(mapping, key, entries));
-        }
-        self.wake_flusher();
-        true
+    fn has_same(&self, before: &Cached) -> bool {
+        self.memory.source.all().any(|now| now.block().is_same(before.block()))
     }
 
-    /// The mapping here that is the same as one of `old`.
-    fn successor_of(&self, old: &Self, id: MappingId) -> Option<MappingId> {
-        let before = old.memory.source.cached(id)?;
-        let same = self.memory.source.all().find(|now| now.block().is_same(before.block()))?;
-        Some(same.mapping().id)
+    /// What waits here waits in `new` from now on, and is not saved by this cache any more.
+    pub(crate) async fn hand_over(&self, new: &Self) {
+        if self.journal.is_none() {
+            return;
+        }
+        // Where a flush is under way, its answer is waited for no more.
+        self.is_given_over.send_replace(true);
+        let mut given = std::mem::take(&mut *self.inherited.lock().await);
+        for strand in self.strands.all() {
+            let flusher = std::mem::take(&mut *strand.flusher.lock().await);
+            if let Some(heir) = new.strands.of_table(&strand.name) {
+                heir.flusher.lock().await.collided.clone_from(&flusher.collided);
+            }
+            given.doubts.extend(Some(flusher).filter(Flusher::is_unsettled));
+        }
+        // A read that began before the reload may still look at this overlay: it keeps everything.
+        let rows = self.memory.overlay.all().into_iter().map(|(key, dirty)| (key, dirty.entries));
+        for (key, entries) in std::mem::take(&mut given.orphans).into_iter().chain(rows) {
+            match entries.first().and_then(|entry| new.successor(&entry.mapping)) {
+                Some(mapping) => new.memory.overlay.put(mapping, &key, &entries),
+                None => given.orphans.push((key, entries)),
+            }
+        }
+        *new.inherited.lock().await = given;
+        new.wake_flusher();
+    }
+
+    /// The mapping that goes on with what waits for one of this key pattern.
+    fn successor(&self, pattern: &str) -> Option<MappingId> {
+        let is_successor = |now: &&Cached| now.name() == pattern && now.block().writes_table();
+        Some(self.memory.source.all().find(is_successor)?.mapping().id)
     }
 }

@@ -82,8 +82,8 @@ impl WriteBehind {
 
     /// What `old` has journaled and not saved waits here from now on, over what the journal held before.
     pub(crate) fn inherit(&self, old: &Self) {
-        for (mapping, key, entries) in old.memory.overlay.take_all() {
-            self.memory.overlay.put(mapping, &key, &entries);
+        for (key, dirty) in old.memory.overlay.all() {
+            self.memory.overlay.put(dirty.mapping, &key, &dirty.entries);
         }
         self.wake_flusher();
     }

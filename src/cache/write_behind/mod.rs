@@ -8,19 +8,22 @@ pub(super) mod flush;
 pub(super) mod flush_log;
 pub(super) mod flushing;
 pub(super) mod handing_over;
+pub(super) mod inheritance;
 pub(super) mod journalling;
 pub(super) mod strands;
 
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 
 use expiry::Renewals;
+use inheritance::Inherited;
 use strands::Strands;
 
 use super::memory::Memory;
 use super::source::COMPLAIN_EVERY;
 use crate::journal::Journal;
+use crate::store::StoreError;
 use crate::telemetry::LogThrottle;
 use crate::telemetry::metrics::WriteBehindMetrics;
 
@@ -32,6 +35,10 @@ pub(super) struct WriteBehind {
     pub(super) journal: Option<Arc<Journal>>,
     strands: Strands,
     flush_now: Notify,
+    /// Another cache goes on with what waits.
+    is_given_over: watch::Sender<bool>,
+    /// What the cache before has left to be settled, before anything is taken here.
+    inherited: Mutex<Inherited>,
     /// Log lines about a store that takes nothing.
     complaints: LogThrottle,
     /// Most keys of one flush.
@@ -53,8 +60,44 @@ impl WriteBehind {
     ) -> Self {
         let (strands, flush_now) = (Strands::of(&memory.source), Notify::new());
         let complaints = LogThrottle::every(COMPLAIN_EVERY);
-        let remembered = Mutex::default();
-        Self { memory, journal, strands, flush_now, complaints, flush_rows, renewals, remembered, metrics }
+        let (remembered, inherited, is_given_over) = (Mutex::default(), Mutex::default(), watch::Sender::default());
+        Self {
+            memory,
+            journal,
+            strands,
+            flush_now,
+            is_given_over,
+            inherited,
+            complaints,
+            flush_rows,
+            renewals,
+            remembered,
+            metrics,
+        }
+    }
+
+    /// True when another cache goes on with what waits: nothing more is taken here.
+    fn is_given_over(&self) -> bool {
+        *self.is_given_over.borrow()
+    }
+
+    /// An answer of the store, if it comes in time, and before another cache goes on with what waits.
+    ///
+    /// # Errors
+    /// The store's; `silence` where there is no answer.
+    async fn answer<T>(
+        &self,
+        silence: fn(String) -> StoreError,
+        asking: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let mut given_over = self.is_given_over.subscribe();
+        tokio::select! {
+            biased;
+            _ = given_over.wait_for(|is| *is) => Err(silence("the mappings are reloaded".into())),
+            answer = tokio::time::timeout(self.memory.source.deadline, asking) => {
+                answer.unwrap_or_else(|_| Err(silence("it took too long".into())))
+            }
+        }
     }
 
     /// Notes in the journal which columns deferred writes go to, if they are others than at the last time.

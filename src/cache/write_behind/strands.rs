@@ -2,7 +2,6 @@
 //! them (decision 0026). A table that is locked, or slow, holds up its own strand alone.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use tokio::sync::Mutex;
 
@@ -18,14 +17,6 @@ pub(super) struct Strand {
     pub(super) mappings: Vec<MappingId>,
     /// Held during a flush.
     pub(super) flusher: Mutex<Flusher>,
-    /// Another cache saves what waits: changed while `flusher` is held.
-    pub(super) is_given_over: AtomicBool,
-}
-
-impl Strand {
-    pub(super) fn is_given_over(&self) -> bool {
-        self.is_given_over.load(SeqCst)
-    }
 }
 
 /// All of them.
@@ -47,6 +38,14 @@ impl Strands {
         Self(strands)
     }
 
+    pub(super) fn all(&self) -> &[Strand] {
+        &self.0
+    }
+
+    pub(super) fn of_table(&self, name: &str) -> Option<&Strand> {
+        self.0.iter().find(|strand| strand.name == name)
+    }
+
     pub(super) fn get(&self, at: usize) -> Option<&Strand> {
         self.0.get(at)
     }
@@ -59,8 +58,7 @@ impl Strands {
     pub(super) fn due(&self, waiting: &HashSet<MappingId>) -> impl Iterator<Item = (usize, &Strand)> {
         self.0.iter().enumerate().filter(|(_, strand)| {
             let waits = strand.mappings.iter().any(|id| waiting.contains(id));
-            let is_due = waits || strand.flusher.try_lock().is_ok_and(|flusher| flusher.is_unsettled());
-            is_due && !strand.is_given_over()
+            waits || strand.flusher.try_lock().is_ok_and(|flusher| flusher.is_unsettled())
         })
     }
 }

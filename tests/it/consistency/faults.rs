@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::deck::Kind;
 use super::world::{MAX_STALENESS, SIDECARS, World};
 use super::{Attack, BOUND};
-use super::{feeds, fleeting, journals, poolers, schema_changes};
+use super::{feeds, fleeting, journals, poolers, reloads, schema_changes};
 use crate::differential::stream::Dice;
 use crate::support::proxy::Proxy;
 
@@ -39,6 +39,8 @@ pub const KINDS: &[Kind<Attack>] = &[
     ("two sidecars with copies of one journal", journals::copy),
     ("the pooler restarted", poolers::restart),
     ("the pooler paused", poolers::pause),
+    ("mappings reloaded while a flush is held", reloads::under_a_flush),
+    ("mappings reloaded while tables are locked", reloads::under_locks),
 ];
 
 /// Any of the sidecars.
@@ -115,7 +117,8 @@ fn deliver_late_after_a_kill(attack: &Attack, dice: &mut Dice) {
     });
 }
 
-fn held_flush(world: &World, i: usize, meanwhile: impl FnOnce()) {
+/// Holds the next flush of a sidecar for as long as `meanwhile` takes.
+pub fn held_flush(world: &World, i: usize, meanwhile: impl FnOnce()) {
     let late = world.proxies[i].trap("\"k\":[");
     let begun = Instant::now();
     while !late.has_caught() && begun.elapsed() < MAX_STALENESS {

@@ -18,6 +18,7 @@ mod linear;
 mod nines;
 mod places;
 mod poolers;
+mod reloads;
 mod rest;
 mod schema_changes;
 mod things;

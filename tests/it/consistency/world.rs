@@ -184,7 +184,6 @@ impl World {
             warnings::DEFERRED_STAY,
             warnings::STORE_TOO_SLOW,
             warnings::WAITING_FOR_THE_NOTE,
-            warnings::RELOAD_WAITS,
             warnings::FAULTY_RELOAD,
             warnings::NO_ROW,
             warnings::CUT_AT_THE_END,

@@ -9,6 +9,7 @@ mod locked_flushes;
 mod poolers;
 mod questions;
 mod reasons;
+mod reloaded_flushes;
 mod sessions;
 mod shares;
 mod standby;

@@ -1,0 +1,363 @@
+//! A reload of mappings while deferred writes cannot be saved keeps no key waiting, and loses none of them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::support::admin::{metric, request};
+use crate::support::postgres::{Postgres, Session};
+use crate::support::proxy::Proxy;
+use crate::support::redis::Redis;
+use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::until;
+use crate::support::warnings;
+use crate::support::wire::Wire;
+
+const OTHER: &str = "[[caches]]\nkey = \"b:{id:int}\"\ntype = \"hash\"\ntable = \"b\"\nwrite = \"through\"\n";
+const THIRD: &str = "[[caches]]\nkey = \"c:{id:int}\"\ntype = \"hash\"\ntable = \"b\"\n";
+
+/// Only the parameters of a flush hold this.
+const FLUSH: &str = "\"k\":[";
+
+/// A mapping of this key pattern over this table that defers writes to this column.
+fn over(key: &str, table: &str, column: &str) -> String {
+    format!(
+        "[[caches]]\nkey = \"{key}\"\ntype = \"hash\"\ntable = \"{table}\"\nfields = [\"{column}\", \"w\"]\n\
+         write = \"through\"\ndeferred = [\"{column}\"]\n"
+    )
+}
+
+fn block(column: &str) -> String {
+    over("a:{id:int}", "a", column)
+}
+
+fn shorter(block: &str) -> String {
+    format!("{block}ttl = \"50s\"\n")
+}
+
+/// Parts that outlive a sidecar.
+struct Place {
+    redis: Redis,
+    postgres: Postgres,
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let postgres = Postgres::start();
+        for (table, column) in [("a", "d"), ("a2", "d"), ("b", "v")] {
+            postgres.sql(&format!(
+                "CREATE TABLE {table} (id INT PRIMARY KEY, {column} TEXT, w TEXT); \
+                 INSERT INTO {table} SELECT i, '{column}', 'w' FROM generate_series(1, 900) AS i"
+            ));
+        }
+        // Every change of a column that is deferred.
+        postgres.sql(
+            "CREATE TABLE applied (v TEXT); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN INSERT INTO applied VALUES (NEW.d); RETURN NULL; END $$; \
+             CREATE TRIGGER note AFTER UPDATE OF d ON a FOR EACH ROW EXECUTE FUNCTION note();",
+        );
+        Self { redis: Redis::start(), postgres, folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn builder(&self, config: &str) -> Builder {
+        let expected = [
+            warnings::DEFERRED_WAIT,
+            warnings::DEFERRED_REFUSED,
+            warnings::UNFIT,
+            warnings::PUT_ASIDE,
+            warnings::NO_MAPPING,
+            warnings::LOAD_FAILED,
+            warnings::NO_TRIGGERS,
+            warnings::TRIGGER_FAILED,
+        ];
+        let journal = self.folder.path().join("journal.db");
+        let builder = Sidecar::builder().redis(&self.redis).postgres(&self.postgres).config(config).migrated();
+        let builder =
+            builder.set("JOURNAL__FLUSH_INTERVAL", "200ms").set("JOURNAL__PATH", journal.display().to_string());
+        builder.expect(&expected)
+    }
+
+    /// A sidecar over the tables `a` and `b`, which has a deferred write for `a:1` that cannot be saved because of
+    /// `trouble`.
+    fn troubled(&self, trouble: &str) -> (Sidecar, Wire) {
+        let sidecar = self.builder(&(block("d") + OTHER)).start();
+        let mut wire = sidecar.wire();
+        assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nd\r\n");
+        self.postgres.sql(trouble);
+        assert_eq!(wire.ask("HSET a:1 d x"), ":0\r\n");
+        until("it cannot be saved", || sidecar.log().contains(warnings::DEFERRED_WAIT));
+        (sidecar, wire)
+    }
+
+    /// The same behind a proxy that holds the flush of a batch which Postgres has applied already. Somebody has written
+    /// something newer since.
+    fn doubtful(&self, proxy: &Proxy) -> (Sidecar, Wire) {
+        let builder = self.builder(&(block("d") + OTHER)).set("STORE__URL", self.postgres.url_at(proxy.port));
+        let away = [
+            warnings::STORE_SILENT,
+            warnings::STORE_HEALTH,
+            warnings::FEED_LOST,
+            warnings::FEED_CLOSED,
+            warnings::FAULTY_RELOAD,
+        ];
+        let sidecar = builder.set("STORE__QUERY_TIMEOUT", "60s").expect(&away).start();
+        let mut wire = sidecar.wire();
+        assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nd\r\n");
+        let mut lock = self.lock_first();
+        assert_eq!(wire.ask("HSET a:1 d x"), ":0\r\n");
+        self.until_locked_out();
+        proxy.refuse_new(true);
+        proxy.cut();
+        lock.run("COMMIT;");
+        until("it is applied", || self.d(1) == "x");
+        self.postgres.sql("UPDATE a SET d = 'newer' WHERE id = 1");
+        (sidecar, wire)
+    }
+
+    fn lock_first(&self) -> Session {
+        let mut lock = self.postgres.session();
+        lock.run("BEGIN; UPDATE a SET w = w WHERE id = 1;");
+        lock
+    }
+
+    fn until_locked_out(&self) {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        until("a statement waits for the row", || self.postgres.sql(waiting) != "0");
+    }
+
+    fn d(&self, id: u32) -> String {
+        self.postgres.sql(&format!("SELECT d FROM a WHERE id = {id}"))
+    }
+
+    fn applied(&self) -> String {
+        self.postgres.sql("SELECT string_agg(v, ' ') FROM applied")
+    }
+
+    fn until_saved(&self, sidecar: &Sidecar) {
+        until("nothing waits", || metric(sidecar, "hearthside_journal_bytes") == 0.0);
+    }
+}
+
+fn config_of(sidecar: &Sidecar) -> PathBuf {
+    sidecar.folder.path().join("config.toml")
+}
+
+/// Writes another configuration, and waits until it is in force. It is read again where the store was lost meanwhile.
+fn reload(sidecar: &Sidecar, text: &str) {
+    let reloads = |outcome| metric(sidecar, &format!("hearthside_config_reloads_total{{outcome=\"{outcome}\"}}"));
+    fs::write(config_of(sidecar), text).expect("written");
+    let before = reloads("Ok");
+    for _ in 0..9 {
+        let failed = reloads("Error");
+        sidecar.signal("HUP");
+        until("it is read", || reloads("Ok") > before || reloads("Error") > failed);
+        if reloads("Ok") > before {
+            return;
+        }
+    }
+    panic!("it is not taken:\n{}", sidecar.log());
+}
+
+/// Cold keys of another mapping are answered soon.
+fn others_are_served(wire: &mut Wire) {
+    for id in 2..40 {
+        let begun = Instant::now();
+        assert_eq!(wire.ask(&format!("HGET b:{id} v")), "$1\r\nv\r\n");
+        assert!(begun.elapsed() < Duration::from_secs(4), "it took {:?}", begun.elapsed());
+    }
+}
+
+/// A trigger that refuses every change of a row with this error.
+fn refusal(errcode: &str) -> String {
+    format!(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         RAISE EXCEPTION 'no' USING errcode = '{errcode}'; END $$; \
+         CREATE TRIGGER f BEFORE UPDATE ON a FOR EACH ROW EXECUTE FUNCTION f()"
+    )
+}
+
+/// The row is in conflict with others.
+const CONFLICT: &str = "40001";
+
+/// A right is missing.
+const NO_RIGHT: &str = "42501";
+
+#[test]
+fn every_way_of_reloading_while_a_column_is_renamed_serves_others_and_saves_when_it_is_named_back() {
+    let place = Place::new();
+    let (sidecar, mut wire) = place.troubled("ALTER TABLE a RENAME d TO e");
+    assert_eq!(wire.ask("HEARTHSIDE RELOAD"), "+OK\r\n");
+    others_are_served(&mut wire);
+    let (status, told) = request(&sidecar, "POST", "/reload");
+    assert!(status == 500 && told.contains("has no column 'd'"), "{status}: {told}");
+    others_are_served(&mut wire);
+    reload(&sidecar, &(block("d") + &shorter(OTHER) + THIRD));
+    others_are_served(&mut wire);
+    assert_eq!(wire.ask("HGET c:1 v"), "$1\r\nv\r\n");
+    place.postgres.sql("ALTER TABLE a RENAME e TO d");
+    until("it is saved", || place.d(1) == "x");
+    until("it is served", || wire.ask("HGET a:1 d") == "$1\r\nx\r\n");
+    place.until_saved(&sidecar);
+    assert_eq!(metric(&sidecar, "hearthside_put_aside_total"), 0.0);
+}
+
+#[test]
+fn a_block_that_follows_a_renamed_column_is_served_and_what_no_column_takes_is_put_aside() {
+    let place = Place::new();
+    let (sidecar, mut wire) = place.troubled("ALTER TABLE a RENAME d TO e");
+    reload(&sidecar, &(block("e") + OTHER));
+    others_are_served(&mut wire);
+    until("what no column takes is put aside", || metric(&sidecar, "hearthside_put_aside_total") == 1.0);
+    until("the new name is served", || wire.ask("HGET a:1 e") == "$1\r\nd\r\n");
+    place.postgres.sql("DROP TRIGGER note ON a");
+    assert_eq!(wire.ask("HSET a:1 e y"), ":0\r\n");
+    until("it is saved", || place.postgres.sql("SELECT e FROM a WHERE id = 1") == "y");
+}
+
+#[test]
+fn hundreds_of_keys_whose_rows_are_in_conflict_wait_over_two_reloads_that_change_their_mapping() {
+    let place = Place::new();
+    let (sidecar, mut wire) = place.troubled(&refusal(CONFLICT));
+    for id in 2..600 {
+        assert_eq!(wire.ask(&format!("HSET a:{id} d x{id}")), ":0\r\n");
+    }
+    reload(&sidecar, &(shorter(&block("d")) + OTHER + THIRD));
+    others_are_served(&mut wire);
+    assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nx\r\n", "it lies over the record");
+    assert_eq!(wire.ask("HSET a:1 d z"), ":0\r\n");
+    reload(&sidecar, &(block("d") + OTHER));
+    others_are_served(&mut wire);
+    assert_eq!([wire.ask("HGET a:1 d"), wire.ask("HGET a:599 d")], ["$1\r\nz\r\n", "$4\r\nx599\r\n"]);
+    place.postgres.sql("DROP TRIGGER f ON a");
+    place.until_saved(&sidecar);
+    assert_eq!([place.d(1), place.d(2), place.d(599)], ["z", "x2", "x599"]);
+    let applied = place.postgres.sql("SELECT count(*) FROM applied");
+    assert_eq!(applied, "599", "each is applied once");
+    assert_eq!(metric(&sidecar, "hearthside_put_aside_total"), 0.0);
+}
+
+#[test]
+fn writes_that_a_trigger_has_no_right_for_wait_over_a_reload_until_it_has() {
+    let place = Place::new();
+    let (sidecar, mut wire) = place.troubled(&refusal(NO_RIGHT));
+    reload(&sidecar, &(shorter(&block("d")) + OTHER + THIRD));
+    others_are_served(&mut wire);
+    assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nx\r\n", "it lies over the record");
+    place.postgres.sql("DROP TRIGGER f ON a");
+    until("it is saved", || place.d(1) == "x");
+}
+
+#[test]
+fn what_waits_for_a_mapping_that_a_reload_takes_away_is_put_aside_if_it_cannot_be_saved() {
+    let place = Place::new();
+    let (mut sidecar, mut wire) = place.troubled(&refusal(CONFLICT));
+    reload(&sidecar, OTHER);
+    others_are_served(&mut wire);
+    until("it is put aside", || metric(&sidecar, "hearthside_put_aside_total") == 1.0);
+    assert!(sidecar.log().contains("a mapping that is not configured any more"), "{}", sidecar.log());
+    place.until_saved(&sidecar);
+    assert_eq!(sidecar.stop(), Some(0));
+    let told = place.builder(OTHER).execute(&["journal"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("a:1") && told.contains("its mapping is not configured any more"), "{told}");
+}
+
+#[test]
+fn what_waits_for_a_mapping_that_goes_or_writes_no_more_is_saved_by_it_if_the_store_takes_it() {
+    for config in [OTHER.to_owned(), block("d").replace("write = \"through\"\ndeferred = [\"d\"]\n", "") + OTHER] {
+        let place = Place::new();
+        let sidecar = place.builder(&(block("d") + OTHER)).set("JOURNAL__FLUSH_INTERVAL", "1h").start();
+        let mut wire = sidecar.wire();
+        // The first look, at the start, finds nothing.
+        assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nd\r\n");
+        assert_eq!(wire.ask("HSET a:1 d x"), ":0\r\n");
+        reload(&sidecar, &config);
+        others_are_served(&mut wire);
+        assert_eq!(place.d(1), "x");
+        place.until_saved(&sidecar);
+        assert_eq!(metric(&sidecar, "hearthside_put_aside_total"), 0.0);
+    }
+}
+
+#[test]
+fn what_waits_for_a_mapping_that_moves_to_another_table_goes_there() {
+    let place = Place::new();
+    let (sidecar, mut wire) = place.troubled(&refusal(CONFLICT));
+    reload(&sidecar, &(over("a:{id:int}", "a2", "d") + OTHER));
+    others_are_served(&mut wire);
+    until("it is saved", || place.postgres.sql("SELECT d FROM a2 WHERE id = 1") == "x");
+    place.until_saved(&sidecar);
+    assert_eq!([wire.ask("HGET a:1 d"), place.d(1)], ["$1\r\nx\r\n", "d"]);
+}
+
+#[test]
+fn a_batch_that_was_applied_before_a_reload_and_never_answered_is_not_applied_again() {
+    let place = Place::new();
+    let proxy = Proxy::to(place.postgres.port);
+    let (sidecar, mut wire) = place.doubtful(&proxy);
+    let late = proxy.trap(FLUSH);
+    proxy.refuse_new(false);
+    until("it is sent again", || late.has_caught());
+    for config in [shorter(&block("d")) + OTHER, block("d") + OTHER + THIRD] {
+        reload(&sidecar, &config);
+        others_are_served(&mut wire);
+    }
+    place.until_saved(&sidecar);
+    late.release();
+    until("Postgres has answered the late flush", || late.is_answered());
+    assert_eq!((place.applied().as_str(), place.d(1).as_str()), ("x newer", "newer"));
+    until("memory agrees", || wire.ask("HGET a:1 d") == "$5\r\nnewer\r\n");
+}
+
+#[test]
+fn a_batch_that_was_applied_is_not_put_aside_when_its_mapping_goes() {
+    let place = Place::new();
+    let proxy = Proxy::to(place.postgres.port);
+    let (sidecar, mut wire) = place.doubtful(&proxy);
+    let late = proxy.trap(FLUSH);
+    proxy.refuse_new(false);
+    until("it is sent again", || late.has_caught());
+    // Another mapping writes to the same table.
+    reload(&sidecar, &(over("z:{id:int}", "a", "d") + OTHER));
+    assert_eq!(wire.ask("HSET z:2 d y"), ":0\r\n");
+    place.until_saved(&sidecar);
+    assert_eq!((place.applied().as_str(), place.d(1).as_str()), ("x newer y", "newer"));
+    drop(late);
+}
+
+#[test]
+fn a_flush_that_waits_for_a_row_during_a_reload_is_applied_once_and_read_meanwhile() {
+    let place = Place::new();
+    let sidecar = place.builder(&(block("d") + OTHER)).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nd\r\n");
+    let mut lock = place.lock_first();
+    assert_eq!(wire.ask("HSET a:1 d x"), ":0\r\n");
+    place.until_locked_out();
+    reload(&sidecar, &(shorter(&block("d")) + OTHER));
+    others_are_served(&mut wire);
+    assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nx\r\n", "it lies over the record");
+    lock.run("COMMIT;");
+    place.until_saved(&sidecar);
+    assert_eq!((place.applied().as_str(), place.d(1).as_str()), ("x", "x"));
+}
+
+#[test]
+fn a_sidecar_that_is_killed_right_after_a_reload_loses_nothing_and_applies_it_once() {
+    let place = Place::new();
+    let (mut sidecar, mut wire) = place.troubled(&refusal(CONFLICT));
+    let config = shorter(&block("d")) + OTHER;
+    reload(&sidecar, &config);
+    assert_eq!(wire.ask("HSET a:2 d y"), ":0\r\n");
+    sidecar.kill();
+    let sidecar = place.builder(&config).start();
+    let mut wire = sidecar.wire();
+    assert_eq!([wire.ask("HGET a:1 d"), wire.ask("HGET a:2 d")], ["$1\r\nx\r\n", "$1\r\ny\r\n"]);
+    place.postgres.sql("DROP TRIGGER f ON a");
+    place.until_saved(&sidecar);
+    assert_eq!([place.d(1), place.d(2)], ["x", "y"]);
+    assert_eq!(place.postgres.sql("SELECT count(*) FROM applied"), "2");
+}
