@@ -37,6 +37,11 @@ impl Entry {
         Tick::from_ms(self.used_at.load(Relaxed))
     }
 
+    /// True when it was read since its load began.
+    pub(super) fn was_read(&self) -> bool {
+        self.used_at() > self.loaded_at
+    }
+
     /// When it expires; [`Tick::NEVER`] if it does not.
     pub(super) fn expires_at(&self) -> Tick {
         Tick::from_ms(self.expires_at.load(Relaxed))

@@ -1,8 +1,8 @@
 //! Read-through cache of records: one load per key at a time, TTLs, absent keys, invalidation, and writes through it.
 //! Knows mappings and the store; never commands, clients or the upstream. `memory` holds what is known, `write_behind`
-//! what the store does not have yet, `writes` writes, `verifier` looks for stale records, and `warm` brings back what a
-//! process before had in memory; each of them knows only those before it. `parts` puts them together. `invalidation`
-//! and `deferred` are methods of the cache, too.
+//! what the store does not have yet, `writes` writes, `verifier` looks for stale records, `refresher` loads again what
+//! was read and has changed, and `warm` brings back what a process before had in memory; each of them knows only those
+//! before it. `parts` puts them together. `invalidation` and `deferred` are methods of the cache, too.
 //!
 //! What must stay true (docs/CONSISTENCY.md):
 //! - an entry is served only while its mapping's epoch is the one its load began in (C3, gaps);
@@ -16,6 +16,7 @@ mod entry;
 mod invalidation;
 mod memory;
 mod parts;
+mod refresher;
 mod replanning;
 mod source;
 mod succession;

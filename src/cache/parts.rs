@@ -6,7 +6,9 @@ use tokio::runtime::Handle;
 
 use super::Cache;
 use super::memory::Memory;
+use super::memory::refreshes::Refreshes;
 use super::memory::sampler::Sampler;
+use super::refresher::Refresher;
 use super::source::Source;
 use super::tasks::{Sweep, Tasks};
 use super::verifier::Verifier;
@@ -44,9 +46,11 @@ impl Cache {
     pub fn new(parts: Parts<'_>) -> (Self, Tasks) {
         let Parts { plans, settings, journal, store, runtime, metrics, deferred_metrics } = parts;
         let (sampler, chosen) = Sampler::new(&settings.verify);
+        let pause = settings.cache.refresh;
+        let (refreshes, forgotten) = Refreshes::new(pause);
         let (waiting, renewals) = Renewals::new();
         let source = Source::new(plans, settings, store);
-        let memory = Arc::new(Memory::new(source, &settings.cache, sampler, metrics.clone()));
+        let memory = Arc::new(Memory::new(source, &settings.cache, (sampler, refreshes), metrics.clone()));
         // The notice of a longer flush would be one of the whole mapping, which nobody could tell from a stranger's.
         let rows = settings.journal.flush_rows.min(store::MOST_KEYS);
         let write_behind = Arc::new(WriteBehind::new(memory.clone(), journal, rows, waiting, deferred_metrics));
@@ -57,6 +61,7 @@ impl Cache {
             write_behind: write_behind.clone(),
             renewals,
             verifier: Verifier::new(memory.clone(), chosen, settings.verify.per_second, metrics.clone()),
+            refresher: Refresher::new(memory.clone(), forgotten, pause, metrics.clone()),
             flush_interval: settings.journal.flush_interval,
             sweep: Sweep::new(&settings.store, metrics),
             warmth: warmth.clone(),

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::memory::Memory;
+use super::refresher::Refresher;
 use super::verifier::Verifier;
 use super::warm::Warmth;
 use super::write_behind::WriteBehind;
@@ -27,6 +28,7 @@ pub struct Tasks {
     pub(super) write_behind: Arc<WriteBehind>,
     pub(super) renewals: mpsc::Receiver<Renewal>,
     pub(super) verifier: Verifier,
+    pub(super) refresher: Refresher,
     pub(super) flush_interval: Duration,
     pub(super) sweep: Sweep,
     pub(super) warmth: Option<Arc<Warmth>>,
@@ -38,6 +40,7 @@ impl Tasks {
         tasks.spawn(self.write_behind.clone().flush_for_ever(self.flush_interval));
         tasks.spawn(self.write_behind.renew_for_ever(self.renewals));
         tasks.spawn(self.verifier.run());
+        tasks.spawn(self.refresher.run());
         if !self.sweep.interval.is_zero() {
             tasks.spawn(self.sweep.run(self.memory.clone()));
         }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 
 use super::memory::Memory;
 use super::memory::sampler::Sample;
@@ -21,15 +21,20 @@ use crate::telemetry::metrics::CacheMetrics;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Most samples that are taken at once.
-const TOGETHER: usize = 8192;
+const MOST: usize = 8192;
+
+/// Most that are verified together: those of one mapping share a statement of Postgres.
+const TOGETHER: usize = 256;
 
 /// Verifies what the sampler has chosen.
 #[derive(Debug)]
 pub(super) struct Verifier {
     court: Arc<Court>,
     chosen: mpsc::Receiver<Sample>,
-    /// Between two samples.
+    /// Behind each sample.
     pause: Duration,
+    /// Most that are verified together.
+    together: usize,
 }
 
 /// What a sample is compared with.
@@ -48,18 +53,20 @@ impl Verifier {
         metrics: Arc<CacheMetrics>,
     ) -> Self {
         let court = Arc::new(Court { memory, metrics });
-        Self { court, chosen, pause: Duration::from_secs(1) / per_second.max(1) }
+        let per_second = per_second.max(1);
+        let (pause, together) = (Duration::from_secs(1) / per_second, TOGETHER.min(per_second as usize));
+        Self { court, chosen, pause, together }
     }
 
-    /// Verifies for ever.
+    /// Verifies for ever: together what was chosen meanwhile.
     pub(super) async fn run(mut self) {
-        let mut ticker = tokio::time::interval(self.pause);
-        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut samples = Vec::new();
-        while self.chosen.recv_many(&mut samples, TOGETHER).await > 0 {
-            for suspect in of_one_record(samples.drain(..)) {
-                ticker.tick().await;
-                self.verify(suspect).await;
+        while self.chosen.recv_many(&mut samples, MOST).await > 0 {
+            let mut suspects = of_one_record(samples.drain(..)).peekable();
+            while suspects.peek().is_some() {
+                let verified =
+                    join_all(suspects.by_ref().take(self.together).map(|suspect| self.verify(suspect))).await;
+                tokio::time::sleep(self.pause * verified.len() as u32).await;
             }
         }
     }

@@ -172,6 +172,9 @@ pub struct Store {
     /// How long one statement may take.
     #[serde(with = "humantime_serde")]
     pub query_timeout: Duration,
+    /// Postgres: the least time between two statements that load keys of one mapping; 0: none.
+    #[serde(with = "humantime_serde")]
+    pub load_pause: Duration,
     /// Failures in a row that open the circuit breaker.
     pub breaker_failures: u32,
     /// How long the breaker stays open before one load tries again.
@@ -212,6 +215,7 @@ impl Default for Store {
             queue_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
             query_timeout: Duration::from_secs(5),
+            load_pause: Duration::ZERO,
             breaker_failures: 5,
             breaker_pause: Duration::from_secs(1),
             poll_interval: Duration::from_millis(20),
@@ -264,6 +268,9 @@ pub struct Cache {
     pub max_staleness: Duration,
     /// A TTL is shortened by up to this many percent, so that keys loaded together do not expire together.
     pub ttl_jitter: u8,
+    /// How long after a change keys that were read before it are loaded again, together; 0: when they are asked for.
+    #[serde(with = "humantime_serde")]
+    pub refresh: Duration,
     /// The file in which hot keys are noted for a warm start; empty: they are not.
     pub warm: PathBuf,
     /// Most keys in that file.
@@ -280,6 +287,7 @@ impl Default for Cache {
             negative_ttl: Duration::from_secs(5),
             max_staleness: Duration::from_secs(30),
             ttl_jitter: 10,
+            refresh: Duration::from_secs(1),
             warm: PathBuf::new(),
             warm_keys: 100_000,
             warm_rate: 5000,

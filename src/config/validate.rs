@@ -122,6 +122,7 @@ fn durations(settings: &Settings, faults: &mut Faults) {
     for (path, duration, least) in [
         ("store.sweep_interval", store.sweep_interval, LEAST_PATIENCE),
         ("upstream.command_timeout", upstream.command_timeout, LEAST_PATIENCE),
+        ("cache.refresh", settings.cache.refresh, LEAST_PATIENCE),
     ] {
         if !duration.is_zero() && duration < least {
             faults.add(path, format!("must be at least \"{}ms\"; \"0s\": never", least.as_millis()));
@@ -142,6 +143,11 @@ fn pairs(settings: &Settings, faults: &mut Faults) {
         "store.heartbeat_timeout",
         "must be longer than store.heartbeat_interval, or every heartbeat is a gap, which empties the cache; write \
          twice that or more",
+    );
+    require(
+        store.load_pause < store.queue_timeout,
+        "store.load_pause",
+        "must be shorter than store.queue_timeout, which is how long a load waits for its turn",
     );
     let softs = [
         ("client_output_soft", limits.client_output_soft, limits.client_output_soft_time),

@@ -48,6 +48,10 @@ impl Store {
     fn lead(self: Arc<Self>, mut lead: Lead) -> BoxFuture<'static, ()> {
         async move {
             while let Some(plan) = lead.next(self.settings.queue_timeout) {
+                let rest = lead.rest(self.settings.load_pause);
+                if !rest.is_zero() {
+                    tokio::time::sleep(rest).await;
+                }
                 match self.bulkhead.admit(&[&plan], Work::Load).await {
                     Ok(admitted) => return self.read_next(admitted, lead).await,
                     // Who has waited for so long is refused next.

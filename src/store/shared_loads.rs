@@ -32,11 +32,13 @@ struct KeyLine {
     is_led: bool,
     /// So many keys go by one statement.
     most: usize,
+    /// When keys were last taken from it.
+    taken_at: Option<Instant>,
 }
 
 impl Default for KeyLine {
     fn default() -> Self {
-        Self { wanted: VecDeque::new(), is_led: false, most: MOST }
+        Self { wanted: VecDeque::new(), is_led: false, most: MOST, taken_at: None }
     }
 }
 
@@ -146,7 +148,18 @@ impl Lead {
         let Some(first) = line.wanted.front() else { return Vec::new() };
         let together = line.wanted.iter().skip(1).take(line.most - 1).take_while(|wanted| wanted.goes_with(first));
         let count = 1 + together.count();
+        line.taken_at = Some(Instant::now());
         line.wanted.drain(..count).collect()
+    }
+
+    /// How long the next statement has still to wait, so that it begins `pause` after the one before it. A key that
+    /// goes alone does not wait: another statement was for it already.
+    pub(super) fn rest(&self, pause: Duration) -> Duration {
+        let lines = self.shared_loads.lines();
+        let Some(line) = lines.get(&self.mapping) else { return Duration::ZERO };
+        let goes_alone = line.wanted.front().is_none_or(|wanted| wanted.is_alone);
+        let since = line.taken_at.filter(|_| !goes_alone).map(|at| at.elapsed());
+        since.map_or(Duration::ZERO, |since| pause.saturating_sub(since))
     }
 
     /// How many keys wait.

@@ -89,14 +89,14 @@ impl Entries {
         self.versions.raise(key);
     }
 
-    /// Removes a key; true when a record was there.
-    pub(super) fn remove(&self, key: &[u8]) -> bool {
+    /// Removes a key; the entry of its record, if there was one.
+    pub(super) fn remove(&self, key: &[u8]) -> Option<Arc<Entry>> {
         if !is_planted("negative-not-invalidated") {
             self.absent.invalidate(key);
         }
-        let was_there = self.present.remove(key).is_some();
+        let removed = self.present.remove(key);
         self.versions.raise(key);
-        was_there
+        removed
     }
 
     /// Takes a key out.

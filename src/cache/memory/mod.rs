@@ -9,6 +9,7 @@ mod loading;
 pub(super) mod loads;
 pub(super) mod overlay;
 pub(super) mod own_writes;
+pub(super) mod refreshes;
 pub(super) mod sampler;
 mod slot;
 pub(super) mod thread_cache;
@@ -28,6 +29,7 @@ use handover::Handover;
 use loads::{Flights, Outcome, WriteTurn};
 use overlay::Overlay;
 use own_writes::OwnWrites;
+use refreshes::Refreshes;
 use sampler::Sampler;
 
 use super::entry::Entry;
@@ -54,6 +56,7 @@ pub(super) struct Memory {
     /// Closed while the cache that this one replaces still works.
     pub(crate) handover: Handover,
     sampler: Sampler,
+    refreshes: Refreshes,
     /// Notified when a mapping is forgotten.
     outdated: Notify,
     /// `cache.max_staleness`, in milliseconds.
@@ -62,7 +65,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new(source: Source, settings: &config::Cache, sampler: Sampler, metrics: Arc<CacheMetrics>) -> Self {
+    pub(super) fn new(
+        source: Source,
+        settings: &config::Cache,
+        (sampler, refreshes): (Sampler, Refreshes),
+        metrics: Arc<CacheMetrics>,
+    ) -> Self {
         Self {
             source,
             entries: Entries::new(settings),
@@ -72,6 +80,7 @@ impl Memory {
             feed: Feed::default(),
             handover: Handover::default(),
             sampler,
+            refreshes,
             outdated: Notify::new(),
             max_staleness: millis(settings.max_staleness),
             metrics,
@@ -127,7 +136,11 @@ impl Memory {
 
     /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
     pub(super) fn invalidate(&self, key: &[u8]) -> bool {
-        self.flights.detach(key, || self.entries.remove(key))
+        let forgotten = self.flights.detach(key, || self.entries.remove(key));
+        if let Some(entry) = &forgotten {
+            self.refreshes.forgot(key, entry);
+        }
+        forgotten.is_some()
     }
 
     /// Takes `key` out of memory, so that its next reader loads it or waits for the load under way. Nothing has

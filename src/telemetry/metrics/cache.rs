@@ -27,6 +27,7 @@ pub struct CacheMetrics {
     overloads: Family<MappingLabel, Counter>,
     stale_reads: Family<MappingLabel, Counter>,
     pub swept: Counter,
+    pub refreshed: Counter,
     pub warmed: Counter,
 }
 
@@ -57,6 +58,10 @@ impl CacheMetrics {
                 "Records that were served although the store held something else and no change was told. Alarm on it",
             ),
             swept: r.counter("swept", "Rows removed because their keys had ended"),
+            refreshed: r.counter(
+                "refreshed",
+                "Keys that were loaded again because they had been read and have changed, before anybody asked",
+            ),
             warmed: r.counter("warmed", "Keys that a warm start loaded, absent ones included"),
         }
     }

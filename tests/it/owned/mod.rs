@@ -7,6 +7,7 @@ mod floods;
 mod herd;
 mod listing;
 mod reads;
+mod refreshes;
 mod shared_loads;
 mod staleness;
 mod verifier;

@@ -176,3 +176,22 @@ fn they_share_statements_behind_a_pooler_too() {
     assert_eq!(pipeline(&mut sidecar.wire(), &requests), expected);
     assert!(loads(&postgres) - before <= 2, "{} statements", loads(&postgres) - before);
 }
+
+#[test]
+fn between_two_statements_of_a_mapping_is_the_pause_that_was_asked_for() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLES);
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(MAPPINGS).migrated();
+    let sidecar = builder.set("STORE__LOAD_PAUSE", "2s").start();
+    let mut wires: Vec<Wire> = (0..40).map(|_| sidecar.wire()).collect();
+    assert_eq!(wires[0].ask("LRANGE things:100 0 0"), format!("*1\r\n{}", bulk("100:3")));
+    let before = loads(&postgres);
+    for (client, wire) in wires.iter_mut().enumerate() {
+        wire.send(&line(&format!("LRANGE things:{} 0 0", client + 1)));
+    }
+    assert!(wires[0].is_silent(Duration::from_millis(200)), "the statement before was a moment ago");
+    for (client, wire) in wires.iter_mut().enumerate() {
+        assert_eq!(String::from_utf8_lossy(&wire.frame()), format!("*1\r\n{}", bulk(&format!("{}:3", client + 1))));
+    }
+    assert!(loads(&postgres) - before <= 2, "{} statements", loads(&postgres) - before);
+}
