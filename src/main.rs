@@ -73,7 +73,8 @@ struct Triggers {
     #[arg(long, value_name = "FILE")]
     sql: Option<PathBuf>,
     /// Print the GRANT statements that a sidecar's role needs
-    #[arg(long, value_name = "ROLE", conflicts_with_all = ["install", "prune", "remove", "sql"])]
+    #[arg(long, value_name = "ROLE", conflicts_with_all = ["install", "prune", "remove", "sql"],
+        value_parser = clap::builder::NonEmptyStringValueParser::new())]
     grants: Option<String>,
     /// How long one of five attempts waits for a table's lock
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
@@ -190,12 +191,12 @@ async fn journal(loaded: &Loaded, aside: &Aside) -> ExitCode {
 
 async fn change_triggers(loaded: &Loaded, mappings: &Mappings, wanted: &Triggers) -> ExitCode {
     let settings = &loaded.config.settings.store;
-    let script = || match settings.feed {
-        Feed::Notify | Feed::Auto => triggers::script(&mappings.list),
+    let script = async || match settings.feed {
+        Feed::Notify | Feed::Auto => triggers::script(settings, &mappings.list).await,
         Feed::Replication => publication::script(&mappings.list, &settings.publication),
     };
     match wanted {
-        Triggers { sql: Some(file), .. } => match std::fs::write(file, script()) {
+        Triggers { sql: Some(file), .. } => match std::fs::write(file, script().await) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => say(&format!("{} cannot be written: {error}", file.display()), 1),
         },
@@ -206,7 +207,7 @@ async fn change_triggers(loaded: &Loaded, mappings: &Mappings, wanted: &Triggers
                 Err(error) => say(&error.to_string(), 1),
             }
         }
-        Triggers { install: false, prune: false, remove: false, .. } => print(&script()),
+        Triggers { install: false, prune: false, remove: false, .. } => print(&script().await),
         _ => match report(loaded, mappings, wanted).await {
             Ok(report) => {
                 report.done.iter().for_each(|line| _ = print(&format!("{line}\n")));

@@ -11,7 +11,8 @@ fn lacking() -> String {
         "{BELOW} SELECT format('GRANT USAGE, CREATE ON SCHEMA hearthside TO %I', current_user) FROM pg_namespace \
          WHERE nspname = 'hearthside' \
          AND NOT (has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE')) \
-         UNION ALL SELECT format('GRANT TRIGGER ON %s TO %I', relation::regclass, current_user) FROM below \
+         UNION ALL SELECT format('GRANT TRIGGER ON %I.%I TO %I', n.nspname, c.relname, current_user) FROM below \
+         JOIN pg_class AS c ON c.oid = relation JOIN pg_namespace AS n ON n.oid = c.relnamespace \
          WHERE NOT has_table_privilege(relation, 'TRIGGER') \
          UNION ALL SELECT format('ALTER FUNCTION hearthside.%I() OWNER TO %I', p.proname, current_user) \
          FROM pg_proc AS p JOIN wanted AS w ON w.token = p.proname \

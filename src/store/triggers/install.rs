@@ -65,7 +65,7 @@ async fn of_one(
     }
     report.failed.extend(judged.iter().filter_map(|judged| judged.hindrance()));
     if judged.iter().any(|judged| judged.is_lacking()) {
-        match run(pool, &table.table, &of_table(table), patience).await {
+        match run(pool, &table.table, &of_table(table, &table.table), patience).await {
             Ok(made) => report.done.extend(made.iter().map(|trigger| format!("made {trigger}"))),
             Err(error) => {
                 let advice = to_make(pool, &table.table, &Function::of(table).name, &error).await;

@@ -1,5 +1,6 @@
 //! The change triggers of Postgres: what each mapping wants to be told of a table (`interest`), the function that tells
-//! it (`function`), the script that makes both (`script`), what of it is there (`present`), and what the command
+//! it (`function`), the script that makes both (`script`), what the names in it mean (`names`), what of it is there
+//! (`present`), and what the command
 //! `hearthside triggers` does about it (`install`, `clean`), with locks that nobody waits for long (`locked`), or what
 //! whoever may not do it is told (`advice`).
 //!
@@ -18,6 +19,7 @@ mod install;
 mod interest;
 mod lack;
 mod locked;
+mod names;
 mod present;
 mod rights;
 mod script;
@@ -32,12 +34,27 @@ pub(super) use interest::{Interest, KeyParts, TableInterests, by_table};
 pub use lack::Lack;
 pub(super) use lack::note as note_lack;
 pub(super) use locked::run as run_locked;
+use names::Names;
 pub(super) use present::{missing, missing_of};
 pub(super) use rights::{lacking_for_notes, lacking_on};
-pub use script::script;
 
 use super::{Engine, FeedKind, Store, StoreError};
+use crate::config;
 use crate::mapping::Mapping;
+
+/// The SQL that makes the triggers of these mappings. The store is asked what their names mean; where it does not
+/// answer, they stand as in the configuration, and the text says so.
+pub async fn script(settings: &config::Store, mappings: &[Mapping]) -> String {
+    let names = match settings.url.starts_with("sqlite:") {
+        true => Err(StoreError::Unavailable("store.url is SQLite".into())),
+        false => asked(settings, mappings).await,
+    };
+    script::script(mappings, &names.unwrap_or_else(|error| Names::Unasked(error.to_string())))
+}
+
+async fn asked(settings: &config::Store, mappings: &[Mapping]) -> Result<Names, StoreError> {
+    Names::of(Store::connect(settings).await?.with_triggers()?, mappings).await
+}
 
 impl Store {
     /// Makes the change triggers that these mappings lack, or the publication where it takes their place.

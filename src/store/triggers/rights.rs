@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use sqlx::PgPool;
 
 use super::lack::{Lack, note};
+use super::names::qualified;
 use super::statement;
 use crate::config::{DeleteMode, Shape};
 use crate::mapping::Mapping;
@@ -70,8 +71,9 @@ async fn of_statements(pool: &PgPool, mapping: &Mapping) -> Result<Needs, sqlx::
 pub(in crate::store) async fn grants(pool: &PgPool, mappings: &[Mapping], role: &str) -> Result<String, StoreError> {
     let mut needs = Needs::new();
     for mapping in mappings {
-        let parts = [of_tables(mapping), of_statements(pool, mapping).await?];
-        parts.iter().flatten().for_each(|(table, rights)| add(&mut needs, table, rights));
+        for (table, rights) in of_tables(mapping).into_iter().chain(of_statements(pool, mapping).await?) {
+            add(&mut needs, &as_shown(pool, &table).await?, &rights);
+        }
     }
     let (mut schemas, mut tables) = (Vec::new(), Vec::new());
     for (table, rights) in &needs {
@@ -102,10 +104,10 @@ pub(in crate::store) async fn grants(pool: &PgPool, mappings: &[Mapping], role: 
 
 /// The statements that give rights on a table and on its schema, and on the sequences that an INSERT asks.
 const GRANT: &str = "SELECT format('GRANT USAGE ON SCHEMA %I TO %I;', n.nspname, $2), \
-    format('GRANT %s ON %s TO %I;', array_to_string($3, ', '), c.oid::regclass, $2), \
-    ARRAY(SELECT format('GRANT USAGE ON SEQUENCE %s TO %I;', d.objid::regclass, $2) FROM pg_depend AS d \
-    JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S' WHERE d.refclassid = 'pg_class'::regclass \
-    AND d.refobjid = c.oid AND d.deptype = 'a' AND 'INSERT' = ANY ($3)) \
+    format('GRANT %s ON %I.%I TO %I;', array_to_string($3, ', '), n.nspname, c.relname, $2), \
+    ARRAY(SELECT format('GRANT USAGE ON SEQUENCE %s.%I TO %I;', s.relnamespace::regnamespace, s.relname, $2) \
+    FROM pg_depend AS d JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S' \
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype = 'a' AND 'INSERT' = ANY ($3)) \
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)";
 
 /// The statements for the notes of deferred writes. The owner of the application's tables may not look at these.
@@ -167,13 +169,9 @@ async fn of_mapping(pool: &PgPool, mapping: &Mapping) -> Result<(Needs, Option<S
     Ok((named, denied))
 }
 
-/// A table's name as Postgres shows it, however a mapping spells it.
+/// A table's name with its schema, however a mapping spells it.
 async fn as_shown(pool: &PgPool, table: &str) -> Result<String, StoreError> {
-    match sqlx::query_scalar("SELECT to_regclass($1)::text").bind(table).fetch_one(pool).await {
-        Err(sqlx::Error::Database(_)) | Ok(None) => Ok(table.to_owned()),
-        Ok(Some(shown)) => Ok(shown),
-        Err(error) => Err(error.into()),
-    }
+    Ok(qualified(pool, table).await?.unwrap_or_else(|| table.to_owned()))
 }
 
 /// What is lacking on the schema that a name says.
@@ -183,9 +181,10 @@ const ON_SCHEMA: &str = "WITH named AS (SELECT parse_ident($1) AS parts) \
     AND NOT has_schema_privilege(oid, 'USAGE')";
 
 /// What is lacking of these rights on a table.
-const ON_TABLE: &str = "SELECT format('the role %1$s lacks %2$s on %3$s: GRANT %2$s ON %3$s TO %1$I', \
-    current_user, string_agg(needed, ', '), c.oid::regclass) FROM pg_class AS c, unnest($2::text[]) AS needed \
-    WHERE c.oid = to_regclass($1) AND NOT has_table_privilege(c.oid, needed) GROUP BY c.oid";
+const ON_TABLE: &str = "SELECT format('the role %1$s lacks %2$s on %3$I.%4$I: GRANT %2$s ON %3$I.%4$I TO %1$I', \
+    current_user, string_agg(needed, ', '), n.nspname, c.relname) FROM unnest($2::text[]) AS needed, pg_class AS c \
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1) \
+    AND NOT has_table_privilege(c.oid, needed) GROUP BY n.nspname, c.relname";
 
 /// What the connected role lacks of these rights on one table, or first on its schema, and the statement that gives it.
 /// A name that no table can have lacks none: that has been said.

@@ -29,7 +29,7 @@ fn who_may_not_install_is_told_the_statements_that_let_him() {
         statements.split("; ").for_each(|statement| drop(postgres.sql(statement)));
     };
     let schema = "GRANT USAGE, CREATE ON SCHEMA hearthside TO one";
-    let_him("one", "--install", &[schema, "GRANT TRIGGER ON t TO one"]);
+    let_him("one", "--install", &[schema, "GRANT TRIGGER ON public.t TO one"]);
     assert!(run("one", "--install").0);
     // Another role finds a function that is not its own.
     let named = "SELECT proname FROM pg_proc WHERE proname LIKE 'changed\\_%'";
@@ -39,7 +39,7 @@ fn who_may_not_install_is_told_the_statements_that_let_him() {
     let_him(
         "two",
         "--install",
-        &["GRANT USAGE, CREATE ON SCHEMA hearthside TO two", "GRANT TRIGGER ON t TO two", &owner],
+        &["GRANT USAGE, CREATE ON SCHEMA hearthside TO two", "GRANT TRIGGER ON public.t TO two", &owner],
     );
     assert!(run("two", "--install").0);
 }

@@ -5,6 +5,7 @@ mod advice;
 mod beyond;
 mod commands;
 mod ledger;
+mod names;
 mod rights;
 mod told;
 mod writers;

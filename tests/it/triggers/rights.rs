@@ -98,9 +98,10 @@ fn what_several_mappings_lack_on_a_table_is_one_line_that_names_them() {
     let role = postgres.url().replace("postgres@", "side@");
     let told = text(&builder.execute_with("STORE__URL", &role, &["check", "--connect"]));
     for expected in [
-        "caches[1].key: the role side lacks INSERT, UPDATE on t: GRANT INSERT, UPDATE ON t TO side (also for \
-         'c:{id:int}')\n",
-        "caches[3].key: the role side lacks SELECT on u: GRANT SELECT ON u TO side (also for 'e:{id:int}')\n",
+        "caches[1].key: the role side lacks INSERT, UPDATE on public.t: GRANT INSERT, UPDATE ON public.t TO side \
+         (also for 'c:{id:int}')\n",
+        "caches[3].key: the role side lacks SELECT on public.u: GRANT SELECT ON public.u TO side (also for \
+         'e:{id:int}')\n",
         "caches[0].watch: change trigger missing on t (DELETE, INSERT, TRUNCATE, UPDATE); install it with \
          `hearthside triggers --install` (also for 'b:{id:int}', 'c:{id:int}')\n",
         "caches[3].watch: change trigger missing on u (DELETE, INSERT, TRUNCATE, UPDATE); install it with \
@@ -135,9 +136,12 @@ fn the_grants_for_a_query_name_the_views_and_tables_that_it_names() {
     };
     let printed = grants(&over_views);
     let named: Vec<&str> = printed.lines().filter(|line| line.starts_with("GRANT SELECT ON ")).collect();
-    assert_eq!(named, ["GRANT SELECT ON outside TO side;", "GRANT SELECT ON parts TO side;"]);
+    assert_eq!(named, ["GRANT SELECT ON public.outside TO side;", "GRANT SELECT ON public.parts TO side;"]);
     let lent = grants(&block("c", "lent", "base"));
-    assert!(lent.contains("GRANT SELECT ON lent TO side;") && lent.contains("GRANT SELECT ON base TO side;"), "{lent}");
+    assert!(
+        lent.contains("GRANT SELECT ON public.lent TO side;") && lent.contains("GRANT SELECT ON public.base TO side;"),
+        "{lent}"
+    );
 
     let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(&over_views).migrated();
     postgres.sql(&printed);
