@@ -112,14 +112,18 @@ async fn store_faults(
             let mut faults = plan.unsavable().to_vec();
             if tells_doubts && faults.is_empty() {
                 match store.write_fault(&plan).await {
-                    Err(StoreError::Overloaded(text)) => return Ok((true, vec![busy(mapping, &text)])),
+                    Err(StoreError::Overloaded(text) | StoreError::Transient(text)) => {
+                        return Ok((true, vec![busy(mapping, &text)]));
+                    }
                     fault => faults.extend(fault?),
                 }
             }
             Ok((true, unsaid(&faults)))
         }
         Err(StoreError::Faults(list)) => Ok((false, unsaid(&list))),
-        Err(StoreError::Overloaded(text)) if tells_doubts => Ok((false, vec![busy(mapping, &text)])),
+        Err(StoreError::Overloaded(text) | StoreError::Transient(text)) if tells_doubts => {
+            Ok((false, vec![busy(mapping, &text)]))
+        }
         Err(error) if error.is_final() => Err(error),
         Err(error) if !lacks.is_empty() && error.to_string().ends_with(DENIED) => Ok((false, Vec::new())),
         Err(error) => Ok((false, vec![fault(mapping, "key", error.to_string())])),
@@ -140,14 +144,14 @@ fn fault(mapping: &Mapping, key: &str, message: String) -> Fault {
     Fault { path: format!("{}.{key}", mapping.config.path), message }
 }
 
-/// A mapping that could not be checked in time, because a table that it needs is locked.
+/// A mapping that could not be checked now: a table that it needs is locked, or a server behind it is away.
 fn busy(mapping: &Mapping, text: &str) -> Fault {
     let (key, of) = match &mapping.config.table {
         Some(table) => ("table", format!("the table {table}, or another one that it needs,")),
         None => ("query", "a table that it needs".to_owned()),
     };
     let pattern = mapping.pattern.text();
-    fault(mapping, key, format!("the mapping '{pattern}' could not be checked: {of} is locked or slow: {text}"))
+    fault(mapping, key, format!("the mapping '{pattern}' could not be checked: {of} is locked, slow or away: {text}"))
 }
 
 /// What is wrong with a mapping that is a file.

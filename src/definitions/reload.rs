@@ -173,7 +173,10 @@ impl Reloader {
     /// # Errors
     /// As [`Reloader::reload_all`].
     pub async fn load_next(&self) -> Result<(), Vec<String>> {
-        self.load_each(|error| !matches!(error, StoreError::Faulty(_) | StoreError::Overloaded(_))).await
+        let is_its_own = |error: &StoreError| {
+            matches!(error, StoreError::Faulty(_) | StoreError::Overloaded(_) | StoreError::Transient(_))
+        };
+        self.load_each(|error| !is_its_own(error)).await
     }
 
     /// Loads every mapping for the first time. Keys of one that cannot be loaded are answered with the reason, and it

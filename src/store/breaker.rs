@@ -42,7 +42,7 @@ impl Breaker {
     }
 
     /// Notes how a statement of a mapping went. Only silence counts: a refusal is an answer, and so is that a lock or
-    /// the statement took too long.
+    /// the statement took too long, or what a trigger or a foreign server says over a connection that goes on.
     pub(super) fn note(&self, mapping: &str, error: Option<&StoreError>) {
         if !matches!(error, Some(StoreError::Unavailable(_) | StoreError::Ambiguous(_))) {
             self.failures.store(0, Relaxed);

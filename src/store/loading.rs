@@ -118,5 +118,12 @@ async fn rows_of_each(store: &Postgres, plan: &Plan, keys: &[Wanted]) -> Result<
 /// True of what one key may have done to a statement that reads several: its text is no value, it takes long, its row
 /// is being changed.
 const fn may_be_of_one(error: &StoreError) -> bool {
-    matches!(error, StoreError::Refused(_) | StoreError::Data(_) | StoreError::Overloaded(_) | StoreError::Conflict)
+    matches!(
+        error,
+        StoreError::Refused(_)
+            | StoreError::Data(_)
+            | StoreError::Overloaded(_)
+            | StoreError::Transient(_)
+            | StoreError::Conflict
+    )
 }

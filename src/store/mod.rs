@@ -9,6 +9,7 @@ mod change;
 mod current_plan;
 mod dialect;
 mod error;
+mod fate;
 pub mod file;
 mod flush;
 mod gather;
@@ -203,7 +204,7 @@ impl Store {
         let Engine::Postgres(store) = &self.engine else { return Ok(None) };
         let key = if plan.mapping.config.writes_table() { "write" } else { "delete" };
         match store.rehearse(plan).await {
-            Err(error) if error.is_final() => Err(error),
+            Err(error) if error.keeps_from_reading() => Err(error),
             Err(error) => Ok(Some((key, error.to_string()))),
             Ok(()) => Ok(None),
         }

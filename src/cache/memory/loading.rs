@@ -26,9 +26,12 @@ impl Memory {
                 Begun::Joined(flight) => flight.wait().await,
             };
             match loaded {
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Overloaded(_) | StoreError::Open)) => {
-                    memory.stale_for_error(id, &key).ok_or(error)
-                }
+                Err(
+                    error @ (StoreError::Unavailable(_)
+                    | StoreError::Overloaded(_)
+                    | StoreError::Transient(_)
+                    | StoreError::Open),
+                ) => memory.stale_for_error(id, &key).ok_or(error),
                 other => other,
             }
         }

@@ -67,7 +67,7 @@ impl Writer {
                 return self.write_now(cached, turn, &write.edit, write.life).await;
             }
             // Values that are given do not depend on the present record.
-            Err(error) if error.is_final() && gives_values(&write.edit) => None,
+            Err(error) if error.keeps_from_reading() && gives_values(&write.edit) => None,
             Err(error) => {
                 self.memory.undo(turn);
                 return Err(error);

@@ -157,8 +157,12 @@ impl Writer {
         }
         memory.own_writes.end(own_write, Tick::now());
         self.count_write(&result, started);
-        if let Err(error @ (StoreError::Ambiguous(_) | StoreError::Unavailable(_) | StoreError::Overloaded(_))) =
-            &result
+        if let Err(
+            error @ (StoreError::Ambiguous(_)
+            | StoreError::Unavailable(_)
+            | StoreError::Overloaded(_)
+            | StoreError::Transient(_)),
+        ) = &result
         {
             memory.count_overload(cached, error);
             cached.complain("a write failed", error);

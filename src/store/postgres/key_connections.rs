@@ -9,12 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgSeverity};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection as _};
 
 use super::IDLE;
 use crate::config;
 use crate::store::StoreError;
+use crate::store::fate::is_fatal;
 
 /// One that has not been used for so long is closed when another is given back.
 const UNUSED: Duration = Duration::from_mins(10);
@@ -136,15 +137,11 @@ pub(super) fn answered<T>(result: Result<T, sqlx::Error>, lent: Lent<'_>) -> Res
     result
 }
 
-/// True when the connection is gone, as opposed to the statement being wrong or slow. 57P: the server ended it;
-/// whatever is fatal ends it.
+/// True when the connection is gone, as opposed to the statement being wrong or slow.
 pub(super) fn has_died(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(error) => {
-            let fatal = error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
-            fatal == Some(PgSeverity::Fatal) || error.code().is_some_and(|code| code.starts_with("57P"))
-        }
+        sqlx::Error::Database(error) => is_fatal(error.as_ref()),
         _ => false,
     }
 }

@@ -98,7 +98,9 @@ async fn ask(options: &PgConnectOptions, patience: Duration) -> Result<Server, S
     match tokio::time::timeout(patience, asking).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(match StoreError::from(error) {
-            StoreError::Unavailable(why) | StoreError::Overloaded(why) => StoreError::Unavailable(at(&why)),
+            StoreError::Unavailable(why) | StoreError::Overloaded(why) | StoreError::Transient(why) => {
+                StoreError::Unavailable(at(&why))
+            }
             // A login that is refused, or a database that is not there.
             StoreError::Refused(why) => StoreError::Refused(at(&why)),
             other => other,

@@ -1,5 +1,6 @@
 //! One part is away, silent, or lacks something: what is still served, and that every wait ends.
 
+mod answers;
 mod ended;
 mod endings;
 mod isolation;
