@@ -10,7 +10,8 @@ use super::memory::refreshes::Refreshes;
 use super::memory::sampler::Sampler;
 use super::refresher::Refresher;
 use super::source::Source;
-use super::tasks::{Sweep, Tasks};
+use super::sweeper::Sweeper;
+use super::tasks::Tasks;
 use super::verifier::Verifier;
 use super::warm::Warmth;
 use super::write_behind::WriteBehind;
@@ -63,7 +64,7 @@ impl Cache {
             verifier: Verifier::new(memory.clone(), chosen, settings.verify.per_second, metrics.clone()),
             refresher: Refresher::new(memory.clone(), forgotten, pause, metrics.clone()),
             flush_interval: settings.journal.flush_interval,
-            sweep: Sweep::new(&settings.store, metrics),
+            sweeper: Sweeper::new(&settings.store, memory.clone(), write_behind.clone(), metrics),
             warmth: warmth.clone(),
         };
         (Self { memory, write_behind, writer, warmth }, tasks)

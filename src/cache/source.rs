@@ -140,29 +140,6 @@ impl Source {
         let keys = rows.iter().filter_map(|texts| cached.mapping().pattern.render(texts).map(Bytes::from));
         Ok((keys.collect(), next))
     }
-
-    /// Removes rows that expired longer than `grace` ago, in small statements; how many. A mapping whose rows cannot be
-    /// removed does not keep those of the others.
-    ///
-    /// # Errors
-    /// The store's, with how many were removed all the same.
-    pub(super) async fn sweep(&self, grace: Duration) -> (u64, Result<(), StoreError>) {
-        let (mut total, mut failed) = (0, Ok(()));
-        for cached in self.all() {
-            let Ok(plan) = cached.current.plan() else { continue };
-            loop {
-                match self.store.sweep(&plan, grace.as_secs_f64()).await {
-                    Ok(0) => break,
-                    Ok(swept) => total += swept,
-                    Err(error) => {
-                        failed = Err(error);
-                        break;
-                    }
-                }
-            }
-        }
-        (total, failed)
-    }
 }
 
 /// Where a listing goes on: the key texts of the last row that was seen.

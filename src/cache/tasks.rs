@@ -8,12 +8,11 @@ use tokio::task::JoinSet;
 
 use super::memory::Memory;
 use super::refresher::Refresher;
+use super::sweeper::Sweeper;
 use super::verifier::Verifier;
 use super::warm::Warmth;
 use super::write_behind::WriteBehind;
 use super::write_behind::expiry::Renewal;
-use crate::config;
-use crate::telemetry::metrics::CacheMetrics;
 
 /// How often memory is tidied and measured.
 const TIDY_EVERY: Duration = Duration::from_millis(250);
@@ -30,7 +29,7 @@ pub struct Tasks {
     pub(super) verifier: Verifier,
     pub(super) refresher: Refresher,
     pub(super) flush_interval: Duration,
-    pub(super) sweep: Sweep,
+    pub(super) sweeper: Sweeper,
     pub(super) warmth: Option<Arc<Warmth>>,
 }
 
@@ -41,47 +40,14 @@ impl Tasks {
         tasks.spawn(self.write_behind.renew_for_ever(self.renewals));
         tasks.spawn(self.verifier.run());
         tasks.spawn(self.refresher.run());
-        if !self.sweep.interval.is_zero() {
-            tasks.spawn(self.sweep.run(self.memory.clone()));
+        if !self.sweeper.interval.is_zero() {
+            tasks.spawn(self.sweeper.run());
         }
         if let Some(warmth) = self.warmth {
             tasks.spawn(warmth.run());
         }
         tasks.spawn(remove_outdated(self.memory.clone()));
         tasks.spawn(tidy(self.memory));
-    }
-}
-
-/// Removes rows of keys that have expired.
-#[derive(Debug)]
-pub(super) struct Sweep {
-    /// Zero: never.
-    interval: Duration,
-    grace: Duration,
-    metrics: Arc<CacheMetrics>,
-}
-
-impl Sweep {
-    pub(super) const fn new(settings: &config::Store, metrics: Arc<CacheMetrics>) -> Self {
-        Self { interval: settings.sweep_interval, grace: settings.sweep_grace, metrics }
-    }
-
-    async fn run(self, memory: Arc<Memory>) {
-        let mut ticker = tokio::time::interval(self.interval);
-        loop {
-            ticker.tick().await;
-            if !memory.source.store.standing().takes_writes() {
-                continue;
-            }
-            let (rows, swept) = memory.source.sweep(self.grace).await;
-            self.metrics.swept.inc_by(rows);
-            if rows > 0 {
-                tracing::debug!(rows, "rows of keys that have ended were removed");
-            }
-            if let Err(error) = swept {
-                tracing::warn!(%error, "rows of keys that have ended cannot be removed now");
-            }
-        }
     }
 }
 

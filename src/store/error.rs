@@ -135,6 +135,23 @@ impl StoreError {
         matches!(self, Self::Overloaded(_) | Self::Conflict) || !self.is_final()
     }
 
+    /// True of what the store answered to one statement over a connection that goes on: nothing of it was done, and
+    /// another statement may go.
+    #[must_use]
+    pub const fn is_of_one_statement(&self) -> bool {
+        match self {
+            Self::Overloaded(_)
+            | Self::Transient(_)
+            | Self::Conflict
+            | Self::Refused(_)
+            | Self::Schema(_)
+            | Self::Data(_)
+            | Self::Field { .. }
+            | Self::Value(_) => true,
+            _ => false,
+        }
+    }
+
     /// True when the values are at fault, and neither the statement nor the store.
     #[must_use]
     pub const fn is_about_values(&self) -> bool {

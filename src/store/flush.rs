@@ -146,22 +146,4 @@ impl Store {
             Engine::Away(away) => Err(away.error()),
         }
     }
-
-    /// Removes rows that expired by their column longer ago than `grace` seconds, a thousand at most; how many. Where a
-    /// session may take the column for another moment, only those that have expired for every session.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn sweep(&self, plan: &Plan, grace: f64) -> Result<u64, StoreError> {
-        let ends = plan.target.as_ref().and_then(|target| Some((target, target.expires.as_ref()?)));
-        let Some((target, expires)) = ends else { return Ok(0) };
-        let sweeping = async {
-            match &self.engine {
-                Engine::Postgres(store) => store.sweep(&target.table, expires, grace).await,
-                Engine::Sqlite(store) => store.sweep(target, expires, grace).await,
-                Engine::Away(away) => Err(away.error()),
-            }
-        };
-        self.bulkhead.run(plan, Work::Batch, StoreError::Unavailable, sweeping).await
-    }
 }

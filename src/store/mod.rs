@@ -29,6 +29,7 @@ mod shape;
 mod shared_loads;
 mod sqlite;
 mod standing;
+mod sweep;
 mod transaction;
 pub mod triggers;
 mod turns;
@@ -43,6 +44,7 @@ pub use plan::Plan;
 pub use postgres::{FeedKind, Taken};
 pub use schema::{Difference, Fingerprint};
 pub use standing::Standing;
+pub use sweep::{Chosen, RowKey};
 pub use transaction::StoreTransaction;
 pub use unavailable::Unavailable;
 

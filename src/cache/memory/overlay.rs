@@ -117,6 +117,12 @@ impl Overlay {
         self.keys().values().map(|dirty| dirty.mapping).collect()
     }
 
+    /// The keys of a mapping whose expiry waits.
+    pub(crate) fn expiring(&self, mapping: MappingId) -> Vec<Bytes> {
+        let ends = |dirty: &&Dirty| dirty.mapping == mapping && left_of(&dirty.entries).is_some();
+        self.keys().iter().filter(|(_, dirty)| ends(dirty)).map(|(key, _)| key.clone()).collect()
+    }
+
     /// Keys of one mapping with everything that waits for them, `most` at most, that have waited since before `until`;
     /// that one of `among` whose entry is the oldest.
     pub(crate) fn oldest(&self, most: usize, until: u64, among: &[MappingId]) -> Option<(MappingId, Rows)> {

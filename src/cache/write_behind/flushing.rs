@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::WriteBehind;
+use crate::keys::MappingId;
 use crate::store::StoreError;
 
 impl WriteBehind {
@@ -81,6 +82,24 @@ impl WriteBehind {
         let waiting = self.memory.overlay.mappings();
         let flushes = self.strands.due(&waiting).map(|(_, strand)| self.flush_strand(journal, strand));
         join_all(flushes).await.into_iter().collect()
+    }
+
+    /// True when everything that waits in the journal is in memory, too.
+    pub(crate) fn has_succeeded(&self) -> bool {
+        self.journal.as_ref().is_none_or(|journal| journal.has_succeeded())
+    }
+
+    /// Saves what waits in a mapping's strand, if expiries of the mapping's keys are among it.
+    ///
+    /// # Errors
+    /// The store's, or the journal's; what has not been saved still waits.
+    pub(crate) async fn flush_expiries(&self, mapping: MappingId) -> Result<(), StoreError> {
+        match (&self.journal, self.strands.of_mapping(mapping)) {
+            (Some(journal), Some(strand)) if !self.memory.overlay.expiring(mapping).is_empty() => {
+                self.flush_strand(journal, strand).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Saves what waits for one key, before something that must come after it.

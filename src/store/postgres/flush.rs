@@ -111,12 +111,7 @@ fn set_members(overflow: &Column) -> String {
 /// Gives the rows that it has changed, each with the numbers of all that were there when it began; these are `NULL`
 /// where all came back. They stand first, where the table's name is none of the statement's own.
 fn statement(plan: &Plan, target: &Target, gathered: &Gathered) -> String {
-    let keys = target.keys.iter().zip(&target.key_casts).zip(&plan.params).enumerate();
-    let ours = keys.map(|(i, ((key, cast), param))| {
-        let compared = Dialect::Postgres.compared(&format!("t.{key}"), param);
-        format!("{compared} = CAST(b.r -> 'k' ->> {i} AS {cast}) AND t.{key}::text = b.r -> 'k' ->> {i}")
-    });
-    let ours = ours.collect::<Vec<_>>().join(" AND ");
+    let ours = is_row(plan, target, "b.r -> 'k'");
     let Target { table, shown, .. } = target;
     format!(
         "WITH there AS (SELECT b.n FROM {table} AS t, \
@@ -133,6 +128,16 @@ fn statement(plan: &Plan, target: &Target, gathered: &Gathered) -> String {
         if gathered.has_members { format!(" AND NOT {}", has_column(table, "$4")) } else { String::new() },
         gathered.sets(target).join(", "),
     )
+}
+
+/// Whether a row `t` has the key whose texts this array of JSON holds.
+pub(super) fn is_row(plan: &Plan, target: &Target, texts: &str) -> String {
+    let keys = target.keys.iter().zip(&target.key_casts).zip(&plan.params).enumerate();
+    let ours = keys.map(|(i, ((key, cast), param))| {
+        let compared = Dialect::Postgres.compared(&format!("t.{key}"), param);
+        format!("{compared} = CAST({texts} ->> {i} AS {cast}) AND t.{key}::text = {texts} ->> {i}")
+    });
+    ours.collect::<Vec<_>>().join(" AND ")
 }
 
 /// Whether a member of the overflow column among the rows of this parameter is a column of the table now.

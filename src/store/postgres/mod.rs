@@ -44,13 +44,13 @@ pub(super) use catalog::PostgresCatalog;
 pub use feed::{FeedKind, Taken};
 pub(super) use transaction::PostgresTransaction;
 
-use super::catalog::target::Expires;
 use super::change::OnChange;
 use super::listing::Listing;
 use super::retirement::Retirement;
 use super::row::Row;
 use super::schema::Fingerprint;
 use super::standing::Standing;
+use super::sweep::{Chosen, Ending, RowKey};
 use super::{FlushRow, Flushed, Mark, Plan, StoreError};
 use crate::config::{self, Pooler};
 use crate::mapping::Mapping;
@@ -237,13 +237,20 @@ impl Postgres {
         Ok(rows.iter().map(texts).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    pub(super) async fn sweep(&self, table: &str, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
-        // Nobody would notice otherwise that rows are judged by a zone that holds no longer.
-        let doubt = zone::doubt_by_now(self.questions.turn().await?.pool(), table, expires).await?;
-        if let Some(doubt) = doubt {
-            return Err(StoreError::Refused(doubt));
-        }
-        self.health.noted(sweep::sweep(&self.pool, &self.sessions, table, expires, grace).await)
+    pub(super) async fn sweep(&self, ending: Ending<'_>, chosen: Chosen<'_>) -> Result<u64, StoreError> {
+        self.check_zone(ending).await?;
+        self.health.noted(sweep::sweep(&self.pool, &self.sessions, ending, chosen).await)
+    }
+
+    pub(super) async fn expired(&self, ending: Ending<'_>, chosen: Chosen<'_>) -> Result<Vec<RowKey>, StoreError> {
+        self.check_zone(ending).await?;
+        sweep::keys(&self.pool, &self.sessions, ending, chosen).await
+    }
+
+    /// Nobody would notice otherwise that rows are judged by a zone that holds no longer.
+    async fn check_zone(&self, Ending { target, expires, .. }: Ending<'_>) -> Result<(), StoreError> {
+        let doubt = zone::doubt_by_now(self.questions.turn().await?.pool(), &target.table, expires).await?;
+        doubt.map_or(Ok(()), |doubt| Err(StoreError::Refused(doubt)))
     }
 
     pub(super) async fn enroll(&self, journal: &str, strand: &str) -> Result<(), StoreError> {

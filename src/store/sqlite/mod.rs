@@ -11,6 +11,7 @@ mod readers;
 mod recorded;
 mod removed_log;
 mod statement;
+mod sweep;
 mod transaction;
 mod value;
 mod write;
@@ -27,13 +28,13 @@ pub(super) use catalog::SqliteCatalog;
 pub(super) use database_file::is_to_be_made;
 pub(super) use transaction::SqliteTransaction;
 
-use super::catalog::target::{Expires, Target};
 use super::change::OnChange;
 use super::dialect::JSON;
 use super::json::compact;
 use super::listing::Listing;
 use super::row::{Cell, Row};
 use super::schema::Fingerprint;
+use super::sweep::{Chosen, Ending, RowKey};
 use super::{FlushRow, Flushed, Mark, Plan, StoreError, migrate};
 use crate::config;
 use crate::record::{RowEdit, Written};
@@ -226,20 +227,19 @@ impl Sqlite {
         Ok(rows.iter().map(texts).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// By the key's columns: a table need have no rowid, and a column of that name may be anything. Each row is judged
-    /// itself, because rows of one key may differ; one without a value in such a column has no key, and stays.
-    pub(super) async fn sweep(&self, target: &Target, expires: &Expires, grace: f64) -> Result<u64, StoreError> {
-        let (table, keys) = (&target.table, target.keys.join(", "));
-        let has_key = format!("{} IS NOT NULL", target.keys.join(" IS NOT NULL AND "));
-        let has_ended = format!("unixepoch({}, 'subsec') < unixepoch('now', 'subsec') - ?1", expires.column);
+    pub(super) async fn sweep(&self, ending: Ending<'_>, chosen: Chosen<'_>) -> Result<u64, StoreError> {
         let mut transaction = self.begin(None).await?;
-        let sql = format!(
-            "DELETE FROM {table} WHERE ({keys}) IN (SELECT {keys} FROM {table} WHERE {has_key} AND {has_ended} \
-             LIMIT 1000) AND {has_ended}"
-        );
-        let swept = sqlx::query(AssertSqlSafe(sql)).bind(grace).execute(transaction.connection()?).await?;
-        transaction.commit().await?;
-        Ok(swept.rows_affected())
+        match sweep::sweep(transaction.connection()?, ending, chosen).await {
+            Ok(swept) => transaction.commit().await.map(|()| swept),
+            Err(error) => {
+                transaction.undo().await;
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn expired(&self, ending: Ending<'_>, chosen: Chosen<'_>) -> Result<Vec<RowKey>, StoreError> {
+        sweep::keys(&mut *reader(&self.pool().await?).await?, ending, chosen).await
     }
 
     pub(super) async fn enroll(&self, journal: &str, strand: &str) -> Result<(), StoreError> {

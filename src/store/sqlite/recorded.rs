@@ -15,6 +15,7 @@ use crate::config::{Config, Faults};
 use crate::mapping::{Kind, Mappings};
 use crate::record::{Change, Condition, Decimal, Edit};
 use crate::store::planning::{self, Catalog};
+use crate::store::sweep::Chosen;
 use crate::store::{FlushRow, Mark, Plan};
 
 const MAPPINGS: &str = include_str!("recorded.toml");
@@ -116,8 +117,11 @@ async fn flush_all(store: &Sqlite, plan: &Plan) {
     }
     let fence = crate::store::Fence { journal: "j", until: 2, taken: &[1], heir: Some("k"), former: &[] };
     store.fence(fence).await.expect("fenced");
-    let target = plan.target().expect("it takes writes");
-    store.sweep(target, target.expires.as_ref().expect("it ends"), 60.0).await.expect("swept");
+    let (ending, some) = (plan.ending(60.0).expect("it ends"), ["[\"1\"]".to_owned()]);
+    for chosen in [Chosen::AllBut(&[]), Chosen::AllBut(&some), Chosen::Only(&some)] {
+        store.sweep(ending, chosen).await.expect("swept");
+    }
+    store.expired(ending, Chosen::AllBut(&some)).await.expect("listed");
 }
 
 #[tokio::test]

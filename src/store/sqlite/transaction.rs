@@ -129,6 +129,16 @@ impl SqliteTransaction {
         self.open()?.confirm().await
     }
 
+    /// Undoes everything after a statement that failed, which may have done that itself, and keeps the connection with
+    /// what it knows. Where that is not certain, the connection is closed.
+    pub(super) async fn undo(mut self) {
+        self.is_done = match self.run("ROLLBACK").await {
+            Ok(()) => true,
+            Err(StoreError::Refused(text)) => text.contains("no transaction is active"),
+            Err(_) => false,
+        };
+    }
+
     /// Undoes everything, and keeps the connection with what it knows.
     pub(in crate::store) async fn roll_back(mut self) -> Result<(), StoreError> {
         if self.is_undone {

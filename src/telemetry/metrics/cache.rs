@@ -28,6 +28,7 @@ pub struct CacheMetrics {
     stale_reads: Family<MappingLabel, Counter>,
     pub swept: Counter,
     pub refreshed: Counter,
+    unswept_rows: Family<MappingLabel, Gauge>,
     pub warmed: Counter,
 }
 
@@ -62,6 +63,10 @@ impl CacheMetrics {
                 "refreshed",
                 "Keys that were loaded again because they had been read and have changed, before anybody asked",
             ),
+            unswept_rows: r.family(
+                "unswept_rows",
+                "Rows that cannot be removed although their keys have ended, by mapping: they are tried again",
+            ),
             warmed: r.counter("warmed", "Keys that a warm start loaded, absent ones included"),
         }
     }
@@ -81,6 +86,12 @@ impl CacheMetrics {
     /// Counts a statement that the store did not come to.
     pub fn overloaded(&self, mapping: &str) {
         self.overloads.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).inc();
+    }
+
+    /// Shows how many rows of a mapping cannot be removed.
+    pub fn cannot_be_swept(&self, mapping: &str, rows: usize) {
+        let gauge = self.unswept_rows.get_or_create(&MappingLabel { mapping: mapping.to_owned() });
+        gauge.set(i64::try_from(rows).unwrap_or(i64::MAX));
     }
 
     /// Shows what is counted of a mapping before anything was.

@@ -236,7 +236,7 @@ fn what_can_grow_has_a_bound_and_a_metric() {
 }
 
 /// The constants behind the bounds that are no settings: where each stands, and how the table writes it.
-const BOUNDS: [(&str, &str, &str); 16] = [
+const BOUNDS: [(&str, &str, &str); 17] = [
     ("src/upstream/pipeline/client_window.rs", "FIRST_ASKED: usize = 32", "32 requests before its first reply"),
     ("src/upstream/pipeline/client_window.rs", "KNOWN_ASKED: usize = 512", "then 512"),
     ("src/upstream/pipeline/client_window.rs", "MOST_ASKED: usize = 8 * 1024", "up to 8,192"),
@@ -248,6 +248,7 @@ const BOUNDS: [(&str, &str, &str); 16] = [
     ("src/cache/memory/thread_cache.rs", "LONG: usize = 1 << 20", "none longer than 1 MiB"),
     ("src/dispatch/listing/scans.rs", "MOST: usize = 10_000", "10,000, a minute"),
     ("src/dispatch/listing/scans.rs", "LIFE: u64 = 60_000", "10,000, a minute"),
+    ("src/cache/resting_rows.rs", "MOST: usize = 10_000", "10,000 rows of each mapping"),
     ("src/cache/write_behind/expiry.rs", "MOST_WAITING: usize = 65_536", "65,536"),
     ("src/cache/memory/own_writes.rs", "MOST: usize = 100_000", "100,000, a minute"),
     ("src/cache/memory/own_writes.rs", "KEPT: u64 = 60_000", "100,000, a minute"),

@@ -24,6 +24,7 @@ mod removed;
 mod seen;
 mod settled;
 mod short;
+mod swept;
 mod told;
 mod undone;
 mod unsavable;

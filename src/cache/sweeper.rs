@@ -1,0 +1,199 @@
+//! Removes rows of keys that have ended, each mapping's beside those of the others. A row that cannot go (somebody
+//! refers to it, a trigger keeps it) is found, passed over, and tried again after a pause that grows.
+//!
+//! Invariant: a row is left alone while its key has another end that waits in the journal.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::time::MissedTickBehavior;
+
+use super::memory::Memory;
+use super::resting_rows::RestingRows;
+use super::source::Cached;
+use super::write_behind::WriteBehind;
+use crate::config;
+use crate::store::{Chosen, Plan, RowKey, StoreError};
+use crate::telemetry::LogThrottle;
+use crate::telemetry::metrics::CacheMetrics;
+
+/// A round that has lasted for so long goes on at the next time.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// After so many rows one after the other that cannot go, a round goes on at the next time.
+const MOST_REFUSALS: usize = 16;
+
+/// Most keys whose new end waits that a statement passes over.
+const MOST_RENEWED: usize = 10_000;
+
+/// Removes rows of keys that have ended.
+#[derive(Debug)]
+pub(super) struct Sweeper {
+    /// Zero: never.
+    pub(super) interval: Duration,
+    grace: f64,
+    memory: Arc<Memory>,
+    write_behind: Arc<WriteBehind>,
+    metrics: Arc<CacheMetrics>,
+}
+
+/// One round over one mapping.
+struct Round<'r> {
+    sweeper: &'r Sweeper,
+    plan: Arc<Plan>,
+    resting: &'r mut RestingRows,
+    /// Keys whose new end waits.
+    renewed: Vec<RowKey>,
+    begun: Instant,
+    removed: u64,
+    /// Rows that could not go, one after the other.
+    refusals: usize,
+    /// Why the last of them could not.
+    refusal: Option<StoreError>,
+}
+
+impl Sweeper {
+    pub(super) fn new(
+        settings: &config::Store,
+        memory: Arc<Memory>,
+        write_behind: Arc<WriteBehind>,
+        metrics: Arc<CacheMetrics>,
+    ) -> Self {
+        let (interval, grace) = (settings.sweep_interval, settings.sweep_grace.as_secs_f64());
+        Self { interval, grace, memory, write_behind, metrics }
+    }
+
+    /// Sweeps every mapping whose keys end by a column, every interval, for ever.
+    pub(super) async fn run(self) {
+        let ending = self.memory.source.all().filter(|cached| cached.expires_by_column());
+        join_all(ending.map(|cached| self.sweep_for_ever(cached))).await;
+    }
+
+    async fn sweep_for_ever(&self, cached: &Cached) {
+        let mut ticker = tokio::time::interval(self.interval);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut resting, complaints) = (RestingRows::new(self.interval), LogThrottle::default());
+        loop {
+            ticker.tick().await;
+            self.memory.handover.opened().await;
+            if !self.memory.source.store.standing().takes_writes() || !self.write_behind.has_succeeded() {
+                continue;
+            }
+            let refusal = self.sweep(cached, &mut resting).await;
+            self.metrics.cannot_be_swept(cached.name(), resting.len());
+            if let Some(error) = refusal.filter(|_| complaints.due().is_some()) {
+                let rows = resting.len();
+                tracing::warn!(mapping = cached.name(), rows, %error, "rows of keys that have ended cannot be removed now");
+            }
+        }
+    }
+
+    /// One round; why something could not be removed, if that is so.
+    async fn sweep(&self, cached: &Cached, resting: &mut RestingRows) -> Option<StoreError> {
+        let plan = cached.current.plan().ok()?;
+        let renewed = match self.renewed(cached, &plan).await {
+            Ok(renewed) => renewed,
+            Err(error) => return Some(error),
+        };
+        let (begun, removed) = (Instant::now(), 0);
+        let mut round = Round { sweeper: self, plan, resting, renewed, begun, removed, refusals: 0, refusal: None };
+        let ended = round.run().await;
+        if round.removed > 0 {
+            self.metrics.swept.inc_by(round.removed);
+            tracing::debug!(mapping = cached.name(), rows = round.removed, "rows of keys that have ended were removed");
+        }
+        ended.err().or(round.refusal)
+    }
+
+    /// The rows whose keys have another end that the store does not have yet: what waits is saved first, and stays
+    /// where that fails.
+    async fn renewed(&self, cached: &Cached, plan: &Plan) -> Result<Vec<RowKey>, StoreError> {
+        let id = cached.mapping().id;
+        if let Err(error) = self.write_behind.flush_expiries(id).await {
+            tracing::debug!(mapping = cached.name(), %error, "deferred expiries wait for the store");
+        }
+        let waiting = self.memory.overlay.expiring(id);
+        if waiting.len() > MOST_RENEWED {
+            return Err(StoreError::Overloaded("too many deferred expiries of this mapping wait to be saved".into()));
+        }
+        Ok(waiting.iter().filter_map(|key| plan.row_key(key)).collect())
+    }
+}
+
+impl Round<'_> {
+    /// Removes what has ended.
+    ///
+    /// # Errors
+    /// Why the round ends before that.
+    async fn run(&mut self) -> Result<(), StoreError> {
+        for row in self.resting.due(MOST_REFUSALS) {
+            if !self.renewed.contains(&row) {
+                self.remove(vec![row]).await?;
+            }
+        }
+        loop {
+            let passed = self.passed();
+            match self.sweep(Chosen::AllBut(&passed)).await {
+                Ok(0) => return Ok(()),
+                Ok(removed) => self.removed += removed,
+                Err(error) if error.is_of_one_statement() => self.remove_each(&passed, error).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn passed(&self) -> Vec<RowKey> {
+        self.resting.keys().chain(&self.renewed).cloned().collect()
+    }
+
+    async fn sweep(&self, chosen: Chosen<'_>) -> Result<u64, StoreError> {
+        self.sweeper.memory.source.store.sweep(&self.plan, self.sweeper.grace, chosen).await
+    }
+
+    /// Finds among those that a statement would have removed the rows that cannot go, and removes the others.
+    async fn remove_each(&mut self, passed: &[RowKey], error: StoreError) -> Result<(), StoreError> {
+        let (store, grace) = (&self.sweeper.memory.source.store, self.sweeper.grace);
+        let rows = store.expired(&self.plan, grace, Chosen::AllBut(passed)).await?;
+        if rows.is_empty() {
+            return Err(error);
+        }
+        self.remove(rows).await
+    }
+
+    /// Removes these rows; where that is refused, they are halved until the row at fault is alone, which rests.
+    async fn remove(&mut self, rows: Vec<RowKey>) -> Result<(), StoreError> {
+        let mut parts = vec![rows];
+        while let Some(mut rows) = parts.pop() {
+            match self.sweep(Chosen::Only(&rows)).await {
+                Ok(removed) => {
+                    (self.removed, self.refusals) = (self.removed + removed, 0);
+                    self.resting.forget(&rows);
+                }
+                Err(error) if error.is_of_one_statement() => {
+                    let right = rows.split_off(rows.len() / 2);
+                    match rows.is_empty() {
+                        true => self.rest(right, error)?,
+                        false => parts.extend([right, rows]),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that cannot go rest.
+    ///
+    /// # Errors
+    /// Why, where it is time to end the round.
+    fn rest(&mut self, rows: Vec<RowKey>, error: StoreError) -> Result<(), StoreError> {
+        let has_room = rows.into_iter().all(|row| self.resting.rest(row));
+        self.refusals += 1;
+        if !has_room || self.refusals >= MOST_REFUSALS || self.begun.elapsed() > LONGEST {
+            return Err(error);
+        }
+        self.refusal = Some(error);
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! Rows of keys that have ended and cannot be removed, or whose keys were given another end that still waits.
+
+use std::time::{Duration, Instant};
+
+use crate::support::admin::{metric, request};
+use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
+use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::until;
+use crate::support::warnings;
+
+const CONFIG: &str = r#"
+[[caches]]
+key = "a:{id:int}"
+type = "hash"
+table = "a"
+expires_column = "ends"
+write = "through"
+delete = "row"
+
+[[caches]]
+key = "b:{id:int}:{part}"
+type = "hash"
+table = "b"
+expires_column = "ends"
+write = "through"
+delete = "row"
+"#;
+
+/// Rows of `a` that are referred to (7, 1700), and one that a trigger keeps (2900); `b` is in nobody's way.
+const TABLES: &str = "CREATE TABLE a (id BIGINT PRIMARY KEY, v TEXT, ends TIMESTAMPTZ); \
+    CREATE TABLE b (id BIGINT, part TEXT, v TEXT, ends TIMESTAMPTZ, PRIMARY KEY (id, part)); \
+    CREATE TABLE child (a BIGINT CONSTRAINT child_of_a REFERENCES a (id)); \
+    CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+    IF OLD.v = 'kept' THEN RAISE EXCEPTION 'kept' USING ERRCODE = '57P01'; END IF; RETURN OLD; END $$; \
+    CREATE TRIGGER keep BEFORE DELETE ON a FOR EACH ROW EXECUTE FUNCTION keep(); \
+    INSERT INTO a SELECT i, CASE i WHEN 2900 THEN 'kept' END, now() - interval '1 hour' \
+    FROM generate_series(1, 3000) i; INSERT INTO child VALUES (7), (1700)";
+
+fn builder(redis: &Redis, postgres: &Postgres) -> Builder {
+    Sidecar::builder().redis(redis).postgres(postgres).config(CONFIG).migrated()
+}
+
+fn unswept(sidecar: &Sidecar, mapping: &str) -> String {
+    let (_, metrics) = request(sidecar, "GET", "/metrics");
+    let name = format!("hearthside_unswept_rows{{mapping=\"{mapping}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or("none").to_owned()
+}
+
+#[test]
+fn a_row_that_cannot_be_removed_keeps_none_of_the_others_and_is_tried_again() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLES);
+    let builder = builder(&redis, &postgres).set("STORE__SWEEP_INTERVAL", "100ms").expect(&[warnings::NOT_SWEPT]);
+    let sidecar = builder.start();
+    let left = || postgres.sql("SELECT string_agg(id::text, ',' ORDER BY id) FROM a");
+    until("all others are gone", || left() == "7,1700,2900");
+    until("they are counted", || unswept(&sidecar, "a:{id:int}") == "3");
+    assert_eq!(metric(&sidecar, "hearthside_swept_total"), 2997.0);
+    let log = sidecar.log();
+    assert!(log.contains("mapping=\"a:{id:int}\" rows=3 error="), "{log}");
+    assert!(log.matches(warnings::NOT_SWEPT).count() < 10, "{log}");
+    // What ends meanwhile goes.
+    postgres.sql("INSERT INTO a VALUES (5000, 'late', now() - interval '1 hour')");
+    until("it is gone", || left() == "7,1700,2900");
+    postgres.sql("DELETE FROM child WHERE a = 7; UPDATE a SET v = 'free' WHERE id = 2900");
+    until("those that may go now are gone", || left() == "1700");
+    until("one is left", || unswept(&sidecar, "a:{id:int}") == "1");
+    postgres.sql("UPDATE a SET ends = now() + interval '1 hour' WHERE id = 1700");
+    until("it lives", || unswept(&sidecar, "a:{id:int}") == "0");
+    assert_eq!(left(), "1700");
+}
+
+#[test]
+fn a_locked_table_holds_up_the_sweep_of_no_other() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLES);
+    postgres.sql("INSERT INTO b SELECT i, 'x', NULL, now() - interval '1 hour' FROM generate_series(1, 2000) i");
+    let builder = builder(&redis, &postgres).set("STORE__SWEEP_INTERVAL", "100ms").set("STORE__QUERY_TIMEOUT", "60s");
+    let sidecar = builder.expect(&[warnings::NOT_SWEPT, warnings::UNPLANNED]).start();
+    until("the first has been", || postgres.sql("SELECT count(*) FROM b") == "0");
+    let mut session = postgres.session();
+    session.run("BEGIN; LOCK TABLE a IN SHARE MODE;");
+    postgres.sql("INSERT INTO b SELECT i, 'x', NULL, now() - interval '1 hour' FROM generate_series(1, 2000) i");
+    until("those of the other are gone", || postgres.sql("SELECT count(*) FROM b") == "0");
+    session.run("ROLLBACK;");
+    until("the first goes on", || postgres.sql("SELECT count(*) FROM a") == "3");
+    assert!(!sidecar.log().is_empty());
+}
+
+#[test]
+fn in_sqlite_a_row_that_cannot_be_removed_keeps_none_of_the_others() {
+    let redis = Redis::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("swept.db").display().to_string();
+    let sql = |text: &str| {
+        let told = std::process::Command::new("sqlite3").args([&file, text]).output().expect("sqlite3 is installed");
+        String::from_utf8_lossy(&told.stdout).trim().to_owned()
+    };
+    sql("PRAGMA journal_mode = WAL; CREATE TABLE a (id INTEGER PRIMARY KEY, v TEXT, ends TEXT); \
+         CREATE TABLE b (id INTEGER, part TEXT, v TEXT, ends TEXT, PRIMARY KEY (id, part)); \
+         CREATE TABLE child (a INTEGER REFERENCES a (id), b INTEGER REFERENCES a (id) DEFERRABLE INITIALLY DEFERRED); \
+         CREATE TRIGGER keep BEFORE DELETE ON b WHEN OLD.v IN ('abort', 'fail', 'rollback') BEGIN \
+         SELECT CASE OLD.v WHEN 'abort' THEN RAISE(ABORT, 'kept') WHEN 'fail' THEN RAISE(FAIL, 'kept') \
+         ELSE RAISE(ROLLBACK, 'kept') END; END; \
+         WITH RECURSIVE i (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM i WHERE i < 3000) \
+         INSERT INTO a SELECT i, NULL, datetime('now', '-1 hour') FROM i; INSERT INTO child VALUES (7, 1700); \
+         INSERT INTO b SELECT id, 'x', CASE id WHEN 8 THEN 'abort' WHEN 1800 THEN 'fail' WHEN 2900 THEN 'rollback' END, \
+         ends FROM a");
+    let builder = Sidecar::builder().redis(&redis).config(CONFIG).set("STORE__URL", format!("sqlite://{file}"));
+    let builder = builder.set("STORE__SWEEP_INTERVAL", "100ms").expect(&[warnings::NOT_SWEPT]);
+    let sidecar = builder.start();
+    let left = |table: &str| sql(&format!("SELECT group_concat(id) FROM (SELECT id FROM {table} ORDER BY id)"));
+    until("all others of the first are gone", || left("a") == "7,1700");
+    until("and of the second", || left("b") == "8,1800,2900");
+    until("they are counted", || unswept(&sidecar, "b:{id:int}:{part}") == "3");
+    sql("DELETE FROM child; UPDATE b SET v = 'free'");
+    until("those that may go now are gone", || left("a") == "" && left("b") == "");
+}
+
+/// A key of which the store says that it ended long ago, and its journal that it lives.
+#[test]
+fn a_row_whose_new_end_waits_in_the_journal_is_not_swept_at_the_start() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLES);
+    postgres.sql(
+        "DELETE FROM child; DELETE FROM a WHERE v IS NULL; UPDATE a SET v = 'x', ends = now() + interval '1 hour'",
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = folder.path().join("journal.db").display().to_string();
+    let builder = |sweeps: &str| {
+        let builder = builder(&redis, &postgres).set("JOURNAL__PATH", journal.clone());
+        builder.set("JOURNAL__FLUSH_INTERVAL", "60s").set("STORE__SWEEP_INTERVAL", sweeps)
+    };
+    let mut sidecar = builder("1h").start();
+    assert_eq!(sidecar.wire().ask("EXPIRE a:2900 7200"), ":1\r\n");
+    sidecar.kill();
+    postgres
+        .sql("UPDATE a SET ends = now() - interval '1 hour'; INSERT INTO a VALUES (1, 'x', now() - interval '1 hour')");
+    let sidecar = builder("50ms").start();
+    until("the other is swept", || metric(&sidecar, "hearthside_swept_total") >= 1.0);
+    assert_eq!(postgres.sql("SELECT string_agg(id::text, ',') FROM a"), "2900");
+    until("the end is saved", || postgres.sql("SELECT count(*) FROM a WHERE ends > now() + interval '1 hour'") == "1");
+}
+
+#[test]
+fn a_row_whose_new_end_waited_while_the_store_was_away_is_not_swept_when_it_is_back() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLES);
+    postgres
+        .sql("DELETE FROM child; DELETE FROM a WHERE v IS NULL; UPDATE a SET v = 'x', ends = now() + interval '7 s'");
+    let builder = builder(&redis, &postgres).set("JOURNAL__FLUSH_INTERVAL", "60s").expect(warnings::STORE_AWAY);
+    let builder = builder.set("STORE__QUERY_TIMEOUT", "500ms").set("STORE__CONNECT_TIMEOUT", "500ms");
+    let builder = builder.set("STORE__QUEUE_TIMEOUT", "100ms").set("STORE__SWEEP_INTERVAL", "50ms");
+    let sidecar = builder.set("STORE__SWEEP_GRACE", "10ms").expect(&[warnings::NOT_SWEPT]).start();
+    let mut wire = sidecar.wire();
+    let begun = Instant::now();
+    assert_eq!(wire.ask("HGET a:2900 v"), "$1\r\nx\r\n");
+    postgres.stop();
+    assert_eq!(wire.ask("EXPIRE a:2900 7200"), ":1\r\n");
+    until("the old end has passed", || begun.elapsed() > Duration::from_secs(8));
+    assert_eq!(wire.ask("HGET a:2900 v"), "$1\r\nx\r\n", "it lives");
+    postgres.launch();
+    until("the end is saved", || postgres.sql("SELECT count(*) FROM a WHERE ends > now() + interval '1 hour'") == "1");
+    until("it is read", || wire.ask("HGET a:2900 v") == "$1\r\nx\r\n");
+}
