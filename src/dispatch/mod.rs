@@ -220,11 +220,14 @@ impl Services {
             }
             Route::Unproven => Flow::Exclusive(Exclusive::Prove(OwnedRequest::copy(request))),
             Route::Attack => {
-                let client = &session.peer.addresses.0;
-                tracing::warn!(
-                    %client,
-                    "a client speaks HTTP (POST or Host:), perhaps somebody's browser was made to; it is closed"
-                );
+                if let Some(unlogged) = self.metrics.clients.logged.http.due() {
+                    let client = &session.peer.addresses.0;
+                    tracing::warn!(
+                        %client,
+                        unlogged,
+                        "a client speaks HTTP (POST or Host:), perhaps somebody's browser was made to; it is closed"
+                    );
+                }
                 session.closing = true;
                 Flow::Answered
             }

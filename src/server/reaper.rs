@@ -85,13 +85,16 @@ impl Reaper {
     fn cut(&self, peer: &Peer, limit: &'static str) {
         self.metrics.cut.inc();
         self.metrics.limited(limit);
-        tracing::warn!(
-            client = peer.id,
-            address = peer.addresses.0,
-            limit = format!("limits.{limit}"),
-            bytes = peer.holding.holds(),
-            "a client did not read what waits for it, or holds too much, and is disconnected"
-        );
+        if let Some(unlogged) = self.metrics.logged.unread.due() {
+            tracing::warn!(
+                client = peer.id,
+                address = peer.addresses.0,
+                limit = format!("limits.{limit}"),
+                bytes = peer.holding.holds(),
+                unlogged,
+                "a client did not read what waits for it, or holds too much, and is disconnected"
+            );
+        }
         peer.kill();
     }
 }

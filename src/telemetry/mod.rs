@@ -1,6 +1,7 @@
 //! What operators see, logs and metrics, and what every module needs for them: the clock, random identifiers, the
 //! identity of files, and the count of the memory that clients hold.
 
+pub mod client_logs;
 pub mod client_memory;
 pub mod clock;
 pub mod forbidden_commands;

@@ -299,12 +299,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn cut(&self) -> End {
         self.metrics.cut.inc();
         self.metrics.limited("subscriber_output");
-        tracing::warn!(
-            client = self.peer.id,
-            address = self.peer.addresses.0,
-            limit = "pubsub.subscriber_output",
-            "a client did not read its messages and is disconnected"
-        );
+        if let Some(unlogged) = self.metrics.logged.unread_messages.due() {
+            tracing::warn!(
+                client = self.peer.id,
+                address = self.peer.addresses.0,
+                limit = "pubsub.subscriber_output",
+                unlogged,
+                "a client did not read its messages and is disconnected"
+            );
+        }
         End::Cut
     }
 

@@ -121,23 +121,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// A subscription that is lost cannot be hidden: messages may be missing. The client will subscribe again.
     fn log_loss(&self) {
+        let logged = &self.services.metrics.clients.logged;
         if self.was_slow() {
             self.services.metrics.clients.cut.inc();
             self.services.metrics.clients.limited("client-output-buffer-limit");
+            let Some(unlogged) = logged.unread_messages.due() else { return };
             return tracing::warn!(
                 client = self.session.peer.id,
                 address = self.session.peer.addresses.0,
                 limit = "client-output-buffer-limit pubsub (of the upstream)",
+                unlogged,
                 "a client did not read its messages and is disconnected"
             );
         }
         // A debugging session ends with its connection.
         if let Some(inbox) = self.session.way.inbox().filter(|_| !self.session.way.state().debug) {
+            let Some(unlogged) = logged.own_lost.due() else { return };
             let error = inbox.lost().unwrap_or_default();
             tracing::warn!(
                 client = self.session.peer.id,
                 address = self.session.peer.addresses.0,
                 %error,
+                unlogged,
                 "a client's own upstream connection was lost, and its subscriptions or tracking with it; \
                  the client is closed"
             );

@@ -38,12 +38,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         let wanted = [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| (kind, lost.names(kind)));
         let error = lost.inbox.lost().unwrap_or_default();
-        tracing::warn!(
-            client = self.session.peer.id,
-            address = self.session.peer.addresses.0,
-            %error,
-            "a subscriber's upstream connection was lost; it is subscribed again, and may have missed messages"
-        );
+        if let Some(unlogged) = self.services.metrics.clients.logged.subscribed_again.due() {
+            tracing::warn!(
+                client = self.session.peer.id,
+                address = self.session.peer.addresses.0,
+                %error,
+                unlogged,
+                "a subscriber's upstream connection was lost; it is subscribed again, and may have missed messages"
+            );
+        }
         self.session.way.close();
         self.follow_inbox();
         let (pinned, messages) = self.subscribed_again(&wanted).await?;
@@ -70,8 +73,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             };
             match subscribed {
                 Err(error) => {
-                    let (client, address) = (self.session.peer.id, &self.session.peer.addresses.0);
-                    tracing::warn!(client, address, error, "the upstream refuses a subscriber; it is closed");
+                    if let Some(unlogged) = services.metrics.clients.logged.not_subscribed.due() {
+                        let (client, address) = (self.session.peer.id, &self.session.peer.addresses.0);
+                        tracing::warn!(
+                            client,
+                            address,
+                            error,
+                            unlogged,
+                            "the upstream refuses a subscriber; it is closed"
+                        );
+                    }
                     return Err(End::Broken);
                 }
                 Ok(Some(subscribed)) => return Ok(subscribed),

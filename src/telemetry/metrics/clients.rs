@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::labels::ReasonLabel;
 use super::register::Register;
+use crate::telemetry::client_logs::ClientLogs;
 use crate::telemetry::client_memory::Buffers;
 use crate::telemetry::refusals::{By, DeniedLabel, Refusals};
 
@@ -52,6 +53,7 @@ pub struct ClientMetrics {
     pub panics: Counter,
     pub subscribers_restored: Counter,
     pub refusals: Refusals,
+    pub logged: ClientLogs,
 }
 
 impl ClientMetrics {
@@ -85,6 +87,7 @@ impl ClientMetrics {
                 "Subscribers whose own upstream connection was lost and that were subscribed again",
             ),
             refusals: Self::refusals(r),
+            logged: ClientLogs::default(),
         }
     }
 

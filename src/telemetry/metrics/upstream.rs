@@ -6,6 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::register::Register;
+use crate::telemetry::LogThrottle;
 use crate::telemetry::forbidden_commands::{ForbiddenCommands, ForbiddenLabel};
 
 /// Of one upstream server.
@@ -74,6 +75,7 @@ pub struct PinnedMetrics {
     pub idle: Gauge,
     pub waiting: Gauge,
     pub refused: Counter,
+    pub unanswered: LogThrottle,
 }
 
 impl PinnedMetrics {
@@ -83,6 +85,7 @@ impl PinnedMetrics {
             idle: r.gauge("pinned_idle", "Pinned connections that are open and lent to nobody"),
             waiting: r.gauge("pinned_waiting", "Clients that wait for a pinned connection to come free"),
             refused: r.counter("pinned_refused", "Commands refused because no pinned connection came free in time"),
+            unanswered: LogThrottle::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ pub(super) mod shelf;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -25,6 +26,7 @@ use super::pipeline::lane::Lane;
 use super::pipeline::queue::Queue;
 use crate::resp::Proto;
 use crate::resp::pubsub::Kind;
+use crate::telemetry::metrics::UpstreamMetrics;
 use shelf::{Line, Shelf};
 
 /// The task of a lent connection.
@@ -83,6 +85,7 @@ pub struct Pinned {
     moved: bool,
     /// `upstream.command_timeout`.
     deadline: Duration,
+    metrics: Arc<UpstreamMetrics>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -102,7 +105,7 @@ impl Pinned {
     fn lend(mut line: Line, group: &Group, account: &Rc<Account>, lender: Lender<'_>) -> Self {
         let Lender { shelf, permit } = lender;
         let (lane, inbox) = (Lane::for_one(usize::MAX, account.clone()), Inbox::new(group.proto, account.clone()));
-        let deadline = line.endpoint.settings.command_timeout;
+        let (deadline, metrics) = (line.endpoint.settings.command_timeout, line.endpoint.metrics.clone());
         let connected = line.connected.take();
         let id = connected.as_ref().and_then(|connected| connected.id);
         // What was not greeted as it should be serves nobody else.
@@ -114,7 +117,7 @@ impl Pinned {
             let keeper = Keeper { line, id, group, shelf, queue, inbox, generation };
             tokio::task::spawn_local(keeper.run(connection));
         }
-        Self { lane, inbox, id, moved, deadline, _permit: permit }
+        Self { lane, inbox, id, moved, deadline, metrics, _permit: permit }
     }
 
     /// The connection as the client's lane.
@@ -133,7 +136,9 @@ impl Pinned {
             return asked.await;
         }
         tokio::time::timeout(self.deadline, asked).await.unwrap_or_else(|_| {
-            tracing::warn!("a pinned connection gave no reply within upstream.command_timeout");
+            if let Some(unlogged) = self.metrics.pinned.unanswered.due() {
+                tracing::warn!(unlogged, "a pinned connection gave no reply within upstream.command_timeout");
+            }
             Err(Lost)
         })
     }

@@ -251,6 +251,12 @@ fn http_is_no_redis() {
     other.ask("SET a 1");
     wire.send(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(wire.rest(), b"");
+    for _ in 0..20 {
+        let mut wire = sidecar.wire();
+        wire.send(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(wire.rest(), b"");
+    }
+    assert_eq!(sidecar.log().matches("a client speaks HTTP").count(), 1, "one line now and then");
     assert_eq!(other.ask("GET a"), "$1\r\n1\r\n");
     assert_eq!(metric(&sidecar, "hearthside_lane_failures_total"), 0.0, "nobody's connection was closed for it");
 }
