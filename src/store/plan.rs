@@ -146,6 +146,13 @@ impl Plan {
         target.place(field, &self.mapping.config)?.check(field, text(value, field)?)
     }
 
+    /// The name of the table that its writes go to, the same for all mappings of the table; none while that is not
+    /// known.
+    #[must_use]
+    pub fn table(&self) -> Option<&str> {
+        self.target.as_ref().map(|target| target.table.as_str()).filter(|table| !table.is_empty())
+    }
+
     /// True when a row cannot be without an expiry: its column may not be NULL.
     #[must_use]
     pub fn must_end(&self) -> bool {

@@ -12,7 +12,7 @@ use crate::keys::MappingId;
 /// The mappings that write to one table.
 #[derive(Debug, Default)]
 pub(super) struct Strand {
-    /// The table, as the mappings name it.
+    /// The table, with its schema where that was known when the strand was made: else as the mappings name it.
     pub(super) name: String,
     pub(super) mappings: Vec<MappingId>,
     /// Held during a flush.
@@ -30,9 +30,7 @@ impl Strands {
             let (name, id) = (table(cached), cached.mapping().id);
             match strands.iter_mut().find(|strand| strand.name == name) {
                 Some(strand) => strand.mappings.push(id),
-                None => {
-                    strands.push(Strand { name: name.to_owned(), mappings: vec![id], ..Strand::default() });
-                }
+                None => strands.push(Strand { name, mappings: vec![id], ..Strand::default() }),
             }
         }
         Self(strands)
@@ -63,7 +61,10 @@ impl Strands {
     }
 }
 
-/// The table that a mapping's writes go to; a mapping that names none has no writes.
-fn table(cached: &Cached) -> &str {
-    cached.block().table.as_deref().unwrap_or_else(|| cached.name())
+/// The table that a mapping's writes go to, in the same words for all mappings, however their blocks spell it. Where the
+/// store could not be asked it is the block's word for it. A mapping that names none has no writes.
+fn table(cached: &Cached) -> String {
+    let plan = cached.current.plan().ok();
+    let known = plan.as_ref().and_then(|plan| plan.table());
+    known.or(cached.block().table.as_deref()).unwrap_or_else(|| cached.name()).to_owned()
 }

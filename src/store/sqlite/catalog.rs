@@ -22,10 +22,11 @@ impl SqliteCatalog {
             "SELECT name, type, hidden > 1, \"notnull\" FROM pragma_table_xinfo($1) WHERE hidden <> 1 ORDER BY cid";
         let columns: Vec<Found> = sqlx::query_as(select).bind(name).fetch_all(&mut *reader(&self.pool).await?).await?;
         let columns: Vec<Column> = columns.into_iter().map(column).collect();
-        let ask = "SELECT type IN ('view', 'virtual') FROM pragma_table_list WHERE name = $1 COLLATE NOCASE";
-        let has_no_indexes =
-            sqlx::query_scalar(ask).bind(name).fetch_optional(&mut *reader(&self.pool).await?).await?.unwrap_or(false);
-        Ok((!columns.is_empty()).then(|| Relation { has_no_indexes, ..Relation::new(quote(name), columns) }))
+        // Its own name, which a mapping may write in other capitals.
+        let ask = "SELECT name, type IN ('view', 'virtual') FROM pragma_table_list WHERE name = $1 COLLATE NOCASE";
+        let found = sqlx::query_as(ask).bind(name).fetch_optional(&mut *reader(&self.pool).await?).await?;
+        let (name, has_no_indexes): (String, bool) = found.unwrap_or_else(|| (name.to_owned(), false));
+        Ok((!columns.is_empty()).then(|| Relation { has_no_indexes, ..Relation::new(quote(&name), columns) }))
     }
 
     pub(in crate::store) async fn default_of(&self, table: &str, column: &str) -> Result<Option<String>, StoreError> {

@@ -25,6 +25,7 @@ mod seen;
 mod settled;
 mod short;
 mod swept;
+mod spellings;
 mod told;
 mod undone;
 mod unsavable;
