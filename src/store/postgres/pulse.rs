@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use tokio::sync::Mutex;
 
 use super::key_connections::has_died;
@@ -32,7 +32,7 @@ impl Pulse {
     ///
     /// # Errors
     /// [`sqlx::Error::PoolTimedOut`] when no connection can be opened in time, and the statement's.
-    pub(super) async fn run(&self, sql: &'static str, values: &[&str]) -> Result<PgRow, sqlx::Error> {
+    pub(super) async fn run(&self, sql: &str, values: &[&str]) -> Result<PgRow, sqlx::Error> {
         let mut open = self.open.lock().await;
         // Taken out: one whose statement is given up is closed.
         if let Some(known) = open.take() {
@@ -56,14 +56,15 @@ fn keep(open: &mut Option<PgConnection>, connection: PgConnection, row: PgRow) -
 /// Runs a statement, and gives the connection back if it was answered well.
 async fn execute(
     mut connection: PgConnection,
-    sql: &'static str,
+    sql: &str,
     values: &[&str],
 ) -> Result<(PgConnection, PgRow), sqlx::Error> {
     let row = if values.is_empty() {
         // Not prepared: a pooler could lend another session for what was prepared.
-        sqlx::raw_sql(sql).fetch_one(&mut connection).await?
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await?
     } else {
-        values.iter().fold(sqlx::query(sql), |query, value| query.bind(*value)).fetch_one(&mut connection).await?
+        let query = sqlx::query(AssertSqlSafe(sql.to_owned()));
+        values.iter().fold(query, |query, value| query.bind(*value)).fetch_one(&mut connection).await?
     };
     Ok((connection, row))
 }

@@ -127,3 +127,20 @@ fn a_store_that_takes_no_more_connections_is_away_for_that_reason() {
     until("it is ready", || request(&sidecar, "GET", "/readyz").0 == 200);
     is_followed(&sidecar, &postgres);
 }
+
+#[test]
+fn a_feed_goes_on_where_the_role_may_not_call_pg_notify() {
+    let (redis, postgres) = (Redis::start(), store());
+    let sidecar = over(&redis, &postgres).set("STORE__HEARTBEAT_TIMEOUT", "1s").start();
+    postgres.sql("REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC");
+    let beats =
+        "SELECT count(*) FROM pg_stat_activity WHERE usename = 'side' AND query LIKE 'NOTIFY hearthside_heart%'";
+    until("it beats otherwise", || postgres.sql(beats) == "1");
+    is_followed(&sidecar, &postgres);
+    // A feed that begins without the right is alive, too.
+    end(&postgres, LISTENING);
+    gap(&sidecar);
+    is_followed(&sidecar, &postgres);
+    until("it beats again", || postgres.sql(beats) == "1");
+    assert_eq!(metric(&sidecar, "hearthside_gaps_total"), 1.0, "the one that was made: {}", sidecar.log());
+}

@@ -1,5 +1,6 @@
 //! Heartbeats: proof that a feed is alive, sent over another connection than it has. Knows no feed.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -12,10 +13,21 @@ use crate::store::StoreError;
 use crate::store::postgres::pulse::Pulse;
 use crate::telemetry::clock::Tick;
 
+/// `insufficient_privilege`.
+const DENIED: &str = "42501";
+
+/// How a heartbeat is sent.
+pub(super) struct Beat {
+    /// With its name and the moment it is sent as parameters.
+    pub(super) sql: &'static str,
+    /// The same by another statement, for a role that may not run that one.
+    pub(super) when_denied: Option<fn(&str, &str) -> String>,
+}
+
 /// What sends a feed's heartbeats.
 pub(super) struct Heart<'f> {
-    /// Sends one: by its name, and with the moment it is sent.
-    sql: &'static str,
+    beat: Beat,
+    is_denied: AtomicBool,
     name: &'f str,
     pulse: Pulse,
     interval: Duration,
@@ -25,9 +37,10 @@ pub(super) struct Heart<'f> {
 }
 
 impl<'f> Heart<'f> {
-    pub(super) fn new(sql: &'static str, options: &PgConnectOptions, settings: &config::Store, name: &'f str) -> Self {
+    pub(super) fn new(beat: Beat, options: &PgConnectOptions, settings: &config::Store, name: &'f str) -> Self {
         Self {
-            sql,
+            beat,
+            is_denied: AtomicBool::new(false),
             name,
             pulse: Pulse::new(options.clone(), settings.connect_timeout),
             interval: settings.heartbeat_interval,
@@ -55,9 +68,8 @@ impl<'f> Heart<'f> {
         loop {
             ticker.tick().await;
             let sent = Tick::now().as_ms().to_string();
-            let values = [self.name, &sent];
-            let why = match tokio::time::timeout(self.patience, self.pulse.run(self.sql, &values)).await {
-                Ok(Ok(_)) => None,
+            let why = match tokio::time::timeout(self.patience, self.send(&sent)).await {
+                Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(StoreError::from(error).to_string()),
                 Err(_) => Some("no answer in time".to_owned()),
             };
@@ -66,5 +78,17 @@ impl<'f> Heart<'f> {
             }
             self.unsent.store(why.map(Into::into));
         }
+    }
+
+    async fn send(&self, sent: &str) -> Result<(), sqlx::Error> {
+        let otherwise = self.beat.when_denied.filter(|_| self.is_denied.load(Relaxed));
+        if let Some(otherwise) = otherwise {
+            return self.pulse.run(&otherwise(self.name, sent), &[]).await.map(drop);
+        }
+        let called = self.pulse.run(self.beat.sql, &[self.name, sent]).await;
+        let code = called.as_ref().err().and_then(|error| error.as_database_error()?.code());
+        // The next one is sent otherwise.
+        self.is_denied.store(code.is_some_and(|code| code == DENIED), Relaxed);
+        called.map(drop)
     }
 }

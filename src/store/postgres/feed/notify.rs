@@ -13,7 +13,7 @@ use serde::Deserialize;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
-use super::heartbeat::Heart;
+use super::heartbeat::{Beat, Heart};
 use super::next_notice::next_notice;
 use super::{OF_STANDBY, SILENT, place};
 use crate::config;
@@ -23,7 +23,12 @@ use crate::telemetry::clock::Tick;
 
 const CHANNEL: &str = "hearthside";
 /// Sends a heartbeat over the channel of this name.
-const BEAT: &str = "SELECT pg_notify($1, $2)";
+/// By the function or, where the role has not the right to call it, by the command, which needs none and takes no
+/// parameters.
+const BEAT: Beat = Beat {
+    sql: "SELECT pg_notify($1, $2)",
+    when_denied: Some(|name, sent| format!("NOTIFY {name}, '{sent}'; SELECT 1")),
+};
 /// How long an attempt may take that is to say why others fail.
 const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 

@@ -24,7 +24,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, PgPool};
 use tokio::sync::mpsc;
 
-use super::heartbeat::Heart;
+use super::heartbeat::{Beat, Heart};
 use super::{OF_STANDBY, SILENT, place};
 use crate::config;
 use crate::store::catalog::relation::quote;
@@ -42,8 +42,10 @@ use transaction::Transaction;
 use wire::{Streamed, Walsender};
 
 /// Sends a heartbeat with this name, which no standby need confirm.
-const BEAT: &str = "SELECT set_config('synchronous_commit', 'local', true), \
-    pg_logical_emit_message(true, $1, $2)";
+const BEAT: Beat = Beat {
+    sql: "SELECT set_config('synchronous_commit', 'local', true), pg_logical_emit_message(true, $1, $2)",
+    when_denied: None,
+};
 
 /// A slot begins when every transaction that was open has ended; whoever waits longer is told so.
 const LONG: Duration = Duration::from_secs(10);
