@@ -77,8 +77,15 @@ struct Triggers {
         value_parser = clap::builder::NonEmptyStringValueParser::new())]
     grants: Option<String>,
     /// How long one of five attempts waits for a table's lock
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = lock_timeout)]
     lock_timeout: Duration,
+}
+
+/// As long as Postgres can be told to wait, and a person may mean.
+fn lock_timeout(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let is_sound = (Duration::from_millis(1)..=Duration::from_hours(24)).contains(&time);
+    if is_sound { Ok(time) } else { Err("must be between 1ms and 24h".to_owned()) }
 }
 
 /// What is to become of them. Nothing is changed while a sidecar has the journal.

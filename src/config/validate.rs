@@ -62,6 +62,8 @@ fn counts(settings: &Settings, faults: &mut Faults) {
         ("limits.clients", limits.clients),
         ("limits.request_arguments", limits.request_arguments),
         ("journal.flush_rows", settings.journal.flush_rows),
+        ("cache.warm_rate", settings.cache.warm_rate as usize),
+        ("verify.per_second", settings.verify.per_second as usize),
     ] {
         if number == 0 {
             faults.add(path, "must be at least 1");
@@ -230,6 +232,8 @@ mod tests {
         ("store.query_timeout = \"1us\"", "store.query_timeout: must be at least \"10ms\""),
         ("store.poll_interval = \"1ns\"", "store.poll_interval: must be at least \"1ms\""),
         ("store.breaker_failures = 0", "store.breaker_failures: must be at least 1"),
+        ("cache.warm_rate = 0", "cache.warm_rate: must be at least 1"),
+        ("verify.per_second = 0", "verify.per_second: must be at least 1"),
         ("store.heartbeat_timeout = \"2s\"", "store.heartbeat_timeout: must be longer than store.heartbeat_interval"),
         ("server.workers = 100000", "server.workers: must be at most 1024; 0: one per core"),
         ("server.listen = [\"127.0.0.1\"]", "server.listen[0]: '127.0.0.1' has no port; write host:port"),

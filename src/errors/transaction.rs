@@ -21,6 +21,11 @@ pub fn nothing_done(why: &str) -> String {
     format!("ERR hearthside: nothing of the transaction was done: {why}")
 }
 
+/// The same where the store takes reads only.
+pub fn takes_reads_only(why: &str) -> String {
+    format!("READONLY hearthside: nothing of the transaction was done: {why}")
+}
+
 /// The upstream's part was done, the store's was not, or its answer was lost; `why` is the store's reason.
 pub fn store_part_failed(why: &str) -> String {
     format!("ERR hearthside: the store's part of the transaction failed: {why}")

@@ -57,7 +57,10 @@ pub enum PatternError {
     #[error("unbalanced braces in '{0}'")]
     Braces(String),
     /// A placeholder's name is no identifier.
-    #[error("'{{{0}}}' is not a placeholder: write {{name}} or {{name:int}}, the name of letters, digits and _")]
+    #[error(
+        "'{{{0}}}' is not a placeholder: write {{name}} or {{name:int}}, the name of letters, digits and \
+             _; key_columns = {{ name = \"a column\" }} gives it a column that is called otherwise"
+    )]
     Name(String),
     /// Two placeholders without a `:` between them.
     #[error("'{0}' has two placeholders between colons; their borders would be ambiguous")]

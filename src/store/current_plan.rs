@@ -286,7 +286,10 @@ fn texts(faults: &[ColumnFault]) -> String {
 async fn judge(store: &Store, mapping: &Mapping) -> Result<Judgement, StoreError> {
     let fingerprint = store.fingerprints(&[mapping]).await?.pop().unwrap_or_default();
     let state = match store.plan(mapping).await {
-        Ok(plan) => State::Ready(Arc::new(plan)),
+        Ok(plan) => match store.read_fault(&plan).await? {
+            Some(fault) => State::Faulty(vec![fault]),
+            None => State::Ready(Arc::new(plan)),
+        },
         Err(StoreError::Faults(faults)) => State::Faulty(faults),
         // What else is wrong may pass: it says nothing of the schema.
         Err(error) => return Err(error),

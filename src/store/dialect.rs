@@ -78,6 +78,7 @@ impl Dialect {
             (Self::Postgres, Holds::Epochs) => {
                 format!("trim_scale(extract(epoch FROM {})::numeric) AS {name}", moment_of(column))
             }
+            (Self::Postgres, Holds::Foreign) => format!("{name}::text AS {name}"),
             (Self::Postgres, _) => name,
             (Self::Sqlite, Holds::Json) => format!("{name} AS {}", quote(&format!("{JSON}{}", column.name))),
             (Self::Sqlite, Holds::Times) => format!("strftime('%Y-%m-%dT%H:%M:%S+00:00', {name}) AS {name}"),

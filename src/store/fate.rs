@@ -112,7 +112,8 @@ impl Fate {
 /// locks, 19 constraints and what triggers raise, 20 a type that does not fit.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, <https://www.sqlite.org/rescode.html>
 fn answered(is_fatal: bool, code: &str, message: &str) -> StoreError {
-    let text = format!("{message} ({code})");
+    let full = if code == "53100" { "its disk is full, and somebody must make room there: " } else { "" };
+    let text = format!("{full}{message} ({code})");
     let sqlite = code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|code| code & 0xff);
     match (code, sqlite) {
         (_, Some(5 | 6)) | ("25P03" | "25P04" | "55P03" | "57014" | "57P05", _) => StoreError::Overloaded(text),
@@ -214,6 +215,7 @@ mod tests {
         for code in ["42601", "08P01", "54000", "1", ""] {
             assert_eq!(answered(false, code, "a text"), StoreError::Refused(text(code)), "{code}");
         }
+        assert!(answered(false, "53100", "a text").to_string().contains("make room there: a text (53100)"));
         assert_eq!(answered(false, "42703", "a text"), StoreError::Schema(text("42703")));
         assert_eq!(answered(false, "40P01", "a text"), StoreError::Conflict);
         assert_eq!(answered(false, "25006", "a text"), StoreError::ReadOnly(text("25006")));

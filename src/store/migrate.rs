@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, SqlitePool};
 
-use super::{StoreError, triggers};
+use super::{StoreError, dropped, triggers};
 use crate::config;
 use crate::mapping::Mappings;
 
@@ -73,6 +73,7 @@ pub(super) async fn postgres(pool: &PgPool, demo: bool) -> Result<(), StoreError
     connection.unlock().await?;
     drop(connection);
     in_our_schema(&POSTGRES).run(pool).await?;
+    dropped::make_again(pool).await?;
     if !demo {
         return Ok(());
     }

@@ -8,6 +8,7 @@ mod catalog;
 mod change;
 mod current_plan;
 mod dialect;
+mod dropped;
 mod error;
 mod fate;
 pub mod file;
@@ -210,6 +211,16 @@ impl Store {
             Err(error) => Ok(Some((key, error.to_string()))),
             Ok(()) => Ok(None),
         }
+    }
+
+    /// Why a mapping may not be read, with the key of its block: a right that the role of `store.url` lacks. SQLite has
+    /// no roles.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it does not answer.
+    pub async fn read_fault(&self, plan: &Plan) -> Result<Option<(&'static str, String)>, StoreError> {
+        let Engine::Postgres(store) = &self.engine else { return Ok(None) };
+        store.denied(plan).await
     }
 
     /// Writes one key. `origin` comes back with the notices of what it changed.

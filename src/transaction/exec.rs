@@ -106,7 +106,11 @@ impl Transaction {
                 if error == StoreError::TooMuch {
                     desk.services.metrics.clients.limited("buffers");
                 }
-                Some(self.abort(desk, &errors::transaction::nothing_done(&error.to_string())))
+                let text = match &error {
+                    StoreError::ReadOnly(_) => errors::transaction::takes_reads_only(&error.to_string()),
+                    _ => errors::transaction::nothing_done(&error.to_string()),
+                };
+                Some(self.abort(desk, &text))
             }
         }
     }

@@ -107,6 +107,9 @@ pub(in crate::store) enum Holds {
     Epochs,
     /// Timestamps as text.
     Times,
+    /// Values of an extension's type that JSON would show otherwise than the type takes them (hstore, geometry): they
+    /// are shown as its text.
+    Foreign,
     /// Text, and everything else that has a text form.
     Texts,
 }

@@ -82,7 +82,7 @@ impl Place<'_> {
             Holds::Numbers | Holds::Epochs => is_number(),
             Holds::Booleans => matches!(value.to_ascii_lowercase().as_str(), "true" | "false" | "t" | "f" | "1" | "0"),
             Holds::Json => serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok(),
-            Holds::Times | Holds::Texts | Holds::Structures => true,
+            Holds::Times | Holds::Texts | Holds::Structures | Holds::Foreign => true,
         };
         if fits { Ok(()) } else { Err(column.refuses(field)) }
     }

@@ -37,6 +37,7 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, query: &str) 
     for (i, param) in plan.params.iter_mut().enumerate() {
         cast_in(catalog, query, i + 1, param).await?;
     }
+    must_read(catalog, query).await?;
     plan.doubts.extend(has_no_order(mapping, query));
     let sql = catalog.dialect().readable(query);
     match mapping.kind {
@@ -48,6 +49,19 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, query: &str) 
         }
     }
     Ok(plan)
+}
+
+/// Refuses what does more than to read: it cannot stand where a table may, and SQLite would run it at each read.
+///
+/// # Errors
+/// [`StoreError::Faults`], or the store's, when it does not answer.
+async fn must_read(catalog: &Catalog<'_>, query: &str) -> Result<(), StoreError> {
+    match catalog.describe(&format!("SELECT 1 FROM ({query}\n) AS hearthside_row")).await {
+        Err(StoreError::Refused(text) | StoreError::Schema(text)) => {
+            Err(StoreError::fault("query", format!("must be one SELECT that changes nothing: {text}")))
+        }
+        other => other.map(drop),
+    }
 }
 
 /// What to write where a key's text is not taken for a parameter's type.

@@ -13,7 +13,7 @@ use crate::store::catalog::described::{Described, Param, Parameter};
 use crate::store::catalog::relation::{Base, Column, Filled, Holds, Relation, Untold};
 use crate::store::catalog::requirements::{ColumnFault, shows};
 use crate::store::catalog::unique::{UniqueIndex, Weakness};
-use crate::store::triggers;
+use crate::store::{dropped, triggers};
 
 /// The catalog of the database.
 #[derive(Debug)]
@@ -109,13 +109,9 @@ impl PostgresCatalog<'_> {
     }
 
     async fn lacks_for_notes(&self) -> Result<Vec<String>, StoreError> {
-        let ask = "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('hearthside.journals') \
-            AND attname = 'successor')";
-        let is_migrated: bool = sqlx::query_scalar(ask).fetch_one(self.pool).await?;
-        if !is_migrated {
-            let missing =
-                "needs `hearthside migrate`: the table hearthside.journals, or its column successor, is missing";
-            return Ok(vec![missing.to_owned()]);
+        let missing = dropped::of_notes(self.pool).await?;
+        if !missing.is_empty() {
+            return Ok(vec![format!("needs `hearthside migrate`, which makes {}", missing.join(", "))]);
         }
         triggers::lacking_for_notes(self.pool).await
     }
@@ -181,7 +177,9 @@ const COLUMNS: &str = "WITH RECURSIVE base (attnum, oid, modifier) AS (SELECT at
     SELECT a.attname::text AS name, quote_ident(n.nspname) || '.' || quote_ident(t.typname) AS declared, \
     format_type(base.oid, base.modifier) AS base, b.typname::text AS kind, \
     CASE WHEN t.typtype = 'd' THEN format_type(base.oid, NULL) END AS under_domain, \
-    b.typtype = 'c' OR b.typcategory = 'A' AS has_parts, a.attnotnull OR t.typnotnull AS is_required, \
+    b.typtype = 'c' OR b.typcategory = 'A' AS has_parts, EXISTS (SELECT FROM pg_cast AS k \
+    WHERE k.castsource IN (b.oid, b.typelem) AND k.castsource >= 16384 AND k.casttarget = 'pg_catalog.json'::regtype \
+    AND k.castfunc <> 0) AS has_own_json, a.attnotnull OR t.typnotnull AS is_required, \
     a.attidentity = 'a' AS is_identity, a.attgenerated <> '' AS is_computed \
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace \
     JOIN base USING (attnum) JOIN pg_type b ON b.oid = base.oid AND b.typtype <> 'd' \
@@ -232,6 +230,7 @@ struct CatalogColumn {
     kind: String,
     under_domain: Option<String>,
     has_parts: bool,
+    has_own_json: bool,
     is_required: bool,
     is_identity: bool,
     is_computed: bool,
@@ -245,6 +244,7 @@ impl CatalogColumn {
             "bool" => Holds::Booleans,
             "json" | "jsonb" => Holds::Json,
             UNZONED | "timestamptz" => Holds::Times,
+            _ if self.has_own_json => Holds::Foreign,
             _ if self.has_parts => Holds::Structures,
             _ => Holds::Texts,
         };

@@ -51,7 +51,7 @@ use super::row::Row;
 use super::schema::Fingerprint;
 use super::standing::Standing;
 use super::sweep::{Chosen, Ending, RowKey};
-use super::{FlushRow, Flushed, Mark, Plan, StoreError};
+use super::{FlushRow, Flushed, Mark, Plan, StoreError, triggers};
 use crate::config::{self, Pooler};
 use crate::mapping::Mapping;
 use crate::record::{RowEdit, Written};
@@ -322,6 +322,13 @@ impl Postgres {
     /// What an operator should know of the database's encoding.
     pub(super) async fn encoding_doubt(&self) -> Result<Option<String>, StoreError> {
         encoding::doubt(self.questions.pool()).await
+    }
+
+    /// Why the role may not read a mapping, with the key of its block.
+    pub(super) async fn denied(&self, plan: &Plan) -> Result<Option<(&'static str, String)>, StoreError> {
+        let catalog = self.catalog().await?;
+        let sql = if plan.one.is_empty() { &plan.all } else { &plan.one };
+        triggers::denied(catalog.pool, &plan.mapping, sql).await
     }
 
     pub(super) async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {

@@ -25,14 +25,14 @@ const ASK: &str = "WITH RECURSIVE tree (name, oid, joined) AS ( \
             WHERE r.ev_class = tree.oid) AS below (oid, joined)) \
     SELECT tree.name, hashtextextended(string_agg(concat_ws(' ', \
         c.oid, c.relnamespace, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relpartbound, \
-        c.relacl, c.relreplident, \
+        c.relacl, has_table_privilege(c.oid, 'SELECT'), c.relreplident, \
         (SELECT string_agg(concat_ws(',', p.pubname, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, \
             p.pubviaroot, p.puballtables, r.oid), ';' ORDER BY p.oid, r.oid) \
          FROM pg_publication p LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND (r.prrelid = c.oid \
             OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid))) \
          WHERE p.puballtables OR r.oid IS NOT NULL), \
         (SELECT string_agg(concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated, \
-            a.attidentity, a.attcollation, d.adbin, \
+            a.attidentity, a.attcollation, a.attacl, d.adbin, \
             (SELECT string_agg(e.enumlabel, '/' ORDER BY e.enumsortorder) FROM pg_enum e \
              WHERE e.enumtypid IN (t.oid, t.typelem, t.typbasetype)), \
             (SELECT string_agg(concat_ws(':', m.attname, m.atttypid), '/' ORDER BY m.attnum) FROM pg_attribute m \

@@ -62,7 +62,7 @@ impl Bind {
                 Self::Text(value.to_owned())
             }
             Holds::Epochs => number().map(|_| Self::Text(value.to_owned()))?,
-            Holds::Times | Holds::Texts | Holds::Structures => Self::Text(value.to_owned()),
+            Holds::Times | Holds::Texts | Holds::Structures | Holds::Foreign => Self::Text(value.to_owned()),
         })
     }
 }

@@ -12,7 +12,7 @@ use super::interest::by_table;
 use super::locked::run;
 use super::present::{BELOW, judge};
 use crate::mapping::Mapping;
-use crate::store::StoreError;
+use crate::store::{StoreError, dropped};
 
 /// The functions `p` that change triggers of this version and the one before call.
 const OURS: &str = "p.prorettype = 'trigger'::regtype AND p.pronamespace = to_regnamespace('hearthside') \
@@ -62,6 +62,10 @@ pub(in crate::store) async fn doubts(pool: &PgPool, mappings: &[Mapping]) -> Res
         let text = "the server takes PREPARE TRANSACTION (max_prepared_transactions), and will refuse it to \
                     transactions that change a watched table, because a trigger has sent a notice in them";
         lines.push(text.to_owned());
+    }
+    let missing = dropped::of_triggers(pool).await?;
+    if !missing.is_empty() {
+        lines.push(format!("{} is missing: run `hearthside migrate`", missing.join(", ")));
     }
     let all = "SELECT has_function_privilege('public', 'pg_catalog.pg_notify(text, text)', 'EXECUTE')";
     if !mappings.is_empty() && !sqlx::query_scalar::<_, bool>(all).fetch_one(pool).await? {

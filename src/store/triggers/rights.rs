@@ -174,11 +174,17 @@ async fn as_shown(pool: &PgPool, table: &str) -> Result<String, StoreError> {
     Ok(qualified(pool, table).await?.unwrap_or_else(|| table.to_owned()))
 }
 
-/// What is lacking on the schema that a name says.
-const ON_SCHEMA: &str = "WITH named AS (SELECT parse_ident($1) AS parts) \
+/// What is lacking on the schema that a name says, or in which the search path would find its table.
+const ON_SCHEMA: &str = "WITH named AS (SELECT parse_ident($1) AS parts), path AS (SELECT i, \
+    CASE btrim(s, ' \"') WHEN '$user' THEN current_user ELSE btrim(s, ' \"') END AS name \
+    FROM regexp_split_to_table(current_setting('search_path'), ',') WITH ORDINALITY AS s (s, i)) \
     SELECT format('the role %1$s lacks USAGE on the schema %2$I: GRANT USAGE ON SCHEMA %2$I TO %1$I', current_user, \
-    nspname) FROM named, pg_namespace WHERE cardinality(parts) > 1 AND nspname = parts[cardinality(parts) - 1] \
-    AND NOT has_schema_privilege(oid, 'USAGE')";
+    n.nspname) FROM named CROSS JOIN pg_namespace AS n LEFT JOIN path ON path.name = n.nspname \
+    WHERE NOT has_schema_privilege(n.oid, 'USAGE') \
+    AND CASE WHEN cardinality(parts) > 1 THEN n.nspname = parts[cardinality(parts) - 1] \
+    ELSE to_regclass($1) IS NULL AND path.i IS NOT NULL AND EXISTS (SELECT FROM pg_class AS c \
+    WHERE c.relnamespace = n.oid AND c.relname = parts[1] AND c.relkind IN ('r', 'p', 'v', 'm', 'f')) END \
+    ORDER BY path.i LIMIT 1";
 
 /// What is lacking of these rights on a table.
 const ON_TABLE: &str = "SELECT format('the role %1$s lacks %2$s on %3$I.%4$I: GRANT %2$s ON %3$I.%4$I TO %1$I', \
@@ -205,6 +211,33 @@ pub(in crate::store) async fn lacking_on(
         other => Ok(other?),
     }
 }
+
+/// Why the connected role may not run a statement that reads a mapping, with the key of its block; what else is wrong
+/// with it is said elsewhere.
+///
+/// # Errors
+/// The server does not answer.
+pub(in crate::store) async fn denied(
+    pool: &PgPool,
+    mapping: &Mapping,
+    sql: &str,
+) -> Result<Option<(&'static str, String)>, StoreError> {
+    let message = match statement::plan(pool, sql).await {
+        Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == "42501") => {
+            error.message().to_owned()
+        }
+        Err(sqlx::Error::Database(_)) | Ok(_) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let (key, lack) = match &mapping.config.table {
+        Some(table) => ("table", lacking_on(pool, table, &["SELECT"]).await?),
+        None => ("query", None),
+    };
+    Ok(Some((key, lack.unwrap_or_else(|| format!("{message}: {GRANT_IT}")))))
+}
+
+/// What to do where no table is known that a right is lacking on.
+const GRANT_IT: &str = "GRANT it to the role of store.url: `hearthside triggers --grants ROLE`, run by the owner";
 
 /// What the connected role lacks, and must not, to defer anything, a line for each table.
 ///
@@ -243,8 +276,7 @@ pub(in crate::store) async fn lacking(pool: &PgPool, mappings: &[Mapping]) -> Re
     for (at, (_, denied)) in all.into_iter().enumerate() {
         let is_said = lacks.iter().any(|lack| lack.mappings.contains(&at));
         if let Some(message) = denied.filter(|_| !is_said) {
-            let advice = "GRANT it to the role of store.url: `hearthside triggers --grants ROLE`, run by the owner";
-            note(&mut lacks, format!("{message}: {advice}"), at);
+            note(&mut lacks, format!("{message}: {GRANT_IT}"), at);
         }
     }
     Ok(lacks)

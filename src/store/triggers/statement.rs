@@ -47,7 +47,7 @@ pub(super) async fn needs(pool: &PgPool, sql: &str) -> Result<Needs, sqlx::Error
 
 /// The plan of a statement, which is not run. Each part goes by the extended protocol, which takes one statement: what
 /// stands behind a semicolon is an error.
-async fn plan(pool: &PgPool, sql: &str) -> Result<Value, sqlx::Error> {
+pub(super) async fn plan(pool: &PgPool, sql: &str) -> Result<Value, sqlx::Error> {
     let mut connection = pool.acquire().await?;
     let mut transaction = connection.begin().await?;
     let run = |sql: String| sqlx::query(AssertSqlSafe(sql)).persistent(false);

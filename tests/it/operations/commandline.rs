@@ -279,3 +279,13 @@ fn fields_and_columns_that_could_never_be_written_are_faults() {
     assert!(told(deferred, false, "/").contains("journal.path: / is a folder; name a file"));
     assert_eq!(told(deferred, false, "new/folders/journal.db"), "", "folders are made at start");
 }
+
+#[test]
+fn a_time_that_postgres_cannot_wait_is_refused() {
+    for (time, expected) in
+        [("999999h", "must be between 1ms and 24h"), ("0s", "must be between 1ms and 24h"), ("x", "")]
+    {
+        let output = program().args(["triggers", "--install", "--lock-timeout", time]).output().expect("runs");
+        assert!(output.status.code() == Some(2) && stderr(&output).contains(expected), "{time}: {}", stderr(&output));
+    }
+}

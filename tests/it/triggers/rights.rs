@@ -1,11 +1,11 @@
 //! What a sidecar's role may do: with just the printed GRANTs everything works, and what is missing is named.
 
 use super::text;
-use crate::support::admin::metric;
+use crate::support::admin::{metric, request};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
-use crate::support::until;
+use crate::support::{until, warnings};
 
 const CONFIG: &str = "[[caches]]\nkey = \"h:{id:int}\"\ntype = \"hash\"\ntable = \"own.heroes\"\nwrite = \"through\"\n\
     deferred = [\"hp\"]\ndelete = \"row\"\n\
@@ -170,4 +170,84 @@ fn what_stands_behind_a_semicolon_in_a_query_is_refused_and_not_run() {
             assert_eq!(postgres.sql("SELECT count(*) FROM t"), "0");
         }
     }
+}
+
+/// What is taken from a role while a sidecar runs, what it is told, and what gives it back.
+const TAKEN: [(&str, &str, &str); 4] = [
+    (
+        "REVOKE SELECT ON s.t FROM side",
+        "lacks SELECT on s.t: GRANT SELECT ON s.t TO side",
+        "GRANT SELECT ON s.t TO side",
+    ),
+    (
+        "REVOKE USAGE ON SCHEMA s FROM side",
+        "lacks USAGE on the schema s: GRANT USAGE ON SCHEMA s TO side",
+        "GRANT USAGE ON SCHEMA s TO side",
+    ),
+    // It has the right as a member of another role.
+    (
+        "REVOKE SELECT ON s.t FROM side; GRANT SELECT ON s.t TO readers; REVOKE readers FROM side",
+        "lacks SELECT on s.t: GRANT SELECT ON s.t TO side",
+        "GRANT readers TO side",
+    ),
+    ("REVOKE readers FROM side", "lacks SELECT on s.t: GRANT SELECT ON s.t TO side", "GRANT SELECT ON s.t TO side"),
+];
+
+#[test]
+fn a_right_to_read_that_is_taken_away_while_it_runs_is_named_everywhere() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(
+        "CREATE SCHEMA s; CREATE TABLE s.t (id int PRIMARY KEY, v text); INSERT INTO s.t VALUES (1, 'a'); \
+         CREATE TABLE u (id int PRIMARY KEY, v text); INSERT INTO u VALUES (1, 'a'); \
+         CREATE ROLE readers; CREATE ROLE side LOGIN; ALTER ROLE side SET search_path = s, public; \
+         GRANT USAGE ON SCHEMA s TO side; GRANT SELECT ON s.t, u TO side",
+    );
+    let block = |key: &str, more: &str| format!("[[caches]]\nkey = \"{key}:{{id:int}}\"\ntype = \"hash\"\n{more}\n");
+    let config = block("t", "table = \"t\"")
+        + &block("q", "query = \"SELECT id, v FROM t WHERE id = $1\"\nwatch = [{ table = \"t\" }]")
+        + &block("u", "table = \"u\"");
+    let side = postgres.url().replace("postgres@", "side@");
+    let builder = Sidecar::builder().redis(&redis).config(&config).set("STORE__URL", &side);
+    let owner = postgres.url() + "?options=-csearch_path%3Ds,public";
+    for arguments in [&["migrate"][..], &["triggers", "--install"]] {
+        let done = builder.execute_with("STORE__URL", &owner, arguments);
+        assert!(done.status.success(), "{}", text(&done));
+    }
+    let sidecar = builder.expect(&[warnings::UNFIT, warnings::NO_TRIGGERS]).start();
+    let mut wire = sidecar.wire();
+    for (taken, expected, given) in TAKEN {
+        for key in ["t:1", "q:1", "u:1"] {
+            until("it is served", || wire.ask(&format!("HGET {key} v")) == "$1\r\na\r\n");
+        }
+        postgres.sql(taken);
+        let up = |key: &str| metric(&sidecar, &format!("hearthside_mapping_up{{mapping=\"{key}:{{id:int}}\"}}"));
+        until("it is seen", || up("t") == 0.0 && up("q") == 0.0);
+        let (status, body) = request(&sidecar, "GET", "/readyz?verbose");
+        assert!(status == 200 && body.contains(expected), "{taken}: missing {expected:?} in {body}");
+        assert!(body.contains("mapping 't:{id:int}': does not fit") && !body.contains("no table"), "{taken}: {body}");
+        let told = wire.ask("HGET t:1 v");
+        assert!(told.contains(expected), "{taken}: {told}");
+        assert_eq!(wire.ask("HGET u:1 v"), "$1\r\na\r\n", "everything else is served");
+        postgres.sql(given);
+    }
+    until("it is served again", || wire.ask("HGET t:1 v") == "$1\r\na\r\n");
+}
+
+#[test]
+fn a_role_with_rights_on_the_shown_columns_alone_is_served() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, v text, secret text); INSERT INTO t VALUES (1, 'a', 'b'); \
+         CREATE ROLE side LOGIN; GRANT SELECT (id, v) ON t TO side",
+    );
+    let config = "[[caches]]\nkey = \"t:{id:int}\"\ntype = \"hash\"\ntable = \"t\"\nfields = [\"v\"]\n";
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(config).migrated();
+    let builder = builder.set("STORE__URL", postgres.url().replace("postgres@", "side@"));
+    let sidecar = builder.expect(&[warnings::UNFIT]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET t:1 v"), "$1\r\na\r\n");
+    postgres.sql("REVOKE SELECT (v) ON t FROM side");
+    until("it is seen", || {
+        wire.ask("HGET t:1 v").contains("lacks SELECT on public.t: GRANT SELECT ON public.t TO side")
+    });
 }
