@@ -83,8 +83,8 @@ impl Sweeper {
             let refusal = self.sweep(cached, &mut resting).await;
             self.metrics.cannot_be_swept(cached.name(), resting.len());
             if let Some(error) = refusal.filter(|_| complaints.due().is_some()) {
-                let rows = resting.len();
-                tracing::warn!(mapping = cached.name(), rows, %error, "rows of keys that have ended cannot be removed now");
+                let (mapping, rows) = (cached.name(), resting.len());
+                tracing::warn!(mapping, rows, %error, "rows of keys that have ended cannot be removed now");
             }
         }
     }

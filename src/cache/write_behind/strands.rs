@@ -61,8 +61,8 @@ impl Strands {
     }
 }
 
-/// The table that a mapping's writes go to, in the same words for all mappings, however their blocks spell it. Where the
-/// store could not be asked it is the block's word for it. A mapping that names none has no writes.
+/// The table that a mapping's writes go to, in the same words for all mappings, however their blocks spell it. Where
+/// the store could not be asked it is the block's word for it. A mapping that names none has no writes.
 fn table(cached: &Cached) -> String {
     let plan = cached.current.plan().ok();
     let known = plan.as_ref().and_then(|plan| plan.table());
