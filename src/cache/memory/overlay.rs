@@ -124,15 +124,22 @@ impl Overlay {
     }
 
     /// Keys of one mapping with everything that waits for them, `most` at most, that have waited since before `until`;
-    /// that one of `among` whose entry is the oldest.
-    pub(crate) fn oldest(&self, most: usize, until: u64, among: &[MappingId]) -> Option<(MappingId, Rows)> {
+    /// that one of `among` whose entry is the oldest. Only keys that `may_go` counts.
+    pub(crate) fn oldest(
+        &self,
+        most: usize,
+        until: u64,
+        among: &[MappingId],
+        may_go: impl Fn(&Bytes, &Dirty) -> bool,
+    ) -> Option<(MappingId, Rows)> {
         let keys = self.keys();
         let age = |dirty: &Dirty| dirty.entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
-        let tried = keys.values().filter(|dirty| among.contains(&dirty.mapping) && age(dirty) < until);
-        let mapping = tried.min_by_key(|dirty| age(dirty))?.mapping;
+        let goes = |key: &Bytes, dirty: &Dirty| age(dirty) < until && may_go(key, dirty);
+        let tried = keys.iter().filter(|(key, dirty)| among.contains(&dirty.mapping) && goes(key, dirty));
+        let mapping = tried.map(|(_, dirty)| dirty).min_by_key(|dirty| age(dirty))?.mapping;
         let mut rows: Vec<(u64, &Bytes, &Dirty)> = keys
             .iter()
-            .filter(|(_, dirty)| dirty.mapping == mapping && age(dirty) < until)
+            .filter(|(key, dirty)| dirty.mapping == mapping && goes(key, dirty))
             .map(|(key, dirty)| (age(dirty), key, dirty))
             .collect();
         rows.sort_unstable_by_key(|(age, ..)| *age);

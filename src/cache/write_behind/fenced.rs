@@ -5,7 +5,8 @@
 //! - a note counts as success only for a batch that this process has sent before; any other is somebody else's, and the
 //!   batch goes on under another incarnation of the journal;
 //! - values that the store refuses are halved until the row at fault is alone, which is put aside; the others go on;
-//! - a statement that the store refuses (no such table, no permission) is no row's fault: the mapping's rows wait.
+//! - what else the store refuses (no permission, a conflict, an error of a trigger's that may pass) is not put aside:
+//!   the rows wait, and `pace.rs` says which go next.
 
 use std::sync::Arc;
 

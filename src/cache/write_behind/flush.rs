@@ -13,11 +13,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::WriteBehind;
 use super::flush_log::FlushLog;
+use super::pace::{Next, Pace};
 use super::strands::Strand;
 use crate::cache::memory::overlay::{Rows, fields_of, left_of};
 use crate::journal::{Batch, Entry, Journal};
@@ -59,6 +61,8 @@ pub(super) struct Flusher {
     pub(super) renewals: u8,
     /// The last flush of the strand has failed.
     pub(super) has_failed: bool,
+    /// Which rows rest, and how many go at once.
+    pace: Pace,
     /// What is to be logged of this flush.
     pub(super) log: FlushLog,
 }
@@ -112,22 +116,37 @@ impl WriteBehind {
         self.resolve(journal, strand, flusher).await?;
         let mut failed = Ok(());
         let until = journal.upcoming();
-        while let Some((mapping, rows)) = self.memory.overlay.oldest(self.flush_rows, until, &able) {
-            match self.flush_rows(journal, strand, flusher, (mapping, rows)).await {
-                // No row is at fault: the mapping's rows wait until its statements fit again, or its table is free.
-                Err(
-                    error @ (StoreError::Refused(_)
-                    | StoreError::Schema(_)
-                    | StoreError::Faulty(_)
-                    | StoreError::Overloaded(_)),
-                ) => {
-                    able.retain(|other| *other != mapping);
-                    failed = Err(error);
+        flusher.pace.keep(|key| self.memory.overlay.of(key).is_some());
+        while let Some((mapping, rows)) = self.next(&flusher.pace, until, &able) {
+            let next = match self.flush_rows(journal, strand, flusher, (mapping, rows.clone())).await {
+                Ok(()) => {
+                    flusher.pace.passed(mapping, &rows);
+                    continue;
                 }
-                other => other?,
+                // No row is at fault: the mapping's rows wait until its statements fit again.
+                Err(error @ StoreError::Faulty(_)) => (Next::Waits, error),
+                Err(error) if error.is_of_one_statement() => (flusher.pace.refused(mapping, &rows), error),
+                Err(error) => return Err(error),
+            };
+            // What takes long is tried once in a flush.
+            if matches!(next, (Next::Waits, _) | (_, StoreError::Overloaded(_))) {
+                able.retain(|other| *other != mapping);
             }
+            failed = Err(next.1);
         }
         failed
+    }
+
+    /// The rows of the next batch: of those that were not refused as they are, or else one that has rested.
+    fn next(&self, pace: &Pace, until: u64, able: &[MappingId]) -> Option<(MappingId, Rows)> {
+        let overlay = &self.memory.overlay;
+        let fresh = overlay.oldest(self.flush_rows, until, able, |key, dirty| pace.is_fresh(key, dirty));
+        if let Some((mapping, mut rows)) = fresh {
+            rows.truncate(pace.most(mapping));
+            return Some((mapping, rows));
+        }
+        let now = Instant::now();
+        overlay.oldest(1, until, able, |key, _| pace.is_due(key, now))
     }
 
     /// Saves what waits for one key of a strand.
@@ -227,8 +246,8 @@ impl WriteBehind {
         Ok(())
     }
 
-    /// Sends the batch that was taken; what of it has to be sent again, in other batches. After an error that is final
-    /// it is kept, to be sent again as the same batch.
+    /// Sends the batch that was taken; what of it has to be sent again, in other batches. Where no answer came it is
+    /// kept, to be sent again as the same batch.
     async fn send(&self, journal: &Journal, flusher: &mut Flusher) -> Result<Vec<Rows>, StoreError> {
         let Some(pending) = flusher.unknown.clone() else { return Ok(Vec::new()) };
         let Some(cached) = self.memory.source.cached(pending.mapping) else {
@@ -259,13 +278,16 @@ impl WriteBehind {
                 flusher.was_sent = was_sent;
                 self.fenced(journal, flusher, &pending, note).await
             }
-            Err(error) if error.is_final() && !matches!(error, StoreError::Overloaded(_) | StoreError::ReadOnly(_)) => {
-                flusher.was_sent = was_sent || error != StoreError::Open;
-                Err(error)
-            }
-            Err(error) => {
+            // What was answered has not been done.
+            Err(error)
+                if !error.is_final() || error.is_of_one_statement() || matches!(error, StoreError::ReadOnly(_)) =>
+            {
                 flusher.was_sent = was_sent;
                 self.refused(journal, flusher, &pending, error).await
+            }
+            Err(error) => {
+                flusher.was_sent = was_sent || error != StoreError::Open;
+                Err(error)
             }
         }
     }

@@ -10,6 +10,7 @@ pub(super) mod flushing;
 pub(super) mod handing_over;
 pub(super) mod inheritance;
 pub(super) mod journalling;
+pub(super) mod pace;
 pub(super) mod strands;
 
 use std::sync::Arc;

@@ -36,9 +36,13 @@ pub(super) async fn flush(
     }
     let mut flushed = Vec::with_capacity(rows.len());
     for row in rows {
-        let written = flush_row(&mut transaction, plan, row).await?;
-        if written.applied {
-            flushed.push((row.key.clone(), written.new));
+        match flush_row(&mut transaction, plan, row).await {
+            Ok(written) if written.applied => flushed.push((row.key.clone(), written.new)),
+            Ok(_) => {}
+            Err(error) => {
+                transaction.undo().await;
+                return Err(error);
+            }
         }
     }
     transaction.commit().await?;

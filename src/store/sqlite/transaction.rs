@@ -132,6 +132,9 @@ impl SqliteTransaction {
     /// Undoes everything after a statement that failed, which may have done that itself, and keeps the connection with
     /// what it knows. Where that is not certain, the connection is closed.
     pub(super) async fn undo(mut self) {
+        if self.is_done || self.is_undone {
+            return;
+        }
         self.is_done = match self.run("ROLLBACK").await {
             Ok(()) => true,
             Err(StoreError::Refused(text)) => text.contains("no transaction is active"),

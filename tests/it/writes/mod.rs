@@ -21,6 +21,7 @@ mod place;
 mod power;
 mod refused;
 mod removed;
+mod rested;
 mod seen;
 mod settled;
 mod short;
