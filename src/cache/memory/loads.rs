@@ -102,6 +102,11 @@ impl WriteTurn {
         &self.key
     }
 
+    /// The same, unless a change was reported since it queued, which may be newer.
+    pub(crate) fn present(&self) -> Option<&Arc<Entry>> {
+        self.before.as_ref().filter(|_| !self.turn.overtaken.load(SeqCst))
+    }
+
     /// Waits for what comes before the write.
     pub(crate) async fn comes(&mut self) {
         if let Some(load) = self.load.take() {

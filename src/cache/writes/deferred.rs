@@ -58,8 +58,8 @@ impl Writer {
         }
         self.write_behind.journal()?;
         let epoch = cached.epoch();
-        let loaded_at = turn.before.as_ref().map_or_else(Tick::now, |entry| entry.loaded_at);
-        let before = match self.known(cached, turn.key(), turn.before.as_ref()).await {
+        let loaded_at = turn.present().map_or_else(Tick::now, |entry| entry.loaded_at);
+        let before = match self.known(cached, turn.key(), turn.present()).await {
             Ok(Some(record)) => Some(record),
             Ok(None) => {
                 // The row must be created; what waits for a row that is gone must not be applied to the new one.

@@ -55,12 +55,12 @@ impl Writer {
         command: &ExpireCommand,
     ) -> Result<ExpireOutcome, StoreError> {
         let (epoch, id) = (cached.epoch(), cached.mapping().id);
-        let Some(record) = self.known(cached, turn.key(), turn.before.as_ref()).await? else {
+        let loaded_at = turn.present().map_or_else(Tick::now, |entry| entry.loaded_at);
+        let Some(record) = self.known(cached, turn.key(), turn.present()).await? else {
             let absent = Arc::new(cached.life.entry(None, id, epoch, Tick::now()));
             self.memory.end_unchanged(turn, Some(absent));
             return Ok(ExpireOutcome { record: None, life: Ok(None) });
         };
-        let loaded_at = turn.before.as_ref().map_or_else(Tick::now, |entry| entry.loaded_at);
         let life = cached.life_of(command, record.left);
         match &life {
             Ok(Some(TtlChange::Left(left))) if *left <= 0 => {

@@ -17,6 +17,7 @@ pub mod model;
 mod moved;
 mod neighbours;
 mod outliving;
+mod overtaken;
 mod place;
 mod power;
 mod refused;

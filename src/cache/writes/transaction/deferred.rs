@@ -81,10 +81,10 @@ impl Work {
             let (cached, now) = (self.source().known(step.mapping)?, Tick::now());
             let (epoch, plan) = (cached.epoch(), cached.current.plan()?);
             plan.may_defer()?;
-            let Some(record) = self.writer.known(cached, turn.key(), turn.before.as_ref()).await? else {
+            let Some(record) = self.writer.known(cached, turn.key(), turn.present()).await? else {
                 return Ok(None);
             };
-            let begun = turn.before.as_ref().map_or(now, |entry| entry.loaded_at);
+            let begun = turn.present().map_or(now, |entry| entry.loaded_at);
             let (mapping, life, left) = (step.mapping, TtlChange::Keep, record.left);
             let key = Key { mapping, plan, record, left, life, epoch, begun, changes: Vec::new() };
             keys.insert(turn.key().clone(), key);

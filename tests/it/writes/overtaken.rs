@@ -1,0 +1,39 @@
+//! A change that comes while a deferred write waits for its turn: the write is computed from what is true then.
+
+use std::time::Duration;
+
+use super::place::{Place, until_saved};
+use crate::support::admin::metric;
+use crate::support::until;
+use crate::support::wire::line;
+
+#[test]
+fn a_transaction_that_waits_for_one_key_sees_what_changes_another_meanwhile() {
+    let place = Place::new();
+    let sidecar = place.builder("50ms").start();
+    let mut wire = sidecar.wire();
+    for id in [1, 2] {
+        assert_eq!(wire.ask(&format!("HGET p:{id} seen")), "$1\r\n0\r\n");
+    }
+    let mut lock = place.postgres.session();
+    lock.run("BEGIN; UPDATE players SET hp = hp WHERE id = 2;");
+    let mut before = sidecar.wire();
+    before.send(&line("HSET p:2 hp 7"));
+    place.until_locked_out(1);
+    for request in ["MULTI", "HGET p:1 seen", "HINCRBY p:1 seen 1", "HINCRBY p:2 seen 1"] {
+        wire.ask(request);
+    }
+    wire.send(&line("EXEC"));
+    until("it has its turn of the first key", || {
+        let mut reader = sidecar.wire();
+        reader.send(&line("HGET p:1 seen"));
+        reader.is_silent(Duration::from_millis(50))
+    });
+    place.postgres.sql("UPDATE players SET seen = 100 WHERE id = 1");
+    until("the change has come", || metric(&sidecar, "hearthside_invalidations_total{reason=\"change\"}") == 1.0);
+    lock.run("COMMIT;");
+    assert_eq!(before.frame(), b":0\r\n");
+    assert_eq!(String::from_utf8_lossy(&wire.frame()), "*3\r\n$3\r\n100\r\n:101\r\n:1\r\n");
+    until_saved(&sidecar);
+    assert_eq!(place.seen(1), "101", "what was written by SQL is lost");
+}
