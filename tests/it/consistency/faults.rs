@@ -5,9 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::deck::Kind;
-use super::world::{MAX_STALENESS, SIDECARS, World};
+use super::world::{KEYS, MAX_STALENESS, SIDECARS, World};
 use super::{Attack, BOUND};
-use super::{feeds, fleeting, journals, poolers, reloads, schema_changes};
+use super::{feeds, fleeting, journals, poolers, reloads, schema_changes, things};
 use crate::differential::stream::Dice;
 use crate::support::proxy::Proxy;
 
@@ -133,8 +133,8 @@ fn end_connections(attack: &Attack, _: &mut Dice) {
     let _away = attack.world.postgres.try_sql(terminate);
 }
 
-/// While a standby that must confirm is away, a commit is in the log, and nobody sees its rows. Then nobody writes, so
-/// that what was loaded too early would show.
+/// While a standby that must confirm is away, a commit is in the log, and nobody sees its rows: those of all writers, and
+/// then that of one key, which nobody else writes. What was loaded too early would show when it is older than the bound.
 fn hold_commits(attack: &Attack, dice: &mut Dice) {
     let wait_for = |standby: &str| {
         attack.world.postgres.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{standby}'"));
@@ -142,6 +142,14 @@ fn hold_commits(attack: &Attack, dice: &mut Dice) {
     };
     wait_for("nobody");
     thread::sleep(moment(dice));
-    wait_for("");
-    attack.calmly(|| thread::sleep(BOUND + Duration::from_millis(500)));
+    let key = dice.roll(KEYS as u64) as usize;
+    attack.calmly(|| {
+        thread::scope(|scope| {
+            let writing = scope.spawn(|| things::write_by_sql(attack, key));
+            thread::sleep(moment(dice));
+            wait_for("");
+            writing.join().expect("it has been answered");
+        });
+        thread::sleep(BOUND + Duration::from_millis(500));
+    });
 }

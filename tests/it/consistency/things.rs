@@ -53,7 +53,7 @@ pub fn write(attack: &Attack, mut dice: Dice) {
             burst => burst.iter().all(|via| {
                 thread::sleep(Duration::from_millis(dice.roll(25)));
                 things.through[key].send(What::Value, *via, |version| match via {
-                    Via::Sql => sql.run(attack, &format!("UPDATE things SET v = {version} WHERE id = {key};")),
+                    Via::Sql => sql.run(attack, &update(key, version)),
                     Via::Sidecar(i) => clients[*i].write(&format!("HSET thing:{key} v {version}")),
                 })
             }),
@@ -62,6 +62,19 @@ pub fn write(attack: &Attack, mut dice: Dice) {
             // Perhaps it is still on its way: nobody writes the key until it can no more arrive.
             attack.settle();
         }
+    }
+}
+
+fn update(key: usize, version: u64) -> String {
+    format!("UPDATE things SET v = {version} WHERE id = {key};")
+}
+
+/// Writes one version of this key by SQL, when nobody else writes it.
+pub fn write_by_sql(attack: &Attack, key: usize) {
+    let _holds = attack.things.held[key].lock().expect("a lock");
+    let mut sql = Sql::default();
+    if !attack.things.through[key].send(What::Value, Via::Sql, |version| sql.run(attack, &update(key, version))) {
+        attack.settle();
     }
 }
 

@@ -7,6 +7,7 @@ use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::wire::line;
 use crate::support::{until, warnings};
 
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b')";
@@ -61,13 +62,32 @@ fn a_cut_stream_empties_the_cache_when_it_is_back() {
 }
 
 #[test]
-fn nothing_is_left_behind_when_it_is_killed() {
+fn keys_of_one_statement_that_began_before_their_changes_do_not_fill_the_cache() {
     let (redis, postgres) = (Redis::start(), logical());
-    postgres.sql(TABLE);
-    let mut sidecar = replicated(&redis, &postgres, &over("t", "t", "")).start();
-    assert_eq!(postgres.sql(SLOTS), "1");
-    sidecar.kill();
-    until("the slot is gone", || postgres.sql(SLOTS) == "0");
+    postgres
+        .sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'a' FROM generate_series(1, 3) i");
+    // Reads the row as it is, then waits for a lock that the last key alone needs.
+    let slow = "[[caches]]\nkey = \"slow:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"1h\"\n\
+                query = \"SELECT v FROM (SELECT v, pg_advisory_xact_lock_shared(id) FROM t WHERE id = $1 OFFSET 0) AS s\"\n\
+                watch = [{ table = \"t\", key = { id = \"id\" } }]\n";
+    let sidecar = replicated(&redis, &postgres, slow).start();
+    let (mut early, mut late, mut lock) = (sidecar.wire(), sidecar.wire(), postgres.session());
+    lock.run("SELECT pg_advisory_lock(3);");
+    let keys = 1..=3;
+    let together: Vec<u8> = keys.clone().flat_map(|id| line(&format!("GET slow:{id}"))).collect();
+    early.send(&together);
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND query LIKE '%unnest%'";
+    until("one statement waits", || postgres.sql(waiting) == "1");
+    postgres.sql("UPDATE t SET v = 'b'");
+    until("the changes have come", || metric(&sidecar, "hearthside_invalidations_total{reason=\"change\"}") >= 3.0);
+    // A reader after a change does not join the load that began before it.
+    late.send(&together);
+    lock.run("SELECT pg_advisory_unlock(3);");
+    for id in keys {
+        assert_eq!(early.frame(), b"$1\r\na\r\n", "{id}: it was asked for before the change");
+        assert_eq!(late.frame(), b"$1\r\nb\r\n", "{id}");
+        assert_eq!(sidecar.wire().ask(&format!("GET slow:{id}")), "$1\r\nb\r\n", "{id}: the old load stayed");
+    }
 }
 
 #[test]

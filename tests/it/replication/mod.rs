@@ -3,6 +3,7 @@
 
 mod bounds;
 mod choice;
+mod endings;
 mod feed;
 mod installed;
 mod told;
