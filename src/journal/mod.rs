@@ -18,6 +18,7 @@
 //! - the file names the incarnation whose entries it holds, and the store notes once who took them over: a copy of the
 //!   file is known by that.
 
+mod appending;
 mod batches;
 mod chunks;
 mod entry;
@@ -39,6 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+pub use appending::Appending;
 pub use batches::Batch;
 pub use entry::{Change, Entry};
 pub use error::JournalError;
@@ -223,35 +225,6 @@ impl Journal {
         let (done, answer) = oneshot::channel();
         self.orders.send(make(done)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
-    }
-
-    /// Writes these fields' values, and returns when they are on disk; the entries with their numbers.
-    ///
-    /// # Errors
-    /// [`JournalError`]: then nothing of it has been taken.
-    pub async fn append(&self, mut entries: Vec<Entry>) -> Result<Vec<Entry>, JournalError> {
-        let weight: u64 = entries.iter().map(Entry::weight).sum();
-        self.room.take(weight)?;
-        let first = self.next.fetch_add(entries.len() as u64, SeqCst);
-        for (i, entry) in entries.iter_mut().enumerate() {
-            entry.seq = first + i as u64;
-        }
-        if is_planted("no-fsync") {
-            let (orders, late, (done, _told)) = (self.orders.clone(), entries.clone(), oneshot::channel());
-            tokio::spawn(async move {
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                orders.send(Order::Append(late, vec![done]))
-            });
-            return Ok(entries);
-        }
-        let replaced = self.order(|done| Order::Append(entries.clone(), vec![done])).await;
-        self.room.free(*replaced.as_ref().unwrap_or(&weight));
-        if let Err(error) = replaced {
-            self.room.refused();
-            return Err(error);
-        }
-        self.let_go(entries.iter());
-        Ok(entries)
     }
 
     /// Sees whether there is room for these entries now. None is kept free for them.

@@ -241,6 +241,12 @@ impl Flights {
         self.shard(key).entry(Bytes::copy_from_slice(key)).or_default().watchers.add()
     }
 
+    /// Does `f` unless somebody writes the key: whoever queues to write it from now on comes after that.
+    pub(super) fn unless_written<T>(&self, key: &[u8], f: impl FnOnce() -> T) -> Option<T> {
+        let shard = self.shard(key);
+        shard.get(key).is_none_or(|slot| slot.turns.is_empty()).then(f)
+    }
+
     /// Writes that have queued and not ended.
     pub(super) fn writes(&self) -> usize {
         self.shards.iter().map(|shard| locked(shard).values().map(|slot| slot.turns.len()).sum::<usize>()).sum()

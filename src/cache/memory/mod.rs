@@ -255,6 +255,11 @@ impl Memory {
         self.flights.queue_one(key, |key| self.entries.take(key))
     }
 
+    /// Does `f` unless somebody writes the key: whoever queues to write it from now on comes after that.
+    pub(super) fn unless_written<T>(&self, key: &[u8], f: impl FnOnce() -> T) -> Option<T> {
+        self.flights.unless_written(key, f)
+    }
+
     /// Ends a write that has changed the key, or may have: `left` is what is true of the key now, if that is known.
     pub(crate) fn end(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
         turn.end(Outcome::MayHaveChanged, left, |key, entry| self.entries.put(key, entry));

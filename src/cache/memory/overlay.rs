@@ -91,7 +91,7 @@ impl Overlay {
     }
 
     /// Removes what has been applied, or put aside; newer values of the same fields stay.
-    pub(super) fn settle(&self, key: &[u8], applied: &[Entry]) {
+    pub(crate) fn settle(&self, key: &[u8], applied: &[Entry]) {
         let mut keys = self.keys();
         if let Some(dirty) = keys.get_mut(key) {
             dirty.entries.retain(|entry| applied.iter().all(|done| done.seq != entry.seq));

@@ -10,7 +10,7 @@ use super::WriteBehind;
 use super::journalling::Deferred;
 use crate::cache::source::Cached;
 use crate::errors;
-use crate::journal::Change;
+use crate::journal::{Appending, Change, Journal, JournalError};
 use crate::keys::MappingId;
 use crate::record::{ExpireCommand, ReadError, TtlChange};
 use crate::store::StoreError;
@@ -147,27 +147,47 @@ impl WriteBehind {
     }
 
     async fn journal_renewals(&self, renewals: Vec<Renewal>) {
-        if self.journal.is_none() {
-            return;
+        let Some(journal) = &self.journal else { return };
+        let begun: Vec<_> = renewals.into_iter().filter_map(|renewal| self.begin_to_renew(journal, renewal)).collect();
+        let mut failed = None;
+        for (key, begun) in begun {
+            failed = self.end_renewal(journal, &key, begun).await.err().or(failed);
         }
-        // What has been given another expiry, or has gone, meanwhile is not renewed; nor what could never be saved.
-        let may_defer = |renewal: &Renewal| {
-            let plan = self.memory.source.known(renewal.mapping).and_then(|cached| cached.current.plan());
-            plan.is_ok_and(|plan| plan.may_defer().is_ok())
-        };
-        let holds = |renewal: &Renewal| {
-            may_defer(renewal)
-                && self.memory.peek(&renewal.key).is_some_and(|entry| entry.expires_at() == renewal.expiry)
-        };
-        let (now, unix) = (Tick::now(), UnixMs::now());
-        let deferred = |Renewal { mapping, key, expiry }: Renewal| {
-            let left = expiry.as_ms().cast_signed() - now.as_ms().cast_signed();
-            Deferred { mapping, key, change: Change::Expiry(Some(unix.plus(left))) }
-        };
-        let changes = renewals.into_iter().filter(holds).map(deferred).collect();
-        if let Err(error) = self.journal_all(changes).await {
+        if let Some(error) = failed {
             tracing::warn!(%error, "renewals by reads are not journaled");
         }
+        self.wake_flusher();
+    }
+
+    /// Begins to journal a renewal. It is in the overlay before anybody can queue to write the key: nobody waits for
+    /// it, and an expiry that the key is given afterwards must come behind it everywhere. What has been given another
+    /// expiry, or has gone, meanwhile is not renewed; nor what could never be saved.
+    fn begin_to_renew(&self, journal: &Journal, renewal: Renewal) -> Option<(Bytes, Result<Appending, JournalError>)> {
+        let Renewal { mapping, key, expiry } = renewal;
+        self.memory.source.known(mapping).and_then(|cached| cached.current.plan()?.may_defer()).ok()?;
+        let left = expiry.as_ms().cast_signed() - Tick::now().as_ms().cast_signed();
+        let change = Change::Expiry(Some(UnixMs::now().plus(left)));
+        let entries = self.entries(vec![Deferred { mapping, key: key.clone(), change }]).ok()?;
+        let begin = || {
+            self.memory.peek(&key).filter(|entry| entry.expires_at() == expiry)?;
+            let lays = |appending: &Appending| self.memory.overlay.put(mapping, &key, &appending.entries);
+            Some(journal.begin_append(entries).inspect(lays))
+        };
+        let begun = self.memory.unless_written(&key, begin).flatten()?;
+        Some((key, begun))
+    }
+
+    /// Waits until a renewal is on disk; one that does not get there lies over no record any more.
+    async fn end_renewal(
+        &self,
+        journal: &Journal,
+        key: &Bytes,
+        begun: Result<Appending, JournalError>,
+    ) -> Result<(), JournalError> {
+        let appending = begun?;
+        let entries = appending.entries.clone();
+        let appended = journal.appended(appending).await;
+        appended.map(drop).inspect_err(|_| self.memory.overlay.settle(key, &entries))
     }
 }
 

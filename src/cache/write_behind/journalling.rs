@@ -64,7 +64,7 @@ impl WriteBehind {
     }
 
     /// What the journal is given of these changes.
-    fn entries(&self, changes: Vec<Deferred>) -> Result<Vec<Entry>, StoreError> {
+    pub(super) fn entries(&self, changes: Vec<Deferred>) -> Result<Vec<Entry>, StoreError> {
         let entry = |Deferred { mapping, key, change }: Deferred| {
             let mapping = self.memory.source.known(mapping)?.name().to_owned();
             Ok(Entry { seq: 0, mapping, key, change })

@@ -242,3 +242,21 @@ fn expiries_that_the_version_before_journaled_are_in_force_and_saved() {
     let later = "SELECT CAST(CAST(value AS TEXT) AS INTEGER) / 1000 - unixepoch() BETWEEN 7100 AND 7200 FROM waiting";
     assert_eq!(sqlite(&file, &format!("{later} WHERE CAST(key AS TEXT) = 'p:3'")), "1");
 }
+
+#[test]
+fn a_renewal_by_a_read_never_replaces_an_expiry_that_was_given_after_it() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = builder(&redis, &postgres).start();
+    let (mut reader, mut wire) = (sidecar.wire(), sidecar.wire());
+    let all = |text: &str| (1..=1000).flat_map(|i| line(&text.replace('#', &i.to_string()))).collect::<Vec<u8>>();
+    let (gets, expires) = (all("HGET p:# hp"), all("EXPIRE p:# 100"));
+    for round in 0..10 {
+        reader.send(&gets);
+        (0..1000).for_each(|_| assert_eq!(reader.frame(), b"$2\r\n10\r\n"));
+        wire.send(&expires);
+        (0..1000).for_each(|_| assert_eq!(wire.frame(), b":1\r\n"));
+        until("the journal is empty", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+        let longer = postgres.sql("SELECT count(*) FROM sessions WHERE ends > now() + interval '200 seconds'");
+        assert_eq!(longer, "0", "keys outlive what they were given, in round {round}");
+    }
+}
