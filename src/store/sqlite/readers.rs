@@ -64,6 +64,14 @@ impl Readers {
         self.pool.read().await.clone().ok_or_else(removed_log::must_wait)
     }
 
+    /// Opens the file again, if it is closed.
+    pub(super) async fn open_again(&self) -> Result<(), StoreError> {
+        if self.pool.read().await.is_some() {
+            return Ok(());
+        }
+        self.lock().await.open().await
+    }
+
     /// Keeps everybody else from the pool.
     pub(super) async fn lock(&self) -> LockedReaders<'_> {
         LockedReaders { pooling: &self.pooling, pool: self.pool.write().await }

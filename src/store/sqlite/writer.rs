@@ -109,15 +109,16 @@ impl Writer {
                 tracing::warn!("the store's file was replaced by another one, which is opened");
                 *held = Held::default();
                 self.readers.retire();
-                self.readers.lock().await.open().await
             }
             Files::Open(files) if files.has(Part::Database) && !files.are_there() => {
-                self.leave_and_return(held, files).await
+                self.leave_and_return(held, files).await?;
             }
-            Files::Left(_, at) if Tick::now().since(at) < PAUSE => Err(removed_log::must_wait()),
-            Files::Left(files, _) => self.leave_and_return(held, files).await,
-            _ => Ok(()),
+            Files::Left(_, at) if Tick::now().since(at) < PAUSE => return Err(removed_log::must_wait()),
+            Files::Left(files, _) => self.leave_and_return(held, files).await?,
+            Files::None | Files::Open(_) => {}
         }
+        // An attempt before this one may have closed them, and failed then.
+        self.readers.open_again().await
     }
 
     /// Leaves the removed log, and opens the file again. Whoever wants to read waits meanwhile.

@@ -231,3 +231,25 @@ fn a_write_is_not_acknowledged_when_the_file_has_only_its_second_name() {
     let told = sidecar.wire().ask("HSET a:3 hp 8");
     assert!(told.contains("may have been applied: the store's file was replaced meanwhile"), "{told}");
 }
+
+#[test]
+fn a_file_that_takes_the_place_of_one_whose_log_was_removed_is_read_when_it_can_be_opened() {
+    let place = Place::new();
+    let sidecar = place.builder().start();
+    writes(&sidecar, 1, 6);
+    let mut program = Program::over(&place.file());
+    program.run("INSERT INTO a VALUES (4, 4, 'x')");
+    shows(&sidecar, 4, 4);
+    place.remove(&BOTH);
+    soon("it is noticed", || sidecar.log().contains(warnings::NOT_OPENED_AGAIN));
+    let (half, whole) = (place.folder.path().join("half.db"), place.folder.path().join("whole.db"));
+    fs::write(&half, "half of a file").expect("written");
+    fs::rename(&half, place.file()).expect("renamed");
+    soon("that one is noticed", || sidecar.log().contains(warnings::FILE_REPLACED));
+    sql(&whole, ROWS);
+    sql(&whole, "UPDATE a SET hp = 8");
+    fs::rename(&whole, place.file()).expect("renamed");
+    soon("writes are taken again", || sidecar.wire().ask("HSET a:2 hp 7") == ":1\r\n");
+    shows(&sidecar, 1, 8);
+    program.end();
+}
