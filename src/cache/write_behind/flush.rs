@@ -55,6 +55,8 @@ pub(super) struct Flusher {
     pub(super) was_sent: bool,
     /// The journal does not know it yet.
     pub(super) ended: Option<Settled>,
+    /// What of that batch a trigger or a policy has suppressed: it is put aside before the journal knows.
+    suppressed: Option<Pending>,
     /// The incarnation under which somebody else has noted something: it is given up before anything is taken.
     pub(super) collided: Option<Arc<str>>,
     /// So often the journal took another name since a batch was saved.
@@ -183,7 +185,11 @@ impl WriteBehind {
 
     /// Notes in the journal how the last batch ended; it is tried again before anything else if it cannot be noted now.
     pub(super) async fn note(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
-        let Flusher { ended, log, .. } = &mut *flusher;
+        let Flusher { ended, suppressed, log, .. } = &mut *flusher;
+        if let Some(rows) = suppressed {
+            self.put_aside(journal, log, rows, &StoreError::suppressed()).await?;
+            *suppressed = None;
+        }
         match ended {
             Some(Settled::Saved(batch)) => journal.applied(*batch).await?,
             Some(Settled::NotSaved(batch)) => journal.give_back(*batch).await?,
@@ -271,7 +277,8 @@ impl WriteBehind {
         }
         match flushed {
             Ok(Flushed::Now { records, suppressed }) => {
-                let pending = self.without(journal, flusher, &pending, &suppressed).await?;
+                let (suppressed, pending) = divided(&pending, &suppressed);
+                flusher.suppressed = suppressed;
                 self.saved(journal, flusher, &pending, Some(records)).await
             }
             Ok(Flushed::Fenced(note)) => {
@@ -290,24 +297,6 @@ impl WriteBehind {
                 Err(error)
             }
         }
-    }
-
-    /// The batch without the rows that were suppressed, whose values are put aside.
-    async fn without(
-        &self,
-        journal: &Journal,
-        flusher: &mut Flusher,
-        pending: &Pending,
-        suppressed: &[Bytes],
-    ) -> Result<Pending, StoreError> {
-        let of = |is_suppressed: bool| {
-            let is_meant = |(key, _): &&(Bytes, _)| suppressed.contains(key) == is_suppressed;
-            Pending { rows: pending.rows.iter().filter(is_meant).cloned().collect(), ..pending.clone() }
-        };
-        if !suppressed.is_empty() {
-            self.put_aside(journal, &mut flusher.log, &of(true), &StoreError::suppressed()).await?;
-        }
-        Ok(of(false))
     }
 
     /// The store has a batch: memory takes it, and the journal notes it. `records` are the rows that were there;
@@ -365,6 +354,15 @@ impl WriteBehind {
         self.count_waiting();
         Ok(())
     }
+}
+
+/// The rows of a batch that were suppressed, if some were, and the others.
+fn divided(pending: &Pending, suppressed: &[Bytes]) -> (Option<Pending>, Pending) {
+    let of = |is_suppressed: bool| {
+        let is_meant = |(key, _): &&(Bytes, _)| suppressed.contains(key) == is_suppressed;
+        Pending { rows: pending.rows.iter().filter(is_meant).cloned().collect(), ..pending.clone() }
+    };
+    ((!suppressed.is_empty()).then(|| of(true)), of(false))
 }
 
 /// How many keys had values for a row that is not there. An expiry for a missing row does not count.

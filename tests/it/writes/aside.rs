@@ -112,3 +112,16 @@ fn a_stop_on_a_full_disk_keeps_what_it_cannot_put_aside() {
     let sidecar = place.builder("50ms").expect(&[warnings::PUT_ASIDE]).start();
     nothing_is_lost(&place, &sidecar, taken);
 }
+
+#[test]
+fn what_a_trigger_suppresses_while_the_disk_is_full_is_put_aside_when_there_is_room() {
+    let place = Place::new();
+    place.postgres.sql(
+        "CREATE FUNCTION suppress() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
+         CREATE TRIGGER suppress BEFORE UPDATE ON players FOR EACH ROW WHEN (NEW.steps < 0) EXECUTE FUNCTION suppress()",
+    );
+    let (sidecar, wire, taken) = refused_on_a_full_disk(&place);
+    drop(wire);
+    sidecar.free_disk();
+    nothing_is_lost(&place, &sidecar, taken);
+}
