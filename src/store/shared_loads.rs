@@ -73,6 +73,10 @@ impl Wanted {
         Self { is_alone: true, since: Instant::now(), ..self }
     }
 
+    fn has_left(&self) -> bool {
+        self.answer.is_closed()
+    }
+
     fn goes_with(&self, first: &Self) -> bool {
         !self.is_alone && !first.is_alone && Arc::ptr_eq(&self.plan, &first.plan)
     }
@@ -125,17 +129,18 @@ impl SharedLoads {
 }
 
 impl Lead {
-    /// The plan of the key that is next. Who has waited for longer than `patience` is refused. Where nobody waits any
-    /// more, nobody leads the line from then on.
+    /// The plan of the key that is next. Who is in front and has waited for longer than `patience` is refused. Where
+    /// nobody waits any more, nobody leads the line from then on.
     pub(super) fn next(&mut self, patience: Duration) -> Option<Arc<Plan>> {
         let shared_loads = self.shared_loads.clone();
         let mut lines = shared_loads.lines();
         let line = lines.get_mut(&self.mapping)?;
-        line.wanted.retain(|wanted| !wanted.answer.is_closed());
-        let has_waited = |wanted: &Wanted| wanted.since.elapsed() > patience;
-        let (late, wanted) = line.wanted.drain(..).partition(has_waited);
-        line.wanted = wanted;
-        refuse(late, &no_turn());
+        // Those in front have waited longest. However long the line is, nobody goes through all of it.
+        while line.wanted.front().is_some_and(|first| first.has_left() || first.since.elapsed() > patience)
+            && let Some(late) = line.wanted.pop_front()
+        {
+            late.answer(Err(no_turn()));
+        }
         self.is_over = line.wanted.is_empty();
         line.is_led = !self.is_over;
         line.wanted.front().map(|wanted| wanted.plan.clone())
@@ -145,11 +150,15 @@ impl Lead {
     pub(super) fn take(&self) -> Vec<Wanted> {
         let mut lines = self.shared_loads.lines();
         let Some(line) = lines.get_mut(&self.mapping) else { return Vec::new() };
-        let Some(first) = line.wanted.front() else { return Vec::new() };
-        let together = line.wanted.iter().skip(1).take(line.most - 1).take_while(|wanted| wanted.goes_with(first));
-        let count = 1 + together.count();
         line.taken_at = Some(Instant::now());
-        line.wanted.drain(..count).collect()
+        let mut keys: Vec<Wanted> = Vec::new();
+        while keys.len() < line.most
+            && line.wanted.front().is_some_and(|next| keys.first().is_none_or(|first| next.goes_with(first)))
+            && let Some(next) = line.wanted.pop_front()
+        {
+            keys.extend(Some(next).filter(|next| !next.has_left()));
+        }
+        keys
     }
 
     /// How long the next statement has still to wait, so that it begins `pause` after the one before it. A key that
@@ -260,6 +269,18 @@ mod tests {
         assert_eq!(lead.take().len(), 1);
         (0..20).for_each(|_| shared.came_to(&plan, 1, 1));
         assert_eq!(lead.take().len(), MOST);
+    }
+
+    #[test]
+    fn a_long_line_is_not_gone_through_for_every_statement() {
+        let (shared, plan) = (Arc::new(SharedLoads::default()), plan(""));
+        let (lead, _answers) = joined(&shared, &plan, 40_000);
+        let (mut lead, began, mut count) = (lead.expect("nobody leads"), Instant::now(), 0);
+        while lead.next(Duration::MAX).is_some() {
+            count += lead.take().len();
+        }
+        assert_eq!(count, 40_000);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
 
     #[tokio::test]
