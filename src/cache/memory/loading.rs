@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Memory;
 use super::loads::{Begun, Load};
+use super::overlay::Dirty;
 use super::waiting::LoadResult;
 use crate::cache::entry::Entry;
 use crate::cache::source::Cached;
@@ -84,13 +85,7 @@ impl Memory {
             Err(_) => Err(StoreError::Unavailable("the load took too long".into())),
         };
         self.count_load(&result, started);
-        let over = |record: Option<Record>| {
-            let record = match &waiting {
-                Some(dirty) => dirty.over(record),
-                None => record,
-            };
-            self.overlay.over(load.key(), record)
-        };
+        let over = |record| self.lay_over(load.key(), waiting, record);
         let entry = |record| Arc::new(cached.life.entry(record, cached.mapping().id, load.epoch(), started));
         let result = result.map(over).map(entry);
         if let Err(error) = &result {
@@ -98,6 +93,15 @@ impl Memory {
             cached.complain("a load failed", error);
         }
         result
+    }
+
+    /// The record of a key with what waits over it, and below that what waited when the store was asked.
+    fn lay_over(&self, key: &Bytes, waited: Option<Dirty>, record: Option<Record>) -> Option<Record> {
+        let record = match waited {
+            Some(dirty) => dirty.over(record),
+            None => record,
+        };
+        self.overlay.over(key, record)
     }
 
     fn count_load(&self, result: &Result<Option<Record>, StoreError>, started: Tick) {
@@ -111,7 +115,8 @@ impl Memory {
 
     /// The record of a key as it is now: what the store has, with what waits over it.
     pub(crate) async fn read(&self, cached: &Cached, key: &Bytes) -> Result<Option<Record>, StoreError> {
+        let waiting = self.overlay.of(key);
         let record = self.source.load(cached, key).await?;
-        Ok(self.overlay.over(key, record))
+        Ok(self.lay_over(key, waiting, record))
     }
 }

@@ -1,9 +1,10 @@
-//! A change that comes while a deferred write waits for its turn: the write is computed from what is true then.
+//! What comes while a deferred write waits for its turn, or for the record that it is computed from, is not lost.
 
 use std::time::Duration;
 
 use super::place::{Place, until_saved};
 use crate::support::admin::metric;
+use crate::support::proxy::Proxy;
 use crate::support::until;
 use crate::support::wire::line;
 
@@ -36,4 +37,19 @@ fn a_transaction_that_waits_for_one_key_sees_what_changes_another_meanwhile() {
     assert_eq!(String::from_utf8_lossy(&wire.frame()), "*3\r\n$3\r\n100\r\n:101\r\n:1\r\n");
     until_saved(&sidecar);
     assert_eq!(place.seen(1), "101", "what was written by SQL is lost");
+}
+
+#[test]
+fn an_increment_counts_what_is_saved_while_its_record_is_read() {
+    let place = Place::new();
+    let proxy = Proxy::to(place.postgres.port);
+    let sidecar = place.behind(&proxy).set("JOURNAL__FLUSH_INTERVAL", "20ms").start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HINCRBY p:1 seen 1"), ":1\r\n");
+    // The answer to a flush overtakes that to a load which has read the row of before it.
+    proxy.delay(200);
+    for count in 2..=40 {
+        wire.ask("HEARTHSIDE INVALIDATE p:1");
+        assert_eq!(wire.ask("HINCRBY p:1 seen 1"), format!(":{count}\r\n"), "an acknowledged write is lost");
+    }
 }
