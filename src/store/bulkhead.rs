@@ -100,8 +100,15 @@ impl Bulkhead {
     }
 
     async fn turn_of(&self, concerned: &Concerned, work: Work) -> Result<Turn, StoreError> {
-        let taking = self.turns(work).take(concerned);
-        tokio::time::timeout(self.settings.queue_timeout, taking).await.map_err(|_| no_turn())
+        self.within_patience(self.turns(work).take(concerned)).await
+    }
+
+    /// Waits for something else for as long as for a turn.
+    ///
+    /// # Errors
+    /// As [`Bulkhead::turn`].
+    pub(super) async fn within_patience<T>(&self, waiting: impl Future<Output = T>) -> Result<T, StoreError> {
+        tokio::time::timeout(self.settings.queue_timeout, waiting).await.map_err(|_| no_turn())
     }
 
     /// The same for statements of which silence counts against their mapping. One turn is enough for a transaction over

@@ -104,6 +104,14 @@ pub const ALL: u64 = i64::MAX as u64;
 pub(super) const KEPT_DAYS: i32 = 30;
 
 impl Store {
+    /// Waits for the flush of a table that is under way, and for those who wait for it already.
+    ///
+    /// # Errors
+    /// [`StoreError::Overloaded`] after `store.queue_timeout`.
+    pub async fn wait_for_flush<T>(&self, flush: impl Future<Output = T>) -> Result<T, StoreError> {
+        self.bulkhead.within_patience(flush).await
+    }
+
     /// Saves rows of one mapping if the journal's note lets the batch through, and raises the note, in one transaction.
     /// Rows that are not there stay so.
     ///

@@ -107,7 +107,7 @@ impl WriteBehind {
         let Some(journal) = &self.journal else { return Ok(()) };
         let Some(dirty) = self.memory.overlay.of(key) else { return Ok(()) };
         let Some(strand) = self.strands.of_mapping(dirty.mapping) else { return Ok(()) };
-        let mut flusher = strand.flusher.lock().await;
+        let mut flusher = self.memory.source.store.wait_for_flush(strand.flusher.lock()).await?;
         let flushed = self.flush_one(journal, strand, &mut flusher, key).await;
         flusher.log.write();
         flushed

@@ -11,6 +11,7 @@ use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
 use crate::support::warnings;
+use crate::support::wire::{Wire, line};
 
 /// What a deferred write may wait whose table is free, on a busy machine: less than a statement that waits for a lock.
 const SOON: Duration = Duration::from_secs(4);
@@ -33,6 +34,7 @@ key = "f:{id:int}"
 type = "hash"
 table = "free"
 write = "through"
+delete = "row"
 deferred = ["n"]
 "#;
 
@@ -155,6 +157,28 @@ fn a_row_that_somebody_holds_and_a_slow_trigger_hold_up_the_flushes_of_no_other_
     place.others_are_saved_for(&sidecar, Duration::from_secs(3));
     until("it is saved", || place.n("locked", 1) == "6");
     all_is_well(&sidecar);
+}
+
+#[test]
+fn writes_that_come_after_what_waits_for_a_locked_table_do_not_wait_for_each_other() {
+    let place = Place::new();
+    let builder = place.builder().set("STORE__QUERY_TIMEOUT", "500ms").set("STORE__QUEUE_TIMEOUT", "500ms");
+    let sidecar = builder.set("JOURNAL__FLUSH_INTERVAL", "1h").start();
+    let mut wire = sidecar.wire();
+    (1..=30).for_each(|id| assert_eq!(wire.ask(&format!("HSET f:{id} n 5")), ":0\r\n"));
+    let mut session = place.lock("LOCK TABLE free IN ACCESS EXCLUSIVE MODE");
+    let mut clients: Vec<Wire> = (1..=30).map(|_| sidecar.wire()).collect();
+    let asked = Instant::now();
+    for (id, client) in (1..).zip(&mut clients) {
+        client.send(&line(&format!("DEL f:{id}")));
+    }
+    for client in &mut clients {
+        let told = String::from_utf8_lossy(&client.frame()).into_owned();
+        assert!(told.starts_with('-') && told.contains("overloaded"), "{told}");
+    }
+    assert!(asked.elapsed() < SOON, "the last one was answered after {:?}", asked.elapsed());
+    session.run("ROLLBACK;");
+    assert_eq!(wire.ask("DEL f:1"), ":1\r\n");
 }
 
 #[test]
