@@ -60,15 +60,18 @@ fn comment_length(text: &str) -> usize {
     text.len()
 }
 
-/// The length of a string in which a backslash may stand before a quote: `E'it\'s'`.
+/// The length of a string in which a backslash may stand before a quote, or another quote: `E'it\'s'`, `E'it''s'`.
 fn escaped_length(text: &str) -> usize {
-    let mut is_escaped = false;
-    let end = text.char_indices().skip(1).find(|(_, c)| {
-        let ends = *c == '\'' && !is_escaped;
-        is_escaped = *c == '\\' && !is_escaped;
-        ends
-    });
-    end.map_or(text.len(), |(at, _)| at + 1)
+    let (mut is_escaped, mut chars) = (false, text.char_indices().skip(1).peekable());
+    while let Some((at, c)) = chars.next() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '\'' if chars.next_if(|(_, next)| *next == '\'').is_none() => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 /// The `$tag$` with which a text begins; `$1` is a parameter.
@@ -145,6 +148,7 @@ mod tests {
             ("a = $1 AND b=$2::text", "a = <1> AND b=<2>::text"),
             ("$12$1", "<12><1>"),
             ("'$1' \"$1\" a$1 E'\\'$1' $q$ $1 $q$ $1", "'$1' \"$1\" a$1 E'\\'$1' $q$ $1 $q$ <1>"),
+            ("E'it''s \\'$1' || $1", "E'it''s \\'$1' || <1>"),
             ("-- $1\n$1 /* $1 /* ' */ $1 */ $1", "-- $1\n<1> /* $1 /* ' */ $1 */ <1>"),
             ("f($1)||ä$1||'ä'||$1", "f(<1>)||ä$1||'ä'||<1>"),
         ] {
