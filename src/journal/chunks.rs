@@ -8,7 +8,7 @@ use super::Entry;
 pub(super) fn last_of_each(entries: Vec<Entry>) -> (Vec<Entry>, u64) {
     let mut seen = HashSet::with_capacity(entries.len());
     let is_last: Vec<bool> =
-        entries.iter().rev().map(|entry| seen.insert((&entry.key[..], entry.change.stored_field()))).collect();
+        entries.iter().rev().map(|entry| seen.insert((&entry.key[..], entry.change.field()))).collect();
     let mut replaced = 0;
     let last = entries.into_iter().zip(is_last.into_iter().rev()).filter_map(|(entry, is_last)| {
         replaced += if is_last { 0 } else { entry.weight() };

@@ -52,7 +52,7 @@ impl Change {
     }
 
     /// Its field in the file.
-    pub(super) fn stored_field(&self) -> &[u8] {
+    pub fn field(&self) -> &[u8] {
         match self {
             Self::Field(name, _) => name,
             Self::Expiry(_) => EXPIRY,
@@ -96,7 +96,7 @@ mod tests {
     use crate::telemetry::clock::UnixMs;
 
     fn as_the_file_has_it(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
-        (change.stored_field().to_vec(), change.stored_value().map(std::borrow::Cow::into_owned))
+        (change.field().to_vec(), change.stored_value().map(std::borrow::Cow::into_owned))
     }
 
     #[test]

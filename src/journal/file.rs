@@ -261,7 +261,7 @@ impl File {
             rows(entries.len(), "(?, ?)")
         );
         let weigh = entries.iter().fold(sqlx::query_as(AssertSqlSafe(select)), |query, entry| {
-            query.bind(&entry.key[..]).bind(entry.change.stored_field())
+            query.bind(&entry.key[..]).bind(entry.change.field())
         });
         let (replaced, rows_replaced): (i64, i64) = weigh.fetch_one(&mut self.connection).await?;
         let insert = format!(
@@ -273,7 +273,7 @@ impl File {
         let keep = entries.iter().fold(sqlx::query(AssertSqlSafe(insert)), |query, entry| {
             query
                 .bind(&entry.key[..])
-                .bind(entry.change.stored_field())
+                .bind(entry.change.field())
                 .bind(entry.seq.cast_signed())
                 .bind(&entry.mapping)
                 .bind(entry.change.stored_value())

@@ -33,6 +33,11 @@ pub(crate) struct Dirty {
 }
 
 impl Dirty {
+    /// The number of the oldest change that waits.
+    fn age(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX)
+    }
+
     /// The record with these fields over it. A row that is not there stays absent.
     pub(crate) fn over(&self, record: Option<Record>) -> Option<Record> {
         let fields: Vec<(&[u8], Option<&[u8]>)> =
@@ -123,8 +128,14 @@ impl Overlay {
         self.keys().iter().filter(|(_, dirty)| ends(dirty)).map(|(key, _)| key.clone()).collect()
     }
 
-    /// Keys of one mapping with everything that waits for them, `most` at most, that have waited since before `until`;
-    /// that one of `among` whose entry is the oldest. Only keys that `may_go` counts.
+    /// One more than the number of the newest change that waits.
+    pub(crate) fn upcoming(&self) -> u64 {
+        self.keys().values().flat_map(|dirty| &dirty.entries).map(|entry| entry.seq + 1).max().unwrap_or_default()
+    }
+
+    /// Keys of one mapping with what waits for them, `most` at most, that have waited since before `until`; that one of
+    /// `among`, which are mappings of one table, whose entry is the oldest. Only keys that `may_go` counts. What waits
+    /// behind a change of the same field by another of these mappings is left for the time after that.
     pub(crate) fn oldest(
         &self,
         most: usize,
@@ -133,17 +144,32 @@ impl Overlay {
         may_go: impl Fn(&Bytes, &Dirty) -> bool,
     ) -> Option<(MappingId, Rows)> {
         let keys = self.keys();
-        let age = |dirty: &Dirty| dirty.entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
-        let goes = |key: &Bytes, dirty: &Dirty| age(dirty) < until && may_go(key, dirty);
-        let tried = keys.iter().filter(|(key, dirty)| among.contains(&dirty.mapping) && goes(key, dirty));
-        let mapping = tried.map(|(_, dirty)| dirty).min_by_key(|dirty| age(dirty))?.mapping;
-        let mut rows: Vec<(u64, &Bytes, &Dirty)> = keys
-            .iter()
-            .filter(|(key, dirty)| dirty.mapping == mapping && goes(key, dirty))
-            .map(|(key, dirty)| (age(dirty), key, dirty))
-            .collect();
-        rows.sort_unstable_by_key(|(age, ..)| *age);
-        let rows = rows.into_iter().take(most).map(|(_, key, dirty)| (key.clone(), dirty.entries.clone()));
+        let goes =
+            |key: &Bytes, dirty: &Dirty| among.contains(&dirty.mapping) && dirty.age() < until && may_go(key, dirty);
+        let waiting: Vec<(&Bytes, &Dirty)> = keys.iter().filter(|(key, dirty)| goes(key, dirty)).collect();
+        let mapping = waiting.iter().min_by_key(|(_, dirty)| dirty.age())?.1.mapping;
+        let (mut rows, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, dirty)| dirty.mapping == mapping);
+        let others = first_of_each_field(others.into_iter().flat_map(|(_, dirty)| &dirty.entries));
+        rows.sort_unstable_by_key(|(_, dirty)| dirty.age());
+        let rows = rows.into_iter().map(|(key, dirty)| (key.clone(), before_others(&dirty.entries, &others)));
+        let rows = rows.filter(|(_, entries)| !entries.is_empty()).take(most);
         Some((mapping, rows.collect()))
     }
+}
+
+/// The oldest change of each field.
+fn first_of_each_field<'e>(entries: impl Iterator<Item = &'e Entry>) -> HashMap<&'e [u8], u64> {
+    let mut first = HashMap::new();
+    for entry in entries {
+        first.entry(entry.change.field()).and_modify(|seq: &mut u64| *seq = entry.seq.min(*seq)).or_insert(entry.seq);
+    }
+    first
+}
+
+/// What of a key's changes goes before another mapping of the table has an older change of the same field, perhaps in
+/// the same row.
+fn before_others(entries: &[Entry], others: &HashMap<&[u8], u64>) -> Vec<Entry> {
+    let is_late = |entry: &&Entry| others.get(entry.change.field()).is_some_and(|first| *first < entry.seq);
+    let until = entries.iter().filter(is_late).map(|entry| entry.seq).min().unwrap_or(u64::MAX);
+    entries.iter().filter(|entry| entry.seq < until).cloned().collect()
 }

@@ -117,7 +117,8 @@ impl WriteBehind {
     ) -> Result<(), StoreError> {
         self.resolve(journal, strand, flusher).await?;
         let mut failed = Ok(());
-        let until = journal.upcoming();
+        // What is journaled at this moment, and waits from the next on, is for the next flush.
+        let until = self.memory.overlay.upcoming();
         flusher.pace.keep(|key| self.memory.overlay.of(key).is_some());
         while let Some((mapping, rows)) = self.next(&flusher.pace, until, &able) {
             let next = match self.flush_rows(journal, strand, flusher, (mapping, rows.clone())).await {

@@ -53,3 +53,26 @@ fn a_table_of_sqlite_is_one_strand_in_capitals_too() {
     assert_eq!(place.sql("SELECT count(*) FROM hearthside_journals WHERE journal LIKE '%:%'"), "1");
     assert_eq!(place.sql("SELECT seen FROM players"), "2");
 }
+
+#[test]
+fn two_mappings_that_defer_one_column_are_saved_in_the_order_of_their_writes() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, x int, y int); INSERT INTO t SELECT i, 0, 0 FROM generate_series(1, 50) AS i",
+    );
+    let config = block("a", "t", "") + &block("b", "public.t", "");
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(&config).migrated();
+    let sidecar = builder.set("JOURNAL__FLUSH_INTERVAL", "500ms").start();
+    let mut wire = sidecar.wire();
+    for round in 0..6 {
+        let (first, second) = if round % 2 == 0 { ("a", "b") } else { ("b", "a") };
+        let row = 10 + round;
+        // The older key of the first one makes its mapping the one whose turn it is.
+        for (key, value) in [(format!("{first}:50"), 1), (format!("{second}:{row}"), 1), (format!("{first}:{row}"), 2)]
+        {
+            assert_eq!(wire.ask(&format!("HSET {key} x {value} y {value}")), ":0\r\n");
+        }
+        until("everything is saved", || metric(&sidecar, "hearthside_deferred_keys") == 0.0);
+        assert_eq!(postgres.sql(&format!("SELECT x, y FROM t WHERE id = {row}")), "2|2");
+    }
+}
