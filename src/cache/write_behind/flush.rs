@@ -128,11 +128,13 @@ impl WriteBehind {
                 }
                 // No row is at fault: the mapping's rows wait until its statements fit again.
                 Err(error @ StoreError::Faulty(_)) => (Next::Waits, error),
-                Err(error) if error.is_of_one_statement() => (flusher.pace.refused(mapping, &rows), error),
+                Err(error) if error.is_of_one_statement() || matches!(error, StoreError::ReadOnly(_)) => {
+                    (flusher.pace.refused(mapping, &rows), error)
+                }
                 Err(error) => return Err(error),
             };
-            // What takes long is tried once in a flush.
-            if matches!(next, (Next::Waits, _) | (_, StoreError::Overloaded(_))) {
+            // What takes long, or may be the whole store's trouble, is tried once in a flush.
+            if matches!(next, (Next::Waits, _) | (_, StoreError::Overloaded(_) | StoreError::ReadOnly(_))) {
                 able.retain(|other| *other != mapping);
             }
             failed = Err(next.1);

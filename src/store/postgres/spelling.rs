@@ -28,8 +28,8 @@ fn is_unclear((param, bound): (&Param, &Bound)) -> bool {
     }
 }
 
-/// True of an error that may say of a text that it is no value of a type; whether it is the key's text, it does not say.
-/// Types of extensions have codes of their own for that: ltree 42601, hstore XX000.
+/// True of an error that may say of a text that it is no value of a type; whether it is the key's text, it does not
+/// say. Types of extensions have codes of their own for that: ltree 42601, hstore XX000.
 pub(super) fn is_about_a_text(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code.starts_with("22") || ["42601", "XX000"].contains(&&*code))

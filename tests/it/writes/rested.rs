@@ -11,9 +11,9 @@ use crate::support::warnings;
 use crate::support::wire::{Wire, line};
 
 /// Codes of connections, ends, lacks, locks and conflicts, of the system, and of a schema or a right that is missing.
-const CODES: [&str; 14] = [
+const CODES: [&str; 15] = [
     "08001", "08006", "57P01", "57014", "53100", "55P03", "40001", "40P01", "58030", "XX000", "42703", "42501",
-    "38000", "HV00N",
+    "38000", "HV00N", "25006",
 ];
 
 const TRIGGER: &str = "CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \

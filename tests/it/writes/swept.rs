@@ -77,7 +77,7 @@ fn a_locked_table_holds_up_the_sweep_of_no_other() {
     postgres.sql(TABLES);
     postgres.sql("INSERT INTO b SELECT i, 'x', NULL, now() - interval '1 hour' FROM generate_series(1, 2000) i");
     let builder = builder(&redis, &postgres).set("STORE__SWEEP_INTERVAL", "100ms").set("STORE__QUERY_TIMEOUT", "60s");
-    let sidecar = builder.expect(&[warnings::NOT_SWEPT, warnings::UNPLANNED]).start();
+    let _sidecar = builder.expect(&[warnings::NOT_SWEPT, warnings::UNPLANNED]).start();
     until("the first has been", || postgres.sql("SELECT count(*) FROM b") == "0");
     let mut session = postgres.session();
     session.run("BEGIN; LOCK TABLE a IN SHARE MODE;");
@@ -85,7 +85,6 @@ fn a_locked_table_holds_up_the_sweep_of_no_other() {
     until("those of the other are gone", || postgres.sql("SELECT count(*) FROM b") == "0");
     session.run("ROLLBACK;");
     until("the first goes on", || postgres.sql("SELECT count(*) FROM a") == "3");
-    assert!(!sidecar.log().is_empty());
 }
 
 #[test]
@@ -115,7 +114,7 @@ fn in_sqlite_a_row_that_cannot_be_removed_keeps_none_of_the_others() {
     until("and of the second", || left("b") == "8,1800,2900");
     until("they are counted", || unswept(&sidecar, "b:{id:int}:{part}") == "3");
     sql("DELETE FROM child; UPDATE b SET v = 'free'");
-    until("those that may go now are gone", || left("a") == "" && left("b") == "");
+    until("those that may go now are gone", || left("a").is_empty() && left("b").is_empty());
 }
 
 /// A key of which the store says that it ended long ago, and its journal that it lives.
