@@ -125,6 +125,10 @@ impl Sidecar {
             // What waits for a mapping that goes would be put aside.
             return Err(Failure::Start(format!("mappings are not changed while deferred writes wait: {standing}")));
         }
+        if has_new_mappings && self.owned.cache.journal().is_some_and(|journal| !journal.has_succeeded()) {
+            let why = "mappings are not changed while the store is asked what it has of the journal; try again soon";
+            return Err(Failure::Start(why.to_owned()));
+        }
         let successor = if has_new_mappings {
             Some(build::successor(&self.owned, reading.mappings.clone(), &old.settings, &self.metrics).await?)
         } else {

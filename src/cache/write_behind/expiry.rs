@@ -2,9 +2,10 @@
 //! renewal by a read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use super::WriteBehind;
 use super::journalling::Deferred;
@@ -102,23 +103,37 @@ const MOST_WAITING: usize = 65_536;
 /// Most that are journaled at once.
 const AT_ONCE: usize = 4096;
 
+/// How long those that wait may take to be journaled when another cache goes on.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The queue for renewals by reads.
 #[derive(Debug)]
-pub(crate) struct Renewals(mpsc::Sender<Renewal>);
+pub(crate) struct Renewals {
+    queue: mpsc::Sender<Renewal>,
+    /// Held while some are journaled. True: no more are, because another cache goes on.
+    have_ended: Mutex<bool>,
+}
 
 impl Renewals {
     /// An empty queue, and its receiving end.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Renewal>) {
-        let (renewals, renewed) = mpsc::channel(MOST_WAITING);
-        (Self(renewals), renewed)
+        let (queue, renewed) = mpsc::channel(MOST_WAITING);
+        (Self { queue, have_ended: Mutex::default() }, renewed)
     }
 
     /// One more that waits, unless too many do: the journal is far behind then, and the next read of the key renews it.
     fn add(&self, renewal: Renewal, metrics: &WriteBehindMetrics) {
         // The receiving end lives as long as the process.
-        if self.0.try_send(renewal).is_err() {
+        if self.queue.try_send(renewal).is_err() {
             metrics.renewals_dropped.inc();
         }
+    }
+
+    /// Waits until those that have come are journaled; what comes from then on is not.
+    pub(super) async fn end(&self) {
+        // There is room for all when none waits.
+        let _are_taken = tokio::time::timeout(PATIENCE, self.queue.reserve_many(MOST_WAITING)).await;
+        *self.have_ended.lock().await = true;
     }
 }
 
@@ -147,7 +162,8 @@ impl WriteBehind {
     }
 
     async fn journal_renewals(&self, renewals: Vec<Renewal>) {
-        let Some(journal) = &self.journal else { return };
+        let have_ended = self.renewals.have_ended.lock().await;
+        let Some(journal) = self.journal.as_ref().filter(|_| !*have_ended) else { return };
         let begun: Vec<_> = renewals.into_iter().filter_map(|renewal| self.begin_to_renew(journal, renewal)).collect();
         let mut failed = None;
         for (key, begun) in begun {

@@ -22,7 +22,7 @@ use super::flush_log::FlushLog;
 use super::pace::{Next, Pace};
 use super::strands::Strand;
 use crate::cache::memory::overlay::{Rows, fields_of, left_of};
-use crate::journal::{Batch, Entry, Journal};
+use crate::journal::{Batch, Entry, Held, Journal};
 use crate::keys::MappingId;
 use crate::record::Record;
 use crate::store::{FlushRow, Flushed, Mark, Plan, StoreError};
@@ -223,9 +223,16 @@ impl WriteBehind {
         flusher: &mut Flusher,
         (mapping, rows): (MappingId, Rows),
     ) -> Result<(), StoreError> {
-        if self.is_given_over() {
-            return Err(StoreError::Unavailable("the mappings are reloaded".into()));
-        }
+        let held = self.answer(StoreError::Unavailable, self.hold(journal, strand, flusher)).await?;
+        let entries: Vec<Entry> = rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
+        let batch = Arc::new(journal.take(held, &strand.name, &entries).await?);
+        (flusher.unknown, flusher.was_sent) = (Some(Arc::new(Pending { batch, mapping, rows })), false);
+        Ok(())
+    }
+
+    /// The incarnation under which the next batch of a strand is taken. Another one is waited for until every batch of
+    /// the one before is settled.
+    async fn hold(&self, journal: &Journal, strand: &Strand, flusher: &mut Flusher) -> Result<Held, StoreError> {
         if let Some(former) = &flusher.collided {
             journal.renew(former).await?;
             flusher.collided = None;
@@ -233,15 +240,10 @@ impl WriteBehind {
         let held = journal.hold().await;
         // Before the store has a note of the strand it would let nothing of it through.
         if !journal.is_enrolled(&strand.name) {
-            let note = held.note(&strand.name);
-            let enrolling = self.memory.source.store.enroll(held.incarnation(), &note);
-            self.answer(StoreError::Unavailable, enrolling).await?;
+            self.memory.source.store.enroll(held.incarnation(), &held.note(&strand.name)).await?;
             journal.set_enrolled(&strand.name);
         }
-        let entries: Vec<Entry> = rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
-        let batch = Arc::new(journal.take(held, &strand.name, &entries).await?);
-        (flusher.unknown, flusher.was_sent) = (Some(Arc::new(Pending { batch, mapping, rows })), false);
-        Ok(())
+        Ok(held)
     }
 
     /// Sends the batch that was taken, and then the parts that are to be tried again.

@@ -43,13 +43,16 @@ impl WriteBehind {
         self.memory.source.all().any(|now| now.block().is_same(before.block()))
     }
 
-    /// What waits here waits in `new` from now on, and is not saved by this cache any more.
+    /// What waits here waits in `new` from now on, and is not saved by this cache any more. Dropped halfway, it gives
+    /// `new` nothing, and all of it stays in the journal.
     pub(crate) async fn hand_over(&self, new: &Self) {
         if self.journal.is_none() {
             return;
         }
         // Where a flush is under way, its answer is waited for no more.
         self.is_given_over.send_replace(true);
+        self.renewals.end().await;
+        let mut inherited = new.inherited.lock().await;
         let mut given = std::mem::take(&mut *self.inherited.lock().await);
         for strand in self.strands.all() {
             let flusher = std::mem::take(&mut *strand.flusher.lock().await);
@@ -66,7 +69,7 @@ impl WriteBehind {
                 None => given.orphans.push((key, entries)),
             }
         }
-        *new.inherited.lock().await = given;
+        *inherited = given;
         new.wake_flusher();
     }
 

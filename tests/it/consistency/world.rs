@@ -190,6 +190,7 @@ impl World {
             warnings::NO_TRIGGERS,
             warnings::UNTOLD,
             warnings::UNFIT,
+            warnings::UNPLANNED,
             warnings::STALE,
             warnings::JOURNAL_COPIED,
             warnings::JOURNAL_LACKS,

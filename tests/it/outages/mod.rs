@@ -10,6 +10,7 @@ mod locked_flushes;
 mod poolers;
 mod questions;
 mod reasons;
+mod reloaded_doubts;
 mod reloaded_flushes;
 mod sessions;
 mod shares;

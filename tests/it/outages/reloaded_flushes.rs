@@ -1,51 +1,52 @@
 //! A reload of mappings while deferred writes cannot be saved keeps no key waiting, and loses none of them.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::support::admin::{metric, request};
-use crate::support::postgres::{Postgres, Session};
-use crate::support::proxy::Proxy;
+use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
 use crate::support::warnings;
 use crate::support::wire::Wire;
+use crate::writes::embedded::sqlite;
 
-const OTHER: &str = "[[caches]]\nkey = \"b:{id:int}\"\ntype = \"hash\"\ntable = \"b\"\nwrite = \"through\"\n";
-const THIRD: &str = "[[caches]]\nkey = \"c:{id:int}\"\ntype = \"hash\"\ntable = \"b\"\n";
-
-/// Only the parameters of a flush hold this.
-const FLUSH: &str = "\"k\":[";
+pub(super) const OTHER: &str =
+    "[[caches]]\nkey = \"b:{id:int}\"\ntype = \"hash\"\ntable = \"b\"\nwrite = \"through\"\n";
+pub(super) const THIRD: &str = "[[caches]]\nkey = \"c:{id:int}\"\ntype = \"hash\"\ntable = \"b\"\n";
 
 /// A mapping of this key pattern over this table that defers writes to this column.
-fn over(key: &str, table: &str, column: &str) -> String {
+pub(super) fn over(key: &str, table: &str, column: &str) -> String {
     format!(
         "[[caches]]\nkey = \"{key}\"\ntype = \"hash\"\ntable = \"{table}\"\nfields = [\"{column}\", \"w\"]\n\
          write = \"through\"\ndeferred = [\"{column}\"]\n"
     )
 }
 
-fn block(column: &str) -> String {
+pub(super) fn block(column: &str) -> String {
     over("a:{id:int}", "a", column)
 }
 
-fn shorter(block: &str) -> String {
+pub(super) fn shorter(block: &str) -> String {
     format!("{block}ttl = \"50s\"\n")
 }
 
 /// Parts that outlive a sidecar.
-struct Place {
+pub(super) struct Place {
     redis: Redis,
-    postgres: Postgres,
+    pub(super) postgres: Postgres,
     folder: TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let postgres = Postgres::start();
         for (table, column) in [("a", "d"), ("a2", "d"), ("b", "v")] {
             postgres.sql(&format!(
@@ -62,7 +63,7 @@ impl Place {
         Self { redis: Redis::start(), postgres, folder: tempfile::tempdir().expect("a folder") }
     }
 
-    fn builder(&self, config: &str) -> Builder {
+    pub(super) fn builder(&self, config: &str) -> Builder {
         let expected = [
             warnings::DEFERRED_WAIT,
             warnings::DEFERRED_REFUSED,
@@ -92,51 +93,15 @@ impl Place {
         (sidecar, wire)
     }
 
-    /// The same behind a proxy that holds the flush of a batch which Postgres has applied already. Somebody has written
-    /// something newer since.
-    fn doubtful(&self, proxy: &Proxy) -> (Sidecar, Wire) {
-        let builder = self.builder(&(block("d") + OTHER)).set("STORE__URL", self.postgres.url_at(proxy.port));
-        let away = [
-            warnings::STORE_SILENT,
-            warnings::STORE_HEALTH,
-            warnings::FEED_LOST,
-            warnings::FEED_CLOSED,
-            warnings::FAULTY_RELOAD,
-        ];
-        let sidecar = builder.set("STORE__QUERY_TIMEOUT", "60s").expect(&away).start();
-        let mut wire = sidecar.wire();
-        assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nd\r\n");
-        let mut lock = self.lock_first();
-        assert_eq!(wire.ask("HSET a:1 d x"), ":0\r\n");
-        self.until_locked_out();
-        proxy.refuse_new(true);
-        proxy.cut();
-        lock.run("COMMIT;");
-        until("it is applied", || self.d(1) == "x");
-        self.postgres.sql("UPDATE a SET d = 'newer' WHERE id = 1");
-        (sidecar, wire)
-    }
-
-    fn lock_first(&self) -> Session {
-        let mut lock = self.postgres.session();
-        lock.run("BEGIN; UPDATE a SET w = w WHERE id = 1;");
-        lock
-    }
-
-    fn until_locked_out(&self) {
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-        until("a statement waits for the row", || self.postgres.sql(waiting) != "0");
-    }
-
-    fn d(&self, id: u32) -> String {
+    pub(super) fn d(&self, id: u32) -> String {
         self.postgres.sql(&format!("SELECT d FROM a WHERE id = {id}"))
     }
 
-    fn applied(&self) -> String {
+    pub(super) fn applied(&self) -> String {
         self.postgres.sql("SELECT string_agg(v, ' ') FROM applied")
     }
 
-    fn until_saved(&self, sidecar: &Sidecar) {
+    pub(super) fn until_saved(&self, sidecar: &Sidecar) {
         until("nothing waits", || metric(sidecar, "hearthside_journal_bytes") == 0.0);
     }
 }
@@ -146,7 +111,7 @@ fn config_of(sidecar: &Sidecar) -> PathBuf {
 }
 
 /// Writes another configuration, and waits until it is in force. It is read again where the store was lost meanwhile.
-fn reload(sidecar: &Sidecar, text: &str) {
+pub(super) fn reload(sidecar: &Sidecar, text: &str) {
     let reloads = |outcome| metric(sidecar, &format!("hearthside_config_reloads_total{{outcome=\"{outcome}\"}}"));
     fs::write(config_of(sidecar), text).expect("written");
     let before = reloads("Ok");
@@ -162,7 +127,7 @@ fn reload(sidecar: &Sidecar, text: &str) {
 }
 
 /// Cold keys of another mapping are answered soon.
-fn others_are_served(wire: &mut Wire) {
+pub(super) fn others_are_served(wire: &mut Wire) {
     for id in 2..40 {
         let begun = Instant::now();
         assert_eq!(wire.ask(&format!("HGET b:{id} v")), "$1\r\nv\r\n");
@@ -294,58 +259,6 @@ fn what_waits_for_a_mapping_that_moves_to_another_table_goes_there() {
 }
 
 #[test]
-fn a_batch_that_was_applied_before_a_reload_and_never_answered_is_not_applied_again() {
-    let place = Place::new();
-    let proxy = Proxy::to(place.postgres.port);
-    let (sidecar, mut wire) = place.doubtful(&proxy);
-    let late = proxy.trap(FLUSH);
-    proxy.refuse_new(false);
-    until("it is sent again", || late.has_caught());
-    for config in [shorter(&block("d")) + OTHER, block("d") + OTHER + THIRD] {
-        reload(&sidecar, &config);
-        others_are_served(&mut wire);
-    }
-    place.until_saved(&sidecar);
-    late.release();
-    until("Postgres has answered the late flush", || late.is_answered());
-    assert_eq!((place.applied().as_str(), place.d(1).as_str()), ("x newer", "newer"));
-    until("memory agrees", || wire.ask("HGET a:1 d") == "$5\r\nnewer\r\n");
-}
-
-#[test]
-fn a_batch_that_was_applied_is_not_put_aside_when_its_mapping_goes() {
-    let place = Place::new();
-    let proxy = Proxy::to(place.postgres.port);
-    let (sidecar, mut wire) = place.doubtful(&proxy);
-    let late = proxy.trap(FLUSH);
-    proxy.refuse_new(false);
-    until("it is sent again", || late.has_caught());
-    // Another mapping writes to the same table.
-    reload(&sidecar, &(over("z:{id:int}", "a", "d") + OTHER));
-    assert_eq!(wire.ask("HSET z:2 d y"), ":0\r\n");
-    place.until_saved(&sidecar);
-    assert_eq!((place.applied().as_str(), place.d(1).as_str()), ("x newer y", "newer"));
-    drop(late);
-}
-
-#[test]
-fn a_flush_that_waits_for_a_row_during_a_reload_is_applied_once_and_read_meanwhile() {
-    let place = Place::new();
-    let sidecar = place.builder(&(block("d") + OTHER)).start();
-    let mut wire = sidecar.wire();
-    assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nd\r\n");
-    let mut lock = place.lock_first();
-    assert_eq!(wire.ask("HSET a:1 d x"), ":0\r\n");
-    place.until_locked_out();
-    reload(&sidecar, &(shorter(&block("d")) + OTHER));
-    others_are_served(&mut wire);
-    assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nx\r\n", "it lies over the record");
-    lock.run("COMMIT;");
-    place.until_saved(&sidecar);
-    assert_eq!((place.applied().as_str(), place.d(1).as_str()), ("x", "x"));
-}
-
-#[test]
 fn a_sidecar_that_is_killed_right_after_a_reload_loses_nothing_and_applies_it_once() {
     let place = Place::new();
     let (mut sidecar, mut wire) = place.troubled(&refusal(CONFLICT));
@@ -360,4 +273,74 @@ fn a_sidecar_that_is_killed_right_after_a_reload_loses_nothing_and_applies_it_on
     place.until_saved(&sidecar);
     assert_eq!([place.d(1), place.d(2)], ["x", "y"]);
     assert_eq!(place.postgres.sql("SELECT count(*) FROM applied"), "2");
+}
+
+#[test]
+fn many_reloads_at_once_by_every_way_end_and_keep_nobody_waiting() {
+    let place = Place::new();
+    let (sidecar, mut wire) = place.troubled(&refusal(CONFLICT));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..20 {
+                let changed = if round % 2 == 0 { shorter(&block("d")) } else { block("d") };
+                fs::write(config_of(&sidecar), changed + OTHER).expect("written");
+                sidecar.signal("HUP");
+                let (status, told) = request(&sidecar, "POST", "/reload");
+                assert!(status < 300, "{status}: {told}");
+            }
+        });
+        for round in 0..20 {
+            assert_eq!(wire.ask("HEARTHSIDE RELOAD"), "+OK\r\n");
+            let begun = Instant::now();
+            assert_eq!(wire.ask(&format!("HGET b:{} v", 100 + round)), "$1\r\nv\r\n");
+            assert!(begun.elapsed() < Duration::from_secs(4), "it took {:?}", begun.elapsed());
+            assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nx\r\n", "it lies over the record");
+        }
+    });
+    reload(&sidecar, &(block("d") + OTHER + THIRD));
+    others_are_served(&mut wire);
+    place.postgres.sql("DROP TRIGGER f ON a");
+    place.until_saved(&sidecar);
+    assert_eq!((place.applied().as_str(), place.d(1).as_str()), ("x", "x"));
+}
+
+#[test]
+fn with_sqlite_what_waits_for_a_locked_file_is_read_over_two_reloads_and_saved() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().expect("a folder"));
+    let file = folder.path().join("store.db");
+    sqlite(
+        &file,
+        "PRAGMA journal_mode = wal; CREATE TABLE a (id INTEGER PRIMARY KEY, d TEXT, w TEXT); \
+         CREATE TABLE b (id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE applied (v TEXT); \
+         INSERT INTO a SELECT value, 'd', 'w' FROM generate_series(1, 90); \
+         INSERT INTO b SELECT value, 'v' FROM generate_series(1, 90); \
+         CREATE TRIGGER note AFTER UPDATE OF d ON a BEGIN INSERT INTO applied VALUES (NEW.d); END",
+    );
+    let builder = Sidecar::builder().redis(&redis).config(&(block("d") + OTHER)).expect(&[warnings::DEFERRED_WAIT]);
+    let builder = builder.set("STORE__URL", format!("sqlite://{}", file.display()));
+    let sidecar = builder.set("JOURNAL__FLUSH_INTERVAL", "100ms").set("STORE__QUERY_TIMEOUT", "500ms").start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nd\r\n");
+    let mut lock = Command::new("sqlite3")
+        .arg(&file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sqlite3 is installed");
+    let mut input = lock.stdin.take().expect("a pipe");
+    input.write_all(b"BEGIN IMMEDIATE;\nSELECT 'locked';\n").expect("it reads");
+    let mut told = String::new();
+    BufReader::new(lock.stdout.take().expect("a pipe")).read_line(&mut told).expect("it answers");
+    assert_eq!(told, "locked\n");
+    assert_eq!(wire.ask("HSET a:1 d x"), ":0\r\n");
+    until("it cannot be saved", || sidecar.log().contains(warnings::DEFERRED_WAIT));
+    for config in [shorter(&block("d")) + OTHER, block("d") + OTHER + THIRD] {
+        reload(&sidecar, &config);
+        others_are_served(&mut wire);
+        assert_eq!(wire.ask("HGET a:1 d"), "$1\r\nx\r\n", "it lies over the record");
+    }
+    drop(input);
+    assert!(lock.wait().expect("a child").success());
+    until("nothing waits", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
+    assert_eq!(sqlite(&file, "SELECT group_concat(v) FROM applied"), "x");
 }
