@@ -139,17 +139,17 @@ impl StoreError {
     /// another statement may go.
     #[must_use]
     pub const fn is_of_one_statement(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::Overloaded(_)
-            | Self::Transient(_)
-            | Self::Conflict
-            | Self::Refused(_)
-            | Self::Schema(_)
-            | Self::Data(_)
-            | Self::Field { .. }
-            | Self::Value(_) => true,
-            _ => false,
-        }
+                | Self::Transient(_)
+                | Self::Conflict
+                | Self::Refused(_)
+                | Self::Schema(_)
+                | Self::Data(_)
+                | Self::Field { .. }
+                | Self::Value(_)
+        )
     }
 
     /// True when the values are at fault, and neither the statement nor the store.

@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Row as _};
 use tokio::sync::Mutex;
 
 use crate::mapping::Mapping;
@@ -22,8 +22,8 @@ const ASK: &str = "WITH RECURSIVE tree (name, oid, joined) AS ( \
         SELECT i.inhrelid, i.xmin::text FROM pg_inherits i WHERE i.inhparent = tree.oid \
         UNION ALL SELECT d.refobjid, '' FROM pg_rewrite r JOIN pg_depend d ON d.objid = r.oid \
             AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass \
-            WHERE r.ev_class = tree.oid) AS below (oid, joined)) \
-    SELECT tree.name, hashtextextended(string_agg(concat_ws(' ', \
+            WHERE r.ev_class = tree.oid) AS below (oid, joined)), \
+    digests (name, schema, storage) AS (SELECT tree.name, hashtextextended(string_agg(concat_ws(' ', \
         c.oid, c.relnamespace, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relpartbound, \
         c.relacl, has_table_privilege(c.oid, 'SELECT'), c.relreplident, \
         (SELECT string_agg(concat_ws(',', p.pubname, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, \
@@ -57,13 +57,12 @@ const ASK: &str = "WITH RECURSIVE tree (name, oid, joined) AS ( \
          WHERE p.puballtables OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid \
             AND (r.prrelid = c.oid OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid))))) \
     ), ' ' ORDER BY c.oid), 0)::text \
-    FROM tree JOIN pg_class c ON c.oid = tree.oid GROUP BY tree.name";
-
-/// The search path of this session, and the settings that a new session of the role in this database begins with.
-const ASK_PATH: &str = "SELECT current_setting('search_path'), (SELECT coalesce(string_agg(concat_ws(' ', setdatabase, \
-    setrole, setconfig), ' ' ORDER BY setdatabase, setrole), '') FROM pg_db_role_setting \
-    WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
-    AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user)))";
+    FROM tree JOIN pg_class c ON c.oid = tree.oid GROUP BY tree.name) \
+    SELECT current_setting('search_path'), (SELECT coalesce(string_agg(concat_ws(' ', setdatabase, setrole, setconfig), \
+        ' ' ORDER BY setdatabase, setrole), '') FROM pg_db_role_setting \
+        WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
+        AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))), \
+    digests.* FROM (SELECT) AS always LEFT JOIN digests ON true";
 
 /// What is known of each name's table; none of a name that no table has.
 type Digests = HashMap<String, (String, String)>;
@@ -105,47 +104,60 @@ impl SchemaWatch {
     async fn digests(&self, names: &[String]) -> Result<(Digests, String), StoreError> {
         let mut open = self.open.lock().await;
         // A connection on which the waiting for an answer was given up is dropped.
-        let (Watching { mut connection, settings }, search_path) = self.up_to_date(open.take()).await?;
-        let digests = match ask(&mut connection, names).await {
-            Err(error) if error.is_final() => return Err(error),
-            // Some name cannot be looked up: no table's, or in a schema that may not be used. It keeps none of the
-            // others from being seen.
-            Err(_) => ask_one_by_one(&mut connection, names).await?,
-            Ok(digests) => digests,
-        };
+        if let Some(Watching { mut connection, settings }) = open.take() {
+            let answer = ask_all(&mut connection, names).await?;
+            if answer.settings == settings {
+                *open = Some(Watching { connection, settings });
+                return Ok((answer.digests, answer.search_path));
+            }
+        }
+        // A new session may have another search path, with other tables of the same names.
+        let mut connection = self.options.connect().await?;
+        let Answer { digests, search_path, settings } = ask_all(&mut connection, names).await?;
         *open = Some(Watching { connection, settings });
         Ok((digests, search_path))
     }
+}
 
-    /// This session, or another one where a new one would have other settings; and its search path.
-    async fn up_to_date(&self, open: Option<Watching>) -> Result<(Watching, String), StoreError> {
-        if let Some(Watching { mut connection, settings }) = open {
-            let (search_path, now): (String, String) = sqlx::query_as(ASK_PATH).fetch_one(&mut connection).await?;
-            if now == settings {
-                return Ok((Watching { connection, settings }, search_path));
-            }
-        }
-        let mut connection = self.options.connect().await?;
-        let (search_path, settings) = sqlx::query_as(ASK_PATH).fetch_one(&mut connection).await?;
-        Ok((Watching { connection, settings }, search_path))
+/// What the catalog holds, and what a session has and a new one would begin with.
+#[derive(Default)]
+struct Answer {
+    search_path: String,
+    settings: String,
+    digests: Digests,
+}
+
+async fn ask_all(connection: &mut PgConnection, names: &[String]) -> Result<Answer, StoreError> {
+    match ask(connection, names).await {
+        Err(error) if error.is_final() => Err(error),
+        // Some name cannot be looked up: no table's, or in a schema that may not be used. It keeps none of the others
+        // from being seen.
+        Err(_) => ask_one_by_one(connection, names).await,
+        Ok(answer) => Ok(answer),
     }
 }
 
-async fn ask(connection: &mut PgConnection, names: &[String]) -> Result<Digests, StoreError> {
-    let rows: Vec<(String, String, String)> = sqlx::query_as(ASK).bind(names).fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|(name, schema, storage)| (name, (schema, storage))).collect())
+async fn ask(connection: &mut PgConnection, names: &[String]) -> Result<Answer, StoreError> {
+    let mut answer = Answer::default();
+    for row in sqlx::query(ASK).bind(names).fetch_all(connection).await? {
+        (answer.search_path, answer.settings) = (row.try_get(0)?, row.try_get(1)?);
+        if let Some(name) = row.try_get(2)? {
+            answer.digests.insert(name, (row.try_get(3)?, row.try_get(4)?));
+        }
+    }
+    Ok(answer)
 }
 
-async fn ask_one_by_one(connection: &mut PgConnection, names: &[String]) -> Result<Digests, StoreError> {
-    let mut digests = Digests::new();
+async fn ask_one_by_one(connection: &mut PgConnection, names: &[String]) -> Result<Answer, StoreError> {
+    let mut answer = ask(connection, &[]).await?;
     for name in names {
         match ask(connection, std::slice::from_ref(name)).await {
-            Ok(one) => digests.extend(one),
+            Ok(one) => answer.digests.extend(one.digests),
             Err(error) if error.is_final() => return Err(error),
-            Err(error) => drop(digests.insert(name.clone(), (error.to_string(), String::new()))),
+            Err(error) => drop(answer.digests.insert(name.clone(), (error.to_string(), String::new()))),
         }
     }
-    Ok(digests)
+    Ok(answer)
 }
 
 fn fingerprint(names: &BTreeSet<String>, digests: &Digests, search_path: &str) -> Fingerprint {
