@@ -86,7 +86,7 @@ impl Default for Store {
             poll_interval: Duration::from_millis(20),
             sweep_interval: Duration::ZERO,
             sweep_grace: Duration::from_secs(600),
-            schema_interval: Duration::from_secs(2),
+            schema_interval: Duration::from_secs(3),
             heartbeat_interval: Duration::from_secs(2),
             heartbeat_timeout: Duration::from_secs(5),
         }

@@ -107,9 +107,9 @@ impl Fate {
 /// message that it does not take; 57P end it; HV00N is a foreign server that is away; 53 are resources, 55P03 a lock
 /// that did not come free, and 57014 a statement that was cancelled, by our own `statement_timeout` as a rule; 25P03,
 /// 25P04 and 57P05 end a session or a transaction that takes longer than the server lets it; 22 are data exceptions, of
-/// which 22021 and 22P05 are about a text in another encoding and would quote its bytes; 23 are constraints, 44 a view's check, P0 what triggers raise;
-/// 40001 is a serialization failure, or a read that a standby's replay ended, 40P01 a deadlock. SQLite: 5 and 6 are
-/// locks, 19 constraints and what triggers raise, 20 a type that does not fit.
+/// which 22021 and 22P05 are about a text in another encoding and would quote its bytes; 23 are constraints, 44 a
+/// view's check, P0 what triggers raise; 40001 is a serialization failure, or a read that a standby's replay ended,
+/// 40P01 a deadlock. SQLite: 5 and 6 are locks, 19 constraints and what triggers raise, 20 a type that does not fit.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, <https://www.sqlite.org/rescode.html>
 fn answered(is_fatal: bool, code: &str, message: &str) -> StoreError {
     let full = if code == "53100" { "its disk is full, and somebody must make room there: " } else { "" };

@@ -1,5 +1,5 @@
-//! Removes rows of keys that have expired by a column of theirs. Where the store refuses some, the caller finds out which
-//! by naming fewer of them.
+//! Removes rows of keys that have expired by a column of theirs. Where the store refuses some, the caller finds out
+//! which by naming fewer of them.
 
 use super::bulkhead::Work;
 use super::catalog::target::{Expires, Target, text};

@@ -111,7 +111,7 @@ impl Postgres {
         let (lender, timezone) = (Lender::new(options.clone(), settings), settings.timezone.clone());
         let pulse = Pulse::new(options.clone(), settings.connect_timeout);
         let schema_watch = SchemaWatch::new(direct.clone(), settings.connect_timeout + settings.query_timeout);
-        let health = Health::new(pulse, standing);
+        let health = Health::new(pulse, standing, settings.feed_url.is_empty());
         let sessions = Sessions::of(settings, setup.clone());
         let feeds = Feeds::new(direct, questions.pool().clone(), settings);
         let store = Self {
@@ -287,7 +287,7 @@ impl Postgres {
     }
 
     pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
-        self.feeds.watch(settings, on_change).await;
+        self.feeds.watch(settings, self.health.hearing(on_change)).await;
     }
 
     pub(super) async fn fingerprints(&self, mappings: &[&Mapping]) -> Result<Vec<Fingerprint>, StoreError> {

@@ -58,9 +58,9 @@ const ASK: &str = "WITH RECURSIVE tree (name, oid, joined) AS ( \
             AND (r.prrelid = c.oid OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid))))) \
     ), ' ' ORDER BY c.oid), 0)::text \
     FROM tree JOIN pg_class c ON c.oid = tree.oid GROUP BY tree.name) \
-    SELECT current_setting('search_path'), (SELECT coalesce(string_agg(concat_ws(' ', setdatabase, setrole, setconfig), \
-        ' ' ORDER BY setdatabase, setrole), '') FROM pg_db_role_setting \
-        WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
+    SELECT current_setting('search_path'), (SELECT coalesce(string_agg( \
+        concat_ws(' ', setdatabase, setrole, setconfig), ' ' ORDER BY setdatabase, setrole), '') \
+        FROM pg_db_role_setting WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
         AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))), \
     digests.* FROM (SELECT) AS always LEFT JOIN digests ON true";
 
@@ -113,7 +113,7 @@ impl SchemaWatch {
         }
         // A new session may have another search path, with other tables of the same names.
         let mut connection = self.options.connect().await?;
-        let Answer { digests, search_path, settings } = ask_all(&mut connection, names).await?;
+        let Seen { digests, search_path, settings } = ask_all(&mut connection, names).await?;
         *open = Some(Watching { connection, settings });
         Ok((digests, search_path))
     }
@@ -121,13 +121,13 @@ impl SchemaWatch {
 
 /// What the catalog holds, and what a session has and a new one would begin with.
 #[derive(Default)]
-struct Answer {
+struct Seen {
     search_path: String,
     settings: String,
     digests: Digests,
 }
 
-async fn ask_all(connection: &mut PgConnection, names: &[String]) -> Result<Answer, StoreError> {
+async fn ask_all(connection: &mut PgConnection, names: &[String]) -> Result<Seen, StoreError> {
     match ask(connection, names).await {
         Err(error) if error.is_final() => Err(error),
         // Some name cannot be looked up: no table's, or in a schema that may not be used. It keeps none of the others
@@ -137,8 +137,8 @@ async fn ask_all(connection: &mut PgConnection, names: &[String]) -> Result<Answ
     }
 }
 
-async fn ask(connection: &mut PgConnection, names: &[String]) -> Result<Answer, StoreError> {
-    let mut answer = Answer::default();
+async fn ask(connection: &mut PgConnection, names: &[String]) -> Result<Seen, StoreError> {
+    let mut answer = Seen::default();
     for row in sqlx::query(ASK).bind(names).fetch_all(connection).await? {
         (answer.search_path, answer.settings) = (row.try_get(0)?, row.try_get(1)?);
         if let Some(name) = row.try_get(2)? {
@@ -148,7 +148,7 @@ async fn ask(connection: &mut PgConnection, names: &[String]) -> Result<Answer, 
     Ok(answer)
 }
 
-async fn ask_one_by_one(connection: &mut PgConnection, names: &[String]) -> Result<Answer, StoreError> {
+async fn ask_one_by_one(connection: &mut PgConnection, names: &[String]) -> Result<Seen, StoreError> {
     let mut answer = ask(connection, &[]).await?;
     for name in names {
         match ask(connection, std::slice::from_ref(name)).await {

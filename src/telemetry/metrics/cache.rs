@@ -99,6 +99,7 @@ impl CacheMetrics {
         for family in [&self.stale_reads, &self.overloads] {
             drop(family.get_or_create(&MappingLabel { mapping: mapping.to_owned() }));
         }
+        self.cannot_be_swept(mapping, 0);
     }
 
     /// Counts a record that was served although it was stale.

@@ -5,6 +5,7 @@ mod changes;
 mod definitions;
 mod floods;
 mod herd;
+mod idle;
 mod listing;
 mod reads;
 mod refreshes;
