@@ -42,10 +42,13 @@ impl Dialect {
     }
 
     /// A SELECT whose rows the driver can read. In Postgres each is one JSON text: every type has one, whatever the
-    /// driver knows.
+    /// driver knows. A comment at the end of the SELECT ends with its line.
     pub(super) fn readable(self, select: &str) -> String {
+        let end = if select.contains("--") { "\n" } else { "" };
         match self {
-            Self::Postgres => format!("SELECT row_to_json(hearthside_row.*)::text FROM ({select}) AS hearthside_row"),
+            Self::Postgres => {
+                format!("SELECT row_to_json(hearthside_row.*)::text FROM ({select}{end}) AS hearthside_row")
+            }
             Self::Sqlite => select.to_owned(),
         }
     }
@@ -218,7 +221,16 @@ pub(super) fn literal(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{held, moment};
+    use super::{Dialect, held, moment};
+    use crate::store::catalog::described::Param;
+
+    #[test]
+    fn a_comment_at_the_end_of_a_query_hides_nothing_of_a_statement() {
+        let one = Dialect::Postgres.readable("SELECT v FROM t WHERE id = $1 -- one");
+        assert!(one.ends_with("-- one\n) AS hearthside_row"), "{one}");
+        let several = Dialect::Postgres.for_each(&one, &[Param::Text]).expect("Postgres has arrays");
+        assert!(several.contains("-- one\n) AS hearthside_row)"), "{several}");
+    }
 
     #[test]
     fn a_column_with_a_zone_is_taken_as_it_is() {

@@ -1,10 +1,11 @@
-//! What a mapping's query may be: it reads, and does nothing else.
+//! What a mapping's query may be: it reads, and does nothing else. A comment may end it.
 
-use super::check;
+use super::{check, over};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
-use crate::writes::embedded::sqlite;
+use crate::support::wire::Wire;
+use crate::writes::embedded::{Place, sqlite};
 
 const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'a')";
 
@@ -47,4 +48,49 @@ fn a_query_that_changes_rows_is_refused_by_both_stores() {
         let (_, told) = check(&over(query, store));
         assert!(!told.contains("must be one SELECT"), "{query}: {told}");
     }
+}
+
+const COMMENTED: &str = r#"
+[[caches]]
+key = "s:{id:int}"
+type = "string"
+value = "v"
+query = "SELECT v FROM t WHERE id = $1 -- one row"
+watch = [{ table = "t", key = { id = "id" } }]
+
+[[caches]]
+key = "l:{id:int}"
+type = "list"
+value = "v"
+query = """
+SELECT v FROM t -- the table
+WHERE id = $1 ORDER BY v -- $1 is the key's"""
+watch = [{ table = "t", key = { id = "id" } }]
+
+[[definitions]]
+key = "d:{id}"
+type = "string"
+value = "v"
+query = "SELECT id, v FROM t -- all"
+watch = [{ table = "t", key = { id = "id" } }]
+"#;
+
+/// Keys are read alone and several at a time.
+fn are_read(wire: &mut Wire) {
+    assert_eq!(wire.ask("GET s:1"), "$2\r\nv1\r\n");
+    assert_eq!(wire.ask("LRANGE l:1 0 -1"), "*1\r\n$2\r\nv1\r\n");
+    assert_eq!(wire.ask("MGET s:2 s:3 s:4"), "*3\r\n$2\r\nv2\r\n$2\r\nv3\r\n$2\r\nv4\r\n");
+    assert_eq!(wire.ask("GET d:5"), "$2\r\nv5\r\n");
+}
+
+#[test]
+fn a_query_that_ends_in_a_comment_is_a_query() {
+    let tables = "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'v1'), (2, 'v2'), \
+        (3, 'v3'), (4, 'v4'), (5, 'v5')";
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let builder = over(&redis, &postgres, tables, COMMENTED);
+    assert!(check(&builder).0, "{}", check(&builder).1);
+    are_read(&mut builder.start().wire());
+    let place = Place::of(tables, COMMENTED);
+    are_read(&mut place.builder().start().wire());
 }
