@@ -12,6 +12,7 @@ use super::{Change, Entry, JournalError, Waiting, layout};
 use crate::config::JournalSync;
 use crate::telemetry::clock::UnixMs;
 use crate::telemetry::metrics::JournalMetrics;
+use crate::telemetry::sqlite_files::in_the_way;
 
 /// What a file says of itself.
 pub(super) struct About {
@@ -67,7 +68,12 @@ pub(super) async fn connect(path: &Path, sync: JournalSync, may_make: bool) -> R
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
         .disable_statement_logging();
-    Ok(SqliteConnection::connect_with(&options).await?)
+    opened(path, &options).await
+}
+
+async fn opened(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteConnection, JournalError> {
+    let connection = SqliteConnection::connect_with(options).await;
+    connection.map_err(|error| in_the_way(path).map_or_else(|| error.into(), JournalError::File))
 }
 
 /// How many entries the file has taken, and how many wait.
@@ -85,7 +91,7 @@ pub(super) async fn refused(path: &Path) -> Result<(Vec<Refused>, u64), JournalE
         return Ok((Vec::new(), tally.found(0, 0).missing));
     }
     let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
-    let mut connection = SqliteConnection::connect_with(&options).await?;
+    let mut connection = opened(path, &options).await?;
     if !layout::check(&mut connection).await? {
         return Ok((Vec::new(), tally.found(0, 0).missing));
     }

@@ -8,7 +8,7 @@ use super::file::{File, connect};
 use super::place::{Place, failed, lock};
 use crate::telemetry::LogThrottle;
 use crate::telemetry::clock::Tick;
-use crate::telemetry::sqlite_files::{Part, beside};
+use crate::telemetry::sqlite_files::{Part, beside, found_at};
 
 /// Milliseconds between two attempts.
 const PAUSE: u64 = 1000;
@@ -98,7 +98,7 @@ fn lock_again(file: &mut File, path: &Path) -> Result<(), JournalError> {
 /// Puts a copy of the open database where the journal is, and opens that. It holds the same, and is the same opening:
 /// nobody else finds what was open before.
 async fn make_again(file: &mut File, path: &Path) -> Result<(), JournalError> {
-    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let real = found_at(path);
     let [copy, log, index] = ["-copy", "-wal", "-shm"].map(|ending| beside(&real, ending));
     remove(&copy)?;
     file.copy_to(&copy).await?;

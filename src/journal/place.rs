@@ -4,11 +4,12 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
-use crate::telemetry::sqlite_files::{FileId, Part, SqliteFiles, beside};
+use crate::telemetry::sqlite_files::{FileId, SqliteFiles, beside, found_at};
 
-/// The lock of a journal. It holds the tally too.
+/// The lock of a journal. It holds the tally too. It stands beside the database itself, so that a journal to which
+/// several links lead has one.
 pub(super) fn lock_of(path: &Path) -> PathBuf {
-    beside(path, ".lock")
+    beside(&found_at(path), ".lock")
 }
 
 /// Locks a journal, which is then nobody else's.
@@ -41,7 +42,7 @@ impl Place {
     }
 
     pub(super) fn path(&self) -> &Path {
-        self.database.path(Part::Database)
+        self.database.given()
     }
 
     /// True when whoever opens the journal now finds the files that are open.

@@ -17,9 +17,62 @@ impl FileId {
     /// That of the file at `path`; none where there is none, or where it cannot be seen.
     #[must_use]
     pub fn at(path: &Path) -> Option<Self> {
-        let found = std::fs::metadata(path).ok()?;
-        Some(Self { device: found.dev(), inode: found.ino() })
+        std::fs::metadata(path).ok().map(|found| Self::of(&found))
     }
+
+    /// The same, and that of a link where `path` is one, whatever it leads to.
+    fn unfollowed(path: &Path) -> Option<Self> {
+        std::fs::symlink_metadata(path).ok().map(|found| Self::of(&found))
+    }
+
+    fn of(found: &std::fs::Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
+    }
+}
+
+/// Most links that are followed one after the other, as with SQLite.
+const MOST_LINKS: usize = 100;
+
+/// Where SQLite finds the database of a path now, and its other files beside it: links are followed, also where they
+/// lead to a file that is not there yet.
+/// Source: <https://www.sqlite.org/c3ref/c_open_autoproxy.html>, `SQLITE_OPEN_NOFOLLOW`
+#[must_use]
+pub fn found_at(path: &Path) -> PathBuf {
+    let mut found = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        let Some(target) = target_of(&found) else { break };
+        found = target;
+    }
+    let folder = found.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (std::fs::canonicalize(folder), found.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => found,
+    }
+}
+
+/// Why SQLite cannot open what stands beside a database, if that is so: it says neither the file nor the reason.
+#[must_use]
+pub fn in_the_way(path: &Path) -> Option<String> {
+    let found = found_at(path);
+    ["-wal", "-shm"].iter().find_map(|ending| {
+        let file = beside(&found, ending);
+        let about = std::fs::symlink_metadata(&file).ok()?;
+        let name = file.display();
+        match target_of(&file) {
+            Some(target) => Some(format!(
+                "{name} is a symbolic link, which SQLite does not follow; move the file itself there: mv {} {name}",
+                target.display()
+            )),
+            None if !about.is_file() => Some(format!("{name} is no file; move it away")),
+            None => None,
+        }
+    })
+}
+
+/// Where a link leads; none where there is no link.
+fn target_of(link: &Path) -> Option<PathBuf> {
+    let target = std::fs::read_link(link).ok()?;
+    Some(link.parent().map_or_else(|| target.clone(), |folder| folder.join(&target)))
 }
 
 /// One of the files of a database.
@@ -36,10 +89,11 @@ pub enum Part {
 /// All of them, with what follows the path of the database in their names.
 const PARTS: [(Part, &str); 3] = [(Part::Database, ""), (Part::Log, "-wal"), (Part::Index, "-shm")];
 
-/// A database's files, and which of them are open.
+/// A database's files, and which of them are open. Its path may lead to it over links. They are followed at each look,
+/// as by whoever opens the database then: a link in the place of a file that was moved leads to another log.
 #[derive(Clone, Debug)]
 pub struct SqliteFiles {
-    paths: [PathBuf; PARTS.len()],
+    path: PathBuf,
     open: [Option<FileId>; PARTS.len()],
 }
 
@@ -47,38 +101,47 @@ impl SqliteFiles {
     /// Those that are there now are open.
     #[must_use]
     pub fn at(path: &Path) -> Self {
-        // SQLite keeps the log beside the database itself, also where the path is a link to it.
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        let paths = PARTS.map(|(part, ending)| match part {
-            Part::Database => path.to_path_buf(),
-            Part::Log | Part::Index => beside(&real, ending),
-        });
-        let open = paths.each_ref().map(|path| FileId::at(path));
-        Self { paths, open }
+        let mut files = Self { path: path.to_path_buf(), open: [None; PARTS.len()] };
+        files.open = files.found();
+        files
     }
 
-    /// Where one of them is.
+    /// Those that are there now.
+    fn found(&self) -> [Option<FileId>; PARTS.len()] {
+        let database = found_at(&self.path);
+        PARTS.map(|(_, ending)| FileId::unfollowed(&beside(&database, ending)))
+    }
+
+    /// The path that was given.
     #[must_use]
-    pub fn path(&self, part: Part) -> &Path {
-        &self.paths[part as usize]
+    pub fn given(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where one of them is now, or would be.
+    #[must_use]
+    pub fn path(&self, part: Part) -> PathBuf {
+        beside(&found_at(&self.path), PARTS[part as usize].1)
     }
 
     /// True when whoever opens the database now finds this file as it is open, or it was not open.
     #[must_use]
     pub fn has(&self, part: Part) -> bool {
-        self.open[part as usize].is_none_or(|open| FileId::at(self.path(part)) == Some(open))
+        self.open[part as usize].is_none_or(|open| FileId::unfollowed(&self.path(part)) == Some(open))
     }
 
-    /// True when whoever opens it finds another file in the place of this one.
+    /// True when whoever opens it finds another file in the place of this one. A link that stands beside the database
+    /// is none: SQLite opens none.
     #[must_use]
     pub fn has_another(&self, part: Part) -> bool {
-        !self.has(part) && self.path(part).exists()
+        !self.has(part) && std::fs::symlink_metadata(self.path(part)).is_ok_and(|found| !found.is_symlink())
     }
 
     /// True when whoever opens it finds all files that are open.
     #[must_use]
     pub fn are_there(&self) -> bool {
-        PARTS.iter().all(|(part, _)| self.has(*part))
+        let found = self.found();
+        self.open.iter().zip(found).all(|(open, found)| open.is_none_or(|open| found == Some(open)))
     }
 
     /// True when all of them were there.
@@ -105,7 +168,7 @@ impl SqliteFiles {
 
     /// The database that is there now is a copy of the one that is open, and may be replaced by another copy.
     pub fn renew_database(&mut self) {
-        self.open[Part::Database as usize] = FileId::at(self.path(Part::Database));
+        self.open[Part::Database as usize] = FileId::unfollowed(&self.path(Part::Database));
     }
 }
 
@@ -117,7 +180,9 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{Part, SqliteFiles, beside};
+    use std::os::unix::fs::symlink;
+
+    use super::{Part, SqliteFiles, beside, found_at, in_the_way};
 
     #[test]
     fn a_file_that_is_removed_or_replaced_is_not_the_one_that_is_open() {
@@ -136,5 +201,37 @@ mod tests {
         assert_eq!(files.gone(), ["a.db-wal", "a.db-shm"]);
         assert!(files.has(Part::Database) && !files.has(Part::Log) && !files.has_another(Part::Log));
         assert!(files.has_another(Part::Index) && !files.are_there());
+    }
+
+    #[test]
+    fn a_file_that_is_moved_and_linked_back_is_not_the_one_that_is_open() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, elsewhere) = (folder.path().join("a.db"), folder.path().join("b.db"));
+        let written = |ending| std::fs::write(beside(&path, ending), "").expect("written");
+        ["", "-wal", "-shm"].into_iter().for_each(written);
+        let files = SqliteFiles::at(&path);
+        std::fs::rename(&path, &elsewhere).expect("moved");
+        symlink("b.db", &path).expect("linked");
+        assert_eq!(files.gone(), ["b.db-wal", "b.db-shm"], "that is where whoever opens it looks for them");
+        assert!(files.has(Part::Database) && !files.has_another(Part::Log) && !files.are_there());
+        let linked = SqliteFiles::at(&path);
+        assert!(linked.are_there() && linked.path(Part::Log).ends_with("b.db-wal"));
+        std::fs::remove_file(&elsewhere).expect("removed");
+        assert!(found_at(&path).ends_with("b.db"), "it leads to a file that is not there");
+    }
+
+    #[test]
+    fn a_log_that_is_moved_and_linked_back_is_opened_by_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.db");
+        let written = |ending| std::fs::write(beside(&path, ending), "").expect("written");
+        ["", "-wal", "-shm"].into_iter().for_each(written);
+        let files = SqliteFiles::at(&path);
+        assert_eq!(in_the_way(&path), None);
+        std::fs::rename(beside(&path, "-wal"), folder.path().join("log")).expect("moved");
+        symlink("log", beside(&path, "-wal")).expect("linked");
+        assert!(!files.has(Part::Log) && !files.has_another(Part::Log));
+        let why = in_the_way(&path).expect("a link is in the way");
+        assert!(why.contains("a.db-wal is a symbolic link") && why.contains("/log "), "{why}");
     }
 }

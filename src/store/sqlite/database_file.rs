@@ -11,6 +11,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::config;
 use crate::store::StoreError;
+use crate::telemetry::sqlite_files::in_the_way;
 
 /// What the file of a database begins with. An empty file is one without tables.
 /// Source: <https://www.sqlite.org/fileformat2.html>
@@ -54,7 +55,7 @@ pub(super) fn check(path: &Path) -> Result<(), StoreError> {
         Ok(found) if found.is_dir() => "is a folder; name a file in it".to_owned(),
         Ok(found) if !found.is_file() => "is no file".to_owned(),
         Ok(_) => match begins_as_database(path) {
-            Ok(true) => return Ok(()),
+            Ok(true) => return in_the_way(path).map_or(Ok(()), |fault| Err(StoreError::Refused(fault))),
             Ok(false) => "is no SQLite database".to_owned(),
             Err(error) => format!("cannot be read: {error}"),
         },
@@ -67,6 +68,14 @@ pub(super) fn check(path: &Path) -> Result<(), StoreError> {
         Err(error) => format!("cannot be read: {error}"),
     };
     Err(StoreError::Refused(format!("{} {fault}", shown(path))))
+}
+
+/// Why nothing is read or written while there is no file at the store's path.
+pub(super) fn gone(path: &Path) -> StoreError {
+    StoreError::Unavailable(format!(
+        "its file {} is gone: it, or its folder, was removed or moved away while it is in use; put it back",
+        shown(path)
+    ))
 }
 
 /// A path from the root on: relative to which folder the settings' is taken is part of the error.

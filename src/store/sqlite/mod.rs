@@ -122,7 +122,12 @@ impl Sqlite {
         Ok(Self { readers, writer, interests, listener })
     }
 
+    /// The connections that read.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while the file is not at its path, or may not be opened.
     pub(super) async fn pool(&self) -> Result<SqlitePool, StoreError> {
+        self.writer.is_there()?;
         self.readers.pool().await
     }
 

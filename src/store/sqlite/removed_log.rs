@@ -36,7 +36,7 @@ enum Since {
 
 impl Since {
     fn of(files: &SqliteFiles) -> Self {
-        let is_written = std::fs::metadata(files.path(Part::Log)).is_ok_and(|log| log.len() > 0);
+        let is_written = std::fs::symlink_metadata(files.path(Part::Log)).is_ok_and(|log| log.len() > 0);
         match () {
             () if files.has_another(Part::Log) && is_written => Self::AnotherLog,
             () if files.has(Part::Log) && files.has_another(Part::Index) => Self::SameLog,
@@ -113,7 +113,7 @@ async fn rescue(connection: &mut SqliteConnection, files: &SqliteFiles) -> Resul
     if held == saved {
         return Ok(None);
     }
-    let path = beside(files.path(Part::Database), &format!("-rescued-{}", UnixMs::now().as_ms()));
+    let path = beside(&files.path(Part::Database), &format!("-rescued-{}", UnixMs::now().as_ms()));
     let copied = sqlx::query("VACUUM INTO ?1").bind(path.display().to_string()).execute(connection).await;
     if let Err(error) = copied {
         // A part of a copy is of no use.
@@ -131,7 +131,7 @@ struct Kept {
 
 impl Kept {
     fn log_of(files: &SqliteFiles) -> Option<Self> {
-        let log = files.path(Part::Log).to_path_buf();
+        let log = files.path(Part::Log);
         let second = beside(&log, "-kept");
         let _absent = std::fs::remove_file(&second);
         std::fs::hard_link(&log, &second).ok().map(|()| Self { log, second })

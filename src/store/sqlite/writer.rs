@@ -8,6 +8,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::database_file;
 use super::interests::Interests;
 use super::own_changes::{self, Installed};
 use super::readers::Readers;
@@ -66,8 +67,11 @@ impl Open {
     /// [`StoreError::Ambiguous`]: it is in a file, or a log, that was removed meanwhile.
     pub(super) async fn confirm(&mut self) -> Result<(), StoreError> {
         let Some(files) = &self.files else { return Ok(()) };
-        if !files.has(Part::Database) {
+        if files.has_another(Part::Database) {
             return Err(StoreError::Ambiguous("the store's file was replaced meanwhile".into()));
+        }
+        if !files.has(Part::Database) {
+            return Err(StoreError::Ambiguous("the store's file was removed or moved away meanwhile".into()));
         }
         if files.are_there() {
             return Ok(());
@@ -80,6 +84,19 @@ impl Open {
 impl Writer {
     pub(super) fn new(options: SqliteConnectOptions, path: Option<PathBuf>, readers: Arc<Readers>) -> Self {
         Self { options, path, readers, held: Arc::default(), faults: LogThrottle::default() }
+    }
+
+    /// Sees that there is a file at the store's path: what is open has no name any more where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] names the path.
+    pub(super) fn is_there(&self) -> Result<(), StoreError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        match path.try_exists() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(database_file::gone(path)),
+            Err(error) => Err(StoreError::Unavailable(format!("its file {}: {error}", path.display()))),
+        }
     }
 
     /// The file that has the store's path now.
@@ -104,6 +121,7 @@ impl Writer {
 
     /// Closes and opens what has to be, by the files that are at the path now.
     async fn follow(&self, held: &mut Held) -> Result<(), StoreError> {
+        self.is_there()?;
         match held.files.clone() {
             Files::Open(files) | Files::Left(files, _) if files.has_another(Part::Database) => {
                 tracing::warn!("the store's file was replaced by another one, which is opened");

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 
 use super::embedded::{ROWS, over_tables, sql};
 use super::soon;
+use crate::support::admin::request;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::warnings;
@@ -211,12 +213,79 @@ fn a_folder_that_is_moved_and_comes_back_is_gone_on_with() {
     writes(&sidecar, 1, 6);
     let (own, elsewhere) = (place.folder.path().join("own"), place.folder.path().join("elsewhere"));
     fs::rename(&own, &elsewhere).expect("moved");
-    let told = sidecar.wire().ask("HSET a:2 hp 7");
-    assert!(told.contains("may have been applied: the store's file was replaced meanwhile"), "{told}");
+    is_gone(&place, &sidecar);
     fs::rename(&elsewhere, &own).expect("moved back");
-    writes(&sidecar, 3, 8);
+    soon("writes are taken again", || sidecar.wire().ask("HSET a:3 hp 8").starts_with(':'));
+    soon("it is ready again", || request(&sidecar, "GET", "/readyz").0 == 200);
     sidecar.kill();
-    assert_eq!(place.rows(), "1|6 2|7 3|8 ok");
+    assert_eq!(place.rows(), "1|6 3|8 ok");
+}
+
+/// Nothing is read or written, and everybody is told the path and what happened.
+fn is_gone(place: &Place, sidecar: &Sidecar) {
+    let gone = format!("its file {} is gone", place.file().display());
+    let told = sidecar.wire().ask("HSET a:2 hp 7");
+    assert!(told.contains("was not written: the store does not answer") && told.contains(&gone), "{told}");
+    let told = sidecar.wire().ask("HGET a:2 hp");
+    assert!(told.contains("could not be read: the store does not answer") && told.contains(&gone), "{told}");
+    soon("it is not ready", || {
+        let (status, body) = request(sidecar, "GET", "/readyz?verbose");
+        assert!(!body.contains("does not fit"), "{body}");
+        status == 503 && body.contains(&gone) && body.contains("put it back")
+    });
+}
+
+#[test]
+fn a_file_that_is_removed_is_named_and_a_backup_in_its_place_is_opened() {
+    let place = Place::new();
+    let backup = place.folder.path().join("backup.db");
+    let mut sidecar = place.builder().start();
+    writes(&sidecar, 1, 6);
+    sql(&place.file(), &format!("VACUUM INTO '{}'", backup.display()));
+    place.remove(&["", "-wal", "-shm"]);
+    is_gone(&place, &sidecar);
+    fs::rename(&backup, place.file()).expect("put back");
+    soon("writes are taken again", || sidecar.wire().ask("HSET a:3 hp 8").starts_with(':'));
+    shows(&sidecar, 1, 6);
+    sidecar.kill();
+    assert_eq!(place.rows(), "1|6 3|8 ok");
+}
+
+#[test]
+fn a_file_or_log_that_is_moved_and_linked_back_takes_no_acknowledged_write_with_it() {
+    for ending in ["", "-wal", "-shm"] {
+        let place = Place::new();
+        let mut sidecar = place.builder().start();
+        writes(&sidecar, 1, 6);
+        let (file, elsewhere) = (format!("{}{ending}", place.file().display()), place.folder.path().join("elsewhere"));
+        fs::rename(&file, &elsewhere).expect("moved");
+        symlink(&elsewhere, &file).expect("linked");
+        soon("writes are taken", || sidecar.wire().ask("HSET a:2 hp 7").starts_with(':'));
+        shows(&sidecar, 1, 6);
+        sql(&place.file(), "UPDATE a SET hp = 8 WHERE id = 1");
+        shows(&sidecar, 1, 8);
+        sidecar.kill();
+        assert_eq!(place.rows(), "1|8 2|7 ok", "{ending}");
+    }
+}
+
+#[test]
+fn a_log_that_is_a_link_is_named_at_the_start() {
+    let place = Place::new();
+    let mut sidecar = place.builder().start();
+    writes(&sidecar, 1, 6);
+    sidecar.kill();
+    let (log, elsewhere) = (format!("{}-wal", place.file().display()), place.folder.path().join("log"));
+    fs::rename(&log, &elsewhere).expect("moved");
+    symlink(&elsewhere, &log).expect("linked");
+    let told = place.builder().execute(&["check", "--connect"]);
+    let told = String::from_utf8_lossy(&told.stderr);
+    assert!(
+        told.contains("is a symbolic link") && told.contains(&format!("mv {} {log}", elsewhere.display())),
+        "{told}"
+    );
+    fs::rename(&elsewhere, &log).expect("as it says");
+    assert_eq!(place.rows(), "1|6 ok");
 }
 
 #[test]
@@ -229,7 +298,7 @@ fn a_write_is_not_acknowledged_when_the_file_has_only_its_second_name() {
     writes(&sidecar, 2, 7);
     place.remove(&[""]);
     let told = sidecar.wire().ask("HSET a:3 hp 8");
-    assert!(told.contains("may have been applied: the store's file was replaced meanwhile"), "{told}");
+    assert!(told.contains("was not written: the store does not answer: its file"), "{told}");
 }
 
 #[test]

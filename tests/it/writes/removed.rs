@@ -2,7 +2,8 @@
 //! finds again, and the journal is made again with what waits.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 use super::journals::copy;
 use super::place::{Place, until_saved};
@@ -191,7 +192,7 @@ fn a_journal_with_a_second_name_or_behind_a_link_is_made_again() {
     let (real, second) = (moved.place.folder.path().join("real"), moved.place.folder.path().join("backup.db"));
     fs::create_dir(&real).expect("made");
     fs::create_dir(&moved.folder).expect("made");
-    std::os::unix::fs::symlink(real.join("journal.db"), moved.file("")).expect("linked");
+    symlink(real.join("journal.db"), moved.file("")).expect("linked");
     let mut sidecar = moved.builder("1h").start();
     set(&sidecar, 1, 7);
     fs::hard_link(real.join("journal.db"), &second).expect("linked");
@@ -220,4 +221,79 @@ fn a_batch_that_is_under_way_while_the_files_are_removed_is_applied_once() {
         moved.place.postgres.sql("UPDATE players SET seen = 9 WHERE id = 1");
         moved.holds(&[9, 8]);
     }
+}
+
+/// As somebody does it who needs the space of the disk where it was.
+fn move_and_link_back(file: &Path, elsewhere: &Path) {
+    fs::rename(file, elsewhere).expect("moved");
+    symlink(elsewhere, file).expect("linked");
+}
+
+#[test]
+fn a_file_of_a_journal_that_is_moved_and_linked_back_takes_no_acknowledged_write_with_it() {
+    for ending in ENDINGS {
+        let moved = Moved::new();
+        let mut sidecar = moved.builder("1h").start();
+        set(&sidecar, 1, 7);
+        set(&sidecar, 3, 7);
+        move_and_link_back(&moved.file(ending), &moved.place.folder.path().join("elsewhere"));
+        set(&sidecar, 2, 7);
+        set(&sidecar, 1, 8);
+        sidecar.kill();
+        moved.holds(&[8, 7, 7]);
+    }
+}
+
+#[test]
+fn a_journal_that_is_moved_and_linked_back_is_made_again_while_nothing_is_written() {
+    let moved = Moved::new();
+    let mut sidecar = moved.builder("1h").start();
+    set(&sidecar, 1, 7);
+    move_and_link_back(&moved.file(""), &moved.place.folder.path().join("elsewhere.db"));
+    until("it is made again", || sidecar.log().contains(warnings::JOURNAL_MADE_AGAIN));
+    sidecar.kill();
+    assert!(moved.file("").is_symlink(), "the link stays");
+    moved.holds(&[7]);
+}
+
+#[test]
+fn a_journals_folder_that_is_moved_and_linked_back_is_gone_on_with() {
+    let moved = Moved::new();
+    let mut sidecar = moved.builder("1h").start();
+    set(&sidecar, 1, 7);
+    move_and_link_back(&moved.folder, &moved.place.folder.path().join("elsewhere"));
+    set(&sidecar, 2, 8);
+    assert!(!sidecar.log().contains(warnings::JOURNAL_MADE_AGAIN), "whoever opens it finds the same files");
+    sidecar.kill();
+    moved.holds(&[7, 8]);
+}
+
+#[test]
+fn a_journal_to_which_two_links_lead_is_used_by_one_sidecar() {
+    let moved = Moved::new();
+    let links = ["one.db", "two.db"].map(|name| moved.place.folder.path().join(name));
+    fs::create_dir(&moved.folder).expect("made");
+    links.iter().for_each(|link| symlink(moved.file(""), link).expect("linked"));
+    let over = |link: &Path| moved.builder("1h").set("JOURNAL__PATH", link.display().to_string());
+    let sidecar = over(&links[0]).start();
+    let mut second = over(&links[1]).spawn();
+    until("the second one is refused", || second.has_ended());
+    assert!(second.log().contains("is in use by another process"), "{}", second.log());
+    drop(sidecar);
+}
+
+#[test]
+fn a_log_of_a_journal_that_is_a_link_is_named_at_the_start() {
+    let moved = Moved::new();
+    let mut sidecar = moved.builder("1h").start();
+    set(&sidecar, 1, 7);
+    sidecar.kill();
+    let (log, elsewhere) = (moved.file("-wal"), moved.place.folder.path().join("log"));
+    move_and_link_back(&log, &elsewhere);
+    let mut refused = moved.builder("1h").spawn();
+    until("it does not start", || refused.has_ended());
+    let remedy = format!("mv {} {}", elsewhere.display(), log.display());
+    assert!(refused.log().contains(&remedy) && refused.log().contains("is a symbolic link"), "{}", refused.log());
+    fs::rename(elsewhere, log).expect("as it says");
+    moved.holds(&[7]);
 }
