@@ -77,6 +77,7 @@ impl Readiness {
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = self.owned().map(|owned| owned.faults()).unwrap_or_default();
+        remarks.extend(self.owned().iter().flat_map(|owned| owned.unjournaled()));
         let standing = self.owned().map(|owned| owned.store.standing());
         remarks.extend(standing.filter(|standing| !standing.takes_writes()).map(|standing| standing.to_string()));
         let forbidden = self.upstream.forbidden.list();
@@ -99,16 +100,18 @@ impl Readiness {
 
     fn mappings(&self) -> Vec<String> {
         let owned = self.owned();
-        let line = |plan: &CurrentPlan| {
+        let line = |owned: &Owned, plan: &CurrentPlan| {
             let state = match (plan.plan(), plan.is_watched()) {
                 (Err(StoreError::Faulty(_)), _) => "does not fit the schema",
                 (Err(_), _) => "its tables could not be looked at yet",
                 (Ok(_), true) => "up",
                 (Ok(_), false) => "up, and its changes are not reported (triggers are missing)",
             };
-            format!("mapping '{}': {state}", plan.mapping().pattern.text())
+            let refused = plan.plan().ok().and_then(|_| owned.refuses_deferred(plan));
+            let refused = refused.map(|why| format!("; its deferred writes are refused: {why}")).unwrap_or_default();
+            format!("mapping '{}': {state}{refused}", plan.mapping().pattern.text())
         };
-        owned.iter().flat_map(|owned| owned.plans().map(line).collect::<Vec<_>>()).collect()
+        owned.iter().flat_map(|owned| owned.plans().map(|plan| line(owned, plan)).collect::<Vec<_>>()).collect()
     }
 
     /// What keeps clients from being served; empty when nothing does.

@@ -66,12 +66,22 @@ pub(super) fn of_store(
 pub(super) fn of_owned(owned: &Arc<Owned>, of_cache: Option<cache::Tasks>, schema_interval: Duration) -> JoinSet<()> {
     let mut tasks = without_store(owned);
     owned.show_plans();
-    let watched = owned.clone();
+    let (watched, shown) = (owned.clone(), owned.clone());
     tasks.spawn(async move { watch_schema(&watched, schema_interval).await });
+    tasks.spawn(async move { show_deferring(&shown).await });
     if let Some(of_cache) = of_cache {
         of_cache.spawn(&mut tasks);
     }
     tasks
+}
+
+/// Keeps shown which mappings take deferred writes, for ever.
+async fn show_deferring(owned: &Owned) {
+    let mut ticker = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        ticker.tick().await;
+        owned.show_deferring();
+    }
 }
 
 /// Looks again and again whether the schema has changed, and when the change feed says so, for ever. Not all sidecars

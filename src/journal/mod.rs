@@ -21,6 +21,7 @@
 mod appending;
 mod batches;
 mod chunks;
+mod condition;
 mod entry;
 mod error;
 mod file;
@@ -47,6 +48,7 @@ pub use error::JournalError;
 pub use file::Refused;
 pub use incarnation::Held;
 
+use condition::Condition;
 use file::{About, File};
 use incarnation::Incarnation;
 use room::Room;
@@ -75,6 +77,7 @@ pub struct Journal {
     /// What waits belongs to this opening.
     has_succeeded: AtomicBool,
     room: Room,
+    condition: Arc<Condition>,
     /// Keys that waited when it was opened, and have not been laid over the store's records yet.
     held: Mutex<HashSet<Bytes>>,
     orders: mpsc::UnboundedSender<Order>,
@@ -134,13 +137,15 @@ impl Journal {
         let bytes = all().map(Entry::weight).sum();
         let held: HashSet<Bytes> = all().map(|entry| entry.key.clone()).collect();
         let (orders, ordered) = mpsc::unbounded_channel();
-        tokio::spawn(Writer::new(file).run(ordered));
+        let condition = Arc::new(Condition::default());
+        tokio::spawn(Writer::new(file, condition.clone()).run(ordered));
         let journal = Self {
             incarnation,
             next: AtomicU64::new(next),
             numbering: Mutex::default(),
             has_succeeded: AtomicBool::new(waiting.incarnation.is_empty()),
             room: Room::new(bytes, aside, settings.max_bytes.0 as u64, metrics),
+            condition,
             held: Mutex::new(held),
             orders,
         };
@@ -233,6 +238,15 @@ impl Journal {
     /// [`JournalError::Full`].
     pub fn would_take(&self, entries: &[Entry]) -> Result<(), JournalError> {
         self.room.has(entries.iter().map(Entry::weight).sum())
+    }
+
+    /// Whether writes are taken now, as far as is known: by what the last ones met, and by the files, which are looked
+    /// at once a second.
+    ///
+    /// # Errors
+    /// Why they are refused.
+    pub fn takes(&self) -> Result<(), JournalError> {
+        self.condition.get().and(self.room.takes())
     }
 
     /// The incarnation: the name under which the store remembers batches, another at every opening of the file.

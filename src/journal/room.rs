@@ -14,13 +14,16 @@ pub(super) struct Room {
     /// What was put aside.
     aside: AtomicU64,
     most: u64,
+    /// The bytes of the write that was refused last; 0 when one was taken since.
+    last_refused: AtomicU64,
     metrics: Arc<JournalMetrics>,
 }
 
 impl Room {
     /// Room for `most` bytes, of which some are taken.
     pub(super) fn new(waiting: u64, aside: u64, most: u64, metrics: Arc<JournalMetrics>) -> Self {
-        let room = Self { waiting: AtomicU64::new(waiting), aside: AtomicU64::new(aside), most, metrics };
+        let (waiting, aside) = (AtomicU64::new(waiting), AtomicU64::new(aside));
+        let room = Self { waiting, aside, most, last_refused: AtomicU64::new(0), metrics };
         room.measure();
         room
     }
@@ -34,11 +37,11 @@ impl Room {
     pub(super) fn take(&self, bytes: u64) -> Result<(), JournalError> {
         let aside = self.aside.load(SeqCst);
         if self.waiting.fetch_add(bytes, SeqCst) + bytes + aside <= self.most {
+            self.last_refused.store(0, SeqCst);
             return Ok(());
         }
         self.waiting.fetch_sub(bytes, SeqCst);
-        self.refused();
-        Err(JournalError::Full(aside))
+        Err(self.is_full(bytes, aside))
     }
 
     /// Sees whether so many bytes are there now. None are kept free.
@@ -47,8 +50,25 @@ impl Room {
         if self.waiting.load(SeqCst) + bytes + aside <= self.most {
             return Ok(());
         }
+        Err(self.is_full(bytes, aside))
+    }
+
+    /// Refuses so many bytes. A write that never has room says nothing of others.
+    fn is_full(&self, bytes: u64, aside: u64) -> JournalError {
         self.refused();
-        Err(JournalError::Full(aside))
+        if bytes <= self.most {
+            self.last_refused.store(bytes, SeqCst);
+        }
+        JournalError::Full(aside)
+    }
+
+    /// Whether the write that was refused last would be refused now, if no other has been taken since.
+    pub(super) fn takes(&self) -> Result<(), JournalError> {
+        let (bytes, aside) = (self.last_refused.load(SeqCst), self.aside.load(SeqCst));
+        match bytes > 0 && self.waiting.load(SeqCst) + bytes + aside > self.most {
+            true => Err(JournalError::Full(aside)),
+            false => Ok(()),
+        }
     }
 
     /// Counts a write that the journal has not taken.

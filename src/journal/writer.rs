@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::condition::{Condition, try_out};
 use super::file::File;
 use super::mending::Mender;
 use super::{Entry, JournalError};
@@ -42,14 +43,20 @@ pub(super) struct Writer {
     mender: Mender,
     /// A file that cannot be written makes every order fail.
     faults: LogThrottle,
+    /// Whether the files are as they should be, as seen last.
+    seen: Result<(), JournalError>,
+    /// Why the last commit of appends, or the last one of all, has failed, and how many bytes were appended.
+    failed: Option<(JournalError, u64)>,
+    condition: Arc<Condition>,
 }
 
 /// Most orders of one commit.
 const MOST: usize = 4096;
 
 impl Writer {
-    pub(super) fn new(file: File) -> Self {
-        Self { file, mender: Mender::default(), faults: LogThrottle::default() }
+    pub(super) fn new(file: File, condition: Arc<Condition>) -> Self {
+        let (mender, faults) = (Mender::default(), LogThrottle::default());
+        Self { file, mender, faults, seen: Ok(()), failed: None, condition }
     }
 
     pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
@@ -72,16 +79,45 @@ impl Writer {
     /// What waits may have been acknowledged long ago: its files are looked after also while nothing is ordered.
     async fn each_second(&mut self) {
         // Its error is logged, and told to whoever orders something.
-        let _logged = self.mender.look_after(&mut self.file).await;
+        let looked = self.look_after().await;
+        if let (Ok(()), Some((_, bytes))) = (looked, &self.failed)
+            && try_out(&mut self.file, *bytes).await.is_ok()
+        {
+            self.failed = None;
+            self.show();
+        }
         if self.file.sync == JournalSync::Everysec {
             self.sync_now().await;
         }
     }
 
+    /// Sees that the files are there that are open.
+    async fn look_after(&mut self) -> Result<(), JournalError> {
+        self.seen = self.mender.look_after(&mut self.file).await;
+        self.show();
+        self.seen.clone()
+    }
+
+    /// Shows whether an append would be refused.
+    fn show(&self) {
+        let failed = self.failed.as_ref().map_or(Ok(()), |(error, _)| Err(error.clone()));
+        self.condition.set(self.seen.clone().and(failed));
+    }
+
+    /// Notes how a commit went, of so many bytes of appends.
+    fn note(&mut self, committed: &Result<(), JournalError>, bytes: u64) {
+        match committed {
+            Err(error) => self.failed = Some((error.clone(), bytes)),
+            Ok(()) if bytes > 0 => self.failed = None,
+            Ok(()) => {}
+        }
+        self.show();
+    }
+
     /// Carries out what may be: while the files are not at their path, what is to be acknowledged is refused. What is
     /// known goes on to the store, and is noted in the files that are open.
     async fn take_in(&mut self, mut orders: Vec<Order>) {
-        let whole = self.mender.look_after(&mut self.file).await;
+        let whole = self.look_after().await;
         let may_write = match &whole {
             Err(error @ JournalError::InUse(_)) => Err(error.clone()),
             _ => Ok(()),
@@ -112,6 +148,7 @@ impl Writer {
         // What is sent to the store is known on disk before, also where a second of writes may be lost.
         let is_sent = |order: &Order| matches!(order, Order::Take(..) | Order::Announce(..) | Order::Succeed(..));
         let takes = self.file.sync == JournalSync::Everysec && orders.iter().any(is_sent);
+        let bytes = orders.iter().map(appended).sum();
         let mut written = may_write;
         if takes && written.is_ok() {
             written = self.file.sync_commits(true).await;
@@ -132,6 +169,7 @@ impl Writer {
         if let Err(error) = &committed {
             self.undo(error).await;
         }
+        self.note(&committed, bytes);
         if takes && let Err(error) = self.file.sync_commits(false).await {
             tracing::warn!(%error, "the journal goes on to sync every commit");
         }
@@ -149,7 +187,7 @@ impl Writer {
     /// Whether what was committed stands in files that somebody finds: they may have been removed meanwhile.
     async fn kept(&mut self, committed: &Result<(), JournalError>) -> Result<(), JournalError> {
         committed.clone()?;
-        self.mender.look_after(&mut self.file).await.map_err(|error| JournalError::Unsure(error.to_string()))
+        self.look_after().await.map_err(|error| JournalError::Unsure(error.to_string()))
     }
 
     async fn carry_out(&mut self, order: Order, goes_on: bool) -> (Answer, Result<(), JournalError>) {
@@ -174,6 +212,14 @@ impl Writer {
             Order::Succeed(heir, done) => tell(self.file.succeed(&heir).await, done),
             Order::PutAside(seqs, reason, done) => tell(self.file.put_aside(&seqs, &reason).await, done),
         }
+    }
+}
+
+/// The bytes that an order appends.
+fn appended(order: &Order) -> u64 {
+    match order {
+        Order::Append(entries, _) => entries.iter().map(Entry::weight).sum(),
+        _ => 0,
     }
 }
 

@@ -177,9 +177,6 @@ impl CurrentPlan {
     pub fn show(&self) {
         let name = self.mapping.pattern.text();
         self.metrics.set_up(name, matches!(&**self.state.load(), State::Ready(_)));
-        if self.mapping.config.defers() {
-            self.metrics.set_defers(name, self.plan().is_ok_and(|plan| plan.may_defer().is_ok()));
-        }
     }
 
     /// How the schema differs from the one for which the plan was made. One that does not fit always does, and one in

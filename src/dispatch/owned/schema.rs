@@ -65,6 +65,7 @@ impl Owned {
         if let Err(error) = replanned {
             tracing::debug!(mapping = mapping.pattern.text(), %error, "the statements cannot be made again now");
         }
+        self.show_deferring();
     }
 
     /// The same, and what is cached is forgotten: whoever asks for it may know of a change that no fingerprint shows,
@@ -113,9 +114,39 @@ impl Owned {
         faults.chain(unloaded).chain(refused).collect()
     }
 
+    /// Why deferred writes of a mapping that defers some are refused, if they are: the store could not save them, or
+    /// the journal does not take them.
+    #[must_use]
+    pub fn refuses_deferred(&self, plan: &CurrentPlan) -> Option<String> {
+        if !plan.mapping().config.defers() {
+            return None;
+        }
+        let unsavable = plan.unsavable().into_iter().next().map(|(_, why)| why);
+        unsavable.or_else(|| self.cache.journal()?.takes().err().map(|error| error.to_string()))
+    }
+
+    /// The mappings whose deferred writes the journal does not take, each with the reason.
+    #[must_use]
+    pub fn unjournaled(&self) -> Vec<String> {
+        let refused = self.plans().filter(|plan| plan.unsavable().is_empty()).filter_map(|plan| {
+            let why = self.refuses_deferred(plan)?;
+            Some(format!("deferred writes of the mapping '{}' are refused: {why}", plan.mapping().pattern.text()))
+        });
+        refused.collect()
+    }
+
     /// Shows in the metrics which mappings fit the schema, and no others.
     pub fn show_plans(&self) {
         self.mapping_metrics.forget();
         self.plans().for_each(CurrentPlan::show);
+        self.show_deferring();
+    }
+
+    /// Shows in the metrics which mappings take deferred writes, of those that have some.
+    pub fn show_deferring(&self) {
+        for plan in self.plans().filter(|plan| plan.mapping().config.defers()) {
+            let defers = plan.plan().is_ok() && self.refuses_deferred(plan).is_none();
+            self.mapping_metrics.set_defers(plan.mapping().pattern.text(), defers);
+        }
     }
 }

@@ -22,7 +22,8 @@ impl MappingMetrics {
             up: r.family("mapping_up", "1 while the mapping fits the store's schema. Alarm on 0"),
             defers: r.family(
                 "mapping_defers",
-                "1 while deferred writes of the mapping are taken, of mappings that defer some. Alarm on 0",
+                "1 while deferred writes of the mapping are taken, of mappings that defer some: the store could save \
+                 them, and the journal takes them. Alarm on 0",
             ),
             schema_changes: r.counter(
                 "schema_changes",

@@ -89,7 +89,10 @@ fn a_full_disk_is_not_blamed_on_the_store_and_is_counted_and_logged_now_and_then
     assert!(metric(&sidecar, "hearthside_journal_refused_total") >= 51.0);
     let lines = sidecar.log().lines().filter(|line| line.contains("the journal cannot be written")).count();
     assert!((1..=5).contains(&lines), "{lines} lines");
+    let defers = "hearthside_mapping_defers{mapping=\"p:{id:int}\"}";
+    until("the metric says it", || metric(&sidecar, defers) == 0.0);
     sidecar.free_disk();
+    until("and that it is over, although nobody writes", || metric(&sidecar, defers) == 1.0);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::journals::copy;
 use super::place::{Place, until_saved};
-use crate::support::admin::metric;
+use crate::support::admin::{metric, request};
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
 use crate::support::warnings;
@@ -296,4 +296,51 @@ fn a_log_of_a_journal_that_is_a_link_is_named_at_the_start() {
     assert!(refused.log().contains(&remedy) && refused.log().contains("is a symbolic link"), "{}", refused.log());
     fs::rename(elsewhere, log).expect("as it says");
     moved.holds(&[7]);
+}
+
+const DEFERS: &str = "hearthside_mapping_defers{mapping=\"p:{id:int}\"}";
+
+/// The metric and the probe say whether deferred writes are taken, also while nobody writes.
+fn is_said(sidecar: &Sidecar, why: &str) {
+    until("the metric says it", || metric(sidecar, DEFERS) == 0.0);
+    let (status, body) = request(sidecar, "GET", "/readyz?verbose");
+    let remark = format!("deferred writes of the mapping 'p:{{id:int}}' are refused: {why}");
+    let line = format!("mapping 'p:{{id:int}}': up; its deferred writes are refused: {why}");
+    assert!(status == 200 && body.contains(&remark) && body.contains(&line), "{body}");
+}
+
+fn is_over(sidecar: &Sidecar) {
+    until("the metric says that it is over", || metric(sidecar, DEFERS) == 1.0);
+    let (_, body) = request(sidecar, "GET", "/readyz?verbose");
+    assert!(body.starts_with("ready\n") && !body.contains("refused"), "{body}");
+}
+
+#[test]
+fn a_journal_that_cannot_be_made_again_is_said_while_nobody_writes() {
+    let moved = Moved::new();
+    let sidecar = moved.builder("1h").start();
+    is_over(&sidecar);
+    fs::remove_dir_all(&moved.folder).expect("removed");
+    is_said(&sidecar, "the journal's files were removed or replaced");
+    fs::create_dir(&moved.folder).expect("made");
+    is_over(&sidecar);
+    moved.remove(&[""]);
+    fs::write(moved.file(""), "somebody else's").expect("written");
+    is_said(&sidecar, "the journal's files were removed or replaced");
+    moved.remove(&[""]);
+    is_over(&sidecar);
+}
+
+#[test]
+fn a_journal_that_is_full_is_said_until_it_has_room() {
+    let place = Place::new();
+    let mut lock = place.postgres.session();
+    let sidecar = place.builder("20ms").set("JOURNAL__MAX_BYTES", "4kb").start();
+    let mut wire = sidecar.wire();
+    lock.run("BEGIN; LOCK TABLE players IN SHARE MODE;");
+    let mut ids = 1..;
+    until("it is full", || wire.ask(&format!("HSET p:{} seen 7", ids.next().expect("a row"))).starts_with('-'));
+    is_said(&sidecar, "the journal is full (journal.max_bytes)");
+    lock.run("COMMIT;");
+    is_over(&sidecar);
 }
