@@ -19,7 +19,7 @@ pub struct Entry {
     pub(super) loaded_at: Tick,
     /// A [`Tick`].
     expires_at: AtomicU64,
-    /// When it was read last, or rather one of its last reads: a [`Tick`].
+    /// A [`Use`].
     used_at: AtomicU64,
     /// How long a read may prolong its life, in milliseconds; 0 where reads do not.
     renewal: u64,
@@ -27,19 +27,48 @@ pub struct Entry {
     grace: u64,
 }
 
+/// When a key was read last, or rather one of its last reads; also one before this process began, for which there is no
+/// [`Tick`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Use(u64);
+
+impl Use {
+    /// The beginning of the process; what comes after it is counted in milliseconds.
+    const BEGIN: u64 = 1 << 32;
+
+    const fn at(now: Tick) -> Self {
+        Self(Self::BEGIN.saturating_add(now.as_ms()))
+    }
+
+    /// Before the process began; `place` 0 is the latest.
+    pub(super) const fn before(place: usize) -> Self {
+        Self((Self::BEGIN - 1).saturating_sub(place as u64))
+    }
+}
+
 impl Entry {
     /// It is read at `now`.
     pub(super) fn use_at(&self, now: Tick) {
-        self.used_at.store(now.as_ms(), Relaxed);
+        self.used_at.store(Use::at(now).0, Relaxed);
     }
 
-    pub(super) fn used_at(&self) -> Tick {
-        Tick::from_ms(self.used_at.load(Relaxed))
+    pub(super) fn used_at(&self) -> Use {
+        Use(self.used_at.load(Relaxed))
+    }
+
+    /// The same, not read since then.
+    pub(super) fn used_last_at(self, used_at: Use) -> Self {
+        Self { used_at: AtomicU64::new(used_at.0), ..self }
+    }
+
+    /// Somebody waited for it to be loaded.
+    pub(super) fn is_asked_for(&self) {
+        self.used_at.fetch_max(Use::at(self.loaded_at).0, Relaxed);
     }
 
     /// True when it was read since its load began.
     pub(super) fn was_read(&self) -> bool {
-        self.used_at() > self.loaded_at
+        self.used_at() > Use::at(self.loaded_at)
     }
 
     /// When it expires; [`Tick::NEVER`] if it does not.
@@ -158,7 +187,7 @@ impl Span {
         };
         let renewal = if record.is_some() && self.renew { self.ttl.unwrap_or(0) } else { 0 };
         let grace = if record.is_some() { self.stale.max(self.stale_if_error) } else { 0 };
-        let (expires_at, used_at) = (AtomicU64::new(expires_at.as_ms()), AtomicU64::new(now.as_ms()));
+        let (expires_at, used_at) = (AtomicU64::new(expires_at.as_ms()), AtomicU64::new(Use::at(now).0));
         Entry { record, mapping, epoch, loaded_at, expires_at, used_at, renewal, grace }
     }
 

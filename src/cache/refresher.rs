@@ -1,5 +1,5 @@
 //! Loads keys again that were read and have changed since, a moment after the change and many by one statement: their
-//! next reader need not wait. Each load is an ordinary one, as if a reader had asked.
+//! next reader need not wait. What clients ask for goes first.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,13 +9,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
+use super::entry::Use;
 use super::memory::Memory;
 use super::memory::refreshes::Forgotten;
 use crate::keys::MappingId;
 use crate::telemetry::metrics::CacheMetrics;
-
-/// So many keys of a mapping are asked for at once: one statement of Postgres.
-const AT_ONCE: usize = 256;
 
 /// What loads them.
 #[derive(Debug)]
@@ -45,17 +43,18 @@ impl Refresher {
             while let Ok(another) = self.forgotten.try_recv() {
                 forgotten.push(another);
             }
-            for (mapping, keys) in by_mapping(forgotten) {
-                self.load(mapping, &keys).await;
-            }
+            // One whose store or table does not answer holds up no other.
+            join_all(by_mapping(forgotten).into_iter().map(|(mapping, keys)| self.load(mapping, keys))).await;
         }
     }
 
     /// Those that nobody has loaded meanwhile. What cannot be loaded is left to whoever asks for it.
-    async fn load(&self, mapping: MappingId, keys: &[Bytes]) {
-        let absent: Vec<&Bytes> = keys.iter().filter(|key| self.memory.peek(key).is_none()).collect();
-        for keys in absent.chunks(AT_ONCE) {
-            let loaded = join_all(keys.iter().map(|key| self.memory.load(mapping, key))).await;
+    async fn load(&self, mapping: MappingId, mut keys: Vec<(Bytes, Use)>) {
+        keys.retain(|(key, _)| self.memory.peek(key).is_none());
+        while !keys.is_empty() {
+            let later = keys.split_off(keys.len().min(self.memory.together(mapping)));
+            let loaded = self.memory.load_in_background(mapping, &keys).await;
+            keys = later;
             let count = loaded.iter().filter(|result| result.is_ok()).count();
             self.metrics.refreshed.inc_by(count as u64);
             if count == 0 {
@@ -66,11 +65,11 @@ impl Refresher {
 }
 
 /// The keys of each mapping, each once.
-fn by_mapping(forgotten: Vec<Forgotten>) -> HashMap<MappingId, Vec<Bytes>> {
-    let (mut seen, mut keys) = (HashSet::new(), HashMap::<MappingId, Vec<Bytes>>::new());
-    for (mapping, key) in forgotten {
+fn by_mapping(forgotten: Vec<Forgotten>) -> HashMap<MappingId, Vec<(Bytes, Use)>> {
+    let (mut seen, mut keys) = (HashSet::new(), HashMap::<MappingId, Vec<_>>::new());
+    for (mapping, key, used_at) in forgotten {
         if seen.insert(key.clone()) {
-            keys.entry(mapping).or_default().push(key);
+            keys.entry(mapping).or_default().push((key, used_at));
         }
     }
     keys

@@ -11,7 +11,7 @@ use crate::config;
 use crate::keys::MappingId;
 use crate::mapping::Mapping;
 use crate::record::Record;
-use crate::store::{CurrentPlan, Store, StoreError};
+use crate::store::{CurrentPlan, Store, StoreError, Urgency};
 use crate::telemetry::LogThrottle;
 use crate::telemetry::clock::{Tick, millis};
 
@@ -123,8 +123,13 @@ impl Source {
     }
 
     /// The record of a key as the store has it.
-    pub(crate) async fn load(&self, cached: &Cached, key: &Bytes) -> Result<Option<Record>, StoreError> {
-        self.with_plan(cached, |plan| async move { self.store.load(&plan, key).await }).await
+    pub(crate) async fn load(
+        &self,
+        cached: &Cached,
+        key: &Bytes,
+        urgency: &Arc<Urgency>,
+    ) -> Result<Option<Record>, StoreError> {
+        self.with_plan(cached, |plan| async move { self.store.load(&plan, key, urgency).await }).await
     }
 
     /// The next keys of a mapping, about `limit`, and where to go on; `None` when there are no more.

@@ -152,6 +152,12 @@ impl StoreError {
         )
     }
 
+    /// True when the same may go well at another time, although nobody changes a value or the configuration.
+    #[must_use]
+    pub const fn is_of_the_moment(&self) -> bool {
+        self.keeps_from_reading() || matches!(self, Self::Faulty(_) | Self::Schema(_))
+    }
+
     /// True when the values are at fault, and neither the statement nor the store.
     #[must_use]
     pub const fn is_about_values(&self) -> bool {

@@ -1,17 +1,28 @@
 //! Loads of keys: those of a mapping that are wanted at the same moment share a statement of Postgres. In SQLite a
 //! statement costs no round trip, and each key has its own. Knows no statement.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::MutexGuard;
 
 use super::bulkhead::{Admitted, Work};
+use super::key_line::{Batch, Wanted};
 use super::row::Row;
-use super::shared_loads::{Lead, Wanted};
+use super::shared_loads::Lead;
+use super::urgency::Urgency;
 use super::{Engine, Plan, Postgres, Store, StoreError};
 use crate::record::Record;
+
+/// Keys that have waited for too long are refused together, so far apart.
+const TOGETHER: Duration = Duration::from_millis(10);
+
+/// How long it may take to find out whether a table is locked.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Loads the record of one key; `None` when there is no such row, or when the row's own key is spelled otherwise
@@ -19,10 +30,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Open`] at once while the breaker is open.
-    pub async fn load(self: &Arc<Self>, plan: &Arc<Plan>, key: &Bytes) -> Result<Option<Record>, StoreError> {
+    pub async fn load(
+        self: &Arc<Self>,
+        plan: &Arc<Plan>,
+        key: &Bytes,
+        urgency: &Arc<Urgency>,
+    ) -> Result<Option<Record>, StoreError> {
         let rows = match &self.engine {
-            Engine::Postgres(_) => self.rows_of(plan, key).await,
+            Engine::Postgres(_) => self.rows_of(plan, key, urgency).await,
             Engine::Sqlite(store) => {
+                let _only = self.only_of_background(urgency).await;
                 self.bulkhead.run(plan, Work::Load, StoreError::Unavailable, store.rows_of(plan, key)).await
             }
             Engine::Away(away) => Err(away.error()),
@@ -30,10 +47,40 @@ impl Store {
         plan.record(key, rows?)
     }
 
-    async fn rows_of(self: &Arc<Self>, plan: &Arc<Plan>, key: &Bytes) -> Result<Vec<Row>, StoreError> {
-        let (wanted, answer) = Wanted::new(plan, key);
+    /// How many keys of a mapping are best asked for together: so many go by one statement, if it comes to all of them
+    /// in time.
+    #[must_use]
+    pub fn keys_of_a_statement(&self, plan: &Plan) -> usize {
+        self.shared_loads.most(plan)
+    }
+
+    /// Of the loads of SQLite that nobody waits for one goes at a time.
+    async fn only_of_background(&self, urgency: &Urgency) -> Option<MutexGuard<'_, ()>> {
+        tokio::select! {
+            biased;
+            () = urgency.comes() => None,
+            only = self.background.lock() => Some(only),
+        }
+    }
+
+    async fn rows_of(
+        self: &Arc<Self>,
+        plan: &Arc<Plan>,
+        key: &Bytes,
+        urgency: &Arc<Urgency>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let (wanted, mut answer) = Wanted::new(plan, key, urgency);
+        let was_urgent = urgency.is_urgent();
         self.begin_to_lead(self.shared_loads.join(vec![wanted]));
-        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the load was given up".into())))
+        let answered = tokio::select! {
+            biased;
+            answered = &mut answer => answered,
+            () = urgency.comes(), if !was_urgent => {
+                self.begin_to_lead(self.shared_loads.hasten(plan));
+                answer.await
+            }
+        };
+        answered.unwrap_or_else(|_| Err(StoreError::Unavailable("the load was given up".into())))
     }
 
     /// Begins to lead a line of keys where nobody does.
@@ -50,17 +97,35 @@ impl Store {
             while let Some(plan) = lead.next(self.settings.queue_timeout) {
                 let rest = lead.rest(self.settings.load_pause);
                 if !rest.is_zero() {
-                    tokio::time::sleep(rest).await;
+                    let soon = lead.until_refusal(self.settings.queue_timeout).max(TOGETHER);
+                    tokio::time::sleep(rest.min(soon)).await;
+                    continue;
                 }
-                match self.bulkhead.admit(&[&plan], Work::Load).await {
-                    Ok(admitted) => return self.read_next(admitted, lead).await,
+                match self.turn(&plan, &mut lead).await {
+                    Some(Ok(admitted)) => return self.read_next(admitted, lead).await,
                     // Who has waited for so long is refused next.
-                    Err(StoreError::Overloaded(_)) => {}
-                    Err(error) => lead.refuse(&error),
+                    Some(Err(StoreError::Overloaded(_))) => {}
+                    Some(Err(error)) => lead.refuse(&error),
+                    None => return,
                 }
             }
         }
         .boxed()
+    }
+
+    /// Waits for a turn to read the next keys of a line, and refuses meanwhile who has waited for too long; `None` when
+    /// nobody waits any more.
+    async fn turn(&self, plan: &Plan, lead: &mut Lead) -> Option<Result<Admitted, StoreError>> {
+        let patience = self.settings.queue_timeout;
+        let concerned = [plan];
+        let mut turn = pin!(self.bulkhead.admit(&concerned, Work::Load));
+        loop {
+            let soon = lead.until_refusal(patience).max(TOGETHER);
+            match tokio::time::timeout(soon, &mut turn).await {
+                Ok(admitted) => return Some(admitted),
+                Err(_) => drop(lead.next(patience)?),
+            }
+        }
     }
 
     async fn read_next(self: Arc<Self>, admitted: Admitted, mut lead: Lead) {
@@ -70,19 +135,33 @@ impl Store {
             count = lead.count();
             tokio::task::yield_now().await;
         }
-        let keys = lead.take();
+        let batch = lead.take();
         if lead.next(self.settings.queue_timeout).is_some() {
             tokio::spawn(self.clone().lead(lead));
         }
-        self.read(admitted, keys).await;
+        self.read(admitted, batch).await;
     }
 
-    /// Reads keys of one plan, and gives each its rows. Those to which the statement has not come are read later.
-    async fn read(self: &Arc<Self>, admitted: Admitted, keys: Vec<Wanted>) {
+    /// Reads keys of one plan.
+    async fn read(self: &Arc<Self>, admitted: Admitted, Batch { keys, is_urgent }: Batch) {
         let (Engine::Postgres(store), [first, ..]) = (&self.engine, &keys[..]) else { return };
         let plan = first.plan.clone();
         let rows = admitted.run(&plan, StoreError::Unavailable, rows_of_each(store, &plan, &keys)).await;
         drop(admitted);
+        self.give(store, &plan, keys, rows).await;
+        if !is_urgent {
+            self.begin_to_lead(self.shared_loads.background_is_read(&plan));
+        }
+    }
+
+    /// Gives each key its rows. Those to which the statement has not come are read later.
+    async fn give(
+        self: &Arc<Self>,
+        store: &Postgres,
+        plan: &Arc<Plan>,
+        keys: Vec<Wanted>,
+        rows: Result<Vec<Option<Vec<Row>>>, StoreError>,
+    ) {
         let shared = &self.shared_loads;
         match rows {
             Ok(rows) => {
@@ -93,10 +172,10 @@ impl Store {
                         None => left.push(wanted),
                     }
                 }
-                shared.came_to(&plan, count - left.len(), count);
+                shared.came_to(plan, count - left.len(), count);
                 self.begin_to_lead(shared.join_again(left));
             }
-            Err(error) if keys.len() > 1 && may_be_of_one(&error) => {
+            Err(error) if keys.len() > 1 && may_be_of_one(&error) && !is_of_all(store, plan, &error).await => {
                 self.begin_to_lead(shared.join(keys.into_iter().map(Wanted::alone).collect()));
             }
             Err(error) => keys.into_iter().for_each(|wanted| wanted.answer(Err(error.clone()))),
@@ -113,6 +192,13 @@ async fn rows_of_each(store: &Postgres, plan: &Plan, keys: &[Wanted]) -> Result<
             store.rows_of_each(plan, &keys).await
         }
     }
+}
+
+/// True of a statement that took too long because it waits for the lock of a table: so does that of each key. A lock of
+/// one partition, or of what a function reads, holds up only those keys whose rows are there.
+async fn is_of_all(store: &Postgres, plan: &Plan, error: &StoreError) -> bool {
+    let is_late = matches!(error, StoreError::Overloaded(_));
+    is_late && tokio::time::timeout(LOOK, store.is_locked(plan)).await.unwrap_or(true)
 }
 
 /// True of what one key may have done to a statement that reads several: its text is no value, it takes long, its row

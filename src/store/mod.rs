@@ -15,6 +15,7 @@ pub mod file;
 mod flush;
 mod gather;
 mod json;
+mod key_line;
 mod listing;
 mod loading;
 mod migrate;
@@ -35,6 +36,7 @@ mod transaction;
 pub mod triggers;
 mod turns;
 mod unavailable;
+mod urgency;
 mod words;
 
 pub use change::{Change, MOST_KEYS, OnChange};
@@ -48,6 +50,7 @@ pub use standing::Standing;
 pub use sweep::{Chosen, RowKey};
 pub use transaction::StoreTransaction;
 pub use unavailable::Unavailable;
+pub use urgency::Urgency;
 
 use bulkhead::{Bulkhead, Work};
 use gather::Gather;
@@ -76,13 +79,15 @@ pub struct Store {
     engine: Engine,
     bulkhead: Bulkhead,
     shared_loads: Arc<SharedLoads>,
+    /// Held by the load of SQLite that nobody waits for.
+    background: tokio::sync::Mutex<()>,
     settings: config::Store,
 }
 
 impl Store {
     fn of(engine: Engine, settings: &config::Store) -> Self {
         let (bulkhead, shared_loads) = (Bulkhead::new(settings), Arc::default());
-        Self { engine, bulkhead, shared_loads, settings: settings.clone() }
+        Self { engine, bulkhead, shared_loads, background: tokio::sync::Mutex::default(), settings: settings.clone() }
     }
 
     /// Connects, and proves it with one round trip. The file of the default `store.url` is created with the demo world

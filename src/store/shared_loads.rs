@@ -1,85 +1,24 @@
-//! Keys of one mapping that are wanted at the same moment, and are read by one statement: in which order, and how many
-//! go together. Sends nothing, and knows no engine.
+//! Keys of one mapping that are wanted at the same moment, and are read by one statement: who has them read, and how
+//! many go together. Sends nothing, and knows no engine.
 //!
 //! Invariants:
-//! - the keys of a mapping stand in one line, in the order in which they were wanted;
-//! - while a line is not empty one task leads it, and takes keys from its front only;
+//! - the keys of a mapping stand in one line, in the order in which they were wanted; those of the background, which
+//!   nobody waits for, stand behind all others, and go by one statement at a time;
+//! - while a line has keys that may go one task leads it, and takes keys from its front only;
 //! - a leader that is dropped takes its line along: nobody waits for ever.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
-use bytes::Bytes;
-use tokio::sync::oneshot;
+use std::time::Duration;
 
 use super::bulkhead::no_turn;
-use super::row::Row;
+use super::key_line::{Batch, KeyLine, MOST, Wanted};
 use super::{Plan, StoreError};
-
-/// The most keys of one statement.
-const MOST: usize = 256;
 
 /// The lines of all mappings.
 #[derive(Debug, Default)]
 pub(super) struct SharedLoads {
     lines: Mutex<HashMap<Arc<str>, KeyLine>>,
-}
-
-#[derive(Debug)]
-struct KeyLine {
-    wanted: VecDeque<Wanted>,
-    is_led: bool,
-    /// So many keys go by one statement.
-    most: usize,
-    /// When keys were last taken from it.
-    taken_at: Option<Instant>,
-}
-
-impl Default for KeyLine {
-    fn default() -> Self {
-        Self { wanted: VecDeque::new(), is_led: false, most: MOST, taken_at: None }
-    }
-}
-
-/// What a key's load waits for.
-pub(super) type Answer = oneshot::Receiver<Result<Vec<Row>, StoreError>>;
-
-/// A key that is wanted.
-#[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) plan: Arc<Plan>,
-    pub(super) key: Bytes,
-    since: Instant,
-    /// It goes by a statement of its own.
-    is_alone: bool,
-    answer: oneshot::Sender<Result<Vec<Row>, StoreError>>,
-}
-
-impl Wanted {
-    pub(super) fn new(plan: &Arc<Plan>, key: &Bytes) -> (Self, Answer) {
-        let (answer, waiting) = oneshot::channel();
-        let is_alone = !plan.reads_several();
-        (Self { plan: plan.clone(), key: key.clone(), since: Instant::now(), is_alone, answer }, waiting)
-    }
-
-    pub(super) fn answer(self, rows: Result<Vec<Row>, StoreError>) {
-        // Whoever has left needs no answer.
-        drop(self.answer.send(rows));
-    }
-
-    /// The same key, to be read by a statement of its own: it begins to wait for that now.
-    pub(super) fn alone(self) -> Self {
-        Self { is_alone: true, since: Instant::now(), ..self }
-    }
-
-    fn has_left(&self) -> bool {
-        self.answer.is_closed()
-    }
-
-    fn goes_with(&self, first: &Self) -> bool {
-        !self.is_alone && !first.is_alone && Arc::ptr_eq(&self.plan, &first.plan)
-    }
 }
 
 /// The right, and the duty, to have the keys of one line read.
@@ -98,13 +37,23 @@ impl SharedLoads {
     /// Puts keys of one mapping at the end of its line. Where nobody leads it, the caller has to.
     pub(super) fn join(self: &Arc<Self>, wanted: Vec<Wanted>) -> Option<Lead> {
         let plan = wanted.first()?.plan.clone();
-        self.enter(&plan, |line| line.wanted.extend(wanted))
+        self.enter(&plan, |line| wanted.into_iter().for_each(|wanted| line.push_back(wanted)))
     }
 
     /// The same for keys to which a statement has not come, at the front, where they stood before.
     pub(super) fn join_again(self: &Arc<Self>, wanted: Vec<Wanted>) -> Option<Lead> {
         let plan = wanted.first()?.plan.clone();
-        self.enter(&plan, |line| wanted.into_iter().rev().for_each(|wanted| line.wanted.push_front(wanted)))
+        self.enter(&plan, |line| wanted.into_iter().rev().for_each(|wanted| line.push_front(wanted)))
+    }
+
+    /// Somebody waits now for keys of the background.
+    pub(super) fn hasten(self: &Arc<Self>, plan: &Plan) -> Option<Lead> {
+        self.enter(plan, KeyLine::hasten)
+    }
+
+    /// A statement for keys of the background has ended, and another may go.
+    pub(super) fn background_is_read(self: &Arc<Self>, plan: &Plan) -> Option<Lead> {
+        self.enter(plan, KeyLine::background_is_read)
     }
 
     fn enter(self: &Arc<Self>, plan: &Plan, join: impl FnOnce(&mut KeyLine)) -> Option<Lead> {
@@ -116,8 +65,11 @@ impl SharedLoads {
         let mapping = lines.get_key_value(name)?.0.clone();
         let line = lines.get_mut(&mapping)?;
         join(line);
-        let leads = !std::mem::replace(&mut line.is_led, true);
-        leads.then(|| Lead { shared_loads: self.clone(), mapping, is_over: false })
+        if line.is_led || line.first().is_none() {
+            return None;
+        }
+        line.is_led = true;
+        Some(Lead { shared_loads: self.clone(), mapping, is_over: false })
     }
 
     /// Notes to how many of its keys a statement of this plan has come in time.
@@ -126,64 +78,59 @@ impl SharedLoads {
             line.most = if count < of { count.max(1) } else { (line.most * 2).min(MOST) };
         }
     }
+
+    /// How many keys of this plan's mapping go by the next statement.
+    pub(super) fn most(&self, plan: &Plan) -> usize {
+        self.lines().get(plan.mapping.pattern.text()).map_or(MOST, |line| line.most)
+    }
 }
 
 impl Lead {
+    /// What `look` says of the line.
+    fn line<T>(&self, look: impl FnOnce(&mut KeyLine) -> T) -> Option<T> {
+        self.shared_loads.lines().get_mut(&self.mapping).map(look)
+    }
+
     /// The plan of the key that is next. Who is in front and has waited for longer than `patience` is refused. Where
-    /// nobody waits any more, nobody leads the line from then on.
+    /// nobody waits who may go, nobody leads the line from then on.
     pub(super) fn next(&mut self, patience: Duration) -> Option<Arc<Plan>> {
-        let shared_loads = self.shared_loads.clone();
-        let mut lines = shared_loads.lines();
-        let line = lines.get_mut(&self.mapping)?;
-        // Those in front have waited longest. However long the line is, nobody goes through all of it.
-        while line.wanted.front().is_some_and(|first| first.has_left() || first.since.elapsed() > patience)
-            && let Some(late) = line.wanted.pop_front()
-        {
-            late.answer(Err(no_turn()));
-        }
-        self.is_over = line.wanted.is_empty();
-        line.is_led = !self.is_over;
-        line.wanted.front().map(|wanted| wanted.plan.clone())
+        let (late, next) = self.line(|line| {
+            let (late, next) = (line.take_late(patience), line.first().map(|wanted| wanted.plan.clone()));
+            line.is_led = next.is_some();
+            (late, next)
+        })?;
+        self.is_over = next.is_none();
+        refuse(late, &no_turn());
+        next
     }
 
     /// Takes the keys that go by one statement: the first one of the line, and those behind it that go with it.
-    pub(super) fn take(&self) -> Vec<Wanted> {
-        let mut lines = self.shared_loads.lines();
-        let Some(line) = lines.get_mut(&self.mapping) else { return Vec::new() };
-        line.taken_at = Some(Instant::now());
-        let mut keys: Vec<Wanted> = Vec::new();
-        while keys.len() < line.most
-            && line.wanted.front().is_some_and(|next| keys.first().is_none_or(|first| next.goes_with(first)))
-            && let Some(next) = line.wanted.pop_front()
-        {
-            keys.extend(Some(next).filter(|next| !next.has_left()));
-        }
-        keys
+    pub(super) fn take(&self) -> Batch {
+        self.line(KeyLine::take).unwrap_or_default()
     }
 
-    /// How long the next statement has still to wait, so that it begins `pause` after the one before it. A key that
-    /// goes alone does not wait: another statement was for it already.
+    /// How long the next statement has still to wait, so that it begins `pause` after the one before it.
     pub(super) fn rest(&self, pause: Duration) -> Duration {
-        let lines = self.shared_loads.lines();
-        let Some(line) = lines.get(&self.mapping) else { return Duration::ZERO };
-        let goes_alone = line.wanted.front().is_none_or(|wanted| wanted.is_alone);
-        let since = line.taken_at.filter(|_| !goes_alone).map(|at| at.elapsed());
-        since.map_or(Duration::ZERO, |since| pause.saturating_sub(since))
+        self.line(|line| line.rest(pause)).unwrap_or_default()
+    }
+
+    /// How long it takes until the next key has waited for longer than `patience`.
+    pub(super) fn until_refusal(&self, patience: Duration) -> Duration {
+        patience.saturating_sub(self.line(|line| line.has_waited()).unwrap_or_default())
     }
 
     /// How many keys wait.
     pub(super) fn count(&self) -> usize {
-        self.shared_loads.lines().get(&self.mapping).map_or(0, |line| line.wanted.len())
+        self.line(|line| line.len()).unwrap_or_default()
     }
 
     /// Answers all who wait with an error.
     pub(super) fn refuse(&self, error: &StoreError) {
-        let mut lines = self.shared_loads.lines();
-        refuse(lines.get_mut(&self.mapping).map(|line| std::mem::take(&mut line.wanted)).unwrap_or_default(), error);
+        refuse(self.line(KeyLine::take_all).unwrap_or_default(), error);
     }
 }
 
-fn refuse(wanted: VecDeque<Wanted>, error: &StoreError) {
+fn refuse(wanted: Vec<Wanted>, error: &StoreError) {
     wanted.into_iter().for_each(|wanted| wanted.answer(Err(error.clone())));
 }
 
@@ -192,10 +139,10 @@ impl Drop for Lead {
         if self.is_over {
             return;
         }
-        if let Some(line) = self.shared_loads.lines().get_mut(&self.mapping) {
+        self.line(|line| {
             line.is_led = false;
-            line.wanted.clear();
-        }
+            line.take_all();
+        });
     }
 }
 
@@ -206,11 +153,13 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::{Answer, Lead, MOST, SharedLoads, Wanted};
+    use super::{Lead, SharedLoads};
     use crate::config::{Config, Faults, read};
     use crate::mapping::Mappings;
     use crate::store::StoreError;
+    use crate::store::key_line::{Answer, MOST, Wanted};
     use crate::store::plan::{KeySource, Plan};
+    use crate::store::urgency::Urgency;
 
     fn plan(several: &str) -> Arc<Plan> {
         let block = "[[caches]]\nkey = \"a:{id}\"\ntype = \"hash\"\ntable = \"a\"\n";
@@ -220,8 +169,17 @@ mod tests {
     }
 
     fn joined(shared: &Arc<SharedLoads>, plan: &Arc<Plan>, count: usize) -> (Option<Lead>, Vec<Answer>) {
+        joined_as(&Urgency::urgent(), shared, plan, count)
+    }
+
+    fn joined_as(
+        urgency: &Arc<Urgency>,
+        shared: &Arc<SharedLoads>,
+        plan: &Arc<Plan>,
+        count: usize,
+    ) -> (Option<Lead>, Vec<Answer>) {
         let (wanted, answers): (Vec<_>, Vec<_>) =
-            (0..count).map(|i| Wanted::new(plan, &Bytes::from(format!("a:{i}")))).unzip();
+            (0..count).map(|i| Wanted::new(plan, &Bytes::from(format!("a:{i}")), urgency)).unzip();
         (shared.join(wanted), answers)
     }
 
@@ -233,9 +191,9 @@ mod tests {
         let (none, _two) = joined(&shared, &other, 1);
         assert!(none.is_none(), "somebody leads");
         let keys = |keys: Vec<Wanted>| keys.into_iter().map(|wanted| wanted.key).collect::<Vec<_>>();
-        assert_eq!(keys(lead.take()), ["a:0", "a:1", "a:2"]);
+        assert_eq!(keys(lead.take().keys), ["a:0", "a:1", "a:2"]);
         assert!(lead.next(Duration::MAX).is_some_and(|next| Arc::ptr_eq(&next, &other)));
-        assert_eq!(lead.take().len(), 1);
+        assert_eq!(lead.take().keys.len(), 1);
         assert!(lead.next(Duration::MAX).is_none());
         assert!(joined(&shared, &plan, 1).0.is_some(), "nobody leads any more");
     }
@@ -245,12 +203,15 @@ mod tests {
         let (shared, plan) = (Arc::new(SharedLoads::default()), plan("SELECT"));
         let (lead, _answers) = joined(&shared, &plan, 3);
         let lead = lead.expect("nobody leads");
-        let again = lead.take().into_iter().map(Wanted::alone).collect();
+        let again = lead.take().keys.into_iter().map(Wanted::alone).collect();
         assert!(shared.join(again).is_none());
         let _others = joined(&shared, &plan, 2);
-        assert_eq!([lead.take().len(), lead.take().len(), lead.take().len(), lead.take().len()], [1, 1, 1, 2]);
+        assert_eq!(
+            [lead.take().keys.len(), lead.take().keys.len(), lead.take().keys.len(), lead.take().keys.len()],
+            [1, 1, 1, 2]
+        );
         let (lead, _answers) = joined(&Arc::new(SharedLoads::default()), &self::plan(""), 2);
-        assert_eq!(lead.expect("nobody leads").take().len(), 1, "there is no statement for several");
+        assert_eq!(lead.expect("nobody leads").take().keys.len(), 1, "there is no statement for several");
     }
 
     #[test]
@@ -258,17 +219,37 @@ mod tests {
         let (shared, plan) = (Arc::new(SharedLoads::default()), plan("SELECT"));
         let (lead, _answers) = joined(&shared, &plan, MOST * 2);
         let lead = lead.expect("nobody leads");
-        let mut first = lead.take();
+        let mut first = lead.take().keys;
         assert_eq!(first.len(), MOST);
         let not_reached = first.split_off(3);
         shared.came_to(&plan, 3, MOST);
         assert!(shared.join_again(not_reached).is_none(), "somebody leads");
-        let next = lead.take();
+        let next = lead.take().keys;
         assert_eq!(next.iter().map(|wanted| &*wanted.key).collect::<Vec<_>>(), [b"a:3", b"a:4", b"a:5"]);
         shared.came_to(&plan, 0, 3);
-        assert_eq!(lead.take().len(), 1);
+        assert_eq!(lead.take().keys.len(), 1);
         (0..20).for_each(|_| shared.came_to(&plan, 1, 1));
-        assert_eq!(lead.take().len(), MOST);
+        assert_eq!(lead.take().keys.len(), MOST);
+    }
+
+    #[test]
+    fn keys_that_nobody_waits_for_go_when_no_other_waits_and_one_statement_at_a_time() {
+        let (shared, plan) = (Arc::new(SharedLoads::default()), plan("SELECT"));
+        let (first, second) = (Urgency::background(), Urgency::background());
+        let (lead, _first) = joined_as(&first, &shared, &plan, 2);
+        let mut lead = lead.expect("nobody leads");
+        let _urgent = joined(&shared, &plan, 1);
+        assert_eq!([lead.take().keys.len(), lead.take().keys.len()], [1, 2]);
+        let _second = joined_as(&second, &shared, &plan, 3);
+        assert!(lead.next(Duration::MAX).is_none(), "a statement for such keys is under way");
+        assert!(joined_as(&second, &shared, &plan, 1).0.is_none());
+        second.raise();
+        let lead = shared.hasten(&plan).expect("somebody waits for them now");
+        assert_eq!(lead.take().keys.len(), 3, "the last one's load was given up");
+        let _third = joined_as(&Urgency::background(), &shared, &plan, 1);
+        assert_eq!(lead.take().keys.len(), 0);
+        assert!(shared.background_is_read(&plan).is_none(), "somebody leads");
+        assert_eq!(lead.take().keys.len(), 1);
     }
 
     #[test]
@@ -277,7 +258,7 @@ mod tests {
         let (lead, _answers) = joined(&shared, &plan, 40_000);
         let (mut lead, began, mut count) = (lead.expect("nobody leads"), Instant::now(), 0);
         while lead.next(Duration::MAX).is_some() {
-            count += lead.take().len();
+            count += lead.take().keys.len();
         }
         assert_eq!(count, 40_000);
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());

@@ -5,21 +5,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Memory;
-use super::loads::{Begun, Load};
+use super::loads::{Begun, Load, Wish};
 use super::overlay::Dirty;
 use super::waiting::LoadResult;
 use crate::cache::entry::Entry;
 use crate::cache::source::Cached;
 use crate::keys::MappingId;
 use crate::record::Record;
-use crate::store::StoreError;
+use crate::store::{StoreError, Urgency};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Outcome;
 
 impl Memory {
     /// The entry of `key`, loaded if need be. The load is begun, or joined, when this returns; the future only waits.
     pub(crate) fn load(self: &Arc<Self>, id: MappingId, key: &Bytes) -> impl Future<Output = LoadResult> + use<> {
-        let begun = self.begin(id, key);
+        let begun = self.begin(id, key, Wish::Asked);
         let (memory, key) = (self.clone(), key.clone());
         async move {
             let loaded = match begun? {
@@ -27,22 +27,26 @@ impl Memory {
                 Begun::Joined(flight) => flight.wait().await,
             };
             match loaded {
+                Ok(entry) => {
+                    entry.is_asked_for();
+                    Ok(entry)
+                }
                 Err(
                     error @ (StoreError::Unavailable(_)
                     | StoreError::Overloaded(_)
                     | StoreError::Transient(_)
                     | StoreError::Open),
                 ) => memory.stale_for_error(id, &key).ok_or(error),
-                other => other,
+                Err(error) => Err(error),
             }
         }
     }
 
-    pub(super) fn begin(self: &Arc<Self>, id: MappingId, key: &Bytes) -> Result<Begun, StoreError> {
+    pub(super) fn begin(self: &Arc<Self>, id: MappingId, key: &Bytes, wish: Wish) -> Result<Begun, StoreError> {
         let cached = self.source.known(id)?;
         let epoch = cached.epoch();
         let there = || self.entries.get(key).filter(|entry| self.is_usable(cached, entry, Tick::now()));
-        let (begun, load) = self.flights.begin(key, epoch, there);
+        let (begun, load) = self.flights.begin(key, epoch, wish, there);
         match load {
             Some(load) => {
                 // A task of its own (hazard 27), on the worker that asked: the answer crosses no threads.
@@ -79,16 +83,24 @@ impl Memory {
         let started = Tick::now();
         // What waits now and is saved meanwhile may or may not be in what the query reads.
         let waiting = self.overlay.of(load.key());
-        let query = self.source.load(cached, load.key());
+        let query = self.source.load(cached, load.key(), load.urgency());
         let result = match tokio::time::timeout(self.source.deadline, query).await {
             Ok(result) => result,
-            Err(_) => Err(StoreError::Unavailable("the load took too long".into())),
+            Err(_) => Err(StoreError::Overloaded("the load took too long".into())),
         };
         self.count_load(&result, started);
         let over = |record| self.lay_over(load.key(), waiting, record);
-        let entry = |record| Arc::new(cached.life.entry(record, cached.mapping().id, load.epoch(), started));
+        let entry = |record| {
+            let entry = cached.life.entry(record, cached.mapping().id, load.epoch(), started);
+            Arc::new(match load.wish {
+                Wish::Asked => entry,
+                Wish::Background(used_at) => entry.used_last_at(used_at),
+            })
+        };
         let result = result.map(over).map(entry);
-        if let Err(error) = &result {
+        if let Err(error) = &result
+            && load.urgency().is_urgent()
+        {
             self.count_overload(cached, error);
             cached.complain("a load failed", error);
         }
@@ -116,7 +128,7 @@ impl Memory {
     /// The record of a key as it is now: what the store has, with what waits over it.
     pub(crate) async fn read(&self, cached: &Cached, key: &Bytes) -> Result<Option<Record>, StoreError> {
         let waiting = self.overlay.of(key);
-        let record = self.source.load(cached, key).await?;
+        let record = self.source.load(cached, key, &Urgency::urgent()).await?;
         Ok(self.lay_over(key, waiting, record))
     }
 }

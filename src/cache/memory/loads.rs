@@ -24,7 +24,8 @@ use bytes::Bytes;
 
 use super::slot::{Shard, Slot, tidy};
 use super::waiting::{Flight, LoadResult, Predecessor, Turn, Waiter, given_up};
-use crate::cache::entry::Entry;
+use crate::cache::entry::{Entry, Use};
+use crate::store::Urgency;
 use crate::telemetry::planted::is_planted;
 
 const SHARDS: usize = 64;
@@ -45,11 +46,22 @@ pub(super) enum Begun {
     Joined(Waiter),
 }
 
+/// Who wants a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Somebody waits for it.
+    Asked,
+    /// Nobody has asked for it; the key was used last at this moment.
+    Background(Use),
+}
+
 /// The right to run a key's load, and perhaps to publish it.
 #[derive(Debug)]
 pub(super) struct Load {
     key: Bytes,
     flight: Arc<Flight>,
+    /// Who began it.
+    pub(super) wish: Wish,
     /// The writes that come first.
     pub(super) after: Option<Predecessor>,
     /// The load that comes first.
@@ -64,6 +76,11 @@ impl Load {
     /// The epoch in which it asks.
     pub(super) fn epoch(&self) -> u64 {
         self.flight.epoch()
+    }
+
+    /// Whether somebody waits for it.
+    pub(super) fn urgency(&self) -> &Arc<Urgency> {
+        &self.flight.urgency
     }
 
     /// Waits for what comes before the load; what the last write left.
@@ -167,10 +184,14 @@ impl Flights {
         &self,
         key: &Bytes,
         epoch: u64,
+        wish: Wish,
         there: impl FnOnce() -> Option<Arc<Entry>>,
     ) -> (Begun, Option<Load>) {
         let mut shard = self.shard(key);
         let slot = shard.get(key);
+        if let Some(slot) = slot.filter(|_| wish == Wish::Asked) {
+            slot.hasten();
+        }
         if let Some(flight) = slot.and_then(|slot| slot.flight.as_ref()).filter(|flight| flight.is_joinable(epoch)) {
             return (Begun::Joined(flight.joined()), None);
         }
@@ -180,10 +201,11 @@ impl Flights {
         }
         // The key may be a slice of a client's buffer: the map must not pin that.
         let key = Bytes::copy_from_slice(key);
-        let (slot, flight) = (shard.entry(key.clone()).or_default(), Flight::new());
+        let urgency = if wish == Wish::Asked { Urgency::urgent() } else { Urgency::background() };
+        let (slot, flight) = (shard.entry(key.clone()).or_default(), Flight::new(urgency));
         let (passed, waiter) = (slot.pass(), flight.joined());
         slot.flight = Some(flight.clone());
-        (Begun::Joined(waiter), Some(Load { key, flight, after, passed }))
+        (Begun::Joined(waiter), Some(Load { key, flight, wish, after, passed }))
     }
 
     /// From now on a load asks the store, in this epoch. True if it may take what the write before it left instead.
@@ -281,6 +303,7 @@ impl Flights {
             slot.turns.push_back(turn.clone());
             return WriteTurn { before: forget(&key), key, turn, flights: self.clone(), after, load: None };
         }
+        slot.hasten();
         let (load, after) = (slot.pass(), slot.after());
         slot.turns.push_back(turn.clone());
         WriteTurn { before: forget(&key), key, turn, flights: self.clone(), after, load }
@@ -325,7 +348,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::{Begun, Flights, Load, LoadResult, Outcome};
+    use super::{Begun, Flights, Load, LoadResult, Outcome, Wish};
     use crate::cache::entry::Span;
     use crate::config;
     use crate::keys::MappingId;
@@ -340,7 +363,7 @@ mod tests {
     }
 
     fn begin(flights: &Flights, epoch: u64) -> (Begun, Option<Load>) {
-        flights.begin(&Bytes::from_static(b"k"), epoch, || None)
+        flights.begin(&Bytes::from_static(b"k"), epoch, Wish::Asked, || None)
     }
 
     /// A load that asks the store.

@@ -2,6 +2,7 @@
 //! overlay of deferred writes, and how far the change feed is trusted. Knows mappings and how a record is loaded; never
 //! how one is written or saved.
 
+mod background;
 mod entries;
 mod feed;
 mod handover;
@@ -26,13 +27,13 @@ use tokio::sync::Notify;
 use entries::Entries;
 use feed::Feed;
 use handover::Handover;
-use loads::{Flights, Outcome, WriteTurn};
+use loads::{Flights, Outcome, Wish, WriteTurn};
 use overlay::Overlay;
 use own_writes::OwnWrites;
 use refreshes::Refreshes;
 use sampler::Sampler;
 
-use super::entry::Entry;
+use super::entry::{Entry, Use};
 use super::source::{Cached, Source};
 use crate::config;
 use crate::journal;
@@ -101,7 +102,7 @@ impl Memory {
         serves.then(|| {
             self.metrics.stale_served.inc();
             // Whether it can be loaded is the next reader's business.
-            drop(self.begin(id, &Bytes::copy_from_slice(key)));
+            drop(self.begin(id, &Bytes::copy_from_slice(key), Wish::Asked));
             entry
         })
     }
@@ -184,7 +185,7 @@ impl Memory {
     }
 
     /// The records in memory that may be served: when each was read last, its mapping and its key.
-    pub(super) fn used(&self) -> Vec<(Tick, MappingId, Bytes)> {
+    pub(super) fn used(&self) -> Vec<(Use, MappingId, Bytes)> {
         let now = Tick::now();
         let is_usable =
             |entry: &Entry| self.source.cached(entry.mapping).is_some_and(|c| self.is_usable(c, entry, now));

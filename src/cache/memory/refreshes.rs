@@ -5,14 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::cache::entry::Entry;
+use crate::cache::entry::{Entry, Use};
 use crate::keys::MappingId;
 
 /// Keys that may wait to be loaded again; more are left to whoever asks for them.
 const WAITING: usize = 8192;
 
-/// A key that was forgotten, and its mapping.
-pub(crate) type Forgotten = (MappingId, Bytes);
+/// A key that was forgotten, its mapping, and when it was used last.
+pub(crate) type Forgotten = (MappingId, Bytes, Use);
 
 /// Passes them on.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Refreshes {
     pub(super) fn forgot(&self, key: &[u8], entry: &Entry) {
         if let Some(sender) = self.0.as_ref().filter(|_| entry.was_read()) {
             // Where too many wait, the next reader loads it.
-            let _full = sender.try_send((entry.mapping, Bytes::copy_from_slice(key)));
+            let _full = sender.try_send((entry.mapping, Bytes::copy_from_slice(key), entry.used_at()));
         }
     }
 }

@@ -31,6 +31,11 @@ impl Slot {
         self.turns.back().map(|turn| turn.followed())
     }
 
+    /// Somebody waits for the key's load, and for the one before it.
+    pub(super) fn hasten(&self) {
+        self.flight.iter().chain(&self.passed).for_each(|flight| flight.urgency.raise());
+    }
+
     /// Nobody joins the key's load any more, and it does not publish; whoever comes next waits for its end.
     pub(super) fn pass(&mut self) -> Option<Waiter> {
         self.passed = self.flight.take().or(self.passed.take());

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 use crate::cache::entry::Entry;
-use crate::store::StoreError;
+use crate::store::{StoreError, Urgency};
 
 /// What a load ends with.
 pub type LoadResult = Result<Arc<Entry>, StoreError>;
@@ -19,6 +19,8 @@ pub(super) struct Flight {
     epoch: OnceLock<u64>,
     /// The feed reported a change before it asked: what the write before it left may be older than that.
     is_late: AtomicBool,
+    /// Whether somebody waits for it.
+    pub(super) urgency: Arc<Urgency>,
     done: watch::Sender<Option<LoadResult>>,
 }
 
@@ -76,8 +78,9 @@ pub(super) fn given_up() -> StoreError {
 }
 
 impl Flight {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { epoch: OnceLock::new(), is_late: AtomicBool::new(false), done: watch::Sender::new(None) })
+    pub(super) fn new(urgency: Arc<Urgency>) -> Arc<Self> {
+        let (epoch, is_late, done) = (OnceLock::new(), AtomicBool::new(false), watch::Sender::new(None));
+        Arc::new(Self { epoch, is_late, urgency, done })
     }
 
     /// Somebody waits for its result.

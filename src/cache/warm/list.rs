@@ -1,7 +1,7 @@
 //! The file of a warm start: which keys were hot, by mapping, and never their values. Pure but for the file itself.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -62,15 +62,24 @@ impl WarmList {
         of_block.filter(|_| age <= ttl.min(OLD)).map_or(&[], |hot| &hot.keys)
     }
 
-    /// Reads a file; `None` when there is none.
+    /// Reads a file of at most `most` bytes; `None` when there is none. Only a regular file is read: nobody writes into
+    /// a pipe for a start that waits for it.
     ///
     /// # Errors
     /// It cannot be read, or is no list of this layout.
-    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
-        let text = match fs::read(path) {
+    pub(super) fn read(path: &Path, most: u64) -> io::Result<Option<Self>> {
+        let about = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            text => text?,
+            about => about?,
         };
+        if !about.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        if about.len() > most {
+            return Err(io::Error::other(format!("it has {} bytes, more than cache.warm_keys need", about.len())));
+        }
+        let mut text = Vec::new();
+        File::open(path)?.take(most).read_to_end(&mut text)?;
         let list: Self = serde_json::from_slice(&text)?;
         match list.version {
             VERSION => Ok(Some(list)),
@@ -81,19 +90,33 @@ impl WarmList {
     /// Replaces the file by this list, whole or not at all. Keys may be secrets (session ids): only the owner reads it.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// It cannot be written; nothing is left of it.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
         let beside = path.with_added_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
+        // Whatever is left there of an earlier attempt, or was put there.
+        drop(fs::remove_file(&beside));
+        let replaced = self.write_new(&beside).and_then(|()| fs::rename(&beside, path));
+        if replaced.is_err() {
+            drop(fs::remove_file(&beside));
+        }
+        replaced?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
+
+    fn write_new(&self, path: &Path) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()
+    }
+}
+
+/// The bytes of a key in the file, with what stands beside it.
+pub(super) fn written_bytes(key: &str) -> u64 {
+    serde_json::to_string(key).map_or(u64::MAX, |text| text.len() as u64 + 1)
 }
 
 #[cfg(test)]
@@ -103,6 +126,8 @@ mod tests {
     use super::{HotKeys, OLD, WarmList};
     use crate::config::MappingConfig;
     use crate::telemetry::clock::UnixMs;
+
+    const MOST: u64 = 1 << 20;
 
     fn block(table: &str) -> MappingConfig {
         serde_json::from_value(serde_json::json!({"key": "a:{id}", "type": "hash", "table": table})).expect("a block")
@@ -122,17 +147,32 @@ mod tests {
     }
 
     #[test]
+    fn only_a_regular_file_of_a_bounded_length_is_read_and_nothing_is_left_of_one_that_cannot_be_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("warm");
+        let list = WarmList::new(UnixMs::from_ms(1), vec![HotKeys::of(&block("t"), vec!["a:1".to_owned()])]);
+        std::fs::create_dir(&path).expect("a folder in its place");
+        assert!(WarmList::read(&path, MOST).is_err() && list.write(&path).is_err());
+        assert!(!folder.path().join("warm.new").exists());
+        std::fs::remove_dir(&path).expect("removed");
+        std::os::unix::fs::symlink("/dev/full", folder.path().join("warm.new")).expect("a link");
+        list.write(&path).expect("the link is replaced");
+        assert!(WarmList::read(&path, 10).is_err_and(|error| error.to_string().contains("cache.warm_keys")));
+        assert_eq!(WarmList::read(&path, MOST).expect("read"), Some(list));
+    }
+
+    #[test]
     fn a_list_is_read_as_it_was_written_and_nothing_else_is() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("deep/warm");
-        assert!(WarmList::read(&path).expect("it is not there").is_none());
+        assert!(WarmList::read(&path, MOST).expect("it is not there").is_none());
         let list = WarmList::new(UnixMs::from_ms(1), vec![HotKeys::of(&block("t"), vec!["a:\"1\"".to_owned()])]);
         list.write(&path).expect("written");
         list.write(&path).expect("written again");
-        assert_eq!(WarmList::read(&path).expect("read"), Some(list));
+        assert_eq!(WarmList::read(&path, MOST).expect("read"), Some(list));
         for text in ["", "{", "{\"version\":2,\"saved_at\":1,\"mappings\":[]}"] {
             std::fs::write(&path, text).expect("written");
-            assert!(WarmList::read(&path).is_err(), "{text}");
+            assert!(WarmList::read(&path, MOST).is_err(), "{text}");
         }
     }
 }

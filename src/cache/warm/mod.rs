@@ -1,35 +1,37 @@
 //! Warm start: the keys that were read lately are noted in a file, every minute and at the end, and a start loads them
 //! again at a bounded rate beside what clients ask for (docs/OPERATIONS.md, "Warm start"). Knows memory, and no client.
 
+mod left;
 mod list;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
-use tokio::time::MissedTickBehavior;
 
+use super::entry::Use;
 use super::memory::Memory;
 use super::source::Cached;
 use crate::config;
 use crate::keys::MappingId;
+use crate::telemetry::LogThrottle;
 use crate::telemetry::clock::UnixMs;
 use crate::telemetry::metrics::CacheMetrics;
-use list::{HotKeys, WarmList};
+use left::{HotKey, Left};
+use list::{HotKeys, WarmList, written_bytes};
 
 /// How often the keys are noted.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// So many keys of a mapping are asked for at once: one statement of Postgres.
-const AT_ONCE: usize = 256;
-
-/// The pause after keys that could not be loaded.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause before keys that could not be loaded are asked for again: at first, and at most. After so long they are
+/// given up.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_mins(1);
+const GIVEN_UP: Duration = Duration::from_hours(1);
 
 /// How often it is looked whether the change feed is there, and how long that is waited for: what is loaded before is
 /// forgotten when it comes.
@@ -39,6 +41,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// No more is loaded when memory is so full, in percent: it would push out what was loaded first, which is hotter.
 const FULL: u64 = 90;
 
+/// The most bytes of the keys of a file: so many for each key, and all together. Longer keys are not noted.
+const LONGEST: u64 = 4096;
+const MOST_BYTES: u64 = 255 << 20;
+
+/// The most bytes of the file beside its keys.
+const FRAME: u64 = 1 << 20;
+
 /// The file, and what is noted in it.
 #[derive(Debug)]
 pub(super) struct Warmth {
@@ -46,11 +55,14 @@ pub(super) struct Warmth {
     path: PathBuf,
     /// Keys in a second.
     rate: u32,
-    /// The most keys that are noted.
+    /// The most keys that are noted, and the most bytes of them.
     most: usize,
+    most_bytes: u64,
     /// The most bytes in memory.
     room: u64,
-    /// What the file holds has been loaded: it may be replaced.
+    /// What the file held and is not in memory yet.
+    left: Mutex<HashMap<MappingId, Left>>,
+    /// All that the file holds was asked for: it may be replaced.
     is_loaded: AtomicBool,
     metrics: Arc<CacheMetrics>,
 }
@@ -60,14 +72,22 @@ impl Warmth {
     pub(super) fn new(settings: &config::Cache, memory: Arc<Memory>, metrics: Arc<CacheMetrics>) -> Option<Arc<Self>> {
         let path = Some(settings.warm.clone()).filter(|path| !path.as_os_str().is_empty())?;
         let (rate, most) = (settings.warm_rate.max(1), settings.warm_keys);
+        let most_bytes = (most as u64).saturating_mul(LONGEST).min(MOST_BYTES);
         let room = settings.max_bytes.0 as u64 / 100 * FULL;
-        Some(Arc::new(Self { memory, path, rate, most, room, is_loaded: AtomicBool::new(false), metrics }))
+        let (left, is_loaded) = (Mutex::default(), AtomicBool::new(false));
+        Some(Arc::new(Self { memory, path, rate, most, most_bytes, room, left, is_loaded, metrics }))
     }
 
-    /// Loads what was hot, and notes from then on what is, for ever.
+    fn left(&self) -> MutexGuard<'_, HashMap<MappingId, Left>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads what was hot, and notes what is, for ever.
     pub(super) async fn run(self: Arc<Self>) {
-        self.load().await;
-        self.is_loaded.store(true, SeqCst);
+        tokio::join!(self.load(), self.save_for_ever());
+    }
+
+    async fn save_for_ever(self: &Arc<Self>) {
         let mut ticker = tokio::time::interval(EVERY);
         ticker.tick().await;
         loop {
@@ -76,7 +96,7 @@ impl Warmth {
         }
     }
 
-    /// Notes which keys are hot. As long as those of before are not loaded yet, these stay in the file.
+    /// Notes which keys are hot. As long as those of before have not been asked for, these stay in the file.
     pub(super) async fn save(self: &Arc<Self>) {
         if !self.is_loaded.load(SeqCst) {
             return;
@@ -88,56 +108,80 @@ impl Warmth {
         }
     }
 
-    /// The keys of records in memory that were read last, by mapping.
+    /// The keys of records in memory that were read last, by mapping, and those that are still to be loaded.
     fn hot(&self) -> WarmList {
         let mut hot = self.memory.used();
+        for (id, left) in &*self.left() {
+            hot.extend(left.keys().map(|(key, used_at)| (*used_at, *id, key.clone())));
+        }
         hot.sort_unstable_by_key(|(used_at, ..)| std::cmp::Reverse(*used_at));
-        hot.truncate(self.most);
         let mut keys: HashMap<MappingId, Vec<String>> = HashMap::new();
+        let (mut seen, mut bytes) = (HashSet::new(), 0);
         for (_, id, key) in &hot {
-            keys.entry(*id).or_default().extend(std::str::from_utf8(key).map(str::to_owned));
+            let Some(text) = std::str::from_utf8(key).ok().filter(|text| text.len() as u64 <= LONGEST) else {
+                continue;
+            };
+            bytes += written_bytes(text);
+            if seen.len() >= self.most || bytes > self.most_bytes {
+                break;
+            }
+            if seen.insert(key) {
+                keys.entry(*id).or_default().push(text.to_owned());
+            }
         }
         let of_mapping =
             |cached: &Cached| HotKeys::of(cached.block(), keys.remove(&cached.mapping().id).unwrap_or_default());
         WarmList::new(UnixMs::now(), self.memory.source.all().map(of_mapping).collect())
     }
 
-    async fn load(&self) {
-        let list = match WarmList::read(&self.path) {
-            Ok(Some(list)) => list,
-            Ok(None) => return,
-            Err(error) => {
-                return tracing::warn!(file = %self.path.display(), %error, "no warm start: its file is of no use");
-            }
-        };
-        let portions = self.portions(&list);
-        self.feed_is_there().await;
-        let (begun, mut loaded) = (Instant::now(), 0);
-        let mut ticker = tokio::time::interval(Duration::from_secs_f64(AT_ONCE as f64 / f64::from(self.rate)));
-        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for (mapping, keys) in &portions {
-            ticker.tick().await;
-            if self.memory.bytes() >= self.room {
+    /// Loads what was hot: what cannot be loaded now, later.
+    async fn load(self: &Arc<Self>) {
+        *self.left() = self.read().await;
+        if self.count_left() == 0 {
+            return self.is_loaded.store(true, SeqCst);
+        }
+        let (begun, mut loaded, mut pause) = (Instant::now(), 0, FIRST_PAUSE);
+        let throttle = LogThrottle::default();
+        loop {
+            self.feed_is_there().await;
+            let now_loaded = self.round().await;
+            loaded += now_loaded;
+            self.is_loaded.store(true, SeqCst);
+            let left = self.count_left();
+            if left == 0 || begun.elapsed() >= GIVEN_UP {
                 break;
             }
-            loaded += self.load_portion(*mapping, keys).await;
+            if throttle.due().is_some() {
+                let text = "warm start: keys that were hot before cannot be loaded yet; they are tried again";
+                tracing::warn!(left, loaded, "{text}");
+            }
+            pause = if now_loaded > 0 { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
+            tokio::time::sleep(pause).await;
         }
-        let seconds = begun.elapsed().as_secs_f64();
-        tracing::info!(loaded, seconds, "warm start: keys that were hot before are in memory");
+        let (left, seconds) = (self.count_left(), begun.elapsed().as_secs_f64());
+        self.left().clear();
+        tracing::info!(loaded, left, seconds, "warm start: keys that were hot before are in memory");
     }
 
-    /// Keys that are asked for at once, the hottest of each mapping first.
-    fn portions(&self, list: &WarmList) -> Vec<(MappingId, Vec<Bytes>)> {
-        let now = UnixMs::now();
-        let mut portions = Vec::new();
-        for cached in self.memory.source.all() {
-            for (at, keys) in list.worth_loading(cached.block(), now).chunks(AT_ONCE).enumerate() {
-                let keys = keys.iter().map(|key| Bytes::copy_from_slice(key.as_bytes())).collect();
-                portions.push((at, (cached.mapping().id, keys)));
+    /// What the file holds that is worth loading.
+    async fn read(self: &Arc<Self>) -> HashMap<MappingId, Left> {
+        let reading = self.clone();
+        let most = self.most_bytes + FRAME;
+        let read = tokio::task::spawn_blocking(move || WarmList::read(&reading.path, most)).await;
+        let list = match read.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(list) => list.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(file = %self.path.display(), %error, "no warm start: its file is of no use");
+                return HashMap::new();
             }
-        }
-        portions.sort_by_key(|(at, _)| *at);
-        portions.into_iter().map(|(_, portion)| portion).collect()
+        };
+        let now = UnixMs::now();
+        let of_mapping = |cached: &Cached| {
+            let keys = list.worth_loading(cached.block(), now).iter().take(self.most);
+            let hot = |(place, key): (usize, &String)| (Bytes::copy_from_slice(key.as_bytes()), Use::before(place));
+            (cached.mapping().id, Left::new(keys.enumerate().map(hot)))
+        };
+        self.memory.source.all().map(of_mapping).collect()
     }
 
     async fn feed_is_there(&self) {
@@ -147,15 +191,51 @@ impl Warmth {
         }
     }
 
-    /// Loads some keys; how many were loaded.
-    async fn load_portion(&self, mapping: MappingId, keys: &[Bytes]) -> usize {
-        let loaded = join_all(keys.iter().map(|key| self.memory.load(mapping, key))).await;
-        let count = loaded.iter().filter(|result| result.is_ok()).count();
-        self.metrics.warmed.inc_by(count as u64);
-        if count < keys.len() {
-            // Whoever asks for the others gets them, or the reason why not.
-            tokio::time::sleep(PAUSE).await;
+    /// Asks once for every key that is left, the hottest of each mapping first; how many were loaded. The keys of a
+    /// mapping whose store or table does not answer wait for the next round.
+    async fn round(&self) -> usize {
+        self.look_at_epochs();
+        let mut loaded = 0;
+        let mut turns: VecDeque<MappingId> = self.left().keys().copied().collect();
+        while let Some(mapping) = turns.pop_front() {
+            if self.memory.bytes() >= self.room {
+                self.left().clear();
+            }
+            let most = self.memory.together(mapping);
+            let keys = self.left().get(&mapping).map(|left| left.next(most)).unwrap_or_default();
+            if keys.is_empty() {
+                continue;
+            }
+            let began = Instant::now();
+            let (count, goes_on) = self.load_together(mapping, &keys).await;
+            loaded += count;
+            turns.extend(Some(mapping).filter(|_| goes_on));
+            let pace = Duration::from_secs_f64(keys.len() as f64 / f64::from(self.rate));
+            tokio::time::sleep(pace.saturating_sub(began.elapsed())).await;
         }
-        count
+        self.look_at_epochs();
+        self.left().values_mut().for_each(Left::round_is_over);
+        loaded
+    }
+
+    /// Where a mapping was forgotten, what was loaded of it is to be loaded again.
+    fn look_at_epochs(&self) {
+        for (id, left) in &mut *self.left() {
+            left.is_in(self.memory.source.cached(*id).map_or(0, Cached::epoch));
+        }
+    }
+
+    /// How many keys are not loaded.
+    fn count_left(&self) -> usize {
+        self.left().values().map(|left| left.keys().count()).sum()
+    }
+
+    /// Loads some keys; how many were loaded, and whether the mapping's others are to be asked for.
+    async fn load_together(&self, mapping: MappingId, keys: &[HotKey]) -> (usize, bool) {
+        let results = self.memory.load_in_background(mapping, keys).await;
+        let count = results.iter().filter(|result| result.is_ok()).count();
+        self.metrics.warmed.inc_by(count as u64);
+        let goes_on = self.left().get_mut(&mapping).is_some_and(|left| left.asked(&results));
+        (count, goes_on)
     }
 }

@@ -67,6 +67,13 @@ impl Postgres {
         bound.iter().map(rows).collect()
     }
 
+    /// True while the server cannot even read the statement of one key, because somebody has locked a table that it
+    /// names, or because it is not there.
+    pub(in crate::store) async fn is_locked(&self, plan: &Plan) -> bool {
+        let read = async { self.catalog().await?.describe(&plan.one).await };
+        matches!(read.await, Err(StoreError::Overloaded(_) | StoreError::Unavailable(_)))
+    }
+
     /// What a statement selects, or its own error. A read may be sent again.
     async fn ask<T>(&self, sql: &str, bound: &[Bound]) -> Result<Result<Vec<T>, sqlx::Error>, StoreError>
     where

@@ -9,3 +9,4 @@ mod probes;
 mod reload;
 mod store_file;
 mod warm;
+mod warm_troubles;

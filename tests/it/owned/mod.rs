@@ -10,5 +10,6 @@ mod listing;
 mod reads;
 mod refreshes;
 mod shared_loads;
+mod slow_keys;
 mod staleness;
 mod verifier;

@@ -63,6 +63,8 @@ pub const IS_A_STANDBY: &str = "the store is a hot standby: reads only. Writes a
 pub const IS_READ_ONLY: &str = "the store takes reads only (default_transaction_read_only). Writes are refused, and \
     deferred writes wait in the journal, until the setting is off";
 pub const NO_WARM_START: &str = "no warm start: its file is of no use";
+pub const NOT_WARM_YET: &str = "warm start: keys that were hot before cannot be loaded yet; they are tried again";
+pub const NOT_NOTED: &str = "the hot keys cannot be noted (cache.warm)";
 pub const LOAD_FAILED: &str = "a load failed";
 pub const WRITE_FAILED: &str = "a write failed";
 pub const COMMIT_FAILED: &str = "the store's part of a transaction failed";
