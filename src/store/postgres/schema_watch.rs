@@ -60,7 +60,8 @@ const ASK: &str = "WITH RECURSIVE tree (name, oid, joined) AS ( \
     FROM tree JOIN pg_class c ON c.oid = tree.oid GROUP BY tree.name) \
     SELECT current_setting('search_path'), (SELECT coalesce(string_agg( \
         concat_ws(' ', setdatabase, setrole, setconfig), ' ' ORDER BY setdatabase, setrole), '') \
-        FROM pg_db_role_setting WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
+        FROM pg_db_role_setting \
+        WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
         AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))), \
     digests.* FROM (SELECT) AS always LEFT JOIN digests ON true";
 
