@@ -104,9 +104,10 @@ impl Rising {
 }
 
 pub struct Attack {
+    /// They end before their files go.
+    sidecars: [Mutex<Option<Sidecar>>; 2],
     redis: Redis,
     folder: tempfile::TempDir,
-    sidecars: [Mutex<Option<Sidecar>>; 2],
     ports: [AtomicU64; 2],
     hp: Vec<Rising>,
     pub seen: Vec<Rising>,

@@ -114,7 +114,7 @@ fn a_collision_of_one_table_while_another_is_locked_keeps_no_reload_waiting() {
     let mut lock = place.lock_first();
     assert_eq!(wire.ask("HSET a:1 d x"), ":0\r\n");
     place.until_locked_out();
-    let past = "UPDATE hearthside.journals SET fence = 9223372036854775807 WHERE journal LIKE '%:b'";
+    let past = "UPDATE hearthside.journals SET fence = 9223372036854775807 WHERE journal LIKE '%:public.b'";
     place.postgres.sql(past);
     assert_eq!(wire.ask("HSET b:1 v 2"), ":0\r\n");
     until("it collides", || metric(&sidecar, "hearthside_journal_collisions_total") == 1.0);

@@ -58,7 +58,8 @@ fn a_row_that_cannot_be_removed_keeps_none_of_the_others_and_is_tried_again() {
     until("they are counted", || unswept(&sidecar, "a:{id:int}") == "3");
     assert_eq!(metric(&sidecar, "hearthside_swept_total"), 2997.0);
     let log = sidecar.log();
-    assert!(log.contains("mapping=\"a:{id:int}\" rows=3 error="), "{log}");
+    // The first line comes with the first of them, and the next ten seconds later.
+    assert!(log.contains("mapping=\"a:{id:int}\" rows="), "{log}");
     assert!(log.matches(warnings::NOT_SWEPT).count() < 10, "{log}");
     // What ends meanwhile goes.
     postgres.sql("INSERT INTO a VALUES (5000, 'late', now() - interval '1 hour')");
