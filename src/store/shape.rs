@@ -16,6 +16,11 @@ use crate::record::Record;
 const SEVERAL_ROWS: &str = "several rows have this key, which holds one hash or string: the key's columns are not \
     unique, or the query lacks a LIMIT 1";
 
+/// The milliseconds that these rows have left; `None`: they do not end.
+fn left(rows: &[Row]) -> Option<i64> {
+    rows.first()?.get(LEFT)?.text()?.parse().ok()
+}
+
 impl Plan {
     /// The texts of a row's own key; `None` where the row does not say, an empty list where one is NULL.
     fn own_key(&self, row: &mut Row) -> Option<Vec<String>> {
@@ -36,6 +41,18 @@ impl Plan {
 
     /// The record of `key` by the rows that were found for it; those that say another key are left out (hazard 29).
     pub(super) fn record(&self, key: &[u8], rows: Vec<Row>) -> Result<Option<Record>, StoreError> {
+        self.shape(&self.rows_of(key, rows)?)
+    }
+
+    /// The same of rows that a write found alive or left behind: one that has ended since then is told with a
+    /// millisecond to live, for the write's reply is about what it found and left.
+    pub(super) fn written(&self, key: &[u8], rows: Vec<Row>) -> Result<Option<Record>, StoreError> {
+        let rows = self.rows_of(key, rows)?;
+        self.living(&rows, left(&rows).map(|left| left.max(1)))
+    }
+
+    /// Those of these rows that are the key's.
+    fn rows_of(&self, key: &[u8], rows: Vec<Row>) -> Result<Vec<Row>, StoreError> {
         let mut same = Vec::with_capacity(rows.len());
         for mut row in rows {
             match self.own_key(&mut row) {
@@ -47,7 +64,7 @@ impl Plan {
         if is_one && same.len() > 1 {
             return Err(StoreError::Refused(SEVERAL_ROWS.into()));
         }
-        self.shape(&same)
+        Ok(same)
     }
 
     /// The key that a row says, and the row without it; `None` where it is no usable key.
@@ -64,13 +81,17 @@ impl Plan {
         }
     }
 
-    /// A record of these rows, which share one key; `None` when Redis would not keep such a value.
+    /// A record of these rows, which share one key; `None` when they have ended, or Redis would not keep such a value.
     pub(super) fn shape(&self, rows: &[Row]) -> Result<Option<Record>, StoreError> {
-        let Some(first) = rows.first() else { return Ok(None) };
-        let left = first.get(LEFT).and_then(Cell::text).and_then(|text| text.parse().ok());
-        if left.is_some_and(|left: i64| left <= 0) {
-            return Ok(None);
+        match left(rows) {
+            Some(left) if left <= 0 => Ok(None),
+            left => self.living(rows, left),
         }
+    }
+
+    /// The same, of rows that have so many milliseconds left.
+    fn living(&self, rows: &[Row], left: Option<i64>) -> Result<Option<Record>, StoreError> {
+        let Some(first) = rows.first() else { return Ok(None) };
         let record = match self.mapping.config.shape {
             Shape::Hash => Record::hash(&self.fields(first)?),
             Shape::String => match self.value(first)? {

@@ -123,15 +123,12 @@ impl Writer {
         self.write_behind.has_room(asked_for.into_iter().collect())?;
         let row = RowEdit { edit, left: cached.left_of_new(asked) };
         let mut written = self.store_write(cached, turn, row).await?;
-        // What a command gives an expiry holds a value, even if its old expiry has passed since it was written.
-        let has_ended = written.new.is_none() && asked != TtlChange::Keep;
+        let is_to_wait = written.applied && written.new.is_some() && may_defer.is_ok();
         // A new row has its expiry already.
-        let is_to_wait = written.applied && (written.new.is_some() || has_ended) && may_defer.is_ok();
         let expiry = expiry(written.old.is_none()).filter(|_| is_to_wait);
         if let Some(expiry) = expiry {
             let record = &mut written.new;
             self.live_on(vec![expiry], &mut [Lasting { key: turn.key(), record }]).await?;
-            written.tells_new &= !has_ended;
         }
         Ok(written)
     }

@@ -192,7 +192,7 @@ impl Upsert<'_> {
 
     fn statement(self) -> Statement {
         let Target { table, shown, .. } = self.statements.target;
-        let (ours, (made, union)) = (self.statements.is_alive(), self.insert());
+        let (ours, alive, (made, union)) = (self.statements.is_ours(), self.statements.is_alive(), self.insert());
         let mut guards: String = self.parts.guards.iter().map(|guard| format!(" AND ({guard})")).collect();
         let (mut looked, mut told) = (String::new(), "");
         if let Some(is_column) = &self.is_column {
@@ -200,9 +200,10 @@ impl Upsert<'_> {
             guards.push_str(" AND NOT seen.is_column");
         }
         let sql = format!(
-            "WITH old AS MATERIALIZED (SELECT {shown} FROM {table} AS t WHERE {ours} FOR NO KEY UPDATE), \
+            "WITH old AS MATERIALIZED (SELECT {shown} FROM {table} AS t WHERE {alive} FOR NO KEY UPDATE), \
              seen AS MATERIALIZED (SELECT count(*) AS rows, {MARK}{looked} FROM old), \
-             changed AS (UPDATE {table} AS t SET {} FROM seen WHERE {ours}{guards} RETURNING t.*){made} \
+             changed AS (UPDATE {table} AS t SET {} FROM seen WHERE {ours} AND seen.rows > 0{guards} \
+             RETURNING t.*){made} \
              SELECT (SELECT row_to_json(old.*)::text FROM old), \
              (SELECT row_to_json(r.*)::text FROM (SELECT {shown} FROM changed{union}) AS r), seen.rows{told} FROM seen",
             self.sets.join(", "),

@@ -129,7 +129,7 @@ impl Desk<'_, '_> {
     }
 
     fn record(&self, json: Option<&String>) -> Result<Option<Record>, StoreError> {
-        self.statements.plan.record(self.key, parse_all(json)?)
+        self.statements.plan.written(self.key, parse_all(json)?)
     }
 
     /// Writes the fields of `edit`, whose changes go to these places.

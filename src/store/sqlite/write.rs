@@ -16,6 +16,7 @@ use crate::store::StoreError;
 use crate::store::catalog::relation::Column;
 use crate::store::catalog::target::{FieldChange, Place, text};
 use crate::store::plan::Plan;
+use crate::store::row;
 
 /// Members of one statement: its parameters are far from the 32,766 that SQLite takes.
 const MOST_MEMBERS: usize = 500;
@@ -62,9 +63,18 @@ impl<'w> Desk<'w> {
     /// # Errors
     /// As a load.
     pub(super) async fn load(&mut self) -> Result<Option<Record>, StoreError> {
-        let rows = self.run(self.plan.one.clone(), &[]).await?;
-        let rows = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let rows = self.rows().await?;
         self.plan.record(self.key, rows)
+    }
+
+    /// The record of the key as a write has found or left it.
+    async fn written(&mut self) -> Result<Option<Record>, StoreError> {
+        let rows = self.rows().await?;
+        self.plan.written(self.key, rows)
+    }
+
+    async fn rows(&mut self) -> Result<Vec<row::Row>, StoreError> {
+        self.run(self.plan.one.clone(), &[]).await?.iter().map(read).collect()
     }
 
     /// Sets when the row ends, in milliseconds from now; `None`: never.
@@ -98,7 +108,7 @@ impl<'w> Desk<'w> {
             self.run(bury, &[]).await?;
         }
         let exists = !self.run(statements.exists(), &[]).await?.is_empty();
-        let old = self.load().await?;
+        let old = self.written().await?;
         let mut row = Row::default();
         for change in &changes {
             row.add(change, old.as_ref(), plan.is_hash())?;
@@ -107,7 +117,7 @@ impl<'w> Desk<'w> {
             return Ok(Written { new: old.clone(), old, applied: false, count: 0, tells_new: true });
         }
         self.store(statements, row, (!exists).then_some(left)).await?;
-        Ok(Written { old, new: self.load().await?, applied: true, count: 0, tells_new: true })
+        Ok(Written { old, new: self.written().await?, applied: true, count: 0, tells_new: true })
     }
 
     /// Updates the row, or makes one with so many milliseconds to live.

@@ -9,6 +9,7 @@ use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
+use crate::support::wire::line;
 
 /// What makes a key that lives for a moment, what is written when it has ended, the reply, and what the key holds then.
 const WRITES: [(&[&str], &str, &str, &str); 12] = [
@@ -78,6 +79,27 @@ fn a_write_at_the_end_of_a_key_is_not_lost() {
             assert_eq!(wire.ask("GET s:a"), "$1\r\n2\r\n", "after a life of {life} ms, from the store");
         }
     });
+}
+
+#[test]
+fn a_row_that_ends_while_its_write_waits_for_it_is_written() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = on_postgres(&redis, &postgres).start();
+    for (row, write, told) in [
+        ("strings (id, v, ends) VALUES ('a', '1'", "SET s:a 2", "+OK\r\n"),
+        ("hashes (id, n, ends) VALUES (1, 5", "HINCRBY h:1 n 2", ":7\r\n"),
+    ] {
+        let (mut wire, mut session) = (sidecar.wire(), postgres.session());
+        postgres.sql(&format!("INSERT INTO {row}, localtimestamp + interval '900 ms')"));
+        let over = Instant::now() + Duration::from_millis(900);
+        session.run("BEGIN; SELECT FROM strings FOR UPDATE; SELECT FROM hashes FOR UPDATE;");
+        wire.send(&line(write));
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        until("it waits", || postgres.sql(waiting) == "1");
+        until("the row has ended", || Instant::now() >= over);
+        session.run("COMMIT;");
+        assert_eq!(String::from_utf8_lossy(&wire.frame()), told, "{write}");
+    }
 }
 
 /// Each gives a key another expiry whose row says that it ends in a moment.

@@ -43,8 +43,8 @@ impl Work {
                     let after_write =
                         self.source().cached(step.mapping).and_then(|c| c.life_after(asked, written.old.is_none()));
                     let life = after_write.unwrap_or(if asked == TtlChange::Keep { kept } else { asked });
-                    // A key that is gone has no expiry; one that was given a value has, even if it has ended since.
-                    let life = if written.new.is_some() || asked != TtlChange::Keep { life } else { TtlChange::Keep };
+                    // A key that is gone has no expiry.
+                    let life = if written.new.is_some() { life } else { TtlChange::Keep };
                     after.insert(step.key.clone(), new(written.new.clone(), life));
                 }
                 (Act::ChangeTtl(_), Done::TtlChanged(ExpireOutcome { record, life: Ok(Some(life)) })) => {
