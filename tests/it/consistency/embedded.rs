@@ -24,7 +24,6 @@ const BOUND: Duration = Duration::from_millis(2500);
 const TABLES: &str = "PRAGMA journal_mode = wal;
 CREATE TABLE sess (id INTEGER PRIMARY KEY, hp INTEGER NOT NULL, seen INTEGER NOT NULL, team TEXT NOT NULL);
 CREATE TABLE stats (id INTEGER PRIMARY KEY, hp INTEGER NOT NULL);
-CREATE TRIGGER counted AFTER UPDATE OF hp ON sess BEGIN UPDATE stats SET hp = NEW.hp WHERE id = NEW.id; END;
 WITH RECURSIVE ids (id) AS (SELECT 0 UNION ALL SELECT id + 1 FROM ids WHERE id < 8)
 INSERT INTO sess SELECT id, 0, 0, 't' || id FROM ids;
 INSERT INTO stats SELECT id, 0 FROM sess;";
@@ -56,6 +55,10 @@ type = "string"
 table = "stats"
 value = "hp"
 "#;
+
+/// What the owner's trigger makes of a write.
+pub const COUNTED: &str =
+    "CREATE TRIGGER counted AFTER UPDATE OF hp ON sess BEGIN UPDATE stats SET hp = NEW.hp WHERE id = NEW.id; END";
 
 /// Rows: the first three are written through the first sidecar, the next through the second, the others by SQL.
 const ROWS: u64 = 9;
@@ -144,7 +147,7 @@ impl Attack {
             violations: Mutex::default(),
             reads: AtomicU64::new(0),
         };
-        sql(&attack.file("store.db"), TABLES).expect("made");
+        sql(&attack.file("store.db"), &format!("{TABLES} {COUNTED}")).expect("made");
         (0..2).for_each(|i| attack.start(i));
         attack
     }
@@ -170,6 +173,7 @@ impl Attack {
             .expect(&[warnings::DEFERRED_WAIT, warnings::STORE_SILENT, warnings::STORE_HEALTH, warnings::LOAD_FAILED])
             .expect(&[warnings::WRITE_FAILED, warnings::FEED_LOST, warnings::WAITING_FOR_THE_NOTE])
             .expect(&[warnings::FILE_REPLACED, warnings::JOURNAL_COPIED, warnings::JOURNAL_LACKS])
+            .expect(&[warnings::UNFIT, warnings::DEFERRED_REFUSED])
             .start();
         self.ports[i].store(u64::from(sidecar.port), SeqCst);
         *self.sidecars[i].lock().expect("a lock") = Some(sidecar);

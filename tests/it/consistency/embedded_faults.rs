@@ -1,5 +1,5 @@
-//! What goes wrong with SQLite as the store: sidecars are killed, the file is locked or replaced by a copy, and
-//! journals go back in time.
+//! What goes wrong with SQLite as the store: sidecars are killed, the file is locked or replaced by a copy, its tables
+//! change, and journals go back in time.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::deck::Kind;
-use super::embedded::{Attack, sql};
+use super::embedded::{Attack, COUNTED, sql};
 use super::journals::{backup, beside, put};
 use crate::differential::stream::Dice;
 use crate::support::until;
@@ -19,6 +19,9 @@ pub const KINDS: &[Kind<Attack>] = &[
     ("the file locked", lock),
     ("the file replaced by a copy", replace),
     ("a journal that went back in time", restore),
+    ("a column added and dropped", add_and_drop),
+    ("a column of another name", rename),
+    ("a table replaced by a copy", swap),
 ];
 
 fn moment(dice: &mut Dice) -> Duration {
@@ -82,4 +85,39 @@ fn restore(attack: &Attack, dice: &mut Dice) {
         attack.seen[id].go_back_to(saved.and_then(|saved| saved.parse().ok()).expect("a number"));
     }
     attack.start(i);
+}
+
+/// A statement of the owner's. Sidecars write to the file meanwhile, and so it waits for its lock.
+fn change(attack: &Attack, statements: &str) {
+    let script = format!("BEGIN IMMEDIATE; {statements}; COMMIT;");
+    assert!(sql(&attack.file("store.db"), &script).is_some(), "{statements}");
+}
+
+fn for_a_moment(attack: &Attack, dice: &mut Dice, there: &str, back: &str) {
+    change(attack, there);
+    thread::sleep(moment(dice));
+    change(attack, back);
+}
+
+fn add_and_drop(attack: &Attack, dice: &mut Dice) {
+    let table = *dice.pick(&["sess", "stats"]);
+    let there = format!("ALTER TABLE {table} ADD COLUMN extra INTEGER DEFAULT 7");
+    for_a_moment(attack, dice, &there, &format!("ALTER TABLE {table} DROP COLUMN extra"));
+}
+
+/// Of columns that are read and written all the time, one of them by deferred writes.
+fn rename(attack: &Attack, dice: &mut Dice) {
+    let (table, column) = *dice.pick(&[("sess", "hp"), ("sess", "seen"), ("stats", "hp")]);
+    let renamed = |from: &str, to: &str| format!("ALTER TABLE {table} RENAME COLUMN {from} TO {to}");
+    for_a_moment(attack, dice, &renamed(column, "renamed"), &renamed("renamed", column));
+}
+
+fn swap(attack: &Attack, dice: &mut Dice) {
+    let (table, columns) = *dice.pick(&[("sess", "id, hp, seen, team"), ("stats", "id, hp")]);
+    let definition = columns.replacen("id", "id INTEGER PRIMARY KEY", 1);
+    let swapped = format!(
+        "DROP TRIGGER counted; CREATE TABLE copied ({definition}); INSERT INTO copied SELECT {columns} FROM {table}; \
+         DROP TABLE {table}; ALTER TABLE copied RENAME TO {table}; {COUNTED}"
+    );
+    change(attack, &swapped);
 }
