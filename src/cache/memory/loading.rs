@@ -125,10 +125,19 @@ impl Memory {
         self.metrics.loaded(outcome, Tick::now().since(started));
     }
 
-    /// The record of a key as it is now: what the store has, with what waits over it.
+    /// The record of a key as it is now: what the store has, with what waits over it. Of what is saved while the store
+    /// is asked nobody knows whether it is in what was read, or has been replaced there: the store is asked again.
     pub(crate) async fn read(&self, cached: &Cached, key: &Bytes) -> Result<Option<Record>, StoreError> {
-        let waiting = self.overlay.of(key);
-        let record = self.source.load(cached, key, &Urgency::urgent()).await?;
-        Ok(self.lay_over(key, waiting, record))
+        loop {
+            let waited = self.overlay.of(key);
+            let record = self.source.load(cached, key, &Urgency::urgent()).await?;
+            let waits = self.overlay.of(key);
+            if waited.is_none_or(|waited| waited.is_within(waits.as_ref())) {
+                return Ok(match waits {
+                    Some(dirty) => dirty.over(record),
+                    None => record,
+                });
+            }
+        }
     }
 }

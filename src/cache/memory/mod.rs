@@ -8,6 +8,7 @@ mod feed;
 mod handover;
 mod loading;
 pub(super) mod loads;
+pub(super) mod order;
 pub(super) mod overlay;
 pub(super) mod own_writes;
 pub(super) mod refreshes;
@@ -283,13 +284,17 @@ impl Memory {
     }
 
     /// The store has what waited of a key: nothing of that lies over it any more. A load that began before may have
-    /// read the row of before, and memory must hold what the store made of the values, which is `record`.
-    pub(super) fn settle(&self, key: &Bytes, applied: &[journal::Entry], record: Option<Record>) {
+    /// read the row of before, and memory must hold what the store made of the values: that is told with the moment
+    /// since which it was on its way. What was loaded since then may have these values over newer ones of somebody
+    /// else's, whose notice has come already.
+    pub(super) fn settle(&self, key: &Bytes, applied: &[journal::Entry], told: Option<(Tick, Option<Record>)>) {
         self.flights.settle(key, || {
             self.overlay.settle(key, applied);
-            let expected = self.overlay.over(key, record);
-            let is_same = self.entries.get(key).is_none_or(|entry| entry.record == expected);
-            if !is_same {
+            let is_true = |entry: Arc<Entry>| {
+                let Some((sent, record)) = told else { return false };
+                entry.loaded_at < sent && entry.record == self.overlay.over(key, record)
+            };
+            if !self.entries.get(key).is_none_or(is_true) {
                 self.entries.remove(key);
             }
         });

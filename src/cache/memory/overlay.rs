@@ -34,8 +34,14 @@ pub(crate) struct Dirty {
 
 impl Dirty {
     /// The number of the oldest change that waits.
-    fn age(&self) -> u64 {
+    pub(super) fn age(&self) -> u64 {
         self.entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX)
+    }
+
+    /// True when everything that waits here waits there, too, or something newer in its place.
+    pub(super) fn is_within(&self, other: Option<&Self>) -> bool {
+        let there = other.map_or(&[][..], |other| &other.entries);
+        self.entries.iter().all(|entry| there.iter().any(|one| one.change.replaces(&entry.change)))
     }
 
     /// The record with these fields over it. A row that is not there stays absent.
@@ -67,7 +73,7 @@ pub(crate) fn left_of(entries: &[Entry]) -> Option<Option<i64>> {
 }
 
 impl Overlay {
-    fn keys(&self) -> MutexGuard<'_, HashMap<Bytes, Dirty>> {
+    pub(super) fn keys(&self) -> MutexGuard<'_, HashMap<Bytes, Dirty>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -132,44 +138,4 @@ impl Overlay {
     pub(crate) fn upcoming(&self) -> u64 {
         self.keys().values().flat_map(|dirty| &dirty.entries).map(|entry| entry.seq + 1).max().unwrap_or_default()
     }
-
-    /// Keys of one mapping with what waits for them, `most` at most, that have waited since before `until`; that one of
-    /// `among`, which are mappings of one table, whose entry is the oldest. Only keys that `may_go` counts. What waits
-    /// behind a change of the same field by another of these mappings is left for the time after that.
-    pub(crate) fn oldest(
-        &self,
-        most: usize,
-        until: u64,
-        among: &[MappingId],
-        may_go: impl Fn(&Bytes, &Dirty) -> bool,
-    ) -> Option<(MappingId, Rows)> {
-        let keys = self.keys();
-        let goes =
-            |key: &Bytes, dirty: &Dirty| among.contains(&dirty.mapping) && dirty.age() < until && may_go(key, dirty);
-        let waiting: Vec<(&Bytes, &Dirty)> = keys.iter().filter(|(key, dirty)| goes(key, dirty)).collect();
-        let mapping = waiting.iter().min_by_key(|(_, dirty)| dirty.age())?.1.mapping;
-        let (mut rows, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, dirty)| dirty.mapping == mapping);
-        let others = first_of_each_field(others.into_iter().flat_map(|(_, dirty)| &dirty.entries));
-        rows.sort_unstable_by_key(|(_, dirty)| dirty.age());
-        let rows = rows.into_iter().map(|(key, dirty)| (key.clone(), before_others(&dirty.entries, &others)));
-        let rows = rows.filter(|(_, entries)| !entries.is_empty()).take(most);
-        Some((mapping, rows.collect()))
-    }
-}
-
-/// The oldest change of each field.
-fn first_of_each_field<'e>(entries: impl Iterator<Item = &'e Entry>) -> HashMap<&'e [u8], u64> {
-    let mut first = HashMap::new();
-    for entry in entries {
-        first.entry(entry.change.field()).and_modify(|seq: &mut u64| *seq = entry.seq.min(*seq)).or_insert(entry.seq);
-    }
-    first
-}
-
-/// What of a key's changes goes before another mapping of the table has an older change of the same field, perhaps in
-/// the same row.
-fn before_others(entries: &[Entry], others: &HashMap<&[u8], u64>) -> Vec<Entry> {
-    let is_late = |entry: &&Entry| others.get(entry.change.field()).is_some_and(|first| *first < entry.seq);
-    let until = entries.iter().filter(is_late).map(|entry| entry.seq).min().unwrap_or(u64::MAX);
-    entries.iter().filter(|entry| entry.seq < until).cloned().collect()
 }

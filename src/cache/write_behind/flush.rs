@@ -21,6 +21,7 @@ use super::WriteBehind;
 use super::flush_log::FlushLog;
 use super::pace::{Next, Pace};
 use super::strands::Strand;
+use crate::cache::memory::order::Choice;
 use crate::cache::memory::overlay::{Rows, fields_of, left_of};
 use crate::journal::{Batch, Entry, Held, Journal};
 use crate::keys::MappingId;
@@ -28,6 +29,9 @@ use crate::record::Record;
 use crate::store::{FlushRow, Flushed, Mark, Plan, StoreError};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Outcome;
+
+/// Keys, and their records as a flush has left them.
+type Records = Vec<(Bytes, Option<Record>)>;
 
 /// A batch whose result is not known.
 #[derive(Clone, Debug)]
@@ -120,7 +124,7 @@ impl WriteBehind {
         // What is journaled at this moment, and waits from the next on, is for the next flush.
         let until = self.memory.overlay.upcoming();
         flusher.pace.keep(|key| self.memory.overlay.of(key).is_some());
-        while let Some((mapping, rows)) = self.next(&flusher.pace, until, &able) {
+        while let Some((mapping, rows)) = self.next(strand, &flusher.pace, until, &able) {
             let next = match self.flush_rows(journal, strand, flusher, (mapping, rows.clone())).await {
                 Ok(()) => {
                     flusher.pace.passed(mapping, &rows);
@@ -143,33 +147,39 @@ impl WriteBehind {
     }
 
     /// The rows of the next batch: of those that were not refused as they are, or else one that has rested.
-    fn next(&self, pace: &Pace, until: u64, able: &[MappingId]) -> Option<(MappingId, Rows)> {
-        let overlay = &self.memory.overlay;
-        let fresh = overlay.oldest(self.flush_rows, until, able, |key, dirty| pace.is_fresh(key, dirty));
+    fn next(&self, strand: &Strand, pace: &Pace, until: u64, able: &[MappingId]) -> Option<(MappingId, Rows)> {
+        let (memory, table) = (&self.memory, &strand.mappings);
+        let choice = Choice { most: self.flush_rows, until, able };
+        let fresh = memory.next_rows(table, choice, |key, entries| pace.is_fresh(key, entries));
         if let Some((mapping, mut rows)) = fresh {
             rows.truncate(pace.most(mapping));
             return Some((mapping, rows));
         }
         let now = Instant::now();
-        overlay.oldest(1, until, able, |key, _| pace.is_due(key, now))
+        memory.next_rows(table, Choice { most: 1, ..choice }, |key, _| pace.is_due(key, now))
     }
 
-    /// Saves what waits for one key of a strand.
-    pub(super) async fn flush_one(
+    /// Saves what waits for some keys of a strand, in its order, whether or not they rest.
+    ///
+    /// # Errors
+    /// The first of the store's, or the journal's, and the mapping that it is about, if it is about one.
+    pub(super) async fn flush_keys(
         &self,
         journal: &Journal,
         strand: &Strand,
         flusher: &mut Flusher,
-        key: &Bytes,
-    ) -> Result<(), StoreError> {
-        self.resolve(journal, strand, flusher).await?;
-        match self.memory.overlay.of(key) {
-            Some(dirty) => {
-                let rows = vec![(key.clone(), dirty.entries)];
-                self.flush_rows(journal, strand, flusher, (dirty.mapping, rows)).await
+        keys: &HashSet<Bytes>,
+    ) -> Result<(), (Option<MappingId>, StoreError)> {
+        self.resolve(journal, strand, flusher).await.map_err(|error| (None, error))?;
+        let (begun, until) = (Instant::now(), self.memory.overlay.upcoming());
+        let choice = Choice { most: self.flush_rows, until, able: &strand.mappings };
+        while let Some((mapping, rows)) = self.memory.next_rows(&strand.mappings, choice, |key, _| keys.contains(key)) {
+            if begun.elapsed() > self.memory.source.deadline {
+                return Err((Some(mapping), StoreError::Overloaded("there are many of them".into())));
             }
-            None => Ok(()),
+            self.flush_rows(journal, strand, flusher, (mapping, rows)).await.map_err(|error| (Some(mapping), error))?;
         }
+        Ok(())
     }
 
     /// What was left over: an outcome that the journal does not know yet, a batch whose result is not known. Nothing
@@ -270,7 +280,7 @@ impl WriteBehind {
         let mark = Mark { journal: &pending.batch.note, batch: pending.batch.number, origin: &origin };
         let rows = rows_of(&pending.rows);
         // From here on it may be applied, whoever waits for the answer.
-        let was_sent = std::mem::replace(&mut flusher.was_sent, true);
+        let (sent, was_sent) = (Tick::now(), std::mem::replace(&mut flusher.was_sent, true));
         let (store, rows) = (&self.memory.source.store, &rows);
         let flush = |plan: Arc<Plan>| async move { store.flush(&plan, rows, mark).await };
         let flushing = self.memory.source.with_plan(cached, flush);
@@ -284,7 +294,7 @@ impl WriteBehind {
             Ok(Flushed::Now { records, suppressed }) => {
                 let (suppressed, pending) = divided(&pending, &suppressed);
                 flusher.suppressed = suppressed;
-                self.saved(journal, flusher, &pending, Some(records)).await
+                self.saved(journal, flusher, &pending, Some((sent, records))).await
             }
             Ok(Flushed::Fenced(note)) => {
                 flusher.was_sent = was_sent;
@@ -304,24 +314,26 @@ impl WriteBehind {
         }
     }
 
-    /// The store has a batch: memory takes it, and the journal notes it. `records` are the rows that were there;
-    /// `None`: the answer with them was lost.
+    /// The store has a batch: memory takes it, and the journal notes it. `answer` are the rows that were there, and when
+    /// the batch was sent; `None`: it was lost.
     pub(super) async fn saved(
         &self,
         journal: &Journal,
         flusher: &mut Flusher,
         pending: &Pending,
-        records: Option<Vec<(Bytes, Option<Record>)>>,
+        answer: Option<(Tick, Records)>,
     ) -> Result<Vec<Rows>, StoreError> {
-        let without_row = records.as_ref().map_or(0, |records| without_row(&pending.rows, records));
+        let without_row = answer.as_ref().map_or(0, |(_, records)| without_row(&pending.rows, records));
         if let Some(cached) = self.memory.source.cached(pending.mapping).filter(|_| without_row > 0) {
             self.metrics.without_row(cached.name(), without_row);
             flusher.log.without_row(cached.name(), without_row);
         }
         // Its notices may have come earlier, or from another attempt: what is in memory is compared.
-        let mut records: HashMap<Bytes, Option<Record>> = records.unwrap_or_default().into_iter().collect();
+        let mut answer: Option<(Tick, HashMap<Bytes, Option<Record>>)> =
+            answer.map(|(sent, records)| (sent, records.into_iter().collect()));
         for (key, entries) in &pending.rows {
-            self.memory.settle(key, entries, records.remove(key).flatten());
+            let told = answer.as_mut().map(|(sent, records)| (*sent, records.remove(key).flatten()));
+            self.memory.settle(key, entries, told);
         }
         self.metrics.flushed.inc_by(pending.rows.len() as u64 - without_row);
         self.count_waiting();

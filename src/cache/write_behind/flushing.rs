@@ -10,6 +10,8 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::WriteBehind;
+use super::strands::Strand;
+use crate::cache::memory::order::Touched;
 use crate::keys::MappingId;
 use crate::store::StoreError;
 
@@ -102,14 +104,46 @@ impl WriteBehind {
         }
     }
 
-    /// Saves what waits for one key, before something that must come after it.
+    /// Saves what waits for one key, before something that must come after it, and what must go before that.
+    ///
+    /// # Errors
+    /// The store's, or the journal's; what has not been saved still waits.
     pub(crate) async fn flush_key(&self, key: &Bytes) -> Result<(), StoreError> {
-        let Some(journal) = &self.journal else { return Ok(()) };
         let Some(dirty) = self.memory.overlay.of(key) else { return Ok(()) };
         let Some(strand) = self.strands.of_mapping(dirty.mapping) else { return Ok(()) };
+        self.flush_first(strand, dirty.mapping, self.memory.with_ahead(&strand.mappings, key)).await
+    }
+
+    /// Saves what waits for other keys and must not come after a write that is saved at once: deferred changes through
+    /// other mappings of the table, of the same columns and perhaps of the same row.
+    ///
+    /// # Errors
+    /// The store's, or the journal's: nothing may be saved before them.
+    pub(crate) async fn flush_before(
+        &self,
+        mapping: MappingId,
+        key: &Bytes,
+        touched: impl FnOnce() -> Touched,
+    ) -> Result<(), StoreError> {
+        let strand = self.strands.of_mapping(mapping).filter(|strand| strand.mappings.len() > 1);
+        let Some(strand) = strand.filter(|_| self.memory.overlay.len() > 0) else { return Ok(()) };
+        self.flush_first(strand, mapping, self.memory.ahead_of(&strand.mappings, (mapping, key), touched())).await
+    }
+
+    /// Saves these keys of a strand, on behalf of a write through one of its mappings.
+    async fn flush_first(&self, strand: &Strand, mapping: MappingId, keys: HashSet<Bytes>) -> Result<(), StoreError> {
+        let Some(journal) = self.journal.as_ref().filter(|_| !keys.is_empty()) else { return Ok(()) };
         let mut flusher = self.memory.source.store.wait_for_flush(strand.flusher.lock()).await?;
-        let flushed = self.flush_one(journal, strand, &mut flusher, key).await;
+        // Boxed: the tasks of all writes hold it, and it is large.
+        let flushed = Box::pin(self.flush_keys(journal, strand, &mut flusher, &keys)).await;
         flusher.log.write();
-        flushed
+        flushed.map_err(|(of, error)| match of.and_then(|of| self.memory.source.cached(of)) {
+            Some(other) if of != Some(mapping) => StoreError::Transient(format!(
+                "deferred writes of the same columns through the mapping '{}' go first, and cannot be saved now \
+                 ({error})",
+                other.name()
+            )),
+            _ => error,
+        })
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::cache::memory::overlay::{Dirty, Rows};
+use crate::cache::memory::overlay::Rows;
+use crate::journal::Entry;
 use crate::keys::MappingId;
 
 /// After so many rows of a mapping one after the other no row is at fault: all of them wait for the next flush.
@@ -52,8 +53,8 @@ pub(super) enum Next {
     Waits,
 }
 
-fn newest(dirty: &Dirty) -> u64 {
-    dirty.entries.iter().map(|entry| entry.seq).max().unwrap_or_default()
+fn newest(entries: &[Entry]) -> u64 {
+    entries.iter().map(|entry| entry.seq).max().unwrap_or_default()
 }
 
 impl Pace {
@@ -62,9 +63,9 @@ impl Pace {
         self.mappings.get(&mapping).map_or(usize::MAX, |step| step.most.max(1))
     }
 
-    /// True of a row that was not refused as it is.
-    pub(super) fn is_fresh(&self, key: &Bytes, dirty: &Dirty) -> bool {
-        self.resting.get(key).is_none_or(|rest| rest.newest != newest(dirty))
+    /// True of a row that was not refused with these changes.
+    pub(super) fn is_fresh(&self, key: &Bytes, entries: &[Entry]) -> bool {
+        self.resting.get(key).is_none_or(|rest| rest.newest != newest(entries))
     }
 
     /// True of one that has rested.
@@ -87,7 +88,7 @@ impl Pace {
         let step = self.mappings.entry(mapping).or_insert(Step { most: usize::MAX, refusals: 0 });
         step.most = (rows.len() / 2).max(1);
         let [(key, entries)] = &rows[..] else { return Next::GoesOn };
-        let newest = entries.iter().map(|entry| entry.seq).max().unwrap_or_default();
+        let newest = newest(entries);
         let rest = self.resting.entry(key.clone()).or_insert_with(|| Rest { newest, until: Instant::now(), times: 0 });
         if rest.newest != newest {
             (rest.newest, rest.times) = (newest, 0);
@@ -110,7 +111,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::{MOST_REFUSALS, Next, Pace};
-    use crate::cache::memory::overlay::{Dirty, Rows};
+    use crate::cache::memory::overlay::Rows;
     use crate::journal::{Change, Entry};
     use crate::keys::MappingId;
 
@@ -131,13 +132,12 @@ mod tests {
         }
         assert_eq!(pace.refused(id, &rows), Next::GoesOn);
         let (key, entries) = rows.remove(0);
-        let dirty = |entries| Dirty { mapping: id, entries };
-        assert!(!pace.is_fresh(&key, &dirty(entries)) && !pace.is_due(&key, Instant::now()));
+        assert!(!pace.is_fresh(&key, &entries) && !pace.is_due(&key, Instant::now()));
         assert!(pace.is_due(&key, Instant::now() + Duration::from_secs(1)));
-        assert!(pace.is_fresh(&key, &dirty(row(0, 2).1)), "it has another value");
+        assert!(pace.is_fresh(&key, &row(0, 2).1), "it has another value");
         pace.passed(id, &vec![row(0, 1)]);
         assert_eq!(pace.most(id), 2);
-        assert!(pace.is_fresh(&key, &dirty(row(0, 1).1)));
+        assert!(pace.is_fresh(&key, &row(0, 1).1));
     }
 
     #[test]

@@ -146,6 +146,7 @@ impl Writer {
     ) -> Result<Option<Record>, StoreError> {
         // What has been stored cannot be undone.
         self.write_behind.has_room(waiting.clone())?;
+        self.flush_before(cached, turn.key(), row.edit).await?;
         let stored = self.store_write(cached, turn, row).await?;
         let partly = |error| {
             StoreError::Partly(format!("the fields that go through are stored, the deferred ones are not: {error}"))

@@ -15,6 +15,7 @@ use expire::Lasting;
 use super::entry::Entry;
 use super::memory::Memory;
 use super::memory::loads::WriteTurn;
+use super::memory::order::Touched;
 use super::memory::overlay::{fields_of, left_of};
 use super::source::Cached;
 use super::write_behind::WriteBehind;
@@ -84,9 +85,7 @@ impl Writer {
 
     /// One write through to the store, whose turn it is.
     async fn write_now(&self, cached: &Cached, mut turn: WriteTurn, edit: &Edit, life: TtlChange) -> WriteResult {
-        if self.must_flush_before(turn.key(), edit)
-            && let Err(error) = self.write_behind.flush_key(turn.key()).await
-        {
+        if let Err(error) = self.flush_before(cached, turn.key(), edit).await {
             self.memory.undo(turn);
             return Err(error);
         }
@@ -165,6 +164,19 @@ impl Writer {
             cached.complain("a write failed", error);
         }
         result
+    }
+
+    /// Saves what must not come after an edit that goes through: what waits for the key, and what waits through other
+    /// mappings of its table.
+    ///
+    /// # Errors
+    /// As a flush: the edit must not be done.
+    async fn flush_before(&self, cached: &Cached, key: &Bytes, edit: &Edit) -> Result<(), StoreError> {
+        if self.must_flush_before(key, edit) {
+            self.write_behind.flush_key(key).await?;
+        }
+        let mapping = cached.mapping();
+        self.write_behind.flush_before(mapping.id, key, || Touched::by(mapping, edit)).await
     }
 
     /// True when what waits for a key must be saved first: it would come after this write otherwise. So would an expiry

@@ -16,6 +16,8 @@ mod late;
 pub mod model;
 mod moved;
 mod neighbours;
+mod newer;
+mod order;
 mod outliving;
 mod overtaken;
 mod place;

@@ -19,6 +19,7 @@ use watched::Watched;
 
 use super::Writer;
 use crate::cache::memory::loads::WriteTurn;
+use crate::cache::memory::order::Touched;
 use crate::cache::memory::own_writes::OwnWrite;
 use crate::cache::source::{Cached, Source};
 use crate::keys::MappingId;
@@ -144,11 +145,9 @@ impl Work {
     /// One of which the store must do something now.
     async fn run_through(self, asker: Asker) {
         let keys: Vec<Bytes> = self.turns.iter().map(|turn| turn.key().clone()).collect();
-        for key in &keys {
-            if let Err(error) = self.writer.write_behind.flush_key(key).await {
-                let _left = asker.done.send(Err(error));
-                return self.undo();
-            }
+        if let Err(error) = self.flush_before().await {
+            let _left = asker.done.send(Err(error));
+            return self.undo();
         }
         let (writer, memory) = (self.writer.clone(), self.writer.memory.clone());
         let own_write = memory.own_writes.begin(keys);
@@ -179,6 +178,25 @@ impl Work {
         }
         let ended = self.commit(transaction, own_write, (after, unchanged)).await;
         let _left = asker.end.send(ended);
+    }
+
+    /// Saves what must not come after its writes: what waits for their keys, and what waits through other mappings of
+    /// the same tables.
+    async fn flush_before(&self) -> Result<(), StoreError> {
+        for turn in &self.turns {
+            self.writer.write_behind.flush_key(turn.key()).await?;
+        }
+        let writes = self.steps.iter().filter(|step| !matches!(step.act, Act::Read));
+        for Step { mapping, key, act } in writes {
+            let known = self.source().known(*mapping)?.mapping();
+            let touched = || match act {
+                Act::Write(edit, _) => Touched::by(known, edit),
+                // One that ends at once is deleted.
+                Act::ChangeTtl(_) | Act::Read => Touched::Everything,
+            };
+            self.writer.write_behind.flush_before(*mapping, key, touched).await?;
+        }
+        Ok(())
     }
 
     /// Commits what was prepared, and ends its writes, which left their keys so.
