@@ -205,8 +205,8 @@ impl Memory {
     }
 
     /// The keys of which something must be saved before a write of `key`, so that nothing older is saved over it: those
-    /// of other mappings of its table that have a deferred change of a column which is touched, perhaps in the same row,
-    /// and what must go before these.
+    /// of other mappings of its table that have a deferred change of a touched column, perhaps in the same row, and what
+    /// must go before these.
     pub(crate) fn ahead_of(
         &self,
         table: &[MappingId],

@@ -33,8 +33,8 @@ impl WriteBehind {
         self.journal.as_deref().ok_or_else(|| StoreError::Refused("there is no journal".into()))
     }
 
-    /// Puts changes into the journal, all or none, and over what is loaded from then on: they are acknowledged. Those
-    /// of one key come together.
+    /// Puts changes into the journal, all or none and in this order, and over what is loaded from then on: they are
+    /// acknowledged.
     ///
     /// # Errors
     /// The journal's.

@@ -159,12 +159,16 @@ const WRITES: [(&[&str], &str); 9] = [
 ];
 
 /// As [`WRITES`], with transactions.
-const TRANSACTIONS: [(&[&str], &str); 5] = [
+const TRANSACTIONS: [(&[&str], &str); 8] = [
     (&["HSET h:# a old", "MULTI", "SET w:# new", "EXEC"], "new|0"),
     (&["SET s:# old", "MULTI", "HSET h:# a new", "SET w:999# x", "EXEC"], "new|0"),
     (&["SET s:# old", "HSET h:# a new", "MULTI", "HSET h:# b new", "SET w:99# x", "EXEC"], "new|new"),
     (&["SET e:n# old", "SET s:# old", "MULTI", "HSET m:# a new b new", "HSET h:# b newer", "EXEC"], "new|newer"),
     (&["SET s:# old", "MULTI", "HSET h:# a new", "EXPIRE p:# 1000", "EXEC", "SET w:# newest"], "newest|0"),
+    // Of which nothing goes to the store at once.
+    (&["MULTI", "HSET h:# a older b older", "SET s:# old", "HSET p:# b old", "HSET h:# a new", "EXEC"], "new|old"),
+    (&["MULTI", "SET e:n# old", "HSET p:# a new", "HSET h:# b newer", "EXEC"], "new|newer"),
+    (&["MULTI", "HSET p:# a old", "HSET h:# a older", "SET s:# new", "EXEC"], "new|0"),
 ];
 
 /// Does all of it, stops, and looks at what is left.

@@ -35,14 +35,16 @@ struct Key {
     life: TtlChange,
     epoch: u64,
     begun: Tick,
-    /// What is to be journaled; of a field the last value.
-    changes: Vec<Change>,
+    /// The number of the step that is done.
+    step: usize,
+    /// What is to be journaled, and of which step it is; of a field the last value.
+    changes: Vec<(usize, Change)>,
 }
 
 impl Key {
     fn change(&mut self, change: Change) {
-        self.changes.retain(|earlier| !change.replaces(earlier));
-        self.changes.push(change);
+        self.changes.retain(|(_, earlier)| !change.replaces(earlier));
+        self.changes.push((self.step, change));
     }
 
     /// When it expires from now on, where its row says so.
@@ -86,15 +88,16 @@ impl Work {
             };
             let begun = turn.present().map_or(now, |entry| entry.loaded_at);
             let (mapping, life, left) = (step.mapping, TtlChange::Keep, record.left);
-            let key = Key { mapping, plan, record, left, life, epoch, begun, changes: Vec::new() };
+            let key = Key { mapping, plan, record, left, life, epoch, begun, step: 0, changes: Vec::new() };
             keys.insert(turn.key().clone(), key);
         }
         let mut done = self.nothing_done();
-        for step in &self.steps {
+        for (number, step) in self.steps.iter().enumerate() {
             let Some(key) = keys.get_mut(&step.key) else {
                 done.push(Done::Read(self.glance(step).await?))?;
                 continue;
             };
+            key.step = number;
             let step_done = match &step.act {
                 Act::Read => Some(Done::Read(Some(key.record.clone()))),
                 Act::ChangeTtl(command) => {
@@ -180,20 +183,24 @@ impl Work {
 impl Work {
     /// As [`Writer::hasten`](crate::cache::writes::Writer::hasten), of every key that was given another expiry.
     async fn hasten(&self, keys: &HashMap<Bytes, Key>) {
-        let is_given = |key: &Key| key.changes.iter().any(|change| matches!(change, Change::Expiry(_)));
+        let is_given = |key: &Key| key.changes.iter().any(|(_, change)| matches!(change, Change::Expiry(_)));
         for (name, key) in keys.iter().filter(|(_, key)| is_given(key)) {
             self.writer.hasten(name, key.left).await;
         }
     }
 }
 
-/// What is to be journaled of these keys.
+/// What is to be journaled of these keys, in the order of the steps: several keys may be one row.
 fn changes(keys: &HashMap<Bytes, Key>) -> Vec<Deferred> {
     let of_key = |(name, key): (&Bytes, &Key)| {
-        let deferred = |change: &Change| Deferred { mapping: key.mapping, key: name.clone(), change: change.clone() };
+        let deferred = |(step, change): &(usize, Change)| {
+            (*step, Deferred { mapping: key.mapping, key: name.clone(), change: change.clone() })
+        };
         key.changes.iter().map(deferred).collect::<Vec<_>>()
     };
-    keys.iter().flat_map(of_key).collect()
+    let mut changes: Vec<(usize, Deferred)> = keys.iter().flat_map(of_key).collect();
+    changes.sort_by_key(|(step, _)| *step);
+    changes.into_iter().map(|(_, deferred)| deferred).collect()
 }
 
 /// EXPIRE and related commands; `None` when the key expires at once.

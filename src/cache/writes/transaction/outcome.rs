@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Work;
-use super::steps::{Act, Done};
+use super::steps::{Act, Done, Step};
 use crate::cache::write_behind::journalling::Deferred;
 use crate::cache::writes::expire::{ExpireOutcome, Lasting};
 use crate::keys::MappingId;
@@ -73,12 +73,17 @@ impl Work {
         unchanged
     }
 
-    /// What is to be journaled of when the written keys expire, where a column says so.
+    /// What is to be journaled of when the written keys expire, where a column says so: in the order of their last
+    /// steps, because several keys may be one row.
     pub(super) fn expiries(&self, after: &HashMap<Bytes, After>) -> Vec<Deferred> {
         let expiry = |(key, after): (&Bytes, &After)| {
             self.writer.write_behind.expiry(self.source().cached(after.mapping)?, key, after.life)
         };
-        after.iter().filter_map(expiry).collect()
+        let mut expiries: Vec<Deferred> = after.iter().filter_map(expiry).collect();
+        let is_write = |step: &&Step| !matches!(step.act, Act::Read);
+        let writes: Vec<&Bytes> = self.steps.iter().filter(is_write).map(|step| &step.key).collect();
+        expiries.sort_by_key(|expiry| writes.iter().rposition(|key| **key == expiry.key));
+        expiries
     }
 
     /// Sees whether what is to be journaled then can be, and saved.
