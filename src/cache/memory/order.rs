@@ -42,10 +42,12 @@ pub(crate) struct Choice<'c> {
 /// The mappings of one table.
 struct OneTable<'s>(Vec<Placed<'s>>);
 
-/// A mapping, and the columns that its keys are made of, in the order of the placeholders.
+/// A mapping, and the columns that its keys are made of.
 struct Placed<'s> {
     mapping: &'s Mapping,
+    /// In the order of the placeholders.
     keys: Vec<String>,
+    sorted: Vec<String>,
 }
 
 /// The number of the oldest change of each column that waits, by mapping.
@@ -87,19 +89,21 @@ impl Touched {
     }
 }
 
-impl Placed<'_> {
+impl<'s> Placed<'s> {
+    fn of(mapping: &'s Mapping) -> Self {
+        let keys = mapping.columns(&mapping.config.key_columns);
+        let mut sorted = keys.clone();
+        sorted.sort_unstable();
+        Self { mapping, keys, sorted }
+    }
+
     fn id(&self) -> MappingId {
         self.mapping.id
     }
 
     /// True when keys of both are made of the same columns.
     fn tells_rows_of(&self, other: &Self) -> bool {
-        let sorted = |one: &Self| {
-            let mut keys = one.keys.clone();
-            keys.sort_unstable();
-            keys
-        };
-        sorted(self) == sorted(other)
+        self.sorted == other.sorted
     }
 
     /// The key of the same row in a mapping whose keys are made of the same columns, if it has one.
@@ -112,11 +116,7 @@ impl Placed<'_> {
 
 impl<'s> OneTable<'s> {
     fn of(source: &'s Source, mappings: &[MappingId]) -> Self {
-        let placed = |id: &MappingId| {
-            let mapping = source.cached(*id)?.mapping();
-            Some(Placed { mapping, keys: mapping.columns(&mapping.config.key_columns) })
-        };
-        Self(mappings.iter().filter_map(placed).collect())
+        Self(mappings.iter().filter_map(|id| Some(Placed::of(source.cached(*id)?.mapping()))).collect())
     }
 
     /// A mapping, and the others.
@@ -192,7 +192,10 @@ impl Memory {
         let firsts = table.firsts(&keys);
         let (mut of, mut rows) = (None, Rows::new());
         for (key, dirty) in waiting {
-            if rows.len() == choice.most || of.is_some_and(|mapping| mapping != dirty.mapping) {
+            if rows.len() == choice.most {
+                break;
+            }
+            if of.is_some_and(|mapping| mapping != dirty.mapping) {
                 continue;
             }
             let entries = table.before_others(&keys, &firsts, (key, dirty));
@@ -205,8 +208,8 @@ impl Memory {
     }
 
     /// The keys of which something must be saved before a write of `key`, so that nothing older is saved over it: those
-    /// of other mappings of its table that have a deferred change of a touched column, perhaps in the same row, and what
-    /// must go before these.
+    /// of other mappings of its table that have a deferred change of a touched column, perhaps in the same row, and
+    /// what must go before these.
     pub(crate) fn ahead_of(
         &self,
         table: &[MappingId],
@@ -262,5 +265,71 @@ impl Touched {
                 is_new
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Placed, Touched};
+    use crate::config::{Config, Faults};
+    use crate::journal::{Change, Entry};
+    use crate::mapping::{Mapping, Mappings};
+    use crate::record::{self, Condition, Edit};
+
+    const CONFIG: &str = r#"
+        [[caches]]
+        key = "a:{x}:{y:int}"
+        type = "hash"
+        table = "t"
+        overflow = "more"
+        expires_column = "ends"
+        write = "deferred"
+        [[caches]]
+        key = "b:{one:int}:{two}"
+        type = "string"
+        table = "t"
+        value = "v"
+        key_columns = { one = "y", two = "x" }
+        write = "deferred"
+        [[caches]]
+        key = "c:{x}"
+        type = "string"
+        table = "t"
+        value = "more"
+        write = "through"
+    "#;
+
+    fn mappings() -> Vec<Mapping> {
+        let config: Config = crate::config::read("test", CONFIG, std::iter::empty()).config;
+        Mappings::compile(&config, &mut Faults::default()).list
+    }
+
+    fn touches(mapping: &Mapping, field: &'static str, other: &Mapping, change: Change) -> bool {
+        let edit = Edit::Fields(vec![(field.into(), record::Change::Clear)], Condition::Always);
+        let entry = Entry { seq: 1, mapping: other.pattern.text().to_owned(), key: "k".into(), change };
+        Touched::by(mapping, &edit).concerns(other, &[entry])
+    }
+
+    #[test]
+    fn keys_of_the_same_columns_are_one_row_whatever_their_order() {
+        let mappings = mappings();
+        let [a, b, c] = [0, 1, 2].map(|at| Placed::of(&mappings[at]));
+        assert!(a.tells_rows_of(&b) && b.tells_rows_of(&a) && !a.tells_rows_of(&c));
+        assert_eq!(a.key_in(&b, b"a:left:7").as_deref(), Some(&b"b:7:left"[..]));
+        assert_eq!(b.key_in(&a, b"b:7:left").as_deref(), Some(&b"a:left:7"[..]));
+        assert_eq!(a.key_in(&b, b"no key of it"), None);
+    }
+
+    #[test]
+    fn a_value_a_field_a_member_and_an_expiry_are_columns() {
+        let mappings = mappings();
+        let [a, b, c] = [&mappings[0], &mappings[1], &mappings[2]];
+        let field = |name: &'static str| Change::Field(name.into(), None);
+        assert!(touches(b, "", a, field("v")) && touches(a, "v", b, field("")));
+        assert!(!touches(b, "", a, field("w")) && !touches(b, "", a, Change::Expiry(None)));
+        assert!(touches(c, "", a, field("member")), "it may be a member of what the other shows as a value");
+        assert!(touches(a, "ends", a, Change::Expiry(None)));
+        let entry = Entry { seq: 1, mapping: String::new(), key: "k".into(), change: field("w") };
+        assert!(Touched::by(a, &Edit::Delete).concerns(b, &[entry]));
     }
 }

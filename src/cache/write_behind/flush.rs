@@ -314,8 +314,8 @@ impl WriteBehind {
         }
     }
 
-    /// The store has a batch: memory takes it, and the journal notes it. `answer` are when it was sent, and the rows that
-    /// were there; `None`: it was lost.
+    /// The store has a batch: memory takes it, and the journal notes it. `answer` is when it was sent, and the rows
+    /// that were there; `None`: it was lost.
     pub(super) async fn saved(
         &self,
         journal: &Journal,
