@@ -126,7 +126,7 @@ impl Cache {
         after: &After,
         limit: usize,
     ) -> Result<(Vec<Bytes>, Option<After>), StoreError> {
-        self.memory.source.page(id, after, limit).await
+        self.memory.page(id, after, limit).await
     }
 
     /// Writes `key`, or journals the write, as its mapping says. The write has queued when this returns: later reads of

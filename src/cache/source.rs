@@ -132,17 +132,19 @@ impl Source {
         self.with_plan(cached, |plan| async move { self.store.load(&plan, key, urgency).await }).await
     }
 
-    /// The next keys of a mapping, about `limit`, and where to go on; `None` when there are no more.
+    /// The next keys of a mapping, about `limit`, each with whether its row says that it has ended, and where to go on;
+    /// `None` when there are no more.
     pub(super) async fn page(
         &self,
         id: MappingId,
         after: &After,
         limit: usize,
-    ) -> Result<(Vec<Bytes>, Option<After>), StoreError> {
+    ) -> Result<(Vec<(Bytes, bool)>, Option<After>), StoreError> {
         let Some(cached) = self.cached(id) else { return Ok((Vec::new(), None)) };
         let rows = self.with_plan(cached, |plan| async move { self.store.page(&plan, after, limit).await }).await?;
-        let next = (rows.len() >= limit).then(|| rows.last().cloned()).flatten();
-        let keys = rows.iter().filter_map(|texts| cached.mapping().pattern.render(texts).map(Bytes::from));
+        let next = (rows.len() >= limit).then(|| rows.last().map(|row| row.texts.clone())).flatten();
+        let pattern = &cached.mapping().pattern;
+        let keys = rows.iter().filter_map(|row| Some((Bytes::from(pattern.render(&row.texts)?), row.has_ended)));
         Ok((keys.collect(), next))
     }
 }

@@ -81,11 +81,13 @@ pub struct RowEdit<'e> {
     pub edit: &'e Edit,
     /// The milliseconds that a new row has to live; `None`: what its table says.
     pub left: Option<i64>,
+    /// The key is known to live, though its row may say that it has ended: it is written as one that lives.
+    pub lives: bool,
 }
 
 impl<'e> From<&'e Edit> for RowEdit<'e> {
     fn from(edit: &'e Edit) -> Self {
-        Self { edit, left: None }
+        Self { edit, left: None, lives: false }
     }
 }
 

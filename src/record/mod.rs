@@ -45,6 +45,7 @@ pub struct Record {
     shape: Shape,
     body: Body,
     /// Milliseconds that the key had to live when this was read, where its row says that; `None`: it does not expire.
+    /// None are left, or less than none, of one that has ended.
     pub left: Option<i64>,
 }
 
@@ -124,6 +125,12 @@ impl Record {
     #[must_use]
     pub fn living(self, left: Option<i64>) -> Self {
         Self { left, ..self }
+    }
+
+    /// True when the key had ended when this was read.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.left.is_some_and(|left| left <= 0)
     }
 
     /// The shape.

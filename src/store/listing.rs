@@ -19,6 +19,20 @@ pub(super) struct Listing {
     pub(super) casts: Vec<String>,
     /// What a row must be to be a key; begins with ` AND ` where there is something.
     conditions: String,
+    /// 1 where every row of a key has ended, as an expression.
+    has_ended: String,
+}
+
+/// The name under which it is selected whether a key has ended.
+const ENDED: &str = "\"hearthside:ended\"";
+
+/// A key of a page.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The texts of its columns.
+    pub texts: Vec<String>,
+    /// Its row says that it has ended.
+    pub has_ended: bool,
 }
 
 /// The table and columns that say a mapping's keys.
@@ -52,18 +66,23 @@ impl Listing {
             keys.iter().map(|key| table.column(key).map(|column| column.cast.clone())).collect::<Option<_>>()?;
         let names = table.columns.iter().map(|column| &column.name);
         let shown: Vec<&String> = names.filter(|name| shows(block, &keys, name)).collect();
-        let mut conditions = has_value(dialect, block, &shown);
-        if let Some(column) = block.expires_column.as_deref().and_then(|name| table.column(name)) {
-            conditions.push_str(&format!(" AND {}", dialect.is_alive(&column.quoted(), &moment_of(column))));
-        }
+        let conditions = has_value(dialect, block, &shown);
+        let ends = block.expires_column.as_deref().and_then(|name| table.column(name));
+        let has_ended = ends.map_or_else(
+            || "0".to_owned(),
+            |column| {
+                let is_alive = dialect.is_alive(&column.quoted(), &moment_of(column));
+                format!("min(CASE WHEN {is_alive} THEN 0 ELSE 1 END)")
+            },
+        );
         let keys = keys.iter().map(|key| quote(key)).collect();
-        Some(Self { dialect, table: table.name.clone(), keys, casts, conditions })
+        Some(Self { dialect, table: table.name.clone(), keys, casts, conditions, has_ended })
     }
 
-    /// One page of at most `limit` keys, as the texts of their columns: the first, or the one behind the key whose
-    /// texts are the parameters.
+    /// One page of at most `limit` keys, as the texts of their columns and whether they have ended: the first, or the
+    /// one behind the key whose texts are the parameters.
     pub(super) fn sql(&self, is_first: bool, limit: usize) -> String {
-        let Self { dialect, table, keys, casts, conditions } = self;
+        let Self { dialect, table, keys, casts, conditions, has_ended } = self;
         let list = keys.join(", ");
         let texts: Vec<String> = keys.iter().map(|key| dialect.text(key)).collect();
         let set: Vec<String> = keys.iter().map(|key| format!("{key} IS NOT NULL")).collect();
@@ -72,8 +91,8 @@ impl Listing {
         // With the table's name: a text of the same name would be the order otherwise.
         let order: Vec<String> = keys.iter().map(|key| format!("page.{key}")).collect();
         format!(
-            "SELECT {} FROM (SELECT DISTINCT {list} FROM {table} WHERE {}{conditions}{after} \
-             ORDER BY {list} LIMIT {limit}) AS page ORDER BY {}",
+            "SELECT {}, page.{ENDED} = 1 FROM (SELECT {list}, {has_ended} AS {ENDED} FROM {table} \
+             WHERE {}{conditions}{after} GROUP BY {list} ORDER BY {list} LIMIT {limit}) AS page ORDER BY {}",
             texts.join(", "),
             set.join(" AND "),
             order.join(", "),
@@ -82,11 +101,11 @@ impl Listing {
 }
 
 impl Store {
-    /// The key texts of the next rows, `limit` at most, after the row with these.
+    /// The keys of the next rows, `limit` at most, after the row with these texts.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn page(&self, plan: &Plan, after: &[String], limit: usize) -> Result<Vec<Vec<String>>, StoreError> {
+    pub async fn page(&self, plan: &Plan, after: &[String], limit: usize) -> Result<Vec<Listed>, StoreError> {
         let Some(listing) = &plan.listing else { return Ok(Vec::new()) };
         let listing = async {
             match &self.engine {

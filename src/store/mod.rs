@@ -43,6 +43,7 @@ pub use change::{Change, MOST_KEYS, OnChange};
 pub use current_plan::{CurrentPlan, Replanned};
 pub use error::StoreError;
 pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
+pub use listing::Listed;
 pub use plan::Plan;
 pub use postgres::{FeedKind, Taken};
 pub use schema::{Difference, Fingerprint};

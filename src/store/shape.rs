@@ -40,6 +40,7 @@ impl Plan {
     }
 
     /// The record of `key` by the rows that were found for it; those that say another key are left out (hazard 29).
+    /// What has ended by its row is told too: the caller may know of another end.
     pub(super) fn record(&self, key: &[u8], rows: Vec<Row>) -> Result<Option<Record>, StoreError> {
         self.shape(&self.rows_of(key, rows)?)
     }
@@ -47,8 +48,11 @@ impl Plan {
     /// The same of rows that a write found alive or left behind: one that has ended since then is told with a
     /// millisecond to live, for the write's reply is about what it found and left.
     pub(super) fn written(&self, key: &[u8], rows: Vec<Row>) -> Result<Option<Record>, StoreError> {
-        let rows = self.rows_of(key, rows)?;
-        self.living(&rows, left(&rows).map(|left| left.max(1)))
+        let record = self.record(key, rows)?;
+        Ok(record.map(|record| {
+            let left = record.left.map(|left| left.max(1));
+            record.living(left)
+        }))
     }
 
     /// Those of these rows that are the key's.
@@ -81,16 +85,8 @@ impl Plan {
         }
     }
 
-    /// A record of these rows, which share one key; `None` when they have ended, or Redis would not keep such a value.
+    /// A record of these rows, which share one key; `None` when Redis would not keep such a value.
     pub(super) fn shape(&self, rows: &[Row]) -> Result<Option<Record>, StoreError> {
-        match left(rows) {
-            Some(left) if left <= 0 => Ok(None),
-            left => self.living(rows, left),
-        }
-    }
-
-    /// The same, of rows that have so many milliseconds left.
-    fn living(&self, rows: &[Row], left: Option<i64>) -> Result<Option<Record>, StoreError> {
         let Some(first) = rows.first() else { return Ok(None) };
         let record = match self.mapping.config.shape {
             Shape::Hash => Record::hash(&self.fields(first)?),
@@ -102,7 +98,7 @@ impl Plan {
             Shape::Set => Record::set(&self.elements(rows)?),
         };
         let record = record.map_err(|error| StoreError::Refused(error.to_string()))?;
-        Ok((!record.is_empty()).then(|| record.living(left)))
+        Ok((!record.is_empty()).then(|| record.living(left(rows))))
     }
 
     fn fields(&self, row: &Row) -> Result<Vec<(String, String)>, StoreError> {

@@ -1,5 +1,6 @@
 //! Runs loads: one for all readers that ask for a key at the same time, from its query to its publication.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use super::loads::{Begun, Load, Wish};
 use super::overlay::Dirty;
 use super::waiting::LoadResult;
 use crate::cache::entry::Entry;
-use crate::cache::source::Cached;
+use crate::cache::source::{After, Cached};
 use crate::keys::MappingId;
 use crate::record::Record;
 use crate::store::{StoreError, Urgency};
@@ -108,7 +109,7 @@ impl Memory {
     }
 
     /// The record of a key with what waits over it, and below that what waited when the store was asked.
-    fn lay_over(&self, key: &Bytes, waited: Option<Dirty>, record: Option<Record>) -> Option<Record> {
+    pub(crate) fn lay_over(&self, key: &Bytes, waited: Option<Dirty>, record: Option<Record>) -> Option<Record> {
         let record = match waited {
             Some(dirty) => dirty.over(record),
             None => record,
@@ -125,6 +126,22 @@ impl Memory {
         self.metrics.loaded(outcome, Tick::now().since(started));
     }
 
+    /// The next keys of a mapping that live, about `limit`, and where to go on; `None` when there are no more.
+    pub(crate) async fn page(
+        &self,
+        id: MappingId,
+        after: &After,
+        limit: usize,
+    ) -> Result<(Vec<Bytes>, Option<After>), StoreError> {
+        // The end of one of these may be saved while the page is read.
+        let waiting: HashSet<Bytes> = self.overlay.expiring(id).into_iter().collect();
+        let (listed, next) = self.source.page(id, after, limit).await?;
+        let lives = |(key, has_ended): &(Bytes, bool)| {
+            self.overlay.lives(key).unwrap_or_else(|| !has_ended || waiting.contains(key))
+        };
+        Ok((listed.into_iter().filter(lives).map(|(key, _)| key).collect(), next))
+    }
+
     /// The record of a key as it is now: what the store has, with what waits over it. Of what is saved while the store
     /// is asked nobody knows whether it is in what was read, or has been replaced there: the store is asked again.
     pub(crate) async fn read(&self, cached: &Cached, key: &Bytes) -> Result<Option<Record>, StoreError> {
@@ -133,10 +150,11 @@ impl Memory {
             let record = self.source.load(cached, key, &Urgency::urgent()).await?;
             let waits = self.overlay.of(key);
             if waited.is_none_or(|waited| waited.is_within(waits.as_ref())) {
-                return Ok(match waits {
+                let record = match waits {
                     Some(dirty) => dirty.over(record),
                     None => record,
-                });
+                };
+                return Ok(record.filter(|record| !record.has_ended()));
             }
         }
     }

@@ -44,15 +44,14 @@ impl Dirty {
         self.entries.iter().all(|entry| there.iter().any(|one| one.change.replaces(&entry.change)))
     }
 
-    /// The record with these fields over it. A row that is not there stays absent.
+    /// The record with these fields over it, and with the end that waits in place of its own. A row that is not there
+    /// stays absent; what has ended is told too.
     pub(crate) fn over(&self, record: Option<Record>) -> Option<Record> {
         let fields: Vec<(&[u8], Option<&[u8]>)> =
             fields_of(&self.entries).map(|(name, value)| (&**name, value.map(|value| &**value))).collect();
-        let mut record = if fields.is_empty() { record? } else { record?.with(&fields)? };
-        if let Some(left) = left_of(&self.entries) {
-            record.left = left;
-        }
-        record.left.is_none_or(|left| left > 0).then_some(record)
+        let record = if fields.is_empty() { record? } else { record?.with(&fields)? };
+        let left = left_of(&self.entries).unwrap_or(record.left);
+        Some(record.living(left))
     }
 }
 
@@ -82,12 +81,20 @@ impl Overlay {
         if self.count.load(SeqCst) == 0 || is_planted("no-overlay") { None } else { self.keys().get(key).cloned() }
     }
 
-    /// The record with what waits over it.
+    /// The record with what waits over it; `None` where that has ended. The store tells what has ended too, so that
+    /// this is the one place where it is decided.
     pub(crate) fn over(&self, key: &[u8], record: Option<Record>) -> Option<Record> {
-        match self.of(key) {
+        let record = match self.of(key) {
             Some(dirty) => dirty.over(record),
             None => record,
-        }
+        };
+        record.filter(|record| !record.has_ended())
+    }
+
+    /// Whether a key lives by an end that waits; `None`: none does.
+    pub(crate) fn lives(&self, key: &[u8]) -> Option<bool> {
+        let left = self.of(key).and_then(|dirty| left_of(&dirty.entries))?;
+        Some(left.is_none_or(|left| left > 0))
     }
 
     /// Adds what has been journaled; a field's newer value replaces the older.

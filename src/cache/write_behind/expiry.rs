@@ -13,7 +13,7 @@ use crate::cache::source::Cached;
 use crate::errors;
 use crate::journal::{Appending, Change, Journal, JournalError};
 use crate::keys::MappingId;
-use crate::record::{ExpireCommand, ReadError, TtlChange};
+use crate::record::{Edit, ExpireCommand, ReadError, RowEdit, TtlChange};
 use crate::store::StoreError;
 use crate::telemetry::clock::{Tick, UnixMs};
 use crate::telemetry::metrics::WriteBehindMetrics;
@@ -44,12 +44,14 @@ impl Cached {
         }
     }
 
-    /// The milliseconds that a row has to live which a write makes; `None`: it does not expire, or as its table says.
-    pub(crate) fn left_of_new(&self, asked: TtlChange) -> Option<i64> {
-        match self.life_after(asked, true) {
+    /// An edit with the milliseconds that a row has to live which it makes.
+    pub(crate) fn row_edit<'e>(&self, edit: &'e Edit, asked: TtlChange) -> RowEdit<'e> {
+        let left = match self.life_after(asked, true) {
             Some(TtlChange::Left(left)) => Some(left),
+            // It does not expire, or as its table says.
             Some(TtlChange::Persist | TtlChange::Keep) | None => None,
-        }
+        };
+        RowEdit { left, ..edit.into() }
     }
 
     /// Refuses a write that leaves a key without an expiry where its row must have one.

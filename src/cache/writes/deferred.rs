@@ -124,7 +124,7 @@ impl Writer {
             }
             false => {
                 let edit = Edit::Fields(through, Condition::Always);
-                let row = RowEdit { edit: &edit, left: cached.left_of_new(write.life) };
+                let row = cached.row_edit(&edit, write.life);
                 self.store_and_journal(cached, turn, row, waiting).await?
             }
         };

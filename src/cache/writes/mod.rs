@@ -120,8 +120,7 @@ impl Writer {
             may_defer.clone()?;
         }
         self.write_behind.has_room(asked_for.into_iter().collect())?;
-        let row = RowEdit { edit, left: cached.left_of_new(asked) };
-        let mut written = self.store_write(cached, turn, row).await?;
+        let mut written = self.store_write(cached, turn, cached.row_edit(edit, asked)).await?;
         let is_to_wait = written.applied && written.new.is_some() && may_defer.is_ok();
         // A new row has its expiry already.
         let expiry = expiry(written.old.is_none()).filter(|_| is_to_wait);
@@ -135,9 +134,10 @@ impl Writer {
     /// The statement of one write, and its record with what waits over it.
     async fn store_write(&self, cached: &Cached, turn: &WriteTurn, edit: RowEdit<'_>) -> WriteResult {
         let (started, memory) = (Tick::now(), &self.memory);
+        let row = RowEdit { lives: memory.overlay.lives(turn.key()).unwrap_or(false), ..edit };
         let own_write = memory.own_writes.begin(vec![turn.key().clone()]);
         let (store, origin, key) = (&memory.source.store, &own_write.text(), turn.key());
-        let write = |plan: Arc<Plan>| async move { store.write(&plan, key, edit, origin).await };
+        let write = |plan: Arc<Plan>| async move { store.write(&plan, key, row, origin).await };
         let writing = memory.source.with_plan(cached, write);
         let mut result = match tokio::time::timeout(memory.source.deadline, writing).await {
             Ok(result) => result,

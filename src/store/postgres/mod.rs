@@ -45,7 +45,7 @@ pub use feed::{FeedKind, Taken};
 pub(super) use transaction::PostgresTransaction;
 
 use super::change::OnChange;
-use super::listing::Listing;
+use super::listing::{Listed, Listing};
 use super::retirement::Retirement;
 use super::row::Row;
 use super::schema::Fingerprint;
@@ -225,7 +225,7 @@ impl Postgres {
         listing: &Listing,
         after: &[String],
         limit: usize,
-    ) -> Result<Vec<Vec<String>>, StoreError> {
+    ) -> Result<Vec<Listed>, StoreError> {
         let sql = listing.sql(after.is_empty(), limit);
         let query = sqlx::query(AssertSqlSafe(sql)).persistent(self.sessions.keep_statements());
         let query = after.iter().fold(query, |query, text| query.bind(text));
@@ -233,8 +233,12 @@ impl Postgres {
         let mut unit = self.sessions.enter(&mut connection).await?;
         let rows = query.fetch_all(&mut *unit).await;
         let rows = unit.leave(rows, |error| error).await?;
-        let texts = |row: &sqlx::postgres::PgRow| (0..listing.keys.len()).map(|i| row.try_get(i)).collect();
-        Ok(rows.iter().map(texts).collect::<Result<_, sqlx::Error>>()?)
+        let count = listing.keys.len();
+        let listed = |row: &sqlx::postgres::PgRow| {
+            let texts = (0..count).map(|i| row.try_get(i)).collect::<Result<_, _>>()?;
+            Ok(Listed { texts, has_ended: row.try_get(count)? })
+        };
+        Ok(rows.iter().map(listed).collect::<Result<_, sqlx::Error>>()?)
     }
 
     pub(super) async fn sweep(&self, ending: Ending<'_>, chosen: Chosen<'_>) -> Result<u64, StoreError> {

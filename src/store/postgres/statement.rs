@@ -23,13 +23,15 @@ pub(super) struct Statement {
 pub(super) struct Statements<'p> {
     pub(super) plan: &'p Plan,
     pub(super) target: &'p Target,
+    /// As [`RowEdit::lives`](crate::record::RowEdit::lives).
+    pub(super) lives: bool,
 }
 
 impl<'p> Statements<'p> {
     /// # Errors
     /// [`StoreError::Refused`] of a mapping that takes no writes.
     pub(super) fn of(plan: &'p Plan) -> Result<Self, StoreError> {
-        Ok(Self { plan, target: plan.target()? })
+        Ok(Self { plan, target: plan.target()?, lives: false })
     }
 
     pub(super) fn parts(&self) -> Parts {
@@ -73,19 +75,24 @@ impl<'p> Statements<'p> {
         keys.map(equal).collect::<Vec<_>>().join(" AND ")
     }
 
+    /// What has an end, as far as a row's own end counts.
+    fn expires(&self) -> Option<&'p Expires> {
+        self.target.expires.as_ref().filter(|_| !self.lives)
+    }
+
     /// As [`Statements::is_ours`], of a row that has not expired.
     pub(super) fn is_alive(&self) -> String {
         let alive = |expires: &Expires| {
             let column = format!("t.{}", expires.column);
             format!(" AND {}", Dialect::Postgres.is_alive(&column, &moment(&column, expires.zone.as_deref())))
         };
-        self.is_ours() + &self.target.expires.as_ref().map(alive).unwrap_or_default()
+        self.is_ours() + &self.expires().map(alive).unwrap_or_default()
     }
 
     /// Deletes the row if it has expired, in doubt only if it has expired whichever zone its column means; `None` where
     /// rows do not expire.
     pub(super) fn bury(&self, is_doubted: bool) -> Option<Statement> {
-        let Target { table, expires: Some(expires), .. } = self.target else { return None };
+        let (table, expires) = (&self.target.table, self.expires()?);
         let has_expired = if is_doubted { has_expired_everywhere } else { has_expired };
         let (ours, has_expired) = (self.is_ours(), has_expired(expires, "clock_timestamp()"));
         let sql = format!("WITH {} DELETE FROM {table} AS t USING origin WHERE {ours} AND {has_expired}", origin());

@@ -53,12 +53,13 @@ impl Writer<'_> {
     /// [`StoreError::Field`] and [`StoreError::Value`] when nothing has changed, [`StoreError::Ambiguous`] when that is
     /// not known.
     pub(super) async fn write(&mut self, plan: &Plan, key: &[u8], edit: RowEdit<'_>) -> Result<Written, StoreError> {
-        let RowEdit { edit, left } = edit;
+        let RowEdit { edit, left, lives } = edit;
         if matches!(edit, Edit::Push(_) | Edit::Pull(..)) {
             return push::write(self, plan, key, edit).await;
         }
         let bound = bind(plan, key).ok_or_else(|| StoreError::Refused(NO_KEY.into()))?;
-        let mut desk = Desk { writer: self, statements: Statements::of(plan)?, key, bound, left, has_written: false };
+        let statements = Statements { lives, ..Statements::of(plan)? };
+        let mut desk = Desk { writer: self, statements, key, bound, left, has_written: false };
         let written = match edit {
             Edit::Fields(changes, _) => desk.fields(edit, &plan.places(changes)?).await,
             Edit::Members(members, add) => desk.members(members, *add).await,

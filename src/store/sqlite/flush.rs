@@ -4,7 +4,7 @@
 use sqlx::sqlite::SqliteConnection;
 
 use super::transaction::SqliteTransaction;
-use crate::record::{Change, Condition, Edit, Written};
+use crate::record::{Change, Condition, Edit, RowEdit, Written};
 use crate::store::flush::{Fence, Flushed, KEPT_DAYS, Note, Raised};
 use crate::store::{FlushRow, Mark, Plan, StoreError};
 
@@ -64,7 +64,8 @@ async fn flush_row(transaction: &mut SqliteTransaction, plan: &Plan, row: &Flush
         (field.clone(), value.as_ref().map_or(Change::Clear, |value| Change::Put(value.clone())))
     });
     let edit = Edit::Fields(changes.collect(), Condition::RowExists);
-    transaction.write(plan, &row.key, (&edit).into()).await
+    // Whatever its row says: when it ends may be saved later.
+    transaction.write(plan, &row.key, RowEdit { lives: true, ..(&edit).into() }).await
 }
 
 /// Raises the note to this batch; what stands in the way, if something does.

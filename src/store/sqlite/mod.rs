@@ -31,7 +31,7 @@ pub(super) use transaction::SqliteTransaction;
 use super::change::OnChange;
 use super::dialect::JSON;
 use super::json::compact;
-use super::listing::Listing;
+use super::listing::{Listed, Listing};
 use super::row::{Cell, Row};
 use super::schema::Fingerprint;
 use super::sweep::{Chosen, Ending, RowKey};
@@ -217,7 +217,7 @@ impl Sqlite {
         listing: &Listing,
         after: &[String],
         limit: usize,
-    ) -> Result<Vec<Vec<String>>, StoreError> {
+    ) -> Result<Vec<Listed>, StoreError> {
         // Numbers are compared as such where every column of the key holds some.
         let is_number = listing.casts.iter().all(|declared| declared.contains("INT"));
         let mut query = sqlx::query(AssertSqlSafe(listing.sql(after.is_empty(), limit)));
@@ -228,8 +228,12 @@ impl Sqlite {
             };
         }
         let rows = query.fetch_all(&mut *reader(&self.pool().await?).await?).await?;
-        let texts = |row: &SqliteRow| (0..listing.keys.len()).map(|i| row.try_get(i)).collect();
-        Ok(rows.iter().map(texts).collect::<Result<_, sqlx::Error>>()?)
+        let count = listing.keys.len();
+        let listed = |row: &SqliteRow| {
+            let texts = (0..count).map(|i| row.try_get(i)).collect::<Result<_, _>>()?;
+            Ok(Listed { texts, has_ended: row.try_get(count)? })
+        };
+        Ok(rows.iter().map(listed).collect::<Result<_, sqlx::Error>>()?)
     }
 
     pub(super) async fn sweep(&self, ending: Ending<'_>, chosen: Chosen<'_>) -> Result<u64, StoreError> {

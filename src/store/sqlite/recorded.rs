@@ -98,7 +98,7 @@ async fn write_all(store: &Sqlite, plans: &[Plan]) {
         let key = key.as_bytes();
         let plan = plans.iter().find(|plan| plan.values(key).is_some()).expect("a mapping of the key");
         store.rows_of(plan, key).await.expect("loaded");
-        let edit = crate::record::RowEdit { edit: &edit, left: Some(60_000) };
+        let edit = crate::record::RowEdit { edit: &edit, left: Some(60_000), lives: false };
         store.write(plan, key, edit, "o").await.expect("written");
     }
 }

@@ -49,9 +49,14 @@ impl<'w> Desk<'w> {
     ///
     /// # Errors
     /// As a write to Postgres.
-    pub(super) async fn write(&mut self, RowEdit { edit, left }: RowEdit<'_>) -> Result<Written, StoreError> {
+    pub(super) async fn write(&mut self, RowEdit { edit, left, lives }: RowEdit<'_>) -> Result<Written, StoreError> {
         match edit {
-            Edit::Fields(changes, condition) => self.fields(changes, *condition, left).await,
+            Edit::Fields(changes, condition) => {
+                if !lives {
+                    self.bury().await?;
+                }
+                self.fields(changes, *condition, left).await
+            }
             Edit::Members(members, add) => self.members(members, *add).await,
             Edit::Push(_) | Edit::Pull(..) => self.list(edit).await,
             Edit::Delete => self.delete().await,
@@ -96,6 +101,12 @@ impl<'w> Desk<'w> {
         query.fetch_all(&mut *self.connection).await.map_err(explain)
     }
 
+    /// Removes the row if it has ended.
+    async fn bury(&mut self) -> Result<(), StoreError> {
+        let Some(bury) = self.statements()?.bury() else { return Ok(()) };
+        self.run(bury, &[]).await.map(|_| ())
+    }
+
     async fn fields(
         &mut self,
         changes: &[(Bytes, Change)],
@@ -104,9 +115,6 @@ impl<'w> Desk<'w> {
     ) -> Result<Written, StoreError> {
         let (plan, statements) = (self.plan, self.statements()?);
         let changes = plan.places(changes)?;
-        if let Some(bury) = statements.bury() {
-            self.run(bury, &[]).await?;
-        }
         let exists = !self.run(statements.exists(), &[]).await?.is_empty();
         let old = self.written().await?;
         let mut row = Row::default();

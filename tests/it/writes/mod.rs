@@ -33,5 +33,6 @@ mod swept;
 mod told;
 mod undone;
 mod unsavable;
+mod waiting_ends;
 mod watched;
 mod zones;

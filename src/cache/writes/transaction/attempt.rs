@@ -164,8 +164,13 @@ impl Attempt<'_> {
         let plan = self.plan(step.mapping)?;
         let cached = self.work.source().known(step.mapping)?;
         cached.may_live(asked)?;
-        let row = RowEdit { edit, left: cached.left_of_new(asked) };
-        self.open.write(&plan, &step.key, row).await
+        let lives = self.lives.get(&step.key).is_some_and(|left| left.is_none_or(|left| left > 0));
+        let row = RowEdit { lives, ..cached.row_edit(edit, asked) };
+        let mut written = self.open.write(&plan, &step.key, row).await?;
+        let overlay = &self.work.writer.memory.overlay;
+        written.old = overlay.over(&step.key, written.old.take());
+        written.new = overlay.over(&step.key, written.new.take());
+        Ok(written)
     }
 
     fn plan(&self, mapping: MappingId) -> Result<Arc<Plan>, StoreError> {
@@ -173,9 +178,10 @@ impl Attempt<'_> {
     }
 
     async fn load(&mut self, mapping: MappingId, key: &Bytes) -> Result<Option<Record>, StoreError> {
-        let plan = self.plan(mapping)?;
+        let (plan, memory) = (self.plan(mapping)?, &self.work.writer.memory);
         // A key that is written has no deferred change that waits; one that is only read may have.
+        let waiting = memory.overlay.of(key);
         let record = self.open.load(&plan, key).await?;
-        Ok(self.work.writer.memory.overlay.over(key, record))
+        Ok(memory.lay_over(key, waiting, record))
     }
 }
