@@ -48,7 +48,7 @@ impl Cache {
         let Parts { plans, settings, journal, store, runtime, metrics, deferred_metrics } = parts;
         let (sampler, chosen) = Sampler::new(&settings.verify);
         let pause = settings.cache.refresh;
-        let (refreshes, forgotten) = Refreshes::new(pause);
+        let (refreshes, forgotten) = Refreshes::new(pause, plans.iter().map(|plan| plan.mapping().id));
         let (waiting, renewals) = Renewals::new();
         let source = Source::new(plans, settings, store);
         let memory = Arc::new(Memory::new(source, &settings.cache, (sampler, refreshes), metrics.clone()));

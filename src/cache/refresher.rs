@@ -1,17 +1,15 @@
 //! Loads keys again that were read and have changed since, a moment after the change and many by one statement: their
 //! next reader need not wait. What clients ask for goes first.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
 
-use super::entry::Use;
 use super::memory::Memory;
-use super::memory::refreshes::Forgotten;
+use super::memory::refreshes::{Forgotten, OfMapping};
 use crate::keys::MappingId;
 use crate::telemetry::metrics::CacheMetrics;
 
@@ -19,7 +17,7 @@ use crate::telemetry::metrics::CacheMetrics;
 #[derive(Debug)]
 pub(super) struct Refresher {
     memory: Arc<Memory>,
-    forgotten: mpsc::Receiver<Forgotten>,
+    forgotten: Vec<OfMapping>,
     /// How long after a change.
     pause: Duration,
     metrics: Arc<CacheMetrics>,
@@ -28,29 +26,34 @@ pub(super) struct Refresher {
 impl Refresher {
     pub(super) const fn new(
         memory: Arc<Memory>,
-        forgotten: mpsc::Receiver<Forgotten>,
+        forgotten: Vec<OfMapping>,
         pause: Duration,
         metrics: Arc<CacheMetrics>,
     ) -> Self {
         Self { memory, forgotten, pause, metrics }
     }
 
-    /// Loads them for ever.
+    /// Loads them for ever, those of each mapping by themselves: one whose table does not answer holds up no other.
     pub(super) async fn run(mut self) {
-        while let Some(first) = self.forgotten.recv().await {
+        let forgotten = std::mem::take(&mut self.forgotten);
+        join_all(forgotten.into_iter().map(|of_mapping| self.run_for(of_mapping))).await;
+    }
+
+    async fn run_for(&self, (mapping, mut forgotten): OfMapping) {
+        while let Some(first) = forgotten.recv().await {
             tokio::time::sleep(self.pause).await;
-            let mut forgotten = vec![first];
-            while let Ok(another) = self.forgotten.try_recv() {
-                forgotten.push(another);
+            let mut keys = vec![first];
+            while let Ok(another) = forgotten.try_recv() {
+                keys.push(another);
             }
-            // One whose store or table does not answer holds up no other.
-            join_all(by_mapping(forgotten).into_iter().map(|(mapping, keys)| self.load(mapping, keys))).await;
+            self.load(mapping, keys).await;
         }
     }
 
-    /// Those that nobody has loaded meanwhile. What cannot be loaded is left to whoever asks for it.
-    async fn load(&self, mapping: MappingId, mut keys: Vec<(Bytes, Use)>) {
-        keys.retain(|(key, _)| self.memory.peek(key).is_none());
+    /// Those that nobody has loaded meanwhile, each once. What cannot be loaded is left to whoever asks for it.
+    async fn load(&self, mapping: MappingId, mut keys: Vec<Forgotten>) {
+        let mut seen: HashSet<Bytes> = HashSet::new();
+        keys.retain(|(key, _)| self.memory.peek(key).is_none() && seen.insert(key.clone()));
         while !keys.is_empty() {
             let later = keys.split_off(keys.len().min(self.memory.together(mapping)));
             let loaded = self.memory.load_in_background(mapping, &keys).await;
@@ -62,15 +65,4 @@ impl Refresher {
             }
         }
     }
-}
-
-/// The keys of each mapping, each once.
-fn by_mapping(forgotten: Vec<Forgotten>) -> HashMap<MappingId, Vec<(Bytes, Use)>> {
-    let (mut seen, mut keys) = (HashSet::new(), HashMap::<MappingId, Vec<_>>::new());
-    for (mapping, key, used_at) in forgotten {
-        if seen.insert(key.clone()) {
-            keys.entry(mapping).or_default().push((key, used_at));
-        }
-    }
-    keys
 }

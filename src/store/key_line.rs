@@ -93,19 +93,21 @@ impl KeyLine {
         late
     }
 
-    /// Takes the keys that go by one statement: the first one, and those behind it that go with it.
-    pub(super) fn take(&mut self) -> Batch {
+    /// Takes the keys that go by one statement: the first one, and those behind it that go with it. True where they are
+    /// of the background, of which no others go before [`KeyLine::background_is_read`].
+    pub(super) fn take(&mut self) -> (Vec<Wanted>, bool) {
         let (most, is_urgent) = (self.most, !self.urgent.is_empty());
         let mut keys: Vec<Wanted> = Vec::new();
-        let Some(queue) = self.next() else { return Batch::default() };
+        let Some(queue) = self.next() else { return (keys, false) };
         while keys.len() < most
             && let Some(next) = queue.pop_front_if(|next| keys.first().is_none_or(|first| next.goes_with(first)))
         {
             keys.extend(Some(next.leaves()).filter(|next| !next.has_left()));
         }
         self.taken_at = Some(Instant::now());
-        self.reads_background |= !is_urgent && !keys.is_empty();
-        Batch { keys, is_urgent }
+        let are_of_background = !is_urgent && !keys.is_empty();
+        self.reads_background |= are_of_background;
+        (keys, are_of_background)
     }
 
     /// The statement for keys of the background has ended.
@@ -124,14 +126,6 @@ impl KeyLine {
     pub(super) fn take_all(&mut self) -> Vec<Wanted> {
         self.urgent.drain(..).chain(self.background.drain(..)).collect()
     }
-}
-
-/// Keys that go by one statement.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) keys: Vec<Wanted>,
-    /// They are none of the background.
-    pub(super) is_urgent: bool,
 }
 
 /// What a key's load waits for.

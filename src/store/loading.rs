@@ -11,9 +11,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::MutexGuard;
 
 use super::bulkhead::{Admitted, Work};
-use super::key_line::{Batch, Wanted};
+use super::key_line::Wanted;
 use super::row::Row;
-use super::shared_loads::Lead;
+use super::shared_loads::{BackgroundTurn, Batch, Lead};
 use super::urgency::Urgency;
 use super::{Engine, Plan, Postgres, Store, StoreError};
 use crate::record::Record;
@@ -39,7 +39,6 @@ impl Store {
         let rows = match &self.engine {
             Engine::Postgres(_) => self.rows_of(plan, key, urgency).await,
             Engine::Sqlite(store) => {
-                let _only = self.only_of_background(urgency).await;
                 self.bulkhead.run(plan, Work::Load, StoreError::Unavailable, store.rows_of(plan, key)).await
             }
             Engine::Away(away) => Err(away.error()),
@@ -54,8 +53,12 @@ impl Store {
         self.shared_loads.most(plan)
     }
 
-    /// Of the loads of SQLite that nobody waits for one goes at a time.
-    async fn only_of_background(&self, urgency: &Urgency) -> Option<MutexGuard<'_, ()>> {
+    /// Waits until a load may begin: of those of SQLite that nobody waits for one goes at a time, as long as what is
+    /// returned is held. That they wait for each other is no trouble of the store's.
+    pub async fn may_begin(&self, urgency: &Urgency) -> Option<MutexGuard<'_, ()>> {
+        if !matches!(self.engine, Engine::Sqlite(_)) {
+            return None;
+        }
         tokio::select! {
             biased;
             () = urgency.comes() => None,
@@ -143,15 +146,13 @@ impl Store {
     }
 
     /// Reads keys of one plan.
-    async fn read(self: &Arc<Self>, admitted: Admitted, Batch { keys, is_urgent }: Batch) {
+    async fn read(self: &Arc<Self>, admitted: Admitted, Batch { keys, turn }: Batch) {
         let (Engine::Postgres(store), [first, ..]) = (&self.engine, &keys[..]) else { return };
         let plan = first.plan.clone();
         let rows = admitted.run(&plan, StoreError::Unavailable, rows_of_each(store, &plan, &keys)).await;
         drop(admitted);
         self.give(store, &plan, keys, rows).await;
-        if !is_urgent {
-            self.begin_to_lead(self.shared_loads.background_is_read(&plan));
-        }
+        self.begin_to_lead(turn.and_then(BackgroundTurn::end));
     }
 
     /// Gives each key its rows. Those to which the statement has not come are read later.

@@ -5,14 +5,14 @@
 //! - the keys of a mapping stand in one line, in the order in which they were wanted; those of the background, which
 //!   nobody waits for, stand behind all others, and go by one statement at a time;
 //! - while a line has keys that may go one task leads it, and takes keys from its front only;
-//! - a leader that is dropped takes its line along: nobody waits for ever.
+//! - a leader that is dropped takes its line along: nobody waits for ever, also where a task ends in a panic.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::bulkhead::no_turn;
-use super::key_line::{Batch, KeyLine, MOST, Wanted};
+use super::key_line::{KeyLine, MOST, Wanted};
 use super::{Plan, StoreError};
 
 /// The lines of all mappings.
@@ -29,6 +29,39 @@ pub(super) struct Lead {
     is_over: bool,
 }
 
+/// Keys that go by one statement.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) keys: Vec<Wanted>,
+    /// Where they are of the background.
+    pub(super) turn: Option<BackgroundTurn>,
+}
+
+/// The turn of one statement for keys of the background. Dropped, another one may go; those who wait for it are
+/// refused.
+#[derive(Debug)]
+pub(super) struct BackgroundTurn {
+    shared_loads: Arc<SharedLoads>,
+    mapping: Arc<str>,
+    is_over: bool,
+}
+
+impl BackgroundTurn {
+    /// The statement has ended, and another may go.
+    pub(super) fn end(mut self) -> Option<Lead> {
+        self.is_over = true;
+        self.shared_loads.enter(&self.mapping, KeyLine::background_is_read)
+    }
+}
+
+impl Drop for BackgroundTurn {
+    fn drop(&mut self) {
+        if !self.is_over {
+            drop(self.shared_loads.enter(&self.mapping, KeyLine::background_is_read));
+        }
+    }
+}
+
 impl SharedLoads {
     fn lines(&self) -> MutexGuard<'_, HashMap<Arc<str>, KeyLine>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
@@ -37,27 +70,21 @@ impl SharedLoads {
     /// Puts keys of one mapping at the end of its line. Where nobody leads it, the caller has to.
     pub(super) fn join(self: &Arc<Self>, wanted: Vec<Wanted>) -> Option<Lead> {
         let plan = wanted.first()?.plan.clone();
-        self.enter(&plan, |line| wanted.into_iter().for_each(|wanted| line.push_back(wanted)))
+        self.enter(name(&plan), |line| wanted.into_iter().for_each(|wanted| line.push_back(wanted)))
     }
 
     /// The same for keys to which a statement has not come, at the front, where they stood before.
     pub(super) fn join_again(self: &Arc<Self>, wanted: Vec<Wanted>) -> Option<Lead> {
         let plan = wanted.first()?.plan.clone();
-        self.enter(&plan, |line| wanted.into_iter().rev().for_each(|wanted| line.push_front(wanted)))
+        self.enter(name(&plan), |line| wanted.into_iter().rev().for_each(|wanted| line.push_front(wanted)))
     }
 
     /// Somebody waits now for keys of the background.
     pub(super) fn hasten(self: &Arc<Self>, plan: &Plan) -> Option<Lead> {
-        self.enter(plan, KeyLine::hasten)
+        self.enter(name(plan), KeyLine::hasten)
     }
 
-    /// A statement for keys of the background has ended, and another may go.
-    pub(super) fn background_is_read(self: &Arc<Self>, plan: &Plan) -> Option<Lead> {
-        self.enter(plan, KeyLine::background_is_read)
-    }
-
-    fn enter(self: &Arc<Self>, plan: &Plan, join: impl FnOnce(&mut KeyLine)) -> Option<Lead> {
-        let name = plan.mapping.pattern.text();
+    fn enter(self: &Arc<Self>, name: &str, join: impl FnOnce(&mut KeyLine)) -> Option<Lead> {
         let mut lines = self.lines();
         if !lines.contains_key(name) {
             lines.insert(name.into(), KeyLine::default());
@@ -74,14 +101,14 @@ impl SharedLoads {
 
     /// Notes to how many of its keys a statement of this plan has come in time.
     pub(super) fn came_to(&self, plan: &Plan, count: usize, of: usize) {
-        if let Some(line) = self.lines().get_mut(plan.mapping.pattern.text()) {
+        if let Some(line) = self.lines().get_mut(name(plan)) {
             line.most = if count < of { count.max(1) } else { (line.most * 2).min(MOST) };
         }
     }
 
     /// How many keys of this plan's mapping go by the next statement.
     pub(super) fn most(&self, plan: &Plan) -> usize {
-        self.lines().get(plan.mapping.pattern.text()).map_or(MOST, |line| line.most)
+        self.lines().get(name(plan)).map_or(MOST, |line| line.most)
     }
 }
 
@@ -106,7 +133,10 @@ impl Lead {
 
     /// Takes the keys that go by one statement: the first one of the line, and those behind it that go with it.
     pub(super) fn take(&self) -> Batch {
-        self.line(KeyLine::take).unwrap_or_default()
+        let (keys, are_of_background) = self.line(KeyLine::take).unwrap_or_default();
+        let (shared_loads, mapping) = (self.shared_loads.clone(), self.mapping.clone());
+        let turn = || BackgroundTurn { shared_loads, mapping, is_over: false };
+        Batch { keys, turn: are_of_background.then(turn) }
     }
 
     /// How long the next statement has still to wait, so that it begins `pause` after the one before it.
@@ -128,6 +158,11 @@ impl Lead {
     pub(super) fn refuse(&self, error: &StoreError) {
         refuse(self.line(KeyLine::take_all).unwrap_or_default(), error);
     }
+}
+
+/// The mapping whose line a plan's keys stand in.
+fn name(plan: &Plan) -> &str {
+    plan.mapping.pattern.text()
 }
 
 fn refuse(wanted: Vec<Wanted>, error: &StoreError) {
@@ -239,7 +274,8 @@ mod tests {
         let (lead, _first) = joined_as(&first, &shared, &plan, 2);
         let mut lead = lead.expect("nobody leads");
         let _urgent = joined(&shared, &plan, 1);
-        assert_eq!([lead.take().keys.len(), lead.take().keys.len()], [1, 2]);
+        let (urgent, background) = (lead.take(), lead.take());
+        assert_eq!([urgent.keys.len(), background.keys.len()], [1, 2]);
         let _second = joined_as(&second, &shared, &plan, 3);
         assert!(lead.next(Duration::MAX).is_none(), "a statement for such keys is under way");
         assert!(joined_as(&second, &shared, &plan, 1).0.is_none());
@@ -248,8 +284,27 @@ mod tests {
         assert_eq!(lead.take().keys.len(), 3, "the last one's load was given up");
         let _third = joined_as(&Urgency::background(), &shared, &plan, 1);
         assert_eq!(lead.take().keys.len(), 0);
-        assert!(shared.background_is_read(&plan).is_none(), "somebody leads");
+        assert!(background.turn.expect("they are of the background").end().is_none(), "somebody leads");
         assert_eq!(lead.take().keys.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_statement_for_the_background_that_ends_in_a_panic_keeps_none_of_the_next_waiting() {
+        let (shared, plan) = (Arc::new(SharedLoads::default()), plan("SELECT"));
+        let (lead, _first) = joined_as(&Urgency::background(), &shared, &plan, 1);
+        let mut lead = lead.expect("nobody leads");
+        let batch = lead.take();
+        let (_, waits) = joined_as(&Urgency::background(), &shared, &plan, 1);
+        assert!(lead.next(Duration::MAX).is_none(), "a statement for such keys is under way");
+        let read = async move {
+            let _under_way = batch;
+            panic!("a bug");
+        };
+        assert!(tokio::spawn(read).await.is_err());
+        for answer in waits {
+            assert!(answer.await.is_err(), "it is given up");
+        }
+        assert!(joined_as(&Urgency::background(), &shared, &plan, 1).0.is_some(), "another may go");
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl Memory {
 
     /// What the store says of the load's key, with what waits over it.
     async fn ask(&self, cached: &Cached, load: &Load) -> LoadResult {
+        let _turn = self.source.store.may_begin(load.urgency()).await;
         let started = Tick::now();
         // What waits now and is saved meanwhile may or may not be in what the query reads.
         let waiting = self.overlay.of(load.key());

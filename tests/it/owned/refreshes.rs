@@ -103,3 +103,51 @@ fn where_it_is_switched_off_the_next_reader_loads() {
     read(&mut wire, 1..=10, 1, "new");
     assert_eq!((loads(&postgres) - before, refreshed(&sidecar)), (20, 0.0));
 }
+
+#[test]
+fn a_locked_table_holds_up_what_is_loaded_again_of_no_other() {
+    let (redis, postgres) = (Redis::start(), postgres());
+    let builder = builder(&redis, &postgres).set("STORE__QUERY_TIMEOUT", "60s");
+    let sidecar = builder.set("CACHE__REFRESH", "3s").start();
+    let mut wire = sidecar.wire();
+    read(&mut wire, 1..=1, 2, "old");
+    let mut lock = postgres.session();
+    postgres.sql("UPDATE hero SET v = 'new' WHERE id = 1");
+    lock.run("BEGIN; LOCK TABLE hero;");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    until("the first is being loaded", || postgres.sql(waiting) == "1");
+    (0..2).for_each(|_| assert_eq!(wire.ask("LINDEX bag:1 0"), "$3\r\nold\r\n"));
+    postgres.sql("UPDATE bag SET thing = 'new' WHERE id = 1");
+    until("the other is loaded meanwhile", || refreshed(&sidecar) == 1.0);
+    assert_eq!(postgres.sql(waiting), "1");
+    lock.run("COMMIT;");
+    until("the first is there, too", || refreshed(&sidecar) == 2.0);
+}
+
+/// Each load takes a while, and all of them far longer than a statement may.
+#[test]
+fn in_sqlite_none_is_given_up_because_it_waits_for_the_others() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().expect("a folder"));
+    let file = folder.path().join("slow.db").display().to_string();
+    let sql = |text: &str| {
+        let told = std::process::Command::new("sqlite3").args([&file, text]).output().expect("sqlite3 is installed");
+        assert!(told.status.success(), "{told:?}");
+    };
+    sql("PRAGMA journal_mode = WAL; CREATE TABLE slow (id INTEGER PRIMARY KEY, v TEXT); \
+         WITH RECURSIVE i (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM i WHERE i < 40) \
+         INSERT INTO slow SELECT i, 'old' FROM i");
+    let config = "[[caches]]\nkey = \"slow:{id:int}\"\ntype = \"list\"\nvalue = \"v\"\nquery = \"SELECT v FROM slow \
+        WHERE id = $1 AND (WITH RECURSIVE i (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM i WHERE i < 700000) \
+        SELECT max(i) FROM i) > 0 ORDER BY v\"\nwatch = [{ table = \"slow\", key = { id = \"id\" } }]\nwrite = \"fill\"\n";
+    let builder = Sidecar::builder().redis(&redis).config(config).set("STORE__URL", format!("sqlite://{file}"));
+    let builder = builder.set("STORE__QUEUE_TIMEOUT", "100ms").set("STORE__CONNECT_TIMEOUT", "100ms");
+    let sidecar = builder.set("STORE__QUERY_TIMEOUT", "100ms").start();
+    let mut wire = sidecar.wire();
+    for id in (1..=40).chain(1..=40) {
+        assert_eq!(wire.ask(&format!("LINDEX slow:{id} 0")), "$3\r\nold\r\n");
+    }
+    for id in 1..=40 {
+        assert_eq!(wire.ask(&format!("DEL slow:{id}")), ":1\r\n");
+    }
+    until("all of them are loaded again", || refreshed(&sidecar) == 40.0);
+}
