@@ -151,14 +151,21 @@ async fn stop(mut sidecar: Sidecar, private: Option<PrivateServer>, patience: Du
 async fn drain(owned: &Owned, patience: Duration) {
     if owned.awaits.is_some() {
         if owned.cache.journal().is_some() {
-            tracing::info!("the store was never there: deferred writes stay in the journal until the next start");
+            let keys = owned.cache.count_deferred();
+            tracing::info!(keys, "the store was never there: deferred writes stay in the journal until the next start");
         }
         return;
     }
-    match tokio::time::timeout(patience, owned.cache.flush_all_deferred()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "deferred writes stay in the journal until the next start"),
-        Err(_) => tracing::warn!("the store was too slow; deferred writes stay in the journal until the next start"),
+    let flushed = tokio::time::timeout(patience, owned.cache.flush_all_deferred()).await;
+    match (flushed, owned.cache.count_deferred()) {
+        (Ok(Ok(())), 0) => {}
+        (Ok(Ok(())), keys) => tracing::warn!(keys, "deferred writes stay in the journal until the next start"),
+        (Ok(Err(error)), keys) => {
+            tracing::warn!(%error, keys, "deferred writes stay in the journal until the next start");
+        }
+        (Err(_), keys) => {
+            tracing::warn!(keys, "the store was too slow; deferred writes stay in the journal until the next start");
+        }
     }
 }
 

@@ -57,7 +57,14 @@ impl Cache {
         self.memory.overlay.len() > 0
     }
 
-    /// Saves everything that waits; what comes meanwhile is for the next time.
+    /// How many keys have something that waits for the store.
+    #[must_use]
+    pub fn count_deferred(&self) -> usize {
+        self.write_behind.waiting()
+    }
+
+    /// Saves everything that waits, for the last time: rows that rest are tried, too. What comes meanwhile is for the
+    /// next start.
     ///
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.

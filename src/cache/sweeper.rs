@@ -3,6 +3,7 @@
 //!
 //! Invariant: a row is left alone while its key has another end that waits in the journal.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,10 +42,9 @@ pub(super) struct Sweeper {
 /// One round over one mapping.
 struct Round<'r> {
     sweeper: &'r Sweeper,
+    cached: &'r Cached,
     plan: Arc<Plan>,
     resting: &'r mut RestingRows,
-    /// Keys whose new end waits.
-    renewed: Vec<RowKey>,
     begun: Instant,
     removed: u64,
     /// Rows that could not go, one after the other.
@@ -92,32 +92,18 @@ impl Sweeper {
     /// One round; why something could not be removed, if that is so.
     async fn sweep(&self, cached: &Cached, resting: &mut RestingRows) -> Option<StoreError> {
         let plan = cached.current.plan().ok()?;
-        let renewed = match self.renewed(cached, &plan).await {
-            Ok(renewed) => renewed,
-            Err(error) => return Some(error),
-        };
+        // What waits is saved first, and stays where that fails.
+        if let Err(error) = self.write_behind.flush_expiries(cached.mapping().id).await {
+            tracing::debug!(mapping = cached.name(), %error, "deferred expiries wait for the store");
+        }
         let (begun, removed) = (Instant::now(), 0);
-        let mut round = Round { sweeper: self, plan, resting, renewed, begun, removed, refusals: 0, refusal: None };
+        let mut round = Round { sweeper: self, cached, plan, resting, begun, removed, refusals: 0, refusal: None };
         let ended = round.run().await;
         if round.removed > 0 {
             self.metrics.swept.inc_by(round.removed);
             tracing::debug!(mapping = cached.name(), rows = round.removed, "rows of keys that have ended were removed");
         }
         ended.err().or(round.refusal)
-    }
-
-    /// The rows whose keys have another end that the store does not have yet: what waits is saved first, and stays
-    /// where that fails.
-    async fn renewed(&self, cached: &Cached, plan: &Plan) -> Result<Vec<RowKey>, StoreError> {
-        let id = cached.mapping().id;
-        if let Err(error) = self.write_behind.flush_expiries(id).await {
-            tracing::debug!(mapping = cached.name(), %error, "deferred expiries wait for the store");
-        }
-        let waiting = self.memory.overlay.expiring(id);
-        if waiting.len() > MOST_RENEWED {
-            return Err(StoreError::Overloaded("too many deferred expiries of this mapping wait to be saved".into()));
-        }
-        Ok(waiting.iter().filter_map(|key| plan.row_key(key)).collect())
     }
 }
 
@@ -128,12 +114,10 @@ impl Round<'_> {
     /// Why the round ends before that.
     async fn run(&mut self) -> Result<(), StoreError> {
         for row in self.resting.due(MOST_REFUSALS) {
-            if !self.renewed.contains(&row) {
-                self.remove(vec![row]).await?;
-            }
+            self.remove(vec![row]).await?;
         }
         loop {
-            let passed = self.passed();
+            let passed = self.passed()?;
             match self.sweep(Chosen::AllBut(&passed)).await {
                 Ok(0) => return Ok(()),
                 Ok(removed) => self.removed += removed,
@@ -143,8 +127,18 @@ impl Round<'_> {
         }
     }
 
-    fn passed(&self) -> Vec<RowKey> {
-        self.resting.keys().chain(&self.renewed).cloned().collect()
+    /// The rows whose keys have another end that the store does not have yet. A key may be given one at any moment.
+    fn renewed(&self) -> Result<HashSet<RowKey>, StoreError> {
+        let waiting = self.sweeper.memory.overlay.expiring(self.cached.mapping().id);
+        if waiting.len() > MOST_RENEWED {
+            return Err(StoreError::Overloaded("too many deferred expiries of this mapping wait to be saved".into()));
+        }
+        Ok(waiting.iter().filter_map(|key| self.plan.row_key(key)).collect())
+    }
+
+    /// The rows that a statement over the whole table leaves alone.
+    fn passed(&self) -> Result<Vec<RowKey>, StoreError> {
+        Ok(self.resting.keys().cloned().chain(self.renewed()?).collect())
     }
 
     async fn sweep(&self, chosen: Chosen<'_>) -> Result<u64, StoreError> {
@@ -161,10 +155,16 @@ impl Round<'_> {
         self.remove(rows).await
     }
 
-    /// Removes these rows; where that is refused, they are halved until the row at fault is alone, which rests.
+    /// Removes these rows but for renewed ones; where that is refused, they are halved until the row at fault is alone,
+    /// which rests.
     async fn remove(&mut self, rows: Vec<RowKey>) -> Result<(), StoreError> {
         let mut parts = vec![rows];
         while let Some(mut rows) = parts.pop() {
+            let renewed = self.renewed()?;
+            rows.retain(|row| !renewed.contains(row));
+            if rows.is_empty() {
+                continue;
+            }
             match self.sweep(Chosen::Only(&rows)).await {
                 Ok(removed) => {
                     (self.removed, self.refusals) = (self.removed + removed, 0);

@@ -42,10 +42,12 @@ pub(super) struct Pending {
 }
 
 /// The result of a batch.
+///
+/// The batch stays, and with it the journal's incarnation, until the journal knows.
 #[derive(Debug)]
 pub(super) enum Settled {
-    Saved(u64),
-    NotSaved(u64),
+    Saved(Arc<Batch>),
+    NotSaved(Arc<Batch>),
     /// The store refuses its only row, for this reason.
     PutAside(Arc<Pending>, StoreError),
 }
@@ -77,6 +79,11 @@ impl Flusher {
     /// The batch is judged: that is noted in the journal next.
     pub(super) fn end(&mut self, settled: Settled) {
         (self.unknown, self.was_sent, self.ended) = (None, false, Some(settled));
+    }
+
+    /// Rows that rest are tried by the next flush.
+    pub(super) fn rouse(&mut self) {
+        self.pace.rouse();
     }
 
     /// True when an earlier flush has left something to be settled.
@@ -204,8 +211,8 @@ impl WriteBehind {
             *suppressed = None;
         }
         match ended {
-            Some(Settled::Saved(batch)) => journal.applied(*batch).await?,
-            Some(Settled::NotSaved(batch)) => journal.give_back(*batch).await?,
+            Some(Settled::Saved(batch)) => journal.applied(batch.number).await?,
+            Some(Settled::NotSaved(batch)) => journal.give_back(batch.number).await?,
             Some(Settled::PutAside(pending, error)) => self.put_aside(journal, log, pending, error).await?,
             None => {}
         }
@@ -338,7 +345,7 @@ impl WriteBehind {
         self.metrics.flushed.inc_by(pending.rows.len() as u64 - without_row);
         self.count_waiting();
         flusher.renewals = 0;
-        flusher.end(Settled::Saved(pending.batch.number));
+        flusher.end(Settled::Saved(pending.batch.clone()));
         self.note(journal, flusher).await.map(|()| Vec::new())
     }
 
@@ -349,7 +356,7 @@ impl WriteBehind {
         flusher: &mut Flusher,
         pending: &Pending,
     ) -> Result<(), StoreError> {
-        flusher.end(Settled::NotSaved(pending.batch.number));
+        flusher.end(Settled::NotSaved(pending.batch.clone()));
         self.note(journal, flusher).await
     }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::task::JoinSet;
 
 use super::WriteBehind;
 use super::strands::Strand;
+use super::under_way::UnderWay;
 use crate::cache::memory::order::Touched;
 use crate::keys::MappingId;
 use crate::store::StoreError;
@@ -21,15 +21,12 @@ impl WriteBehind {
     pub(crate) async fn flush_for_ever(self: Arc<Self>, interval: Duration) {
         let mut ticker = tokio::time::interval(interval);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut flushes, mut busy) = (JoinSet::new(), HashSet::new());
+        let mut under_way = UnderWay::default();
         loop {
             tokio::select! {
                 _ = ticker.tick() => {}
                 () = self.flush_now.notified() => {}
-                Some(ended) = flushes.join_next() => {
-                    if let Ok(at) = ended {
-                        busy.remove(&at);
-                    }
+                Some(()) = under_way.ended() => {
                     if !self.is_urgent() {
                         continue;
                     }
@@ -44,15 +41,13 @@ impl WriteBehind {
                 continue;
             }
             for (at, _) in self.strands.due(&self.memory.overlay.mappings()) {
-                if busy.insert(at) {
-                    flushes.spawn(self.clone().flush_and_rest(at, interval));
-                }
+                under_way.begin(at, || self.clone().flush_and_rest(at, interval));
             }
         }
     }
 
-    /// Saves what waits in the strand at this place, and rests for `interval` where that fails; the place.
-    async fn flush_and_rest(self: Arc<Self>, at: usize, interval: Duration) -> usize {
+    /// Saves what waits in the strand at this place, and rests for `interval` where that fails.
+    async fn flush_and_rest(self: Arc<Self>, at: usize, interval: Duration) {
         if let Some(strand) = self.strands.get(at)
             && let Some(journal) = &self.journal
             && let Err(error) = self.flush_strand(journal, strand).await
@@ -61,7 +56,6 @@ impl WriteBehind {
             self.complain(&strand.name, &error);
             tokio::time::sleep(interval).await;
         }
-        at
     }
 
     /// Logs that what waits for a table cannot be saved. What concerns every strand is logged once for all.
@@ -73,8 +67,8 @@ impl WriteBehind {
         }
     }
 
-    /// Saves everything that waits; what comes meanwhile is for the next time. A table that cannot be written, or that
-    /// is locked, holds up no other.
+    /// Saves everything that waits, for the last time: rows that rest are tried, too. What comes meanwhile is for the
+    /// next start. A table that cannot be written, or that is locked, holds up no other.
     ///
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.
@@ -82,7 +76,10 @@ impl WriteBehind {
         let Some(journal) = &self.journal else { return Ok(()) };
         self.settle_inherited().await?;
         let waiting = self.memory.overlay.mappings();
-        let flushes = self.strands.due(&waiting).map(|(_, strand)| self.flush_strand(journal, strand));
+        let flushes = self.strands.due(&waiting).map(|(_, strand)| async move {
+            strand.flusher.lock().await.rouse();
+            self.flush_strand(journal, strand).await
+        });
         join_all(flushes).await.into_iter().collect()
     }
 
@@ -133,7 +130,9 @@ impl WriteBehind {
     /// Saves these keys of a strand, on behalf of a write through one of its mappings.
     async fn flush_first(&self, strand: &Strand, mapping: MappingId, keys: HashSet<Bytes>) -> Result<(), StoreError> {
         let Some(journal) = self.journal.as_ref().filter(|_| !keys.is_empty()) else { return Ok(()) };
-        let mut flusher = self.memory.source.store.wait_for_flush(strand.flusher.lock()).await?;
+        let store = &self.memory.source.store;
+        store.wait_for_flush(self.settle_inherited()).await??;
+        let mut flusher = store.wait_for_flush(strand.flusher.lock()).await?;
         // Boxed: the tasks of all writes hold it, and it is large.
         let flushed = Box::pin(self.flush_keys(journal, strand, &mut flusher, &keys)).await;
         flusher.log.write();

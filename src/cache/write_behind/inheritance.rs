@@ -7,6 +7,9 @@
 //! - such a batch is never sent again: its statement was that of a mapping of before. Where the store has not applied
 //!   it, its rows wait like all others.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 
 use super::WriteBehind;
@@ -27,6 +30,18 @@ pub(super) struct Inherited {
     pub(super) orphans: Rows,
 }
 
+impl Inherited {
+    /// The store has these batches: nothing of them is put aside.
+    fn are_applied<'p>(&mut self, batches: impl Iterator<Item = &'p Arc<Pending>>) {
+        let rows = batches.flat_map(|pending| &pending.rows);
+        let applied: HashSet<u64> = rows.flat_map(|(_, entries)| entries.iter().map(|entry| entry.seq)).collect();
+        self.orphans.retain_mut(|(_, entries)| {
+            entries.retain(|entry| !applied.contains(&entry.seq));
+            !entries.is_empty()
+        });
+    }
+}
+
 impl WriteBehind {
     /// Settles what the cache before has left.
     ///
@@ -36,9 +51,10 @@ impl WriteBehind {
         let Some(journal) = &self.journal else { return Ok(()) };
         let mut inherited = self.inherited.lock().await;
         let settling = join_all(inherited.doubts.iter_mut().map(|doubt| self.settle(journal, doubt)));
-        let settled: Result<Vec<()>, StoreError> = settling.await.into_iter().collect();
+        let (applied, settled): (Vec<_>, Vec<_>) = settling.await.into_iter().unzip();
         inherited.doubts.retain(Flusher::is_unsettled);
-        settled?;
+        inherited.are_applied(applied.iter().flatten());
+        settled.into_iter().collect::<Result<Vec<()>, StoreError>>()?;
         if !inherited.orphans.is_empty() {
             self.put_orphans_aside(journal, &inherited.orphans).await?;
             inherited.orphans.clear();
@@ -46,17 +62,25 @@ impl WriteBehind {
         Ok(())
     }
 
-    /// First what the journal does not know yet, and then the batch whose result is not known.
-    async fn settle(&self, journal: &Journal, doubt: &mut Flusher) -> Result<(), StoreError> {
-        self.note(journal, doubt).await?;
-        if let Some(pending) = doubt.unknown.clone() {
-            match doubt.was_sent && self.is_applied(&pending).await? {
-                true => drop(self.saved(journal, doubt, &pending, None).await?),
-                false => self.not_saved(journal, doubt, &pending).await?,
+    /// First what the journal does not know yet, and then the batch whose result is not known; that batch, where the
+    /// store has it.
+    async fn settle(&self, journal: &Journal, doubt: &mut Flusher) -> (Option<Arc<Pending>>, Result<(), StoreError>) {
+        let mut applied = None;
+        let settling = async {
+            self.note(journal, doubt).await?;
+            if let Some(pending) = doubt.unknown.clone() {
+                if doubt.was_sent && self.is_applied(&pending).await? {
+                    applied = Some(pending.clone());
+                    self.saved(journal, doubt, &pending, None).await?;
+                } else {
+                    self.not_saved(journal, doubt, &pending).await?;
+                }
             }
-        }
-        doubt.log.write();
-        Ok(())
+            doubt.log.write();
+            Ok(())
+        };
+        let settled = settling.await;
+        (applied, settled)
     }
 
     /// Whether a batch was applied; it never will be any more.

@@ -101,9 +101,13 @@ impl WriteBehind {
         self.journal.as_ref().is_some_and(|journal| journal.is_half_full())
     }
 
-    /// Shows how many keys have something that waits.
+    /// How many keys have something that waits.
+    pub(crate) fn waiting(&self) -> usize {
+        self.memory.overlay.len() + self.journal.as_ref().map_or(0, |journal| journal.held())
+    }
+
+    /// Shows how many they are.
     pub(crate) fn count_waiting(&self) {
-        let held = self.journal.as_ref().map_or(0, |journal| journal.held());
-        self.metrics.deferred_keys.set((self.memory.overlay.len() + held) as i64);
+        self.metrics.deferred_keys.set(self.waiting() as i64);
     }
 }

@@ -12,6 +12,7 @@ pub(super) mod inheritance;
 pub(super) mod journalling;
 pub(super) mod pace;
 pub(super) mod strands;
+pub(super) mod under_way;
 
 use std::sync::Arc;
 

@@ -73,6 +73,12 @@ impl Pace {
         self.resting.get(key).is_some_and(|rest| rest.until <= now)
     }
 
+    /// Whatever rests is tried again now.
+    pub(super) fn rouse(&mut self) {
+        let now = Instant::now();
+        self.resting.values_mut().for_each(|rest| rest.until = now);
+    }
+
     /// A batch of the mapping is judged, and was not refused for what may pass.
     pub(super) fn passed(&mut self, mapping: MappingId, rows: &Rows) {
         for (key, _) in rows {

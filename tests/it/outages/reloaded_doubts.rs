@@ -82,6 +82,30 @@ fn a_batch_that_was_applied_is_not_put_aside_when_its_mapping_goes() {
     assert_eq!(wire.ask("HSET z:2 d y"), ":0\r\n");
     place.until_saved(&sidecar);
     assert_eq!((place.applied().as_str(), place.d(1).as_str()), ("x newer y", "newer"));
+    assert_eq!(metric(&sidecar, "hearthside_put_aside_total"), 0.0);
+    assert!(!sidecar.log().contains(warnings::NO_MAPPING), "{}", sidecar.log());
+    drop(late);
+}
+
+#[test]
+fn a_batch_that_cannot_be_settled_after_a_reload_keeps_a_write_waiting_for_no_longer_than_a_turn() {
+    let place = Place::new();
+    let proxy = Proxy::to(place.postgres.port);
+    let (sidecar, mut wire) = place.doubtful(&proxy);
+    let late = proxy.trap(FLUSH);
+    proxy.refuse_new(false);
+    until("it is sent again", || late.has_caught());
+    let mut note = place.postgres.session();
+    note.run("BEGIN; SELECT * FROM hearthside.journals FOR UPDATE;");
+    reload(&sidecar, &(shorter(&block("d")) + OTHER));
+    others_are_served(&mut wire);
+    place.until_locked_out();
+    assert_eq!([wire.ask("MULTI"), wire.ask("HSET a:1 w y")], ["+OK\r\n", "+QUEUED\r\n"]);
+    let told = wire.ask("EXEC");
+    assert!(told.contains("store.queue_timeout"), "{told}");
+    note.run("COMMIT;");
+    place.until_saved(&sidecar);
+    until("it is written when it has been settled", || wire.ask("HSET a:1 w y") == ":0\r\n");
     drop(late);
 }
 

@@ -99,3 +99,27 @@ fn in_sqlite_a_row_that_a_trigger_refuses_keeps_none_of_the_others() {
         until("it is put aside", || metric(&sidecar, "hearthside_put_aside_total") == 1.0);
     }
 }
+
+#[test]
+fn a_stop_tries_rows_that_rest_and_says_how_many_stay() {
+    let place = Place::new();
+    place.postgres.sql(TRIGGER);
+    let judges = |ids: &str| {
+        format!(
+            "DROP TRIGGER IF EXISTS judge ON players; CREATE TRIGGER judge BEFORE UPDATE ON players FOR EACH ROW \
+             WHEN (OLD.id IN ({ids})) EXECUTE FUNCTION judge('08006')"
+        )
+    };
+    place.postgres.sql(&judges("50, 60"));
+    let mut sidecar = place.builder("50ms").expect(&[warnings::DEFERRED_WAIT, warnings::DEFERRED_STAY]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!([wire.ask("HSET p:50 seen 1"), wire.ask("HSET p:60 seen 1")], [":0\r\n"; 2]);
+    until("they rest for long", || sidecar.log().matches(warnings::DEFERRED_WAIT).count() > 4);
+    place.postgres.sql(&judges("60"));
+    drop(wire);
+    assert_eq!(sidecar.stop(), Some(0));
+    assert_eq!([place.seen(50), place.seen(60)], ["1", "0"]);
+    let log = sidecar.log();
+    let stays = log.lines().find(|line| line.contains(warnings::DEFERRED_STAY)).expect("it is said");
+    assert!(stays.contains(" keys=1"), "{stays}");
+}

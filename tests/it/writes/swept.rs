@@ -164,3 +164,31 @@ fn a_row_whose_new_end_waited_while_the_store_was_away_is_not_swept_when_it_is_b
     until("the end is saved", || postgres.sql("SELECT count(*) FROM a WHERE ends > now() + interval '1 hour'") == "1");
     until("it is read", || wire.ask("HGET a:2900 v") == "$1\r\nx\r\n");
 }
+
+/// A round has begun, and waits in the middle of it.
+#[test]
+fn a_row_that_is_given_a_new_end_during_a_round_is_not_swept_by_it() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLES);
+    postgres.sql(
+        "DROP TRIGGER keep ON a; DELETE FROM child; DELETE FROM a WHERE id > 2; CREATE FUNCTION hold() \
+         RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN OLD; END $$; CREATE TRIGGER hold \
+         BEFORE DELETE ON a FOR EACH ROW WHEN (OLD.id = 1) EXECUTE FUNCTION hold()",
+    );
+    let mut session = postgres.session();
+    session.run("SELECT pg_advisory_lock(7);");
+    postgres.sql("UPDATE a SET v = 'x', ends = now() + interval '7 s' WHERE id = 2");
+    let begun = Instant::now();
+    let builder = builder(&redis, &postgres).set("JOURNAL__FLUSH_INTERVAL", "60s").set("STORE__QUERY_TIMEOUT", "60s");
+    let sidecar = builder.set("STORE__SWEEP_INTERVAL", "50ms").set("STORE__SWEEP_GRACE", "10ms").start();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    until("the round waits", || postgres.sql(waiting) == "1");
+    let mut wire = sidecar.wire();
+    assert_eq!([wire.ask("HGET a:2 v"), wire.ask("EXPIRE a:2 7200")], ["$1\r\nx\r\n", ":1\r\n"]);
+    until("the old end has passed", || begun.elapsed() > Duration::from_secs(8));
+    session.run("SELECT pg_advisory_unlock(7);");
+    until("the first is swept", || metric(&sidecar, "hearthside_swept_total") >= 1.0);
+    postgres.sql("INSERT INTO a VALUES (3, 'x', now() - interval '1 hour')");
+    until("another round has been", || postgres.sql("SELECT count(*) FROM a WHERE id = 3") == "0");
+    assert_eq!(postgres.sql("SELECT string_agg(id::text, ',') FROM a"), "2");
+}
