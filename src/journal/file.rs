@@ -6,13 +6,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::chunks::{chunks, last_of_each, rows};
-use super::place::{Place, failed, lock, lock_of};
+use super::place::{Place, failed, has_one_name, lock, lock_of};
 use super::tally::Tally;
 use super::{Change, Entry, JournalError, Waiting, layout};
 use crate::config::JournalSync;
 use crate::telemetry::clock::UnixMs;
 use crate::telemetry::metrics::JournalMetrics;
-use crate::telemetry::sqlite_files::in_the_way;
+use crate::telemetry::sqlite_files::{SqliteFiles, in_the_way};
 
 /// What a file says of itself.
 pub(super) struct About {
@@ -112,13 +112,15 @@ impl File {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
         }
-        let lock = lock(path)?;
+        has_one_name(path)?;
+        let (lock, before) = (lock(path)?, SqliteFiles::at(path));
         let mut connection = connect(path, sync, true).await?;
         layout::prepare(&mut connection).await?;
+        let place = Place::opened(&before, &lock)?;
         let (appended, waiting) = counted(&mut connection).await?;
         let text = std::fs::read_to_string(lock_of(path)).unwrap_or_default();
         let tally = Tally::read(&text).found(appended, waiting);
-        let file = Self { connection, lock, place: Place::at(path), sync, tally, committed: tally };
+        let file = Self { connection, lock, place, sync, tally, committed: tally };
         file.note_tally();
         Ok(file)
     }

@@ -113,9 +113,10 @@ async fn make_again(file: &mut File, path: &Path) -> Result<(), JournalError> {
         synced(folder).await?;
     }
     // What is at the path is left alone when the old one is closed: SQLite sees that its database is not there.
+    let before = file.place.database.clone();
     let copy = connect(path, file.sync, false).await?;
     file.replace(copy).await?;
-    file.place = Place::at(path);
+    file.place = Place::opened(&before, &file.lock)?;
     Ok(())
 }
 

@@ -51,6 +51,7 @@ pub use incarnation::Held;
 use condition::Condition;
 use file::{About, File};
 use incarnation::Incarnation;
+use place::has_one_name;
 use room::Room;
 use writer::{Order, Writer};
 
@@ -160,6 +161,7 @@ impl Journal {
         if path.is_dir() {
             return Err(format!("{} is a folder; name a file", path.display()));
         }
+        has_one_name(path).map_err(|error| error.to_string())?;
         // Folders that are missing are made at start, in the nearest one that is there.
         let nearest = path.ancestors().skip(1).find(|folder| folder.as_os_str().is_empty() || folder.exists());
         match nearest {

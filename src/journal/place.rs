@@ -1,6 +1,7 @@
 //! Where a journal's files are, and whether those that are open are still there: its database, and the lock beside it.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
@@ -24,6 +25,20 @@ pub(super) fn lock(path: &Path) -> Result<File, JournalError> {
     }
 }
 
+/// Sees that a journal has one name, if it is there: its log and its lock stand beside each name, and whoever opened it
+/// by another one would find neither.
+pub(super) fn has_one_name(path: &Path) -> Result<(), JournalError> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() && found.nlink() > 1 => Err(JournalError::File(format!(
+            "{} has {} names (hard links), and may be in use by another of them: remove the others, or copy the file \
+             (`find / -xdev -samefile FILE` shows them)",
+            path.display(),
+            found.nlink()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn failed(path: &Path, error: &std::io::Error) -> JournalError {
     JournalError::File(format!("{}: {error}", path.display()))
 }
@@ -36,9 +51,18 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Those that are there now are open.
-    pub(super) fn at(path: &Path) -> Self {
-        Self { database: SqliteFiles::at(path), lock: FileId::at(&lock_of(path)) }
+    /// Those that are there now are open, and were there `before` they were opened, if any were.
+    ///
+    /// # Errors
+    /// What was opened may be another file than the one that is there.
+    pub(super) fn opened(before: &SqliteFiles, lock: &File) -> Result<Self, JournalError> {
+        let path = before.given();
+        let database = SqliteFiles::at(path);
+        if database.is_another(before) {
+            return Err(JournalError::File(format!("{} was replaced while it was opened", path.display())));
+        }
+        let lock = lock.metadata().map_err(|error| failed(&lock_of(path), &error))?;
+        Ok(Self { database, lock: Some(FileId::of(&lock)) })
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::condition::{Condition, try_out};
+use super::condition::{Condition, Trial};
 use super::file::File;
 use super::mending::Mender;
 use super::{Entry, JournalError};
@@ -48,6 +48,7 @@ pub(super) struct Writer {
     /// Why the last commit of appends, or the last one of all, has failed, and how many bytes were appended.
     failed: Option<(JournalError, u64)>,
     condition: Arc<Condition>,
+    trial: Trial,
 }
 
 /// Most orders of one commit.
@@ -56,7 +57,7 @@ const MOST: usize = 4096;
 impl Writer {
     pub(super) fn new(file: File, condition: Arc<Condition>) -> Self {
         let (mender, faults) = (Mender::default(), LogThrottle::default());
-        Self { file, mender, faults, seen: Ok(()), failed: None, condition }
+        Self { file, mender, faults, seen: Ok(()), failed: None, condition, trial: Trial::default() }
     }
 
     pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
@@ -80,11 +81,15 @@ impl Writer {
     async fn each_second(&mut self) {
         // Its error is logged, and told to whoever orders something.
         let looked = self.look_after().await;
-        if let (Ok(()), Some((_, bytes))) = (looked, &self.failed)
-            && try_out(&mut self.file, *bytes).await.is_ok()
-        {
-            self.failed = None;
-            self.show();
+        match (looked, &self.failed) {
+            (Ok(()), Some((_, bytes))) => {
+                if self.trial.goes_on(&mut self.file, *bytes).await {
+                    self.failed = None;
+                    self.show();
+                }
+            }
+            (_, Some(_)) => {}
+            (_, None) => self.trial = Trial::default(),
         }
         if self.file.sync == JournalSync::Everysec {
             self.sync_now().await;

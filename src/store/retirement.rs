@@ -1,5 +1,4 @@
-//! Which connections of a pool are too old to be used: they have prepared statements for another schema, or belong to
-//! a file that was replaced.
+//! Which connections of a pool are too old to be used: they have prepared statements for another schema.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

@@ -25,7 +25,9 @@ impl FileId {
         std::fs::symlink_metadata(path).ok().map(|found| Self::of(&found))
     }
 
-    fn of(found: &std::fs::Metadata) -> Self {
+    /// That of a file that was looked at.
+    #[must_use]
+    pub fn of(found: &std::fs::Metadata) -> Self {
         Self { device: found.dev(), inode: found.ino() }
     }
 }
@@ -110,6 +112,13 @@ impl SqliteFiles {
     fn found(&self) -> [Option<FileId>; PARTS.len()] {
         let database = found_at(&self.path);
         PARTS.map(|(_, ending)| FileId::unfollowed(&beside(&database, ending)))
+    }
+
+    /// True when the database was there at both moments, and was another one.
+    #[must_use]
+    pub fn is_another(&self, before: &Self) -> bool {
+        let [then, now] = [before, self].map(|files| files.open[Part::Database as usize]);
+        then.is_some() && then != now
     }
 
     /// The path that was given.

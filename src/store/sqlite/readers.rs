@@ -98,6 +98,13 @@ impl LockedReaders<'_> {
         }
     }
 
+    /// Opens the file that is there now. A connection that is just being opened may be to the one before: whoever has
+    /// asked for that goes on with it, and nobody else is given it.
+    pub(super) async fn replace(&mut self) -> Result<(), StoreError> {
+        *self.pool = None;
+        self.open().await
+    }
+
     /// Opens the file again, if it is closed.
     pub(super) async fn open(&mut self) -> Result<(), StoreError> {
         if self.pool.is_none() {

@@ -126,7 +126,7 @@ impl Writer {
             Files::Open(files) | Files::Left(files, _) if files.has_another(Part::Database) => {
                 tracing::warn!("the store's file was replaced by another one, which is opened");
                 *held = Held::default();
-                self.readers.retire();
+                self.readers.lock().await.replace().await?;
             }
             Files::Open(files) if files.has(Part::Database) && !files.are_there() => {
                 self.leave_and_return(held, files).await?;
@@ -165,10 +165,17 @@ impl Writer {
     }
 
     async fn open(&self, held: &mut Held) -> Result<(), StoreError> {
+        let found = || self.path.as_deref().map(SqliteFiles::at);
+        let before = found();
         let mut connection = self.options.connect().await?;
         // The log is there once the file has been read.
         sqlx::query("PRAGMA schema_version").execute(&mut connection).await?;
-        let files = self.path.as_deref().map(|path| Arc::new(SqliteFiles::at(path)));
+        let files = found().map(Arc::new);
+        if let (Some(before), Some(files)) = (&before, &files)
+            && files.is_another(before)
+        {
+            return Err(StoreError::Unavailable("its file was replaced while it was opened".into()));
+        }
         held.files = files.clone().map_or(Files::None, Files::Open);
         held.open = Some(Open { connection, version: None, files, installed: None });
         Ok(())

@@ -373,4 +373,13 @@ fn of_two_sidecars_the_last_acknowledged_write_stays() {
     // A journal has one sidecar.
     let told = place.builder("1s").execute(&["run"]);
     assert!(String::from_utf8_lossy(&told.stderr).contains("in use by another process"));
+    // Also by another name.
+    let link = place.folder.path().join("link.db");
+    std::fs::hard_link(place.journal(), &link).expect("linked");
+    let by_link = || place.builder("1s").set("JOURNAL__PATH", link.display().to_string());
+    for arguments in [&["run"][..], &["check", "--connect"]] {
+        let told = by_link().execute(arguments);
+        let told = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
+        assert!(told.contains("has 2 names (hard links)"), "{told}");
+    }
 }
