@@ -271,7 +271,13 @@ pub(super) async fn successor(
     settings: &Settings,
     metrics: &Arc<Metrics>,
 ) -> Result<Built, Failure> {
-    let planned = Parts::plan(old.store.clone(), &settings.store, &mappings, &metrics.mappings).await;
+    let plan = || Parts::plan(old.store.clone(), &settings.store, &mappings, &metrics.mappings);
+    let mut planned = plan().await;
+    if matches!(&planned, Err(Trouble::Away(error)) if *error != silent()) {
+        // Over connections that have ended since they were used: others are opened.
+        old.store.retire_connections();
+        planned = plan().await;
+    }
     let parts = planned.map_err(|trouble| match trouble {
         Trouble::Away(error) => Failure::Start(format!("the store cannot be asked: {error}")),
         Trouble::Faulty(failure) => failure,

@@ -224,7 +224,12 @@ impl CurrentPlan {
     /// The store's, when it does not answer; the plan stays.
     pub async fn replan(&self, store: &Store) -> Result<bool, StoreError> {
         let _turn = self.turn.lock().await;
-        self.replace(store).await
+        let replaced = self.replace(store).await;
+        if replaced.is_err() {
+            // Whoever asked may know of something that no fingerprint shows: it is looked at again.
+            *self.seen() = Fingerprint::default();
+        }
+        replaced
     }
 
     /// The same after the store has said that the statements of `failed` do not fit its schema. Those who meet the

@@ -67,7 +67,7 @@ impl Store {
     }
 
     /// From now on no statement that was prepared before is used: connections of before are closed when they are free.
-    pub(super) fn retire_connections(&self) {
+    pub fn retire_connections(&self) {
         match &self.engine {
             Engine::Postgres(store) => store.retire_connections(),
             Engine::Sqlite(store) => store.retire_connections(),
@@ -78,7 +78,16 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions as _, Executor as _};
+
     use super::{Difference, Fingerprint};
+    use crate::config::{self, Config, Faults, read};
+    use crate::mapping::Mappings;
+    use crate::store::{CurrentPlan, Store};
+    use crate::telemetry::Metrics;
 
     #[test]
     fn a_rewrite_is_no_change_of_the_schema() {
@@ -86,5 +95,28 @@ mod tests {
         assert_eq!(print("a", "1").compare(&print("a", "1")), Difference::None);
         assert_eq!(print("a", "1").compare(&print("a", "2")), Difference::Storage);
         assert_eq!(print("a", "1").compare(&print("b", "2")), Difference::Schema);
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_could_not_be_made_again_when_that_was_asked_for_is_looked_at_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, away) = (folder.path().join("a.db"), folder.path().join("away.db"));
+        let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+        let mut connection = options.connect().await.expect("opened");
+        connection.execute("CREATE TABLE a (id INTEGER PRIMARY KEY, v TEXT)").await.expect("made");
+        let block = "[[caches]]\nkey = \"a:{id}\"\ntype = \"hash\"\ntable = \"a\"\n";
+        let config: Config = read("test", block, std::iter::empty()).config;
+        let mapping = &Mappings::compile(&config, &mut Faults::default()).list[0];
+        let settings = config::Store { url: format!("sqlite://{}", file.display()), ..config::Store::default() };
+        let store = Store::connect(&settings).await.expect("it is there");
+        let plan = CurrentPlan::of(&store, mapping, Arc::new(Metrics::default()).mappings.clone()).await.expect("made");
+        let print = store.fingerprints(&[mapping]).await.expect("asked").remove(0);
+        assert_eq!(plan.compare(&print), Difference::None);
+        std::fs::rename(&file, &away).expect("moved");
+        assert!(plan.replan(&store).await.is_err());
+        std::fs::rename(&away, &file).expect("moved back");
+        assert_eq!(plan.compare(&print), Difference::Schema, "it is made again");
+        assert!(plan.replan(&store).await.is_ok());
+        assert_eq!(plan.compare(&print), Difference::None);
     }
 }

@@ -220,3 +220,25 @@ fn a_signal_that_comes_while_the_configuration_is_reloaded_is_not_lost() {
     let mut wire = sidecar.wire();
     until("the latest is in force", || wire.ask("GETDEL a").contains("security.deny"));
 }
+
+#[test]
+fn a_reload_right_after_connections_to_the_store_have_ended_is_not_refused() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql("CREATE TABLE a (id INT PRIMARY KEY, v TEXT); INSERT INTO a VALUES (1, 'x')");
+    let block = |key: &str| format!("[[caches]]\nkey = \"{key}:{{id:int}}\"\ntype = \"hash\"\ntable = \"a\"\n");
+    let config = |keys: &[&str]| keys.iter().map(|key| block(key)).collect::<String>();
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(&config(&["a"])).migrated();
+    let sidecar = builder
+        .set("STORE__SCHEMA_INTERVAL", "1h")
+        .expect(warnings::STORE_AWAY)
+        .expect(&[warnings::NO_TRIGGERS])
+        .start();
+    let mut keys = vec!["a"];
+    for key in ["b", "c", "d", "e", "f", "g"] {
+        keys.push(key);
+        postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hearthside'");
+        reload(&sidecar, &config(&keys));
+        assert_eq!(metric(&sidecar, "hearthside_config_reloads_total{outcome=\"Error\"}"), 0.0, "{}", sidecar.log());
+    }
+    until("it is served", || sidecar.wire().ask("HGET g:1 v") == "$1\r\nx\r\n");
+}

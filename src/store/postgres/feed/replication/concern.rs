@@ -72,8 +72,9 @@ pub(super) enum Told {
 
 /// A row that has changed.
 pub(super) enum Row<'r, 'm> {
-    /// It has come or gone.
-    One(&'r Tuple<'m>),
+    Come(&'r Tuple<'m>),
+    /// Of one that is gone only the replica identity is there.
+    Gone(&'r Tuple<'m>),
     Changed {
         old: Option<&'r Tuple<'m>>,
         new: &'r Tuple<'m>,
@@ -127,8 +128,9 @@ impl Key {
     fn of_row(&self, row: &Row<'_, '_>) -> Option<Vec<Bytes>> {
         let mut keys = Vec::with_capacity(2);
         match row {
-            Row::One(row) => keys.extend(self.text(row, None)?),
-            Row::Changed { .. } if !self.is_identity => return None,
+            // What is not sent of an old row looks like NULL.
+            Row::Gone(_) | Row::Changed { .. } if !self.is_identity => return None,
+            Row::Come(row) | Row::Gone(row) => keys.extend(self.text(row, None)?),
             Row::Changed { old: None, new } => keys.extend(self.text(new, None)?),
             Row::Changed { old: Some(old), new } => {
                 keys.extend(self.text(old, None)?);
@@ -203,7 +205,8 @@ mod tests {
         let (old, new) = (row("1", "t", ""), row("2", "t", "x"));
         assert_eq!(concern.told(&Row::Changed { old: Some(&old), new: &new }), keys(&["a:1:true", "a:2:true"]));
         assert_eq!(concern.told(&Row::Changed { old: None, new: &new }), keys(&["a:2:true"]));
-        assert_eq!(concern.told(&Row::One(&old)), keys(&["a:1:true"]));
+        assert_eq!(concern.told(&Row::Come(&old)), keys(&["a:1:true"]));
+        assert_eq!(concern.told(&Row::Gone(&old)), keys(&["a:1:true"]));
     }
 
     #[test]
@@ -213,6 +216,8 @@ mod tests {
         assert_eq!(concern.told(&Row::Changed { old: None, new: &new }), Told::Whole);
         let old = vec![Value::Text(b"1"), Value::Null, Value::Null];
         assert_eq!(concern.told(&Row::Changed { old: Some(&old), new: &new }), Told::Whole);
+        assert_eq!(concern.told(&Row::Gone(&old)), Told::Whole);
+        assert_eq!(concern.told(&Row::Come(&new)), keys(&["a:2:true"]));
     }
 
     #[test]
@@ -236,7 +241,7 @@ mod tests {
         assert_eq!(concern.told(&Row::Changed { old: Some(&old), new: &new }), keys(&["a:1:false"]));
         assert_eq!(concern.told(&Row::Changed { old: None, new: &new }), Told::Whole);
         let none = vec![Value::Null, Value::Text(b"f"), Value::Null];
-        assert_eq!(concern.told(&Row::One(&none)), keys(&[]));
+        assert_eq!(concern.told(&Row::Come(&none)), keys(&[]));
     }
 
     #[test]

@@ -220,8 +220,8 @@ impl Reading<'_> {
             }
             Message::TooLong(id) => self.changed_whole(id),
             Message::Truncate(relations) => relations.into_iter().for_each(|id| self.changed_whole(id)),
-            Message::Insert { relation, new } => self.changed(relation, &Row::One(&new)),
-            Message::Delete { relation, old } => self.changed(relation, &Row::One(&old)),
+            Message::Insert { relation, new } => self.changed(relation, &Row::Come(&new)),
+            Message::Delete { relation, old } => self.changed(relation, &Row::Gone(&old)),
             Message::Update { relation, old, new } => {
                 self.changed(relation, &Row::Changed { old: old.as_ref(), new: &new });
             }
