@@ -64,6 +64,8 @@ pub(super) struct Warmth {
     left: Mutex<HashMap<MappingId, Left>>,
     /// All that the file holds was asked for: it may be replaced.
     is_loaded: AtomicBool,
+    /// Held while the file is written: a stop may come meanwhile, which writes it too.
+    writing: Mutex<()>,
     metrics: Arc<CacheMetrics>,
 }
 
@@ -74,8 +76,8 @@ impl Warmth {
         let (rate, most) = (settings.warm_rate.max(1), settings.warm_keys);
         let most_bytes = (most as u64).saturating_mul(LONGEST).min(MOST_BYTES);
         let room = settings.max_bytes.0 as u64 / 100 * FULL;
-        let (left, is_loaded) = (Mutex::default(), AtomicBool::new(false));
-        Some(Arc::new(Self { memory, path, rate, most, most_bytes, room, left, is_loaded, metrics }))
+        let (left, is_loaded, writing) = (Mutex::default(), AtomicBool::new(false), Mutex::default());
+        Some(Arc::new(Self { memory, path, rate, most, most_bytes, room, left, is_loaded, writing, metrics }))
     }
 
     fn left(&self) -> MutexGuard<'_, HashMap<MappingId, Left>> {
@@ -102,7 +104,11 @@ impl Warmth {
             return;
         }
         let saving = self.clone();
-        let saved = tokio::task::spawn_blocking(move || saving.hot().write(&saving.path)).await;
+        let saved = tokio::task::spawn_blocking(move || {
+            let _alone = saving.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            saving.hot().write(&saving.path)
+        });
+        let saved = saved.await;
         if let Err(error) = saved.unwrap_or_else(|error| Err(io::Error::other(error))) {
             tracing::warn!(file = %self.path.display(), %error, "the hot keys cannot be noted (cache.warm)");
         }
@@ -140,7 +146,7 @@ impl Warmth {
         if self.count_left() == 0 {
             return self.is_loaded.store(true, SeqCst);
         }
-        let (begun, mut loaded, mut pause) = (Instant::now(), 0, FIRST_PAUSE);
+        let (begun, mut loaded, mut pause) = (Instant::now(), 0, None);
         let throttle = LogThrottle::default();
         loop {
             self.feed_is_there().await;
@@ -155,8 +161,9 @@ impl Warmth {
                 let text = "warm start: keys that were hot before cannot be loaded yet; they are tried again";
                 tracing::warn!(left, loaded, "{text}");
             }
-            pause = if now_loaded > 0 { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
-            tokio::time::sleep(pause).await;
+            let next = next_pause(pause.filter(|_| now_loaded == 0));
+            pause = Some(next);
+            tokio::time::sleep(next).await;
         }
         let (left, seconds) = (self.count_left(), begun.elapsed().as_secs_f64());
         self.left().clear();
@@ -237,5 +244,21 @@ impl Warmth {
         self.metrics.warmed.inc_by(count as u64);
         let goes_on = self.left().get_mut(&mapping).is_some_and(|left| left.asked(&results));
         (count, goes_on)
+    }
+}
+
+/// The pause after one that has not helped; after none: the first.
+fn next_pause(last: Option<Duration>) -> Duration {
+    last.map_or(FIRST_PAUSE, |last| (last * 2).min(LAST_PAUSE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_pause;
+
+    #[test]
+    fn pauses_grow_from_a_second_to_a_minute() {
+        let pauses = std::iter::successors(Some(next_pause(None)), |last| Some(next_pause(Some(*last))));
+        assert_eq!(pauses.take(8).map(|pause| pause.as_secs()).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 }
