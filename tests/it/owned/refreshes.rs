@@ -138,7 +138,8 @@ fn in_sqlite_none_is_given_up_because_it_waits_for_the_others() {
          INSERT INTO slow SELECT i, 'old' FROM i");
     let config = "[[caches]]\nkey = \"slow:{id:int}\"\ntype = \"list\"\nvalue = \"v\"\nquery = \"SELECT v FROM slow \
         WHERE id = $1 AND (WITH RECURSIVE i (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM i WHERE i < 700000) \
-        SELECT max(i) FROM i) > 0 ORDER BY v\"\nwatch = [{ table = \"slow\", key = { id = \"id\" } }]\nwrite = \"fill\"\n";
+        SELECT max(i) FROM i) > 0 ORDER BY v\"\n\
+        watch = [{ table = \"slow\", key = { id = \"id\" } }]\nwrite = \"fill\"\n";
     let builder = Sidecar::builder().redis(&redis).config(config).set("STORE__URL", format!("sqlite://{file}"));
     let builder = builder.set("STORE__QUEUE_TIMEOUT", "100ms").set("STORE__CONNECT_TIMEOUT", "100ms");
     let sidecar = builder.set("STORE__QUERY_TIMEOUT", "100ms").start();

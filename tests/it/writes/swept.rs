@@ -172,8 +172,8 @@ fn a_row_that_is_given_a_new_end_during_a_round_is_not_swept_by_it() {
     postgres.sql(TABLES);
     postgres.sql(
         "DROP TRIGGER keep ON a; DELETE FROM child; DELETE FROM a WHERE id > 2; CREATE FUNCTION hold() \
-         RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN OLD; END $$; CREATE TRIGGER hold \
-         BEFORE DELETE ON a FOR EACH ROW WHEN (OLD.id = 1) EXECUTE FUNCTION hold()",
+         RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN OLD; END $$; \
+         CREATE TRIGGER hold BEFORE DELETE ON a FOR EACH ROW WHEN (OLD.id = 1) EXECUTE FUNCTION hold()",
     );
     let mut session = postgres.session();
     session.run("SELECT pg_advisory_lock(7);");
