@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::breaker::Breaker;
+use super::moves::{Moves, Stay};
 use super::turns::{Concerned, Turn, Turns};
 use super::{Plan, StoreError};
 use crate::config;
@@ -26,6 +27,8 @@ pub(super) enum Work {
 /// How long after the deadlines that the server and the driver keep themselves a statement counts as unanswered.
 const GRACE: Duration = Duration::from_secs(1);
 
+const LEFT: &str = "the store has become another server meanwhile";
+
 const SILENT: &str = "no answer within store.query_timeout";
 
 /// The turns at one store, and its mappings.
@@ -36,6 +39,7 @@ pub(super) struct Bulkhead {
     first: Arc<Turns>,
     /// Of everything else.
     second: Arc<Turns>,
+    moves: Moves,
     mappings: Mutex<HashMap<Arc<str>, Arc<Compartment>>>,
 }
 
@@ -60,16 +64,18 @@ pub(super) struct Admitted {
     /// Those of the mappings that it concerns, in the order of their names.
     compartments: Vec<Arc<Compartment>>,
     deadline: Duration,
+    /// At the server that the store was when the turn came.
+    stay: Stay,
     _turn: Turn,
 }
 
 impl Bulkhead {
     /// That of the store with these settings. SQLite has one connection that writes.
-    pub(super) fn new(settings: &config::Store) -> Self {
+    pub(super) fn new(settings: &config::Store, moves: Moves) -> Self {
         let most = settings.max_connections as usize;
         let second = if is_sqlite(settings) { 1 } else { most };
         let (first, second) = (Turns::new(most), Turns::new(second));
-        Self { settings: settings.clone(), first, second, mappings: Mutex::default() }
+        Self { settings: settings.clone(), first, second, moves, mappings: Mutex::default() }
     }
 
     fn turns(&self, work: Work) -> &Arc<Turns> {
@@ -132,7 +138,19 @@ impl Bulkhead {
             return Err(StoreError::Open);
         }
         let deadline = self.settings.connect_timeout + self.settings.query_timeout + GRACE;
-        Ok(Admitted { compartments, deadline, _turn: turn })
+        Ok(Admitted { compartments, deadline, stay: self.moves.stay(), _turn: turn })
+    }
+
+    /// What a read gives that has no deadline, unless its server is left before.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when it is left, and the read's.
+    pub(super) async fn unless_left<T>(
+        &self,
+        reading: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let read = self.moves.stay().unless_left(reading).await;
+        read.unwrap_or_else(|| Err(StoreError::Unavailable(LEFT.into())))
     }
 
     /// Runs one statement in its turn. What becomes of one without an answer, `silence` says.
@@ -190,8 +208,14 @@ impl Admitted {
         silence: fn(String) -> StoreError,
         statement: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let ended = tokio::time::timeout(self.deadline, statement).await;
-        ended.unwrap_or_else(|_| Err(silence(SILENT.into())))
+        // A statement is large, and each future around it has it once more.
+        let statement = Box::pin(statement);
+        let ended = tokio::time::timeout(self.deadline, self.stay.unless_left(statement)).await;
+        match ended {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(silence(LEFT.into())),
+            Err(_) => Err(silence(SILENT.into())),
+        }
     }
 }
 
@@ -212,6 +236,7 @@ mod tests {
     use crate::config::{Config, Faults, Store, read};
     use crate::mapping::Mappings;
     use crate::store::StoreError;
+    use crate::store::moves::Moves;
     use crate::store::plan::{KeySource, Plan};
 
     fn plans(names: [&str; 2]) -> [Plan; 2] {
@@ -228,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn the_silence_of_one_table_is_not_that_of_the_other_in_a_transaction() {
         let settings = Store { breaker_failures: 2, ..Store::default() };
-        let (bulkhead, [a, b]) = (Bulkhead::new(&settings), plans(["a", "b"]));
+        let (bulkhead, [a, b]) = (Bulkhead::new(&settings, Moves::default()), plans(["a", "b"]));
         for _ in 0..2 {
             let both = bulkhead.admit(&[&b, &a], Work::Batch).await.expect("a turn");
             both.run_for_all(StoreError::Unavailable, async { Ok(()) }).await.expect("it begins");

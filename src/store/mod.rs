@@ -19,6 +19,7 @@ mod key_line;
 mod listing;
 mod loading;
 mod migrate;
+mod moves;
 mod plan;
 mod planning;
 mod postgres;
@@ -55,6 +56,7 @@ pub use urgency::Urgency;
 
 use bulkhead::{Bulkhead, Work};
 use gather::Gather;
+use moves::Moves;
 use planning::Catalog;
 use postgres::Postgres;
 use shared_loads::SharedLoads;
@@ -87,7 +89,11 @@ pub struct Store {
 
 impl Store {
     fn of(engine: Engine, settings: &config::Store) -> Self {
-        let (bulkhead, shared_loads) = (Bulkhead::new(settings), Arc::default());
+        let moves = match &engine {
+            Engine::Postgres(store) => store.moves().clone(),
+            Engine::Sqlite(_) | Engine::Away(_) => Moves::default(),
+        };
+        let (bulkhead, shared_loads) = (Bulkhead::new(settings, moves), Arc::default());
         Self { engine, bulkhead, shared_loads, background: tokio::sync::Mutex::default(), settings: settings.clone() }
     }
 
@@ -251,11 +257,14 @@ impl Store {
     pub async fn load_all(&self, plan: &Plan) -> Result<Table, StoreError> {
         let _turn = self.bulkhead.turn(plan, Work::Listing).await?;
         let mut gather = Gather::new(plan);
-        match &self.engine {
-            Engine::Postgres(store) => store.each_row(plan, |row| gather.add(row)).await?,
-            Engine::Sqlite(store) => store.each_row(plan, |row| gather.add(row)).await?,
-            Engine::Away(away) => return Err(away.error()),
-        }
+        let reading = async {
+            match &self.engine {
+                Engine::Postgres(store) => store.each_row(plan, |row| gather.add(row)).await,
+                Engine::Sqlite(store) => store.each_row(plan, |row| gather.add(row)).await,
+                Engine::Away(away) => Err(away.error()),
+            }
+        };
+        self.bulkhead.unless_left(reading).await?;
         gather.finish()
     }
 
@@ -344,7 +353,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn migrate(&self, demo: bool) -> Result<(), StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => migrate::postgres(store.direct(), demo).await,
+            Engine::Postgres(store) => migrate::postgres(&store.direct(), demo).await,
             Engine::Sqlite(store) => migrate::sqlite(&store.pool().await?, demo).await,
             Engine::Away(away) => Err(away.error()),
         }

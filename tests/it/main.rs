@@ -17,6 +17,7 @@ mod access;
 mod consistency;
 mod differential;
 mod faults;
+mod hosts;
 mod limits;
 mod operations;
 mod outages;

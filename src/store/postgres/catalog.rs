@@ -18,7 +18,7 @@ use crate::store::{dropped, triggers};
 /// The catalog of the database.
 #[derive(Debug)]
 pub(in crate::store) struct PostgresCatalog<'s> {
-    pub(super) pool: &'s PgPool,
+    pub(super) pool: PgPool,
     /// The zone that the settings say (`store.timezone`); empty if none.
     pub(super) timezone: &'s str,
     /// Held while a plan is made.
@@ -30,14 +30,14 @@ impl PostgresCatalog<'_> {
         let known = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text \
             FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1) \
             AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
-        let known = sqlx::query_as(known).bind(name).fetch_optional(self.pool).await;
+        let known = sqlx::query_as(known).bind(name).fetch_optional(&self.pool).await;
         let known: Option<(String, String)> = match known {
             // It is written as no name can be.
             Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code.starts_with("42")) => None,
             known => known?,
         };
         let Some((quoted, kind)) = known else { return Ok(None) };
-        let columns: Vec<CatalogColumn> = sqlx::query_as(COLUMNS).bind(name).fetch_all(self.pool).await?;
+        let columns: Vec<CatalogColumn> = sqlx::query_as(COLUMNS).bind(name).fetch_all(&self.pool).await?;
         let untold = match kind.as_str() {
             "v" => Some(Untold::View),
             "m" => Some(Untold::Materialized),
@@ -53,12 +53,12 @@ impl PostgresCatalog<'_> {
         let ask = "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f') \
             AND lower(relname) = lower(replace(substring($1 FROM '[^.]*$'), '\"', '')) \
             ORDER BY pg_table_is_visible(oid) DESC, oid LIMIT 1";
-        Ok(sqlx::query_scalar(ask).bind(name).fetch_optional(self.pool).await?)
+        Ok(sqlx::query_scalar(ask).bind(name).fetch_optional(&self.pool).await?)
     }
 
     /// Why the table of this name cannot be seen, if its schema may not be used.
     pub(in crate::store) async fn hidden(&self, name: &str) -> Result<Option<String>, StoreError> {
-        triggers::lacking_on(self.pool, name, &[]).await
+        triggers::lacking_on(&self.pool, name, &[]).await
     }
 
     /// The same, whose columns without a time zone say which zone theirs is, if that matters to some of them: when a
@@ -71,7 +71,7 @@ impl PostgresCatalog<'_> {
         if !relation.columns.iter().any(|column| is_unzoned(column, block)) {
             return Ok(relation);
         }
-        let zone = zone::of(self.pool, self.timezone, &relation.name).await?;
+        let zone = zone::of(&self.pool, self.timezone, &relation.name).await?;
         if !zone.is_utc() {
             let text = "moments in columns without time zone are taken to be in this zone";
             tracing::info!(table = relation.name, zone = zone.name, "{text}");
@@ -89,12 +89,12 @@ impl PostgresCatalog<'_> {
              JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum \
              WHERE a.attrelid = to_regclass($1) AND a.attname = $2";
         let found = sqlx::query_scalar(select).bind(table).bind(column);
-        let found: Option<Option<String>> = found.fetch_optional(self.pool).await?;
+        let found: Option<Option<String>> = found.fetch_optional(&self.pool).await?;
         Ok(found.flatten())
     }
 
     pub(in crate::store) async fn unique_indexes(&self, table: &str) -> Result<Vec<UniqueIndex>, StoreError> {
-        let found: Vec<FoundIndex> = sqlx::query_as(UNIQUE_INDEXES).bind(table).fetch_all(self.pool).await?;
+        let found: Vec<FoundIndex> = sqlx::query_as(UNIQUE_INDEXES).bind(table).fetch_all(&self.pool).await?;
         Ok(found.into_iter().map(FoundIndex::read).collect())
     }
 
@@ -109,11 +109,11 @@ impl PostgresCatalog<'_> {
     }
 
     async fn lacks_for_notes(&self) -> Result<Vec<String>, StoreError> {
-        let missing = dropped::of_notes(self.pool).await?;
+        let missing = dropped::of_notes(&self.pool).await?;
         if !missing.is_empty() {
             return Ok(vec![format!("needs `hearthside migrate`, which makes {}", missing.join(", "))]);
         }
-        triggers::lacking_for_notes(self.pool).await
+        triggers::lacking_for_notes(&self.pool).await
     }
 
     /// Asks whether a statement takes its parameters bound like that.

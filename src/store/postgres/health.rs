@@ -73,6 +73,13 @@ impl Health {
         Ok(self.standing.is_now(Standing::of(row.try_get(0)?, row.try_get(1)?)))
     }
 
+    /// The store is another server, which takes this.
+    pub(super) fn moved(&self, standing: Standing) {
+        self.heard_at.store(0, Relaxed);
+        self.standing.is_now(standing);
+        self.asked_at.store(Tick::now().as_ms(), Relaxed);
+    }
+
     /// Gives a result back, having noted whether it says that the store takes reads only.
     pub(super) fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         self.standing.note(&result);

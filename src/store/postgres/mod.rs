@@ -9,7 +9,9 @@ mod explain;
 mod expression;
 mod feed;
 mod flush;
+mod following;
 mod health;
+mod hosts;
 mod key_connections;
 mod loading;
 mod notes;
@@ -31,9 +33,11 @@ mod statement;
 mod sweep;
 mod transaction;
 mod upsert;
+mod way;
 mod write;
 mod zone;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -44,29 +48,31 @@ pub(super) use catalog::PostgresCatalog;
 pub use feed::{FeedKind, Taken};
 pub(super) use transaction::PostgresTransaction;
 
-use super::change::OnChange;
 use super::listing::{Listed, Listing};
+use super::moves::Moves;
 use super::retirement::Retirement;
 use super::row::Row;
 use super::schema::Fingerprint;
 use super::standing::Standing;
 use super::sweep::{Chosen, Ending, RowKey};
 use super::{FlushRow, Flushed, Mark, Plan, StoreError, triggers};
-use crate::config::{self, Pooler};
+use crate::config;
 use crate::mapping::Mapping;
 use crate::record::{RowEdit, Written};
 use conflict::goes_again;
 use feed::Feeds;
 use health::Health;
+use hosts::Hosts;
 use key_connections::Lender;
 use planners::Planners;
-use pool::pool;
+use pool::Connections;
 use pulse::Pulse;
 use questions::Questions;
 use rows::parse;
 use schema_watch::SchemaWatch;
 use sessions::Sessions;
 use setup::CurrentSetup;
+use way::Way;
 
 /// A connection that has not been used for so long is tested before it is used.
 const IDLE: Duration = Duration::from_secs(1);
@@ -76,7 +82,7 @@ pub(super) struct Postgres {
     /// For the statement of one key.
     lender: Lender,
     /// For what reads or writes many keys.
-    pool: PgPool,
+    pool: Connections,
     schema_watch: SchemaWatch,
     /// Connections of the pools that were opened before are not used any more.
     retirement: Retirement,
@@ -89,7 +95,9 @@ pub(super) struct Postgres {
     /// What sessions are set up with.
     setup: CurrentSetup,
     /// How `pool` and `lender` reach the store; says not what names mean.
-    options: PgConnectOptions,
+    way: Way,
+    hosts: Arc<Hosts>,
+    moves: Moves,
     /// The zone that the settings say; empty: it is asked for.
     timezone: String,
     feeds: Feeds,
@@ -97,23 +105,24 @@ pub(super) struct Postgres {
 
 impl Postgres {
     pub(super) async fn connect(settings: &config::Store) -> Result<Self, StoreError> {
-        let (options, direct) = (options::read(settings)?, options::read_direct(settings)?);
-        let proof::Proven { standing, setup } = proof::prove(&options, &direct, settings).await?;
-        // To compile a question to the catalogs takes a second, and to run it a millisecond.
-        let direct = setup.lasting(direct).options([("jit", "off")]);
-        let options = if settings.pooler == Pooler::None { setup.lasting(options) } else { options };
+        let hosts = Hosts::read(settings).map_err(|(_, error)| error)?;
+        let server = hosts.find().await?;
+        hosts.take(&server);
+        let (options, direct) = server.lasting(settings.pooler);
+        let proof::Proven { standing, setup } = server.proven;
         let setup = CurrentSetup::new(setup);
         let (impatient, retirement) = (planners::impatient(&direct), Retirement::default());
-        let pool = |most, options| pool(most, options, settings, &retirement);
-        let planners = Planners::new(pool(planners::MOST, &impatient));
-        let questions = Questions::new(pool(questions::MOST, &direct), settings.connect_timeout);
-        let pool = pool(settings.max_connections, &options);
+        let connections = |most, options| Connections::new(most, options, settings, &retirement);
+        let planners = Planners::new(connections(planners::MOST, &impatient));
+        let questions = Questions::new(connections(questions::MOST, &direct), settings.connect_timeout);
+        let pool = connections(settings.max_connections, &options);
         let (lender, timezone) = (Lender::new(options.clone(), settings), settings.timezone.clone());
-        let pulse = Pulse::new(options.clone(), settings.connect_timeout);
+        let (way, direct) = (Way::new(options), Way::new(direct));
+        let pulse = Pulse::new(way.clone(), settings.connect_timeout);
         let schema_watch = SchemaWatch::new(direct.clone(), settings.connect_timeout + settings.query_timeout);
         let health = Health::new(pulse, standing, settings.feed_url.is_empty());
         let sessions = Sessions::of(settings, setup.clone());
-        let feeds = Feeds::new(direct, questions.pool().clone(), settings);
+        let feeds = Feeds::new(direct, questions.connections().clone(), settings);
         let store = Self {
             lender,
             pool,
@@ -124,31 +133,30 @@ impl Postgres {
             retirement,
             sessions,
             setup,
-            options,
+            way,
+            hosts: Arc::new(hosts),
+            moves: Moves::default(),
             timezone,
             feeds,
         };
         store.give_names();
         if !store.timezone.is_empty() {
-            zone::canonical(store.questions.pool(), &store.timezone).await?;
+            zone::canonical(&store.direct(), &store.timezone).await?;
         }
-        options::warn_if_exposed("store.url", &store.options);
+        options::warn_if_exposed("store.url", &store.way.get());
         if !settings.feed_url.is_empty() {
-            options::warn_if_exposed("store.feed_url", store.feeds.options());
+            options::warn_if_exposed("store.feed_url", &store.feeds.way().get());
         }
         Ok(store)
     }
 
     /// Connections to the server itself, for what needs a session.
-    pub(super) const fn direct(&self) -> &PgPool {
-        self.questions.pool()
+    pub(super) fn direct(&self) -> PgPool {
+        self.questions.connections().pool()
     }
 
-    pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        if self.health.ask().await? {
-            self.retire_connections();
-        }
-        Ok(())
+    pub(super) const fn moves(&self) -> &Moves {
+        &self.moves
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -157,7 +165,7 @@ impl Postgres {
 
     /// The catalog, when it is the caller's turn.
     pub(super) async fn catalog(&self) -> Result<PostgresCatalog<'_>, StoreError> {
-        let (turn, pool) = (self.planners.turn().await?, self.planners.pool());
+        let (turn, pool) = (self.planners.turn().await?, self.planners.connections().pool());
         Ok(PostgresCatalog { pool, timezone: &self.timezone, _turn: turn })
     }
 
@@ -178,7 +186,7 @@ impl Postgres {
             let written = self.write_once(plan, key, edit, &origin).await;
             sent += 1;
             if !goes_again(&written, sent).await {
-                return self.health.noted(written);
+                return self.noted(written);
             }
         }
     }
@@ -212,10 +220,10 @@ impl Postgres {
         let (mut sent, origin) = (0, self.feeds.origin(mark.origin));
         let mark = Mark { origin: &origin, ..mark };
         loop {
-            let flushed = flush::flush(&self.pool, &self.sessions, plan, rows, mark).await;
+            let flushed = flush::flush(&self.pool.pool(), &self.sessions, plan, rows, mark).await;
             sent += 1;
             if !goes_again(&flushed, sent).await {
-                return self.health.noted(flushed);
+                return self.noted(flushed);
             }
         }
     }
@@ -229,7 +237,7 @@ impl Postgres {
         let sql = listing.sql(after.is_empty(), limit);
         let query = sqlx::query(AssertSqlSafe(sql)).persistent(self.sessions.keep_statements());
         let query = after.iter().fold(query, |query, text| query.bind(text));
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.pool().acquire().await?;
         let mut unit = self.sessions.enter(&mut connection).await?;
         let rows = query.fetch_all(&mut *unit).await;
         let rows = unit.leave(rows, |error| error).await?;
@@ -243,12 +251,12 @@ impl Postgres {
 
     pub(super) async fn sweep(&self, ending: Ending<'_>, chosen: Chosen<'_>) -> Result<u64, StoreError> {
         self.check_zone(ending).await?;
-        self.health.noted(sweep::sweep(&self.pool, &self.sessions, ending, chosen).await)
+        self.noted(sweep::sweep(&self.pool.pool(), &self.sessions, ending, chosen).await)
     }
 
     pub(super) async fn expired(&self, ending: Ending<'_>, chosen: Chosen<'_>) -> Result<Vec<RowKey>, StoreError> {
         self.check_zone(ending).await?;
-        sweep::keys(&self.pool, &self.sessions, ending, chosen).await
+        sweep::keys(&self.pool.pool(), &self.sessions, ending, chosen).await
     }
 
     /// Nobody would notice otherwise that rows are judged by a zone that holds no longer.
@@ -258,15 +266,15 @@ impl Postgres {
     }
 
     pub(super) async fn enroll(&self, journal: &str, strand: &str) -> Result<(), StoreError> {
-        self.health.noted(notes::enroll(self.questions.turn().await?.pool(), journal, strand).await)
+        self.noted(notes::enroll(self.questions.turn().await?.pool(), journal, strand).await)
     }
 
     pub(super) async fn fence(&self, fence: super::Fence<'_>) -> Result<super::Raised, StoreError> {
-        self.health.noted(notes::fence(self.questions.turn().await?.pool(), fence).await)
+        self.noted(notes::fence(self.questions.turn().await?.pool(), fence).await)
     }
 
     pub(super) async fn begin(&self, origin: &str, snapshot: bool) -> Result<PostgresTransaction, StoreError> {
-        let open = self.sessions.begin(&self.pool, snapshot).await?;
+        let open = self.sessions.begin(&self.pool.pool(), snapshot).await?;
         let (questions, standing) = (self.questions.clone(), self.health.standing.clone());
         let origin = self.feeds.origin(origin);
         Ok(PostgresTransaction { open, sessions: self.sessions.clone(), questions, standing, origin })
@@ -277,7 +285,7 @@ impl Postgres {
         plan: &Plan,
         mut add: impl FnMut(Row) -> Result<(), StoreError> + Send,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.sessions.begin(&self.pool, false).await?;
+        let mut transaction = self.sessions.begin(&self.pool.pool(), false).await?;
         // A large preload may take longer than a load of one key, but not because somebody has locked the table: a
         // start and a reload wait for it, and it is tried again.
         let patience = "SELECT set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true)";
@@ -288,10 +296,6 @@ impl Postgres {
             add(parse(row.try_get(0)?)?)?;
         }
         Ok(())
-    }
-
-    pub(super) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
-        self.feeds.watch(settings, self.health.hearing(on_change)).await;
     }
 
     pub(super) async fn fingerprints(&self, mappings: &[&Mapping]) -> Result<Vec<Fingerprint>, StoreError> {
@@ -307,12 +311,12 @@ impl Postgres {
     /// transaction.
     fn give_names(&self) {
         let setup = self.setup.get();
-        let direct = setup.with_names(self.feeds.options().clone());
-        self.planners.pool().set_connect_options(planners::impatient(&direct));
-        self.questions.pool().set_connect_options(direct);
+        let direct = setup.with_names(PgConnectOptions::clone(&self.feeds.way().get()));
+        self.planners.connections().set_options(planners::impatient(&direct));
+        self.questions.connections().set_options(direct);
         if self.sessions.keep_statements() {
-            let options = setup.with_names(self.options.clone());
-            self.pool.set_connect_options(options.clone());
+            let options = setup.with_names(PgConnectOptions::clone(&self.way.get()));
+            self.pool.set_options(options.clone());
             self.lender.set_options(options);
         }
     }
@@ -325,19 +329,19 @@ impl Postgres {
 
     /// What an operator should know of the database's encoding.
     pub(super) async fn encoding_doubt(&self) -> Result<Option<String>, StoreError> {
-        encoding::doubt(self.questions.pool()).await
+        encoding::doubt(&self.direct()).await
     }
 
     /// Why the role may not read a mapping, with the key of its block.
     pub(super) async fn denied(&self, plan: &Plan) -> Result<Option<(&'static str, String)>, StoreError> {
         let catalog = self.catalog().await?;
         let sql = if plan.one.is_empty() { &plan.all } else { &plan.one };
-        triggers::denied(catalog.pool, &plan.mapping, sql).await
+        triggers::denied(&catalog.pool, &plan.mapping, sql).await
     }
 
     pub(super) async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
         let catalog = self.catalog().await?;
-        self.feeds.missing(catalog.pool, mapping).await
+        self.feeds.missing(&catalog.pool, mapping).await
     }
 
     pub(super) const fn feeds(&self) -> &Feeds {
@@ -347,6 +351,5 @@ impl Postgres {
 
 /// Whether a `postgres:` URL can be read.
 pub(super) fn check_url(settings: &config::Store) -> Result<(), (&'static str, StoreError)> {
-    options::read(settings).map_err(|error| ("store.url", error))?;
-    options::read_direct(settings).map_err(|error| ("store.feed_url", error)).map(|_| ())
+    Hosts::read(settings).map(|_| ())
 }

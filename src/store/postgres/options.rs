@@ -11,9 +11,9 @@ use crate::store::StoreError;
 
 const LIKE_THIS: &str = "postgres://user:password@host:5432/database";
 
-/// Reads how `store.url` is reached.
-pub(super) fn read(settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
-    let options = parse(&settings.url, settings)?;
+/// Reads how one of the servers of `store.url` is reached.
+pub(super) fn read(url: &str, settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
+    let options = parse(url, settings)?;
     Ok(match settings.pooler {
         Pooler::None => of_own_sessions(options, settings),
         // A pooler refuses what it cannot give every session that it lends.
@@ -21,17 +21,13 @@ pub(super) fn read(settings: &config::Store) -> Result<PgConnectOptions, StoreEr
     })
 }
 
-/// Reads how the server itself is reached, where sessions are ours.
-pub(super) fn read_direct(settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
-    let url = if settings.feed_url.is_empty() { &settings.url } else { &settings.feed_url };
+/// Reads how the server itself is reached, where sessions are ours: by `store.feed_url`, or else by this URL.
+pub(super) fn read_direct(url: &str, settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
+    let url = if settings.feed_url.is_empty() { url } else { &settings.feed_url };
     Ok(of_own_sessions(parse(url, settings)?, settings))
 }
 
 fn parse(url: &str, settings: &config::Store) -> Result<PgConnectOptions, StoreError> {
-    if has_several_hosts(url) {
-        let text = "names several hosts; name one, or an address that always leads to the primary";
-        return Err(StoreError::Refused(format!("{text}: {LIKE_THIS}")));
-    }
     let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::of_url(&error, LIKE_THIS))?;
     Ok(verified(options, &settings.ca_file).application_name("hearthside").disable_statement_logging())
 }
@@ -45,10 +41,9 @@ fn of_own_sessions(options: PgConnectOptions, settings: &config::Store) -> PgCon
     options.options([("statement_timeout", timeout.as_str()), isolation]).options(FIXED)
 }
 
-/// As libpq takes them: `postgres://one:5432,other:5432/database`.
-fn has_several_hosts(url: &str) -> bool {
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?']).next().unwrap_or_default();
-    authority.rsplit('@').next().is_some_and(|hosts| hosts.contains(','))
+/// Where a server is.
+pub(super) fn place(options: &PgConnectOptions) -> String {
+    format!("{}:{}", options.get_host(), options.get_port())
 }
 
 /// Whoever asks for TLS gets a verified server: `sslmode=require` alone would accept any certificate.

@@ -2,10 +2,10 @@
 //! waited for only shortly, and apart from every other statement, so that a table which somebody has locked holds up
 //! nothing but its own mapping's plan, which is made later. Knows no catalog.
 
-use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::pool::Connections;
 use crate::store::StoreError;
 
 /// So many plans are made at once.
@@ -17,14 +17,14 @@ const LOCK_TIMEOUT: &str = "200ms";
 /// The connections, and the turns of those who use them: a plan uses one connection at a time.
 #[derive(Debug)]
 pub(super) struct Planners {
-    pool: PgPool,
+    connections: Connections,
     turns: Semaphore,
 }
 
 impl Planners {
     /// Over a pool of [`MOST`] connections.
-    pub(super) const fn new(pool: PgPool) -> Self {
-        Self { pool, turns: Semaphore::const_new(MOST as usize) }
+    pub(super) const fn new(connections: Connections) -> Self {
+        Self { connections, turns: Semaphore::const_new(MOST as usize) }
     }
 
     /// The turn to make a plan; those who wait are served in the order they came.
@@ -35,8 +35,8 @@ impl Planners {
         self.turns.acquire().await.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 
-    pub(super) const fn pool(&self) -> &PgPool {
-        &self.pool
+    pub(super) const fn connections(&self) -> &Connections {
+        &self.connections
     }
 }
 

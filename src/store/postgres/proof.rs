@@ -31,6 +31,7 @@ struct Server {
 }
 
 /// What was proven.
+#[derive(Debug)]
 pub(super) struct Proven {
     /// What the store takes.
     pub(super) standing: Standing,

@@ -1,6 +1,7 @@
 //! One connection for a short statement that must not wait behind any other: whether the server is there, and whether
 //! the change feed is alive. What other connections are busy with, or locked out of, does not concern it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
@@ -8,19 +9,23 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use tokio::sync::Mutex;
 
 use super::key_connections::has_died;
+use super::way::Way;
+
+/// A connection, and how it was opened.
+type Open = (PgConnection, Arc<PgConnectOptions>);
 
 /// The connection, opened when it is needed.
 #[derive(Debug)]
 pub(super) struct Pulse {
-    options: PgConnectOptions,
+    way: Way,
     /// How long opening it may take.
     patience: Duration,
-    open: Mutex<Option<PgConnection>>,
+    open: Mutex<Option<Open>>,
 }
 
 impl Pulse {
-    pub(super) fn new(options: PgConnectOptions, patience: Duration) -> Self {
-        Self { options, patience, open: Mutex::default() }
+    pub(super) fn new(way: Way, patience: Duration) -> Self {
+        Self { way, patience, open: Mutex::default() }
     }
 
     /// The next statement goes over another connection.
@@ -35,20 +40,21 @@ impl Pulse {
     pub(super) async fn run(&self, sql: &str, values: &[&str]) -> Result<PgRow, sqlx::Error> {
         let mut open = self.open.lock().await;
         // Taken out: one whose statement is given up is closed.
-        if let Some(known) = open.take() {
+        if let Some((known, options)) = open.take().filter(|(_, options)| self.way.is_by(options)) {
             match execute(known, sql, values).await {
                 Err(error) if has_died(&error) => {}
-                result => return result.map(|(connection, row)| keep(&mut open, connection, row)),
+                result => return result.map(|(connection, row)| keep(&mut open, (connection, options), row)),
             }
         }
-        let connecting = tokio::time::timeout(self.patience, self.options.connect());
+        let options = self.way.get();
+        let connecting = tokio::time::timeout(self.patience, options.connect());
         let connection = connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
         let (connection, row) = execute(connection, sql, values).await?;
-        Ok(keep(&mut open, connection, row))
+        Ok(keep(&mut open, (connection, options), row))
     }
 }
 
-fn keep(open: &mut Option<PgConnection>, connection: PgConnection, row: PgRow) -> PgRow {
+fn keep(open: &mut Option<Open>, connection: Open, row: PgRow) -> PgRow {
     *open = Some(connection);
     row
 }

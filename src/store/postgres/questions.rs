@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::pool::Connections;
 use crate::store::StoreError;
 
 /// So many are asked at once.
@@ -16,27 +17,27 @@ pub(super) const MOST: u32 = 2;
 /// The connections, and the turns of those who ask. A clone is the same.
 #[derive(Clone, Debug)]
 pub(super) struct Questions {
-    pool: PgPool,
+    connections: Connections,
     turns: Arc<Semaphore>,
     patience: Duration,
 }
 
 /// Somebody whose turn it is to ask one question after the other. Nobody waits for a second turn meanwhile.
 pub(super) struct Asking<'q> {
-    pool: &'q PgPool,
+    pool: PgPool,
     _turn: SemaphorePermit<'q>,
 }
 
 impl Asking<'_> {
     pub(super) const fn pool(&self) -> &PgPool {
-        self.pool
+        &self.pool
     }
 }
 
 impl Questions {
     /// Over a pool of [`MOST`] connections; a turn is waited for so long.
-    pub(super) fn new(pool: PgPool, patience: Duration) -> Self {
-        Self { pool, turns: Arc::new(Semaphore::new(MOST as usize)), patience }
+    pub(super) fn new(connections: Connections, patience: Duration) -> Self {
+        Self { connections, turns: Arc::new(Semaphore::new(MOST as usize)), patience }
     }
 
     /// Waits for a turn to ask.
@@ -46,11 +47,11 @@ impl Questions {
     pub(super) async fn turn(&self) -> Result<Asking<'_>, StoreError> {
         let overloaded = || StoreError::Overloaded("too many questions about keys and refusals wait".into());
         let turn = tokio::time::timeout(self.patience, self.turns.acquire()).await.map_err(|_| overloaded())?;
-        Ok(Asking { pool: &self.pool, _turn: turn.map_err(|_| overloaded())? })
+        Ok(Asking { pool: self.connections.pool(), _turn: turn.map_err(|_| overloaded())? })
     }
 
     /// The connections, for what is done while nobody is served.
-    pub(super) const fn pool(&self) -> &PgPool {
-        &self.pool
+    pub(super) const fn connections(&self) -> &Connections {
+        &self.connections
     }
 }

@@ -2,12 +2,14 @@
 //! table's lock, and must not wait for other statements either. Knows of a mapping only which tables it names.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Row as _};
 use tokio::sync::Mutex;
 
+use super::way::Way;
 use crate::mapping::Mapping;
 use crate::store::StoreError;
 use crate::store::schema::{Fingerprint, names};
@@ -74,20 +76,22 @@ struct Watching {
     connection: PgConnection,
     /// The settings that it began with.
     settings: String,
+    /// How it was opened.
+    options: Arc<PgConnectOptions>,
 }
 
 /// The connection.
 #[derive(Debug)]
 pub(super) struct SchemaWatch {
-    options: PgConnectOptions,
+    way: Way,
     /// How long an answer is waited for.
     patience: Duration,
     open: Mutex<Option<Watching>>,
 }
 
 impl SchemaWatch {
-    pub(super) fn new(options: PgConnectOptions, patience: Duration) -> Self {
-        Self { options, patience, open: Mutex::default() }
+    pub(super) fn new(way: Way, patience: Duration) -> Self {
+        Self { way, patience, open: Mutex::default() }
     }
 
     /// The fingerprint of each mapping's tables, and the search path of a new session.
@@ -105,17 +109,18 @@ impl SchemaWatch {
     async fn digests(&self, names: &[String]) -> Result<(Digests, String), StoreError> {
         let mut open = self.open.lock().await;
         // A connection on which the waiting for an answer was given up is dropped.
-        if let Some(Watching { mut connection, settings }) = open.take() {
-            let answer = ask_all(&mut connection, names).await?;
-            if answer.settings == settings {
-                *open = Some(Watching { connection, settings });
+        if let Some(mut watching) = open.take().filter(|watching| self.way.is_by(&watching.options)) {
+            let answer = ask_all(&mut watching.connection, names).await?;
+            if answer.settings == watching.settings {
+                *open = Some(watching);
                 return Ok((answer.digests, answer.search_path));
             }
         }
         // A new session may have another search path, with other tables of the same names.
-        let mut connection = self.options.connect().await?;
+        let options = self.way.get();
+        let mut connection = options.connect().await?;
         let Seen { digests, search_path, settings } = ask_all(&mut connection, names).await?;
-        *open = Some(Watching { connection, settings });
+        *open = Some(Watching { connection, settings, options });
         Ok((digests, search_path))
     }
 }

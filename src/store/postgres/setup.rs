@@ -71,6 +71,11 @@ impl CurrentSetup {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Another server gave this to a new session.
+    pub(super) fn replace(&self, setup: Setup) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = setup;
+    }
+
     /// From now on names are looked up along this path. True when that is another one.
     pub(super) fn take_path(&self, search_path: &str) -> bool {
         let mut setup = self.0.write().unwrap_or_else(PoisonError::into_inner);

@@ -53,7 +53,7 @@ pub async fn script(settings: &config::Store, mappings: &[Mapping]) -> String {
 }
 
 async fn asked(settings: &config::Store, mappings: &[Mapping]) -> Result<Names, StoreError> {
-    Names::of(Store::connect(settings).await?.with_triggers()?, mappings).await
+    Names::of(&Store::connect(settings).await?.with_triggers()?, mappings).await
 }
 
 impl Store {
@@ -65,7 +65,7 @@ impl Store {
     pub async fn install_triggers(&self, mappings: &[Mapping], patience: Duration) -> Result<Report, StoreError> {
         match &self.engine {
             Engine::Postgres(store) => store.feeds().install(mappings, patience).await,
-            _ => install::install(self.with_triggers()?, mappings, patience).await,
+            _ => install::install(&self.with_triggers()?, mappings, patience).await,
         }
     }
 
@@ -74,7 +74,7 @@ impl Store {
     /// # Errors
     /// As [`Store::install_triggers`].
     pub async fn prune_triggers(&self, mappings: &[Mapping], patience: Duration) -> Result<Report, StoreError> {
-        clean::prune(self.with_triggers()?, mappings, patience).await
+        clean::prune(&self.with_triggers()?, mappings, patience).await
     }
 
     /// Drops all change triggers, and their functions.
@@ -82,7 +82,7 @@ impl Store {
     /// # Errors
     /// As [`Store::install_triggers`].
     pub async fn remove_triggers(&self, patience: Duration) -> Result<Report, StoreError> {
-        clean::remove(self.with_triggers()?, patience).await
+        clean::remove(&self.with_triggers()?, patience).await
     }
 
     /// The statements that give a role what these mappings need.
@@ -90,7 +90,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; the role of `store.url` must have these rights itself.
     pub async fn grants(&self, mappings: &[Mapping], role: &str) -> Result<String, StoreError> {
-        rights::grants(self.with_triggers()?, mappings, role).await
+        rights::grants(&self.with_triggers()?, mappings, role).await
     }
 
     /// What the role of `store.url` lacks for these mappings, a line for each table. SQLite has no roles.
@@ -99,7 +99,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn lacking_rights(&self, mappings: &[Mapping]) -> Result<Vec<Lack>, StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => rights::lacking(store.direct(), mappings).await,
+            Engine::Postgres(store) => rights::lacking(&store.direct(), mappings).await,
             _ => Ok(Vec::new()),
         }
     }
@@ -125,7 +125,7 @@ impl Store {
             Engine::Postgres(store) => {
                 let mut doubts = store.feeds().doubts().await?;
                 if store.feeds().kind() == FeedKind::Notify {
-                    doubts.extend(clean::doubts(store.direct(), mappings).await?);
+                    doubts.extend(clean::doubts(&store.direct(), mappings).await?);
                 }
                 Ok(doubts)
             }
@@ -133,7 +133,7 @@ impl Store {
         }
     }
 
-    fn with_triggers(&self) -> Result<&sqlx::PgPool, StoreError> {
+    fn with_triggers(&self) -> Result<sqlx::PgPool, StoreError> {
         match &self.engine {
             Engine::Postgres(store) => Ok(store.direct()),
             Engine::Away(away) => Err(away.error()),

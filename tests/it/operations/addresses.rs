@@ -106,14 +106,26 @@ fn a_refused_login_and_a_database_that_is_not_there_are_named_without_the_passwo
 }
 
 #[test]
-fn several_hosts_and_a_ttl_below_a_millisecond_are_refused_where_they_stand() {
-    let several = "postgres://u:secret@a.example:5432,b.example/d?target_session_attrs=read-write";
-    for (name, setting) in [("STORE__URL", "store.url"), ("STORE__FEED_URL", "store.feed_url")] {
-        let builder = Sidecar::builder().set("STORE__URL", "postgres://u@127.0.0.1/d").set(name, several);
-        let told = told(&builder.execute(&["check"]));
-        let expected = format!("HEARTHSIDE__{name}: {setting}: names several hosts; name one");
-        assert!(told.contains(&expected) && !told.contains("secret"), "{told}");
+fn lists_of_hosts_and_a_ttl_below_a_millisecond_are_refused_where_they_stand() {
+    let check = |url: &str, feed_url: &str| {
+        let builder = Sidecar::builder().set("STORE__URL", url).set("STORE__FEED_URL", feed_url);
+        told(&builder.execute(&["check"]))
+    };
+    let (one, several) = ("postgres://u@127.0.0.1/d", "postgres://u:secret@a.example:5432,b.example/d");
+    let why = "STORE__FEED_URL: store.feed_url: names several hosts, and must lead to one server";
+    assert!(check(one, several).contains(why), "{}", check(one, several));
+    for (parameters, why) in [
+        ("target_session_attrs=master", "target_session_attrs is \"master\", and can be any, read-write"),
+        ("load_balance_hosts=always", "load_balance_hosts is \"always\", and can be disable or random"),
+        ("hostaddr=10.0.0.1", "hostaddr, which is not supported"),
+        ("port=1,2,3", "names 2 hosts and 3 ports"),
+    ] {
+        let told = check(&format!("{several}?{parameters}"), "");
+        assert!(told.contains("STORE__URL: store.url: ") && told.contains(why), "{parameters}: {told}");
+        assert!(!told.contains("secret"), "{told}");
     }
+    let told_of_both = check(several, one);
+    assert!(told_of_both.contains("several hosts are followed only without store.pooler"), "{told_of_both}");
     for value in ["999us", "1ns", "0s"] {
         let config = format!("[[caches]]\nkey = \"a:{{id}}\"\ntype = \"hash\"\ntable = \"t\"\nttl = \"{value}\"\n");
         let told = told(&Sidecar::builder().config(&config).execute(&["check"]));

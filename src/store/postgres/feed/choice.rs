@@ -104,10 +104,11 @@ impl Feeds {
     }
 
     async fn ask(&self, mappings: &[Mapping], refused: Option<&str>) -> Result<Taken, StoreError> {
-        let ability = Ability::ask(&self.questions, &self.publication).await?;
+        let ability = Ability::ask(&self.questions.pool(), &self.publication).await?;
         let mappings: Vec<&Mapping> = mappings.iter().filter(|mapping| mapping.config.file.is_none()).collect();
-        let by_publication = Missed(publication::missing_of(&self.questions, &mappings, &self.publication).await?);
-        let by_triggers = Missed(triggers::missing_of(&self.questions, &mappings).await?);
+        let by_publication =
+            Missed(publication::missing_of(&self.questions.pool(), &mappings, &self.publication).await?);
+        let by_triggers = Missed(triggers::missing_of(&self.questions.pool(), &mappings).await?);
         Ok(Taken::of(&ability, &self.publication, refused, &Untold { by_publication, by_triggers }))
     }
 }

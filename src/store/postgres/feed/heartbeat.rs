@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use sqlx::postgres::PgConnectOptions;
 use tokio::time::MissedTickBehavior;
 
 use super::SILENT;
 use crate::config;
 use crate::store::StoreError;
 use crate::store::postgres::pulse::Pulse;
+use crate::store::postgres::way::Way;
 use crate::telemetry::clock::Tick;
 
 /// `insufficient_privilege`.
@@ -37,12 +37,12 @@ pub(super) struct Heart<'f> {
 }
 
 impl<'f> Heart<'f> {
-    pub(super) fn new(beat: Beat, options: &PgConnectOptions, settings: &config::Store, name: &'f str) -> Self {
+    pub(super) fn new(beat: Beat, way: &Way, settings: &config::Store, name: &'f str) -> Self {
         Self {
             beat,
             is_denied: AtomicBool::new(false),
             name,
-            pulse: Pulse::new(options.clone(), settings.connect_timeout),
+            pulse: Pulse::new(way.clone(), settings.connect_timeout),
             interval: settings.heartbeat_interval,
             patience: settings.heartbeat_timeout,
             unsent: ArcSwapOption::empty(),

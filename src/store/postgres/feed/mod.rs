@@ -19,11 +19,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 
 use crate::config;
 use crate::mapping::Mapping;
 use crate::store::postgres::expression::IN_LOG;
+use crate::store::postgres::pool::Connections;
+use crate::store::postgres::way::Way;
 use crate::store::triggers::{Lack, Report, TableInterests};
 use crate::store::{Change, OnChange, StoreError, publication, triggers};
 use crate::telemetry::random_id::fresh;
@@ -62,9 +63,9 @@ impl FeedKind {
 #[derive(Debug)]
 pub(in crate::store) struct Feeds {
     /// How the server itself is reached; says not what names mean.
-    options: PgConnectOptions,
+    way: Way,
     /// For questions about tables.
-    questions: PgPool,
+    questions: Connections,
     wanted: config::Feed,
     /// What is taken where that leaves it open.
     taken: ArcSwap<Taken>,
@@ -79,9 +80,9 @@ pub(in crate::store) struct Feeds {
 
 impl Feeds {
     /// The feed that the settings name.
-    pub(super) fn new(options: PgConnectOptions, questions: PgPool, settings: &config::Store) -> Self {
+    pub(super) fn new(way: Way, questions: Connections, settings: &config::Store) -> Self {
         Self {
-            options,
+            way,
             questions,
             wanted: settings.feed,
             taken: ArcSwap::from_pointee(Taken::fixed(settings.feed)),
@@ -92,8 +93,8 @@ impl Feeds {
         }
     }
 
-    pub(super) const fn options(&self) -> &PgConnectOptions {
-        &self.options
+    pub(super) const fn way(&self) -> &Way {
+        &self.way
     }
 
     pub(in crate::store) fn kind(&self) -> FeedKind {
@@ -112,7 +113,7 @@ impl Feeds {
     pub(in crate::store) async fn lacks(&self) -> Result<Vec<String>, StoreError> {
         match self.wanted {
             config::Feed::Notify | config::Feed::Auto => Ok(Vec::new()),
-            config::Feed::Replication => Ok(Ability::ask(&self.questions, &self.publication).await?.lacks()),
+            config::Feed::Replication => Ok(Ability::ask(&self.questions.pool(), &self.publication).await?.lacks()),
         }
     }
 
@@ -129,7 +130,7 @@ impl Feeds {
             }
             FeedKind::Notify => {}
             FeedKind::Replication => {
-                let ability = Ability::ask(&self.questions, &self.publication).await?;
+                let ability = Ability::ask(&self.questions.pool(), &self.publication).await?;
                 lines.extend(ability.doubt().map(str::to_owned));
                 if is_open {
                     let otherwise = if has_fallback { "triggers tell them" } else { "nothing tells them" };
@@ -174,8 +175,8 @@ impl Feeds {
     /// As [`Feeds::missing`].
     pub(in crate::store) async fn missing_of(&self, mappings: &[&Mapping]) -> Result<Vec<Lack>, StoreError> {
         match self.kind() {
-            FeedKind::Notify => triggers::missing_of(&self.questions, mappings).await,
-            FeedKind::Replication => publication::missing_of(&self.questions, mappings, &self.publication).await,
+            FeedKind::Notify => triggers::missing_of(&self.questions.pool(), mappings).await,
+            FeedKind::Replication => publication::missing_of(&self.questions.pool(), mappings, &self.publication).await,
         }
     }
 
@@ -189,8 +190,10 @@ impl Feeds {
         patience: Duration,
     ) -> Result<Report, StoreError> {
         match self.made().await? {
-            FeedKind::Notify => triggers::install(&self.questions, mappings, patience).await,
-            FeedKind::Replication => publication::install(&self.questions, mappings, &self.publication, patience).await,
+            FeedKind::Notify => triggers::install(&self.questions.pool(), mappings, patience).await,
+            FeedKind::Replication => {
+                publication::install(&self.questions.pool(), mappings, &self.publication, patience).await
+            }
         }
     }
 
@@ -200,7 +203,7 @@ impl Feeds {
             config::Feed::Notify => FeedKind::Notify,
             config::Feed::Replication => FeedKind::Replication,
             config::Feed::Auto => {
-                let ability = Ability::ask(&self.questions, &self.publication).await?;
+                let ability = Ability::ask(&self.questions.pool(), &self.publication).await?;
                 if ability.lacks_for_good().is_empty() { FeedKind::Replication } else { FeedKind::Notify }
             }
         })
@@ -258,12 +261,13 @@ impl Feeds {
         on_change: &OnChange,
         attempt: &mut u64,
     ) -> String {
-        let (options, taken) = (&self.options, self.taken());
+        let (way, taken) = (&self.way, self.taken());
         match taken.kind {
-            FeedKind::Notify => notify::listen(options, settings, heartbeat, on_change, attempt).await,
+            FeedKind::Notify => notify::listen(way, settings, heartbeat, on_change, attempt).await,
             FeedKind::Replication => {
-                let (questions, interests, waits) = (&self.questions, &self.interests, !taken.has_fallback);
-                let replication = Replication { options, settings, questions, interests, waits, on_change };
+                let (options, questions) = (&*way.get(), &self.questions.pool());
+                let (interests, waits) = (&self.interests, !taken.has_fallback);
+                let replication = Replication { way, options, settings, questions, interests, waits, on_change };
                 replication.listen(heartbeat, attempt).await
             }
         }
@@ -274,9 +278,4 @@ impl Feeds {
 fn backoff(attempt: u64) -> Duration {
     let most = (attempt * 100).min(3000);
     Duration::from_millis(fastrand::u64(most / 2..=most))
-}
-
-/// Where the server is.
-fn place(options: &PgConnectOptions) -> String {
-    format!("{}:{}", options.get_host(), options.get_port())
 }

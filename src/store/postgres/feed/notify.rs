@@ -15,8 +15,10 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
 use super::heartbeat::{Beat, Heart};
 use super::next_notice::next_notice;
-use super::{OF_STANDBY, SILENT, place};
+use super::{OF_STANDBY, SILENT};
 use crate::config;
+use crate::store::postgres::options::place;
+use crate::store::postgres::way::Way;
 use crate::store::{Change, OnChange};
 use crate::telemetry::LogThrottle;
 use crate::telemetry::clock::Tick;
@@ -47,18 +49,18 @@ enum Notice {
 
 /// Listens until something is wrong, and says what.
 pub(super) async fn listen(
-    options: &PgConnectOptions,
+    way: &Way,
     settings: &config::Store,
     heartbeat: &str,
     on_change: &OnChange,
     attempt: &mut u64,
 ) -> String {
-    let listener = match connect(options, settings, heartbeat).await {
+    let listener = match connect(&way.get(), settings, heartbeat).await {
         Ok(listener) => listener,
         Err(why) => return why,
     };
     *attempt = 0;
-    let heart = Heart::new(BEAT, options, settings, heartbeat);
+    let heart = Heart::new(BEAT, way, settings, heartbeat);
     heart.beat_beside(hear(listener, settings, heartbeat, on_change)).await
 }
 

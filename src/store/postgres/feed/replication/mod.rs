@@ -25,10 +25,12 @@ use sqlx::{ConnectOptions as _, PgPool};
 use tokio::sync::mpsc;
 
 use super::heartbeat::{Beat, Heart};
-use super::{OF_STANDBY, SILENT, place};
+use super::{OF_STANDBY, SILENT};
 use crate::config;
 use crate::store::catalog::relation::quote;
 use crate::store::postgres::expression::IN_LOG;
+use crate::store::postgres::options::place;
+use crate::store::postgres::way::Way;
 use crate::store::triggers::TableInterests;
 use crate::store::{Change, OnChange};
 use crate::telemetry::clock::Tick;
@@ -55,6 +57,7 @@ const MOST_READ: usize = 256;
 
 /// What a feed by replication needs.
 pub(super) struct Replication<'f> {
+    pub(super) way: &'f Way,
     pub(super) options: &'f PgConnectOptions,
     pub(super) settings: &'f config::Store,
     /// For questions about tables.
@@ -86,7 +89,7 @@ impl Replication<'_> {
                 why = settling.run(coming) => why,
             }
         };
-        Heart::new(BEAT, self.options, self.settings, heartbeat).beat_beside(feed).await
+        Heart::new(BEAT, self.way, self.settings, heartbeat).beat_beside(feed).await
     }
 
     async fn connect(&self) -> Result<(Walsender, Settling), String> {
