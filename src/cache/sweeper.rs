@@ -1,7 +1,7 @@
 //! Removes rows of keys that have ended, each mapping's beside those of the others. A row that cannot go (somebody
 //! refers to it, a trigger keeps it) is found, passed over, and tried again after a pause that grows.
 //!
-//! Invariant: a row is left alone while its key has another end that waits in the journal.
+//! Invariant: a row is left alone while its key has another end that waits in the journal, under whatever mapping.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::resting_rows::RestingRows;
 use super::source::Cached;
 use super::write_behind::WriteBehind;
 use crate::config;
+use crate::keys::MappingId;
 use crate::store::{Chosen, Plan, RowKey, StoreError};
 use crate::telemetry::LogThrottle;
 use crate::telemetry::metrics::CacheMetrics;
@@ -44,6 +45,8 @@ struct Round<'r> {
     sweeper: &'r Sweeper,
     cached: &'r Cached,
     plan: Arc<Plan>,
+    /// The number of the first change that was journaled after the round began.
+    until: u64,
     resting: &'r mut RestingRows,
     begun: Instant,
     removed: u64,
@@ -92,18 +95,29 @@ impl Sweeper {
     /// One round; why something could not be removed, if that is so.
     async fn sweep(&self, cached: &Cached, resting: &mut RestingRows) -> Option<StoreError> {
         let plan = cached.current.plan().ok()?;
+        let until = self.memory.overlay.upcoming();
         // What waits is saved first, and stays where that fails.
         if let Err(error) = self.write_behind.flush_expiries(cached.mapping().id).await {
             tracing::debug!(mapping = cached.name(), %error, "deferred expiries wait for the store");
         }
         let (begun, removed) = (Instant::now(), 0);
-        let mut round = Round { sweeper: self, cached, plan, resting, begun, removed, refusals: 0, refusal: None };
+        let mut round =
+            Round { sweeper: self, cached, plan, until, resting, begun, removed, refusals: 0, refusal: None };
         let ended = round.run().await;
         if round.removed > 0 {
             self.metrics.swept.inc_by(round.removed);
             tracing::debug!(mapping = cached.name(), rows = round.removed, "rows of keys that have ended were removed");
         }
         ended.err().or(round.refusal)
+    }
+
+    /// True when ends of before `until` wait of other mappings whose keys end by the same column of the same table.
+    fn ends_wait_beside(&self, cached: &Cached, until: u64) -> bool {
+        let Memory { source, overlay, .. } = &*self.memory;
+        let column = &cached.block().expires_column;
+        let is_same = |other: &MappingId| source.cached(*other).is_some_and(|c| c.block().expires_column == *column);
+        let mut beside = self.write_behind.mappings_beside(cached.mapping().id).filter(is_same);
+        beside.any(|other| overlay.expires_since(other, until))
     }
 }
 
@@ -128,7 +142,15 @@ impl Round<'_> {
     }
 
     /// The rows whose keys have another end that the store does not have yet. A key may be given one at any moment.
+    ///
+    /// # Errors
+    /// Nothing is to be removed: such an end waits of a key of another mapping, and nobody can say which row that is.
+    /// An end that has come since the round began is that of a key that has lived until now.
     fn renewed(&self) -> Result<HashSet<RowKey>, StoreError> {
+        if self.sweeper.ends_wait_beside(self.cached, self.until) {
+            let why = "deferred expiries of another mapping of the table wait to be saved";
+            return Err(StoreError::Overloaded(why.into()));
+        }
         let waiting = self.sweeper.memory.overlay.expiring(self.cached.mapping().id);
         if waiting.len() > MOST_RENEWED {
             return Err(StoreError::Overloaded("too many deferred expiries of this mapping wait to be saved".into()));

@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Loads the record of one key; `None` when there is no such row, or when the row's own key is spelled otherwise
-    /// (hazard 29).
+    /// (hazard 29). One that has ended by its row is told too, with nothing left of its life.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Open`] at once while the breaker is open.

@@ -90,8 +90,8 @@ impl Memory {
             Ok(result) => result,
             Err(_) => Err(StoreError::Overloaded("the load took too long".into())),
         };
+        let result = result.map(|record| self.lay_over(load.key(), waiting, record));
         self.count_load(&result, started);
-        let over = |record| self.lay_over(load.key(), waiting, record);
         let entry = |record| {
             let entry = cached.life.entry(record, cached.mapping().id, load.epoch(), started);
             Arc::new(match load.wish {
@@ -99,7 +99,7 @@ impl Memory {
                 Wish::Background(used_at) => entry.used_last_at(used_at),
             })
         };
-        let result = result.map(over).map(entry);
+        let result = result.map(entry);
         if let Err(error) = &result
             && load.urgency().is_urgent()
         {

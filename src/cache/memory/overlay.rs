@@ -141,6 +141,12 @@ impl Overlay {
         self.keys().iter().filter(|(_, dirty)| ends(dirty)).map(|(key, _)| key.clone()).collect()
     }
 
+    /// True when the expiry of a key of a mapping waits, and has waited since before `until`.
+    pub(crate) fn expires_since(&self, mapping: MappingId, until: u64) -> bool {
+        let is_old = |entry: &Entry| entry.seq < until && matches!(entry.change, Change::Expiry(_));
+        self.keys().values().any(|dirty| dirty.mapping == mapping && dirty.entries.iter().any(is_old))
+    }
+
     /// One more than the number of the newest change that waits.
     pub(crate) fn upcoming(&self) -> u64 {
         self.keys().values().flat_map(|dirty| &dirty.entries).map(|entry| entry.seq + 1).max().unwrap_or_default()

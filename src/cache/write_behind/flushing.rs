@@ -88,17 +88,25 @@ impl WriteBehind {
         self.journal.as_ref().is_none_or(|journal| journal.has_succeeded())
     }
 
-    /// Saves what waits in a mapping's strand, if expiries of the mapping's keys are among it.
+    /// Saves what waits in a mapping's strand, if expiries of keys are among it.
     ///
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.
     pub(crate) async fn flush_expiries(&self, mapping: MappingId) -> Result<(), StoreError> {
         match (&self.journal, self.strands.of_mapping(mapping)) {
-            (Some(journal), Some(strand)) if !self.memory.overlay.expiring(mapping).is_empty() => {
+            (Some(journal), Some(strand))
+                if strand.mappings.iter().any(|id| self.memory.overlay.expires_since(*id, u64::MAX)) =>
+            {
                 self.flush_strand(journal, strand).await
             }
             _ => Ok(()),
         }
+    }
+
+    /// The mappings that write the same table as this one.
+    pub(crate) fn mappings_beside(&self, mapping: MappingId) -> impl Iterator<Item = MappingId> {
+        let strand = self.strands.of_mapping(mapping);
+        strand.into_iter().flat_map(|strand| &strand.mappings).copied().filter(move |other| *other != mapping)
     }
 
     /// Saves what waits for one key, before something that must come after it, and what must go before that.

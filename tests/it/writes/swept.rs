@@ -192,3 +192,29 @@ fn a_row_that_is_given_a_new_end_during_a_round_is_not_swept_by_it() {
     until("another round has been", || postgres.sql("SELECT count(*) FROM a WHERE id = 3") == "0");
     assert_eq!(postgres.sql("SELECT string_agg(id::text, ',') FROM a"), "2");
 }
+
+/// The row is given its new end under one of two keys, which the table does not take for now.
+#[test]
+fn a_row_is_not_swept_while_its_new_end_waits_under_a_key_of_another_mapping() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLES);
+    postgres.sql(
+        "DELETE FROM child; DROP TRIGGER keep ON a; DELETE FROM a; \
+         INSERT INTO a VALUES (1, 'x', now() + interval '1 hour'); \
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.ends > now() THEN \
+         RAISE EXCEPTION 'not now' USING ERRCODE = '40001'; END IF; RETURN NEW; END $$; \
+         CREATE TRIGGER refuse BEFORE UPDATE ON a FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    let (first, _) = CONFIG.split_at(CONFIG.rfind("[[caches]]").expect("two mappings"));
+    let both = format!("{first}{}", first.replace("a:{id:int}", "c:{id:int}"));
+    let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(&both).migrated();
+    let builder = builder.set("STORE__SWEEP_INTERVAL", "50ms");
+    let sidecar = builder.expect(&[warnings::NOT_SWEPT, warnings::DEFERRED_WAIT]).start();
+    assert_eq!(sidecar.wire().ask("EXPIRE c:1 7200"), ":1\r\n");
+    let gone = "now() - interval '1 hour'";
+    postgres.sql(&format!("UPDATE a SET ends = {gone}; INSERT INTO a VALUES (2, 'y', {gone})"));
+    until("the other is swept", || metric(&sidecar, "hearthside_swept_total") == 1.0);
+    until("the sweep of the other mapping rests", || sidecar.log().contains("of another mapping of the table wait"));
+    postgres.sql("DROP TRIGGER refuse ON a");
+    until("the end is saved", || postgres.sql("SELECT id FROM a WHERE ends > now() + interval '1 hour'") == "1");
+}
