@@ -147,7 +147,8 @@ async fn put_aside(journal: &Journal, entries: &[Entry], owned: &Owned) -> Resul
     Ok(())
 }
 
-/// Lays what waits over every record; what belongs to no mapping of today stays in the journal.
+/// Lays what waits over every record; what belongs to no mapping of today stays in the journal, for a reload that
+/// configures one.
 fn lay(journal: &Journal, entries: Vec<Entry>, owned: &Owned) {
     if !entries.is_empty() {
         tracing::info!(fields = entries.len(), "deferred writes of before are replayed from the journal");
@@ -162,7 +163,7 @@ fn lay(journal: &Journal, entries: Vec<Entry>, owned: &Owned) {
         tracing::error!(
             mapping = entry.mapping,
             "a deferred write waits for a mapping that is not configured any more (or writes no table); it stays in \
-             the journal"
+             the journal until it is configured"
         );
     }
     journal.let_go(entries.iter().map(|(_, entry)| entry));
@@ -171,6 +172,7 @@ fn lay(journal: &Journal, entries: Vec<Entry>, owned: &Owned) {
             owned.cache.replay(mapping, vec![entry]);
         }
     }
+    owned.cache.keep(lost.into_iter().map(|(_, entry)| entry).collect());
     owned.cache.count_waiting();
 }
 

@@ -31,6 +31,11 @@ impl Cache {
         self.write_behind.replay(id, entries);
     }
 
+    /// Keeps what a journal held for mappings that are not configured, until a reload configures them.
+    pub fn keep(&self, entries: Vec<journal::Entry>) {
+        self.write_behind.keep(entries);
+    }
+
     /// Shows how many keys have something that waits.
     pub fn count_waiting(&self) {
         self.write_behind.count_waiting();
@@ -43,11 +48,13 @@ impl Cache {
 
     /// The store has these entries: nothing of them lies over a record any more.
     pub fn forget_applied(&self, entries: &[journal::Entry]) {
+        self.write_behind.forget_kept(entries);
         entries.iter().for_each(|entry| self.memory.settle(&entry.key, std::slice::from_ref(entry), None));
     }
 
     /// The store never gets these entries: their keys are forgotten.
     pub fn give_up(&self, entries: &[journal::Entry]) {
+        self.write_behind.forget_kept(entries);
         entries.iter().for_each(|entry| self.memory.give_up(&entry.key, std::slice::from_ref(entry)));
     }
 

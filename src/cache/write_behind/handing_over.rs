@@ -46,9 +46,7 @@ impl WriteBehind {
     /// What waits here waits in `new` from now on, and is not saved by this cache any more. Dropped halfway, it gives
     /// `new` nothing, and all of it stays in the journal.
     pub(crate) async fn hand_over(&self, new: &Self) {
-        if self.journal.is_none() {
-            return;
-        }
+        let Some(journal) = &self.journal else { return };
         // Where a flush is under way, its answer is waited for no more.
         self.is_given_over.send_replace(true);
         self.renewals.end().await;
@@ -61,6 +59,8 @@ impl WriteBehind {
             }
             given.doubts.extend(Some(flusher).filter(Flusher::is_unsettled));
         }
+        // Older than all that was deferred since.
+        self.hand_over_kept(journal, new);
         // A read that began before the reload may still look at this overlay: it keeps everything.
         let rows = self.memory.overlay.all().into_iter().map(|(key, dirty)| (key, dirty.entries));
         for (key, entries) in std::mem::take(&mut given.orphans).into_iter().chain(rows) {
@@ -74,7 +74,7 @@ impl WriteBehind {
     }
 
     /// The mapping that goes on with what waits for one of this key pattern.
-    fn successor(&self, pattern: &str) -> Option<MappingId> {
+    pub(super) fn successor(&self, pattern: &str) -> Option<MappingId> {
         let is_successor = |now: &&Cached| now.name() == pattern && now.block().writes_table();
         Some(self.memory.source.all().find(is_successor)?.mapping().id)
     }

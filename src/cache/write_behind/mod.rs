@@ -10,6 +10,7 @@ pub(super) mod flushing;
 pub(super) mod handing_over;
 pub(super) mod inheritance;
 pub(super) mod journalling;
+pub(super) mod kept;
 pub(super) mod pace;
 pub(super) mod strands;
 pub(super) mod under_way;
@@ -20,6 +21,7 @@ use tokio::sync::{Mutex, Notify, watch};
 
 use expiry::Renewals;
 use inheritance::Inherited;
+use kept::Kept;
 use strands::Strands;
 
 use super::memory::Memory;
@@ -41,6 +43,8 @@ pub(super) struct WriteBehind {
     is_given_over: watch::Sender<bool>,
     /// What the cache before has left to be settled, before anything is taken here.
     inherited: Mutex<Inherited>,
+    /// What the journal held at the start for mappings that are not configured.
+    kept: Kept,
     /// Log lines about a store that takes nothing.
     complaints: LogThrottle,
     /// Most keys of one flush.
@@ -70,6 +74,7 @@ impl WriteBehind {
             flush_now,
             is_given_over,
             inherited,
+            kept: Kept::default(),
             complaints,
             flush_rows,
             renewals,

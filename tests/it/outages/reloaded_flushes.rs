@@ -344,3 +344,20 @@ fn with_sqlite_what_waits_for_a_locked_file_is_read_over_two_reloads_and_saved()
     until("nothing waits", || metric(&sidecar, "hearthside_journal_bytes") == 0.0);
     assert_eq!(sqlite(&file, "SELECT group_concat(v) FROM applied"), "x");
 }
+
+#[test]
+fn what_waited_at_the_start_for_a_mapping_that_a_later_reload_brings_back_is_saved() {
+    let place = Place::new();
+    let (mut sidecar, _) = place.troubled(&refusal(CONFLICT));
+    sidecar.kill();
+    let sidecar = place.builder(OTHER).expect(&[warnings::WAITS_FOR_A_MAPPING]).start();
+    assert_eq!(metric(&sidecar, "hearthside_deferred_keys"), 1.0);
+    reload(&sidecar, &(OTHER.to_owned() + THIRD));
+    assert_eq!(metric(&sidecar, "hearthside_deferred_keys"), 1.0);
+    reload(&sidecar, &(block("d") + OTHER));
+    assert_eq!(sidecar.wire().ask("HGET a:1 d"), "$1\r\nx\r\n", "it lies over the record");
+    place.postgres.sql("DROP TRIGGER f ON a");
+    place.until_saved(&sidecar);
+    assert_eq!(place.d(1), "x");
+    until("none is counted", || metric(&sidecar, "hearthside_deferred_keys") == 0.0);
+}

@@ -133,6 +133,8 @@ pub const NO_ROW: &str = "deferred writes to rows that are not there are dropped
                           or the rows were deleted after them";
 pub const NO_MAPPING: &str = "deferred writes wait for a mapping that is not configured any more (or writes no table): \
     they are put aside (the mapping is that of the first key); `hearthside journal` shows them";
+pub const WAITS_FOR_A_MAPPING: &str = "a deferred write waits for a mapping that is not configured any more (or writes \
+    no table); it stays in the journal until it is configured";
 pub const JOURNAL_NOT_WRITTEN: &str = "the journal cannot be written: deferred writes are refused";
 pub const JOURNAL_MADE_AGAIN: &str = "files of the journal were removed or replaced while it is in use; it was made \
     again with all that waits in it, and nothing is lost";
