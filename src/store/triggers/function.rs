@@ -1,5 +1,10 @@
 //! The function that the triggers of one table call. Its SQL is static: it is parsed once for each session. Pure.
 //!
+//! It has a short way for statements that change one row (`single`), which writers mostly do, and a long one for all
+//! else. The short way's query must find one row (STRICT), which costs less than to count them; the long way begins with
+//! the error that there are more. Settings of the function itself would cost each call more than all that the short way
+//! does, so the long way fixes them where it begins, and takes them back by ending its block with an error.
+//!
 //! What it tells of an UPDATE are the keys whose rows, as far as the mapping shows them, are not the same before and
 //! after, each counted as often as it occurs. Rows are compared as text, since not every type has an equality (json,
 //! point), and by bytes, whatever the collation.
@@ -8,6 +13,7 @@
 //! end every listening session, so that its mapping is told as a whole.
 
 use super::interest::{Interest, KeyParts, TableInterests, digest};
+use super::single::single;
 use crate::store::catalog::relation::quote;
 use crate::telemetry::planted::is_planted;
 
@@ -16,7 +22,7 @@ const MOST_KEYS: usize = 1000;
 
 /// A NOTIFY payload holds less than 8000 bytes.
 /// Source: <https://www.postgresql.org/docs/current/sql-notify.html>
-const MOST_BYTES: usize = 7000;
+pub(super) const MOST_BYTES: usize = 7000;
 
 /// A function, with the name that its text gives it.
 pub(super) struct Function {
@@ -31,16 +37,13 @@ impl Function {
         Self { name: format!("changed_{}", digest(&body)), body }
     }
 
-    /// The statement that makes it. The text of a key must not depend on the writer's session.
+    /// The statement that makes it.
     pub(super) fn sql(&self) -> String {
         let Self { name, body } = self;
         let tag = tag(body);
         format!(
             "CREATE OR REPLACE FUNCTION hearthside.{name}() RETURNS trigger\n\
              LANGUAGE plpgsql\n\
-             SET search_path = pg_catalog, pg_temp\n\
-             SET DateStyle = 'ISO, MDY' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC'\n\
-             SET bytea_output = 'hex' SET extra_float_digits = 1\n\
              AS {tag}{body}{tag};\n"
         )
     }
@@ -53,78 +56,147 @@ fn tag(body: &str) -> String {
 }
 
 fn body(table: &TableInterests) -> String {
-    let TableInterests { table, interests } = table;
-    let patterns: Vec<String> = interests.iter().map(|interest| constant(&interest.pattern)).collect();
+    let TableInterests { table: name, interests } = table;
+    let patterns: Vec<String> =
+        interests.iter().map(|interest| format!("{}::pg_catalog.text", quoted(&interest.pattern))).collect();
     let tokens: String = interests.iter().map(|interest| format!("-- serves {}\n", interest.token())).collect();
-    let told = |event| interests.iter().map(|interest| told(interest, event)).collect::<String>();
+    let patterns = patterns.join(", ");
     format!(
         "
 #variable_conflict use_column
 -- Of the table {}. Written by `hearthside triggers`: its name is a digest of this text.
 {tokens}DECLARE
-    mappings CONSTANT text[] := ARRAY[{}];
-    whole text[] := '{{}}';     -- the mappings that are told as a whole
-    keys text[] := '{{}}';      -- the keys that are told, as JSON
-    found text[];
-    longest int;
-    one text;
-    batch text := '';
-    ending text := ']}}';
+    rest pg_catalog.bool := true;       -- whether the short way has left something to tell
 BEGIN
-    IF TG_OP = 'UPDATE' THEN
-{}    ELSIF TG_OP = 'INSERT' THEN
-{}    ELSIF TG_OP = 'DELETE' THEN
-{}    ELSE
-        whole := mappings;
+{}    IF rest THEN
+        RAISE too_many_rows;
     END IF;
-{}    RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-    -- Whatever it is, the statement that fired this goes on. NOTIFY needs no right, as pg_notify does.
-    BEGIN
-        FOREACH one IN ARRAY mappings LOOP
-            EXECUTE format('NOTIFY hearthside, %L', json_build_object('mapping', one, 'trouble', SQLSTATE)::text);
-        END LOOP;
-    EXCEPTION WHEN OTHERS THEN
-        RAISE LOG 'Hearthside cannot be told of a change: % (%)', SQLERRM, SQLSTATE;
-    END;
     RETURN NULL;
+EXCEPTION
+    WHEN no_data_found THEN
+        RETURN NULL;
+    WHEN too_many_rows THEN
+{}        RETURN NULL;
+    WHEN OTHERS THEN
+{}        RETURN NULL;
 END
 ",
-        line(table),
-        patterns.join(", "),
-        told(Event::Update),
-        told(Event::Insert),
-        told(Event::Delete),
-        sending(),
+        line(name),
+        short(table),
+        long(table, &patterns),
+        trouble(&patterns),
     )
 }
 
-/// Sends what was found: first the mappings that are told as a whole, then the keys, as many in one notice as it holds.
-fn sending() -> String {
+/// Whatever has gone wrong, the statement that fired this goes on. NOTIFY needs no right, as pg_notify does.
+fn trouble(patterns: &str) -> String {
     format!(
-        "    FOREACH one IN ARRAY whole LOOP
-        PERFORM pg_notify('hearthside', json_build_object('mapping', one)::text);
-    END LOOP;
-    IF cardinality(keys) > 0 THEN
-        -- Whose write this is, where a sidecar's write did it and no trigger of the table's owner.
-        IF pg_trigger_depth() = 1 AND current_setting('hearthside.origin', true) <> '' THEN
-            ending := '],\"from\":' || to_json(current_setting('hearthside.origin'))::text || '}}';
-        END IF;
-        FOREACH one IN ARRAY keys LOOP
-            IF batch <> '' AND octet_length(batch) + octet_length(one) > {MOST_BYTES} THEN
-                PERFORM pg_notify('hearthside', '{{\"keys\":[' || batch || ending);
-                batch := '';
-            END IF;
-            batch := CASE batch WHEN '' THEN one ELSE batch || ',' || one END;
-        END LOOP;
-        PERFORM pg_notify('hearthside', '{{\"keys\":[' || batch || ending);
-    END IF;
+        "        DECLARE
+            one pg_catalog.text;
+        BEGIN
+            FOREACH one IN ARRAY ARRAY[{patterns}] LOOP
+                EXECUTE pg_catalog.format('NOTIFY hearthside, %L', pg_catalog.json_build_object(
+                    'mapping', one, 'trouble', SQLSTATE)::pg_catalog.text);
+            END LOOP;
+        EXCEPTION WHEN OTHERS THEN
+            RAISE LOG 'Hearthside cannot be told of a change: % (%)', SQLERRM, SQLSTATE;
+        END;
 "
     )
 }
 
+/// The short way, where there is one.
+fn short(table: &TableInterests) -> String {
+    let events = [("UPDATE", Event::Update), ("INSERT", Event::Insert), ("DELETE", Event::Delete)];
+    let ways = events.into_iter().filter_map(|(name, event)| Some((name, single(table, event)?)));
+    let ways: Vec<String> =
+        ways.map(|(name, way)| format!("IF TG_OP OPERATOR(pg_catalog.=) '{name}' THEN\n{way}")).collect();
+    if ways.is_empty() { String::new() } else { format!("    {}    END IF;\n", ways.join("    ELS")) }
+}
+
+/// The long way. The text of a key must not depend on the writer's session, and nothing of the session may change.
+fn long(table: &TableInterests, patterns: &str) -> String {
+    let told = |event| table.interests.iter().map(|interest| told(interest, event)).collect::<String>();
+    format!(
+        "        DECLARE
+            mappings CONSTANT pg_catalog.text[] := ARRAY[{patterns}];
+            whole pg_catalog.text[] := '{{}}';  -- the mappings that are told as a whole
+            keys pg_catalog.text[] := '{{}}';   -- the keys that are told, as JSON
+            found pg_catalog.text[];
+            longest pg_catalog.int4;
+            one pg_catalog.text;
+            batch pg_catalog.text := '';
+            ending pg_catalog.text := ']}}';
+        BEGIN
+        BEGIN
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+            pg_catalog.set_config('DateStyle', 'ISO, MDY', true),
+            pg_catalog.set_config('IntervalStyle', 'postgres', true),
+            pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('bytea_output', 'hex', true),
+            pg_catalog.set_config('extra_float_digits', '1', true);
+        IF TG_OP = 'UPDATE' THEN
+{}        ELSIF TG_OP = 'INSERT' THEN
+{}        ELSIF TG_OP = 'DELETE' THEN
+{}        ELSE
+            whole := mappings;
+        END IF;
+{}        -- This takes the settings back, and would take back notices as well: they are sent after it.
+        RAISE EXCEPTION USING ERRCODE = '{TAKEN_BACK}';
+        EXCEPTION WHEN SQLSTATE '{TAKEN_BACK}' THEN
+            NULL;
+        END;
+{}        EXCEPTION WHEN OTHERS THEN
+{}        END;
+",
+        told(Event::Update),
+        told(Event::Insert),
+        told(Event::Delete),
+        batching(),
+        sending(),
+        trouble(patterns),
+    )
+}
+
+/// Of no class of errors that Postgres has.
+const TAKEN_BACK: &str = "HS000";
+
+/// Puts into `whole` the notices of mappings, and into `keys` those of keys, as many in one as it holds.
+fn batching() -> String {
+    format!(
+        "        SELECT coalesce(array_agg(json_build_object('mapping', told)::text), '{{}}') INTO whole
+            FROM unnest(whole) AS told;
+        IF cardinality(keys) > 0 THEN
+            -- Whose write this is, where a sidecar's write did it and no trigger of the table's owner.
+            IF pg_trigger_depth() = 1 AND current_setting('hearthside.origin', true) <> '' THEN
+                ending := '],\"from\":' || to_json(current_setting('hearthside.origin'))::text || '}}';
+            END IF;
+            found := keys;
+            keys := '{{}}';
+            FOREACH one IN ARRAY found LOOP
+                IF batch <> '' AND octet_length(batch) + octet_length(one) > {MOST_BYTES} THEN
+                    keys := keys || ('{{\"keys\":[' || batch || ending);
+                    batch := '';
+                END IF;
+                batch := CASE batch WHEN '' THEN one ELSE batch || ',' || one END;
+            END LOOP;
+            keys := keys || ('{{\"keys\":[' || batch || ending);
+        END IF;
+"
+    )
+}
+
+/// Sends them: first the mappings that are told as a whole.
+fn sending() -> String {
+    "        FOREACH one IN ARRAY whole OPERATOR(pg_catalog.||) keys LOOP
+            PERFORM pg_catalog.pg_notify('hearthside', one);
+        END LOOP;
+"
+    .to_owned()
+}
+
+/// What changes rows.
 #[derive(Clone, Copy)]
-enum Event {
+pub(super) enum Event {
     Insert,
     Update,
     Delete,
@@ -136,29 +208,29 @@ fn told(interest: &Interest, event: Event) -> String {
     let Some(key) = &interest.key else {
         let changed = changed("''", &counted, event);
         return format!(
-            "        IF EXISTS ({changed}) THEN
-            whole := whole || {pattern};
-        END IF;
+            "            IF EXISTS ({changed}) THEN
+                whole := whole || {pattern};
+            END IF;
 "
         );
     };
     format!(
-        "        SELECT array_agg(told), max(octet_length(told)) INTO found, longest FROM (
-            SELECT DISTINCT to_json(k)::text COLLATE \"C\" AS told FROM ({}) AS changed
-            WHERE k IS NOT NULL LIMIT {}
-        ) AS few;
-        IF current_setting('server_encoding') <> 'UTF8' THEN
-            BEGIN
-                PERFORM convert_to(told, 'UTF8') FROM unnest(found) AS told;
-            EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
-                longest := {MOST_BYTES} + 1;
-            END;
-        END IF;
-        IF cardinality(found) > {MOST_KEYS} OR longest > {MOST_BYTES} THEN
-            whole := whole || {pattern};
-        ELSE
-            keys := keys || found;
-        END IF;
+        "            SELECT array_agg(told), max(octet_length(told)) INTO found, longest FROM (
+                SELECT DISTINCT to_json(k)::text COLLATE \"C\" AS told FROM ({}) AS changed
+                WHERE k IS NOT NULL LIMIT {}
+            ) AS few;
+            IF current_setting('server_encoding') <> 'UTF8' THEN
+                BEGIN
+                    PERFORM convert_to(told, 'UTF8') FROM unnest(found) AS told;
+                EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
+                    longest := {MOST_BYTES} + 1;
+                END;
+            END IF;
+            IF cardinality(found) > {MOST_KEYS} OR longest > {MOST_BYTES} THEN
+                whole := whole || {pattern};
+            ELSE
+                keys := keys || found;
+            END IF;
 ",
         changed(&expression(key), &counted, event),
         MOST_KEYS + 1,
@@ -210,8 +282,13 @@ pub(super) fn line(text: &str) -> String {
 
 /// A constant of type text, whatever the session takes backslashes for.
 pub(in crate::store) fn constant(text: &str) -> String {
+    format!("{}::text", quoted(text))
+}
+
+/// The same without its type.
+pub(super) fn quoted(text: &str) -> String {
     let quoted = text.replace('\'', "''").replace('\\', "\\\\");
-    if text.contains('\\') { format!("E'{quoted}'::text") } else { format!("'{quoted}'::text") }
+    if text.contains('\\') { format!("E'{quoted}'") } else { format!("'{quoted}'") }
 }
 
 #[cfg(test)]

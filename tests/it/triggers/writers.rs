@@ -102,3 +102,67 @@ fn installing_again_waits_for_nobody_and_nobody_waits_for_it() {
     assert!(pruned.status.success(), "{}", text(&pruned));
     assert_eq!(postgres.sql("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass"), "4");
 }
+
+#[test]
+fn what_a_writer_has_set_stays_and_misleads_no_trigger() {
+    let postgres = Postgres::start();
+    postgres.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, day date, v text); CREATE SCHEMA strange;
+        INSERT INTO t VALUES (1, '2026-11-26', 'a'), (2, '2026-11-27', 'b');
+        CREATE TABLE u (id int PRIMARY KEY, v text); INSERT INTO u VALUES (1, 'a'), (2, 'b');
+        CREATE FUNCTION strange.to_json(text) RETURNS json LANGUAGE sql AS $$ SELECT '\"strange\"'::json $$;
+        CREATE FUNCTION strange.pg_notify(text, text) RETURNS void LANGUAGE sql AS '';
+        CREATE FUNCTION strange.join(text, text) RETURNS text LANGUAGE sql AS $$ SELECT 'strange'::text $$;
+        CREATE OPERATOR strange.|| (LEFTARG = text, RIGHTARG = text, FUNCTION = strange.join);
+        CREATE FUNCTION strange.same(text, text) RETURNS bool LANGUAGE sql AS 'SELECT false';
+        CREATE OPERATOR strange.= (LEFTARG = text, RIGHTARG = text, FUNCTION = strange.same)",
+    );
+    let by_day = over("t", "").replace("r:{id:int}", "d:{day}");
+    installed(&postgres, &(over("t", "") + &by_day + &over("u", "").replace("r:", "u:")));
+    let set = "SET search_path = strange, pg_catalog, public; SET datestyle = 'German'; SET timezone = 'Asia/Tokyo'";
+    let shown = "SELECT CASE WHEN current_setting('search_path') OPERATOR(pg_catalog.=) 'strange, pg_catalog, public' \
+        AND current_setting('timezone') OPERATOR(pg_catalog.=) 'Asia/Tokyo' \
+        AND (date '2026-11-26')::text OPERATOR(pg_catalog.=) '26.11.2026' \
+        THEN pg_catalog.pg_notify('hearthside', 'x') END";
+    for (sql, keys) in [
+        ("UPDATE t SET v = 'c' WHERE id OPERATOR(pg_catalog.=) 1", r#""d:2026-11-26","r:1""#),
+        ("DELETE FROM t WHERE id OPERATOR(pg_catalog.=) 1", r#""d:2026-11-26","r:1""#),
+        ("INSERT INTO t VALUES (3, '28.11.2026')", r#""d:2026-11-28","r:3""#),
+        ("UPDATE u SET v = 'c' WHERE id OPERATOR(pg_catalog.=) 1", r#""u:1""#),
+        ("UPDATE u SET v = 'd'", r#""u:1","u:2""#),
+        ("DELETE FROM u WHERE id OPERATOR(pg_catalog.=) 1", r#""u:1""#),
+        ("INSERT INTO u VALUES (3)", r#""u:3""#),
+    ] {
+        let told = notices(&postgres, &format!("{set}; {sql}; {shown}"));
+        let turned = keys.split(',').rev().collect::<Vec<_>>().join(",");
+        assert!(told[0].contains(keys) || told[0].contains(&turned), "{sql}: {told:?}");
+        assert_eq!(told[1..], ["x"], "the settings are as they were: {sql}");
+    }
+}
+
+#[test]
+fn a_row_that_is_one_of_many_or_has_no_key_is_told_like_one_alone() {
+    let postgres = Postgres::start();
+    postgres.sql("CREATE TABLE t (id text UNIQUE, v text); INSERT INTO t VALUES ('1', 'a'), ('2', 'b'), (NULL, 'c')");
+    installed(&postgres, &over("t", "").replace(":int", ""));
+    let none: [&str; 0] = [];
+    for (sql, told) in [
+        ("UPDATE t SET v = 'x' WHERE id = '1'", r#"{"keys":["r:1"]}"#),
+        ("UPDATE t SET v = v || '\"' WHERE id = '2'", r#"{"keys":["r:2"]}"#),
+        ("INSERT INTO t VALUES ('\"\\')", r#"{"keys":["r:\"\\"]}"#),
+        ("UPDATE t SET id = repeat('\"', 570) WHERE id = '1'", ""),
+        ("SET hearthside.origin = 'me\"'; DELETE FROM t WHERE id = '2'", r#"{"keys":["r:2"],"from":"me\""}"#),
+        ("DELETE FROM t WHERE id = '\"\\'", r#"{"keys":["r:\"\\"]}"#),
+    ] {
+        let found = notices(&postgres, sql);
+        assert!(found == [told] || told.is_empty() && found.len() == 1 && found[0].contains("r:1"), "{sql}: {found:?}");
+    }
+    for sql in
+        ["UPDATE t SET v = 'z' WHERE id IS NULL", "DELETE FROM t WHERE id IS NULL", "INSERT INTO t VALUES (NULL)"]
+    {
+        assert_eq!(notices(&postgres, sql), none, "{sql}");
+    }
+    // Longer than a notice may be.
+    let long = notices(&postgres, "INSERT INTO t VALUES (repeat('\"', 7000))");
+    assert_eq!(long, [r#"{"mapping" : "r:{id}"}"#]);
+}
