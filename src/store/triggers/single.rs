@@ -39,7 +39,7 @@ pub(super) fn single(table: &TableInterests, event: Event) -> Option<String> {
         same.dedup();
         ways.push(format!("WHEN {} THEN false", same.join(" AND ")));
     }
-    ways.push(format!("WHEN {} THEN {}", is_plain(&keyed, event, side)?, sent(&keyed, event, side)));
+    ways.push(format!("WHEN {} THEN{}", is_plain(&keyed, event, side)?, sent(&keyed, event, side)));
     Some(format!(
         "        SELECT CASE
             {}
