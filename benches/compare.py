@@ -113,6 +113,7 @@ def main():
     parser.add_argument("--sidecar", required=True, type=os.path.abspath)
     parser.add_argument("--load", required=True, type=os.path.abspath)
     parser.add_argument("--fanout", required=True, type=os.path.abspath)
+    parser.add_argument("--paced", required=True, type=os.path.abspath)
     parser.add_argument("--before", type=os.path.abspath, help="an earlier build of the sidecar, to compare with")
     parser.add_argument("--predixy", help="its program, which no distribution has")
     parser.add_argument("--rounds", type=int, default=3)

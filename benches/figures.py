@@ -10,6 +10,8 @@ import subprocess
 import threading
 import time
 
+from axis import writes
+from cold import cold
 from mappings import mappings
 from rig import CONFIG, PLAYERS, SESSION
 from transactions import transactions
@@ -218,5 +220,5 @@ FIGURES = {
     "scaling": scaling,
     "miss": misses, "idle": idle, "boot": boot, "renewals": renewals, "fanout": fanout, "arrivals": arrivals, "deaf": deaf,
     "sockets": sockets, "mappings": mappings, "transactions": transactions, "writers": writers,
-    "staleness": staleness,
+    "staleness": staleness, "writes": writes, "cold": cold,
 }

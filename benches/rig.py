@@ -75,6 +75,32 @@ class Server:
         return int(pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+class Place:
+    """A folder, a port and the settings of a sidecar, which may be started there again and again."""
+
+    def __init__(self, rig, name, config, more):
+        self.home, self.port, self.unix = f"{rig.folder}/{name}", free_port(), f"{rig.folder}/{name}.sock"
+        os.mkdir(self.home)
+        pathlib.Path(f"{self.home}/config.toml").write_text(config)
+        self.environment = {
+            **os.environ,
+            "HEARTHSIDE__STORE__URL": rig.postgres.url,
+            "HEARTHSIDE__UPSTREAM__URL": f"redis://127.0.0.1:{rig.redis.port}",
+            "HEARTHSIDE__SERVER__LISTEN": f"127.0.0.1:{self.port}, unix://{self.unix}",
+            "HEARTHSIDE__ADMIN__LISTEN": "",
+            "HEARTHSIDE__LOG__LEVEL": "error",
+            **more,
+        }
+
+    def prepare(self, program):
+        """What the store needs."""
+        for command in (["migrate"], ["triggers", "--install"]):
+            subprocess.run([program, *command], check=True, cwd=self.home, env=self.environment, stdout=subprocess.DEVNULL)
+
+    def start(self, program):
+        return subprocess.Popen([program], cwd=self.home, env=self.environment)
+
+
 class Rig:
     """Everything that is measured, and what measures it."""
 
@@ -114,25 +140,12 @@ class Rig:
     def run_sidecar(self, name, workers, config, more, program=None):
         """One that its caller ends; `more` are settings."""
         program = program or self.arguments.sidecar
-        home, port, unix = f"{self.folder}/{name}", free_port(), f"{self.folder}/{name}.sock"
-        os.mkdir(home)
-        pathlib.Path(f"{home}/config.toml").write_text(config)
-        environment = {
-            **os.environ,
-            "HEARTHSIDE__STORE__URL": self.postgres.url,
-            "HEARTHSIDE__UPSTREAM__URL": f"redis://127.0.0.1:{self.redis.port}",
-            "HEARTHSIDE__SERVER__LISTEN": f"127.0.0.1:{port}, unix://{unix}",
-            "HEARTHSIDE__SERVER__WORKERS": str(workers),
-            "HEARTHSIDE__ADMIN__LISTEN": "",
-            "HEARTHSIDE__LOG__LEVEL": "error",
-            **more,
-        }
-        for command in (["migrate"], ["triggers", "--install"]):
-            subprocess.run([program, *command], check=True, cwd=home, env=environment, stdout=subprocess.DEVNULL)
+        place = Place(self, name, config, {"HEARTHSIDE__SERVER__WORKERS": str(workers), **more})
+        place.prepare(program)
         begun = time.monotonic()
-        process = subprocess.Popen([program], cwd=home, env=environment)
-        until("the sidecar answers", lambda: answers(port))
-        server = Server(name, port, process.pid, unix)
+        process = place.start(program)
+        until("the sidecar answers", lambda: answers(place.port))
+        server = Server(name, place.port, process.pid, place.unix)
         server.ready = time.monotonic() - begun
         return process, server
 

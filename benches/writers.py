@@ -35,10 +35,10 @@ PROBES, PROBED = 400, 50
 class Site:
     """A Postgres, what is written to it, and the sidecars that follow it."""
 
-    def __init__(self, rig, name):
-        self.rig, folder = rig, f"{rig.folder}/{name}"
+    def __init__(self, rig, name, settings=""):
+        self.rig, self.name, folder = rig, name, f"{rig.folder}/{name}"
         os.mkdir(folder)
-        self.postgres = Postgres(folder, "-c wal_level=logical -c autovacuum=off -c max_wal_size=4GB")
+        self.postgres = Postgres(folder, f"-c wal_level=logical -c autovacuum=off -c max_wal_size=4GB {settings}")
         rig.stack.callback(self.postgres.stop)
         self.master = pathlib.Path(f"{self.postgres.data}/postmaster.pid").read_text().split()[0]
         self.sql(TABLES)
@@ -123,12 +123,11 @@ class Site:
                 listener.close()
 
     @contextlib.contextmanager
-    def followed(self, feed):
-        """A sidecar that has every session in memory."""
+    def followed(self, feed, config=CONFIG):
+        """A sidecar whose change feed is up."""
         self.number += 1
         more = {"HEARTHSIDE__STORE__FEED": feed, "HEARTHSIDE__STORE__URL": self.postgres.url}
-        process, server = self.rig.run_sidecar(f"{feed}{self.number}", 1, CONFIG, more)
-        self.rig.load(server, ["HGETALL player:{}:session"], keys=PLAYERS, pipeline=500, fill=True)
+        process, server = self.rig.run_sidecar(f"{self.name}-{feed}{self.number}", 1, config, more)
         feed_is_up = ["redis-cli", "-p", str(server.port), "INFO", "hearthside"]
         up = "hearthside_change_feed_up:1"
         until("the feed is up", lambda: up in subprocess.run(feed_is_up, capture_output=True, text=True, check=True).stdout)
@@ -139,11 +138,18 @@ class Site:
             process.wait()
             self.sql("DROP PUBLICATION IF EXISTS hearthside; DROP SCHEMA IF EXISTS hearthside CASCADE")
 
+    @contextlib.contextmanager
+    def full(self, feed):
+        """The same, with every session in memory."""
+        with self.followed(feed) as server:
+            self.rig.load(server, ["HGETALL player:{}:session"], keys=PLAYERS, pipeline=500, fill=True)
+            yield server
+
     def ways(self):
         return {
-            "none": self.none, "pg_recvlogical": self.recvlogical, "replication": lambda: self.followed("replication"),
+            "none": self.none, "pg_recvlogical": self.recvlogical, "replication": lambda: self.full("replication"),
             "a trigger with NOTIFY": self.bare_notify, "the same, listened to": self.listened_notify,
-            "notify": lambda: self.followed("notify"),
+            "notify": lambda: self.full("notify"),
         }
 
 
@@ -253,7 +259,7 @@ def staleness(rig):
     told = {(feed, rate): ([], [], []) for rate in rates for feed in ("replication", "notify")}
     for _ in range(rounds):
         for feed in ("replication", "notify"):
-            with site.followed(feed) as server:
+            with site.full(feed) as server:
                 for rate in rates:
                     seen, hits, reached = beside(site, server, rate)
                     of_all = told[feed, rate]

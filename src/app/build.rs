@@ -96,6 +96,7 @@ impl Ground {
             let name = mapping.pattern.text();
             self.metrics.owned.show(name);
             if mapping.kind == Kind::Cache {
+                self.metrics.owned.show_misses(name);
                 self.metrics.cache.show(name);
                 self.metrics.write_behind.show(name);
             }

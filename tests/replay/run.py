@@ -1,13 +1,17 @@
 """Replays a game server of 1,000 players on 4 workers, its cache-aside code left in place: first against a plain Redis, then
-against a sidecar before it, both cold. Counts the statements at Postgres (pg_stat_statements), whose they are by its role."""
+against a sidecar before it, both cold. Counts the statements at Postgres (pg_stat_statements), whose they are by its role, and
+tells how often each kind of key was found, how long the game's reads took, and messages from worker to worker."""
 
 import argparse
+import collections
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
+import urllib.request
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "clients"))
@@ -77,7 +81,7 @@ def sql(postgres, text):
 
 
 def play(arguments, postgres, port):
-    """All workers from the first to the last simulated second; what they checked, and the statements by who sent them."""
+    """All workers from the first to the last simulated second; what each has seen."""
     settings = {
         "redis": int(port),
         "store": f"postgres://game@127.0.0.1:{postgres.port}/postgres",
@@ -95,15 +99,49 @@ def play(arguments, postgres, port):
     told = [worker.communicate()[0] for worker in workers]
     if any(worker.returncode for worker in workers):
         sys.exit("a worker failed")
-    told = [json.loads(line) for line in told]
-    checks = arguments.players
-    counts = {"reads": -checks, "writes": 0, "sidecar": 0}
+    return [json.loads(line) for line in told]
+
+
+def statements(arguments, postgres):
+    """By who sent them, without the reads that check what is shown at the end."""
+    counts = {"reads": -arguments.players, "writes": 0, "sidecar": 0}
     for line in sql(postgres, GROUPS).splitlines():
         who, calls, query = line.split("\t")
         counts[who] += int(calls)
         if arguments.verbose:
             print(f"  {who:8} {calls:>7} {query}")
-    return {key: sum(one[key] for one in told) for key in ("used", "wrong", "actions")}, counts
+    return counts
+
+
+def p95(told, what):
+    """Milliseconds, over all workers; `None` where nothing was measured."""
+    times = collections.Counter()
+    for one in told:
+        times.update({int(tenths): count for tenths, count in one[what].items()})
+    left = 0.95 * times.total()
+    for tenths, count in sorted(times.items()):
+        left -= count
+        if left <= 0:
+            return tenths / 10
+    return None
+
+
+def found(told, misses):
+    """The share that was found of each kind of key: by the game, but where a sidecar knows better."""
+    kinds = {}
+    for kind in sorted({kind for one in told for kind in one["kinds"]}):
+        asked, there = (sum(one["kinds"].get(kind, (0, 0))[at] for one in told) for at in (0, 1))
+        kinds[kind] = 100 * (1 - misses[kind] / asked if kind in misses else there / asked)
+    return kinds
+
+
+def missed(sidecar):
+    """Reads that needed a load, by kind of key as the worker names it."""
+    port = re.search(r"admin port listen=127.0.0.1:(\d+)", sidecar.log.read_text()).group(1)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    counts = re.findall(r'^hearthside_misses_total\{mapping="([^"]+)"\} (\d+)', text, re.MULTILINE)
+    return {re.sub("{[^}]*}", "{}", kind): int(count) for kind, count in counts}
 
 
 def scene(arguments, name, folder, with_sidecar):
@@ -127,19 +165,74 @@ def scene(arguments, name, folder, with_sidecar):
         # What happens once in a simulated second.
         flush = {"HEARTHSIDE__JOURNAL__FLUSH_INTERVAL": f"{int(1000 / arguments.speed)}ms"}
         sidecar = Sidecar(arguments.sidecar, home, postgres, port, flush)
-    checked, counts = play(arguments, postgres, sidecar.port if sidecar else port)
+    told, misses = play(arguments, postgres, sidecar.port if sidecar else port), {}
+    counts = statements(arguments, postgres)
     if sidecar:
-        trouble = sidecar.stop()
+        misses, trouble = missed(sidecar), sidecar.stop()
     server.terminate()
     server.wait()
     postgres.stop()
-    if trouble or checked["wrong"]:
-        sys.exit(f"{name}: {checked} {trouble}")
-    return checked, counts
+    wrong = sum(one["wrong"] for one in told)
+    if trouble or wrong:
+        sys.exit(f"{name}: {wrong} inventories are wrong {trouble}")
+    figures = {what: p95(told, what) for what in ("operations", "delivered")}
+    return {**figures, "statements": counts, "found": found(told, misses), "actions": sum(one["actions"] for one in told)}
 
 
 def fall(before, after):
     return 100 * (1 - after / before)
+
+
+def both(arguments):
+    """The replay against plain Redis, and through a sidecar."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        return [scene(arguments, name, folder, name == "hearthside") for name in ("plain", "hearthside")]
+
+
+def own(scene):
+    return scene["statements"]["reads"] + scene["statements"]["writes"]
+
+
+def everything(scene):
+    return sum(scene["statements"].values())
+
+
+def shown(milliseconds):
+    return "" if milliseconds is None else f"{milliseconds:.1f} ms"
+
+
+def report(arguments, plain, with_sidecar):
+    scenes = (plain, with_sidecar)
+    print(f"{arguments.players} players, {arguments.workers} workers, {arguments.minutes:g} simulated minutes: {plain['actions']} actions")
+    print("| statements at Postgres | plain Redis | with the sidecar |\n|---|---|---|")
+    for who, what in (("reads", "the game's own, after a miss"), ("sidecar", "the sidecar's"), ("writes", "the game's writes")):
+        print(f"| {what} | {plain['statements'][who]} | {with_sidecar['statements'][who]} |")
+    print(f"| all | {everything(plain)} | {everything(with_sidecar)} |")
+    print(
+        f"the game's own queries fall by {fall(own(plain), own(with_sidecar)):.1f} %, "
+        f"all statements, the sidecar's included, by {fall(everything(plain), everything(with_sidecar)):.1f} %"
+    )
+    print("| | plain Redis | with the sidecar | wished for |\n|---|---|---|---|")
+    for kind in plain["found"]:
+        print(f"| hits of {kind} | {plain['found'][kind]:.1f} % | {with_sidecar['found'][kind]:.1f} % | over 80 % |")
+    for figure, what, wish in (
+        ("operations", "a read of the game's, to its answer: p95", "under 10 ms"),
+        ("delivered", "a message from worker to worker: p95", "under 2 ms"),
+    ):
+        print(f"| {what} | {' | '.join(shown(scene[figure]) for scene in scenes)} | {wish} |")
+
+
+def curve(arguments):
+    """The same players on 1, 2 and 4 workers."""
+    names = ("plain Redis", "with the sidecar")
+    print(f"{arguments.players} players, {arguments.minutes:g} simulated minutes")
+    print("| workers | | statements at Postgres | least hits of a kind | a read: p95 | a message: p95 |\n|---|---|---|---|---|---|")
+    for workers in (1, 2, 4):
+        arguments.workers = workers
+        for name, told in zip(names, both(arguments), strict=True):
+            times = f"{shown(told['operations'])} | {shown(told['delivered'])}"
+            print(f"| {workers} | {name} | {everything(told)} | {min(told['found'].values()):.1f} % | {times} |", flush=True)
 
 
 def main():
@@ -150,21 +243,14 @@ def main():
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--speed", type=float, default=3, help="simulated seconds per second")
     parser.add_argument("--at-least", type=float, default=90, help="percent by which the queries must fall")
+    parser.add_argument("--curve", action="store_true", help="with 1, 2 and 4 workers, one line each")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        plain, before = scene(arguments, "plain", folder, False)
-        with_sidecar, after = scene(arguments, "hearthside", folder, True)
-    print(f"{arguments.players} players, {arguments.workers} workers, {arguments.minutes:g} simulated minutes: {plain['actions']} actions")
-    print("| statements at Postgres | plain Redis | with the sidecar |\n|---|---|---|")
-    for who, what in (("reads", "the game's own, after a miss"), ("sidecar", "the sidecar's"), ("writes", "the game's writes")):
-        print(f"| {what} | {before[who]} | {after[who]} |")
-    own = [counts["reads"] + counts["writes"] for counts in (before, after)]
-    everything = [sum(counts.values()) for counts in (before, after)]
-    print(f"| all | {everything[0]} | {everything[1]} |")
-    print(f"the game's own queries fall by {fall(*own):.1f} %, all statements, the sidecar's included, by {fall(*everything):.1f} %")
-    return 0 if fall(*own) >= arguments.at_least else 1
+    if arguments.curve:
+        return curve(arguments)
+    plain, with_sidecar = both(arguments)
+    report(arguments, plain, with_sidecar)
+    return 0 if fall(own(plain), own(with_sidecar)) >= arguments.at_least else 1
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::Flow;
 use crate::dispatch::call::Call;
+use crate::keys::MappingId;
 use crate::record::{Answer, Verb, View};
 use crate::resp::{Proto, encode};
 use crate::route::OwnedKey;
@@ -52,10 +53,17 @@ impl Call<'_> {
         Flow::Answered
     }
 
+    /// Counts a read of a cached key that was not in memory.
+    pub(super) fn count_miss(&mut self, mapping: MappingId) {
+        self.session.tally.add(RouteLabel::Cache, Outcome::Miss, 1);
+        let owned = &self.services.owned;
+        owned.metrics.missed(owned.mappings.list[mapping.index()].pattern.text());
+    }
+
     /// The key is loaded, and the answer comes when that has ended.
     #[cold]
     fn miss(&mut self, key: OwnedKey, reading: Reading) -> Flow {
-        self.session.tally.add(RouteLabel::Cache, Outcome::Miss, 1);
+        self.count_miss(key.mapping);
         let (owned, proto, request) =
             (self.services.owned.clone(), self.session.proto(), OwnedRequest::copy(self.request));
         let text = request.key(key.at);

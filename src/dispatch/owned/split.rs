@@ -122,9 +122,10 @@ impl Call<'_> {
     }
 
     fn look_up(&mut self, mapping: MappingId, key: &[u8], split: Split) -> Begun {
-        let (owned, now) = (&self.services.owned, self.session.now);
+        let (services, now) = (self.services, self.session.now);
+        let owned = &services.owned;
         let Some(entry) = owned.cache.get(mapping, key, now) else {
-            self.session.tally.add(RouteLabel::Cache, Outcome::Miss, 1);
+            self.count_miss(mapping);
             let loading = owned.cache.load(mapping, &Bytes::copy_from_slice(key));
             let part = Box::pin(async move { loading.await.map(|entry| Part::of(entry.record.as_ref(), split)) });
             return Begun::Later(Coming { mapping, part });

@@ -18,6 +18,7 @@ pub struct OwnedMetrics {
     feed_seconds: Histogram,
     pub scan_cursors: Gauge,
     trigger_trouble: Family<MappingLabel, Counter>,
+    misses: Family<MappingLabel, Counter>,
 }
 
 impl OwnedMetrics {
@@ -42,6 +43,7 @@ impl OwnedMetrics {
                 "trigger_trouble",
                 "Changes that a trigger told as the whole mapping because something went wrong in it. Alarm on it",
             ),
+            misses: r.family("misses", "Reads of cached keys that needed a load, or joined one, by mapping"),
         }
     }
 
@@ -53,6 +55,16 @@ impl OwnedMetrics {
     /// Shows what is counted of a mapping before anything was.
     pub fn show(&self, mapping: &str) {
         drop(self.trigger_trouble.get_or_create(&MappingLabel { mapping: mapping.to_owned() }));
+    }
+
+    /// Shows the misses of a mapping of cached keys before there was one.
+    pub fn show_misses(&self, mapping: &str) {
+        drop(self.misses.get_or_create(&MappingLabel { mapping: mapping.to_owned() }));
+    }
+
+    /// Counts a read of a cached key that was not in memory.
+    pub fn missed(&self, mapping: &str) {
+        self.misses.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).inc();
     }
 
     /// Counts a change that a trigger could not tell by its keys.

@@ -35,6 +35,10 @@ fn a_pass_through_key_never_asks_the_store_and_an_owned_one_never_the_upstream()
         wire.ask(&format!("DEL player:{i}:inventory"));
     }
     assert_eq!(postgres.sql(loads), "100");
+    wire.ask("EXISTS player:60:session player:61:session");
+    let misses =
+        |kind| metric(&sidecar, &format!("hearthside_misses_total{{mapping=\"player:{{character_id:int}}:{kind}\"}}"));
+    assert_eq!((misses("session"), misses("inventory")), (52.0, 50.0));
     let stats = redis.wire().ask("INFO commandstats");
     for command in ["hgetall", "lrange", "del"] {
         assert!(!stats.contains(&format!("cmdstat_{command}:")), "{command} reached the upstream: {stats}");
