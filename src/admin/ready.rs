@@ -95,7 +95,20 @@ impl Readiness {
     pub fn details(&self) -> Vec<String> {
         let feed = self.feed_is_down.load_full();
         let feed = feed.map(|why| format!("the change feed is down, and keys are held to cache.max_staleness: {why}"));
-        feed.into_iter().chain(self.mappings()).collect()
+        feed.into_iter().chain(self.replicas()).chain(self.mappings()).collect()
+    }
+
+    /// How loads from hot standbys go, where there are any.
+    fn replicas(&self) -> Option<String> {
+        let reads = self.owned()?.store.replica_reads()?;
+        Some(match (reads.is_up, reads.why_not) {
+            (true, None) => "hot standbys (store.read_url): read".to_owned(),
+            (true, Some(why)) => format!("hot standbys (store.read_url): the last load went to the primary: {why}"),
+            (false, why) => {
+                let why = why.unwrap_or_else(|| "none has answered yet".to_owned());
+                format!("hot standbys (store.read_url): none is read, loads go to the primary: {why}")
+            }
+        })
     }
 
     fn mappings(&self) -> Vec<String> {

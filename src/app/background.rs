@@ -128,6 +128,15 @@ async fn answer(store: &Store) -> Result<(), String> {
     }
 }
 
+/// What is counted of loads from hot standbys is shown.
+fn show_replica_reads(store: &Store, metrics: &AppMetrics) {
+    let Some(reads) = store.replica_reads() else { return };
+    metrics.replica_up.set(i64::from(reads.is_up));
+    for (counter, count) in [(&metrics.replica_loads, reads.there), (&metrics.replica_refusals, reads.elsewhere)] {
+        counter.inc_by(count.saturating_sub(counter.get()));
+    }
+}
+
 /// Keeps `store_up`, which `/readyz` looks at, and what the store takes.
 async fn ask_store(store: Arc<Store>, metrics: Arc<AppMetrics>, readiness: Arc<Readiness>) {
     let mut ticker = tokio::time::interval(Duration::from_secs(1));
@@ -143,6 +152,7 @@ async fn ask_store(store: Arc<Store>, metrics: Arc<AppMetrics>, readiness: Arc<R
             (false, Ok(())) => tracing::info!(up, store = store.name(), "the store's health changed"),
             _ => {}
         }
+        show_replica_reads(&store, &metrics);
         let standing = store.standing();
         metrics.store_writable.set(i64::from(up && standing.takes_writes()));
         if standing != said {

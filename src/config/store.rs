@@ -14,6 +14,8 @@ pub struct Store {
     pub url: String,
     /// Postgres: the server itself where `url` leads to a pooler, for what needs a session; empty: `url`.
     pub feed_url: String,
+    /// Postgres: hot standbys that keys are loaded from where they are certain to be up to date; empty: none.
+    pub read_url: String,
     /// Postgres: what stands between.
     pub pooler: Pooler,
     /// Postgres: how changes are told.
@@ -70,6 +72,7 @@ impl Default for Store {
         Self {
             url: "sqlite://data/hearthside.db".into(),
             feed_url: String::new(),
+            read_url: String::new(),
             pooler: Pooler::None,
             feed: Feed::Notify,
             publication: "hearthside".into(),

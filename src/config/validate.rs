@@ -42,10 +42,13 @@ pub(super) fn check(settings: &Settings, faults: &mut Faults) {
 /// What a pooler cannot carry needs a way past it.
 fn feed_url(store: &super::Store, faults: &mut Faults) {
     let (is_sqlite, url) = (store.url.starts_with("sqlite:"), &store.feed_url);
-    let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+    let is_postgres = |url: &str| ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+    if !store.read_url.is_empty() && !is_postgres(&store.read_url) {
+        faults.add("store.read_url", "must begin with postgres://");
+    }
     if is_sqlite && (!url.is_empty() || store.pooler != Pooler::None) {
         faults.add("store.feed_url", "and store.pooler are for Postgres, and store.url is SQLite");
-    } else if !url.is_empty() && !is_postgres {
+    } else if !url.is_empty() && !is_postgres(url) {
         faults.add("store.feed_url", "must begin with postgres://");
     } else if url.is_empty() && store.pooler != Pooler::None {
         faults.add("store.feed_url", "is needed behind a pooler, which carries no change feed: write the server's own");

@@ -140,7 +140,7 @@ pub(super) struct Wanted {
     since: Instant,
     /// How long it had stood there before.
     waited: Duration,
-    urgency: Arc<Urgency>,
+    pub(super) urgency: Arc<Urgency>,
     /// It goes by a statement of its own.
     is_alone: bool,
     answer: oneshot::Sender<Result<Vec<Row>, StoreError>>,

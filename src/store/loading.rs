@@ -185,14 +185,20 @@ impl Store {
 }
 
 /// The rows of each key; `None` where the statement has not come to it.
-async fn rows_of_each(store: &Postgres, plan: &Plan, keys: &[Wanted]) -> Result<Vec<Option<Vec<Row>>>, StoreError> {
-    match keys {
-        [one] => Ok(vec![Some(store.rows_of(plan, &one.key).await?)]),
-        several => {
-            let keys: Vec<&[u8]> = several.iter().map(|wanted| &*wanted.key).collect();
-            store.rows_of_each(plan, &keys).await
-        }
+async fn rows_of_each(store: &Postgres, plan: &Plan, wanted: &[Wanted]) -> Result<Vec<Option<Vec<Row>>>, StoreError> {
+    let keys: Vec<&[u8]> = wanted.iter().map(|wanted| &*wanted.key).collect();
+    if let Some(replicas) = store.replicas().filter(|_| wanted.iter().all(|wanted| wanted.urgency.may_be_of_standby()))
+        && let Some((rows, as_of)) = replicas.rows_of(plan, &keys).await
+    {
+        wanted.iter().for_each(|wanted| wanted.urgency.is_as_of(as_of));
+        return Ok(rows);
     }
+    let rows = match keys[..] {
+        [one] => store.rows_of(plan, one).await.map(|rows| vec![Some(rows)]),
+        _ => store.rows_of_each(plan, &keys).await,
+    };
+    store.touched(keys);
+    rows
 }
 
 /// True of a statement that took too long because it waits for the lock of a table: so does that of each key. A lock of

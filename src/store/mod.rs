@@ -24,6 +24,7 @@ mod plan;
 mod planning;
 mod postgres;
 pub mod publication;
+mod replica_reads;
 mod retirement;
 mod row;
 mod saved_columns;
@@ -47,6 +48,7 @@ pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
 pub use listing::Listed;
 pub use plan::Plan;
 pub use postgres::{FeedKind, Taken};
+pub use replica_reads::ReplicaReads;
 pub use schema::{Difference, Fingerprint};
 pub use standing::Standing;
 pub use sweep::{Chosen, RowKey};
@@ -118,6 +120,9 @@ impl Store {
     /// The setting, and what is wrong with it; never the password.
     pub fn is_readable(settings: &config::Store) -> Result<(), (&'static str, String)> {
         let read = match settings.url.starts_with("sqlite:") {
+            true if !settings.read_url.is_empty() => {
+                Err(("store.read_url", StoreError::Refused("SQLite has no standbys".into())))
+            }
             true => sqlite::check_url(&settings.url).map_err(|error| ("store.url", error)),
             false => postgres::check_url(settings),
         };
@@ -173,6 +178,15 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => store.standing(),
             Engine::Sqlite(_) | Engine::Away(_) => Standing::Writable,
+        }
+    }
+
+    /// How loads from hot standbys go; none where `store.read_url` names none.
+    #[must_use]
+    pub fn replica_reads(&self) -> Option<ReplicaReads> {
+        match &self.engine {
+            Engine::Postgres(store) => store.replica_reads(),
+            Engine::Sqlite(_) | Engine::Away(_) => None,
         }
     }
 

@@ -1,9 +1,11 @@
-//! Whether somebody waits for a load.
+//! Whether somebody waits for a load, and whether a hot standby may answer it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use tokio::sync::Notify;
+
+use crate::telemetry::clock::Tick;
 
 /// That of one key's load, shared by all who want it: a load in the background becomes urgent when somebody asks for
 /// its key, and stays so.
@@ -11,6 +13,9 @@ use tokio::sync::Notify;
 pub struct Urgency {
     is_urgent: AtomicBool,
     raised: Notify,
+    is_of_primary: bool,
+    /// What a standby showed may be as old as that: one more than a [`Tick`], 0 where none has answered.
+    as_of: AtomicU64,
 }
 
 impl Urgency {
@@ -20,6 +25,32 @@ impl Urgency {
         let urgency = Self::default();
         urgency.raise();
         Arc::new(urgency)
+    }
+
+    /// The same, of a load of what the primary has, and no standby.
+    #[must_use]
+    pub fn of_primary() -> Arc<Self> {
+        let urgency = Self { is_of_primary: true, ..Self::default() };
+        urgency.raise();
+        Arc::new(urgency)
+    }
+
+    pub(super) const fn may_be_of_standby(&self) -> bool {
+        !self.is_of_primary
+    }
+
+    /// A standby has answered, with what is no older than that.
+    pub(super) fn is_as_of(&self, moment: Tick) {
+        self.as_of.store(moment.as_ms() + 1, SeqCst);
+    }
+
+    /// Nothing that the load began with `begun` gives is older than this.
+    #[must_use]
+    pub fn as_of(&self, begun: Tick) -> Tick {
+        match self.as_of.load(SeqCst) {
+            0 => begun,
+            as_of => begun.min(Tick::from_ms(as_of - 1)),
+        }
     }
 
     /// Of one that nobody has asked for.

@@ -93,7 +93,8 @@ impl Memory {
         let result = result.map(|record| self.lay_over(load.key(), waiting, record));
         self.count_load(&result, started);
         let entry = |record| {
-            let entry = cached.life.entry(record, cached.mapping().id, load.epoch(), started);
+            let as_of = load.urgency().as_of(started);
+            let entry = cached.life.entry(record, cached.mapping().id, load.epoch(), as_of);
             Arc::new(match load.wish {
                 Wish::Asked => entry,
                 Wish::Background(used_at) => entry.used_last_at(used_at),
@@ -148,7 +149,7 @@ impl Memory {
     pub(crate) async fn read(&self, cached: &Cached, key: &Bytes) -> Result<Option<Record>, StoreError> {
         loop {
             let waited = self.overlay.of(key);
-            let record = self.source.load(cached, key, &Urgency::urgent()).await?;
+            let record = self.source.load(cached, key, &Urgency::of_primary()).await?;
             let waits = self.overlay.of(key);
             if waited.is_none_or(|waited| waited.is_within(waits.as_ref())) {
                 let record = match waits {

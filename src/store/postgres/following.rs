@@ -53,15 +53,32 @@ impl Postgres {
             tracing::warn!("{doubt}");
         }
         loop {
-            let heard = self.doubting(self.health.hearing(on_change.clone()));
+            let marked = self.marking(on_change.clone());
+            let heard = self.doubting(self.health.hearing(marked.clone()));
             let server = tokio::select! {
                 () = self.feeds.watch(settings, heard) => return,
+                () = self.look_at_replicas() => return,
                 server = self.hosts.another() => server,
             };
             let (from, to) = (place(&self.way.get()), place(&server.options));
             tracing::warn!(from, to, takes_writes = server.proven.standing.takes_writes(), "{MOVED}");
-            on_change(Change::Gap(format!("the store is {to} from now on, and no longer {from}")));
+            marked(Change::Gap(format!("the store is {to} from now on, and no longer {from}")));
             self.move_to(server, settings.pooler);
+        }
+    }
+
+    /// No standby shows less than what was told, from before anybody hears of it.
+    fn marking(&self, on_change: OnChange) -> OnChange {
+        match self.replicas() {
+            Some(replicas) => replicas.hearing(on_change),
+            None => on_change,
+        }
+    }
+
+    async fn look_at_replicas(&self) {
+        match self.replicas() {
+            Some(replicas) => replicas.run().await,
+            None => std::future::pending().await,
         }
     }
 

@@ -24,6 +24,7 @@ mod pulse;
 mod push;
 mod questions;
 mod rehearsal;
+mod replicas;
 mod rows;
 mod schema_watch;
 mod sessions;
@@ -31,6 +32,7 @@ mod setup;
 mod spelling;
 mod statement;
 mod sweep;
+mod touched;
 mod transaction;
 mod upsert;
 mod way;
@@ -68,10 +70,12 @@ use planners::Planners;
 use pool::Connections;
 use pulse::Pulse;
 use questions::Questions;
+use replicas::Replicas;
 use rows::parse;
 use schema_watch::SchemaWatch;
 use sessions::Sessions;
 use setup::CurrentSetup;
+use touched::Touched;
 use way::Way;
 
 /// A connection that has not been used for so long is tested before it is used.
@@ -98,6 +102,7 @@ pub(super) struct Postgres {
     way: Way,
     hosts: Arc<Hosts>,
     moves: Moves,
+    replicas: Option<Arc<Replicas>>,
     /// The zone that the settings say; empty: it is asked for.
     timezone: String,
     feeds: Feeds,
@@ -109,7 +114,7 @@ impl Postgres {
         let server = hosts.find().await?;
         hosts.take(&server);
         let (options, direct) = server.lasting(settings.pooler);
-        let proof::Proven { standing, setup } = server.proven;
+        let proof::Proven { standing, setup, place } = server.proven;
         let setup = CurrentSetup::new(setup);
         let (impatient, retirement) = (planners::impatient(&direct), Retirement::default());
         let connections = |most, options| Connections::new(most, options, settings, &retirement);
@@ -122,6 +127,7 @@ impl Postgres {
         let schema_watch = SchemaWatch::new(direct.clone(), settings.connect_timeout + settings.query_timeout);
         let health = Health::new(pulse, standing, settings.feed_url.is_empty());
         let sessions = Sessions::of(settings, setup.clone());
+        let replicas = Replicas::read(settings, &direct, &setup, place)?;
         let feeds = Feeds::new(direct, questions.connections().clone(), settings);
         let store = Self {
             lender,
@@ -136,6 +142,7 @@ impl Postgres {
             way,
             hosts: Arc::new(hosts),
             moves: Moves::default(),
+            replicas,
             timezone,
             feeds,
         };
@@ -186,6 +193,7 @@ impl Postgres {
             let written = self.write_once(plan, key, edit, &origin).await;
             sent += 1;
             if !goes_again(&written, sent).await {
+                self.touched([key]);
                 return self.noted(written);
             }
         }
@@ -223,6 +231,7 @@ impl Postgres {
             let flushed = flush::flush(&self.pool.pool(), &self.sessions, plan, rows, mark).await;
             sent += 1;
             if !goes_again(&flushed, sent).await {
+                self.touched(rows.iter().map(|row| &row.key[..]));
                 return self.noted(flushed);
             }
         }
@@ -251,7 +260,9 @@ impl Postgres {
 
     pub(super) async fn sweep(&self, ending: Ending<'_>, chosen: Chosen<'_>) -> Result<u64, StoreError> {
         self.check_zone(ending).await?;
-        self.noted(sweep::sweep(&self.pool.pool(), &self.sessions, ending, chosen).await)
+        let swept = sweep::sweep(&self.pool.pool(), &self.sessions, ending, chosen).await;
+        self.touched_all();
+        self.noted(swept)
     }
 
     pub(super) async fn expired(&self, ending: Ending<'_>, chosen: Chosen<'_>) -> Result<Vec<RowKey>, StoreError> {
@@ -277,7 +288,8 @@ impl Postgres {
         let open = self.sessions.begin(&self.pool.pool(), snapshot).await?;
         let (questions, standing) = (self.questions.clone(), self.health.standing.clone());
         let origin = self.feeds.origin(origin);
-        Ok(PostgresTransaction { open, sessions: self.sessions.clone(), questions, standing, origin })
+        let (sessions, touched) = (self.sessions.clone(), Touched::new(self.replicas.clone()));
+        Ok(PostgresTransaction { open, sessions, questions, standing, origin, touched })
     }
 
     pub(super) async fn each_row(
@@ -300,6 +312,8 @@ impl Postgres {
 
     pub(super) async fn fingerprints(&self, mappings: &[&Mapping]) -> Result<Vec<Fingerprint>, StoreError> {
         let (fingerprints, search_path) = self.schema_watch.fingerprints(mappings).await?;
+        // What a migration has changed is told by nobody else.
+        self.touched_all();
         if self.setup.take_path(&search_path) {
             self.give_names();
             self.retire_connections();
@@ -325,6 +339,7 @@ impl Postgres {
     pub(super) fn retire_connections(&self) {
         self.retirement.retire_all();
         self.lender.retire();
+        self.replicas.iter().for_each(|replicas| replicas.retire());
     }
 
     /// What an operator should know of the database's encoding.
@@ -351,5 +366,6 @@ impl Postgres {
 
 /// Whether a `postgres:` URL can be read.
 pub(super) fn check_url(settings: &config::Store) -> Result<(), (&'static str, StoreError)> {
-    Hosts::read(settings).map(|_| ())
+    Hosts::read(settings)?;
+    Hosts::of_replicas(settings).map(|_| ())
 }

@@ -37,6 +37,8 @@ pub(super) struct Proven {
     pub(super) standing: Standing,
     /// What sessions are set up with: as the server itself gives it to a new one.
     pub(super) setup: Setup,
+    /// The database, and the role of the login.
+    pub(super) place: String,
 }
 
 /// Proves `store.url`, and `store.feed_url` if there is one; what the store takes.
@@ -58,7 +60,7 @@ pub(super) async fn prove(
         )));
     }
     if !has_feed_url {
-        return Ok(Proven { standing: here.standing, setup: here.setup });
+        return Ok(Proven { standing: here.standing, setup: here.setup, place: here.place });
     }
     let past = ask(direct, settings.connect_timeout).await.map_err(|error| named("store.feed_url", error))?;
     if past.timeout != timeout {
@@ -72,7 +74,7 @@ pub(super) async fn prove(
     if (here.standing == Standing::Standby) != (past.standing == Standing::Standby) {
         return Err(StoreError::Refused(TWO_SERVERS.into()));
     }
-    Ok(Proven { standing: here.standing, setup: past.setup })
+    Ok(Proven { standing: here.standing, setup: past.setup, place: here.place })
 }
 
 /// Says which setting is meant, and what a pooler's refusal means.

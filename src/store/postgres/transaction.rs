@@ -9,6 +9,7 @@ use super::questions::Questions;
 use super::rows::{parse_all, select};
 use super::sessions::Sessions;
 use super::spelling::{Spelling, is_to_be_asked, spelling};
+use super::touched::Touched;
 use super::write::Writer;
 use crate::record::{Record, RowEdit, Written};
 use crate::store::standing::KnownStanding;
@@ -22,6 +23,7 @@ pub(in crate::store) struct PostgresTransaction {
     pub(super) questions: Questions,
     pub(super) standing: Arc<KnownStanding>,
     pub(super) origin: String,
+    pub(super) touched: Touched,
 }
 
 impl PostgresTransaction {
@@ -31,6 +33,7 @@ impl PostgresTransaction {
         key: &[u8],
         edit: RowEdit<'_>,
     ) -> Result<Written, StoreError> {
+        self.touched.add(key);
         let mut savepoint = self.open.begin().await?;
         let (sessions, questions, origin) = (&self.sessions, &self.questions, &self.origin);
         let mut writer = Writer { connection: &mut savepoint, sessions, questions, origin, commits_each: false };
@@ -51,6 +54,7 @@ impl PostgresTransaction {
     }
 
     pub(in crate::store) async fn load(&mut self, plan: &Plan, key: &[u8]) -> Result<Option<Record>, StoreError> {
+        self.touched.add(key);
         let Some(bound) = params::bind(plan, key) else { return Ok(None) };
         // The statement would fail, and the transaction with it.
         if !self.is_value(plan, &bound).await? {
@@ -76,7 +80,10 @@ impl PostgresTransaction {
     }
 
     pub(in crate::store) async fn commit(self) -> Result<(), StoreError> {
-        self.open.commit().await.map_err(StoreError::of_write)
+        let Self { open, touched, .. } = self;
+        let committed = open.commit().await.map_err(StoreError::of_write);
+        drop(touched);
+        committed
     }
 
     pub(in crate::store) async fn roll_back(self) -> Result<(), StoreError> {

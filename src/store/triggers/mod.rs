@@ -124,6 +124,9 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => {
                 let mut doubts = store.feeds().doubts().await?;
+                if let Some(replicas) = store.replicas() {
+                    doubts.extend(replicas.doubt().await);
+                }
                 if store.feeds().kind() == FeedKind::Notify {
                     doubts.extend(clean::doubts(&store.direct(), mappings).await?);
                 }

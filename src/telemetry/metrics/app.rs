@@ -13,6 +13,9 @@ use super::register::Register;
 pub struct AppMetrics {
     pub store_up: Gauge,
     pub store_writable: Gauge,
+    pub replica_up: Gauge,
+    pub replica_loads: Counter,
+    pub replica_refusals: Counter,
     config_reloads: Family<OutcomeLabel, Counter>,
 }
 
@@ -21,6 +24,12 @@ impl AppMetrics {
         Self {
             store_up: r.gauge("store_up", "1 while the store answers"),
             store_writable: r.gauge("store_writable", "1 while the store answers and takes writes"),
+            replica_up: r.gauge("replica_up", "1 while a hot standby of store.read_url answers"),
+            replica_loads: r.counter("replica_loads", "Keys that were loaded from a hot standby (store.read_url)"),
+            replica_refusals: r.counter(
+                "replica_refusals",
+                "Keys that the primary was asked for because it was not certain that a hot standby is up to date",
+            ),
             config_reloads: r.family_of(
                 "config_reloads",
                 "Reloads of the configuration (SIGHUP), by outcome",

@@ -3,6 +3,7 @@
 mod failover;
 mod lists;
 mod losses;
+mod replicas;
 mod silence;
 
 use tempfile::TempDir;

@@ -58,6 +58,7 @@ pub const WAITING_FOR_THE_STORE: &str = "waiting for the store; commands on keys
 pub const WAITING_WITH_A_CLOSED_PORT: &str = "waiting for the store; the port stays closed (server.wait_for_store)";
 pub const STORE_SILENT: &str = "the store does not answer; keys that are not in memory get an error at once";
 pub const STORE_MOVED: &str = "the store is another of its hosts from now on; what is in memory is forgotten";
+pub const NO_STANDBY: &str = "no standby of store.read_url can be read; loads go to the primary";
 pub const STORE_HEALTH: &str = "the store's health changed";
 pub const IS_A_STANDBY: &str = "the store is a hot standby: reads only. Writes are refused, deferred writes wait in the \
     journal, and no changes are told, until it is promoted";

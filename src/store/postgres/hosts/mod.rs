@@ -97,6 +97,26 @@ impl Hosts {
         Ok(hosts)
     }
 
+    /// The hot standbys of `store.read_url`, if it names any. Sessions there are ours.
+    ///
+    /// # Errors
+    /// As [`Hosts::read`].
+    pub(super) fn of_replicas(settings: &config::Store) -> Result<Option<Self>, (&'static str, StoreError)> {
+        if settings.read_url.is_empty() {
+            return Ok(None);
+        }
+        let (url, feed_url, pooler) = (settings.read_url.clone(), String::new(), Pooler::None);
+        let hosts = Self::read(&config::Store { url, feed_url, pooler, ..settings.clone() });
+        let hosts = hosts.map_err(|(_, error)| ("store.read_url", error))?;
+        match hosts.wanted {
+            Wanted::ReadWrite | Wanted::Primary => {
+                let text = "leads to hot standbys: target_session_attrs can be standby there, and need not be said";
+                Err(("store.read_url", StoreError::Refused(text.into())))
+            }
+            _ => Ok(Some(Self { wanted: Wanted::Standby, ..hosts })),
+        }
+    }
+
     /// Whether another server may become the store.
     pub(super) fn are_followed(&self) -> bool {
         self.named.len() > 1 || self.wanted != Wanted::Any
