@@ -141,16 +141,16 @@ impl Bulkhead {
         Ok(Admitted { compartments, deadline, stay: self.moves.stay(), _turn: turn })
     }
 
-    /// What a read gives that has no deadline, unless its server is left before.
+    /// What something gives that has no deadline and can be done again, unless its server is left before.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when it is left, and the read's.
+    /// [`StoreError::Unavailable`] when it is left, and its own.
     pub(super) async fn unless_left<T>(
         &self,
-        reading: impl Future<Output = Result<T, StoreError>>,
+        doing: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let read = self.moves.stay().unless_left(reading).await;
-        read.unwrap_or_else(|| Err(StoreError::Unavailable(LEFT.into())))
+        let done = self.moves.stay().unless_left(Box::pin(doing)).await;
+        done.unwrap_or_else(|| Err(StoreError::Unavailable(LEFT.into())))
     }
 
     /// Runs one statement in its turn. What becomes of one without an answer, `silence` says.

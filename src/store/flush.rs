@@ -134,11 +134,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; trying again is safe.
     pub async fn enroll(&self, journal: &str, strand: &str) -> Result<(), StoreError> {
-        match &self.engine {
-            Engine::Postgres(store) => store.enroll(journal, strand).await,
-            Engine::Sqlite(store) => store.enroll(journal, strand).await,
-            Engine::Away(away) => Err(away.error()),
-        }
+        let enrolling = async {
+            match &self.engine {
+                Engine::Postgres(store) => store.enroll(journal, strand).await,
+                Engine::Sqlite(store) => store.enroll(journal, strand).await,
+                Engine::Away(away) => Err(away.error()),
+            }
+        };
+        self.bulkhead.unless_left(enrolling).await
     }
 
     /// Raises the fence of a strand, or of an incarnation with all of its strands, when a statement of it that is under
@@ -148,10 +151,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; trying again is safe.
     pub async fn fence(&self, fence: Fence<'_>) -> Result<Raised, StoreError> {
-        match &self.engine {
-            Engine::Postgres(store) => store.fence(fence).await,
-            Engine::Sqlite(store) => store.fence(fence).await,
-            Engine::Away(away) => Err(away.error()),
-        }
+        let raising = async {
+            match &self.engine {
+                Engine::Postgres(store) => store.fence(fence).await,
+                Engine::Sqlite(store) => store.fence(fence).await,
+                Engine::Away(away) => Err(away.error()),
+            }
+        };
+        self.bulkhead.unless_left(raising).await
     }
 }

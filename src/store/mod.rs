@@ -214,7 +214,10 @@ impl Store {
     /// [`StoreError::Faults`] lists everything that does not fit.
     pub async fn plan(&self, mapping: &Mapping) -> Result<Plan, StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => planning::plan(&Catalog::Postgres(store.catalog().await?), mapping).await,
+            Engine::Postgres(store) => {
+                let planning = async { planning::plan(&Catalog::Postgres(store.catalog().await?), mapping).await };
+                self.bulkhead.unless_left(planning).await
+            }
             Engine::Sqlite(store) => {
                 let plan = planning::plan(&Catalog::Sqlite(store.catalog().await?), mapping).await?;
                 store.follow(&plan).await?;

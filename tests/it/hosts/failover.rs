@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 
-use super::{Pair, is_whole, seen};
+use super::{Over, Pair, is_whole, seen};
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 
@@ -59,6 +59,7 @@ fn fails_over(feed: &'static str) {
     let (sidecar, told) = (pair.over(pair.primary.port).start(), Told::default());
     is_whole(&sidecar, &pair.primary);
     thread::scope(|scope| {
+        let _over = Over(&told.is_over);
         for work in [count as fn(&Sidecar, &Told), name, read] {
             let (sidecar, told) = (&sidecar, &told);
             scope.spawn(move || work(sidecar, told));
@@ -68,7 +69,6 @@ fn fails_over(feed: &'static str) {
         pair.standby.promote();
         let before = (told.counted.load(SeqCst), told.named.load(SeqCst));
         until("they go on", || told.counted.load(SeqCst) > before.0 + 100 && told.named.load(SeqCst) > before.1);
-        told.is_over.store(true, SeqCst);
     });
     is_whole(&sidecar, &pair.standby);
     assert_eq!(seen(&pair.standby, 1), told.counted.load(SeqCst).to_string(), "each increment is saved");

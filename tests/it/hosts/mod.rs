@@ -6,6 +6,8 @@ mod losses;
 mod replicas;
 mod silence;
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
 use tempfile::TempDir;
 
 use crate::support::admin::{metric, request};
@@ -68,6 +70,15 @@ impl Pair {
         let url = self.url(first, "target_session_attrs=read-write");
         let builder = builder.set("STORE__URL", url).set("JOURNAL__PATH", journal);
         builder.expect(warnings::STORE_AWAY).expect(warnings::READS_ONLY).expect(&[warnings::STORE_MOVED])
+    }
+}
+
+/// Tells threads that it is over when it goes, also with a failed test.
+struct Over<'o>(&'o AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
-use super::{Pair, is_whole};
+use super::{Over, Pair, is_whole};
 use crate::support::admin::{metric, request};
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
@@ -76,6 +76,7 @@ fn nothing_goes_back(feed: &'static str) {
     let (sidecar, is_over) = (reading(&pair, pair.standby.port).start(), AtomicBool::new(false));
     is_read(&sidecar);
     thread::scope(|scope| {
+        let _over = Over(&is_over);
         scope.spawn(|| {
             let mut session = pair.primary.session();
             for id in (1..=KEYS).cycle().step_by(7) {
@@ -111,7 +112,6 @@ fn nothing_goes_back(feed: &'static str) {
             until("it is seen to be behind", || verbose(&sidecar).contains("the last load went to the primary"));
             pause(&pair.standby, false);
         }
-        is_over.store(true, SeqCst);
     });
     assert!(metric(&sidecar, "hearthside_replica_refusals_total") > 0.0);
 }
