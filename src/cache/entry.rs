@@ -21,6 +21,8 @@ pub struct Entry {
     expires_at: AtomicU64,
     /// A [`Use`].
     used_at: AtomicU64,
+    /// How many looks at what is visible in the store had begun when it was known: of a later one it is older.
+    known_at: AtomicU64,
     /// How long a read may prolong its life, in milliseconds; 0 where reads do not.
     renewal: u64,
     /// How long it is kept after its expiry, in milliseconds.
@@ -40,6 +42,10 @@ impl Use {
         Self(Self::BEGIN.saturating_add(now.as_ms()))
     }
 
+    const fn earlier(self, ms: u64) -> Self {
+        Self(self.0.saturating_sub(ms))
+    }
+
     /// Before the process began; `place` 0 is the latest.
     pub(super) const fn before(place: usize) -> Self {
         Self((Self::BEGIN - 1).saturating_sub(place as u64))
@@ -47,6 +53,21 @@ impl Use {
 }
 
 impl Entry {
+    /// So many looks have begun, and it is still what the store has, or had.
+    pub(super) fn is_known_at(&self, looks: u64) {
+        self.known_at.store(looks, Relaxed);
+    }
+
+    /// True when it was known before this look began.
+    pub(super) fn was_known_before(&self, look: u64) -> bool {
+        self.known_at.load(Relaxed) < look
+    }
+
+    /// True when it was read in the last so many milliseconds.
+    pub(super) fn was_read_within(&self, ms: u64, now: Tick) -> bool {
+        self.used_at() >= Use::at(now).earlier(ms)
+    }
+
     /// It is read at `now`.
     pub(super) fn use_at(&self, now: Tick) {
         self.used_at.store(Use::at(now).0, Relaxed);
@@ -188,7 +209,8 @@ impl Span {
         let renewal = if record.is_some() && self.renew { self.ttl.unwrap_or(0) } else { 0 };
         let grace = if record.is_some() { self.stale.max(self.stale_if_error) } else { 0 };
         let (expires_at, used_at) = (AtomicU64::new(expires_at.as_ms()), AtomicU64::new(Use::at(now).0));
-        Entry { record, mapping, epoch, loaded_at, expires_at, used_at, renewal, grace }
+        let known_at = AtomicU64::new(u64::MAX);
+        Entry { record, mapping, epoch, loaded_at, expires_at, used_at, known_at, renewal, grace }
     }
 
     /// Gives an entry another time to live, counted from `now`.

@@ -3,6 +3,7 @@
 
 use super::Cache;
 use crate::keys::MappingId;
+use crate::store::RowChange;
 use crate::telemetry::clock::Tick;
 
 impl Cache {
@@ -19,6 +20,12 @@ impl Cache {
     /// Forgets a key that the change feed reports, unless it reports a write of ours.
     pub fn changed(&self, key: &[u8], from: Option<&str>) {
         self.memory.changed(key, from);
+    }
+
+    /// Takes what a commit has left behind a key of mapping `id`, unless it is a write of ours; forgets the key where
+    /// that is not certain to be newer than what is in memory.
+    pub fn changed_row(&self, id: MappingId, change: &RowChange, from: Option<&str>) {
+        self.memory.changed_row(id, change, from);
     }
 
     /// Forgets every key of mapping `id`.

@@ -1,9 +1,11 @@
-//! Definitions: immutable tables of records, all in memory, replaced as a whole. A command takes one snapshot and sees
-//! one version; a reload that fails keeps the last good one (C6).
+//! Definitions: immutable tables of records, all in memory. The next version is a reload of a mapping (`reload`), or
+//! what one commit has changed in it (`rows`). A command takes one snapshot and sees one version; a reload that fails
+//! keeps the last good one (C6).
 
 mod reload;
+mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
@@ -24,18 +26,47 @@ pub struct Snapshot {
 /// The definitions of one mapping.
 #[derive(Debug, Default)]
 struct Set {
-    table: Table,
+    table: Arc<Table>,
+    /// What has become of these keys since; none: it is no definition any more.
+    changed: HashMap<Bytes, Option<Arc<Record>>>,
+    /// How many looks at what is visible in the store had begun when the table was known.
+    known_at: u64,
     /// Its keys in their order, from the first time that it is asked for.
-    ordered: OnceLock<Vec<Bytes>>,
+    ordered: Arc<OnceLock<Vec<Bytes>>>,
 }
 
 impl Set {
     fn ordered(&self) -> &[Bytes] {
         self.ordered.get_or_init(|| {
-            let mut keys: Vec<Bytes> = self.table.keys().map(|key| Bytes::copy_from_slice(key)).collect();
+            let mut keys: Vec<Bytes> = self.keys().map(Bytes::copy_from_slice).collect();
             keys.sort_unstable();
             keys
         })
+    }
+
+    fn get(&self, key: &[u8]) -> Option<&Record> {
+        match self.changed.get(key) {
+            Some(record) => record.as_deref(),
+            None => self.table.get(key),
+        }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        let untouched = self.table.keys().map(|key| &**key).filter(|key| !self.changed.contains_key(*key));
+        untouched.chain(self.changed.iter().filter(|(_, record)| record.is_some()).map(|(key, _)| &**key))
+    }
+
+    fn count(&self) -> usize {
+        if self.changed.is_empty() { self.table.len() } else { self.keys().count() }
+    }
+
+    /// The next version, in which this has become of some keys.
+    fn with(&self, rows: &rows::Rows) -> Self {
+        let has_same_keys = rows.iter().all(|(key, record)| self.get(key).is_some() == record.is_some());
+        let mut changed = self.changed.clone();
+        changed.extend(rows.iter().cloned());
+        let ordered = if has_same_keys { self.ordered.clone() } else { Arc::default() };
+        Self { table: self.table.clone(), changed, known_at: self.known_at, ordered }
     }
 }
 
@@ -43,7 +74,7 @@ impl Snapshot {
     /// The record of `key` in mapping `id`; `None` when there is no such definition.
     #[must_use]
     pub fn get(&self, id: MappingId, key: &[u8]) -> Option<&Record> {
-        self.set(id)?.table.get(key)
+        self.set(id)?.get(key)
     }
 
     fn set(&self, id: MappingId) -> Option<&Arc<Set>> {
@@ -52,7 +83,7 @@ impl Snapshot {
 
     /// The keys of mapping `id`, in no order.
     pub fn keys(&self, id: MappingId) -> impl Iterator<Item = &[u8]> {
-        self.set(id).into_iter().flat_map(|set| set.table.keys()).map(|key| &**key)
+        self.set(id).into_iter().flat_map(|set| set.keys())
     }
 
     /// The keys of mapping `id` behind `key`, in their order. The order is the same in every version: an iteration that
@@ -80,9 +111,9 @@ impl Definitions {
         self.current.load()
     }
 
-    /// Puts a new table in the place of mapping `id`'s.
-    fn swap(&self, id: MappingId, table: Table) {
-        self.set(id, &Arc::new(Set { table, ordered: OnceLock::new() }));
+    /// Puts a new table in the place of mapping `id`'s; so many looks had begun when it was known.
+    fn swap(&self, id: MappingId, table: Table, known_at: u64) {
+        self.set(id, &Arc::new(Set { table: Arc::new(table), known_at, ..Set::default() }));
     }
 
     fn set(&self, id: MappingId, set: &Arc<Set>) {
@@ -142,7 +173,7 @@ impl Definitions {
 
     /// Definitions in memory.
     fn count(&self) -> usize {
-        self.current.load().sets.iter().flatten().map(|set| set.table.len()).sum()
+        self.current.load().sets.iter().flatten().map(|set| set.count()).sum()
     }
 }
 
@@ -156,8 +187,8 @@ mod tests {
     fn definitions_that_are_taken_over_are_the_very_same() {
         let (old, new) = (Definitions::default(), Definitions::default());
         let id = MappingId::new;
-        old.swap(id(1), Default::default());
-        new.swap(id(0), Default::default());
+        old.swap(id(1), Default::default(), 0);
+        new.swap(id(0), Default::default(), 0);
         new.take(id(0), &old, id(1));
         new.take(id(2), &old, id(7));
         let (before, after) = (old.snapshot(), new.snapshot());

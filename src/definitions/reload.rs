@@ -29,7 +29,7 @@ pub struct DefinitionSource {
     /// What its file held when it was checked: the first load.
     pub checked: Mutex<Option<Table>>,
     /// Its loads run one after the other, so that an older one never replaces a newer one.
-    turn: tokio::sync::Mutex<()>,
+    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 impl DefinitionSource {
@@ -49,11 +49,13 @@ impl DefinitionSource {
 /// Loads definitions again when it is asked to.
 #[derive(Debug)]
 pub struct Reloader {
-    definitions: Arc<Definitions>,
+    pub(super) definitions: Arc<Definitions>,
     sources: Vec<DefinitionSource>,
     store: Arc<Store>,
-    metrics: Arc<DefinitionMetrics>,
+    pub(super) metrics: Arc<DefinitionMetrics>,
     wanted: Mutex<BTreeSet<MappingId>>,
+    /// Mappings that are to be loaded again, or could not be: what is in memory of them is not the last version.
+    doubted: Mutex<BTreeSet<MappingId>>,
     wake: Notify,
     /// Mappings whose last load failed: that is logged as an error once, not at every attempt.
     failing: Mutex<BTreeSet<MappingId>>,
@@ -62,7 +64,7 @@ pub struct Reloader {
     /// As many are loaded at once as the store has turns.
     room: Semaphore,
     /// Held for writing while the place of this reloader is taken: nothing is loaded meanwhile.
-    place: RwLock<()>,
+    pub(super) place: RwLock<()>,
 }
 
 const RETRY: Duration = Duration::from_secs(1);
@@ -83,6 +85,7 @@ impl Reloader {
             store,
             metrics,
             wanted: Mutex::default(),
+            doubted: Mutex::default(),
             wake: Notify::new(),
             failing: Mutex::default(),
             by_the_way: Mutex::default(),
@@ -103,6 +106,7 @@ impl Reloader {
 
     fn wake_for(&self, id: MappingId) {
         if self.sources.iter().any(|source| source.mapping.id == id) {
+            self.doubt(id);
             self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
             self.wake.notify_one();
         }
@@ -117,6 +121,22 @@ impl Reloader {
             }
             self.wake_for(id);
         }
+    }
+
+    pub(super) fn sources(&self) -> &[DefinitionSource] {
+        &self.sources
+    }
+
+    fn doubted(&self) -> std::sync::MutexGuard<'_, BTreeSet<MappingId>> {
+        self.doubted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn doubt(&self, id: MappingId) {
+        self.doubted().insert(id);
+    }
+
+    pub(super) fn is_doubted(&self, id: MappingId) -> bool {
+        self.doubted().contains(&id)
     }
 
     fn is_wanted(&self, id: MappingId) -> bool {
@@ -267,16 +287,22 @@ impl Reloader {
         // It is never closed.
         let _room = self.room.acquire().await;
         let mapping = source.mapping.pattern.text();
+        // A change that comes from now on doubts it again.
+        self.doubted().remove(&source.mapping.id);
         let loaded = self.load(source).await;
+        let known_at = self.store.looks();
         self.metrics.reloaded(Outcome::of(&loaded));
-        let records = loaded.inspect_err(|error| self.complain(source, error))?;
+        let records = loaded.inspect_err(|error| {
+            self.doubt(source.mapping.id);
+            self.complain(source, error);
+        })?;
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(&source.mapping.id);
         if self.by_the_way().remove(&source.mapping.id) {
             tracing::debug!(mapping, definitions = records.len(), "definitions loaded again");
         } else {
             tracing::info!(mapping, definitions = records.len(), "definitions loaded");
         }
-        self.definitions.swap(source.mapping.id, records);
+        self.definitions.swap(source.mapping.id, records, known_at);
         self.metrics.definitions.set(self.definitions.count() as i64);
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::logged::RowChange;
 use crate::telemetry::clock::Tick;
 
 /// A statement that changes more keys than this is reported as a change of the whole mapping.
@@ -14,6 +15,8 @@ pub const MOST_KEYS: usize = 1000;
 pub enum Change {
     /// The rows behind these keys changed; by a write with this origin, if a sidecar's write alone did it.
     Keys(Vec<Bytes>, Option<String>),
+    /// The same, each with what one commit left behind it.
+    Rows(Vec<RowChange>, Option<String>),
     /// Any key of the mapping with this pattern may have changed.
     Mapping(String),
     /// The same, because a change trigger could not tell which ones. The store's code for what went wrong in it.

@@ -18,6 +18,8 @@ mod json;
 mod key_line;
 mod listing;
 mod loading;
+mod log_form;
+mod logged;
 mod migrate;
 mod moves;
 mod plan;
@@ -46,6 +48,7 @@ pub use current_plan::{CurrentPlan, Replanned};
 pub use error::StoreError;
 pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
 pub use listing::Listed;
+pub use logged::{Look, RowChange};
 pub use plan::Plan;
 pub use postgres::{FeedKind, Taken};
 pub use replica_reads::ReplicaReads;
@@ -298,6 +301,16 @@ impl Store {
     pub fn follow<'m>(&self, mappings: impl IntoIterator<Item = &'m Mapping>) {
         if let Engine::Postgres(store) = &self.engine {
             store.feeds().follow(mappings);
+        }
+    }
+
+    /// How often it has been looked at what can be seen of the store: whatever was read before a look is no newer than
+    /// it. Only a feed that reads rows looks.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        match &self.engine {
+            Engine::Postgres(store) => store.feeds().looks(),
+            Engine::Sqlite(_) | Engine::Away(_) => 0,
         }
     }
 

@@ -9,6 +9,7 @@ use super::catalog::relation::Column;
 use super::catalog::requirements::ColumnFault;
 use super::catalog::target::{FieldChange, Place, Target, text};
 use super::listing::Listing;
+use super::log_form::LogForm;
 use crate::config::Shape;
 use crate::mapping::Mapping;
 use crate::record::{Change, Edit};
@@ -63,6 +64,8 @@ pub struct Plan {
     pub(super) key: KeySource,
     /// The name of every column of its table: a member of the overflow column with one of these is not shown.
     pub(super) column_names: Vec<String>,
+    /// How a row of the server's log becomes a record, where that is certain.
+    pub(super) log_form: Option<LogForm>,
     /// Where writes go, of a mapping that takes them.
     pub(super) target: Option<Target>,
     /// Where its keys are listed, if they can be.
@@ -91,6 +94,7 @@ impl Plan {
             params: Vec::new(),
             key,
             column_names: Vec::new(),
+            log_form: None,
             target: None,
             listing: None,
             list: ListStatements::default(),

@@ -80,6 +80,11 @@ impl Entries {
         self.present.get(key).or_else(|| self.absent.get(key))
     }
 
+    /// True when there is an entry of `key`.
+    pub(super) fn has(&self, key: &[u8]) -> bool {
+        self.present.contains_key(key) || self.absent.contains_key(key)
+    }
+
     /// Puts an entry among those of its kind, and leaves nothing of the key among the others.
     pub(super) fn put(&self, key: &Bytes, entry: &Arc<Entry>) {
         let (to, from) =

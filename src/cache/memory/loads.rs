@@ -239,23 +239,30 @@ impl Flights {
 
     /// Takes the right to publish from the key's load and writes, and does `forget` in the same step.
     pub(super) fn detach<T>(&self, key: &[u8], forget: impl FnOnce() -> T) -> T {
-        self.overtake(key, |slot| slot.watchers.touch(), forget)
+        self.overtake(key, |slot| slot.watchers.touch(), |_| forget())
+    }
+
+    /// The same of a change whose outcome is known. `f` is told whether nobody loads or writes the key: else somebody
+    /// may be answered with something newer.
+    pub(super) fn replace<T>(&self, key: &[u8], f: impl FnOnce(bool) -> T) -> T {
+        self.overtake(key, |slot| slot.watchers.touch(), f)
     }
 
     /// The same, for what changes nothing that a client could see: nobody who watches hears of it.
     pub(super) fn settle(&self, key: &[u8], f: impl FnOnce()) {
-        self.overtake(key, |_| (), f);
+        self.overtake(key, |_| (), |_| f());
     }
 
     /// What a load or write of the key that is under way has read may be older than what `f` makes true.
-    fn overtake<T>(&self, key: &[u8], touch: impl FnOnce(&mut Slot), f: impl FnOnce() -> T) -> T {
+    fn overtake<T>(&self, key: &[u8], touch: impl FnOnce(&mut Slot), f: impl FnOnce(bool) -> T) -> T {
         let mut shard = self.shard(key);
+        let is_quiet = shard.get(key).is_none_or(Slot::is_quiet);
         if let Some(slot) = shard.get_mut(key) {
             slot.overtake();
             touch(slot);
             tidy(&mut shard, key);
         }
-        f()
+        f(is_quiet)
     }
 
     /// Tells whether anything happens to `key` from now on, for as long as the answer is kept.
@@ -377,6 +384,23 @@ mod tests {
         let mut put = false;
         flights.publish(load.expect("a load"), result, |_, _| put = true);
         put
+    }
+
+    #[test]
+    fn a_key_is_quiet_when_nobody_loads_or_writes_it() {
+        let flights = Arc::new(Flights::default());
+        let is_quiet = || flights.replace(b"k", |is_quiet| is_quiet);
+        assert!(is_quiet());
+        let (_, passed) = asking(&flights, 0);
+        assert!(!is_quiet(), "it is loaded");
+        assert!(!is_quiet(), "the load that was passed may have read something newer");
+        assert!(!published(&flights, passed, entry("new")));
+        assert!(is_quiet());
+        let write = flights.queue_one(&Bytes::from_static(b"k"), |_| None);
+        assert!(!is_quiet(), "it is written");
+        drop(write);
+        let watched = flights.watch(&Bytes::from_static(b"k"));
+        assert!(is_quiet() && watched.load(SeqCst), "whoever watches it hears of the change");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod background;
 mod entries;
 mod feed;
 mod handover;
+mod in_place;
 mod loading;
 pub(super) mod loads;
 pub(super) mod order;
@@ -262,14 +263,20 @@ impl Memory {
         self.flights.unless_written(key, f)
     }
 
+    /// Keeps what is true of a key now, as far as is known.
+    fn put(&self, key: &Bytes, entry: &Arc<Entry>) {
+        entry.is_known_at(self.source.store.looks());
+        self.entries.put(key, entry);
+    }
+
     /// Ends a write that has changed the key, or may have: `left` is what is true of the key now, if that is known.
     pub(crate) fn end(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
-        turn.end(Outcome::MayHaveChanged, left, |key, entry| self.entries.put(key, entry));
+        turn.end(Outcome::MayHaveChanged, left, |key, entry| self.put(key, entry));
     }
 
     /// The same of a write that has changed nothing.
     pub(super) fn end_unchanged(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
-        turn.end(Outcome::Unchanged, left, |key, entry| self.entries.put(key, entry));
+        turn.end(Outcome::Unchanged, left, |key, entry| self.put(key, entry));
     }
 
     /// Ends a write that has changed nothing: what was in memory when it queued is true.
@@ -290,12 +297,13 @@ impl Memory {
     pub(super) fn settle(&self, key: &Bytes, applied: &[journal::Entry], told: Option<(Tick, Option<Record>)>) {
         self.flights.settle(key, || {
             self.overlay.settle(key, applied);
-            let is_true = |entry: Arc<Entry>| {
-                let Some((sent, record)) = told else { return false };
-                entry.loaded_at < sent && entry.record == self.overlay.over(key, record)
-            };
-            if !self.entries.get(key).is_none_or(is_true) {
-                self.entries.remove(key);
+            let Some(entry) = self.entries.get(key) else { return };
+            let is_true = told
+                .is_some_and(|(sent, record)| entry.loaded_at < sent && entry.record == self.overlay.over(key, record));
+            match is_true {
+                // What the batch saved is part of it from now on: what is told of before lacks that.
+                true => entry.is_known_at(self.source.store.looks()),
+                false => drop(self.entries.remove(key)),
             }
         });
     }

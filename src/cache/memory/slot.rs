@@ -51,10 +51,15 @@ impl Slot {
         self.turns.iter().for_each(|turn| turn.overtaken.store(true, SeqCst));
     }
 
+    /// True when nobody loads or writes the key.
+    pub(super) fn is_quiet(&self) -> bool {
+        let is_under_way = self.passed.as_ref().is_some_and(|passed| !passed.has_ended());
+        self.flight.is_none() && !is_under_way && self.turns.is_empty()
+    }
+
     /// True when nothing goes on.
     pub(super) fn is_idle(&self) -> bool {
-        let is_under_way = self.passed.as_ref().is_some_and(|passed| !passed.has_ended());
-        self.flight.is_none() && !is_under_way && self.turns.is_empty() && self.watchers.is_empty()
+        self.is_quiet() && self.watchers.is_empty()
     }
 }
 

@@ -17,8 +17,8 @@ use crate::cache::Cache;
 use crate::definitions::{Definitions, Reloader};
 use crate::errors;
 use crate::keys::{MappingId, glob_match};
-use crate::mapping::{Kind, Mappings};
-use crate::store::{Change, Store, StoreError, Unavailable};
+use crate::mapping::{Kind, Mapping, Mappings};
+use crate::store::{Change, RowChange, Store, StoreError, Unavailable};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{MappingMetrics, OwnedMetrics};
 use crate::telemetry::planted::is_planted;
@@ -62,6 +62,7 @@ impl Owned {
             Change::OtherFeed => self.request_reload(),
             Change::Retained(bytes) => _ = self.metrics.retained.set(bytes.cast_signed()),
             Change::Keys(keys, from) => keys.iter().for_each(|key| self.changed(key, from.as_deref())),
+            Change::Rows(rows, from) => self.changed_rows(&rows, from.as_deref()),
             Change::Mapping(pattern) => _ = self.changed_pattern(&pattern),
             Change::Trouble(pattern, _) => {
                 if self.changed_pattern(&pattern) {
@@ -84,15 +85,37 @@ impl Owned {
     }
 
     fn changed(&self, key: &[u8], from: Option<&str>) {
-        let Some(mapping) = self.mappings.keyspace.owner(key) else { return };
-        if is_planted("watch-ignored") && !self.mappings.list[mapping.index()].config.watch.is_empty() {
-            return;
-        }
-        self.metrics.invalidated("change");
-        match self.mappings.list[mapping.index()].kind {
+        let Some((mapping, kind)) = self.told(key) else { return };
+        match kind {
             Kind::Definition => self.reloader.request(mapping),
             Kind::Cache => self.cache.changed(key, from),
         }
+    }
+
+    /// What one commit has left.
+    fn changed_rows(&self, rows: &[RowChange], from: Option<&str>) {
+        let mut definitions = Vec::new();
+        for row in rows {
+            match self.told(&row.key) {
+                Some((mapping, Kind::Definition)) => definitions.push((mapping, row)),
+                Some((mapping, Kind::Cache)) => self.cache.changed_row(mapping, row, from),
+                None => {}
+            }
+        }
+        if !definitions.is_empty() {
+            self.reloader.changed_rows(&definitions);
+        }
+    }
+
+    /// The mapping of a key that is told, if it is configured here.
+    fn told(&self, key: &[u8]) -> Option<(MappingId, Kind)> {
+        let mapping = self.mappings.keyspace.owner(key)?;
+        let Mapping { kind, config, .. } = &self.mappings.list[mapping.index()];
+        if is_planted("watch-ignored") && !config.watch.is_empty() {
+            return None;
+        }
+        self.metrics.invalidated("change");
+        Some((mapping, *kind))
     }
 
     /// False of a mapping that is not configured here: it is another sidecar's over the same database.

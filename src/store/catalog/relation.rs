@@ -26,6 +26,8 @@ pub(in crate::store) struct Relation {
     pub(in crate::store) untold: Option<Untold>,
     /// True of what has no index that could keep its rows apart: a view, or a virtual table, of SQLite.
     pub(in crate::store) has_no_indexes: bool,
+    /// True of a table that hides rows from some roles, or could (row-level security).
+    pub(in crate::store) has_policies: bool,
     /// Its name, quoted where that is needed.
     pub(in crate::store) name: String,
     pub(in crate::store) columns: Vec<Column>,
@@ -39,7 +41,7 @@ impl Relation {
     /// A table whose timestamps are certain.
     pub(in crate::store) const fn new(name: String, columns: Vec<Column>) -> Self {
         let doubts = Vec::new();
-        Self { untold: None, has_no_indexes: false, name, columns, surety: Surety::Stated, doubts }
+        Self { untold: None, has_no_indexes: false, has_policies: false, name, columns, surety: Surety::Stated, doubts }
     }
 
     pub(in crate::store) fn column(&self, name: &str) -> Option<&Column> {
@@ -65,6 +67,9 @@ pub(in crate::store) struct Column {
     /// It may not be NULL.
     #[serde(default)]
     pub(in crate::store) is_required: bool,
+    /// Its type is a list of labels.
+    #[serde(default)]
+    pub(in crate::store) is_enum: bool,
 }
 
 /// Who gives a column its values.
@@ -129,7 +134,7 @@ impl Column {
     /// A column by what every engine says of it.
     pub(in crate::store) fn new(name: String, cast: String, holds: Holds) -> Self {
         let (base, filled) = (Base::default(), Filled::default());
-        Self { name, cast, base, holds, zone: None, filled, is_required: false }
+        Self { name, cast, base, holds, zone: None, filled, is_required: false, is_enum: false }
     }
 
     /// The name, quoted.

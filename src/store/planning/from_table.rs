@@ -13,6 +13,7 @@ use crate::store::catalog::target::Target;
 use crate::store::catalog::unique::check_unique;
 use crate::store::dialect::Dialect;
 use crate::store::listing::Listing;
+use crate::store::log_form::LogForm;
 use crate::store::plan::{KeySource, Plan, key_column};
 
 /// # Errors
@@ -25,19 +26,35 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -
     plan.column_names = relation.columns.iter().map(|column| column.name.clone()).collect();
     if mapping.kind == Kind::Definition {
         plan.all = select.all();
-        plan.doubts.extend(check_rows(catalog, mapping, name, &relation).await?);
+        let doubt = check_rows(catalog, mapping, name, &relation).await?;
+        plan.log_form = log_form(catalog, mapping, &relation, doubt.as_ref());
+        plan.doubts.extend(doubt);
         return Ok(plan);
     }
     plan.params = params(mapping, &relation);
     plan.one = select.one(&plan.params);
     prepare(catalog, &plan.one).await?;
     plan.listing = Listing::of(catalog.dialect(), mapping, &relation);
-    plan.doubts.extend(check_rows(catalog, mapping, name, &relation).await?);
+    let doubt = check_rows(catalog, mapping, name, &relation).await?;
+    plan.log_form = log_form(catalog, mapping, &relation, doubt.as_ref());
+    plan.doubts.extend(doubt);
     if block.writes_table() || block.delete == DeleteMode::Row || block.expires_column.is_some() {
         plan.unsavable = unsavable(catalog, mapping).await?;
         plan.target = Some(Target::of(mapping, &relation, select.columns).checked(block)?);
     }
     Ok(plan)
+}
+
+/// How a row of the server's log becomes a record, where each key has one row, and it is certain. SQLite has no such
+/// log.
+fn log_form(
+    catalog: &Catalog<'_>,
+    mapping: &Mapping,
+    relation: &Relation,
+    doubt: Option<&ColumnFault>,
+) -> Option<LogForm> {
+    let is_certain = catalog.dialect() == Dialect::Postgres && doubt.is_none() && !relation.has_no_indexes;
+    is_certain.then(|| LogForm::of(mapping, relation)).flatten()
 }
 
 /// The mapping's table, whose columns are those that the mapping needs.

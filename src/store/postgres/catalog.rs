@@ -27,16 +27,17 @@ pub(in crate::store) struct PostgresCatalog<'s> {
 
 impl PostgresCatalog<'_> {
     pub(in crate::store) async fn relation(&self, name: &str) -> Result<Option<Relation>, StoreError> {
-        let known = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text \
+        let known = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text, \
+            c.relrowsecurity \
             FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1) \
             AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
         let known = sqlx::query_as(known).bind(name).fetch_optional(&self.pool).await;
-        let known: Option<(String, String)> = match known {
+        let known: Option<(String, String, bool)> = match known {
             // It is written as no name can be.
             Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code.starts_with("42")) => None,
             known => known?,
         };
-        let Some((quoted, kind)) = known else { return Ok(None) };
+        let Some((quoted, kind, has_policies)) = known else { return Ok(None) };
         let columns: Vec<CatalogColumn> = sqlx::query_as(COLUMNS).bind(name).fetch_all(&self.pool).await?;
         let untold = match kind.as_str() {
             "v" => Some(Untold::View),
@@ -45,7 +46,7 @@ impl PostgresCatalog<'_> {
             _ => None,
         };
         let columns = columns.into_iter().map(CatalogColumn::read).collect();
-        Ok(Some(Relation { untold, ..Relation::new(quoted, columns) }))
+        Ok(Some(Relation { untold, has_policies, ..Relation::new(quoted, columns) }))
     }
 
     /// A table or view whose name differs from this one in its case only, as it has to be written.
@@ -180,7 +181,8 @@ const COLUMNS: &str = "WITH RECURSIVE base (attnum, oid, modifier) AS (SELECT at
     b.typtype = 'c' OR b.typcategory = 'A' AS has_parts, EXISTS (SELECT FROM pg_cast AS k \
     WHERE k.castsource IN (b.oid, b.typelem) AND k.castsource >= 16384 AND k.casttarget = 'pg_catalog.json'::regtype \
     AND k.castfunc <> 0) AS has_own_json, a.attnotnull OR t.typnotnull AS is_required, \
-    a.attidentity = 'a' AS is_identity, a.attgenerated <> '' AS is_computed \
+    a.attidentity = 'a' AS is_identity, a.attgenerated <> '' AS is_computed, \
+    b.typtype = 'e' AS is_enum \
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace \
     JOIN base USING (attnum) JOIN pg_type b ON b.oid = base.oid AND b.typtype <> 'd' \
     WHERE a.attrelid = to_regclass($1) ORDER BY a.attnum";
@@ -234,6 +236,7 @@ struct CatalogColumn {
     is_required: bool,
     is_identity: bool,
     is_computed: bool,
+    is_enum: bool,
 }
 
 impl CatalogColumn {
@@ -254,7 +257,8 @@ impl CatalogColumn {
             () => Filled::ByWriter,
         };
         let base = Base { kind: self.kind, cast: self.base, under_domain: self.under_domain };
-        Column { base, filled, is_required: self.is_required, ..Column::new(self.name, self.declared, holds) }
+        let (is_required, is_enum) = (self.is_required, self.is_enum);
+        Column { base, filled, is_required, is_enum, ..Column::new(self.name, self.declared, holds) }
     }
 }
 

@@ -312,6 +312,7 @@ mod tests {
                 pattern: "a:{x}".into(),
                 key: Some(KeyParts { literals: vec!["a:".into(), String::new()], columns: vec![column.into()] }),
                 counted: Some(vec!["two words".into()]),
+                is_shown: false,
             }],
         };
         let function = Function::of(&table("Na\"me"));

@@ -15,6 +15,8 @@ pub(in crate::store) struct Interest {
     pub(in crate::store) key: Option<KeyParts>,
     /// The columns that a change must touch, beside the key's, to be told; `None`: all of them.
     pub(in crate::store) counted: Option<Vec<String>>,
+    /// Its rows are what the mapping shows. Triggers have nothing to do with that.
+    pub(in crate::store) is_shown: bool,
 }
 
 /// A key as literals and columns in turn; a literal is first and last.
@@ -38,8 +40,7 @@ pub(in crate::store) fn by_table<'m>(mappings: impl IntoIterator<Item = &'m Mapp
     for (table, interest) in mappings.into_iter().flat_map(of) {
         let known = tables.iter_mut().find(|known| known.table == table);
         match known {
-            Some(known) if known.interests.contains(&interest) => {}
-            Some(known) => known.interests.push(interest),
+            Some(known) => known.add(interest),
             None => tables.push(TableInterests { table, interests: vec![interest] }),
         }
     }
@@ -48,13 +49,25 @@ pub(in crate::store) fn by_table<'m>(mappings: impl IntoIterator<Item = &'m Mapp
     tables
 }
 
+impl TableInterests {
+    /// Adds an interest; of two that are told the same there is one.
+    fn add(&mut self, interest: Interest) {
+        let is_same = |known: &&mut Interest| Interest { is_shown: interest.is_shown, ..(*known).clone() } == interest;
+        match self.interests.iter_mut().find(is_same) {
+            Some(known) => known.is_shown |= interest.is_shown,
+            None => self.interests.push(interest),
+        }
+    }
+}
+
 /// Each table that a mapping watches; its own, if it has one, is the first.
 fn of(mapping: &Mapping) -> impl Iterator<Item = (String, Interest)> {
     let has_own = mapping.config.table.is_some();
     mapping.watched().into_iter().enumerate().map(move |(i, (table, columns))| {
-        let counted = if has_own && i == 0 { shown(mapping) } else { None };
+        let is_shown = has_own && i == 0;
+        let counted = if is_shown { shown(mapping) } else { None };
         let key = columns.map(|columns| KeyParts { literals: mapping.pattern.pieces().0, columns });
-        (table, Interest { pattern: mapping.pattern.text().to_owned(), key, counted })
+        (table, Interest { pattern: mapping.pattern.text().to_owned(), key, counted, is_shown })
     })
 }
 

@@ -148,7 +148,12 @@ mod tests {
 
     fn table(literal: &str, keyed: bool) -> TableInterests {
         let key = KeyParts { literals: vec![literal.into(), String::new()], columns: vec!["x".into()] };
-        let interest = Interest { pattern: "p".into(), key: keyed.then_some(key), counted: Some(vec!["v".into()]) };
+        let interest = Interest {
+            pattern: "p".into(),
+            key: keyed.then_some(key),
+            counted: Some(vec!["v".into()]),
+            is_shown: true,
+        };
         TableInterests { table: "t".into(), interests: vec![interest] }
     }
 

@@ -28,6 +28,7 @@ pub struct CacheMetrics {
     stale_reads: Family<MappingLabel, Counter>,
     pub swept: Counter,
     pub refreshed: Counter,
+    pub replaced: Counter,
     unswept_rows: Family<MappingLabel, Gauge>,
     pub warmed: Counter,
 }
@@ -62,6 +63,10 @@ impl CacheMetrics {
             refreshed: r.counter(
                 "refreshed",
                 "Keys that were loaded again because they had been read and have changed, before anybody asked",
+            ),
+            replaced: r.counter(
+                "refreshed_in_place",
+                "Keys in memory whose new record came with the change itself, so that nobody loads them",
             ),
             unswept_rows: r.family(
                 "unswept_rows",

@@ -13,6 +13,7 @@ use super::register::Register;
 pub struct DefinitionMetrics {
     pub definitions: Gauge,
     reloads: Family<OutcomeLabel, Counter>,
+    pub changed: Counter,
 }
 
 impl DefinitionMetrics {
@@ -20,6 +21,10 @@ impl DefinitionMetrics {
         Self {
             definitions: r.gauge("definitions", "Definitions in memory"),
             reloads: r.family_of("reloads", "Reloads of one mapping's definitions, by outcome", OutcomeLabel::ENDS),
+            changed: r.counter(
+                "definitions_changed_in_place",
+                "Definitions whose new record came with the change itself, so that their mapping is not loaded again",
+            ),
         }
     }
 

@@ -3,10 +3,13 @@
 
 mod bounds;
 mod choice;
+mod definitions;
 mod endings;
 mod feed;
+mod in_place;
 mod installed;
 mod told;
+mod under_load;
 
 use crate::support::admin::metric;
 use crate::support::postgres::Postgres;

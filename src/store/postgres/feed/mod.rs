@@ -15,6 +15,7 @@ mod notify;
 mod replication;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -74,6 +75,8 @@ pub(in crate::store) struct Feeds {
     followed: ArcSwap<Vec<Mapping>>,
     /// What a feed that reads rows tells of them.
     interests: Arc<ArcSwap<Vec<TableInterests>>>,
+    /// How many looks at what is visible a feed that reads rows has begun.
+    looks: Arc<AtomicU64>,
     /// How long the server may take for the answers about one mapping.
     patience: Duration,
 }
@@ -89,12 +92,18 @@ impl Feeds {
             publication: settings.publication.clone(),
             followed: ArcSwap::default(),
             interests: Arc::default(),
+            looks: Arc::default(),
             patience: settings.connect_timeout + settings.query_timeout,
         }
     }
 
     pub(super) const fn way(&self) -> &Way {
         &self.way
+    }
+
+    /// How many looks at what is visible have begun.
+    pub(in crate::store) fn looks(&self) -> u64 {
+        self.looks.load(SeqCst)
     }
 
     pub(in crate::store) fn kind(&self) -> FeedKind {
@@ -266,8 +275,8 @@ impl Feeds {
             FeedKind::Notify => notify::listen(way, settings, heartbeat, on_change, attempt).await,
             FeedKind::Replication => {
                 let (options, questions) = (&*way.get(), &self.questions.pool());
-                let (interests, waits) = (&self.interests, !taken.has_fallback);
-                let replication = Replication { way, options, settings, questions, interests, waits, on_change };
+                let (interests, looks, waits) = (&self.interests, &self.looks, !taken.has_fallback);
+                let replication = Replication { way, options, settings, questions, interests, looks, waits, on_change };
                 replication.listen(heartbeat, attempt).await
             }
         }

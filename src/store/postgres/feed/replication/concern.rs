@@ -47,6 +47,8 @@ impl Spelling {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Concern {
     pub(super) pattern: Arc<str>,
+    /// The table, as the mapping writes it, if the mapping shows its rows and may see all of them.
+    pub(super) shows: Option<Arc<str>>,
     /// None: any change concerns the whole mapping.
     key: Option<Key>,
     /// The columns that a change must touch to be told; none: all of them.
@@ -66,8 +68,26 @@ struct Key {
 /// What is told of a row.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Told {
-    Keys(Vec<Bytes>),
+    Keys(Vec<ToldKey>),
     Whole,
+}
+
+/// A key that a row had or has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ToldKey {
+    pub(super) key: Bytes,
+    /// Whether the row has it now.
+    pub(super) has_row: bool,
+}
+
+impl ToldKey {
+    const fn came(key: Bytes) -> Self {
+        Self { key, has_row: true }
+    }
+
+    const fn went(key: Bytes) -> Self {
+        Self { key, has_row: false }
+    }
 }
 
 /// A row that has changed.
@@ -88,12 +108,23 @@ impl Concern {
         // An old row can be compared only where it is sent whole.
         let counted = interest.counted.as_ref().filter(|_| relation.is_full);
         let counted = counted.and_then(|names| names.iter().map(|name| place(relation, name)).collect());
-        Self { pattern: Arc::from(interest.pattern.as_str()), key, counted }
+        Self { pattern: Arc::from(interest.pattern.as_str()), shows: None, key, counted }
+    }
+
+    /// The same of a mapping that shows the rows of this table.
+    pub(super) fn showing(self, table: &str) -> Self {
+        Self { shows: Some(Arc::from(table)), ..self }
+    }
+
+    /// The same of a table that was the mapping's once, or is another than it was: its keys are told, and not what
+    /// their rows are.
+    pub(super) fn former(self) -> Self {
+        Self { shows: None, ..self }
     }
 
     /// The same, but that it cannot be told key by key.
     pub(super) fn whole(self) -> Self {
-        Self { key: None, counted: None, ..self }
+        Self { key: None, counted: None, shows: None, ..self }
     }
 
     /// What it is told of a row.
@@ -125,17 +156,18 @@ impl Key {
     }
 
     /// The keys of a row, before and after; none if they are not known.
-    fn of_row(&self, row: &Row<'_, '_>) -> Option<Vec<Bytes>> {
+    fn of_row(&self, row: &Row<'_, '_>) -> Option<Vec<ToldKey>> {
         let mut keys = Vec::with_capacity(2);
         match row {
             // What is not sent of an old row looks like NULL.
             Row::Gone(_) | Row::Changed { .. } if !self.is_identity => return None,
-            Row::Come(row) | Row::Gone(row) => keys.extend(self.text(row, None)?),
-            Row::Changed { old: None, new } => keys.extend(self.text(new, None)?),
+            Row::Come(row) => keys.extend(self.text(row, None)?.map(ToldKey::came)),
+            Row::Gone(row) => keys.extend(self.text(row, None)?.map(ToldKey::went)),
+            Row::Changed { old: None, new } => keys.extend(self.text(new, None)?.map(ToldKey::came)),
             Row::Changed { old: Some(old), new } => {
-                keys.extend(self.text(old, None)?);
-                let new = self.text(new, Some(old))?;
-                keys.extend(new.filter(|new| keys.first() != Some(new)));
+                let (old, new) = (self.text(old, None)?, self.text(new, Some(old))?);
+                keys.extend(old.filter(|old| new.as_ref() != Some(old)).map(ToldKey::went));
+                keys.extend(new.map(ToldKey::came));
             }
         }
         Some(keys)
@@ -172,7 +204,7 @@ fn is_same(old: &Tuple<'_>, new: &Tuple<'_>, column: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Concern, Row, Spelling, Told};
+    use super::{Concern, Row, Spelling, Told, ToldKey};
     use crate::store::postgres::feed::replication::pgoutput::{Column, Relation, Value};
     use crate::store::triggers::{Interest, KeyParts};
 
@@ -186,7 +218,7 @@ mod tests {
         let literals = vec!["a:".into(), ":".into(), String::new()];
         let key = Some(KeyParts { literals, columns: vec!["id".into(), "flag".into()] });
         let counted = counted.map(|names| names.iter().map(ToString::to_string).collect());
-        let interest = Interest { pattern: "a:{id}:{flag}".into(), key, counted };
+        let interest = Interest { pattern: "a:{id}:{flag}".into(), key, counted, is_shown: true };
         let relation = Relation { id: 1, is_full, columns: columns.to_vec() };
         Concern::of(&interest, &relation, &[Spelling::Same, Spelling::Boolean, Spelling::Same])
     }
@@ -195,18 +227,23 @@ mod tests {
         [id, flag, v].map(|text| Value::Text(text.as_bytes())).to_vec()
     }
 
+    /// These keys; in front of one that has no row any more stands a `-`.
     fn keys(keys: &[&'static str]) -> Told {
-        Told::Keys(keys.iter().map(|key| (*key).into()).collect())
+        let key = |key: &&'static str| match key.strip_prefix('-') {
+            Some(key) => ToldKey::went(key.into()),
+            None => ToldKey::came((*key).into()),
+        };
+        Told::Keys(keys.iter().map(key).collect())
     }
 
     #[test]
     fn a_row_that_moves_is_told_with_both_keys() {
         let concern = concern(false, &["id", "flag"], None);
         let (old, new) = (row("1", "t", ""), row("2", "t", "x"));
-        assert_eq!(concern.told(&Row::Changed { old: Some(&old), new: &new }), keys(&["a:1:true", "a:2:true"]));
+        assert_eq!(concern.told(&Row::Changed { old: Some(&old), new: &new }), keys(&["-a:1:true", "a:2:true"]));
         assert_eq!(concern.told(&Row::Changed { old: None, new: &new }), keys(&["a:2:true"]));
+        assert_eq!(concern.told(&Row::Gone(&old)), keys(&["-a:1:true"]));
         assert_eq!(concern.told(&Row::Come(&old)), keys(&["a:1:true"]));
-        assert_eq!(concern.told(&Row::Gone(&old)), keys(&["a:1:true"]));
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! writes waits for anything (decision 0028).
 //!
 //! The stream (`wire`, over `stream`, after `login`) carries messages (`pgoutput`) about tables (`relations`), which
-//! say what each mapping is told (`concern`) of a `transaction`; `settling` gives it on when it can be seen
-//! (`snapshot`).
+//! say what each mapping is told (`concern`) of a `transaction`, with the rows that it left (`brought`); `settling`
+//! gives it on when it can be seen (`snapshot`), and says which look was the last that did not see it (`looks`).
 
+mod brought;
 mod concern;
 mod login;
+mod looks;
 mod pgoutput;
 mod relations;
 mod settling;
@@ -17,6 +19,7 @@ mod transaction;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,6 +31,7 @@ use super::heartbeat::{Beat, Heart};
 use super::{OF_STANDBY, SILENT};
 use crate::config;
 use crate::store::catalog::relation::quote;
+use crate::store::logged::RowBudget;
 use crate::store::postgres::expression::IN_LOG;
 use crate::store::postgres::options::place;
 use crate::store::postgres::way::Way;
@@ -35,11 +39,13 @@ use crate::store::triggers::TableInterests;
 use crate::store::{Change, OnChange};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::random_id::fresh;
+use brought::Brought;
 use concern::Row;
 use login::Login;
+use looks::Looks;
 use pgoutput::{Malformed, Message, decode, decode_beginning};
 use relations::Relations;
-use settling::Settling;
+use settling::{Outlet, Settling};
 use transaction::Transaction;
 use wire::{Streamed, Walsender};
 
@@ -63,6 +69,8 @@ pub(super) struct Replication<'f> {
     /// For questions about tables.
     pub(super) questions: &'f PgPool,
     pub(super) interests: &'f Arc<ArcSwap<Vec<TableInterests>>>,
+    /// How many looks at what is visible there have been.
+    pub(super) looks: &'f Arc<AtomicU64>,
     /// Whether it waits for transactions that were open before it, however long that takes.
     pub(super) waits: bool,
     pub(super) on_change: &'f OnChange,
@@ -82,7 +90,7 @@ impl Replication<'_> {
         *attempt = 0;
         let (reads, coming) = mpsc::channel(MOST_READ);
         let relations = Relations::new(self.questions.clone(), self.interests.load_full());
-        let mut reading = Reading { walsender, relations, heartbeat, transaction: None };
+        let mut reading = Reading { walsender, relations, heartbeat, budget: RowBudget::default(), transaction: None };
         let feed = async {
             tokio::select! {
                 why = self.read(&mut reading, reads) => why,
@@ -115,7 +123,8 @@ impl Replication<'_> {
         let starting = tokio::time::timeout(patience, walsender.start(&start)).await;
         starting.map_err(|_| late())?.map_err(failed)?;
         let (interests, on_change) = (self.interests.clone(), self.on_change.clone());
-        let settling = Settling::begin(connection, interests, on_change, self.settings, slot).await?;
+        let outlet = Outlet { interests, on_change, looks: Looks::new(self.looks.clone()) };
+        let settling = Settling::begin(connection, outlet, self.settings, slot).await?;
         Ok((walsender, settling))
     }
 
@@ -175,6 +184,8 @@ struct Reading<'f> {
     relations: Relations,
     /// The name of our heartbeats.
     heartbeat: &'f str,
+    /// How much of the rows may be held.
+    budget: RowBudget,
     /// The one whose rows are coming.
     transaction: Option<Transaction>,
 }
@@ -223,10 +234,10 @@ impl Reading<'_> {
             }
             Message::TooLong(id) => self.changed_whole(id),
             Message::Truncate(relations) => relations.into_iter().for_each(|id| self.changed_whole(id)),
-            Message::Insert { relation, new } => self.changed(relation, &Row::Come(&new)),
-            Message::Delete { relation, old } => self.changed(relation, &Row::Gone(&old)),
+            Message::Insert { relation, new } => self.changed(relation, Row::Come(&new)),
+            Message::Delete { relation, old } => self.changed(relation, Row::Gone(&old)),
             Message::Update { relation, old, new } => {
-                self.changed(relation, &Row::Changed { old: old.as_ref(), new: &new });
+                self.changed(relation, Row::Changed { old: old.as_ref(), new: &new });
             }
             Message::Emitted { prefix: b"hearthside.origin", content } => self.mark(content),
             Message::Emitted { prefix, content } => self.beat(prefix, content),
@@ -235,15 +246,17 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn changed(&mut self, relation: u32, row: &Row<'_, '_>) {
-        let Some(transaction) = &mut self.transaction else { return };
-        self.relations.concerns(relation).iter().for_each(|concern| transaction.changed(concern, row));
+    fn changed(&mut self, relation: u32, row: Row<'_, '_>) {
+        let (Some(transaction), Some(known)) = (&mut self.transaction, self.relations.known(relation)) else { return };
+        let brought = Brought::new(row, known, &self.budget);
+        known.concerns.iter().for_each(|concern| transaction.changed(concern, &brought));
     }
 
     /// Of a table that was emptied, or is another than it was.
     fn changed_whole(&mut self, relation: u32) {
         let Some(transaction) = &mut self.transaction else { return };
-        self.relations.concerns(relation).iter().for_each(|concern| transaction.changed_whole(&concern.pattern));
+        let concerns = self.relations.known(relation).into_iter().flat_map(|known| &known.concerns);
+        concerns.for_each(|concern| transaction.changed_whole(&concern.pattern));
     }
 
     /// The transaction is a sidecar's write.

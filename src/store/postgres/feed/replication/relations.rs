@@ -10,28 +10,35 @@ use sqlx::postgres::types::Oid;
 
 use super::concern::{Concern, Spelling};
 use super::pgoutput::Relation;
+use crate::store::logged::LoggedColumn;
 use crate::store::triggers::TableInterests;
 
 /// What all mappings want to be told of their tables.
 pub(super) type Interests = Arc<Vec<TableInterests>>;
 
-/// The names among `$2` that lead to the relation `$1`, or to what it is a partition or child of.
+/// The names among `$2` that lead to the relation `$1`, or to what it is a partition or child of; and whether some
+/// roles may not see all of its rows.
 const NAMED: &str = "WITH RECURSIVE above AS (SELECT $1::oid AS relation UNION \
     SELECT i.inhparent FROM pg_inherits AS i JOIN above AS a ON i.inhrelid = a.relation) \
-    SELECT n FROM unnest($2::text[]) WITH ORDINALITY AS w (name, n) \
+    SELECT n, EXISTS (SELECT FROM above AS a JOIN pg_class AS c ON c.oid = a.relation WHERE c.relrowsecurity) \
+    FROM unnest($2::text[]) WITH ORDINALITY AS w (name, n) \
     WHERE to_regclass(name)::oid IN (SELECT relation FROM above)";
 
-/// What each of the types `$1` is at the bottom, and whether a function makes its text.
-const TYPES: &str = "SELECT b.oid, EXISTS (SELECT 1 FROM pg_cast AS c WHERE c.castsource = b.oid \
+/// What each of the types `$1` is at the bottom, with its name, and whether a function makes its text.
+const TYPES: &str = "SELECT b.oid, b.typname::text, EXISTS (SELECT 1 FROM pg_cast AS c WHERE c.castsource = b.oid \
     AND c.casttarget = 'text'::regtype AND c.castmethod = 'f') FROM unnest($1::oid[]) WITH ORDINALITY AS w (oid, n) \
-    CROSS JOIN LATERAL (WITH RECURSIVE below AS (SELECT oid, typtype, typbasetype FROM pg_type WHERE oid = w.oid \
-    UNION ALL SELECT t.oid, t.typtype, t.typbasetype FROM pg_type AS t JOIN below ON below.typbasetype = t.oid \
-    WHERE below.typtype = 'd') SELECT oid FROM below WHERE typtype <> 'd') AS b ORDER BY w.n";
+    CROSS JOIN LATERAL (WITH RECURSIVE below AS (SELECT oid, typname, typtype, typbasetype FROM pg_type \
+    WHERE oid = w.oid UNION ALL SELECT t.oid, t.typname, t.typtype, t.typbasetype FROM pg_type AS t \
+    JOIN below ON below.typbasetype = t.oid WHERE below.typtype = 'd') \
+    SELECT oid, typname FROM below WHERE typtype <> 'd') AS b ORDER BY w.n";
 
 /// One table.
-struct Known {
-    relation: Relation,
-    concerns: Vec<Concern>,
+pub(super) struct Known {
+    pub(super) relation: Relation,
+    /// Its columns with the names of their types; empty where these are not known.
+    pub(super) columns: Arc<[LoggedColumn]>,
+    /// The mappings that its rows concern.
+    pub(super) concerns: Vec<Concern>,
 }
 
 pub(super) struct Relations {
@@ -45,9 +52,9 @@ impl Relations {
         Self { pool, interests, known: HashMap::new() }
     }
 
-    /// The mappings that a table's rows concern.
-    pub(super) fn concerns(&self, relation: u32) -> &[Concern] {
-        self.known.get(&relation).map_or(&[], |known| &known.concerns)
+    /// A table that was described.
+    pub(super) fn known(&self, relation: u32) -> Option<&Known> {
+        self.known.get(&relation)
     }
 
     /// The interests by which rows are told.
@@ -73,41 +80,47 @@ impl Relations {
     /// # Errors
     /// The catalog cannot be asked.
     pub(super) async fn learn(&mut self, relation: Relation) -> Result<bool, sqlx::Error> {
-        let mut concerns = self.concerns_of(&relation).await?;
+        let (columns, mut concerns) = self.concerns_of(&relation).await?;
         let before = self.known.remove(&relation.id);
         let is_another = before.as_ref().is_some_and(|before| before.relation != relation);
         for known in before.into_iter().flat_map(|before| before.concerns) {
             if !concerns.iter().any(|concern| concern.pattern == known.pattern) {
                 // Its columns may stand elsewhere now.
-                concerns.push(if is_another { known.whole() } else { known });
+                concerns.push(if is_another { known.whole() } else { known.former() });
             }
         }
-        self.known.insert(relation.id, Known { relation, concerns });
+        self.known.insert(relation.id, Known { relation, columns, concerns });
         Ok(is_another)
     }
 
-    async fn concerns_of(&self, relation: &Relation) -> Result<Vec<Concern>, sqlx::Error> {
+    /// Its columns, as far as their types are known, and whom it concerns.
+    async fn concerns_of(&self, relation: &Relation) -> Result<(Arc<[LoggedColumn]>, Vec<Concern>), sqlx::Error> {
         let names: Vec<&str> = self.interests.iter().map(|table| table.table.as_str()).collect();
-        let named: Vec<i64> =
-            sqlx::query_scalar(NAMED).bind(Oid(relation.id)).bind(names).fetch_all(&self.pool).await?;
+        let named: Vec<(i64, bool)> =
+            sqlx::query_as(NAMED).bind(Oid(relation.id)).bind(names).fetch_all(&self.pool).await?;
         if named.is_empty() {
-            return Ok(Vec::new());
+            return Ok(([].into(), Vec::new()));
         }
-        let spellings = self.spellings(relation).await?;
-        let tables = named.iter().filter_map(|place| self.interests.get(usize::try_from(place - 1).ok()?));
-        let interests = tables.flat_map(|table| &table.interests);
-        Ok(interests.map(|interest| Concern::of(interest, relation, &spellings)).collect())
-    }
-
-    async fn spellings(&self, relation: &Relation) -> Result<Vec<Spelling>, sqlx::Error> {
         let types: Vec<Oid> = relation.columns.iter().map(|column| Oid(column.type_id)).collect();
-        let found: Vec<(Oid, bool)> = sqlx::query_as(TYPES).bind(&types).fetch_all(&self.pool).await?;
-        // A type may have been dropped since; then nothing stands in its place any more.
-        let is_whole = found.len() == types.len();
-        Ok(found
-            .iter()
-            .map(|(oid, by_function)| if is_whole { spelling(oid.0, *by_function) } else { Spelling::Unknown })
-            .collect())
+        let mut found: Vec<(Oid, String, bool)> = sqlx::query_as(TYPES).bind(&types).fetch_all(&self.pool).await?;
+        if found.len() != types.len() {
+            // A type has been dropped since; then nothing stands in its place any more.
+            found.clear();
+        }
+        let spellings: &Vec<Spelling> =
+            &found.iter().map(|(oid, _, by_function)| spelling(oid.0, *by_function)).collect();
+        let columns = relation.columns.iter().zip(found);
+        let columns = columns.map(|(column, (_, kind, _))| LoggedColumn { name: column.name.clone(), kind });
+        let tables = named.iter().filter_map(|(place, hides)| {
+            self.interests.get(usize::try_from(place - 1).ok()?).map(|table| (table, *hides))
+        });
+        let concerns = tables.flat_map(|(table, hides)| {
+            let concern = move |interest| (Concern::of(interest, relation, spellings), interest.is_shown && !hides);
+            let concerns = table.interests.iter().map(concern);
+            concerns.map(|(concern, shows)| if shows { concern.showing(&table.table) } else { concern })
+        });
+        let concerns = concerns.collect();
+        Ok((columns.collect(), concerns))
     }
 }
 

@@ -17,6 +17,7 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
+use super::looks::Looks;
 use super::snapshot::Snapshot;
 use super::transaction::Transaction;
 use crate::config;
@@ -42,10 +43,17 @@ const MOST: usize = 4096;
 /// Keys that wait at most. Those of a transaction beyond are not kept: its mappings count as changed as a whole.
 const MOST_KEYS: usize = 100_000;
 
+/// Where changes go.
+pub(super) struct Outlet {
+    pub(super) interests: Arc<ArcSwap<Vec<TableInterests>>>,
+    pub(super) on_change: OnChange,
+    /// The looks that the changes are told by.
+    pub(super) looks: Looks,
+}
+
 pub(super) struct Settling {
     connection: PgConnection,
-    interests: Arc<ArcSwap<Vec<TableInterests>>>,
-    on_change: OnChange,
+    outlet: Outlet,
     /// How long an answer may take.
     patience: Duration,
     slot: String,
@@ -69,15 +77,13 @@ impl Settling {
     /// What went wrong.
     pub(super) async fn begin(
         connection: PgConnection,
-        interests: Arc<ArcSwap<Vec<TableInterests>>>,
-        on_change: OnChange,
+        outlet: Outlet,
         settings: &config::Store,
         slot: String,
     ) -> Result<Self, String> {
         let mut settling = Self {
             connection,
-            interests,
-            on_change,
+            outlet,
             patience: settings.heartbeat_timeout,
             slot,
             most_retained: settings.feed_max_log.0 as u64,
@@ -87,17 +93,22 @@ impl Settling {
             held: 0,
             unseen: Vec::new(),
         };
-        settling.unseen = settling.snapshot().await?.running;
+        settling.look().await?;
+        settling.unseen = settling.outlet.looks.last().map(|(_, first)| first.running.clone()).unwrap_or_default();
         Ok(settling)
     }
 
-    async fn snapshot(&mut self) -> Result<Snapshot, String> {
+    /// Looks at what is visible.
+    async fn look(&mut self) -> Result<(), String> {
+        let look = self.outlet.looks.begin();
         let asking = sqlx::query_scalar("SELECT pg_current_snapshot()::text").fetch_one(&mut self.connection);
         let text: String = match tokio::time::timeout(self.patience, asking).await {
             Ok(answer) => answer.map_err(|error| format!("the change feed cannot ask what is visible: {error}"))?,
             Err(_) => return Err("the change feed was not told in time what is visible".to_owned()),
         };
-        Snapshot::read(&text).ok_or_else(|| format!("a snapshot cannot be read: {text}"))
+        let snapshot = Snapshot::read(&text).ok_or_else(|| format!("a snapshot cannot be read: {text}"))?;
+        self.outlet.looks.saw(look, snapshot);
+        Ok(())
     }
 
     /// Gives on what comes, until something is wrong; says what.
@@ -115,11 +126,10 @@ impl Settling {
             }
             let before = self.pending.len();
             begun = Instant::now();
-            let snapshot = match self.snapshot().await {
-                Ok(snapshot) => snapshot,
-                Err(why) => return why,
-            };
-            self.give(&snapshot);
+            if let Err(why) = self.look().await {
+                return why;
+            }
+            self.give();
             futile = if self.pending.len() < before { 0 } else { futile + 1 };
             if self.asked_retained.elapsed() >= self.interval
                 && let Err(why) = self.ask_retained().await
@@ -153,18 +163,22 @@ impl Settling {
             transaction.forget_keys();
         }
         self.held += transaction.len();
+        transaction.unseen = self.outlet.looks.unseen(transaction.number);
         self.pending.push(transaction);
     }
 
-    /// Gives on what this snapshot sees.
-    fn give(&mut self, snapshot: &Snapshot) {
-        let now = self.interests.load_full();
+    /// Gives on what the last look has seen.
+    fn give(&mut self) {
+        let Outlet { interests, on_change, looks } = &self.outlet;
+        let Some((look, snapshot)) = looks.last() else { return };
+        let now = interests.load_full();
         let mut heartbeat = None;
         for mut transaction in std::mem::take(&mut self.pending) {
             heartbeat = heartbeat.max(transaction.heartbeat.take());
             if snapshot.sees(transaction.number) || is_planted("fence-ignored") {
-                transaction.changes(&now).into_iter().for_each(|change| (self.on_change)(change));
+                transaction.changes(&now).into_iter().for_each(|change| on_change(change));
             } else {
+                transaction.unseen = Some(look);
                 self.pending.push(transaction);
             }
         }
@@ -172,10 +186,10 @@ impl Settling {
         let before = self.unseen.len();
         self.unseen.retain(|number| !snapshot.is_over(*number));
         if self.unseen.len() < before {
-            (self.on_change)(Change::Everything);
+            on_change(Change::Everything);
         }
         if let Some(sent) = heartbeat {
-            (self.on_change)(Change::Alive(sent));
+            on_change(Change::Alive(sent));
         }
     }
 
@@ -190,7 +204,7 @@ impl Settling {
             Err(_) => return Err("the change feed was not told in time about its slot".to_owned()),
         };
         let Some(bytes) = answer.flatten().map(i64::unsigned_abs) else { return Ok(()) };
-        (self.on_change)(Change::Retained(bytes));
+        (self.outlet.on_change)(Change::Retained(bytes));
         match self.most_retained {
             most if most > 0 && bytes > most => Err(format!(
                 "the server kept {bytes} bytes of its log for the change feed, more than store.feed_max_log: its slot \

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::concern::{Concern, Row, Told};
+use super::brought::Brought;
+use super::concern::{Concern, Told};
 use super::relations::Interests;
-use crate::store::{Change, MOST_KEYS};
+use crate::store::logged::{Left, Look};
+use crate::store::{Change, MOST_KEYS, RowChange};
 use crate::telemetry::clock::Tick;
 
 /// Whose write a transaction is.
@@ -16,6 +18,14 @@ enum Origin {
     None,
     One(String),
     Several,
+}
+
+/// A key that was changed.
+#[derive(Debug, Default)]
+struct Touched {
+    times: u32,
+    /// What is left behind it, if that is known.
+    left: Option<Left>,
 }
 
 #[derive(Debug)]
@@ -28,20 +38,23 @@ pub(super) struct Transaction {
     pub(super) heartbeat: Option<Tick>,
     /// Whether a table is another one in it than before.
     pub(super) changes_schema: bool,
+    /// The last look that has not seen it.
+    pub(super) unseen: Option<Look>,
     /// The sidecar's write that it is.
     origin: Origin,
-    /// The keys by the mapping's pattern, and how often each was changed; none: the whole of it.
-    told: HashMap<Arc<str>, Option<HashMap<Bytes, u32>>>,
+    /// The keys by the mapping's pattern; none: the whole of it.
+    told: HashMap<Arc<str>, Option<HashMap<Bytes, Touched>>>,
 }
 
 impl Transaction {
     pub(super) fn new(number: u32, interests: Interests) -> Self {
-        Self { number, interests, heartbeat: None, changes_schema: false, origin: Origin::None, told: HashMap::new() }
+        let (heartbeat, unseen, told) = Default::default();
+        Self { number, interests, heartbeat, changes_schema: false, unseen, origin: Origin::None, told }
     }
 
     /// A row that concerns a mapping.
-    pub(super) fn changed(&mut self, concern: &Concern, row: &Row<'_, '_>) {
-        match concern.told(row) {
+    pub(super) fn changed(&mut self, concern: &Concern, brought: &Brought<'_, '_>) {
+        match concern.told(&brought.row) {
             Told::Whole => self.changed_whole(&concern.pattern),
             Told::Keys(new) => {
                 if new.is_empty() {
@@ -49,7 +62,16 @@ impl Transaction {
                 }
                 let told = self.told.entry(concern.pattern.clone()).or_insert_with(|| Some(HashMap::new()));
                 let Some(keys) = told else { return };
-                new.into_iter().for_each(|key| *keys.entry(key).or_default() += 1);
+                for told in new {
+                    let touched = keys.entry(told.key).or_default();
+                    touched.times += 1;
+                    // What several changes leave, one of them does not say.
+                    let is_first = touched.times == 1;
+                    touched.left = concern.shows.as_ref().filter(|_| is_first).and_then(|table| {
+                        let row = if told.has_row { Some(brought.image()?) } else { None };
+                        Some(Left { table: table.clone(), row })
+                    });
+                }
                 if keys.len() > MOST_KEYS {
                     *told = None;
                 }
@@ -83,16 +105,24 @@ impl Transaction {
 
     /// The changes, where they are read by these interests; everything that is wanted now, if they were read by others.
     pub(super) fn changes(self, now: &Interests) -> Vec<Change> {
-        let (mut changes, mut own, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut changes, mut own, mut others, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         changes.extend(self.changes_schema.then_some(Change::Schema));
+        // What was read by the interests of before may be shown by others now.
+        let unseen = self.unseen.filter(|_| Arc::ptr_eq(&self.interests, now) && !self.changes_schema);
         for (pattern, keys) in self.told {
             match keys {
                 None => changes.push(Change::Mapping(pattern.to_string())),
-                Some(keys) => keys.into_iter().for_each(|(key, times)| match times {
-                    1 => own.push(key),
-                    // A trigger of the table's owner may have changed it after the write.
-                    _ => others.push(key),
-                }),
+                Some(keys) => {
+                    let is_all = keys.values().all(|touched| touched.times == 1 && touched.left.is_some());
+                    for (key, touched) in keys {
+                        match (touched.times, touched.left, unseen) {
+                            (1, Some(left), Some(unseen)) => rows.push(RowChange { key, unseen, is_all, left }),
+                            (1, ..) => own.push(key),
+                            // A trigger of the table's owner may have changed it after the write.
+                            _ => others.push(key),
+                        }
+                    }
+                }
             }
         }
         if !Arc::ptr_eq(&self.interests, now) {
@@ -103,6 +133,7 @@ impl Transaction {
             Origin::One(origin) => Some(origin),
             Origin::None | Origin::Several => None,
         };
+        changes.extend((!rows.is_empty()).then(|| Change::Rows(rows, origin.clone())));
         let keys = [(own, origin), (others, None)].into_iter().filter(|(keys, _)| !keys.is_empty());
         changes.extend(keys.map(|(keys, origin)| Change::Keys(keys, origin)));
         changes
