@@ -192,11 +192,15 @@ def cold(rig):
     return "\n".join(lines)
 
 
+def after(seconds):
+    return f"over {RECOVERY - 1} s" if seconds == float("inf") else f"{seconds:.1f} s"
+
+
 def line(count, name, rounds):
     def median(figure):
         return statistics.median(float("inf") if one[figure] is None else one[figure] for one in rounds)
 
-    cells = [count, name, f"{median('there'):.1f} s", f"{median('seconds'):.1f} s", f"{100 * median('ratio'):.1f} %"]
+    cells = [count, name, after(median("there")), after(median("seconds")), f"{100 * median('ratio'):.1f} %"]
     for what in ("statements", "own"):
         peak = statistics.median(one[f"peak {what}"] / one[what] for one in rounds)
         cells += [f"{median(what):,.0f}", f"{median(f'peak {what}'):,.0f}", f"{peak:.2f}"]

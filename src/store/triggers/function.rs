@@ -1,9 +1,9 @@
 //! The function that the triggers of one table call. Its SQL is static: it is parsed once for each session. Pure.
 //!
 //! It has a short way for statements that change one row (`single`), which writers mostly do, and a long one for all
-//! else. The short way's query must find one row (STRICT), which costs less than to count them; the long way begins with
-//! the error that there are more. Settings of the function itself would cost each call more than all that the short way
-//! does, so the long way fixes them where it begins, and takes them back by ending its block with an error.
+//! else. The short way's query must find one row (STRICT), which costs less than to count them; the long way begins
+//! with the error that there are more. Settings of the function itself would cost each call more than all that the
+//! short way does, so the long way fixes them where it begins, and takes them back by ending its block with an error.
 //!
 //! What it tells of an UPDATE are the keys whose rows, as far as the mapping shows them, are not the same before and
 //! after, each counted as often as it occurs. Rows are compared as text, since not every type has an equality (json,

@@ -1,5 +1,5 @@
-//! Loads from a hot standby (`store.read_url`): it is read while it has everything, and nothing older is ever shown when
-//! it has not: its replay stands still, it ends, hangs, or is promoted by mistake.
+//! Loads from a hot standby (`store.read_url`): it is read while it has everything, and nothing older is ever shown
+//! when it has not: its replay stands still, it ends, hangs, or is promoted by mistake.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
