@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::WriteBehind;
-use super::flush::{Flusher, Pending, Settled};
+use super::flusher::{Flusher, Pending, Settled};
 use crate::cache::memory::overlay::Rows;
 use crate::journal::Journal;
 use crate::store::{Note, StoreError};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::WriteBehind;
-use super::flush::Flusher;
+use super::flusher::Flusher;
 use super::strands::Strand;
 use crate::cache::source::Cached;
 use crate::journal::Journal;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::WriteBehind;
-use super::flush::{Flusher, Pending};
+use super::flusher::{Flusher, Pending};
 use crate::cache::memory::overlay::Rows;
 use crate::journal::{Entry, Journal};
 use crate::store::{Fence, StoreError};

@@ -6,6 +6,7 @@ pub(super) mod expiry;
 pub(super) mod fenced;
 pub(super) mod flush;
 pub(super) mod flush_log;
+mod flusher;
 pub(super) mod flushing;
 pub(super) mod handing_over;
 pub(super) mod inheritance;

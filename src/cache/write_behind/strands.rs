@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use tokio::sync::Mutex;
 
-use super::flush::Flusher;
+use super::flusher::Flusher;
 use crate::cache::source::{Cached, Source};
 use crate::keys::MappingId;
 
