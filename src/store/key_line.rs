@@ -14,6 +14,10 @@ use super::{Plan, StoreError};
 /// The most keys of one statement.
 pub(super) const MOST: usize = 256;
 
+/// After so many statements for keys that somebody waits for, one may go for keys of the background: where statements
+/// are kept apart (`store.load_pause`), somebody waits nearly always.
+const IN_A_ROW: u32 = 4;
+
 /// The keys that wait.
 #[derive(Debug)]
 pub(super) struct KeyLine {
@@ -23,6 +27,8 @@ pub(super) struct KeyLine {
     background: VecDeque<Wanted>,
     /// A statement for keys of the background is under way.
     reads_background: bool,
+    /// So many statements went for keys that somebody waits for, since the last one of the background.
+    in_a_row: u32,
     pub(super) is_led: bool,
     /// So many keys go by one statement.
     pub(super) most: usize,
@@ -33,7 +39,7 @@ pub(super) struct KeyLine {
 impl Default for KeyLine {
     fn default() -> Self {
         let (urgent, background) = Default::default();
-        Self { urgent, background, reads_background: false, is_led: false, most: MOST, taken_at: None }
+        Self { urgent, background, reads_background: false, in_a_row: 0, is_led: false, most: MOST, taken_at: None }
     }
 }
 
@@ -61,16 +67,20 @@ impl KeyLine {
         fronts.map(Wanted::has_waited).max().unwrap_or_default()
     }
 
-    /// The queue that the next statement takes keys from, if there are any that may go.
-    fn next(&mut self) -> Option<&mut VecDeque<Wanted>> {
-        let may_go = !self.reads_background;
-        let queues = [Some(&mut self.urgent), Some(&mut self.background).filter(|_| may_go)];
-        queues.into_iter().flatten().find(|queue| !queue.is_empty())
+    /// The next statement is for keys of the background.
+    fn is_of_background(&self) -> bool {
+        let may_go = !self.reads_background && !self.background.is_empty();
+        may_go && (self.urgent.is_empty() || self.in_a_row >= IN_A_ROW)
+    }
+
+    /// The queue that the next statement takes keys from; it is empty if there are none that may go.
+    fn next(&mut self) -> &mut VecDeque<Wanted> {
+        if self.is_of_background() { &mut self.background } else { &mut self.urgent }
     }
 
     /// The key in front.
     pub(super) fn first(&mut self) -> Option<&Wanted> {
-        self.next()?.front()
+        self.next().front()
     }
 
     /// Puts those of the background for which somebody waits now to the others.
@@ -96,16 +106,17 @@ impl KeyLine {
     /// Takes the keys that go by one statement: the first one, and those behind it that go with it. True where they are
     /// of the background, of which no others go before [`KeyLine::background_is_read`].
     pub(super) fn take(&mut self) -> (Vec<Wanted>, bool) {
-        let (most, is_urgent) = (self.most, !self.urgent.is_empty());
+        let (most, is_of_background) = (self.most, self.is_of_background());
         let mut keys: Vec<Wanted> = Vec::new();
-        let Some(queue) = self.next() else { return (keys, false) };
+        let queue = self.next();
         while keys.len() < most
             && let Some(next) = queue.pop_front_if(|next| keys.first().is_none_or(|first| next.goes_with(first)))
         {
             keys.extend(Some(next.leaves()).filter(|next| !next.has_left()));
         }
         self.taken_at = Some(Instant::now());
-        let are_of_background = !is_urgent && !keys.is_empty();
+        self.in_a_row = if is_of_background { 0 } else { self.in_a_row.saturating_add(1) };
+        let are_of_background = is_of_background && !keys.is_empty();
         self.reads_background |= are_of_background;
         (keys, are_of_background)
     }

@@ -3,7 +3,7 @@
 //!
 //! Invariants:
 //! - the keys of a mapping stand in one line, in the order in which they were wanted; those of the background, which
-//!   nobody waits for, stand behind all others, and go by one statement at a time;
+//!   nobody waits for, stand behind the others, go by one statement at a time, and now and then before the others;
 //! - while a line has keys that may go one task leads it, and takes keys from its front only;
 //! - a leader that is dropped takes its line along: nobody waits for ever, also where a task ends in a panic.
 
@@ -286,6 +286,25 @@ mod tests {
         assert_eq!(lead.take().keys.len(), 0);
         assert!(background.turn.expect("they are of the background").end().is_none(), "somebody leads");
         assert_eq!(lead.take().keys.len(), 1);
+    }
+
+    #[test]
+    fn keys_that_nobody_waits_for_have_a_statement_now_and_then_where_somebody_waits_always() {
+        let (shared, plan) = (Arc::new(SharedLoads::default()), plan("SELECT"));
+        let (lead, _background) = joined_as(&Urgency::background(), &shared, &plan, MOST + 1);
+        let lead = lead.expect("nobody leads");
+        let mut next = || {
+            let _urgent = joined(&shared, &plan, 1);
+            lead.take()
+        };
+        let of_four = |next: &mut dyn FnMut() -> super::Batch| [(); 4].map(|()| next().turn.is_some());
+        assert_eq!(of_four(&mut next), [false; 4]);
+        let background = next();
+        assert_eq!(background.keys.len(), MOST);
+        assert_eq!(of_four(&mut next), [false; 4]);
+        assert!(next().turn.is_none(), "a statement for such keys is under way");
+        drop(background.turn.expect("they are of the background").end());
+        assert!(next().turn.is_some());
     }
 
     #[tokio::test]

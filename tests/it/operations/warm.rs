@@ -73,24 +73,32 @@ fn what_was_read_before_a_restart_is_in_memory_after_it() {
     assert_eq!(loads(&postgres) - before, statements, "all of them are hits");
 }
 
+/// The list as it would be if it had been written so many milliseconds earlier.
+fn older(list: &str, ms: i64) -> String {
+    let (before, rest) = list.split_once("\"saved_at\":").expect("a moment");
+    let (moment, after) = rest.split_once(',').expect("more behind it");
+    format!("{before}\"saved_at\":{},{after}", moment.parse::<i64>().expect("a number") - ms)
+}
+
 #[test]
-fn nothing_is_loaded_of_a_block_that_has_changed_or_when_it_is_too_old() {
+fn nothing_is_loaded_of_a_block_that_has_changed_or_whose_ttl_is_over() {
     let (redis, postgres, folder) = (Redis::start(), postgres(), tempfile::tempdir().expect("a folder"));
     let path = folder.path().join("warm");
     let file = path.to_str().expect("text");
-    let mut sidecar = builder(&redis, &postgres, file).start();
-    sidecar.wire().ask("HGET hero:1 v");
+    let both = format!("{MAPPINGS}{}", MAPPINGS.replace("hero:", "also:").replace("short:", "brief:"));
+    let mut sidecar = builder(&redis, &postgres, file).config(&both).migrated().start();
+    for read in ["HGET hero:1 v", "GET short:1", "HGET also:1 v", "GET brief:1"] {
+        sidecar.wire().ask(read);
+    }
     assert_eq!(sidecar.stop(), Some(0));
-    let list = fs::read_to_string(&path).expect("it was written");
-    let changed = MAPPINGS.replace("type = \"hash\"\n", "type = \"hash\"\nttl = \"1h\"\n");
-    let mut sidecar = builder(&redis, &postgres, file).config(&changed).start();
-    assert_eq!(sidecar.wire().ask("HGET hero:1 v"), "$2\r\nv1\r\n");
-    assert_eq!((warmed(&sidecar), sidecar.stop()), (0.0, Some(0)));
-    let at = list.find("\"saved_at\":").expect("a moment") + "\"saved_at\":".len();
-    fs::write(&path, format!("{}1{}", &list[..at], &list[at + 1..])).expect("written");
-    let sidecar = builder(&redis, &postgres, file).start();
-    assert_eq!(sidecar.wire().ask("HGET hero:1 v"), "$2\r\nv1\r\n");
-    assert_eq!(warmed(&sidecar), 0.0);
+    let list = older(&fs::read_to_string(&path).expect("it was written"), 10_000);
+    let changed = both.replacen("type = \"hash\"\n", "type = \"hash\"\nttl = \"1h\"\n", 1);
+    for (config, are_warm) in [(&changed, 1.0), (&both, 2.0)] {
+        fs::write(&path, &list).expect("written");
+        let mut sidecar = builder(&redis, &postgres, file).config(config).start();
+        until("the warm start has ended", || sidecar.log().contains("keys that were hot before are in memory"));
+        assert_eq!((warmed(&sidecar), sidecar.stop()), (are_warm, Some(0)));
+    }
 }
 
 #[test]
