@@ -43,6 +43,10 @@ fn loads(sidecar: &Sidecar) -> f64 {
 /// Forgets a key and loads it again.
 fn load(wire: &mut Wire, id: u64) -> u64 {
     wire.ask(&format!("DEL r:{id}"));
+    shown(wire, id)
+}
+
+fn shown(wire: &mut Wire, id: u64) -> u64 {
     let reply = wire.ask(&format!("HGET r:{id} n"));
     reply.lines().nth(1).and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("r:{id}: {reply}"))
 }
@@ -78,12 +82,16 @@ fn nothing_goes_back(feed: &'static str) {
     thread::scope(|scope| {
         let _over = Over(&is_over);
         scope.spawn(|| {
-            let mut session = pair.primary.session();
-            for id in (1..=KEYS).cycle().step_by(7) {
+            let (mut session, mut wire) = (pair.primary.session(), sidecar.wire());
+            for (number, id) in (1..=KEYS).cycle().step_by(7).enumerate() {
                 if is_over.load(SeqCst) {
                     return;
                 }
+                let before = load(&mut wire, id);
                 session.run(&format!("UPDATE rows SET n = n + 1 WHERE id = {id};"));
+                if number % 64 == 0 {
+                    until("the sidecar follows", || shown(&mut wire, id) > before);
+                }
             }
         });
         for thread in 0..2 {
