@@ -42,8 +42,8 @@ impl Memory {
             // It is gone before the next one is there: no thread still serves it when another serves that.
             let before = self.entries.remove(key);
             let Some(next) = next else { return before };
-            self.entries.put(key, &next);
             self.metrics.replaced.inc();
+            self.entries.put(key, &next);
             None
         });
         if let Some(entry) = &forgotten {
