@@ -104,26 +104,6 @@ fn where_it_is_switched_off_the_next_reader_loads() {
     assert_eq!((loads(&postgres) - before, refreshed(&sidecar)), (20, 0.0));
 }
 
-#[test]
-fn a_locked_table_holds_up_what_is_loaded_again_of_no_other() {
-    let (redis, postgres) = (Redis::start(), postgres());
-    let builder = builder(&redis, &postgres).set("STORE__QUERY_TIMEOUT", "60s");
-    let sidecar = builder.set("CACHE__REFRESH", "3s").start();
-    let mut wire = sidecar.wire();
-    read(&mut wire, 1..=1, 2, "old");
-    let mut lock = postgres.session();
-    postgres.sql("UPDATE hero SET v = 'new' WHERE id = 1");
-    lock.run("BEGIN; LOCK TABLE hero;");
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    until("the first is being loaded", || postgres.sql(waiting) == "1");
-    (0..2).for_each(|_| assert_eq!(wire.ask("LINDEX bag:1 0"), "$3\r\nold\r\n"));
-    postgres.sql("UPDATE bag SET thing = 'new' WHERE id = 1");
-    until("the other is loaded meanwhile", || refreshed(&sidecar) == 1.0);
-    assert_eq!(postgres.sql(waiting), "1");
-    lock.run("COMMIT;");
-    until("the first is there, too", || refreshed(&sidecar) == 2.0);
-}
-
 /// Each load takes a while, and all of them far longer than a statement may.
 #[test]
 fn in_sqlite_none_is_given_up_because_it_waits_for_the_others() {
