@@ -54,6 +54,12 @@ fn read(wire: &mut Wire, ids: std::ops::RangeInclusive<u32>, times: usize, value
     }
 }
 
+/// So often that some of it is after the millisecond of the load, and not only in the cache of a thread, where most
+/// hits leave no trace.
+fn read_often(wire: &mut Wire, request: &str) {
+    (0..50).for_each(|_| assert_eq!(wire.ask(request), "$3\r\nold\r\n"));
+}
+
 const CHANGE: &str = "UPDATE hero SET v = 'new'; UPDATE bag SET thing = 'new'";
 
 #[test]
@@ -102,6 +108,26 @@ fn where_it_is_switched_off_the_next_reader_loads() {
     until("the change is seen", || wire.ask("LINDEX bag:10 0") == "$3\r\nnew\r\n");
     read(&mut wire, 1..=10, 1, "new");
     assert_eq!((loads(&postgres) - before, refreshed(&sidecar)), (20, 0.0));
+}
+
+#[test]
+fn a_locked_table_holds_up_what_is_loaded_again_of_no_other() {
+    let (redis, postgres) = (Redis::start(), postgres());
+    let builder = builder(&redis, &postgres).set("STORE__QUERY_TIMEOUT", "60s");
+    let sidecar = builder.set("CACHE__REFRESH", "3s").start();
+    let mut wire = sidecar.wire();
+    read_often(&mut wire, "GET hero:1");
+    let mut lock = postgres.session();
+    postgres.sql("UPDATE hero SET v = 'new' WHERE id = 1");
+    lock.run("BEGIN; LOCK TABLE hero;");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    until("the first is being loaded", || postgres.sql(waiting) == "1");
+    read_often(&mut wire, "LINDEX bag:1 0");
+    postgres.sql("UPDATE bag SET thing = 'new' WHERE id = 1");
+    until("the other is loaded meanwhile", || refreshed(&sidecar) == 1.0);
+    assert_eq!(postgres.sql(waiting), "1");
+    lock.run("COMMIT;");
+    until("the first is there, too", || refreshed(&sidecar) == 2.0);
 }
 
 /// Each load takes a while, and all of them far longer than a statement may.
