@@ -28,7 +28,7 @@ impl Memory {
     /// Takes what a commit has left behind a key, unless it is a write of ours.
     pub(crate) fn changed_row(&self, id: MappingId, change: &RowChange, from: Option<&str>) {
         let key = &change.key;
-        if from.is_some_and(|from| self.own_writes.knows(from, key)) {
+        if self.is_own(key, from) {
             return;
         }
         let left = self.source.cached(id).filter(|_| self.entries.has(key)).and_then(|cached| {

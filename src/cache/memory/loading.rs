@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Memory;
 use super::loads::{Begun, Load, Wish};
-use super::overlay::Dirty;
+use super::overlay::{Dirty, laid_over, living};
 use super::waiting::LoadResult;
 use crate::cache::entry::Entry;
 use crate::cache::source::{After, Cached};
@@ -112,11 +112,7 @@ impl Memory {
 
     /// The record of a key with what waits over it, and below that what waited when the store was asked.
     pub(crate) fn lay_over(&self, key: &Bytes, waited: Option<Dirty>, record: Option<Record>) -> Option<Record> {
-        let record = match waited {
-            Some(dirty) => dirty.over(record),
-            None => record,
-        };
-        self.overlay.over(key, record)
+        self.overlay.over(key, laid_over(waited, record))
     }
 
     fn count_load(&self, result: &Result<Option<Record>, StoreError>, started: Tick) {
@@ -152,11 +148,7 @@ impl Memory {
             let record = self.source.load(cached, key, &Urgency::of_primary()).await?;
             let waits = self.overlay.of(key);
             if waited.is_none_or(|waited| waited.is_within(waits.as_ref())) {
-                let record = match waits {
-                    Some(dirty) => dirty.over(record),
-                    None => record,
-                };
-                return Ok(record.filter(|record| !record.has_ended()));
+                return Ok(living(waits, record));
             }
         }
     }

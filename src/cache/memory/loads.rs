@@ -239,7 +239,7 @@ impl Flights {
 
     /// Takes the right to publish from the key's load and writes, and does `forget` in the same step.
     pub(super) fn detach<T>(&self, key: &[u8], forget: impl FnOnce() -> T) -> T {
-        self.overtake(key, |slot| slot.watchers.touch(), |_| forget())
+        self.replace(key, |_| forget())
     }
 
     /// The same of a change whose outcome is known. `f` is told whether nobody loads or writes the key: else somebody
@@ -256,12 +256,16 @@ impl Flights {
     /// What a load or write of the key that is under way has read may be older than what `f` makes true.
     fn overtake<T>(&self, key: &[u8], touch: impl FnOnce(&mut Slot), f: impl FnOnce(bool) -> T) -> T {
         let mut shard = self.shard(key);
-        let is_quiet = shard.get(key).is_none_or(Slot::is_quiet);
-        if let Some(slot) = shard.get_mut(key) {
-            slot.overtake();
-            touch(slot);
-            tidy(&mut shard, key);
-        }
+        let is_quiet = match shard.get_mut(key) {
+            None => true,
+            Some(slot) => {
+                let is_quiet = slot.is_quiet();
+                slot.overtake();
+                touch(slot);
+                tidy(&mut shard, key);
+                is_quiet
+            }
+        };
         f(is_quiet)
     }
 

@@ -161,9 +161,14 @@ impl Memory {
 
     /// Forgets a key that the change feed reports, unless it reports a write of ours.
     pub(crate) fn changed(&self, key: &[u8], from: Option<&str>) {
-        if !from.is_some_and(|from| self.own_writes.knows(from, key)) {
+        if !self.is_own(key, from) {
             self.invalidate(key);
         }
+    }
+
+    /// True of a change by a write of ours, which memory knows.
+    fn is_own(&self, key: &[u8], from: Option<&str>) -> bool {
+        from.is_some_and(|from| self.own_writes.knows(from, key))
     }
 
     /// Forgets every key of mapping `id`: none of its entries may be served any more. What that costs does not depend

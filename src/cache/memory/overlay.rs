@@ -46,13 +46,27 @@ impl Dirty {
 
     /// The record with these fields over it, and with the end that waits in place of its own. A row that is not there
     /// stays absent; what has ended is told too.
-    pub(crate) fn over(&self, record: Option<Record>) -> Option<Record> {
+    fn over(&self, record: Option<Record>) -> Option<Record> {
         let fields: Vec<(&[u8], Option<&[u8]>)> =
             fields_of(&self.entries).map(|(name, value)| (&**name, value.map(|value| &**value))).collect();
         let record = if fields.is_empty() { record? } else { record?.with(&fields)? };
         let left = left_of(&self.entries).unwrap_or(record.left);
         Some(record.living(left))
     }
+}
+
+/// The record with what waits over it, if something does; what has ended is told too.
+pub(super) fn laid_over(waiting: Option<Dirty>, record: Option<Record>) -> Option<Record> {
+    match waiting {
+        Some(dirty) => dirty.over(record),
+        None => record,
+    }
+}
+
+/// The same; `None` where that has ended. The store tells what has ended too, so that this is the one place where it is
+/// decided.
+pub(super) fn living(waiting: Option<Dirty>, record: Option<Record>) -> Option<Record> {
+    laid_over(waiting, record).filter(|record| !record.has_ended())
 }
 
 /// The fields that wait and what they become; `None`: a field goes.
@@ -81,14 +95,9 @@ impl Overlay {
         if self.count.load(SeqCst) == 0 || is_planted("no-overlay") { None } else { self.keys().get(key).cloned() }
     }
 
-    /// The record with what waits over it; `None` where that has ended. The store tells what has ended too, so that
-    /// this is the one place where it is decided.
+    /// The record with what waits over it; `None` where that has ended.
     pub(crate) fn over(&self, key: &[u8], record: Option<Record>) -> Option<Record> {
-        let record = match self.of(key) {
-            Some(dirty) => dirty.over(record),
-            None => record,
-        };
-        record.filter(|record| !record.has_ended())
+        living(self.of(key), record)
     }
 
     /// Whether a key lives by an end that waits; `None`: none does.

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use tempfile::TempDir;
 
-use crate::support::admin::{metric, request};
+use crate::outages::standby::has_saved_and_hears;
+use crate::support::admin::request;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
@@ -86,14 +87,8 @@ impl Drop for Over<'_> {
 fn is_whole(sidecar: &Sidecar, postgres: &Postgres) {
     let mut wire = sidecar.wire();
     until("it takes writes", || wire.ask("HSET p:8 name again").starts_with(':'));
-    assert_eq!(postgres.sql("SELECT name FROM players WHERE id = 8"), "again");
-    until("the feed is up", || metric(sidecar, "hearthside_change_feed_up") == 1.0);
-    wire.ask("HGET p:9 name");
-    postgres.sql("UPDATE players SET name = 'told' WHERE id = 9");
-    until("changes are heard", || wire.ask("HGET p:9 name") == "$4\r\ntold\r\n");
-    until("nothing waits", || metric(sidecar, "hearthside_deferred_keys") == 0.0);
+    has_saved_and_hears(sidecar, postgres);
     until("it is ready", || request(sidecar, "GET", "/readyz") == (200, "ready\n".into()));
-    assert_eq!(metric(sidecar, "hearthside_put_aside_total"), 0.0);
 }
 
 fn seen(postgres: &Postgres, id: u32) -> String {

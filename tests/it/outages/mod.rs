@@ -14,7 +14,7 @@ mod reloaded_doubts;
 mod reloaded_flushes;
 mod sessions;
 mod shares;
-mod standby;
+pub mod standby;
 mod startup;
 mod store;
 mod told;

@@ -3,7 +3,7 @@
 use super::reloaded_flushes::{OTHER, Place, THIRD, block, others_are_served, over, reload, shorter};
 use crate::support::admin::metric;
 use crate::support::postgres::Session;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, Trapped};
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::warnings;
@@ -38,6 +38,15 @@ impl Place {
         (sidecar, wire)
     }
 
+    /// The same; it has sent the batch again, and that is held.
+    fn sent_again(&self, proxy: &Proxy) -> (Sidecar, Wire, Trapped) {
+        let (sidecar, wire) = self.doubtful(proxy);
+        let late = proxy.trap(FLUSH);
+        proxy.refuse_new(false);
+        until("it is sent again", || late.has_caught());
+        (sidecar, wire, late)
+    }
+
     fn lock_first(&self) -> Session {
         let mut lock = self.postgres.session();
         lock.run("BEGIN; UPDATE a SET w = w WHERE id = 1;");
@@ -54,10 +63,7 @@ impl Place {
 fn a_batch_that_was_applied_before_a_reload_and_never_answered_is_not_applied_again() {
     let place = Place::new();
     let proxy = Proxy::to(place.postgres.port);
-    let (sidecar, mut wire) = place.doubtful(&proxy);
-    let late = proxy.trap(FLUSH);
-    proxy.refuse_new(false);
-    until("it is sent again", || late.has_caught());
+    let (sidecar, mut wire, late) = place.sent_again(&proxy);
     for config in [shorter(&block("d")) + OTHER, block("d") + OTHER + THIRD] {
         reload(&sidecar, &config);
         others_are_served(&mut wire);
@@ -73,10 +79,7 @@ fn a_batch_that_was_applied_before_a_reload_and_never_answered_is_not_applied_ag
 fn a_batch_that_was_applied_is_not_put_aside_when_its_mapping_goes() {
     let place = Place::new();
     let proxy = Proxy::to(place.postgres.port);
-    let (sidecar, mut wire) = place.doubtful(&proxy);
-    let late = proxy.trap(FLUSH);
-    proxy.refuse_new(false);
-    until("it is sent again", || late.has_caught());
+    let (sidecar, mut wire, late) = place.sent_again(&proxy);
     // Another mapping writes to the same table.
     reload(&sidecar, &(over("z:{id:int}", "a", "d") + OTHER));
     assert_eq!(wire.ask("HSET z:2 d y"), ":0\r\n");
@@ -91,10 +94,7 @@ fn a_batch_that_was_applied_is_not_put_aside_when_its_mapping_goes() {
 fn a_batch_that_cannot_be_settled_after_a_reload_keeps_a_write_waiting_for_no_longer_than_a_turn() {
     let place = Place::new();
     let proxy = Proxy::to(place.postgres.port);
-    let (sidecar, mut wire) = place.doubtful(&proxy);
-    let late = proxy.trap(FLUSH);
-    proxy.refuse_new(false);
-    until("it is sent again", || late.has_caught());
+    let (sidecar, mut wire, late) = place.sent_again(&proxy);
     let mut note = place.postgres.session();
     note.run("BEGIN; SELECT * FROM hearthside.journals FOR UPDATE;");
     reload(&sidecar, &(shorter(&block("d")) + OTHER));

@@ -21,7 +21,8 @@ use crate::support::wire::Wire;
 
 const COMMANDS: &str = include_str!("model.txt");
 
-const MAPPINGS: &str = r#"
+/// A hash and a string whose keys end by a column of their row.
+pub const ENDING: &str = r#"
 [[caches]]
 key = "h:{id:int}"
 type = "hash"
@@ -39,7 +40,9 @@ value = "v"
 expires_column = "ends"
 write = "through"
 delete = "row"
+"#;
 
+const OTHERS: &str = r#"
 [[caches]]
 key = "t:{id:int}"
 type = "set"
@@ -68,7 +71,7 @@ const TABLES: &str = "CREATE TABLE hashes (id BIGINT PRIMARY KEY, f TEXT, g TEXT
     CREATE TABLE elements (place BIGSERIAL PRIMARY KEY, id BIGINT, v TEXT);";
 
 pub fn config() -> String {
-    format!("{MAPPINGS}{PUSH}")
+    format!("{ENDING}{OTHERS}{PUSH}")
 }
 
 pub fn on_postgres(redis: &Redis, postgres: &Postgres) -> Builder {
@@ -85,7 +88,7 @@ pub fn on_sqlite(redis: &Redis) -> (Builder, tempfile::TempDir) {
         TABLES.replace("BIGSERIAL", "INTEGER").replace("JSONB", "JSON").replace("BIGINT PRIMARY", "INTEGER PRIMARY");
     let made = std::process::Command::new("sqlite3").arg(&file).arg(tables).status().expect("sqlite3 is installed");
     assert!(made.success());
-    let builder = Sidecar::builder().redis(redis).config(&format!("{MAPPINGS}{push}"));
+    let builder = Sidecar::builder().redis(redis).config(&format!("{ENDING}{OTHERS}{push}"));
     (builder.set("STORE__URL", format!("sqlite://{}", file.display())), folder)
 }
 

@@ -1,5 +1,6 @@
 //! Keys whose new end waits in the journal while the old one passes in their row: what waits says whether they live.
 
+use super::model::ENDING;
 use crate::support::admin::{metric, request};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
@@ -7,26 +8,6 @@ use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
 use crate::support::warnings;
 use crate::support::wire::Wire;
-
-const CONFIG: &str = r#"
-[[caches]]
-key = "h:{id:int}"
-type = "hash"
-table = "hashes"
-overflow = "more"
-expires_column = "ends"
-write = "through"
-delete = "row"
-
-[[caches]]
-key = "s:{id}"
-type = "string"
-table = "strings"
-value = "v"
-expires_column = "ends"
-write = "through"
-delete = "row"
-"#;
 
 const TABLES: &str = "CREATE TABLE hashes (id BIGINT PRIMARY KEY, f TEXT, n BIGINT, more JSON, ends TIMESTAMP); \
     CREATE TABLE strings (id TEXT PRIMARY KEY, v TEXT, ends TIMESTAMP);";
@@ -41,7 +22,7 @@ struct World<'w> {
 }
 
 fn deferred() -> String {
-    CONFIG.replace("write = \"through\"", "write = \"deferred\"")
+    ENDING.replace("write = \"through\"", "write = \"deferred\"")
 }
 
 fn with_journal(builder: Builder, folder: &tempfile::TempDir, interval: &str) -> Builder {
@@ -179,7 +160,7 @@ fn outlive(world: &World<'_>) {
 
 #[test]
 fn a_key_lives_by_the_end_that_waits_whatever_its_row_says() {
-    on_postgres(CONFIG, outlive);
+    on_postgres(ENDING, outlive);
 }
 
 #[test]
@@ -189,7 +170,7 @@ fn with_deferred_writes_too() {
 
 #[test]
 fn and_in_sqlite() {
-    on_sqlite(CONFIG, outlive);
+    on_sqlite(ENDING, outlive);
     on_sqlite(&deferred(), outlive);
 }
 
@@ -200,7 +181,7 @@ fn an_end_that_waits_for_a_locked_table_outlives_the_one_before_and_a_kill() {
     postgres.sql(TABLES);
     let folder = tempfile::tempdir().expect("a folder");
     let start = || {
-        let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(CONFIG).migrated();
+        let builder = Sidecar::builder().redis(&redis).postgres(&postgres).config(ENDING).migrated();
         let builder = builder.set("STORE__QUERY_TIMEOUT", "500ms").expect(&[warnings::DEFERRED_WAIT]);
         with_journal(builder, &folder, "100ms").start()
     };
