@@ -20,6 +20,9 @@ use crate::telemetry::metrics::CacheMetrics;
 /// How often the verifier looks whether the feed has reported everything up to what was seen.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long samples are collected behind the first: those of one mapping then share a statement.
+const COLLECTED: Duration = Duration::from_secs(1);
+
 /// Most samples that are taken at once.
 const MOST: usize = 8192;
 
@@ -62,6 +65,8 @@ impl Verifier {
     pub(super) async fn run(mut self) {
         let mut samples = Vec::new();
         while self.chosen.recv_many(&mut samples, MOST).await > 0 {
+            tokio::time::sleep(COLLECTED).await;
+            samples.extend(std::iter::from_fn(|| self.chosen.try_recv().ok()).take(MOST));
             let mut suspects = of_one_record(samples.drain(..)).peekable();
             while suspects.peek().is_some() {
                 let verified =

@@ -162,9 +162,12 @@ def scene(arguments, name, folder, with_sidecar):
     sql(postgres, "SELECT pg_stat_statements_reset()")
     sidecar, trouble = None, []
     if with_sidecar:
-        # What happens once in a simulated second.
-        flush = {"HEARTHSIDE__JOURNAL__FLUSH_INTERVAL": f"{int(1000 / arguments.speed)}ms"}
-        sidecar = Sidecar(arguments.sidecar, home, postgres, port, flush)
+        # What happens once in a simulated second, and players who all come back at once.
+        settings = {
+            "HEARTHSIDE__JOURNAL__FLUSH_INTERVAL": f"{int(1000 / arguments.speed)}ms",
+            "HEARTHSIDE__STORE__LOAD_PAUSE": "50ms",
+        }
+        sidecar = Sidecar(arguments.sidecar, home, postgres, port, settings)
     told, misses = play(arguments, postgres, sidecar.port if sidecar else port), {}
     counts = statements(arguments, postgres)
     if sidecar:
