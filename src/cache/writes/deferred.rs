@@ -63,8 +63,8 @@ impl Writer {
             Ok(Some(record)) => Some(record),
             Ok(None) => {
                 // The row must be created; what waits for a row that is gone must not be applied to the new one.
-                self.write_behind.flush_key(turn.key()).await?;
-                return self.write_now(cached, turn, &write.edit, write.life).await;
+                Box::pin(self.write_behind.flush_key(turn.key())).await?;
+                return Box::pin(self.write_now(cached, turn, &write.edit, write.life)).await;
             }
             // Values that are given do not depend on the present record.
             Err(error) if error.keeps_from_reading() && gives_values(&write.edit) => None,
@@ -125,7 +125,7 @@ impl Writer {
             false => {
                 let edit = Edit::Fields(through, Condition::Always);
                 let row = cached.row_edit(&edit, write.life);
-                self.store_and_journal(cached, turn, row, waiting).await?
+                Box::pin(self.store_and_journal(cached, turn, row, waiting)).await?
             }
         };
         let new = self.memory.overlay.over(turn.key(), stored);

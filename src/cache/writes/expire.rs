@@ -64,7 +64,7 @@ impl Writer {
         let life = cached.life_of(command, record.left);
         match &life {
             Ok(Some(TtlChange::Left(left))) if *left <= 0 => {
-                self.write_now(cached, turn, &Edit::Delete, TtlChange::Keep).await?;
+                Box::pin(self.write_now(cached, turn, &Edit::Delete, TtlChange::Keep)).await?;
             }
             Ok(Some(life @ (TtlChange::Left(_) | TtlChange::Persist))) => {
                 if let Err(error) = cached.may_defer() {
@@ -105,7 +105,7 @@ impl Writer {
     /// The new expiry is in force, whether or not the store can be asked now.
     pub(super) async fn hasten(&self, key: &Bytes, left: Option<i64>) {
         if self.is_near(left)
-            && let Err(error) = self.write_behind.flush_key(key).await
+            && let Err(error) = Box::pin(self.write_behind.flush_key(key)).await
         {
             tracing::debug!(%error, "an expiry waits for the store");
         }

@@ -77,7 +77,7 @@ impl Writer {
             if cached.defers_some(&write.edit) {
                 writer.defer(cached, turn, &write).await
             } else {
-                writer.write_now(cached, turn, &write.edit, write.life).await
+                Box::pin(writer.write_now(cached, turn, &write.edit, write.life)).await
             }
         });
         async move { task.await.unwrap_or_else(|_| Err(StoreError::Ambiguous("the write was given up".into()))) }
@@ -173,7 +173,7 @@ impl Writer {
     /// As a flush: the edit must not be done.
     async fn flush_before(&self, cached: &Cached, key: &Bytes, edit: &Edit) -> Result<(), StoreError> {
         if self.must_flush_before(key, edit) {
-            self.write_behind.flush_key(key).await?;
+            Box::pin(self.write_behind.flush_key(key)).await?;
         }
         let mapping = cached.mapping();
         self.write_behind.flush_before(mapping.id, key, || Touched::by(mapping, edit)).await
@@ -201,7 +201,7 @@ impl Writer {
     ) -> Result<Option<Record>, StoreError> {
         let now = Tick::now();
         let Some(entry) = before.filter(|entry| self.memory.is_usable(cached, entry, now)) else {
-            return self.memory.read(cached, key).await;
+            return Box::pin(self.memory.read(cached, key)).await;
         };
         let left = entry.left(now).map(|left| left.as_millis() as i64);
         let left = left.filter(|_| cached.expires_by_column());
