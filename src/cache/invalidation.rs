@@ -28,6 +28,18 @@ impl Cache {
         self.memory.changed_row(id, change, from);
     }
 
+    /// True when something of `key` is in memory, or may be soon, that a change with this origin makes old.
+    #[must_use]
+    pub fn keeps(&self, key: &[u8], from: Option<&str>) -> bool {
+        self.memory.keeps(key, from)
+    }
+
+    /// True when a write of ours has this origin, and has been answered.
+    #[must_use]
+    pub fn has_ended(&self, from: &str) -> bool {
+        self.memory.own_writes.has_ended(from)
+    }
+
     /// Forgets every key of mapping `id`.
     pub fn flush(&self, id: MappingId) {
         self.memory.forget_mapping(id);

@@ -43,7 +43,7 @@ mod unavailable;
 mod urgency;
 mod words;
 
-pub use change::{Change, MOST_KEYS, OnChange};
+pub use change::{Change, Coming, MOST_KEYS, OnChange};
 pub use current_plan::{CurrentPlan, Replanned};
 pub use error::StoreError;
 pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
@@ -311,6 +311,14 @@ impl Store {
         match &self.engine {
             Engine::Postgres(store) => store.feeds().looks(),
             Engine::Sqlite(_) | Engine::Away(_) => 0,
+        }
+    }
+
+    /// Somebody is about to read or write a key, and may keep what comes of that: a change of it that has come, and could
+    /// not be seen then, is looked for from now on.
+    pub fn is_of_interest(&self, key: &[u8]) {
+        if let Engine::Postgres(store) = &self.engine {
+            store.feeds().is_of_interest(key);
         }
     }
 

@@ -85,6 +85,7 @@ impl Memory {
         let started = Tick::now();
         // What waits now and is saved meanwhile may or may not be in what the query reads.
         let waiting = self.overlay.of(load.key());
+        self.source.store.is_of_interest(load.key());
         let query = self.source.load(cached, load.key(), load.urgency());
         let result = match tokio::time::timeout(self.source.deadline, query).await {
             Ok(result) => result,

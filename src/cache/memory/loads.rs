@@ -346,6 +346,11 @@ impl Flights {
         ended.turn.ended.send_replace(Some(left));
     }
 
+    /// Whether somebody loads, writes or watches the key.
+    pub(super) fn has(&self, key: &[u8]) -> bool {
+        self.shard(key).contains_key(key)
+    }
+
     /// The keys that are being loaded or written.
     pub(super) fn keys(&self) -> Vec<Bytes> {
         self.shards.iter().flat_map(|shard| locked(shard).keys().cloned().collect::<Vec<_>>()).collect()

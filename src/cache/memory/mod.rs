@@ -166,6 +166,20 @@ impl Memory {
         }
     }
 
+    /// True when something of `key` is in memory, or may be soon, that a change with this origin makes old. If not, it is
+    /// nowhere from then on: no thread serves it from its own cache either.
+    pub(super) fn keeps(&self, key: &[u8], from: Option<&str>) -> bool {
+        if self.is_own(key, from) && from.is_some_and(|from| self.own_writes.has_ended(from)) {
+            return false;
+        }
+        // What is loaded or written is in memory before that ends.
+        let is_kept = self.flights.has(key) || self.entries.has(key);
+        if !is_kept {
+            self.entries.versions.raise(key);
+        }
+        is_kept
+    }
+
     /// True of a change by a write of ours, which memory knows.
     fn is_own(&self, key: &[u8], from: Option<&str>) -> bool {
         from.is_some_and(|from| self.own_writes.knows(from, key))
@@ -255,12 +269,16 @@ impl Memory {
 
     /// Queues a write of each key, which is out of memory from then on.
     pub(crate) fn queue(&self, keys: &[Bytes]) -> Vec<WriteTurn> {
-        self.flights.queue(keys, |key| self.entries.take(key))
+        let turns = self.flights.queue(keys, |key| self.entries.take(key));
+        keys.iter().for_each(|key| self.source.store.is_of_interest(key));
+        turns
     }
 
     /// The same of one key.
     pub(super) fn queue_one(&self, key: &Bytes) -> WriteTurn {
-        self.flights.queue_one(key, |key| self.entries.take(key))
+        let turn = self.flights.queue_one(key, |key| self.entries.take(key));
+        self.source.store.is_of_interest(key);
+        turn
     }
 
     /// Does `f` unless somebody writes the key: whoever queues to write it from now on comes after that.

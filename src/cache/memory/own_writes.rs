@@ -127,6 +127,14 @@ impl OwnWrites {
         })
     }
 
+    /// True when the write of this origin is ours and has ended.
+    pub(crate) fn has_ended(&self, from: &str) -> bool {
+        OwnWrite::read(from).is_some_and(|OwnWrite { number, drawn }| {
+            let writes = self.writes();
+            writes.get(&number).is_some_and(|write| write.drawn == drawn && write.ended.is_some())
+        })
+    }
+
     /// Gives back the memory of writes whose notices have long come; how many are left.
     pub(super) fn tidy(&self, now: Tick) -> usize {
         let mut writes = self.writes();
@@ -156,7 +164,9 @@ mod tests {
         let text = write.text();
         assert!(own_writes.knows(&text, b"a"), "the notice may come before the answer");
         assert!(!own_writes.knows(&text, b"b") && !other.knows(&text, b"a") && !own_writes.knows("nonsense", b"a"));
+        assert!(!own_writes.has_ended(&text));
         own_writes.end(write, Tick::default());
+        assert!(own_writes.has_ended(&text) && !other.has_ended(&text) && !own_writes.has_ended("nonsense"));
         own_writes.tidy(Tick::from_ms(59_999));
         assert!(own_writes.knows(&text, b"a"));
         own_writes.tidy(Tick::from_ms(60_000));

@@ -10,6 +10,7 @@ pub(super) mod write;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::listing::scans::Scans;
@@ -18,7 +19,7 @@ use crate::definitions::{Definitions, Reloader};
 use crate::errors;
 use crate::keys::{MappingId, glob_match};
 use crate::mapping::{Kind, Mapping, Mappings};
-use crate::store::{Change, RowChange, Store, StoreError, Unavailable};
+use crate::store::{Change, Coming, RowChange, Store, StoreError, Unavailable};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{MappingMetrics, OwnedMetrics};
 use crate::telemetry::planted::is_planted;
@@ -63,6 +64,7 @@ impl Owned {
             Change::Retained(bytes) => _ = self.metrics.retained.set(bytes.cast_signed()),
             Change::Keys(keys, from) => keys.iter().for_each(|key| self.changed(key, from.as_deref())),
             Change::Rows(rows, from) => self.changed_rows(&rows, from.as_deref()),
+            Change::Coming(coming) => self.comes(&coming),
             Change::Mapping(pattern) => _ = self.changed_pattern(&pattern),
             Change::Trouble(pattern, _) => {
                 if self.changed_pattern(&pattern) {
@@ -89,6 +91,24 @@ impl Owned {
         match kind {
             Kind::Definition => self.reloader.request(mapping),
             Kind::Cache => self.cache.changed(key, from),
+        }
+    }
+
+    /// Says whether a change that may not be seen yet concerns anything here. Definitions are always kept.
+    fn comes(&self, coming: &Coming) {
+        let from = coming.from.as_deref();
+        if from.is_some_and(|from| self.cache.has_ended(from)) {
+            coming.see();
+        }
+        let is_kept = |key: &Bytes| match self.mappings.keyspace.owner(key) {
+            None => false,
+            Some(mapping) => match self.mappings.list[mapping.index()].kind {
+                Kind::Definition => true,
+                Kind::Cache => self.cache.keeps(key, from),
+            },
+        };
+        if coming.keys.iter().any(is_kept) {
+            coming.keep();
         }
     }
 

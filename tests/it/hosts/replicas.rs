@@ -154,6 +154,39 @@ fn a_standby_whose_replay_stands_still_hides_no_write() {
     is_read(&sidecar);
 }
 
+/// The standby is read for all keys but those that are told.
+fn only_what_is_told_goes_to_the_primary(feed: &'static str) {
+    let pair = pair(feed);
+    let builder = reading(&pair, pair.standby.port).set("STORE__SCHEMA_INTERVAL", "1h");
+    let builder = builder.set("STORE__HEARTBEAT_INTERVAL", "60s").set("STORE__HEARTBEAT_TIMEOUT", "120s");
+    let sidecar = builder.start();
+    is_read(&sidecar);
+    let mut wire = sidecar.wire();
+    assert_eq!(shown(&mut wire, 1), 0);
+    pause(&pair.standby, true);
+    for n in 1..=3 {
+        pair.primary.sql(&format!("UPDATE rows SET n = {n} WHERE id <= 3"));
+        until("it is told", || shown(&mut wire, 1) == n);
+    }
+    until("what was loaded is counted", || metric(&sidecar, "hearthside_replica_refusals_total") > 0.0);
+    let before = loads(&sidecar);
+    for id in 1..=100 {
+        assert_eq!(wire.ask(&format!("HGET r:{} n", 10 * KEYS + id)), "$-1\r\n");
+    }
+    until("the standby is read for the others", || loads(&sidecar) >= before + 100.0);
+    assert_eq!(load(&mut wire, 1), 3);
+}
+
+#[test]
+fn what_notices_tell_keeps_no_other_key_from_a_standby() {
+    only_what_is_told_goes_to_the_primary("notify");
+}
+
+#[test]
+fn what_replication_tells_keeps_no_other_key_from_a_standby() {
+    only_what_is_told_goes_to_the_primary("replication");
+}
+
 #[test]
 fn a_standby_that_ends_or_hangs_is_done_without_and_read_again() {
     let pair = pair("notify");

@@ -88,7 +88,7 @@ fn a_row_that_is_older_than_a_write_through_the_sidecar_is_not_taken() {
     let config = over("t", "t", "write = \"through\"") + &over("settled", "settled", "");
     let builder =
         only_asked(replicated(&redis, &postgres, &config)).set("STORE__FEED_URL", postgres.url_at(proxy.port));
-    let sidecar = builder.set("STORE__HEARTBEAT_TIMEOUT", "60s").start();
+    let sidecar = builder.start();
     let mut wire = sidecar.wire();
     for id in [1, 2] {
         assert_eq!(wire.ask(&format!("HGET t:{id} v")), format!("$2\r\nv{id}\r\n"));

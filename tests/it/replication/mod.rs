@@ -8,6 +8,7 @@ mod endings;
 mod feed;
 mod in_place;
 mod installed;
+mod looks;
 mod told;
 mod under_load;
 
@@ -28,10 +29,26 @@ fn over(letter: &str, table: &str, more: &str) -> String {
     format!("[[caches]]\nkey = \"{letter}:{{id:int}}\"\ntype = \"hash\"\ntable = '{table}'\nttl = \"1h\"\n{more}\n")
 }
 
-/// A sidecar's configuration over this Postgres, with its publication. Nothing but the feed ends what is remembered.
+/// A sidecar's configuration over this Postgres, with its publication. Nothing but the feed ends what is remembered, and
+/// no heartbeat but the first has it look what can be seen.
 fn replicated(redis: &Redis, postgres: &Postgres, config: &str) -> Builder {
     let builder = Sidecar::builder().redis(redis).postgres(postgres).config(config).set("STORE__FEED", "replication");
+    let builder = builder.set("STORE__HEARTBEAT_INTERVAL", "60s").set("STORE__HEARTBEAT_TIMEOUT", "120s");
     builder.set("CACHE__NEGATIVE_TTL", "1h").set("CACHE__MAX_STALENESS", "1h").migrated()
+}
+
+/// A commit waits for a standby that is not there, or no longer: it is in the log, and streamed, and nobody sees its row.
+fn hold_commits(postgres: &Postgres, held: bool) {
+    let name = if held { "nobody" } else { "" };
+    postgres.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'"));
+    postgres.sql("SELECT pg_reload_conf()");
+    until("it is in force", || postgres.sql("SHOW synchronous_standby_names") == name);
+}
+
+/// Waits until a commit is held.
+fn is_held(postgres: &Postgres, verb: &str) {
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE";
+    until("the writer waits for the standby", || postgres.sql(&format!("{waits} '{verb}%'")) == "1");
 }
 
 fn whole_mappings(sidecar: &Sidecar) -> f64 {

@@ -8,6 +8,7 @@
 //! - a gap ends with the word that everything may have changed, before the feed vouches for anything again (hazard 4).
 
 mod ability;
+mod aside;
 mod choice;
 mod heartbeat;
 mod next_notice;
@@ -30,6 +31,7 @@ use crate::store::triggers::{Lack, Report, TableInterests};
 use crate::store::{Change, OnChange, StoreError, publication, triggers};
 use crate::telemetry::random_id::fresh;
 use ability::Ability;
+use aside::Aside;
 pub use choice::Taken;
 use replication::Replication;
 
@@ -77,6 +79,8 @@ pub(in crate::store) struct Feeds {
     interests: Arc<ArcSwap<Vec<TableInterests>>>,
     /// How many looks at what is visible a feed that reads rows has begun.
     looks: Arc<AtomicU64>,
+    /// The keys whose changes it has put aside until it looks again.
+    aside: Arc<Aside>,
     /// How long the server may take for the answers about one mapping.
     patience: Duration,
 }
@@ -93,6 +97,7 @@ impl Feeds {
             followed: ArcSwap::default(),
             interests: Arc::default(),
             looks: Arc::default(),
+            aside: Arc::default(),
             patience: settings.connect_timeout + settings.query_timeout,
         }
     }
@@ -104,6 +109,11 @@ impl Feeds {
     /// How many looks at what is visible have begun.
     pub(in crate::store) fn looks(&self) -> u64 {
         self.looks.load(SeqCst)
+    }
+
+    /// Somebody is about to read or write a key.
+    pub(in crate::store) fn is_of_interest(&self, key: &[u8]) {
+        self.aside.is_of_interest(key);
     }
 
     pub(in crate::store) fn kind(&self) -> FeedKind {
@@ -165,6 +175,8 @@ impl Feeds {
         let mappings: Vec<Mapping> = mappings.into_iter().cloned().collect();
         self.interests.store(Arc::new(triggers::by_table(&mappings)));
         self.followed.store(Arc::new(mappings));
+        // What is aside may concern others.
+        self.aside.ask();
     }
 
     /// What is missing for a mapping to be told of every change, a line each; over connections of `pool`.
@@ -275,8 +287,10 @@ impl Feeds {
             FeedKind::Notify => notify::listen(way, settings, heartbeat, on_change, attempt).await,
             FeedKind::Replication => {
                 let (options, questions) = (&*way.get(), &self.questions.pool());
-                let (interests, looks, waits) = (&self.interests, &self.looks, !taken.has_fallback);
-                let replication = Replication { way, options, settings, questions, interests, looks, waits, on_change };
+                let (interests, looks, aside) = (&self.interests, &self.looks, &self.aside);
+                let waits = !taken.has_fallback;
+                let replication =
+                    Replication { way, options, settings, questions, interests, looks, aside, waits, on_change };
                 replication.listen(heartbeat, attempt).await
             }
         }

@@ -31,8 +31,10 @@ use wanted::Wanted;
 /// How long a server that comes earlier in the list is waited for when another one fits.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// How long it takes until all are asked again while none fits.
-const PAUSE: Duration = Duration::from_millis(300);
+/// How long it takes until all are asked again while none fits: a moment at first, and then longer and longer. A server
+/// that is promoted then is found within the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 const NO_ATTRIBUTES: &str = "store.url names several hosts without target_session_attrs: the first one that answers is \
     the store, also a hot standby, which takes no writes; add target_session_attrs=read-write";
@@ -166,13 +168,15 @@ impl Hosts {
     pub(super) async fn another(&self) -> Server {
         loop {
             self.doubted.notified().await;
+            let mut pause = FIRST_PAUSE;
             loop {
                 match self.find().await {
                     Ok(server) if server.at != self.current.load(SeqCst) => return server,
                     Ok(_) => break,
                     Err(why) => tracing::debug!(%why, "none of the servers of store.url can be the store"),
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(pause).await;
+                pause = longer(pause);
             }
         }
     }
@@ -223,6 +227,11 @@ impl Hosts {
     }
 }
 
+/// The pause after this one.
+fn longer(pause: Duration) -> Duration {
+    (pause + pause / 2).min(LONGEST_PAUSE)
+}
+
 /// What a future gives, if it does before then.
 async fn before<T>(until: Option<Instant>, future: impl Future<Output = Option<T>>) -> Option<T> {
     match until {
@@ -233,4 +242,19 @@ async fn before<T>(until: Option<Instant>, future: impl Future<Output = Option<T
 
 fn lonely(text: &str) -> StoreError {
     StoreError::Refused(format!("{text}: let what stands between follow the primary"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{FIRST_PAUSE, LONGEST_PAUSE, longer};
+
+    #[test]
+    fn while_none_fits_they_are_asked_less_and_less_often_up_to_a_bound() {
+        let pauses: Vec<Duration> =
+            std::iter::successors(Some(FIRST_PAUSE), |pause| Some(longer(*pause))).take(9).collect();
+        assert!(pauses.is_sorted() && pauses.last() == Some(&LONGEST_PAUSE));
+        assert!(pauses.iter().take(3).sum::<Duration>() <= Duration::from_secs(1), "soon after a loss");
+    }
 }

@@ -35,6 +35,7 @@ use crate::store::replica_reads::ReplicaReads;
 use crate::store::row::Row;
 use crate::store::{Change, OnChange, Plan, StoreError};
 use crate::telemetry::clock::{Tick, millis};
+use crate::telemetry::planted::is_planted;
 use marks::Marks;
 use session::Session;
 use soundings::{Place, Soundings};
@@ -135,6 +136,9 @@ impl Replicas {
         Arc::new(move |change| {
             match &change {
                 Change::Keys(keys, _) => replicas.touched(keys.iter().map(|key| &key[..])),
+                Change::Rows(rows, _) => replicas.touched(rows.iter().map(|row| &row.key[..])),
+                // Whoever reads one of them asks whether it can be seen, and the standby may not have it.
+                Change::Coming(coming) => replicas.touched(coming.keys.iter().map(|key| &key[..])),
                 Change::Alive(_) => replicas.feed_is_up.store(true, SeqCst),
                 Change::Retained(_) => {}
                 Change::Gap(_) | Change::StillGap(_) => {
@@ -208,7 +212,8 @@ impl Replicas {
             self.is_away("it is no hot standby any more");
             return Ok(None);
         }
-        let Some(as_of) = session.reached.filter(|reached| self.is_good(*reached, mark)) else {
+        let reached = if is_planted("standby-not-asked") { self.soundings.newest() } else { session.reached };
+        let Some(as_of) = reached.filter(|reached| self.is_good(*reached, mark)) else {
             self.why_not.store(Some(Arc::new(BEHIND.to_owned())));
             self.give_back(session);
             return Ok(None);

@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 
 use crate::telemetry::clock::Tick;
 
-/// So many are remembered: a standby that is further behind is not read.
+/// So many are remembered, and the one that a standby was found to have reached last: one whose replay stands still is
+/// read as before.
 const MOST: usize = 64;
 
 /// Where the log of a server ends, or how far it is replayed.
@@ -30,10 +31,17 @@ pub(super) struct Sounding {
     pub(super) sent: Tick,
 }
 
+#[derive(Debug, Default)]
+struct Answered {
+    /// The oldest first.
+    latest: VecDeque<(Sounding, Place)>,
+    reached: Option<(Sounding, Place)>,
+}
+
 #[derive(Debug)]
 pub(super) struct Soundings {
     next: AtomicU64,
-    answered: Mutex<VecDeque<(Sounding, Place)>>,
+    answered: Mutex<Answered>,
     wanted: Notify,
 }
 
@@ -44,7 +52,7 @@ impl Default for Soundings {
 }
 
 impl Soundings {
-    fn answered(&self) -> MutexGuard<'_, VecDeque<(Sounding, Place)>> {
+    fn answered(&self) -> MutexGuard<'_, Answered> {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -61,23 +69,26 @@ impl Soundings {
     /// It is answered.
     pub(super) fn end(&self, sounding: Sounding, place: Place) {
         let mut answered = self.answered();
-        if answered.len() == MOST {
-            answered.pop_front();
+        if answered.latest.len() == MOST {
+            answered.latest.pop_front();
         }
-        answered.push_back((sounding, place));
+        answered.latest.push_back((sounding, place));
     }
 
     /// The newest that has been answered.
     pub(super) fn newest(&self) -> Option<Sounding> {
-        self.answered().back().map(|(sounding, _)| *sounding)
+        self.answered().latest.back().map(|(sounding, _)| *sounding)
     }
 
     /// The newest that a standby has reached which has replayed up to here.
     pub(super) fn reached(&self, replayed: Place) -> Option<Sounding> {
-        let is_reached = |found: &Place| {
+        let is_reached = |(_, found): &&(Sounding, Place)| {
             (found.system, found.timeline) == (replayed.system, replayed.timeline) && found.end <= replayed.end
         };
-        self.answered().iter().rev().find(|(_, found)| is_reached(found)).map(|(sounding, _)| *sounding)
+        let mut answered = self.answered();
+        let newest = answered.latest.iter().rev().chain(&answered.reached).find(is_reached).copied();
+        answered.reached = newest.or(answered.reached);
+        newest.map(|(sounding, _)| sounding)
     }
 
     /// Another one is of use.
@@ -93,7 +104,7 @@ impl Soundings {
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, Soundings};
+    use super::{MOST, Place, Soundings};
 
     #[test]
     fn what_was_seen_before_is_reached_on_the_same_timeline_only() {
@@ -109,5 +120,18 @@ mod tests {
         assert_eq!((number(place(2, 109)), number(place(2, 110)), number(place(3, 500))), (None, Some(3), None));
         assert_eq!(soundings.reached(Place { system: 8, ..place(2, 500) }), None);
         assert_eq!(soundings.newest().map(|sounding| sounding.number), Some(3));
+    }
+
+    #[test]
+    fn what_a_standby_has_reached_is_remembered_while_it_stands_still() {
+        let soundings = Soundings::default();
+        let place = |end| Place { system: 7, timeline: 1, end };
+        let sound = |end| soundings.end(soundings.begin(), place(end));
+        let number = |end| soundings.reached(place(end)).map(|sounding| sounding.number);
+        sound(100);
+        assert_eq!(number(100), Some(1));
+        (0..2 * MOST as i64).for_each(|more| sound(200 + more));
+        assert_eq!((number(100), number(99)), (Some(1), None), "one that is started again may be earlier");
+        assert_eq!(number(500), Some(1 + 2 * MOST as u64));
     }
 }

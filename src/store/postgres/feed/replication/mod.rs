@@ -4,12 +4,13 @@
 //!
 //! The stream (`wire`, over `stream`, after `login`) carries messages (`pgoutput`) about tables (`relations`), which
 //! say what each mapping is told (`concern`) of a `transaction`, with the rows that it left (`brought`); `settling`
-//! gives it on when it can be seen (`snapshot`), and says which look was the last that did not see it (`looks`).
+//! gives it on when it can be seen (`snapshot`), looks for that as often as need be (`pace`), and says which look was the last that did not see it (`looks`).
 
 mod brought;
 mod concern;
 mod login;
 mod looks;
+mod pace;
 mod pgoutput;
 mod relations;
 mod settling;
@@ -27,6 +28,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, PgPool};
 use tokio::sync::mpsc;
 
+use super::aside::Aside;
 use super::heartbeat::{Beat, Heart};
 use super::{OF_STANDBY, SILENT};
 use crate::config;
@@ -71,6 +73,8 @@ pub(super) struct Replication<'f> {
     pub(super) interests: &'f Arc<ArcSwap<Vec<TableInterests>>>,
     /// How many looks at what is visible there have been.
     pub(super) looks: &'f Arc<AtomicU64>,
+    /// The keys whose changes wait until somebody reads or writes them.
+    pub(super) aside: &'f Arc<Aside>,
     /// Whether it waits for transactions that were open before it, however long that takes.
     pub(super) waits: bool,
     pub(super) on_change: &'f OnChange,
@@ -123,7 +127,8 @@ impl Replication<'_> {
         let starting = tokio::time::timeout(patience, walsender.start(&start)).await;
         starting.map_err(|_| late())?.map_err(failed)?;
         let (interests, on_change) = (self.interests.clone(), self.on_change.clone());
-        let outlet = Outlet { interests, on_change, looks: Looks::new(self.looks.clone()) };
+        let (aside, looks) = (self.aside.clone(), Looks::new(self.looks.clone()));
+        let outlet = Outlet { interests, on_change, aside, looks };
         let settling = Settling::begin(connection, outlet, self.settings, slot).await?;
         Ok((walsender, settling))
     }

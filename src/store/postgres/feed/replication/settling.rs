@@ -3,7 +3,13 @@
 //! would take it out of memory again. So a change is given on only when a snapshot, taken after it arrived, sees its
 //! transaction: whatever is loaded from then on sees it too.
 //!
+//! Such a look is a statement, and most changes concern nobody here. So it is asked first whom a transaction concerns.
+//! One whose keys nobody keeps, loads or writes is put aside: it is given on with the next look that is taken for another
+//! reason, for a heartbeat at the latest, or as soon as somebody is about to load or write one of its keys (`aside`).
+//!
 //! Invariants:
+//! - while anything is kept of a key, a change of it that has come is looked for until it can be seen;
+//! - a sidecar's own write that has been answered can be seen, and its keys need not be looked for;
 //! - `Alive` is given for a heartbeat after every transaction that came before it and can be seen: whatever could be
 //!   seen when the heartbeat was sent stood in the log before it;
 //! - what had committed before the slot began, and could not be seen then, is not streamed: when a transaction that ran
@@ -13,42 +19,60 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
 use super::looks::Looks;
+use super::pace::Pace;
 use super::snapshot::Snapshot;
 use super::transaction::Transaction;
 use crate::config;
+use crate::store::postgres::feed::aside::Aside;
 use crate::store::triggers::TableInterests;
-use crate::store::{Change, OnChange};
+use crate::store::{Change, Coming, OnChange};
 use crate::telemetry::planted::is_planted;
-
-/// While much is written, snapshots are begun so far apart.
-const PACE: Duration = Duration::from_millis(2);
-
-/// So many follow at once when nothing can be seen yet: most commits are a moment away.
-const EAGER: u32 = 2;
-
-/// So many go by at that pace before it slows down: on a busy machine a commit may stand still for a moment.
-const STEADY: u32 = 100;
-
-/// While something cannot be seen for longer, and nothing else comes, the next snapshot is taken after so long at most.
-const LONGEST_PACE: Duration = Duration::from_millis(50);
 
 /// Transactions that wait at most. Beyond, no more are read.
 const MOST: usize = 4096;
 
-/// Keys that wait at most. Those of a transaction beyond are not kept: its mappings count as changed as a whole.
+/// Beyond so many, which concern nobody, it is looked what can be seen.
+const MOST_ASIDE: usize = 1024;
+
+/// Keys that wait at most; beyond half of them it is looked. Those of a transaction beyond are not kept: its mappings count as changed as a whole.
 const MOST_KEYS: usize = 100_000;
+
+/// So many looks follow the first at once where that could not see all: what is not streamed can be seen by then.
+const EARLY: u32 = 30;
 
 /// Where changes go.
 pub(super) struct Outlet {
     pub(super) interests: Arc<ArcSwap<Vec<TableInterests>>>,
     pub(super) on_change: OnChange,
+    /// The keys that nobody keeps.
+    pub(super) aside: Arc<Aside>,
     /// The looks that the changes are told by.
     pub(super) looks: Looks,
+}
+
+impl Outlet {
+    /// Whether somebody keeps something that a transaction changes. Of what nobody keeps it is heard from now on when
+    /// somebody is about to.
+    fn is_kept(&self, transaction: &Transaction) -> bool {
+        let ((once, often), from) = (transaction.keys(), transaction.origin());
+        let is_seen = from.is_some() && self.ask(Vec::new(), from).is_seen();
+        if !is_seen {
+            self.aside.put(once.iter().chain(&often));
+        }
+        self.ask(once, from).is_kept() || self.ask(often, None).is_kept()
+    }
+
+    fn ask(&self, keys: Vec<Bytes>, from: Option<&String>) -> Arc<Coming> {
+        let coming = Arc::new(Coming::new(keys, from.cloned()));
+        (self.on_change)(Change::Coming(coming.clone()));
+        coming
+    }
 }
 
 pub(super) struct Settling {
@@ -68,6 +92,13 @@ pub(super) struct Settling {
     held: usize,
     /// Transactions that ran at the first snapshot, and have not come through the stream.
     unseen: Vec<u64>,
+    pace: Pace,
+    /// Somebody is about to load or write what was put aside.
+    is_asked: bool,
+    /// Something that concerns somebody could not be seen.
+    waits: bool,
+    /// Looks at what may not be streamed that are still to be taken for that alone.
+    early: u32,
 }
 
 impl Settling {
@@ -92,9 +123,15 @@ impl Settling {
             pending: Vec::new(),
             held: 0,
             unseen: Vec::new(),
+            pace: Pace::new(Instant::now()),
+            is_asked: false,
+            waits: false,
+            early: EARLY,
         };
+        settling.outlet.aside.clear();
         settling.look().await?;
         settling.unseen = settling.outlet.looks.last().map(|(_, first)| first.running.clone()).unwrap_or_default();
+        settling.sort();
         Ok(settling)
     }
 
@@ -113,47 +150,68 @@ impl Settling {
 
     /// Gives on what comes, until something is wrong; says what.
     pub(super) async fn run(&mut self, mut coming: Receiver<Transaction>) -> String {
-        // Snapshots since one has shown something.
-        let (mut futile, mut begun) = (0, Instant::now());
+        let aside = self.outlet.aside.clone();
         loop {
-            if self.wait(&mut coming, begun, futile).await.is_none() {
-                return "the change feed's stream has ended".to_owned();
-            }
-            while self.pending.len() < MOST
-                && let Ok(transaction) = coming.try_recv()
-            {
-                self.take(transaction);
-            }
-            let before = self.pending.len();
-            begun = Instant::now();
-            if let Err(why) = self.look().await {
-                return why;
-            }
-            self.give();
-            futile = if self.pending.len() < before { 0 } else { futile + 1 };
-            if self.asked_retained.elapsed() >= self.interval
-                && let Err(why) = self.ask_retained().await
-            {
-                return why;
+            let (due, has_room) = (self.pace.due(self.waits), self.pending.len() < MOST);
+            tokio::select! {
+                biased;
+                () = until(due) => {
+                    while self.pending.len() < MOST
+                        && let Ok(transaction) = coming.try_recv()
+                    {
+                        self.take(transaction);
+                    }
+                    if let Err(why) = self.settle().await {
+                        return why;
+                    }
+                }
+                () = aside.is_asked() => {
+                    self.is_asked = true;
+                    self.pace.came(Instant::now());
+                }
+                transaction = coming.recv(), if has_room => match transaction {
+                    Some(transaction) => self.take(transaction),
+                    None => return "the change feed's stream has ended".to_owned(),
+                },
             }
         }
     }
 
-    /// Waits until another snapshot is worth while: something has come, or may be seen by now. The last one was begun
-    /// then, and so many have shown nothing. `None` when the stream has ended.
-    async fn wait(&mut self, coming: &mut Receiver<Transaction>, begun: Instant, futile: u32) -> Option<()> {
-        if (1..=EAGER).contains(&futile) {
-            return Some(());
+    /// Gives on what can be seen by now, where anything that has come concerns somebody.
+    async fn settle(&mut self) -> Result<(), String> {
+        self.sort();
+        let is_full = self.pending.len() > MOST_ASIDE || self.held > MOST_KEYS / 2;
+        let is_asked = std::mem::take(&mut self.is_asked) && !self.pending.is_empty();
+        if is_asked || self.waits || is_full {
+            let (before, begun) = (self.pending.len(), Instant::now());
+            self.early = self.early.saturating_sub(1);
+            self.look().await?;
+            self.give();
+            self.pace.looked(begun, self.pending.len() < before);
+            self.outlet.aside.clear();
+            self.pending.iter_mut().for_each(|transaction| transaction.is_kept = None);
+            self.sort();
         }
-        let doubled = 2_u32.saturating_pow(futile.saturating_sub(STEADY));
-        let until = begun + LONGEST_PACE.min(PACE.saturating_mul(doubled));
-        let (is_waiting, has_room) = (!self.pending.is_empty(), self.pending.len() < MOST);
-        tokio::select! {
-            () = tokio::time::sleep_until(until), if is_waiting => {}
-            transaction = coming.recv(), if has_room => self.take(transaction?),
+        if self.asked_retained.elapsed() >= self.interval {
+            self.ask_retained().await?;
         }
-        tokio::time::sleep_until(begun + PACE).await;
-        Some(())
+        Ok(())
+    }
+
+    /// Asks whom that concerns of which nobody knows it, and puts aside what concerns nobody.
+    fn sort(&mut self) {
+        self.pace.sorted();
+        let (outlet, now) = (&self.outlet, self.outlet.interests.load_full());
+        for transaction in self.pending.iter_mut().filter(|transaction| transaction.is_kept.is_none()) {
+            let is_kept = transaction.is_more_than_keys(&now) || outlet.is_kept(transaction);
+            transaction.is_kept = Some(is_kept);
+            if !is_kept {
+                transaction.put_aside();
+            }
+        }
+        let is_kept = self.pending.iter().any(|transaction| transaction.is_kept == Some(true));
+        let may_miss = self.early > 0 && !self.unseen.is_empty();
+        self.waits = is_kept || may_miss || self.pending.len() >= MOST;
     }
 
     fn take(&mut self, mut transaction: Transaction) {
@@ -163,13 +221,14 @@ impl Settling {
             transaction.forget_keys();
         }
         self.held += transaction.len();
+        self.pace.came(Instant::now());
         transaction.unseen = self.outlet.looks.unseen(transaction.number);
         self.pending.push(transaction);
     }
 
     /// Gives on what the last look has seen.
     fn give(&mut self) {
-        let Outlet { interests, on_change, looks } = &self.outlet;
+        let Outlet { interests, on_change, looks, .. } = &self.outlet;
         let Some((look, snapshot)) = looks.last() else { return };
         let now = interests.load_full();
         let mut heartbeat = None;
@@ -212,5 +271,13 @@ impl Settling {
             )),
             _ => Ok(()),
         }
+    }
+}
+
+/// Waits until then; for ever where there is no such moment.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Transaction {
     pub(super) changes_schema: bool,
     /// The last look that has not seen it.
     pub(super) unseen: Option<Look>,
+    /// Whether it concerns anything that is kept here; none: nobody has been asked.
+    pub(super) is_kept: Option<bool>,
     /// The sidecar's write that it is.
     origin: Origin,
     /// The keys by the mapping's pattern; none: the whole of it.
@@ -48,8 +50,8 @@ pub(super) struct Transaction {
 
 impl Transaction {
     pub(super) fn new(number: u32, interests: Interests) -> Self {
-        let (heartbeat, unseen, told) = Default::default();
-        Self { number, interests, heartbeat, changes_schema: false, unseen, origin: Origin::None, told }
+        let (heartbeat, unseen, is_kept, told) = Default::default();
+        Self { number, interests, heartbeat, changes_schema: false, unseen, is_kept, origin: Origin::None, told }
     }
 
     /// A row that concerns a mapping.
@@ -93,6 +95,35 @@ impl Transaction {
         self.told.values().flatten().map(HashMap::len).sum()
     }
 
+    /// Whether more is to be told than keys, which nobody has to be asked about.
+    pub(super) fn is_more_than_keys(&self, now: &Interests) -> bool {
+        self.heartbeat.is_some()
+            || self.changes_schema
+            || !Arc::ptr_eq(&self.interests, now)
+            || self.told.values().any(Option::is_none)
+    }
+
+    /// The keys that it has changed once, and those that it has changed more than once.
+    pub(super) fn keys(&self) -> (Vec<Bytes>, Vec<Bytes>) {
+        let keys = self.told.values().flatten().flatten();
+        let (once, often): (Vec<_>, Vec<_>) = keys.partition(|(_, touched)| touched.times == 1);
+        let names = |keys: Vec<(&Bytes, _)>| keys.into_iter().map(|(key, _)| key.clone()).collect();
+        (names(once), names(often))
+    }
+
+    /// The origin of the sidecar's write that it is.
+    pub(super) fn origin(&self) -> Option<&String> {
+        match &self.origin {
+            Origin::One(origin) => Some(origin),
+            Origin::None | Origin::Several => None,
+        }
+    }
+
+    /// It concerns nobody, as far as is known: its rows take no room while it waits.
+    pub(super) fn put_aside(&mut self) {
+        self.told.values_mut().flatten().flat_map(HashMap::values_mut).for_each(|touched| touched.left = None);
+    }
+
     /// Holds no keys any more: each mapping that it has changed may have changed as a whole.
     pub(super) fn forget_keys(&mut self) {
         self.told.values_mut().for_each(|keys| *keys = None);
@@ -105,6 +136,7 @@ impl Transaction {
 
     /// The changes, where they are read by these interests; everything that is wanted now, if they were read by others.
     pub(super) fn changes(self, now: &Interests) -> Vec<Change> {
+        let origin = self.origin().cloned();
         let (mut changes, mut own, mut others, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         changes.extend(self.changes_schema.then_some(Change::Schema));
         // What was read by the interests of before may be shown by others now.
@@ -129,10 +161,6 @@ impl Transaction {
             let interests = now.iter().flat_map(|table| &table.interests);
             changes.extend(interests.map(|interest| Change::Mapping(interest.pattern.clone())));
         }
-        let origin = match self.origin {
-            Origin::One(origin) => Some(origin),
-            Origin::None | Origin::Several => None,
-        };
         changes.extend((!rows.is_empty()).then(|| Change::Rows(rows, origin.clone())));
         let keys = [(own, origin), (others, None)].into_iter().filter(|(keys, _)| !keys.is_empty());
         changes.extend(keys.map(|(keys, origin)| Change::Keys(keys, origin)));
