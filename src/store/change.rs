@@ -18,7 +18,8 @@ pub enum Change {
     Keys(Vec<Bytes>, Option<String>),
     /// The same, each with what one commit left behind it.
     Rows(Vec<RowChange>, Option<String>),
-    /// The rows behind these keys change soon: a transaction that changed them may not be seen yet. Asks whom it concerns.
+    /// The rows behind these keys change soon: a transaction that changed them may not be seen yet. Asks whom that
+    /// concerns.
     Coming(Arc<Coming>),
     /// Any key of the mapping with this pattern may have changed.
     Mapping(String),
@@ -40,8 +41,8 @@ pub enum Change {
     Alive(Tick),
 }
 
-/// Keys that one transaction has changed which stands in the store's log, and may not be seen yet; and what those who are
-/// asked say of them.
+/// Keys that one transaction has changed which stands in the store's log, and may not be seen yet; and what those who
+/// are asked say of them.
 #[derive(Debug, Default)]
 pub struct Coming {
     /// The keys.

@@ -314,8 +314,8 @@ impl Store {
         }
     }
 
-    /// Somebody is about to read or write a key, and may keep what comes of that: a change of it that has come, and could
-    /// not be seen then, is looked for from now on.
+    /// Somebody is about to read or write a key, and may keep what comes of that: a change of it that has come, and
+    /// could not be seen then, is looked for from now on.
     pub fn is_of_interest(&self, key: &[u8]) {
         if let Engine::Postgres(store) = &self.engine {
             store.feeds().is_of_interest(key);

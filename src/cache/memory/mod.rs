@@ -166,7 +166,7 @@ impl Memory {
         }
     }
 
-    /// True when something of `key` is in memory, or may be soon, that a change with this origin makes old. If not, it is
+    /// True when something of `key` is in memory, or may be soon, that a change with this origin makes old. Else it is
     /// nowhere from then on: no thread serves it from its own cache either.
     pub(super) fn keeps(&self, key: &[u8], from: Option<&str>) -> bool {
         if self.is_own(key, from) && from.is_some_and(|from| self.own_writes.has_ended(from)) {

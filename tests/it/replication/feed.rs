@@ -1,6 +1,6 @@
 //! The stream: its gaps, its end, and what it may be read before.
 
-use super::{hold_commits, is_held, logical, over, replicated, shows};
+use super::{Held, is_held, logical, over, replicated, shows};
 use crate::support::admin::metric;
 use crate::support::certificates::Authority;
 use crate::support::postgres::Postgres;
@@ -20,9 +20,9 @@ fn what_is_in_the_log_and_cannot_be_seen_yet_is_not_given_on() {
     postgres.sql(TABLE);
     let sidecar = replicated(&redis, &postgres, &over("t", "t", "")).set("CACHE__REFRESH", "0s").start();
     let mut wire = sidecar.wire();
-    assert_eq!((wire.ask("HGET t:1 v").as_str(), wire.ask("HGET t:2 v").as_str()), ("$1\r\na\r\n", "$1\r\nb\r\n"));
-    hold_commits(&postgres, true);
+    assert_eq!([1, 2].map(|id| wire.ask(&format!("HGET t:{id} v"))), ["$1\r\na\r\n", "$1\r\nb\r\n"]);
     std::thread::scope(|scope| {
+        let held = Held::begin(&postgres);
         let writing = scope.spawn(|| postgres.sql("UPDATE t SET v = 'x' WHERE id = 1"));
         is_held(&postgres, "UPDATE");
         let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
@@ -32,7 +32,7 @@ fn what_is_in_the_log_and_cannot_be_seen_yet_is_not_given_on() {
         let before = loads();
         assert_eq!(wire.ask("HGET t:1 v"), "$1\r\na\r\n");
         assert_eq!(loads(), before, "the key that cannot be seen yet was not forgotten");
-        hold_commits(&postgres, false);
+        drop(held);
         writing.join().expect("it was committed");
     });
     shows(&mut wire, "HGET t:1 v", "$1\r\nx\r\n");

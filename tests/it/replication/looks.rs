@@ -1,9 +1,9 @@
-//! How often the server is asked what can be seen: for what is kept, and not for what nobody reads. And that nothing old
-//! is kept because it was not asked.
+//! How often the server is asked what can be seen: for what is kept, and not for what nobody reads. And that nothing
+//! old is kept because it was not asked.
 
 use std::thread;
 
-use super::{hold_commits, is_held, logical, over, replicated, shows};
+use super::{Held, is_held, logical, over, replicated, shows};
 use crate::support::admin::metric;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
@@ -65,8 +65,8 @@ fn what_is_loaded_or_written_before_a_change_can_be_seen_is_looked_for() {
     let (redis, postgres) = (Redis::start(), logical());
     let sidecar = started(&redis, &postgres, &[]);
     let mut wire = sidecar.wire();
-    hold_commits(&postgres, true);
     thread::scope(|scope| {
+        let held = Held::begin(&postgres);
         let writers = ["UPDATE t SET v = 'x' WHERE id = 2", "INSERT INTO t VALUES (1000, 'n')"].map(|sql| {
             let writer = scope.spawn(|| postgres.sql(sql));
             is_held(&postgres, &sql[..6]);
@@ -76,7 +76,7 @@ fn what_is_loaded_or_written_before_a_change_can_be_seen_is_looked_for() {
         // Nobody kept anything of these keys when their changes came.
         assert_eq!(wire.ask("HGET t:2 v"), "$1\r\na\r\n");
         assert_eq!(wire.ask("DEL t:1000"), ":0\r\n");
-        hold_commits(&postgres, false);
+        drop(held);
         writers.into_iter().for_each(|writer| _ = writer.join().expect("it was committed"));
     });
     shows(&mut wire, "HGET t:2 v", "$1\r\nx\r\n");

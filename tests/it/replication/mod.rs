@@ -29,17 +29,33 @@ fn over(letter: &str, table: &str, more: &str) -> String {
     format!("[[caches]]\nkey = \"{letter}:{{id:int}}\"\ntype = \"hash\"\ntable = '{table}'\nttl = \"1h\"\n{more}\n")
 }
 
-/// A sidecar's configuration over this Postgres, with its publication. Nothing but the feed ends what is remembered, and
-/// no heartbeat but the first has it look what can be seen.
+/// A sidecar's configuration over this Postgres, with its publication. Nothing but the feed ends what is remembered,
+/// and no heartbeat but the first has it look what can be seen.
 fn replicated(redis: &Redis, postgres: &Postgres, config: &str) -> Builder {
     let builder = Sidecar::builder().redis(redis).postgres(postgres).config(config).set("STORE__FEED", "replication");
     let builder = builder.set("STORE__HEARTBEAT_INTERVAL", "60s").set("STORE__HEARTBEAT_TIMEOUT", "120s");
     builder.set("CACHE__NEGATIVE_TTL", "1h").set("CACHE__MAX_STALENESS", "1h").migrated()
 }
 
-/// A commit waits for a standby that is not there, or no longer: it is in the log, and streamed, and nobody sees its row.
-fn hold_commits(postgres: &Postgres, held: bool) {
-    let name = if held { "nobody" } else { "" };
+/// While this is there a commit waits for a standby that is not: it is in the log, and streamed, and nobody sees its
+/// row.
+struct Held<'p>(&'p Postgres);
+
+impl<'p> Held<'p> {
+    fn begin(postgres: &'p Postgres) -> Self {
+        wait_for(postgres, "nobody");
+        Self(postgres)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        wait_for(self.0, "");
+    }
+}
+
+/// From now on commits wait for this standby.
+fn wait_for(postgres: &Postgres, name: &str) {
     postgres.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'"));
     postgres.sql("SELECT pg_reload_conf()");
     until("it is in force", || postgres.sql("SHOW synchronous_standby_names") == name);

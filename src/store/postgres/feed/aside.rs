@@ -1,8 +1,8 @@
-//! Keys whose changes stand in the server's log and may not be seen yet, and of which nobody here kept anything when they
-//! came: nobody looks whether they can be seen, until somebody reads or writes one of them.
+//! Keys whose changes stand in the server's log and may not be seen yet, and of which nobody here kept anything when
+//! they came: nobody looks whether they can be seen, until somebody reads or writes one of them.
 //!
-//! Invariant: whoever reads or writes a key can be found by those who ask who does, before he asks here; and a key is put
-//! here before it is asked who reads or writes it. So one of both notices the other.
+//! Invariant: whoever reads or writes a key can be found by those who ask who does, before he asks here; and a key is
+//! put here before it is asked who reads or writes it. So one of both notices the other.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -4,8 +4,9 @@
 //! transaction: whatever is loaded from then on sees it too.
 //!
 //! Such a look is a statement, and most changes concern nobody here. So it is asked first whom a transaction concerns.
-//! One whose keys nobody keeps, loads or writes is put aside: it is given on with the next look that is taken for another
-//! reason, for a heartbeat at the latest, or as soon as somebody is about to load or write one of its keys (`aside`).
+//! One whose keys nobody keeps, loads or writes is put aside: it is given on with the next look that is taken for
+//! another reason, for a heartbeat at the latest, or as soon as somebody is about to load or write one of its keys
+//! (`aside`).
 //!
 //! Invariants:
 //! - while anything is kept of a key, a change of it that has come is looked for until it can be seen;
@@ -40,7 +41,8 @@ const MOST: usize = 4096;
 /// Beyond so many, which concern nobody, it is looked what can be seen.
 const MOST_ASIDE: usize = 1024;
 
-/// Keys that wait at most; beyond half of them it is looked. Those of a transaction beyond are not kept: its mappings count as changed as a whole.
+/// Keys that wait at most; beyond half of them it is looked. Those of a transaction beyond are not kept: its mappings
+/// count as changed as a whole.
 const MOST_KEYS: usize = 100_000;
 
 /// So many looks follow the first at once where that could not see all: what is not streamed can be seen by then.
