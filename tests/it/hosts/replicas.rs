@@ -173,7 +173,8 @@ fn only_what_is_told_goes_to_the_primary(feed: &'static str) {
     for id in 1..=100 {
         assert_eq!(wire.ask(&format!("HGET r:{} n", 10 * KEYS + id)), "$-1\r\n");
     }
-    until("the standby is read for the others", || loads(&sidecar) >= before + 100.0);
+    // A few of them may share a mark with one that was loaded a moment ago.
+    until("the standby is read for the others", || loads(&sidecar) >= before + 90.0);
     assert_eq!(load(&mut wire, 1), 3);
 }
 
