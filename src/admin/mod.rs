@@ -22,7 +22,7 @@ pub use health::ask_ready;
 pub use ready::Readiness;
 
 use crate::access::Token;
-use crate::telemetry::Metrics;
+use crate::telemetry::{LastingPart, Metrics, caught};
 
 /// What the handlers need.
 #[derive(Clone, Debug)]
@@ -52,6 +52,7 @@ pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .layer(middleware::from_fn_with_state(admin.clone(), browser::same_origin))
+        .layer(middleware::from_fn_with_state(admin.clone(), answered))
         .with_state(admin);
     axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>()).await
 }
@@ -68,6 +69,13 @@ async fn authorized(State(admin): State<Admin>, request: Request, next: Next) ->
         }
         _ => next.run(request).await,
     }
+}
+
+/// Answers a request whose handler ends in a panic, too.
+async fn answered(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    let answer = caught(LastingPart::Admin, &admin.metrics.panics, next.run(request)).await;
+    let bug = "a bug of the sidecar: please report it, with what the log says\n";
+    answer.unwrap_or_else(|| (StatusCode::INTERNAL_SERVER_ERROR, bug).into_response())
 }
 
 #[derive(Deserialize)]

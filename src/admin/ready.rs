@@ -7,13 +7,15 @@ use arc_swap::ArcSwapOption;
 
 use crate::dispatch::Owned;
 use crate::store::{Change, CurrentPlan, StoreError, Unavailable};
-use crate::telemetry::metrics::{AppMetrics, UpstreamMetrics};
+use crate::telemetry::metrics::{AppMetrics, PanicMetrics, UpstreamMetrics};
+use crate::telemetry::{LastingPart, Metrics};
 
 /// Filled while the sidecar starts, and asked again and again.
 #[derive(Debug)]
 pub struct Readiness {
     app: Arc<AppMetrics>,
     upstream: Arc<UpstreamMetrics>,
+    panics: Arc<PanicMetrics>,
     owned: ArcSwapOption<Owned>,
     waits_for: ArcSwapOption<Unavailable>,
     /// Why the store did not answer when it was asked last.
@@ -26,10 +28,11 @@ pub struct Readiness {
 impl Readiness {
     /// Nothing is ready yet.
     #[must_use]
-    pub fn new(app: Arc<AppMetrics>, upstream: Arc<UpstreamMetrics>) -> Self {
+    pub fn new(metrics: &Metrics) -> Self {
         Self {
-            app,
-            upstream,
+            app: metrics.app.clone(),
+            upstream: metrics.upstream.clone(),
+            panics: metrics.panics.clone(),
             owned: ArcSwapOption::empty(),
             waits_for: ArcSwapOption::empty(),
             store_is_away: ArcSwapOption::empty(),
@@ -86,7 +89,22 @@ impl Readiness {
             let text = "at the upstream: what they tell is not known";
             remarks.push(format!("the user of upstream.url may not run {commands} {text}"));
         }
+        remarks.extend(self.panicked());
         remarks
+    }
+
+    /// The parts that have ended in a panic since the start.
+    fn panicked(&self) -> impl Iterator<Item = String> {
+        LastingPart::all().filter_map(|part| match self.panics.count(part) {
+            0 => None,
+            count => {
+                let (words, meaning, times) = (part.words(), part.meaning(), if count == 1 { "time" } else { "times" });
+                Some(format!(
+                    "{words} ended in a panic {count} {times} since the start, which is a bug: please report it, with \
+                     what the log says. {meaning}"
+                ))
+            }
+        })
     }
 
     /// The change feed, if it is down, and the mappings that are in the store, a line for each: whether it fits, and

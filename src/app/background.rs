@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use crate::admin::Readiness;
 use crate::cache;
 use crate::dispatch::Owned;
-use crate::store::{Change, Standing, Store};
-use crate::telemetry::metrics::AppMetrics;
+use crate::store::{Change, OnChange, Standing, Store};
+use crate::telemetry::metrics::{AppMetrics, PanicMetrics};
+use crate::telemetry::{LastingPart, Metrics, lasting};
 
 /// The mappings that changes of the store are applied to: one set of them, or two while a reload replaces one by the
 /// other.
@@ -49,28 +50,37 @@ impl Audience {
 pub(super) fn of_store(
     tasks: &mut JoinSet<()>,
     store: &Arc<Store>,
-    metrics: &Arc<AppMetrics>,
+    metrics: &Metrics,
     audience: &Arc<Audience>,
     readiness: &Arc<Readiness>,
 ) {
     let (watched, audience, informed) = (store.clone(), audience.clone(), readiness.clone());
-    let on_change = move |change| {
+    let on_change: OnChange = Arc::new(move |change| {
         informed.feed_told(&change);
         audience.tell(&change);
-    };
-    tasks.spawn(async move { watched.watch(Arc::new(on_change)).await });
-    tasks.spawn(ask_store(store.clone(), metrics.clone(), readiness.clone()));
+    });
+    let panics = &metrics.panics;
+    tasks.spawn(lasting(LastingPart::ChangeFeed, panics.clone(), async move || watched.watch(on_change.clone()).await));
+    let (asked, metrics, readiness) = (store.clone(), metrics.app.clone(), readiness.clone());
+    let ask = async move || ask_store(&asked, &metrics, &readiness).await;
+    tasks.spawn(lasting(LastingPart::StoreHealth, panics.clone(), ask));
 }
 
 /// What goes on as long as these mappings are served.
-pub(super) fn of_owned(owned: &Arc<Owned>, of_cache: Option<cache::Tasks>, schema_interval: Duration) -> JoinSet<()> {
-    let mut tasks = without_store(owned);
+pub(super) fn of_owned(
+    owned: &Arc<Owned>,
+    of_cache: Option<cache::Tasks>,
+    schema_interval: Duration,
+    panics: &Arc<PanicMetrics>,
+) -> JoinSet<()> {
+    let mut tasks = without_store(owned, panics);
     owned.show_plans();
     let (watched, shown) = (owned.clone(), owned.clone());
-    tasks.spawn(async move { watch_schema(&watched, schema_interval).await });
-    tasks.spawn(async move { show_deferring(&shown).await });
+    let watch = async move || watch_schema(&watched, schema_interval).await;
+    tasks.spawn(lasting(LastingPart::SchemaWatch, panics.clone(), watch));
+    tasks.spawn(lasting(LastingPart::Deferring, panics.clone(), async move || show_deferring(&shown).await));
     if let Some(of_cache) = of_cache {
-        of_cache.spawn(&mut tasks);
+        of_cache.begin(&mut tasks, panics);
     }
     tasks
 }
@@ -108,12 +118,11 @@ async fn watch_schema(owned: &Arc<Owned>, interval: Duration) {
 }
 
 /// What goes on while there is no store yet: definitions from files may be loaded again.
-pub(super) fn without_store(owned: &Arc<Owned>) -> JoinSet<()> {
+pub(super) fn without_store(owned: &Arc<Owned>, panics: &Arc<PanicMetrics>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let asked = owned.clone();
-    tasks.spawn(async move { asked.reload_when_asked().await });
-    let reloader = owned.reloader.clone();
-    tasks.spawn(async move { reloader.run().await });
+    let (asked, reloader) = (owned.clone(), owned.reloader.clone());
+    tasks.spawn(lasting(LastingPart::ReadingAgain, panics.clone(), async move || asked.reload_when_asked().await));
+    tasks.spawn(lasting(LastingPart::Definitions, panics.clone(), async move || reloader.run().await));
     tasks
 }
 
@@ -138,12 +147,12 @@ fn show_replica_reads(store: &Store, metrics: &AppMetrics) {
 }
 
 /// Keeps `store_up`, which `/readyz` looks at, and what the store takes.
-async fn ask_store(store: Arc<Store>, metrics: Arc<AppMetrics>, readiness: Arc<Readiness>) {
+async fn ask_store(store: &Store, metrics: &AppMetrics, readiness: &Readiness) {
     let mut ticker = tokio::time::interval(Duration::from_secs(1));
     let mut said = Standing::Writable;
     loop {
         ticker.tick().await;
-        let answer = answer(&store).await;
+        let answer = answer(store).await;
         readiness.store_answered(&answer);
         let up = answer.is_ok();
         let was_up = metrics.store_up.set(i64::from(up)) == 1;
@@ -152,7 +161,7 @@ async fn ask_store(store: Arc<Store>, metrics: Arc<AppMetrics>, readiness: Arc<R
             (false, Ok(())) => tracing::info!(up, store = store.name(), "the store's health changed"),
             _ => {}
         }
-        show_replica_reads(&store, &metrics);
+        show_replica_reads(store, metrics);
         let standing = store.standing();
         metrics.store_writable.set(i64::from(up && standing.takes_writes()));
         if standing != said {

@@ -237,7 +237,7 @@ impl Parts {
         built.owned.plans().for_each(CurrentPlan::announce);
         built.owned.cache.remember_columns().await;
         if let Some(journal) = &ground.journal {
-            replay(journal, waiting, &built.owned, away).await?;
+            replay(journal, waiting, &built.owned, away, &ground.metrics.panics).await?;
         }
         Ok(built)
     }
@@ -256,7 +256,7 @@ pub(super) async fn journal(
     if !is_needed && !settings.journal.path.exists() {
         return Ok((None, Waiting::default()));
     }
-    let opened = Journal::open(&settings.journal, metrics.journal.clone()).await;
+    let opened = Journal::open(&settings.journal, metrics).await;
     let (journal, waiting) = opened.map_err(|error| Failure::Start(format!("journal.path: {error}")))?;
     metrics.write_behind.deferred_keys.set(journal.held() as i64);
     Ok((Some(Arc::new(journal)), waiting))

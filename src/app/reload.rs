@@ -56,12 +56,12 @@ impl Sidecar {
     /// Starts what runs beside them; without a store that is little.
     pub(super) fn look_after(&mut self) {
         if self.owned.awaits.is_some() {
-            self.background = background::without_store(&self.owned);
+            self.background = background::without_store(&self.owned, &self.metrics.panics);
             return;
         }
-        background::of_store(&mut self.tasks, &self.owned.store, &self.metrics.app, &self.audience, &self.readiness);
+        background::of_store(&mut self.tasks, &self.owned.store, &self.metrics, &self.audience, &self.readiness);
         let interval = self.reading.config.settings.store.schema_interval;
-        self.background = background::of_owned(&self.owned, self.beside.take(), interval);
+        self.background = background::of_owned(&self.owned, self.beside.take(), interval, &self.metrics.panics);
     }
 
     /// The store is there: what needs it takes the place of what was served without it.
@@ -181,7 +181,7 @@ impl Sidecar {
         self.readiness.loaded(new.clone());
         // What the old ones hold is of no use any more, even if a task still has a reference to them.
         let interval = self.reading.config.settings.store.schema_interval;
-        self.background = background::of_owned(&new, Some(tasks), interval);
+        self.background = background::of_owned(&new, Some(tasks), interval, &self.metrics.panics);
         old.definitions.clear();
         // A change may have come while the definitions were loaded, or a request to the old ones.
         new.reloader.request_all(true);

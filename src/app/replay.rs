@@ -9,7 +9,9 @@ use super::check::Failure;
 use crate::dispatch::Owned;
 use crate::journal::{Entry, Journal, Waiting};
 use crate::store::{ALL, Fence, Raised, StoreError, Unavailable};
+use crate::telemetry::metrics::PanicMetrics;
 use crate::telemetry::planted::is_planted;
+use crate::telemetry::{LastingPart, lasting};
 
 /// How long the store is left alone before it is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -21,6 +23,7 @@ pub(super) async fn replay(
     waiting: Waiting,
     owned: &Arc<Owned>,
     away: Option<&Unavailable>,
+    panics: &Arc<PanicMetrics>,
 ) -> Result<(), Failure> {
     if waiting.incarnation.is_empty() {
         lay(journal, waiting.entries, owned);
@@ -30,7 +33,7 @@ pub(super) async fn replay(
     // If this process ends before the answer is noted, the next opening knows by this that it was this one that asked.
     journal.announce().await.map_err(|error| failed(error.into()))?;
     match raise(journal, &waiting, owned, away).await {
-        Err(StoreError::ReadOnly(_)) => postpone(journal, waiting, owned),
+        Err(StoreError::ReadOnly(_)) => postpone(journal, waiting, owned, panics),
         raised => {
             let entries = take_over(journal, waiting, owned, &raised.map_err(failed)?).await.map_err(failed)?;
             lay(journal, entries, owned);
@@ -41,18 +44,20 @@ pub(super) async fn replay(
 
 /// A store that takes reads only cannot note who takes over. What was left lies over every record all the same, that of
 /// batches too whose end is not known; it is taken over when the store takes writes, and until then nothing is flushed.
-fn postpone(journal: &Arc<Journal>, waiting: Waiting, owned: &Arc<Owned>) {
+fn postpone(journal: &Arc<Journal>, waiting: Waiting, owned: &Arc<Owned>, panics: &Arc<PanicMetrics>) {
     let taken = waiting.taken.iter().flat_map(|(_, entries)| entries);
     let mut entries: Vec<Entry> = waiting.entries.iter().chain(taken).cloned().collect();
     entries.sort_by_key(|entry| entry.seq);
     lay(journal, entries, owned);
-    tokio::spawn(take_over_later(journal.clone(), waiting, owned.clone()));
+    let (journal, owned, panics) = (journal.clone(), owned.clone(), panics.clone());
+    let later = async move || take_over_later(&journal, &waiting, &owned).await;
+    tokio::spawn(lasting(LastingPart::TakingOver, panics, later));
 }
 
-async fn take_over_later(journal: Arc<Journal>, waiting: Waiting, owned: Arc<Owned>) {
+async fn take_over_later(journal: &Journal, waiting: &Waiting, owned: &Owned) {
     let attempt = async || {
-        let raised = ask(&journal, &waiting, &owned).await?;
-        take_over(&journal, waiting.clone(), &owned, &raised).await
+        let raised = ask(journal, waiting, owned).await?;
+        take_over(journal, waiting.clone(), owned, &raised).await
     };
     loop {
         tokio::time::sleep(PAUSE).await;

@@ -7,7 +7,8 @@ use tokio::task::JoinSet;
 use super::check::Failure;
 use crate::config::{self, PubSubMode, Settings};
 use crate::server::{Edition, Listener, Setup, Workers, bind};
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::PanicMetrics;
+use crate::telemetry::{LastingPart, Metrics, lasting};
 use crate::upstream::{Endpoint, Hub, Target, watch};
 
 pub(super) struct Serving {
@@ -28,16 +29,17 @@ impl Serving {
     ) -> Result<Self, Failure> {
         let listeners = bind_all(&settings.server).await?;
         let upstream = Arc::new(Endpoint::new(target, &settings.upstream, metrics.upstream.clone()));
-        tasks.spawn(watch(upstream.clone()));
+        let (watched, panics) = (upstream.clone(), metrics.panics.clone());
+        tasks.spawn(lasting(LastingPart::UpstreamHealth, panics.clone(), async move || watch(watched.clone()).await));
         let hub = (settings.pubsub.mode == PubSubMode::Shared).then(|| {
-            let (hub, task) = Hub::new(upstream.clone(), settings.pubsub.subscriber_output.0);
-            tasks.spawn(task.run());
+            let (hub, mut task) = Hub::new(upstream.clone(), settings.pubsub.subscriber_output.0);
+            tasks.spawn(lasting(LastingPart::Subscriptions, panics.clone(), async move || task.run().await));
             hub
         });
         let setup = Setup { edition: Arc::new(edition), upstream: upstream.clone(), hub, metrics };
         let workers = Workers::start(settings.server.workers, &setup, settings.server.shutdown_timeout);
         let workers = Arc::new(workers.map_err(|error| Failure::Start(error.to_string()))?);
-        Ok(Self { accepting: accept(listeners, &workers), workers, upstream })
+        Ok(Self { accepting: accept(listeners, &workers, &panics), workers, upstream })
     }
 
     /// Takes every client over to another edition; when this returns, no request begins by the old one.
@@ -65,12 +67,12 @@ async fn bind_all(settings: &config::Server) -> Result<Vec<Listener>, Failure> {
     Ok(listeners)
 }
 
-fn accept(listeners: Vec<Listener>, workers: &Arc<Workers>) -> JoinSet<()> {
+fn accept(listeners: Vec<Listener>, workers: &Arc<Workers>, panics: &Arc<PanicMetrics>) -> JoinSet<()> {
     let mut accepting = JoinSet::new();
     for listener in listeners {
         tracing::info!(listen = %listener.name, "ready for clients");
         let workers = workers.clone();
-        accepting.spawn(async move { listener.accept(&workers).await });
+        accepting.spawn(lasting(LastingPart::Accepting, panics.clone(), async move || listener.accept(&workers).await));
     }
     accepting
 }

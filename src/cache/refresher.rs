@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use tokio::sync::mpsc::Receiver;
 
 use super::memory::Memory;
 use super::memory::refreshes::{Forgotten, OfMapping};
@@ -16,8 +17,14 @@ use crate::telemetry::metrics::CacheMetrics;
 /// What loads them.
 #[derive(Debug)]
 pub(super) struct Refresher {
-    memory: Arc<Memory>,
     forgotten: Vec<OfMapping>,
+    loader: Loader,
+}
+
+/// How they are loaded.
+#[derive(Debug)]
+struct Loader {
+    memory: Arc<Memory>,
     /// How long after a change.
     pause: Duration,
     metrics: Arc<CacheMetrics>,
@@ -30,16 +37,18 @@ impl Refresher {
         pause: Duration,
         metrics: Arc<CacheMetrics>,
     ) -> Self {
-        Self { memory, forgotten, pause, metrics }
+        Self { forgotten, loader: Loader { memory, pause, metrics } }
     }
 
     /// Loads them for ever, those of each mapping by themselves: one whose table does not answer holds up no other.
-    pub(super) async fn run(mut self) {
-        let forgotten = std::mem::take(&mut self.forgotten);
-        join_all(forgotten.into_iter().map(|of_mapping| self.run_for(of_mapping))).await;
+    pub(super) async fn run(&mut self) {
+        let Self { forgotten, loader } = self;
+        join_all(forgotten.iter_mut().map(|(mapping, forgotten)| loader.run_for(*mapping, forgotten))).await;
     }
+}
 
-    async fn run_for(&self, (mapping, mut forgotten): OfMapping) {
+impl Loader {
+    async fn run_for(&self, mapping: MappingId, forgotten: &mut Receiver<Forgotten>) {
         while let Some(first) = forgotten.recv().await {
             tokio::time::sleep(self.pause).await;
             let mut keys = vec![first];

@@ -68,7 +68,7 @@ impl Sweeper {
     }
 
     /// Sweeps every mapping whose keys end by a column, every interval, for ever.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(&self) {
         let ending = self.memory.source.all().filter(|cached| cached.expires_by_column());
         join_all(ending.map(|cached| self.sweep_for_ever(cached))).await;
     }

@@ -13,6 +13,8 @@ use super::verifier::Verifier;
 use super::warm::Warmth;
 use super::write_behind::WriteBehind;
 use super::write_behind::expiry::Renewal;
+use crate::telemetry::metrics::PanicMetrics;
+use crate::telemetry::{LastingPart, joined, lasting};
 
 /// How often memory is tidied and measured.
 const TIDY_EVERY: Duration = Duration::from_millis(250);
@@ -35,23 +37,29 @@ pub struct Tasks {
 
 impl Tasks {
     /// Begins them; they end with `tasks`.
-    pub fn spawn(self, tasks: &mut JoinSet<()>) {
-        tasks.spawn(self.write_behind.clone().flush_for_ever(self.flush_interval));
-        tasks.spawn(self.write_behind.renew_for_ever(self.renewals));
-        tasks.spawn(self.verifier.run());
-        tasks.spawn(self.refresher.run());
-        if !self.sweeper.interval.is_zero() {
-            tasks.spawn(self.sweeper.run());
+    pub fn begin(self, tasks: &mut JoinSet<()>, panics: &Arc<PanicMetrics>) {
+        let Self { memory, write_behind, mut renewals, mut verifier, mut refresher, sweeper, warmth, .. } = self;
+        let (flushing, interval, bugs) = (write_behind.clone(), self.flush_interval, panics.clone());
+        let flush = async move || flushing.flush_for_ever(interval, &bugs).await;
+        tasks.spawn(lasting(LastingPart::Flushing, panics.clone(), flush));
+        let renew = async move || write_behind.renew_for_ever(&mut renewals).await;
+        tasks.spawn(lasting(LastingPart::Renewals, panics.clone(), renew));
+        let bugs = panics.clone();
+        tasks.spawn(lasting(LastingPart::Verifier, panics.clone(), async move || verifier.run(&bugs).await));
+        tasks.spawn(lasting(LastingPart::Refresher, panics.clone(), async move || refresher.run().await));
+        if !sweeper.interval.is_zero() {
+            tasks.spawn(lasting(LastingPart::Sweeper, panics.clone(), async move || sweeper.run().await));
         }
-        if let Some(warmth) = self.warmth {
-            tasks.spawn(warmth.run());
+        if let Some(warmth) = warmth {
+            tasks.spawn(lasting(LastingPart::WarmStart, panics.clone(), async move || warmth.run().await));
         }
-        tasks.spawn(remove_outdated(self.memory.clone()));
-        tasks.spawn(tidy(self.memory));
+        let outdated = memory.clone();
+        tasks.spawn(lasting(LastingPart::Tidying, panics.clone(), async move || remove_outdated(&outdated).await));
+        tasks.spawn(lasting(LastingPart::Tidying, panics.clone(), async move || tidy(&memory).await));
     }
 }
 
-async fn tidy(memory: Arc<Memory>) {
+async fn tidy(memory: &Memory) {
     let mut ticker = tokio::time::interval(TIDY_EVERY);
     loop {
         ticker.tick().await;
@@ -61,11 +69,11 @@ async fn tidy(memory: Arc<Memory>) {
 
 /// Gives back the memory of mappings that were forgotten: once for all of them that were forgotten meanwhile, however
 /// often, on a thread where nobody waits.
-async fn remove_outdated(memory: Arc<Memory>) {
+async fn remove_outdated(memory: &Arc<Memory>) {
     loop {
         memory.forgot_a_mapping().await;
         let (begun, removing) = (Instant::now(), memory.clone());
-        let _done = tokio::task::spawn_blocking(move || removing.remove_outdated()).await;
+        joined(tokio::task::spawn_blocking(move || removing.remove_outdated()).await);
         tokio::time::sleep(TIDY_EVERY.max(begun.elapsed() * (SHARE - 1))).await;
     }
 }

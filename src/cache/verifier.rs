@@ -15,7 +15,8 @@ use super::source::Cached;
 use crate::record::Record;
 use crate::store::StoreError;
 use crate::telemetry::clock::Tick;
-use crate::telemetry::metrics::CacheMetrics;
+use crate::telemetry::metrics::{CacheMetrics, PanicMetrics};
+use crate::telemetry::{LastingPart, caught};
 
 /// How often the verifier looks whether the feed has reported everything up to what was seen.
 const LOOK: Duration = Duration::from_millis(20);
@@ -62,7 +63,7 @@ impl Verifier {
     }
 
     /// Verifies for ever: together what was chosen meanwhile.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self, panics: &Arc<PanicMetrics>) {
         let mut samples = Vec::new();
         while self.chosen.recv_many(&mut samples, MOST).await > 0 {
             tokio::time::sleep(COLLECTED).await;
@@ -70,13 +71,13 @@ impl Verifier {
             let mut suspects = of_one_record(samples.drain(..)).peekable();
             while suspects.peek().is_some() {
                 let verified =
-                    join_all(suspects.by_ref().take(self.together).map(|suspect| self.verify(suspect))).await;
+                    join_all(suspects.by_ref().take(self.together).map(|suspect| self.verify(suspect, panics))).await;
                 tokio::time::sleep(self.pause * verified.len() as u32).await;
             }
         }
     }
 
-    async fn verify(&self, suspect: Suspect) {
+    async fn verify(&self, suspect: Suspect, panics: &Arc<PanicMetrics>) {
         let court = &self.court;
         let Some(cached) = court.memory.source.cached(suspect.sample.mapping) else { return };
         match court.differs(cached, &suspect.sample).await {
@@ -84,7 +85,10 @@ impl Verifier {
                 court.metrics.consistency.verified(suspect.hits);
                 // It waits for the feed; other samples do not wait for it.
                 if differs {
-                    drop(tokio::spawn(court.clone().judge(suspect)));
+                    let (court, panics) = (court.clone(), panics.clone());
+                    drop(tokio::spawn(
+                        async move { caught(LastingPart::Verifier, &panics, court.judge(suspect)).await },
+                    ));
                 }
             }
             Err(error) => tracing::debug!(%error, "a sample could not be verified"),
@@ -124,7 +128,7 @@ impl Court {
 
     /// Waits until the feed has reported everything that was committed before the difference was seen. What is still
     /// served then, and still differs, is stale.
-    async fn judge(self: Arc<Self>, suspect: Suspect) {
+    async fn judge(&self, suspect: Suspect) {
         let Suspect { sample, hits } = suspect;
         let Some(cached) = self.memory.source.cached(sample.mapping) else { return };
         let seen = Tick::now();

@@ -146,6 +146,9 @@ impl Reloader {
     /// Serves requests for ever: each mapping for itself, so that one which is slow, or is tried again, holds up no
     /// other.
     pub async fn run(&self) {
+        // What was being loaded when this ended in a panic.
+        let left = self.doubted().clone();
+        left.into_iter().for_each(|id| self.wake_for(id));
         let (mut busy, mut loading) = (BTreeSet::new(), FuturesUnordered::new());
         loop {
             tokio::select! {

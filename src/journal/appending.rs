@@ -56,10 +56,10 @@ impl Journal {
     /// Returns when entries are on disk, with these.
     ///
     /// # Errors
-    /// [`JournalError`]: then nothing of it has been taken.
+    /// [`JournalError`]: then nothing of it has been taken, unless the error says that it may be.
     pub async fn appended(&self, appending: Appending) -> Result<Vec<Entry>, JournalError> {
         let Appending { entries, weight, done } = appending;
-        let replaced = done.await.unwrap_or_else(|_| Err(gone()));
+        let replaced = done.await.unwrap_or(Err(JournalError::Unanswered));
         self.room.free(*replaced.as_ref().unwrap_or(&weight));
         if let Err(error) = replaced {
             self.room.refused();

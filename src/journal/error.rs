@@ -15,6 +15,9 @@ pub enum JournalError {
     /// Its files were removed or replaced at the moment at which this was written: it may be in the journal, or not.
     #[error("the journal's files were removed while it was written: {0}")]
     Unsure(String),
+    /// Its writer has ended in a bug: this may be in the journal, or not.
+    #[error("the journal's writer ended before it answered: the sidecar is to be started again")]
+    Unanswered,
     /// Its file holds something that cannot be read.
     #[error("the journal's file is damaged: {0}; {REPAIR}")]
     Damaged(String),

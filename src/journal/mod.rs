@@ -56,8 +56,9 @@ use room::Room;
 use writer::{Order, Writer};
 
 use crate::config;
-use crate::telemetry::metrics::JournalMetrics;
+use crate::telemetry::metrics::PanicMetrics;
 use crate::telemetry::planted::is_planted;
+use crate::telemetry::{LastingPart, Metrics, caught};
 
 /// What becomes of what was put aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +86,20 @@ pub struct Journal {
 }
 
 fn gone() -> JournalError {
-    JournalError::File("its writer has ended".into())
+    JournalError::File("its writer has ended: the sidecar is to be started again".into())
+}
+
+/// Runs the writer. After a panic nobody knows what its file holds of what was ordered last: it does not go on, and
+/// says so.
+async fn write(
+    writer: Writer,
+    ordered: mpsc::UnboundedReceiver<Order>,
+    condition: Arc<Condition>,
+    panics: Arc<PanicMetrics>,
+) {
+    if caught(LastingPart::Journal, &panics, writer.run(ordered)).await.is_none() {
+        condition.set(Err(gone()));
+    }
 }
 
 /// What a journal held when it was opened.
@@ -116,12 +130,9 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn open(
-        settings: &config::Journal,
-        metrics: Arc<JournalMetrics>,
-    ) -> Result<(Self, Waiting), JournalError> {
+    pub async fn open(settings: &config::Journal, metrics: &Metrics) -> Result<(Self, Waiting), JournalError> {
         let mut file = File::open(&settings.path, settings.sync).await?;
-        file.tell_missing(&metrics);
+        file.tell_missing(&metrics.journal);
         let About { incarnation, last, is_used, heirs } = file.about().await?;
         let (aside, last_aside) = file.aside().await?;
         let mut waiting = Waiting { incarnation, last, heirs, ..file.waiting().await? };
@@ -139,13 +150,13 @@ impl Journal {
         let held: HashSet<Bytes> = all().map(|entry| entry.key.clone()).collect();
         let (orders, ordered) = mpsc::unbounded_channel();
         let condition = Arc::new(Condition::default());
-        tokio::spawn(Writer::new(file, condition.clone()).run(ordered));
+        tokio::spawn(write(Writer::new(file, condition.clone()), ordered, condition.clone(), metrics.panics.clone()));
         let journal = Self {
             incarnation,
             next: AtomicU64::new(next),
             numbering: Mutex::default(),
             has_succeeded: AtomicBool::new(waiting.incarnation.is_empty()),
-            room: Room::new(bytes, aside, settings.max_bytes.0 as u64, metrics),
+            room: Room::new(bytes, aside, settings.max_bytes.0 as u64, metrics.journal.clone()),
             condition,
             held: Mutex::new(held),
             orders,

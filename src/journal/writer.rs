@@ -11,6 +11,7 @@ use super::mending::Mender;
 use super::{Entry, JournalError};
 use crate::config::JournalSync;
 use crate::telemetry::LogThrottle;
+use crate::telemetry::planted::is_planted_once;
 
 type Done<T> = oneshot::Sender<Result<T, JournalError>>;
 
@@ -149,6 +150,8 @@ impl Writer {
 
     /// One commit for all that waits; where a part cannot be written, nothing is.
     async fn commit(&mut self, orders: Vec<Order>, may_write: Result<(), JournalError>) {
+        let acknowledges = orders.iter().any(|order| matches!(order, Order::Append(..)));
+        assert!(!acknowledges || !is_planted_once("panic-in-append"), "a planted bug");
         let mut answers: Vec<(bool, Answer)> = Vec::with_capacity(orders.len());
         // What is sent to the store is known on disk before, also where a second of writes may be lost.
         let is_sent = |order: &Order| matches!(order, Order::Take(..) | Order::Announce(..) | Order::Succeed(..));

@@ -26,7 +26,7 @@ pub(super) struct Reaper {
 
 impl Reaper {
     /// Looks again and again, for ever. The limits are those of the moment.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(&self) {
         loop {
             let limits = self.admission.limits();
             self.look(&limits);

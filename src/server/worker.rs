@@ -35,8 +35,8 @@ use crate::clients::{Listed, Registry, State};
 use crate::config::AuthMode;
 use crate::dispatch::{Newest, Services};
 use crate::session::Session;
-use crate::telemetry::Metrics;
 use crate::telemetry::metrics::ClientMetrics;
+use crate::telemetry::{LastingPart, Metrics, lasting};
 use crate::upstream::{Endpoint, Group, Hub, Login, Upstream};
 
 /// An order to a worker.
@@ -90,11 +90,12 @@ impl Workers {
         let registry = Arc::new(Registry::new(setup.metrics.clients.buffers.clone()));
         let (admission, metrics) = (workers.admission.clone(), setup.metrics.clients.clone());
         let reaper = Reaper { registry: registry.clone(), admission, metrics };
-        tokio::spawn(workers.stop.clone().run_until_cancelled_owned(reaper.run()));
+        let reaping = lasting(LastingPart::Reaper, setup.metrics.panics.clone(), async move || reaper.run().await);
+        tokio::spawn(workers.stop.clone().run_until_cancelled_owned(reaping));
         let count = if count == 0 { cores } else { count };
         let all_done = Arc::new(Barrier::new(count));
         for i in 0..count {
-            let (inbox, orders) = unbounded_channel();
+            let (inbox, mut orders) = unbounded_channel();
             let (setup, registry, stop) = (setup.clone(), registry.clone(), workers.stop.clone());
             let all_done = all_done.clone();
             let (begun, begins) = sync_channel(1);
@@ -105,8 +106,13 @@ impl Workers {
                     Err(error) => return drop(begun.send(Err(error))),
                 };
                 let _awaited = begun.send(Ok(()));
-                let worker = Worker::new(setup, registry);
-                runtime.block_on(worker.work(orders, stop, patience));
+                let panics = setup.metrics.panics.clone();
+                let mut worker = Worker::new(setup, registry);
+                runtime.block_on(async {
+                    tokio::task::spawn_local(worker.tend());
+                    let work = async || worker.work(&mut orders, &stop, patience).await;
+                    lasting(LastingPart::Worker, panics, work).await;
+                });
                 // A load runs on the worker whose client asked first: clients of the others may still wait for it.
                 let _late = runtime.block_on(async { tokio::time::timeout(patience, all_done.wait()).await });
                 // Nobody waits for name look-ups that are still under way.
@@ -175,9 +181,14 @@ impl Worker {
         Self { services: services(&newest, &setup, registry, upstream), newest, setup, broadcast: Rc::default() }
     }
 
-    async fn work(mut self, mut orders: UnboundedReceiver<Order>, stop: CancellationToken, patience: Duration) {
+    /// Closes what is idle, for ever.
+    fn tend(&self) -> impl Future<Output = ()> + 'static + use<> {
+        let (upstream, panics) = (self.services.upstream.clone(), self.setup.metrics.panics.clone());
+        lasting(LastingPart::IdleConnections, panics, async move || upstream.tend().await)
+    }
+
+    async fn work(&mut self, orders: &mut UnboundedReceiver<Order>, stop: &CancellationToken, patience: Duration) {
         let mut clients = JoinSet::new();
-        tokio::task::spawn_local(self.services.upstream.clone().tend());
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,

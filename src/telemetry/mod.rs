@@ -1,10 +1,12 @@
 //! What operators see, logs and metrics, and what every module needs for them: the clock, random identifiers, the
-//! identity of files, and the count of the memory that clients hold.
+//! identity of files, the count of the memory that clients hold, and what becomes of parts that end in a panic.
 
 pub mod client_logs;
 pub mod client_memory;
 pub mod clock;
 pub mod forbidden_commands;
+pub mod lasting;
+pub mod lasting_part;
 pub mod log;
 pub mod log_throttle;
 pub mod metrics;
@@ -14,5 +16,7 @@ pub mod random_id;
 pub mod refusals;
 pub mod sqlite_files;
 
+pub use lasting::{caught, joined, lasting};
+pub use lasting_part::LastingPart;
 pub use log_throttle::LogThrottle;
 pub use metrics::Metrics;

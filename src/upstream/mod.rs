@@ -70,7 +70,7 @@ impl Upstream {
     }
 
     /// Closes, for ever, what has been idle for `upstream.pinned_idle_time`.
-    pub async fn tend(self: Rc<Self>) {
+    pub async fn tend(&self) {
         let most = self.endpoint.settings.pinned_idle_time;
         let mut ticker = tokio::time::interval((most / 4).clamp(LOOK_AT_LEAST, LOOK_AT_MOST));
         loop {

@@ -85,7 +85,7 @@ impl Warmth {
     }
 
     /// Loads what was hot, and notes what is, for ever.
-    pub(super) async fn run(self: Arc<Self>) {
+    pub(super) async fn run(self: &Arc<Self>) {
         tokio::join!(self.load(), self.save_for_ever());
     }
 
@@ -142,7 +142,9 @@ impl Warmth {
 
     /// Loads what was hot: what cannot be loaded now, later.
     async fn load(self: &Arc<Self>) {
-        *self.left() = self.read().await;
+        if !self.is_loaded.load(SeqCst) {
+            *self.left() = self.read().await;
+        }
         if self.count_left() == 0 {
             return self.is_loaded.store(true, SeqCst);
         }

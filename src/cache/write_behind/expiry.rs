@@ -1,7 +1,6 @@
 //! Keys that expire by a column of their row: setting the expiry is a deferred change of that column, and so is a
 //! renewal by a read.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -153,7 +152,7 @@ impl WriteBehind {
     }
 
     /// Journals renewals by reads, many at once, for ever.
-    pub(crate) async fn renew_for_ever(self: Arc<Self>, mut renewals: mpsc::Receiver<Renewal>) {
+    pub(crate) async fn renew_for_ever(&self, renewals: &mut mpsc::Receiver<Renewal>) {
         loop {
             let mut some = Vec::new();
             if renewals.recv_many(&mut some, AT_ONCE).await == 0 {

@@ -14,14 +14,15 @@ use super::under_way::UnderWay;
 use crate::cache::memory::order::Touched;
 use crate::keys::MappingId;
 use crate::store::StoreError;
+use crate::telemetry::metrics::PanicMetrics;
 
 impl WriteBehind {
     /// Saves what waits, every `interval` and whenever the journal is half full, for ever. A strand that is being
     /// saved, or rests after an error, keeps none of the others.
-    pub(crate) async fn flush_for_ever(self: Arc<Self>, interval: Duration) {
+    pub(crate) async fn flush_for_ever(self: &Arc<Self>, interval: Duration, panics: &Arc<PanicMetrics>) {
         let mut ticker = tokio::time::interval(interval);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut under_way = UnderWay::default();
+        let mut under_way = UnderWay::new(panics.clone());
         loop {
             tokio::select! {
                 _ = ticker.tick() => {}

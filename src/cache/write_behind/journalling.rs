@@ -10,7 +10,7 @@ use crate::store::StoreError;
 impl From<JournalError> for StoreError {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::Unsure(_) => Self::Ambiguous(error.to_string()),
+            JournalError::Unsure(_) | JournalError::Unanswered => Self::Ambiguous(error.to_string()),
             _ => Self::Journal(error.to_string()),
         }
     }

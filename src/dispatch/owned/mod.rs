@@ -22,7 +22,7 @@ use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::{Change, Coming, RowChange, Store, StoreError, Unavailable};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{MappingMetrics, OwnedMetrics};
-use crate::telemetry::planted::is_planted;
+use crate::telemetry::planted::{is_planted, is_planted_once};
 
 /// Everything owned.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub struct Owned {
 impl Owned {
     /// Applies one notice of the change feed. It has taken effect when this returns.
     pub fn apply(&self, change: Change) {
+        let is_of_keys = matches!(change, Change::Keys(..) | Change::Rows(..));
+        assert!(!is_of_keys || !is_planted_once("panic-in-change"), "a planted bug");
         match change {
             Change::Alive(as_of) => {
                 self.metrics.feed_delayed(Tick::now().since(as_of));

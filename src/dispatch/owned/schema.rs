@@ -11,6 +11,7 @@ use crate::dispatch::Owned;
 use crate::mapping::{Kind, Mapping};
 use crate::store::{CurrentPlan, Difference, StoreError};
 use crate::telemetry::clock::Tick;
+use crate::telemetry::joined;
 use crate::telemetry::planted::is_planted;
 
 impl Owned {
@@ -26,7 +27,9 @@ impl Owned {
     /// # Errors
     /// The store's, when the schema cannot be looked at. It is to be tried again.
     pub async fn follow_schema(self: &Arc<Self>, tasks: &mut JoinSet<()>) -> Result<(), StoreError> {
-        while tasks.try_join_next().is_some() {}
+        while let Some(ended) = tasks.try_join_next() {
+            joined(ended);
+        }
         let plans: Vec<&CurrentPlan> = self.plans().collect();
         let mappings: Vec<&Mapping> = plans.iter().map(|plan| plan.mapping()).collect();
         let begun = Tick::now();

@@ -47,13 +47,12 @@ impl Postgres {
         self.health.noted(result)
     }
 
-    /// Gives changes on, those of the server that the store is.
-    pub(in crate::store) async fn watch(&self, settings: &config::Store, on_change: OnChange) {
+    /// Gives changes on, those of the server that the store is; `marked` is what [`Postgres::marking`] gives.
+    pub(in crate::store) async fn watch(&self, settings: &config::Store, marked: OnChange) {
         if let Some(doubt) = self.hosts.doubt_about_list() {
             tracing::warn!("{doubt}");
         }
         loop {
-            let marked = self.marking(on_change.clone());
             let heard = self.doubting(self.health.hearing(marked.clone()));
             let server = tokio::select! {
                 () = self.feeds.watch(settings, heard) => return,
@@ -68,7 +67,7 @@ impl Postgres {
     }
 
     /// No standby shows less than what was told, from before anybody hears of it.
-    fn marking(&self, on_change: OnChange) -> OnChange {
+    pub(in crate::store) fn marking(&self, on_change: OnChange) -> OnChange {
         match self.replicas() {
             Some(replicas) => replicas.hearing(on_change),
             None => on_change,

@@ -22,9 +22,20 @@ async fn has_changed(writer: &Writer) -> Result<bool, StoreError> {
     }
 }
 
+/// Everything before the first look counts as changed: what somebody saw before this began may not have been told.
+async fn forget(writer: &Writer) {
+    // A file that cannot be opened now is looked at below.
+    if let Ok(mut held) = writer.lock().await
+        && let Some(open) = held.open.as_mut()
+    {
+        open.version = None;
+    }
+}
+
 /// Gives `on_change` every change, for ever.
 pub(super) async fn watch(writer: &Writer, settings: &config::Store, on_change: OnChange) {
     let mut in_gap = false;
+    forget(writer).await;
     loop {
         let asked = Tick::now();
         match has_changed(writer).await {

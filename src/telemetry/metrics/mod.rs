@@ -12,6 +12,7 @@ mod journal;
 mod labels;
 mod mappings;
 mod owned;
+mod panics;
 mod register;
 mod upstream;
 mod write_behind;
@@ -32,6 +33,7 @@ pub use journal::JournalMetrics;
 pub use labels::{Outcome, ReasonLabel};
 pub use mappings::MappingMetrics;
 pub use owned::OwnedMetrics;
+pub use panics::PanicMetrics;
 pub use upstream::{PinnedMetrics, UpstreamMetrics};
 pub use write_behind::WriteBehindMetrics;
 
@@ -53,6 +55,7 @@ pub struct Metrics {
     pub upstream: Arc<UpstreamMetrics>,
     pub admin: Arc<AdminMetrics>,
     pub app: Arc<AppMetrics>,
+    pub panics: Arc<PanicMetrics>,
 }
 
 impl Default for Metrics {
@@ -70,6 +73,7 @@ impl Default for Metrics {
             upstream: Arc::new(UpstreamMetrics::register(&mut r)),
             admin: Arc::new(AdminMetrics::register(&mut r)),
             app: Arc::new(AppMetrics::register(&mut r)),
+            panics: Arc::new(PanicMetrics::register(&mut r)),
             registry: r.into_registry(),
         }
     }

@@ -24,11 +24,16 @@ const SLICE: usize = 32 * 1024;
 const AT_ONCE: usize = 512;
 
 impl HubTask {
-    /// Runs for ever. Does not connect before the first subscription.
-    pub async fn run(mut self) {
+    /// Runs for ever. Does not connect before the first subscription. Begun again after a panic, it has no connection.
+    pub async fn run(&mut self) {
         let mut attempt: u32 = 0;
-        let Some(first) = self.wishes.recv().await else { return };
-        tracing::debug!(?first, "the first shared subscription");
+        if self.has_begun {
+            self.lose();
+        } else {
+            let Some(first) = self.wishes.recv().await else { return };
+            tracing::debug!(?first, "the first shared subscription");
+            self.has_begun = true;
+        }
         loop {
             let error = match connect(&self.hub.endpoint, &Group::default()).await {
                 Ok(connected) => {
@@ -44,14 +49,12 @@ impl HubTask {
                         error = self.serve(connected.stream) => error.to_string(),
                         () = lookout.moved() => "the upstream is somewhere else now".to_owned(),
                     };
-                    self.hub.table().end();
                     ended
                 }
                 Err(error) => error.to_string(),
             };
             attempt += 1;
-            self.was_lost = true;
-            self.hub.endpoint.metrics.hub.up.set(0);
+            self.lose();
             if attempt == 1 || attempt.is_multiple_of(20) {
                 tracing::warn!(
                     %error,
@@ -61,6 +64,12 @@ impl HubTask {
             }
             tokio::time::sleep(backoff(attempt)).await;
         }
+    }
+
+    fn lose(&mut self) {
+        self.hub.table().end();
+        self.was_lost = true;
+        self.hub.endpoint.metrics.hub.up.set(0);
     }
 
     /// Serves one connection until it fails. Who listens for gaps gets a message about one when everything else is

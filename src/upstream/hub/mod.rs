@@ -36,6 +36,8 @@ pub struct Hub {
 pub struct HubTask {
     hub: Arc<Hub>,
     wishes: UnboundedReceiver<Wish>,
+    /// Somebody has subscribed.
+    has_begun: bool,
     /// The connection was lost, and no subscriber has been informed yet.
     was_lost: bool,
 }
@@ -46,7 +48,7 @@ impl Hub {
     pub fn new(endpoint: Arc<Endpoint>, most_waiting: usize) -> (Arc<Self>, HubTask) {
         let (sender, wishes) = unbounded_channel();
         let hub = Arc::new(Self { table: Mutex::default(), wishes: sender, endpoint, most_waiting });
-        (hub.clone(), HubTask { hub, wishes, was_lost: false })
+        (hub.clone(), HubTask { hub, wishes, has_begun: false, was_lost: false })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -5,6 +5,9 @@ mod commandline;
 mod embedded;
 mod hostile;
 mod overtaken;
+// A release has no bugs that can be planted.
+#[cfg(debug_assertions)]
+mod panics;
 mod probes;
 mod reload;
 mod store_file;

@@ -46,6 +46,19 @@ fn no_two_types_of_a_folder_have_one_name() {
     assert!(twice.is_empty(), "{twice:#?}");
 }
 
+/// Whoever begins what goes on for as long as the process lives. A task of theirs that ended in a panic would be gone
+/// without a word.
+const BEGINNERS: [&str; 3] = ["app/background.rs", "app/serving.rs", "cache/tasks.rs"];
+
+#[test]
+fn what_lasts_begins_again_after_a_panic() {
+    let sources = sources();
+    let beginners = sources.iter().filter(|code| BEGINNERS.contains(&&*code.path));
+    let tasks: Vec<&str> = beginners.flat_map(|code| code.bare.split(".spawn(").skip(1)).collect();
+    assert!(tasks.len() > 15, "{}", tasks.len());
+    tasks.iter().for_each(|task| assert!(task.starts_with("lasting("), "{}", task.lines().next().unwrap_or_default()));
+}
+
 #[test]
 fn nothing_is_imported_that_is_not_named() {
     for code in sources() {

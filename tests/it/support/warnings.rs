@@ -13,6 +13,10 @@ pub const FAULTY_RELOAD: &str =
     "SIGHUP: the configuration is faulty and was not reloaded; the old one stays in force, all of it";
 pub const NEEDS_A_RESTART: &str = "this setting is changed by a restart only; its old value stays in force";
 
+/// A bug that is planted (`src/telemetry/planted.rs`).
+pub const PANICKED: &str =
+    "{} ended in a panic, which is a bug: please report it, with the lines before this one. {}";
+
 // Clients.
 pub const NO_ROOM: &str = "a newcomer is refused: the limit is reached";
 pub const NOT_ACCEPTED: &str = "no client can be accepted: {}; those who come wait in the backlog until a file is \

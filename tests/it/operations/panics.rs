@@ -1,0 +1,193 @@
+//! A part of the sidecar that ends in a panic is counted and told, and begins again. The panics are planted
+//! (`src/telemetry/planted.rs`).
+
+use crate::support::admin::{metric, request};
+use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
+use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::{until, warnings};
+
+const MAPPINGS: &str = r#"
+[[caches]]
+key = "a:{id:int}"
+type = "hash"
+table = "a"
+expires_column = "ends"
+ttl = "1h"
+write = "through"
+delete = "row"
+deferred = ["seen"]
+
+[[definitions]]
+key = "d:{id:int}"
+type = "hash"
+table = "d"
+"#;
+
+const TABLES: &str = "CREATE TABLE a (id INT PRIMARY KEY, hp INT, seen INT, ends TIMESTAMPTZ); \
+    INSERT INTO a SELECT i, 5, 0, now() + interval '1 day' FROM generate_series(1, 9) AS i; \
+    CREATE TABLE d (id INT PRIMARY KEY, v TEXT); INSERT INTO d VALUES (1, 'v')";
+
+fn panics(sidecar: &Sidecar, part: &str) -> f64 {
+    metric(sidecar, &format!("hearthside_part_panics_total{{part=\"{part}\"}}"))
+}
+
+/// A sidecar with this bug.
+fn with_bug(redis: &Redis, postgres: &Postgres, bug: &str) -> Builder {
+    let builder = Sidecar::builder().redis(redis).postgres(postgres).config(MAPPINGS);
+    builder.environment("HEARTHSIDE_PLANTED", bug).expect(&[warnings::PANICKED])
+}
+
+/// The same over a Postgres whose log holds what logical replication needs.
+fn place() -> (Redis, Postgres) {
+    let (redis, postgres) = (Redis::start(), Postgres::start_with("-c wal_level=logical"));
+    postgres.sql(TABLES);
+    (redis, postgres)
+}
+
+#[test]
+fn a_change_that_meets_a_bug_counts_as_a_gap() {
+    for feed in ["notify", "replication"] {
+        let (redis, postgres) = place();
+        let builder = with_bug(&redis, &postgres, "panic-in-change").set("STORE__FEED", feed);
+        let builder = builder.set("CACHE__MAX_STALENESS", "1h").expect(&[warnings::FEED_LOST]);
+        let sidecar = builder.migrated().start();
+        let mut wire = sidecar.wire();
+        assert_eq!(wire.ask("HGET a:1 hp"), "$1\r\n5\r\n");
+        postgres.sql("UPDATE a SET hp = 6 WHERE id = 1");
+        until("the change is seen all the same", || wire.ask("HGET a:1 hp") == "$1\r\n6\r\n");
+        assert_eq!((panics(&sidecar, "change_feed"), metric(&sidecar, "hearthside_gaps_total")), (1.0, 1.0));
+        postgres.sql("UPDATE a SET hp = 7 WHERE id = 1");
+        until("and so is the next one", || wire.ask("HGET a:1 hp") == "$1\r\n7\r\n");
+        let (status, body) = request(&sidecar, "GET", "/readyz");
+        let told = "the change feed ended in a panic 1 time since the start, which is a bug: please report it";
+        assert!(status == 200 && body.starts_with("ready\n") && body.contains(told), "{body}");
+    }
+}
+
+/// What each part does, seen from outside, after it has ended in a panic.
+fn works(part: &str, sidecar: &Sidecar, postgres: &Postgres) {
+    let mut wire = sidecar.wire();
+    let is = |name: &str, least: f64| {
+        until(name, || metric(sidecar, name) >= least);
+    };
+    match part {
+        "accepting" | "worker" => assert_eq!(wire.ask("PING"), "+PONG\r\n"),
+        "admin" => assert_eq!(request(sidecar, "GET", "/livez").0, 200),
+        "deferring" => is("hearthside_mapping_defers{mapping=\"a:{id:int}\"}", 1.0),
+        "definitions" => {
+            postgres.sql("UPDATE d SET v = 'new'");
+            until("it is loaded again", || wire.ask("HGET d:1 v") == "$3\r\nnew\r\n");
+        }
+        "flushing" => {
+            assert_eq!(wire.ask("HSET a:1 seen 5"), ":0\r\n");
+            until("it is saved", || postgres.sql("SELECT seen FROM a WHERE id = 1") == "5");
+        }
+        "reaper" => {
+            let idle = sidecar.wire();
+            is("hearthside_clients_idle_total", 1.0);
+            drop(idle);
+        }
+        "refresher" => {
+            (0..50).for_each(|_| drop(wire.ask("HGET a:2 hp")));
+            postgres.sql("UPDATE a SET hp = hp + 1 WHERE id = 2");
+            is("hearthside_refreshed_total", 1.0);
+        }
+        "schema_watch" => {
+            postgres.sql("ALTER TABLE a ADD COLUMN mp INT DEFAULT 3");
+            until("the column is shown", || wire.ask("HGET a:1 mp") == "$1\r\n3\r\n");
+        }
+        "store_health" => is("hearthside_store_writable", 1.0),
+        "subscriptions" => {
+            assert!(wire.ask("SUBSCRIBE c").starts_with("*3\r\n"));
+            sidecar.wire().ask("PUBLISH c m");
+            assert!(String::from_utf8_lossy(&wire.frame()).contains("message"));
+        }
+        "sweeper" => {
+            postgres.sql("INSERT INTO a VALUES (77, 1, 1, now() - interval '1 day')");
+            until("it is removed", || postgres.sql("SELECT count(*) FROM a WHERE id = 77") == "0");
+        }
+        "tidying" => {
+            wire.ask("HGET a:3 hp");
+            is("hearthside_cache_entries", 1.0);
+        }
+        "upstream_health" => is("hearthside_upstream_up", 1.0),
+        "verifier" => {
+            until("hits are verified", || {
+                wire.ask("HGET a:4 hp");
+                metric(sidecar, "hearthside_verified_total") >= 1.0
+            });
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_part_begins_again() {
+    let (redis, postgres) = place();
+    drop(with_bug(&redis, &postgres, "").migrated());
+    let parts = [
+        "accepting",
+        "admin",
+        "change_feed",
+        "deferring",
+        "definitions",
+        "flushing",
+        "idle_connections",
+        "reading_again",
+        "reaper",
+        "refresher",
+        "renewals",
+        "schema_watch",
+        "store_health",
+        "subscriptions",
+        "sweeper",
+        "tidying",
+        "upstream_health",
+        "verifier",
+        "warm_start",
+        "worker",
+    ];
+    for part in parts {
+        let builder = with_bug(&redis, &postgres, &format!("panic-of-{part}")).expect(&[warnings::FEED_LOST]);
+        let builder = builder.set("STORE__SWEEP_INTERVAL", "100ms").set("STORE__SCHEMA_INTERVAL", "100ms");
+        let builder = match part {
+            "reaper" => builder.set("LIMITS__IDLE_TIMEOUT", "300ms"),
+            "subscriptions" => builder.set("PUBSUB__MODE", "shared"),
+            "verifier" => builder.set("VERIFY__SAMPLE", "1"),
+            "warm_start" => builder.set("CACHE__WARM", "warm"),
+            _ => builder,
+        };
+        let sidecar = builder.set("SERVER__WORKERS", "1").set("JOURNAL__FLUSH_INTERVAL", "50ms").start();
+        until(&format!("{part} is counted"), || panics(&sidecar, part) == 1.0);
+        works(part, &sidecar, &postgres);
+        assert_eq!(panics(&sidecar, part), 1.0, "{part} ended once");
+    }
+}
+
+#[test]
+fn a_journal_whose_writer_has_ended_takes_nothing_and_says_so() {
+    let (redis, postgres) = place();
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = folder.path().join("journal.db").display().to_string();
+    let builder = |bug: &str| with_bug(&redis, &postgres, bug).set("JOURNAL__PATH", &journal).migrated();
+    let mut sidecar = builder("panic-in-append").start();
+    let mut wire = sidecar.wire();
+    let told = wire.ask("HSET a:1 seen 5");
+    assert!(told.contains("may have been applied") && told.contains("writer ended before it answered"), "{told}");
+    let defers = "hearthside_mapping_defers{mapping=\"a:{id:int}\"}";
+    until("it takes no more", || metric(&sidecar, defers) == 0.0);
+    let (status, body) = request(&sidecar, "GET", "/readyz");
+    for told in [
+        "deferred writes of the mapping 'a:{id:int}' are refused: the journal's file: its writer has ended",
+        "the journal's writer ended in a panic 1 time since the start",
+    ] {
+        assert!(status == 200 && body.contains(told), "{body}");
+    }
+    assert!(wire.ask("HSET a:1 seen 6").contains("its writer has ended"));
+    assert_eq!(wire.ask("HSET a:1 hp 8"), ":0\r\n", "what is not deferred is written");
+    assert_eq!(sidecar.stop(), Some(0));
+    let sidecar = builder("").start();
+    assert_eq!(sidecar.wire().ask("HSET a:1 seen 6"), ":0\r\n");
+    until("it is saved", || postgres.sql("SELECT seen FROM a WHERE id = 1") == "6");
+}
