@@ -140,7 +140,9 @@ impl Readiness {
             };
             let refused = plan.plan().ok().and_then(|_| owned.refuses_deferred(plan));
             let refused = refused.map(|why| format!("; its deferred writes are refused: {why}")).unwrap_or_default();
-            format!("mapping '{}': {state}{refused}", plan.mapping().pattern.text())
+            let denied = plan.unwritable().into_iter().next();
+            let denied = denied.map(|(_, why)| format!("; it may not be written: {why}")).unwrap_or_default();
+            format!("mapping '{}': {state}{refused}{denied}", plan.mapping().pattern.text())
         };
         owned.iter().flat_map(|owned| owned.plans().map(|plan| line(owned, plan)).collect::<Vec<_>>()).collect()
     }

@@ -90,6 +90,13 @@ impl MappingConfig {
         self.table.is_some() && matches!(self.write, WriteMode::Through | WriteMode::Deferred)
     }
 
+    /// True when commands change rows of the store in some way.
+    #[must_use]
+    pub const fn is_written(&self) -> bool {
+        let has_statements = self.push.is_some() || self.remove.is_some();
+        self.writes_table() || has_statements || self.expires_column.is_some() || matches!(self.delete, DeleteMode::Row)
+    }
+
     /// True when some of its writes are acknowledged from the journal.
     #[must_use]
     pub const fn defers(&self) -> bool {

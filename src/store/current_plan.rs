@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::catalog::requirements::ColumnFault;
+use super::plan_log::{say_state, say_untold};
 use super::schema::{Difference, Fingerprint};
-use super::{FeedKind, Plan, Store, StoreError};
-use crate::mapping::{Kind, Mapping};
+use super::{Plan, Store, StoreError};
+use crate::mapping::Mapping;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::MappingMetrics;
 
@@ -21,7 +22,7 @@ const FUTILE: Duration = Duration::from_secs(1);
 
 /// A mapping's plan, or why it has none.
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     Ready(Arc<Plan>),
     Faulty(Vec<ColumnFault>),
     /// There was no plan yet, and none could be made: a table is locked, say.
@@ -163,6 +164,12 @@ impl CurrentPlan {
         self.plan().map(|plan| plan.unsavable().to_vec()).unwrap_or_default()
     }
 
+    /// What keeps it from being written: a key of the mapping's block, and what is wrong.
+    #[must_use]
+    pub fn unwritable(&self) -> Vec<(&'static str, String)> {
+        self.plan().map(|plan| plan.unwritable().to_vec()).unwrap_or_default()
+    }
+
     /// True when the store reports every change of its tables.
     pub fn is_watched(&self) -> bool {
         self.is_watched.load(SeqCst)
@@ -175,17 +182,20 @@ impl CurrentPlan {
 
     /// Shows in the metrics whether it has a plan.
     pub fn show(&self) {
-        let name = self.mapping.pattern.text();
-        self.metrics.set_up(name, matches!(&**self.state.load(), State::Ready(_)));
+        let (name, plan) = (self.mapping.pattern.text(), self.plan());
+        self.metrics.set_up(name, plan.is_ok());
+        if self.mapping.config.is_written() {
+            self.metrics.set_writable(name, plan.is_ok_and(|plan| plan.unwritable().is_empty()));
+        }
     }
 
     /// How the schema differs from the one for which the plan was made. One that does not fit always does, and one in
-    /// which deferred writes cannot be saved: what is missing may be something of which no fingerprint is taken.
+    /// which something cannot be written or saved: what is missing may be something of which no fingerprint is taken.
     #[must_use]
     pub fn compare(&self, now: &Fingerprint) -> Difference {
         match &**self.state.load() {
             State::Faulty(_) | State::Unplanned(_) => Difference::Schema,
-            State::Ready(plan) if !plan.unsavable().is_empty() => Difference::Schema,
+            State::Ready(plan) if !(plan.unsavable().is_empty() && plan.unwritable().is_empty()) => Difference::Schema,
             State::Ready(_) => self.seen().compare(now),
         }
     }
@@ -280,7 +290,7 @@ impl CurrentPlan {
     }
 }
 
-fn texts(faults: &[ColumnFault]) -> String {
+pub(super) fn texts(faults: &[ColumnFault]) -> String {
     StoreError::Faults(faults.to_vec()).to_string()
 }
 
@@ -290,7 +300,7 @@ async fn judge(store: &Store, mapping: &Mapping) -> Result<Judgement, StoreError
     let state = match store.plan(mapping).await {
         Ok(plan) => match store.read_fault(&plan).await? {
             Some(fault) => State::Faulty(vec![fault]),
-            None => State::Ready(Arc::new(plan)),
+            None => State::Ready(Arc::new(Plan { unwritable: store.unwritable(&plan).await?, ..plan })),
         },
         Err(StoreError::Faults(faults)) => State::Faulty(faults),
         // What else is wrong may pass: it says nothing of the schema.
@@ -302,94 +312,4 @@ async fn judge(store: &Store, mapping: &Mapping) -> Result<Judgement, StoreError
         missing => missing,
     };
     Ok(Judgement { state, fingerprint, missing })
-}
-
-/// Logs what has become of a mapping's plan; `before` is what it was.
-fn say_state(mapping: &Mapping, before: Option<&State>, now: &State) {
-    let name = mapping.pattern.text();
-    match (before, now) {
-        (_, State::Faulty(faults)) => {
-            let meanwhile = match mapping.kind {
-                Kind::Cache => "its keys are answered with an error",
-                Kind::Definition => "its last good version is served, if there is one",
-            };
-            tracing::error!(
-                mapping = name,
-                faults = texts(faults),
-                "a mapping does not fit the store's schema: {meanwhile}; everything else is served. It is tried again \
-                 every few seconds"
-            );
-        }
-        (_, State::Unplanned(why)) => tracing::warn!(
-            mapping = name,
-            why,
-            "a mapping's tables could not be looked at (is one locked?): its keys are answered with an error; \
-             everything else is served. It is tried again every few seconds"
-        ),
-        (Some(State::Unplanned(_)), State::Ready(_)) => {
-            tracing::info!(mapping = name, "the mapping's tables were looked at, and it is served");
-        }
-        (Some(State::Faulty(_)), State::Ready(_)) => {
-            tracing::info!(mapping = name, "the mapping fits the store's schema again");
-        }
-        (Some(State::Ready(_)), State::Ready(_)) => {
-            tracing::info!(mapping = name, "the schema has changed: the mapping's statements were made again");
-        }
-        (None, State::Ready(_)) => {}
-    }
-    let State::Ready(plan) = now else { return };
-    say_unsavable(name, before, plan);
-    let known = if let Some(State::Ready(before)) = before { before.doubts() } else { &[] };
-    for (key, doubt) in plan.doubts().iter().filter(|doubt| !known.contains(doubt)) {
-        tracing::warn!(mapping = name, key, "{doubt}");
-    }
-}
-
-/// Logs whether deferred writes are taken; `before` is what the mapping's plan was.
-fn say_unsavable(name: &str, before: Option<&State>, plan: &Plan) {
-    let known = if let Some(State::Ready(before)) = before { before.unsavable() } else { &[] };
-    match (known, plan.unsavable()) {
-        ([_, ..], []) => tracing::info!(mapping = name, "deferred writes are taken again"),
-        (known, now @ [_, ..]) if known != now => {
-            tracing::error!(
-                mapping = name,
-                why = texts(now),
-                "deferred writes of a mapping are refused: the store could not save them. Everything else is served. \
-                 It is looked at again every few seconds"
-            );
-        }
-        _ => {}
-    }
-}
-
-/// Logs whether the mapping's changes are reported now. Without the triggers none of its changes would be seen: it is
-/// served, but a cached key of it for no longer than `cache.max_staleness` (hazard 7).
-fn say_untold(mapping: &Mapping, feed: FeedKind, was_watched: bool, missing: &[String]) {
-    let name = mapping.pattern.text();
-    let noticed = match mapping.kind {
-        Kind::Cache => "after cache.max_staleness",
-        Kind::Definition => "at a reload (SIGHUP, POST /reload)",
-    };
-    let lacks = missing.join("; ");
-    match (feed, was_watched, missing) {
-        (_, true, []) | (_, false, [_, ..]) => {}
-        (FeedKind::Notify, false, []) => {
-            tracing::info!(mapping = name, "the change triggers of the mapping are all there");
-        }
-        (FeedKind::Replication, false, []) => tracing::info!(mapping = name, "every change of the mapping is told"),
-        (FeedKind::Replication, true, _) => tracing::error!(
-            mapping = name,
-            missing = lacks,
-            "not every change of this mapping is told: it is noticed only {noticed}; \
-             `hearthside check --connect` says what to do"
-        ),
-        (FeedKind::Notify, true, _) => {
-            tracing::error!(
-                mapping = name,
-                missing = lacks,
-                "change triggers are missing: changes of this mapping are noticed only {noticed}; \
-                 `hearthside check --connect` says what to do"
-            );
-        }
-    }
 }

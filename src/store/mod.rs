@@ -7,6 +7,7 @@ mod bulkhead;
 mod catalog;
 mod change;
 mod current_plan;
+mod denied;
 mod dialect;
 mod dropped;
 mod error;
@@ -23,6 +24,7 @@ mod logged;
 mod migrate;
 mod moves;
 mod plan;
+mod plan_log;
 mod planning;
 mod postgres;
 pub mod publication;
@@ -229,31 +231,6 @@ impl Store {
             }
             Engine::Away(away) => Err(away.error()),
         }
-    }
-
-    /// Why a mapping could not be written although its rows can be read, with the key of its block, as far as Postgres
-    /// says without being written to: a rule, for example.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it does not answer.
-    pub async fn write_fault(&self, plan: &Plan) -> Result<Option<(&'static str, String)>, StoreError> {
-        let Engine::Postgres(store) = &self.engine else { return Ok(None) };
-        let key = if plan.mapping.config.writes_table() { "write" } else { "delete" };
-        match store.rehearse(plan).await {
-            Err(error) if error.keeps_from_reading() => Err(error),
-            Err(error) => Ok(Some((key, error.to_string()))),
-            Ok(()) => Ok(None),
-        }
-    }
-
-    /// Why a mapping may not be read, with the key of its block: a right that the role of `store.url` lacks. SQLite has
-    /// no roles.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it does not answer.
-    pub async fn read_fault(&self, plan: &Plan) -> Result<Option<(&'static str, String)>, StoreError> {
-        let Engine::Postgres(store) = &self.engine else { return Ok(None) };
-        store.denied(plan).await
     }
 
     /// Writes one key. `origin` comes back with the notices of what it changed.

@@ -74,6 +74,9 @@ pub struct Plan {
     pub(super) list: ListStatements,
     /// Why what it defers could never be saved; it is served without deferred writes.
     pub(super) unsavable: Vec<ColumnFault>,
+    /// Why it may not be written in every way that its block says: rights that are lacking. Writes are tried all the
+    /// same.
+    pub(super) unwritable: Vec<ColumnFault>,
     /// What is not certain of its columns: a key of the block, and the doubt.
     pub(super) doubts: Vec<(&'static str, String)>,
 }
@@ -99,6 +102,7 @@ impl Plan {
             listing: None,
             list: ListStatements::default(),
             unsavable: Vec::new(),
+            unwritable: Vec::new(),
             doubts: Vec::new(),
         }
     }
@@ -138,6 +142,12 @@ impl Plan {
     #[must_use]
     pub fn unsavable(&self) -> &[(&'static str, String)] {
         &self.unsavable
+    }
+
+    /// What keeps it from being written: a key of the block, and what is wrong.
+    #[must_use]
+    pub fn unwritable(&self) -> &[(&'static str, String)] {
+        &self.unwritable
     }
 
     /// Refuses a value that its column would refuse, as far as that is known without asking.

@@ -95,8 +95,8 @@ impl Owned {
         }
     }
 
-    /// The mappings that do not fit the schema, those whose definitions were never loaded, and those whose deferred
-    /// writes are refused, each with what is wrong.
+    /// The mappings that do not fit the schema, those whose definitions were never loaded, and those that may not be
+    /// written or whose deferred writes are refused, each with what is wrong.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let fault = |plan: &CurrentPlan| {
@@ -116,7 +116,11 @@ impl Owned {
             let (_, why) = plan.unsavable().into_iter().next()?;
             Some(format!("deferred writes of the mapping '{}' are refused: {why}", plan.mapping().pattern.text()))
         });
-        faults.chain(unloaded).chain(refused).collect()
+        let unwritable = self.plans().filter_map(|plan| {
+            let (_, why) = plan.unwritable().into_iter().next()?;
+            Some(format!("the mapping '{}' may not be written: {why}", plan.mapping().pattern.text()))
+        });
+        faults.chain(unloaded).chain(refused).chain(unwritable).collect()
     }
 
     /// Why deferred writes of a mapping that defers some are refused, if they are: the store could not save them, or

@@ -354,6 +354,11 @@ impl Postgres {
         triggers::denied(&catalog.pool, &plan.mapping, sql).await
     }
 
+    /// Why the role may not write it.
+    pub(super) async fn denied_to_write(&self, plan: &Plan) -> Result<Vec<(&'static str, String)>, StoreError> {
+        triggers::denied_to_write(&self.catalog().await?.pool, &plan.mapping).await
+    }
+
     pub(super) async fn missing_triggers(&self, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
         let catalog = self.catalog().await?;
         self.feeds.missing(&catalog.pool, mapping).await

@@ -27,7 +27,8 @@ const ASK: &str = "WITH RECURSIVE tree (name, oid, joined) AS ( \
             WHERE r.ev_class = tree.oid) AS below (oid, joined)), \
     digests (name, schema, storage) AS (SELECT tree.name, hashtextextended(string_agg(concat_ws(' ', \
         c.oid, c.relnamespace, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relpartbound, \
-        c.relacl, has_table_privilege(c.oid, 'SELECT'), c.relreplident, \
+        c.relacl, has_table_privilege(c.oid, 'SELECT'), has_table_privilege(c.oid, 'INSERT'), \
+        has_table_privilege(c.oid, 'UPDATE'), has_table_privilege(c.oid, 'DELETE'), c.relreplident, \
         (SELECT string_agg(concat_ws(',', p.pubname, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, \
             p.pubviaroot, p.puballtables, r.oid), ';' ORDER BY p.oid, r.oid) \
          FROM pg_publication p LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND (r.prrelid = c.oid \

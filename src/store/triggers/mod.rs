@@ -36,7 +36,7 @@ pub(super) use lack::note as note_lack;
 pub(super) use locked::run as run_locked;
 use names::Names;
 pub(super) use present::{missing, missing_of};
-pub(super) use rights::{denied, lacking_for_notes, lacking_on};
+pub(super) use rights::{denied, denied_to_write, lacking_for_notes, lacking_on};
 
 use super::{Engine, FeedKind, Store, StoreError};
 use crate::config;

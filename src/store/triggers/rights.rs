@@ -58,10 +58,14 @@ async fn of_statements(pool: &PgPool, mapping: &Mapping) -> Result<Needs, sqlx::
     let mut needs = Needs::new();
     let block = &mapping.config;
     for sql in [&block.query, &block.push, &block.remove].into_iter().flatten() {
-        let found = statement::needs(pool, sql.trim().trim_end_matches(';')).await?;
+        let found = statement::needs(pool, as_statement(sql)).await?;
         found.iter().for_each(|(table, rights)| add(&mut needs, table, rights));
     }
     Ok(needs)
+}
+
+fn as_statement(sql: &str) -> &str {
+    sql.trim().trim_end_matches(';')
 }
 
 /// The statements that give `role` what these mappings need, and what whoever migrates needs.
@@ -222,18 +226,47 @@ pub(in crate::store) async fn denied(
     mapping: &Mapping,
     sql: &str,
 ) -> Result<Option<(&'static str, String)>, StoreError> {
-    let message = match statement::plan(pool, sql).await {
-        Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == "42501") => {
-            error.message().to_owned()
-        }
-        Err(sqlx::Error::Database(_)) | Ok(_) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(message) = refusal(pool, sql).await? else { return Ok(None) };
     let (key, lack) = match &mapping.config.table {
         Some(table) => ("table", lacking_on(pool, table, &["SELECT"]).await?),
         None => ("query", None),
     };
     Ok(Some((key, lack.unwrap_or_else(|| format!("{message}: {GRANT_IT}")))))
+}
+
+/// Why the connected role may not run a statement, in the server's words.
+async fn refusal(pool: &PgPool, sql: &str) -> Result<Option<String>, StoreError> {
+    match statement::plan(pool, sql).await {
+        Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == "42501") => {
+            Ok(Some(error.message().to_owned()))
+        }
+        Err(sqlx::Error::Database(_)) | Ok(_) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Why the connected role may not write a mapping, with keys of its block: what it lacks on the table, and which of the
+/// block's own statements it may not run.
+///
+/// # Errors
+/// The server does not answer.
+pub(in crate::store) async fn denied_to_write(
+    pool: &PgPool,
+    mapping: &Mapping,
+) -> Result<Vec<(&'static str, String)>, StoreError> {
+    let (block, mut faults) = (&mapping.config, Vec::new());
+    for (table, mut rights) in of_tables(mapping) {
+        rights.retain(|right| *right != "SELECT");
+        if !rights.is_empty() {
+            faults.extend(lacking_on(pool, &table, &rights).await?.map(|lack| ("table", lack)));
+        }
+    }
+    for (key, sql) in [("push", &block.push), ("remove", &block.remove)] {
+        let Some(sql) = sql else { continue };
+        let message = refusal(pool, as_statement(sql)).await?;
+        faults.extend(message.map(|message| (key, format!("{message}: {GRANT_IT}"))));
+    }
+    Ok(faults)
 }
 
 /// What to do where no table is known that a right is lacking on.

@@ -13,6 +13,7 @@ use super::register::Register;
 pub struct MappingMetrics {
     up: Family<MappingLabel, Gauge>,
     defers: Family<MappingLabel, Gauge>,
+    writable: Family<MappingLabel, Gauge>,
     pub schema_changes: Counter,
 }
 
@@ -24,6 +25,11 @@ impl MappingMetrics {
                 "mapping_defers",
                 "1 while deferred writes of the mapping are taken, of mappings that defer some: the store could save \
                  them, and the journal takes them. Alarm on 0",
+            ),
+            writable: r.family(
+                "mapping_writable",
+                "1 while the mapping fits the store's schema and the role of store.url has the rights to write it, of \
+                 mappings that are written. Alarm on 0",
             ),
             schema_changes: r.counter(
                 "schema_changes",
@@ -42,9 +48,15 @@ impl MappingMetrics {
         self.defers.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).set(i64::from(defers));
     }
 
+    /// Shows whether a mapping, by its key pattern, may be written.
+    pub fn set_writable(&self, mapping: &str, is_writable: bool) {
+        self.writable.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).set(i64::from(is_writable));
+    }
+
     /// Shows none any more: a reload has brought others.
     pub fn forget(&self) {
         self.up.clear();
         self.defers.clear();
+        self.writable.clear();
     }
 }

@@ -128,6 +128,8 @@ pub const STORE_LATE: &[&str] =
 pub const DEFERRED_WAIT: &str = "deferred writes wait: the store does not take them";
 pub const DEFERRED_REFUSED: &str = "deferred writes of a mapping are refused: the store could not save them. \
                                     Everything else is served. It is looked at again every few seconds";
+pub const NOT_WRITABLE: &str = "a mapping may not be written: the role of store.url lacks a right. Writes are answered \
+    with the store's error, deferred ones wait, and its keys are read. It is looked at again every few seconds";
 pub const DEFERRED_STAY: &str = "deferred writes stay in the journal until the next start";
 pub const STORE_TOO_SLOW: &str = "the store was too slow; deferred writes stay in the journal until the next start";
 pub const PUT_ASIDE: &str = "what the store refuses of deferred writes is put aside (mapping and reason are those of \

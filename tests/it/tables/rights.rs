@@ -1,9 +1,11 @@
 //! Rows that a role may not see or change, and what is no table.
 
 use super::{check, hash, over};
+use crate::support::admin::{metric, request};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
+use crate::support::{until, warnings};
 
 #[test]
 fn policies_for_rows_are_errors_where_they_refuse_a_write() {
@@ -41,6 +43,43 @@ fn policies_for_rows_are_errors_where_they_refuse_a_write() {
     assert_eq!(wire.ask("HSET t:9 owner side v new"), ":2\r\n");
     let rows = postgres.sql("SELECT string_agg(concat(id, owner, v), ' ' ORDER BY id) FROM t");
     assert_eq!(rows, "1sidex 2otherb 3shownc 9sidenew");
+}
+
+/// What takes rights away from the role `side`, which ones, and what gives them back.
+const TAKEN: [(&str, &str, &str); 4] = [
+    ("REVOKE INSERT ON t FROM writers", "INSERT", "GRANT INSERT ON t TO writers"),
+    ("REVOKE UPDATE ON t FROM writers", "UPDATE", "GRANT UPDATE ON t TO writers"),
+    ("REVOKE DELETE ON t FROM writers", "DELETE", "GRANT DELETE ON t TO writers"),
+    ("REVOKE writers FROM side", "INSERT, UPDATE, DELETE", "GRANT writers TO side"),
+];
+
+#[test]
+fn a_right_to_write_that_is_taken_away_is_told_until_it_is_back() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let tables = "CREATE ROLE side LOGIN; CREATE ROLE writers; CREATE TABLE t (id int PRIMARY KEY, v text); \
+        INSERT INTO t VALUES (1, 'a'); GRANT SELECT ON t TO side; GRANT INSERT, UPDATE, DELETE ON t TO writers; \
+        GRANT writers TO side";
+    let builder = over(&redis, &postgres, tables, &hash("t:{id:int}", "t", "delete = \"row\""));
+    postgres.sql("GRANT USAGE ON SCHEMA hearthside TO side; GRANT ALL ON ALL TABLES IN SCHEMA hearthside TO side");
+    let builder = builder.set("STORE__URL", postgres.url().replace("postgres@", "side@"));
+    let sidecar = builder.set("STORE__SCHEMA_INTERVAL", "100ms").expect(&[warnings::NOT_WRITABLE]).start();
+    let (mut wire, ready) = (sidecar.wire(), |path: &str| request(&sidecar, "GET", path));
+    let is_writable = || metric(&sidecar, "hearthside_mapping_writable{mapping=\"t:{id:int}\"}") == 1.0;
+    for (taken, rights, given) in TAKEN {
+        until("all is well", || is_writable() && ready("/readyz") == (200, "ready\n".to_owned()));
+        assert_eq!(wire.ask("HSET t:1 v x"), ":0\r\n");
+        postgres.sql(taken);
+        until("it is seen", || !is_writable());
+        let (status, body) = ready("/readyz?verbose");
+        let why = format!("may not be written: the role side lacks {rights} on public.t: GRANT {rights} ON public.t TO");
+        assert!(status == 200 && body.contains(&format!("the mapping 't:{{id:int}}' {why}")), "{body}");
+        assert!(body.contains(&format!("mapping 't:{{id:int}}': up; it {why}")), "{body}");
+        assert_eq!(wire.ask("HGET t:1 v"), "$1\r\nx\r\n", "it is read");
+        assert!(wire.ask(if rights == "DELETE" { "DEL t:1" } else { "HSET t:1 v y" }).contains("permission denied"));
+        postgres.sql(given);
+    }
+    until("all is well", || is_writable() && ready("/readyz").1 == "ready\n");
+    assert_eq!(sidecar.log().matches("a mapping may not be written").count(), TAKEN.len(), "{}", sidecar.log());
 }
 
 #[test]
