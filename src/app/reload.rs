@@ -120,14 +120,8 @@ impl Sidecar {
         }
         let target = self.moved(&new.settings)?;
         let has_new_mappings = (&old.definitions, &old.caches) != (&new.definitions, &new.caches);
-        let standing = self.owned.store.standing();
-        if has_new_mappings && self.owned.cache.has_deferred() && !standing.takes_writes() {
-            // What waits for a mapping that goes would be put aside.
-            return Err(Failure::Start(format!("mappings are not changed while deferred writes wait: {standing}")));
-        }
-        if has_new_mappings && self.owned.cache.journal().is_some_and(|journal| !journal.has_succeeded()) {
-            let why = "mappings are not changed while the store is asked what it has of the journal; try again soon";
-            return Err(Failure::Start(why.to_owned()));
+        if has_new_mappings {
+            self.may_change_mappings()?;
         }
         let successor = if has_new_mappings {
             Some(build::successor(&self.owned, reading.mappings.clone(), &old.settings, &self.metrics).await?)
@@ -150,6 +144,25 @@ impl Sidecar {
         }
         if let Some(target) = target {
             serving.upstream.move_to(target);
+        }
+        Ok(())
+    }
+
+    /// What waits for a mapping that goes is saved first, or put aside, and what the journal held at the start belongs
+    /// to the mappings of the start until it is taken over.
+    ///
+    /// # Errors
+    /// Something waits, and the store does not take it now.
+    fn may_change_mappings(&self) -> Result<(), Failure> {
+        let (cache, standing) = (&self.owned.cache, self.owned.store.standing());
+        let is_taken_over = cache.journal().is_none_or(|journal| journal.has_succeeded());
+        let waits = cache.has_deferred() || !is_taken_over && cache.count_deferred() > 0;
+        if waits && !standing.takes_writes() {
+            return Err(Failure::Start(format!("mappings are not changed while deferred writes wait: {standing}")));
+        }
+        if !is_taken_over && standing.takes_writes() {
+            let why = "mappings are not changed while the store is asked what it has of the journal; try again soon";
+            return Err(Failure::Start(why.to_owned()));
         }
         Ok(())
     }

@@ -229,6 +229,54 @@ fn mappings_are_not_changed_while_what_is_deferred_waits_for_a_standby() {
     until("the other mapping is there", || wire.ask("HGET q:1 name") == "$2\r\np1\r\n");
 }
 
+/// Has another configuration read; what becomes of it is counted under this outcome.
+fn reload(sidecar: &Sidecar, mappings: &str, outcome: &str) {
+    let count = || metric(sidecar, &format!("hearthside_config_reloads_total{{outcome=\"{outcome}\"}}"));
+    let before = count();
+    std::fs::write(sidecar.folder.path().join("config.toml"), mappings).expect("written");
+    sidecar.signal("HUP");
+    until("it is read", || count() > before);
+}
+
+#[test]
+fn mappings_are_changed_on_a_standby_while_nothing_waits() {
+    let place = Place::new();
+    let mut first = started(place.over(&place.primary));
+    assert_eq!(first.wire().ask("HSET p:1 seen 5"), ":0\r\n");
+    until("it is saved", || seen(&place.primary, 1) == "5");
+    assert_eq!(first.stop(), Some(0));
+    let standby = place.standby();
+    let second = started(place.over(&standby));
+    reload(&second, &format!("{PLAYERS}ttl = \"1h\"\n"), "Ok");
+    assert_eq!(second.wire().ask("HSET p:2 seen 6"), ":0\r\n");
+    standby.promote();
+    is_whole(&second, &standby);
+    assert_eq!((seen(&standby, 1), seen(&standby, 2)), ("5".into(), "6".into()));
+}
+
+#[test]
+fn what_waits_on_a_standby_for_a_mapping_that_is_not_there_is_saved_when_it_is() {
+    let place = Place::new();
+    let standby = place.standby();
+    let mut first = started(place.over(&standby));
+    assert_eq!(first.wire().ask("HSET p:1 seen 5"), ":0\r\n");
+    first.kill();
+    let others = PLAYERS.replace("p:{id", "q:{id");
+    let expected = [warnings::WAITS_FOR_A_MAPPING, warnings::FAULTY_RELOAD, warnings::NO_TRIGGERS];
+    let second = started(place.over(&standby).config(&others).expect(&expected));
+    reload(&second, PLAYERS, "Error");
+    let why = "mappings are not changed while deferred writes wait: the store is a hot standby";
+    assert!(second.log().contains(why), "{}", second.log());
+    standby.promote();
+    until("it takes writes", || is_writable(&second));
+    until("the configuration is in force", || {
+        second.signal("HUP");
+        metric(&second, "hearthside_config_reloads_total{outcome=\"Ok\"}") >= 1.0
+    });
+    until("it is saved", || seen(&standby, 1) == "5");
+    is_whole(&second, &standby);
+}
+
 #[test]
 fn a_read_that_is_in_the_way_of_the_replay_is_sent_again() {
     let place = Place::new();
