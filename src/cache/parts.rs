@@ -6,8 +6,6 @@ use tokio::runtime::Handle;
 
 use super::Cache;
 use super::memory::Memory;
-use super::memory::refreshes::Refreshes;
-use super::memory::sampler::Sampler;
 use super::refresher::Refresher;
 use super::source::Source;
 use super::sweeper::Sweeper;
@@ -46,12 +44,9 @@ impl Cache {
     #[must_use]
     pub fn new(parts: Parts<'_>) -> (Self, Tasks) {
         let Parts { plans, settings, journal, store, runtime, metrics, deferred_metrics } = parts;
-        let (sampler, chosen) = Sampler::new(&settings.verify);
-        let pause = settings.cache.refresh;
-        let (refreshes, forgotten) = Refreshes::new(pause, plans.iter().map(|plan| plan.mapping().id));
         let (waiting, renewals) = Renewals::new();
-        let source = Source::new(plans, settings, store);
-        let memory = Arc::new(Memory::new(source, &settings.cache, (sampler, refreshes), metrics.clone()));
+        let (memory, picked) = Memory::new(Source::new(plans, settings, store), settings, metrics.clone());
+        let memory = Arc::new(memory);
         // The notice of a longer flush would be one of the whole mapping, which nobody could tell from a stranger's.
         let rows = settings.journal.flush_rows.min(store::MOST_KEYS);
         let write_behind = Arc::new(WriteBehind::new(memory.clone(), journal, rows, waiting, deferred_metrics));
@@ -61,8 +56,8 @@ impl Cache {
             memory: memory.clone(),
             write_behind: write_behind.clone(),
             renewals,
-            verifier: Verifier::new(memory.clone(), chosen, settings.verify.per_second, metrics.clone()),
-            refresher: Refresher::new(memory.clone(), forgotten, pause, metrics.clone()),
+            verifier: Verifier::new(memory.clone(), picked.samples, settings.verify.per_second, metrics.clone()),
+            refresher: Refresher::new(memory.clone(), picked.forgotten, settings.cache.refresh, metrics.clone()),
             flush_interval: settings.journal.flush_interval,
             sweeper: Sweeper::new(&settings.store, memory.clone(), write_behind.clone(), metrics),
             warmth: warmth.clone(),

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use entries::Entries;
 use feed::Feed;
@@ -32,8 +32,8 @@ use handover::Handover;
 use loads::{Flights, Outcome, Wish, WriteTurn};
 use overlay::Overlay;
 use own_writes::OwnWrites;
-use refreshes::Refreshes;
-use sampler::Sampler;
+use refreshes::{OfMapping, Refreshes};
+use sampler::{Sample, Sampler};
 
 use super::entry::{Entry, Use};
 use super::source::{Cached, Source};
@@ -67,16 +67,24 @@ pub(super) struct Memory {
     metrics: Arc<CacheMetrics>,
 }
 
+/// What memory picks out for those who work beside it.
+#[derive(Debug)]
+pub(super) struct Picked {
+    /// Hits that are to be verified.
+    pub(super) samples: mpsc::Receiver<Sample>,
+    /// Keys that are to be loaded again, because they were read and have changed.
+    pub(super) forgotten: Vec<OfMapping>,
+}
+
 impl Memory {
-    pub(super) fn new(
-        source: Source,
-        settings: &config::Cache,
-        (sampler, refreshes): (Sampler, Refreshes),
-        metrics: Arc<CacheMetrics>,
-    ) -> Self {
-        Self {
+    /// An empty memory, and the receiving ends of what it picks.
+    pub(super) fn new(source: Source, settings: &config::Settings, metrics: Arc<CacheMetrics>) -> (Self, Picked) {
+        let (sampler, samples) = Sampler::new(&settings.verify);
+        let mappings = source.all().map(|cached| cached.mapping().id);
+        let (refreshes, forgotten) = Refreshes::new(settings.cache.refresh, mappings);
+        let memory = Self {
             source,
-            entries: Entries::new(settings),
+            entries: Entries::new(&settings.cache),
             flights: Arc::default(),
             overlay: Overlay::default(),
             own_writes: OwnWrites::default(),
@@ -85,9 +93,10 @@ impl Memory {
             sampler,
             refreshes,
             outdated: Notify::new(),
-            max_staleness: millis(settings.max_staleness),
+            max_staleness: millis(settings.cache.max_staleness),
             metrics,
-        }
+        };
+        (memory, Picked { samples, forgotten })
     }
 
     /// The entry of `key` if it may be served at `now`. One whose TTL is over and that may be served while it is loaded

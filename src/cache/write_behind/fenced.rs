@@ -13,7 +13,6 @@ use std::sync::Arc;
 use super::WriteBehind;
 use super::flusher::{Flusher, Pending, Settled};
 use crate::cache::memory::overlay::Rows;
-use crate::journal::Journal;
 use crate::store::{Note, StoreError};
 use crate::telemetry::planted::is_planted;
 
@@ -24,7 +23,6 @@ impl WriteBehind {
     /// The fence let nothing through: the batch was applied before, or another process has taken its number.
     pub(super) async fn fenced(
         &self,
-        journal: &Journal,
         flusher: &mut Flusher,
         pending: &Arc<Pending>,
         note: Option<Note>,
@@ -32,7 +30,7 @@ impl WriteBehind {
         let was_sent = flusher.was_sent;
         let was_applied = was_sent && note.is_some_and(|note| note.applied == pending.batch.number);
         if was_applied || is_planted("note-reused") {
-            return self.saved(journal, flusher, pending, None).await;
+            return self.saved(flusher, pending, None).await;
         }
         match note {
             // Removed because it was not used for long, or with the whole store.
@@ -56,7 +54,7 @@ impl WriteBehind {
         // If the journal cannot note it now, it does before anything is taken, and so is the name given up.
         flusher.collided = Some(pending.batch.held.incarnation().clone());
         flusher.renewals = flusher.renewals.saturating_add(1);
-        self.not_saved(journal, flusher, pending).await?;
+        self.not_saved(flusher, pending).await?;
         if flusher.renewals > MOST_RENEWALS {
             let reason =
                 "its notes of this journal do not stay (hearthside.journals): does a trigger or a policy hide them?";
@@ -68,14 +66,13 @@ impl WriteBehind {
     /// The store refuses a batch. If an earlier attempt may have been applied, that is decided first.
     pub(super) async fn refused(
         &self,
-        journal: &Journal,
         flusher: &mut Flusher,
         pending: &Arc<Pending>,
         error: StoreError,
     ) -> Result<Vec<Rows>, StoreError> {
         if flusher.was_sent {
             match self.is_applied(pending).await {
-                Ok(true) => return self.saved(journal, flusher, pending, None).await,
+                Ok(true) => return self.saved(flusher, pending, None).await,
                 Ok(false) => {}
                 // Its result is as unknown as before, and nothing else may be taken.
                 Err(_) => return Err(StoreError::Ambiguous(error.to_string())),
@@ -84,9 +81,9 @@ impl WriteBehind {
         let is_about_values = error.is_about_values();
         if is_about_values && pending.rows.len() == 1 {
             flusher.end(Settled::PutAside(pending.clone(), error));
-            return self.note(journal, flusher).await.map(|()| Vec::new());
+            return self.note(flusher).await.map(|()| Vec::new());
         }
-        self.not_saved(journal, flusher, pending).await?;
+        self.not_saved(flusher, pending).await?;
         if !is_about_values {
             return Err(error);
         }

@@ -24,7 +24,7 @@ use super::pace::{Next, Pace};
 use super::strands::Strand;
 use crate::cache::memory::order::Choice;
 use crate::cache::memory::overlay::{Rows, fields_of, left_of};
-use crate::journal::{Entry, Held, Journal};
+use crate::journal::{Entry, Held};
 use crate::keys::MappingId;
 use crate::record::Record;
 use crate::store::{FlushRow, Flushed, Mark, Plan, StoreError};
@@ -40,22 +40,17 @@ impl WriteBehind {
     ///
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.
-    pub(super) async fn flush_strand(&self, journal: &Journal, strand: &Strand) -> Result<(), StoreError> {
-        self.flush_mappings(journal, strand, strand.mappings.clone()).await
+    pub(super) async fn flush_strand(&self, strand: &Strand) -> Result<(), StoreError> {
+        self.flush_mappings(strand, strand.mappings.clone()).await
     }
 
     /// The same of some mappings of a strand.
-    pub(super) async fn flush_mappings(
-        &self,
-        journal: &Journal,
-        strand: &Strand,
-        able: Vec<MappingId>,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn flush_mappings(&self, strand: &Strand, able: Vec<MappingId>) -> Result<(), StoreError> {
         let mut flusher = strand.flusher.lock().await;
         if self.is_given_over() {
             return Ok(());
         }
-        let flushed = self.flush_every(journal, strand, &mut flusher, able).await;
+        let flushed = self.flush_every(strand, &mut flusher, able).await;
         flusher.has_failed = flushed.is_err();
         flusher.log.write();
         flushed
@@ -63,18 +58,17 @@ impl WriteBehind {
 
     async fn flush_every(
         &self,
-        journal: &Journal,
         strand: &Strand,
         flusher: &mut Flusher,
         mut able: Vec<MappingId>,
     ) -> Result<(), StoreError> {
-        self.resolve(journal, strand, flusher).await?;
+        self.resolve(strand, flusher).await?;
         let mut failed = Ok(());
         // What is journaled at this moment, and waits from the next on, is for the next flush.
         let until = self.memory.overlay.upcoming();
         flusher.pace.keep(|key| self.memory.overlay.of(key).is_some());
         while let Some((mapping, rows)) = self.next(strand, &flusher.pace, until, &able) {
-            let next = match self.flush_rows(journal, strand, flusher, (mapping, rows.clone())).await {
+            let next = match self.flush_rows(strand, flusher, mapping, rows.clone()).await {
                 Ok(()) => {
                     flusher.pace.passed(mapping, &rows);
                     continue;
@@ -114,48 +108,47 @@ impl WriteBehind {
     /// The first of the store's, or the journal's, and the mapping that it is about, if it is about one.
     pub(super) async fn flush_keys(
         &self,
-        journal: &Journal,
         strand: &Strand,
         flusher: &mut Flusher,
         keys: &HashSet<Bytes>,
     ) -> Result<(), (Option<MappingId>, StoreError)> {
-        self.resolve(journal, strand, flusher).await.map_err(|error| (None, error))?;
+        self.resolve(strand, flusher).await.map_err(|error| (None, error))?;
         let (begun, until) = (Instant::now(), self.memory.overlay.upcoming());
         let choice = Choice { most: self.flush_rows, until, able: &strand.mappings };
         while let Some((mapping, rows)) = self.memory.next_rows(&strand.mappings, choice, |key, _| keys.contains(key)) {
             if begun.elapsed() > self.memory.source.deadline {
                 return Err((Some(mapping), StoreError::Overloaded("there are many of them".into())));
             }
-            self.flush_rows(journal, strand, flusher, (mapping, rows)).await.map_err(|error| (Some(mapping), error))?;
+            self.flush_rows(strand, flusher, mapping, rows).await.map_err(|error| (Some(mapping), error))?;
         }
         Ok(())
     }
 
     /// What was left over: an outcome that the journal does not know yet, a batch whose result is not known. Nothing
     /// else of the strand is taken before both are settled.
-    async fn resolve(&self, journal: &Journal, strand: &Strand, flusher: &mut Flusher) -> Result<(), StoreError> {
-        if !journal.has_succeeded() {
+    async fn resolve(&self, strand: &Strand, flusher: &mut Flusher) -> Result<(), StoreError> {
+        if !self.journal()?.has_succeeded() {
             return Err(StoreError::ReadOnly("the deferred writes of before the start go first".into()));
         }
         self.settle_inherited().await?;
-        self.note(journal, flusher).await?;
+        self.note(flusher).await?;
         match flusher.unknown.is_some() {
-            true => self.finish(journal, strand, flusher).await,
+            true => self.finish(strand, flusher).await,
             false => Ok(()),
         }
     }
 
     /// Notes in the journal how the last batch ended; it is tried again before anything else if it cannot be noted now.
-    pub(super) async fn note(&self, journal: &Journal, flusher: &mut Flusher) -> Result<(), StoreError> {
-        let Flusher { ended, suppressed, log, .. } = &mut *flusher;
+    pub(super) async fn note(&self, flusher: &mut Flusher) -> Result<(), StoreError> {
+        let (journal, Flusher { ended, suppressed, log, .. }) = (self.journal()?, &mut *flusher);
         if let Some(rows) = suppressed {
-            self.put_aside(journal, log, rows, &StoreError::suppressed()).await?;
+            self.put_aside(log, rows, &StoreError::suppressed()).await?;
             *suppressed = None;
         }
         match ended {
             Some(Settled::Saved(batch)) => journal.applied(batch.number).await?,
             Some(Settled::NotSaved(batch)) => journal.give_back(batch.number).await?,
-            Some(Settled::PutAside(pending, error)) => self.put_aside(journal, log, pending, error).await?,
+            Some(Settled::PutAside(pending, error)) => self.put_aside(log, pending, error).await?,
             None => {}
         }
         flusher.ended = None;
@@ -164,34 +157,35 @@ impl WriteBehind {
 
     async fn flush_rows(
         &self,
-        journal: &Journal,
         strand: &Strand,
         flusher: &mut Flusher,
-        (mapping, rows): (MappingId, Rows),
+        mapping: MappingId,
+        rows: Rows,
     ) -> Result<(), StoreError> {
         self.memory.source.known(mapping)?.current.plan()?;
-        self.take(journal, strand, flusher, (mapping, rows)).await?;
-        self.finish(journal, strand, flusher).await
+        self.take(strand, flusher, mapping, rows).await?;
+        self.finish(strand, flusher).await
     }
 
     /// Marks rows as taken by a new batch.
     async fn take(
         &self,
-        journal: &Journal,
         strand: &Strand,
         flusher: &mut Flusher,
-        (mapping, rows): (MappingId, Rows),
+        mapping: MappingId,
+        rows: Rows,
     ) -> Result<(), StoreError> {
-        let held = self.answer(StoreError::Unavailable, self.hold(journal, strand, flusher)).await?;
+        let held = self.answer(StoreError::Unavailable, self.hold(strand, flusher)).await?;
         let entries: Vec<Entry> = rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
-        let batch = Arc::new(journal.take(held, &strand.name, &entries).await?);
+        let batch = Arc::new(self.journal()?.take(held, &strand.name, &entries).await?);
         (flusher.unknown, flusher.was_sent) = (Some(Arc::new(Pending { batch, mapping, rows })), false);
         Ok(())
     }
 
     /// The incarnation under which the next batch of a strand is taken. Another one is waited for until every batch of
     /// the one before is settled.
-    async fn hold(&self, journal: &Journal, strand: &Strand, flusher: &mut Flusher) -> Result<Held, StoreError> {
+    async fn hold(&self, strand: &Strand, flusher: &mut Flusher) -> Result<Held, StoreError> {
+        let journal = self.journal()?;
         if let Some(former) = &flusher.collided {
             journal.renew(former).await?;
             flusher.collided = None;
@@ -206,19 +200,19 @@ impl WriteBehind {
     }
 
     /// Sends the batch that was taken, and then the parts that are to be tried again.
-    async fn finish(&self, journal: &Journal, strand: &Strand, flusher: &mut Flusher) -> Result<(), StoreError> {
+    async fn finish(&self, strand: &Strand, flusher: &mut Flusher) -> Result<(), StoreError> {
         let Some(mapping) = flusher.unknown.as_ref().map(|pending| pending.mapping) else { return Ok(()) };
-        let mut parts = self.send(journal, flusher).await?;
+        let mut parts = self.send(flusher).await?;
         while let Some(rows) = parts.pop() {
-            self.take(journal, strand, flusher, (mapping, rows)).await?;
-            parts.extend(self.send(journal, flusher).await?);
+            self.take(strand, flusher, mapping, rows).await?;
+            parts.extend(self.send(flusher).await?);
         }
         Ok(())
     }
 
     /// Sends the batch that was taken; what of it has to be sent again, in other batches. Where no answer came it is
     /// kept, to be sent again as the same batch.
-    async fn send(&self, journal: &Journal, flusher: &mut Flusher) -> Result<Vec<Rows>, StoreError> {
+    async fn send(&self, flusher: &mut Flusher) -> Result<Vec<Rows>, StoreError> {
         let Some(pending) = flusher.unknown.clone() else { return Ok(Vec::new()) };
         let Some(cached) = self.memory.source.cached(pending.mapping) else {
             flusher.unknown = None;
@@ -243,18 +237,18 @@ impl WriteBehind {
             Ok(Flushed::Now { records, suppressed }) => {
                 let (suppressed, pending) = divided(&pending, &suppressed);
                 flusher.suppressed = suppressed;
-                self.saved(journal, flusher, &pending, Some((sent, records))).await
+                self.saved(flusher, &pending, Some((sent, records))).await
             }
             Ok(Flushed::Fenced(note)) => {
                 flusher.was_sent = was_sent;
-                self.fenced(journal, flusher, &pending, note).await
+                self.fenced(flusher, &pending, note).await
             }
             // What was answered has not been done.
             Err(error)
                 if !error.is_final() || error.is_of_one_statement() || matches!(error, StoreError::ReadOnly(_)) =>
             {
                 flusher.was_sent = was_sent;
-                self.refused(journal, flusher, &pending, error).await
+                self.refused(flusher, &pending, error).await
             }
             Err(error) => {
                 flusher.was_sent = was_sent || error != StoreError::Open;
@@ -267,7 +261,6 @@ impl WriteBehind {
     /// that were there; `None`: it was lost.
     pub(super) async fn saved(
         &self,
-        journal: &Journal,
         flusher: &mut Flusher,
         pending: &Pending,
         answer: Option<(Tick, Records)>,
@@ -288,30 +281,19 @@ impl WriteBehind {
         self.count_waiting();
         flusher.renewals = 0;
         flusher.end(Settled::Saved(pending.batch.clone()));
-        self.note(journal, flusher).await.map(|()| Vec::new())
+        self.note(flusher).await.map(|()| Vec::new())
     }
 
     /// The store has not applied a batch, and never will under this number: the journal notes that.
-    pub(super) async fn not_saved(
-        &self,
-        journal: &Journal,
-        flusher: &mut Flusher,
-        pending: &Pending,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn not_saved(&self, flusher: &mut Flusher, pending: &Pending) -> Result<(), StoreError> {
         flusher.end(Settled::NotSaved(pending.batch.clone()));
-        self.note(journal, flusher).await
+        self.note(flusher).await
     }
 
     /// Puts one row's values aside, which the store refuses.
-    async fn put_aside(
-        &self,
-        journal: &Journal,
-        log: &mut FlushLog,
-        pending: &Pending,
-        error: &StoreError,
-    ) -> Result<(), StoreError> {
+    async fn put_aside(&self, log: &mut FlushLog, pending: &Pending, error: &StoreError) -> Result<(), StoreError> {
         let entries: Vec<Entry> = pending.rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
-        journal.put_aside(&entries, &error.to_string()).await?;
+        self.journal()?.put_aside(&entries, &error.to_string()).await?;
         log.put_aside(entries.first().map_or("", |entry| &entry.mapping), error);
         self.metrics.put_aside.inc();
         for (key, entries) in &pending.rows {

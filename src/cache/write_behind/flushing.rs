@@ -50,8 +50,7 @@ impl WriteBehind {
     /// Saves what waits in the strand at this place, and rests for `interval` where that fails.
     async fn flush_and_rest(self: Arc<Self>, at: usize, interval: Duration) {
         if let Some(strand) = self.strands.get(at)
-            && let Some(journal) = &self.journal
-            && let Err(error) = self.flush_strand(journal, strand).await
+            && let Err(error) = self.flush_strand(strand).await
             && !self.is_given_over()
         {
             self.complain(&strand.name, &error);
@@ -74,12 +73,11 @@ impl WriteBehind {
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.
     pub(crate) async fn flush_all_deferred(&self) -> Result<(), StoreError> {
-        let Some(journal) = &self.journal else { return Ok(()) };
         self.settle_inherited().await?;
         let waiting = self.memory.overlay.mappings();
         let flushes = self.strands.due(&waiting).map(|(_, strand)| async move {
             strand.flusher.lock().await.rouse();
-            self.flush_strand(journal, strand).await
+            self.flush_strand(strand).await
         });
         join_all(flushes).await.into_iter().collect()
     }
@@ -94,11 +92,9 @@ impl WriteBehind {
     /// # Errors
     /// The store's, or the journal's; what has not been saved still waits.
     pub(crate) async fn flush_expiries(&self, mapping: MappingId) -> Result<(), StoreError> {
-        match (&self.journal, self.strands.of_mapping(mapping)) {
-            (Some(journal), Some(strand))
-                if strand.mappings.iter().any(|id| self.memory.overlay.expires_since(*id, u64::MAX)) =>
-            {
-                self.flush_strand(journal, strand).await
+        match self.strands.of_mapping(mapping) {
+            Some(strand) if strand.mappings.iter().any(|id| self.memory.overlay.expires_since(*id, u64::MAX)) => {
+                self.flush_strand(strand).await
             }
             _ => Ok(()),
         }
@@ -138,12 +134,14 @@ impl WriteBehind {
 
     /// Saves these keys of a strand, on behalf of a write through one of its mappings.
     async fn flush_first(&self, strand: &Strand, mapping: MappingId, keys: HashSet<Bytes>) -> Result<(), StoreError> {
-        let Some(journal) = self.journal.as_ref().filter(|_| !keys.is_empty()) else { return Ok(()) };
+        if keys.is_empty() {
+            return Ok(());
+        }
         let store = &self.memory.source.store;
         store.wait_for_flush(self.settle_inherited()).await??;
         let mut flusher = store.wait_for_flush(strand.flusher.lock()).await?;
         // Boxed: the tasks of all writes hold it, and it is large.
-        let flushed = Box::pin(self.flush_keys(journal, strand, &mut flusher, &keys)).await;
+        let flushed = Box::pin(self.flush_keys(strand, &mut flusher, &keys)).await;
         flusher.log.write();
         flushed.map_err(|(of, error)| match of.and_then(|of| self.memory.source.cached(of)) {
             Some(other) if of != Some(mapping) => StoreError::Transient(format!(

@@ -15,27 +15,25 @@ use super::WriteBehind;
 use super::flusher::Flusher;
 use super::strands::Strand;
 use crate::cache::source::Cached;
-use crate::journal::Journal;
 use crate::keys::MappingId;
 
 impl WriteBehind {
     /// Saves, within `limit`, what waits for mappings that are not the same in `new`, where the last flush of their
     /// table has not failed.
     pub(crate) async fn save_changing(&self, new: &Self, limit: Duration) {
-        let Some(journal) = &self.journal else { return };
-        let saving = join_all(self.strands.all().iter().map(|strand| self.save_changing_of(journal, strand, new)));
+        let saving = join_all(self.strands.all().iter().map(|strand| self.save_changing_of(strand, new)));
         // What is not saved in time waits in the new cache, and whoever flushes may be dropped.
         let _in_time = tokio::time::timeout(limit, saving).await;
     }
 
-    async fn save_changing_of(&self, journal: &Journal, strand: &Strand, new: &Self) {
+    async fn save_changing_of(&self, strand: &Strand, new: &Self) {
         let is_same = |id: &MappingId| self.memory.source.cached(*id).is_none_or(|before| new.has_same(before));
         let changing: Vec<MappingId> = strand.mappings.iter().filter(|id| !is_same(id)).copied().collect();
         let waiting = self.memory.overlay.mappings();
         let has_failed = strand.flusher.try_lock().is_ok_and(|flusher| flusher.has_failed);
         if !has_failed && changing.iter().any(|id| waiting.contains(id)) {
             // What has failed is complained of by who flushes in the background.
-            let _saved = self.flush_mappings(journal, strand, changing).await;
+            let _saved = self.flush_mappings(strand, changing).await;
         }
     }
 

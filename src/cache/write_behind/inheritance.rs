@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use super::WriteBehind;
 use super::flusher::{Flusher, Pending};
 use crate::cache::memory::overlay::Rows;
-use crate::journal::{Entry, Journal};
+use crate::journal::Entry;
 use crate::store::{Fence, StoreError};
 
 /// Why the values of a mapping that has gone are not saved.
@@ -48,15 +48,14 @@ impl WriteBehind {
     /// # Errors
     /// The store's, or the journal's; what is not settled then is tried again before anything is taken.
     pub(super) async fn settle_inherited(&self) -> Result<(), StoreError> {
-        let Some(journal) = &self.journal else { return Ok(()) };
         let mut inherited = self.inherited.lock().await;
-        let settling = join_all(inherited.doubts.iter_mut().map(|doubt| self.settle(journal, doubt)));
+        let settling = join_all(inherited.doubts.iter_mut().map(|doubt| self.settle(doubt)));
         let (applied, settled): (Vec<_>, Vec<_>) = settling.await.into_iter().unzip();
         inherited.doubts.retain(Flusher::is_unsettled);
         inherited.are_applied(applied.iter().flatten());
         settled.into_iter().collect::<Result<Vec<()>, StoreError>>()?;
         if !inherited.orphans.is_empty() {
-            self.put_orphans_aside(journal, &inherited.orphans).await?;
+            self.put_orphans_aside(&inherited.orphans).await?;
             inherited.orphans.clear();
         }
         Ok(())
@@ -64,16 +63,16 @@ impl WriteBehind {
 
     /// First what the journal does not know yet, and then the batch whose result is not known; that batch, where the
     /// store has it.
-    async fn settle(&self, journal: &Journal, doubt: &mut Flusher) -> (Option<Arc<Pending>>, Result<(), StoreError>) {
+    async fn settle(&self, doubt: &mut Flusher) -> (Option<Arc<Pending>>, Result<(), StoreError>) {
         let mut applied = None;
         let settling = async {
-            self.note(journal, doubt).await?;
+            self.note(doubt).await?;
             if let Some(pending) = doubt.unknown.clone() {
                 if doubt.was_sent && self.is_applied(&pending).await? {
                     applied = Some(pending.clone());
-                    self.saved(journal, doubt, &pending, None).await?;
+                    self.saved(doubt, &pending, None).await?;
                 } else {
-                    self.not_saved(journal, doubt, &pending).await?;
+                    self.not_saved(doubt, &pending).await?;
                 }
             }
             doubt.log.write();
@@ -94,9 +93,9 @@ impl WriteBehind {
         Ok(raised.applied.contains(&until))
     }
 
-    async fn put_orphans_aside(&self, journal: &Journal, orphans: &Rows) -> Result<(), StoreError> {
+    async fn put_orphans_aside(&self, orphans: &Rows) -> Result<(), StoreError> {
         let entries: Vec<Entry> = orphans.iter().flat_map(|(_, entries)| entries.clone()).collect();
-        journal.put_aside(&entries, NO_MAPPING).await?;
+        self.journal()?.put_aside(&entries, NO_MAPPING).await?;
         self.metrics.put_aside.inc_by(orphans.len() as u64);
         tracing::error!(
             keys = orphans.len(),

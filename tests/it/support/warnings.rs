@@ -14,8 +14,7 @@ pub const FAULTY_RELOAD: &str =
 pub const NEEDS_A_RESTART: &str = "this setting is changed by a restart only; its old value stays in force";
 
 /// A bug that is planted (`src/telemetry/planted.rs`).
-pub const PANICKED: &str =
-    "{} ended in a panic, which is a bug: please report it, with the lines before this one. {}";
+pub const PANICKED: &str = "{} ended in a panic, which is a bug: please report it, with the lines before this one. {}";
 
 // Clients.
 pub const NO_ROOM: &str = "a newcomer is refused: the limit is reached";

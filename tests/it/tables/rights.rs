@@ -71,7 +71,8 @@ fn a_right_to_write_that_is_taken_away_is_told_until_it_is_back() {
         postgres.sql(taken);
         until("it is seen", || !is_writable());
         let (status, body) = ready("/readyz?verbose");
-        let why = format!("may not be written: the role side lacks {rights} on public.t: GRANT {rights} ON public.t TO");
+        let why =
+            format!("may not be written: the role side lacks {rights} on public.t: GRANT {rights} ON public.t TO");
         assert!(status == 200 && body.contains(&format!("the mapping 't:{{id:int}}' {why}")), "{body}");
         assert!(body.contains(&format!("mapping 't:{{id:int}}': up; it {why}")), "{body}");
         assert_eq!(wire.ask("HGET t:1 v"), "$1\r\nx\r\n", "it is read");
