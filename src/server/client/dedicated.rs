@@ -174,18 +174,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         });
     }
 
-    /// What comes unsolicited is taken from the dedicated connection, if there is one. What came before the end of a
-    /// state is still the client's.
+    /// What comes unsolicited is taken from the dedicated connection, if there is one.
     pub(super) fn follow_inbox(&mut self) {
-        let replies = &mut self.connection.replies;
         match self.session.way.inbox() {
-            Some(inbox) => replies.unsolicited.inbox = Some(inbox.clone()),
-            None => {
-                let before = replies.unsolicited.inbox.take();
-                let frames = std::iter::from_fn(|| before.as_ref()?.take());
-                frames.for_each(|frame| replies.loud().put_slice(&frame));
-            }
+            Some(inbox) => self.connection.replies.unsolicited.inbox = Some(inbox.clone()),
+            None => self.empty_inbox(),
         }
+    }
+
+    /// What came before the end of a state is still the client's.
+    pub(super) fn empty_inbox(&mut self) {
+        let replies = &mut self.connection.replies;
+        let before = replies.unsolicited.inbox.take();
+        let frames = std::iter::from_fn(|| before.as_ref()?.take());
+        frames.for_each(|frame| replies.loud().put_slice(&frame));
     }
 
     /// Waits for more requests while replies leave.

@@ -48,11 +48,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Closes the client's own connection, with everything that the upstream keeps for it.
     async fn reset(&mut self) {
-        // When the client has its answer nobody publishes to it any more.
+        let mut pushes = BytesMut::new();
+        // When the client has its answer nobody publishes to it any more, and it has what was published before.
         if let Some(own) = self.session.way.connection().filter(|_| !self.session.way.state().is_raw()) {
-            let _lost = own.call(b"*1\r\n$5\r\nRESET\r\n", &mut BytesMut::new()).await;
+            let _lost = own.call(b"*1\r\n$5\r\nRESET\r\n", &mut pushes).await;
         }
-        self.connection.replies.unsolicited.inbox = None;
+        self.empty_inbox();
+        self.connection.replies.loud().put_slice(&pushes);
         self.session.reset();
         self.login = None;
         encode::simple(self.connection.replies.tail(), "RESET");

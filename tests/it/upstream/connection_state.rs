@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::admin::metric;
+use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
@@ -205,6 +206,25 @@ fn a_held_client_moves_and_comes_back_clean() {
     assert_eq!(direct.ask("GET here"), "$1\r\n1\r\n");
     until("no connection keeps a state", || !direct.ask("CLIENT LIST").contains("flags=e"));
     assert_eq!(metric(&sidecar, "hearthside_pinned"), 0.0, "one that has moved is not reused");
+}
+
+#[test]
+fn what_was_published_before_a_reset_comes_before_its_answer() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port);
+    let sidecar = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port)).start();
+    for hello in ["HELLO 2", "HELLO 3"] {
+        let mut wire = sidecar.wire();
+        wire.ask(hello);
+        wire.ask("SUBSCRIBE c");
+        proxy.answer_after("RESET");
+        assert_eq!(redis.wire().ask("PUBLISH c published"), ":1\r\n");
+        wire.send(&line("RESET"));
+        let first = String::from_utf8_lossy(&wire.frame()).into_owned();
+        assert!(first.contains("published"), "{hello}: {first}");
+        assert_eq!(wire.frame(), b"+RESET\r\n");
+        proxy.answer();
+    }
 }
 
 #[test]
