@@ -61,7 +61,7 @@ pub struct Sql(Option<Session>);
 impl Sql {
     /// True when the statement was committed.
     pub fn run(&mut self, attack: &Attack, sql: &str) -> bool {
-        let is_done = self.0.get_or_insert_with(|| attack.world.postgres.session()).try_run(sql);
+        let is_done = self.0.get_or_insert_with(|| attack.world.postgres().session()).try_run(sql);
         if !is_done {
             self.0 = None;
         }

@@ -15,7 +15,7 @@ const READERS: usize = 16;
 /// Sends readers of keys that nobody has read before.
 pub fn rush(attack: &Attack, number: usize) {
     let i = number % SIDECARS;
-    let loads = || attack.world.postgres.try_sql(&calls("%AS still%")).ok()?.parse::<u64>().ok();
+    let loads = || attack.world.postgres().try_sql(&calls("%AS still%")).ok()?.parse::<u64>().ok();
     let gaps = || attack.world.with(i, |sidecar| metric(sidecar, "hearthside_gaps_total"));
     let (Some(loads_before), Some(gaps_before)) = (loads(), gaps()) else { return };
     let barrier = Barrier::new(READERS);

@@ -20,7 +20,7 @@ pub const KINDS: &[Kind<Attack>] = &[
     ("Redis killed and started again", kill_redis),
     ("a sidecar's store connections cut", cut),
     ("a sidecar's store connections open and silent", silence),
-    ("slow commits: the tables locked", |attack, dice| lock(attack, dice, "EXCLUSIVE")),
+    ("slow commits: the tables locked", slow_commits),
     ("slow loads and commits: the tables locked", |attack, dice| lock(attack, dice, "ACCESS EXCLUSIVE")),
     ("a mass update", update_all),
     ("the change connections' Postgres processes stopped", feeds::freeze),
@@ -53,7 +53,7 @@ pub fn moment(dice: &mut Dice) -> Duration {
     Duration::from_millis(100 + dice.roll(900))
 }
 
-fn kill(attack: &Attack, dice: &mut Dice) {
+pub fn kill(attack: &Attack, dice: &mut Dice) {
     let i = any_sidecar(dice);
     attack.world.kill(i);
     thread::sleep(moment(dice));
@@ -61,9 +61,9 @@ fn kill(attack: &Attack, dice: &mut Dice) {
 }
 
 fn stop_postgres(attack: &Attack, dice: &mut Dice) {
-    attack.world.postgres.stop();
+    attack.world.postgres().stop();
     thread::sleep(moment(dice));
-    attack.world.postgres.launch();
+    attack.world.postgres().launch();
 }
 
 fn kill_redis(attack: &Attack, _: &mut Dice) {
@@ -72,26 +72,30 @@ fn kill_redis(attack: &Attack, _: &mut Dice) {
     redis.launch();
 }
 
-fn cut(attack: &Attack, dice: &mut Dice) {
+pub fn cut(attack: &Attack, dice: &mut Dice) {
     attack.world.ways(any_sidecar(dice)).for_each(Proxy::cut);
 }
 
-fn silence(attack: &Attack, dice: &mut Dice) {
+pub fn silence(attack: &Attack, dice: &mut Dice) {
     let i = any_sidecar(dice);
     attack.world.ways(i).for_each(|proxy| proxy.hold(true));
     thread::sleep(moment(dice) + MAX_STALENESS);
     attack.world.ways(i).for_each(|proxy| proxy.hold(false));
 }
 
+pub fn slow_commits(attack: &Attack, dice: &mut Dice) {
+    lock(attack, dice, "EXCLUSIVE");
+}
+
 fn lock(attack: &Attack, dice: &mut Dice, mode: &str) {
-    let mut session = attack.world.postgres.session();
+    let mut session = attack.world.postgres().session();
     session.run(&format!("BEGIN; LOCK TABLE things, fleeting, registers IN {mode} MODE;"));
     thread::sleep(moment(dice));
     session.run("COMMIT;");
 }
 
-fn update_all(attack: &Attack, _: &mut Dice) {
-    let _away = attack.world.postgres.try_sql("UPDATE things SET other = other + 1");
+pub fn update_all(attack: &Attack, _: &mut Dice) {
+    let _away = attack.world.postgres().try_sql("UPDATE things SET other = other + 1");
 }
 
 /// Either way, and back.
@@ -101,12 +105,12 @@ fn step_the_clock(attack: &Attack, dice: &mut Dice) {
 }
 
 /// Holds the next flush of a sidecar until it has been given up and what came after it has been saved.
-fn deliver_late(attack: &Attack, dice: &mut Dice) {
+pub fn deliver_late(attack: &Attack, dice: &mut Dice) {
     held_flush(&attack.world, any_sidecar(dice), || thread::sleep(DEADLINE + moment(dice)));
 }
 
 /// Holds the next flush of a sidecar until that one was killed and started again, and what came after was saved.
-fn deliver_late_after_a_kill(attack: &Attack, dice: &mut Dice) {
+pub fn deliver_late_after_a_kill(attack: &Attack, dice: &mut Dice) {
     let i = any_sidecar(dice);
     held_flush(&attack.world, i, || {
         // Before the kill its keys are often written again: the journal then holds nothing of it any more.
@@ -119,7 +123,7 @@ fn deliver_late_after_a_kill(attack: &Attack, dice: &mut Dice) {
 
 /// Holds the next flush of a sidecar for as long as `meanwhile` takes.
 pub fn held_flush(world: &World, i: usize, meanwhile: impl FnOnce()) {
-    let late = world.proxies[i].trap("\"k\":[");
+    let late = world.way_to_primary(i).trap("\"k\":[");
     let begun = Instant::now();
     while !late.has_caught() && begun.elapsed() < MAX_STALENESS {
         thread::sleep(Duration::from_millis(1));
@@ -128,17 +132,17 @@ pub fn held_flush(world: &World, i: usize, meanwhile: impl FnOnce()) {
     late.release();
 }
 
-fn end_connections(attack: &Attack, _: &mut Dice) {
+pub fn end_connections(attack: &Attack, _: &mut Dice) {
     let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hearthside'";
-    let _away = attack.world.postgres.try_sql(terminate);
+    let _away = attack.world.postgres().try_sql(terminate);
 }
 
 /// While a standby that must confirm is away, a commit is in the log, and nobody sees its rows: those of all writers, and
 /// then that of one key, which nobody else writes. What was loaded too early would show when it is older than the bound.
 fn hold_commits(attack: &Attack, dice: &mut Dice) {
     let wait_for = |standby: &str| {
-        attack.world.postgres.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{standby}'"));
-        attack.world.postgres.sql("SELECT pg_reload_conf()");
+        attack.world.postgres().sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{standby}'"));
+        attack.world.postgres().sql("SELECT pg_reload_conf()");
     };
     wait_for("nobody");
     thread::sleep(moment(dice));

@@ -66,7 +66,7 @@ impl Feed {
 pub fn freeze(attack: &Attack, dice: &mut Dice) {
     let serving = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' OR backend_type = 'walsender' AND pid IN \
          (SELECT active_pid FROM pg_replication_slots)";
-    let pids = attack.world.postgres.try_sql(serving).unwrap_or_default();
+    let pids = attack.world.postgres().try_sql(serving).unwrap_or_default();
     let signal = |name: &str| {
         for pid in pids.lines() {
             // It may have ended meanwhile.
@@ -80,17 +80,17 @@ pub fn freeze(attack: &Attack, dice: &mut Dice) {
 
 fn end_walsenders(attack: &Attack, _: &mut Dice) {
     let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots";
-    let _away = attack.world.postgres.try_sql(end);
+    let _away = attack.world.postgres().try_sql(end);
 }
 
 fn drop_publication(attack: &Attack, dice: &mut Dice) {
-    let drop_it = || drop(attack.world.postgres.sql("DROP PUBLICATION hearthside"));
+    let drop_it = || drop(attack.world.postgres().sql("DROP PUBLICATION hearthside"));
     untold(attack, dice, drop_it, || attack.world.install_triggers());
 }
 
 fn take_out(attack: &Attack, dice: &mut Dice) {
     let take = format!("ALTER PUBLICATION hearthside DROP TABLE {}", any_table(dice));
-    untold(attack, dice, || drop(attack.world.postgres.sql(&take)), || attack.world.install_triggers());
+    untold(attack, dice, || drop(attack.world.postgres().sql(&take)), || attack.world.install_triggers());
 }
 
 /// Often for less time than there is between two looks at the schema.

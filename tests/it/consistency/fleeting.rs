@@ -65,7 +65,7 @@ fn upsert(table: &str, rows: &str) -> String {
 
 /// Takes a partition away, and attaches it a moment later with other values.
 pub fn detach(attack: &Attack, dice: &mut Dice) {
-    let (fleeting, postgres) = (&attack.fleeting, &attack.world.postgres);
+    let (fleeting, postgres) = (&attack.fleeting, attack.world.postgres());
     let _high: Vec<MutexGuard<'_, ()>> =
         fleeting.held[HIGH..].iter().map(|held| held.lock().expect("a lock")).collect();
     let all_are = |what, change: &dyn Fn(&[u64])| {
@@ -91,7 +91,7 @@ pub fn detach(attack: &Attack, dice: &mut Dice) {
 
 /// The same while the schema watch cannot see it.
 pub fn detach_unseen(attack: &Attack, dice: &mut Dice) {
-    let mut catalog = attack.world.postgres.session();
+    let mut catalog = attack.world.postgres().session();
     // The watch reads it; loads and writes do not.
     catalog.run("BEGIN; LOCK TABLE pg_catalog.pg_policy IN ACCESS EXCLUSIVE MODE;");
     detach(attack, dice);

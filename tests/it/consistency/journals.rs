@@ -42,7 +42,7 @@ pub fn backup(from: &Path, to: &Path) {
 
 /// What the store holds of a deferred field.
 fn stored(attack: &Attack, key: usize) -> u64 {
-    let stored = attack.world.postgres.sql(&format!("SELECT d FROM things WHERE id = {key}"));
+    let stored = attack.world.postgres().sql(&format!("SELECT d FROM things WHERE id = {key}"));
     stored.parse().expect("a number")
 }
 

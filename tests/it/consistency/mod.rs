@@ -9,6 +9,7 @@ mod crowd;
 mod deck;
 mod embedded;
 mod embedded_faults;
+mod failover;
 mod faults;
 mod feeds;
 mod fleeting;
@@ -59,9 +60,9 @@ struct Attack {
 }
 
 impl Attack {
-    fn new(feed: Feed) -> Self {
+    fn on(world: World) -> Self {
         Self {
-            world: World::new(feed),
+            world,
             things: Things::new(),
             fleeting: Fleeting::new(),
             places: Places::new(),
@@ -146,9 +147,9 @@ const ACTORS: [Actor; 13] = [
 /// A run of this length has made every kind of fault.
 const LONG: Duration = Duration::from_secs(300);
 
-/// Faults, one after the other; how many of which kind.
-fn attacked(attack: &Attack, seed: u64, time: Duration) -> Deck<Attack> {
-    let (begun, mut dice, mut deck) = (Instant::now(), Dice(seed), Deck::of(attack.world.feed.faults()));
+/// Faults, one after the other.
+fn attacked(attack: &Attack, deck: &mut Deck<Attack>, seed: u64, time: Duration) {
+    let (begun, mut dice) = (Instant::now(), Dice(seed));
     for number in 1.. {
         if begun.elapsed() >= time || attack.is_over() {
             break;
@@ -160,7 +161,6 @@ fn attacked(attack: &Attack, seed: u64, time: Duration) -> Deck<Attack> {
             be_calm(attack, number / 8);
         }
     }
-    deck
 }
 
 /// Writes without faults for a second, and then neither.
@@ -178,15 +178,19 @@ fn the_contract_holds_under_attack() {
     let feed = Feed::wanted();
     eprintln!("consistency: HEARTHSIDE_SEED={seed} HEARTHSIDE_FEED={}", feed.name());
     let time = Duration::from_secs(setting("HEARTHSIDE_CONSISTENCY_SECONDS", 60));
-    let attack = &Attack::new(feed);
-    let deck = thread::scope(|scope| {
+    withstands(&Attack::on(World::new(feed)), Deck::of(feed.faults()), seed, time);
+}
+
+/// Readers and writers are told the truth whatever faults of the deck come meanwhile.
+fn withstands(attack: &Attack, mut deck: Deck<Attack>, seed: u64, time: Duration) {
+    thread::scope(|scope| {
         for (i, actor) in ACTORS.iter().enumerate() {
             let dice = Dice(seed ^ 0x5851_f42d_4c95_7f2d_u64.wrapping_mul(i as u64 + 1));
             scope.spawn(move || actor(attack, dice));
         }
         // However this ends, nobody goes on alone.
         let _end = End(&attack.over);
-        attacked(attack, seed, time)
+        attacked(attack, &mut deck, seed, time);
     });
     attack.expect_none(seed);
     rest::comes(attack);

@@ -8,14 +8,14 @@ use super::world::MAX_STALENESS;
 use crate::differential::stream::Dice;
 
 pub fn restart(attack: &Attack, dice: &mut Dice) {
-    let mut pooler = attack.world.pooler.lock().expect("a lock");
+    let mut pooler = attack.world.pooler();
     pooler.stop();
     thread::sleep(moment(dice));
     pooler.launch();
 }
 
 pub fn pause(attack: &Attack, dice: &mut Dice) {
-    let pooler = attack.world.pooler.lock().expect("a lock");
+    let pooler = attack.world.pooler();
     assert!(pooler.tell("PAUSE"));
     thread::sleep(moment(dice) + MAX_STALENESS);
     assert!(pooler.tell("RESUME"));

@@ -23,7 +23,7 @@ pub fn under_a_flush(attack: &Attack, dice: &mut Dice) {
 /// While flushes wait for their tables; sometimes twice in a row.
 pub fn under_locks(attack: &Attack, dice: &mut Dice) {
     let i = any_sidecar(dice);
-    let mut session = attack.world.postgres.session();
+    let mut session = attack.world.postgres().session();
     session.run("BEGIN; LOCK TABLE things, registers IN EXCLUSIVE MODE;");
     for _ in 0..=dice.roll(2) {
         thread::sleep(moment(dice));

@@ -38,7 +38,7 @@ fn shows(
     (table, field, key): (&str, &str, usize),
     check: impl Fn(Option<u64>) -> Option<super::Violation>,
 ) {
-    let stored = attack.world.postgres.sql(&format!("SELECT {field} FROM {table} WHERE id = {key}")).parse().ok();
+    let stored = attack.world.postgres().sql(&format!("SELECT {field} FROM {table} WHERE id = {key}")).parse().ok();
     let name = format!("{}:{key} {field}", table.trim_end_matches('s'));
     attack.saw(&name, check(stored));
     for client in clients {

@@ -11,7 +11,7 @@ use crate::differential::stream::Dice;
 
 /// Changes the schema, and changes it back a moment later.
 pub fn for_a_moment(attack: &Attack, dice: &mut Dice, change: &str, back: &str) {
-    let postgres = &attack.world.postgres;
+    let postgres = &attack.world.postgres();
     untold(attack, dice, || drop(postgres.sql(change)), || drop(postgres.sql(back)));
 }
 
@@ -58,7 +58,7 @@ pub fn rename(attack: &Attack, dice: &mut Dice) {
 pub fn swap(attack: &Attack, dice: &mut Dice) {
     let table = *dice.pick(&["things", "registers"]);
     let replace = || {
-        attack.world.postgres.sql(&format!(
+        attack.world.postgres().sql(&format!(
             "BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; CREATE TABLE copied (LIKE {table} INCLUDING ALL); \
              INSERT INTO copied SELECT * FROM {table}; DROP TABLE {table}; ALTER TABLE copied RENAME TO {table}; COMMIT"
         ));
@@ -76,7 +76,7 @@ pub fn disable_triggers(attack: &Attack, dice: &mut Dice) {
 pub fn drop_triggers(attack: &Attack, dice: &mut Dice) {
     let table = any_table(dice);
     let remove = || {
-        attack.world.postgres.sql(&format!(
+        attack.world.postgres().sql(&format!(
             "DO $$ DECLARE name text; BEGIN \
              FOR name IN SELECT tgname FROM pg_trigger WHERE tgrelid = '{table}'::regclass AND NOT tgisinternal \
              LOOP EXECUTE format('DROP TRIGGER %I ON {table}', name); END LOOP; END $$"

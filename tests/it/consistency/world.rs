@@ -1,10 +1,10 @@
 //! The parts under attack: one Postgres, one Redis, and sidecars behind fault proxies. One of them asks the store
-//! through a pooler.
+//! through a pooler; or both ask whichever of two Postgres is the primary.
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use super::feeds::Feed;
@@ -15,7 +15,7 @@ use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
-use crate::support::warnings;
+use crate::support::{until, warnings};
 
 pub const SIDECARS: usize = 2;
 
@@ -81,12 +81,20 @@ const TABLES: &str = "CREATE TABLE things (id BIGINT PRIMARY KEY, v BIGINT, d BI
     CREATE TABLE fleeting_low PARTITION OF fleeting FOR VALUES FROM (0) TO (6); \
     CREATE TABLE fleeting_high PARTITION OF fleeting FOR VALUES FROM (6) TO (12); CREATE EXTENSION pg_stat_statements;";
 
+/// What else the store is.
+enum Layout {
+    /// A pooler before it, for one of the sidecars.
+    Pooled(Mutex<PgBouncer>),
+    /// The ports of two servers, and the one that is the standby now. Each sidecar has a proxy for each of them.
+    Pair([u16; 2], Mutex<Option<Postgres>>),
+}
+
 pub struct World {
     pub feed: Feed,
-    pub postgres: Postgres,
+    primary: RwLock<Arc<Postgres>>,
+    layout: Layout,
     pub redis: Mutex<Redis>,
-    pub pooler: Mutex<PgBouncer>,
-    pub proxies: Vec<Proxy>,
+    proxies: Vec<Proxy>,
     sidecars: Vec<Mutex<Option<Sidecar>>>,
     /// Stale reads that each sidecar's verifier has found, and that the contract allows.
     allowed: [AtomicUsize; SIDECARS],
@@ -96,18 +104,60 @@ pub struct World {
     folder: tempfile::TempDir,
 }
 
+/// A Postgres with the tables.
+fn prepared(feed: Feed) -> Postgres {
+    let postgres = Postgres::start_with(feed.options());
+    postgres.sql(TABLES);
+    postgres
+}
+
+/// A standby of this primary, which from now on confirms nothing that the standby does not have. What the primary holds
+/// before is copied: of a setting that waits for a standby it knows nothing when it is promoted.
+fn in_step(primary: &Postgres, port: u16, feed: Feed) -> Postgres {
+    let standby = primary.standby_at(port, feed.options());
+    until("it follows", || primary.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1");
+    primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+    primary.sql("SELECT pg_reload_conf()");
+    until("it is waited for", || primary.sql("SELECT sync_state FROM pg_stat_replication") == "sync");
+    standby
+}
+
 impl World {
     pub fn new(feed: Feed) -> Self {
-        let (postgres, redis) = (Postgres::start_with(feed.options()), Redis::start());
-        postgres.sql(TABLES);
+        let postgres = prepared(feed);
         let pooler = PgBouncer::start(&postgres, "transaction");
-        let proxies = [postgres.port, pooler.port, postgres.port].map(Proxy::to).into();
+        let ports = [postgres.port, pooler.port, postgres.port];
+        let world = Self::of(feed, postgres, Layout::Pooled(Mutex::new(pooler)), &ports);
+        world.builder(0).migrated();
+        // Loads, writes and notices of the first overtake each other.
+        world.proxies[0].delay(20);
+        (0..SIDECARS).for_each(|i| world.start(i));
+        world
+    }
+
+    /// One whose store is a primary and a standby that has everything before it is confirmed.
+    pub fn with_standby(feed: Feed) -> Self {
+        let postgres = prepared(feed);
+        let ports = [postgres.port, free_port()];
+        let world = Self::of(feed, postgres, Layout::Pair(ports, Mutex::default()), &[ports, ports].concat());
+        world.builder(0).migrated();
+        *world.standby() = Some(in_step(&world.postgres(), ports[1], feed));
+        (0..SIDECARS).for_each(|i| world.start(i));
+        world
+    }
+
+    fn standby(&self) -> MutexGuard<'_, Option<Postgres>> {
+        let Layout::Pair(_, standby) = &self.layout else { panic!("there is none") };
+        standby.lock().expect("a lock")
+    }
+
+    fn of(feed: Feed, postgres: Postgres, layout: Layout, ports: &[u16]) -> Self {
         let world = Self {
             feed,
-            postgres,
-            redis: Mutex::new(redis),
-            pooler: Mutex::new(pooler),
-            proxies,
+            primary: RwLock::new(Arc::new(postgres)),
+            layout,
+            redis: Mutex::new(Redis::start()),
+            proxies: ports.iter().map(|port| Proxy::to(*port)).collect(),
             sidecars: (0..SIDECARS).map(|_| Mutex::new(None)).collect(),
             allowed: Default::default(),
             restored: Default::default(),
@@ -116,11 +166,30 @@ impl World {
         };
         (0..SIDECARS).for_each(|i| fs::write(world.places(i), file_of(0)).expect("written"));
         (0..SIDECARS).for_each(|i| fs::write(world.clock(i), "+0").expect("written"));
-        world.builder(0).migrated();
-        // Loads, writes and notices of the first overtake each other.
-        world.proxies[0].delay(20);
-        (0..SIDECARS).for_each(|i| world.start(i));
         world
+    }
+
+    /// The server that takes writes.
+    pub fn postgres(&self) -> Arc<Postgres> {
+        self.primary.read().expect("a lock").clone()
+    }
+
+    pub fn pooler(&self) -> MutexGuard<'_, PgBouncer> {
+        let Layout::Pooled(pooler) = &self.layout else { panic!("there is none") };
+        pooler.lock().expect("a lock")
+    }
+
+    /// Another primary: `change` ends the old one, or not, and promotes the new one by what it is given. Then the old
+    /// one is gone, and there is another standby in its place.
+    pub fn fail_over(&self, change: impl FnOnce(&Postgres, &dyn Fn())) {
+        let mut standby = self.standby();
+        let (old, new) = (self.postgres(), Arc::new(standby.take().expect("a standby")));
+        change(&old, &|| {
+            new.promote();
+            *self.primary.write().expect("a lock") = new.clone();
+        });
+        old.stop_if_running();
+        *standby = Some(in_step(&new, old.port, self.feed));
     }
 
     /// The file of a sidecar's definitions.
@@ -144,8 +213,32 @@ impl World {
 
     /// The proxies of a sidecar.
     pub fn ways(&self, i: usize) -> impl Iterator<Item = &Proxy> {
-        let feed = if i == POOLED { Some(&self.proxies[FEED]) } else { None };
-        std::iter::once(&self.proxies[i]).chain(feed)
+        let of_sidecar = match &self.layout {
+            Layout::Pooled(_) if i == POOLED => vec![&self.proxies[i], &self.proxies[FEED]],
+            Layout::Pooled(_) => vec![&self.proxies[i]],
+            Layout::Pair(..) => self.proxies[2 * i..][..2].iter().collect(),
+        };
+        of_sidecar.into_iter()
+    }
+
+    /// The proxy by which a sidecar reaches the server that takes writes.
+    pub fn way_to_primary(&self, i: usize) -> &Proxy {
+        match &self.layout {
+            Layout::Pooled(_) => &self.proxies[i],
+            Layout::Pair(ports, _) => &self.proxies[2 * i + usize::from(ports[1] == self.postgres().port)],
+        }
+    }
+
+    /// Where the store is for a sidecar.
+    fn url(&self, i: usize) -> String {
+        match &self.layout {
+            Layout::Pooled(_) => self.postgres().url_at(self.proxies[i].port),
+            Layout::Pair(..) => {
+                let [one, other] = [0, 1].map(|at| self.proxies[2 * i + at].port);
+                let hosts = format!("127.0.0.1:{one},127.0.0.1:{other}");
+                format!("postgres://postgres@{hosts}/postgres?target_session_attrs=read-write")
+            }
+        }
     }
 
     pub fn builder(&self, i: usize) -> Builder {
@@ -158,7 +251,7 @@ impl World {
             .environment("FAKETIME_NO_CACHE", "1")
             .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         for (name, value) in [
-            ("STORE__URL", self.postgres.url_at(self.proxies[i].port)),
+            ("STORE__URL", self.url(i)),
             ("STORE__FEED", self.feed.name().into()),
             ("SERVER__LISTEN", format!("127.0.0.1:{}", self.ports[i])),
             ("JOURNAL__PATH", self.journal(i).display().to_string()),
@@ -174,8 +267,8 @@ impl World {
         ] {
             builder = builder.set(name, value);
         }
-        if i == POOLED {
-            let feed = self.postgres.url_at(self.proxies[FEED].port);
+        if i == POOLED && matches!(self.layout, Layout::Pooled(_)) {
+            let feed = self.postgres().url_at(self.proxies[FEED].port);
             builder = builder.set("STORE__POOLER", "transaction").set("STORE__FEED_URL", feed);
         }
         // Trouble is what this is about; a panic is not. Stale records are judged by `expect_no_stale_reads`.
@@ -194,11 +287,13 @@ impl World {
             warnings::STALE,
             warnings::JOURNAL_COPIED,
             warnings::JOURNAL_LACKS,
+            warnings::STORE_MOVED,
+            warnings::IS_A_STANDBY,
         ])
     }
 
     pub fn install_triggers(&self) {
-        let done = self.builder(0).set("STORE__URL", self.postgres.url()).execute(&["triggers", "--install"]);
+        let done = self.builder(0).set("STORE__URL", self.postgres().url()).execute(&["triggers", "--install"]);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 

@@ -145,6 +145,13 @@ impl Postgres {
         succeed(stop);
     }
 
+    /// The same of one that may have been stopped before.
+    pub fn stop_if_running(&self) {
+        let mut stop = program("pg_ctl");
+        stop.args(["stop", "-w", "-m", "immediate", "-D"]).arg(self.data());
+        let _ended = stop.current_dir("/").output();
+    }
+
     /// What the server has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).expect("a log")
@@ -262,9 +269,6 @@ impl Drop for Session {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        let mut stop = program("pg_ctl");
-        stop.args(["stop", "-m", "immediate", "-D"]).arg(self.data());
-        // It may have been stopped by the test.
-        let _ = stop.current_dir("/").output();
+        self.stop_if_running();
     }
 }

@@ -14,6 +14,11 @@ impl Postgres {
 
     /// One with more options on its command line.
     pub fn standby_with(&self, options: &str) -> Self {
+        self.standby_at(free_port(), options)
+    }
+
+    /// The same at this port.
+    pub fn standby_at(&self, port: u16, options: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         give_away(folder.path());
@@ -21,7 +26,7 @@ impl Postgres {
         copy.args(["-R", "-X", "stream", "--checkpoint=fast", "--no-sync", "-h", "127.0.0.1", "-U", "postgres", "-p"]);
         copy.arg(self.port.to_string()).arg("-D").arg(folder.path().join("data"));
         succeed(copy);
-        let standby = Self { folder, port: free_port(), options: format!(" {options}") };
+        let standby = Self { folder, port, options: format!(" {options}") };
         standby.launch();
         standby
     }

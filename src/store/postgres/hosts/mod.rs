@@ -25,6 +25,7 @@ use super::proof::{self, Proven};
 use crate::config::{self, Pooler};
 use crate::store::StoreError;
 use crate::store::standing::Standing;
+use crate::telemetry::planted::is_planted;
 use probe::Probed;
 use wanted::Wanted;
 
@@ -204,7 +205,7 @@ impl Hosts {
     fn rank(&self, at: usize, probed: &Probed, newest: u32) -> Option<(u8, bool, usize)> {
         let rank = self.wanted.rank(probed.proven.standing)?;
         let is_older = probed.timeline.is_some_and(|timeline| timeline < newest);
-        (!is_older).then(|| (rank, at != self.current.load(SeqCst), at))
+        (!is_older || is_planted("old-primary-taken")).then(|| (rank, at != self.current.load(SeqCst), at))
     }
 
     fn none_fits(&self, probed: &mut [(usize, Result<Probed, StoreError>)]) -> StoreError {
