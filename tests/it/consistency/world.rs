@@ -89,6 +89,16 @@ enum Layout {
     Pair([u16; 2], Mutex<Option<Postgres>>),
 }
 
+/// A server that is gone when this is, also with a failed test: it confirms nothing without its standby, and whoever
+/// writes there waits.
+struct Goes<'g>(&'g Postgres);
+
+impl Drop for Goes<'_> {
+    fn drop(&mut self) {
+        self.0.stop_if_running();
+    }
+}
+
 pub struct World {
     pub feed: Feed,
     primary: RwLock<Arc<Postgres>>,
@@ -184,11 +194,12 @@ impl World {
     pub fn fail_over(&self, change: impl FnOnce(&Postgres, &dyn Fn())) {
         let mut standby = self.standby();
         let (old, new) = (self.postgres(), Arc::new(standby.take().expect("a standby")));
+        let goes = Goes(&old);
         change(&old, &|| {
             new.promote();
             *self.primary.write().expect("a lock") = new.clone();
         });
-        old.stop_if_running();
+        drop(goes);
         *standby = Some(in_step(&new, old.port, self.feed));
     }
 

@@ -38,9 +38,12 @@ impl Postgres {
         until("the standby has caught up", || self.sql(&has_reached) == "t");
     }
 
-    /// The standby takes writes from now on.
+    /// The standby takes writes from now on. A question there may be given up for what is replayed meanwhile.
     pub fn promote(&self) {
-        assert_eq!(self.sql("SELECT pg_promote()"), "t");
+        until("it is promoted", || {
+            let _given_up = self.try_sql("SELECT pg_promote(false)");
+            self.try_sql("SELECT pg_is_in_recovery()").is_ok_and(|answer| answer == "f")
+        });
     }
 
     /// Starts it again as a standby of nobody.
