@@ -199,7 +199,7 @@ async fn journal(loaded: &Loaded, aside: &Aside) -> ExitCode {
 async fn change_triggers(loaded: &Loaded, mappings: &Mappings, wanted: &Triggers) -> ExitCode {
     let settings = &loaded.config.settings.store;
     let script = async || match settings.feed {
-        Feed::Notify | Feed::Auto => triggers::script(settings, &mappings.list).await,
+        Feed::Notify | Feed::Outbox | Feed::Auto => triggers::script(settings, &mappings.list).await,
         Feed::Replication => publication::script(&mappings.list, &settings.publication),
     };
     match wanted {

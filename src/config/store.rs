@@ -114,6 +114,8 @@ pub enum Feed {
     /// Triggers send notices.
     #[default]
     Notify,
+    /// Triggers write rows that are read, while much changes; else they send notices.
+    Outbox,
     /// The server's log is read, by logical replication.
     Replication,
     /// By logical replication where the server and the role allow it, and the publication is there; else by triggers.

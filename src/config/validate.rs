@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::exposure::open_to_all;
-use super::{AuthMode, ByteSize, Faults, Pooler, PubSubMode, Settings, addresses, log_level};
+use super::{AuthMode, ByteSize, Faults, Feed, Pooler, PubSubMode, Settings, addresses, log_level};
 
 /// More threads than any machine has cores are useless.
 const MOST_WORKERS: usize = 1024;
@@ -37,6 +37,10 @@ pub(super) fn check(settings: &Settings, faults: &mut Faults) {
         faults.add("store.url", "must begin with postgres:// or sqlite://");
     }
     feed_url(&settings.store, faults);
+    if settings.store.feed == Feed::Outbox && store.starts_with("sqlite:") {
+        faults
+            .add("store.feed", "\"outbox\" is for Postgres, and store.url is SQLite, whose file is watched as a whole");
+    }
 }
 
 /// What a pooler cannot carry needs a way past it.

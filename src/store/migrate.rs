@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, SqlitePool};
 
+use super::triggers::{Means, Report};
 use super::{StoreError, dropped, triggers};
 use crate::config;
 use crate::mapping::Mappings;
@@ -16,7 +17,7 @@ const WORLD: &str = include_str!("../../migrations/demo_world.sql");
 /// Which migrations have been applied to Postgres.
 const LEDGER: &str = "hearthside._sqlx_migrations";
 
-/// How long the demo's triggers wait for a lock.
+/// How long what is made waits for a lock.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM locations)";
@@ -66,7 +67,7 @@ async fn take_over_ledger(connection: &mut PgConnection) -> Result<(), StoreErro
     Ok(())
 }
 
-pub(super) async fn postgres(pool: &PgPool, demo: bool) -> Result<(), StoreError> {
+pub(super) async fn postgres(pool: &PgPool, demo: bool, means: Means) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await?;
     connection.lock().await?;
     take_over_ledger(&mut connection).await?;
@@ -74,11 +75,16 @@ pub(super) async fn postgres(pool: &PgPool, demo: bool) -> Result<(), StoreError
     drop(connection);
     in_our_schema(&POSTGRES).run(pool).await?;
     dropped::make_again(pool).await?;
+    if means == Means::Outbox {
+        let mut report = Report::default();
+        triggers::install_outbox(pool, PATIENCE, &mut report).await?;
+        all_is_done(report)?;
+    }
     if !demo {
         return Ok(());
     }
     in_our_schema(&POSTGRES_DEMO).run(pool).await?;
-    install_demo(pool).await?;
+    install_demo(pool, means).await?;
     let mut transaction = pool.begin().await?;
     if sqlx::query_scalar::<_, bool>(IS_EMPTY).fetch_one(&mut *transaction).await? {
         sqlx::raw_sql(WORLD).execute(&mut *transaction).await?;
@@ -87,10 +93,13 @@ pub(super) async fn postgres(pool: &PgPool, demo: bool) -> Result<(), StoreError
 }
 
 /// Makes the change triggers of the demo's mappings.
-async fn install_demo(pool: &PgPool) -> Result<(), StoreError> {
+async fn install_demo(pool: &PgPool, means: Means) -> Result<(), StoreError> {
     let mut shipped = config::read("built-in config.toml", config::SHIPPED, std::iter::empty());
     let mappings = Mappings::compile(&shipped.config, &mut shipped.faults);
-    let report = triggers::install(pool, &mappings.list, PATIENCE).await?;
+    all_is_done(triggers::install(pool, &mappings.list, means, PATIENCE).await?)
+}
+
+fn all_is_done(report: Report) -> Result<(), StoreError> {
     if report.failed.is_empty() { Ok(()) } else { Err(StoreError::Refused(report.failed.join("; "))) }
 }
 

@@ -297,7 +297,9 @@ impl Store {
     /// [`StoreError`].
     pub async fn migrate(&self, demo: bool) -> Result<(), StoreError> {
         match &self.engine {
-            Engine::Postgres(store) => migrate::postgres(&store.direct(), demo).await,
+            Engine::Postgres(store) => {
+                migrate::postgres(&store.direct(), demo, triggers::means(self.settings.feed)).await
+            }
             Engine::Sqlite(store) => migrate::sqlite(&store.pool().await?, demo).await,
             Engine::Away(away) => Err(away.error()),
         }

@@ -92,7 +92,7 @@ pub(super) fn say_untold(mapping: &Mapping, feed: FeedKind, was_watched: bool, m
     let lacks = missing.join("; ");
     match (feed, was_watched, missing) {
         (_, true, []) | (_, false, [_, ..]) => {}
-        (FeedKind::Notify, false, []) => {
+        (FeedKind::Notify | FeedKind::Outbox, false, []) => {
             tracing::info!(mapping = name, "the change triggers of the mapping are all there");
         }
         (FeedKind::Replication, false, []) => tracing::info!(mapping = name, "every change of the mapping is told"),
@@ -102,7 +102,7 @@ pub(super) fn say_untold(mapping: &Mapping, feed: FeedKind, was_watched: bool, m
             "not every change of this mapping is told: it is noticed only {noticed}; \
              `hearthside check --connect` says what to do"
         ),
-        (FeedKind::Notify, true, _) => {
+        (FeedKind::Notify | FeedKind::Outbox, true, _) => {
             tracing::error!(
                 mapping = name,
                 missing = lacks,

@@ -21,6 +21,7 @@ mod hosts;
 mod limits;
 mod operations;
 mod outages;
+mod outbox;
 mod owned;
 mod protocol;
 mod replication;

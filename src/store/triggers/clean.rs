@@ -10,6 +10,8 @@ use super::function::Function;
 use super::install::Report;
 use super::interest::by_table;
 use super::locked::run;
+use super::means::Means;
+use super::outbox;
 use super::present::{BELOW, judge};
 use crate::mapping::Mapping;
 use crate::store::{StoreError, dropped};
@@ -27,7 +29,7 @@ struct Superfluous {
 }
 
 /// What no table of these mappings has as its own set. Without mappings these are all.
-async fn superfluous(pool: &PgPool, mappings: &[Mapping]) -> Result<Vec<Superfluous>, sqlx::Error> {
+async fn superfluous(pool: &PgPool, mappings: &[Mapping], means: Means) -> Result<Vec<Superfluous>, sqlx::Error> {
     let ask = format!(
         "{BELOW} SELECT t.tgrelid::regclass::text AS relation, \
          array_agg(quote_ident(t.tgname) ORDER BY t.tgname) AS names \
@@ -36,7 +38,7 @@ async fn superfluous(pool: &PgPool, mappings: &[Mapping]) -> Result<Vec<Superflu
     );
     let tables = by_table(mappings);
     let names: Vec<&String> = tables.iter().map(|table| &table.table).collect();
-    let functions: Vec<String> = tables.iter().map(|table| Function::of(table).name).collect();
+    let functions: Vec<String> = tables.iter().map(|table| Function::of(table, means).name).collect();
     let earlier = vec![""; names.len()];
     sqlx::query_as(AssertSqlSafe(ask)).bind(names).bind(functions).bind(earlier).fetch_all(pool).await
 }
@@ -47,7 +49,11 @@ async fn superfluous(pool: &PgPool, mappings: &[Mapping]) -> Result<Vec<Superflu
 ///
 /// # Errors
 /// The catalog cannot be asked.
-pub(in crate::store) async fn doubts(pool: &PgPool, mappings: &[Mapping]) -> Result<Vec<String>, StoreError> {
+pub(in crate::store) async fn doubts(
+    pool: &PgPool,
+    mappings: &[Mapping],
+    means: Means,
+) -> Result<Vec<String>, StoreError> {
     let line = |found: Superfluous| {
         format!(
             "change triggers of {} serve no mapping of this configuration, or another set does the same ({}): \
@@ -56,7 +62,7 @@ pub(in crate::store) async fn doubts(pool: &PgPool, mappings: &[Mapping]) -> Res
             found.names.join(", ")
         )
     };
-    let mut lines: Vec<String> = superfluous(pool, mappings).await?.into_iter().map(line).collect();
+    let mut lines: Vec<String> = superfluous(pool, mappings, means).await?.into_iter().map(line).collect();
     let most = "SELECT current_setting('max_prepared_transactions') <> '0'";
     if !mappings.is_empty() && sqlx::query_scalar::<_, bool>(most).fetch_one(pool).await? {
         let text = "the server takes PREPARE TRANSACTION (max_prepared_transactions), and will refuse it to \
@@ -84,11 +90,12 @@ pub(in crate::store) async fn doubts(pool: &PgPool, mappings: &[Mapping]) -> Res
 pub(in crate::store) async fn prune(
     pool: &PgPool,
     mappings: &[Mapping],
+    means: Means,
     patience: Duration,
 ) -> Result<Report, StoreError> {
     let mut report = Report::default();
     for table in by_table(mappings) {
-        let judged = judge(pool, &table).await?;
+        let judged = judge(pool, &table, means).await?;
         if judged.is_empty() {
             // Under a mistyped name, the triggers that are needed would look like nobody's.
             report.failed.push(format!("there is no table '{}': nothing was dropped", table.table));
@@ -97,20 +104,29 @@ pub(in crate::store) async fn prune(
         let first = "its own triggers are not complete; run `hearthside triggers --install` first";
         report.failed.extend(lacking.map(|judged| format!("{}: {first}", judged.relation)));
     }
-    if report.failed.is_empty() { drop_superfluous(pool, mappings, patience).await } else { Ok(report) }
+    if report.failed.is_empty() { drop_superfluous(pool, mappings, means, patience).await } else { Ok(report) }
 }
 
-/// Drops every trigger and generated function. What the migrations made stays, with the notes of deferred writes.
+/// Drops every trigger and generated function, and the outbox. What the migrations made stays, with the notes of deferred writes.
 ///
 /// # Errors
 /// As [`prune`].
 pub(in crate::store) async fn remove(pool: &PgPool, patience: Duration) -> Result<Report, StoreError> {
-    drop_superfluous(pool, &[], patience).await
+    let mut report = drop_superfluous(pool, &[], Means::Notices, patience).await?;
+    if report.failed.is_empty() {
+        outbox::remove(pool, patience, &mut report).await?;
+    }
+    Ok(report)
 }
 
-async fn drop_superfluous(pool: &PgPool, mappings: &[Mapping], patience: Duration) -> Result<Report, StoreError> {
+async fn drop_superfluous(
+    pool: &PgPool,
+    mappings: &[Mapping],
+    means: Means,
+    patience: Duration,
+) -> Result<Report, StoreError> {
     let mut report = Report::default();
-    for Superfluous { relation, names } in superfluous(pool, mappings).await? {
+    for Superfluous { relation, names } in superfluous(pool, mappings, means).await? {
         let drops = names.iter().map(|name| format!("DROP TRIGGER IF EXISTS {name} ON {relation};\n"));
         let script = drops.collect::<String>();
         let dropped = run(pool, &relation, &script, patience).await;
@@ -121,7 +137,7 @@ async fn drop_superfluous(pool: &PgPool, mappings: &[Mapping], patience: Duratio
         "SELECT p.proname::text FROM pg_proc AS p WHERE {OURS} AND p.proname <> 'changed' AND p.proname <> ALL ($1) \
          AND NOT EXISTS (SELECT 1 FROM pg_trigger AS t WHERE t.tgfoid = p.oid)"
     );
-    let wanted: Vec<String> = by_table(mappings).iter().map(|table| Function::of(table).name).collect();
+    let wanted: Vec<String> = by_table(mappings).iter().map(|table| Function::of(table, means).name).collect();
     let unused: Vec<String> = sqlx::query_scalar(AssertSqlSafe(unused)).bind(wanted).fetch_all(pool).await?;
     for name in unused {
         let script = format!("DROP FUNCTION IF EXISTS hearthside.{name}();");

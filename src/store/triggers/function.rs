@@ -13,7 +13,9 @@
 //! end every listening session, so that its mapping is told as a whole.
 
 use super::interest::{Interest, KeyParts, TableInterests, digest};
+use super::means::Means;
 use super::single::single;
+use super::telling::{tell_all, tell_by_slot};
 use crate::store::catalog::relation::quote;
 use crate::telemetry::planted::is_planted;
 
@@ -32,8 +34,8 @@ pub(super) struct Function {
 }
 
 impl Function {
-    pub(super) fn of(table: &TableInterests) -> Self {
-        let body = body(table);
+    pub(super) fn of(table: &TableInterests, means: Means) -> Self {
+        let body = body(table, means);
         Self { name: format!("changed_{}", digest(&body)), body }
     }
 
@@ -55,23 +57,19 @@ fn tag(body: &str) -> String {
     tags.into_iter().find(|tag| !body.contains(tag.as_str())).unwrap_or_default()
 }
 
-fn body(table: &TableInterests) -> String {
+fn body(table: &TableInterests, means: Means) -> String {
     let TableInterests { table: name, interests } = table;
     let patterns: Vec<String> =
         interests.iter().map(|interest| format!("{}::pg_catalog.text", quoted(&interest.pattern))).collect();
-    let tokens: String = interests.iter().map(|interest| format!("-- serves {}\n", interest.token())).collect();
+    let tokens: String = interests.iter().map(|interest| format!("-- serves {}\n", interest.token(means))).collect();
     let patterns = patterns.join(", ");
     format!(
         "
 #variable_conflict use_column
 -- Of the table {}. Written by `hearthside triggers`: its name is a digest of this text.
 {tokens}DECLARE
-    rest pg_catalog.bool := true;       -- whether the short way has left something to tell
-BEGIN
-{}    IF rest THEN
-        RAISE too_many_rows;
-    END IF;
-    RETURN NULL;
+{}BEGIN
+{}{}    RETURN NULL;
 EXCEPTION
     WHEN no_data_found THEN
         RETURN NULL;
@@ -82,40 +80,76 @@ EXCEPTION
 END
 ",
         line(name),
-        short(table),
-        long(table, &patterns),
-        trouble(&patterns),
+        declared(means),
+        short(table, means),
+        ended(means),
+        long(table, &patterns, means),
+        trouble(&patterns, means),
     )
 }
 
+/// What the short way finds out.
+fn declared(means: Means) -> &'static str {
+    match means {
+        Means::Notices => {
+            "    rest pg_catalog.bool := true;       -- whether the short way has left something to tell\n"
+        }
+        Means::Outbox => {
+            "    news pg_catalog.text := '';         -- what is to be told; empty: by the long way
+    slot pg_catalog.int4;               -- the table that it belongs to; -1: nobody reads\n"
+        }
+    }
+}
+
+/// The end of the short way.
+fn ended(means: Means) -> String {
+    match means {
+        Means::Notices => "    IF rest THEN
+        RAISE too_many_rows;
+    END IF;
+"
+        .to_owned(),
+        Means::Outbox => format!(
+            "    IF news OPERATOR(pg_catalog.=) '' THEN
+        RAISE too_many_rows;
+    END IF;
+    IF news IS NOT NULL THEN
+        {}    END IF;
+",
+            tell_by_slot()
+        ),
+    }
+}
+
 /// Whatever has gone wrong, the statement that fired this goes on. NOTIFY needs no right, as pg_notify does.
-fn trouble(patterns: &str) -> String {
+fn trouble(patterns: &str, means: Means) -> String {
     format!(
         "        DECLARE
             one pg_catalog.text;
         BEGIN
             FOREACH one IN ARRAY ARRAY[{patterns}] LOOP
-                EXECUTE pg_catalog.format('NOTIFY hearthside, %L', pg_catalog.json_build_object(
+                EXECUTE pg_catalog.format('NOTIFY {}, %L', pg_catalog.json_build_object(
                     'mapping', one, 'trouble', SQLSTATE)::pg_catalog.text);
             END LOOP;
         EXCEPTION WHEN OTHERS THEN
             RAISE LOG 'Hearthside cannot be told of a change: % (%)', SQLERRM, SQLSTATE;
         END;
-"
+",
+        means.channel()
     )
 }
 
 /// The short way, where there is one.
-fn short(table: &TableInterests) -> String {
+fn short(table: &TableInterests, means: Means) -> String {
     let events = [("UPDATE", Event::Update), ("INSERT", Event::Insert), ("DELETE", Event::Delete)];
-    let ways = events.into_iter().filter_map(|(name, event)| Some((name, single(table, event)?)));
+    let ways = events.into_iter().filter_map(|(name, event)| Some((name, single(table, event, means)?)));
     let ways: Vec<String> =
         ways.map(|(name, way)| format!("IF TG_OP OPERATOR(pg_catalog.=) '{name}' THEN\n{way}")).collect();
     if ways.is_empty() { String::new() } else { format!("    {}    END IF;\n", ways.join("    ELS")) }
 }
 
 /// The long way. The text of a key must not depend on the writer's session, and nothing of the session may change.
-fn long(table: &TableInterests, patterns: &str) -> String {
+fn long(table: &TableInterests, patterns: &str, means: Means) -> String {
     let told = |event| table.interests.iter().map(|interest| told(interest, event)).collect::<String>();
     format!(
         "        DECLARE
@@ -152,8 +186,8 @@ fn long(table: &TableInterests, patterns: &str) -> String {
         told(Event::Insert),
         told(Event::Delete),
         batching(),
-        sending(),
-        trouble(patterns),
+        tell_all(means),
+        trouble(patterns, means),
     )
 }
 
@@ -183,15 +217,6 @@ fn batching() -> String {
         END IF;
 "
     )
-}
-
-/// Sends them: first the mappings that are told as a whole.
-fn sending() -> String {
-    "        FOREACH one IN ARRAY whole OPERATOR(pg_catalog.||) keys LOOP
-            PERFORM pg_catalog.pg_notify('hearthside', one);
-        END LOOP;
-"
-    .to_owned()
 }
 
 /// What changes rows.
@@ -295,6 +320,7 @@ pub(super) fn quoted(text: &str) -> String {
 mod tests {
     use super::{Function, constant, tag};
     use crate::store::triggers::interest::{Interest, KeyParts, TableInterests};
+    use crate::store::triggers::means::Means;
 
     #[test]
     fn texts_are_quoted_whatever_they_hold() {
@@ -315,9 +341,10 @@ mod tests {
                 is_shown: false,
             }],
         };
-        let function = Function::of(&table("Na\"me"));
+        let function = Function::of(&table("Na\"me"), Means::Notices);
         let sql = function.sql();
         assert!(sql.contains("SELECT ('a:'::text || r.\"Na\"\"me\"::text) COLLATE \"C\" AS k, ROW(r.\"two words\")"));
-        assert_ne!(function.name, Function::of(&table("Name")).name);
+        assert_ne!(function.name, Function::of(&table("Name"), Means::Notices).name);
+        assert_ne!(function.name, Function::of(&table("Na\"me"), Means::Outbox).name);
     }
 }

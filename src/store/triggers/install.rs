@@ -9,6 +9,8 @@ use super::advice::to_make;
 use super::function::Function;
 use super::interest::{TableInterests, by_table};
 use super::locked::run;
+use super::means::Means;
+use super::outbox;
 use super::present::{judge, missing_columns};
 use super::script::of_table;
 use crate::mapping::Mapping;
@@ -37,11 +39,19 @@ impl Report {
 pub(in crate::store) async fn install(
     pool: &PgPool,
     mappings: &[Mapping],
+    means: Means,
     patience: Duration,
 ) -> Result<Report, StoreError> {
     let mut report = Report::default();
+    if means == Means::Outbox {
+        outbox::install(pool, patience, &mut report).await?;
+        if !report.failed.is_empty() {
+            // Its triggers would fail at every change.
+            return Ok(report);
+        }
+    }
     for table in by_table(mappings) {
-        of_one(pool, &table, patience, &mut report).await?;
+        of_one(pool, &table, means, patience, &mut report).await?;
     }
     Ok(report)
 }
@@ -49,10 +59,11 @@ pub(in crate::store) async fn install(
 async fn of_one(
     pool: &PgPool,
     table: &TableInterests,
+    means: Means,
     patience: Duration,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let judged = judge(pool, table).await?;
+    let judged = judge(pool, table, means).await?;
     if judged.is_empty() {
         report.failed.push(format!("there is no table '{}'", table.table));
     }
@@ -65,10 +76,10 @@ async fn of_one(
     }
     report.failed.extend(judged.iter().filter_map(|judged| judged.hindrance()));
     if judged.iter().any(|judged| judged.is_lacking()) {
-        match run(pool, &table.table, &of_table(table, &table.table), patience).await {
+        match run(pool, &table.table, &of_table(table, &table.table, means), patience).await {
             Ok(made) => report.done.extend(made.iter().map(|trigger| format!("made {trigger}"))),
             Err(error) => {
-                let advice = to_make(pool, &table.table, &Function::of(table).name, &error).await;
+                let advice = to_make(pool, &table.table, &Function::of(table, means).name, &error).await;
                 report.fail(&table.table, error, &advice);
             }
         }

@@ -2,10 +2,16 @@
 
 use sha2::{Digest, Sha256};
 
+use super::means::Means;
 use crate::mapping::Mapping;
 
 /// Of the function's text: another version of it makes other functions.
-const VERSION: &str = "1";
+const fn version(means: Means) -> &'static str {
+    match means {
+        Means::Notices => "1",
+        Means::Outbox => "outbox 1",
+    }
+}
 
 /// What one mapping wants to be told of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +51,7 @@ pub(in crate::store) fn by_table<'m>(mappings: impl IntoIterator<Item = &'m Mapp
         }
     }
     // The function is the same in whatever order the configuration has its mappings.
-    tables.iter_mut().for_each(|table| table.interests.sort_by_key(Interest::token));
+    tables.iter_mut().for_each(|table| table.interests.sort_by_key(|interest| interest.token(Means::Notices)));
     tables
 }
 
@@ -86,8 +92,8 @@ fn shown(mapping: &Mapping) -> Option<Vec<String>> {
 
 impl Interest {
     /// Stands in the text of every function that serves it.
-    pub(super) fn token(&self) -> String {
-        let mut parts = vec![VERSION, &self.pattern];
+    pub(super) fn token(&self, means: Means) -> String {
+        let mut parts = vec![version(means), &self.pattern];
         if let Some(KeyParts { literals, columns }) = &self.key {
             parts.push("key");
             parts.extend(literals.iter().chain(columns).map(String::as_str));

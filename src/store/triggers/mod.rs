@@ -1,7 +1,8 @@
 //! The change triggers of Postgres: what each mapping wants to be told of a table (`interest`), the function that tells
-//! it (`function`, `single` for one row), the script that makes both (`script`), what the names in it mean (`names`),
+//! it (`function`, `single` for one row, `telling` by what), the script that makes both (`script`), what the names in it mean (`names`),
 //! what of it is there (`present`), and what the command `hearthside triggers` does about it (`install`, `clean`), with
-//! locks that nobody waits for long (`locked`), or what whoever may not do it is told (`advice`).
+//! locks that nobody waits for long (`locked`), or what whoever may not do it is told (`advice`). What they tell goes by
+//! one of two `means`: by notices, or by the `outbox`.
 //!
 //! A table has one function, whatever the number of mappings over it. It is named after a digest of its own text, so
 //! that another text is another function: sets of triggers for different configurations, or versions, stand beside each
@@ -18,12 +19,15 @@ mod install;
 mod interest;
 mod lack;
 mod locked;
+mod means;
 mod names;
+mod outbox;
 mod present;
 mod rights;
 mod script;
 mod single;
 mod statement;
+mod telling;
 
 use std::time::Duration;
 
@@ -34,9 +38,12 @@ pub(super) use interest::{Interest, KeyParts, TableInterests, by_table};
 pub use lack::Lack;
 pub(super) use lack::note as note_lack;
 pub(super) use locked::run as run_locked;
+pub(super) use means::Means;
 use names::Names;
+pub(super) use outbox::{doubts as doubts_of_outbox, install as install_outbox, lacks as lacks_of_outbox};
 pub(super) use present::{missing, missing_of};
 pub(super) use rights::{denied, denied_to_write, lacking_for_notes, lacking_on};
+pub(super) use telling::READS;
 
 use super::{Engine, FeedKind, Store, StoreError};
 use crate::config;
@@ -49,11 +56,17 @@ pub async fn script(settings: &config::Store, mappings: &[Mapping]) -> String {
         true => Err(StoreError::Unavailable("store.url is SQLite".into())),
         false => asked(settings, mappings).await,
     };
-    script::script(mappings, &names.unwrap_or_else(|error| Names::Unasked(error.to_string())))
+    let names = names.unwrap_or_else(|error| Names::Unasked(error.to_string()));
+    script::script(mappings, &names, means(settings.feed))
 }
 
 async fn asked(settings: &config::Store, mappings: &[Mapping]) -> Result<Names, StoreError> {
     Names::of(&Store::connect(settings).await?.with_triggers()?, mappings).await
+}
+
+/// By what triggers tell where this feed takes what they do.
+pub(super) fn means(feed: config::Feed) -> Means {
+    if feed == config::Feed::Outbox { Means::Outbox } else { Means::Notices }
 }
 
 impl Store {
@@ -65,7 +78,7 @@ impl Store {
     pub async fn install_triggers(&self, mappings: &[Mapping], patience: Duration) -> Result<Report, StoreError> {
         match &self.engine {
             Engine::Postgres(store) => store.feeds().install(mappings, patience).await,
-            _ => install::install(&self.with_triggers()?, mappings, patience).await,
+            _ => install::install(&self.with_triggers()?, mappings, Means::Notices, patience).await,
         }
     }
 
@@ -74,7 +87,7 @@ impl Store {
     /// # Errors
     /// As [`Store::install_triggers`].
     pub async fn prune_triggers(&self, mappings: &[Mapping], patience: Duration) -> Result<Report, StoreError> {
-        clean::prune(&self.with_triggers()?, mappings, patience).await
+        clean::prune(&self.with_triggers()?, mappings, means(self.settings.feed), patience).await
     }
 
     /// Drops all change triggers, and their functions.
@@ -90,7 +103,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; the role of `store.url` must have these rights itself.
     pub async fn grants(&self, mappings: &[Mapping], role: &str) -> Result<String, StoreError> {
-        rights::grants(&self.with_triggers()?, mappings, role).await
+        let (pool, means) = (self.with_triggers()?, means(self.settings.feed));
+        let mut grants = rights::grants(&pool, mappings, role).await?;
+        if means == Means::Outbox {
+            grants.push_str(&outbox::grants(&pool, role).await?);
+        }
+        Ok(grants)
     }
 
     /// What the role of `store.url` lacks for these mappings, a line for each table. SQLite has no roles.
@@ -127,8 +145,9 @@ impl Store {
                 if let Some(replicas) = store.replicas() {
                     doubts.extend(replicas.doubt().await);
                 }
-                if store.feeds().kind() == FeedKind::Notify {
-                    doubts.extend(clean::doubts(&store.direct(), mappings).await?);
+                if store.feeds().kind() != FeedKind::Replication {
+                    let means = means(self.settings.feed);
+                    doubts.extend(clean::doubts(&store.direct(), mappings, means).await?);
                 }
                 Ok(doubts)
             }

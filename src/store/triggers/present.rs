@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, FromRow, PgPool};
 use super::function::Function;
 use super::interest::{TableInterests, by_table};
 use super::lack::{Lack, note};
+use super::means::Means;
 use crate::mapping::Mapping;
 use crate::store::StoreError;
 
@@ -93,18 +94,26 @@ impl Judged {
 
 /// What is missing for a mapping to be told of every change, a line for each table, partition and child. Tables that do
 /// not exist are passed over: that has been said already.
-pub(in crate::store) async fn missing(pool: &PgPool, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
-    Ok(judge_all(pool, [mapping]).await?.iter().filter_map(Judged::untold).collect())
+pub(in crate::store) async fn missing(
+    pool: &PgPool,
+    mapping: &Mapping,
+    means: Means,
+) -> Result<Vec<String>, StoreError> {
+    Ok(judge_all(pool, [mapping], means).await?.iter().filter_map(Judged::untold).collect())
 }
 
 /// The same of several mappings, a line for each table, however many of them it concerns.
-pub(in crate::store) async fn missing_of(pool: &PgPool, mappings: &[&Mapping]) -> Result<Vec<Lack>, StoreError> {
+pub(in crate::store) async fn missing_of(
+    pool: &PgPool,
+    mappings: &[&Mapping],
+    means: Means,
+) -> Result<Vec<Lack>, StoreError> {
     let mut own = Vec::new();
     for mapping in mappings {
-        own.push(judge_all(pool, [*mapping]).await?);
+        own.push(judge_all(pool, [*mapping], means).await?);
     }
     let mut lacks = Vec::new();
-    for judged in judge_all(pool, mappings.iter().copied()).await? {
+    for judged in judge_all(pool, mappings.iter().copied(), means).await? {
         let Some(text) = judged.untold() else { continue };
         let lacks_it = |own: &Judged| own.relation == judged.relation && own.untold().is_some();
         let concerned = own.iter().enumerate().filter(|(_, own)| own.iter().any(lacks_it));
@@ -116,13 +125,14 @@ pub(in crate::store) async fn missing_of(pool: &PgPool, mappings: &[&Mapping]) -
 async fn judge_all<'m>(
     pool: &PgPool,
     mappings: impl IntoIterator<Item = &'m Mapping>,
+    means: Means,
 ) -> Result<Vec<Judged>, sqlx::Error> {
     let (mut names, mut tokens, mut earlier) = (Vec::new(), Vec::new(), Vec::new());
     for table in by_table(mappings) {
         for interest in &table.interests {
             names.push(table.table.clone());
-            tokens.push(interest.token());
-            earlier.push(interest.earlier_prefix());
+            tokens.push(interest.token(means));
+            earlier.push(if means == Means::Notices { interest.earlier_prefix() } else { String::new() });
         }
     }
     let judged = sqlx::query_as(AssertSqlSafe(lacking())).bind(names).bind(tokens).bind(earlier);
@@ -131,8 +141,8 @@ async fn judge_all<'m>(
 
 /// What a table, its partitions and its children have of its own set, whatever other sets tell; none of a table that
 /// does not exist.
-pub(super) async fn judge(pool: &PgPool, table: &TableInterests) -> Result<Vec<Judged>, sqlx::Error> {
-    let (names, wanted) = (vec![&table.table], vec![Function::of(table).name]);
+pub(super) async fn judge(pool: &PgPool, table: &TableInterests, means: Means) -> Result<Vec<Judged>, sqlx::Error> {
+    let (names, wanted) = (vec![&table.table], vec![Function::of(table, means).name]);
     sqlx::query_as(AssertSqlSafe(lacking())).bind(names).bind(wanted).bind(vec![""]).fetch_all(pool).await
 }
 

@@ -2,20 +2,25 @@
 
 use super::function::{Function, constant, line};
 use super::interest::{TableInterests, by_table};
+use super::means::Means;
 use super::names::Names;
+use super::outbox;
 use crate::mapping::Mapping;
 
 /// SQL that makes the triggers of every mapping, for sessions with any search path.
-pub(super) fn script<'m>(mappings: impl IntoIterator<Item = &'m Mapping>, names: &Names) -> String {
+pub(super) fn script<'m>(mappings: impl IntoIterator<Item = &'m Mapping>, names: &Names, means: Means) -> String {
     let mut script = String::from(
         "-- Change triggers for Hearthside. `hearthside migrate` makes the function hearthside.attach(), which makes\n\
          -- the triggers that a table, its partitions and its inheritance children lack. To be run as often as one \
          likes.\n",
     );
+    if means == Means::Outbox {
+        script.push_str(outbox::MAKE);
+    }
     script.push_str(&remark(names));
     for table in by_table(mappings) {
         let (name, remark) = named(&table, names);
-        script.push_str(&format!("\n{remark}{}", of_table(&table, &name)));
+        script.push_str(&format!("\n{remark}{}", of_table(&table, &name, means)));
     }
     script
 }
@@ -46,8 +51,8 @@ fn named(table: &TableInterests, names: &Names) -> (String, String) {
 }
 
 /// The part of one table, which has this name: two statements.
-pub(super) fn of_table(table: &TableInterests, name: &str) -> String {
-    let function = Function::of(table);
+pub(super) fn of_table(table: &TableInterests, name: &str, means: Means) -> String {
+    let function = Function::of(table, means);
     let comments = table.interests.iter().map(|interest| format!("-- {}\n", line(&interest.pattern)));
     let attach = format!("SELECT * FROM hearthside.attach({}::regclass, '{}');\n", constant(name), function.name);
     format!("{}{}{attach}", comments.collect::<String>(), function.sql())

@@ -5,6 +5,8 @@
 
 use super::function::{Event, MOST_BYTES, quoted};
 use super::interest::{Interest, TableInterests};
+use super::means::Means;
+use super::telling::SLOT;
 use crate::store::catalog::relation::quote;
 
 /// Types whose text depends on no setting: boolean, "char", name, bigint, smallint, integer, text, oid, cidr, macaddr,
@@ -18,9 +20,10 @@ const ESCAPED: usize = 6;
 /// A text that a key's column must be allowed to have, or the short way would be of no use: a UUID.
 const SHORTEST: usize = 36;
 
-/// The statement that sets `rest` to whether the long way is to be gone, and fails unless there is exactly one row.
-/// `None` where the long way is always gone.
-pub(super) fn single(table: &TableInterests, event: Event) -> Option<String> {
+/// The statement of the short way, which fails unless there is exactly one row. With notices it sends one, and sets
+/// `rest` to whether the long way is to be gone. With the outbox it sets `news` to what is to be told, to nothing, or,
+/// for the long way, to the empty text, and `slot` to where it belongs. `None` where the long way is always gone.
+pub(super) fn single(table: &TableInterests, event: Event, means: Means) -> Option<String> {
     let keyed: Vec<&Interest> = table.interests.iter().filter(|interest| interest.key.is_some()).collect();
     let some_are_whole = keyed.len() < table.interests.len();
     if keyed.is_empty() || some_are_whole && !matches!(event, Event::Update) {
@@ -31,20 +34,27 @@ pub(super) fn single(table: &TableInterests, event: Event) -> Option<String> {
         Event::Insert => ("n", "new_rows AS n"),
         Event::Delete => ("o", "old_rows AS o"),
     };
+    let (long, nothing, into) = match means {
+        Means::Notices => ("true", "false", "\n        INTO STRICT rest".to_owned()),
+        Means::Outbox => ("''", "NULL", format!(",\n            {SLOT}\n        INTO STRICT news, slot")),
+    };
     let mut ways = Vec::new();
     if matches!(event, Event::Update) {
         let wholes = table.interests.iter().filter(|interest| interest.key.is_none());
-        ways.extend(wholes.map(|interest| format!("WHEN NOT {} THEN true", is_same(interest))));
+        ways.extend(wholes.map(|interest| format!("WHEN NOT {} THEN {long}", is_same(interest))));
         let mut same: Vec<String> = keyed.iter().map(|interest| is_same(interest)).collect();
         same.dedup();
-        ways.push(format!("WHEN {} THEN false", same.join(" AND ")));
+        ways.push(format!("WHEN {} THEN {nothing}", same.join(" AND ")));
     }
-    ways.push(format!("WHEN {} THEN{}", is_plain(&keyed, event, side)?, sent(&keyed, event, side)));
+    let told = match means {
+        Means::Notices => format!("pg_catalog.pg_notify('{}', {}) IS NULL", means.channel(), news(&keyed, event, side)),
+        Means::Outbox => news(&keyed, event, side),
+    };
+    ways.push(format!("WHEN {} THEN\n                {told}", is_plain(&keyed, event, side)?));
     Some(format!(
         "        SELECT CASE
             {}
-            ELSE true END
-        INTO STRICT rest FROM {rows};
+            ELSE {long} END{into} FROM {rows};
 ",
         ways.join("\n            ")
     ))
@@ -94,8 +104,8 @@ fn is_plain(keyed: &[&Interest], event: Event, side: &str) -> Option<String> {
     Some(all.join("\n                AND "))
 }
 
-/// Sends the keys of the mappings for which the row is not what it was; false.
-fn sent(keyed: &[&Interest], event: Event, side: &str) -> String {
+/// Tells the keys of the mappings for which the row is not what it was.
+fn news(keyed: &[&Interest], event: Event, side: &str) -> String {
     let texts: Vec<String> = keyed.iter().map(|interest| told(interest, side)).collect();
     let keys = match (&texts[..], event) {
         ([one], _) => one.clone(),
@@ -114,11 +124,7 @@ fn sent(keyed: &[&Interest], event: Event, side: &str) -> String {
         "CASE WHEN {origin} OPERATOR(pg_catalog.<>) '' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1 \
          THEN {from} ELSE ']}}' END"
     );
-    format!(
-        "
-                pg_catalog.pg_notify('hearthside', {}) IS NULL",
-        ["'{\"keys\":['", &keys, &ending].join(&join(""))
-    )
+    ["'{\"keys\":['", &keys, &ending].join(&join(""))
 }
 
 /// A key, as JSON.
@@ -142,9 +148,13 @@ fn join(between: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::single;
     use crate::store::triggers::function::Event;
     use crate::store::triggers::interest::{Interest, KeyParts, TableInterests};
+    use crate::store::triggers::means::Means;
+
+    fn single(table: &TableInterests, event: Event) -> Option<String> {
+        super::single(table, event, Means::Notices)
+    }
 
     fn table(literal: &str, keyed: bool) -> TableInterests {
         let key = KeyParts { literals: vec![literal.into(), String::new()], columns: vec!["x".into()] };

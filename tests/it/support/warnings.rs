@@ -82,7 +82,7 @@ pub const UNTOLD: &str = "not every change of this mapping is told: it is notice
                           `hearthside check --connect` says what to do";
 pub const TRIGGER_FAILED: &str = "a change trigger failed, and everything of the mapping is taken as changed: has the \
                                   table changed? `hearthside check --connect`, `hearthside triggers --install`";
-pub const NOTICE_UNREADABLE: &str = "a notice on channel 'hearthside' cannot be read; everything is taken as changed";
+pub const NOTICE_UNREADABLE: &str = "what a change trigger has told cannot be read; everything is taken as changed";
 pub const FEED_LOST: &str = "changes may be missed; the cache is emptied when the change feed is back";
 pub const FEED_CLOSED: &str = "the change feed cannot be connected; it is tried again";
 pub const UNFIT: &str = "a mapping does not fit the store's schema: {}; everything else is served. It is tried again \

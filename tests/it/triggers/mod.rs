@@ -25,12 +25,12 @@ fn installed(postgres: &Postgres, config: &str) -> Builder {
     Sidecar::builder().postgres(postgres).config(config).migrated()
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// The payloads of the notices that `sql` sends, in one session that listens to itself.
-fn notices(postgres: &Postgres, sql: &str) -> Vec<String> {
+pub fn notices(postgres: &Postgres, sql: &str) -> Vec<String> {
     let told = postgres.sql_and_notices(&format!("LISTEN hearthside; {sql}; SELECT 1"));
     let payload = |line: &str| Some(line.split_once("with payload \"")?.1.split_once("\" received")?.0.to_owned());
     told.lines().filter_map(payload).collect()

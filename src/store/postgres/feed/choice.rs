@@ -1,12 +1,13 @@
 //! Which feed is taken where `store.feed = "auto"` leaves it open: replication where the server and the role allow it
 //! and the publication tells everything that triggers would tell, else notices. It is asked at the start, and again
-//! whenever the feed has to be connected again: a feed that is connected is never given up for another one.
+//! whenever the feed has to be connected again: a feed that is connected is never given up for another one. The outbox
+//! is never taken so: it needs triggers of its own, and somebody who wants them.
 
 use super::{FeedKind, Feeds};
 use crate::config;
 use crate::mapping::Mapping;
 use crate::store::postgres::feed::ability::Ability;
-use crate::store::triggers::Lack;
+use crate::store::triggers::{Lack, Means};
 use crate::store::{StoreError, publication, triggers};
 
 /// How changes are told now.
@@ -27,6 +28,7 @@ impl Taken {
             // Until the server has been asked.
             config::Feed::Auto => (FeedKind::Notify, "auto"),
             config::Feed::Notify => (FeedKind::Notify, "notify"),
+            config::Feed::Outbox => (FeedKind::Outbox, "outbox"),
             config::Feed::Replication => (FeedKind::Replication, "replication"),
         };
         Self { kind, why: format!("store.feed = \"{word}\""), has_fallback: false }
@@ -97,7 +99,9 @@ impl Feeds {
         if now.why != before.why {
             match now.kind {
                 FeedKind::Replication => tracing::info!(why = now.why, "changes are told by logical replication"),
-                FeedKind::Notify => tracing::info!(why = now.why, "changes are told by triggers, not by replication"),
+                FeedKind::Notify | FeedKind::Outbox => {
+                    tracing::info!(why = now.why, "changes are told by triggers, not by replication")
+                }
             }
         }
         Ok(now.kind != before.kind)
@@ -108,7 +112,7 @@ impl Feeds {
         let mappings: Vec<&Mapping> = mappings.iter().filter(|mapping| mapping.config.file.is_none()).collect();
         let by_publication =
             Missed(publication::missing_of(&self.questions.pool(), &mappings, &self.publication).await?);
-        let by_triggers = Missed(triggers::missing_of(&self.questions.pool(), &mappings).await?);
+        let by_triggers = Missed(triggers::missing_of(&self.questions.pool(), &mappings, Means::Notices).await?);
         Ok(Taken::of(&ability, &self.publication, refused, &Untold { by_publication, by_triggers }))
     }
 }

@@ -1,5 +1,5 @@
-//! The change feeds of Postgres, which report [`Change`]s: `notify` listens for what triggers send, `replication` reads
-//! the server's log. What receives the changes does not know which feed reported them. Here is what both share: an
+//! The change feeds of Postgres, which report [`Change`]s: `notify` listens for what triggers send, `outbox` reads what
+//! they write, too, and `replication` reads the server's log. What receives the changes does not know which feed reported them. Here is what they share: an
 //! attempt follows the other, and heartbeats prove that a feed is alive.
 //!
 //! Invariants:
@@ -13,7 +13,9 @@ mod choice;
 mod heartbeat;
 mod next_notice;
 mod notify;
+mod outbox;
 mod replication;
+mod snapshot;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -27,7 +29,7 @@ use crate::mapping::Mapping;
 use crate::store::postgres::expression::IN_LOG;
 use crate::store::postgres::pool::Connections;
 use crate::store::postgres::way::Way;
-use crate::store::triggers::{Lack, Report, TableInterests};
+use crate::store::triggers::{Lack, Means, Report, TableInterests};
 use crate::store::{Change, OnChange, StoreError, publication, triggers};
 use crate::telemetry::random_id::fresh;
 use ability::Ability;
@@ -47,6 +49,8 @@ const OF_STANDBY: &str = "is a hot standby, which tells no changes (no LISTEN) u
 pub enum FeedKind {
     /// By notices that triggers send.
     Notify,
+    /// By rows that triggers write while much changes, else by notices.
+    Outbox,
     /// By the server's log.
     Replication,
 }
@@ -57,6 +61,7 @@ impl FeedKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Notify => "notify",
+            Self::Outbox => "outbox",
             Self::Replication => "replication",
         }
     }
@@ -132,6 +137,7 @@ impl Feeds {
     pub(in crate::store) async fn lacks(&self) -> Result<Vec<String>, StoreError> {
         match self.wanted {
             config::Feed::Notify | config::Feed::Auto => Ok(Vec::new()),
+            config::Feed::Outbox => triggers::lacks_of_outbox(&self.questions.pool()).await,
             config::Feed::Replication => Ok(Ability::ask(&self.questions.pool(), &self.publication).await?.lacks()),
         }
     }
@@ -148,6 +154,7 @@ impl Feeds {
                 lines.push(format!("store.feed = \"auto\" takes the notices of triggers: {why}"));
             }
             FeedKind::Notify => {}
+            FeedKind::Outbox => lines.extend(triggers::doubts_of_outbox(&self.questions.pool()).await?),
             FeedKind::Replication => {
                 let ability = Ability::ask(&self.questions.pool(), &self.publication).await?;
                 lines.extend(ability.doubt().map(str::to_owned));
@@ -165,7 +172,7 @@ impl Feeds {
     /// The text by which a write's changes are told apart, as statements take it (`expression.rs`).
     pub(super) fn origin(&self, origin: &str) -> String {
         match self.kind() {
-            FeedKind::Notify => origin.to_owned(),
+            FeedKind::Notify | FeedKind::Outbox => origin.to_owned(),
             FeedKind::Replication => format!("{IN_LOG}{origin}"),
         }
     }
@@ -185,7 +192,8 @@ impl Feeds {
     /// The catalog cannot be asked.
     pub(super) async fn missing(&self, pool: &PgPool, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
         match self.kind() {
-            FeedKind::Notify => triggers::missing(pool, mapping).await,
+            FeedKind::Notify => triggers::missing(pool, mapping, Means::Notices).await,
+            FeedKind::Outbox => triggers::missing(pool, mapping, Means::Outbox).await,
             FeedKind::Replication => publication::missing(pool, mapping, &self.publication).await,
         }
     }
@@ -195,9 +203,11 @@ impl Feeds {
     /// # Errors
     /// As [`Feeds::missing`].
     pub(in crate::store) async fn missing_of(&self, mappings: &[&Mapping]) -> Result<Vec<Lack>, StoreError> {
+        let pool = self.questions.pool();
         match self.kind() {
-            FeedKind::Notify => triggers::missing_of(&self.questions.pool(), mappings).await,
-            FeedKind::Replication => publication::missing_of(&self.questions.pool(), mappings, &self.publication).await,
+            FeedKind::Notify => triggers::missing_of(&pool, mappings, Means::Notices).await,
+            FeedKind::Outbox => triggers::missing_of(&pool, mappings, Means::Outbox).await,
+            FeedKind::Replication => publication::missing_of(&pool, mappings, &self.publication).await,
         }
     }
 
@@ -210,11 +220,11 @@ impl Feeds {
         mappings: &[Mapping],
         patience: Duration,
     ) -> Result<Report, StoreError> {
+        let pool = self.questions.pool();
         match self.made().await? {
-            FeedKind::Notify => triggers::install(&self.questions.pool(), mappings, patience).await,
-            FeedKind::Replication => {
-                publication::install(&self.questions.pool(), mappings, &self.publication, patience).await
-            }
+            FeedKind::Notify => triggers::install(&pool, mappings, Means::Notices, patience).await,
+            FeedKind::Outbox => triggers::install(&pool, mappings, Means::Outbox, patience).await,
+            FeedKind::Replication => publication::install(&pool, mappings, &self.publication, patience).await,
         }
     }
 
@@ -222,6 +232,7 @@ impl Feeds {
     async fn made(&self) -> Result<FeedKind, StoreError> {
         Ok(match self.wanted {
             config::Feed::Notify => FeedKind::Notify,
+            config::Feed::Outbox => FeedKind::Outbox,
             config::Feed::Replication => FeedKind::Replication,
             config::Feed::Auto => {
                 let ability = Ability::ask(&self.questions.pool(), &self.publication).await?;
@@ -285,6 +296,7 @@ impl Feeds {
         let (way, taken) = (&self.way, self.taken());
         match taken.kind {
             FeedKind::Notify => notify::listen(way, settings, heartbeat, on_change, attempt).await,
+            FeedKind::Outbox => outbox::listen(way, settings, heartbeat, on_change, attempt).await,
             FeedKind::Replication => {
                 let (options, questions) = (&*way.get(), &self.questions.pool());
                 let (interests, looks, aside) = (&self.interests, &self.looks, &self.aside);

@@ -37,7 +37,7 @@ const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 const TROUBLE: &str = "a change trigger failed, and everything of the mapping is taken as changed: has the table \
     changed? `hearthside check --connect`, `hearthside triggers --install`";
 
-const UNREADABLE: &str = "a notice on channel 'hearthside' cannot be read; everything is taken as changed";
+const UNREADABLE: &str = "what a change trigger has told cannot be read; everything is taken as changed";
 
 /// The payload of a notice, as change triggers write it.
 #[derive(Deserialize)]
@@ -55,7 +55,7 @@ pub(super) async fn listen(
     on_change: &OnChange,
     attempt: &mut u64,
 ) -> String {
-    let listener = match connect(&way.get(), settings, heartbeat).await {
+    let listener = match connect(&way.get(), settings, [CHANNEL, heartbeat]).await {
         Ok(listener) => listener,
         Err(why) => return why,
     };
@@ -70,7 +70,7 @@ async fn hear(mut listener: PgListener, settings: &config::Store, heartbeat: &st
     on_change(Change::Everything);
     on_change(Change::Alive(Tick::now()));
     tracing::info!("the change feed of Postgres is connected");
-    let (troubles, unreadable) = (LogThrottle::default(), LogThrottle::default());
+    let reading = Reading::default();
     loop {
         let notice = match tokio::time::timeout(settings.heartbeat_timeout, next_notice(&mut listener)).await {
             Err(_) => return SILENT.to_owned(),
@@ -80,13 +80,7 @@ async fn hear(mut listener: PgListener, settings: &config::Store, heartbeat: &st
         if notice.channel() == heartbeat {
             notice.payload().parse().map(|sent| on_change(Change::Alive(Tick::from_ms(sent)))).unwrap_or_default();
         } else {
-            let change = read(notice.payload(), &unreadable);
-            if let Change::Trouble(mapping, code) = &change
-                && let Some(unlogged) = troubles.due()
-            {
-                tracing::warn!(mapping, code, unlogged, "{TROUBLE}");
-            }
-            on_change(change);
+            on_change(reading.change(notice.payload()));
         }
     }
 }
@@ -101,8 +95,12 @@ async fn why_not(options: &PgConnectOptions) -> String {
 }
 
 /// A listener; or why there is none.
-async fn connect(options: &PgConnectOptions, settings: &config::Store, heartbeat: &str) -> Result<PgListener, String> {
-    let connected = tokio::time::timeout(settings.connect_timeout, open(options, heartbeat)).await;
+pub(super) async fn connect(
+    options: &PgConnectOptions,
+    settings: &config::Store,
+    channels: [&str; 2],
+) -> Result<PgListener, String> {
+    let connected = tokio::time::timeout(settings.connect_timeout, open(options, channels)).await;
     match connected {
         Err(_) => Err(why_not(options).await),
         Ok(Err(error)) => Err(format!("the listener could not connect to {}: {error}", place(options))),
@@ -112,7 +110,7 @@ async fn connect(options: &PgConnectOptions, settings: &config::Store, heartbeat
 }
 
 /// A listener; a hot standby has none.
-async fn open(options: &PgConnectOptions, heartbeat: &str) -> Result<Option<PgListener>, sqlx::Error> {
+async fn open(options: &PgConnectOptions, channels: [&str; 2]) -> Result<Option<PgListener>, sqlx::Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)
@@ -124,21 +122,35 @@ async fn open(options: &PgConnectOptions, heartbeat: &str) -> Result<Option<PgLi
     }
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
-    listener.listen_all([CHANNEL, heartbeat]).await?;
+    listener.listen_all(channels).await?;
     Ok(Some(listener))
 }
 
-/// A notice that cannot be read may have meant anything.
-fn read(payload: &str, unreadable: &LogThrottle) -> Change {
-    match serde_json::from_str(payload) {
-        Ok(Notice::Keys { keys, from }) => Change::Keys(keys.into_iter().map(Bytes::from).collect(), from),
-        Ok(Notice::Mapping { mapping, trouble: None }) => Change::Mapping(mapping),
-        Ok(Notice::Mapping { mapping, trouble: Some(code) }) => Change::Trouble(mapping, code),
-        Err(error) => {
-            if let Some(unlogged) = unreadable.due() {
-                tracing::warn!(%error, unlogged, "{UNREADABLE}");
+/// Reads what change triggers tell.
+#[derive(Default)]
+pub(super) struct Reading {
+    troubles: LogThrottle,
+    unreadable: LogThrottle,
+}
+
+impl Reading {
+    /// What is told. What cannot be read may have meant anything.
+    pub(super) fn change(&self, payload: &str) -> Change {
+        match serde_json::from_str(payload) {
+            Ok(Notice::Keys { keys, from }) => Change::Keys(keys.into_iter().map(Bytes::from).collect(), from),
+            Ok(Notice::Mapping { mapping, trouble: None }) => Change::Mapping(mapping),
+            Ok(Notice::Mapping { mapping, trouble: Some(code) }) => {
+                if let Some(unlogged) = self.troubles.due() {
+                    tracing::warn!(mapping, code, unlogged, "{TROUBLE}");
+                }
+                Change::Trouble(mapping, code)
             }
-            Change::Everything
+            Err(error) => {
+                if let Some(unlogged) = self.unreadable.due() {
+                    tracing::warn!(%error, unlogged, "{UNREADABLE}");
+                }
+                Change::Everything
+            }
         }
     }
 }
@@ -146,10 +158,9 @@ fn read(payload: &str, unreadable: &LogThrottle) -> Change {
 #[cfg(test)]
 mod tests {
     use crate::store::Change;
-    use crate::telemetry::LogThrottle;
 
     fn read(payload: &str) -> Change {
-        super::read(payload, &LogThrottle::default())
+        super::Reading::default().change(payload)
     }
 
     #[test]

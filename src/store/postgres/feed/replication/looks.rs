@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use super::snapshot::Snapshot;
 use crate::store::logged::Look;
+use crate::store::postgres::feed::snapshot::Snapshot;
 use crate::telemetry::clock::Tick;
 
 /// So many are kept: the stream is hardly ever so far behind what can be seen.
@@ -53,7 +53,7 @@ impl Looks {
 #[cfg(test)]
 mod tests {
     use super::{KEPT, Looks};
-    use crate::store::postgres::feed::replication::snapshot::Snapshot;
+    use crate::store::postgres::feed::snapshot::Snapshot;
 
     fn look(looks: &mut Looks, text: &str) -> u64 {
         let look = looks.begin();

@@ -4,8 +4,8 @@
 //!
 //! The stream (`wire`, over `stream`, after `login`) carries messages (`pgoutput`) about tables (`relations`), which
 //! say what each mapping is told (`concern`) of a `transaction`, with the rows that it left (`brought`); `settling`
-//! gives it on when it can be seen (`snapshot`), looks for that as often as need be (`pace`), and says which look was
-//! the last that did not see it (`looks`).
+//! gives it on when it can be seen, looks for that as often as need be (`pace`), and says which look was the last that
+//! did not see it (`looks`).
 
 mod brought;
 mod concern;
@@ -15,7 +15,6 @@ mod pace;
 mod pgoutput;
 mod relations;
 mod settling;
-mod snapshot;
 mod stream;
 mod transaction;
 mod wire;

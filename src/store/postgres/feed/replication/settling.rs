@@ -27,10 +27,10 @@ use tokio::time::Instant;
 
 use super::looks::Looks;
 use super::pace::Pace;
-use super::snapshot::Snapshot;
 use super::transaction::Transaction;
 use crate::config;
 use crate::store::postgres::feed::aside::Aside;
+use crate::store::postgres::feed::snapshot::Snapshot;
 use crate::store::triggers::TableInterests;
 use crate::store::{Change, Coming, OnChange};
 use crate::telemetry::planted::is_planted;

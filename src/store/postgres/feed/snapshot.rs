@@ -25,6 +25,12 @@ impl Snapshot {
         number < self.end && !self.running.contains(&number)
     }
 
+    /// Whether whatever was over by an earlier one is over by this one, too.
+    pub(super) fn covers(&self, earlier: &Self) -> bool {
+        let was_running = |number: &u64| *number >= earlier.end || earlier.running.contains(number);
+        earlier.end <= self.end && self.running.iter().all(was_running)
+    }
+
     pub(super) fn is_over(&self, number: u64) -> bool {
         number < self.end && !self.running.contains(&number)
     }
@@ -49,6 +55,17 @@ mod tests {
         let calm = Snapshot::read("20:20:").expect("a snapshot");
         assert!(calm.running.is_empty() && calm.sees(19) && !calm.sees(20));
         assert!(Snapshot::read("nonsense").is_none() && Snapshot::read("1:2:x").is_none());
+    }
+
+    #[test]
+    fn what_an_earlier_one_saw_is_covered_unless_it_still_runs_here() {
+        let read = |text| Snapshot::read(text).expect("a snapshot");
+        let now = read("12:30:12,25");
+        for (earlier, is_covered) in
+            [("10:20:10,12", true), ("12:30:12,25", true), ("20:20:", false), ("12:31:12", false)]
+        {
+            assert_eq!(now.covers(&read(earlier)), is_covered, "{earlier}");
+        }
     }
 
     #[test]
