@@ -149,14 +149,14 @@ class Site:
         return {
             "none": self.none, "pg_recvlogical": self.recvlogical, "replication": lambda: self.full("replication"),
             "a trigger with NOTIFY": self.bare_notify, "the same, listened to": self.listened_notify,
-            "notify": lambda: self.full("notify"),
+            "notify": lambda: self.full("notify"), "outbox": lambda: self.full("outbox"),
         }
 
 
 # Over what each way is measured.
 FLOORS = {
     "replication": ["pg_recvlogical"], "the same, listened to": ["a trigger with NOTIFY"],
-    "notify": ["a trigger with NOTIFY", "the same, listened to"],
+    "notify": ["a trigger with NOTIFY", "the same, listened to"], "outbox": ["none"],
 }
 
 
@@ -256,9 +256,10 @@ def staleness(rig):
     """How old a value may be that a foreign commit has replaced, while others write so often. A hit's own time says what the
     machine adds."""
     site, rates, rounds = Site(rig, "staleness"), (100, 1000, 5000), rig.arguments.rounds
-    told = {(feed, rate): ([], [], []) for rate in rates for feed in ("replication", "notify")}
+    feeds = ("replication", "notify", "outbox")
+    told = {(feed, rate): ([], [], []) for rate in rates for feed in feeds}
     for _ in range(rounds):
-        for feed in ("replication", "notify"):
+        for feed in feeds:
             with site.full(feed) as server:
                 for rate in rates:
                     seen, hits, reached = beside(site, server, rate)

@@ -107,7 +107,8 @@ pub(in crate::store) async fn prune(
     if report.failed.is_empty() { drop_superfluous(pool, mappings, means, patience).await } else { Ok(report) }
 }
 
-/// Drops every trigger and generated function, and the outbox. What the migrations made stays, with the notes of deferred writes.
+/// Drops every trigger and generated function, and the outbox. What the migrations made stays, with the notes of
+/// deferred writes.
 ///
 /// # Errors
 /// As [`prune`].

@@ -1,8 +1,8 @@
 //! The change triggers of Postgres: what each mapping wants to be told of a table (`interest`), the function that tells
-//! it (`function`, `single` for one row, `telling` by what), the script that makes both (`script`), what the names in it mean (`names`),
+//! it (`function`, `single` for one row), the script that makes both (`script`), what the names in it mean (`names`),
 //! what of it is there (`present`), and what the command `hearthside triggers` does about it (`install`, `clean`), with
-//! locks that nobody waits for long (`locked`), or what whoever may not do it is told (`advice`). What they tell goes by
-//! one of two `means`: by notices, or by the `outbox`.
+//! locks that nobody waits for long (`locked`), or what whoever may not do it is told (`advice`). It is told by one of
+//! two `means`: by notices, or by the `outbox` (`telling`).
 //!
 //! A table has one function, whatever the number of mappings over it. It is named after a digest of its own text, so
 //! that another text is another function: sets of triggers for different configurations, or versions, stand beside each

@@ -20,8 +20,8 @@ const LACKS: &str = "WITH tables AS (SELECT count(*) AS many, bool_and(has_table
     WHERE pronamespace = to_regnamespace('hearthside') AND proname = 'clean_outbox') \
     SELECT array_remove(ARRAY[ \
     CASE WHEN current_setting('server_version_num')::int < 140000 THEN 'Postgres is older than version 14' END, \
-    CASE WHEN tables.many < 3 OR cleaner.many < 1 THEN 'there is no outbox: `hearthside migrate` makes it, by the owner \
-    of the schema hearthside' END, \
+    CASE WHEN tables.many < 3 OR cleaner.many < 1 THEN 'there is no outbox: `hearthside migrate` makes it, by the \
+    owner of the schema hearthside' END, \
     CASE WHEN NOT are_read THEN format('the role %1$s may not read the outbox: GRANT SELECT ON hearthside.outbox_0, \
     hearthside.outbox_1, hearthside.outbox_2 TO %1$I', current_user) END, \
     CASE WHEN NOT is_called THEN format('the role %1$s may not clean the outbox: GRANT EXECUTE ON FUNCTION \
@@ -32,8 +32,8 @@ const IS_OPEN: &str = "SELECT bool_and(has_table_privilege('public', oid, 'INSER
     AND has_schema_privilege('public', relnamespace, 'USAGE')) FROM pg_class \
     WHERE relnamespace = to_regnamespace('hearthside') AND relname IN ('outbox_0', 'outbox_1', 'outbox_2')";
 
-const NOT_OPEN: &str = "not every role may write to the outbox: what the others change in a watched table is told as the \
-    whole mapping; GRANT USAGE ON SCHEMA hearthside TO PUBLIC; GRANT INSERT ON hearthside.outbox_0, \
+const NOT_OPEN: &str = "not every role may write to the outbox: what the others change in a watched table is told as \
+    the whole mapping; GRANT USAGE ON SCHEMA hearthside TO PUBLIC; GRANT INSERT ON hearthside.outbox_0, \
     hearthside.outbox_1, hearthside.outbox_2 TO PUBLIC";
 
 /// What a sidecar's role needs.

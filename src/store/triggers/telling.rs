@@ -1,9 +1,9 @@
-//! How a trigger tells what it has to tell, as PL/pgSQL: it sends a notice; or it adds a row to one of the three tables of
-//! the outbox, if somebody reads that now. Every name is given with its schema. Pure.
+//! How a trigger tells what it has to tell, as PL/pgSQL: it sends a notice; or it adds a row to one of the three tables
+//! of the outbox, if somebody reads that now. Every name is given with its schema. Pure.
 //!
 //! Whoever reads the outbox holds an advisory lock (`store/postgres/feed/outbox`), so that a trigger which gets it in
-//! share mode knows that nobody does. It lets it go at once: a sidecar that begins to read must get it, and not wait for
-//! the writer's transaction.
+//! share mode knows that nobody does. It lets it go at once: a sidecar that begins to read must get it, and not wait
+//! for the writer's transaction.
 
 use super::means::Means;
 

@@ -1,7 +1,7 @@
 //! The harness that attacks the consistency contract: several sidecars over one Postgres and one Redis, writers through
 //! sidecars and by SQL, readers with histories, faults at random, and a checker. `scripts/consistency` runs it longer.
 //!
-//! HEARTHSIDE_CONSISTENCY_SECONDS (default 60), HEARTHSIDE_FEED (notify or replication) and HEARTHSIDE_SEED; the seed
+//! HEARTHSIDE_CONSISTENCY_SECONDS (default 60), HEARTHSIDE_FEED (notify, outbox or replication) and HEARTHSIDE_SEED; the seed
 //! replays the schedule of faults and choices.
 
 mod client;
@@ -187,6 +187,9 @@ fn withstands(attack: &Attack, mut deck: Deck<Attack>, seed: u64, time: Duration
         for (i, actor) in ACTORS.iter().enumerate() {
             let dice = Dice(seed ^ 0x5851_f42d_4c95_7f2d_u64.wrapping_mul(i as u64 + 1));
             scope.spawn(move || actor(attack, dice));
+        }
+        if feed == Feed::Outbox {
+            scope.spawn(move || feeds::read_now_and_then(attack, Dice(seed)));
         }
         // However this ends, nobody goes on alone.
         let _end = End(&attack.over);

@@ -92,6 +92,11 @@ fn a_promotion_under_load_is_followed_with_notices() {
 }
 
 #[test]
+fn a_promotion_under_load_is_followed_with_the_outbox() {
+    fails_over("outbox");
+}
+
+#[test]
 fn a_promotion_under_load_is_followed_with_replication() {
     fails_over("replication");
 }

@@ -1,6 +1,6 @@
 //! The change feeds of Postgres, which report [`Change`]s: `notify` listens for what triggers send, `outbox` reads what
-//! they write, too, and `replication` reads the server's log. What receives the changes does not know which feed reported them. Here is what they share: an
-//! attempt follows the other, and heartbeats prove that a feed is alive.
+//! they write, too, and `replication` reads the server's log. What receives the changes does not know which feed
+//! reported them. Here is what they share: an attempt follows the other, and heartbeats prove that a feed is alive.
 //!
 //! Invariants:
 //! - a feed never reconnects by itself: a connection that ends, errs or is silent past the deadline is a gap, and a new

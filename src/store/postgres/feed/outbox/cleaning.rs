@@ -1,5 +1,5 @@
-//! When the outbox is cleaned, and of what: of that which could be seen a minute ago, so that whoever reads has read it.
-//! Pure.
+//! When the outbox is cleaned, and of what: of that which could be seen a minute ago, so that whoever reads has read
+//! it. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;

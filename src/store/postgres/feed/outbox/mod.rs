@@ -1,12 +1,12 @@
 //! Notices while little changes, rows of the outbox while much does (decision 0032). A sidecar that hears many notices
-//! begins to read the outbox every few milliseconds (`pace`), and holds an advisory lock while it does; triggers that find
-//! the lock held add rows to the outbox in place of sending notices (`store/triggers/telling.rs`). When few rows come, it
-//! lets the lock go.
+//! begins to read the outbox every few milliseconds (`pace`), and holds an advisory lock while it does; triggers that
+//! find the lock held add rows to the outbox in place of sending notices (`store/triggers/telling.rs`). When few rows
+//! come, it lets the lock go.
 //!
 //! Invariants:
-//! - a change is told once its transaction can be seen: a notice is sent behind it, and a row is read by a statement that
-//!   sees it. What a statement sees and the one before did not is what it reads (`reader`), so that transactions that
-//!   stay open for long lose nothing and hold up nothing;
+//! - a change is told once its transaction can be seen: a notice is sent behind it, and a row is read by a statement
+//!   that sees it. What a statement sees and the one before did not is what it reads (`reader`), so that transactions
+//!   that stay open for long lose nothing and hold up nothing;
 //! - a transaction may have found the lock held and commit when it is not any more: so the outbox is always read, ever
 //!   more slowly while nobody holds the lock, and with each heartbeat at least;
 //! - nobody rests while another sidecar holds the lock, and who takes it tells the others;

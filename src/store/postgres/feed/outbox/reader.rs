@@ -28,14 +28,8 @@ const DENIED: &str = "42501";
 
 /// What the session needs: no plan for a table that was small once, no wait for a standby while a table is emptied, and
 /// an end if the sidecar falls silent, since rows are added and nobody empties the tables while the lock is held.
-const OPTIONS: [(&str, &str); 6] = [
-    ("enable_seqscan", "off"),
-    ("enable_bitmapscan", "off"),
-    ("max_parallel_workers_per_gather", "0"),
-    ("jit", "off"),
-    ("synchronous_commit", "off"),
-    ("idle_session_timeout", "30s"),
-];
+const SET_UP: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off; \
+    SET max_parallel_workers_per_gather = 0; SET synchronous_commit = off; SET idle_session_timeout = '30s'";
 
 /// The statement that reads; `$1` is the snapshot of the time before. With `beat` it sends a heartbeat, too.
 fn reading(beat: &str) -> String {
@@ -52,7 +46,8 @@ fn reading(beat: &str) -> String {
         ));
         if !is_planted("outbox-running-ignored") {
             sql.push_str(&format!(
-                " UNION ALL SELECT NULL, told FROM hearthside.outbox_{table} WHERE xid = ANY ((SELECT xids FROM over)::xid8[])"
+                " UNION ALL SELECT NULL, told FROM hearthside.outbox_{table} \
+                 WHERE xid = ANY ((SELECT xids FROM over)::xid8[])"
             ));
         }
     }
@@ -99,7 +94,7 @@ impl Reader {
         if !lacks.is_empty() {
             return Err(StoreError::Refused(lacks.join("; ")));
         }
-        let mut connection = options.clone().options(OPTIONS).connect().await?;
+        sqlx::raw_sql(SET_UP).execute(&mut connection).await?;
         let before = sqlx::query_scalar("SELECT pg_current_snapshot()::text").fetch_one(&mut connection).await?;
         let (reading, reading_with_beat) = (reading(NO_BEAT), reading(BEAT));
         let (holds_lock, is_denied) = (false, false);
