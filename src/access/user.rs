@@ -22,8 +22,33 @@ pub struct User {
     /// Commands that the table does not know, all of them or by their lower-case names.
     unknown: bool,
     named: HashSet<String>,
+    /// The rules in their order, for commands of which only the upstream says what they are.
+    rules: Vec<Rule>,
     keys: Vec<Vec<u8>>,
     channels: Vec<Vec<u8>>,
+}
+
+/// Allows, or takes away, what `what` names: lower-case `@category`, `command` or `container|subcommand`.
+#[derive(Debug, PartialEq, Eq)]
+struct Rule {
+    is_allowed: bool,
+    what: String,
+}
+
+impl Rule {
+    fn read(text: &str) -> Self {
+        let (is_allowed, what) = match text.strip_prefix('-') {
+            Some(what) => (false, what),
+            None => (true, text.strip_prefix('+').unwrap_or(text)),
+        };
+        Self { is_allowed, what: what.to_ascii_lowercase() }
+    }
+
+    fn names(&self, spec: &Spec) -> bool {
+        let container = spec.name.split('|').next().unwrap_or_default();
+        let is_in = |category: &str| category == "all" || spec.categories.contains(&category);
+        spec.name == self.what || container == self.what || self.what.strip_prefix('@').is_some_and(is_in)
+    }
 }
 
 /// May touch keys that they do not name.
@@ -39,6 +64,7 @@ impl User {
             commands: vec![false; command::rows()],
             unknown: false,
             named: HashSet::new(),
+            rules: settings.commands.iter().map(|rule| Rule::read(rule)).collect(),
             keys: bytes(&settings.keys),
             channels: bytes(&settings.channels),
         };
@@ -65,25 +91,17 @@ impl User {
     /// Applies `@category`, `command` or `container|subcommand`, or with a `-` takes it away. False if there is none
     /// such.
     fn rule(&mut self, rule: &str) -> bool {
-        let (allowed, what) = match rule.strip_prefix('-') {
-            Some(what) => (false, what),
-            None => (true, rule.strip_prefix('+').unwrap_or(rule)),
-        };
-        let what = what.to_ascii_lowercase();
-        if what == "@all" {
-            self.unknown = allowed;
+        let rule = Rule::read(rule);
+        if rule.what == "@all" {
+            self.unknown = rule.is_allowed;
             self.named.clear();
         }
-        let mut known = what == "@all";
-        for spec in command::all() {
-            let container = spec.name.split('|').next().unwrap_or_default();
-            let named = spec.name == what || container == what;
-            let in_category = what.strip_prefix('@').is_some_and(|c| c == "all" || spec.categories.contains(&c));
-            if named || in_category {
-                self.commands[spec.id] = allowed;
-                known = true;
-            }
+        let mut known = rule.what == "@all";
+        for spec in command::all().filter(|spec| rule.names(spec)) {
+            self.commands[spec.id] = rule.is_allowed;
+            known = true;
         }
+        let Rule { is_allowed: allowed, what } = rule;
         // Modules name their commands with a dot.
         if !known && what.contains('.') {
             known = true;
@@ -106,7 +124,7 @@ impl User {
             Some(spec) => spec.name.as_str().into(),
             None => request.name().to_ascii_lowercase().into(),
         };
-        let allowed = spec.map_or(self.unknown || self.named.contains(&*name), |spec| self.commands[spec.id]);
+        let allowed = spec.map_or(self.unknown || self.named.contains(&*name), |spec| self.may_run(spec));
         if !allowed {
             return Some(errors::as_redis::no_command(&name));
         }
@@ -115,7 +133,26 @@ impl User {
         {
             return Some(text);
         }
-        (!self.may_use_channels(request, &name)).then(|| errors::as_redis::NO_CHANNEL.into())
+        let may = self.may_use_channels(request, &name) && spec.is_none_or(|spec| self.may_use_channels_of(spec));
+        (!may).then(|| errors::as_redis::NO_CHANNEL.into())
+    }
+
+    fn may_run(&self, spec: &Spec) -> bool {
+        self.commands.get(spec.id).copied().unwrap_or_else(|| self.may_run_learned(spec))
+    }
+
+    /// By the last rule that names the command; one that the upstream has renamed is what it was before.
+    fn may_run_learned(&self, spec: &Spec) -> bool {
+        match spec.learned().and_then(|learned| learned.original) {
+            Some(original) => self.may_run(original),
+            None => self.rules.iter().rev().find(|rule| rule.names(spec)).is_some_and(|rule| rule.is_allowed),
+        }
+    }
+
+    /// Of a command that only the upstream knows it is not known which channels it uses.
+    fn may_use_channels_of(&self, spec: &Spec) -> bool {
+        let is_learned = spec.learned().is_some() && spec.categories.contains(&"pubsub");
+        !is_learned || self.channels.iter().any(|rule| rule == b"*")
     }
 
     fn has_all_keys(&self) -> bool {
@@ -126,7 +163,8 @@ impl User {
     fn key_refusal(&self, request: &Request<'_>, spec: Option<&'static Spec>, name: &str) -> Option<String> {
         let hidden = match spec {
             None => true,
-            Some(spec) => spec.has_hidden_keys || SCRIPTS.contains(&name),
+            // One that names no key may touch any: what it is for nobody knows here.
+            Some(spec) => spec.has_hidden_keys || SCRIPTS.contains(&name) || !spec.is_clean() && spec.keys.is_empty(),
         };
         if hidden {
             return Some(errors::denied::hidden_keys(name));
@@ -153,8 +191,7 @@ impl User {
     /// True when `other` may do the same, whatever its passwords.
     #[must_use]
     pub fn has_rules_of(&self, other: &Self) -> bool {
-        (&self.commands, self.unknown, &self.named) == (&other.commands, other.unknown, &other.named)
-            && (&self.keys, &self.channels) == (&other.keys, &other.channels)
+        (&self.rules, &self.keys, &self.channels) == (&other.rules, &other.keys, &other.channels)
     }
 
     fn may_use_channels(&self, request: &Request<'_>, name: &str) -> bool {

@@ -44,7 +44,7 @@ impl KeySpec {
 
     /// Reads `@1+range:0:1:0` or `STREAMS@1+range:-1:1:2`; `None` for a specification that the server
     /// itself calls unknown (`?`), as SORT's BY and GET patterns.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (begin, find) = text.split_once('+')?;
         let (word, start) = begin.split_once('@')?;
         let start = start.parse().ok()?;

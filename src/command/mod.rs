@@ -1,8 +1,11 @@
 //! Requests as commands, and the table of commands as data.
 //! Knows names, flags, arity and key positions; never what a key means or where it lives.
 
+mod described;
 mod keyspec;
+mod learned;
 mod movable_keys;
+mod spec;
 mod suggestion;
 mod table;
 
@@ -10,9 +13,12 @@ use std::ops::Range;
 
 use crate::resp::encode;
 
+pub use described::{Described, read};
 pub use keyspec::KeySpec;
+pub use learned::Report;
+pub use spec::{Conduct, Flags, Learned, Source, Spec};
 pub use suggestion::suggestion;
-pub use table::{Flags, Spec, all, by_id, lookup, rows};
+pub use table::{Table, all, lookup, name_of, rows};
 
 /// One complete request, borrowed from the client's buffer.
 #[derive(Clone, Copy, Debug)]

@@ -1,163 +1,121 @@
-//! The command table, read once from `commands.tsv`.
+//! The command table: the rows of `commands.tsv`, and for each upstream what completes them.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
 
-use super::{KeySpec, Request};
-use crate::errors;
+use super::KeySpec;
+use super::described::Described;
+use super::learned::{self, Report};
+use super::spec::{Flags, Spec};
 
-/// What the sidecar needs to know of a command's flags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags {
-    /// Changes data: never sent twice.
-    pub write: bool,
-    /// Only reads: may be sent again when a connection dies.
-    pub readonly: bool,
-    /// May wait for other clients.
-    pub blocking: bool,
-    /// May be sent by a client that has not logged in.
-    pub no_auth: bool,
-}
+/// Longest name in the table, container and subcommand together. Commands are renamed to hashes of 64 digits.
+pub(super) const LONGEST: usize = 96;
 
-/// One row of the table.
+type Rows = HashMap<&'static [u8], &'static Spec, foldhash::quality::RandomState>;
+
+/// The commands of one upstream: the rows of `commands.tsv`, completed by what the upstream says of itself.
 #[derive(Clone, Debug)]
-pub struct Spec {
-    /// The row's number, for tables beside this one.
-    pub id: usize,
-    /// Lower-case name; `container|subcommand` for a subcommand.
-    pub name: String,
-    /// Number of arguments with the name; negative: at least so many.
-    pub arity: i64,
-    /// Flags as `COMMAND` gives them.
-    pub flags: Flags,
-    /// ACL categories, without `@`.
-    pub categories: Vec<&'static str>,
-    /// Where the keys stand.
-    pub keys: Vec<KeySpec>,
-    /// It may touch keys that no specification finds (SORT's BY and GET).
-    pub has_hidden_keys: bool,
-    /// The first server that knows it.
-    pub since: &'static str,
-    /// Where its only key stands, for the commands that have one in a fixed place, as most have.
-    pub only_key: Option<usize>,
-    /// It has subcommands: a first argument that names none of them is one that the table does not know.
-    pub is_container: bool,
-    /// Its name alone tells it: it is no subcommand and has none.
-    is_plain: bool,
-    /// Its name as most clients send it.
-    upper: String,
-    /// Its name in upper and in lower case as [`Request::word`] reads it, if it is that short.
-    words: Option<[u64; 2]>,
-}
+pub struct Table(Rows);
 
-impl Spec {
-    /// True when `request` is this command and no subcommand could make it another.
+impl Table {
+    /// The rows of `commands.tsv` alone.
     #[must_use]
-    #[inline]
-    pub fn is_again(&self, request: &Request<'_>) -> bool {
-        let name = request.arg(0);
-        if !self.is_plain || name.len() != self.name.len() {
-            return false;
+    pub fn built_in() -> &'static Arc<Self> {
+        static TABLE: LazyLock<Arc<Table>> =
+            LazyLock::new(|| Arc::new(Table(all().map(|spec| (spec.name.as_bytes(), spec)).collect())));
+        &TABLE
+    }
+
+    /// The row of a command or, when `name` is a container, of its subcommand `sub` if there is one.
+    /// `None` for commands that the table does not know.
+    #[must_use]
+    pub fn lookup(&self, name: &[u8], sub: &[u8]) -> Option<&'static Spec> {
+        let mut buffer = [0_u8; LONGEST];
+        let name = *buffer.get_mut(..name.len()).map(|to| lower(to, name)).and_then(|n| self.0.get(n))?;
+        if !name.keys.is_empty() || sub.is_empty() {
+            return Some(name);
         }
-        match (self.words, request.word(0)) {
-            (Some([upper, lower]), Some(word)) if word == upper || word == lower => true,
-            _ => name == self.upper.as_bytes() || name.eq_ignore_ascii_case(self.name.as_bytes()),
+        let (at, end) = (name.name.len(), name.name.len() + 1 + sub.len());
+        let Some(whole) = buffer.get_mut(..end) else { return Some(name) };
+        whole[at] = b'|';
+        lower(&mut whole[at + 1..], sub);
+        Some(self.0.get(&*whole).copied().unwrap_or(name))
+    }
+
+    /// The row of this name, which is in lower case.
+    pub(super) fn row(&self, name: &str) -> Option<&'static Spec> {
+        self.0.get(name.as_bytes()).copied()
+    }
+
+    /// This table, and what a server says of its `commands`.
+    #[must_use]
+    pub fn completed(&self, commands: &[Described]) -> (Self, Report) {
+        let (mut table, mut report) = (self.clone(), Report::default());
+        for command in commands {
+            match learned::row(command, commands) {
+                Ok(Some(row)) => {
+                    let before = table.0.insert(row.name.as_bytes(), row);
+                    if before.is_none() { &mut report.new } else { &mut report.completed }.push(&row.name);
+                }
+                Ok(None) => {}
+                Err(learned::Full) => report.left_out += 1,
+            }
         }
+        (table, report)
     }
 
-    /// True when `argc` arguments (with the name, and a subcommand's container) are accepted.
+    /// True when both have the same rows.
     #[must_use]
-    pub const fn accepts(&self, argc: usize) -> bool {
-        if self.arity >= 0 { argc as i64 == self.arity } else { argc as i64 >= -self.arity }
+    pub fn is(&self, other: &Self) -> bool {
+        let has = |row: &&'static Spec| other.row(&row.name).is_some_and(|theirs| std::ptr::eq(*row, theirs));
+        self.0.len() == other.0.len() && self.0.values().all(has)
     }
 
-    /// True when the keys of `request` all stand before argument `end`, whatever the arguments from there on are.
-    #[must_use]
-    pub fn knows_keys_before(&self, request: &Request<'_>, end: usize) -> bool {
-        let mut before = !self.has_hidden_keys && self.keys.iter().all(|keys| keys.is_fixed_before(end));
-        request.each_key(self, |at| before &= at < end);
-        before && (end > 1 || !self.is_container)
-    }
-
-    /// Redis's words for a number of arguments that is not accepted.
-    #[must_use]
-    pub fn arity_error(&self) -> String {
-        errors::as_redis::wrong_arity(&self.name)
+    /// Every row, in no order.
+    pub fn rows(&self) -> impl Iterator<Item = &'static Spec> {
+        self.0.values().copied()
     }
 }
 
-/// Longest name in the table, container and subcommand together.
-const LONGEST: usize = 40;
-
-type Table = HashMap<&'static [u8], Spec, foldhash::quality::RandomState>;
-
-static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let lines = || include_str!("commands.tsv").lines().enumerate();
-    let mut table: Table = lines().filter_map(|(id, line)| row(id, line)).collect();
-    for (container, _) in lines().filter_map(|(_, line)| line.split_once('|')) {
-        if let Some(spec) = table.get_mut(container.as_bytes()) {
-            spec.is_container = true;
+/// The rows of `commands.tsv`, each at its number.
+static SPECS: LazyLock<Vec<Spec>> = LazyLock::new(|| {
+    let lines = || include_str!("commands.tsv").lines().filter(|line| !line.starts_with('#'));
+    let containers: HashSet<&str> = lines().filter_map(|line| Some(line.split_once('|')?.0)).collect();
+    let mut specs = Vec::new();
+    for line in lines() {
+        if let Some(spec) = read(specs.len(), line) {
+            specs.push(Spec { is_container: containers.contains(&*spec.name), ..spec });
         }
     }
-    table
+    specs
 });
 
-fn row(id: usize, line: &'static str) -> Option<(&'static [u8], Spec)> {
-    if line.starts_with('#') {
-        return None;
-    }
+fn read(id: usize, line: &'static str) -> Option<Spec> {
     let mut columns = line.split('\t');
     let (name, arity, flags, categories) = (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
     let (keys, since) = (columns.next()?, columns.next()?);
     let has = |flag| flags.split(',').any(|f| f == flag);
-    let flags =
-        Flags { write: has("write"), readonly: has("readonly"), blocking: has("blocking"), no_auth: has("no_auth") };
-    let has_hidden_keys = keys.split(' ').any(|spec| spec == "?");
-    let keys = KeySpec::of(name, keys);
-    let only_key = if let [only] = &keys[..] { only.fixed() } else { None };
-    let is_plain = !keys.is_empty() && !name.contains('|');
-    let categories = categories.split(',').filter(|category| *category != "-").collect();
-    let arity = arity.parse().ok()?;
-    let is_container = false;
-    let spec = Spec {
-        id,
-        name: name.to_owned(),
-        arity,
-        flags,
-        categories,
-        keys,
-        has_hidden_keys,
-        only_key,
+    Some(Spec {
+        arity: arity.parse().ok()?,
+        flags: Flags {
+            write: has("write"),
+            readonly: has("readonly"),
+            blocking: has("blocking"),
+            no_auth: has("no_auth"),
+            no_multi: has("no_multi"),
+        },
+        categories: categories.split(',').filter(|category| *category != "-").collect(),
+        has_hidden_keys: keys.split(' ').any(|spec| spec == "?"),
         since,
-        is_container,
-        is_plain,
-        upper: name.to_ascii_uppercase(),
-        words: word(&name.to_ascii_uppercase()).zip(word(name)).map(|(upper, lower)| [upper, lower]),
-    };
-    Some((name.as_bytes(), spec))
+        key_column: keys,
+        ..Spec::new(id, name.to_owned(), KeySpec::of(name, keys))
+    })
 }
 
-/// A short name as [`Request::word`] reads it.
-fn word(name: &str) -> Option<u64> {
-    let mut bytes = [0; 8];
-    bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
-    Some(u64::from_le_bytes(bytes))
-}
-
-/// The row of a command or, when `name` is a container, of its subcommand `sub` if there is one.
-/// `None` for commands that the table does not know: those are forwarded verbatim.
+/// The row of `commands.tsv` of a command or, when `name` is a container, of its subcommand `sub` if there is one.
 #[must_use]
 pub fn lookup(name: &[u8], sub: &[u8]) -> Option<&'static Spec> {
-    let mut buffer = [0_u8; LONGEST];
-    let name = buffer.get_mut(..name.len()).map(|to| lower(to, name)).and_then(|n| TABLE.get(n))?;
-    if !name.keys.is_empty() || sub.is_empty() {
-        return Some(name);
-    }
-    let (at, end) = (name.name.len(), name.name.len() + 1 + sub.len());
-    let Some(whole) = buffer.get_mut(..end) else { return Some(name) };
-    whole[at] = b'|';
-    lower(&mut whole[at + 1..], sub);
-    Some(TABLE.get(&*whole).unwrap_or(name))
+    Table::built_in().lookup(name, sub)
 }
 
 fn lower<'a>(to: &'a mut [u8], from: &[u8]) -> &'a [u8] {
@@ -166,23 +124,24 @@ fn lower<'a>(to: &'a mut [u8], from: &[u8]) -> &'a [u8] {
     to
 }
 
-/// The row of this id.
+/// The name of this number, also of a command that only an upstream knows.
 #[must_use]
-pub fn by_id(id: usize) -> Option<&'static Spec> {
-    static BY_ID: LazyLock<HashMap<usize, &'static Spec>> =
-        LazyLock::new(|| TABLE.values().map(|spec| (spec.id, spec)).collect());
-    BY_ID.get(&id).copied()
+pub fn name_of(id: usize) -> Option<&'static str> {
+    match SPECS.get(id) {
+        Some(spec) => Some(&spec.name),
+        None => learned::name_of(id),
+    }
 }
 
-/// One more than the largest id of a row, for tables beside this one.
+/// The number of rows of `commands.tsv`, for tables beside it; those of other commands are larger.
 #[must_use]
 pub fn rows() -> usize {
-    TABLE.values().map(|spec| spec.id + 1).max().unwrap_or(0)
+    SPECS.len()
 }
 
-/// Every row of the table, in no order.
+/// Every row of `commands.tsv`, in no order.
 pub fn all() -> impl Iterator<Item = &'static Spec> {
-    TABLE.values()
+    SPECS.iter()
 }
 
 #[cfg(test)]

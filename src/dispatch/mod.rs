@@ -10,6 +10,7 @@ mod newest;
 pub mod owned;
 mod refusal;
 mod reply_room;
+mod unknown;
 
 use std::cell::RefCell;
 use std::pin::Pin as Pinning;
@@ -32,7 +33,7 @@ use call::Call;
 use crate::access::Access;
 use crate::cache::ThreadCache;
 use crate::clients::Registry;
-use crate::command::{OwnedRequest, Request, Spec, lookup};
+use crate::command::{OwnedRequest, Request, Spec};
 use crate::errors;
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
@@ -102,7 +103,8 @@ pub enum Exclusive {
     Ended,
     /// A request over a pinned connection.
     Pinned(Pin, &'static Spec, OwnedRequest),
-    /// A request that the table does not know, over the client's own connection.
+    /// A request of which the table does not know enough: over the client's own connection, or after the upstream has
+    /// been asked about it.
     Unknown(Unknown, OwnedRequest),
 }
 
@@ -168,13 +170,17 @@ impl Services {
 
     /// Where a client's request goes.
     pub fn route(&self, session: &mut Session, request: &Request<'_>) -> Route {
-        let again = session.spec.filter(|spec| spec.is_again(request));
-        let spec = again.or_else(|| lookup(request.arg(0), request.arg(1)));
+        let spec = self.spec_of(session, request);
         (session.spec, session.command) = (spec, spec.map(|spec| spec.id));
         if let Some(refused) = self.refusal(session, request, spec) {
             return refused;
         }
         let mut route = self.router.route(request, spec);
+        if let Route::Unknown(unknown) = route
+            && unknown.is_asked_first()
+        {
+            route = self.unless_unaskable(session, request, route);
+        }
         if self.owned.is_incomplete() {
             route = self.owned.unless_loading(route);
         }
@@ -182,6 +188,15 @@ impl Services {
             route = subscribe::route(session, route, request, spec);
         }
         if session.way.is_dedicated() { dedicated::route(session, request, route) } else { route }
+    }
+
+    /// The row of the table for a client's request.
+    #[inline]
+    fn spec_of(&self, session: &mut Session, request: &Request<'_>) -> Option<&'static Spec> {
+        let table = self.upstream.endpoint().commands.edition();
+        let again = session.spec.filter(|spec| session.table == table && spec.is_again(request));
+        session.table = table;
+        again.or_else(|| self.upstream.lookup(request.arg(0), request.arg(1)))
     }
 
     /// Answers `request`, which goes `route`; pass-through runs are the caller's, who gathers them.
@@ -210,7 +225,9 @@ impl Services {
                 Flow::Exclusive(Exclusive::Pinned(pin, spec, OwnedRequest::copy(request)))
             }
             Route::Unknown(unknown) => {
-                session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
+                if !unknown.is_asked_first() {
+                    session.tally.add(RouteLabel::Pinned, Outcome::Ok, 1);
+                }
                 Flow::Exclusive(Exclusive::Unknown(unknown, OwnedRequest::copy(request)))
             }
             Route::PassThrough(resendable) => self.forward(session, request, resendable),

@@ -47,7 +47,7 @@ impl Services {
             }
         }
         if self.router.denied.denies(request, spec) {
-            return Some(Route::Refused(self.router.denied.refusal(request)));
+            return Some(Route::Refused(self.router.denied.refusal(request, spec)));
         }
         let text = access::refusal(user?, request, spec)?;
         Some(Route::Refused(Refusal::by(By::Rules, text)))

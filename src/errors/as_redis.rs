@@ -163,6 +163,11 @@ pub fn unknown_of_client(subcommand: &[u8]) -> String {
     format!("ERR unknown subcommand '{}'. Try CLIENT HELP.", String::from_utf8_lossy(subcommand))
 }
 
+/// A command that a server does not take inside MULTI (`server.c`, `processCommand` of Valkey).
+pub fn not_in_multi(command: &str) -> String {
+    format!("ERR Command '{command}' not allowed inside a transaction")
+}
+
 /// Another command from a client that has subscribed, in RESP2 (`server.c`, `processCommand`).
 pub fn only_subscriptions(command: &str) -> String {
     format!(

@@ -6,6 +6,15 @@ pub fn for_replicas(command: &str) -> String {
     format!("ERR hearthside: {command} is for replicas; point the replica at the upstream itself, not at a sidecar")
 }
 
+/// A command that the upstream has renamed, and that changes what the sidecar must know of a connection.
+pub fn renamed(name: &str, original: &str) -> String {
+    let original = original.replace('|', " ").to_ascii_uppercase();
+    format!(
+        "ERR hearthside: {name} is {original}, which the upstream has renamed (rename-command): the sidecar can follow \
+         it under its own name only"
+    )
+}
+
 /// A command of the sidecar's own after MONITOR or SCRIPT DEBUG, where replies cannot be told from what else comes.
 pub const MONITORS_OR_DEBUGS: &str =
     "ERR hearthside: this command is not supported on a connection that monitors or debugs scripts; RESET it first";

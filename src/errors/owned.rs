@@ -78,6 +78,15 @@ pub fn not_answered(command: &str, key: &[u8], pattern: &str) -> String {
     )
 }
 
+/// A command of which the upstream does not tell which keys it touches, with an argument that looks like an owned key.
+pub fn may_be_touched(command: &str, key: &[u8], pattern: &str) -> String {
+    let (command, key) = shown(command, key);
+    format!(
+        "ERR hearthside: {command} may touch the owned key '{key}' (mapping '{pattern}'), and the upstream does not \
+         tell its user which keys it touches: allow that user +command; see docs/COMPATIBILITY.md"
+    )
+}
+
 /// SORT with a BY or GET that can name owned keys: the upstream would find nothing there, in silence.
 pub fn cannot_look_up(command: &str, looked_up: &[u8], pattern: &str) -> String {
     let (command, looked_up) = shown(command, looked_up);

@@ -237,9 +237,20 @@ fn pairs(text: &[u8]) -> Result<u64, ReplyFault> {
 /// The elements of one whole array reply, each as raw bytes; `None` for every other reply, null arrays included.
 #[must_use]
 pub fn elements(reply: &[u8]) -> Option<Vec<&[u8]>> {
-    let header = reply.strip_prefix(b"*")?;
+    if reply.starts_with(b"*") { parts(reply) } else { None }
+}
+
+/// The same of a set, too, and of a map, which gives its keys and values in turn.
+#[must_use]
+pub fn parts(reply: &[u8]) -> Option<Vec<&[u8]>> {
+    let (kind, header) = reply.split_first()?;
     let end = memchr(b'\r', header)?;
     let count = usize::try_from(parse_i64(&header[..end])?).ok()?;
+    let count = match kind {
+        b'*' | b'~' => count,
+        b'%' => count.checked_mul(2)?,
+        _ => return None,
+    };
     let mut rest = header.get(end + 2..)?;
     let mut found = Vec::with_capacity(count.min(1024));
     for _ in 0..count {

@@ -1,6 +1,6 @@
 //! What a command's name alone says about its route: a table beside the command table.
 
-use crate::command::Spec;
+use crate::command::{Conduct, Learned, Spec};
 use crate::errors;
 use crate::resp::pubsub::Kind;
 
@@ -96,22 +96,33 @@ pub enum Pin {
     Aside,
 }
 
-/// What no row of the command table tells: it may wait, and it may leave something at the connection.
+/// Something that the command table does not know of a command, so that no lane may carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
-    /// A command, or a subcommand of a container other than CLIENT.
-    Command,
-    /// A subcommand of CLIENT: these set what the upstream keeps for a connection.
-    OfClient,
+    /// The name, or the subcommand: the upstream is asked what it is, before anything else.
+    Name,
+    /// Which keys it touches: the upstream is asked, for each request.
+    Keys,
+    /// What it does to its connection: it may wait there, and may leave something.
+    Conduct,
+    /// What the upstream keeps for the connection because of it: that must last until the client leaves. So with
+    /// subcommands of CLIENT.
+    State,
 }
 
 impl Unknown {
+    /// True when the upstream must be asked about it first.
+    #[must_use]
+    pub const fn is_asked_first(self) -> bool {
+        matches!(self, Self::Name | Self::Keys)
+    }
+
     /// True when `reply` says that the upstream did nothing.
     #[must_use]
     pub fn left_nothing(self, reply: &[u8]) -> bool {
         let Some(error) = reply.strip_prefix(b"-") else { return false };
         // A module's command may have begun before it failed.
-        self == Self::OfClient
+        self == Self::State
             || [errors::as_redis::UNKNOWN, "NOPERM ", "NOAUTH "].iter().any(|w| error.starts_with(w.as_bytes()))
     }
 }
@@ -134,6 +145,12 @@ pub(super) enum Class {
     LooksUp,
     /// CONFIG SET and ACL SETUSER, where the upstream is the private server.
     Guarded,
+    /// Known from the upstream's own words, which do not say enough for a lane.
+    Unknown(Unknown),
+    /// Makes the upstream push messages about itself, and addresses of its own.
+    Notifies,
+    /// Changes what the sidecar must follow, under a name that only the upstream knows.
+    Renamed,
 }
 
 /// Names that are more than plain.
@@ -204,6 +221,7 @@ const CLASSES: &[(&str, Class)] = &[
     ("hearthside|pause", Class::Hearthside),
     ("hearthside|reload", Class::Hearthside),
     ("hearthside|resume", Class::Hearthside),
+    ("client|maint_notifications", Class::Notifies),
 ];
 
 /// The class of a command, whatever the configuration says.
@@ -214,4 +232,25 @@ pub(super) fn class_of(spec: &Spec) -> Class {
         () if spec.is_container => Class::Container,
         () => Class::Plain,
     })
+}
+
+/// The class of a command that `commands.tsv` does not have.
+pub(super) fn learned_class(spec: &Spec, learned: Learned) -> Class {
+    match (learned.original.map(class_of), class_of(spec)) {
+        (_, Class::Notifies) => Class::Notifies,
+        // It is carried by its keys alone, and answered by the upstream.
+        (Some(Class::Plain | Class::Split(_) | Class::Guarded | Class::Local(Local::Keys | Local::Info)), _) => {
+            Class::Plain
+        }
+        (Some(pinned @ Class::Pinned(Pin::Blocking | Pin::Wait | Pin::Aside)), _) => pinned,
+        (Some(Class::Container) | None, Class::Container) => Class::Container,
+        // What it sets is kept with the client's own connection.
+        (Some(Class::Pinned(Pin::State) | Class::Local(Local::Select)), _) => Class::Unknown(Unknown::State),
+        (Some(_), _) => Class::Renamed,
+        (None, class) => match learned.conduct {
+            Conduct::Clean => class,
+            Conduct::Unclear => Class::Unknown(Unknown::Conduct),
+            Conduct::Stateful => Class::Unknown(Unknown::State),
+        },
+    }
 }

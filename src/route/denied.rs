@@ -49,8 +49,24 @@ impl Denied {
     #[must_use]
     #[inline]
     pub fn denies(&self, request: &Request<'_>, spec: Option<&Spec>) -> bool {
-        let row = spec.map(|spec| self.rows[spec.id]);
+        let row = spec.and_then(|spec| self.row(spec));
         row != Some(Row::Allowed) && self.names_it(request, row)
+    }
+
+    /// What the list says of a row; `None` of one that only the upstream has. What the upstream has renamed is denied
+    /// under its new name, too.
+    #[inline]
+    fn row(&self, spec: &Spec) -> Option<Row> {
+        match self.rows.get(spec.id) {
+            Some(row) => Some(*row),
+            None => self.row_of_original(spec),
+        }
+    }
+
+    #[cold]
+    fn row_of_original(&self, spec: &Spec) -> Option<Row> {
+        let original = spec.learned()?.original?;
+        self.rows.get(original.id).copied().filter(|row| *row == Row::Denied)
     }
 
     #[cold]
@@ -69,9 +85,13 @@ impl Denied {
 
     /// The error for a request that the list names.
     #[must_use]
-    pub fn refusal(&self, request: &Request<'_>) -> Refusal {
-        let name = request.name().to_ascii_uppercase();
-        let entry = if self.names.contains(&name) { name } else { with_subcommand(request) };
+    pub fn refusal(&self, request: &Request<'_>, spec: Option<&Spec>) -> Refusal {
+        let original = spec.and_then(|spec| spec.learned()?.original).map(|original| original.name.replace('|', " "));
+        let (name, whole) = (request.name().to_ascii_uppercase(), with_subcommand(request));
+        let original = original.map(|original| original.to_ascii_uppercase());
+        let container = original.as_deref().and_then(|original| original.split(' ').next()).map(str::to_owned);
+        let named = [Some(name), Some(whole.clone()), original, container].into_iter().flatten();
+        let entry = named.into_iter().find(|entry| self.names.contains(entry)).unwrap_or(whole);
         Refusal::by(By::Deny, errors::denied::by_list(&entry))
     }
 }
@@ -97,7 +117,7 @@ mod tests {
         scanner.scan(&raw).expect("a request");
         let request = Request::new(&raw, scanner.spans());
         let denies = denied.denies(&request, lookup(request.arg(0), request.arg(1)));
-        denies.then(|| denied.refusal(&request).text)
+        denies.then(|| denied.refusal(&request, None).text)
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub fn handling(spec: &Spec) -> &'static str {
         }
         Class::Transaction(_) => "over the transaction's pinned connection",
         Class::Pinned(pin) => pinned(pin),
+        Class::Unknown(_) => "over a connection of the client's own",
+        Class::Notifies | Class::Renamed => "refused",
     }
 }
 
@@ -26,7 +28,7 @@ const fn locally(local: Local) -> &'static str {
     match local {
         Local::Ping | Local::Echo | Local::Quit => "answered by the sidecar",
         Local::Reset => "answered by the sidecar; closes the client's own connection",
-        Local::Hello => "answered by the sidecar, with the client's id here and the upstream's version",
+        Local::Hello => "answered by the sidecar, with the client's id here and the upstream's version and modules",
         Local::Auth => "as `auth.mode` says: by the sidecar, or by the upstream",
         Local::Select => "proven by the upstream; then the client uses that database's lanes",
         Local::ClientSetName

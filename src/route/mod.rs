@@ -15,12 +15,12 @@ pub use describe::handling;
 pub use owned::{Holder, OwnedKey, SplitKey, SplitKeys};
 pub use refusal::Refusal;
 
-use crate::command::{self, Request, Spec};
+use crate::command::{self, Request, Source, Spec};
 use crate::errors;
 use crate::keys::{Keyspace, MappingId};
 use crate::mapping::Kind;
 use crate::record::{Answer, Verb, verb_of};
-use classes::{Class, class_of};
+use classes::{Class, class_of, learned_class};
 
 /// Where a request goes.
 #[derive(Clone, Debug)]
@@ -140,8 +140,8 @@ impl Router {
     /// Where `request` goes, whose row of the command table is `spec`, and which nobody refuses.
     #[must_use]
     pub fn route(&self, request: &Request<'_>, spec: Option<&'static Spec>) -> Route {
-        let Some(spec) = spec else { return Route::Unknown(Unknown::Command) };
-        match self.classes[spec.id] {
+        let Some(spec) = spec else { return Route::Unknown(Unknown::Name) };
+        match self.class(spec) {
             Class::Local(Local::Keys | Local::Scan) if self.keyspace.is_empty() => Route::PassThrough(true),
             Class::Local(local) => Route::Local(local, spec),
             Class::Transaction(command) => Route::Transaction(command, spec),
@@ -154,7 +154,48 @@ impl Router {
             Class::Guarded if private::opens_up(request) => Route::Refused(private::refusal()),
             Class::Split(split) => self.split(request, spec, split),
             Class::LooksUp => self.looks_up_owned(request).unwrap_or_else(|| self.by_keys(request, spec)),
+            Class::Unknown(unknown) => self.alone(request, spec, unknown),
+            Class::Notifies => Route::Refused(errors::as_redis::unknown_of_client(request.arg(1)).into()),
+            Class::Renamed => Route::Refused(renamed(request, spec).into()),
+            Class::Plain if spec.source == Source::Completed && spec.has_hidden_keys => {
+                self.alone(request, spec, Unknown::Conduct)
+            }
             Class::Plain | Class::Container | Class::Guarded => self.by_keys(request, spec),
+        }
+    }
+
+    #[inline]
+    fn class(&self, spec: &Spec) -> Class {
+        match spec.source {
+            Source::BuiltIn => self.classes[spec.id],
+            _ => self.learned_class(spec),
+        }
+    }
+
+    #[cold]
+    fn learned_class(&self, spec: &Spec) -> Class {
+        match spec.source {
+            Source::Learned(learned) => learned_class(spec, learned),
+            _ if self.classes[spec.id] == Class::Guarded => Class::Guarded,
+            _ => class_of(spec),
+        }
+    }
+
+    /// What no lane carries, unless one of the keys is owned. Where the table does not know all keys the upstream does.
+    fn alone(&self, request: &Request<'_>, spec: &'static Spec, unknown: Unknown) -> Route {
+        let route = match spec.has_hidden_keys && !self.keyspace.is_empty() {
+            true => Unknown::Keys,
+            false => unknown,
+        };
+        self.unless_owned(request, spec, Route::Unknown(route))
+    }
+
+    /// The way of a command whose keys have been found to be the upstream's.
+    #[must_use]
+    pub fn with_foreign_keys(&self, spec: &Spec) -> Unknown {
+        match self.class(spec) {
+            Class::Unknown(unknown) => unknown,
+            _ => Unknown::Conduct,
         }
     }
 
@@ -236,13 +277,19 @@ fn blocks(request: &Request<'_>, spec: &Spec) -> bool {
 
 fn unknown_subcommand(request: &Request<'_>, spec: &Spec) -> Route {
     match spec.name.as_str() {
-        // Clients ask for it when they connect. No server that this sidecar speaks for has it: it would send pushes.
+        // Clients ask for it when they connect. A server that has it would push addresses of its own, past the sidecar.
         "client" if request.is(1, "MAINT_NOTIFICATIONS") => {
             Route::Refused(errors::as_redis::unknown_of_client(request.arg(1)).into())
         }
-        "client" => Route::Unknown(Unknown::OfClient),
-        _ => Route::Unknown(Unknown::Command),
+        "client" => Route::Unknown(Unknown::State),
+        _ => Route::Unknown(Unknown::Name),
     }
+}
+
+/// The refusal of a command under a name that only the upstream knows, where the sidecar would have to follow it.
+fn renamed(request: &Request<'_>, spec: &Spec) -> String {
+    let original = spec.learned().and_then(|learned| learned.original).map_or("", |original| &original.name);
+    errors::connection::renamed(&request.name(), original)
 }
 
 #[cfg(test)]

@@ -80,6 +80,8 @@ pub struct Session {
     pub command: Option<usize>,
     /// The same, for the next request: clients repeat themselves.
     pub spec: Option<&'static Spec>,
+    /// The number of the table that it is a row of.
+    pub table: u64,
     /// What becomes of replies.
     pub reply: ReplyMode,
     /// The user that it is without AUTH.
@@ -108,6 +110,7 @@ impl Session {
             is_proven: false,
             command: None,
             spec: None,
+            table: 0,
             reply: ReplyMode::On,
             membership: None,
             way: Way::default(),

@@ -34,7 +34,8 @@ pub struct UpstreamState {
     /// When a command that the table does not know last went through, unless that is long ago. What it may
     /// have left ends with the connection.
     pub unknown: Option<Tick>,
-    /// A subcommand of CLIENT that the table does not know was accepted: what it set is kept until the client leaves.
+    /// A command was accepted that sets something for the connection, it is not known what: that is kept until the
+    /// client leaves.
     pub unknown_state: bool,
 }
 

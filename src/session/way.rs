@@ -257,8 +257,8 @@ impl Way {
     pub fn has_left(&mut self, unknown: Unknown) {
         if let Some(state) = self.state_mut() {
             match unknown {
-                Unknown::Command => state.unknown = Some(Tick::now()),
-                Unknown::OfClient => state.unknown_state = true,
+                Unknown::State => state.unknown_state = true,
+                Unknown::Name | Unknown::Keys | Unknown::Conduct => state.unknown = Some(Tick::now()),
             }
         }
     }

@@ -187,6 +187,14 @@ impl Transaction {
 
     /// MULTI, EXEC and related commands.
     fn own(&mut self, desk: &mut Desk<'_>, command: Command, request: &Request<'_>, route: Route) -> Taken {
+        if let Route::Transaction(_, spec) = &route
+            && self.in_multi
+            && spec.flags.no_multi
+        {
+            self.dirty = true;
+            encode::error(desk.out, &errors::as_redis::not_in_multi(&spec.name));
+            return Taken::Answered;
+        }
         match command {
             Command::Multi if self.in_multi => encode::error(desk.out, errors::as_redis::NESTED_MULTI),
             Command::Multi => {

@@ -42,6 +42,9 @@ pub(super) fn place(services: &Services, session: &mut Session, request: &Reques
         Route::Local(Local::Auth, _) if services.access.mode == AuthMode::Upstream => {
             Place::Refused(errors::transaction::AUTH.into())
         }
+        Route::Local(_, spec) if spec.flags.no_multi && spec.accepts(request.len()) => {
+            Place::Refused(errors::as_redis::not_in_multi(&spec.name))
+        }
         Route::Local(_, spec) => here(request, spec),
         Route::Hearthside => Place::Here,
         Route::Refused(refusal) => Place::Refused(refusal.text.clone()),

@@ -6,6 +6,7 @@ mod hub;
 mod pinned;
 mod pipeline;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub use pipeline::inbox::Inbox;
 pub use pipeline::lane::Lane;
 pub use pipeline::ticket::{Broken, Chunk, Ticket};
 
+use crate::command::{Spec, Table};
 use pinned::pool::Pool;
 use pipeline::lanes::Lanes;
 
@@ -39,13 +41,20 @@ pub struct Upstream {
     endpoint: Arc<Endpoint>,
     lanes: Lanes,
     pool: Pool,
+    /// This thread's look at the upstream's command table, and the table's number.
+    commands: RefCell<(u64, Arc<Table>)>,
 }
 
 impl Upstream {
     /// No connection is opened before one is needed.
     #[must_use]
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
-        Self { pool: Pool::new(endpoint.clone()), lanes: Lanes::new(endpoint.clone()), endpoint }
+        Self {
+            pool: Pool::new(endpoint.clone()),
+            lanes: Lanes::new(endpoint.clone()),
+            commands: RefCell::new(endpoint.commands.table()),
+            endpoint,
+        }
     }
 
     /// The lane of a client that has nothing under way: the same one while its group is the same and others' requests
@@ -78,6 +87,17 @@ impl Upstream {
             self.lanes.tend(most);
             self.pool.tend();
         }
+    }
+
+    /// The row of a command or, when `name` is a container, of its subcommand `sub` if there is one, by what is known
+    /// of the upstream's commands.
+    #[must_use]
+    pub fn lookup(&self, name: &[u8], sub: &[u8]) -> Option<&'static Spec> {
+        let mut commands = self.commands.borrow_mut();
+        if commands.0 != self.endpoint.commands.edition() {
+            *commands = self.endpoint.commands.table();
+        }
+        commands.1.lookup(name, sub)
     }
 
     /// The server that the connections lead to.

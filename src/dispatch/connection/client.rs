@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::clients::{ClientType, Filter, Peer};
-use crate::command::{Request, by_id};
+use crate::command::{Request, name_of};
 use crate::dispatch::{Flow, Services};
 use crate::errors::as_redis;
 use crate::resp::encode;
@@ -53,7 +53,7 @@ pub(crate) fn set_info(session: &Session, request: &Request<'_>, out: &mut Bytes
 }
 
 fn line(peer: &Peer) -> String {
-    peer.line(|id| by_id(id).map(|spec| spec.name.as_str()))
+    peer.line(name_of)
 }
 
 pub(crate) fn info(session: &Session, out: &mut BytesMut) {

@@ -21,6 +21,8 @@ struct Dedicated {
     is_shared_subscriber: bool,
     /// It authenticated as one of our users.
     has_user: bool,
+    /// The upstream keeps something for it until it leaves.
+    has_unknown_state: bool,
 }
 
 /// Whether a request may take any time on the client's own connection.
@@ -34,7 +36,7 @@ enum May {
 
 /// The route of a request of such a client.
 pub(crate) fn route(session: &mut Session, request: &Request<'_>, route: Route) -> Route {
-    if let Route::Pinned(Pin::Blocking, _) | Route::Unknown(Unknown::Command) = route {
+    if let Route::Pinned(Pin::Blocking, _) | Route::Unknown(Unknown::Conduct) = route {
         session.way.note_wait(request);
     }
     let (route, may) = Dedicated::of(session).route(route);
@@ -55,6 +57,7 @@ impl Dedicated {
             is_subscriber: session.is_resp2_subscriber(),
             is_shared_subscriber: session.subscriber().is_some(),
             has_user: session.user.is_some(),
+            has_unknown_state: state.unknown_state,
         }
     }
 
@@ -70,7 +73,9 @@ impl Dedicated {
             Route::Local(Local::Ping | Local::Echo, _) => Route::PassThrough(true),
             _ if self.is_subscriber => Route::PassThrough(false),
             Route::Pinned(Pin::Blocking | Pin::Wait, _) => return (Route::PassThrough(false), May::Wait),
-            Route::Unknown(Unknown::Command) => return (Route::PassThrough(false), May::DoAnything),
+            Route::Unknown(Unknown::Conduct) => return (Route::PassThrough(false), May::DoAnything),
+            // What it sets lasts as long as what was set before.
+            Route::Unknown(Unknown::State) if self.has_unknown_state => return (Route::PassThrough(false), May::Wait),
             _ => route,
         };
         (route, May::Answer)
@@ -150,7 +155,7 @@ mod tests {
             ("GET other", "PassThrough", May::Answer),
             ("PING", "PassThrough", May::Answer),
             ("BLPOP other 0", "PassThrough", May::Wait),
-            ("JSON.GET other", "PassThrough", May::DoAnything),
+            ("JSON.GET other", "Unknown", May::Answer),
             ("CLIENT LIST", "Local", May::Answer),
             ("SUBSCRIBE a", "Pinned", May::Answer),
             ("MULTI", "Transaction", May::Answer),

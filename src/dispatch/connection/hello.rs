@@ -158,8 +158,9 @@ fn greeting(services: &Services, session: &Session, proto: Proto) -> Bytes {
         encode::bulk(out, name.as_bytes());
         encode::bulk(out, value.as_bytes());
     };
-    text(&mut out, "server", "redis");
-    text(&mut out, "version", &services.upstream.endpoint().version.get());
+    let identity = services.upstream.endpoint().version.get();
+    text(&mut out, "server", &identity.server);
+    text(&mut out, "version", &identity.version);
     encode::bulk(&mut out, b"proto");
     encode::int(&mut out, proto.number());
     encode::bulk(&mut out, b"id");
@@ -167,6 +168,6 @@ fn greeting(services: &Services, session: &Session, proto: Proto) -> Bytes {
     text(&mut out, "mode", "standalone");
     text(&mut out, "role", "master");
     encode::bulk(&mut out, b"modules");
-    encode::array(&mut out, 0);
+    out.extend_from_slice(identity.modules(proto));
     out.freeze()
 }

@@ -114,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn note_left(&mut self, unknown: Unknown) {
         self.session.way.connection_mut().into_iter().for_each(Pinned::moved);
         // Where connections are scarce the next one is a new one.
-        if unknown == Unknown::OfClient || self.session.way.is_dedicated() || self.services.upstream.has_spare() {
+        if unknown == Unknown::State || self.session.way.is_dedicated() || self.services.upstream.has_spare() {
             self.session.way.has_left(unknown);
         }
     }

@@ -28,6 +28,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Exclusive::Transaction(request, route) => self.in_transaction(&request, route).await?,
             Exclusive::Ended => {}
             Exclusive::Pinned(pin, spec, request) => self.over_pinned(pin, spec, &request).await?,
+            Exclusive::Unknown(unknown, request) if unknown.is_asked_first() => self.explain(unknown, &request).await?,
             Exclusive::Unknown(unknown, request) => self.unknown(unknown, &request).await?,
         }
         self.note_transaction();

@@ -223,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 }
 
 /// Answers one request at its position.
-fn answer(
+pub(super) fn answer(
     services: &Services,
     session: &mut Session,
     replies: &mut Replies,

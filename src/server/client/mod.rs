@@ -16,6 +16,7 @@ mod blocking;
 pub(super) mod connection;
 mod dedicated;
 mod exclusive;
+mod explain;
 mod intake;
 mod multi_lookahead;
 mod output;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Client;
 use super::blocking::{Waited, at_last};
 use super::connection::End;
-use crate::command::{OwnedRequest, lookup};
+use crate::command::OwnedRequest;
 use crate::dispatch::Services;
 use crate::resp::encode;
 use crate::resp::pubsub::Kind;
@@ -117,7 +117,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     ) -> Result<Waited, End> {
         let (mut reply, mut is_sent) = (pin!(reply), false);
         let view = request.view();
-        let may_block = lookup(view.arg(0), view.arg(1)).is_none_or(|spec| spec.flags.blocking);
+        let spec = self.services.upstream.lookup(view.arg(0), view.arg(1));
+        let may_block = spec.is_none_or(|spec| spec.flags.blocking || !spec.is_clean());
         loop {
             if let Some(latest) = self.services.latest() {
                 self.adopt(latest);

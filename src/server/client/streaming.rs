@@ -7,12 +7,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
 use super::connection::End;
-use crate::command::{Request, lookup};
+use crate::command::Request;
 use crate::dispatch::Exclusive;
 use crate::errors;
 use crate::resp::passage::Passage;
 use crate::resp::request::Awaited;
-use crate::route::Route;
+use crate::route::{Route, Unknown};
 use crate::session::ReplyMode;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::upstream::{Batch, Expect, Pinned, Ticket};
@@ -42,16 +42,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let mut spans = self.scanner.spans().to_vec();
         spans.resize(awaited.arguments, 0..0);
         let request = Request::new(&self.connection.incoming, &spans);
-        let known = match lookup(request.arg(0), request.arg(1)) {
-            Some(spec) => spec.knows_keys_before(&request, awaited.index),
-            None => true,
-        };
-        known
-            && match self.services.route(&mut self.session, &request) {
-                Route::PassThrough(_) => true,
-                Route::Unknown(_) => self.session.command.is_none(),
-                _ => false,
-            }
+        let route = self.services.route(&mut self.session, &request);
+        self.session.spec.is_some_and(|spec| spec.knows_keys_before(&request, awaited.index))
+            && matches!(route, Route::PassThrough(_) | Route::Unknown(Unknown::Conduct))
     }
 
     pub(super) async fn stream(&mut self) -> Result<(), End> {
@@ -61,8 +54,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let passage = self.scanner.pass(have);
         let pinned = match self.pin_for_stream().await? {
             Ok(mut pinned) => {
-                // What a command that the table does not know has left there ends with the connection.
-                if self.session.command.is_none() {
+                // What a command of which too little is known has left there ends with the connection.
+                if self.session.spec.is_none_or(|spec| !spec.is_clean()) {
                     pinned.moved();
                 }
                 Some(pinned)

@@ -49,6 +49,11 @@ fn paid(services: &Services, session: &mut Session, takes_all: bool, route: Rout
     }
 }
 
+/// True for a request about which the upstream must be asked before it is queued.
+const fn asks_first(route: &Route) -> bool {
+    matches!(route, Route::Unknown(unknown) if unknown.is_asked_first())
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// The request of `length` bytes behind the batch, of a client that has a transaction.
     pub(super) fn take_transacting(&mut self, length: usize) -> Next {
@@ -91,6 +96,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Stands::Beside => self.answer_inline(&request, route),
             Stands::Within => {
                 self.begin_reply(&route, request.view().len());
+                if asks_first(&route) {
+                    return Next::Exclusive(Exclusive::Transaction(request, route));
+                }
                 match self.take_one(&request, route) {
                     (Taken::Waits(_, route), _) => Next::Exclusive(Exclusive::Transaction(request, route)),
                     (taken, out) => self.carry_out(taken, &request, out),
@@ -116,8 +124,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// A command of the transaction: joins the batch for the client's own connection, if it goes there as it is.
     fn take_within(&mut self, length: usize, route: Route, is_skipped: bool) -> Next {
-        if matches!(route, Route::Transaction(..)) {
+        if matches!(route, Route::Transaction(..)) || asks_first(&route) {
             self.send_batch();
+        }
+        if asks_first(&route) {
+            let copy = OwnedRequest::copy(&Request::new(&self.connection.incoming[..length], self.scanner.spans()));
+            self.connection.incoming.advance(length);
+            return Next::Exclusive(Exclusive::Transaction(copy, route));
         }
         let at = self.batch.length();
         let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
@@ -213,6 +226,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             (self.connection.replies.is_refused, self.connection.replies.is_unclean) = (false, false);
         }
         self.is_on_own = true;
+        if let Route::Unknown(unknown) = route {
+            route = self.explained(unknown, request).await?;
+        }
         let (taken, out) = loop {
             match self.take_one(request, route) {
                 (Taken::Waits(Wait::Connection, again), _) => {

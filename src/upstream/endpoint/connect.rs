@@ -64,7 +64,7 @@ pub(crate) async fn connect_quietly(endpoint: &Endpoint, group: &Group) -> Optio
     connect_now(endpoint, group).await.ok()
 }
 
-async fn connect_now(endpoint: &Endpoint, group: &Group) -> Result<Connected, ConnectError> {
+pub(super) async fn connect_now(endpoint: &Endpoint, group: &Group) -> Result<Connected, ConnectError> {
     let (target, generation) = endpoint.location.numbered();
     let target = &target.map_err(ConnectError::Absent)?;
     let unreachable = |why: String| ConnectError::Unreachable(target.name(), why);
@@ -102,6 +102,9 @@ fn auth<'a>(target: &'a Target, login: &'a Login) -> Option<Vec<&'a [u8]>> {
 
 /// What the connection's name is set with.
 const NAMING: &str = "CLIENT SETNAME";
+
+/// Longest reply to a request of the greeting.
+const MOST_GREETING: usize = 1 << 20;
 
 /// What one request of the greeting is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +160,7 @@ impl Hello {
         let (mut buffer, mut scanner) = (BytesMut::new(), ReplyScanner::default());
         let (mut greeted, mut refused) = (Greeted::default(), None);
         for step in self.steps {
-            let reply = match (read_reply(stream, &mut buffer, &mut scanner).await, refused.take()) {
+            let reply = match (read_reply(stream, &mut buffer, &mut scanner, MOST_GREETING).await, refused.take()) {
                 (Ok(reply), before) => {
                     refused = before;
                     reply
@@ -181,19 +184,28 @@ impl Hello {
                 Step::Ready => {}
             }
         }
-        greeted.id = decode::integer(&read_reply(stream, &mut buffer, &mut scanner).await?);
+        greeted.id = decode::integer(&read_reply(stream, &mut buffer, &mut scanner, MOST_GREETING).await?);
         Ok(refused.map_or(Ok(greeted), |text| Err(ConnectError::Refused(text))))
     }
 }
 
-/// Reads one whole reply; what follows it stays in `buffer`.
-async fn read_reply(stream: &mut Stream, buffer: &mut BytesMut, scanner: &mut ReplyScanner) -> io::Result<Bytes> {
+/// Reads one whole reply of at most so many bytes; what follows it stays in `buffer`.
+pub(super) async fn read_reply(
+    stream: &mut Stream,
+    buffer: &mut BytesMut,
+    scanner: &mut ReplyScanner,
+    most: usize,
+) -> io::Result<Bytes> {
     let mut scanned = 0;
     loop {
-        let step = scanner.scan(&buffer[scanned..]).map_err(io::Error::other)?;
+        let step =
+            scanner.scan(&buffer[scanned..]).map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault))?;
         scanned += step.used;
         if step.end.is_some() {
             return Ok(buffer.split_to(scanned).freeze());
+        }
+        if scanned > most {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {most} bytes")));
         }
         if stream.read_buf(buffer).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

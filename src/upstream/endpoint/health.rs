@@ -8,6 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Value};
 
 use super::Endpoint;
+use super::commands::learn;
 use super::target::Target;
 use crate::telemetry::metrics::UpstreamMetrics;
 
@@ -71,10 +72,14 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
         let up = match open(&target, timeout).await {
             Ok(mut connection) => tokio::select! {
                 up = stay(&mut connection, &endpoint, &mut was_up) => up,
-                () = lookout.moved() => continue,
+                () = lookout.moved() => Ok(()),
             },
             Err(error) => Err(error),
         };
+        endpoint.commands.may_be_of_another();
+        if lookout.has_moved() {
+            continue;
+        }
         if let Err(error) = up {
             endpoint.metrics.up.set(0);
             endpoint.circuit.is_open();
@@ -107,8 +112,11 @@ async fn stay(
         *was_up = Some(true);
     }
     endpoint.version.set(version);
+    endpoint.metrics.up.set(1);
+    let mut is_learned = false;
     loop {
         endpoint.metrics.up.set(1);
+        is_learned = is_learned || learn(endpoint).await;
         asked_again(endpoint, endpoint.settings.ping_interval.min(Duration::from_secs(5))).await;
         ping(connection, &endpoint.metrics).await?;
     }

@@ -3,6 +3,7 @@
 //! topology (Sentinel, a cluster) is added here.
 
 pub(super) mod circuit;
+mod commands;
 pub(super) mod connect;
 pub(super) mod error;
 pub(super) mod group;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use circuit::Circuit;
+use commands::Commands;
 use error::ConnectError;
 use location::Location;
 use logins::Logins;
@@ -40,6 +42,8 @@ pub struct Endpoint {
     pub(super) permits: Permits,
     /// As the server tells it.
     pub version: Version,
+    /// What is known of its commands.
+    pub commands: Commands,
     pub(super) metrics: Arc<UpstreamMetrics>,
 }
 
@@ -54,6 +58,7 @@ impl Endpoint {
             settings: settings.clone(),
             permits: Permits::new(settings, metrics.pinned.clone()),
             version: Version::default(),
+            commands: Commands::default(),
             metrics,
         }
     }

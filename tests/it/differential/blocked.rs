@@ -2,6 +2,7 @@
 
 use super::stream::Dice;
 use super::{Pair, begin};
+use crate::support::redis::Server;
 use crate::support::until;
 use crate::support::wire::{Wire, array};
 
@@ -24,9 +25,23 @@ const PAIRS: [(&str, &str); 14] = [
 ];
 
 #[test]
-fn those_who_wait_are_answered_alike() {
+fn those_who_wait_are_answered_alike_on_the_installed_server() {
+    those_who_wait(Server::Installed);
+}
+
+#[test]
+fn those_who_wait_are_answered_alike_on_redis_8_2() {
+    those_who_wait(Server::Redis82);
+}
+
+#[test]
+fn those_who_wait_are_answered_alike_on_valkey_9_1() {
+    those_who_wait(Server::Valkey91);
+}
+
+fn those_who_wait(server: Server) {
     let (mut dice, total) = begin("blocked", 400);
-    let pair = Pair::start();
+    let pair = Pair::start(server);
     let (mut through, mut direct) = (pair.sidecar.wire(), pair.twin.wire());
     for _ in 0..total / PAIRS.len() + 1 {
         for (wait, end) in PAIRS {

@@ -3,7 +3,7 @@
 
 use super::begin;
 use super::stream::Dice;
-use crate::support::redis::Redis;
+use crate::support::redis::{Redis, Server};
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::Wire;
 
@@ -45,9 +45,23 @@ const ALIKE: [&str; 21] = [
 ];
 
 #[test]
-fn a_monitor_is_answered_alike_and_refused_what_is_denied() {
+fn a_monitor_is_answered_alike_and_refused_what_is_denied_on_the_installed_server() {
+    a_monitor(Server::Installed);
+}
+
+#[test]
+fn a_monitor_is_answered_alike_and_refused_what_is_denied_on_redis_8_2() {
+    a_monitor(Server::Redis82);
+}
+
+#[test]
+fn a_monitor_is_answered_alike_and_refused_what_is_denied_on_valkey_9_1() {
+    a_monitor(Server::Valkey91);
+}
+
+fn a_monitor(server: Server) {
     let (mut dice, total) = begin("monitor", 4_000);
-    let (redis, twin) = (Redis::start(), Redis::start());
+    let (redis, twin) = (Redis::of(server, &[]), Redis::of(server, &[]));
     let sidecar = Sidecar::builder().redis(&redis).start();
     let mut done = 0;
     while done < total {

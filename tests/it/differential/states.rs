@@ -2,8 +2,9 @@
 //! subscriptions, RESET and QUIT, at any place, in pieces cut anywhere, with a rival who breaks watches; raw replies
 //! compared with a Redis's.
 
-use super::stream::{Command, Dice, Template, templates};
+use super::stream::{Command, Dice, Template};
 use super::{Pair, begin, told};
+use crate::support::redis::Server;
 use crate::support::until;
 use crate::support::wire::Wire;
 
@@ -77,9 +78,24 @@ fn anonymous(frames: Vec<String>) -> Vec<String> {
 }
 
 #[test]
-fn transactions_among_changes_of_the_connection_answer_alike() {
+fn transactions_among_changes_of_the_connection_answer_alike_on_the_installed_server() {
+    transactions_among_changes(Server::Installed);
+}
+
+#[test]
+fn transactions_among_changes_of_the_connection_answer_alike_on_redis_8_2() {
+    transactions_among_changes(Server::Redis82);
+}
+
+#[test]
+fn transactions_among_changes_of_the_connection_answer_alike_on_valkey_9_1() {
+    transactions_among_changes(Server::Valkey91);
+}
+
+fn transactions_among_changes(server: Server) {
     let (mut dice, total) = begin("states", 6_000);
-    let (pair, all) = (Pair::start(), templates(COMMANDS));
+    let pair = Pair::start(server);
+    let all = pair.templates(COMMANDS);
     let (mut rival, mut done) = (Both::of(&pair, &mut Dice(1)), 0);
     while done < total {
         let mut client = Both::of(&pair, &mut dice);

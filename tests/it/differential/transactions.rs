@@ -2,8 +2,8 @@
 //! inside, discarded, aborted, nested, in one write and in pieces; raw replies compared with a Redis's.
 
 use super::stream::{Command, Compare, Dice, Template, templates};
-use super::{begin, compare, send, told};
-use crate::support::redis::Redis;
+use super::{begin, compare, is_known, send, told};
+use crate::support::redis::{Redis, Server};
 use crate::support::wire::Wire;
 use crate::writes::model::on_sqlite;
 
@@ -31,11 +31,26 @@ impl Both {
 }
 
 #[test]
-fn transactions_of_every_form_answer_alike() {
+fn transactions_of_every_form_answer_alike_on_the_installed_server() {
+    transactions_of_every_form(Server::Installed);
+}
+
+#[test]
+fn transactions_of_every_form_answer_alike_on_redis_8_2() {
+    transactions_of_every_form(Server::Redis82);
+}
+
+#[test]
+fn transactions_of_every_form_answer_alike_on_valkey_9_1() {
+    transactions_of_every_form(Server::Valkey91);
+}
+
+fn transactions_of_every_form(server: Server) {
     let (mut dice, total) = begin("transactions", 20_000);
-    let (redis, twin) = (Redis::start(), Redis::start());
+    let (redis, twin) = (Redis::of(server, &[]), Redis::of(server, &[]));
     let (builder, _folder) = on_sqlite(&redis);
     let sidecar = builder.start();
+    is_known(&sidecar, &twin);
     let both = || Both { through: sidecar.wire(), direct: twin.wire(), said: Vec::new() };
     let (all, mut rival, mut done) = (templates(COMMANDS), both(), 0);
     while done < total {

@@ -1,5 +1,6 @@
 //! The wire: how requests are read, in pieces and damaged ones too, and that replies come back in order.
 
+mod command_answers;
 mod command_table;
 mod malformed;
 mod pipeline;

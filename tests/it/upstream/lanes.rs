@@ -132,10 +132,16 @@ fn unknown_commands_answer_as_at_the_upstream_itself() {
     }
 }
 
+/// No command can be learned, so that what it is remains unknown.
+fn nobody_may_ask(redis: &Redis) {
+    assert_eq!(redis.wire().ask("ACL SETUSER default -command"), "+OK\r\n");
+}
+
 #[test]
 fn what_an_unknown_command_leaves_at_a_connection_is_its_clients_alone() {
     let redis = Redis::with(&["--rename-command", "SELECT", "XSELECT"]);
-    let sidecar = one_lane(&redis).start();
+    nobody_may_ask(&redis);
+    let sidecar = one_lane(&redis).expect(&[warnings::NOT_PERMITTED]).start();
     let (mut one, mut other) = (sidecar.wire(), sidecar.wire());
     assert_eq!(one.ask("XSELECT 3"), "+OK\r\n");
     assert_eq!(one.ask("SET a three"), "+OK\r\n");
@@ -385,9 +391,10 @@ fn a_client_that_is_held_and_leaves_takes_its_wait_with_it() {
 #[test]
 fn who_has_asked_what_the_table_does_not_know_is_told_what_a_cut_has_cost() {
     let redis = Redis::with(&["--rename-command", "BLPOP", "XBLPOP"]);
+    nobody_may_ask(&redis);
     let proxy = Proxy::to(redis.port);
     let builder = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port));
-    let sidecar = builder.expect(warnings::UPSTREAM_AWAY).start();
+    let sidecar = builder.expect(warnings::UPSTREAM_AWAY).expect(&[warnings::NOT_PERMITTED]).start();
     let mut direct = redis.wire();
     let mut wire = sidecar.wire();
     direct.ask("RPUSH queue job");

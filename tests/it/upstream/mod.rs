@@ -3,6 +3,7 @@
 mod blocking;
 mod connection_state;
 mod lanes;
+mod learned;
 mod logins;
 mod shared_pubsub;
 mod turns;
