@@ -11,8 +11,10 @@ use super::feeds::Feed;
 use super::world::{MAX_STALENESS, SIDECARS, World};
 use super::{Attack, reloads, withstands};
 use crate::differential::stream::Dice;
+use crate::support::admin::metric;
 use crate::support::proxy::Proxy;
-use crate::support::setting;
+use crate::support::sidecar::Sidecar;
+use crate::support::{setting, until};
 
 const KINDS: &[Kind<Attack>] = &[
     ("the primary ended, its standby promoted", end_primary),
@@ -69,6 +71,14 @@ fn demote_primary(attack: &Attack, dice: &mut Dice) {
     });
 }
 
+/// Waits until every sidecar hears the primary: one that has just started, and reaches an old one alone, cannot know what
+/// that is (decision 0030).
+fn all_follow(world: &World) {
+    let hears =
+        |sidecar: &Sidecar| sidecar.log().contains("admin port") && metric(sidecar, "hearthside_change_feed_up") == 1.0;
+    until("every sidecar hears the primary", || (0..SIDECARS).all(|i| world.with(i, hears) == Some(true)));
+}
+
 /// Nobody tells the old primary that it is none any more: when it can be reached again it takes what it is sent, and
 /// the new one cannot be reached for a while. It confirms nothing, because its standby has gone; what is read there is
 /// of the past.
@@ -76,11 +86,13 @@ fn silence_primary(attack: &Attack, dice: &mut Dice) {
     let pause = moment(dice);
     let hold = |ways: &[&Proxy], held: bool| ways.iter().for_each(|way| way.hold(held));
     let of_all = || (0..SIDECARS).map(|i| attack.world.way_to_primary(i)).collect::<Vec<&Proxy>>();
+    all_follow(&attack.world);
     let to_old = of_all();
     attack.world.fail_over(|_, promote| {
         hold(&to_old, true);
         promote();
-        thread::sleep(pause + 2 * MAX_STALENESS);
+        thread::sleep(MAX_STALENESS);
+        all_follow(&attack.world);
         hold(&to_old, false);
         let to_new = of_all();
         hold(&to_new, true);

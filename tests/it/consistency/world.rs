@@ -121,14 +121,17 @@ fn prepared(feed: Feed) -> Postgres {
     postgres
 }
 
-/// A standby of this primary, which from now on confirms nothing that the standby does not have. What the primary holds
+/// A standby of this primary, which from now on confirms nothing that the standby does not have: by the name that it has
+/// there, because a change feed by replication would count as a standby, too. What the primary holds
 /// before is copied: of a setting that waits for a standby it knows nothing when it is promoted.
 fn in_step(primary: &Postgres, port: u16, feed: Feed) -> Postgres {
     let standby = primary.standby_at(port, feed.options());
-    until("it follows", || primary.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1");
-    primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+    let state =
+        || primary.sql("SELECT state, sync_state FROM pg_stat_replication WHERE application_name = 'walreceiver'");
+    until("it follows", || state().starts_with("streaming"));
+    primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'walreceiver'");
     primary.sql("SELECT pg_reload_conf()");
-    until("it is waited for", || primary.sql("SELECT sync_state FROM pg_stat_replication") == "sync");
+    until("it is waited for", || state() == "streaming|sync");
     standby
 }
 
