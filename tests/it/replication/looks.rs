@@ -8,7 +8,6 @@ use crate::support::admin::metric;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
-use crate::support::until;
 use crate::support::wire::Wire;
 
 const TABLE: &str = "CREATE EXTENSION pg_stat_statements; CREATE TABLE t (id int PRIMARY KEY, v text); \
@@ -17,11 +16,11 @@ const TABLE: &str = "CREATE EXTENSION pg_stat_statements; CREATE TABLE t (id int
 /// Commits that are so far apart have a look each where they are looked for.
 const APART: &str = "SELECT pg_sleep(0.012);";
 
-fn started(redis: &Redis, postgres: &Postgres, settings: &[(&str, &str)]) -> Sidecar {
+fn started(redis: &Redis, postgres: &Postgres) -> Sidecar {
     postgres.sql(TABLE);
     let builder = replicated(redis, postgres, &over("t", "t", "write = \"through\"\ndelete = \"row\""))
         .set("CACHE__REFRESH", "0s");
-    settings.iter().fold(builder, |builder, (name, value)| builder.set(name, *value)).start()
+    builder.start()
 }
 
 fn looks(postgres: &Postgres) -> u32 {
@@ -39,7 +38,7 @@ fn has_come(postgres: &Postgres, wire: &mut Wire, value: &str) {
 #[test]
 fn what_nobody_keeps_is_not_looked_for() {
     let (redis, postgres) = (Redis::start(), logical());
-    let sidecar = started(&redis, &postgres, &[]);
+    let sidecar = started(&redis, &postgres);
     let (mut wire, mut session) = (sidecar.wire(), postgres.session());
     has_come(&postgres, &mut wire, "begin");
     let before = looks(&postgres);
@@ -67,7 +66,7 @@ fn what_nobody_keeps_is_not_looked_for() {
 #[test]
 fn what_is_loaded_or_written_before_a_change_can_be_seen_is_looked_for() {
     let (redis, postgres) = (Redis::start(), logical());
-    let sidecar = started(&redis, &postgres, &[]);
+    let sidecar = started(&redis, &postgres);
     let mut wire = sidecar.wire();
     thread::scope(|scope| {
         let held = Held::begin(&postgres);
@@ -85,20 +84,4 @@ fn what_is_loaded_or_written_before_a_change_can_be_seen_is_looked_for() {
     });
     shows(&mut wire, "HGET t:2 v", "$1\r\nx\r\n");
     shows(&mut wire, "HGET t:1000 v", "$1\r\nn\r\n");
-}
-
-#[test]
-fn what_only_a_thread_keeps_is_forgotten() {
-    let (redis, postgres) = (Redis::start(), logical());
-    let sidecar = started(&redis, &postgres, &[("SERVER__WORKERS", "1"), ("CACHE__MAX_BYTES", "64kb")]);
-    postgres.sql("UPDATE t SET v = repeat('a', 1000)");
-    let mut wire = sidecar.wire();
-    has_come(&postgres, &mut wire, "begin");
-    for id in [2, 2, 2].into_iter().chain(3..=400) {
-        assert_eq!(wire.ask(&format!("HSTRLEN t:{id} v")), ":1000\r\n");
-    }
-    until("the cache is full", || (1.0..100.0).contains(&metric(&sidecar, "hearthside_cache_entries")));
-    postgres.sql("UPDATE t SET v = 'b' WHERE id = 2");
-    has_come(&postgres, &mut wire, "y");
-    assert_eq!(wire.ask("HGET t:2 v"), "$1\r\nb\r\n");
 }
