@@ -95,7 +95,7 @@ pub fn freeze(attack: &Attack, dice: &mut Dice) {
 /// rows meanwhile. What it has read for a while is emptied.
 pub fn read_now_and_then(attack: &Attack, mut dice: Dice) {
     while !attack.is_over() {
-        let mut session = attack.world.postgres.session();
+        let mut session = attack.world.postgres().session();
         while !attack.is_over() && session.try_run("SELECT pg_advisory_lock(1212498258, 1414025033);") {
             session.try_run("NOTIFY hearthside_outbox, 'awake';");
             session.try_run("SELECT pg_current_snapshot() AS seen \\gset");
@@ -112,14 +112,14 @@ pub fn read_now_and_then(attack: &Attack, mut dice: Dice) {
 fn end_readers(attack: &Attack, _: &mut Dice) {
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%hearthside.outbox_0%' \
          AND application_name = 'hearthside'";
-    let _away = attack.world.postgres.try_sql(end);
+    let _away = attack.world.postgres().try_sql(end);
 }
 
 /// Whoever has not read it must find out.
 fn empty(attack: &Attack, _: &mut Dice) {
     for table in 0..3 {
         let clean = format!("SELECT hearthside.clean_outbox(pg_current_snapshot(), {table})");
-        let _away = attack.world.postgres.try_sql(&clean);
+        let _away = attack.world.postgres().try_sql(&clean);
     }
 }
 

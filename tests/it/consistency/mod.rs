@@ -188,7 +188,7 @@ fn withstands(attack: &Attack, mut deck: Deck<Attack>, seed: u64, time: Duration
             let dice = Dice(seed ^ 0x5851_f42d_4c95_7f2d_u64.wrapping_mul(i as u64 + 1));
             scope.spawn(move || actor(attack, dice));
         }
-        if feed == Feed::Outbox {
+        if attack.world.feed == Feed::Outbox {
             scope.spawn(move || feeds::read_now_and_then(attack, Dice(seed)));
         }
         // However this ends, nobody goes on alone.
