@@ -74,12 +74,13 @@ async fn serve(
     reread: impl Fn() -> Loaded,
 ) -> Result<(), Failure> {
     let edition = sidecar.reading.edition(&sidecar.owned);
-    let serving =
+    let mut serving =
         Serving::open(&sidecar.reading.config.settings, edition, target, sidecar.metrics.clone(), &mut sidecar.tasks)
             .await?;
     if sidecar.owned.awaits.is_none() {
         sidecar.readiness.loaded(sidecar.owned.clone());
     }
+    serving.accept(&sidecar.metrics.panics);
     let mut served = Ok(());
     loop {
         tokio::select! {

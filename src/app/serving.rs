@@ -12,6 +12,8 @@ use crate::telemetry::{LastingPart, Metrics, lasting};
 use crate::upstream::{Endpoint, Hub, Target, watch};
 
 pub(super) struct Serving {
+    /// Bound, and nobody is taken from them yet.
+    listeners: Vec<Listener>,
     accepting: JoinSet<()>,
     workers: Arc<Workers>,
     /// The upstream server.
@@ -19,7 +21,8 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// Binds every address, then starts the workers: a port that cannot be had leaves nothing half open.
+    /// Binds every address, then starts the workers: a port that cannot be had leaves nothing half open. Clients that
+    /// come wait until they are accepted.
     pub(super) async fn open(
         settings: &Settings,
         edition: Edition,
@@ -39,7 +42,17 @@ impl Serving {
         let setup = Setup { edition: Arc::new(edition), upstream: upstream.clone(), hub, metrics };
         let workers = Workers::start(settings.server.workers, &setup, settings.server.shutdown_timeout);
         let workers = Arc::new(workers.map_err(|error| Failure::Start(error.to_string()))?);
-        Ok(Self { accepting: accept(listeners, &workers, &panics), workers, upstream })
+        Ok(Self { listeners, accepting: JoinSet::new(), workers, upstream })
+    }
+
+    /// Accepts clients from now on.
+    pub(super) fn accept(&mut self, panics: &Arc<PanicMetrics>) {
+        for listener in self.listeners.drain(..) {
+            tracing::info!(listen = %listener.name, "ready for clients");
+            let workers = self.workers.clone();
+            let accepting = async move || listener.accept(&workers).await;
+            self.accepting.spawn(lasting(LastingPart::Accepting, panics.clone(), accepting));
+        }
     }
 
     /// Takes every client over to another edition; when this returns, no request begins by the old one.
@@ -65,14 +78,4 @@ async fn bind_all(settings: &config::Server) -> Result<Vec<Listener>, Failure> {
         listeners.push(bound.map_err(|error| Failure::bind("server.listen", address, &error))?);
     }
     Ok(listeners)
-}
-
-fn accept(listeners: Vec<Listener>, workers: &Arc<Workers>, panics: &Arc<PanicMetrics>) -> JoinSet<()> {
-    let mut accepting = JoinSet::new();
-    for listener in listeners {
-        tracing::info!(listen = %listener.name, "ready for clients");
-        let workers = workers.clone();
-        accepting.spawn(lasting(LastingPart::Accepting, panics.clone(), async move || listener.accept(&workers).await));
-    }
-    accepting
 }

@@ -121,6 +121,7 @@ pub(super) async fn learn(endpoint: &Endpoint) -> bool {
         // It is gone, or busy: whoever asks for its health will know.
         Ok(Err(_)) | Err(_) => return false,
     };
+    identity.into_iter().for_each(|identity| endpoint.version.identify(identity));
     let refused = decode::error(&answer);
     let may_not = refused.as_deref().is_some_and(is_forbidden);
     endpoint.metrics.forbidden.note(COMMAND, may_not);
@@ -136,7 +137,6 @@ pub(super) async fn learn(endpoint: &Endpoint) -> bool {
             }
         }
     }
-    identity.into_iter().for_each(|identity| endpoint.version.identify(identity));
     true
 }
 
