@@ -91,7 +91,7 @@ fn random_commands_of_every_kind_answer_alike_on_valkey_9_1() {
 }
 
 fn random_commands(server: Server) {
-    let (mut dice, total) = begin("commands", 40_000);
+    let (mut dice, total) = begin("commands", if server == Server::Installed { 40_000 } else { 15_000 });
     let pair = Pair::start(server);
     let all = pair.templates(ALL);
     let mut done = 0;
