@@ -103,12 +103,16 @@ fn own_writes_do_not_make_memory_forget_what_they_wrote() {
     );
 }
 
+/// A sidecar that is going to lose its feed.
+fn that_loses_its_feed(redis: &Redis, postgres: &Postgres) -> Sidecar {
+    postgres.sql(TABLE);
+    over(redis, postgres, MAPPING).expect(&[warnings::FEED_LOST, warnings::FEED_CLOSED]).start()
+}
+
 #[test]
 fn a_cut_feed_empties_the_cache_when_it_is_back() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    postgres.sql(TABLE);
-    let builder = over(&redis, &postgres, MAPPING);
-    let sidecar = builder.expect(&[warnings::FEED_LOST, warnings::FEED_CLOSED]).start();
+    let sidecar = that_loses_its_feed(&redis, &postgres);
     let mut wire = sidecar.wire();
     let _reads = Reads::begin(&postgres);
     assert_eq!(wire.ask("HGET t:1 v"), bulk("a"));
@@ -130,9 +134,7 @@ fn a_cut_feed_empties_the_cache_when_it_is_back() {
 #[test]
 fn a_sidecar_that_was_stopped_while_the_outbox_was_emptied_is_in_a_gap() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    postgres.sql(TABLE);
-    let builder = over(&redis, &postgres, MAPPING);
-    let sidecar = builder.expect(&[warnings::FEED_LOST, warnings::FEED_CLOSED]).start();
+    let sidecar = that_loses_its_feed(&redis, &postgres);
     let mut wire = sidecar.wire();
     let _reads = Reads::begin(&postgres);
     assert_eq!(wire.ask("HGET t:1 v"), bulk("a"));

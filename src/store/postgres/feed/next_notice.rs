@@ -7,19 +7,25 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use sqlx::postgres::{PgListener, PgNotification};
 use sqlx::{Acquire as _, Connection as _};
 
+use super::SILENT;
 use crate::store::StoreError;
 
 const ENDED: &str = "the change feed's connection ended";
 
-/// Waits for it.
+/// Waits for it, for so long at most.
 ///
 /// # Errors
-/// Why the connection has ended, or is of no use any more.
-pub(super) async fn next_notice(listener: &mut PgListener) -> Result<PgNotification, String> {
+/// Why the connection has ended, or is of no use any more; [`SILENT`] when nothing has come.
+pub(super) async fn next_notice(listener: &mut PgListener, patience: Duration) -> Result<PgNotification, String> {
+    tokio::time::timeout(patience, next(listener)).await.unwrap_or_else(|_| Err(SILENT.to_owned()))
+}
+
+async fn next(listener: &mut PgListener) -> Result<PgNotification, String> {
     loop {
         if let Some(notice) = listener.next_buffered() {
             return Ok(notice);

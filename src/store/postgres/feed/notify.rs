@@ -13,9 +13,9 @@ use serde::Deserialize;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
+use super::OF_STANDBY;
 use super::heartbeat::{Beat, Heart};
 use super::next_notice::next_notice;
-use super::{OF_STANDBY, SILENT};
 use crate::config;
 use crate::store::postgres::options::place;
 use crate::store::postgres::way::Way;
@@ -24,9 +24,8 @@ use crate::telemetry::LogThrottle;
 use crate::telemetry::clock::Tick;
 
 const CHANNEL: &str = "hearthside";
-/// Sends a heartbeat over the channel of this name.
-/// By the function or, where the role has not the right to call it, by the command, which needs none and takes no
-/// parameters.
+/// Sends a heartbeat over the channel of this name: by the function or, where the role has not the right to call it, by
+/// the command, which needs none and takes no parameters.
 const BEAT: Beat = Beat {
     sql: "SELECT pg_notify($1, $2)",
     when_denied: Some(|name, sent| format!("NOTIFY {name}, '{sent}'; SELECT 1")),
@@ -72,10 +71,9 @@ async fn hear(mut listener: PgListener, settings: &config::Store, heartbeat: &st
     tracing::info!("the change feed of Postgres is connected");
     let reading = Reading::default();
     loop {
-        let notice = match tokio::time::timeout(settings.heartbeat_timeout, next_notice(&mut listener)).await {
-            Err(_) => return SILENT.to_owned(),
-            Ok(Err(why)) => return why,
-            Ok(Ok(notice)) => notice,
+        let notice = match next_notice(&mut listener, settings.heartbeat_timeout).await {
+            Err(why) => return why,
+            Ok(notice) => notice,
         };
         if notice.channel() == heartbeat {
             notice.payload().parse().map(|sent| on_change(Change::Alive(Tick::from_ms(sent)))).unwrap_or_default();

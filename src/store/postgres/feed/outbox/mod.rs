@@ -23,9 +23,9 @@ use sqlx::postgres::PgListener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::OF_STANDBY;
 use super::next_notice::next_notice;
 use super::notify::{self, Reading};
-use super::{OF_STANDBY, SILENT};
 use crate::config;
 use crate::store::postgres::options::place;
 use crate::store::postgres::way::Way;
@@ -94,10 +94,9 @@ impl Outbox<'_> {
     async fn hear(&self, mut listener: PgListener, wakes: mpsc::Sender<Wake>) -> String {
         let mut heard = Heard::new(Instant::now());
         loop {
-            let notice = match tokio::time::timeout(self.settings.heartbeat_timeout, next_notice(&mut listener)).await {
-                Err(_) => return SILENT.to_owned(),
-                Ok(Err(why)) => return why,
-                Ok(Ok(notice)) => notice,
+            let notice = match next_notice(&mut listener, self.settings.heartbeat_timeout).await {
+                Err(why) => return why,
+                Ok(notice) => notice,
             };
             if notice.channel() == self.heartbeat {
                 let sent = notice.payload().parse().ok().and_then(|sent| self.vouching.heard(sent));
