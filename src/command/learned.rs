@@ -89,8 +89,12 @@ fn flags(known: &Spec, command: &Described) -> Flags {
     }
 }
 
-/// The keys that the server names and the row does not.
+/// The keys that the server names and the row does not. Which keys a command with subcommands touches, these say: a
+/// server before Redis 7, which does not tell of them, says it of the command.
 fn lacking(known: &Spec, command: &Described) -> Vec<KeySpec> {
+    if known.is_container {
+        return Vec::new();
+    }
     let has = |text: &String| known.key_column.split(' ').any(|written| written == text.as_str());
     command.keys.iter().filter(|text| !has(text)).filter_map(|text| KeySpec::parse(text)).collect()
 }

@@ -231,15 +231,19 @@ fn a_built_in_row_is_completed_and_loses_nothing() {
 #[test]
 fn a_server_before_redis_7_tells_the_places_of_keys() {
     // Redis 6: name, arity, flags, first key, last key, step, categories.
-    let old = b"*2\r\n\
+    let old = b"*3\r\n\
         *7\r\n$6\r\njoined\r\n:-3\r\n*1\r\n+write\r\n:1\r\n:-2\r\n:1\r\n*1\r\n+@write\r\n\
-        *6\r\n$5\r\npairs\r\n:-3\r\n*1\r\n+write\r\n:1\r\n:-1\r\n:2\r\n";
+        *6\r\n$5\r\npairs\r\n:-3\r\n*1\r\n+write\r\n:1\r\n:-1\r\n:2\r\n\
+        *6\r\n$6\r\nxgroup\r\n:-2\r\n*1\r\n+write\r\n:2\r\n:2\r\n:1\r\n";
     let table = Table::built_in().completed(&command::read(old).expect("an answer")).0;
     assert_eq!(route(&table, "JOINED a b 0"), "pass false");
     assert!(route(&table, "JOINED a owned:1 0").contains("'owned:1'"));
     assert_eq!(route(&table, "JOINED a b owned:1"), "pass false", "the last argument is no key");
     assert_eq!(route(&table, "PAIRS a owned:1"), "pass false");
     assert!(route(&table, "PAIRS a 1 owned:1 1").contains("'owned:1'"));
+    // It says where the key of subcommands stands, and names none of them.
+    assert_eq!(table.lookup(b"xgroup", b"create").map(|row| &*row.name), Some("xgroup|create"));
+    assert!(route(&table, "XGROUP CREATE owned:1 g $").contains("'owned:1'"));
 }
 
 #[test]
