@@ -121,7 +121,6 @@ pub(super) async fn learn(endpoint: &Endpoint) -> bool {
         // It is gone, or busy: whoever asks for its health will know.
         Ok(Err(_)) | Err(_) => return false,
     };
-    identity.into_iter().for_each(|identity| endpoint.version.identify(identity));
     let refused = decode::error(&answer);
     let may_not = refused.as_deref().is_some_and(is_forbidden);
     endpoint.metrics.forbidden.note(COMMAND, may_not);
@@ -137,6 +136,8 @@ pub(super) async fn learn(endpoint: &Endpoint) -> bool {
             }
         }
     }
+    // Who asks HELLO and finds the server itself there may count on its commands.
+    identity.into_iter().for_each(|identity| endpoint.version.identify(identity));
     true
 }
 
