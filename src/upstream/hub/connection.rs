@@ -45,11 +45,10 @@ impl HubTask {
                     }
                     attempt = 0;
                     let mut lookout = self.hub.endpoint.location.lookout(connected.generation);
-                    let ended = tokio::select! {
+                    tokio::select! {
                         error = self.serve(connected.stream) => error.to_string(),
                         () = lookout.moved() => "the upstream is somewhere else now".to_owned(),
-                    };
-                    ended
+                    }
                 }
                 Err(error) => error.to_string(),
             };
