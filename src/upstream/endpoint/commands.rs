@@ -34,6 +34,8 @@ pub struct Commands {
     known: Mutex<Known>,
     /// The user of `upstream.url` may not ask.
     is_secret: AtomicBool,
+    /// The last answer could not be read, which has been logged.
+    is_unreadable: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -46,7 +48,12 @@ struct Known {
 impl Default for Commands {
     fn default() -> Self {
         let known = Known { table: Table::built_in().clone(), asked: Vec::new() };
-        Self { edition: AtomicU64::new(0), known: Mutex::new(known), is_secret: AtomicBool::new(false) }
+        Self {
+            edition: AtomicU64::new(0),
+            known: Mutex::new(known),
+            is_secret: false.into(),
+            is_unreadable: false.into(),
+        }
     }
 }
 
@@ -115,8 +122,7 @@ pub(super) async fn learn(endpoint: &Endpoint) -> bool {
     let Said { commands: answer, identity } = match asked {
         Ok(Ok(said)) => said,
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
-            unreadable(endpoint, &error.to_string());
-            return true;
+            return unreadable(endpoint, &error.to_string());
         }
         // It is gone, or busy: whoever asks for its health will know.
         Ok(Err(_)) | Err(_) => return false,
@@ -128,7 +134,7 @@ pub(super) async fn learn(endpoint: &Endpoint) -> bool {
     match (refused, read(&answer)) {
         (Some(_), _) if may_not => drop(endpoint.commands.told(Table::built_in())),
         (Some(_), _) => return false,
-        (None, Err(why)) => unreadable(endpoint, why),
+        (None, Err(why)) => return unreadable(endpoint, why),
         (None, Ok(commands)) => {
             let (table, report) = Table::built_in().completed(&commands);
             if endpoint.commands.told(&table) {
@@ -136,6 +142,7 @@ pub(super) async fn learn(endpoint: &Endpoint) -> bool {
             }
         }
     }
+    endpoint.commands.is_unreadable.store(false, Ordering::Relaxed);
     // Who asks HELLO and finds the server itself there may count on its commands.
     identity.into_iter().for_each(|identity| endpoint.version.identify(identity));
     true
@@ -164,9 +171,16 @@ async fn ask(endpoint: &Endpoint) -> io::Result<Said> {
     Ok(Said { commands, identity: Identity::read([&plain, &mapped]) })
 }
 
-fn unreadable(endpoint: &Endpoint, why: &str) {
+/// It must be asked again: what came may have been spoilt on its way.
+fn unreadable(endpoint: &Endpoint, why: &str) -> bool {
     endpoint.commands.told(Table::built_in());
-    tracing::warn!(why, "the upstream's answer to COMMAND cannot be read; the built-in command table is used");
+    if !endpoint.commands.is_unreadable.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            why,
+            "the upstream's answer to COMMAND cannot be read; the built-in command table is used until it can"
+        );
+    }
+    false
 }
 
 fn log(commands: &[Described], report: &Report) {

@@ -30,6 +30,8 @@ pub const CUT_AT_THE_END: &str = "some clients did not end in time and are cut";
 pub const ADMIN_REFUSED: &str = "the admin port refused a request: {}; more of them are only counted for a minute";
 
 // The upstream.
+pub const COMMAND_UNREADABLE: &str =
+    "the upstream's answer to COMMAND cannot be read; the built-in command table is used until it can";
 pub const LANE_LOST: &str = "a lane lost its connection";
 pub const LANE_CLOSED: &str = "a lane cannot be connected";
 pub const NOT_OPENED: &str = "a lane or pinned connection cannot be opened";
@@ -53,8 +55,16 @@ pub const PRIVATE_LEFT: &str = "a private redis-server was left behind by a side
 pub const PRIVATE_IS_WAITED_FOR: &str = "waiting for the private redis-server that was left behind to save and end";
 
 /// The upstream cannot be reached, or connections to it end.
-pub const UPSTREAM_AWAY: &[&str] =
-    &[LANE_LOST, LANE_CLOSED, NOT_OPENED, UPSTREAM_SILENT, PINNED_SILENT, OWN_CONNECTION_LOST, SUBSCRIBED_AGAIN];
+pub const UPSTREAM_AWAY: &[&str] = &[
+    COMMAND_UNREADABLE,
+    LANE_LOST,
+    LANE_CLOSED,
+    NOT_OPENED,
+    UPSTREAM_SILENT,
+    PINNED_SILENT,
+    OWN_CONNECTION_LOST,
+    SUBSCRIBED_AGAIN,
+];
 
 // The store.
 pub const WAITING_FOR_THE_STORE: &str = "waiting for the store; commands on keys that need it are answered LOADING";

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::admin::metric;
+use crate::support::proxy::{Proxy, Spoil};
 use crate::support::redis::{Redis, SERVERS, Server, module, odd_module};
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
@@ -117,6 +118,23 @@ fn a_reply_that_is_skipped_stays_skipped_while_the_name_is_asked_for() {
     let mut wire = sidecar.wire();
     wire.send(&["CLIENT REPLY SKIP", "CLAIM a 1", "GET a"].map(line).concat());
     assert_eq!(String::from_utf8_lossy(&wire.frame()), "$1\r\n1\r\n");
+}
+
+/// A spoilt answer says nothing of the server: it is asked again.
+#[test]
+fn an_answer_that_was_spoilt_on_its_way_is_asked_for_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = Redis::of(Server::Redis82, &["--loadmodule", &odd_module(folder.path())]);
+    let proxy = Proxy::to(redis.port);
+    let builder = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port));
+    let sidecar = builder.set("UPSTREAM__PING_INTERVAL", "100ms").expect(warnings::UPSTREAM_AWAY).start();
+    let learned = || sidecar.log().matches("the command table is completed").count();
+    until("it has learned", || learned() == 1);
+    proxy.spoil(Spoil::Extra);
+    proxy.cut();
+    until("an answer is spoilt", || sidecar.log().contains("the upstream's answer to COMMAND cannot be read"));
+    proxy.spoil(Spoil::Nothing);
+    until("it has learned again", || learned() == 2);
 }
 
 /// Loaded while the sidecar runs, so that no table can have had its commands.
