@@ -21,7 +21,7 @@ use crate::store::file::load_file;
 use crate::store::{CurrentPlan, Plan, Store, StoreError, Unavailable};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::MappingMetrics;
-use crate::upstream::{NoServer, PrivateServer, Target};
+use crate::upstream::{NoServer, PrivateServer, Topology};
 
 /// So many plans are asked for at once: a mapping whose table is locked does not hold up the others.
 const AT_ONCE: usize = 4;
@@ -301,16 +301,16 @@ pub(super) async fn successor(
 /// The configured upstream, or a private one; or the reason why there is none.
 pub(super) async fn upstream(
     settings: &config::Upstream,
-) -> Result<(Option<PrivateServer>, Result<Target, String>), Failure> {
+) -> Result<(Option<PrivateServer>, Result<Topology, String>), Failure> {
     let parse =
-        |settings: &config::Upstream| Target::parse(settings).map_err(|text| Failure::fault("upstream.url", &text));
+        |settings: &config::Upstream| Topology::parse(settings).map_err(|text| Failure::fault("upstream.url", &text));
     if !settings.url.is_empty() {
         return Ok((None, Ok(parse(settings)?)));
     }
     match PrivateServer::start(Path::new(&settings.private_dir)).await {
         Ok(server) => {
-            let target = parse(&config::Upstream { url: server.url(), ..settings.clone() })?;
-            Ok((Some(server), Ok(target)))
+            let topology = parse(&config::Upstream { url: server.url(), ..settings.clone() })?;
+            Ok((Some(server), Ok(topology)))
         }
         Err(reason @ NoServer::NotInstalled) => {
             tracing::warn!(%reason, "owned keys are served; pass-through commands are answered with this error");

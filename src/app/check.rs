@@ -11,7 +11,7 @@ use crate::mapping::{Mapping, Mappings};
 use crate::store::file::load_file;
 use crate::store::triggers::Lack;
 use crate::store::{Store, StoreError};
-use crate::upstream::{Target, probe};
+use crate::upstream::{Topology, probe};
 
 /// Why a sidecar does not run.
 #[derive(Debug)]
@@ -220,9 +220,9 @@ async fn ask_upstream(settings: &config::Upstream, faults: &mut Faults) {
     if settings.url.is_empty() || faults.concern("upstream") {
         return;
     }
-    if let Ok(target) = Target::parse(settings)
-        && let Err(error) = probe(&target, settings.connect_timeout).await
-    {
-        faults.add("upstream.url", format!("{} does not answer: {error}", target.name()));
+    let Ok(topology) = Topology::parse(settings) else { return };
+    match probe(&topology, settings.connect_timeout).await {
+        Ok(doubts) => doubts.into_iter().for_each(|doubt| faults.doubt("upstream.url", doubt)),
+        Err(error) => faults.add("upstream.url", format!("{} does not answer: {error}", topology.name())),
     }
 }

@@ -34,7 +34,7 @@ use crate::admin::{self, Admin, Names, Readiness};
 use crate::config::{self, Loaded};
 use crate::dispatch::Owned;
 use crate::telemetry::Metrics;
-use crate::upstream::{PrivateServer, Target};
+use crate::upstream::{PrivateServer, Topology};
 
 /// Runs a sidecar until a signal says to stop; `reread` reads the configuration again.
 ///
@@ -54,13 +54,13 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
         // This is the last step: what fails before it leaves no server behind.
         Ok((begun, build::upstream(&settings.upstream).await?))
     };
-    let (Begun { built, mut coming }, (private, target)) = tokio::select! {
+    let (Begun { built, mut coming }, (private, topology)) = tokio::select! {
         started = started => started?,
         () = signals.stop() => return Ok(()),
     };
     let mut sidecar = Sidecar::new(reading, built, readiness, metrics, tasks);
     sidecar.look_after();
-    let served = serve(&mut sidecar, target, &mut coming, &mut signals, reread).await;
+    let served = serve(&mut sidecar, topology, &mut coming, &mut signals, reread).await;
     stop(sidecar, private, patience_after(settings.server.shutdown_timeout)).await;
     served
 }
@@ -68,14 +68,14 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
 /// Serves clients until a signal says to stop. What is `coming` takes the place of what is served without the store.
 async fn serve(
     sidecar: &mut Sidecar,
-    target: Result<Target, String>,
+    topology: Result<Topology, String>,
     coming: &mut JoinSet<Result<Built, Failure>>,
     signals: &mut Signals,
     reread: impl Fn() -> Loaded,
 ) -> Result<(), Failure> {
     let edition = sidecar.reading.edition(&sidecar.owned);
     let mut serving =
-        Serving::open(&sidecar.reading.config.settings, edition, target, sidecar.metrics.clone(), &mut sidecar.tasks)
+        Serving::open(&sidecar.reading.config.settings, edition, topology, sidecar.metrics.clone(), &mut sidecar.tasks)
             .await?;
     if sidecar.owned.awaits.is_none() {
         sidecar.readiness.loaded(sidecar.owned.clone());

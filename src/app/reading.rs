@@ -14,7 +14,7 @@ use crate::route::Router;
 use crate::server::{Edition, server_config};
 use crate::session::Policy;
 use crate::store::Store;
-use crate::upstream::Target;
+use crate::upstream::Topology;
 
 /// The token in a file; none without a file.
 ///
@@ -33,10 +33,16 @@ fn token(path: &str) -> Result<Option<Token>, String> {
 
 /// Checks the addresses of the upstream and the store, without connecting to them.
 fn addresses(settings: &Settings, faults: &mut Faults) {
-    if !settings.upstream.url.is_empty()
-        && let Err(text) = Target::parse(&settings.upstream)
-    {
-        faults.add("upstream.url", text);
+    if !settings.upstream.url.is_empty() {
+        match Topology::parse(&settings.upstream) {
+            Ok(topology) if topology.is_unverified() => {
+                let text = "nothing of the upstream is verified, and whoever stands between can read and change \
+                    everything; a server that nobody vouches for can be verified by its fingerprint";
+                faults.doubt("upstream.tls_verify", text);
+            }
+            Ok(_) => {}
+            Err(text) => faults.add("upstream.url", text),
+        }
     }
     if !faults.concern("store")
         && let Err((setting, text)) = Store::is_readable(&settings.store)

@@ -12,12 +12,12 @@ use super::reading::Reading;
 use super::serving::Serving;
 use crate::admin::Readiness;
 use crate::cache;
-use crate::config::{Loaded, Settings};
+use crate::config::{self, Loaded, Settings};
 use crate::dispatch::Owned;
 use crate::server::Edition;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Outcome;
-use crate::upstream::Target;
+use crate::upstream::Topology;
 
 /// The parts of the sidecar that a reload exchanges.
 pub(super) struct Sidecar {
@@ -118,7 +118,7 @@ impl Sidecar {
                 "cannot be changed while clients are connected; start the sidecar again",
             ));
         }
-        let target = self.moved(&new.settings)?;
+        let topology = self.moved(&new.settings)?;
         let has_new_mappings = (&old.definitions, &old.caches) != (&new.definitions, &new.caches);
         if has_new_mappings {
             self.may_change_mappings()?;
@@ -142,8 +142,8 @@ impl Sidecar {
                 self.owned.reloader.request_all(true);
             }
         }
-        if let Some(target) = target {
-            serving.upstream.move_to(target);
+        if let Some(topology) = topology {
+            serving.upstream.move_to(topology);
         }
         Ok(())
     }
@@ -168,15 +168,14 @@ impl Sidecar {
     }
 
     /// The upstream's new location, if it has one.
-    fn moved(&self, new: &Settings) -> Result<Option<Target>, Failure> {
-        let old = &self.reading.config.settings.upstream;
-        if (&old.url, &old.ca_file) == (&new.upstream.url, &new.upstream.ca_file) {
+    fn moved(&self, new: &Settings) -> Result<Option<Topology>, Failure> {
+        if is_at_the_same(&self.reading.config.settings.upstream, &new.upstream) {
             return Ok(None);
         }
         if new.upstream.url.is_empty() {
             return Err(Failure::fault("upstream.url", "a private server is started only with the sidecar"));
         }
-        Target::parse(&new.upstream).map(Some).map_err(|text| Failure::fault("upstream.url", &text))
+        Topology::parse(&new.upstream).map(Some).map_err(|text| Failure::fault("upstream.url", &text))
     }
 
     /// Other mappings take the place of those that are served.
@@ -201,9 +200,26 @@ impl Sidecar {
     }
 }
 
+/// True if the connections of one lead where those of the other do.
+fn is_at_the_same(old: &config::Upstream, new: &config::Upstream) -> bool {
+    let access =
+        |of: &config::Upstream| [&of.url, &of.ca_file, &of.sentinel_username, &of.sentinel_password].map(String::clone);
+    access(old) == access(new) && old.tls_verify == new.tls_verify
+}
+
 /// Sections, or single settings, that a reload may change.
-const FREE: [&str; 7] =
-    ["limits", "security", "tls", "upstream.url", "upstream.ca_file", "pubsub.on_loss", "auth.mode"];
+const FREE: [&str; 10] = [
+    "limits",
+    "security",
+    "tls",
+    "upstream.url",
+    "upstream.ca_file",
+    "upstream.tls_verify",
+    "upstream.sentinel_username",
+    "upstream.sentinel_password",
+    "pubsub.on_loss",
+    "auth.mode",
+];
 
 fn is_free(section: &str, key: &str) -> bool {
     FREE.contains(&section) || FREE.contains(&format!("{section}.{key}").as_str())

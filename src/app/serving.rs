@@ -9,7 +9,7 @@ use crate::config::{self, PubSubMode, Settings};
 use crate::server::{Edition, Listener, Setup, Workers, bind};
 use crate::telemetry::metrics::PanicMetrics;
 use crate::telemetry::{LastingPart, Metrics, lasting};
-use crate::upstream::{Endpoint, Hub, Target, watch};
+use crate::upstream::{Endpoint, Hub, Topology, follow, watch};
 
 pub(super) struct Serving {
     /// Bound, and nobody is taken from them yet.
@@ -26,14 +26,16 @@ impl Serving {
     pub(super) async fn open(
         settings: &Settings,
         edition: Edition,
-        target: Result<Target, String>,
+        topology: Result<Topology, String>,
         metrics: Arc<Metrics>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, Failure> {
         let listeners = bind_all(&settings.server).await?;
-        let upstream = Arc::new(Endpoint::new(target, &settings.upstream, metrics.upstream.clone()));
+        let upstream = Arc::new(Endpoint::new(topology, &settings.upstream, metrics.upstream.clone()));
         let (watched, panics) = (upstream.clone(), metrics.panics.clone());
         tasks.spawn(lasting(LastingPart::UpstreamHealth, panics.clone(), async move || watch(watched.clone()).await));
+        let followed = upstream.clone();
+        tasks.spawn(lasting(LastingPart::Sentinels, panics.clone(), async move || follow(&followed).await));
         let hub = (settings.pubsub.mode == PubSubMode::Shared).then(|| {
             let (hub, mut task) = Hub::new(upstream.clone(), settings.pubsub.subscriber_output.0);
             tasks.spawn(lasting(LastingPart::Subscriptions, panics.clone(), async move || task.run().await));

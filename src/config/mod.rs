@@ -13,6 +13,7 @@ mod nearest;
 mod serde_messages;
 mod size;
 mod store;
+mod tls_verify;
 mod upstream;
 mod user;
 mod validate;
@@ -31,6 +32,7 @@ pub use mapping::{DeleteMode, MappingConfig, Shape, Timestamps, Watch, WriteMode
 pub use nearest::nearest;
 pub use size::ByteSize;
 pub use store::{Feed, Pooler, Store};
+pub use tls_verify::TlsVerify;
 pub use upstream::{OnLoss, PubSub, PubSubMode, Upstream};
 pub use user::{Auth, AuthMode, UserConfig};
 

@@ -5,16 +5,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ByteSize;
+use super::{ByteSize, TlsVerify};
 
 /// The Redis behind the sidecar.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Upstream {
-    /// `redis://`, `rediss://` or `unix://`; empty: a private redis-server is started.
+    /// `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `rediss+sentinel://`; empty: a private redis-server
+    /// is started.
     pub url: String,
     /// A PEM file of certificate authorities for `rediss://`; empty: the system's.
     pub ca_file: String,
+    /// What a `rediss://` server must prove.
+    pub tls_verify: TlsVerify,
+    /// As whom the sentinels are asked; empty: as their default user.
+    pub sentinel_username: String,
+    /// Its password; empty: none.
+    pub sentinel_password: String,
     /// Lanes per worker thread, RESP version and database.
     pub lanes: usize,
     /// How long one attempt to connect may take.
@@ -61,6 +68,9 @@ impl Default for Upstream {
         Self {
             url: String::new(),
             ca_file: String::new(),
+            tls_verify: TlsVerify::default(),
+            sentinel_username: String::new(),
+            sentinel_password: String::new(),
             lanes: 2,
             connect_timeout: Duration::from_secs(1),
             command_timeout: Duration::from_secs(30),

@@ -17,6 +17,7 @@ pub enum LastingPart {
     Refresher,
     Renewals,
     SchemaWatch,
+    Sentinels,
     StoreHealth,
     Subscriptions,
     Sweeper,
@@ -29,7 +30,7 @@ pub enum LastingPart {
 }
 
 /// Each with its label in metrics, what it is, and what a panic of it means and what follows.
-const ALL: [(LastingPart, [&str; 3]); 22] = [
+const ALL: [(LastingPart, [&str; 3]); 23] = [
     (
         LastingPart::Accepting,
         ["accepting", "taking in clients", "One newcomer may have been closed; the others are taken in again"],
@@ -119,6 +120,14 @@ const ALL: [(LastingPart, [&str; 3]); 22] = [
             "schema_watch",
             "the schema watch",
             "Changes of the schema were not seen meanwhile; it begins again and sees them",
+        ],
+    ),
+    (
+        LastingPart::Sentinels,
+        [
+            "sentinels",
+            "the watch over the sentinels",
+            "A failover may have been noticed later; it begins again and asks all of them",
         ],
     ),
     (

@@ -26,6 +26,7 @@ mod owned;
 mod protocol;
 mod replication;
 mod schema;
+mod sentinel;
 mod statements;
 mod structure;
 mod support;

@@ -15,7 +15,9 @@ use crate::telemetry::forbidden_commands::{ForbiddenCommands, ForbiddenLabel};
 pub struct UpstreamMetrics {
     pub up: Gauge,
     pub circuit_open: Gauge,
+    pub unverified: Gauge,
     pub forbidden: ForbiddenCommands,
+    pub sentinels: SentinelMetrics,
     pub lanes: LaneMetrics,
     pub pinned: Arc<PinnedMetrics>,
     pub hub: HubMetrics,
@@ -29,14 +31,38 @@ impl UpstreamMetrics {
                 "upstream_circuit_open",
                 "1 while the upstream has been away for upstream.breaker_after, and commands for it fail at once",
             ),
+            unverified: r.gauge(
+                "upstream_tls_unverified",
+                "1 while nothing is verified of a rediss:// upstream (upstream.tls_verify = none)",
+            ),
             forbidden: ForbiddenCommands::new(r.family_of(
                 "upstream_unasked",
                 "1 while the upstream does not let the sidecar's own user run this command, by command",
                 ["CLIENT SETNAME", "INFO", "PING"].map(|command| ForbiddenLabel { command }),
             )),
+            sentinels: SentinelMetrics::register(r),
             lanes: LaneMetrics::register(r),
             pinned: Arc::new(PinnedMetrics::register(r)),
             hub: HubMetrics::register(r),
+        }
+    }
+}
+
+/// Of the sentinels that watch over the upstream (`upstream/endpoint/sentinel`).
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each is explained where it is registered, in the words operators read")]
+pub struct SentinelMetrics {
+    pub known: Gauge,
+    pub answering: Gauge,
+    pub masters: Counter,
+}
+
+impl SentinelMetrics {
+    fn register(r: &mut Register) -> Self {
+        Self {
+            known: r.gauge("sentinels", "Sentinels that are known, 0 if upstream.url names none"),
+            answering: r.gauge("sentinels_answering", "Sentinels that answer and know the master"),
+            masters: r.counter("sentinel_masters", "Masters that the sentinels have named one after the other"),
         }
     }
 }

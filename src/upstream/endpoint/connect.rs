@@ -12,7 +12,7 @@ use super::group::{Group, Login};
 use super::stream::Stream;
 use super::target::Target;
 use crate::errors;
-use crate::resp::reply::ReplyScanner;
+use crate::resp::reply::{ReplyScanner, parts};
 use crate::resp::{Proto, decode, encode};
 use crate::telemetry::out_of_files;
 
@@ -64,9 +64,34 @@ pub(crate) async fn connect_quietly(endpoint: &Endpoint, group: &Group) -> Optio
     connect_now(endpoint, group).await.ok()
 }
 
+/// One attempt; if the upstream moves meanwhile, another one there. Where it is not known, that may take as long as an
+/// attempt.
 pub(super) async fn connect_now(endpoint: &Endpoint, group: &Group) -> Result<Connected, ConnectError> {
-    let (target, generation) = endpoint.location.numbered();
-    let target = &target.map_err(ConnectError::Absent)?;
+    loop {
+        let (target, generation) = endpoint.location.numbered();
+        let mut lookout = endpoint.location.lookout(generation);
+        match target {
+            Ok(target) => tokio::select! {
+                connected = connect_to(&target, generation, endpoint, group) => return connected,
+                () = lookout.moved() => {}
+            },
+            Err(absent @ ConnectError::Absent(_)) => return Err(absent),
+            Err(_) => {
+                let moved = tokio::time::timeout(endpoint.settings.connect_timeout, lookout.moved()).await;
+                if moved.is_err() {
+                    endpoint.location.target()?;
+                }
+            }
+        }
+    }
+}
+
+async fn connect_to(
+    target: &Target,
+    generation: u64,
+    endpoint: &Endpoint,
+    group: &Group,
+) -> Result<Connected, ConnectError> {
     let unreachable = |why: String| ConnectError::Unreachable(target.name(), why);
     let greeted = async {
         let patience = endpoint.settings.connect_timeout;
@@ -93,8 +118,8 @@ fn auth<'a>(target: &'a Target, login: &'a Login) -> Option<Vec<&'a [u8]>> {
         Login::Nobody => None,
         Login::Client(credentials) => Some(credentials.auth()),
         Login::Service => {
-            let password = target.password.as_deref()?.as_bytes();
-            let user = target.username.as_deref().map(str::as_bytes);
+            let login = &target.access.login;
+            let (user, password) = (login.username().map(str::as_bytes), login.password()?.as_bytes());
             Some([Some(&b"AUTH"[..]), user, Some(password)].into_iter().flatten().collect())
         }
     }
@@ -113,6 +138,8 @@ enum Step {
     Needed,
     /// Its name, for whoever looks at the upstream's clients: some users may not, and a busy upstream does not take it.
     Naming,
+    /// Whether it is a master (ROLE), where it must be one; a server that does not let its user ask is believed.
+    Master,
     /// Whether commands are taken already (PING): whether it may ask is its own business.
     Ready,
 }
@@ -149,6 +176,9 @@ impl Hello {
         if group.db != 0 {
             add(Step::Needed, &[b"SELECT", group.db.to_string().as_bytes()]);
         }
+        if target.must_be_master {
+            add(Step::Master, &[b"ROLE"]);
+        }
         add(Step::Ready, &[b"PING"]);
         encode::request(&mut hello.bytes, &["CLIENT", "ID"]);
         hello
@@ -169,6 +199,9 @@ impl Hello {
                 (Err(_), Some(text)) => return Ok(Err(ConnectError::Refused(text))),
                 (Err(error), None) => return Err(error),
             };
+            if step == Step::Master && is_no_master(&reply) {
+                return Ok(Err(ConnectError::Unreachable(target.name(), "it is no master any more".into())));
+            }
             let Some(text) = decode::error(&reply) else { continue };
             if text.starts_with(errors::as_redis::MAX_CLIENTS) {
                 return Ok(Err(ConnectError::Full(target.name())));
@@ -181,12 +214,18 @@ impl Hello {
                 Step::Naming if is_forbidden(&text) => greeted.is_nameless = true,
                 Step::Naming if text.starts_with("BUSY ") => greeted.is_incomplete = true,
                 Step::Needed | Step::Naming => refused = refused.or(Some(text)),
-                Step::Ready => {}
+                Step::Master | Step::Ready => {}
             }
         }
         greeted.id = decode::integer(&read_reply(stream, &mut buffer, &mut scanner, MOST_GREETING).await?);
         Ok(refused.map_or(Ok(greeted), |text| Err(ConnectError::Refused(text))))
     }
+}
+
+/// True if an answer to ROLE says that it is something else.
+fn is_no_master(role: &[u8]) -> bool {
+    let said = parts(role).and_then(|parts| decode::bulk(parts.first()?));
+    said.is_some_and(|role| role != b"master")
 }
 
 /// Reads one whole reply of at most so many bytes; what follows it stays in `buffer`.

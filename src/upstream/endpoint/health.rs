@@ -4,26 +4,29 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::Value;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Value};
 
 use super::Endpoint;
+use super::asking::open;
 use super::commands::learn;
-use super::target::Target;
+use super::sentinel;
+use super::topology::Topology;
 use crate::telemetry::metrics::UpstreamMetrics;
 
-/// One INFO, or what comes nearest to it.
+/// One INFO, or what comes nearest to it, and before it the sentinels are asked, if there are any. What an operator
+/// should know although the upstream answers.
 ///
 /// # Errors
 /// Why the upstream does not answer, without secrets.
-pub async fn probe(target: &Target, timeout: Duration) -> Result<String, String> {
-    let mut connection = open(target, timeout).await?;
-    version(&mut connection).await.map(|(version, _)| version)
-}
-
-async fn open(target: &Target, timeout: Duration) -> Result<MultiplexedConnection, String> {
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
-    target.client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| error.to_string())
+pub async fn probe(topology: &Topology, timeout: Duration) -> Result<Vec<String>, String> {
+    let (target, doubts) = match topology {
+        Topology::Single(target) => (target.clone(), Vec::new()),
+        Topology::Sentinels(sentinels) => sentinel::find(sentinels, timeout).await?,
+    };
+    let mut connection = open(&target, timeout).await?;
+    version(&mut connection).await?;
+    Ok(doubts)
 }
 
 /// The upstream's version, and whether it lets us ask INFO. If it does not, HELLO tells, which needs no permission.
@@ -64,17 +67,18 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
     loop {
         let (target, generation) = endpoint.location.numbered();
         let mut lookout = endpoint.location.lookout(generation);
-        // Without any upstream there is none to ask until a reload names one.
+        // Without any upstream there is none to ask until a reload, or a sentinel, names one.
         let Ok(target) = target else {
             lookout.moved().await;
             continue;
         };
-        let up = match open(&target, timeout).await {
-            Ok(mut connection) => tokio::select! {
-                up = stay(&mut connection, &endpoint, &mut was_up) => up,
-                () = lookout.moved() => Ok(()),
-            },
-            Err(error) => Err(error),
+        let asked = async {
+            let mut connection = open(&target, timeout).await?;
+            stay(&mut connection, &endpoint, &mut was_up).await
+        };
+        let up = tokio::select! {
+            up = asked => up,
+            () = lookout.moved() => Ok(()),
         };
         endpoint.commands.may_be_of_another();
         if lookout.has_moved() {

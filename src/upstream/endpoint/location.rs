@@ -1,12 +1,16 @@
-//! The location of the upstream at the moment, which a reload may change, and whether commands may go there now
-//! (HEARTHSIDE PAUSE). Connections watch it: those to an old location finish what is under way and are opened again.
+//! Where commands go at the moment: what `upstream.url` leads to, which a reload may change, and the server of it that
+//! takes them, which sentinels may change; and whether commands may go there now (HEARTHSIDE PAUSE, a failover under
+//! way). Connections watch it. After a reload those to an old location finish what is under way; after a failover they
+//! end at once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::error::ConnectError;
 use super::target::Target;
+use super::topology::Topology;
 
 /// The location of the upstream.
 #[derive(Debug)]
@@ -14,11 +18,33 @@ pub(crate) struct Location(watch::Sender<State>);
 
 #[derive(Clone, Debug)]
 struct State {
-    /// The reason when there is no upstream at all.
-    target: Result<Arc<Target>, String>,
+    /// What `upstream.url` leads to; absent when there is no upstream at all.
+    topology: Option<Arc<Topology>>,
+    /// Counts the topologies there were.
+    topologies: u64,
+    /// The server that takes commands; the reason when none is known.
+    target: Result<Arc<Target>, ConnectError>,
     /// Counts the locations there were.
     generation: u64,
+    /// Connections to locations before this one end at once.
+    deposed_before: u64,
+    /// By an operator.
     paused_until: Option<Instant>,
+    /// By sentinels that are about to name another master.
+    held_until: Option<Instant>,
+}
+
+impl State {
+    fn topology(&mut self, topology: Topology) {
+        self.target = match &topology {
+            Topology::Single(target) => Ok(Arc::new(target.clone())),
+            Topology::Sentinels(sentinels) => Err(sentinels.no_master("no sentinel has answered yet")),
+        };
+        self.topology = Some(Arc::new(topology));
+        self.topologies += 1;
+        self.generation += 1;
+        self.held_until = None;
+    }
 }
 
 /// One connection's look at it.
@@ -29,26 +55,85 @@ pub(crate) struct Lookout {
 }
 
 impl Location {
-    /// A location that nobody pauses.
+    /// A location that nobody pauses, or the reason why there is none.
     #[must_use]
-    pub(super) fn new(target: Result<Target, String>) -> Self {
-        Self(watch::Sender::new(State { target: target.map(Arc::new), generation: 0, paused_until: None }))
+    pub(super) fn new(topology: Result<Topology, String>) -> Self {
+        let mut state = State {
+            topology: None,
+            topologies: 0,
+            target: Err(ConnectError::Absent(String::new())),
+            generation: 0,
+            deposed_before: 0,
+            paused_until: None,
+            held_until: None,
+        };
+        match topology {
+            Ok(topology) => state.topology(topology),
+            Err(why) => state.target = Err(ConnectError::Absent(why)),
+        }
+        Self(watch::Sender::new(state))
     }
 
-    /// The location now.
+    /// The server that takes commands now.
     ///
     /// # Errors
-    /// Why there is no upstream.
-    pub(super) fn target(&self) -> Result<Arc<Target>, String> {
+    /// Why none is known.
+    pub(super) fn target(&self) -> Result<Arc<Target>, ConnectError> {
         self.0.borrow().target.clone()
     }
 
+    /// What `upstream.url` leads to, with its number.
+    pub(super) fn topology(&self) -> (Option<Arc<Topology>>, u64) {
+        let state = self.0.borrow();
+        (state.topology.clone(), state.topologies)
+    }
+
     /// From now on the upstream is there.
-    pub(crate) fn change(&self, target: Target) {
-        self.0.send_modify(|state| {
-            state.target = Ok(Arc::new(target));
+    pub(super) fn change(&self, topology: Topology) {
+        self.0.send_modify(|state| state.topology(topology));
+    }
+
+    /// The master of the topology of this number is there from now on, and what is under way at another one ends at
+    /// once. False if it was there already, or if the topology is another one.
+    pub(super) fn appoint(&self, number: u64, master: Target) -> bool {
+        self.0.send_if_modified(|state| {
+            let is_there = state.target.as_ref().is_ok_and(|target| target.address == master.address);
+            if state.topologies != number || is_there {
+                return false;
+            }
+            state.target = Ok(Arc::new(master));
             state.generation += 1;
+            state.deposed_before = state.generation;
+            state.held_until = None;
+            true
+        })
+    }
+
+    /// The master of the topology of this number is not known, for this reason; one that was known stays.
+    pub(super) fn note_why(&self, number: u64, why: ConnectError) {
+        self.0.send_if_modified(|state| {
+            if state.topologies == number && state.target.is_err() {
+                state.target = Err(why);
+            }
+            // Nobody has to be woken for a reason.
+            false
         });
+    }
+
+    /// Commands wait for the next master, for at most so long.
+    pub(super) fn hold(&self, number: u64, most: Duration) {
+        self.0.send_if_modified(|state| {
+            let is_its = state.topologies == number;
+            if is_its {
+                state.held_until = Instant::now().checked_add(most);
+            }
+            is_its
+        });
+    }
+
+    /// There will be no other master for now.
+    pub(super) fn release(&self) {
+        self.0.send_if_modified(|state| state.held_until.take().is_some());
     }
 
     /// Commands wait for [`Location::resume`], or until so much time has passed.
@@ -62,7 +147,7 @@ impl Location {
     }
 
     /// The location now, with its number.
-    pub(super) fn numbered(&self) -> (Result<Arc<Target>, String>, u64) {
+    pub(super) fn numbered(&self) -> (Result<Arc<Target>, ConnectError>, u64) {
         let state = self.0.borrow();
         (state.target.clone(), state.generation)
     }
@@ -84,9 +169,15 @@ impl Lookout {
         self.states.borrow().generation != self.generation
     }
 
+    /// True when the connection's server is deposed: nothing that is under way there is worth waiting for.
+    pub(crate) fn is_deposed(&self) -> bool {
+        self.generation < self.states.borrow().deposed_before
+    }
+
     /// Until when commands wait, if they do.
     pub(crate) fn paused_until(&self) -> Option<Instant> {
-        self.states.borrow().paused_until.filter(|until| *until > Instant::now())
+        let state = self.states.borrow();
+        state.paused_until.max(state.held_until).filter(|until| *until > Instant::now())
     }
 
     /// Waits until something about the location changes, a pause that ends by itself included.
@@ -110,6 +201,12 @@ impl Lookout {
         while !self.has_moved() {
             self.changed().await;
         }
+    }
+
+    /// Waits until `upstream.url` leads somewhere else than to the topology of this number.
+    pub(super) async fn replaced(&mut self, number: u64) {
+        // The location lives as long as the process: there is no other end.
+        let _ended = self.states.wait_for(|state| state.topologies != number).await;
     }
 
     /// Waits until commands may go.

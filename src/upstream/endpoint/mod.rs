@@ -1,7 +1,8 @@
 //! One upstream server: its location, whether it can be reached, how many connections it may have, and how one is
-//! opened. Knows nothing of clients or requests, and nothing of `pipeline`, `pinned` and `hub`, which use it. Another
-//! topology (Sentinel, a cluster) is added here.
+//! opened. Knows nothing of clients or requests, and nothing of `pipeline`, `pinned` and `hub`, which use it. Which
+//! server it is `upstream.url` says, or the sentinels that it names.
 
+mod asking;
 pub(super) mod circuit;
 mod commands;
 pub(super) mod connect;
@@ -12,8 +13,12 @@ pub(super) mod location;
 pub(super) mod logins;
 pub(super) mod permits;
 pub(super) mod private_server;
+pub(super) mod sentinel;
 pub(super) mod stream;
-pub(super) mod target;
+mod target;
+mod tls;
+pub(super) mod topology;
+mod url;
 mod version;
 
 use std::sync::Arc;
@@ -25,7 +30,7 @@ use error::ConnectError;
 use location::Location;
 use logins::Logins;
 use permits::Permits;
-use target::Target;
+use topology::Topology;
 pub use version::Version;
 
 use crate::config;
@@ -48,11 +53,13 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The server at `target`, or the reason why there is none. No connection is opened before one is needed.
+    /// The server that `topology` leads to, or the reason why there is none. No connection is opened before one is
+    /// needed.
     #[must_use]
-    pub fn new(target: Result<Target, String>, settings: &config::Upstream, metrics: Arc<UpstreamMetrics>) -> Self {
+    pub fn new(topology: Result<Topology, String>, settings: &config::Upstream, metrics: Arc<UpstreamMetrics>) -> Self {
+        metrics.unverified.set(i64::from(topology.as_ref().is_ok_and(|topology| topology.is_unverified())));
         Self {
-            location: Location::new(target),
+            location: Location::new(topology),
             circuit: Circuit::new(settings.breaker_after, metrics.clone()),
             logins: Logins::default(),
             settings: settings.clone(),
@@ -66,7 +73,7 @@ impl Endpoint {
     /// The database that clients begin in.
     #[must_use]
     pub fn first_database(&self) -> i64 {
-        self.location.target().map_or(0, |target| target.db)
+        self.location.topology().0.map_or(0, |topology| topology.db())
     }
 
     /// The sidecar is shutting down: what waits for a connection waits no longer than a moment.
@@ -74,18 +81,22 @@ impl Endpoint {
         self.permits.close();
     }
 
-    /// From now on the upstream is at `target`: what is under way ends where it began, everything else goes there.
-    pub fn move_to(&self, target: Target) {
-        tracing::info!(upstream = %target.name(), "the upstream has moved; connections are opened again");
-        self.location.change(target);
+    /// From now on `topology` leads to the upstream: what is under way ends where it began, everything else goes there.
+    pub fn move_to(&self, topology: Topology) {
+        tracing::info!(upstream = %topology.name(), "the upstream has moved; connections are opened again");
+        self.metrics.unverified.set(i64::from(topology.is_unverified()));
+        self.location.change(topology);
         self.circuit.begin_again();
     }
 
     /// Why what waits is not sent.
     pub(super) fn unreachable(&self) -> ConnectError {
         self.circuit.why().unwrap_or_else(|| {
-            let name = self.location.target().map(|target| target.name()).unwrap_or_default();
-            ConnectError::Unreachable(name, "no connection in time".into())
+            let known = self.location.target();
+            known.map_or_else(
+                |why| why,
+                |target| ConnectError::Unreachable(target.name(), "no connection in time".into()),
+            )
         })
     }
 

@@ -16,7 +16,8 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::target::{Address, Target};
+use super::target::{Address, Host, Target};
+use super::tls::in_words;
 
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -31,16 +32,15 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 impl Stream {
     /// Names are resolved again at every connect (hazard 20).
     pub(crate) async fn open(target: &Target, patience: Duration) -> io::Result<Self> {
-        match &target.address {
-            Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
-            Address::Tcp(host, port) => tcp(host, *port, patience).await.map(Self::Tcp),
-            Address::Tls(host, port) => {
-                let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-                let config = target.tls.clone().ok_or_else(|| io::Error::other("TLS is not configured"))?;
-                let stream = TlsConnector::from(config).connect(name, tcp(host, *port, patience).await?).await?;
-                Ok(Self::Tls(Box::new(stream)))
-            }
-        }
+        let host = match &target.address {
+            Address::Unix(path) => return UnixStream::connect(path).await.map(Self::Unix),
+            Address::Net(host) => host,
+        };
+        let stream = tcp(host, patience).await?;
+        let Some(tls) = &target.access.tls else { return Ok(Self::Tcp(stream)) };
+        let name = ServerName::try_from(host.name.clone()).map_err(io::Error::other)?;
+        let stream = TlsConnector::from(tls.config.clone()).connect(name, stream).await.map_err(in_words)?;
+        Ok(Self::Tls(Box::new(stream)))
     }
 }
 
@@ -50,8 +50,8 @@ const NEXT: Duration = Duration::from_millis(250);
 
 /// The first of a name's addresses that answers. Each has its share of `patience`, and more as long as no other
 /// answers: one that swallows what is sent to it does not hide those behind it.
-async fn first_of(host: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
-    let mut addresses: VecDeque<SocketAddr> = lookup_host((host, port)).await?.collect();
+async fn first_of(host: &Host, patience: Duration) -> io::Result<TcpStream> {
+    let mut addresses: VecDeque<SocketAddr> = lookup_host((host.name.as_str(), host.port)).await?.collect();
     let pause = NEXT.min(patience / (addresses.len() as u32 + 1));
     let mut failed = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     let mut attempts = FuturesUnordered::new();
@@ -70,8 +70,8 @@ async fn first_of(host: &str, port: u16, patience: Duration) -> io::Result<TcpSt
     }
 }
 
-async fn tcp(host: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
-    let stream = first_of(host, port, patience).await?;
+async fn tcp(host: &Host, patience: Duration) -> io::Result<TcpStream> {
+    let stream = first_of(host, patience).await?;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3))?;

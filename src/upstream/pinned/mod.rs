@@ -20,7 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::endpoint::group::Group;
 use super::pipeline::account::Account;
 use super::pipeline::batch::{Batch, Expect};
-use super::pipeline::connection::{Connection, Ended};
+use super::pipeline::connection::{Connection, Ended, deposed};
 use super::pipeline::inbox::Inbox;
 use super::pipeline::lane::Lane;
 use super::pipeline::queue::Queue;
@@ -50,11 +50,15 @@ impl Keeper {
         let mut lookout = endpoint.location.lookout(self.generation);
         let moved = async {
             lookout.moved().await;
+            if lookout.is_deposed() {
+                return deposed();
+            }
             tokio::time::sleep(GRACE).await;
+            std::io::Error::other("the upstream was changed")
         };
         let ended = tokio::select! {
             ended = connection.drive_unsolicited() => ended,
-            () = moved => Ended::Lost(std::io::Error::other("the upstream was changed")),
+            why = moved => Ended::Lost(why),
         };
         match ended {
             Ended::Quiet => {}

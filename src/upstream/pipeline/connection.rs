@@ -135,6 +135,9 @@ impl Connection {
         let mut lookout = self.endpoint.location.lookout(self.generation);
         let mut ticker = tokio::time::interval(self.often());
         loop {
+            if lookout.is_deposed() {
+                return Ended::Lost(deposed());
+            }
             self.is_held = self.is_outdated(&lookout) || lookout.paused_until().is_some();
             tokio::select! {
                 biased;
@@ -385,6 +388,11 @@ impl Connection {
         }
         Ok(came)
     }
+}
+
+/// Why a connection ends whose server is not the upstream any more, without waiting for what is under way.
+pub(crate) fn deposed() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the sentinels name another master")
 }
 
 fn late() -> io::Error {

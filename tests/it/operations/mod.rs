@@ -9,7 +9,7 @@ mod overtaken;
 #[cfg(debug_assertions)]
 mod panics;
 mod probes;
-mod reload;
+pub mod reload;
 mod store_file;
 mod warm;
 mod warm_troubles;

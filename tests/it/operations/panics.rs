@@ -139,6 +139,7 @@ fn every_part_begins_again() {
         "refresher",
         "renewals",
         "schema_watch",
+        "sentinels",
         "store_health",
         "subscriptions",
         "sweeper",

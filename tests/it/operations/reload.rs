@@ -14,7 +14,7 @@ use crate::support::until;
 use crate::support::warnings;
 
 /// Writes another configuration and waits until it is in force, or refused.
-pub(super) fn reload(sidecar: &Sidecar, text: &str) {
+pub fn reload(sidecar: &Sidecar, text: &str) {
     let done = |outcome: &str| metric(sidecar, &format!("hearthside_config_reloads_total{{outcome=\"{outcome}\"}}"));
     let before = done("Ok") + done("Error");
     fs::write(sidecar.folder.path().join("config.toml"), text).expect("written");

@@ -19,4 +19,5 @@ mod startup;
 mod store;
 mod told;
 mod upstream;
+mod verified_upstream;
 mod waiting;

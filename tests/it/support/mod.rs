@@ -10,6 +10,7 @@ pub mod power;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod sentinels;
 pub mod sidecar;
 mod standby;
 pub mod warnings;

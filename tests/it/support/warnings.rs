@@ -32,6 +32,11 @@ pub const ADMIN_REFUSED: &str = "the admin port refused a request: {}; more of t
 // The upstream.
 pub const COMMAND_UNREADABLE: &str =
     "the upstream's answer to COMMAND cannot be read; the built-in command table is used until it can";
+pub const UNVERIFIED: &str = "{}: nothing of the upstream is verified, and whoever stands between can read and change \
+    everything; a server that nobody vouches for can be verified by its fingerprint";
+pub const SENTINEL_SILENT: &str = "a sentinel does not answer; it is tried again and again";
+pub const SENTINELS_SILENT: &str =
+    "no sentinel answers; the last master stays in use, and a failover is noticed when one answers again";
 pub const LANE_LOST: &str = "a lane lost its connection";
 pub const LANE_CLOSED: &str = "a lane cannot be connected";
 pub const NOT_OPENED: &str = "a lane or pinned connection cannot be opened";

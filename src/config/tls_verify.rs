@@ -1,0 +1,98 @@
+//! `upstream.tls_verify`: what a `rediss://` server must prove.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What a server's certificate must prove.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVerify {
+    /// An authority vouches for it, and for the name that is connected to.
+    #[default]
+    Full,
+    /// An authority vouches for it, whatever its name is.
+    Ca,
+    /// It is the certificate with this SHA-256 of its DER form, whoever vouches for it.
+    Fingerprint([u8; 32]),
+    /// Nothing.
+    None,
+}
+
+const FINGERPRINT: &str = "fingerprint:";
+
+/// Reads hexadecimal digits; colons between bytes are left out, as openssl writes them.
+fn hex(text: &str) -> Option<[u8; 32]> {
+    let digits: String = text.chars().filter(|c| *c != ':').collect();
+    let mut bytes = [0; 32];
+    let is_whole = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    for (i, byte) in bytes.iter_mut().enumerate().take_while(|_| is_whole) {
+        *byte = u8::from_str_radix(&digits[i * 2..i * 2 + 2], 16).ok()?;
+    }
+    is_whole.then_some(bytes)
+}
+
+impl TlsVerify {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "full" => Some(Self::Full),
+            "ca" => Some(Self::Ca),
+            "none" => Some(Self::None),
+            _ => text.strip_prefix(FINGERPRINT).and_then(hex).map(Self::Fingerprint),
+        }
+    }
+
+    /// True when it must be asked which authorities vouch for the server.
+    #[must_use]
+    pub const fn needs_authorities(self) -> bool {
+        matches!(self, Self::Full | Self::Ca)
+    }
+}
+
+impl fmt::Display for TlsVerify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("full"),
+            Self::Ca => f.write_str("ca"),
+            Self::None => f.write_str("none"),
+            Self::Fingerprint(bytes) => {
+                f.write_str(FINGERPRINT)?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    }
+}
+
+impl Serialize for TlsVerify {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TlsVerify {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            let wanted = "expected \"full\", \"ca\", \"none\", or \"fingerprint:\" and the SHA-256 of the server's \
+                certificate, 64 hexadecimal digits (openssl x509 -in server.pem -noout -fingerprint -sha256)";
+            serde::de::Error::custom(wanted)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TlsVerify;
+
+    #[test]
+    fn reads_and_writes_what_a_server_must_prove() {
+        let with_colons = format!("fingerprint:{}", ["AB"; 32].join(":"));
+        let fingerprint = TlsVerify::Fingerprint([0xab; 32]);
+        assert_eq!(TlsVerify::parse(&with_colons), Some(fingerprint));
+        for verify in [TlsVerify::Full, TlsVerify::Ca, TlsVerify::None, fingerprint] {
+            assert_eq!(TlsVerify::parse(&verify.to_string()), Some(verify));
+        }
+        for wrong in ["", "yes", "fingerprint:", "fingerprint:abcd", "fingerprint:zz"] {
+            assert_eq!(TlsVerify::parse(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What stands behind `upstream.url`: one server, or a master that sentinels watch over.
+
+use std::sync::Arc;
+
+use super::error::ConnectError;
+use super::target::{Access, Address, Host, Target};
+
+/// What `upstream.url` leads to.
+#[derive(Clone, Debug)]
+pub enum Topology {
+    /// One server, which is the upstream whatever it says it is.
+    Single(Target),
+    /// The master of a service, as its sentinels name it.
+    Sentinels(Sentinels),
+}
+
+/// A service that sentinels watch over.
+#[derive(Clone, Debug)]
+pub struct Sentinels {
+    /// Where they are, at least one; others are learnt from them.
+    pub(super) hosts: Vec<Host>,
+    /// The name that they know it by.
+    pub(super) service: String,
+    /// How they are spoken to.
+    pub(super) access: Arc<Access>,
+    /// How its master is.
+    pub(super) master: Arc<Access>,
+}
+
+impl Topology {
+    /// For logs and errors: no user, no password.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Single(target) => target.name(),
+            Self::Sentinels(sentinels) => sentinels.name(),
+        }
+    }
+
+    /// True when connections are encrypted and nothing of the server is verified.
+    #[must_use]
+    pub fn is_unverified(&self) -> bool {
+        let access = match self {
+            Self::Single(target) => &target.access,
+            Self::Sentinels(sentinels) => &sentinels.master,
+        };
+        access.tls.as_ref().is_some_and(|tls| tls.is_unverified)
+    }
+
+    /// The database that clients begin in.
+    #[must_use]
+    pub fn db(&self) -> i64 {
+        match self {
+            Self::Single(target) => target.db(),
+            Self::Sentinels(sentinels) => sentinels.master.login.db(),
+        }
+    }
+}
+
+impl Sentinels {
+    /// For logs and errors.
+    pub(super) fn name(&self) -> String {
+        let scheme = if self.master.tls.is_some() { "rediss+sentinel" } else { "redis+sentinel" };
+        let hosts: Vec<String> = self.hosts.iter().map(Host::to_string).collect();
+        format!("{scheme}://{}/{}", hosts.join(","), self.service)
+    }
+
+    /// Commands find no master, for this reason.
+    pub(super) fn no_master(&self, why: &str) -> ConnectError {
+        ConnectError::Unreachable(self.name(), format!("no master of '{}' is known: {why}", self.service))
+    }
+
+    /// One of the sentinels.
+    pub(super) fn sentinel(&self, host: Host) -> Target {
+        Target::new(Address::Net(host), self.access.clone())
+    }
+
+    /// The master, where they say it is.
+    pub(super) fn master(&self, host: Host) -> Target {
+        Target { must_be_master: true, ..Target::new(Address::Net(host), self.master.clone()) }
+    }
+}
