@@ -86,15 +86,43 @@ def redis_server(folder):
     return server, port
 
 
+class SentinelGroup:
+    """A master, a replica, and three sentinels that watch over them."""
+
+    def __init__(self, folder):
+        self.processes = []
+        master, replica = free_port(), free_port()
+        self.start(f"{folder}/master", "--port", str(master), "--save", "")
+        self.start(f"{folder}/replica", "--port", str(replica), "--save", "", "--replicaof", f"127.0.0.1 {master}")
+        ports = [free_port() for _ in range(3)]
+        for port in ports:
+            home = pathlib.Path(f"{folder}/{port}")
+            home.mkdir()
+            (home / "sentinel.conf").write_text(f"port {port}\nsentinel monitor game 127.0.0.1 {master} 2\n")
+            self.start(home, f"{home}/sentinel.conf", "--sentinel")
+        for port in [master, replica, *ports]:
+            until("a server answers", lambda port=port: answers(port))
+        self.url = "redis+sentinel://" + ",".join(f"127.0.0.1:{port}" for port in ports) + "/game"
+
+    def start(self, folder, *arguments):
+        os.makedirs(folder, exist_ok=True)
+        self.processes.append(subprocess.Popen(["redis-server", *arguments], cwd=folder, stdout=subprocess.DEVNULL))
+
+    def stop(self):
+        for process in self.processes:
+            process.terminate()
+            process.wait()
+
+
 class Sidecar:
     """The program under test, its log kept."""
 
-    def __init__(self, program, folder, postgres, redis_port, settings):
+    def __init__(self, program, folder, postgres, upstream, settings):
         self.log = pathlib.Path(f"{folder}/log")
         environment = {
             **os.environ,
             "HEARTHSIDE__STORE__URL": postgres.url,
-            "HEARTHSIDE__UPSTREAM__URL": f"redis://127.0.0.1:{redis_port}",
+            "HEARTHSIDE__UPSTREAM__URL": upstream,
             "HEARTHSIDE__SERVER__LISTEN": "127.0.0.1:0",
             "HEARTHSIDE__ADMIN__LISTEN": "127.0.0.1:0",
             **settings,
@@ -156,7 +184,7 @@ def main():
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        for name in ("pg", "redis", "exact", "shared"):
+        for name in ("pg", "redis", "exact", "shared", "sentinels", "sentinel"):
             os.mkdir(f"{folder}/{name}")
         postgres = Postgres(f"{folder}/pg")
         server, port = redis_server(f"{folder}/redis")
@@ -165,10 +193,18 @@ def main():
         everything = [job for job in jobs(arguments) if re.search(arguments.only, job[0])]
         # With shared subscriptions PUBLISH counts connections, which some of the jobs look at.
         publishing = [job for job in everything if job[0].startswith("socketio")]
-        for mode, chosen in (("exact", everything), ("shared", publishing)):
-            print(f"pubsub.mode = {mode}", flush=True)
-            sidecar = Sidecar(arguments.sidecar, f"{folder}/{mode}", postgres, port, {"HEARTHSIDE__PUBSUB__MODE": mode})
+        single = f"redis://127.0.0.1:{port}"
+        rounds = [("exact", "exact", single, everything), ("shared", "shared", single, publishing)]
+        # Every topology with every library, where all of them are asked for.
+        group = SentinelGroup(f"{folder}/sentinels") if arguments.others else None
+        if group:
+            rounds.append(("sentinel", "exact", group.url, everything))
+        for name, mode, upstream, chosen in rounds:
+            print(f"upstream {upstream}, pubsub.mode = {mode}", flush=True)
+            sidecar = Sidecar(arguments.sidecar, f"{folder}/{name}", postgres, upstream, {"HEARTHSIDE__PUBSUB__MODE": mode})
             failed += run(sidecar, postgres, mode, chosen) + sidecar.stop()
+        if group:
+            group.stop()
         server.terminate()
         server.wait()
         postgres.stop()

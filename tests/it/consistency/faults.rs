@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(3);
 pub const KINDS: &[Kind<Attack>] = &[
     ("a sidecar killed and started again", kill),
     ("Postgres stopped at once and started again", stop_postgres),
-    ("Redis killed and started again", kill_redis),
+    ("the upstream killed and started again", disturb_the_upstream),
     ("a sidecar's store connections cut", cut),
     ("a sidecar's store connections open and silent", silence),
     ("slow commits: the tables locked", slow_commits),
@@ -66,10 +66,8 @@ fn stop_postgres(attack: &Attack, dice: &mut Dice) {
     attack.world.postgres().launch();
 }
 
-fn kill_redis(attack: &Attack, _: &mut Dice) {
-    let mut redis = attack.world.redis.lock().expect("a lock");
-    redis.kill();
-    redis.launch();
+fn disturb_the_upstream(attack: &Attack, dice: &mut Dice) {
+    attack.world.upstream.lock().expect("a lock").disturb(dice);
 }
 
 pub fn cut(attack: &Attack, dice: &mut Dice) {

@@ -1,8 +1,8 @@
 //! The harness that attacks the consistency contract: several sidecars over one Postgres and one Redis, writers through
 //! sidecars and by SQL, readers with histories, faults at random, and a checker. `scripts/consistency` runs it longer.
 //!
-//! HEARTHSIDE_CONSISTENCY_SECONDS (default 60), HEARTHSIDE_FEED (notify, outbox or replication) and HEARTHSIDE_SEED; the seed
-//! replays the schedule of faults and choices.
+//! HEARTHSIDE_CONSISTENCY_SECONDS (default 60), HEARTHSIDE_FEED (notify, outbox or replication),
+//! HEARTHSIDE_TOPOLOGY (single or sentinel) and HEARTHSIDE_SEED; the seed replays the schedule of faults and choices.
 
 mod client;
 mod crowd;
@@ -23,6 +23,7 @@ mod reloads;
 mod rest;
 mod schema_changes;
 mod things;
+mod upstreams;
 mod world;
 
 use std::sync::Mutex;

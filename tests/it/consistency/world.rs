@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use super::feeds::Feed;
 use super::places::file_of;
+use super::upstreams::Upstream;
 use crate::support::free_port;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
-use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::{until, warnings};
 
@@ -103,7 +103,7 @@ pub struct World {
     pub feed: Feed,
     primary: RwLock<Arc<Postgres>>,
     layout: Layout,
-    pub redis: Mutex<Redis>,
+    pub upstream: Mutex<Upstream>,
     proxies: Vec<Proxy>,
     sidecars: Vec<Mutex<Option<Sidecar>>>,
     /// Stale reads that each sidecar's verifier has found, and that the contract allows.
@@ -169,7 +169,7 @@ impl World {
             feed,
             primary: RwLock::new(Arc::new(postgres)),
             layout,
-            redis: Mutex::new(Redis::start()),
+            upstream: Mutex::new(Upstream::start()),
             proxies: ports.iter().map(|port| Proxy::to(*port)).collect(),
             sidecars: (0..SIDECARS).map(|_| Mutex::new(None)).collect(),
             allowed: Default::default(),
@@ -258,13 +258,13 @@ impl World {
     pub fn builder(&self, i: usize) -> Builder {
         let config = CONFIG.replace("PLACES", &self.places(i).display().to_string());
         let mut builder = Sidecar::builder()
-            .redis(&self.redis.lock().expect("a lock"))
             .config(&config)
             .preload("faketime/libfaketime.so.1")
             .environment("FAKETIME_TIMESTAMP_FILE", self.clock(i).display().to_string())
             .environment("FAKETIME_NO_CACHE", "1")
             .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         for (name, value) in [
+            ("UPSTREAM__URL", self.upstream.lock().expect("a lock").url()),
             ("STORE__URL", self.url(i)),
             ("STORE__FEED", self.feed.name().into()),
             ("SERVER__LISTEN", format!("127.0.0.1:{}", self.ports[i])),
@@ -286,24 +286,29 @@ impl World {
             builder = builder.set("STORE__POOLER", "transaction").set("STORE__FEED_URL", feed);
         }
         // Trouble is what this is about; a panic is not. Stale records are judged by `expect_no_stale_reads`.
-        builder.expect(warnings::UPSTREAM_AWAY).expect(warnings::STORE_AWAY).expect(warnings::STORE_LATE).expect(&[
-            warnings::DEFERRED_WAIT,
-            warnings::DEFERRED_STAY,
-            warnings::STORE_TOO_SLOW,
-            warnings::WAITING_FOR_THE_NOTE,
-            warnings::FAULTY_RELOAD,
-            warnings::NO_ROW,
-            warnings::CUT_AT_THE_END,
-            warnings::NO_TRIGGERS,
-            warnings::UNTOLD,
-            warnings::UNFIT,
-            warnings::UNPLANNED,
-            warnings::STALE,
-            warnings::JOURNAL_COPIED,
-            warnings::JOURNAL_LACKS,
-            warnings::STORE_MOVED,
-            warnings::IS_A_STANDBY,
-        ])
+        builder
+            .expect(warnings::UPSTREAM_AWAY)
+            .expect(&[warnings::SENTINEL_SILENT, warnings::SENTINELS_SILENT])
+            .expect(warnings::STORE_AWAY)
+            .expect(warnings::STORE_LATE)
+            .expect(&[
+                warnings::DEFERRED_WAIT,
+                warnings::DEFERRED_STAY,
+                warnings::STORE_TOO_SLOW,
+                warnings::WAITING_FOR_THE_NOTE,
+                warnings::FAULTY_RELOAD,
+                warnings::NO_ROW,
+                warnings::CUT_AT_THE_END,
+                warnings::NO_TRIGGERS,
+                warnings::UNTOLD,
+                warnings::UNFIT,
+                warnings::UNPLANNED,
+                warnings::STALE,
+                warnings::JOURNAL_COPIED,
+                warnings::JOURNAL_LACKS,
+                warnings::STORE_MOVED,
+                warnings::IS_A_STANDBY,
+            ])
     }
 
     pub fn install_triggers(&self) {

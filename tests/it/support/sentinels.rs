@@ -106,9 +106,8 @@ impl Group {
                 wanted.iter().all(|text| told.contains(text.as_str()))
             });
         }
-        let master = self.servers.iter().find(|server| server.port == self.master()).expect("one of them");
         until("the replicas have caught up", || {
-            let told = master.wire().ask("INFO replication");
+            let told = Wire::tcp(self.master()).ask("INFO replication");
             told.matches("state=online").count() == replicas
         });
         until("each may become the master", || {
@@ -133,6 +132,11 @@ impl Group {
     pub fn url(&self) -> String {
         let hosts: Vec<String> = self.sentinels.iter().map(|s| format!("127.0.0.1:{}", s.port)).collect();
         format!("redis+sentinel://{}/{SERVICE}", hosts.join(","))
+    }
+
+    /// Asks a sentinel for a failover, which it may refuse: there is one under way, or no replica is fit.
+    pub fn ask_to_fail_over(&self) {
+        let _told = self.sentinels[0].wire().ask(&format!("SENTINEL FAILOVER {SERVICE}"));
     }
 
     /// Makes a replica the master, in order, and waits until the sentinels say so.
