@@ -89,6 +89,10 @@ impl Readiness {
             let text = "at the upstream: what they tell is not known";
             remarks.push(format!("the user of upstream.url may not run {commands} {text}"));
         }
+        let (known, answering) = (self.upstream.sentinels.known.get(), self.upstream.sentinels.answering.get());
+        if answering < known {
+            remarks.push(format!("{answering} of {known} sentinels answer; without any no failover is noticed"));
+        }
         remarks.extend(self.panicked());
         remarks
     }

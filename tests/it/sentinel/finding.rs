@@ -1,7 +1,7 @@
 //! How the master is found, and what is said when it is not.
 
 use super::before;
-use crate::support::admin::metric;
+use crate::support::admin::{metric, request};
 use crate::support::redis::Redis;
 use crate::support::sentinels::{Group, SERVICE, Sentinel};
 use crate::support::sidecar::Sidecar;
@@ -23,6 +23,8 @@ fn the_master_is_served_and_the_other_sentinels_are_learnt() {
     until("all sentinels are known", || metric(&sidecar, "hearthside_sentinels") == 4.0);
     until("three answer", || metric(&sidecar, "hearthside_sentinels_answering") == 3.0);
     assert_eq!(metric(&sidecar, "hearthside_sentinel_masters_total"), 1.0);
+    let (_, told) = request(&sidecar, "GET", "/readyz?verbose");
+    assert!(told.contains("3 of 4 sentinels answer"), "{told}");
 }
 
 #[test]

@@ -9,8 +9,9 @@ use crate::support::warnings;
 
 /// A sidecar whose upstream is the master of the group.
 fn before(group: &Group) -> Builder {
-    Sidecar::builder()
-        .set("UPSTREAM__URL", group.url())
-        .expect(warnings::UPSTREAM_AWAY)
-        .expect(&[warnings::SENTINEL_SILENT, warnings::SENTINELS_SILENT])
+    Sidecar::builder().set("UPSTREAM__URL", group.url()).expect(warnings::UPSTREAM_AWAY).expect(&[
+        warnings::SENTINEL_SILENT,
+        warnings::SENTINELS_SILENT,
+        warnings::SHARED_SUBSCRIBER_DOWN,
+    ])
 }
