@@ -22,7 +22,7 @@ impl WriteBehind {
     pub(crate) async fn flush_for_ever(self: &Arc<Self>, interval: Duration, panics: &Arc<PanicMetrics>) {
         let mut ticker = tokio::time::interval(interval);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut under_way = UnderWay::new(panics.clone());
+        let mut under_way = UnderWay::new(panics.clone(), interval);
         loop {
             tokio::select! {
                 _ = ticker.tick() => {}
