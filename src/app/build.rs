@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Handle;
@@ -83,6 +84,7 @@ impl Ground {
             store,
             awaits,
             reload_asked: Notify::new(),
+            is_reading_again: AtomicBool::new(false),
             schema_asked: Notify::new(),
             metrics: self.metrics.owned.clone(),
             mapping_metrics: self.metrics.mappings.clone(),

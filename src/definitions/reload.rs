@@ -18,6 +18,7 @@ use crate::record::Table;
 use crate::store::file::load_file;
 use crate::store::{CurrentPlan, Replanned, Store, StoreError};
 use crate::telemetry::metrics::{DefinitionMetrics, Outcome};
+use crate::telemetry::planted::is_planted_once;
 
 /// One definition mapping and its plan; a file has none.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub struct Reloader {
     wanted: Mutex<BTreeSet<MappingId>>,
     /// Mappings that are to be loaded again, or could not be: what is in memory of them is not the last version.
     doubted: Mutex<BTreeSet<MappingId>>,
+    /// Mappings that are being loaded because it was asked for, or were when [`Reloader::run`] ended in a panic.
+    busy: Mutex<BTreeSet<MappingId>>,
     wake: Notify,
     /// Mappings whose last load failed: that is logged as an error once, not at every attempt.
     failing: Mutex<BTreeSet<MappingId>>,
@@ -86,6 +89,7 @@ impl Reloader {
             metrics,
             wanted: Mutex::default(),
             doubted: Mutex::default(),
+            busy: Mutex::default(),
             wake: Notify::new(),
             failing: Mutex::default(),
             by_the_way: Mutex::default(),
@@ -146,27 +150,31 @@ impl Reloader {
     /// Serves requests for ever: each mapping for itself, so that one which is slow, or is tried again, holds up no
     /// other.
     pub async fn run(&self) {
-        // What was being loaded when this ended in a panic.
-        let left = self.doubted().clone();
-        left.into_iter().for_each(|id| self.wake_for(id));
-        let (mut busy, mut loading) = (BTreeSet::new(), FuturesUnordered::new());
+        // What was being loaded when this ended in a panic, and what was not loaded since it was asked for.
+        let (busy, doubted) = (std::mem::take(&mut *self.busy()), self.doubted().clone());
+        busy.union(&doubted).for_each(|id| self.wake_for(*id));
+        let mut loading = FuturesUnordered::new();
         loop {
             tokio::select! {
                 () = self.wake.notified() => {}
-                Some(id) = loading.next() => drop(busy.remove(&id)),
+                Some(id) = loading.next() => drop(self.busy().remove(&id)),
             }
-            for source in self.take_wanted(&busy) {
-                busy.insert(source.mapping.id);
-                loading.push(self.serve(source));
-            }
+            self.take_wanted().into_iter().for_each(|source| loading.push(self.serve(source)));
         }
     }
 
-    /// What is asked for, but for what is being loaded: that is asked for again when it is done.
-    fn take_wanted(&self, busy: &BTreeSet<MappingId>) -> Vec<&DefinitionSource> {
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = self.sources.iter().filter(|source| !busy.contains(&source.mapping.id));
-        due.filter(|source| wanted.remove(&source.mapping.id)).collect()
+    fn busy(&self) -> std::sync::MutexGuard<'_, BTreeSet<MappingId>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is asked for, but for what is being loaded: that is asked for again when it is done. It is being loaded
+    /// from now on.
+    fn take_wanted(&self) -> Vec<&DefinitionSource> {
+        let (mut wanted, mut busy) = (self.wanted.lock().unwrap_or_else(PoisonError::into_inner), self.busy());
+        let ids = self.sources.iter().map(|source| source.mapping.id);
+        let due: BTreeSet<MappingId> = ids.filter(|id| !busy.contains(id) && wanted.remove(id)).collect();
+        busy.extend(&due);
+        self.sources.iter().filter(|source| due.contains(&source.mapping.id)).collect()
     }
 
     /// Loads one mapping, and asks for it again after a while if that fails.
@@ -340,6 +348,7 @@ impl Reloader {
             (Some(plan), _) => self.load_planned(plan).await,
             (None, Some(path)) => {
                 if let Some(checked) = source.checked.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                assert!(!is_planted_once("panic-in-load"), "a planted bug");
                     return Ok(checked);
                 }
                 let mapping = source.mapping.clone();

@@ -87,7 +87,7 @@ const ALL: [(LastingPart, [&str; 3]); 23] = [
         [
             "reading_again",
             "the reading of all mappings on request",
-            "A request may be lost: POST /reload sends another; it begins again",
+            "What was asked for is done later: it begins again with that",
         ],
     ),
     (

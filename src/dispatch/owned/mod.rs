@@ -9,6 +9,7 @@ pub(super) mod split;
 pub(super) mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -43,6 +44,8 @@ pub struct Owned {
     pub awaits: Option<Arc<Unavailable>>,
     /// Notified when all plans are to be made again.
     pub reload_asked: Notify,
+    /// They are being made again, or were when that ended in a panic.
+    pub is_reading_again: AtomicBool,
     /// Notified when the schema is to be looked at.
     pub schema_asked: Notify,
     /// What is counted of owned keys.

@@ -3,6 +3,7 @@
 //! waiting.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
@@ -12,7 +13,7 @@ use crate::mapping::{Kind, Mapping};
 use crate::store::{CurrentPlan, Difference, StoreError};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::joined;
-use crate::telemetry::planted::is_planted;
+use crate::telemetry::planted::{is_planted, is_planted_once};
 
 impl Owned {
     /// Every mapping that is in the store, with its plan.
@@ -78,6 +79,7 @@ impl Owned {
     pub async fn read_again(&self) {
         self.replan_all().await;
         self.metrics.invalidated("admin");
+        assert!(!is_planted_once("panic-in-reading-again"), "a planted bug");
         self.plans().for_each(|plan| self.cache.flush(plan.mapping().id));
     }
 
@@ -86,14 +88,18 @@ impl Owned {
         self.reload_asked.notify_one();
     }
 
-    /// Serves such requests, for ever.
+    /// Serves such requests, for ever. One that ended in a panic is served again.
     pub async fn reload_when_asked(&self) {
         loop {
-            self.reload_asked.notified().await;
+            if !self.is_reading_again.load(SeqCst) {
+                self.reload_asked.notified().await;
+            }
+            self.is_reading_again.store(true, SeqCst);
             self.read_again().await;
             self.reloader.request_all(true);
         }
     }
+            self.is_reading_again.store(false, SeqCst);
 
     /// The mappings that do not fit the schema, those whose definitions were never loaded, and those that may not be
     /// written or whose deferred writes are refused, each with what is wrong.

@@ -166,6 +166,31 @@ fn every_part_begins_again() {
     }
 }
 
+/// What a reading of files was under way when it ended in a panic, and what was to be read beside it, is read.
+#[test]
+fn definitions_whose_loading_meets_a_bug_are_loaded_again() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().expect("a folder"));
+    for bug in ["panic-in-load", "panic-in-reading-again"] {
+        let file = |name: &str| folder.path().join(format!("{name}.json"));
+        let write = |value: &str| {
+            for name in ["x", "y"] {
+                std::fs::write(file(name), format!("{{\"1\": \"{value}\"}}")).expect("written");
+            }
+        };
+        write("old");
+        let mapping =
+            |name| format!("[[definitions]]\nkey = \"{name}:{{id}}\"\ntype = \"string\"\nfile = {:?}\n", file(name));
+        let builder = Sidecar::builder().redis(&redis).config(&["x", "y"].map(mapping).concat());
+        let sidecar = builder.environment("HEARTHSIDE_PLANTED", bug).expect(&[warnings::PANICKED]).start();
+        let mut wire = sidecar.wire();
+        assert_eq!(wire.ask("MGET x:1 y:1"), "*2\r\n$3\r\nold\r\n$3\r\nold\r\n");
+        write("new");
+        assert_eq!(wire.ask("HEARTHSIDE RELOAD"), "+OK\r\n");
+        until("both are loaded", || wire.ask("MGET x:1 y:1") == "*2\r\n$3\r\nnew\r\n$3\r\nnew\r\n");
+        assert_eq!(panics(&sidecar, "definitions") + panics(&sidecar, "reading_again"), 1.0, "{bug}");
+    }
+}
+
 #[test]
 fn a_journal_whose_writer_has_ended_takes_nothing_and_says_so() {
     let (redis, postgres) = place();
