@@ -2,8 +2,9 @@
 //! was kept by the one before is forgotten.
 //!
 //! Invariants:
-//! - a plan is replaced first, and then the mapping's epoch is raised: whoever reads the epoch before the plan keeps
-//!   nothing of an old plan under a new epoch;
+//! - a plan is replaced first, then the mapping's epoch is raised, and then the schema is noted that it was made for:
+//!   whoever reads the epoch before the plan keeps nothing of an old plan under a new epoch, and what ends in a panic is
+//!   done again;
 //! - a statement is sent once more only after the store has refused it as one that does not fit its schema: nothing of
 //!   it was applied.
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use super::Cache;
 use super::source::{Cached, Source};
 use crate::keys::MappingId;
-use crate::store::{CurrentPlan, Plan, Replanned, Store, StoreError};
+use crate::store::{CurrentPlan, Plan, Store, StoreError};
 
 impl Cache {
     /// The cached mappings with their plans.
@@ -27,36 +28,20 @@ impl Cache {
     /// The store's, when it does not answer.
     pub async fn replan(&self, id: MappingId) -> Result<(), StoreError> {
         match self.memory.source.cached(id) {
-            Some(cached) => cached.replan(&self.memory.source.store).await.map(drop),
+            Some(cached) => cached.current.replan(&self.memory.source.store, || cached.raise_epoch()).await,
             None => Ok(()),
         }
     }
 }
 
 impl Cached {
-    /// Makes the plan again, because the schema has changed or may have. True when it was replaced.
+    /// Makes the plan again after statements of `failed` did not fit the schema; what was kept by the plan before is
+    /// forgotten. True when another attempt is worth while: nothing is forgotten where only its connections are others.
     ///
     /// # Errors
     /// The store's, when it does not answer.
-    pub(super) async fn replan(&self, store: &Store) -> Result<bool, StoreError> {
-        let is_replaced = self.current.replan(store).await?;
-        if is_replaced {
-            self.raise_epoch();
-        }
-        Ok(is_replaced)
-    }
-
-    /// The same after statements of `failed` did not fit the schema. True when another attempt is worth while: nothing
-    /// is forgotten where only its connections are others.
-    ///
-    /// # Errors
-    /// As [`Cached::replan`].
     pub(super) async fn replan_after(&self, store: &Store, failed: &Arc<Plan>) -> Result<bool, StoreError> {
-        let replanned = self.current.replan_after(store, failed).await?;
-        if replanned == Replanned::Replaced {
-            self.raise_epoch();
-        }
-        Ok(replanned != Replanned::Futile)
+        self.current.replan_after(store, failed, || self.raise_epoch()).await
     }
 }
 

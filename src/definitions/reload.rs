@@ -16,7 +16,7 @@ use crate::keys::MappingId;
 use crate::mapping::Mapping;
 use crate::record::Table;
 use crate::store::file::load_file;
-use crate::store::{CurrentPlan, Replanned, Store, StoreError};
+use crate::store::{CurrentPlan, Store, StoreError};
 use crate::telemetry::metrics::{DefinitionMetrics, Outcome};
 use crate::telemetry::planted::is_planted_once;
 
@@ -248,10 +248,7 @@ impl Reloader {
     /// The store's, when it does not answer.
     pub async fn replan(&self, id: MappingId) -> Result<(), StoreError> {
         let Some(plan) = self.plans().find(|plan| plan.mapping().id == id) else { return Ok(()) };
-        if plan.replan(&self.store).await? {
-            self.request(id);
-        }
-        Ok(())
+        plan.replan(&self.store, || self.request(id)).await
     }
 
     /// Takes the place of `old`, which has the same mappings and no store, and takes over what it has read from files.
@@ -336,7 +333,8 @@ impl Reloader {
     async fn load_planned(&self, current: &CurrentPlan) -> Result<Table, StoreError> {
         let plan = current.plan()?;
         match self.store.load_all(&plan).await {
-            Err(StoreError::Schema(_)) if current.replan_after(&self.store, &plan).await? != Replanned::Futile => {
+            // What is loaded now is by the new plan.
+            Err(StoreError::Schema(_)) if current.replan_after(&self.store, &plan, || {}).await? => {
                 self.store.load_all(&*current.plan()?).await
             }
             other => other,
@@ -348,9 +346,9 @@ impl Reloader {
             (Some(plan), _) => self.load_planned(plan).await,
             (None, Some(path)) => {
                 if let Some(checked) = source.checked.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                assert!(!is_planted_once("panic-in-load"), "a planted bug");
                     return Ok(checked);
                 }
+                assert!(!is_planted_once("panic-in-load"), "a planted bug");
                 let mapping = source.mapping.clone();
                 let read = tokio::task::spawn_blocking(move || load_file(&mapping, &path));
                 read.await.unwrap_or_else(|error| Err(StoreError::Refused(error.to_string())))

@@ -16,6 +16,7 @@ use super::{Plan, Store, StoreError};
 use crate::mapping::Mapping;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::MappingMetrics;
+use crate::telemetry::planted::is_planted_once;
 
 /// After an error that a new plan did not cure, the next one is made so much later at the earliest.
 const FUTILE: Duration = Duration::from_secs(1);
@@ -27,17 +28,6 @@ pub(super) enum State {
     Faulty(Vec<ColumnFault>),
     /// There was no plan yet, and none could be made: a table is locked, say.
     Unplanned(String),
-}
-
-/// What became of a plan whose statements did not fit the schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replanned {
-    /// It was replaced by another one: what was kept by it is to be forgotten.
-    Replaced,
-    /// Another attempt is worth while, over other connections or with the plan that somebody else has made.
-    WorthAnother,
-    /// It was looked at a moment ago, and nothing helps.
-    Futile,
 }
 
 /// What the store has said of a mapping.
@@ -227,48 +217,54 @@ impl CurrentPlan {
         self.turn.try_lock().is_err()
     }
 
-    /// Makes the plan again. True when it was replaced, because the schema or the triggers have changed: what was kept
-    /// by the plan before is to be forgotten.
+    /// Makes the plan again. When it was replaced, because the schema or the triggers have changed, `forget` forgets
+    /// what was kept by the plan before.
     ///
     /// # Errors
     /// The store's, when it does not answer; the plan stays.
-    pub async fn replan(&self, store: &Store) -> Result<bool, StoreError> {
+    pub async fn replan(&self, store: &Store, forget: impl FnOnce()) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
-        let replaced = self.replace(store).await;
+        let replaced = self.replace(store, forget).await;
         if replaced.is_err() {
             // Whoever asked may know of something that no fingerprint shows: it is looked at again.
             *self.seen() = Fingerprint::default();
         }
-        replaced
+        replaced.map(drop)
     }
 
     /// The same after the store has said that the statements of `failed` do not fit its schema. Those who meet the
-    /// error at once make one plan.
+    /// error at once make one plan. False where it was looked at a moment ago, and another attempt is not worth while.
     ///
     /// # Errors
     /// The store's, when it does not answer; the plan stays.
-    pub async fn replan_after(&self, store: &Store, failed: &Arc<Plan>) -> Result<Replanned, StoreError> {
+    pub async fn replan_after(
+        &self,
+        store: &Store,
+        failed: &Arc<Plan>,
+        forget: impl FnOnce(),
+    ) -> Result<bool, StoreError> {
         let mut turn = self.turn.lock().await;
         if self.plan().is_ok_and(|plan| !Arc::ptr_eq(&plan, failed)) {
-            return Ok(Replanned::WorthAnother);
+            return Ok(true);
         }
         if turn.is_some_and(|last| last.elapsed() < FUTILE) {
-            return Ok(Replanned::Futile);
+            return Ok(false);
         }
-        let is_replaced = self.replace(store).await?;
+        let is_replaced = self.replace(store, forget).await?;
         if !is_replaced {
             // The same statements help only where they had been prepared for another schema.
             store.retire_connections();
         }
         *turn = (!is_replaced).then(Instant::now);
-        Ok(if is_replaced { Replanned::Replaced } else { Replanned::WorthAnother })
+        Ok(true)
     }
 
-    async fn replace(&self, store: &Store) -> Result<bool, StoreError> {
+    /// Until everything is done no fingerprint is noted: whatever ends this in a panic, the next look sees a change.
+    async fn replace(&self, store: &Store, forget: impl FnOnce()) -> Result<bool, StoreError> {
         let begun = Tick::now();
         let Judgement { state, fingerprint, missing } = judge(store, &self.mapping).await?;
         let missing = missing?;
-        let is_same_schema = std::mem::replace(&mut *self.seen(), fingerprint.clone()) == fingerprint;
+        let is_same_schema = std::mem::take(&mut *self.seen()) == fingerprint;
         let before = self.state.load_full();
         let is_as_before = match (&*before, &state) {
             (State::Faulty(old), State::Faulty(new)) => old == new,
@@ -285,8 +281,14 @@ impl CurrentPlan {
         }
         let was_watched = self.is_watched.swap(missing.is_empty(), SeqCst);
         say_untold(&self.mapping, store.feed(), was_watched, &missing);
+        let is_replaced = !is_as_before || was_watched != missing.is_empty();
+        if is_replaced {
+            assert!(!is_planted_once("panic-in-replanning"), "a planted bug");
+            forget();
+        }
+        self.saw(fingerprint);
         self.fitted(begun);
-        Ok(!is_as_before || was_watched != missing.is_empty())
+        Ok(is_replaced)
     }
 }
 

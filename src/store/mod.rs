@@ -47,7 +47,7 @@ mod watching;
 mod words;
 
 pub use change::{Change, Coming, MOST_KEYS, OnChange};
-pub use current_plan::{CurrentPlan, Replanned};
+pub use current_plan::CurrentPlan;
 pub use error::StoreError;
 pub use flush::{ALL, Fence, FlushRow, Flushed, Mark, Note, Raised};
 pub use listing::Listed;

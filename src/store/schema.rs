@@ -113,10 +113,10 @@ mod tests {
         let print = store.fingerprints(&[mapping]).await.expect("asked").remove(0);
         assert_eq!(plan.compare(&print), Difference::None);
         std::fs::rename(&file, &away).expect("moved");
-        assert!(plan.replan(&store).await.is_err());
+        assert!(plan.replan(&store, || {}).await.is_err());
         std::fs::rename(&away, &file).expect("moved back");
         assert_eq!(plan.compare(&print), Difference::Schema, "it is made again");
-        assert!(plan.replan(&store).await.is_ok());
+        assert!(plan.replan(&store, || {}).await.is_ok());
         assert_eq!(plan.compare(&print), Difference::None);
     }
 }

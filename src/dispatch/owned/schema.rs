@@ -40,8 +40,10 @@ impl Owned {
                 _ if is_planted("schema-watch-ignored") => plan.fitted(begun),
                 Difference::None => plan.fitted(begun),
                 Difference::Storage => {
-                    plan.saw(print);
+                    assert!(!is_planted_once("panic-in-rewrite"), "a planted bug");
                     self.changed_whole(plan.mapping().id);
+                    // Not before: what ends in a panic is seen by the next look.
+                    plan.saw(print);
                     plan.fitted(begun);
                 }
                 Difference::Schema if plan.is_being_made() => {}
@@ -77,9 +79,9 @@ impl Owned {
     /// The same, and what is cached is forgotten: whoever asks for it may know of a change that no fingerprint shows,
     /// such as what a function does inside.
     pub async fn read_again(&self) {
+        assert!(!is_planted_once("panic-in-reading-again"), "a planted bug");
         self.replan_all().await;
         self.metrics.invalidated("admin");
-        assert!(!is_planted_once("panic-in-reading-again"), "a planted bug");
         self.plans().for_each(|plan| self.cache.flush(plan.mapping().id));
     }
 
@@ -97,9 +99,9 @@ impl Owned {
             self.is_reading_again.store(true, SeqCst);
             self.read_again().await;
             self.reloader.request_all(true);
+            self.is_reading_again.store(false, SeqCst);
         }
     }
-            self.is_reading_again.store(false, SeqCst);
 
     /// The mappings that do not fit the schema, those whose definitions were never loaded, and those that may not be
     /// written or whose deferred writes are refused, each with what is wrong.

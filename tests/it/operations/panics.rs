@@ -192,6 +192,24 @@ fn definitions_whose_loading_meets_a_bug_are_loaded_again() {
 }
 
 #[test]
+fn a_migration_that_meets_a_bug_is_followed_all_the_same() {
+    let migrations = [
+        ("panic-in-replanning", "ALTER TABLE a ADD COLUMN mp INT DEFAULT 3", "HGET a:1 mp", "$1\r\n3\r\n"),
+        ("panic-in-rewrite", "ALTER TABLE a ALTER hp TYPE INT USING hp + 1", "HGET a:1 hp", "$1\r\n6\r\n"),
+    ];
+    let (redis, postgres) = place();
+    drop(with_bug(&redis, &postgres, "").migrated());
+    for (bug, migration, request, shown) in migrations {
+        let sidecar = with_bug(&redis, &postgres, bug).set("STORE__SCHEMA_INTERVAL", "100ms").start();
+        let mut wire = sidecar.wire();
+        assert_ne!(wire.ask("HGETALL a:1"), "*0\r\n");
+        postgres.sql(migration);
+        until("what was kept before is forgotten", || wire.ask(request) == shown);
+        assert_eq!(panics(&sidecar, "schema_watch"), 1.0, "{bug}");
+    }
+}
+
+#[test]
 fn a_journal_whose_writer_has_ended_takes_nothing_and_says_so() {
     let (redis, postgres) = place();
     let folder = tempfile::tempdir().expect("a folder");
