@@ -1,7 +1,7 @@
 //! Requests of which the command table does not know enough: the upstream is asked what the command is, or which keys
 //! the request touches, before it is sent anywhere. An owned key must not reach the upstream's namesake.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::Services;
 use crate::command::{self, OwnedRequest, Request};
@@ -10,14 +10,14 @@ use crate::resp::reply::parts;
 use crate::resp::{decode, encode};
 use crate::route::{Refusal, Route, Unknown};
 use crate::session::Session;
-use crate::upstream::{Batch, Broken, Login, Ticket};
+use crate::upstream::Login;
 
 /// Longest name of a command that the upstream is asked about.
 const LONGEST: usize = 64;
 
 impl Services {
-    /// Asks the upstream about `request`, over a lane of the client's group; `None` if there is nothing to ask.
-    pub fn ask_about(&self, session: &Session, request: &OwnedRequest, unknown: Unknown) -> Option<Ticket> {
+    /// What the upstream is to be asked about `request`; `None` if there is nothing to ask.
+    pub fn question(request: &OwnedRequest, unknown: Unknown) -> Option<Bytes> {
         let (view, mut question) = (request.view(), BytesMut::new());
         match unknown {
             Unknown::Name if is_name(view.arg(0)) => {
@@ -29,8 +29,7 @@ impl Services {
             }
             _ => return None,
         }
-        let lane = self.upstream.lane(&session.group, session.peer.id, &session.account);
-        Some(lane.submit(Batch::one(question.freeze(), true)))
+        Some(question.freeze())
     }
 
     /// `route`, of a request that the upstream must be asked about, unless it is known not to tell.
@@ -47,11 +46,10 @@ impl Services {
         session: &mut Session,
         request: &OwnedRequest,
         unknown: Unknown,
-        answer: Option<Result<bytes::Bytes, Broken>>,
+        answer: Option<Bytes>,
     ) -> Route {
         let view = request.view();
         let Some(answer) = answer else { return self.unexplained(&view) };
-        let Ok(answer) = answer else { return Route::Refused(errors::upstream::LOST_UNSENT.into()) };
         match (decode::error(&answer), unknown) {
             (Some(text), _) if may_not_ask(&text) => self.unexplained(&view),
             (Some(text), Unknown::Keys) if text.starts_with("ERR ") => self.by_foreign_keys(session),

@@ -1,5 +1,6 @@
 //! Requests of which the command table does not know enough: they wait until the upstream has said what they are.
 
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::End;
@@ -7,8 +8,10 @@ use super::intake::answer;
 use super::streaming::LONG;
 use super::{Client, Next};
 use crate::command::OwnedRequest;
-use crate::dispatch::Exclusive;
-use crate::route::{Route, Unknown};
+use crate::dispatch::{Exclusive, Services};
+use crate::errors;
+use crate::route::{Refusal, Route, Unknown};
+use crate::upstream::{Batch, Broken, Expect, Lost};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Answers a request when the upstream has said what it is. Everything before it has been answered.
@@ -26,22 +29,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Where a request goes, by what the upstream says of it.
+    /// Where a request goes, by what the upstream says of it and the configuration of the moment when that is known.
     pub(super) async fn explained(&mut self, unknown: Unknown, request: &OwnedRequest) -> Result<Route, End> {
-        let mut route = Route::Unknown(unknown);
+        let (mut route, mut questions) = (Route::Unknown(unknown), 0);
         // What a name is, then which keys it touches: there is no third question.
-        for _ in 0..2 {
-            let Route::Unknown(unknown) = route else { break };
-            if !unknown.is_asked_first() {
-                break;
-            }
-            let services = self.services.clone();
-            let answer = match services.ask_about(&self.session, request, unknown) {
-                Some(ticket) => Some(self.connection.meanwhile(ticket.whole()).await?),
+        while let Route::Unknown(unknown) = route
+            && unknown.is_asked_first()
+            && questions < 2
+        {
+            let answer = match Services::question(request, unknown) {
+                Some(question) => match self.ask(question).await? {
+                    Ok(answer) => Some(answer),
+                    Err(refusal) => return Ok(Route::Refused(refusal)),
+                },
                 None => None,
             };
-            route = services.explained(&mut self.session, request, unknown, answer);
+            if let Some(latest) = self.services.latest() {
+                self.adopt(latest);
+                (route, questions) = (self.services.clone().route(&mut self.session, &request.view()), 0);
+                continue;
+            }
+            route = self.services.clone().explained(&mut self.session, request, unknown, answer);
+            questions += 1;
         }
         Ok(route)
+    }
+
+    /// The upstream's answer to a question: over a lane, or over a connection that is lent for it where it is so long
+    /// that others would wait behind it.
+    async fn ask(&mut self, question: Bytes) -> Result<Result<Bytes, Refusal>, End> {
+        let (services, group, account) =
+            (self.services.clone(), self.session.group.clone(), self.session.account.clone());
+        let lost = || Refusal::from(errors::upstream::LOST_UNSENT);
+        if question.len() < LONG {
+            let lane = services.upstream.lane(&group, self.session.peer.id, &account);
+            let asked = lane.submit(Batch::one(question, true));
+            return Ok(self.connection.meanwhile(asked.whole()).await?.map_err(|Broken| lost()));
+        }
+        let asked = async {
+            let pinned =
+                services.upstream.pin(&group, &account).await.map_err(|error| Refusal::from(error.to_string()))?;
+            let answer = pinned.ask(question, Expect::Replies(1), &mut BytesMut::new()).await;
+            let answer = answer.map_err(|Lost| lost())?;
+            pinned.give_back();
+            Ok(answer)
+        };
+        self.connection.meanwhile(asked).await
     }
 }

@@ -1,11 +1,14 @@
 //! Commands that the built-in table does not have: what the upstream says of them decides how they travel.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
+use crate::operations::reload::reload;
 use crate::support::admin::metric;
 use crate::support::proxy::{Proxy, Spoil};
 use crate::support::redis::{Redis, SERVERS, Server, module, odd_module};
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{Builder, Sidecar};
 use crate::support::until;
 use crate::support::warnings;
 use crate::support::wire::{Wire, line};
@@ -180,6 +183,63 @@ fn keys_that_only_the_upstream_can_find_are_asked_for_with_each_request() {
         assert_eq!(other.ask("SET a 1"), "+OK\r\n", "{server:?}: nobody waits with it");
         assert_eq!(String::from_utf8_lossy(&wire.frame()), "$-1\r\n");
         assert!(other.ask("ODD.WAITS item:apple:def").contains("the owned key 'item:apple:def'"), "{server:?}");
+    }
+}
+
+/// A server with the odd module behind a proxy, and a sidecar with one lane.
+fn behind_a_proxy(folder: &Path) -> (Redis, Proxy, Builder) {
+    let redis = Redis::with(&["--loadmodule", &odd_module(folder), "--rename-command", "GETDEL", "TAKE"]);
+    let proxy = Proxy::to(redis.port);
+    let builder = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port));
+    (redis, proxy, builder.set("SERVER__WORKERS", "1").set("UPSTREAM__LANES", "1"))
+}
+
+/// The whole request goes along with the question: megabytes that nobody waits behind.
+#[test]
+fn a_long_request_is_asked_about_over_a_connection_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_redis, proxy, builder) = behind_a_proxy(folder.path());
+    let sidecar = builder.start();
+    let (mut wire, mut other) = (sidecar.wire(), sidecar.wire());
+    assert_eq!(wire.ask("ODD.LAST a b"), ":3\r\n");
+    assert_eq!(other.ask("GET a"), "$-1\r\n");
+    for (key, told) in [("b", ":3\r\n"), ("item:apple:def", "-ERR hearthside: ODD.LAST is not answered")] {
+        let question = proxy.trap("GETKEYS");
+        wire.send(&line(&format!("ODD.LAST {} {key}", "x".repeat(1 << 20))));
+        until("it is asked", || question.has_caught());
+        assert_eq!(other.ask("GET a"), "$-1\r\n", "the question holds nobody up");
+        question.release();
+        let reply = String::from_utf8_lossy(&wire.frame()).into_owned();
+        assert!(reply.starts_with(told), "{reply}");
+    }
+}
+
+#[test]
+fn what_is_asked_about_over_a_reload_is_judged_by_what_the_reload_has_brought() {
+    for (request, question) in [("TAKE late:1", "TAKE"), ("ODD.LAST late:1", "GETKEYS")] {
+        for is_transaction in [false, true] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (redis, proxy, builder) = behind_a_proxy(folder.path());
+            redis.wire().ask("SET late:1 stranger");
+            let definitions = folder.path().join("definitions.json");
+            fs::write(&definitions, "{\"1\": \"ours\"}").expect("written");
+            let mapping =
+                |name| format!("[[definitions]]\nkey = \"{name}:{{id}}\"\ntype = \"string\"\nfile = {definitions:?}\n");
+            let sidecar = builder.config(&mapping("early")).start();
+            let mut wire = sidecar.wire();
+            if is_transaction {
+                assert_eq!(wire.ask("MULTI"), "+OK\r\n");
+            }
+            let question = proxy.trap(question);
+            wire.send(&line(request));
+            until("it is asked", || question.has_caught());
+            reload(&sidecar, &["early", "late"].map(mapping).concat());
+            question.release();
+            let told = String::from_utf8_lossy(&wire.frame()).into_owned();
+            assert!(told.contains("is not answered on the owned key 'late:1'"), "{request}: {told}");
+            assert_eq!(wire.ask("GET late:1"), if is_transaction { "+QUEUED\r\n" } else { "$4\r\nours\r\n" });
+            assert_eq!(redis.wire().ask("GET late:1"), "$8\r\nstranger\r\n");
+        }
     }
 }
 
