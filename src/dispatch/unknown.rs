@@ -64,12 +64,15 @@ impl Services {
     fn by_name(&self, session: &mut Session, request: &Request<'_>, answer: &[u8]) -> Route {
         let name = request.name().to_ascii_lowercase();
         let Ok(described) = command::read(answer) else { return self.unexplained(request) };
-        let is_there = !described.is_empty();
+        // A server before Redis 7 says of a command that it is there, and nothing of its subcommands.
+        let (is_there, names_subcommands) = (!described.is_empty(), described.len() > 1);
         let described = described.into_iter().map(|command| command.called(&name)).collect();
         self.upstream.endpoint().commands.add(described);
         match self.route(session, request) {
             // The upstream has no such command or subcommand, and will say so.
-            Route::Unknown(Unknown::Name) if !is_there || session.spec.is_some() => Route::Unknown(Unknown::Conduct),
+            Route::Unknown(Unknown::Name) if !is_there || session.spec.is_some() && names_subcommands => {
+                Route::Unknown(Unknown::Conduct)
+            }
             Route::Unknown(Unknown::Name) => self.unexplained(request),
             route => route,
         }

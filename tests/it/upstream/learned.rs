@@ -100,6 +100,22 @@ fn the_first_use_inside_a_transaction_is_queued() {
     assert_eq!(told, ["+OK\r\n", "+QUEUED\r\n", "*1\r\n$1\r\n1\r\n"]);
 }
 
+/// As a server before Redis 7 answers: it says that there is such a command, and nothing of subcommands.
+#[test]
+fn what_may_be_a_subcommand_of_a_server_that_names_none_leaves_owned_keys_alone() {
+    let (redis, sidecar) = renaming(&[("XGROUP", "XOTHER"), ("GETDEL", "XGROUP")]);
+    redis.wire().ask("MSET item:apple:def stranger a 1");
+    let mut wire = sidecar.wire();
+    for _ in 0..2 {
+        let told = wire.ask("XGROUP item:apple:def");
+        assert!(told.contains("XGROUP may touch the owned key 'item:apple:def'"), "{told}");
+    }
+    assert_eq!(redis.wire().ask("GET item:apple:def"), "$8\r\nstranger\r\n", "the upstream's namesake is untouched");
+    assert_eq!(wire.ask("XGROUP a"), "$1\r\n1\r\n");
+    // Where subcommands are named, the upstream itself refuses one that it does not have.
+    assert!(wire.ask("XINFO NOSUCH item:apple:def").starts_with("-ERR unknown subcommand 'NOSUCH'"));
+}
+
 #[test]
 fn what_must_be_followed_is_not_taken_under_another_name() {
     let (_redis, sidecar) =
