@@ -81,8 +81,10 @@ pub(in crate::store) async fn install(
 ) -> Result<(), StoreError> {
     let is_whole = "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('hearthside') \
         AND relkind IN ('r', 'i') AND relname ~ '^outbox_[012](_xid)?$') = 6 AND EXISTS (SELECT FROM pg_proc \
-        WHERE pronamespace = to_regnamespace('hearthside') AND proname = 'clean_outbox')";
-    if sqlx::query_scalar::<_, bool>(is_whole).fetch_one(pool).await? {
+        WHERE pronamespace = to_regnamespace('hearthside') AND proname = 'clean_outbox' AND prosrc = $1)";
+    // The function may be an older version's.
+    let cleaner = MAKE.split("$body$").nth(1);
+    if sqlx::query_scalar::<_, bool>(is_whole).bind(cleaner).fetch_one(pool).await? {
         return Ok(());
     }
     match run(pool, "the outbox", MAKE, patience).await {

@@ -22,6 +22,14 @@ DECLARE
                            coalesce(which, (date_part('minute', clock_timestamp())::int + 1) % 3));
     is_so boolean;
 BEGIN
+    -- What is looked for behind the lock must be what is there then, and not what there was when the transaction began.
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION 'hearthside.clean_outbox cannot be called in a transaction with the isolation level %',
+                        upper(current_setting('transaction_isolation'))
+            USING ERRCODE = 'invalid_transaction_state',
+                  DETAIL = 'It would not see rows that were added since the transaction began, and would drop them.',
+                  HINT = 'Call it in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED.';
+    END IF;
     EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE told NOT LIKE ''{"cleaned"%%'')', emptied) INTO is_so;
     IF NOT is_so THEN
         RETURN false;

@@ -99,6 +99,37 @@ fn who_writes_needs_no_right_and_is_never_failed() {
     assert!(told.contains(r#"{"mapping" : "t:{id:int}", "trouble" : "42P01"}"#), "{told}");
 }
 
+/// Whoever has taken a snapshot before would not see what has come since, and drop it.
+#[test]
+fn the_outbox_is_not_cleaned_by_who_would_not_see_all_of_it() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    postgres.sql(TABLE);
+    drop(over(&redis, &postgres, super::MAPPING));
+    let add = "INSERT INTO hearthside.outbox_0 VALUES (pg_current_xact_id(), '{}')";
+    let clean = "SELECT hearthside.clean_outbox(pg_current_snapshot(), 0)";
+    postgres.sql(add);
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        let begun = format!("BEGIN ISOLATION LEVEL {level}; SELECT 1");
+        let told = Postgres::try_sql_at(&postgres.url(), &format!("{begun}; {clean}; COMMIT")).expect_err("refused");
+        let refusal =
+            format!("hearthside.clean_outbox cannot be called in a transaction with the isolation level {level}");
+        assert!(told.contains(&refusal) && told.contains("BEGIN ISOLATION LEVEL READ COMMITTED"), "{told}");
+        assert_eq!(postgres.sql(ROWS), "1");
+    }
+    for level in ["READ COMMITTED", "READ UNCOMMITTED"] {
+        postgres.sql(add);
+        assert!(postgres.sql(&format!("BEGIN ISOLATION LEVEL {level}; {clean}; COMMIT")).contains('t'), "{level}");
+    }
+    // A function that an older version made is replaced.
+    postgres.sql("ALTER FUNCTION hearthside.clean_outbox RENAME TO older");
+    postgres.sql(
+        "CREATE FUNCTION hearthside.clean_outbox(pg_snapshot, int DEFAULT NULL) RETURNS boolean \
+         LANGUAGE sql AS 'SELECT true'; DROP FUNCTION hearthside.older",
+    );
+    drop(over(&redis, &postgres, super::MAPPING));
+    assert!(postgres.sql("SELECT prosrc FROM pg_proc WHERE proname = 'clean_outbox'").contains("ISOLATION LEVEL"));
+}
+
 #[test]
 fn transactions_are_prepared_while_somebody_reads() {
     let (redis, postgres) = (Redis::start(), Postgres::start_with("-c max_prepared_transactions=4"));
