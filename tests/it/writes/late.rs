@@ -130,13 +130,18 @@ fn a_flush_under_way_when_its_sidecar_is_stopped_is_not_applied_twice() {
 #[test]
 fn a_flush_still_under_way_when_the_next_sidecar_starts_is_counted_once() {
     let place = Place::new();
-    let mut sidecar = place.builder("50ms").set("STORE__QUERY_TIMEOUT", "60s").start();
+    let proxy = Proxy::to(place.postgres.port);
+    let mut sidecar = place.behind(&proxy).set("STORE__QUERY_TIMEOUT", "60s").start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET p:1 seen"), "$1\r\n0\r\n");
     let mut lock = place.lock_first();
+    let late = proxy.trap(FLUSH);
     assert_eq!(wire.ask("HSET p:1 seen 1"), ":0\r\n");
-    place.until_locked_out(1);
+    until("the flush is on its way", || late.has_caught());
     sidecar.kill();
+    // Its connection stays open, however long the next start takes: Postgres ends a statement whose client is gone.
+    late.release();
+    place.until_locked_out(1);
     let builder = place.builder("50ms").set("STORE__QUERY_TIMEOUT", "60s").expect(TROUBLE);
     let mut sidecar = builder.expect(&[warnings::WAITING_FOR_THE_NOTE]).spawn();
     // It cannot know what became of the statement before that has ended.
