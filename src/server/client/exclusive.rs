@@ -128,9 +128,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// The client's own connection goes where the client goes.
+    /// The client's own connection goes where the client goes. A login is judged elsewhere first: Redis 8.2.3 does not
+    /// answer one that it refuses while messages wait to be sent (`addAuthErrReply` in acl.c).
     async fn agree_over_own(&mut self, moved: &Move) -> Result<(), Disagreed> {
         let group = &moved.group;
+        if moved.is_judged {
+            self.agree_elsewhere(group).await?;
+        }
         let mut pushes = BytesMut::new();
         let agreed = match self.session.way.connection() {
             Some(own) => take_over(own, &self.session.group, moved, &mut pushes).await,

@@ -1,10 +1,10 @@
 //! Users of the upstream (`auth.mode = "upstream"`) that it deletes while they are in.
 
-use crate::support::redis::Redis;
+use crate::support::redis::{Redis, SERVERS};
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::warnings;
-use crate::support::wire::Wire;
+use crate::support::wire::{Wire, line};
 
 fn started(redis: &Redis) -> Sidecar {
     redis.wire().ask("ACL SETUSER app on >secret ~* +@all &*");
@@ -37,6 +37,41 @@ fn auth_with_the_login_that_a_client_has_is_judged_again() {
         assert!(is_refused(&mut dedicated, request), "{request}");
         redis.wire().ask("ACL SETUSER app resetpass >secret");
     }
+}
+
+/// A server that has not sent yet what comes before does not answer a login that it refuses (Redis 8.2.3).
+#[test]
+fn a_login_is_refused_however_much_waits_before_the_answer() {
+    for server in SERVERS {
+        let redis = Redis::of(server, &[]);
+        let sidecar = started(&redis);
+        let (mut wire, mut direct) = (login(&sidecar), redis.wire());
+        assert!(wire.ask("HELLO 3").starts_with('%'));
+        assert!(wire.ask("SUBSCRIBE c").starts_with('>'));
+        let message = "m".repeat(1 << 20);
+        (0..20).for_each(|_| drop(direct.ask(&format!("PUBLISH c {message}"))));
+        until("messages wait in the server", || {
+            let clients = direct.ask("CLIENT LIST TYPE PUBSUB");
+            clients.contains(" sub=1 ") && !clients.contains(" oll=0 ")
+        });
+        let mut logins = || calls(&mut direct, "cmdstat_auth:");
+        let before = logins();
+        wire.send(&line("AUTH app wrong"));
+        until("the login is judged", || logins() > before);
+        // Whatever messages come before it.
+        let frames: Vec<Vec<u8>> = (0..21).map(|_| wire.frame()).collect();
+        let answer = frames.iter().find(|frame| !frame.starts_with(b">")).expect("an answer");
+        assert!(answer.starts_with(b"-WRONGPASS"), "{server:?}: {}", String::from_utf8_lossy(answer));
+        assert_eq!(wire.ask("AUTH app secret"), "+OK\r\n");
+        assert_eq!(wire.ask("PING"), "+PONG\r\n", "it goes on");
+    }
+}
+
+/// How often a server has run a command.
+fn calls(direct: &mut Wire, name: &str) -> usize {
+    let told = direct.ask("INFO commandstats");
+    let line = told.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    line.split(['=', ',']).nth(1).and_then(|calls| calls.parse().ok()).unwrap_or(0)
 }
 
 #[test]

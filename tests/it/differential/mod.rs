@@ -50,7 +50,8 @@ impl Pair {
         Self { server, sidecar, twin, _redis: redis }
     }
 
-    /// The commands that are sent. Redis 8.2.3 does not answer the second login of a connection that it refuses.
+    /// The commands that are sent. Redis 8.2.3 does not answer a login that it refuses while earlier replies wait to be
+    /// sent, as they do in a pipeline (`addAuthErrReply` in acl.c); the sidecar does.
     fn templates(&self, text: &'static str) -> Vec<Template> {
         let mut all = templates(text);
         all.retain(|one| self.server != Server::Redis82 || !one.text.contains("AUTH no"));
