@@ -21,7 +21,7 @@ use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::file::load_file;
 use crate::store::{CurrentPlan, Plan, Store, StoreError, Unavailable};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::MappingMetrics;
+use crate::telemetry::metrics::{MappingMetrics, PanicMetrics};
 use crate::upstream::{NoServer, PrivateServer, Topology};
 
 /// So many plans are asked for at once: a mapping whose table is locked does not hold up the others.
@@ -303,13 +303,14 @@ pub(super) async fn successor(
 /// The configured upstream, or a private one; or the reason why there is none.
 pub(super) async fn upstream(
     settings: &config::Upstream,
+    panics: &Arc<PanicMetrics>,
 ) -> Result<(Option<PrivateServer>, Result<Topology, String>), Failure> {
     let parse =
         |settings: &config::Upstream| Topology::parse(settings).map_err(|text| Failure::fault("upstream.url", &text));
     if !settings.url.is_empty() {
         return Ok((None, Ok(parse(settings)?)));
     }
-    match PrivateServer::start(Path::new(&settings.private_dir)).await {
+    match PrivateServer::start(Path::new(&settings.private_dir), panics.clone()).await {
         Ok(server) => {
             let topology = parse(&config::Upstream { url: server.url(), ..settings.clone() })?;
             Ok((Some(server), Ok(topology)))

@@ -52,7 +52,7 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
     let started = async {
         let begun = begin::begin(&reading, &metrics, &readiness).await?;
         // This is the last step: what fails before it leaves no server behind.
-        Ok((begun, build::upstream(&settings.upstream).await?))
+        Ok((begun, build::upstream(&settings.upstream, &metrics.panics).await?))
     };
     let (Begun { built, mut coming }, (private, topology)) = tokio::select! {
         started = started => started?,

@@ -31,7 +31,7 @@ impl Serving {
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, Failure> {
         let listeners = bind_all(&settings.server).await?;
-        let upstream = Arc::new(Endpoint::new(topology, &settings.upstream, metrics.upstream.clone()));
+        let upstream = Arc::new(Endpoint::new(topology, &settings.upstream, &metrics));
         let (watched, panics) = (upstream.clone(), metrics.panics.clone());
         tasks.spawn(lasting(LastingPart::UpstreamHealth, panics.clone(), async move || watch(watched.clone()).await));
         let followed = upstream.clone();

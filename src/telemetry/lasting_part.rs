@@ -12,6 +12,7 @@ pub enum LastingPart {
     Flushing,
     IdleConnections,
     Journal,
+    PrivateServer,
     ReadingAgain,
     Reaper,
     Refresher,
@@ -23,6 +24,7 @@ pub enum LastingPart {
     Sweeper,
     TakingOver,
     Tidying,
+    UpstreamConnections,
     UpstreamHealth,
     Verifier,
     WarmStart,
@@ -30,7 +32,7 @@ pub enum LastingPart {
 }
 
 /// Each with its label in metrics, what it is, and what a panic of it means and what follows.
-const ALL: [(LastingPart, [&str; 3]); 23] = [
+const ALL: [(LastingPart, [&str; 3]); 25] = [
     (
         LastingPart::Accepting,
         ["accepting", "taking in clients", "One newcomer may have been closed; the others are taken in again"],
@@ -80,6 +82,14 @@ const ALL: [(LastingPart, [&str; 3]); 23] = [
             "the journal's writer",
             "Deferred writes are refused from now on, and what waits is not saved; what was acknowledged stays in the \
              journal. Start the sidecar again",
+        ],
+    ),
+    (
+        LastingPart::PrivateServer,
+        [
+            "private_server",
+            "the watch over the private redis-server",
+            "The server itself goes on; one that ended meanwhile is started again",
         ],
     ),
     (
@@ -161,6 +171,15 @@ const ALL: [(LastingPart, [&str; 3]); 23] = [
     (
         LastingPart::Tidying,
         ["tidying", "the housekeeping of memory", "What was forgotten takes memory for longer; it begins again"],
+    ),
+    (
+        LastingPart::UpstreamConnections,
+        [
+            "upstream_connections",
+            "a connection to the upstream",
+            "It is closed like one that the upstream has closed: what was under way on it is sent again or answered \
+             with an error, one client is disconnected, and it is opened again",
+        ],
     ),
     (
         LastingPart::UpstreamHealth,

@@ -34,7 +34,8 @@ use topology::Topology;
 pub use version::Version;
 
 use crate::config;
-use crate::telemetry::metrics::UpstreamMetrics;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{PanicMetrics, UpstreamMetrics};
 
 /// One upstream server, for all lanes and pinned connections to it.
 #[derive(Debug)]
@@ -50,13 +51,15 @@ pub struct Endpoint {
     /// What is known of its commands.
     pub commands: Commands,
     pub(super) metrics: Arc<UpstreamMetrics>,
+    pub(super) panics: Arc<PanicMetrics>,
 }
 
 impl Endpoint {
     /// The server that `topology` leads to, or the reason why there is none. No connection is opened before one is
     /// needed.
     #[must_use]
-    pub fn new(topology: Result<Topology, String>, settings: &config::Upstream, metrics: Arc<UpstreamMetrics>) -> Self {
+    pub fn new(topology: Result<Topology, String>, settings: &config::Upstream, metrics: &Metrics) -> Self {
+        let (panics, metrics) = (metrics.panics.clone(), metrics.upstream.clone());
         metrics.unverified.set(i64::from(topology.as_ref().is_ok_and(|topology| topology.is_unverified())));
         Self {
             location: Location::new(topology),
@@ -67,6 +70,7 @@ impl Endpoint {
             version: Version::default(),
             commands: Commands::default(),
             metrics,
+            panics,
         }
     }
 

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
@@ -13,6 +14,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::errors;
+use crate::telemetry::metrics::PanicMetrics;
+use crate::telemetry::{LastingPart, lasting};
 
 /// A server that is kept running until [`PrivateServer::stop`], and killed if this is dropped.
 #[derive(Debug)]
@@ -51,12 +54,12 @@ impl PrivateServer {
     ///
     /// # Errors
     /// Why it cannot be had, and what to do.
-    pub async fn start(folder: &Path) -> Result<Self, NoServer> {
+    pub async fn start(folder: &Path, panics: Arc<PanicMetrics>) -> Result<Self, NoServer> {
         let program = NAMES.iter().find_map(|name| on_path(name)).ok_or(NoServer::NotInstalled)?;
-        Self::launch(program, folder).await.map_err(NoServer::Failed)
+        Self::launch(program, folder, panics).await.map_err(NoServer::Failed)
     }
 
-    async fn launch(program: PathBuf, folder: &Path) -> Result<Self, String> {
+    async fn launch(program: PathBuf, folder: &Path, panics: Arc<PanicMetrics>) -> Result<Self, String> {
         fs::create_dir_all(folder)
             .map_err(|error| format!("the folder {} cannot be made: {error}", folder.display()))?;
         let lock = lock(folder)?;
@@ -68,7 +71,9 @@ impl PrivateServer {
         answers(&mut child, &socket).await?;
         tracing::info!(program = %launch.program.display(), socket = %socket.display(), "started a private upstream");
         let (stop, stopped) = oneshot::channel();
-        let keeper = tokio::spawn(launch.keep(child, stopped));
+        let mut keeper = Keeper { launch, child: Some(child), stopped, patience: None };
+        let keeping = lasting(LastingPart::PrivateServer, panics, async move || keeper.keep().await);
+        let keeper = tokio::spawn(keeping);
         Ok(Self { socket, keeper, stop, _lock: lock })
     }
 
@@ -103,45 +108,67 @@ impl Launch {
         // Its own process group: Ctrl-C in a terminal reaches us, and we stop it when our clients are done.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn()
     }
+}
 
-    async fn keep(self, mut child: Child, mut stopped: oneshot::Receiver<Duration>) {
-        loop {
+/// The server while it runs, and when it is to end. What ends in a panic leaves it as it is.
+struct Keeper {
+    launch: Launch,
+    child: Option<Child>,
+    stopped: oneshot::Receiver<Duration>,
+    /// It is to end now; how long it may take to save.
+    patience: Option<Duration>,
+}
+
+impl Keeper {
+    async fn keep(&mut self) {
+        while self.patience.is_none() {
             tokio::select! {
-                ended = child.wait() => {
-                    let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+                how = ended(&mut self.child) => {
                     tracing::warn!(how, "the private redis-server ended; it is started again");
                 }
-                patience = &mut stopped => match patience {
-                    Ok(patience) => return self.end(child, patience).await,
+                patience = &mut self.stopped => match patience {
+                    Ok(patience) => {
+                        self.patience = Some(patience);
+                        break;
+                    }
                     // Nobody knows it any more: dropped, it is killed.
                     Err(_) => return,
                 },
             }
             tokio::time::sleep(RESTART).await;
-            match self.spawn() {
-                Ok(again) => child = again,
+            match self.launch.spawn() {
+                Ok(again) => self.child = Some(again),
                 Err(error) => tracing::error!(%error, "the private redis-server cannot be started"),
             }
         }
+        self.end().await;
     }
 
-    async fn end(&self, mut child: Child, patience: Duration) {
+    async fn end(&mut self) {
         let ended = async {
-            if let Ok(stream) = UnixStream::connect(&self.socket).await
+            if let Ok(stream) = UnixStream::connect(&self.launch.socket).await
                 && let Some(refusal) = shut_down(stream).await
             {
                 tracing::warn!(%refusal, "the private redis-server refuses to end");
             }
-            child.wait().await
+            ended(&mut self.child).await
         };
-        if tokio::time::timeout(patience, ended).await.is_err() {
+        if tokio::time::timeout(self.patience.unwrap_or_default(), ended).await.is_err() {
             tracing::warn!(
                 "the private redis-server has not ended in time and is left to finish saving; \
                  the next start waits for it"
             );
             // Dropped, it would be killed, and what it has not saved would be lost.
-            std::mem::forget(child);
+            std::mem::forget(self.child.take());
         }
+    }
+}
+
+/// Waits until it has ended; how.
+async fn ended(child: &mut Option<Child>) -> String {
+    match child {
+        Some(child) => child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string()),
+        None => String::new(),
     }
 }
 

@@ -27,6 +27,7 @@ use super::pipeline::queue::Queue;
 use crate::resp::Proto;
 use crate::resp::pubsub::Kind;
 use crate::telemetry::metrics::UpstreamMetrics;
+use crate::telemetry::{LastingPart, caught};
 use shelf::{Line, Shelf};
 
 /// The task of a lent connection.
@@ -56,11 +57,12 @@ impl Keeper {
             tokio::time::sleep(GRACE).await;
             std::io::Error::other("the upstream was changed")
         };
+        let driven = caught(LastingPart::UpstreamConnections, &endpoint.panics, connection.drive_unsolicited());
         let ended = tokio::select! {
-            ended = connection.drive_unsolicited() => ended,
-            why = moved => Ended::Lost(why),
+            ended = driven => ended,
+            why = moved => Some(Ended::Lost(why)),
         };
-        match ended {
+        match ended.unwrap_or_else(|| connection.met_bug()) {
             Ended::Quiet => {}
             Ended::Lost(why) => {
                 let was_slow = connection.was_slow();

@@ -23,6 +23,7 @@ use super::window::Window;
 use crate::resp::Proto;
 use crate::resp::pubsub::{self, PubSub};
 use crate::resp::reply::{Frame, ReplyScanner};
+use crate::telemetry::planted::is_planted_once;
 use crate::upstream::endpoint::error::is_unready;
 use crate::upstream::endpoint::stream::Stream;
 
@@ -197,6 +198,8 @@ impl Arrivals {
     }
 
     fn reply_ended(&mut self) -> io::Result<()> {
+        let bug = if self.inbox.is_some() { "panic-in-pinned-reply" } else { "panic-in-lane-reply" };
+        assert!(!is_planted_once(bug), "a planted bug");
         // The beginning of it has been passed on already.
         if let (0, Some(b'-')) = (self.handed_on, self.incoming.get(self.frame)) {
             self.is_unready |= is_unready(&self.incoming[self.frame + 1..self.scanned]);

@@ -110,6 +110,15 @@ impl Connection {
         self.arrivals.flights.into_iter().map(move |flight| (flight, written))
     }
 
+    /// What it did ended in a panic: nobody knows what of its reply the first client has been given, and it is told no
+    /// more.
+    pub(crate) fn met_bug(&mut self) -> Ended {
+        if let Some(front) = self.arrivals.flights.front_mut() {
+            front.is_partial = true;
+        }
+        Ended::Lost(io::Error::other("a bug, which is in the log"))
+    }
+
     /// The open connection, when it is retired.
     pub(crate) fn into_connected(self, id: Option<i64>) -> Connected {
         Connected { stream: self.stream, id, generation: self.generation, is_incomplete: false }

@@ -1,6 +1,8 @@
 //! A lane's task: keeps the lane's connection, and answers what waits too long for one.
 //!
-//! Invariant: what waits while there is no connection is bounded in bytes and in time.
+//! Invariants:
+//! - what waits while there is no connection is bounded in bytes and in time;
+//! - where it ends in a panic it has lost its connection, and goes on.
 
 use std::cell::RefCell;
 use std::io;
@@ -16,6 +18,7 @@ use super::connection::{Connection, Ended};
 use super::flight::Flight;
 use super::queue::{Progress, Queue};
 use crate::telemetry::metrics::PinnedMetrics;
+use crate::telemetry::{LastingPart, caught};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::circuit::backoff;
 use crate::upstream::endpoint::connect::{Connected, connect};
@@ -73,26 +76,50 @@ impl Driver {
     }
 
     async fn run(mut self, connected: Option<Connected>) {
-        let mut first = connected.map(|connected| self.begin(connected));
+        let panics = self.endpoint.panics.clone();
+        let mut open = connected.map(|connected| self.begin(connected));
+        while caught(LastingPart::UpstreamConnections, &panics, self.serve(&mut open)).await.is_none() {
+            match open.take() {
+                Some(mut connection) => {
+                    let ended = connection.met_bug();
+                    self.ended(connection, ended);
+                }
+                None => self.attempt += 1,
+            }
+            self.pause(None).await;
+        }
+    }
+
+    /// Serves what comes over the `open` connection, or the next one, until no client can come any more.
+    async fn serve(&mut self, open: &mut Option<Connection>) {
         let mut is_doubtful = false;
-        while first.is_some() || std::mem::take(&mut is_doubtful) || self.work().await {
-            let connection = match first.take() {
-                Some(connection) => Some(connection),
-                None => self.connected().await,
-            };
-            let Some(mut connection) = connection else { continue };
+        while open.is_some() || std::mem::take(&mut is_doubtful) || self.work().await {
+            if open.is_none() {
+                *open = self.connected().await;
+            }
+            let Some(connection) = open else { continue };
             self.tell(Progress::Idle);
             let ended = connection.drive().await;
-            self.tell(Progress::Away);
-            self.endpoint.metrics.lanes.connected.dec();
-            self.attempt = if connection.was_sound() { 0 } else { self.attempt + 1 };
-            if let Ended::Lost(why) = ended {
-                self.lost(connection, &why);
+            let is_lost = matches!(ended, Ended::Lost(_));
+            if let Some(connection) = open.take() {
+                self.ended(connection, ended);
+            }
+            if is_lost {
                 // Perhaps because the upstream has deleted the user: it is asked at once, and not when the next
                 // request comes.
                 is_doubtful = matches!(self.group.login, Login::Client(_)) && self.queue.strong_count() > 0;
                 self.pause(None).await;
             }
+        }
+    }
+
+    /// The lane has no connection any more.
+    fn ended(&mut self, connection: Connection, ended: Ended) {
+        self.tell(Progress::Away);
+        self.endpoint.metrics.lanes.connected.dec();
+        self.attempt = if connection.was_sound() { 0 } else { self.attempt + 1 };
+        if let Ended::Lost(why) = ended {
+            self.lost(connection, &why);
         }
     }
 

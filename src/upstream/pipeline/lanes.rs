@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::account::Account;
 use super::lane::Lane;
+use crate::telemetry::{LastingPart, caught};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::connect::connect_quietly;
 use crate::upstream::endpoint::group::{Group, Login};
@@ -77,7 +78,8 @@ impl Lanes {
     fn open_another(&self, group: Group) {
         let (endpoint, groups) = (self.endpoint.clone(), Rc::downgrade(&self.groups));
         tokio::task::spawn_local(async move {
-            let connected = connect_quietly(&endpoint, &group).await;
+            let (panics, connecting) = (endpoint.panics.clone(), connect_quietly(&endpoint, &group));
+            let connected = caught(LastingPart::UpstreamConnections, &panics, connecting).await.flatten();
             let Some(groups) = groups.upgrade() else { return };
             if let Some(shared) = groups.borrow_mut().get_mut(&group) {
                 shared.is_opening = false;

@@ -71,6 +71,13 @@ impl Slot {
         }
     }
 
+    fn end(&mut self, end: Result<(), Broken>) {
+        if !self.has_gap {
+            self.end = Some(end);
+            wake(&mut self.waker);
+        }
+    }
+
     fn drop_chunks(&mut self) {
         while self.take().is_some() {}
     }
@@ -177,6 +184,17 @@ impl Chunk {
     }
 }
 
+/// Whoever drops it in a panic has not said how it ends.
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Ok(mut slot) = self.0.try_borrow_mut()
+            && slot.end.is_none()
+        {
+            slot.end(Err(Broken));
+        }
+    }
+}
+
 impl Delivery {
     /// False when the client has left: its replies are read and dropped.
     pub(super) fn is_wanted(&self) -> bool {
@@ -215,11 +233,7 @@ impl Delivery {
     }
 
     pub(crate) fn end(self, end: Result<(), Broken>) {
-        let mut slot = self.0.borrow_mut();
-        if !slot.has_gap {
-            slot.end = Some(end);
-            wake(&mut slot.waker);
-        }
+        self.0.borrow_mut().end(end);
     }
 }
 

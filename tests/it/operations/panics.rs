@@ -3,8 +3,10 @@
 
 use crate::support::admin::{metric, request};
 use crate::support::postgres::Postgres;
+use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::wire::line;
 use crate::support::{until, warnings};
 
 const MAPPINGS: &str = r#"
@@ -205,8 +207,63 @@ fn a_migration_that_meets_a_bug_is_followed_all_the_same() {
         assert_ne!(wire.ask("HGETALL a:1"), "*0\r\n");
         postgres.sql(migration);
         until("what was kept before is forgotten", || wire.ask(request) == shown);
-        assert_eq!(panics(&sidecar, "schema_watch"), 1.0, "{bug}");
+        // At the start all mappings may be read again at that very moment.
+        assert_eq!(panics(&sidecar, "schema_watch") + panics(&sidecar, "reading_again"), 1.0, "{bug}");
     }
+}
+
+/// A sidecar with this bug and one lane to a server behind a proxy.
+fn before(proxy: &Proxy, bug: &str) -> Sidecar {
+    let builder = Sidecar::builder().set("UPSTREAM__URL", format!("redis://127.0.0.1:{}", proxy.port));
+    let builder =
+        builder.set("SERVER__WORKERS", "1").set("UPSTREAM__LANES", "1").environment("HEARTHSIDE_PLANTED", bug);
+    builder.expect(&[warnings::PANICKED]).expect(warnings::UPSTREAM_AWAY).start()
+}
+
+/// Nobody knows what of a reply its client has been given when its connection met a bug; of the others it is certain.
+#[test]
+fn a_lane_that_meets_a_bug_closes_one_client_tells_the_others_and_is_opened_again() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port);
+    let sidecar = before(&proxy, "panic-in-lane-reply");
+    let [mut first, mut reads, mut writes] = [(); 3].map(|()| sidecar.wire());
+    let trapped = proxy.trap("at-first");
+    first.send(&line("SET a at-first"));
+    until("the lane is connected", || trapped.has_caught());
+    // No reply comes before all three are sent.
+    proxy.answer_after("at-last");
+    trapped.release();
+    reads.send(&line("GET b"));
+    until("it is sent", || metric(&sidecar, "hearthside_commands_total{route=\"Passthrough\",outcome=\"Ok\"}") >= 2.0);
+    writes.send(&line("SET c at-last"));
+    let told = String::from_utf8_lossy(&writes.frame()).into_owned();
+    assert!(told.starts_with("-ERR hearthside: the upstream connection was lost"), "{told}");
+    assert_eq!(String::from_utf8_lossy(&reads.frame()), "$-1\r\n", "what only reads is sent again");
+    assert_eq!(first.try_frame(), None);
+    assert_eq!((panics(&sidecar, "upstream_connections"), writes.ask("GET c")), (1.0, "$7\r\nat-last\r\n".into()));
+}
+
+#[test]
+fn a_client_whose_own_connection_meets_a_bug_is_told_and_gets_another() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port);
+    let sidecar = before(&proxy, "panic-in-pinned-reply");
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("RPUSH q a b"), ":2\r\n");
+    let told = wire.ask("BLPOP q 0");
+    assert!(told.starts_with("-ERR hearthside: the upstream connection was lost"), "{told}");
+    assert_eq!(wire.ask("BLPOP q 0"), "*2\r\n$1\r\nq\r\n$1\r\nb\r\n");
+    assert_eq!(panics(&sidecar, "upstream_connections"), 1.0);
+}
+
+#[test]
+fn the_private_redis_outlives_a_bug_of_what_keeps_it() {
+    let builder = || Sidecar::builder().expect(&[warnings::PANICKED]);
+    let mut sidecar = builder().environment("HEARTHSIDE_PLANTED", "panic-of-private_server").start();
+    until("it is counted", || panics(&sidecar, "private_server") == 1.0);
+    assert_eq!(sidecar.wire().ask("SET a 1"), "+OK\r\n");
+    assert_eq!(sidecar.stop(), Some(0));
+    assert!(!sidecar.folder.path().join("data/redis.sock").exists(), "it has saved and ended");
 }
 
 #[test]
