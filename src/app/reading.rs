@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 use super::descriptors;
 use crate::access::{Access, Token};
 use crate::command::suggestion;
-use crate::config::{Config, Faults, Loaded, OnLoss, Settings};
+use crate::config::{Config, Faults, Loaded, OnLoss, Settings, TlsVerify, Upstream};
 use crate::dispatch::Owned;
 use crate::mapping::Mappings;
 use crate::route::Router;
@@ -43,6 +43,16 @@ fn addresses(settings: &Settings, faults: &mut Faults) {
             Ok(_) => {}
             Err(text) => faults.add("upstream.url", text),
         }
+    }
+    let Upstream { url, sentinel_username, sentinel_password, .. } = &settings.upstream;
+    if !sentinel_password.is_empty() && !url.contains("+sentinel://") {
+        faults.doubt("upstream.sentinel_password", "is for redis+sentinel:// alone, and nobody is given it");
+    }
+    if settings.upstream.tls_verify != TlsVerify::Full && !url.starts_with("rediss") && !url.starts_with("valkeys") {
+        faults.doubt("upstream.tls_verify", "is for rediss:// alone, and nothing is verified of this upstream.url");
+    }
+    if !sentinel_username.is_empty() && sentinel_password.is_empty() {
+        faults.doubt("upstream.sentinel_username", "without upstream.sentinel_password nobody logs in with it");
     }
     if !faults.concern("store")
         && let Err((setting, text)) = Store::is_readable(&settings.store)

@@ -3,8 +3,8 @@
 //!
 //! Invariants:
 //! - a plan is replaced first, then the mapping's epoch is raised, and then the schema is noted that it was made for:
-//!   whoever reads the epoch before the plan keeps nothing of an old plan under a new epoch, and what ends in a panic is
-//!   done again;
+//!   whoever reads the epoch before the plan keeps nothing of an old plan under a new epoch, and what ends in a panic
+//!   is done again;
 //! - a statement is sent once more only after the store has refused it as one that does not fit its schema: nothing of
 //!   it was applied.
 

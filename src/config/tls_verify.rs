@@ -37,7 +37,8 @@ impl TlsVerify {
             "full" => Some(Self::Full),
             "ca" => Some(Self::Ca),
             "none" => Some(Self::None),
-            _ => text.strip_prefix(FINGERPRINT).and_then(hex).map(Self::Fingerprint),
+            // The whole line that openssl prints will do.
+            _ => hex(text.strip_prefix(FINGERPRINT)?.rsplit('=').next()?).map(Self::Fingerprint),
         }
     }
 
@@ -87,7 +88,10 @@ mod tests {
     fn reads_and_writes_what_a_server_must_prove() {
         let with_colons = format!("fingerprint:{}", ["AB"; 32].join(":"));
         let fingerprint = TlsVerify::Fingerprint([0xab; 32]);
-        assert_eq!(TlsVerify::parse(&with_colons), Some(fingerprint));
+        let as_printed = with_colons.replace("fingerprint:", "fingerprint:sha256 Fingerprint=");
+        for text in [with_colons, as_printed] {
+            assert_eq!(TlsVerify::parse(&text), Some(fingerprint), "{text}");
+        }
         for verify in [TlsVerify::Full, TlsVerify::Ca, TlsVerify::None, fingerprint] {
             assert_eq!(TlsVerify::parse(&verify.to_string()), Some(verify));
         }

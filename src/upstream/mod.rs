@@ -17,7 +17,7 @@ pub use endpoint::group::{Credentials, Group, Login};
 pub use endpoint::health::{probe, watch};
 pub use endpoint::logins::Close;
 pub use endpoint::private_server::{NoServer, PrivateServer};
-pub use endpoint::sentinel::follow;
+pub use endpoint::sentinel::SentinelTask;
 pub use endpoint::topology::Topology;
 pub use hub::{Confirmed, Hub, Membership, Overflowed, Subscriber};
 pub use pinned::shelf::Member;

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Value;
 use redis::aio::MultiplexedConnection;
+use redis::{RedisResult, Value};
 
 use super::Endpoint;
 use super::asking::open;
 use super::commands::learn;
 use super::sentinel;
+use super::target::Target;
 use super::topology::Topology;
 use crate::telemetry::metrics::UpstreamMetrics;
 
@@ -24,8 +25,15 @@ pub async fn probe(topology: &Topology, timeout: Duration) -> Result<Vec<String>
         Topology::Single(target) => (target.clone(), Vec::new()),
         Topology::Sentinels(sentinels) => sentinel::find(sentinels, timeout).await?,
     };
-    let mut connection = open(&target, timeout).await?;
-    version(&mut connection).await?;
+    let its = |error: String| match topology {
+        Topology::Single(_) => error,
+        Topology::Sentinels(_) => format!("the master {}: {error}", target.name()),
+    };
+    let mut connection = open(&target, timeout).await.map_err(its)?;
+    version(&mut connection).await.map_err(its)?;
+    if target.must_be_master && !says_master(&mut connection).await.unwrap_or(true) {
+        return Err(NO_MASTER.to_owned());
+    }
     Ok(doubts)
 }
 
@@ -52,6 +60,29 @@ fn is_forbidden(error: &redis::RedisError) -> bool {
     error.code() == Some("NOPERM")
 }
 
+const NO_MASTER: &str = "it is no master any more";
+
+/// Whether it says that it is a master.
+async fn says_master(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
+    let role = redis::cmd("ROLE").query_async::<Vec<Value>>(connection).await?;
+    let said = role.into_iter().next().and_then(|said| redis::from_redis_value::<String>(said).ok());
+    Ok(said.is_none_or(|role| role == "master"))
+}
+
+/// Whether it is a master, where it must be one; a server that does not let its user ask is believed.
+async fn is_right(
+    connection: &mut MultiplexedConnection,
+    target: &Target,
+    metrics: &UpstreamMetrics,
+) -> Result<(), String> {
+    if !target.must_be_master {
+        return Ok(());
+    }
+    let said = says_master(connection).await;
+    metrics.forbidden.note("ROLE", said.as_ref().is_err_and(is_forbidden));
+    if said.unwrap_or(true) { Ok(()) } else { Err(NO_MASTER.to_owned()) }
+}
+
 async fn ping(connection: &mut MultiplexedConnection, metrics: &UpstreamMetrics) -> Result<(), String> {
     let answer = redis::cmd("PING").query_async::<()>(connection).await;
     let is_forbidden = answer.as_ref().is_err_and(is_forbidden);
@@ -69,12 +100,14 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
         let mut lookout = endpoint.location.lookout(generation);
         // Without any upstream there is none to ask until a reload, or a sentinel, names one.
         let Ok(target) = target else {
+            endpoint.metrics.up.set(0);
             lookout.moved().await;
             continue;
         };
         let asked = async {
             let mut connection = open(&target, timeout).await?;
-            stay(&mut connection, &endpoint, &mut was_up).await
+            is_right(&mut connection, &target, &endpoint.metrics).await?;
+            stay(&mut connection, &endpoint, &target, &mut was_up).await
         };
         let up = tokio::select! {
             up = asked => up,
@@ -106,6 +139,7 @@ async fn asked_again(endpoint: &Endpoint, most: Duration) {
 async fn stay(
     connection: &mut MultiplexedConnection,
     endpoint: &Endpoint,
+    target: &Target,
     was_up: &mut Option<bool>,
 ) -> Result<(), String> {
     let (version, may_ask) = version(connection).await?;
@@ -123,5 +157,6 @@ async fn stay(
         is_learned = is_learned || learn(endpoint).await;
         asked_again(endpoint, endpoint.settings.ping_interval.min(Duration::from_secs(5))).await;
         ping(connection, &endpoint.metrics).await?;
+        is_right(connection, target, &endpoint.metrics).await?;
     }
 }

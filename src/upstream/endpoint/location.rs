@@ -3,6 +3,7 @@
 //! way). Connections watch it. After a reload those to an old location finish what is under way; after a failover they
 //! end at once.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,10 +25,12 @@ struct State {
     topologies: u64,
     /// The server that takes commands; the reason when none is known.
     target: Result<Arc<Target>, ConnectError>,
+    /// The number of the topology that it belongs to: of one before, until sentinels have named a master.
+    target_of: u64,
     /// Counts the locations there were.
     generation: u64,
-    /// Connections to locations before this one end at once.
-    deposed_before: u64,
+    /// Connections to these locations end at once.
+    deposed: Range<u64>,
     /// By an operator.
     paused_until: Option<Instant>,
     /// By sentinels that are about to name another master.
@@ -35,15 +38,32 @@ struct State {
 }
 
 impl State {
-    fn topology(&mut self, topology: Topology) {
-        self.target = match &topology {
-            Topology::Single(target) => Ok(Arc::new(target.clone())),
-            Topology::Sentinels(sentinels) => Err(sentinels.no_master("no sentinel has answered yet")),
-        };
-        self.topology = Some(Arc::new(topology));
+    /// From now on the upstream is there. Until sentinels have named a master, the last upstream takes commands.
+    fn lead_to(&mut self, topology: Topology) {
         self.topologies += 1;
+        self.held_until = None;
+        match &topology {
+            Topology::Single(target) => self.go_to(target.clone()),
+            Topology::Sentinels(sentinels) if self.target.is_err() => {
+                self.target = Err(sentinels.no_master("no sentinel has answered yet"));
+            }
+            Topology::Sentinels(_) => {}
+        }
+        self.topology = Some(Arc::new(topology));
+    }
+
+    /// This server takes commands from now on. One of the same topology that did before is deposed.
+    fn go_to(&mut self, target: Target) {
+        let is_deposed = self.target_of == self.topologies;
+        self.target = Ok(Arc::new(target));
+        self.target_of = self.topologies;
         self.generation += 1;
         self.held_until = None;
+        self.deposed = if is_deposed { self.deposed.start..self.generation } else { self.generation..self.generation };
+    }
+
+    fn is_at(&self, target: &Target) -> bool {
+        self.target_of == self.topologies && self.target.as_ref().is_ok_and(|now| now.address == target.address)
     }
 }
 
@@ -62,13 +82,14 @@ impl Location {
             topology: None,
             topologies: 0,
             target: Err(ConnectError::Absent(String::new())),
+            target_of: 0,
             generation: 0,
-            deposed_before: 0,
+            deposed: 0..0,
             paused_until: None,
             held_until: None,
         };
         match topology {
-            Ok(topology) => state.topology(topology),
+            Ok(topology) => state.lead_to(topology),
             Err(why) => state.target = Err(ConnectError::Absent(why)),
         }
         Self(watch::Sender::new(state))
@@ -90,22 +111,18 @@ impl Location {
 
     /// From now on the upstream is there.
     pub(super) fn change(&self, topology: Topology) {
-        self.0.send_modify(|state| state.topology(topology));
+        self.0.send_modify(|state| state.lead_to(topology));
     }
 
     /// The master of the topology of this number is there from now on, and what is under way at another one ends at
     /// once. False if it was there already, or if the topology is another one.
     pub(super) fn appoint(&self, number: u64, master: Target) -> bool {
         self.0.send_if_modified(|state| {
-            let is_there = state.target.as_ref().is_ok_and(|target| target.address == master.address);
-            if state.topologies != number || is_there {
-                return false;
+            let is_another = state.topologies == number && !state.is_at(&master);
+            if is_another {
+                state.go_to(master);
             }
-            state.target = Ok(Arc::new(master));
-            state.generation += 1;
-            state.deposed_before = state.generation;
-            state.held_until = None;
-            true
+            is_another
         })
     }
 
@@ -120,20 +137,23 @@ impl Location {
         });
     }
 
-    /// Commands wait for the next master, for at most so long.
-    pub(super) fn hold(&self, number: u64, most: Duration) {
+    /// Commands wait for the one who will take the place of `master`, for at most so long; false if another one is the
+    /// master already.
+    pub(super) fn hold(&self, number: u64, master: &Target, most: Duration) -> bool {
         self.0.send_if_modified(|state| {
-            let is_its = state.topologies == number;
+            let is_its = state.topologies == number && state.is_at(master);
             if is_its {
                 state.held_until = Instant::now().checked_add(most);
             }
             is_its
-        });
+        })
     }
 
-    /// There will be no other master for now.
-    pub(super) fn release(&self) {
-        self.0.send_if_modified(|state| state.held_until.take().is_some());
+    /// Nobody will take the place of `master` for now.
+    pub(super) fn release(&self, number: u64, master: &Target) {
+        self.0.send_if_modified(|state| {
+            state.topologies == number && state.is_at(master) && state.held_until.take().is_some()
+        });
     }
 
     /// Commands wait for [`Location::resume`], or until so much time has passed.
@@ -171,7 +191,12 @@ impl Lookout {
 
     /// True when the connection's server is deposed: nothing that is under way there is worth waiting for.
     pub(crate) fn is_deposed(&self) -> bool {
-        self.generation < self.states.borrow().deposed_before
+        self.states.borrow().deposed.contains(&self.generation)
+    }
+
+    /// True when commands wait for another master.
+    pub(crate) fn is_held(&self) -> bool {
+        self.states.borrow().held_until.is_some_and(|until| until > Instant::now())
     }
 
     /// Until when commands wait, if they do.

@@ -85,9 +85,17 @@ impl Endpoint {
         self.permits.close();
     }
 
-    /// From now on `topology` leads to the upstream: what is under way ends where it began, everything else goes there.
+    /// From now on `topology` leads to the upstream: what is under way ends where it began, everything else goes
+    /// there, or stays where it is until sentinels have named a master.
     pub fn move_to(&self, topology: Topology) {
-        tracing::info!(upstream = %topology.name(), "the upstream has moved; connections are opened again");
+        match &topology {
+            Topology::Single(_) => {
+                tracing::info!(upstream = %topology.name(), "the upstream has moved; connections are opened again");
+            }
+            Topology::Sentinels(_) => {
+                tracing::info!(upstream = %topology.name(), "the upstream moves when a sentinel has named the master");
+            }
+        }
         self.metrics.unverified.set(i64::from(topology.is_unverified()));
         self.location.change(topology);
         self.circuit.begin_again();

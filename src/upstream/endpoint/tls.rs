@@ -48,7 +48,7 @@ fn authorities(ca_file: &str, provider: &Arc<CryptoProvider>) -> Result<Arc<WebP
     if ca_file.is_empty() {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     } else {
-        let faulty = |error: String| format!("ca_file {ca_file}: {error}");
+        let faulty = |error: String| format!("upstream.ca_file {ca_file}: {error}");
         let pem = std::fs::read(ca_file).map_err(|error| faulty(error.to_string()))?;
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| faulty(error.to_string()))?;
@@ -56,7 +56,10 @@ fn authorities(ca_file: &str, provider: &Arc<CryptoProvider>) -> Result<Arc<WebP
         }
     }
     if roots.is_empty() {
-        return Err("no certificate authority was found for rediss://; set upstream.ca_file".into());
+        return Err(match ca_file.is_empty() {
+            true => "no certificate authority was found for rediss://; set upstream.ca_file".to_owned(),
+            false => format!("upstream.ca_file {ca_file}: has no certificate in PEM form"),
+        });
     }
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
     verifier.map_err(|error| error.to_string())
@@ -106,6 +109,14 @@ impl Refusal {
                 "{reason}: connect by a name that it has instead of {host}, or let any name do with \
                  upstream.tls_verify = \"ca\", or {alone}"
             ),
+            Error::InvalidCertificate(CertificateError::Other(why)) if format!("{why:?}").contains("CaUsed") => {
+                format!(
+                    "it is an authority's own (CA:TRUE), which no server may show: give it one of its own, or {alone}"
+                )
+            }
+            Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+                format!("it has expired: give it a new one, or {alone}")
+            }
             Error::InvalidCertificate(reason) => format!("{reason}: give it a new one, or {alone}"),
             other => other.to_string(),
         };

@@ -41,9 +41,9 @@ impl Topology {
         if UNIX.iter().any(|scheme| url.starts_with(scheme)) {
             return single(url, None).map(Self::Single);
         }
-        let known = url
-            .split_once("://")
-            .and_then(|(scheme, rest)| SCHEMES.iter().find(|(name, ..)| *name == scheme).map(|known| (known, rest)));
+        let known = url.split_once("://").and_then(|(scheme, rest)| {
+            SCHEMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(scheme)).map(|known| (known, rest))
+        });
         let Some((&(_, is_tls, asks_sentinels), rest)) = known else {
             return Err("must begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://".into());
         };
@@ -88,6 +88,9 @@ fn single(url: &str, tls: Option<Tls>) -> Result<Target, String> {
 
 /// What stands behind the scheme of sentinels: `[user:password@]host:port,host:port.../service[/db]`.
 fn sentinels(rest: &str, settings: &config::Upstream, tls: Option<Tls>) -> Result<Sentinels, String> {
+    if rest.contains(['?', '#']) {
+        return Err(format!("has nothing behind the service and the database; {SENTINEL_FORM}"));
+    }
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (login, hosts) = authority.rsplit_once('@').map_or(("", authority), |(login, hosts)| (login, hosts));
     let (service, db) = path.split_once('/').unwrap_or((path, ""));
@@ -187,9 +190,13 @@ mod tests {
         assert!(master.must_be_master && master.name() == "redis://10.0.0.1:6379");
         assert!(sentinels("rediss+sentinel://one/game").access.tls.is_some());
         assert_eq!(sentinels("redis+sentinel://one,two/game").master.login.username(), None);
-        for wrong in
-            ["redis+sentinel://one", "redis+sentinel://one/", "redis+sentinel:///game", "redis+sentinel://one/game/x"]
-        {
+        for wrong in [
+            "redis+sentinel://one",
+            "redis+sentinel://one/",
+            "redis+sentinel:///game",
+            "redis+sentinel://one/game/x",
+            "redis+sentinel://one/game?protocol=3",
+        ] {
             assert!(parse(wrong).expect_err("refused").contains(super::SENTINEL_FORM), "{wrong}");
         }
     }

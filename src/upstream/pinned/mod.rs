@@ -20,7 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::endpoint::group::Group;
 use super::pipeline::account::Account;
 use super::pipeline::batch::{Batch, Expect};
-use super::pipeline::connection::{Connection, Ended, deposed};
+use super::pipeline::connection::{Connection, Ended};
 use super::pipeline::inbox::Inbox;
 use super::pipeline::lane::Lane;
 use super::pipeline::queue::Queue;
@@ -38,8 +38,6 @@ struct Keeper {
     shelf: Rc<Shelf>,
     queue: Weak<RefCell<Queue>>,
     inbox: Inbox,
-    /// The number of the location that it leads to.
-    generation: u64,
 }
 
 /// How long a command under way on a connection to an upstream that was given up may take to end.
@@ -48,20 +46,8 @@ const GRACE: Duration = Duration::from_secs(1);
 impl Keeper {
     async fn run(mut self, mut connection: Connection) {
         let endpoint = self.line.endpoint.clone();
-        let mut lookout = endpoint.location.lookout(self.generation);
-        let moved = async {
-            lookout.moved().await;
-            if lookout.is_deposed() {
-                return deposed();
-            }
-            tokio::time::sleep(GRACE).await;
-            std::io::Error::other("the upstream was changed")
-        };
-        let driven = caught(LastingPart::UpstreamConnections, &endpoint.panics, connection.drive_unsolicited());
-        let ended = tokio::select! {
-            ended = driven => ended,
-            why = moved => Some(Ended::Lost(why)),
-        };
+        let driven = connection.drive_lent(GRACE);
+        let ended = caught(LastingPart::UpstreamConnections, &endpoint.panics, driven).await;
         match ended.unwrap_or_else(|| connection.met_bug()) {
             Ended::Quiet => {}
             Ended::Lost(why) => {
@@ -117,10 +103,10 @@ impl Pinned {
         // What was not greeted as it should be serves nobody else.
         let moved = connected.as_ref().is_some_and(|connected| connected.is_incomplete);
         if let Some(connected) = connected {
-            let (queue, generation) = (Rc::downgrade(&lane.queue), connected.generation);
+            let queue = Rc::downgrade(&lane.queue);
             let connection = Connection::new(connected, queue.clone(), line.endpoint.clone(), Some(inbox.clone()));
             let (group, shelf, inbox) = (group.clone(), shelf.clone(), inbox.clone());
-            let keeper = Keeper { line, id, group, shelf, queue, inbox, generation };
+            let keeper = Keeper { line, id, group, shelf, queue, inbox };
             tokio::task::spawn_local(keeper.run(connection));
         }
         Self { lane, inbox, id, moved, deadline, metrics, _permit: permit }

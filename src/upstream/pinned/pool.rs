@@ -37,12 +37,7 @@ impl Pool {
 
     /// An idle connection or a new one, when there may be one more.
     pub(crate) async fn take(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
-        let mut lookout = self.endpoint.location.lookout(0);
-        tokio::select! {
-            biased;
-            () = lookout.resumed() => {}
-            () = self.endpoint.permits.closing() => return Err(ConnectError::Closing),
-        }
+        self.resumed().await?;
         let permit = self.endpoint.permits.enter().await?;
         // One that was given back a moment ago is idle when its task has run.
         tokio::task::yield_now().await;
@@ -53,6 +48,16 @@ impl Pool {
         }
         let line = Line::new(self.connect(group).await?, self.endpoint.clone());
         Ok(Pinned::lend(line, group, account, Lender { shelf: &self.shelf, permit }))
+    }
+
+    /// Waits until commands may go to the upstream.
+    async fn resumed(&self) -> Result<(), ConnectError> {
+        let mut lookout = self.endpoint.location.lookout(0);
+        tokio::select! {
+            biased;
+            () = lookout.resumed() => Ok(()),
+            () = self.endpoint.permits.closing() => Err(ConnectError::Closing),
+        }
     }
 
     /// Waits for an upstream that is away like what waits on a lane does.

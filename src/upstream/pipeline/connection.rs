@@ -10,21 +10,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
 use tokio::time::{Sleep, sleep_until};
 
 use super::account::Account;
 use super::arrivals::Arrivals;
-use super::batch::Batch;
 use super::flight::Flight;
 use super::inbox::Inbox;
 use super::queue::{Progress, Queue};
-use super::ticket::ticket;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::connect::Connected;
-use crate::upstream::endpoint::error::ConnectError;
-use crate::upstream::endpoint::location::Lookout;
 use crate::upstream::endpoint::stream::Stream;
 
 /// A connection that was open for so long was no failed attempt.
@@ -36,23 +32,23 @@ const STEPS: usize = 8;
 
 pub(crate) struct Connection {
     stream: Stream,
-    queue: Weak<RefCell<Queue>>,
-    endpoint: Arc<Endpoint>,
-    arrivals: Arrivals,
+    pub(super) queue: Weak<RefCell<Queue>>,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) arrivals: Arrivals,
     out: BytesMut,
     /// Bytes ever put into `out`, and ever written.
     given: u64,
     written: u64,
     has_yielded: bool,
-    heard: Instant,
-    pinged: bool,
+    pub(super) heard: Instant,
+    pub(super) pinged: bool,
     since: Instant,
     /// Since when the front request is the front one.
     front_since: Instant,
     /// The number of the location that it leads to.
-    generation: u64,
+    pub(super) generation: u64,
     /// What waits is not taken: it is for the next connection, or for the end of a pause.
-    is_held: bool,
+    pub(super) is_held: bool,
     /// Fires when a reply may be late for which nobody else has a clock.
     alarm: Option<Pin<Box<Sleep>>>,
 }
@@ -139,67 +135,13 @@ impl Connection {
         self.arrivals.flights.len()
     }
 
-    /// Works until the connection ends or should lead elsewhere, and asks a silent upstream how it is.
-    pub(super) async fn drive(&mut self) -> Ended {
-        let mut lookout = self.endpoint.location.lookout(self.generation);
-        let mut ticker = tokio::time::interval(self.often());
-        loop {
-            if lookout.is_deposed() {
-                return Ended::Lost(deposed());
-            }
-            self.is_held = self.is_outdated(&lookout) || lookout.paused_until().is_some();
-            tokio::select! {
-                biased;
-                ended = self.drive_unsolicited() => match ended {
-                    Ended::Quiet if self.is_outdated(&lookout) => return ended,
-                    Ended::Quiet => if let Err(error) = self.rest(&mut lookout).await { return Ended::Lost(error) },
-                    _ => return ended,
-                },
-                _ = ticker.tick() => if let Err(error) = self.check_health() { return Ended::Lost(error) },
-                () = lookout.changed() => {}
-            }
-        }
-    }
-
-    /// How often its health is looked at.
-    fn often(&self) -> Duration {
-        let settings = &self.endpoint.settings;
-        let deadlines = [settings.ping_interval, settings.command_timeout].into_iter().filter(|time| !time.is_zero());
-        deadlines.fold(Duration::from_secs(1), Duration::min)
-    }
-
-    fn is_outdated(&self, lookout: &Lookout) -> bool {
-        lookout.has_moved() || self.is_unready()
-    }
-
     /// Its server is not the right one any more; a young connection waits, so that a wrong server meets no storm of
-    /// them.
-    fn is_unready(&self) -> bool {
-        self.arrivals.is_unready && self.was_sound()
+    /// them. A client's own connection stays, with what the server keeps there for it.
+    pub(super) fn is_unready(&self) -> bool {
+        self.arrivals.is_unready && self.arrivals.inbox.is_none() && self.was_sound()
     }
 
-    /// Nothing is under way, and nothing may begin. If the upstream closes it meanwhile, nothing is sent and lost; at a
-    /// shutdown what waits is answered with that.
-    async fn rest(&mut self, lookout: &mut Lookout) -> io::Result<()> {
-        self.endpoint.metrics.lanes.held.inc();
-        let (endpoint, queue) = (self.endpoint.clone(), self.queue.clone());
-        let informed = async {
-            endpoint.permits.closing().await;
-            let due = queue.upgrade().map(|queue| queue.borrow_mut().take_due(|_| true));
-            due.into_iter().flatten().for_each(|flight| flight.fail(&ConnectError::Closing.to_string()));
-            std::future::pending::<()>().await;
-        };
-        let rested = tokio::select! {
-            () = lookout.changed() => Ok(()),
-            error = std::future::poll_fn(|cx| self.poll_closed(cx)) => Err(error),
-            () = informed => Ok(()),
-        };
-        self.endpoint.metrics.lanes.held.dec();
-        (self.heard, self.pinged) = (Instant::now(), false);
-        rested
-    }
-
-    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+    pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
             match self.poll_read(cx) {
                 Ok(true) => {}
@@ -214,36 +156,7 @@ impl Connection {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// Asks a silent upstream with PING, and gives it up when it stays silent (half-open connections).
-    fn check_health(&mut self) -> io::Result<()> {
-        if self.arrivals.is_left_unread() {
-            // It is the client that is slow: the upstream may have sent what has not been read.
-            (self.heard, self.pinged) = (Instant::now(), false);
-            return Ok(());
-        }
-        let settings = &self.endpoint.settings;
-        let silent = self.heard.elapsed();
-        if silent > settings.ping_interval + settings.ping_timeout {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "no reply within upstream.ping_timeout"));
-        }
-        let waits_since = self.arrivals.flights.front().map(|flight| flight.since.max(self.heard));
-        if !settings.command_timeout.is_zero()
-            && waits_since.is_some_and(|since| since.elapsed() > settings.command_timeout)
-        {
-            if let Some(front) = self.arrivals.flights.front_mut() {
-                front.time_out();
-            }
-            return Err(late());
-        }
-        if silent > settings.ping_interval && !self.pinged {
-            self.pinged = true;
-            let (_, delivery) = ticket(Rc::default());
-            self.give(Flight::new(Batch::one(Bytes::from_static(b"*1\r\n$4\r\nPING\r\n"), false), delivery));
-        }
-        Ok(())
-    }
-
-    fn give(&mut self, mut flight: Flight) {
+    pub(super) fn give(&mut self, mut flight: Flight) {
         flight.offset = self.given;
         flight.write_to(&mut self.out);
         self.given = self.written + self.out.len() as u64;
@@ -399,11 +312,6 @@ impl Connection {
     }
 }
 
-/// Why a connection ends whose server is not the upstream any more, without waiting for what is under way.
-pub(crate) fn deposed() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the sentinels name another master")
-}
-
-fn late() -> io::Error {
+pub(super) fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no reply within upstream.command_timeout")
 }

@@ -6,6 +6,7 @@ pub(super) mod batch;
 mod client_window;
 pub(super) mod connection;
 mod driver;
+mod driving;
 pub(super) mod flight;
 pub(super) mod inbox;
 pub(super) mod lane;

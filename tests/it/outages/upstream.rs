@@ -233,3 +233,20 @@ fn rediss_is_verified_against_the_given_authority() {
     let told = sidecar.wire().ask("GET a");
     assert!(told.contains("does not answer") && told.contains("certificate"), "{told}");
 }
+
+#[test]
+fn a_client_whose_own_connection_leads_to_a_replica_is_answered_on() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("CLIENT TRACKING ON BCAST"), "+OK\r\n");
+    let begun = Instant::now();
+    assert_eq!(redis.wire().ask("REPLICAOF 127.0.0.1 1"), "+OK\r\n");
+    until("the connection is no young one", || {
+        assert!(wire.ask("SET a 1").starts_with("-READONLY"));
+        begun.elapsed() > Duration::from_millis(1500)
+    });
+    assert!(wire.ask("SET a 1").starts_with("-READONLY"));
+    assert_eq!(wire.ask("GET a"), "$-1\r\n");
+    assert!(wire.ask("CLIENT TRACKINGINFO").contains("bcast"), "the upstream keeps what it kept");
+}

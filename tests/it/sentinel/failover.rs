@@ -6,9 +6,11 @@ use super::before;
 use crate::faults::load::{Ask, Load, Seen};
 use crate::operations::reload::reload;
 use crate::support::admin::metric;
+use crate::support::redis::Redis;
 use crate::support::sentinels::{Group, Sentinel};
 use crate::support::sidecar::Sidecar;
-use crate::support::wire::{Wire, line};
+use crate::support::warnings;
+use crate::support::wire::{Wire, array, line};
 use crate::support::{free_port, setting, until};
 
 /// No reply went astray, and every error says what became of the command.
@@ -43,13 +45,19 @@ fn what_is_written_during_a_failover_in_order_is_not_lost() {
     let mut listening = sidecar.wire();
     listening.send(&line("SUBSCRIBE news __hearthside__:gap"));
     (0..2).for_each(|_| drop(listening.frame()));
-    assert_eq!(sidecar.wire().ask("SET a 1"), "+OK\r\n");
+    let mut own = sidecar.wire();
+    for (request, reply) in [("SET a 1", "+OK"), ("MULTI", "+OK"), ("INCR a", "+QUEUED")] {
+        assert_eq!(own.ask(request), format!("{reply}\r\n"));
+    }
     let before = group.master();
     group.ask_to_fail_over();
     until("it is under way", || sidecar.log().contains("a failover is under way"));
     // The old master would take these writes for some hundred milliseconds, and then forget them.
     let load = Load::start(sidecar.port, 6, &[Ask::Through]);
+    own.send(&line("EXEC"));
     until("there is another master", || group.master() != before);
+    let told = String::from_utf8_lossy(&own.frame()).into_owned();
+    assert!(told.starts_with('-'), "a transaction at the old master: {told}");
     load.go_on(20);
     let seen = load.stop();
     judge(&seen);
@@ -140,14 +148,16 @@ fn without_any_sentinel_the_last_master_stays() {
     is_served(&group, &mut wire, "b");
 }
 
+/// The shipped configuration with this upstream.
+fn config(url: &str) -> String {
+    hearthside::config::SHIPPED.replace("[upstream]\nurl = \"\"", &format!("[upstream]\nurl = \"{url}\""))
+}
+
 #[test]
 fn a_reload_leads_from_one_server_to_a_group_and_back() {
     let group = Group::start();
-    let alone = crate::support::redis::Redis::start();
+    let alone = Redis::start();
     let urls = [alone.url(), group.url(), alone.url()];
-    let config = |url: &str| {
-        hearthside::config::SHIPPED.replace("[upstream]\nurl = \"\"", &format!("[upstream]\nurl = \"{url}\""))
-    };
     let sidecar = Sidecar::builder().config(&config(&urls[0])).start();
     let mut wire = sidecar.wire();
     for (i, url) in urls.iter().enumerate() {
@@ -159,6 +169,28 @@ fn a_reload_leads_from_one_server_to_a_group_and_back() {
             place.wire().ask(&format!("EXISTS {key}")) == ":1\r\n"
         });
     }
+}
+
+#[test]
+fn a_reload_to_a_group_ends_nothing_that_is_under_way_and_waits_for_the_first_answer() {
+    let (group, alone) = (Group::start(), Redis::start());
+    let silent = "redis+sentinel://127.0.0.1:1/game";
+    let sidecar = Sidecar::builder().config(&config(&alone.url())).expect(&[warnings::SENTINEL_SILENT]).start();
+    let (mut slow, mut wire) = (sidecar.wire(), sidecar.wire());
+    let proof = "local t = redis.call('TIME')[1] + 2 while redis.call('TIME')[1] + 0 < t do end return 'done'";
+    slow.send(&array(&["EVAL", proof, "0"]));
+    reload(&sidecar, &config(silent));
+    until("the sentinel is silent", || sidecar.log().contains("a sentinel does not answer"));
+    reload(&sidecar, &config(&group.url()));
+    until("the group is followed", || metric(&sidecar, "hearthside_sentinels_answering") == 3.0);
+    assert_eq!(slow.frame(), b"$4\r\ndone\r\n");
+    until("commands go to the group", || {
+        assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
+        group.servers[0].wire().ask("EXISTS a") == ":1\r\n"
+    });
+    reload(&sidecar, &config(silent));
+    until("the silent one is asked", || metric(&sidecar, "hearthside_sentinels") == 1.0);
+    assert_eq!(wire.ask("SET a 2"), "+OK\r\n", "the last upstream takes commands until a sentinel names another one");
 }
 
 /// With `HEARTHSIDE_FAILOVERS=20` there are more of them, and each must be over in a second; otherwise the machine may be

@@ -76,3 +76,29 @@ fn a_server_that_is_no_master_any_more_is_left() {
     assert_eq!(direct.ask("REPLICAOF NO ONE"), "+OK\r\n");
     assert_eq!(wire.ask("SET a 3"), "+OK\r\n");
 }
+
+#[test]
+fn sentinels_that_move_or_have_two_names_count_once() {
+    let mut group = Group::start();
+    let url = format!("redis+sentinel://localhost:{}/{SERVICE}", group.sentinels[0].port);
+    let sidecar = before(&group).set("UPSTREAM__URL", url).start();
+    let counts = || ["hearthside_sentinels", "hearthside_sentinels_answering"].map(|name| metric(&sidecar, name));
+    until("all are known", || counts() == [3.0, 3.0]);
+    group.sentinels[1].move_away();
+    until("it is missed", || sidecar.log().contains("a sentinel does not answer"));
+    until("it is found at its new address, and the old one is forgotten", || counts() == [3.0, 3.0]);
+}
+
+#[test]
+fn a_sentinel_without_the_right_to_subscribe_is_asked_all_the_same() {
+    let redis = Redis::start();
+    let more = "user default on nopass -@all +sentinel|master +sentinel|get-master-addr-by-name +sentinel|sentinels";
+    let sentinel = Sentinel::start(redis.port, 1, more);
+    let url = format!("redis+sentinel://127.0.0.1:{}/{SERVICE}", sentinel.port);
+    let builder = || Sidecar::builder().set("UPSTREAM__URL", &url).expect(&[warnings::SENTINEL_MUTE]);
+    let sidecar = builder().start();
+    assert_eq!(sidecar.wire().ask("SET a 1"), "+OK\r\n");
+    let done = builder().execute(&["check", "--connect"]);
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(told.contains("its user may not subscribe"), "{told}");
+}

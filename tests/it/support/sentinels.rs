@@ -56,6 +56,16 @@ impl Sentinel {
         until("a sentinel answers", || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok());
     }
 
+    /// It goes on at another address, with all that it knows, its id included.
+    pub fn move_away(&mut self) {
+        self.kill();
+        let old = std::mem::replace(&mut self.port, free_port());
+        let config = fs::read_to_string(self.config()).expect("its configuration");
+        let config = config.replace(&format!("port {old}\n"), &format!("port {}\n", self.port));
+        fs::write(self.config(), config).expect("written");
+        self.launch();
+    }
+
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("running");

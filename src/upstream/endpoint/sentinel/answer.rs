@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 
 use super::council::View;
@@ -11,7 +12,7 @@ use crate::upstream::endpoint::target::Host;
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) view: View,
-    /// Its own id; before Redis 6.2 sentinels do not tell it.
+    /// Its own id, if it tells.
     pub(super) id: Option<String>,
     /// The other sentinels that it knows, with their ids.
     pub(super) others: Vec<(Host, String)>,
@@ -24,25 +25,47 @@ type Fields = HashMap<String, String>;
 /// # Errors
 /// Why there is no answer, or what is wrong with it.
 pub(super) async fn ask(connection: &mut MultiplexedConnection, service: &str) -> Result<Answer, String> {
-    let mut questions = redis::pipe();
     // The number first: a failover between the two gives the new master an old number, which counts for less.
-    questions.cmd("SENTINEL").arg("MASTER").arg(service);
-    questions.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(service);
-    questions.cmd("SENTINEL").arg("SENTINELS").arg(service);
-    let asked = questions.query_async::<(Fields, Option<(String, u16)>, Vec<Fields>)>(connection).await;
-    let (master, address, others) = asked.map_err(|error| told(&error, service))?;
+    let master: Fields = sentinel(connection, "MASTER", service).await?;
+    let address: Option<(String, u16)> = sentinel(connection, "GET-MASTER-ADDR-BY-NAME", service).await?;
+    let others: Vec<Fields> = sentinel(connection, "SENTINELS", service).await?;
     let (name, port) = address.ok_or_else(|| unknown(service))?;
-    let id = redis::cmd("SENTINEL").arg("MYID").query_async::<String>(connection).await;
     Ok(Answer {
         view: View { master: Host { name, port }, epoch: number(&master, "config-epoch").unwrap_or(0) },
-        id: id.ok(),
+        id: None,
         others: others.iter().filter_map(other).collect(),
     })
 }
 
-fn told(error: &redis::RedisError, service: &str) -> String {
-    let text = error.to_string();
-    if text.contains("No such master") { unknown(service) } else { text }
+/// The sentinel's own id; before Redis 6.2 they do not tell it, and its user may not ask.
+pub(super) async fn own_id(connection: &mut MultiplexedConnection) -> Option<String> {
+    redis::cmd("SENTINEL").arg("MYID").query_async(connection).await.ok()
+}
+
+/// One question.
+async fn sentinel<T: FromRedisValue>(
+    connection: &mut MultiplexedConnection,
+    about: &str,
+    service: &str,
+) -> Result<T, String> {
+    let answer = redis::cmd("SENTINEL").arg(about).arg(service).query_async(connection).await;
+    answer.map_err(|error| match error.to_string() {
+        text if text.contains("No such master") => unknown(service),
+        text => in_words(text),
+    })
+}
+
+/// What a sentinel's refusal means, in an operator's words.
+pub(super) fn in_words(text: String) -> String {
+    if text.contains("unknown command") {
+        "it is no sentinel".to_owned()
+    } else if text.contains("NOAUTH") {
+        "it wants a password: set upstream.sentinel_password".to_owned()
+    } else if text.contains("uthentication failed") || text.contains("WRONGPASS") {
+        format!("it does not take upstream.sentinel_username and upstream.sentinel_password ({text})")
+    } else {
+        text
+    }
 }
 
 fn unknown(service: &str) -> String {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use redis::Msg;
+use redis::aio::{MultiplexedConnection, PubSub};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
-use super::answer::{Answer, ask};
+use super::answer::{Answer, ask, in_words, own_id};
+use super::event::{Stage, master_of};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::asking::{in_time, open, subscriber};
 use crate::upstream::endpoint::circuit::backoff;
@@ -18,6 +20,25 @@ use crate::upstream::endpoint::target::{Host, Target};
 const OFTEN: Duration = Duration::from_secs(1);
 /// The same while the master does not answer.
 const OFTENER: Duration = Duration::from_millis(200);
+
+/// What an error of a user holds who may not do something.
+const FORBIDDEN: &str = "may not subscribe";
+
+/// A connection on which a sentinel tells all its events.
+///
+/// # Errors
+/// Why that cannot be, in an operator's words.
+pub(super) async fn subscribed(target: &Target, timeout: Duration) -> Result<PubSub, String> {
+    let mut events = subscriber(target, timeout).await.map_err(in_words)?;
+    let subscribed = async {
+        events.psubscribe("*").await.map_err(|error| match error.code() {
+            Some("NOPERM") => format!("its user {FORBIDDEN} (+psubscribe, and all channels): {error}"),
+            _ => error.to_string(),
+        })
+    };
+    in_time(timeout, subscribed).await?;
+    Ok(events)
+}
 
 /// One sentinel that is listened to.
 pub(super) struct Listener {
@@ -36,27 +57,8 @@ pub(super) enum Report {
     Says(Host, Answer),
     /// It does not answer.
     IsSilent(Host, String),
-    /// It runs a failover.
-    Failover(Stage),
-}
-
-/// Of a failover that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// A replica is about to become the master.
-    Begins,
-    /// It did not.
-    Fails,
-}
-
-impl Stage {
-    fn of(event: &str) -> Option<Self> {
-        match event {
-            "+failover-state-send-slaveof-noone" => Some(Self::Begins),
-            _ if event.starts_with("-failover-abort") => Some(Self::Fails),
-            _ => None,
-        }
-    }
+    /// It runs a failover, in which this master is replaced.
+    Failover(Stage, Host),
 }
 
 impl Listener {
@@ -78,40 +80,67 @@ impl Listener {
 
     async fn converse(&self, attempt: &mut u32) -> Result<Infallible, String> {
         let timeout = self.endpoint.settings.connect_timeout;
-        let mut questions = open(&self.target, timeout).await?;
-        let mut events = subscriber(&self.target, timeout).await?;
-        let subscribed = async { events.psubscribe("*").await.map_err(|error| error.to_string()) };
-        in_time(timeout, subscribed).await?;
+        let mut questions = open(&self.target, timeout).await.map_err(in_words)?;
+        let happened = Notify::new();
+        let events = match subscribed(&self.target, timeout).await {
+            Ok(events) => Some(events),
+            Err(why) if why.contains(FORBIDDEN) => {
+                self.warn_of_silence(&why);
+                None
+            }
+            Err(why) => return Err(why),
+        };
+        // What it tells is taken while it is asked: the beginning of a failover does not wait for an answer.
+        tokio::select! {
+            ended = self.hear(events, &happened) => ended,
+            ended = self.ask(&mut questions, &happened, attempt) => ended,
+        }
+    }
+
+    fn warn_of_silence(&self, why: &str) {
+        tracing::warn!(
+            sentinel = %self.host,
+            why,
+            "a sentinel does not let its user subscribe to its events: failovers are noticed within a second only, and \
+             writes that the old master takes meanwhile are lost"
+        );
+    }
+
+    /// Takes what it tells by itself.
+    async fn hear(&self, events: Option<PubSub>, happened: &Notify) -> Result<Infallible, String> {
+        let Some(mut events) = events else { return std::future::pending().await };
+        let mut events = events.on_message();
         loop {
-            let answer = ask(&mut questions, &self.service).await?;
+            let event = events.next().await.ok_or("it closed the connection")?;
+            let channel = event.get_channel_name();
+            let text = String::from_utf8_lossy(event.get_payload_bytes());
+            if let Some(master) = master_of(&self.service, channel, &text) {
+                if let Some(stage) = Stage::of(channel) {
+                    self.tell(Report::Failover(stage, master)).await?;
+                }
+                happened.notify_one();
+            }
+        }
+    }
+
+    /// Asks it again and again.
+    async fn ask(
+        &self,
+        questions: &mut MultiplexedConnection,
+        happened: &Notify,
+        attempt: &mut u32,
+    ) -> Result<Infallible, String> {
+        let id = own_id(questions).await;
+        loop {
+            let answer = Answer { id: id.clone(), ..ask(questions, &self.service).await? };
             if std::mem::take(attempt) > 0 {
                 tracing::info!(sentinel = %self.host, "a sentinel answers again");
             }
             self.tell(Report::Says(self.host.clone(), answer)).await?;
             let often = if self.endpoint.circuit.attempts() > 0 { OFTENER } else { OFTEN };
-            let mut stream = events.on_message();
-            let happened = async {
-                loop {
-                    match stream.next().await {
-                        Some(message) if !self.is_ours(&message) => {}
-                        other => return other,
-                    }
-                }
-            };
             // The timeout is the other reason to ask again.
-            if let Ok(event) = tokio::time::timeout(often, happened).await {
-                let event = event.ok_or("it closed the connection")?;
-                if let Some(stage) = Stage::of(event.get_channel_name()) {
-                    self.tell(Report::Failover(stage)).await?;
-                }
-            }
+            let _late = tokio::time::timeout(often, happened.notified()).await;
         }
-    }
-
-    /// It is about this service: the words of an event name it.
-    fn is_ours(&self, message: &Msg) -> bool {
-        let text = String::from_utf8_lossy(message.get_payload_bytes());
-        text.split(' ').any(|word| word == self.service)
     }
 
     async fn tell(&self, report: Report) -> Result<(), String> {
