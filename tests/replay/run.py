@@ -8,9 +8,11 @@ import json
 import os
 import pathlib
 import re
+import resource
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 
 HERE = pathlib.Path(__file__).parent
@@ -102,6 +104,28 @@ def play(arguments, postgres, port):
     return [json.loads(line) for line in told]
 
 
+def cpu(pid, and_children=False):
+    """Seconds of user and system time of a process and its ended children so far, of those that run too if asked."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    seconds = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    if and_children:
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        seconds += sum(cpu(child) for child in children)
+    return seconds
+
+
+def used(postgres, server, sidecar):
+    """What each part has used of the CPU so far, in seconds, and the time."""
+    of_workers, postmaster = resource.getrusage(resource.RUSAGE_CHILDREN), pathlib.Path(f"{postgres.data}/postmaster.pid")
+    return {
+        "the game": of_workers.ru_utime + of_workers.ru_stime,
+        "Redis": cpu(server.pid),
+        "the sidecar": cpu(sidecar.process.pid) if sidecar else 0.0,
+        "Postgres": cpu(postmaster.read_text().split()[0], and_children=True),
+        "all, there were": time.monotonic() * len(os.sched_getaffinity(0)),
+    }
+
+
 def statements(arguments, postgres):
     """By who sent them, without the reads that check what is shown at the end."""
     counts = {"reads": -arguments.players, "writes": 0, "sidecar": 0}
@@ -168,7 +192,11 @@ def scene(arguments, name, folder, with_sidecar):
             "HEARTHSIDE__STORE__LOAD_PAUSE": "50ms",
         }
         sidecar = Sidecar(arguments.sidecar, home, postgres, port, settings)
+    before = used(postgres, server, sidecar)
     told, misses = play(arguments, postgres, sidecar.port if sidecar else port), {}
+    if arguments.verbose:
+        parts = (f"{part} {seconds - before[part]:.1f}" for part, seconds in used(postgres, server, sidecar).items())
+        print(f"  {name}, seconds of CPU: {', '.join(parts)}", flush=True)
     counts = statements(arguments, postgres)
     if sidecar:
         misses, trouble = missed(sidecar), sidecar.stop()
