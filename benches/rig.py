@@ -155,6 +155,13 @@ class Rig:
         until(f"{name} answers", lambda: answers(port))
         return Server(name, port, process.pid)
 
+    def synced_redis(self):
+        """A Redis that syncs each write before it answers, as the journal does."""
+        port, home = free_port(), f"{self.folder}/synced"
+        os.mkdir(home)
+        asked = ["--port", str(port), "--save", "", "--dir", home, "--appendonly", "yes", "--appendfsync", "always"]
+        return self.peer("redis that syncs", "redis-server", asked, port)
+
     def twemproxy(self):
         program, port, path = shutil.which("nutcracker") or shutil.which("/usr/sbin/nutcracker"), free_port(), f"{self.folder}/twemproxy.yml"
         if not program:
