@@ -166,7 +166,7 @@ fn lay(journal: &Journal, entries: Vec<Entry>, owned: &Owned) {
         entries.into_iter().map(|entry| (of(&entry), entry)).partition(|(mapping, _)| mapping.is_some());
     for (_, entry) in &lost {
         tracing::error!(
-            mapping = entry.mapping,
+            mapping = &*entry.mapping,
             "a deferred write waits for a mapping that is not configured any more (or writes no table); it stays in \
              the journal until it is configured"
         );

@@ -1,6 +1,6 @@
 //! One cached key: its record or its absence, and how long it lives.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::config;
@@ -27,6 +27,8 @@ pub struct Entry {
     renewal: u64,
     /// How long it is kept after its expiry, in milliseconds.
     grace: u64,
+    /// A write of the key is under way: memory gives it to nobody.
+    is_taken: AtomicBool,
 }
 
 /// When a key was read last, or rather one of its last reads; also one before this process began, for which there is no
@@ -56,6 +58,15 @@ impl Entry {
     /// So many looks have begun, and it is still what the store has, or had.
     pub(super) fn is_known_at(&self, looks: u64) {
         self.known_at.store(looks, Relaxed);
+    }
+
+    /// From now on memory gives it to nobody, or to everybody again.
+    pub(super) fn set_taken(&self, is_taken: bool) {
+        self.is_taken.store(is_taken, SeqCst);
+    }
+
+    pub(super) fn is_taken(&self) -> bool {
+        self.is_taken.load(SeqCst)
     }
 
     /// True when it was known before this look began.
@@ -209,8 +220,8 @@ impl Span {
         let renewal = if record.is_some() && self.renew { self.ttl.unwrap_or(0) } else { 0 };
         let grace = if record.is_some() { self.stale.max(self.stale_if_error) } else { 0 };
         let (expires_at, used_at) = (AtomicU64::new(expires_at.as_ms()), AtomicU64::new(Use::at(now).0));
-        let known_at = AtomicU64::new(u64::MAX);
-        Entry { record, mapping, epoch, loaded_at, expires_at, used_at, known_at, renewal, grace }
+        let (known_at, is_taken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
+        Entry { record, mapping, epoch, loaded_at, expires_at, used_at, known_at, renewal, grace, is_taken }
     }
 
     /// Gives an entry another time to live, counted from `now`.

@@ -41,6 +41,7 @@ pub use source::After;
 pub use tasks::Tasks;
 pub use writes::WriteResult;
 pub use writes::expire::ExpireOutcome;
+pub use writes::together::Together;
 pub use writes::transaction::steps::{Act, AllDone, Done, Step};
 pub use writes::transaction::watched::Watched;
 pub use writes::transaction::{OwnedTransaction, Prepared};
@@ -135,15 +136,16 @@ impl Cache {
         self.writer.write(id, key, write)
     }
 
-    /// EXPIRE and related commands on a key that expires by its column. It has queued when this returns; the future
-    /// only waits.
+    /// EXPIRE and related commands on a key that expires by its column; `together` are those of this thread, for this
+    /// cache. It has queued when this returns; the future only waits. To be called in a task that stays on its thread.
     pub fn expire(
         &self,
+        together: &Together,
         id: MappingId,
         key: &Bytes,
         command: ExpireCommand,
     ) -> impl Future<Output = Result<ExpireOutcome, StoreError>> + use<> {
-        self.writer.expire(id, key, command)
+        self.writer.expire(together, id, key, command)
     }
 
     /// Begins a transaction, of which what is read and written counts for `client`. Its writes have queued when this

@@ -21,6 +21,8 @@ pub(super) struct Cached {
     /// Its plan, which is replaced when the schema has changed.
     pub(super) current: CurrentPlan,
     pub(super) life: Span,
+    /// The mapping's key pattern, as the journal's entries have it.
+    pub(super) text: Arc<str>,
     /// The epoch: raising it makes every key of the mapping in memory invalid at once.
     epoch: AtomicU64,
     /// Log lines about loads and writes that failed.
@@ -36,7 +38,8 @@ pub(super) const COMPLAIN_EVERY: u64 = 1000;
 impl Cached {
     fn new(current: CurrentPlan, settings: &config::Cache) -> Self {
         let life = Span::new(&current.mapping().config, settings);
-        Self { current, life, epoch: AtomicU64::new(0), complaints: LogThrottle::every(COMPLAIN_EVERY) }
+        let text = current.mapping().pattern.text().into();
+        Self { current, life, text, epoch: AtomicU64::new(0), complaints: LogThrottle::every(COMPLAIN_EVERY) }
     }
 
     pub(crate) const fn mapping(&self) -> &Mapping {

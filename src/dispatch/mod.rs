@@ -31,7 +31,7 @@ pub use owned::write::{Mismatch, refusal as write_refusal};
 use call::Call;
 
 use crate::access::Access;
-use crate::cache::ThreadCache;
+use crate::cache::{ThreadCache, Together};
 use crate::clients::Registry;
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::errors;
@@ -66,6 +66,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// This thread's cached hits.
     pub front: RefCell<ThreadCache>,
+    /// This thread's commands about expiries that have queued in the cache.
+    pub together: Together,
 }
 
 /// A reply that comes later. Its work has begun; polling it only waits.

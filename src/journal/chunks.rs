@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
+use foldhash::quality::RandomState;
+
 use super::Entry;
 
 /// The last of each key's field, in their order, and the weight of the others.
 pub(super) fn last_of_each(entries: Vec<Entry>) -> (Vec<Entry>, u64) {
-    let mut seen = HashSet::with_capacity(entries.len());
+    let mut seen = HashSet::with_capacity_and_hasher(entries.len(), RandomState::default());
     let is_last: Vec<bool> =
         entries.iter().rev().map(|entry| seen.insert((&entry.key[..], entry.change.field()))).collect();
     let mut replaced = 0;
@@ -18,21 +20,24 @@ pub(super) fn last_of_each(entries: Vec<Entry>) -> (Vec<Entry>, u64) {
 }
 
 /// Rows of one statement: few sizes, so that their statements stay prepared.
-const CHUNKS: [usize; 4] = [256, 32, 4, 1];
+const SIZES: [usize; 5] = [1, 4, 16, 64, 256];
+const MOST: usize = 256;
 
-/// All entries in their order, in pieces of these sizes.
-pub(super) fn chunks(mut entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
-    std::iter::from_fn(move || {
-        let size = CHUNKS.into_iter().find(|size| *size <= entries.len())?;
-        let (some, rest) = entries.split_at(size);
-        entries = rest;
-        Some(some)
-    })
+/// All entries in their order, in pieces for one statement each, and how many rows that statement has: there may be
+/// fewer entries.
+pub(super) fn chunks(entries: &[Entry]) -> impl Iterator<Item = (&[Entry], usize)> {
+    let size = |some: &[Entry]| SIZES.into_iter().find(|size| *size >= some.len()).unwrap_or(MOST);
+    entries.chunks(MOST).map(move |some| (some, size(some)))
 }
 
-/// So many rows of a statement's VALUES.
-pub(super) fn rows(count: usize, row: &str) -> String {
-    vec![row; count].join(", ")
+/// The statement of so many rows. One without a key is none.
+pub(super) fn insert(rows: usize) -> String {
+    format!(
+        "INSERT INTO waiting (key, field, seq, mapping, value, weight) SELECT * FROM (VALUES {}) \
+         WHERE column1 IS NOT NULL ON CONFLICT DO UPDATE SET seq = excluded.seq, value = excluded.value, \
+         weight = excluded.weight, batch = NULL",
+        vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -54,7 +59,14 @@ mod tests {
     #[test]
     fn chunks_are_everything_in_its_order() {
         let all: Vec<Entry> = (0..1000).map(|seq| entry(seq, "a")).collect();
-        assert_eq!(chunks(&all).collect::<Vec<_>>().concat(), all);
+        assert_eq!(chunks(&all).map(|(some, _)| some).collect::<Vec<_>>().concat(), all);
+        assert_eq!(chunks(&all).map(|(some, rows)| (some.len(), rows)).last(), Some((232, 256)));
+        for (count, rows) in [(1, 1), (2, 4), (64, 64), (65, 256), (256, 256)] {
+            assert_eq!(
+                chunks(&all[..count]).map(|(some, rows)| (some.len(), rows)).collect::<Vec<_>>(),
+                [(count, rows)]
+            );
+        }
         assert_eq!(chunks(&[]).count(), 0);
     }
 }

@@ -2,6 +2,7 @@
 //! written there.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -13,7 +14,7 @@ pub struct Entry {
     /// Its place in the order of all entries.
     pub seq: u64,
     /// The mapping's key pattern.
-    pub mapping: String,
+    pub mapping: Arc<str>,
     /// The key.
     pub key: Bytes,
     /// What becomes of it.
@@ -56,6 +57,14 @@ impl Change {
         match self {
             Self::Field(name, _) => name,
             Self::Expiry(_) => EXPIRY,
+        }
+    }
+
+    /// The same, to be kept.
+    pub(super) fn stored_field(&self) -> Bytes {
+        match self {
+            Self::Field(name, _) => name.clone(),
+            Self::Expiry(_) => Bytes::from_static(EXPIRY),
         }
     }
 

@@ -5,9 +5,10 @@ use std::path::Path;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use super::chunks::{chunks, last_of_each, rows};
+use super::chunks::{chunks, insert, last_of_each};
 use super::place::{Place, failed, has_one_name, lock, lock_of};
 use super::tally::Tally;
+use super::weights::Weights;
 use super::{Change, Entry, JournalError, Waiting, layout};
 use crate::config::JournalSync;
 use crate::telemetry::clock::UnixMs;
@@ -33,6 +34,7 @@ pub(super) struct File {
     pub(super) lock: std::fs::File,
     pub(super) place: Place,
     pub(super) sync: JournalSync,
+    weights: Weights,
     tally: Tally,
     /// The tally of what has been committed.
     committed: Tally,
@@ -67,6 +69,8 @@ pub(super) async fn connect(path: &Path, sync: JournalSync, may_make: bool) -> R
         .create_if_missing(may_make)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
+        // What undoes a statement of many rows would be written into a file of its own.
+        .pragma("temp_store", "MEMORY")
         .disable_statement_logging();
     opened(path, &options).await
 }
@@ -118,9 +122,10 @@ impl File {
         layout::prepare(&mut connection).await?;
         let place = Place::opened(&before, &lock)?;
         let (appended, waiting) = counted(&mut connection).await?;
+        let weights = Weights::read(&mut connection).await?;
         let text = std::fs::read_to_string(lock_of(path)).unwrap_or_default();
         let tally = Tally::read(&text).found(appended, waiting);
-        let file = Self { connection, lock, place, sync, tally, committed: tally };
+        let file = Self { connection, lock, place, sync, weights, tally, committed: tally };
         file.note_tally();
         Ok(file)
     }
@@ -173,7 +178,7 @@ impl File {
         let mut waiting = Waiting { columns: columns.into_iter().collect(), ..Waiting::default() };
         for (seq, mapping, key, field, value, batch) in rows {
             let change = Change::from_stored(field, value);
-            let entry = Entry { seq: seq.unsigned_abs(), mapping, key: key.into(), change };
+            let entry = Entry { seq: seq.unsigned_abs(), mapping: mapping.into(), key: key.into(), change };
             match batch.map(i64::unsigned_abs) {
                 None => waiting.entries.push(entry),
                 Some(batch) => match waiting.taken.last_mut().filter(|(last, _)| *last == batch) {
@@ -196,6 +201,7 @@ impl File {
 
     pub(super) async fn commit(&mut self) -> Result<(), JournalError> {
         self.run("COMMIT").await?;
+        self.weights.committed();
         self.committed = self.tally;
         self.note_tally();
         Ok(())
@@ -204,6 +210,7 @@ impl File {
     pub(super) async fn rollback(&mut self) {
         // Without a transaction there is nothing to roll back.
         let _none = self.run("ROLLBACK").await;
+        self.weights.rolled_back();
         self.tally = self.committed;
     }
 
@@ -251,45 +258,31 @@ impl File {
 
     /// Keeps the last value of each field; the weight of what was replaced.
     pub(super) async fn append(&mut self, entries: Vec<Entry>) -> Result<u64, JournalError> {
-        let (entries, mut replaced) = last_of_each(entries);
-        for some in chunks(&entries) {
-            replaced += self.append_some(some).await?;
+        let (entries, replaced) = last_of_each(entries);
+        for (some, rows) in chunks(&entries) {
+            self.append_some(some, rows).await?;
         }
+        let replaced = replaced + entries.iter().map(|entry| self.weights.put(entry)).sum::<u64>();
         self.tally.appended += entries.len() as u64;
+        self.tally.waiting = self.weights.len() as u64;
         let count = "UPDATE about SET appended = appended + ?1";
         sqlx::query(count).bind(entries.len() as i64).execute(&mut self.connection).await?;
         Ok(replaced)
     }
 
-    /// The same of entries that differ, as one statement for all: a statement costs more than a row.
-    async fn append_some(&mut self, entries: &[Entry]) -> Result<u64, JournalError> {
-        let select = format!(
-            "SELECT coalesce(sum(weight), 0), count(*) FROM (VALUES {}) AS new \
-             CROSS JOIN waiting ON key = column1 AND field = column2",
-            rows(entries.len(), "(?, ?)")
-        );
-        let weigh = entries.iter().fold(sqlx::query_as(AssertSqlSafe(select)), |query, entry| {
-            query.bind(&entry.key[..]).bind(entry.change.field())
-        });
-        let (replaced, rows_replaced): (i64, i64) = weigh.fetch_one(&mut self.connection).await?;
-        let insert = format!(
-            "INSERT INTO waiting (key, field, seq, mapping, value, weight) VALUES {} \
-             ON CONFLICT DO UPDATE SET seq = excluded.seq, value = excluded.value, weight = excluded.weight, \
-             batch = NULL",
-            rows(entries.len(), "(?, ?, ?, ?, ?, ?)")
-        );
-        let keep = entries.iter().fold(sqlx::query(AssertSqlSafe(insert)), |query, entry| {
+    /// The same of entries that differ, as one statement of so many rows, or more: a statement costs more than a row.
+    async fn append_some(&mut self, entries: &[Entry], rows: usize) -> Result<(), JournalError> {
+        let keep = entries.iter().fold(sqlx::query(AssertSqlSafe(insert(rows))), |query, entry| {
             query
                 .bind(&entry.key[..])
                 .bind(entry.change.field())
                 .bind(entry.seq.cast_signed())
-                .bind(&entry.mapping)
+                .bind(entry.mapping.clone())
                 .bind(entry.change.stored_value())
                 .bind(entry.weight().cast_signed())
         });
         keep.execute(&mut self.connection).await?;
-        self.tally.waiting += entries.len() as u64 - rows_replaced.unsigned_abs();
-        Ok(replaced.unsigned_abs())
+        Ok(())
     }
 
     pub(super) async fn take(&mut self, incarnation: &str, batch: u64, seqs: &[u64]) -> Result<(), JournalError> {
@@ -308,12 +301,17 @@ impl File {
 
     /// The weight of what is freed.
     pub(super) async fn applied(&mut self, batch: u64) -> Result<u64, JournalError> {
-        let freed: Vec<i64> = sqlx::query_scalar("DELETE FROM waiting WHERE batch = ?1 RETURNING weight")
-            .bind(batch.cast_signed())
-            .fetch_all(&mut self.connection)
-            .await?;
-        self.tally.waiting = self.tally.waiting.saturating_sub(freed.len() as u64);
-        Ok(freed.iter().map(|weight| weight.unsigned_abs()).sum())
+        let free = sqlx::query_as("DELETE FROM waiting WHERE batch = ?1 RETURNING key, field");
+        let freed = free.bind(batch.cast_signed()).fetch_all(&mut self.connection).await?;
+        Ok(self.free(freed).1)
+    }
+
+    /// These wait no more; how many they are, and their weight.
+    fn free(&mut self, freed: Vec<(Vec<u8>, Vec<u8>)>) -> (u64, u64) {
+        let count = freed.len() as u64;
+        let weight = freed.into_iter().map(|(key, field)| self.weights.remove((key.into(), field.into()))).sum();
+        self.tally.waiting = self.weights.len() as u64;
+        (count, weight)
     }
 
     /// Replaces what was known of the columns of these mappings.
@@ -350,11 +348,10 @@ impl File {
         .bind(reason)
         .execute(&mut self.connection)
         .await?;
-        let free = "DELETE FROM waiting WHERE seq IN (SELECT value FROM json_each(?1)) RETURNING weight";
-        let freed: Vec<i64> = sqlx::query_scalar(free).bind(&seqs).fetch_all(&mut self.connection).await?;
-        let weight: u64 = freed.iter().map(|weight| weight.unsigned_abs()).sum();
-        self.tally.waiting = self.tally.waiting.saturating_sub(freed.len() as u64);
-        Ok((weight, weight + (freed.len() * reason.len()) as u64))
+        let free = "DELETE FROM waiting WHERE seq IN (SELECT value FROM json_each(?1)) RETURNING key, field";
+        let freed = sqlx::query_as(free).bind(&seqs).fetch_all(&mut self.connection).await?;
+        let (count, weight) = self.free(freed);
+        Ok((weight, weight + count * reason.len() as u64))
     }
 
     /// The weight of what lies aside, and its last number.

@@ -31,6 +31,7 @@ mod mending;
 mod place;
 mod room;
 mod tally;
+mod weights;
 mod writer;
 
 use std::collections::{HashMap, HashSet};

@@ -50,29 +50,36 @@ pub(super) struct Writer {
     failed: Option<(JournalError, u64)>,
     condition: Arc<Condition>,
     trial: Trial,
+    /// It has come while a commit was under way that it could not be part of.
+    left: Option<Order>,
 }
 
 /// Most orders of one commit.
 const MOST: usize = 4096;
 
+/// So often a commit takes in what has come while it was written: nobody waits for it longer than that.
+const ROUNDS: usize = 8;
+
 impl Writer {
     pub(super) fn new(file: File, condition: Arc<Condition>) -> Self {
         let (mender, faults) = (Mender::default(), LogThrottle::default());
-        Self { file, mender, faults, seen: Ok(()), failed: None, condition, trial: Trial::default() }
+        Self { file, mender, faults, seen: Ok(()), failed: None, condition, trial: Trial::default(), left: None }
     }
 
     pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         loop {
-            let mut waiting = Vec::new();
-            tokio::select! {
-                // Nobody is left to order anything.
-                n = orders.recv_many(&mut waiting, MOST) => if n == 0 { break },
-                _ = second.tick() => self.each_second().await,
+            let mut waiting: Vec<Order> = self.left.take().into_iter().collect();
+            if waiting.is_empty() {
+                tokio::select! {
+                    // Nobody is left to order anything.
+                    n = orders.recv_many(&mut waiting, MOST) => if n == 0 { break },
+                    _ = second.tick() => self.each_second().await,
+                }
             }
             if !waiting.is_empty() {
                 gather(&mut waiting, &mut orders).await;
-                self.take_in(merged(waiting)).await;
+                self.take_in(merged(waiting), &mut orders).await;
             }
         }
         self.sync_now().await;
@@ -122,7 +129,7 @@ impl Writer {
 
     /// Carries out what may be: while the files are not at their path, what is to be acknowledged is refused. What is
     /// known goes on to the store, and is noted in the files that are open.
-    async fn take_in(&mut self, mut orders: Vec<Order>) {
+    async fn take_in(&mut self, mut orders: Vec<Order>, more: &mut mpsc::UnboundedReceiver<Order>) {
         let whole = self.look_after().await;
         let may_write = match &whole {
             Err(error @ JournalError::InUse(_)) => Err(error.clone()),
@@ -132,7 +139,7 @@ impl Writer {
             orders = without_appends(orders, &error);
         }
         if !orders.is_empty() {
-            self.commit(orders, may_write).await;
+            self.commit(orders, may_write, more).await;
         }
     }
 
@@ -148,15 +155,21 @@ impl Writer {
         }
     }
 
-    /// One commit for all that waits; where a part cannot be written, nothing is.
-    async fn commit(&mut self, orders: Vec<Order>, may_write: Result<(), JournalError>) {
+    /// One commit for all that waits, and for the appends that come while they are written; where a part cannot be
+    /// written, nothing is.
+    async fn commit(
+        &mut self,
+        mut orders: Vec<Order>,
+        may_write: Result<(), JournalError>,
+        more: &mut mpsc::UnboundedReceiver<Order>,
+    ) {
         let acknowledges = orders.iter().any(|order| matches!(order, Order::Append(..)));
         assert!(!acknowledges || !is_planted_once("panic-in-append"), "a planted bug");
         let mut answers: Vec<(bool, Answer)> = Vec::with_capacity(orders.len());
         // What is sent to the store is known on disk before, also where a second of writes may be lost.
         let is_sent = |order: &Order| matches!(order, Order::Take(..) | Order::Announce(..) | Order::Succeed(..));
         let takes = self.file.sync == JournalSync::Everysec && orders.iter().any(is_sent);
-        let bytes = orders.iter().map(appended).sum();
+        let mut bytes = 0;
         let mut written = may_write;
         if takes && written.is_ok() {
             written = self.file.sync_commits(true).await;
@@ -164,11 +177,19 @@ impl Writer {
         if written.is_ok() {
             written = self.file.begin().await;
         }
-        for order in orders {
-            let acknowledges = matches!(order, Order::Append(..));
-            let (answer, fault) = self.carry_out(order, written.is_ok()).await;
-            answers.push((acknowledges, answer));
-            written = written.and(fault);
+        for further in (0..ROUNDS).rev() {
+            for order in orders {
+                bytes += appended(&order);
+                let acknowledges = matches!(order, Order::Append(..));
+                let (answer, fault) = self.carry_out(order, written.is_ok()).await;
+                answers.push((acknowledges, answer));
+                written = written.and(fault);
+            }
+            let takes_more = further > 0 && acknowledges && written.is_ok();
+            orders = if takes_more { self.appends(more) } else { Vec::new() };
+            if orders.is_empty() {
+                break;
+            }
         }
         let committed = match written {
             Ok(()) => self.file.commit().await,
@@ -183,6 +204,21 @@ impl Writer {
         }
         let kept = self.kept(&committed).await;
         answers.into_iter().for_each(|(acknowledges, answer)| answer(if acknowledges { &kept } else { &committed }));
+    }
+
+    /// The appends that have come, as one. Another order waits, with what is behind it.
+    fn appends(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) -> Vec<Order> {
+        let mut come = Vec::new();
+        while self.left.is_none()
+            && come.len() < MOST
+            && let Ok(order) = orders.try_recv()
+        {
+            match order {
+                append @ Order::Append(..) => come.push(append),
+                other => self.left = Some(other),
+            }
+        }
+        merged(come)
     }
 
     async fn undo(&mut self, error: &JournalError) {

@@ -31,6 +31,7 @@ use super::edition::Edition;
 use super::reaper::Reaper;
 use super::socket::Socket;
 use crate::access::DEFAULT_USER;
+use crate::cache::Together;
 use crate::clients::{Listed, Registry, State};
 use crate::config::AuthMode;
 use crate::dispatch::{Newest, Services};
@@ -240,6 +241,7 @@ fn services(newest: &Rc<Newest>, setup: &Setup, clients: Arc<Registry>, upstream
         hub: setup.hub.clone(),
         metrics: setup.metrics.clone(),
         front: RefCell::default(),
+        together: Together::default(),
     })
 }
 

@@ -76,11 +76,13 @@ impl Entries {
         Self { present, absent, versions: Versions::default() }
     }
 
+    /// The entry of `key`, unless it was taken out.
     pub(super) fn get(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        self.present.get(key).or_else(|| self.absent.get(key))
+        let is_there = |entry: &Arc<Entry>| !entry.is_taken() || is_planted("taken-entry-served");
+        self.present.get(key).or_else(|| self.absent.get(key)).filter(is_there)
     }
 
-    /// True when there is an entry of `key`.
+    /// True when there is an entry of `key`, or the one that was taken out is still held.
     pub(super) fn has(&self, key: &[u8]) -> bool {
         self.present.contains_key(key) || self.absent.contains_key(key)
     }
@@ -90,6 +92,7 @@ impl Entries {
         let (to, from) =
             if entry.record.is_some() { (&self.present, &self.absent) } else { (&self.absent, &self.present) };
         from.invalidate(key);
+        entry.set_taken(false);
         to.insert(key.clone(), entry.clone());
         self.versions.raise(key);
     }
@@ -101,14 +104,36 @@ impl Entries {
         }
         let removed = self.present.remove(key);
         self.versions.raise(key);
-        removed
+        removed.filter(|entry| !entry.is_taken())
     }
 
-    /// Takes a key out.
+    /// Takes a key out: nobody is given its entry any more. moka goes on to hold it, because what comes next most often
+    /// takes its place, and to remove it and put another one costs several times as much as that.
     pub(super) fn take(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        let taken = self.absent.remove(key).or_else(|| self.present.remove(key));
+        let taken = self.get(key);
+        if let Some(entry) = &taken {
+            entry.set_taken(true);
+        }
         self.versions.raise(key);
         taken
+    }
+
+    /// Puts the entry of a record that nobody is given yet in the place of the one that was taken out.
+    pub(super) fn prepare(&self, key: &Bytes, entry: &Arc<Entry>) {
+        entry.set_taken(true);
+        self.present.insert(key.clone(), entry.clone());
+    }
+
+    /// What was prepared is there from now on, if it is still held.
+    pub(super) fn show(&self, key: &[u8], prepared: &Entry) {
+        prepared.set_taken(false);
+        self.versions.raise(key);
+    }
+
+    /// Nothing comes in the place of what was taken out.
+    pub(super) fn drop_taken(&self, key: &[u8]) {
+        self.absent.invalidate(key);
+        self.present.invalidate(key);
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = Bytes> {
@@ -117,7 +142,8 @@ impl Entries {
 
     /// The keys that are there, with their records.
     pub(super) fn records(&self) -> impl Iterator<Item = (Bytes, Arc<Entry>)> {
-        self.present.iter().map(|(key, entry)| (Bytes::clone(&key), entry))
+        let entries = self.present.iter().filter(|(_, entry)| !entry.is_taken());
+        entries.map(|(key, entry)| (Bytes::clone(&key), entry))
     }
 
     /// The bytes of the records, as they were when moka last looked.
@@ -145,5 +171,67 @@ impl Entries {
         self.present.run_pending_tasks();
         self.absent.run_pending_tasks();
         (self.present.entry_count() + self.absent.entry_count(), self.present.weighted_size())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::Entries;
+    use crate::cache::entry::{Entry, Span};
+    use crate::config;
+    use crate::keys::MappingId;
+    use crate::record::Record;
+    use crate::telemetry::clock::Tick;
+
+    fn entry(text: Option<&str>) -> Arc<Entry> {
+        let block: config::MappingConfig = serde_json::from_str(r#"{"key":"k:{x}","type":"string"}"#).expect("a block");
+        let life = Span::new(&block, &config::Cache::default());
+        let record = text.and_then(|text| Record::string(text.as_bytes()).ok());
+        Arc::new(life.entry(record, MappingId::default(), 0, Tick::now()))
+    }
+
+    #[test]
+    fn what_was_taken_out_is_given_to_nobody_until_something_takes_its_place() {
+        let (entries, key) = (Entries::new(&config::Cache::default()), Bytes::from("k:1"));
+        let version = || entries.versions.of(entries.versions.hash(&key));
+        for (before, after) in [(Some("a"), Some("b")), (None, Some("b")), (Some("a"), None), (None, None)] {
+            let (before, after) = (entry(before), entry(after));
+            entries.put(&key, &before);
+            let seen = version();
+            assert!(entries.take(&key).is_some_and(|taken| Arc::ptr_eq(&taken, &before)));
+            assert!(version() > seen, "no thread serves it any more");
+            assert!(entries.get(&key).is_none() && entries.take(&key).is_none() && entries.records().next().is_none());
+            let seen = version();
+            entries.put(&key, &after);
+            assert!(entries.get(&key).is_some_and(|there| Arc::ptr_eq(&there, &after)) && version() > seen);
+            // What was taken out may come back.
+            entries.take(&key);
+            entries.put(&key, &after);
+            assert!(entries.get(&key).is_some_and(|there| Arc::ptr_eq(&there, &after)));
+        }
+        entries.put(&key, &entry(Some("a")));
+        entries.take(&key);
+        assert!(entries.remove(&key).is_none() && !entries.has(&key), "it was in memory for nobody");
+    }
+
+    #[test]
+    fn what_is_prepared_is_given_to_nobody_until_it_is_shown() {
+        let (entries, key, next) = (Entries::new(&config::Cache::default()), Bytes::from("k:1"), entry(Some("b")));
+        let version = || entries.versions.of(entries.versions.hash(&key));
+        entries.put(&key, &entry(Some("a")));
+        entries.take(&key);
+        entries.prepare(&key, &next);
+        assert!(entries.get(&key).is_none());
+        let seen = version();
+        entries.show(&key, &next);
+        assert!(entries.get(&key).is_some_and(|there| Arc::ptr_eq(&there, &next)) && version() > seen);
+        entries.take(&key);
+        entries.prepare(&key, &entry(Some("c")));
+        entries.drop_taken(&key);
+        assert!(entries.get(&key).is_none() && !entries.has(&key), "the write has failed");
     }
 }

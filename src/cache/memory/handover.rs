@@ -17,11 +17,15 @@ impl Default for Handover {
 impl Handover {
     /// Waits until it is open.
     pub(crate) async fn opened(&self) {
-        if !*self.0.borrow() {
+        if !self.is_open() {
             // It lives as long as those who wait at it.
             let mut is_open = self.0.subscribe();
             let _open = is_open.wait_for(|open| *open).await;
         }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        *self.0.borrow()
     }
 
     pub(crate) fn close(&self) {

@@ -112,6 +112,7 @@ pub(crate) struct WriteTurn {
     load: Option<Waiter>,
     /// What was in memory when it queued; once it is its turn, what the write before left.
     pub(crate) before: Option<Arc<Entry>>,
+    has_ended: bool,
 }
 
 impl WriteTurn {
@@ -122,6 +123,11 @@ impl WriteTurn {
     /// The same, unless a change was reported since it queued, which may be newer.
     pub(crate) fn present(&self) -> Option<&Arc<Entry>> {
         self.before.as_ref().filter(|_| !self.turn.overtaken.load(SeqCst))
+    }
+
+    /// True when nothing comes before the write.
+    pub(crate) const fn is_next(&self) -> bool {
+        self.load.is_none() && self.after.is_none()
     }
 
     /// Waits for what comes before the write.
@@ -136,16 +142,24 @@ impl WriteTurn {
         }
     }
 
-    /// Ends the write: `left` is what is true of the key now, if that is known.
-    pub(super) fn end(self, outcome: Outcome, left: Option<Arc<Entry>>, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
+    /// Ends the write: `left` is what is true of the key now, if that is known. Of the last write of a key `put` gets
+    /// what memory is to hold from now on.
+    pub(super) fn end(
+        mut self,
+        outcome: Outcome,
+        left: Option<Arc<Entry>>,
+        put: impl FnOnce(&Bytes, Option<&Arc<Entry>>),
+    ) {
         self.flights.end(&self, outcome, left, put);
+        self.has_ended = true;
     }
 }
 
 impl Drop for WriteTurn {
     fn drop(&mut self) {
-        // Nothing is left of it in the queue after `end`.
-        self.flights.end(self, Outcome::MayHaveChanged, None, |_, _| {});
+        if !self.has_ended {
+            self.flights.end(self, Outcome::MayHaveChanged, None, |_, _| {});
+        }
     }
 }
 
@@ -312,12 +326,14 @@ impl Flights {
         if is_planted("join-after-write") {
             let after = slot.after();
             slot.turns.push_back(turn.clone());
-            return WriteTurn { before: forget(&key), key, turn, flights: self.clone(), after, load: None };
+            let (before, flights) = (forget(&key), self.clone());
+            return WriteTurn { before, key, turn, flights, after, load: None, has_ended: false };
         }
         slot.hasten();
         let (load, after) = (slot.pass(), slot.after());
         slot.turns.push_back(turn.clone());
-        WriteTurn { before: forget(&key), key, turn, flights: self.clone(), after, load }
+        let (before, flights) = (forget(&key), self.clone());
+        WriteTurn { before, key, turn, flights, after, load, has_ended: false }
     }
 
     fn end(
@@ -325,7 +341,7 @@ impl Flights {
         ended: &WriteTurn,
         outcome: Outcome,
         left: Option<Arc<Entry>>,
-        put: impl FnOnce(&Bytes, &Arc<Entry>),
+        put: impl FnOnce(&Bytes, Option<&Arc<Entry>>),
     ) {
         let left = {
             let mut shard = self.shard(&ended.key);
@@ -338,12 +354,12 @@ impl Flights {
             }
             tidy(&mut shard, &ended.key);
             let left = left.filter(|_| !ended.turn.overtaken.load(SeqCst));
-            if let Some(entry) = left.as_ref().filter(|_| is_last) {
-                put(&ended.key, entry);
+            if is_last {
+                put(&ended.key, left.as_ref());
             }
             left
         };
-        ended.turn.ended.send_replace(Some(left));
+        ended.turn.end(left);
     }
 
     /// Whether somebody loads, writes or watches the key.
@@ -483,7 +499,7 @@ mod tests {
 
     fn kept(turn: super::WriteTurn, left: LoadResult) -> bool {
         let mut put = false;
-        turn.end(Outcome::MayHaveChanged, left.ok(), |_, _| put = true);
+        turn.end(Outcome::MayHaveChanged, left.ok(), |_, left| put = left.is_some());
         put
     }
 

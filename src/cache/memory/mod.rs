@@ -301,14 +301,38 @@ impl Memory {
         self.entries.put(key, entry);
     }
 
+    /// Keeps what the last write of a key has left, if that is known.
+    fn put_left(&self, key: &Bytes, left: Option<&Arc<Entry>>) {
+        match left {
+            Some(entry) => self.put(key, entry),
+            None => self.entries.drop_taken(key),
+        }
+    }
+
     /// Ends a write that has changed the key, or may have: `left` is what is true of the key now, if that is known.
     pub(crate) fn end(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
-        turn.end(Outcome::MayHaveChanged, left, |key, entry| self.put(key, entry));
+        turn.end(Outcome::MayHaveChanged, left, |key, left| self.put_left(key, left));
+    }
+
+    /// Makes ready what a write leaves if it succeeds: nobody is given it before [`Memory::end_prepared`].
+    pub(super) fn prepare(&self, turn: &WriteTurn, entry: &Arc<Entry>) {
+        self.entries.prepare(turn.key(), entry);
+    }
+
+    /// Ends a write that has changed the key, and has left what was prepared.
+    pub(super) fn end_prepared(&self, turn: WriteTurn, left: Arc<Entry>) {
+        turn.end(Outcome::MayHaveChanged, Some(left), |key, left| match left {
+            Some(entry) => {
+                entry.is_known_at(self.source.store.looks());
+                self.entries.show(key, entry);
+            }
+            None => self.entries.drop_taken(key),
+        });
     }
 
     /// The same of a write that has changed nothing.
     pub(super) fn end_unchanged(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
-        turn.end(Outcome::Unchanged, left, |key, entry| self.put(key, entry));
+        turn.end(Outcome::Unchanged, left, |key, left| self.put_left(key, left));
     }
 
     /// Ends a write that has changed nothing: what was in memory when it queued is true.

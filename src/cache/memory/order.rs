@@ -9,16 +9,13 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 
 use super::Memory;
-use super::overlay::{Dirty, Rows};
+use super::overlay::{Dirty, Rows, Waiting};
 use crate::cache::source::Source;
 use crate::config::MappingConfig;
 use crate::journal::{Change, Entry};
 use crate::keys::MappingId;
 use crate::mapping::Mapping;
 use crate::record::Edit;
-
-/// What waits, by key.
-type Waiting = HashMap<Bytes, Dirty>;
 
 /// The columns that a write changes.
 #[derive(Clone, Debug)]
@@ -306,7 +303,7 @@ mod tests {
 
     fn touches(mapping: &Mapping, field: &'static str, other: &Mapping, change: Change) -> bool {
         let edit = Edit::Fields(vec![(field.into(), record::Change::Clear)], Condition::Always);
-        let entry = Entry { seq: 1, mapping: other.pattern.text().to_owned(), key: "k".into(), change };
+        let entry = Entry { seq: 1, mapping: other.pattern.text().into(), key: "k".into(), change };
         Touched::by(mapping, &edit).concerns(other, &[entry])
     }
 
@@ -329,7 +326,7 @@ mod tests {
         assert!(!touches(b, "", a, field("w")) && !touches(b, "", a, Change::Expiry(None)));
         assert!(touches(c, "", a, field("member")), "it may be a member of what the other shows as a value");
         assert!(touches(a, "ends", a, Change::Expiry(None)));
-        let entry = Entry { seq: 1, mapping: String::new(), key: "k".into(), change: field("w") };
+        let entry = Entry { seq: 1, mapping: "".into(), key: "k".into(), change: field("w") };
         assert!(Touched::by(a, &Edit::Delete).concerns(b, &[entry]));
     }
 }

@@ -17,10 +17,13 @@ use crate::telemetry::planted::is_planted;
 
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
-    keys: Mutex<HashMap<Bytes, Dirty>>,
+    keys: Mutex<Waiting>,
     /// Keys in the map: most loads look no further.
     count: AtomicUsize,
 }
+
+/// What waits, by key.
+pub(super) type Waiting = HashMap<Bytes, Dirty, foldhash::quality::RandomState>;
 
 /// Keys with what waits for them.
 pub(crate) type Rows = Vec<(Bytes, Vec<Entry>)>;
@@ -36,6 +39,12 @@ impl Dirty {
     /// The number of the oldest change that waits.
     pub(super) fn age(&self) -> u64 {
         self.entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX)
+    }
+
+    /// One more change; a field's newer value replaces the older.
+    fn add(&mut self, entry: Entry) {
+        self.entries.retain(|known| !entry.change.replaces(&known.change));
+        self.entries.push(entry);
     }
 
     /// True when everything that waits here waits there, too, or something newer in its place.
@@ -86,7 +95,7 @@ pub(crate) fn left_of(entries: &[Entry]) -> Option<Option<i64>> {
 }
 
 impl Overlay {
-    pub(super) fn keys(&self) -> MutexGuard<'_, HashMap<Bytes, Dirty>> {
+    pub(super) fn keys(&self) -> MutexGuard<'_, Waiting> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -110,9 +119,16 @@ impl Overlay {
     pub(crate) fn put(&self, mapping: MappingId, key: &Bytes, entries: &[Entry]) {
         let mut keys = self.keys();
         let dirty = keys.entry(key.clone()).or_insert_with(|| Dirty { mapping, entries: Vec::new() });
-        for entry in entries {
-            dirty.entries.retain(|known| !entry.change.replaces(&known.change));
-            dirty.entries.push(entry.clone());
+        entries.iter().for_each(|entry| dirty.add(entry.clone()));
+        self.count.store(keys.len(), SeqCst);
+    }
+
+    /// The same of one change each of many keys.
+    pub(crate) fn put_each(&self, changes: impl Iterator<Item = (MappingId, Entry)>) {
+        let mut keys = self.keys();
+        for (mapping, entry) in changes {
+            let dirty = keys.entry(entry.key.clone()).or_insert_with(|| Dirty { mapping, entries: Vec::new() });
+            dirty.add(entry);
         }
         self.count.store(keys.len(), SeqCst);
     }

@@ -10,7 +10,7 @@ use super::waiting::{Flight, Predecessor, Turn, Waiter};
 use super::watchers::Watchers;
 
 /// Keys with which something goes on.
-pub(super) type Shard = HashMap<Bytes, Slot>;
+pub(super) type Shard = HashMap<Bytes, Slot, foldhash::quality::RandomState>;
 
 /// What goes on with one key.
 #[derive(Debug, Default)]

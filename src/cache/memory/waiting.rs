@@ -29,17 +29,25 @@ pub(super) struct Flight {
 pub(super) struct Turn {
     /// The feed has reported a change since it queued: what the write learns about the key may be older than that.
     pub(super) overtaken: AtomicBool,
-    pub(super) ended: watch::Sender<Option<WriteOutcome>>,
+    /// Made when somebody comes behind it: under the lock of its key, and before it has ended.
+    ended: OnceLock<watch::Sender<Option<WriteOutcome>>>,
 }
 
 impl Turn {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { overtaken: AtomicBool::new(false), ended: watch::Sender::new(None) })
+        Arc::new(Self { overtaken: AtomicBool::new(false), ended: OnceLock::new() })
     }
 
     /// Somebody comes behind it.
     pub(super) fn followed(&self) -> Predecessor {
-        Predecessor(self.ended.subscribe())
+        Predecessor(self.ended.get_or_init(|| watch::Sender::new(None)).subscribe())
+    }
+
+    /// Nobody comes behind it any more; those who did are told what it left.
+    pub(super) fn end(&self, left: WriteOutcome) {
+        if let Some(ended) = self.ended.get() {
+            ended.send_replace(Some(left));
+        }
     }
 }
 

@@ -64,9 +64,9 @@ impl WriteBehind {
     }
 
     /// What the journal is given of these changes.
-    pub(super) fn entries(&self, changes: Vec<Deferred>) -> Result<Vec<Entry>, StoreError> {
+    pub(crate) fn entries(&self, changes: Vec<Deferred>) -> Result<Vec<Entry>, StoreError> {
         let entry = |Deferred { mapping, key, change }: Deferred| {
-            let mapping = self.memory.source.known(mapping)?.name().to_owned();
+            let mapping = self.memory.source.known(mapping)?.text.clone();
             Ok(Entry { seq: 0, mapping, key, change })
         };
         changes.into_iter().map(entry).collect()
@@ -89,7 +89,7 @@ impl WriteBehind {
     }
 
     /// Notes that something waits, and wakes the flusher if there is not room for as much again.
-    pub(super) fn wake_flusher(&self) {
+    pub(crate) fn wake_flusher(&self) {
         self.count_waiting();
         if self.is_urgent() {
             self.flush_now.notify_one();

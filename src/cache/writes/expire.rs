@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::Writer;
+use super::together::{Queued, Together};
 use crate::cache::memory::loads::WriteTurn;
 use crate::cache::source::Cached;
 use crate::cache::write_behind::journalling::Deferred;
@@ -13,10 +15,13 @@ use crate::record::{Edit, ExpireCommand, ReadError, Record, TtlChange};
 use crate::store::StoreError;
 use crate::telemetry::clock::Tick;
 
+/// What such a command ends with.
+pub(super) type ExpireResult = Result<ExpireOutcome, StoreError>;
+
 /// What a command about a key's expiry found and did.
 #[derive(Clone, Debug)]
 pub struct ExpireOutcome {
-    /// The record; `None`: there is no such key.
+    /// The record, if there is such a key, and the command asks for it or it had to be looked at.
     pub record: Option<Record>,
     /// Its new expiry; `None`: it has not changed.
     pub life: Result<Option<TtlChange>, ReadError>,
@@ -33,27 +38,31 @@ impl Writer {
     /// One of these commands. It has queued when this returns; the future only waits.
     pub(crate) fn expire(
         self: &Arc<Self>,
-        id: MappingId,
+        together: &Together,
+        mapping: MappingId,
         key: &Bytes,
         command: ExpireCommand,
-    ) -> impl Future<Output = Result<ExpireOutcome, StoreError>> + use<> {
-        let (writer, mut turn) = (self.clone(), self.memory.queue_one(key));
-        let task = self.runtime.spawn(async move {
-            writer.memory.handover.opened().await;
-            let cached = writer.memory.source.known(id)?;
-            turn.comes().await;
-            writer.expire_now(cached, turn, &command).await
-        });
-        async move { task.await.unwrap_or_else(|_| Err(StoreError::Ambiguous("the write was given up".into()))) }
+    ) -> impl Future<Output = ExpireResult> + use<> {
+        let (told, answer) = oneshot::channel();
+        let queued = Queued { mapping, turn: self.memory.queue_one(key), command, told };
+        self.gather(together, queued);
+        async move { answer.await.unwrap_or_else(|_| Err(StoreError::Ambiguous("the write was given up".into()))) }
+    }
+
+    /// One command in its own time.
+    pub(super) async fn expire_alone(
+        &self,
+        mapping: MappingId,
+        mut turn: WriteTurn,
+        command: &ExpireCommand,
+    ) -> ExpireResult {
+        let cached = self.memory.source.known(mapping)?;
+        turn.comes().await;
+        self.expire_now(cached, turn, command).await
     }
 
     /// One command whose turn it is.
-    async fn expire_now(
-        &self,
-        cached: &Cached,
-        turn: WriteTurn,
-        command: &ExpireCommand,
-    ) -> Result<ExpireOutcome, StoreError> {
+    async fn expire_now(&self, cached: &Cached, turn: WriteTurn, command: &ExpireCommand) -> ExpireResult {
         let (epoch, id) = (cached.epoch(), cached.mapping().id);
         let loaded_at = turn.present().map_or_else(Tick::now, |entry| entry.loaded_at);
         let Some(record) = self.known(cached, turn.key(), turn.present()).await? else {

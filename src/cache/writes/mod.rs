@@ -3,6 +3,7 @@
 
 mod deferred;
 pub(super) mod expire;
+pub(super) mod together;
 pub(super) mod transaction;
 
 use std::sync::Arc;

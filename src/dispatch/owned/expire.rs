@@ -59,7 +59,7 @@ impl Call<'_> {
     fn expire_row(&self, key: OwnedKey, text: &Bytes, command: ExpireCommand) -> Flow {
         let (owned, metrics) = (self.services.owned.clone(), self.services.metrics.clone());
         let (proto, gives_value) = (self.session.proto(), command.gives_value);
-        let expiring = owned.cache.expire(key.mapping, text, command);
+        let expiring = owned.cache.expire(&self.services.together, key.mapping, text, command);
         Flow::Later(Box::pin(async move {
             let mut out = BytesMut::new();
             let expired = expiring.await;

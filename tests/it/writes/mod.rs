@@ -30,6 +30,7 @@ mod settled;
 mod short;
 mod spellings;
 mod swept;
+mod together;
 mod told;
 mod undone;
 mod unsavable;
