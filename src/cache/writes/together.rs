@@ -17,7 +17,6 @@ use super::expire::{ExpireOutcome, ExpireResult};
 use crate::cache::entry::Entry;
 use crate::cache::memory::loads::WriteTurn;
 use crate::cache::memory::overlay::left_of;
-use crate::cache::source::Cached;
 use crate::cache::write_behind::journalling::Deferred;
 use crate::journal::{self, Appending};
 use crate::keys::MappingId;
@@ -60,7 +59,6 @@ struct Going {
     queued: Queued,
     /// What was in memory of its key.
     entry: Arc<Entry>,
-    epoch: u64,
     life: TtlChange,
 }
 
@@ -85,8 +83,8 @@ impl Writer {
         let (mut going, mut changes) = (Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
         for queued in all {
             match self.goes_at_once(&queued) {
-                Some((cached, entry, life, change)) => {
-                    going.push(Going { queued, entry, epoch: cached.epoch(), life });
+                Some((entry, life, change)) => {
+                    going.push(Going { queued, entry, life });
                     changes.push(change);
                 }
                 None => self.begin_alone(queued),
@@ -107,7 +105,7 @@ impl Writer {
 
     /// What is to be journaled for a command that waits for nothing, on a key that is in memory and whose end is not
     /// near.
-    fn goes_at_once(&self, queued: &Queued) -> Option<(&Cached, Arc<Entry>, TtlChange, Deferred)> {
+    fn goes_at_once(&self, queued: &Queued) -> Option<(Arc<Entry>, TtlChange, Deferred)> {
         let Queued { mapping, turn, command, .. } = queued;
         let (cached, entry, now) = (self.memory.source.cached(*mapping)?, turn.present()?, Tick::now());
         let is_known = turn.is_next() && entry.record.is_some() && self.memory.is_usable(cached, entry, now);
@@ -118,7 +116,7 @@ impl Writer {
         let life = cached.life_of(command, left).ok().flatten()?;
         let lives_on = matches!(life, TtlChange::Persist) || matches!(life, TtlChange::Left(left) if left > 0);
         let change = self.write_behind.expiry(cached, turn.key(), life)?;
-        (lives_on && !self.is_near(left)).then(|| (cached, entry.clone(), life, change))
+        (lives_on && !self.is_near(left)).then(|| (entry.clone(), life, change))
     }
 
     fn begin_alone(self: &Arc<Self>, queued: Queued) {
@@ -156,11 +154,12 @@ impl Writer {
 
     /// What is true of a key when its change is on disk. Its record in memory has all over it that waits.
     fn prepare(&self, going: &Going, change: &journal::Entry) -> Option<Arc<Entry>> {
-        let Going { queued: Queued { mapping, turn, .. }, entry, epoch, .. } = going;
+        let Going { queued: Queued { mapping, turn, .. }, entry, .. } = going;
         let cached = self.memory.source.cached(*mapping)?;
         let left = left_of(std::slice::from_ref(change)).flatten();
         let record = entry.record.clone().map(|record| record.living(left));
-        let left = Arc::new(cached.life.entry_at(record, *mapping, *epoch, entry.loaded_at, Tick::now()));
+        // Of its epoch: what has been forgotten meanwhile stays so.
+        let left = Arc::new(cached.life.entry_at(record, *mapping, entry.epoch, entry.loaded_at, Tick::now()));
         self.memory.prepare(turn, &left);
         Some(left)
     }
