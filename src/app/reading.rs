@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 use super::descriptors;
 use crate::access::{Access, Token};
 use crate::command::suggestion;
-use crate::config::{Config, Faults, Loaded, OnLoss, Settings, TlsVerify, Upstream};
+use crate::config::{Config, Faults, Loaded, OnLoss, Ping, Settings, TlsVerify, Upstream};
 use crate::dispatch::Owned;
 use crate::mapping::Mappings;
 use crate::route::Router;
@@ -119,6 +119,7 @@ impl Reading {
         let settings = &self.config.settings;
         let kinds = owned.mappings.list.iter().map(|mapping| mapping.kind).collect();
         let router = Router::new(owned.mappings.keyspace.clone(), kinds, &settings.security.deny);
+        let router = if settings.server.ping == Ping::Upstream { router.passing_pings_on() } else { router };
         Edition {
             router: Arc::new(if settings.upstream.url.is_empty() { router.in_front_of_private() } else { router }),
             owned: owned.clone(),

@@ -208,10 +208,11 @@ fn is_at_the_same(old: &config::Upstream, new: &config::Upstream) -> bool {
 }
 
 /// Sections, or single settings, that a reload may change.
-const FREE: [&str; 10] = [
+const FREE: [&str; 11] = [
     "limits",
     "security",
     "tls",
+    "server.ping",
     "upstream.url",
     "upstream.ca_file",
     "upstream.tls_verify",

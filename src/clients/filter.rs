@@ -2,7 +2,7 @@
 //!
 //! Source: <https://redis.io/docs/latest/commands/client-kill/>
 
-use super::{Peer, State};
+use super::Peer;
 use crate::errors::as_redis;
 use crate::resp::number::parse_i64;
 use crate::telemetry::clock::Tick;
@@ -14,8 +14,10 @@ pub enum ClientType {
     Normal,
     /// With one.
     PubSub,
-    /// A master or replica, which no client of a sidecar is.
-    Other,
+    /// One that follows the upstream.
+    Replica,
+    /// A master, which no client of a sidecar is.
+    Master,
 }
 
 impl ClientType {
@@ -27,7 +29,8 @@ impl ClientType {
         match name.to_ascii_lowercase().as_slice() {
             b"normal" => Ok(Self::Normal),
             b"pubsub" => Ok(Self::PubSub),
-            b"master" | b"replica" | b"slave" => Ok(Self::Other),
+            b"replica" | b"slave" => Ok(Self::Replica),
+            b"master" => Ok(Self::Master),
             _ => Err(as_redis::client_type(name)),
         }
     }
@@ -35,8 +38,11 @@ impl ClientType {
     /// True for a client of this type.
     #[must_use]
     pub fn matches(self, peer: &Peer) -> bool {
-        let subscribes = peer.read(State::subscribes);
-        self == if subscribes { Self::PubSub } else { Self::Normal }
+        self == match peer.read(|state| (state.replica, state.subscribes())) {
+            (true, _) => Self::Replica,
+            (_, true) => Self::PubSub,
+            _ => Self::Normal,
+        }
     }
 }
 

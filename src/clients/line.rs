@@ -48,6 +48,7 @@ impl Peer {
 fn flags(state: &State, is_unix: bool) -> String {
     let marks = [
         (state.monitor, 'O'),
+        (state.replica, 'S'),
         (state.subscribes(), 'P'),
         (state.queued.is_some(), 'x'),
         (state.blocked, 'b'),

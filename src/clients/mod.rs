@@ -72,6 +72,8 @@ pub struct State {
     pub blocked: bool,
     /// `MONITOR`.
     pub monitor: bool,
+    /// It follows the upstream (`SYNC`, `PSYNC`).
+    pub replica: bool,
     /// `CLIENT TRACKING ON`, and the client that its invalidations go to.
     pub tracking: bool,
     /// `CLIENT TRACKING ON REDIRECT id`.
@@ -160,7 +162,7 @@ impl Peer {
     /// blocking command.
     #[must_use]
     pub fn is_idle_for(&self, time: Duration, now: Tick) -> bool {
-        let awaits = |state: &State| state.blocked || state.monitor || state.subscribes();
+        let awaits = |state: &State| state.blocked || state.monitor || state.replica || state.subscribes();
         now.since(self.seen()) > millis(time) && !self.read(awaits)
     }
 
@@ -172,6 +174,12 @@ impl Peer {
     #[must_use]
     pub fn listens(&self) -> bool {
         self.read(|state| state.monitor || state.subscribes())
+    }
+
+    /// True while it follows the upstream.
+    #[must_use]
+    pub fn is_replica(&self) -> bool {
+        self.read(|state| state.replica)
     }
 
     /// Notes that nothing could be written to it at `now`, or that something was.

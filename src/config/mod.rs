@@ -99,6 +99,19 @@ pub struct Server {
     /// A silent connection of a client is probed after so long (TCP keepalive); 0: never.
     #[serde(with = "humantime_serde")]
     pub keepalive: Duration,
+    /// Who answers PING.
+    pub ping: Ping,
+}
+
+/// Who answers PING.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ping {
+    /// The sidecar, whatever the upstream does.
+    #[default]
+    Local,
+    /// The upstream, as any command that goes there.
+    Upstream,
 }
 
 impl Default for Server {
@@ -110,6 +123,7 @@ impl Default for Server {
             shutdown_timeout: Duration::from_secs(5),
             wait_for_store: false,
             keepalive: Duration::from_secs(300),
+            ping: Ping::Local,
         }
     }
 }
@@ -267,6 +281,7 @@ impl Default for Security {
             "FAILOVER",
             "SYNC",
             "PSYNC",
+            "REPLCONF",
         ];
         Self { deny: deny.map(Into::into).into(), allow_no_auth: false }
     }

@@ -66,6 +66,9 @@ impl<'a> Call<'a> {
         }
         let Self { services, session, request, out } = self;
         match local {
+            Local::Ping if services.router.passes_pings_on && request.len() <= 2 => {
+                return local::ping_upstream(services, session, request, spec);
+            }
             Local::Ping => local::ping(session, request, spec, out),
             Local::Echo => encode::bulk(out, request.arg(1)),
             Local::Quit => local::quit(session, out),

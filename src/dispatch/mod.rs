@@ -141,7 +141,8 @@ impl Services {
     /// `route`, unless its client asks too fast.
     #[inline]
     pub fn unless_too_fast(&self, session: &mut Session, route: Route) -> Route {
-        if self.policy.limits.requests_per_second == 0 || matches!(route, Route::Attack) {
+        let is_free = matches!(route, Route::Attack) || session.way.state().follows_by().is_some();
+        if self.policy.limits.requests_per_second == 0 || is_free {
             return route;
         }
         self.too_fast(session).map_or(route, |text| Route::Refused(text.into()))
@@ -252,6 +253,10 @@ impl Services {
             }
             Route::Refused(refusal) => {
                 self.note_refused(call.session, request, &refusal);
+                if call.session.way.state().follows_by().is_some() {
+                    call.session.closing = true;
+                    return Flow::Answered;
+                }
                 call.refuse(&refusal.text)
             }
         }

@@ -1,11 +1,5 @@
 //! Errors about commands that do not fit what a connection is used for.
 
-/// SYNC, PSYNC and REPLCONF.
-pub fn for_replicas(command: &str) -> String {
-    let command = command.to_ascii_uppercase();
-    format!("ERR hearthside: {command} is for replicas; point the replica at the upstream itself, not at a sidecar")
-}
-
 /// A command that the upstream has renamed, and that changes what the sidecar must know of a connection.
 pub fn renamed(name: &str, original: &str) -> String {
     let original = original.replace('|', " ").to_ascii_uppercase();

@@ -60,6 +60,8 @@ pub const OWN_MESSAGE: &str = "ERR hearthside: publishing inside MULTI to a chan
 /// The one command that pushes something besides its reply.
 pub const DEBUG_PUSH: &str = "ERR hearthside: DEBUG PROTOCOL PUSH is not supported inside MULTI: its push would \
     stand between the elements of EXEC's reply";
+/// What a replica says of itself: the connection of a transaction is lent to others afterwards.
+pub const REPLCONF: &str = "ERR hearthside: REPLCONF is not supported inside MULTI";
 /// What is no command at all.
 pub const NOT_A_COMMAND: &str = "ERR hearthside: not a command";
 /// At EXEC, a command that needs the whole client for itself.

@@ -94,6 +94,10 @@ pub enum Pin {
     Monitor,
     /// Must not wait behind anything: it ends, or reports, what keeps the upstream from answering others.
     Aside,
+    /// REPLCONF: what a replica says of itself before it follows, which the upstream keeps for the connection.
+    Replica,
+    /// SYNC and PSYNC: the client follows the upstream, as a replica does, until it leaves: what comes is bytes.
+    Follow,
 }
 
 /// Something that the command table does not know of a command, so that no lane may carry it.
@@ -137,8 +141,6 @@ pub(super) enum Class {
     Pinned(Pin),
     /// Has subcommands, and this row is none of them.
     Container,
-    /// Belongs to replicas, which are not clients of a sidecar.
-    Replication,
     /// The sidecar's own command.
     Hearthside,
     /// Looks up keys that it does not name (SORT's BY and GET).
@@ -212,9 +214,9 @@ const CLASSES: &[(&str, Class)] = &[
     ("shutdown", Class::Pinned(Pin::Aside)),
     ("wait", Class::Pinned(Pin::Wait)),
     ("waitaof", Class::Pinned(Pin::Wait)),
-    ("sync", Class::Replication),
-    ("psync", Class::Replication),
-    ("replconf", Class::Replication),
+    ("sync", Class::Pinned(Pin::Follow)),
+    ("psync", Class::Pinned(Pin::Follow)),
+    ("replconf", Class::Pinned(Pin::Replica)),
     ("hearthside", Class::Hearthside),
     ("hearthside|help", Class::Hearthside),
     ("hearthside|invalidate", Class::Hearthside),

@@ -11,7 +11,6 @@ pub fn handling(spec: &Spec) -> &'static str {
         Class::Plain | Class::LooksUp | Class::Guarded => "forwarded",
         Class::Container => "forwarded; a subcommand that the table does not know as an unknown command",
         Class::Split(_) => "forwarded; split when owned keys are among its keys",
-        Class::Replication => "refused: replicas belong to the upstream itself",
         Class::Hearthside => "answered by the sidecar",
         Class::Local(local) => locally(local),
         Class::Transaction(Transaction::Multi) => {
@@ -26,7 +25,8 @@ pub fn handling(spec: &Spec) -> &'static str {
 
 const fn locally(local: Local) -> &'static str {
     match local {
-        Local::Ping | Local::Echo | Local::Quit => "answered by the sidecar",
+        Local::Ping => "answered by the sidecar; with `server.ping = \"upstream\"` forwarded",
+        Local::Echo | Local::Quit => "answered by the sidecar",
         Local::Reset => "answered by the sidecar; closes the client's own connection",
         Local::Hello => "answered by the sidecar, with the client's id here and the upstream's version and modules",
         Local::Auth => "as `auth.mode` says: by the sidecar, or by the upstream",
@@ -56,6 +56,8 @@ const fn pinned(pin: Pin) -> &'static str {
         }
         Pin::State => "over a connection of the client's own while the state lasts",
         Pin::Aside => "over a pinned connection, on which it waits behind nothing",
+        Pin::Replica => "over a connection of the client's own, until it leaves",
+        Pin::Follow => "over a connection of the client's own, whose bytes pass as they are until it ends",
         Pin::Debug | Pin::Monitor => "over a connection of the client's own, read raw",
     }
 }

@@ -89,6 +89,8 @@ pub struct Router {
     classes: Vec<Class>,
     /// What is refused to everybody, before anything is routed.
     pub denied: Denied,
+    /// PING is the upstream's to answer (`server.ping`).
+    pub passes_pings_on: bool,
 }
 
 impl Router {
@@ -99,7 +101,14 @@ impl Router {
         for spec in command::all() {
             classes[spec.id] = class_of(spec);
         }
-        Self { keyspace, kinds, classes, denied: Denied::new(deny) }
+        Self { keyspace, kinds, classes, denied: Denied::new(deny), passes_pings_on: false }
+    }
+
+    /// The same, which leaves PING to the upstream.
+    #[must_use]
+    pub const fn passing_pings_on(mut self) -> Self {
+        self.passes_pings_on = true;
+        self
     }
 
     /// The same, in front of the private server: what would let others in there, or the sidecar out, is refused.
@@ -143,13 +152,13 @@ impl Router {
         let Some(spec) = spec else { return Route::Unknown(Unknown::Name) };
         match self.class(spec) {
             Class::Local(Local::Keys | Local::Scan) if self.keyspace.is_empty() => Route::PassThrough(true),
+            Class::Local(Local::Ping) if self.passes_pings_on => Route::PassThrough(true),
             Class::Local(local) => Route::Local(local, spec),
             Class::Transaction(command) => Route::Transaction(command, spec),
             Class::Pinned(Pin::Blocking) if !blocks(request, spec) => self.by_keys(request, spec),
             Class::Pinned(Pin::Blocking) => self.unless_owned(request, spec, Route::Pinned(Pin::Blocking, spec)),
             Class::Pinned(pin) => Route::Pinned(pin, spec),
             Class::Container if request.len() > 1 => unknown_subcommand(request, spec),
-            Class::Replication => Route::Refused(errors::connection::for_replicas(&spec.name).into()),
             Class::Hearthside => Route::Hearthside,
             Class::Guarded if private::opens_up(request) => Route::Refused(private::refusal()),
             Class::Split(split) => self.split(request, spec, split),
@@ -382,10 +391,7 @@ mod tests {
             ("HEARTHSIDE invalidate player:1:session", "Hearthside"),
             ("client list", "ClientList"),
             ("client tracking on", "Pinned"),
-            (
-                "psync ? -1",
-                "ERR hearthside: PSYNC is for replicas; point the replica at the upstream itself, not at a sidecar",
-            ),
+            ("psync ? -1", "Pinned"),
             ("config get a", "pass false"),
             ("ft.search x", "Unknown"),
             ("SORT a BY weight_* GET # GET obj_*->name LIMIT 0 5 DESC", "pass false"),

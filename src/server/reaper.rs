@@ -51,7 +51,8 @@ impl Reaper {
                 peer.kill();
             }
         }
-        for peer in self.living(|peer| peer.holding.owes() > 0) {
+        // How long a replica may take is for the upstream to say, which keeps what it has not taken.
+        for peer in self.living(|peer| peer.holding.owes() > 0 && !peer.is_replica()) {
             if let Some(limit) = overdue(&peer, limits, now) {
                 self.cut(&peer, limit);
             }

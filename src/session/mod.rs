@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use pace::{Pace, Policy};
-pub use upstream_state::Redirect;
+pub use upstream_state::{Redirect, Replica};
 pub use way::Way;
 
 use crate::access::{Access, DEFAULT_USER, User};

@@ -12,6 +12,18 @@ pub struct Redirect {
     pub connection: i64,
 }
 
+/// How far a client has come that makes itself a replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replica {
+    /// It is none.
+    #[default]
+    No,
+    /// It has said something of itself (REPLCONF).
+    Announced,
+    /// It follows the upstream: it has sent SYNC or PSYNC, by this name.
+    Follows(&'static str),
+}
+
 /// States that the upstream keeps for a connection; while one of them is set, no other client may use the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamState {
@@ -31,6 +43,8 @@ pub struct UpstreamState {
     pub debug: bool,
     /// MONITOR.
     pub monitor: bool,
+    /// REPLCONF, SYNC and PSYNC.
+    pub replica: Replica,
     /// When a command that the table does not know last went through, unless that is long ago. What it may
     /// have left ends with the connection.
     pub unknown: Option<Tick>,
@@ -52,6 +66,7 @@ impl UpstreamState {
             cluster: false,
             debug: false,
             monitor: false,
+            replica: Replica::No,
             unknown: None,
             unknown_state: false,
         }
@@ -73,7 +88,21 @@ impl UpstreamState {
     /// True while replies cannot be distinguished from other messages.
     #[must_use]
     pub const fn is_raw(&self) -> bool {
-        self.monitor || self.debug
+        self.monitor || self.debug || self.follows_by().is_some()
+    }
+
+    /// True where the end of the connection is an end that is usual: of a debugging session, or of a replica that took
+    /// a copy.
+    #[must_use]
+    pub const fn ends_with_connection(&self) -> bool {
+        self.debug || self.follows_by().is_some()
+    }
+
+    /// The command by which the client follows the upstream, if it does: whatever it was answered would stand in the
+    /// middle of what it follows.
+    #[must_use]
+    pub const fn follows_by(&self) -> Option<&'static str> {
+        if let Replica::Follows(command) = self.replica { Some(command) } else { None }
     }
 
     /// Takes into account a command that the upstream has accepted.

@@ -14,6 +14,10 @@ pub struct ClientLogs {
     pub unread_messages: LogThrottle,
     /// A connection of the client's own was lost at the upstream.
     pub own_lost: LogThrottle,
+    /// A client began to follow the upstream.
+    pub replica_attached: LogThrottle,
+    /// One does no more.
+    pub replica_gone: LogThrottle,
     /// A subscriber's connection was lost, and the client is subscribed again.
     pub subscribed_again: LogThrottle,
     /// The upstream does not let a client subscribe again.

@@ -87,7 +87,10 @@ fn pinned(pin: Pin, request: &Request<'_>, spec: &Spec) -> Place {
             Place::Refused(errors::transaction::TRACKING_REDIRECT.into())
         }
         Pin::State => Place::Upstream(Queued::State(OwnedRequest::copy(request))),
-        Pin::Blocking | Pin::Wait | Pin::Debug | Pin::Monitor | Pin::Aside => Place::Upstream(Queued::Upstream(1)),
+        Pin::Replica => Place::Refused(errors::transaction::REPLCONF.into()),
+        Pin::Blocking | Pin::Wait | Pin::Debug | Pin::Monitor | Pin::Aside | Pin::Follow => {
+            Place::Upstream(Queued::Upstream(1))
+        }
     }
 }
 

@@ -15,6 +15,8 @@ struct Dedicated {
     /// Replies cannot be distinguished from other messages: MONITOR or SCRIPT DEBUG.
     is_raw: bool,
     monitors: bool,
+    /// It follows the upstream.
+    follows: bool,
     /// It may only do what a subscriber may.
     is_subscriber: bool,
     /// It is subscribed over the shared connection, not over this one.
@@ -54,6 +56,7 @@ impl Dedicated {
         Self {
             is_raw: state.is_raw(),
             monitors: state.monitor,
+            follows: state.follows_by().is_some(),
             is_subscriber: session.is_resp2_subscriber(),
             is_shared_subscriber: session.subscriber().is_some(),
             has_user: session.user.is_some(),
@@ -63,6 +66,9 @@ impl Dedicated {
 
     fn route(self, route: Route) -> (Route, May) {
         let route = match route {
+            Route::Attack => route,
+            // An answer would stand in the middle of what it follows: the upstream ends a replica that it must answer.
+            _ if self.follows && !matches!(route, Route::Refused(_)) => Route::Unanswered,
             // No state takes a refusal back.
             Route::Refused(_) | Route::Local(Local::Quit | Local::Reset, _) => route,
             _ if self.is_raw => self.raw(route),
@@ -159,7 +165,7 @@ mod tests {
             ("CLIENT LIST", "Local", May::Answer),
             ("SUBSCRIBE a", "Pinned", May::Answer),
             ("MULTI", "Transaction", May::Answer),
-            ("PSYNC a 0", "Refused", May::Answer),
+            ("PSYNC a 0", "Pinned", May::Answer),
         ] {
             assert_eq!(routed(Dedicated::default(), line), (expected.to_owned(), may), "{line}");
         }
@@ -173,6 +179,16 @@ mod tests {
         }
         let shared = Dedicated { is_shared_subscriber: true, ..client };
         assert_eq!(routed(shared, "GET cached:1").0, "Cached", "the shared connection's rules have refused it already");
+    }
+
+    #[test]
+    fn a_replica_is_answered_nothing_here_once_it_follows() {
+        let client = Dedicated { is_raw: true, follows: true, ..Dedicated::default() };
+        for line in
+            ["GET cached:1", "GET other", "REPLCONF ACK 0", "PSYNC a 0", "CLIENT LIST", "RESET", "HEARTHSIDE HELP"]
+        {
+            assert_eq!(routed(client, line), ("Unanswered".to_owned(), May::Answer), "{line}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::command::{Request, Spec};
-use crate::dispatch::{Exclusive, Flow, Move, wrong_arity};
+use crate::dispatch::{Exclusive, Flow, Move, Services, wrong_arity};
 use crate::errors::as_redis;
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
@@ -22,6 +22,17 @@ pub(crate) fn ping(session: &Session, request: &Request<'_>, spec: &Spec, out: &
         2 => encode::bulk(out, request.arg(1)),
         _ => wrong_arity(spec, out),
     }
+}
+
+/// The same when the upstream has answered, which does not know that the client subscribes; an error is the client's.
+pub(crate) fn ping_upstream(services: &Services, session: &mut Session, request: &Request<'_>, spec: &Spec) -> Flow {
+    let mut pong = BytesMut::new();
+    ping(session, request, spec, &mut pong);
+    let asked = services.ask(session, &[b"PING"], true);
+    Flow::Later(Box::pin(async move {
+        let reply = asked.whole().await?;
+        Ok(if reply.starts_with(b"-") { reply.into() } else { pong.into() })
+    }))
 }
 
 pub(crate) fn quit(session: &mut Session, out: &mut BytesMut) {

@@ -81,6 +81,11 @@ impl Shared<'_> {
 
 /// The route of a request of a client that has subscribed.
 pub(crate) fn route(session: &Session, route: Route, request: &Request<'_>, spec: Option<&'static Spec>) -> Route {
+    let route = match spec {
+        // The upstream does not know that it subscribes: what it answers is put into a subscriber's words.
+        Some(spec) if spec.name == "ping" && session.is_resp2_subscriber() => Route::Local(Local::Ping, spec),
+        _ => route,
+    };
     let is_allowed = matches!(
         route,
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), _)

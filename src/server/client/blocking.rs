@@ -138,6 +138,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Answers what is still owed to a client that leaves: it may only have closed its sending side. Whoever waits and
     /// leaves does not wait any more, as at the upstream itself.
     pub(super) async fn farewell(&mut self) -> Result<(), End> {
+        if self.session.way.state().follows_by().is_some() {
+            // What it follows has no end.
+            self.connection.flush().await;
+            return Ok(());
+        }
         if !self.session.way.may_wait() || self.connection.replies.is_settled() {
             return self.connection.settle().await;
         }

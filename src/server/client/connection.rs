@@ -162,18 +162,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Writes what is ready, and nothing of what is still to come, to a client that will be closed.
     pub(super) async fn flush(&mut self) {
-        let written = poll_fn(|cx| {
-            while !self.replies.out.is_empty() {
-                match self.replies.out.poll_write(&mut self.stream, cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(1..)) => {}
-                    Poll::Ready(_) => return Poll::Ready(Ok(())),
-                }
-            }
-            Pin::new(&mut self.stream).poll_flush(cx)
-        });
         // A client that does not read does not get it.
-        let _late = tokio::time::timeout(FAREWELL, written).await;
+        let _late = tokio::time::timeout(FAREWELL, poll_fn(|cx| self.poll_flush_out(cx))).await;
+    }
+
+    /// The same for a client that may take as long for it as for any reply, unless it is killed or the sidecar stops.
+    pub(super) async fn flush_patiently(&mut self) {
+        let patience = self.limits.client_output_timeout;
+        let written = poll_fn(|cx| match self.ended() {
+            Some(_) => Poll::Ready(()),
+            None => self.poll_flush_out(cx),
+        });
+        let _late = tokio::time::timeout(patience, written).await;
+    }
+
+    fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.replies.out.is_empty() {
+            match self.replies.out.poll_write(&mut self.stream, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+        Pin::new(&mut self.stream).poll_flush(cx).map(|_flushed_or_gone| ())
     }
 
     /// Waits until every request is answered, and writes nothing: what follows decides first.

@@ -90,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// The reply of the client's own connection; what was pushed before it is the client's. `None` when the connection
     /// is lost, which the client has been answered.
-    async fn call_own(&mut self, request: &[u8]) -> Option<Bytes> {
+    pub(super) async fn call_own(&mut self, request: &[u8]) -> Option<Bytes> {
         let mut pushes = BytesMut::new();
         let asked = match self.session.way.connection() {
             Some(own) => own.call(request, &mut pushes).await,
@@ -169,6 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.session.peer.update(|peer| {
             (peer.connection, peer.subscribed) = (id, subscribed);
             (peer.tracking, peer.monitor) = (state.tracking, state.monitor);
+            peer.replica = state.follows_by().is_some();
             (peer.no_evict, peer.no_touch) = (state.no_evict, state.no_touch);
             peer.redirect = state.redirect.map(|redirect| redirect.client);
         });

@@ -44,6 +44,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Pin::State => unless(peer.killed(), self.state(request)).await?,
             Pin::Debug | Pin::Monitor => unless(peer.killed(), self.listen(pin, request)).await?,
             Pin::Aside => self.aside(request).await,
+            Pin::Replica => unless(peer.killed(), self.announce(request)).await?,
+            Pin::Follow => self.follow(spec, request).await,
         }
     }
 

@@ -55,6 +55,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Ok(Scan::Complete(length)) => return Some(self.take_request(length)),
             Ok(Scan::Incomplete) if self.is_too_long() => self.refuse(&RequestFault::TooLong),
             Ok(Scan::Incomplete) => return self.stream_next().map(Next::Exclusive),
+            // By an empty line a replica that loads what it was sent says that it is still there.
+            Ok(Scan::Empty(length)) if self.session.way.state().follows_by().is_some() => {
+                return Some(self.gather(length, false, Expect::Nothing, false));
+            }
             Ok(Scan::Empty(length)) => self.skip(length),
             Ok(Scan::Inline(length, words)) => return Some(self.take_inline(length, &words)),
             Err(fault) => self.refuse(&fault),

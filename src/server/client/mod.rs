@@ -9,7 +9,7 @@
 //! The folder by what each file owns: the socket (`connection`, `transfer`), the replies owed and what is written
 //! (`replies`, `unsolicited`, `output`), the requests in the buffer (`intake`, `batch`, `multi_lookahead`), and what a
 //! client does alone (`exclusive`, and from there `blocking`, `dedicated`, `streaming`, `transaction`, `resubscribe`,
-//! `revoke`).
+//! `revoke`, `replicate`).
 
 mod batch;
 mod blocking;
@@ -20,6 +20,7 @@ mod explain;
 mod intake;
 mod multi_lookahead;
 mod output;
+mod replicate;
 mod replies;
 mod resubscribe;
 mod revoke;
@@ -42,6 +43,7 @@ use batch::Gathered;
 use blocking::Needs;
 use connection::{Connection, End};
 use multi_lookahead::Lookahead;
+use replicate::Attached;
 
 pub(super) struct Client<S> {
     connection: Connection<S>,
@@ -57,6 +59,8 @@ pub(super) struct Client<S> {
     is_on_own: bool,
     /// It is one of those who have shown their login to the upstream (`auth.mode = "upstream"`).
     login: Option<Member>,
+    /// It follows the upstream.
+    attached: Option<Attached>,
 }
 
 /// What comes after a look at the buffer.
@@ -87,6 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             transaction: None,
             is_on_own: false,
             login: None,
+            attached: None,
         }
     }
 
@@ -107,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             // What came before the loss is the client's.
             Err(End::Broken) => {
                 self.log_loss();
-                self.connection.flush().await;
+                self.flush_rest().await;
             }
             Err(End::Socket(error)) => {
                 let (client, address) = (self.session.peer.id, &self.session.peer.addresses.0);
@@ -115,6 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             _ => {}
         }
+        self.log_parted();
         // Whatever it waits for is forgotten, however long closing the connection takes.
         self.session.way.close();
         self.connection.close().await;
@@ -135,8 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 "a client did not read its messages and is disconnected"
             );
         }
-        // A debugging session ends with its connection.
-        if let Some(inbox) = self.session.way.inbox().filter(|_| !self.session.way.state().debug) {
+        if let Some(inbox) = self.session.way.inbox().filter(|_| !self.session.way.state().ends_with_connection()) {
             let Some(unlogged) = logged.own_lost.due() else { return };
             let error = inbox.lost().unwrap_or_default();
             tracing::warn!(

@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// True when it is subscribed to a channel that its user may not listen to, or monitors and may not.
+    /// True when it is subscribed to a channel that its user may not listen to, or monitors or follows and may not.
     fn listens_against_rules(&mut self) -> bool {
         let names = |kind| match (self.session.way.connection(), self.session.subscriber()) {
             (_, Some(subscriber)) => subscriber.names(kind),
@@ -94,8 +94,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 }
             }
         }
-        let monitor = OwnedRequest::from_words(&[b"MONITOR".to_vec()]);
-        self.session.way.state().monitor && self.is_refused(&monitor).is_some()
+        let state = self.session.way.state();
+        let listens = [state.monitor.then_some("MONITOR"), state.follows_by()];
+        listens.into_iter().flatten().any(|command| {
+            let request = OwnedRequest::from_words(&[command.as_bytes().to_vec()]);
+            self.is_refused(&request).is_some()
+        })
     }
 
     /// Why the client may not send `request` now, if so.

@@ -46,6 +46,8 @@ pub struct ClientMetrics {
     pub bytes_in: Counter,
     pub bytes_out: Counter,
     pub buffers: Arc<Buffers>,
+    pub replicas: Gauge,
+    pub replicas_attached: Counter,
     pub idle: Counter,
     pub cut: Counter,
     limits_reached: Family<LimitLabel, Counter>,
@@ -73,6 +75,9 @@ impl ClientMetrics {
                 "client_buffer_bytes",
                 "What was read from clients and waits for them, in bytes; a client counts from 4 KiB on",
             ))),
+            replicas: r
+                .gauge("replicas", "Clients that follow the upstream (SYNC, PSYNC), each over a connection of its own"),
+            replicas_attached: r.counter("replicas_attached", "Clients that have begun to follow the upstream"),
             idle: r.counter("clients_idle", "Clients closed because they asked nothing for limits.idle_timeout"),
             cut: r.counter("clients_cut", "Clients disconnected because they did not read their replies"),
             limits_reached: r.family_of(

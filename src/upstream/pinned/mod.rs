@@ -190,6 +190,11 @@ impl Pinned {
         self.inbox.with(|state| state.raw = true);
     }
 
+    /// From now on what comes is bytes: neither replies nor other messages are delimited.
+    pub fn pass_bytes(&self) {
+        self.inbox.with(|state| (state.raw, state.undelimited) = (true, true));
+    }
+
     /// The next request makes everything behind its reply out of band, if the upstream agrees.
     pub fn will_listen(&self) {
         self.inbox.with(|state| state.raw_next = true);

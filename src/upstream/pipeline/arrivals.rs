@@ -143,6 +143,11 @@ impl Arrivals {
 
     /// Delivers what was read.
     fn deliver(&mut self) -> io::Result<()> {
+        if let Some(inbox) = self.inbox.as_ref().filter(|inbox| inbox.with(|state| state.undelimited)) {
+            (self.scanned, self.frame) = (0, 0);
+            inbox.push(self.incoming.split().freeze());
+            return Ok(());
+        }
         loop {
             let step = match self.scanner.scan(&self.incoming[self.scanned..]) {
                 Ok(step) => step,

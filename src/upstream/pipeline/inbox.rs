@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) raw: bool,
     /// It will be so behind the next reply, unless that is an error: lines may come with the very bytes of the reply.
     pub(crate) raw_next: bool,
+    /// The same, and what comes is no frames but bytes (SYNC, PSYNC).
+    pub(crate) undelimited: bool,
     pub(crate) proto: Proto,
     /// The client gave the connection back.
     pub(crate) retired: bool,

@@ -170,6 +170,14 @@ impl Wire {
         }
     }
 
+    /// What comes next, whatever it is.
+    pub fn take_some(&mut self) -> Vec<u8> {
+        if self.buffer.is_empty() {
+            assert!(self.read().expect("more") > 0, "closed");
+        }
+        std::mem::take(&mut self.buffer)
+    }
+
     /// One request of words, its reply as text.
     pub fn ask(&mut self, text: &str) -> String {
         self.send(&line(text));

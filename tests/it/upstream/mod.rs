@@ -5,6 +5,8 @@ mod connection_state;
 mod lanes;
 mod learned;
 mod logins;
+mod pings;
+mod replicas;
 mod shared_pubsub;
 mod turns;
 mod whole_transactions;
