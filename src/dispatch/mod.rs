@@ -10,6 +10,7 @@ mod newest;
 pub mod owned;
 mod refusal;
 mod reply_room;
+mod rights;
 mod unknown;
 
 use std::cell::RefCell;
@@ -190,7 +191,10 @@ impl Services {
         if session.subscriber().is_some() {
             route = subscribe::route(session, route, request, spec);
         }
-        if session.way.is_dedicated() { dedicated::route(session, request, route) } else { route }
+        if session.way.is_dedicated() {
+            route = dedicated::route(session, request, route);
+        }
+        self.unless_unpermitted(session, request, route)
     }
 
     /// The row of the table for a client's request.
@@ -257,7 +261,10 @@ impl Services {
                     call.session.closing = true;
                     return Flow::Answered;
                 }
-                call.refuse(&refusal.text)
+                match request.is(0, "EXEC") {
+                    true => call.refuse(&errors::as_redis::discarded_because(&refusal.text)),
+                    false => call.refuse(&refusal.text),
+                }
             }
         }
     }

@@ -20,6 +20,7 @@ impl Services {
     pub fn question(request: &OwnedRequest, unknown: Unknown) -> Option<Bytes> {
         let (view, mut question) = (request.view(), BytesMut::new());
         match unknown {
+            Unknown::Right => return self.ask_for_right(session, &view),
             Unknown::Name if is_name(view.arg(0)) => {
                 encode::request(&mut question, &[&b"COMMAND"[..], b"INFO", view.arg(0)]);
             }
@@ -49,6 +50,9 @@ impl Services {
         answer: Option<Bytes>,
     ) -> Route {
         let view = request.view();
+        if unknown == Unknown::Right {
+            return self.by_right(session, &view, answer.and_then(Result::ok).as_deref());
+        }
         let Some(answer) = answer else { return self.unexplained(&view) };
         match (decode::error(&answer), unknown) {
             (Some(text), _) if may_not_ask(&text) => self.unexplained(&view),

@@ -73,10 +73,12 @@ pub const DISCARD_WITHOUT_MULTI: &str = "ERR DISCARD without MULTI";
 /// EXEC after a command that could not be queued (`server.c`, `createSharedObjects`).
 pub const DISCARDED: &str = "EXECABORT Transaction discarded because of previous errors.";
 
+/// What the error below begins with.
+pub const DISCARDED_BECAUSE: &str = "EXECABORT Transaction discarded because of: ";
 /// EXEC that may not run itself, for the reason of another error (`multi.c`, `execCommandAbort`).
 pub fn discarded_because(error: &str) -> String {
     let why = error.strip_prefix("ERR ").unwrap_or(error);
-    format!("EXECABORT Transaction discarded because of: {why}")
+    format!("{DISCARDED_BECAUSE}{why}")
 }
 
 // Logins and what users may do.

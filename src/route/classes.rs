@@ -1,6 +1,6 @@
 //! What a command's name alone says about its route: a table beside the command table.
 
-use crate::command::{Conduct, Learned, Spec};
+use crate::command::{Conduct, Learned, Request, Spec};
 use crate::errors;
 use crate::resp::pubsub::Kind;
 
@@ -107,6 +107,9 @@ pub enum Unknown {
     Name,
     /// Which keys it touches: the upstream is asked, for each request.
     Keys,
+    /// Whether the client's user may run it: the upstream is asked, because it would not see the request
+    /// (`auth.mode = "upstream"`).
+    Right,
     /// What it does to its connection: it may wait there, and may leave something.
     Conduct,
     /// What the upstream keeps for the connection because of it: that must last until the client leaves. So with
@@ -118,7 +121,7 @@ impl Unknown {
     /// True when the upstream must be asked about it first.
     #[must_use]
     pub const fn is_asked_first(self) -> bool {
-        matches!(self, Self::Name | Self::Keys)
+        matches!(self, Self::Name | Self::Keys | Self::Right)
     }
 
     /// True when `reply` says that the upstream did nothing.
@@ -147,6 +150,8 @@ pub(super) enum Class {
     LooksUp,
     /// CONFIG SET and ACL SETUSER, where the upstream is the private server.
     Guarded,
+    /// DEBUG, some of whose subcommands end the server.
+    Debug,
     /// Known from the upstream's own words, which do not say enough for a lane.
     Unknown(Unknown),
     /// Makes the upstream push messages about itself, and addresses of its own.
@@ -212,6 +217,7 @@ const CLASSES: &[(&str, Class)] = &[
     ("function|kill", Class::Pinned(Pin::Aside)),
     ("function|stats", Class::Pinned(Pin::Aside)),
     ("shutdown", Class::Pinned(Pin::Aside)),
+    ("debug", Class::Debug),
     ("wait", Class::Pinned(Pin::Wait)),
     ("waitaof", Class::Pinned(Pin::Wait)),
     ("sync", Class::Pinned(Pin::Follow)),
@@ -225,6 +231,15 @@ const CLASSES: &[(&str, Class)] = &[
     ("hearthside|resume", Class::Hearthside),
     ("client|maint_notifications", Class::Notifies),
 ];
+
+/// The subcommands of DEBUG after which there may be no server to reply.
+const ENDINGS: &[&str] = &["ASSERT", "CRASH-AND-RECOVER", "LOADAOF", "OOM", "PANIC", "RELOAD", "RESTART", "SEGFAULT"];
+
+/// True for a request after which there may be no server to reply: its client sees the end of the connection then.
+#[must_use]
+pub fn may_end_server(request: &Request<'_>) -> bool {
+    request.is(0, "SHUTDOWN") || request.is(0, "DEBUG") && ENDINGS.iter().any(|ending| request.is(1, ending))
+}
 
 /// The class of a command, whatever the configuration says.
 pub(super) fn class_of(spec: &Spec) -> Class {
@@ -241,9 +256,16 @@ pub(super) fn learned_class(spec: &Spec, learned: Learned) -> Class {
     match (learned.original.map(class_of), class_of(spec)) {
         (_, Class::Notifies) => Class::Notifies,
         // It is carried by its keys alone, and answered by the upstream.
-        (Some(Class::Plain | Class::Split(_) | Class::Guarded | Class::Local(Local::Keys | Local::Info)), _) => {
-            Class::Plain
-        }
+        (
+            Some(
+                Class::Plain
+                | Class::Debug
+                | Class::Split(_)
+                | Class::Guarded
+                | Class::Local(Local::Keys | Local::Info),
+            ),
+            _,
+        ) => Class::Plain,
         (Some(pinned @ Class::Pinned(Pin::Blocking | Pin::Wait | Pin::Aside)), _) => pinned,
         (Some(Class::Container) | None, Class::Container) => Class::Container,
         // What it sets is kept with the client's own connection.

@@ -9,6 +9,7 @@ pub fn handling(spec: &Spec) -> &'static str {
     match class_of(spec) {
         Class::Plain | Class::LooksUp if spec.flags.readonly => "forwarded; sent again if a connection dies",
         Class::Plain | Class::LooksUp | Class::Guarded => "forwarded",
+        Class::Debug => "forwarded; over a pinned connection if it may end the server",
         Class::Container => "forwarded; a subcommand that the table does not know as an unknown command",
         Class::Split(_) => "forwarded; split when owned keys are among its keys",
         Class::Hearthside => "answered by the sidecar",

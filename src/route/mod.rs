@@ -9,7 +9,7 @@ mod owned;
 mod private;
 mod refusal;
 
-pub use classes::{Local, Pin, Split, Transaction, Unknown};
+pub use classes::{Local, Pin, Split, Transaction, Unknown, may_end_server};
 pub use denied::Denied;
 pub use describe::handling;
 pub use owned::{Holder, OwnedKey, SplitKey, SplitKeys};
@@ -158,6 +158,7 @@ impl Router {
             Class::Pinned(Pin::Blocking) if !blocks(request, spec) => self.by_keys(request, spec),
             Class::Pinned(Pin::Blocking) => self.unless_owned(request, spec, Route::Pinned(Pin::Blocking, spec)),
             Class::Pinned(pin) => Route::Pinned(pin, spec),
+            Class::Debug if may_end_server(request) => Route::Pinned(Pin::Aside, spec),
             Class::Container if request.len() > 1 => unknown_subcommand(request, spec),
             Class::Hearthside => Route::Hearthside,
             Class::Guarded if private::opens_up(request) => Route::Refused(private::refusal()),
@@ -169,7 +170,7 @@ impl Router {
             Class::Plain if spec.source == Source::Completed && spec.has_hidden_keys => {
                 self.alone(request, spec, Unknown::Conduct)
             }
-            Class::Plain | Class::Container | Class::Guarded => self.by_keys(request, spec),
+            Class::Plain | Class::Container | Class::Debug | Class::Guarded => self.by_keys(request, spec),
         }
     }
 
@@ -355,6 +356,8 @@ mod tests {
             ("client Maint_Notifications ON", "ERR unknown subcommand 'Maint_Notifications'. Try CLIENT HELP."),
             ("script kill", "Pinned"),
             ("function kill", "Pinned"),
+            ("debug sleep 1", "pass false"),
+            ("debug Restart 100", "Pinned"),
             ("hgetall player:1:session", "cached 0 1 read hgetall"),
             ("HGETALL player:01:session", "pass true"),
             ("TTL player:1:session", "cached 0 1 inspect ttl"),

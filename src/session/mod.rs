@@ -4,6 +4,7 @@
 //! needs in `transaction`.
 
 mod pace;
+mod rights;
 mod upstream_state;
 mod waits;
 mod way;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use pace::{Pace, Policy};
+pub use rights::Rights;
 pub use upstream_state::{Redirect, Replica};
 pub use way::Way;
 
@@ -76,6 +78,8 @@ pub struct Session {
     pub user: Option<Arc<User>>,
     /// The upstream lets it in (`auth.mode = "upstream"`).
     pub is_proven: bool,
+    /// What the upstream lets its user do, of what is answered here (`auth.mode = "upstream"`).
+    pub rights: Rights,
     /// The last command's row of the command table.
     pub command: Option<usize>,
     /// The same, for the next request: clients repeat themselves.
@@ -108,6 +112,7 @@ impl Session {
             user: first_user.clone(),
             first_user,
             is_proven: false,
+            rights: Rights::default(),
             command: None,
             spec: None,
             table: 0,
@@ -147,6 +152,9 @@ impl Session {
     pub fn regroup(&mut self, group: Group) {
         if self.group != group {
             self.peer.update(|state| (state.db, state.resp) = (group.db, group.proto.number()));
+            if self.group.login != group.login {
+                self.rights = Rights::default();
+            }
             self.group = group;
             self.way.choose_again();
         }

@@ -258,7 +258,7 @@ impl Way {
         if let Some(state) = self.state_mut() {
             match unknown {
                 Unknown::State => state.unknown_state = true,
-                Unknown::Name | Unknown::Keys | Unknown::Conduct => state.unknown = Some(Tick::now()),
+                Unknown::Name | Unknown::Keys | Unknown::Right | Unknown::Conduct => state.unknown = Some(Tick::now()),
             }
         }
     }

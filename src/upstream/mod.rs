@@ -138,6 +138,6 @@ impl Upstream {
     /// # Errors
     /// [`ConnectError`].
     pub async fn pin_aside(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
-        self.pool.take(&Group { db: 0, ..group.clone() }, account).await
+        self.pool.take_aside(&Group { db: 0, ..group.clone() }, account).await
     }
 }

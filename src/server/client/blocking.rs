@@ -15,9 +15,9 @@ use super::connection::End;
 use crate::command::OwnedRequest;
 use crate::errors;
 use crate::resp::encode;
-use crate::route::{Pin, Refusal, Unknown};
+use crate::route::{Pin, Refusal, Unknown, may_end_server};
 use crate::telemetry::clock::Tick;
-use crate::upstream::{Expect, Lost, Pinned};
+use crate::upstream::{ConnectError, Expect, Lost, Pinned};
 
 /// How a blocking command ended.
 pub(super) enum Waited {
@@ -65,18 +65,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let (services, group, account) =
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
         let asked = async {
-            let pinned = services.upstream.pin_aside(&group, &account).await.map_err(|error| error.to_string())?;
-            let reply =
-                wait(&pinned, Pin::Aside, request.bytes()).await.map_err(|Lost| errors::upstream::LOST_WAITING)?;
-            pinned.give_back();
-            Ok(reply)
+            let pinned = services.upstream.pin_aside(&group, &account).await?;
+            let reply = wait(&pinned, Pin::Aside, request.bytes()).await;
+            if reply.is_ok() {
+                pinned.give_back();
+            }
+            Ok::<_, ConnectError>(reply)
         };
         match self.unless_left(SOON, asked).await? {
-            Ok(reply) => self.connection.replies.tail().put_slice(&reply),
-            Err(text) => {
-                let text: String = text;
-                self.error(&text);
-            }
+            Ok(Ok(reply)) => self.connection.replies.tail().put_slice(&reply),
+            // The server has ended as it was told: its client sees the end of the connection, and no reply.
+            Ok(Err(Lost)) if may_end_server(&request.view()) => self.session.closing = true,
+            Ok(Err(Lost)) => self.error(errors::upstream::LOST_WAITING),
+            Err(error) => self.error(&error.to_string()),
         }
         Ok(())
     }

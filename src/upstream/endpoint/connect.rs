@@ -1,6 +1,7 @@
 //! Opens a connection and greets the upstream: who we are, which protocol, which database.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,15 +65,27 @@ pub(crate) async fn connect_quietly(endpoint: &Endpoint, group: &Group) -> Optio
     connect_now(endpoint, group).await.ok()
 }
 
-/// One attempt; if the upstream moves meanwhile, another one there. Where it is not known, that may take as long as an
-/// attempt.
+/// One attempt to reach an upstream that is there and may take its time: the greeting is answered when what keeps it
+/// busy pauses. It says nothing of the upstream to others.
+pub(crate) async fn connect_patiently(endpoint: &Endpoint, group: &Group) -> Result<Connected, ConnectError> {
+    let settings = &endpoint.settings;
+    let patience = if settings.command_timeout.is_zero() { FOREVER } else { settings.command_timeout };
+    connect_within(endpoint, group, patience.max(settings.connect_timeout)).await
+}
+
 pub(super) async fn connect_now(endpoint: &Endpoint, group: &Group) -> Result<Connected, ConnectError> {
+    connect_within(endpoint, group, endpoint.settings.connect_timeout).await
+}
+
+/// A connection within `connect_timeout`, and its greeting within `patience`; if the upstream moves meanwhile, another
+/// one there. Where it is not known, that may take as long as an attempt.
+async fn connect_within(endpoint: &Endpoint, group: &Group, patience: Duration) -> Result<Connected, ConnectError> {
     loop {
         let (target, generation) = endpoint.location.numbered();
         let mut lookout = endpoint.location.lookout(generation);
         match target {
             Ok(target) => tokio::select! {
-                connected = connect_to(&target, generation, endpoint, group) => return connected,
+                connected = connect_to((&target, generation), endpoint, group, patience) => return connected,
                 () = lookout.moved() => {}
             },
             Err(absent @ ConnectError::Absent(_)) => return Err(absent),
@@ -86,16 +99,18 @@ pub(super) async fn connect_now(endpoint: &Endpoint, group: &Group) -> Result<Co
     }
 }
 
+/// To the server that the location of this number leads to.
 async fn connect_to(
-    target: &Target,
-    generation: u64,
+    (target, generation): (&Target, u64),
     endpoint: &Endpoint,
     group: &Group,
+    patience: Duration,
 ) -> Result<Connected, ConnectError> {
     let unreachable = |why: String| ConnectError::Unreachable(target.name(), why);
     let greeted = async {
-        let patience = endpoint.settings.connect_timeout;
-        let mut stream = Stream::open(target, patience).await.map_err(|error| {
+        let most = endpoint.settings.connect_timeout;
+        let opened = tokio::time::timeout(most, Stream::open(target, most)).await;
+        let mut stream = opened.map_err(|_| unreachable(LATE.into()))?.map_err(|error| {
             let is_ours = out_of_files::is_cause_of(&error) || out_of_files::is_so_now();
             if is_ours { ConnectError::NoFiles } else { unreachable(error.to_string()) }
         })?;
@@ -106,9 +121,9 @@ async fn connect_to(
         }
         Ok(Connected { stream, id: greeted.id, generation, is_incomplete: greeted.is_incomplete })
     };
-    match tokio::time::timeout(endpoint.settings.connect_timeout, greeted).await {
+    match tokio::time::timeout(patience, greeted).await {
         Ok(result) => result,
-        Err(_) => Err(unreachable("no connection in time".into())),
+        Err(_) => Err(unreachable(LATE.into())),
     }
 }
 
@@ -124,6 +139,12 @@ fn auth<'a>(target: &'a Target, login: &'a Login) -> Option<Vec<&'a [u8]>> {
         }
     }
 }
+
+/// Why there is none, where nothing says more.
+const LATE: &str = "no connection in time";
+
+/// A time that no greeting takes.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What the connection's name is set with.
 const NAMING: &str = "CLIENT SETNAME";

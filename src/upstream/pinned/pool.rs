@@ -7,7 +7,7 @@ use super::shelf::{Line, Member, Shelf};
 use super::{Lender, Pinned};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::circuit::backoff;
-use crate::upstream::endpoint::connect::{Connected, connect, connect_in};
+use crate::upstream::endpoint::connect::{Connected, connect, connect_in, connect_patiently};
 use crate::upstream::endpoint::error::ConnectError;
 use crate::upstream::endpoint::group::{Group, Login};
 use crate::upstream::endpoint::logins::Close;
@@ -37,6 +37,26 @@ impl Pool {
 
     /// An idle connection or a new one, when there may be one more.
     pub(crate) async fn take(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
+        self.take_or(group, account, self.connect(group)).await
+    }
+
+    /// The same for a command that must reach an upstream which is too busy to greet anybody.
+    pub(crate) async fn take_aside(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
+        let connect = async {
+            match connect_patiently(&self.endpoint, group).await {
+                Err(ConnectError::Unreachable(..)) => self.connect(group).await,
+                connected => connected,
+            }
+        };
+        self.take_or(group, account, connect).await
+    }
+
+    async fn take_or(
+        &self,
+        group: &Group,
+        account: &Rc<Account>,
+        connect: impl Future<Output = Result<Connected, ConnectError>>,
+    ) -> Result<Pinned, ConnectError> {
         self.resumed().await?;
         let permit = self.endpoint.permits.enter().await?;
         // One that was given back a moment ago is idle when its task has run.
@@ -46,7 +66,7 @@ impl Pool {
                 return Ok(Pinned::lend(line, group, account, Lender { shelf: &self.shelf, permit }));
             }
         }
-        let line = Line::new(self.connect(group).await?, self.endpoint.clone());
+        let line = Line::new(connect.await?, self.endpoint.clone());
         Ok(Pinned::lend(line, group, account, Lender { shelf: &self.shelf, permit }))
     }
 

@@ -4,6 +4,7 @@
 mod blocked;
 mod keys;
 mod monitor;
+mod rights;
 mod states;
 pub mod stream;
 mod transactions;

@@ -2,6 +2,7 @@
 
 mod blocking;
 mod connection_state;
+mod ended;
 mod lanes;
 mod learned;
 mod logins;
