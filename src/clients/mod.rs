@@ -3,6 +3,7 @@
 
 mod filter;
 mod line;
+mod summons;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -11,8 +12,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 pub use filter::{ClientType, Filter};
+pub use summons::Summons;
 
 use crate::telemetry::client_memory::{Buffers, Holding};
 use crate::telemetry::clock::{Tick, millis};
@@ -45,6 +48,8 @@ pub struct Peer {
     stalled_since: AtomicU64,
     waker: Mutex<Option<Waker>>,
     state: Mutex<State>,
+    /// Those who ask for a connection of its own.
+    summons: Summons,
 }
 
 /// The states a client is in, as `CLIENT LIST` shows them.
@@ -106,6 +111,7 @@ pub struct Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         lock(&self.registry.peers).remove(&self.peer.id);
+        self.peer.summons.end();
     }
 }
 
@@ -132,6 +138,7 @@ impl Registry {
             stalled_since: AtomicU64::new(0),
             waker: Mutex::default(),
             state: Mutex::new(state),
+            summons: Summons::default(),
         });
         lock(&self.peers).insert(id, peer.clone());
         Listed { registry: self.clone(), peer }
@@ -217,6 +224,26 @@ impl Peer {
         if let Some(waker) = lock(&self.waker).take() {
             waker.wake();
         }
+    }
+
+    /// Asks it for a connection of its own at the upstream; the upstream's id of that comes when its task has one, or
+    /// an error when it is gone.
+    pub fn summon(&self) -> oneshot::Receiver<Option<i64>> {
+        let answer = self.summons.add();
+        if let Some(waker) = &*lock(&self.waker) {
+            waker.wake_by_ref();
+        }
+        answer
+    }
+
+    /// True while somebody waits for that.
+    pub fn is_summoned(&self) -> bool {
+        self.summons.is_any()
+    }
+
+    /// Tells those who wait that this is the upstream's id of its connection.
+    pub fn answer_summons(&self, connection: Option<i64>) {
+        self.summons.answer(connection);
     }
 
     /// True once it has been killed.

@@ -13,6 +13,10 @@ pub fn renamed(name: &str, original: &str) -> String {
 pub const MONITORS_OR_DEBUGS: &str =
     "ERR hearthside: this command is not supported on a connection that monitors or debugs scripts; RESET it first";
 
-/// CLIENT TRACKING with REDIRECT to a client that has not subscribed.
-pub const REDIRECT_TARGET_UNSUBSCRIBED: &str = "ERR hearthside: the client to redirect to has no upstream \
-    connection of its own yet; let it subscribe to __redis__:invalidate first";
+/// CLIENT TRACKING with REDIRECT to a client that can have no connection of its own.
+pub const REDIRECT_TARGET_HAS_NONE: &str = "ERR hearthside: the client to redirect to can have no upstream connection \
+    of its own: none is free (upstream.pinned_max), the upstream does not tell its id (CLIENT ID), or the client uses \
+    RESP2 with pubsub.mode = \"shared\"";
+/// The same, to a client that does something else for long.
+pub const REDIRECT_TARGET_WAITS: &str = "ERR hearthside: the client to redirect to waits in a blocking command, or \
+    for its own replies; try again when it does not";

@@ -31,6 +31,8 @@ pub struct UpstreamState {
     pub tracking: bool,
     /// The client to which the invalidations go (`REDIRECT`).
     pub redirect: Option<Redirect>,
+    /// Invalidations of other clients go to this connection.
+    pub target: bool,
     /// `CLIENT NO-EVICT ON`.
     pub no_evict: bool,
     /// `CLIENT NO-TOUCH ON`.
@@ -60,6 +62,7 @@ impl UpstreamState {
         Self {
             tracking: false,
             redirect: None,
+            target: false,
             no_evict: false,
             no_touch: false,
             import: false,

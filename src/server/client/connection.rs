@@ -331,7 +331,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !self.has_room() {
             return Poll::Ready(Ok(false));
         }
-        if std::mem::replace(&mut self.heard, self.broadcast.announcements()) != self.heard {
+        let is_called = std::mem::replace(&mut self.heard, self.broadcast.announcements()) != self.heard;
+        if is_called || self.peer.is_summoned() {
             return Poll::Ready(Ok(true));
         }
         self.poll_read(cx).map_ok(|()| true)

@@ -9,13 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
 use super::connection::End;
+use super::redirect::with_our_ids;
 use crate::command::{OwnedRequest, Spec};
 use crate::errors;
-use crate::resp::encode;
-use crate::resp::number::parse_i64;
 use crate::resp::pubsub::Kind;
 use crate::route::Pin;
-use crate::session::Redirect;
 use crate::telemetry::clock::Tick;
 use crate::upstream::{Batch, Expect, Lost, Pinned};
 
@@ -66,22 +64,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// A command that sets, or tells, what the upstream keeps for a connection.
     pub(super) async fn state(&mut self, request: &OwnedRequest) -> Result<(), End> {
-        let (bytes, redirect) = match self.redirected(request) {
+        if !self.has_own(Duration::ZERO).await? {
+            return Ok(());
+        }
+        let (bytes, redirect) = match self.redirected(request).await? {
             Ok(rewritten) => rewritten,
             Err(text) => {
                 self.error(text);
                 return Ok(());
             }
         };
-        if !self.has_own(Duration::ZERO).await? {
-            return Ok(());
-        }
         let Some(reply) = self.call_own(&bytes).await else { return Ok(()) };
         if &reply[..] == b"+OK\r\n" {
             if let Some(state) = self.session.way.state_mut() {
                 state.redirect = redirect.or(state.redirect);
             }
             self.session.way.accept(&request.view());
+            self.note_redirect();
         }
         let reply = with_our_ids(&reply, self.session.way.state().redirect);
         self.connection.replies.tail().put_slice(&reply);
@@ -107,26 +106,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 None
             }
         }
-    }
-
-    /// CLIENT TRACKING ... REDIRECT names a client by our id; the upstream knows that client's own connection by
-    /// another.
-    fn redirected(&self, request: &OwnedRequest) -> Result<(Bytes, Option<Redirect>), &'static str> {
-        let view = request.view();
-        let Some(at) = (3..view.len()).find(|i| view.is(*i - 1, "REDIRECT")).filter(|_| view.is(1, "TRACKING")) else {
-            return Ok((request.bytes(), None));
-        };
-        let id = parse_i64(view.arg(at)).and_then(|id| u64::try_from(id).ok());
-        let peer = id.and_then(|id| self.services.clients.find(id));
-        let peer = peer.ok_or(errors::as_redis::NO_REDIRECT_TARGET)?;
-        let connection = peer.read(|state| state.connection);
-        let connection = connection.ok_or(errors::connection::REDIRECT_TARGET_UNSUBSCRIBED)?;
-        let id = connection.to_string();
-        let words: Vec<&[u8]> =
-            view.args_from(0).enumerate().map(|(i, word)| if i == at { id.as_bytes() } else { word }).collect();
-        let mut bytes = BytesMut::new();
-        encode::request(&mut bytes, &words);
-        Ok((bytes.freeze(), Some(Redirect { client: peer.id, connection })))
     }
 
     /// MONITOR and SCRIPT DEBUG: from now on replies cannot be distinguished from other messages.
@@ -226,16 +205,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.session.way.isolate(lane);
         }
     }
-}
-
-/// The reply of CLIENT GETREDIR or TRACKINGINFO, with our id of the client in the place of the upstream's.
-fn with_our_ids(reply: &Bytes, redirect: Option<Redirect>) -> Bytes {
-    let Some(redirect) = redirect else { return reply.clone() };
-    let text = String::from_utf8_lossy(reply);
-    let (theirs, ours) = (format!(":{}\r\n", redirect.connection), format!(":{}\r\n", redirect.client));
-    if *text == theirs {
-        return Bytes::from(ours);
-    }
-    let marker = "redirect\r\n";
-    Bytes::from(text.replacen(&format!("{marker}{theirs}"), &format!("{marker}{ours}"), 1))
 }

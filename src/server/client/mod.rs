@@ -8,8 +8,8 @@
 //!
 //! The folder by what each file owns: the socket (`connection`, `transfer`), the replies owed and what is written
 //! (`replies`, `unsolicited`, `output`), the requests in the buffer (`intake`, `batch`, `multi_lookahead`), and what a
-//! client does alone (`exclusive`, and from there `blocking`, `dedicated`, `streaming`, `transaction`, `resubscribe`,
-//! `revoke`, `replicate`).
+//! client does alone (`exclusive`, and from there `blocking`, `dedicated`, `redirect`, `streaming`, `transaction`,
+//! `resubscribe`, `revoke`, `replicate`).
 
 mod batch;
 mod blocking;
@@ -20,6 +20,7 @@ mod explain;
 mod intake;
 mod multi_lookahead;
 mod output;
+mod redirect;
 mod replicate;
 mod replies;
 mod resubscribe;
@@ -166,6 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             if let Some(latest) = self.services.latest() {
                 self.adopt(latest);
             }
+            self.come_when_summoned().await?;
             self.weigh();
             let next = self.take_requests();
             self.note_subscriber();

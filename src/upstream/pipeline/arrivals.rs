@@ -289,8 +289,11 @@ impl Arrivals {
     fn out_of_band(&mut self) {
         let length = self.scanned - self.frame;
         self.hand_over();
-        let frame: Bytes = self.incoming.split_to(length).freeze();
+        let mut frame: Bytes = self.incoming.split_to(length).freeze();
         self.scanned -= length;
+        if let Some(inbox) = &self.inbox {
+            frame = inbox.with_our_id(frame);
+        }
         match &self.inbox {
             Some(inbox) if self.flights.is_empty() || inbox.with(|state| state.raw) => inbox.push(frame),
             None if self.flights.is_empty() => tracing::debug!("a push message that nobody asked for was dropped"),

@@ -30,6 +30,8 @@ pub(crate) struct State {
     /// The same, and what comes is no frames but bytes (SYNC, PSYNC).
     pub(crate) undelimited: bool,
     pub(crate) proto: Proto,
+    /// The upstream's id of the connection to which invalidations go, and the id of its client here.
+    redirect: Option<(i64, u64)>,
     /// The client gave the connection back.
     pub(crate) retired: bool,
     client: Option<Waker>,
@@ -70,6 +72,22 @@ impl Inbox {
 
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         work(&mut self.0.borrow_mut())
+    }
+
+    /// From now on what the upstream says of this connection is about this client.
+    pub fn redirects(&self, redirect: Option<(i64, u64)>) {
+        self.0.borrow_mut().redirect = redirect;
+    }
+
+    /// A frame with our id of a client in the place of the upstream's id of its connection.
+    pub(super) fn with_our_id(&self, frame: Bytes) -> Bytes {
+        const BROKEN: &[u8] = b">2\r\n$21\r\ntracking-redir-broken\r\n:";
+        match self.0.borrow().redirect {
+            Some((theirs, ours)) if frame.strip_prefix(BROKEN) == Some(format!("{theirs}\r\n").as_bytes()) => {
+                [BROKEN, format!("{ours}\r\n").as_bytes()].concat().into()
+            }
+            _ => frame,
+        }
     }
 
     pub(super) fn push(&self, frame: Bytes) {

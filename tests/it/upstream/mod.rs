@@ -7,6 +7,7 @@ mod lanes;
 mod learned;
 mod logins;
 mod pings;
+mod redirected;
 mod replicas;
 mod shared_pubsub;
 mod turns;
