@@ -68,11 +68,10 @@ impl Access {
 
     /// True when there may be a user of this name.
     #[must_use]
-    pub fn is_user(&self, name: &str) -> bool {
+    pub fn is_user(&self, name: &str) -> Option<bool> {
         match self.mode {
-            AuthMode::None => name == DEFAULT_USER,
-            AuthMode::Users => self.users.contains_key(name),
-            AuthMode::Upstream => true,
+            AuthMode::Users => Some(self.users.contains_key(name)),
+            AuthMode::None | AuthMode::Upstream => (name == DEFAULT_USER).then_some(true),
         }
     }
 

@@ -1,9 +1,13 @@
 //! Who is connected: every client of the process, on whichever worker thread, for CLIENT LIST, KILL and UNBLOCK.
 //! Knows what a client said of itself and the states it is in; never its requests or replies.
 
+mod census;
 mod filter;
+mod flags;
+mod generation;
 mod line;
 mod summons;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -14,8 +18,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-pub use filter::{ClientType, Filter};
+pub use census::Census;
+pub use filter::{Asker, Filter, Listing};
+pub use generation::Generation;
 pub use summons::Summons;
+pub use traffic::{Held, Traffic};
 
 use crate::telemetry::client_memory::{Buffers, Holding};
 use crate::telemetry::clock::{Tick, millis};
@@ -36,14 +43,20 @@ pub struct Peer {
     /// The client's address and ours.
     pub addresses: (String, String),
     fd: i32,
+    /// The number of the worker thread that serves it.
+    worker: usize,
     since: Tick,
     /// When its last batch of requests came, in milliseconds of the clock.
     seen: AtomicU64,
     /// The id of its last command in the command table, plus one.
     command: AtomicUsize,
     killed: AtomicBool,
+    /// When something was last written to a client that asks for nothing.
+    told: AtomicU64,
     /// What it holds in memory.
     pub holding: Arc<Holding>,
+    /// Its buffers, and what it has sent and received.
+    pub traffic: Traffic,
     /// Since when it has read nothing of what waits for it; 0 while it reads.
     stalled_since: AtomicU64,
     waker: Mutex<Option<Waker>>,
@@ -85,8 +98,18 @@ pub struct State {
     pub redirect: Option<u64>,
     /// `CLIENT NO-EVICT ON`.
     pub no_evict: bool,
+    /// `CLIENT TRACKING ON BCAST`.
+    pub broadcasts: bool,
     /// `CLIENT NO-TOUCH ON`.
     pub no_touch: bool,
+    /// `READONLY`.
+    pub readonly: bool,
+    /// `CLIENT IMPORT-SOURCE ON`.
+    pub import: bool,
+    /// `CLIENT CAPA redirect`.
+    pub redirects: bool,
+    /// Keys that it watches; one that it watches twice counts twice.
+    pub watching: usize,
 }
 
 impl State {
@@ -122,18 +145,21 @@ impl Registry {
         Self { buffers, ..Self::default() }
     }
 
-    /// Lists a new client of these addresses (its own, and ours) and this descriptor.
-    pub fn list(self: &Arc<Self>, addresses: (String, String), fd: i32, state: State) -> Listed {
+    /// Lists a new client of these addresses (its own, and ours) and this descriptor, which this worker serves.
+    pub fn list(self: &Arc<Self>, addresses: (String, String), fd: i32, worker: usize, state: State) -> Listed {
         let id = self.last.fetch_add(1, Relaxed) + 1;
         let now = Tick::now();
         let peer = Arc::new(Peer {
             id,
             addresses,
             fd,
+            worker,
             since: now,
             seen: AtomicU64::new(now.as_ms()),
             command: AtomicUsize::new(0),
             killed: AtomicBool::new(false),
+            told: AtomicU64::new(0),
+            traffic: Traffic::default(),
             holding: Arc::new(Holding::among(self.buffers.clone())),
             stalled_since: AtomicU64::new(0),
             waker: Mutex::default(),
@@ -150,10 +176,10 @@ impl Registry {
         lock(&self.peers).get(&id).cloned()
     }
 
-    /// The clients that match, in the order in which they connected.
+    /// The clients that match and have not been killed, in the order in which they connected.
     #[must_use]
     pub fn matching(&self, is_match: impl Fn(&Peer) -> bool) -> Vec<Arc<Peer>> {
-        lock(&self.peers).values().filter(|peer| is_match(peer)).cloned().collect()
+        lock(&self.peers).values().filter(|peer| !peer.is_killed() && is_match(peer)).cloned().collect()
     }
 }
 
@@ -175,6 +201,16 @@ impl Peer {
 
     fn seen(&self) -> Tick {
         Tick::from_ms(self.seen.load(Relaxed))
+    }
+
+    /// When it last asked for something, or was sent something that it listens to.
+    fn heard(&self) -> Tick {
+        Tick::from_ms(self.seen.load(Relaxed).max(self.told.load(Relaxed)))
+    }
+
+    /// Notes that something was written to it for which it has not asked.
+    pub fn is_told(&self, now: Tick) {
+        self.told.store(now.as_ms(), Relaxed);
     }
 
     /// True while it subscribes or monitors.
@@ -209,12 +245,10 @@ impl Peer {
         look(&lock(&self.state))
     }
 
-    /// Notes its last batch of requests, and the last command's id.
+    /// Notes its last batch of requests, and the last command's id if the command is known.
     pub fn saw(&self, now: Tick, command: Option<usize>) {
         self.seen.store(now.as_ms(), Relaxed);
-        if let Some(command) = command {
-            self.command.store(command + 1, Relaxed);
-        }
+        self.command.store(command.map_or(0, |command| command + 1), Relaxed);
     }
 
     /// Ends it, as soon as its task runs.
@@ -270,21 +304,27 @@ impl Peer {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Filter, Registry, State};
+    use super::{Asker, Filter, Generation, Registry, State};
 
     fn words(text: &str) -> Vec<&[u8]> {
         text.split(' ').filter(|word| !word.is_empty()).map(str::as_bytes).collect()
     }
 
+    fn filter(text: &str) -> Result<Filter, String> {
+        let is_user = |user: &str| Some(user == "default");
+        let asker = Asker { id: 9, generation: Generation::of("redis", "7.0.15"), is_user: &is_user };
+        Filter::of_kill(&words(text), &asker)
+    }
+
     #[test]
-    fn clients_are_found_by_what_they_are() {
+    fn clients_are_found_by_what_they_are_while_they_live() {
         let registry = Arc::new(Registry::default());
         let state = || State { user: "default".into(), ..State::default() };
-        let one = registry.list(("1.1.1.1:1".into(), "2.2.2.2:2".into()), 8, state());
-        let two = registry.list(("1.1.1.1:3".into(), "2.2.2.2:2".into()), 9, state());
+        let one = registry.list(("1.1.1.1:1".into(), "2.2.2.2:2".into()), 8, 0, state());
+        let two = registry.list(("1.1.1.1:3".into(), "2.2.2.2:2".into()), 9, 0, state());
         two.peer.update(|state| state.subscribed = [1, 0, 0]);
         let found = |text: &str| -> Vec<u64> {
-            let filter = Filter::read(&words(text), 9, &|user| user == "default").expect("a filter");
+            let filter = filter(text).expect("a filter");
             registry.matching(|peer| filter.matches(peer)).iter().map(|peer| peer.id).collect()
         };
         assert_eq!(found("ID 1"), [1]);
@@ -293,8 +333,10 @@ mod tests {
         assert_eq!(found("LADDR 2.2.2.2:2"), [1, 2]);
         assert_eq!(found("ADDR 1.1.1.1:3 USER default"), [2]);
         assert_eq!(found("ADDR 1.1.1.1:3 ID 1"), [0_u64; 0]);
+        two.peer.kill();
+        assert_eq!(found("LADDR 2.2.2.2:2"), [1]);
         drop(one);
-        assert_eq!(found("LADDR 2.2.2.2:2"), [2]);
+        assert_eq!(found("LADDR 2.2.2.2:2"), [0_u64; 0]);
     }
 
     #[test]
@@ -305,11 +347,12 @@ mod tests {
             ("TYPE foo", "ERR Unknown client type 'foo'"),
             ("USER nosuch", "ERR No such user 'nosuch'"),
             ("SKIPME maybe", "ERR syntax error"),
-            ("ID", "ERR syntax error"),
             ("ID 1 FOO", "ERR syntax error"),
             ("FOO 1", "ERR syntax error"),
+            ("MAXAGE 5", "ERR syntax error"),
+            ("NOT-ID 5", "ERR syntax error"),
         ] {
-            assert_eq!(Filter::read(&words(text), 1, &|user| user == "default").err().as_deref(), Some(expected));
+            assert_eq!(filter(text).err().as_deref(), Some(expected), "{text}");
         }
     }
 }

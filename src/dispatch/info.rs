@@ -1,9 +1,10 @@
-//! INFO: the upstream's text, followed by a section of the sidecar.
+//! INFO: the upstream's text, in which the sidecar's own clients are counted, followed by a section of the sidecar.
 
 use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
 
+use super::info_clients::{Numbers, SECTIONS};
 use super::{Flow, Services};
 use crate::command::Request;
 use crate::resp::{decode, encode};
@@ -16,27 +17,39 @@ use crate::upstream::Batch;
 pub(super) fn answer(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     let wants = |section: &str| (1..request.len()).any(|i| request.is(i, section));
     let everything = request.len() == 1 || ["default", "all", "everything"].iter().any(|s| wants(s));
-    if !everything && !wants("hearthside") {
+    let (has_section, has_clients) = (everything || wants("hearthside"), everything || SECTIONS.into_iter().any(wants));
+    if !has_section && !has_clients {
         return services.forward(session, request, true);
     }
     session.tally.flush(&services.metrics.commands);
-    let ours = section(&services.metrics, services.owned.store.taken_feed());
+    let ours = has_section.then(|| section(&services.metrics, services.owned.store.taken_feed()));
     let proto = session.proto();
-    if !everything && request.len() == 2 {
+    if let (Some(ours), 2, false) = (&ours, request.len(), everything) {
         encode::verbatim(out, proto, ours.as_bytes());
         return Flow::Answered;
     }
+    let numbers = Numbers::of(services.clients.census(), &services.policy.limits, &services.metrics.clients);
     let run = Batch::one(Bytes::copy_from_slice(request.raw()), true);
     let ticket = services.lane(session).submit(run);
     Flow::Later(Box::pin(async move {
         let (reply, pushes) = ticket.parts().await?;
-        // Without an upstream there is still the sidecar to ask about.
-        let mut text = decode::text(&reply.whole(), proto).unwrap_or_default();
-        if !text.is_empty() {
-            text.extend_from_slice(b"\r\n");
-        }
-        text.extend_from_slice(ours.as_bytes());
+        let reply = reply.whole();
         let mut out = BytesMut::from(&pushes[..]);
+        let mut text = match (decode::text(&reply, proto), &ours) {
+            (Some(text), _) => numbers.put_into(&text),
+            // Without an upstream there is still the sidecar to ask about.
+            (None, Some(_)) => Vec::new(),
+            (None, None) => {
+                out.extend_from_slice(&reply);
+                return Ok(out.into());
+            }
+        };
+        if let Some(ours) = ours {
+            if !text.is_empty() {
+                text.extend_from_slice(b"\r\n");
+            }
+            text.extend_from_slice(ours.as_bytes());
+        }
         encode::verbatim(&mut out, proto, &text);
         Ok(out.into())
     }))

@@ -5,6 +5,7 @@ mod call;
 mod connection;
 mod hearthside;
 mod info;
+mod info_clients;
 pub mod listing;
 mod newest;
 pub mod owned;
@@ -57,6 +58,8 @@ pub struct Services {
     pub policy: Policy,
     /// Its place among those of its worker.
     pub edition: EditionPlace,
+    /// The number of the worker thread.
+    pub worker: usize,
     /// Every client of the process.
     pub clients: Arc<Registry>,
     /// The way to the upstream.

@@ -26,8 +26,8 @@ impl Services {
     /// 4. the user's rules do not allow the command, one of its keys, or one of its channels.
     ///
     /// Nothing that the connection is in takes such an answer back: it is neither queued in a MULTI nor passed on for
-    /// a subscriber, a monitor or a debugging session. What a route itself refuses comes after it (commands of
-    /// replicas, and what is not answered on owned keys), and holds in every state too (`connection/dedicated.rs`).
+    /// a subscriber, a monitor or a debugging session. What a route itself refuses comes after it (what is
+    /// not answered on owned keys), and holds in every state too (`connection/dedicated.rs`).
     pub(super) fn refusal(
         &self,
         session: &Session,

@@ -121,6 +121,8 @@ pub const UNKNOWN_VERSION: &str = "NOPROTO unsupported protocol version";
 pub const CLIENT_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
 /// CLIENT LIST ID of what is no id (`networking.c`, `clientCommand`).
 pub const CLIENT_ID: &str = "ERR Invalid client ID";
+/// CLIENT LIST and KILL of a database that there cannot be (Valkey 9, `networking.c`, `parseClientFilters`).
+pub const CLIENT_DB: &str = "ERR DB number should be between 0 and 15";
 /// CLIENT KILL of an address that no client has (`networking.c`, `clientCommand`).
 pub const NO_CLIENT: &str = "ERR No such client";
 /// CLIENT UNBLOCK with another word (`networking.c`, `clientCommand`).
@@ -153,6 +155,17 @@ pub fn client_type(name: &[u8]) -> String {
 /// CLIENT KILL with a `client-id`, or a `maxage` (Redis 7.4), that is not positive (`networking.c`, `clientCommand`).
 pub fn not_positive(what: &str) -> String {
     format!("ERR {what} should be greater than 0")
+}
+
+/// CLIENT LIST and KILL with a `maxage`, `idle` or `DB` that is no number (`networking.c`, `clientCommand`).
+pub fn not_a_number(what: &str) -> String {
+    format!("ERR {what} is not an integer or out of range")
+}
+
+/// CLIENT LIST and KILL with flags or capabilities that there are not (Valkey 9, `networking.c`, `parseClientFilters`).
+pub fn unknown_in_filter(what: &str, is_not: bool, value: &[u8]) -> String {
+    let filter = if is_not { format!("NOT-{}", what.to_ascii_uppercase()) } else { "provided".to_owned() };
+    format!("ERR Unknown {what} found in the {filter} filter: {}", String::from_utf8_lossy(value))
 }
 
 /// CLIENT KILL of the clients of somebody who is no user (`networking.c`, `clientCommand`).

@@ -56,6 +56,12 @@ impl Pieces {
         &mut self.tail
     }
 
+    /// The memory of `tail`.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.tail.capacity()
+    }
+
     /// The bytes, piece by piece.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.list.iter().map(|piece| &piece[..]).chain([&self.tail[..]])

@@ -80,7 +80,7 @@ impl Reaper {
     }
 
     fn living(&self, is_match: impl Fn(&Peer) -> bool) -> Vec<Arc<Peer>> {
-        self.registry.matching(|peer| !peer.is_killed() && is_match(peer))
+        self.registry.matching(is_match)
     }
 
     fn cut(&self, peer: &Peer, limit: &'static str) {
@@ -142,7 +142,7 @@ mod tests {
         let admission = Arc::new(Admission::new(limits.clone(), metrics.clone()));
         let reaper = Reaper { registry: registry.clone(), admission, metrics: metrics.clone() };
         let clients = [100, 40, 10].map(|holds| {
-            let client = registry.list(Default::default(), 0, State::default());
+            let client = registry.list(Default::default(), 0, 0, State::default());
             client.peer.holding.note(holds, 0);
             client
         });

@@ -108,7 +108,7 @@ impl Workers {
                 };
                 let _awaited = begun.send(Ok(()));
                 let panics = setup.metrics.panics.clone();
-                let mut worker = Worker::new(setup, registry);
+                let mut worker = Worker::new(i, setup, registry);
                 runtime.block_on(async {
                     tokio::task::spawn_local(worker.tend());
                     let work = async || worker.work(&mut orders, &stop, patience).await;
@@ -176,10 +176,11 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(setup: Setup, registry: Arc<Registry>) -> Self {
+    fn new(number: usize, setup: Setup, registry: Arc<Registry>) -> Self {
         let upstream = Rc::new(Upstream::new(setup.upstream.clone()));
         let newest = Rc::default();
-        Self { services: services(&newest, &setup, registry, upstream), newest, setup, broadcast: Rc::default() }
+        let services = services(&newest, &setup, (number, registry), upstream);
+        Self { services, newest, setup, broadcast: Rc::default() }
     }
 
     /// Closes what is idle, for ever.
@@ -222,13 +223,18 @@ impl Worker {
     fn adopt(&mut self, edition: Arc<Edition>) {
         self.setup.edition = edition;
         let (clients, upstream) = (self.services.clients.clone(), self.services.upstream.clone());
-        self.services = services(&self.newest, &self.setup, clients, upstream);
+        self.services = services(&self.newest, &self.setup, (self.services.worker, clients), upstream);
         self.broadcast.announce();
     }
 }
 
-/// What a worker's clients are answered with from now on.
-fn services(newest: &Rc<Newest>, setup: &Setup, clients: Arc<Registry>, upstream: Rc<Upstream>) -> Rc<Services> {
+/// What the clients of the worker of this number are answered with from now on.
+fn services(
+    newest: &Rc<Newest>,
+    setup: &Setup,
+    (worker, clients): (usize, Arc<Registry>),
+    upstream: Rc<Upstream>,
+) -> Rc<Services> {
     let Edition { router, owned, access, policy, .. } = &*setup.edition;
     newest.succeed(|edition| Services {
         router: router.clone(),
@@ -236,6 +242,7 @@ fn services(newest: &Rc<Newest>, setup: &Setup, clients: Arc<Registry>, upstream
         access: access.clone(),
         policy: policy.clone(),
         edition,
+        worker,
         clients,
         upstream,
         hub: setup.hub.clone(),
@@ -295,7 +302,7 @@ async fn welcome_tls(
 
 fn list(services: &Services, addresses: (String, String), fd: i32) -> Listed {
     let state = State { user: DEFAULT_USER.into(), resp: 2, ..State::default() };
-    services.clients.list(addresses, fd, state)
+    services.clients.list(addresses, fd, services.worker, state)
 }
 
 /// A separate function, so that what is moved into a client takes no second place in the task's memory.

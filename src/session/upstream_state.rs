@@ -39,6 +39,8 @@ pub struct UpstreamState {
     pub no_touch: bool,
     /// `CLIENT IMPORT-SOURCE ON`.
     pub import: bool,
+    /// `CLIENT TRACKING ON BCAST`.
+    pub broadcasts: bool,
     /// READONLY or ASKING (cluster).
     pub cluster: bool,
     /// SCRIPT DEBUG.
@@ -66,6 +68,7 @@ impl UpstreamState {
             no_evict: false,
             no_touch: false,
             import: false,
+            broadcasts: false,
             cluster: false,
             debug: false,
             monitor: false,
@@ -117,6 +120,7 @@ impl UpstreamState {
             () if request.is(1, "TRACKING") => {
                 self.tracking = on;
                 self.redirect = self.redirect.filter(|_| on);
+                self.broadcasts = on && (3..request.len()).any(|i| request.is(i, "BCAST"));
             }
             () if request.is(1, "NO-EVICT") => self.no_evict = on,
             () if request.is(1, "NO-TOUCH") => self.no_touch = on,

@@ -64,6 +64,9 @@ pub struct Holding {
     /// Bytes, as its own thread noted them last, and those of them that wait for it to read.
     holds: AtomicUsize,
     owes: AtomicUsize,
+    /// The same to the byte, which only itself is shown by.
+    holds_now: AtomicUsize,
+    owes_now: AtomicUsize,
     /// Bytes of messages that another thread has for it.
     outbox: AtomicUsize,
     /// Bytes of what it has said about itself (its name), if they are many.
@@ -100,6 +103,28 @@ impl Holding {
         self.forget_past();
     }
 
+    /// Notes the same to the byte, for whoever looks at this client.
+    pub fn note_now(&self, holds: usize, owes: usize) {
+        self.holds_now.store(holds, Relaxed);
+        self.owes_now.store(owes, Relaxed);
+    }
+
+    /// The bytes that it holds, to the byte.
+    #[must_use]
+    pub fn holds_now(&self) -> usize {
+        self.holds_now.load(Relaxed) + self.elsewhere()
+    }
+
+    /// The bytes that wait for it to read, to the byte.
+    #[must_use]
+    pub fn owes_now(&self) -> usize {
+        self.owes_now.load(Relaxed) + self.outbox.load(Relaxed)
+    }
+
+    fn elsewhere(&self) -> usize {
+        self.outbox.load(Relaxed) + self.words.load(Relaxed) + self.gathered.load(Relaxed)
+    }
+
     /// What has waited is gone.
     fn forget_past(&self) {
         if self.owes() == 0 {
@@ -128,8 +153,7 @@ impl Holding {
     /// The bytes that it holds.
     #[must_use]
     pub fn holds(&self) -> usize {
-        let elsewhere = self.outbox.load(Relaxed) + self.words.load(Relaxed) + self.gathered.load(Relaxed);
-        self.holds.load(Relaxed) + elsewhere
+        self.holds.load(Relaxed) + self.elsewhere()
     }
 
     /// The bytes that wait for it to read.

@@ -50,6 +50,8 @@ pub struct Transaction {
     topics: Option<Topics>,
     /// Cached keys that it watches.
     watched: Vec<Watched>,
+    /// Keys of any kind that it watches.
+    watching_keys: usize,
     /// What it queued or watched means something else since a reload.
     is_outdated: bool,
     /// Why there is no connection for it.
@@ -129,6 +131,12 @@ impl Transaction {
     #[must_use]
     pub const fn takes_all(&self) -> bool {
         self.in_multi
+    }
+
+    /// Keys that it watches.
+    #[must_use]
+    pub const fn watching_keys(&self) -> usize {
+        self.watching_keys
     }
 
     /// True when nothing remains to be remembered.
@@ -230,6 +238,7 @@ impl Transaction {
             _ => {}
         }
         self.watching = true;
+        self.watching_keys += request.len() - 1;
         Taken::Passes
     }
 
@@ -260,6 +269,7 @@ impl Transaction {
                 Holder::Upstream => words.push(key),
             }
         }
+        self.watching_keys += request.len() - 1;
         if words.len() == 1 {
             encode::simple(desk.out, "OK");
             return Taken::Answered;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::clients::{ClientType, Filter, Peer};
+use crate::clients::{Asker, Filter, Generation, Listing, Peer};
 use crate::command::{Request, name_of};
 use crate::dispatch::{Flow, Services};
 use crate::errors::as_redis;
@@ -52,65 +52,94 @@ pub(crate) fn set_info(session: &Session, request: &Request<'_>, out: &mut Bytes
     encode::simple(out, "OK");
 }
 
-fn line(peer: &Peer) -> String {
-    peer.line(name_of)
+/// Notes the request that is answered, as the line of its client shows it.
+fn note_asking(session: &Session, request: &Request<'_>) {
+    session.peer.saw(session.now, session.command);
+    let arguments = request.args_from(0).map(<[u8]>::len).sum();
+    session.peer.traffic.asks(request.raw().len(), arguments, session.tally.total.saturating_sub(1));
 }
 
-pub(crate) fn info(session: &Session, out: &mut BytesMut) {
-    session.peer.saw(session.now, session.command);
-    encode::verbatim(out, session.proto(), line(&session.peer).as_bytes());
+fn generation(services: &Services) -> Generation {
+    let identity = services.upstream.endpoint().version.get();
+    Generation::of(&identity.server, &identity.version)
+}
+
+pub(crate) fn info(services: &Services, session: &Session, request: &Request<'_>, out: &mut BytesMut) {
+    note_asking(session, request);
+    encode::verbatim(out, session.proto(), session.peer.line(generation(services), name_of).as_bytes());
+}
+
+/// The id of no client: with it the upstream is asked only whether there is such a user.
+const NOBODY: &[u8] = b"9223372036854775807";
+
+/// The upstream's answer to the same question about nobody, where a filter names a user that only it may know: that
+/// there is none, or that none of its clients is meant.
+fn unsure(services: &Services, session: &mut Session, request: &Request<'_>, filter: &Filter) -> Option<Flow> {
+    let user = filter.unsure()?;
+    if !services.clients.matching(|peer| peer.read(|state| state.user == user)).is_empty() {
+        return None;
+    }
+    let words = [request.arg(0), request.arg(1), b"USER", user.as_bytes(), b"ID", NOBODY];
+    Some(Flow::Upstream(services.ask(session, &words, true)))
 }
 
 /// The clients of this sidecar, not those of the upstream.
-pub(crate) fn list(services: &Services, session: &Session, request: &Request<'_>, out: &mut BytesMut) {
-    session.peer.saw(session.now, session.command);
-    match listed(services, request) {
-        Ok(peers) => {
-            let text: String = peers.iter().map(|peer| line(peer)).collect();
-            encode::verbatim(out, session.proto(), text.as_bytes());
-        }
-        Err(text) => encode::error(out, &text),
-    }
-}
-
-fn listed(services: &Services, request: &Request<'_>) -> Result<Vec<Arc<Peer>>, String> {
-    if request.len() == 2 {
-        return Ok(services.clients.matching(|_| true));
-    }
-    if request.is(2, "TYPE") && request.len() == 4 {
-        let kind = ClientType::read(request.arg(3))?;
-        return Ok(services.clients.matching(|peer| kind.matches(peer)));
-    }
-    if !request.is(2, "ID") || request.len() == 3 {
-        return Err(as_redis::SYNTAX.into());
-    }
-    let ids = request.args_from(3).map(|id| parse_i64(id).filter(|id| *id > 0).ok_or(as_redis::CLIENT_ID));
-    let ids = ids.collect::<Result<Vec<_>, _>>()?;
-    Ok(ids.into_iter().filter_map(|id| services.clients.find(id as u64)).collect())
-}
-
-pub(crate) fn kill(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) {
-    if request.len() == 3 {
-        let address = String::from_utf8_lossy(request.arg(2));
-        let found = services.clients.matching(|peer| peer.addresses.0 == address);
-        match found.first() {
-            None => encode::error(out, as_redis::NO_CLIENT),
-            Some(peer) => {
-                end(session, peer);
-                encode::simple(out, "OK");
-            }
-        }
-        return;
-    }
+pub(crate) fn list(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    note_asking(session, request);
     let words: Vec<_> = request.args_from(2).collect();
-    match Filter::read(&words, session.peer.id, &|user| services.access.is_user(user)) {
-        Err(text) => encode::error(out, &text),
-        Ok(filter) => {
-            let found = services.clients.matching(|peer| filter.matches(peer));
-            found.iter().for_each(|peer| end(session, peer));
-            encode::int(out, found.len() as i64);
+    let generation = generation(services);
+    let asker = Asker { id: session.peer.id, generation, is_user: &|user| services.access.is_user(user) };
+    let peers = match Listing::read(&words, &asker) {
+        Err(text) => {
+            encode::error(out, &text);
+            return Flow::Answered;
         }
+        Ok(Listing::Ids(ids)) => {
+            let ids = ids.into_iter().filter_map(|id| u64::try_from(id).ok());
+            ids.filter_map(|id| services.clients.find(id)).filter(|peer| !peer.is_killed()).collect()
+        }
+        Ok(Listing::Matching(filter)) => {
+            if let Some(asked) = unsure(services, session, request, &filter) {
+                return asked;
+            }
+            services.clients.matching(|peer| filter.matches(peer))
+        }
+    };
+    let text: String = peers.iter().map(|peer| peer.line(generation, name_of)).collect();
+    encode::verbatim(out, session.proto(), text.as_bytes());
+    Flow::Answered
+}
+
+pub(crate) fn kill(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+    let words: Vec<_> = request.args_from(2).collect();
+    let generation = generation(services);
+    let asker = Asker { id: session.peer.id, generation, is_user: &|user| services.access.is_user(user) };
+    let filter = match Filter::of_kill(&words, &asker) {
+        Ok(filter) => filter,
+        Err(text) => {
+            encode::error(out, &text);
+            return Flow::Answered;
+        }
+    };
+    if let Some(asked) = unsure(services, session, request, &filter) {
+        return asked;
     }
+    let found = services.clients.matching(|peer| filter.matches(peer));
+    found.iter().for_each(|peer| end(session, peer));
+    match words.len() {
+        1 if found.is_empty() => encode::error(out, as_redis::NO_CLIENT),
+        1 => encode::simple(out, "OK"),
+        _ => encode::int(out, found.len() as i64),
+    }
+    Flow::Answered
+}
+
+/// What a client says that it can do: only `redirect` has a letter.
+pub(crate) fn capa(session: &Session, request: &Request<'_>, out: &mut BytesMut) {
+    if (2..request.len()).any(|i| request.is(i, "REDIRECT")) {
+        session.peer.update(|state| state.redirects = true);
+    }
+    encode::simple(out, "OK");
 }
 
 /// One that ends itself still gets its reply.

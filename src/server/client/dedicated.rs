@@ -150,6 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             (peer.tracking, peer.monitor) = (state.tracking, state.monitor);
             peer.replica = state.follows_by().is_some();
             (peer.no_evict, peer.no_touch) = (state.no_evict, state.no_touch);
+            (peer.broadcasts, peer.import, peer.readonly) = (state.broadcasts, state.import, state.cluster);
             peer.redirect = state.redirect.map(|redirect| redirect.client);
         });
     }

@@ -39,6 +39,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         self.send_batch();
         self.session.peer.saw(self.session.now, self.session.command);
+        self.session.peer.traffic.has_sent(self.session.tally.total);
         self.note_queued();
         next
     }

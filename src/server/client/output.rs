@@ -51,6 +51,11 @@ impl Output {
         tail
     }
 
+    /// The memory that small replies are gathered in now.
+    pub(crate) fn room(&self) -> usize {
+        self.0.room()
+    }
+
     /// Appends bytes, by reference if they are long.
     pub(crate) fn append(&mut self, bytes: Bytes) {
         self.tail();

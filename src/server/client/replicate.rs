@@ -40,6 +40,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.error(&spec.arity_error());
             return Ok(());
         }
+        if self.session.subscriber().is_some() && self.session.subscribed() != [0; 3] {
+            // A message would stand in the middle of what it follows: a server ends a replica that it sends one.
+            self.session.closing = true;
+            return Ok(());
+        }
         if !self.has_own(Duration::ZERO).await? {
             return Ok(());
         }

@@ -186,6 +186,11 @@ impl Replies {
         self.out.len() + self.ready + self.last_ready()
     }
 
+    /// Entries that wait for what is before them, or to be made.
+    pub(super) fn entries(&self) -> usize {
+        self.owed.len()
+    }
+
     pub(super) fn is_crowded(&self) -> bool {
         self.owed.len() >= MOST_ENTRIES
     }

@@ -312,14 +312,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.transaction = None;
         self.connection.replies.is_refused = false;
         self.connection.kept = 0;
-        self.session.peer.update(|state| state.queued = None);
+        self.session.peer.update(|state| (state.queued, state.watching) = (None, 0));
     }
 
     /// Tells the others what is queued.
     pub(super) fn note_queued(&mut self) {
         if let Some(transaction) = &self.transaction {
             self.connection.kept = transaction.kept();
-            self.session.peer.update(|state| state.queued = transaction.queued());
+            let (queued, watching) = (transaction.queued(), transaction.watching_keys());
+            self.session.peer.update(|state| (state.queued, state.watching) = (queued, watching));
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use super::connection::{Connection, End};
+use crate::clients::Held;
 use crate::telemetry::clock::Tick;
 
 /// Bytes asked for in one read.
@@ -37,6 +38,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let read = self.incoming.capacity() + self.kept + self.replies.answering();
         self.account.connection(read, self.replies.waiting());
+        self.peer.traffic.hold(&Held {
+            query: self.incoming.len(),
+            query_free: self.incoming.capacity() - self.incoming.len(),
+            arguments: self.replies.under_way(),
+            queued: self.kept,
+            reply_room: self.replies.out.room(),
+            replies: self.replies.out.len(),
+            entries: self.replies.entries(),
+        });
     }
 
     /// Once per batch, or earlier when much is ready or the rest is slow to come.
@@ -81,6 +91,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.peer.stalls(None);
             self.account.stalls(false);
         }
+        if !self.replies.unsolicited.has_no_source() {
+            self.peer.is_told(Tick::now());
+        }
+        self.peer.traffic.has_written(written);
         self.metrics.bytes_out.inc_by(written as u64);
     }
 
@@ -99,6 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
             Poll::Ready(Ok(0)) => Poll::Ready(Err(End::Left)),
             Poll::Ready(Ok(n)) => {
+                self.peer.traffic.has_read(n);
                 self.metrics.bytes_in.inc_by(n as u64);
                 Poll::Ready(Ok(()))
             }

@@ -21,6 +21,9 @@ struct LimitLabel {
     limit: &'static str,
 }
 
+/// What refuses clients.
+const REFUSALS: [&str; 3] = ["clients", "clients_per_address", "buffers"];
+
 /// What refuses requests and cuts clients.
 const LIMITS: [&str; 10] = [
     "request",
@@ -66,7 +69,7 @@ impl ClientMetrics {
             refused: r.family_of(
                 "clients_refused",
                 "Clients refused because a limit was reached, by limit",
-                ReasonLabel::all(["clients", "clients_per_address", "buffers"]),
+                ReasonLabel::all(REFUSALS),
             ),
             tls_failures: r.counter("tls_failures", "Clients that did not get through the TLS handshake"),
             bytes_in: r.counter("client_in_bytes", "Bytes read from clients"),
@@ -114,6 +117,18 @@ impl ClientMetrics {
     /// Counts a client that a limit kept out.
     pub fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Clients that any limit kept out.
+    #[must_use]
+    pub fn all_refused(&self) -> u64 {
+        REFUSALS.map(|reason| self.refused.get_or_create(&ReasonLabel { reason }).get()).iter().sum()
+    }
+
+    /// What a limit refused or cut.
+    #[must_use]
+    pub fn reached(&self, limit: &'static str) -> u64 {
+        self.limits_reached.get_or_create(&LimitLabel { limit }).get()
     }
 
     /// Counts what a limit refused or cut.

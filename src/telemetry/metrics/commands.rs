@@ -89,12 +89,15 @@ pub struct Tally {
     counts: [[u64; OUTCOMES.len()]; ROUTES.len()],
     /// A bit for each count that is not zero.
     used: u64,
+    /// All that was ever counted.
+    pub total: u64,
 }
 
 impl Tally {
     /// Counts `n` commands.
     pub fn add(&mut self, route: RouteLabel, outcome: Outcome, n: u64) {
         self.counts[route as usize][outcome as usize] += n;
+        self.total += n;
         self.used |= 1 << (route as usize * OUTCOMES.len() + outcome as usize);
     }
 

@@ -161,6 +161,9 @@ impl Account {
     /// Small changes are not reported: other threads see the number to within 4 KiB.
     fn tell(&self) {
         let (holds, reported) = (self.holds.get(), self.reported.get());
+        if let Some(holding) = &self.holding {
+            holding.note_now(holds, self.owes.get());
+        }
         if holds.abs_diff(reported) < REPORTED_FROM && (holds >= REPORTED_FROM || reported == 0) {
             return;
         }

@@ -2,6 +2,7 @@
 //! compared byte for byte. HEARTHSIDE_COMMANDS and HEARTHSIDE_SEED make the run longer, or another.
 
 mod blocked;
+mod clients;
 mod keys;
 mod monitor;
 mod rights;
