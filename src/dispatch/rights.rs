@@ -1,7 +1,7 @@
 //! Whether a client's user may run what the sidecar answers itself. With `auth.mode = "upstream"` only the upstream
 //! knows, and it would not see the request: it is sent the same command in a form that changes nothing.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::Services;
 use crate::command::{Request, lookup};
@@ -10,7 +10,6 @@ use crate::errors::as_redis;
 use crate::resp::{decode, encode};
 use crate::route::{Local, Route, Transaction, Unknown};
 use crate::session::Session;
-use crate::upstream::{Batch, Expect, Ticket};
 
 /// How a server answers what a user may not run.
 const DENIED: &str = "NOPERM ";
@@ -22,9 +21,8 @@ impl Services {
         if self.access.mode == AuthMode::Upstream { unless_unknown(session, request, route) } else { route }
     }
 
-    /// Asks the upstream, over a lane of the client's group, whether its user may run the command that it has just
-    /// sent.
-    pub(super) fn ask_for_right(&self, session: &Session, request: &Request<'_>) -> Option<Ticket> {
+    /// Asks the upstream whether the client's user may run the command that it has just sent.
+    pub(super) fn question_of_right(&self, session: &Session, request: &Request<'_>) -> Option<(Bytes, u32)> {
         let route = self.router.route(request, session.spec);
         let words = question(&route)?;
         let mut bytes = BytesMut::new();
@@ -33,9 +31,7 @@ impl Services {
             let words: Vec<&str> = request.iter().map(|word| if *word == DATABASE { &db } else { *word }).collect();
             encode::request(&mut bytes, &words);
         }
-        let expect = Expect::Replies(words.len() as u32);
-        let lane = self.upstream.lane(&session.group, session.peer.id, &session.account);
-        Some(lane.submit(Batch::expecting(bytes.freeze(), expect)))
+        Some((bytes.freeze(), words.len() as u32))
     }
 
     /// Where the request goes, now that the upstream has answered; if it could not, the client is answered as if it

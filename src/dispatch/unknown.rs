@@ -16,11 +16,12 @@ use crate::upstream::Login;
 const LONGEST: usize = 64;
 
 impl Services {
-    /// What the upstream is to be asked about `request`; `None` if there is nothing to ask.
-    pub fn question(request: &OwnedRequest, unknown: Unknown) -> Option<Bytes> {
+    /// What the upstream is to be asked about `request`, and the number of its replies; `None` if there is nothing to
+    /// ask.
+    pub fn question(&self, session: &Session, request: &OwnedRequest, unknown: Unknown) -> Option<(Bytes, u32)> {
         let (view, mut question) = (request.view(), BytesMut::new());
         match unknown {
-            Unknown::Right => return self.ask_for_right(session, &view),
+            Unknown::Right => return self.question_of_right(session, &view),
             Unknown::Name if is_name(view.arg(0)) => {
                 encode::request(&mut question, &[&b"COMMAND"[..], b"INFO", view.arg(0)]);
             }
@@ -30,7 +31,7 @@ impl Services {
             }
             _ => return None,
         }
-        Some(question.freeze())
+        Some((question.freeze(), 1))
     }
 
     /// `route`, of a request that the upstream must be asked about, unless it is known not to tell.
@@ -51,7 +52,7 @@ impl Services {
     ) -> Route {
         let view = request.view();
         if unknown == Unknown::Right {
-            return self.by_right(session, &view, answer.and_then(Result::ok).as_deref());
+            return self.by_right(session, &view, answer.as_deref());
         }
         let Some(answer) = answer else { return self.unexplained(&view) };
         match (decode::error(&answer), unknown) {

@@ -83,6 +83,8 @@ pub fn discarded_because(error: &str) -> String {
 
 // Logins and what users may do.
 
+/// The code of the two errors below.
+pub const NO_AUTH_CODE: &str = "NOAUTH ";
 /// A command before AUTH (`server.c`, `createSharedObjects`).
 pub const NO_AUTH: &str = "NOAUTH Authentication required.";
 /// HELLO without AUTH, where one is required (`networking.c`, `helloCommand`).

@@ -235,7 +235,17 @@ impl Session {
     /// Takes a name, if there is one (`HELLO ... SETNAME`).
     pub fn rename(&self, name: Option<Bytes>) {
         if let Some(name) = name {
-            self.peer.update(|state| state.name = name);
+            self.take_name(name);
+        }
+    }
+
+    /// Takes a name, which its own connection has at the upstream, too, unless nothing may be said there now.
+    pub fn take_name(&self, name: Bytes) {
+        self.account.rename(name.clone());
+        self.peer.update(|state| state.name = name);
+        let is_deaf = self.way.state().is_raw() || self.is_resp2_subscriber();
+        if let Some(own) = self.way.connection().filter(|_| !is_deaf) {
+            own.take_name();
         }
     }
 
@@ -247,6 +257,7 @@ impl Session {
         self.regroup(self.home.clone());
         self.user = self.first_user.clone();
         self.is_proven = false;
+        self.account.rename(Bytes::new());
         self.peer.update(|state| {
             *state = State {
                 lib_name: std::mem::take(&mut state.lib_name),

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub use endpoint::Endpoint;
 pub use endpoint::error::ConnectError;
+pub use endpoint::greeting::PING;
 pub use endpoint::group::{Credentials, Group, Login};
 pub use endpoint::health::{probe, watch};
 pub use endpoint::logins::Close;

@@ -25,7 +25,7 @@ pub(super) fn checked_name(name: &[u8]) -> Result<Bytes, String> {
 pub(crate) fn set_name(session: &Session, request: &Request<'_>, out: &mut BytesMut) {
     match checked_name(request.arg(2)) {
         Ok(name) => {
-            session.peer.update(|state| state.name = name);
+            session.take_name(name);
             encode::simple(out, "OK");
         }
         Err(text) => encode::error(out, &text),

@@ -17,7 +17,21 @@ use crate::errors;
 use crate::resp::encode;
 use crate::route::{Pin, Refusal, Unknown, may_end_server};
 use crate::telemetry::clock::Tick;
-use crate::upstream::{ConnectError, Expect, Lost, Pinned};
+use crate::upstream::{ConnectError, Expect, Lost, PING, Pinned};
+
+/// The connection on which a command waits.
+struct On {
+    /// The upstream's id of it.
+    id: Option<i64>,
+    /// Comes when everything that it was given has been sent.
+    sent: std::pin::Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl On {
+    fn of(pinned: &Pinned) -> Self {
+        Self { id: pinned.id, sent: Box::pin(pinned.sent()) }
+    }
+}
 
 /// How a blocking command ended.
 pub(super) enum Waited {
@@ -48,7 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.connection.settle().await?;
         let Some(pinned) = self.borrow(Duration::ZERO).await? else { return Ok(()) };
         let reply = wait(&pinned, pin, request.bytes());
-        match self.waited(pinned.id, request, Duration::ZERO, reply).await? {
+        match self.waited(On::of(&pinned), request, Duration::ZERO, reply).await? {
             Waited::Ended(Ok(reply)) => {
                 self.connection.replies.tail().put_slice(&reply);
                 pinned.give_back();
@@ -90,8 +104,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         let Some(own) = self.session.way.connection() else { return Ok(()) };
         let mut pushes = BytesMut::new();
-        let (id, asked) = (own.id, own.ask_patiently(request.bytes(), Expect::Replies(1), &mut pushes));
-        match self.waited(id, request, SOON, asked).await? {
+        let (on, asked) = (On::of(own), own.ask_patiently(request.bytes(), Expect::Replies(1), &mut pushes));
+        match self.waited(on, request, SOON, asked).await? {
             Waited::Ended(Ok(reply)) => {
                 self.connection.replies.loud().put_slice(&pushes);
                 self.connection.replies.tail().put_slice(&reply);
@@ -160,14 +174,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// too.
     async fn waited(
         &mut self,
-        connection: Option<i64>,
+        on: On,
         request: &OwnedRequest,
         soon: Duration,
         reply: impl Future<Output = Result<Bytes, Lost>>,
     ) -> Result<Waited, End> {
-        self.session.peer.update(|state| (state.connection, state.blocked) = (connection, true));
+        let (connection, peer) = (on.id, self.session.peer.clone());
+        self.session.peer.update(|state| state.connection = connection);
         let until = Instant::now() + soon;
-        let waited = self.wait_allowed(connection, request, until, reply).await;
+        // Who sees that it waits, and sends something, must not overtake what it waits with.
+        let (mut reply, mut sent, mut is_sent) = (pin!(reply), on.sent, false);
+        let seen = poll_fn(move |cx| {
+            let come = reply.as_mut().poll(cx);
+            if come.is_pending() && !is_sent && sent.as_mut().poll(cx).is_ready() {
+                is_sent = true;
+                peer.update(|state| state.blocked = true);
+            }
+            come
+        });
+        let waited = self.wait_allowed(connection, request, until, seen).await;
         self.session.peer.update(|state| (state.connection, state.blocked) = (None, false));
         waited
     }
@@ -210,7 +235,7 @@ async fn wait(pinned: &Pinned, pin: Pin, request: Bytes) -> Result<Bytes, Lost> 
     let mut pushes = BytesMut::new();
     if pin == Pin::Wait {
         let mut ping = BytesMut::new();
-        encode::request(&mut ping, &["PING"]);
+        encode::request(&mut ping, &PING);
         pinned.call(&ping, &mut pushes).await?;
     }
     pinned.ask_patiently(request, Expect::Replies(1), &mut pushes).await

@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         let begins = pin == Pin::Monitor || !request.view().is(2, "NO");
         if let Some(own) = self.session.way.connection().filter(|_| begins) {
-            own.will_listen();
+            own.will_listen(pin == Pin::Monitor);
         }
         let Some(reply) = self.call_own(&request.bytes()).await else { return Ok(()) };
         if let Some(state) = self.session.way.state_mut().filter(|_| begins && &reply[..] == b"+OK\r\n") {

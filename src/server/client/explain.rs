@@ -8,7 +8,7 @@ use super::intake::answer;
 use super::streaming::LONG;
 use super::{Client, Next};
 use crate::command::OwnedRequest;
-use crate::dispatch::{Exclusive, Services};
+use crate::dispatch::Exclusive;
 use crate::errors;
 use crate::route::{Refusal, Route, Unknown};
 use crate::upstream::{Batch, Broken, Expect, Lost};
@@ -37,9 +37,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             && unknown.is_asked_first()
             && questions < 2
         {
-            let answer = match Services::question(request, unknown) {
-                Some(question) => match self.ask(question).await? {
+            let answer = match self.services.question(&self.session, request, unknown) {
+                Some((question, replies)) => match self.ask(question, replies).await? {
                     Ok(answer) => Some(answer),
+                    // Owned keys are served while the upstream is away.
+                    Err(_) if unknown == Unknown::Right => None,
                     Err(refusal) => return Ok(Route::Refused(refusal)),
                 },
                 None => None,
@@ -57,19 +59,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// The upstream's answer to a question: over a lane, or over a connection that is lent for it where it is so long
     /// that others would wait behind it.
-    async fn ask(&mut self, question: Bytes) -> Result<Result<Bytes, Refusal>, End> {
+    async fn ask(&mut self, question: Bytes, replies: u32) -> Result<Result<Bytes, Refusal>, End> {
         let (services, group, account) =
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
         let lost = || Refusal::from(errors::upstream::LOST_UNSENT);
         if question.len() < LONG {
             let lane = services.upstream.lane(&group, self.session.peer.id, &account);
-            let asked = lane.submit(Batch::one(question, true));
+            let asked = lane.submit(match replies {
+                1 => Batch::one(question, true),
+                _ => Batch::expecting(question, Expect::Replies(replies)),
+            });
             return Ok(self.connection.meanwhile(asked.whole()).await?.map_err(|Broken| lost()));
         }
         let asked = async {
             let pinned =
                 services.upstream.pin(&group, &account).await.map_err(|error| Refusal::from(error.to_string()))?;
-            let answer = pinned.ask(question, Expect::Replies(1), &mut BytesMut::new()).await;
+            let answer = pinned.ask(question, Expect::Replies(replies), &mut BytesMut::new()).await;
             let answer = answer.map_err(|Lost| lost())?;
             pinned.give_back();
             Ok(answer)

@@ -38,7 +38,7 @@ impl UpstreamMetrics {
             forbidden: ForbiddenCommands::new(r.family_of(
                 "upstream_unasked",
                 "1 while the upstream does not let the sidecar's own user run this command, by command",
-                ["CLIENT SETNAME", "INFO", "PING", "ROLE"].map(|command| ForbiddenLabel { command }),
+                ["CLIENT SETNAME", "INFO", "PING"].map(|command| ForbiddenLabel { command }),
             )),
             sentinels: SentinelMetrics::register(r),
             lanes: LaneMetrics::register(r),

@@ -16,7 +16,9 @@ pub(super) async fn open(target: &Target, timeout: Duration) -> Result<Multiplex
     in_time(timeout, async {
         let stream = Stream::open(target, timeout).await.map_err(|error| error.to_string())?;
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(timeout));
-        let opened = MultiplexedConnection::new_with_config(&target.access.login, stream, config).await;
+        // In no database, and without a word about the library.
+        let login = target.access.login.clone().set_skip_set_lib_name().set_db(0);
+        let opened = MultiplexedConnection::new_with_config(&login, stream, config).await;
         let (connection, driver) = opened.map_err(|error| error.to_string())?;
         // It ends with the last handle on the connection.
         tokio::spawn(driver);
@@ -32,7 +34,7 @@ pub(super) async fn open(target: &Target, timeout: Duration) -> Result<Multiplex
 pub(super) async fn subscriber(target: &Target, timeout: Duration) -> Result<PubSub, String> {
     in_time(timeout, async {
         let stream = Stream::open(target, timeout).await.map_err(|error| error.to_string())?;
-        PubSub::new(&target.access.login, stream).await.map_err(|error| error.to_string())
+        PubSub::new(&target.access.login.clone().set_skip_set_lib_name(), stream).await.map_err(|error| error.to_string())
     })
     .await
 }

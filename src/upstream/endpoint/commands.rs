@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use super::Endpoint;
 use super::connect::{connect_now, read_reply};
 use super::error::is_forbidden;
+use super::greeting::{NAME, PING};
 use super::group::Group;
 use super::version::Identity;
 use crate::command::{Described, Report, Table, read};
@@ -160,7 +161,8 @@ struct Said {
 async fn ask(endpoint: &Endpoint) -> io::Result<Said> {
     let mut stream = connect_now(endpoint, &Group::default()).await.map_err(io::Error::other)?.stream;
     let mut requests = BytesMut::new();
-    for words in [&["HELLO"][..], &["HELLO", "3"], &[COMMAND]] {
+    // The name tells monitors that these are ours.
+    for words in [&["HELLO", "2", "SETNAME", NAME][..], &["HELLO", "3", "SETNAME", NAME], &[COMMAND], &PING] {
         encode::request(&mut requests, words);
     }
     stream.write_all(&requests).await?;

@@ -1,20 +1,19 @@
-//! Opens a connection and greets the upstream: who we are, which protocol, which database.
+//! Opens a connection, which is greeted (`greeting.rs`) before it is anybody's.
 
 use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use super::Endpoint;
 use super::circuit::Turn;
-use super::error::{ConnectError, is_forbidden, is_unready};
+use super::error::ConnectError;
+use super::greeting::{NAMING, greet};
 use super::group::{Group, Login};
 use super::stream::Stream;
 use super::target::Target;
-use crate::errors;
-use crate::resp::reply::{ReplyScanner, parts};
-use crate::resp::{Proto, decode, encode};
+use crate::resp::reply::ReplyScanner;
 use crate::telemetry::out_of_files;
 
 /// An open connection that has been greeted.
@@ -114,8 +113,8 @@ async fn connect_to(
             let is_ours = out_of_files::is_cause_of(&error) || out_of_files::is_so_now();
             if is_ours { ConnectError::NoFiles } else { unreachable(error.to_string()) }
         })?;
-        let hello = Hello::to(target, group);
-        let greeted = hello.say(&mut stream, target).await.map_err(|error| unreachable(error.to_string()))??;
+        let greeted = greet(endpoint, &mut stream, target, group).await;
+        let greeted = greeted.map_err(|error| unreachable(error.to_string()))??;
         if group.login == Login::Service {
             endpoint.metrics.forbidden.note(NAMING, greeted.is_nameless);
         }
@@ -127,127 +126,11 @@ async fn connect_to(
     }
 }
 
-/// The AUTH request of a connection, if it needs one.
-fn auth<'a>(target: &'a Target, login: &'a Login) -> Option<Vec<&'a [u8]>> {
-    match login {
-        Login::Nobody => None,
-        Login::Client(credentials) => Some(credentials.auth()),
-        Login::Service => {
-            let login = &target.access.login;
-            let (user, password) = (login.username().map(str::as_bytes), login.password()?.as_bytes());
-            Some([Some(&b"AUTH"[..]), user, Some(password)].into_iter().flatten().collect())
-        }
-    }
-}
-
 /// Why there is none, where nothing says more.
 const LATE: &str = "no connection in time";
 
 /// A time that no greeting takes.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// What the connection's name is set with.
-const NAMING: &str = "CLIENT SETNAME";
-
-/// Longest reply to a request of the greeting.
-const MOST_GREETING: usize = 1 << 20;
-
-/// What one request of the greeting is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// Without it the connection is not the group's.
-    Needed,
-    /// Its name, for whoever looks at the upstream's clients: some users may not, and a busy upstream does not take it.
-    Naming,
-    /// Whether it is a master (ROLE), where it must be one; a server that does not let its user ask is believed.
-    Master,
-    /// Whether commands are taken already (PING): whether it may ask is its own business.
-    Ready,
-}
-
-/// The first requests of a connection; CLIENT ID comes last, and may fail.
-struct Hello {
-    bytes: BytesMut,
-    steps: Vec<Step>,
-}
-
-/// What came of it.
-#[derive(Debug, Default)]
-struct Greeted {
-    /// The upstream's id of the connection.
-    id: Option<i64>,
-    is_incomplete: bool,
-    is_nameless: bool,
-}
-
-impl Hello {
-    fn to(target: &Target, group: &Group) -> Self {
-        let mut hello = Self { bytes: BytesMut::new(), steps: Vec::new() };
-        let mut add = |step: Step, words: &[&[u8]]| {
-            encode::request(&mut hello.bytes, words);
-            hello.steps.push(step);
-        };
-        if let Some(auth) = auth(target, &group.login) {
-            add(Step::Needed, &auth);
-        }
-        if group.proto == Proto::Resp3 {
-            add(Step::Needed, &[b"HELLO", b"3"]);
-        }
-        add(Step::Naming, &[b"CLIENT", b"SETNAME", b"hearthside"]);
-        if group.db != 0 {
-            add(Step::Needed, &[b"SELECT", group.db.to_string().as_bytes()]);
-        }
-        if target.must_be_master {
-            add(Step::Master, &[b"ROLE"]);
-        }
-        add(Step::Ready, &[b"PING"]);
-        encode::request(&mut hello.bytes, &["CLIENT", "ID"]);
-        hello
-    }
-
-    /// Says it, and learns the upstream's id of the connection.
-    async fn say(self, stream: &mut Stream, target: &Target) -> io::Result<Result<Greeted, ConnectError>> {
-        stream.write_all(&self.bytes).await?;
-        let (mut buffer, mut scanner) = (BytesMut::new(), ReplyScanner::default());
-        let (mut greeted, mut refused) = (Greeted::default(), None);
-        for step in self.steps {
-            let reply = match (read_reply(stream, &mut buffer, &mut scanner, MOST_GREETING).await, refused.take()) {
-                (Ok(reply), before) => {
-                    refused = before;
-                    reply
-                }
-                // It said why and closed.
-                (Err(_), Some(text)) => return Ok(Err(ConnectError::Refused(text))),
-                (Err(error), None) => return Err(error),
-            };
-            if step == Step::Master && is_no_master(&reply) {
-                return Ok(Err(ConnectError::Unreachable(target.name(), "it is no master any more".into())));
-            }
-            let Some(text) = decode::error(&reply) else { continue };
-            if text.starts_with(errors::as_redis::MAX_CLIENTS) {
-                return Ok(Err(ConnectError::Full(target.name())));
-            }
-            if is_unready(text.as_bytes()) {
-                return Ok(Err(ConnectError::Unreachable(target.name(), text)));
-            }
-            match step {
-                // A server may have no such command: it was renamed, or taken away from everybody.
-                Step::Naming if is_forbidden(&text) => greeted.is_nameless = true,
-                Step::Naming if text.starts_with("BUSY ") => greeted.is_incomplete = true,
-                Step::Needed | Step::Naming => refused = refused.or(Some(text)),
-                Step::Master | Step::Ready => {}
-            }
-        }
-        greeted.id = decode::integer(&read_reply(stream, &mut buffer, &mut scanner, MOST_GREETING).await?);
-        Ok(refused.map_or(Ok(greeted), |text| Err(ConnectError::Refused(text))))
-    }
-}
-
-/// True if an answer to ROLE says that it is something else.
-fn is_no_master(role: &[u8]) -> bool {
-    let said = parts(role).and_then(|parts| decode::bulk(parts.first()?));
-    said.is_some_and(|role| role != b"master")
-}
 
 /// Reads one whole reply of at most so many bytes; what follows it stays in `buffer`.
 pub(super) async fn read_reply(

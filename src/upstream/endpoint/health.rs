@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value};
+use redis::Value;
 
 use super::Endpoint;
 use super::asking::open;
 use super::commands::learn;
+use super::greeting::{NAME, NO_MASTER, PING};
 use super::sentinel;
 use super::target::Target;
 use super::topology::Topology;
@@ -31,14 +32,15 @@ pub async fn probe(topology: &Topology, timeout: Duration) -> Result<Vec<String>
     };
     let mut connection = open(&target, timeout).await.map_err(its)?;
     version(&mut connection).await.map_err(its)?;
-    if target.must_be_master && !says_master(&mut connection).await.unwrap_or(true) {
-        return Err(NO_MASTER.to_owned());
-    }
+    is_right(&mut connection, &target).await.map_err(its)?;
     Ok(doubts)
 }
 
 /// The upstream's version, and whether it lets us ask INFO. If it does not, HELLO tells, which needs no permission.
 async fn version(connection: &mut MultiplexedConnection) -> Result<(String, bool), String> {
+    // A server may not know it.
+    let mut hello = redis::cmd("HELLO");
+    let hello = hello.arg(2).arg("SETNAME").arg(NAME).query_async::<HashMap<String, Value>>(connection).await;
     let info = redis::cmd("INFO").arg("server").query_async::<String>(connection).await;
     let (version, may_ask) = match info {
         Ok(info) => {
@@ -46,7 +48,6 @@ async fn version(connection: &mut MultiplexedConnection) -> Result<(String, bool
             (line.map(|version| version.trim().to_owned()), true)
         }
         Err(error) if is_forbidden(&error) => {
-            let hello = redis::cmd("HELLO").query_async::<HashMap<String, Value>>(connection).await;
             let said = hello.ok().and_then(|mut said| said.remove("version"));
             (said.and_then(|version| redis::from_redis_value(version).ok()), false)
         }
@@ -60,31 +61,19 @@ fn is_forbidden(error: &redis::RedisError) -> bool {
     error.code() == Some("NOPERM")
 }
 
-const NO_MASTER: &str = "it is no master any more";
-
-/// Whether it says that it is a master.
-async fn says_master(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
-    let role = redis::cmd("ROLE").query_async::<Vec<Value>>(connection).await?;
-    let said = role.into_iter().next().and_then(|said| redis::from_redis_value::<String>(said).ok());
-    Ok(said.is_none_or(|role| role == "master"))
-}
-
-/// Whether it is a master, where it must be one; a server that does not let its user ask is believed.
-async fn is_right(
-    connection: &mut MultiplexedConnection,
-    target: &Target,
-    metrics: &UpstreamMetrics,
-) -> Result<(), String> {
+/// Whether it is a master, where it must be one; a server that does not tell is believed.
+async fn is_right(connection: &mut MultiplexedConnection, target: &Target) -> Result<(), String> {
     if !target.must_be_master {
         return Ok(());
     }
-    let said = says_master(connection).await;
-    metrics.forbidden.note("ROLE", said.as_ref().is_err_and(is_forbidden));
-    if said.unwrap_or(true) { Ok(()) } else { Err(NO_MASTER.to_owned()) }
+    let mut hello = redis::cmd("HELLO");
+    let hello = hello.arg(2).arg("SETNAME").arg(NAME).query_async::<HashMap<String, Value>>(connection).await;
+    let role = hello.ok().and_then(|mut said| redis::from_redis_value::<String>(said.remove("role")?).ok());
+    if role.is_none_or(|role| role == "master") { Ok(()) } else { Err(NO_MASTER.to_owned()) }
 }
 
 async fn ping(connection: &mut MultiplexedConnection, metrics: &UpstreamMetrics) -> Result<(), String> {
-    let answer = redis::cmd("PING").query_async::<()>(connection).await;
+    let answer = redis::cmd(PING[0]).arg(PING[1]).query_async::<()>(connection).await;
     let is_forbidden = answer.as_ref().is_err_and(is_forbidden);
     metrics.forbidden.note("PING", is_forbidden);
     if is_forbidden { Ok(()) } else { answer.map_err(|error| error.to_string()) }
@@ -106,7 +95,7 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
         };
         let asked = async {
             let mut connection = open(&target, timeout).await?;
-            is_right(&mut connection, &target, &endpoint.metrics).await?;
+            is_right(&mut connection, &target).await?;
             stay(&mut connection, &endpoint, &target, &mut was_up).await
         };
         let up = tokio::select! {
@@ -114,6 +103,7 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
             () = lookout.moved() => Ok(()),
         };
         endpoint.commands.may_be_of_another();
+        endpoint.version.may_be_of_another();
         if lookout.has_moved() {
             continue;
         }
@@ -150,6 +140,7 @@ async fn stay(
         *was_up = Some(true);
     }
     endpoint.version.set(version);
+    ping(connection, &endpoint.metrics).await?;
     endpoint.metrics.up.set(1);
     let mut is_learned = false;
     loop {
@@ -157,6 +148,6 @@ async fn stay(
         is_learned = is_learned || learn(endpoint).await;
         asked_again(endpoint, endpoint.settings.ping_interval.min(Duration::from_secs(5))).await;
         ping(connection, &endpoint.metrics).await?;
-        is_right(connection, target, &endpoint.metrics).await?;
+        is_right(connection, target).await?;
     }
 }

@@ -7,6 +7,7 @@ pub(super) mod circuit;
 mod commands;
 pub(super) mod connect;
 pub(super) mod error;
+pub(super) mod greeting;
 pub(super) mod group;
 pub(super) mod health;
 pub(super) mod location;

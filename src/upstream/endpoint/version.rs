@@ -1,5 +1,6 @@
 //! Which server the upstream says it is: Redis, or a program like it, in which version and with which modules.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -48,14 +49,18 @@ fn pair<'a>(pair: &[&'a [u8]]) -> (&'a [u8], &'a [u8]) {
 
 /// The upstream's identity, once it is known: INFO tells its version, HELLO the rest.
 #[derive(Debug)]
-pub struct Version(Mutex<Arc<Identity>>);
+pub struct Version {
+    identity: Mutex<Arc<Identity>>,
+    /// It does not know HELLO.
+    is_old: AtomicBool,
+}
 
 impl Default for Version {
     /// That of the Redis this program is built after.
     fn default() -> Self {
         let modules = [Bytes::from_static(b"*0\r\n"), Bytes::from_static(b"*0\r\n")];
         let identity = Identity { server: "redis".to_owned(), version: "7.0.15".to_owned(), modules };
-        Self(Mutex::new(Arc::new(identity)))
+        Self { identity: Mutex::new(Arc::new(identity)), is_old: false.into() }
     }
 }
 
@@ -63,7 +68,21 @@ impl Version {
     /// What is known.
     #[must_use]
     pub fn get(&self) -> Arc<Identity> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// True unless the server has said that it does not know HELLO.
+    pub(crate) fn has_hello(&self) -> bool {
+        !self.is_old.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn lacks_hello(&self) {
+        self.is_old.store(true, Ordering::Relaxed);
+    }
+
+    /// The upstream has been lost: it may be another server that is found next.
+    pub(super) fn may_be_of_another(&self) {
+        self.is_old.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn set(&self, version: String) {
@@ -72,6 +91,6 @@ impl Version {
     }
 
     pub(super) fn identify(&self, identity: Identity) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
     }
 }

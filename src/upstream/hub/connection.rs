@@ -13,6 +13,7 @@ use crate::resp::pubsub::{self, GAP, GAP_MESSAGE, Kind, PubSub};
 use crate::resp::reply::ReplyScanner;
 use crate::upstream::endpoint::circuit::backoff;
 use crate::upstream::endpoint::connect::connect;
+use crate::upstream::endpoint::greeting::PING;
 use crate::upstream::endpoint::group::Group;
 use crate::upstream::endpoint::stream::Stream;
 
@@ -122,7 +123,7 @@ impl HubTask {
                         return Err(silent());
                     }
                     (heard, pinged) = (tokio::time::Instant::now(), true);
-                    encode::request(&mut out, &["PING"]);
+                    encode::request(&mut out, &PING);
                 }
             }
         }

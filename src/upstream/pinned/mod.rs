@@ -12,20 +12,24 @@ pub(super) mod shelf;
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::endpoint::Endpoint;
+use super::endpoint::greeting::NAME;
 use super::endpoint::group::Group;
 use super::pipeline::account::Account;
 use super::pipeline::batch::{Batch, Expect};
 use super::pipeline::connection::{Connection, Ended};
 use super::pipeline::inbox::Inbox;
 use super::pipeline::lane::Lane;
+use super::pipeline::monitor_lines::OwnLines;
 use super::pipeline::queue::Queue;
-use crate::resp::Proto;
 use crate::resp::pubsub::Kind;
+use crate::resp::{Proto, encode};
 use crate::telemetry::metrics::UpstreamMetrics;
 use crate::telemetry::{LastingPart, caught};
 use shelf::{Line, Shelf};
@@ -39,6 +43,9 @@ struct Keeper {
     queue: Weak<RefCell<Queue>>,
     inbox: Inbox,
 }
+
+/// A longer name is not told the upstream.
+const LONGEST_NAME: usize = 256;
 
 /// How long a command under way on a connection to an upstream that was given up may take to end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -75,6 +82,10 @@ pub struct Pinned {
     /// The upstream's id of the connection (CLIENT ID), if it tells.
     pub id: Option<i64>,
     moved: bool,
+    /// The name that it has at the upstream, and whose name it should have.
+    name: Rc<RefCell<Bytes>>,
+    account: Rc<Account>,
+    endpoint: Arc<Endpoint>,
     /// `upstream.command_timeout`.
     deadline: Duration,
     metrics: Arc<UpstreamMetrics>,
@@ -98,10 +109,12 @@ impl Pinned {
         let Lender { shelf, permit } = lender;
         let (lane, inbox) = (Lane::for_one(usize::MAX, account.clone()), Inbox::new(group.proto, account.clone()));
         let (deadline, metrics) = (line.endpoint.settings.command_timeout, line.endpoint.metrics.clone());
+        let (name, account, endpoint) = (line.name.clone(), account.clone(), line.endpoint.clone());
         let connected = line.connected.take();
         let id = connected.as_ref().and_then(|connected| connected.id);
         // What was not greeted as it should be serves nobody else.
         let moved = connected.as_ref().is_some_and(|connected| connected.is_incomplete);
+        let is_open = connected.is_some();
         if let Some(connected) = connected {
             let queue = Rc::downgrade(&lane.queue);
             let connection = Connection::new(connected, queue.clone(), line.endpoint.clone(), Some(inbox.clone()));
@@ -109,13 +122,35 @@ impl Pinned {
             let keeper = Keeper { line, id, group, shelf, queue, inbox };
             tokio::task::spawn_local(keeper.run(connection));
         }
-        Self { lane, inbox, id, moved, deadline, metrics, _permit: permit }
+        let pinned = Self { lane, inbox, id, moved, name, account, endpoint, deadline, metrics, _permit: permit };
+        if is_open {
+            pinned.take_name();
+        }
+        pinned
     }
 
     /// The connection as the client's lane.
     #[must_use]
     pub const fn lane(&self) -> &Lane {
         &self.lane
+    }
+
+    /// Gives the connection the name of its client, so that whoever looks at the upstream (SLOWLOG, CLIENT LIST) sees who
+    /// it is. Nobody waits for the answer.
+    pub fn take_name(&self) {
+        let name = Some(self.account.name()).filter(|name| name.len() <= LONGEST_NAME).unwrap_or_default();
+        if *self.name.borrow() == name || !self.endpoint.version.has_hello() {
+            return;
+        }
+        let version = self.inbox.with(|state| state.proto).number().to_string();
+        let mut words: Vec<&[u8]> = vec![b"HELLO", version.as_bytes(), b"SETNAME", NAME.as_bytes()];
+        if !name.is_empty() {
+            words.extend([&b"SETNAME"[..], &name]);
+        }
+        let mut bytes = BytesMut::new();
+        encode::request(&mut bytes, &words);
+        let _unread = self.lane.submit(Batch::expecting(bytes.freeze(), Expect::Replies(1)));
+        self.name.replace(name);
     }
 
     /// Sends one unit and waits for its replies; what was pushed before them goes to `pushes`.
@@ -163,6 +198,16 @@ impl Pinned {
         self.ask(Bytes::copy_from_slice(request), Expect::Replies(1), pushes).await
     }
 
+    /// Waits until everything that it was given has been sent, and does not keep the connection open meanwhile. The task
+    /// of the connection writes what it takes before anybody else on this thread has a turn.
+    pub fn sent(&self) -> impl Future<Output = ()> + use<> {
+        let queue = Rc::downgrade(&self.lane.queue);
+        std::future::poll_fn(move |cx| match queue.upgrade() {
+            Some(queue) => queue.borrow_mut().poll_drained(0, cx),
+            None => Poll::Ready(()),
+        })
+    }
+
     /// Waits until at most `most` bytes wait to be sent.
     pub async fn drained(&self, most: usize) {
         std::future::poll_fn(|cx| self.lane.queue.borrow_mut().poll_drained(most, cx)).await;
@@ -195,9 +240,13 @@ impl Pinned {
         self.inbox.with(|state| (state.raw, state.undelimited) = (true, true));
     }
 
-    /// The next request makes everything behind its reply out of band, if the upstream agrees.
-    pub fn will_listen(&self) {
-        self.inbox.with(|state| state.raw_next = true);
+    /// The next request makes everything behind its reply out of band, if the upstream agrees. A monitor is shown
+    /// nothing of the sidecar's own.
+    pub fn will_listen(&self, monitors: bool) {
+        self.inbox.with(|state| {
+            state.raw_next = true;
+            state.own_lines = monitors.then(OwnLines::default).or(state.own_lines.take());
+        });
     }
 
     /// Notes that the connection speaks another protocol now.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::upstream::endpoint::Endpoint;
@@ -27,12 +27,14 @@ use crate::upstream::endpoint::logins::Close;
 pub(super) struct Line {
     pub(super) connected: Option<Connected>,
     pub(super) endpoint: Arc<Endpoint>,
+    /// The name that it has at the upstream; empty: that of the sidecar.
+    pub(super) name: Rc<RefCell<Bytes>>,
 }
 
 impl Line {
     pub(super) fn new(connected: Connected, endpoint: Arc<Endpoint>) -> Self {
         endpoint.metrics.pinned.open.inc();
-        Self { connected: Some(connected), endpoint }
+        Self { connected: Some(connected), endpoint, name: Rc::default() }
     }
 
     /// True when an idle connection is open and has nothing to say.

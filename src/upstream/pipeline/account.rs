@@ -33,6 +33,8 @@ pub(super) fn cost(bytes: &Bytes) -> usize {
 pub struct Account {
     /// Where other threads see it; none for what belongs to no client.
     holding: Option<Arc<Holding>>,
+    /// The client's name, which its own connections have at the upstream, too.
+    name: RefCell<Bytes>,
     /// Bytes in all, those of them that wait for the client to read, and the number that was last reported.
     holds: Cell<usize>,
     owes: Cell<usize>,
@@ -59,6 +61,7 @@ impl Default for Account {
     fn default() -> Self {
         Self {
             holding: None,
+            name: RefCell::default(),
             holds: Cell::default(),
             owes: Cell::default(),
             reported: Cell::default(),
@@ -79,6 +82,16 @@ impl Account {
     #[must_use]
     pub fn of(holding: Arc<Holding>) -> Rc<Self> {
         Rc::new(Self { holding: Some(holding), ..Self::default() })
+    }
+
+    /// The client has this name from now on.
+    pub fn rename(&self, name: Bytes) {
+        self.name.replace(name);
+    }
+
+    /// The client's name.
+    pub(crate) fn name(&self) -> Bytes {
+        self.name.borrow().clone()
     }
 
     /// Past `most` bytes that wait for it to read, nothing more is asked for on its behalf.

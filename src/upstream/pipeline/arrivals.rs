@@ -292,6 +292,9 @@ impl Arrivals {
         let mut frame: Bytes = self.incoming.split_to(length).freeze();
         self.scanned -= length;
         if let Some(inbox) = &self.inbox {
+            if inbox.is_own_line(&frame) {
+                return;
+            }
             frame = inbox.with_our_id(frame);
         }
         match &self.inbox {

@@ -5,13 +5,15 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 
 use super::batch::Batch;
 use super::connection::{Connection, Ended, late};
 use super::flight::Flight;
 use super::ticket::ticket;
+use crate::resp::encode;
 use crate::upstream::endpoint::error::ConnectError;
+use crate::upstream::endpoint::greeting::PING;
 use crate::upstream::endpoint::location::Lookout;
 
 impl Connection {
@@ -127,7 +129,9 @@ impl Connection {
         if silent > settings.ping_interval && !self.pinged {
             self.pinged = true;
             let (_, delivery) = ticket(Rc::default());
-            self.give(Flight::new(Batch::one(Bytes::from_static(b"*1\r\n$4\r\nPING\r\n"), false), delivery));
+            let mut ping = BytesMut::new();
+            encode::request(&mut ping, &PING);
+            self.give(Flight::new(Batch::one(ping.freeze(), false), delivery));
         }
         Ok(())
     }

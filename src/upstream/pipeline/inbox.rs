@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::account::{Account, cost};
 use super::lane_waker::wake;
+use super::monitor_lines::OwnLines;
 use super::subscriptions::Subscriptions;
 use crate::resp::Proto;
 use crate::resp::pubsub::Kind;
@@ -29,6 +30,8 @@ pub(crate) struct State {
     pub(crate) raw_next: bool,
     /// The same, and what comes is no frames but bytes (SYNC, PSYNC).
     pub(crate) undelimited: bool,
+    /// Of a monitor: tells the lines that show what the sidecar itself has said.
+    pub(crate) own_lines: Option<OwnLines>,
     pub(crate) proto: Proto,
     /// The upstream's id of the connection to which invalidations go, and the id of its client here.
     redirect: Option<(i64, u64)>,
@@ -88,6 +91,11 @@ impl Inbox {
             }
             _ => frame,
         }
+    }
+
+    /// True for a line that a monitor is not shown.
+    pub(super) fn is_own_line(&self, frame: &[u8]) -> bool {
+        self.0.borrow_mut().own_lines.as_mut().is_some_and(|lines| lines.is_own(frame))
     }
 
     pub(super) fn push(&self, frame: Bytes) {

@@ -12,6 +12,7 @@ pub(super) mod inbox;
 pub(super) mod lane;
 pub(super) mod lane_waker;
 pub(super) mod lanes;
+pub(super) mod monitor_lines;
 pub(super) mod queue;
 pub(super) mod subscriptions;
 pub(super) mod ticket;

@@ -4,7 +4,7 @@ use super::stream::Dice;
 use super::{Pair, begin};
 use crate::support::redis::Server;
 use crate::support::until;
-use crate::support::wire::{Wire, array};
+use crate::support::wire::{Wire, array, line};
 
 /// What waits, and what ends the wait.
 const PAIRS: [(&str, &str); 14] = [
@@ -75,4 +75,29 @@ fn waited(mut waiting: Wire, other: &mut Wire, (hello, wait, end): (&str, &str, 
     (0..2).for_each(|_| told.push(String::from_utf8_lossy(&waiting.frame()).into_owned()));
     told.extend(["LRANGE q 0 -1", "LRANGE r 0 -1", "ZRANGE z 0 -1", "XLEN x"].map(|left| other.ask(left)));
     told
+}
+
+/// What takes the stream or its group away from one who waits for it, and what brings it back.
+const REMOVALS: [&str; 7] =
+    ["FLUSHALL", "FLUSHDB", "DEL xg", "UNLINK xg", "XGROUP DESTROY xg g", "SWAPDB 0 1", "RENAME xg other"];
+
+/// Who is seen to wait (CLIENT LIST) waits at the upstream, so nothing that is sent after that overtakes the command.
+#[test]
+fn what_is_sent_after_a_client_is_seen_to_wait_comes_behind_its_command() {
+    let pair = Pair::start(Server::Installed);
+    let told = |mut waiting: Wire, other: &mut Wire, removal: &str| {
+        other.ask("FLUSHALL");
+        other.ask("XGROUP CREATE xg g $ MKSTREAM");
+        waiting.send(&line("XREADGROUP GROUP g c BLOCK 0 STREAMS xg >"));
+        until("it is seen to wait", || other.ask("CLIENT LIST TYPE normal").contains(" flags=b "));
+        let removed = other.ask(removal);
+        (removed, String::from_utf8_lossy(&waiting.frame()).into_owned())
+    };
+    let (mut through, mut direct) = (pair.sidecar.wire(), pair.twin.wire());
+    for round in 0..100 {
+        for removal in REMOVALS {
+            let ours = told(pair.sidecar.wire(), &mut through, removal);
+            assert_eq!(ours, told(pair.twin.wire(), &mut direct, removal), "round {round}: {removal}");
+        }
+    }
 }

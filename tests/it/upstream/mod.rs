@@ -9,6 +9,7 @@ mod logins;
 mod pings;
 mod redirected;
 mod replicas;
+mod seen;
 mod shared_pubsub;
 mod turns;
 mod whole_transactions;
