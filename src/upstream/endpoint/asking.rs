@@ -34,7 +34,9 @@ pub(super) async fn open(target: &Target, timeout: Duration) -> Result<Multiplex
 pub(super) async fn subscriber(target: &Target, timeout: Duration) -> Result<PubSub, String> {
     in_time(timeout, async {
         let stream = Stream::open(target, timeout).await.map_err(|error| error.to_string())?;
-        PubSub::new(&target.access.login.clone().set_skip_set_lib_name(), stream).await.map_err(|error| error.to_string())
+        PubSub::new(&target.access.login.clone().set_skip_set_lib_name(), stream)
+            .await
+            .map_err(|error| error.to_string())
     })
     .await
 }
