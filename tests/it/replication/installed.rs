@@ -1,9 +1,10 @@
 //! What must be there, what says that it is not, and the command that makes it.
 
-use super::{logical, over, shows};
+use super::{logical, over, replicated, shows, wait_for};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
+use crate::support::until;
 
 fn builder(redis: &Redis, postgres: &Postgres, config: &str) -> Builder {
     let builder = Sidecar::builder().redis(redis).postgres(postgres).config(config).set("STORE__FEED", "replication");
@@ -20,6 +21,29 @@ fn said(builder: &Builder, arguments: &[&str]) -> (String, Option<i32>) {
 
 fn check(builder: &Builder) -> String {
     said(builder, &["check", "--connect"]).0
+}
+
+#[test]
+fn a_server_that_takes_the_feed_for_a_synchronous_standby_is_told() {
+    let (redis, postgres) = (Redis::start(), logical());
+    postgres.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    let builder = replicated(&redis, &postgres, &over("t", "t", ""));
+    let told = "synchronous_standby_names takes the change feed of a sidecar for a synchronous standby";
+    for (names, is_told) in [
+        ("", false),
+        ("*", true),
+        ("FIRST 1 (walreceiver)", false),
+        ("hearthsides, walreceiver", false),
+        ("ANY 1 (walreceiver,\"Hearthside\")", true),
+    ] {
+        wait_for(&postgres, names);
+        assert_eq!(check(&builder).contains(told), is_told, "{names}");
+    }
+    // It is so: the server has no standby.
+    let _sidecar = builder.start();
+    let state = "SELECT sync_state FROM pg_stat_replication WHERE application_name = 'hearthside'";
+    until("it counts as one", || ["quorum", "sync"].contains(&postgres.sql(state).as_str()));
+    postgres.sql("INSERT INTO t VALUES (1, 'a')");
 }
 
 #[test]

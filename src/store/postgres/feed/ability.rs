@@ -12,6 +12,7 @@ const ASK: &str = "SELECT current_setting('wal_level') AS wal_level, current_use
     current_setting('max_wal_senders')::int > (SELECT count(*) FROM pg_stat_replication) AS has_senders, \
     current_setting('server_version_num')::int >= 140000 AS is_new, \
     coalesce(current_setting('max_slot_wal_keep_size', true), '-1') = '-1' AS is_unbounded, \
+    current_setting('synchronous_standby_names') AS standby_names, \
     EXISTS (SELECT FROM pg_publication WHERE pubname = $1) AS has_publication";
 
 #[derive(Debug, FromRow)]
@@ -23,6 +24,8 @@ pub(super) struct Ability {
     pub(super) has_senders: bool,
     pub(super) is_new: bool,
     pub(super) is_unbounded: bool,
+    /// The standbys for which commits wait.
+    pub(super) standby_names: String,
     /// Whether the publication of the settings is there.
     pub(super) has_publication: bool,
 }
@@ -73,11 +76,25 @@ impl Ability {
     }
 
     /// What an operator should know of it.
-    pub(super) fn doubt(&self) -> Option<&'static str> {
-        self.is_unbounded.then_some(
-            "max_slot_wal_keep_size is -1: the server keeps its log for as long as a connected sidecar does not read \
-             it; with a bound it ends the sidecar's slot instead, which is a gap",
-        )
+    pub(super) fn doubts(&self) -> impl Iterator<Item = &'static str> {
+        let lines = [
+            self.is_unbounded.then_some(
+                "max_slot_wal_keep_size is -1: the server keeps its log for as long as a connected sidecar does not \
+                 read it; with a bound it ends the sidecar's slot instead, which is a gap",
+            ),
+            self.counts_as_standby().then_some(
+                "synchronous_standby_names takes the change feed of a sidecar for a synchronous standby: commits wait \
+                 for the sidecar, and are confirmed when no standby has them; name the standbys that are meant instead \
+                 of '*': ALTER SYSTEM SET synchronous_standby_names = 'FIRST 1 (name, ...)'; SELECT pg_reload_conf()",
+            ),
+        ];
+        lines.into_iter().flatten()
+    }
+
+    /// A name of the list is that of our connections, or stands for all.
+    fn counts_as_standby(&self) -> bool {
+        let names = self.standby_names.split([',', '(', ')', ' ', '\t', '\n']).map(|name| name.trim_matches('"'));
+        names.into_iter().any(|name| name == "*" || name.eq_ignore_ascii_case("hearthside"))
     }
 }
 
@@ -93,6 +110,7 @@ impl Ability {
             has_senders: true,
             is_new: true,
             is_unbounded: false,
+            standby_names: String::new(),
             has_publication: true,
         }
     }

@@ -157,7 +157,7 @@ impl Feeds {
             FeedKind::Outbox => lines.extend(triggers::doubts_of_outbox(&self.questions.pool()).await?),
             FeedKind::Replication => {
                 let ability = Ability::ask(&self.questions.pool(), &self.publication).await?;
-                lines.extend(ability.doubt().map(str::to_owned));
+                lines.extend(ability.doubts().map(str::to_owned));
                 if is_open {
                     let otherwise = if has_fallback { "triggers tell them" } else { "nothing tells them" };
                     lines.push(format!(
