@@ -16,6 +16,21 @@ use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn exclusive(&mut self, exclusive: Exclusive) -> Result<(), End> {
+        let known = match exclusive {
+            Exclusive::Unknown(unknown, request) if unknown.is_asked_first() => {
+                self.explain(unknown, &request).await?
+            }
+            exclusive => Some(exclusive),
+        };
+        if let Some(exclusive) = known {
+            self.alone(exclusive).await?;
+        }
+        self.note_transaction();
+        self.settle_way();
+        Ok(())
+    }
+
+    async fn alone(&mut self, exclusive: Exclusive) -> Result<(), End> {
         // A client that is killed does not go on waiting for the upstream.
         let peer = self.session.peer.clone();
         let killed = peer.killed();
@@ -28,11 +43,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Exclusive::Transaction(request, route) => self.in_transaction(&request, route).await?,
             Exclusive::Ended => {}
             Exclusive::Pinned(pin, spec, request) => self.over_pinned(pin, spec, &request).await?,
-            Exclusive::Unknown(unknown, request) if unknown.is_asked_first() => self.explain(unknown, &request).await?,
             Exclusive::Unknown(unknown, request) => self.unknown(unknown, &request).await?,
         }
-        self.note_transaction();
-        self.settle_way();
         Ok(())
     }
 

@@ -14,8 +14,13 @@ use crate::route::{Refusal, Route, Unknown};
 use crate::upstream::{Batch, Broken, Expect, Lost};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    /// Answers a request when the upstream has said what it is. Everything before it has been answered.
-    pub(super) async fn explain(&mut self, unknown: Unknown, request: &OwnedRequest) -> Result<(), End> {
+    /// Answers a request when the upstream has said what it is, or tells what the client does for that while nothing
+    /// else of it is under way. Everything before it has been answered.
+    pub(super) async fn explain(
+        &mut self,
+        unknown: Unknown,
+        request: &OwnedRequest,
+    ) -> Result<Option<Exclusive>, End> {
         let route = self.explained(unknown, request).await?;
         let next = match route {
             Route::PassThrough(_) if request.bytes().len() >= LONG && !self.session.way.is_dedicated() => {
@@ -23,10 +28,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             route => answer(&self.services, &mut self.session, &mut self.connection.replies, &request.view(), route),
         };
-        match next {
-            Next::Exclusive(exclusive) => Box::pin(self.exclusive(exclusive)).await,
-            _ => Ok(()),
-        }
+        Ok(match next {
+            Next::Exclusive(exclusive) => Some(exclusive),
+            _ => None,
+        })
     }
 
     /// Where a request goes, by what the upstream says of it and the configuration of the moment when that is known.

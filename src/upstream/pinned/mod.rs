@@ -135,8 +135,8 @@ impl Pinned {
         &self.lane
     }
 
-    /// Gives the connection the name of its client, so that whoever looks at the upstream (SLOWLOG, CLIENT LIST) sees who
-    /// it is. Nobody waits for the answer.
+    /// Gives the connection the name of its client, so that whoever looks at the upstream (SLOWLOG, CLIENT LIST) sees
+    /// who it is. Nobody waits for the answer.
     pub fn take_name(&self) {
         let name = Some(self.account.name()).filter(|name| name.len() <= LONGEST_NAME).unwrap_or_default();
         if *self.name.borrow() == name || !self.endpoint.version.has_hello() {
@@ -198,8 +198,8 @@ impl Pinned {
         self.ask(Bytes::copy_from_slice(request), Expect::Replies(1), pushes).await
     }
 
-    /// Waits until everything that it was given has been sent, and does not keep the connection open meanwhile. The task
-    /// of the connection writes what it takes before anybody else on this thread has a turn.
+    /// Waits until everything that it was given has been sent, and does not keep the connection open meanwhile. The
+    /// task of the connection writes what it takes before anybody else on this thread has a turn.
     pub fn sent(&self) -> impl Future<Output = ()> + use<> {
         let queue = Rc::downgrade(&self.lane.queue);
         std::future::poll_fn(move |cx| match queue.upgrade() {
