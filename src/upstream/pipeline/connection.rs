@@ -106,8 +106,7 @@ impl Connection {
         self.arrivals.flights.into_iter().map(move |flight| (flight, written))
     }
 
-    /// What it did ended in a panic: nobody knows what of its reply the first client has been given, and it is told no
-    /// more.
+    /// What it did ended in a panic: what of its reply the first client has been given is not known, and it is cut off.
     pub(crate) fn met_bug(&mut self) -> Ended {
         if let Some(front) = self.arrivals.flights.front_mut() {
             front.is_partial = true;
