@@ -142,7 +142,7 @@ fn upstream_connections_do_not_grow_with_clients() {
     }
     let list = redis.wire().ask("CLIENT LIST");
     let lanes = list.matches("name=hearthside").count();
-    assert_eq!(lanes, 4, "2 lanes for each of 2 workers: {list}");
+    assert_eq!(lanes, 5, "2 lanes for each of 2 workers, and one that asks for the upstream's health: {list}");
 }
 
 /// Says where the upstream is; the hosts file is read again because it is of another second.
