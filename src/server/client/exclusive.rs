@@ -17,9 +17,7 @@ use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn exclusive(&mut self, exclusive: Exclusive) -> Result<(), End> {
         let known = match exclusive {
-            Exclusive::Unknown(unknown, request) if unknown.is_asked_first() => {
-                self.explain(unknown, &request).await?
-            }
+            Exclusive::Unknown(unknown, request) if unknown.is_asked_first() => self.explain(unknown, &request).await?,
             exclusive => Some(exclusive),
         };
         if let Some(exclusive) = known {

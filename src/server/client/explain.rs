@@ -16,11 +16,7 @@ use crate::upstream::{Batch, Broken, Expect, Lost};
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Answers a request when the upstream has said what it is, or tells what the client does for that while nothing
     /// else of it is under way. Everything before it has been answered.
-    pub(super) async fn explain(
-        &mut self,
-        unknown: Unknown,
-        request: &OwnedRequest,
-    ) -> Result<Option<Exclusive>, End> {
+    pub(super) async fn explain(&mut self, unknown: Unknown, request: &OwnedRequest) -> Result<Option<Exclusive>, End> {
         let route = self.explained(unknown, request).await?;
         let next = match route {
             Route::PassThrough(_) if request.bytes().len() >= LONG && !self.session.way.is_dedicated() => {

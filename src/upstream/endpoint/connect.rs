@@ -84,7 +84,8 @@ async fn connect_within(endpoint: &Endpoint, group: &Group, patience: Duration) 
         let mut lookout = endpoint.location.lookout(generation);
         match target {
             Ok(target) => tokio::select! {
-                connected = connect_to((&target, generation), endpoint, group, patience) => return connected,
+                // Boxed, because whoever may need a connection would hold the room for all of this.
+                connected = Box::pin(connect_to((&target, generation), endpoint, group, patience)) => return connected,
                 () = lookout.moved() => {}
             },
             Err(absent @ ConnectError::Absent(_)) => return Err(absent),
