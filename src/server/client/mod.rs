@@ -167,7 +167,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             if let Some(latest) = self.services.latest() {
                 self.adopt(latest);
             }
-            self.come_when_summoned().await?;
+            if self.session.peer.is_summoned() {
+                // A separate allocation, as below.
+                Box::pin(self.come_when_summoned()).await?;
+            }
             self.weigh();
             let next = self.take_requests();
             self.note_subscriber();

@@ -66,9 +66,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Takes a connection of its own, because somebody's invalidations are to go there.
     pub(super) async fn come_when_summoned(&mut self) -> Result<(), End> {
-        if !self.session.peer.is_summoned() {
-            return Ok(());
-        }
         if self.session.way.is_dedicated() {
             be_target(&mut self.session);
             return Ok(());

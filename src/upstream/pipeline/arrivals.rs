@@ -278,6 +278,13 @@ impl Arrivals {
 
     fn give(&mut self, chunk: Chunk) {
         let Some(flight) = self.flights.front() else { return };
+        // Nobody reads the answer; what is pushed beside it is the client's.
+        if let (Some(inbox), false) = (&self.inbox, flight.is_wanted()) {
+            if let Chunk::Push(frame) = chunk {
+                inbox.push(frame);
+            }
+            return;
+        }
         // Messages that came before the flight's first reply also reach the client before it.
         while let Some(frame) = self.inbox.as_ref().and_then(Inbox::take) {
             flight.deliver(Chunk::Push(frame));

@@ -105,6 +105,11 @@ impl Flight {
         self.expected
     }
 
+    /// Somebody waits for it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.delivery.is_wanted()
+    }
+
     /// Nobody waits for it, and it changes nothing.
     pub(super) fn is_moot(&self) -> bool {
         !self.delivery.is_wanted() && self.pending().iter().all(|unit| unit.resendable)

@@ -1,5 +1,6 @@
 //! Users of the upstream (`auth.mode = "upstream"`) that it deletes while they are in.
 
+use crate::support::admin::metric;
 use crate::support::redis::{Redis, SERVERS};
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
@@ -54,10 +55,9 @@ fn a_login_is_refused_however_much_waits_before_the_answer() {
             let clients = direct.ask("CLIENT LIST TYPE PUBSUB");
             clients.contains(" sub=1 ") && !clients.contains(" oll=0 ")
         });
-        let mut logins = || calls(&mut direct, "cmdstat_auth:");
-        let before = logins();
         wire.send(&line("AUTH app wrong"));
-        until("the login is judged", || logins() > before);
+        let refused = "hearthside_logins_refused_total{reason=\"upstream\"}";
+        until("the login is judged", || metric(&sidecar, refused) == 1.0);
         // Whatever messages come before it.
         let frames: Vec<Vec<u8>> = (0..21).map(|_| wire.frame()).collect();
         let answer = frames.iter().find(|frame| !frame.starts_with(b">")).expect("an answer");
@@ -65,13 +65,6 @@ fn a_login_is_refused_however_much_waits_before_the_answer() {
         assert_eq!(wire.ask("AUTH app secret"), "+OK\r\n");
         assert_eq!(wire.ask("PING"), "+PONG\r\n", "it goes on");
     }
-}
-
-/// How often a server has run a command.
-fn calls(direct: &mut Wire, name: &str) -> usize {
-    let told = direct.ask("INFO commandstats");
-    let line = told.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-    line.split(['=', ',']).nth(1).and_then(|calls| calls.parse().ok()).unwrap_or(0)
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn every_fault_is_told_at_once_with_its_place_and_no_port_is_bound() {
             "config.toml:17: definitions[1].file: no/such/file.json: No such file",
             "config.toml:20: caches[0].key: 'location:{x}:{y}' can match the same key as \
              'location:{location_id}:cache'",
-            "HEARTHSIDE__UPSTREAM__URL: upstream.url: cannot be read (Redis URL did not parse); write redis://",
+            "HEARTHSIDE__UPSTREAM__URL: upstream.url: must begin with redis://, rediss://",
             "HEARTHSIDE__SERVER__WORKERS: server.workers: is text; write a whole number, 0 or more",
         ] {
             assert!(told.contains(expected), "missing {expected:?} in\n{told}");

@@ -18,6 +18,8 @@ fn a_change_that_nobody_is_told_of_is_found_counted_and_mended() {
         .set("VERIFY__SAMPLE", "1")
         .set("VERIFY__PER_SECOND", "1000")
         .set("STORE__HEARTBEAT_INTERVAL", "100ms")
+        // Whoever sees that the triggers are disabled forgets what is in memory.
+        .set("STORE__SCHEMA_INTERVAL", "1h")
         .expect(&[warnings::STALE])
         .start();
     let mut wire = sidecar.wire();

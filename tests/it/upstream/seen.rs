@@ -1,6 +1,7 @@
 //! What others see of the sidecar at the upstream: a monitor nothing of its greetings and questions, and whoever looks
 //! at CLIENT LIST or SLOWLOG the names of its clients, where they have a connection of their own.
 
+use crate::support::admin::metric;
 use crate::support::redis::{Redis, SERVERS, Server};
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
@@ -127,7 +128,10 @@ fn a_connection_is_greeted_in_few_words() {
     let sidecar = builder.expect(&[crate::support::warnings::NOT_PERMITTED]).start();
     let mut direct = redis.wire();
     let list = |direct: &mut Wire| direct.ask("CLIENT LIST");
-    until("what it asks at its start is over", || list(&mut direct).matches("name=hearthside").count() == 1);
+    let is_told = || metric(&sidecar, "hearthside_upstream_unasked{command=\"COMMAND\"}") == 1.0;
+    until("what it asks at its start is over", || {
+        is_told() && list(&mut direct).matches("name=hearthside").count() == 1
+    });
     direct.ask("CONFIG RESETSTAT");
     let mut wire = sidecar.wire();
     for _ in 0..10 {
