@@ -73,6 +73,66 @@ fn pause(standby: &Postgres, paused: bool) {
     }
 }
 
+/// While this is there commits wait for a standby that is away.
+struct Waiting<'p>(&'p Postgres);
+
+impl<'p> Waiting<'p> {
+    fn begin(primary: &'p Postgres) -> Self {
+        let waiting = Self(primary);
+        waiting.for_standby("away");
+        waiting
+    }
+
+    fn for_standby(&self, name: &str) {
+        self.0.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'"));
+        self.0.sql("SELECT pg_reload_conf()");
+        until("it is in force", || self.0.sql("SHOW synchronous_standby_names") == name);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.for_standby("");
+    }
+}
+
+/// A commit that waits for a synchronous standby is in the log, and another standby shows it: before the primary does.
+#[test]
+fn what_the_primary_does_not_show_yet_is_not_shown() {
+    for feed in ["notify", "replication"] {
+        let pair = pair(feed);
+        let sidecar = reading(&pair, pair.standby.port).start();
+        is_read(&sidecar);
+        let read = "SELECT n FROM rows WHERE id = 5";
+        thread::scope(|scope| {
+            let waiting = Waiting::begin(&pair.primary);
+            let writing = scope.spawn(|| pair.primary.sql("UPDATE rows SET n = 77 WHERE id = 5"));
+            until("the standby shows it", || pair.standby.sql(read) == "77");
+            let (mut wire, mut last, before) = (sidecar.wire(), 0, loads(&sidecar));
+            // A key that was not loaded lately is read at the standby, where that may be.
+            for id in (1..=KEYS).cycle().take(2 * KEYS as usize) {
+                for id in [id, 5] {
+                    wire.ask(&format!("HEARTHSIDE INVALIDATE r:{id}"));
+                    let now = shown(&mut wire, id);
+                    if id == 5 {
+                        assert!(now >= last, "{feed}: {now} was shown after {last}");
+                        last = now;
+                    }
+                }
+            }
+            assert_eq!((last, pair.primary.sql(read).as_str()), (0, "0"), "{feed}");
+            drop(waiting);
+            writing.join().expect("it has written");
+            until("it shows here, too", || {
+                wire.ask("HEARTHSIDE INVALIDATE r:5");
+                shown(&mut wire, 5) == 77
+            });
+            assert!(loads(&sidecar) > before);
+        });
+        is_read(&sidecar);
+    }
+}
+
 /// Keys are written by SQL and through the sidecar, forgotten and loaded again, while the replay stands still now and
 /// then: no key ever goes back.
 fn nothing_goes_back(feed: &'static str) {

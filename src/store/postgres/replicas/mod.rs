@@ -5,6 +5,7 @@
 //! Invariants:
 //! - whoever has seen anything of a key's row at the primary, or at a standby, raises the key's mark before anybody is
 //!   told; a standby is read only if it has reached a sounding that was sent after that;
+//! - what a standby shows is used only if the primary shows it, too: a load there may be the next one;
 //! - between the end of a change feed and the word that everything may have changed no standby is read;
 //! - a standby that does not answer holds up one load at most: it is not read again before it has answered somebody
 //!   whom no client waits for.
@@ -12,6 +13,7 @@
 mod marks;
 mod session;
 mod soundings;
+mod views;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +41,7 @@ use crate::telemetry::planted::is_planted;
 use marks::Marks;
 use session::Session;
 use soundings::{Place, Soundings};
+use views::Views;
 
 /// What a sounding asks the primary.
 const SOUND: &str = "SELECT system_identifier, \
@@ -50,6 +53,8 @@ const PACE: Duration = Duration::from_millis(50);
 
 /// A standby that is away is tried again so often.
 const RETRY: Duration = Duration::from_secs(1);
+
+const AHEAD: &str = "it shows commits that the primary does not show yet: they wait for a synchronous standby";
 
 const BEHIND: &str = "it has not replayed what the primary had a moment ago, or follows another timeline";
 
@@ -68,6 +73,7 @@ pub(in crate::store) struct Replicas {
     whose: String,
     marks: Marks,
     soundings: Soundings,
+    views: Views,
     primary: Pulse,
     feed_is_up: AtomicBool,
     /// A standby has answered, and has not failed since.
@@ -103,6 +109,7 @@ impl Replicas {
             whose,
             marks: Marks::default(),
             soundings: Soundings::default(),
+            views: Views::new(direct.clone(), settings.connect_timeout / 2),
             primary: Pulse::new(direct.clone(), settings.connect_timeout),
             feed_is_up: AtomicBool::new(false),
             is_up: AtomicBool::new(false),
@@ -214,9 +221,7 @@ impl Replicas {
         }
         let reached = if is_planted("standby-not-asked") { self.soundings.newest() } else { session.reached };
         let Some(as_of) = reached.filter(|reached| self.is_good(*reached, mark)) else {
-            self.why_not.store(Some(Arc::new(BEHIND.to_owned())));
-            self.give_back(session);
-            return Ok(None);
+            return Ok(self.passed_over(session, BEHIND));
         };
         let rows = read(&mut session, plan, keys).await?;
         // What it shows after a promotion is not the primary's.
@@ -224,9 +229,21 @@ impl Replicas {
             self.is_away("it is no hot standby any more");
             return Ok(None);
         }
+        match self.views.not_over(session.end).await {
+            None => return Ok(self.passed_over(session, "the primary does not say what can be seen")),
+            Some(running) if session.has_one_of(&running).await? => return Ok(self.passed_over(session, AHEAD)),
+            Some(_) => {}
+        }
         self.give_back(session);
         self.why_not.store(None);
         Ok(rows.map(|rows| (rows, as_of.sent)))
+    }
+
+    /// The primary is asked instead, for this reason.
+    fn passed_over(&self, session: Session, why: &str) -> Option<Answer> {
+        self.why_not.store(Some(Arc::new(why.to_owned())));
+        self.give_back(session);
+        None
     }
 
     fn give_back(&self, session: Session) {
@@ -255,8 +272,13 @@ impl Replicas {
         }
     }
 
-    /// Sends soundings when they are wanted, and looks for a standby while there is none. For ever.
+    /// Asks what it must know of both sides. For ever.
     pub(super) async fn run(&self) {
+        tokio::join!(self.look(), self.views.run());
+    }
+
+    /// Sends soundings when they are wanted, and looks for a standby while there is none.
+    async fn look(&self) {
         loop {
             let is_up = self.is_up.load(SeqCst);
             tokio::select! {
