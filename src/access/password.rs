@@ -3,6 +3,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::config::digest;
+
 /// A password's hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hash([u8; 32]);
@@ -10,9 +12,7 @@ pub(super) struct Hash([u8; 32]);
 impl Hash {
     /// Reads 64 hexadecimal digits.
     pub(super) fn read(text: &str) -> Option<Self> {
-        let digits: Vec<u32> = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
-        let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect();
-        (digits.len() == 64).then(|| bytes.try_into().ok().map(Self)).flatten()
+        digest(text).map(Self)
     }
 
     /// True for the password with this hash. Takes the same time whatever is wrong with another.

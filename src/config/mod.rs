@@ -32,7 +32,7 @@ pub use mapping::{DeleteMode, MappingConfig, Shape, Timestamps, Watch, WriteMode
 pub use nearest::nearest;
 pub use size::ByteSize;
 pub use store::{Feed, Pooler, Store};
-pub use tls_verify::TlsVerify;
+pub use tls_verify::{TlsVerify, digest};
 pub use upstream::{OnLoss, PubSub, PubSubMode, Upstream};
 pub use user::{Auth, AuthMode, UserConfig};
 

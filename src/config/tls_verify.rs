@@ -20,15 +20,13 @@ pub enum TlsVerify {
 
 const FINGERPRINT: &str = "fingerprint:";
 
-/// Reads hexadecimal digits; colons between bytes are left out, as openssl writes them.
-fn hex(text: &str) -> Option<[u8; 32]> {
-    let digits: String = text.chars().filter(|c| *c != ':').collect();
-    let mut bytes = [0; 32];
-    let is_whole = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-    for (i, byte) in bytes.iter_mut().enumerate().take_while(|_| is_whole) {
-        *byte = u8::from_str_radix(&digits[i * 2..i * 2 + 2], 16).ok()?;
-    }
-    is_whole.then_some(bytes)
+/// Reads a SHA-256 of 64 hexadecimal digits.
+#[must_use]
+pub fn digest(text: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u32> = text.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
+    let bytes: Vec<u8> =
+        digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8)).collect();
+    (digits.len() == 64).then(|| bytes.try_into().ok()).flatten()
 }
 
 impl TlsVerify {
@@ -37,8 +35,8 @@ impl TlsVerify {
             "full" => Some(Self::Full),
             "ca" => Some(Self::Ca),
             "none" => Some(Self::None),
-            // The whole line that openssl prints will do.
-            _ => hex(text.strip_prefix(FINGERPRINT)?.rsplit('=').next()?).map(Self::Fingerprint),
+            // The whole line that openssl prints will do, with colons between bytes.
+            _ => digest(&text.strip_prefix(FINGERPRINT)?.rsplit('=').next()?.replace(':', "")).map(Self::Fingerprint),
         }
     }
 

@@ -71,11 +71,10 @@ pub struct Workers {
     admission: Arc<Admission>,
 }
 
-/// How long a client may take for its TLS handshake.
 /// How far a worker's stack may grow, in bytes: as far as a process's first one. Only what is used takes memory, and a
 /// build without optimisations uses a megabyte and more.
 const STACK: usize = 8 << 20;
-
+/// How long a client may take for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 impl Workers {
@@ -104,27 +103,26 @@ impl Workers {
             let (setup, registry, stop) = (setup.clone(), registry.clone(), workers.stop.clone());
             let all_done = all_done.clone();
             let (begun, begins) = sync_channel(1);
-            let thread =
-                std::thread::Builder::new().name(format!("worker-{i}")).stack_size(STACK).spawn(move || {
-                    // It cannot be moved to another thread, and therefore serves tasks that cannot be moved either.
-                    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
-                    {
-                        Ok(runtime) => runtime,
-                        Err(error) => return drop(begun.send(Err(error))),
-                    };
-                    let _awaited = begun.send(Ok(()));
-                    let panics = setup.metrics.panics.clone();
-                    let mut worker = Worker::new(i, setup, registry);
-                    runtime.block_on(async {
-                        tokio::task::spawn_local(worker.tend());
-                        let work = async || worker.work(&mut orders, &stop, patience).await;
-                        lasting(LastingPart::Worker, panics, work).await;
-                    });
-                    // A load runs on the worker whose client asked first: clients of the others may still wait for it.
-                    let _late = runtime.block_on(async { tokio::time::timeout(patience, all_done.wait()).await });
-                    // Nobody waits for name look-ups that are still under way.
-                    runtime.shutdown_background();
-                })?;
+            let builder = std::thread::Builder::new().name(format!("worker-{i}")).stack_size(STACK);
+            let thread = builder.spawn(move || {
+                // It cannot be moved to another thread, and therefore serves tasks that cannot be moved either.
+                let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(begun.send(Err(error))),
+                };
+                let _awaited = begun.send(Ok(()));
+                let panics = setup.metrics.panics.clone();
+                let mut worker = Worker::new(i, setup, registry);
+                runtime.block_on(async {
+                    tokio::task::spawn_local(worker.tend());
+                    let work = async || worker.work(&mut orders, &stop, patience).await;
+                    lasting(LastingPart::Worker, panics, work).await;
+                });
+                // A load runs on the worker whose client asked first: clients of the others may still wait for it.
+                let _late = runtime.block_on(async { tokio::time::timeout(patience, all_done.wait()).await });
+                // Nobody waits for name look-ups that are still under way.
+                runtime.shutdown_background();
+            })?;
             begins.recv().map_err(io::Error::other)??;
             workers.inboxes.push(inbox);
             workers.threads.push(thread);

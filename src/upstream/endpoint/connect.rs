@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 use super::Endpoint;
 use super::circuit::Turn;
 use super::error::ConnectError;
-use super::greeting::{NAMING, greet};
+use super::greeting::{Greeted, NAMING, greet};
 use super::group::{Group, Login};
 use super::stream::Stream;
 use super::target::Target;
@@ -85,7 +85,11 @@ async fn connect_within(endpoint: &Endpoint, group: &Group, patience: Duration) 
         match target {
             Ok(target) => tokio::select! {
                 // Boxed, because whoever may need a connection would hold the room for all of this.
-                connected = Box::pin(connect_to((&target, generation), endpoint, group, patience)) => return connected,
+                greeted = Box::pin(connect_to(&target, endpoint, group, patience)) => {
+                    return greeted.map(|(stream, Greeted { id, is_incomplete, .. })| {
+                        Connected { stream, id, generation, is_incomplete }
+                    });
+                }
                 () = lookout.moved() => {}
             },
             Err(absent @ ConnectError::Absent(_)) => return Err(absent),
@@ -99,13 +103,13 @@ async fn connect_within(endpoint: &Endpoint, group: &Group, patience: Duration) 
     }
 }
 
-/// To the server that the location of this number leads to.
+/// To this server.
 async fn connect_to(
-    (target, generation): (&Target, u64),
+    target: &Target,
     endpoint: &Endpoint,
     group: &Group,
     patience: Duration,
-) -> Result<Connected, ConnectError> {
+) -> Result<(Stream, Greeted), ConnectError> {
     let unreachable = |why: String| ConnectError::Unreachable(target.name(), why);
     let greeted = async {
         let most = endpoint.settings.connect_timeout;
@@ -119,7 +123,7 @@ async fn connect_to(
         if group.login == Login::Service {
             endpoint.metrics.forbidden.note(NAMING, greeted.is_nameless);
         }
-        Ok(Connected { stream, id: greeted.id, generation, is_incomplete: greeted.is_incomplete })
+        Ok((stream, greeted))
     };
     match tokio::time::timeout(patience, greeted).await {
         Ok(result) => result,
@@ -128,7 +132,7 @@ async fn connect_to(
 }
 
 /// Why there is none, where nothing says more.
-const LATE: &str = "no connection in time";
+pub(super) const LATE: &str = "no connection in time";
 
 /// A time that no greeting takes.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -15,6 +15,7 @@ use super::error::{ConnectError, is_forbidden, is_unready};
 use super::group::{Group, Login};
 use super::stream::Stream;
 use super::target::Target;
+use super::version::told_by_hello;
 use crate::errors;
 use crate::errors::as_redis;
 use crate::resp::reply::{ReplyScanner, parts};
@@ -60,7 +61,7 @@ pub(super) async fn greet(
             Ok(greeted) => return Ok(Ok(greeted)),
         }
     }
-    Ok(match Greeting::long(&login, group).say(stream, target).await? {
+    Ok(match Greeting::long(&login, group, target.must_be_master).say(stream, target).await? {
         Ok(greeted) => Ok(greeted),
         Err(Failed::For(error)) => Err(error),
         // It is not said.
@@ -69,7 +70,6 @@ pub(super) async fn greet(
 }
 
 /// The credentials that a connection shows, if it shows some.
-#[derive(Default)]
 struct Shown<'a>(Option<(Option<&'a [u8]>, &'a [u8])>);
 
 impl<'a> Shown<'a> {
@@ -130,7 +130,7 @@ impl Greeting {
     }
 
     /// That of a server without HELLO.
-    fn long(login: &Shown<'_>, group: &Group) -> Self {
+    fn long(login: &Shown<'_>, group: &Group, must_be_master: bool) -> Self {
         let mut greeting = Self { bytes: BytesMut::new(), steps: Vec::new() };
         if let Some((user, password)) = login.0 {
             let auth: Vec<&[u8]> = [Some(&b"AUTH"[..]), user, Some(password)].into_iter().flatten().collect();
@@ -141,7 +141,9 @@ impl Greeting {
         if group.proto == Proto::Resp3 {
             greeting.add(Step::Needed, &[b"HELLO", b"3"]);
         }
-        greeting.add(Step::Role, &[b"ROLE"]);
+        if must_be_master {
+            greeting.add(Step::Role, &[b"ROLE"]);
+        }
         greeting.end(group)
     }
 
@@ -207,10 +209,9 @@ impl Greeting {
 
 /// True if the reply to this request says that the server is no master.
 fn is_no_master(step: Step, reply: &Bytes) -> bool {
-    let Some(said) = parts(reply) else { return false };
     let role = match step {
-        Step::Hello => said.chunks_exact(2).find(|pair| pair[0] == b"$4\r\nrole\r\n").map(|pair| pair[1]),
-        Step::Role => said.first().copied(),
+        Step::Hello => told_by_hello(reply, "role"),
+        Step::Role => parts(reply).and_then(|said| said.first().copied()),
         _ => None,
     };
     role.and_then(decode::bulk).is_some_and(|role| role != b"master")
@@ -220,12 +221,7 @@ fn is_no_master(step: Step, reply: &Bytes) -> bool {
 fn id(step: Step, reply: &Bytes) -> Option<i64> {
     match step {
         Step::Id => decode::integer(reply),
-        Step::Hello => {
-            let said = parts(reply)?;
-            let [_, id] =
-                said.chunks_exact(2).map(|pair| [pair[0], pair[1]]).find(|[name, _]| *name == b"$2\r\nid\r\n")?;
-            decode::integer(id)
-        }
+        Step::Hello => decode::integer(told_by_hello(reply, "id")?),
         _ => None,
     }
 }

@@ -38,9 +38,7 @@ pub async fn probe(topology: &Topology, timeout: Duration) -> Result<Vec<String>
 
 /// The upstream's version, and whether it lets us ask INFO. If it does not, HELLO tells, which needs no permission.
 async fn version(connection: &mut MultiplexedConnection) -> Result<(String, bool), String> {
-    // A server may not know it.
-    let mut hello = redis::cmd("HELLO");
-    let hello = hello.arg(2).arg("SETNAME").arg(NAME).query_async::<HashMap<String, Value>>(connection).await;
+    let hello = hello(connection).await;
     let info = redis::cmd("INFO").arg("server").query_async::<String>(connection).await;
     let (version, may_ask) = match info {
         Ok(info) => {
@@ -48,8 +46,7 @@ async fn version(connection: &mut MultiplexedConnection) -> Result<(String, bool
             (line.map(|version| version.trim().to_owned()), true)
         }
         Err(error) if is_forbidden(&error) => {
-            let said = hello.ok().and_then(|mut said| said.remove("version"));
-            (said.and_then(|version| redis::from_redis_value(version).ok()), false)
+            (hello.and_then(|mut said| redis::from_redis_value(said.remove("version")?).ok()), false)
         }
         Err(error) => return Err(error.to_string()),
     };
@@ -61,14 +58,18 @@ fn is_forbidden(error: &redis::RedisError) -> bool {
     error.code() == Some("NOPERM")
 }
 
+/// What HELLO tells; the name tells monitors that it is ours. Nothing where the server does not know it.
+async fn hello(connection: &mut MultiplexedConnection) -> Option<HashMap<String, Value>> {
+    redis::cmd("HELLO").arg(2).arg("SETNAME").arg(NAME).query_async(connection).await.ok()
+}
+
 /// Whether it is a master, where it must be one; a server that does not tell is believed.
 async fn is_right(connection: &mut MultiplexedConnection, target: &Target) -> Result<(), String> {
     if !target.must_be_master {
         return Ok(());
     }
-    let mut hello = redis::cmd("HELLO");
-    let hello = hello.arg(2).arg("SETNAME").arg(NAME).query_async::<HashMap<String, Value>>(connection).await;
-    let role = hello.ok().and_then(|mut said| redis::from_redis_value::<String>(said.remove("role")?).ok());
+    let role =
+        hello(connection).await.and_then(|mut said| redis::from_redis_value::<String>(said.remove("role")?).ok());
     if role.is_none_or(|role| role == "master") { Ok(()) } else { Err(NO_MASTER.to_owned()) }
 }
 

@@ -106,10 +106,7 @@ impl Endpoint {
     pub(super) fn unreachable(&self) -> ConnectError {
         self.circuit.why().unwrap_or_else(|| {
             let known = self.location.target();
-            known.map_or_else(
-                |why| why,
-                |target| ConnectError::Unreachable(target.name(), "no connection in time".into()),
-            )
+            known.map_or_else(|why| why, |target| ConnectError::Unreachable(target.name(), connect::LATE.into()))
         })
     }
 

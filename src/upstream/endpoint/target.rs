@@ -52,7 +52,7 @@ impl fmt::Debug for Access {
 pub struct Target {
     pub(super) address: Address,
     pub(super) access: Arc<Access>,
-    /// It must say that it is a master (ROLE), or a connection to it is not used.
+    /// It must say that it is a master, or a connection to it is not used.
     pub(super) must_be_master: bool,
 }
 

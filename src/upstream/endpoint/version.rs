@@ -31,20 +31,17 @@ impl Identity {
 
     /// By the answers to HELLO in both protocols.
     pub(super) fn read(answers: [&Bytes; 2]) -> Option<Self> {
-        let [plain, mapped] = answers.map(|answer| Some(parts(answer)?.chunks_exact(2).map(pair).collect::<Vec<_>>()));
-        let (plain, mapped) = (plain?, mapped?);
-        let value = |pairs: &[(&[u8], &[u8])], name: &str| {
-            pairs.iter().find(|(key, _)| *key == name.as_bytes()).map(|(_, value)| value.to_vec())
-        };
-        let text = |name| String::from_utf8(decode::bulk(&value(&plain, name)?)?.to_vec()).ok();
-        let modules = [value(&plain, "modules")?, value(&mapped, "modules")?].map(Bytes::from);
+        let text = |name| String::from_utf8(decode::bulk(told_by_hello(answers[0], name)?)?.to_vec()).ok();
+        let modules = [told_by_hello(answers[0], "modules")?, told_by_hello(answers[1], "modules")?];
+        let modules = modules.map(Bytes::copy_from_slice);
         Some(Self { server: text("server")?, version: text("version")?, modules })
     }
 }
 
-/// The name and the value of an entry.
-fn pair<'a>(pair: &[&'a [u8]]) -> (&'a [u8], &'a [u8]) {
-    (decode::bulk(pair[0]).unwrap_or_default(), pair[1])
+/// What an answer to HELLO tells under this name, a whole reply.
+pub(super) fn told_by_hello<'a>(answer: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let told = parts(answer)?;
+    told.chunks_exact(2).find(|pair| decode::bulk(pair[0]) == Some(name.as_bytes())).map(|pair| pair[1])
 }
 
 /// The upstream's identity, once it is known: INFO tells its version, HELLO the rest.

@@ -30,7 +30,6 @@ use super::pipeline::monitor_lines::OwnLines;
 use super::pipeline::queue::Queue;
 use crate::resp::pubsub::Kind;
 use crate::resp::{Proto, encode};
-use crate::telemetry::metrics::UpstreamMetrics;
 use crate::telemetry::{LastingPart, caught};
 use shelf::{Line, Shelf};
 
@@ -86,9 +85,6 @@ pub struct Pinned {
     name: Rc<RefCell<Bytes>>,
     account: Rc<Account>,
     endpoint: Arc<Endpoint>,
-    /// `upstream.command_timeout`.
-    deadline: Duration,
-    metrics: Arc<UpstreamMetrics>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -108,7 +104,6 @@ impl Pinned {
     fn lend(mut line: Line, group: &Group, account: &Rc<Account>, lender: Lender<'_>) -> Self {
         let Lender { shelf, permit } = lender;
         let (lane, inbox) = (Lane::for_one(usize::MAX, account.clone()), Inbox::new(group.proto, account.clone()));
-        let (deadline, metrics) = (line.endpoint.settings.command_timeout, line.endpoint.metrics.clone());
         let (name, account, endpoint) = (line.name.clone(), account.clone(), line.endpoint.clone());
         let connected = line.connected.take();
         let id = connected.as_ref().and_then(|connected| connected.id);
@@ -122,7 +117,7 @@ impl Pinned {
             let keeper = Keeper { line, id, group, shelf, queue, inbox };
             tokio::task::spawn_local(keeper.run(connection));
         }
-        let pinned = Self { lane, inbox, id, moved, name, account, endpoint, deadline, metrics, _permit: permit };
+        let pinned = Self { lane, inbox, id, moved, name, account, endpoint, _permit: permit };
         if is_open {
             pinned.take_name();
         }
@@ -159,11 +154,12 @@ impl Pinned {
     /// The connection is lost, or `upstream.command_timeout` is over.
     pub async fn ask(&self, request: Bytes, expect: Expect, pushes: &mut BytesMut) -> Result<Bytes, Lost> {
         let asked = self.ask_patiently(request, expect, pushes);
-        if self.deadline.is_zero() {
+        let deadline = self.endpoint.settings.command_timeout;
+        if deadline.is_zero() {
             return asked.await;
         }
-        tokio::time::timeout(self.deadline, asked).await.unwrap_or_else(|_| {
-            if let Some(unlogged) = self.metrics.pinned.unanswered.due() {
+        tokio::time::timeout(deadline, asked).await.unwrap_or_else(|_| {
+            if let Some(unlogged) = self.endpoint.metrics.pinned.unanswered.due() {
                 tracing::warn!(unlogged, "a pinned connection gave no reply within upstream.command_timeout");
             }
             Err(Lost)

@@ -3,7 +3,7 @@
 //! Each failover has a number, the configuration's epoch, which grows. The sentinel that runs it names the new master
 //! first, the others some moments later, and one that was cut off still names the master of an earlier one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::upstream::endpoint::target::Host;
@@ -23,8 +23,8 @@ pub(super) struct View {
 #[derive(Debug, Default)]
 pub(super) struct Council {
     views: BTreeMap<Host, View>,
-    /// Those that do not answer.
-    silent: BTreeSet<Host>,
+    /// Why the others do not help.
+    silent: BTreeMap<Host, String>,
     /// The master that was named last.
     chosen: Option<View>,
     /// What most of them say although it is no newer configuration, and since when.
@@ -32,13 +32,18 @@ pub(super) struct Council {
 }
 
 impl Council {
-    /// A sentinel says this, or does not answer.
-    pub(super) fn hear(&mut self, sentinel: &Host, view: Option<View>) {
+    /// A sentinel says this, or does not help, and why.
+    pub(super) fn hear(&mut self, sentinel: &Host, view: Result<View, String>) {
         self.forget(sentinel);
         match view {
-            Some(view) => drop(self.views.insert(sentinel.clone(), view)),
-            None => drop(self.silent.insert(sentinel.clone())),
+            Ok(view) => drop(self.views.insert(sentinel.clone(), view)),
+            Err(why) => drop(self.silent.insert(sentinel.clone(), why)),
         }
+    }
+
+    /// Why those that are silent do not help, in an operator's words.
+    pub(super) fn reasons(&self) -> Vec<String> {
+        self.silent.iter().map(|(host, why)| format!("the sentinel {host} does not help: {why}")).collect()
     }
 
     /// A sentinel is none of them any more.
@@ -129,7 +134,7 @@ mod tests {
         let (mut council, begun) = (Council::default(), Instant::now());
         let mut seconds = 0;
         let mut say = |(sentinel, word): &(&str, Option<(&str, u64)>)| {
-            let view = word.map(|(master, epoch)| View { master: host(master), epoch });
+            let view = word.map(|(master, epoch)| View { master: host(master), epoch }).ok_or_else(String::new);
             council.hear(&host(sentinel), view);
             seconds += 1;
             council.verdict(3, 3, begun + Duration::from_secs(seconds)).map_or_else(String::new, |master| master.name)

@@ -70,7 +70,7 @@ impl SentinelTask {
 /// # Errors
 /// Why none of them names one.
 pub(super) async fn find(sentinels: &Sentinels, timeout: Duration) -> Result<(Target, Vec<String>), String> {
-    let (mut council, mut doubts) = (Council::default(), Vec::new());
+    let mut council = Council::default();
     for host in &sentinels.hosts {
         let target = sentinels.sentinel(host.clone());
         let answer = in_time(timeout, async {
@@ -78,19 +78,13 @@ pub(super) async fn find(sentinels: &Sentinels, timeout: Duration) -> Result<(Ta
             let answer = ask(&mut questions, &sentinels.service).await?;
             subscribed(&target, timeout).await.map(|_| answer)
         });
-        match answer.await {
-            Ok(answer) => council.hear(host, Some(answer.view)),
-            Err(why) => {
-                council.hear(host, None);
-                doubts.push(format!("the sentinel {host} does not help: {why}"));
-            }
-        }
+        council.hear(host, answer.await.map(|answer| answer.view));
     }
     match council.verdict(sentinels.hosts.len(), sentinels.hosts.len(), Instant::now()) {
         Some(master) => {
             tracing::info!(service = sentinels.service, %master, "the sentinels name the master");
-            Ok((sentinels.master(master), doubts))
+            Ok((sentinels.master(master), council.reasons()))
         }
-        None => Err(doubts.join("; ")),
+        None => Err(council.reasons().join("; ")),
     }
 }

@@ -1,6 +1,5 @@
 //! The watch over the sentinels of one `upstream.url`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,8 +31,6 @@ pub(super) struct Watch<'a> {
     members: Members,
     listeners: JoinSet<()>,
     reports: (Sender<Report>, Receiver<Report>),
-    /// Why those that are silent do not help.
-    reasons: BTreeMap<Host, String>,
     /// Until when commands wait for the master that takes the place of this one.
     held: Option<(Instant, Host)>,
     /// Log lines about sentinels beyond the limit.
@@ -55,7 +52,6 @@ impl<'a> Watch<'a> {
             members: Members::default(),
             listeners: JoinSet::new(),
             reports: channel(REPORTS),
-            reasons: BTreeMap::new(),
             held: None,
             too_many: LogThrottle::default(),
         };
@@ -91,7 +87,7 @@ impl<'a> Watch<'a> {
                 }
                 Some(report) = self.reports.1.recv() => match report {
                     Report::Says(host, answer) => self.hear(&host, answer),
-                    Report::IsSilent(host, why) => self.miss(&host, &why),
+                    Report::IsSilent(host, why) => self.miss(&host, why),
                     Report::Failover(stage, master) => self.prepare(stage, master),
                 },
                 Some(Ok((task, ()))) = self.listeners.join_next_with_id() => {
@@ -113,8 +109,7 @@ impl<'a> Watch<'a> {
         member.id = answer.id.or(member.id.take());
         member.others = answer.others.iter().map(|(other, _)| other.clone()).collect();
         let is_configured = member.is_configured;
-        self.council.hear(host, Some(answer.view));
-        self.reasons.remove(host);
+        self.council.hear(host, Ok(answer.view));
         for twin in self.members.twins(host) {
             match self.members.0.get(&twin) {
                 Some(twin) if twin.is_configured && is_configured => {}
@@ -158,18 +153,15 @@ impl<'a> Watch<'a> {
             member.listener.abort();
         }
         self.council.forget(host);
-        self.reasons.remove(host);
     }
 
-    fn miss(&mut self, host: &Host, why: &str) {
+    fn miss(&mut self, host: &Host, why: String) {
         if !self.members.0.contains_key(host) {
             return;
         }
         let was_heard = self.council.answering() > 0;
-        self.council.hear(host, None);
-        self.reasons.insert(host.clone(), format!("the sentinel {host} does not help: {why}"));
-        let reasons: Vec<&str> = self.reasons.values().map(String::as_str).collect();
-        let why = reasons.join("; ");
+        self.council.hear(host, Err(why));
+        let why = self.council.reasons().join("; ");
         self.endpoint.location.note_why(self.number, self.sentinels.no_master(&why));
         if was_heard && self.council.answering() == 0 {
             tracing::warn!(
