@@ -20,6 +20,7 @@
 // 0: bytes, settings, numbers, error texts
 pub mod config;
 mod errors;
+mod leniency;
 pub mod resp;
 pub mod telemetry;
 // 1: names

@@ -39,12 +39,6 @@ impl TlsVerify {
             _ => digest(&text.strip_prefix(FINGERPRINT)?.rsplit('=').next()?.replace(':', "")).map(Self::Fingerprint),
         }
     }
-
-    /// True when it must be asked which authorities vouch for the server.
-    #[must_use]
-    pub const fn needs_authorities(self) -> bool {
-        matches!(self, Self::Full | Self::Ca)
-    }
 }
 
 impl fmt::Display for TlsVerify {

@@ -183,7 +183,7 @@ impl Worker {
     fn new(number: usize, setup: Setup, registry: Arc<Registry>) -> Self {
         let upstream = Rc::new(Upstream::new(setup.upstream.clone()));
         let newest = Rc::default();
-        let services = services(&newest, &setup, (number, registry), upstream);
+        let services = services(&newest, &setup, number, registry, upstream);
         Self { services, newest, setup, broadcast: Rc::default() }
     }
 
@@ -227,7 +227,7 @@ impl Worker {
     fn adopt(&mut self, edition: Arc<Edition>) {
         self.setup.edition = edition;
         let (clients, upstream) = (self.services.clients.clone(), self.services.upstream.clone());
-        self.services = services(&self.newest, &self.setup, (self.services.worker, clients), upstream);
+        self.services = services(&self.newest, &self.setup, self.services.worker, clients, upstream);
         self.broadcast.announce();
     }
 }
@@ -236,7 +236,8 @@ impl Worker {
 fn services(
     newest: &Rc<Newest>,
     setup: &Setup,
-    (worker, clients): (usize, Arc<Registry>),
+    worker: usize,
+    clients: Arc<Registry>,
     upstream: Rc<Upstream>,
 ) -> Rc<Services> {
     let Edition { router, owned, access, policy, .. } = &*setup.edition;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
@@ -16,6 +16,7 @@ use rustls::{
 use sha2::{Digest, Sha256};
 
 use crate::config::{self, TlsVerify};
+use crate::leniency::{Lenient, is_about_the_name};
 
 /// How encrypted connections are made.
 #[derive(Clone, Debug)]
@@ -31,11 +32,12 @@ pub(super) struct Tls {
 /// What is wrong with `ca_file`.
 pub(super) fn client(settings: &config::Upstream) -> Result<Tls, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let authorities = match settings.tls_verify.needs_authorities() {
-        true => Some(authorities(&settings.ca_file, &provider)?),
-        false => None,
+    let proof: Arc<dyn ServerCertVerifier> = match settings.tls_verify {
+        TlsVerify::Full => authorities(&settings.ca_file, &provider)?,
+        TlsVerify::Ca => Arc::new(Lenient::new(Some(authorities(&settings.ca_file, &provider)?))),
+        TlsVerify::Fingerprint(_) | TlsVerify::None => Arc::new(Lenient::new(None)),
     };
-    let judge = Judge { verify: settings.tls_verify, authorities, provider: provider.clone() };
+    let judge = Judge { verify: settings.tls_verify, proof };
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?.dangerous();
     let config = Arc::new(builder.with_custom_certificate_verifier(Arc::new(judge)).with_no_client_auth());
@@ -79,9 +81,8 @@ pub(super) fn in_words(error: io::Error) -> io::Error {
 #[derive(Debug)]
 struct Judge {
     verify: TlsVerify,
-    /// Who may vouch for it, where somebody must.
-    authorities: Option<Arc<WebPkiServerVerifier>>,
-    provider: Arc<CryptoProvider>,
+    /// What it must prove besides.
+    proof: Arc<dyn ServerCertVerifier>,
 }
 
 /// A certificate that is not taken: what is wrong with it, and which setting would help.
@@ -130,30 +131,6 @@ impl From<Refusal> for Error {
     }
 }
 
-fn is_about_the_name(error: &CertificateError) -> bool {
-    matches!(error, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })
-}
-
-impl Judge {
-    fn judge_by_authorities(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        host: &ServerName<'_>,
-        now: UnixTime,
-    ) -> Result<(), Error> {
-        let Some(authorities) = &self.authorities else { return Ok(()) };
-        // The name is looked at last: who has another one is vouched for.
-        match authorities.verify_server_cert(certificate, intermediates, host, &[], now) {
-            Ok(_) => Ok(()),
-            Err(Error::InvalidCertificate(error)) if self.verify == TlsVerify::Ca && is_about_the_name(&error) => {
-                Ok(())
-            }
-            Err(error) => Err(Refusal::of(&error, &host.to_str(), fingerprint(certificate))),
-        }
-    }
-}
-
 fn fingerprint(certificate: &CertificateDer<'_>) -> TlsVerify {
     TlsVerify::Fingerprint(Sha256::digest(certificate).into())
 }
@@ -164,24 +141,19 @@ impl ServerCertVerifier for Judge {
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         host: &ServerName<'_>,
-        _ocsp: &[u8],
+        ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.verify {
-            TlsVerify::None => {}
-            TlsVerify::Full | TlsVerify::Ca => self.judge_by_authorities(certificate, intermediates, host, now)?,
-            expected @ TlsVerify::Fingerprint(_) => {
-                let its = fingerprint(certificate);
-                if its != expected {
-                    let text = format!(
-                        "it is another certificate than upstream.tls_verify names: if the server was given a new one, \
-                         set \"{its}\""
-                    );
-                    return Err(Refusal(text).into());
-                }
-            }
+        let its = fingerprint(certificate);
+        if matches!(self.verify, TlsVerify::Fingerprint(_)) && its != self.verify {
+            let text = format!(
+                "it is another certificate than upstream.tls_verify names: if the server was given a new one, set \
+                 \"{its}\""
+            );
+            return Err(Refusal(text).into());
         }
-        Ok(ServerCertVerified::assertion())
+        let proven = self.proof.verify_server_cert(certificate, intermediates, host, ocsp, now);
+        proven.map_err(|error| Refusal::of(&error, &host.to_str(), its))
     }
 
     fn verify_tls12_signature(
@@ -190,7 +162,7 @@ impl ServerCertVerifier for Judge {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+        self.proof.verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -199,10 +171,10 @@ impl ServerCertVerifier for Judge {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+        self.proof.verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.proof.supported_verify_schemes()
     }
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use socket2::{SockRef, TcpKeepalive};
 use sqlx::postgres::PgSslMode;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -16,6 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::login::{Login, Tls};
+use crate::leniency::Lenient;
 
 /// Asks whether the server speaks TLS.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -79,7 +79,7 @@ async fn config(tls: &Tls) -> io::Result<ClientConfig> {
         None => _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let leniency = Lenient::of(tls.mode, &roots)?;
+    let leniency = leniency(tls.mode, &roots)?;
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(io::Error::other)?.with_root_certificates(roots);
     let mut config = match &tls.certificate {
@@ -96,71 +96,18 @@ async fn config(tls: &Tls) -> io::Result<ClientConfig> {
     Ok(config)
 }
 
-/// Verifies less than everything: `sslmode=prefer` takes any certificate, `verify-ca` one for any name.
-#[derive(Debug)]
-struct Lenient {
-    /// None: any certificate will do.
-    chain: Option<Arc<WebPkiServerVerifier>>,
-    schemes: Vec<SignatureScheme>,
-}
-
-impl Lenient {
-    /// Nothing where the server is verified as it should be.
-    fn of(mode: PgSslMode, roots: &RootCertStore) -> io::Result<Option<Self>> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let schemes = provider.signature_verification_algorithms.supported_schemes();
-        let chain = match mode {
-            PgSslMode::VerifyFull => return Ok(None),
-            PgSslMode::VerifyCa => {
-                let roots = Arc::new(roots.clone());
-                let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-                Some(verifier.map_err(io::Error::other)?)
-            }
-            _ => None,
-        };
-        Ok(Some(Self { chain, schemes }))
-    }
-}
-
-impl ServerCertVerifier for Lenient {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
-        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(Error::InvalidCertificate(
-                rustls::CertificateError::NotValidForName | rustls::CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
+/// What is verified less than everything: `sslmode=prefer` takes any certificate, `verify-ca` one for any name. Nothing
+/// where the server is verified as it should be.
+fn leniency(mode: PgSslMode, roots: &RootCertStore) -> io::Result<Option<Lenient>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let authorities = match mode {
+        PgSslMode::VerifyFull => return Ok(None),
+        PgSslMode::VerifyCa => {
+            let roots = Arc::new(roots.clone());
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+            Some(verifier.map_err(io::Error::other)?)
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
-    }
+        _ => None,
+    };
+    Ok(Some(Lenient::new(authorities)))
 }
