@@ -256,8 +256,10 @@ fn info_counts_the_same_clients() {
 fn who_ends_itself_is_answered_and_then_closed() {
     for server in SERVERS {
         let pair = Pair::of(server);
-        let scenes = pair.scenes();
+        let mut scenes = pair.scenes();
         for request in ["ID {} SKIPME no", "ADDR {@} SKIPME no", "{@}", "TYPE normal SKIPME no"] {
+            let only_its_own = |scene: &mut Scene| values(&scene.ask("CLIENT LIST"), "id").len() == CLIENTS.len();
+            until("who left is not counted any more", || scenes.iter_mut().all(only_its_own));
             let rest = |scene: &Scene| {
                 let mut wire = Wire::tcp(scene.port);
                 let told = wire.ask("CLIENT INFO");
