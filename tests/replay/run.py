@@ -191,7 +191,7 @@ def scene(arguments, name, folder, with_sidecar):
             "HEARTHSIDE__JOURNAL__FLUSH_INTERVAL": f"{int(1000 / arguments.speed)}ms",
             "HEARTHSIDE__STORE__LOAD_PAUSE": "50ms",
         }
-        sidecar = Sidecar(arguments.sidecar, home, postgres, port, settings)
+        sidecar = Sidecar(arguments.sidecar, home, postgres, f"redis://127.0.0.1:{port}", settings)
     before = used(postgres, server, sidecar)
     told, misses = play(arguments, postgres, sidecar.port if sidecar else port), {}
     if arguments.verbose:
