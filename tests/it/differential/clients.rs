@@ -147,6 +147,12 @@ fn told(reply: &str, in_order: bool) -> Vec<String> {
     }
 }
 
+/// Waits until those who left are not counted any more.
+fn only_their_own(scenes: &mut [Scene; 2]) {
+    let has_its_own = |scene: &mut Scene| values(&scene.ask("CLIENT LIST"), "id").len() == CLIENTS.len();
+    until("who left is not counted any more", || scenes.iter_mut().all(has_its_own));
+}
+
 fn questions(server: Server) {
     let pair = Pair::of(server);
     for redis in [&pair.redis, &pair.twin] {
@@ -154,6 +160,7 @@ fn questions(server: Server) {
     }
     let mut scenes = pair.scenes();
     for question in QUESTIONS.split(['|', '\n']).filter(|question| !question.is_empty()) {
+        only_their_own(&mut scenes);
         let in_order = question.starts_with("LIST ID") && server != Server::Valkey91;
         let [ours, theirs] = scenes.each_mut().map(|scene| told(&scene.ask(&format!("CLIENT {question}")), in_order));
         assert_eq!(ours, theirs, "{question} on {:?}", pair.server);
@@ -258,8 +265,7 @@ fn who_ends_itself_is_answered_and_then_closed() {
         let pair = Pair::of(server);
         let mut scenes = pair.scenes();
         for request in ["ID {} SKIPME no", "ADDR {@} SKIPME no", "{@}", "TYPE normal SKIPME no"] {
-            let only_its_own = |scene: &mut Scene| values(&scene.ask("CLIENT LIST"), "id").len() == CLIENTS.len();
-            until("who left is not counted any more", || scenes.iter_mut().all(only_its_own));
+            only_their_own(&mut scenes);
             let rest = |scene: &Scene| {
                 let mut wire = Wire::tcp(scene.port);
                 let told = wire.ask("CLIENT INFO");
