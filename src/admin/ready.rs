@@ -111,13 +111,14 @@ impl Readiness {
         })
     }
 
-    /// The change feed, if it is down, and the mappings that are in the store, a line for each: whether it fits, and
+    /// The change feed, if it is down, the servers of the upstream, and the mappings that are in the store, a line for each: whether it fits, and
     /// whether its changes are reported.
     #[must_use]
     pub fn details(&self) -> Vec<String> {
         let feed = self.feed_is_down.load_full();
         let feed = feed.map(|why| format!("the change feed is down, and keys are held to cache.max_staleness: {why}"));
-        feed.into_iter().chain(self.replicas()).chain(self.mappings()).collect()
+        let upstream = self.upstream.servers.lines();
+        feed.into_iter().chain(upstream).chain(self.replicas()).chain(self.mappings()).collect()
     }
 
     /// How loads from hot standbys go, where there are any.

@@ -9,7 +9,7 @@ use crate::config::{self, PubSubMode, Settings};
 use crate::server::{Edition, Listener, Setup, Workers, bind};
 use crate::telemetry::metrics::PanicMetrics;
 use crate::telemetry::{LastingPart, Metrics, lasting};
-use crate::upstream::{Endpoint, Hub, SentinelTask, Topology, watch};
+use crate::upstream::{ClusterTask, Endpoint, Hub, SentinelTask, Topology, watch};
 
 pub(super) struct Serving {
     /// Bound, and nobody is taken from them yet.
@@ -36,6 +36,8 @@ impl Serving {
         tasks.spawn(lasting(LastingPart::UpstreamHealth, panics.clone(), async move || watch(watched.clone()).await));
         let mut sentinels = SentinelTask::new(upstream.clone());
         tasks.spawn(lasting(LastingPart::Sentinels, panics.clone(), async move || sentinels.run().await));
+        let mut cluster = ClusterTask::new(upstream.clone());
+        tasks.spawn(lasting(LastingPart::Cluster, panics.clone(), async move || cluster.run().await));
         let hub = (settings.pubsub.mode == PubSubMode::Shared).then(|| {
             let (hub, mut task) = Hub::new(upstream.clone(), settings.pubsub.subscriber_output.0);
             tasks.spawn(lasting(LastingPart::Subscriptions, panics.clone(), async move || task.run().await));

@@ -3,6 +3,7 @@
 //!
 //! Source: <https://redis.io/docs/latest/commands/command/>
 
+use super::policy::Policy;
 use super::table::LONGEST;
 use crate::resp::decode;
 use crate::resp::reply::parts;
@@ -20,10 +21,12 @@ const FARTHEST: i64 = i32::MAX as i64;
 pub struct Described {
     /// Lower-case name; `container|subcommand` for a subcommand.
     pub(super) name: String,
-    pub(super) arity: i64,
+    pub(super) arity: i32,
     pub(super) flags: Vec<String>,
     /// Without `@`.
     pub(super) categories: Vec<String>,
+    /// How a cluster serves it.
+    pub(super) policy: Policy,
     /// Where its keys stand, each specification as `commands.tsv` writes it.
     pub(super) keys: Vec<String>,
     /// The specifications do not find every key.
@@ -94,8 +97,9 @@ fn describe(row: &[u8], container: Option<&str>, found: &mut Vec<Described>) -> 
         return None;
     }
     found.push(Described {
-        arity: decode::integer(columns.get(1)?)?.clamp(-FARTHEST, FARTHEST),
+        arity: decode::integer(columns.get(1)?)?.clamp(-FARTHEST, FARTHEST) as i32,
         categories: columns.get(6).map_or(Some(Vec::new()), |list| texts(list))?,
+        policy: columns.get(7).map_or_else(Policy::default, |tips| policy(tips)),
         hides_keys: keys.is_incomplete || is_moved,
         keys: keys.found,
         is_container: !subcommands.is_empty(),
@@ -131,6 +135,13 @@ fn texts(list: &[u8]) -> Option<Vec<String>> {
         Some(word.trim_start_matches('@').to_ascii_lowercase())
     };
     if list.len() > MOST_PARTS { None } else { list.into_iter().map(read).collect() }
+}
+
+/// What a list of tips says. Tips may be any text: what is no policy is nothing to the table.
+fn policy(tips: &[u8]) -> Policy {
+    let tips = parts(tips).unwrap_or_default();
+    let words = tips.iter().take(MOST_PARTS).filter_map(|tip| std::str::from_utf8(text(tip)?).ok());
+    Policy::of(words)
 }
 
 /// The value of `key` in a map, which RESP2 writes as an array.

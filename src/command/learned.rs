@@ -71,6 +71,7 @@ fn with(known: &'static Spec, name: String, flags: Flags, more: Vec<KeySpec>) ->
     Spec {
         arity: known.arity,
         flags,
+        policy: known.policy,
         categories: known.categories.clone(),
         has_hidden_keys: known.has_hidden_keys,
         since: known.since,
@@ -113,6 +114,7 @@ fn new(command: &Described, conduct: Conduct) -> Spec {
             no_auth: false,
             no_multi: command.has("no_multi"),
         },
+        policy: command.policy,
         categories: CATEGORIES.iter().copied().filter(is_told).collect(),
         has_hidden_keys: command.hides_keys,
         is_container: command.is_container,

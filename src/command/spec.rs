@@ -1,6 +1,6 @@
 //! One row of the command table: what is known of a command, and who said it.
 
-use super::{KeySpec, Request};
+use super::{KeySpec, Policy, Request};
 use crate::errors;
 
 /// What the sidecar needs to know of a command's flags.
@@ -57,9 +57,11 @@ pub struct Spec {
     /// Lower-case name; `container|subcommand` for a subcommand.
     pub name: String,
     /// Number of arguments with the name; negative: at least so many.
-    pub arity: i64,
+    pub arity: i32,
     /// Flags as `COMMAND` gives them.
     pub flags: Flags,
+    /// How a cluster serves it.
+    pub policy: Policy,
     /// ACL categories, without `@`.
     pub categories: Vec<&'static str>,
     /// Where the keys stand.
@@ -92,6 +94,7 @@ impl Spec {
             id,
             arity: -1,
             flags: Flags::default(),
+            policy: Policy::default(),
             categories: Vec::new(),
             has_hidden_keys: false,
             since: "",
@@ -124,7 +127,8 @@ impl Spec {
     /// True when `argc` arguments (with the name, and a subcommand's container) are accepted.
     #[must_use]
     pub const fn accepts(&self, argc: usize) -> bool {
-        if self.arity >= 0 { argc as i64 == self.arity } else { argc as i64 >= -self.arity }
+        let arity = self.arity as i64;
+        if arity >= 0 { argc as i64 == arity } else { argc as i64 >= -arity }
     }
 
     /// True when the keys of `request` all stand before argument `end`, whatever the arguments from there on are.

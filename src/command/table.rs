@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
-use super::KeySpec;
 use super::described::Described;
 use super::learned::{self, Report};
 use super::spec::{Flags, Spec};
+use super::{KeySpec, Policy};
 
 /// Longest name in the table, container and subcommand together. Commands are renamed to hashes of 64 digits.
 pub(super) const LONGEST: usize = 96;
@@ -93,7 +93,7 @@ static SPECS: LazyLock<Vec<Spec>> = LazyLock::new(|| {
 fn read(id: usize, line: &'static str) -> Option<Spec> {
     let mut columns = line.split('\t');
     let (name, arity, flags, categories) = (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
-    let (keys, since) = (columns.next()?, columns.next()?);
+    let (keys, tips, since) = (columns.next()?, columns.next()?, columns.next()?);
     let has = |flag| flags.split(',').any(|f| f == flag);
     Some(Spec {
         arity: arity.parse().ok()?,
@@ -104,6 +104,7 @@ fn read(id: usize, line: &'static str) -> Option<Spec> {
             no_auth: has("no_auth"),
             no_multi: has("no_multi"),
         },
+        policy: Policy::of(tips.split(',')),
         categories: categories.split(',').filter(|category| *category != "-").collect(),
         has_hidden_keys: keys.split(' ').any(|spec| spec == "?"),
         since,

@@ -3,6 +3,7 @@
 
 mod call;
 mod connection;
+mod destination;
 mod hearthside;
 mod info;
 mod info_clients;
@@ -43,7 +44,7 @@ use crate::route::{Holder, Pin, Route, Router, Unknown};
 use crate::session::{Policy, Session};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Batch, Broken, Expect, Group, Hub, Lane, Ticket, Upstream};
+use crate::upstream::{Batch, Broken, Expect, Group, Hub, Lane, Ticket, To, Upstream};
 
 /// What one worker thread answers with.
 #[derive(Debug)]
@@ -197,6 +198,10 @@ impl Services {
         if session.way.is_dedicated() {
             route = dedicated::route(session, request, route);
         }
+        session.to = To::Home;
+        if self.upstream.is_cluster() {
+            route = destination::within(session, request, route);
+        }
         self.unless_unpermitted(session, request, route)
     }
 
@@ -298,7 +303,8 @@ impl Services {
     /// Forwards one request alone.
     fn forward(&self, session: &mut Session, request: &Request<'_>, resendable: bool) -> Flow {
         session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
-        Flow::Upstream(session.submit(&self.upstream, Batch::one(Bytes::copy_from_slice(request.raw()), resendable)))
+        let batch = Batch::one(Bytes::copy_from_slice(request.raw()), resendable).to(session.to);
+        Flow::Upstream(session.submit(&self.upstream, batch))
     }
 }
 

@@ -41,6 +41,17 @@ pub fn all_pinned(most: usize) -> String {
 
 /// The client, or the sidecar, is being closed.
 pub const CLOSING: &str = "LOADING hearthside: the connection is being closed; the command was not sent";
+/// The node of a cluster is gone, or has failed.
+pub const RETIRED: &str =
+    "LOADING hearthside: the node is not of the upstream's cluster any more; the command was not sent";
+/// The keys of a command are in several slots of a cluster.
+pub fn several_slots(command: &str) -> String {
+    format!(
+        "CROSSSLOT hearthside: the keys of {command} are in several slots of the upstream's cluster, and no node has \
+         all of them; give them a common {{tag}}, or ask for them one by one"
+    )
+}
+
 /// As much waits on the client's lane as may.
 pub const QUEUE_FULL: &str =
     "LOADING hearthside: too much waits for the upstream (upstream.queue_bytes); the command was not sent";

@@ -27,7 +27,7 @@ use crate::resp::Proto;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::refusals::{Who, shown};
-use crate::upstream::{Account, Batch, Group, Hub, Inbox, Lane, Loss, Membership, Subscriber, Ticket, Upstream};
+use crate::upstream::{Account, Batch, Group, Hub, Inbox, Lane, Loss, Membership, Subscriber, Ticket, To, Upstream};
 
 /// What is answered for requests on a connection that is lost, by a client that is not lost with it.
 const LOSS: Loss = Loss { sent: errors::upstream::LOST, unsent: errors::upstream::LOST_UNSENT };
@@ -86,6 +86,10 @@ pub struct Session {
     pub spec: Option<&'static Spec>,
     /// The number of the table that it is a row of.
     pub table: u64,
+    /// Which server takes the last command, where the upstream is a cluster.
+    pub to: To,
+    /// The number of what the upstream was when everything of this client had been answered.
+    edition: u64,
     /// What becomes of replies.
     pub reply: ReplyMode,
     /// The user that it is without AUTH.
@@ -116,6 +120,8 @@ impl Session {
             command: None,
             spec: None,
             table: 0,
+            to: To::Home,
+            edition: 0,
             reply: ReplyMode::On,
             membership: None,
             way: Way::default(),
@@ -163,6 +169,19 @@ impl Session {
     /// The lane of the client's requests: the same one until its protocol, database or login changes.
     pub fn lane(&mut self, upstream: &Upstream) -> &Lane {
         self.way.lane(|| upstream.lane(&self.group, self.peer.id, &self.account))
+    }
+
+    /// True when the upstream is not what it was when the client chose its lane: what it asks next must wait until
+    /// everything before has been answered.
+    #[inline]
+    pub fn is_outdated(&self, upstream: &Upstream) -> bool {
+        self.edition != upstream.edition() && !self.way.is_dedicated()
+    }
+
+    /// Goes by what the upstream is now. For a client with nothing under way.
+    pub fn catch_up(&mut self, upstream: &Upstream) {
+        self.edition = upstream.edition();
+        self.way.choose_again();
     }
 
     /// Leaves a lane on which other clients' requests hold it up, if it can, or goes back when that is over. For a

@@ -7,6 +7,7 @@ pub enum LastingPart {
     Accepting,
     Admin,
     ChangeFeed,
+    Cluster,
     Deferring,
     Definitions,
     Flushing,
@@ -32,7 +33,7 @@ pub enum LastingPart {
 }
 
 /// Each with its label in metrics, what it is, and what a panic of it means and what follows.
-const ALL: [(LastingPart, [&str; 3]); 25] = [
+const ALL: [(LastingPart, [&str; 3]); 26] = [
     (
         LastingPart::Accepting,
         ["accepting", "taking in clients", "One newcomer may have been closed; the others are taken in again"],
@@ -45,6 +46,14 @@ const ALL: [(LastingPart, [&str; 3]); 25] = [
             "the change feed",
             "Changes may have been missed: it counts as a gap, at whose end what is in memory is forgotten. The feed \
              begins again",
+        ],
+    ),
+    (
+        LastingPart::Cluster,
+        [
+            "cluster",
+            "the watch over the upstream's cluster",
+            "A slot that has moved may have been noticed later; it begins again and asks every node",
         ],
     ),
     (

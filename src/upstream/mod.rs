@@ -7,11 +7,13 @@ mod pinned;
 mod pipeline;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use endpoint::Endpoint;
+pub use endpoint::cluster::ClusterTask;
 pub use endpoint::error::ConnectError;
 pub use endpoint::greeting::PING;
 pub use endpoint::group::{Credentials, Group, Login};
@@ -24,14 +26,17 @@ pub use hub::{Confirmed, Hub, Membership, Overflowed, Subscriber};
 pub use pinned::shelf::Member;
 pub use pinned::{Lost, Pinned};
 pub use pipeline::account::{Account, Kept};
-pub use pipeline::batch::{Asked, Batch, Expect, Loss};
+pub use pipeline::batch::{Asked, Batch, Expect, Loss, To};
 pub use pipeline::inbox::Inbox;
 pub use pipeline::lane::Lane;
-pub use pipeline::ticket::{Broken, Chunk, Ticket};
+pub use pipeline::lane_ticket::{Broken, Chunk};
+pub use pipeline::ticket::Ticket;
 
 use crate::command::{Spec, Table};
 use pinned::pool::Pool;
-use pipeline::lanes::Lanes;
+use pipeline::cluster::{ClusterLane, Rider};
+use pipeline::server_lane::ServerLane;
+use pipeline::servers::Servers;
 
 /// How often idle connections are looked at.
 const LOOK_AT_LEAST: Duration = Duration::from_millis(20);
@@ -41,8 +46,8 @@ const LOOK_AT_MOST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Upstream {
     endpoint: Arc<Endpoint>,
-    lanes: Lanes,
-    pool: Pool,
+    servers: Rc<Servers>,
+    pools: RefCell<HashMap<*const Endpoint, Rc<Pool>>>,
     /// This thread's look at the upstream's command table, and the table's number.
     commands: RefCell<(u64, Arc<Table>)>,
 }
@@ -52,8 +57,8 @@ impl Upstream {
     #[must_use]
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
         Self {
-            pool: Pool::new(endpoint.clone()),
-            lanes: Lanes::new(endpoint.clone()),
+            servers: Rc::new(Servers::new(endpoint.clone())),
+            pools: RefCell::default(),
             commands: RefCell::new(endpoint.commands.table()),
             endpoint,
         }
@@ -63,21 +68,57 @@ impl Upstream {
     /// do not hold that up.
     #[must_use]
     pub fn lane(&self, group: &Group, client: u64, account: &Rc<Account>) -> Lane {
-        self.lanes.lane(group, client, account)
+        if self.endpoint.cluster.is_there() {
+            return self.cluster_lane(group, client, account, false);
+        }
+        Lane::Server(self.servers.lanes(&self.endpoint).lane(group, client, account))
+    }
+
+    fn cluster_lane(&self, group: &Group, client: u64, account: &Rc<Account>, is_alone: bool) -> Lane {
+        let rider = Rider { group: group.clone(), client, account: account.clone(), is_alone };
+        Lane::Cluster(Rc::new(ClusterLane::new(self.servers.clone(), rider)))
+    }
+
+    /// Counts what the upstream has been: while the number is the same, a client may go on with its lane.
+    #[must_use]
+    #[inline]
+    pub fn edition(&self) -> u64 {
+        self.endpoint.cluster.edition()
+    }
+
+    /// True where the upstream is a cluster.
+    #[must_use]
+    #[inline]
+    pub fn is_cluster(&self) -> bool {
+        self.endpoint.cluster.is_there()
+    }
+
+    /// The server that takes this.
+    fn server(&self, to: To) -> Arc<Endpoint> {
+        self.endpoint.cluster.server(to.slot()).unwrap_or_else(|| self.endpoint.clone())
+    }
+
+    fn pool(&self, to: To) -> Rc<Pool> {
+        let server = self.server(to);
+        let mut pools = self.pools.borrow_mut();
+        pools.entry(Arc::as_ptr(&server)).or_insert_with(|| Rc::new(Pool::new(server))).clone()
     }
 
     /// A lane for one client alone, if there is room for what is not necessary.
     #[must_use]
-    pub fn private_lane(&self, group: &Group, account: &Rc<Account>) -> Option<Lane> {
+    pub fn private_lane(&self, group: &Group, client: u64, account: &Rc<Account>) -> Option<Lane> {
+        if self.endpoint.cluster.is_there() {
+            return self.has_spare().then(|| self.cluster_lane(group, client, account, true));
+        }
         let permit = self.endpoint.permits.enter_if_open()?;
-        Some(Lane::start_private(self.endpoint.clone(), group.clone(), account, permit))
+        Some(Lane::Server(ServerLane::start_private(self.endpoint.clone(), group.clone(), account, permit)))
     }
 
     /// Notes that the upstream has let a client in with this login: what is open for it is closed when the last such
     /// client has gone, and `close` is called when the upstream does not take the login any more.
     #[must_use]
     pub fn enter(&self, login: &Login, close: Close) -> Option<Member> {
-        self.pool.enter(login, close)
+        self.pool(To::Home).enter(login, close)
     }
 
     /// Closes, for ever, what has been idle for `upstream.pinned_idle_time`.
@@ -86,8 +127,11 @@ impl Upstream {
         let mut ticker = tokio::time::interval((most / 4).clamp(LOOK_AT_LEAST, LOOK_AT_MOST));
         loop {
             ticker.tick().await;
-            self.lanes.tend(most);
-            self.pool.tend();
+            self.servers.tend(most);
+            self.pools.borrow_mut().retain(|_, pool| {
+                pool.tend();
+                !pool.endpoint.is_retired()
+            });
         }
     }
 
@@ -131,7 +175,22 @@ impl Upstream {
     /// # Errors
     /// [`ConnectError`], also when the upstream refuses the group's database or login.
     pub async fn pin(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
-        self.pool.take(group, account).await
+        self.pin_at(To::Home, group, account).await
+    }
+
+    /// The same, at the server that takes this.
+    ///
+    /// # Errors
+    /// [`ConnectError`], also when the upstream refuses the group's database or login.
+    pub async fn pin_at(&self, to: To, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
+        loop {
+            let pool = self.pool(to);
+            match pool.take(group, account).await {
+                // Another node has what this one had.
+                Err(ConnectError::Retired) if !Rc::ptr_eq(&pool, &self.pool(to)) => {}
+                pinned => return pinned,
+            }
+        }
     }
 
     /// The same for a command that needs no database and must reach an upstream that is busy.
@@ -139,6 +198,6 @@ impl Upstream {
     /// # Errors
     /// [`ConnectError`].
     pub async fn pin_aside(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
-        self.pool.take_aside(&Group { db: 0, ..group.clone() }, account).await
+        self.pool(To::Home).take_aside(&Group { db: 0, ..group.clone() }, account).await
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::upstream::{Asked, Batch, Expect, Lane};
+use crate::upstream::{Asked, Batch, Expect, Lane, To};
 
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
@@ -26,12 +26,12 @@ impl Gathered {
     }
 
     /// The next `length` bytes are a unit too.
-    pub(super) fn add(&mut self, length: usize, resendable: bool, expect: Expect) {
+    pub(super) fn add(&mut self, length: usize, resendable: bool, expect: Expect, to: To) {
         if self.asked.is_empty() {
             self.asked.reserve_exact(self.usual.max(1));
         }
         self.length += length;
-        self.asked.push(Asked { end: self.length, resendable, expect });
+        self.asked.push(Asked { end: self.length, resendable, expect, to });
     }
 
     /// The next `length` bytes are a command of a transaction: what becomes of one becomes of all, so they are one
@@ -41,7 +41,9 @@ impl Gathered {
         self.own.get_or_insert_with(|| lane.clone());
         match self.asked.last_mut() {
             Some(Asked { end, expect: Expect::Replies(replies), .. }) => (*end, *replies) = (self.length, *replies + 1),
-            _ => self.asked.push(Asked { end: self.length, resendable: false, expect: Expect::Replies(1) }),
+            _ => {
+                self.asked.push(Asked { end: self.length, resendable: false, expect: Expect::Replies(1), to: To::Home })
+            }
         }
     }
 

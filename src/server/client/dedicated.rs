@@ -33,7 +33,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn borrow(&mut self, soon: Duration) -> Result<Option<Pinned>, End> {
         let (services, group, account) =
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
-        let pinned = self.unless_left(soon, services.upstream.pin(&group, &account)).await?;
+        let pinned = services.upstream.pin_at(self.session.to, &group, &account);
+        let pinned = self.unless_left(soon, pinned).await?;
         Ok(pinned.map_err(|error| self.error(&error.to_string())).ok())
     }
 
@@ -202,7 +203,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if self.transaction.is_some() || !self.session.way.may_be_isolated() {
             return;
         }
-        if let Some(lane) = self.services.upstream.private_lane(&self.session.group, &self.session.account) {
+        if let Some(lane) =
+            self.services.upstream.private_lane(&self.session.group, self.session.peer.id, &self.session.account)
+        {
             self.session.way.isolate(lane);
         }
     }

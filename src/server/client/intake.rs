@@ -23,8 +23,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Answers every whole request in the buffer, up to one that needs the client alone.
     pub(super) fn take_requests(&mut self) -> Next {
         self.session.now = Tick::now();
-        if self.connection.replies.is_settled() {
+        let is_settled = self.connection.replies.is_settled();
+        if is_settled {
             self.session.leave_slow_lane();
+        }
+        if self.session.is_outdated(&self.services.upstream) {
+            if !is_settled {
+                return Next::Settled;
+            }
+            self.session.catch_up(&self.services.upstream);
         }
         let mut next = Next::Read;
         while matches!(next, Next::Read) && !self.session.closing {
@@ -108,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// One more unit of the batch.
     fn gather(&mut self, length: usize, resendable: bool, expect: Expect, send: bool) -> Next {
         self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
-        self.batch.add(length, resendable, expect);
+        self.batch.add(length, resendable, expect, self.session.to);
         if send || self.session.account.is_batch(self.batch.units()) {
             self.send_batch();
         }

@@ -144,7 +144,7 @@ impl Replies {
         self.give(ticket, length, false, |ticket, length| Owed::Queued(ticket, length, forwarded));
     }
 
-    fn give(&mut self, ticket: Ticket, length: usize, muted: bool, owed: impl FnOnce(Ticket, usize) -> Owed) {
+    fn give(&mut self, mut ticket: Ticket, length: usize, muted: bool, owed: impl FnOnce(Ticket, usize) -> Owed) {
         if muted {
             ticket.mute();
         }
@@ -225,7 +225,7 @@ impl Replies {
     }
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Front, Stopped>> {
-        let Some(Owed::Batch(ticket, length)) = self.owed.front() else { return Poll::Ready(Ok(Front::GoesOn)) };
+        let Some(Owed::Batch(ticket, length)) = self.owed.front_mut() else { return Poll::Ready(Ok(Front::GoesOn)) };
         if let Some(Chunk::Reply(bytes) | Chunk::Push(bytes)) = ready!(ticket.poll_chunk(cx))? {
             self.out.append(bytes);
             return Poll::Ready(Ok(Front::GoesOn));

@@ -86,7 +86,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let (services, group, account) =
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
         tokio::select! {
-            pinned = services.upstream.pin(&group, &account) => Ok(pinned.map_err(|error| error.to_string())),
+            pinned = services.upstream.pin_at(self.session.to, &group, &account) => {
+                Ok(pinned.map_err(|error| error.to_string()))
+            }
             end = self.connection.left_within(AHEAD) => Err(end),
         }
     }

@@ -253,7 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn connect(&mut self) -> Result<(), End> {
         let (services, group, account) =
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
-        match self.connection.meanwhile(services.upstream.pin(&group, &account)).await? {
+        match self.connection.meanwhile(services.upstream.pin_at(self.session.to, &group, &account)).await? {
             Ok(pinned) => self.session.way.lend(pinned),
             Err(error) => self.transaction.get_or_insert_default().cannot_connect(error.to_string()),
         }

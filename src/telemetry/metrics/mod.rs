@@ -14,6 +14,7 @@ mod mappings;
 mod owned;
 mod panics;
 mod register;
+mod servers;
 mod upstream;
 mod write_behind;
 
@@ -34,6 +35,7 @@ pub use labels::{Outcome, ReasonLabel};
 pub use mappings::MappingMetrics;
 pub use owned::OwnedMetrics;
 pub use panics::PanicMetrics;
+pub use servers::{CircuitMetric, ServerMetric};
 pub use upstream::{PinnedMetrics, UpstreamMetrics};
 pub use write_behind::WriteBehindMetrics;
 

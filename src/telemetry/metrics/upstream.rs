@@ -6,6 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::register::Register;
+use super::servers::ServerMetrics;
 use crate::telemetry::LogThrottle;
 use crate::telemetry::forbidden_commands::{ForbiddenCommands, ForbiddenLabel};
 
@@ -18,6 +19,7 @@ pub struct UpstreamMetrics {
     pub unverified: Gauge,
     pub forbidden: ForbiddenCommands,
     pub sentinels: SentinelMetrics,
+    pub servers: ServerMetrics,
     pub lanes: LaneMetrics,
     pub pinned: Arc<PinnedMetrics>,
     pub hub: HubMetrics,
@@ -41,6 +43,7 @@ impl UpstreamMetrics {
                 ["CLIENT SETNAME", "INFO", "PING"].map(|command| ForbiddenLabel { command }),
             )),
             sentinels: SentinelMetrics::register(r),
+            servers: ServerMetrics::register(r),
             lanes: LaneMetrics::register(r),
             pinned: Arc::new(PinnedMetrics::register(r)),
             hub: HubMetrics::register(r),

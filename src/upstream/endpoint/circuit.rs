@@ -2,14 +2,14 @@
 //! that no storm of them meets a server that is coming up (hazard 19); when it has been away for long, nothing waits
 //! for it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::error::ConnectError;
 use crate::telemetry::LogThrottle;
-use crate::telemetry::metrics::UpstreamMetrics;
+use crate::telemetry::metrics::CircuitMetric;
 
 /// The circuit breaker of one upstream.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Circuit {
     doubted: Notify,
     /// Unreachable for so long, it is open.
     open_after: Duration,
-    metrics: Arc<UpstreamMetrics>,
+    metrics: CircuitMetric,
     /// Log lines about a lack that is not the upstream's.
     excuses: LogThrottle,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Turn<'a> {
 impl Circuit {
     /// A circuit that opens when the upstream has been unreachable for `open_after`.
     #[must_use]
-    pub(super) fn new(open_after: Duration, metrics: Arc<UpstreamMetrics>) -> Self {
+    pub(super) fn new(open_after: Duration, metrics: CircuitMetric) -> Self {
         let (changed, doubted) = (Notify::new(), Notify::new());
         Self { state: Mutex::default(), changed, doubted, open_after, metrics, excuses: LogThrottle::default() }
     }
@@ -62,7 +62,7 @@ impl Circuit {
     /// True while nothing should wait for the upstream; the metric tells it too.
     pub(crate) fn is_open(&self) -> bool {
         let is_open = self.state().since.is_some_and(|since| since.elapsed() >= self.open_after);
-        self.metrics.circuit_open.set(i64::from(is_open));
+        self.metrics.set(i64::from(is_open));
         is_open
     }
 
@@ -131,7 +131,7 @@ impl Circuit {
     pub(super) fn begin_again(&self) {
         let is_taken = self.state().is_taken;
         *self.state() = Attempts { is_taken, ..Attempts::default() };
-        self.metrics.circuit_open.set(0);
+        self.metrics.set(0);
         self.changed.notify_waiters();
     }
 }
@@ -144,7 +144,7 @@ impl Turn<'_> {
             *state = Attempts { is_taken: state.is_taken, ..Attempts::default() };
             self.circuit.doubt();
         }
-        self.circuit.metrics.circuit_open.set(0);
+        self.circuit.metrics.set(0);
     }
 
     /// There was no attempt worth counting: something else was lacking. True when that is to be logged.
@@ -190,8 +190,7 @@ pub(crate) fn backoff(attempt: u32) -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::{Circuit, ConnectError, backoff};
-    use crate::telemetry::Metrics;
+    use super::{Circuit, CircuitMetric, ConnectError, backoff};
 
     fn away() -> ConnectError {
         ConnectError::Unreachable("redis://nowhere".into(), "refused".into())
@@ -199,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn attempts_take_turns_while_they_fail() {
-        let circuit = Circuit::new(Duration::from_secs(3600), Metrics::default().upstream);
+        let circuit = Circuit::new(Duration::from_secs(3600), CircuitMetric::default());
         let (first, second) = (circuit.turn().await, circuit.turn().await);
         assert_eq!((first.failed(&away()), second.failed(&away())), (1, 1), "they began together");
         let only = circuit.turn().await;
@@ -215,7 +214,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_open_when_the_upstream_has_been_away_for_long() {
-        let circuit = Circuit::new(Duration::ZERO, Metrics::default().upstream);
+        let circuit = Circuit::new(Duration::ZERO, CircuitMetric::default());
         assert!(!circuit.is_open());
         circuit.turn().await.failed(&away());
         assert_eq!(circuit.why(), Some(away()));
@@ -226,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lack_of_our_own_does_not_count() {
-        let circuit = Circuit::new(Duration::ZERO, Metrics::default().upstream);
+        let circuit = Circuit::new(Duration::ZERO, CircuitMetric::default());
         assert!(circuit.turn().await.excused(&ConnectError::NoFiles));
         assert!(!circuit.turn().await.excused(&ConnectError::NoFiles), "it has just been logged");
         assert_eq!((circuit.is_open(), circuit.attempts()), (false, 0));

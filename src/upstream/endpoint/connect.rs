@@ -92,7 +92,7 @@ async fn connect_within(endpoint: &Endpoint, group: &Group, patience: Duration) 
                 }
                 () = lookout.moved() => {}
             },
-            Err(absent @ ConnectError::Absent(_)) => return Err(absent),
+            Err(absent @ (ConnectError::Absent(_) | ConnectError::Retired)) => return Err(absent),
             Err(_) => {
                 let moved = tokio::time::timeout(endpoint.settings.connect_timeout, lookout.moved()).await;
                 if moved.is_err() {

@@ -18,6 +18,9 @@ pub enum ConnectError {
     /// It has as many clients as it may have.
     #[error("{}", errors::upstream::full(.0))]
     Full(String),
+    /// The node does not belong to the cluster any more, or has failed.
+    #[error("{}", errors::upstream::RETIRED)]
+    Retired,
     /// The client, or the sidecar, is being closed.
     #[error("{}", errors::upstream::CLOSING)]
     Closing,

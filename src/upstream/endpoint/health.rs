@@ -9,6 +9,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::Endpoint;
 use super::asking::open;
+use super::cluster;
 use super::commands::learn;
 use super::greeting::{NAME, NO_MASTER, PING};
 use super::sentinel;
@@ -25,10 +26,12 @@ pub async fn probe(topology: &Topology, timeout: Duration) -> Result<Vec<String>
     let (target, doubts) = match topology {
         Topology::Single(target) => (target.clone(), Vec::new()),
         Topology::Sentinels(sentinels) => sentinel::find(sentinels, timeout).await?,
+        Topology::Cluster(members) => cluster::find(members, timeout).await?,
     };
     let its = |error: String| match topology {
         Topology::Single(_) => error,
         Topology::Sentinels(_) => format!("the master {}: {error}", target.name()),
+        Topology::Cluster(_) => format!("the node {}: {error}", target.name()),
     };
     let mut connection = open(&target, timeout).await.map_err(its)?;
     version(&mut connection).await.map_err(its)?;
@@ -87,6 +90,7 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
     let mut was_up = None;
     loop {
         let (target, generation) = endpoint.location.numbered();
+        show(&endpoint, target.as_deref().ok());
         let mut lookout = endpoint.location.lookout(generation);
         // Without any upstream there is none to ask until a reload, or a sentinel, names one.
         let Ok(target) = target else {
@@ -109,7 +113,7 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
             continue;
         }
         if let Err(error) = up {
-            endpoint.metrics.up.set(0);
+            is_up(&endpoint, &target, false);
             endpoint.circuit.is_open();
             if was_up != Some(false) {
                 tracing::warn!(upstream = %target.name(), %error, "the upstream does not answer");
@@ -124,6 +128,23 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
 async fn asked_again(endpoint: &Endpoint, most: Duration) {
     // The timeout is the other way to go on.
     let _late = tokio::time::timeout(most, endpoint.circuit.is_doubted()).await;
+}
+
+/// Of one server, that is shown by itself, too; of a cluster every node is (`cluster/watch.rs`).
+fn show(endpoint: &Endpoint, target: Option<&Target>) {
+    if !endpoint.cluster.is_there() {
+        let name = target.map(Target::name);
+        endpoint.metrics.servers.keep(name.as_slice());
+        name.iter().for_each(|name| drop(endpoint.metrics.servers.of(name)));
+    }
+}
+
+/// Whether this server answers.
+fn is_up(endpoint: &Endpoint, target: &Target, is_up: bool) {
+    endpoint.metrics.up.set(i64::from(is_up));
+    if !endpoint.cluster.is_there() {
+        endpoint.metrics.servers.of(&target.name()).up.set(i64::from(is_up));
+    }
 }
 
 /// Asks over one connection until it fails.
@@ -142,10 +163,9 @@ async fn stay(
     }
     endpoint.version.set(version);
     ping(connection, &endpoint.metrics).await?;
-    endpoint.metrics.up.set(1);
     let mut is_learned = false;
     loop {
-        endpoint.metrics.up.set(1);
+        is_up(endpoint, target, true);
         is_learned = is_learned || learn(endpoint).await;
         asked_again(endpoint, endpoint.settings.ping_interval.min(Duration::from_secs(5))).await;
         ping(connection, &endpoint.metrics).await?;

@@ -47,7 +47,10 @@ impl State {
             Topology::Sentinels(sentinels) if self.target.is_err() => {
                 self.target = Err(sentinels.no_master("no sentinel has answered yet"));
             }
-            Topology::Sentinels(_) => {}
+            Topology::Cluster(members) if self.target.is_err() => {
+                self.target = Err(members.nobody("none has answered yet"));
+            }
+            Topology::Sentinels(_) | Topology::Cluster(_) => {}
         }
         self.topology = Some(Arc::new(topology));
     }
@@ -156,9 +159,20 @@ impl Location {
         });
     }
 
-    /// Commands wait for [`Location::resume`], or until so much time has passed.
-    pub(super) fn pause(&self, most: Duration) {
-        self.0.send_modify(|state| state.paused_until = Instant::now().checked_add(most));
+    /// Commands wait for [`Location::resume`], or until this moment, if there is one.
+    pub(super) fn pause_until(&self, until: Option<Instant>) {
+        self.0.send_modify(|state| state.paused_until = until);
+    }
+
+    /// The server takes no commands any more; what is under way there ends at once if nobody will answer it.
+    pub(super) fn retire(&self, at_once: bool) {
+        self.0.send_modify(|state| {
+            state.target = Err(ConnectError::Retired);
+            state.generation += 1;
+            if at_once {
+                state.deposed = state.deposed.start..state.generation;
+            }
+        });
     }
 
     /// Commands go on; false if they were not paused.

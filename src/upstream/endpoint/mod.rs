@@ -4,6 +4,7 @@
 
 mod asking;
 pub(super) mod circuit;
+pub(super) mod cluster;
 mod commands;
 pub(super) mod connect;
 pub(super) mod error;
@@ -23,34 +24,42 @@ mod url;
 mod version;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use circuit::Circuit;
+use cluster::Cluster;
 use commands::Commands;
 use error::ConnectError;
 use location::Location;
 use logins::Logins;
 use permits::Permits;
+use target::{Host, Target};
 use topology::Topology;
 pub use version::Version;
 
 use crate::config;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{PanicMetrics, UpstreamMetrics};
+use crate::telemetry::metrics::{PanicMetrics, ServerMetric, UpstreamMetrics};
 
 /// One upstream server, for all lanes and pinned connections to it.
 #[derive(Debug)]
 pub struct Endpoint {
     pub(super) location: Location,
     pub(super) circuit: Circuit,
-    pub(super) logins: Logins,
+    pub(super) logins: Arc<Logins>,
     /// `[upstream]`.
     pub settings: config::Upstream,
-    pub(super) permits: Permits,
+    pub(super) permits: Arc<Permits>,
     /// As the server tells it.
     pub version: Version,
     /// What is known of its commands.
-    pub commands: Commands,
+    pub commands: Arc<Commands>,
+    /// The cluster behind it, where `upstream.url` leads to one.
+    pub(super) cluster: Cluster,
+    /// Where it is, of a node of a cluster.
+    node: Option<Host>,
+    /// What is shown of it alone, of a node of a cluster.
+    pub(super) server: ServerMetric,
     pub(super) metrics: Arc<UpstreamMetrics>,
     pub(super) panics: Arc<PanicMetrics>,
 }
@@ -63,16 +72,62 @@ impl Endpoint {
         let (panics, metrics) = (metrics.panics.clone(), metrics.upstream.clone());
         metrics.unverified.set(i64::from(topology.as_ref().is_ok_and(|topology| topology.is_unverified())));
         Self {
+            cluster: Cluster::new(matches!(topology, Ok(Topology::Cluster(_)))),
             location: Location::new(topology),
-            circuit: Circuit::new(settings.breaker_after, metrics.clone()),
-            logins: Logins::default(),
+            circuit: Circuit::new(settings.breaker_after, metrics.circuit_open.clone()),
+            logins: Arc::default(),
             settings: settings.clone(),
-            permits: Permits::new(settings, metrics.pinned.clone()),
+            permits: Arc::new(Permits::new(settings, metrics.pinned.clone())),
             version: Version::default(),
-            commands: Commands::default(),
+            commands: Arc::default(),
+            node: None,
+            server: ServerMetric::default(),
             metrics,
             panics,
         }
+    }
+
+    /// A node of the cluster that this upstream is.
+    fn node(&self, target: Target) -> Self {
+        let (node, server) = (target.host(), self.metrics.servers.of(&target.name()));
+        let location = Location::new(Ok(Topology::Single(target)));
+        location.pause_until(self.location.lookout(0).paused_until());
+        Self {
+            location,
+            circuit: Circuit::new(self.settings.breaker_after, server.circuit_open.clone()),
+            logins: self.logins.clone(),
+            // A cluster has three masters at least: all together have the lanes that one server has.
+            settings: config::Upstream { lanes: self.settings.lanes.div_ceil(3), ..self.settings.clone() },
+            permits: self.permits.clone(),
+            version: Version::default(),
+            commands: self.commands.clone(),
+            cluster: Cluster::default(),
+            node,
+            server,
+            metrics: self.metrics.clone(),
+            panics: self.panics.clone(),
+        }
+    }
+
+    /// Where the server is, if it is known and no socket.
+    pub(super) fn host(&self) -> Host {
+        let its = || self.location.target().ok().and_then(|target| target.host());
+        self.node.clone().or_else(its).unwrap_or_default()
+    }
+
+    /// True for a node that takes no commands any more.
+    pub(super) fn is_retired(&self) -> bool {
+        matches!(self.location.target(), Err(ConnectError::Retired))
+    }
+
+    /// The node takes no commands any more, and answers none: what it was not sent goes elsewhere.
+    fn retire(&self) {
+        self.location.retire(true);
+    }
+
+    /// The node takes no commands any more; what is under way ends there.
+    fn leave(&self) {
+        self.location.retire(false);
     }
 
     /// The database that clients begin in.
@@ -96,8 +151,13 @@ impl Endpoint {
             Topology::Sentinels(_) => {
                 tracing::info!(upstream = %topology.name(), "the upstream moves when a sentinel has named the master");
             }
+            Topology::Cluster(_) => {
+                let upstream = topology.name();
+                tracing::info!(upstream, "the upstream moves when a node of the cluster has answered");
+            }
         }
         self.metrics.unverified.set(i64::from(topology.is_unverified()));
+        self.cluster.is_wanted(matches!(topology, Topology::Cluster(_)));
         self.location.change(topology);
         self.circuit.begin_again();
     }
@@ -113,7 +173,8 @@ impl Endpoint {
     /// Holds commands back, for at most `most`, from now on; the future ends when none is under way on a lane any more.
     pub fn pause(self: Arc<Self>, most: Duration) -> impl Future<Output = ()> {
         tracing::warn!(milliseconds = most.as_millis(), "commands for the upstream are held back (HEARTHSIDE PAUSE)");
-        self.location.pause(most);
+        let until = Instant::now().checked_add(most);
+        self.each(|server| server.location.pause_until(until));
         async move {
             while self.metrics.lanes.held.get() < self.metrics.lanes.connected.get() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -121,9 +182,17 @@ impl Endpoint {
         }
     }
 
+    /// Every server: this one, and the nodes of the cluster.
+    fn each(&self, mut visit: impl FnMut(&Self)) {
+        visit(self);
+        self.cluster.map().iter().flat_map(|map| &map.nodes).for_each(|node| visit(&node.endpoint));
+    }
+
     /// Lets commands go on.
     pub fn resume(&self) {
-        if self.location.resume() {
+        let mut was_paused = false;
+        self.each(|server| was_paused |= server.location.resume());
+        if was_paused {
             tracing::info!("commands go to the upstream again (HEARTHSIDE RESUME)");
         }
     }

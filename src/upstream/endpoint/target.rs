@@ -9,11 +9,11 @@ use redis::RedisConnectionInfo;
 use super::tls::Tls;
 
 /// A host and its port.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Host {
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Host {
     /// A name, or an address.
-    pub(super) name: String,
-    pub(super) port: u16,
+    pub(crate) name: String,
+    pub(crate) port: u16,
 }
 
 impl fmt::Display for Host {
@@ -69,6 +69,14 @@ impl Target {
             Address::Net(host) if self.access.tls.is_some() => format!("rediss://{host}"),
             Address::Net(host) => format!("redis://{host}"),
             Address::Unix(path) => format!("unix://{}", path.display()),
+        }
+    }
+
+    /// Its host, unless it is a socket.
+    pub(super) fn host(&self) -> Option<Host> {
+        match &self.address {
+            Address::Net(host) => Some(host.clone()),
+            Address::Unix(_) => None,
         }
     }
 

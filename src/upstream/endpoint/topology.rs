@@ -1,4 +1,4 @@
-//! What stands behind `upstream.url`: one server, or a master that sentinels watch over.
+//! What stands behind `upstream.url`: one server, a master that sentinels watch over, or a cluster.
 
 use std::sync::Arc;
 
@@ -12,6 +12,17 @@ pub enum Topology {
     Single(Target),
     /// The master of a service, as its sentinels name it.
     Sentinels(Sentinels),
+    /// The nodes of a cluster, each of which owns some of the keys.
+    Cluster(Members),
+}
+
+/// A cluster.
+#[derive(Clone, Debug)]
+pub struct Members {
+    /// Where some of its nodes are, at least one; the others are learnt from them.
+    pub(super) hosts: Vec<Host>,
+    /// How they are spoken to.
+    pub(super) access: Arc<Access>,
 }
 
 /// A service that sentinels watch over.
@@ -34,6 +45,7 @@ impl Topology {
         match self {
             Self::Single(target) => target.name(),
             Self::Sentinels(sentinels) => sentinels.name(),
+            Self::Cluster(members) => members.name(),
         }
     }
 
@@ -43,6 +55,7 @@ impl Topology {
         let access = match self {
             Self::Single(target) => &target.access,
             Self::Sentinels(sentinels) => &sentinels.master,
+            Self::Cluster(members) => &members.access,
         };
         access.tls.as_ref().is_some_and(|tls| tls.is_unverified)
     }
@@ -53,7 +66,22 @@ impl Topology {
         match self {
             Self::Single(target) => target.db(),
             Self::Sentinels(sentinels) => sentinels.master.login.db(),
+            Self::Cluster(members) => members.access.login.db(),
         }
+    }
+}
+
+impl Members {
+    /// For logs and errors.
+    pub(super) fn name(&self) -> String {
+        let scheme = if self.access.tls.is_some() { "rediss+cluster" } else { "redis+cluster" };
+        let hosts: Vec<String> = self.hosts.iter().map(Host::to_string).collect();
+        format!("{scheme}://{}", hosts.join(","))
+    }
+
+    /// Commands find no node, for this reason.
+    pub(super) fn nobody(&self, why: &str) -> ConnectError {
+        ConnectError::Unreachable(self.name(), format!("no node of the cluster is known: {why}"))
     }
 }
 

@@ -8,28 +8,42 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionI
 
 use super::target::{Access, Address, Host, Target};
 use super::tls::{self, Tls};
-use super::topology::{Sentinels, Topology};
+use super::topology::{Members, Sentinels, Topology};
 use crate::config;
 
-/// What is there, without `://`: its scheme, whether it is encrypted, and whether sentinels are asked.
-const SCHEMES: [(&str, bool, bool); 8] = [
-    ("redis", false, false),
-    ("valkey", false, false),
-    ("rediss", true, false),
-    ("valkeys", true, false),
-    ("redis+sentinel", false, true),
-    ("valkey+sentinel", false, true),
-    ("rediss+sentinel", true, true),
-    ("valkeys+sentinel", true, true),
+/// What is behind a URL.
+#[derive(Clone, Copy)]
+enum Kind {
+    Single,
+    Sentinel,
+    Cluster,
+}
+
+/// What is there, without `://`: its scheme, whether it is encrypted, and what is behind it.
+const SCHEMES: [(&str, bool, Kind); 12] = [
+    ("redis", false, Kind::Single),
+    ("valkey", false, Kind::Single),
+    ("rediss", true, Kind::Single),
+    ("valkeys", true, Kind::Single),
+    ("redis+sentinel", false, Kind::Sentinel),
+    ("valkey+sentinel", false, Kind::Sentinel),
+    ("rediss+sentinel", true, Kind::Sentinel),
+    ("valkeys+sentinel", true, Kind::Sentinel),
+    ("redis+cluster", false, Kind::Cluster),
+    ("valkey+cluster", false, Kind::Cluster),
+    ("rediss+cluster", true, Kind::Cluster),
+    ("valkeys+cluster", true, Kind::Cluster),
 ];
 /// Of a Unix socket; the `redis` crate reads what follows.
 const UNIX: [&str; 3] = ["unix:", "redis+unix:", "valkey+unix:"];
 
-const FORMS: &str =
-    "write redis://[user:password@]host:port[/db], rediss://, unix:///path or redis+sentinel://host:port,.../service";
+const FORMS: &str = "write redis://[user:password@]host:port[/db], rediss://, unix:///path, \
+     redis+sentinel://host:port,.../service or redis+cluster://host:port,...";
 const SENTINEL_FORM: &str = "write redis+sentinel://[user:password@]host:port,host:port.../service[/db]";
-/// The port of a sentinel.
+const CLUSTER_FORM: &str = "write redis+cluster://[user:password@]host:port,host:port...";
+/// The port of a sentinel, and of a server.
 const SENTINEL_PORT: u16 = 26379;
+const SERVER_PORT: u16 = 6379;
 
 impl Topology {
     /// Reads `[upstream]`'s `url`, and what belongs to it.
@@ -44,8 +58,12 @@ impl Topology {
         let known = url.split_once("://").and_then(|(scheme, rest)| {
             SCHEMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(scheme)).map(|known| (known, rest))
         });
-        let Some((&(_, is_tls, asks_sentinels), rest)) = known else {
-            return Err("must begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://".into());
+        let Some((&(_, is_tls, kind), rest)) = known else {
+            return Err(
+                "must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (or with \
+                        rediss+... for TLS)"
+                    .into(),
+            );
         };
         if rest.ends_with("#insecure") {
             return Err("'#insecure' is not supported; say what must be verified in upstream.tls_verify".into());
@@ -57,9 +75,10 @@ impl Topology {
             return Err(format!("{text}{db}"));
         }
         let tls = is_tls.then(|| tls::client(settings)).transpose()?;
-        match asks_sentinels {
-            true => sentinels(rest, settings, tls).map(Self::Sentinels),
-            false => single(&format!("redis://{rest}"), tls).map(Self::Single),
+        match kind {
+            Kind::Sentinel => sentinels(rest, settings, tls).map(Self::Sentinels),
+            Kind::Cluster => cluster(rest, tls).map(Self::Cluster),
+            Kind::Single => single(&format!("redis://{rest}"), tls).map(Self::Single),
         }
     }
 }
@@ -99,7 +118,7 @@ fn sentinels(rest: &str, settings: &config::Upstream, tls: Option<Tls>) -> Resul
         return Err(format!("names no service that the sentinels watch over; {SENTINEL_FORM}"));
     }
     let master = read(&format!("redis://{login}@localhost/{db}"), SENTINEL_FORM)?.redis_settings().clone();
-    let hosts = hosts.split(',').map(sentinel_host).collect::<Result<Vec<_>, _>>()?;
+    let hosts = read_hosts(hosts, SENTINEL_PORT, SENTINEL_FORM)?;
     Ok(Sentinels {
         hosts,
         service,
@@ -108,14 +127,29 @@ fn sentinels(rest: &str, settings: &config::Upstream, tls: Option<Tls>) -> Resul
     })
 }
 
-fn sentinel_host(text: &str) -> Result<Host, String> {
-    // What follows an IPv6 address is behind its bracket.
-    let has_port = text.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
-    let url = if has_port { format!("redis://{text}") } else { format!("redis://{text}:{SENTINEL_PORT}") };
-    match address(&read(&url, SENTINEL_FORM)?)? {
-        Address::Net(host) => Ok(host),
-        Address::Unix(_) => Err(format!("cannot be read; {SENTINEL_FORM}")),
+/// What stands behind the scheme of a cluster: `[user:password@]host:port,host:port...`, and perhaps `/0`.
+fn cluster(rest: &str, tls: Option<Tls>) -> Result<Members, String> {
+    if rest.contains(['?', '#']) {
+        return Err(format!("has nothing behind the hosts; {CLUSTER_FORM}"));
     }
+    let (authority, db) = rest.split_once('/').unwrap_or((rest, ""));
+    let (login, hosts) = authority.rsplit_once('@').map_or(("", authority), |(login, hosts)| (login, hosts));
+    let login = read(&format!("redis://{login}@localhost/{db}"), CLUSTER_FORM)?.redis_settings().clone();
+    Ok(Members { hosts: read_hosts(hosts, SERVER_PORT, CLUSTER_FORM)?, access: Arc::new(Access { login, tls }) })
+}
+
+/// Hosts with commas between them; one that names no port has this one.
+fn read_hosts(text: &str, port: u16, form: &str) -> Result<Vec<Host>, String> {
+    let read_host = |text: &str| {
+        // What follows an IPv6 address is behind its bracket.
+        let has_port = text.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
+        let url = if has_port { format!("redis://{text}") } else { format!("redis://{text}:{port}") };
+        match address(&read(&url, form)?)? {
+            Address::Net(host) => Ok(host),
+            Address::Unix(_) => Err(format!("cannot be read; {form}")),
+        }
+    };
+    text.split(',').map(read_host).collect()
 }
 
 fn sentinel_login(settings: &config::Upstream) -> RedisConnectionInfo {

@@ -28,6 +28,7 @@ use super::pipeline::inbox::Inbox;
 use super::pipeline::lane::Lane;
 use super::pipeline::monitor_lines::OwnLines;
 use super::pipeline::queue::Queue;
+use super::pipeline::server_lane::ServerLane;
 use crate::resp::pubsub::Kind;
 use crate::resp::{Proto, encode};
 use crate::telemetry::{LastingPart, caught};
@@ -76,6 +77,7 @@ impl Keeper {
 #[derive(Debug)]
 pub struct Pinned {
     lane: Lane,
+    queue: Rc<RefCell<Queue>>,
     /// What comes unsolicited.
     pub inbox: Inbox,
     /// The upstream's id of the connection (CLIENT ID), if it tells.
@@ -103,7 +105,8 @@ impl Pinned {
     /// Lends `line` to the client of this account; idle again it lies on `shelf`.
     fn lend(mut line: Line, group: &Group, account: &Rc<Account>, lender: Lender<'_>) -> Self {
         let Lender { shelf, permit } = lender;
-        let (lane, inbox) = (Lane::for_one(usize::MAX, account.clone()), Inbox::new(group.proto, account.clone()));
+        let (lane, inbox) =
+            (ServerLane::for_one(usize::MAX, account.clone()), Inbox::new(group.proto, account.clone()));
         let (name, account, endpoint) = (line.name.clone(), account.clone(), line.endpoint.clone());
         let connected = line.connected.take();
         let id = connected.as_ref().and_then(|connected| connected.id);
@@ -117,7 +120,8 @@ impl Pinned {
             let keeper = Keeper { line, id, group, shelf, queue, inbox };
             tokio::task::spawn_local(keeper.run(connection));
         }
-        let pinned = Self { lane, inbox, id, moved, name, account, endpoint, _permit: permit };
+        let (queue, lane) = (lane.queue.clone(), Lane::Server(lane));
+        let pinned = Self { lane, queue, inbox, id, moved, name, account, endpoint, _permit: permit };
         if is_open {
             pinned.take_name();
         }
@@ -197,7 +201,7 @@ impl Pinned {
     /// Waits until everything that it was given has been sent, and does not keep the connection open meanwhile. The
     /// task of the connection writes what it takes before anybody else on this thread has a turn.
     pub fn sent(&self) -> impl Future<Output = ()> + use<> {
-        let queue = Rc::downgrade(&self.lane.queue);
+        let queue = Rc::downgrade(&self.queue);
         std::future::poll_fn(move |cx| match queue.upgrade() {
             Some(queue) => queue.borrow_mut().poll_drained(0, cx),
             None => Poll::Ready(()),
@@ -206,7 +210,7 @@ impl Pinned {
 
     /// Waits until at most `most` bytes wait to be sent.
     pub async fn drained(&self, most: usize) {
-        std::future::poll_fn(|cx| self.lane.queue.borrow_mut().poll_drained(most, cx)).await;
+        std::future::poll_fn(|cx| self.queue.borrow_mut().poll_drained(most, cx)).await;
     }
 
     /// True when the connection is gone, and nothing more can be sent.

@@ -16,7 +16,7 @@ use crate::upstream::pipeline::account::Account;
 /// Lends pinned connections to the clients of one worker thread.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    endpoint: Arc<Endpoint>,
+    pub(crate) endpoint: Arc<Endpoint>,
     shelf: Rc<Shelf>,
 }
 

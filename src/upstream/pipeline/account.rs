@@ -51,8 +51,8 @@ pub struct Account {
     has_left: Cell<bool>,
     /// How much may be requested on its behalf.
     pub(super) window: ClientWindow,
-    /// The lane on which requests of it wait for room.
-    lane_waker: RefCell<Option<Rc<LaneWaker>>>,
+    /// The lanes on which requests of it wait for room.
+    lane_wakers: RefCell<Vec<Rc<LaneWaker>>>,
     /// The task of its own connection, which waits until it has taken something.
     reader: RefCell<Option<Waker>>,
 }
@@ -71,7 +71,7 @@ impl Default for Account {
             is_stalled: Cell::default(),
             has_left: Cell::default(),
             window: ClientWindow::default(),
-            lane_waker: RefCell::default(),
+            lane_wakers: RefCell::default(),
             reader: RefCell::default(),
         }
     }
@@ -209,25 +209,25 @@ impl Account {
         self.has_left.get() || waits_for_nothing || is_reading && is_within
     }
 
-    /// Requests of it wait on a lane until it has room; they come before all others of it.
+    /// Requests of it wait on a lane until it has room; they come before all others of it there.
     pub(super) fn waits(&self, lane_waker: &Rc<LaneWaker>) {
-        *self.lane_waker.borrow_mut() = Some(lane_waker.clone());
+        self.lane_wakers.borrow_mut().push(lane_waker.clone());
     }
 
-    pub(super) fn waits_no_more(&self) {
-        self.lane_waker.borrow_mut().take();
+    /// None of its requests waits on this lane any more.
+    pub(super) fn waits_no_more(&self, lane_waker: &Rc<LaneWaker>) {
+        self.lane_wakers.borrow_mut().retain(|known| !Rc::ptr_eq(known, lane_waker));
     }
 
-    /// True while requests of it wait for room.
+    /// True while requests of it wait for room, on any lane.
     pub(super) fn is_waiting(&self) -> bool {
-        self.lane_waker.borrow().is_some()
+        !self.lane_wakers.borrow().is_empty()
     }
 
     fn made_room(&self) {
-        if let Some(lane_waker) = &*self.lane_waker.borrow()
-            && self.has_room()
-        {
-            lane_waker.announce_room();
+        let lane_wakers = self.lane_wakers.borrow();
+        if !lane_wakers.is_empty() && self.has_room() {
+            lane_wakers.iter().for_each(|lane_waker| lane_waker.announce_room());
         }
     }
 

@@ -18,7 +18,7 @@ use super::account::{Account, Kept};
 use super::batch::Expect;
 use super::flight::Flight;
 use super::inbox::Inbox;
-use super::ticket::Chunk;
+use super::lane_ticket::Chunk;
 use super::window::Window;
 use crate::resp::Proto;
 use crate::resp::pubsub::{self, PubSub};
@@ -319,14 +319,15 @@ mod tests {
     use bytes::Bytes;
 
     use super::Arrivals;
-    use crate::upstream::pipeline::batch::{Asked, Batch, Expect};
+    use crate::upstream::pipeline::batch::{Asked, Batch, Expect, To};
     use crate::upstream::pipeline::flight::Flight;
-    use crate::upstream::pipeline::ticket::ticket;
+    use crate::upstream::pipeline::lane_ticket::ticket;
+    use crate::upstream::pipeline::ticket::Ticket;
 
     #[tokio::test]
     async fn replies_before_garbage_reach_their_client() {
         let (ticket, delivery) = ticket(Rc::default());
-        let asked = [4, 8].map(|end| Asked { end, resendable: false, expect: Expect::Replies(1) });
+        let asked = [4, 8].map(|end| Asked { end, resendable: false, expect: Expect::Replies(1), to: To::Home });
         let mut arrivals = Arrivals::default();
         let batch = Batch { bytes: Bytes::from_static(b"SET1SET2"), asked: asked.into(), ..Batch::default() };
         arrivals.await_replies(Flight::new(batch, delivery));
@@ -334,7 +335,7 @@ mod tests {
         assert!(arrivals.deliver().is_err());
         let flight = arrivals.flights.pop_front().expect("one reply is missing");
         assert!(flight.salvage(8).is_none());
-        let told = ticket.whole().await.expect("whole");
+        let told = Ticket::Lane(ticket).whole().await.expect("whole");
         let told = String::from_utf8_lossy(&told);
         assert!(
             told.starts_with("+one\r\n-ERR hearthside: the upstream") && told.matches("\r\n").count() == 2,

@@ -17,6 +17,26 @@ pub enum Expect {
     Nothing,
 }
 
+/// Which server takes a unit, where the upstream is more than one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum To {
+    /// One for all that belongs to no slot.
+    #[default]
+    Home,
+    /// The owner of this slot of a cluster.
+    Slot(u16),
+}
+
+impl To {
+    /// The slot, if it has one.
+    pub(crate) const fn slot(self) -> Option<u16> {
+        match self {
+            Self::Home => None,
+            Self::Slot(slot) => Some(slot),
+        }
+    }
+}
+
 /// One unit of a batch: a request, or a transaction whose requests must not be parted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -26,6 +46,8 @@ pub struct Asked {
     pub resendable: bool,
     /// Its replies.
     pub expect: Expect,
+    /// Who takes it.
+    pub to: To,
 }
 
 /// What each unit of a batch is answered with when its client's own connection is lost.
@@ -54,14 +76,22 @@ impl Batch {
     /// A batch of one request with one reply.
     #[must_use]
     pub fn one(bytes: Bytes, resendable: bool) -> Self {
-        let asked = vec![Asked { end: bytes.len(), resendable, expect: Expect::Replies(1) }];
+        let asked = vec![Asked { end: bytes.len(), resendable, expect: Expect::Replies(1), to: To::Home }];
         Self { bytes, asked, ..Self::default() }
+    }
+
+    /// The same batch, all of which this server takes.
+    #[must_use]
+    pub fn to(mut self, to: To) -> Self {
+        self.asked.iter_mut().for_each(|asked| asked.to = to);
+        self
     }
 
     /// A batch of one unit that is never sent again.
     #[must_use]
     pub fn expecting(bytes: Bytes, expect: Expect) -> Self {
-        Self { asked: vec![Asked { end: bytes.len(), resendable: false, expect }], bytes, ..Self::default() }
+        let asked = vec![Asked { end: bytes.len(), resendable: false, expect, to: To::Home }];
+        Self { asked, bytes, ..Self::default() }
     }
 
     /// A batch of one unit of a transaction, with so many replies.

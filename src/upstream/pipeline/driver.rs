@@ -146,7 +146,8 @@ impl Driver {
                     self.pause(None).await;
                 } else if !matches!(error, ConnectError::Unreachable(..)) {
                     self.attempt += 1;
-                    if self.attempt == 1 || self.attempt.is_multiple_of(20) {
+                    let is_news = self.attempt == 1 || self.attempt.is_multiple_of(20);
+                    if is_news && error != ConnectError::Retired {
                         tracing::warn!(error = error.reason(), attempt = self.attempt, "a lane cannot be connected");
                     }
                     self.pause(Some(&error.to_string())).await;
@@ -230,6 +231,7 @@ impl Driver {
     fn lost(&mut self, connection: Connection, why: &io::Error) {
         let Some(queue) = self.queue.upgrade() else { return };
         self.endpoint.metrics.lanes.failures.inc();
+        self.endpoint.server.lost.inc();
         let flights = connection.in_flight();
         tracing::warn!(error = %why, in_flight = flights, "a lane lost its connection");
         self.endpoint.circuit.doubt();

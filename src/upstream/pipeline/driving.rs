@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use super::batch::Batch;
 use super::connection::{Connection, Ended, late};
 use super::flight::Flight;
-use super::ticket::ticket;
+use super::lane_ticket::ticket;
 use crate::resp::encode;
 use crate::upstream::endpoint::error::ConnectError;
 use crate::upstream::endpoint::greeting::PING;
@@ -139,5 +139,5 @@ impl Connection {
 
 /// Why a connection ends whose server is not the upstream any more, without waiting for what is under way.
 fn deposed() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the sentinels name another master")
+    io::Error::new(io::ErrorKind::ConnectionAborted, "its server is not the upstream any more")
 }

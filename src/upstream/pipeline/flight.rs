@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::account::{Account, Charge};
 use super::batch::{Asked, Batch, Expect, Loss};
-use super::ticket::{Broken, Chunk, Delivery};
+use super::lane_ticket::{Broken, Chunk, Delivery};
 use crate::errors;
 use crate::resp::encode;
 
@@ -287,14 +287,16 @@ mod tests {
     use bytes::{Bytes, BytesMut};
 
     use super::Flight;
-    use crate::upstream::pipeline::batch::{Asked, Batch, Expect};
-    use crate::upstream::pipeline::ticket::{Chunk, ticket};
+    use crate::upstream::pipeline::batch::{Asked, Batch, Expect, To};
+    use crate::upstream::pipeline::lane_ticket::{Chunk, ticket};
+    use crate::upstream::pipeline::ticket::Ticket;
 
     fn batch() -> Batch {
         let asked = [(4, true), (9, false), (13, true)].map(|(end, resendable)| Asked {
             end,
             resendable,
             expect: Expect::Replies(1),
+            to: To::Home,
         });
         Batch { bytes: Bytes::from_static(b"readWRITEread"), asked: asked.into(), ..Batch::default() }
     }
@@ -313,7 +315,7 @@ mod tests {
         flight.deliver(Chunk::Reply(Bytes::from_static(b"+3\r\n")));
         assert!(!flight.reply_ended() && flight.is_done());
         flight.finish();
-        let all = ticket.whole().await.expect("whole");
+        let all = Ticket::Lane(ticket).whole().await.expect("whole");
         let text = String::from_utf8_lossy(&all);
         assert!(
             text.starts_with("+1\r\n-ERR hearthside: the upstream") && text.ends_with("applied\r\n+3\r\n"),
@@ -326,7 +328,7 @@ mod tests {
         let (first, delivery) = ticket(Rc::default());
         let again = Flight::new(batch(), delivery).salvage(1).expect("reads remain");
         assert!(again.salvage(1).is_none());
-        assert_eq!(first.whole().await.expect("whole").iter().filter(|b| **b == b'-').count(), 3);
+        assert_eq!(Ticket::Lane(first).whole().await.expect("whole").iter().filter(|b| **b == b'-').count(), 3);
         let (_second, delivery) = ticket(Rc::default());
         let mut unsent = Flight::new(batch(), delivery);
         unsent.offset = 10;
@@ -345,7 +347,7 @@ mod tests {
         flight.write_to(&mut out);
         assert_eq!(out, &b"read"[..]);
         flight.fail("ERR away");
-        let told = ticket.whole().await.expect("whole");
+        let told = Ticket::Lane(ticket).whole().await.expect("whole");
         let told = String::from_utf8_lossy(&told);
         let errors: Vec<_> = told.split("\r\n").collect();
         assert!(
@@ -361,6 +363,6 @@ mod tests {
         let mut flight = Flight::new(batch(), delivery);
         flight.is_partial = true;
         assert!(flight.salvage(20).is_none());
-        assert!(ticket.whole().await.is_err());
+        assert!(Ticket::Lane(ticket).whole().await.is_err());
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::account::Account;
-use super::lane::Lane;
+use super::server_lane::ServerLane;
 use crate::telemetry::{LastingPart, caught};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::connect::connect_quietly;
@@ -28,7 +28,7 @@ const MOST_GROUPS: usize = 32;
 #[derive(Debug)]
 struct Shared {
     /// Those that clients begin with, and behind them those that were opened because none of them moved on.
-    lanes: Vec<Lane>,
+    lanes: Vec<ServerLane>,
     /// When a client last had one.
     used: Instant,
     /// Another one is being opened.
@@ -37,7 +37,7 @@ struct Shared {
 
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    endpoint: Arc<Endpoint>,
+    pub(super) endpoint: Arc<Endpoint>,
     groups: Rc<RefCell<HashMap<Group, Shared>>>,
 }
 
@@ -47,14 +47,14 @@ impl Lanes {
     }
 
     /// The lane of a client that has nothing under way.
-    pub(crate) fn lane(&self, group: &Group, client: u64, account: &Rc<Account>) -> Lane {
+    pub(crate) fn lane(&self, group: &Group, client: u64, account: &Rc<Account>) -> ServerLane {
         let mut groups = self.groups.borrow_mut();
         let begun = self.endpoint.settings.lanes;
         if groups.len() >= MOST_GROUPS && !groups.contains_key(group) {
             close_free(&mut groups);
         }
         let shared = groups.entry(group.clone()).or_insert_with(|| {
-            let start = |_| Lane::start(self.endpoint.clone(), group.clone(), None);
+            let start = |_| ServerLane::start(self.endpoint.clone(), group.clone(), None);
             Shared { lanes: (0..begun).map(start).collect(), used: Instant::now(), is_opening: false }
         });
         let its_own = &shared.lanes[client as usize % begun];
@@ -63,7 +63,7 @@ impl Lanes {
         }
         let others = shared.lanes.iter().filter(|lane| lane.moves_on());
         match others.min_by_key(|lane| lane.users()) {
-            Some(other) => Lane { is_other: true, ..other.of_another_client(account) },
+            Some(other) => ServerLane { is_other: true, ..other.of_another_client(account) },
             None => {
                 let lane = its_own.of_another_client(account);
                 if shared.lanes.len() < begun * MOST && !std::mem::replace(&mut shared.is_opening, true) {
@@ -85,10 +85,15 @@ impl Lanes {
                 shared.is_opening = false;
                 if let Some(connected) = connected {
                     tracing::debug!(db = group.db, "no lane moves on: another one is opened");
-                    shared.lanes.push(Lane::start(endpoint, group.clone(), Some(connected)));
+                    shared.lanes.push(ServerLane::start(endpoint, group.clone(), Some(connected)));
                 }
             }
         });
+    }
+
+    /// True when there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.borrow().is_empty()
     }
 
     /// Closes what nobody has used for `idle_time`.
@@ -111,7 +116,7 @@ impl Lanes {
     }
 }
 
-fn is_free(lane: &Lane) -> bool {
+fn is_free(lane: &ServerLane) -> bool {
     lane.users() == 0 && lane.is_idle()
 }
 

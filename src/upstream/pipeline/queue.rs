@@ -57,7 +57,7 @@ pub(crate) struct Queue {
 /// The lane's task ends when nobody can give it anything any more.
 impl Drop for Queue {
     fn drop(&mut self) {
-        self.aside.iter().flatten().for_each(|(_, flight)| flight.account().waits_no_more());
+        self.aside.iter().flatten().for_each(|(_, flight)| flight.account().waits_no_more(&self.lane_waker));
         self.lane_waker.wake();
     }
 }
@@ -123,7 +123,7 @@ impl Queue {
         let Some((its_turn, flight)) = self.aside[at].pop_front() else { return };
         if self.aside[at].is_empty() {
             self.aside.swap_remove(at);
-            flight.account().waits_no_more();
+            flight.account().waits_no_more(&self.lane_waker);
         }
         self.insert(its_turn, flight);
     }
@@ -167,7 +167,7 @@ impl Queue {
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.flights.drain(..).chain(self.aside.drain(..).flatten()).for_each(|(_, flight)| {
-            flight.account().waits_no_more();
+            flight.account().waits_no_more(&self.lane_waker);
             flight.lose(0);
         });
         wake(&mut self.drained);
@@ -221,7 +221,7 @@ impl Queue {
         self.aside.retain_mut(|flights| {
             while let Some((_, flight)) = flights.pop_front_if(|(_, flight)| is_due(flight)) {
                 if flights.is_empty() {
-                    flight.account().waits_no_more();
+                    flight.account().waits_no_more(&self.lane_waker);
                 }
                 due.push(flight);
             }
@@ -247,16 +247,18 @@ mod tests {
 
     use super::Queue;
     use crate::upstream::pipeline::account::Account;
-    use crate::upstream::pipeline::batch::{Asked, Batch, Expect};
+    use crate::upstream::pipeline::batch::{Asked, Batch, Expect, To};
     use crate::upstream::pipeline::flight::Flight;
-    use crate::upstream::pipeline::ticket::ticket;
+    use crate::upstream::pipeline::lane_ticket::ticket;
 
     fn flight(name: u8, requests: usize) -> Flight {
         flight_of(&Rc::default(), name, requests)
     }
 
     fn flight_of(account: &Rc<Account>, name: u8, requests: usize) -> Flight {
-        let asked = (1..=requests).map(|end| Asked { end, resendable: true, expect: Expect::Replies(1) }).collect();
+        let asked = (1..=requests)
+            .map(|end| Asked { end, resendable: true, expect: Expect::Replies(1), to: To::Home })
+            .collect();
         Flight::new(
             Batch { bytes: Bytes::from(vec![name; requests]), asked, ..Batch::default() },
             ticket(account.clone()).1,

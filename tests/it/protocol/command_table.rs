@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use hearthside::command::{self, Report, Table};
+use hearthside::command::{self, Policy, Report, RequestPolicy, ResponsePolicy, Table};
 
-use crate::support::redis::{Redis, SERVERS, Server};
+use crate::support::redis::{Redis, SERVERS, Server, odd_module};
 use crate::support::sidecar::Sidecar;
 
 fn script() -> Command {
@@ -39,6 +39,36 @@ fn what_a_server_says_of_itself_adds_nothing_to_the_table() {
 }
 
 #[test]
+fn a_command_that_only_the_upstream_knows_brings_its_tips() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let module = odd_module(folder.path());
+    for (server, protocol) in SERVERS.into_iter().flat_map(|server| [(server, "2"), (server, "3")]) {
+        let redis = Redis::of(server, &["--loadmodule", &module]);
+        let mut wire = redis.wire();
+        wire.call(&["HELLO", protocol]);
+        let commands = command::read(&wire.call(&["COMMAND"])).expect("an answer to COMMAND");
+        let (table, _) = Table::built_in().completed(&commands);
+        let policy = |name: &str| table.lookup(name.as_bytes(), b"").expect("known").policy;
+        let told = Policy { request: RequestPolicy::AllShards, response: ResponsePolicy::Max };
+        assert_eq!((policy("odd.last"), policy("odd.waits")), (told, Policy::default()), "{server:?} {protocol}");
+    }
+}
+
+#[test]
+fn a_renamed_command_has_the_policy_of_its_original() {
+    let redis = Redis::with(&["--rename-command", "MGET", "FETCH", "--rename-command", "MSETNX", "CREATE"]);
+    for (name, request) in [("FETCH", RequestPolicy::MultiShard), ("CREATE", RequestPolicy::Default)] {
+        let answer = redis.wire().call(&["COMMAND", "INFO", name]);
+        let described = command::read(&answer).expect("an answer to COMMAND INFO");
+        let name = name.to_ascii_lowercase();
+        let (table, _) = Table::built_in()
+            .completed(&described.into_iter().map(|command| command.called(&name)).collect::<Vec<_>>());
+        let row = table.lookup(name.as_bytes(), b"").expect("known");
+        assert_eq!((row.policy.request, row.learned().is_some()), (request, true), "{name}");
+    }
+}
+
+#[test]
 fn the_documentation_has_every_command() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(root.join("docs/COMPATIBILITY.md")).expect("reads");
@@ -56,12 +86,15 @@ fn a_difference_is_told_and_fails() {
     let table = fs::read_to_string(root.join("src/command/commands.tsv")).expect("reads");
     let older: Vec<_> = table.lines().filter(|line| !line.starts_with("getdel\t")).collect();
     let older = older.join("\n").replace("append\t3\tdenyoom,fast,write", "append\t3\tfast,readonly");
+    let older = older.replace("request_policy:all_shards,response_policy:agg_sum", "request_policy:all_shards");
     fs::write(folder.path().join("src/command/commands.tsv"), older).expect("writes");
     let script = folder.path().join("scripts/commands");
     let output = Command::new(script).arg(format!("127.0.0.1:{}", redis.port)).output().expect("python3 runs");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(!output.status.success());
-    assert!(told.contains("new      getdel\t2\t") && told.contains("flags    append: "), "{told}");
+    for difference in ["new      getdel\t2\t", "flags    append: ", "tips     dbsize: "] {
+        assert!(told.contains(difference), "{difference}: {told}");
+    }
 }
 
 /// The forms in which commands name a key: `K` stands for it.

@@ -6,4 +6,5 @@ mod malformed;
 mod pipeline;
 mod requests;
 mod scanners;
+mod slots;
 mod transcripts;

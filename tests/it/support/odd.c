@@ -8,7 +8,23 @@ static int (*reply_with_number)(void *ctx, long long number);
 static int (*reply_with_null)(void *ctx);
 static int (*is_keys_request)(void *ctx);
 static void (*key_at)(void *ctx, int position);
+static void *(*command_of)(void *ctx, const char *name);
+static int (*set_info)(void *command, const void *info);
 static void *(*block)(void *ctx, Command reply, Command timeout, void (*freed)(void *, void *), long long milliseconds);
+
+// What a module may say of a command; the sizes are those of structures that are not used here.
+static const struct version {
+    int version;
+    unsigned long history, keys, arguments;
+} version = {1, 16, 64, 64};
+static const struct info {
+    const struct version *version;
+    const char *summary, *complexity, *since;
+    const void *history;
+    const char *tips;
+    int arity;
+    const void *keys, *arguments;
+} info = {.version = &version, .tips = "of_its_own request_policy:all_shards response_policy:agg_max"};
 
 // The key is the last argument.
 static int last(void *ctx, void **argv, int argc) {
@@ -42,7 +58,10 @@ int RedisModule_OnLoad(void *ctx, void **argv, int argc) {
     get("RedisModule_IsKeysPositionRequest", &is_keys_request);
     get("RedisModule_KeyAtPos", &key_at);
     get("RedisModule_BlockClient", &block);
+    get("RedisModule_GetCommand", &command_of);
+    get("RedisModule_SetCommandInfo", &set_info);
     set_attributes(ctx, "odd", 1, 1);
     return create_command(ctx, "odd.last", last, "write getkeys-api", 0, 0, 0)
-        || create_command(ctx, "odd.waits", waits, "readonly", 1, 1, 1);
+        || create_command(ctx, "odd.waits", waits, "readonly", 1, 1, 1)
+        || set_info(command_of(ctx, "odd.last"), &info);
 }

@@ -1,0 +1,155 @@
+//! The hash slot of a key, by which a cluster says which of its nodes has the key.
+//!
+//! Source: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model>
+
+use super::{Request, Spec};
+
+/// The slots of a cluster.
+pub const SLOTS: u16 = 16_384;
+
+/// The slots that the keys of one request are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slots {
+    /// It names no keys.
+    None,
+    /// All of its keys are in this slot.
+    One(u16),
+    /// Its keys are in different slots.
+    Several,
+}
+
+impl Slots {
+    /// These, and the slot of one key more.
+    fn and(self, key: &[u8]) -> Self {
+        match self {
+            Self::None => Self::One(slot_of(key)),
+            Self::One(slot) if slot == slot_of(key) => self,
+            Self::One(_) | Self::Several => Self::Several,
+        }
+    }
+}
+
+impl Request<'_> {
+    /// The slots that its keys are in, by `spec`. A key that no specification finds is not seen
+    /// ([`Spec::has_hidden_keys`]), and the channel of a sharded message is no key.
+    #[must_use]
+    pub fn slots(&self, spec: &Spec) -> Slots {
+        if let Some(at) = spec.only_key {
+            return if at < self.len() { Slots::One(slot_of(self.arg(at))) } else { Slots::None };
+        }
+        let mut slots = Slots::None;
+        self.each_key(spec, |at| slots = slots.and(self.arg(at)));
+        slots
+    }
+}
+
+/// The slot of a key, or of a sharded channel.
+#[must_use]
+pub fn slot_of(key: &[u8]) -> u16 {
+    crc16(hashed(key)) % SLOTS
+}
+
+/// The part of a key that decides its slot: what stands between its first `{` and the first `}` behind that, so that
+/// keys which share this part are in one slot. The whole key, if nothing stands there.
+fn hashed(key: &[u8]) -> &[u8] {
+    let tag = || {
+        let behind = &key[memchr::memchr(b'{', key)? + 1..];
+        behind.get(..memchr::memchr(b'}', behind)?).filter(|tag| !tag.is_empty())
+    };
+    tag().unwrap_or(key)
+}
+
+/// CRC-16/XMODEM, four bytes at a time: what each of them does to the sum depends on how many come behind it.
+fn crc16(bytes: &[u8]) -> u16 {
+    let (fours, rest) = bytes.as_chunks::<4>();
+    let sum = fours.iter().fold(0, |crc: u16, [a, b, c, d]| {
+        let [high, low] = crc.to_be_bytes();
+        TABLES[3][usize::from(high ^ a)]
+            ^ TABLES[2][usize::from(low ^ b)]
+            ^ TABLES[1][usize::from(*c)]
+            ^ TABLES[0][usize::from(*d)]
+    });
+    rest.iter().fold(sum, |crc, byte| (crc << 8) ^ TABLES[0][usize::from((crc >> 8) as u8 ^ byte)])
+}
+
+/// What each byte does to the sum with none, one, two and three bytes behind it, by the polynomial 0x1021.
+const TABLES: [[u16; 256]; 4] = {
+    let mut tables = [[0; 256]; 4];
+    let mut at = 0;
+    while at < 256 {
+        let mut crc = (at as u16) << 8;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+            bit += 1;
+        }
+        tables[0][at] = crc;
+        at += 1;
+    }
+    let mut behind = 1;
+    while behind < 4 {
+        let mut at = 0;
+        while at < 256 {
+            let before = tables[behind - 1][at];
+            tables[behind][at] = (before << 8) ^ tables[0][(before >> 8) as usize];
+            at += 1;
+        }
+        behind += 1;
+    }
+    tables
+};
+
+#[cfg(test)]
+mod tests {
+    use super::{Slots, crc16, slot_of};
+    use crate::command::{OwnedRequest, lookup};
+
+    #[test]
+    fn the_sum_is_that_of_the_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        assert_eq!((slot_of(b"foo"), slot_of(b"bar"), slot_of(b"")), (12_182, 5061, 0));
+    }
+
+    #[test]
+    fn a_tag_decides_the_slot_if_there_is_something_in_it() {
+        for (key, hashed) in [
+            (&b"{user1000}.following"[..], &b"user1000"[..]),
+            (b"a{b}", b"b"),
+            (b"foo{{bar}}zap", b"{bar"),
+            (b"foo{bar}{zap}", b"bar"),
+            (b"a}b{c}d", b"c"),
+        ] {
+            assert_eq!(slot_of(key), crc16(hashed) % 16_384, "{}", String::from_utf8_lossy(key));
+        }
+        for whole in [&b"foo{}{bar}"[..], b"{}", b"{", b"}", b"a{b", b"a}b", b"}{", b"a{}", b"{}a"] {
+            assert_eq!(slot_of(whole), crc16(whole) % 16_384, "{}", String::from_utf8_lossy(whole));
+        }
+    }
+
+    fn slots(line: &str) -> Slots {
+        let words: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let request = OwnedRequest::from_words(&words);
+        let spec = lookup(&words[0], words.get(1).map_or(b"", |word| &word[..])).expect("a known command");
+        request.view().slots(spec)
+    }
+
+    #[test]
+    fn a_request_is_in_the_slots_of_its_keys() {
+        for (line, expected) in [
+            ("ping", Slots::None),
+            ("eval script 0 foo", Slots::None),
+            ("get foo", Slots::One(12_182)),
+            ("get", Slots::None),
+            ("object encoding foo", Slots::One(12_182)),
+            ("mget foo foo {foo}1 2{foo}", Slots::One(12_182)),
+            ("mset foo bar {foo}1 bar", Slots::One(12_182)),
+            ("mget foo bar", Slots::Several),
+            ("mget foo bar foo", Slots::Several),
+            ("eval script 2 foo bar", Slots::Several),
+            ("xread STREAMS foo {foo}2 0 0", Slots::One(12_182)),
+            ("spublish foo bar", Slots::None),
+        ] {
+            assert_eq!(slots(line), expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The cluster that `upstream.url` may lead to: which node owns which slot is asked of all nodes again and again, and
+//! learnt from every redirection.
+//!
+//! Invariants:
+//! - of two claims to a slot the newer one counts (`nodes.rs`), whoever tells it;
+//! - a node that the others agree has failed, and that owns nothing any more, is retired: connections to it end at
+//!   once, and what it has not been sent goes to the owner.
+//!
+//! Source: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>
+
+mod listener;
+mod nodes;
+pub(crate) mod redirect;
+mod slots;
+mod watch;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::Endpoint;
+use super::target::{Host, Target};
+use super::topology::{Members, Topology};
+pub(crate) use slots::{Node, SlotMap};
+use watch::Watch;
+
+/// What is known of the cluster, for all threads.
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    /// Counts the maps there were, so that who has one knows whether it is the last.
+    edition: AtomicU64,
+    /// None where `upstream.url` leads to no cluster, or no node has answered yet.
+    map: Mutex<Option<Arc<SlotMap>>>,
+    /// `upstream.url` leads to a cluster.
+    is_wanted: AtomicBool,
+    /// Something has happened that the nodes should be asked about.
+    doubted: Notify,
+}
+
+impl Cluster {
+    /// What is known of a cluster, if there is one, before anybody was asked.
+    pub(super) fn new(is_wanted: bool) -> Self {
+        Self { is_wanted: is_wanted.into(), ..Self::default() }
+    }
+
+    /// Whether `upstream.url` leads to a cluster from now on.
+    pub(super) fn is_wanted(&self, is_wanted: bool) {
+        let _known = self.lock();
+        if self.is_wanted.swap(is_wanted, Ordering::AcqRel) != is_wanted {
+            self.edition.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// True where `upstream.url` leads to a cluster.
+    #[inline]
+    pub(crate) fn is_there(&self) -> bool {
+        self.is_wanted.load(Ordering::Acquire)
+    }
+
+    /// The number of the last map; 0 while there has been none.
+    #[inline]
+    pub(crate) fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Acquire)
+    }
+
+    /// The last map.
+    pub(crate) fn map(&self) -> Option<Arc<SlotMap>> {
+        self.lock().clone()
+    }
+
+    /// The node that takes this, if there is a cluster and its nodes are known.
+    pub(crate) fn server(&self, slot: Option<u16>) -> Option<Arc<Endpoint>> {
+        let map = self.map()?;
+        Some(map.nodes.get(map.place(slot))?.endpoint.clone())
+    }
+
+    /// The nodes should be asked now.
+    pub(crate) fn doubt(&self) {
+        self.doubted.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<SlotMap>>> {
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on this is the map, unless it is no other.
+    fn replace(&self, known: &mut Option<Arc<SlotMap>>, next: Option<SlotMap>) {
+        let is_same = match (&*known, &next) {
+            (Some(known), Some(next)) => known.is_like(next),
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_same {
+            *known = next.map(Arc::new);
+            self.edition.fetch_add(1, Ordering::Release);
+        }
+    }
+}
+
+/// A node has said that the one at `host` owns a slot; that one, unless there is no cluster any more.
+pub(crate) fn has_moved(upstream: &Endpoint, slot: u16, host: &Host) -> Option<Arc<Endpoint>> {
+    let node = known_node(upstream, host)?;
+    let mut known = upstream.cluster.lock();
+    let map = known.clone()?;
+    if let Some(at) = map.node(host).filter(|at| map.owner(slot) != *at) {
+        upstream.cluster.replace(&mut known, Some(map.with_owner(slot, at)));
+        upstream.cluster.doubt();
+    }
+    Some(node)
+}
+
+/// The node at `host`, which may be a new one; none if there is no cluster any more.
+pub(crate) fn known_node(upstream: &Endpoint, host: &Host) -> Option<Arc<Endpoint>> {
+    let topology = upstream.location.topology().0?;
+    let Topology::Cluster(members) = &*topology else { return None };
+    let mut known = upstream.cluster.lock();
+    let map = known.clone()?;
+    if let Some(at) = map.node(host) {
+        return Some(map.nodes[at].endpoint.clone());
+    }
+    let node = members.node(upstream, host.clone());
+    upstream.cluster.replace(&mut known, Some(map.with_node(node.clone())));
+    upstream.cluster.doubt();
+    Some(node.endpoint)
+}
+
+impl Members {
+    /// The node there.
+    fn target(&self, host: Host) -> Target {
+        Target::new(super::target::Address::Net(host), self.access.clone())
+    }
+
+    /// A node that was not known before, and of which it is not known whose replica it is.
+    fn node(&self, upstream: &Endpoint, host: Host) -> Node {
+        let endpoint = Arc::new(upstream.node(self.target(host.clone())));
+        Node { endpoint, host, master: None, is_master: true }
+    }
+}
+
+/// Follows the cluster, whenever `upstream.url` leads to one.
+#[derive(Debug)]
+pub struct ClusterTask {
+    endpoint: Arc<Endpoint>,
+}
+
+impl ClusterTask {
+    /// It has asked nobody yet.
+    #[must_use]
+    pub const fn new(endpoint: Arc<Endpoint>) -> Self {
+        Self { endpoint }
+    }
+
+    /// Runs for ever. Begun again after a panic, it asks every node again.
+    pub async fn run(&mut self) {
+        loop {
+            let (topology, number) = self.endpoint.location.topology();
+            let mut lookout = self.endpoint.location.lookout(0);
+            if let Some(Topology::Cluster(members)) = topology.as_deref() {
+                let mut watch = Watch::new(&self.endpoint, members, number);
+                tokio::select! {
+                    () = watch.run() => {}
+                    () = lookout.replaced(number) => {}
+                }
+                watch.end();
+            } else {
+                lookout.replaced(number).await;
+            }
+        }
+    }
+}
+
+/// A node that answers and knows of a cluster, and what an operator should know of it.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn find(members: &Members, timeout: Duration) -> Result<(Target, Vec<String>), String> {
+    let (mut views, mut doubts) = (Vec::new(), Vec::new());
+    for host in &members.hosts {
+        match listener::ask_once(members.target(host.clone()), host, timeout).await {
+            Ok(view) => views.push(view),
+            Err(why) => doubts.push(format!("the node {host}: {why}")),
+        }
+    }
+    let picture = nodes::picture(views.iter().map(Vec::as_slice));
+    let Some(home) = picture.owners.iter().flatten().next() else { return Err(doubts.join("; ")) };
+    let unowned = picture.owners.iter().filter(|owner| owner.is_none()).count();
+    if unowned > 0 {
+        doubts.push(format!("{unowned} slots have no owner: commands for their keys are answered with CLUSTERDOWN"));
+    }
+    Ok((members.target(picture.nodes[*home].host.clone()), doubts))
+}

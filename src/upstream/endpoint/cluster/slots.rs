@@ -1,0 +1,104 @@
+//! Which node has which slot, as far as is known: a value that is replaced as a whole, and never changes.
+
+use std::sync::Arc;
+
+use crate::command::SLOTS;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::target::Host;
+
+/// A slot that no node is known to own.
+const NOBODY: u16 = u16::MAX;
+
+/// A node of the cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) host: Host,
+    /// The place of its master, of a replica.
+    pub(crate) master: Option<usize>,
+    pub(crate) is_master: bool,
+}
+
+/// Who owns which slot.
+#[derive(Clone, Debug)]
+pub(crate) struct SlotMap {
+    pub(crate) nodes: Vec<Node>,
+    /// The place of each slot's owner.
+    owners: Vec<u16>,
+    /// The place of the node that takes what belongs to no slot.
+    home: usize,
+}
+
+impl SlotMap {
+    /// Of at least one node.
+    pub(super) fn new(nodes: Vec<Node>, owners: &[Option<usize>], home: usize) -> Self {
+        let owners = owners.iter().map(|owner| owner.and_then(|at| u16::try_from(at).ok()).unwrap_or(NOBODY));
+        Self { nodes, owners: owners.collect(), home }
+    }
+
+    /// The place of the node that takes what belongs to no slot.
+    pub(crate) const fn home(&self) -> usize {
+        self.home
+    }
+
+    /// The place of a slot's owner; of a slot that nobody is known to own, the home: that answers what is the matter.
+    pub(crate) fn owner(&self, slot: u16) -> usize {
+        let owner = self.owners.get(usize::from(slot)).copied().unwrap_or(NOBODY);
+        if owner == NOBODY { self.home } else { usize::from(owner) }
+    }
+
+    /// The place of the node that takes what belongs to this slot, or to none.
+    pub(crate) fn place(&self, slot: Option<u16>) -> usize {
+        slot.map_or(self.home, |slot| self.owner(slot))
+    }
+
+    /// The places of the masters that own slots.
+    pub(crate) fn masters(&self) -> Vec<usize> {
+        let mut owns = vec![false; self.nodes.len()];
+        for owner in self.owners.iter().filter(|owner| **owner != NOBODY) {
+            owns[usize::from(*owner)] = true;
+        }
+        (0..owns.len()).filter(|at| owns[*at]).collect()
+    }
+
+    /// The node there.
+    pub(crate) fn node(&self, host: &Host) -> Option<usize> {
+        self.nodes.iter().position(|node| node.host == *host)
+    }
+
+    /// How many slots the node at this place owns.
+    pub(super) fn count(&self, at: usize) -> usize {
+        self.owners.iter().filter(|owner| usize::from(**owner) == at).count()
+    }
+
+    /// True when this is no other cluster than `other`.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let is_same = |one: &Node, other: &Node| {
+            Arc::ptr_eq(&one.endpoint, &other.endpoint)
+                && (one.master, one.is_master) == (other.master, other.is_master)
+        };
+        self.home == other.home
+            && self.owners == other.owners
+            && self.nodes.len() == other.nodes.len()
+            && self.nodes.iter().zip(&other.nodes).all(|(one, other)| is_same(one, other))
+    }
+
+    /// The same, but for a slot that the node at this place owns.
+    pub(super) fn with_owner(&self, slot: u16, at: usize) -> Self {
+        let mut changed = self.clone();
+        if let (Some(owner), Ok(at)) = (changed.owners.get_mut(usize::from(slot)), u16::try_from(at)) {
+            *owner = at;
+        }
+        changed
+    }
+
+    /// The same, with a node more.
+    pub(super) fn with_node(&self, node: Node) -> Self {
+        let mut changed = self.clone();
+        changed.nodes.push(node);
+        changed
+    }
+}
+
+// Every slot has a place in a vector.
+const _: () = assert!(SLOTS < NOBODY);

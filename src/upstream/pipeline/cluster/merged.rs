@@ -1,0 +1,438 @@
+//! The replies to a batch whose requests went to several nodes: they come in the order of the requests, whichever node
+//! answers first. A node that does not have a key any more says so instead of an answer, and the request goes on to the
+//! one that has it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::time::Sleep;
+
+use super::ClusterLane;
+use crate::resp::encode;
+use crate::resp::reply::ReplyScanner;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::cluster::redirect::Redirect;
+use crate::upstream::endpoint::cluster::{has_moved, known_node};
+use crate::upstream::pipeline::account::{Account, Kept};
+use crate::upstream::pipeline::batch::{Asked, Batch, Expect, To};
+use crate::upstream::pipeline::lane_ticket::{Broken, Chunk, LaneTicket};
+
+/// The pause before a request is sent again to a cluster that is changing.
+const PAUSE: Duration = Duration::from_millis(20);
+/// A reply that is shorter than this is gathered with others, at most so many bytes of them.
+const SHORT: usize = 4 * 1024;
+const GATHERED: usize = 16 * 1024;
+
+/// What one node was given of the batch, and what has come of it.
+#[derive(Debug)]
+pub(super) struct Part {
+    ticket: LaneTicket,
+    server: Arc<Endpoint>,
+    /// Its requests.
+    bytes: Bytes,
+    asked: Vec<Asked>,
+    /// How many have been answered, and where the front one begins.
+    answered: usize,
+    start: usize,
+    /// Replies that have come and were not taken.
+    come: Bytes,
+    kept: Kept,
+}
+
+impl Part {
+    pub(super) fn new(ticket: LaneTicket, server: Arc<Endpoint>, bytes: Bytes, asked: Vec<Asked>) -> Self {
+        let kept = Kept::new(ticket.account());
+        Self { ticket, server, bytes, asked, answered: 0, start: 0, come: Bytes::new(), kept }
+    }
+
+    /// What the front request expects.
+    fn front(&self) -> Option<&Asked> {
+        self.asked.get(self.answered)
+    }
+
+    /// The front request has been answered.
+    fn pass(&mut self) {
+        if let Some(asked) = self.asked.get(self.answered) {
+            (self.start, self.answered) = (asked.end, self.answered + 1);
+        }
+    }
+
+    /// Ready when some of its replies have come; with a push message if one came before them.
+    fn poll_come(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+        if self.come.is_empty() {
+            match ready!(self.ticket.poll_chunk(cx))? {
+                None => return Poll::Ready(Err(Broken)),
+                Some(Chunk::Push(push)) => return Poll::Ready(Ok(Some(push))),
+                Some(Chunk::Reply(bytes)) => {
+                    self.kept.are(bytes.len());
+                    self.come = bytes;
+                }
+            }
+        }
+        Poll::Ready(Ok(None))
+    }
+
+    /// Takes what has come in front.
+    fn take(&mut self, length: usize) -> Bytes {
+        let taken = self.come.split_to(length);
+        self.settle();
+        taken
+    }
+
+    fn settle(&mut self) {
+        if self.come.is_empty() {
+            self.come = Bytes::new();
+            self.kept.are(0);
+        }
+    }
+}
+
+/// Where the front request was sent again.
+#[derive(Debug)]
+struct Again {
+    /// The node that it was sent to, once it was.
+    part: Option<Part>,
+    /// It is sent after a pause.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// When a node first sent it elsewhere.
+    since: Instant,
+}
+
+/// How far the replies to the front request have come.
+#[derive(Debug, Default)]
+struct Replies {
+    scanner: ReplyScanner,
+    /// Those that come before, and are nobody's.
+    skip: u32,
+    /// Whole ones.
+    seen: u32,
+    /// Some of the current one has come, and has been passed on.
+    is_begun: bool,
+    /// Those that answer nothing by themselves: of a transaction, all but the last.
+    held: BytesMut,
+    /// A node has sent the request elsewhere by one of them.
+    redirect: Option<Redirect>,
+}
+
+/// What a look at the replies gives.
+enum Look {
+    /// So many bytes in front are the client's.
+    Passed(usize),
+    /// These bytes are.
+    Gave(Bytes),
+    /// Nothing that is the client's yet.
+    Held,
+    /// The last reply has ended; so many bytes in front are the client's.
+    Ended(usize),
+    /// The same, with what was held.
+    GaveLast(Bytes),
+    /// The node sends the request elsewhere; if it cannot go there, this is the reply.
+    Redirected(Redirect, Bytes),
+}
+
+/// What comes next of the merged replies.
+enum Next {
+    /// More was gathered.
+    Gathered,
+    /// These bytes, behind what was gathered.
+    Chunk(Chunk),
+    /// Nothing any more.
+    End,
+}
+
+/// The client's side of a batch whose requests went to the nodes of a cluster.
+#[derive(Debug)]
+pub struct Merged {
+    lane: Rc<ClusterLane>,
+    parts: Vec<Part>,
+    /// The part of each request that is still to be answered.
+    order: VecDeque<usize>,
+    replies: Replies,
+    again: Option<Box<Again>>,
+    /// The replies to the front request were waited for: what they say is news.
+    is_awaited: bool,
+    /// Short replies, which have waited for a turn of the other tasks.
+    gathered: BytesMut,
+    has_waited: bool,
+    /// Behind what was gathered.
+    next: Option<Result<Chunk, Broken>>,
+    is_muted: bool,
+}
+
+impl Merged {
+    pub(super) fn new(lane: Rc<ClusterLane>, parts: Vec<Part>, order: Vec<usize>) -> Self {
+        Self {
+            lane,
+            parts,
+            order: order.into(),
+            replies: Replies::default(),
+            again: None,
+            is_awaited: false,
+            gathered: BytesMut::new(),
+            has_waited: false,
+            next: None,
+            is_muted: false,
+        }
+    }
+
+    pub(in crate::upstream::pipeline) fn account(&self) -> Rc<Account> {
+        self.lane.rider.account.clone()
+    }
+
+    pub(in crate::upstream::pipeline) const fn mute(&mut self) {
+        self.is_muted = true;
+    }
+
+    pub(in crate::upstream::pipeline) fn is_bulky(&self) -> bool {
+        self.parts.iter().any(|part| part.ticket.is_bulky())
+    }
+
+    /// The next bytes; `None` after the last.
+    pub(in crate::upstream::pipeline) fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Chunk>, Broken>> {
+        loop {
+            let Some(chunk) = ready!(self.poll_gathered(cx))? else { return Poll::Ready(Ok(None)) };
+            if !self.is_muted || matches!(chunk, Chunk::Push(_)) {
+                return Poll::Ready(Ok(Some(chunk)));
+            }
+        }
+    }
+
+    /// The next bytes, as many short replies together as are here.
+    fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Broken>> {
+        if let Some(next) = self.next.take() {
+            return Poll::Ready(next.map(Some));
+        }
+        let next = loop {
+            match self.poll_next(cx) {
+                Poll::Ready(Ok(Next::Gathered)) if self.gathered.len() < GATHERED => {}
+                next => break next,
+            }
+        };
+        if self.gathered.is_empty() {
+            return next.map_ok(|next| if let Next::Chunk(chunk) = next { Some(chunk) } else { None });
+        }
+        // What other nodes have answered meanwhile is written together with it.
+        if next.is_pending() && !std::mem::replace(&mut self.has_waited, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.has_waited = false;
+        self.next = match next {
+            Poll::Ready(Ok(Next::Chunk(chunk))) => Some(Ok(chunk)),
+            Poll::Ready(Err(broken)) => Some(Err(broken)),
+            // It is looked at again.
+            Poll::Ready(Ok(Next::Gathered | Next::End)) | Poll::Pending => None,
+        };
+        Poll::Ready(Ok(Some(Chunk::Reply(self.gathered.split().freeze()))))
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Broken>> {
+        loop {
+            let Some(&at) = self.order.front() else { return Poll::Ready(Ok(Next::End)) };
+            let Some(asked) = self.parts.get(at).and_then(Part::front) else { return Poll::Ready(Err(Broken)) };
+            let expect = asked.expect;
+            if expect == Expect::Nothing {
+                self.pass(at);
+                continue;
+            }
+            ready!(self.poll_again(at, cx));
+            let again = self.again.as_mut().and_then(|again| again.part.as_mut());
+            let Some(part) = again.or(self.parts.get_mut(at)) else { return Poll::Ready(Err(Broken)) };
+            let come = part.poll_come(cx);
+            self.is_awaited |= come.is_pending();
+            if let Some(push) = ready!(come)? {
+                return Poll::Ready(Ok(Next::Chunk(Chunk::Push(push))));
+            }
+            let look = self.replies.look(part, expect)?;
+            let given = match look {
+                Look::Held => continue,
+                Look::Ended(length) if length < SHORT => {
+                    self.gathered.extend_from_slice(&part.come[..length]);
+                    part.come.advance(length);
+                    part.settle();
+                    self.pass(at);
+                    return Poll::Ready(Ok(Next::Gathered));
+                }
+                Look::Passed(length) => part.take(length),
+                Look::Gave(bytes) => bytes,
+                Look::Ended(length) => {
+                    let bytes = part.take(length);
+                    self.pass(at);
+                    bytes
+                }
+                Look::GaveLast(bytes) => {
+                    self.pass(at);
+                    bytes
+                }
+                Look::Redirected(redirect, instead) => {
+                    if self.follow(at, redirect) {
+                        continue;
+                    }
+                    self.pass(at);
+                    instead
+                }
+            };
+            return Poll::Ready(Ok(Next::Chunk(Chunk::Reply(given))));
+        }
+    }
+
+    /// The front request has been answered.
+    fn pass(&mut self, at: usize) {
+        self.order.pop_front();
+        (self.again, self.is_awaited) = (None, false);
+        self.replies.begin();
+        if let Some(part) = self.parts.get_mut(at) {
+            part.pass();
+        }
+    }
+
+    /// Sends the front request again, when its pause is over.
+    fn poll_again(&mut self, at: usize, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(again) = &mut self.again
+            && let Some(pause) = &mut again.pause
+        {
+            ready!(pause.as_mut().poll(cx));
+            again.pause = None;
+            let to = self.parts.get(at).and_then(Part::front).map_or(To::Home, |asked| asked.to);
+            let owner = self.lane.newest(to);
+            self.send(at, &owner, false);
+        }
+        Poll::Ready(())
+    }
+
+    /// Goes where the `redirect` leads; false if that has taken too long.
+    fn follow(&mut self, at: usize, redirect: Redirect) -> bool {
+        let (upstream, Some(part)) = (self.lane.servers.upstream.clone(), self.parts.get(at)) else { return false };
+        let again =
+            self.again.get_or_insert_with(|| Box::new(Again { part: None, pause: None, since: Instant::now() }));
+        if again.since.elapsed() >= upstream.settings.queue_timeout {
+            return false;
+        }
+        let server = again.part.as_ref().unwrap_or(part).server.clone();
+        let to = part.front().map_or(To::Home, |asked| asked.to);
+        self.replies.begin();
+        let owner = self.lane.newest(to);
+        match redirect {
+            // It may have been said long ago, and not be true any more: whoever has the slot now is asked.
+            Redirect::Moved(..) | Redirect::Ask(_) if !self.is_awaited && !Arc::ptr_eq(&owner, &server) => {
+                self.send(at, &owner, false);
+            }
+            Redirect::Ask(_) if !self.is_awaited => self.send(at, &owner, false),
+            Redirect::Moved(slot, node) => {
+                let owner = has_moved(&upstream, slot, &node).unwrap_or_else(|| upstream.clone());
+                self.send(at, &owner, false);
+            }
+            Redirect::Ask(node) => match known_node(&upstream, &node) {
+                Some(importer) => self.send(at, &importer, true),
+                None => return false,
+            },
+            Redirect::TryAgain => again.wait(),
+            Redirect::Down => {
+                upstream.cluster.doubt();
+                again.wait();
+            }
+            Redirect::Unsent => {
+                if Arc::ptr_eq(&owner, &server) {
+                    return false;
+                }
+                self.send(at, &owner, false);
+            }
+        }
+        true
+    }
+
+    /// Sends the front request to this server, which may be about to have the slot.
+    fn send(&mut self, at: usize, server: &Arc<Endpoint>, asks: bool) {
+        let Some(part) = self.parts.get(at) else { return };
+        let Some(&front) = part.front() else { return };
+        let (mut bytes, mut asked) = (BytesMut::new(), Vec::with_capacity(2));
+        if asks {
+            encode::request(&mut bytes, &["ASKING"]);
+            asked.push(Asked { end: bytes.len(), resendable: false, expect: Expect::Replies(1), to: front.to });
+        }
+        bytes.extend_from_slice(&part.bytes[part.start..front.end]);
+        asked.push(Asked { end: bytes.len(), ..front });
+        let ticket = self.lane.hand(server, Batch { bytes: bytes.freeze(), asked, ..Batch::default() });
+        self.replies.skip = u32::from(asks);
+        self.is_awaited = true;
+        if let Some(again) = &mut self.again {
+            again.part = Some(Part::new(ticket, server.clone(), Bytes::new(), Vec::new()));
+        }
+    }
+}
+
+impl Again {
+    fn wait(&mut self) {
+        self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+    }
+}
+
+impl Replies {
+    /// Nothing of the next request's has come.
+    fn begin(&mut self) {
+        (self.skip, self.seen, self.is_begun, self.redirect) = (0, 0, false, None);
+        self.held.clear();
+    }
+
+    /// Looks at what has come of them.
+    fn look(&mut self, part: &mut Part, expect: Expect) -> Result<Look, Broken> {
+        let all = if let Expect::Replies(all) = expect { all } else { 1 };
+        let is_last = self.skip == 0 && self.seen + 1 == all;
+        let is_error = !self.is_begun && part.come.first() == Some(&b'-');
+        let step = self.scanner.scan(&part.come).map_err(|_| Broken)?;
+        if step.end.is_none() {
+            return Ok(self.unfinished(part, step.used, is_last));
+        }
+        if is_last && !is_error && self.held.is_empty() && self.redirect.is_none() {
+            return Ok(Look::Ended(step.used));
+        }
+        self.is_begun = false;
+        let bytes = part.take(step.used);
+        if self.skip > 0 {
+            self.skip -= 1;
+            return Ok(Look::Held);
+        }
+        self.seen += 1;
+        if is_error && self.redirect.is_none() {
+            self.redirect = Redirect::read(&bytes, &part.server.host());
+        }
+        if !is_last {
+            self.held.extend_from_slice(&bytes);
+            return Ok(Look::Held);
+        }
+        let bytes = self.behind_held(bytes);
+        Ok(match self.redirect.take() {
+            Some(redirect) => Look::Redirected(redirect, bytes),
+            None => Look::GaveLast(bytes),
+        })
+    }
+
+    /// A reply that has begun, and not ended. The last one is the client's if nothing has sent the request elsewhere.
+    fn unfinished(&mut self, part: &mut Part, used: usize, is_last: bool) -> Look {
+        self.is_begun = true;
+        if is_last && self.redirect.is_none() {
+            if self.held.is_empty() {
+                return Look::Passed(used);
+            }
+            return Look::Gave(self.behind_held(part.take(used)));
+        }
+        self.held.extend_from_slice(&part.take(used));
+        Look::Held
+    }
+
+    fn behind_held(&mut self, bytes: Bytes) -> Bytes {
+        if self.held.is_empty() {
+            return bytes;
+        }
+        self.held.extend_from_slice(&bytes);
+        self.held.split().freeze()
+    }
+}

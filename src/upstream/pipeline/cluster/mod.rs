@@ -1,0 +1,140 @@
+//! A client's way into a cluster: each of its requests goes over a lane to the node that owns its slot, and the replies
+//! come back in the order of the requests (`merged.rs`).
+//!
+//! Invariants:
+//! - what a client asks of one node goes there in order. It goes by one map of the slots until everything that it sent
+//!   by that map has been answered (`server/client/intake.rs`): nothing overtakes a request that was sent elsewhere
+//!   (hazard 15);
+//! - a request is sent again only where a node has said that it did nothing with it.
+
+mod merged;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::account::Account;
+use super::batch::{Asked, Batch, To};
+use super::lane_ticket::LaneTicket;
+use super::server_lane::ServerLane;
+use super::servers::Servers;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::cluster::SlotMap;
+use crate::upstream::endpoint::group::Group;
+pub use merged::Merged;
+use merged::Part;
+
+/// Whose requests they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Rider {
+    pub(crate) group: Group,
+    pub(crate) client: u64,
+    pub(crate) account: Rc<Account>,
+    /// It has its lanes for itself, where there is room for that.
+    pub(crate) is_alone: bool,
+}
+
+/// One client's lanes to the nodes of a cluster.
+#[derive(Debug)]
+pub struct ClusterLane {
+    servers: Rc<Servers>,
+    rider: Rider,
+    /// None where no node has answered yet.
+    map: Option<Arc<SlotMap>>,
+    lanes: RefCell<Vec<(Arc<Endpoint>, ServerLane)>>,
+}
+
+impl ClusterLane {
+    /// That of a client with nothing under way.
+    pub(crate) fn new(servers: Rc<Servers>, rider: Rider) -> Self {
+        let map = servers.upstream.cluster.map();
+        Self { servers, rider, map, lanes: RefCell::default() }
+    }
+
+    /// The server that takes this, by a map; by none, whichever the upstream is.
+    fn server(&self, map: Option<&SlotMap>, to: To) -> Arc<Endpoint> {
+        let Some(map) = map else { return self.servers.upstream.clone() };
+        map.nodes.get(map.place(to.slot())).map_or_else(|| self.servers.upstream.clone(), |node| node.endpoint.clone())
+    }
+
+    /// The server that takes this by the newest map.
+    fn newest(&self, to: To) -> Arc<Endpoint> {
+        self.server(self.servers.upstream.cluster.map().as_deref(), to)
+    }
+
+    /// Hands requests to a server's lane.
+    fn hand(&self, server: &Arc<Endpoint>, batch: Batch) -> LaneTicket {
+        let mut lanes = self.lanes.borrow_mut();
+        if let Some((_, lane)) = lanes.iter().find(|(known, _)| Arc::ptr_eq(known, server)) {
+            return lane.submit(batch);
+        }
+        let lane = self.open(server);
+        let ticket = lane.submit(batch);
+        lanes.push((server.clone(), lane));
+        ticket
+    }
+
+    fn open(&self, server: &Arc<Endpoint>) -> ServerLane {
+        let Rider { group, client, account, is_alone } = &self.rider;
+        if *is_alone && let Some(permit) = server.permits.enter_if_open() {
+            return ServerLane::start_private(server.clone(), group.clone(), account, permit);
+        }
+        self.servers.lanes(server).lane(group, *client, account)
+    }
+
+    /// One of the lanes is held up by others, or is not the one that its client begins with.
+    pub(super) fn should_be_left(&self) -> bool {
+        self.lanes.borrow().iter().any(|(_, lane)| lane.should_be_left())
+    }
+
+    /// Sends each request of a batch to its node.
+    pub(super) fn submit(self: &Rc<Self>, batch: Batch) -> Merged {
+        let mut shares: Vec<Share> = Vec::new();
+        let mut order = Vec::with_capacity(batch.asked.len());
+        let mut start = 0;
+        for asked in &batch.asked {
+            let place = self.map.as_ref().map_or(0, |map| map.place(asked.to.slot()));
+            let at = shares.iter().position(|share| share.place == place).unwrap_or_else(|| {
+                shares.push(Share::new(place, self.server(self.map.as_deref(), asked.to), &batch));
+                shares.len() - 1
+            });
+            order.push(at);
+            shares[at].add(&batch.bytes[start..asked.end], *asked);
+            start = asked.end;
+        }
+        let parts = shares.into_iter().map(|share| self.send(share, &batch)).collect();
+        Merged::new(self.clone(), parts, order)
+    }
+
+    fn send(&self, share: Share, of: &Batch) -> Part {
+        let Share { server, bytes, asked, .. } = share;
+        let bytes = bytes.freeze();
+        let batch = Batch { bytes: bytes.clone(), asked: asked.clone(), loss: of.loss, is_timed: of.is_timed };
+        Part::new(self.hand(&server, batch), server, bytes, asked)
+    }
+}
+
+/// What one node gets of a batch.
+struct Share {
+    /// The node's place in the map.
+    place: usize,
+    server: Arc<Endpoint>,
+    bytes: BytesMut,
+    asked: Vec<Asked>,
+}
+
+impl Share {
+    /// Nothing yet of what may be all of the batch.
+    fn new(place: usize, server: Arc<Endpoint>, of: &Batch) -> Self {
+        let most = if of.asked.len() == 1 { 1 } else { 2 };
+        let bytes = BytesMut::with_capacity(of.bytes.len() / most);
+        Self { place, server, bytes, asked: Vec::with_capacity(of.asked.len() / most) }
+    }
+
+    fn add(&mut self, request: &[u8], asked: Asked) {
+        self.bytes.extend_from_slice(request);
+        self.asked.push(Asked { end: self.bytes.len(), ..asked });
+    }
+}
