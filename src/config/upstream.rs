@@ -22,6 +22,8 @@ pub struct Upstream {
     pub sentinel_username: String,
     /// Its password; empty: none.
     pub sentinel_password: String,
+    /// Where the upstream is a cluster: commands that change keys of several slots at once are split (MSET).
+    pub cluster_split: bool,
     /// Lanes per worker thread, RESP version and database.
     pub lanes: usize,
     /// How long one attempt to connect may take.
@@ -71,6 +73,7 @@ impl Default for Upstream {
             tls_verify: TlsVerify::default(),
             sentinel_username: String::new(),
             sentinel_password: String::new(),
+            cluster_split: false,
             lanes: 2,
             connect_timeout: Duration::from_secs(1),
             command_timeout: Duration::from_secs(30),

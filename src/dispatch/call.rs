@@ -5,6 +5,7 @@ use bytes::BytesMut;
 
 use super::connection::subscribe::Shared;
 use super::connection::{client, hello, local};
+use super::spread::cluster_aware;
 use super::{Exclusive, Flow, Services, hearthside, info, listing};
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::config::AuthMode;
@@ -90,6 +91,7 @@ impl<'a> Call<'a> {
             Local::ClientReply => client::reply(session, request, out),
             Local::Keys => return listing::keys(services, session, request, out),
             Local::Scan => return listing::scan(services, session, request, out),
+            Local::Cluster => cluster_aware::answer(services, session, request, spec, out),
             Local::Info => return info::answer(services, session, request, out),
         }
         Flow::Answered

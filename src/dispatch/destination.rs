@@ -1,26 +1,56 @@
-//! Which node of a cluster takes a request: the owner of the slot that its keys are in.
+//! Which nodes of a cluster take a request: the owner of the slot that its keys are in, or several, if its keys are in
+//! several slots, or if it names none and concerns all.
 //!
 //! Source: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model>
 
-use crate::command::{Request, Slots};
-use crate::errors;
-use crate::route::Route;
+use super::spread::cluster_aware::asks_for_nodes;
+use crate::command::{Request, Slots, Spec};
+use crate::errors::upstream as errors;
+use crate::route::{Local, Route, Spread};
 use crate::session::Session;
-use crate::upstream::To;
+use crate::upstream::{To, Upstream};
 
-/// Finds the node for a request that goes `route`, which may not go there.
-pub(super) fn within(session: &mut Session, request: &Request<'_>, route: Route) -> Route {
+/// Finds the nodes for a request that goes `route`, which may not go there.
+pub(super) fn within(upstream: &Upstream, session: &mut Session, request: &Request<'_>, route: Route) -> Route {
     let goes_there = matches!(
         route,
         Route::PassThrough(_) | Route::Pinned(..) | Route::Unknown(_) | Route::Unanswered | Route::Transaction(..)
     );
     let (true, Some(spec)) = (goes_there, session.spec) else { return route };
+    if asks_for_nodes(spec) && !matches!(route, Route::Unanswered) {
+        return Route::Local(Local::Cluster, spec);
+    }
     match request.slots(spec) {
-        Slots::None => route,
+        Slots::None => everywhere(route, spec),
         Slots::One(slot) => {
             session.to = To::Slot(slot);
             route
         }
-        Slots::Several => Route::Refused(errors::upstream::several_slots(&request.name()).into()),
+        Slots::Several => several(upstream, request, &route, spec),
+    }
+}
+
+/// The route of a request that names no keys.
+fn everywhere(route: Route, spec: &'static Spec) -> Route {
+    if !matches!(route, Route::PassThrough(_)) {
+        return route;
+    }
+    match &*spec.name {
+        // The keys are everywhere, whether or not some are owned.
+        "keys" => Route::Local(Local::Keys, spec),
+        "scan" => Route::Local(Local::Scan, spec),
+        _ => Spread::by_nodes(spec).map_or(route, |spread| Route::Spread(spread, spec)),
+    }
+}
+
+/// The route of a request whose keys are in several slots.
+fn several(upstream: &Upstream, request: &Request<'_>, route: &Route, spec: &'static Spec) -> Route {
+    let is_plain = matches!(route, Route::PassThrough(_));
+    match Spread::by_slots(request, spec).filter(|_| is_plain) {
+        Some(spread) if spread.is_atomic() && !upstream.endpoint().settings.cluster_split => {
+            Route::Refused(errors::not_at_once(&request.name()).into())
+        }
+        Some(spread) => Route::Spread(spread, spec),
+        None => Route::Refused(errors::several_slots(&request.name()).into()),
     }
 }

@@ -5,20 +5,23 @@ use std::fmt::Write;
 use bytes::{Bytes, BytesMut};
 
 use super::info_clients::{Numbers, SECTIONS};
-use super::{Flow, Services};
+use super::spread::by_node::ByNode;
+use super::{Flow, Services, info_nodes};
 use crate::command::Request;
 use crate::resp::{decode, encode};
+use crate::route::Reach;
 use crate::session::Session;
 use crate::store::Taken;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{ConsistencyMetrics, MINUTES, Outcome, RouteLabel};
-use crate::upstream::Batch;
+use crate::upstream::{Batch, Broken, Ticket};
 
 pub(super) fn answer(services: &Services, session: &mut Session, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     let wants = |section: &str| (1..request.len()).any(|i| request.is(i, section));
     let everything = request.len() == 1 || ["default", "all", "everything"].iter().any(|s| wants(s));
     let (has_section, has_clients) = (everything || wants("hearthside"), everything || SECTIONS.into_iter().any(wants));
-    if !has_section && !has_clients {
+    let is_cluster = services.upstream.is_cluster();
+    if !has_section && !has_clients && !is_cluster {
         return services.forward(session, request, true);
     }
     session.tally.flush(&services.metrics.commands);
@@ -29,18 +32,18 @@ pub(super) fn answer(services: &Services, session: &mut Session, request: &Reque
         return Flow::Answered;
     }
     let numbers = Numbers::of(services.clients.census(), &services.policy.limits, &services.metrics.clients);
-    let run = Batch::one(Bytes::copy_from_slice(request.raw()), true);
-    let ticket = services.lane(session).submit(run);
+    let asked = Asked::send(services, session, request);
     Flow::Later(Box::pin(async move {
-        let (reply, pushes) = ticket.parts().await?;
-        let reply = reply.whole();
+        let (replies, pushes) = asked.replies().await?;
         let mut out = BytesMut::from(&pushes[..]);
-        let mut text = match (decode::text(&reply, proto), &ours) {
-            (Some(text), _) => numbers.put_into(&text),
+        let texts = replies.iter().map(|reply| decode::text(reply, proto).ok_or(reply)).collect::<Result<Vec<_>, _>>();
+        let mut text = match (texts, &ours) {
+            (Ok(texts), _) if is_cluster => numbers.put_into(&info_nodes::joined(&texts)),
+            (Ok(texts), _) => numbers.put_into(&texts.concat()),
             // Without an upstream there is still the sidecar to ask about.
-            (None, Some(_)) => Vec::new(),
-            (None, None) => {
-                out.extend_from_slice(&reply);
+            (Err(_), Some(_)) => Vec::new(),
+            (Err(reply), None) => {
+                out.extend_from_slice(reply);
                 return Ok(out.into());
             }
         };
@@ -53,6 +56,29 @@ pub(super) fn answer(services: &Services, session: &mut Session, request: &Reque
         encode::verbatim(&mut out, proto, &text);
         Ok(out.into())
     }))
+}
+
+/// The upstream's answer on its way, or those of all masters of a cluster.
+enum Asked {
+    Server(Ticket),
+    Cluster(ByNode),
+}
+
+impl Asked {
+    fn send(services: &Services, session: &mut Session, request: &Request<'_>) -> Self {
+        let (request, lane) = (Bytes::copy_from_slice(request.raw()), services.lane(session));
+        match services.upstream.is_cluster() {
+            true => Self::Cluster(ByNode::send(lane, Reach::Masters, &request, true)),
+            false => Self::Server(lane.submit(Batch::one(request, true))),
+        }
+    }
+
+    async fn replies(self) -> Result<(Vec<Bytes>, Bytes), Broken> {
+        match self {
+            Self::Server(ticket) => ticket.parts().await.map(|(reply, pushes)| (vec![reply.whole()], pushes)),
+            Self::Cluster(asked) => asked.replies().await,
+        }
+    }
 }
 
 fn section(metrics: &Metrics, feed: Option<Taken>) -> String {

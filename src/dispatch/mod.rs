@@ -7,12 +7,14 @@ mod destination;
 mod hearthside;
 mod info;
 mod info_clients;
+mod info_nodes;
 pub mod listing;
 mod newest;
 pub mod owned;
 mod refusal;
 mod reply_room;
 mod rights;
+mod spread;
 mod unknown;
 
 use std::cell::RefCell;
@@ -30,6 +32,7 @@ pub use owned::Owned;
 pub use owned::expire::{Living, answer_lived};
 pub use owned::read::answer_from;
 pub use owned::write::{Mismatch, refusal as write_refusal};
+pub use spread::joint::join;
 
 use call::Call;
 
@@ -200,7 +203,7 @@ impl Services {
         }
         session.to = To::Home;
         if self.upstream.is_cluster() {
-            route = destination::within(session, request, route);
+            route = destination::within(&self.upstream, session, request, route);
         }
         self.unless_unpermitted(session, request, route)
     }
@@ -230,6 +233,7 @@ impl Services {
             Route::Cached(key, verb) => call.cached(key, verb),
             Route::NotAnswered(key) => call.not_answered(key),
             Route::Split(keys) => call.split(&keys),
+            Route::Spread(spread, spec) => call.spread(spread, spec),
             Route::Transaction(command, spec) => call.transaction(command, spec),
             Route::Pinned(Pin::Subscribe(kind), spec) if self.hub.is_some() => call.subscribe(kind, true, spec),
             Route::Pinned(Pin::Unsubscribe(kind), spec) if self.hub.is_some() => call.subscribe(kind, false, spec),

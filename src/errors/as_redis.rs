@@ -177,7 +177,13 @@ pub fn no_user(name: &str) -> String {
 
 /// A subcommand of CLIENT that is not passed on (`server.c`, `commandCheckExistence`).
 pub fn unknown_of_client(subcommand: &[u8]) -> String {
-    format!("ERR unknown subcommand '{}'. Try CLIENT HELP.", String::from_utf8_lossy(subcommand))
+    unknown_subcommand("CLIENT", subcommand)
+}
+
+/// A subcommand that there is not (the same place).
+pub fn unknown_subcommand(container: &str, subcommand: &[u8]) -> String {
+    let subcommand = &subcommand[..subcommand.len().min(128)];
+    format!("ERR unknown subcommand '{}'. Try {container} HELP.", String::from_utf8_lossy(subcommand))
 }
 
 /// A command that a server does not take inside MULTI (`server.c`, `processCommand` of Valkey).

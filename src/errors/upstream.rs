@@ -47,10 +47,31 @@ pub const RETIRED: &str =
 /// The keys of a command are in several slots of a cluster.
 pub fn several_slots(command: &str) -> String {
     format!(
-        "CROSSSLOT hearthside: the keys of {command} are in several slots of the upstream's cluster, and no node has \
-         all of them; give them a common {{tag}}, or ask for them one by one"
+        "CROSSSLOT hearthside: the keys of {command} are in several slots of the upstream's cluster, and {command} \
+         cannot be split; give them a common {{tag}}, or ask for them one by one"
     )
 }
+
+/// The same of a command that could be split, if it need not happen at once.
+pub fn not_at_once(command: &str) -> String {
+    format!(
+        "CROSSSLOT hearthside: the keys of {command} are in several slots of the upstream's cluster, where they \
+         cannot be changed at once; give them a common {{tag}}, or set upstream.cluster_split = true if each slot may be \
+         changed by itself"
+    )
+}
+
+/// A command of a transaction concerns more than one node of a cluster.
+pub fn several_nodes(command: &str) -> String {
+    format!(
+        "ERR hearthside: {command} concerns several nodes of the upstream's cluster, and a transaction runs on one; send \
+         it outside of MULTI"
+    )
+}
+
+/// A client asks for the nodes of a cluster.
+pub const NO_CLUSTER_HERE: &str = "ERR This instance has cluster support disabled (hearthside: use a plain client; the \
+    sidecar follows the nodes of the upstream's cluster itself)";
 
 /// As much waits on the client's lane as may.
 pub const QUEUE_FULL: &str =
@@ -73,6 +94,11 @@ pub const LOST_IN_REPLY: &str = "ERR hearthside: the upstream connection was los
 /// The shared connection of subscribers is away or slow.
 pub const NOT_SUBSCRIBED: &str =
     "ERR hearthside: the upstream did not confirm the subscription in time; nothing is subscribed";
+
+/// True for the sidecar's own word instead of a server's reply: the request was not sent, or its reply did not come.
+pub fn is_instead(error: &str) -> bool {
+    [LOST, TIMED_OUT].contains(&error) || error.starts_with("LOADING") && error.ends_with(NOT_SENT)
+}
 
 /// What happened, for logs: such an error without what only a client must know.
 pub fn reason(error: &str) -> &str {

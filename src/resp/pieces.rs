@@ -193,6 +193,13 @@ impl Elements {
         }
     }
 
+    /// Replies that came one after the other, each of which is an element here.
+    #[must_use]
+    pub fn in_row(mut replies: Pieces) -> Self {
+        replies.close_tail();
+        Self(replies)
+    }
+
     /// None: an array without elements.
     #[must_use]
     pub fn none() -> Self {

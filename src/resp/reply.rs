@@ -8,6 +8,7 @@
 //!
 //! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
+use bytes::Bytes;
 use memchr::memchr;
 
 use super::number::{parse_i64, short_number};
@@ -260,6 +261,19 @@ pub fn parts(reply: &[u8]) -> Option<Vec<&[u8]>> {
         rest = behind;
     }
     rest.is_empty().then_some(found)
+}
+
+/// Each of several replies that came one after the other, whole, without copying it.
+#[must_use]
+pub fn each(replies: &Bytes) -> Vec<Bytes> {
+    let (mut rest, mut found) = (replies.clone(), Vec::new());
+    while !rest.is_empty() {
+        match ReplyScanner::default().scan(&rest) {
+            Ok(Scanned { used, end: Some(_) }) => found.push(rest.split_to(used)),
+            _ => break,
+        }
+    }
+    found
 }
 
 #[cfg(test)]

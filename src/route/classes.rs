@@ -49,6 +49,8 @@ pub enum Local {
     Scan,
     /// `INFO [section ...]`: the upstream's and the sidecar's.
     Info,
+    /// CLUSTER, READONLY, READWRITE and ASKING in front of a cluster, which no client sees.
+    Cluster,
 }
 
 /// Commands over several keys that are split: a part for the upstream, and each owned key by itself.

@@ -44,6 +44,7 @@ const fn locally(local: Local) -> &'static str {
         Local::WhoAmI => "the upstream's user; with `auth.mode = \"users\"` the sidecar's",
         Local::Keys => "the upstream's keys and the owned ones",
         Local::Scan => "definitions, cached keys in pages of the store, then the upstream's",
+        Local::Cluster => "answered by the sidecar as by a server that is no cluster",
         Local::Info => "the upstream's, with the sidecar's own clients, and a section of the sidecar's",
     }
 }

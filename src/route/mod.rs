@@ -8,12 +8,14 @@ mod describe;
 mod owned;
 mod private;
 mod refusal;
+mod spread;
 
 pub use classes::{Local, Pin, Split, Transaction, Unknown, may_end_server};
 pub use denied::Denied;
 pub use describe::handling;
 pub use owned::{Holder, OwnedKey, SplitKey, SplitKeys};
 pub use refusal::Refusal;
+pub use spread::{Joint, Reach, Spread};
 
 use crate::command::{self, Request, Source, Spec};
 use crate::errors;
@@ -39,6 +41,8 @@ pub enum Route {
     NotAnswered(OwnedKey),
     /// Several keys, some of them owned, of a command that can be split.
     Split(SplitKeys),
+    /// For more than one node of a cluster.
+    Spread(Spread, &'static Spec),
     /// Through the client's transaction.
     Transaction(Transaction, &'static Spec),
     /// Over a pinned connection.

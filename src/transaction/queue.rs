@@ -11,7 +11,7 @@ use crate::record::Verb;
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
 use crate::resp::pubsub::Kind;
-use crate::route::{Holder, Local, Pin, Route, Router, Split, SplitKeys};
+use crate::route::{Holder, Local, Pin, Route, Router, Split, SplitKeys, Spread};
 use crate::session::Session;
 
 pub(super) enum Place {
@@ -47,6 +47,8 @@ pub(super) fn place(services: &Services, session: &mut Session, request: &Reques
         }
         Route::Local(_, spec) => here(request, spec),
         Route::Hearthside => Place::Here,
+        Route::Spread(Spread::Slots(..), _) => Place::Refused(errors::upstream::several_slots(&request.name())),
+        Route::Spread(..) => Place::Refused(errors::upstream::several_nodes(&request.name())),
         Route::Refused(refusal) => Place::Refused(refusal.text.clone()),
         Route::Definition(..) | Route::Cached(..) | Route::NotAnswered(_) => owned(services, request, route),
         Route::Split(keys) => split(&services.router, request, keys),

@@ -5,6 +5,7 @@ mod endpoint;
 mod hub;
 mod pinned;
 mod pipeline;
+mod tour;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,11 +27,12 @@ pub use hub::{Confirmed, Hub, Membership, Overflowed, Subscriber};
 pub use pinned::shelf::Member;
 pub use pinned::{Lost, Pinned};
 pub use pipeline::account::{Account, Kept};
-pub use pipeline::batch::{Asked, Batch, Expect, Loss, To};
+pub use pipeline::batch::{Asked, Batch, Expect, Loss, Stop, To};
 pub use pipeline::inbox::Inbox;
 pub use pipeline::lane::Lane;
 pub use pipeline::lane_ticket::{Broken, Chunk};
 pub use pipeline::ticket::Ticket;
+pub use tour::{Surveyor, Tour};
 
 use crate::command::{Spec, Table};
 use pinned::pool::Pool;
@@ -95,6 +97,11 @@ impl Upstream {
 
     /// The server that takes this.
     fn server(&self, to: To) -> Arc<Endpoint> {
+        if let To::Node(number) = to
+            && let Some(node) = self.endpoint.cluster.map().and_then(|map| Some(map.numbered(number)?.endpoint.clone()))
+        {
+            return node;
+        }
         self.endpoint.cluster.server(to.slot()).unwrap_or_else(|| self.endpoint.clone())
     }
 
@@ -197,7 +204,7 @@ impl Upstream {
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn pin_aside(&self, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
-        self.pool(To::Home).take_aside(&Group { db: 0, ..group.clone() }, account).await
+    pub async fn pin_aside(&self, to: To, group: &Group, account: &Rc<Account>) -> Result<Pinned, ConnectError> {
+        self.pool(to).take_aside(&Group { db: 0, ..group.clone() }, account).await
     }
 }

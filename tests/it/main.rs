@@ -14,6 +14,7 @@
 static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, usize::MAX);
 
 mod access;
+mod cluster;
 mod consistency;
 mod differential;
 mod faults;

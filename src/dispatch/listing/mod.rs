@@ -4,6 +4,7 @@
 //! own iteration. Where it stands is kept for a while (`scans.rs`); its number is the cursor, with a bit
 //! that no cursor of an upstream has.
 
+mod cluster;
 pub mod scans;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,7 +21,7 @@ use crate::resp::pieces::Pieces;
 use crate::resp::{decode, encode, reply};
 use crate::session::Session;
 use crate::store::StoreError;
-use crate::upstream::{Batch, Ticket};
+use crate::upstream::{Batch, Broken, Ticket, Tour};
 use scans::{OURS, Place};
 
 /// Rows asked for at once by KEYS.
@@ -85,7 +86,7 @@ pub(super) fn keys(services: &Services, session: &mut Session, request: &Request
         encode::error(out, &text);
         return Flow::Answered;
     }
-    let ticket = submit(services, session, request);
+    let theirs = Theirs::ask(services, session, request);
     let owned = services.owned.clone();
     let router = services.router.clone();
     let mut room = Room::of(services, session);
@@ -96,18 +97,49 @@ pub(super) fn keys(services: &Services, session: &mut Session, request: &Request
             Err((mapping, error)) => return Ok(error_reply(&owned.load_error(mapping, &error))),
         };
         // The upstream's reply is counted where it waits.
-        let reply = ticket.whole().await?;
-        let Some(theirs) = reply::elements(&reply) else { return Ok(reply.into()) };
-        if !room.takes(reply.len(), reply.len()) {
+        let theirs = match theirs.keys(&wish).await? {
+            Ok(theirs) => theirs,
+            Err(reply) => return Ok(reply.into()),
+        };
+        let length = theirs.iter().map(Bytes::len).sum();
+        if !room.takes(length, length) {
             return Ok(error_reply(errors::limits::REPLY_TOO_LONG));
         }
-        let theirs: Vec<&[u8]> = theirs.into_iter().filter(|bulk| !is_owned(&router, bulk)).collect();
+        let theirs: Vec<Bytes> = theirs.into_iter().filter(|bulk| !is_owned(&router, bulk)).collect();
         let mut all = Pieces::default();
         encode::array(all.tail(), theirs.len() + ours.count);
         theirs.iter().for_each(|bulk| all.tail().put_slice(bulk));
         all.append_all(ours.bulks);
         Ok(all)
     }))
+}
+
+/// The upstream's answer to KEYS, on its way.
+enum Theirs {
+    Server(Ticket),
+    Cluster(cluster::Listing),
+}
+
+impl Theirs {
+    fn ask(services: &Services, session: &mut Session, request: &Request<'_>) -> Self {
+        match cluster::Listing::begin(services, session, request) {
+            Some(listing) => Self::Cluster(listing),
+            None => Self::Server(submit(services, session, request)),
+        }
+    }
+
+    /// The keys, as bulk strings; another reply is what the client gets.
+    async fn keys(self, wish: &Wish) -> Result<Result<Vec<Bytes>, Bytes>, Broken> {
+        match self {
+            Self::Server(ticket) => {
+                let reply = ticket.whole().await?;
+                let keys = reply::elements(&reply);
+                let keys = keys.map(|keys| keys.into_iter().map(|key| reply.slice_ref(key)).collect());
+                Ok(keys.ok_or(reply))
+            }
+            Self::Cluster(listing) => listing.keys(wish).await,
+        }
+    }
 }
 
 /// Keys as bulk strings.
@@ -167,7 +199,9 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
     }
     let place = match cursor {
         0 => next_mapping(owned, &wish, MappingId::default()),
-        cursor if cursor & OURS == 0 => return upstream(services, session, request, cursor),
+        cursor if cursor & OURS == 0 && !services.upstream.is_cluster() => {
+            return upstream(services, session, request, cursor);
+        }
         cursor => match owned.scans.find(cursor) {
             Some(place) => place,
             None => {
@@ -177,7 +211,14 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
         },
     };
     match place {
-        Place::Upstream => upstream(services, session, request, 0),
+        Place::Upstream => match Tour::begin(services.lane(session)) {
+            Some(tour) => cluster::page(services, session, request, wish, cluster::Turn::first(tour, cursor)),
+            None => upstream(services, session, request, 0),
+        },
+        Place::Master(tour, at, theirs) => {
+            cluster::page(services, session, request, wish, cluster::Turn::at(tour, at, theirs, cursor))
+        }
+        Place::Slots(tour, slot) => cluster::again(services, session, wish, cluster::Again { tour, slot, cursor }),
         Place::Definitions(mapping, after) => {
             let snapshot = owned.definitions.snapshot();
             let keys: Vec<&Bytes> = snapshot.keys_after(mapping, after.as_ref()).take(wish.count).collect();

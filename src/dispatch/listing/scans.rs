@@ -12,13 +12,14 @@ use crate::cache::After;
 use crate::keys::MappingId;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::OwnedMetrics;
+use crate::upstream::Tour;
 
 /// Set in our cursors: an upstream would need 2^52 keys to use it, and it is still exact as a floating-point number.
 pub(super) const OURS: u64 = 1 << 52;
 /// Cursors that are known; the oldest are forgotten.
 const MOST: usize = 10_000;
-/// How long a cursor is known, in milliseconds.
-const LIFE: u64 = 60_000;
+/// How long a cursor is known, in milliseconds: servers know theirs for ever, and clients may take their time.
+const LIFE: u64 = 3_600_000;
 
 /// Where a SCAN stands.
 #[derive(Clone, Debug)]
@@ -29,6 +30,10 @@ pub(crate) enum Place {
     Cached(MappingId, After),
     /// Before the upstream's iteration.
     Upstream,
+    /// In a cluster's: at the master of this place of the tour, whose own cursor this is.
+    Master(Arc<Tour>, usize, u64),
+    /// Behind the masters: in the slots that were on their way meanwhile, from this one on.
+    Slots(Arc<Tour>, u16),
 }
 
 #[derive(Debug)]

@@ -13,13 +13,14 @@ use crate::config::DeleteMode;
 use crate::definitions::Snapshot;
 use crate::dispatch::call::Call;
 use crate::dispatch::reply_room::Room;
+use crate::dispatch::spread::by_slot::BySlot;
 use crate::dispatch::{Flow, Owned, error_reply};
 use crate::errors;
 use crate::keys::MappingId;
 use crate::record::{Record, Write};
 use crate::resp::pieces::{Elements, Pieces};
 use crate::resp::{Proto, decode, encode};
-use crate::route::{Holder, Split, SplitKeys};
+use crate::route::{Holder, Joint, Split, SplitKeys};
 use crate::store::StoreError;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::upstream::{Broken, Ticket};
@@ -79,7 +80,7 @@ impl Call<'_> {
             split: keys.split,
             proto: self.session.proto(),
             room,
-            ticket: self.ask_upstream(keys),
+            theirs: self.ask_upstream(keys),
         };
         Flow::Later(Box::pin(joining.joined(begun)))
     }
@@ -151,11 +152,17 @@ impl Call<'_> {
         Begun::Later(Coming { mapping, part })
     }
 
-    /// Sends the upstream's keys, if there are any, as one command.
-    fn ask_upstream(&mut self, keys: &SplitKeys) -> Option<Ticket> {
+    /// Sends the upstream's keys, if there are any, as one command, or to each node of a cluster its own.
+    fn ask_upstream(&mut self, keys: &SplitKeys) -> Option<Theirs> {
         let theirs = keys.keys.iter().filter(|key| key.holder == Holder::Upstream).map(|key| self.request.arg(key.at));
         let words: Vec<&[u8]> = std::iter::once(self.request.arg(0)).chain(theirs).collect();
-        (words.len() > 1).then(|| self.services.ask(self.session, &words, keys.spec.flags.readonly))
+        let resendable = keys.spec.flags.readonly;
+        if words.len() > 1 && self.services.upstream.is_cluster() {
+            let joint = if keys.split == Split::Values { Joint::Listed } else { Joint::Sum };
+            let lane = self.services.lane(self.session);
+            return Some(Theirs::Cluster(BySlot::send(lane, &words, 1, joint, resendable)));
+        }
+        (words.len() > 1).then(|| Theirs::Server(self.services.ask(self.session, &words, resendable)))
     }
 }
 
@@ -165,7 +172,22 @@ struct Joining {
     split: Split,
     proto: Proto,
     room: Room,
-    ticket: Option<Ticket>,
+    theirs: Option<Theirs>,
+}
+
+/// The upstream's part.
+enum Theirs {
+    Server(Ticket),
+    Cluster(BySlot),
+}
+
+impl Theirs {
+    async fn parts(self) -> Result<(Pieces, Bytes), Broken> {
+        match self {
+            Self::Server(ticket) => ticket.parts().await,
+            Self::Cluster(parts) => parts.joined().await,
+        }
+    }
 }
 
 impl Joining {
@@ -176,8 +198,8 @@ impl Joining {
             Err(text) => return Ok(error_reply(&text)),
         };
         // The upstream's reply is counted where it waits.
-        let (upstream, pushes) = match self.ticket {
-            Some(ticket) => ticket.parts().await.map(|(reply, pushes)| (Some(reply), pushes))?,
+        let (upstream, pushes) = match self.theirs {
+            Some(theirs) => theirs.parts().await.map(|(reply, pushes)| (Some(reply), pushes))?,
             None => (None, Bytes::new()),
         };
         let mut reply = Pieces::from(pushes);

@@ -17,7 +17,7 @@ use crate::errors;
 use crate::resp::encode;
 use crate::route::{Pin, Refusal, Unknown, may_end_server};
 use crate::telemetry::clock::Tick;
-use crate::upstream::{ConnectError, Expect, Lost, PING, Pinned};
+use crate::upstream::{ConnectError, Expect, Lost, PING, Pinned, To};
 
 /// The connection on which a command waits.
 struct On {
@@ -52,7 +52,7 @@ pub(super) enum Needs {
 
 /// A client that closes its sending side so soon after a command that the table does not know is still answered: most
 /// do not wait. One that leaves later has waited, and does not any more.
-const SOON: Duration = Duration::from_secs(1);
+pub(super) const SOON: Duration = Duration::from_secs(1);
 /// Looks that a reply gets which may lie in the connection's socket when its client leaves.
 const LAST_LOOKS: usize = 4;
 
@@ -79,7 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let (services, group, account) =
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
         let asked = async {
-            let pinned = services.upstream.pin_aside(&group, &account).await?;
+            let pinned = services.upstream.pin_aside(To::Home, &group, &account).await?;
             let reply = wait(&pinned, Pin::Aside, request.bytes()).await;
             if reply.is_ok() {
                 pinned.give_back();
@@ -231,7 +231,7 @@ pub(super) async fn at_last<T>(
 
 /// WAIT counts replicas that have what its connection wrote; behind a command that just ran there, that is everything
 /// written so far, on whichever lane.
-async fn wait(pinned: &Pinned, pin: Pin, request: Bytes) -> Result<Bytes, Lost> {
+pub(super) async fn wait(pinned: &Pinned, pin: Pin, request: Bytes) -> Result<Bytes, Lost> {
     let mut pushes = BytesMut::new();
     if pin == Pin::Wait {
         let mut ping = BytesMut::new();

@@ -48,6 +48,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     async fn over_pinned(&mut self, pin: Pin, spec: &'static Spec, request: &OwnedRequest) -> Result<(), End> {
         let peer = self.session.peer.clone();
+        if self.concerns_all(pin, request) {
+            return self.everywhere(pin, request).await;
+        }
         match pin {
             Pin::Blocking | Pin::Wait => self.blocking(pin, request).await,
             Pin::Subscribe(kind) | Pin::Unsubscribe(kind) => self.subscribe(kind, spec, request).await,

@@ -15,6 +15,7 @@ mod batch;
 mod blocking;
 pub(super) mod connection;
 mod dedicated;
+mod everywhere;
 mod exclusive;
 mod explain;
 mod intake;

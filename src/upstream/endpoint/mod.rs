@@ -17,7 +17,7 @@ pub(super) mod permits;
 pub(super) mod private_server;
 pub(super) mod sentinel;
 pub(super) mod stream;
-mod target;
+pub(super) mod target;
 mod tls;
 pub(super) mod topology;
 mod url;

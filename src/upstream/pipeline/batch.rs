@@ -1,6 +1,6 @@
 //! What a client gives to a lane: requests that travel as one slice, and what each is answered with.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::resp::pubsub::Kind;
 
@@ -25,16 +25,27 @@ pub enum To {
     Home,
     /// The owner of this slot of a cluster.
     Slot(u16),
+    /// The node of a cluster that has this number, and no other one.
+    Node(u32),
 }
 
 impl To {
     /// The slot, if it has one.
     pub(crate) const fn slot(self) -> Option<u16> {
         match self {
-            Self::Home => None,
+            Self::Home | Self::Node(_) => None,
             Self::Slot(slot) => Some(slot),
         }
     }
+}
+
+/// A node among all that a command goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// How it is reached.
+    pub to: To,
+    /// Whatever the command asks for is only whole with what this one answers: it owns slots.
+    pub counts: bool,
 }
 
 /// One unit of a batch: a request, or a transaction whose requests must not be parted.
@@ -85,6 +96,17 @@ impl Batch {
     pub fn to(mut self, to: To) -> Self {
         self.asked.iter_mut().for_each(|asked| asked.to = to);
         self
+    }
+
+    /// A batch of many requests with one reply each, all of which only read or may write.
+    #[must_use]
+    pub fn each(requests: impl IntoIterator<Item = (To, Bytes)>, resendable: bool) -> Self {
+        let (mut bytes, mut asked) = (BytesMut::new(), Vec::new());
+        for (to, request) in requests {
+            bytes.extend_from_slice(&request);
+            asked.push(Asked { end: bytes.len(), resendable, expect: Expect::Replies(1), to });
+        }
+        Self { bytes: bytes.freeze(), asked, ..Self::default() }
     }
 
     /// A batch of one unit that is never sent again.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::batch::Batch;
+use super::batch::{Batch, Stop, To};
 use super::cluster::ClusterLane;
 use super::server_lane::ServerLane;
 use super::ticket::Ticket;
@@ -23,6 +23,25 @@ impl Lane {
         match self {
             Self::Server(lane) => Ticket::Lane(lane.submit(batch)),
             Self::Cluster(lane) => Ticket::Merged(Box::new(lane.submit(batch))),
+        }
+    }
+
+    /// The nodes that a command goes to which concerns all masters, or replicas, too. The first one is who answers for
+    /// all.
+    #[must_use]
+    pub fn everywhere(&self, replicas: bool) -> Vec<Stop> {
+        match self {
+            Self::Server(_) => vec![Stop { to: To::Home, counts: true }],
+            Self::Cluster(lane) => lane.everywhere(replicas),
+        }
+    }
+
+    /// The way into a cluster.
+    #[must_use]
+    pub(crate) const fn cluster(&self) -> Option<&Rc<ClusterLane>> {
+        match self {
+            Self::Server(_) => None,
+            Self::Cluster(lane) => Some(lane),
         }
     }
 

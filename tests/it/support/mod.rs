@@ -3,6 +3,8 @@
 
 pub mod admin;
 pub mod certificates;
+pub mod clusters;
+pub mod nodes;
 pub mod pgbouncer;
 mod ports;
 pub mod postgres;

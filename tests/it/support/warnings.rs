@@ -34,6 +34,8 @@ pub const COMMAND_UNREADABLE: &str =
     "the upstream's answer to COMMAND cannot be read; the built-in command table is used until it can";
 pub const UNVERIFIED: &str = "{}: nothing of the upstream is verified, and whoever stands between can read and change \
     everything; a server that nobody vouches for can be verified by its fingerprint";
+pub const NODE_SILENT: &str = "a node of the cluster does not answer; it is asked again and again";
+pub const NODE_FAILED: &str = "a node of the cluster has failed, and another one has its slots";
 pub const SENTINEL_MUTE: &str = "a sentinel does not let its user subscribe to its events: failovers are noticed within \
     a second only, and writes that the old master takes meanwhile are lost";
 pub const SENTINEL_SILENT: &str = "a sentinel does not answer; it is tried again and again";

@@ -8,13 +8,14 @@
 //!
 //! Source: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>
 
+pub(crate) mod history;
 mod listener;
 mod nodes;
 pub(crate) mod redirect;
 mod slots;
 mod watch;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 use super::Endpoint;
 use super::target::{Host, Target};
 use super::topology::{Members, Topology};
+use history::{History, Standing};
 pub(crate) use slots::{Node, SlotMap};
 use watch::Watch;
 
@@ -37,6 +39,12 @@ pub(crate) struct Cluster {
     is_wanted: AtomicBool,
     /// Something has happened that the nodes should be asked about.
     doubted: Notify,
+    /// Nodes that there have been.
+    nodes: AtomicU32,
+    /// When each slot was last seen with another owner, or on its way.
+    history: Mutex<History>,
+    /// The number of the note by which the last map was made, or found to be right.
+    confirmed: AtomicU64,
 }
 
 impl Cluster {
@@ -79,6 +87,16 @@ impl Cluster {
     /// The nodes should be asked now.
     pub(crate) fn doubt(&self) {
         self.doubted.notify_waiters();
+    }
+
+    /// The last map, and the number of the note by which it was found to be right.
+    pub(crate) fn confirmed(&self) -> (Option<Arc<SlotMap>>, u64) {
+        let map = self.lock();
+        (map.clone(), self.confirmed.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<SlotMap>>> {
@@ -126,6 +144,16 @@ pub(crate) fn known_node(upstream: &Endpoint, host: &Host) -> Option<Arc<Endpoin
     Some(node.endpoint)
 }
 
+/// Notes what nodes have just said of all of them: the answers to CLUSTER NODES, and where each comes from. Where these
+/// slots are by that.
+pub(crate) fn note_views(upstream: &Endpoint, answers: &[(Host, Vec<u8>)], slots: &[u16]) -> Vec<Standing> {
+    let read = |(host, answer): &(Host, Vec<u8>)| nodes::read(&String::from_utf8_lossy(answer), host);
+    let views: Vec<_> = answers.iter().map(read).collect();
+    let mut history = upstream.cluster.history();
+    history.note(&nodes::picture(views.iter().map(Vec::as_slice)));
+    slots.iter().map(|slot| history.standing(*slot)).collect()
+}
+
 impl Members {
     /// The node there.
     fn target(&self, host: Host) -> Target {
@@ -135,7 +163,8 @@ impl Members {
     /// A node that was not known before, and of which it is not known whose replica it is.
     fn node(&self, upstream: &Endpoint, host: Host) -> Node {
         let endpoint = Arc::new(upstream.node(self.target(host.clone())));
-        Node { endpoint, host, master: None, is_master: true }
+        let number = upstream.cluster.nodes.fetch_add(1, Ordering::Relaxed);
+        Node { number, endpoint, host, master: None, is_master: true }
     }
 }
 

@@ -25,10 +25,20 @@ pub(super) struct Seen {
     /// The id of its master, of a replica.
     pub(super) master: Option<String>,
     /// The number of its configuration.
-    epoch: u64,
+    pub(super) epoch: u64,
     /// It says so of itself.
     is_itself: bool,
     slots: Vec<RangeInclusive<u16>>,
+    /// Slots on their way, of which it tells of itself only.
+    pub(super) moving: Vec<Moving>,
+}
+
+/// A slot on its way to another node, or from one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moving {
+    pub(super) slot: u16,
+    /// The node that says so is to have it.
+    pub(super) arrives: bool,
 }
 
 /// Reads an answer to CLUSTER NODES that was given by the node at `asked`; nodes without an address are left out.
@@ -45,6 +55,8 @@ fn read_line(line: &str, asked: &Host) -> Option<Seen> {
     if has("noaddr") || has("handshake") {
         return None;
     }
+    // Behind the state of the link. What is in brackets is about slots that are on their way.
+    let (moving, slots): (Vec<&str>, Vec<&str>) = fields.skip(1).partition(|slots| slots.starts_with('['));
     Some(Seen {
         id: id.to_owned(),
         host: read_address(address, asked)?,
@@ -53,8 +65,8 @@ fn read_line(line: &str, asked: &Host) -> Option<Seen> {
         master: (master != "-").then(|| master.to_owned()),
         epoch,
         is_itself: has("myself"),
-        // Behind the state of the link. What is in brackets is about slots that are on their way.
-        slots: fields.skip(1).filter(|slots| !slots.starts_with('[')).filter_map(read_slots).collect(),
+        slots: slots.into_iter().filter_map(read_slots).collect(),
+        moving: moving.into_iter().filter_map(read_moving).collect(),
     })
 }
 
@@ -64,6 +76,13 @@ fn read_address(text: &str, asked: &Host) -> Option<Host> {
     let (name, port) = plain.rsplit_once(':')?;
     let name = if name.is_empty() { &asked.name } else { name };
     Some(Host { name: name.to_owned(), port: port.parse().ok().filter(|port| *port > 0)? })
+}
+
+/// `[slot->-to]` or `[slot-<-from]`.
+fn read_moving(text: &str) -> Option<Moving> {
+    let (slot, rest) = text.strip_prefix('[')?.split_once('-')?;
+    let slot = slot.parse().ok().filter(|slot| *slot < SLOTS)?;
+    Some(Moving { slot, arrives: rest.starts_with('<') })
 }
 
 fn read_slots(text: &str) -> Option<RangeInclusive<u16>> {
@@ -96,6 +115,8 @@ pub(super) fn picture<'v>(views: impl Iterator<Item = &'v [Seen]> + Clone) -> Pi
     for node in &mut nodes {
         node.has_failed = views.clone().flatten().any(|seen| seen.id == node.id && seen.has_failed)
             && !views.clone().flatten().any(|seen| seen.id == node.id && seen.is_itself);
+        node.moving =
+            views.clone().flatten().filter(|seen| seen.id == node.id).flat_map(|seen| &seen.moving).copied().collect();
     }
     let owners = owners(&nodes);
     Picture { nodes, owners }

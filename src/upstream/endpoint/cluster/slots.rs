@@ -12,6 +12,8 @@ const NOBODY: u16 = u16::MAX;
 /// A node of the cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
+    /// No other node ever has it.
+    pub(crate) number: u32,
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) host: Host,
     /// The place of its master, of a replica.
@@ -22,6 +24,8 @@ pub(crate) struct Node {
 /// Who owns which slot.
 #[derive(Clone, Debug)]
 pub(crate) struct SlotMap {
+    /// The number of the note by which it was made (`history.rs`).
+    pub(crate) noted: u64,
     pub(crate) nodes: Vec<Node>,
     /// The place of each slot's owner.
     owners: Vec<u16>,
@@ -33,7 +37,12 @@ impl SlotMap {
     /// Of at least one node.
     pub(super) fn new(nodes: Vec<Node>, owners: &[Option<usize>], home: usize) -> Self {
         let owners = owners.iter().map(|owner| owner.and_then(|at| u16::try_from(at).ok()).unwrap_or(NOBODY));
-        Self { nodes, owners: owners.collect(), home }
+        Self { noted: 0, nodes, owners: owners.collect(), home }
+    }
+
+    /// The same, made by this note.
+    pub(super) fn noted(self, noted: u64) -> Self {
+        Self { noted, ..self }
     }
 
     /// The place of the node that takes what belongs to no slot.
@@ -59,6 +68,20 @@ impl SlotMap {
             owns[usize::from(*owner)] = true;
         }
         (0..owns.len()).filter(|at| owns[*at]).collect()
+    }
+
+    /// The first slot that each node owns, by its place.
+    pub(crate) fn first_slots(&self) -> Vec<Option<u16>> {
+        let mut first = vec![None; self.nodes.len()];
+        for (slot, owner) in (0..SLOTS).zip(&self.owners).filter(|(_, owner)| **owner != NOBODY) {
+            first[usize::from(*owner)].get_or_insert(slot);
+        }
+        first
+    }
+
+    /// The node with this number.
+    pub(crate) fn numbered(&self, number: u32) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.number == number)
     }
 
     /// The node there.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{AbortHandle, JoinSet};
@@ -127,7 +128,9 @@ impl<'a> Watch<'a> {
     fn go_by(&self, picture: &Picture) {
         let cluster = &self.endpoint.cluster;
         let mut known = cluster.lock();
-        let next = self.map(picture, known.as_deref());
+        let noted = cluster.history().note(picture);
+        cluster.confirmed.store(noted, Ordering::Release);
+        let next = self.map(picture, known.as_deref()).noted(noted);
         self.dismiss(known.as_deref(), &next);
         let home = next.nodes.get(next.home()).map(|home| home.host.clone());
         self.show(&next);

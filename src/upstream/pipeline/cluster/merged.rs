@@ -339,6 +339,8 @@ impl Merged {
                 upstream.cluster.doubt();
                 again.wait();
             }
+            // No other node stands for this one.
+            Redirect::Unsent if matches!(to, To::Node(_)) => return false,
             Redirect::Unsent => {
                 if Arc::ptr_eq(&owner, &server) {
                     return false;

@@ -7,6 +7,7 @@
 //!   (hazard 15);
 //! - a request is sent again only where a node has said that it did nothing with it.
 
+mod everywhere;
 mod merged;
 
 use std::cell::RefCell;
@@ -56,6 +57,9 @@ impl ClusterLane {
     /// The server that takes this, by a map; by none, whichever the upstream is.
     fn server(&self, map: Option<&SlotMap>, to: To) -> Arc<Endpoint> {
         let Some(map) = map else { return self.servers.upstream.clone() };
+        if let To::Node(number) = to {
+            return self.numbered(map, number).unwrap_or_else(|| self.servers.upstream.clone());
+        }
         map.nodes.get(map.place(to.slot())).map_or_else(|| self.servers.upstream.clone(), |node| node.endpoint.clone())
     }
 
@@ -95,17 +99,29 @@ impl ClusterLane {
         let mut order = Vec::with_capacity(batch.asked.len());
         let mut start = 0;
         for asked in &batch.asked {
-            let place = self.map.as_ref().map_or(0, |map| map.place(asked.to.slot()));
-            let at = shares.iter().position(|share| share.place == place).unwrap_or_else(|| {
-                shares.push(Share::new(place, self.server(self.map.as_deref(), asked.to), &batch));
-                shares.len() - 1
-            });
+            let at = self.share(&mut shares, asked.to, &batch);
             order.push(at);
             shares[at].add(&batch.bytes[start..asked.end], *asked);
             start = asked.end;
         }
         let parts = shares.into_iter().map(|share| self.send(share, &batch)).collect();
         Merged::new(self.clone(), parts, order)
+    }
+
+    /// The place of the share that this belongs to. What goes to one server is one share, however it is named.
+    fn share(&self, shares: &mut Vec<Share>, to: To, of: &Batch) -> usize {
+        let place = match (to, &self.map) {
+            (To::Home | To::Slot(_), Some(map)) => Some(map.place(to.slot())),
+            _ => None,
+        };
+        if place.is_some() && let Some(at) = shares.iter().position(|share| share.place == place) {
+            return at;
+        }
+        let server = self.server(self.map.as_deref(), to);
+        shares.iter().position(|share| Arc::ptr_eq(&share.server, &server)).unwrap_or_else(|| {
+            shares.push(Share::new(place, server, of));
+            shares.len() - 1
+        })
     }
 
     fn send(&self, share: Share, of: &Batch) -> Part {
@@ -118,8 +134,8 @@ impl ClusterLane {
 
 /// What one node gets of a batch.
 struct Share {
-    /// The node's place in the map.
-    place: usize,
+    /// The node's place in the map, where it is named by that.
+    place: Option<usize>,
     server: Arc<Endpoint>,
     bytes: BytesMut,
     asked: Vec<Asked>,
@@ -127,7 +143,7 @@ struct Share {
 
 impl Share {
     /// Nothing yet of what may be all of the batch.
-    fn new(place: usize, server: Arc<Endpoint>, of: &Batch) -> Self {
+    fn new(place: Option<usize>, server: Arc<Endpoint>, of: &Batch) -> Self {
         let most = if of.asked.len() == 1 { 1 } else { 2 };
         let bytes = BytesMut::with_capacity(of.bytes.len() / most);
         Self { place, server, bytes, asked: Vec::with_capacity(of.asked.len() / most) }

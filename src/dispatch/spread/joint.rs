@@ -1,0 +1,95 @@
+//! One reply of many: what each policy of the command table makes of the replies of several nodes.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::resp::{decode, encode, reply};
+use crate::route::Joint;
+
+/// What a client gets for these replies, of which there is at least one.
+pub fn join(joint: Joint, replies: &[Bytes]) -> Bytes {
+    let first = replies.first().cloned().unwrap_or_default();
+    let is_error = |reply: &&Bytes| reply.starts_with(b"-");
+    if joint == Joint::OneSucceeded {
+        return replies.iter().find(|reply| !is_error(reply)).cloned().unwrap_or(first);
+    }
+    if let Some(error) = replies.iter().find(is_error) {
+        return error.clone();
+    }
+    match joint {
+        Joint::OneSucceeded | Joint::AllSucceeded => first,
+        Joint::Listed => listed(replies).unwrap_or(first),
+        Joint::And | Joint::Or | Joint::Min | Joint::Max | Joint::Sum => numbers(joint, replies).unwrap_or(first),
+    }
+}
+
+/// All elements in one array, or set, or map.
+fn listed(replies: &[Bytes]) -> Option<Bytes> {
+    let kind = *replies.first()?.first()?;
+    let parts: Vec<Vec<&[u8]>> = replies.iter().map(|reply| reply::parts(reply)).collect::<Option<_>>()?;
+    let (mut out, all) = (BytesMut::new(), parts.iter().map(Vec::len).sum::<usize>());
+    out.put_u8(kind);
+    out.put_slice((if kind == b'%' { all / 2 } else { all }).to_string().as_bytes());
+    out.put_slice(b"\r\n");
+    parts.iter().flatten().for_each(|part| out.put_slice(part));
+    Some(out.freeze())
+}
+
+/// One number, or one for each element of lists.
+fn numbers(joint: Joint, replies: &[Bytes]) -> Option<Bytes> {
+    let mut out = BytesMut::new();
+    if let Some(numbers) = replies.iter().map(|reply| decode::integer(reply)).collect::<Option<Vec<_>>>() {
+        encode::int(&mut out, one(joint, &numbers));
+        return Some(out.freeze());
+    }
+    let lists: Vec<Vec<&[u8]>> = replies.iter().map(|reply| reply::elements(reply)).collect::<Option<_>>()?;
+    let length = lists.first()?.len();
+    encode::array(&mut out, length);
+    for at in 0..length {
+        let column = lists.iter().map(|list| decode::integer(list.get(at)?)).collect::<Option<Vec<_>>>()?;
+        encode::int(&mut out, one(joint, &column));
+    }
+    Some(out.freeze())
+}
+
+fn one(joint: Joint, numbers: &[i64]) -> i64 {
+    let numbers = numbers.iter().copied();
+    match joint {
+        Joint::And => i64::from(numbers.into_iter().all(|number| number == 1)),
+        Joint::Or => i64::from(numbers.into_iter().any(|number| number == 1)),
+        Joint::Min => numbers.min().unwrap_or_default(),
+        Joint::Max => numbers.max().unwrap_or_default(),
+        _ => numbers.fold(0, i64::saturating_add),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::join;
+    use crate::route::Joint;
+
+    #[test]
+    fn replies_become_one() {
+        let (yes, no, error) = ("*2\r\n:1\r\n:1\r\n", "*2\r\n:1\r\n:0\r\n", "-ERR no\r\n");
+        for (joint, replies, expected) in [
+            (Joint::Sum, &[":1\r\n", ":2\r\n"][..], ":3\r\n"),
+            (Joint::Min, &[":1\r\n", ":2\r\n"], ":1\r\n"),
+            (Joint::Max, &[":1\r\n", ":2\r\n"], ":2\r\n"),
+            (Joint::And, &[yes, no], no),
+            (Joint::Or, &[no, yes], yes),
+            (Joint::And, &[":1\r\n", ":0\r\n"], ":0\r\n"),
+            (Joint::Sum, &[":1\r\n", error, "-ERR 2\r\n"], error),
+            (Joint::AllSucceeded, &["+OK\r\n", error], error),
+            (Joint::AllSucceeded, &["+OK\r\n", "+OK\r\n"], "+OK\r\n"),
+            (Joint::OneSucceeded, &[error, "+OK\r\n"], "+OK\r\n"),
+            (Joint::OneSucceeded, &[error, "-ERR 2\r\n"], error),
+            (Joint::Listed, &["*1\r\n+a\r\n", "*0\r\n", "*1\r\n+b\r\n"], "*2\r\n+a\r\n+b\r\n"),
+            (Joint::Listed, &["%1\r\n+a\r\n:1\r\n", "%1\r\n+b\r\n:2\r\n"], "%2\r\n+a\r\n:1\r\n+b\r\n:2\r\n"),
+            (Joint::Listed, &["*-1\r\n", "*0\r\n"], "*-1\r\n"),
+        ] {
+            let replies: Vec<Bytes> = replies.iter().map(|reply| Bytes::from_static(reply.as_bytes())).collect();
+            assert_eq!(join(joint, &replies), expected, "{joint:?}");
+        }
+    }
+}

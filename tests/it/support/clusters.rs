@@ -1,0 +1,165 @@
+//! A real Redis Cluster: three masters with their replicas, which are failed over, killed, hung and started again.
+
+use std::ops::Deref;
+
+use super::nodes::{Nodes, order, slot_of, told};
+use super::redis::{Redis, Server};
+use super::{free_port, until};
+
+const MASTERS: u16 = 3;
+
+/// The slots with which they begin.
+const SHARES: [(u16, u16); MASTERS as usize] = [(0, 5460), (5461, 10922), (10923, 16383)];
+
+/// After so many milliseconds without an answer a node is taken for dead.
+const NODE_TIMEOUT: &str = "1000";
+
+/// Asked as its nodes that run are.
+pub struct Cluster {
+    servers: Vec<Redis>,
+    running: Nodes,
+}
+
+impl Deref for Cluster {
+    type Target = Nodes;
+
+    fn deref(&self) -> &Nodes {
+        &self.running
+    }
+}
+
+impl Cluster {
+    /// Three masters with a replica each.
+    pub fn start() -> Self {
+        Self::of(Server::Installed)
+    }
+
+    pub fn of(server: Server) -> Self {
+        Self::with(server, 1, &[])
+    }
+
+    /// So many replicas for each of three masters; all have these arguments.
+    pub fn with(server: Server, replicas: u16, arguments: &[&str]) -> Self {
+        let buses: Vec<u16> = (0..MASTERS * (1 + replicas)).map(|_| free_port()).collect();
+        let node = |bus: &u16| {
+            let bus = bus.to_string();
+            let of_cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout"];
+            let of_replica = [NODE_TIMEOUT, "--repl-diskless-sync-delay", "0"];
+            Redis::of(server, &[&of_cluster[..], &of_replica, arguments].concat())
+        };
+        let servers: Vec<Redis> = buses.iter().map(node).collect();
+        let ports = servers.iter().map(|server| server.port).collect();
+        let cluster = Self { servers, running: Nodes { ports } };
+        cluster.join(&buses);
+        cluster
+    }
+
+    fn join(&self, buses: &[u16]) {
+        let (masters, replicas) = self.ports.split_at(usize::from(MASTERS));
+        for (port, epoch) in self.ports.iter().zip(1..) {
+            order(*port, &format!("CLUSTER SET-CONFIG-EPOCH {epoch}"));
+        }
+        for (i, port) in self.ports.iter().enumerate() {
+            if let Some((first, last)) = SHARES.get(i) {
+                order(*port, &format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
+            }
+            for (other, bus) in self.ports.iter().zip(buses).skip(i + 1) {
+                order(*port, &format!("CLUSTER MEET 127.0.0.1 {other} {bus}"));
+            }
+        }
+        until("the nodes have met", || self.agree());
+        for (replica, master) in replicas.iter().zip(masters.iter().cycle()) {
+            order(*replica, &format!("CLUSTER REPLICATE {}", self.id(*master)));
+        }
+        self.healthy();
+    }
+
+    /// All nodes run, and know the same of each other.
+    fn agree(&self) -> bool {
+        let Some(views) = self.views() else { return false };
+        let is_whole = |known: usize| known == self.servers.len();
+        let are_well = views.iter().all(|view| is_whole(view.len()) && view.iter().all(|known| known.is_well));
+        are_well && is_whole(views.len()) && views.windows(2).all(|two| two[0] == two[1])
+    }
+
+    /// Waits until all nodes run, agree and serve, and every replica has what its master has.
+    pub fn healthy(&self) {
+        until("the nodes agree", || self.agree());
+        let replicas = self.replicas();
+        for port in &self.ports {
+            let wanted = if replicas.contains(port) { "master_link_status:up" } else { "state=online" };
+            until("every node serves, and every replica is linked", || {
+                let of_it = told(*port, "INFO replication");
+                let is_linked = replicas.is_empty() || of_it.is_some_and(|of_it| of_it.contains(wanted));
+                is_linked && self.serves(*port)
+            });
+        }
+    }
+
+    fn serves(&self, port: u16) -> bool {
+        told(port, "CLUSTER INFO").is_some_and(|info| info.contains("cluster_state:ok"))
+    }
+
+    pub fn url(&self) -> String {
+        let hosts: Vec<String> = self.servers.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        format!("redis+cluster://{}", hosts.join(","))
+    }
+
+    fn server(&mut self, port: u16) -> &mut Redis {
+        self.servers.iter_mut().find(|server| server.port == port).expect("one of the nodes")
+    }
+
+    pub fn kill(&mut self, port: u16) {
+        self.server(port).kill();
+        self.running = self.running.without(port);
+    }
+
+    /// Starts a node that was killed.
+    pub fn launch(&mut self, port: u16) {
+        self.server(port).launch();
+        self.runs_again(port);
+    }
+
+    /// Stops a node without ending it.
+    pub fn hang(&mut self, port: u16) {
+        self.server(port).pause(true);
+        self.running = self.running.without(port);
+    }
+
+    /// Lets a node go on that was hung.
+    pub fn wake(&mut self, port: u16) {
+        self.server(port).pause(false);
+        self.runs_again(port);
+    }
+
+    /// Nodes keep their order.
+    fn runs_again(&mut self, port: u16) {
+        let runs = |other: &u16| *other == port || self.running.ports.contains(other);
+        let ports = self.servers.iter().map(|server| server.port).filter(runs).collect();
+        self.running = Nodes { ports };
+    }
+
+    /// The nodes that run.
+    pub fn nodes(&self) -> Nodes {
+        self.running.clone()
+    }
+
+    /// Makes a replica of this master the master, in order, and waits until all know; gives its port.
+    pub fn fail_over(&self, master: u16) -> u16 {
+        let replica = *self.replicas_of(master).first().expect("a replica");
+        order(replica, "CLUSTER FAILOVER");
+        until("the replica is the master", || self.all_know_master(replica));
+        replica
+    }
+
+    /// Waits until a replica has the slots of a master that is killed or hung; gives its port.
+    pub fn replaced(&self, of_it: &str) -> u16 {
+        let mut port = 0;
+        until("another master has its slots, and all know", || {
+            port = self.owner(slot_of(of_it));
+            self.all_know_master(port)
+        });
+        until("the cluster serves", || self.ports.iter().all(|port| self.serves(*port)));
+        port
+    }
+}
