@@ -127,6 +127,7 @@ impl Reading {
             policy: Policy {
                 limits: Arc::new(descriptors::make_room(settings)),
                 resubscribes: settings.pubsub.on_loss == OnLoss::Restore,
+                subscriber_output: settings.pubsub.subscriber_output.0,
             },
             tls: self.tls.clone(),
         }

@@ -39,7 +39,7 @@ impl Serving {
         let mut cluster = ClusterTask::new(upstream.clone());
         tasks.spawn(lasting(LastingPart::Cluster, panics.clone(), async move || cluster.run().await));
         let hub = (settings.pubsub.mode == PubSubMode::Shared).then(|| {
-            let (hub, mut task) = Hub::new(upstream.clone(), settings.pubsub.subscriber_output.0);
+            let (hub, mut task) = Hub::new(upstream.clone(), settings.pubsub.subscriber_output.0, None);
             tasks.spawn(lasting(LastingPart::Subscriptions, panics.clone(), async move || task.run().await));
             hub
         });

@@ -30,12 +30,15 @@ impl Slots {
 }
 
 impl Request<'_> {
-    /// The slots that its keys are in, by `spec`. A key that no specification finds is not seen
-    /// ([`Spec::has_hidden_keys`]), and the channel of a sharded message is no key.
+    /// The slots that its keys are in, by `spec`, or that of the channel of a sharded message. A key that no
+    /// specification finds is not seen ([`Spec::has_hidden_keys`]).
     #[must_use]
     pub fn slots(&self, spec: &Spec) -> Slots {
         if let Some(at) = spec.only_key {
             return if at < self.len() { Slots::One(slot_of(self.arg(at))) } else { Slots::None };
+        }
+        if spec.name == "spublish" && self.len() > 1 {
+            return Slots::One(slot_of(self.arg(1)));
         }
         let mut slots = Slots::None;
         self.each_key(spec, |at| slots = slots.and(self.arg(at)));
@@ -147,7 +150,8 @@ mod tests {
             ("mget foo bar foo", Slots::Several),
             ("eval script 2 foo bar", Slots::Several),
             ("xread STREAMS foo {foo}2 0 0", Slots::One(12_182)),
-            ("spublish foo bar", Slots::None),
+            ("spublish foo bar", Slots::One(12_182)),
+            ("spublish", Slots::None),
         ] {
             assert_eq!(slots(line), expected, "{line}");
         }

@@ -15,6 +15,7 @@ use crate::resp::pubsub::Kind;
 use crate::route::{Local, OwnedKey, Route, Transaction};
 use crate::session::Session;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
+use crate::upstream::Membership;
 
 /// One request while it is answered.
 pub(super) struct Call<'a> {
@@ -103,13 +104,17 @@ impl<'a> Call<'a> {
         hearthside::answer(self.services, self.request, self.out)
     }
 
-    /// SUBSCRIBE and related commands, over the process's one subscriber connection.
+    /// SUBSCRIBE and related commands, over a hub's connections.
     pub(super) fn subscribe(&mut self, kind: Kind, subscribes: bool, spec: &Spec) -> Flow {
         self.session.tally.add(RouteLabel::Local, Outcome::Ok, 1);
-        let Some(hub) = &self.services.hub else { return Flow::Answered };
-        let shared = Shared { hub, patience: self.services.upstream.patience() };
+        if subscribes && !spec.accepts(self.request.len()) {
+            return self.wrong_arity(spec);
+        }
+        let Membership { hub, subscriber, .. } = self.services.membership(self.session);
+        let (hub, subscriber) = (hub.clone(), subscriber.clone());
+        let shared = Shared { hub, subscriber, patience: self.services.upstream.patience() };
         match subscribes {
-            true => shared.subscribe(self.session, kind, self.request, spec, self.out),
+            true => shared.subscribe(self.session, kind, self.request),
             false => shared.unsubscribe(self.session, kind, self.request, self.out),
         }
     }

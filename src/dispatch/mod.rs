@@ -15,6 +15,7 @@ mod refusal;
 mod reply_room;
 mod rights;
 mod spread;
+mod tracking;
 mod unknown;
 
 use std::cell::RefCell;
@@ -47,7 +48,7 @@ use crate::route::{Holder, Pin, Route, Router, Unknown};
 use crate::session::{Policy, Session};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Batch, Broken, Expect, Group, Hub, Lane, Ticket, To, Upstream};
+use crate::upstream::{Batch, Broken, Expect, Group, Hub, Lane, Membership, Owner, Ticket, To, Upstream};
 
 /// What one worker thread answers with.
 #[derive(Debug)]
@@ -204,6 +205,7 @@ impl Services {
         session.to = To::Home;
         if self.upstream.is_cluster() {
             route = destination::within(&self.upstream, session, request, route);
+            route = tracking::unless_begun(request, route);
         }
         self.unless_unpermitted(session, request, route)
     }
@@ -235,8 +237,10 @@ impl Services {
             Route::Split(keys) => call.split(&keys),
             Route::Spread(spread, spec) => call.spread(spread, spec),
             Route::Transaction(command, spec) => call.transaction(command, spec),
-            Route::Pinned(Pin::Subscribe(kind), spec) if self.hub.is_some() => call.subscribe(kind, true, spec),
-            Route::Pinned(Pin::Unsubscribe(kind), spec) if self.hub.is_some() => call.subscribe(kind, false, spec),
+            Route::Pinned(Pin::Subscribe(kind), spec) if self.has_hub(call.session) => call.subscribe(kind, true, spec),
+            Route::Pinned(Pin::Unsubscribe(kind), spec) if self.has_hub(call.session) => {
+                call.subscribe(kind, false, spec)
+            }
             Route::Local(local, spec) => call.local(local, spec),
             Route::Hearthside => call.hearthside(),
             Route::Pinned(pin, spec) => {
@@ -279,6 +283,30 @@ impl Services {
                 }
             }
         }
+    }
+
+    /// True for a client whose subscriptions do not go over a connection with its other requests.
+    pub fn has_hub(&self, session: &Session) -> bool {
+        self.hub.is_some()
+            || session.subscriber().is_some()
+            || self.upstream.is_cluster() && session.subscribed() == [0; 3]
+    }
+
+    /// The client's place in the hub: of everybody, or of its own.
+    pub fn membership<'a>(&self, session: &'a mut Session) -> &'a Membership {
+        session.member(|session| match &self.hub {
+            Some(hub) => hub.member(session.peer.id, session.peer.holding.clone()),
+            None => {
+                let owner = Owner {
+                    client: session.peer.id,
+                    address: session.peer.addresses.0.clone(),
+                    group: Group { login: session.group.login.clone(), ..Group::default() },
+                    is_closed_on_loss: !self.policy.resubscribes,
+                    metrics: self.metrics.clients.clone(),
+                };
+                self.upstream.own_hub(owner, self.policy.subscriber_output, session.peer.holding.clone())
+            }
+        })
     }
 
     /// A client with CLIENT TRACKING keeps what it reads until an invalidation comes.

@@ -42,10 +42,10 @@ pub fn both_kinds(command: &str) -> String {
     )
 }
 
-/// SUBSCRIBE and related commands over the shared connection.
+/// SUBSCRIBE and related commands over a connection that carries nothing else.
 pub fn shared_subscription(command: &str) -> String {
     let command = command.to_ascii_uppercase();
-    format!("ERR hearthside: {command} is not supported inside MULTI with pubsub.mode = \"shared\"")
+    format!("ERR hearthside: {command} is not supported inside MULTI with pubsub.mode = \"shared\" or behind a cluster")
 }
 
 /// AUTH, where another login means other connections.

@@ -73,6 +73,10 @@ pub fn several_nodes(command: &str) -> String {
 pub const NO_CLUSTER_HERE: &str = "ERR This instance has cluster support disabled (hearthside: use a plain client; the \
     sidecar follows the nodes of the upstream's cluster itself)";
 
+/// Each node of a cluster tells of its own keys alone.
+pub const NO_TRACKING: &str = "ERR hearthside: CLIENT TRACKING is not supported behind a cluster: each node tells of its \
+    own keys alone, to the connection that has read them there; let what the client keeps expire";
+
 /// As much waits on the client's lane as may.
 pub const QUEUE_FULL: &str =
     "LOADING hearthside: too much waits for the upstream (upstream.queue_bytes); the command was not sent";

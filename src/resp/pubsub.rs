@@ -69,6 +69,14 @@ pub fn read(frame: &[u8]) -> Option<PubSub<'_>> {
     }
 }
 
+/// The channel of a message that a pattern has matched.
+#[must_use]
+pub fn channel_of_pattern(frame: &[u8]) -> Option<&[u8]> {
+    let (word, rest) = string(frame.get(4..)?)?;
+    let (_pattern, rest) = string(rest).filter(|_| word == Some(b"pmessage"))?;
+    string(rest)?.0
+}
+
 type Rest<'a> = (Option<&'a [u8]>, &'a [u8]);
 
 /// A bulk string or a null, and what is behind it.
@@ -87,7 +95,7 @@ fn string(bytes: &[u8]) -> Option<Rest<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{GAP, GAP_MESSAGE, Kind, PubSub, read};
+    use super::{GAP, GAP_MESSAGE, Kind, PubSub, channel_of_pattern, read};
 
     #[test]
     fn the_notice_of_a_gap_is_a_message() {
@@ -96,6 +104,14 @@ mod tests {
         let mut scanner = crate::resp::reply::ReplyScanner::default();
         let step = scanner.scan(&frame).expect("a frame");
         assert!(step.end.is_some() && step.used == frame.len());
+    }
+
+    #[test]
+    fn what_a_pattern_has_matched_is_read() {
+        let frame = b"*4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\nab\r\n$2\r\nhi\r\n";
+        assert_eq!(channel_of_pattern(frame), Some(&b"ab"[..]));
+        assert_eq!(channel_of_pattern(b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n"), None);
+        assert_eq!(channel_of_pattern(b"+OK\r\n"), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod rights;
 mod upstream_state;
 mod waits;
 mod way;
+mod written;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use pace::{Pace, Policy};
 pub use rights::Rights;
 pub use upstream_state::{Redirect, Replica};
 pub use way::Way;
+pub use written::Written;
 
 use crate::access::{Access, DEFAULT_USER, User};
 use crate::clients::{Peer, State};
@@ -27,7 +29,7 @@ use crate::resp::Proto;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::refusals::{Who, shown};
-use crate::upstream::{Account, Batch, Group, Hub, Inbox, Lane, Loss, Membership, Subscriber, Ticket, To, Upstream};
+use crate::upstream::{Account, Batch, Group, Inbox, Lane, Loss, Membership, Subscriber, Ticket, To, Upstream};
 
 /// What is answered for requests on a connection that is lost, by a client that is not lost with it.
 const LOSS: Loss = Loss { sent: errors::upstream::LOST, unsent: errors::upstream::LOST_UNSENT };
@@ -88,13 +90,15 @@ pub struct Session {
     pub table: u64,
     /// Which server takes the last command, where the upstream is a cluster.
     pub to: To,
+    /// Where it has written and not been answered, where the upstream is a cluster.
+    pub written: Written,
     /// The number of what the upstream was when everything of this client had been answered.
     edition: u64,
     /// What becomes of replies.
     pub reply: ReplyMode,
     /// The user that it is without AUTH.
     first_user: Option<Arc<User>>,
-    /// Its place in the hub, once it has subscribed (`pubsub.mode = "shared"`).
+    /// Its place in a hub, once it has subscribed in one (`pubsub.mode = "shared"`, or behind a cluster).
     membership: Option<Membership>,
     /// Where its requests go.
     pub way: Way,
@@ -121,6 +125,7 @@ impl Session {
             spec: None,
             table: 0,
             to: To::Home,
+            written: Written::Nowhere,
             edition: 0,
             reply: ReplyMode::On,
             membership: None,
@@ -234,15 +239,16 @@ impl Session {
         self.proto() == Proto::Resp2 && self.subscribed() != [0; 3]
     }
 
-    /// The client in the hub, if it ever subscribed there.
+    /// The client in a hub, if it ever subscribed there.
     #[must_use]
     pub fn subscriber(&self) -> Option<&Arc<Subscriber>> {
         self.membership.as_ref().map(|membership| &membership.subscriber)
     }
 
-    /// The client in the hub, from now on.
-    pub fn member_of(&mut self, hub: &Arc<Hub>) -> Arc<Subscriber> {
-        self.membership.get_or_insert_with(|| hub.member(self.peer.id, self.peer.holding.clone())).subscriber.clone()
+    /// The client in a hub, from now on: in the one that it is in, or in another.
+    pub fn member(&mut self, another: impl FnOnce(&Self) -> Membership) -> &Membership {
+        let membership = self.membership.take().unwrap_or_else(|| another(self));
+        self.membership.insert(membership)
     }
 
     /// Tells the other clients what it is subscribed to.

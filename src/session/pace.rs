@@ -12,6 +12,8 @@ pub struct Policy {
     pub limits: Arc<Limits>,
     /// A subscriber whose own upstream connection is lost is subscribed again (`pubsub.on_loss`).
     pub resubscribes: bool,
+    /// Bytes of messages that may wait for one subscriber of a hub (`pubsub.subscriber_output`).
+    pub subscriber_output: usize,
 }
 
 /// How fast one client asks: a bucket that a second's worth of requests fills, and each request empties a little.

@@ -23,7 +23,7 @@ pub use endpoint::logins::Close;
 pub use endpoint::private_server::{NoServer, PrivateServer};
 pub use endpoint::sentinel::SentinelTask;
 pub use endpoint::topology::Topology;
-pub use hub::{Confirmed, Hub, Membership, Overflowed, Subscriber};
+pub use hub::{Ceased, Confirmed, Hub, Membership, Owner, Subscriber};
 pub use pinned::shelf::Member;
 pub use pinned::{Lost, Pinned};
 pub use pipeline::account::{Account, Kept};
@@ -35,6 +35,7 @@ pub use pipeline::ticket::Ticket;
 pub use tour::{Surveyor, Tour};
 
 use crate::command::{Spec, Table};
+use crate::telemetry::client_memory::Holding;
 use pinned::pool::Pool;
 use pipeline::cluster::{ClusterLane, Rider};
 use pipeline::server_lane::ServerLane;
@@ -198,6 +199,16 @@ impl Upstream {
                 pinned => return pinned,
             }
         }
+    }
+
+    /// A place in a hub for one client alone, for which at most so many bytes of messages may wait.
+    #[must_use]
+    pub fn own_hub(&self, owner: Owner, most_waiting: usize, holding: Arc<Holding>) -> Membership {
+        let client = owner.client;
+        let (hub, task) = Hub::new(self.endpoint.clone(), most_waiting, Some(owner));
+        let mut membership = hub.member(client, holding);
+        membership.task = Some(task.start());
+        membership
     }
 
     /// The same for a command that needs no database and must reach an upstream that is busy.

@@ -1,5 +1,5 @@
-//! SUBSCRIBE and related commands with `pubsub.mode = "shared"`: answered here, over the process's one subscriber
-//! connection.
+//! SUBSCRIBE and related commands with `pubsub.mode = "shared"`, and behind a cluster: answered here, over connections
+//! that carry nothing else (`upstream/hub`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::command::{Request, Spec};
-use crate::dispatch::{Flow, wrong_arity};
+use crate::dispatch::Flow;
 use crate::errors;
 use crate::resp::pieces::Pieces;
 use crate::resp::pubsub::Kind;
@@ -16,54 +16,40 @@ use crate::route::{Local, Pin, Route};
 use crate::session::Session;
 use crate::upstream::{Confirmed, Hub, Subscriber};
 
-/// What a shared subscription is answered with.
-pub(crate) struct Shared<'a> {
-    pub(crate) hub: &'a Arc<Hub>,
+/// What a subscription is made with.
+pub(crate) struct Shared {
+    pub(crate) hub: Arc<Hub>,
+    /// The client there.
+    pub(crate) subscriber: Arc<Subscriber>,
     /// How long the upstream may take to confirm.
     pub(crate) patience: Duration,
 }
 
-impl Shared<'_> {
+impl Shared {
     /// The confirmations, once what is published arrives.
-    pub(crate) fn subscribe(
-        &self,
-        session: &mut Session,
-        kind: Kind,
-        request: &Request<'_>,
-        spec: &Spec,
-        out: &mut BytesMut,
-    ) -> Flow {
-        if !spec.accepts(request.len()) {
-            wrong_arity(spec, out);
-            return Flow::Answered;
-        }
-        let (proto, subscriber) = (session.proto(), session.member_of(self.hub));
+    pub(crate) fn subscribe(self, session: &Session, kind: Kind, request: &Request<'_>) -> Flow {
+        let Self { hub, subscriber, patience } = self;
         let (mut replies, mut awaited) = (BytesMut::new(), Vec::new());
         for name in request.args_from(1) {
             let count = subscriber.note(kind, name, true);
-            confirmation(&mut replies, proto, kind.word(true), Some(name), count);
+            confirmation(&mut replies, session.proto(), kind.word(true), Some(name), count);
             let name = Bytes::copy_from_slice(name);
-            awaited.push((self.hub.subscribe(&subscriber, kind, &name), name));
+            awaited.push((hub.subscribe(&subscriber, kind, &name), name));
         }
         session.tell_subscribed();
-        let (hub, patience) = (self.hub.clone(), self.patience);
         Flow::Later(Box::pin(async move {
-            match tokio::time::timeout(patience, all(&mut awaited)).await {
-                Ok(()) => Ok(replies.into()),
-                Err(_) => Ok(undo(&hub, &subscriber, kind, awaited)),
-            }
+            let error = match tokio::time::timeout(patience, all(&mut awaited)).await {
+                Ok(Ok(())) => return Ok(replies.into()),
+                Ok(Err(error)) => error,
+                Err(_) => errors::upstream::NOT_SUBSCRIBED.to_owned(),
+            };
+            Ok(undo(&hub, &subscriber, kind, awaited, &error))
         }))
     }
 
     /// Takes effect at once.
-    pub(crate) fn unsubscribe(
-        &self,
-        session: &mut Session,
-        kind: Kind,
-        request: &Request<'_>,
-        out: &mut BytesMut,
-    ) -> Flow {
-        let (proto, subscriber) = (session.proto(), session.member_of(self.hub));
+    pub(crate) fn unsubscribe(self, session: &Session, kind: Kind, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+        let (proto, subscriber) = (session.proto(), self.subscriber);
         let named: Vec<Bytes> = request.args_from(1).map(Bytes::copy_from_slice).collect();
         let names = if named.is_empty() { subscriber.names(kind) } else { named };
         if names.is_empty() {
@@ -98,20 +84,27 @@ pub(crate) fn route(session: &Session, route: Route, request: &Request<'_>, spec
     Route::Refused(errors::as_redis::only_subscriptions(&name).into())
 }
 
-async fn all(awaited: &mut [(Confirmed, Bytes)]) {
+async fn all(awaited: &mut [(Confirmed, Bytes)]) -> Result<(), String> {
     for (confirmed, _) in awaited {
-        confirmed.wait().await;
+        confirmed.wait().await?;
     }
+    Ok(())
 }
 
 /// The upstream did not confirm: nothing is subscribed, and the client gets an error.
-fn undo(hub: &Arc<Hub>, subscriber: &Arc<Subscriber>, kind: Kind, awaited: Vec<(Confirmed, Bytes)>) -> Pieces {
+fn undo(
+    hub: &Arc<Hub>,
+    subscriber: &Arc<Subscriber>,
+    kind: Kind,
+    awaited: Vec<(Confirmed, Bytes)>,
+    error: &str,
+) -> Pieces {
     for (_, name) in awaited {
         hub.unsubscribe(subscriber, kind, &name);
         subscriber.note(kind, &name, false);
     }
     let mut out = BytesMut::new();
-    encode::error(&mut out, errors::upstream::NOT_SUBSCRIBED);
+    encode::error(&mut out, error);
     out.into()
 }
 

@@ -14,7 +14,7 @@ use crate::dispatch::{Exclusive, Flow, Services};
 use crate::resp::encode;
 use crate::resp::request::{RequestFault, Scan};
 use crate::route::{Local, Route, Transaction};
-use crate::session::{ReplyMode, Session};
+use crate::session::{ReplyMode, Session, Written};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::upstream::Expect;
@@ -25,6 +25,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.session.now = Tick::now();
         let is_settled = self.connection.replies.is_settled();
         if is_settled {
+            self.session.written = Written::Nowhere;
             self.session.leave_slow_lane();
         }
         if self.session.is_outdated(&self.services.upstream) {
@@ -85,6 +86,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if self.transaction.is_some() {
             return self.take_transacting(length);
         }
+        if self.would_overtake(&request) {
+            return Next::Settled;
+        }
         let route = self.services.paced(&mut self.session, &request);
         self.take_routed(length, route)
     }
@@ -116,6 +120,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn gather(&mut self, length: usize, resendable: bool, expect: Expect, send: bool) -> Next {
         self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
         self.batch.add(length, resendable, expect, self.session.to);
+        if !resendable {
+            self.session.written.note(self.session.to);
+        }
         if send || self.session.account.is_batch(self.batch.units()) {
             self.send_batch();
         }
@@ -128,6 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let request = Request::new(&self.connection.incoming[..length], self.scanner.spans());
         let next = answer(&self.services, &mut self.session, &mut self.connection.replies, &request, route);
         self.connection.incoming.advance(length);
+        self.note_under_way();
         next
     }
 
@@ -161,8 +169,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// An inline request is answered, and forwarded, as the array it stands for.
     fn take_inline(&mut self, length: usize, words: &[Vec<u8>]) -> Next {
-        self.skip(length);
         let request = OwnedRequest::from_words(words);
+        if self.transaction.is_none() && self.would_overtake(&request.view()) {
+            return Next::Settled;
+        }
+        self.skip(length);
         if self.transaction.is_some() {
             return self.take_inline_transacting(request);
         }

@@ -11,6 +11,7 @@
 //! client does alone (`exclusive`, and from there `blocking`, `dedicated`, `redirect`, `streaming`, `transaction`,
 //! `resubscribe`, `revoke`, `replicate`).
 
+mod announcement;
 mod batch;
 mod blocking;
 pub(super) mod connection;

@@ -71,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             return Ok(());
         }
         self.connection.answered().await?;
-        let is_deaf = self.services.hub.is_some() && self.session.proto() == Proto::Resp2;
+        let is_deaf = self.services.has_hub(&self.session) && self.session.proto() == Proto::Resp2;
         if !is_deaf && self.session.way.connection().is_none() {
             let (services, group, account) =
                 (self.services.clone(), self.session.group.clone(), self.session.account.clone());

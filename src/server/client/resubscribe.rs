@@ -10,7 +10,7 @@ use super::connection::End;
 use crate::resp::pubsub::{self, GAP, GAP_MESSAGE, Kind, PubSub};
 use crate::resp::reply::ReplyScanner;
 use crate::resp::{Proto, encode};
-use crate::upstream::{ConnectError, Expect, Pinned};
+use crate::upstream::{ConnectError, Expect, Membership, Pinned};
 
 /// What a client was subscribed to.
 type Wanted = [(Kind, Vec<Bytes>); 3];
@@ -49,9 +49,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         self.session.way.close();
         self.follow_inbox();
+        if self.services.upstream.is_cluster() {
+            self.subscribe_in_cluster(&wanted).await?;
+            self.follow_way();
+            return Ok(());
+        }
         let (pinned, messages) = self.subscribed_again(&wanted).await?;
         self.resume(pinned, &messages);
         Ok(())
+    }
+
+    /// The upstream is a cluster now, of which one node does not have all of it.
+    async fn subscribe_in_cluster(&mut self, wanted: &Wanted) -> Result<(), End> {
+        let Membership { hub, subscriber, .. } = self.services.membership(&mut self.session);
+        let (hub, subscriber) = (hub.clone(), subscriber.clone());
+        let mut awaited = Vec::new();
+        for (kind, names) in wanted {
+            for name in names {
+                subscriber.note(*kind, name, true);
+                awaited.push(hub.subscribe(&subscriber, *kind, name));
+            }
+        }
+        for mut confirmed in awaited {
+            tokio::select! {
+                confirmed = confirmed.wait() => if confirmed.is_err() { return Err(End::Broken) },
+                end = self.connection.left() => return Err(end),
+            }
+        }
+        self.services.metrics.clients.subscribers_restored.inc();
+        if subscriber.names(Kind::Channel).iter().any(|name| name == GAP) {
+            self.tell_gap();
+        }
+        Ok(())
+    }
+
+    /// Messages may have been missed.
+    fn tell_gap(&mut self) {
+        let out = self.connection.replies.loud();
+        out.put_u8(if self.session.proto() == Proto::Resp3 { b'>' } else { b'*' });
+        out.put_slice(GAP_MESSAGE);
     }
 
     /// Another connection with all the subscriptions, and the messages that came meanwhile, as soon as the upstream is
@@ -98,9 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn resume(&mut self, pinned: Pinned, messages: &[u8]) {
         self.services.metrics.clients.subscribers_restored.inc();
         if pinned.names(Kind::Channel).iter().any(|name| name == GAP) {
-            let out = self.connection.replies.loud();
-            out.put_u8(if self.session.proto() == Proto::Resp3 { b'>' } else { b'*' });
-            out.put_slice(GAP_MESSAGE);
+            self.tell_gap();
         }
         self.connection.replies.loud().put_slice(messages);
         self.session.way.lend(pinned);

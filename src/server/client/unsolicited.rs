@@ -8,12 +8,12 @@ use bytes::BufMut;
 
 use super::output::Output;
 use crate::resp::Proto;
-use crate::upstream::{Broken, Inbox, Overflowed, Subscriber};
+use crate::upstream::{Broken, Ceased, Inbox, Subscriber};
 
 /// Why nothing more can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stopped {
-    /// A reply was cut short upstream.
+    /// A reply was cut short upstream, or messages were missed.
     Broken,
     /// Messages were lost because the client did not read.
     Overflowed,
@@ -25,9 +25,12 @@ impl From<Broken> for Stopped {
     }
 }
 
-impl From<Overflowed> for Stopped {
-    fn from(_: Overflowed) -> Self {
-        Self::Overflowed
+impl From<Ceased> for Stopped {
+    fn from(ceased: Ceased) -> Self {
+        match ceased {
+            Ceased::Overflowed => Self::Overflowed,
+            Ceased::Lost => Self::Broken,
+        }
     }
 }
 

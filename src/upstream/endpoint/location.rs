@@ -181,7 +181,7 @@ impl Location {
     }
 
     /// The location now, with its number.
-    pub(super) fn numbered(&self) -> (Result<Arc<Target>, ConnectError>, u64) {
+    pub(crate) fn numbered(&self) -> (Result<Arc<Target>, ConnectError>, u64) {
         let state = self.0.borrow();
         (state.target.clone(), state.generation)
     }

@@ -20,8 +20,8 @@ struct State {
     /// Messages, each without its first byte: `*` in RESP2, `>` in RESP3.
     messages: VecDeque<Bytes>,
     held: usize,
-    /// Too much waited.
-    overflowed: bool,
+    /// No more messages are taken.
+    ceased: Option<Ceased>,
     /// The bytes that were last reported to other threads.
     reported: usize,
     waker: Option<Waker>,
@@ -47,9 +47,14 @@ pub struct Subscriber {
     state: Mutex<State>,
 }
 
-/// More messages waited for a client than may.
+/// Why a client gets no more messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overflowed;
+pub enum Ceased {
+    /// More waited for it than may.
+    Overflowed,
+    /// Some may have been missed, and it is closed then.
+    Lost,
+}
 
 impl Subscriber {
     /// A client for which at most `most` bytes of messages may wait.
@@ -108,12 +113,12 @@ impl Subscriber {
 
     pub(super) fn deliver(&self, message: Bytes) {
         let mut state = self.state();
-        if state.overflowed {
+        if state.ceased.is_some() {
             return;
         }
         state.held += message.len();
         if state.held > self.most {
-            state.overflowed = true;
+            state.ceased = Some(Ceased::Overflowed);
             state.messages.clear();
             state.held = 0;
         } else {
@@ -123,14 +128,21 @@ impl Subscriber {
         wake(&mut state.waker);
     }
 
+    /// Messages may have been missed: there will be no more than those that wait.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.ceased.get_or_insert(Ceased::Lost);
+        wake(&mut state.waker);
+    }
+
     /// Wakes the task of `cx` when another message arrives.
     ///
     /// # Errors
-    /// [`Overflowed`]: messages were lost.
-    pub fn watch(&self, cx: &Context<'_>) -> Result<(), Overflowed> {
+    /// Messages were lost.
+    pub fn watch(&self, cx: &Context<'_>) -> Result<(), Ceased> {
         let mut state = self.state();
-        if state.overflowed {
-            return Err(Overflowed);
+        if state.ceased == Some(Ceased::Overflowed) {
+            return Err(Ceased::Overflowed);
         }
         state.waker = Some(cx.waker().clone());
         Ok(())
@@ -139,16 +151,16 @@ impl Subscriber {
     /// The next message without its first byte.
     ///
     /// # Errors
-    /// [`Overflowed`]: messages were lost.
-    pub fn poll_take(&self, cx: &Context<'_>) -> Poll<Result<Bytes, Overflowed>> {
+    /// Messages were lost.
+    pub fn poll_take(&self, cx: &Context<'_>) -> Poll<Result<Bytes, Ceased>> {
         let mut state = self.state();
-        if state.overflowed {
-            return Poll::Ready(Err(Overflowed));
-        }
         if let Some(message) = state.messages.pop_front() {
             state.held -= message.len();
             self.report(&mut state);
             return Poll::Ready(Ok(message));
+        }
+        if let Some(ceased) = state.ceased {
+            return Poll::Ready(Err(ceased));
         }
         state.waker = Some(cx.waker().clone());
         Poll::Pending
@@ -162,7 +174,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::{Overflowed, Subscriber};
+    use super::{Ceased, Subscriber};
 
     #[test]
     fn what_waits_is_bounded() {
@@ -173,6 +185,6 @@ mod tests {
         assert_eq!(subscriber.poll_take(&cx), Poll::Pending);
         (0..3).for_each(|_| subscriber.deliver(Bytes::from_static(b"12345")));
         cx = Context::from_waker(Waker::noop());
-        assert_eq!(subscriber.poll_take(&cx), Poll::Ready(Err(Overflowed)));
+        assert_eq!(subscriber.poll_take(&cx), Poll::Ready(Err(Ceased::Overflowed)));
     }
 }

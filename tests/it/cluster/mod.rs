@@ -3,6 +3,8 @@
 mod fanout;
 mod fanout_nodes;
 mod fanout_scan;
+mod pubsub;
+mod tracking;
 
 use crate::support::clusters::Cluster;
 use crate::support::sidecar::{Builder, Sidecar};

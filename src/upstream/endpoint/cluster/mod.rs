@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::Endpoint;
 use super::target::{Host, Target};
@@ -45,6 +46,8 @@ pub(crate) struct Cluster {
     history: Mutex<History>,
     /// The number of the note by which the last map was made, or found to be right.
     confirmed: AtomicU64,
+    /// There is another map.
+    changed: Notify,
 }
 
 impl Cluster {
@@ -58,7 +61,13 @@ impl Cluster {
         let _known = self.lock();
         if self.is_wanted.swap(is_wanted, Ordering::AcqRel) != is_wanted {
             self.edition.fetch_add(1, Ordering::AcqRel);
+            self.changed.notify_waiters();
         }
+    }
+
+    /// Waits until there is another map than when this was called.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// True where `upstream.url` leads to a cluster.
@@ -113,6 +122,7 @@ impl Cluster {
         if !is_same {
             *known = next.map(Arc::new);
             self.edition.fetch_add(1, Ordering::Release);
+            self.changed.notify_waiters();
         }
     }
 }
