@@ -5,6 +5,8 @@
 //! places take two bytes each, or four in a record of more than 64 KiB.
 
 use std::cmp::Ordering;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
@@ -13,10 +15,29 @@ use crate::resp::encode;
 /// The elements of one record: names alone, names each with its value, or elements without names.
 #[derive(Clone, Debug)]
 pub(super) struct Body {
-    bytes: Box<[u8]>,
+    bytes: Allocation,
     /// Bytes of the encoded elements; the beginnings follow them.
     encoded: u32,
     count: u32,
+}
+
+/// The bytes of one record, or of several that were made of one. That several may share them costs the others nothing:
+/// this is as large as a box.
+#[derive(Clone, Debug)]
+enum Allocation {
+    Own(Box<[u8]>),
+    Shared(Arc<Box<[u8]>>),
+}
+
+impl Deref for Allocation {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
 }
 
 /// More names than this are searched by bisection.
@@ -34,7 +55,7 @@ impl Body {
         }
         let (encoded, count) = (u32::try_from(bytes.len()).ok()?, begins.len() as u32);
         begins.iter().for_each(|at| bytes.extend_from_slice(&at.to_le_bytes()[..width(encoded as usize)]));
-        let mut body = Self { bytes: bytes[..].into(), encoded, count };
+        let mut body = Self { bytes: Allocation::Own(bytes[..].into()), encoded, count };
         if let Some(stride) = stride.filter(|stride| body.len() / stride > LINEAR) {
             body.sort(stride);
         }
@@ -45,7 +66,16 @@ impl Body {
         let mut places: Vec<u32> = (0..self.count / stride as u32).collect();
         places.sort_unstable_by_key(|place| self.text(*place as usize * stride));
         let places = places.iter().flat_map(|place| place.to_le_bytes().into_iter().take(width(self.encoded as usize)));
-        self.bytes = self.bytes.iter().copied().chain(places).collect();
+        self.bytes = Allocation::Own(self.bytes.iter().copied().chain(places).collect());
+    }
+
+    /// The same elements, which whatever is made of this one shares.
+    pub(super) fn shared(&self) -> Self {
+        let bytes = match &self.bytes {
+            Allocation::Own(bytes) => Arc::new(bytes.clone()),
+            Allocation::Shared(bytes) => bytes.clone(),
+        };
+        Self { bytes: Allocation::Shared(bytes), ..*self }
     }
 
     /// The place of a name among the names.
@@ -73,7 +103,7 @@ impl Body {
     }
 
     /// Bytes in memory.
-    pub(super) const fn weight(&self) -> usize {
+    pub(super) fn weight(&self) -> usize {
         self.bytes.len()
     }
 
@@ -137,7 +167,18 @@ const fn digits(total: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::Body;
+    use super::{Allocation, Body};
+
+    #[test]
+    fn bytes_that_may_be_shared_take_the_room_of_those_that_are_not() {
+        assert_eq!(size_of::<Allocation>(), size_of::<Box<[u8]>>());
+        let body = Body::of([&b"name"[..], b"value"].into_iter(), Some(2)).expect("fits");
+        let (first, copy) = (body.shared(), body.clone());
+        let second = first.clone().shared();
+        let at = |body: &Body| body.bytes.as_ptr();
+        assert!(at(&first) == at(&second) && at(&copy) != at(&body) && at(&first) != at(&body));
+        assert_eq!((first.encoded(), first.find(b"name", 2)), (body.encoded(), Some(0)));
+    }
 
     #[test]
     fn every_length_is_told_from_where_the_texts_begin() {

@@ -5,8 +5,8 @@
 //!
 //! A record keeps its elements already encoded as RESP bulk strings, one behind the other; RESP2 and RESP3
 //! differ only in the header before them. So a whole-value reply is a header and one copy, and a single
-//! field's reply is a slice. The bytes are the record's own, never a slice of a read buffer, and there is one
-//! allocation of them.
+//! field's reply is a slice. The bytes are the record's own, or those of another one with the same value, never a slice
+//! of a read buffer, and there is one allocation of them.
 
 mod body;
 mod collections;
@@ -127,6 +127,12 @@ impl Record {
         Self { left, ..self }
     }
 
+    /// The same value for what takes this record's place: from then on copies share its bytes.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        Self { body: self.body.shared(), ..*self }
+    }
+
     /// True when the key had ended when this was read.
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -141,7 +147,7 @@ impl Record {
 
     /// What the record costs in memory, in bytes.
     #[must_use]
-    pub const fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         self.body.weight() + OVERHEAD
     }
 

@@ -88,8 +88,13 @@ pub(crate) fn fields_of(entries: &[Entry]) -> impl Iterator<Item = (&Bytes, Opti
 
 /// The milliseconds until the key expires, if its expiry waits; `Some(None)`: it does not expire.
 pub(crate) fn left_of(entries: &[Entry]) -> Option<Option<i64>> {
+    Some(end_of(entries)?.map(|at| at.since(UnixMs::now())))
+}
+
+/// When the key expires, if that waits; `Some(None)`: it does not.
+pub(crate) fn end_of(entries: &[Entry]) -> Option<Option<UnixMs>> {
     entries.iter().find_map(|entry| match entry.change {
-        Change::Expiry(at) => Some(at.map(|at| at.since(UnixMs::now()))),
+        Change::Expiry(at) => Some(at),
         Change::Field(..) => None,
     })
 }

@@ -16,13 +16,13 @@ use super::Writer;
 use super::expire::{ExpireOutcome, ExpireResult};
 use crate::cache::entry::Entry;
 use crate::cache::memory::loads::WriteTurn;
-use crate::cache::memory::overlay::left_of;
+use crate::cache::memory::overlay::end_of;
 use crate::cache::write_behind::journalling::Deferred;
 use crate::journal::{self, Appending};
 use crate::keys::MappingId;
 use crate::record::{ExpireCommand, TtlChange};
 use crate::store::StoreError;
-use crate::telemetry::clock::Tick;
+use crate::telemetry::clock::{Tick, UnixMs};
 
 /// So many do not wait for more: the journal is written while a worker takes the next ones from a long pipeline.
 const ENOUGH: usize = 256;
@@ -81,8 +81,9 @@ impl Writer {
     /// Begins to journal those that can go at once, and whatever the others have to do.
     fn begin_all(self: &Arc<Self>, all: Vec<Queued>) {
         let (mut going, mut changes) = (Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
+        let now = Tick::now();
         for queued in all {
-            match self.goes_at_once(&queued) {
+            match self.goes_at_once(&queued, now) {
                 Some((entry, life, change)) => {
                     going.push(Going { queued, entry, life });
                     changes.push(change);
@@ -105,9 +106,9 @@ impl Writer {
 
     /// What is to be journaled for a command that waits for nothing, on a key that is in memory and whose end is not
     /// near.
-    fn goes_at_once(&self, queued: &Queued) -> Option<(Arc<Entry>, TtlChange, Deferred)> {
+    fn goes_at_once(&self, queued: &Queued, now: Tick) -> Option<(Arc<Entry>, TtlChange, Deferred)> {
         let Queued { mapping, turn, command, .. } = queued;
-        let (cached, entry, now) = (self.memory.source.cached(*mapping)?, turn.present()?, Tick::now());
+        let (cached, entry) = (self.memory.source.cached(*mapping)?, turn.present()?);
         let is_known = turn.is_next() && entry.record.is_some() && self.memory.is_usable(cached, entry, now);
         if !is_known || command.gives_value || !cached.expires_by_column() || cached.may_defer().is_err() {
             return None;
@@ -130,8 +131,9 @@ impl Writer {
     /// made ready meanwhile.
     async fn end_all(self: Arc<Self>, all: Vec<Going>, appending: Appending) {
         let Some(journal) = &self.write_behind.journal else { return };
+        let now = (Tick::now(), UnixMs::now());
         let left: Vec<_> =
-            all.iter().zip(&appending.entries).map(|(going, change)| self.prepare(going, change)).collect();
+            all.iter().zip(&appending.entries).map(|(going, change)| self.prepare(going, change, now)).collect();
         let entries = match journal.appended(appending).await.map_err(StoreError::from) {
             Ok(entries) => entries,
             Err(error) => return all.into_iter().for_each(|going| self.fail(going.queued, &error)),
@@ -153,13 +155,14 @@ impl Writer {
     }
 
     /// What is true of a key when its change is on disk. Its record in memory has all over it that waits.
-    fn prepare(&self, going: &Going, change: &journal::Entry) -> Option<Arc<Entry>> {
+    fn prepare(&self, going: &Going, change: &journal::Entry, (now, date): (Tick, UnixMs)) -> Option<Arc<Entry>> {
         let Going { queued: Queued { mapping, turn, .. }, entry, .. } = going;
         let cached = self.memory.source.cached(*mapping)?;
-        let left = left_of(std::slice::from_ref(change)).flatten();
-        let record = entry.record.clone().map(|record| record.living(left));
+        let left = end_of(std::slice::from_ref(change)).flatten().map(|at| at.since(date));
+        // Its value is that of before: nothing of it is copied each time that it lives longer.
+        let record = entry.record.as_ref().map(|record| record.shared().living(left));
         // Of its epoch: what has been forgotten meanwhile stays so.
-        let left = Arc::new(cached.life.entry_at(record, *mapping, entry.epoch, entry.loaded_at, Tick::now()));
+        let left = Arc::new(cached.life.entry_at(record, *mapping, entry.epoch, entry.loaded_at, now));
         self.memory.prepare(turn, &left);
         Some(left)
     }
