@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use tokio::sync::oneshot;
 
-use super::writer::{Order, Taken};
+use super::file::Taken;
+use super::writer::Order;
 use super::{Entry, Held, Journal, JournalError, gone, incarnation};
 
 /// What a flush has taken. As long as it is there, the journal keeps the incarnation.
@@ -50,12 +51,12 @@ impl Journal {
     /// # Errors
     /// [`JournalError`]: then the flush must not go on.
     pub async fn take(&self, held: Held, strand: &str, entries: &[Entry]) -> Result<Batch, JournalError> {
-        let seqs = entries.iter().map(|entry| entry.seq).collect();
         let (done, taken) = oneshot::channel();
         let number = {
             let _in_order = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
             let number = self.number()?;
-            let order = Order::Take(Taken { incarnation: held.incarnation().clone(), batch: number, seqs }, done);
+            let (incarnation, entries) = (held.incarnation().clone(), entries.to_vec());
+            let order = Order::Take(Taken { incarnation, batch: number, entries }, done);
             self.orders.send(order).map_err(|_| gone())?;
             number
         };

@@ -1,4 +1,4 @@
-//! Many entries as few statements: which of them are written, and how many by each statement.
+//! Many entries as few statements: which of them are written or marked, and how many by each statement.
 
 use std::collections::HashSet;
 
@@ -37,6 +37,15 @@ pub(super) fn insert(rows: usize) -> String {
          WHERE column1 IS NOT NULL ON CONFLICT DO UPDATE SET seq = excluded.seq, value = excluded.value, \
          weight = excluded.weight, batch = NULL",
         vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ")
+    )
+}
+
+/// The statement that marks so many entries with the batch that comes first: those that wait as they are told. One
+/// without a key is none. Entries are looked for by key and field, so that their numbers need no index.
+pub(super) fn mark(rows: usize) -> String {
+    format!(
+        "UPDATE waiting SET batch = ? FROM (VALUES {}) WHERE key = column1 AND field = column2 AND seq = column3",
+        vec!["(?, ?, ?)"; rows].join(", ")
     )
 }
 

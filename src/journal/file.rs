@@ -1,17 +1,17 @@
 //! The journal's file and its statements.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use super::chunks::{chunks, insert, last_of_each};
+use super::chunks::{chunks, insert, last_of_each, mark};
 use super::place::{Place, failed, has_one_name, lock, lock_of};
 use super::tally::Tally;
 use super::weights::Weights;
 use super::{Change, Entry, JournalError, Waiting, layout};
 use crate::config::JournalSync;
-use crate::telemetry::clock::UnixMs;
 use crate::telemetry::metrics::JournalMetrics;
 use crate::telemetry::sqlite_files::{SqliteFiles, in_the_way};
 
@@ -29,15 +29,22 @@ pub(super) struct About {
 
 #[derive(Debug)]
 pub(super) struct File {
-    connection: SqliteConnection,
+    pub(super) connection: SqliteConnection,
     /// Held, so that no second process writes the same journal. It holds the tally.
     pub(super) lock: std::fs::File,
     pub(super) place: Place,
     pub(super) sync: JournalSync,
     weights: Weights,
-    tally: Tally,
+    pub(super) tally: Tally,
     /// The tally of what has been committed.
     committed: Tally,
+}
+
+/// What a flush takes.
+pub(super) struct Taken {
+    pub(super) incarnation: Arc<str>,
+    pub(super) batch: u64,
+    pub(super) entries: Vec<Entry>,
 }
 
 /// One field's value that the store refused.
@@ -105,9 +112,6 @@ pub(super) async fn refused(path: &Path) -> Result<(Vec<Refused>, u64), JournalE
     let missing = counted(&mut connection).await.map_or(tally.missing, |(all, wait)| tally.found(all, wait).missing);
     Ok((refused, missing))
 }
-
-/// What a row that lies aside counts, as `Entry::weight` says, in SQL.
-const WEIGHT: &str = "64 + length(CAST(mapping AS BLOB)) + length(key) + length(field) + coalesce(length(value), 0)";
 
 type Row = (i64, String, Vec<u8>, Vec<u8>, Option<Vec<u8>>, Option<i64>);
 
@@ -199,8 +203,10 @@ impl File {
         self.run("BEGIN IMMEDIATE").await
     }
 
+    /// Every commit notes how many entries the file has taken, so that there is none that writes nothing.
     pub(super) async fn commit(&mut self) -> Result<(), JournalError> {
-        self.run("COMMIT").await?;
+        let commit = "UPDATE about SET appended = ?1; COMMIT";
+        sqlx::query(commit).bind(self.tally.appended.cast_signed()).execute(&mut self.connection).await?;
         self.weights.committed();
         self.committed = self.tally;
         self.note_tally();
@@ -265,8 +271,6 @@ impl File {
         let replaced = replaced + entries.iter().map(|entry| self.weights.put(entry)).sum::<u64>();
         self.tally.appended += entries.len() as u64;
         self.tally.waiting = self.weights.len() as u64;
-        let count = "UPDATE about SET appended = appended + ?1";
-        sqlx::query(count).bind(entries.len() as i64).execute(&mut self.connection).await?;
         Ok(replaced)
     }
 
@@ -285,33 +289,38 @@ impl File {
         Ok(())
     }
 
-    pub(super) async fn take(&mut self, incarnation: &str, batch: u64, seqs: &[u64]) -> Result<(), JournalError> {
-        sqlx::query("UPDATE waiting SET batch = ?1 WHERE seq IN (SELECT value FROM json_each(?2))")
-            .bind(batch.cast_signed())
-            .bind(format!("{seqs:?}"))
-            .execute(&mut self.connection)
-            .await?;
-        sqlx::query("UPDATE about SET last = max(last, ?1), incarnation = ?2")
-            .bind(batch.cast_signed())
-            .bind(incarnation)
-            .execute(&mut self.connection)
-            .await?;
+    pub(super) async fn take(&mut self, taken: &Taken) -> Result<(), JournalError> {
+        let batch = taken.batch.cast_signed();
+        self.mark(&taken.entries, batch).await?;
+        let last = sqlx::query("UPDATE about SET last = max(last, ?1), incarnation = ?2").bind(batch);
+        last.bind(&*taken.incarnation).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Marks entries with a batch; of a field that has a newer value by now, nothing.
+    pub(super) async fn mark(&mut self, entries: &[Entry], batch: i64) -> Result<(), JournalError> {
+        for (some, rows) in chunks(entries) {
+            let mark = some.iter().fold(sqlx::query(AssertSqlSafe(mark(rows))).bind(batch), |query, entry| {
+                query.bind(&entry.key[..]).bind(entry.change.field()).bind(entry.seq.cast_signed())
+            });
+            mark.execute(&mut self.connection).await?;
+        }
         Ok(())
     }
 
     /// The weight of what is freed.
     pub(super) async fn applied(&mut self, batch: u64) -> Result<u64, JournalError> {
-        let free = sqlx::query_as("DELETE FROM waiting WHERE batch = ?1 RETURNING key, field");
-        let freed = free.bind(batch.cast_signed()).fetch_all(&mut self.connection).await?;
-        Ok(self.free(freed).1)
+        Ok(self.remove_batch(batch.cast_signed()).await?.1)
     }
 
-    /// These wait no more; how many they are, and their weight.
-    fn free(&mut self, freed: Vec<(Vec<u8>, Vec<u8>)>) -> (u64, u64) {
+    /// What has this mark waits no more; how many entries that are, and their weight.
+    pub(super) async fn remove_batch(&mut self, batch: i64) -> Result<(u64, u64), JournalError> {
+        let free = sqlx::query_as("DELETE FROM waiting WHERE batch = ?1 RETURNING key, field");
+        let freed: Vec<(Vec<u8>, Vec<u8>)> = free.bind(batch).fetch_all(&mut self.connection).await?;
         let count = freed.len() as u64;
         let weight = freed.into_iter().map(|(key, field)| self.weights.remove((key.into(), field.into()))).sum();
         self.tally.waiting = self.weights.len() as u64;
-        (count, weight)
+        Ok((count, weight))
     }
 
     /// Replaces what was known of the columns of these mappings.
@@ -334,59 +343,5 @@ impl File {
             .execute(&mut self.connection)
             .await?;
         Ok(())
-    }
-
-    /// Puts entries aside that still wait; the weight of what is freed, and of what lies aside instead.
-    pub(super) async fn put_aside(&mut self, seqs: &[u64], reason: &str) -> Result<(u64, u64), JournalError> {
-        let seqs = format!("{seqs:?}");
-        sqlx::query(
-            "INSERT INTO refused SELECT seq, strftime('%Y-%m-%dT%H:%M:%SZ', ?2, 'unixepoch'), mapping, key, field, \
-             value, ?3 FROM waiting WHERE seq IN (SELECT value FROM json_each(?1))",
-        )
-        .bind(&seqs)
-        .bind(UnixMs::now().as_ms() / 1000)
-        .bind(reason)
-        .execute(&mut self.connection)
-        .await?;
-        let free = "DELETE FROM waiting WHERE seq IN (SELECT value FROM json_each(?1)) RETURNING key, field";
-        let freed = sqlx::query_as(free).bind(&seqs).fetch_all(&mut self.connection).await?;
-        let (count, weight) = self.free(freed);
-        Ok((weight, weight + count * reason.len() as u64))
-    }
-
-    /// The weight of what lies aside, and its last number.
-    pub(super) async fn aside(&mut self) -> Result<(u64, u64), JournalError> {
-        let select = format!(
-            "SELECT coalesce(sum({WEIGHT} + length(CAST(reason AS BLOB))), 0), coalesce(max(seq), 0) FROM refused"
-        );
-        let (weight, last): (i64, i64) = sqlx::query_as(AssertSqlSafe(select)).fetch_one(&mut self.connection).await?;
-        Ok((weight.unsigned_abs(), last.unsigned_abs()))
-    }
-
-    /// Forgets what lies aside, of one key or of all; how many fields. With all, what is missing is forgotten too.
-    pub(super) async fn remove(&mut self, key: Option<&[u8]>) -> Result<u64, JournalError> {
-        if key.is_none() {
-            self.tally.missing = 0;
-        }
-        self.clear(key).await
-    }
-
-    async fn clear(&mut self, key: Option<&[u8]>) -> Result<u64, JournalError> {
-        let remove = "DELETE FROM refused WHERE ?1 IS NULL OR key = ?1";
-        Ok(sqlx::query(remove).bind(key).execute(&mut self.connection).await?.rows_affected())
-    }
-
-    /// Lets the last value of each field wait again that lies aside, of one key or of all, behind everything that
-    /// waits. A newer value that waits stays. How many fields were aside.
-    pub(super) async fn retry(&mut self, key: Option<&[u8]>) -> Result<u64, JournalError> {
-        let retry = format!(
-            "INSERT INTO waiting (key, field, seq, mapping, value, weight) SELECT key, field, \
-             row_number() OVER (ORDER BY seq) + (SELECT max(coalesce((SELECT max(seq) FROM waiting), 0), \
-             coalesce((SELECT max(seq) FROM refused), 0), last) FROM about), mapping, value, {WEIGHT} FROM refused \
-             WHERE (?1 IS NULL OR key = ?1) AND seq IN (SELECT max(seq) FROM refused GROUP BY key, field) \
-             ON CONFLICT DO NOTHING"
-        );
-        sqlx::query(AssertSqlSafe(retry)).bind(key).execute(&mut self.connection).await?;
-        self.clear(key).await
     }
 }

@@ -19,6 +19,7 @@
 //!   file is known by that.
 
 mod appending;
+mod aside;
 mod batches;
 mod chunks;
 mod condition;
@@ -274,8 +275,8 @@ impl Journal {
     /// # Errors
     /// [`JournalError`].
     pub async fn put_aside(&self, entries: &[Entry], reason: &str) -> Result<(), JournalError> {
-        let seqs = entries.iter().map(|entry| entry.seq).collect();
-        let (freed, aside) = self.order(|done| Order::PutAside(seqs, reason.to_owned(), done)).await?;
+        let entries = entries.to_vec();
+        let (freed, aside) = self.order(|done| Order::PutAside(entries, reason.to_owned(), done)).await?;
         self.room.put_aside(freed, aside);
         Ok(())
     }

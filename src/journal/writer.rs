@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::condition::{Condition, Trial};
-use super::file::File;
+use super::file::{File, Taken};
 use super::mending::Mender;
 use super::{Entry, JournalError};
 use crate::config::JournalSync;
@@ -29,14 +29,7 @@ pub(super) enum Order {
     /// What waits is this incarnation's.
     Succeed(Arc<str>, Done<()>),
     /// Answered with the weight of what was freed, and of what lies aside instead.
-    PutAside(Vec<u64>, String, Done<(u64, u64)>),
-}
-
-/// What a flush takes.
-pub(super) struct Taken {
-    pub(super) incarnation: Arc<str>,
-    pub(super) batch: u64,
-    pub(super) seqs: Vec<u64>,
+    PutAside(Vec<Entry>, String, Done<(u64, u64)>),
 }
 
 pub(super) struct Writer {
@@ -246,15 +239,13 @@ impl Writer {
         }
         match order {
             Order::Append(entries, all) => tell_all(self.file.append(entries).await, all),
-            Order::Take(Taken { incarnation, batch, seqs }, done) => {
-                tell(self.file.take(&incarnation, batch, &seqs).await, done)
-            }
+            Order::Take(taken, done) => tell(self.file.take(&taken).await, done),
             Order::Applied(batch, done) => tell(self.file.applied(batch).await, done),
             Order::GiveBack(batch, done) => tell(self.file.give_back(batch).await, done),
             Order::Remember(columns, done) => tell(self.file.remember(&columns).await, done),
             Order::Announce(heir, done) => tell(self.file.announce(&heir).await, done),
             Order::Succeed(heir, done) => tell(self.file.succeed(&heir).await, done),
-            Order::PutAside(seqs, reason, done) => tell(self.file.put_aside(&seqs, &reason).await, done),
+            Order::PutAside(entries, reason, done) => tell(self.file.put_aside(&entries, &reason).await, done),
         }
     }
 }

@@ -190,8 +190,8 @@ fn a_crash_between_saving_and_noting_it_does_not_apply_it_twice() {
     let batch = place.postgres.sql("SELECT max(applied) FROM hearthside.journals");
     let journal = place.journal();
     let sql = format!(
-        "INSERT INTO waiting VALUES ('p:1', 'seen', 1, 'p:{{id:int}}', '1', 64, {batch}), ('p:2', 'seen', 2, \
-         'p:{{id:int}}', '9', 64, {batch} + 1)"
+        "INSERT INTO waiting SELECT CAST(column1 AS BLOB), CAST('seen' AS BLOB), column2, 'p:{{id:int}}', column3, 64, \
+         column4 FROM (VALUES ('p:1', 1, '1', {batch}), ('p:2', 2, '9', {batch} + 1))"
     );
     let put = std::process::Command::new("sqlite3").arg(journal).arg(sql).status().expect("sqlite3 is installed");
     assert!(put.success());

@@ -99,7 +99,8 @@ fn what_was_taken_before_a_crash_is_applied_once() {
     assert_eq!(sidecar.stop(), Some(0));
     let journal = place.folder.path().join("journal.db");
     let waiting = |key: u32, value: u32, batch: &str| {
-        let row = format!("('p:{key}', 'seen', {key}, 'p:{{id:int}}', '{value}', 82, {batch})");
+        let place = format!("CAST('p:{key}' AS BLOB), CAST('seen' AS BLOB)");
+        let row = format!("({place}, {key}, 'p:{{id:int}}', '{value}', 82, {batch})");
         sqlite(&journal, &format!("INSERT INTO waiting VALUES {row}"));
     };
     // As if the journal had not been told: the first was applied by the last batch, the second never was.

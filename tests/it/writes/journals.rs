@@ -147,8 +147,8 @@ pub(super) const LAYOUT_OF_0_1_0: &str =
         field BLOB NOT NULL, value BLOB, reason TEXT NOT NULL);";
 
 const TAKEN_BY_0_1_0: &str = "INSERT INTO about VALUES ('0123456789abcdef', 12);
-    INSERT INTO waiting VALUES ('p:1', 'seen', 3, 'p:{id:int}', '1', 82, 11),
-        ('p:2', 'seen', 4, 'p:{id:int}', '2', 82, 12), ('p:3', 'seen', 5, 'p:{id:int}', '3', 82, NULL);";
+    INSERT INTO waiting SELECT CAST(column1 AS BLOB), CAST('seen' AS BLOB), column2, 'p:{id:int}', column3, 82, column4
+        FROM (VALUES ('p:1', 3, '1', 11), ('p:2', 4, '2', 12), ('p:3', 5, '3', NULL));";
 
 #[test]
 fn a_journal_of_the_layout_before_is_taken_over_with_what_the_store_noted_of_it() {
@@ -169,6 +169,7 @@ fn a_journal_of_the_layout_before_is_taken_over_with_what_the_store_noted_of_it(
     assert!(late.expect_err("it is noted").contains("flushed_pkey"));
     end(sidecar);
     assert_eq!(sqlite(&file, "PRAGMA user_version"), "4");
+    assert_eq!(sqlite(&file, "SELECT count(*) FROM sqlite_schema WHERE name = 'waiting_by_seq'"), "0");
     let sidecar = place.builder("20ms").start();
     is_saved(&place, &sidecar, 4);
 }
@@ -190,7 +191,7 @@ fn a_note_that_was_lost_while_a_batch_was_under_way_is_told_at_start() {
     let mut sidecar = place.builder("20ms").start();
     is_saved(&place, &sidecar, 1);
     assert_eq!(sidecar.stop(), Some(0));
-    let row = "('p:1', 'seen', 3, 'p:{id:int}', '2', 82, (SELECT last FROM about))";
+    let row = "(CAST('p:1' AS BLOB), CAST('seen' AS BLOB), 3, 'p:{id:int}', '2', 82, (SELECT last FROM about))";
     sqlite(&place.journal(), &format!("INSERT INTO waiting VALUES {row}"));
     place.postgres.sql("DELETE FROM hearthside.journals");
     let sidecar = place.builder("20ms").expect(&[warnings::NOTE_GONE]).start();
