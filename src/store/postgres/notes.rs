@@ -24,10 +24,13 @@ pub(super) async fn enroll(pool: &PgPool, journal: &str, strand: &str) -> Result
         "DELETE FROM hearthside.flushed WHERE at < now() - $1 * interval '1 day'",
     ] {
         // An error of the housekeeping must not delay a flush.
-        if let Err(error) = sqlx::query(prune).bind(f64::from(KEPT_DAYS)).execute(pool).await {
-            let error = StoreError::from(error);
-            let text = "old notes of journals cannot be removed; GRANT DELETE ON hearthside.journals and flushed";
-            tracing::warn!(%error, "{text}");
+        match sqlx::query(prune).bind(f64::from(KEPT_DAYS)).execute(pool).await.map_err(StoreError::from) {
+            Ok(_) => {}
+            Err(error @ StoreError::Refused(_)) => {
+                let text = "old notes of journals cannot be removed; GRANT DELETE ON hearthside.journals and flushed";
+                tracing::warn!(%error, "{text}");
+            }
+            Err(error) => tracing::debug!(%error, "old notes of journals are removed with the next that are made"),
         }
     }
     Ok(())

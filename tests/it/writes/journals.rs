@@ -136,6 +136,22 @@ fn notes_that_nobody_uses_any_more_are_removed_and_a_sidecar_survives_the_remova
     assert_eq!(place.postgres.sql("SELECT count(*) FROM hearthside.journals"), "2");
 }
 
+#[test]
+fn old_notes_that_a_lost_connection_leaves_are_no_matter_of_rights() {
+    let place = Place::new();
+    let mut lock = place.postgres.session();
+    lock.run("BEGIN; LOCK TABLE hearthside.flushed IN ACCESS EXCLUSIVE MODE;");
+    let sidecar = place.builder("20ms").start();
+    assert_eq!(sidecar.wire().ask("HSET p:1 seen 1"), ":0\r\n");
+    place.until_locked_out(1);
+    let prune = "query LIKE 'DELETE FROM hearthside.flushed%'";
+    place.postgres.sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {prune}"));
+    lock.run("ROLLBACK;");
+    // No warning is expected in its log.
+    until_saved(&sidecar);
+    assert_eq!(place.seen(1), "1");
+}
+
 /// The tables of a journal's file as version 0.1.0 makes them.
 pub(super) const LAYOUT_OF_0_1_0: &str =
     "PRAGMA journal_mode = wal; CREATE TABLE about (id TEXT NOT NULL, last INTEGER NOT NULL);
