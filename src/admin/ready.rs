@@ -111,8 +111,8 @@ impl Readiness {
         })
     }
 
-    /// The change feed, if it is down, the servers of the upstream, and the mappings that are in the store, a line for each: whether it fits, and
-    /// whether its changes are reported.
+    /// The change feed, if it is down, the servers of the upstream, and the mappings that are in the store, a line for
+    /// each: whether it fits, and whether its changes are reported.
     #[must_use]
     pub fn details(&self) -> Vec<String> {
         let feed = self.feed_is_down.load_full();

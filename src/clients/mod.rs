@@ -86,6 +86,8 @@ pub struct State {
     pub queued: Option<usize>,
     /// The upstream's id of its own connection, while it has one.
     pub connection: Option<i64>,
+    /// The node of a cluster that it leads to.
+    pub node: Option<Arc<str>>,
     /// Waits in a blocking command.
     pub blocked: bool,
     /// `MONITOR`.

@@ -5,6 +5,7 @@ mod described;
 mod keyspec;
 mod learned;
 mod movable_keys;
+mod patience;
 mod policy;
 mod slot;
 mod spec;

@@ -19,6 +19,12 @@ pub enum Slots {
 }
 
 impl Slots {
+    /// Those of these keys.
+    #[must_use]
+    pub fn of(keys: &[&[u8]]) -> Self {
+        keys.iter().fold(Self::None, |slots, key| slots.and(key))
+    }
+
     /// These, and the slot of one key more.
     fn and(self, key: &[u8]) -> Self {
         match self {

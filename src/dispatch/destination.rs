@@ -3,22 +3,32 @@
 //!
 //! Source: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#key-distribution-model>
 
+use super::Services;
 use super::spread::cluster_aware::asks_for_nodes;
 use crate::command::{Request, Slots, Spec};
 use crate::errors::upstream as errors;
-use crate::route::{Local, Route, Spread};
+use crate::route::{Local, Pin, Route, Spread, Transaction};
 use crate::session::Session;
-use crate::upstream::{To, Upstream};
+use crate::upstream::To;
 
 /// Finds the nodes for a request that goes `route`, which may not go there.
-pub(super) fn within(upstream: &Upstream, session: &mut Session, request: &Request<'_>, route: Route) -> Route {
+pub(super) fn within(services: &Services, session: &mut Session, request: &Request<'_>, route: Route) -> Route {
     let goes_there = matches!(
         route,
         Route::PassThrough(_) | Route::Pinned(..) | Route::Unknown(_) | Route::Unanswered | Route::Transaction(..)
     );
     let (true, Some(spec)) = (goes_there, session.spec) else { return route };
-    if asks_for_nodes(spec) && !matches!(route, Route::Unanswered) {
-        return Route::Local(Local::Cluster, spec);
+    match route {
+        Route::Pinned(Pin::Follow | Pin::Replica, _) => return Route::Refused(errors::NO_REPLICA_OF_ALL.into()),
+        Route::Transaction(Transaction::Watch, _) => {
+            // The others are watched here.
+            let router = &services.router;
+            let theirs: Vec<&[u8]> = request.args_from(1).filter(|key| router.owner(key).is_none()).collect();
+            return by_keys(session, request, route, &theirs);
+        }
+        Route::Unanswered => {}
+        _ if asks_for_nodes(spec) => return Route::Local(Local::Cluster, spec),
+        _ => {}
     }
     match request.slots(spec) {
         Slots::None => everywhere(route, spec),
@@ -26,7 +36,19 @@ pub(super) fn within(upstream: &Upstream, session: &mut Session, request: &Reque
             session.to = To::Slot(slot);
             route
         }
-        Slots::Several => several(upstream, request, &route, spec),
+        Slots::Several => several(services, request, &route, spec),
+    }
+}
+
+/// The same for a request that names these keys of the upstream's, all of which one node must have.
+pub(super) fn by_keys(session: &mut Session, request: &Request<'_>, route: Route, keys: &[&[u8]]) -> Route {
+    match Slots::of(keys) {
+        Slots::None => route,
+        Slots::One(slot) => {
+            session.to = To::Slot(slot);
+            route
+        }
+        Slots::Several => Route::Refused(errors::several_slots(&request.name()).into()),
     }
 }
 
@@ -44,10 +66,10 @@ fn everywhere(route: Route, spec: &'static Spec) -> Route {
 }
 
 /// The route of a request whose keys are in several slots.
-fn several(upstream: &Upstream, request: &Request<'_>, route: &Route, spec: &'static Spec) -> Route {
+fn several(services: &Services, request: &Request<'_>, route: &Route, spec: &'static Spec) -> Route {
     let is_plain = matches!(route, Route::PassThrough(_));
     match Spread::by_slots(request, spec).filter(|_| is_plain) {
-        Some(spread) if spread.is_atomic() && !upstream.endpoint().settings.cluster_split => {
+        Some(spread) if spread.is_atomic() && !services.upstream.endpoint().settings.cluster_split => {
             Route::Refused(errors::not_at_once(&request.name()).into())
         }
         Some(spread) => Route::Spread(spread, spec),

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 pub use call::{wrong_arity, wrong_exec};
+pub(crate) use connection::client::end_wait;
 pub use connection::hello::greeted;
 use connection::{dedicated, subscribe};
 pub use newest::{EditionPlace, Newest};
@@ -112,6 +113,8 @@ pub enum Exclusive {
     Transaction(OwnedRequest, Route),
     /// What is left of a transaction that has ended.
     Ended,
+    /// A request to a node of a cluster of which the client needs a connection first.
+    Far(OwnedRequest),
     /// A request over a pinned connection.
     Pinned(Pin, &'static Spec, OwnedRequest),
     /// A request of which the table does not know enough: over the client's own connection, or after the upstream has
@@ -200,11 +203,11 @@ impl Services {
             route = subscribe::route(session, route, request, spec);
         }
         if session.way.is_dedicated() {
-            route = dedicated::route(session, request, route);
+            route = dedicated::route(session, request, route, self.upstream.is_cluster());
         }
         session.to = To::Home;
-        if self.upstream.is_cluster() {
-            route = destination::within(&self.upstream, session, request, route);
+        if self.upstream.is_cluster() && !session.is_resp2_subscriber() {
+            route = destination::within(self, session, request, route);
             route = tracking::unless_begun(request, route);
         }
         self.unless_unpermitted(session, request, route)

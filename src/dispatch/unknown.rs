@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::Services;
+use super::{Services, destination};
 use crate::command::{self, OwnedRequest, Request};
 use crate::errors;
 use crate::resp::reply::parts;
@@ -84,15 +84,19 @@ impl Services {
     }
 
     /// The request is refused if one of its keys is owned.
-    fn by_keys(&self, session: &Session, request: &Request<'_>, answer: &[u8]) -> Route {
+    fn by_keys(&self, session: &mut Session, request: &Request<'_>, answer: &[u8]) -> Route {
         let Some(keys) = parts(answer) else { return self.unexplained(request) };
-        let owned = keys.into_iter().filter_map(decode::bulk).find_map(|key| Some((key, self.router.owner(key)?)));
+        let keys: Vec<&[u8]> = keys.into_iter().filter_map(decode::bulk).collect();
+        let owned = keys.iter().find_map(|key| Some((key, self.router.owner(key)?)));
         match owned {
             Some((key, mapping)) => {
                 let text = errors::owned::not_answered(&request.name(), key, self.router.pattern(mapping));
                 Route::Refused(text.into())
             }
-            None => self.by_foreign_keys(session),
+            None => {
+                let route = self.by_foreign_keys(session);
+                if self.upstream.is_cluster() { destination::by_keys(session, request, route, &keys) } else { route }
+            }
         }
     }
 

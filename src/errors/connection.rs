@@ -9,6 +9,10 @@ pub fn renamed(name: &str, original: &str) -> String {
     )
 }
 
+/// A command of which it is not known what it sets, after many of them, behind a cluster.
+pub const TOO_MUCH_SAID: &str = "ERR hearthside: this connection has set more than can be set again at each node of \
+    the upstream's cluster; RESET it first";
+
 /// A command of the sidecar's own after MONITOR or SCRIPT DEBUG, where replies cannot be told from what else comes.
 pub const MONITORS_OR_DEBUGS: &str =
     "ERR hearthside: this command is not supported on a connection that monitors or debugs scripts; RESET it first";

@@ -16,6 +16,23 @@ pub const LOST_AT_EXEC: &str =
 pub const LOST_AT_EXEC_WITH_WRITES: &str = "ERR hearthside: the upstream connection of this transaction was \
     lost; its writes to owned keys were not done, the rest may have been applied";
 
+/// A command whose keys are not where those of the others are, behind a cluster.
+pub fn in_another_slot(command: &str) -> String {
+    format!(
+        "CROSSSLOT hearthside: the keys of {command} are in another slot of the upstream's cluster than those of the \
+         transaction, and no node has both; give them a common {{tag}}"
+    )
+}
+
+/// The slot of a transaction's keys has moved, and what was queued is too long to be queued again.
+pub const MOVED: &str = "TRYAGAIN hearthside: the keys of this transaction have moved to another node of the \
+    upstream's cluster; nothing was done, send the transaction again";
+
+/// EXEC at a node that does not have the keys any more, and `why` it was not run elsewhere.
+pub fn not_run(why: &str) -> String {
+    format!("EXECABORT hearthside: nothing of the transaction was done, send it again: {why}")
+}
+
 /// The store could not do its part, so the upstream's part did not run either; `why` is the store's reason.
 pub fn nothing_done(why: &str) -> String {
     format!("ERR hearthside: nothing of the transaction was done: {why}")

@@ -56,16 +56,16 @@ pub fn several_slots(command: &str) -> String {
 pub fn not_at_once(command: &str) -> String {
     format!(
         "CROSSSLOT hearthside: the keys of {command} are in several slots of the upstream's cluster, where they \
-         cannot be changed at once; give them a common {{tag}}, or set upstream.cluster_split = true if each slot may be \
-         changed by itself"
+         cannot be changed at once; give them a common {{tag}}, or set upstream.cluster_split = true if each slot may \
+         be changed by itself"
     )
 }
 
 /// A command of a transaction concerns more than one node of a cluster.
 pub fn several_nodes(command: &str) -> String {
     format!(
-        "ERR hearthside: {command} concerns several nodes of the upstream's cluster, and a transaction runs on one; send \
-         it outside of MULTI"
+        "ERR hearthside: {command} concerns several nodes of the upstream's cluster, and a transaction runs on one; \
+         send it outside of MULTI"
     )
 }
 
@@ -74,8 +74,16 @@ pub const NO_CLUSTER_HERE: &str = "ERR This instance has cluster support disable
     sidecar follows the nodes of the upstream's cluster itself)";
 
 /// Each node of a cluster tells of its own keys alone.
-pub const NO_TRACKING: &str = "ERR hearthside: CLIENT TRACKING is not supported behind a cluster: each node tells of its \
-    own keys alone, to the connection that has read them there; let what the client keeps expire";
+pub const NO_TRACKING: &str = "ERR hearthside: CLIENT TRACKING is not supported behind a cluster: each node tells of \
+    its own keys alone, to the connection that has read them there; let what the client keeps expire";
+
+/// A very long request was passed on as it came, to a node that did not have its keys any more.
+pub const PASSED_ON: &str = "TRYAGAIN hearthside: the keys of this long request have moved to another node of the \
+    upstream's cluster; nothing was done, send it again";
+
+/// SYNC, PSYNC and REPLCONF behind a cluster.
+pub const NO_REPLICA_OF_ALL: &str = "ERR hearthside: the upstream is a cluster, and no replica follows all of its \
+    nodes: connect to each node itself";
 
 /// As much waits on the client's lane as may.
 pub const QUEUE_FULL: &str =

@@ -3,6 +3,7 @@
 //! `transaction` and by `server`; what the client's task alone needs lies in `server/client`, and what one transaction
 //! needs in `transaction`.
 
+mod beside;
 mod pace;
 mod rights;
 mod upstream_state;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use beside::Beside;
 pub use pace::{Pace, Policy};
 pub use rights::Rights;
 pub use upstream_state::{Redirect, Replica};
@@ -29,7 +31,7 @@ use crate::resp::Proto;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::refusals::{Who, shown};
-use crate::upstream::{Account, Batch, Group, Inbox, Lane, Loss, Membership, Subscriber, Ticket, To, Upstream};
+use crate::upstream::{Account, Batch, Group, Inbox, Lane, Loss, Membership, Pinned, Subscriber, Ticket, To, Upstream};
 
 /// What is answered for requests on a connection that is lost, by a client that is not lost with it.
 const LOSS: Loss = Loss { sent: errors::upstream::LOST, unsent: errors::upstream::LOST_UNSENT };
@@ -173,14 +175,17 @@ impl Session {
 
     /// The lane of the client's requests: the same one until its protocol, database or login changes.
     pub fn lane(&mut self, upstream: &Upstream) -> &Lane {
-        self.way.lane(|| upstream.lane(&self.group, self.peer.id, &self.account))
+        let (group, client, account) = (&self.group, self.peer.id, &self.account);
+        let spread =
+            upstream.is_cluster().then_some(|own: &[&Pinned]| upstream.lane_around(own, group, client, account));
+        self.way.lane(|| upstream.lane(group, client, account), spread)
     }
 
     /// True when the upstream is not what it was when the client chose its lane: what it asks next must wait until
     /// everything before has been answered.
     #[inline]
     pub fn is_outdated(&self, upstream: &Upstream) -> bool {
-        self.edition != upstream.edition() && !self.way.is_dedicated()
+        self.edition != upstream.edition() && !self.way.state().is_raw()
     }
 
     /// Goes by what the upstream is now. For a client with nothing under way.

@@ -10,6 +10,7 @@
 //!            the upstream keeps nothing any more
 //! ```
 
+use super::beside::Beside;
 use super::upstream_state::UpstreamState;
 use super::waits::Waits;
 use crate::command::Request;
@@ -50,9 +51,15 @@ struct ChosenLane {
 struct Own {
     connection: Pinned,
     state: UpstreamState,
+    /// Where the upstream is a cluster: its connections to other nodes.
+    beside: Beside,
 }
 
 impl Own {
+    fn new(connection: Pinned) -> Self {
+        Self { connection, state: UpstreamState::nothing(), beside: Beside::default() }
+    }
+
     fn is_kept(&self) -> bool {
         self.state.is_set() || self.connection.inbox.subscribed() != [0; 3]
     }
@@ -65,13 +72,66 @@ impl Default for Road {
 }
 
 impl Way {
-    /// Where the next request goes that is no part of a transaction; a lane is chosen if there is none.
-    pub fn lane(&mut self, choose: impl FnOnce() -> Lane) -> &Lane {
+    /// Where the next request goes that is no part of a transaction; a lane is chosen if there is none. In a cluster a
+    /// client's own connection leads to one of the nodes, and `spread` makes it part of a lane to all of them.
+    pub fn lane(&mut self, choose: impl FnOnce() -> Lane, spread: Option<impl FnOnce(&[&Pinned]) -> Lane>) -> &Lane {
         match &mut self.0 {
-            Road::Dedicated(own, _) => own.connection.lane(),
+            Road::Dedicated(own, _) => match spread.filter(|_| !own.state.is_raw()) {
+                Some(spread) => own.beside.lane(&own.connection, spread),
+                None => own.connection.lane(),
+            },
             Road::Shared(chosen) | Road::Lent(chosen, _) => {
                 &chosen.get_or_insert_with(|| ChosenLane { lane: choose(), private_until: None }).lane
             }
+        }
+    }
+
+    /// The client's connections to other nodes of a cluster than its own one leads to, if its requests go over its own.
+    #[must_use]
+    pub fn beside(&self) -> Option<&Beside> {
+        match &self.0 {
+            Road::Dedicated(own, _) => Some(&own.beside),
+            Road::Shared(_) | Road::Lent(..) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn beside_mut(&mut self) -> Option<&mut Beside> {
+        self.own_mut().map(|own| &mut own.beside)
+    }
+
+    /// The client has this connection, too.
+    pub fn goes_beside(&mut self, connection: Pinned) {
+        if let Some(own) = self.own_mut() {
+            own.beside.add(connection);
+        }
+    }
+
+    /// A connection of the client's that `leads` somewhere: its own one, or one beside it.
+    pub fn own_to(&self, leads: impl Fn(&Pinned) -> bool) -> Option<&Pinned> {
+        let own = self.own()?;
+        if leads(&own.connection) { Some(&own.connection) } else { own.beside.find(leads) }
+    }
+
+    /// The connection that a transaction's commands go over.
+    #[must_use]
+    pub fn transacting(&self) -> Option<&Pinned> {
+        let own = self.own()?;
+        Some(own.beside.transacting().unwrap_or(&own.connection))
+    }
+
+    /// The same, to be changed.
+    pub fn transacting_mut(&mut self) -> Option<&mut Pinned> {
+        let own = self.own_mut()?;
+        Some(own.beside.transacting_mut().unwrap_or(&mut own.connection))
+    }
+
+    /// A transaction goes on over this connection, to another node of a cluster.
+    pub fn transacts_over(&mut self, connection: Pinned) {
+        match &mut self.0 {
+            Road::Shared(_) => {}
+            Road::Lent(_, own) => own.connection = connection,
+            Road::Dedicated(own, _) => own.beside.transacts_over(connection),
         }
     }
 
@@ -129,8 +189,7 @@ impl Way {
     /// A connection for a client that has none for itself alone.
     pub fn lend(&mut self, connection: Pinned) {
         if let Road::Shared(chosen) = &mut self.0 {
-            let own = Box::new(Own { connection, state: UpstreamState::nothing() });
-            self.0 = Road::Lent(chosen.take(), own);
+            self.0 = Road::Lent(chosen.take(), Box::new(Own::new(connection)));
         }
     }
 
@@ -193,6 +252,7 @@ impl Way {
         if let Some(chosen) = self.chosen_mut() {
             *chosen = None;
         }
+        self.beside_mut().into_iter().for_each(Beside::choose_again);
     }
 
     /// True when other clients' requests hold the lane up.

@@ -1,5 +1,5 @@
-//! Where a client has written, behind a cluster, and not been answered yet: what it publishes then must not arrive before
-//! what it has written can be read.
+//! Where a client has written, behind a cluster, and not been answered yet: what it publishes then must not arrive
+//! before what it has written can be read.
 
 use crate::upstream::To;
 

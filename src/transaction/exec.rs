@@ -2,7 +2,7 @@
 //! is where nothing in it is ours. The store's part is prepared when every command is known to be queued, and committed
 //! only if the upstream's part is.
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
 use super::splice::{Sources, splice};
 use super::store::{self, Part};
@@ -10,7 +10,7 @@ use super::{Desk, EXEC_LOSS, MULTI, PART_LOSS, Taken, Transaction, Wait, summary
 use crate::cache::{AllDone, Prepared};
 use crate::errors;
 use crate::resp::encode;
-use crate::resp::pieces::Elements;
+use crate::resp::pieces::{Elements, Pieces};
 use crate::route::Route;
 use crate::store::StoreError;
 use crate::upstream::{Batch, Kept, Loss, Pinned, Ticket};
@@ -32,12 +32,18 @@ impl Transaction {
         if self.exec.is_some() {
             return Taken::Waits(Wait::Decision, route);
         }
-        let is_lost = self.asks_upstream() && desk.session.way.connection().is_none_or(Pinned::is_lost);
+        let is_lost = self.asks_upstream() && desk.session.way.transacting().is_none_or(Pinned::is_lost);
         match () {
             () if self.dirty => self.abort(desk, errors::as_redis::DISCARDED),
             () if self.is_outdated => self.abort(desk, errors::transaction::OUTDATED),
             () if is_lost => self.abort(desk, errors::transaction::LOST_BEFORE_EXEC),
+            () if self.node.is_stale() => {
+                encode::null_array(desk.out, desk.session.proto());
+                self.end()
+            }
             () if !self.queue.is_plain() || !self.watched.is_empty() => self.begin(desk, route),
+            // A node may send it elsewhere.
+            () if self.asks_upstream() && desk.services.upstream.is_cluster() => self.begin(desk, route),
             () if self.asks_upstream() => {
                 let run = self.run(EXEC_LOSS);
                 *self = Self::default();
@@ -73,8 +79,8 @@ impl Transaction {
         Taken::Waits(Wait::Decision, route)
     }
 
-    fn ask(&self, desk: &Desk<'_>, loss: Loss) -> Option<Ticket> {
-        let own = desk.session.way.connection().filter(|_| self.asks_upstream())?;
+    pub(super) fn ask(&self, desk: &Desk<'_>, loss: Loss) -> Option<Ticket> {
+        let own = desk.session.way.transacting().filter(|_| self.asks_upstream())?;
         Some(own.lane().submit(self.run(loss)))
     }
 
@@ -133,14 +139,16 @@ impl Transaction {
         // Nothing is committed in the store before the upstream has said that it is done there.
         let loss = if part.writes() { PART_LOSS } else { EXEC_LOSS };
         let ticket = ticket.or_else(|| self.ask(desk, loss));
+        let theirs = match ticket {
+            Some(ticket) => self.outcome(desk, ticket, loss).await.map(Some),
+            None => Ok(None),
+        };
         let Self { queue, is_open, .. } = std::mem::take(self);
-        let elements = match ticket {
-            None => Elements::none(),
-            Some(ticket) => match theirs(desk, ticket, is_open, loss).await {
+        let elements =
+            match theirs.and_then(|reply| reply.map_or_else(|| Ok(Elements::none()), |of_it| read(of_it, is_open))) {
                 Ok(elements) => elements,
                 Err(taken) => return taken,
-            },
-        };
+            };
         let mut kept = Kept::new(desk.session.account.clone());
         kept.are(elements.len());
         // If the store refuses now, the upstream's part has run: each of our commands says so at its position.
@@ -152,13 +160,8 @@ impl Transaction {
     }
 }
 
-/// What the upstream says to EXEC, or how the transaction has ended with that; without an answer, with `loss`.
-async fn theirs(desk: &mut Desk<'_>, ticket: Ticket, is_open: bool, loss: Loss) -> Result<Elements, Taken> {
-    let Ok((reply, pushed)) = ticket.parts().await else {
-        encode::error(desk.out, loss.sent);
-        return Err(Taken::Ends(None));
-    };
-    desk.pushes().put_slice(&pushed);
+/// The elements of what the upstream has said to EXEC, or how the transaction has ended with that.
+fn read(reply: Pieces, is_open: bool) -> Result<Elements, Taken> {
     let reply = if is_open {
         reply
     } else {

@@ -10,16 +10,19 @@
 
 mod answers;
 mod exec;
+mod node;
 mod queue;
 mod queued;
 mod queued_replies;
 mod splice;
 mod store;
 mod topics;
+mod watching;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use exec::Exec;
+use node::Node;
 pub use queue::pushes;
 use queue::{Place, place};
 use queued::{Queue, Queued};
@@ -32,7 +35,7 @@ use crate::dispatch::{Services, wrong_arity, wrong_exec};
 use crate::errors;
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
-use crate::route::{Holder, Local, Refusal, Route, Transaction as Command};
+use crate::route::{Local, Refusal, Route, Transaction as Command};
 use crate::session::Session;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::upstream::{Batch, Loss};
@@ -58,6 +61,8 @@ pub struct Transaction {
     unreachable: Option<String>,
     /// EXEC, when it has begun and our part is still to come.
     exec: Option<Exec>,
+    /// Where it is, if the upstream is a cluster.
+    node: Node,
 }
 
 /// What a transaction works with: everything about the client but its socket.
@@ -163,8 +168,8 @@ impl Transaction {
 
     /// Bytes of the commands that are kept here until EXEC.
     #[must_use]
-    pub const fn kept(&self) -> usize {
-        self.queue.kept()
+    pub fn kept(&self) -> usize {
+        self.queue.kept() + self.node.kept()
     }
 
     /// There is no connection, and why.
@@ -223,63 +228,6 @@ impl Transaction {
         Taken::Answered
     }
 
-    fn watch(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
-        let is_ours = |key| desk.services.router.owner(key).is_some();
-        let (ours, theirs) = (request.args_from(1).any(is_ours), request.args_from(1).any(|key| !is_ours(key)));
-        match self.road(desk) {
-            Road::Wanted if theirs => return Taken::Waits(Wait::Connection, route),
-            Road::Closed(text) if theirs => {
-                // The next one may find it open.
-                self.unreachable = None;
-                encode::error(desk.out, &text);
-                return Taken::Answered;
-            }
-            _ if ours => return Taken::Waits(Wait::Records, route),
-            _ => {}
-        }
-        self.watching = true;
-        self.watching_keys += request.len() - 1;
-        Taken::Passes
-    }
-
-    /// WATCH of owned keys, perhaps among others.
-    pub async fn watch_records(&mut self, desk: &mut Desk<'_>, request: &OwnedRequest) -> Taken {
-        let request = request.view();
-        let mut words = vec![request.arg(0)];
-        for key in request.args_from(1) {
-            let holder = desk.services.router.holder(key);
-            if let Some(mapping) = holder.mapping()
-                && desk.services.owned.is_loading(mapping)
-            {
-                encode::error(desk.out, &desk.services.owned.loading_error(mapping));
-                return Taken::Answered;
-            }
-            match holder {
-                // Definitions change as a whole set, and no transaction writes them.
-                Holder::Definitions(_) => {}
-                Holder::Cache(mapping) => {
-                    match desk.services.owned.cache.watch(mapping, &Bytes::copy_from_slice(key)).await {
-                        Ok(watched) => self.watched.push(watched),
-                        Err(error) => {
-                            encode::error(desk.out, &desk.services.owned.load_error(mapping, &error));
-                            return Taken::Answered;
-                        }
-                    }
-                }
-                Holder::Upstream => words.push(key),
-            }
-        }
-        self.watching_keys += request.len() - 1;
-        if words.len() == 1 {
-            encode::simple(desk.out, "OK");
-            return Taken::Answered;
-        }
-        self.watching = true;
-        let mut theirs = BytesMut::new();
-        encode::request(&mut theirs, &words);
-        Taken::Sends(Batch::queued(theirs.freeze(), 1, QUEUE_LOSS))
-    }
-
     fn queue(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {
         let place = match place(desk.services, desk.session, request, &route) {
             Place::Upstream(_) if self.topics(desk).hear(request) => {
@@ -292,6 +240,9 @@ impl Transaction {
             place => place,
         };
         if !matches!(place, Place::Refused(_) | Place::Here) {
+            if let Some(text) = self.is_elsewhere(desk, request) {
+                return self.refuse(desk, &text);
+            }
             match self.road(desk) {
                 Road::Open => {}
                 Road::Wanted => return Taken::Waits(Wait::Connection, route),
@@ -355,11 +306,11 @@ impl Transaction {
 
     /// What will be subscribed when the commands queued so far have run.
     fn topics(&mut self, desk: &Desk<'_>) -> &mut Topics {
-        self.topics.get_or_insert_with(|| Topics::of(desk.session.way.connection()))
+        self.topics.get_or_insert_with(|| Topics::of(desk.session.way.transacting()))
     }
 
     fn road(&self, desk: &Desk<'_>) -> Road {
-        match desk.session.way.connection() {
+        match desk.session.way.transacting() {
             // One that is lost answers for itself.
             Some(_) => Road::Open,
             // Its MULTI and WATCH were lost with it.

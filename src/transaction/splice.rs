@@ -41,7 +41,7 @@ pub(super) async fn splice(desk: &mut Desk<'_>, queued: Queue, from: Sources) ->
         kept.are(reply.len() + elements.len());
         if desk.session.account.overflows() {
             // The reply is for nobody, so it is not looked up where its connection was moved to afterwards.
-            desk.session.way.connection_mut().into_iter().for_each(Pinned::moved);
+            desk.session.way.transacting_mut().into_iter().for_each(Pinned::moved);
             return Pieces::default();
         }
         match command {
@@ -76,7 +76,7 @@ async fn here(desk: &mut Desk<'_>, request: &OwnedRequest, route: Route, reply: 
 
 fn confirmation(desk: &mut Desk<'_>, element: &[u8]) {
     let Some(PubSub::Confirmation(kind, name, on)) = pubsub::read(element) else { return desk.out.put_slice(element) };
-    if let Some(pinned) = desk.session.way.connection() {
+    if let Some(pinned) = desk.session.way.transacting() {
         pinned.confirm(kind, name, on);
     }
     desk.pushes().put_slice(element);
@@ -102,7 +102,7 @@ fn upstream(desk: &mut Desk<'_>, command: Queued, element: &[u8]) {
 
 /// The connection has gone there already.
 fn move_to(desk: &mut Desk<'_>, group: Group) {
-    if let Some(pinned) = desk.session.way.connection_mut() {
+    if let Some(pinned) = desk.session.way.transacting_mut() {
         pinned.speaks(group.proto);
     }
     desk.session.regroup(group);

@@ -6,6 +6,7 @@ mod hub;
 mod pinned;
 mod pipeline;
 mod tour;
+mod trail;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -33,6 +34,7 @@ pub use pipeline::lane::Lane;
 pub use pipeline::lane_ticket::{Broken, Chunk};
 pub use pipeline::ticket::Ticket;
 pub use tour::{Surveyor, Tour};
+pub use trail::{Onward, Trail};
 
 use crate::command::{Spec, Table};
 use crate::telemetry::client_memory::Holding;
@@ -82,6 +84,19 @@ impl Upstream {
         Lane::Cluster(Rc::new(ClusterLane::new(self.servers.clone(), rider)))
     }
 
+    /// The lane of a client in a cluster that has connections for itself: over these to the nodes that they lead to,
+    /// and over the shared lanes to the others.
+    #[must_use]
+    pub fn lane_around(&self, own: &[&Pinned], group: &Group, client: u64, account: &Rc<Account>) -> Lane {
+        let rider = Rider { group: group.clone(), client, account: account.clone(), is_alone: false };
+        let lane = |pinned: &&Pinned| match pinned.lane() {
+            Lane::Server(lane) => Some((pinned.endpoint.clone(), lane.clone())),
+            Lane::Cluster(_) => None,
+        };
+        let own = own.iter().filter_map(lane).collect();
+        Lane::Cluster(Rc::new(ClusterLane::around(self.servers.clone(), rider, own)))
+    }
+
     /// Counts what the upstream has been: while the number is the same, a client may go on with its lane.
     #[must_use]
     #[inline]
@@ -107,9 +122,21 @@ impl Upstream {
     }
 
     fn pool(&self, to: To) -> Rc<Pool> {
-        let server = self.server(to);
+        self.pool_of(self.server(to))
+    }
+
+    fn pool_of(&self, server: Arc<Endpoint>) -> Rc<Pool> {
         let mut pools = self.pools.borrow_mut();
         pools.entry(Arc::as_ptr(&server)).or_insert_with(|| Rc::new(Pool::new(server))).clone()
+    }
+
+    /// A lane to this node of a cluster, if it is one of its nodes; without a node, as any other request goes.
+    #[must_use]
+    pub fn lane_to(&self, node: Option<&str>, group: &Group, client: u64, account: &Rc<Account>) -> Option<Lane> {
+        let Some(name) = node else { return Some(self.lane(group, client, account)) };
+        let map = self.endpoint.cluster.map()?;
+        let node = map.nodes.iter().find(|node| node.host.to_string() == name)?;
+        Some(Lane::Server(self.servers.lanes(&node.endpoint).lane(group, client, account)))
     }
 
     /// A lane for one client alone, if there is room for what is not necessary.

@@ -11,7 +11,7 @@ use crate::errors::as_redis;
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
 use crate::session::{ReplyMode, Session};
-use crate::upstream::Batch;
+use crate::upstream::{Batch, Ticket};
 
 fn is_printable(text: &[u8]) -> bool {
     text.iter().all(|b| (b'!'..=b'~').contains(b))
@@ -163,13 +163,32 @@ pub(crate) fn unblock(services: &Services, session: &mut Session, request: &Requ
         return Flow::Answered;
     };
     let peer = u64::try_from(id).ok().and_then(|id| services.clients.find(id));
-    let Some(connection) = peer.and_then(|peer| peer.read(|state| state.connection)) else {
+    let connection = peer.and_then(|peer| peer.read(|state| Some((state.connection?, state.node.clone()))));
+    let ended = connection.and_then(|(id, node)| end_wait(services, session, id, node.as_deref(), reason));
+    let Some(ended) = ended else {
         encode::int(out, 0);
         return Flow::Answered;
     };
+    Flow::Upstream(ended)
+}
+
+/// Asks the server of a connection, which is this node of a cluster if it is one, to end what waits on the connection;
+/// `None` when there is no such node any more.
+pub(crate) fn end_wait(
+    services: &Services,
+    session: &mut Session,
+    connection: i64,
+    node: Option<&str>,
+    reason: &str,
+) -> Option<Ticket> {
     let mut bytes = BytesMut::new();
     encode::request(&mut bytes, &["CLIENT", "UNBLOCK", &connection.to_string(), reason]);
-    Flow::Upstream(services.lane(session).submit(Batch::one(bytes.freeze(), false)))
+    let batch = Batch::one(bytes.freeze(), false);
+    if node.is_none() {
+        return Some(services.lane(session).submit(batch));
+    }
+    let lane = services.upstream.lane_to(node, &session.group, session.peer.id, &session.account)?;
+    Some(lane.submit(batch))
 }
 
 /// Only ON has a reply; an error has one unless replies are off.

@@ -25,6 +25,8 @@ struct Dedicated {
     has_user: bool,
     /// The upstream keeps something for it until it leaves.
     has_unknown_state: bool,
+    /// Its own connection leads to one node of several: what may wait goes alone, to its own node.
+    is_one_of_several: bool,
 }
 
 /// Whether a request may take any time on the client's own connection.
@@ -37,11 +39,14 @@ enum May {
 }
 
 /// The route of a request of such a client.
-pub(crate) fn route(session: &mut Session, request: &Request<'_>, route: Route) -> Route {
-    if let Route::Pinned(Pin::Blocking, _) | Route::Unknown(Unknown::Conduct) = route {
+pub(crate) fn route(session: &mut Session, request: &Request<'_>, route: Route, is_cluster: bool) -> Route {
+    let client = Dedicated { is_one_of_several: is_cluster, ..Dedicated::of(session) };
+    if let Route::Pinned(Pin::Blocking, _) | Route::Unknown(Unknown::Conduct) = route
+        && !is_cluster
+    {
         session.way.note_wait(request);
     }
-    let (route, may) = Dedicated::of(session).route(route);
+    let (route, may) = client.route(route);
     match may {
         May::Answer => {}
         May::Wait => session.way.may_wait_now(),
@@ -61,6 +66,7 @@ impl Dedicated {
             is_shared_subscriber: session.subscriber().is_some(),
             has_user: session.user.is_some(),
             has_unknown_state: state.unknown_state,
+            is_one_of_several: false,
         }
     }
 
@@ -78,6 +84,7 @@ impl Dedicated {
             // What CLIENT CACHING says is about the next command that the upstream sees.
             Route::Local(Local::Ping | Local::Echo, _) => Route::PassThrough(true),
             _ if self.is_subscriber => Route::PassThrough(false),
+            Route::Pinned(Pin::Blocking | Pin::Wait, _) | Route::Unknown(_) if self.is_one_of_several => route,
             Route::Pinned(Pin::Blocking | Pin::Wait, _) => return (Route::PassThrough(false), May::Wait),
             Route::Unknown(Unknown::Conduct) => return (Route::PassThrough(false), May::DoAnything),
             // What it sets lasts as long as what was set before.

@@ -1,6 +1,6 @@
-//! PUBLISH and SPUBLISH behind a cluster: whoever gets the message must see what its sender has written before. The nodes
-//! do not wait for each other, so the sidecar does not send the message before it has the answers to writes that went to
-//! other nodes.
+//! PUBLISH and SPUBLISH behind a cluster: whoever gets the message must see what its sender has written before. The
+//! nodes do not wait for each other, so the sidecar does not send the message before it has the answers to writes that
+//! went to other nodes.
 
 use tokio::io::{AsyncRead, AsyncWrite};
 

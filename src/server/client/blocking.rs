@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -12,24 +13,33 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
 use super::connection::End;
-use crate::command::OwnedRequest;
+use crate::command::{OwnedRequest, Request};
 use crate::errors;
 use crate::resp::encode;
 use crate::route::{Pin, Refusal, Unknown, may_end_server};
 use crate::telemetry::clock::Tick;
-use crate::upstream::{ConnectError, Expect, Lost, PING, Pinned, To};
+use crate::upstream::{ConnectError, Expect, Lost, Onward, PING, Pinned, To, Trail};
+
+/// A connection as whoever ends a wait there names it.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    /// The upstream's id of it.
+    pub(super) id: i64,
+    /// The node of a cluster that it leads to.
+    pub(super) node: Option<Arc<str>>,
+}
 
 /// The connection on which a command waits.
-struct On {
-    /// The upstream's id of it.
-    id: Option<i64>,
+pub(super) struct On {
+    seat: Option<Seat>,
     /// Comes when everything that it was given has been sent.
     sent: std::pin::Pin<Box<dyn Future<Output = ()>>>,
 }
 
 impl On {
-    fn of(pinned: &Pinned) -> Self {
-        Self { id: pinned.id, sent: Box::pin(pinned.sent()) }
+    pub(super) fn of(pinned: &Pinned) -> Self {
+        let seat = pinned.id.map(|id| Seat { id, node: pinned.node() });
+        Self { seat, sent: Box::pin(pinned.sent()) }
     }
 }
 
@@ -60,9 +70,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// One request, one reply, however long it takes, over a connection that is given back.
     pub(super) async fn blocking(&mut self, pin: Pin, request: &OwnedRequest) -> Result<(), End> {
         self.connection.settle().await?;
-        let Some(pinned) = self.borrow(Duration::ZERO).await? else { return Ok(()) };
-        let reply = wait(&pinned, pin, request.bytes());
-        match self.waited(On::of(&pinned), request, Duration::ZERO, reply).await? {
+        if pin == Pin::Wait && self.services.upstream.is_cluster() {
+            return self.wait_everywhere(request).await;
+        }
+        let mut trail = Trail::of(self.session.to);
+        let Some(mut pinned) = self.borrow(Duration::ZERO).await? else { return Ok(()) };
+        let (mut asked, begun) = (request.bytes(), Instant::now());
+        loop {
+            let reply = wait(&pinned, pin, asked);
+            let waited = self.waited(On::of(&pinned), request, Duration::ZERO, reply).await?;
+            let Some(onward) = self.onward(&pinned, request, &waited) else {
+                self.end_blocking(pinned, request, waited);
+                return Ok(());
+            };
+            if matches!(waited, Waited::Ended(Ok(_))) {
+                pinned.give_back();
+            }
+            let Some(next) = self.go_on(&mut trail, onward).await? else { return Ok(()) };
+            pinned = next;
+            let rest = request.view().for_the_rest(begun.elapsed());
+            asked = rest.map_or_else(|| request.bytes(), |rest| rest.bytes());
+        }
+    }
+
+    fn end_blocking(&mut self, pinned: Pinned, request: &OwnedRequest, waited: Waited) {
+        match waited {
             Waited::Ended(Ok(reply)) => {
                 self.connection.replies.tail().put_slice(&reply);
                 pinned.give_back();
@@ -70,7 +102,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Waited::Ended(Err(Lost)) => self.error(errors::upstream::LOST_WAITING),
             Waited::Revoked(refusal) => self.refused(request, &refusal),
         }
-        Ok(())
+    }
+
+    /// Where a request goes that a node of a cluster has not carried out; one whose connection was lost, only if it
+    /// reads.
+    fn onward(&self, pinned: &Pinned, request: &OwnedRequest, waited: &Waited) -> Option<Onward> {
+        match waited {
+            Waited::Ended(Ok(reply)) => self.services.upstream.onward(pinned, reply),
+            Waited::Ended(Err(Lost)) if self.may_be_read_again(&request.view()) => {
+                Some(Onward::again(errors::upstream::LOST_WAITING))
+            }
+            Waited::Ended(Err(Lost)) | Waited::Revoked(_) => None,
+        }
+    }
+
+    fn may_be_read_again(&self, request: &Request<'_>) -> bool {
+        let spec = self.services.upstream.lookup(request.arg(0), request.arg(1));
+        self.services.upstream.is_cluster() && spec.is_some_and(|spec| spec.flags.readonly) && !request.begins_now()
+    }
+
+    /// A connection to where a request goes that a node has sent on; `None` when there is none, which the client has
+    /// been answered.
+    pub(super) async fn go_on(&mut self, trail: &mut Trail, onward: Onward) -> Result<Option<Pinned>, End> {
+        let (services, group, account) =
+            (self.services.clone(), self.session.group.clone(), self.session.account.clone());
+        let followed = services.upstream.follow(trail, onward, &group, &account);
+        match self.unless_left(Duration::ZERO, followed).await? {
+            Ok(pinned) => self.told(pinned).await,
+            Err(text) => {
+                self.error(&text);
+                Ok(None)
+            }
+        }
     }
 
     /// Over a connection that runs nothing else, and need not have been greeted: a busy upstream does not take all of a
@@ -99,6 +162,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A command that may wait, and may set what the upstream keeps for a connection. The client keeps that connection
     /// for its next ones, and nobody is given it afterwards; if the upstream did nothing it is given back at once.
     pub(super) async fn unknown(&mut self, unknown: Unknown, request: &OwnedRequest) -> Result<(), End> {
+        if self.services.upstream.is_cluster() {
+            return self.unknown_at_node(unknown, request).await;
+        }
         if !self.has_own(SOON).await? {
             return Ok(());
         }
@@ -126,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// The command may have left something on the client's own connection.
-    fn note_left(&mut self, unknown: Unknown) {
+    pub(super) fn note_left(&mut self, unknown: Unknown) {
         self.session.way.connection_mut().into_iter().for_each(Pinned::moved);
         // Where connections are scarce the next one is a new one.
         if unknown == Unknown::State || self.session.way.is_dedicated() || self.services.upstream.has_spare() {
@@ -172,15 +238,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// A reply that is waited for, as the other clients see; should the client leave `soon` after it was asked for,
     /// too.
-    async fn waited(
+    pub(super) async fn waited(
         &mut self,
         on: On,
         request: &OwnedRequest,
         soon: Duration,
         reply: impl Future<Output = Result<Bytes, Lost>>,
     ) -> Result<Waited, End> {
-        let (connection, peer) = (on.id, self.session.peer.clone());
-        self.session.peer.update(|state| state.connection = connection);
+        let (seat, peer) = (on.seat, self.session.peer.clone());
+        let (id, node) = (seat.as_ref().map(|seat| seat.id), seat.as_ref().and_then(|seat| seat.node.clone()));
+        self.session.peer.update(|state| (state.connection, state.node) = (id, node));
         let until = Instant::now() + soon;
         // Who sees that it waits, and sends something, must not overtake what it waits with.
         let (mut reply, mut sent, mut is_sent) = (pin!(reply), on.sent, false);
@@ -192,7 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             come
         });
-        let waited = self.wait_allowed(connection, request, until, seen).await;
+        let waited = self.wait_allowed(seat, request, until, seen).await;
         self.session.peer.update(|state| (state.connection, state.blocked) = (None, false));
         waited
     }

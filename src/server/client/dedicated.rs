@@ -14,6 +14,7 @@ use crate::command::{OwnedRequest, Spec};
 use crate::errors;
 use crate::resp::pubsub::Kind;
 use crate::route::Pin;
+use crate::session::Beside;
 use crate::telemetry::clock::Tick;
 use crate::upstream::{Batch, Expect, Lost, Pinned};
 
@@ -34,8 +35,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let (services, group, account) =
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
         let pinned = services.upstream.pin_at(self.session.to, &group, &account);
-        let pinned = self.unless_left(soon, pinned).await?;
-        Ok(pinned.map_err(|error| self.error(&error.to_string())).ok())
+        match self.unless_left(soon, pinned).await? {
+            Ok(pinned) => self.told(pinned).await,
+            Err(error) => {
+                self.error(&error.to_string());
+                Ok(None)
+            }
+        }
     }
 
     /// SUBSCRIBE, UNSUBSCRIBE and related commands. What follows waits for the confirmations, because they decide what
@@ -58,7 +64,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.follow_way();
         let length = request.bytes().len();
         let batch = Batch { is_timed: true, ..Batch::expecting(request.bytes(), expect) };
-        let ticket = self.services.lane(&mut self.session).submit(batch);
+        let Some(own) = self.session.way.connection() else { return Ok(()) };
+        let ticket = own.lane().submit(batch);
         self.connection.replies.batch(ticket, length);
         self.connection.gathered().await
     }
@@ -81,6 +88,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 state.redirect = redirect.or(state.redirect);
             }
             self.session.way.accept(&request.view());
+            // Those beside it are told when they are needed again.
+            self.session.way.beside_mut().into_iter().for_each(Beside::close);
             self.note_redirect();
         }
         let reply = with_our_ids(&reply, self.session.way.state().redirect);
@@ -145,9 +154,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.follow_inbox();
         let way = &self.session.way;
         let (id, state) = (way.connection().and_then(|own| own.id), way.state());
+        let node = way.connection().and_then(Pinned::node);
         let subscribed = self.session.subscribed();
         self.session.peer.update(|peer| {
-            (peer.connection, peer.subscribed) = (id, subscribed);
+            (peer.connection, peer.node, peer.subscribed) = (id, node, subscribed);
             (peer.tracking, peer.monitor) = (state.tracking, state.monitor);
             peer.replica = state.follows_by().is_some();
             (peer.no_evict, peer.no_touch) = (state.no_evict, state.no_touch);

@@ -1,5 +1,5 @@
-//! Commands that all masters of a cluster must answer, each over a connection of its own: WAIT, and what ends or
-//! reports what keeps a server busy.
+//! Commands that all masters of a cluster must answer, each over a connection of its own: what ends or reports what
+//! keeps a server busy.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::future::join_all;
@@ -18,37 +18,27 @@ use crate::upstream::{ConnectError, Lost, To};
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// True for a command that one node of a cluster cannot answer for all.
     pub(super) fn concerns_all(&self, pin: Pin, request: &OwnedRequest) -> bool {
-        let is_for_all = matches!(pin, Pin::Wait | Pin::Aside) && !may_end_server(&request.view());
-        is_for_all && self.services.upstream.is_cluster()
+        pin == Pin::Aside && !may_end_server(&request.view()) && self.services.upstream.is_cluster()
     }
 
     /// The replies of all masters, as one.
-    pub(super) async fn everywhere(&mut self, pin: Pin, request: &OwnedRequest) -> Result<(), End> {
-        if pin == Pin::Wait {
-            // What it counts must have been sent.
-            self.connection.settle().await?;
-        }
+    pub(super) async fn everywhere(&mut self, request: &OwnedRequest) -> Result<(), End> {
         let stops = self.services.lane(&mut self.session).everywhere(false);
         let stops: Vec<To> = stops.into_iter().filter(|stop| stop.counts).map(|stop| stop.to).collect();
         let (services, group, account) =
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
         let one = async |to: To| {
-            let pinned = match pin {
-                Pin::Wait => services.upstream.pin_at(to, &group, &account).await?,
-                _ => services.upstream.pin_aside(to, &group, &account).await?,
-            };
-            let reply = wait(&pinned, pin, request.bytes()).await;
+            let pinned = services.upstream.pin_aside(to, &group, &account).await?;
+            let reply = wait(&pinned, Pin::Aside, request.bytes()).await;
             if reply.is_ok() {
                 pinned.give_back();
             }
             Ok::<_, ConnectError>(reply)
         };
-        let soon = if pin == Pin::Wait { std::time::Duration::ZERO } else { SOON };
-        let replies = self.unless_left(soon, join_all(stops.into_iter().map(one))).await?;
+        let replies = self.unless_left(SOON, join_all(stops.into_iter().map(one))).await?;
         let replies: Vec<Bytes> = replies.into_iter().map(told).collect();
         let reply = match self.session.spec {
             Some(spec) if spec.name == "function|stats" => busiest(&replies),
-            _ if pin == Pin::Wait => join(Joint::Min, &replies),
             _ => join(Joint::OneSucceeded, &replies),
         };
         self.connection.replies.tail().put_slice(&reply);

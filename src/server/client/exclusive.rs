@@ -37,6 +37,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Exclusive::Move(moved) => unless(killed, self.go(moved)).await?,
             Exclusive::Long(request) => self.blocking(Pin::Blocking, &request).await?,
             Exclusive::Stream => self.stream().await?,
+            Exclusive::Far(request) => self.reach(&request).await?,
             Exclusive::Reset => unless(killed, self.reset()).await?,
             Exclusive::Transaction(request, route) => self.in_transaction(&request, route).await?,
             Exclusive::Ended => {}
@@ -49,7 +50,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn over_pinned(&mut self, pin: Pin, spec: &'static Spec, request: &OwnedRequest) -> Result<(), End> {
         let peer = self.session.peer.clone();
         if self.concerns_all(pin, request) {
-            return self.everywhere(pin, request).await;
+            return self.everywhere(request).await;
         }
         match pin {
             Pin::Blocking | Pin::Wait => self.blocking(pin, request).await,

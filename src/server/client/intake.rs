@@ -90,6 +90,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             return Next::Settled;
         }
         let route = self.services.paced(&mut self.session, &request);
+        if self.must_reach(&route) {
+            return self.take_far(length);
+        }
         self.take_routed(length, route)
     }
 
@@ -150,7 +153,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn take_multi(&mut self, length: usize, route: Route) -> Next {
         let from = self.batch.length();
         match self.lookahead.look(&self.services, &mut self.session, &self.connection.incoming[from..], length) {
-            Ahead::Whole(length, requests) => {
+            Ahead::Whole(length, requests, to) => {
+                self.session.to = to;
                 self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, u64::from(requests) - 1);
                 self.services.charge(&mut self.session, u64::from(requests) - 1);
                 self.gather(length, false, Expect::Replies(requests), false)

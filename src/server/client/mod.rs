@@ -11,6 +11,7 @@
 //! client does alone (`exclusive`, and from there `blocking`, `dedicated`, `redirect`, `streaming`, `transaction`,
 //! `resubscribe`, `revoke`, `replicate`).
 
+mod acknowledged;
 mod announcement;
 mod batch;
 mod blocking;
@@ -22,6 +23,7 @@ mod explain;
 mod intake;
 mod multi_lookahead;
 mod output;
+mod reach;
 mod redirect;
 mod replicate;
 mod replies;
@@ -40,6 +42,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::dispatch::{Exclusive, Services};
 use crate::resp::request::RequestScanner;
 use crate::session::Session;
+use crate::telemetry::clock::Tick;
 use crate::transaction::Transaction;
 use crate::upstream::{Inbox, Member};
 use batch::Gathered;
@@ -64,6 +67,8 @@ pub(super) struct Client<S> {
     login: Option<Member>,
     /// It follows the upstream.
     attached: Option<Attached>,
+    /// Until then its long requests are gathered, because they may have to be sent to several nodes of a cluster.
+    gathers_until: Option<Tick>,
 }
 
 /// What comes after a look at the buffer.
@@ -95,6 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             is_on_own: false,
             login: None,
             attached: None,
+            gathers_until: None,
         }
     }
 

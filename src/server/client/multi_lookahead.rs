@@ -11,14 +11,15 @@ use crate::resp::request::{RequestScanner, Scan};
 use crate::route::{Pin, Route, Transaction};
 use crate::session::Session;
 use crate::transaction::pushes;
+use crate::upstream::To;
 
 /// It looks at most so many bytes ahead; a longer transaction is handled command by command.
 const FARTHEST: usize = 1 << 20;
 
 /// What the requests behind a MULTI are.
 pub(super) enum Ahead {
-    /// A whole transaction of so many bytes and requests, MULTI and EXEC among them.
-    Whole(usize, u32),
+    /// A whole transaction of so many bytes and requests, MULTI and EXEC among them, which this server takes.
+    Whole(usize, u32, To),
     /// Perhaps one, whose end is not here yet.
     Unfinished,
     /// Something that is handled command by command.
@@ -32,6 +33,8 @@ pub(super) struct Lookahead {
     /// Bytes from MULTI's first on; 0 when nothing has been looked at.
     seen: usize,
     requests: u32,
+    /// Which server takes the requests seen, where the upstream is a cluster.
+    to: To,
     /// Its end was waited for in vain: it is handled command by command.
     pub(super) given_up: bool,
 }
@@ -44,7 +47,7 @@ impl Lookahead {
             return Ahead::Other;
         }
         if self.seen == 0 {
-            (self.seen, self.requests) = (length, 1);
+            (self.seen, self.requests, self.to) = (length, 1, To::Home);
             let limits = &services.policy.limits;
             self.scanner.set_limits(limits.request_argument.0, limits.request_arguments);
         }
@@ -73,11 +76,19 @@ impl Lookahead {
             let request = Request::new(&buffer[self.seen..self.seen + length], self.scanner.spans());
             self.seen += length;
             self.requests += 1;
-            match services.route(session, &request) {
+            let route = services.route(session, &request);
+            match (self.to, session.to) {
+                (To::Home, to) => self.to = to,
+                (_, To::Home) => {}
+                // No server takes both.
+                (before, to) if before != to => return Ahead::Other,
+                _ => {}
+            }
+            match route {
                 _ if pushes(&request) => return Ahead::Other,
                 Route::PassThrough(_) | Route::Pinned(Pin::Blocking | Pin::Wait, _) => {}
                 Route::Transaction(Transaction::Exec, spec) if spec.accepts(request.len()) => {
-                    return Ahead::Whole(self.seen, self.requests);
+                    return Ahead::Whole(self.seen, self.requests, self.to);
                 }
                 _ => return Ahead::Other,
             }

@@ -5,21 +5,20 @@
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
-use super::blocking::{Waited, at_last};
+use super::blocking::{Seat, Waited, at_last};
 use super::connection::End;
 use crate::command::OwnedRequest;
-use crate::dispatch::Services;
-use crate::resp::encode;
+use crate::dispatch::{Services, end_wait};
 use crate::resp::pubsub::Kind;
 use crate::route::{Refusal, Route};
 use crate::session::Rules;
 use crate::telemetry::refusals::Who;
 use crate::transaction::Transaction;
-use crate::upstream::{Batch, Lost};
+use crate::upstream::Lost;
 
 /// A request may still be on its way to the upstream when its wait is to end, so the end is requested up to so many
 /// times, with this pause between.
@@ -110,11 +109,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Waits for `reply`, the upstream's to a request that may block, which goes over the `connection` of this id; for
+    /// Waits for `reply`, the upstream's to a request that may block, which goes over this `connection`; for
     /// as long as the client may wait and is there, or in any case until then.
     pub(super) async fn wait_allowed(
         &mut self,
-        connection: Option<i64>,
+        connection: Option<Seat>,
         request: &OwnedRequest,
         until: Instant,
         reply: impl Future<Output = Result<Bytes, Lost>>,
@@ -131,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 }
                 match self.is_refused(request) {
                     Some(refusal) if !is_sent => return Ok(Waited::Revoked(refusal)),
-                    Some(refusal) if may_block => return self.end_wait(connection, reply, refusal).await,
+                    Some(refusal) if may_block => return self.end_wait(connection.as_ref(), reply, refusal).await,
                     _ => {}
                 }
             }
@@ -152,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// be asked, what has been given has a second to arrive; then the connection is dropped, and the wait with it.
     async fn end_wait(
         &mut self,
-        connection: Option<i64>,
+        connection: Option<&Seat>,
         mut reply: Pin<&mut impl Future<Output = Result<Bytes, Lost>>>,
         refusal: Refusal,
     ) -> Result<Waited, End> {
@@ -170,12 +169,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Ok(given(at_last(reply, Instant::now() + ON_ITS_WAY, End::Left).await.ok(), refusal))
     }
 
-    /// Asks the upstream to end what waits on the connection of this id; false when that cannot be asked.
-    async fn unblock(&mut self, connection: Option<i64>) -> Result<bool, End> {
-        let Some(id) = connection else { return Ok(false) };
-        let mut bytes = BytesMut::new();
-        encode::request(&mut bytes, &["CLIENT", "UNBLOCK", &id.to_string(), "ERROR"]);
-        let asked = self.services.lane(&mut self.session).submit(Batch::one(bytes.freeze(), false));
+    /// Asks the upstream to end what waits on this connection; false when that cannot be asked.
+    pub(super) async fn unblock(&mut self, connection: Option<&Seat>) -> Result<bool, End> {
+        let Some(Seat { id, node }) = connection else { return Ok(false) };
+        let asked = end_wait(&self.services, &mut self.session, *id, node.as_deref(), "ERROR");
+        let Some(asked) = asked else { return Ok(false) };
         let told = self.connection.meanwhile(asked.whole()).await?;
         Ok(told.is_ok_and(|reply| reply.starts_with(b":")))
     }

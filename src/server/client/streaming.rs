@@ -15,12 +15,14 @@ use crate::resp::request::Awaited;
 use crate::route::{Route, Unknown};
 use crate::session::ReplyMode;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
-use crate::upstream::{Batch, Expect, Pinned, Ticket};
+use crate::upstream::{Batch, Expect, Onward, Pinned, Ticket};
 
 /// An argument at least so long is not gathered.
 pub(super) const LONG: usize = 1 << 20;
 /// Most arguments of a request that is looked at before it is whole.
 const MOST_ARGUMENTS: usize = 1 << 16;
+/// How long, in milliseconds, a client's long requests are gathered after one for a slot that is on its way.
+const GATHERS_FOR: u64 = 60_000;
 /// Bytes that may wait for the upstream before more are read from the client.
 const AHEAD: usize = 1 << 20;
 
@@ -28,8 +30,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// The unfinished request at the front of the buffer, if it need not be gathered.
     pub(super) fn stream_next(&mut self) -> Option<Exclusive> {
         let awaited = self.scanner.awaited().filter(|awaited| awaited.length >= LONG)?;
-        let is_plain =
-            self.transaction.is_none() && !self.session.way.is_dedicated() && self.session.reply == ReplyMode::On;
+        let is_plain = self.transaction.is_none()
+            && !self.session.way.is_dedicated()
+            && self.session.reply == ReplyMode::On
+            && self.gathers_until.is_none_or(|until| until <= self.session.now);
         (is_plain && self.passes_through(awaited)).then_some(Exclusive::Stream)
     }
 
@@ -125,12 +129,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         };
         match reply {
             Ok(reply) => {
-                self.connection.replies.tail().extend_from_slice(&reply);
+                match self.services.upstream.onward(&pinned, &reply) {
+                    Some(onward) => self.came_too_late(&onward),
+                    None => self.connection.replies.tail().extend_from_slice(&reply),
+                }
                 pinned.give_back();
             }
             Err(_) => self.error(errors::upstream::LOST),
         }
         Ok(())
+    }
+
+    /// The request that has been passed on is another node's, and is not here any more. The next one finds the node;
+    /// where that would be the same one, because the slot is on its way, it is gathered first.
+    fn came_too_late(&mut self, onward: &Onward) {
+        self.services.upstream.learn(onward);
+        if onward.is_unsettled() {
+            self.gathers_until = Some(self.session.now.plus(GATHERS_FOR));
+        }
+        self.error(errors::upstream::PASSED_ON);
     }
 
     /// Passes a part on, and waits until the upstream has taken most of it.

@@ -10,7 +10,7 @@ use super::{Client, Next};
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Exclusive, Services};
 use crate::route::{Local, Route};
-use crate::session::Session;
+use crate::session::{Beside, Session};
 use crate::transaction::{Desk, QUEUE_LOSS, Taken, Transaction, Wait};
 use crate::upstream::{Batch, Expect, Lane, Pinned};
 
@@ -96,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Stands::Beside => self.answer_inline(&request, route),
             Stands::Within => {
                 self.begin_reply(&route, request.view().len());
-                if asks_first(&route) {
+                if asks_first(&route) || self.services.upstream.is_cluster() {
                     return Next::Exclusive(Exclusive::Transaction(request, route));
                 }
                 match self.take_one(&request, route) {
@@ -124,10 +124,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// A command of the transaction: joins the batch for the client's own connection, if it goes there as it is.
     fn take_within(&mut self, length: usize, route: Route, is_skipped: bool) -> Next {
-        if matches!(route, Route::Transaction(..)) || asks_first(&route) {
+        let waits_for_each = asks_first(&route) || self.services.upstream.is_cluster();
+        if matches!(route, Route::Transaction(..)) || waits_for_each {
             self.send_batch();
         }
-        if asks_first(&route) {
+        if waits_for_each {
             let copy = OwnedRequest::copy(&Request::new(&self.connection.incoming[..length], self.scanner.spans()));
             self.connection.incoming.advance(length);
             return Next::Exclusive(Exclusive::Transaction(copy, route));
@@ -137,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let mut out = BytesMut::new();
         let mut desk = Desk::new(&self.services, &mut self.session, &mut out);
         let taken = self.transaction.get_or_insert_default().take(&mut desk, &request, route);
-        if let (Taken::Passes, Some(own)) = (&taken, self.session.way.connection()) {
+        if let (Taken::Passes, Some(own)) = (&taken, self.session.way.transacting()) {
             self.batch.add_queued(length, own.lane());
             if is_skipped {
                 self.send_batch();
@@ -177,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 next = Next::Exclusive(Exclusive::Ended);
             }
             Taken::Ends(batch) => {
-                if let (Some(batch), Some(own)) = (batch, self.session.way.connection()) {
+                if let (Some(batch), Some(own)) = (batch, self.session.way.transacting()) {
                     let length = batch.bytes.len();
                     self.connection.replies.silent(own.lane().submit(batch), length);
                 }
@@ -192,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Sends a unit over the client's own connection.
     fn send_own(&mut self, batch: Batch) {
-        let Some(own) = self.session.way.connection() else { return self.error(QUEUE_LOSS.unsent) };
+        let Some(own) = self.session.way.transacting() else { return self.error(QUEUE_LOSS.unsent) };
         let (length, has_one) = (batch.bytes.len(), batch.asked.iter().all(|asked| asked.expect == Expect::Replies(1)));
         let ticket = own.lane().submit(batch);
         // The replies to WATCH and EXEC say nothing about what is queued.
@@ -239,7 +240,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 taken => break taken,
             }
         };
-        let next = self.carry_out(taken, request, out);
+        let next = match taken {
+            Taken::Passes if self.services.upstream.is_cluster() => {
+                self.queue_at_node(&Batch::queued(request.bytes(), 1, QUEUE_LOSS)).await?
+            }
+            Taken::Sends(batch) if self.services.upstream.is_cluster() => self.queue_at_node(&batch).await?,
+            taken => self.carry_out(taken, request, out),
+        };
         // Before its reply can be read.
         self.note_queued();
         match next {
@@ -247,6 +254,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Next::Exclusive(_) => self.connection.answered().await,
             _ => Ok(()),
         }
+    }
+
+    /// In a cluster a node may have to be left for another one before the client is answered.
+    async fn queue_at_node(&mut self, batch: &Batch) -> Result<Next, End> {
+        let (mut out, mut pushes) = (BytesMut::new(), BytesMut::new());
+        let transaction = self.transaction.get_or_insert_default();
+        let mut desk = Desk {
+            pushes: self.connection.replies.muted.then_some(&mut pushes),
+            ..Desk::new(&self.services, &mut self.session, &mut out)
+        };
+        self.connection.meanwhile(transaction.send(&mut desk, batch)).await?;
+        self.connection.replies.loud().put_slice(&pushes);
+        self.connection.replies.put(out);
+        Ok(Next::Read)
     }
 
     /// Has a connection lent, or tells the transaction why there is none.
@@ -307,8 +328,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     fn forget_transaction(&mut self) {
         if std::mem::take(&mut self.connection.replies.is_unclean) {
             // A connection on which the upstream did not begin or end a transaction as asked is not lent again.
-            self.session.way.connection_mut().into_iter().for_each(Pinned::moved);
+            self.session.way.transacting_mut().into_iter().for_each(Pinned::moved);
         }
+        self.session.way.beside_mut().into_iter().for_each(Beside::ends_transaction);
         self.transaction = None;
         self.connection.replies.is_refused = false;
         self.connection.kept = 0;

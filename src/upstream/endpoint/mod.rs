@@ -115,6 +115,11 @@ impl Endpoint {
         self.node.clone().or_else(its).unwrap_or_default()
     }
 
+    /// Its name among the nodes of a cluster, if it is one.
+    pub(super) fn node_name(&self) -> Option<Arc<str>> {
+        Some(self.node.as_ref()?.to_string().into())
+    }
+
     /// True for a node that takes no commands any more.
     pub(super) fn is_retired(&self) -> bool {
         matches!(self.location.target(), Err(ConnectError::Retired))

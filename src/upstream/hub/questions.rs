@@ -1,5 +1,5 @@
-//! What a subscriber's connection was asked and has not answered. Answers come in the order of the requests, so an error
-//! is about the first of them; what the server says unasked is about none. Pure.
+//! What a subscriber's connection was asked and has not answered. Answers come in the order of the requests, so an
+//! error is about the first of them; what the server says unasked is about none. Pure.
 
 use std::collections::VecDeque;
 

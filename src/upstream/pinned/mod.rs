@@ -86,7 +86,7 @@ pub struct Pinned {
     /// The name that it has at the upstream, and whose name it should have.
     name: Rc<RefCell<Bytes>>,
     account: Rc<Account>,
-    endpoint: Arc<Endpoint>,
+    pub(super) endpoint: Arc<Endpoint>,
     _permit: OwnedSemaphorePermit,
 }
 

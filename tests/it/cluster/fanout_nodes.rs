@@ -103,6 +103,9 @@ fn whoever_asks_for_nodes_hears_what_a_single_server_says() {
         for protocol in [2, 3] {
             let (mut wire, mut direct) = (speaking(sidecar.wire(), protocol), speaking(single.wire(), protocol));
             wire.ask("CLIENT SETNAME aware");
+            let knows = |told: String, name: &str| told.contains(&format!("server\r\n${}\r\n{name}", name.len()));
+            let name = ["redis", "valkey"].into_iter().find(|name| knows(direct.ask("HELLO"), name)).expect("a name");
+            until("the sidecar knows which server it is", || knows(wire.ask("HELLO"), name));
             let subcommands = ["SLOTS", "SHARDS", "NODES", "MYID", "NOSUCH", "KEYSLOT a", "COUNTKEYSINSLOT 1"];
             let of_cluster = subcommands.iter().map(|subcommand| format!("CLUSTER {subcommand}"));
             for request in of_cluster.chain(["CLUSTER", "READONLY", "READWRITE", "ASKING"].map(str::to_owned)) {

@@ -1,10 +1,20 @@
 //! A Redis Cluster behind one plain port (`redis+cluster://`).
 
+mod blocking;
+mod failover;
 mod fanout;
 mod fanout_nodes;
 mod fanout_scan;
+mod nodes;
+mod one;
+mod operator;
+mod own_connection;
 mod pubsub;
+mod slots;
+mod storm;
+mod streamed;
 mod tracking;
+mod transactions;
 
 use crate::support::clusters::Cluster;
 use crate::support::sidecar::{Builder, Sidecar};
@@ -12,5 +22,6 @@ use crate::support::warnings;
 
 /// A sidecar whose upstream is the cluster.
 fn before(cluster: &Cluster) -> Builder {
-    Sidecar::builder().set("UPSTREAM__URL", cluster.url()).expect(warnings::UPSTREAM_AWAY)
+    let builder = Sidecar::builder().set("UPSTREAM__URL", cluster.url()).expect(warnings::UPSTREAM_AWAY);
+    builder.expect(&[warnings::NODE_SILENT, warnings::NODE_FAILED])
 }

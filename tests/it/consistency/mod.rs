@@ -2,7 +2,7 @@
 //! sidecars and by SQL, readers with histories, faults at random, and a checker. `scripts/consistency` runs it longer.
 //!
 //! HEARTHSIDE_CONSISTENCY_SECONDS (default 60), HEARTHSIDE_FEED (notify, outbox or replication),
-//! HEARTHSIDE_TOPOLOGY (single or sentinel) and HEARTHSIDE_SEED; the seed replays the schedule of faults and choices.
+//! HEARTHSIDE_TOPOLOGY (single, sentinel or cluster) and HEARTHSIDE_SEED; the seed replays the schedule of faults and choices.
 
 mod client;
 mod crowd;

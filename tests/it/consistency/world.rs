@@ -289,6 +289,7 @@ impl World {
         builder
             .expect(warnings::UPSTREAM_AWAY)
             .expect(&[warnings::SENTINEL_SILENT, warnings::SENTINELS_SILENT])
+            .expect(&[warnings::NODE_SILENT, warnings::NODE_FAILED])
             .expect(warnings::STORE_AWAY)
             .expect(warnings::STORE_LATE)
             .expect(&[

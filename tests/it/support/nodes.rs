@@ -1,5 +1,6 @@
 //! The nodes of a Redis Cluster as they are asked: who has which slots, and slots on their way.
 
+use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use super::until;
@@ -17,7 +18,7 @@ pub struct Known {
     /// The first slot and the last of each range.
     pub slots: Vec<(u16, u16)>,
     pub is_well: bool,
-    epoch: u64,
+    pub epoch: u64,
     is_itself: bool,
 }
 
@@ -50,6 +51,14 @@ impl Known {
 
     fn is_master(&self) -> bool {
         self.master.is_none() && !self.slots.is_empty()
+    }
+}
+
+impl Display for Known {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let count: u16 = self.slots.iter().map(|(first, last)| last - first + 1).sum();
+        let state = if self.is_well { "well" } else { "not well" };
+        write!(f, "{} is {state} with {count} slots (epoch {}, of {:?})", self.port, self.epoch, self.master)
     }
 }
 

@@ -22,7 +22,12 @@ pub fn program() -> Command {
 
 /// A sidecar with the built-in demo mappings, over a Postgres that holds the demo's tables.
 pub fn demo(redis: &Redis, postgres: &Postgres) -> Builder {
-    let builder = Sidecar::builder().redis(redis).postgres(postgres);
+    demo_of(Sidecar::builder().redis(redis), postgres)
+}
+
+/// The same before any upstream.
+pub fn demo_of(builder: Builder, postgres: &Postgres) -> Builder {
+    let builder = builder.postgres(postgres);
     let migrated = builder.execute(&["migrate", "--demo"]);
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
     builder

@@ -127,7 +127,9 @@ fn owners(nodes: &[Seen]) -> Vec<Option<usize>> {
     for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.is_master) {
         for slot in node.slots.iter().cloned().flatten() {
             let owner = &mut owners[usize::from(slot)];
-            if owner.is_none_or(|known| nodes[known].epoch < node.epoch) {
+            // What a node says of itself counts for more than what others have heard of one that is silent.
+            let claim = |at: usize| (nodes[at].is_itself, nodes[at].epoch);
+            if owner.is_none_or(|known| claim(known) < claim(at)) {
                 *owner = Some(at);
             }
         }

@@ -13,7 +13,7 @@ pub(crate) enum Redirect {
     Ask(Host),
     /// `TRYAGAIN`: some of the keys have been moved, and some have not.
     TryAgain,
-    /// `CLUSTERDOWN`: the slot has no owner now.
+    /// `CLUSTERDOWN`: the slot has no owner now; or the node is no master any more, and ends what waited there.
     Down,
     /// What was never sent, because the node is gone or was not reached.
     Unsent,
@@ -32,6 +32,7 @@ impl Redirect {
             "ASK" => Some(Self::Ask(host(words.nth(1)?, asked)?)),
             "TRYAGAIN" => Some(Self::TryAgain),
             "CLUSTERDOWN" => Some(Self::Down),
+            "UNBLOCKED" if words.next() == Some("force") => Some(Self::Down),
             "LOADING" if words.next() == Some("hearthside:") => Some(Self::Unsent),
             _ => None,
         }
@@ -59,6 +60,8 @@ mod tests {
             ("-ASK 3999 2001:db8::1:6381\r\n", Some(Redirect::Ask(host("2001:db8::1", 6381)))),
             ("-TRYAGAIN Multiple keys request during rehashing of slot\r\n", Some(Redirect::TryAgain)),
             ("-CLUSTERDOWN Hash slot not served\r\n", Some(Redirect::Down)),
+            ("-UNBLOCKED force unblock from blocking operation, instance state changed\r\n", Some(Redirect::Down)),
+            ("-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n", None),
             ("-LOADING hearthside: gone\r\n", Some(Redirect::Unsent)),
             ("-LOADING Redis is loading the dataset in memory\r\n", None),
             ("-MOVED x\r\n", None),

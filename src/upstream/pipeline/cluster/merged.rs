@@ -13,84 +13,21 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Sleep;
 
 use super::ClusterLane;
+use super::part::Part;
+use super::replies::{Look, Replies};
 use crate::resp::encode;
-use crate::resp::reply::ReplyScanner;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::cluster::redirect::Redirect;
 use crate::upstream::endpoint::cluster::{has_moved, known_node};
-use crate::upstream::pipeline::account::{Account, Kept};
+use crate::upstream::pipeline::account::Account;
 use crate::upstream::pipeline::batch::{Asked, Batch, Expect, To};
-use crate::upstream::pipeline::lane_ticket::{Broken, Chunk, LaneTicket};
+use crate::upstream::pipeline::lane_ticket::{Broken, Chunk};
 
 /// The pause before a request is sent again to a cluster that is changing.
 const PAUSE: Duration = Duration::from_millis(20);
 /// A reply that is shorter than this is gathered with others, at most so many bytes of them.
 const SHORT: usize = 4 * 1024;
 const GATHERED: usize = 16 * 1024;
-
-/// What one node was given of the batch, and what has come of it.
-#[derive(Debug)]
-pub(super) struct Part {
-    ticket: LaneTicket,
-    server: Arc<Endpoint>,
-    /// Its requests.
-    bytes: Bytes,
-    asked: Vec<Asked>,
-    /// How many have been answered, and where the front one begins.
-    answered: usize,
-    start: usize,
-    /// Replies that have come and were not taken.
-    come: Bytes,
-    kept: Kept,
-}
-
-impl Part {
-    pub(super) fn new(ticket: LaneTicket, server: Arc<Endpoint>, bytes: Bytes, asked: Vec<Asked>) -> Self {
-        let kept = Kept::new(ticket.account());
-        Self { ticket, server, bytes, asked, answered: 0, start: 0, come: Bytes::new(), kept }
-    }
-
-    /// What the front request expects.
-    fn front(&self) -> Option<&Asked> {
-        self.asked.get(self.answered)
-    }
-
-    /// The front request has been answered.
-    fn pass(&mut self) {
-        if let Some(asked) = self.asked.get(self.answered) {
-            (self.start, self.answered) = (asked.end, self.answered + 1);
-        }
-    }
-
-    /// Ready when some of its replies have come; with a push message if one came before them.
-    fn poll_come(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
-        if self.come.is_empty() {
-            match ready!(self.ticket.poll_chunk(cx))? {
-                None => return Poll::Ready(Err(Broken)),
-                Some(Chunk::Push(push)) => return Poll::Ready(Ok(Some(push))),
-                Some(Chunk::Reply(bytes)) => {
-                    self.kept.are(bytes.len());
-                    self.come = bytes;
-                }
-            }
-        }
-        Poll::Ready(Ok(None))
-    }
-
-    /// Takes what has come in front.
-    fn take(&mut self, length: usize) -> Bytes {
-        let taken = self.come.split_to(length);
-        self.settle();
-        taken
-    }
-
-    fn settle(&mut self) {
-        if self.come.is_empty() {
-            self.come = Bytes::new();
-            self.kept.are(0);
-        }
-    }
-}
 
 /// Where the front request was sent again.
 #[derive(Debug)]
@@ -101,38 +38,6 @@ struct Again {
     pause: Option<Pin<Box<Sleep>>>,
     /// When a node first sent it elsewhere.
     since: Instant,
-}
-
-/// How far the replies to the front request have come.
-#[derive(Debug, Default)]
-struct Replies {
-    scanner: ReplyScanner,
-    /// Those that come before, and are nobody's.
-    skip: u32,
-    /// Whole ones.
-    seen: u32,
-    /// Some of the current one has come, and has been passed on.
-    is_begun: bool,
-    /// Those that answer nothing by themselves: of a transaction, all but the last.
-    held: BytesMut,
-    /// A node has sent the request elsewhere by one of them.
-    redirect: Option<Redirect>,
-}
-
-/// What a look at the replies gives.
-enum Look {
-    /// So many bytes in front are the client's.
-    Passed(usize),
-    /// These bytes are.
-    Gave(Bytes),
-    /// Nothing that is the client's yet.
-    Held,
-    /// The last reply has ended; so many bytes in front are the client's.
-    Ended(usize),
-    /// The same, with what was held.
-    GaveLast(Bytes),
-    /// The node sends the request elsewhere; if it cannot go there, this is the reply.
-    Redirected(Redirect, Bytes),
 }
 
 /// What comes next of the merged replies.
@@ -374,67 +279,5 @@ impl Merged {
 impl Again {
     fn wait(&mut self) {
         self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
-    }
-}
-
-impl Replies {
-    /// Nothing of the next request's has come.
-    fn begin(&mut self) {
-        (self.skip, self.seen, self.is_begun, self.redirect) = (0, 0, false, None);
-        self.held.clear();
-    }
-
-    /// Looks at what has come of them.
-    fn look(&mut self, part: &mut Part, expect: Expect) -> Result<Look, Broken> {
-        let all = if let Expect::Replies(all) = expect { all } else { 1 };
-        let is_last = self.skip == 0 && self.seen + 1 == all;
-        let is_error = !self.is_begun && part.come.first() == Some(&b'-');
-        let step = self.scanner.scan(&part.come).map_err(|_| Broken)?;
-        if step.end.is_none() {
-            return Ok(self.unfinished(part, step.used, is_last));
-        }
-        if is_last && !is_error && self.held.is_empty() && self.redirect.is_none() {
-            return Ok(Look::Ended(step.used));
-        }
-        self.is_begun = false;
-        let bytes = part.take(step.used);
-        if self.skip > 0 {
-            self.skip -= 1;
-            return Ok(Look::Held);
-        }
-        self.seen += 1;
-        if is_error && self.redirect.is_none() {
-            self.redirect = Redirect::read(&bytes, &part.server.host());
-        }
-        if !is_last {
-            self.held.extend_from_slice(&bytes);
-            return Ok(Look::Held);
-        }
-        let bytes = self.behind_held(bytes);
-        Ok(match self.redirect.take() {
-            Some(redirect) => Look::Redirected(redirect, bytes),
-            None => Look::GaveLast(bytes),
-        })
-    }
-
-    /// A reply that has begun, and not ended. The last one is the client's if nothing has sent the request elsewhere.
-    fn unfinished(&mut self, part: &mut Part, used: usize, is_last: bool) -> Look {
-        self.is_begun = true;
-        if is_last && self.redirect.is_none() {
-            if self.held.is_empty() {
-                return Look::Passed(used);
-            }
-            return Look::Gave(self.behind_held(part.take(used)));
-        }
-        self.held.extend_from_slice(&part.take(used));
-        Look::Held
-    }
-
-    fn behind_held(&mut self, bytes: Bytes) -> Bytes {
-        if self.held.is_empty() {
-            return bytes;
-        }
-        self.held.extend_from_slice(&bytes);
-        self.held.split().freeze()
     }
 }

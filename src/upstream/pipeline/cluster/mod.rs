@@ -9,6 +9,8 @@
 
 mod everywhere;
 mod merged;
+mod part;
+mod replies;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -25,7 +27,7 @@ use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::cluster::SlotMap;
 use crate::upstream::endpoint::group::Group;
 pub use merged::Merged;
-use merged::Part;
+use part::Part;
 
 /// Whose requests they are.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub(crate) struct Rider {
 pub struct ClusterLane {
     servers: Rc<Servers>,
     rider: Rider,
+    /// What takes whatever belongs to no slot, for a client that has a connection of its own.
+    home: Option<Arc<Endpoint>>,
     /// None where no node has answered yet.
     map: Option<Arc<SlotMap>>,
     lanes: RefCell<Vec<(Arc<Endpoint>, ServerLane)>>,
@@ -51,11 +55,20 @@ impl ClusterLane {
     /// That of a client with nothing under way.
     pub(crate) fn new(servers: Rc<Servers>, rider: Rider) -> Self {
         let map = servers.upstream.cluster.map();
-        Self { servers, rider, map, lanes: RefCell::default() }
+        Self { servers, rider, home: None, map, lanes: RefCell::default() }
+    }
+
+    /// The same for a client that has these lanes for itself, the first of which takes whatever belongs to no slot.
+    pub(crate) fn around(servers: Rc<Servers>, rider: Rider, own: Vec<(Arc<Endpoint>, ServerLane)>) -> Self {
+        let home = own.first().map(|(server, _)| server.clone());
+        Self { home, lanes: RefCell::new(own), ..Self::new(servers, rider) }
     }
 
     /// The server that takes this, by a map; by none, whichever the upstream is.
     fn server(&self, map: Option<&SlotMap>, to: To) -> Arc<Endpoint> {
+        if let (To::Home, Some(home)) = (to, &self.home) {
+            return home.clone();
+        }
         let Some(map) = map else { return self.servers.upstream.clone() };
         if let To::Node(number) = to {
             return self.numbered(map, number).unwrap_or_else(|| self.servers.upstream.clone());
@@ -111,10 +124,13 @@ impl ClusterLane {
     /// The place of the share that this belongs to. What goes to one server is one share, however it is named.
     fn share(&self, shares: &mut Vec<Share>, to: To, of: &Batch) -> usize {
         let place = match (to, &self.map) {
-            (To::Home | To::Slot(_), Some(map)) => Some(map.place(to.slot())),
+            (To::Slot(_), Some(map)) => Some(map.place(to.slot())),
+            (To::Home, Some(map)) if self.home.is_none() => Some(map.home()),
             _ => None,
         };
-        if place.is_some() && let Some(at) = shares.iter().position(|share| share.place == place) {
+        if place.is_some()
+            && let Some(at) = shares.iter().position(|share| share.place == place)
+        {
             return at;
         }
         let server = self.server(self.map.as_deref(), to);

@@ -1,0 +1,121 @@
+//! Other masters take the places of those that are replaced, killed or hung.
+
+use std::time::{Duration, Instant};
+
+use super::before;
+use crate::faults::load::{Ask, Load, Seen};
+use crate::support::clusters::Cluster;
+use crate::support::nodes::slot_of;
+use crate::support::redis::SERVERS;
+use crate::support::until;
+use crate::support::wire::{Wire, line};
+
+/// No reply went astray, and every error says what became of the command.
+fn judge(seen: &[Seen], may_see: &[&str]) {
+    for seen in seen {
+        assert!(seen.wrong.is_empty(), "wrong replies: {:#?}", seen.wrong);
+        for error in seen.errors.keys() {
+            assert!(may_see.iter().any(|text| error.contains(text)), "client {} saw {error:?}", seen.id);
+        }
+    }
+}
+
+const UNCLEAR: &[&str] = &["may have been applied", "was not sent", "was lost", "CLUSTERDOWN"];
+
+#[test]
+fn a_failover_in_order_loses_nothing() {
+    let cluster = Cluster::start();
+    let sidecar = before(&cluster).set("SERVER__WORKERS", "2").start();
+    let load = Load::start(sidecar.port, 6, &[Ask::Through]);
+    load.go_on(10);
+    for master in cluster.masters() {
+        cluster.fail_over(master);
+        load.go_on(10);
+        cluster.healthy();
+    }
+    let seen = load.stop();
+    judge(&seen, UNCLEAR);
+    let mut wire = sidecar.wire();
+    for seen in &seen {
+        let count = wire.ask(&format!("GET count:{}", seen.id));
+        let count: u64 = count.lines().nth(1).map_or(0, |text| text.parse().expect("a number"));
+        let may_be = seen.counted..=seen.counted + seen.ambiguous;
+        assert!(may_be.contains(&count), "client {}: {may_be:?} increments acknowledged, {count} kept", seen.id);
+    }
+}
+
+#[test]
+fn a_master_that_dies_is_replaced_and_nobody_has_to_connect_again() {
+    let mut cluster = Cluster::start();
+    let sidecar = before(&cluster).start();
+    let master = cluster.masters()[0];
+    let keys: Vec<String> = cluster.keys_of(master).take(3).collect();
+    let [kept, queue, channel] = &keys[..] else { panic!("three names") };
+    let (mut waiting, mut listening, mut wire) = (sidecar.wire(), sidecar.wire(), sidecar.wire());
+    assert_eq!(wire.ask(&format!("SET {kept} 1")), "+OK\r\n");
+    listening.send(&line(&format!("SUBSCRIBE {channel} __hearthside__:gap")));
+    (0..2).for_each(|_| drop(listening.frame()));
+    waiting.send(&line(&format!("BLPOP {queue} 0")));
+    until("it waits", || Wire::tcp(master).ask("INFO clients").contains("blocked_clients:1"));
+    cluster.kill(master);
+    let told = String::from_utf8_lossy(&waiting.frame()).into_owned();
+    assert!(told.contains("was lost while waiting"), "{told}");
+    cluster.replaced(kept);
+    let begun = Instant::now();
+    until("writes are taken", || wire.ask(&format!("SET {kept} 2")) == "+OK\r\n");
+    eprintln!("writes are taken {:?} after the switch", begun.elapsed());
+    until("subscriptions are restored", || wire.ask(&format!("PUBLISH {channel} hello")) == ":1\r\n");
+    until("it is heard", || String::from_utf8_lossy(&listening.frame()).contains("hello"));
+    assert_eq!(waiting.ask(&format!("LPUSH {queue} x")), ":1\r\n");
+}
+
+#[test]
+fn a_master_that_hangs_is_left() {
+    let mut cluster = Cluster::start();
+    let sidecar = before(&cluster).set("UPSTREAM__COMMAND_TIMEOUT", "60s").start();
+    let master = cluster.masters()[1];
+    let key = cluster.key_of(master);
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
+    cluster.hang(master);
+    wire.send(&line(&format!("INCR {key}")));
+    let told = String::from_utf8_lossy(&wire.frame()).into_owned();
+    assert!(told.contains("may have been applied"), "{told}");
+    cluster.replaced(&key);
+    until("writes are taken", || wire.ask(&format!("SET {key} 2")) == "+OK\r\n");
+    cluster.wake(master);
+    // It believes for a moment that it is the master.
+    for _ in 0..50 {
+        assert_eq!(wire.ask(&format!("GET {key}")), "$1\r\n2\r\n");
+    }
+    cluster.healthy();
+    assert_eq!(wire.ask(&format!("GET {key}")), "$1\r\n2\r\n");
+}
+
+#[test]
+fn the_other_masters_serve_while_one_is_missing() {
+    let mut cluster = Cluster::with(SERVERS[0], 0, &["--cluster-require-full-coverage", "no"]);
+    let sidecar = before(&cluster).set("UPSTREAM__QUEUE_TIMEOUT", "200ms").start();
+    let masters = cluster.masters();
+    let keys = cluster.key_of_each();
+    let mut wire = sidecar.wire();
+    cluster.kill(masters[0]);
+    let mut other = sidecar.wire();
+    until("its keys are refused", || other.ask(&format!("GET {}", keys[0])).starts_with('-'));
+    for _ in 0..20 {
+        for key in &keys[1..] {
+            assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
+        }
+        // What waits for the missing one holds up nobody else.
+        let begun = Instant::now();
+        other.send(&line(&format!("GET {}", keys[0])));
+        assert_eq!(wire.ask(&format!("GET {}", keys[1])), "$1\r\n1\r\n");
+        let told = String::from_utf8_lossy(&other.frame()).into_owned();
+        assert!(told.starts_with('-') && begun.elapsed() < Duration::from_secs(5), "{told} {:?}", begun.elapsed());
+    }
+    let told = wire.ask(&format!("MGET {} {}", keys[1], keys[0]));
+    assert!(told.starts_with('-'), "half an answer is none: {told}");
+    cluster.launch(masters[0]);
+    until("all are served", || wire.ask(&format!("SET {} 1", keys[0])) == "+OK\r\n");
+    assert_eq!(cluster.owner(slot_of(&keys[0])), masters[0]);
+}

@@ -1,0 +1,86 @@
+//! Clients with a connection of their own, behind a cluster: they reach every node.
+
+use super::before;
+use crate::support::clusters::Cluster;
+use crate::support::nodes::slot_of;
+use crate::support::redis::SERVERS;
+use crate::support::until;
+use crate::support::wire::{Wire, line};
+
+/// How many clients of a node have these flags.
+fn with_flags(port: u16, flag: char) -> usize {
+    let list = Wire::tcp(port).ask("CLIENT LIST");
+    let flags = |line: &str| line.split(' ').find_map(|word| word.strip_prefix("flags=").map(str::to_owned));
+    list.lines().filter_map(flags).filter(|flags| flags.contains(flag)).count()
+}
+
+#[test]
+fn what_a_client_has_set_holds_at_every_node_that_it_uses() {
+    for server in SERVERS {
+        let cluster = Cluster::of(server);
+        let sidecar = before(&cluster).start();
+        let mut wire = sidecar.wire();
+        let (masters, keys) = (cluster.masters(), cluster.key_of_each());
+        assert_eq!(wire.ask("CLIENT NO-EVICT ON"), "+OK\r\n");
+        for key in &keys {
+            assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
+            assert_eq!(wire.ask("PING"), "+PONG\r\n");
+        }
+        let all: Vec<u8> = keys.iter().flat_map(|key| line(&format!("GET {key}"))).collect();
+        wire.send(&all);
+        keys.iter().for_each(|_| assert_eq!(wire.frame(), b"$1\r\n1\r\n"));
+        for master in &masters {
+            assert_eq!(with_flags(*master, 'e'), 1, "its connection there");
+        }
+        // It waits, and has transactions, at each of them.
+        for key in &keys {
+            wire.send(&line(&format!("BLPOP {key}:{{{key}}} 0")));
+            let owner = cluster.owner(slot_of(key));
+            until("it waits", || Wire::tcp(owner).ask("INFO clients").contains("blocked_clients:1"));
+            assert_eq!(Wire::tcp(owner).ask(&format!("RPUSH {key}:{{{key}}} x")), ":1\r\n");
+            assert!(wire.frame().ends_with(b"$1\r\nx\r\n"));
+            let told: Vec<_> =
+                ["MULTI".to_owned(), format!("INCR {key}"), "EXEC".into()].iter().map(|text| wire.ask(text)).collect();
+            assert_eq!(told[2], "*1\r\n:2\r\n");
+            wire.ask(&format!("WATCH {key}"));
+            wire.ask(&format!("SET {key} 1"));
+            wire.ask("MULTI");
+            assert_eq!(wire.ask("EXEC"), "*-1\r\n");
+        }
+        cluster.move_slot(slot_of(&keys[0]), masters[1]);
+        assert_eq!(wire.ask(&format!("GET {}", keys[0])), "$1\r\n1\r\n");
+        assert_eq!(wire.ask("CLIENT NO-EVICT OFF"), "+OK\r\n");
+        until("nobody is set apart any more", || masters.iter().all(|master| with_flags(*master, 'e') == 0));
+        for key in &keys {
+            assert_eq!(wire.ask(&format!("GET {key}")), "$1\r\n1\r\n");
+        }
+    }
+}
+
+#[test]
+fn a_subscriber_with_a_connection_of_its_own_reaches_every_node() {
+    let cluster = Cluster::start();
+    let sidecar = before(&cluster).set("PUBSUB__MODE", "exact").start();
+    let mut wire = sidecar.wire();
+    wire.ask("HELLO 3");
+    wire.send(&line("SUBSCRIBE news"));
+    assert!(wire.frame().starts_with(b">3"));
+    for key in cluster.key_of_each() {
+        assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
+        assert_eq!(wire.ask(&format!("GET {key}")), "$1\r\n1\r\n");
+    }
+}
+
+#[test]
+fn a_plain_client_sees_no_cluster_and_follows_none() {
+    let cluster = Cluster::start();
+    let sidecar = before(&cluster).set("SECURITY__DENY", "").start();
+    let mut wire = sidecar.wire();
+    for request in ["READONLY", "READWRITE", "ASKING"] {
+        assert!(wire.ask(request).starts_with("-ERR This instance has cluster support disabled"), "{request}");
+    }
+    for request in ["PSYNC ? -1", "SYNC", "REPLCONF listening-port 1"] {
+        assert!(wire.ask(request).contains("connect to each node itself"), "{request}");
+    }
+    assert_eq!(wire.ask("PING"), "+PONG\r\n");
+}
