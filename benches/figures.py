@@ -11,6 +11,7 @@ import threading
 import time
 
 from axis import writes
+from clusters import clusters
 from cold import cold
 from mappings import mappings
 from rig import CONFIG, PLAYERS, SESSION
@@ -222,7 +223,7 @@ def scaling(rig):
 
 
 FIGURES = {
-    "scaling": scaling,
+    "scaling": scaling, "cluster": clusters,
     "miss": misses, "idle": idle, "boot": boot, "renewals": renewals, "fanout": fanout, "arrivals": arrivals, "deaf": deaf,
     "sockets": sockets, "mappings": mappings, "transactions": transactions, "writers": writers,
     "staleness": staleness, "writes": writes, "cold": cold,

@@ -114,6 +114,35 @@ class SentinelGroup:
             process.wait()
 
 
+class Cluster:
+    """Three masters, each with so many replicas."""
+
+    def __init__(self, folder, replicas=1):
+        self.processes, ports = [], [free_port() for _ in range(3 * (1 + replicas))]
+        buses = [free_port() for _ in ports]
+        for port, bus in zip(ports, buses, strict=True):
+            home, asked = f"{folder}/{port}", ["--port", port, "--cluster-enabled", "yes", "--cluster-port", bus, "--save", ""]
+            os.makedirs(home)
+            self.processes.append(subprocess.Popen(["redis-server", *map(str, asked)], cwd=home, stdout=subprocess.DEVNULL))
+        for port in ports:
+            until("a node answers", lambda port=port: answers(port))
+        self.ports, self.url = ports, "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in ports)
+        nodes = [f"127.0.0.1:{port}@{bus}" for port, bus in zip(ports, buses, strict=True)]
+        create = ["redis-cli", "--cluster", "create", *nodes, "--cluster-replicas", str(replicas), "--cluster-yes"]
+        subprocess.run(create, check=True, stdout=subprocess.DEVNULL)
+        for port in ports:
+            until("the cluster serves", lambda port=port: "cluster_state:ok" in asked_of(port, "CLUSTER", "INFO"))
+
+    def stop(self):
+        for process in self.processes:
+            process.terminate()
+            process.wait()
+
+
+def asked_of(port, *words):
+    return subprocess.run(["redis-cli", "-p", str(port), *words], capture_output=True, text=True, check=True).stdout
+
+
 class Sidecar:
     """The program under test, its log kept."""
 
@@ -159,11 +188,11 @@ def jobs(arguments):
             yield pathlib.Path(binary).name, [binary], {}
 
 
-def run(sidecar, postgres, mode, chosen):
+def run(sidecar, postgres, topology, mode, chosen):
     """The names of the jobs that fail."""
     failed = []
     for name, command, settings in chosen:
-        environment = {**os.environ, "PORT": sidecar.port, "STORE": postgres.url, "PUBSUB": mode, **settings}
+        environment = {**os.environ, "PORT": sidecar.port, "STORE": postgres.url, "PUBSUB": mode, "TOPOLOGY": topology, **settings}
         try:
             code = subprocess.run(command, env=environment, timeout=60).returncode
         except subprocess.TimeoutExpired:
@@ -184,7 +213,7 @@ def main():
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        for name in ("pg", "redis", "exact", "shared", "sentinels", "sentinel"):
+        for name in ("pg", "redis", "exact", "shared", "sentinels", "sentinel", "cluster"):
             os.mkdir(f"{folder}/{name}")
         postgres = Postgres(f"{folder}/pg")
         server, port = redis_server(f"{folder}/redis")
@@ -194,16 +223,17 @@ def main():
         # With shared subscriptions PUBLISH counts connections, which some of the jobs look at.
         publishing = [job for job in everything if job[0].startswith("socketio")]
         single = f"redis://127.0.0.1:{port}"
-        rounds = [("exact", "exact", single, everything), ("shared", "shared", single, publishing)]
+        rounds = [("exact", "single", "exact", single, everything), ("shared", "single", "shared", single, publishing)]
         # Every topology with every library, where all of them are asked for.
-        group = SentinelGroup(f"{folder}/sentinels") if arguments.others else None
-        if group:
-            rounds.append(("sentinel", "exact", group.url, everything))
-        for name, mode, upstream, chosen in rounds:
+        groups = {}
+        if arguments.others:
+            groups = {"sentinel": SentinelGroup(f"{folder}/sentinels"), "cluster": Cluster(f"{folder}/nodes")}
+        rounds += [(name, name, "exact", group.url, everything) for name, group in groups.items()]
+        for name, topology, mode, upstream, chosen in rounds:
             print(f"upstream {upstream}, pubsub.mode = {mode}", flush=True)
             sidecar = Sidecar(arguments.sidecar, f"{folder}/{name}", postgres, upstream, {"HEARTHSIDE__PUBSUB__MODE": mode})
-            failed += run(sidecar, postgres, mode, chosen) + sidecar.stop()
-        if group:
+            failed += run(sidecar, postgres, topology, mode, chosen) + sidecar.stop()
+        for group in groups.values():
             group.stop()
         server.terminate()
         server.wait()

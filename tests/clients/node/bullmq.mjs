@@ -4,9 +4,11 @@ import { Queue, QueueEvents, Worker } from 'bullmq';
 import { port, until } from './game.mjs';
 
 const connection = { host: '127.0.0.1', port };
-const queue = new Queue('hearthside', { connection });
+// All keys of a queue have one tag, so that a cluster has them in one slot.
+const prefix = '{bull}';
+const queue = new Queue('hearthside', { connection, prefix });
 await queue.obliterate({ force: true });
-const events = new QueueEvents('hearthside', { connection });
+const events = new QueueEvents('hearthside', { connection, prefix });
 await events.waitUntilReady();
 const done = [];
 const work = async (job) => {
@@ -14,7 +16,7 @@ const work = async (job) => {
   done.push(job.name);
   return job.data.n * 2;
 };
-const workers = [0, 1].map(() => new Worker('hearthside', work, { connection: { ...connection, maxRetriesPerRequest: null }, concurrency: 5 }));
+const workers = [0, 1].map(() => new Worker('hearthside', work, { connection: { ...connection, maxRetriesPerRequest: null }, prefix, concurrency: 5 }));
 await Promise.all(workers.map((worker) => worker.waitUntilReady()));
 const jobs = await queue.addBulk(Array.from({ length: 50 }, (_, n) => ({ name: 'double', data: { n } })));
 assert.deepEqual(await Promise.all(jobs.map((job) => job.waitUntilFinished(events))), jobs.map((_, n) => n * 2));

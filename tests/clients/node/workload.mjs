@@ -34,8 +34,8 @@ await assert.rejects(client.rPush('player:6:inventory', 'x'), /takes no writes/)
 // Automatic pipelining, and MULTI with owned reads among writes.
 const names = await Promise.all(Array.from({ length: 500 }, (_, i) => client.hGet(i % 2 ? 'item:apple:def' : 'location:ruins:cache', 'name')));
 names.forEach((name, i) => assert.equal(name, i % 2 ? 'Apple' : 'Ruins'));
-await client.del(['counter', 'members']);
-const replies = await client.multi().incr('counter').hGet('player:6:session', 'hp').sAdd('members', ['a', 'b']).lLen('player:6:inventory').exec();
+await client.del(['{counts}:counter', '{counts}:members']);
+const replies = await client.multi().incr('{counts}:counter').hGet('player:6:session', 'hp').sAdd('{counts}:members', ['a', 'b']).lLen('player:6:inventory').exec();
 assert.deepEqual(replies, [1, '94', 2, 6]);
 
 // A change in Postgres.
@@ -70,6 +70,6 @@ assert.deepEqual(heard, ['hello', 'location:ruins=noise']);
 await subscriber.unsubscribe('game:broadcast');
 await subscriber.pUnsubscribe('location:*');
 // After subscriber mode node-redis gives Buffers in RESP2, from Redis itself too.
-assert.equal(String(await subscriber.get('counter')), '1');
+assert.equal(String(await subscriber.get('{counts}:counter')), '1');
 
 await Promise.all([client.close(), subscriber.close(), worker.close()]);

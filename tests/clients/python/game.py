@@ -6,6 +6,8 @@ import time
 
 PORT = int(os.environ["PORT"])
 PROTOCOL = int(os.environ["PROTOCOL"])
+# A cluster has one database, and a command or a transaction names keys of one slot.
+TOPOLOGY = os.environ["TOPOLOGY"]
 SESSION_FIELDS = (
     "worker_id websocket_connected location_id hp max_hp stamina max_stamina level xp "
     "last_movement_time in_combat last_heartbeat"

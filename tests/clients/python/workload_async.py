@@ -19,8 +19,8 @@ async def play(r, worker, player):
         pipe.hgetall(session(player))
         pipe.lrange(inventory(player), 0, -1)
         pipe.hgetall("location:overpass:cache")
-        pipe.sadd(f"location:{worker}:players", player)
-        pipe.hset(f"worker:{worker}:connections", str(player), "ws")
+        pipe.sadd(f"location:{{{worker}}}:players", player)
+        pipe.hset(f"worker:{{{worker}}}:connections", str(player), "ws")
         state, items, location, _, _ = await pipe.execute()
     assert state["level"] == str(player % 20 + 1) and location["name"] == "Broken Overpass"
     assert len(items) == player * 8 % 21 and all(json.loads(item)["id"] for item in items)
@@ -33,10 +33,10 @@ async def play(r, worker, player):
 async def main():
     workers = [redis.Redis(port=PORT, protocol=PROTOCOL, decode_responses=True) for _ in range(4)]
     for worker, r in enumerate(workers):
-        await r.delete(f"location:{worker}:players", f"worker:{worker}:connections")
+        await r.delete(f"location:{{{worker}}}:players", f"worker:{{{worker}}}:connections")
     players = [(w, p) for p in range(40, 101) for w in [p % 4]]
     await asyncio.gather(*(play(workers[w], w, p) for w, p in players))
-    assert sum([await r.scard(f"location:{w}:players") for w, r in enumerate(workers)]) == len(players)
+    assert sum([await r.scard(f"location:{{{w}}}:players") for w, r in enumerate(workers)]) == len(players)
 
     # One worker writes to the database; every worker sees it.
     for hp in (11, 12, 13):
