@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use super::endpoint::cluster::redirect::Redirect;
+use super::endpoint::cluster::redirect::{PAUSE, Redirect};
 use super::endpoint::cluster::{has_moved, known_node};
 use super::pinned::Pinned;
 use super::pipeline::account::Account;
@@ -16,8 +16,6 @@ use super::pipeline::batch::{Batch, To};
 use super::{ConnectError, Group, Upstream};
 use crate::resp::encode;
 
-/// The pause before a request is sent again to a cluster that is changing.
-const PAUSE: Duration = Duration::from_millis(20);
 /// A request that goes on after so long has been waiting in between, and is not sent to and fro.
 const REST: Duration = Duration::from_secs(1);
 
@@ -157,8 +155,7 @@ impl Upstream {
     #[must_use]
     pub fn masters(&self) -> Vec<To> {
         let Some(map) = self.endpoint.cluster.map() else { return vec![To::Home] };
-        let first = |at: usize| (0..crate::command::SLOTS).find(|slot| map.owner(*slot) == at);
-        map.masters().into_iter().filter_map(first).map(To::Slot).collect()
+        map.first_slots().into_iter().flatten().map(To::Slot).collect()
     }
 }
 

@@ -220,35 +220,47 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
         }
         Place::Slots(tour, slot) => cluster::again(services, session, wish, cluster::Again { tour, slot, cursor }),
         Place::Definitions(mapping, after) => {
-            let snapshot = owned.definitions.snapshot();
-            let keys: Vec<&Bytes> = snapshot.keys_after(mapping, after.as_ref()).take(wish.count).collect();
-            let place = match keys.last() {
-                // Of its own: the set that it is of may be replaced.
-                Some(last) if keys.len() == wish.count => {
-                    Place::Definitions(mapping, Some(Bytes::copy_from_slice(last)))
-                }
-                _ => next_mapping(owned, &wish, mapping.next()),
-            };
-            let found = wish.chosen(keys.into_iter().map(|key| &**key));
-            out.put_slice(&page(owned.scans.keep(place, cursor), &found));
+            let (found, next) = defined(owned, &wish, mapping, after.as_ref());
+            out.put_slice(&page(owned.scans.keep(next, cursor), &found));
             Flow::Answered
         }
         Place::Cached(mapping, after) => {
             let owned = owned.clone();
             Flow::Later(Box::pin(async move {
-                Ok(match owned.cache.page(mapping, &after, wish.count).await {
+                Ok(match cached(&owned, &wish, mapping, &after).await {
                     Err(error) => error_reply(&owned.load_error(mapping, &error)),
-                    Ok((keys, next)) => {
-                        let place = match next {
-                            Some(after) => Place::Cached(mapping, after),
-                            None => next_mapping(&owned, &wish, mapping.next()),
-                        };
-                        page(owned.scans.keep(place, cursor), &wish.chosen(keys.iter().map(|key| &**key))).into()
-                    }
+                    Ok((found, next)) => page(owned.scans.keep(next, cursor), &found).into(),
                 })
             }))
         }
     }
+}
+
+/// The next keys of a mapping's definitions, and where the SCAN stands then.
+fn defined(owned: &Owned, wish: &Wish, mapping: MappingId, after: Option<&Bytes>) -> (Vec<Bytes>, Place) {
+    let snapshot = owned.definitions.snapshot();
+    let keys: Vec<&Bytes> = snapshot.keys_after(mapping, after).take(wish.count).collect();
+    let place = match keys.last() {
+        // Of its own: the set that it is of may be replaced.
+        Some(last) if keys.len() == wish.count => Place::Definitions(mapping, Some(Bytes::copy_from_slice(last))),
+        _ => next_mapping(owned, wish, mapping.next()),
+    };
+    (wish.chosen(keys.into_iter().map(|key| &**key)), place)
+}
+
+/// The next keys of a cached mapping, and where the SCAN stands then.
+async fn cached(
+    owned: &Owned,
+    wish: &Wish,
+    mapping: MappingId,
+    after: &After,
+) -> Result<(Vec<Bytes>, Place), StoreError> {
+    let (keys, next) = owned.cache.page(mapping, after, wish.count).await?;
+    let place = match next {
+        Some(after) => Place::Cached(mapping, after),
+        None => next_mapping(owned, wish, mapping.next()),
+    };
+    Ok((wish.chosen(keys.iter().map(|key| &**key)), place))
 }
 
 /// The beginning of the first mapping from `id` on that may have such keys.

@@ -248,6 +248,14 @@ impl Lookout {
         let _ended = self.states.wait_for(|state| state.topologies != number).await;
     }
 
+    /// Works until `upstream.url` leads somewhere else than to the topology of this number, or the work ends.
+    pub(super) async fn unless_replaced(&mut self, number: u64, work: impl Future<Output = ()>) {
+        tokio::select! {
+            () = work => {}
+            () = self.replaced(number) => {}
+        }
+    }
+
     /// Waits until commands may go.
     pub(crate) async fn resumed(&mut self) {
         while self.paused_until().is_some() {

@@ -7,16 +7,11 @@ use std::thread;
 use super::before;
 use super::fanout::speaking;
 use crate::support::clusters::Cluster;
-use crate::support::nodes::{Nodes, slot_of};
+use crate::support::nodes::slot_of;
 use crate::support::redis::SERVERS;
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::{Wire, line};
 use crate::support::{setting, until};
-
-/// Whether all nodes know the same, epochs too.
-fn agree(nodes: &Nodes) -> bool {
-    nodes.views().is_some_and(|views| views.windows(2).all(|two| two[0] == two[1]))
-}
 
 /// How often a whole SCAN gives each key, each of its cursors sent over the next of these connections.
 fn scanned(wires: &mut [Wire], options: &str) -> BTreeMap<String, usize> {
@@ -115,8 +110,7 @@ fn no_key_is_missed_while_slots_move_to_and_fro() {
                         }
                         let to = masters[(usize::from(*slot) + turn) % masters.len()];
                         nodes.move_slot(*slot, to);
-                        // A cluster loses keys of slots that are given on before all nodes have heard of the last epoch.
-                        until("all agree", || is_over.load(SeqCst) || agree(&nodes));
+                        until("all agree", || is_over.load(SeqCst) || nodes.agree());
                         moves.fetch_add(1, SeqCst);
                     }
                 }

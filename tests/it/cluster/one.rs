@@ -203,7 +203,7 @@ fn commands_that_block_wait_where_their_keys_are() {
 }
 
 /// What a whole scan finds, as it comes.
-fn scanned(wire: &mut Wire, more: &str) -> Vec<String> {
+pub fn scanned(wire: &mut Wire, more: &str) -> Vec<String> {
     let (mut cursor, mut found) = ("0".to_owned(), Vec::new());
     loop {
         let told = wire.ask(&format!("SCAN {cursor} {more}"));

@@ -1,9 +1,11 @@
 //! Slots move from one master to another while they are used.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
 use super::before;
+use super::one::scanned;
 use crate::support::clusters::Cluster;
 use crate::support::nodes::{Nodes, order, slot_of};
 use crate::support::redis::{SERVERS, Server};
@@ -171,6 +173,41 @@ fn commands_keep_their_order_while_a_server_moves_their_slot_all_at_once() {
         let words = format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {}", cluster.id(to));
         order(cluster.owner(slot), &words);
         until("it is there", || cluster.owner(slot) == to);
+    });
+}
+
+#[test]
+fn a_scan_misses_nothing_while_slots_move() {
+    let cluster = Cluster::with(SERVERS[0], 0, &[]);
+    let sidecar = before(&cluster).start();
+    let mut wire = sidecar.wire();
+    let keys: BTreeSet<String> = (0..600).map(|n| format!("key:{n}")).collect();
+    for key in &keys {
+        assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
+    }
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (masters, nodes) = (cluster.masters(), cluster.nodes());
+            for (key, to) in keys.iter().zip(masters.iter().cycle()).cycle() {
+                if cluster.owner(slot_of(key)) != *to {
+                    cluster.move_slot(slot_of(key), *to);
+                }
+                until("all agree", || is_over.load(SeqCst) || nodes.agree());
+                if is_over.load(SeqCst) {
+                    return;
+                }
+            }
+        });
+        for _ in 0..10 {
+            let found: BTreeSet<String> = scanned(&mut wire, "MATCH key:* COUNT 20").into_iter().collect();
+            if found != keys {
+                is_over.store(true, SeqCst);
+            }
+            let missing: Vec<&String> = keys.difference(&found).collect();
+            assert!(found == keys, "missing: {missing:?}");
+        }
+        is_over.store(true, SeqCst);
     });
 }
 

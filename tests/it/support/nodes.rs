@@ -95,6 +95,11 @@ impl Nodes {
         self.ports.iter().map(|port| view_of(*port).map(without_itself)).collect()
     }
 
+    /// Whether all know the same, epochs too. A cluster loses keys of slots that are given on before that.
+    pub fn agree(&self) -> bool {
+        self.views().is_some_and(|views| views.windows(2).all(|two| two[0] == two[1]))
+    }
+
     /// Those that have slots, in the order in which they were started.
     pub fn masters(&self) -> Vec<u16> {
         self.selves().into_iter().filter(Known::is_master).map(|known| known.port).collect()

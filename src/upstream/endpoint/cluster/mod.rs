@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::Endpoint;
-use super::target::{Host, Target};
+use super::target::{Address, Host, Target};
 use super::topology::{Members, Topology};
 use history::{History, Standing};
 pub(crate) use slots::{Node, SlotMap};
@@ -167,7 +167,7 @@ pub(crate) fn note_views(upstream: &Endpoint, answers: &[(Host, Vec<u8>)], slots
 impl Members {
     /// The node there.
     fn target(&self, host: Host) -> Target {
-        Target::new(super::target::Address::Net(host), self.access.clone())
+        Target::new(Address::Net(host), self.access.clone())
     }
 
     /// A node that was not known before, and of which it is not known whose replica it is.
@@ -198,10 +198,7 @@ impl ClusterTask {
             let mut lookout = self.endpoint.location.lookout(0);
             if let Some(Topology::Cluster(members)) = topology.as_deref() {
                 let mut watch = Watch::new(&self.endpoint, members, number);
-                tokio::select! {
-                    () = watch.run() => {}
-                    () = lookout.replaced(number) => {}
-                }
+                lookout.unless_replaced(number, watch.run()).await;
                 watch.end();
             } else {
                 lookout.replaced(number).await;

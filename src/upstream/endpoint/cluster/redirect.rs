@@ -2,7 +2,12 @@
 //!
 //! Source: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#redirection-and-resharding>
 
+use std::time::Duration;
+
 use crate::upstream::endpoint::target::Host;
+
+/// The pause before a request is sent again to a cluster that is changing.
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a node says instead of an answer. It has done nothing of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]

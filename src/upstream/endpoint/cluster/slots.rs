@@ -63,11 +63,8 @@ impl SlotMap {
 
     /// The places of the masters that own slots.
     pub(crate) fn masters(&self) -> Vec<usize> {
-        let mut owns = vec![false; self.nodes.len()];
-        for owner in self.owners.iter().filter(|owner| **owner != NOBODY) {
-            owns[usize::from(*owner)] = true;
-        }
-        (0..owns.len()).filter(|at| owns[*at]).collect()
+        let first = self.first_slots();
+        (0..first.len()).filter(|at| first[*at].is_some()).collect()
     }
 
     /// The first slot that each node owns, by its place.

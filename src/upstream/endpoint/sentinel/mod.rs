@@ -53,10 +53,7 @@ impl SentinelTask {
             }
             if let Some(Topology::Sentinels(sentinels)) = topology.as_deref() {
                 let mut watch = Watch::new(&self.endpoint, sentinels, number, &mut self.council);
-                tokio::select! {
-                    () = watch.run() => {}
-                    () = lookout.replaced(number) => {}
-                }
+                lookout.unless_replaced(number, watch.run()).await;
                 watch.end();
             } else {
                 lookout.replaced(number).await;

@@ -55,10 +55,6 @@ impl ClusterLane {
     /// How the node there is reached.
     pub(crate) fn at(&self, host: &Host) -> Option<To> {
         let upstream = &self.servers.upstream;
-        let newest = upstream.cluster.map()?;
-        if let Some(at) = newest.node(host) {
-            return Some(To::Node(newest.nodes[at].number));
-        }
         known_node(upstream, host)?;
         let newest = upstream.cluster.map()?;
         newest.node(host).map(|at| To::Node(newest.nodes[at].number))

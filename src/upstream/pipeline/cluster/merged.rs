@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Sleep;
@@ -17,14 +17,12 @@ use super::part::Part;
 use super::replies::{Look, Replies};
 use crate::resp::encode;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::endpoint::cluster::redirect::Redirect;
+use crate::upstream::endpoint::cluster::redirect::{PAUSE, Redirect};
 use crate::upstream::endpoint::cluster::{has_moved, known_node};
 use crate::upstream::pipeline::account::Account;
 use crate::upstream::pipeline::batch::{Asked, Batch, Expect, To};
 use crate::upstream::pipeline::lane_ticket::{Broken, Chunk};
 
-/// The pause before a request is sent again to a cluster that is changing.
-const PAUSE: Duration = Duration::from_millis(20);
 /// A reply that is shorter than this is gathered with others, at most so many bytes of them.
 const SHORT: usize = 4 * 1024;
 const GATHERED: usize = 16 * 1024;

@@ -37,7 +37,7 @@ pub fn run(part: &Part<'_>) {
                 let is_there = |name: &String| matches!(client.one(false, &["EXISTS", name]), Some(Told::Number(1)));
                 let missing = (0..STAYING).map(name).filter(|name| !found.contains(name));
                 let missing: Vec<String> = missing.filter(is_there).collect();
-                if !missing.is_empty() {
+                if !missing.is_empty() || found.len() > STAYING {
                     let count = found.len();
                     let some = &missing[..missing.len().min(5)];
                     part.weather.wrong(format!("a scan finds {count} of {STAYING} keys, and misses {some:?}"));
