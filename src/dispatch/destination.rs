@@ -17,7 +17,9 @@ pub(super) fn within(services: &Services, session: &mut Session, request: &Reque
         route,
         Route::PassThrough(_) | Route::Pinned(..) | Route::Unknown(_) | Route::Unanswered | Route::Transaction(..)
     );
-    let (true, Some(spec)) = (goes_there, session.spec) else { return route };
+    let (true, Some(spec)) = (goes_there, session.spec) else {
+        return unless_unknown(services, session, route);
+    };
     match route {
         Route::Pinned(Pin::Follow | Pin::Replica, _) => return Route::Refused(errors::NO_REPLICA_OF_ALL.into()),
         Route::Transaction(Transaction::Watch, _) => {
@@ -30,14 +32,24 @@ pub(super) fn within(services: &Services, session: &mut Session, request: &Reque
         _ if asks_for_nodes(spec) => return Route::Local(Local::Cluster, spec),
         _ => {}
     }
-    match request.slots(spec) {
+    let found = match request.slots(spec) {
         Slots::None => everywhere(route, spec),
         Slots::One(slot) => {
             session.to = To::Slot(slot);
             route
         }
         Slots::Several => several(services, request, &route, spec),
+    };
+    unless_unknown(services, session, found)
+}
+
+/// `route`, unless it leads to all nodes, and these are not known yet: the home would answer for them.
+fn unless_unknown(services: &Services, session: &mut Session, route: Route) -> Route {
+    let is_for_all = matches!(route, Route::Spread(..) | Route::Local(Local::Keys | Local::Scan, _));
+    if is_for_all && !session.lane(&services.upstream).knows_nodes() {
+        return Route::Refused(errors::NODES_UNKNOWN.into());
     }
+    route
 }
 
 /// The same for a request that names these keys of the upstream's, all of which one node must have.

@@ -36,6 +36,12 @@ impl Lane {
         }
     }
 
+    /// False before a node of the cluster has answered.
+    #[must_use]
+    pub fn knows_nodes(&self) -> bool {
+        self.cluster().is_none_or(|lane| lane.knows_nodes())
+    }
+
     /// The way into a cluster.
     #[must_use]
     pub(crate) const fn cluster(&self) -> Option<&Rc<ClusterLane>> {

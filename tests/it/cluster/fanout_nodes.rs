@@ -4,6 +4,7 @@ use super::before;
 use super::fanout::speaking;
 use crate::support::clusters::Cluster;
 use crate::support::redis::{Redis, SERVERS};
+use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::warnings;
 use crate::support::wire::{Wire, array};
@@ -120,5 +121,16 @@ fn whoever_asks_for_nodes_hears_what_a_single_server_says() {
         }
         let said = sidecar.log().matches("a client asks for the nodes of a cluster").count();
         assert_eq!(said, 1, "once for each name");
+    }
+}
+
+#[test]
+fn what_concerns_all_nodes_is_not_answered_by_one_before_they_are_known() {
+    let builder = Sidecar::builder().set("UPSTREAM__URL", "redis+cluster://127.0.0.1:1");
+    let sidecar = builder.expect(&[warnings::NODE_SILENT]).expect(warnings::UPSTREAM_AWAY).start_guarded();
+    let mut wire = sidecar.wire();
+    for request in ["DBSIZE", "CONFIG SET slowlog-max-len 77", "SCRIPT LOAD return", "KEYS *", "MGET a b"] {
+        let told = wire.ask(request);
+        assert!(told.starts_with("-LOADING hearthside: the nodes of the upstream's cluster are not known"), "{told}");
     }
 }

@@ -149,7 +149,11 @@ impl Builder {
     }
 
     pub fn start(self) -> Sidecar {
+        let is_before_cluster = self.environment.iter().any(|(_, value)| value.starts_with("redis+cluster://"));
         let sidecar = self.start_guarded();
+        if is_before_cluster {
+            until("the cluster's nodes are known", || sidecar.log().contains("the cluster answers"));
+        }
         // The feed's first word empties the cache; tests that count loads begin behind it.
         until("the change feed is up", || super::admin::metric(&sidecar, "hearthside_change_feed_up") == 1.0);
         sidecar

@@ -27,6 +27,11 @@ impl ClusterLane {
         stops.into_iter().map(|(_, stop)| stop).collect()
     }
 
+    /// False before a node has answered.
+    pub(in crate::upstream::pipeline) const fn knows_nodes(&self) -> bool {
+        self.map.is_some()
+    }
+
     /// The owners of slots, by their numbers, and the note that says which these are.
     pub(crate) fn owners(&self) -> (u64, Vec<u32>) {
         let Some(map) = &self.map else { return (0, Vec::new()) };
