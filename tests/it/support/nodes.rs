@@ -95,8 +95,8 @@ impl Nodes {
         self.ports.iter().map(|port| view_of(*port).map(without_itself)).collect()
     }
 
-    /// Whether all know the same, epochs too. A cluster loses keys of slots that are given on before that.
-    pub fn agree(&self) -> bool {
+    /// Whether all know the same, epochs too.
+    fn agree(&self) -> bool {
         self.views().is_some_and(|views| views.windows(2).all(|two| two[0] == two[1]))
     }
 
@@ -201,9 +201,11 @@ impl Nodes {
         }
     }
 
-    /// Moves a slot with its keys, if it is not there.
+    /// Moves a slot with its keys, if it is not there. Begins when all masters agree: a move that begins before they
+    /// know of the last one can leave two claims with one epoch, and a slot whose owner no two of them call the same.
     pub fn move_slot(&self, slot: u16, to: u16) {
         if self.owner(slot) != to {
+            until("all masters know of the last move", || Self { ports: self.masters() }.agree());
             self.finish_move(self.begin_move(slot, to));
         }
     }
