@@ -61,6 +61,10 @@ pub fn slot_of(key: &[u8]) -> u16 {
 /// The part of a key that decides its slot: what stands between its first `{` and the first `}` behind that, so that
 /// keys which share this part are in one slot. The whole key, if nothing stands there.
 fn hashed(key: &[u8]) -> &[u8] {
+    let (eights, rest) = key.as_chunks();
+    if !eights.iter().any(has_brace) && !rest.contains(&b'{') {
+        return key;
+    }
     let tag = || {
         let behind = &key[memchr::memchr(b'{', key)? + 1..];
         behind.get(..memchr::memchr(b'}', behind)?).filter(|tag| !tag.is_empty())
@@ -68,22 +72,30 @@ fn hashed(key: &[u8]) -> &[u8] {
     tag().unwrap_or(key)
 }
 
-/// CRC-16/XMODEM, four bytes at a time: what each of them does to the sum depends on how many come behind it.
+/// True if one of eight bytes is `{`, by all of them at once: the first byte from the right that is zero becomes
+/// negative when one is subtracted from each, and was not negative before.
+///
+/// Source: Warren, Hacker's Delight, 2nd edition, section 6-1.
+const fn has_brace(eight: &[u8; 8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let zero_if_brace = u64::from_le_bytes(*eight) ^ (b'{' as u64 * ONES);
+    zero_if_brace.wrapping_sub(ONES) & !zero_if_brace & (ONES << 7) != 0
+}
+
+/// CRC-16/XMODEM, eight bytes at a time: what each of them does to the sum depends on how many come behind it.
 fn crc16(bytes: &[u8]) -> u16 {
-    let (fours, rest) = bytes.as_chunks::<4>();
-    let sum = fours.iter().fold(0, |crc: u16, [a, b, c, d]| {
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let sum = eights.iter().fold(0, |crc: u16, [a, b, c, d, e, f, g, h]| {
         let [high, low] = crc.to_be_bytes();
-        TABLES[3][usize::from(high ^ a)]
-            ^ TABLES[2][usize::from(low ^ b)]
-            ^ TABLES[1][usize::from(*c)]
-            ^ TABLES[0][usize::from(*d)]
+        let of = |behind: usize, byte: u8| TABLES[behind][usize::from(byte)];
+        of(7, high ^ a) ^ of(6, low ^ b) ^ of(5, *c) ^ of(4, *d) ^ of(3, *e) ^ of(2, *f) ^ of(1, *g) ^ of(0, *h)
     });
     rest.iter().fold(sum, |crc, byte| (crc << 8) ^ TABLES[0][usize::from((crc >> 8) as u8 ^ byte)])
 }
 
-/// What each byte does to the sum with none, one, two and three bytes behind it, by the polynomial 0x1021.
-const TABLES: [[u16; 256]; 4] = {
-    let mut tables = [[0; 256]; 4];
+/// What each byte does to the sum with none to seven bytes behind it, by the polynomial 0x1021.
+static TABLES: [[u16; 256]; 8] = {
+    let mut tables = [[0; 256]; 8];
     let mut at = 0;
     while at < 256 {
         let mut crc = (at as u16) << 8;
@@ -96,7 +108,7 @@ const TABLES: [[u16; 256]; 4] = {
         at += 1;
     }
     let mut behind = 1;
-    while behind < 4 {
+    while behind < 8 {
         let mut at = 0;
         while at < 256 {
             let before = tables[behind - 1][at];
@@ -113,9 +125,18 @@ mod tests {
     use super::{Slots, crc16, slot_of};
     use crate::command::{OwnedRequest, lookup};
 
+    fn by_bits(bytes: &[u8]) -> u16 {
+        let shifted = |crc: u16| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+        bytes.iter().fold(0, |crc, byte| (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| shifted(crc)))
+    }
+
     #[test]
     fn the_sum_is_that_of_the_specification() {
         assert_eq!(crc16(b"123456789"), 0x31C3);
+        let text: Vec<u8> = (0..=255).collect();
+        for length in 0..40 {
+            assert_eq!(crc16(&text[length..3 * length]), by_bits(&text[length..3 * length]), "{length}");
+        }
         assert_eq!((slot_of(b"foo"), slot_of(b"bar"), slot_of(b"")), (12_182, 5061, 0));
     }
 
@@ -127,6 +148,8 @@ mod tests {
             (b"foo{{bar}}zap", b"{bar"),
             (b"foo{bar}{zap}", b"bar"),
             (b"a}b{c}d", b"c"),
+            (b"a key whose tag is {far} behind", b"far"),
+            (b"{a tag that is longer than the rest}", b"a tag that is longer than the rest"),
         ] {
             assert_eq!(slot_of(key), crc16(hashed) % 16_384, "{}", String::from_utf8_lossy(key));
         }

@@ -5,14 +5,26 @@
 
 use super::Services;
 use super::spread::cluster_aware::asks_for_nodes;
-use crate::command::{Request, Slots, Spec};
+use crate::command::{Request, Slots, Spec, slot_of};
 use crate::errors::upstream as errors;
 use crate::route::{Local, Pin, Route, Spread, Transaction};
 use crate::session::Session;
 use crate::upstream::To;
 
 /// Finds the nodes for a request that goes `route`, which may not go there.
+#[inline]
 pub(super) fn within(services: &Services, session: &mut Session, request: &Request<'_>, route: Route) -> Route {
+    // Almost every request has one key.
+    if let (Route::PassThrough(_), Some(Spec { only_key: Some(at), .. })) = (&route, session.spec)
+        && *at < request.len()
+    {
+        session.to = To::Slot(slot_of(request.arg(*at)));
+        return route;
+    }
+    of_any(services, session, request, route)
+}
+
+fn of_any(services: &Services, session: &mut Session, request: &Request<'_>, route: Route) -> Route {
     let goes_there = matches!(
         route,
         Route::PassThrough(_) | Route::Pinned(..) | Route::Unknown(_) | Route::Unanswered | Route::Transaction(..)

@@ -13,6 +13,11 @@ use memchr::memchr;
 
 use super::number::{parse_i64, short_number};
 
+/// What a command answers that has done what it was told.
+const OK: &[u8] = b"+OK\r\n";
+/// Nothing, as RESP2 says it.
+const NULL: &[u8] = b"$-1\r\n";
+
 /// What just ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -91,7 +96,17 @@ impl ReplyScanner {
     ///
     /// # Errors
     /// [`ReplyFault`] when the bytes cannot be a reply.
+    #[inline]
     pub fn scan(&mut self, buf: &[u8]) -> Result<Scanned, ReplyFault> {
+        if !self.is_inside()
+            && let Some(used) = short_reply(buf)
+        {
+            return Ok(Scanned { used, end: Some(Frame::Reply) });
+        }
+        self.scan_any(buf)
+    }
+
+    fn scan_any(&mut self, buf: &[u8]) -> Result<Scanned, ReplyFault> {
         let mut at = if self.line.is_some() { self.pass_line(buf)? } else { 0 };
         if self.line.is_some() {
             return Ok(Scanned { used: at, end: None });
@@ -211,6 +226,25 @@ impl LastByte {
     }
 }
 
+/// The length of the first reply, if it is as almost every reply is: a short string, a small number, OK or null, and
+/// whole.
+#[must_use]
+#[inline]
+pub fn short_reply(buf: &[u8]) -> Option<usize> {
+    match buf.first()? {
+        b'$' => match short_number(buf, 1) {
+            Some((length, begin)) => {
+                let end = begin + length + 2;
+                (buf[begin - 1] == b'\n' && end <= buf.len()).then_some(end)
+            }
+            None => buf.starts_with(NULL).then_some(NULL.len()),
+        },
+        b':' => short_number(buf, 1).filter(|(_, end)| buf[end - 1] == b'\n').map(|(_, end)| end),
+        b'+' => buf.starts_with(OK).then_some(OK.len()),
+        _ => None,
+    }
+}
+
 /// Length of the first line without CRLF, `None` while it has not ended.
 fn line_length(buf: &[u8]) -> Result<Option<usize>, ReplyFault> {
     match memchr(b'\n', buf) {
@@ -278,7 +312,7 @@ pub fn each(replies: &Bytes) -> Vec<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Frame, ReplyFault, ReplyScanner, elements};
+    use super::{Frame, ReplyFault, ReplyScanner, elements, short_reply};
 
     fn frames(bytes: &[u8], step: usize) -> Result<Vec<(usize, Frame)>, ReplyFault> {
         let mut scanner = ReplyScanner::default();
@@ -295,6 +329,29 @@ mod tests {
             }
         }
         Ok(found)
+    }
+
+    #[test]
+    fn a_short_reply_ends_where_the_scanner_says() {
+        for (text, length) in [
+            ("+OK\r\n+OK\r\n", 5),
+            (":7\r\n", 4),
+            (":1234\r\n", 7),
+            ("$-1\r\n", 5),
+            ("$3\r\nabc\r\n$", 9),
+            ("$2\r\n\r\n\r\n", 8),
+        ] {
+            assert_eq!(short_reply(text.as_bytes()), Some(length), "{text:?}");
+            assert_eq!(ReplyScanner::default().scan_any(text.as_bytes()).map(|scanned| scanned.used), Ok(length));
+            for cut in 0..length {
+                assert_eq!(short_reply(&text.as_bytes()[..cut]), None, "{text:?} cut at {cut}");
+            }
+        }
+        for other in
+            ["+OKAY\r\n", "-ERR\r\n", ":1\rx", "$3\rxabc\r\n", "$0\r\n\r\n", ":-1\r\n", "*0\r\n", ">0\r\n", "_\r\n"]
+        {
+            assert_eq!(short_reply(other.as_bytes()), None, "{other:?}");
+        }
     }
 
     #[test]

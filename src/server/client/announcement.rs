@@ -27,9 +27,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
 /// The node that takes a message.
 fn published_at(request: &Request<'_>) -> Option<To> {
-    match () {
-        () if request.is(0, "PUBLISH") => Some(To::Home),
-        () if request.is(0, "SPUBLISH") && request.len() > 1 => Some(To::Slot(slot_of(request.arg(1)))),
-        () => None,
+    match request.arg(0) {
+        // As almost every command.
+        [first, ..] if !b"PpSs".contains(first) => None,
+        _ if request.is(0, "PUBLISH") => Some(To::Home),
+        _ if request.is(0, "SPUBLISH") && request.len() > 1 => Some(To::Slot(slot_of(request.arg(1)))),
+        _ => None,
     }
 }
