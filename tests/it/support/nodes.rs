@@ -183,9 +183,11 @@ impl Nodes {
         !is_down
     }
 
-    /// Takes what is left of the slot's keys, and tells all masters whose it is.
+    /// Takes what is left of the slot's keys, and tells all masters whose it is. First they must know of the last move:
+    /// otherwise two claims can have one epoch, and a slot no owner that all of them name.
     pub fn finish_move(&self, on: Move) {
         let id = self.id(on.to);
+        until("all masters know of the last move", || Self { ports: self.masters() }.agree());
         until("all keys are moved", || {
             let told = Wire::tcp(on.from).ask(&format!("CLUSTER GETKEYSINSLOT {} 100", on.slot));
             let keys: Vec<&str> = told.lines().skip(2).step_by(2).collect();
@@ -201,11 +203,9 @@ impl Nodes {
         }
     }
 
-    /// Moves a slot with its keys, if it is not there. Begins when all masters agree: a move that begins before they
-    /// know of the last one can leave two claims with one epoch, and a slot whose owner no two of them call the same.
+    /// Moves a slot with its keys, if it is not there.
     pub fn move_slot(&self, slot: u16, to: u16) {
         if self.owner(slot) != to {
-            until("all masters know of the last move", || Self { ports: self.masters() }.agree());
             self.finish_move(self.begin_move(slot, to));
         }
     }
