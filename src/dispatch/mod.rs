@@ -140,21 +140,13 @@ impl Services {
         session.lane(&self.upstream)
     }
 
-    /// Where the next request of a client goes, unless it asks too fast.
-    #[inline]
-    pub fn paced(&self, session: &mut Session, request: &Request<'_>) -> Route {
-        let route = self.route(session, request);
-        if self.policy.limits.requests_per_second == 0 {
-            return route;
-        }
-        self.unless_too_fast(session, route)
-    }
-
     /// `route`, unless its client asks too fast.
     #[inline]
     pub fn unless_too_fast(&self, session: &mut Session, route: Route) -> Route {
-        let is_free = matches!(route, Route::Attack) || session.way.state().follows_by().is_some();
-        if self.policy.limits.requests_per_second == 0 || is_free {
+        if self.policy.limits.requests_per_second == 0
+            || matches!(route, Route::Attack)
+            || session.way.state().follows_by().is_some()
+        {
             return route;
         }
         self.too_fast(session).map_or(route, |text| Route::Refused(text.into()))

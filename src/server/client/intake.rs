@@ -89,10 +89,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if self.would_overtake(&request) {
             return Next::Settled;
         }
-        let route = self.services.paced(&mut self.session, &request);
+        let route = self.services.route(&mut self.session, &request);
         if self.must_reach(&route) {
             return self.take_far(length);
         }
+        // What is looked at again is paid for once.
+        let is_paid = self.lookahead.is_under_way();
+        let route = if is_paid { route } else { self.services.unless_too_fast(&mut self.session, route) };
         self.take_routed(length, route)
     }
 
@@ -181,7 +184,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if self.transaction.is_some() {
             return self.take_inline_transacting(request);
         }
-        let route = self.services.paced(&mut self.session, &request.view());
+        let route = self.services.route(&mut self.session, &request.view());
+        let route = self.services.unless_too_fast(&mut self.session, route);
         self.answer_inline(&request, route)
     }
 

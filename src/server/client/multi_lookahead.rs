@@ -58,6 +58,11 @@ impl Lookahead {
         ahead
     }
 
+    /// The MULTI that stands behind the batch has been looked at before.
+    pub(super) const fn is_under_way(&self) -> bool {
+        self.seen > 0
+    }
+
     /// A client that sent more than MULTI does not wait for an answer: the rest is on its way.
     pub(super) const fn patience(&self) -> Duration {
         if self.requests > 1 { Duration::from_millis(2) } else { Duration::ZERO }

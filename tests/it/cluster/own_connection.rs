@@ -58,6 +58,18 @@ fn what_a_client_has_set_holds_at_every_node_that_it_uses() {
 }
 
 #[test]
+fn who_needs_a_further_connection_pays_for_its_request_once() {
+    let cluster = Cluster::with(SERVERS[0], 0, &[]);
+    let sidecar = before(&cluster).set("LIMITS__REQUESTS_PER_SECOND", "4").start();
+    let mut wire = sidecar.wire();
+    let asked: Vec<u8> = cluster.key_of_each().iter().flat_map(|key| line(&format!("SET {key} 1"))).collect();
+    wire.send(&[line("CLIENT NO-EVICT ON"), asked].concat());
+    for _ in 0..4 {
+        assert_eq!(String::from_utf8_lossy(&wire.frame()), "+OK\r\n");
+    }
+}
+
+#[test]
 fn a_subscriber_with_a_connection_of_its_own_reaches_every_node() {
     let cluster = Cluster::start();
     let sidecar = before(&cluster).set("PUBSUB__MODE", "exact").start();

@@ -96,6 +96,18 @@ fn who_watches_pays_for_each_request_once() {
     }
 }
 
+#[test]
+fn a_transaction_that_comes_in_pieces_is_paid_for_once() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).set("LIMITS__REQUESTS_PER_SECOND", "4").start();
+    let mut wire = sidecar.wire();
+    wire.send(&[line("MULTI"), line("SET a 1")].concat());
+    assert_eq!(wire.frame(), b"+OK\r\n");
+    wire.send(&[line("EXEC"), line("PING")].concat());
+    let told: Vec<Vec<u8>> = (0..3).map(|_| wire.frame()).collect();
+    assert_eq!(told[2], b"+PONG\r\n", "the fourth");
+}
+
 /// Also in a transaction that is passed on as a whole.
 #[test]
 fn an_argument_past_its_limit_is_refused_inside_multi() {
