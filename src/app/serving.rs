@@ -9,7 +9,7 @@ use crate::config::{self, PubSubMode, Settings};
 use crate::server::{Edition, Listener, Setup, Workers, bind};
 use crate::telemetry::metrics::PanicMetrics;
 use crate::telemetry::{LastingPart, Metrics, lasting};
-use crate::upstream::{ClusterTask, Endpoint, Hub, SentinelTask, Topology, watch};
+use crate::upstream::{ClusterTask, Endpoint, Hub, ReplicaTask, SentinelTask, Topology, watch};
 
 pub(super) struct Serving {
     /// Bound, and nobody is taken from them yet.
@@ -38,6 +38,8 @@ impl Serving {
         tasks.spawn(lasting(LastingPart::Sentinels, panics.clone(), async move || sentinels.run().await));
         let mut cluster = ClusterTask::new(upstream.clone());
         tasks.spawn(lasting(LastingPart::Cluster, panics.clone(), async move || cluster.run().await));
+        let mut replicas = ReplicaTask::new(upstream.clone());
+        tasks.spawn(lasting(LastingPart::Replicas, panics.clone(), async move || replicas.run().await));
         let hub = (settings.pubsub.mode == PubSubMode::Shared).then(|| {
             let (hub, mut task) = Hub::new(upstream.clone(), settings.pubsub.subscriber_output.0, None);
             tasks.spawn(lasting(LastingPart::Subscriptions, panics.clone(), async move || task.run().await));

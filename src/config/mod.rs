@@ -33,7 +33,7 @@ pub use nearest::nearest;
 pub use size::ByteSize;
 pub use store::{Feed, Pooler, Store};
 pub use tls_verify::{TlsVerify, digest};
-pub use upstream::{OnLoss, PubSub, PubSubMode, Upstream};
+pub use upstream::{OnLoss, PubSub, PubSubMode, ReadFrom, Upstream};
 pub use user::{Auth, AuthMode, UserConfig};
 
 /// Everything that can be set.

@@ -24,6 +24,15 @@ pub struct Upstream {
     pub sentinel_password: String,
     /// Where the upstream is a cluster: commands that change keys of several slots at once are split (MSET).
     pub cluster_split: bool,
+    /// Which servers may answer reads of the keys in `read_keys`.
+    pub read_from: ReadFrom,
+    /// Patterns, as KEYS takes them, of keys that may be read from replicas; none: no key is.
+    pub read_keys: Vec<String>,
+    /// How far a replica that is read may be behind; for so long after a write its client reads from the primary.
+    #[serde(with = "humantime_serde")]
+    pub read_lag: Duration,
+    /// The availability zone that this sidecar is in: servers that say they are in the same one are read first.
+    pub zone: String,
     /// Lanes per worker thread, RESP version and database.
     pub lanes: usize,
     /// How long one attempt to connect may take.
@@ -74,6 +83,10 @@ impl Default for Upstream {
             sentinel_username: String::new(),
             sentinel_password: String::new(),
             cluster_split: false,
+            read_from: ReadFrom::default(),
+            read_keys: Vec::new(),
+            read_lag: Duration::from_secs(1),
+            zone: String::new(),
             lanes: 2,
             connect_timeout: Duration::from_secs(1),
             command_timeout: Duration::from_secs(30),
@@ -91,6 +104,19 @@ impl Default for Upstream {
             private_dir: "data".into(),
         }
     }
+}
+
+/// Which servers of the upstream answer reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadFrom {
+    /// The primary.
+    #[default]
+    Primary,
+    /// A replica, if one is fit.
+    Replica,
+    /// Whichever is near: in the same availability zone, or the fastest to answer.
+    Nearest,
 }
 
 /// How subscriptions reach the upstream.

@@ -10,6 +10,8 @@ use super::{AuthMode, ByteSize, Faults, Feed, Pooler, PubSubMode, Settings, addr
 const MOST_WORKERS: usize = 1024;
 /// Shorter than this no answer comes over any network.
 const LEAST_PATIENCE: Duration = Duration::from_millis(10);
+/// Whether a replica is up to date is asked four times in that time.
+const LEAST_LAG: Duration = Duration::from_millis(100);
 /// A task that runs more often would do nothing else.
 const LEAST_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -120,6 +122,7 @@ fn durations(settings: &Settings, faults: &mut Faults) {
         ("upstream.queue_timeout", upstream.queue_timeout, LEAST_PATIENCE),
         ("upstream.ping_interval", upstream.ping_interval, LEAST_PATIENCE),
         ("upstream.ping_timeout", upstream.ping_timeout, LEAST_PATIENCE),
+        ("upstream.read_lag", upstream.read_lag, LEAST_LAG),
         ("limits.client_output_timeout", limits.client_output_timeout, LEAST_PATIENCE),
         ("cache.max_staleness", settings.cache.max_staleness, LEAST_INTERVAL),
         ("journal.flush_interval", settings.journal.flush_interval, LEAST_INTERVAL),

@@ -11,6 +11,7 @@ mod info_nodes;
 pub mod listing;
 mod newest;
 pub mod owned;
+mod reading;
 mod refusal;
 mod reply_room;
 mod rights;
@@ -175,6 +176,13 @@ impl Services {
         self.edition.latest()
     }
 
+    /// Where a client's request goes that no replica may answer.
+    pub fn route_at_primary(&self, session: &mut Session, request: &Request<'_>) -> Route {
+        let route = self.route(session, request);
+        session.to = session.to.at_primary();
+        route
+    }
+
     /// Where a client's request goes.
     pub fn route(&self, session: &mut Session, request: &Request<'_>) -> Route {
         let spec = self.spec_of(session, request);
@@ -201,6 +209,9 @@ impl Services {
         if self.upstream.is_cluster() && !session.is_resp2_subscriber() {
             route = destination::within(self, session, request, route);
             route = tracking::unless_begun(request, route);
+        }
+        if self.upstream.reads_from_replicas() {
+            reading::note(&self.upstream, session, request, &route);
         }
         self.unless_unpermitted(session, request, route)
     }

@@ -5,6 +5,7 @@
 
 mod beside;
 mod pace;
+mod recency;
 mod rights;
 mod upstream_state;
 mod waits;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 
 pub use beside::Beside;
 pub use pace::{Pace, Policy};
+pub use recency::Recency;
 pub use rights::Rights;
 pub use upstream_state::{Redirect, Replica};
 pub use way::Way;
@@ -94,6 +96,8 @@ pub struct Session {
     pub to: To,
     /// Where it has written and not been answered, where the upstream is a cluster.
     pub written: Written,
+    /// What it wrote and read lately, where reads may go to replicas.
+    pub recency: Recency,
     /// The number of what the upstream was when everything of this client had been answered.
     edition: u64,
     /// What becomes of replies.
@@ -128,6 +132,7 @@ impl Session {
             table: 0,
             to: To::Home,
             written: Written::Nowhere,
+            recency: Recency::default(),
             edition: 0,
             reply: ReplyMode::On,
             membership: None,

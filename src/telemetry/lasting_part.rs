@@ -18,6 +18,7 @@ pub enum LastingPart {
     Reaper,
     Refresher,
     Renewals,
+    Replicas,
     SchemaWatch,
     Sentinels,
     StoreHealth,
@@ -33,7 +34,7 @@ pub enum LastingPart {
 }
 
 /// Each with its label in metrics, what it is, and what a panic of it means and what follows.
-const ALL: [(LastingPart, [&str; 3]); 26] = [
+const ALL: [(LastingPart, [&str; 3]); 27] = [
     (
         LastingPart::Accepting,
         ["accepting", "taking in clients", "One newcomer may have been closed; the others are taken in again"],
@@ -131,6 +132,14 @@ const ALL: [(LastingPart, [&str; 3]); 26] = [
             "renewals",
             "the journaling of renewals by reads",
             "Some keys may end earlier than their last read says; it begins again",
+        ],
+    ),
+    (
+        LastingPart::Replicas,
+        [
+            "replicas",
+            "the watch over the upstream's replicas",
+            "Reads went to the primary meanwhile; it begins again and asks every server",
         ],
     ),
     (

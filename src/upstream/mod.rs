@@ -22,6 +22,7 @@ pub use endpoint::group::{Credentials, Group, Login};
 pub use endpoint::health::{probe, watch};
 pub use endpoint::logins::Close;
 pub use endpoint::private_server::{NoServer, PrivateServer};
+pub use endpoint::replicas::ReplicaTask;
 pub use endpoint::sentinel::SentinelTask;
 pub use endpoint::topology::Topology;
 pub use hub::{Ceased, Confirmed, Hub, Membership, Owner, Subscriber};
@@ -73,7 +74,7 @@ impl Upstream {
     /// do not hold that up.
     #[must_use]
     pub fn lane(&self, group: &Group, client: u64, account: &Rc<Account>) -> Lane {
-        if self.endpoint.cluster.is_there() {
+        if self.endpoint.is_several() {
             return self.cluster_lane(group, client, account, false);
         }
         Lane::Server(self.servers.lanes(&self.endpoint).lane(group, client, account))
@@ -111,6 +112,13 @@ impl Upstream {
         self.endpoint.cluster.is_there()
     }
 
+    /// True where reads may go to replicas.
+    #[must_use]
+    #[inline]
+    pub fn reads_from_replicas(&self) -> bool {
+        self.endpoint.replicas.are_read()
+    }
+
     /// The server that takes this.
     fn server(&self, to: To) -> Arc<Endpoint> {
         if let To::Node(number) = to
@@ -142,7 +150,7 @@ impl Upstream {
     /// A lane for one client alone, if there is room for what is not necessary.
     #[must_use]
     pub fn private_lane(&self, group: &Group, client: u64, account: &Rc<Account>) -> Option<Lane> {
-        if self.endpoint.cluster.is_there() {
+        if self.endpoint.is_several() {
             return self.has_spare().then(|| self.cluster_lane(group, client, account, true));
         }
         let permit = self.endpoint.permits.enter_if_open()?;

@@ -90,6 +90,8 @@ impl Upstream {
             Redirect::Moved(slot, host) => drop(has_moved(&self.endpoint, *slot, host)),
             Redirect::Ask(host) => drop(known_node(&self.endpoint, host)),
             Redirect::TryAgain | Redirect::Down | Redirect::Unsent => self.endpoint.cluster.doubt(),
+            // The primary is asked in any case.
+            Redirect::Primary => {}
         }
     }
 
@@ -131,6 +133,7 @@ impl Upstream {
                 }
             }
             Redirect::TryAgain => tokio::time::sleep(PAUSE).await,
+            Redirect::Primary => {}
             Redirect::Down | Redirect::Unsent => {
                 return self.pin_when_there(trail.to, group, account).await.map_err(text);
             }

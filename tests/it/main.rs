@@ -25,6 +25,7 @@ mod outages;
 mod outbox;
 mod owned;
 mod protocol;
+mod replicas;
 mod replication;
 mod schema;
 mod sentinel;

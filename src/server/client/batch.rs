@@ -10,6 +10,8 @@ pub(super) struct Gathered {
     asked: Vec<Asked>,
     /// Units of the last batch: the next one may be as long.
     usual: usize,
+    /// Replicas may answer some of them.
+    reads: bool,
     /// The client's own connection, if they go there for its transaction.
     own: Option<Lane>,
 }
@@ -31,7 +33,20 @@ impl Gathered {
             self.asked.reserve_exact(self.usual.max(1));
         }
         self.length += length;
+        self.reads |= matches!(to, To::Reader(_));
         self.asked.push(Asked { end: self.length, resendable, expect, to });
+    }
+
+    /// Replicas may answer some of it.
+    pub(super) const fn reads(&self) -> bool {
+        self.reads
+    }
+
+    /// No replica takes any of it: what comes behind it must not be seen by what is in it.
+    pub(super) fn at_primary(&mut self) {
+        if std::mem::take(&mut self.reads) {
+            self.asked.iter_mut().for_each(|asked| asked.to = asked.to.at_primary());
+        }
     }
 
     /// The next `length` bytes are a command of a transaction: what becomes of one becomes of all, so they are one
@@ -52,7 +67,7 @@ impl Gathered {
         if self.asked.is_empty() {
             return None;
         }
-        self.usual = self.asked.len();
+        (self.usual, self.reads) = (self.asked.len(), false);
         let bytes = incoming.split_to(std::mem::take(&mut self.length)).freeze();
         Some((Batch { bytes, asked: std::mem::take(&mut self.asked), ..Batch::default() }, self.own.take()))
     }

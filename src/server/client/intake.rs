@@ -27,6 +27,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if is_settled {
             self.session.written = Written::Nowhere;
             self.session.leave_slow_lane();
+            if self.services.upstream.reads_from_replicas() {
+                let at = self.connection.replies.settled.take().unwrap_or(self.session.now);
+                self.session.recency.settles(at);
+            }
         }
         if self.session.is_outdated(&self.services.upstream) {
             if !is_settled {
@@ -46,6 +50,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
         }
         self.send_batch();
+        self.connection.replies.is_timed = self.session.recency.is_writing();
         self.session.peer.saw(self.session.now, self.session.command);
         self.session.peer.traffic.has_sent(self.session.tally.total);
         self.note_queued();
@@ -90,6 +95,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             return Next::Settled;
         }
         let route = self.services.route(&mut self.session, &request);
+        if self.services.upstream.reads_from_replicas() && self.must_wait_for_reads() {
+            return Next::Settled;
+        }
         if self.must_reach(&route) {
             return self.take_far(length);
         }
@@ -97,6 +105,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let is_paid = self.lookahead.is_under_way();
         let route = if is_paid { route } else { self.services.unless_too_fast(&mut self.session, route) };
         self.take_routed(length, route)
+    }
+
+    /// A write must not be seen by reads before it: those that have been sent to replicas are waited for, and those
+    /// that have not been sent go where the write goes.
+    fn must_wait_for_reads(&mut self) -> bool {
+        if !self.session.recency.is_write() {
+            return false;
+        }
+        self.batch.at_primary();
+        self.session.recency.is_reading() && !self.connection.replies.is_settled()
     }
 
     /// A request that is no part of a transaction. Inlined where every request passes: a route is large to hand on.
@@ -176,6 +194,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// An inline request is answered, and forwarded, as the array it stands for.
     fn take_inline(&mut self, length: usize, words: &[Vec<u8>]) -> Next {
+        self.batch.at_primary();
+        if self.session.recency.is_reading() && !self.connection.replies.is_settled() {
+            return Next::Settled;
+        }
         let request = OwnedRequest::from_words(words);
         if self.transaction.is_none() && self.would_overtake(&request.view()) {
             return Next::Settled;
@@ -184,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if self.transaction.is_some() {
             return self.take_inline_transacting(request);
         }
-        let route = self.services.route(&mut self.session, &request.view());
+        let route = self.services.route_at_primary(&mut self.session, &request.view());
         let route = self.services.unless_too_fast(&mut self.session, route);
         self.answer_inline(&request, route)
     }
@@ -229,6 +251,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     fn send_gathered(&mut self) {
+        if self.batch.reads() {
+            self.session.recency.reads();
+        }
         match self.batch.take(&mut self.connection.incoming) {
             None => {}
             Some((batch, None)) => {

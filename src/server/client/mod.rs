@@ -190,6 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     // A separate allocation: a task is as large as the largest thing it may do, and most clients are
                     // idle.
                     Box::pin(self.exclusive(exclusive)).await?;
+                    self.connection.replies.settled = None;
                 }
                 _ if self.session.closing => return self.connection.settle().await,
                 Next::ReadSoon => {

@@ -10,6 +10,7 @@ use super::output::Output;
 use super::unsolicited::{Stopped, Unsolicited};
 use crate::dispatch::LaterReply;
 use crate::resp::pieces::Pieces;
+use crate::telemetry::clock::Tick;
 use crate::transaction::{refuses, summary};
 use crate::upstream::{Chunk, Ticket};
 
@@ -63,6 +64,10 @@ pub(super) struct Replies {
     pub(super) muted: bool,
     /// Takes what is dropped.
     scratch: BytesMut,
+    /// When everything is answered is to be noted.
+    pub(super) is_timed: bool,
+    /// When everything was answered.
+    pub(super) settled: Option<Tick>,
     /// One of the replies was very long.
     pub(super) was_bulky: bool,
     /// One of a transaction's commands was answered with an error.
@@ -209,7 +214,12 @@ impl Replies {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(stopped)) => return Err(stopped),
                 Poll::Ready(Ok(Front::GoesOn)) => {}
-                Poll::Ready(Ok(Front::HasEnded)) => drop(self.owed.pop_front()),
+                Poll::Ready(Ok(Front::HasEnded)) => {
+                    self.owed.pop_front();
+                    if self.is_timed && self.owed.is_empty() {
+                        self.settled = Some(Tick::now());
+                    }
+                }
             }
         }
         Ok(())

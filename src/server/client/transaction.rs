@@ -59,7 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) fn take_transacting(&mut self, length: usize) -> Next {
         let at = self.batch.length();
         let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
-        let (route, takes_all) = (self.services.route(&mut self.session, &request), self.is_queueing());
+        let (route, takes_all) = (self.services.route_at_primary(&mut self.session, &request), self.is_queueing());
         let stands = Stands::of(&request, &route, takes_all);
         if self.must_settle(&stands) {
             return Next::Settled;
@@ -81,7 +81,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// The same for an inline request, which has been taken out of the buffer.
     pub(super) fn take_inline_transacting(&mut self, request: OwnedRequest) -> Next {
-        let (route, takes_all) = (self.services.route(&mut self.session, &request.view()), self.is_queueing());
+        let (route, takes_all) =
+            (self.services.route_at_primary(&mut self.session, &request.view()), self.is_queueing());
         let stands = Stands::of(&request.view(), &route, takes_all);
         if self.must_settle(&stands) {
             self.put_back(&request);

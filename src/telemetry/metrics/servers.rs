@@ -25,6 +25,10 @@ pub struct ServerMetrics {
     circuit_open: Family<EndpointLabel, Gauge>,
     slots: Family<EndpointLabel, Gauge>,
     lost: Family<EndpointLabel, Counter>,
+    replica: Family<EndpointLabel, Gauge>,
+    read: Family<EndpointLabel, Gauge>,
+    lag: Family<EndpointLabel, Gauge>,
+    reads: Family<EndpointLabel, Counter>,
     shown: Mutex<BTreeMap<String, ServerMetric>>,
 }
 
@@ -39,6 +43,10 @@ pub struct ServerMetric {
     pub circuit_open: CircuitMetric,
     pub slots: Gauge,
     pub lost: Counter,
+    pub replica: Gauge,
+    pub read: Gauge,
+    pub lag: Gauge,
+    pub reads: Counter,
 }
 
 impl ServerMetrics {
@@ -51,6 +59,13 @@ impl ServerMetrics {
             ),
             slots: r.family("upstream_endpoint_slots", "Slots that this node of a cluster owns; 0 of a replica"),
             lost: r.family("upstream_endpoint_lost", "Lanes to this server that lost their connection"),
+            replica: r.family(
+                "upstream_endpoint_replica",
+                "1 for a replica of the upstream whose replication is followed (upstream.read_from)",
+            ),
+            read: r.family("upstream_endpoint_read", "1 while reads may go to this replica: it is up to date enough"),
+            lag: r.family("upstream_endpoint_lag_bytes", "Bytes that this replica is behind its primary"),
+            reads: r.family("upstream_endpoint_reads", "Reads of clients that this replica was asked for"),
             shown: Mutex::default(),
         }
     }
@@ -71,6 +86,10 @@ impl ServerMetrics {
             circuit_open: self.circuit_open.get_or_create(&label).clone(),
             slots: self.slots.get_or_create(&label).clone(),
             lost: self.lost.get_or_create(&label).clone(),
+            replica: self.replica.get_or_create(&label).clone(),
+            read: self.read.get_or_create(&label).clone(),
+            lag: self.lag.get_or_create(&label).clone(),
+            reads: self.reads.get_or_create(&label).clone(),
         };
         shown.insert(name.to_owned(), server.clone());
         server
@@ -86,6 +105,10 @@ impl ServerMetrics {
                 self.circuit_open.remove(&label);
                 self.slots.remove(&label);
                 self.lost.remove(&label);
+                self.replica.remove(&label);
+                self.read.remove(&label);
+                self.lag.remove(&label);
+                self.reads.remove(&label);
             }
             is_kept
         });
@@ -95,9 +118,11 @@ impl ServerMetrics {
     pub fn lines(&self) -> Vec<String> {
         let line = |(name, server): (&String, &ServerMetric)| {
             let state = if server.up.get() == 1 { "up" } else { "does not answer" };
-            match server.slots.get() {
-                0 => format!("upstream {name}: {state}"),
-                slots => format!("upstream {name}: {state}, {slots} slots"),
+            let read = if server.read.get() == 1 { "read" } else { "not read" };
+            match (server.replica.get(), server.slots.get()) {
+                (1, _) => format!("upstream {name}: {state}, a replica, {} bytes behind, {read}", server.lag.get()),
+                (_, 0) => format!("upstream {name}: {state}"),
+                (_, slots) => format!("upstream {name}: {state}, {slots} slots"),
             }
         };
         self.shown().iter().map(line).collect()

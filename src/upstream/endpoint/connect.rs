@@ -26,6 +26,8 @@ pub(crate) struct Connected {
     pub(crate) generation: u64,
     /// A busy upstream (a script that runs for long) did not take all of the greeting.
     pub(crate) is_incomplete: bool,
+    /// The server may name its primary instead of an answer, if it is asked to.
+    pub(crate) may_redirect: bool,
 }
 
 /// Connects when it is its turn, within `connect_timeout`, and says hello.
@@ -86,8 +88,8 @@ async fn connect_within(endpoint: &Endpoint, group: &Group, patience: Duration) 
             Ok(target) => tokio::select! {
                 // Boxed, because whoever may need a connection would hold the room for all of this.
                 greeted = Box::pin(connect_to(&target, endpoint, group, patience)) => {
-                    return greeted.map(|(stream, Greeted { id, is_incomplete, .. })| {
-                        Connected { stream, id, generation, is_incomplete }
+                    return greeted.map(|(stream, Greeted { id, is_incomplete, may_redirect, .. })| {
+                        Connected { stream, id, generation, is_incomplete, may_redirect }
                     });
                 }
                 () = lookout.moved() => {}

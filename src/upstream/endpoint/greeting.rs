@@ -5,6 +5,7 @@
 //! (`upstream/pipeline/monitor_lines.rs`), which goes by the name and by [`PING`].
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
@@ -30,6 +31,9 @@ pub const PING: [&str; 2] = ["PING", NAME];
 /// Why a server is not taken that must be a master.
 pub(super) const NO_MASTER: &str = "it is no master any more";
 
+/// Why a replica is not read that has been started again, or follows another server.
+const BEHIND: &str = "it is no replica any more that has all it had before";
+
 /// What the connection's name is set with where there is no HELLO.
 pub(super) const NAMING: &str = "CLIENT SETNAME";
 
@@ -43,6 +47,8 @@ pub(super) struct Greeted {
     pub(super) id: Option<i64>,
     pub(super) is_incomplete: bool,
     pub(super) is_nameless: bool,
+    /// It may name its primary instead of an answer, if it is asked to.
+    pub(super) may_redirect: bool,
 }
 
 /// Greets the upstream as the `group` needs it.
@@ -54,14 +60,14 @@ pub(super) async fn greet(
 ) -> io::Result<Result<Greeted, ConnectError>> {
     let login = Shown::to(target, &group.login);
     if endpoint.version.has_hello() {
-        match Greeting::short(&login, group).say(stream, target).await? {
+        match Greeting::short(&login, group, target).say(stream, target).await? {
             Err(Failed::NoHello) if group.proto == Proto::Resp2 => endpoint.version.lacks_hello(),
             Err(Failed::NoHello) => return Ok(Err(ConnectError::Refused(as_redis::UNKNOWN_VERSION.to_owned()))),
             Err(Failed::For(error)) => return Ok(Err(error)),
             Ok(greeted) => return Ok(Ok(greeted)),
         }
     }
-    Ok(match Greeting::long(&login, group, target.must_be_master).say(stream, target).await? {
+    Ok(match Greeting::long(&login, group, target).say(stream, target).await? {
         Ok(greeted) => Ok(greeted),
         Err(Failed::For(error)) => Err(error),
         // It is not said.
@@ -96,7 +102,8 @@ enum Step {
     Naming,
     /// Its id, which it may not tell.
     Id,
-    /// Whether it is a master (ROLE), where it must be one; a server that does not let its user ask is believed.
+    /// Whether it is a master, or a replica that is up to date, where it must be one (ROLE); a server that does not let
+    /// its user ask is believed.
     Role,
     /// Whether commands are taken already (PING): whether it may ask is its own business.
     Ready,
@@ -117,7 +124,7 @@ struct Greeting {
 
 impl Greeting {
     /// That of every server since Redis 6.
-    fn short(login: &Shown<'_>, group: &Group) -> Self {
+    fn short(login: &Shown<'_>, group: &Group, target: &Target) -> Self {
         let mut greeting = Self { bytes: BytesMut::new(), steps: Vec::new() };
         let version = group.proto.number().to_string();
         let mut hello: Vec<&[u8]> = vec![b"HELLO", version.as_bytes()];
@@ -126,11 +133,11 @@ impl Greeting {
         }
         hello.extend([&b"SETNAME"[..], NAME.as_bytes()]);
         greeting.add(Step::Hello, &hello);
-        greeting.end(group)
+        greeting.end(group, target)
     }
 
     /// That of a server without HELLO.
-    fn long(login: &Shown<'_>, group: &Group, must_be_master: bool) -> Self {
+    fn long(login: &Shown<'_>, group: &Group, target: &Target) -> Self {
         let mut greeting = Self { bytes: BytesMut::new(), steps: Vec::new() };
         if let Some((user, password)) = login.0 {
             let auth: Vec<&[u8]> = [Some(&b"AUTH"[..]), user, Some(password)].into_iter().flatten().collect();
@@ -141,10 +148,10 @@ impl Greeting {
         if group.proto == Proto::Resp3 {
             greeting.add(Step::Needed, &[b"HELLO", b"3"]);
         }
-        if must_be_master {
+        if target.must_be_master {
             greeting.add(Step::Role, &[b"ROLE"]);
         }
-        greeting.end(group)
+        greeting.end(group, target)
     }
 
     fn add(&mut self, step: Step, words: &[&[u8]]) {
@@ -152,7 +159,13 @@ impl Greeting {
         self.steps.push(step);
     }
 
-    fn end(mut self, group: &Group) -> Self {
+    fn end(mut self, group: &Group, target: &Target) -> Self {
+        if target.floor.is_some() {
+            self.add(Step::Role, &[b"ROLE"]);
+        }
+        if target.is_reader {
+            self.add(Step::Needed, &[b"READONLY"]);
+        }
         if group.db != 0 {
             self.add(Step::Needed, &[b"SELECT", group.db.to_string().as_bytes()]);
         }
@@ -178,8 +191,14 @@ impl Greeting {
             if target.must_be_master && is_no_master(step, &reply) {
                 return Ok(Err(Failed::For(ConnectError::Unreachable(target.name(), NO_MASTER.to_owned()))));
             }
+            if let Some(floor) = &target.floor
+                && is_behind(step, &reply, floor.load(Ordering::Acquire))
+            {
+                return Ok(Err(Failed::For(ConnectError::Unreachable(target.name(), BEHIND.to_owned()))));
+            }
             let Some(text) = decode::error(&reply) else {
                 greeted.id = greeted.id.or_else(|| id(step, &reply));
+                greeted.may_redirect |= step == Step::Hello && is_valkey(&reply);
                 continue;
             };
             if text.starts_with(errors::as_redis::MAX_CLIENTS) {
@@ -215,6 +234,19 @@ fn is_no_master(step: Step, reply: &Bytes) -> bool {
         _ => None,
     };
     role.and_then(decode::bulk).is_some_and(|role| role != b"master")
+}
+
+/// True if the reply to this request says that the server is no replica that has got so many bytes.
+fn is_behind(step: Step, reply: &Bytes, floor: u64) -> bool {
+    let (Step::Role, Some(said)) = (step, parts(reply)) else { return false };
+    let word = |at: usize| said.get(at).copied().and_then(decode::bulk).unwrap_or_default();
+    let offset = said.get(4).and_then(|offset| decode::integer(offset)).and_then(|offset| u64::try_from(offset).ok());
+    word(0) != b"slave" || word(3) != b"connected" || offset.is_none_or(|offset| offset < floor)
+}
+
+/// True if this answer to HELLO is a Valkey's.
+fn is_valkey(reply: &Bytes) -> bool {
+    told_by_hello(reply, "server").and_then(decode::bulk).is_some_and(|server| server == b"valkey")
 }
 
 /// The connection's id, if the reply to this request tells it.

@@ -12,6 +12,7 @@ use super::asking::open;
 use super::cluster;
 use super::commands::learn;
 use super::greeting::{NAME, NO_MASTER, PING};
+use super::replicas;
 use super::sentinel;
 use super::target::Target;
 use super::topology::Topology;
@@ -25,11 +26,13 @@ use crate::telemetry::metrics::UpstreamMetrics;
 pub async fn probe(topology: &Topology, timeout: Duration) -> Result<Vec<String>, String> {
     let (target, doubts) = match topology {
         Topology::Single(target) => (target.clone(), Vec::new()),
+        Topology::Hosts(servers) => replicas::find(servers, timeout).await?,
         Topology::Sentinels(sentinels) => sentinel::find(sentinels, timeout).await?,
         Topology::Cluster(members) => cluster::find(members, timeout).await?,
     };
     let its = |error: String| match topology {
         Topology::Single(_) => error,
+        Topology::Hosts(_) => format!("the primary {}: {error}", target.name()),
         Topology::Sentinels(_) => format!("the master {}: {error}", target.name()),
         Topology::Cluster(_) => format!("the node {}: {error}", target.name()),
     };
@@ -119,6 +122,10 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
                 tracing::warn!(upstream = %target.name(), %error, "the upstream does not answer");
                 was_up = Some(false);
             }
+            if endpoint.location.go_back(generation) {
+                tracing::info!("the primary that the upstream named does not answer; upstream.url is tried again");
+                continue;
+            }
         }
         asked_again(&endpoint, Duration::from_secs(1)).await;
     }
@@ -130,9 +137,9 @@ async fn asked_again(endpoint: &Endpoint, most: Duration) {
     let _late = tokio::time::timeout(most, endpoint.circuit.is_doubted()).await;
 }
 
-/// Of one server, that is shown by itself, too; of a cluster every node is (`cluster/watch.rs`).
+/// Of one server, that is shown by itself, too; of several each is (`cluster/watch.rs`, `replicas/watch.rs`).
 fn show(endpoint: &Endpoint, target: Option<&Target>) {
-    if !endpoint.cluster.is_there() {
+    if !endpoint.is_several() {
         let name = target.map(Target::name);
         endpoint.metrics.servers.keep(name.as_slice());
         name.iter().for_each(|name| drop(endpoint.metrics.servers.of(name)));

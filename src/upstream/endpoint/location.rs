@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::error::ConnectError;
-use super::target::Target;
+use super::target::{Address, Host, Target};
 use super::topology::Topology;
 
 /// The location of the upstream.
@@ -50,7 +50,10 @@ impl State {
             Topology::Cluster(members) if self.target.is_err() => {
                 self.target = Err(members.nobody("none has answered yet"));
             }
-            Topology::Sentinels(_) | Topology::Cluster(_) => {}
+            Topology::Hosts(servers) if self.target.is_err() => {
+                self.target = Err(servers.no_primary("not all have answered yet"));
+            }
+            Topology::Hosts(_) | Topology::Sentinels(_) | Topology::Cluster(_) => {}
         }
         self.topology = Some(Arc::new(topology));
     }
@@ -106,6 +109,13 @@ impl Location {
         self.0.borrow().target.clone()
     }
 
+    /// The same, if it is a server of the topology of this number.
+    pub(super) fn target_in(&self, number: u64) -> Option<Arc<Target>> {
+        let state = self.0.borrow();
+        let is_its = state.topologies == number && state.target_of == number;
+        state.target.as_ref().ok().filter(|_| is_its).cloned()
+    }
+
     /// What `upstream.url` leads to, with its number.
     pub(super) fn topology(&self) -> (Option<Arc<Topology>>, u64) {
         let state = self.0.borrow();
@@ -157,6 +167,35 @@ impl Location {
         self.0.send_if_modified(|state| {
             state.topologies == number && state.is_at(master) && state.held_until.take().is_some()
         });
+    }
+
+    /// The one server at the location of this number sends commands to `host`; what is under way is answered there.
+    /// False if somebody else says where the upstream is, or it is somewhere else already.
+    pub(super) fn redirect(&self, generation: u64, host: &Host) -> bool {
+        self.0.send_if_modified(|state| {
+            let is_single = matches!(state.topology.as_deref(), Some(Topology::Single(_)));
+            let is_its = state.generation == generation && state.target_of == state.topologies && is_single;
+            let Some(target) = state.target.as_ref().ok().filter(|_| is_its) else { return false };
+            let target = Target { address: Address::Net(host.clone()), ..Target::clone(target) };
+            state.target = Ok(Arc::new(target));
+            state.generation += 1;
+            state.deposed = state.generation..state.generation;
+            true
+        })
+    }
+
+    /// The primary at the location of this number, which a server has named, does not answer: commands go to where
+    /// `upstream.url` leads again. False if nobody has named it.
+    pub(super) fn go_back(&self, generation: u64) -> bool {
+        self.0.send_if_modified(|state| {
+            let Some(Topology::Single(target)) = state.topology.as_deref() else { return false };
+            let is_named = state.generation == generation && !state.is_at(target);
+            if is_named {
+                let target = target.clone();
+                state.go_to(target);
+            }
+            is_named
+        })
     }
 
     /// Commands wait for [`Location::resume`], or until this moment, if there is one.

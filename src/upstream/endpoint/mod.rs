@@ -15,6 +15,7 @@ pub(super) mod location;
 pub(super) mod logins;
 pub(super) mod permits;
 pub(super) mod private_server;
+pub(super) mod replicas;
 pub(super) mod sentinel;
 pub(super) mod stream;
 pub(super) mod target;
@@ -33,6 +34,7 @@ use error::ConnectError;
 use location::Location;
 use logins::Logins;
 use permits::Permits;
+use replicas::Replicas;
 use target::{Host, Target};
 use topology::Topology;
 pub use version::Version;
@@ -56,6 +58,8 @@ pub struct Endpoint {
     pub commands: Arc<Commands>,
     /// The cluster behind it, where `upstream.url` leads to one.
     pub(super) cluster: Cluster,
+    /// Its replicas, where reads may go to some.
+    pub(super) replicas: Replicas,
     /// Where it is, of a node of a cluster.
     node: Option<Host>,
     /// What is shown of it alone, of a node of a cluster.
@@ -73,6 +77,7 @@ impl Endpoint {
         metrics.unverified.set(i64::from(topology.as_ref().is_ok_and(|topology| topology.is_unverified())));
         Self {
             cluster: Cluster::new(matches!(topology, Ok(Topology::Cluster(_)))),
+            replicas: Replicas::new(settings, topology.as_ref().ok()),
             location: Location::new(topology),
             circuit: Circuit::new(settings.breaker_after, metrics.circuit_open.clone()),
             logins: Arc::default(),
@@ -87,7 +92,7 @@ impl Endpoint {
         }
     }
 
-    /// A node of the cluster that this upstream is.
+    /// One server of several that this upstream is.
     fn node(&self, target: Target) -> Self {
         let (node, server) = (target.host(), self.metrics.servers.of(&target.name()));
         let location = Location::new(Ok(Topology::Single(target)));
@@ -102,10 +107,25 @@ impl Endpoint {
             version: Version::default(),
             commands: self.commands.clone(),
             cluster: Cluster::default(),
+            replicas: Replicas::default(),
             node,
             server,
             metrics: self.metrics.clone(),
             panics: self.panics.clone(),
+        }
+    }
+
+    /// A server of it may say that another one is the primary (`-REDIRECT`). Nodes of a cluster say MOVED, and what
+    /// replicas say is their own business.
+    pub(super) fn may_be_redirected(&self) -> bool {
+        self.node.is_none() && !self.cluster.is_there()
+    }
+
+    /// The server at the location of this number has become a replica, and says that its primary is at `host`.
+    pub(super) fn is_redirected(&self, generation: u64, host: &Host) {
+        if self.location.redirect(generation, host) {
+            self.circuit.begin_again();
+            tracing::info!(primary = %host, "the upstream has become a replica; commands go to the primary it names");
         }
     }
 
@@ -153,6 +173,9 @@ impl Endpoint {
             Topology::Single(_) => {
                 tracing::info!(upstream = %topology.name(), "the upstream has moved; connections are opened again");
             }
+            Topology::Hosts(_) => {
+                tracing::info!(upstream = %topology.name(), "the upstream moves when a server says that it is primary");
+            }
             Topology::Sentinels(_) => {
                 tracing::info!(upstream = %topology.name(), "the upstream moves when a sentinel has named the master");
             }
@@ -163,6 +186,9 @@ impl Endpoint {
         }
         self.metrics.unverified.set(i64::from(topology.is_unverified()));
         self.cluster.is_wanted(matches!(topology, Topology::Cluster(_)));
+        if self.replicas.are_of(&self.settings, Some(&topology)) {
+            self.cluster.is_another();
+        }
         self.location.change(topology);
         self.circuit.begin_again();
     }
@@ -187,10 +213,16 @@ impl Endpoint {
         }
     }
 
-    /// Every server: this one, and the nodes of the cluster.
+    /// Requests may go to several servers.
+    pub(super) fn is_several(&self) -> bool {
+        self.cluster.is_there() || self.replicas.are_read()
+    }
+
+    /// Every server: this one, the nodes of the cluster, and the replicas that are read.
     fn each(&self, mut visit: impl FnMut(&Self)) {
         visit(self);
         self.cluster.map().iter().flat_map(|map| &map.nodes).for_each(|node| visit(&node.endpoint));
+        self.replicas.readers().all().for_each(|reader| visit(&reader.endpoint));
     }
 
     /// Lets commands go on.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use redis::RedisConnectionInfo;
 
@@ -54,12 +55,16 @@ pub struct Target {
     pub(super) access: Arc<Access>,
     /// It must say that it is a master, or a connection to it is not used.
     pub(super) must_be_master: bool,
+    /// It is a node of a cluster that is to answer reads although it is a replica (READONLY).
+    pub(super) is_reader: bool,
+    /// It is a replica that must have got so many bytes of what its primary writes, or a connection to it is not used.
+    pub(super) floor: Option<Arc<AtomicU64>>,
 }
 
 impl Target {
     /// The server there, whatever its role is.
     pub(super) const fn new(address: Address, access: Arc<Access>) -> Self {
-        Self { address, access, must_be_master: false }
+        Self { address, access, must_be_master: false, is_reader: false, floor: None }
     }
 
     /// The address, for logs and errors: no user, no password.

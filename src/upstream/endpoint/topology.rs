@@ -10,10 +10,21 @@ use super::target::{Access, Address, Host, Target};
 pub enum Topology {
     /// One server, which is the upstream whatever it says it is.
     Single(Target),
+    /// Several servers, one of which says that it is the primary.
+    Hosts(Hosts),
     /// The master of a service, as its sentinels name it.
     Sentinels(Sentinels),
     /// The nodes of a cluster, each of which owns some of the keys.
     Cluster(Members),
+}
+
+/// A primary and its replicas, which one each is they say themselves.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    /// Where they are, at least two.
+    pub(super) hosts: Vec<Host>,
+    /// How they are spoken to.
+    pub(super) access: Arc<Access>,
 }
 
 /// A cluster.
@@ -44,6 +55,7 @@ impl Topology {
     pub fn name(&self) -> String {
         match self {
             Self::Single(target) => target.name(),
+            Self::Hosts(servers) => servers.name(),
             Self::Sentinels(sentinels) => sentinels.name(),
             Self::Cluster(members) => members.name(),
         }
@@ -54,6 +66,7 @@ impl Topology {
     pub fn is_unverified(&self) -> bool {
         let access = match self {
             Self::Single(target) => &target.access,
+            Self::Hosts(servers) => &servers.access,
             Self::Sentinels(sentinels) => &sentinels.master,
             Self::Cluster(members) => &members.access,
         };
@@ -65,9 +78,34 @@ impl Topology {
     pub fn db(&self) -> i64 {
         match self {
             Self::Single(target) => target.db(),
+            Self::Hosts(servers) => servers.access.login.db(),
             Self::Sentinels(sentinels) => sentinels.master.login.db(),
             Self::Cluster(members) => members.access.login.db(),
         }
+    }
+}
+
+impl Hosts {
+    /// For logs and errors.
+    pub(super) fn name(&self) -> String {
+        let scheme = if self.access.tls.is_some() { "rediss" } else { "redis" };
+        let hosts: Vec<String> = self.hosts.iter().map(Host::to_string).collect();
+        format!("{scheme}://{}", hosts.join(","))
+    }
+
+    /// Commands find no primary, for this reason.
+    pub(super) fn no_primary(&self, why: &str) -> ConnectError {
+        ConnectError::Unreachable(self.name(), format!("none of them is known to be the primary: {why}"))
+    }
+
+    /// One of them.
+    pub(super) fn target(&self, host: Host) -> Target {
+        Target::new(Address::Net(host), self.access.clone())
+    }
+
+    /// The one that says that it is the primary.
+    pub(super) fn primary(&self, host: Host) -> Target {
+        Target { must_be_master: true, ..self.target(host) }
     }
 }
 

@@ -8,7 +8,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionI
 
 use super::target::{Access, Address, Host, Target};
 use super::tls::{self, Tls};
-use super::topology::{Members, Sentinels, Topology};
+use super::topology::{Hosts, Members, Sentinels, Topology};
 use crate::config;
 
 /// What is behind a URL.
@@ -40,6 +40,7 @@ const UNIX: [&str; 3] = ["unix:", "redis+unix:", "valkey+unix:"];
 const FORMS: &str = "write redis://[user:password@]host:port[/db], rediss://, unix:///path, \
      redis+sentinel://host:port,.../service or redis+cluster://host:port,...";
 const SENTINEL_FORM: &str = "write redis+sentinel://[user:password@]host:port,host:port.../service[/db]";
+const HOSTS_FORM: &str = "write redis://[user:password@]host:port,host:port...[/db]";
 const CLUSTER_FORM: &str = "write redis+cluster://[user:password@]host:port,host:port...";
 /// The port of a sentinel, and of a server.
 const SENTINEL_PORT: u16 = 26379;
@@ -78,6 +79,7 @@ impl Topology {
         match kind {
             Kind::Sentinel => sentinels(rest, settings, tls).map(Self::Sentinels),
             Kind::Cluster => cluster(rest, tls).map(Self::Cluster),
+            Kind::Single if names_several(rest) => hosts(rest, tls).map(Self::Hosts),
             Kind::Single => single(&format!("redis://{rest}"), tls).map(Self::Single),
         }
     }
@@ -105,6 +107,18 @@ fn single(url: &str, tls: Option<Tls>) -> Result<Target, String> {
     Ok(Target::new(address(&info)?, Arc::new(access)))
 }
 
+/// There is more than one host behind the login.
+fn names_several(rest: &str) -> bool {
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    authority.rsplit('@').next().is_some_and(|hosts| hosts.contains(','))
+}
+
+/// A primary and its replicas: `[user:password@]host:port,host:port...[/db]`.
+fn hosts(rest: &str, tls: Option<Tls>) -> Result<Hosts, String> {
+    let (hosts, access) = read_list(rest, tls, HOSTS_FORM)?;
+    Ok(Hosts { hosts, access })
+}
+
 /// What stands behind the scheme of sentinels: `[user:password@]host:port,host:port.../service[/db]`.
 fn sentinels(rest: &str, settings: &config::Upstream, tls: Option<Tls>) -> Result<Sentinels, String> {
     if rest.contains(['?', '#']) {
@@ -129,13 +143,19 @@ fn sentinels(rest: &str, settings: &config::Upstream, tls: Option<Tls>) -> Resul
 
 /// What stands behind the scheme of a cluster: `[user:password@]host:port,host:port...`, and perhaps `/0`.
 fn cluster(rest: &str, tls: Option<Tls>) -> Result<Members, String> {
+    let (hosts, access) = read_list(rest, tls, CLUSTER_FORM)?;
+    Ok(Members { hosts, access })
+}
+
+/// Servers that have one login.
+fn read_list(rest: &str, tls: Option<Tls>, form: &str) -> Result<(Vec<Host>, Arc<Access>), String> {
     if rest.contains(['?', '#']) {
-        return Err(format!("has nothing behind the hosts; {CLUSTER_FORM}"));
+        return Err(format!("has nothing behind the hosts; {form}"));
     }
     let (authority, db) = rest.split_once('/').unwrap_or((rest, ""));
     let (login, hosts) = authority.rsplit_once('@').map_or(("", authority), |(login, hosts)| (login, hosts));
-    let login = read(&format!("redis://{login}@localhost/{db}"), CLUSTER_FORM)?.redis_settings().clone();
-    Ok(Members { hosts: read_hosts(hosts, SERVER_PORT, CLUSTER_FORM)?, access: Arc::new(Access { login, tls }) })
+    let login = read(&format!("redis://{login}@localhost/{db}"), form)?.redis_settings().clone();
+    Ok((read_hosts(hosts, SERVER_PORT, form)?, Arc::new(Access { login, tls })))
 }
 
 /// Hosts with commas between them; one that names no port has this one.
@@ -210,6 +230,21 @@ mod tests {
             assert!(!error.contains("s3cret"), "{error}");
         }
         assert!(!format!("{target:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn several_servers_are_read() {
+        let Ok(Topology::Hosts(read)) = parse("redis://ann:s3cr,et@one:7000,[::1]:7001,two/3") else {
+            panic!("no list")
+        };
+        assert_eq!(read.hosts, [host("one", 7000), host("::1", 7001), host("two", 6379)]);
+        assert_eq!((read.access.login.password(), read.access.login.db()), (Some("s3cr,et"), 3));
+        assert_eq!(read.name(), "redis://one:7000,[::1]:7001,two:6379");
+        let primary = read.primary(host("two", 1));
+        assert!(primary.must_be_master && !read.target(host("one", 1)).must_be_master);
+        assert_eq!(single("redis://ann:s3cr,et@one:7000").address, Address::Net(host("one", 7000)));
+        assert!(parse("redis://one,two?db=1").expect_err("refused").contains("behind a slash"));
+        assert!(parse("redis://one,two?protocol=3").expect_err("refused").contains("host:port,host:port"));
     }
 
     #[test]

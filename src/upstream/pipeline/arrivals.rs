@@ -26,6 +26,7 @@ use crate::resp::reply::{Frame, ReplyScanner};
 use crate::telemetry::planted::is_planted_once;
 use crate::upstream::endpoint::error::is_unready;
 use crate::upstream::endpoint::stream::Stream;
+use crate::upstream::endpoint::target::Host;
 
 /// Bytes asked for in one read.
 const READ: usize = 64 * 1024;
@@ -70,6 +71,15 @@ pub(super) struct Arrivals {
     owner: Option<Rc<Account>>,
     /// One reply said that this server is not the right one any more.
     pub(super) is_unready: bool,
+    /// One reply said that the server is a replica, and where its primary is.
+    pub(super) redirected: Option<Host>,
+}
+
+/// The primary that this error names: `REDIRECT host:port`.
+fn redirection(error: &[u8]) -> Option<Host> {
+    let place = std::str::from_utf8(error.strip_prefix(b"REDIRECT ")?.trim_ascii_end()).ok()?;
+    let (name, port) = place.rsplit_once(':')?;
+    Some(Host { name: name.to_owned(), port: port.parse().ok()? })
 }
 
 impl Arrivals {
@@ -207,6 +217,12 @@ impl Arrivals {
         assert!(!is_planted_once(bug), "a planted bug");
         // The beginning of it has been passed on already.
         if let (0, Some(b'-')) = (self.handed_on, self.incoming.get(self.frame)) {
+            self.redirected = redirection(&self.incoming[self.frame + 1..self.scanned]);
+            if self.redirected.is_some() && self.inbox.is_none() {
+                // The replies before it are their clients'; what it was sent for is sent again.
+                self.hand_over();
+                return Err(io::Error::other("the server is a replica"));
+            }
             self.is_unready |= is_unready(&self.incoming[self.frame + 1..self.scanned]);
         }
         if let Some(inbox) = &self.inbox {

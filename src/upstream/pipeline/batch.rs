@@ -27,6 +27,8 @@ pub enum To {
     Slot(u16),
     /// The node of a cluster that has this number, and no other one.
     Node(u32),
+    /// The same as one of these, or a replica of it: the request only reads, and the answer may be of a moment ago.
+    Reader(Option<u16>),
 }
 
 impl To {
@@ -35,6 +37,15 @@ impl To {
         match self {
             Self::Home | Self::Node(_) => None,
             Self::Slot(slot) => Some(slot),
+            Self::Reader(slot) => slot,
+        }
+    }
+
+    /// The same, and no replica of it.
+    pub(crate) fn at_primary(self) -> Self {
+        match self {
+            Self::Reader(slot) => slot.map_or(Self::Home, Self::Slot),
+            other => other,
         }
     }
 }

@@ -116,7 +116,8 @@ impl Connection {
 
     /// The open connection, when it is retired.
     pub(crate) fn into_connected(self, id: Option<i64>) -> Connected {
-        Connected { stream: self.stream, id, generation: self.generation, is_incomplete: false }
+        let Self { stream, generation, .. } = self;
+        Connected { stream, id, generation, is_incomplete: false, may_redirect: false }
     }
 
     /// It was open for so long that its loss is no reason to wait before the next attempt.

@@ -164,8 +164,13 @@ impl Driver {
         }
         self.endpoint.metrics.lanes.connected.inc();
         tracing::debug!(db = self.group.db, resp = self.group.proto.number(), "a lane is connected");
+        let may_redirect = connected.may_redirect && self.endpoint.may_be_redirected();
         let connection = Connection::new(connected, self.queue.clone(), self.endpoint.clone(), None);
-        connection.of(self.lease.as_ref().map(|lease| lease.account.clone()))
+        let mut connection = connection.of(self.lease.as_ref().map(|lease| lease.account.clone()));
+        if may_redirect {
+            connection.ask_for_redirections();
+        }
+        connection
     }
 
     fn tell(&self, progress: Progress) {
@@ -230,6 +235,11 @@ impl Driver {
     /// The connection is gone: what may be sent again goes to the front of the queue.
     fn lost(&mut self, connection: Connection, why: &io::Error) {
         let Some(queue) = self.queue.upgrade() else { return };
+        if let Some(primary) = connection.redirected() {
+            self.endpoint.is_redirected(connection.generation, primary);
+            let flights = connection.into_flights().filter_map(|(flight, _)| flight.redirected());
+            return send_again(&queue, flights.collect());
+        }
         self.endpoint.metrics.lanes.failures.inc();
         self.endpoint.server.lost.inc();
         let flights = connection.in_flight();
@@ -237,9 +247,14 @@ impl Driver {
         self.endpoint.circuit.doubt();
         let salvaged: Vec<Flight> =
             connection.into_flights().filter_map(|(flight, written)| flight.salvage(written)).collect();
-        let mut queue = queue.borrow_mut();
-        for flight in salvaged.into_iter().rev() {
-            queue.push_front(flight);
-        }
+        send_again(&queue, salvaged);
+    }
+}
+
+/// These go before whatever waits.
+fn send_again(queue: &RefCell<Queue>, flights: Vec<Flight>) {
+    let mut queue = queue.borrow_mut();
+    for flight in flights.into_iter().rev() {
+        queue.push_front(flight);
     }
 }

@@ -15,6 +15,7 @@ use crate::resp::encode;
 use crate::upstream::endpoint::error::ConnectError;
 use crate::upstream::endpoint::greeting::PING;
 use crate::upstream::endpoint::location::Lookout;
+use crate::upstream::endpoint::target::Host;
 
 impl Connection {
     /// Works until the connection ends or should lead elsewhere, and asks a silent upstream how it is.
@@ -71,6 +72,19 @@ impl Connection {
                 () = lookout.changed() => {}
             }
         }
+    }
+
+    /// Asks a server that may become a replica to name its primary then (CLIENT CAPA of Valkey).
+    pub(super) fn ask_for_redirections(&mut self) {
+        let (_, delivery) = ticket(Rc::default());
+        let mut request = BytesMut::new();
+        encode::request(&mut request, &["CLIENT", "CAPA", "redirect"]);
+        self.give(Flight::new(Batch::one(request.freeze(), true), delivery));
+    }
+
+    /// The primary that the server named instead of an answer.
+    pub(super) const fn redirected(&self) -> Option<&Host> {
+        self.arrivals.redirected.as_ref()
     }
 
     /// How often its health is looked at.

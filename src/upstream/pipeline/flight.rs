@@ -35,6 +35,8 @@ pub(crate) struct Flight {
     pub(super) expected: usize,
     /// The client has the beginning of a reply whose end is still to come.
     pub(super) is_partial: bool,
+    /// Some replies of the front unit have come, and not all.
+    is_begun: bool,
 }
 
 impl Flight {
@@ -55,6 +57,7 @@ impl Flight {
             charge,
             expected: 0,
             is_partial: false,
+            is_begun: false,
         }
     }
 
@@ -143,7 +146,7 @@ impl Flight {
     pub(super) fn reply_ended(&mut self) -> bool {
         self.is_partial = false;
         match self.front_mut().map(|unit| &mut unit.expect) {
-            Some(Expect::Replies(left @ 2..)) => *left -= 1,
+            Some(Expect::Replies(left @ 2..)) => (*left, self.is_begun) = (*left - 1, true),
             _ => self.unit_ended(),
         }
         self.is_lost_next()
@@ -159,7 +162,7 @@ impl Flight {
     }
 
     fn unit_ended(&mut self) {
-        self.answered += 1;
+        (self.answered, self.is_begun) = (self.answered + 1, false);
         self.drop_silent();
     }
 
@@ -251,6 +254,17 @@ impl Flight {
         if self.pending().first().is_some_and(|front| front.resendable) {
             self.lose_unit(self.answered, errors::upstream::TIMED_OUT);
         }
+    }
+
+    /// The server is a replica, and has done nothing of what has no reply. Gives the flight back to be sent to its
+    /// primary, but for a transaction of which the client has been told something: that has failed as a whole.
+    pub(super) fn redirected(mut self) -> Option<Self> {
+        if std::mem::take(&mut self.is_begun) {
+            self.lose_unit(self.answered, errors::upstream::LOST_UNSENT);
+        }
+        // What has been answered is not sent again.
+        self.attempts = self.attempts.max(1);
+        self.salvage(0)
     }
 
     /// The connection died when `written` bytes had been sent. Gives the flight back if something is to be sent again.

@@ -12,7 +12,7 @@ use super::ticket::Ticket;
 pub enum Lane {
     /// One connection.
     Server(ServerLane),
-    /// A connection to each node of a cluster that the client needs.
+    /// A connection to each node of a cluster, or to each of a server and its replicas, that the client needs.
     Cluster(Rc<ClusterLane>),
 }
 
@@ -44,10 +44,10 @@ impl Lane {
 
     /// The way into a cluster.
     #[must_use]
-    pub(crate) const fn cluster(&self) -> Option<&Rc<ClusterLane>> {
+    pub(crate) fn cluster(&self) -> Option<&Rc<ClusterLane>> {
         match self {
             Self::Server(_) => None,
-            Self::Cluster(lane) => Some(lane),
+            Self::Cluster(lane) => Some(lane).filter(|lane| lane.is_of_cluster()),
         }
     }
 

@@ -11,9 +11,17 @@ const MOST: usize = 64;
 /// What begins a greeting, and what ends it.
 const BEGINS: &[u8] = b"\"SETNAME\" \"hearthside\"";
 const ENDS: &[u8] = b"\"PING\" \"hearthside\"";
+/// What a lane to a Valkey begins with.
+const ASKS: &[u8] = b"\"CLIENT\" \"CAPA\" \"redirect\"\r\n";
 /// What stands between them.
-const BETWEEN: [&[u8]; 5] =
-    [b"\"SELECT\" \"", b"\"HELLO\" \"", b"\"CLIENT\" \"ID\"", b"\"INFO\" \"server\"", b"\"COMMAND\"\r\n"];
+const BETWEEN: [&[u8]; 6] = [
+    b"\"SELECT\" \"",
+    b"\"HELLO\" \"",
+    b"\"CLIENT\" \"ID\"",
+    b"\"INFO\" \"server\"",
+    b"\"INFO\" \"replication\"",
+    b"\"COMMAND\"\r\n",
+];
 
 /// Remembers which connections are being greeted.
 #[derive(Debug, Default)]
@@ -24,6 +32,9 @@ impl OwnLines {
     pub(super) fn is_own(&mut self, frame: &[u8]) -> bool {
         let Some((address, command)) = read(frame) else { return false };
         let at = self.0.iter().position(|greeted| **greeted == *address);
+        if command.eq_ignore_ascii_case(ASKS) {
+            return true;
+        }
         if command.starts_with(ENDS) {
             at.map(|at| self.0.remove(at));
             return true;

@@ -38,9 +38,13 @@ pub const NODE_SILENT: &str = "a node of the cluster does not answer; it is aske
 pub const NODE_FAILED: &str = "a node of the cluster has failed, and another one has its slots";
 pub const SENTINEL_MUTE: &str = "a sentinel does not let its user subscribe to its events: failovers are noticed within \
     a second only, and writes that the old master takes meanwhile are lost";
+pub const SENTINEL_HIDES: &str = "a sentinel does not let its user ask for the replicas (+sentinel|replicas): those that \
+    no other one tells of are not read";
 pub const SENTINEL_SILENT: &str = "a sentinel does not answer; it is tried again and again";
 pub const SENTINELS_SILENT: &str =
     "no sentinel answers; the last master stays in use, and a failover is noticed when one answers again";
+pub const REPLICA_SILENT: &str =
+    "a server of the upstream does not tell of its replication; it is asked again and again";
 pub const LANE_LOST: &str = "a lane lost its connection";
 pub const LANE_CLOSED: &str = "a lane cannot be connected";
 pub const NOT_OPENED: &str = "a lane or pinned connection cannot be opened";

@@ -70,6 +70,11 @@ impl Cluster {
         self.changed.notified()
     }
 
+    /// Which servers there are is something else from now on: clients choose their lanes again.
+    pub(super) fn is_another(&self) {
+        self.edition.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// True where `upstream.url` leads to a cluster.
     #[inline]
     pub(crate) fn is_there(&self) -> bool {

@@ -20,6 +20,8 @@ pub(crate) enum Redirect {
     TryAgain,
     /// `CLUSTERDOWN`: the slot has no owner now; or the node is no master any more, and ends what waited there.
     Down,
+    /// A replica cannot answer, or may not know.
+    Primary,
     /// What was never sent, because the node is gone or was not reached.
     Unsent,
 }

@@ -16,6 +16,8 @@ pub(super) struct Answer {
     pub(super) id: Option<String>,
     /// The other sentinels that it knows, with their ids.
     pub(super) others: Vec<(Host, String)>,
+    /// The master's replicas that it does not take for dead, if they were asked for.
+    pub(super) replicas: Vec<Host>,
 }
 
 type Fields = HashMap<String, String>;
@@ -34,7 +36,26 @@ pub(super) async fn ask(connection: &mut MultiplexedConnection, service: &str) -
         view: View { master: Host { name, port }, epoch: number(&master, "config-epoch").unwrap_or(0) },
         id: None,
         others: others.iter().filter_map(other).collect(),
+        replicas: Vec::new(),
     })
+}
+
+/// What an error of a user holds who may not ask for replicas.
+pub(super) const HIDDEN: &str = "may not ask for the replicas";
+
+/// The replicas of the service's master that a sentinel does not take for dead.
+///
+/// # Errors
+/// Why there is no answer.
+pub(super) async fn replicas(connection: &mut MultiplexedConnection, service: &str) -> Result<Vec<Host>, String> {
+    let answer = redis::cmd("SENTINEL").arg("REPLICAS").arg(service).query_async(connection).await;
+    let all: Vec<Fields> = answer.map_err(|error| match error.code() {
+        Some("NOPERM") => format!("its user {HIDDEN}: {error}"),
+        _ => in_words(error.to_string()),
+    })?;
+    let is_dead = |fields: &Fields| fields.get("flags").is_some_and(|flags| flags.contains("s_down"));
+    let host = |fields: &Fields| Some(Host { name: fields.get("ip")?.clone(), port: number(fields, "port")? });
+    Ok(all.iter().filter(|fields| !is_dead(fields)).filter_map(host).collect())
 }
 
 /// The sentinel's own id; before Redis 6.2 they do not tell it, and its user may not ask.

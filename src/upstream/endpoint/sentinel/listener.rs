@@ -9,7 +9,7 @@ use redis::aio::{MultiplexedConnection, PubSub};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
-use super::answer::{Answer, ask, in_words, own_id};
+use super::answer::{Answer, HIDDEN, ask, in_words, own_id, replicas};
 use super::event::{Stage, master_of};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::asking::{in_time, open, subscriber};
@@ -106,6 +106,15 @@ impl Listener {
         );
     }
 
+    fn warn_of_replicas(&self, why: &str) {
+        tracing::warn!(
+            sentinel = %self.host,
+            why,
+            "a sentinel does not let its user ask for the replicas (+sentinel|replicas): those that no other one tells \
+             of are not read"
+        );
+    }
+
     /// Takes what it tells by itself.
     async fn hear(&self, events: Option<PubSub>, happened: &Notify) -> Result<Infallible, String> {
         let Some(mut events) = events else { return std::future::pending().await };
@@ -130,9 +139,20 @@ impl Listener {
         happened: &Notify,
         attempt: &mut u32,
     ) -> Result<Infallible, String> {
-        let id = own_id(questions).await;
+        let (id, mut is_warned) = (own_id(questions).await, false);
         loop {
-            let answer = Answer { id: id.clone(), ..ask(questions, &self.service).await? };
+            let mut answer = Answer { id: id.clone(), ..ask(questions, &self.service).await? };
+            if self.endpoint.replicas.are_read() {
+                answer.replicas = match replicas(questions, &self.service).await {
+                    Err(why) if why.contains(HIDDEN) => {
+                        if !std::mem::replace(&mut is_warned, true) {
+                            self.warn_of_replicas(&why);
+                        }
+                        Vec::new()
+                    }
+                    told => told?,
+                };
+            }
             if std::mem::take(attempt) > 0 {
                 tracing::info!(sentinel = %self.host, "a sentinel answers again");
             }

@@ -3,7 +3,7 @@
 //! Each has an id, which stays the same wherever it is: one that is known under two names counts once, and an address
 //! that is another one's now is not taken for the one that was there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tokio::task::{AbortHandle, Id};
 
@@ -21,6 +21,8 @@ pub(super) struct Member {
     pub(super) is_configured: bool,
     /// The others that it told of.
     pub(super) others: Vec<Host>,
+    /// The master's replicas that it told of.
+    pub(super) replicas: Vec<Host>,
     /// Its listener.
     pub(super) listener: AbortHandle,
 }
@@ -54,6 +56,13 @@ impl Members {
             |host: &Host| self.0.iter().any(|(teller, member)| answers(teller) && member.others.contains(host));
         let is_gone = |(host, member): &(&Host, &Member)| !member.is_configured && !answers(host) && !is_told_of(host);
         self.0.iter().filter(is_gone).map(|(host, _)| host.clone()).collect()
+    }
+
+    /// The master's replicas, as those tell that answer.
+    pub(super) fn replicas(&self, answers: impl Fn(&Host) -> bool) -> Vec<Host> {
+        let telling = self.0.iter().filter(|(host, _)| answers(host));
+        let all: BTreeSet<&Host> = telling.flat_map(|(_, member)| &member.replicas).collect();
+        all.into_iter().cloned().collect()
     }
 
     /// How many the group has, by those who know most of the others.

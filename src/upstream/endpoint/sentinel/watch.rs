@@ -73,7 +73,7 @@ impl<'a> Watch<'a> {
             caught(LastingPart::Sentinels, &panics, listener.run()).await;
         });
         let is_configured = self.sentinels.hosts.contains(&host);
-        self.members.0.insert(host, Member { id, is_configured, others: Vec::new(), listener });
+        self.members.0.insert(host, Member { id, is_configured, others: Vec::new(), replicas: Vec::new(), listener });
     }
 
     /// Runs for ever.
@@ -107,6 +107,7 @@ impl<'a> Watch<'a> {
         }
         let Some(member) = self.members.0.get_mut(host) else { return };
         member.id = answer.id.or(member.id.take());
+        member.replicas = answer.replicas;
         member.others = answer.others.iter().map(|(other, _)| other.clone()).collect();
         let is_configured = member.is_configured;
         self.council.hear(host, Ok(answer.view));
@@ -119,6 +120,8 @@ impl<'a> Watch<'a> {
             }
         }
         answer.others.into_iter().for_each(|(other, id)| self.learn(other, id));
+        let hears = |host: &Host| self.council.hears(host);
+        self.endpoint.replicas.are_told(self.members.replicas(hears));
         self.members.gone(|host| self.council.hears(host)).iter().for_each(|host| self.dismiss(host));
         self.decide();
     }

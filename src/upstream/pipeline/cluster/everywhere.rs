@@ -27,6 +27,11 @@ impl ClusterLane {
         stops.into_iter().map(|(_, stop)| stop).collect()
     }
 
+    /// False where there is one server, and replicas that are read.
+    pub(in crate::upstream::pipeline) fn is_of_cluster(&self) -> bool {
+        self.map.is_some() || self.servers.upstream.cluster.is_there()
+    }
+
     /// False before a node has answered.
     pub(in crate::upstream::pipeline) const fn knows_nodes(&self) -> bool {
         self.map.is_some()

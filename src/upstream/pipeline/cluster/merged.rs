@@ -151,6 +151,12 @@ impl Merged {
             let Some(part) = again.or(self.parts.get_mut(at)) else { return Poll::Ready(Err(Broken)) };
             let come = part.poll_come(cx);
             self.is_awaited |= come.is_pending();
+            if matches!(come, Poll::Ready(Err(_))) && part.is_of_replica() && !self.replies.is_passed {
+                // It was lost in the middle of a reply.
+                self.replies.begin_again();
+                self.follow(at, Redirect::Primary);
+                continue;
+            }
             if let Some(push) = ready!(come)? {
                 return Poll::Ready(Ok(Next::Chunk(Chunk::Push(push))));
             }
@@ -216,7 +222,9 @@ impl Merged {
         let (upstream, Some(part)) = (self.lane.servers.upstream.clone(), self.parts.get(at)) else { return false };
         let again =
             self.again.get_or_insert_with(|| Box::new(Again { part: None, pause: None, since: Instant::now() }));
-        if again.since.elapsed() >= upstream.settings.queue_timeout {
+        let is_of_replica = redirect == Redirect::Primary;
+        let is_late = || again.since.elapsed() >= upstream.settings.queue_timeout;
+        if !is_of_replica && (!upstream.cluster.is_there() || is_late()) {
             return false;
         }
         let server = again.part.as_ref().unwrap_or(part).server.clone();
@@ -237,6 +245,7 @@ impl Merged {
                 Some(importer) => self.send(at, &importer, true),
                 None => return false,
             },
+            Redirect::Primary => self.send(at, &owner, false),
             Redirect::TryAgain => again.wait(),
             Redirect::Down => {
                 upstream.cluster.doubt();

@@ -5,7 +5,11 @@
 //! - what a client asks of one node goes there in order. It goes by one map of the slots until everything that it sent
 //!   by that map has been answered (`server/client/intake.rs`): nothing overtakes a request that was sent elsewhere
 //!   (hazard 15);
-//! - a request is sent again only where a node has said that it did nothing with it.
+//! - a request is sent again only where a node has said that it did nothing with it, or where it only reads and was
+//!   sent to a replica: whatever is wrong there, the primary is asked.
+//!
+//! Where the upstream is one server and its replicas (`endpoint/replicas`), there is no map: everything goes to the one
+//! server, but for reads that a replica may answer.
 
 mod everywhere;
 mod merged;
@@ -23,9 +27,11 @@ use super::batch::{Asked, Batch, To};
 use super::lane_ticket::LaneTicket;
 use super::server_lane::ServerLane;
 use super::servers::Servers;
+use crate::telemetry::clock::Tick;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::cluster::SlotMap;
 use crate::upstream::endpoint::group::Group;
+use crate::upstream::endpoint::replicas::readers::{Reader, Readers};
 pub use merged::Merged;
 use part::Part;
 
@@ -64,9 +70,17 @@ impl ClusterLane {
         Self { home, lanes: RefCell::new(own), ..Self::new(servers, rider) }
     }
 
+    /// The replica that takes this, if one may.
+    fn reader(&self, asked: &Asked, primary: &Arc<Endpoint>, now: &mut Reading) -> Option<Arc<Reader>> {
+        let (readers, now) = now.get_or_insert_with(|| (self.servers.upstream.replicas.readers(), Tick::now()));
+        let reader = readers.instead_of(primary, self.rider.client, *now).filter(|_| asked.resendable)?;
+        reader.server.reads.inc();
+        Some(reader.clone())
+    }
+
     /// The server that takes this, by a map; by none, whichever the upstream is.
     fn server(&self, map: Option<&SlotMap>, to: To) -> Arc<Endpoint> {
-        if let (To::Home, Some(home)) = (to, &self.home) {
+        if let (To::Home, Some(home)) = (to.at_primary(), &self.home) {
             return home.clone();
         }
         let Some(map) = map else { return self.servers.upstream.clone() };
@@ -89,6 +103,7 @@ impl ClusterLane {
         }
         let lane = self.open(server);
         let ticket = lane.submit(batch);
+        lanes.retain(|(known, _)| !known.is_retired());
         lanes.push((server.clone(), lane));
         ticket
     }
@@ -111,8 +126,9 @@ impl ClusterLane {
         let mut shares: Vec<Share> = Vec::new();
         let mut order = Vec::with_capacity(batch.asked.len());
         let mut start = 0;
+        let mut reading = None;
         for asked in &batch.asked {
-            let at = self.share(&mut shares, asked.to, &batch);
+            let at = self.share(&mut shares, asked, &mut reading, &batch);
             order.push(at);
             shares[at].add(&batch.bytes[start..asked.end], *asked);
             start = asked.end;
@@ -121,8 +137,19 @@ impl ClusterLane {
         Merged::new(self.clone(), parts, order)
     }
 
-    /// The place of the share that this belongs to. What goes to one server is one share, however it is named.
-    fn share(&self, shares: &mut Vec<Share>, to: To, of: &Batch) -> usize {
+    /// The place of the share that this belongs to. What goes to one server is one share, however it is named; what a
+    /// replica reads is another.
+    fn share(&self, shares: &mut Vec<Share>, asked: &Asked, reading: &mut Reading, of: &Batch) -> usize {
+        let to = asked.to.at_primary();
+        if matches!(asked.to, To::Reader(_))
+            && let Some(reader) = self.reader(asked, &self.server(self.map.as_deref(), to), reading)
+        {
+            return shares.iter().position(|share| share.is_of(&reader)).unwrap_or_else(|| {
+                let server = reader.endpoint.clone();
+                shares.push(Share { reader: Some(reader), ..Share::new(None, server, of) });
+                shares.len() - 1
+            });
+        }
         let place = match (to, &self.map) {
             (To::Slot(_), Some(map)) => Some(map.place(to.slot())),
             (To::Home, Some(map)) if self.home.is_none() => Some(map.home()),
@@ -134,25 +161,30 @@ impl ClusterLane {
             return at;
         }
         let server = self.server(self.map.as_deref(), to);
-        shares.iter().position(|share| Arc::ptr_eq(&share.server, &server)).unwrap_or_else(|| {
+        shares.iter().position(|share| share.is_at(&server)).unwrap_or_else(|| {
             shares.push(Share::new(place, server, of));
             shares.len() - 1
         })
     }
 
     fn send(&self, share: Share, of: &Batch) -> Part {
-        let Share { server, bytes, asked, .. } = share;
+        let Share { server, reader, bytes, asked, .. } = share;
         let bytes = bytes.freeze();
         let batch = Batch { bytes: bytes.clone(), asked: asked.clone(), loss: of.loss, is_timed: of.is_timed };
-        Part::new(self.hand(&server, batch), server, bytes, asked)
+        Part::new(self.hand(&server, batch), server, bytes, asked).at(reader)
     }
 }
+
+/// The replicas there are, and the moment at which that was asked, once it was.
+type Reading = Option<(Arc<Readers>, Tick)>;
 
 /// What one node gets of a batch.
 struct Share {
     /// The node's place in the map, where it is named by that.
     place: Option<usize>,
     server: Arc<Endpoint>,
+    /// It is a replica of that node.
+    reader: Option<Arc<Reader>>,
     bytes: BytesMut,
     asked: Vec<Asked>,
 }
@@ -162,7 +194,17 @@ impl Share {
     fn new(place: Option<usize>, server: Arc<Endpoint>, of: &Batch) -> Self {
         let most = if of.asked.len() == 1 { 1 } else { 2 };
         let bytes = BytesMut::with_capacity(of.bytes.len() / most);
-        Self { place, server, bytes, asked: Vec::with_capacity(of.asked.len() / most) }
+        Self { place, server, reader: None, bytes, asked: Vec::with_capacity(of.asked.len() / most) }
+    }
+
+    /// This replica takes it.
+    fn is_of(&self, reader: &Arc<Reader>) -> bool {
+        self.reader.as_ref().is_some_and(|known| Arc::ptr_eq(known, reader))
+    }
+
+    /// This server takes it, and not as a replica.
+    fn is_at(&self, server: &Arc<Endpoint>) -> bool {
+        self.reader.is_none() && Arc::ptr_eq(&self.server, server)
     }
 
     fn add(&mut self, request: &[u8], asked: Asked) {

@@ -1,4 +1,4 @@
-//! What one node is given of a batch, and its replies as they come.
+//! What one server was given of a batch, and what has come of it.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -6,6 +6,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::cluster::redirect::Redirect;
+use crate::upstream::endpoint::replicas::readers::Reader;
 use crate::upstream::pipeline::account::Kept;
 use crate::upstream::pipeline::batch::Asked;
 use crate::upstream::pipeline::lane_ticket::{Broken, Chunk, LaneTicket};
@@ -15,9 +17,11 @@ use crate::upstream::pipeline::lane_ticket::{Broken, Chunk, LaneTicket};
 pub(super) struct Part {
     pub(super) ticket: LaneTicket,
     pub(super) server: Arc<Endpoint>,
+    /// It is a replica.
+    reader: Option<Arc<Reader>>,
     /// Its requests.
     pub(super) bytes: Bytes,
-    pub(super) asked: Vec<Asked>,
+    asked: Vec<Asked>,
     /// How many have been answered, and where the front one begins.
     answered: usize,
     pub(super) start: usize,
@@ -29,7 +33,33 @@ pub(super) struct Part {
 impl Part {
     pub(super) fn new(ticket: LaneTicket, server: Arc<Endpoint>, bytes: Bytes, asked: Vec<Asked>) -> Self {
         let kept = Kept::new(ticket.account());
-        Self { ticket, server, bytes, asked, answered: 0, start: 0, come: Bytes::new(), kept }
+        Self { ticket, server, reader: None, bytes, asked, answered: 0, start: 0, come: Bytes::new(), kept }
+    }
+
+    /// The same, of a replica if there is one.
+    pub(super) fn at(self, reader: Option<Arc<Reader>>) -> Self {
+        Self { reader, ..self }
+    }
+
+    /// The primary may be asked instead.
+    pub(super) const fn is_of_replica(&self) -> bool {
+        self.reader.is_some()
+    }
+
+    /// The reply that begins now may send its request elsewhere: an error, and anything of a replica of a cluster.
+    pub(super) fn may_redirect(&self) -> bool {
+        self.come.first() == Some(&b'-') || self.reader.as_ref().is_some_and(|reader| reader.is_of_cluster)
+    }
+
+    /// Where this whole reply sends its request. Whatever error a replica answers with, the primary is asked; and in a
+    /// cluster what a replica does not find may be on its way to another node, which only the primary knows.
+    pub(super) fn redirect(&self, reply: &[u8]) -> Option<Redirect> {
+        let Some(reader) = &self.reader else { return Redirect::read(reply, &self.server.host()) };
+        let is_error = reply.first() == Some(&b'-');
+        if is_error && !is_about_the_request(reply) {
+            reader.leave();
+        }
+        (is_error || reader.is_of_cluster && finds_nothing(reply)).then_some(Redirect::Primary)
     }
 
     /// What the front request expects.
@@ -70,6 +100,38 @@ impl Part {
         if self.come.is_empty() {
             self.come = Bytes::new();
             self.kept.are(0);
+        }
+    }
+}
+
+/// True for errors that any server would answer with.
+fn is_about_the_request(reply: &[u8]) -> bool {
+    let is_ours = reply.strip_prefix(b"-ERR ").is_some_and(|text| text.starts_with(b"hearthside: "));
+    !is_ours && [&b"-ERR "[..], b"-WRONGTYPE ", b"-NOPERM "].iter().any(|code| reply.starts_with(code))
+}
+
+/// True for a reply that says that nothing was found: nil, zero or an empty list, or a list of these.
+fn finds_nothing(reply: &[u8]) -> bool {
+    let is_list = matches!(reply.first(), Some(b'*' | b'~' | b'%'));
+    let lines = reply.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).filter(|line| !line.is_empty());
+    lines
+        .skip(usize::from(is_list))
+        .all(|line| matches!(line, b"_" | b"$-1" | b"*-1" | b":0" | b":-1" | b":-2" | b"$0" | b"+none" | b",0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::finds_nothing;
+
+    #[test]
+    fn what_finds_nothing_is_told_from_what_finds_something() {
+        for reply in
+            ["$-1", "_", "*0", "*-1", "~0", "%0", ":0", ":-2", "$0\r\n", "+none", "*2\r\n$-1\r\n$-1", "*1\r\n:0"]
+        {
+            assert!(finds_nothing(format!("{reply}\r\n").as_bytes()), "{reply}");
+        }
+        for reply in ["$1\r\na", ":1", "+string", "*2\r\n$-1\r\n$1\r\na", "%1\r\n$1\r\na\r\n$-1", ",1"] {
+            assert!(!finds_nothing(format!("{reply}\r\n").as_bytes()), "{reply}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How far the replies to one request have come, and whether one of them sends it elsewhere.
+//! How far the replies to one request have come, and whether they send it elsewhere.
 
 use bytes::{Bytes, BytesMut};
 
@@ -8,6 +8,9 @@ use crate::upstream::endpoint::cluster::redirect::Redirect;
 use crate::upstream::pipeline::batch::Expect;
 use crate::upstream::pipeline::lane_ticket::Broken;
 
+/// A reply that sends its request elsewhere, or says that there is nothing, is shorter.
+const SHORT: usize = 4 * 1024;
+
 /// How far the replies to the front request have come.
 #[derive(Debug, Default)]
 pub(super) struct Replies {
@@ -16,10 +19,17 @@ pub(super) struct Replies {
     pub(super) skip: u32,
     /// Whole ones.
     seen: u32,
-    /// Some of the current one has come, and has been passed on.
+    /// Some of the current one has come.
     is_begun: bool,
-    /// Those that answer nothing by themselves: of a transaction, all but the last.
+    /// The current one may send the request elsewhere: it is not passed on before it has ended.
+    may_redirect: bool,
+    /// The client has some of them.
+    pub(super) is_passed: bool,
+    /// Those that answer nothing by themselves: of a transaction, all but the last; and what has come of the current
+    /// one and may not be passed on yet.
     held: BytesMut,
+    /// Where the current one begins there.
+    from: usize,
     /// A node has sent the request elsewhere by one of them.
     redirect: Option<Redirect>,
 }
@@ -43,37 +53,50 @@ pub(super) enum Look {
 impl Replies {
     /// Nothing of the next request's has come.
     pub(super) fn begin(&mut self) {
-        (self.skip, self.seen, self.is_begun, self.redirect) = (0, 0, false, None);
+        (self.skip, self.seen, self.redirect) = (0, 0, None);
+        (self.is_begun, self.is_passed) = (false, false);
         self.held.clear();
+    }
+
+    /// What has come of the current one is nothing any more.
+    pub(super) fn begin_again(&mut self) {
+        self.scanner = ReplyScanner::default();
+        self.begin();
     }
 
     /// Looks at what has come of them.
     pub(super) fn look(&mut self, part: &mut Part, expect: Expect) -> Result<Look, Broken> {
         let all = if let Expect::Replies(all) = expect { all } else { 1 };
         let is_last = self.skip == 0 && self.seen + 1 == all;
-        let is_error = !self.is_begun && part.come.first() == Some(&b'-');
+        if !self.is_begun {
+            (self.from, self.may_redirect) = (self.held.len(), part.may_redirect());
+        }
         let step = self.scanner.scan(&part.come).map_err(|_| Broken)?;
         if step.end.is_none() {
             return Ok(self.unfinished(part, step.used, is_last));
         }
-        if is_last && !is_error && self.held.is_empty() && self.redirect.is_none() {
-            return Ok(Look::Ended(step.used));
+        if is_last && self.held.is_empty() && self.redirect.is_none() {
+            let redirect = self.may_redirect.then(|| part.redirect(&part.come[..step.used])).flatten();
+            if redirect.is_none() {
+                return Ok(Look::Ended(step.used));
+            }
         }
         self.is_begun = false;
         let bytes = part.take(step.used);
         if self.skip > 0 {
             self.skip -= 1;
+            self.held.truncate(self.from);
             return Ok(Look::Held);
         }
         self.seen += 1;
-        if is_error && self.redirect.is_none() {
-            self.redirect = Redirect::read(&bytes, &part.server.host());
+        let bytes = self.behind_held(bytes);
+        if self.may_redirect && self.redirect.is_none() {
+            self.redirect = part.redirect(&bytes[self.from..]);
         }
         if !is_last {
             self.held.extend_from_slice(&bytes);
             return Ok(Look::Held);
         }
-        let bytes = self.behind_held(bytes);
         Ok(match self.redirect.take() {
             Some(redirect) => Look::Redirected(redirect, bytes),
             None => Look::GaveLast(bytes),
@@ -83,7 +106,9 @@ impl Replies {
     /// A reply that has begun, and not ended. The last one is the client's if nothing has sent the request elsewhere.
     fn unfinished(&mut self, part: &mut Part, used: usize, is_last: bool) -> Look {
         self.is_begun = true;
-        if is_last && self.redirect.is_none() {
+        self.may_redirect &= self.held.len() + used < self.from + SHORT;
+        if is_last && self.redirect.is_none() && !self.may_redirect {
+            self.is_passed = true;
             if self.held.is_empty() {
                 return Look::Passed(used);
             }
