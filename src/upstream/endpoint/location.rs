@@ -60,7 +60,7 @@ impl State {
 
     /// This server takes commands from now on. One of the same topology that did before is deposed.
     fn go_to(&mut self, target: Target) {
-        let is_deposed = self.target_of == self.topologies;
+        let is_deposed = self.is_named();
         self.target = Ok(Arc::new(target));
         self.target_of = self.topologies;
         self.generation += 1;
@@ -68,8 +68,13 @@ impl State {
         self.deposed = if is_deposed { self.deposed.start..self.generation } else { self.generation..self.generation };
     }
 
+    /// It is known who takes commands, by what `upstream.url` is now.
+    fn is_named(&self) -> bool {
+        self.target_of == self.topologies
+    }
+
     fn is_at(&self, target: &Target) -> bool {
-        self.target_of == self.topologies && self.target.as_ref().is_ok_and(|now| now.address == target.address)
+        self.is_named() && self.target.as_ref().is_ok_and(|now| now.address == target.address)
     }
 }
 
@@ -112,7 +117,7 @@ impl Location {
     /// The same, if it is a server of the topology of this number.
     pub(super) fn target_in(&self, number: u64) -> Option<Arc<Target>> {
         let state = self.0.borrow();
-        let is_its = state.topologies == number && state.target_of == number;
+        let is_its = state.topologies == number && state.is_named();
         state.target.as_ref().ok().filter(|_| is_its).cloned()
     }
 
@@ -120,6 +125,17 @@ impl Location {
     pub(super) fn topology(&self) -> (Option<Arc<Topology>>, u64) {
         let state = self.0.borrow();
         (state.topology.clone(), state.topologies)
+    }
+
+    /// Whether requests go to a cluster; none while that depends on what was before, because nobody has said yet who
+    /// takes them.
+    pub(super) fn is_of_cluster(&self) -> Option<bool> {
+        let state = self.0.borrow();
+        match state.topology.as_deref() {
+            Some(Topology::Cluster(_)) => Some(true),
+            Some(_) if !state.is_named() => None,
+            _ => Some(false),
+        }
     }
 
     /// From now on the upstream is there.
@@ -174,7 +190,7 @@ impl Location {
     pub(super) fn redirect(&self, generation: u64, host: &Host) -> bool {
         self.0.send_if_modified(|state| {
             let is_single = matches!(state.topology.as_deref(), Some(Topology::Single(_)));
-            let is_its = state.generation == generation && state.target_of == state.topologies && is_single;
+            let is_its = state.generation == generation && state.is_named() && is_single;
             let Some(target) = state.target.as_ref().ok().filter(|_| is_its) else { return false };
             let target = Target { address: Address::Net(host.clone()), ..Target::clone(target) };
             state.target = Ok(Arc::new(target));
@@ -292,6 +308,18 @@ impl Lookout {
         tokio::select! {
             () = work => {}
             () = self.replaced(number) => {}
+        }
+    }
+
+    /// Works until somebody else takes commands than the cluster of this number, or another cluster is asked who does.
+    pub(super) async fn unless_left(&mut self, number: u64, work: impl Future<Output = ()>) {
+        let is_left = |state: &State| {
+            let is_cluster = matches!(state.topology.as_deref(), Some(Topology::Cluster(_)));
+            state.topologies != number && (state.target_of != number || is_cluster)
+        };
+        tokio::select! {
+            () = work => {}
+            _ = self.states.wait_for(is_left) => {}
         }
     }
 

@@ -185,12 +185,22 @@ impl Endpoint {
             }
         }
         self.metrics.unverified.set(i64::from(topology.is_unverified()));
-        self.cluster.is_wanted(matches!(topology, Topology::Cluster(_)));
         if self.replicas.are_of(&self.settings, Some(&topology)) {
             self.cluster.is_another();
         }
         self.location.change(topology);
+        self.cluster.is_wanted_at(&self.location);
         self.circuit.begin_again();
+    }
+
+    /// The server of the topology of this number that takes commands is there from now on; false if it was there.
+    fn is_led_to(&self, number: u64, target: Target) -> bool {
+        let is_another = self.location.appoint(number, target);
+        if is_another {
+            self.cluster.is_wanted_at(&self.location);
+            self.circuit.begin_again();
+        }
+        is_another
     }
 
     /// Why what waits is not sent.

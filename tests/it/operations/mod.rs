@@ -11,5 +11,6 @@ mod panics;
 mod probes;
 pub mod reload;
 mod store_file;
+mod topologies;
 mod warm;
 mod warm_troubles;

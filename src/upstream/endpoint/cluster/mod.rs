@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::Endpoint;
+use super::location::Location;
 use super::target::{Address, Host, Target};
 use super::topology::{Members, Topology};
 use history::{History, Standing};
@@ -34,9 +35,9 @@ use watch::Watch;
 pub(crate) struct Cluster {
     /// Counts the maps there were, so that who has one knows whether it is the last.
     edition: AtomicU64,
-    /// None where `upstream.url` leads to no cluster, or no node has answered yet.
+    /// None where there is no cluster, or no node has answered yet.
     map: Mutex<Option<Arc<SlotMap>>>,
-    /// `upstream.url` leads to a cluster.
+    /// `upstream.url` leads to a cluster, or did and leads to nobody yet.
     is_wanted: AtomicBool,
     /// Something has happened that the nodes should be asked about.
     doubted: Notify,
@@ -56,9 +57,11 @@ impl Cluster {
         Self { is_wanted: is_wanted.into(), ..Self::default() }
     }
 
-    /// Whether `upstream.url` leads to a cluster from now on.
-    pub(super) fn is_wanted(&self, is_wanted: bool) {
-        let _known = self.lock();
+    /// Whether requests go to a cluster from now on is what `location` says. Its nodes take them until it is known who
+    /// does instead.
+    pub(super) fn is_wanted_at(&self, location: &Location) {
+        let known = self.lock();
+        let is_wanted = location.is_of_cluster().unwrap_or_else(|| self.is_there() && known.is_some());
         if self.is_wanted.swap(is_wanted, Ordering::AcqRel) != is_wanted {
             self.edition.fetch_add(1, Ordering::AcqRel);
             self.changed.notify_waiters();
@@ -75,7 +78,7 @@ impl Cluster {
         self.edition.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// True where `upstream.url` leads to a cluster.
+    /// True where requests go to a cluster.
     #[inline]
     pub(crate) fn is_there(&self) -> bool {
         self.is_wanted.load(Ordering::Acquire)
@@ -147,12 +150,12 @@ pub(crate) fn has_moved(upstream: &Endpoint, slot: u16, host: &Host) -> Option<A
 /// The node at `host`, which may be a new one; none if there is no cluster any more.
 pub(crate) fn known_node(upstream: &Endpoint, host: &Host) -> Option<Arc<Endpoint>> {
     let topology = upstream.location.topology().0?;
-    let Topology::Cluster(members) = &*topology else { return None };
     let mut known = upstream.cluster.lock();
     let map = known.clone()?;
     if let Some(at) = map.node(host) {
         return Some(map.nodes[at].endpoint.clone());
     }
+    let Topology::Cluster(members) = &*topology else { return None };
     let node = members.node(upstream, host.clone());
     upstream.cluster.replace(&mut known, Some(map.with_node(node.clone())));
     upstream.cluster.doubt();
@@ -183,7 +186,7 @@ impl Members {
     }
 }
 
-/// Follows the cluster, whenever `upstream.url` leads to one.
+/// Follows the cluster, whenever requests go to one.
 #[derive(Debug)]
 pub struct ClusterTask {
     endpoint: Arc<Endpoint>,
@@ -203,7 +206,7 @@ impl ClusterTask {
             let mut lookout = self.endpoint.location.lookout(0);
             if let Some(Topology::Cluster(members)) = topology.as_deref() {
                 let mut watch = Watch::new(&self.endpoint, members, number);
-                lookout.unless_replaced(number, watch.run()).await;
+                lookout.unless_left(number, watch.run()).await;
                 watch.end();
             } else {
                 lookout.replaced(number).await;

@@ -138,9 +138,8 @@ impl<'a> Watch<'a> {
         let map = known.clone();
         drop(known);
         if let Some(home) = home
-            && self.endpoint.location.appoint(self.number, self.members.target(home.clone()))
+            && self.endpoint.is_led_to(self.number, self.members.target(home.clone()))
         {
-            self.endpoint.circuit.begin_again();
             let masters = map.map_or(0, |map| map.masters().len());
             tracing::info!(%home, masters, "the cluster answers; what has no key goes to this node");
         }

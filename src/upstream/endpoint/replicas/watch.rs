@@ -178,12 +178,10 @@ impl<'a> Watch<'a> {
 
     /// The server that says so is the primary.
     fn appoint(&self, servers: &Hosts) {
-        let (location, number) = (&self.endpoint.location, self.number);
-        let now = location.target_in(number).and_then(|target| target.host());
+        let now = self.endpoint.location.target_in(self.number).and_then(|target| target.host());
         let heard: Heard = self.asked.iter().map(|(host, asked)| (host.clone(), asked.heard.clone())).collect();
         let Some(host) = roles::primary(&servers.hosts, &heard, now.as_ref()) else { return };
-        if location.appoint(number, servers.primary(host.clone())) {
-            self.endpoint.circuit.begin_again();
+        if self.endpoint.is_led_to(self.number, servers.primary(host.clone())) {
             tracing::info!(primary = %host, "this server of upstream.url is the primary");
         }
     }

@@ -194,9 +194,8 @@ impl<'a> Watch<'a> {
         }
         let master = self.sentinels.master(host);
         let name = master.name();
-        if self.endpoint.location.appoint(self.number, master) {
+        if self.endpoint.is_led_to(self.number, master) {
             self.held = None;
-            self.endpoint.circuit.begin_again();
             self.endpoint.metrics.sentinels.masters.inc();
             tracing::info!(service = self.sentinels.service, master = name, "the sentinels name the master");
         }

@@ -224,7 +224,7 @@ impl Merged {
             self.again.get_or_insert_with(|| Box::new(Again { part: None, pause: None, since: Instant::now() }));
         let is_of_replica = redirect == Redirect::Primary;
         let is_late = || again.since.elapsed() >= upstream.settings.queue_timeout;
-        if !is_of_replica && (!upstream.cluster.is_there() || is_late()) {
+        if !is_of_replica && (!self.lane.is_of_cluster() || is_late()) {
             return false;
         }
         let server = again.part.as_ref().unwrap_or(part).server.clone();
