@@ -6,6 +6,8 @@
 
 /// A command for another type than the key's (`server.c`, `createSharedObjects`).
 pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+/// A write to a replica (`server.c`, `createSharedObjects`).
+pub const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
 /// An unknown or incomplete option (`server.c`, `createSharedObjects`).
 pub const SYNTAX: &str = "ERR syntax error";
 /// An argument, or the value to count on, is no 64-bit integer (`object.c`, `getLongLongFromObjectOrReply`).

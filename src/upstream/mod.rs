@@ -164,8 +164,12 @@ impl Upstream {
         self.pool(To::Home).enter(login, close)
     }
 
-    /// Closes, for ever, what has been idle for `upstream.pinned_idle_time`.
+    /// Closes, for ever, what has been idle for `upstream.pinned_idle_time`, and wakes whoever waits for a beat.
     pub async fn tend(&self) {
+        tokio::join!(self.close_idle(), self.servers.holding.beat());
+    }
+
+    async fn close_idle(&self) {
         let most = self.endpoint.settings.pinned_idle_time;
         let mut ticker = tokio::time::interval((most / 4).clamp(LOOK_AT_LEAST, LOOK_AT_MOST));
         loop {

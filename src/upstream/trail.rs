@@ -37,7 +37,7 @@ impl Onward {
     /// True where only this request goes there.
     #[must_use]
     pub const fn is_for_once(&self) -> bool {
-        matches!(self.redirect, Redirect::Ask(_))
+        matches!(self.redirect, Redirect::Ask(..))
     }
 
     /// Whoever has the slot now may be asked again; if nobody can be, its client is told `instead`.
@@ -54,13 +54,15 @@ pub struct Trail {
     to: To,
     /// Since when it is sent on, and when that was done last.
     since: Option<(Instant, Instant)>,
+    /// How often nodes have said that another one owns the slot.
+    moves: u32,
 }
 
 impl Trail {
     /// That of a request that this server takes.
     #[must_use]
     pub const fn of(to: To) -> Self {
-        Self { to, since: None }
+        Self { to, since: None, moves: 0 }
     }
 
     /// Goes on, unless it has been sent to and fro for longer than `most`.
@@ -88,8 +90,8 @@ impl Upstream {
     pub fn learn(&self, onward: &Onward) {
         match &onward.redirect {
             Redirect::Moved(slot, host) => drop(has_moved(&self.endpoint, *slot, host)),
-            Redirect::Ask(host) => drop(known_node(&self.endpoint, host)),
-            Redirect::TryAgain | Redirect::Down | Redirect::Unsent => self.endpoint.cluster.doubt(),
+            Redirect::Ask(_, host) => drop(known_node(&self.endpoint, host)),
+            Redirect::TryAgain | Redirect::Down | Redirect::Demoted | Redirect::Unsent => self.endpoint.cluster.doubt(),
             // The primary is asked in any case.
             Redirect::Primary => {}
         }
@@ -117,27 +119,32 @@ impl Upstream {
         }
         let text = |error: ConnectError| error.to_string();
         match &onward.redirect {
+            Redirect::Primary => return self.pin_at(trail.to, group, account).await.map_err(text),
             Redirect::Moved(slot, host) => {
-                if let Some(owner) = has_moved(&self.endpoint, *slot, host) {
+                trail.moves += 1;
+                // Two nodes that name each other do not agree yet.
+                let owner = if trail.moves > 1 { None } else { has_moved(&self.endpoint, *slot, host) };
+                if let Some(owner) = owner {
                     match self.pool_of(owner).take(group, account).await {
                         Err(ConnectError::Retired) => {}
                         pinned => return pinned.map_err(text),
                     }
                 }
             }
-            Redirect::Ask(host) => {
+            Redirect::Ask(_, host) => {
                 if let Some(importer) = known_node(&self.endpoint, host) {
                     let pinned = self.pool_of(importer).take(group, account).await.map_err(text)?;
                     pinned.ask_for_slot();
                     return Ok(pinned);
                 }
             }
-            Redirect::TryAgain => tokio::time::sleep(PAUSE).await,
-            Redirect::Primary => {}
-            Redirect::Down | Redirect::Unsent => {
+            Redirect::TryAgain => {}
+            Redirect::Down | Redirect::Demoted | Redirect::Unsent => {
                 return self.pin_when_there(trail.to, group, account).await.map_err(text);
             }
         }
+        self.endpoint.cluster.doubt();
+        tokio::time::sleep(PAUSE).await;
         self.pin_at(trail.to, group, account).await.map_err(text)
     }
 

@@ -27,19 +27,26 @@ impl ByNode {
         Self { ticket, stops }
     }
 
-    /// The reply of each, the home's first, and the push messages that came with them. A node that owns no slots and
-    /// was not reached has none.
+    /// The replies that make the whole, the home's first, and the push messages that came with them. Of a node that
+    /// owns no slots only what it refuses is told: it may have been a master until a moment ago, and have the keys of
+    /// the one that took its place.
     ///
     /// # Errors
     /// [`Broken`].
     pub(crate) async fn replies(self) -> Result<(Vec<Bytes>, Bytes), Broken> {
         let (replies, pushes) = self.ticket.parts().await?;
         let replies = reply::each(&replies.whole());
-        let told = self.stops.into_iter().zip(replies).filter(|(stop, reply)| {
-            stop.counts || !decode::error(reply).is_some_and(|error| errors::upstream::is_instead(&error))
-        });
+        let all_count = self.stops.iter().all(|stop| !stop.counts);
+        let told = self.stops.into_iter().zip(replies);
+        let told = told.filter(|(stop, reply)| all_count || stop.counts || refuses(reply));
         Ok((told.map(|(_, reply)| reply).collect(), pushes))
     }
+}
+
+/// True for an error that is neither the sidecar's own word instead of a reply nor that of a replica.
+fn refuses(reply: &Bytes) -> bool {
+    decode::error(reply)
+        .is_some_and(|error| !errors::upstream::is_instead(&error) && error != errors::as_redis::READ_ONLY)
 }
 
 pub(super) fn answer(call: &mut Call<'_>, reach: Reach, joint: Joint, spec: &Spec) -> Flow {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cluster::Holding;
 use super::lanes::Lanes;
 use crate::upstream::endpoint::Endpoint;
 
@@ -17,11 +18,13 @@ pub(crate) struct Servers {
     /// The upstream as a whole.
     pub(super) upstream: Arc<Endpoint>,
     nodes: RefCell<ByServer>,
+    /// Replies that wait for those of other nodes.
+    pub(crate) holding: Holding,
 }
 
 impl Servers {
     pub(crate) fn new(upstream: Arc<Endpoint>) -> Self {
-        Self { upstream, nodes: RefCell::default() }
+        Self { upstream, nodes: RefCell::default(), holding: Holding::default() }
     }
 
     /// The lanes to a server.

@@ -1,5 +1,7 @@
 //! Other masters take the places of those that are replaced, killed or hung.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::before;
@@ -42,6 +44,44 @@ fn a_failover_in_order_loses_nothing() {
         let may_be = seen.counted..=seen.counted + seen.ambiguous;
         assert!(may_be.contains(&count), "client {}: {may_be:?} increments acknowledged, {count} kept", seen.id);
     }
+}
+
+/// Asks this again and again while each master is replaced in order.
+fn while_failing_over(question: &[&str], is_right: impl Fn(&str) -> bool + Sync) {
+    let cluster = Cluster::start();
+    let sidecar = before(&cluster).start();
+    let (mut wire, is_over) = (sidecar.wire(), AtomicBool::new(false));
+    for n in 0..300 {
+        wire.ask(&format!("SET key:{n} 1"));
+    }
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(SeqCst) {
+                let told = String::from_utf8_lossy(&wire.call(question)).into_owned();
+                assert!(is_right(&told), "{told}");
+            }
+        });
+        // A key of the new master's teaches the sidecar that one slot has moved.
+        let mut other = sidecar.wire();
+        for master in cluster.masters() {
+            let key = cluster.key_of(master);
+            cluster.fail_over(master);
+            assert!(!other.ask(&format!("GET {key}")).starts_with('-'));
+            cluster.healthy();
+        }
+        is_over.store(true, SeqCst);
+    });
+}
+
+#[test]
+fn no_shard_is_counted_twice_while_its_master_is_replaced() {
+    while_failing_over(&["DBSIZE"], |told| told == ":300\r\n");
+}
+
+#[test]
+fn what_all_masters_must_do_is_done_by_those_that_replace_others() {
+    let library = "#!lua name=f\nredis.register_function('f', function() return 1 end)";
+    while_failing_over(&["FUNCTION", "LOAD", "REPLACE", library], |told| !told.starts_with('-'));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod storm;
 mod streamed;
 mod tracking;
 mod transactions;
+mod unsettled;
 
 use crate::support::clusters::Cluster;
 use crate::support::sidecar::{Builder, Sidecar};

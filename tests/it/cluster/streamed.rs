@@ -5,7 +5,7 @@ use crate::support::clusters::Cluster;
 use crate::support::nodes::slot_of;
 use crate::support::redis::{Server, odd_module};
 use crate::support::until;
-use crate::support::wire::array;
+use crate::support::wire::{Wire, array, line};
 
 #[test]
 fn a_long_request_reaches_the_node_of_its_key() {
@@ -23,6 +23,25 @@ fn a_long_request_reaches_the_node_of_its_key() {
         let told: Vec<_> = (0..3).map(|_| String::from_utf8_lossy(&wire.frame()).into_owned()).collect();
         assert_eq!(told[2], format!("*1\r\n:{}\r\n", long.len() * 2));
     }
+}
+
+#[test]
+fn long_lists_reach_a_client_that_waits_for_another_node() {
+    let mut cluster = Cluster::with(Server::Installed, 0, &[]);
+    let sidecar = before(&cluster).start();
+    let (mut wire, masters) = (sidecar.wire(), cluster.masters());
+    let [slow, list] = [masters[0], masters[1]].map(|master| cluster.key_of(master));
+    let words: Vec<String> = (0..20_000).map(|n| format!("element {n}")).collect();
+    let push: Vec<&str> = ["RPUSH", &list].into_iter().chain(words.iter().map(String::as_str)).collect();
+    assert_eq!(wire.call(&push), b":20000\r\n");
+    let whole = wire.ask(&format!("LRANGE {list} 0 -1"));
+    cluster.hang(masters[0]);
+    wire.send(&[line(&format!("GET {slow}")), line(&format!("LRANGE {list} 0 -1")).repeat(40)].concat());
+    until("the lists are sent", || Wire::tcp(masters[1]).ask("INFO commandstats").contains("lrange:calls=41"));
+    cluster.wake(masters[0]);
+    assert_eq!(wire.frame(), b"$-1\r\n");
+    (0..40).for_each(|_| assert!(wire.frame() == whole.as_bytes()));
+    assert_eq!(sidecar.wire().ask("PING"), "+PONG\r\n");
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl Cluster {
     }
 }
 
-/// A node has said that the one at `host` owns a slot; that one, unless there is no cluster any more.
+/// A node has said that the one at `host` owns a slot; that one, if it is known.
 pub(crate) fn has_moved(upstream: &Endpoint, slot: u16, host: &Host) -> Option<Arc<Endpoint>> {
     let node = known_node(upstream, host)?;
     let mut known = upstream.cluster.lock();
@@ -147,19 +147,15 @@ pub(crate) fn has_moved(upstream: &Endpoint, slot: u16, host: &Host) -> Option<A
     Some(node)
 }
 
-/// The node at `host`, which may be a new one; none if there is no cluster any more.
+/// The node at `host`. None if the nodes have not told of it yet, which are asked now: whatever a reply names, a script
+/// may have made it up.
 pub(crate) fn known_node(upstream: &Endpoint, host: &Host) -> Option<Arc<Endpoint>> {
-    let topology = upstream.location.topology().0?;
-    let mut known = upstream.cluster.lock();
-    let map = known.clone()?;
-    if let Some(at) = map.node(host) {
-        return Some(map.nodes[at].endpoint.clone());
-    }
-    let Topology::Cluster(members) = &*topology else { return None };
-    let node = members.node(upstream, host.clone());
-    upstream.cluster.replace(&mut known, Some(map.with_node(node.clone())));
-    upstream.cluster.doubt();
-    Some(node.endpoint)
+    let map = upstream.cluster.map()?;
+    let Some(at) = map.node(host) else {
+        upstream.cluster.doubt();
+        return None;
+    };
+    Some(map.nodes[at].endpoint.clone())
 }
 
 /// Notes what nodes have just said of all of them: the answers to CLUSTER NODES, and where each comes from. Where these

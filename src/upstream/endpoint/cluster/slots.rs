@@ -103,19 +103,17 @@ impl SlotMap {
             && self.nodes.iter().zip(&other.nodes).all(|(one, other)| is_same(one, other))
     }
 
-    /// The same, but for a slot that the node at this place owns.
+    /// The same, but for a slot that the node at this place owns. A replica that owns one has taken the place of its
+    /// master, and owns all of them.
     pub(super) fn with_owner(&self, slot: u16, at: usize) -> Self {
         let mut changed = self.clone();
-        if let (Some(owner), Ok(at)) = (changed.owners.get_mut(usize::from(slot)), u16::try_from(at)) {
-            *owner = at;
+        let (Some(before), Ok(now)) = (self.owners.get(usize::from(slot)).copied(), u16::try_from(at)) else {
+            return changed;
+        };
+        changed.owners[usize::from(slot)] = now;
+        if before != NOBODY && self.nodes[at].master == Some(usize::from(before)) {
+            changed.owners.iter_mut().filter(|owner| **owner == before).for_each(|owner| *owner = now);
         }
-        changed
-    }
-
-    /// The same, with a node more.
-    pub(super) fn with_node(&self, node: Node) -> Self {
-        let mut changed = self.clone();
-        changed.nodes.push(node);
         changed
     }
 }

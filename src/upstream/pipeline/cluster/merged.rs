@@ -34,8 +34,9 @@ struct Again {
     part: Option<Part>,
     /// It is sent after a pause.
     pause: Option<Pin<Box<Sleep>>>,
-    /// When a node first sent it elsewhere.
+    /// When a node first sent it elsewhere, and how often nodes have said that another one owns the slot.
     since: Instant,
+    moves: u32,
 }
 
 /// What comes next of the merged replies.
@@ -53,15 +54,20 @@ enum Next {
 pub struct Merged {
     lane: Rc<ClusterLane>,
     parts: Vec<Part>,
+    /// When the batch was given to the lanes. A cluster that cannot take some of it is waited for once, not for each
+    /// request.
+    since: Instant,
+    /// One of the requests has waited for the cluster: what was said to those behind it is old.
+    has_waited: bool,
     /// The part of each request that is still to be answered.
     order: VecDeque<usize>,
     replies: Replies,
     again: Option<Box<Again>>,
     /// The replies to the front request were waited for: what they say is news.
     is_awaited: bool,
-    /// Short replies, which have waited for a turn of the other tasks.
+    /// Short replies, and the beat for which they wait.
     gathered: BytesMut,
-    has_waited: bool,
+    beat: Option<u64>,
     /// Behind what was gathered.
     next: Option<Result<Chunk, Broken>>,
     is_muted: bool,
@@ -72,12 +78,14 @@ impl Merged {
         Self {
             lane,
             parts,
+            since: Instant::now(),
+            has_waited: false,
             order: order.into(),
             replies: Replies::default(),
             again: None,
             is_awaited: false,
             gathered: BytesMut::new(),
-            has_waited: false,
+            beat: None,
             next: None,
             is_muted: false,
         }
@@ -122,12 +130,10 @@ impl Merged {
         if self.gathered.is_empty() {
             return next.map_ok(|next| if let Next::Chunk(chunk) = next { Some(chunk) } else { None });
         }
-        // What other nodes have answered meanwhile is written together with it.
-        if next.is_pending() && !std::mem::replace(&mut self.has_waited, true) {
-            cx.waker().wake_by_ref();
+        if next.is_pending() && self.is_held(cx) {
             return Poll::Pending;
         }
-        self.has_waited = false;
+        self.beat = None;
         self.next = match next {
             Poll::Ready(Ok(Next::Chunk(chunk))) => Some(Ok(chunk)),
             Poll::Ready(Err(broken)) => Some(Err(broken)),
@@ -137,8 +143,36 @@ impl Merged {
         Poll::Ready(Ok(Some(Chunk::Reply(self.gathered.split().freeze()))))
     }
 
+    /// What other nodes answer until the next beat is written together with what was gathered.
+    fn is_held(&mut self, cx: &Context<'_>) -> bool {
+        let holding = &self.lane.servers.holding;
+        self.parts.len() > 1 && !holding.has_been(*self.beat.get_or_insert_with(|| holding.wait(cx.waker())))
+    }
+
+    /// Gathers the short replies that are here, which almost all are; true if there was one.
+    fn gather(&mut self) -> bool {
+        if self.again.is_some() || self.replies.are_begun() {
+            return false;
+        }
+        let before = self.gathered.len();
+        while self.gathered.len() < GATHERED {
+            let Some(part) = self.order.front().and_then(|at| self.parts.get_mut(*at)) else { break };
+            let Some(length) = part.short_reply() else { break };
+            self.gathered.extend_from_slice(&part.come[..length]);
+            part.come.advance(length);
+            part.settle();
+            part.pass();
+            self.order.pop_front();
+        }
+        self.gathered.len() > before
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Broken>> {
         loop {
+            if self.gather() {
+                self.is_awaited = false;
+                return Poll::Ready(Ok(Next::Gathered));
+            }
             let Some(&at) = self.order.front() else { return Poll::Ready(Ok(Next::End)) };
             let Some(asked) = self.parts.get(at).and_then(Part::front) else { return Poll::Ready(Err(Broken)) };
             let expect = asked.expect;
@@ -220,47 +254,51 @@ impl Merged {
     /// Goes where the `redirect` leads; false if that has taken too long.
     fn follow(&mut self, at: usize, redirect: Redirect) -> bool {
         let (upstream, Some(part)) = (self.lane.servers.upstream.clone(), self.parts.get(at)) else { return false };
-        let again =
-            self.again.get_or_insert_with(|| Box::new(Again { part: None, pause: None, since: Instant::now() }));
-        let is_of_replica = redirect == Redirect::Primary;
-        let is_late = || again.since.elapsed() >= upstream.settings.queue_timeout;
-        if !is_of_replica && (!self.lane.is_of_cluster() || is_late()) {
-            return false;
-        }
+        let again = self.again.get_or_insert_default();
         let server = again.part.as_ref().unwrap_or(part).server.clone();
         let to = part.front().map_or(To::Home, |asked| asked.to);
+        let patience = upstream.settings.queue_timeout;
+        let is_late = match redirect {
+            Redirect::Primary => false,
+            Redirect::TryAgain | Redirect::Down | Redirect::Demoted => self.since.elapsed() >= patience,
+            _ => again.since.elapsed() >= patience,
+        };
+        if is_late || redirect != Redirect::Primary && !self.lane.is_of_cluster() || !redirect.may_concern(to.slot()) {
+            return false;
+        }
         self.replies.begin();
         let owner = self.lane.newest(to);
         match redirect {
-            // It may have been said long ago, and not be true any more: whoever has the slot now is asked.
-            Redirect::Moved(..) | Redirect::Ask(_) if !self.is_awaited && !Arc::ptr_eq(&owner, &server) => {
-                self.send(at, &owner, false);
-            }
-            Redirect::Ask(_) if !self.is_awaited => self.send(at, &owner, false),
-            Redirect::Moved(slot, node) => {
-                let owner = has_moved(&upstream, slot, &node).unwrap_or_else(|| upstream.clone());
-                self.send(at, &owner, false);
-            }
-            Redirect::Ask(node) => match known_node(&upstream, &node) {
-                Some(importer) => self.send(at, &importer, true),
-                None => return false,
-            },
             Redirect::Primary => self.send(at, &owner, false),
-            Redirect::TryAgain => again.wait(),
-            Redirect::Down => {
-                upstream.cluster.doubt();
-                again.wait();
-            }
             // No other node stands for this one.
-            Redirect::Unsent if matches!(to, To::Node(_)) => return false,
-            Redirect::Unsent => {
-                if Arc::ptr_eq(&owner, &server) {
-                    return false;
-                }
-                self.send(at, &owner, false);
+            Redirect::Unsent if matches!(to, To::Node(_)) || Arc::ptr_eq(&owner, &server) => return false,
+            Redirect::Unsent => self.send(at, &owner, false),
+            // It may have been said long ago, and not be true any more: whoever has the slot now is asked.
+            Redirect::Moved(..) if !self.is_awaited && !Arc::ptr_eq(&owner, &server) => self.send(at, &owner, false),
+            Redirect::Ask(..) if !self.is_awaited => self.send(at, &owner, false),
+            Redirect::TryAgain | Redirect::Down if !self.is_awaited && self.has_waited => self.send(at, &owner, false),
+            Redirect::Moved(slot, node) => {
+                again.moves += 1;
+                // Two nodes that name each other do not agree yet.
+                let owner = if again.moves > 1 { None } else { has_moved(&upstream, slot, &node) };
+                self.send_or_wait(at, owner, false);
             }
+            Redirect::Ask(_, node) => self.send_or_wait(at, known_node(&upstream, &node), true),
+            Redirect::TryAgain | Redirect::Down | Redirect::Demoted => self.send_or_wait(at, None, false),
         }
         true
+    }
+
+    /// Sends the front request to this server, or, without one, to whichever the nodes say in a moment.
+    fn send_or_wait(&mut self, at: usize, server: Option<Arc<Endpoint>>, asks: bool) {
+        if let Some(server) = server {
+            return self.send(at, &server, asks);
+        }
+        self.lane.servers.upstream.cluster.doubt();
+        self.has_waited = true;
+        if let Some(again) = &mut self.again {
+            again.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+        }
     }
 
     /// Sends the front request to this server, which may be about to have the slot.
@@ -283,8 +321,8 @@ impl Merged {
     }
 }
 
-impl Again {
-    fn wait(&mut self) {
-        self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+impl Default for Again {
+    fn default() -> Self {
+        Self { part: None, pause: None, since: Instant::now(), moves: 0 }
     }
 }

@@ -12,6 +12,7 @@
 //! server, but for reads that a replica may answer.
 
 mod everywhere;
+mod holding;
 mod merged;
 mod part;
 mod replies;
@@ -32,6 +33,7 @@ use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::cluster::SlotMap;
 use crate::upstream::endpoint::group::Group;
 use crate::upstream::endpoint::replicas::readers::{Reader, Readers};
+pub(crate) use holding::Holding;
 pub use merged::Merged;
 use part::Part;
 

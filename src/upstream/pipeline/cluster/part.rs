@@ -5,11 +5,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
+use crate::resp::reply::short_reply;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::cluster::redirect::Redirect;
 use crate::upstream::endpoint::replicas::readers::Reader;
 use crate::upstream::pipeline::account::Kept;
-use crate::upstream::pipeline::batch::Asked;
+use crate::upstream::pipeline::batch::{Asked, Expect};
 use crate::upstream::pipeline::lane_ticket::{Broken, Chunk, LaneTicket};
 
 /// What one node was given of the batch, and what has come of it.
@@ -27,13 +28,16 @@ pub(super) struct Part {
     pub(super) start: usize,
     /// Replies that have come and were not taken.
     pub(super) come: Bytes,
+    /// What has come ends within a line: nothing can be told of it before more comes.
+    pub(super) lacks: bool,
     kept: Kept,
 }
 
 impl Part {
     pub(super) fn new(ticket: LaneTicket, server: Arc<Endpoint>, bytes: Bytes, asked: Vec<Asked>) -> Self {
         let kept = Kept::new(ticket.account());
-        Self { ticket, server, reader: None, bytes, asked, answered: 0, start: 0, come: Bytes::new(), kept }
+        let (reader, come) = (None, Bytes::new());
+        Self { ticket, server, reader, bytes, asked, answered: 0, start: 0, come, lacks: false, kept }
     }
 
     /// The same, of a replica if there is one.
@@ -76,17 +80,24 @@ impl Part {
 
     /// Ready when some of its replies have come; with a push message if one came before them.
     pub(super) fn poll_come(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
-        if self.come.is_empty() {
+        if self.come.is_empty() || self.lacks {
             match ready!(self.ticket.poll_chunk(cx))? {
                 None => return Poll::Ready(Err(Broken)),
                 Some(Chunk::Push(push)) => return Poll::Ready(Ok(Some(push))),
-                Some(Chunk::Reply(bytes)) => {
-                    self.kept.are(bytes.len());
-                    self.come = bytes;
-                }
+                Some(Chunk::Reply(bytes)) if self.come.is_empty() => self.come = bytes,
+                Some(Chunk::Reply(bytes)) => self.come = [&self.come[..], &bytes].concat().into(),
             }
+            self.kept.are(self.come.len());
+            self.lacks = false;
         }
         Poll::Ready(Ok(None))
+    }
+
+    /// The length of the reply in front, if it is a short one to one request.
+    #[inline]
+    pub(super) fn short_reply(&self) -> Option<usize> {
+        let length = short_reply(&self.come).filter(|_| !self.may_redirect())?;
+        self.front().is_some_and(|asked| asked.expect == Expect::Replies(1)).then_some(length)
     }
 
     /// Takes what has come in front.

@@ -64,6 +64,11 @@ impl Replies {
         self.begin();
     }
 
+    /// Some of them has come.
+    pub(super) const fn are_begun(&self) -> bool {
+        self.is_begun || self.seen > 0
+    }
+
     /// Looks at what has come of them.
     pub(super) fn look(&mut self, part: &mut Part, expect: Expect) -> Result<Look, Broken> {
         let all = if let Expect::Replies(all) = expect { all } else { 1 };
@@ -106,8 +111,10 @@ impl Replies {
     /// A reply that has begun, and not ended. The last one is the client's if nothing has sent the request elsewhere.
     fn unfinished(&mut self, part: &mut Part, used: usize, is_last: bool) -> Look {
         self.is_begun = true;
+        // Less than the first line has come of what is next.
+        part.lacks = used == 0;
         self.may_redirect &= self.held.len() + used < self.from + SHORT;
-        if is_last && self.redirect.is_none() && !self.may_redirect {
+        if is_last && self.redirect.is_none() && !self.may_redirect && used > 0 {
             self.is_passed = true;
             if self.held.is_empty() {
                 return Look::Passed(used);
