@@ -202,6 +202,7 @@ impl Replies {
 
     /// Moves what is ready to `out`, in order, until `out` holds `enough` bytes.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, enough: usize) -> Result<(), Stopped> {
+        self.unsolicited.pass_on(cx);
         while self.out.len() < enough {
             let Some(front) = self.owed.front() else { return self.unsolicited.poll(cx, &mut self.out, enough) };
             let moved = match front {
@@ -242,7 +243,10 @@ impl Replies {
         }
         self.under_way -= *length;
         self.was_bulky |= ticket.is_bulky();
-        self.unsolicited.take_come(&mut self.out);
+        // Behind a later reply it could not be told from what came before that.
+        if self.owed.len() == 1 {
+            self.unsolicited.take_come(&mut self.out);
+        }
         Poll::Ready(Ok(Front::HasEnded))
     }
 

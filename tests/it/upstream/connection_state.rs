@@ -240,6 +240,29 @@ fn a_subscriber_that_was_reset_is_gone_when_it_is_told() {
 }
 
 #[test]
+fn an_invalidation_does_not_overtake_the_reply_to_a_read_before_it() {
+    let (redis, sidecar) = started();
+    let (mut wire, mut other) = (sidecar.wire(), sidecar.wire());
+    wire.ask("HELLO 3");
+    assert_eq!(wire.ask("SET k 1"), "+OK\r\n");
+    assert_eq!(wire.ask("CLIENT TRACKING ON"), "+OK\r\n");
+    let id = id(&mut wire);
+    let mut taken = |command: &str| {
+        let shown = format!("cmd={command} ");
+        until("it is taken", || other.ask(&format!("CLIENT LIST ID {id}")).contains(&shown));
+    };
+    // All of it is answered at once.
+    redis.pause(true);
+    wire.send(&line("STRLEN a"));
+    taken("strlen");
+    wire.send(&[line("GET k"), line("SET k 2")].concat());
+    taken("set");
+    redis.pause(false);
+    let told: Vec<String> = (0..4).map(|_| String::from_utf8_lossy(&wire.frame()).into_owned()).collect();
+    assert_eq!(told, [":0\r\n", "$1\r\n1\r\n", "+OK\r\n", ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n"]);
+}
+
+#[test]
 fn pinned_connections_are_bounded_and_so_is_the_wait() {
     let redis = Redis::start();
     let sidecar = Sidecar::builder()
