@@ -5,6 +5,7 @@ mod census;
 mod filter;
 mod flags;
 mod generation;
+mod invalidations;
 mod line;
 mod summons;
 mod traffic;
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 pub use census::Census;
 pub use filter::{Asker, Filter, Listing};
 pub use generation::Generation;
+pub use invalidations::Invalidations;
 pub use summons::Summons;
 pub use traffic::{Held, Traffic};
 
@@ -63,6 +65,8 @@ pub struct Peer {
     state: Mutex<State>,
     /// Those who ask for a connection of its own.
     summons: Summons,
+    /// What it is to be told of the keys of others.
+    pub invalidations: Invalidations,
 }
 
 /// The states a client is in, as `CLIENT LIST` shows them.
@@ -167,6 +171,7 @@ impl Registry {
             waker: Mutex::default(),
             state: Mutex::new(state),
             summons: Summons::default(),
+            invalidations: Invalidations::default(),
         });
         lock(&self.peers).insert(id, peer.clone());
         Listed { registry: self.clone(), peer }
@@ -270,6 +275,19 @@ impl Peer {
             waker.wake_by_ref();
         }
         answer
+    }
+
+    /// Tells it that these keys of another client have changed, an array of them, or that any may have.
+    pub fn invalidate(&self, keys: Option<Bytes>) {
+        self.invalidations.add(keys);
+        if let Some(waker) = &*lock(&self.waker) {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// True once it has left.
+    pub fn is_gone(&self) -> bool {
+        self.summons.is_over()
     }
 
     /// True while somebody waits for that.

@@ -44,6 +44,11 @@ impl Summons {
         }
     }
 
+    /// True once the client is gone.
+    pub(super) fn is_over(&self) -> bool {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_over
+    }
+
     /// The client is gone: nobody is answered.
     pub(super) fn end(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,7 +16,6 @@ mod refusal;
 mod reply_room;
 mod rights;
 mod spread;
-mod tracking;
 mod unknown;
 
 use std::cell::RefCell;
@@ -116,6 +115,8 @@ pub enum Exclusive {
     Ended,
     /// A request to a node of a cluster of which the client needs a connection first.
     Far(OwnedRequest),
+    /// A request about which the client has said whether it keeps what it reads.
+    Opted(OwnedRequest),
     /// A request over a pinned connection.
     Pinned(Pin, &'static Spec, OwnedRequest),
     /// A request of which the table does not know enough: over the client's own connection, or after the upstream has
@@ -208,7 +209,6 @@ impl Services {
         session.to = To::Home;
         if self.upstream.is_cluster() && !session.is_resp2_subscriber() {
             route = destination::within(self, session, request, route);
-            route = tracking::unless_begun(request, route);
         }
         if self.upstream.reads_from_replicas() {
             reading::note(&self.upstream, session, request, &route);

@@ -71,6 +71,9 @@ pub const AUTH: &str = "ERR hearthside: AUTH is not supported inside MULTI with 
 pub const HELLO_AUTH: &str = "ERR hearthside: HELLO with AUTH is not supported inside MULTI";
 /// CLIENT TRACKING to another client, whose id would have to be translated.
 pub const TRACKING_REDIRECT: &str = "ERR hearthside: CLIENT TRACKING with REDIRECT is not supported inside MULTI";
+/// CLIENT TRACKING behind a cluster, which begins at every node.
+pub const TRACKING: &str = "ERR hearthside: CLIENT TRACKING is not supported inside MULTI behind a cluster: it begins \
+    at every node, and a transaction runs on one";
 /// PUBLISH to a channel of the client's own.
 pub const OWN_MESSAGE: &str = "ERR hearthside: publishing inside MULTI to a channel that the client itself is \
     subscribed to is not supported: the message would stand between the elements of EXEC's reply";

@@ -76,10 +76,6 @@ pub fn several_nodes(command: &str) -> String {
 pub const NO_CLUSTER_HERE: &str = "ERR This instance has cluster support disabled (hearthside: use a plain client; the \
     sidecar follows the nodes of the upstream's cluster itself)";
 
-/// Each node of a cluster tells of its own keys alone.
-pub const NO_TRACKING: &str = "ERR hearthside: CLIENT TRACKING is not supported behind a cluster: each node tells of \
-    its own keys alone, to the connection that has read them there; let what the client keeps expire";
-
 /// A very long request was passed on as it came, to a node that did not have its keys any more.
 pub const PASSED_ON: &str = "TRYAGAIN hearthside: the keys of this long request have moved to another node of the \
     upstream's cluster; nothing was done, send it again";

@@ -4,6 +4,7 @@
 pub mod decode;
 pub mod encode;
 pub mod inline;
+pub mod invalidation;
 pub mod number;
 pub mod passage;
 pub mod pieces;

@@ -1,15 +1,17 @@
 //! A client whose requests go over its own connection, where the upstream is a cluster: that leads to one node, and
 //! what other nodes take goes to them over their shared lanes. What the client has told the upstream of itself, where
-//! that can be told again, is told on a connection of the client's own to each node that the client uses.
+//! that can be told again, is told on a connection of the client's own to each node that the client uses, or to each
+//! master if it tracks its keys (`tracking.rs`).
 
 use bytes::{Bytes, BytesMut};
 
 use super::Session;
+use super::tracking::Tracking;
 use super::upstream_state::UpstreamState;
 use crate::command::OwnedRequest;
 use crate::errors;
 use crate::resp::{decode, encode};
-use crate::upstream::{Lane, Lost, Pinned};
+use crate::upstream::{Lane, Lost, Pinned, Upstream};
 
 /// Most requests of which it is not known what they set, and bytes of them, that are told again.
 const MOST_SAID: usize = 64;
@@ -18,13 +20,15 @@ const MOST_BYTES: usize = 16 * 1024;
 /// A client's connections to other nodes than its own connection leads to.
 #[derive(Debug, Default)]
 pub struct Beside {
-    connections: Vec<Pinned>,
+    pub(super) connections: Vec<Pinned>,
     /// The place of the one that a transaction uses; without it that uses the client's own.
     transacting: Option<usize>,
     /// To all nodes: over these where there is one, and else over the lanes that all clients share.
     lane: Option<Lane>,
     /// What the client has said that sets something unknown.
     said: Vec<OwnedRequest>,
+    /// What it tracks.
+    pub(super) tracking: Option<Box<Tracking>>,
 }
 
 impl Beside {
@@ -41,6 +45,21 @@ impl Beside {
         }
     }
 
+    /// Those are dropped that are not to be kept.
+    pub(super) fn prune(&mut self, is_kept: impl Fn(&Pinned) -> bool) {
+        self.connections.retain(is_kept);
+        (self.transacting, self.lane) = (None, None);
+    }
+
+    /// Those that are lost are dropped, but for that of a transaction.
+    pub(super) fn forget_lost(&mut self) {
+        let transacting = self.transacting.take().map(|at| self.connections.swap_remove(at));
+        self.prune(|connection| !connection.is_lost());
+        if let Some(connection) = transacting {
+            self.transacts_over(connection);
+        }
+    }
+
     /// The one that a transaction uses.
     pub(super) fn transacting(&self) -> Option<&Pinned> {
         self.connections.get(self.transacting?)
@@ -53,6 +72,13 @@ impl Beside {
     pub(super) fn transacts_over(&mut self, connection: Pinned) {
         self.add(connection);
         self.transacting = Some(self.connections.len() - 1);
+    }
+
+    /// A transaction uses the one that `leads` there, if there is one.
+    pub(super) fn transacts_where(&mut self, leads: impl Fn(&Pinned) -> bool) -> bool {
+        let at = self.connections.iter().position(|connection| !connection.is_lost() && leads(connection));
+        self.transacting = at.or(self.transacting);
+        at.is_some()
     }
 
     /// The transaction is over.
@@ -94,7 +120,7 @@ impl Beside {
     /// True when a further connection must be told something for a client of this state.
     #[must_use]
     pub fn has_to_say(&self, state: &UpstreamState) -> bool {
-        state.no_evict || state.no_touch || state.import || !self.said.is_empty()
+        self.tracking.is_some() || state.no_evict || state.no_touch || state.import || !self.said.is_empty()
     }
 
     fn to_say(&self, state: &UpstreamState) -> Vec<Bytes> {
@@ -119,7 +145,7 @@ impl Session {
     ///
     /// # Errors
     /// What the upstream has answered, or that the connection is lost.
-    pub async fn tell(&self, pinned: &mut Pinned) -> Result<(), String> {
+    pub async fn tell(&self, upstream: &Upstream, pinned: &mut Pinned) -> Result<(), String> {
         let said = self.way.beside().map(|beside| beside.to_say(self.way.state())).unwrap_or_default();
         for request in said {
             pinned.moved();
@@ -129,6 +155,6 @@ impl Session {
                 return Err(error);
             }
         }
-        Ok(())
+        self.track_over(upstream, pinned).await
     }
 }

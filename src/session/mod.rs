@@ -7,6 +7,7 @@ mod beside;
 mod pace;
 mod recency;
 mod rights;
+mod tracking;
 mod upstream_state;
 mod waits;
 mod way;
@@ -21,6 +22,7 @@ pub use beside::Beside;
 pub use pace::{Pace, Policy};
 pub use recency::Recency;
 pub use rights::Rights;
+pub use tracking::with_ear;
 pub use upstream_state::{Redirect, Replica};
 pub use way::Way;
 pub use written::Written;
@@ -33,7 +35,8 @@ use crate::resp::Proto;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::refusals::{Who, shown};
-use crate::upstream::{Account, Batch, Group, Inbox, Lane, Loss, Membership, Pinned, Subscriber, Ticket, To, Upstream};
+use crate::upstream::{Account, Batch, Group, Inbox, Lane, Loss, Membership, Pinned, Rider, Subscriber};
+use crate::upstream::{Ticket, To, Upstream};
 
 /// What is answered for requests on a connection that is lost, by a client that is not lost with it.
 const LOSS: Loss = Loss { sent: errors::upstream::LOST, unsent: errors::upstream::LOST_UNSENT };
@@ -180,9 +183,12 @@ impl Session {
 
     /// The lane of the client's requests: the same one until its protocol, database or login changes.
     pub fn lane(&mut self, upstream: &Upstream) -> &Lane {
+        let unheard = self.unheard();
         let (group, client, account) = (&self.group, self.peer.id, &self.account);
-        let spread =
-            upstream.is_cluster().then_some(|own: &[&Pinned]| upstream.lane_around(own, group, client, account));
+        let spread = upstream.is_cluster().then_some(|own: &[&Pinned]| {
+            let (group, account) = (group.clone(), account.clone());
+            upstream.lane_around(own, Rider { group, client, account, is_alone: false, unheard })
+        });
         self.way.lane(|| upstream.lane(group, client, account), spread)
     }
 
@@ -191,6 +197,12 @@ impl Session {
     #[inline]
     pub fn is_outdated(&self, upstream: &Upstream) -> bool {
         self.edition != upstream.edition() && !self.way.state().is_raw()
+    }
+
+    /// The number of what the upstream was when everything of this client had been answered.
+    #[must_use]
+    pub const fn edition(&self) -> u64 {
+        self.edition
     }
 
     /// Goes by what the upstream is now. For a client with nothing under way.
@@ -209,11 +221,11 @@ impl Session {
 
     /// Sends a batch to where the client's requests go. On a dedicated connection nobody else has a clock for it; and
     /// should that connection be lost, a client for which nothing was kept there, but for what an unknown command may
-    /// have left, learns what becomes of each request, and goes on.
+    /// have left, or what can be begun again, learns what becomes of each request, and goes on.
     pub fn submit(&mut self, upstream: &Upstream, mut batch: Batch) -> Ticket {
         if self.way.is_dedicated() {
             batch.is_timed = !self.way.may_wait();
-            batch.loss = self.keeps_nothing().then_some(LOSS);
+            batch.loss = (self.keeps_nothing() || self.way.tracking().is_some()).then_some(LOSS);
         }
         self.lane(upstream).submit(batch)
     }
@@ -227,7 +239,10 @@ impl Session {
     /// Its own connection is lost. Whatever the upstream kept for it there is gone and cannot be made again behind its
     /// back, so the client is closed; one for which nothing was kept goes on without a connection of its own.
     pub fn lose_connection(&mut self) {
-        if self.way.is_dedicated() && !self.keeps_nothing() {
+        if self.way.tracking().is_some() {
+            // What it tracks is begun again over other connections.
+            self.way.connection().into_iter().for_each(Pinned::give_up);
+        } else if self.way.is_dedicated() && !self.keeps_nothing() {
             self.closing = true;
         } else {
             self.way.close();

@@ -48,11 +48,11 @@ struct ChosenLane {
 
 /// A connection of the client's own, and what the upstream keeps there for the client.
 #[derive(Debug)]
-struct Own {
-    connection: Pinned,
-    state: UpstreamState,
+pub(super) struct Own {
+    pub(super) connection: Pinned,
+    pub(super) state: UpstreamState,
     /// Where the upstream is a cluster: its connections to other nodes.
-    beside: Beside,
+    pub(super) beside: Beside,
 }
 
 impl Own {
@@ -126,6 +126,11 @@ impl Way {
         Some(own.beside.transacting_mut().unwrap_or(&mut own.connection))
     }
 
+    /// A transaction goes on over a connection beside the client's own one that `leads` there; false if it has none.
+    pub fn transacts_where(&mut self, leads: impl Fn(&Pinned) -> bool) -> bool {
+        self.own_mut().is_some_and(|own| own.beside.transacts_where(leads))
+    }
+
     /// A transaction goes on over this connection, to another node of a cluster.
     pub fn transacts_over(&mut self, connection: Pinned) {
         match &mut self.0 {
@@ -157,14 +162,14 @@ impl Way {
         self.own_mut().map(|own| &mut own.state)
     }
 
-    fn own(&self) -> Option<&Own> {
+    pub(super) fn own(&self) -> Option<&Own> {
         match &self.0 {
             Road::Shared(_) => None,
             Road::Lent(_, own) | Road::Dedicated(own, _) => Some(own),
         }
     }
 
-    fn own_mut(&mut self) -> Option<&mut Own> {
+    pub(super) fn own_mut(&mut self) -> Option<&mut Own> {
         match &mut self.0 {
             Road::Shared(_) => None,
             Road::Lent(_, own) | Road::Dedicated(own, _) => Some(own),

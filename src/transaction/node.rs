@@ -87,6 +87,9 @@ impl Transaction {
         let is_begun = self.is_open && !opens;
         self.be_at_slot(desk, is_begun).await.inspect_err(|_| self.dirty |= self.in_multi)?;
         loop {
+            if opens {
+                self.say_caching(desk);
+            }
             if opens && self.node.asks {
                 desk.session.way.transacting().into_iter().for_each(|own| own.ask_for_slot());
             }
@@ -137,13 +140,19 @@ impl Transaction {
     /// The first command with a key decides where the transaction is.
     async fn be_at_slot(&mut self, desk: &mut Desk<'_>, is_begun: bool) -> Result<(), String> {
         let to @ To::Slot(slot) = desk.session.to else { return Ok(()) };
-        let leads_there = |own| desk.services.upstream.leads_to(own, to);
+        let services = desk.services;
+        let leads_there = |own: &Pinned| services.upstream.leads_to(own, to);
         if self.node.slot.is_some() || !desk.services.upstream.is_cluster() {
             return Ok(());
         }
         (self.node.slot, self.node.trail) = (Some(slot), Trail::of(to));
         if desk.session.way.transacting().is_none_or(leads_there) || !self.node.can_repeat(is_begun) {
             return Ok(());
+        }
+        if desk.session.way.own_to(leads_there).is_some() {
+            self.discard(desk);
+            desk.session.way.transacts_where(leads_there);
+            return self.repeat(desk).await;
         }
         let (group, account) = (desk.session.group.clone(), desk.session.account.clone());
         let pinned = desk.services.upstream.pin_at(to, &group, &account).await.map_err(|error| error.to_string())?;
@@ -172,16 +181,32 @@ impl Transaction {
 
     /// From now on it uses this connection, on which what it has been sent is sent again.
     async fn repeat_over(&mut self, desk: &mut Desk<'_>, mut pinned: Pinned) -> Result<(), String> {
-        desk.session.tell(&mut pinned).await?;
+        desk.session.tell(&desk.services.upstream, &mut pinned).await?;
         self.discard(desk);
         desk.session.way.transacts_over(pinned);
+        self.repeat(desk).await
+    }
+
+    /// What it has been sent is sent again.
+    async fn repeat(&self, desk: &mut Desk<'_>) -> Result<(), String> {
         if self.node.replies == 0 {
             return Ok(());
         }
+        self.say_caching(desk);
         let said = self.ask_once(desk, self.node.sent.clone().freeze(), self.node.replies).await;
         match said.strip_prefix(b"-") {
             Some(error) => Err(String::from_utf8_lossy(error).trim_end().to_owned()),
             None => Ok(()),
+        }
+    }
+
+    /// What CLIENT CACHING says of a transaction stands before MULTI. A node that is asked for a slot forgets it.
+    fn say_caching(&self, desk: &mut Desk<'_>) {
+        let Some(tracking) = desk.session.way.tracking_mut() else { return };
+        tracking.is_unheard |= tracking.caching.is_some() && self.node.asks;
+        let caching = tracking.caching.clone();
+        if let (Some(bytes), Some(own)) = (caching, desk.session.way.transacting()) {
+            let _unread = own.lane().submit(Batch::queued(bytes, 1, QUEUE_LOSS));
         }
     }
 

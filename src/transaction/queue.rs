@@ -36,6 +36,9 @@ pub(super) fn place(services: &Services, session: &mut Session, request: &Reques
         Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), spec) if services.has_hub(session) => {
             Place::Refused(errors::transaction::shared_subscription(&spec.name))
         }
+        Route::Pinned(Pin::State, _) if services.upstream.is_cluster() && request.is(1, "TRACKING") => {
+            Place::Refused(errors::transaction::TRACKING.into())
+        }
         Route::Pinned(pin, spec) => pinned(*pin, request, spec),
         Route::Local(Local::Select, spec) => select(request, spec),
         Route::Local(Local::Hello, spec) => hello(services, session, request, spec),

@@ -30,6 +30,7 @@ pub use pinned::shelf::Member;
 pub use pinned::{Lost, Pinned};
 pub use pipeline::account::{Account, Kept};
 pub use pipeline::batch::{Asked, Batch, Expect, Loss, Stop, To};
+pub use pipeline::cluster::{Rider, Unheard};
 pub use pipeline::inbox::Inbox;
 pub use pipeline::lane::Lane;
 pub use pipeline::lane_ticket::{Broken, Chunk};
@@ -40,7 +41,7 @@ pub use trail::{Onward, Trail};
 use crate::command::{Spec, Table};
 use crate::telemetry::client_memory::Holding;
 use pinned::pool::Pool;
-use pipeline::cluster::{ClusterLane, Rider};
+use pipeline::cluster::ClusterLane;
 use pipeline::server_lane::ServerLane;
 use pipeline::servers::Servers;
 
@@ -81,15 +82,14 @@ impl Upstream {
     }
 
     fn cluster_lane(&self, group: &Group, client: u64, account: &Rc<Account>, is_alone: bool) -> Lane {
-        let rider = Rider { group: group.clone(), client, account: account.clone(), is_alone };
+        let rider = Rider { group: group.clone(), client, account: account.clone(), is_alone, unheard: None };
         Lane::Cluster(Rc::new(ClusterLane::new(self.servers.clone(), rider)))
     }
 
     /// The lane of a client in a cluster that has connections for itself: over these to the nodes that they lead to,
     /// and over the shared lanes to the others.
     #[must_use]
-    pub fn lane_around(&self, own: &[&Pinned], group: &Group, client: u64, account: &Rc<Account>) -> Lane {
-        let rider = Rider { group: group.clone(), client, account: account.clone(), is_alone: false };
+    pub fn lane_around(&self, own: &[&Pinned], rider: Rider) -> Lane {
         let lane = |pinned: &&Pinned| match pinned.lane() {
             Lane::Server(lane) => Some((pinned.endpoint.clone(), lane.clone())),
             Lane::Cluster(_) => None,
@@ -236,6 +236,40 @@ impl Upstream {
                 // Another node has what this one had.
                 Err(ConnectError::Retired) if !Rc::ptr_eq(&pool, &self.pool(to)) => {}
                 pinned => return pinned,
+            }
+        }
+    }
+
+    /// Another connection to where `pinned` leads.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn pin_with(
+        &self,
+        pinned: &Pinned,
+        group: &Group,
+        account: &Rc<Account>,
+    ) -> Result<Pinned, ConnectError> {
+        self.pool_of(pinned.endpoint.clone()).take(group, account).await
+    }
+
+    /// Counts how often slots of a cluster were not any more where they had been.
+    #[must_use]
+    #[inline]
+    pub fn moves(&self) -> u64 {
+        self.endpoint.cluster.moves()
+    }
+
+    /// Waits until the upstream is not what it was when it had these numbers.
+    pub fn outdates(&self, edition: u64, moves: u64) -> impl Future<Output = ()> + use<> {
+        let endpoint = self.endpoint.clone();
+        async move {
+            loop {
+                let changed = endpoint.cluster.changed();
+                if endpoint.cluster.edition() != edition || endpoint.cluster.moves() != moves {
+                    return;
+                }
+                changed.await;
             }
         }
     }

@@ -202,11 +202,12 @@ impl Joining {
             Some(theirs) => theirs.parts().await.map(|(reply, pushes)| (Some(reply), pushes))?,
             None => (None, Bytes::new()),
         };
-        let mut reply = Pieces::from(pushes);
-        reply.append_all(match self.split {
+        let mut reply = match self.split {
             Split::Values => join_values(parts, upstream, self.proto),
             Split::Remove | Split::Exists | Split::Touch => join_counts(&parts, upstream),
-        });
+        };
+        // What has changed since one part was read is told behind the whole.
+        reply.append(pushes);
         Ok(reply)
     }
 

@@ -9,7 +9,6 @@ mod random_key;
 use super::Flow;
 use super::call::Call;
 use crate::command::Spec;
-use crate::resp::pieces::Pieces;
 use crate::route::Spread;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use by_slot::BySlot;
@@ -25,8 +24,9 @@ impl Call<'_> {
                 let parts = BySlot::send(lane, &words, step, joint, spec.flags.readonly);
                 Flow::Later(Box::pin(async move {
                     let (reply, pushes) = parts.joined().await?;
-                    let mut all = Pieces::from(pushes);
-                    all.append_all(reply);
+                    // What has changed since one part was read is told behind the whole.
+                    let mut all = reply;
+                    all.append(pushes);
                     Ok(all)
                 }))
             }

@@ -98,6 +98,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Waited::Ended(Ok(reply)) => {
                 self.connection.replies.tail().put_slice(&reply);
                 pinned.give_back();
+                // Of what it may have read.
+                self.session.way.note_unheard();
             }
             Waited::Ended(Err(Lost)) => self.error(errors::upstream::LOST_WAITING),
             Waited::Revoked(refusal) => self.refused(request, &refusal),

@@ -89,12 +89,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         broadcast: Rc<Broadcast>,
     ) -> Self {
         session.account.limit(limits.client_output.0);
+        let mut replies = Replies::default();
+        replies.unsolicited.peer = Some(session.peer.clone());
         Self {
             peer: session.peer.clone(),
             account: session.account.clone(),
             stream,
             incoming: BytesMut::new(),
-            replies: Replies::default(),
+            replies,
             limits,
             metrics,
             heard: broadcast.announcements(),
@@ -332,7 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Poll::Ready(Ok(false));
         }
         let is_called = std::mem::replace(&mut self.heard, self.broadcast.announcements()) != self.heard;
-        if is_called || self.peer.is_summoned() {
+        if is_called || self.peer.is_summoned() || self.replies.unsolicited.is_called() {
             return Poll::Ready(Ok(true));
         }
         self.poll_read(cx).map_ok(|()| true)

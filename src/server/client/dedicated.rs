@@ -75,6 +75,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if !self.has_own(Duration::ZERO).await? {
             return Ok(());
         }
+        if self.services.upstream.is_cluster() {
+            match () {
+                () if request.view().is(1, "TRACKING") => return self.track(request).await,
+                () if request.view().is(1, "CACHING") => return self.cache_next(request).await,
+                () => {}
+            }
+        }
         let (bytes, redirect) = match self.redirected(request).await? {
             Ok(rewritten) => rewritten,
             Err(text) => {
@@ -91,6 +98,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             // Those beside it are told when they are needed again.
             self.session.way.beside_mut().into_iter().for_each(Beside::close);
             self.note_redirect();
+            // What they may have told is missed.
+            self.session.way.note_unheard();
         }
         let reply = with_our_ids(&reply, self.session.way.state().redirect);
         self.connection.replies.tail().put_slice(&reply);
@@ -168,6 +177,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// What comes unsolicited is taken from the dedicated connection, if there is one.
     pub(super) fn follow_inbox(&mut self) {
+        if self.hear() {
+            self.connection.replies.unsolicited.inbox = None;
+            return;
+        }
         match self.session.way.inbox() {
             Some(inbox) => self.connection.replies.unsolicited.inbox = Some(inbox.clone()),
             None => self.empty_inbox(),

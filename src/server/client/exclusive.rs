@@ -11,6 +11,7 @@ use crate::dispatch::{Exclusive, Move};
 use crate::errors;
 use crate::resp::{Proto, decode, encode};
 use crate::route::{Pin, Refusal};
+use crate::session::Beside;
 use crate::telemetry::refusals::{Who, shown};
 use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
 
@@ -38,6 +39,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Exclusive::Long(request) => self.blocking(Pin::Blocking, &request).await?,
             Exclusive::Stream => self.stream().await?,
             Exclusive::Far(request) => self.reach(&request).await?,
+            Exclusive::Opted(request) => self.opted(&request).await?,
             Exclusive::Reset => unless(killed, self.reset()).await?,
             Exclusive::Transaction(request, route) => self.in_transaction(&request, route).await?,
             Exclusive::Ended => {}
@@ -163,6 +165,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             Ok(refused) => {
                 self.session.way.connection_mut().into_iter().for_each(|own| own.speaks(group.proto));
+                // Those beside it are as they were: they are opened again.
+                self.session.way.beside_mut().into_iter().for_each(Beside::close);
+                self.session.way.note_unheard();
                 self.connection.replies.loud().put_slice(&pushes);
                 refused.map_or(Ok(()), |text| Err(Disagreed::Said(text)))
             }

@@ -38,6 +38,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             self.session.catch_up(&self.services.upstream);
         }
+        if !is_settled && self.connection.replies.unsolicited.must_pause() {
+            return Next::Settled;
+        }
         let mut next = Next::Read;
         while matches!(next, Next::Read) && !self.session.closing {
             if self.batch.length() == 0 && self.connection.is_full() {
@@ -104,6 +107,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         // What is looked at again is paid for once.
         let is_paid = self.lookahead.is_under_way();
         let route = if is_paid { route } else { self.services.unless_too_fast(&mut self.session, route) };
+        if self.session.way.is_caching()
+            && let Some(next) = self.take_opted(length, &route)
+        {
+            return next;
+        }
         self.take_routed(length, route)
     }
 
@@ -212,6 +220,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub(super) fn answer_inline(&mut self, request: &OwnedRequest, route: Route) -> Next {
+        if !request.view().is(0, "CLIENT") && !request.view().is(0, "MULTI") {
+            self.forget_caching(true);
+        }
         self.begin_reply(&route, request.view().len());
         answer(&self.services, &mut self.session, &mut self.connection.replies, &request.view(), route)
     }

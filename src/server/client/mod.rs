@@ -9,7 +9,7 @@
 //! The folder by what each file owns: the socket (`connection`, `transfer`), the replies owed and what is written
 //! (`replies`, `unsolicited`, `output`), the requests in the buffer (`intake`, `batch`, `multi_lookahead`), and what a
 //! client does alone (`exclusive`, and from there `blocking`, `dedicated`, `redirect`, `streaming`, `transaction`,
-//! `resubscribe`, `revoke`, `replicate`).
+//! `resubscribe`, `revoke`, `replicate`, `tracking`).
 
 mod acknowledged;
 mod announcement;
@@ -20,6 +20,7 @@ mod dedicated;
 mod everywhere;
 mod exclusive;
 mod explain;
+mod heard;
 mod intake;
 mod multi_lookahead;
 mod output;
@@ -30,6 +31,7 @@ mod replies;
 mod resubscribe;
 mod revoke;
 mod streaming;
+mod tracking;
 mod transaction;
 mod transfer;
 mod unsolicited;
@@ -179,6 +181,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 // A separate allocation, as below.
                 Box::pin(self.come_when_summoned()).await?;
             }
+            if self.must_track_again() {
+                Box::pin(self.track_again()).await?;
+            }
             self.weigh();
             let next = self.take_requests();
             self.note_subscriber();
@@ -199,6 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 }
                 Next::Room => self.gets(Needs::Room).await?,
                 Next::Settled => self.gets(Needs::Answers).await?,
+                Next::Read if self.must_track_again() => {}
                 Next::Read => self.exchange().await?,
             }
         }

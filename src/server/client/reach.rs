@@ -55,7 +55,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if !self.session.has_to_say() {
             return Ok(Some(pinned));
         }
-        let told = self.connection.meanwhile(self.session.tell(&mut pinned)).await?;
+        let telling = self.session.tell(&self.services.upstream, &mut pinned);
+        let told = self.connection.meanwhile(telling).await?;
         Ok(told.map_err(|text| self.error(&text)).ok().map(|()| pinned))
     }
 
@@ -121,6 +122,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         left_nothing: bool,
     ) -> Result<(), End> {
         if left_nothing {
+            if further.is_some() {
+                self.session.way.note_unheard();
+            }
             further.into_iter().for_each(Pinned::give_back);
             return Ok(());
         }

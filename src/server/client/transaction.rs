@@ -332,6 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.session.way.transacting_mut().into_iter().for_each(Pinned::moved);
         }
         self.session.way.beside_mut().into_iter().for_each(Beside::ends_transaction);
+        self.forget_caching(false);
         self.transaction = None;
         self.connection.replies.is_refused = false;
         self.connection.kept = 0;

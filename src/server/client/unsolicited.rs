@@ -6,8 +6,10 @@ use std::task::{Context, Poll};
 
 use bytes::BufMut;
 
+use super::heard::Heard;
 use super::output::Output;
-use crate::resp::Proto;
+use crate::clients::Peer;
+use crate::resp::{Proto, invalidation};
 use crate::upstream::{Broken, Ceased, Inbox, Subscriber};
 
 /// Why nothing more can be sent.
@@ -42,13 +44,46 @@ pub(super) struct Unsolicited {
     pub(super) subscriber: Option<Arc<Subscriber>>,
     /// The client's protocol, for shared messages.
     pub(super) proto: Proto,
+    /// Of a client that tracks its keys behind a cluster: its own connections.
+    pub(super) heard: Option<Box<Heard>>,
+    /// The client, which others may have named to be told of their keys.
+    pub(super) peer: Option<Arc<Peer>>,
 }
 
 impl Unsolicited {
     /// Nobody sends the client anything without a request for it.
     #[inline]
-    pub(super) const fn has_no_source(&self) -> bool {
-        self.inbox.is_none() && self.subscriber.is_none()
+    pub(super) fn has_no_source(&self) -> bool {
+        self.inbox.is_none()
+            && self.subscriber.is_none()
+            && self.heard.is_none()
+            && self.peer.as_ref().is_none_or(|peer| !peer.invalidations.is_any())
+    }
+
+    /// True when a tracking client should look at its connections.
+    pub(super) fn is_called(&self) -> bool {
+        self.heard.as_ref().is_some_and(|heard| heard.is_called())
+    }
+
+    /// True when something waits for a tracking client that comes to it only once nothing is owed.
+    pub(super) fn must_pause(&self) -> bool {
+        self.heard.as_ref().is_some_and(|heard| heard.has_come())
+    }
+
+    /// Passes on what is for another client, whatever this one is owed.
+    pub(super) fn pass_on(&mut self, cx: &mut Context<'_>) {
+        if let Some(heard) = &mut self.heard {
+            heard.pass_on(cx);
+        }
+    }
+
+    /// What the client is told of the keys of others.
+    fn tell_of_others(&self, out: &mut Output) {
+        let Some(peer) = self.peer.as_ref().filter(|peer| peer.invalidations.is_any()) else { return };
+        let hears = self.proto == Proto::Resp3 || peer.read(|state| state.subscribed != [0; 3]);
+        for keys in peer.invalidations.take().into_iter().filter(|_| hears) {
+            out.append(invalidation::message(self.proto, keys.as_deref()));
+        }
     }
 
     /// What came right behind the last reply, if it has come already.
@@ -65,7 +100,11 @@ impl Unsolicited {
     }
 
     /// Moves what has come to `out`, until that holds `enough` bytes.
-    pub(super) fn poll(&self, cx: &Context<'_>, out: &mut Output, enough: usize) -> Result<(), Stopped> {
+    pub(super) fn poll(&mut self, cx: &Context<'_>, out: &mut Output, enough: usize) -> Result<(), Stopped> {
+        self.tell_of_others(out);
+        if let Some(heard) = &mut self.heard {
+            heard.poll(cx, out, enough);
+        }
         while let (Some(inbox), true) = (&self.inbox, out.len() < enough) {
             match inbox.poll_take(cx) {
                 Poll::Pending => break,

@@ -86,6 +86,8 @@ pub struct Pinned {
     /// The name that it has at the upstream, and whose name it should have.
     name: Rc<RefCell<Bytes>>,
     account: Rc<Account>,
+    /// Another one to the same server, where what its server tells of its client's keys arrives.
+    pub ear: Option<Box<Self>>,
     pub(super) endpoint: Arc<Endpoint>,
     _permit: OwnedSemaphorePermit,
 }
@@ -121,7 +123,7 @@ impl Pinned {
             tokio::task::spawn_local(keeper.run(connection));
         }
         let (queue, lane) = (lane.queue.clone(), Lane::Server(lane));
-        let pinned = Self { lane, queue, inbox, id, moved, name, account, endpoint, _permit: permit };
+        let pinned = Self { lane, queue, inbox, id, moved, name, account, ear: None, endpoint, _permit: permit };
         if is_open {
             pinned.take_name();
         }
@@ -198,6 +200,12 @@ impl Pinned {
         self.ask(Bytes::copy_from_slice(request), Expect::Replies(1), pushes).await
     }
 
+    /// What the server tells of its client's keys arrives there from now on, for the client of this id.
+    pub fn hear_over(&mut self, ear: Self, client: u64) {
+        self.inbox.redirects(ear.id.map(|id| (id, client)));
+        self.ear = Some(Box::new(ear));
+    }
+
     /// Waits until everything that it was given has been sent, and does not keep the connection open meanwhile. The
     /// task of the connection writes what it takes before anybody else on this thread has a turn.
     pub fn sent(&self) -> impl Future<Output = ()> + use<> {
@@ -216,7 +224,12 @@ impl Pinned {
     /// True when the connection is gone, and nothing more can be sent.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.inbox.lost().is_some()
+        self.inbox.lost().is_some() || self.ear.as_ref().is_some_and(|ear| ear.is_lost())
+    }
+
+    /// It has not answered: nothing is read from it any more.
+    pub fn give_up(&self) {
+        self.inbox.lose("it gave no reply".to_owned(), false);
     }
 
     /// Everything of one kind that is subscribed.

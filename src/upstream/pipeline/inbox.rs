@@ -93,6 +93,19 @@ impl Inbox {
         }
     }
 
+    /// What came among replies that its client does not get.
+    pub fn heard(&self, frames: Bytes) {
+        if !frames.is_empty() {
+            self.push(frames);
+        }
+    }
+
+    /// True when something waits.
+    #[must_use]
+    pub fn has_come(&self) -> bool {
+        !self.0.borrow().frames.is_empty()
+    }
+
     /// True for a line that a monitor is not shown.
     pub(super) fn is_own_line(&self, frame: &[u8]) -> bool {
         self.0.borrow_mut().own_lines.as_mut().is_some_and(|lines| lines.is_own(frame))

@@ -1,6 +1,7 @@
 //! A Redis Cluster behind one plain port (`redis+cluster://`).
 
 mod blocking;
+mod cache;
 mod failover;
 mod fanout;
 mod fanout_nodes;

@@ -35,6 +35,8 @@ use watch::Watch;
 pub(crate) struct Cluster {
     /// Counts the maps there were, so that who has one knows whether it is the last.
     edition: AtomicU64,
+    /// Counts the maps in which a slot was not any more where it had been.
+    moves: AtomicU64,
     /// None where there is no cluster, or no node has answered yet.
     map: Mutex<Option<Arc<SlotMap>>>,
     /// `upstream.url` leads to a cluster, or did and leads to nobody yet.
@@ -90,6 +92,11 @@ impl Cluster {
         self.edition.load(Ordering::Acquire)
     }
 
+    /// Counts the maps in which a slot was not any more where it had been.
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
+    }
+
     /// The last map.
     pub(crate) fn map(&self) -> Option<Arc<SlotMap>> {
         self.lock().clone()
@@ -128,6 +135,11 @@ impl Cluster {
             _ => false,
         };
         if !is_same {
+            if let Some(known) = known
+                && next.as_ref().is_none_or(|next| known.is_left(next))
+            {
+                self.moves.fetch_add(1, Ordering::Release);
+            }
             *known = next.map(Arc::new);
             self.edition.fetch_add(1, Ordering::Release);
             self.changed.notify_waiters();

@@ -103,6 +103,13 @@ impl SlotMap {
             && self.nodes.iter().zip(&other.nodes).all(|(one, other)| is_same(one, other))
     }
 
+    /// True when a slot has left its owner by the `next` map.
+    pub(super) fn is_left(&self, next: &Self) -> bool {
+        let node = |map: &Self, owner: u16| map.nodes.get(usize::from(owner)).map(|node| node.number);
+        let mut pairs = self.owners.iter().zip(&next.owners).filter(|(before, _)| **before != NOBODY);
+        pairs.any(|(before, after)| node(self, *before) != node(next, *after))
+    }
+
     /// The same, but for a slot that the node at this place owns. A replica that owns one has taken the place of its
     /// master, and owns all of them.
     pub(super) fn with_owner(&self, slot: u16, at: usize) -> Self {

@@ -12,9 +12,9 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Sleep;
 
-use super::ClusterLane;
 use super::part::Part;
 use super::replies::{Look, Replies};
+use super::{ClusterLane, Unheard};
 use crate::resp::encode;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::cluster::redirect::{PAUSE, Redirect};
@@ -70,6 +70,8 @@ pub struct Merged {
     beat: Option<u64>,
     /// Behind what was gathered.
     next: Option<Result<Chunk, Broken>>,
+    /// Follows what was answered last.
+    unheard: Option<Unheard>,
     is_muted: bool,
 }
 
@@ -87,6 +89,7 @@ impl Merged {
             gathered: BytesMut::new(),
             beat: None,
             next: None,
+            unheard: None,
             is_muted: false,
         }
     }
@@ -151,7 +154,7 @@ impl Merged {
 
     /// Gathers the short replies that are here, which almost all are; true if there was one.
     fn gather(&mut self) -> bool {
-        if self.again.is_some() || self.replies.are_begun() {
+        if self.again.is_some() || self.replies.are_begun() || self.lane.rider.unheard.is_some() {
             return false;
         }
         let before = self.gathered.len();
@@ -169,6 +172,9 @@ impl Merged {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Broken>> {
         loop {
+            if let Some(push) = self.unheard.take().map(|unheard| unheard.tell()).filter(|push| !push.is_empty()) {
+                return Poll::Ready(Ok(Next::Chunk(Chunk::Push(push))));
+            }
             if self.gather() {
                 self.is_awaited = false;
                 return Poll::Ready(Ok(Next::Gathered));
@@ -230,6 +236,10 @@ impl Merged {
     /// The front request has been answered.
     fn pass(&mut self, at: usize) {
         self.order.pop_front();
+        let by = self.again.as_ref().and_then(|again| again.part.as_ref()).or(self.parts.get(at));
+        let to = self.parts.get(at).and_then(Part::front).map(|asked| asked.to);
+        let unheard = by.zip(to).and_then(|(part, to)| self.lane.unheard_from(&part.server, to));
+        self.unheard = unheard.cloned();
         (self.again, self.is_awaited) = (None, false);
         self.replies.begin();
         if let Some(part) = self.parts.get_mut(at) {

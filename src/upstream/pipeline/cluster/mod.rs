@@ -16,6 +16,7 @@ mod holding;
 mod merged;
 mod part;
 mod replies;
+mod unheard;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,10 +25,11 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::account::Account;
-use super::batch::{Asked, Batch, To};
+use super::batch::{Asked, Batch, Loss, To};
 use super::lane_ticket::LaneTicket;
 use super::server_lane::ServerLane;
 use super::servers::Servers;
+use crate::errors;
 use crate::telemetry::clock::Tick;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::cluster::SlotMap;
@@ -36,16 +38,25 @@ use crate::upstream::endpoint::replicas::readers::{Reader, Readers};
 pub(crate) use holding::Holding;
 pub use merged::Merged;
 use part::Part;
+pub use unheard::Unheard;
 
 /// Whose requests they are.
 #[derive(Clone, Debug)]
-pub(crate) struct Rider {
-    pub(crate) group: Group,
-    pub(crate) client: u64,
-    pub(crate) account: Rc<Account>,
+pub struct Rider {
+    /// Its protocol, database and login.
+    pub group: Group,
+    /// Its id.
+    pub client: u64,
+    /// What it holds.
+    pub account: Rc<Account>,
     /// It has its lanes for itself, where there is room for that.
-    pub(crate) is_alone: bool,
+    pub is_alone: bool,
+    /// It tracks its keys, over the connections that it has for itself.
+    pub unheard: Option<Unheard>,
 }
+
+/// What a client that tracks its keys is answered for requests on a connection that is lost.
+const TRACKING_LOSS: Loss = Loss { sent: errors::upstream::LOST, unsent: errors::upstream::LOST_UNSENT };
 
 /// One client's lanes to the nodes of a cluster.
 #[derive(Debug)]
@@ -54,6 +65,8 @@ pub struct ClusterLane {
     rider: Rider,
     /// What takes whatever belongs to no slot, for a client that has a connection of its own.
     home: Option<Arc<Endpoint>>,
+    /// Where its client has a connection of its own.
+    own: Vec<Arc<Endpoint>>,
     /// None where no node has answered yet.
     map: Option<Arc<SlotMap>>,
     lanes: RefCell<Vec<(Arc<Endpoint>, ServerLane)>>,
@@ -63,13 +76,14 @@ impl ClusterLane {
     /// That of a client with nothing under way.
     pub(crate) fn new(servers: Rc<Servers>, rider: Rider) -> Self {
         let map = servers.upstream.cluster.map();
-        Self { servers, rider, home: None, map, lanes: RefCell::default() }
+        Self { servers, rider, home: None, own: Vec::new(), map, lanes: RefCell::default() }
     }
 
     /// The same for a client that has these lanes for itself, the first of which takes whatever belongs to no slot.
     pub(crate) fn around(servers: Rc<Servers>, rider: Rider, own: Vec<(Arc<Endpoint>, ServerLane)>) -> Self {
         let home = own.first().map(|(server, _)| server.clone());
-        Self { home, lanes: RefCell::new(own), ..Self::new(servers, rider) }
+        let nodes = own.iter().map(|(server, _)| server.clone()).collect();
+        Self { home, own: nodes, lanes: RefCell::new(own), ..Self::new(servers, rider) }
     }
 
     /// The replica that takes this, if one may.
@@ -97,8 +111,17 @@ impl ClusterLane {
         self.server(self.servers.upstream.cluster.map().as_deref(), to)
     }
 
+    /// What follows what this server answers about a slot, where its client will not hear when that changes.
+    fn unheard_from(&self, server: &Arc<Endpoint>, to: To) -> Option<&Unheard> {
+        let is_own = || self.own.iter().any(|own| Arc::ptr_eq(own, server));
+        self.rider.unheard.as_ref().filter(|_| to.slot().is_some() && !is_own())
+    }
+
     /// Hands requests to a server's lane.
-    fn hand(&self, server: &Arc<Endpoint>, batch: Batch) -> LaneTicket {
+    fn hand(&self, server: &Arc<Endpoint>, mut batch: Batch) -> LaneTicket {
+        if self.rider.unheard.is_some() {
+            batch.loss = batch.loss.or(Some(TRACKING_LOSS));
+        }
         let mut lanes = self.lanes.borrow_mut();
         if let Some((_, lane)) = lanes.iter().find(|(known, _)| Arc::ptr_eq(known, server)) {
             return lane.submit(batch);
@@ -111,7 +134,7 @@ impl ClusterLane {
     }
 
     fn open(&self, server: &Arc<Endpoint>) -> ServerLane {
-        let Rider { group, client, account, is_alone } = &self.rider;
+        let Rider { group, client, account, is_alone, .. } = &self.rider;
         if *is_alone && let Some(permit) = server.permits.enter_if_open() {
             return ServerLane::start_private(server.clone(), group.clone(), account, permit);
         }
