@@ -27,6 +27,10 @@ pub enum Reach {
 #[allow(missing_docs, reason = "they are the policies of the command table")]
 pub enum Joint {
     Listed,
+    /// All elements, each once.
+    Distinct,
+    /// Names, each with its count.
+    Counted,
     AllSucceeded,
     OneSucceeded,
     And,
@@ -46,6 +50,11 @@ const BESIDE_TIPS: &[(&str, Option<(Reach, Joint)>)] = &[
     ("module|loadex", Some((Reach::All, Joint::AllSucceeded))),
     ("module|unload", Some((Reach::All, Joint::AllSucceeded))),
     ("ping", None),
+    ("pubsub|channels", Some((Reach::All, Joint::Distinct))),
+    ("pubsub|numpat", Some((Reach::All, Joint::Sum))),
+    ("pubsub|numsub", Some((Reach::All, Joint::Counted))),
+    ("pubsub|shardchannels", Some((Reach::All, Joint::Distinct))),
+    ("pubsub|shardnumsub", Some((Reach::All, Joint::Counted))),
     ("save", Some((Reach::Masters, Joint::AllSucceeded))),
 ];
 
@@ -126,6 +135,7 @@ mod tests {
             ("msetnx a 1 b 2", None),
             ("msetex 2 a 1 b 2 EX 5", None),
             ("rename a b", None),
+            ("pubsub numsub a", Some(Spread::Nodes(Reach::All, Joint::Counted))),
             ("dbsize", Some(Spread::Nodes(Reach::Masters, Joint::Sum))),
             ("script load x", Some(Spread::Nodes(Reach::All, Joint::AllSucceeded))),
             ("script exists x", Some(Spread::Nodes(Reach::Masters, Joint::And))),

@@ -1,5 +1,7 @@
 //! One reply of many: what each policy of the command table makes of the replies of several nodes.
 
+use std::collections::HashSet;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::resp::{decode, encode, reply};
@@ -17,20 +19,40 @@ pub fn join(joint: Joint, replies: &[Bytes]) -> Bytes {
     }
     match joint {
         Joint::OneSucceeded | Joint::AllSucceeded => first,
-        Joint::Listed => listed(replies).unwrap_or(first),
+        Joint::Listed => listed(replies, false).unwrap_or(first),
+        Joint::Distinct => listed(replies, true).unwrap_or(first),
+        Joint::Counted => counted(replies).unwrap_or(first),
         Joint::And | Joint::Or | Joint::Min | Joint::Max | Joint::Sum => numbers(joint, replies).unwrap_or(first),
     }
 }
 
-/// All elements in one array, or set, or map.
-fn listed(replies: &[Bytes]) -> Option<Bytes> {
+/// All elements in one array, or set, or map; perhaps each only once.
+fn listed(replies: &[Bytes], is_once: bool) -> Option<Bytes> {
     let kind = *replies.first()?.first()?;
     let parts: Vec<Vec<&[u8]>> = replies.iter().map(|reply| reply::parts(reply)).collect::<Option<_>>()?;
-    let (mut out, all) = (BytesMut::new(), parts.iter().map(Vec::len).sum::<usize>());
+    let (mut parts, mut seen) = (parts.concat(), HashSet::new());
+    parts.retain(|part| !is_once || seen.insert(*part));
+    let mut out = BytesMut::new();
     out.put_u8(kind);
-    out.put_slice((if kind == b'%' { all / 2 } else { all }).to_string().as_bytes());
+    out.put_slice((if kind == b'%' { parts.len() / 2 } else { parts.len() }).to_string().as_bytes());
     out.put_slice(b"\r\n");
-    parts.iter().flatten().for_each(|part| out.put_slice(part));
+    parts.iter().for_each(|part| out.put_slice(part));
+    Some(out.freeze())
+}
+
+/// The same names from each node, with a number behind each: how many are subscribed to a channel. What tells of a
+/// node's own keys is subscribed at every node, by the same clients.
+fn counted(replies: &[Bytes]) -> Option<Bytes> {
+    let lists: Vec<Vec<&[u8]>> = replies.iter().map(|reply| reply::parts(reply)).collect::<Option<_>>()?;
+    let (names, mut out) = (lists.first()?, BytesMut::new());
+    encode::array(&mut out, names.len());
+    for at in (0..names.len()).step_by(2) {
+        let numbers = lists.iter().map(|list| decode::integer(list.get(at + 1)?)).collect::<Option<Vec<_>>>()?;
+        let heads = [&b"__keyspace@"[..], b"__keyevent@"];
+        let is_of_each = decode::bulk(names[at]).is_some_and(|name| heads.iter().any(|head| name.starts_with(head)));
+        out.put_slice(names[at]);
+        encode::int(&mut out, one(if is_of_each { Joint::Max } else { Joint::Sum }, &numbers));
+    }
     Some(out.freeze())
 }
 
@@ -87,6 +109,9 @@ mod tests {
             (Joint::Listed, &["*1\r\n+a\r\n", "*0\r\n", "*1\r\n+b\r\n"], "*2\r\n+a\r\n+b\r\n"),
             (Joint::Listed, &["%1\r\n+a\r\n:1\r\n", "%1\r\n+b\r\n:2\r\n"], "%2\r\n+a\r\n:1\r\n+b\r\n:2\r\n"),
             (Joint::Listed, &["*-1\r\n", "*0\r\n"], "*-1\r\n"),
+            (Joint::Distinct, &["*2\r\n+a\r\n+b\r\n", "*0\r\n", "*1\r\n+a\r\n"], "*2\r\n+a\r\n+b\r\n"),
+            (Joint::Counted, &["*2\r\n$1\r\na\r\n:2\r\n", "*2\r\n$1\r\na\r\n:1\r\n"], "*2\r\n$1\r\na\r\n:3\r\n"),
+            (Joint::Counted, &["*0\r\n", "*0\r\n"], "*0\r\n"),
         ] {
             let replies: Vec<Bytes> = replies.iter().map(|reply| Bytes::from_static(reply.as_bytes())).collect();
             assert_eq!(join(joint, &replies), expected, "{joint:?}");

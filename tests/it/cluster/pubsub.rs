@@ -136,6 +136,50 @@ fn keyspace_notifications_come_from_every_node_and_other_messages_once() {
 }
 
 #[test]
+fn who_is_subscribed_at_any_node_is_told() {
+    let cluster = Cluster::start();
+    let sidecar = in_mode(&cluster, "exact");
+    let _here = subscribed(&sidecar, "HELLO 2", "SUBSCRIBE news");
+    let _keys = subscribed(&sidecar, "HELLO 2", "SUBSCRIBE __keyevent@0__:set");
+    let elsewhere: Vec<Wire> = cluster
+        .ports
+        .iter()
+        .map(|port| {
+            let mut wire = Wire::tcp(*port);
+            assert!(wire.ask(&format!("PSUBSCRIBE {port}*")).ends_with(":1\r\n"));
+            assert!(wire.ask("SUBSCRIBE news").ends_with(":2\r\n"));
+            wire
+        })
+        .collect();
+    let shards: Vec<(String, Wire)> = cluster
+        .masters()
+        .into_iter()
+        .map(|port| {
+            let (channel, mut wire) = (cluster.key_of(port), Wire::tcp(port));
+            assert!(wire.ask(&format!("SSUBSCRIBE {channel}")).ends_with(":1\r\n"));
+            (channel, wire)
+        })
+        .collect();
+    for hello in ["HELLO 2", "HELLO 3"] {
+        let mut wire = sidecar.wire();
+        wire.ask(hello);
+        let all = elsewhere.len() + 1;
+        let told = format!("*4\r\n$4\r\nnews\r\n:{all}\r\n$5\r\nother\r\n:0\r\n");
+        assert_eq!(wire.ask("PUBSUB NUMSUB news other"), told);
+        assert_eq!(wire.ask("PUBSUB NUMSUB"), "*0\r\n");
+        assert_eq!(wire.ask("PUBSUB CHANNELS n*"), "*1\r\n$4\r\nnews\r\n");
+        assert!(wire.ask("PUBSUB CHANNELS").starts_with("*2\r\n"));
+        assert!(wire.ask("PUBSUB NUMSUB __keyevent@0__:set").ends_with("set\r\n:1\r\n"), "it is at every master");
+        assert_eq!(wire.ask("PUBSUB NUMPAT"), format!(":{}\r\n", elsewhere.len()));
+        for (channel, _) in &shards {
+            assert!(wire.ask("PUBSUB SHARDCHANNELS").contains(channel.as_str()));
+            assert!(wire.ask(&format!("PUBSUB SHARDNUMSUB {channel}")).ends_with(":1\r\n"));
+        }
+        assert!(wire.ask("PUBSUB NOSUCH").starts_with("-ERR unknown subcommand 'NOSUCH'"));
+    }
+}
+
+#[test]
 fn who_gets_a_message_sees_what_was_written_before_it() {
     let cluster = Cluster::start();
     let sidecar = in_mode(&cluster, "exact");
