@@ -169,3 +169,21 @@ fn owned_keys_are_in_transactions_with_keys_of_any_node() {
     assert_eq!(wire.ask("EXEC"), format!("*2\r\n{alone}+OK\r\n"));
     assert_eq!(wire.ask(&format!("GET {key}")), "$1\r\n2\r\n");
 }
+
+#[test]
+fn what_stands_behind_a_refused_multi_is_done_once_though_the_slot_moves() {
+    let cluster = Cluster::start();
+    let (sidecar, masters) = (before(&cluster).start(), cluster.masters());
+    let mut wire = sidecar.wire();
+    let key = cluster.key_of(masters[0]);
+    let gone = format!("{{{key}}}");
+    wire.ask(&format!("SET {key} 1"));
+    cluster.begin_move(slot_of(&key), masters[1]);
+    for port in &masters {
+        assert_eq!(Wire::tcp(*port).ask("ACL SETUSER default -multi"), "+OK\r\n");
+    }
+    let told = at_once(&mut wire, &["MULTI", &format!("INCR {key}"), &format!("INCR {gone}"), "EXEC"]);
+    assert!(told[0].starts_with("-NOPERM") && told[2].starts_with("-ASK") && told[3].starts_with('-'), "{told:?}");
+    assert_eq!(told[1], ":2\r\n");
+    assert_eq!(wire.ask(&format!("GET {key}")), "$1\r\n2\r\n");
+}

@@ -32,6 +32,9 @@ pub(super) struct Replies {
     from: usize,
     /// A node has sent the request elsewhere by one of them.
     redirect: Option<Redirect>,
+    /// The first one was another error. Of a transaction it is that to MULTI: what stands behind was not queued, and
+    /// may have been done.
+    is_refused: bool,
 }
 
 /// What a look at the replies gives.
@@ -54,7 +57,7 @@ impl Replies {
     /// Nothing of the next request's has come.
     pub(super) fn begin(&mut self) {
         (self.skip, self.seen, self.redirect) = (0, 0, None);
-        (self.is_begun, self.is_passed) = (false, false);
+        (self.is_begun, self.is_passed, self.is_refused) = (false, false, false);
         self.held.clear();
     }
 
@@ -95,8 +98,10 @@ impl Replies {
         }
         self.seen += 1;
         let bytes = self.behind_held(bytes);
-        if self.may_redirect && self.redirect.is_none() {
-            self.redirect = part.redirect(&bytes[self.from..]);
+        if self.may_redirect && self.redirect.is_none() && !self.is_refused {
+            let reply = &bytes[self.from..];
+            self.redirect = part.redirect(reply);
+            self.is_refused = self.seen == 1 && self.redirect.is_none() && reply.starts_with(b"-");
         }
         if !is_last {
             self.held.extend_from_slice(&bytes);
