@@ -1,6 +1,7 @@
 //! SUBSCRIBE and related commands with `pubsub.mode = "shared"`, and behind a cluster: answered here, over connections
 //! that carry nothing else (`upstream/hub`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ impl Shared {
     pub(crate) fn subscribe(self, session: &Session, kind: Kind, request: &Request<'_>) -> Flow {
         let Self { hub, subscriber, patience } = self;
         let (mut replies, mut awaited) = (BytesMut::new(), Vec::new());
+        let before: HashSet<Bytes> = subscriber.names(kind).into_iter().collect();
         for name in request.args_from(1) {
             let count = subscriber.note(kind, name, true);
             confirmation(&mut replies, session.proto(), kind.word(true), Some(name), count);
@@ -43,6 +45,7 @@ impl Shared {
                 Ok(Err(error)) => error,
                 Err(_) => errors::upstream::NOT_SUBSCRIBED.to_owned(),
             };
+            awaited.retain(|(_, name)| !before.contains(name));
             Ok(undo(&hub, &subscriber, kind, awaited, &error))
         }))
     }
@@ -91,7 +94,7 @@ async fn all(awaited: &mut [(Confirmed, Bytes)]) -> Result<(), String> {
     Ok(())
 }
 
-/// The upstream did not confirm: nothing is subscribed, and the client gets an error.
+/// The upstream did not confirm: none of it is subscribed, and the client gets an error.
 fn undo(
     hub: &Arc<Hub>,
     subscriber: &Arc<Subscriber>,

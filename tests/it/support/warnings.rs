@@ -17,6 +17,7 @@ pub const NEEDS_A_RESTART: &str = "this setting is changed by a restart only; it
 pub const PANICKED: &str = "{} ended in a panic, which is a bug: please report it, with the lines before this one. {}";
 
 // Clients.
+pub const SUBSCRIPTION_REFUSED: &str = "the upstream refuses a shared subscription";
 pub const NO_ROOM: &str = "a newcomer is refused: the limit is reached";
 pub const NOT_ACCEPTED: &str = "no client can be accepted: {}; those who come wait in the backlog until a file is \
     free, \

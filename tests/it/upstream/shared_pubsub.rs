@@ -153,3 +153,17 @@ fn a_subscriber_that_does_not_read_is_cut_alone() {
     direct.ask("PUBLISH a last");
     assert!(wire.frame().ends_with(b"last\r\n"));
 }
+
+#[test]
+fn a_refused_subscription_ends_none_that_there_was() {
+    let redis = Redis::start();
+    let sidecar = shared(&redis).expect(&[warnings::SUBSCRIPTION_REFUSED]).start();
+    assert_eq!(redis.wire().ask("ACL SETUSER default resetchannels &news &__hearthside__:gap"), "+OK\r\n");
+    let mut wire = sidecar.wire();
+    assert!(wire.ask("SUBSCRIBE news").ends_with(":1\r\n"));
+    let told = wire.ask("SUBSCRIBE news secret");
+    assert!(told.starts_with("-NOPERM"), "{told}");
+    assert_eq!(redis.wire().ask("PUBLISH news hi"), ":1\r\n");
+    assert!(String::from_utf8_lossy(&wire.frame()).ends_with("news\r\n$2\r\nhi\r\n"));
+    assert!(wire.ask("UNSUBSCRIBE").ends_with("news\r\n:0\r\n"));
+}
