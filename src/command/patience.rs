@@ -40,6 +40,8 @@ impl Request<'_> {
         match () {
             () if is_any(&LAST) => Some(Place::Seconds(self.len() - 1)),
             () if is_any(&["BLMPOP", "BZMPOP"]) => Some(Place::Seconds(1)),
+            () if self.is(0, "BZMOVE") => Some(Place::Seconds(4)),
+            () if self.is(0, "BLMOVEM") => Some(Place::Seconds(5)),
             () if is_any(&["XREAD", "XREADGROUP"]) => Some(Place::Milliseconds(self.option("BLOCK")? + 1)),
             () => None,
         }
@@ -61,10 +63,18 @@ impl Request<'_> {
         None
     }
 
-    /// True for a read that begins with what comes after it: sent again, it would begin later.
+    /// The keys of the streams that a read is to begin with the end of, and the places where it says so. Sent again, it
+    /// would begin later.
     #[must_use]
-    pub fn begins_now(&self) -> bool {
-        self.is(0, "XREAD") && self.args_from(1).any(|word| word == b"$")
+    pub fn beginning_now(&self) -> Vec<(usize, &[u8])> {
+        let Some(streams) = self.option_streams().filter(|_| self.is(0, "XREAD")) else { return Vec::new() };
+        let count = (self.len() - streams - 1) / 2;
+        let keys = streams + 1..=streams + count;
+        keys.map(|key| (key + count, self.arg(key))).filter(|(id, _)| self.arg(*id) == b"$").collect()
+    }
+
+    fn option_streams(&self) -> Option<usize> {
+        (1..self.len()).find(|at| self.is(*at, "STREAMS"))
     }
 }
 
@@ -89,6 +99,10 @@ mod tests {
             ("BLPOP a -1", None),
             ("BLMPOP 2.5 1 a LEFT", Some("BLMPOP 1.000 1 a LEFT")),
             ("BZMPOP 0 1 a MIN", None),
+            ("BZMOVE a b MIN 2 COUNT 3", Some("BZMOVE a b MIN 0.500 COUNT 3")),
+            ("BLMOVEM a b LEFT RIGHT 2 COUNT 3 BULK", Some("BLMOVEM a b LEFT RIGHT 0.500 COUNT 3 BULK")),
+            ("BLMOVEM a b LEFT RIGHT 0", None),
+            ("BLMOVEM a b", None),
             ("XREAD COUNT 1 BLOCK 2000 STREAMS a 0", Some("XREAD COUNT 1 BLOCK 500 STREAMS a 0")),
             ("XREAD COUNT 1 STREAMS BLOCK 0", None),
             ("XREADGROUP GROUP block x BLOCK 1600 STREAMS a >", Some("XREADGROUP GROUP block x BLOCK 100 STREAMS a >")),
@@ -102,7 +116,11 @@ mod tests {
 
     #[test]
     fn a_read_of_what_is_to_come_begins_when_it_is_sent() {
-        assert!(request("XREAD BLOCK 0 STREAMS a $").view().begins_now());
-        assert!(!request("XREAD BLOCK 0 STREAMS a 1-1").view().begins_now());
+        let places = |line: &str| request(line).view().beginning_now().iter().map(|(at, _)| *at).collect::<Vec<_>>();
+        assert_eq!(places("XREAD BLOCK 0 STREAMS a $"), [5]);
+        assert_eq!(places("XREAD COUNT 1 BLOCK 0 STREAMS a b $ $"), [8, 9]);
+        assert_eq!(places("XREAD BLOCK 0 STREAMS $ 1-1"), [0_usize; 0]);
+        assert_eq!(places("XREAD BLOCK 0 STREAMS"), [0_usize; 0]);
+        assert_eq!(request("XREAD BLOCK 0 STREAMS a b 1 $").view().beginning_now(), [(7, &b"b"[..])]);
     }
 }

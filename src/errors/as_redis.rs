@@ -131,6 +131,8 @@ pub const CLIENT_DB: &str = "ERR DB number should be between 0 and 15";
 pub const NO_CLIENT: &str = "ERR No such client";
 /// CLIENT UNBLOCK with another word (`networking.c`, `clientCommand`).
 pub const UNBLOCK_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
+/// A command about a key that must be there.
+pub const NO_SUCH_KEY: &str = "ERR no such key";
 /// CLIENT TRACKING to a client that is not there (`networking.c`, `clientCommand`).
 pub const NO_REDIRECT_TARGET: &str = "ERR The client ID you want redirect to does not exist";
 /// A command on keys from a client that monitors (`server.c`, `processCommand`).

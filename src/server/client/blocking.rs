@@ -15,7 +15,7 @@ use super::Client;
 use super::connection::End;
 use crate::command::{OwnedRequest, Request};
 use crate::errors;
-use crate::resp::encode;
+use crate::resp::{decode, encode, reply};
 use crate::route::{Pin, Refusal, Unknown, may_end_server};
 use crate::telemetry::clock::Tick;
 use crate::upstream::{ConnectError, Expect, Lost, Onward, PING, Pinned, To, Trail};
@@ -75,11 +75,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         let mut trail = Trail::of(self.session.to);
         let Some(mut pinned) = self.borrow(Duration::ZERO).await? else { return Ok(()) };
-        let (mut asked, begun) = (request.bytes(), Instant::now());
+        let (mut asked, mut begun) = (request.clone(), Instant::now());
         loop {
-            let reply = wait(&pinned, pin, asked);
+            if self.services.upstream.is_cluster() && !asked.view().beginning_now().is_empty() {
+                let fixed = self.unless_left(Duration::ZERO, from_here(&pinned, &asked)).await?;
+                asked = fixed.unwrap_or(asked);
+            }
+            let reply = wait(&pinned, pin, asked.bytes());
             let waited = self.waited(On::of(&pinned), request, Duration::ZERO, reply).await?;
-            let Some(onward) = self.onward(&pinned, request, &waited) else {
+            let Some(onward) = self.onward(&pinned, &asked, &waited) else {
                 self.end_blocking(pinned, request, waited);
                 return Ok(());
             };
@@ -88,8 +92,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             let Some(next) = self.go_on(&mut trail, onward).await? else { return Ok(()) };
             pinned = next;
-            let rest = request.view().for_the_rest(begun.elapsed());
-            asked = rest.map_or_else(|| request.bytes(), |rest| rest.bytes());
+            // What it was told the last time is less already.
+            let waited = begun.elapsed();
+            begun += waited;
+            asked = asked.view().for_the_rest(waited).unwrap_or(asked);
         }
     }
 
@@ -120,7 +126,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     fn may_be_read_again(&self, request: &Request<'_>) -> bool {
         let spec = self.services.upstream.lookup(request.arg(0), request.arg(1));
-        self.services.upstream.is_cluster() && spec.is_some_and(|spec| spec.flags.readonly) && !request.begins_now()
+        self.services.upstream.is_cluster()
+            && spec.is_some_and(|spec| spec.flags.readonly)
+            && request.beginning_now().is_empty()
     }
 
     /// A connection to where a request goes that a node has sent on; `None` when there is none, which the client has
@@ -296,6 +304,31 @@ pub(super) async fn at_last<T>(
         }
     }
     tokio::time::timeout_at(until.into(), awaited).await.map_err(|_| end)
+}
+
+/// A read that begins with the end of streams, with the last ids there instead: a node that has the slot later is then
+/// asked for what came before it had it, too. `None` where the node does not tell.
+async fn from_here(pinned: &Pinned, request: &OwnedRequest) -> Option<OwnedRequest> {
+    let view = request.view();
+    let mut words: Vec<Vec<u8>> = view.args_from(0).map(<[u8]>::to_vec).collect();
+    for (at, key) in view.beginning_now() {
+        let mut ask = BytesMut::new();
+        encode::request(&mut ask, &[&b"XINFO"[..], b"STREAM", key]);
+        let told = pinned.call(&ask, &mut BytesMut::new()).await.ok()?;
+        words[at] = match decode::error(&told) {
+            Some(error) if error == errors::as_redis::NO_SUCH_KEY => b"0-0".to_vec(),
+            Some(_) => return None,
+            None => {
+                let parts = reply::parts(&told)?;
+                let fields = parts.chunks_exact(2);
+                let last = fields
+                    .map(|two| (two[0], two[1]))
+                    .find(|(name, _)| decode::bulk(name).is_some_and(|name| name == b"last-generated-id"));
+                decode::bulk(last?.1)?.to_vec()
+            }
+        };
+    }
+    Some(OwnedRequest::from_words(&words))
 }
 
 /// WAIT counts replicas that have what its connection wrote; behind a command that just ran there, that is everything

@@ -2,7 +2,7 @@
 
 use super::before;
 use crate::support::clusters::Cluster;
-use crate::support::nodes::slot_of;
+use crate::support::nodes::{order, slot_of};
 use crate::support::redis::SERVERS;
 use crate::support::until;
 use crate::support::wire::{Wire, line};
@@ -126,4 +126,51 @@ fn wait_counts_the_replicas_of_every_master() {
     assert_eq!(other.ask(&format!("CLIENT UNBLOCK {id}")), ":1\r\n");
     assert_eq!(reply(&mut wire), ":0\r\n");
     cluster.wake(replica);
+}
+
+#[test]
+fn a_read_of_what_is_to_come_misses_nothing_when_the_slot_moves() {
+    for server in SERVERS {
+        let cluster = Cluster::of(server);
+        let (sidecar, masters) = (before(&cluster).start(), cluster.masters());
+        for hello in ["HELLO 2", "HELLO 3"] {
+            let mut wire = sidecar.wire();
+            wire.ask(hello);
+            let from = cluster.owner(slot_of(&cluster.key_of(masters[0])));
+            let (key, to) = (cluster.key_of(from), masters[1]);
+            let (stream, other) = (format!("{{{key}}}s"), format!("{{{key}}}nosuch"));
+            assert_eq!(wire.ask(&format!("XADD {stream} 7-1 a old")), "$3\r\n7-1\r\n");
+            wire.send(&line(&format!("XREAD BLOCK 0 STREAMS {stream} {other} $ $")));
+            waits_at(from, 1);
+            let moved = cluster.begin_move(slot_of(&key), to);
+            cluster.carry(moved, &[&stream]);
+            let id = cluster.id(to);
+            order(to, &format!("CLUSTER SETSLOT {} NODE {id}", moved.slot));
+            assert_eq!(Wire::tcp(to).ask(&format!("XADD {stream} 7-2 a new")), "$3\r\n7-2\r\n");
+            order(from, &format!("CLUSTER SETSLOT {} NODE {id}", moved.slot));
+            let told = reply(&mut wire);
+            assert!(told.contains("new") && !told.contains("old"), "{told}");
+            cluster.healthy();
+        }
+    }
+}
+
+#[test]
+fn waitaof_tells_the_fewest_of_all_masters() {
+    for server in SERVERS {
+        let cluster = Cluster::with(server, 1, &["--appendonly", "yes"]);
+        let sidecar = before(&cluster).start();
+        let mut wire = sidecar.wire();
+        for key in cluster.key_of_each() {
+            assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
+        }
+        if Wire::tcp(cluster.ports[0]).ask("WAITAOF 0 0 1").starts_with("-ERR unknown command") {
+            continue;
+        }
+        assert_eq!(wire.ask("WAITAOF 1 1 10000"), "*2\r\n:1\r\n:1\r\n", "{server:?}");
+        let one = cluster.masters()[2];
+        assert_eq!(Wire::tcp(one).ask("CONFIG SET appendonly no"), "+OK\r\n");
+        assert!(wire.ask("WAITAOF 1 0 100").starts_with("-ERR WAITAOF cannot be used when numlocal is set"));
+        assert_eq!(wire.ask("WAITAOF 0 1 10000"), "*2\r\n:0\r\n:1\r\n", "{server:?}");
+    }
 }
