@@ -7,7 +7,7 @@ use crate::support::redis::{Redis, SERVERS};
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::warnings;
-use crate::support::wire::{Wire, array};
+use crate::support::wire::{Wire, array, line};
 
 /// A number of an INFO.
 fn number(info: &str, name: &str) -> u64 {
@@ -94,6 +94,23 @@ fn what_keeps_any_node_busy_is_told_and_ended() {
         let told = String::from_utf8_lossy(&busy.frame()).into_owned();
         assert!(told.starts_with('-') && told.contains("script"), "{told}");
     }
+}
+
+#[test]
+fn a_function_that_runs_at_any_node_is_told_of_and_ended() {
+    let cluster = Cluster::with(SERVERS[0], 0, &["--busy-reply-threshold", "50"]);
+    let sidecar = before(&cluster).start();
+    let (mut wire, mut busy) = (sidecar.wire(), sidecar.wire());
+    let library = "#!lua name=slow\nredis.register_function('forever', function() while true do end end)";
+    assert_eq!(wire.call(&["FUNCTION", "LOAD", library]), b"$4\r\nslow\r\n");
+    assert!(wire.ask("FUNCTION STATS").starts_with("*4\r\n$14\r\nrunning_script\r\n$-1\r\n"));
+    for key in cluster.key_of_each() {
+        busy.send(&line(&format!("FCALL forever 1 {key}")));
+        until("it is told of", || wire.ask("FUNCTION STATS").contains("$7\r\nforever\r\n"));
+        assert_eq!(wire.ask("FUNCTION KILL"), "+OK\r\n");
+        assert!(busy.frame().starts_with(b"-"));
+    }
+    assert!(wire.ask("FUNCTION KILL").starts_with("-NOTBUSY"));
 }
 
 #[test]

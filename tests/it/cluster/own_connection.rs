@@ -70,6 +70,33 @@ fn who_needs_a_further_connection_pays_for_its_request_once() {
 }
 
 #[test]
+fn what_newer_servers_set_for_a_client_holds_at_every_node_that_it_uses() {
+    let mut known = 0;
+    for server in SERVERS {
+        let cluster = Cluster::with(server, 0, &[]);
+        // Only the server that knows it knows the setting.
+        cluster.ports.iter().for_each(|port| drop(Wire::tcp(*port).ask("CONFIG SET import-mode yes")));
+        let sidecar = before(&cluster).start();
+        for (what, flag) in [("NO-TOUCH", 'T'), ("IMPORT-SOURCE", 'I')] {
+            let mut wire = sidecar.wire();
+            if Wire::tcp(cluster.ports[0]).ask(&format!("CLIENT {what} ON")) != "+OK\r\n" {
+                assert!(wire.ask(&format!("CLIENT {what} ON")).starts_with('-'), "{what}");
+                continue;
+            }
+            known += 1;
+            assert_eq!(wire.ask(&format!("CLIENT {what} ON")), "+OK\r\n");
+            for key in cluster.key_of_each() {
+                assert_eq!(wire.ask(&format!("SET {key} 1")), "+OK\r\n");
+                assert_eq!(with_flags(cluster.owner(slot_of(&key)), flag), 1, "{what}");
+            }
+            assert_eq!(wire.ask(&format!("CLIENT {what} OFF")), "+OK\r\n");
+            until("nobody is set apart any more", || cluster.ports.iter().all(|port| with_flags(*port, flag) == 0));
+        }
+    }
+    assert!(known >= 3, "two servers know the one, and one of them the other");
+}
+
+#[test]
 fn a_subscriber_with_a_connection_of_its_own_reaches_every_node() {
     let cluster = Cluster::start();
     let sidecar = before(&cluster).set("PUBSUB__MODE", "exact").start();
