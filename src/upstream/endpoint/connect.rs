@@ -39,7 +39,10 @@ pub(crate) async fn connect(endpoint: &Endpoint, group: &Group) -> Result<Connec
 pub(crate) async fn connect_in(turn: Turn<'_>, endpoint: &Endpoint, group: &Group) -> Result<Connected, ConnectError> {
     let connected = connect_now(endpoint, group).await;
     if let Err(ConnectError::Refused(text)) = &connected {
-        endpoint.logins.refused(&group.login, text);
+        match &endpoint.node {
+            Some(node) => endpoint.logins.refused_by_node(&group.login, text, node.to_string()),
+            None => endpoint.logins.refused(&group.login, text),
+        }
     }
     match &connected {
         Err(error @ ConnectError::Unreachable(..)) => {

@@ -1,5 +1,6 @@
 //! Which lanes a client may share: those in its protocol, its database, and with its rights.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -44,6 +45,11 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
+    /// The user's name, for logs.
+    pub(super) fn shown(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.user.as_deref().unwrap_or_default())
+    }
+
     /// The AUTH request that proves them.
     #[must_use]
     pub fn auth(&self) -> Vec<&[u8]> {

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use super::group::{Credentials, Login};
 use crate::errors::as_redis;
 
@@ -15,12 +17,16 @@ pub type Close = Box<dyn Fn() + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Logins {
     clients: Mutex<Clients>,
+    /// Some are doubted.
+    doubted: Notify,
 }
 
 #[derive(Default)]
 struct Clients {
     last: u64,
     of: HashMap<Arc<Credentials>, HashMap<u64, Close>>,
+    /// Those that a node of a cluster does not take, and which one.
+    doubted: HashMap<Arc<Credentials>, String>,
 }
 
 impl fmt::Debug for Logins {
@@ -53,21 +59,51 @@ impl Logins {
         }
     }
 
+    /// True while a client is in with these credentials.
+    pub(crate) fn are_in(&self, credentials: &Arc<Credentials>) -> bool {
+        self.lock().of.contains_key(credentials)
+    }
+
     /// The upstream has refused a connection of this login with `error`. If that says that it does not take the
     /// credentials, whoever came in with them before is closed.
     pub(super) fn refused(&self, login: &Login, error: &str) {
-        let Login::Client(credentials) = login else { return };
-        if !error.starts_with(as_redis::WRONG_PASSWORD_CODE) {
-            return;
-        }
+        let Some(credentials) = not_taken(login, error) else { return };
         if let Some(those) = self.lock().of.get(credentials) {
-            let user = credentials.user.as_deref().map(String::from_utf8_lossy);
             tracing::info!(
-                user = user.as_deref().unwrap_or_default(),
+                user = %credentials.shown(),
                 clients = those.len(),
                 "the upstream does not take a login any more; the clients that came in with it are closed"
             );
             those.values().for_each(|close| close());
         }
+    }
+
+    /// One node of a cluster has. That may be its own lack: the home is to be asked.
+    pub(super) fn refused_by_node(&self, login: &Login, error: &str, node: String) {
+        let Some(credentials) = not_taken(login, error) else { return };
+        let mut clients = self.lock();
+        if clients.of.contains_key(credentials) {
+            clients.doubted.insert(credentials.clone(), node);
+            self.doubted.notify_one();
+        }
+    }
+
+    /// Waits until nodes have refused logins that clients are in with: those, and a node that refused each.
+    pub(super) async fn doubted(&self) -> HashMap<Arc<Credentials>, String> {
+        loop {
+            let doubted = std::mem::take(&mut self.lock().doubted);
+            if !doubted.is_empty() {
+                return doubted;
+            }
+            self.doubted.notified().await;
+        }
+    }
+}
+
+/// The credentials of a login, if the error says that they are not taken.
+fn not_taken<'l>(login: &'l Login, error: &str) -> Option<&'l Arc<Credentials>> {
+    match login {
+        Login::Client(credentials) if error.starts_with(as_redis::WRONG_PASSWORD_CODE) => Some(credentials),
+        _ => None,
     }
 }

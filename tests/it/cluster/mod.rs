@@ -17,6 +17,7 @@ mod streamed;
 mod tracking;
 mod transactions;
 mod unsettled;
+mod users;
 
 use crate::support::clusters::Cluster;
 use crate::support::sidecar::{Builder, Sidecar};

@@ -19,7 +19,22 @@ const NODE_TIMEOUT: &str = "1000";
 /// Asked as its nodes that run are.
 pub struct Cluster {
     servers: Vec<Redis>,
+    /// The ports at which they speak with each other.
+    buses: Vec<u16>,
     running: Nodes,
+}
+
+/// A server that may become a node; it knows of no other.
+fn node(server: Server, bus: u16, arguments: &[&str]) -> Redis {
+    let bus = bus.to_string();
+    let of_cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout"];
+    let of_replica = [NODE_TIMEOUT, "--repl-diskless-sync-delay", "0"];
+    Redis::of(server, &[&of_cluster[..], &of_replica, arguments].concat())
+}
+
+/// A node of no cluster but its own, which has no slots yet.
+pub fn node_alone(arguments: &[&str]) -> Redis {
+    node(Server::Installed, free_port(), arguments)
 }
 
 impl Deref for Cluster {
@@ -43,20 +58,29 @@ impl Cluster {
     /// So many replicas for each of three masters; all have these arguments.
     pub fn with(server: Server, replicas: u16, arguments: &[&str]) -> Self {
         let buses: Vec<u16> = (0..MASTERS * (1 + replicas)).map(|_| free_port()).collect();
-        let node = |bus: &u16| {
-            let bus = bus.to_string();
-            let of_cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout"];
-            let of_replica = [NODE_TIMEOUT, "--repl-diskless-sync-delay", "0"];
-            Redis::of(server, &[&of_cluster[..], &of_replica, arguments].concat())
-        };
-        let servers: Vec<Redis> = buses.iter().map(node).collect();
+        let servers: Vec<Redis> = buses.iter().map(|bus| node(server, *bus, arguments)).collect();
         let ports = servers.iter().map(|server| server.port).collect();
-        let cluster = Self { servers, running: Nodes { ports } };
-        cluster.join(&buses);
+        let cluster = Self { servers, buses, running: Nodes { ports } };
+        cluster.join();
         cluster
     }
 
-    fn join(&self, buses: &[u16]) {
+    /// Another cluster of the same servers, without a key: each of them has another name.
+    pub fn rebuild(&self) {
+        for told in ["FLUSHALL", "CLUSTER RESET HARD"] {
+            self.ports.iter().for_each(|port| order(*port, told));
+        }
+        self.join();
+    }
+
+    /// Introduces a node to another one.
+    pub fn introduce(&self, port: u16, to: u16) {
+        let at = self.servers.iter().position(|server| server.port == to).expect("one of the nodes");
+        order(port, &format!("CLUSTER MEET 127.0.0.1 {to} {}", self.buses[at]));
+    }
+
+    fn join(&self) {
+        let buses = &self.buses;
         let (masters, replicas) = self.ports.split_at(usize::from(MASTERS));
         for (port, epoch) in self.ports.iter().zip(1..) {
             order(*port, &format!("CLUSTER SET-CONFIG-EPOCH {epoch}"));
@@ -155,6 +179,19 @@ impl Cluster {
     pub fn launch(&mut self, port: u16) {
         self.server(port).launch();
         self.runs_again(port);
+    }
+
+    /// Starts a node again at another port, with its keys, and waits until all know; gives the port.
+    pub fn readdress(&mut self, port: u16) -> u16 {
+        order(port, "SAVE");
+        let server = self.server(port);
+        server.kill();
+        server.port = free_port();
+        server.launch();
+        let new = server.port;
+        self.running.ports.iter_mut().filter(|known| **known == port).for_each(|known| *known = new);
+        self.healthy();
+        new
     }
 
     /// Stops a node without ending it.

@@ -36,6 +36,10 @@ pub const COMMAND_UNREADABLE: &str =
 pub const UNVERIFIED: &str = "{}: nothing of the upstream is verified, and whoever stands between can read and change \
     everything; a server that nobody vouches for can be verified by its fingerprint";
 pub const NODE_SILENT: &str = "a node of the cluster does not answer; it is asked again and again";
+pub const STRANGER: &str = "a node belongs to another cluster than the others, or to none any more; it is left out, \
+    and nothing is sent to it";
+pub const LOGIN_UNKNOWN: &str = "a node of the cluster does not take a login that the home takes; its requests are \
+    answered with that error, and its clients stay: give all nodes the same users";
 pub const NODE_FAILED: &str = "a node of the cluster has failed, and another one has its slots";
 pub const SENTINEL_MUTE: &str = "a sentinel does not let its user subscribe to its events: failovers are noticed within \
     a second only, and writes that the old master takes meanwhile are lost";

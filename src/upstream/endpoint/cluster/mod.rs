@@ -9,6 +9,7 @@
 //! Source: <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>
 
 pub(crate) mod history;
+mod judge;
 mod listener;
 mod nodes;
 pub(crate) mod redirect;

@@ -1,12 +1,14 @@
 //! The watch over the cluster of one `upstream.url`: what its nodes say becomes the map that requests go by.
 
 use std::collections::{BTreeMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::judge::judge;
 use super::listener::{Listener, Report};
 use super::nodes::{Picture, Seen, picture};
 use super::slots::{Node, SlotMap};
@@ -66,8 +68,10 @@ impl<'a> Watch<'a> {
 
     /// Runs for ever.
     pub(super) async fn run(&mut self) {
+        let mut judged = pin!(judge(self.endpoint));
         loop {
             tokio::select! {
+                () = &mut judged => {}
                 Some(report) = self.reports.1.recv() => self.hear(report),
                 Some(Ok((task, ()))) = self.listeners.join_next_with_id() => {
                     // It ended in a panic.
