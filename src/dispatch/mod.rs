@@ -34,7 +34,7 @@ pub use owned::Owned;
 pub use owned::expire::{Living, answer_lived};
 pub use owned::read::answer_from;
 pub use owned::write::{Mismatch, refusal as write_refusal};
-pub use spread::joint::join;
+pub use spread::joint::{first, join};
 
 use call::Call;
 

@@ -93,6 +93,8 @@ pub const NO_AUTH: &str = "NOAUTH Authentication required.";
 pub const NO_AUTH_HELLO: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
     HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
     same time";
+/// A slot that no node of a cluster owns (`cluster.c`, `clusterRedirectClient`).
+pub const NO_SLOTS: &str = "CLUSTERDOWN Hash slot not served";
 /// Credentials that are not right (`acl.c`, `authCommand`).
 /// The code of the error below, whatever the server says behind it.
 pub const WRONG_PASSWORD_CODE: &str = "WRONGPASS ";

@@ -4,12 +4,25 @@ use std::collections::HashSet;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::errors;
 use crate::resp::{decode, encode, reply};
 use crate::route::Joint;
 
-/// What a client gets for these replies, of which there is at least one.
+/// The first of these replies; if there is none, the error of a node without slots.
+pub fn first(replies: &[Bytes]) -> Bytes {
+    replies.first().cloned().unwrap_or_else(|| {
+        let mut out = BytesMut::new();
+        encode::error(&mut out, errors::as_redis::NO_SLOTS);
+        out.freeze()
+    })
+}
+
+/// What a client gets for these replies.
 pub fn join(joint: Joint, replies: &[Bytes]) -> Bytes {
-    let first = replies.first().cloned().unwrap_or_default();
+    let first = first(replies);
+    if replies.is_empty() {
+        return first;
+    }
     let is_error = |reply: &&Bytes| reply.starts_with(b"-");
     if joint == Joint::OneSucceeded {
         return replies.iter().find(|reply| !is_error(reply)).cloned().unwrap_or(first);
@@ -112,6 +125,8 @@ mod tests {
             (Joint::Distinct, &["*2\r\n+a\r\n+b\r\n", "*0\r\n", "*1\r\n+a\r\n"], "*2\r\n+a\r\n+b\r\n"),
             (Joint::Counted, &["*2\r\n$1\r\na\r\n:2\r\n", "*2\r\n$1\r\na\r\n:1\r\n"], "*2\r\n$1\r\na\r\n:3\r\n"),
             (Joint::Counted, &["*0\r\n", "*0\r\n"], "*0\r\n"),
+            (Joint::Listed, &[], "-CLUSTERDOWN Hash slot not served\r\n"),
+            (Joint::Sum, &[], "-CLUSTERDOWN Hash slot not served\r\n"),
         ] {
             let replies: Vec<Bytes> = replies.iter().map(|reply| Bytes::from_static(reply.as_bytes())).collect();
             assert_eq!(join(joint, &replies), expected, "{joint:?}");

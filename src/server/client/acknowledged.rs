@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::future::{Either, join_all, select};
+use futures_util::future::{Either, join_all, select, try_join_all};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Client;
@@ -17,23 +17,29 @@ use crate::errors;
 use crate::resp::encode;
 use crate::resp::number::parse_i64;
 use crate::route::Pin;
-use crate::upstream::Lost;
+use crate::upstream::{Lost, To};
 
 /// When one master has given up, the others, which were asked at the same moment, have so long to do the same.
 const GRACE: Duration = Duration::from_millis(200);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn wait_everywhere(&mut self, request: &OwnedRequest) -> Result<(), End> {
-        let mut all = Vec::new();
-        for to in self.services.upstream.masters() {
-            self.session.to = to;
-            let Some(pinned) = self.borrow(Duration::ZERO).await? else { return Ok(()) };
-            all.push(pinned);
+        let (services, group, account) =
+            (self.services.clone(), self.session.group.clone(), self.session.account.clone());
+        let mut masters = services.upstream.masters();
+        if masters.is_empty() {
+            masters.push(To::Home);
         }
-        let Some((shown, others)) = all.split_first() else {
-            self.error(errors::upstream::RETIRED);
-            return Ok(());
+        // However many are away, they are waited for at once.
+        let borrowed = try_join_all(masters.into_iter().map(|to| services.upstream.pin_at(to, &group, &account)));
+        let all = match self.unless_left(Duration::ZERO, borrowed).await? {
+            Ok(all) => all,
+            Err(error) => {
+                self.error(&error.to_string());
+                return Ok(());
+            }
         };
+        let Some((shown, others)) = all.split_first() else { return Ok(()) };
         let view = request.view();
         // WAITAOF names the server's own disk, and then replicas.
         let wanted: Vec<i64> = (1..view.len().saturating_sub(1)).filter_map(|at| parse_i64(view.arg(at))).collect();

@@ -9,7 +9,7 @@ use super::Client;
 use super::blocking::{SOON, wait};
 use super::connection::End;
 use crate::command::OwnedRequest;
-use crate::dispatch::join;
+use crate::dispatch::{first, join};
 use crate::errors;
 use crate::resp::{encode, reply};
 use crate::route::{Joint, Pin, may_end_server};
@@ -62,7 +62,7 @@ fn busiest(replies: &[Bytes]) -> Bytes {
         let parts = reply::parts(reply).unwrap_or_default();
         parts.get(1).is_some_and(|script| reply::parts(script).is_some())
     };
-    replies.iter().find(runs).or(replies.first()).cloned().unwrap_or_default()
+    replies.iter().find(runs).cloned().unwrap_or_else(|| first(replies))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod streamed;
 mod tracking;
 mod transactions;
 mod unsettled;
+mod unowned;
 mod users;
 
 use crate::support::clusters::Cluster;

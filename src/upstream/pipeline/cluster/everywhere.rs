@@ -11,7 +11,7 @@ use crate::upstream::pipeline::batch::{Stop, To};
 
 impl ClusterLane {
     /// Every node that is not known to have failed, the home first. An owner of slots is reached by one of them: should
-    /// another node take its place, that one answers.
+    /// another node take its place, that one answers. Where nobody owns slots the home speaks for all.
     pub(in crate::upstream::pipeline) fn everywhere(&self, replicas: bool) -> Vec<Stop> {
         let Some(map) = &self.map else { return vec![Stop { to: To::Home, counts: true }] };
         let first = map.first_slots();
@@ -24,6 +24,11 @@ impl ClusterLane {
             }
         }
         stops.sort_by_key(|(at, _)| *at != map.home());
+        if !stops.iter().any(|(_, stop)| stop.counts) {
+            let home = Stop { to: To::Home, counts: true };
+            stops.retain(|(at, _)| *at != map.home());
+            stops.insert(0, (map.home(), home));
+        }
         stops.into_iter().map(|(_, stop)| stop).collect()
     }
 
