@@ -9,7 +9,6 @@ mod tour;
 mod trail;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +25,7 @@ pub use endpoint::replicas::ReplicaTask;
 pub use endpoint::sentinel::SentinelTask;
 pub use endpoint::topology::Topology;
 pub use hub::{Ceased, Confirmed, Hub, Membership, Owner, Subscriber};
-pub use pinned::shelf::Member;
+pub use pinned::pools::Member;
 pub use pinned::{Lost, Pinned};
 pub use pipeline::account::{Account, Kept};
 pub use pipeline::batch::{Asked, Batch, Expect, Loss, Stop, To};
@@ -41,6 +40,7 @@ pub use trail::{Onward, Trail};
 use crate::command::{Spec, Table};
 use crate::telemetry::client_memory::Holding;
 use pinned::pool::Pool;
+use pinned::pools::Pools;
 use pipeline::cluster::ClusterLane;
 use pipeline::server_lane::ServerLane;
 use pipeline::servers::Servers;
@@ -54,7 +54,7 @@ const LOOK_AT_MOST: Duration = Duration::from_secs(1);
 pub struct Upstream {
     endpoint: Arc<Endpoint>,
     servers: Rc<Servers>,
-    pools: RefCell<HashMap<*const Endpoint, Rc<Pool>>>,
+    pools: Rc<Pools>,
     /// This thread's look at the upstream's command table, and the table's number.
     commands: RefCell<(u64, Arc<Table>)>,
 }
@@ -65,7 +65,7 @@ impl Upstream {
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
         Self {
             servers: Rc::new(Servers::new(endpoint.clone())),
-            pools: RefCell::default(),
+            pools: Rc::default(),
             commands: RefCell::new(endpoint.commands.table()),
             endpoint,
         }
@@ -134,8 +134,7 @@ impl Upstream {
     }
 
     fn pool_of(&self, server: Arc<Endpoint>) -> Rc<Pool> {
-        let mut pools = self.pools.borrow_mut();
-        pools.entry(Arc::as_ptr(&server)).or_insert_with(|| Rc::new(Pool::new(server))).clone()
+        self.pools.of(server)
     }
 
     /// A lane to this node of a cluster, if it is one of its nodes; without a node, as any other request goes.
@@ -161,7 +160,7 @@ impl Upstream {
     /// client has gone, and `close` is called when the upstream does not take the login any more.
     #[must_use]
     pub fn enter(&self, login: &Login, close: Close) -> Option<Member> {
-        self.pool(To::Home).enter(login, close)
+        self.pools.enter(&self.endpoint.logins, login, close)
     }
 
     /// Closes, for ever, what has been idle for `upstream.pinned_idle_time`, and wakes whoever waits for a beat.
@@ -175,10 +174,7 @@ impl Upstream {
         loop {
             ticker.tick().await;
             self.servers.tend(most);
-            self.pools.borrow_mut().retain(|_, pool| {
-                pool.tend();
-                !pool.endpoint.is_retired()
-            });
+            self.pools.tend();
         }
     }
 

@@ -7,6 +7,7 @@
 //! - the number of lent connections is bounded in the whole process, and so is the wait for one.
 
 pub(super) mod pool;
+pub(super) mod pools;
 pub(super) mod shelf;
 
 use std::cell::RefCell;

@@ -3,14 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::shelf::{Line, Member, Shelf};
+use super::shelf::{Line, Shelf};
 use super::{Lender, Pinned};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::circuit::backoff;
 use crate::upstream::endpoint::connect::{Connected, connect, connect_in, connect_patiently};
 use crate::upstream::endpoint::error::ConnectError;
-use crate::upstream::endpoint::group::{Group, Login};
-use crate::upstream::endpoint::logins::Close;
+use crate::upstream::endpoint::group::Group;
 use crate::upstream::pipeline::account::Account;
 
 /// Lends pinned connections to the clients of one worker thread.
@@ -23,11 +22,6 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(endpoint: Arc<Endpoint>) -> Self {
         Self { shelf: Shelf::new(endpoint.clone()), endpoint }
-    }
-
-    /// Notes that a client has come in with this login.
-    pub(crate) fn enter(&self, login: &Login, close: Close) -> Option<Member> {
-        self.shelf.enter(login, close)
     }
 
     /// Closes what has been idle for too long.

@@ -1,4 +1,4 @@
-//! The idle pinned connections of one worker thread: clean ones, kept for the next client of their group.
+//! The idle pinned connections of one worker thread to one server: clean ones, kept for the next client of their group.
 //!
 //! Invariants:
 //! - their number is bounded by group here (`upstream.pinned_idle`) and in the whole process
@@ -17,10 +17,10 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::telemetry::metrics::PinnedMetrics;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::connect::Connected;
-use crate::upstream::endpoint::group::{Credentials, Group, Login};
-use crate::upstream::endpoint::logins::Close;
+use crate::upstream::endpoint::group::{Group, Login};
 
 /// An open connection, counted.
 #[derive(Debug)]
@@ -61,7 +61,9 @@ impl Drop for Line {
 /// One that lies idle, counted too.
 #[derive(Debug)]
 struct Idle {
-    line: Line,
+    /// There until it is taken.
+    line: Option<Line>,
+    metrics: Arc<PinnedMetrics>,
     since: Instant,
     /// One of those of the whole process.
     _place: OwnedSemaphorePermit,
@@ -69,36 +71,32 @@ struct Idle {
 
 impl Idle {
     fn new(line: Line, place: OwnedSemaphorePermit) -> Self {
-        line.endpoint.metrics.pinned.idle.inc();
-        Self { line, since: Instant::now(), _place: place }
+        let metrics = line.endpoint.metrics.pinned.clone();
+        metrics.idle.inc();
+        Self { line: Some(line), metrics, since: Instant::now(), _place: place }
     }
 
-    fn take(self) -> Line {
-        self.line.endpoint.metrics.pinned.idle.dec();
-        self.line
+    fn take(mut self) -> Option<Line> {
+        self.line.take()
     }
 }
 
-/// Where idle connections lie, and who may still want those of a login.
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.metrics.idle.dec();
+    }
+}
+
+/// Where idle connections lie.
 #[derive(Debug)]
 pub(super) struct Shelf {
     endpoint: Arc<Endpoint>,
     idle: RefCell<HashMap<Group, Vec<Idle>>>,
-    /// Clients by the credentials that they have shown.
-    logins: RefCell<HashMap<Arc<Credentials>, usize>>,
 }
 
 impl Shelf {
     pub(super) fn new(endpoint: Arc<Endpoint>) -> Rc<Self> {
-        Rc::new(Self { endpoint, idle: RefCell::default(), logins: RefCell::default() })
-    }
-
-    /// Notes that a client has come in with this login.
-    pub(super) fn enter(self: &Rc<Self>, login: &Login, close: Close) -> Option<Member> {
-        let Login::Client(credentials) = login else { return None };
-        *self.logins.borrow_mut().entry(credentials.clone()).or_default() += 1;
-        let number = self.endpoint.logins.enter(credentials, close);
-        Some(Member { credentials: credentials.clone(), number, shelf: self.clone() })
+        Rc::new(Self { endpoint, idle: RefCell::default() })
     }
 
     /// Keeps a connection that is clean, if there is a place for it.
@@ -123,7 +121,7 @@ impl Shelf {
 
     fn is_wanted(&self, login: &Login) -> bool {
         match login {
-            Login::Client(credentials) => self.logins.borrow().contains_key(credentials),
+            Login::Client(credentials) => self.endpoint.logins.are_in(credentials),
             Login::Service | Login::Nobody => true,
         }
     }
@@ -132,24 +130,23 @@ impl Shelf {
     pub(super) fn take(&self, group: &Group) -> Option<Line> {
         let mut idle = self.idle.borrow_mut();
         let lines = idle.get_mut(group)?;
-        let line = lines.pop().map(Idle::take);
+        let line = lines.pop().and_then(Idle::take);
         if lines.is_empty() {
             idle.remove(group);
         }
         line
     }
 
-    /// Closes those that have been idle for too long.
+    /// Closes those that have been idle for too long, or that nobody may want any more.
     pub(super) fn tend(&self) {
         let most = self.endpoint.settings.pinned_idle_time;
-        self.close(|_, idle| idle.since.elapsed() >= most);
+        self.close(|group, idle| idle.since.elapsed() >= most || !self.is_wanted(&group.login));
     }
 
     /// Closes those that `is_over`.
     fn close(&self, is_over: impl Fn(&Group, &Idle) -> bool) {
         self.idle.borrow_mut().retain(|group, lines| {
-            let closed = lines.extract_if(.., |idle| is_over(group, idle));
-            closed.for_each(|idle| drop(idle.take()));
+            lines.retain(|idle| !is_over(group, idle));
             !lines.is_empty()
         });
     }
@@ -160,32 +157,9 @@ fn close_oldest(idle: &mut HashMap<Group, Vec<Idle>>) {
     let oldest = idle.iter().filter(|(_, lines)| !lines.is_empty()).min_by_key(|(_, lines)| since(lines));
     let Some(group) = oldest.map(|(group, _)| group.clone()) else { return };
     if let Some(lines) = idle.get_mut(&group) {
-        drop(lines.remove(0).take());
+        lines.remove(0);
         if lines.is_empty() {
             idle.remove(&group);
-        }
-    }
-}
-
-/// A client that has shown its credentials to the upstream, for as long as it is one.
-#[derive(Debug)]
-pub struct Member {
-    credentials: Arc<Credentials>,
-    /// Its number among those who may be closed.
-    number: u64,
-    shelf: Rc<Shelf>,
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.shelf.endpoint.logins.leave(&self.credentials, self.number);
-        let mut logins = self.shelf.logins.borrow_mut();
-        let Some(clients) = logins.get_mut(&self.credentials) else { return };
-        *clients -= 1;
-        if *clients == 0 {
-            logins.remove(&self.credentials);
-            let is_its = |group: &Group| matches!(&group.login, Login::Client(shown) if *shown == self.credentials);
-            self.shelf.close(|group, _| is_its(group));
         }
     }
 }

@@ -6,12 +6,14 @@ use std::thread;
 
 use super::before;
 use super::fanout::speaking;
+use super::operator::config;
+use crate::operations::reload::reload;
 use crate::support::clusters::Cluster;
 use crate::support::nodes::slot_of;
-use crate::support::redis::SERVERS;
-use crate::support::setting;
+use crate::support::redis::{Redis, SERVERS};
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::{Wire, line};
+use crate::support::{setting, until, warnings};
 
 /// How often a whole SCAN gives each key, each of its cursors sent over the next of these connections.
 fn scanned(wires: &mut [Wire], options: &str) -> BTreeMap<String, usize> {
@@ -156,5 +158,39 @@ fn a_master_that_is_replaced_in_the_middle_costs_no_key() {
         }
         let missed: Vec<&String> = keys.iter().filter(|key| !found.contains(*key)).collect();
         assert!(missed.is_empty(), "{missed:?}");
+    }
+}
+
+#[test]
+fn a_scan_of_a_cluster_ends_with_an_error_where_there_is_none_any_more() {
+    let (cluster, alone) = (Cluster::with(SERVERS[0], 0, &[]), Redis::start());
+    let builder = Sidecar::builder().config(&config(&cluster.url())).expect(warnings::UPSTREAM_AWAY);
+    let sidecar = builder.expect(&[warnings::NODE_SILENT]).start();
+    fill(&sidecar, 30);
+    let cursor = |told: &str| told.lines().nth(2).expect("a cursor").to_owned();
+    let (mut masters, mut slots) = (sidecar.wire(), sidecar.wire());
+    let begun = |wire: &mut Wire, count: usize| {
+        let mut told = wire.ask(&format!("SCAN 0 COUNT {count}"));
+        // Definitions have keys, too, and come first.
+        while !told.contains("\nk:") {
+            told = wire.ask(&format!("SCAN {} COUNT {count}", cursor(&told)));
+        }
+        cursor(&told)
+    };
+    let (of_masters, mut of_slots) = (begun(&mut masters, 1), begun(&mut slots, 1000));
+    // All slots of one master are read again, which takes many pages.
+    let bumped = |port: &u16| Wire::tcp(*port).ask("CLUSTER BUMPEPOCH").contains("BUMPED");
+    assert!(cluster.masters().iter().any(bumped));
+    (0..6).for_each(|_| of_slots = cursor(&slots.ask(&format!("SCAN {of_slots} COUNT 1000"))));
+    assert!(of_masters != "0" && of_slots != "0");
+    reload(&sidecar, &config(&alone.url()));
+    for (wire, cursor) in [(&mut masters, of_masters), (&mut slots, of_slots)] {
+        until("it goes to the one server", || {
+            wire.ask("SET moved 1");
+            alone.wire().ask("DEL moved") == ":1\r\n"
+        });
+        let told = wire.ask(&format!("SCAN {cursor} COUNT 1000"));
+        assert!(told.starts_with("-ERR invalid cursor"), "{told}");
+        assert_eq!(wire.ask("PING"), "+PONG\r\n", "it is not closed");
     }
 }

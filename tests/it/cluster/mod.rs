@@ -2,6 +2,7 @@
 
 mod blocking;
 mod cache;
+mod elsewhere;
 mod failover;
 mod fanout;
 mod fanout_nodes;

@@ -79,7 +79,7 @@ fn check_tells_which_nodes_do_not_answer_and_which_slots_are_nobodys() {
 }
 
 /// The shipped configuration with this upstream.
-fn config(url: &str) -> String {
+pub(super) fn config(url: &str) -> String {
     hearthside::config::SHIPPED.replace("[upstream]\nurl = \"\"", &format!("[upstream]\nurl = \"{url}\""))
 }
 
