@@ -47,6 +47,8 @@ pub const RETIRED: &str =
 /// A command concerns several nodes of a cluster, and none has answered yet.
 pub const NODES_UNKNOWN: &str =
     "LOADING hearthside: the nodes of the upstream's cluster are not known yet; the command was not sent";
+/// `upstream.url` leads to no cluster any more, and a command was to be answered by all of its nodes.
+pub const NO_CLUSTER: &str = "ERR hearthside: the upstream was replaced in the middle of the command; begin again";
 /// The keys of a command are in several slots of a cluster.
 pub fn several_slots(command: &str) -> String {
     format!(

@@ -12,6 +12,7 @@ use super::pipeline::cluster::ClusterLane;
 use super::pipeline::lane_ticket::Broken;
 use super::{Account, Login};
 use super::{Group, Lane, Upstream};
+use crate::errors;
 use crate::resp::{Proto, decode, encode, reply};
 
 /// One way around: the masters that there were when it began.
@@ -65,8 +66,16 @@ impl Upstream {
 }
 
 impl Surveyor {
-    fn cluster(&self) -> Result<&Rc<ClusterLane>, Broken> {
-        self.lane.cluster().ok_or(Broken)
+    /// The way into the cluster.
+    ///
+    /// # Errors
+    /// What a client is told where `upstream.url` leads to no cluster any more.
+    fn cluster(&self) -> Result<&Rc<ClusterLane>, Bytes> {
+        self.lane.cluster().ok_or_else(|| {
+            let mut out = BytesMut::new();
+            encode::error(&mut out, errors::upstream::NO_CLUSTER);
+            out.freeze()
+        })
     }
 
     /// Asks all masters now who owns what.
@@ -79,11 +88,14 @@ impl Surveyor {
 
     /// The same; where these slots are.
     async fn look_at(&self, slots: &[u16]) -> Result<Result<Vec<Standing>, Bytes>, Broken> {
+        let lane = match self.cluster() {
+            Ok(lane) => lane,
+            Err(reply) => return Ok(Err(reply)),
+        };
         let stops = self.lane.everywhere(false);
         let question = request(&["CLUSTER", "NODES"]);
         let asked = stops.iter().map(|stop| (stop.to, question.clone()));
         let answers = self.ask(Batch::each(asked, true)).await?;
-        let lane = self.cluster()?;
         let mut views = Vec::with_capacity(stops.len());
         for (Stop { to, counts }, answer) in stops.into_iter().zip(&answers) {
             match decode::text(answer, Proto::Resp2) {
@@ -98,8 +110,8 @@ impl Surveyor {
     /// The first slots from `from` on, at most so many, that have changed since the tour began.
     ///
     /// # Errors
-    /// [`Broken`] where there is no cluster any more.
-    pub fn changed(&self, tour: &Tour, from: u16, most: usize) -> Result<Vec<u16>, Broken> {
+    /// The reply to a client of which there is no cluster any more.
+    pub fn changed(&self, tour: &Tour, from: u16, most: usize) -> Result<Vec<u16>, Bytes> {
         Ok(self.cluster()?.upstream().cluster.history().changed(tour.since, from, most))
     }
 
@@ -139,7 +151,10 @@ impl Surveyor {
         turn: usize,
         found: &mut [Vec<Bytes>],
     ) -> Result<Result<(), Bytes>, Broken> {
-        let lane = self.cluster()?;
+        let lane = match self.cluster() {
+            Ok(lane) => lane,
+            Err(reply) => return Ok(Err(reply)),
+        };
         let (mut asked, mut whose) = (Vec::new(), Vec::new());
         for (at, (slot, standing)) in slots.iter().enumerate() {
             let places = lane.upstream().cluster.history().places(standing);

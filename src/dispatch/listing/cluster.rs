@@ -12,6 +12,7 @@ use crate::command::{Request, slot_of};
 use crate::dispatch::spread::by_node::ByNode;
 use crate::dispatch::spread::joint::join;
 use crate::dispatch::{Flow, Owned, Services};
+use crate::resp::pieces::Pieces;
 use crate::resp::{decode, encode, reply};
 use crate::route::{Joint, Reach, Router};
 use crate::session::Session;
@@ -52,10 +53,10 @@ impl Desk {
         if let Err(reply) = self.surveyor.look().await? {
             return Ok(Err(reply));
         }
-        Ok(Ok(self.slots_from(tour, 0)?))
+        Ok(self.slots_from(tour, 0))
     }
 
-    fn slots_from(&self, tour: &Arc<Tour>, slot: u16) -> Result<Option<Place>, Broken> {
+    fn slots_from(&self, tour: &Arc<Tour>, slot: u16) -> Result<Option<Place>, Bytes> {
         let next = self.surveyor.changed(tour, slot, 1)?.first().copied();
         Ok(next.map(|slot| Place::Slots(tour.clone(), slot)))
     }
@@ -163,16 +164,16 @@ pub(super) fn again(services: &Services, session: &mut Session, wish: Wish, agai
     let Again { tour, slot, cursor } = again;
     Flow::Later(Box::pin(async move {
         let most = desk.wish.count.clamp(SLOTS_AT_LEAST, SLOTS_AT_MOST);
-        let slots = desk.surveyor.changed(&tour, slot, most)?;
+        let slots = match desk.surveyor.changed(&tour, slot, most) {
+            Ok(slots) => slots,
+            Err(reply) => return Ok(reply.into()),
+        };
         let keys = match desk.surveyor.keys(&slots).await? {
             Ok(keys) => desk.chosen(keys).await?,
             Err(reply) => return Ok(reply.into()),
         };
-        let next = match slots.last() {
-            Some(last) => desk.slots_from(&tour, last + 1)?,
-            None => None,
-        };
-        Ok(desk.page(next, cursor, &keys).into())
+        let next = slots.last().map_or(Ok(None), |last| desk.slots_from(&tour, last + 1));
+        Ok(next.map_or_else(Pieces::from, |next| desk.page(next, cursor, &keys).into()))
     }))
 }
 
@@ -201,7 +202,11 @@ impl Listing {
         if let Err(reply) = self.surveyor.look().await? {
             return Ok(Err(reply));
         }
-        let mut slots = self.surveyor.changed(&self.tour, 0, SLOTS_AT_MOST)?;
+        let changed = |from| self.surveyor.changed(&self.tour, from, SLOTS_AT_MOST);
+        let mut slots = match changed(0) {
+            Ok(slots) => slots,
+            Err(reply) => return Ok(Err(reply)),
+        };
         if slots.is_empty() {
             return Ok(Ok(found));
         }
@@ -212,7 +217,10 @@ impl Listing {
                 }
                 Err(reply) => return Ok(Err(reply)),
             }
-            slots = self.surveyor.changed(&self.tour, last + 1, SLOTS_AT_MOST)?;
+            slots = match changed(last + 1) {
+                Ok(slots) => slots,
+                Err(reply) => return Ok(Err(reply)),
+            };
         }
         let mut seen = HashSet::new();
         found.retain(|key| seen.insert(key.clone()));

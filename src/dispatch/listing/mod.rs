@@ -210,6 +210,10 @@ pub(super) fn scan(services: &Services, session: &mut Session, request: &Request
             }
         },
     };
+    if matches!(place, Place::Master(..) | Place::Slots(..)) && services.lane(session).cluster().is_none() {
+        encode::error(out, errors::owned::FORGOTTEN_CURSOR);
+        return Flow::Answered;
+    }
     match place {
         Place::Upstream => match Tour::begin(services.lane(session)) {
             Some(tour) => cluster::page(services, session, request, wish, cluster::Turn::first(tour, cursor)),
