@@ -38,10 +38,11 @@ impl Tour {
         self.masters.get(at).copied().map(To::Node)
     }
 
-    /// The place of the first master from `at` on that is still of the cluster. What another one had has been noted.
+    /// The place of the first master from `at` on that is still of the cluster. What another one has is read behind the
+    /// last.
     #[must_use]
     pub fn still_there(&self, lane: &Lane, at: usize) -> usize {
-        let is_there = |number: &u32| lane.cluster().is_some_and(|lane| lane.has_master(*number));
+        let is_there = |number: &u32| lane.cluster().is_none_or(|lane| lane.has_master(*number));
         let gone = self.masters.iter().skip(at).take_while(|number| !is_there(number)).count();
         at + gone
     }

@@ -15,6 +15,7 @@ use crate::upstream::{Batch, Broken, Lane, Stop, Ticket};
 /// The same request on its way to many nodes.
 pub(crate) struct ByNode {
     ticket: Ticket,
+    reach: Reach,
     stops: Vec<Stop>,
 }
 
@@ -24,29 +25,33 @@ impl ByNode {
         let stops = lane.everywhere(reach == Reach::All);
         let requests = stops.iter().map(|stop| (stop.to, request.clone()));
         let ticket = lane.submit(Batch::each(requests, resendable));
-        Self { ticket, stops }
+        Self { ticket, reach, stops }
     }
 
-    /// The replies that make the whole, the home's first, and the push messages that came with them. Of a node that
-    /// owns no slots only what it refuses is told: it may have been a master until a moment ago, and have the keys of
-    /// the one that took its place.
+    /// The replies that make the whole, the home's first, and the push messages that came with them. What the sidecar
+    /// says instead of a node without slots is left out. So is what such a node says of masters' affairs, unless it
+    /// refuses: it may have been a master until a moment ago, and have the keys of the one that took its place.
     ///
     /// # Errors
     /// [`Broken`].
     pub(crate) async fn replies(self) -> Result<(Vec<Bytes>, Bytes), Broken> {
         let (replies, pushes) = self.ticket.parts().await?;
         let replies = reply::each(&replies.whole());
-        let all_count = self.stops.iter().all(|stop| !stop.counts);
+        let counts = self.stops.iter().any(|stop| stop.counts) && self.reach == Reach::Masters;
         let told = self.stops.into_iter().zip(replies);
-        let told = told.filter(|(stop, reply)| all_count || stop.counts || refuses(reply));
+        let told = told.filter(|(stop, reply)| stop.counts || if counts { refuses(reply) } else { !is_none(reply) });
         Ok((told.map(|(_, reply)| reply).collect(), pushes))
     }
 }
 
-/// True for an error that is neither the sidecar's own word instead of a reply nor that of a replica.
-fn refuses(reply: &Bytes) -> bool {
+/// True for the sidecar's own word instead of a reply, and for that of a replica which was taken for a master.
+fn is_none(reply: &Bytes) -> bool {
     decode::error(reply)
-        .is_some_and(|error| !errors::upstream::is_instead(&error) && error != errors::as_redis::READ_ONLY)
+        .is_some_and(|error| errors::upstream::is_instead(&error) || error == errors::as_redis::READ_ONLY)
+}
+
+fn refuses(reply: &Bytes) -> bool {
+    decode::error(reply).is_some() && !is_none(reply)
 }
 
 pub(super) fn answer(call: &mut Call<'_>, reach: Reach, joint: Joint, spec: &Spec) -> Flow {

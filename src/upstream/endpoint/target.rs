@@ -42,6 +42,13 @@ pub(super) struct Access {
     pub(super) tls: Option<Tls>,
 }
 
+impl Access {
+    /// Nodes of a cluster that have a name are reached by it: what they prove with a certificate is a name.
+    pub(super) const fn is_by_name(&self) -> bool {
+        self.tls.is_some()
+    }
+}
+
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access").field("user", &self.login.username()).field("tls", &self.tls.is_some()).finish()

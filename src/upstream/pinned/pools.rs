@@ -1,5 +1,5 @@
-//! The pinned connections of one worker thread to every server of the upstream, and the clients whose logins some of them
-//! speak with.
+//! The pinned connections of one worker thread to every server of the upstream, and the clients whose logins some of
+//! them speak with.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

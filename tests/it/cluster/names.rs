@@ -56,8 +56,8 @@ fn nodes_that_speak_tls_are_called_by_the_names_of_their_certificates() {
     let Signed { certificate, key } = authority.sign(folder.path(), "server");
     let port = free_port().to_string();
     let tls = ["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
-    let files = ["--tls-ca-cert-file", &authority.file, "--tls-auth-clients", "no", "--cluster-announce-ip"];
-    let named = ["127.0.0.1", "--cluster-announce-hostname", "localhost"];
+    let files = ["--tls-ca-cert-file", &authority.file, "--tls-auth-clients", "no", "--tls-cluster", "yes"];
+    let named = ["--cluster-announce-ip", "127.0.0.1", "--cluster-announce-hostname", "localhost"];
     let node = node_alone(&[&tls[..], &files, &named].concat());
     order(node.port, "CLUSTER ADDSLOTSRANGE 0 16383");
     until("it serves", || node.wire().ask("CLUSTER INFO").contains("cluster_state:ok"));

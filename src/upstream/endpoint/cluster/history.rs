@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::nodes::Picture;
+use super::roster::Roster;
 use crate::command::SLOTS;
 use crate::upstream::endpoint::target::Host;
 
@@ -39,8 +40,8 @@ impl Default for Claim {
 pub(crate) struct History {
     /// Counts the notes.
     number: u64,
-    /// Every node that there was, by its id, and where it was last.
-    nodes: Vec<(String, Host)>,
+    /// The nodes, by which numbers their claims are noted.
+    pub(super) roster: Roster,
     claims: Vec<Claim>,
     /// By slot: the nodes that it leaves, and those where it arrives.
     moving: BTreeMap<u16, [Vec<u32>; 2]>,
@@ -48,40 +49,47 @@ pub(crate) struct History {
     changed: Vec<u64>,
 }
 
+/// A note of what the nodes say.
+#[derive(Debug)]
+pub(super) struct Note {
+    /// Of the note.
+    pub(super) number: u64,
+    /// The number of each node of the picture.
+    pub(super) nodes: Vec<u32>,
+}
+
 impl History {
-    /// Notes what the nodes say; the number of the note.
-    pub(super) fn note(&mut self, picture: &Picture) -> u64 {
+    /// Notes what the nodes say.
+    pub(super) fn note(&mut self, picture: &Picture) -> Note {
         self.number += 1;
         self.claims.resize(usize::from(SLOTS), Claim::default());
         self.changed.resize(usize::from(SLOTS), 0);
-        let numbers: Vec<u32> = picture.nodes.iter().map(|node| self.number_of(&node.id, &node.host)).collect();
+        let nodes = self.roster.note(&picture.nodes);
         for (slot, owner) in picture.owners.iter().enumerate() {
             let claim =
-                owner.map_or_else(Claim::default, |at| Claim { owner: numbers[at], epoch: picture.nodes[at].epoch });
-            if self.claims[slot] != claim {
+                owner.map_or_else(Claim::default, |at| Claim { owner: nodes[at].0, epoch: picture.nodes[at].epoch });
+            // One that has come back elsewhere was started again: cursors mean nothing to it.
+            if self.claims[slot] != claim || owner.is_some_and(|at| nodes[at].1) {
                 (self.claims[slot], self.changed[slot]) = (claim, self.number);
             }
         }
         self.moving.clear();
-        for (node, number) in picture.nodes.iter().zip(numbers) {
+        for (node, (number, _)) in picture.nodes.iter().zip(&nodes) {
             for moving in &node.moving {
-                self.moving.entry(moving.slot).or_default()[usize::from(moving.arrives)].push(number);
+                self.moving.entry(moving.slot).or_default()[usize::from(moving.arrives)].push(*number);
                 self.changed[usize::from(moving.slot)] = self.number + 1;
             }
         }
-        self.number
+        Note { number: self.number, nodes: nodes.into_iter().map(|(number, _)| number).collect() }
     }
 
-    fn number_of(&mut self, id: &str, host: &Host) -> u32 {
-        let known = self.nodes.iter().position(|(known, _)| known == id);
-        let at = known.unwrap_or_else(|| {
-            self.nodes.push((id.to_owned(), host.clone()));
-            self.nodes.len() - 1
-        });
-        if self.nodes[at].1 != *host {
-            self.nodes[at].1 = host.clone();
+    /// Whoever reads all keys leaves this node out: what it had is read wherever it is now.
+    pub(crate) fn is_left_out(&mut self, number: u32) {
+        for (claim, changed) in self.claims.iter().zip(&mut self.changed) {
+            if claim.owner == number {
+                *changed = self.number + 1;
+            }
         }
-        at as u32
     }
 
     /// The first slots from `from` on, at most so many, that have changed since that note, or were on their way.
@@ -99,10 +107,6 @@ impl History {
         Standing { claim, leaves, arrives }
     }
 
-    fn host(&self, number: u32) -> Option<Host> {
-        self.nodes.get(number as usize).map(|(_, host)| host.clone())
-    }
-
     /// The nodes that may have keys of a slot: those that keys leave, and those where they arrive. Who reads them in
     /// this order finds each key, wherever it is meanwhile.
     pub(crate) fn places(&self, of: &Standing) -> [Vec<Host>; 2] {
@@ -111,7 +115,7 @@ impl History {
         if !leaves.contains(&of.claim.owner) && !arrives.contains(&of.claim.owner) {
             leaves.push(of.claim.owner);
         }
-        [leaves, arrives].map(|nodes| nodes.into_iter().filter_map(|node| self.host(node)).collect())
+        [leaves, arrives].map(|nodes| nodes.into_iter().filter_map(|node| self.roster.host(node)).collect())
     }
 }
 
@@ -125,8 +129,8 @@ mod tests {
     }
 
     fn note(history: &mut History, lines: [&str; 2]) -> u64 {
-        let views = [1, 2].map(|port| read(lines[usize::from(port) - 1], &host(port)));
-        history.note(&picture(views.iter().map(Vec::as_slice)))
+        let views = [1, 2].map(|port| read(lines[usize::from(port) - 1], &host(port), false));
+        history.note(&picture(views.iter().flatten())).number
     }
 
     const A: &str = "aaaa h:1@2 myself,master - 0 0 5 connected 0-9";
@@ -165,5 +169,23 @@ mod tests {
         note(&mut history, ["aaaa h:1@2 myself,master - 0 0 8 connected 0-9", B]);
         assert_eq!(history.changed(since, 0, 100), (0..10).collect::<Vec<_>>());
         assert_eq!(history.changed(since, 4, 2), [4, 5]);
+    }
+
+    #[test]
+    fn a_master_that_came_back_elsewhere_or_is_left_out_is_read_again() {
+        let mut history = History::default();
+        let since = note(&mut history, [A, B]);
+        let moved = note(&mut history, [A, "bbbb h:7@8 myself,master - 0 0 6 connected 10-19"]);
+        assert_eq!(history.changed(since, 0, 100), (10..20).collect::<Vec<_>>());
+        assert_eq!(history.places(&history.standing(10)), [vec![host(7)], vec![]]);
+        assert!(history.changed(moved, 0, 100).is_empty());
+        let numbers = [A, B].map(|text| history.note(&picture(read(text, &host(1), false).iter())).nodes[0]);
+        let now = note(&mut history, [A, B]);
+        history.is_left_out(numbers[0]);
+        assert!(history.changed(now, 0, 100).is_empty(), "it was forgotten meanwhile, and has another number");
+        let number = history.note(&picture(read(A, &host(1), false).iter())).nodes[0];
+        let now = history.number;
+        history.is_left_out(number);
+        assert_eq!(history.changed(now, 0, 100), (0..10).collect::<Vec<_>>());
     }
 }

@@ -1,5 +1,5 @@
-//! Judges the logins of clients that a node of the cluster refuses (`auth.mode = "upstream"`): each node has users of its
-//! own, and one that lacks a user must not close that user's clients. The home decides, which has let them in.
+//! Judges the logins of clients that a node of the cluster refuses (`auth.mode = "upstream"`): each node has users of
+//! its own, and one that lacks a user must not close that user's clients. The home decides, which has let them in.
 
 use std::time::Duration;
 

@@ -18,9 +18,9 @@ const OFTEN: Duration = Duration::from_secs(1);
 /// A doubt is followed by a question after this time, however many doubt.
 const SOON: Duration = Duration::from_millis(20);
 
-async fn ask(questions: &mut MultiplexedConnection, host: &Host) -> Result<Vec<Seen>, String> {
+async fn ask(questions: &mut MultiplexedConnection, target: &Target, host: &Host) -> Result<Vec<Seen>, String> {
     let answer = redis::cmd("CLUSTER").arg("NODES").query_async::<String>(questions).await;
-    answer.map(|answer| read(&answer, host)).map_err(|error| error.to_string())
+    answer.map(|answer| read(&answer, host, target.access.is_by_name())).map_err(|error| error.to_string())
 }
 
 /// What the node there says, once.
@@ -28,7 +28,7 @@ async fn ask(questions: &mut MultiplexedConnection, host: &Host) -> Result<Vec<S
 /// # Errors
 /// Why it says nothing.
 pub(super) async fn ask_once(target: Target, host: &Host, timeout: Duration) -> Result<Vec<Seen>, String> {
-    ask(&mut open(&target, timeout).await?, host).await
+    ask(&mut open(&target, timeout).await?, &target, host).await
 }
 
 /// One node that is asked.
@@ -66,7 +66,7 @@ impl Listener {
         let mut questions = open(&self.target, timeout).await?;
         loop {
             let doubted = self.endpoint.cluster.doubted.notified();
-            let said = Ok(ask(&mut questions, &self.host).await?);
+            let said = Ok(ask(&mut questions, &self.target, &self.host).await?);
             *attempt = 0;
             let report = Report { host: self.host.clone(), said };
             if self.reports.send(report).await.is_err() {

@@ -10,13 +10,15 @@
 
 pub(crate) mod history;
 mod judge;
+mod kin;
 mod listener;
 mod nodes;
 pub(crate) mod redirect;
+mod roster;
 mod slots;
 mod watch;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ use super::location::Location;
 use super::target::{Address, Host, Target};
 use super::topology::{Members, Topology};
 use history::{History, Standing};
+use kin::{Chosen, Circumstances, View};
 pub(crate) use slots::{Node, SlotMap};
 use watch::Watch;
 
@@ -44,8 +47,6 @@ pub(crate) struct Cluster {
     is_wanted: AtomicBool,
     /// Something has happened that the nodes should be asked about.
     doubted: Notify,
-    /// Nodes that there have been.
-    nodes: AtomicU32,
     /// When each slot was last seen with another owner, or on its way.
     history: Mutex<History>,
     /// The number of the note by which the last map was made, or found to be right.
@@ -128,6 +129,17 @@ impl Cluster {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on this is the map, unless it is no other. `None` if the one before is not the `last` any more.
+    fn replace_last(&self, last: Option<&Arc<SlotMap>>, next: SlotMap) -> Option<Arc<SlotMap>> {
+        let mut known = self.lock();
+        if known.as_ref().map(Arc::as_ptr) != last.map(Arc::as_ptr) {
+            return None;
+        }
+        self.confirmed.store(next.noted, Ordering::Release);
+        self.replace(&mut known, Some(next));
+        known.clone()
+    }
+
     /// From now on this is the map, unless it is no other.
     fn replace(&self, known: &mut Option<Arc<SlotMap>>, next: Option<SlotMap>) {
         let is_same = match (&*known, &next) {
@@ -174,11 +186,22 @@ pub(crate) fn known_node(upstream: &Endpoint, host: &Host) -> Option<Arc<Endpoin
 /// Notes what nodes have just said of all of them: the answers to CLUSTER NODES, and where each comes from. Where these
 /// slots are by that.
 pub(crate) fn note_views(upstream: &Endpoint, answers: &[(Host, Vec<u8>)], slots: &[u16]) -> Vec<Standing> {
-    let read = |(host, answer): &(Host, Vec<u8>)| nodes::read(&String::from_utf8_lossy(answer), host);
+    let topology = upstream.location.topology().0;
+    let by_name = matches!(topology.as_deref(), Some(Topology::Cluster(members)) if members.access.is_by_name());
+    let read = |(host, answer): &(Host, Vec<u8>)| nodes::read(&String::from_utf8_lossy(answer), host, by_name);
     let views: Vec<_> = answers.iter().map(read).collect();
+    let views: Vec<View<'_>> = answers.iter().zip(&views).map(|((host, _), nodes)| View { host, nodes }).collect();
     let mut history = upstream.cluster.history();
-    history.note(&nodes::picture(views.iter().map(Vec::as_slice)));
+    if let Some(chosen) = chosen(&history, &views, &[], false) {
+        history.note(&nodes::picture(chosen.seen(&views)));
+    }
     slots.iter().map(|slot| history.standing(*slot)).collect()
+}
+
+/// The nodes whose views count.
+fn chosen(history: &History, views: &[View<'_>], hosts: &[Host], are_heard: bool) -> Option<Chosen> {
+    let circumstances = Circumstances { hosts, are_heard, knows: history.roster.len() };
+    kin::choose(views, |id| history.roster.knows(id), circumstances)
 }
 
 impl Members {
@@ -188,10 +211,9 @@ impl Members {
     }
 
     /// A node that was not known before, and of which it is not known whose replica it is.
-    fn node(&self, upstream: &Endpoint, host: Host) -> Node {
+    fn node(&self, upstream: &Endpoint, host: Host, number: u32) -> Node {
         let endpoint = Arc::new(upstream.node(self.target(host.clone())));
-        let number = upstream.cluster.nodes.fetch_add(1, Ordering::Relaxed);
-        Node { number, endpoint, host, master: None, is_master: true }
+        Node { number, endpoint, host, alias: None, master: None, is_master: true }
     }
 }
 
@@ -232,11 +254,18 @@ pub(super) async fn find(members: &Members, timeout: Duration) -> Result<(Target
     let (mut views, mut doubts) = (Vec::new(), Vec::new());
     for host in &members.hosts {
         match listener::ask_once(members.target(host.clone()), host, timeout).await {
-            Ok(view) => views.push(view),
+            Ok(view) => views.push((host, view)),
             Err(why) => doubts.push(format!("the node {host}: {why}")),
         }
     }
-    let picture = nodes::picture(views.iter().map(Vec::as_slice));
+    let views: Vec<View<'_>> = views.iter().map(|(host, nodes)| View { host, nodes }).collect();
+    let chosen = chosen(&History::default(), &views, &members.hosts, true).unwrap_or_default();
+    let picture = nodes::picture(chosen.seen(&views));
+    let first = views.iter().zip(&chosen.counts).find(|(_, counts)| **counts).map(|(view, _)| view.host);
+    for (stranger, first) in chosen.strangers(&views).zip(first.into_iter().cycle()) {
+        let host = stranger.host;
+        doubts.push(format!("the node {host} belongs to another cluster than {first}, or to none: it is left out"));
+    }
     let Some(home) = picture.owners.iter().flatten().next() else { return Err(doubts.join("; ")) };
     let unowned = picture.owners.iter().filter(|owner| owner.is_none()).count();
     if unowned > 0 {

@@ -8,7 +8,7 @@
 //! Sources: <https://redis.io/docs/latest/commands/cluster-nodes/>,
 //! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#configuration-epoch>
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
 use crate::command::SLOTS;
@@ -18,7 +18,10 @@ use crate::upstream::endpoint::target::Host;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) id: String,
+    /// Where it is reached.
     pub(super) host: Host,
+    /// What else redirections may call it.
+    pub(super) alias: Option<Host>,
     pub(super) is_master: bool,
     /// The others agree that it does not answer.
     pub(super) has_failed: bool,
@@ -27,7 +30,7 @@ pub(super) struct Seen {
     /// The number of its configuration.
     pub(super) epoch: u64,
     /// It says so of itself.
-    is_itself: bool,
+    pub(super) is_itself: bool,
     slots: Vec<RangeInclusive<u16>>,
     /// Slots on their way, of which it tells of itself only.
     pub(super) moving: Vec<Moving>,
@@ -41,12 +44,19 @@ pub(super) struct Moving {
     pub(super) arrives: bool,
 }
 
-/// Reads an answer to CLUSTER NODES that was given by the node at `asked`; nodes without an address are left out.
-pub(super) fn read(answer: &str, asked: &Host) -> Vec<Seen> {
-    answer.lines().filter_map(|line| read_line(line, asked)).collect()
+impl Seen {
+    pub(super) const fn has_slots(&self) -> bool {
+        self.is_master && !self.slots.is_empty()
+    }
 }
 
-fn read_line(line: &str, asked: &Host) -> Option<Seen> {
+/// Reads an answer to CLUSTER NODES that was given by the node at `asked`; nodes without an address are left out. Those
+/// that have a name are reached by the name, or by their address.
+pub(super) fn read(answer: &str, asked: &Host, by_name: bool) -> Vec<Seen> {
+    answer.lines().filter_map(|line| read_line(line, asked, by_name)).collect()
+}
+
+fn read_line(line: &str, asked: &Host, by_name: bool) -> Option<Seen> {
     let mut fields = line.split(' ');
     let (id, address, flags, master) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let epoch = fields.nth(2)?.parse().ok()?;
@@ -57,9 +67,14 @@ fn read_line(line: &str, asked: &Host) -> Option<Seen> {
     }
     // Behind the state of the link. What is in brackets is about slots that are on their way.
     let (moving, slots): (Vec<&str>, Vec<&str>) = fields.skip(1).partition(|slots| slots.starts_with('['));
+    let (host, alias) = match (read_address(address, asked)?, read_name(address)) {
+        (host, Some(name)) if by_name => (Host { name: name.to_owned(), ..host.clone() }, Some(host)),
+        (host, name) => (host.clone(), name.map(|name| Host { name: name.to_owned(), ..host })),
+    };
     Some(Seen {
         id: id.to_owned(),
-        host: read_address(address, asked)?,
+        host,
+        alias,
         is_master: has("master"),
         has_failed: has("fail"),
         master: (master != "-").then(|| master.to_owned()),
@@ -76,6 +91,11 @@ fn read_address(text: &str, asked: &Host) -> Option<Host> {
     let (name, port) = plain.rsplit_once(':')?;
     let name = if name.is_empty() { &asked.name } else { name };
     Some(Host { name: name.to_owned(), port: port.parse().ok().filter(|port| *port > 0)? })
+}
+
+/// The name in such a text, behind which newer servers have more.
+fn read_name(text: &str) -> Option<&str> {
+    text.split(',').nth(1).filter(|name| !name.is_empty() && !name.contains('='))
 }
 
 /// `[slot->-to]` or `[slot-<-from]`.
@@ -100,24 +120,43 @@ pub(super) struct Picture {
     pub(super) owners: Vec<Option<usize>>,
 }
 
-/// Puts views together.
-pub(super) fn picture<'v>(views: impl Iterator<Item = &'v [Seen]> + Clone) -> Picture {
-    let mut newest: HashMap<&str, &Seen> = HashMap::new();
-    for seen in views.clone().flatten() {
-        let known = newest.entry(&seen.id).or_insert(seen);
+/// What was seen of one node.
+struct Sight<'v> {
+    newest: &'v Seen,
+    has_failed: bool,
+    is_heard: bool,
+    moving: BTreeSet<Moving>,
+}
+
+impl<'v> Sight<'v> {
+    const fn of(seen: &'v Seen) -> Self {
+        Self { newest: seen, has_failed: false, is_heard: false, moving: BTreeSet::new() }
+    }
+
+    fn add(&mut self, seen: &'v Seen) {
         // What a node says of itself is what the others will hear.
-        if (seen.epoch, seen.is_itself) > (known.epoch, known.is_itself) {
-            *known = seen;
+        if (seen.epoch, seen.is_itself) > (self.newest.epoch, self.newest.is_itself) {
+            self.newest = seen;
         }
+        self.has_failed |= seen.has_failed;
+        self.is_heard |= seen.is_itself;
+        self.moving.extend(&seen.moving);
     }
-    let mut nodes: Vec<Seen> = newest.into_values().cloned().collect();
+
+    fn told(self) -> Seen {
+        let has_failed = self.has_failed && !self.is_heard;
+        Seen { has_failed, moving: self.moving.into_iter().collect(), ..self.newest.clone() }
+    }
+}
+
+/// Puts together what was seen of all nodes.
+pub(super) fn picture<'v>(seen: impl Iterator<Item = &'v Seen>) -> Picture {
+    let mut sights: HashMap<&str, Sight<'v>> = HashMap::new();
+    for seen in seen {
+        sights.entry(&seen.id).or_insert_with(|| Sight::of(seen)).add(seen);
+    }
+    let mut nodes: Vec<Seen> = sights.into_values().map(Sight::told).collect();
     nodes.sort_by(|one, other| one.host.cmp(&other.host));
-    for node in &mut nodes {
-        node.has_failed = views.clone().flatten().any(|seen| seen.id == node.id && seen.has_failed)
-            && !views.clone().flatten().any(|seen| seen.id == node.id && seen.is_itself);
-        node.moving =
-            views.clone().flatten().filter(|seen| seen.id == node.id).flat_map(|seen| &seen.moving).copied().collect();
-    }
     let owners = owners(&nodes);
     Picture { nodes, owners }
 }
@@ -149,7 +188,7 @@ dddd ::1:7004@17004 slave,fail aaaa 1 1 5 connected
 ";
 
     fn view(answer: &str) -> Vec<Seen> {
-        read(answer, &Host { name: "asked".into(), port: 1 })
+        read(answer, &Host { name: "asked".into(), port: 1 }, false)
     }
 
     #[test]
@@ -170,6 +209,25 @@ dddd ::1:7004@17004 slave,fail aaaa 1 1 5 connected
     }
 
     #[test]
+    fn a_node_has_an_address_and_a_name() {
+        let of = |by_name| {
+            let seen = read(FIRST, &Host { name: "asked".into(), port: 1 }, by_name);
+            [&seen[1].host, seen[1].alias.as_ref().expect("a name")].map(Host::to_string)
+        };
+        assert_eq!(of(false), ["127.0.0.1:7002", "two.example.org:7002"]);
+        assert_eq!(of(true), ["two.example.org:7002", "127.0.0.1:7002"]);
+        let unnamed =
+            view("aaaa h:1@2,,shard-id=abc myself,master - 0 0 1 connected\nbbbb h:2@3,shard-id=a master - 0 0 1 c");
+        assert_eq!([&unnamed[0].alias, &unnamed[1].alias], [&None, &None]);
+    }
+
+    #[test]
+    fn a_slot_that_two_names_of_a_node_tell_of_moves_once() {
+        let told = view("aaaa h:1@2 myself,master - 0 0 5 connected 0-9 [9->-bbbb]");
+        assert_eq!(picture(told.iter().chain(&told)).nodes[0].moving.len(), 1);
+    }
+
+    #[test]
     fn the_newest_claim_owns_a_slot() {
         let before = view(
             "aaaa h:1@2 myself,master - 0 0 5 connected 0-9\n\
@@ -180,7 +238,7 @@ dddd ::1:7004@17004 slave,fail aaaa 1 1 5 connected
              bbbb h:2@3 myself,master - 0 0 6 connected 9-19",
         );
         for views in [[&before[..], &after[..]], [&after[..], &before[..]]] {
-            let told = picture(views.into_iter());
+            let told = picture(views.into_iter().flatten());
             let owner = |slot: usize| told.owners[slot].map(|at| told.nodes[at].id.as_str());
             assert_eq!([owner(8), owner(9), owner(19), owner(20)], [Some("aaaa"), Some("bbbb"), Some("bbbb"), None]);
         }
@@ -196,10 +254,10 @@ dddd ::1:7004@17004 slave,fail aaaa 1 1 5 connected
             "aaaa h:1@2 master,fail - 0 0 5 connected\n\
              bbbb h:2@3 myself,master - 0 0 6 connected 0-9",
         );
-        let told = picture([&stale[..], &newer[..]].into_iter());
+        let told = picture(stale.iter().chain(&newer));
         assert_eq!(told.owners[0].map(|at| told.nodes[at].id.as_str()), Some("bbbb"));
         assert!(!told.nodes[0].has_failed, "it was heard");
-        let told = picture([&newer[..]].into_iter());
+        let told = picture(newer.iter());
         assert!(told.nodes[0].has_failed);
     }
 }

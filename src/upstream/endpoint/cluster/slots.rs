@@ -12,10 +12,13 @@ const NOBODY: u16 = u16::MAX;
 /// A node of the cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
-    /// No other node ever has it.
+    /// No other node ever has it (`roster.rs`).
     pub(crate) number: u32,
     pub(crate) endpoint: Arc<Endpoint>,
+    /// Where it is reached.
     pub(crate) host: Host,
+    /// What else redirections may call it.
+    pub(crate) alias: Option<Host>,
     /// The place of its master, of a replica.
     pub(crate) master: Option<usize>,
     pub(crate) is_master: bool,
@@ -81,21 +84,25 @@ impl SlotMap {
         self.nodes.iter().find(|node| node.number == number)
     }
 
-    /// The node there.
+    /// The node there, or of this name.
     pub(crate) fn node(&self, host: &Host) -> Option<usize> {
-        self.nodes.iter().position(|node| node.host == *host)
+        let by_address = self.nodes.iter().position(|node| node.host == *host);
+        by_address.or_else(|| self.nodes.iter().position(|node| node.alias.as_ref() == Some(host)))
     }
 
-    /// How many slots the node at this place owns.
-    pub(super) fn count(&self, at: usize) -> usize {
-        self.owners.iter().filter(|owner| usize::from(**owner) == at).count()
+    /// How many slots the node at each place owns.
+    pub(super) fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.nodes.len()];
+        self.owners.iter().filter(|owner| **owner != NOBODY).for_each(|owner| counts[usize::from(*owner)] += 1);
+        counts
     }
 
     /// True when this is no other cluster than `other`.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         let is_same = |one: &Node, other: &Node| {
             Arc::ptr_eq(&one.endpoint, &other.endpoint)
-                && (one.master, one.is_master) == (other.master, other.is_master)
+                && (one.number, one.master, one.is_master) == (other.number, other.master, other.is_master)
+                && one.alias == other.alias
         };
         self.home == other.home
             && self.owners == other.owners

@@ -51,11 +51,16 @@ impl ClusterLane {
         (if is_newest { confirmed } else { map.noted }, owners)
     }
 
-    /// True when a node is a master of the cluster, by the last map.
+    /// True when a node is a master of the cluster, by the last map. If it is none, whoever has come to it on a tour
+    /// reads its slots behind the last one.
     pub(crate) fn has_master(&self, number: u32) -> bool {
         let newest = self.servers.upstream.cluster.map();
         let node = newest.as_ref().and_then(|map| map.numbered(number));
-        node.is_some_and(|node| node.is_master && !node.endpoint.is_retired())
+        let is_there = node.is_some_and(|node| node.is_master && !node.endpoint.is_retired());
+        if !is_there {
+            self.servers.upstream.cluster.history().is_left_out(number);
+        }
+        is_there
     }
 
     /// The node with this number.
