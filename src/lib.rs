@@ -39,7 +39,8 @@ mod cache;
 mod clients;
 mod definitions;
 mod upstream;
-// 5: one client's state
+// 5: one client's state; what an operator may look at
+pub mod inspect;
 mod session;
 // 6: who answers
 mod dispatch;

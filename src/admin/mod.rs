@@ -1,5 +1,6 @@
 //! The HTTP port for probes, metrics and operators. Plain HTTP on a loopback address by default.
 
+mod api;
 mod browser;
 mod health;
 mod ready;
@@ -46,6 +47,8 @@ pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
         .route("/metrics", get(metrics))
         .route("/invalidate", post(invalidate))
         .route("/reload", post(reload))
+        .route("/api/status", get(api::status))
+        .route("/api/mappings", get(api::mappings))
         .route_layer(middleware::from_fn_with_state(admin.clone(), authorized))
         .route_layer(middleware::from_fn_with_state(admin.clone(), browser::known_host))
         // The probes show nothing secret. What asks them has no token, and may use any name of this host.

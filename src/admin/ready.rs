@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use arc_swap::ArcSwapOption;
 
 use crate::dispatch::Owned;
+use crate::inspect::Subject;
 use crate::store::{Change, CurrentPlan, StoreError, Unavailable};
 use crate::telemetry::metrics::{AppMetrics, PanicMetrics, UpstreamMetrics};
 use crate::telemetry::{LastingPart, Metrics};
@@ -18,10 +19,7 @@ pub struct Readiness {
     panics: Arc<PanicMetrics>,
     owned: ArcSwapOption<Owned>,
     waits_for: ArcSwapOption<Unavailable>,
-    /// Why the store did not answer when it was asked last.
-    store_is_away: ArcSwapOption<String>,
-    /// Why the change feed has ended, or cannot be connected.
-    feed_is_down: ArcSwapOption<String>,
+    subject: ArcSwapOption<Subject>,
     draining: AtomicBool,
 }
 
@@ -35,8 +33,7 @@ impl Readiness {
             panics: metrics.panics.clone(),
             owned: ArcSwapOption::empty(),
             waits_for: ArcSwapOption::empty(),
-            store_is_away: ArcSwapOption::empty(),
-            feed_is_down: ArcSwapOption::empty(),
+            subject: ArcSwapOption::empty(),
             draining: AtomicBool::new(false),
         }
     }
@@ -53,16 +50,30 @@ impl Readiness {
 
     /// Whether the store has answered; if not, why.
     pub fn store_answered(&self, answer: &Result<(), String>) {
-        self.store_is_away.store(answer.as_ref().err().cloned().map(Arc::new));
+        match answer {
+            Ok(()) => self.app.store.up(),
+            Err(why) => self.app.store.down(why),
+        }
     }
 
     /// Notes what a change says of the feed that it comes from.
     pub fn feed_told(&self, change: &Change) {
         match change {
-            Change::Gap(why) | Change::StillGap(why) => self.feed_is_down.store(Some(Arc::new(why.clone()))),
-            Change::Alive(_) if self.feed_is_down.load().is_some() => self.feed_is_down.store(None),
+            Change::Gap(why) | Change::StillGap(why) => self.app.feed.down(why),
+            Change::Alive(_) => self.app.feed.up(),
             _ => {}
         }
+    }
+
+    /// What can be looked into from now on.
+    pub fn shows(&self, subject: Subject) {
+        self.subject.store(Some(Arc::new(subject)));
+    }
+
+    /// What can be looked into, once clients are served.
+    #[must_use]
+    pub fn subject(&self) -> Option<Arc<Subject>> {
+        self.subject.load_full()
     }
 
     /// The sidecar is shutting down.
@@ -115,8 +126,11 @@ impl Readiness {
     /// each: whether it fits, and whether its changes are reported.
     #[must_use]
     pub fn details(&self) -> Vec<String> {
-        let feed = self.feed_is_down.load_full();
-        let feed = feed.map(|why| format!("the change feed is down, and keys are held to cache.max_staleness: {why}"));
+        let feed = self
+            .app
+            .feed
+            .why()
+            .map(|why| format!("the change feed is down, and keys are held to cache.max_staleness: {why}"));
         let upstream = self.upstream.servers.lines();
         feed.into_iter().chain(upstream).chain(self.replicas()).chain(self.mappings()).collect()
     }
@@ -164,8 +178,7 @@ impl Readiness {
             let why = self.waits_for.load().as_ref().map(|away| format!(", {}", away.why()));
             missing.push(format!("definitions are not loaded{}", why.unwrap_or_default()));
         } else if self.app.store_up.get() == 0 {
-            let why = self.store_is_away.load_full();
-            missing.push(why.map_or_else(|| "the store does not answer".to_owned(), |why| why.as_ref().clone()));
+            missing.push(self.app.store.why().unwrap_or_else(|| "the store does not answer".to_owned()));
         }
         missing
     }

@@ -64,6 +64,7 @@ impl Ground {
         awaits: Option<Arc<Unavailable>>,
     ) -> Built {
         self.show_counts();
+        let mappings = Arc::new(self.mappings.clone());
         let definitions = Arc::new(Definitions::default());
         let reloader = Reloader::new(definitions.clone(), sources, store.clone(), self.metrics.definitions.clone());
         let (cache, tasks) = Cache::new(cache::Parts {
@@ -72,11 +73,11 @@ impl Ground {
             journal: self.journal.clone(),
             store: store.clone(),
             runtime: Handle::current(),
+            mappings: self.metrics.mappings.clone(),
             metrics: self.metrics.cache.clone(),
             deferred_metrics: self.metrics.write_behind.clone(),
         });
         let owned = Owned {
-            mappings: Arc::new(self.mappings.clone()),
             definitions,
             cache,
             reloader: Arc::new(reloader),
@@ -88,6 +89,8 @@ impl Ground {
             schema_asked: Notify::new(),
             metrics: self.metrics.owned.clone(),
             mapping_metrics: self.metrics.mappings.clone(),
+            counts: mappings.list.iter().map(|mapping| self.metrics.mappings.of(mapping.pattern.text())).collect(),
+            mappings,
         };
         Built { owned: Arc::new(owned), tasks }
     }

@@ -74,9 +74,7 @@ async fn serve(
     reread: impl Fn() -> Loaded,
 ) -> Result<(), Failure> {
     let edition = sidecar.reading.edition(&sidecar.owned);
-    let mut serving =
-        Serving::open(&sidecar.reading.config.settings, edition, topology, sidecar.metrics.clone(), &mut sidecar.tasks)
-            .await?;
+    let mut serving = Serving::open(edition, topology, sidecar).await?;
     if sidecar.owned.awaits.is_none() {
         sidecar.readiness.loaded(sidecar.owned.clone());
     }

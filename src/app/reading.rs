@@ -9,6 +9,7 @@ use crate::access::{Access, Token};
 use crate::command::suggestion;
 use crate::config::{Config, Faults, Loaded, OnLoss, Ping, Settings, TlsVerify, Upstream};
 use crate::dispatch::Owned;
+use crate::inspect::About;
 use crate::mapping::Mappings;
 use crate::route::Router;
 use crate::server::{Edition, server_config};
@@ -87,6 +88,8 @@ pub struct Reading {
     pub mappings: Mappings,
     /// The users among them.
     pub access: Arc<Access>,
+    /// Where and when it was read.
+    about: Arc<About>,
     /// The certificate of `rediss://` addresses.
     tls: Option<Arc<ServerConfig>>,
     /// The token of the admin port.
@@ -111,7 +114,9 @@ impl Reading {
             loaded.faults.add("admin.token_file", text);
             None
         });
-        Self { config: loaded.config.clone(), mappings, access: Arc::new(access), tls, token }
+        let about = About::read_now(loaded.faults.file(), loaded.config.settings.limits.clients);
+        let config = loaded.config.clone();
+        Self { config, mappings, access: Arc::new(access), about: Arc::new(about), tls, token }
     }
 
     /// The edition for clients, over these definitions and this cache.
@@ -124,6 +129,7 @@ impl Reading {
             router: Arc::new(if settings.upstream.url.is_empty() { router.in_front_of_private() } else { router }),
             owned: owned.clone(),
             access: self.access.clone(),
+            about: self.about.clone(),
             policy: Policy {
                 limits: Arc::new(descriptors::make_room(settings)),
                 resubscribes: settings.pubsub.on_loss == OnLoss::Restore,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::check::Failure;
-use crate::config::{self, PubSubMode, Settings};
+use super::reload::Sidecar;
+use crate::admin::Readiness;
+use crate::config::{self, PubSubMode};
+use crate::inspect::Subject;
 use crate::server::{Edition, Listener, Setup, Workers, bind};
 use crate::telemetry::metrics::PanicMetrics;
 use crate::telemetry::{LastingPart, Metrics, lasting};
@@ -18,18 +21,20 @@ pub(super) struct Serving {
     workers: Arc<Workers>,
     /// The upstream server.
     pub(super) upstream: Arc<Endpoint>,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
 }
 
 impl Serving {
     /// Binds every address, then starts the workers: a port that cannot be had leaves nothing half open. Clients that
     /// come wait until they are accepted.
     pub(super) async fn open(
-        settings: &Settings,
         edition: Edition,
         topology: Result<Topology, String>,
-        metrics: Arc<Metrics>,
-        tasks: &mut JoinSet<()>,
+        sidecar: &mut Sidecar,
     ) -> Result<Self, Failure> {
+        let (metrics, tasks) = (sidecar.metrics.clone(), &mut sidecar.tasks);
+        let settings = &sidecar.reading.config.settings.clone();
         let listeners = bind_all(&settings.server).await?;
         let upstream = Arc::new(Endpoint::new(topology, &settings.upstream, &metrics));
         let (watched, panics) = (upstream.clone(), metrics.panics.clone());
@@ -45,10 +50,13 @@ impl Serving {
             tasks.spawn(lasting(LastingPart::Subscriptions, panics.clone(), async move || task.run().await));
             hub
         });
-        let setup = Setup { edition: Arc::new(edition), upstream: upstream.clone(), hub, metrics };
+        let setup = Setup { edition: Arc::new(edition), upstream: upstream.clone(), hub, metrics: metrics.clone() };
         let workers = Workers::start(settings.server.workers, &setup, settings.server.shutdown_timeout);
         let workers = Arc::new(workers.map_err(|error| Failure::Start(error.to_string()))?);
-        Ok(Self { listeners, accepting: JoinSet::new(), workers, upstream })
+        let readiness = sidecar.readiness.clone();
+        let serving = Self { listeners, accepting: JoinSet::new(), workers, upstream, metrics, readiness };
+        serving.readiness.shows(serving.subject(&setup.edition));
+        Ok(serving)
     }
 
     /// Accepts clients from now on.
@@ -63,7 +71,14 @@ impl Serving {
 
     /// Takes every client over to another edition; when this returns, no request begins by the old one.
     pub(super) async fn adopt(&self, edition: Edition) {
+        let subject = self.subject(&edition);
         self.workers.adopt(&Arc::new(edition)).await;
+        self.readiness.shows(subject);
+    }
+
+    /// What can be looked into while an edition is in force.
+    fn subject(&self, edition: &Edition) -> Subject {
+        edition.subject(self.upstream.clone(), self.workers.registry.clone(), self.metrics.clone())
     }
 
     /// Accepts no more clients; those that are connected get their replies, and are closed.

@@ -14,6 +14,7 @@
 mod deferred;
 mod entry;
 mod invalidation;
+mod looks;
 mod memory;
 mod parts;
 mod refresher;
@@ -72,6 +73,12 @@ impl Cache {
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.memory.source.deadline
+    }
+
+    /// A cache for the hits of this thread.
+    #[must_use]
+    pub fn thread_cache(&self) -> ThreadCache {
+        self.memory.thread_cache()
     }
 
     /// The entry of `key` if it may be served at `now`. One whose TTL is over

@@ -18,7 +18,7 @@ use super::writes::Writer;
 use crate::config;
 use crate::journal::Journal;
 use crate::store::{self, CurrentPlan, Store};
-use crate::telemetry::metrics::{CacheMetrics, WriteBehindMetrics};
+use crate::telemetry::metrics::{CacheMetrics, MappingMetrics, WriteBehindMetrics};
 
 /// What a cache is made of.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Parts<'s> {
     pub store: Arc<Store>,
     /// Where writes run.
     pub runtime: Handle,
+    /// What is counted of each mapping.
+    pub mappings: Arc<MappingMetrics>,
     /// What is counted of records in memory.
     pub metrics: Arc<CacheMetrics>,
     /// What is counted of deferred writes.
@@ -43,9 +45,10 @@ impl Cache {
     /// An empty cache, and what is to run beside it.
     #[must_use]
     pub fn new(parts: Parts<'_>) -> (Self, Tasks) {
-        let Parts { plans, settings, journal, store, runtime, metrics, deferred_metrics } = parts;
+        let Parts { plans, settings, journal, store, runtime, mappings, metrics, deferred_metrics } = parts;
         let (waiting, renewals) = Renewals::new();
-        let (memory, picked) = Memory::new(Source::new(plans, settings, store), settings, metrics.clone());
+        let source = Source::new(plans, settings, store, &mappings);
+        let (memory, picked) = Memory::new(source, settings, metrics.clone());
         let memory = Arc::new(memory);
         // The notice of a longer flush would be one of the whole mapping, which nobody could tell from a stranger's.
         let rows = settings.journal.flush_rows.min(store::MOST_KEYS);

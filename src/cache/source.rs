@@ -14,6 +14,7 @@ use crate::record::Record;
 use crate::store::{CurrentPlan, Store, StoreError, Urgency};
 use crate::telemetry::LogThrottle;
 use crate::telemetry::clock::{Tick, millis};
+use crate::telemetry::metrics::{MappingCounts, MappingMetrics};
 
 /// One cached mapping and its state.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Cached {
     epoch: AtomicU64,
     /// Log lines about loads and writes that failed.
     complaints: LogThrottle,
+    /// What is counted of the mapping.
+    pub(super) counts: Arc<MappingCounts>,
 }
 
 /// How much longer than the store an answer of it is waited for.
@@ -36,10 +39,11 @@ const BACKSTOP: Duration = Duration::from_secs(3);
 pub(super) const COMPLAIN_EVERY: u64 = 1000;
 
 impl Cached {
-    fn new(current: CurrentPlan, settings: &config::Cache) -> Self {
+    fn new(current: CurrentPlan, settings: &config::Cache, metrics: &MappingMetrics) -> Self {
         let life = Span::new(&current.mapping().config, settings);
-        let text = current.mapping().pattern.text().into();
-        Self { current, life, text, epoch: AtomicU64::new(0), complaints: LogThrottle::every(COMPLAIN_EVERY) }
+        let text: Arc<str> = current.mapping().pattern.text().into();
+        let (counts, complaints) = (metrics.of(&text), LogThrottle::every(COMPLAIN_EVERY));
+        Self { current, life, text, epoch: AtomicU64::new(0), complaints, counts }
     }
 
     pub(crate) const fn mapping(&self) -> &Mapping {
@@ -69,8 +73,9 @@ impl Cached {
         self.block().expires_column.is_some()
     }
 
-    /// Logs, now and then, that something failed.
+    /// Notes that something failed, and logs it now and then.
     pub(crate) fn complain(&self, what: &str, error: &StoreError) {
+        self.counts.failed(&format!("{what}: {error}"));
         // Why the breaker is open, or what does not fit, is logged elsewhere.
         let is_known = matches!(error, StoreError::Open | StoreError::Faulty(_));
         if !is_known && self.complaints.due().is_some() {
@@ -92,12 +97,17 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(plans: Vec<CurrentPlan>, settings: &config::Settings, store: Arc<Store>) -> Self {
+    pub(super) fn new(
+        plans: Vec<CurrentPlan>,
+        settings: &config::Settings,
+        store: Arc<Store>,
+        metrics: &MappingMetrics,
+    ) -> Self {
         let mut mappings = Vec::new();
         for plan in plans {
             let id = plan.mapping().id.index();
             mappings.resize_with(mappings.len().max(id + 1), || None);
-            mappings[id] = Some(Cached::new(plan, &settings.cache));
+            mappings[id] = Some(Cached::new(plan, &settings.cache, metrics));
         }
         let timeouts = &settings.store;
         // The store keeps the deadlines of its statements itself: this one is for what it cannot foresee.

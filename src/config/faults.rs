@@ -53,6 +53,12 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// The name of the file that was read.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// No faults yet in `file`, whose text gives the line numbers.
     #[must_use]
     pub fn new(file: &str, text: &str) -> Self {

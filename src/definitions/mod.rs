@@ -81,6 +81,12 @@ impl Snapshot {
         self.sets.get(id.index())?.as_ref()
     }
 
+    /// How many keys mapping `id` has.
+    #[must_use]
+    pub fn count(&self, id: MappingId) -> usize {
+        self.set(id).map_or(0, |set| set.count())
+    }
+
     /// The keys of mapping `id`, in no order.
     pub fn keys(&self, id: MappingId) -> impl Iterator<Item = &[u8]> {
         self.set(id).into_iter().flat_map(|set| set.keys())

@@ -101,7 +101,7 @@ impl<'a> Call<'a> {
     /// `HEARTHSIDE`, the sidecar's own command.
     pub(super) fn hearthside(&mut self) -> Flow {
         self.session.tally.add(RouteLabel::Local, Outcome::Ok, 1);
-        hearthside::answer(self.services, self.request, self.out)
+        hearthside::answer(self.services, self.session.proto(), self.request, self.out)
     }
 
     /// SUBSCRIBE and related commands, over a hub's connections.

@@ -7,26 +7,31 @@ use bytes::{Bytes, BytesMut};
 use super::{Flow, Services, error_reply};
 use crate::command::Request;
 use crate::errors;
-use crate::resp::encode;
+use crate::inspect::Fact;
 use crate::resp::number::parse_i64;
+use crate::resp::{Proto, encode};
 
-const HELP: [&str; 10] = [
+const HELP: [&str; 14] = [
     "HEARTHSIDE <subcommand> [<arg> ...]. Subcommands are:",
     "INVALIDATE <key or glob>",
     "    Forget cached keys; load matching definitions again. Answers how many.",
+    "MAPPINGS",
+    "    What is in memory of each mapping, and what has happened to it.",
     "PAUSE [<milliseconds>]",
     "    Hold commands for the upstream back, for at most so long (default 30000). Answers when none is under way.",
     "RELOAD",
     "    Look at the schema again, and load all definitions again, in the background.",
     "RESUME",
     "    Let commands go on.",
+    "STATUS",
+    "    The store, the upstream, the change feed, memory and clients.",
     "Source: docs/OPERATIONS.md.",
 ];
 
 /// How long PAUSE holds unless it says so.
 const PAUSE: i64 = 30_000;
 
-pub(super) fn answer(services: &Services, request: &Request<'_>, out: &mut BytesMut) -> Flow {
+pub(super) fn answer(services: &Services, proto: Proto, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     let owned = &services.owned;
     match request.len() {
         3 if request.is(1, "INVALIDATE") => {
@@ -41,6 +46,8 @@ pub(super) fn answer(services: &Services, request: &Request<'_>, out: &mut Bytes
             services.upstream.endpoint().resume();
             encode::simple(out, "OK");
         }
+        2 if request.is(1, "MAPPINGS") => Fact::of(&services.subject().mapping_facts()).reply(proto, out),
+        2 if request.is(1, "STATUS") => Fact::of(&services.subject().status()).reply(proto, out),
         2 if request.is(1, "HELP") => {
             encode::array(out, HELP.len());
             HELP.iter().for_each(|line| encode::simple(out, line));

@@ -43,6 +43,7 @@ use crate::cache::{ThreadCache, Together};
 use crate::clients::Registry;
 use crate::command::{OwnedRequest, Request, Spec};
 use crate::errors;
+use crate::inspect::{About, Subject};
 use crate::resp::encode;
 use crate::resp::pieces::Pieces;
 use crate::route::{Holder, Pin, Route, Router, Unknown};
@@ -60,6 +61,8 @@ pub struct Services {
     pub owned: Arc<Owned>,
     /// Users and what they may do.
     pub access: Arc<Access>,
+    /// Where and when the configuration was read.
+    pub about: Arc<About>,
     /// What a client may cost.
     pub policy: Policy,
     /// Its place among those of its worker.
@@ -169,6 +172,12 @@ impl Services {
         if self.policy.limits.requests_per_second > 0 {
             session.pace.spend(requests);
         }
+    }
+
+    /// What can be looked into.
+    fn subject(&self) -> Subject {
+        let upstream = self.upstream.endpoint().clone();
+        self.owned.subject(self.about.clone(), upstream, self.clients.clone(), self.metrics.clone())
     }
 
     /// The newest of its worker's, if a reload of the configuration has brought one after this.

@@ -228,9 +228,11 @@ const CLASSES: &[(&str, Class)] = &[
     ("hearthside", Class::Hearthside),
     ("hearthside|help", Class::Hearthside),
     ("hearthside|invalidate", Class::Hearthside),
+    ("hearthside|mappings", Class::Hearthside),
     ("hearthside|pause", Class::Hearthside),
     ("hearthside|reload", Class::Hearthside),
     ("hearthside|resume", Class::Hearthside),
+    ("hearthside|status", Class::Hearthside),
     ("client|maint_notifications", Class::Notifies),
 ];
 

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use crate::access::Access;
+use crate::clients::Registry;
 use crate::dispatch::Owned;
+use crate::inspect::{About, Subject};
 use crate::route::Router;
 use crate::session::Policy;
+use crate::telemetry::Metrics;
+use crate::upstream::Endpoint;
 
 /// One edition.
 #[derive(Clone, Debug)]
@@ -19,8 +23,18 @@ pub struct Edition {
     pub owned: Arc<Owned>,
     /// Users and what they may do.
     pub access: Arc<Access>,
+    /// Where and when it was read.
+    pub about: Arc<About>,
     /// What one client may cost.
     pub policy: Policy,
     /// For `rediss://` addresses.
     pub tls: Option<Arc<ServerConfig>>,
+}
+
+impl Edition {
+    /// What can be looked into while it is in force.
+    #[must_use]
+    pub fn subject(&self, upstream: Arc<Endpoint>, clients: Arc<Registry>, metrics: Arc<Metrics>) -> Subject {
+        self.owned.subject(self.about.clone(), upstream, clients, metrics)
+    }
 }

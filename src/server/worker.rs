@@ -69,6 +69,8 @@ pub struct Workers {
     next: AtomicU64,
     stop: CancellationToken,
     admission: Arc<Admission>,
+    /// Every client of the process.
+    pub registry: Arc<Registry>,
 }
 
 /// How far a worker's stack may grow, in bytes: as far as a process's first one. Only what is used takes memory, and a
@@ -84,14 +86,15 @@ impl Workers {
     /// A thread or its runtime cannot be made.
     pub fn start(count: usize, setup: &Setup, patience: Duration) -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let registry = Arc::new(Registry::new(setup.metrics.clients.buffers.clone()));
         let mut workers = Self {
+            registry: registry.clone(),
             inboxes: Vec::new(),
             threads: Vec::new(),
             next: AtomicU64::new(0),
             stop: CancellationToken::new(),
             admission: Arc::new(Admission::new(setup.edition.policy.limits.clone(), setup.metrics.clients.clone())),
         };
-        let registry = Arc::new(Registry::new(setup.metrics.clients.buffers.clone()));
         let (admission, metrics) = (workers.admission.clone(), setup.metrics.clients.clone());
         let reaper = Reaper { registry: registry.clone(), admission, metrics };
         let reaping = lasting(LastingPart::Reaper, setup.metrics.panics.clone(), async move || reaper.run().await);
@@ -240,11 +243,12 @@ fn services(
     clients: Arc<Registry>,
     upstream: Rc<Upstream>,
 ) -> Rc<Services> {
-    let Edition { router, owned, access, policy, .. } = &*setup.edition;
+    let Edition { router, owned, access, about, policy, .. } = &*setup.edition;
     newest.succeed(|edition| Services {
         router: router.clone(),
         owned: owned.clone(),
         access: access.clone(),
+        about: about.clone(),
         policy: policy.clone(),
         edition,
         worker,
@@ -252,7 +256,7 @@ fn services(
         upstream,
         hub: setup.hub.clone(),
         metrics: setup.metrics.clone(),
-        front: RefCell::default(),
+        front: RefCell::new(owned.cache.thread_cache()),
         together: Together::default(),
     })
 }

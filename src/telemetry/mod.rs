@@ -7,6 +7,7 @@ pub mod clock;
 pub mod forbidden_commands;
 pub mod lasting;
 pub mod lasting_part;
+pub mod light;
 pub mod log;
 pub mod log_throttle;
 pub mod metrics;
@@ -18,5 +19,6 @@ pub mod sqlite_files;
 
 pub use lasting::{caught, joined, lasting};
 pub use lasting_part::LastingPart;
+pub use light::Light;
 pub use log_throttle::LogThrottle;
 pub use metrics::Metrics;

@@ -9,6 +9,7 @@ use moka::Expiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
 
+use super::residents::Residents;
 use super::versions::Versions;
 use crate::cache::entry::Entry;
 use crate::config;
@@ -26,6 +27,7 @@ pub(super) struct Entries {
     absent: Kept,
     /// Raised by whatever changes what a key holds here; not by what moka lets go, which is as true as before.
     pub(super) versions: Versions,
+    pub(super) residents: Arc<Residents>,
 }
 
 /// Reclaims what expired. Whether an entry may be served is decided by the entry itself.
@@ -58,13 +60,19 @@ fn weight(key: &Bytes, entry: &Arc<Entry>) -> u32 {
 }
 
 impl Entries {
-    pub(super) fn new(settings: &config::Cache) -> Self {
+    pub(super) fn new(settings: &config::Cache, residents: Residents) -> Self {
+        let residents = Arc::new(residents);
+        let listening = || {
+            let residents = residents.clone();
+            move |key: Arc<Bytes>, entry: Arc<Entry>, cause| residents.went(&key, &entry, cause)
+        };
         let present = Moka::builder()
             .max_capacity(settings.max_bytes.0 as u64)
             .weigher(weight)
             // Least recently used, so that what was just loaded is there for the next reader.
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(ByDeadline)
+            .eviction_listener(listening())
             .build_with_hasher(foldhash::quality::RandomState::default());
         let absent = Moka::builder()
             .max_capacity(settings.negative_entries)
@@ -72,8 +80,9 @@ impl Entries {
             .weigher(|key: &Bytes, _| u32::try_from(1 + key.len() / LONG_KEY).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(ByDeadline)
+            .eviction_listener(listening())
             .build_with_hasher(foldhash::quality::RandomState::default());
-        Self { present, absent, versions: Versions::default() }
+        Self { present, absent, versions: Versions::default(), residents }
     }
 
     /// The entry of `key`, unless it was taken out.
@@ -93,6 +102,7 @@ impl Entries {
             if entry.record.is_some() { (&self.present, &self.absent) } else { (&self.absent, &self.present) };
         from.invalidate(key);
         entry.set_taken(false);
+        self.residents.came(key, entry);
         to.insert(key.clone(), entry.clone());
         self.versions.raise(key);
     }
@@ -121,6 +131,7 @@ impl Entries {
     /// Puts the entry of a record that nobody is given yet in the place of the one that was taken out.
     pub(super) fn prepare(&self, key: &Bytes, entry: &Arc<Entry>) {
         entry.set_taken(true);
+        self.residents.came(key, entry);
         self.present.insert(key.clone(), entry.clone());
     }
 
@@ -144,6 +155,11 @@ impl Entries {
     pub(super) fn records(&self) -> impl Iterator<Item = (Bytes, Arc<Entry>)> {
         let entries = self.present.iter().filter(|(_, entry)| !entry.is_taken());
         entries.map(|(key, entry)| (Bytes::clone(&key), entry))
+    }
+
+    /// The most bytes of records.
+    pub(super) fn most_bytes(&self) -> u64 {
+        self.present.policy().max_capacity().unwrap_or(u64::MAX)
     }
 
     /// The bytes of the records, as they were when moka last looked.
@@ -180,7 +196,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::Entries;
+    use super::{Entries, Residents};
     use crate::cache::entry::{Entry, Span};
     use crate::config;
     use crate::keys::MappingId;
@@ -196,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_out_is_given_to_nobody_until_something_takes_its_place() {
-        let (entries, key) = (Entries::new(&config::Cache::default()), Bytes::from("k:1"));
+        let (entries, key) = (Entries::new(&config::Cache::default(), Residents::default()), Bytes::from("k:1"));
         let version = || entries.versions.of(entries.versions.hash(&key));
         for (before, after) in [(Some("a"), Some("b")), (None, Some("b")), (Some("a"), None), (None, None)] {
             let (before, after) = (entry(before), entry(after));
@@ -220,7 +236,8 @@ mod tests {
 
     #[test]
     fn what_is_prepared_is_given_to_nobody_until_it_is_shown() {
-        let (entries, key, next) = (Entries::new(&config::Cache::default()), Bytes::from("k:1"), entry(Some("b")));
+        let (entries, key, next) =
+            (Entries::new(&config::Cache::default(), Residents::default()), Bytes::from("k:1"), entry(Some("b")));
         let version = || entries.versions.of(entries.versions.hash(&key));
         entries.put(&key, &entry(Some("a")));
         entries.take(&key);

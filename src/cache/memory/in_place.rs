@@ -47,7 +47,7 @@ impl Memory {
             None
         });
         if let Some(entry) = &forgotten {
-            self.refreshes.forgot(key, entry);
+            self.forgot(key, entry);
         }
     }
 

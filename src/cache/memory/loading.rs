@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -82,7 +83,7 @@ impl Memory {
     /// What the store says of the load's key, with what waits over it.
     async fn ask(&self, cached: &Cached, load: &Load) -> LoadResult {
         let _turn = self.source.store.may_begin(load.urgency()).await;
-        let started = Tick::now();
+        let (started, begun) = (Tick::now(), Instant::now());
         // What waits now and is saved meanwhile may or may not be in what the query reads.
         let waiting = self.overlay.of(load.key());
         self.source.store.is_of_interest(load.key());
@@ -92,7 +93,7 @@ impl Memory {
             Err(_) => Err(StoreError::Overloaded("the load took too long".into())),
         };
         let result = result.map(|record| self.lay_over(load.key(), waiting, record));
-        self.count_load(&result, started);
+        self.count_load(cached, &result, begun.elapsed());
         let entry = |record| {
             let as_of = load.urgency().as_of(started);
             let entry = cached.life.entry(record, cached.mapping().id, load.epoch(), as_of);
@@ -116,13 +117,14 @@ impl Memory {
         self.overlay.over(key, laid_over(waited, record))
     }
 
-    fn count_load(&self, result: &Result<Option<Record>, StoreError>, started: Tick) {
+    fn count_load(&self, cached: &Cached, result: &Result<Option<Record>, StoreError>, time: Duration) {
         let outcome = match result {
             Ok(Some(_)) => Outcome::Ok,
             Ok(None) => Outcome::Absent,
             Err(_) => Outcome::Error,
         };
-        self.metrics.loaded(outcome, Tick::now().since(started));
+        self.metrics.loaded(outcome, time);
+        cached.counts.loaded(outcome, time.as_micros() as u64);
     }
 
     /// The next keys of a mapping that live, about `limit`, and where to go on; `None` when there are no more.

@@ -5,6 +5,7 @@
 mod background;
 mod entries;
 mod feed;
+mod forgetting;
 mod handover;
 mod in_place;
 mod loading;
@@ -13,6 +14,7 @@ pub(super) mod order;
 pub(super) mod overlay;
 pub(super) mod own_writes;
 pub(super) mod refreshes;
+pub(super) mod residents;
 pub(super) mod sampler;
 mod slot;
 pub(super) mod thread_cache;
@@ -33,6 +35,7 @@ use loads::{Flights, Outcome, Wish, WriteTurn};
 use overlay::Overlay;
 use own_writes::OwnWrites;
 use refreshes::{OfMapping, Refreshes};
+use residents::{Residents, Room};
 use sampler::{Sample, Sampler};
 
 use super::entry::{Entry, Use};
@@ -40,12 +43,10 @@ use super::source::{Cached, Source};
 use crate::config;
 use crate::journal;
 use crate::keys::MappingId;
-use crate::keys::glob_match;
 use crate::record::{Record, TtlChange};
 use crate::store::StoreError;
 use crate::telemetry::clock::{Tick, millis};
 use crate::telemetry::metrics::CacheMetrics;
-use crate::telemetry::planted::is_planted;
 
 /// What one sidecar has in memory of its cached mappings.
 #[derive(Debug)]
@@ -82,9 +83,10 @@ impl Memory {
         let (sampler, samples) = Sampler::new(&settings.verify);
         let mappings = source.all().map(|cached| cached.mapping().id);
         let (refreshes, forgotten) = Refreshes::new(settings.cache.refresh, mappings);
+        let residents = Residents::of(source.all().map(|cached| (cached.mapping().id, cached.counts.clone())));
         let memory = Self {
             source,
-            entries: Entries::new(&settings.cache),
+            entries: Entries::new(&settings.cache, residents),
             flights: Arc::default(),
             overlay: Overlay::default(),
             own_writes: OwnWrites::default(),
@@ -146,74 +148,6 @@ impl Memory {
         self.entries.get(key)
     }
 
-    /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
-    pub(super) fn invalidate(&self, key: &[u8]) -> bool {
-        let forgotten = self.flights.detach(key, || self.entries.remove(key));
-        if let Some(entry) = &forgotten {
-            self.refreshes.forgot(key, entry);
-        }
-        forgotten.is_some()
-    }
-
-    /// Takes `key` out of memory, so that its next reader loads it or waits for the load under way. Nothing has
-    /// happened to the key: whoever watches it hears nothing.
-    pub(super) fn let_go(&self, key: &[u8]) {
-        self.entries.remove(key);
-    }
-
-    /// Forgets every key that matches `glob`; the number of keys that were in memory.
-    pub(super) fn invalidate_matching(&self, glob: &[u8]) -> usize {
-        let loading = self.flights.keys();
-        let keys = self.entries.keys().chain(loading).filter(|key| glob_match(glob, key));
-        keys.filter(|key| self.invalidate(key)).count()
-    }
-
-    /// Forgets a key that the change feed reports, unless it reports a write of ours.
-    pub(crate) fn changed(&self, key: &[u8], from: Option<&str>) {
-        if !self.is_own(key, from) {
-            self.invalidate(key);
-        }
-    }
-
-    /// True when something of `key` is in memory, or may be soon, that a change with this origin makes old. Else it is
-    /// nowhere from then on: no thread serves it from its own cache either.
-    pub(super) fn keeps(&self, key: &[u8], from: Option<&str>) -> bool {
-        if self.is_own(key, from) && from.is_some_and(|from| self.own_writes.has_ended(from)) {
-            return false;
-        }
-        // What is loaded or written is in memory before that ends.
-        let is_kept = self.flights.has(key) || self.entries.has(key);
-        if !is_kept {
-            self.entries.versions.raise(key);
-        }
-        is_kept
-    }
-
-    /// True of a change by a write of ours, which memory knows.
-    fn is_own(&self, key: &[u8], from: Option<&str>) -> bool {
-        from.is_some_and(|from| self.own_writes.knows(from, key))
-    }
-
-    /// Forgets every key of mapping `id`: none of its entries may be served any more. What that costs does not depend
-    /// on their number (hazard 37); their memory is given back by [`Memory::remove_outdated`].
-    pub(super) fn forget_mapping(&self, id: MappingId) {
-        if let Some(cached) = self.source.cached(id) {
-            cached.raise_epoch();
-            self.outdated.notify_one();
-        }
-    }
-
-    /// Waits until a mapping has been forgotten since the last time this returned.
-    pub(super) async fn forgot_a_mapping(&self) {
-        self.outdated.notified().await;
-    }
-
-    /// Gives back the memory of every entry whose mapping has been forgotten since it was loaded.
-    pub(super) fn remove_outdated(&self) {
-        let is_current = |entry: &Entry| self.source.cached(entry.mapping).is_some_and(|c| c.epoch() == entry.epoch);
-        self.entries.remove_outdated(|entry| !is_current(entry));
-    }
-
     /// The records in memory that may be served: when each was read last, its mapping and its key.
     pub(super) fn used(&self) -> Vec<(Use, MappingId, Bytes)> {
         let now = Tick::now();
@@ -223,18 +157,19 @@ impl Memory {
         records.map(|(key, entry)| (entry.used_at(), entry.mapping, key)).collect()
     }
 
+    /// What is in memory of a mapping.
+    pub(super) fn room(&self, id: MappingId) -> Room {
+        self.entries.residents.room(id)
+    }
+
+    /// `cache.max_bytes`.
+    pub(super) fn most_bytes(&self) -> u64 {
+        self.entries.most_bytes()
+    }
+
     /// The bytes of the records in memory.
     pub(super) fn bytes(&self) -> u64 {
         self.entries.bytes()
-    }
-
-    /// Forgets every key.
-    pub(super) fn forget_all(&self) {
-        if is_planted("no-flush-on-gap") {
-            return;
-        }
-        self.source.all().for_each(Cached::raise_epoch);
-        self.entries.clear();
     }
 
     /// A gap begins: changes may be missed. What is in memory was true a moment ago and is served until it is older

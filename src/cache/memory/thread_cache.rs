@@ -19,6 +19,7 @@ use super::Memory;
 use crate::cache::entry::Entry;
 use crate::keys::MappingId;
 use crate::telemetry::clock::Tick;
+use crate::telemetry::metrics::HitCell;
 
 /// Most keys of one thread's cache, and most bytes: they may be kept nowhere else. When it is full it is emptied. An
 /// entry longer than `LONG` takes longer to write than to find, and is not kept here.
@@ -47,6 +48,8 @@ pub struct ThreadCache {
     seen: HashMap<u64, Seen, BuildHasherDefault<AsHashed>>,
     bytes: usize,
     hits: u32,
+    /// What its hits are counted with, by mapping.
+    counted: Vec<Arc<HitCell>>,
 }
 
 /// The hasher of what is a hash already: a hit hashes its key once, for its version and for this cache.
@@ -73,6 +76,14 @@ fn cost(key: &[u8], entry: &Entry) -> usize {
 }
 
 impl ThreadCache {
+    /// Counts a hit of a mapping.
+    #[inline]
+    pub fn count(&self, id: MappingId, is_there: bool) {
+        if let Some(cell) = self.counted.get(id.index()) {
+            cell.count(is_there);
+        }
+    }
+
     fn find(&self, hash: u64, key: &[u8]) -> Option<&Seen> {
         self.seen.get(&hash).filter(|seen| seen.key == key)
     }
@@ -108,6 +119,16 @@ impl ThreadCache {
 }
 
 impl Memory {
+    /// A thread's own cache over this memory.
+    pub(crate) fn thread_cache(&self) -> ThreadCache {
+        let mut counted = Vec::new();
+        for cached in self.source.all() {
+            counted.resize_with(cached.mapping().id.index(), Arc::default);
+            counted.push(cached.counts.hit_cell());
+        }
+        ThreadCache { counted, ..ThreadCache::default() }
+    }
+
     /// Like [`Memory::get`], through the thread's own cache; returns what `answer` makes of the entry.
     pub(crate) fn hit<T>(
         self: &Arc<Self>,
@@ -127,6 +148,7 @@ impl Memory {
             && self.is_usable(cached, &seen.entry, now)
         {
             self.sampler.saw(id, key, &seen.entry);
+            thread_cache.count(id, seen.entry.record.is_some());
             return Some(answer(&seen.entry));
         }
         let Some(entry) = self.get(id, key, now) else {
@@ -134,6 +156,7 @@ impl Memory {
             return None;
         };
         thread_cache.keep(hash, key, version, &entry);
+        thread_cache.count(id, entry.record.is_some());
         Some(answer(&entry))
     }
 }

@@ -7,6 +7,7 @@ pub(super) mod together;
 pub(super) mod transaction;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -134,7 +135,7 @@ impl Writer {
 
     /// The statement of one write, and its record with what waits over it.
     async fn store_write(&self, cached: &Cached, turn: &WriteTurn, edit: RowEdit<'_>) -> WriteResult {
-        let (started, memory) = (Tick::now(), &self.memory);
+        let (started, memory) = (Instant::now(), &self.memory);
         let row = RowEdit { lives: memory.overlay.lives(turn.key()).unwrap_or(false), ..edit };
         let own_write = memory.own_writes.begin(vec![turn.key().clone()]);
         let (store, origin, key) = (&memory.source.store, &own_write.text(), turn.key());
@@ -153,7 +154,7 @@ impl Writer {
             _ => {}
         }
         memory.own_writes.end(own_write, Tick::now());
-        self.count_write(&result, started);
+        self.metrics.written(Outcome::of(&result), started.elapsed());
         if let Err(
             error @ (StoreError::Ambiguous(_)
             | StoreError::Unavailable(_)
@@ -207,9 +208,5 @@ impl Writer {
         let left = entry.left(now).map(|left| left.as_millis() as i64);
         let left = left.filter(|_| cached.expires_by_column());
         Ok(entry.record.clone().map(|record| record.living(left)))
-    }
-
-    fn count_write(&self, result: &WriteResult, started: Tick) {
-        self.metrics.written(Outcome::of(result), Tick::now().since(started));
     }
 }

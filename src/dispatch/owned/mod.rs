@@ -16,14 +16,18 @@ use tokio::sync::Notify;
 
 use super::listing::scans::Scans;
 use crate::cache::Cache;
+use crate::clients::Registry;
 use crate::definitions::{Definitions, Reloader};
 use crate::errors;
+use crate::inspect::{About, Subject};
 use crate::keys::{MappingId, glob_match};
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::{Change, Coming, RowChange, Store, StoreError, Unavailable};
+use crate::telemetry::Metrics;
 use crate::telemetry::clock::Tick;
-use crate::telemetry::metrics::{MappingMetrics, OwnedMetrics};
+use crate::telemetry::metrics::{MappingCounts, MappingMetrics, OwnedMetrics};
 use crate::telemetry::planted::{is_planted, is_planted_once};
+use crate::upstream::Endpoint;
 
 /// Everything owned.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ pub struct Owned {
     pub metrics: Arc<OwnedMetrics>,
     /// What is shown of each mapping.
     pub mapping_metrics: Arc<MappingMetrics>,
+    /// What is counted of each, by its number.
+    pub counts: Vec<Arc<MappingCounts>>,
 }
 
 impl Owned {
@@ -140,6 +146,7 @@ impl Owned {
             return None;
         }
         self.metrics.invalidated("change");
+        self.counts[mapping.index()].changed();
         Some((mapping, *kind))
     }
 
@@ -155,6 +162,7 @@ impl Owned {
 
     fn changed_whole(&self, mapping: MappingId) {
         self.metrics.invalidated("mapping");
+        self.counts[mapping.index()].changed();
         self.cache.flush(mapping);
         self.reloader.request(mapping);
     }
@@ -179,6 +187,21 @@ impl Owned {
     fn reload(&self, mapping: MappingId) -> usize {
         self.reloader.request(mapping);
         1
+    }
+
+    /// What can be looked into, beside the parts of the process that are not owned keys.
+    #[must_use]
+    pub fn subject(
+        &self,
+        about: Arc<About>,
+        upstream: Arc<Endpoint>,
+        clients: Arc<Registry>,
+        metrics: Arc<Metrics>,
+    ) -> Subject {
+        let Self { mappings, definitions, cache, store, .. } = self;
+        let (mappings, definitions, cache, store) =
+            (mappings.clone(), definitions.clone(), cache.clone(), store.clone());
+        Subject { about, mappings, definitions, cache, store, upstream, clients, metrics }
     }
 
     /// The error for a key that could not be loaded.

@@ -132,6 +132,7 @@ impl Call<'_> {
             return Begun::Later(Coming { mapping, part });
         };
         self.session.tally.add(RouteLabel::Cache, outcome(entry.record.is_some()), 1);
+        services.front.borrow().count(mapping, entry.record.is_some());
         if split != Split::Exists {
             owned.cache.renew(key, &entry, now);
         }

@@ -6,6 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::labels::{Outcome, OutcomeLabel};
 use super::register::Register;
+use crate::telemetry::Light;
 
 /// Of the process as a whole.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct AppMetrics {
     pub replica_loads: Counter,
     pub replica_refusals: Counter,
     config_reloads: Family<OutcomeLabel, Counter>,
+    pub store: Light,
+    pub feed: Light,
 }
 
 impl AppMetrics {
@@ -35,6 +38,8 @@ impl AppMetrics {
                 "Reloads of the configuration (SIGHUP), by outcome",
                 OutcomeLabel::ENDS,
             ),
+            store: Light::default(),
+            feed: Light::default(),
         }
     }
 

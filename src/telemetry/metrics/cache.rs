@@ -1,5 +1,7 @@
 //! What `cache` counts of records in memory: loads, hits that are verified, the change feed, writes through the cache.
 
+use std::time::Duration;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -76,16 +78,16 @@ impl CacheMetrics {
         }
     }
 
-    /// Counts a load that took so many milliseconds.
-    pub fn loaded(&self, outcome: Outcome, ms: u64) {
+    /// Counts a load that took so long.
+    pub fn loaded(&self, outcome: Outcome, time: Duration) {
         self.loads.get_or_create(&OutcomeLabel { outcome }).inc();
-        self.load_seconds.observe(ms as f64 / 1000.0);
+        self.load_seconds.observe(time.as_secs_f64());
     }
 
-    /// Counts a write that took so many milliseconds.
-    pub fn written(&self, outcome: Outcome, ms: u64) {
+    /// Counts a write that took so long.
+    pub fn written(&self, outcome: Outcome, time: Duration) {
         self.writes.get_or_create(&OutcomeLabel { outcome }).inc();
-        self.write_seconds.observe(ms as f64 / 1000.0);
+        self.write_seconds.observe(time.as_secs_f64());
     }
 
     /// Counts a statement that the store did not come to.

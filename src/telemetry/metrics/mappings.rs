@@ -1,10 +1,14 @@
 //! What is known of each mapping as a whole: whether the store's schema fits it.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::labels::MappingLabel;
+use super::mapping_counts::MappingCounts;
 use super::register::Register;
 
 /// Of all mappings that are in the store.
@@ -15,6 +19,8 @@ pub struct MappingMetrics {
     defers: Family<MappingLabel, Gauge>,
     writable: Family<MappingLabel, Gauge>,
     pub schema_changes: Counter,
+    /// What is counted of each, by its key pattern.
+    counts: Mutex<BTreeMap<String, Arc<MappingCounts>>>,
 }
 
 impl MappingMetrics {
@@ -35,7 +41,14 @@ impl MappingMetrics {
                 "schema_changes",
                 "Times that a mapping got other statements, or none, because its schema had changed",
             ),
+            counts: Mutex::default(),
         }
+    }
+
+    /// What is counted of a mapping, by its key pattern.
+    pub fn of(&self, mapping: &str) -> Arc<MappingCounts> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.entry(mapping.to_owned()).or_default().clone()
     }
 
     /// Shows whether a mapping, by its key pattern, fits the schema.

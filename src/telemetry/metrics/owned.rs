@@ -67,6 +67,12 @@ impl OwnedMetrics {
         self.misses.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).inc();
     }
 
+    /// Reads of cached keys of a mapping that were not in memory.
+    #[must_use]
+    pub fn misses(&self, mapping: &str) -> u64 {
+        self.misses.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).get()
+    }
+
     /// Counts a change that a trigger could not tell by its keys.
     pub fn trigger_failed(&self, mapping: &str) {
         self.trigger_trouble.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).inc();

@@ -114,6 +114,11 @@ impl ServerMetrics {
         });
     }
 
+    /// Each server, by its name.
+    pub fn all(&self) -> Vec<(String, ServerMetric)> {
+        self.shown().iter().map(|(name, server)| (name.clone(), server.clone())).collect()
+    }
+
     /// A line for each server, by its name.
     pub fn lines(&self) -> Vec<String> {
         let line = |(name, server): (&String, &ServerMetric)| {

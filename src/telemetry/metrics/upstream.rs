@@ -7,8 +7,8 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::register::Register;
 use super::servers::ServerMetrics;
-use crate::telemetry::LogThrottle;
 use crate::telemetry::forbidden_commands::{ForbiddenCommands, ForbiddenLabel};
+use crate::telemetry::{Light, LogThrottle};
 
 /// Of one upstream server.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct UpstreamMetrics {
     pub lanes: LaneMetrics,
     pub pinned: Arc<PinnedMetrics>,
     pub hub: HubMetrics,
+    pub light: Light,
 }
 
 impl UpstreamMetrics {
@@ -47,6 +48,7 @@ impl UpstreamMetrics {
             lanes: LaneMetrics::register(r),
             pinned: Arc::new(PinnedMetrics::register(r)),
             hub: HubMetrics::register(r),
+            light: Light::default(),
         }
     }
 }

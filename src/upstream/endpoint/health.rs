@@ -96,10 +96,14 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
         show(&endpoint, target.as_deref().ok());
         let mut lookout = endpoint.location.lookout(generation);
         // Without any upstream there is none to ask until a reload, or a sentinel, names one.
-        let Ok(target) = target else {
-            endpoint.metrics.up.set(0);
-            lookout.moved().await;
-            continue;
+        let target = match target {
+            Ok(target) => target,
+            Err(error) => {
+                endpoint.metrics.up.set(0);
+                endpoint.metrics.light.down(&error.to_string());
+                lookout.moved().await;
+                continue;
+            }
         };
         let asked = async {
             let mut connection = open(&target, timeout).await?;
@@ -117,6 +121,7 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
         }
         if let Err(error) = up {
             is_up(&endpoint, &target, false);
+            endpoint.metrics.light.down(&error);
             endpoint.circuit.is_open();
             if was_up != Some(false) {
                 tracing::warn!(upstream = %target.name(), %error, "the upstream does not answer");
@@ -173,6 +178,7 @@ async fn stay(
     let mut is_learned = false;
     loop {
         is_up(endpoint, target, true);
+        endpoint.metrics.light.up();
         is_learned = is_learned || learn(endpoint).await;
         asked_again(endpoint, endpoint.settings.ping_interval.min(Duration::from_secs(5))).await;
         ping(connection, &endpoint.metrics).await?;

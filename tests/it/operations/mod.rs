@@ -4,6 +4,7 @@ mod addresses;
 mod commandline;
 mod embedded;
 mod hostile;
+mod looks;
 mod overtaken;
 // A release has no bugs that can be planted.
 #[cfg(debug_assertions)]

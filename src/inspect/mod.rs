@@ -1,0 +1,14 @@
+//! What an operator may look at while a sidecar runs. The facts are gathered here once, as plain values, for everybody
+//! who shows them: HEARTHSIDE over the Redis port, `/api` on the admin port, and the command line. Never shows what a
+//! key holds.
+
+mod fact;
+mod mappings;
+mod status;
+mod subject;
+mod times;
+
+pub use fact::Fact;
+pub use mappings::MappingFacts;
+pub use status::Status;
+pub use subject::{About, Subject};

@@ -1,0 +1,65 @@
+//! The sidecar that is looked at.
+
+use std::sync::Arc;
+
+use crate::cache::Cache;
+use crate::clients::Registry;
+use crate::definitions::Definitions;
+use crate::mapping::Mappings;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::telemetry::clock::{Tick, UnixMs};
+use crate::upstream::Endpoint;
+
+/// The parts that are looked at.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The program, and the configuration in force.
+    pub about: Arc<About>,
+    /// The mappings in force.
+    pub mappings: Arc<Mappings>,
+    /// Their definitions.
+    pub definitions: Arc<Definitions>,
+    /// Their cached keys.
+    pub cache: Cache,
+    /// Where both are from.
+    pub store: Arc<Store>,
+    /// Where everything else goes.
+    pub upstream: Arc<Endpoint>,
+    /// Who is connected.
+    pub clients: Arc<Registry>,
+    /// What has been counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The program, and one reading of its configuration.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The file, or what was read instead of one.
+    pub config: String,
+    /// When it was read.
+    pub read_at: UnixMs,
+    /// `limits.clients`.
+    pub most_clients: usize,
+}
+
+impl About {
+    /// A reading of now.
+    #[must_use]
+    pub fn read_now(config: &str, most_clients: usize) -> Self {
+        Self { config: config.to_owned(), read_at: UnixMs::now(), most_clients }
+    }
+
+    /// The commit that the program was built from, where whoever built it said so.
+    #[must_use]
+    pub const fn commit() -> Option<&'static str> {
+        option_env!("HEARTHSIDE_COMMIT")
+    }
+
+    /// When the process began.
+    #[must_use]
+    pub fn started() -> UnixMs {
+        let age = i64::try_from(Tick::now().as_ms()).unwrap_or(i64::MAX);
+        UnixMs::now().plus(-age)
+    }
+}

@@ -1,0 +1,13 @@
+//! Moments as an operator reads them.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use humantime_serde::re::humantime::format_rfc3339_millis;
+
+use crate::telemetry::clock::UnixMs;
+
+/// `2026-11-28T03:44:36.123Z`.
+pub(super) fn shown(moment: UnixMs) -> String {
+    let since = Duration::from_millis(u64::try_from(moment.as_ms()).unwrap_or(0));
+    format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+}

@@ -1,0 +1,155 @@
+//! What an operator may look at: the same facts over the Redis port and the admin port.
+
+use serde_json::Value;
+
+use crate::support::admin::{metric, request, request_with};
+use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
+use crate::support::sidecar::{Sidecar, demo};
+use crate::support::until;
+use crate::support::warnings;
+use crate::support::wire::Wire;
+
+/// The facts at a path of the admin port.
+pub fn facts(sidecar: &Sidecar, path: &str) -> Value {
+    let (status, body) = request(sidecar, "GET", path);
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+}
+
+/// Those of one mapping.
+fn mapping(sidecar: &Sidecar, pattern: &str) -> Value {
+    let all = facts(sidecar, "/api/mappings");
+    let found = all.as_array().expect("a list").iter().find(|facts| facts["mapping"] == pattern);
+    found.unwrap_or_else(|| panic!("{pattern} in {all}")).clone()
+}
+
+/// The names of the first map in a reply of RESP2 or RESP3, in their order; every value is one line or two.
+fn has_names(reply: &str, names: &[&str]) {
+    let mut rest = reply;
+    for name in names {
+        let word = format!("${}\r\n{name}\r\n", name.len());
+        let at = rest.find(&word).unwrap_or_else(|| panic!("{name} in {reply}"));
+        rest = &rest[at + word.len()..];
+    }
+}
+
+const SESSION: &str = "player:{character_id:int}:session";
+
+#[test]
+fn the_state_of_the_whole_is_told_over_both_ports() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = demo(&redis, &postgres).start();
+    let mut wire = sidecar.wire();
+    let names = ["version", "uptime_seconds", "config", "file", "store", "state", "upstream", "servers", "endpoint"];
+    let reply = wire.ask("HEARTHSIDE STATUS");
+    assert!(reply.starts_with("*24\r\n"), "{reply}");
+    has_names(&reply, &names);
+    wire.ask("HELLO 3");
+    let reply = wire.ask("HEARTHSIDE STATUS");
+    assert!(reply.starts_with("%12\r\n"), "{reply}");
+    has_names(&reply, &names);
+    let ready = |status: &Value| ["store", "upstream", "change_feed"].iter().all(|part| status[part]["state"] == "up");
+    until("all lights are on", || ready(&facts(&sidecar, "/api/status")));
+    let status = facts(&sidecar, "/api/status");
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["config"]["file"], "built-in config.toml");
+    assert_eq!((&status["clients"]["connected"], &status["mappings"]), (&1.into(), &4.into()));
+    assert_eq!(status["upstream"]["servers"][0]["endpoint"], redis.url().trim_end_matches('/'));
+    assert!(status["change_feed"]["heard_ms_ago"].as_i64().is_some_and(|ago| (0..60_000).contains(&ago)), "{status}");
+    assert_eq!(status["store"]["takes_writes"], true);
+    assert!(wire.ask("HEARTHSIDE STATUS x").starts_with("-ERR "));
+}
+
+#[test]
+fn a_store_that_is_away_is_told_with_the_reason_and_since_when() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = demo(&redis, &postgres).expect(warnings::STORE_AWAY).set("STORE__CONNECT_TIMEOUT", "1s").start();
+    until("the store is up", || facts(&sidecar, "/api/status")["store"]["state"] == "up");
+    let up_since = facts(&sidecar, "/api/status")["store"]["since"].clone();
+    postgres.stop();
+    until("the store is away", || facts(&sidecar, "/api/status")["store"]["state"] == "down");
+    until("the feed is away", || facts(&sidecar, "/api/status")["change_feed"]["state"] == "down");
+    let status = facts(&sidecar, "/api/status");
+    assert!(status["store"]["why"].as_str().is_some_and(|why| !why.is_empty()), "{status}");
+    assert_ne!(status["store"]["since"], up_since);
+    assert_eq!(status["change_feed"]["gaps"], 1, "{status}");
+    assert!(sidecar.wire().ask("HGET player:3:session hp").starts_with('-'));
+    let failed = mapping(&sidecar, SESSION);
+    assert_eq!((&failed["load_errors"], &failed["errors"]), (&1.into(), &1.into()), "{failed}");
+    assert!(failed["last_error"].as_str().is_some_and(|text| text.starts_with("a load failed: ")), "{failed}");
+    postgres.launch();
+    until("the store is back", || facts(&sidecar, "/api/status")["store"]["state"] == "up");
+    assert_eq!(facts(&sidecar, "/api/status")["store"]["why"], Value::Null);
+}
+
+#[test]
+fn what_happens_to_a_mapping_is_counted_one_by_one() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = demo(&redis, &postgres).start();
+    let mut wire = sidecar.wire();
+    let before = mapping(&sidecar, SESSION);
+    assert_eq!((&before["hits"], &before["misses"], &before["hit_ratio"]), (&0.into(), &0.into(), &Value::Null));
+    for _ in 0..40 {
+        wire.ask("HGET player:1:session hp");
+        Wire::tcp(sidecar.port).ask("HGET player:1:session hp");
+    }
+    wire.ask("HGET player:999999:session hp");
+    wire.ask("HGET player:999999:session hp");
+    wire.ask("EXISTS player:1:session player:999999:session");
+    let read = mapping(&sidecar, SESSION);
+    for (name, expected) in [("hits", 80), ("absent_hits", 2), ("misses", 2), ("loads", 2), ("entries", 2)] {
+        assert_eq!(read[name], expected, "{name} in {read}");
+    }
+    assert!(read["bytes"].as_u64().is_some_and(|bytes| bytes > 100), "{read}");
+    assert!(read["load_mean_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{read}");
+    assert_eq!(read["hit_ratio"], 0.976);
+    postgres.sql("UPDATE sessions SET hp = 5 WHERE character_id = 1");
+    let invalidations = |facts: &Value| facts["invalidations"].as_u64().expect("a number");
+    until("the change is seen", || invalidations(&mapping(&sidecar, SESSION)) == invalidations(&read) + 1);
+    let changed = mapping(&sidecar, SESSION);
+    assert_eq!((&changed["entries"], &changed["evictions"]), (&1.into(), &0.into()), "{changed}");
+    assert!(changed["last_change_at"].is_string(), "{changed}");
+    let definitions = mapping(&sidecar, "item:{item_id}:def");
+    assert_eq!((&definitions["kind"], &definitions["hits"]), (&"definition".into(), &Value::Null));
+    assert!(definitions["entries"].as_u64().is_some_and(|entries| entries > 10), "{definitions}");
+    assert!(metric(&sidecar, "hearthside_load_seconds_sum") > 0.0);
+    has_names(&wire.ask("HEARTHSIDE MAPPINGS"), &["mapping", "kind", "type", "state", "hits", "last_change_at"]);
+}
+
+#[test]
+fn a_full_memory_is_told_by_its_mapping_and_a_reload_goes_on_counting() {
+    let redis = Redis::start();
+    let config = "[[caches]]\nkey = \"blob:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"1h\"\n\
+        query = \"SELECT printf('%.*c', 20000, 'x') AS v WHERE $1 < 100\"\n";
+    let sidecar = Sidecar::builder().redis(&redis).config(config).set("CACHE__MAX_BYTES", "100kb").start();
+    let mut wire = sidecar.wire();
+    (0..20).for_each(|i| _ = wire.ask(&format!("STRLEN blob:{i}")));
+    until("some had to go", || mapping(&sidecar, "blob:{id:int}")["evictions"].as_u64().is_some_and(|n| n >= 15));
+    let full = mapping(&sidecar, "blob:{id:int}");
+    assert!(full["bytes"].as_u64().is_some_and(|bytes| bytes <= 100 << 10), "{full}");
+    std::fs::write(sidecar.folder.path().join("config.toml"), config.replace("1h", "2h")).expect("written");
+    sidecar.signal("HUP");
+    until("it is reloaded", || mapping(&sidecar, "blob:{id:int}")["ttl_ms"] == 7_200_000);
+    wire.ask("STRLEN blob:1");
+    let after = mapping(&sidecar, "blob:{id:int}");
+    assert_eq!((&after["misses"], &after["loads"], &after["entries"]), (&21.into(), &21.into(), &1.into()), "{after}");
+    assert_eq!(facts(&sidecar, "/api/status")["config"]["file"], "config.toml");
+}
+
+#[test]
+fn nothing_is_shown_without_the_token() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().expect("a folder"));
+    let file = folder.path().join("token");
+    std::fs::write(&file, "a-long-secret\n").expect("written");
+    let sidecar = Sidecar::builder()
+        .redis(&redis)
+        .set("ADMIN__TOKEN_FILE", file.display().to_string())
+        .expect(&[warnings::ADMIN_REFUSED])
+        .start_guarded();
+    for path in ["/api/status", "/api/mappings"] {
+        assert_eq!(request(&sidecar, "GET", path).0, 401, "{path}");
+        let shown = request_with(&sidecar, "GET", path, "Authorization: Bearer a-long-secret\r\n");
+        assert_eq!(shown.0, 200, "{path}: {}", shown.1);
+    }
+}
