@@ -1,10 +1,10 @@
 //! What an operator may look at, as JSON: the same facts under the same names as HEARTHSIDE answers over the Redis
 //! port.
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Admin, starting};
 use crate::inspect::Subject;
@@ -29,4 +29,26 @@ pub(super) async fn status(State(admin): State<Admin>) -> Response {
 /// `GET /api/mappings`
 pub(super) async fn mappings(State(admin): State<Admin>) -> Response {
     facts(&admin, Subject::mapping_facts)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    key: String,
+    /// Given, with any text or none: the store is asked for its plan.
+    plan: Option<String>,
+}
+
+/// `GET /api/key?key=<key>[&plan]`
+pub(super) async fn key(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Response {
+    let (key, subject) = (asked.key.as_bytes(), admin.readiness.subject());
+    match (subject, asked.plan) {
+        (None, _) => starting(),
+        (Some(subject), None) => json(&subject.explain(key)),
+        (Some(subject), Some(_)) => match subject.explain_with_plan(key).await {
+            Ok(explanation) => json(&explanation),
+            Err(why) => {
+                (StatusCode::CONFLICT, format!("there is no plan of the store to show: {why}\n")).into_response()
+            }
+        },
+    }
 }

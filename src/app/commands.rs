@@ -56,6 +56,7 @@ fn on_owned(spec: &Spec) -> &'static str {
         (_, Some(Verb::Write(_))) => "as the mapping's `write` says; error on a definition",
         (_, Some(Verb::Expire(_))) => "answered on cached keys",
         ("del" | "unlink", _) => "as the mapping's `delete` says: forgets, or deletes the rows; error on a definition",
+        ("hearthside|explain", _) => "says what is known of it",
         ("hearthside|invalidate", _) => "forgets cached keys, loads definitions again",
         ("watch", _) => "watched, also among pass-through keys",
         ("exists" | "touch" | "mget", _) => "answered, also among pass-through keys",

@@ -188,6 +188,7 @@ impl Sidecar {
         let still = new.reloader.overtake(&old.reloader).await;
         serving.adopt(edition).await;
         drop(still);
+        new.cache.is_reloaded();
         new.cache.succeed(&old.cache).await;
         self.audience.only(&new);
         self.readiness.loaded(new.clone());

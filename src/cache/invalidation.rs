@@ -1,20 +1,20 @@
 //! What a cache is told of changes, by the change feed and by commands: it forgets keys, and knows whether changes may
 //! be missed.
 
-use super::Cache;
+use super::{Cache, Cause};
 use crate::keys::MappingId;
 use crate::store::RowChange;
 use crate::telemetry::clock::Tick;
 
 impl Cache {
     /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
-    pub fn invalidate(&self, key: &[u8]) -> bool {
-        self.memory.invalidate(key)
+    pub fn invalidate(&self, key: &[u8], why: Cause) -> bool {
+        self.memory.invalidate(key, why)
     }
 
     /// Forgets every key that matches `glob`; the number of keys that were in memory.
-    pub fn invalidate_matching(&self, glob: &[u8]) -> usize {
-        self.memory.invalidate_matching(glob)
+    pub fn invalidate_matching(&self, glob: &[u8], why: &Cause) -> usize {
+        self.memory.invalidate_matching(glob, why)
     }
 
     /// Forgets a key that the change feed reports, unless it reports a write of ours.
@@ -41,8 +41,13 @@ impl Cache {
     }
 
     /// Forgets every key of mapping `id`.
-    pub fn flush(&self, id: MappingId) {
-        self.memory.forget_mapping(id);
+    pub fn flush(&self, id: MappingId, why: Cause) {
+        self.memory.forget_mapping(id, why);
+    }
+
+    /// A reload has brought these mappings: memory is empty for that reason.
+    pub fn is_reloaded(&self) {
+        self.memory.source.all().for_each(|cached| cached.traces.note_all(Cause::Reload));
     }
 
     /// Forgets every key.

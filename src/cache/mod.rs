@@ -11,6 +11,7 @@
 //! - readers join the key's load only if no invalidation came since it began (C3), one load at a time (C4);
 //! - while changes may be missed nothing older than `max_staleness` is served (C2).
 
+mod cause;
 mod deferred;
 mod entry;
 mod invalidation;
@@ -24,6 +25,7 @@ mod source;
 mod succession;
 mod sweeper;
 mod tasks;
+mod traces;
 mod verifier;
 mod warm;
 mod write_behind;
@@ -34,12 +36,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use cause::Cause;
 pub use entry::Entry;
+pub use looks::{Held, KeyLook, Served};
 pub use memory::thread_cache::ThreadCache;
 pub use memory::waiting::LoadResult;
 pub use parts::Parts;
 pub use source::After;
 pub use tasks::Tasks;
+pub use traces::Trace;
 pub use writes::WriteResult;
 pub use writes::expire::ExpireOutcome;
 pub use writes::together::Together;

@@ -10,8 +10,8 @@
 
 use std::sync::Arc;
 
-use super::Cache;
 use super::source::{Cached, Source};
+use super::{Cache, Cause};
 use crate::keys::MappingId;
 use crate::store::{CurrentPlan, Plan, Store, StoreError};
 
@@ -28,7 +28,9 @@ impl Cache {
     /// The store's, when it does not answer.
     pub async fn replan(&self, id: MappingId) -> Result<(), StoreError> {
         match self.memory.source.cached(id) {
-            Some(cached) => cached.current.replan(&self.memory.source.store, || cached.raise_epoch()).await,
+            Some(cached) => {
+                cached.current.replan(&self.memory.source.store, || cached.raise_epoch(Cause::Schema)).await
+            }
             None => Ok(()),
         }
     }
@@ -41,7 +43,7 @@ impl Cached {
     /// # Errors
     /// The store's, when it does not answer.
     pub(super) async fn replan_after(&self, store: &Store, failed: &Arc<Plan>) -> Result<bool, StoreError> {
-        self.current.replan_after(store, failed, || self.raise_epoch()).await
+        self.current.replan_after(store, failed, || self.raise_epoch(Cause::Schema)).await
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::cause::Cause;
 use super::entry::Span;
+use super::traces::KeyTraces;
 use crate::config;
 use crate::keys::MappingId;
 use crate::mapping::Mapping;
@@ -30,6 +32,8 @@ pub(super) struct Cached {
     complaints: LogThrottle,
     /// What is counted of the mapping.
     pub(super) counts: Arc<MappingCounts>,
+    /// Why its keys were last forgotten.
+    pub(super) traces: Arc<KeyTraces>,
 }
 
 /// How much longer than the store an answer of it is waited for.
@@ -39,11 +43,11 @@ const BACKSTOP: Duration = Duration::from_secs(3);
 pub(super) const COMPLAIN_EVERY: u64 = 1000;
 
 impl Cached {
-    fn new(current: CurrentPlan, settings: &config::Cache, metrics: &MappingMetrics) -> Self {
+    fn new(current: CurrentPlan, settings: &config::Cache, metrics: &MappingMetrics, traces: KeyTraces) -> Self {
         let life = Span::new(&current.mapping().config, settings);
         let text: Arc<str> = current.mapping().pattern.text().into();
         let (counts, complaints) = (metrics.of(&text), LogThrottle::every(COMPLAIN_EVERY));
-        Self { current, life, text, epoch: AtomicU64::new(0), complaints, counts }
+        Self { current, life, text, epoch: AtomicU64::new(0), complaints, counts, traces: Arc::new(traces) }
     }
 
     pub(crate) const fn mapping(&self) -> &Mapping {
@@ -58,9 +62,11 @@ impl Cached {
         self.epoch.load(SeqCst)
     }
 
-    /// What was loaded before is not served any more.
-    pub(super) fn raise_epoch(&self) {
+    /// What was loaded before is not served any more, for this reason.
+    pub(super) fn raise_epoch(&self, why: Cause) {
         self.epoch.fetch_add(1, SeqCst);
+        self.counts.invalidated();
+        self.traces.note_all(why);
     }
 
     /// The mapping's key pattern.
@@ -103,11 +109,11 @@ impl Source {
         store: Arc<Store>,
         metrics: &MappingMetrics,
     ) -> Self {
-        let mut mappings = Vec::new();
+        let (mut mappings, count) = (Vec::new(), plans.len());
         for plan in plans {
             let id = plan.mapping().id.index();
             mappings.resize_with(mappings.len().max(id + 1), || None);
-            mappings[id] = Some(Cached::new(plan, &settings.cache, metrics));
+            mappings[id] = Some(Cached::new(plan, &settings.cache, metrics, KeyTraces::among(count)));
         }
         let timeouts = &settings.store;
         // The store keeps the deadlines of its statements itself: this one is for what it cannot foresee.

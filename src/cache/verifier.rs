@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
+use super::Cause;
 use super::memory::Memory;
 use super::memory::sampler::Sample;
 use super::source::Cached;
@@ -153,6 +154,6 @@ impl Court {
             "a stale record was served: the store holds something else and no change was told; \
              check the triggers (`hearthside check --connect`). It is forgotten"
         );
-        self.memory.invalidate(&sample.key);
+        self.memory.invalidate(&sample.key, Cause::Stale);
     }
 }

@@ -11,8 +11,10 @@ use crate::inspect::Fact;
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
 
-const HELP: [&str; 14] = [
+const HELP: [&str; 16] = [
     "HEARTHSIDE <subcommand> [<arg> ...]. Subcommands are:",
+    "EXPLAIN <key> [PLAN]",
+    "    Who owns a key, what is known of it and why it was last forgotten; PLAN: how the store would load it.",
     "INVALIDATE <key or glob>",
     "    Forget cached keys; load matching definitions again. Answers how many.",
     "MAPPINGS",
@@ -37,6 +39,8 @@ pub(super) fn answer(services: &Services, proto: Proto, request: &Request<'_>, o
         3 if request.is(1, "INVALIDATE") => {
             encode::int(out, owned.invalidate(request.arg(2), "command") as i64);
         }
+        3 if request.is(1, "EXPLAIN") => Fact::of(&services.subject().explain(request.arg(2))).reply(proto, out),
+        4 if request.is(1, "EXPLAIN") && request.is(3, "PLAN") => return plan(services, proto, request),
         2 if request.is(1, "RELOAD") => {
             owned.request_reload();
             encode::simple(out, "OK");
@@ -55,6 +59,19 @@ pub(super) fn answer(services: &Services, proto: Proto, request: &Request<'_>, o
         _ => encode::error(out, errors::hearthside::UNKNOWN_SUBCOMMAND),
     }
     Flow::Answered
+}
+
+/// The store is asked how it would load a key.
+fn plan(services: &Services, proto: Proto, request: &Request<'_>) -> Flow {
+    let (subject, key) = (services.subject(), Bytes::copy_from_slice(request.arg(2)));
+    Flow::Later(Box::pin(async move {
+        let mut out = BytesMut::new();
+        match subject.explain_with_plan(&key).await {
+            Ok(explanation) => Fact::of(&explanation).reply(proto, &mut out),
+            Err(why) => encode::error(&mut out, &errors::hearthside::no_plan(&why)),
+        }
+        Ok(out.into())
+    }))
 }
 
 /// Answers when nothing is under way on a lane any more, or says that something still is.

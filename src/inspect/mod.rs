@@ -2,12 +2,14 @@
 //! who shows them: HEARTHSIDE over the Redis port, `/api` on the admin port, and the command line. Never shows what a
 //! key holds.
 
+mod explain;
 mod fact;
 mod mappings;
 mod status;
 mod subject;
 mod times;
 
+pub use explain::Explanation;
 pub use fact::Fact;
 pub use mappings::MappingFacts;
 pub use status::Status;

@@ -226,6 +226,7 @@ const CLASSES: &[(&str, Class)] = &[
     ("psync", Class::Pinned(Pin::Follow)),
     ("replconf", Class::Pinned(Pin::Replica)),
     ("hearthside", Class::Hearthside),
+    ("hearthside|explain", Class::Hearthside),
     ("hearthside|help", Class::Hearthside),
     ("hearthside|invalidate", Class::Hearthside),
     ("hearthside|mappings", Class::Hearthside),

@@ -32,6 +32,14 @@ pub struct RowChange {
     pub(super) left: Left,
 }
 
+impl RowChange {
+    /// The table, as the mapping writes it.
+    #[must_use]
+    pub const fn table(&self) -> &Arc<str> {
+        &self.left.table
+    }
+}
+
 /// What is left behind a key, in the table of a mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Left {

@@ -11,6 +11,7 @@ mod denied;
 mod dialect;
 mod dropped;
 mod error;
+mod explain;
 mod fate;
 pub mod file;
 mod flush;

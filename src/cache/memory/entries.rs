@@ -107,12 +107,10 @@ impl Entries {
         self.versions.raise(key);
     }
 
-    /// Removes a key; the entry of its record, if there was one.
+    /// Removes a key; its entry, if there was one.
     pub(super) fn remove(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        if !is_planted("negative-not-invalidated") {
-            self.absent.invalidate(key);
-        }
-        let removed = self.present.remove(key);
+        let absent = if is_planted("negative-not-invalidated") { None } else { self.absent.remove(key) };
+        let removed = self.present.remove(key).or(absent);
         self.versions.raise(key);
         removed.filter(|entry| !entry.is_taken())
     }

@@ -28,6 +28,11 @@ impl Feed {
         self.connected.load(SeqCst)
     }
 
+    /// True once it has said anything.
+    pub(super) fn has_begun(&self) -> bool {
+        self.alive.load(SeqCst) > 0
+    }
+
     /// True when every change up to `moment` has been applied.
     pub(crate) fn has_vouched_for(&self, moment: Tick) -> bool {
         self.alive.load(SeqCst) > moment.as_ms()

@@ -1,45 +1,63 @@
-//! Forgets what is in memory: one key, those of a glob, a mapping, everything.
+//! Forgets what is in memory: one key, those of a glob, a mapping, everything. Why is noted, for whoever asks later.
 
 use super::Memory;
+use crate::cache::cause::Cause;
 use crate::cache::entry::Entry;
 use crate::keys::{MappingId, glob_match};
+use crate::telemetry::clock::Tick;
 use crate::telemetry::planted::is_planted;
 
 impl Memory {
     /// Forgets `key`, whatever is being loaded for it. True when a record was in memory.
-    pub(crate) fn invalidate(&self, key: &[u8]) -> bool {
+    pub(crate) fn invalidate(&self, key: &[u8], why: Cause) -> bool {
         let forgotten = self.flights.detach(key, || self.entries.remove(key));
         if let Some(entry) = &forgotten {
-            self.forgot(key, entry);
+            self.forgot(key, entry, why);
         }
-        forgotten.is_some()
+        forgotten.is_some_and(|entry| entry.record.is_some())
     }
 
     /// What was in memory of a key has been forgotten.
-    pub(super) fn forgot(&self, key: &[u8], entry: &Entry) {
-        if let Some(cached) = self.source.cached(entry.mapping) {
-            cached.counts.invalidated();
+    pub(super) fn forgot(&self, key: &[u8], entry: &Entry, why: Cause) {
+        let (Some(cached), now) = (self.source.cached(entry.mapping), Tick::now()) else { return };
+        cached.counts.invalidated();
+        match entry.is_expired(now) {
+            true => cached.traces.note(key, Cause::Ttl, entry.expires_at()),
+            // What is out of date was forgotten with its mapping.
+            false if entry.epoch == cached.epoch() => cached.traces.note(key, why, now),
+            false => {}
         }
-        self.refreshes.forgot(key, entry);
+        if entry.record.is_some() {
+            self.refreshes.forgot(key, entry);
+        }
     }
 
     /// Takes `key` out of memory, so that its next reader loads it or waits for the load under way. Nothing has
     /// happened to the key: whoever watches it hears nothing.
-    pub(crate) fn let_go(&self, key: &[u8]) {
-        self.entries.remove(key);
+    pub(crate) fn let_go(&self, id: MappingId, key: &[u8]) {
+        if self.entries.remove(key).is_some() {
+            self.note(id, key, Cause::Command("WATCH"));
+        }
+    }
+
+    /// Notes what has happened to a key.
+    pub(super) fn note(&self, id: MappingId, key: &[u8], why: Cause) {
+        if let Some(cached) = self.source.cached(id) {
+            cached.traces.note(key, why, Tick::now());
+        }
     }
 
     /// Forgets every key that matches `glob`; the number of keys that were in memory.
-    pub(crate) fn invalidate_matching(&self, glob: &[u8]) -> usize {
+    pub(crate) fn invalidate_matching(&self, glob: &[u8], why: &Cause) -> usize {
         let loading = self.flights.keys();
         let keys = self.entries.keys().chain(loading).filter(|key| glob_match(glob, key));
-        keys.filter(|key| self.invalidate(key)).count()
+        keys.filter(|key| self.invalidate(key, why.clone())).count()
     }
 
     /// Forgets a key that the change feed reports, unless it reports a write of ours.
     pub(crate) fn changed(&self, key: &[u8], from: Option<&str>) {
         if !self.is_own(key, from) {
-            self.invalidate(key);
+            self.invalidate(key, Cause::Change(None));
         }
     }
 
@@ -64,10 +82,9 @@ impl Memory {
 
     /// Forgets every key of mapping `id`: none of its entries may be served any more. What that costs does not depend
     /// on their number (hazard 37); their memory is given back by [`Memory::remove_outdated`].
-    pub(crate) fn forget_mapping(&self, id: MappingId) {
+    pub(crate) fn forget_mapping(&self, id: MappingId, why: Cause) {
         if let Some(cached) = self.source.cached(id) {
-            cached.raise_epoch();
-            cached.counts.invalidated();
+            cached.raise_epoch(why);
             self.outdated.notify_one();
         }
     }
@@ -83,15 +100,17 @@ impl Memory {
         self.entries.remove_outdated(|entry| !is_current(entry));
     }
 
-    /// Forgets every key.
+    /// Forgets every key: something that nobody knows has changed, or has perhaps changed while nobody told.
     pub(crate) fn forget_all(&self) {
         if is_planted("no-flush-on-gap") {
             return;
         }
-        for cached in self.source.all() {
-            cached.raise_epoch();
-            cached.counts.invalidated();
-        }
+        let why = match (self.feed.is_connected(), self.feed.has_begun()) {
+            (true, _) => Cause::StoreChanged,
+            (false, true) => Cause::Gap,
+            (false, false) => Cause::Start,
+        };
+        self.source.all().for_each(|cached| cached.raise_epoch(why.clone()));
         self.entries.clear();
     }
 }

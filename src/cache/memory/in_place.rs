@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use super::Memory;
+use crate::cache::cause::Cause;
 use crate::cache::entry::Entry;
 use crate::cache::source::Cached;
 use crate::keys::MappingId;
@@ -27,7 +28,7 @@ const READ_WITHIN: u64 = 300_000;
 impl Memory {
     /// Takes what a commit has left behind a key, unless it is a write of ours.
     pub(crate) fn changed_row(&self, id: MappingId, change: &RowChange, from: Option<&str>) {
-        let key = &change.key;
+        let (key, why) = (&change.key, || Cause::Change(Some(change.table().clone())));
         if self.is_own(key, from) {
             return;
         }
@@ -44,10 +45,11 @@ impl Memory {
             let Some(next) = next else { return before };
             self.metrics.replaced.inc();
             self.entries.put(key, &next);
+            self.note(id, key, why());
             None
         });
         if let Some(entry) = &forgotten {
-            self.forgot(key, entry);
+            self.forgot(key, entry, why());
         }
     }
 

@@ -38,6 +38,7 @@ use refreshes::{OfMapping, Refreshes};
 use residents::{Residents, Room};
 use sampler::{Sample, Sampler};
 
+use super::cause::Cause;
 use super::entry::{Entry, Use};
 use super::source::{Cached, Source};
 use crate::config;
@@ -83,7 +84,7 @@ impl Memory {
         let (sampler, samples) = Sampler::new(&settings.verify);
         let mappings = source.all().map(|cached| cached.mapping().id);
         let (refreshes, forgotten) = Refreshes::new(settings.cache.refresh, mappings);
-        let residents = Residents::of(source.all().map(|cached| (cached.mapping().id, cached.counts.clone())));
+        let residents = Residents::of(source.all());
         let memory = Self {
             source,
             entries: Entries::new(&settings.cache, residents),
@@ -141,6 +142,11 @@ impl Memory {
             self.metrics.stale_served.inc();
             entry
         })
+    }
+
+    /// True while somebody loads or writes `key`.
+    pub(super) fn is_under_way(&self, key: &[u8]) -> bool {
+        self.flights.has(key)
     }
 
     /// The entry of `key`, whether or not it may be served.
@@ -244,8 +250,16 @@ impl Memory {
         }
     }
 
+    /// Notes that a key was written. Nothing is where neither before nor after anything of it was in memory.
+    fn note_write(&self, turn: &WriteTurn, left: Option<&Entry>) {
+        if let Some(entry) = left.or(turn.before.as_deref()) {
+            self.note(entry.mapping, turn.key(), Cause::Write);
+        }
+    }
+
     /// Ends a write that has changed the key, or may have: `left` is what is true of the key now, if that is known.
     pub(crate) fn end(&self, turn: WriteTurn, left: Option<Arc<Entry>>) {
+        self.note_write(&turn, left.as_deref());
         turn.end(Outcome::MayHaveChanged, left, |key, left| self.put_left(key, left));
     }
 
@@ -256,6 +270,7 @@ impl Memory {
 
     /// Ends a write that has changed the key, and has left what was prepared.
     pub(super) fn end_prepared(&self, turn: WriteTurn, left: Arc<Entry>) {
+        self.note_write(&turn, Some(&left));
         turn.end(Outcome::MayHaveChanged, Some(left), |key, left| match left {
             Some(entry) => {
                 entry.is_known_at(self.source.store.looks());
@@ -294,7 +309,10 @@ impl Memory {
             match is_true {
                 // What the batch saved is part of it from now on: what is told of before lacks that.
                 true => entry.is_known_at(self.source.store.looks()),
-                false => drop(self.entries.remove(key)),
+                false => {
+                    self.entries.remove(key);
+                    self.note(entry.mapping, key, Cause::Write);
+                }
             }
         });
     }
@@ -303,7 +321,11 @@ impl Memory {
     pub(super) fn give_up(&self, key: &Bytes, refused: &[journal::Entry]) {
         self.flights.detach(key, || {
             self.overlay.settle(key, refused);
-            self.entries.remove(key)
+            let removed = self.entries.remove(key);
+            if let Some(entry) = &removed {
+                self.note(entry.mapping, key, Cause::WriteRefused);
+            }
+            removed
         });
     }
 

@@ -1,25 +1,30 @@
-//! How many entries of each mapping are in memory, and how many bytes they are. moka says when one has gone, whatever
-//! the reason.
+//! How many entries of each mapping are in memory, and how many bytes they are. moka says when an entry has gone,
+//! whatever the reason: that its TTL was over, or that memory is full, nobody else knows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use moka::notification::RemovalCause;
 
+use crate::cache::cause::Cause;
 use crate::cache::entry::Entry;
+use crate::cache::source::Cached;
+use crate::cache::traces::KeyTraces;
 use crate::keys::MappingId;
+use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::MappingCounts;
 
 /// The entries of all mappings, by the number of the mapping.
 #[derive(Debug, Default)]
-pub(super) struct Residents(Vec<Resident>);
+pub(super) struct Residents(Vec<Option<Resident>>);
 
 /// Those of one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Resident {
     entries: AtomicI64,
     bytes: AtomicI64,
     counts: Arc<MappingCounts>,
+    traces: Arc<KeyTraces>,
 }
 
 /// The entries of one mapping.
@@ -32,19 +37,25 @@ pub struct Room {
 }
 
 impl Residents {
-    /// Those of these mappings, with what is counted of each.
-    pub(super) fn of(mappings: impl Iterator<Item = (MappingId, Arc<MappingCounts>)>) -> Self {
+    /// Those of these mappings.
+    pub(super) fn of<'c>(mappings: impl Iterator<Item = &'c Cached>) -> Self {
         let mut all = Vec::new();
-        for (id, counts) in mappings {
-            all.resize_with(all.len().max(id.index() + 1), Resident::default);
-            all[id.index()] = Resident { counts, ..Resident::default() };
+        for cached in mappings {
+            let id = cached.mapping().id.index();
+            all.resize_with(all.len().max(id + 1), || None);
+            let (counts, traces) = (cached.counts.clone(), cached.traces.clone());
+            all[id] = Some(Resident { entries: AtomicI64::new(0), bytes: AtomicI64::new(0), counts, traces });
         }
         Self(all)
     }
 
+    fn resident(&self, id: MappingId) -> Option<&Resident> {
+        self.0.get(id.index())?.as_ref()
+    }
+
     /// An entry is put into memory.
     pub(super) fn came(&self, key: &[u8], entry: &Entry) {
-        if let Some(resident) = self.0.get(entry.mapping.index()) {
+        if let Some(resident) = self.resident(entry.mapping) {
             resident.entries.fetch_add(1, Relaxed);
             resident.bytes.fetch_add(bytes(key, entry), Relaxed);
         }
@@ -52,19 +63,25 @@ impl Residents {
 
     /// An entry has gone.
     pub(super) fn went(&self, key: &[u8], entry: &Entry, cause: RemovalCause) {
-        if let Some(resident) = self.0.get(entry.mapping.index()) {
-            resident.entries.fetch_sub(1, Relaxed);
-            resident.bytes.fetch_sub(bytes(key, entry), Relaxed);
-            if cause == RemovalCause::Size {
+        let Some(resident) = self.resident(entry.mapping) else { return };
+        resident.entries.fetch_sub(1, Relaxed);
+        resident.bytes.fetch_sub(bytes(key, entry), Relaxed);
+        let now = Tick::now();
+        match cause {
+            RemovalCause::Size => {
                 resident.counts.evicted();
+                resident.traces.note(key, Cause::Evicted, now);
             }
+            RemovalCause::Expired => resident.traces.note(key, Cause::Ttl, entry.expires_at().min(now)),
+            // Whoever does it says why.
+            RemovalCause::Explicit | RemovalCause::Replaced => {}
         }
     }
 
     /// Those of one mapping.
     pub(super) fn room(&self, id: MappingId) -> Room {
         let read = |of: fn(&Resident) -> &AtomicI64| {
-            self.0.get(id.index()).map_or(0, |resident| u64::try_from(of(resident).load(Relaxed)).unwrap_or(0))
+            self.resident(id).map_or(0, |resident| u64::try_from(of(resident).load(Relaxed)).unwrap_or(0))
         };
         Room { entries: read(|resident| &resident.entries), bytes: read(|resident| &resident.bytes) }
     }

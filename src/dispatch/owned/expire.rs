@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::cache::Entry;
+use crate::cache::{Cause, Entry};
 use crate::dispatch::call::Call;
 use crate::dispatch::{Flow, Owned};
 use crate::keys::MappingId;
@@ -129,7 +129,7 @@ impl Owned {
             // What has expired is forgotten: without a column that says so the next read finds the row again.
             (Ok(Some(TtlChange::Left(left))), _) if *left <= 0 => {
                 self.metrics.invalidated("command");
-                self.cache.invalidate(living.key);
+                self.cache.invalidate(living.key, Cause::Command("EXPIRE"));
             }
             (Ok(Some(life @ (TtlChange::Left(_) | TtlChange::Persist))), Some(entry)) => {
                 self.cache.change_ttl(living.mapping, living.key, entry, *life, now);

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::listing::scans::Scans;
-use crate::cache::Cache;
+use crate::cache::{Cache, Cause};
 use crate::clients::Registry;
 use crate::definitions::{Definitions, Reloader};
 use crate::errors;
@@ -76,9 +76,9 @@ impl Owned {
             Change::Keys(keys, from) => keys.iter().for_each(|key| self.changed(key, from.as_deref())),
             Change::Rows(rows, from) => self.changed_rows(&rows, from.as_deref()),
             Change::Coming(coming) => self.comes(&coming),
-            Change::Mapping(pattern) => _ = self.changed_pattern(&pattern),
+            Change::Mapping(pattern) => _ = self.changed_pattern(&pattern, Cause::Change(None)),
             Change::Trouble(pattern, _) => {
-                if self.changed_pattern(&pattern) {
+                if self.changed_pattern(&pattern, Cause::TriggerFailed) {
                     self.metrics.trigger_failed(&pattern);
                 }
             }
@@ -151,19 +151,19 @@ impl Owned {
     }
 
     /// False of a mapping that is not configured here: it is another sidecar's over the same database.
-    fn changed_pattern(&self, pattern: &str) -> bool {
+    fn changed_pattern(&self, pattern: &str, why: Cause) -> bool {
         let Some(mapping) = self.mappings.keyspace.find(pattern) else {
             tracing::debug!(%pattern, "a notice names a mapping that is not configured here");
             return false;
         };
-        self.changed_whole(mapping);
+        self.changed_whole(mapping, why);
         true
     }
 
-    fn changed_whole(&self, mapping: MappingId) {
+    fn changed_whole(&self, mapping: MappingId, why: Cause) {
         self.metrics.invalidated("mapping");
         self.counts[mapping.index()].changed();
-        self.cache.flush(mapping);
+        self.cache.flush(mapping, why);
         self.reloader.request(mapping);
     }
 
@@ -171,17 +171,18 @@ impl Owned {
     /// The number of cached keys that were in memory and of definition mappings that are loaded again.
     pub fn invalidate(&self, pattern: &[u8], reason: &'static str) -> usize {
         self.metrics.invalidated(reason);
+        let why = Cause::Command(if reason == "admin" { "POST /invalidate" } else { "HEARTHSIDE INVALIDATE" });
         if !pattern.iter().any(|b| b"*?[\\".contains(b)) {
             let owner = self.mappings.keyspace.owner(pattern).map(|mapping| &self.mappings.list[mapping.index()]);
             return owner.map_or(0, |mapping| match mapping.kind {
                 Kind::Definition => self.reload(mapping.id),
-                Kind::Cache => usize::from(self.cache.invalidate(pattern)),
+                Kind::Cache => usize::from(self.cache.invalidate(pattern, why)),
             });
         }
         let snapshot = self.definitions.snapshot();
         let definitions = self.mappings.list.iter().filter(|m| m.kind == Kind::Definition);
         let matching = definitions.filter(|m| snapshot.keys(m.id).any(|key| glob_match(pattern, key)));
-        matching.map(|mapping| self.reload(mapping.id)).sum::<usize>() + self.cache.invalidate_matching(pattern)
+        matching.map(|mapping| self.reload(mapping.id)).sum::<usize>() + self.cache.invalidate_matching(pattern, &why)
     }
 
     fn reload(&self, mapping: MappingId) -> usize {

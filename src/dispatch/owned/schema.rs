@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
+use crate::cache::Cause;
 use crate::dispatch::Owned;
 use crate::mapping::{Kind, Mapping};
 use crate::store::{CurrentPlan, Difference, StoreError};
@@ -41,7 +42,7 @@ impl Owned {
                 Difference::None => plan.fitted(begun),
                 Difference::Storage => {
                     assert!(!is_planted_once("panic-in-rewrite"), "a planted bug");
-                    self.changed_whole(plan.mapping().id);
+                    self.changed_whole(plan.mapping().id, Cause::Schema);
                     // Not before: what ends in a panic is seen by the next look.
                     plan.saw(print);
                     plan.fitted(begun);
@@ -82,7 +83,7 @@ impl Owned {
         assert!(!is_planted_once("panic-in-reading-again"), "a planted bug");
         self.replan_all().await;
         self.metrics.invalidated("admin");
-        self.plans().for_each(|plan| self.cache.flush(plan.mapping().id));
+        self.plans().for_each(|plan| self.cache.flush(plan.mapping().id, Cause::Reload));
     }
 
     /// Asks for [`Owned::read_again`], and then for all definitions to be loaded again, in the background.

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::cache::Cause;
 use crate::command::{OwnedRequest, Request};
 use crate::config::{DeleteMode, MappingConfig, WriteMode};
 use crate::dispatch::call::Call;
@@ -53,7 +54,7 @@ impl Call<'_> {
         let (owned, text) = (&self.services.owned, self.request.arg(key.at));
         let entry = owned.cache.get(key.mapping, text, self.session.now);
         owned.metrics.invalidated("fill");
-        owned.cache.invalidate(text);
+        owned.cache.invalidate(text, Cause::Command(&key.spec.name));
         let filled = write.fill(entry.as_ref().and_then(|entry| entry.record.as_ref()));
         self.session.tally.add(RouteLabel::Write, Outcome::of(&filled), 1);
         match filled {

@@ -67,6 +67,12 @@ impl Postgres {
         bound.iter().map(rows).collect()
     }
 
+    /// The server's plan of the statement of one key; none where a part of the key cannot be a value of its column.
+    pub(in crate::store) async fn explain(&self, plan: &Plan, key: &[u8]) -> Result<Vec<String>, StoreError> {
+        let Some(bound) = params::bind(plan, key) else { return Ok(Vec::new()) };
+        Ok(self.ask(&format!("EXPLAIN {}", plan.one), &bound).await??)
+    }
+
     /// True while the server cannot even read the statement of one key, because somebody has locked a table that it
     /// names, or because it is not there.
     pub(in crate::store) async fn is_locked(&self, plan: &Plan) -> bool {

@@ -167,6 +167,15 @@ impl Sqlite {
         query.fetch_all(&mut *reader(&self.pool().await?).await?).await?.iter().map(read).collect()
     }
 
+    /// The library's plan of the statement of one key; none where a part of the key cannot be a value of its column.
+    pub(super) async fn explain(&self, plan: &Plan, key: &[u8]) -> Result<Vec<String>, StoreError> {
+        let Ok(bound) = Bind::key(plan, key) else { return Ok(Vec::new()) };
+        let query = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", plan.one)));
+        let query = bound.iter().fold(query, |query, bind| bind.to(query));
+        let rows = query.fetch_all(&mut *reader(&self.pool().await?).await?).await?;
+        rows.iter().map(|row| Ok(row.try_get("detail")?)).collect()
+    }
+
     pub(super) async fn each_row(
         &self,
         plan: &Plan,

@@ -3,6 +3,7 @@
 mod addresses;
 mod commandline;
 mod embedded;
+mod explained;
 mod hostile;
 mod looks;
 mod overtaken;

@@ -41,7 +41,7 @@ impl Writer {
     /// # Errors
     /// [`StoreError`] when it cannot be loaded.
     pub(crate) async fn watch(&self, mapping: MappingId, key: &Bytes) -> Result<Watched, StoreError> {
-        self.memory.let_go(key);
+        self.memory.let_go(mapping, key);
         let mut watched = self.look(mapping, key).await?;
         for _ in 1..LOOKS {
             // A write that the load waited for has ended: it comes before what is watched.

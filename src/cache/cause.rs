@@ -1,0 +1,68 @@
+//! Why something is not in memory any more.
+
+use std::sync::Arc;
+
+/// What made memory forget a key, or put something else in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "see the words of each")]
+pub enum Cause {
+    /// The table, where the notice says it.
+    Change(Option<Arc<str>>),
+    Write,
+    /// Which.
+    Command(&'static str),
+    Ttl,
+    Evicted,
+    Start,
+    Gap,
+    StoreChanged,
+    TriggerFailed,
+    Schema,
+    Reload,
+    Stale,
+    WriteRefused,
+}
+
+impl Cause {
+    /// One word, for scripts.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Change(_) => "change",
+            Self::Write => "write",
+            Self::Command(_) => "command",
+            Self::Ttl => "ttl",
+            Self::Evicted => "eviction",
+            Self::Start => "start",
+            Self::Gap => "gap",
+            Self::StoreChanged => "store_changed",
+            Self::TriggerFailed => "trigger_failed",
+            Self::Schema => "schema",
+            Self::Reload => "reload",
+            Self::Stale => "stale",
+            Self::WriteRefused => "write_refused",
+        }
+    }
+
+    /// The same for people.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let words = match self {
+            Self::Change(Some(table)) => return format!("the change feed told a change of its rows in table {table}"),
+            Self::Command(name) => return format!("{} asked for it", name.to_uppercase()),
+            Self::Change(None) => "the change feed told a change of its rows",
+            Self::Write => "it was written through this sidecar",
+            Self::Ttl => "its TTL was over",
+            Self::Evicted => "memory was full (cache.max_bytes, or cache.negative_entries of absent keys)",
+            Self::Start => "the change feed began: what was loaded before may have missed a change",
+            Self::Gap => "changes may have been missed while the change feed was away",
+            Self::StoreChanged => "something in the store has changed, and what is not known",
+            Self::TriggerFailed => "a change trigger could not tell which keys had changed",
+            Self::Schema => "the schema of its tables has changed",
+            Self::Reload => "the configuration was reloaded, or the tables were to be read again",
+            Self::Stale => "the verifier found that the store holds something else",
+            Self::WriteRefused => "the store refuses a deferred write of it",
+        };
+        words.to_owned()
+    }
+}
