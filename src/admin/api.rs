@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::{Admin, starting};
-use crate::inspect::Subject;
+use crate::inspect::{Sight, Subject, Top};
 
 /// The facts that `look` finds, once clients are served.
 fn facts<T: Serialize>(admin: &Admin, look: impl FnOnce(&Subject) -> T) -> Response {
@@ -50,5 +50,23 @@ pub(super) async fn key(State(admin): State<Admin>, Query(asked): Query<Asked>) 
                 (StatusCode::CONFLICT, format!("there is no plan of the store to show: {why}\n")).into_response()
             }
         },
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Ordered {
+    by: Option<String>,
+}
+
+/// `GET /api/top[?by=reads|misses|invalidations|bytes|clients]`. Keys are for those who have shown the token; without
+/// one nobody has.
+pub(super) async fn top(State(admin): State<Admin>, Query(ordered): Query<Ordered>) -> Response {
+    let sight = if admin.token.is_some() { Sight::Keys } else { Sight::Mappings };
+    match Top::named(ordered.by.as_deref().unwrap_or("reads").as_bytes()) {
+        Some(top) => facts(&admin, |subject| subject.top(top, sight)),
+        None => {
+            let text = "by: write reads, misses, invalidations, bytes or clients\n";
+            (StatusCode::BAD_REQUEST, text).into_response()
+        }
     }
 }

@@ -182,13 +182,13 @@ impl Sidecar {
     async fn succeed(&mut self, serving: &Serving, edition: Edition, new: Built) {
         let Built { owned: new, tasks } = new;
         let old = std::mem::replace(&mut self.owned, new.clone());
+        new.cache.is_reloaded();
         new.cache.prepare(&old.cache).await;
         new.cache.wait_for(&old.cache);
         self.audience.join(new.clone());
         let still = new.reloader.overtake(&old.reloader).await;
         serving.adopt(edition).await;
         drop(still);
-        new.cache.is_reloaded();
         new.cache.succeed(&old.cache).await;
         self.audience.only(&new);
         self.readiness.loaded(new.clone());

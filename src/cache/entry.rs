@@ -140,7 +140,8 @@ impl Entry {
     }
 
     /// What it counts against `cache.max_bytes`, without its key.
-    pub(super) fn weight(&self) -> usize {
+    #[must_use]
+    pub fn weight(&self) -> usize {
         self.record.as_ref().map_or(64, Record::weight)
     }
 

@@ -85,6 +85,9 @@ impl Traces {
     }
 
     fn note(&mut self, hash: u64, cause: Cause, at: Tick) {
+        if self.keys.get(&hash).is_some_and(|known| known.at > at) {
+            return;
+        }
         let trace = self.trace(cause, at, false);
         if self.keys.insert(hash, trace).is_some() {
             return;
@@ -128,6 +131,9 @@ mod tests {
         traces.note_all(Cause::Reload, Tick::from_ms(9));
         traces.note(1, Cause::Ttl, Tick::from_ms(8));
         assert_eq!(last(&traces), Some(("reload", true)));
+        traces.note(1, Cause::Write, Tick::from_ms(12));
+        traces.note(1, Cause::Ttl, Tick::from_ms(11));
+        assert_eq!(last(&traces), Some(("write", false)));
     }
 
     #[test]

@@ -29,12 +29,17 @@ pub use traffic::{Held, Traffic};
 use crate::telemetry::client_memory::{Buffers, Holding};
 use crate::telemetry::clock::{Tick, millis};
 
+/// A quarter of a minute, in milliseconds.
+const QUARTER: u64 = 15_000;
+
 /// Every client of the process.
 #[derive(Debug, Default)]
 pub struct Registry {
     peers: Mutex<BTreeMap<u64, Arc<Peer>>>,
     last: AtomicU64,
     buffers: Arc<Buffers>,
+    /// When the last quarter of a minute ended: a [`Tick`].
+    marked_at: AtomicU64,
 }
 
 /// One client, as the others may see it.
@@ -175,6 +180,14 @@ impl Registry {
         });
         lock(&self.peers).insert(id, peer.clone());
         Listed { registry: self.clone(), peer }
+    }
+
+    /// Notes at the end of each quarter of a minute how much each has asked; to be called more often.
+    pub fn mark(&self, now: Tick) {
+        if now.since(Tick::from_ms(self.marked_at.load(Relaxed))) >= QUARTER {
+            self.marked_at.store(now.as_ms(), Relaxed);
+            lock(&self.peers).values().for_each(|peer| peer.traffic.mark());
+        }
     }
 
     /// The client of this id.

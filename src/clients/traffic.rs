@@ -36,6 +36,8 @@ pub struct Traffic {
     read: AtomicU64,
     written: AtomicU64,
     requests: AtomicU64,
+    /// Requests at the ends of the last quarters of a minute, the oldest first.
+    marks: [AtomicU64; 4],
 }
 
 /// Nobody else writes it: this needs no locked instruction.
@@ -100,9 +102,40 @@ impl Traffic {
         self.reply_peak.load(Relaxed)
     }
 
+    /// A quarter of a minute has ended. For one thread alone.
+    pub(super) fn mark(&self) {
+        for at in 1..self.marks.len() {
+            self.marks[at - 1].store(self.marks[at].load(Relaxed), Relaxed);
+        }
+        self.marks[self.marks.len() - 1].store(self.requests.load(Relaxed), Relaxed);
+    }
+
+    /// Requests of the last minute: of the quarter that has begun, and the three before it.
+    #[must_use]
+    pub fn requests_of_minute(&self) -> u64 {
+        self.requests.load(Relaxed).saturating_sub(self.marks[0].load(Relaxed))
+    }
+
     /// Bytes read, bytes written, and requests.
     #[must_use]
     pub fn totals(&self) -> [u64; 3] {
         [&self.read, &self.written, &self.requests].map(|total| total.load(Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Traffic;
+
+    #[test]
+    fn requests_count_for_a_minute() {
+        let traffic = Traffic::default();
+        for quarter in 1..=6 {
+            traffic.has_sent(quarter * 10);
+            assert_eq!(traffic.requests_of_minute(), quarter.min(4) * 10);
+            traffic.mark();
+        }
+        (0..3).for_each(|_| traffic.mark());
+        assert_eq!(traffic.requests_of_minute(), 0);
     }
 }

@@ -7,11 +7,11 @@ use bytes::{Bytes, BytesMut};
 use super::{Flow, Services, error_reply};
 use crate::command::Request;
 use crate::errors;
-use crate::inspect::Fact;
+use crate::inspect::{Fact, Sight, Top};
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
 
-const HELP: [&str; 16] = [
+const HELP: [&str; 18] = [
     "HEARTHSIDE <subcommand> [<arg> ...]. Subcommands are:",
     "EXPLAIN <key> [PLAN]",
     "    Who owns a key, what is known of it and why it was last forgotten; PLAN: how the store would load it.",
@@ -27,6 +27,8 @@ const HELP: [&str; 16] = [
     "    Let commands go on.",
     "STATUS",
     "    The store, the upstream, the change feed, memory and clients.",
+    "TOP [READS|MISSES|INVALIDATIONS|BYTES|CLIENTS]",
+    "    The first twenty of the last minute.",
     "Source: docs/OPERATIONS.md.",
 ];
 
@@ -52,6 +54,8 @@ pub(super) fn answer(services: &Services, proto: Proto, request: &Request<'_>, o
         }
         2 if request.is(1, "MAPPINGS") => Fact::of(&services.subject().mapping_facts()).reply(proto, out),
         2 if request.is(1, "STATUS") => Fact::of(&services.subject().status()).reply(proto, out),
+        2 if request.is(1, "TOP") => top(services, proto, b"reads", out),
+        3 if request.is(1, "TOP") => top(services, proto, request.arg(2), out),
         2 if request.is(1, "HELP") => {
             encode::array(out, HELP.len());
             HELP.iter().for_each(|line| encode::simple(out, line));
@@ -59,6 +63,14 @@ pub(super) fn answer(services: &Services, proto: Proto, request: &Request<'_>, o
         _ => encode::error(out, errors::hearthside::UNKNOWN_SUBCOMMAND),
     }
     Flow::Answered
+}
+
+/// The first of the last minute.
+fn top(services: &Services, proto: Proto, name: &[u8], out: &mut BytesMut) {
+    match Top::named(name) {
+        Some(top) => Fact::of(&services.subject().top(top, Sight::Keys)).reply(proto, out),
+        None => encode::error(out, errors::hearthside::UNKNOWN_SUBCOMMAND),
+    }
 }
 
 /// The store is asked how it would load a key.

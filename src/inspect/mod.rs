@@ -8,9 +8,11 @@ mod mappings;
 mod status;
 mod subject;
 mod times;
+mod top;
 
 pub use explain::Explanation;
 pub use fact::Fact;
 pub use mappings::MappingFacts;
 pub use status::Status;
 pub use subject::{About, Subject};
+pub use top::{Sight, Top, TopFacts};

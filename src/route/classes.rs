@@ -234,6 +234,7 @@ const CLASSES: &[(&str, Class)] = &[
     ("hearthside|reload", Class::Hearthside),
     ("hearthside|resume", Class::Hearthside),
     ("hearthside|status", Class::Hearthside),
+    ("hearthside|top", Class::Hearthside),
     ("client|maint_notifications", Class::Notifies),
 ];
 

@@ -39,6 +39,7 @@ impl Reaper {
 
     fn look(&self, limits: &Limits) {
         let now = Tick::now();
+        self.registry.mark(now);
         if !limits.idle_timeout.is_zero() {
             for peer in self.living(|peer| peer.is_idle_for(limits.idle_timeout, now)) {
                 let address = &peer.addresses.0;

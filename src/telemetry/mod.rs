@@ -16,9 +16,11 @@ pub mod planted;
 pub mod random_id;
 pub mod refusals;
 pub mod sqlite_files;
+pub mod top;
 
 pub use lasting::{caught, joined, lasting};
 pub use lasting_part::LastingPart;
 pub use light::Light;
 pub use log_throttle::LogThrottle;
 pub use metrics::Metrics;
+pub use top::{TopKeys, TopKind, TopReader};

@@ -21,6 +21,7 @@ impl Memory {
     pub(super) fn forgot(&self, key: &[u8], entry: &Entry, why: Cause) {
         let (Some(cached), now) = (self.source.cached(entry.mapping), Tick::now()) else { return };
         cached.counts.invalidated();
+        self.metrics.top.forgot(key, now);
         match entry.is_expired(now) {
             true => cached.traces.note(key, Cause::Ttl, entry.expires_at()),
             // What is out of date was forgotten with its mapping.

@@ -73,6 +73,10 @@ impl Residents {
                 resident.traces.note(key, Cause::Evicted, now);
             }
             RemovalCause::Expired => resident.traces.note(key, Cause::Ttl, entry.expires_at().min(now)),
+            // moka had not come to it yet.
+            RemovalCause::Replaced if entry.is_expired(now) => {
+                resident.traces.note(key, Cause::Ttl, entry.expires_at())
+            }
             // Whoever does it says why.
             RemovalCause::Explicit | RemovalCause::Replaced => {}
         }

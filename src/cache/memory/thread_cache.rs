@@ -18,6 +18,7 @@ use bytes::Bytes;
 use super::Memory;
 use crate::cache::entry::Entry;
 use crate::keys::MappingId;
+use crate::telemetry::TopReader;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::HitCell;
 
@@ -50,6 +51,8 @@ pub struct ThreadCache {
     hits: u32,
     /// What its hits are counted with, by mapping.
     counted: Vec<Arc<HitCell>>,
+    /// What its hot keys are found with.
+    top: TopReader,
 }
 
 /// The hasher of what is a hash already: a hit hashes its key once, for its version and for this cache.
@@ -76,6 +79,12 @@ fn cost(key: &[u8], entry: &Entry) -> usize {
 }
 
 impl ThreadCache {
+    /// A key is read that is not in this cache.
+    #[inline]
+    pub fn saw(&mut self, key: &[u8], bytes: usize, now: Tick) {
+        self.top.saw(key, bytes, now);
+    }
+
     /// Counts a hit of a mapping.
     #[inline]
     pub fn count(&self, id: MappingId, is_there: bool) {
@@ -126,7 +135,7 @@ impl Memory {
             counted.resize_with(cached.mapping().id.index(), Arc::default);
             counted.push(cached.counts.hit_cell());
         }
-        ThreadCache { counted, ..ThreadCache::default() }
+        ThreadCache { counted, top: self.metrics.top.reader(), ..ThreadCache::default() }
     }
 
     /// Like [`Memory::get`], through the thread's own cache; returns what `answer` makes of the entry.
@@ -148,8 +157,11 @@ impl Memory {
             && self.is_usable(cached, &seen.entry, now)
         {
             self.sampler.saw(id, key, &seen.entry);
-            thread_cache.count(id, seen.entry.record.is_some());
-            return Some(answer(&seen.entry));
+            let answered = answer(&seen.entry);
+            let (is_there, bytes) = (seen.entry.record.is_some(), seen.entry.weight());
+            thread_cache.count(id, is_there);
+            thread_cache.top.saw(key, bytes, now);
+            return Some(answered);
         }
         let Some(entry) = self.get(id, key, now) else {
             thread_cache.forget(hash);
@@ -157,6 +169,7 @@ impl Memory {
         };
         thread_cache.keep(hash, key, version, &entry);
         thread_cache.count(id, entry.record.is_some());
+        thread_cache.top.saw(key, entry.weight(), now);
         Some(answer(&entry))
     }
 }

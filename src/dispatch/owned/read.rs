@@ -6,7 +6,7 @@ use crate::command::{OwnedRequest, Request};
 use crate::dispatch::Flow;
 use crate::dispatch::call::Call;
 use crate::keys::MappingId;
-use crate::record::{Answer, Verb, View};
+use crate::record::{Answer, Record, Verb, View};
 use crate::resp::{Proto, encode};
 use crate::route::OwnedKey;
 use crate::telemetry::clock::Tick;
@@ -21,6 +21,8 @@ impl Call<'_> {
         let snapshot = self.services.owned.definitions.snapshot();
         let view = View { record: snapshot.get(key.mapping, self.request.arg(key.at)), expires_in: None };
         self.session.tally.add(RouteLabel::Definition, outcome(view.record.is_some()), 1);
+        let bytes = view.record.map_or(0, Record::weight);
+        self.services.front.borrow_mut().saw(self.request.arg(key.at), bytes, self.session.now);
         answer_from(answer, self.request, &view, self.session.proto(), self.out);
         Flow::Answered
     }
@@ -54,16 +56,19 @@ impl Call<'_> {
     }
 
     /// Counts a read of a cached key that was not in memory.
-    pub(super) fn count_miss(&mut self, mapping: MappingId) {
+    pub(super) fn count_miss(&mut self, mapping: MappingId, key: &[u8]) {
         self.session.tally.add(RouteLabel::Cache, Outcome::Miss, 1);
         let owned = &self.services.owned;
         owned.metrics.missed(owned.mappings.list[mapping.index()].pattern.text());
+        let now = self.session.now;
+        self.services.metrics.cache.top.missed(key, now);
+        self.services.front.borrow_mut().saw(key, 0, now);
     }
 
     /// The key is loaded, and the answer comes when that has ended.
     #[cold]
     fn miss(&mut self, key: OwnedKey, reading: Reading) -> Flow {
-        self.count_miss(key.mapping);
+        self.count_miss(key.mapping, self.request.arg(key.at));
         let (owned, proto, request) =
             (self.services.owned.clone(), self.session.proto(), OwnedRequest::copy(self.request));
         let text = request.key(key.at);

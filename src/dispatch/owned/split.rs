@@ -127,13 +127,15 @@ impl Call<'_> {
         let (services, now) = (self.services, self.session.now);
         let owned = &services.owned;
         let Some(entry) = owned.cache.get(mapping, key, now) else {
-            self.count_miss(mapping);
+            self.count_miss(mapping, key);
             let loading = owned.cache.load(mapping, &Bytes::copy_from_slice(key));
             let part = Box::pin(async move { loading.await.map(|entry| Part::of(entry.record.as_ref(), split)) });
             return Begun::Later(Coming { mapping, part });
         };
         self.session.tally.add(RouteLabel::Cache, outcome(entry.record.is_some()), 1);
-        services.front.borrow().count(mapping, entry.record.is_some());
+        let mut front = services.front.borrow_mut();
+        front.count(mapping, entry.record.is_some());
+        front.saw(key, entry.weight(), now);
         if split != Split::Exists {
             owned.cache.renew(key, &entry, now);
         }

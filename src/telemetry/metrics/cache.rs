@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::consistency::ConsistencyMetrics;
 use super::labels::{MappingLabel, Outcome, OutcomeLabel};
 use super::register::Register;
+use crate::telemetry::TopKeys;
 
 /// Of one cache. Deferred writes have [`super::WriteBehindMetrics`].
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub struct CacheMetrics {
     pub replaced: Counter,
     unswept_rows: Family<MappingLabel, Gauge>,
     pub warmed: Counter,
+    pub top: TopKeys,
 }
 
 impl CacheMetrics {
@@ -75,6 +77,7 @@ impl CacheMetrics {
                 "Rows that cannot be removed although their keys have ended, by mapping: they are tried again",
             ),
             warmed: r.counter("warmed", "Keys that a warm start loaded, absent ones included"),
+            top: TopKeys::default(),
         }
     }
 

@@ -147,9 +147,94 @@ fn nothing_is_shown_without_the_token() {
         .set("ADMIN__TOKEN_FILE", file.display().to_string())
         .expect(&[warnings::ADMIN_REFUSED])
         .start_guarded();
-    for path in ["/api/status", "/api/mappings"] {
+    for path in ["/api/status", "/api/mappings", "/api/key?key=a", "/api/top"] {
         assert_eq!(request(&sidecar, "GET", path).0, 401, "{path}");
         let shown = request_with(&sidecar, "GET", path, "Authorization: Bearer a-long-secret\r\n");
         assert_eq!(shown.0, 200, "{path}: {}", shown.1);
     }
+}
+
+/// Draws keys by their weight 1/rank^s.
+fn drawn(keys: u64, s: f64, times: usize) -> Vec<u64> {
+    let mut sum = 0.0;
+    let sums: Vec<f64> = (1..=keys)
+        .map(|rank| {
+            sum += (rank as f64).powf(-s);
+            sum
+        })
+        .collect();
+    let mut draw = || {
+        let at = fastrand::f64() * sum;
+        sums.partition_point(|up_to| *up_to < at) as u64
+    };
+    (0..times).map(|_| draw()).collect()
+}
+
+#[test]
+fn the_hot_keys_of_the_last_minute_and_who_asks_are_told() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().expect("a folder"));
+    let file = folder.path().join("token");
+    std::fs::write(&file, "a-long-secret\n").expect("written");
+    let config = "[[caches]]\nkey = \"n:{id:int}\"\ntype = \"string\"\nvalue = \"v\"\nttl = \"1h\"\n\
+        query = \"SELECT 'x' AS v WHERE $1 < 100000\"\n";
+    let sidecar = Sidecar::builder()
+        .redis(&redis)
+        .config(config)
+        .set("ADMIN__TOKEN_FILE", file.display().to_string())
+        .expect(&[warnings::ADMIN_REFUSED])
+        .start_guarded();
+    let shown = |path: &str| -> Vec<Value> {
+        let (status, body) = request_with(&sidecar, "GET", path, "Authorization: Bearer a-long-secret\r\n");
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).expect("JSON")
+    };
+    let mut wire = sidecar.wire();
+    wire.ask("CLIENT SETNAME busy");
+    let (keys, mut counts) = (drawn(2000, 1.1, 40_000), vec![0_usize; 2001]);
+    for chunk in keys.chunks(500) {
+        let mut sent = Vec::new();
+        chunk.iter().for_each(|key| sent.extend(crate::support::wire::line(&format!("GET n:{key}"))));
+        wire.send(&sent);
+        chunk.iter().for_each(|key| counts[*key as usize] += 1);
+        chunk.iter().for_each(|_| assert_eq!(wire.frame(), b"$1\r\nx\r\n"));
+    }
+    let mut ranks: Vec<usize> = (0..counts.len()).collect();
+    ranks.sort_unstable_by_key(|rank| std::cmp::Reverse(counts[*rank]));
+    let told = shown("/api/top");
+    assert_eq!(told.len(), 20);
+    let is_told = |rank: &&usize| told.iter().any(|facts| facts["key"] == format!("n:{rank}"));
+    let found = ranks[..20].iter().filter(is_told).count();
+    assert!(found >= 19, "{found} of the first 20: {told:?}, truly {:?}", &ranks[..22]);
+    assert_eq!(told[0]["mapping"], "n:{id:int}");
+    let (told_count, true_count) = (told[0]["count"].as_f64().expect("a number"), counts[ranks[0]] as f64);
+    assert!((told_count / true_count - 1.0).abs() < 0.1, "{told_count} of {true_count}");
+    assert_eq!(shown("/api/top?by=misses").len(), 20);
+    assert_eq!(shown("/api/top?by=bytes")[0]["key"], told[0]["key"]);
+    assert!(shown("/api/top?by=invalidations").is_empty());
+    wire.ask(&format!("HEARTHSIDE INVALIDATE n:{}", ranks[0]));
+    assert_eq!(shown("/api/top?by=invalidations")[0]["key"], told[0]["key"]);
+    let busiest = &shown("/api/top?by=clients")[0];
+    assert_eq!(busiest["name"], "busy");
+    assert!(busiest["requests"].as_u64().is_some_and(|requests| requests >= 40_000), "{busiest}");
+    for by in ["", " reads", " MISSES", " invalidations", " bytes"] {
+        let reply = wire.ask(&format!("HEARTHSIDE TOP{by}"));
+        assert!(reply.contains("n:"), "{by}: {reply}");
+    }
+    assert!(wire.ask("HEARTHSIDE TOP clients").contains("busy"));
+    assert!(wire.ask("HEARTHSIDE TOP nothing").starts_with("-ERR "));
+    assert_eq!(request(&sidecar, "GET", "/api/top").0, 401);
+}
+
+#[test]
+fn without_a_token_there_are_no_keys_to_be_seen() {
+    let redis = Redis::start();
+    let sidecar = Sidecar::builder().redis(&redis).start();
+    let mut wire = sidecar.wire();
+    (0..10).for_each(|_| _ = wire.ask("HGET player:1:session hp"));
+    let told = facts(&sidecar, "/api/top");
+    assert_eq!((&told[0]["key"], &told[0]["mapping"]), (&Value::Null, &SESSION.into()));
+    assert_eq!(told[0]["count"], 10);
+    wire.ask("HGET item:apple:def name");
+    assert!(wire.ask("HEARTHSIDE TOP").contains("item:apple:def"), "definitions are hot keys, too");
+    assert_eq!(request(&sidecar, "GET", "/api/top?by=x").0, 400);
 }
