@@ -58,10 +58,14 @@ pub(super) struct Ordered {
     by: Option<String>,
 }
 
-/// `GET /api/top[?by=reads|misses|invalidations|bytes|clients]`. Keys are for those who have shown the token; without
-/// one nobody has.
+/// What was asked for by others is for those who have shown the token; without one nobody has.
+fn sight(admin: &Admin) -> Sight {
+    if admin.token.is_some() { Sight::Keys } else { Sight::Mappings }
+}
+
+/// `GET /api/top[?by=reads|misses|invalidations|bytes|clients]`
 pub(super) async fn top(State(admin): State<Admin>, Query(ordered): Query<Ordered>) -> Response {
-    let sight = if admin.token.is_some() { Sight::Keys } else { Sight::Mappings };
+    let sight = sight(&admin);
     match Top::named(ordered.by.as_deref().unwrap_or("reads").as_bytes()) {
         Some(top) => facts(&admin, |subject| subject.top(top, sight)),
         None => {
@@ -69,4 +73,9 @@ pub(super) async fn top(State(admin): State<Admin>, Query(ordered): Query<Ordere
             (StatusCode::BAD_REQUEST, text).into_response()
         }
     }
+}
+
+/// `GET /api/slowlog`
+pub(super) async fn slowlog(State(admin): State<Admin>) -> Response {
+    facts(&admin, |subject| subject.slow(usize::MAX, sight(&admin)))
 }

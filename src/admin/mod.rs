@@ -51,6 +51,7 @@ pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
         .route("/api/mappings", get(api::mappings))
         .route("/api/key", get(api::key))
         .route("/api/top", get(api::top))
+        .route("/api/slowlog", get(api::slowlog))
         .route_layer(middleware::from_fn_with_state(admin.clone(), authorized))
         .route_layer(middleware::from_fn_with_state(admin.clone(), browser::known_host))
         // The probes show nothing secret. What asks them has no token, and may use any name of this host.

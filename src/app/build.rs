@@ -89,6 +89,7 @@ impl Ground {
             schema_asked: Notify::new(),
             metrics: self.metrics.owned.clone(),
             mapping_metrics: self.metrics.mappings.clone(),
+            slow: self.metrics.cache.slow.clone(),
             counts: mappings.list.iter().map(|mapping| self.metrics.mappings.of(mapping.pattern.text())).collect(),
             mappings,
         };

@@ -46,6 +46,7 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
     let mut signals = Signals::new().map_err(|error| Failure::Start(error.to_string()))?;
     let settings = reading.config.settings.clone();
     let metrics = Arc::new(Metrics::default());
+    metrics.cache.slow.configure(&settings.slowlog);
     let readiness = Arc::new(Readiness::new(&metrics));
     let mut tasks = JoinSet::new();
     open_admin(&settings.admin, reading.token.clone(), &mut tasks, &metrics, &readiness).await?;

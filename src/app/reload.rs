@@ -131,6 +131,7 @@ impl Sidecar {
         let edition = reading.edition(successor.as_ref().map_or(&self.owned, |new| &new.owned));
         let in_force = old.settings.clone();
         self.reading = reading;
+        self.metrics.cache.slow.configure(&self.reading.config.settings.slowlog);
         for name in keep_fixed(&mut self.reading.config.settings, in_force) {
             tracing::warn!(setting = name, "this setting is changed by a restart only; its old value stays in force");
         }
@@ -209,9 +210,10 @@ fn is_at_the_same(old: &config::Upstream, new: &config::Upstream) -> bool {
 }
 
 /// Sections, or single settings, that a reload may change.
-const FREE: [&str; 11] = [
+const FREE: [&str; 12] = [
     "limits",
     "security",
+    "slowlog",
     "tls",
     "server.ping",
     "upstream.url",

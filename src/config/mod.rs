@@ -12,6 +12,7 @@ mod mapping;
 mod nearest;
 mod serde_messages;
 mod size;
+mod slowlog;
 mod store;
 mod tls_verify;
 mod upstream;
@@ -31,6 +32,7 @@ pub use load::{Loaded, SHIPPED, default_file, load, read};
 pub use mapping::{DeleteMode, MappingConfig, Shape, Timestamps, Watch, WriteMode};
 pub use nearest::nearest;
 pub use size::ByteSize;
+pub use slowlog::Slowlog;
 pub use store::{Feed, Pooler, Store};
 pub use tls_verify::{TlsVerify, digest};
 pub use upstream::{OnLoss, PubSub, PubSubMode, ReadFrom, Upstream};
@@ -77,6 +79,8 @@ pub struct Settings {
     pub pubsub: PubSub,
     /// `[security]`.
     pub security: Security,
+    /// `[slowlog]`.
+    pub slowlog: Slowlog,
     /// `[log]`.
     pub log: Log,
 }

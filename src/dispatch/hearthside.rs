@@ -11,7 +11,7 @@ use crate::inspect::{Fact, Sight, Top};
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
 
-const HELP: [&str; 18] = [
+const HELP: [&str; 20] = [
     "HEARTHSIDE <subcommand> [<arg> ...]. Subcommands are:",
     "EXPLAIN <key> [PLAN]",
     "    Who owns a key, what is known of it and why it was last forgotten; PLAN: how the store would load it.",
@@ -25,12 +25,17 @@ const HELP: [&str; 18] = [
     "    Look at the schema again, and load all definitions again, in the background.",
     "RESUME",
     "    Let commands go on.",
+    "SLOWLOG [<count>|RESET]",
+    "    The last commands, loads and writes that were slow (slowlog.commands, slowlog.store).",
     "STATUS",
     "    The store, the upstream, the change feed, memory and clients.",
     "TOP [READS|MISSES|INVALIDATIONS|BYTES|CLIENTS]",
     "    The first twenty of the last minute.",
     "Source: docs/OPERATIONS.md.",
 ];
+
+/// So many slow ones are shown.
+const SLOW: i64 = 20;
 
 /// How long PAUSE holds unless it says so.
 const PAUSE: i64 = 30_000;
@@ -54,6 +59,7 @@ pub(super) fn answer(services: &Services, proto: Proto, request: &Request<'_>, o
         }
         2 if request.is(1, "MAPPINGS") => Fact::of(&services.subject().mapping_facts()).reply(proto, out),
         2 if request.is(1, "STATUS") => Fact::of(&services.subject().status()).reply(proto, out),
+        2 | 3 if request.is(1, "SLOWLOG") => slowlog(services, proto, request, out),
         2 if request.is(1, "TOP") => top(services, proto, b"reads", out),
         3 if request.is(1, "TOP") => top(services, proto, request.arg(2), out),
         2 if request.is(1, "HELP") => {
@@ -63,6 +69,19 @@ pub(super) fn answer(services: &Services, proto: Proto, request: &Request<'_>, o
         _ => encode::error(out, errors::hearthside::UNKNOWN_SUBCOMMAND),
     }
     Flow::Answered
+}
+
+/// What was slow lately.
+fn slowlog(services: &Services, proto: Proto, request: &Request<'_>, out: &mut BytesMut) {
+    if request.len() == 3 && request.is(2, "RESET") {
+        services.owned.slow.reset();
+        return encode::simple(out, "OK");
+    }
+    let most = if request.len() == 3 { parse_i64(request.arg(2)) } else { Some(SLOW) };
+    match most.and_then(|most| usize::try_from(most).ok()) {
+        Some(most) => Fact::of(&services.subject().slow(most, Sight::Keys)).reply(proto, out),
+        None => encode::error(out, errors::as_redis::NOT_INTEGER),
+    }
 }
 
 /// The first of the last minute.

@@ -5,6 +5,7 @@
 mod explain;
 mod fact;
 mod mappings;
+mod slow;
 mod status;
 mod subject;
 mod times;
@@ -13,6 +14,7 @@ mod top;
 pub use explain::Explanation;
 pub use fact::Fact;
 pub use mappings::MappingFacts;
+pub use slow::SlowFacts;
 pub use status::Status;
 pub use subject::{About, Subject};
 pub use top::{Sight, Top, TopFacts};

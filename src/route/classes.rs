@@ -233,6 +233,7 @@ const CLASSES: &[(&str, Class)] = &[
     ("hearthside|pause", Class::Hearthside),
     ("hearthside|reload", Class::Hearthside),
     ("hearthside|resume", Class::Hearthside),
+    ("hearthside|slowlog", Class::Hearthside),
     ("hearthside|status", Class::Hearthside),
     ("hearthside|top", Class::Hearthside),
     ("client|maint_notifications", Class::Notifies),

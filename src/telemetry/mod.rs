@@ -15,6 +15,7 @@ pub mod out_of_files;
 pub mod planted;
 pub mod random_id;
 pub mod refusals;
+pub mod slow;
 pub mod sqlite_files;
 pub mod top;
 

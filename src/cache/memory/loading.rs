@@ -17,6 +17,7 @@ use crate::record::Record;
 use crate::store::{StoreError, Urgency};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Outcome;
+use crate::telemetry::slow::{Slow, SlowKind};
 
 impl Memory {
     /// The entry of `key`, loaded if need be. The load is begun, or joined, when this returns; the future only waits.
@@ -93,7 +94,9 @@ impl Memory {
             Err(_) => Err(StoreError::Overloaded("the load took too long".into())),
         };
         let result = result.map(|record| self.lay_over(load.key(), waiting, record));
-        self.count_load(cached, &result, begun.elapsed());
+        let time = begun.elapsed();
+        self.count_load(cached, &result, time);
+        self.note_slow(cached, SlowKind::Load, load.key(), (time, result.as_ref().err()));
         let entry = |record| {
             let as_of = load.urgency().as_of(started);
             let entry = cached.life.entry(record, cached.mapping().id, load.epoch(), as_of);
@@ -115,6 +118,24 @@ impl Memory {
     /// The record of a key with what waits over it, and below that what waited when the store was asked.
     pub(crate) fn lay_over(&self, key: &Bytes, waited: Option<Dirty>, record: Option<Record>) -> Option<Record> {
         self.overlay.over(key, laid_over(waited, record))
+    }
+
+    /// Remembers a load or write that was slow, and how it ended.
+    pub(crate) fn note_slow(
+        &self,
+        cached: &Cached,
+        kind: SlowKind,
+        key: &Bytes,
+        (time, error): (Duration, Option<&StoreError>),
+    ) {
+        if self.metrics.slow.takes(kind, time) {
+            let cause = error.map_or_else(
+                || "the store took so long, with the wait for a turn and a connection".to_owned(),
+                StoreError::to_string,
+            );
+            let (mapping, key) = (cached.name().to_owned(), key.clone());
+            self.metrics.slow.add(Slow { kind, time, asked: None, mapping, key, cause });
+        }
     }
 
     fn count_load(&self, cached: &Cached, result: &Result<Option<Record>, StoreError>, time: Duration) {

@@ -26,6 +26,7 @@ use crate::record::{Edit, Record, RowEdit, TtlChange, Write, Written};
 use crate::store::{Plan, StoreError};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{CacheMetrics, Outcome};
+use crate::telemetry::slow::SlowKind;
 
 /// The result of a write.
 pub type WriteResult = Result<Written, StoreError>;
@@ -154,7 +155,9 @@ impl Writer {
             _ => {}
         }
         memory.own_writes.end(own_write, Tick::now());
-        self.metrics.written(Outcome::of(&result), started.elapsed());
+        let time = started.elapsed();
+        self.metrics.written(Outcome::of(&result), time);
+        memory.note_slow(cached, SlowKind::Write, turn.key(), (time, result.as_ref().err()));
         if let Err(
             error @ (StoreError::Ambiguous(_)
             | StoreError::Unavailable(_)

@@ -3,6 +3,7 @@
 
 pub(super) mod expire;
 pub(super) mod loading;
+mod measured;
 pub(super) mod read;
 mod schema;
 pub(super) mod split;
@@ -27,6 +28,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{MappingCounts, MappingMetrics, OwnedMetrics};
 use crate::telemetry::planted::{is_planted, is_planted_once};
+use crate::telemetry::slow::SlowLog;
 use crate::upstream::Endpoint;
 
 /// Everything owned.
@@ -56,6 +58,8 @@ pub struct Owned {
     pub metrics: Arc<OwnedMetrics>,
     /// What is shown of each mapping.
     pub mapping_metrics: Arc<MappingMetrics>,
+    /// What was slow.
+    pub slow: Arc<SlowLog>,
     /// What is counted of each, by its number.
     pub counts: Vec<Arc<MappingCounts>>,
 }

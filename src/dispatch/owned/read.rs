@@ -32,11 +32,15 @@ impl Call<'_> {
         if !key.spec.accepts(self.request.len()) {
             return self.wrong_arity(key.spec);
         }
-        match verb {
+        let flow = match verb {
             Verb::Read(answer) => self.read(key, Reading { answer, renews: true }),
             Verb::Inspect(answer) => self.read(key, Reading { answer, renews: false }),
             Verb::Write(verb) => self.write(key, verb),
             Verb::Expire(parse) => self.expire(key, parse),
+        };
+        match flow {
+            Flow::Later(reply) => self.measured(key, &verb, reply),
+            flow => flow,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What `cache` counts of records in memory: loads, hits that are verified, the change feed, writes through the cache.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -11,6 +12,7 @@ use super::consistency::ConsistencyMetrics;
 use super::labels::{MappingLabel, Outcome, OutcomeLabel};
 use super::register::Register;
 use crate::telemetry::TopKeys;
+use crate::telemetry::slow::SlowLog;
 
 /// Of one cache. Deferred writes have [`super::WriteBehindMetrics`].
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub struct CacheMetrics {
     unswept_rows: Family<MappingLabel, Gauge>,
     pub warmed: Counter,
     pub top: TopKeys,
+    pub slow: Arc<SlowLog>,
 }
 
 impl CacheMetrics {
@@ -78,6 +81,7 @@ impl CacheMetrics {
             ),
             warmed: r.counter("warmed", "Keys that a warm start loaded, absent ones included"),
             top: TopKeys::default(),
+            slow: Arc::default(),
         }
     }
 

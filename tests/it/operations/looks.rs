@@ -8,7 +8,7 @@ use crate::support::redis::Redis;
 use crate::support::sidecar::{Sidecar, demo};
 use crate::support::until;
 use crate::support::warnings;
-use crate::support::wire::Wire;
+use crate::support::wire::{Wire, line};
 
 /// The facts at a path of the admin port.
 pub fn facts(sidecar: &Sidecar, path: &str) -> Value {
@@ -147,7 +147,7 @@ fn nothing_is_shown_without_the_token() {
         .set("ADMIN__TOKEN_FILE", file.display().to_string())
         .expect(&[warnings::ADMIN_REFUSED])
         .start_guarded();
-    for path in ["/api/status", "/api/mappings", "/api/key?key=a", "/api/top"] {
+    for path in ["/api/status", "/api/mappings", "/api/key?key=a", "/api/top", "/api/slowlog"] {
         assert_eq!(request(&sidecar, "GET", path).0, 401, "{path}");
         let shown = request_with(&sidecar, "GET", path, "Authorization: Bearer a-long-secret\r\n");
         assert_eq!(shown.0, 200, "{path}: {}", shown.1);
@@ -163,7 +163,7 @@ fn drawn(keys: u64, s: f64, times: usize) -> Vec<u64> {
             sum
         })
         .collect();
-    let mut draw = || {
+    let draw = || {
         let at = fastrand::f64() * sum;
         sums.partition_point(|up_to| *up_to < at) as u64
     };
@@ -193,7 +193,7 @@ fn the_hot_keys_of_the_last_minute_and_who_asks_are_told() {
     let (keys, mut counts) = (drawn(2000, 1.1, 40_000), vec![0_usize; 2001]);
     for chunk in keys.chunks(500) {
         let mut sent = Vec::new();
-        chunk.iter().for_each(|key| sent.extend(crate::support::wire::line(&format!("GET n:{key}"))));
+        chunk.iter().for_each(|key| sent.extend(line(&format!("GET n:{key}"))));
         wire.send(&sent);
         chunk.iter().for_each(|key| counts[*key as usize] += 1);
         chunk.iter().for_each(|_| assert_eq!(wire.frame(), b"$1\r\nx\r\n"));
@@ -237,4 +237,47 @@ fn without_a_token_there_are_no_keys_to_be_seen() {
     wire.ask("HGET item:apple:def name");
     assert!(wire.ask("HEARTHSIDE TOP").contains("item:apple:def"), "definitions are hot keys, too");
     assert_eq!(request(&sidecar, "GET", "/api/top?by=x").0, 400);
+}
+
+#[test]
+fn what_was_slow_is_remembered_with_client_mapping_and_cause() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let builder = demo(&redis, &postgres).set("SLOWLOG__STORE", "300ms").set("SLOWLOG__COMMANDS", "300ms");
+    let sidecar = builder.set("STORE__LOAD_PAUSE", "0s").start();
+    let (mut wire, mut locker) = (sidecar.wire(), postgres.session());
+    wire.ask("CLIENT SETNAME patient");
+    assert!(wire.ask("HGET player:2:session hp").starts_with('$'));
+    assert!(facts(&sidecar, "/api/slowlog").as_array().is_some_and(Vec::is_empty), "what is fast is not remembered");
+    locker.run("BEGIN; LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE;");
+    wire.send(&line("HGET player:1:session hp"));
+    wire.send(&line("HSET player:2:session level 9"));
+    assert!(wire.is_silent(std::time::Duration::from_millis(400)), "both wait for the lock");
+    locker.run("COMMIT;");
+    assert!(wire.frame().starts_with(b"$") && wire.frame().starts_with(b":"));
+    until("all of it is remembered", || facts(&sidecar, "/api/slowlog").as_array().is_some_and(|all| all.len() == 4));
+    let all = facts(&sidecar, "/api/slowlog");
+    let found = |kind: &str, command: Value| {
+        let found = all.as_array().expect("a list").iter().find(|it| it["kind"] == kind && it["command"] == command);
+        found.unwrap_or_else(|| panic!("{kind} {command} in {all}")).clone()
+    };
+    for slow in [
+        found("command", "hget".into()),
+        found("command", "hset".into()),
+        found("load", Value::Null),
+        found("write", Value::Null),
+    ] {
+        assert!(slow["ms"].as_f64().is_some_and(|ms| ms >= 300.0), "{slow}");
+        assert_eq!((&slow["mapping"], &slow["key"]), (&SESSION.into(), &Value::Null), "keys are for the token");
+        assert!(
+            slow["cause"].as_str().is_some_and(|cause| cause.contains("store") || cause.contains("load")),
+            "{slow}"
+        );
+    }
+    assert_eq!(found("command", "hget".into())["name"], "patient");
+    let reply = wire.ask("HEARTHSIDE SLOWLOG");
+    assert!(reply.contains("player:1:session") && reply.contains("patient"), "{reply}");
+    assert!(wire.ask("HEARTHSIDE SLOWLOG 1").starts_with("*1\r\n"));
+    assert!(wire.ask("HEARTHSIDE SLOWLOG x").starts_with("-ERR "));
+    assert_eq!(wire.ask("HEARTHSIDE SLOWLOG RESET"), "+OK\r\n");
+    assert_eq!(wire.ask("HEARTHSIDE SLOWLOG"), "*0\r\n");
 }
