@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use hearthside::app::{self, Asks, Failure, Reading};
+use hearthside::app::{self, Asks, Failure, Question, Reading};
 use hearthside::config::{Feed, Loaded, default_file, load};
 use hearthside::journal::{Clearing, Journal, JournalError};
 use hearthside::mapping::Mappings;
@@ -55,6 +55,56 @@ enum Command {
     Health,
     /// Print the change triggers that the mappings need in Postgres
     Triggers(Triggers),
+    /// Show a running sidecar with the same configuration: store, upstream, change feed, memory, clients
+    Status(Look),
+    /// Show what is in memory of each mapping of a running sidecar, and what has happened to it
+    Mappings(Look),
+    /// Show what a running sidecar knows of a key, and why it was last forgotten
+    Explain {
+        key: String,
+        /// Also ask the store how it would load it
+        #[arg(long)]
+        plan: bool,
+        #[command(flatten)]
+        look: Look,
+    },
+    /// Show the first twenty of the last minute: reads, misses, invalidations, bytes or clients
+    Top {
+        #[arg(default_value = "reads")]
+        by: String,
+        #[command(flatten)]
+        look: Look,
+    },
+    /// Show the commands, loads and writes of a running sidecar that were slow lately
+    Slowlog(Look),
+    /// Show who is connected to a running sidecar
+    Clients(Look),
+    /// Show the warnings, errors and recoveries of a running sidecar
+    Events(Look),
+}
+
+/// How it is shown.
+#[derive(clap::Args, Clone, Copy)]
+struct Look {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Command {
+    /// What is asked of a running sidecar.
+    fn question(&self) -> Option<(Question, Look)> {
+        Some(match self {
+            Self::Status(look) => (Question::Status, *look),
+            Self::Mappings(look) => (Question::Mappings, *look),
+            Self::Explain { key, plan, look } => (Question::Key { key: key.clone(), with_plan: *plan }, *look),
+            Self::Top { by, look } => (Question::Top { by: by.clone() }, *look),
+            Self::Slowlog(look) => (Question::Slowlog, *look),
+            Self::Clients(look) => (Question::Clients, *look),
+            Self::Events(look) => (Question::Events, *look),
+            _ => return None,
+        })
+    }
 }
 
 /// What is to be done about them, instead of printing the SQL that makes them.
@@ -150,16 +200,30 @@ async fn execute(command: Command, mut loaded: Loaded, reading: Reading, reread:
     if !loaded.faults.is_empty() {
         return say(&loaded.faults.to_string(), 2);
     }
+    if let Some((question, look)) = command.question() {
+        return match app::look(&loaded.config.settings.admin, &question, look.json) {
+            Ok(answer) => print(&answer),
+            Err(why) => say(&why, 1),
+        };
+    }
     match command {
         Command::Check { .. } => print(&format!("ok: {} mappings\n", reading.mappings.list.len())),
         Command::Commands => print(&app::commands()),
-        Command::Health => match hearthside::admin::ask_ready(&loaded.config.settings.admin.listen) {
+        Command::Health => match hearthside::admin::ask_ready(&loaded.config.settings.admin) {
             Ok(answer) => print(&answer),
             Err(error) => say(&error.to_string(), 1),
         },
         Command::Journal(aside) => journal(&loaded, &aside).await,
         Command::Migrate { demo } => migrate(&loaded, demo).await,
         Command::Triggers(wanted) => change_triggers(&loaded, &reading.mappings, &wanted).await,
+        // Asked above.
+        Command::Status(_)
+        | Command::Mappings(_)
+        | Command::Explain { .. }
+        | Command::Top { .. }
+        | Command::Slowlog(_)
+        | Command::Clients(_)
+        | Command::Events(_) => ExitCode::SUCCESS,
         Command::Run => match app::run(reading, reread).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure::Faults(faults)) => {

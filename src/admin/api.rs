@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::{Admin, starting};
-use crate::inspect::{Sight, Subject, Top};
+use crate::inspect::{Sight, Subject, Top, event_facts};
 
 /// The facts that `look` finds, once clients are served.
 fn facts<T: Serialize>(admin: &Admin, look: impl FnOnce(&Subject) -> T) -> Response {
@@ -78,4 +78,14 @@ pub(super) async fn top(State(admin): State<Admin>, Query(ordered): Query<Ordere
 /// `GET /api/slowlog`
 pub(super) async fn slowlog(State(admin): State<Admin>) -> Response {
     facts(&admin, |subject| subject.slow(usize::MAX, sight(&admin)))
+}
+
+/// `GET /api/clients`
+pub(super) async fn clients(State(admin): State<Admin>) -> Response {
+    facts(&admin, Subject::connected)
+}
+
+/// `GET /api/events`, from the first moment on.
+pub(super) async fn events() -> Response {
+    json(&event_facts())
 }

@@ -1,8 +1,8 @@
 //! The HTTP port for probes, metrics and operators. Plain HTTP on a loopback address by default.
 
 mod api;
+mod ask;
 mod browser;
-mod health;
 mod ready;
 
 use std::net::SocketAddr;
@@ -17,9 +17,9 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
+pub use ask::{ask, ask_ready};
 use browser::Foreign;
 pub use browser::Names;
-pub use health::ask_ready;
 pub use ready::Readiness;
 
 use crate::access::Token;
@@ -52,6 +52,8 @@ pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
         .route("/api/key", get(api::key))
         .route("/api/top", get(api::top))
         .route("/api/slowlog", get(api::slowlog))
+        .route("/api/clients", get(api::clients))
+        .route("/api/events", get(api::events))
         .route_layer(middleware::from_fn_with_state(admin.clone(), authorized))
         .route_layer(middleware::from_fn_with_state(admin.clone(), browser::known_host))
         // The probes show nothing secret. What asks them has no token, and may use any name of this host.

@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod commands;
 mod descriptors;
+mod looking;
 mod reading;
 mod reload;
 mod replay;
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 
 pub use check::{Asks, Failure, check};
 pub use commands::{cleared, commands, refused};
+pub use looking::{Question, look};
 pub use reading::Reading;
 
 use begin::Begun;

@@ -228,6 +228,24 @@ impl Peer {
         Tick::from_ms(self.seen.load(Relaxed).max(self.told.load(Relaxed)))
     }
 
+    /// Milliseconds since it connected.
+    #[must_use]
+    pub fn age(&self, now: Tick) -> u64 {
+        now.since(self.since)
+    }
+
+    /// Milliseconds since it last asked for something, or was sent something that it listens to.
+    #[must_use]
+    pub fn idle(&self, now: Tick) -> u64 {
+        now.since(self.heard())
+    }
+
+    /// The letters of its states, as CLIENT LIST has them.
+    #[must_use]
+    pub fn flags(&self) -> String {
+        self.read(|state| flags::of(self, state))
+    }
+
     /// Notes that something was written to it for which it has not asked.
     pub fn is_told(&self, now: Tick) {
         self.told.store(now.as_ms(), Relaxed);

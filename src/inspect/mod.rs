@@ -2,6 +2,8 @@
 //! who shows them: HEARTHSIDE over the Redis port, `/api` on the admin port, and the command line. Never shows what a
 //! key holds.
 
+mod connected;
+mod events;
 mod explain;
 mod fact;
 mod mappings;
@@ -11,6 +13,8 @@ mod subject;
 mod times;
 mod top;
 
+pub use connected::ConnectedFacts;
+pub use events::{EventFacts, event_facts};
 pub use explain::Explanation;
 pub use fact::Fact;
 pub use mappings::MappingFacts;

@@ -4,6 +4,7 @@
 pub mod client_logs;
 pub mod client_memory;
 pub mod clock;
+pub mod events;
 pub mod forbidden_commands;
 pub mod lasting;
 pub mod lasting_part;

@@ -147,7 +147,9 @@ fn nothing_is_shown_without_the_token() {
         .set("ADMIN__TOKEN_FILE", file.display().to_string())
         .expect(&[warnings::ADMIN_REFUSED])
         .start_guarded();
-    for path in ["/api/status", "/api/mappings", "/api/key?key=a", "/api/top", "/api/slowlog"] {
+    for path in
+        ["/api/status", "/api/mappings", "/api/key?key=a", "/api/top", "/api/slowlog", "/api/clients", "/api/events"]
+    {
         assert_eq!(request(&sidecar, "GET", path).0, 401, "{path}");
         let shown = request_with(&sidecar, "GET", path, "Authorization: Bearer a-long-secret\r\n");
         assert_eq!(shown.0, 200, "{path}: {}", shown.1);
@@ -280,4 +282,72 @@ fn what_was_slow_is_remembered_with_client_mapping_and_cause() {
     assert!(wire.ask("HEARTHSIDE SLOWLOG x").starts_with("-ERR "));
     assert_eq!(wire.ask("HEARTHSIDE SLOWLOG RESET"), "+OK\r\n");
     assert_eq!(wire.ask("HEARTHSIDE SLOWLOG"), "*0\r\n");
+}
+
+#[test]
+fn the_command_line_shows_what_the_admin_port_tells() {
+    let (redis, folder) = (Redis::start(), tempfile::tempdir().expect("a folder"));
+    let file = folder.path().join("token");
+    std::fs::write(&file, "a-long-secret\n").expect("written");
+    let token_file = file.display().to_string();
+    let sidecar = Sidecar::builder().redis(&redis).set("ADMIN__TOKEN_FILE", &*token_file).start_guarded();
+    let port = sidecar.logged_port("admin port").expect("an admin port");
+    let run = |arguments: &[&str], token: &str| {
+        let program = Sidecar::builder().set("ADMIN__LISTEN", format!("127.0.0.1:{port}"));
+        let output = program.set("ADMIN__TOKEN_FILE", token).execute(arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let mut wire = sidecar.wire();
+    wire.ask("CLIENT SETNAME shown");
+    wire.ask("HGET player:1:session hp");
+    for (arguments, expected) in [
+        (&["status"][..], "store:\n  name: SQLite\n  state: up\n"),
+        (&["mappings"], "mapping: player:{character_id:int}:session\n"),
+        (&["explain", "player:1:session"], "state: in memory\n"),
+        (&["explain", "player:1:session", "--plan"], "plan:\n"),
+        (&["explain", "a key/with ?&%"], "owner: upstream\n"),
+        (&["top"], "player:1:session"),
+        (&["top", "clients"], "shown"),
+        (&["clients"], "name: shown\n"),
+        (&["status", "--json"], "{\"version\":\""),
+    ] {
+        until(&format!("{arguments:?} shows {expected}"), || {
+            let (code, out, error) = run(arguments, &token_file);
+            assert_eq!((code, &*error), (Some(0), ""), "{arguments:?}");
+            out.contains(expected)
+        });
+    }
+    for arguments in [&["slowlog"][..], &["events"]] {
+        assert_eq!(run(arguments, &token_file).0, Some(0), "{arguments:?}");
+    }
+    let (code, _, error) = run(&["top", "nothing"], &token_file);
+    assert!(code == Some(1) && error.contains("write reads, misses"), "{error}");
+    drop(sidecar);
+    let (code, _, error) = run(&["status"], &token_file);
+    assert!(code == Some(1) && error.contains("does not answer"), "{error}");
+    let (code, _, error) = run(&["status"], "");
+    assert!(code == Some(1) && error.contains("does not answer"), "{error}");
+}
+
+#[test]
+fn warnings_are_events_that_are_counted_and_clients_are_listed() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = demo(&redis, &postgres).set("LOG__LEVEL", "info").expect(warnings::STORE_AWAY).start();
+    let mut wire = sidecar.wire();
+    wire.ask("CLIENT SETNAME seen");
+    let clients = facts(&sidecar, "/api/clients");
+    assert_eq!((&clients[0]["name"], &clients[0]["flags"]), (&"seen".into(), &"N".into()), "{clients}");
+    postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+    let event = |message: &str| {
+        let events = facts(&sidecar, "/api/events");
+        events.as_array().expect("a list").iter().find(|event| event["message"] == message).cloned()
+    };
+    until("the gap is an event", || event(warnings::FEED_LOST).is_some());
+    let gap = event(warnings::FEED_LOST).expect("an event");
+    assert_eq!((&gap["level"], &gap["count"]), (&"warn".into(), &1.into()));
+    assert!(gap["details"].as_str().is_some_and(|details| details.starts_with("why=")), "{gap}");
+    until("and its end is", || event("the change feed of Postgres is connected").is_some_and(|end| end["count"] == 2));
+    sidecar.signal("HUP");
+    until("so is a reload", || event("SIGHUP: the configuration is reloaded").is_some_and(|it| it["level"] == "info"));
 }
