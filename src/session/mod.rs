@@ -208,7 +208,7 @@ impl Session {
     /// Goes by what the upstream is now. For a client with nothing under way.
     pub fn catch_up(&mut self, upstream: &Upstream) {
         self.edition = upstream.edition();
-        self.way.choose_again();
+        self.way.catch_up();
     }
 
     /// Leaves a lane on which other clients' requests hold it up, if it can, or goes back when that is over. For a

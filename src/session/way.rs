@@ -260,6 +260,17 @@ impl Way {
         self.beside_mut().into_iter().for_each(Beside::choose_again);
     }
 
+    /// The upstream is not what it was: another lane is chosen, unless the client has its lane for itself and that
+    /// leads to what is left.
+    pub(super) fn catch_up(&mut self) {
+        let own = self.chosen_mut().and_then(Option::take).filter(|chosen| chosen.private_until.is_some());
+        let own = own.and_then(|own| Some(ChosenLane { lane: own.lane.renewed()?, ..own }));
+        self.choose_again();
+        if let Some(chosen) = self.chosen_mut() {
+            *chosen = own;
+        }
+    }
+
     /// True when other clients' requests hold the lane up.
     pub(super) fn should_leave_lane(&self) -> bool {
         self.chosen().is_some_and(|chosen| chosen.lane.should_be_left())

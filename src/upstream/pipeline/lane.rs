@@ -51,6 +51,14 @@ impl Lane {
         }
     }
 
+    /// The same connections, as far as they lead to nodes of the cluster, by the newest map of it; nothing where the
+    /// upstream is no cluster. For a client with nothing under way.
+    #[must_use]
+    pub fn renewed(&self) -> Option<Self> {
+        let lane = self.cluster()?.renewed()?;
+        Some(Self::Cluster(Rc::new(lane)))
+    }
+
     /// Its client, with nothing under way, should look for another lane, or see whether its own moves on again.
     #[must_use]
     pub fn should_be_left(&self) -> bool {

@@ -57,6 +57,35 @@ fn what_a_client_has_set_holds_at_every_node_that_it_uses() {
     }
 }
 
+/// The ids of the lanes to a node, the last command on which was one of these.
+fn lanes(port: u16) -> Vec<String> {
+    let list = Wire::tcp(port).ask("CLIENT LIST");
+    let lanes = list.lines().filter(|line| line.contains("cmd=get ") || line.contains("cmd=set "));
+    lanes.filter_map(|line| line.split(' ').find(|word| word.starts_with("id="))).map(str::to_owned).collect()
+}
+
+#[test]
+fn who_reads_very_long_replies_keeps_the_lanes_for_that_while_slots_move() {
+    let cluster = Cluster::with(SERVERS[0], 0, &[]);
+    let sidecar = before(&cluster).set("SERVER__WORKERS", "1").start();
+    let mut wire = sidecar.wire();
+    let [a, b, c] = cluster.masters()[..] else { panic!("three masters") };
+    let (long, short) = (cluster.key_of(a), cluster.keys_of(b).nth(1).expect("endless"));
+    let value = "v".repeat(4 << 20);
+    assert_eq!(wire.call(&["SET", &long, &value]), b"+OK\r\n");
+    let mut read = || {
+        assert!(wire.call(&["GET", &long]).len() > value.len());
+        assert_eq!(wire.ask(&format!("SET {short} 1")), "+OK\r\n");
+    };
+    (0..3).for_each(|_| read());
+    let before = lanes(a);
+    for to in [c, b, c] {
+        cluster.move_slot(slot_of(&short), to);
+        (0..2).for_each(|_| read());
+    }
+    assert_eq!(lanes(a), before);
+}
+
 #[test]
 fn who_needs_a_further_connection_pays_for_its_request_once() {
     let cluster = Cluster::with(SERVERS[0], 0, &[]);

@@ -94,6 +94,16 @@ impl ClusterLane {
         Some(reader.clone())
     }
 
+    /// The same by the newest map, without lanes to what is no node any more.
+    pub(super) fn renewed(&self) -> Option<Self> {
+        let cluster = &self.servers.upstream.cluster;
+        let map = cluster.map().filter(|_| cluster.is_there())?;
+        let is_node = |server: &Arc<Endpoint>| map.nodes.iter().any(|node| Arc::ptr_eq(&node.endpoint, server));
+        let lanes = self.lanes.borrow().iter().filter(|(server, _)| is_node(server)).cloned().collect();
+        let (home, own, lanes) = (self.home.clone(), self.own.clone(), RefCell::new(lanes));
+        Some(Self { home, own, map: Some(map), lanes, ..Self::new(self.servers.clone(), self.rider.clone()) })
+    }
+
     /// The server that takes this, by a map; by none, whichever the upstream is.
     fn server(&self, map: Option<&SlotMap>, to: To) -> Arc<Endpoint> {
         if let (To::Home, Some(home)) = (to.at_primary(), &self.home) {
