@@ -243,8 +243,8 @@ impl Replies {
         }
         self.under_way -= *length;
         self.was_bulky |= ticket.is_bulky();
-        // Behind a later reply it could not be told from what came before that.
-        if self.owed.len() == 1 {
+        // Behind a later reply of the upstream's it could not be told from what came before that.
+        if self.owed.iter().skip(1).all(|owed| matches!(owed, Owed::Ready(_))) {
             self.unsolicited.take_come(&mut self.out);
         }
         Poll::Ready(Ok(Front::HasEnded))
