@@ -6,8 +6,7 @@ use std::fmt::{self, Write as _};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use tracing::field::{Field, Visit};
-use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::layer::{Context, Layer};
+use tracing::{Level, Metadata};
 
 use super::clock::UnixMs;
 
@@ -52,10 +51,6 @@ pub fn last() -> Vec<Event> {
     lock().iter().rev().cloned().collect()
 }
 
-/// Notes them; to be put beside what writes the log.
-#[derive(Debug)]
-pub(super) struct Noting;
-
 /// True of what is noted, whatever of it is written.
 pub(super) fn is_noted(metadata: &Metadata<'_>) -> bool {
     let is_ours = || metadata.target().starts_with("hearthside");
@@ -92,12 +87,11 @@ impl Visit for Line {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Noting {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        let mut line = Line::default();
-        event.record(&mut line);
-        note(*event.metadata().level(), line, UnixMs::now());
-    }
+/// Notes it.
+pub(super) fn note_event(event: &tracing::Event<'_>) {
+    let mut line = Line::default();
+    event.record(&mut line);
+    note(*event.metadata().level(), line, UnixMs::now());
 }
 
 fn note(level: Level, line: Line, now: UnixMs) {

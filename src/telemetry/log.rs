@@ -2,12 +2,14 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
-use super::events::{Noting, is_noted};
+use super::events::{is_noted, note_event};
 use crate::config::{Log, LogFormat};
 
 /// The driver's own messages about connections that the server closed are left out: whoever held one logs its loss.
@@ -19,14 +21,51 @@ pub fn init(log: &Log) {
     let bad = filter.is_err();
     let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt::layer::<Registry>().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let written = match log.format {
+    let lines = match log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    let noted = Noting.with_filter(filter_fn(is_noted));
     // A second call (tests build several sidecars in one process) keeps the first subscriber.
-    let _already_set = tracing_subscriber::registry().with(written.with_filter(filter)).with(noted).try_init();
+    let _already_set = tracing_subscriber::registry().with(Lines { filter, lines }).try_init();
     if bad {
         tracing::warn!(level = ?log.level, "log.level is no filter; using info");
+    }
+}
+
+/// Writes what `log.level` lets through, and notes what is an event whatever it lets through. Two layers with a filter
+/// each would lose lines: who asks whether a line would be written, as the driver does, leaves the answer behind for
+/// the next line of its thread.
+struct Lines {
+    filter: EnvFilter,
+    lines: Box<dyn Layer<Registry> + Send + Sync>,
+}
+
+impl Lines {
+    fn writes(&self, metadata: &Metadata<'_>, ctx: &Context<'_, Registry>) -> bool {
+        Layer::<Registry>::enabled(&self.filter, metadata, ctx.clone())
+    }
+}
+
+impl Layer<Registry> for Lines {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        let written = Layer::<Registry>::register_callsite(&self.filter, metadata);
+        if is_noted(metadata) { Interest::always() } else { written }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, ctx: Context<'_, Registry>) -> bool {
+        is_noted(metadata) || self.writes(metadata, &ctx)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Layer::<Registry>::max_level_hint(&self.filter).map(|level| level.max(LevelFilter::INFO))
+    }
+
+    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, Registry>) {
+        if is_noted(event.metadata()) {
+            note_event(event);
+        }
+        if self.writes(event.metadata(), &ctx) {
+            self.lines.on_event(event, ctx);
+        }
     }
 }
