@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::time::Sleep;
 
 use super::part::Part;
@@ -161,9 +161,7 @@ impl Merged {
         while self.gathered.len() < GATHERED {
             let Some(part) = self.order.front().and_then(|at| self.parts.get_mut(*at)) else { break };
             let Some(length) = part.short_reply() else { break };
-            self.gathered.extend_from_slice(&part.come[..length]);
-            part.come.advance(length);
-            part.settle();
+            part.move_to(&mut self.gathered, length);
             part.pass();
             self.order.pop_front();
         }
@@ -201,36 +199,38 @@ impl Merged {
                 return Poll::Ready(Ok(Next::Chunk(Chunk::Push(push))));
             }
             let look = self.replies.look(part, expect)?;
-            let given = match look {
-                Look::Held => continue,
-                Look::Ended(length) if length < SHORT => {
-                    self.gathered.extend_from_slice(&part.come[..length]);
-                    part.come.advance(length);
-                    part.settle();
-                    self.pass(at);
-                    return Poll::Ready(Ok(Next::Gathered));
-                }
-                Look::Passed(length) => part.take(length),
-                Look::Gave(bytes) => bytes,
-                Look::Ended(length) => {
-                    let bytes = part.take(length);
-                    self.pass(at);
-                    bytes
-                }
-                Look::GaveLast(bytes) => {
-                    self.pass(at);
-                    bytes
-                }
-                Look::Redirected(redirect, instead) => {
-                    if self.follow(at, redirect) {
-                        continue;
-                    }
-                    self.pass(at);
-                    instead
-                }
-            };
-            return Poll::Ready(Ok(Next::Chunk(Chunk::Reply(given))));
+            if let Some(next) = self.given(at, look)? {
+                return Poll::Ready(Ok(next));
+            }
         }
+    }
+
+    /// What the client gets of what has come, if anything.
+    fn given(&mut self, at: usize, look: Look) -> Result<Option<Next>, Broken> {
+        let again = self.again.as_mut().and_then(|again| again.part.as_mut());
+        let part = again.or(self.parts.get_mut(at)).ok_or(Broken)?;
+        let (bytes, is_last) = match look {
+            Look::Held => return Ok(None),
+            Look::Ended(length) if length < SHORT => {
+                part.move_to(&mut self.gathered, length);
+                self.pass(at);
+                return Ok(Some(Next::Gathered));
+            }
+            Look::Passed(length) => (part.take(length), false),
+            Look::Gave(bytes) => (bytes, false),
+            Look::Ended(length) => (part.take(length), true),
+            Look::GaveLast(bytes) => (bytes, true),
+            Look::Redirected(redirect, instead) => {
+                if self.follow(at, redirect) {
+                    return Ok(None);
+                }
+                (instead, true)
+            }
+        };
+        if is_last {
+            self.pass(at);
+        }
+        Ok(Some(Next::Chunk(Chunk::Reply(bytes))))
     }
 
     /// The front request has been answered.

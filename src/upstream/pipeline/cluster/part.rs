@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::resp::reply::short_reply;
 use crate::upstream::endpoint::Endpoint;
@@ -107,7 +107,15 @@ impl Part {
         taken
     }
 
-    pub(super) fn settle(&mut self) {
+    /// Copies what has come in front behind `out`.
+    #[inline]
+    pub(super) fn move_to(&mut self, out: &mut BytesMut, length: usize) {
+        out.extend_from_slice(&self.come[..length]);
+        self.come.advance(length);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
         if self.come.is_empty() {
             self.come = Bytes::new();
             self.kept.are(0);
