@@ -1,7 +1,5 @@
 //! Rules that a reload takes away reach what is under way: subscriptions, waits, transactions.
 
-use std::fs;
-
 use hearthside::config::SHIPPED;
 
 use crate::support::admin::metric;
@@ -41,7 +39,7 @@ fn started(redis: &Redis) -> Builder {
 fn reload(sidecar: &Sidecar, text: &str) {
     let done = || metric(sidecar, "hearthside_config_reloads_total{outcome=\"Ok\"}");
     let before = done();
-    fs::write(sidecar.folder.path().join("config.toml"), text).expect("written");
+    sidecar.configure(text);
     sidecar.signal("HUP");
     until("the configuration is in force", || done() > before);
 }

@@ -1,6 +1,5 @@
 //! Reloads that change mappings while deferred writes cannot be saved.
 
-use std::fs;
 use std::thread;
 
 use super::Attack;
@@ -39,12 +38,11 @@ fn change_mappings(world: &World, i: usize) {
         if !sidecar.log().contains("ready for clients") {
             return;
         }
-        let file = sidecar.folder.path().join("config.toml");
-        let text = fs::read_to_string(&file).expect("a file");
+        let text = sidecar.configuration();
         let [one, other] = LIFETIMES;
         let is_one = text.contains(one);
         let changed = if is_one { text.replace(one, other) } else { text.replace(other, one) };
-        fs::write(&file, changed).expect("written");
+        sidecar.configure(&changed);
         sidecar.signal("HUP");
     });
 }

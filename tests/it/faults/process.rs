@@ -11,12 +11,11 @@ use crate::support::wire::Wire;
 #[test]
 fn a_faulty_configuration_changes_nothing() {
     let errors = Trial::sees(&[]).run(|world| {
-        let file = world.sidecar.folder.path().join("config.toml");
-        fs::write(&file, "[limits]\nclients = 0\nnonsense = 1\n").expect("written");
+        world.sidecar.configure("[limits]\nclients = 0\nnonsense = 1\n");
         world.sidecar.signal("HUP");
         until("it is told", || world.sidecar.log().contains("the old one stays in force"));
         world.load.go_on(5);
-        fs::remove_file(&file).expect("removed");
+        fs::remove_file(world.sidecar.folder.path().join("config.toml")).expect("removed");
         world.sidecar.signal("HUP");
         until("it is reloaded", || world.sidecar.log().contains("the configuration is reloaded"));
     });
@@ -26,11 +25,10 @@ fn a_faulty_configuration_changes_nothing() {
 #[test]
 fn mappings_are_reloaded_again_and_again() {
     Trial::sees(&[]).run(|world| {
-        let file = world.sidecar.folder.path().join("config.toml");
         for round in 1..=5 {
             // The same keys, by other mappings each time.
             let shipped = hearthside::config::SHIPPED.replace("ttl = \"30m\"", &format!("ttl = \"{round}m\""));
-            fs::write(&file, shipped).expect("written");
+            world.sidecar.configure(&shipped);
             world.sidecar.signal("HUP");
             until("it is reloaded", || world.sidecar.log().matches("the configuration is reloaded").count() == round);
             world.load.go_on(5);
@@ -50,11 +48,10 @@ fn the_upstream_is_somewhere_else() {
         let most = offset(&mut world.redis.wire());
         until("it has everything", || offset(&mut other.wire()) >= most);
         assert_eq!(other.wire().ask("REPLICAOF NO ONE"), "+OK\r\n");
-        let file = world.sidecar.folder.path().join("config.toml");
-        let text = fs::read_to_string(&file).expect("read");
+        let text = world.sidecar.configuration();
         let here = format!("redis://127.0.0.1:{}", world.upstream.port);
         assert!(text.contains(&here));
-        fs::write(&file, text.replace(&here, &other.url())).expect("written");
+        world.sidecar.configure(&text.replace(&here, &other.url()));
         world.sidecar.signal("HUP");
         until("it is reloaded", || world.sidecar.log().contains("the configuration is reloaded"));
         assert_eq!(wire.ask("HEARTHSIDE RESUME"), "+OK\r\n");

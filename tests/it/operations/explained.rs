@@ -138,8 +138,7 @@ impl History {
             }
             Event::Reload => assert_eq!(request(&self.sidecar, "POST", "/reload").0, 200),
             Event::OtherMappings => {
-                let file = self.sidecar.folder.path().join("config.toml");
-                std::fs::write(file, CONFIG.replace("1h", &format!("{}s", 3600 + number))).expect("written");
+                self.sidecar.configure(&CONFIG.replace("1h", &format!("{}s", 3600 + number)));
                 self.sidecar.signal("HUP");
             }
             Event::Command if number.is_multiple_of(2) => {

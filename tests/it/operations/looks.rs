@@ -128,7 +128,7 @@ fn a_full_memory_is_told_by_its_mapping_and_a_reload_goes_on_counting() {
     until("some had to go", || mapping(&sidecar, "blob:{id:int}")["evictions"].as_u64().is_some_and(|n| n >= 15));
     let full = mapping(&sidecar, "blob:{id:int}");
     assert!(full["bytes"].as_u64().is_some_and(|bytes| bytes <= 100 << 10), "{full}");
-    std::fs::write(sidecar.folder.path().join("config.toml"), config.replace("1h", "2h")).expect("written");
+    sidecar.configure(&config.replace("1h", "2h"));
     sidecar.signal("HUP");
     until("it is reloaded", || mapping(&sidecar, "blob:{id:int}")["ttl_ms"] == 7_200_000);
     wire.ask("STRLEN blob:1");

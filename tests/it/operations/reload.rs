@@ -17,7 +17,7 @@ use crate::support::warnings;
 pub fn reload(sidecar: &Sidecar, text: &str) {
     let done = |outcome: &str| metric(sidecar, &format!("hearthside_config_reloads_total{{outcome=\"{outcome}\"}}"));
     let before = done("Ok") + done("Error");
-    fs::write(sidecar.folder.path().join("config.toml"), text).expect("written");
+    sidecar.configure(text);
     sidecar.signal("HUP");
     until("the configuration is read", || done("Ok") + done("Error") > before);
 }
@@ -204,17 +204,16 @@ fn a_signal_that_comes_while_the_configuration_is_reloaded_is_not_lost() {
     let proxy = Proxy::to(postgres.port);
     let builder = Sidecar::builder().redis(&redis).postgres(&postgres).migrated().config(SHIPPED);
     let sidecar = builder.set("STORE__URL", postgres.url_at(proxy.port)).start();
-    let file = sidecar.folder.path().join("config.toml");
     // Other mappings are planned by questions to the store, which are on their way for now.
     let other = SHIPPED.replace("ttl = \"30m\"", "ttl = \"31m\"");
     assert_ne!(other, SHIPPED);
     let question = proxy.trap("sessions");
-    fs::write(&file, &other).expect("written");
+    sidecar.configure(&other);
     sidecar.signal("HUP");
     until("it is being reloaded", || question.has_caught());
     let denies = other.replace("\"SHUTDOWN\", ", "\"SHUTDOWN\", \"GETDEL\", ");
     assert_ne!(denies, other);
-    fs::write(&file, &denies).expect("written");
+    sidecar.configure(&denies);
     sidecar.signal("HUP");
     question.release();
     let mut wire = sidecar.wire();

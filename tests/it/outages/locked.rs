@@ -1,6 +1,5 @@
 //! A table that somebody has locked holds up its own mappings alone: at start, at a reload, and when it has changed.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::support::admin::{metric, request};
@@ -125,8 +124,7 @@ fn a_table_that_is_locked_at_start_is_the_outage_of_its_own_mappings_alone() {
 /// A reload that brings another mapping.
 fn reload_with_another_mapping(sidecar: &Sidecar) {
     let more = "\n[[caches]]\nkey = \"m:{id:int}\"\ntype = \"string\"\ntable = \"free\"\nvalue = \"v\"\nttl = \"1m\"\n";
-    let file = sidecar.folder.path().join("config.toml");
-    fs::write(&file, fs::read_to_string(&file).expect("a file") + more).expect("written");
+    sidecar.configure(&(sidecar.configuration() + more));
     sidecar.signal("HUP");
 }
 

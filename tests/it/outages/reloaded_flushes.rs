@@ -1,8 +1,6 @@
 //! A reload of mappings while deferred writes cannot be saved keeps no key waiting, and loses none of them.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -106,14 +104,10 @@ impl Place {
     }
 }
 
-fn config_of(sidecar: &Sidecar) -> PathBuf {
-    sidecar.folder.path().join("config.toml")
-}
-
 /// Writes another configuration, and waits until it is in force. It is read again where the store was lost meanwhile.
 pub(super) fn reload(sidecar: &Sidecar, text: &str) {
     let reloads = |outcome| metric(sidecar, &format!("hearthside_config_reloads_total{{outcome=\"{outcome}\"}}"));
-    fs::write(config_of(sidecar), text).expect("written");
+    sidecar.configure(text);
     let before = reloads("Ok");
     for _ in 0..9 {
         let failed = reloads("Error");
@@ -283,7 +277,7 @@ fn many_reloads_at_once_by_every_way_end_and_keep_nobody_waiting() {
         scope.spawn(|| {
             for round in 0..20 {
                 let changed = if round % 2 == 0 { shorter(&block("d")) } else { block("d") };
-                fs::write(config_of(&sidecar), changed + OTHER).expect("written");
+                sidecar.configure(&(changed + OTHER));
                 sidecar.signal("HUP");
                 let (status, told) = request(&sidecar, "POST", "/reload");
                 assert!(status < 300, "{status}: {told}");

@@ -218,8 +218,7 @@ fn mappings_are_not_changed_while_what_is_deferred_waits_for_a_standby() {
     let sidecar = started(place.over(&standby).expect(&[warnings::FAULTY_RELOAD, warnings::NO_TRIGGERS]));
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HSET p:1 seen 5"), ":0\r\n");
-    let file = sidecar.folder.path().join("config.toml");
-    std::fs::write(&file, PLAYERS.replace("p:{id", "q:{id")).expect("written");
+    sidecar.configure(&PLAYERS.replace("p:{id", "q:{id"));
     sidecar.signal("HUP");
     until("it is refused", || sidecar.log().contains("mappings are not changed while deferred writes wait"));
     assert_eq!(wire.ask("HMGET p:1 name seen"), "*2\r\n$2\r\np1\r\n$1\r\n5\r\n", "what was there is served");
@@ -233,7 +232,7 @@ fn mappings_are_not_changed_while_what_is_deferred_waits_for_a_standby() {
 fn reload(sidecar: &Sidecar, mappings: &str, outcome: &str) {
     let count = || metric(sidecar, &format!("hearthside_config_reloads_total{{outcome=\"{outcome}\"}}"));
     let before = count();
-    std::fs::write(sidecar.folder.path().join("config.toml"), mappings).expect("written");
+    sidecar.configure(mappings);
     sidecar.signal("HUP");
     until("it is read", || count() > before);
 }

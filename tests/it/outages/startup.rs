@@ -83,13 +83,12 @@ fn a_reload_while_the_store_is_away_changes_what_needs_none() {
     let mut sidecar = builder.expect(&[warnings::FAULTY_RELOAD]).spawn();
     sidecar.wait_ready();
     let mut wire = sidecar.wire();
-    let config = sidecar.folder.path().join("config.toml");
     let denies = hearthside::config::SHIPPED.replace("\"SHUTDOWN\", ", "\"SHUTDOWN\", \"GETDEL\", ");
-    fs::write(&config, &denies).expect("written");
+    sidecar.configure(&denies);
     sidecar.signal("HUP");
     until("the list is in force", || wire.ask("GETDEL a").contains("security.deny"));
     assert!(wire.ask("HGET player:1:session hp").starts_with("-LOADING"));
-    fs::write(&config, denies.replace("ttl = \"30m\"", "ttl = \"31m\"")).expect("written");
+    sidecar.configure(&denies.replace("ttl = \"30m\"", "ttl = \"31m\""));
     sidecar.signal("HUP");
     until("other mappings have to wait", || sidecar.log().contains("the store cannot be asked"));
     postgres.launch();

@@ -246,6 +246,20 @@ impl Sidecar {
         Wire::tcp(self.port)
     }
 
+    /// What its configuration file says.
+    pub fn configuration(&self) -> String {
+        fs::read_to_string(self.folder.path().join("config.toml")).expect("read")
+    }
+
+    /// Gives it another configuration, as a whole: a sidecar that reads the file meanwhile sees one or the other. It is in
+    /// force after a reload.
+    pub fn configure(&self, text: &str) {
+        let file = self.folder.path().join("config.toml");
+        let beside = self.folder.path().join("config.toml.new");
+        fs::write(&beside, text).expect("written");
+        fs::rename(&beside, &file).expect("in place");
+    }
+
     pub fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([format!("-{signal}"), self.pid().to_string()]).status().expect("kill");
         assert!(status.success());

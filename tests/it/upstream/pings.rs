@@ -1,7 +1,5 @@
 //! Who answers PING: the sidecar, or with `server.ping = "upstream"` the upstream, as any command that goes there.
 
-use std::fs;
-
 use crate::support::redis::{Redis, SERVERS};
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
@@ -81,7 +79,7 @@ fn a_ping_that_goes_upstream_fails_while_that_is_away_and_a_reload_changes_who_a
     assert_eq!(wire.ask("PING"), "+PONG\r\n");
     redis.kill();
     until("it is known to be away", || wire.ask("PING").starts_with("-LOADING hearthside: "));
-    fs::write(sidecar.folder.path().join("config.toml"), config("local")).expect("written");
+    sidecar.configure(&config("local"));
     sidecar.signal("HUP");
     until("the sidecar answers", || wire.ask("PING") == "+PONG\r\n");
 }

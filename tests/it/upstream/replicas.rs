@@ -227,7 +227,7 @@ fn a_reload_that_denies_replicas_ends_those_that_follow() {
     let mut wire = sidecar.wire();
     wire.send(&line("PSYNC ? -1"));
     let reload = |deny: &str| {
-        std::fs::write(sidecar.folder.path().join("config.toml"), config(deny)).expect("written");
+        sidecar.configure(&config(deny));
         sidecar.signal("HUP");
     };
     until("it follows", || metric(&sidecar, "hearthside_replicas") == 1.0);

@@ -216,8 +216,7 @@ fn the_order_outlives_a_kill_and_a_reload() {
         let mut sidecar = stage.builder("1h").expect(&[warnings::NO_TRIGGERS]).start();
         let mut wire = sidecar.wire();
         tell(&mut wire, &["SET w:1 new", "HSET h:3 a old", "SET s:3 newer", "HSET h:4 a old"]);
-        let file = sidecar.folder.path().join("config.toml");
-        std::fs::write(&file, format!("{CONFIG}{MORE}")).expect("written");
+        sidecar.configure(&format!("{CONFIG}{MORE}"));
         sidecar.signal("HUP");
         until("the new mapping is served", || wire.ask("GET more:9") == "$1\r\n0\r\n");
         tell(&mut wire, &["HSET h:3 b new", "SET w:4 new"]);
