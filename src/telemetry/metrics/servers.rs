@@ -29,6 +29,8 @@ pub struct ServerMetrics {
     read: Family<EndpointLabel, Gauge>,
     lag: Family<EndpointLabel, Gauge>,
     reads: Family<EndpointLabel, Counter>,
+    /// Slots of a cluster.
+    pub unowned: Gauge,
     shown: Mutex<BTreeMap<String, ServerMetric>>,
 }
 
@@ -66,6 +68,7 @@ impl ServerMetrics {
             read: r.family("upstream_endpoint_read", "1 while reads may go to this replica: it is up to date enough"),
             lag: r.family("upstream_endpoint_lag_bytes", "Bytes that this replica is behind its primary"),
             reads: r.family("upstream_endpoint_reads", "Reads of clients that this replica was asked for"),
+            unowned: r.gauge("upstream_slots_unowned", "Slots of the cluster that no node owns"),
             shown: Mutex::default(),
         }
     }
@@ -119,7 +122,7 @@ impl ServerMetrics {
         self.shown().iter().map(|(name, server)| (name.clone(), server.clone())).collect()
     }
 
-    /// A line for each server, by its name.
+    /// A line for each server, by its name, and one for slots that none owns.
     pub fn lines(&self) -> Vec<String> {
         let line = |(name, server): (&String, &ServerMetric)| {
             let state = if server.up.get() == 1 { "up" } else { "does not answer" };
@@ -130,6 +133,8 @@ impl ServerMetrics {
                 (_, slots) => format!("upstream {name}: {state}, {slots} slots"),
             }
         };
-        self.shown().iter().map(line).collect()
+        let unowned = Some(self.unowned.get()).filter(|slots| *slots > 0);
+        let unowned = unowned.map(|slots| format!("upstream: {slots} slots have no owner (CLUSTERDOWN)"));
+        self.shown().iter().map(line).chain(unowned).collect()
     }
 }

@@ -39,7 +39,17 @@ pub async fn probe(topology: &Topology, timeout: Duration) -> Result<Vec<String>
     let mut connection = open(&target, timeout).await.map_err(its)?;
     version(&mut connection).await.map_err(its)?;
     is_right(&mut connection, &target).await.map_err(its)?;
+    has_database(&mut connection, topology.db()).await.map_err(its)?;
     Ok(doubts)
+}
+
+/// Whether the server has the database of `upstream.url`, which clients begin in.
+async fn has_database(connection: &mut MultiplexedConnection, db: i64) -> Result<(), String> {
+    if db == 0 {
+        return Ok(());
+    }
+    let selected = redis::cmd("SELECT").arg(db).query_async::<()>(connection).await;
+    selected.map_err(|error| format!("database {db} of upstream.url cannot be selected: {error}"))
 }
 
 /// The upstream's version, and whether it lets us ask INFO. If it does not, HELLO tells, which needs no permission.
@@ -169,7 +179,7 @@ async fn stay(
     let (version, may_ask) = version(connection).await?;
     endpoint.metrics.forbidden.note("INFO", !may_ask);
     if *was_up != Some(true) {
-        tracing::info!(%version, "the upstream answers");
+        tracing::info!(upstream = %target.name(), %version, "the upstream answers");
         endpoint.circuit.begin_again();
         *was_up = Some(true);
     }

@@ -135,6 +135,12 @@ impl Endpoint {
         self.node.clone().or_else(its).unwrap_or_default()
     }
 
+    /// Where it is, for logs.
+    pub(super) fn shown(&self) -> String {
+        let its = || self.location.target().map_or_else(|why| why.to_string(), |target| target.name());
+        self.node.as_ref().map_or_else(its, Host::to_string)
+    }
+
     /// Its name among the nodes of a cluster, if it is one.
     pub(super) fn node_name(&self) -> Option<Arc<str>> {
         Some(self.node.as_ref()?.to_string().into())

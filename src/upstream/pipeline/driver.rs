@@ -148,7 +148,8 @@ impl Driver {
                     self.attempt += 1;
                     let is_news = self.attempt == 1 || self.attempt.is_multiple_of(20);
                     if is_news && error != ConnectError::Retired {
-                        tracing::warn!(error = error.reason(), attempt = self.attempt, "a lane cannot be connected");
+                        let (server, attempt) = (self.endpoint.shown(), self.attempt);
+                        tracing::warn!(server, error = error.reason(), attempt, "a lane cannot be connected");
                     }
                     self.pause(Some(&error.to_string())).await;
                 }
@@ -243,7 +244,8 @@ impl Driver {
         self.endpoint.metrics.lanes.failures.inc();
         self.endpoint.server.lost.inc();
         let flights = connection.in_flight();
-        tracing::warn!(error = %why, in_flight = flights, "a lane lost its connection");
+        let server = self.endpoint.shown();
+        tracing::warn!(server, error = %why, in_flight = flights, "a lane lost its connection");
         self.endpoint.circuit.doubt();
         let salvaged: Vec<Flight> =
             connection.into_flights().filter_map(|(flight, written)| flight.salvage(written)).collect();

@@ -30,5 +30,5 @@ use crate::support::warnings;
 /// A sidecar whose upstream is the cluster.
 fn before(cluster: &Cluster) -> Builder {
     let builder = Sidecar::builder().set("UPSTREAM__URL", cluster.url()).expect(warnings::UPSTREAM_AWAY);
-    builder.expect(&[warnings::NODE_SILENT, warnings::NODE_FAILED])
+    builder.expect(&[warnings::NODE_SILENT, warnings::NODE_FAILED, warnings::SLOTS_UNOWNED])
 }

@@ -78,6 +78,38 @@ fn check_tells_which_nodes_do_not_answer_and_which_slots_are_nobodys() {
     assert!(!is_well && told.contains("cluster support disabled"), "{told}");
 }
 
+#[test]
+fn check_tells_of_a_database_that_there_is_not() {
+    let (cluster, alone) = (Cluster::with(SERVERS[0], 0, &[]), Redis::start());
+    for (url, why) in [
+        (cluster.url() + "/2", "SELECT is not allowed in cluster mode"),
+        (format!("redis://127.0.0.1:{}/16", alone.port), "out of range"),
+    ] {
+        let done = before(&cluster).set("UPSTREAM__URL", url).execute(&["check", "--connect"]);
+        let told = String::from_utf8_lossy(&done.stderr);
+        assert!(!done.status.success() && told.contains("of upstream.url cannot be selected"), "{told}");
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+#[test]
+fn nodes_are_told_of_before_and_after_they_answer() {
+    let mut cluster = Cluster::with(SERVERS[0], 0, &[]);
+    let masters = cluster.masters();
+    cluster.hang(masters[0]);
+    let mut sidecar = knowing(&masters[..1], &cluster).spawn();
+    sidecar.wait_ready();
+    let lines = || request(&sidecar, "GET", "/readyz?verbose").1;
+    let state = |port: u16, state: &str| lines().contains(&format!("upstream redis://127.0.0.1:{port}: {state}"));
+    assert!(state(masters[0], "does not answer"), "{}", lines());
+    cluster.wake(masters[0]);
+    until("all are up", || masters.iter().all(|port| state(*port, "up")));
+    masters.iter().for_each(|port| cluster.kill(*port));
+    until("all are away", || masters.iter().all(|port| state(*port, "does not answer")));
+    masters.iter().for_each(|port| cluster.launch(*port));
+    until("all are up again", || masters.iter().all(|port| state(*port, "up")));
+}
+
 /// The shipped configuration with this upstream.
 pub(super) fn config(url: &str) -> String {
     hearthside::config::SHIPPED.replace("[upstream]\nurl = \"\"", &format!("[upstream]\nurl = \"{url}\""))

@@ -2,16 +2,20 @@
 
 use super::before;
 use super::fanout::speaking;
+use crate::support::admin::{metric, request};
 use crate::support::clusters::{Cluster, node_alone};
 use crate::support::redis::SERVERS;
 use crate::support::sidecar::Sidecar;
+use crate::support::until;
 use crate::support::warnings;
+use crate::support::wire::Wire;
 
 #[test]
 fn every_command_is_answered_before_anybody_owns_slots() {
     let node = node_alone(&[]);
     let url = format!("redis+cluster://127.0.0.1:{}", node.port);
-    let sidecar = Sidecar::builder().set("UPSTREAM__URL", url).expect(warnings::UPSTREAM_AWAY).start();
+    let builder = Sidecar::builder().set("UPSTREAM__URL", url).expect(warnings::UPSTREAM_AWAY);
+    let sidecar = builder.expect(&[warnings::SLOTS_UNOWNED]).start();
     for protocol in [2, 3] {
         let mut wire = speaking(sidecar.wire(), protocol);
         let is_told = |told: String, expected: &str| assert!(told.starts_with(expected), "{told}");
@@ -36,16 +40,18 @@ fn nobody_has_slots_any_more() {
     let cluster = Cluster::with(SERVERS[0], 0, &[]);
     let sidecar = before(&cluster).set("UPSTREAM__QUEUE_TIMEOUT", "200ms").start();
     let mut wire = sidecar.wire();
-    cluster.ports.iter().for_each(|port| drop(crate::support::wire::Wire::tcp(*port).ask("CLUSTER FLUSHSLOTS")));
-    crate::support::until("the sidecar knows", || {
-        let (_, told) = crate::support::admin::request(&sidecar, "GET", "/metrics");
-        let mut slots = told.lines().filter(|line| line.starts_with("hearthside_upstream_endpoint_slots{"));
-        slots.all(|line| line.ends_with(" 0"))
-    });
+    cluster.ports.iter().for_each(|port| drop(Wire::tcp(*port).ask("CLUSTER FLUSHSLOTS")));
+    until("the sidecar knows", || metric(&sidecar, "hearthside_upstream_slots_unowned") == 16_384.0);
+    let (_, told) = request(&sidecar, "GET", "/readyz?verbose");
+    assert!(told.contains("upstream: 16384 slots have no owner"), "{told}");
     for request in ["SCRIPT KILL", "FUNCTION STATS", "WAIT 0 10", "DBSIZE", "LASTSAVE", "RANDOMKEY", "INFO keyspace"] {
         let told = wire.ask(request);
         assert!(!told.contains("hearthside:"), "{request}: {told}");
     }
     let told = wire.ask("GET a");
     assert!(told.starts_with("-CLUSTERDOWN"), "{told}");
+    assert!(sidecar.log().contains(warnings::SLOTS_UNOWNED));
+    cluster.rebuild();
+    until("all slots are owned", || metric(&sidecar, "hearthside_upstream_slots_unowned") == 0.0);
+    until("that is logged", || sidecar.log().contains("every slot of the cluster has an owner again"));
 }

@@ -41,6 +41,8 @@ pub const STRANGER: &str = "a node belongs to another cluster than the others, o
 pub const LOGIN_UNKNOWN: &str = "a node of the cluster does not take a login that the home takes; its requests are \
     answered with that error, and its clients stay: give all nodes the same users";
 pub const NODE_FAILED: &str = "a node of the cluster has failed, and another one has its slots";
+pub const SLOTS_UNOWNED: &str = "slots of the cluster have no owner: commands for their keys are answered with \
+    CLUSTERDOWN; `redis-cli --cluster fix` gives them one";
 pub const SENTINEL_MUTE: &str = "a sentinel does not let its user subscribe to its events: failovers are noticed within \
     a second only, and writes that the old master takes meanwhile are lost";
 pub const SENTINEL_HIDES: &str = "a sentinel does not let its user ask for the replicas (+sentinel|replicas): those that \

@@ -97,6 +97,11 @@ impl SlotMap {
         counts
     }
 
+    /// How many slots nobody is known to own.
+    pub(super) fn unowned(&self) -> usize {
+        self.owners.iter().filter(|owner| **owner == NOBODY).count()
+    }
+
     /// True when this is no other cluster than `other`.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         let is_same = |one: &Node, other: &Node| {

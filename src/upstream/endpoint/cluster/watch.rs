@@ -65,7 +65,10 @@ impl<'a> Watch<'a> {
     pub(super) fn new(endpoint: &'a Arc<Endpoint>, members: &'a Members, number: u64) -> Self {
         let (asked, listeners, reports) = (BTreeMap::new(), JoinSet::new(), channel(REPORTS));
         let mut watch = Self { endpoint, members, number, asked, is_news: false, made: None, listeners, reports };
-        members.hosts.iter().for_each(|host| watch.ask(host.clone()));
+        for host in &members.hosts {
+            watch.ask(host.clone());
+            watch.show_answers(host, false);
+        }
         watch
     }
 
@@ -113,6 +116,7 @@ impl<'a> Watch<'a> {
     }
 
     fn hear(&mut self, Report { host, said }: Report) {
+        self.show_answers(&host, said.is_ok());
         let Some(asked) = self.asked.get_mut(&host) else { return };
         match said {
             Ok(view) => {
@@ -205,25 +209,62 @@ impl<'a> Watch<'a> {
         };
         self.retire(picture, &map);
         self.show(picture, &map);
-        let home = map.nodes.get(map.home()).map(|home| home.host.clone());
-        self.made = Some(map.clone());
-        if let Some(home) = home
-            && self.endpoint.is_led_to(self.number, self.members.target(home.clone()))
-        {
+        self.lead_home(&map);
+        self.made = Some(map);
+    }
+
+    /// What belongs to no slot goes to the home of this map.
+    fn lead_home(&self, map: &SlotMap) {
+        let Some(home) = map.nodes.get(map.home()).map(|home| home.host.clone()) else { return };
+        if !self.endpoint.is_led_to(self.number, self.members.target(home.clone())) {
+            return;
+        }
+        if self.made.is_some() {
+            tracing::info!(%home, "what has no key goes to another node of the cluster now");
+        } else {
             let masters = map.masters().len();
             tracing::info!(%home, masters, "the cluster answers; what has no key goes to this node");
         }
     }
 
+    /// Whether the node there answers. One that is not of the cluster is not shown.
+    fn show_answers(&self, host: &Host, answers: bool) {
+        let at = match &self.made {
+            Some(map) => map.node(host).map(|at| &map.nodes[at].host),
+            None => Some(host),
+        };
+        if let Some(host) = at {
+            let name = self.members.target(host.clone()).name();
+            self.endpoint.metrics.servers.of(&name).up.set(i64::from(answers));
+        }
+    }
+
     /// What an operator sees of each node.
     fn show(&self, picture: &Picture, map: &SlotMap) {
-        let name = |node: &Node| self.members.target(node.host.clone()).name();
-        self.endpoint.metrics.servers.keep(&map.nodes.iter().map(name).collect::<Vec<_>>());
+        let (servers, name) =
+            (&self.endpoint.metrics.servers, |node: &Node| self.members.target(node.host.clone()).name());
+        servers.keep(&map.nodes.iter().map(name).collect::<Vec<_>>());
+        self.show_unowned(map.unowned());
         for ((node, seen), slots) in map.nodes.iter().zip(&picture.nodes).zip(map.counts()) {
             let answers = self.asked.get(&seen.host).is_some_and(|asked| asked.view.is_some());
-            let server = self.endpoint.metrics.servers.of(&name(node));
+            let server = servers.of(&name(node));
             server.up.set(i64::from(answers));
             server.slots.set(slots as i64);
+        }
+    }
+
+    /// How many slots have no owner, which is logged when it is news.
+    fn show_unowned(&self, slots: usize) {
+        let shown = &self.endpoint.metrics.servers.unowned;
+        match (shown.set(slots as i64), slots) {
+            (0, 0) => {}
+            (_, 0) => tracing::info!("every slot of the cluster has an owner again"),
+            (0, _) => {
+                let text = "slots of the cluster have no owner: commands for their keys are answered with CLUSTERDOWN; \
+                            `redis-cli --cluster fix` gives them one";
+                tracing::warn!(slots, "{text}");
+            }
+            _ => {}
         }
     }
 
@@ -284,6 +325,7 @@ impl<'a> Watch<'a> {
         let before = known.clone();
         cluster.replace(&mut known, None);
         drop(known);
+        self.endpoint.metrics.servers.unowned.set(0);
         before.iter().flat_map(|before| &before.nodes).for_each(|node| node.endpoint.leave());
     }
 }
