@@ -138,6 +138,12 @@ impl Transaction {
         self.in_multi
     }
 
+    /// It has asked the upstream to watch keys, watches none of the store's, and nothing was queued.
+    #[must_use]
+    pub const fn only_watches_upstream(&self) -> bool {
+        self.watching && !self.in_multi && self.watched.is_empty()
+    }
+
     /// Keys that it watches.
     #[must_use]
     pub const fn watching_keys(&self) -> usize {

@@ -89,11 +89,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     fn take_request(&mut self, length: usize) -> Next {
-        let at = self.batch.length();
-        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
-        if self.transaction.is_some() {
+        if self.transaction.is_some() && self.is_transacting() {
             return self.take_transacting(length);
         }
+        let at = self.batch.length();
+        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
         if self.would_overtake(&request) {
             return Next::Settled;
         }
@@ -207,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             return Next::Settled;
         }
         let request = OwnedRequest::from_words(words);
-        if self.transaction.is_none() && self.would_overtake(&request.view()) {
+        if !self.is_transacting() && self.would_overtake(&request.view()) {
             return Next::Settled;
         }
         self.skip(length);

@@ -38,6 +38,8 @@ enum Front {
 enum Forwarded {
     /// Each of them.
     Each,
+    /// The one of a WATCH.
+    Watch,
     /// One of these.
     One(BytesMut),
     /// None of these.
@@ -72,6 +74,8 @@ pub(super) struct Replies {
     pub(super) was_bulky: bool,
     /// One of a transaction's commands was answered with an error.
     pub(super) is_refused: bool,
+    /// A WATCH was answered without an error.
+    pub(super) has_watched: bool,
     /// What begins or ends a transaction was answered with an error: its connection may still be in one, or watch.
     pub(super) is_unclean: bool,
 }
@@ -147,6 +151,12 @@ impl Replies {
     pub(super) fn silent(&mut self, ticket: Ticket, length: usize) {
         let forwarded = Forwarded::Nothing(BytesMut::new());
         self.give(ticket, length, false, |ticket, length| Owed::Queued(ticket, length, forwarded));
+    }
+
+    /// A WATCH of `length` bytes has been given to the connection of a transaction. Where nobody sees its reply it counts.
+    pub(super) fn watch(&mut self, ticket: Ticket, length: usize) {
+        self.has_watched |= self.muted;
+        self.give(ticket, length, self.muted, |ticket, length| Owed::Queued(ticket, length, Forwarded::Watch));
     }
 
     fn give(&mut self, mut ticket: Ticket, length: usize, muted: bool, owed: impl FnOnce(Ticket, usize) -> Owed) {
@@ -258,6 +268,10 @@ impl Replies {
             (Some(Chunk::Push(bytes)), _) => self.out.append(bytes),
             (Some(Chunk::Reply(bytes)), Forwarded::Each) => {
                 self.is_refused |= refuses(&bytes);
+                self.out.append(bytes);
+            }
+            (Some(Chunk::Reply(bytes)), Forwarded::Watch) => {
+                self.has_watched |= bytes.starts_with(b"+");
                 self.out.append(bytes);
             }
             (Some(Chunk::Reply(bytes)), Forwarded::One(all) | Forwarded::Nothing(all)) => all.extend_from_slice(&bytes),

@@ -199,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let ticket = own.lane().submit(batch);
         // The replies to WATCH and EXEC say nothing about what is queued.
         if has_one && !self.is_queueing() {
-            self.connection.replies.batch(ticket, length);
+            self.connection.replies.watch(ticket, length);
         } else {
             self.connection.replies.queued(ticket, length, !has_one);
         }
@@ -213,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if self.is_queueing() {
             self.connection.replies.queued(ticket, length, false);
         } else {
-            self.connection.replies.batch(ticket, length);
+            self.connection.replies.watch(ticket, length);
         }
     }
 
@@ -225,7 +225,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A command that something must be awaited for. Everything before it has been answered.
     pub(super) async fn in_transaction(&mut self, request: &OwnedRequest, mut route: Route) -> Result<(), End> {
         if self.transaction.is_none() {
-            (self.connection.replies.is_refused, self.connection.replies.is_unclean) = (false, false);
+            let replies = &mut self.connection.replies;
+            (replies.is_refused, replies.is_unclean, replies.has_watched) = (false, false, false);
         }
         self.is_on_own = true;
         if let Route::Unknown(unknown) = route {
@@ -266,6 +267,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             ..Desk::new(&self.services, &mut self.session, &mut out)
         };
         self.connection.meanwhile(transaction.send(&mut desk, batch)).await?;
+        self.connection.replies.has_watched |= out.starts_with(b"+OK");
         self.connection.replies.loud().put_slice(&pushes);
         self.connection.replies.put(out);
         Ok(Next::Read)
@@ -326,6 +328,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.note_queued();
     }
 
+    /// Forgets a client's transaction in which each WATCH was answered with an error, and nothing else has happened: it
+    /// watches nothing, as in Redis, and whatever was the matter with its connection is no concern of the next one.
+    /// True if it has a transaction still.
+    pub(super) fn is_transacting(&mut self) -> bool {
+        let only_watches = self.transaction.as_ref().is_some_and(Transaction::only_watches_upstream);
+        let (replies, is_sent) = (&self.connection.replies, self.batch.length() == 0);
+        if only_watches && is_sent && replies.is_settled() && !replies.has_watched {
+            self.forget_transaction();
+            self.settle_way();
+        }
+        self.transaction.is_some()
+    }
+
     fn forget_transaction(&mut self) {
         if std::mem::take(&mut self.connection.replies.is_unclean) {
             // A connection on which the upstream did not begin or end a transaction as asked is not lent again.
@@ -334,7 +349,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.session.way.beside_mut().into_iter().for_each(Beside::ends_transaction);
         self.forget_caching(false);
         self.transaction = None;
-        self.connection.replies.is_refused = false;
+        (self.connection.replies.is_refused, self.connection.replies.has_watched) = (false, false);
         self.connection.kept = 0;
         self.session.peer.update(|state| (state.queued, state.watching) = (None, 0));
     }

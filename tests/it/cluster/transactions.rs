@@ -3,7 +3,7 @@
 
 use super::before;
 use crate::support::clusters::Cluster;
-use crate::support::nodes::slot_of;
+use crate::support::nodes::{order, slot_of};
 use crate::support::postgres::Postgres;
 use crate::support::redis::SERVERS;
 use crate::support::sidecar::demo_of;
@@ -186,4 +186,20 @@ fn what_stands_behind_a_refused_multi_is_done_once_though_the_slot_moves() {
     assert!(told[0].starts_with("-NOPERM") && told[2].starts_with("-ASK") && told[3].starts_with('-'), "{told:?}");
     assert_eq!(told[1], ":2\r\n");
     assert_eq!(wire.ask(&format!("GET {key}")), "$1\r\n2\r\n");
+}
+
+#[test]
+fn a_watch_that_a_node_refuses_ties_its_client_to_no_slot() {
+    let cluster = Cluster::start();
+    let sidecar = before(&cluster).start();
+    let (mut wire, keys) = (sidecar.wire(), cluster.key_of_each());
+    cluster.ports.iter().for_each(|port| order(*port, &format!("ACL SETUSER default resetkeys ~{}", keys[0])));
+    let told = wire.ask(&format!("WATCH {}", keys[1]));
+    assert!(told.starts_with("-NOPERM"), "{told}");
+    assert_eq!(wire.ask(&format!("WATCH {}", keys[0])), "+OK\r\n");
+    let told = wire.ask(&format!("WATCH {}", keys[1]));
+    assert!(told.starts_with("-CROSSSLOT"), "{told}");
+    assert_eq!(Wire::tcp(cluster.masters()[0]).ask(&format!("SET {} x", keys[0])), "+OK\r\n");
+    let told = one_by_one(&mut wire, &["MULTI", &format!("SET {} y", keys[0]), "EXEC"]);
+    assert_eq!(told[2], "*-1\r\n");
 }

@@ -74,6 +74,41 @@ fn a_transaction_that_was_lost_before_exec_was_sent_was_not_done() {
 }
 
 #[test]
+fn a_watch_that_was_lost_watches_nothing_and_one_that_was_answered_is_remembered() {
+    let redis = Redis::start();
+    let (proxy, sidecar) = behind(&redis, Sidecar::builder().expect(warnings::UPSTREAM_AWAY));
+    let mut wire = sidecar.wire();
+    for lost in [&["WATCH k"][..], &["WATCH k", "WATCH l"]] {
+        // A connection of its own, over which nothing has been answered.
+        until("there is one", || wire.ask("WATCH a") == "+OK\r\n");
+        assert_eq!(wire.ask("UNWATCH"), "+OK\r\n");
+        proxy.hold(true);
+        send_all(&mut wire, lost);
+        assert!(wire.is_silent(Duration::from_millis(50)));
+        proxy.cut();
+        proxy.hold(false);
+        assert_eq!(replies(&mut wire, lost.len()), vec![LOST; lost.len()]);
+        until("the upstream is back", || wire.ask("WATCH b") == "+OK\r\n");
+        send_all(&mut wire, &["MULTI", "SET a 1", "EXEC"]);
+        assert_eq!(replies(&mut wire, 3)[2], "*1\r\n+OK\r\n");
+    }
+    // What was watched is not forgotten, however much else is asked for.
+    assert_eq!(wire.ask("WATCH b"), "+OK\r\n");
+    proxy.cut();
+    until("the loss is known", || wire.ask("WATCH c") == LOST);
+    assert_eq!([wire.ask("WATCH c"), wire.ask("MULTI")], [LOST, "+OK\r\n"]);
+    assert_eq!(wire.ask("SET a 2"), LOST);
+    assert!(wire.ask("EXEC").starts_with("-EXECABORT"));
+    // So where nobody sees the answer.
+    until("the upstream is back", || wire.ask("GET a") == "$1\r\n1\r\n");
+    wire.send(&line("CLIENT REPLY SKIP"));
+    wire.send(&line("WATCH b"));
+    assert_eq!(wire.ask("GET a"), "$1\r\n1\r\n");
+    assert_eq!(redis.wire().ask("SET b 2"), "+OK\r\n");
+    assert_eq!([wire.ask("MULTI"), wire.ask("SET a 3"), wire.ask("EXEC")], ["+OK\r\n", "+QUEUED\r\n", "*-1\r\n"]);
+}
+
+#[test]
 fn a_silent_upstream_is_given_up_after_command_timeout() {
     let redis = Redis::start();
     let builder = Sidecar::builder().set("UPSTREAM__COMMAND_TIMEOUT", "300ms");

@@ -158,6 +158,7 @@ impl Merged {
             return false;
         }
         let before = self.gathered.len();
+        self.make_room();
         while self.gathered.len() < GATHERED {
             let Some(part) = self.order.front().and_then(|at| self.parts.get_mut(*at)) else { break };
             let Some(length) = part.short_reply() else { break };
@@ -166,6 +167,14 @@ impl Merged {
             self.order.pop_front();
         }
         self.gathered.len() > before
+    }
+
+    /// Makes room for the replies to all requests that are left, if they are as long as the first one.
+    fn make_room(&mut self) {
+        let first = self.order.front().and_then(|at| self.parts.get(*at)).and_then(Part::short_reply);
+        if let Some(length) = first.filter(|_| self.gathered.is_empty()) {
+            self.gathered.reserve((length * self.order.len()).min(GATHERED));
+        }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Broken>> {
