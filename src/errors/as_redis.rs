@@ -8,6 +8,9 @@
 pub const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 /// A write to a replica (`server.c`, `createSharedObjects`).
 pub const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
+/// How WAIT and WAITAOF begin to a client of a replica (`replication.c`, `waitCommand`).
+pub const WAITS_AT_REPLICA: [&str; 2] =
+    ["ERR WAIT cannot be used with replica instances", "ERR WAITAOF cannot be used with replica instances"];
 /// An unknown or incomplete option (`server.c`, `createSharedObjects`).
 pub const SYNTAX: &str = "ERR syntax error";
 /// An argument, or the value to count on, is no 64-bit integer (`object.c`, `getLongLongFromObjectOrReply`).

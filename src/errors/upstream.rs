@@ -44,6 +44,8 @@ pub const CLOSING: &str = "LOADING hearthside: the connection is being closed; t
 /// The node of a cluster is gone, or has failed.
 pub const RETIRED: &str =
     "LOADING hearthside: the node is not of the upstream's cluster any more; the command was not sent";
+/// The upstream was one server when the command came, and is a cluster now.
+pub const IS_CLUSTER: &str = "LOADING hearthside: the upstream has become a cluster; the command was not sent";
 /// A command concerns several nodes of a cluster, and none has answered yet.
 pub const NODES_UNKNOWN: &str =
     "LOADING hearthside: the nodes of the upstream's cluster are not known yet; the command was not sent";

@@ -27,8 +27,8 @@ pub(super) struct Node {
     replies: u32,
     /// That became too much to be kept.
     is_too_long: bool,
-    /// Its node watches keys for it.
-    watches: bool,
+    /// Its node, or the one server that the upstream was, watches keys for it.
+    pub(super) watches: bool,
     /// It has left a node that watched keys for it.
     has_left_watch: bool,
     /// The slot is on its way to its node.
@@ -149,6 +149,7 @@ impl Transaction {
         if desk.session.way.transacting().is_none_or(leads_there) || !self.node.can_repeat(is_begun) {
             return Ok(());
         }
+        self.node.has_left_watch |= std::mem::take(&mut self.node.watches);
         if desk.session.way.own_to(leads_there).is_some() {
             self.discard(desk);
             desk.session.way.transacts_where(leads_there);

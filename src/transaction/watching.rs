@@ -27,9 +27,15 @@ impl Transaction {
             _ if ours => return Taken::Waits(Wait::Records, route),
             _ => {}
         }
-        self.watching = true;
+        self.watches_upstream(desk);
         self.watching_keys += request.len() - 1;
         Taken::Passes
+    }
+
+    /// The upstream is asked to watch. One server is believed to do so; what a node of a cluster answers is waited for.
+    fn watches_upstream(&mut self, desk: &Desk<'_>) {
+        self.watching = true;
+        self.node.watches |= !desk.services.upstream.is_cluster();
     }
 
     /// WATCH of owned keys, perhaps among others.
@@ -64,7 +70,7 @@ impl Transaction {
             encode::simple(desk.out, "OK");
             return Taken::Answered;
         }
-        self.watching = true;
+        self.watches_upstream(desk);
         let mut theirs = BytesMut::new();
         encode::request(&mut theirs, &words);
         Taken::Sends(Batch::queued(theirs.freeze(), 1, QUEUE_LOSS))

@@ -161,6 +161,12 @@ impl Upstream {
         }
     }
 
+    /// Has the nodes asked who owns what, and waits a moment for that.
+    pub fn settled(&self) -> impl Future<Output = ()> + use<> {
+        self.endpoint.cluster.doubt();
+        tokio::time::sleep(PAUSE)
+    }
+
     /// One slot of each master that has slots: together they lead to all of them.
     #[must_use]
     pub fn masters(&self) -> Vec<To> {

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::future::{Either, join_all, select, try_join_all};
@@ -23,7 +23,22 @@ use crate::upstream::{Lost, To};
 const GRACE: Duration = Duration::from_millis(200);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Once more, for a while, where one of those who were asked is no master any more.
     pub(super) async fn wait_everywhere(&mut self, request: &OwnedRequest) -> Result<(), End> {
+        let (begun, patience) = (Instant::now(), self.services.upstream.endpoint().settings.queue_timeout);
+        while let Some(reply) = self.waited_everywhere(request).await? {
+            if !is_of_replica(&reply) || begun.elapsed() >= patience {
+                self.connection.replies.tail().put_slice(&reply);
+                break;
+            }
+            let settled = self.services.upstream.settled();
+            self.unless_left(Duration::ZERO, settled).await?;
+        }
+        Ok(())
+    }
+
+    /// What all masters say together; nothing where the client has been answered.
+    async fn waited_everywhere(&mut self, request: &OwnedRequest) -> Result<Option<Bytes>, End> {
         let (services, group, account) =
             (self.services.clone(), self.session.group.clone(), self.session.account.clone());
         let mut masters = services.upstream.masters();
@@ -36,24 +51,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Ok(all) => all,
             Err(error) => {
                 self.error(&error.to_string());
-                return Ok(());
+                return Ok(None);
             }
         };
-        let Some((shown, others)) = all.split_first() else { return Ok(()) };
+        let Some((shown, others)) = all.split_first() else { return Ok(None) };
         let view = request.view();
         // WAITAOF names the server's own disk, and then replicas.
         let wanted: Vec<i64> = (1..view.len().saturating_sub(1)).filter_map(|at| parse_i64(view.arg(at))).collect();
         let asked = |pinned| wait(pinned, Pin::Wait, request.bytes());
         let reply = least(asked(shown), others.iter().map(asked).collect(), &wanted);
-        match self.waited(On::of(shown), request, Duration::ZERO, reply).await? {
-            Waited::Ended(Ok(reply)) => self.connection.replies.tail().put_slice(&reply),
-            Waited::Ended(Err(Lost)) => self.error(errors::upstream::LOST_WAITING),
-            Waited::Revoked(refusal) => self.refused(request, &refusal),
-        }
+        let reply = match self.waited(On::of(shown), request, Duration::ZERO, reply).await? {
+            Waited::Ended(Ok(reply)) => Some(reply),
+            Waited::Ended(Err(Lost)) => {
+                self.error(errors::upstream::LOST_WAITING);
+                None
+            }
+            Waited::Revoked(refusal) => {
+                self.refused(request, &refusal);
+                None
+            }
+        };
         // One that still waits owes a reply, and is closed for it.
         all.into_iter().for_each(|pinned| pinned.give_back());
-        Ok(())
+        Ok(reply)
     }
+}
+
+/// True for the error of a server that is a replica.
+fn is_of_replica(reply: &[u8]) -> bool {
+    let text = reply.strip_prefix(b"-").unwrap_or_default();
+    errors::as_redis::WAITS_AT_REPLICA.iter().any(|error| text.starts_with(error.as_bytes()))
 }
 
 /// The least of what all say; an error, if one says that.

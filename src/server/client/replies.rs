@@ -153,7 +153,8 @@ impl Replies {
         self.give(ticket, length, false, |ticket, length| Owed::Queued(ticket, length, forwarded));
     }
 
-    /// A WATCH of `length` bytes has been given to the connection of a transaction. Where nobody sees its reply it counts.
+    /// A WATCH of `length` bytes has been given to the connection of a transaction. It counts where nobody sees its
+    /// reply.
     pub(super) fn watch(&mut self, ticket: Ticket, length: usize) {
         self.has_watched |= self.muted;
         self.give(ticket, length, self.muted, |ticket, length| Owed::Queued(ticket, length, Forwarded::Watch));

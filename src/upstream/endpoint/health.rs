@@ -14,7 +14,7 @@ use super::commands::learn;
 use super::greeting::{NAME, NO_MASTER, PING};
 use super::replicas;
 use super::sentinel;
-use super::target::Target;
+use super::target::{Host, Target};
 use super::topology::Topology;
 use crate::telemetry::metrics::UpstreamMetrics;
 
@@ -24,7 +24,7 @@ use crate::telemetry::metrics::UpstreamMetrics;
 /// # Errors
 /// Why the upstream does not answer, without secrets.
 pub async fn probe(topology: &Topology, timeout: Duration) -> Result<Vec<String>, String> {
-    let (target, doubts) = match topology {
+    let (target, mut doubts) = match topology {
         Topology::Single(target) => (target.clone(), Vec::new()),
         Topology::Hosts(servers) => replicas::find(servers, timeout).await?,
         Topology::Sentinels(sentinels) => sentinel::find(sentinels, timeout).await?,
@@ -37,7 +37,8 @@ pub async fn probe(topology: &Topology, timeout: Duration) -> Result<Vec<String>
         Topology::Cluster(_) => format!("the node {}: {error}", target.name()),
     };
     let mut connection = open(&target, timeout).await.map_err(its)?;
-    version(&mut connection).await.map_err(its)?;
+    let server = server(&mut connection).await.map_err(its)?;
+    doubts.extend(server.doubt.filter(|_| matches!(topology, Topology::Single(_))).map(str::to_owned));
     is_right(&mut connection, &target).await.map_err(its)?;
     has_database(&mut connection, topology.db()).await.map_err(its)?;
     Ok(doubts)
@@ -52,21 +53,53 @@ async fn has_database(connection: &mut MultiplexedConnection, db: i64) -> Result
     selected.map_err(|error| format!("database {db} of upstream.url cannot be selected: {error}"))
 }
 
-/// The upstream's version, and whether it lets us ask INFO. If it does not, HELLO tells, which needs no permission.
-async fn version(connection: &mut MultiplexedConnection) -> Result<(String, bool), String> {
-    let hello = hello(connection).await;
+/// What a server is.
+struct Server {
+    version: String,
+    /// A Valkey that has become a replica sends clients on to its primary.
+    is_valkey: bool,
+    /// It lets us ask INFO.
+    may_ask: bool,
+    /// What is perhaps not meant, if it is the one server that `upstream.url` leads to.
+    doubt: Option<&'static str>,
+}
+
+/// What a server in this mode and role, as HELLO tells them, does that is perhaps not meant.
+fn doubt(mode: Option<&str>, role: Option<&str>) -> Option<&'static str> {
+    match (mode, role) {
+        (Some("cluster"), _) => Some(
+            "the server is a node of a cluster, which answers commands for the keys of other nodes with MOVED: \
+             write redis+cluster:// for the whole cluster",
+        ),
+        (Some("sentinel"), _) => Some(
+            "the server is a sentinel, which has no keys: write redis+sentinel://host:port/service for the master that \
+             it watches over",
+        ),
+        (_, Some("replica" | "slave")) => Some(
+            "the server is a replica, which answers writes with READONLY: name its primary, or all of them \
+             (redis://host:port,host:port), if that is not meant",
+        ),
+        _ => None,
+    }
+}
+
+/// What the upstream is. If it does not let us ask INFO, HELLO tells, which needs no permission.
+async fn server(connection: &mut MultiplexedConnection) -> Result<Server, String> {
+    let mut hello = hello(connection).await.unwrap_or_default();
+    let mut told = |name| redis::from_redis_value::<String>(hello.remove(name)?).ok();
+    let (version, is_valkey) = (told("version"), told("server").is_some_and(|server| server == "valkey"));
+    let doubt = doubt(told("mode").as_deref(), told("role").as_deref());
     let info = redis::cmd("INFO").arg("server").query_async::<String>(connection).await;
     let (version, may_ask) = match info {
         Ok(info) => {
-            let line = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
-            (line.map(|version| version.trim().to_owned()), true)
+            let line = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let version = line("valkey_version").or_else(|| line("redis_version"));
+            (version.map(|version| version.trim().to_owned()), true)
         }
-        Err(error) if is_forbidden(&error) => {
-            (hello.and_then(|mut said| redis::from_redis_value(said.remove("version")?).ok()), false)
-        }
+        Err(error) if is_forbidden(&error) => (version, false),
         Err(error) => return Err(error.to_string()),
     };
-    Ok((version.unwrap_or_else(|| "unknown".to_owned()), may_ask))
+    Ok(Server { version: version.unwrap_or_else(|| "unknown".to_owned()), is_valkey, may_ask, doubt })
 }
 
 /// The upstream answered that its user may not ask this: it is well.
@@ -84,9 +117,28 @@ async fn is_right(connection: &mut MultiplexedConnection, target: &Target) -> Re
     if !target.must_be_master {
         return Ok(());
     }
-    let role =
-        hello(connection).await.and_then(|mut said| redis::from_redis_value::<String>(said.remove("role")?).ok());
-    if role.is_none_or(|role| role == "master") { Ok(()) } else { Err(NO_MASTER.to_owned()) }
+    if is_replica(connection).await { Err(NO_MASTER.to_owned()) } else { Ok(()) }
+}
+
+/// It says that it is a replica.
+async fn is_replica(connection: &mut MultiplexedConnection) -> bool {
+    let role = |mut said: HashMap<String, Value>| redis::from_redis_value::<String>(said.remove("role")?).ok();
+    hello(connection).await.and_then(role).is_some_and(|role| role != "master")
+}
+
+/// A Valkey that has become a replica says so on a lane, to whoever asks for a key. Clients that have a connection of
+/// their own do not get to hear it, and so it is asked, too.
+async fn follow_primary(connection: &mut MultiplexedConnection, endpoint: &Endpoint, generation: u64) {
+    if !endpoint.may_be_redirected() || !is_replica(connection).await {
+        return;
+    }
+    // Where its user may not ask for that, a lane is told.
+    let role = redis::cmd("ROLE").query_async::<Vec<Value>>(connection).await.unwrap_or_default();
+    if let [_, name, port, ..] = &role[..]
+        && let (Ok(name), Ok(port)) = (redis::from_redis_value_ref(name), redis::from_redis_value_ref(port))
+    {
+        endpoint.is_redirected(generation, &Host { name, port });
+    }
 }
 
 async fn ping(connection: &mut MultiplexedConnection, metrics: &UpstreamMetrics) -> Result<(), String> {
@@ -118,7 +170,7 @@ pub async fn watch(endpoint: Arc<Endpoint>) {
         let asked = async {
             let mut connection = open(&target, timeout).await?;
             is_right(&mut connection, &target).await?;
-            stay(&mut connection, &endpoint, &target, &mut was_up).await
+            stay(&mut connection, &endpoint, (&target, generation), &mut was_up).await
         };
         let up = tokio::select! {
             up = asked => up,
@@ -173,13 +225,16 @@ fn is_up(endpoint: &Endpoint, target: &Target, is_up: bool) {
 async fn stay(
     connection: &mut MultiplexedConnection,
     endpoint: &Endpoint,
-    target: &Target,
+    (target, generation): (&Target, u64),
     was_up: &mut Option<bool>,
 ) -> Result<(), String> {
-    let (version, may_ask) = version(connection).await?;
+    let Server { version, is_valkey, may_ask, doubt } = server(connection).await?;
     endpoint.metrics.forbidden.note("INFO", !may_ask);
     if *was_up != Some(true) {
         tracing::info!(upstream = %target.name(), %version, "the upstream answers");
+        if let Some(doubt) = doubt.filter(|_| endpoint.location.is_single()) {
+            tracing::warn!(upstream = %target.name(), "{doubt}");
+        }
         endpoint.circuit.begin_again();
         *was_up = Some(true);
     }
@@ -190,8 +245,12 @@ async fn stay(
         is_up(endpoint, target, true);
         endpoint.metrics.light.up();
         is_learned = is_learned || learn(endpoint).await;
-        asked_again(endpoint, endpoint.settings.ping_interval.min(Duration::from_secs(5))).await;
+        let most = if is_valkey { Duration::from_secs(1) } else { Duration::from_secs(5) };
+        asked_again(endpoint, endpoint.settings.ping_interval.min(most)).await;
         ping(connection, &endpoint.metrics).await?;
         is_right(connection, target).await?;
+        if is_valkey {
+            follow_primary(connection, endpoint, generation).await;
+        }
     }
 }

@@ -185,6 +185,11 @@ impl Location {
         });
     }
 
+    /// `upstream.url` leads to one server, whichever that is.
+    pub(super) fn is_single(&self) -> bool {
+        matches!(self.0.borrow().topology.as_deref(), Some(Topology::Single(_)))
+    }
+
     /// The one server at the location of this number sends commands to `host`; what is under way is answered there.
     /// False if somebody else says where the upstream is, or it is somewhere else already.
     pub(super) fn redirect(&self, generation: u64, host: &Host) -> bool {
@@ -324,9 +329,16 @@ impl Lookout {
     }
 
     /// Waits until commands may go.
-    pub(crate) async fn resumed(&mut self) {
+    ///
+    /// # Errors
+    /// The server takes none any more.
+    pub(crate) async fn resumed(&mut self) -> Result<(), ConnectError> {
         while self.paused_until().is_some() {
+            if matches!(self.states.borrow().target, Err(ConnectError::Retired)) {
+                return Err(ConnectError::Retired);
+            }
             self.changed().await;
         }
+        Ok(())
     }
 }

@@ -234,6 +234,11 @@ impl Endpoint {
         self.cluster.is_there() || self.replicas.are_read()
     }
 
+    /// It stands for a whole cluster, and connections to it lead to one of its nodes.
+    pub(super) fn is_several_as_one(&self) -> bool {
+        self.node.is_none() && self.cluster.is_there()
+    }
+
     /// Every server: this one, the nodes of the cluster, and the replicas that are read.
     fn each(&self, mut visit: impl FnMut(&Self)) {
         visit(self);

@@ -69,7 +69,7 @@ impl Pool {
         let mut lookout = self.endpoint.location.lookout(0);
         tokio::select! {
             biased;
-            () = lookout.resumed() => Ok(()),
+            resumed = lookout.resumed() => resumed,
             () = self.endpoint.permits.closing() => Err(ConnectError::Closing),
         }
     }

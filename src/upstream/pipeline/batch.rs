@@ -92,6 +92,8 @@ pub struct Batch {
     pub loss: Option<Loss>,
     /// On its client's own connection: a reply that is missing for `upstream.command_timeout` ends the connection.
     pub is_timed: bool,
+    /// It is for an upstream of one server: nobody has looked which node of a cluster should have which request.
+    pub is_for_one: bool,
 }
 
 impl Batch {

@@ -159,6 +159,9 @@ impl Driver {
     }
 
     fn begin(&mut self, connected: Connected) -> Connection {
+        if let Some(queue) = self.queue.upgrade() {
+            queue.borrow_mut().leads_to_node(self.endpoint.is_several_as_one());
+        }
         self.endpoint.metrics.lanes.connects.inc();
         if std::mem::replace(&mut self.was_connected, true) {
             self.endpoint.metrics.lanes.reconnects.inc();

@@ -24,6 +24,8 @@ pub(crate) struct Flight {
     delivery: Delivery,
     loss: Option<Loss>,
     is_timed: bool,
+    /// It is for an upstream of one server.
+    pub(super) is_for_one: bool,
     attempts: u32,
     /// When its client gave it to the lane.
     pub(super) since: Instant,
@@ -51,6 +53,7 @@ impl Flight {
             delivery,
             loss: batch.loss,
             is_timed: batch.is_timed,
+            is_for_one: batch.is_for_one,
             attempts: 0,
             since: Instant::now(),
             offset: 0,

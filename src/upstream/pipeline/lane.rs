@@ -21,7 +21,7 @@ impl Lane {
     #[must_use]
     pub fn submit(&self, batch: Batch) -> Ticket {
         match self {
-            Self::Server(lane) => Ticket::Lane(lane.submit(batch)),
+            Self::Server(lane) => Ticket::Lane(lane.submit(Batch { is_for_one: true, ..batch })),
             Self::Cluster(lane) => Ticket::Merged(Box::new(lane.submit(batch))),
         }
     }

@@ -15,6 +15,7 @@ use std::time::Instant;
 use super::account::Account;
 use super::flight::Flight;
 use super::lane_waker::{LaneWaker, wake};
+use crate::errors;
 
 /// The state of the lane's connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +48,8 @@ pub(crate) struct Queue {
     last_turn: u64,
     /// The connection is gone, and there will be no other.
     closed: bool,
+    /// The connection leads to one node of a cluster: what is for an upstream of one server is answered with an error.
+    is_of_node: bool,
     /// As the connection says.
     pub(super) progress: Progress,
     lane_waker: Rc<LaneWaker>,
@@ -80,6 +83,9 @@ impl Queue {
         if self.closed {
             return flight.lose(0);
         }
+        if self.is_of_node && flight.is_for_one {
+            return flight.fail(errors::upstream::IS_CLUSTER);
+        }
         let its_turn = self.turn.max(turn.get()) + flight.requests() as u64 * TURN;
         turn.set(its_turn);
         if !self.aside.is_empty() && flight.account().is_waiting() {
@@ -87,6 +93,15 @@ impl Queue {
         }
         self.insert(its_turn, flight);
         self.lane_waker.wake();
+    }
+
+    /// The next connection leads to one node of a cluster, or to the one server of the upstream.
+    pub(super) fn leads_to_node(&mut self, is_of_node: bool) {
+        self.is_of_node = is_of_node;
+        if is_of_node {
+            let misled = self.take_due(|flight| flight.is_for_one);
+            misled.into_iter().for_each(|flight| flight.fail(errors::upstream::IS_CLUSTER));
+        }
     }
 
     fn insert(&mut self, its_turn: u64, flight: Flight) {

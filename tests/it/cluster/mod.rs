@@ -1,5 +1,6 @@
 //! A Redis Cluster behind one plain port (`redis+cluster://`).
 
+mod becomes;
 mod blocking;
 mod cache;
 mod elsewhere;

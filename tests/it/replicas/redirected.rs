@@ -36,6 +36,20 @@ fn the_primary_that_a_server_names_takes_commands() {
 }
 
 #[test]
+fn clients_with_connections_of_their_own_find_the_primary_though_nobody_uses_a_lane() {
+    let first = Redis::of(Server::Valkey91, &[]);
+    let second = replica_of(Server::Valkey91, first.port, &[]);
+    let sidecar = Sidecar::builder().redis(&first).expect(warnings::UPSTREAM_AWAY).start();
+    let (mut worker, mut other) = (sidecar.wire(), sidecar.wire());
+    let mut transact = || ["MULTI", "INCR a", "EXEC"].map(|request| other.ask(request));
+    assert_eq!(transact()[2], "*1\r\n:1\r\n");
+    fail_over(&first, &second);
+    until("transactions run at the primary", || transact()[2] == "*1\r\n:2\r\n");
+    assert_eq!(second.wire().ask("RPUSH l x"), ":1\r\n");
+    assert_eq!(worker.ask("BLPOP l 1"), "*2\r\n$1\r\nl\r\n$1\r\nx\r\n");
+}
+
+#[test]
 fn clients_go_on_through_failovers_of_one_plain_valkey() {
     let first = Redis::of(Server::Valkey91, &[]);
     let second = replica_of(Server::Valkey91, first.port, &[]);

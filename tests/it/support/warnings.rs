@@ -56,6 +56,12 @@ pub const LANE_LOST: &str = "a lane lost its connection";
 pub const LANE_CLOSED: &str = "a lane cannot be connected";
 pub const NOT_OPENED: &str = "a lane or pinned connection cannot be opened";
 pub const UPSTREAM_SILENT: &str = "the upstream does not answer";
+pub const UPSTREAM_IS_A_NODE: &str = "the server is a node of a cluster, which answers commands for the keys of other \
+    nodes with MOVED: write redis+cluster:// for the whole cluster";
+pub const UPSTREAM_IS_A_SENTINEL: &str = "the server is a sentinel, which has no keys: write \
+    redis+sentinel://host:port/service for the master that it watches over";
+pub const UPSTREAM_IS_A_REPLICA: &str = "the server is a replica, which answers writes with READONLY: name its primary, \
+    or all of them (redis://host:port,host:port), if that is not meant";
 pub const PINNED_SILENT: &str = "a pinned connection gave no reply within upstream.command_timeout";
 pub const OWN_CONNECTION_LOST: &str =
     "a client's own upstream connection was lost, and its subscriptions or tracking with it; the client is closed";

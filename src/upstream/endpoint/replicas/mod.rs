@@ -136,6 +136,13 @@ pub(super) async fn find(servers: &Hosts, timeout: Duration) -> Result<(Target, 
         }
         heard.insert(host.clone(), Some(said.ok()));
     }
+    let primaries = heard.values().flatten().flatten().filter(|said| said.is_master).count();
+    if primaries > 1 {
+        doubts.push(format!(
+            "{primaries} of the servers say that they are primaries, and what one is told the others do not know: the \
+             one that most replicas follow is used, and another one when that is away"
+        ));
+    }
     match roles::primary(&servers.hosts, &heard, None) {
         Some(host) => Ok((servers.primary(host.clone()), doubts)),
         None if doubts.is_empty() => Err("none of the servers is a primary".to_owned()),

@@ -205,7 +205,7 @@ impl ClusterLane {
     fn send(&self, share: Share, of: &Batch) -> Part {
         let Share { server, reader, bytes, asked, .. } = share;
         let bytes = bytes.freeze();
-        let batch = Batch { bytes: bytes.clone(), asked: asked.clone(), loss: of.loss, is_timed: of.is_timed };
+        let batch = Batch { bytes: bytes.clone(), asked: asked.clone(), ..*of };
         Part::new(self.hand(&server, batch), server, bytes, asked).at(reader)
     }
 }
