@@ -26,6 +26,7 @@ pub mod telemetry;
 // 1: names
 pub mod command;
 pub mod keys;
+mod quota;
 // 2: values and decisions, pure
 pub mod access;
 pub mod mapping;

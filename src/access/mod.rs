@@ -47,6 +47,16 @@ impl Access {
         Self { mode, users }
     }
 
+    /// Goes on with what the users of `before` have taken, who may take as much as these say from now on.
+    pub fn inherit(&mut self, before: &Self) {
+        for (name, user) in &mut self.users {
+            if let (Some(before), Some(user)) = (before.users.get(name), Arc::get_mut(user)) {
+                before.quota.allow(user.quota.allowance());
+                user.quota = before.quota.clone();
+            }
+        }
+    }
+
     /// The user that a new connection is; `None` when it must authenticate first.
     #[must_use]
     pub fn first_user(&self) -> Option<Arc<User>> {
@@ -245,10 +255,13 @@ mod tests {
     fn what_is_wrong_with_users_is_told() {
         let (_, faults) = access(
             "[auth]\nmode = \"users\"\n[[users]]\nname = \"a\"\npasswords = [\"secret\"]\n\
-             commands = [\"@nosuch\", \"nosuch\"]\n[[users]]\nname = \"a\"\nnopass = true",
+             commands = [\"@nosuch\", \"nosuch\"]\n[[users]]\nname = \"a\"\nnopass = true\nburst = 0\n\
+             [[users]]\nname = \"b\"\nrate = \"fast\"",
         );
         let all = faults.join("\n");
-        for expected in ["users[0].passwords", "'@nosuch'", "'nosuch'", "is there twice"] {
+        for expected in
+            ["users[0].passwords", "'@nosuch'", "'nosuch'", "is there twice", "[1].burst: must be", "[2].rate: "]
+        {
             assert!(all.contains(expected), "{expected}: {all}");
         }
         assert!(!all.contains("secret"), "{all}");

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::password::Hash;
 use crate::command::{self, Request, Spec};
 use crate::config::{Faults, UserConfig};
 use crate::errors;
 use crate::keys::{glob_covers, glob_match};
+use crate::quota::{Allowance, Quota, Whose};
 
 /// What one user may do.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct User {
     rules: Vec<Rule>,
     keys: Vec<Vec<u8>>,
     channels: Vec<Vec<u8>>,
+    /// What all its clients together may take.
+    pub quota: Arc<Quota>,
 }
 
 /// Allows, or takes away, what `what` names: lower-case `@category`, `command` or `container|subcommand`.
@@ -51,6 +55,18 @@ impl Rule {
     }
 }
 
+/// Notes limits that would let nothing through, or belong to none.
+fn limits(settings: &UserConfig, faults: &mut Faults) {
+    for (key, number) in [("burst", settings.burst), ("loads", settings.loads)] {
+        if number == Some(0) {
+            faults.add(format!("{}.{key}", settings.path), "must be at least 1; without it there is no limit");
+        }
+    }
+    if settings.burst.is_some() && settings.rate.is_none() {
+        faults.add(format!("{}.burst", settings.path), "is what may come at once where rate is given");
+    }
+}
+
 /// May touch keys that they do not name.
 const SCRIPTS: [&str; 6] = ["eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro"];
 
@@ -67,6 +83,7 @@ impl User {
             rules: settings.commands.iter().map(|rule| Rule::read(rule)).collect(),
             keys: bytes(&settings.keys),
             channels: bytes(&settings.channels),
+            quota: Arc::new(Quota::new(Whose::User, &settings.name, Allowance::of_user(settings))),
         };
         for text in &settings.passwords {
             match Hash::read(text) {
@@ -77,6 +94,7 @@ impl User {
                 ),
             }
         }
+        limits(settings, faults);
         for rule in &settings.commands {
             if !user.rule(rule) {
                 faults.add(

@@ -76,6 +76,7 @@ async fn serve(
     signals: &mut Signals,
     reread: impl Fn() -> Loaded,
 ) -> Result<(), Failure> {
+    sidecar.reading.show_limits(&sidecar.metrics.cache.limits);
     let edition = sidecar.reading.edition(&sidecar.owned);
     let mut serving = Serving::open(edition, topology, sidecar).await?;
     if sidecar.owned.awaits.is_none() {

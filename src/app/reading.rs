@@ -11,10 +11,12 @@ use crate::config::{Config, Faults, Loaded, OnLoss, Ping, Settings, TlsVerify, U
 use crate::dispatch::Owned;
 use crate::inspect::About;
 use crate::mapping::Mappings;
+use crate::quota::{Allowance, Whose};
 use crate::route::Router;
 use crate::server::{Edition, server_config};
 use crate::session::Policy;
 use crate::store::Store;
+use crate::telemetry::metrics::LimitMetrics;
 use crate::upstream::Topology;
 
 /// The token in a file; none without a file.
@@ -117,6 +119,27 @@ impl Reading {
         let about = About::read_now(loaded.faults.file(), loaded.config.settings.limits.clients);
         let config = loaded.config.clone();
         Self { config, mappings, access: Arc::new(access), about: Arc::new(about), tls, token }
+    }
+
+    /// Goes on with what users have taken of what they may.
+    pub(super) fn inherit(&mut self, before: &Self) {
+        if let Some(access) = Arc::get_mut(&mut self.access) {
+            access.inherit(&before.access);
+        }
+    }
+
+    /// Shows what is counted of each limit that is given, before it was reached.
+    pub(super) fn show_limits(&self, metrics: &LimitMetrics) {
+        for block in &self.config.users {
+            for limit in Allowance::of_user(block).limits() {
+                drop(metrics.of_user(&block.name, Whose::User.setting(limit)));
+            }
+        }
+        for block in &self.config.caches {
+            for limit in Allowance::of_mapping(block).limits() {
+                drop(metrics.of_mapping(&block.key, Whose::Mapping.setting(limit)));
+            }
+        }
     }
 
     /// The edition for clients, over these definitions and this cache.

@@ -12,7 +12,7 @@ use super::reading::Reading;
 use super::serving::Serving;
 use crate::admin::Readiness;
 use crate::cache;
-use crate::config::{self, Loaded, Settings};
+use crate::config::{self, Loaded, MappingConfig, Settings};
 use crate::dispatch::Owned;
 use crate::server::Edition;
 use crate::telemetry::Metrics;
@@ -67,6 +67,7 @@ impl Sidecar {
     /// The store is there: what needs it takes the place of what was served without it.
     pub(super) async fn arrive(&mut self, serving: &Serving, new: Built) {
         let Built { owned: new, tasks: beside } = new;
+        new.cache.limit(&self.reading.mappings);
         self.beside = Some(beside);
         let old = std::mem::replace(&mut self.owned, new.clone());
         new.cache.wait_for(&old.cache);
@@ -110,7 +111,7 @@ impl Sidecar {
     }
 
     /// First everything that may fail, then the change.
-    async fn change(&mut self, serving: &Serving, reading: Reading) -> Result<(), Failure> {
+    async fn change(&mut self, serving: &Serving, mut reading: Reading) -> Result<(), Failure> {
         let (old, new) = (&self.reading.config, &reading.config);
         if old.settings.auth.mode != new.settings.auth.mode {
             return Err(Failure::fault(
@@ -119,7 +120,7 @@ impl Sidecar {
             ));
         }
         let topology = self.moved(&new.settings)?;
-        let has_new_mappings = (&old.definitions, &old.caches) != (&new.definitions, &new.caches);
+        let has_new_mappings = !are_same(&old.definitions, &new.definitions) || !are_same(&old.caches, &new.caches);
         if has_new_mappings {
             self.may_change_mappings()?;
         }
@@ -128,6 +129,9 @@ impl Sidecar {
         } else {
             None
         };
+        reading.inherit(&self.reading);
+        self.owned.cache.limit(&reading.mappings);
+        reading.show_limits(&self.metrics.cache.limits);
         let edition = reading.edition(successor.as_ref().map_or(&self.owned, |new| &new.owned));
         let in_force = old.settings.clone();
         self.reading = reading;
@@ -200,6 +204,12 @@ impl Sidecar {
         // A change may have come while the definitions were loaded, or a request to the old ones.
         new.reloader.request_all(true);
     }
+}
+
+/// True if the same blocks stand in the same places, whatever their limits.
+fn are_same(old: &[MappingConfig], new: &[MappingConfig]) -> bool {
+    let is_same = |(old, new): (&MappingConfig, &MappingConfig)| old.path == new.path && old.is_same(new);
+    old.len() == new.len() && old.iter().zip(new).all(is_same)
 }
 
 /// True if the connections of one lead where those of the other do.

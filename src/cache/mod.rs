@@ -58,6 +58,8 @@ use write_behind::WriteBehind;
 use writes::Writer;
 
 use crate::keys::MappingId;
+use crate::mapping::Mappings;
+use crate::quota::{Allowance, Asker};
 use crate::record::{ExpireCommand, TtlChange, Write};
 use crate::store::StoreError;
 use crate::telemetry::client_memory::Holding;
@@ -106,8 +108,18 @@ impl Cache {
     }
 
     /// The entry of `key`, loaded if need be. The load is begun, or joined, when this returns; the future only waits.
-    pub fn load(&self, id: MappingId, key: &Bytes) -> impl Future<Output = LoadResult> + use<> {
-        self.memory.load(id, key)
+    /// A limit of its `asker`, or of the mapping, may refuse a load that would begin.
+    pub fn load(&self, id: MappingId, key: &Bytes, asker: &mut Asker) -> impl Future<Output = LoadResult> + use<> {
+        self.memory.load(id, key, asker)
+    }
+
+    /// Goes by the limits of those of these mappings that it has.
+    pub fn limit(&self, mappings: &Mappings) {
+        for cached in self.memory.source.all() {
+            if let Some(mapping) = mappings.list.iter().find(|mapping| mapping.pattern.text() == cached.name()) {
+                cached.quota.allow(Allowance::of_mapping(&mapping.config));
+            }
+        }
     }
 
     /// Starts the TTL of a read entry again where its mapping says so.
@@ -171,7 +183,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be loaded.
-    pub async fn watch(&self, mapping: MappingId, key: &Bytes) -> Result<Watched, StoreError> {
-        self.writer.watch(mapping, key).await
+    pub async fn watch(&self, mapping: MappingId, key: &Bytes, asker: &mut Asker) -> Result<Watched, StoreError> {
+        self.writer.watch(mapping, key, asker).await
     }
 }

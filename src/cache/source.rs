@@ -12,6 +12,7 @@ use super::traces::KeyTraces;
 use crate::config;
 use crate::keys::MappingId;
 use crate::mapping::Mapping;
+use crate::quota::{Allowance, Quota, Whose};
 use crate::record::Record;
 use crate::store::{CurrentPlan, Store, StoreError, Urgency};
 use crate::telemetry::LogThrottle;
@@ -32,6 +33,8 @@ pub(super) struct Cached {
     complaints: LogThrottle,
     /// What is counted of the mapping.
     pub(super) counts: Arc<MappingCounts>,
+    /// How many of its keys commands may load.
+    pub(super) quota: Arc<Quota>,
     /// Why its keys were last forgotten.
     pub(super) traces: Arc<KeyTraces>,
 }
@@ -47,7 +50,9 @@ impl Cached {
         let life = Span::new(&current.mapping().config, settings);
         let text: Arc<str> = current.mapping().pattern.text().into();
         let (counts, complaints) = (metrics.of(&text), LogThrottle::every(COMPLAIN_EVERY));
-        Self { current, life, text, epoch: AtomicU64::new(0), complaints, counts, traces: Arc::new(traces) }
+        let allowance = Allowance::of_mapping(&current.mapping().config);
+        let quota = Arc::new(Quota::new(Whose::Mapping, &text, allowance));
+        Self { current, life, text, epoch: AtomicU64::new(0), complaints, counts, quota, traces: Arc::new(traces) }
     }
 
     pub(crate) const fn mapping(&self) -> &Mapping {

@@ -65,7 +65,7 @@ pub fn read(name: &str, text: &str, environment: impl Iterator<Item = (OsString,
 }
 
 /// The keys that only `[[caches]]` have.
-const OF_CACHES: [&str; 12] = [
+const OF_CACHES: [&str; 15] = [
     "ttl",
     "renew",
     "stale_while_revalidate",
@@ -78,6 +78,9 @@ const OF_CACHES: [&str; 12] = [
     "delete",
     "push",
     "remove",
+    "load_rate",
+    "load_burst",
+    "loads",
 ];
 /// The keys that only `[[definitions]]` have.
 const OF_DEFINITIONS: [&str; 1] = ["file"];

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Rate;
+
 /// The Redis type that a mapping shows its rows as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -131,13 +133,17 @@ impl MappingConfig {
             expires_column: None,
             push: None,
             remove: None,
+            load_rate: None,
+            load_burst: None,
+            loads: None,
         }
     }
 
-    /// True when both say the same, wherever they stand.
+    /// True when both say the same, wherever they stand, but for limits: those change while the mapping is served.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        Self { path: other.path.clone(), ..self.clone() } == *other
+        let Self { path, load_rate, load_burst, loads, .. } = other.clone();
+        Self { path, load_rate, load_burst, loads, ..self.clone() } == *other
     }
 }
 
@@ -207,4 +213,10 @@ pub struct MappingConfig {
     pub push: Option<String>,
     /// Lists: takes elements out (LREM). The parameters after the placeholders are the element and LREM's count.
     pub remove: Option<String>,
+    /// Caches: keys that commands load from the store, in a time; none: as many as they like.
+    pub load_rate: Option<Rate>,
+    /// So many may be loaded at once after a silence; none: what `load_rate` allows in a second.
+    pub load_burst: Option<u32>,
+    /// Caches: commands for which keys are loaded from the store at the same time, at most.
+    pub loads: Option<u32>,
 }

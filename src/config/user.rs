@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Rate;
+
 /// How clients authenticate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -46,4 +48,10 @@ pub struct UserConfig {
     /// Globs of the channels it may use.
     #[serde(default)]
     pub channels: Vec<String>,
+    /// Commands of all its clients together, in a time; none: as many as they like.
+    pub rate: Option<Rate>,
+    /// So many may come at once after a silence; none: what `rate` allows in a second.
+    pub burst: Option<u32>,
+    /// Commands of all its clients together for which keys are loaded from the store at the same time, at most.
+    pub loads: Option<u32>,
 }

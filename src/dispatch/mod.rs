@@ -11,6 +11,7 @@ mod info_nodes;
 pub mod listing;
 mod newest;
 pub mod owned;
+mod pace;
 mod reading;
 mod refusal;
 mod reply_room;
@@ -143,35 +144,6 @@ impl Services {
     /// The lane of a client, the same one until its protocol, database or login changes.
     pub fn lane<'a>(&self, session: &'a mut Session) -> &'a Lane {
         session.lane(&self.upstream)
-    }
-
-    /// `route`, unless its client asks too fast.
-    #[inline]
-    pub fn unless_too_fast(&self, session: &mut Session, route: Route) -> Route {
-        if self.policy.limits.requests_per_second == 0
-            || matches!(route, Route::Attack)
-            || session.way.state().follows_by().is_some()
-        {
-            return route;
-        }
-        self.too_fast(session).map_or(route, |text| Route::Refused(text.into()))
-    }
-
-    /// Counts one request; the error for one that comes too fast.
-    pub fn too_fast(&self, session: &mut Session) -> Option<String> {
-        let limit = self.policy.limits.requests_per_second;
-        if limit == 0 || session.pace.take(session.now, limit) {
-            return None;
-        }
-        self.metrics.clients.limited("requests_per_second");
-        Some(errors::limits::too_fast(limit))
-    }
-
-    /// What is under way already is missing from what may come next.
-    pub fn charge(&self, session: &mut Session, requests: u64) {
-        if self.policy.limits.requests_per_second > 0 {
-            session.pace.spend(requests);
-        }
     }
 
     /// What can be looked into.

@@ -18,3 +18,35 @@ pub fn transaction_too_long(most: usize) -> String {
         "ERR hearthside: the commands on owned keys in this transaction are longer than {most} bytes (limits.request)"
     )
 }
+
+/// The clients of a user send faster than its block allows.
+pub fn user_too_fast(user: &str, rate: &str) -> String {
+    format!(
+        "LIMIT hearthside: the clients of the user '{user}' send more than {rate} (rate of its [[users]] block); the \
+         command was not sent: slow down, or raise the limit"
+    )
+}
+
+/// A command of a user needs a load, and too many of the user's are under way.
+pub fn user_loads_too_much(user: &str, most: u32) -> String {
+    format!(
+        "LIMIT hearthside: keys are being loaded from the store for {most} commands of the user '{user}' (loads of its \
+         [[users]] block); nothing was done: send it again later, or raise the limit"
+    )
+}
+
+/// A key must be loaded, and too many of its mapping were.
+pub fn mapping_loads_too_fast(pattern: &str, rate: &str) -> String {
+    format!(
+        "LIMIT hearthside: more than {rate} of the mapping '{pattern}' would be loaded from the store (load_rate of \
+         its block); keys in memory are answered: send it again later, or raise the limit"
+    )
+}
+
+/// A key must be loaded, and too many of its mapping are being loaded.
+pub fn mapping_loads_too_much(pattern: &str, most: u32) -> String {
+    format!(
+        "LIMIT hearthside: keys of the mapping '{pattern}' are being loaded from the store for {most} commands (loads \
+         of its block); keys in memory are answered: send it again later, or raise the limit"
+    )
+}

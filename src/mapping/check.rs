@@ -14,8 +14,12 @@ pub(super) fn check(mapping: &Mapping, faults: &mut Faults) -> bool {
     check.deferral();
     check.writes();
     check.names();
+    check.limits();
     check.is_sound
 }
+
+/// What is said of a limit that would let nothing through.
+const AT_LEAST_ONE: &str = "must be at least 1; without it there is no limit";
 
 struct Check<'c> {
     mapping: &'c Mapping,
@@ -125,6 +129,15 @@ impl Check<'_> {
         );
         let deletes_rows = block.delete == DeleteMode::Row;
         self.require(!deletes_rows || has_table, "delete", "\"row\" needs a table whose rows can be deleted");
+    }
+
+    /// How much of it is loaded.
+    fn limits(&mut self) {
+        let block = self.block;
+        self.require(block.loads != Some(0), "loads", AT_LEAST_ONE);
+        let has_rate = block.load_burst.is_none() || block.load_rate.is_some();
+        self.require(has_rate, "load_burst", "is what may come at once where load_rate is given");
+        self.require(block.load_burst != Some(0), "load_burst", AT_LEAST_ONE);
     }
 
     /// Which placeholders its columns are named for.

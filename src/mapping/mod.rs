@@ -140,7 +140,8 @@ mod tests {
              [[caches]]\nkey = \"c:{x}\"\ntype = \"set\"\ntable = \"t\"\n\
              [[caches]]\nkey = \"d:{x}\"\ntype = \"hash\"\ntable = \"t\"\n\
              [[caches]]\nkey = \"d:{y:int}\"\ntype = \"hash\"\ntable = \"t\"\nkey_columns = { z = \"z\" }\n\
-             [[caches]]\nkey = \"d:{y:int}\"\ntype = \"hash\"\ntable = \"t\"\n",
+             [[caches]]\nkey = \"d:{y:int}\"\ntype = \"hash\"\ntable = \"t\"\n\
+             [[caches]]\nkey = \"e:{x}\"\ntype = \"hash\"\ntable = \"t\"\nloads = 0\nload_burst = 5\n",
         );
         for expected in [
             "definitions[0].table: give exactly one",
@@ -148,6 +149,8 @@ mod tests {
             "caches[1].value: a set shows one column",
             "caches[3].key_columns: 'z' is no placeholder",
             "caches[4].key: 'd:{y:int}' can match the same key as 'd:{x}'",
+            "caches[5].loads: must be at least 1",
+            "caches[5].load_burst: is what may come at once where load_rate is given",
         ] {
             assert!(told.contains(expected), "missing {expected:?} in\n{told}");
         }

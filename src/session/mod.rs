@@ -31,6 +31,7 @@ use crate::access::{Access, DEFAULT_USER, User};
 use crate::clients::{Peer, State};
 use crate::command::Spec;
 use crate::errors;
+use crate::quota::Asker;
 use crate::resp::Proto;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Tally;
@@ -83,6 +84,8 @@ pub struct Session {
     pub tally: Tally,
     /// How fast it asks.
     pub pace: Pace,
+    /// Its MULTI came too fast: what EXEC is refused with.
+    pub discarded: Option<String>,
     /// As whom it authenticated (`auth.mode = "users"`).
     pub user: Option<Arc<User>>,
     /// The upstream lets it in (`auth.mode = "upstream"`).
@@ -126,6 +129,7 @@ impl Session {
             closing: false,
             tally: Tally::default(),
             pace: Pace::default(),
+            discarded: None,
             user: first_user.clone(),
             first_user,
             is_proven: false,
@@ -161,6 +165,12 @@ impl Session {
     pub fn who(&self) -> Who {
         let user = self.peer.read(|state| shown(state.user.as_bytes()));
         Who { address: self.peer.addresses.0.clone(), user }
+    }
+
+    /// Its command, which may need loads.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        Asker::new(self.user.as_ref().map(|user| user.quota.clone()), self.now)
     }
 
     /// The client's protocol.

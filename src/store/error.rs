@@ -25,6 +25,9 @@ pub enum StoreError {
     /// It has not been there since the sidecar began. Trying again later is safe.
     #[error("{0}")]
     Loading(String),
+    /// It was not asked: a limit of the user or the mapping is reached, and this is the answer.
+    #[error("{0}")]
+    Limited(String),
     /// It answered that the statement is wrong. Trying again does not help.
     #[error("the store refused: {0}")]
     Refused(String),
@@ -126,7 +129,7 @@ impl StoreError {
     /// True when another attempt to read may succeed, so that what is there is not known.
     #[must_use]
     pub const fn keeps_from_reading(&self) -> bool {
-        self.is_final() || matches!(self, Self::Transient(_))
+        self.is_final() || matches!(self, Self::Transient(_) | Self::Limited(_))
     }
 
     /// True of an error of one mapping's statement that another attempt may not meet: the store is there.

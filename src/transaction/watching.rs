@@ -40,7 +40,7 @@ impl Transaction {
 
     /// WATCH of owned keys, perhaps among others.
     pub async fn watch_records(&mut self, desk: &mut Desk<'_>, request: &OwnedRequest) -> Taken {
-        let request = request.view();
+        let (request, mut asker) = (request.view(), desk.session.asker());
         let mut words = vec![request.arg(0)];
         for key in request.args_from(1) {
             let holder = desk.services.router.holder(key);
@@ -54,7 +54,8 @@ impl Transaction {
                 // Definitions change as a whole set, and no transaction writes them.
                 Holder::Definitions(_) => {}
                 Holder::Cache(mapping) => {
-                    match desk.services.owned.cache.watch(mapping, &Bytes::copy_from_slice(key)).await {
+                    let key = Bytes::copy_from_slice(key);
+                    match desk.services.owned.cache.watch(mapping, &key, &mut asker).await {
                         Ok(watched) => self.watched.push(watched),
                         Err(error) => {
                             encode::error(desk.out, &desk.services.owned.load_error(mapping, &error));

@@ -24,7 +24,7 @@ impl Memory {
 
     /// Loads keys of a mapping, with the last use of each; what became of each, in their order.
     pub(crate) async fn load_in_background(self: &Arc<Self>, id: MappingId, keys: &[(Bytes, Use)]) -> Vec<LoadResult> {
-        let begun = keys.iter().map(|(key, used)| self.begin(id, key, Wish::Background(*used)));
+        let begun = keys.iter().map(|(key, used)| self.begin(id, key, Wish::Background(*used), None));
         let loads = begun.map(|begun| async {
             match begun? {
                 Begun::There(entry) => Ok(entry),

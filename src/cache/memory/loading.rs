@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Memory;
-use super::loads::{Begun, Load, Wish};
+use super::loads::{Asking, Begun, Load, Wish};
 use super::overlay::{Dirty, laid_over, living};
 use super::waiting::LoadResult;
 use crate::cache::entry::Entry;
 use crate::cache::source::{After, Cached};
 use crate::keys::MappingId;
+use crate::quota::{Asker, Places};
 use crate::record::Record;
 use crate::store::{StoreError, Urgency};
 use crate::telemetry::clock::Tick;
@@ -21,13 +22,19 @@ use crate::telemetry::slow::{Slow, SlowKind};
 
 impl Memory {
     /// The entry of `key`, loaded if need be. The load is begun, or joined, when this returns; the future only waits.
-    pub(crate) fn load(self: &Arc<Self>, id: MappingId, key: &Bytes) -> impl Future<Output = LoadResult> + use<> {
-        let begun = self.begin(id, key, Wish::Asked);
+    pub(crate) fn load(
+        self: &Arc<Self>,
+        id: MappingId,
+        key: &Bytes,
+        asker: &mut Asker,
+    ) -> impl Future<Output = LoadResult> + use<> {
+        let begun = self.begin(id, key, Wish::Asked, Some(asker));
         let (memory, key) = (self.clone(), key.clone());
         async move {
-            let loaded = match begun? {
-                Begun::There(entry) => Ok(entry),
-                Begun::Joined(flight) => flight.wait().await,
+            let loaded = match begun {
+                Ok(Begun::There(entry)) => Ok(entry),
+                Ok(Begun::Joined(flight)) => flight.wait().await,
+                Err(error) => Err(error),
             };
             match loaded {
                 Ok(entry) => {
@@ -38,6 +45,7 @@ impl Memory {
                     error @ (StoreError::Unavailable(_)
                     | StoreError::Overloaded(_)
                     | StoreError::Transient(_)
+                    | StoreError::Limited(_)
                     | StoreError::Open),
                 ) => memory.stale_for_error(id, &key).ok_or(error),
                 Err(error) => Err(error),
@@ -45,11 +53,20 @@ impl Memory {
         }
     }
 
-    pub(super) fn begin(self: &Arc<Self>, id: MappingId, key: &Bytes, wish: Wish) -> Result<Begun, StoreError> {
+    /// The load of `key` as it is joined or begun; what no command asks for is not limited.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        id: MappingId,
+        key: &Bytes,
+        wish: Wish,
+        asker: Option<&mut Asker>,
+    ) -> Result<Begun, StoreError> {
         let cached = self.source.known(id)?;
-        let epoch = cached.epoch();
+        let asking = Asking { epoch: cached.epoch(), wish };
         let there = || self.entries.get(key).filter(|entry| self.is_usable(cached, entry, Tick::now()));
-        let (begun, load) = self.flights.begin(key, epoch, wish, there);
+        let places = || asker.map_or_else(|| Ok(Places::default()), |asker| asker.admit(&cached.quota));
+        let begun = self.flights.begin(key, asking, there, places);
+        let (begun, load) = begun.map_err(|refused| StoreError::Limited(refused.told(&self.metrics.limits)))?;
         match load {
             Some(load) => {
                 // A task of its own (hazard 27), on the worker that asked: the answer crosses no threads.

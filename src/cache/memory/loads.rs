@@ -25,6 +25,7 @@ use bytes::Bytes;
 use super::slot::{Shard, Slot, tidy};
 use super::waiting::{Flight, LoadResult, Predecessor, Turn, Waiter, given_up};
 use crate::cache::entry::{Entry, Use};
+use crate::quota::{Places, Refused};
 use crate::store::Urgency;
 use crate::telemetry::planted::is_planted;
 
@@ -55,6 +56,14 @@ pub(super) enum Wish {
     Background(Use),
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    /// The epoch of the key's mapping.
+    pub(super) epoch: u64,
+    pub(super) wish: Wish,
+}
+
 /// The right to run a key's load, and perhaps to publish it.
 #[derive(Debug)]
 pub(super) struct Load {
@@ -66,6 +75,8 @@ pub(super) struct Load {
     pub(super) after: Option<Predecessor>,
     /// The load that comes first.
     passed: Option<Waiter>,
+    /// What it takes of what its user and its mapping may.
+    places: Places,
 }
 
 impl Load {
@@ -96,6 +107,7 @@ impl Load {
 impl Drop for Load {
     /// A load that ends without a result (its task was stopped) must not keep its key's readers waiting.
     fn drop(&mut self) {
+        self.places = Places::default();
         self.flight.end(|| Err(given_up()));
     }
 }
@@ -193,33 +205,34 @@ impl Flights {
     }
 
     /// Joins the key's flight, or begins one and gives the right to run it. `there` is asked again under the lock, so
-    /// that a reader that just missed a publication does not load once more.
+    /// that a reader that just missed a publication does not load once more; then `places`, which may refuse a load.
     pub(super) fn begin(
         &self,
         key: &Bytes,
-        epoch: u64,
-        wish: Wish,
+        Asking { epoch, wish }: Asking,
         there: impl FnOnce() -> Option<Arc<Entry>>,
-    ) -> (Begun, Option<Load>) {
+        places: impl FnOnce() -> Result<Places, Refused>,
+    ) -> Result<(Begun, Option<Load>), Refused> {
         let mut shard = self.shard(key);
         let slot = shard.get(key);
         if let Some(slot) = slot.filter(|_| wish == Wish::Asked) {
             slot.hasten();
         }
         if let Some(flight) = slot.and_then(|slot| slot.flight.as_ref()).filter(|flight| flight.is_joinable(epoch)) {
-            return (Begun::Joined(flight.joined()), None);
+            return Ok((Begun::Joined(flight.joined()), None));
         }
         let after = slot.and_then(Slot::after);
         if let Some(entry) = there().filter(|_| after.is_none()) {
-            return (Begun::There(entry), None);
+            return Ok((Begun::There(entry), None));
         }
+        let places = places()?;
         // The key may be a slice of a client's buffer: the map must not pin that.
         let key = Bytes::copy_from_slice(key);
         let urgency = if wish == Wish::Asked { Urgency::urgent() } else { Urgency::background() };
         let (slot, flight) = (shard.entry(key.clone()).or_default(), Flight::new(urgency));
         let (passed, waiter) = (slot.pass(), flight.joined());
         slot.flight = Some(flight.clone());
-        (Begun::Joined(waiter), Some(Load { key, flight, wish, after, passed }))
+        Ok((Begun::Joined(waiter), Some(Load { key, flight, wish, after, passed, places })))
     }
 
     /// From now on a load asks the store, in this epoch. True if it may take what the write before it left instead.
@@ -229,7 +242,9 @@ impl Flights {
     }
 
     /// Ends a load: its waiters get the result; `put` gets the entry if the load still counts.
-    pub(super) fn publish(&self, load: Load, result: LoadResult, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
+    pub(super) fn publish(&self, mut load: Load, result: LoadResult, put: impl FnOnce(&Bytes, &Arc<Entry>)) {
+        // Whoever has the answer may ask for the next key.
+        load.places = Places::default();
         {
             let mut shard = self.shard(&load.key);
             if is_planted("no-generation-check")
@@ -380,7 +395,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::{Begun, Flights, Load, LoadResult, Outcome, Wish};
+    use super::{Asking, Begun, Flights, Load, LoadResult, Outcome, Places, Wish};
     use crate::cache::entry::Span;
     use crate::config;
     use crate::keys::MappingId;
@@ -395,7 +410,8 @@ mod tests {
     }
 
     fn begin(flights: &Flights, epoch: u64) -> (Begun, Option<Load>) {
-        flights.begin(&Bytes::from_static(b"k"), epoch, Wish::Asked, || None)
+        let (asking, places) = (Asking { epoch, wish: Wish::Asked }, || Ok(Places::default()));
+        flights.begin(&Bytes::from_static(b"k"), asking, || None, places).expect("no limit")
     }
 
     /// A load that asks the store.

@@ -44,6 +44,7 @@ use super::source::{Cached, Source};
 use crate::config;
 use crate::journal;
 use crate::keys::MappingId;
+use crate::quota::Asker;
 use crate::record::{Record, TtlChange};
 use crate::store::StoreError;
 use crate::telemetry::clock::{Tick, millis};
@@ -116,7 +117,7 @@ impl Memory {
         serves.then(|| {
             self.metrics.stale_served.inc();
             // Whether it can be loaded is the next reader's business.
-            drop(self.begin(id, &Bytes::copy_from_slice(key), Wish::Asked));
+            drop(self.begin(id, &Bytes::copy_from_slice(key), Wish::Asked, Some(&mut Asker::new(None, now))));
             entry
         })
     }

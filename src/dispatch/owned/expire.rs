@@ -40,7 +40,7 @@ impl Call<'_> {
     fn expire_loaded(&self, key: OwnedKey, text: Bytes, command: ExpireCommand) -> Flow {
         let (owned, metrics) = (self.services.owned.clone(), self.services.metrics.clone());
         let proto = self.session.proto();
-        let loading = owned.cache.load(key.mapping, &text);
+        let loading = owned.cache.load(key.mapping, &text, &mut self.session.asker());
         Flow::Later(Box::pin(async move {
             let mut out = BytesMut::new();
             let loaded = loading.await;

@@ -217,6 +217,7 @@ impl Owned {
             match error {
                 StoreError::Faulty(why) => errors::owned::unfit(pattern, why),
                 StoreError::Overloaded(why) => errors::owned::overloaded(pattern, why),
+                StoreError::Limited(text) => text.clone(),
                 _ => errors::owned::not_read(pattern, &error.to_string()),
             }
         })

@@ -76,7 +76,7 @@ impl Call<'_> {
         let (owned, proto, request) =
             (self.services.owned.clone(), self.session.proto(), OwnedRequest::copy(self.request));
         let text = request.key(key.at);
-        let loading = owned.cache.load(key.mapping, &text);
+        let loading = owned.cache.load(key.mapping, &text, &mut self.session.asker());
         Flow::Later(Box::pin(async move {
             let mut out = BytesMut::new();
             match loading.await {

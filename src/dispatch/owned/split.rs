@@ -18,6 +18,7 @@ use crate::dispatch::spread::by_slot::BySlot;
 use crate::dispatch::{Flow, Owned, error_reply};
 use crate::errors;
 use crate::keys::MappingId;
+use crate::quota::Asker;
 use crate::record::{Record, Write};
 use crate::resp::pieces::{Elements, Pieces};
 use crate::resp::{Proto, decode, encode};
@@ -99,13 +100,14 @@ impl Call<'_> {
     /// one snapshot of the definitions (C6).
     fn begin_all(&mut self, keys: &SplitKeys, room: &mut Room) -> Option<Vec<Begun>> {
         let (snapshot, mut begun) = (self.services.owned.definitions.snapshot(), Vec::with_capacity(keys.keys.len()));
+        let mut asker = None;
         for key in &keys.keys {
             let text = self.request.arg(key.at);
             let one = match key.holder {
                 Holder::Upstream => Begun::Now(Part::Upstream),
                 Holder::Definitions(mapping) => Begun::Now(self.defined(&snapshot, mapping, text, keys.split)),
                 Holder::Cache(mapping) if keys.split == Split::Remove => self.remove(mapping, text),
-                Holder::Cache(mapping) => self.look_up(mapping, text, keys.split),
+                Holder::Cache(mapping) => self.look_up(mapping, text, keys.split, &mut asker),
             };
             if let Begun::Now(part) = &one
                 && !room.takes(part.length(), size_of::<Begun>())
@@ -123,12 +125,13 @@ impl Call<'_> {
         Part::of(record, split)
     }
 
-    fn look_up(&mut self, mapping: MappingId, key: &[u8], split: Split) -> Begun {
+    fn look_up(&mut self, mapping: MappingId, key: &[u8], split: Split, asker: &mut Option<Asker>) -> Begun {
         let (services, now) = (self.services, self.session.now);
         let owned = &services.owned;
         let Some(entry) = owned.cache.get(mapping, key, now) else {
             self.count_miss(mapping, key);
-            let loading = owned.cache.load(mapping, &Bytes::copy_from_slice(key));
+            let asker = asker.get_or_insert_with(|| self.session.asker());
+            let loading = owned.cache.load(mapping, &Bytes::copy_from_slice(key), asker);
             let part = Box::pin(async move { loading.await.map(|entry| Part::of(entry.record.as_ref(), split)) });
             return Begun::Later(Coming { mapping, part });
         };

@@ -68,7 +68,7 @@ impl Call<'_> {
         self.session.tally.add(RouteLabel::Write, Outcome::Error, 1);
         let (owned, proto, request) =
             (self.services.owned.clone(), self.session.proto(), OwnedRequest::copy(self.request));
-        let loading = owned.cache.load(key.mapping, &request.key(key.at));
+        let loading = owned.cache.load(key.mapping, &request.key(key.at), &mut self.session.asker());
         Flow::Later(Box::pin(async move {
             let mut out = BytesMut::new();
             match loading.await {

@@ -176,6 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             && !self.session.way.is_dedicated()
             && self.session.reply == ReplyMode::On
             && !self.connection.replies.muted
+            && self.session.discarded.is_none()
     }
 
     /// MULTI with everything up to its EXEC, if it is all here and all of it goes upstream.

@@ -9,7 +9,7 @@ use super::connection::End;
 use super::{Client, Next};
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Exclusive, Services};
-use crate::route::{Local, Route};
+use crate::route::{Local, Route, Transaction as Command};
 use crate::session::{Beside, Session};
 use crate::transaction::{Desk, QUEUE_LOSS, Taken, Transaction, Wait};
 use crate::upstream::{Batch, Expect, Lane, Pinned};
@@ -41,7 +41,8 @@ impl Stands {
 fn paid(services: &Services, session: &mut Session, takes_all: bool, route: Route, stands: Stands) -> (Route, Stands) {
     if takes_all {
         services.charge(session, 1);
-        return (route, stands);
+        let refused = session.discarded.take_if(|_| matches!(route, Route::Transaction(Command::Exec, _)));
+        return (refused.map_or(route, |text| Route::Refused(text.into())), stands);
     }
     match services.unless_too_fast(session, route) {
         refused @ Route::Refused(_) => (refused, Stands::Beside),

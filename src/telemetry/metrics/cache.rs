@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::consistency::ConsistencyMetrics;
 use super::labels::{MappingLabel, Outcome, OutcomeLabel};
+use super::limits::LimitMetrics;
 use super::register::Register;
 use crate::telemetry::TopKeys;
 use crate::telemetry::slow::SlowLog;
@@ -38,6 +39,7 @@ pub struct CacheMetrics {
     pub warmed: Counter,
     pub top: TopKeys,
     pub slow: Arc<SlowLog>,
+    pub limits: LimitMetrics,
 }
 
 impl CacheMetrics {
@@ -82,6 +84,7 @@ impl CacheMetrics {
             warmed: r.counter("warmed", "Keys that a warm start loaded, absent ones included"),
             top: TopKeys::default(),
             slow: Arc::default(),
+            limits: LimitMetrics::register(r),
         }
     }
 

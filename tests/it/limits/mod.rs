@@ -4,4 +4,5 @@ mod bounds;
 mod crowd;
 mod gathered;
 mod memory;
+mod quotas;
 mod spare;

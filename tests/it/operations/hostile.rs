@@ -58,7 +58,7 @@ const VALUES: [&str; 42] = [
     "[{ table = \"\", key = { a = \"\", b = [] } }]",
 ];
 
-const OF_MAPPINGS: [&str; 25] = [
+const OF_MAPPINGS: [&str; 28] = [
     "key",
     "type",
     "table",
@@ -82,6 +82,9 @@ const OF_MAPPINGS: [&str; 25] = [
     "delete",
     "push",
     "remove",
+    "load_rate",
+    "load_burst",
+    "loads",
     "no_such_key",
     "\"odd \\u0007 key\"",
 ];

@@ -19,6 +19,8 @@ pub const PANICKED: &str = "{} ended in a panic, which is a bug: please report i
 // Clients.
 pub const SUBSCRIPTION_REFUSED: &str = "the upstream refuses a shared subscription";
 pub const NO_ROOM: &str = "a newcomer is refused: the limit is reached";
+pub const USER_LIMITED: &str = "a user's limit is reached; what is over is refused";
+pub const MAPPING_LIMITED: &str = "a mapping's limit is reached; loads that are over are refused";
 pub const NOT_ACCEPTED: &str = "no client can be accepted: {}; those who come wait in the backlog until a file is \
     free, \
                                 those who are in go on";

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::cache::source::{Cached, Source};
 use crate::cache::writes::Writer;
 use crate::keys::MappingId;
+use crate::quota::Asker;
 use crate::record::Record;
 use crate::store::StoreError;
 
@@ -40,23 +41,28 @@ impl Writer {
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be loaded.
-    pub(crate) async fn watch(&self, mapping: MappingId, key: &Bytes) -> Result<Watched, StoreError> {
+    pub(crate) async fn watch(
+        &self,
+        mapping: MappingId,
+        key: &Bytes,
+        asker: &mut Asker,
+    ) -> Result<Watched, StoreError> {
         self.memory.let_go(mapping, key);
-        let mut watched = self.look(mapping, key).await?;
+        let mut watched = self.look(mapping, key, asker).await?;
         for _ in 1..LOOKS {
             // A write that the load waited for has ended: it comes before what is watched.
             if watched.touched.load(SeqCst) {
-                watched = self.look(mapping, key).await?;
+                watched = self.look(mapping, key, asker).await?;
             }
         }
         Ok(watched)
     }
 
     /// The key as it is, and whether anything happens to it from before that on.
-    async fn look(&self, mapping: MappingId, key: &Bytes) -> Result<Watched, StoreError> {
+    async fn look(&self, mapping: MappingId, key: &Bytes, asker: &mut Asker) -> Result<Watched, StoreError> {
         let epoch = self.memory.source.cached(mapping).map_or(0, Cached::epoch);
         let touched = self.memory.watch(key);
-        let entry = self.memory.load(mapping, key).await?;
+        let entry = self.memory.load(mapping, key, asker).await?;
         Ok(Watched { mapping, key: key.clone(), touched, epoch, record: entry.record.clone() })
     }
 }
