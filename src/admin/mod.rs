@@ -2,6 +2,7 @@
 
 mod api;
 mod ask;
+mod audit;
 mod browser;
 mod ready;
 
@@ -61,6 +62,7 @@ pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
         .route("/readyz", get(ready))
         .layer(middleware::from_fn_with_state(admin.clone(), browser::same_origin))
         .layer(middleware::from_fn_with_state(admin.clone(), answered))
+        .layer(middleware::from_fn_with_state(admin.clone(), audit::audited))
         .with_state(admin);
     axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>()).await
 }

@@ -36,6 +36,7 @@ use crate::admin::{self, Admin, Names, Readiness};
 use crate::config::{self, Loaded};
 use crate::dispatch::Owned;
 use crate::telemetry::Metrics;
+use crate::telemetry::audit::AuditLine;
 use crate::upstream::{PrivateServer, Topology};
 
 /// Runs a sidecar until a signal says to stop; `reread` reads the configuration again.
@@ -49,6 +50,8 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
     let settings = reading.config.settings.clone();
     let metrics = Arc::new(Metrics::default());
     metrics.cache.slow.configure(&settings.slowlog);
+    metrics.audit.configure(&settings.audit).map_err(|text| Failure::fault("audit.file", &text))?;
+    metrics.audit.add(&AuditLine::of_the_sidecar("start", &Ok::<(), &str>(())));
     let readiness = Arc::new(Readiness::new(&metrics));
     let mut tasks = JoinSet::new();
     open_admin(&settings.admin, reading.token.clone(), &mut tasks, &metrics, &readiness).await?;
@@ -148,6 +151,8 @@ async fn stop(mut sidecar: Sidecar, private: Option<PrivateServer>, patience: Du
     sidecar.background.shutdown().await;
     tokio::join!(drain(&sidecar.owned, patience), sidecar.owned.cache.note_hot_keys(), ended);
     sidecar.tasks.shutdown().await;
+    sidecar.metrics.audit.add(&AuditLine::of_the_sidecar("stop", &Ok::<(), &str>(())));
+    sidecar.metrics.audit.flush();
     tracing::info!("stopped");
 }
 

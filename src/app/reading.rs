@@ -157,6 +157,7 @@ impl Reading {
                 limits: Arc::new(descriptors::make_room(settings)),
                 resubscribes: settings.pubsub.on_loss == OnLoss::Restore,
                 subscriber_output: settings.pubsub.subscriber_output.0,
+                audits: !settings.audit.file.as_os_str().is_empty(),
             },
             tls: self.tls.clone(),
         }

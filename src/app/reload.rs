@@ -15,8 +15,9 @@ use crate::cache;
 use crate::config::{self, Loaded, MappingConfig, Settings};
 use crate::dispatch::Owned;
 use crate::server::Edition;
-use crate::telemetry::Metrics;
+use crate::telemetry::audit::AuditLine;
 use crate::telemetry::metrics::Outcome;
+use crate::telemetry::{Audit, Metrics};
 use crate::upstream::Topology;
 
 /// The parts of the sidecar that a reload exchanges.
@@ -91,6 +92,9 @@ impl Sidecar {
         let reading = Reading::of(&mut loaded);
         loaded.faults.doubts().for_each(|doubt| tracing::warn!("{doubt}"));
         let mut changed = Ok(());
+        if let Err(text) = Audit::try_open(&reading.config.settings.audit) {
+            loaded.faults.add("audit.file", text);
+        }
         if loaded.faults.is_empty() {
             changed = self.change(serving, reading).await;
         }
@@ -101,6 +105,8 @@ impl Sidecar {
             changed = Err(Failure::Start(loaded.faults.to_string()));
         }
         self.metrics.app.config_reloaded(Outcome::of(&changed));
+        let told = changed.as_ref().copied().map_err(|failure| failure.to_string().replace('\n', "; "));
+        self.metrics.audit.add(&AuditLine::of_the_sidecar("SIGHUP", &told));
         match changed {
             Ok(()) => tracing::info!("SIGHUP: the configuration is reloaded"),
             Err(failure) => tracing::error!(
@@ -136,6 +142,9 @@ impl Sidecar {
         let in_force = old.settings.clone();
         self.reading = reading;
         self.metrics.cache.slow.configure(&self.reading.config.settings.slowlog);
+        if let Err(error) = self.metrics.audit.configure(&self.reading.config.settings.audit) {
+            tracing::error!(%error, "the audit log cannot be opened again; what is written goes where it went before");
+        }
         for name in keep_fixed(&mut self.reading.config.settings, in_force) {
             tracing::warn!(setting = name, "this setting is changed by a restart only; its old value stays in force");
         }
@@ -220,7 +229,8 @@ fn is_at_the_same(old: &config::Upstream, new: &config::Upstream) -> bool {
 }
 
 /// Sections, or single settings, that a reload may change.
-const FREE: [&str; 12] = [
+const FREE: [&str; 13] = [
+    "audit",
     "limits",
     "security",
     "slowlog",

@@ -2,6 +2,7 @@
 //! is its `Default`; a test holds the shipped `config.toml` equal to the defaults.
 
 mod addresses;
+mod audit;
 mod exposure;
 mod extremes;
 mod faults;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::{AuditConfig, AuditKeys};
 pub use exposure::is_loopback;
 pub use faults::{Fault, Faults};
 pub use limits::Limits;
@@ -83,6 +85,8 @@ pub struct Settings {
     pub security: Security,
     /// `[slowlog]`.
     pub slowlog: Slowlog,
+    /// `[audit]`.
+    pub audit: AuditConfig,
     /// `[log]`.
     pub log: Log,
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::exposure::open_to_all;
-use super::{AuthMode, ByteSize, Faults, Feed, Pooler, PubSubMode, Settings, addresses, log_level};
+use super::{AuditKeys, AuthMode, ByteSize, Faults, Feed, Pooler, PubSubMode, Settings, addresses, log_level};
 
 /// More threads than any machine has cores are useless.
 const MOST_WORKERS: usize = 1024;
@@ -33,6 +33,9 @@ pub(super) fn check(settings: &Settings, faults: &mut Faults) {
              security.allow_no_auth = true"
         );
         faults.add(path, message);
+    }
+    if settings.audit.keys == AuditKeys::Hashed && settings.audit.secret.is_empty() {
+        faults.add("audit.secret", "is needed where keys are hashed: anybody could guess them (openssl rand -hex 32)");
     }
     let store = &settings.store.url;
     if !["postgres://", "postgresql://", "sqlite://"].iter().any(|scheme| store.starts_with(scheme)) {

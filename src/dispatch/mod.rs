@@ -1,6 +1,7 @@
 //! Answers a routed request. This is the one place that knows definitions, cache and upstream, and the only one where
 //! an error becomes `-ERR`. It sees a request, a session and a buffer for the reply; never a socket.
 
+mod audit;
 mod call;
 mod connection;
 mod destination;
@@ -208,6 +209,14 @@ impl Services {
 
     /// Answers `request`, which goes `route`; pass-through runs are the caller's, who gathers them.
     pub fn answer(&self, session: &mut Session, request: &Request<'_>, route: Route, out: &mut BytesMut) -> Flow {
+        match self.policy.audits {
+            true => self.answer_audited(session, request, route, out),
+            false => self.answer_tracked(session, request, route, out),
+        }
+    }
+
+    #[inline]
+    fn answer_tracked(&self, session: &mut Session, request: &Request<'_>, route: Route, out: &mut BytesMut) -> Flow {
         if session.way.state().tracking && route.is_owned() {
             return self.tracked(session, request, route, out);
         }

@@ -33,6 +33,14 @@ impl Services {
         refused.map_or(route, |text| Route::Refused(text.into()))
     }
 
+    /// `route`, unless it is the EXEC of a MULTI that came too fast.
+    pub fn unless_discarded(&self, session: &mut Session, route: Route) -> Route {
+        let is_exec = matches!(route, Route::Transaction(Transaction::Exec, _));
+        let discarded = if is_exec { session.discarded.take() } else { None };
+        // A reload may have taken the limit away.
+        discarded.filter(|_| self.is_paced(session)).map_or(route, |text| Route::Refused(text.into()))
+    }
+
     /// Counts one request; the error for one that comes too fast.
     pub fn too_fast(&self, session: &mut Session) -> Option<String> {
         let limit = self.policy.limits.requests_per_second;

@@ -14,6 +14,8 @@ pub struct Policy {
     pub resubscribes: bool,
     /// Bytes of messages that may wait for one subscriber of a hub (`pubsub.subscriber_output`).
     pub subscriber_output: usize,
+    /// There is an audit log (`audit.file`).
+    pub audits: bool,
 }
 
 /// How fast one client asks: a bucket that a second's worth of requests fills, and each request empties a little.

@@ -1,6 +1,7 @@
 //! What operators see, logs and metrics, and what every module needs for them: the clock, random identifiers, the
 //! identity of files, the count of the memory that clients hold, and what becomes of parts that end in a panic.
 
+pub mod audit;
 pub mod client_logs;
 pub mod client_memory;
 pub mod clock;
@@ -20,6 +21,7 @@ pub mod slow;
 pub mod sqlite_files;
 pub mod top;
 
+pub use audit::Audit;
 pub use lasting::{caught, joined, lasting};
 pub use lasting_part::LastingPart;
 pub use light::Light;

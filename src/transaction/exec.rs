@@ -17,6 +17,10 @@ use crate::upstream::{Batch, Kept, Loss, Pinned, Ticket};
 
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
+/// Why a transaction has not run, for the audit log.
+const CHANGED: &str = "a watched key has changed";
+const NOT_RUN: &str = "the upstream has not run the transaction, or its answer is lost";
+
 /// An EXEC that has begun.
 #[derive(Debug)]
 pub(super) struct Exec {
@@ -38,6 +42,7 @@ impl Transaction {
             () if self.is_outdated => self.abort(desk, errors::transaction::OUTDATED),
             () if is_lost => self.abort(desk, errors::transaction::LOST_BEFORE_EXEC),
             () if self.node.is_stale() => {
+                desk.audit_unrun(&self.queue, CHANGED);
                 encode::null_array(desk.out, desk.session.proto());
                 self.end()
             }
@@ -105,6 +110,7 @@ impl Transaction {
                 None
             }
             Ok(None) => {
+                desk.audit_unrun(&self.queue, CHANGED);
                 encode::null_array(desk.out, desk.session.proto());
                 Some(self.end())
             }
@@ -147,7 +153,10 @@ impl Transaction {
         let elements =
             match theirs.and_then(|reply| reply.map_or_else(|| Ok(Elements::none()), |of_it| read(of_it, is_open))) {
                 Ok(elements) => elements,
-                Err(taken) => return taken,
+                Err(taken) => {
+                    desk.audit_unrun(&queue, NOT_RUN);
+                    return taken;
+                }
             };
         let mut kept = Kept::new(desk.session.account.clone());
         kept.are(elements.len());

@@ -9,6 +9,7 @@
 //! - a client that leaves in the middle closes its connection, so the upstream discards the transaction.
 
 mod answers;
+mod audit;
 mod exec;
 mod node;
 mod queue;
@@ -255,8 +256,12 @@ impl Transaction {
                 Road::Closed(text) => return self.refuse(desk, &text),
             }
         }
+        if !matches!(place, Place::Refused(_) | Place::Here) {
+            desk.services.note_passed(desk.session, request, &route);
+        }
         match place {
             Place::Refused(text) => {
+                desk.audit_refused(request, &route, &text);
                 if let Route::Refused(refusal) = &route {
                     desk.services.note_refused(desk.session, request, refusal);
                 }
@@ -328,6 +333,7 @@ impl Transaction {
     /// Ends the transaction with an error.
     fn abort(&mut self, desk: &mut Desk<'_>, text: &str) -> Taken {
         encode::error(desk.out, text);
+        desk.audit_unrun(&self.queue, text);
         self.end()
     }
 

@@ -45,10 +45,15 @@ pub(super) async fn splice(desk: &mut Desk<'_>, queued: Queue, from: Sources) ->
             return Pieces::default();
         }
         match command {
-            Queued::Here(request, _) if answer(desk, &request, ours, &done) => {
-                done.iter_mut().for_each(|done| ours.steps().for_each(|step| done.let_go(step)));
+            Queued::Here(request, route) => {
+                let begin = desk.out.len();
+                if answer(desk, &request, ours, &done) {
+                    desk.audit_answered(&request, &route, begin);
+                    done.iter_mut().for_each(|done| ours.steps().for_each(|step| done.let_go(step)));
+                } else {
+                    here(desk, &request, route, &mut reply).await;
+                }
             }
-            Queued::Here(request, route) => here(desk, &request, route, &mut reply).await,
             Queued::Upstream(several) => (0..several).for_each(|_| {
                 elements.pass(&mut reply);
                 reply.settle();

@@ -296,6 +296,7 @@ impl WriteBehind {
         self.journal()?.put_aside(&entries, &error.to_string()).await?;
         log.put_aside(entries.first().map_or("", |entry| &entry.mapping), error);
         self.metrics.put_aside.inc();
+        self.audit_aside(&pending.rows, &error.to_string());
         for (key, entries) in &pending.rows {
             self.memory.give_up(key, entries);
         }

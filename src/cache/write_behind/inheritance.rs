@@ -97,6 +97,7 @@ impl WriteBehind {
         let entries: Vec<Entry> = orphans.iter().flat_map(|(_, entries)| entries.clone()).collect();
         self.journal()?.put_aside(&entries, NO_MAPPING).await?;
         self.metrics.put_aside.inc_by(orphans.len() as u64);
+        self.audit_aside(orphans, NO_MAPPING);
         tracing::error!(
             keys = orphans.len(),
             mapping = entries.first().map_or("", |entry| &entry.mapping),

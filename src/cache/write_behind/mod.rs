@@ -2,6 +2,7 @@
 //! has them, and are saved many at a time. Knows memory, the journal and the store's flushes; never where a write comes
 //! from.
 
+mod audit;
 pub(super) mod expiry;
 pub(super) mod fenced;
 pub(super) mod flush;

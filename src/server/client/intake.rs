@@ -129,6 +129,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     #[inline(always)]
     pub(super) fn take_routed(&mut self, length: usize, route: Route) -> Next {
         let is_skipped = self.begin_reply(&route, self.scanner.spans().len());
+        if self.services.policy.audits && matches!(route, Route::PassThrough(_) | Route::Unanswered) {
+            let at = self.batch.length();
+            let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+            self.services.note_passed(&self.session, &request, &route);
+        }
         match route {
             // What is long to send, or more than the upstream takes, goes where nobody waits behind it.
             Route::PassThrough(_) if length >= LONG && !self.session.way.is_dedicated() => self.take_long(length),
@@ -177,6 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             && self.session.reply == ReplyMode::On
             && !self.connection.replies.muted
             && self.session.discarded.is_none()
+            && !self.services.policy.audits
     }
 
     /// MULTI with everything up to its EXEC, if it is all here and all of it goes upstream.

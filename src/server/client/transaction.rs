@@ -9,7 +9,7 @@ use super::connection::End;
 use super::{Client, Next};
 use crate::command::{OwnedRequest, Request};
 use crate::dispatch::{Exclusive, Services};
-use crate::route::{Local, Route, Transaction as Command};
+use crate::route::{Local, Route};
 use crate::session::{Beside, Session};
 use crate::transaction::{Desk, QUEUE_LOSS, Taken, Transaction, Wait};
 use crate::upstream::{Batch, Expect, Lane, Pinned};
@@ -41,8 +41,7 @@ impl Stands {
 fn paid(services: &Services, session: &mut Session, takes_all: bool, route: Route, stands: Stands) -> (Route, Stands) {
     if takes_all {
         services.charge(session, 1);
-        let refused = session.discarded.take_if(|_| matches!(route, Route::Transaction(Command::Exec, _)));
-        return (refused.map_or(route, |text| Route::Refused(text.into())), stands);
+        return (services.unless_discarded(session, route), stands);
     }
     match services.unless_too_fast(session, route) {
         refused @ Route::Refused(_) => (refused, Stands::Beside),

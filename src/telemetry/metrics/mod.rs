@@ -3,6 +3,7 @@
 
 mod admin;
 mod app;
+mod audit;
 mod cache;
 mod clients;
 mod commands;
@@ -27,6 +28,7 @@ use prometheus_client::registry::Registry;
 
 pub use admin::AdminMetrics;
 pub use app::AppMetrics;
+pub use audit::AuditMetrics;
 pub use cache::CacheMetrics;
 pub use clients::ClientMetrics;
 pub use commands::{Commands, RouteLabel, Tally};
@@ -45,6 +47,8 @@ pub use write_behind::WriteBehindMetrics;
 
 use register::Register;
 
+use super::Audit;
+
 /// The process's metrics; each part of the program is given its own.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each is named after the part of the program that counts it")]
@@ -62,11 +66,13 @@ pub struct Metrics {
     pub admin: Arc<AdminMetrics>,
     pub app: Arc<AppMetrics>,
     pub panics: Arc<PanicMetrics>,
+    pub audit: Arc<Audit>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut r = Register::default();
+        let audit = Arc::new(Audit::new(AuditMetrics::register(&mut r)));
         Self {
             commands: Commands::register(&mut r),
             clients: Arc::new(ClientMetrics::register(&mut r)),
@@ -74,12 +80,13 @@ impl Default for Metrics {
             mappings: Arc::new(MappingMetrics::register(&mut r)),
             definitions: Arc::new(DefinitionMetrics::register(&mut r)),
             cache: Arc::new(CacheMetrics::register(&mut r)),
-            write_behind: Arc::new(WriteBehindMetrics::register(&mut r)),
+            write_behind: Arc::new(WriteBehindMetrics::register(&mut r, audit.clone())),
             journal: Arc::new(JournalMetrics::register(&mut r)),
             upstream: Arc::new(UpstreamMetrics::register(&mut r)),
             admin: Arc::new(AdminMetrics::register(&mut r)),
             app: Arc::new(AppMetrics::register(&mut r)),
             panics: Arc::new(PanicMetrics::register(&mut r)),
+            audit,
             registry: r.into_registry(),
         }
     }

@@ -1,11 +1,14 @@
 //! What `cache/write_behind` counts of deferred writes, from their acknowledgement until the store has them.
 
+use std::sync::Arc;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::labels::{MappingLabel, Outcome, OutcomeLabel};
 use super::register::Register;
+use crate::telemetry::Audit;
 
 /// Of one cache's deferred writes. The bytes of the journal are in [`super::JournalMetrics`].
 #[derive(Debug)]
@@ -19,11 +22,13 @@ pub struct WriteBehindMetrics {
     pub put_aside: Counter,
     pub journal_collisions: Counter,
     pub renewals_dropped: Counter,
+    pub audit: Arc<Audit>,
 }
 
 impl WriteBehindMetrics {
-    pub(super) fn register(r: &mut Register) -> Self {
+    pub(super) fn register(r: &mut Register, audit: Arc<Audit>) -> Self {
         Self {
+            audit,
             deferred: r.counter("deferred", "Writes acknowledged from the journal"),
             deferred_keys: r.gauge("deferred_keys", "Keys with deferred writes that wait for the store"),
             flushes: r.family_of("flushes", "Statements that save deferred writes, by outcome", OutcomeLabel::ENDS),

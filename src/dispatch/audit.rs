@@ -1,0 +1,202 @@
+//! What of a client's requests goes into the audit log: writes of owned keys, refused ones too, and administration. On
+//! the road there is one look at whether there is such a log.
+
+use bytes::BytesMut;
+use tokio::sync::oneshot;
+
+use super::{Flow, LaterReply, Services};
+use crate::command::{Request, Spec};
+use crate::record::Verb;
+use crate::route::{Holder, Local, Route, Split};
+use crate::session::Session;
+use crate::telemetry::audit::{AuditNote, Origin};
+use crate::upstream::Broken;
+
+/// Commands of administration that change nothing, by the ends of their names.
+const LOOKS: [&str; 26] = [
+    "cat",
+    "count",
+    "doctor",
+    "dryrun",
+    "dump",
+    "genpass",
+    "get",
+    "getuser",
+    "graph",
+    "help",
+    "histogram",
+    "history",
+    "id",
+    "info",
+    "keys",
+    "lastsave",
+    "latest",
+    "len",
+    "list",
+    "log",
+    "monitor",
+    "role",
+    "sort",
+    "stats",
+    "users",
+    "whoami",
+];
+
+/// The subcommands of HEARTHSIDE that change something.
+const ACTS: [&str; 4] = ["INVALIDATE", "PAUSE", "RELOAD", "RESUME"];
+
+impl Services {
+    /// The same as `answer_routed`, with a line in the audit log where one is due.
+    pub(super) fn answer_audited(
+        &self,
+        session: &mut Session,
+        request: &Request<'_>,
+        route: Route,
+        out: &mut BytesMut,
+    ) -> Flow {
+        let Some(note) = self.note_of(session, request, &route) else {
+            return self.answer_tracked(session, request, route, out);
+        };
+        let begin = out.len();
+        match self.answer_tracked(session, request, route, out) {
+            Flow::Answered => {
+                note.answered(&out[begin..]);
+                Flow::Answered
+            }
+            Flow::Later(reply) => Flow::Later(followed(note, reply)),
+            sent @ (Flow::Upstream(_) | Flow::Exclusive(_)) => {
+                note.sent();
+                sent
+            }
+        }
+    }
+
+    /// Notes a request that goes to the upstream as it is.
+    pub fn note_passed(&self, session: &Session, request: &Request<'_>, route: &Route) {
+        if self.policy.audits
+            && let Some(note) = self.note_of(session, request, route)
+        {
+            note.sent();
+        }
+    }
+
+    /// The note of a request that is to be in the audit log.
+    pub fn note_of(&self, session: &Session, request: &Request<'_>, route: &Route) -> Option<AuditNote> {
+        let written = match route {
+            Route::Cached(key, Verb::Write(_) | Verb::Expire(_)) => vec![key.at],
+            Route::Cached(..) | Route::Definition(..) | Route::Attack => return None,
+            // They are routed again when the upstream has been asked.
+            Route::Unproven | Route::Unknown(_) => return None,
+            Route::NotAnswered(key) => self.owned_among(Some(key.spec), request),
+            Route::Split(keys) if keys.split == Split::Remove => {
+                keys.keys.iter().filter(|key| key.holder != Holder::Upstream).map(|key| key.at).collect()
+            }
+            Route::Refused(_) => self.owned_among(session.spec, request),
+            _ => return self.note_of_admin(session, request, route),
+        };
+        if written.is_empty() {
+            return self.note_of_admin(session, request, route);
+        }
+        let mappings = &self.owned.mappings;
+        let keys = written.into_iter().map(|at| {
+            let owner = mappings.keyspace.owner(request.arg(at)).map(|id| mappings.list[id.index()].pattern.text());
+            (owner.unwrap_or_default().to_owned(), request.arg(at).to_vec())
+        });
+        let (audit, command) = (&self.metrics.audit, request.name().to_ascii_uppercase());
+        let note = AuditNote::of_write(audit, origin(session), command.clone(), keys.collect());
+        Some(note.naming(fields(&command, request)))
+    }
+
+    /// The places of owned keys among those that a command would write.
+    fn owned_among(&self, spec: Option<&'static Spec>, request: &Request<'_>) -> Vec<usize> {
+        let mut owned = Vec::new();
+        if let Some(spec) = spec.filter(|spec| spec.flags.write) {
+            request.each_key(spec, |at| {
+                if self.owned.mappings.keyspace.owner(request.arg(at)).is_some() {
+                    owned.push(at);
+                }
+            });
+        }
+        owned
+    }
+
+    fn note_of_admin(&self, session: &Session, request: &Request<'_>, route: &Route) -> Option<AuditNote> {
+        let acts = match route {
+            Route::Hearthside => {
+                ACTS.iter().any(|act| request.is(1, act)) || request.is(1, "SLOWLOG") && request.is(2, "RESET")
+            }
+            Route::Local(Local::ClientKill | Local::ClientUnblock, _) => true,
+            Route::Local(..) => false,
+            _ => session.spec.is_some_and(administers),
+        };
+        let container = session.spec.is_some_and(|spec| spec.name.contains('|')) || matches!(route, Route::Hearthside);
+        let words = if container { 2 } else { 1 };
+        acts.then(|| {
+            let command: Vec<String> = (0..words.min(request.len()))
+                .map(|at| String::from_utf8_lossy(request.arg(at)).to_ascii_uppercase())
+                .collect();
+            let command = command.join(" ");
+            let about = about(&command, request);
+            let note = AuditNote::of_admin(&self.metrics.audit, origin(session), command.clone());
+            match &*command {
+                "HEARTHSIDE INVALIDATE" if request.len() > 2 => note.about_key(request.arg(2)),
+                _ => note.naming(about),
+            }
+        })
+    }
+}
+
+/// True for commands that change the server, or all its data.
+fn administers(spec: &Spec) -> bool {
+    let is_of = |category: &str| spec.categories.contains(&category);
+    let last = spec.name.rsplit('|').next().unwrap_or_default();
+    (is_of("admin") || is_of("dangerous")) && !spec.flags.readonly && !LOOKS.contains(&last)
+}
+
+/// Who a client is.
+fn origin(session: &Session) -> Origin {
+    let (id, address) = (Some(session.peer.id), session.peer.addresses.0.clone());
+    session.peer.read(|state| Origin {
+        id,
+        address,
+        name: String::from_utf8_lossy(&state.name).into_owned(),
+        user: state.user.clone(),
+    })
+}
+
+/// The names of the fields that a command writes.
+fn fields<'r>(command: &str, request: &'r Request<'_>) -> impl Iterator<Item = &'r [u8]> + use<'r> {
+    let (from, step, most) = match command {
+        "HSET" | "HMSET" => (2, 2, usize::MAX),
+        "HSETNX" | "HINCRBY" | "HINCRBYFLOAT" => (2, 1, 1),
+        "HDEL" => (2, 1, usize::MAX),
+        _ => (2, 1, 0),
+    };
+    request.args_from(from.min(request.len())).step_by(step).take(most)
+}
+
+/// What of its arguments says what a command of administration is about, and is no secret.
+fn about<'r>(command: &str, request: &'r Request<'_>) -> impl Iterator<Item = &'r [u8]> + use<'r> {
+    let (step, most) = match command {
+        "CLIENT KILL" | "CLIENT UNBLOCK" | "ACL DELUSER" => (1, usize::MAX),
+        "CONFIG SET" => (2, usize::MAX),
+        "ACL SETUSER" | "FUNCTION DELETE" | "HEARTHSIDE PAUSE" => (1, 1),
+        _ => (1, 0),
+    };
+    request.args_from(2.min(request.len())).step_by(step).take(most)
+}
+
+/// The reply, which is awaited to its end whether the client stays or not.
+fn followed(note: AuditNote, reply: LaterReply) -> LaterReply {
+    let (give, given) = oneshot::channel();
+    tokio::task::spawn_local(async move {
+        let reply = reply.await;
+        match &reply {
+            Ok(pieces) => note.answered(pieces.iter().next().unwrap_or_default()),
+            Err(_) => note.failed("the reply was cut short"),
+        }
+        // The client may have left.
+        let _left = give.send(reply);
+    });
+    Box::pin(async move { given.await.unwrap_or(Err(Broken)) })
+}
