@@ -1,20 +1,50 @@
 //! What an operator may look at, as JSON: the same facts under the same names as HEARTHSIDE answers over the Redis
 //! port.
 
+use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use serde::{Deserialize, Serialize};
 
 use super::{Admin, starting};
 use crate::inspect::{Sight, Subject, Top, event_facts};
+
+/// What is only looked at.
+pub(super) fn routes() -> Router<Admin> {
+    Router::new()
+        .route("/api/status", get(status))
+        .route("/api/mappings", get(mappings))
+        .route("/api/key", get(key))
+        .route("/api/top", get(top))
+        .route("/api/slowlog", get(slowlog))
+        .route("/api/clients", get(clients))
+        .route("/api/events", get(events))
+        .route("/api/history", get(history))
+}
+
+/// What the one who asks may do.
+#[derive(Serialize)]
+struct Rights {
+    /// Whether there is a token, without which nothing else answers.
+    asked: bool,
+    /// Whether it has been shown, so that keys are named and something can be changed.
+    token: bool,
+}
+
+/// `GET /api/rights`: who shows no token learns whether there is one.
+pub(super) async fn rights(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let asked = admin.token.is_some();
+    json(&Rights { asked, token: asked && headers.contains_key(header::AUTHORIZATION) })
+}
 
 /// The facts that `look` finds, once clients are served.
 fn facts<T: Serialize>(admin: &Admin, look: impl FnOnce(&Subject) -> T) -> Response {
     admin.readiness.subject().map_or_else(starting, |subject| json(&look(&subject)))
 }
 
-fn json(facts: &impl Serialize) -> Response {
+pub(super) fn json(facts: &impl Serialize) -> Response {
     match serde_json::to_string(facts) {
         Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
@@ -22,24 +52,24 @@ fn json(facts: &impl Serialize) -> Response {
 }
 
 /// `GET /api/status`
-pub(super) async fn status(State(admin): State<Admin>) -> Response {
+async fn status(State(admin): State<Admin>) -> Response {
     facts(&admin, Subject::status)
 }
 
 /// `GET /api/mappings`
-pub(super) async fn mappings(State(admin): State<Admin>) -> Response {
+async fn mappings(State(admin): State<Admin>) -> Response {
     facts(&admin, Subject::mapping_facts)
 }
 
 #[derive(Deserialize)]
-pub(super) struct Asked {
+struct Asked {
     key: String,
     /// Given, with any text or none: the store is asked for its plan.
     plan: Option<String>,
 }
 
 /// `GET /api/key?key=<key>[&plan]`
-pub(super) async fn key(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Response {
+async fn key(State(admin): State<Admin>, Query(asked): Query<Asked>) -> Response {
     let (key, subject) = (asked.key.as_bytes(), admin.readiness.subject());
     match (subject, asked.plan) {
         (None, _) => starting(),
@@ -54,7 +84,7 @@ pub(super) async fn key(State(admin): State<Admin>, Query(asked): Query<Asked>) 
 }
 
 #[derive(Deserialize)]
-pub(super) struct Ordered {
+struct Ordered {
     by: Option<String>,
 }
 
@@ -64,7 +94,7 @@ fn sight(admin: &Admin) -> Sight {
 }
 
 /// `GET /api/top[?by=reads|misses|invalidations|bytes|clients]`
-pub(super) async fn top(State(admin): State<Admin>, Query(ordered): Query<Ordered>) -> Response {
+async fn top(State(admin): State<Admin>, Query(ordered): Query<Ordered>) -> Response {
     let sight = sight(&admin);
     match Top::named(ordered.by.as_deref().unwrap_or("reads").as_bytes()) {
         Some(top) => facts(&admin, |subject| subject.top(top, sight)),
@@ -75,17 +105,32 @@ pub(super) async fn top(State(admin): State<Admin>, Query(ordered): Query<Ordere
     }
 }
 
+/// `GET /api/candidates`
+pub(super) async fn candidates(State(admin): State<Admin>) -> Response {
+    facts(&admin, Subject::candidates)
+}
+
 /// `GET /api/slowlog`
-pub(super) async fn slowlog(State(admin): State<Admin>) -> Response {
+async fn slowlog(State(admin): State<Admin>) -> Response {
     facts(&admin, |subject| subject.slow(usize::MAX, sight(&admin)))
 }
 
 /// `GET /api/clients`
-pub(super) async fn clients(State(admin): State<Admin>) -> Response {
+async fn clients(State(admin): State<Admin>) -> Response {
     facts(&admin, Subject::connected)
 }
 
+#[derive(Deserialize)]
+struct Since {
+    after: Option<i64>,
+}
+
+/// `GET /api/history[?after=<at_ms>]`
+async fn history(State(admin): State<Admin>, Query(since): Query<Since>) -> Response {
+    json(&admin.history.after(since.after.unwrap_or(i64::MIN)))
+}
+
 /// `GET /api/events`, from the first moment on.
-pub(super) async fn events() -> Response {
+async fn events() -> Response {
     json(&event_facts())
 }

@@ -1,9 +1,14 @@
-//! The HTTP port for probes, metrics and operators. Plain HTTP on a loopback address by default.
+//! The HTTP port for probes, metrics and operators, with a console for their browsers. Plain HTTP on a loopback address
+//! by default.
 
+mod actions;
 mod api;
 mod ask;
 mod audit;
 mod browser;
+mod compare;
+mod console;
+mod draft;
 mod ready;
 
 use std::net::SocketAddr;
@@ -24,6 +29,7 @@ pub use browser::Names;
 pub use ready::Readiness;
 
 use crate::access::Token;
+use crate::inspect::History;
 use crate::telemetry::{LastingPart, Metrics, caught};
 
 /// What the handlers need.
@@ -37,6 +43,8 @@ pub struct Admin {
     pub token: Option<Token>,
     /// What it is called, for requests that a browser sends.
     pub names: Arc<Names>,
+    /// What happened in the last minutes.
+    pub history: Arc<History>,
 }
 
 /// Serves for ever. Dropping the future stops it.
@@ -44,23 +52,24 @@ pub struct Admin {
 /// # Errors
 /// The listener fails.
 pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
+    let known_host = middleware::from_fn_with_state(admin.clone(), browser::known_host);
     let routes = Router::new()
         .route("/metrics", get(metrics))
         .route("/invalidate", post(invalidate))
         .route("/reload", post(reload))
-        .route("/api/status", get(api::status))
-        .route("/api/mappings", get(api::mappings))
-        .route("/api/key", get(api::key))
-        .route("/api/top", get(api::top))
-        .route("/api/slowlog", get(api::slowlog))
-        .route("/api/clients", get(api::clients))
-        .route("/api/events", get(api::events))
+        .merge(api::routes())
+        .merge(actions::routes(&admin))
         .route_layer(middleware::from_fn_with_state(admin.clone(), authorized))
-        .route_layer(middleware::from_fn_with_state(admin.clone(), browser::known_host))
+        // A browser that loads the console has no token yet.
+        .route("/api/rights", get(api::rights).layer(middleware::from_fn_with_state(admin.clone(), if_shown)))
+        .route("/console/{*path}", get(console::file))
+        .route_layer(known_host.clone())
         // The probes show nothing secret. What asks them has no token, and may use any name of this host.
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .layer(middleware::from_fn_with_state(admin.clone(), browser::same_origin))
+        // A link of another page may lead to the console.
+        .route("/", get(console::page).layer(known_host))
         .layer(middleware::from_fn_with_state(admin.clone(), answered))
         .layer(middleware::from_fn_with_state(admin.clone(), audit::audited))
         .with_state(admin);
@@ -78,6 +87,14 @@ async fn authorized(State(admin): State<Admin>, request: Request, next: Next) ->
             (asks, admin.names.refuse(&admin.metrics.admin, Foreign::Token, &request)).into_response()
         }
         _ => next.run(request).await,
+    }
+}
+
+/// Lets a request through that shows no token, or the right one.
+async fn if_shown(state: State<Admin>, request: Request, next: Next) -> Response {
+    match request.headers().contains_key(header::AUTHORIZATION) {
+        true => authorized(state, request, next).await,
+        false => next.run(request).await,
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
 use crate::dispatch::Owned;
 use crate::inspect::Subject;
 use crate::store::{Change, CurrentPlan, StoreError, Unavailable};
+use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::{AppMetrics, PanicMetrics, UpstreamMetrics};
 use crate::telemetry::{LastingPart, Metrics};
 
@@ -48,10 +50,13 @@ impl Readiness {
         self.owned.store(Some(owned));
     }
 
-    /// Whether the store has answered; if not, why.
-    pub fn store_answered(&self, answer: &Result<(), String>) {
+    /// Whether the store has answered, and after how long; if not, why.
+    pub fn store_answered(&self, answer: &Result<(), String>, time: Duration) {
         match answer {
-            Ok(()) => self.app.store.up(),
+            Ok(()) => {
+                self.app.store.up();
+                self.app.store.took(time);
+            }
             Err(why) => self.app.store.down(why),
         }
     }
@@ -60,7 +65,10 @@ impl Readiness {
     pub fn feed_told(&self, change: &Change) {
         match change {
             Change::Gap(why) | Change::StillGap(why) => self.app.feed.down(why),
-            Change::Alive(_) => self.app.feed.up(),
+            Change::Alive(as_of) => {
+                self.app.feed.up();
+                self.app.feed.took(Duration::from_millis(Tick::now().since(*as_of)));
+            }
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 //! cache, and the watch over the store's health. What each of them does stands in the rooms below.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -152,8 +152,9 @@ async fn ask_store(store: &Store, metrics: &AppMetrics, readiness: &Readiness) {
     let mut said = Standing::Writable;
     loop {
         ticker.tick().await;
+        let asked = Instant::now();
         let answer = answer(store).await;
-        readiness.store_answered(&answer);
+        readiness.store_answered(&answer, asked.elapsed());
         let up = answer.is_ok();
         let was_up = metrics.store_up.set(i64::from(up)) == 1;
         match (was_up, answer) {

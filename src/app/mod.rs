@@ -35,8 +35,9 @@ use crate::access::Token;
 use crate::admin::{self, Admin, Names, Readiness};
 use crate::config::{self, Loaded};
 use crate::dispatch::Owned;
-use crate::telemetry::Metrics;
+use crate::inspect::History;
 use crate::telemetry::audit::AuditLine;
+use crate::telemetry::{LastingPart, Metrics, lasting};
 use crate::upstream::{PrivateServer, Topology};
 
 /// Runs a sidecar until a signal says to stop; `reread` reads the configuration again.
@@ -193,7 +194,12 @@ async fn open_admin(
     let listen = listener.local_addr().map_err(failed)?;
     tracing::info!(%listen, "admin port");
     let names = Arc::new(Names::new(&settings.hosts, address));
-    let admin = Admin { metrics: metrics.clone(), readiness: readiness.clone(), token, names };
+    let history = Arc::new(History::default());
+    let admin =
+        Admin { metrics: metrics.clone(), readiness: readiness.clone(), token, names, history: history.clone() };
+    let shown = readiness.clone();
+    let keep = async move || history.keep(|| shown.subject()).await;
+    tasks.spawn(lasting(LastingPart::History, metrics.panics.clone(), keep));
     tasks.spawn(async move {
         if let Err(error) = admin::serve(listener, admin).await {
             tracing::error!(%error, "the admin port failed");

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Cache;
 use super::entry::Entry;
 use super::memory::residents::Room;
 use super::traces::Trace;
 use crate::keys::MappingId;
+use crate::record::Record;
 use crate::store::{CurrentPlan, Plan, StoreError};
 use crate::telemetry::clock::Tick;
 
@@ -23,6 +26,15 @@ pub struct KeyLook {
     pub epoch: u64,
     /// Why it was last forgotten, if that is known.
     pub forgotten: Option<Trace>,
+}
+
+/// One key in memory and in the store.
+#[derive(Clone, Debug)]
+pub struct Both {
+    /// What is in memory, if anything is.
+    pub memory: Option<Arc<Entry>>,
+    /// What the store has.
+    pub store: Option<Record>,
 }
 
 /// What is in memory of a key.
@@ -104,6 +116,17 @@ impl Cache {
             epoch: cached.epoch(),
             forgotten: cached.traces.last(key),
         })
+    }
+
+    /// What is in memory of a key, whether or not it may be served, and what the store has now, with the deferred
+    /// writes that it does not have yet; nothing for what is no cached mapping.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn both(&self, id: MappingId, key: &Bytes) -> Option<Result<Both, StoreError>> {
+        let cached = self.memory.source.cached(id)?;
+        let memory = self.memory.peek(key);
+        Some(self.memory.read(cached, key).await.map(|store| Both { memory, store }))
     }
 
     /// How the store would load a key: the lines of its own plan.

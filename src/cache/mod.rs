@@ -38,7 +38,7 @@ use bytes::Bytes;
 
 pub use cause::Cause;
 pub use entry::Entry;
-pub use looks::{Held, KeyLook, Served};
+pub use looks::{Both, Held, KeyLook, Served};
 pub use memory::thread_cache::ThreadCache;
 pub use memory::waiting::LoadResult;
 pub use parts::Parts;

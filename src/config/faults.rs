@@ -113,6 +113,12 @@ impl Faults {
         self.doubts.push(Fault { path: path.into(), message: message.into() });
     }
 
+    /// Each fault.
+    #[must_use]
+    pub fn list(&self) -> &[Fault] {
+        &self.list
+    }
+
     /// Every doubt, with its place.
     pub fn doubts(&self) -> impl Iterator<Item = String> {
         self.doubts.iter().map(|doubt| self.placed(doubt))

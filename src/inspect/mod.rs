@@ -2,10 +2,12 @@
 //! who shows them: HEARTHSIDE over the Redis port, `/api` on the admin port, and the command line. Never shows what a
 //! key holds.
 
+mod candidates;
 mod connected;
 mod events;
 mod explain;
 mod fact;
+mod history;
 mod mappings;
 mod slow;
 mod status;
@@ -13,10 +15,12 @@ mod subject;
 mod times;
 mod top;
 
+pub use candidates::CandidateFacts;
 pub use connected::ConnectedFacts;
 pub use events::{EventFacts, event_facts};
 pub use explain::Explanation;
 pub use fact::Fact;
+pub use history::{History, Sample};
 pub use mappings::MappingFacts;
 pub use slow::SlowFacts;
 pub use status::Status;

@@ -34,15 +34,16 @@ pub struct ConfigFacts {
 }
 
 /// Whether a part is there, since when, and if not, why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "docs/OPERATIONS.md explains the names")]
 pub struct LightFacts {
     pub state: &'static str,
     pub since: Option<String>,
     pub why: Option<String>,
+    pub took_ms: Option<f64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "docs/OPERATIONS.md explains the names")]
 pub struct StoreFacts {
     pub name: &'static str,
@@ -51,7 +52,7 @@ pub struct StoreFacts {
     pub takes_writes: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "docs/OPERATIONS.md explains the names")]
 pub struct UpstreamFacts {
     #[serde(flatten)]
@@ -71,7 +72,7 @@ pub struct ServerFacts {
     pub lost: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "docs/OPERATIONS.md explains the names")]
 pub struct FeedFacts {
     pub kind: &'static str,
@@ -115,7 +116,8 @@ impl LightFacts {
             Some(false) => "down",
             None => "unknown",
         };
-        Self { state, since: light.since.map(times::shown), why: light.why.clone() }
+        let took_ms = light.took.map(times::in_ms);
+        Self { state, since: light.since.map(times::shown), why: light.why.clone(), took_ms }
     }
 }
 

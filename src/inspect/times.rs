@@ -12,6 +12,11 @@ pub(super) fn shown(moment: UnixMs) -> String {
     format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }
 
+/// A time in milliseconds, to the microsecond.
+pub(super) fn in_ms(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
 /// The same of a moment of the process's clock.
 pub(super) fn of_tick(tick: Tick) -> String {
     let ago = i64::try_from(Tick::now().since(tick)).unwrap_or(i64::MAX);

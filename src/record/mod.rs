@@ -10,6 +10,7 @@
 
 mod body;
 mod collections;
+mod difference;
 mod edit;
 mod expire;
 mod random;
@@ -22,6 +23,7 @@ mod write;
 
 use std::collections::HashMap;
 
+pub use difference::Difference;
 pub use edit::{Change, Condition, Decimal, Edit, RowEdit};
 pub use expire::ExpireCommand;
 pub use read::{Answer, ReadError};

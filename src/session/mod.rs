@@ -33,6 +33,7 @@ use crate::command::Spec;
 use crate::errors;
 use crate::quota::Asker;
 use crate::resp::Proto;
+use crate::telemetry::PassedReader;
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Tally;
 use crate::telemetry::refusals::{Who, shown};
@@ -82,6 +83,8 @@ pub struct Session {
     pub closing: bool,
     /// Commands counted since the last batch.
     pub tally: Tally,
+    /// Which of its commands is looked at for what passes through most.
+    pub passed: PassedReader,
     /// How fast it asks.
     pub pace: Pace,
     /// Its MULTI came too fast: what EXEC is refused with.
@@ -128,6 +131,7 @@ impl Session {
             now: Tick::now(),
             closing: false,
             tally: Tally::default(),
+            passed: PassedReader::default(),
             pace: Pace::default(),
             discarded: None,
             user: first_user.clone(),

@@ -97,6 +97,12 @@ impl Bulkhead {
         mappings.entry(name).or_insert(new).clone()
     }
 
+    /// Forgets a mapping that is not in force.
+    pub(super) fn forget(&self, plan: &Plan) {
+        let mut mappings = self.mappings.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(mappings.remove(plan.mapping.pattern.text()));
+    }
+
     /// Waits for a turn of a mapping.
     ///
     /// # Errors

@@ -99,6 +99,11 @@ impl SharedLoads {
         Some(Lead { shared_loads: self.clone(), mapping, is_over: false })
     }
 
+    /// Forgets a mapping that is not in force.
+    pub(super) fn forget(&self, plan: &Plan) {
+        drop(self.lines().remove(name(plan)));
+    }
+
     /// Notes to how many of its keys a statement of this plan has come in time.
     pub(super) fn came_to(&self, plan: &Plan, count: usize, of: usize) {
         if let Some(line) = self.lines().get_mut(name(plan)) {

@@ -11,6 +11,7 @@ pub enum LastingPart {
     Deferring,
     Definitions,
     Flushing,
+    History,
     IdleConnections,
     Journal,
     PrivateServer,
@@ -34,7 +35,7 @@ pub enum LastingPart {
 }
 
 /// Each with its label in metrics, what it is, and what a panic of it means and what follows.
-const ALL: [(LastingPart, [&str; 3]); 27] = [
+const ALL: [(LastingPart, [&str; 3]); 28] = [
     (
         LastingPart::Accepting,
         ["accepting", "taking in clients", "One newcomer may have been closed; the others are taken in again"],
@@ -76,6 +77,10 @@ const ALL: [(LastingPart, [&str; 3]); 27] = [
     (
         LastingPart::Flushing,
         ["flushing", "the saving of deferred writes", "What waits is saved by the next attempt; nothing is lost"],
+    ),
+    (
+        LastingPart::History,
+        ["history", "the notes for the console's plots", "A few seconds are missing in them; it begins again"],
     ),
     (
         LastingPart::IdleConnections,

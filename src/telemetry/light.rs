@@ -1,6 +1,7 @@
 //! Whether a part that the sidecar needs is there, since when, and if it is not, why: what an operator looks at first.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::clock::UnixMs;
 
@@ -19,6 +20,8 @@ pub struct Shown {
     pub why: Option<String>,
     /// When it was last heard of.
     pub heard: Option<UnixMs>,
+    /// How long its last sign of life took.
+    pub took: Option<Duration>,
 }
 
 impl Light {
@@ -36,6 +39,11 @@ impl Light {
         shown.heard = Some(now);
     }
 
+    /// It has answered after so long.
+    pub fn took(&self, time: Duration) {
+        self.lock().took = Some(time);
+    }
+
     /// It is not there now.
     pub fn down(&self, why: &str) {
         let mut shown = self.lock();
@@ -43,7 +51,7 @@ impl Light {
             shown.is_up = Some(false);
             shown.since = Some(UnixMs::now());
         }
-        shown.why = Some(why.to_owned());
+        (shown.why, shown.took) = (Some(why.to_owned()), None);
     }
 
     /// As it is now.

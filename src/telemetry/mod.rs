@@ -27,4 +27,4 @@ pub use lasting_part::LastingPart;
 pub use light::Light;
 pub use log_throttle::LogThrottle;
 pub use metrics::Metrics;
-pub use top::{TopKeys, TopKind, TopReader};
+pub use top::{PassedReader, TopKeys, TopKind, TopReader};

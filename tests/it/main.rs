@@ -16,6 +16,7 @@ static ALLOCATOR: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::Syste
 mod access;
 mod cluster;
 mod consistency;
+mod console;
 mod differential;
 mod faults;
 mod hosts;

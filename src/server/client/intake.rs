@@ -128,6 +128,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A request that is no part of a transaction. Inlined where every request passes: a route is large to hand on.
     #[inline(always)]
     pub(super) fn take_routed(&mut self, length: usize, route: Route) -> Next {
+        if matches!(route, Route::PassThrough(_)) && self.session.passed.is_due(self.session.tally.total) {
+            self.count_passed(length);
+        }
         let is_skipped = self.begin_reply(&route, self.scanner.spans().len());
         if self.services.policy.audits && matches!(route, Route::PassThrough(_) | Route::Unanswered) {
             let at = self.batch.length();
@@ -142,6 +145,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Route::Transaction(Transaction::Multi, _) if self.may_look_ahead() => self.take_multi(length, route),
             route => self.answer_in_place(length, route),
         }
+    }
+
+    /// Counts the form of the key that a request names, if it names one.
+    #[cold]
+    fn count_passed(&mut self, length: usize) {
+        let at = self.batch.length();
+        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        let Some(spec) = self.session.spec else { return };
+        let Some(at) = spec.only_key.filter(|at| *at < request.len()) else { return };
+        let (number, top) = (self.session.tally.total, &self.services.metrics.cache.top);
+        self.session.passed.count(number, &spec.name, request.arg(at), top);
     }
 
     /// A long request that had to be gathered.

@@ -98,6 +98,18 @@ impl Store {
         clean::remove(&self.with_triggers()?, patience).await
     }
 
+    /// The SQL that makes the change triggers of these mappings, or the publication where it takes their place.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn trigger_script(&self, mappings: &[Mapping]) -> Result<String, StoreError> {
+        if self.taken_feed().is_some_and(|taken| taken.kind == FeedKind::Replication) {
+            return Ok(super::publication::script(mappings, &self.settings.publication));
+        }
+        let names = Names::of(&self.with_triggers()?, mappings).await?;
+        Ok(script::script(mappings, &names, means(self.settings.feed)))
+    }
+
     /// The statements that give a role what these mappings need.
     ///
     /// # Errors

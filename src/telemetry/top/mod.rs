@@ -1,6 +1,7 @@
 //! The keys of the last minute that were read most, missed most, forgotten most, and whose records were the longest to
 //! send. Each thread counts its own reads, and of many only some, which count for the others.
 
+mod passed;
 mod sketch;
 mod window;
 
@@ -9,6 +10,8 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+
+pub use passed::PassedReader;
 
 use super::clock::Tick;
 use window::Window;
@@ -35,6 +38,7 @@ pub struct TopKeys {
     readers: Mutex<Vec<Arc<Mutex<Read>>>>,
     misses: Mutex<Window>,
     invalidations: Mutex<Window>,
+    passed: Mutex<Window>,
 }
 
 /// What one thread has read.
@@ -134,6 +138,18 @@ impl TopKeys {
             TopKind::Bytes => self.each_reader(|read| read.bytes.add_to(&mut sum, now)),
         }
         let mut all: Vec<(Bytes, u64)> = sum.into_iter().filter(|(_, count)| *count > 0).collect();
+        all.sort_unstable_by(|(a, x), (b, y)| y.cmp(x).then_with(|| a.cmp(b)));
+        all.truncate(most);
+        all
+    }
+
+    /// The first `most` of what passed through in the last minute: a command and the form of its key, and how often.
+    #[must_use]
+    pub fn passed(&self, most: usize) -> Vec<(String, u64)> {
+        let mut sum = HashMap::new();
+        lock(&self.passed).add_to(&mut sum, Tick::now());
+        let text = |form: Bytes| String::from_utf8_lossy(&form).into_owned();
+        let mut all: Vec<(String, u64)> = sum.into_iter().map(|(form, count)| (text(form), count)).collect();
         all.sort_unstable_by(|(a, x), (b, y)| y.cmp(x).then_with(|| a.cmp(b)));
         all.truncate(most);
         all

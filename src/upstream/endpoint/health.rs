@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::Value;
 use redis::aio::MultiplexedConnection;
@@ -142,8 +142,10 @@ async fn follow_primary(connection: &mut MultiplexedConnection, endpoint: &Endpo
 }
 
 async fn ping(connection: &mut MultiplexedConnection, metrics: &UpstreamMetrics) -> Result<(), String> {
+    let asked = Instant::now();
     let answer = redis::cmd(PING[0]).arg(PING[1]).query_async::<()>(connection).await;
     let is_forbidden = answer.as_ref().is_err_and(is_forbidden);
+    metrics.light.took(asked.elapsed());
     metrics.forbidden.note("PING", is_forbidden);
     if is_forbidden { Ok(()) } else { answer.map_err(|error| error.to_string()) }
 }

@@ -85,6 +85,9 @@ fn works(part: &str, sidecar: &Sidecar, postgres: &Postgres) {
             assert_eq!(wire.ask("HSET a:1 seen 5"), ":0\r\n");
             until("it is saved", || postgres.sql("SELECT seen FROM a WHERE id = 1") == "5");
         }
+        "history" => {
+            until("the console has a past", || request(sidecar, "GET", "/api/history").1.contains("at_ms"));
+        }
         "reaper" => {
             let idle = sidecar.wire();
             is("hearthside_clients_idle_total", 1.0);
@@ -135,6 +138,7 @@ fn every_part_begins_again() {
         "deferring",
         "definitions",
         "flushing",
+        "history",
         "idle_connections",
         "reading_again",
         "reaper",

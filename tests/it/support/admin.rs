@@ -15,6 +15,12 @@ pub fn request_with(sidecar: &Sidecar, method: &str, path: &str, headers: &str) 
     request_at(sidecar.logged_port("admin port").expect("an admin port"), method, path, headers)
 }
 
+/// The same, with a body.
+pub fn post_with(sidecar: &Sidecar, path: &str, headers: &str, body: &str) -> (u16, String) {
+    // What the head ends with stands behind the body, where nobody reads it.
+    request_with(sidecar, "POST", path, &format!("{headers}Content-Length: {}\r\n\r\n{body}", body.len()))
+}
+
 fn request_at(port: u16, method: &str, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n").expect("sends");

@@ -2,6 +2,7 @@
 //! Everything lives in temporary folders and on free ports, and ends with the test.
 
 pub mod admin;
+pub mod browser;
 pub mod certificates;
 pub mod clusters;
 pub mod nodes;

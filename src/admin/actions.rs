@@ -1,0 +1,80 @@
+//! What the console does: forgets keys, reads again, pauses and resumes, makes triggers. It is for a token alone.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+
+use super::{Admin, api, compare, draft, invalidate, reload, starting};
+use crate::errors;
+
+/// How long commands are held back where nobody says it.
+const PAUSE: u64 = 30_000;
+
+/// How long one attempt to make a trigger waits for a table's lock.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the console does, and what it shows of values: for nobody where there is no token that could be shown.
+pub(super) fn routes(admin: &Admin) -> Router<Admin> {
+    Router::new()
+        .route("/api/forget", post(invalidate))
+        .route("/api/reload", post(reload))
+        .route("/api/pause", post(pause))
+        .route("/api/resume", post(resume))
+        .route("/api/triggers", post(triggers))
+        .route("/api/compare", post(compare::compare))
+        .route("/api/candidates", get(api::candidates))
+        .route("/api/tables", get(draft::tables))
+        .route("/api/draft", post(draft::draft))
+        .route_layer(middleware::from_fn_with_state(admin.clone(), has_token))
+}
+
+/// Lets a request through where `admin.token_file` is set: whoever asks has shown the token then.
+async fn has_token(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    if admin.token.is_some() {
+        return next.run(request).await;
+    }
+    let text = "set admin.token_file: what changes something, or shows what keys hold, is for a token alone\n";
+    (StatusCode::FORBIDDEN, text).into_response()
+}
+
+#[derive(Deserialize)]
+struct Length {
+    ms: Option<u64>,
+}
+
+/// `POST /api/pause[?ms=<milliseconds>]` answers when nothing is under way on a lane any more, as HEARTHSIDE PAUSE.
+async fn pause(State(admin): State<Admin>, Query(length): Query<Length>) -> Response {
+    let Some(subject) = admin.readiness.subject() else { return starting() };
+    let endpoint = subject.upstream.clone();
+    let patience = endpoint.settings.queue_timeout;
+    let quiet = endpoint.pause(Duration::from_millis(length.ms.unwrap_or(PAUSE)));
+    match tokio::time::timeout(patience, quiet).await {
+        Ok(()) => "paused\n".into_response(),
+        Err(_) => (StatusCode::CONFLICT, format!("{}\n", errors::hearthside::NOT_QUIET.trim_start_matches("ERR ")))
+            .into_response(),
+    }
+}
+
+/// `POST /api/resume`
+async fn resume(State(admin): State<Admin>) -> Response {
+    let Some(subject) = admin.readiness.subject() else { return starting() };
+    subject.upstream.resume();
+    "resumed\n".into_response()
+}
+
+/// `POST /api/triggers` makes those that the mappings in force lack, as `hearthside triggers --install`.
+async fn triggers(State(admin): State<Admin>) -> Response {
+    let Some(subject) = admin.readiness.subject() else { return starting() };
+    match subject.store.install_triggers(&subject.mappings.list, PATIENCE).await {
+        Ok(report) if report.failed.is_empty() && report.done.is_empty() => "nothing to do\n".into_response(),
+        Ok(report) if report.failed.is_empty() => format!("{}\n", report.done.join("\n")).into_response(),
+        Ok(report) => (StatusCode::CONFLICT, format!("{}\n", report.failed.join("\n"))).into_response(),
+        Err(error) => (StatusCode::CONFLICT, format!("{error}\n")).into_response(),
+    }
+}

@@ -1,0 +1,90 @@
+//! In what two values of one key differ. Pure.
+
+use crate::config::Shape;
+
+use super::Record;
+
+/// One field, element or member that differs; the value of a string has no name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference<'r> {
+    /// The field or member, or the place of an element in its list.
+    pub name: String,
+    /// What the first has there, if anything.
+    pub first: Option<&'r [u8]>,
+    /// What the second has there, if anything.
+    pub second: Option<&'r [u8]>,
+}
+
+impl Record {
+    /// Where two values of one key differ. One that is not there has nothing.
+    #[must_use]
+    pub fn differences<'r>(first: Option<&'r Self>, second: Option<&'r Self>) -> Vec<Difference<'r>> {
+        let of = |record: Option<&'r Self>, name: &[u8], at: usize| record.and_then(|record| record.part(name, at));
+        let parts = |record: Option<&'r Self>| record.map_or(0, Self::len);
+        let named = |record: &'r Self, at: usize| (record.part_name(at), record.name(at), at);
+        let firsts = first.into_iter().flat_map(|record| (0..record.len()).map(move |at| named(record, at)));
+        let is_new = |(_, name, at): &(String, &[u8], usize)| of(first, name, *at).is_none();
+        let news = second.into_iter().flat_map(|record| (0..parts(second)).map(move |at| named(record, at)));
+        let all = firsts.chain(news.filter(is_new));
+        let found = all.map(|(shown, name, at)| Difference {
+            name: shown,
+            first: of(first, name, at),
+            second: of(second, name, at),
+        });
+        found.filter(|difference| difference.first != difference.second).collect()
+    }
+
+    /// The fields of a hash with their values, members of a set, elements of a list, or a string's value, as they are
+    /// shown.
+    pub fn parts(&self) -> impl Iterator<Item = (String, &[u8])> {
+        (0..self.len()).filter_map(|at| Some((self.part_name(at), self.part(self.name(at), at)?)))
+    }
+
+    fn part_name(&self, at: usize) -> String {
+        match self.shape {
+            Shape::Hash | Shape::Set => String::from_utf8_lossy(self.name(at)).into_owned(),
+            Shape::List => at.to_string(),
+            Shape::String => String::new(),
+        }
+    }
+
+    /// What is under a name, or at a place where names mean nothing.
+    fn part(&self, name: &[u8], at: usize) -> Option<&[u8]> {
+        match self.shape {
+            Shape::Hash => self.find(name).map(|i| self.text(i * 2 + 1)),
+            Shape::Set => self.find(name).map(|i| self.text(i)),
+            Shape::List | Shape::String => (at < self.len()).then(|| self.text(at)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Record;
+
+    fn told(first: Option<&Record>, second: Option<&Record>) -> Vec<(String, String, String)> {
+        let text = |bytes: Option<&[u8]>| bytes.map_or("-".into(), |bytes| String::from_utf8_lossy(bytes).into_owned());
+        let differences = Record::differences(first, second);
+        differences.into_iter().map(|it| (it.name, text(it.first), text(it.second))).collect()
+    }
+
+    fn expected(texts: &[[&str; 3]]) -> Vec<(String, String, String)> {
+        texts.iter().map(|[a, b, c]| ((*a).to_owned(), (*b).to_owned(), (*c).to_owned())).collect()
+    }
+
+    #[test]
+    fn fields_members_elements_and_strings_are_told_where_they_differ() {
+        let hash = |pairs: &[(&str, &str)]| Record::hash(pairs).expect("a record");
+        let (a, b) = (hash(&[("x", "1"), ("y", "2"), ("z", "3")]), hash(&[("z", "4"), ("y", "2"), ("w", "5")]));
+        assert_eq!(told(Some(&a), Some(&b)), expected(&[["x", "1", "-"], ["z", "3", "4"], ["w", "-", "5"]]));
+        assert_eq!(told(Some(&a), Some(&a)), []);
+        let set = |members: &[&str]| Record::set(members).expect("a record");
+        assert_eq!(told(Some(&set(&["a", "b"])), Some(&set(&["b"]))), expected(&[["a", "a", "-"]]));
+        let list = |elements: &[&str]| Record::list(elements).expect("a record");
+        let (short, long) = (list(&["a", "b"]), list(&["a", "c", "d"]));
+        assert_eq!(told(Some(&short), Some(&long)), expected(&[["1", "b", "c"], ["2", "-", "d"]]));
+        let string = Record::string(b"v").expect("a record");
+        assert_eq!(told(Some(&string), None), expected(&[["", "v", "-"]]));
+        assert_eq!(a.parts().map(|(name, _)| name).collect::<Vec<_>>(), ["x", "y", "z"]);
+    }
+}

@@ -1,0 +1,7 @@
+//! The console of the admin port, in a real Chromium.
+
+mod acts;
+mod appearance;
+mod looks;
+mod mapping;
+mod page;
