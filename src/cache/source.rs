@@ -70,6 +70,7 @@ impl Cached {
     /// What was loaded before is not served any more, for this reason.
     pub(super) fn raise_epoch(&self, why: Cause) {
         self.epoch.fetch_add(1, SeqCst);
+        tracing::debug!(mapping = self.name(), cause = why.name(), "everything in memory of a mapping is forgotten");
         self.counts.invalidated();
         self.traces.note_all(why);
     }

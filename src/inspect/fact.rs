@@ -69,7 +69,7 @@ impl Fact {
     pub fn text(&self) -> String {
         let mut out = String::new();
         self.write(0, &mut out);
-        out
+        if out.is_empty() { "none\n".to_owned() } else { out }
     }
 
     /// On one line, unless it has parts.

@@ -20,6 +20,12 @@ impl Memory {
     /// What was in memory of a key has been forgotten.
     pub(super) fn forgot(&self, key: &[u8], entry: &Entry, why: Cause) {
         let (Some(cached), now) = (self.source.cached(entry.mapping), Tick::now()) else { return };
+        tracing::debug!(
+            mapping = cached.name(),
+            key = %String::from_utf8_lossy(key),
+            cause = why.name(),
+            "what was in memory of a key is forgotten"
+        );
         cached.counts.invalidated();
         self.metrics.top.forgot(key, now);
         match entry.is_expired(now) {

@@ -112,6 +112,13 @@ impl Memory {
         };
         let result = result.map(|record| self.lay_over(load.key(), waiting, record));
         let time = begun.elapsed();
+        tracing::debug!(
+            mapping = cached.name(),
+            key = %String::from_utf8_lossy(load.key()),
+            ms = time.as_secs_f64() * 1000.0,
+            error = result.as_ref().err().map(tracing::field::display),
+            "a key was loaded"
+        );
         self.count_load(cached, &result, time);
         self.note_slow(cached, SlowKind::Load, load.key(), (time, result.as_ref().err()));
         let entry = |record| {

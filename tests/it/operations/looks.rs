@@ -352,3 +352,28 @@ fn warnings_are_events_that_are_counted_and_clients_are_listed() {
     sidecar.signal("HUP");
     until("so is a reload", || event("SIGHUP: the configuration is reloaded").is_some_and(|it| it["level"] == "info"));
 }
+
+#[test]
+fn the_debug_log_follows_a_key_and_never_shows_what_it_holds() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = demo(&redis, &postgres).set("LOG__LEVEL", "info,hearthside=debug").start();
+    let mut wire = sidecar.wire();
+    postgres.sql("UPDATE sessions SET worker_id = 'a-secret-place' WHERE character_id = 1");
+    assert!(wire.ask("HGET player:1:session worker_id").contains("a-secret-place"));
+    wire.ask("EXISTS player:1:session elsewhere");
+    wire.ask("HGET item:apple:def name");
+    postgres.sql("UPDATE sessions SET hp = 1 WHERE character_id = 1");
+    let said = |words: &[&str]| sidecar.log().lines().any(|line| words.iter().all(|word| line.contains(word)));
+    for words in [
+        &["an owned key is asked for", "command=\"hget\"", "key=player:1:session", "mapping=\"player:"][..],
+        &["an owned key is asked for", "key=item:apple:def"],
+        &["several keys are asked for", "command=\"exists\"", "keys=2"],
+        &["a key was loaded", "key=player:1:session", "ms="],
+        &["what was in memory of a key is forgotten", "key=player:1:session", "cause=\"change\""],
+        &["everything in memory of a mapping is forgotten", "cause=\"start\""],
+    ] {
+        until(&format!("{words:?} is said"), || said(words));
+    }
+    assert!(!sidecar.log().contains("secret"));
+    assert!(wire.ask("HOTKEYS GET").starts_with("-ERR unknown command"), "as the upstream says");
+}
