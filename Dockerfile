@@ -1,9 +1,11 @@
-# Build: docker build -t hearthside .
+# Build: docker build -t hearthside --build-arg HEARTHSIDE_COMMIT=$(git rev-parse --short=12 HEAD) .
 # Run:   docker run -p 6380:6380 -e HEARTHSIDE__UPSTREAM__URL=redis://redis:6379 -e HEARTHSIDE__STORE__URL=postgres://... hearthside
 FROM rust:1.95.0-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
+# What HEARTHSIDE STATUS says that this is; a checkout's .git is not copied.
+ARG HEARTHSIDE_COMMIT=""
 RUN cargo build --release --locked --bin hearthside
 
 FROM debian:bookworm-slim

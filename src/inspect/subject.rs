@@ -52,8 +52,8 @@ impl About {
 
     /// The commit that the program was built from, where whoever built it said so.
     #[must_use]
-    pub const fn commit() -> Option<&'static str> {
-        option_env!("HEARTHSIDE_COMMIT")
+    pub fn commit() -> Option<&'static str> {
+        option_env!("HEARTHSIDE_COMMIT").filter(|commit| !commit.is_empty())
     }
 
     /// When the process began.
