@@ -7,6 +7,7 @@ mod flags;
 mod generation;
 mod invalidations;
 mod line;
+mod monitors;
 mod summons;
 mod traffic;
 
@@ -23,6 +24,7 @@ pub use census::Census;
 pub use filter::{Asker, Filter, Listing};
 pub use generation::Generation;
 pub use invalidations::Invalidations;
+pub use monitors::{Monitors, Unread, Watching};
 pub use summons::Summons;
 pub use traffic::{Held, Traffic};
 
@@ -40,6 +42,8 @@ pub struct Registry {
     buffers: Arc<Buffers>,
     /// When the last quarter of a minute ended: a [`Tick`].
     marked_at: AtomicU64,
+    /// Those that monitor.
+    pub monitors: Arc<Monitors>,
 }
 
 /// One client, as the others may see it.

@@ -10,6 +10,7 @@ mod info;
 mod info_clients;
 mod info_nodes;
 pub mod listing;
+mod monitored;
 mod newest;
 pub mod owned;
 mod pace;

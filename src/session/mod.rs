@@ -80,6 +80,8 @@ pub struct Session {
     /// The clock of the batch that is being answered: one look per batch, not per command.
     pub now: Tick,
     /// Set when the connection is to be closed once everything owed has been written.
+    /// Somebody looks on at what is asked.
+    pub is_shown: bool,
     pub closing: bool,
     /// Commands counted since the last batch.
     pub tally: Tally,
@@ -130,6 +132,7 @@ impl Session {
             home,
             now: Tick::now(),
             closing: false,
+            is_shown: false,
             tally: Tally::default(),
             passed: PassedReader::default(),
             pace: Pace::default(),

@@ -98,6 +98,12 @@ impl UnixMs {
     }
 }
 
+/// This moment of the wall clock: microseconds since 1970.
+#[must_use]
+pub fn unix_micros() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64)
+}
+
 /// A duration in whole milliseconds.
 #[must_use]
 pub const fn millis(duration: Duration) -> u64 {

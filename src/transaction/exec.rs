@@ -36,6 +36,19 @@ impl Transaction {
         if self.exec.is_some() {
             return Taken::Waits(Wait::Decision, route);
         }
+        let is_shown = desk.shows() && !self.asks_upstream();
+        if is_shown {
+            self.show_multi(desk);
+        }
+        let taken = self.begun(desk, route);
+        if is_shown && !matches!(taken, Taken::Waits(..)) {
+            desk.services.show_word(desk.session, "EXEC");
+        }
+        taken
+    }
+
+    /// What EXEC does before anything is decided.
+    fn begun(&mut self, desk: &mut Desk<'_>, route: Route) -> Taken {
         let is_lost = self.asks_upstream() && desk.session.way.transacting().is_none_or(Pinned::is_lost);
         match () {
             () if self.dirty => self.abort(desk, errors::as_redis::DISCARDED),
@@ -62,7 +75,7 @@ impl Transaction {
     }
 
     /// The upstream has a part in it, if only what it watches.
-    const fn asks_upstream(&self) -> bool {
+    pub(super) const fn asks_upstream(&self) -> bool {
         self.is_open || self.watching
     }
 
@@ -91,6 +104,15 @@ impl Transaction {
 
     /// Does the store's part as far as it can be undone; `Some` when the transaction has ended with that.
     pub async fn prepare(&mut self, desk: &mut Desk<'_>) -> Option<Taken> {
+        let is_shown = desk.shows() && !self.asks_upstream();
+        let taken = self.prepared(desk).await;
+        if is_shown && taken.is_some() {
+            desk.services.show_word(desk.session, "EXEC");
+        }
+        taken
+    }
+
+    async fn prepared(&mut self, desk: &mut Desk<'_>) -> Option<Taken> {
         // A reload came while EXEC waited, and nothing has been done yet.
         if self.is_outdated && !self.is_asked() {
             return Some(self.abort(desk, errors::transaction::OUTDATED));
@@ -143,6 +165,7 @@ impl Transaction {
     pub async fn run_all(&mut self, desk: &mut Desk<'_>) -> Taken {
         let Some(Exec { part, ticket, prepared }) = self.exec.take() else { return Taken::Answered };
         // Nothing is committed in the store before the upstream has said that it is done there.
+        let is_shown = desk.shows() && !self.asks_upstream();
         let loss = if part.writes() { PART_LOSS } else { EXEC_LOSS };
         let ticket = ticket.or_else(|| self.ask(desk, loss));
         let theirs = match ticket {
@@ -165,7 +188,11 @@ impl Transaction {
             None => Ok(AllDone::default()),
             Some(prepared) => prepared.commit().await,
         };
-        Taken::Ended(splice(desk, queue, Sources { elements, kept, answers: part.answers, done }).await)
+        let reply = splice(desk, queue, Sources { elements, kept, answers: part.answers, done }).await;
+        if is_shown {
+            desk.services.show_word(desk.session, "EXEC");
+        }
+        Taken::Ended(reply)
     }
 }
 

@@ -86,6 +86,11 @@ impl<'a> Desk<'a> {
         Self { services, session, out, pushes: None, is_refused: false }
     }
 
+    /// True when monitors are to be shown what is done here.
+    fn shows(&self) -> bool {
+        self.services.clients.monitors.is_any() && !self.services.upstream.is_cluster()
+    }
+
     /// Where push messages go: among the replies, unless those are muted.
     fn pushes(&mut self) -> &mut BytesMut {
         match &mut self.pushes {
@@ -227,12 +232,23 @@ impl Transaction {
             Command::Discard if !self.in_multi => encode::error(desk.out, errors::as_redis::DISCARD_WITHOUT_MULTI),
             Command::Unwatch | Command::Discard => {
                 encode::simple(desk.out, "OK");
+                if desk.shows() && !self.asks_upstream() {
+                    self.show_multi(desk);
+                    desk.services.show(desk.session, request);
+                }
                 return self.end();
             }
             Command::Exec if self.in_multi => return self.exec(desk, route),
             Command::Exec => encode::error(desk.out, errors::as_redis::EXEC_WITHOUT_MULTI),
         }
         Taken::Answered
+    }
+
+    /// The upstream has not shown it.
+    fn show_multi(&self, desk: &Desk<'_>) {
+        if self.in_multi {
+            desk.services.show_word(desk.session, "MULTI");
+        }
     }
 
     fn queue(&mut self, desk: &mut Desk<'_>, request: &Request<'_>, route: Route) -> Taken {

@@ -44,6 +44,14 @@ pub(super) async fn splice(desk: &mut Desk<'_>, queued: Queue, from: Sources) ->
             desk.session.way.transacting_mut().into_iter().for_each(Pinned::moved);
             return Pieces::default();
         }
+        if let Queued::Here(request, route) = &command
+            && desk.services.is_watched()
+        {
+            desk.services.log_routed(desk.session, &request.view(), route);
+            if desk.shows() {
+                desk.services.show(desk.session, &request.view());
+            }
+        }
         match command {
             Queued::Here(request, route) => {
                 let begin = desk.out.len();

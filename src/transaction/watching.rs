@@ -67,6 +67,9 @@ impl Transaction {
             }
         }
         self.watching_keys += request.len() - 1;
+        if desk.shows() {
+            desk.services.show(desk.session, &request);
+        }
         if words.len() == 1 {
             encode::simple(desk.out, "OK");
             return Taken::Answered;

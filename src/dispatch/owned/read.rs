@@ -18,7 +18,6 @@ impl Call<'_> {
         if !key.spec.accepts(self.request.len()) {
             return self.wrong_arity(key.spec);
         }
-        self.log_asked(key);
         let snapshot = self.services.owned.definitions.snapshot();
         let view = View { record: snapshot.get(key.mapping, self.request.arg(key.at)), expires_in: None };
         self.session.tally.add(RouteLabel::Definition, outcome(view.record.is_some()), 1);
@@ -33,7 +32,6 @@ impl Call<'_> {
         if !key.spec.accepts(self.request.len()) {
             return self.wrong_arity(key.spec);
         }
-        self.log_asked(key);
         let flow = match verb {
             Verb::Read(answer) => self.read(key, Reading { answer, renews: true }),
             Verb::Inspect(answer) => self.read(key, Reading { answer, renews: false }),
@@ -44,18 +42,6 @@ impl Call<'_> {
             Flow::Later(reply) => self.measured(key, &verb, reply),
             flow => flow,
         }
-    }
-
-    /// Logs, at the level of debugging, what is asked of an owned key.
-    #[inline]
-    fn log_asked(&self, key: OwnedKey) {
-        tracing::debug!(
-            client = self.session.peer.id,
-            command = key.spec.name,
-            mapping = self.services.router.pattern(key.mapping),
-            key = %String::from_utf8_lossy(self.request.arg(key.at)),
-            "an owned key is asked for"
-        );
     }
 
     fn read(&mut self, key: OwnedKey, reading: Reading) -> Flow {

@@ -72,8 +72,6 @@ impl Call<'_> {
             return self.wrong_arity(keys.spec);
         }
         self.session.tally.add(RouteLabel::Split, Outcome::Ok, 1);
-        let (client, command) = (self.session.peer.id, &*keys.spec.name);
-        tracing::debug!(client, command, keys = keys.keys.len(), "several keys are asked for, some of them owned");
         if let Some(refusal) = self.undeletable(keys) {
             return self.refuse(&refusal);
         }

@@ -134,7 +134,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         let begins = pin == Pin::Monitor || !request.view().is(2, "NO");
         if let Some(own) = self.session.way.connection().filter(|_| begins) {
-            own.will_listen(pin == Pin::Monitor);
+            match pin {
+                Pin::Monitor => own.will_monitor(self.services.upstream.is_cluster()),
+                _ => own.will_listen(),
+            }
         }
         let Some(reply) = self.call_own(&request.bytes()).await else { return Ok(()) };
         if let Some(state) = self.session.way.state_mut().filter(|_| begins && &reply[..] == b"+OK\r\n") {
@@ -163,6 +166,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.follow_inbox();
         let way = &self.session.way;
         let (id, state) = (way.connection().and_then(|own| own.id), way.state());
+        self.connection.replies.unsolicited.watching = match self.connection.replies.unsolicited.watching.take() {
+            _ if !state.monitor => None,
+            Some(watching) => Some(watching),
+            None => {
+                let (most, holding) = (self.services.policy.subscriber_output, self.session.peer.holding.clone());
+                Some(self.services.clients.monitors.join(most, holding))
+            }
+        };
         let node = way.connection().and_then(Pinned::node);
         let subscribed = self.session.subscribed();
         self.session.peer.update(|peer| {

@@ -18,6 +18,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// else of it is under way. Everything before it has been answered.
     pub(super) async fn explain(&mut self, unknown: Unknown, request: &OwnedRequest) -> Result<Option<Exclusive>, End> {
         let route = self.explained(unknown, request).await?;
+        if self.session.is_shown && unknown == Unknown::Name {
+            self.services.show_routed(&self.session, &request.view(), &route);
+        }
         let next = match route {
             Route::PassThrough(_) if request.bytes().len() >= LONG && !self.session.way.is_dedicated() => {
                 Next::Exclusive(Exclusive::Long(request.clone()))

@@ -12,7 +12,7 @@ use crate::command::{OwnedRequest, Request};
 use crate::config::AuthMode;
 use crate::dispatch::{Exclusive, Flow, Services};
 use crate::resp::encode;
-use crate::resp::request::{RequestFault, Scan};
+use crate::resp::request::{RequestFault, RequestScanner, Scan};
 use crate::route::{Local, Route, Transaction};
 use crate::session::{ReplyMode, Session, Written};
 use crate::telemetry::clock::Tick;
@@ -23,6 +23,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Answers every whole request in the buffer, up to one that needs the client alone.
     pub(super) fn take_requests(&mut self) -> Next {
         self.session.now = Tick::now();
+        self.session.is_shown = self.services.is_watched();
         let is_settled = self.connection.replies.is_settled();
         if is_settled {
             self.session.written = Written::Nowhere;
@@ -131,6 +132,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if matches!(route, Route::PassThrough(_)) && self.session.passed.is_due(self.session.tally.total) {
             self.count_passed(length);
         }
+        if self.session.is_shown {
+            self.show_taken(length, &route);
+        }
         let is_skipped = self.begin_reply(&route, self.scanner.spans().len());
         if self.services.policy.audits && matches!(route, Route::PassThrough(_) | Route::Unanswered) {
             let at = self.batch.length();
@@ -156,6 +160,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let Some(at) = spec.only_key.filter(|at| *at < request.len()) else { return };
         let (number, top) = (self.session.tally.total, &self.services.metrics.cache.top);
         self.session.passed.count(number, &spec.name, request.arg(at), top);
+    }
+
+    /// Shows the request behind the batch to those who monitor.
+    #[cold]
+    fn show_taken(&self, length: usize, route: &Route) {
+        let at = self.batch.length();
+        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        self.services.show_routed(&self.session, &request, route);
     }
 
     /// A long request that had to be gathered.
@@ -205,12 +217,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         match self.lookahead.look(&self.services, &mut self.session, &self.connection.incoming[from..], length) {
             Ahead::Whole(length, requests, to) => {
                 self.session.to = to;
+                if self.session.is_shown && self.services.upstream.is_cluster() {
+                    self.show_all(&self.connection.incoming[from..from + length]);
+                }
                 self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, u64::from(requests) - 1);
                 self.services.charge(&mut self.session, u64::from(requests) - 1);
                 self.gather(length, false, Expect::Replies(requests), false)
             }
             Ahead::Unfinished => Next::ReadSoon,
             Ahead::Other => self.answer_in_place(length, route),
+        }
+    }
+
+    /// Shows every request of `bytes` to those who monitor.
+    #[cold]
+    fn show_all(&self, mut bytes: &[u8]) {
+        let (mut scanner, limits) = (RequestScanner::default(), &self.connection.limits);
+        scanner.set_limits(limits.request_argument.0, limits.request_arguments);
+        while let Ok(Scan::Complete(length)) = scanner.scan(bytes) {
+            self.services.show(&self.session, &Request::new(&bytes[..length], scanner.spans()));
+            bytes = &bytes[length..];
         }
     }
 
@@ -245,6 +271,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.forget_caching(true);
         }
         self.begin_reply(&route, request.view().len());
+        if self.session.is_shown {
+            self.services.show_routed(&self.session, &request.view(), &route);
+        }
         answer(&self.services, &mut self.session, &mut self.connection.replies, &request.view(), route)
     }
 

@@ -128,6 +128,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             return None;
         }
         if matches!(route, Route::PassThrough(_)) && matches!(self.session.to, To::Slot(_)) {
+            if self.session.is_shown {
+                self.services.show(&self.session, &request);
+            }
             let request = OwnedRequest::copy(&request);
             self.connection.incoming.advance(length);
             return Some(Next::Exclusive(Exclusive::Opted(request)));

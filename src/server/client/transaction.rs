@@ -232,6 +232,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if let Route::Unknown(unknown) = route {
             route = self.explained(unknown, request).await?;
         }
+        if self.session.is_shown && self.services.upstream.is_cluster() && !matches!(route, Route::Refused(_)) {
+            self.services.show(&self.session, &request.view());
+        }
         let (taken, out) = loop {
             match self.take_one(request, route) {
                 (Taken::Waits(Wait::Connection, again), _) => {

@@ -8,7 +8,7 @@ use bytes::BufMut;
 
 use super::heard::Heard;
 use super::output::Output;
-use crate::clients::Peer;
+use crate::clients::{Peer, Unread, Watching};
 use crate::resp::{Proto, invalidation};
 use crate::upstream::{Broken, Ceased, Inbox, Subscriber};
 
@@ -36,6 +36,12 @@ impl From<Ceased> for Stopped {
     }
 }
 
+impl From<Unread> for Stopped {
+    fn from(_: Unread) -> Self {
+        Self::Overflowed
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Unsolicited {
     /// Of the client's dedicated connection.
@@ -46,6 +52,8 @@ pub(super) struct Unsolicited {
     pub(super) proto: Proto,
     /// Of a client that tracks its keys behind a cluster: its own connections.
     pub(super) heard: Option<Box<Heard>>,
+    /// What others ask, of a client that monitors.
+    pub(super) watching: Option<Watching>,
     /// The client, which others may have named to be told of their keys.
     pub(super) peer: Option<Arc<Peer>>,
 }
@@ -57,6 +65,7 @@ impl Unsolicited {
         self.inbox.is_none()
             && self.subscriber.is_none()
             && self.heard.is_none()
+            && self.watching.is_none()
             && self.peer.as_ref().is_none_or(|peer| !peer.invalidations.is_any())
     }
 
@@ -93,9 +102,10 @@ impl Unsolicited {
         }
     }
 
-    /// Wakes the task of `cx` when a shared message comes; while nothing can be written, they may become too many to
-    /// hold.
+    /// Wakes the task of `cx` when a shared message or a monitor's line comes; while nothing can be written, they may
+    /// become too many to hold.
     pub(super) fn watch(&self, cx: &Context<'_>) -> Result<(), Stopped> {
+        self.watching.as_ref().map_or(Ok(()), |watching| watching.watch(cx))?;
         Ok(self.subscriber.as_ref().map_or(Ok(()), |subscriber| subscriber.watch(cx))?)
     }
 
@@ -104,6 +114,13 @@ impl Unsolicited {
         self.tell_of_others(out);
         if let Some(heard) = &mut self.heard {
             heard.poll(cx, out, enough);
+        }
+        // What is shown here has happened before what comes of the upstream.
+        while let (Some(watching), true) = (&self.watching, out.len() < enough) {
+            match watching.poll_take(cx) {
+                Poll::Pending => break,
+                Poll::Ready(line) => out.share(line?),
+            }
         }
         while let (Some(inbox), true) = (&self.inbox, out.len() < enough) {
             match inbox.poll_take(cx) {

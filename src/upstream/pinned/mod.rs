@@ -254,13 +254,16 @@ impl Pinned {
         self.inbox.with(|state| (state.raw, state.undelimited) = (true, true));
     }
 
-    /// The next request makes everything behind its reply out of band, if the upstream agrees. A monitor is shown
-    /// nothing of the sidecar's own.
-    pub fn will_listen(&self, monitors: bool) {
-        self.inbox.with(|state| {
-            state.raw_next = true;
-            state.own_lines = monitors.then(OwnLines::default).or(state.own_lines.take());
-        });
+    /// The next request makes everything behind its reply out of band, if the upstream agrees.
+    pub fn will_listen(&self) {
+        self.inbox.with(|state| state.raw_next = true);
+    }
+
+    /// A monitor is shown nothing of the sidecar's own; and nothing at all of a node of a cluster, which sees only a
+    /// part.
+    pub fn will_monitor(&self, is_cluster: bool) {
+        self.inbox.with(|state| state.own_lines = Some(OwnLines::of(is_cluster)));
+        self.will_listen();
     }
 
     /// Notes that the connection speaks another protocol now.

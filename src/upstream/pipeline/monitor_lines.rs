@@ -25,25 +25,37 @@ const BETWEEN: [&[u8]; 6] = [
 
 /// Remembers which connections are being greeted.
 #[derive(Debug, Default)]
-pub(crate) struct OwnLines(VecDeque<Box<[u8]>>);
+pub(crate) struct OwnLines {
+    greeted: VecDeque<Box<[u8]>>,
+    /// Every line is left out.
+    are_all: bool,
+}
 
 impl OwnLines {
+    /// The lines of one server; those of a node of a cluster are all left out.
+    pub(crate) fn of(is_cluster: bool) -> Self {
+        Self { are_all: is_cluster, ..Self::default() }
+    }
+
     /// True for a line of the sidecar's own.
     pub(super) fn is_own(&mut self, frame: &[u8]) -> bool {
         let Some((address, command)) = read(frame) else { return false };
-        let at = self.0.iter().position(|greeted| **greeted == *address);
+        if self.are_all {
+            return true;
+        }
+        let at = self.greeted.iter().position(|greeted| **greeted == *address);
         if command.eq_ignore_ascii_case(ASKS) {
             return true;
         }
         if command.starts_with(ENDS) {
-            at.map(|at| self.0.remove(at));
+            at.map(|at| self.greeted.remove(at));
             return true;
         }
         let names = command.starts_with(b"\"HELLO\" ") || command.starts_with(b"\"CLIENT\" ");
         if names && memmem::find(command, BEGINS).is_some() {
             if at.is_none() {
-                self.0.truncate(MOST - 1);
-                self.0.push_front(address.into());
+                self.greeted.truncate(MOST - 1);
+                self.greeted.push_front(address.into());
             }
             return true;
         }
@@ -51,7 +63,7 @@ impl OwnLines {
         if BETWEEN.iter().any(|between| command.starts_with(between)) {
             return true;
         }
-        self.0.remove(at);
+        self.greeted.remove(at);
         false
     }
 }
@@ -102,12 +114,19 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_node_is_shown_but_what_it_answers() {
+        let mut lines = OwnLines::of(true);
+        assert!(lines.is_own(line(1, r#""GET" "a""#).as_bytes()) && lines.is_own(b"+1.2 [0 lua] \"GET\" \"a\"\r\n"));
+        assert!(!lines.is_own(b"+PONG\r\n") && !lines.is_own(b"-ERR\r\n"));
+    }
+
+    #[test]
     fn no_more_is_remembered_than_may_be() {
         let mut lines = OwnLines::default();
         for client in 0..10 * MOST {
             assert!(lines.is_own(line(client, r#""HELLO" "3" "SETNAME" "hearthside""#).as_bytes()));
         }
-        assert_eq!(lines.0.len(), MOST);
+        assert_eq!(lines.greeted.len(), MOST);
         assert!(lines.is_own(line(10 * MOST - 1, r#""SELECT" "1""#).as_bytes()));
         assert!(!lines.is_own(line(0, r#""SELECT" "1""#).as_bytes()));
     }

@@ -6,6 +6,7 @@ mod ended;
 mod lanes;
 mod learned;
 mod logins;
+mod monitored;
 mod odd;
 mod pings;
 mod redirected;
