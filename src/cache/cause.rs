@@ -2,13 +2,32 @@
 
 use std::sync::Arc;
 
+/// Who wrote a key, and by which command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// The client's id (CLIENT ID).
+    pub client: u64,
+    /// Its name (CLIENT SETNAME), perhaps empty.
+    pub name: String,
+    /// The command, EXEC for those of a transaction.
+    pub command: String,
+}
+
+impl Author {
+    fn words(&self) -> String {
+        let name = if self.name.is_empty() { String::new() } else { format!(" \"{}\"", self.name) };
+        format!("client {}{name} ({})", self.client, self.command.to_uppercase())
+    }
+}
+
 /// What made memory forget a key, or put something else in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "see the words of each")]
 pub enum Cause {
     /// The table, where the notice says it.
     Change(Option<Arc<str>>),
-    Write,
+    /// Whose, where that is known.
+    Write(Option<Arc<Author>>),
     /// Which.
     Command(&'static str),
     Ttl,
@@ -29,7 +48,7 @@ impl Cause {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Change(_) => "change",
-            Self::Write => "write",
+            Self::Write(_) => "write",
             Self::Command(_) => "command",
             Self::Ttl => "ttl",
             Self::Evicted => "eviction",
@@ -51,7 +70,8 @@ impl Cause {
             Self::Change(Some(table)) => return format!("the change feed told a change of its rows in table {table}"),
             Self::Command(name) => return format!("{} asked for it", name.to_uppercase()),
             Self::Change(None) => "the change feed told a change of its rows",
-            Self::Write => "it was written through this sidecar",
+            Self::Write(Some(author)) => return format!("it was written through this sidecar, by {}", author.words()),
+            Self::Write(None) => "it was written through this sidecar",
             Self::Ttl => "its TTL was over",
             Self::Evicted => "memory was full (cache.max_bytes, or cache.negative_entries of absent keys)",
             Self::Start => "the change feed began: what was loaded before may have missed a change",

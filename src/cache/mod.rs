@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use cause::Cause;
+pub use cause::{Author, Cause};
 pub use entry::Entry;
 pub use looks::{Both, Held, KeyLook, Served};
 pub use memory::thread_cache::ThreadCache;
@@ -156,8 +156,14 @@ impl Cache {
 
     /// Writes `key`, or journals the write, as its mapping says. The write has queued when this returns: later reads of
     /// the key wait for it. The future only waits.
-    pub fn write(&self, id: MappingId, key: &Bytes, write: &Write) -> impl Future<Output = WriteResult> + use<> {
-        self.writer.write(id, key, write)
+    pub fn write(
+        &self,
+        id: MappingId,
+        key: &Bytes,
+        write: &Write,
+        author: Arc<Author>,
+    ) -> impl Future<Output = WriteResult> + use<> {
+        self.writer.write(id, key, write, author)
     }
 
     /// EXPIRE and related commands on a key that expires by its column; `together` are those of this thread, for this
@@ -175,8 +181,14 @@ impl Cache {
     /// Begins a transaction, of which what is read and written counts for `client`. Its writes have queued when this
     /// returns: later reads of their keys wait for its end.
     #[must_use]
-    pub fn begin_transaction(&self, steps: Vec<Step>, watched: Vec<Watched>, client: Arc<Holding>) -> OwnedTransaction {
-        self.writer.begin(steps, watched, client)
+    pub fn begin_transaction(
+        &self,
+        steps: Vec<Step>,
+        watched: Vec<Watched>,
+        client: Arc<Holding>,
+        author: &Arc<Author>,
+    ) -> OwnedTransaction {
+        self.writer.begin(steps, watched, client, author)
     }
 
     /// Watches a key. It is loaded again: what the client reads from now on is at least as new as what is watched.

@@ -120,7 +120,7 @@ mod tests {
         let mut traces = Traces::among(1);
         let last = |traces: &Traces| traces.last(1).map(|trace| (trace.cause.name(), trace.is_of_mapping));
         assert_eq!(last(&traces), None);
-        traces.note(1, Cause::Write, Tick::from_ms(5));
+        traces.note(1, Cause::Write(None), Tick::from_ms(5));
         traces.note(2, Cause::Evicted, Tick::from_ms(6));
         assert_eq!(last(&traces), Some(("write", false)));
         traces.note_all(Cause::Gap, Tick::from_ms(7));
@@ -131,7 +131,7 @@ mod tests {
         traces.note_all(Cause::Reload, Tick::from_ms(9));
         traces.note(1, Cause::Ttl, Tick::from_ms(8));
         assert_eq!(last(&traces), Some(("reload", true)));
-        traces.note(1, Cause::Write, Tick::from_ms(12));
+        traces.note(1, Cause::Write(None), Tick::from_ms(12));
         traces.note(1, Cause::Ttl, Tick::from_ms(11));
         assert_eq!(last(&traces), Some(("write", false)));
     }

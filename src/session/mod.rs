@@ -28,6 +28,7 @@ pub use way::Way;
 pub use written::Written;
 
 use crate::access::{Access, DEFAULT_USER, User};
+use crate::cache::Author;
 use crate::clients::{Peer, State};
 use crate::command::Spec;
 use crate::errors;
@@ -79,9 +80,9 @@ pub struct Session {
     home: Group,
     /// The clock of the batch that is being answered: one look per batch, not per command.
     pub now: Tick,
-    /// Set when the connection is to be closed once everything owed has been written.
     /// Somebody looks on at what is asked.
     pub is_shown: bool,
+    /// Set when the connection is to be closed once everything owed has been written.
     pub closing: bool,
     /// Commands counted since the last batch.
     pub tally: Tally,
@@ -131,8 +132,8 @@ impl Session {
             group: home.clone(),
             home,
             now: Tick::now(),
-            closing: false,
             is_shown: false,
+            closing: false,
             tally: Tally::default(),
             passed: PassedReader::default(),
             pace: Pace::default(),
@@ -178,6 +179,13 @@ impl Session {
     #[must_use]
     pub fn asker(&self) -> Asker {
         Asker::new(self.user.as_ref().map(|user| user.quota.clone()), self.now)
+    }
+
+    /// The client, as the author of a write by this command.
+    #[must_use]
+    pub fn author(&self, command: &str) -> Arc<Author> {
+        let name = self.peer.read(|state| String::from_utf8_lossy(&state.name).into_owned());
+        Arc::new(Author { client: self.peer.id, name, command: command.to_owned() })
     }
 
     /// The client's protocol.

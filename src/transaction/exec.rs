@@ -126,7 +126,9 @@ impl Transaction {
             return Some(self.abort(desk, errors::as_redis::DISCARDED));
         }
         let client = desk.session.peer.holding.clone();
-        match desk.services.owned.cache.begin_transaction(steps, watched, client).prepared().await {
+        let author = desk.session.author("EXEC");
+        let begun = desk.services.owned.cache.begin_transaction(steps, watched, client, &author);
+        match begun.prepared().await {
             Ok(Some(prepared)) => {
                 exec.prepared = Some(prepared);
                 None
@@ -163,9 +165,9 @@ impl Transaction {
 
     /// Runs the upstream's part, and commits the store's if that went through.
     pub async fn run_all(&mut self, desk: &mut Desk<'_>) -> Taken {
+        let is_shown = desk.shows() && !self.asks_upstream();
         let Some(Exec { part, ticket, prepared }) = self.exec.take() else { return Taken::Answered };
         // Nothing is committed in the store before the upstream has said that it is done there.
-        let is_shown = desk.shows() && !self.asks_upstream();
         let loss = if part.writes() { PART_LOSS } else { EXEC_LOSS };
         let ticket = ticket.or_else(|| self.ask(desk, loss));
         let theirs = match ticket {

@@ -24,6 +24,7 @@ use bytes::Bytes;
 
 use super::slot::{Shard, Slot, tidy};
 use super::waiting::{Flight, LoadResult, Predecessor, Turn, Waiter, given_up};
+use crate::cache::cause::Author;
 use crate::cache::entry::{Entry, Use};
 use crate::quota::{Places, Refused};
 use crate::store::Urgency;
@@ -124,6 +125,8 @@ pub(crate) struct WriteTurn {
     load: Option<Waiter>,
     /// What was in memory when it queued; once it is its turn, what the write before left.
     pub(crate) before: Option<Arc<Entry>>,
+    /// Who writes, where that is known.
+    pub(crate) author: Option<Arc<Author>>,
     has_ended: bool,
 }
 
@@ -342,13 +345,13 @@ impl Flights {
             let after = slot.after();
             slot.turns.push_back(turn.clone());
             let (before, flights) = (forget(&key), self.clone());
-            return WriteTurn { before, key, turn, flights, after, load: None, has_ended: false };
+            return WriteTurn { before, key, turn, flights, after, load: None, author: None, has_ended: false };
         }
         slot.hasten();
         let (load, after) = (slot.pass(), slot.after());
         slot.turns.push_back(turn.clone());
         let (before, flights) = (forget(&key), self.clone());
-        WriteTurn { before, key, turn, flights, after, load, has_ended: false }
+        WriteTurn { before, key, turn, flights, after, load, author: None, has_ended: false }
     }
 
     fn end(

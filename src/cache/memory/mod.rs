@@ -254,7 +254,7 @@ impl Memory {
     /// Notes that a key was written. Nothing is where neither before nor after anything of it was in memory.
     fn note_write(&self, turn: &WriteTurn, left: Option<&Entry>) {
         if let Some(entry) = left.or(turn.before.as_deref()) {
-            self.note(entry.mapping, turn.key(), Cause::Write);
+            self.note(entry.mapping, turn.key(), Cause::Write(turn.author.clone()));
         }
     }
 
@@ -312,7 +312,7 @@ impl Memory {
                 true => entry.is_known_at(self.source.store.looks()),
                 false => {
                     self.entries.remove(key);
-                    self.note(entry.mapping, key, Cause::Write);
+                    self.note(entry.mapping, key, Cause::Write(None));
                 }
             }
         });

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use expire::Lasting;
 
+use super::cause::Author;
 use super::entry::Entry;
 use super::memory::Memory;
 use super::memory::loads::WriteTurn;
@@ -66,8 +67,10 @@ impl Writer {
         id: MappingId,
         key: &Bytes,
         write: &Write,
+        author: Arc<Author>,
     ) -> impl Future<Output = WriteResult> + use<> {
         let mut turn = self.memory.queue_one(key);
+        turn.author = Some(author);
         let (writer, write) = (self.clone(), write.clone());
         let task = self.runtime.spawn(async move {
             writer.memory.handover.opened().await;

@@ -109,15 +109,40 @@ struct History {
     wire: Wire,
     dice: Dice,
     count: u64,
+    /// The id of the client, and the command by which it last wrote.
+    id: String,
+    command: String,
     /// Changes of a file that were told again.
     late: u64,
 }
 
 impl History {
+    fn of(world: World, sidecar: Sidecar) -> Self {
+        let mut wire = sidecar.wire();
+        wire.ask("CLIENT SETNAME the-app");
+        let id = wire.ask("CLIENT ID").trim_start_matches(':').trim_end().to_owned();
+        Self { world, sidecar, wire, dice: Dice(seed()), count: 0, id, command: String::new(), late: 0 }
+    }
+
     /// Another number each time.
     fn next(&mut self) -> u64 {
         self.count += 1;
         self.count
+    }
+
+    /// The key is written by one command or another.
+    fn write(&mut self, id: u64, number: u64) {
+        let (command, reply) = match number % 3 {
+            0 => (format!("HSET u:{id} score {number}"), ":0\r\n"),
+            1 => (format!("HMSET u:{id} score {number}"), "+OK\r\n"),
+            _ => {
+                assert_eq!(self.wire.ask("MULTI"), "+OK\r\n");
+                assert_eq!(self.wire.ask(&format!("HSET u:{id} score {number}")), "+QUEUED\r\n");
+                ("EXEC".to_owned(), "*1\r\n:0\r\n")
+            }
+        };
+        assert_eq!(self.wire.ask(&command), reply);
+        self.command = command.split(' ').next().unwrap_or_default().to_owned();
     }
 
     fn cause(&mut self, event: Event, id: u64) {
@@ -126,7 +151,7 @@ impl History {
             Event::SqlChange | Event::Fleeting => {
                 self.world.sql(&format!("UPDATE users SET score = {number} WHERE id = {id}"))
             }
-            Event::OwnWrite => assert_eq!(self.wire.ask(&format!("HSET u:{id} score {number}")), ":0\r\n"),
+            Event::OwnWrite => self.write(id, number),
             Event::Ttl => assert_eq!(self.wire.ask(&format!("PEXPIRE u:{id} 20")), ":1\r\n"),
             Event::Eviction => {
                 for blob in 0..12 {
@@ -177,6 +202,11 @@ impl History {
             return;
         }
         assert_eq!(told, (Some(cause), Some(scope)), "{event:?}\nbefore {before}\nafter {after}");
+        if event == Event::OwnWrite {
+            let why = after["forgotten"]["why"].as_str().unwrap_or_default();
+            let ends = format!(", by client {} \"the-app\" ({})", self.id, self.command);
+            assert!(why.ends_with(&ends), "{ends}: {after}");
+        }
         if cause == "change" {
             assert!(after["forgotten"]["why"].as_str().is_some_and(|why| why.ends_with(" in table users")), "{after}");
         }
@@ -211,8 +241,7 @@ fn the_cause_that_a_history_made_is_named_over_postgres() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     postgres.sql(TABLES);
     let sidecar = builder(&redis).postgres(&postgres).migrated().start();
-    let wire = sidecar.wire();
-    History { world: World::Postgres(postgres), sidecar, wire, dice: Dice(seed()), count: 0, late: 0 }.run();
+    History::of(World::Postgres(postgres), sidecar).run();
 }
 
 #[test]
@@ -222,8 +251,7 @@ fn the_cause_that_a_history_made_is_named_over_sqlite() {
     world.sql(TABLES);
     let url = format!("sqlite://{}", folder.path().join("world.db").display());
     let sidecar = builder(&redis).set("STORE__URL", url).start();
-    let wire = sidecar.wire();
-    History { world, sidecar, wire, dice: Dice(seed()), count: 0, late: 0 }.run();
+    History::of(world, sidecar).run();
 }
 
 #[test]

@@ -18,6 +18,7 @@ use steps::{Act, AllDone, Step};
 use watched::Watched;
 
 use super::Writer;
+use crate::cache::cause::Author;
 use crate::cache::memory::loads::WriteTurn;
 use crate::cache::memory::order::Touched;
 use crate::cache::memory::own_writes::OwnWrite;
@@ -99,12 +100,14 @@ impl Writer {
         steps: Vec<Step>,
         watched: Vec<Watched>,
         client: Arc<Holding>,
+        author: &Arc<Author>,
     ) -> OwnedTransaction {
         let mut keys: Vec<Bytes> =
             steps.iter().filter(|s| !matches!(s.act, Act::Read)).map(|s| s.key.clone()).collect();
         keys.sort_unstable();
         keys.dedup();
-        let turns = self.memory.queue(&keys);
+        let mut turns = self.memory.queue(&keys);
+        turns.iter_mut().for_each(|turn| turn.author = Some(author.clone()));
         let work = Work { writer: self.clone(), steps, watched, turns, client };
         let (transaction, asker) = OwnedTransaction::new();
         self.runtime.spawn(work.run(asker));
