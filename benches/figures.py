@@ -15,6 +15,7 @@ from clusters import clusters
 from cold import cold
 from mappings import mappings
 from rig import CONFIG, PLAYERS, SESSION
+from scrape import scrape
 from transactions import transactions
 from writers import staleness, writers
 
@@ -225,6 +226,6 @@ def scaling(rig):
 FIGURES = {
     "scaling": scaling, "cluster": clusters,
     "miss": misses, "idle": idle, "boot": boot, "renewals": renewals, "fanout": fanout, "arrivals": arrivals, "deaf": deaf,
-    "sockets": sockets, "mappings": mappings, "transactions": transactions, "writers": writers,
+    "sockets": sockets, "mappings": mappings, "scrape": scrape, "transactions": transactions, "writers": writers,
     "staleness": staleness, "writes": writes, "cold": cold,
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -30,6 +30,7 @@ pub use ready::Readiness;
 
 use crate::access::Token;
 use crate::inspect::History;
+use crate::telemetry::metrics::Format;
 use crate::telemetry::{LastingPart, Metrics, caught};
 
 /// What the handlers need.
@@ -124,9 +125,14 @@ async fn ready(State(admin): State<Admin>, Query(probe): Query<Probe>) -> Respon
     (status, lines.map(|line| line + "\n").collect::<String>()).into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], admin.metrics.render()).into_response()
+/// `GET /metrics`, in the format that the scraper asks for.
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::accepted(&accept.join(","));
+    if let Some(subject) = admin.readiness.subject() {
+        subject.show_in_metrics();
+    }
+    ([(header::CONTENT_TYPE, format.content_type())], admin.metrics.render(format)).into_response()
 }
 
 #[derive(Deserialize)]

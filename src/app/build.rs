@@ -64,6 +64,7 @@ impl Ground {
         awaits: Option<Arc<Unavailable>>,
     ) -> Built {
         self.show_counts();
+        store.count_with(&self.metrics.store);
         let mappings = Arc::new(self.mappings.clone());
         let definitions = Arc::new(Definitions::default());
         let reloader = Reloader::new(definitions.clone(), sources, store.clone(), self.metrics.definitions.clone());
@@ -101,8 +102,8 @@ impl Ground {
         for mapping in &self.mappings.list {
             let name = mapping.pattern.text();
             self.metrics.owned.show(name);
+            self.metrics.mappings.show(name, mapping.kind == Kind::Cache);
             if mapping.kind == Kind::Cache {
-                self.metrics.owned.show_misses(name);
                 self.metrics.cache.show(name);
                 self.metrics.write_behind.show(name);
             }

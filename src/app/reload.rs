@@ -209,6 +209,8 @@ impl Sidecar {
         // What the old ones hold is of no use any more, even if a task still has a reference to them.
         let interval = self.reading.config.settings.store.schema_interval;
         self.background = background::of_owned(&new, Some(tasks), interval, &self.metrics.panics);
+        let names: Vec<&str> = new.mappings.list.iter().map(|mapping| mapping.pattern.text()).collect();
+        self.metrics.keep(&names);
         old.definitions.clear();
         // A change may have come while the definitions were loaded, or a request to the old ones.
         new.reloader.request_all(true);

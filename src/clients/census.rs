@@ -1,5 +1,9 @@
 //! The clients of the process in numbers, for INFO.
 
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
 use super::{Peer, Registry, State, lock};
 
 /// How many there are of each kind.
@@ -32,6 +36,16 @@ impl Census {
 }
 
 impl Registry {
+    /// How many have each name (CLIENT SETNAME).
+    #[must_use]
+    pub fn names(&self) -> Vec<(String, u64)> {
+        let mut names = HashMap::<Bytes, u64>::new();
+        for peer in lock(&self.peers).values().filter(|peer| !peer.is_killed()) {
+            *names.entry(peer.read(|state| state.name.clone())).or_default() += 1;
+        }
+        names.into_iter().map(|(name, clients)| (String::from_utf8_lossy(&name).into_owned(), clients)).collect()
+    }
+
     /// Counts them.
     #[must_use]
     pub fn census(&self) -> Census {

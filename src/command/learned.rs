@@ -11,6 +11,7 @@ use super::KeySpec;
 use super::described::Described;
 use super::spec::{Conduct, Flags, Learned, Source, Spec};
 use super::table::{Table, all, rows};
+use crate::telemetry::metrics::CommandFamily;
 
 /// Most rows that all servers together may bring.
 const MOST_ROWS: usize = 16_384;
@@ -73,6 +74,7 @@ fn with(known: &'static Spec, name: String, flags: Flags, more: Vec<KeySpec>) ->
         flags,
         policy: known.policy,
         categories: known.categories.clone(),
+        family: known.family,
         has_hidden_keys: known.has_hidden_keys,
         since: known.since,
         is_container: known.is_container,
@@ -104,6 +106,7 @@ fn lacking(known: &Spec, command: &Described) -> Vec<KeySpec> {
 fn new(command: &Described, conduct: Conduct) -> Spec {
     let is_told = |category: &&'static str| command.categories.iter().any(|told| told == category);
     let keys = command.keys.iter().filter_map(|text| KeySpec::parse(text)).collect();
+    let categories: Vec<&'static str> = CATEGORIES.iter().copied().filter(is_told).collect();
     Spec {
         arity: command.arity,
         flags: Flags {
@@ -115,7 +118,8 @@ fn new(command: &Described, conduct: Conduct) -> Spec {
             no_multi: command.has("no_multi"),
         },
         policy: command.policy,
-        categories: CATEGORIES.iter().copied().filter(is_told).collect(),
+        family: CommandFamily::of(&categories),
+        categories,
         has_hidden_keys: command.hides_keys,
         is_container: command.is_container,
         source: Source::Learned(Learned { conduct, original: None }),

@@ -2,6 +2,7 @@
 
 use super::{KeySpec, Policy, Request};
 use crate::errors;
+use crate::telemetry::metrics::CommandFamily;
 
 /// What the sidecar needs to know of a command's flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct Spec {
     pub policy: Policy,
     /// ACL categories, without `@`.
     pub categories: Vec<&'static str>,
+    /// What kind of command they make it.
+    pub family: CommandFamily,
     /// Where the keys stand.
     pub keys: Vec<KeySpec>,
     /// It may touch keys that no specification finds (SORT's BY and GET).
@@ -96,6 +99,7 @@ impl Spec {
             flags: Flags::default(),
             policy: Policy::default(),
             categories: Vec::new(),
+            family: CommandFamily::Other,
             has_hidden_keys: false,
             since: "",
             only_key: if let [only] = &keys[..] { only.fixed() } else { None },

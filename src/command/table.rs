@@ -7,6 +7,7 @@ use super::described::Described;
 use super::learned::{self, Report};
 use super::spec::{Flags, Spec};
 use super::{KeySpec, Policy};
+use crate::telemetry::metrics::CommandFamily;
 
 /// Longest name in the table, container and subcommand together. Commands are renamed to hashes of 64 digits.
 pub(super) const LONGEST: usize = 96;
@@ -95,6 +96,7 @@ fn read(id: usize, line: &'static str) -> Option<Spec> {
     let (name, arity, flags, categories) = (columns.next()?, columns.next()?, columns.next()?, columns.next()?);
     let (keys, tips, since) = (columns.next()?, columns.next()?, columns.next()?);
     let has = |flag| flags.split(',').any(|f| f == flag);
+    let categories: Vec<&'static str> = categories.split(',').filter(|category| *category != "-").collect();
     Some(Spec {
         arity: arity.parse().ok()?,
         flags: Flags {
@@ -105,7 +107,8 @@ fn read(id: usize, line: &'static str) -> Option<Spec> {
             no_multi: has("no_multi"),
         },
         policy: Policy::of(tips.split(',')),
-        categories: categories.split(',').filter(|category| *category != "-").collect(),
+        family: CommandFamily::of(&categories),
+        categories,
         has_hidden_keys: keys.split(' ').any(|spec| spec == "?"),
         since,
         key_column: keys,

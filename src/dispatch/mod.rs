@@ -19,6 +19,7 @@ mod refusal;
 mod reply_room;
 mod rights;
 mod spread;
+mod timed;
 mod unknown;
 
 use std::cell::RefCell;
@@ -38,6 +39,7 @@ pub use owned::expire::{Living, answer_lived};
 pub use owned::read::answer_from;
 pub use owned::write::{Mismatch, refusal as write_refusal};
 pub use spread::joint::{first, join};
+pub use timed::Timed;
 
 use call::Call;
 
@@ -80,6 +82,8 @@ pub struct Services {
     pub hub: Option<Arc<Hub>>,
     /// The metrics of all parts: INFO shows what each has counted.
     pub metrics: Arc<Metrics>,
+    /// The requests that this thread takes now.
+    pub timed: Timed,
     /// This thread's cached hits.
     pub front: RefCell<ThreadCache>,
     /// This thread's commands about expiries that have queued in the cache.
@@ -146,6 +150,11 @@ impl Services {
     /// The lane of a client, the same one until its protocol, database or login changes.
     pub fn lane<'a>(&self, session: &'a mut Session) -> &'a Lane {
         session.lane(&self.upstream)
+    }
+
+    /// Measures what has been answered at once since this was last called.
+    pub fn note_answered(&self, session: &Session) {
+        self.metrics.clients.times.ended(&self.timed.answered.take().since(session.begun));
     }
 
     /// What can be looked into.

@@ -83,6 +83,25 @@ impl Subject {
         self.mappings.list.iter().map(|mapping| self.facts_of(mapping)).collect()
     }
 
+    /// Shows in the metrics what is looked at only when somebody asks: what of each mapping is in memory, and who is
+    /// connected.
+    pub fn show_in_metrics(&self) {
+        let snapshot = self.definitions.snapshot();
+        for mapping in &self.mappings.list {
+            let counts = self.metrics.mappings.of(mapping.pattern.text());
+            match mapping.kind {
+                Kind::Definition => counts.holds(snapshot.count(mapping.id) as u64, 0),
+                Kind::Cache => {
+                    let room = self.cache.room_of(mapping.id);
+                    counts.holds(room.entries, room.bytes);
+                }
+            }
+        }
+        let names = self.clients.names();
+        self.metrics.clients.names.are(names);
+        self.metrics.clients.subscribers.set(self.clients.census().subscribing as i64);
+    }
+
     fn facts_of(&self, mapping: &Mapping) -> MappingFacts {
         let (config, name) = (&mapping.config, mapping.pattern.text());
         let counts = self.metrics.mappings.of(name);
@@ -123,7 +142,7 @@ impl Subject {
         let name = mapping.pattern.text();
         let (counts, plan) = (self.metrics.mappings.of(name), self.cache.plan_of(mapping.id));
         let (hits, loads, room) = (counts.hits(), counts.loads(), self.cache.room_of(mapping.id));
-        let (found, misses) = (hits.present + hits.absent, self.metrics.owned.misses(name));
+        let (found, misses) = (hits.present + hits.absent, counts.misses());
         let all_loads = loads.ok + loads.absent + loads.failed;
         MappingFacts {
             state: plan.map_or_else(|| "waits for the store".to_owned(), state),

@@ -23,6 +23,7 @@ impl Room {
     /// Room for `most` bytes, of which some are taken.
     pub(super) fn new(waiting: u64, aside: u64, most: u64, metrics: Arc<JournalMetrics>) -> Self {
         let (waiting, aside) = (AtomicU64::new(waiting), AtomicU64::new(aside));
+        metrics.max_bytes.set(i64::try_from(most).unwrap_or(i64::MAX));
         let room = Self { waiting, aside, most, last_refused: AtomicU64::new(0), metrics };
         room.measure();
         room

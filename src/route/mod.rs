@@ -22,6 +22,7 @@ use crate::errors;
 use crate::keys::{Keyspace, MappingId};
 use crate::mapping::Kind;
 use crate::record::{Answer, Verb, verb_of};
+use crate::telemetry::metrics::RouteLabel;
 use classes::{Class, class_of, learned_class};
 
 /// Where a request goes.
@@ -60,6 +61,22 @@ pub enum Route {
 }
 
 impl Route {
+    /// As which way it is counted.
+    #[must_use]
+    #[inline]
+    pub const fn label(&self) -> RouteLabel {
+        match self {
+            Self::Local(..) | Self::Hearthside | Self::Transaction(..) | Self::Unproven => RouteLabel::Local,
+            Self::PassThrough(_) | Self::Unanswered | Self::Spread(..) => RouteLabel::Passthrough,
+            Self::Definition(..) => RouteLabel::Definition,
+            Self::Cached(_, Verb::Read(_) | Verb::Inspect(_)) => RouteLabel::Cache,
+            Self::Cached(..) => RouteLabel::Write,
+            Self::Split(_) => RouteLabel::Split,
+            Self::Pinned(..) | Self::Unknown(_) => RouteLabel::Pinned,
+            Self::NotAnswered(_) | Self::Attack | Self::Refused(_) => RouteLabel::Refused,
+        }
+    }
+
     /// The owned key of a request that has one key.
     #[must_use]
     pub const fn owned_key(&self) -> Option<&OwnedKey> {

@@ -34,7 +34,7 @@ use crate::access::DEFAULT_USER;
 use crate::cache::Together;
 use crate::clients::{Listed, Registry, State};
 use crate::config::AuthMode;
-use crate::dispatch::{Newest, Services};
+use crate::dispatch::{Newest, Services, Timed};
 use crate::session::Session;
 use crate::telemetry::metrics::ClientMetrics;
 use crate::telemetry::{LastingPart, Metrics, lasting};
@@ -256,6 +256,7 @@ fn services(
         upstream,
         hub: setup.hub.clone(),
         metrics: setup.metrics.clone(),
+        timed: Timed::default(),
         front: RefCell::new(owned.cache.thread_cache()),
         together: Together::default(),
     })

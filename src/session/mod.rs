@@ -35,8 +35,8 @@ use crate::errors;
 use crate::quota::Asker;
 use crate::resp::Proto;
 use crate::telemetry::PassedReader;
-use crate::telemetry::clock::Tick;
-use crate::telemetry::metrics::Tally;
+use crate::telemetry::clock::{Moment, Tick};
+use crate::telemetry::metrics::{CommandFamily, Tally};
 use crate::telemetry::refusals::{Who, shown};
 use crate::upstream::{Account, Batch, Group, Inbox, Lane, Loss, Membership, Pinned, Rider, Subscriber};
 use crate::upstream::{Ticket, To, Upstream};
@@ -82,6 +82,8 @@ pub struct Session {
     pub now: Tick,
     /// Somebody looks on at what is asked.
     pub is_shown: bool,
+    /// The same look, for what is measured.
+    pub begun: Moment,
     /// Set when the connection is to be closed once everything owed has been written.
     pub closing: bool,
     /// Commands counted since the last batch.
@@ -133,6 +135,7 @@ impl Session {
             home,
             now: Tick::now(),
             is_shown: false,
+            begun: Moment::now(),
             closing: false,
             tally: Tally::default(),
             passed: PassedReader::default(),
@@ -153,6 +156,12 @@ impl Session {
             membership: None,
             way: Way::default(),
         }
+    }
+
+    /// What kind of command the last one is.
+    #[inline]
+    pub fn family(&self) -> CommandFamily {
+        self.spec.map_or(CommandFamily::Other, |spec| spec.family)
     }
 
     /// Goes over to another edition of the users.

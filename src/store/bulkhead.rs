@@ -10,6 +10,7 @@ use super::moves::{Moves, Stay};
 use super::turns::{Concerned, Turn, Turns};
 use super::{Plan, StoreError};
 use crate::config;
+use crate::telemetry::metrics::StoreMetrics;
 
 /// What a statement is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,12 @@ impl Bulkhead {
         let second = if is_sqlite(settings) { 1 } else { most };
         let (first, second) = (Turns::new(most), Turns::new(second));
         Self { settings: settings.clone(), first, second, moves, mappings: Mutex::default() }
+    }
+
+    /// Shows from now on how many statements are under way and wait.
+    pub(super) fn count_with(&self, metrics: &StoreMetrics) {
+        self.first.count_with(metrics.pool("loads"));
+        self.second.count_with(metrics.pool("batches"));
     }
 
     fn turns(&self, work: Work) -> &Arc<Turns> {

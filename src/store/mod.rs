@@ -79,6 +79,7 @@ use std::sync::Arc;
 use crate::config;
 use crate::mapping::Mapping;
 use crate::record::{RowEdit, Table, Written};
+use crate::telemetry::metrics::StoreMetrics;
 
 #[derive(Debug)]
 enum Engine {
@@ -122,6 +123,11 @@ impl Store {
             Engine::Postgres(Box::new(Postgres::connect(settings).await?))
         };
         Ok(Self::of(engine, settings))
+    }
+
+    /// Shows from now on how many statements are under way and wait.
+    pub fn count_with(&self, metrics: &StoreMetrics) {
+        self.bulkhead.count_with(metrics);
     }
 
     /// Whether `store.url` and what belongs to it can be read. Nobody is asked.

@@ -10,15 +10,20 @@
 //! - who gives up while waiting takes no turn along.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
+
+use crate::telemetry::metrics::TurnsMetric;
 
 /// Some turns, shared by mappings.
 #[derive(Debug)]
 pub(super) struct Turns {
+    count: usize,
     /// So many are kept for mappings that have none.
     reserve: usize,
+    metric: OnceLock<TurnsMetric>,
     queue: Mutex<Queue>,
 }
 
@@ -51,26 +56,68 @@ impl Drop for Turn {
     }
 }
 
+/// Somebody who waits for a turn, until it comes or is not wanted any more.
+struct Waiting<'m> {
+    metric: &'m TurnsMetric,
+    begun: Instant,
+}
+
+impl<'m> Waiting<'m> {
+    fn begin(metric: &'m TurnsMetric) -> Self {
+        metric.waiting.inc();
+        Self { metric, begun: Instant::now() }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.metric.waiting.dec();
+        self.metric.wait_seconds.observe(self.begun.elapsed().as_micros() as u64, 1);
+    }
+}
+
 impl Turns {
     /// So many turns. A quarter of them, and one at least, is kept for mappings that have none; a single turn is
     /// everybody's.
     pub(super) fn new(count: usize) -> Arc<Self> {
         let reserve = if count > 1 { (count / 4).max(1) } else { 0 };
         let queue = Queue { free: count, held: HashMap::new(), waiting: HashMap::new(), round: VecDeque::new() };
-        Arc::new(Self { reserve, queue: Mutex::new(queue) })
+        Arc::new(Self { count, reserve, metric: OnceLock::new(), queue: Mutex::new(queue) })
+    }
+
+    /// Shows from now on how many are used and waited for.
+    pub(super) fn count_with(&self, metric: TurnsMetric) {
+        metric.most.set(self.count as i64);
+        self.metric.get_or_init(|| metric);
     }
 
     /// Waits for a turn that concerns these mappings.
     pub(super) async fn take(self: &Arc<Self>, concerned: &Concerned) -> Turn {
+        let mut waiting = None;
         loop {
             match self.take_or_wait(concerned) {
-                Ok(turn) => return turn,
+                Ok(turn) => {
+                    if let (None, Some(metric)) = (&waiting, self.metric.get()) {
+                        metric.wait_seconds.observe(0, 1);
+                    }
+                    return turn;
+                }
                 Err(granted) => {
+                    if waiting.is_none() {
+                        waiting = self.metric.get().map(Waiting::begin);
+                    }
                     if let Ok(turn) = granted.await {
                         return turn;
                     }
                 }
             }
+        }
+    }
+
+    /// Shows how many turns are taken.
+    fn show(&self, queue: &Queue) {
+        if let Some(metric) = self.metric.get() {
+            metric.used.set(self.count as i64 - queue.free as i64);
         }
     }
 
@@ -82,6 +129,7 @@ impl Turns {
         let mut queue = self.queue();
         if !queue.has_line(concerned) && queue.may_take(self.reserve, concerned) {
             queue.count(concerned);
+            self.show(&queue);
             return Ok(self.turn(concerned));
         }
         let (sender, granted) = oneshot::channel();
@@ -100,6 +148,7 @@ impl Turns {
             while let Some(one) = queue.next(self.reserve) {
                 next.push(one);
             }
+            self.show(&queue);
         }
         for (concerned, waiter) in next {
             // Whoever has left just now: the turn is dropped, and goes to the next.

@@ -62,6 +62,37 @@ impl Tick {
     }
 }
 
+/// The same clock to the microsecond, for what is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// This moment. Never goes back.
+    #[must_use]
+    pub fn now() -> Self {
+        let start = *START;
+        Self(ticking().saturating_sub(start).as_micros() as u64)
+    }
+
+    /// The same in milliseconds.
+    #[must_use]
+    pub const fn tick(self) -> Tick {
+        Tick(self.0 / 1000)
+    }
+
+    /// Microseconds since `earlier`; 0 if that comes after it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Microseconds since then.
+    #[must_use]
+    pub fn age(self) -> u64 {
+        Self::now().since(self)
+    }
+}
+
 /// A moment of the wall clock: milliseconds since 1970. Clients, the store and the journal's file name moments by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixMs(i64);

@@ -21,6 +21,7 @@ mod differential;
 mod faults;
 mod hosts;
 mod limits;
+mod metrics;
 mod operations;
 mod outages;
 mod outbox;

@@ -168,7 +168,7 @@ impl Memory {
             Ok(None) => Outcome::Absent,
             Err(_) => Outcome::Error,
         };
-        self.metrics.loaded(outcome, time);
+        self.metrics.loaded(time);
         cached.counts.loaded(outcome, time.as_micros() as u64);
     }
 

@@ -62,8 +62,7 @@ impl Call<'_> {
     /// Counts a read of a cached key that was not in memory.
     pub(super) fn count_miss(&mut self, mapping: MappingId, key: &[u8]) {
         self.session.tally.add(RouteLabel::Cache, Outcome::Miss, 1);
-        let owned = &self.services.owned;
-        owned.metrics.missed(owned.mappings.list[mapping.index()].pattern.text());
+        self.services.owned.counts[mapping.index()].missed();
         let now = self.session.now;
         self.services.metrics.cache.top.missed(key, now);
         self.services.front.borrow_mut().saw(key, 0, now);

@@ -91,6 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         session.account.limit(limits.client_output.0);
         let mut replies = Replies::default();
         replies.unsolicited.peer = Some(session.peer.clone());
+        replies.metrics = Some(metrics.clone());
         Self {
             peer: session.peer.clone(),
             account: session.account.clone(),

@@ -12,10 +12,27 @@ use crate::errors;
 use crate::resp::{Proto, decode, encode};
 use crate::route::{Pin, Refusal};
 use crate::session::Beside;
+use crate::telemetry::metrics::{CommandFamily, RouteLabel};
 use crate::telemetry::refusals::{Who, shown};
 use crate::upstream::{ConnectError, Group, Login, Lost, Pinned};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// The same, measured where that says something of a command.
+    pub(super) async fn timed(&mut self, exclusive: Exclusive) -> Result<(), End> {
+        let family = match &exclusive {
+            Exclusive::Pinned(_, spec, _) => Some(spec.family),
+            Exclusive::Transaction(..) => Some(CommandFamily::Transaction),
+            Exclusive::Long(_) | Exclusive::Unknown(..) => Some(self.session.family()),
+            _ => None,
+        };
+        let begun = self.session.begun;
+        self.exclusive(exclusive).await?;
+        if let Some(family) = family {
+            self.services.metrics.clients.times.answered(RouteLabel::Pinned, family, begun);
+        }
+        Ok(())
+    }
+
     pub(super) async fn exclusive(&mut self, exclusive: Exclusive) -> Result<(), End> {
         let known = match exclusive {
             Exclusive::Unknown(unknown, request) if unknown.is_asked_first() => self.explain(unknown, &request).await?,

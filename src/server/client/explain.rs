@@ -25,7 +25,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Route::PassThrough(_) if request.bytes().len() >= LONG && !self.session.way.is_dedicated() => {
                 Next::Exclusive(Exclusive::Long(request.clone()))
             }
-            route => answer(&self.services, &mut self.session, &mut self.connection.replies, &request.view(), route),
+            route => {
+                let next =
+                    answer(&self.services, &mut self.session, &mut self.connection.replies, &request.view(), route);
+                self.services.note_answered(&self.session);
+                next
+            }
         };
         Ok(match next {
             Next::Exclusive(exclusive) => Some(exclusive),

@@ -15,14 +15,15 @@ use crate::resp::encode;
 use crate::resp::request::{RequestFault, RequestScanner, Scan};
 use crate::route::{Local, Route, Transaction};
 use crate::session::{ReplyMode, Session, Written};
-use crate::telemetry::clock::Tick;
+use crate::telemetry::clock::Moment;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
 use crate::upstream::Expect;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Answers every whole request in the buffer, up to one that needs the client alone.
     pub(super) fn take_requests(&mut self) -> Next {
-        self.session.now = Tick::now();
+        self.session.begun = Moment::now();
+        self.session.now = self.session.begun.tick();
         self.session.is_shown = self.services.is_watched();
         let is_settled = self.connection.replies.is_settled();
         if is_settled {
@@ -55,6 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         self.send_batch();
         self.connection.replies.is_timed = self.session.recency.is_writing();
+        self.services.note_answered(&self.session);
         self.session.peer.saw(self.session.now, self.session.command);
         self.session.peer.traffic.has_sent(self.session.tally.total);
         self.note_queued();
@@ -182,6 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// One more unit of the batch.
     fn gather(&mut self, length: usize, resendable: bool, expect: Expect, send: bool) -> Next {
         self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
+        self.services.timed.passes(self.session.spec);
         self.batch.add(length, resendable, expect, self.session.to);
         if !resendable {
             self.session.written.note(self.session.to);
@@ -320,7 +323,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Some((batch, None)) => {
                 let length = batch.bytes.len();
                 let ticket = self.session.submit(&self.services.upstream, batch);
-                self.connection.replies.batch(ticket, length);
+                let under_way = self.services.timed.passed.take().since(self.session.begun);
+                self.connection.replies.timed_batch(ticket, length, under_way);
             }
             Some((batch, Some(own))) => self.send_queued(batch, &own),
         }
@@ -347,15 +351,23 @@ pub(super) fn answer(
     request: &Request<'_>,
     route: Route,
 ) -> Next {
-    match services.answer(session, request, route, replies.tail()) {
+    let timed = &services.timed;
+    timed.answers(session.spec, &route);
+    let flow = services.answer(session, request, route, replies.tail());
+    if matches!(flow, Flow::Answered) {
+        timed.answered.add(1);
+        return Next::Read;
+    }
+    let under_way = timed.answered.one().since(session.begun);
+    match flow {
         Flow::Answered => Next::Read,
         Flow::Exclusive(exclusive) => Next::Exclusive(exclusive),
         Flow::Upstream(ticket) => {
-            replies.batch(ticket, request.raw().len());
+            replies.timed_batch(ticket, request.raw().len(), under_way);
             Next::Read
         }
         Flow::Later(reply) => {
-            replies.later(reply, request.raw().len());
+            replies.later(reply, request.raw().len(), under_way);
             Next::Read
         }
     }

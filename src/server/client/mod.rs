@@ -194,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                     self.gets(Needs::Answers).await?;
                     // A separate allocation: a task is as large as the largest thing it may do, and most clients are
                     // idle.
-                    Box::pin(self.exclusive(exclusive)).await?;
+                    Box::pin(self.timed(exclusive)).await?;
                     self.connection.replies.settled = None;
                 }
                 _ if self.session.closing => return self.connection.settle().await,

@@ -2,6 +2,7 @@
 //! read, and bytes leave from the front only (hazard 16).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, BytesMut};
@@ -10,7 +11,8 @@ use super::output::Output;
 use super::unsolicited::{Stopped, Unsolicited};
 use crate::dispatch::LaterReply;
 use crate::resp::pieces::Pieces;
-use crate::telemetry::clock::Tick;
+use crate::telemetry::clock::{Moment, Tick};
+use crate::telemetry::metrics::{ClientMetrics, Under, UnderWay};
 use crate::transaction::{refuses, summary};
 use crate::upstream::{Chunk, Ticket};
 
@@ -18,13 +20,13 @@ enum Owed {
     /// Replies that are ready but must wait for what is before them.
     Ready(BytesMut),
     /// The replies to a batch, and the bytes of its requests.
-    Batch(Ticket, usize),
+    Batch(Ticket, usize, UnderWay),
     /// The same for commands of a transaction.
     Queued(Ticket, usize, Forwarded),
     /// A reply that is being made, and the bytes that this takes.
-    Later(LaterReply, usize),
+    Later(LaterReply, usize, UnderWay),
     /// A reply that is being made and will be dropped.
-    Silent(LaterReply, usize),
+    Silent(LaterReply, usize, UnderWay),
 }
 
 /// What has become of the entry in front.
@@ -52,6 +54,8 @@ const MOST_ENTRIES: usize = 1024;
 #[derive(Default)]
 pub(super) struct Replies {
     owed: VecDeque<Owed>,
+    /// Counts how long they take.
+    pub(super) metrics: Option<Arc<ClientMetrics>>,
     /// Bytes of requests that are on their way.
     under_way: usize,
     /// Those of them for which a reply is being made here.
@@ -101,7 +105,7 @@ impl Replies {
         match () {
             () if self.muted => {}
             () if self.owed.is_empty() => self.out.append_all(reply),
-            () => self.later(Box::pin(std::future::ready(Ok(reply))), 0),
+            () => self.later(Box::pin(std::future::ready(Ok(reply))), 0, Under::Nothing.since(Moment::default())),
         }
     }
 
@@ -133,7 +137,12 @@ impl Replies {
 
     /// A batch of `length` bytes has been given to a lane.
     pub(super) fn batch(&mut self, ticket: Ticket, length: usize) {
-        self.give(ticket, length, self.muted, Owed::Batch);
+        self.timed_batch(ticket, length, Under::Nothing.since(Moment::default()));
+    }
+
+    /// The same, and it is measured how long that takes.
+    pub(super) fn timed_batch(&mut self, ticket: Ticket, length: usize, under_way: UnderWay) {
+        self.give(ticket, length, self.muted, |ticket, length| Owed::Batch(ticket, length, under_way));
     }
 
     /// Commands of `length` bytes have been given to the connection of a transaction: each has its reply, or all have
@@ -174,11 +183,14 @@ impl Replies {
     }
 
     /// A request of `length` bytes is being answered.
-    pub(super) fn later(&mut self, reply: LaterReply, length: usize) {
+    pub(super) fn later(&mut self, reply: LaterReply, length: usize, under_way: UnderWay) {
         let cost = length + size_of_val(&*reply);
         self.under_way += cost;
         self.answering += cost;
-        self.owe(if self.muted { Owed::Silent(reply, cost) } else { Owed::Later(reply, cost) });
+        self.owe(match self.muted {
+            true => Owed::Silent(reply, cost, under_way),
+            false => Owed::Later(reply, cost, under_way),
+        });
     }
 
     /// Bytes that are kept for requests that are being answered; those on a lane count themselves.
@@ -215,7 +227,9 @@ impl Replies {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, enough: usize) -> Result<(), Stopped> {
         self.unsolicited.pass_on(cx);
         while self.out.len() < enough {
-            let Some(front) = self.owed.front() else { return self.unsolicited.poll(cx, &mut self.out, enough) };
+            let Some(front) = self.owed.front() else {
+                return self.unsolicited.poll(cx, (&mut self.out, self.metrics.as_deref()), enough);
+            };
             let moved = match front {
                 Owed::Ready(_) => Poll::Ready(Ok(self.take_ready())),
                 Owed::Batch(..) => self.poll_batch(cx),
@@ -247,16 +261,21 @@ impl Replies {
     }
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Front, Stopped>> {
-        let Some(Owed::Batch(ticket, length)) = self.owed.front_mut() else { return Poll::Ready(Ok(Front::GoesOn)) };
+        let Some(Owed::Batch(ticket, length, under_way)) = self.owed.front_mut() else {
+            return Poll::Ready(Ok(Front::GoesOn));
+        };
         if let Some(Chunk::Reply(bytes) | Chunk::Push(bytes)) = ready!(ticket.poll_chunk(cx))? {
             self.out.append(bytes);
             return Poll::Ready(Ok(Front::GoesOn));
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.times.ended(under_way);
         }
         self.under_way -= *length;
         self.was_bulky |= ticket.is_bulky();
         // Behind a later reply of the upstream's it could not be told from what came before that.
         if self.owed.iter().skip(1).all(|owed| matches!(owed, Owed::Ready(_))) {
-            self.unsolicited.take_come(&mut self.out);
+            self.unsolicited.take_come(&mut self.out, self.metrics.as_deref());
         }
         Poll::Ready(Ok(Front::HasEnded))
     }
@@ -298,10 +317,14 @@ impl Replies {
     }
 
     fn poll_later(&mut self, cx: &mut Context<'_>) -> Poll<Result<Front, Stopped>> {
-        let Some(Owed::Later(reply, cost) | Owed::Silent(reply, cost)) = self.owed.front_mut() else {
+        let Some(Owed::Later(reply, cost, under_way) | Owed::Silent(reply, cost, under_way)) = self.owed.front_mut()
+        else {
             return Poll::Ready(Ok(Front::GoesOn));
         };
         let reply = ready!(reply.as_mut().poll(cx))?;
+        if let Some(metrics) = &self.metrics {
+            metrics.times.ended(under_way);
+        }
         let cost = *cost;
         self.under_way -= cost;
         self.answering -= cost;
@@ -317,12 +340,12 @@ mod tests {
     use bytes::{BufMut, Bytes};
     use tokio::sync::oneshot;
 
-    use super::Replies;
+    use super::{Moment, Replies, Under};
 
     fn later(replies: &mut Replies) -> oneshot::Sender<&'static [u8]> {
         let (sender, receiver) = oneshot::channel();
         let reply = async move { Ok(Bytes::from_static(receiver.await.expect("sent")).into()) };
-        replies.later(Box::pin(reply), 100);
+        replies.later(Box::pin(reply), 100, Under::Nothing.since(Moment::default()));
         sender
     }
 

@@ -10,6 +10,8 @@ use super::heard::Heard;
 use super::output::Output;
 use crate::clients::{Peer, Unread, Watching};
 use crate::resp::{Proto, invalidation};
+use crate::telemetry::clock::Moment;
+use crate::telemetry::metrics::ClientMetrics;
 use crate::upstream::{Broken, Ceased, Inbox, Subscriber};
 
 /// Why nothing more can be sent.
@@ -96,10 +98,14 @@ impl Unsolicited {
     }
 
     /// What came right behind the last reply, if it has come already.
-    pub(super) fn take_come(&self, out: &mut Output) {
-        while let Some(frame) = self.inbox.as_ref().and_then(Inbox::take) {
+    pub(super) fn take_come(&self, out: &mut Output, metrics: Option<&ClientMetrics>) {
+        let Some(inbox) = &self.inbox else { return };
+        let (since, mut taken) = (inbox.waits_since(), 0);
+        while let Some(frame) = inbox.take() {
             out.append(frame);
+            taken += 1;
         }
+        note_delivered(metrics, since, taken);
     }
 
     /// Wakes the task of `cx` when a shared message or a monitor's line comes; while nothing can be written, they may
@@ -110,7 +116,12 @@ impl Unsolicited {
     }
 
     /// Moves what has come to `out`, until that holds `enough` bytes.
-    pub(super) fn poll(&mut self, cx: &Context<'_>, out: &mut Output, enough: usize) -> Result<(), Stopped> {
+    pub(super) fn poll(
+        &mut self,
+        cx: &Context<'_>,
+        (out, metrics): (&mut Output, Option<&ClientMetrics>),
+        enough: usize,
+    ) -> Result<(), Stopped> {
         self.tell_of_others(out);
         if let Some(heard) = &mut self.heard {
             heard.poll(cx, out, enough);
@@ -122,23 +133,38 @@ impl Unsolicited {
                 Poll::Ready(line) => out.share(line?),
             }
         }
+        let (since, mut taken) = (self.inbox.as_ref().and_then(Inbox::waits_since), 0);
         while let (Some(inbox), true) = (&self.inbox, out.len() < enough) {
             match inbox.poll_take(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(frame)) => out.append(frame),
                 Poll::Ready(Err(_)) => return Err(Stopped::Broken),
             }
+            taken += 1;
         }
+        note_delivered(metrics, since, taken);
+        let mut since = None;
+        taken = 0;
         while let (Some(subscriber), true) = (&self.subscriber, out.len() < enough) {
             match subscriber.poll_take(cx) {
                 Poll::Pending => break,
                 Poll::Ready(message) => {
-                    let message = message?;
+                    let (message, came) = message?;
+                    since.get_or_insert(came);
+                    taken += 1;
                     out.tail().put_u8(if self.proto == Proto::Resp2 { b'*' } else { b'>' });
                     out.share(message);
                 }
             }
         }
+        note_delivered(metrics, since, taken);
         Ok(())
+    }
+}
+
+/// So many messages, of which the first came then, are written now: one look at the clock for all of them.
+fn note_delivered(metrics: Option<&ClientMetrics>, since: Option<Moment>, messages: u64) {
+    if let (Some(metrics), Some(since), 1..) = (metrics, since, messages) {
+        metrics.delivery_seconds.observe(since.age(), messages);
     }
 }

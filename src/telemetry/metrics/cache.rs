@@ -6,9 +6,9 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 
 use super::consistency::ConsistencyMetrics;
+use super::durations::Durations;
 use super::labels::{MappingLabel, Outcome, OutcomeLabel};
 use super::limits::LimitMetrics;
 use super::register::Register;
@@ -21,12 +21,11 @@ use crate::telemetry::slow::SlowLog;
 pub struct CacheMetrics {
     pub entries: Gauge,
     pub bytes: Gauge,
-    loads: Family<OutcomeLabel, Counter>,
-    load_seconds: Histogram,
+    load_seconds: Durations,
     pub coalesced_waiters: Counter,
     pub stale_served: Counter,
     writes: Family<OutcomeLabel, Counter>,
-    write_seconds: Histogram,
+    write_seconds: Durations,
     pub own_writes: Gauge,
     pub change_feed_up: Gauge,
     pub consistency: ConsistencyMetrics,
@@ -47,7 +46,6 @@ impl CacheMetrics {
         Self {
             entries: r.gauge("cache_entries", "Cached keys in memory, absent ones included"),
             bytes: r.gauge("cache_bytes", "Memory of cached records, in bytes"),
-            loads: r.family_of("loads", "Loads of one cached key from the store, by outcome", OutcomeLabel::LOADS),
             load_seconds: r.seconds("load_seconds", "Time from a load's start to its record, in seconds"),
             coalesced_waiters: r.counter("coalesced_waiters", "Reads that joined a load another read had begun"),
             stale_served: r.counter(
@@ -88,16 +86,15 @@ impl CacheMetrics {
         }
     }
 
-    /// Counts a load that took so long.
-    pub fn loaded(&self, outcome: Outcome, time: Duration) {
-        self.loads.get_or_create(&OutcomeLabel { outcome }).inc();
-        self.load_seconds.observe(time.as_secs_f64());
+    /// Counts a load that took so long. How it ended, its mapping counts.
+    pub fn loaded(&self, time: Duration) {
+        self.load_seconds.observe(time.as_micros() as u64, 1);
     }
 
     /// Counts a write that took so long.
     pub fn written(&self, outcome: Outcome, time: Duration) {
         self.writes.get_or_create(&OutcomeLabel { outcome }).inc();
-        self.write_seconds.observe(time.as_secs_f64());
+        self.write_seconds.observe(time.as_micros() as u64, 1);
     }
 
     /// Counts a statement that the store did not come to.
@@ -117,6 +114,14 @@ impl CacheMetrics {
             drop(family.get_or_create(&MappingLabel { mapping: mapping.to_owned() }));
         }
         self.cannot_be_swept(mapping, 0);
+    }
+
+    /// Shows a mapping no more, which a reload has taken away.
+    pub fn forget(&self, mapping: &str) {
+        let label = MappingLabel { mapping: mapping.to_owned() };
+        self.stale_reads.remove(&label);
+        self.overloads.remove(&label);
+        self.unswept_rows.remove(&label);
     }
 
     /// Counts a record that was served although it was stale.

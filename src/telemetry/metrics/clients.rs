@@ -8,6 +8,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::client_names::ClientNames;
+use super::command_times::CommandTimes;
+use super::durations::Durations;
 use super::labels::ReasonLabel;
 use super::register::Register;
 use crate::telemetry::client_logs::ClientLogs;
@@ -43,6 +46,10 @@ const LIMITS: [&str; 10] = [
 #[allow(missing_docs, reason = "each is explained where it is registered, in the words operators read")]
 pub struct ClientMetrics {
     pub connected: Gauge,
+    pub names: ClientNames,
+    pub times: CommandTimes,
+    pub subscribers: Gauge,
+    pub delivery_seconds: Durations,
     pub accepted: Counter,
     refused: Family<ReasonLabel, Counter>,
     pub tls_failures: Counter,
@@ -65,6 +72,13 @@ impl ClientMetrics {
     pub(super) fn register(r: &mut Register) -> Self {
         Self {
             connected: r.gauge("clients", "Clients that are connected"),
+            names: ClientNames::register(r),
+            times: CommandTimes::register(r),
+            subscribers: r.gauge("pubsub_subscribers", "Clients with a subscription, when that was asked for"),
+            delivery_seconds: r.seconds(
+                "pubsub_delivery_seconds",
+                "Time from the coming of a message to its writing to a subscriber, in seconds, for each that gets it",
+            ),
             accepted: r.counter("clients_accepted", "Clients accepted"),
             refused: r.family_of(
                 "clients_refused",

@@ -1,9 +1,10 @@
 //! Commands by route and outcome. On the road of a request only a client's own [`Tally`] is counted up; it is added to
 //! the process's counters once for each batch.
 
+use std::fmt::{self, Write as _};
 use std::sync::OnceLock;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
@@ -11,7 +12,7 @@ use super::labels::Outcome;
 use super::register::Register;
 
 /// Which way a command took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are the labels")]
 pub enum RouteLabel {
     Local,
@@ -24,7 +25,22 @@ pub enum RouteLabel {
     Refused,
 }
 
-const ROUTES: [RouteLabel; 8] = [
+impl EncodeLabelValue for RouteLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(match self {
+            Self::Local => "local",
+            Self::Definition => "definition",
+            Self::Cache => "cache",
+            Self::Write => "write",
+            Self::Passthrough => "passthrough",
+            Self::Pinned => "pinned",
+            Self::Split => "split",
+            Self::Refused => "refused",
+        })
+    }
+}
+
+pub(super) const ROUTES: [RouteLabel; 8] = [
     RouteLabel::Local,
     RouteLabel::Definition,
     RouteLabel::Cache,

@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn every_age_is_shown_before_anything_was_verified() {
-        let text = Metrics::default().render();
+        let text = Metrics::default().render(super::super::Format::Prometheus);
         for minutes in super::MINUTES {
             for name in ["stale_hits_total", "consistency_nines"] {
                 let line = format!("hearthside_{name}{{older_than_minutes=\"{minutes}\"}} 0");

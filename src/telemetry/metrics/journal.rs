@@ -11,6 +11,7 @@ use super::register::Register;
 pub struct JournalMetrics {
     pub bytes: Gauge,
     pub aside_bytes: Gauge,
+    pub max_bytes: Gauge,
     pub missing: Gauge,
     pub refused: Counter,
 }
@@ -23,6 +24,8 @@ impl JournalMetrics {
                 "journal_aside_bytes",
                 "Bytes of deferred writes that were put aside and are still in the journal",
             ),
+            max_bytes: r
+                .gauge("journal_max_bytes", "Bytes of both that there may be (journal.max_bytes); 0 without a journal"),
             missing: r.gauge(
                 "journal_missing",
                 "Deferred writes, at most, that were acknowledged and are missing in the journal since it was damaged",

@@ -1,9 +1,11 @@
 //! The labels that several metrics have.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use std::fmt::{self, Write as _};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 
 /// How a command, a load, a write or a reload ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are the labels")]
 pub enum Outcome {
     Ok,
@@ -20,6 +22,18 @@ impl Outcome {
     }
 }
 
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(match self {
+            Self::Ok => "ok",
+            Self::Hit => "hit",
+            Self::Absent => "absent",
+            Self::Miss => "miss",
+            Self::Error => "error",
+        })
+    }
+}
+
 /// Labels of counters by outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
@@ -30,9 +44,6 @@ pub struct OutcomeLabel {
 impl OutcomeLabel {
     /// Of what succeeds or fails.
     pub(super) const ENDS: [Self; 2] = [Self { outcome: Outcome::Ok }, Self { outcome: Outcome::Error }];
-    /// Of loads, which may also find nothing.
-    pub(super) const LOADS: [Self; 3] =
-        [Self { outcome: Outcome::Ok }, Self { outcome: Outcome::Absent }, Self { outcome: Outcome::Error }];
 }
 
 /// Labels of counters by reason.

@@ -10,6 +10,7 @@ use crate::telemetry::clock::UnixMs;
 #[derive(Debug, Default)]
 pub struct MappingCounts {
     hits: Mutex<Hits>,
+    misses: AtomicU64,
     loads: [AtomicU64; 3],
     load_micros: AtomicU64,
     invalidations: AtomicU64,
@@ -18,6 +19,8 @@ pub struct MappingCounts {
     /// A [`UnixMs`]; 0 before the first.
     changed_at: AtomicI64,
     last_error: Mutex<Option<Failure>>,
+    /// Entries and bytes, as they were last looked at.
+    room: [AtomicU64; 2],
 }
 
 /// Hits that found a record, and those that found that there is none.
@@ -107,6 +110,28 @@ impl MappingCounts {
     #[must_use]
     pub fn hits(&self) -> HitCount {
         lock(&self.hits).sum()
+    }
+
+    /// A read found nothing in memory, and needed a load, or joined one.
+    pub fn missed(&self) {
+        self.misses.fetch_add(1, Relaxed);
+    }
+
+    /// How often.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.misses.load(Relaxed)
+    }
+
+    /// So many entries of so many bytes are in memory now.
+    pub fn holds(&self, entries: u64, bytes: u64) {
+        self.room[0].store(entries, Relaxed);
+        self.room[1].store(bytes, Relaxed);
+    }
+
+    /// How many entries were in memory when that was last looked at, and their bytes.
+    pub(super) fn room(&self) -> [u64; 2] {
+        [0, 1].map(|at: usize| self.room[at].load(Relaxed))
     }
 
     /// Counts a load that took so many microseconds.

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::labels::MappingLabel;
 use super::mapping_counts::MappingCounts;
+use super::mapping_series::MappingSeries;
 use super::register::Register;
 
 /// Of all mappings that are in the store.
@@ -21,11 +22,16 @@ pub struct MappingMetrics {
     pub schema_changes: Counter,
     /// What is counted of each, by its key pattern.
     counts: Mutex<BTreeMap<String, Arc<MappingCounts>>>,
+    /// Those that are shown.
+    series: Arc<MappingSeries>,
 }
 
 impl MappingMetrics {
     pub(super) fn register(r: &mut Register) -> Self {
+        let series = Arc::<MappingSeries>::default();
+        r.collector(Box::new(series.clone()));
         Self {
+            series,
             up: r.family("mapping_up", "1 while the mapping fits the store's schema. Alarm on 0"),
             defers: r.family(
                 "mapping_defers",
@@ -49,6 +55,16 @@ impl MappingMetrics {
     pub fn of(&self, mapping: &str) -> Arc<MappingCounts> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.entry(mapping.to_owned()).or_default().clone()
+    }
+
+    /// Shows what is counted of a mapping, before anything was.
+    pub fn show(&self, mapping: &str, is_cached: bool) {
+        self.series.show(mapping, self.of(mapping), is_cached);
+    }
+
+    /// Shows no others than these any more, and names those that were shown.
+    pub fn keep(&self, mappings: &[&str]) -> Vec<String> {
+        self.series.keep(mappings)
     }
 
     /// Shows whether a mapping, by its key pattern, fits the schema.

@@ -5,19 +5,27 @@ mod admin;
 mod app;
 mod audit;
 mod cache;
+mod client_names;
 mod clients;
+mod command_family;
+mod command_times;
 mod commands;
 mod consistency;
 mod definitions;
+mod durations;
 mod journal;
 mod labels;
 mod limits;
 mod mapping_counts;
+mod mapping_series;
 mod mappings;
 mod owned;
 mod panics;
+mod process;
 mod register;
 mod servers;
+mod store;
+mod text;
 mod upstream;
 mod write_behind;
 
@@ -31,9 +39,12 @@ pub use app::AppMetrics;
 pub use audit::AuditMetrics;
 pub use cache::CacheMetrics;
 pub use clients::ClientMetrics;
+pub use command_family::CommandFamily;
+pub use command_times::{CommandTimes, Timing, Under, UnderWay};
 pub use commands::{Commands, RouteLabel, Tally};
 pub use consistency::{ConsistencyMetrics, MINUTES};
 pub use definitions::DefinitionMetrics;
+pub use durations::Durations;
 pub use journal::JournalMetrics;
 pub use labels::{Outcome, ReasonLabel};
 pub use limits::LimitMetrics;
@@ -42,7 +53,9 @@ pub use mappings::MappingMetrics;
 pub use owned::OwnedMetrics;
 pub use panics::PanicMetrics;
 pub use servers::{CircuitMetric, ServerMetric};
-pub use upstream::{PinnedMetrics, UpstreamMetrics};
+pub use store::{StoreMetrics, TurnsMetric};
+pub use text::Format;
+pub use upstream::{HubMetrics, PinnedMetrics, UpstreamMetrics};
 pub use write_behind::WriteBehindMetrics;
 
 use register::Register;
@@ -61,6 +74,7 @@ pub struct Metrics {
     pub definitions: Arc<DefinitionMetrics>,
     pub cache: Arc<CacheMetrics>,
     pub write_behind: Arc<WriteBehindMetrics>,
+    pub store: Arc<StoreMetrics>,
     pub journal: Arc<JournalMetrics>,
     pub upstream: Arc<UpstreamMetrics>,
     pub admin: Arc<AdminMetrics>,
@@ -73,6 +87,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut r = Register::default();
         let audit = Arc::new(Audit::new(AuditMetrics::register(&mut r)));
+        process::register(&mut r);
         Self {
             commands: Commands::register(&mut r),
             clients: Arc::new(ClientMetrics::register(&mut r)),
@@ -81,6 +96,7 @@ impl Default for Metrics {
             definitions: Arc::new(DefinitionMetrics::register(&mut r)),
             cache: Arc::new(CacheMetrics::register(&mut r)),
             write_behind: Arc::new(WriteBehindMetrics::register(&mut r, audit.clone())),
+            store: Arc::new(StoreMetrics::register(&mut r)),
             journal: Arc::new(JournalMetrics::register(&mut r)),
             upstream: Arc::new(UpstreamMetrics::register(&mut r)),
             admin: Arc::new(AdminMetrics::register(&mut r)),
@@ -93,21 +109,30 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// OpenMetrics text.
-    /// Source: <https://prometheus.io/docs/specs/om/open_metrics_spec/>
+    /// Shows what is counted of these mappings, and of no others any more.
+    pub fn keep(&self, mappings: &[&str]) {
+        for gone in self.mappings.keep(mappings) {
+            self.owned.forget(&gone);
+            self.cache.forget(&gone);
+            self.write_behind.forget(&gone);
+        }
+    }
+
+    /// All of them.
     #[must_use]
-    pub fn render(&self) -> String {
-        let mut text = String::new();
-        match encode(&mut text, &self.registry) {
-            Ok(()) => text,
-            Err(error) => format!("# metrics could not be written: {error}\n"),
+    pub fn render(&self, format: Format) -> String {
+        let mut text = String::with_capacity(64 * 1024);
+        match (encode(&mut text, &self.registry), format) {
+            (Ok(()), Format::OpenMetrics) => text,
+            (Ok(()), Format::Prometheus) => text::prometheus(&text),
+            (Err(error), _) => format!("# metrics could not be written: {error}\n"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Metrics, Outcome, RouteLabel, Tally};
+    use super::{Format, Metrics, Outcome, RouteLabel, Tally};
 
     #[test]
     fn renders_what_was_counted() {
@@ -117,8 +142,8 @@ mod tests {
         tally.flush(&metrics.commands);
         tally.flush(&metrics.commands);
         metrics.owned.invalidated("change");
-        let text = metrics.render();
-        assert!(text.contains("hearthside_commands_total{route=\"Cache\",outcome=\"Hit\"} 3"), "{text}");
+        let text = metrics.render(Format::Prometheus);
+        assert!(text.contains("hearthside_commands_total{route=\"cache\",outcome=\"hit\"} 3"), "{text}");
         assert!(text.contains("hearthside_invalidations_total{reason=\"change\"} 1"), "{text}");
     }
 }

@@ -3,8 +3,8 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 
+use super::durations::Durations;
 use super::labels::{MappingLabel, ReasonLabel};
 use super::register::Register;
 
@@ -15,10 +15,9 @@ pub struct OwnedMetrics {
     invalidations: Family<ReasonLabel, Counter>,
     pub gaps: Counter,
     pub retained: Gauge,
-    feed_seconds: Histogram,
+    feed_seconds: Durations,
     pub scan_cursors: Gauge,
     trigger_trouble: Family<MappingLabel, Counter>,
-    misses: Family<MappingLabel, Counter>,
 }
 
 impl OwnedMetrics {
@@ -43,13 +42,12 @@ impl OwnedMetrics {
                 "trigger_trouble",
                 "Changes that a trigger told as the whole mapping because something went wrong in it. Alarm on it",
             ),
-            misses: r.family("misses", "Reads of cached keys that needed a load, or joined one, by mapping"),
         }
     }
 
-    /// Counts a heartbeat that took so many milliseconds.
+    /// Counts a heartbeat that took so many milliseconds: it carries no finer clock.
     pub fn feed_delayed(&self, ms: u64) {
-        self.feed_seconds.observe(ms as f64 / 1000.0);
+        self.feed_seconds.observe(ms * 1000, 1);
     }
 
     /// Shows what is counted of a mapping before anything was.
@@ -57,20 +55,9 @@ impl OwnedMetrics {
         drop(self.trigger_trouble.get_or_create(&MappingLabel { mapping: mapping.to_owned() }));
     }
 
-    /// Shows the misses of a mapping of cached keys before there was one.
-    pub fn show_misses(&self, mapping: &str) {
-        drop(self.misses.get_or_create(&MappingLabel { mapping: mapping.to_owned() }));
-    }
-
-    /// Counts a read of a cached key that was not in memory.
-    pub fn missed(&self, mapping: &str) {
-        self.misses.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).inc();
-    }
-
-    /// Reads of cached keys of a mapping that were not in memory.
-    #[must_use]
-    pub fn misses(&self, mapping: &str) -> u64 {
-        self.misses.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).get()
+    /// Shows a mapping no more, which a reload has taken away.
+    pub fn forget(&self, mapping: &str) {
+        self.trigger_trouble.remove(&MappingLabel { mapping: mapping.to_owned() });
     }
 
     /// Counts a change that a trigger could not tell by its keys.

@@ -2,11 +2,13 @@
 
 use std::hash::Hash;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
+
+use super::durations::Durations;
 
 /// Registers what it makes; the name and the help are what operators read.
 #[derive(Default)]
@@ -48,9 +50,14 @@ impl Register {
         family
     }
 
-    /// Durations in seconds, in buckets from 0.25 ms to 2 s.
-    pub(super) fn seconds(&mut self, name: &str, help: &str) -> Histogram {
-        self.add(name, help, Histogram::new(exponential_buckets(0.000_25, 2.0, 14)))
+    /// Durations in seconds.
+    pub(super) fn seconds(&mut self, name: &str, help: &str) -> Durations {
+        self.add(name, help, Durations::default())
+    }
+
+    /// What is looked at only when somebody asks, and has names of its own.
+    pub(super) fn collector(&mut self, collector: Box<dyn Collector>) {
+        self.0.register_collector(collector);
     }
 
     fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {

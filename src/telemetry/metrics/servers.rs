@@ -9,7 +9,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::durations::Durations;
 use super::register::Register;
+
+/// So many servers have durations of their own, the others have them together.
+const MOST: usize = 64;
+
+/// As whose.
+const OTHERS: &str = "(others)";
 
 /// Labels by server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,6 +38,7 @@ pub struct ServerMetrics {
     reads: Family<EndpointLabel, Counter>,
     /// Slots of a cluster.
     pub unowned: Gauge,
+    seconds: Family<EndpointLabel, Durations>,
     shown: Mutex<BTreeMap<String, ServerMetric>>,
 }
 
@@ -49,6 +57,7 @@ pub struct ServerMetric {
     pub read: Gauge,
     pub lag: Gauge,
     pub reads: Counter,
+    pub seconds: Durations,
 }
 
 impl ServerMetrics {
@@ -69,6 +78,10 @@ impl ServerMetrics {
             lag: r.family("upstream_endpoint_lag_bytes", "Bytes that this replica is behind its primary"),
             reads: r.family("upstream_endpoint_reads", "Reads of clients that this replica was asked for"),
             unowned: r.gauge("upstream_slots_unowned", "Slots of the cluster that no node owns"),
+            seconds: r.family(
+                "upstream_seconds",
+                "Time from the handing of requests to a lane of this server to the last of their replies, in seconds",
+            ),
             shown: Mutex::default(),
         }
     }
@@ -84,7 +97,9 @@ impl ServerMetrics {
             return known.clone();
         }
         let label = EndpointLabel { endpoint: name.to_owned() };
+        let timed = if shown.len() < MOST { label.clone() } else { EndpointLabel { endpoint: OTHERS.to_owned() } };
         let server = ServerMetric {
+            seconds: self.seconds.get_or_create_owned(&timed),
             up: self.up.get_or_create(&label).clone(),
             circuit_open: self.circuit_open.get_or_create(&label).clone(),
             slots: self.slots.get_or_create(&label).clone(),
@@ -112,6 +127,7 @@ impl ServerMetrics {
                 self.read.remove(&label);
                 self.lag.remove(&label);
                 self.reads.remove(&label);
+                self.seconds.remove(&label);
             }
             is_kept
         });

@@ -127,6 +127,7 @@ impl PinnedMetrics {
 pub struct HubMetrics {
     pub up: Gauge,
     pub topics: Gauge,
+    pub messages: Counter,
     pub connects: Counter,
 }
 
@@ -139,6 +140,7 @@ impl HubMetrics {
                 "Channels and patterns of the shared subscriber connection, those included whose confirmation is still \
                  to come",
             ),
+            messages: r.counter("pubsub_messages", "Messages that came over connections which several clients share"),
             connects: r.counter("pubsub_connects", "Shared subscriber connections opened, reconnections included"),
         }
     }

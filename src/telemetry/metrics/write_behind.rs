@@ -60,6 +60,11 @@ impl WriteBehindMetrics {
         drop(self.deferred_without_row.get_or_create(&MappingLabel { mapping: mapping.to_owned() }));
     }
 
+    /// Shows a mapping no more, which a reload has taken away.
+    pub fn forget(&self, mapping: &str) {
+        self.deferred_without_row.remove(&MappingLabel { mapping: mapping.to_owned() });
+    }
+
     /// Counts `keys` whose row is not there.
     pub fn without_row(&self, mapping: &str, keys: u64) {
         self.deferred_without_row.get_or_create(&MappingLabel { mapping: mapping.to_owned() }).inc_by(keys);

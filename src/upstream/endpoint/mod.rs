@@ -41,7 +41,7 @@ pub use version::Version;
 
 use crate::config;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{PanicMetrics, ServerMetric, UpstreamMetrics};
+use crate::telemetry::metrics::{Durations, PanicMetrics, ServerMetric, UpstreamMetrics};
 
 /// One upstream server, for all lanes and pinned connections to it.
 #[derive(Debug)]
@@ -89,6 +89,17 @@ impl Endpoint {
             server: ServerMetric::default(),
             metrics,
             panics,
+        }
+    }
+
+    /// How long the server takes to which connections of this generation lead.
+    pub(super) fn seconds(&self, generation: u64) -> Durations {
+        match self.node {
+            Some(_) => self.server.seconds.clone(),
+            None => {
+                let target = self.location.target_in(generation);
+                target.map_or_else(Durations::default, |target| self.metrics.servers.of(&target.name()).seconds)
+            }
         }
     }
 

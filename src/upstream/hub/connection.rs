@@ -18,6 +18,7 @@ use super::questions::Questions;
 use super::table::{Topic, Wish};
 use crate::resp::pubsub::{self, Kind, PubSub};
 use crate::resp::reply::ReplyScanner;
+use crate::telemetry::clock::Moment;
 use crate::upstream::endpoint::circuit::backoff;
 use crate::upstream::endpoint::cluster::has_moved;
 use crate::upstream::endpoint::cluster::redirect::Redirect;
@@ -292,7 +293,9 @@ impl Line {
         // A slice keeps alive everything that was read with it: a short message must not do that for a client that is
         // slow to take it.
         let message = if frame.len() < SLICE { Bytes::copy_from_slice(&frame[1..]) } else { frame.slice(1..) };
-        self.link.table().members(&topic).for_each(|member| member.deliver(message.clone()));
+        self.link.server.metrics.hub.messages.inc();
+        let came = Moment::now();
+        self.link.table().members(&topic).for_each(|member| member.deliver(message.clone(), came));
     }
 
     fn confirmed(&self, hub: &Hub, topic: &Topic) {

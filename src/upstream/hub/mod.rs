@@ -30,6 +30,7 @@ pub use subscriber::{Ceased, Subscriber};
 use super::endpoint::Endpoint;
 use crate::resp::pubsub::{GAP, GAP_MESSAGE, Kind};
 use crate::telemetry::client_memory::Holding;
+use crate::telemetry::clock::Moment;
 use crate::telemetry::{LastingPart, caught};
 use connection::Line;
 use link::Link;
@@ -117,7 +118,8 @@ impl Hub {
         let notice = Bytes::from_static(GAP_MESSAGE);
         let listening = self.home.members(&(Kind::Channel, Bytes::from_static(GAP)));
         let told = listening.iter().filter(|member| missed.contains_key(&member.id));
-        told.for_each(|member| member.deliver(notice.clone()));
+        let came = Moment::now();
+        told.for_each(|member| member.deliver(notice.clone(), came));
     }
 
     /// Messages may be missed at a server: a client that wants to be closed then is.

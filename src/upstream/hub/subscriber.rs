@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::resp::pubsub::Kind;
 use crate::telemetry::client_memory::Holding;
+use crate::telemetry::clock::Moment;
 use crate::upstream::pipeline::lane_waker::wake;
 use crate::upstream::pipeline::subscriptions::Subscriptions;
 
@@ -17,8 +18,8 @@ const REPORTED_FROM: usize = 4096;
 #[derive(Debug, Default)]
 struct State {
     subscriptions: Subscriptions,
-    /// Messages, each without its first byte: `*` in RESP2, `>` in RESP3.
-    messages: VecDeque<Bytes>,
+    /// Messages, each without its first byte, `*` in RESP2 and `>` in RESP3, and when it came.
+    messages: VecDeque<(Bytes, Moment)>,
     held: usize,
     /// No more messages are taken.
     ceased: Option<Ceased>,
@@ -111,7 +112,7 @@ impl Subscriber {
         kinds.iter().flat_map(|kind| self.names(*kind).into_iter().map(|name| (*kind, name))).collect()
     }
 
-    pub(super) fn deliver(&self, message: Bytes) {
+    pub(super) fn deliver(&self, message: Bytes, came: Moment) {
         let mut state = self.state();
         if state.ceased.is_some() {
             return;
@@ -122,7 +123,7 @@ impl Subscriber {
             state.messages.clear();
             state.held = 0;
         } else {
-            state.messages.push_back(message);
+            state.messages.push_back((message, came));
         }
         self.report(&mut state);
         wake(&mut state.waker);
@@ -148,16 +149,16 @@ impl Subscriber {
         Ok(())
     }
 
-    /// The next message without its first byte.
+    /// The next message without its first byte, and when it came.
     ///
     /// # Errors
     /// Messages were lost.
-    pub fn poll_take(&self, cx: &Context<'_>) -> Poll<Result<Bytes, Ceased>> {
+    pub fn poll_take(&self, cx: &Context<'_>) -> Poll<Result<(Bytes, Moment), Ceased>> {
         let mut state = self.state();
-        if let Some(message) = state.messages.pop_front() {
+        if let Some((message, came)) = state.messages.pop_front() {
             state.held -= message.len();
             self.report(&mut state);
-            return Poll::Ready(Ok(message));
+            return Poll::Ready(Ok((message, came)));
         }
         if let Some(ceased) = state.ceased {
             return Poll::Ready(Err(ceased));
@@ -174,16 +175,17 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::{Ceased, Subscriber};
+    use super::{Ceased, Moment, Subscriber};
 
     #[test]
     fn what_waits_is_bounded() {
         let subscriber = Subscriber::new(1, 10, Arc::default());
         let mut cx = Context::from_waker(Waker::noop());
-        subscriber.deliver(Bytes::from_static(b"12345"));
-        assert_eq!(subscriber.poll_take(&cx), Poll::Ready(Ok(Bytes::from_static(b"12345"))));
+        let (message, came) = (Bytes::from_static(b"12345"), Moment::now());
+        subscriber.deliver(message.clone(), came);
+        assert_eq!(subscriber.poll_take(&cx), Poll::Ready(Ok((message.clone(), came))));
         assert_eq!(subscriber.poll_take(&cx), Poll::Pending);
-        (0..3).for_each(|_| subscriber.deliver(Bytes::from_static(b"12345")));
+        (0..3).for_each(|_| subscriber.deliver(message.clone(), came));
         cx = Context::from_waker(Waker::noop());
         assert_eq!(subscriber.poll_take(&cx), Poll::Ready(Err(Ceased::Overflowed)));
     }

@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio_util::io::poll_read_buf;
@@ -51,6 +52,8 @@ enum Part {
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     pub(super) flights: VecDeque<Flight>,
+    /// When those began that have ended since this was last looked at.
+    pub(super) ended: Vec<Instant>,
     window: Window,
     /// For a client's own connection.
     pub(super) inbox: Option<Inbox>,
@@ -261,6 +264,7 @@ impl Arrivals {
             && let Some(flight) = self.flights.pop_front()
         {
             self.window.close(flight.expected);
+            self.ended.push(flight.since);
             flight.finish();
         }
     }

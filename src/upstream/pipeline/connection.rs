@@ -19,6 +19,7 @@ use super::arrivals::Arrivals;
 use super::flight::Flight;
 use super::inbox::Inbox;
 use super::queue::{Progress, Queue};
+use crate::telemetry::metrics::Durations;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::connect::Connected;
 use crate::upstream::endpoint::stream::Stream;
@@ -34,6 +35,8 @@ pub(crate) struct Connection {
     stream: Stream,
     pub(super) queue: Weak<RefCell<Queue>>,
     pub(super) endpoint: Arc<Endpoint>,
+    /// How long its server takes.
+    seconds: Durations,
     pub(super) arrivals: Arrivals,
     out: BytesMut,
     /// Bytes ever put into `out`, and ever written.
@@ -71,12 +74,14 @@ impl Connection {
     ) -> Self {
         let Connected { stream, generation, is_incomplete, .. } = connected;
         let mut arrivals = Arrivals::new(inbox);
+        let seconds = endpoint.seconds(generation);
         // One that was not greeted as it should be is opened again as soon as that may be.
         arrivals.is_unready = is_incomplete;
         Self {
             stream,
             queue,
             endpoint,
+            seconds,
             arrivals,
             out: BytesMut::new(),
             given: 0,
@@ -300,11 +305,20 @@ impl Connection {
         }
     }
 
+    /// Counts what has been answered, but for a client's own connection: what goes there may wait for others.
+    fn note_seconds(&mut self) {
+        let (heard, is_lane) = (self.heard, self.arrivals.inbox.is_none());
+        for since in self.arrivals.ended.drain(..).filter(|_| is_lane) {
+            self.seconds.observe((heard - since).as_micros() as u64, 1);
+        }
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let came = self.arrivals.poll_read(&mut self.stream, cx)?;
         if came {
             self.heard = Instant::now();
             self.pinged = false;
+            self.note_seconds();
             self.tell_progress();
             self.is_held |= self.is_unready();
         }

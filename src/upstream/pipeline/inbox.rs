@@ -14,10 +14,13 @@ use super::monitor_lines::OwnLines;
 use super::subscriptions::Subscriptions;
 use crate::resp::Proto;
 use crate::resp::pubsub::Kind;
+use crate::telemetry::clock::Moment;
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
     frames: VecDeque<Bytes>,
+    /// Since when the first of them has waited.
+    since: Moment,
     account: Rc<Account>,
     /// The connection is gone, and why.
     lost: Option<String>,
@@ -100,6 +103,13 @@ impl Inbox {
         }
     }
 
+    /// Since when messages of its subscriptions wait, if some do.
+    #[must_use]
+    pub fn waits_since(&self) -> Option<Moment> {
+        let state = self.0.borrow();
+        (!state.frames.is_empty() && state.subscriptions.counts() != [0; 3]).then_some(state.since)
+    }
+
     /// True when something waits.
     #[must_use]
     pub fn has_come(&self) -> bool {
@@ -114,6 +124,9 @@ impl Inbox {
     pub(super) fn push(&self, frame: Bytes) {
         let mut state = self.0.borrow_mut();
         state.account.came(cost(&frame));
+        if state.frames.is_empty() {
+            state.since = Moment::now();
+        }
         state.frames.push_back(frame);
         wake(&mut state.client);
     }

@@ -29,7 +29,7 @@ fn a_page_from_elsewhere_is_refused() {
     let mut wire = sidecar.wire();
     wire.ask("HGETALL player:1:session");
     until("the cache is measured", || metric(&sidecar, "hearthside_cache_entries") == 1.0);
-    let loaded = || metric(&sidecar, "hearthside_reloads_total{outcome=\"Ok\"}");
+    let loaded = || metric(&sidecar, "hearthside_reloads_total{outcome=\"ok\"}");
     let before = loaded();
     let foreign = [
         "Host: 127.0.0.1:9180\r\nOrigin: http://other.example\r\nContent-Type: text/plain\r\n",

@@ -37,7 +37,7 @@ fn started(redis: &Redis) -> Builder {
 }
 
 fn reload(sidecar: &Sidecar, text: &str) {
-    let done = || metric(sidecar, "hearthside_config_reloads_total{outcome=\"Ok\"}");
+    let done = || metric(sidecar, "hearthside_config_reloads_total{outcome=\"ok\"}");
     let before = done();
     sidecar.configure(text);
     sidecar.signal("HUP");

@@ -75,7 +75,7 @@ fn break_for_a_moment(attack: &Attack, i: usize, client: &mut Client, path: &Pat
         if !sidecar.log().contains("ready for clients") {
             return;
         }
-        let failed = || metric(sidecar, "hearthside_reloads_total{outcome=\"Error\"}");
+        let failed = || metric(sidecar, "hearthside_reloads_total{outcome=\"error\"}");
         let (good, before, begun) = (fs::read(path).expect("a file"), failed(), Instant::now());
         fs::write(path, "{\"1\": \"999999999\", \"2\"").expect("written");
         client.ask("HEARTHSIDE RELOAD");

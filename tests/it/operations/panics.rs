@@ -238,7 +238,7 @@ fn a_lane_that_meets_a_bug_closes_one_client_tells_the_others_and_is_opened_agai
     proxy.answer_after("at-last");
     trapped.release();
     reads.send(&line("GET b"));
-    until("it is sent", || metric(&sidecar, "hearthside_commands_total{route=\"Passthrough\",outcome=\"Ok\"}") >= 2.0);
+    until("it is sent", || metric(&sidecar, "hearthside_commands_total{route=\"passthrough\",outcome=\"ok\"}") >= 2.0);
     writes.send(&line("SET c at-last"));
     let told = String::from_utf8_lossy(&writes.frame()).into_owned();
     assert!(told.starts_with("-ERR hearthside: the upstream connection was lost"), "{told}");

@@ -26,14 +26,14 @@ fn probes_and_metrics() {
         wire.ask(text);
     }
     for (name, at_least) in [
-        ("hearthside_commands_total{route=\"Definition\",outcome=\"Hit\"}", 1.0),
-        ("hearthside_commands_total{route=\"Definition\",outcome=\"Absent\"}", 1.0),
-        ("hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}", 1.0),
-        ("hearthside_commands_total{route=\"Cache\",outcome=\"Hit\"}", 1.0),
-        ("hearthside_commands_total{route=\"Passthrough\",outcome=\"Ok\"}", 1.0),
-        ("hearthside_commands_total{route=\"Refused\",outcome=\"Error\"}", 1.0),
-        ("hearthside_commands_total{route=\"Local\",outcome=\"Ok\"}", 1.0),
-        ("hearthside_loads_total{outcome=\"Ok\"}", 1.0),
+        ("hearthside_commands_total{route=\"definition\",outcome=\"hit\"}", 1.0),
+        ("hearthside_commands_total{route=\"definition\",outcome=\"absent\"}", 1.0),
+        ("hearthside_commands_total{route=\"cache\",outcome=\"miss\"}", 1.0),
+        ("hearthside_commands_total{route=\"cache\",outcome=\"hit\"}", 1.0),
+        ("hearthside_commands_total{route=\"passthrough\",outcome=\"ok\"}", 1.0),
+        ("hearthside_commands_total{route=\"refused\",outcome=\"error\"}", 1.0),
+        ("hearthside_commands_total{route=\"local\",outcome=\"ok\"}", 1.0),
+        ("hearthside_loads_total{outcome=\"ok\"}", 1.0),
         ("hearthside_load_seconds_count", 1.0),
         ("hearthside_lanes_connected", 1.0),
         ("hearthside_lane_connects_total", 1.0),
@@ -89,7 +89,7 @@ fn invalidation_by_command_by_admin_and_by_del() {
     let redis = Redis::start();
     let sidecar = Sidecar::builder().redis(&redis).start();
     let mut wire = sidecar.wire();
-    let misses = || metric(&sidecar, "hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}");
+    let misses = || metric(&sidecar, "hearthside_commands_total{route=\"cache\",outcome=\"miss\"}");
     let mut warm = || (1..=5).for_each(|i| drop(wire.ask(&format!("LLEN player:{i}:inventory"))));
     warm();
     warm();
@@ -158,7 +158,7 @@ fn sigterm_answers_what_is_owed_and_exits_0() {
     direct.ask("CLIENT PAUSE 200 ALL");
     busy.send(&line("SET owed 1"));
     until("the sidecar has it", || {
-        metric(&sidecar, "hearthside_commands_total{route=\"Passthrough\",outcome=\"Ok\"}") >= 1.0
+        metric(&sidecar, "hearthside_commands_total{route=\"passthrough\",outcome=\"ok\"}") >= 1.0
     });
     assert_eq!(sidecar.stop(), Some(0));
     assert_eq!(busy.try_frame().as_deref(), Some(&b"+OK\r\n"[..]));
@@ -206,8 +206,8 @@ fn every_metric_is_shown_from_the_start_with_the_labels_that_are_known() {
         ("commands_denied_total", "by", &["rules", "deny", "private"]),
         ("clients_refused_total", "reason", &["clients", "clients_per_address", "buffers"]),
         ("admin_refused_total", "reason", &["origin", "host", "token"]),
-        ("config_reloads_total", "outcome", &["Ok", "Error"]),
-        ("flushes_total", "outcome", &["Ok", "Error"]),
+        ("config_reloads_total", "outcome", &["ok", "error"]),
+        ("flushes_total", "outcome", &["ok", "error"]),
         ("stale_reads_total", "mapping", &["player:{character_id:int}:session"]),
         ("deferred_without_row_total", "mapping", &["player:{character_id:int}:session"]),
     ] {

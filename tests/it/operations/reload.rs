@@ -16,10 +16,10 @@ use crate::support::warnings;
 /// Writes another configuration and waits until it is in force, or refused.
 pub fn reload(sidecar: &Sidecar, text: &str) {
     let done = |outcome: &str| metric(sidecar, &format!("hearthside_config_reloads_total{{outcome=\"{outcome}\"}}"));
-    let before = done("Ok") + done("Error");
+    let before = done("ok") + done("error");
     sidecar.configure(text);
     sidecar.signal("HUP");
-    until("the configuration is read", || done("Ok") + done("Error") > before);
+    until("the configuration is read", || done("ok") + done("error") > before);
 }
 
 const DEFAULT: &str = r#"
@@ -98,7 +98,7 @@ fn a_file_that_was_there_at_start_must_be_there_at_a_reload() {
     let (file, away) = (sidecar.folder.path().join("config.toml"), sidecar.folder.path().join("config.old"));
     fs::rename(&file, &away).expect("moved");
     sidecar.signal("HUP");
-    let faulty = || metric(&sidecar, "hearthside_config_reloads_total{outcome=\"Error\"}");
+    let faulty = || metric(&sidecar, "hearthside_config_reloads_total{outcome=\"error\"}");
     until("the reload is refused", || faulty() == 1.0);
     assert!(sidecar.log().contains("config.toml: --config: cannot be read: No such file"), "{}", sidecar.log());
     assert_eq!(wire.ask("HGET item:apple:def name"), "$-1\r\n", "the old configuration stays");
@@ -237,7 +237,7 @@ fn a_reload_right_after_connections_to_the_store_have_ended_is_not_refused() {
         keys.push(key);
         postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hearthside'");
         reload(&sidecar, &config(&keys));
-        assert_eq!(metric(&sidecar, "hearthside_config_reloads_total{outcome=\"Error\"}"), 0.0, "{}", sidecar.log());
+        assert_eq!(metric(&sidecar, "hearthside_config_reloads_total{outcome=\"error\"}"), 0.0, "{}", sidecar.log());
     }
     until("it is served", || sidecar.wire().ask("HGET g:1 v") == "$1\r\nx\r\n");
 }

@@ -82,7 +82,7 @@ fn clients_go_before_a_warm_start_also_those_that_ask_for_its_keys() {
     place.postgres.sql("UPDATE pace SET seconds = 0.1");
     let sidecar = place.builder().start();
     let mut wire = sidecar.wire();
-    until("it has begun", || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}") > 0.0);
+    until("it has begun", || metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}") > 0.0);
     let began = Instant::now();
     // The hottest are asked for first, and wait behind each other; the others come later, or are in no list.
     for id in (800..=990).step_by(10).chain(2001..=2020) {

@@ -152,8 +152,8 @@ fn a_shutdown_does_not_wait_for_the_end_of_a_pause() {
     blocking.send(&line("BLPOP q 0"));
     watching.send(&line("WATCH a"));
     let routed =
-        |route: &str| metric(&sidecar, &format!("hearthside_commands_total{{route=\"{route}\",outcome=\"Ok\"}}"));
-    until("they wait", || routed("Passthrough") == 2.0 && routed("Pinned") == 1.0 && routed("Local") >= 3.0);
+        |route: &str| metric(&sidecar, &format!("hearthside_commands_total{{route=\"{route}\",outcome=\"ok\"}}"));
+    until("they wait", || routed("passthrough") == 2.0 && routed("pinned") == 1.0 && routed("local") >= 3.0);
     assert_eq!(sidecar.stop(), Some(0));
     for wire in [&mut on_lane, &mut moving, &mut watching] {
         let told = String::from_utf8_lossy(&wire.rest()).into_owned();

@@ -133,9 +133,9 @@ fn a_locked_table_is_the_outage_of_its_own_mapping_alone() {
         session.run("ROLLBACK;");
     });
     assert_eq!(overloads(&sidecar, "b"), 0.0);
-    let loads = metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     assert_eq!(wire.ask("GET b:20000"), "$6\r\nv20000\r\n");
-    assert_eq!(metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}"), loads, "it is still in memory");
+    assert_eq!(metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}"), loads, "it is still in memory");
     until("the table is served again", || wire.ask("HGET a:4999 hp") == "$2\r\n10\r\n");
     all_else_is_well(&sidecar);
 }
@@ -160,9 +160,9 @@ fn transactions_that_wait_for_rows_hold_up_neither_the_feed_nor_other_mappings()
         });
         session.run("ROLLBACK;");
     });
-    let loads = metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     assert_eq!(wire.ask("GET b:20000"), "$6\r\nv20000\r\n");
-    assert_eq!(metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}"), loads, "it is still in memory");
+    assert_eq!(metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}"), loads, "it is still in memory");
     all_else_is_well(&sidecar);
 }
 
@@ -210,7 +210,7 @@ fn a_locked_table_of_definitions_holds_up_no_others() {
     let mut session = postgres.session();
     session.run("BEGIN; LOCK TABLE one;");
     assert_eq!(request(&sidecar, "POST", "/invalidate?key=one:a").0, 200);
-    let failed = || metric(&sidecar, "hearthside_reloads_total{outcome=\"Error\"}");
+    let failed = || metric(&sidecar, "hearthside_reloads_total{outcome=\"error\"}");
     for round in 2..5 {
         let before = failed();
         until("it is tried again", || failed() > before);

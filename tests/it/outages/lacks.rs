@@ -190,7 +190,7 @@ fn a_shutdown_waits_for_nobody_who_waits_for_a_connection() {
     watches.send(&line("WATCH b"));
     moves.send(&line("SELECT 1"));
     huge.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\nxxx", 4 << 20).as_bytes());
-    let local = || metric(&sidecar, "hearthside_commands_total{route=\"Local\",outcome=\"Ok\"}");
+    let local = || metric(&sidecar, "hearthside_commands_total{route=\"local\",outcome=\"ok\"}");
     until("they wait", || local() == 2.0 && metric(&sidecar, "hearthside_client_in_bytes_total") > 70.0);
     assert_eq!(sidecar.stop(), Some(0));
     for wire in [&mut watches, &mut moves] {

@@ -108,12 +108,12 @@ impl Place {
 pub(super) fn reload(sidecar: &Sidecar, text: &str) {
     let reloads = |outcome| metric(sidecar, &format!("hearthside_config_reloads_total{{outcome=\"{outcome}\"}}"));
     sidecar.configure(text);
-    let before = reloads("Ok");
+    let before = reloads("ok");
     for _ in 0..9 {
-        let failed = reloads("Error");
+        let failed = reloads("error");
         sidecar.signal("HUP");
-        until("it is read", || reloads("Ok") > before || reloads("Error") > failed);
-        if reloads("Ok") > before {
+        until("it is read", || reloads("ok") > before || reloads("error") > failed);
+        if reloads("ok") > before {
             return;
         }
     }

@@ -246,7 +246,7 @@ fn mappings_are_changed_on_a_standby_while_nothing_waits() {
     assert_eq!(first.stop(), Some(0));
     let standby = place.standby();
     let second = started(place.over(&standby));
-    reload(&second, &format!("{PLAYERS}ttl = \"1h\"\n"), "Ok");
+    reload(&second, &format!("{PLAYERS}ttl = \"1h\"\n"), "ok");
     assert_eq!(second.wire().ask("HSET p:2 seen 6"), ":0\r\n");
     standby.promote();
     is_whole(&second, &standby);
@@ -263,14 +263,14 @@ fn what_waits_on_a_standby_for_a_mapping_that_is_not_there_is_saved_when_it_is()
     let others = PLAYERS.replace("p:{id", "q:{id");
     let expected = [warnings::WAITS_FOR_A_MAPPING, warnings::FAULTY_RELOAD, warnings::NO_TRIGGERS];
     let second = started(place.over(&standby).config(&others).expect(&expected));
-    reload(&second, PLAYERS, "Error");
+    reload(&second, PLAYERS, "error");
     let why = "mappings are not changed while deferred writes wait: the store is a hot standby";
     assert!(second.log().contains(why), "{}", second.log());
     standby.promote();
     until("it takes writes", || is_writable(&second));
     until("the configuration is in force", || {
         second.signal("HUP");
-        metric(&second, "hearthside_config_reloads_total{outcome=\"Ok\"}") >= 1.0
+        metric(&second, "hearthside_config_reloads_total{outcome=\"ok\"}") >= 1.0
     });
     until("it is saved", || seen(&standby, 1) == "5");
     is_whole(&second, &standby);

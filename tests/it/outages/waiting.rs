@@ -31,7 +31,7 @@ fn locked(postgres: &Postgres) -> Session {
 }
 
 fn misses(sidecar: &Sidecar) -> usize {
-    metric(sidecar, "hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}") as usize
+    metric(sidecar, "hearthside_commands_total{route=\"cache\",outcome=\"miss\"}") as usize
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn own_writes_do_not_make_memory_forget_what_they_wrote() {
     let sidecar = over(&redis, &postgres, MAPPING).set("VERIFY__SAMPLE", "0").start();
     let mut wire = sidecar.wire();
     let _reads = Reads::begin(&postgres);
-    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     assert_eq!(wire.ask("HGET t:1 v"), bulk("a"));
     assert_eq!(wire.ask("HSET t:1 v mine"), ":0\r\n");
     // What is committed later by others has been given on, and so has the own write.

@@ -90,7 +90,7 @@ fn what_was_kept_of_a_mapping_that_is_forgotten_gives_its_room_back() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
     let sidecar = full(&redis, &postgres);
     until("all are in memory", || entries(&sidecar) == 2 * most());
-    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     let loaded = loads();
     for id in 1..=3 {
         postgres.sql(&format!("INSERT INTO worlds VALUES ({}, 'new')", most() + id));

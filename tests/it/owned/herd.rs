@@ -18,7 +18,7 @@ fn a_pass_through_key_never_asks_the_store_and_an_owned_one_never_the_upstream()
     let sidecar = builder.start();
     let mut wire = sidecar.wire();
     until("the definitions' second load is over", || {
-        metric(&sidecar, "hearthside_reloads_total{outcome=\"Ok\"}") >= 4.0
+        metric(&sidecar, "hearthside_reloads_total{outcome=\"ok\"}") >= 4.0
     });
     let loads = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%row_to_json%' AND query \
         NOT LIKE '%ORDER BY \"%'";
@@ -61,7 +61,7 @@ fn a_client_that_leaves_does_not_cut_its_load_short() {
     drop(leaving);
     assert_eq!(sidecar.wire().ask("GET slow:7"), "$1\r\n7\r\n");
     assert_eq!(
-        metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}"),
+        metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}"),
         1.0,
         "the second reader joined the first one's load"
     );

@@ -216,7 +216,7 @@ fn a_record_ends_with_its_ttl_unless_reads_renew_it() {
                   value = \"v\"\nttl = \"150ms\"\nrenew = true\n";
     let sidecar = Sidecar::builder().redis(&redis).config(config).set("CACHE__TTL_JITTER", "0").start();
     let misses =
-        || crate::support::admin::metric(&sidecar, "hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}");
+        || crate::support::admin::metric(&sidecar, "hearthside_commands_total{route=\"cache\",outcome=\"miss\"}");
     let mut wire = sidecar.wire();
     crate::support::until("it expired and was loaded again", || {
         wire.ask("GET a:1");
@@ -309,9 +309,9 @@ fn memory_is_bounded_for_records_and_for_absent_keys() {
         metric("hearthside_cache_entries") <= 50.0 / 8.0 + 102_400.0 / 1200.0
     });
     wire.ask("STRLEN a:1000");
-    let before = metric("hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}");
+    let before = metric("hearthside_commands_total{route=\"cache\",outcome=\"miss\"}");
     wire.ask("STRLEN a:1000");
-    assert_eq!(metric("hearthside_commands_total{route=\"Cache\",outcome=\"Miss\"}"), before, "the newest is there");
+    assert_eq!(metric("hearthside_commands_total{route=\"cache\",outcome=\"miss\"}"), before, "the newest is there");
 }
 
 #[test]

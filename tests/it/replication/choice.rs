@@ -55,7 +55,7 @@ fn notices_take_the_place_of_a_stream_that_cannot_be_had_and_it_comes_back() {
     postgres.sql("UPDATE t SET v = 'b'");
     shows(&mut wire, "HGET t:1 v", "$1\r\nb\r\n");
     // A sidecar's own writes are known for its own by either feed.
-    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     let before = loads();
     assert_eq!(wire.ask("HSET t:1 v mine"), ":0\r\n");
     assert_eq!(wire.ask("HGET t:1 v"), "$4\r\nmine\r\n");

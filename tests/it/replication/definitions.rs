@@ -17,7 +17,7 @@ fn a_definition_changes_by_its_row_and_the_table_is_not_read_again() {
     postgres.sql(TABLE);
     let sidecar = start(&redis, &postgres, MAPPING);
     let mut wire = sidecar.wire();
-    let reloads = || metric(&sidecar, "hearthside_reloads_total{outcome=\"Ok\"}");
+    let reloads = || metric(&sidecar, "hearthside_reloads_total{outcome=\"ok\"}");
     settle(&postgres, &mut wire);
     // What changes until it is read once more after the feed's beginning is read with it.
     postgres.sql("UPDATE items SET price = 3 WHERE id = 'b'");

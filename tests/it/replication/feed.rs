@@ -25,7 +25,7 @@ fn what_is_in_the_log_and_cannot_be_seen_yet_is_not_given_on() {
         let held = Held::begin(&postgres);
         let writing = scope.spawn(|| postgres.sql("UPDATE t SET v = 'x' WHERE id = 1"));
         is_held(&postgres, "UPDATE");
-        let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+        let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
         // A change of another row that is committed later, and can be seen at once, has come.
         postgres.sql("SET synchronous_commit = local; UPDATE t SET v = 'y' WHERE id = 2");
         shows(&mut wire, "HGET t:2 v", "$1\r\ny\r\n");

@@ -24,7 +24,7 @@ pub(super) fn start(redis: &Redis, postgres: &Postgres, mappings: &str) -> Sidec
 }
 
 fn loads(sidecar: &Sidecar) -> f64 {
-    ["Ok", "Absent"]
+    ["ok", "absent"]
         .map(|outcome| metric(sidecar, &format!("hearthside_loads_total{{outcome=\"{outcome}\"}}")))
         .iter()
         .sum()

@@ -55,7 +55,7 @@ fn what_nobody_keeps_is_not_looked_for() {
     has_come(&postgres, &mut wire, "own");
     let own = looks(&postgres);
     assert!(own - foreign < 30, "{} looks at 60 writes of its own", own - foreign);
-    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     let before = loads();
     for id in 301..=360 {
         assert_eq!(wire.ask(&format!("HGET t:{id} v")), "$3\r\nown\r\n");

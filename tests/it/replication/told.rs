@@ -221,7 +221,7 @@ fn a_sidecars_own_write_is_no_news_to_it_and_what_a_trigger_adds_is() {
     let other = replicated(&redis, &postgres, &config).start();
     let (mut wire, mut elsewhere) = (sidecar.wire(), other.wire());
     assert_eq!(elsewhere.ask("HGET t:1 v"), "$1\r\na\r\n");
-    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     assert_eq!(wire.ask("HSET t:1 v mine"), ":0\r\n");
     let before = loads();
     shows(&mut elsewhere, "HGET t:1 v", "$4\r\nmine\r\n");

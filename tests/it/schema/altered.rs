@@ -87,7 +87,7 @@ fn a_reload_of_any_kind_looks_at_the_schema() {
     let sidecar = over(&redis, &postgres, A).set("STORE__SCHEMA_INTERVAL", "1h").start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET a:1 hp"), "$1\r\n5\r\n");
-    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     let before = loads();
     sidecar.signal("HUP");
     soon("it is reloaded", || sidecar.log().contains("the configuration is reloaded"));
@@ -180,7 +180,7 @@ fn an_error_that_no_other_plan_cures_forgets_nothing() {
     let sidecar = over(&redis, &postgres, config).expect(&[warnings::LOAD_FAILED]).start();
     let mut wire = sidecar.wire();
     assert_eq!(wire.ask("HGET q:1 hp"), "$1\r\n5\r\n");
-    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     let before = loads();
     for _ in 0..2 {
         assert!(wire.ask("HGET q:2 hp").contains("\"nowhere\" does not exist"));

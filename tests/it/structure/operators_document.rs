@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use hearthside::telemetry::Metrics;
+use hearthside::telemetry::metrics::Format;
 
 use super::texts::{files, quoted, read, rows, tests};
 
@@ -185,7 +186,7 @@ fn the_limits_that_are_counted_are_documented() {
 fn registered() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for text in files(&["src/telemetry/metrics"]).iter().map(|name| read(name)) {
-        let calls = [".counter(", ".gauge(", ".family(", ".family_of(", ".seconds("];
+        let calls = [".counter(", ".gauge(", ".family(", ".family_of(", ".seconds(", ".seconds_counter("];
         for behind in calls.iter().flat_map(|call| text.split(call).skip(1)) {
             let name = behind.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next());
             names.extend(name.map(str::to_owned));
@@ -196,7 +197,7 @@ fn registered() -> BTreeSet<String> {
 
 #[test]
 fn the_table_of_metrics_is_that_of_the_code() {
-    let text = Metrics::default().render();
+    let text = Metrics::default().render(Format::OpenMetrics);
     let shown: Vec<(&str, &str)> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE hearthside_")?.split_once(' ')).collect();
     let mut documented = BTreeSet::new();
@@ -283,11 +284,12 @@ fn variants(source: &str, name: &str) -> Vec<String> {
 fn routes_and_outcomes_of_commands_are_documented() {
     let operations = read("docs/OPERATIONS.md");
     let said =
-        operations.split("Routes of `hearthside_commands_total`").nth(1).and_then(|rest| rest.split("\n\n").next());
-    let said: Vec<&str> = quoted(said.expect("the sentence")).collect();
-    let labels = [("commands.rs", "RouteLabel"), ("labels.rs", "Outcome")];
+        operations.split("Routes of `hearthside_commands_total`").nth(1).and_then(|rest| rest.split("###").next());
+    let said: Vec<&str> = quoted(said.expect("the sentences")).collect();
+    let labels = [("commands.rs", "RouteLabel"), ("labels.rs", "Outcome"), ("command_family.rs", "CommandFamily")];
     for name in labels.iter().flat_map(|(file, name)| variants(&format!("src/telemetry/metrics/{file}"), name)) {
-        assert!(said.contains(&name.as_str()), "{name} is not documented");
+        let label = name.to_lowercase();
+        assert!(said.contains(&label.as_str()), "{label} is not documented");
     }
 }
 

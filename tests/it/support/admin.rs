@@ -31,7 +31,7 @@ fn request_at(port: u16, method: &str, path: &str, headers: &str) -> (u16, Strin
     (status, body.to_owned())
 }
 
-/// The value of one metric.
+/// The value of one metric: the sum of all its series that have these labels, as in `name{label="value"}`.
 pub fn metric(sidecar: &Sidecar, name: &str) -> f64 {
     metric_at(sidecar.logged_port("admin port").expect("an admin port"), name)
 }
@@ -39,6 +39,20 @@ pub fn metric(sidecar: &Sidecar, name: &str) -> f64 {
 /// The same, of the sidecar whose admin port this is.
 pub fn metric_at(port: u16, name: &str) -> f64 {
     let (_, body) = request_at(port, "GET", "/metrics", "");
-    let line = body.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
-    line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok()).unwrap_or(0.0)
+    let (name, labels) = split(name);
+    let values = body.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (its_name, its_labels) = split(series);
+        let has_all = labels.iter().all(|label| its_labels.contains(label));
+        (its_name == name && has_all).then(|| value.parse::<f64>().expect("a number"))
+    });
+    values.fold(0.0, |sum, value| sum + value)
+}
+
+/// The name of a series, and its labels with their values.
+fn split(series: &str) -> (&str, Vec<&str>) {
+    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+    let labels = labels.strip_suffix('}').unwrap_or(labels);
+    let labels: Vec<&str> = labels.split("\",").filter(|label| !label.is_empty()).collect();
+    (name, labels.into_iter().map(|label| label.trim_end_matches('"')).collect())
 }

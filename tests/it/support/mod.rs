@@ -11,6 +11,7 @@ mod ports;
 pub mod postgres;
 pub mod power;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod redis;
 pub mod sentinels;

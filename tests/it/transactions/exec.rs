@@ -116,7 +116,7 @@ fn owned_reads_take_their_places_among_the_upstreams_replies() {
     // A transaction that the upstream refuses runs nothing of ours, and what is in memory stays: more often than the
     // store's file is asked for changes.
     wire.ask("HGET player:1:session hp");
-    let loads = || crate::support::admin::metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = || crate::support::admin::metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     let before = loads();
     for _ in 0..20 {
         wire.ask("WATCH a");

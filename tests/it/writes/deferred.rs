@@ -17,7 +17,7 @@ fn it_is_seen_at_once_and_saved_later_in_one_statement() {
     let all = |text: &dyn Fn(u32) -> String| (1..=1000).flat_map(|i| line(&text(i))).collect::<Vec<u8>>();
     wire.send(&all(&|i| format!("HGET p:{i} seen")));
     (0..1000).for_each(|_| assert_eq!(wire.frame(), b"$1\r\n0\r\n"));
-    let flushes = || metric(&sidecar, "hearthside_flushes_total{outcome=\"Ok\"}");
+    let flushes = || metric(&sidecar, "hearthside_flushes_total{outcome=\"ok\"}");
     for round in 1..=3 {
         wire.send(&all(&|i| format!("HSET p:{i} seen {round}{i:04}")));
         (0..1000).for_each(|_| assert_eq!(wire.frame(), b":0\r\n"));
@@ -34,9 +34,9 @@ fn it_is_seen_at_once_and_saved_later_in_one_statement() {
     assert!(calls <= 10.0 && calls >= flushes(), "3001 writes of 1000 keys took {calls} statements");
     assert_eq!(wire.ask("HSET p:9 seen 40009"), ":0\r\n");
     until("it is saved", || place.seen(9) == "40009" && metric(&sidecar, "hearthside_journal_bytes") == 0.0);
-    let loads = metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     assert_eq!(wire.ask("HGET p:9 seen"), "$5\r\n40009\r\n");
-    assert_eq!(metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}"), loads, "what was saved is still in memory");
+    assert_eq!(metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}"), loads, "what was saved is still in memory");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_flush_of_more_keys_than_a_notice_names_forgets_nothing() {
     place.until_locked_out(1);
     lock.run("ROLLBACK;");
     until_saved(&sidecar);
-    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = || metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     let loaded = loads();
     all("HGET p:N seen", b"$1\r\n5\r\n");
     assert_eq!(loads(), loaded, "everything is still in memory");
@@ -233,7 +233,7 @@ fn a_table_that_cannot_be_written_to_costs_no_write_and_holds_up_no_other() {
     assert_eq!(wire.ask("GET n:1"), "$1\r\na\r\n");
     place.postgres.sql("ALTER TABLE players RENAME TO elsewhere");
     assert_eq!(wire.ask("HSET p:1 seen 7"), ":0\r\n");
-    until("a flush has failed", || metric(&sidecar, "hearthside_flushes_total{outcome=\"Error\"}") >= 1.0);
+    until("a flush has failed", || metric(&sidecar, "hearthside_flushes_total{outcome=\"error\"}") >= 1.0);
     assert_eq!(wire.ask("SET n:1 b"), "+OK\r\n");
     until("the other mapping's is saved", || place.postgres.sql("SELECT v FROM notes") == "b");
     assert_eq!(metric(&sidecar, "hearthside_put_aside_total"), 0.0);

@@ -81,10 +81,10 @@ fn nothing_is_written_when_the_upstream_part_does_not_go_through() {
     let told = all(&mut wire, &["MULTI", "SET a", "HSET h:1 f after", "EXEC"]);
     assert!(told[3].starts_with("-EXECABORT"), "{told:?}");
     assert_eq!(postgres.sql("SELECT f FROM hashes"), "before");
-    let loads = metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}");
+    let loads = metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}");
     assert_eq!(wire.ask("HGET h:1 f"), "$6\r\nbefore\r\n");
     assert_eq!(
-        metric(&sidecar, "hearthside_loads_total{outcome=\"Ok\"}"),
+        metric(&sidecar, "hearthside_loads_total{outcome=\"ok\"}"),
         loads,
         "what was rolled back is still in memory"
     );

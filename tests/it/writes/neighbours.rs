@@ -6,7 +6,7 @@ use crate::support::admin::metric;
 use crate::support::sidecar::Sidecar;
 use crate::support::{until, warnings};
 
-const LOADS: &str = "hearthside_loads_total{outcome=\"Ok\"}";
+const LOADS: &str = "hearthside_loads_total{outcome=\"ok\"}";
 
 const TABLES: &str = "
 CREATE TABLE sess (id INTEGER PRIMARY KEY, hp INTEGER NOT NULL, seen INTEGER, guild TEXT);

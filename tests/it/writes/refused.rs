@@ -32,14 +32,14 @@ fn a_write_that_fails_is_counted_as_one() {
     let sidecar = typed(&redis, &postgres);
     let mut wire = sidecar.wire();
     let counted = |outcome: &str| {
-        metric(&sidecar, &format!("hearthside_commands_total{{route=\"Write\",outcome=\"{outcome}\"}}"))
+        metric(&sidecar, &format!("hearthside_commands_total{{route=\"write\",outcome=\"{outcome}\"}}"))
     };
     assert_eq!(wire.ask("HSET p:1 hp 11"), ":0\r\n");
-    assert_eq!((counted("Ok"), counted("Error")), (1.0, 0.0));
+    assert_eq!((counted("ok"), counted("error")), (1.0, 0.0));
     for failing in ["HSET p:1 hp -1", "HINCRBY p:1 name 1", "HSET p:2 hp 1"] {
         assert!(wire.ask(failing).starts_with('-'), "{failing}");
     }
-    assert_eq!((counted("Ok"), counted("Error")), (1.0, 3.0));
+    assert_eq!((counted("ok"), counted("error")), (1.0, 3.0));
 }
 
 #[test]

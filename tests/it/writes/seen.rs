@@ -12,7 +12,7 @@ use crate::support::until;
 use crate::support::warnings;
 use crate::support::wire::line;
 
-const LOADS: &str = "hearthside_loads_total{outcome=\"Ok\"}";
+const LOADS: &str = "hearthside_loads_total{outcome=\"ok\"}";
 
 #[test]
 fn a_write_is_in_memory_and_its_own_notice_does_not_take_it_out() {
