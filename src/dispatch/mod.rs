@@ -36,6 +36,7 @@ use connection::{dedicated, subscribe};
 pub use newest::{EditionPlace, Newest};
 pub use owned::Owned;
 pub use owned::expire::{Living, answer_lived};
+pub use owned::measured::Measured;
 pub use owned::read::answer_from;
 pub use owned::write::{Mismatch, refusal as write_refusal};
 pub use spread::joint::{first, join};

@@ -36,6 +36,7 @@ impl SlowFacts {
                 SlowKind::Command => "command",
                 SlowKind::Load => "load",
                 SlowKind::Write => "write",
+                SlowKind::Flush => "flush",
             },
             ms: slow.time.as_micros() as f64 / 1000.0,
             mapping: slow.mapping,

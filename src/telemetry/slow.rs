@@ -20,6 +20,7 @@ pub enum SlowKind {
     Command,
     Load,
     Write,
+    Flush,
 }
 
 /// Who asked.

@@ -2,12 +2,16 @@
 //! is where nothing in it is ours. The store's part is prepared when every command is known to be queued, and committed
 //! only if the upstream's part is.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
+use super::queued::Queued;
 use super::splice::{Sources, splice};
 use super::store::{self, Part};
 use super::{Desk, EXEC_LOSS, MULTI, PART_LOSS, Taken, Transaction, Wait, summary};
 use crate::cache::{AllDone, Prepared};
+use crate::dispatch::Measured;
 use crate::errors;
 use crate::resp::encode;
 use crate::resp::pieces::{Elements, Pieces};
@@ -25,6 +29,7 @@ const NOT_RUN: &str = "the upstream has not run the transaction, or its answer i
 #[derive(Debug)]
 pub(super) struct Exec {
     part: Part,
+    begun: Instant,
     /// Where the upstream's reply comes, if it has been asked already.
     ticket: Option<Ticket>,
     /// The store's part, when it can be committed.
@@ -93,7 +98,7 @@ impl Transaction {
         let part = store::part(&desk.services.owned.mappings.list, self.queue.list());
         let is_decided = part.steps.is_empty() && self.watched.is_empty();
         let ticket = if is_decided { self.ask(desk, EXEC_LOSS) } else { None };
-        self.exec = Some(Exec { part, ticket, prepared: None });
+        self.exec = Some(Exec { part, begun: Instant::now(), ticket, prepared: None });
         Taken::Waits(Wait::Decision, route)
     }
 
@@ -104,12 +109,24 @@ impl Transaction {
 
     /// Does the store's part as far as it can be undone; `Some` when the transaction has ended with that.
     pub async fn prepare(&mut self, desk: &mut Desk<'_>) -> Option<Taken> {
-        let is_shown = desk.shows() && !self.asks_upstream();
+        let (is_shown, measured) = (desk.shows() && !self.asks_upstream(), self.measured(desk));
         let taken = self.prepared(desk).await;
+        if let Some(measured) = measured.filter(|_| taken.is_some()) {
+            measured.note();
+        }
         if is_shown && taken.is_some() {
             desk.services.show_word(desk.session, "EXEC");
         }
         taken
+    }
+
+    /// Measures it from its beginning on, if one of its keys is owned.
+    fn measured(&self, desk: &Desk<'_>) -> Option<Measured> {
+        let first = self.queue.list().iter().find_map(|queued| match queued {
+            Queued::Here(request, route) => route.owned_key().map(|key| (key.mapping, request.key(key.at))),
+            _ => None,
+        });
+        Measured::exec(&desk.services.owned, desk.session, first?, self.exec.as_ref()?.begun)
     }
 
     async fn prepared(&mut self, desk: &mut Desk<'_>) -> Option<Taken> {
@@ -165,8 +182,8 @@ impl Transaction {
 
     /// Runs the upstream's part, and commits the store's if that went through.
     pub async fn run_all(&mut self, desk: &mut Desk<'_>) -> Taken {
-        let is_shown = desk.shows() && !self.asks_upstream();
-        let Some(Exec { part, ticket, prepared }) = self.exec.take() else { return Taken::Answered };
+        let (is_shown, measured) = (desk.shows() && !self.asks_upstream(), self.measured(desk));
+        let Some(Exec { part, ticket, prepared, .. }) = self.exec.take() else { return Taken::Answered };
         // Nothing is committed in the store before the upstream has said that it is done there.
         let loss = if part.writes() { PART_LOSS } else { EXEC_LOSS };
         let ticket = ticket.or_else(|| self.ask(desk, loss));
@@ -193,6 +210,9 @@ impl Transaction {
         let reply = splice(desk, queue, Sources { elements, kept, answers: part.answers, done }).await;
         if is_shown {
             desk.services.show_word(desk.session, "EXEC");
+        }
+        if let Some(measured) = measured {
+            measured.note();
         }
         Taken::Ended(reply)
     }

@@ -30,6 +30,7 @@ use crate::record::Record;
 use crate::store::{FlushRow, Flushed, Mark, Plan, StoreError};
 use crate::telemetry::clock::Tick;
 use crate::telemetry::metrics::Outcome;
+use crate::telemetry::slow::SlowKind;
 
 /// Keys, and their records as a flush has left them.
 type Records = Vec<(Bytes, Option<Record>)>;
@@ -227,7 +228,11 @@ impl WriteBehind {
         let (store, rows) = (&self.memory.source.store, &rows);
         let flush = |plan: Arc<Plan>| async move { store.flush(&plan, rows, mark).await };
         let flushing = self.memory.source.with_plan(cached, flush);
+        let began = Instant::now();
         let flushed = self.answer(StoreError::Ambiguous, flushing).await;
+        if let Some((key, _)) = pending.rows.first() {
+            self.memory.note_slow(cached, SlowKind::Flush, key, (began.elapsed(), flushed.as_ref().err()));
+        }
         self.metrics.flush_ended(Outcome::of(&flushed));
         match &flushed {
             Ok(_) => own_write.end(Tick::now()),

@@ -3,7 +3,7 @@
 
 pub(super) mod expire;
 pub(super) mod loading;
-mod measured;
+pub mod measured;
 pub(super) mod read;
 mod schema;
 pub(super) mod split;

@@ -84,7 +84,9 @@ impl Call<'_> {
             room,
             theirs: self.ask_upstream(keys),
         };
-        Flow::Later(Box::pin(joining.joined(begun)))
+        let waits = joining.theirs.is_some() || begun.iter().any(|begun| matches!(begun, Begun::Later(_)));
+        let reply = Box::pin(joining.joined(begun));
+        if waits { self.measured_several(keys, reply) } else { Flow::Later(reply) }
     }
 
     /// The refusal of a DEL that names a definition: nothing of it is done.

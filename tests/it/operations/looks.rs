@@ -276,8 +276,25 @@ fn what_was_slow_is_remembered_with_client_mapping_and_cause() {
         );
     }
     assert_eq!(found("command", "hget".into())["name"], "patient");
+    assert!(wire.ask("HEARTHSIDE SLOWLOG RESET").starts_with("+OK"));
+    // Several keys, a transaction, and what was deferred and is saved meanwhile.
+    locker.run("BEGIN; LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE;");
+    let mut other = sidecar.wire();
+    ["MULTI", "HSET player:4:session level 9"].iter().for_each(|command| drop(other.ask(command)));
+    other.send(&line("EXEC"));
+    wire.send(&line("EXISTS player:5:session player:6:session elsewhere"));
+    assert!(wire.is_silent(std::time::Duration::from_millis(400)), "both wait for the lock");
+    locker.run("COMMIT;");
+    assert!(wire.frame().starts_with(b":") && other.frame().starts_with(b"*1"));
+    for command in ["exec", "exists"] {
+        let slow = || {
+            let all = facts(&sidecar, "/api/slowlog");
+            all.as_array().is_some_and(|all| all.iter().any(|it| it["command"] == command && it["mapping"] == SESSION))
+        };
+        until(&format!("{command} is remembered"), slow);
+    }
     let reply = wire.ask("HEARTHSIDE SLOWLOG");
-    assert!(reply.contains("player:1:session") && reply.contains("patient"), "{reply}");
+    assert!(reply.contains("player:4:session") && reply.contains("patient"), "{reply}");
     assert!(wire.ask("HEARTHSIDE SLOWLOG 1").starts_with("*1\r\n"));
     assert!(wire.ask("HEARTHSIDE SLOWLOG x").starts_with("-ERR "));
     assert_eq!(wire.ask("HEARTHSIDE SLOWLOG RESET"), "+OK\r\n");
