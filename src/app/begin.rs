@@ -162,6 +162,7 @@ impl Arrival {
         } else {
             tracing::warn!(attempt, %why, "{meanwhile}");
         }
+        self.ground.metrics.app.store.down(&why);
         self.away.say(why.clone());
         self.logged = why;
     }

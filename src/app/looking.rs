@@ -6,6 +6,11 @@ use crate::admin::ask;
 use crate::config::Admin;
 use crate::inspect::Fact;
 
+/// What is said where keys are not told.
+const KEYS_HIDDEN: &str = "
+Keys are told here only if admin.token_file is set. HEARTHSIDE TOP and HEARTHSIDE SLOWLOG over the Redis port tell them.
+";
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "docs/OPERATIONS.md explains them")]
@@ -45,6 +50,8 @@ pub fn look(admin: &Admin, question: &Question, as_json: bool) -> Result<String,
     if status != 200 {
         return Err(body.trim().to_owned());
     }
+    let hides_keys = body.contains("\"key\":null");
     let fact = Fact::read(&body).filter(|_| !as_json);
-    Ok(fact.map_or(body, |fact| fact.text()))
+    let hint = if hides_keys { KEYS_HIDDEN } else { "" };
+    Ok(fact.map_or(body, |fact| fact.text() + hint))
 }

@@ -116,7 +116,8 @@ impl Reading {
             loaded.faults.add("admin.token_file", text);
             None
         });
-        let about = About::read_now(loaded.faults.file(), loaded.config.settings.limits.clients);
+        let settings = &loaded.config.settings;
+        let about = About::read_now(loaded.faults.file(), settings.limits.clients, settings.journal.max_bytes.0);
         let config = loaded.config.clone();
         Self { config, mappings, access: Arc::new(access), about: Arc::new(about), tls, token }
     }

@@ -19,6 +19,7 @@ pub struct Explanation {
     pub mapping: Option<String>,
     pub why: String,
     pub state: &'static str,
+    pub is_told: Option<bool>,
     pub is_there: Option<bool>,
     #[serde(rename = "type")]
     pub shape: Option<&'static str>,
@@ -159,6 +160,7 @@ impl Subject {
         Explanation {
             owner: "cached",
             state: state(held.as_ref()),
+            is_told: self.cache.plan_of(mapping.id).map(CurrentPlan::is_watched),
             is_there: entry.map(|entry| entry.record.is_some()),
             shape: entry.and_then(|entry| entry.record.as_ref()).map(|_| mapping.config.shape.name()),
             loaded_at: held.as_ref().map(|held| times::of_tick(held.loaded_at)),

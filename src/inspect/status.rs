@@ -86,6 +86,7 @@ pub struct FeedFacts {
 #[allow(missing_docs, reason = "docs/OPERATIONS.md explains the names")]
 pub struct JournalFacts {
     pub bytes: i64,
+    pub most_bytes: usize,
     pub waiting_keys: i64,
     pub aside_bytes: i64,
 }
@@ -131,7 +132,7 @@ impl Subject {
     /// The sidecar as a whole.
     #[must_use]
     pub fn status(&self) -> Status {
-        let About { config, read_at, most_clients } = &*self.about;
+        let About { config, read_at, most_clients, most_journal } = &*self.about;
         let (census, journal) = (self.clients.census(), &self.metrics.journal);
         let room = self.cache.room();
         Status {
@@ -149,6 +150,7 @@ impl Subject {
             change_feed: self.feed_facts(),
             journal: JournalFacts {
                 bytes: journal.bytes.get(),
+                most_bytes: *most_journal,
                 waiting_keys: self.metrics.write_behind.deferred_keys.get(),
                 aside_bytes: journal.aside_bytes.get(),
             },

@@ -41,13 +41,15 @@ pub struct About {
     pub read_at: UnixMs,
     /// `limits.clients`.
     pub most_clients: usize,
+    /// `journal.max_bytes`.
+    pub most_journal: usize,
 }
 
 impl About {
     /// A reading of now.
     #[must_use]
-    pub fn read_now(config: &str, most_clients: usize) -> Self {
-        Self { config: config.to_owned(), read_at: UnixMs::now(), most_clients }
+    pub fn read_now(config: &str, most_clients: usize, most_journal: usize) -> Self {
+        Self { config: config.to_owned(), read_at: UnixMs::now(), most_clients, most_journal }
     }
 
     /// The commit that the program was built from, where whoever built it said so.

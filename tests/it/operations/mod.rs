@@ -1,6 +1,7 @@
 //! What an operator sees and does: the command line, probes, metrics, signals, reloads, a fresh machine.
 
 mod addresses;
+mod at_night;
 mod audit;
 mod commandline;
 mod embedded;
