@@ -178,9 +178,10 @@ impl Nodes {
         let port = on.to.to_string();
         let words = [&["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"], keys].concat();
         let told = String::from_utf8_lossy(&Wire::tcp(on.from).call(&words)).into_owned();
-        let is_down = told.contains("CLUSTERDOWN");
-        assert!(is_down || ["+OK\r\n", "+NOKEY\r\n"].contains(&told.as_str()), "{told}");
-        !is_down
+        // The one or the other does not know of the move yet, or any more.
+        let is_unready = told.contains("CLUSTERDOWN") || told.contains("MOVED");
+        assert!(is_unready || ["+OK\r\n", "+NOKEY\r\n"].contains(&told.as_str()), "{told}");
+        !is_unready
     }
 
     /// Takes what is left of the slot's keys, and tells all masters whose it is. First they must know of the last move:

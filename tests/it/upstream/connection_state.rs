@@ -59,18 +59,22 @@ fn a_blocked_client_is_unblocked_by_another() {
     let (redis, sidecar) = started();
     let (mut blocked, mut other, mut direct) = (sidecar.wire(), sidecar.wire(), redis.wire());
     let waiting = id(&mut blocked);
+    // The upstream knows it before the sidecar has noted it.
+    let mut until_it_waits = |other: &mut Wire| {
+        until("it waits", || direct.ask("INFO clients").contains("blocked_clients:1"));
+        until("that is listed", || other.ask("CLIENT LIST").contains(" flags=b "));
+    };
     blocked.send(&line("BLPOP nosuch 0"));
-    until("it waits", || direct.ask("INFO clients").contains("blocked_clients:1"));
-    assert!(other.ask("CLIENT LIST").contains(" flags=b "));
+    until_it_waits(&mut other);
     assert_eq!(other.ask(&format!("CLIENT UNBLOCK {waiting}")), ":1\r\n");
     assert_eq!(blocked.frame(), b"*-1\r\n");
     assert_eq!(other.ask(&format!("CLIENT UNBLOCK {waiting}")), ":0\r\n");
     blocked.send(&line("BLPOP nosuch 0"));
-    until("it waits again", || direct.ask("INFO clients").contains("blocked_clients:1"));
+    until_it_waits(&mut other);
     assert_eq!(other.ask(&format!("CLIENT UNBLOCK {waiting} ERROR")), ":1\r\n");
     assert_eq!(String::from_utf8_lossy(&blocked.frame()), "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
     blocked.send(&line("BLPOP nosuch 0"));
-    until("it waits once more", || direct.ask("INFO clients").contains("blocked_clients:1"));
+    until_it_waits(&mut other);
     assert_eq!(other.ask(&format!("CLIENT KILL ID {waiting}")), ":1\r\n");
     until("its wait ended with it", || direct.ask("INFO clients").contains("blocked_clients:0"));
 }
