@@ -127,8 +127,14 @@ impl Browser {
     }
 
     pub fn click(&self, css: &str) {
-        let path = format!("{}/click", self.element(css));
-        self.post(&path, &json!({}));
+        // What is shown anew meanwhile is looked for again.
+        until(&format!("{css} is clicked"), || {
+            let path = format!("/session/{}{}/click", self.session, self.element(css));
+            let (status, value) = self.answer("POST", &path, &json!({}));
+            let is_gone = value["error"] == "stale element reference";
+            assert!(status == 200 || is_gone, "{css}: {value}");
+            !is_gone
+        });
     }
 
     /// Writes into a field, in place of what stands in it.

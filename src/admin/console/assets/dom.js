@@ -15,10 +15,22 @@ export function el(name, attributes = {}, ...children) {
 /** The element of this id. */
 export const byId = (id) => document.getElementById(id);
 
-/** Puts `children` into `parent`, unless they are the same as what is there: a selection in it stays. */
+/**
+ * Puts `children` into `parent` in place of those that differ: a selection in the others stays, and so does the focus
+ * on a link that is there again.
+ */
 export function fill(parent, ...children) {
-  const next = el('div', {}, ...children);
-  if (next.innerHTML !== parent.innerHTML) parent.replaceChildren(...next.childNodes);
+  const next = [...el('div', {}, ...children).childNodes];
+  const focused = parent.contains(document.activeElement) ? document.activeElement.getAttribute('href') : null;
+  next.forEach((child, at) => {
+    const old = parent.childNodes[at];
+    if (!old) parent.append(child);
+    else if (!old.isEqualNode(child)) old.replaceWith(child);
+  });
+  while (parent.childNodes.length > next.length) parent.lastChild.remove();
+  if (focused && !parent.contains(document.activeElement)) {
+    parent.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
+  }
 }
 
 /** Names and values, one below the other; those without a value are left out. */
