@@ -83,9 +83,6 @@ impl Queue {
         if self.closed {
             return flight.lose(0);
         }
-        if self.is_of_node && flight.is_for_one {
-            return flight.fail(errors::upstream::IS_CLUSTER);
-        }
         let its_turn = self.turn.max(turn.get()) + flight.requests() as u64 * TURN;
         turn.set(its_turn);
         if !self.aside.is_empty() && flight.account().is_waiting() {
@@ -96,12 +93,8 @@ impl Queue {
     }
 
     /// The next connection leads to one node of a cluster, or to the one server of the upstream.
-    pub(super) fn leads_to_node(&mut self, is_of_node: bool) {
+    pub(super) const fn leads_to_node(&mut self, is_of_node: bool) {
         self.is_of_node = is_of_node;
-        if is_of_node {
-            let misled = self.take_due(|flight| flight.is_for_one);
-            misled.into_iter().for_each(|flight| flight.fail(errors::upstream::IS_CLUSTER));
-        }
     }
 
     fn insert(&mut self, its_turn: u64, flight: Flight) {
@@ -201,6 +194,10 @@ impl Queue {
             let (its_turn, flight) = self.flights.pop_front()?;
             self.bytes -= flight.len();
             wake(&mut self.drained);
+            if self.is_of_node && flight.is_for_one {
+                flight.fail(errors::upstream::IS_CLUSTER);
+                continue;
+            }
             if !self.may_go(its_turn, &flight) {
                 self.set_aside(its_turn, flight);
                 continue;

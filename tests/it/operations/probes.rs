@@ -180,8 +180,11 @@ fn logs_can_be_json() {
 fn every_metric_is_shown_from_the_start_with_the_labels_that_are_known() {
     let redis = Redis::start();
     let (rows_go, deferring) = ("delete = \"row\"", "delete = \"row\"\ndeferred = [\"hp\"]\n");
-    let config = hearthside::config::SHIPPED.replacen(rows_go, deferring, 1);
-    let sidecar = Sidecar::builder().redis(&redis).config(&config).start();
+    let limited =
+        "[[users]]\nname = \"default\"\nnopass = true\ncommands = [\"@all\"]\nkeys = [\"*\"]\nrate = \"9000/s\"\n";
+    let config = hearthside::config::SHIPPED.replacen(rows_go, &format!("{deferring}load_rate = \"9000/s\"\n"), 1);
+    let builder = Sidecar::builder().redis(&redis).config(&(config + limited)).set("AUTH__MODE", "users");
+    let sidecar = builder.start();
     let (_, shown) = request(&sidecar, "GET", "/metrics");
     let documented = rows("docs/OPERATIONS.md", "## Probes and metrics");
     assert!(documented.len() > 40);
