@@ -8,7 +8,7 @@ use super::hash_of;
 use crate::telemetry::clock::Tick;
 
 /// A thread counts about so many commands a second, at most.
-const BUDGET: u32 = 1000;
+const BUDGET: u32 = 250;
 
 /// One command of so many at least is counted.
 const RAREST: u32 = 4096;
