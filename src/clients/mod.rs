@@ -282,6 +282,12 @@ impl Peer {
         Some(self.stalled_since.load(Relaxed)).filter(|since| *since > 0).map(Tick::from_ms)
     }
 
+    /// Its name (CLIENT SETNAME), as text.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.read(|state| String::from_utf8_lossy(&state.name).into_owned())
+    }
+
     /// Reads its state.
     pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
         look(&lock(&self.state))

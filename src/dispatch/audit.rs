@@ -155,13 +155,9 @@ fn administers(spec: &Spec) -> bool {
 
 /// Who a client is.
 fn origin(session: &Session) -> Origin {
-    let (id, address) = (Some(session.peer.id), session.peer.addresses.0.clone());
-    session.peer.read(|state| Origin {
-        id,
-        address,
-        name: String::from_utf8_lossy(&state.name).into_owned(),
-        user: state.user.clone(),
-    })
+    let peer = &session.peer;
+    let user = peer.read(|state| state.user.clone());
+    Origin { id: Some(peer.id), address: peer.addresses.0.clone(), name: peer.name(), user }
 }
 
 /// The names of the fields that a command writes.

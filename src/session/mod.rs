@@ -193,8 +193,7 @@ impl Session {
     /// The client, as the author of a write by this command.
     #[must_use]
     pub fn author(&self, command: &str) -> Arc<Author> {
-        let name = self.peer.read(|state| String::from_utf8_lossy(&state.name).into_owned());
-        Arc::new(Author { client: self.peer.id, name, command: command.to_owned() })
+        Arc::new(Author { client: self.peer.id, name: self.peer.name(), command: command.to_owned() })
     }
 
     /// The client's protocol.

@@ -40,7 +40,7 @@ impl Measured {
             command: command.to_owned(),
             client: peer.id,
             address: peer.addresses.0.clone(),
-            name: peer.read(|state| String::from_utf8_lossy(&state.name).into_owned()),
+            name: peer.name(),
         };
         Some(Self { owned: owned.clone(), asked, mapping, key, cause: READ, begun: Instant::now() })
     }
