@@ -25,6 +25,7 @@ pub(super) async fn audited(State(admin): State<Admin>, request: Request, next: 
     let response = next.run(request).await;
     match response.status() {
         status if status.is_success() => note.answered(b""),
+        status if status.is_client_error() => note.refused().failed(status.as_str()),
         status => note.failed(status.as_str()),
     }
     response

@@ -18,6 +18,7 @@ use crate::dispatch::Owned;
 use crate::dispatch::listing::scans::Scans;
 use crate::journal::{Journal, Waiting};
 use crate::mapping::{Kind, Mapping, Mappings};
+use crate::quota::Quota;
 use crate::store::file::load_file;
 use crate::store::{CurrentPlan, Plan, Store, StoreError, Unavailable};
 use crate::telemetry::Metrics;
@@ -51,6 +52,8 @@ pub(super) struct Ground {
     pub(super) settings: Settings,
     pub(super) mappings: Mappings,
     pub(super) journal: Option<Arc<Journal>>,
+    /// The limits of the mappings that are served until then.
+    pub(super) quotas: Vec<Arc<Quota>>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -73,6 +76,7 @@ impl Ground {
             settings: &self.settings,
             journal: self.journal.clone(),
             store: store.clone(),
+            quotas: self.quotas.clone(),
             runtime: Handle::current(),
             mappings: self.metrics.mappings.clone(),
             metrics: self.metrics.cache.clone(),
@@ -299,7 +303,8 @@ pub(super) async fn successor(
         Some(journal) => (Some(journal), Waiting::default()),
         None => journal(settings, &mappings, metrics).await?,
     };
-    let ground = Ground { settings: settings.clone(), mappings, journal, metrics: metrics.clone() };
+    let (settings, quotas) = (settings.clone(), old.cache.quotas());
+    let ground = Ground { settings, mappings, journal, quotas, metrics: metrics.clone() };
     let built = parts.into_owned(&ground, waiting, None).await?;
     built.owned.reloader.load_next().await.map_err(|failed| Failure::Start(failed.join("; ")))?;
     Ok(built)

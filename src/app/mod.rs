@@ -152,8 +152,7 @@ async fn stop(mut sidecar: Sidecar, private: Option<PrivateServer>, patience: Du
     sidecar.background.shutdown().await;
     tokio::join!(drain(&sidecar.owned, patience), sidecar.owned.cache.note_hot_keys(), ended);
     sidecar.tasks.shutdown().await;
-    sidecar.metrics.audit.add(&AuditLine::of_the_sidecar("stop", &Ok::<(), &str>(())));
-    sidecar.metrics.audit.flush();
+    sidecar.metrics.audit.end(&AuditLine::of_the_sidecar("stop", &Ok::<(), &str>(())));
     tracing::info!("stopped");
 }
 

@@ -131,16 +131,15 @@ impl Reading {
 
     /// Shows what is counted of each limit that is given, before it was reached.
     pub(super) fn show_limits(&self, metrics: &LimitMetrics) {
-        for block in &self.config.users {
-            for limit in Allowance::of_user(block).limits() {
-                drop(metrics.of_user(&block.name, Whose::User.setting(limit)));
-            }
-        }
-        for block in &self.config.caches {
-            for limit in Allowance::of_mapping(block).limits() {
-                drop(metrics.of_mapping(&block.key, Whose::Mapping.setting(limit)));
-            }
-        }
+        let of = |whose: Whose, name, allowance: Allowance| {
+            let settings: Vec<_> = allowance.limits().map(|limit| (name, whose.setting(limit))).collect();
+            settings
+        };
+        let (users, caches) = (self.config.users.iter(), self.config.caches.iter());
+        metrics.show(
+            users.flat_map(|block| of(Whose::User, block.name.as_str(), Allowance::of_user(block))),
+            caches.flat_map(|block| of(Whose::Mapping, block.key.as_str(), Allowance::of_mapping(block))),
+        );
     }
 
     /// The edition for clients, over these definitions and this cache.

@@ -59,7 +59,7 @@ use writes::Writer;
 
 use crate::keys::MappingId;
 use crate::mapping::Mappings;
-use crate::quota::{Allowance, Asker};
+use crate::quota::{Allowance, Asker, Quota};
 use crate::record::{ExpireCommand, TtlChange, Write};
 use crate::store::StoreError;
 use crate::telemetry::client_memory::Holding;
@@ -111,6 +111,11 @@ impl Cache {
     /// A limit of its `asker`, or of the mapping, may refuse a load that would begin.
     pub fn load(&self, id: MappingId, key: &Bytes, asker: &mut Asker) -> impl Future<Output = LoadResult> + use<> {
         self.memory.load(id, key, asker)
+    }
+
+    /// What each mapping may take, and what of it is taken.
+    pub fn quotas(&self) -> Vec<Arc<Quota>> {
+        self.memory.source.all().map(|cached| cached.quota.clone()).collect()
     }
 
     /// Goes by the limits of those of these mappings that it has.

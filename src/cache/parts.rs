@@ -17,6 +17,7 @@ use super::write_behind::expiry::Renewals;
 use super::writes::Writer;
 use crate::config;
 use crate::journal::Journal;
+use crate::quota::Quota;
 use crate::store::{self, CurrentPlan, Store};
 use crate::telemetry::metrics::{CacheMetrics, MappingMetrics, WriteBehindMetrics};
 
@@ -31,6 +32,8 @@ pub struct Parts<'s> {
     pub journal: Option<Arc<Journal>>,
     /// Where the records are.
     pub store: Arc<Store>,
+    /// The limits of mappings that are served already, and what of them is taken.
+    pub quotas: Vec<Arc<Quota>>,
     /// Where writes run.
     pub runtime: Handle,
     /// What is counted of each mapping.
@@ -45,9 +48,9 @@ impl Cache {
     /// An empty cache, and what is to run beside it.
     #[must_use]
     pub fn new(parts: Parts<'_>) -> (Self, Tasks) {
-        let Parts { plans, settings, journal, store, runtime, mappings, metrics, deferred_metrics } = parts;
+        let Parts { plans, settings, journal, store, quotas, runtime, mappings, metrics, deferred_metrics } = parts;
         let (waiting, renewals) = Renewals::new();
-        let source = Source::new(plans, settings, store, &mappings);
+        let source = Source::new(plans, settings, store, &mappings, &quotas);
         let (memory, picked) = Memory::new(source, settings, metrics.clone());
         let memory = Arc::new(memory);
         // The notice of a longer flush would be one of the whole mapping, which nobody could tell from a stranger's.

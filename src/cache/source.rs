@@ -55,6 +55,14 @@ impl Cached {
         Self { current, life, text, epoch: AtomicU64::new(0), complaints, counts, quota, traces: Arc::new(traces) }
     }
 
+    /// The same, of which some is taken already, if one of these is its quota.
+    fn limited_by(mut self, quotas: &[Arc<Quota>]) -> Self {
+        if let Some(quota) = quotas.iter().find(|quota| quota.name() == self.name()) {
+            self.quota = quota.clone();
+        }
+        self
+    }
+
     pub(crate) const fn mapping(&self) -> &Mapping {
         self.current.mapping()
     }
@@ -114,12 +122,14 @@ impl Source {
         settings: &config::Settings,
         store: Arc<Store>,
         metrics: &MappingMetrics,
+        quotas: &[Arc<Quota>],
     ) -> Self {
         let (mut mappings, count) = (Vec::new(), plans.len());
         for plan in plans {
             let id = plan.mapping().id.index();
             mappings.resize_with(mappings.len().max(id + 1), || None);
-            mappings[id] = Some(Cached::new(plan, &settings.cache, metrics, KeyTraces::among(count)));
+            let cached = Cached::new(plan, &settings.cache, metrics, KeyTraces::among(count));
+            mappings[id] = Some(cached.limited_by(quotas));
         }
         let timeouts = &settings.store;
         // The store keeps the deadlines of its statements itself: this one is for what it cannot foresee.

@@ -34,6 +34,9 @@ use crate::telemetry::clock::{Tick, millis};
 /// A quarter of a minute, in milliseconds.
 const QUARTER: u64 = 15_000;
 
+/// So many bytes of a name are told.
+const LONGEST_NAME: usize = 512;
+
 /// Every client of the process.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -282,10 +285,14 @@ impl Peer {
         Some(self.stalled_since.load(Relaxed)).filter(|since| *since > 0).map(Tick::from_ms)
     }
 
-    /// Its name (CLIENT SETNAME), as text.
+    /// The beginning of its name (CLIENT SETNAME), for logs: a name may be as long as a request.
     #[must_use]
     pub fn name(&self) -> String {
-        self.read(|state| String::from_utf8_lossy(&state.name).into_owned())
+        let text = |name: &[u8]| String::from_utf8_lossy(&name[..name.len().min(LONGEST_NAME)]).into_owned();
+        self.read(|state| match state.name.len() {
+            0..=LONGEST_NAME => text(&state.name),
+            _ => text(&state.name) + "...",
+        })
     }
 
     /// Reads its state.

@@ -6,10 +6,11 @@ use tokio::sync::oneshot;
 
 use super::{Flow, LaterReply, Services};
 use crate::command::{Request, Spec};
+use crate::config::AuthMode;
 use crate::record::Verb;
 use crate::route::{Holder, Local, Route, Split};
 use crate::session::Session;
-use crate::telemetry::audit::{AuditNote, Origin};
+use crate::telemetry::audit::{AuditNote, MOST, Origin};
 use crate::upstream::Broken;
 
 /// Commands of administration that change nothing, by the ends of their names.
@@ -41,6 +42,9 @@ const LOOKS: [&str; 26] = [
     "users",
     "whoami",
 ];
+
+/// The same of SCRIPT and FUNCTION.
+const CODE_LOOKS: [&str; 6] = ["debug", "dump", "exists", "help", "list", "stats"];
 
 /// The subcommands of HEARTHSIDE that change something.
 const ACTS: [&str; 4] = ["INVALIDATE", "PAUSE", "RELOAD", "RESUME"];
@@ -82,6 +86,11 @@ impl Services {
 
     /// The note of a request that is to be in the audit log.
     pub fn note_of(&self, session: &Session, request: &Request<'_>, route: &Route) -> Option<AuditNote> {
+        let note = self.note_of_routed(session, request, route)?;
+        Some(if matches!(route, Route::Refused(_)) { note.refused() } else { note })
+    }
+
+    fn note_of_routed(&self, session: &Session, request: &Request<'_>, route: &Route) -> Option<AuditNote> {
         let written = match route {
             Route::Cached(key, Verb::Write(_) | Verb::Expire(_)) => vec![key.at],
             Route::Cached(..) | Route::Definition(..) | Route::Attack => return None,
@@ -98,13 +107,14 @@ impl Services {
             return self.note_of_admin(session, request, route);
         }
         let mappings = &self.owned.mappings;
-        let keys = written.into_iter().map(|at| {
+        let more = written.len().saturating_sub(MOST) as u64;
+        let keys = written.into_iter().take(MOST).map(|at| {
             let owner = mappings.keyspace.owner(request.arg(at)).map(|id| mappings.list[id.index()].pattern.text());
             (owner.unwrap_or_default().to_owned(), request.arg(at).to_vec())
         });
         let (audit, command) = (&self.metrics.audit, request.name().to_ascii_uppercase());
-        let note = AuditNote::of_write(audit, origin(session), command.clone(), keys.collect());
-        Some(note.naming(fields(&command, request)))
+        let note = AuditNote::of_write(audit, self.origin(session), command.clone(), keys.collect());
+        Some(note.naming(fields(&command, request)).and_more(more))
     }
 
     /// The places of owned keys among those that a command would write.
@@ -120,6 +130,18 @@ impl Services {
         owned
     }
 
+    /// Who a client is; who has not logged in is no user.
+    fn origin(&self, session: &Session) -> Origin {
+        let peer = &session.peer;
+        let is_known = match self.access.mode {
+            AuthMode::None => true,
+            AuthMode::Users => session.user.is_some(),
+            AuthMode::Upstream => session.is_proven,
+        };
+        let user = if is_known { peer.read(|state| state.user.clone()) } else { String::new() };
+        Origin { id: Some(peer.id), address: peer.addresses.0.clone(), name: peer.name(), user }
+    }
+
     fn note_of_admin(&self, session: &Session, request: &Request<'_>, route: &Route) -> Option<AuditNote> {
         let acts = match route {
             Route::Hearthside => {
@@ -127,17 +149,18 @@ impl Services {
             }
             Route::Local(Local::ClientKill | Local::ClientUnblock, _) => true,
             Route::Local(..) => false,
-            _ => session.spec.is_some_and(administers),
+            _ => session.spec.is_some_and(|spec| administers(spec) || resets_log(spec, request)),
         };
         let container = session.spec.is_some_and(|spec| spec.name.contains('|')) || matches!(route, Route::Hearthside);
-        let words = if container { 2 } else { 1 };
+        let resets = request.is(1, "SLOWLOG") || request.is(1, "LOG");
+        let words = if container { 2 + usize::from(resets) } else { 1 };
         acts.then(|| {
             let command: Vec<String> = (0..words.min(request.len()))
                 .map(|at| String::from_utf8_lossy(request.arg(at)).to_ascii_uppercase())
                 .collect();
             let command = command.join(" ");
             let about = about(&command, request);
-            let note = AuditNote::of_admin(&self.metrics.audit, origin(session), command.clone());
+            let note = AuditNote::of_admin(&self.metrics.audit, self.origin(session), command.clone());
             match &*command {
                 "HEARTHSIDE INVALIDATE" if request.len() > 2 => note.about_key(request.arg(2)),
                 _ => note.naming(about),
@@ -146,18 +169,17 @@ impl Services {
     }
 }
 
-/// True for commands that change the server, or all its data.
+/// True for commands that change the server, what it runs, or all its data.
 fn administers(spec: &Spec) -> bool {
     let is_of = |category: &str| spec.categories.contains(&category);
-    let last = spec.name.rsplit('|').next().unwrap_or_default();
-    (is_of("admin") || is_of("dangerous")) && !spec.flags.readonly && !LOOKS.contains(&last)
+    let (container, last) = spec.name.split_once('|').unwrap_or(("", &spec.name));
+    let is_code = ["script", "function"].contains(&container) && !CODE_LOOKS.contains(&last);
+    is_code || (is_of("admin") || is_of("dangerous")) && !spec.flags.readonly && !LOOKS.contains(&last)
 }
 
-/// Who a client is.
-fn origin(session: &Session) -> Origin {
-    let peer = &session.peer;
-    let user = peer.read(|state| state.user.clone());
-    Origin { id: Some(peer.id), address: peer.addresses.0.clone(), name: peer.name(), user }
+/// ACL LOG RESET: without its argument it is a look.
+fn resets_log(spec: &Spec, request: &Request<'_>) -> bool {
+    &*spec.name == "acl|log" && request.is(2, "RESET")
 }
 
 /// The names of the fields that a command writes.

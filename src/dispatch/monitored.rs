@@ -12,6 +12,7 @@ use crate::config::AuthMode;
 use crate::route::{Local, Pin, Route, Transaction};
 use crate::session::Session;
 use crate::telemetry::clock::unix_micros;
+use crate::upstream::To;
 
 /// What stands where a secret stood.
 const REDACTED: &[u8] = b"(redacted)";
@@ -48,7 +49,9 @@ impl Services {
             Route::Pinned(Pin::Subscribe(_) | Pin::Unsubscribe(_), _) => self.has_hub(session),
             _ => false,
         };
-        if is_ours || self.upstream.is_cluster() && runs_now(route) {
+        // No monitor of the primary sees what a replica is asked.
+        let is_elsewhere = matches!(session.to, To::Reader(_)) && matches!(route, Route::PassThrough(_));
+        if is_ours || is_elsewhere || self.upstream.is_cluster() && runs_now(route) {
             self.show(session, request);
         }
     }
@@ -114,10 +117,7 @@ fn secrets(request: &Request<'_>, spec: &Spec) -> Vec<usize> {
     let original = spec.learned().and_then(|learned| learned.original).unwrap_or(spec);
     match &*original.name {
         "auth" => (1..request.len()).collect(),
-        "hello" => match (2..request.len()).find(|at| request.is(*at, "AUTH")) {
-            Some(at) => vec![at + 1, at + 2],
-            None => Vec::new(),
-        },
+        "hello" => logins(request),
         "migrate" => {
             let keys = (6..request.len()).find(|at| request.is(*at, "KEYS")).unwrap_or(request.len());
             let behind = |word: &str, words: usize| {
@@ -128,6 +128,21 @@ fn secrets(request: &Request<'_>, spec: &Spec) -> Vec<usize> {
         }
         _ => Vec::new(),
     }
+}
+
+/// The same of HELLO: its options are SETNAME with one word, and AUTH with two. Source: `helloCommand`.
+fn logins(request: &Request<'_>) -> Vec<usize> {
+    let (mut at, mut found) = (2, Vec::new());
+    while at < request.len() {
+        if request.is(at, "AUTH") {
+            found.extend([at + 1, at + 2]);
+            at += 2;
+        } else if request.is(at, "SETNAME") {
+            at += 1;
+        }
+        at += 1;
+    }
+    found
 }
 
 /// A word as Redis quotes it. Source: `sdscatrepr`.
@@ -164,6 +179,8 @@ mod tests {
             ("HELLO 3 AUTH joe pw SETNAME AUTH", &[3, 4]),
             ("HELLO 3 SETNAME joe auth joe pw", &[5, 6]),
             ("HELLO 3 SETNAME joe", &[]),
+            ("HELLO 3 SETNAME AUTH AUTH joe pw", &[5, 6]),
+            ("HELLO 3 AUTH joe pw AUTH joe pw", &[3, 4, 6, 7]),
             ("MIGRATE h 1 k 0 10 AUTH pw", &[7]),
             ("MIGRATE h 1  0 10 COPY AUTH2 joe pw KEYS AUTH AUTH", &[8, 9]),
             ("SET AUTH pw", &[]),

@@ -15,5 +15,6 @@ pub mod hearthside;
 pub mod limits;
 pub mod owned;
 pub mod protocol;
+pub mod store_words;
 pub mod transaction;
 pub mod upstream;

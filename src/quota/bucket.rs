@@ -12,6 +12,9 @@ const TICK: u64 = 1_000_000;
 /// What is spent beyond what is there is paid for by so long a silence, at most.
 const DEBT: u64 = 60_000_000_000;
 
+/// A bucket that takes longer to be full, some hundred years, is no larger than that.
+const DEEPEST: u64 = u64::MAX / 4;
+
 /// Times are nanoseconds of the process's clock.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
@@ -28,7 +31,8 @@ impl Bucket {
         let interval = rate.map_or(0, |rate| nanos(rate.interval()).max(1));
         let burst = burst.or_else(|| rate.map(Rate::in_a_second)).unwrap_or_default();
         // Less than a tick and a token would lose what comes between two looks at the clock.
-        self.depth.store((interval * u64::from(burst)).max(interval + TICK), Relaxed);
+        let depth = interval.saturating_mul(u64::from(burst)).clamp(interval + TICK, DEEPEST);
+        self.depth.store(depth, Relaxed);
         self.full_at.store(0, Relaxed);
         self.interval.store(interval, Relaxed);
     }

@@ -113,6 +113,12 @@ impl Quota {
         self.loads.widen(allowance.loads);
     }
 
+    /// The user's name or the mapping's pattern.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What it allows.
     #[must_use]
     pub fn allowance(&self) -> Allowance {

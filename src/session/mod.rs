@@ -4,7 +4,7 @@
 //! needs in `transaction`.
 
 mod beside;
-mod pace;
+mod policy;
 mod recency;
 mod rights;
 mod tracking;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use beside::Beside;
-pub use pace::{Pace, Policy};
+pub use policy::Policy;
 pub use recency::Recency;
 pub use rights::Rights;
 pub use tracking::with_ear;
@@ -34,10 +34,10 @@ use crate::command::Spec;
 use crate::errors;
 use crate::quota::Asker;
 use crate::resp::Proto;
-use crate::telemetry::PassedReader;
 use crate::telemetry::clock::{Moment, Tick};
 use crate::telemetry::metrics::{CommandFamily, Tally};
 use crate::telemetry::refusals::{Who, shown};
+use crate::telemetry::{Pace, PassedReader};
 use crate::upstream::{Account, Batch, Group, Inbox, Lane, Loss, Membership, Pinned, Rider, Subscriber};
 use crate::upstream::{Ticket, To, Upstream};
 

@@ -1,6 +1,9 @@
 //! What can go wrong with the store, whose fault it is, and whether another attempt helps.
 
-/// A failure of the store.
+use crate::errors::store_words::{NOT_NOW, REFUSED, for_anybody};
+
+/// A failure of the store. Its text is for logs and events, and does not quote values; the client who asked is told
+/// `in_full`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// It does not answer, or not in time. Trying again later is safe.
@@ -11,7 +14,7 @@ pub enum StoreError {
     Overloaded(String),
     /// It answered, over a connection that goes on, that it could not do this now: a trigger's words, or those of a
     /// server behind a foreign table. Nothing has changed; trying again later is safe.
-    #[error("the store could not do it now: {0}")]
+    #[error("{NOT_NOW}{}", for_anybody(.0))]
     Transient(String),
     /// It takes reads only, in its own words: nothing has changed. Trying again helps when that has ended.
     #[error(
@@ -29,11 +32,11 @@ pub enum StoreError {
     #[error("{0}")]
     Limited(String),
     /// It answered that the statement is wrong. Trying again does not help.
-    #[error("the store refused: {0}")]
+    #[error("{REFUSED}{}", for_anybody(.0))]
     Refused(String),
     /// The statement does not fit the schema any more: nothing has changed, and a statement for the schema of now may
     /// go.
-    #[error("the store refused: {0}")]
+    #[error("{REFUSED}{}", for_anybody(.0))]
     Schema(String),
     /// The mapping does not fit the schema: the keys of its block, and what is wrong. It is tried again every few
     /// seconds.
@@ -43,7 +46,7 @@ pub enum StoreError {
     #[error("{0}")]
     File(String),
     /// It answered that it does not take these values; nothing has changed. Other values may go.
-    #[error("the store refused: {0}")]
+    #[error("{REFUSED}{}", for_anybody(.0))]
     Data(String),
     /// The journal of deferred writes does not take this; nothing has changed.
     #[error("{0}")]
@@ -102,6 +105,16 @@ impl StoreError {
     /// A write that the table kept from happening.
     pub(crate) fn suppressed() -> Self {
         Self::Data(SUPPRESSED.into())
+    }
+
+    /// With the store's own words, which may quote values: for the client who asked.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        match self {
+            Self::Refused(words) | Self::Schema(words) | Self::Data(words) => format!("{REFUSED}{words}"),
+            Self::Transient(words) => format!("{NOT_NOW}{words}"),
+            other => other.to_string(),
+        }
     }
 
     /// True unless it is known that nothing has changed.

@@ -5,6 +5,7 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use super::StoreError;
 use super::error::UNTRANSLATABLE;
+use crate::errors::store_words::RAISED;
 
 /// What is said of a text that is none.
 const NO_TEXT: &str = "a text that the store holds is no UTF-8";
@@ -111,9 +112,9 @@ impl Fate {
 /// view's check, P0 what triggers raise; 40001 is a serialization failure, or a read that a standby's replay ended,
 /// 40P01 a deadlock. SQLite: 5 and 6 are locks, 19 constraints and what triggers raise, 20 a type that does not fit.
 /// Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>, <https://www.sqlite.org/rescode.html>
-fn answered(is_fatal: bool, code: &str, message: &str) -> StoreError {
+fn answered(is_fatal: bool, code: &str, message: &str, raised: &str) -> StoreError {
     let full = if code == "53100" { "its disk is full, and somebody must make room there: " } else { "" };
-    let text = format!("{full}{message} ({code})");
+    let text = format!("{full}{message} ({code}{raised})");
     let sqlite = code.parse::<u32>().ok().filter(|_| code.len() < 5).map(|code| code & 0xff);
     match (code, sqlite) {
         (_, Some(5 | 6)) | ("25P03" | "25P04" | "55P03" | "57014" | "57P05", _) => StoreError::Overloaded(text),
@@ -141,7 +142,8 @@ impl From<sqlx::Error> for StoreError {
             // The database's own words only: details would quote values.
             (sqlx::Error::Database(inner), Fate::Answered) => {
                 let code = inner.code().unwrap_or_default();
-                answered(is_fatal(inner.as_ref()), &code, inner.message())
+                let raised = if is_raised(inner.as_ref()) { RAISED } else { "" };
+                answered(is_fatal(inner.as_ref()), &code, inner.message(), raised)
             }
             (sqlx::Error::PoolTimedOut, _) => Self::Unavailable("no connection within store.connect_timeout".into()),
             (_, Fate::Unsent) => Self::Refused(error.to_string()),
@@ -152,6 +154,15 @@ impl From<sqlx::Error> for StoreError {
             _ => Self::Unavailable(error.to_string()),
         }
     }
+}
+
+/// True when an error's words are those of a function of the database's, whatever code it gave: the servers of the
+/// languages that functions are written in say so in the field `R` of the protocol's message.
+/// Source: <https://www.postgresql.org/docs/current/protocol-error-fields.html>
+fn is_raised(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine);
+    let languages = ["exec_stmt_raise", "PLy_", "plperl", "croak", "throw_tcl", "pltcl"];
+    routine.is_some_and(|routine| languages.iter().any(|language| routine.starts_with(language)))
 }
 
 /// True when an error has ended its connection.
@@ -197,34 +208,34 @@ mod tests {
     fn a_store_that_answers_is_not_away() {
         let text = |code| format!("a text ({code})");
         for code in ["57014", "55P03", "53300", "53200", "25P03", "25P04", "57P05", "5", "6", "517"] {
-            assert_eq!(answered(false, code, "a text"), StoreError::Overloaded(text(code)), "{code}");
+            assert_eq!(answered(false, code, "a text", ""), StoreError::Overloaded(text(code)), "{code}");
         }
         for code in ["57P01", "57P03", "08006"] {
-            assert_eq!(answered(true, code, "a text"), StoreError::Unavailable(text(code)), "{code}");
+            assert_eq!(answered(true, code, "a text", ""), StoreError::Unavailable(text(code)), "{code}");
         }
         for code in ["57P01", "57P03", "08006", "08001", "HV00N"] {
-            assert_eq!(answered(false, code, "a text"), StoreError::Transient(text(code)), "{code}");
+            assert_eq!(answered(false, code, "a text", ""), StoreError::Transient(text(code)), "{code}");
         }
         let quoting = "character with byte sequence 0xe2 0x82 0xac has no equivalent";
         for code in ["22P05", "22021"] {
-            assert!(!answered(false, code, quoting).to_string().contains("0x"), "{code}");
+            assert!(!answered(false, code, quoting, "").to_string().contains("0x"), "{code}");
         }
         for code in ["23505", "22P02", "P0001", "19", "2067", "20"] {
-            assert_eq!(answered(false, code, "a text"), StoreError::Data(text(code)), "{code}");
+            assert_eq!(answered(false, code, "a text", ""), StoreError::Data(text(code)), "{code}");
         }
         for code in ["42601", "08P01", "54000", "1", ""] {
-            assert_eq!(answered(false, code, "a text"), StoreError::Refused(text(code)), "{code}");
+            assert_eq!(answered(false, code, "a text", ""), StoreError::Refused(text(code)), "{code}");
         }
-        assert!(answered(false, "53100", "a text").to_string().contains("make room there: a text (53100)"));
-        assert_eq!(answered(false, "42703", "a text"), StoreError::Schema(text("42703")));
-        assert_eq!(answered(false, "40P01", "a text"), StoreError::Conflict);
-        assert_eq!(answered(false, "25006", "a text"), StoreError::ReadOnly(text("25006")));
+        assert!(answered(false, "53100", "a text", "").to_string().contains("make room there: a text (53100)"));
+        assert_eq!(answered(false, "42703", "a text", ""), StoreError::Schema(text("42703")));
+        assert_eq!(answered(false, "40P01", "a text", ""), StoreError::Conflict);
+        assert_eq!(answered(false, "25006", "a text", ""), StoreError::ReadOnly(text("25006")));
     }
 
     #[test]
     fn whether_a_statement_was_done_that_ended_its_connection() {
         let of = |is_fatal, code: &str, writes: bool| match Fate::answered(is_fatal, code) {
-            Fate::Answered => match answered(is_fatal, code, "") {
+            Fate::Answered => match answered(is_fatal, code, "", "") {
                 StoreError::Overloaded(_) => "overloaded",
                 StoreError::Unavailable(_) => "down",
                 StoreError::Transient(_) => "transient",

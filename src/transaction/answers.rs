@@ -24,7 +24,7 @@ pub(super) fn answer(
     match (ours, done) {
         (StoreAnswer::Usual, _) => false,
         (_, Err(error)) => {
-            encode::error(desk.out, &errors::transaction::store_part_failed(&error.to_string()));
+            encode::error(desk.out, &errors::transaction::store_part_failed(&error.in_full()));
             true
         }
         (StoreAnswer::One(one), Ok(done)) => answer_one(desk, request, one, &done[one.step]),

@@ -2,7 +2,8 @@
 
 use super::Desk;
 use super::queued::{Queue, Queued};
-use crate::command::{OwnedRequest, Request};
+use super::store::StoreAnswer;
+use crate::command::Request;
 use crate::route::Route;
 use crate::telemetry::audit::AuditNote;
 
@@ -16,9 +17,15 @@ impl Desk<'_> {
         self.note_of(request, route).into_iter().for_each(|note| note.failed(why));
     }
 
-    /// A command whose answer stands in the replies from `begin` on.
-    pub(super) fn audit_answered(&self, request: &OwnedRequest, route: &Route, begin: usize) {
-        self.note_of(&request.view(), route).into_iter().for_each(|note| note.answered(&self.out[begin..]));
+    /// What the store is about to be told of a transaction, command by command: a note that is dropped says that nobody
+    /// knows what became of it.
+    pub(super) fn notes(&self, queue: &Queue, answers: &[StoreAnswer]) -> Vec<Option<AuditNote>> {
+        let note = |(queued, ours): (&Queued, &StoreAnswer)| match (queued, ours) {
+            (_, StoreAnswer::Usual) => None,
+            (Queued::Here(request, route), _) => self.note_of(&request.view(), route),
+            _ => None,
+        };
+        queue.list().iter().zip(answers).map(note).collect()
     }
 
     /// What is queued here and is not run.

@@ -161,7 +161,7 @@ impl Transaction {
                 }
                 let text = match &error {
                     StoreError::ReadOnly(_) => errors::transaction::takes_reads_only(&error.to_string()),
-                    _ => errors::transaction::nothing_done(&error.to_string()),
+                    _ => errors::transaction::nothing_done(&error.in_full()),
                 };
                 Some(self.abort(desk, &text))
             }
@@ -203,11 +203,12 @@ impl Transaction {
         let mut kept = Kept::new(desk.session.account.clone());
         kept.are(elements.len());
         // If the store refuses now, the upstream's part has run: each of our commands says so at its position.
+        let notes = desk.notes(&queue, &part.answers);
         let done = match prepared {
             None => Ok(AllDone::default()),
             Some(prepared) => prepared.commit().await,
         };
-        let reply = splice(desk, queue, Sources { elements, kept, answers: part.answers, done }).await;
+        let reply = splice(desk, queue, Sources { elements, kept, answers: part.answers, notes, done }).await;
         if is_shown {
             desk.services.show_word(desk.session, "EXEC");
         }

@@ -15,6 +15,7 @@ use crate::resp::pieces::{Elements, Pieces};
 use crate::resp::pubsub::{self, PubSub};
 use crate::route::Route;
 use crate::store::StoreError;
+use crate::telemetry::audit::AuditNote;
 use crate::upstream::{Group, Kept, Pinned};
 
 /// What the elements of EXEC's reply are taken from.
@@ -25,6 +26,8 @@ pub(super) struct Sources {
     pub(super) kept: Kept,
     /// How each command is answered from what the store has done.
     pub(super) answers: Vec<StoreAnswer>,
+    /// What is to be said of each in the audit log.
+    pub(super) notes: Vec<Option<AuditNote>>,
     /// What the store has done, or why it has not.
     pub(super) done: Result<AllDone, StoreError>,
 }
@@ -32,16 +35,18 @@ pub(super) struct Sources {
 /// Answers every command: from what the upstream or the store has done, or as outside a transaction. Nothing is
 /// answered when what is gathered becomes more than the client may hold.
 pub(super) async fn splice(desk: &mut Desk<'_>, queued: Queue, from: Sources) -> Pieces {
-    let Sources { mut elements, mut kept, answers, mut done } = from;
+    let Sources { mut elements, mut kept, answers, notes, mut done } = from;
     let mut reply = Pieces::default();
     encode::array(desk.out, queued.len());
-    for (command, ours) in queued.into_list().into_iter().zip(&answers) {
+    let mut rest = queued.into_list().into_iter().zip(&answers).zip(notes);
+    while let Some(((command, ours), note)) = rest.next() {
         reply.take(desk.out);
         reply.settle();
         kept.are(reply.len() + elements.len());
         if desk.session.account.overflows() {
             // The reply is for nobody, so it is not looked up where its connection was moved to afterwards.
             desk.session.way.transacting_mut().into_iter().for_each(Pinned::moved);
+            audit_unheard(desk, std::iter::once(((command, ours), note)).chain(rest), &done);
             return Pieces::default();
         }
         if let Queued::Here(request, route) = &command
@@ -56,7 +61,7 @@ pub(super) async fn splice(desk: &mut Desk<'_>, queued: Queue, from: Sources) ->
             Queued::Here(request, route) => {
                 let begin = desk.out.len();
                 if answer(desk, &request, ours, &done) {
-                    desk.audit_answered(&request, &route, begin);
+                    note.into_iter().for_each(|note| note.answered(&desk.out[begin..]));
                     done.iter_mut().for_each(|done| ours.steps().for_each(|step| done.let_go(step)));
                 } else {
                     here(desk, &request, route, &mut reply).await;
@@ -72,6 +77,22 @@ pub(super) async fn splice(desk: &mut Desk<'_>, queued: Queue, from: Sources) ->
     }
     reply.take(desk.out);
     reply
+}
+
+/// What the store has done stands in the audit log, though its answers are for nobody.
+fn audit_unheard<'a>(
+    desk: &mut Desk<'_>,
+    rest: impl Iterator<Item = ((Queued, &'a StoreAnswer), Option<AuditNote>)>,
+    done: &Result<AllDone, StoreError>,
+) {
+    let begin = desk.out.len();
+    for ((command, ours), note) in rest {
+        if let (Queued::Here(request, _), Some(note)) = (command, note) {
+            answer(desk, &request, ours, done);
+            note.answered(&desk.out[begin..]);
+            desk.out.truncate(begin);
+        }
+    }
 }
 
 async fn here(desk: &mut Desk<'_>, request: &OwnedRequest, route: Route, reply: &mut Pieces) {

@@ -298,7 +298,7 @@ impl WriteBehind {
     /// Puts one row's values aside, which the store refuses.
     async fn put_aside(&self, log: &mut FlushLog, pending: &Pending, error: &StoreError) -> Result<(), StoreError> {
         let entries: Vec<Entry> = pending.rows.iter().flat_map(|(_, entries)| entries.clone()).collect();
-        self.journal()?.put_aside(&entries, &error.to_string()).await?;
+        self.journal()?.put_aside(&entries, &error.in_full()).await?;
         log.put_aside(entries.first().map_or("", |entry| &entry.mapping), error);
         self.metrics.put_aside.inc();
         self.audit_aside(&pending.rows, &error.to_string());

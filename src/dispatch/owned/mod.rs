@@ -218,7 +218,7 @@ impl Owned {
                 StoreError::Faulty(why) => errors::owned::unfit(pattern, why),
                 StoreError::Overloaded(why) => errors::owned::overloaded(pattern, why),
                 StoreError::Limited(text) => text.clone(),
-                _ => errors::owned::not_read(pattern, &error.to_string()),
+                _ => errors::owned::not_read(pattern, &error.in_full()),
             }
         })
     }

@@ -135,8 +135,8 @@ impl Owned {
             StoreError::Loading(_) => self.loading_error(mapping),
             StoreError::Overloaded(why) => errors::owned::overloaded(pattern, why),
             StoreError::ReadOnly(_) => errors::owned::takes_reads_only(pattern, &error.to_string()),
-            _ if error.may_have_changed() => errors::owned::maybe_written(pattern, &error.to_string()),
-            _ => errors::owned::not_written(pattern, &error.to_string()),
+            _ if error.may_have_changed() => errors::owned::maybe_written(pattern, &error.in_full()),
+            _ => errors::owned::not_written(pattern, &error.in_full()),
         }
     }
 }

@@ -23,6 +23,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         let next = match route {
             Route::PassThrough(_) if request.bytes().len() >= LONG && !self.session.way.is_dedicated() => {
+                self.services.note_passed(&self.session, &request.view(), &route);
                 Next::Exclusive(Exclusive::Long(request.clone()))
             }
             route => {

@@ -43,6 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if !is_settled && self.connection.replies.unsolicited.must_pause() {
             return Next::Settled;
         }
+        self.is_ordinary = self.looks_ordinary();
         let mut next = Next::Read;
         while matches!(next, Next::Read) && !self.session.closing {
             if self.batch.length() == 0 && self.connection.is_full() {
@@ -70,8 +71,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         if rest.is_empty() {
             return None;
         }
-        self.scanner.is_unauthenticated = self.session.user.is_none() && self.services.access.mode == AuthMode::Users;
+        if !self.is_ordinary {
+            let must_log_in = self.services.access.mode == AuthMode::Users;
+            self.scanner.is_unauthenticated = must_log_in && self.session.user.is_none();
+        }
         match self.scanner.scan(rest) {
+            Ok(Scan::Complete(length)) if self.is_ordinary => return Some(self.take_ordinary(length)),
             Ok(Scan::Complete(length)) => return Some(self.take_request(length)),
             Ok(Scan::Incomplete) if self.is_too_long() => self.refuse(&RequestFault::TooLong),
             Ok(Scan::Incomplete) => return self.stream_next().map(Next::Exclusive),
@@ -131,8 +136,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// A request that is no part of a transaction. Inlined where every request passes: a route is large to hand on.
     #[inline(always)]
     pub(super) fn take_routed(&mut self, length: usize, route: Route) -> Next {
-        if matches!(route, Route::PassThrough(_)) && self.session.passed.is_due(self.session.tally.total) {
-            self.count_passed(length);
+        if matches!(route, Route::PassThrough(_)) {
+            self.sample_passed(length);
         }
         if self.session.is_shown {
             self.show_taken(length, &route);
@@ -150,6 +155,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Route::Unanswered => self.gather(length, false, Expect::Nothing, is_skipped),
             Route::Transaction(Transaction::Multi, _) if self.may_look_ahead() => self.take_multi(length, route),
             route => self.answer_in_place(length, route),
+        }
+    }
+
+    /// Counts a request among those that pass through, if it is one of the sample.
+    #[inline(always)]
+    pub(super) fn sample_passed(&mut self, length: usize) {
+        if self.session.passed.is_due(self.session.tally.total) {
+            self.count_passed(length);
         }
     }
 
@@ -182,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// One more unit of the batch.
-    fn gather(&mut self, length: usize, resendable: bool, expect: Expect, send: bool) -> Next {
+    pub(super) fn gather(&mut self, length: usize, resendable: bool, expect: Expect, send: bool) -> Next {
         self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, 1);
         self.services.timed.passes(self.session.spec);
         self.batch.add(length, resendable, expect, self.session.to);
@@ -196,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// A request that is no part of the batch: it is answered now, or needs the client alone.
-    fn answer_in_place(&mut self, length: usize, route: Route) -> Next {
+    pub(super) fn answer_in_place(&mut self, length: usize, route: Route) -> Next {
         self.send_batch();
         let request = Request::new(&self.connection.incoming[..length], self.scanner.spans());
         let next = answer(&self.services, &mut self.session, &mut self.connection.replies, &request, route);

@@ -23,6 +23,7 @@ mod explain;
 mod heard;
 mod intake;
 mod multi_lookahead;
+mod ordinary;
 mod output;
 mod reach;
 mod redirect;
@@ -63,6 +64,8 @@ pub(super) struct Client<S> {
     /// What stands behind a MULTI.
     lookahead: Lookahead,
     transaction: Option<Transaction>,
+    /// Of its requests nothing is to be asked but the command table and the keyspace.
+    is_ordinary: bool,
     /// What is under way goes over its own connection, while it watches and other requests go over the lanes.
     is_on_own: bool,
     /// It is one of those who have shown their login to the upstream (`auth.mode = "upstream"`).
@@ -99,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             batch: Gathered::default(),
             lookahead: Lookahead::default(),
             transaction: None,
+            is_ordinary: false,
             is_on_own: false,
             login: None,
             attached: None,

@@ -47,8 +47,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         spans.resize(awaited.arguments, 0..0);
         let request = Request::new(&self.connection.incoming, &spans);
         let route = self.services.route(&mut self.session, &request);
-        self.session.spec.is_some_and(|spec| spec.knows_keys_before(&request, awaited.index))
-            && matches!(route, Route::PassThrough(_) | Route::Unknown(Unknown::Conduct))
+        let passes = self.session.spec.is_some_and(|spec| spec.knows_keys_before(&request, awaited.index))
+            && matches!(route, Route::PassThrough(_) | Route::Unknown(Unknown::Conduct));
+        if passes {
+            // What has not come yet is shown as nothing.
+            self.services.note_passed(&self.session, &request, &route);
+            if self.session.is_shown {
+                self.services.show_routed(&self.session, &request, &route);
+            }
+        }
+        passes
     }
 
     pub(super) async fn stream(&mut self) -> Result<(), End> {

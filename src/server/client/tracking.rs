@@ -131,6 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             if self.session.is_shown {
                 self.services.show(&self.session, &request);
             }
+            self.services.note_passed(&self.session, &request, route);
             let request = OwnedRequest::copy(&request);
             self.connection.incoming.advance(length);
             return Some(Next::Exclusive(Exclusive::Opted(request)));

@@ -9,9 +9,10 @@ use sha2::Sha256;
 
 use crate::config::{AuditConfig, AuditKeys};
 
-/// At most so many bytes of a name stand in a line, and so many names.
+/// At most so many bytes of a name stand in a line.
 const LONGEST: usize = 512;
-const MOST: usize = 64;
+/// At most so many names stand in a line, and so many keys of one command have lines.
+pub const MOST: usize = 64;
 
 /// Who did it.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -46,6 +47,8 @@ pub struct AuditLine<'a> {
     pub outcome: &'static str,
     /// The error.
     pub error: &'a str,
+    /// How many keys of the command have no line.
+    pub more: Option<u64>,
     /// How many lines are missing.
     pub lines: Option<u64>,
 }
@@ -72,6 +75,8 @@ struct Shown<'a> {
     outcome: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
     error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lines: Option<u64>,
 }
@@ -152,6 +157,7 @@ impl<'a> AuditLine<'a> {
             about,
             outcome: self.outcome,
             error: keys.of_error(self.error),
+            more: self.more,
             lines: self.lines,
         };
         serde_json::to_string(&shown).unwrap_or_default()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::line::{shown, shown_all};
 use super::{Audit, AuditLine, Origin};
+use crate::errors::store_words::without_words;
 
 /// One request on its way.
 #[derive(Debug)]
@@ -16,6 +17,10 @@ pub struct AuditNote {
     keys: Vec<(String, Vec<u8>)>,
     command: String,
     names: Vec<String>,
+    /// So many keys more than have lines.
+    more: u64,
+    /// It is refused because of who asks.
+    is_refusal: bool,
     has_ended: bool,
 }
 
@@ -23,7 +28,9 @@ impl AuditNote {
     /// A write of `keys`, each with its mapping's pattern.
     #[must_use]
     pub fn of_write(audit: &Arc<Audit>, client: Origin, command: String, keys: Vec<(String, Vec<u8>)>) -> Self {
-        Self { audit: audit.clone(), event: "write", client, keys, command, names: Vec::new(), has_ended: false }
+        let command = shown(command.as_bytes());
+        let (audit, names) = (audit.clone(), Vec::new());
+        Self { audit, event: "write", client, keys, command, names, more: 0, is_refusal: false, has_ended: false }
     }
 
     /// An act of administration.
@@ -48,13 +55,27 @@ impl AuditNote {
         self
     }
 
+    /// The last line says that there are so many keys more.
+    #[must_use]
+    pub const fn and_more(mut self, more: u64) -> Self {
+        self.more = more;
+        self
+    }
+
+    /// Of a request that is refused because of who asks: only so many of these in a second have lines.
+    #[must_use]
+    pub const fn refused(mut self) -> Self {
+        self.is_refusal = true;
+        self
+    }
+
     /// The reply is there: its first line tells whether it is an error.
     pub fn answered(self, reply: &[u8]) {
         match reply.strip_prefix(b"-") {
             None => self.ended("ok", ""),
             Some(error) => {
                 let line = error.split(|byte| *byte == b'\r').next().unwrap_or_default();
-                self.ended("error", &shown(line));
+                self.ended("error", &String::from_utf8_lossy(line));
             }
         }
     }
@@ -71,7 +92,7 @@ impl AuditNote {
 
     fn ended(mut self, outcome: &'static str, error: &str) {
         self.has_ended = true;
-        self.add(outcome, error);
+        self.add(outcome, &shown(without_words(error).as_bytes()));
     }
 
     fn add(&self, outcome: &'static str, error: &str) {
@@ -84,11 +105,15 @@ impl AuditNote {
             error,
             ..AuditLine::default()
         };
+        if self.is_refusal && !self.audit.has_room_for_refusal() {
+            return;
+        }
         if self.keys.is_empty() {
             self.audit.add(&line);
         }
-        for (mapping, key) in &self.keys {
-            self.audit.add(&AuditLine { mapping, key: Some(key), ..line.clone() });
+        for (at, (mapping, key)) in self.keys.iter().enumerate() {
+            let more = (self.more > 0 && at + 1 == self.keys.len()).then_some(self.more);
+            self.audit.add(&AuditLine { mapping, key: Some(key), more, ..line.clone() });
         }
     }
 }

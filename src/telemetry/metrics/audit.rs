@@ -21,8 +21,8 @@ impl AuditMetrics {
             lost: r.family_of(
                 "audit_lost",
                 "Lines of the audit log that were lost, by reason (queue: too many waited; file: it cannot be \
-                 written). Alarm on it",
-                ReasonLabel::all(["queue", "file"]),
+                 written; refusals: more than 20 a second of requests refused because of who asks). Alarm on it",
+                ReasonLabel::all(["queue", "file", "refusals"]),
             ),
         }
     }

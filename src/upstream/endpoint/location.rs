@@ -121,6 +121,12 @@ impl Location {
         state.target.as_ref().ok().filter(|_| is_its).cloned()
     }
 
+    /// The server at the location of this number, if commands still go there.
+    pub(super) fn target_at(&self, generation: u64) -> Option<Arc<Target>> {
+        let state = self.0.borrow();
+        state.target.as_ref().ok().filter(|_| state.generation == generation).cloned()
+    }
+
     /// What `upstream.url` leads to, with its number.
     pub(super) fn topology(&self) -> (Option<Arc<Topology>>, u64) {
         let state = self.0.borrow();

@@ -41,7 +41,7 @@ pub use version::Version;
 
 use crate::config;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{Durations, PanicMetrics, ServerMetric, UpstreamMetrics};
+use crate::telemetry::metrics::{PanicMetrics, ServerMetric, UpstreamMetrics};
 
 /// One upstream server, for all lanes and pinned connections to it.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub struct Endpoint {
     /// Where it is, of a node of a cluster.
     node: Option<Host>,
     /// What is shown of it alone, of a node of a cluster.
-    pub(super) server: ServerMetric,
+    server: ServerMetric,
     pub(super) metrics: Arc<UpstreamMetrics>,
     pub(super) panics: Arc<PanicMetrics>,
 }
@@ -92,13 +92,14 @@ impl Endpoint {
         }
     }
 
-    /// How long the server takes to which connections of this generation lead.
-    pub(super) fn seconds(&self, generation: u64) -> Durations {
+    /// What is counted of the server to which connections of this generation lead; for nobody, where no commands go
+    /// any more.
+    pub(super) fn server_at(&self, generation: u64) -> ServerMetric {
         match self.node {
-            Some(_) => self.server.seconds.clone(),
+            Some(_) => self.server.clone(),
             None => {
-                let target = self.location.target_in(generation);
-                target.map_or_else(Durations::default, |target| self.metrics.servers.of(&target.name()).seconds)
+                let target = self.location.target_at(generation);
+                target.map_or_else(ServerMetric::default, |target| self.metrics.servers.of(&target.name()))
             }
         }
     }

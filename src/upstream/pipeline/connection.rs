@@ -19,7 +19,7 @@ use super::arrivals::Arrivals;
 use super::flight::Flight;
 use super::inbox::Inbox;
 use super::queue::{Progress, Queue};
-use crate::telemetry::metrics::Durations;
+use crate::telemetry::metrics::ServerMetric;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::endpoint::connect::Connected;
 use crate::upstream::endpoint::stream::Stream;
@@ -35,8 +35,8 @@ pub(crate) struct Connection {
     stream: Stream,
     pub(super) queue: Weak<RefCell<Queue>>,
     pub(super) endpoint: Arc<Endpoint>,
-    /// How long its server takes.
-    seconds: Durations,
+    /// What is counted of its server.
+    pub(super) server: ServerMetric,
     pub(super) arrivals: Arrivals,
     out: BytesMut,
     /// Bytes ever put into `out`, and ever written.
@@ -74,14 +74,14 @@ impl Connection {
     ) -> Self {
         let Connected { stream, generation, is_incomplete, .. } = connected;
         let mut arrivals = Arrivals::new(inbox);
-        let seconds = endpoint.seconds(generation);
+        let server = endpoint.server_at(generation);
         // One that was not greeted as it should be is opened again as soon as that may be.
         arrivals.is_unready = is_incomplete;
         Self {
             stream,
             queue,
             endpoint,
-            seconds,
+            server,
             arrivals,
             out: BytesMut::new(),
             given: 0,
@@ -309,7 +309,7 @@ impl Connection {
     fn note_seconds(&mut self) {
         let (heard, is_lane) = (self.heard, self.arrivals.inbox.is_none());
         for since in self.arrivals.ended.drain(..).filter(|_| is_lane) {
-            self.seconds.observe((heard - since).as_micros() as u64, 1);
+            self.server.seconds.observe((heard - since).as_micros() as u64, 1);
         }
     }
 

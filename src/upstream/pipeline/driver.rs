@@ -245,7 +245,7 @@ impl Driver {
             return send_again(&queue, flights.collect());
         }
         self.endpoint.metrics.lanes.failures.inc();
-        self.endpoint.server.lost.inc();
+        connection.server.lost.inc();
         let flights = connection.in_flight();
         let server = self.endpoint.shown();
         tracing::warn!(server, error = %why, in_flight = flights, "a lane lost its connection");

@@ -1,7 +1,7 @@
 //! What a user or a mapping may take from the others: rates, and loads at the same time.
 
 use crate::operations::reload::reload;
-use crate::support::admin::metric;
+use crate::support::admin::{metric, request};
 use crate::support::postgres::{Postgres, Session};
 use crate::support::redis::Redis;
 use crate::support::sidecar::{Builder, Sidecar};
@@ -218,4 +218,28 @@ fn a_mappings_rate_is_of_loads_and_a_reload_changes_it_without_forgetting_anythi
     assert_eq!(wire.ask("HGET hero:5 name"), ok);
     assert_eq!(metric(&sidecar, loads), before, "it is still in memory");
     assert_eq!(wire.ask("HGET hero:6 name"), ok);
+}
+
+#[test]
+fn a_reload_that_brings_another_mapping_leaves_taken_what_is_taken() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let limits = "load_rate = \"1/h\"\nload_burst = 3\nloads = 1";
+    let text = config("rate = \"1000/s\"", limits);
+    let sidecar = builder(&redis, &postgres, &text).expect(&[warnings::MAPPING_LIMITED, warnings::NO_TRIGGERS]).start();
+    let (mut first, mut second) = (ops(&sidecar), ops(&sidecar));
+    assert_eq!(first.ask("HGET hero:1 name"), "$1\r\na\r\n");
+    let mut session = locked(&postgres);
+    first.send(&line("HGET hero:2 name"));
+    let is_waiting = || postgres.sql("SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessShareLock'");
+    until("it is loaded", || is_waiting() != "0");
+    let more = "[[caches]]\nkey = \"other:{id:int}\"\ntype = \"string\"\ntable = \"note\"\nvalue = \"text\"\n";
+    reload(&sidecar, &(config("", limits) + more));
+    assert!(second.ask("HGET hero:3 name").contains("are being loaded from the store for 1 commands"));
+    session.run("COMMIT;");
+    assert_eq!(first.frame(), b"$1\r\na\r\n");
+    assert_eq!(second.ask("HGET hero:3 name"), "$1\r\na\r\n");
+    assert!(second.ask("HGET hero:4 name").contains("more than 1/h"), "three tokens are gone");
+    // The limit of the user was taken out, and what is counted of it is not shown any more.
+    let shown = request(&sidecar, "GET", "/metrics").1;
+    assert!(!shown.contains("user_limited_total{") && shown.contains("mapping_limited_total{"), "{shown}");
 }

@@ -33,7 +33,7 @@ table = "fixed"
 value = "text"
 "#;
 
-fn builder(redis: &Redis, postgres: &Postgres) -> Builder {
+pub(super) fn builder(redis: &Redis, postgres: &Postgres) -> Builder {
     postgres.sql(
         "CREATE TABLE hero (id int PRIMARY KEY, name text, age int CHECK (age < 1000)); \
          CREATE TABLE tally (id int PRIMARY KEY, n int CHECK (n < 1000)); \
@@ -43,23 +43,23 @@ fn builder(redis: &Redis, postgres: &Postgres) -> Builder {
     Sidecar::builder().config(CONFIG).redis(redis).postgres(postgres).migrated()
 }
 
-fn file(sidecar: &Sidecar) -> PathBuf {
+pub(super) fn file(sidecar: &Sidecar) -> PathBuf {
     sidecar.folder.path().join("audit.log")
 }
 
-fn lines(path: &PathBuf) -> Vec<Value> {
+pub(super) fn lines(path: &PathBuf) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
 /// A line as `event key-or-nothing command outcome`.
-fn brief(line: &Value) -> String {
+pub(super) fn brief(line: &Value) -> String {
     let words = ["event", "key", "command", "outcome"].map(|name| line[name].as_str().unwrap_or("-"));
     words.join(" ")
 }
 
 /// Waits for these among the lines, in this order.
-fn has(sidecar: &Sidecar, expected: &[&str]) {
+pub(super) fn has(sidecar: &Sidecar, expected: &[&str]) {
     let mut seen = Vec::new();
     until(&format!("the lines are {expected:?}"), || {
         seen = lines(&file(sidecar)).iter().map(brief).collect();

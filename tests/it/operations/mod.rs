@@ -3,6 +3,7 @@
 mod addresses;
 mod at_night;
 mod audit;
+mod audit_hostile;
 mod commandline;
 mod embedded;
 mod explained;

@@ -91,6 +91,17 @@ fn a_master_that_dies_is_replaced_and_nobody_has_to_connect_again() {
     assert_eq!(wire.ask("PUBLISH news hello"), ":1\r\n");
     assert!(String::from_utf8_lossy(&listening.frame()).contains("hello"));
     assert_eq!(waiting.ask("LPUSH queue x"), ":1\r\n");
+    let seconds = format!("hearthside_upstream_seconds_count{{endpoint=\"redis://127.0.0.1:{}\"}}", group.master());
+    until("the new master is measured", || {
+        wire.ask("SET c 1");
+        metric(&sidecar, &seconds) > 0.0
+    });
+    let lost = format!("hearthside_upstream_endpoint_lost_total{{endpoint=\"redis://127.0.0.1:{}\"}}", group.master());
+    group.master_server().wire().ask("CLIENT KILL TYPE normal SKIPME yes");
+    until("lanes to it are lost, and counted", || {
+        wire.ask("SET d 1");
+        metric(&sidecar, &lost) > 0.0
+    });
 }
 
 #[test]

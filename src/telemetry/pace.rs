@@ -1,24 +1,8 @@
-//! What one client may cost, and how fast it may send requests.
+//! So many in a second: a bucket for one who asks, without a lock.
 
-use std::sync::Arc;
+use super::clock::Tick;
 
-use crate::config::Limits;
-use crate::telemetry::clock::Tick;
-
-/// What the configuration says of every client.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// `[limits]`.
-    pub limits: Arc<Limits>,
-    /// A subscriber whose own upstream connection is lost is subscribed again (`pubsub.on_loss`).
-    pub resubscribes: bool,
-    /// Bytes of messages that may wait for one subscriber of a hub (`pubsub.subscriber_output`).
-    pub subscriber_output: usize,
-    /// There is an audit log (`audit.file`).
-    pub audits: bool,
-}
-
-/// How fast one client asks: a bucket that a second's worth of requests fills, and each request empties a little.
+/// How fast somebody asks: a bucket that a second's worth of requests fills, and each request empties a little.
 /// Source: <https://en.wikipedia.org/wiki/Token_bucket>
 #[derive(Debug, Default)]
 pub struct Pace {
