@@ -34,9 +34,7 @@ pub(super) fn check(settings: &Settings, faults: &mut Faults) {
         );
         faults.add(path, message);
     }
-    if settings.audit.keys == AuditKeys::Hashed && settings.audit.secret.is_empty() {
-        faults.add("audit.secret", "is needed where keys are hashed: anybody could guess them (openssl rand -hex 32)");
-    }
+    audit(settings, faults);
     let store = &settings.store.url;
     if !["postgres://", "postgresql://", "sqlite://"].iter().any(|scheme| store.starts_with(scheme)) {
         faults.add("store.url", "must begin with postgres:// or sqlite://");
@@ -45,6 +43,21 @@ pub(super) fn check(settings: &Settings, faults: &mut Faults) {
     if settings.store.feed == Feed::Outbox && store.starts_with("sqlite:") {
         faults
             .add("store.feed", "\"outbox\" is for Postgres, and store.url is SQLite, whose file is watched as a whole");
+    }
+}
+
+fn audit(settings: &Settings, faults: &mut Faults) {
+    let audit = &settings.audit;
+    if audit.keys == AuditKeys::Hashed && audit.secret.is_empty() {
+        faults.add("audit.secret", "is needed where keys are hashed: anybody could guess them (openssl rand -hex 32)");
+    }
+    for (setting, file) in [("journal.path", &settings.journal.path), ("cache.warm", &settings.cache.warm)] {
+        if audit.file == *file && !file.as_os_str().is_empty() {
+            faults.add("audit.file", format!("is the file of {setting}; lines would be written into it"));
+        }
+    }
+    if audit.file.is_dir() {
+        faults.add("audit.file", "is a folder; name a file in it");
     }
 }
 
@@ -270,6 +283,8 @@ mod tests {
         ),
         ("server.listen = [\"unix:///a\", \"unix:///a\"]", "server.listen[1]: 'unix:///a' is the same"),
         ("admin.listen = \"127.0.0.1:6380\"", "admin.listen: '127.0.0.1:6380' is the same port as"),
+        ("audit.file = \"j\"\njournal.path = \"j\"", "audit.file: is the file of journal.path"),
+        ("audit.file = \"/\"", "audit.file: is a folder"),
         ("admin.listen = \"127.0.0.1\"", "admin.listen: '127.0.0.1' has no port"),
         ("security.deny = [\"*\"]", "security.deny[0]: '*' is no command"),
         ("security.deny = [\"GET\", \"\"]", "security.deny[1]: '' is no command"),

@@ -96,9 +96,12 @@ impl Keys {
         Some(mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// An error's text may name the key: where keys are hashed its first word must do.
+    /// An error's text may name the key: where keys are hashed its code must do, which begins what clients are told and
+    /// ends what the store says.
     fn of_error<'e>(&self, error: &'e str) -> &'e str {
-        if self.0.is_some() { error.split(' ').next().unwrap_or_default() } else { error }
+        let is_code = |word: &&str| word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
+        let code = || error.split(' ').next().filter(is_code).or_else(|| error.rsplit(['(', ')']).nth(1));
+        if self.0.is_some() { code().unwrap_or_default() } else { error }
     }
 }
 

@@ -71,6 +71,11 @@ fn hashed_keys_stand_nowhere_and_are_the_same_each_time() {
     // printf hero:1 | openssl dgst -sha256 -hmac pepper
     assert_eq!(lines[0]["key_hash"], "c2b11a419ecb4d4bc7a0b7c48b1cbc6b9903b0a19229bfa7a15e569c2fc81a95");
     assert_eq!(lines[0]["error"], "NO");
+    let names = [];
+    let store = "the store refused: a value does not fit (22P02)";
+    audit.add(&AuditLine::put_aside("hero:{id}", b"hero:1", &names, store));
+    flush(&audit);
+    assert_eq!(super::tests::lines(&file)[2]["error"], "22P02");
 }
 
 #[test]
