@@ -15,13 +15,20 @@ use crate::upstream::To;
 #[inline]
 pub(super) fn within(services: &Services, session: &mut Session, request: &Request<'_>, route: Route) -> Route {
     // Almost every request has one key.
-    if let (Route::PassThrough(_), Some(Spec { only_key: Some(at), .. })) = (&route, session.spec)
-        && *at < request.len()
+    if let Route::PassThrough(_) = &route
+        && let Some(to) = of_one_key(session, request)
     {
-        session.to = To::Slot(slot_of(request.arg(*at)));
+        session.to = to;
         return route;
     }
     of_any(services, session, request, route)
+}
+
+/// The node for a request that passes through, if its command has one key, at a certain place.
+#[inline]
+pub(super) fn of_one_key(session: &Session, request: &Request<'_>) -> Option<To> {
+    let at = session.spec?.only_key.filter(|at| *at < request.len())?;
+    Some(To::Slot(slot_of(request.arg(at))))
 }
 
 fn of_any(services: &Services, session: &mut Session, request: &Request<'_>, route: Route) -> Route {

@@ -12,6 +12,7 @@ mod info_nodes;
 pub mod listing;
 mod monitored;
 mod newest;
+mod ordinary;
 pub mod owned;
 mod pace;
 mod reading;
@@ -48,7 +49,6 @@ use crate::access::Access;
 use crate::cache::{ThreadCache, Together};
 use crate::clients::Registry;
 use crate::command::{OwnedRequest, Request, Spec};
-use crate::config::AuthMode;
 use crate::errors;
 use crate::inspect::{About, Subject};
 use crate::resp::encode;
@@ -208,30 +208,6 @@ impl Services {
             reading::note(&self.upstream, session, request, &route);
         }
         self.unless_unpermitted(session, request, route)
-    }
-
-    /// True while a client's requests go where the command table and the keyspace say, and nothing else is to be asked.
-    pub fn is_ordinary(&self, session: &Session) -> bool {
-        let is_alone = !self.upstream.is_cluster() && !self.upstream.reads_from_replicas();
-        let is_open = self.access.mode == AuthMode::None && session.user.is_none();
-        let is_quiet = !self.policy.audits && !session.is_shown && self.policy.limits.requests_per_second == 0;
-        let goes_by_lanes = session.subscriber().is_none() && !session.way.is_dedicated() && !session.way.is_caching();
-        is_alone && is_open && is_quiet && goes_by_lanes && !self.owned.is_incomplete()
-    }
-
-    /// The same as `route`, for a client of which `is_ordinary` holds.
-    #[inline]
-    pub fn route_ordinary(&self, session: &mut Session, request: &Request<'_>) -> Route {
-        let spec = self.spec_of(session, request);
-        if spec.is_none() || self.router.denied.denies(request, spec) {
-            return self.route(session, request);
-        }
-        (session.spec, session.command) = (spec, spec.map(|spec| spec.id));
-        session.to = To::Home;
-        match self.router.route(request, spec) {
-            Route::Unknown(_) => self.route(session, request),
-            route => route,
-        }
     }
 
     /// The row of the table for a client's request.

@@ -96,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.connection.incoming.len() - self.batch.length() > self.connection.limits.request.0
     }
 
-    fn take_request(&mut self, length: usize) -> Next {
+    pub(super) fn take_request(&mut self, length: usize) -> Next {
         if self.transaction.is_some() && self.is_transacting() {
             return self.take_transacting(length);
         }

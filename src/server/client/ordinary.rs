@@ -25,16 +25,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) fn take_ordinary(&mut self, length: usize) -> Next {
         let at = self.batch.length();
         let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
-        let route = self.services.route_ordinary(&mut self.session, &request);
-        match route {
-            Route::PassThrough(resendable) if length < LONG => {
+        match self.services.route_ordinary(&mut self.session, &request) {
+            Some(Route::PassThrough(resendable)) if length < LONG => {
                 self.sample_passed(length);
                 self.gather(length, resendable, Expect::Replies(1), false)
             }
-            Route::Cached(..) | Route::Definition(..) => self.answer_in_place(length, route),
-            route => {
+            Some(route @ (Route::Cached(..) | Route::Definition(..))) => self.answer_in_place(length, route),
+            _ => {
                 self.is_ordinary = false;
-                self.take_routed(length, route)
+                self.take_request(length)
             }
         }
     }
