@@ -25,8 +25,9 @@ pub enum Fact {
 /// How far a name of a text stands from its value.
 const INDENT: usize = 2;
 
-/// A list of maps is a table where a line of it is no wider.
+/// A list of maps is a table where a line of it is no wider, or where so many one below the other would not be read.
 const WIDEST: usize = 120;
+const MANY: usize = 20;
 
 impl Fact {
     /// The fact of a value.
@@ -127,7 +128,7 @@ fn table(facts: &[Fact]) -> Option<Vec<String>> {
     }
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows.first()?.len()).map(width).collect();
-    if widths.iter().map(|width| width + INDENT).sum::<usize>() > WIDEST {
+    if facts.len() < MANY && widths.iter().map(|width| width + INDENT).sum::<usize>() > WIDEST {
         return None;
     }
     let line = |row: &Vec<String>| {
@@ -228,5 +229,8 @@ mod tests {
         let long = "x".repeat(120);
         let text = Fact::read(&format!(r#"[{{"a":"{long}"}},{{"a":"b"}}]"#)).expect("a fact").text();
         assert_eq!(text, format!("a: {long}\n\na: b\n"));
+        let many = vec![format!(r#"{{"a":"{long}","b":1}}"#); 20].join(",");
+        let text = Fact::read(&format!("[{many}]")).expect("a fact").text();
+        assert_eq!(text.lines().count(), 21, "a line for each");
     }
 }

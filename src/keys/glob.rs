@@ -1,5 +1,7 @@
 //! Glob matching as Redis's `stringmatchlen`: `*`, `?`, `[a-z]`, `[^x]`, `\x`.
 
+use std::borrow::Cow;
+
 /// True when `text` matches `pattern`.
 #[must_use]
 pub fn glob_match(pattern: &[u8], text: &[u8]) -> bool {
@@ -38,6 +40,26 @@ pub fn glob_covers(pattern: &[u8], glob: &[u8]) -> bool {
         [start @ .., b'*'] if is_literal(start) && glob.starts_with(start) => true,
         _ => pattern == glob,
     }
+}
+
+/// The only text that `pattern` matches: it has no wildcard, or each stands behind a backslash. None where it may match
+/// several texts.
+#[must_use]
+pub fn only_text(pattern: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !pattern.iter().any(|b| b"*?[\\".contains(b)) {
+        return Some(pattern.into());
+    }
+    let (mut text, mut rest) = (Vec::with_capacity(pattern.len()), pattern);
+    while let [first, after @ ..] = rest {
+        let (literal, behind) = match (first, after) {
+            (b'*' | b'?' | b'[', _) => return None,
+            (b'\\', [literal, behind @ ..]) => (literal, behind),
+            _ => (first, after),
+        };
+        text.push(*literal);
+        rest = behind;
+    }
+    Some(text.into())
 }
 
 enum Step {
@@ -103,7 +125,7 @@ fn class(pattern: &[u8], byte: u8) -> (bool, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::{glob_covers, glob_match};
+    use super::{glob_covers, glob_match, only_text};
 
     #[test]
     fn globs_as_redis_does() {
@@ -128,6 +150,25 @@ mod tests {
             ("[\\]]", "]", true),
         ] {
             assert_eq!(glob_match(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_glob_without_wildcards_is_one_text() {
+        for (pattern, text) in [
+            ("a:1", Some("a:1")),
+            ("", Some("")),
+            (r"a:\[1]", Some("a:[1]")),
+            (r"\*\?\\", Some(r"*?\")),
+            (r"a\b", Some("ab")),
+            (r"a\", Some(r"a\")),
+            ("a:[1]", None),
+            (r"\**", None),
+            ("a?", None),
+        ] {
+            let found = only_text(pattern.as_bytes());
+            assert_eq!(found.as_deref(), text.map(str::as_bytes), "{pattern}");
+            assert!(text.is_none_or(|text| glob_match(pattern.as_bytes(), text.as_bytes())), "{pattern}");
         }
     }
 

@@ -8,7 +8,7 @@ mod matcher;
 mod pattern;
 mod radix;
 
-pub use glob::{glob_covers, glob_match};
+pub use glob::{glob_covers, glob_match, only_text};
 pub use id::MappingId;
 pub use keyspace::Keyspace;
 pub use pattern::{Pattern, PatternError, PlaceholderKind};

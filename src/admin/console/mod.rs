@@ -34,6 +34,7 @@ const FILES: &[File] = &files![
     SCRIPT "actions.js",
     SCRIPT "api.js",
     SCRIPT "dom.js",
+    SCRIPT "head.js",
     SCRIPT "key.js",
     SCRIPT "mappings.js",
     SCRIPT "people.js",

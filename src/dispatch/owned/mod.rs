@@ -21,7 +21,7 @@ use crate::clients::Registry;
 use crate::definitions::{Definitions, Reloader};
 use crate::errors;
 use crate::inspect::{About, Subject};
-use crate::keys::{MappingId, glob_match};
+use crate::keys::{MappingId, glob_match, only_text};
 use crate::mapping::{Kind, Mapping, Mappings};
 use crate::store::{Change, Coming, RowChange, Store, StoreError, Unavailable};
 use crate::telemetry::Metrics;
@@ -171,16 +171,17 @@ impl Owned {
         self.reloader.request(mapping);
     }
 
-    /// Forgets a key, or every cached key that matches a glob; definitions that match are loaded again.
+    /// Forgets a key, or every cached key that matches a glob; definitions that match are loaded again. A glob whose
+    /// wildcards all stand behind a backslash is that one key.
     /// The number of cached keys that were in memory and of definition mappings that are loaded again.
     pub fn invalidate(&self, pattern: &[u8], reason: &'static str) -> usize {
         self.metrics.invalidated(reason);
         let why = Cause::Command(if reason == "admin" { "POST /invalidate" } else { "HEARTHSIDE INVALIDATE" });
-        if !pattern.iter().any(|b| b"*?[\\".contains(b)) {
-            let owner = self.mappings.keyspace.owner(pattern).map(|mapping| &self.mappings.list[mapping.index()]);
+        if let Some(key) = only_text(pattern) {
+            let owner = self.mappings.keyspace.owner(&key).map(|mapping| &self.mappings.list[mapping.index()]);
             return owner.map_or(0, |mapping| match mapping.kind {
                 Kind::Definition => self.reload(mapping.id),
-                Kind::Cache => usize::from(self.cache.invalidate(pattern, why)),
+                Kind::Cache => usize::from(self.cache.invalidate(&key, why)),
             });
         }
         let snapshot = self.definitions.snapshot();

@@ -3,12 +3,13 @@
 use super::page::{Place, TOKEN, enter, is_quiet};
 use crate::support::admin::request_with;
 use crate::support::browser::Browser;
-use crate::support::until;
+use crate::support::{until, warnings};
 
 #[test]
 fn the_whole_the_mappings_and_a_key_are_shown() {
     let (place, browser) = (Place::new(), Browser::start());
-    let sidecar = place.guarded().start_guarded();
+    let sidecar = place.guarded().set("STORE__SCHEMA_INTERVAL", "100ms").expect(&[warnings::NO_TRIGGERS]);
+    let sidecar = sidecar.start_guarded();
     let mut wire = sidecar.wire();
     wire.ask("HGET player:1:session hp");
     enter(&browser, &sidecar);
@@ -32,6 +33,7 @@ fn the_whole_the_mappings_and_a_key_are_shown() {
     browser.click("#key-explain");
     let told = browser.until_text("#key-answer", "in memory");
     assert!(told.contains("SELECT") && told.contains("$1 = 1"), "{told}");
+    assert!(told.contains("changes are told") && !told.contains("switched off"), "{told}");
     browser.click("#key-plan");
     browser.until_text("#key-answer", "Index Scan");
     browser.click("#key-compare");
@@ -40,6 +42,11 @@ fn the_whole_the_mappings_and_a_key_are_shown() {
     browser.until_text("#key-outcome", "One key is forgotten.");
     let told = browser.until_text("#key-answer", "not in memory");
     assert!(told.contains("last forgotten"), "{told}");
+    place.postgres.sql("ALTER TABLE sessions DISABLE TRIGGER USER");
+    until("the head and the key say that nothing is told", || {
+        browser.click("#key-explain");
+        browser.text("#key-answer").contains("switched off") && browser.text("#health").contains("not told")
+    });
     is_quiet(&browser, &sidecar);
 }
 
@@ -98,4 +105,22 @@ fn the_page_is_for_everybody_and_asks_nobody_else() {
     assert_eq!(rights(&right), (200, "{\"asked\":true,\"token\":true}\n".into()));
     assert_eq!(rights("Authorization: Bearer a-wrong-secret\r\n").0, 401);
     assert_eq!(rights(&format!("{right}Origin: http://other.example\r\n")).0, 403);
+}
+
+#[test]
+fn of_very_many_clients_the_first_in_the_chosen_order_are_shown() {
+    let (place, browser) = (Place::new(), Browser::start());
+    let sidecar = place.guarded().start_guarded();
+    let mut crowd: Vec<_> = (0..450).map(|_| sidecar.wire()).collect();
+    crowd[449].ask("CLIENT SETNAME the-last");
+    enter(&browser, &sidecar);
+    browser.value("location.hash = 'clients'");
+    browser.until("document.querySelectorAll('#client-table tbody tr').length === 400");
+    browser.until_text("#client-table .rest", "The first 400 of 450");
+    assert!(!browser.text("#client-table tbody").contains("the-last"));
+    browser.click("#client-table th:nth-child(2) button");
+    browser.until_text("#client-table tbody tr", "the-last");
+    crowd.truncate(400);
+    browser.until("document.querySelector('#client-table .rest').hidden");
+    is_quiet(&browser, &sidecar);
 }

@@ -5,3 +5,4 @@ mod appearance;
 mod looks;
 mod mapping;
 mod page;
+mod troubles;

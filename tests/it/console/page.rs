@@ -10,6 +10,8 @@ use crate::support::warnings;
 
 pub const TOKEN: &str = "a-long-secret";
 
+const CARTS: &str = "[[caches]]\nkey = \"cart:{owner}\"\ntype = \"hash\"\ntable = \"carts\"\n";
+
 /// What stands behind a console.
 pub struct Place {
     pub redis: Redis,
@@ -34,6 +36,16 @@ impl Place {
         let file = self.folder.path().join("token").display().to_string();
         self.open().set("ADMIN__TOKEN_FILE", file).expect(&[warnings::ADMIN_REFUSED])
     }
+
+    /// The carts of these owners as `cart:{owner}`, in place of the demo, and a token.
+    pub fn carts(&self, owners: &[&str]) -> Builder {
+        let rows: Vec<String> = owners.iter().map(|owner| format!("('{owner}', 3)")).collect();
+        let table = "CREATE TABLE carts (owner text PRIMARY KEY, items int)";
+        self.postgres.sql(&format!("{table}; INSERT INTO carts VALUES {}", rows.join(", ")));
+        let file = self.folder.path().join("token").display().to_string();
+        let builder = Sidecar::builder().redis(&self.redis).postgres(&self.postgres).config(CARTS).migrated();
+        builder.set("ADMIN__TOKEN_FILE", file).expect(&[warnings::ADMIN_REFUSED])
+    }
 }
 
 /// The address of the console.
@@ -43,7 +55,12 @@ pub fn address(sidecar: &Sidecar) -> String {
 
 /// Opens the console, and gives it the token that it asks for.
 pub fn enter(browser: &Browser, sidecar: &Sidecar) {
-    browser.open(&address(sidecar));
+    enter_at(browser, &address(sidecar));
+}
+
+/// The same at another address that leads to it.
+pub fn enter_at(browser: &Browser, address: &str) {
+    browser.open(address);
     browser.fill("#token", TOKEN);
     browser.click("#sign-in button");
     browser.until_text("#health", "all is up");

@@ -33,6 +33,17 @@ export function fill(parent, ...children) {
   }
 }
 
+/** A part of the address as a text. What nobody has encoded, a lone % too, stands for itself. */
+export function decoded(part) {
+  return part.replace(/(?:%[0-9a-f]{2})+/gi, (codes) => {
+    try {
+      return decodeURIComponent(codes);
+    } catch {
+      return codes;
+    }
+  });
+}
+
 /** Names and values, one below the other; those without a value are left out. */
 export function facts(pairs) {
   const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== '');

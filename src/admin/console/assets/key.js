@@ -1,7 +1,7 @@
 // The view of one key: who owns it, what is known of it, and why it was last forgotten.
 
-import { Refused, act, read } from './api.js';
-import { el, facts, fill } from './dom.js';
+import { Refused, act, inquire, read } from './api.js';
+import { decoded, el, facts, fill } from './dom.js';
 import { onRights, whyNot } from './session.js';
 import { bytes, count, span, when } from './words.js';
 
@@ -15,6 +15,7 @@ function shown(told) {
       el('p', { id: 'verdict' }, told.owner === 'upstream' ? 'It is the upstream’s: ' : `${told.owner}, ${told.state}: `, told.why),
       facts([
         ['mapping', told.mapping && el('code', {}, told.mapping)],
+        ['changes are told', told.is_told === false ? el('span', { class: 'bad' }, 'no: triggers are missing, or switched off') : yesNo(told.is_told)],
         ['row exists', yesNo(told.is_there)],
         ['type', told.type],
         ['loaded', told.loaded_at && `${when(told.loaded_at)} UTC, ${span(told.age_ms)} ago`],
@@ -33,57 +34,81 @@ function shown(told) {
   ];
 }
 
+/** A glob that stands for this key and no other. */
+const alone = (key) => key.replace(/[\\*?[]/g, '\\$&');
+
+const differing = (row) => el('tr', {}, el('th', { scope: 'row' }, el('code', {}, row.name || 'value')),
+  ...['memory', 'store'].map((side) => el('td', { 'data-name': side === 'memory' ? 'In memory' : 'In the store' }, row[side] === null ? 'not there' : el('code', {}, row[side]))));
+
+const table = (differences) => el('table', {}, el('caption', {}, 'Where memory and the store differ'),
+  el('thead', {}, el('tr', {}, ['Name', 'In memory', 'In the store'].map((name) => el('th', { scope: 'col' }, name)))),
+  el('tbody', {}, differences.map(differing)));
+
 export function key() {
   const input = el('input', { id: 'key-input', autocomplete: 'off', autocapitalize: 'off', spellcheck: 'false', required: true });
   const answer = el('div', { class: 'block', id: 'key-answer', 'aria-live': 'polite' });
   const outcome = el('p', { id: 'key-outcome', role: 'status' });
   const differences = el('div', { class: 'framed', id: 'key-differences', hidden: true });
   const why = el('p', { class: 'note', id: 'key-why' });
-  const button = (id, text, path, then) => el('button', { type: 'button', id, click: () => input.reportValidity() && tried(path, then) }, text);
+  const button = (id, text, ask) => el('button', { type: 'button', id, click: () => input.reportValidity() && asked(ask) }, text);
 
-  async function tried(path, then) {
-    outcome.textContent = '';
-    outcome.className = '';
-    differences.hidden = true;
-    try {
-      await then(`${path}?key=${encodeURIComponent(input.value)}`);
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      outcome.textContent = error.message;
-      outcome.className = 'bad';
-    }
+  /** What came of a question about a key. */
+  function say(key, text, colour = '') {
+    outcome.replaceChildren(...(text ? [el('code', {}, key), `: ${text}`] : []));
+    outcome.className = colour;
   }
 
-  const explain = async (path) => fill(answer, shown(await read(path)));
-  const forget = async (path) => {
-    const number = Number(await act(path));
-    await explain(`/api/key?key=${encodeURIComponent(input.value)}`);
-    outcome.textContent = number === 1 ? 'One key is forgotten.' : `${count(number)} keys are forgotten.`;
-  };
-  const differing = (row) => el('tr', {}, el('th', { scope: 'row' }, el('code', {}, row.name || 'value')),
-    ...['memory', 'store'].map((side) => el('td', { 'data-name': side === 'memory' ? 'In memory' : 'In the store' }, row[side] === null ? 'not there' : el('code', {}, row[side]))));
-  const compare = async (path) => {
-    const told = JSON.parse(await act(path));
-    const where = (isThere) => (isThere ? 'there' : 'no row');
-    if (!told.in_memory) outcome.textContent = `Nothing is in memory; in the store: ${where(told.is_there_in_store)}.`;
-    else if (!told.differences.length) outcome.textContent = `The same in memory and in the store: ${where(told.is_there_in_store)}.`;
-    else {
-      const all = told.differences.length + told.more;
-      outcome.textContent = all === 1 ? 'One difference.' : `${count(all)} differences.`;
-      outcome.className = 'doubt';
-      differences.replaceChildren(el('table', {}, el('caption', {}, 'Where memory and the store differ'),
-        el('thead', {}, el('tr', {}, ['Name', 'In memory', 'In the store'].map((name) => el('th', { scope: 'col' }, name)))),
-        el('tbody', {}, told.differences.map(differing))));
+  let last = 0;
+  /** Asks about the key in the box. `ask` gives what shows the answer, unless something else was asked meanwhile. */
+  async function asked(ask) {
+    const [mine, key] = [last += 1, input.value];
+    say(key, '');
+    differences.hidden = true;
+    let show;
+    try {
+      show = await ask(key);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      show = () => say(key, error.message, 'bad');
     }
-    differences.hidden = !told.differences.length;
-  };
-  const against = button('key-compare', 'Compare with the store', '/api/compare', compare);
-  const plan = button('key-plan', 'Ask the store for its plan', '/api/key', (path) => explain(`${path}&plan`));
-  const drop = button('key-forget', 'Forget', '/api/forget', forget);
+    if (mine === last) show();
+  }
+
+  async function explain(key) {
+    const told = await read(`/api/key?key=${encodeURIComponent(key)}`);
+    return () => fill(answer, shown(told));
+  }
+  async function explainWithPlan(key) {
+    const told = await read(`/api/key?key=${encodeURIComponent(key)}&plan`, null);
+    return () => fill(answer, shown(told));
+  }
+  async function forget(key) {
+    const number = Number(await act(`/api/forget?key=${encodeURIComponent(alone(key))}`));
+    const show = await explain(key);
+    return () => {
+      show();
+      say(key, number ? 'One key is forgotten.' : 'Nothing of it was in memory.');
+    };
+  }
+  async function compare(key) {
+    const told = await inquire(`/api/compare?key=${encodeURIComponent(key)}`);
+    return () => {
+      const where = told.is_there_in_store ? 'there' : 'no row';
+      const all = told.differences.length + told.more;
+      if (!told.in_memory) return say(key, `Nothing is in memory; in the store: ${where}.`);
+      if (!all) return say(key, `The same in memory and in the store: ${where}.`);
+      differences.replaceChildren(table(told.differences));
+      differences.hidden = false;
+      return say(key, all === 1 ? 'One difference.' : `${count(all)} differences.`, 'doubt');
+    };
+  }
+  const against = button('key-compare', 'Compare with the store', compare);
+  const plan = button('key-plan', 'Ask the store for its plan', explainWithPlan);
+  const drop = button('key-forget', 'Forget', forget);
   const given = (event) => {
     event.preventDefault();
     location.hash = `key/${encodeURIComponent(input.value)}`;
-    tried('/api/key', explain);
+    asked(explain);
   };
   const form = el('form', { class: 'row', submit: given },
     el('label', { class: 'field grow' }, 'Key', input), el('button', { class: 'main', id: 'key-explain' }, 'Explain'));
@@ -95,10 +120,10 @@ export function key() {
 
   /** Another view, or a bookmark, may name the key. */
   function arrive() {
-    const named = decodeURIComponent(location.hash.slice('#key/'.length));
+    const named = decoded(location.hash.slice('#key/'.length));
     if (named && named !== input.value) {
       input.value = named;
-      tried('/api/key', explain);
+      asked(explain);
     }
   }
   const box = el('div', { class: 'card' }, form, el('div', { class: 'row' }, plan, against, drop), why, outcome);

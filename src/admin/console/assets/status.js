@@ -1,8 +1,7 @@
 // The view of the whole: what is there, since when, and what it holds.
 
 import { actions } from './actions.js';
-import { read } from './api.js';
-import { byId, el, facts, fill } from './dom.js';
+import { el, facts, fill } from './dom.js';
 import * as plots from './plots.js';
 import { ago, bytes, count, span, when } from './words.js';
 
@@ -26,7 +25,7 @@ function lights({ store, upstream, change_feed: feed }) {
   ];
 }
 
-function figures({ memory, clients, journal, config, mappings, started, uptime_seconds: uptime }) {
+function figures({ memory, clients, journal, config, mappings, mappings_not_up: down, mappings_not_told: untold, started, uptime_seconds: uptime }) {
   const full = memory.most_bytes ? memory.bytes / memory.most_bytes : 0;
   const gauge = el('meter', { min: 0, max: 1, high: 0.95, value: full, 'aria-label': 'Memory of cached keys' });
   return [
@@ -46,28 +45,16 @@ function figures({ memory, clients, journal, config, mappings, started, uptime_s
       ['running', `${span(uptime * 1000)}, since ${when(started)} UTC`],
       ['configuration', config.file],
       ['read', `${ago(config.read)}, ${when(config.read)} UTC`],
-      ['mappings', count(mappings)],
+      ['mappings', [count(mappings), down && `${count(down)} not up`, untold && `${count(untold)} whose changes are not told`].filter(Boolean).join(', ')],
     ])),
   ];
-}
-
-/** The head of the page says in one line how it is. */
-function head(status) {
-  byId('version').textContent = `${status.version}${status.commit ? ` (${status.commit.slice(0, 10)})` : ''}`;
-  const parts = [['store', status.store], ['upstream', status.upstream], ['change feed', status.change_feed]];
-  const wrong = parts.filter(([, part]) => part.state !== 'up').map(([name, part]) => `${name} ${part.state}`);
-  const health = byId('health');
-  health.textContent = wrong.length ? wrong.join(', ') : `all is up, running for ${span(status.uptime_seconds * 1000)}`;
-  health.className = wrong.length ? 'bad' : '';
 }
 
 export function overview() {
   const lightList = el('ul', { class: 'grid', id: 'lights', 'aria-label': 'What the sidecar needs' });
   const cards = el('div', { class: 'grid', id: 'figures' });
   const drawn = plots.figures();
-  async function refresh() {
-    const status = await read('/api/status');
-    head(status);
+  async function refresh(status) {
     fill(lightList, lights(status));
     fill(cards, figures(status));
     await drawn.refresh();

@@ -1,10 +1,14 @@
 // Tables that can be ordered by a column, and become cards on a phone.
 
 import { el, fill } from './dom.js';
+import { count } from './words.js';
+
+/** More rows than these hold up the browser, and nobody reads them. */
+const MOST = 400;
 
 /**
  * A table of facts. A column is `{ name, of, show?, number?, head? }`: what it is ordered by, and how that is shown.
- * `update(rows)` shows others.
+ * `update(rows)` shows others: the first ones in the order that was chosen.
  */
 export function table({ caption, columns, empty }) {
   const order = { by: null, falls: true };
@@ -49,14 +53,17 @@ export function table({ caption, columns, empty }) {
       if (order.by === column) heads[at].setAttribute('aria-sort', order.falls ? 'descending' : 'ascending');
       else heads[at].removeAttribute('aria-sort');
     });
-    fill(body, ordered().map((row) => el('tr', {}, columns.map((column) => cell(column, row)))));
+    fill(body, ordered().slice(0, MOST).map((row) => el('tr', {}, columns.map((column) => cell(column, row)))));
     nothing.hidden = rows.length > 0;
     whole.hidden = rows.length === 0;
+    rest.hidden = rows.length <= MOST;
+    rest.textContent = `The first ${MOST} of ${count(rows.length)} in this order. A click on a column’s name orders all of them by it.`;
   }
 
   const whole = el('table', {}, el('caption', {}, caption), el('thead', {}, el('tr', {}, heads)), body);
   const nothing = el('p', { class: 'empty' }, empty);
-  const root = el('div', { class: 'framed' }, whole, nothing);
+  const rest = el('p', { class: 'note rest', role: 'status' });
+  const root = el('div', { class: 'framed' }, whole, nothing, rest);
   show();
   return {
     root,

@@ -2,8 +2,16 @@
 
 import { Refused } from './api.js';
 import { byId, el } from './dom.js';
+import * as head from './head.js';
 
 const EVERY = 2000;
+
+/** What is shown of an error; one of the page itself is for the browser's log, too. */
+function words(error) {
+  if (error instanceof Refused) return error.message;
+  reportError(error);
+  return `This page has a bug, please report it: ${error.message}`;
+}
 
 /** A view is `{ name, title, lead?, parts, refresh? }`; `refresh` is called again and again while it is shown. */
 export function start(views) {
@@ -20,14 +28,14 @@ export function start(views) {
 
   async function refresh() {
     const view = views[current];
-    if (!view?.refresh || document.hidden) return;
+    if (!view || document.hidden) return;
     try {
-      await view.refresh();
+      const status = await head.look();
+      await view.refresh?.(status);
       if (views[current] === view) trouble('');
     } catch (error) {
-      if (!(error instanceof Refused)) throw error;
       if (error.status === 401) location.reload();
-      trouble(error.message);
+      else if (views[current] === view) trouble(words(error));
     }
   }
 
@@ -46,14 +54,13 @@ export function start(views) {
     refresh();
   }
 
+  // Whatever becomes of one look, there is a next one.
+  const again = () => setTimeout(() => refresh().finally(again), EVERY);
+  again();
+  head.start();
   addEventListener('hashchange', () => show(true));
   document.addEventListener('visibilitychange', refresh);
   show(false);
-  const again = () => setTimeout(async () => {
-    await refresh();
-    again();
-  }, EVERY);
-  again();
 }
 
 /** Says above everything what went wrong; nothing where all is well. */

@@ -1,7 +1,7 @@
 // The view that makes a mapping: a table, a key, and what becomes of it: live examples, the configuration and the SQL.
 
 import { Refused, propose, read } from './api.js';
-import { el, facts, fill } from './dom.js';
+import { decoded, el, facts } from './dom.js';
 import { rights, whyNot } from './session.js';
 
 const LATER = 300;
@@ -11,7 +11,7 @@ const choice = (id, options) => el('select', { id }, options.map(([value, name])
 const text = (id, value) => el('input', { id, value, autocomplete: 'off', spellcheck: 'false', autocapitalize: 'off' });
 
 /** The last word of a table's name, as keys have it: `public.users` becomes `user`. */
-const stem = (table) => table.split('.').at(-1).replaceAll('"', '').replace(/s$/, '');
+const stem = (table) => table.split('.').at(-1).replaceAll('"', '').replace(/(?<![su])s$/, '');
 const isWhole = (type) => /^(small|big)?int(eger|\d*)?$/i.test(type) || /^(integer|int)/i.test(type);
 
 /** A key for the rows of a table: its primary key's columns, one after the other. */
@@ -25,12 +25,19 @@ function suggested({ name, columns, key }) {
 const holesOf = (pattern) => [...pattern.matchAll(/\{(\w+)(?::int)?\}/g)].map(([, name]) => name);
 
 function copied(title, id, shown, note) {
+  const text = el('pre', { id, tabindex: '0', 'aria-label': title }, shown);
   const copy = el('button', { type: 'button', click: async () => {
-    await navigator.clipboard?.writeText(shown);
-    copy.textContent = 'Copied';
+    try {
+      await navigator.clipboard.writeText(shown);
+      copy.textContent = 'Copied';
+    } catch {
+      // Over plain HTTP from another machine a page has no clipboard.
+      getSelection().selectAllChildren(text);
+      copy.textContent = 'Selected: press Ctrl+C';
+    }
   } }, 'Copy');
   return el('div', { class: 'card' }, el('div', { class: 'row spread' }, el('h2', {}, title), copy),
-    note ? el('p', { class: 'note' }, note) : null, el('pre', { id, tabindex: '0', 'aria-label': title }, shown));
+    note ? el('p', { class: 'note' }, note) : null, text);
 }
 
 function drafted({ toml, faults, examples, triggers, grants }) {
@@ -49,6 +56,7 @@ function drafted({ toml, faults, examples, triggers, grants }) {
 export function wizard() {
   let tables = null;
   let timer = null;
+  let asking = new AbortController();
   let columnChoices = {};
   const table = choice('draft-table', []);
   const kind = choice('draft-kind', [['cached', 'cached, read through'], ['definition', 'definition, loaded at start']]);
@@ -101,14 +109,21 @@ export function wizard() {
   async function ask() {
     valueField.hidden = shape.value === 'hash';
     if (!table.value || !key.value) return;
-    const asked = JSON.stringify(wish());
+    // The store is spared what nobody waits for any more.
+    asking.abort();
+    asking = new AbortController();
+    const { signal } = asking;
+    answer.setAttribute('aria-busy', 'true');
+    let made;
     try {
-      const made = drafted(await propose('/api/draft', wish()));
-      if (asked === JSON.stringify(wish())) answer.replaceChildren(...made);
+      made = drafted(await propose('/api/draft', wish(), signal));
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      answer.replaceChildren(el('p', { class: 'fault', role: 'alert' }, error.message));
+      made = [el('p', { class: 'fault', role: 'alert' }, error.message)];
     }
+    if (signal.aborted) return;
+    answer.removeAttribute('aria-busy');
+    answer.replaceChildren(...made);
   }
 
   function choose() {
@@ -145,7 +160,7 @@ export function wizard() {
   /** A candidate may name the key and the type. */
   function arrive(isFirst) {
     if (!tables?.length) return;
-    const [view, named, type] = location.hash.slice(1).split('/').map(decodeURIComponent);
+    const [view, named, type] = location.hash.slice(1).split('/').map(decoded);
     if (view === 'new' && named) {
       const words = named.split(':');
       const likely = tables.find(({ name }) => words.includes(stem(name)) || words.includes(name));
