@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::{Admin, api, compare, draft, invalidate, reload, starting};
 use crate::errors;
+use crate::upstream::LONGEST_PAUSE;
 
 /// How long commands are held back where nobody says it.
 const PAUSE: u64 = 30_000;
@@ -53,6 +54,11 @@ async fn pause(State(admin): State<Admin>, Query(length): Query<Length>) -> Resp
     let Some(subject) = admin.readiness.subject() else { return starting() };
     let endpoint = subject.upstream.clone();
     let patience = endpoint.settings.queue_timeout;
+    let most = Duration::from_millis(length.ms.unwrap_or(PAUSE));
+    if most.is_zero() || most > LONGEST_PAUSE {
+        let text = format!("ms: from 1 to {}, an hour\n", LONGEST_PAUSE.as_millis());
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
     let quiet = endpoint.pause(Duration::from_millis(length.ms.unwrap_or(PAUSE)));
     match tokio::time::timeout(patience, quiet).await {
         Ok(()) => "paused\n".into_response(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
@@ -101,6 +101,11 @@ impl Readiness {
         let mut remarks = self.owned().map(|owned| owned.faults()).unwrap_or_default();
         remarks.extend(self.owned().iter().flat_map(|owned| owned.unjournaled()));
         let standing = self.owned().map(|owned| owned.store.standing());
+        let pause = self.subject().and_then(|subject| subject.upstream.paused());
+        remarks.extend(pause.map(|pause| {
+            let left = pause.until.saturating_duration_since(Instant::now()).as_secs();
+            format!("commands for the upstream are held back for {left} s more (HEARTHSIDE PAUSE)")
+        }));
         remarks.extend(standing.filter(|standing| !standing.takes_writes()).map(|standing| standing.to_string()));
         let forbidden = self.upstream.forbidden.list();
         if !forbidden.is_empty() {

@@ -10,8 +10,9 @@ use crate::errors;
 use crate::inspect::{Fact, Sight, Top};
 use crate::resp::number::parse_i64;
 use crate::resp::{Proto, encode};
+use crate::upstream::LONGEST_PAUSE;
 
-const HELP: [&str; 20] = [
+const HELP: [&str; 21] = [
     "HEARTHSIDE <subcommand> [<arg> ...]. Subcommands are:",
     "EXPLAIN <key> [PLAN]",
     "    Who owns a key, what is known of it and why it was last forgotten; PLAN: how the store would load it.",
@@ -20,7 +21,8 @@ const HELP: [&str; 20] = [
     "MAPPINGS",
     "    What is in memory of each mapping, and what has happened to it.",
     "PAUSE [<milliseconds>]",
-    "    Hold commands for the upstream back, for at most so long (default 30000). Answers when none is under way.",
+    "    Hold commands for the upstream back, for at most so long (default 30000, an hour at most).",
+    "    Answers when none is under way.",
     "RELOAD",
     "    Look at the schema again, and load all definitions again, in the background.",
     "RESUME",
@@ -108,12 +110,13 @@ fn plan(services: &Services, proto: Proto, request: &Request<'_>) -> Flow {
 /// Answers when nothing is under way on a lane any more, or says that something still is.
 fn pause(services: &Services, request: &Request<'_>, out: &mut BytesMut) -> Flow {
     let asked = if request.len() == 3 { parse_i64(request.arg(2)) } else { Some(PAUSE) };
-    let Some(most) = asked.and_then(|asked| u64::try_from(asked).ok()).filter(|most| *most > 0) else {
+    let most = asked.and_then(|asked| u64::try_from(asked).ok()).map(Duration::from_millis);
+    let Some(most) = most.filter(|most| !most.is_zero() && *most <= LONGEST_PAUSE) else {
         encode::error(out, errors::as_redis::TIMEOUT);
         return Flow::Answered;
     };
     let endpoint = services.upstream.endpoint();
-    let quiet = endpoint.clone().pause(Duration::from_millis(most));
+    let quiet = endpoint.clone().pause(most);
     let patience = endpoint.settings.queue_timeout;
     Flow::Later(Box::pin(async move {
         match tokio::time::timeout(patience, quiet).await {

@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::subject::{About, Subject};
 use super::times;
+use crate::mapping::{Kind, Mapping};
+use crate::store::CurrentPlan;
 use crate::telemetry::clock::{Tick, UnixMs};
 use crate::telemetry::light;
 use crate::telemetry::metrics::ServerMetric;
@@ -24,6 +26,8 @@ pub struct Status {
     pub memory: MemoryFacts,
     pub clients: ClientFacts,
     pub mappings: usize,
+    pub mappings_not_up: usize,
+    pub mappings_not_told: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,6 +61,7 @@ pub struct StoreFacts {
 pub struct UpstreamFacts {
     #[serde(flatten)]
     pub light: LightFacts,
+    pub paused_until: Option<String>,
     pub version: String,
     pub lanes_connected: i64,
     pub pinned: i64,
@@ -168,13 +173,34 @@ impl Subject {
                 tracking: census.tracking,
             },
             mappings: self.mappings.list.len(),
+            mappings_not_up: self.mappings.list.iter().filter(|mapping| !self.is_up(mapping)).count(),
+            mappings_not_told: self.cached_plans().filter(|plan| !plan.is_watched()).count(),
         }
     }
 
+    fn is_up(&self, mapping: &Mapping) -> bool {
+        match mapping.kind {
+            Kind::Definition => self.definitions.unloaded(mapping.id).is_none(),
+            Kind::Cache => self.cache.plan_of(mapping.id).is_some_and(|plan| plan.plan().is_ok()),
+        }
+    }
+
+    fn cached_plans(&self) -> impl Iterator<Item = &CurrentPlan> {
+        self.mappings.list.iter().filter_map(|mapping| self.cache.plan_of(mapping.id))
+    }
+
+    /// An upstream that is there, and to which nobody's commands go, is not up.
     fn upstream_facts(&self) -> UpstreamFacts {
-        let metrics = &self.metrics.upstream;
+        let (metrics, pause) = (&self.metrics.upstream, self.upstream.paused());
+        let mut light = LightFacts::of(&metrics.light.shown());
+        if let Some(pause) = pause.filter(|_| light.state != "down") {
+            let why = "commands are held back (HEARTHSIDE PAUSE); HEARTHSIDE RESUME lets them go on";
+            light =
+                LightFacts { state: "paused", since: Some(times::shown(pause.since)), why: Some(why.into()), ..light };
+        }
         UpstreamFacts {
-            light: LightFacts::of(&metrics.light.shown()),
+            light,
+            paused_until: pause.map(|pause| times::shown(pause.ends_at())),
             version: self.upstream.version.get().version.clone(),
             lanes_connected: metrics.lanes.connected.get(),
             pinned: metrics.pinned.open.get(),

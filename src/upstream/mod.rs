@@ -13,7 +13,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use endpoint::Endpoint;
 pub use endpoint::cluster::ClusterTask;
 pub use endpoint::error::ConnectError;
 pub use endpoint::greeting::PING;
@@ -24,6 +23,7 @@ pub use endpoint::private_server::{NoServer, PrivateServer};
 pub use endpoint::replicas::ReplicaTask;
 pub use endpoint::sentinel::SentinelTask;
 pub use endpoint::topology::Topology;
+pub use endpoint::{Endpoint, LONGEST_PAUSE};
 pub use hub::{Ceased, Confirmed, Hub, Membership, Owner, Subscriber};
 pub use pinned::pools::Member;
 pub use pinned::{Lost, Pinned};

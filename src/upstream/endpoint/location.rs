@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::error::ConnectError;
+use super::pause::Pause;
 use super::target::{Address, Host, Target};
 use super::topology::Topology;
 
@@ -32,7 +33,7 @@ struct State {
     /// Connections to these locations end at once.
     deposed: Range<u64>,
     /// By an operator.
-    paused_until: Option<Instant>,
+    paused: Option<Pause>,
     /// By sentinels that are about to name another master.
     held_until: Option<Instant>,
 }
@@ -96,7 +97,7 @@ impl Location {
             target_of: 0,
             generation: 0,
             deposed: 0..0,
-            paused_until: None,
+            paused: None,
             held_until: None,
         };
         match topology {
@@ -225,9 +226,14 @@ impl Location {
         })
     }
 
-    /// Commands wait for [`Location::resume`], or until this moment, if there is one.
-    pub(super) fn pause_until(&self, until: Option<Instant>) {
-        self.0.send_modify(|state| state.paused_until = until);
+    /// Commands wait for [`Location::resume`], or for the end of the pause, if there is one.
+    pub(super) fn pause(&self, pause: Option<Pause>) {
+        self.0.send_modify(|state| state.paused = pause);
+    }
+
+    /// The last pause, unless somebody has ended it.
+    pub(super) fn paused(&self) -> Option<Pause> {
+        self.0.borrow().paused
     }
 
     /// The server takes no commands any more; what is under way there ends at once if nobody will answer it.
@@ -243,7 +249,7 @@ impl Location {
 
     /// Commands go on; false if they were not paused.
     pub(super) fn resume(&self) -> bool {
-        self.0.send_if_modified(|state| state.paused_until.take().is_some())
+        self.0.send_if_modified(|state| state.paused.take().is_some())
     }
 
     /// The location now, with its number.
@@ -282,7 +288,7 @@ impl Lookout {
     /// Until when commands wait, if they do.
     pub(crate) fn paused_until(&self) -> Option<Instant> {
         let state = self.states.borrow();
-        state.paused_until.max(state.held_until).filter(|until| *until > Instant::now())
+        state.paused.map(|pause| pause.until).max(state.held_until).filter(|until| *until > Instant::now())
     }
 
     /// Waits until something about the location changes, a pause that ends by itself included.

@@ -13,6 +13,7 @@ pub(super) mod group;
 pub(super) mod health;
 pub(super) mod location;
 pub(super) mod logins;
+mod pause;
 pub(super) mod permits;
 pub(super) mod private_server;
 pub(super) mod replicas;
@@ -25,7 +26,6 @@ mod url;
 mod version;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use circuit::Circuit;
 use cluster::Cluster;
@@ -33,6 +33,7 @@ use commands::Commands;
 use error::ConnectError;
 use location::Location;
 use logins::Logins;
+pub use pause::LONGEST_PAUSE;
 use permits::Permits;
 use replicas::Replicas;
 use target::{Host, Target};
@@ -108,7 +109,7 @@ impl Endpoint {
     fn node(&self, target: Target) -> Self {
         let (node, server) = (target.host(), self.metrics.servers.of(&target.name()));
         let location = Location::new(Ok(Topology::Single(target)));
-        location.pause_until(self.location.lookout(0).paused_until());
+        location.pause(self.location.paused());
         Self {
             location,
             circuit: Circuit::new(self.settings.breaker_after, server.circuit_open.clone()),
@@ -229,18 +230,6 @@ impl Endpoint {
         })
     }
 
-    /// Holds commands back, for at most `most`, from now on; the future ends when none is under way on a lane any more.
-    pub fn pause(self: Arc<Self>, most: Duration) -> impl Future<Output = ()> {
-        tracing::warn!(milliseconds = most.as_millis(), "commands for the upstream are held back (HEARTHSIDE PAUSE)");
-        let until = Instant::now().checked_add(most);
-        self.each(|server| server.location.pause_until(until));
-        async move {
-            while self.metrics.lanes.held.get() < self.metrics.lanes.connected.get() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }
-    }
-
     /// Requests may go to several servers.
     pub(super) fn is_several(&self) -> bool {
         self.cluster.is_there() || self.replicas.are_read()
@@ -256,14 +245,5 @@ impl Endpoint {
         visit(self);
         self.cluster.map().iter().flat_map(|map| &map.nodes).for_each(|node| visit(&node.endpoint));
         self.replicas.readers().all().for_each(|reader| visit(&reader.endpoint));
-    }
-
-    /// Lets commands go on.
-    pub fn resume(&self) {
-        let mut was_paused = false;
-        self.each(|server| was_paused |= server.location.resume());
-        if was_paused {
-            tracing::info!("commands go to the upstream again (HEARTHSIDE RESUME)");
-        }
     }
 }

@@ -40,10 +40,16 @@ fn buttons_do_what_they_say() {
     assert_eq!(wire.ask("SET a 1"), "+OK\r\n", "nothing was held back");
     press(&browser, "#do-pause");
     browser.until_text("#action-outcome", "paused");
+    browser.until_text("#health", "upstream paused");
+    browser.until_text("#lights .paused", "RESUME");
+    browser.value("location.hash = 'clients'");
+    browser.until_text("#health", "upstream paused");
+    browser.value("location.hash = 'overview'");
     wire.send(b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n");
     assert_eq!(sidecar.wire().ask("HGET player:1:session nosuch"), "$-1\r\n", "owned keys are answered");
     browser.click("#do-resume");
     browser.until_text("#action-outcome", "resumed");
+    browser.until_text("#health", "all is up");
     assert_eq!(wire.frame(), b"$1\r\n1\r\n");
     press(&browser, "#do-reload");
     browser.until_text("#action-outcome", "reloaded");

@@ -8,7 +8,7 @@ use crate::support::wire::line;
 use crate::support::{until, warnings};
 
 /// What a command says of the sidecar.
-fn said(sidecar: &Sidecar, arguments: &[&str]) -> String {
+pub fn said(sidecar: &Sidecar, arguments: &[&str]) -> String {
     let port = sidecar.logged_port("admin port").expect("an admin port");
     let output = Sidecar::builder().set("ADMIN__LISTEN", format!("127.0.0.1:{port}")).execute(arguments);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

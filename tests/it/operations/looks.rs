@@ -43,11 +43,11 @@ fn the_state_of_the_whole_is_told_over_both_ports() {
     let mut wire = sidecar.wire();
     let names = ["version", "uptime_seconds", "config", "file", "store", "state", "upstream", "servers", "endpoint"];
     let reply = wire.ask("HEARTHSIDE STATUS");
-    assert!(reply.starts_with("*24\r\n"), "{reply}");
+    assert!(reply.starts_with("*28\r\n"), "{reply}");
     has_names(&reply, &names);
     wire.ask("HELLO 3");
     let reply = wire.ask("HEARTHSIDE STATUS");
-    assert!(reply.starts_with("%12\r\n"), "{reply}");
+    assert!(reply.starts_with("%14\r\n"), "{reply}");
     has_names(&reply, &names);
     let ready = |status: &Value| ["store", "upstream", "change_feed"].iter().all(|part| status[part]["state"] == "up");
     until("all lights are on", || ready(&facts(&sidecar, "/api/status")));
@@ -55,6 +55,7 @@ fn the_state_of_the_whole_is_told_over_both_ports() {
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(status["config"]["file"], "built-in config.toml");
     assert_eq!((&status["clients"]["connected"], &status["mappings"]), (&1.into(), &4.into()));
+    assert_eq!((&status["mappings_not_up"], &status["mappings_not_told"]), (&0.into(), &0.into()));
     assert_eq!(status["upstream"]["servers"][0]["endpoint"], redis.url().trim_end_matches('/'));
     assert!(status["change_feed"]["heard_ms_ago"].as_i64().is_some_and(|ago| (0..60_000).contains(&ago)), "{status}");
     assert_eq!(status["store"]["takes_writes"], true);

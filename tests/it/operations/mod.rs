@@ -13,6 +13,7 @@ mod overtaken;
 // A release has no bugs that can be planted.
 #[cfg(debug_assertions)]
 mod panics;
+mod paused;
 mod probes;
 pub mod reload;
 mod store_file;
