@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 
-use super::{Admin, api, compare, draft, invalidate, reload, starting};
+use super::{Admin, api, audit, compare, draft, invalidate, reload, starting};
 use crate::errors;
 use crate::upstream::LONGEST_PAUSE;
 
@@ -32,6 +32,7 @@ pub(super) fn routes(admin: &Admin) -> Router<Admin> {
         .route("/api/candidates", get(api::candidates))
         .route("/api/tables", get(draft::tables))
         .route("/api/draft", post(draft::draft))
+        .route_layer(middleware::from_fn_with_state(admin.clone(), audit::audited))
         .route_layer(middleware::from_fn_with_state(admin.clone(), has_token))
 }
 
@@ -40,6 +41,7 @@ async fn has_token(State(admin): State<Admin>, request: Request, next: Next) -> 
     if admin.token.is_some() {
         return next.run(request).await;
     }
+    audit::refused(&admin, &request, StatusCode::FORBIDDEN.as_u16());
     let text = "set admin.token_file: what changes something, or shows what keys hold, is for a token alone\n";
     (StatusCode::FORBIDDEN, text).into_response()
 }
@@ -52,14 +54,14 @@ struct Length {
 /// `POST /api/pause[?ms=<milliseconds>]` answers when nothing is under way on a lane any more, as HEARTHSIDE PAUSE.
 async fn pause(State(admin): State<Admin>, Query(length): Query<Length>) -> Response {
     let Some(subject) = admin.readiness.subject() else { return starting() };
-    let endpoint = subject.upstream.clone();
-    let patience = endpoint.settings.queue_timeout;
     let most = Duration::from_millis(length.ms.unwrap_or(PAUSE));
     if most.is_zero() || most > LONGEST_PAUSE {
         let text = format!("ms: from 1 to {}, an hour\n", LONGEST_PAUSE.as_millis());
         return (StatusCode::BAD_REQUEST, text).into_response();
     }
-    let quiet = endpoint.pause(Duration::from_millis(length.ms.unwrap_or(PAUSE)));
+    let endpoint = subject.upstream.clone();
+    let patience = endpoint.settings.queue_timeout;
+    let quiet = endpoint.pause(most);
     match tokio::time::timeout(patience, quiet).await {
         Ok(()) => "paused\n".into_response(),
         Err(_) => (StatusCode::CONFLICT, format!("{}\n", errors::hearthside::NOT_QUIET.trim_start_matches("ERR ")))

@@ -11,9 +11,8 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Admin;
+use super::{Admin, audit};
 use crate::telemetry::LogThrottle;
-use crate::telemetry::metrics::AdminMetrics;
 use crate::telemetry::refusals::shown;
 
 /// Milliseconds between two log lines about refusals of one reason.
@@ -71,7 +70,7 @@ impl Names {
         (!asked.all(|host| self.know(host))).then_some(Foreign::Host)
     }
 
-    pub(super) fn refuse(&self, metrics: &AdminMetrics, why: Foreign, request: &Request) -> Response {
+    pub(super) fn refuse(&self, admin: &Admin, why: Foreign, request: &Request) -> Response {
         let (reason, text, header) = match why {
             Foreign::Page => {
                 ("origin", "a page of another origin may not ask this port (Origin, Sec-Fetch-Site)", header::ORIGIN)
@@ -83,7 +82,7 @@ impl Names {
             ),
             Foreign::Token => ("token", "send 'Authorization: Bearer <text of admin.token_file>'", header::HOST),
         };
-        metrics.refused(reason);
+        admin.metrics.admin.refused(reason);
         if let Some(unlogged) = self.logged[why as usize].due() {
             let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.to_string());
             let said = shown(values(request, header.clone()).join(", ").as_bytes());
@@ -97,6 +96,7 @@ impl Names {
             );
         }
         let status = if why == Foreign::Token { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+        audit::refused(admin, request, status.as_u16());
         (status, format!("{text}\n")).into_response()
     }
 }
@@ -117,7 +117,7 @@ fn host_of(authority: &str) -> &str {
 /// Lets a request through that no page of another origin sent.
 pub(super) async fn same_origin(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     match Names::page(&request) {
-        Some(why) => admin.names.refuse(&admin.metrics.admin, why, &request),
+        Some(why) => admin.names.refuse(&admin, why, &request),
         None => next.run(request).await,
     }
 }
@@ -125,7 +125,7 @@ pub(super) async fn same_origin(State(admin): State<Admin>, request: Request, ne
 /// Lets a request through that asks for a host that this port is known by.
 pub(super) async fn known_host(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     match admin.names.host(&request) {
-        Some(why) => admin.names.refuse(&admin.metrics.admin, why, &request),
+        Some(why) => admin.names.refuse(&admin, why, &request),
         None => next.run(request).await,
     }
 }

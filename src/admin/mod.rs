@@ -10,8 +10,8 @@ mod compare;
 mod console;
 mod draft;
 mod ready;
+mod serving;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -49,15 +49,12 @@ pub struct Admin {
 }
 
 /// Serves for ever. Dropping the future stops it.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, admin: Admin) {
     let known_host = middleware::from_fn_with_state(admin.clone(), browser::known_host);
+    let acts = Router::new().route("/invalidate", post(invalidate)).route("/reload", post(reload));
     let routes = Router::new()
         .route("/metrics", get(metrics))
-        .route("/invalidate", post(invalidate))
-        .route("/reload", post(reload))
+        .merge(acts.route_layer(middleware::from_fn_with_state(admin.clone(), audit::audited)))
         .merge(api::routes())
         .merge(actions::routes(&admin))
         .route_layer(middleware::from_fn_with_state(admin.clone(), authorized))
@@ -72,20 +69,24 @@ pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
         // A link of another page may lead to the console.
         .route("/", get(console::page).layer(known_host))
         .layer(middleware::from_fn_with_state(admin.clone(), answered))
-        .layer(middleware::from_fn_with_state(admin.clone(), audit::audited))
-        .with_state(admin);
-    axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>()).await
+        .with_state(admin.clone());
+    serving::serve(listener, routes, &admin.metrics.admin).await;
 }
+
+/// What stands before a token; its case does not matter.
+const BEARER: &[u8] = b"Bearer ";
 
 /// Lets a request through that shows the token, if there is one.
 /// Source: <https://www.rfc-editor.org/rfc/rfc6750#section-2.1>
 async fn authorized(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    let shown =
-        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, shown) = value.as_bytes().split_at_checked(BEARER.len())?;
+        scheme.eq_ignore_ascii_case(BEARER).then_some(shown)
+    });
     match &admin.token {
         Some(token) if !shown.is_some_and(|shown| token.is(shown)) => {
             let asks = [(header::WWW_AUTHENTICATE, "Bearer")];
-            (asks, admin.names.refuse(&admin.metrics.admin, Foreign::Token, &request)).into_response()
+            (asks, admin.names.refuse(&admin, Foreign::Token, &request)).into_response()
         }
         _ => next.run(request).await,
     }

@@ -4,7 +4,7 @@
 use crate::config::{Limits, Settings};
 
 /// For listeners, files, the store, lanes and the admin port.
-const RESERVE: u64 = 128;
+const RESERVE: u64 = 192;
 
 /// Raises the limit of open files, and lowers `limits.clients` to what that leaves.
 /// Source: <https://man7.org/linux/man-pages/man2/getrlimit.2.html>

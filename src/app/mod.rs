@@ -199,10 +199,6 @@ async fn open_admin(
     let shown = readiness.clone();
     let keep = async move || history.keep(|| shown.subject()).await;
     tasks.spawn(lasting(LastingPart::History, metrics.panics.clone(), keep));
-    tasks.spawn(async move {
-        if let Err(error) = admin::serve(listener, admin).await {
-            tracing::error!(%error, "the admin port failed");
-        }
-    });
+    tasks.spawn(admin::serve(listener, admin));
     Ok(())
 }

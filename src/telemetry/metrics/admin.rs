@@ -16,13 +16,13 @@ impl AdminMetrics {
     pub(super) fn register(r: &mut Register) -> Self {
         let refused = r.family_of(
             "admin_refused",
-            "Requests that the admin port refused, by reason (origin, host, token)",
-            ReasonLabel::all(["origin", "host", "token"]),
+            "Requests that the admin port refused, by reason (origin, host, token, connections)",
+            ReasonLabel::all(["origin", "host", "token", "connections"]),
         );
         Self { refused }
     }
 
-    /// Counts a request that was refused: `origin`, `host` or `token`.
+    /// Counts a request that was refused: `origin`, `host` or `token`; or a connection that was closed for another.
     pub fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
     }

@@ -17,6 +17,7 @@ mod paused;
 mod probes;
 pub mod reload;
 mod store_file;
+mod strangers;
 mod topologies;
 mod warm;
 mod warm_troubles;
