@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::{Admin, api, compare, starting};
 use crate::config::{self, Fault};
@@ -17,10 +18,14 @@ use crate::inspect::Subject;
 use crate::keys::Pattern;
 use crate::mapping::{Mapping, Mappings};
 use crate::store::{Plan, Store, StoreError, Urgency};
+use crate::telemetry::joined;
 
 /// So many examples are shown, and so many fields of each.
 const EXAMPLES: usize = 3;
 const FIELDS: usize = 20;
+
+/// One draft at a time reads from the store, which has more to do. Whoever leaves while waiting waits no more.
+static TURN: Semaphore = Semaphore::const_new(1);
 
 /// What is wished for.
 #[derive(Debug, Deserialize)]
@@ -90,9 +95,16 @@ pub(super) async fn draft(State(admin): State<Admin>, body: Body) -> Response {
         Ok(wish) => wish,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    match drafted(&subject, wish).await {
-        Ok(drafted) => api::json(&drafted),
-        Err(error) => refused(&error),
+    let turn = TURN.acquire().await;
+    // What the store has begun it ends, also for who has left: until then it is nobody else's turn.
+    let drafting = tokio::spawn(async move {
+        let _turn = turn;
+        drafted(&subject, wish).await
+    });
+    match joined(drafting.await) {
+        Some(Ok(drafted)) => api::json(&drafted),
+        Some(Err(error)) => refused(&error),
+        None => starting(),
     }
 }
 
@@ -156,10 +168,20 @@ fn compiled(subject: &Subject, toml: &str) -> (Option<Mapping>, Vec<String>) {
 
 /// What the first keys of the table would hold, read one by one as cached keys are.
 async fn examples(subject: &Subject, cached: &Mapping) -> Result<Vec<Example>, StoreError> {
-    let plan = Arc::new(subject.store.draft(cached).await?);
-    let examples = loaded(&subject.store, &plan).await;
-    subject.store.forget_draft(&plan);
-    examples
+    let thought = Thought { store: &subject.store, plan: Arc::new(subject.store.draft(cached).await?) };
+    loaded(&subject.store, &thought.plan).await
+}
+
+/// A plan that the store forgets again, whatever becomes of it.
+struct Thought<'s> {
+    store: &'s Store,
+    plan: Arc<Plan>,
+}
+
+impl Drop for Thought<'_> {
+    fn drop(&mut self) {
+        self.store.forget_draft(&self.plan);
+    }
 }
 
 async fn loaded(store: &Arc<Store>, plan: &Arc<Plan>) -> Result<Vec<Example>, StoreError> {

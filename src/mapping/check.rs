@@ -150,5 +150,9 @@ impl Check<'_> {
                 self.require(is_known, key, format!("'{placeholder}' is no placeholder of '{}'", block.key));
             }
         }
+        let columns = self.mapping.columns(&block.key_columns);
+        let again = columns.iter().enumerate().find(|(at, column)| columns[..*at].contains(column));
+        let text = again.map(|(_, column)| format!("two placeholders of '{}' are the column '{column}'", block.key));
+        self.require(block.table.is_none() || again.is_none(), "key_columns", text.unwrap_or_default());
     }
 }

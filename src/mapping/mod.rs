@@ -141,7 +141,8 @@ mod tests {
              [[caches]]\nkey = \"d:{x}\"\ntype = \"hash\"\ntable = \"t\"\n\
              [[caches]]\nkey = \"d:{y:int}\"\ntype = \"hash\"\ntable = \"t\"\nkey_columns = { z = \"z\" }\n\
              [[caches]]\nkey = \"d:{y:int}\"\ntype = \"hash\"\ntable = \"t\"\n\
-             [[caches]]\nkey = \"e:{x}\"\ntype = \"hash\"\ntable = \"t\"\nloads = 0\nload_burst = 5\n",
+             [[caches]]\nkey = \"e:{x}\"\ntype = \"hash\"\ntable = \"t\"\nloads = 0\nload_burst = 5\n\
+             [[caches]]\nkey = \"f:{x}:{y}\"\ntype = \"hash\"\ntable = \"t\"\nkey_columns = { y = \"x\" }\n",
         );
         for expected in [
             "definitions[0].table: give exactly one",
@@ -151,6 +152,7 @@ mod tests {
             "caches[4].key: 'd:{y:int}' can match the same key as 'd:{x}'",
             "caches[5].loads: must be at least 1",
             "caches[5].load_burst: is what may come at once where load_rate is given",
+            "caches[6].key_columns: two placeholders of 'f:{x}:{y}' are the column 'x'",
         ] {
             assert!(told.contains(expected), "missing {expected:?} in\n{told}");
         }

@@ -181,6 +181,9 @@ impl Queue {
         for mapping in concerned.iter() {
             if let Some(held) = self.held.get_mut(mapping) {
                 *held -= 1;
+                if *held == 0 {
+                    self.held.remove(mapping);
+                }
             }
         }
     }
@@ -298,6 +301,7 @@ mod tests {
         let table = Table::of(1);
         drop(table.ask_all(&["a", "b"]).expect("one turn is enough for several"));
         assert_eq!((table.free(), table.0.queue().waiting.len()), (1, 0));
+        assert!(table.0.queue().held.is_empty(), "nothing is remembered of who has none");
     }
 
     #[test]

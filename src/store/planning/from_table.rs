@@ -40,7 +40,13 @@ pub(super) async fn plan(catalog: &Catalog<'_>, mapping: &Mapping, name: &str) -
     plan.doubts.extend(doubt);
     if block.writes_table() || block.delete == DeleteMode::Row || block.expires_column.is_some() {
         plan.unsavable = unsavable(catalog, mapping).await?;
-        plan.target = Some(Target::of(mapping, &relation, select.columns).checked(block)?);
+        let target = Target::of(mapping, &relation, select.columns);
+        if block.writes_table() && target.columns.is_empty() {
+            let text =
+                format!("table '{name}' has no column that a write could set: all that are shown are of its key");
+            return Err(StoreError::fault("write", text));
+        }
+        plan.target = Some(target.checked(block)?);
     }
     Ok(plan)
 }

@@ -2,6 +2,7 @@
 
 mod acts;
 mod appearance;
+mod drafts;
 mod looks;
 mod mapping;
 mod page;
