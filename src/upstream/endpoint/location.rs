@@ -122,7 +122,7 @@ impl Location {
         state.target.as_ref().ok().filter(|_| is_its).cloned()
     }
 
-    /// The server at the location of this number, if commands still go there.
+    /// The server at the location of this number, while it takes commands.
     pub(super) fn target_at(&self, generation: u64) -> Option<Arc<Target>> {
         let state = self.0.borrow();
         state.target.as_ref().ok().filter(|_| state.generation == generation).cloned()

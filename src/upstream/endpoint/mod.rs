@@ -64,7 +64,7 @@ pub struct Endpoint {
     /// Where it is, of a node of a cluster.
     node: Option<Host>,
     /// What is shown of it alone, of a node of a cluster.
-    server: ServerMetric,
+    pub(super) server: ServerMetric,
     pub(super) metrics: Arc<UpstreamMetrics>,
     pub(super) panics: Arc<PanicMetrics>,
 }
@@ -93,15 +93,12 @@ impl Endpoint {
         }
     }
 
-    /// What is counted of the server to which connections of this generation lead; for nobody, where no commands go
-    /// any more.
+    /// What is shown of the server to which connections of this generation lead.
     pub(super) fn server_at(&self, generation: u64) -> ServerMetric {
+        let its = || self.location.target_at(generation).map(|target| self.metrics.servers.of(&target.name()));
         match self.node {
             Some(_) => self.server.clone(),
-            None => {
-                let target = self.location.target_at(generation);
-                target.map_or_else(ServerMetric::default, |target| self.metrics.servers.of(&target.name()))
-            }
+            None => its().unwrap_or_default(),
         }
     }
 

@@ -35,7 +35,7 @@ pub(crate) struct Connection {
     stream: Stream,
     pub(super) queue: Weak<RefCell<Queue>>,
     pub(super) endpoint: Arc<Endpoint>,
-    /// What is counted of its server.
+    /// What is shown of the server it leads to.
     pub(super) server: ServerMetric,
     pub(super) arrivals: Arrivals,
     out: BytesMut,

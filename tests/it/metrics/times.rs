@@ -1,12 +1,12 @@
 //! How long things take: commands, servers, turns at the store, messages.
 
 use super::{MAPPINGS, over};
-use crate::support::admin::metric;
+use crate::support::admin::{metric, request};
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
-use crate::support::until;
 use crate::support::wire::line;
+use crate::support::{until, warnings};
 
 /// How many commands of a route and family have been measured.
 fn timed(sidecar: &Sidecar, route: &str, family: &str) -> f64 {
@@ -82,4 +82,18 @@ fn messages_are_counted_with_their_delay_in_both_modes() {
         assert_eq!(metric(&sidecar, "hearthside_pubsub_subscribers"), 2.0, "{mode}");
         assert!(metric(&sidecar, "hearthside_pubsub_delivery_seconds_sum") < 20.0);
     }
+}
+
+#[test]
+fn a_lane_that_is_lost_is_counted_for_its_server() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let sidecar = over(&redis, &postgres, MAPPINGS).expect(&[warnings::LANE_LOST, warnings::UPSTREAM_SILENT]).start();
+    let mut wire = sidecar.wire();
+    assert_eq!(wire.ask("SET a 1"), "+OK\r\n");
+    let lost = || metric(&sidecar, &format!("hearthside_upstream_endpoint_lost_total{{endpoint=\"{}\"}}", redis.url()));
+    assert_eq!(lost(), 0.0);
+    redis.wire().ask("CLIENT KILL TYPE normal");
+    until("it is counted", || lost() >= 1.0);
+    let status = request(&sidecar, "GET", "/api/status").1;
+    assert!(!status.contains("\"lost\":0"), "{status}");
 }

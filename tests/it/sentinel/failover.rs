@@ -86,6 +86,11 @@ fn a_master_that_dies_is_replaced_and_nobody_has_to_connect_again() {
     let told = String::from_utf8_lossy(&waiting.frame()).into_owned();
     assert!(told.contains("was lost while waiting"), "{told}");
     is_served(&group, &mut wire, "b");
+    let endpoint = format!("{{endpoint=\"redis://127.0.0.1:{}\"}}", group.master());
+    until("replies of the new master are timed", || {
+        wire.ask("GET b");
+        metric(&sidecar, &format!("hearthside_upstream_seconds_count{endpoint}")) > 0.0
+    });
     let gap = String::from_utf8_lossy(&listening.frame()).into_owned();
     assert!(gap.contains("__hearthside__:gap"), "{gap}");
     assert_eq!(wire.ask("PUBLISH news hello"), ":1\r\n");
