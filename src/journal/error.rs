@@ -3,9 +3,14 @@
 /// Why a journal does not take a write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
-    /// As much waits, or lies aside, as may; with the bytes that lie aside.
-    #[error("the journal is full (journal.max_bytes): {}", full(*.0))]
-    Full(u64),
+    /// As much waits, or lies aside, as may; with the bytes that do either.
+    #[error("the journal is full (journal.max_bytes): {}", full(*.waiting, *.aside))]
+    Full {
+        /// Bytes that wait for the store.
+        waiting: u64,
+        /// Bytes that were put aside.
+        aside: u64,
+    },
     /// Its file cannot be written or read.
     #[error("the journal's file: {0}")]
     File(String),
@@ -42,15 +47,15 @@ fn is_about_damage(code: &str) -> bool {
     code.parse::<u32>().is_ok_and(|code| code & 0xff == CORRUPT)
 }
 
-/// Why it is full, by the bytes that lie aside in it.
-fn full(aside: u64) -> String {
-    match aside {
-        0 => "the store has not taken deferred writes for long".to_owned(),
-        _ => format!(
-            "{aside} bytes of it were put aside because the store refuses them; `hearthside journal` shows them, and \
-             with --retry or --remove clears them while no sidecar runs"
-        ),
+/// Why it is full, by the larger part of what is in it.
+fn full(waiting: u64, aside: u64) -> String {
+    if waiting >= aside {
+        return format!("{waiting} bytes of it wait, because the store has not taken deferred writes for long");
     }
+    format!(
+        "{aside} bytes of it were put aside because the store refuses them; `hearthside journal` shows them, and with \
+         --retry or --remove clears them while no sidecar runs"
+    )
 }
 
 impl From<sqlx::Error> for JournalError {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use super::JournalError;
+use crate::telemetry::LogThrottle;
 use crate::telemetry::metrics::JournalMetrics;
 
 /// The room of one journal, in bytes.
@@ -16,6 +17,7 @@ pub(super) struct Room {
     most: u64,
     /// The bytes of the write that was refused last; 0 when one was taken since.
     last_refused: AtomicU64,
+    logged: LogThrottle,
     metrics: Arc<JournalMetrics>,
 }
 
@@ -24,7 +26,8 @@ impl Room {
     pub(super) fn new(waiting: u64, aside: u64, most: u64, metrics: Arc<JournalMetrics>) -> Self {
         let (waiting, aside) = (AtomicU64::new(waiting), AtomicU64::new(aside));
         metrics.max_bytes.set(i64::try_from(most).unwrap_or(i64::MAX));
-        let room = Self { waiting, aside, most, last_refused: AtomicU64::new(0), metrics };
+        let room =
+            Self { waiting, aside, most, last_refused: AtomicU64::new(0), logged: LogThrottle::default(), metrics };
         room.measure();
         room
     }
@@ -57,17 +60,22 @@ impl Room {
     /// Refuses so many bytes. A write that never has room says nothing of others.
     fn is_full(&self, bytes: u64, aside: u64) -> JournalError {
         self.refused();
+        let full = JournalError::Full { waiting: self.waiting.load(SeqCst), aside };
         if bytes <= self.most {
             self.last_refused.store(bytes, SeqCst);
+            if let Some(unlogged) = self.logged.due() {
+                tracing::warn!(error = %full, unlogged, "deferred writes are refused until the journal has room");
+            }
         }
-        JournalError::Full(aside)
+        full
     }
 
     /// Whether the write that was refused last would be refused now, if no other has been taken since.
     pub(super) fn takes(&self) -> Result<(), JournalError> {
-        let (bytes, aside) = (self.last_refused.load(SeqCst), self.aside.load(SeqCst));
-        match bytes > 0 && self.waiting.load(SeqCst) + bytes + aside > self.most {
-            true => Err(JournalError::Full(aside)),
+        let (waiting, aside) = (self.waiting.load(SeqCst), self.aside.load(SeqCst));
+        let bytes = self.last_refused.load(SeqCst);
+        match bytes > 0 && waiting + bytes + aside > self.most {
+            true => Err(JournalError::Full { waiting, aside }),
             false => Ok(()),
         }
     }

@@ -64,7 +64,7 @@ fn they_fire_when_the_journal_fills_and_what_is_refused_is_put_aside() {
     let builder =
         over(&redis, &postgres, MAPPINGS).set("JOURNAL__MAX_BYTES", "20kb").set("JOURNAL__FLUSH_INTERVAL", "50ms");
     let sidecar = builder
-        .expect(&[warnings::PUT_ASIDE, warnings::DEFERRED_WAIT, warnings::NO_ROW])
+        .expect(&[warnings::PUT_ASIDE, warnings::DEFERRED_WAIT, warnings::NO_ROW, warnings::JOURNAL_FULL])
         .expect(warnings::STORE_AWAY)
         .start();
     let prometheus = Prometheus::over(&sidecar);

@@ -162,6 +162,7 @@ pub const STORE_LATE: &[&str] =
     &[WAITING_FOR_THE_STORE, WAITING_WITH_A_CLOSED_PORT, STORE_HEALTH, FEED_LOST, FEED_CLOSED];
 
 // Deferred writes.
+pub const JOURNAL_FULL: &str = "deferred writes are refused until the journal has room";
 pub const DEFERRED_WAIT: &str = "deferred writes wait: the store does not take them";
 pub const DEFERRED_REFUSED: &str = "deferred writes of a mapping are refused: the store could not save them. \
                                     Everything else is served. It is looked at again every few seconds";

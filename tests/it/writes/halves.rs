@@ -113,7 +113,7 @@ fn an_exec_whose_expiries_meet_a_full_disk_does_not_say_that_they_are_set() {
 #[test]
 fn nothing_of_a_transaction_is_done_whose_expiries_are_more_than_the_journal_may_hold() {
     let (redis, postgres) = (Redis::start(), Postgres::start());
-    let sidecar = ending(&redis, &postgres).set("JOURNAL__MAX_BYTES", "4kb").start();
+    let sidecar = ending(&redis, &postgres).set("JOURNAL__MAX_BYTES", "4kb").expect(&[warnings::JOURNAL_FULL]).start();
     let mut wire = sidecar.wire();
     let keys: Vec<String> = (0..60).map(|i| format!("s:{i}")).collect();
     wire.ask("MULTI");

@@ -335,7 +335,8 @@ fn a_journal_that_cannot_be_made_again_is_said_while_nobody_writes() {
 fn a_journal_that_is_full_is_said_until_it_has_room() {
     let place = Place::new();
     let mut lock = place.postgres.session();
-    let sidecar = place.builder("20ms").set("JOURNAL__MAX_BYTES", "4kb").start();
+    let builder = place.builder("20ms").set("JOURNAL__MAX_BYTES", "4kb").expect(&[warnings::JOURNAL_FULL]);
+    let sidecar = builder.start();
     let mut wire = sidecar.wire();
     lock.run("BEGIN; LOCK TABLE players IN SHARE MODE;");
     let mut ids = 1..;

@@ -134,7 +134,7 @@ fn what_was_acknowledged_together_survives_a_kill() {
 fn where_there_is_no_room_for_all_there_is_for_some() {
     let place = Place::new();
     let builder = place.builder().set("JOURNAL__MAX_BYTES", "50kb").set("JOURNAL__FLUSH_INTERVAL", "50ms");
-    let sidecar = builder.expect(&[warnings::DEFERRED_WAIT]).start();
+    let sidecar = builder.expect(&[warnings::DEFERRED_WAIT, warnings::JOURNAL_FULL]).start();
     let mut wire = sidecar.wire();
     pipeline(&mut wire, 1..=1000, &["GET s:#"]);
     let mut lock = place.postgres.session();

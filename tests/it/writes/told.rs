@@ -1,7 +1,7 @@
 //! What is told of deferred writes that wait, or that the store does not take: gauges, log lines, `hearthside journal`.
 
 use super::place::{Place, TROUBLE, until_saved};
-use crate::support::admin::metric;
+use crate::support::admin::{metric, request};
 use crate::support::until;
 use crate::support::warnings;
 
@@ -79,7 +79,9 @@ fn of_a_flush_with_many_refused_writes_one_line_is_logged() {
 #[test]
 fn what_was_put_aside_counts_against_the_journals_bound_and_is_retried_or_removed() {
     let place = Place::new();
-    let builder = || place.builder("20ms").set("JOURNAL__MAX_BYTES", "4kb").expect(&[warnings::PUT_ASIDE]);
+    let builder = || {
+        place.builder("20ms").set("JOURNAL__MAX_BYTES", "4kb").expect(&[warnings::PUT_ASIDE, warnings::JOURNAL_FULL])
+    };
     let shown = |arguments: &[&str]| {
         let output = builder().execute(arguments);
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
@@ -97,6 +99,7 @@ fn what_was_put_aside_counts_against_the_journals_bound_and_is_retried_or_remove
         until("it is put aside", || metric(&sidecar, "hearthside_put_aside_total") == f64::from(taken));
     };
     assert!(full.contains("the journal is full") && full.contains("`hearthside journal`"), "{full}");
+    until("an event says so", || request(&sidecar, "GET", "/api/events").1.contains("until the journal has room"));
     assert!(!full.contains("the store refused"), "{full}");
     assert!(metric(&sidecar, "hearthside_journal_aside_bytes") > 3000.0);
     assert_eq!(metric(&sidecar, "hearthside_journal_bytes"), 0.0);
