@@ -12,9 +12,6 @@ use super::{Admin, Which};
 use crate::telemetry::LogThrottle;
 use crate::telemetry::audit::{AuditNote, Origin};
 
-/// At most so many bytes of what is asked for are kept.
-const MOST: usize = 512;
-
 /// Milliseconds between two lines about requests that were refused.
 const QUIET: u64 = 60_000;
 
@@ -25,15 +22,10 @@ fn only_looks(request: &Request) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method())
 }
 
-/// The beginning of a text.
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MOST)]
-}
-
 fn note(admin: &Admin, request: &Request) -> AuditNote {
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.to_string());
     let client = Origin { address: address.unwrap_or_default(), ..Origin::default() };
-    let asked = format!("{} {}", cut(request.method().as_str()), cut(request.uri().path()));
+    let asked = format!("{} {}", request.method(), request.uri().path());
     let note = AuditNote::of_admin(&admin.metrics.audit, client, asked);
     match Query::<Which>::try_from_uri(request.uri()) {
         Ok(which) => note.about_key(which.key.as_bytes()),
