@@ -52,9 +52,11 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
     let metrics = Arc::new(Metrics::default());
     metrics.cache.slow.configure(&settings.slowlog);
     metrics.audit.configure(&settings.audit).map_err(|text| Failure::fault("audit.file", &text))?;
+    metrics.traces.configure(&settings.traces).map_err(|(setting, text)| Failure::fault(setting, &text))?;
     metrics.audit.add(&AuditLine::of_the_sidecar("start", &Ok::<(), &str>(())));
     let readiness = Arc::new(Readiness::new(&metrics));
     let mut tasks = JoinSet::new();
+    tasks.spawn(metrics.traces.run(metrics.panics.clone()));
     open_admin(&settings.admin, reading.token.clone(), &mut tasks, &metrics, &readiness).await?;
     let started = async {
         let begun = begin::begin(&reading, &metrics, &readiness).await?;
@@ -151,6 +153,7 @@ async fn stop(mut sidecar: Sidecar, private: Option<PrivateServer>, patience: Du
     // From here on only `drain` flushes.
     sidecar.background.shutdown().await;
     tokio::join!(drain(&sidecar.owned, patience), sidecar.owned.cache.note_hot_keys(), ended);
+    sidecar.metrics.traces.flush().await;
     sidecar.tasks.shutdown().await;
     sidecar.metrics.audit.end(&AuditLine::of_the_sidecar("stop", &Ok::<(), &str>(())));
     tracing::info!("stopped");

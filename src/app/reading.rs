@@ -16,6 +16,7 @@ use crate::route::Router;
 use crate::server::{Edition, server_config};
 use crate::session::Policy;
 use crate::store::Store;
+use crate::telemetry::Traces;
 use crate::telemetry::metrics::LimitMetrics;
 use crate::upstream::Topology;
 
@@ -117,6 +118,9 @@ impl Reading {
             None
         });
         let settings = &loaded.config.settings;
+        if let Err((setting, text)) = Traces::try_out(&settings.traces) {
+            loaded.faults.add(setting, text);
+        }
         let about = About::read_now(loaded.faults.file(), settings.limits.clients, settings.journal.max_bytes.0);
         let config = loaded.config.clone();
         Self { config, mappings, access: Arc::new(access), about: Arc::new(about), tls, token }
@@ -158,6 +162,9 @@ impl Reading {
                 resubscribes: settings.pubsub.on_loss == OnLoss::Restore,
                 subscriber_output: settings.pubsub.subscriber_output.0,
                 audits: !settings.audit.file.as_os_str().is_empty(),
+                traces: settings.traces.are_on(),
+                is_followed: settings.traces.are_on() || !settings.audit.file.as_os_str().is_empty(),
+                sample: settings.traces.sample,
             },
             tls: self.tls.clone(),
         }

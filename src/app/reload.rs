@@ -145,6 +145,9 @@ impl Sidecar {
         if let Err(error) = self.metrics.audit.configure(&self.reading.config.settings.audit) {
             tracing::error!(%error, "the audit log cannot be opened again; what is written goes where it went before");
         }
+        if let Err((setting, error)) = self.metrics.traces.configure(&self.reading.config.settings.traces) {
+            tracing::error!(setting, error, "traces go on as before");
+        }
         for name in keep_fixed(&mut self.reading.config.settings, in_force) {
             tracing::warn!(setting = name, "this setting is changed by a restart only; its old value stays in force");
         }
@@ -231,12 +234,13 @@ fn is_at_the_same(old: &config::Upstream, new: &config::Upstream) -> bool {
 }
 
 /// Sections, or single settings, that a reload may change.
-const FREE: [&str; 13] = [
+const FREE: [&str; 14] = [
     "audit",
     "limits",
     "security",
     "slowlog",
     "tls",
+    "traces",
     "server.ping",
     "upstream.url",
     "upstream.ca_file",

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::telemetry::traces::CommandTrace;
+
 /// Who wrote a key, and by which command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Author {
@@ -11,6 +13,15 @@ pub struct Author {
     pub name: String,
     /// The command, EXEC for those of a transaction.
     pub command: String,
+}
+
+/// Who writes, and what of that is traced.
+#[derive(Clone, Debug)]
+pub struct By {
+    /// Who writes.
+    pub author: Arc<Author>,
+    /// The command's trace.
+    pub trace: Option<Arc<CommandTrace>>,
 }
 
 impl Author {

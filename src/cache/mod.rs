@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use cause::{Author, Cause};
+pub use cause::{Author, By, Cause};
 pub use entry::Entry;
 pub use looks::{Both, Held, KeyLook, Served};
 pub use memory::thread_cache::ThreadCache;
@@ -166,9 +166,9 @@ impl Cache {
         id: MappingId,
         key: &Bytes,
         write: &Write,
-        author: Arc<Author>,
+        by: By,
     ) -> impl Future<Output = WriteResult> + use<> {
-        self.writer.write(id, key, write, author)
+        self.writer.write(id, key, write, by)
     }
 
     /// EXPIRE and related commands on a key that expires by its column; `together` are those of this thread, for this

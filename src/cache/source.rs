@@ -16,8 +16,9 @@ use crate::quota::{Allowance, Quota, Whose};
 use crate::record::Record;
 use crate::store::{CurrentPlan, Store, StoreError, Urgency};
 use crate::telemetry::LogThrottle;
-use crate::telemetry::clock::{Tick, millis};
+use crate::telemetry::clock::{Moment, Tick, millis};
 use crate::telemetry::metrics::{MappingCounts, MappingMetrics};
+use crate::telemetry::traces::StorePart;
 
 /// One cached mapping and its state.
 #[derive(Debug)]
@@ -165,6 +166,12 @@ impl Source {
         urgency: &Arc<Urgency>,
     ) -> Result<Option<Record>, StoreError> {
         self.with_plan(cached, |plan| async move { self.store.load(&plan, key, urgency).await }).await
+    }
+
+    /// What is traced of what it has done for a key of this mapping, from then until now.
+    pub(super) fn traced<'a>(&self, cached: &'a Cached, begun: Moment, error: Option<&StoreError>) -> StorePart<'a> {
+        let (system, table) = (self.store.system(), cached.block().table.as_deref());
+        StorePart { system, mapping: cached.name(), table, begun, error: error.map(StoreError::name) }
     }
 
     /// The next keys of a mapping, about `limit`, each with whether its row says that it has ended, and where to go on;

@@ -55,6 +55,10 @@ fn compare(path: &str, default: &Value, value: &Value, faults: &mut Faults) {
 
 /// What is wrong with the value of a setting, whose default tells what it is.
 fn extreme(path: &str, default: &Value, value: &Value) -> Option<String> {
+    if default.is_f64() {
+        // Parts of a whole are checked where they stand.
+        return None;
+    }
     if default.is_number() {
         let most = FEWER.iter().find(|(name, _)| *name == path).map_or(MOST_COUNT, |(_, most)| *most);
         return value.as_u64().is_none_or(|number| number > most).then(|| format!("must be at most {most}"));

@@ -17,6 +17,7 @@ mod size;
 mod slowlog;
 mod store;
 mod tls_verify;
+mod traces;
 mod upstream;
 mod user;
 mod validate;
@@ -39,6 +40,7 @@ pub use size::ByteSize;
 pub use slowlog::Slowlog;
 pub use store::{Feed, Pooler, Store};
 pub use tls_verify::{TlsVerify, digest};
+pub use traces::TracesConfig;
 pub use upstream::{OnLoss, PubSub, PubSubMode, ReadFrom, Upstream};
 pub use user::{Auth, AuthMode, UserConfig};
 
@@ -87,6 +89,8 @@ pub struct Settings {
     pub slowlog: Slowlog,
     /// `[audit]`.
     pub audit: AuditConfig,
+    /// `[traces]`.
+    pub traces: TracesConfig,
     /// `[log]`.
     pub log: Log,
 }

@@ -35,6 +35,7 @@ pub(super) fn check(settings: &Settings, faults: &mut Faults) {
         faults.add(path, message);
     }
     audit(settings, faults);
+    settings.traces.check(faults);
     let store = &settings.store.url;
     if !["postgres://", "postgresql://", "sqlite://"].iter().any(|scheme| store.starts_with(scheme)) {
         faults.add("store.url", "must begin with postgres:// or sqlite://");

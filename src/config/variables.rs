@@ -108,6 +108,7 @@ fn typed(text: &str, default: &Value) -> config::Value {
     let list = || text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     match default {
         Value::Array(_) => list().into(),
+        Value::Number(number) if number.is_f64() => text.parse::<f64>().map_or_else(|_| text.into(), Into::into),
         Value::Number(_) => text.parse::<i64>().map_or_else(|_| text.into(), Into::into),
         Value::Bool(_) => text.parse::<bool>().map_or_else(|_| text.into(), Into::into),
         _ => text.into(),

@@ -21,6 +21,7 @@ mod reply_room;
 mod rights;
 mod spread;
 mod timed;
+mod traced;
 mod unknown;
 
 use std::cell::RefCell;
@@ -41,7 +42,7 @@ pub use owned::measured::Measured;
 pub use owned::read::answer_from;
 pub use owned::write::{Mismatch, refusal as write_refusal};
 pub use spread::joint::{first, join};
-pub use timed::Timed;
+pub use timed::{PassedKind, Timed};
 
 use call::Call;
 
@@ -57,6 +58,7 @@ use crate::route::{Holder, Pin, Route, Router, Unknown};
 use crate::session::{Policy, Session};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Outcome, RouteLabel};
+use crate::telemetry::traces::Sampler;
 use crate::upstream::{Batch, Broken, Expect, Group, Hub, Lane, Membership, Owner, Ticket, To, Upstream};
 
 /// What one worker thread answers with.
@@ -86,6 +88,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// The requests that this thread takes now.
     pub timed: Timed,
+    /// Which commands of this thread are traced by chance.
+    pub sampler: Sampler,
     /// This thread's cached hits.
     pub front: RefCell<ThreadCache>,
     /// This thread's commands about expiries that have queued in the cache.
@@ -156,7 +160,11 @@ impl Services {
 
     /// Measures what has been answered at once since this was last called.
     pub fn note_answered(&self, session: &Session) {
-        self.metrics.clients.times.ended(&self.timed.answered.take().since(session.begun));
+        let under = self.timed.answered.take();
+        if self.policy.traces && under.count() > 0 {
+            self.trace_late(session, under.count());
+        }
+        self.metrics.clients.times.ended(&under.since(session.begun));
     }
 
     /// What can be looked into.
@@ -221,6 +229,14 @@ impl Services {
 
     /// Answers `request`, which goes `route`; pass-through runs are the caller's, who gathers them.
     pub fn answer(&self, session: &mut Session, request: &Request<'_>, route: Route, out: &mut BytesMut) -> Flow {
+        match self.policy.is_followed {
+            true => self.answer_followed(session, request, route, out),
+            false => self.answer_tracked(session, request, route, out),
+        }
+    }
+
+    /// The same, with a line in the audit log where one is due.
+    fn answer_recorded(&self, session: &mut Session, request: &Request<'_>, route: Route, out: &mut BytesMut) -> Flow {
         match self.policy.audits {
             true => self.answer_audited(session, request, route, out),
             false => self.answer_tracked(session, request, route, out),

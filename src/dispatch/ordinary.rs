@@ -13,7 +13,7 @@ impl Services {
     /// takes one that may change it looks again.
     pub fn is_ordinary(&self, session: &Session) -> bool {
         let is_open = self.access.mode == AuthMode::None && session.user.is_none();
-        let is_quiet = !self.policy.audits && !session.is_shown && self.policy.limits.requests_per_second == 0;
+        let is_quiet = !self.policy.is_followed && !session.is_shown && self.policy.limits.requests_per_second == 0;
         let goes_by_lanes = session.subscriber().is_none() && !session.way.is_dedicated() && !session.way.is_caching();
         let has_one_reader = !self.upstream.reads_from_replicas();
         is_open && is_quiet && goes_by_lanes && has_one_reader && !self.owned.is_incomplete()

@@ -20,6 +20,17 @@ pub struct Timed {
     pub passed: Timing,
     last_answered: Cell<Kind>,
     last_passed: Cell<Option<&'static Spec>>,
+    /// Those that are counted now are not all the same.
+    is_mixed: Cell<bool>,
+}
+
+/// What commands that were passed on together are.
+#[derive(Clone, Copy, Debug)]
+pub struct PassedKind {
+    /// The last one's row.
+    pub spec: Option<&'static Spec>,
+    /// They are not all the same.
+    pub is_mixed: bool,
 }
 
 fn is_same(a: Option<&'static Spec>, b: Option<&'static Spec>) -> bool {
@@ -47,8 +58,14 @@ impl Timed {
         // At the beginning nothing is counted yet, and no command has this row.
         if spec.is_none() || !is_same(self.last_passed.get(), spec) {
             self.last_passed.set(spec);
+            self.is_mixed.set(self.is_mixed.get() || self.passed.is_counting());
             self.passed.turn_to(RouteLabel::Passthrough, family(spec));
         }
         self.passed.add(1);
+    }
+
+    /// What has been passed on since this was last called.
+    pub fn passed_kind(&self) -> PassedKind {
+        PassedKind { spec: self.last_passed.get(), is_mixed: self.is_mixed.take() }
     }
 }

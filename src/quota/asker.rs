@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Limit, Place, Quota, Refused};
 use crate::telemetry::clock::Tick;
+use crate::telemetry::traces::CommandTrace;
 
 /// The places that a load takes until it has ended.
 pub type Places = [Option<Arc<Place>>; 2];
@@ -17,13 +18,21 @@ pub struct Asker {
     taken: Vec<Arc<Place>>,
     /// Why the command is answered with an error: nothing more is loaded for it.
     refused: Option<Refused>,
+    /// What of the command is traced.
+    pub trace: Option<Arc<CommandTrace>>,
 }
 
 impl Asker {
     /// A command that came at `now`, of a user with such a quota.
     #[must_use]
     pub const fn new(user: Option<Arc<Quota>>, now: Tick) -> Self {
-        Self { user, now, taken: Vec::new(), refused: None }
+        Self { user, now, taken: Vec::new(), refused: None, trace: None }
+    }
+
+    /// The same, of a command that is traced, perhaps.
+    #[must_use]
+    pub fn traced(self, trace: Option<Arc<CommandTrace>>) -> Self {
+        Self { trace, ..self }
     }
 
     /// Lets one load begin.

@@ -37,6 +37,7 @@ use crate::config::AuthMode;
 use crate::dispatch::{Newest, Services, Timed};
 use crate::session::Session;
 use crate::telemetry::metrics::ClientMetrics;
+use crate::telemetry::traces::Sampler;
 use crate::telemetry::{LastingPart, Metrics, lasting};
 use crate::upstream::{Endpoint, Group, Hub, Login, Upstream};
 
@@ -257,6 +258,7 @@ fn services(
         hub: setup.hub.clone(),
         metrics: setup.metrics.clone(),
         timed: Timed::default(),
+        sampler: Sampler::new(policy.sample),
         front: RefCell::new(owned.cache.thread_cache()),
         together: Together::default(),
     })

@@ -28,7 +28,7 @@ pub use way::Way;
 pub use written::Written;
 
 use crate::access::{Access, DEFAULT_USER, User};
-use crate::cache::Author;
+use crate::cache::{Author, By};
 use crate::clients::{Peer, State};
 use crate::command::Spec;
 use crate::errors;
@@ -187,13 +187,20 @@ impl Session {
     /// Its command, which may need loads.
     #[must_use]
     pub fn asker(&self) -> Asker {
-        Asker::new(self.user.as_ref().map(|user| user.quota.clone()), self.now)
+        let asker = Asker::new(self.user.as_ref().map(|user| user.quota.clone()), self.now);
+        asker.traced(self.account.trace.get())
     }
 
     /// The client, as the author of a write by this command.
     #[must_use]
     pub fn author(&self, command: &str) -> Arc<Author> {
         Arc::new(Author { client: self.peer.id, name: self.peer.name(), command: command.to_owned() })
+    }
+
+    /// The same, with what of the command is traced.
+    #[must_use]
+    pub fn writer(&self, command: &str) -> By {
+        By { author: self.author(command), trace: self.account.trace.get() }
     }
 
     /// The client's protocol.

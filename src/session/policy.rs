@@ -15,4 +15,10 @@ pub struct Policy {
     pub subscriber_output: usize,
     /// There is an audit log (`audit.file`).
     pub audits: bool,
+    /// There is a collector of traces (`traces.endpoint`).
+    pub traces: bool,
+    /// One of both.
+    pub is_followed: bool,
+    /// The part of all commands that is traced (`traces.sample`).
+    pub sample: f64,
 }

@@ -92,6 +92,32 @@ fn named(field: &str) -> String {
 }
 
 impl StoreError {
+    /// One word, which holds nothing of a key or a value.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Overloaded(_) => "overloaded",
+            Self::Transient(_) => "transient",
+            Self::ReadOnly(_) => "read_only",
+            Self::Open => "breaker_open",
+            Self::Loading(_) => "loading",
+            Self::Limited(_) => "limited",
+            Self::Refused(_) => "refused",
+            Self::Schema(_) => "schema",
+            Self::Faulty(_) | Self::Faults(_) => "mapping_faulty",
+            Self::File(_) => "file",
+            Self::Data(_) => "data",
+            Self::Journal(_) => "journal",
+            Self::Field { .. } => "field",
+            Self::Value(_) => "value",
+            Self::Ambiguous(_) => "ambiguous",
+            Self::Partly(_) => "partly",
+            Self::Conflict => "conflict",
+            Self::TooMuch => "too_much",
+        }
+    }
+
     /// A field that cannot be written.
     pub(super) fn field(field: &str, reason: impl Into<String>) -> Self {
         Self::Field { field: field.to_owned(), reason: reason.into() }

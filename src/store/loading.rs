@@ -187,6 +187,7 @@ impl Store {
 /// The rows of each key; `None` where the statement has not come to it.
 async fn rows_of_each(store: &Postgres, plan: &Plan, wanted: &[Wanted]) -> Result<Vec<Option<Vec<Row>>>, StoreError> {
     let keys: Vec<&[u8]> = wanted.iter().map(|wanted| &*wanted.key).collect();
+    wanted.iter().for_each(|wanted| wanted.urgency.is_sent(keys.len()));
     if let Some(replicas) = store.replicas().filter(|_| wanted.iter().all(|wanted| wanted.urgency.may_be_of_standby()))
         && let Some((rows, as_of)) = replicas.rows_of(plan, &keys).await
     {

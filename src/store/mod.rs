@@ -188,6 +188,16 @@ impl Store {
         }
     }
 
+    /// The same as traces have it.
+    #[must_use]
+    pub const fn system(&self) -> &'static str {
+        match self.engine {
+            Engine::Postgres(_) => "postgresql",
+            Engine::Sqlite(_) => "sqlite",
+            Engine::Away(_) => "other_sql",
+        }
+    }
+
     /// What it takes, as far as that was known at the last [`Store::ping`].
     #[must_use]
     pub fn standing(&self) -> Standing {

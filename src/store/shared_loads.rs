@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn keys_that_nobody_waits_for_go_when_no_other_waits_and_one_statement_at_a_time() {
         let (shared, plan) = (Arc::new(SharedLoads::default()), plan("SELECT"));
-        let (first, second) = (Urgency::background(), Urgency::background());
+        let (first, second) = (Urgency::of(false, false), Urgency::of(false, false));
         let (lead, _first) = joined_as(&first, &shared, &plan, 2);
         let mut lead = lead.expect("nobody leads");
         let _urgent = joined(&shared, &plan, 1);
@@ -287,7 +287,7 @@ mod tests {
         second.raise();
         let lead = shared.hasten(&plan).expect("somebody waits for them now");
         assert_eq!(lead.take().keys.len(), 3, "the last one's load was given up");
-        let _third = joined_as(&Urgency::background(), &shared, &plan, 1);
+        let _third = joined_as(&Urgency::of(false, false), &shared, &plan, 1);
         assert_eq!(lead.take().keys.len(), 0);
         assert!(background.turn.expect("they are of the background").end().is_none(), "somebody leads");
         assert_eq!(lead.take().keys.len(), 1);
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn keys_that_nobody_waits_for_have_a_statement_now_and_then_where_somebody_waits_always() {
         let (shared, plan) = (Arc::new(SharedLoads::default()), plan("SELECT"));
-        let (lead, _background) = joined_as(&Urgency::background(), &shared, &plan, MOST + 1);
+        let (lead, _background) = joined_as(&Urgency::of(false, false), &shared, &plan, MOST + 1);
         let lead = lead.expect("nobody leads");
         let mut next = || {
             let _urgent = joined(&shared, &plan, 1);
@@ -315,10 +315,10 @@ mod tests {
     #[tokio::test]
     async fn a_statement_for_the_background_that_ends_in_a_panic_keeps_none_of_the_next_waiting() {
         let (shared, plan) = (Arc::new(SharedLoads::default()), plan("SELECT"));
-        let (lead, _first) = joined_as(&Urgency::background(), &shared, &plan, 1);
+        let (lead, _first) = joined_as(&Urgency::of(false, false), &shared, &plan, 1);
         let mut lead = lead.expect("nobody leads");
         let batch = lead.take();
-        let (_, waits) = joined_as(&Urgency::background(), &shared, &plan, 1);
+        let (_, waits) = joined_as(&Urgency::of(false, false), &shared, &plan, 1);
         assert!(lead.next(Duration::MAX).is_none(), "a statement for such keys is under way");
         let read = async move {
             let _under_way = batch;
@@ -328,7 +328,7 @@ mod tests {
         for answer in waits {
             assert!(answer.await.is_err(), "it is given up");
         }
-        assert!(joined_as(&Urgency::background(), &shared, &plan, 1).0.is_some(), "another may go");
+        assert!(joined_as(&Urgency::of(false, false), &shared, &plan, 1).0.is_some(), "another may go");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub enum LastingPart {
     Sweeper,
     TakingOver,
     Tidying,
+    Traces,
     UpstreamConnections,
     UpstreamHealth,
     Verifier,
@@ -35,7 +36,7 @@ pub enum LastingPart {
 }
 
 /// Each with its label in metrics, what it is, and what a panic of it means and what follows.
-const ALL: [(LastingPart, [&str; 3]); 28] = [
+const ALL: [(LastingPart, [&str; 3]); 29] = [
     (
         LastingPart::Accepting,
         ["accepting", "taking in clients", "One newcomer may have been closed; the others are taken in again"],
@@ -194,6 +195,10 @@ const ALL: [(LastingPart, [&str; 3]); 28] = [
     (
         LastingPart::Tidying,
         ["tidying", "the housekeeping of memory", "What was forgotten takes memory for longer; it begins again"],
+    ),
+    (
+        LastingPart::Traces,
+        ["traces", "the exporting of traces", "The spans that it had taken are lost; it begins again"],
     ),
     (
         LastingPart::UpstreamConnections,

@@ -21,6 +21,7 @@ pub mod refusals;
 pub mod slow;
 pub mod sqlite_files;
 pub mod top;
+pub mod traces;
 
 pub use audit::Audit;
 pub use lasting::{caught, joined, lasting};
@@ -30,3 +31,4 @@ pub use log_throttle::LogThrottle;
 pub use metrics::Metrics;
 pub use pace::Pace;
 pub use top::{PassedReader, TopKeys, TopKind, TopReader};
+pub use traces::Traces;

@@ -17,6 +17,8 @@ use crate::resp::encode;
 use crate::resp::pieces::{Elements, Pieces};
 use crate::route::Route;
 use crate::store::StoreError;
+use crate::telemetry::clock::Moment;
+use crate::telemetry::traces::StoreSpan;
 use crate::upstream::{Batch, Kept, Loss, Pinned, Ticket};
 
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -145,7 +147,10 @@ impl Transaction {
         let client = desk.session.peer.holding.clone();
         let author = desk.session.author("EXEC");
         let begun = desk.services.owned.cache.begin_transaction(steps, watched, client, &author);
-        match begun.prepared().await {
+        let at = Moment::now();
+        let outcome = begun.prepared().await;
+        desk.trace_store(StoreSpan::Prepare, at, outcome.as_ref().err());
+        match outcome {
             Ok(Some(prepared)) => {
                 exec.prepared = Some(prepared);
                 None
@@ -206,7 +211,12 @@ impl Transaction {
         let notes = desk.notes(&queue, &part.answers);
         let done = match prepared {
             None => Ok(AllDone::default()),
-            Some(prepared) => prepared.commit().await,
+            Some(prepared) => {
+                let at = Moment::now();
+                let done = prepared.commit().await;
+                desk.trace_store(StoreSpan::Commit, at, done.as_ref().err());
+                done
+            }
         };
         let reply = splice(desk, queue, Sources { elements, kept, answers: part.answers, notes, done }).await;
         if is_shown {

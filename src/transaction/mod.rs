@@ -18,6 +18,7 @@ mod queued_replies;
 mod splice;
 mod store;
 mod topics;
+mod traced;
 mod watching;
 
 use bytes::{BufMut, Bytes, BytesMut};

@@ -35,6 +35,7 @@ mod statements;
 mod structure;
 mod support;
 mod tables;
+mod traces;
 mod transactions;
 mod triggers;
 mod upstream;

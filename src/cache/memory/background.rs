@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::Memory;
-use super::loads::{Begun, Wish};
+use super::asking::{Begun, Wish};
 use super::waiting::LoadResult;
 use crate::cache::entry::Use;
 use crate::keys::MappingId;

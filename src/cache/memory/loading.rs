@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Memory;
-use super::loads::{Asking, Begun, Load, Wish};
+use super::asking::{Asking, Begun, Traced, Wish};
+use super::loads::Load;
 use super::overlay::{Dirty, laid_over, living};
 use super::waiting::LoadResult;
 use crate::cache::entry::Entry;
@@ -16,9 +17,11 @@ use crate::keys::MappingId;
 use crate::quota::{Asker, Places};
 use crate::record::Record;
 use crate::store::{StoreError, Urgency};
-use crate::telemetry::clock::Tick;
+use crate::telemetry::Traces;
+use crate::telemetry::clock::{Moment, Tick};
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::slow::{Slow, SlowKind};
+use crate::telemetry::traces::Loaded;
 
 impl Memory {
     /// The entry of `key`, loaded if need be. The load is begun, or joined, when this returns; the future only waits.
@@ -62,7 +65,9 @@ impl Memory {
         asker: Option<&mut Asker>,
     ) -> Result<Begun, StoreError> {
         let cached = self.source.known(id)?;
-        let asking = Asking { epoch: cached.epoch(), wish };
+        let command = asker.as_ref().and_then(|asker| asker.trace.clone());
+        let traced = Traced { command: command.as_ref(), traces: Some(&self.metrics.traces) };
+        let asking = Asking { epoch: cached.epoch(), wish, traced };
         let there = || self.entries.get(key).filter(|entry| self.is_usable(cached, entry, Tick::now()));
         let places = || asker.map_or_else(|| Ok(Places::default()), |asker| asker.admit(&cached.quota));
         let begun = self.flights.begin(key, asking, there, places);
@@ -102,6 +107,7 @@ impl Memory {
     async fn ask(&self, cached: &Cached, load: &Load) -> LoadResult {
         let _turn = self.source.store.may_begin(load.urgency()).await;
         let (started, begun) = (Tick::now(), Instant::now());
+        let traced = load.trace().map(|trace| (trace, Moment::now()));
         // What waits now and is saved meanwhile may or may not be in what the query reads.
         let waiting = self.overlay.of(load.key());
         self.source.store.is_of_interest(load.key());
@@ -119,6 +125,10 @@ impl Memory {
             error = result.as_ref().err().map(tracing::field::display),
             "a key was loaded"
         );
+        if let Some((trace, at)) = traced {
+            let (store, found) = (self.source.traced(cached, at, result.as_ref().err()), matches!(result, Ok(Some(_))));
+            trace.ended(&Loaded { store, sent: load.urgency().sent(), found });
+        }
         self.count_load(cached, &result, time);
         self.note_slow(cached, SlowKind::Load, load.key(), (time, result.as_ref().err()));
         let entry = |record| {
@@ -142,6 +152,11 @@ impl Memory {
     /// The record of a key with what waits over it, and below that what waited when the store was asked.
     pub(crate) fn lay_over(&self, key: &Bytes, waited: Option<Dirty>, record: Option<Record>) -> Option<Record> {
         self.overlay.over(key, laid_over(waited, record))
+    }
+
+    /// Where traces go.
+    pub(crate) fn traces(&self) -> &Arc<Traces> {
+        &self.metrics.traces
     }
 
     /// Remembers a load or write that was slow, and how it ended.

@@ -22,13 +22,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::asking::{Asking, Begun, Wish};
 use super::slot::{Shard, Slot, tidy};
 use super::waiting::{Flight, LoadResult, Predecessor, Turn, Waiter, given_up};
 use crate::cache::cause::Author;
-use crate::cache::entry::{Entry, Use};
+use crate::cache::entry::Entry;
 use crate::quota::{Places, Refused};
 use crate::store::Urgency;
 use crate::telemetry::planted::is_planted;
+use crate::telemetry::traces::{CommandTrace, LoadTrace};
 
 const SHARDS: usize = 64;
 
@@ -38,31 +40,6 @@ pub(super) struct Flights {
     shards: Vec<Mutex<Shard>>,
     /// Held while several keys queue for one write, so that two such writes queue everywhere in the same order.
     several: Mutex<()>,
-}
-
-/// A reader's part in a load.
-pub(super) enum Begun {
-    /// It was loaded in the meantime.
-    There(Arc<Entry>),
-    /// It is being loaded.
-    Joined(Waiter),
-}
-
-/// Who wants a load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// Somebody waits for it.
-    Asked,
-    /// Nobody has asked for it; the key was used last at this moment.
-    Background(Use),
-}
-
-/// What is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asking {
-    /// The epoch of the key's mapping.
-    pub(super) epoch: u64,
-    pub(super) wish: Wish,
 }
 
 /// The right to run a key's load, and perhaps to publish it.
@@ -93,6 +70,11 @@ impl Load {
     /// Whether somebody waits for it.
     pub(super) fn urgency(&self) -> &Arc<Urgency> {
         &self.flight.urgency
+    }
+
+    /// What of it is traced.
+    pub(super) fn trace(&self) -> Option<&LoadTrace> {
+        self.flight.trace.as_ref()
     }
 
     /// Waits for what comes before the load; what the last write left.
@@ -127,6 +109,8 @@ pub(crate) struct WriteTurn {
     pub(crate) before: Option<Arc<Entry>>,
     /// Who writes, where that is known.
     pub(crate) author: Option<Arc<Author>>,
+    /// What of its command is traced.
+    pub(crate) trace: Option<Arc<CommandTrace>>,
     has_ended: bool,
 }
 
@@ -212,7 +196,7 @@ impl Flights {
     pub(super) fn begin(
         &self,
         key: &Bytes,
-        Asking { epoch, wish }: Asking,
+        Asking { epoch, wish, traced }: Asking<'_>,
         there: impl FnOnce() -> Option<Arc<Entry>>,
         places: impl FnOnce() -> Result<Places, Refused>,
     ) -> Result<(Begun, Option<Load>), Refused> {
@@ -222,6 +206,9 @@ impl Flights {
             slot.hasten();
         }
         if let Some(flight) = slot.and_then(|slot| slot.flight.as_ref()).filter(|flight| flight.is_joinable(epoch)) {
+            if let (Some(command), Some(load)) = (traced.command, &flight.trace) {
+                load.followed_by(command);
+            }
             return Ok((Begun::Joined(flight.joined()), None));
         }
         let after = slot.and_then(Slot::after);
@@ -231,8 +218,9 @@ impl Flights {
         let places = places()?;
         // The key may be a slice of a client's buffer: the map must not pin that.
         let key = Bytes::copy_from_slice(key);
-        let urgency = if wish == Wish::Asked { Urgency::urgent() } else { Urgency::background() };
-        let (slot, flight) = (shard.entry(key.clone()).or_default(), Flight::new(urgency));
+        let trace = traced.begins();
+        let urgency = Urgency::of(wish == Wish::Asked, trace.is_some());
+        let (slot, flight) = (shard.entry(key.clone()).or_default(), Flight::new(urgency, trace));
         let (passed, waiter) = (slot.pass(), flight.joined());
         slot.flight = Some(flight.clone());
         Ok((Begun::Joined(waiter), Some(Load { key, flight, wish, after, passed, places })))
@@ -345,13 +333,23 @@ impl Flights {
             let after = slot.after();
             slot.turns.push_back(turn.clone());
             let (before, flights) = (forget(&key), self.clone());
-            return WriteTurn { before, key, turn, flights, after, load: None, author: None, has_ended: false };
+            return WriteTurn {
+                before,
+                key,
+                turn,
+                flights,
+                after,
+                load: None,
+                author: None,
+                trace: None,
+                has_ended: false,
+            };
         }
         slot.hasten();
         let (load, after) = (slot.pass(), slot.after());
         slot.turns.push_back(turn.clone());
         let (before, flights) = (forget(&key), self.clone());
-        WriteTurn { before, key, turn, flights, after, load, author: None, has_ended: false }
+        WriteTurn { before, key, turn, flights, after, load, author: None, trace: None, has_ended: false }
     }
 
     fn end(
@@ -400,6 +398,7 @@ mod tests {
 
     use super::{Asking, Begun, Flights, Load, LoadResult, Outcome, Places, Wish};
     use crate::cache::entry::Span;
+    use crate::cache::memory::asking::Traced;
     use crate::config;
     use crate::keys::MappingId;
     use crate::record::Record;
@@ -413,7 +412,8 @@ mod tests {
     }
 
     fn begin(flights: &Flights, epoch: u64) -> (Begun, Option<Load>) {
-        let (asking, places) = (Asking { epoch, wish: Wish::Asked }, || Ok(Places::default()));
+        let asking = Asking { epoch, wish: Wish::Asked, traced: Traced::default() };
+        let places = || Ok(Places::default());
         flights.begin(&Bytes::from_static(b"k"), asking, || None, places).expect("no limit")
     }
 

@@ -2,6 +2,7 @@
 //! overlay of deferred writes, and how far the change feed is trusted. Knows mappings and how a record is loaded; never
 //! how one is written or saved.
 
+mod asking;
 mod background;
 mod entries;
 mod feed;
@@ -28,10 +29,11 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
+use asking::Wish;
 use entries::Entries;
 use feed::Feed;
 use handover::Handover;
-use loads::{Flights, Outcome, Wish, WriteTurn};
+use loads::{Flights, Outcome, WriteTurn};
 use overlay::Overlay;
 use own_writes::OwnWrites;
 use refreshes::{OfMapping, Refreshes};

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::cache::entry::Entry;
 use crate::store::{StoreError, Urgency};
+use crate::telemetry::traces::LoadTrace;
 
 /// What a load ends with.
 pub type LoadResult = Result<Arc<Entry>, StoreError>;
@@ -21,6 +22,8 @@ pub(super) struct Flight {
     is_late: AtomicBool,
     /// Whether somebody waits for it.
     pub(super) urgency: Arc<Urgency>,
+    /// What of it is traced.
+    pub(super) trace: Option<LoadTrace>,
     done: watch::Sender<Option<LoadResult>>,
 }
 
@@ -86,9 +89,9 @@ pub(super) fn given_up() -> StoreError {
 }
 
 impl Flight {
-    pub(super) fn new(urgency: Arc<Urgency>) -> Arc<Self> {
+    pub(super) fn new(urgency: Arc<Urgency>, trace: Option<LoadTrace>) -> Arc<Self> {
         let (epoch, is_late, done) = (OnceLock::new(), AtomicBool::new(false), watch::Sender::new(None));
-        Arc::new(Self { epoch, is_late, urgency, done })
+        Arc::new(Self { epoch, is_late, urgency, trace, done })
     }
 
     /// Somebody waits for its result.
@@ -129,5 +132,8 @@ impl Flight {
             done.get_or_insert_with(result);
             is_first
         });
+        if let Some(trace) = &self.trace {
+            trace.is_over();
+        }
     }
 }

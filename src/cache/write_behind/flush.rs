@@ -24,11 +24,12 @@ use super::pace::{Next, Pace};
 use super::strands::Strand;
 use crate::cache::memory::order::Choice;
 use crate::cache::memory::overlay::{Rows, fields_of, left_of};
+use crate::cache::source::Cached;
 use crate::journal::{Entry, Held};
 use crate::keys::MappingId;
 use crate::record::Record;
 use crate::store::{FlushRow, Flushed, Mark, Plan, StoreError};
-use crate::telemetry::clock::Tick;
+use crate::telemetry::clock::{Moment, Tick};
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::slow::SlowKind;
 
@@ -228,11 +229,12 @@ impl WriteBehind {
         let (store, rows) = (&self.memory.source.store, &rows);
         let flush = |plan: Arc<Plan>| async move { store.flush(&plan, rows, mark).await };
         let flushing = self.memory.source.with_plan(cached, flush);
-        let began = Instant::now();
+        let (began, begun) = (Instant::now(), Moment::now());
         let flushed = self.answer(StoreError::Ambiguous, flushing).await;
         if let Some((key, _)) = pending.rows.first() {
             self.memory.note_slow(cached, SlowKind::Flush, key, (began.elapsed(), flushed.as_ref().err()));
         }
+        self.trace(cached, &pending.rows, begun, flushed.as_ref().err());
         self.metrics.flush_ended(Outcome::of(&flushed));
         match &flushed {
             Ok(_) => own_write.end(Tick::now()),
@@ -259,6 +261,15 @@ impl WriteBehind {
                 flusher.was_sent = was_sent || error != StoreError::Open;
                 Err(error)
             }
+        }
+    }
+
+    /// A statement that was to save these rows has ended.
+    fn trace(&self, cached: &Cached, rows: &Rows, begun: Moment, error: Option<&StoreError>) {
+        let traces = self.memory.traces();
+        if traces.are_on() {
+            let of = self.traced.take(rows.iter().map(|(key, _)| key));
+            traces.flushed(&self.memory.source.traced(cached, begun, error), rows.len(), of);
         }
     }
 

@@ -15,6 +15,7 @@ pub(super) mod journalling;
 pub(super) mod kept;
 pub(super) mod pace;
 pub(super) mod strands;
+mod traced;
 pub(super) mod under_way;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use expiry::Renewals;
 use inheritance::Inherited;
 use kept::Kept;
 use strands::Strands;
+use traced::TracedWrites;
 
 use super::memory::Memory;
 use super::source::COMPLAIN_EVERY;
@@ -55,6 +57,8 @@ pub(super) struct WriteBehind {
     /// The columns that the journal was told last, by mapping.
     remembered: Mutex<Option<Vec<(String, String)>>>,
     pub(super) metrics: Arc<WriteBehindMetrics>,
+    /// Which of the writes that wait are traced.
+    pub(super) traced: TracedWrites,
 }
 
 impl WriteBehind {
@@ -82,6 +86,7 @@ impl WriteBehind {
             renewals,
             remembered,
             metrics,
+            traced: TracedWrites::default(),
         }
     }
 

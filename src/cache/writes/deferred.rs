@@ -13,7 +13,8 @@ use crate::config::WriteMode;
 use crate::journal;
 use crate::record::{Change, Condition, Edit, Record, RowEdit, TtlChange, Write, Written};
 use crate::store::StoreError;
-use crate::telemetry::clock::Tick;
+use crate::telemetry::clock::{Moment, Tick};
+use crate::telemetry::traces::StoreSpan;
 
 /// Fields and what they become.
 type Changes = Vec<(Bytes, Change)>;
@@ -119,7 +120,7 @@ impl Writer {
         waiting.extend(expiry);
         let stored = match through.is_empty() {
             true => {
-                self.write_behind.journal_all(waiting).await?;
+                self.journal(cached, turn, waiting).await?;
                 before.clone()
             }
             false => {
@@ -131,6 +132,19 @@ impl Writer {
         let new = self.memory.overlay.over(turn.key(), stored);
         self.hasten(turn.key(), left).await;
         Ok(Written { old: before, new, applied: true, count: 0, tells_new: true })
+    }
+
+    /// Journals what waits.
+    async fn journal(&self, cached: &Cached, turn: &WriteTurn, waiting: Vec<Deferred>) -> Result<(), StoreError> {
+        let Some(trace) = &turn.trace else { return self.write_behind.journal_all(waiting).await };
+        let begun = Moment::now();
+        let journaled = self.write_behind.journal_all(waiting).await;
+        let part = self.memory.source.traced(cached, begun, journaled.as_ref().err());
+        trace.stored(StoreSpan::Journal, &part);
+        if let (Ok(()), Some(reference)) = (&journaled, trace.reference()) {
+            self.write_behind.traced.note(turn.key(), reference);
+        }
+        journaled
     }
 
     /// Writes some fields through, and journals the rest; the record as the store has it.
@@ -151,7 +165,7 @@ impl Writer {
         let partly = |error| {
             StoreError::Partly(format!("the fields that go through are stored, the deferred ones are not: {error}"))
         };
-        self.write_behind.journal_all(waiting).await.map_err(partly)?;
+        self.journal(cached, turn, waiting).await.map_err(partly)?;
         Ok(stored.new)
     }
 }

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use expire::Lasting;
 
-use super::cause::Author;
+use super::cause::By;
 use super::entry::Entry;
 use super::memory::Memory;
 use super::memory::loads::WriteTurn;
@@ -25,9 +25,10 @@ use super::write_behind::WriteBehind;
 use crate::keys::MappingId;
 use crate::record::{Edit, Record, RowEdit, TtlChange, Write, Written};
 use crate::store::{Plan, StoreError};
-use crate::telemetry::clock::Tick;
+use crate::telemetry::clock::{Moment, Tick};
 use crate::telemetry::metrics::{CacheMetrics, Outcome};
 use crate::telemetry::slow::SlowKind;
+use crate::telemetry::traces::StoreSpan;
 
 /// The result of a write.
 pub type WriteResult = Result<Written, StoreError>;
@@ -67,10 +68,10 @@ impl Writer {
         id: MappingId,
         key: &Bytes,
         write: &Write,
-        author: Arc<Author>,
+        by: By,
     ) -> impl Future<Output = WriteResult> + use<> {
         let mut turn = self.memory.queue_one(key);
-        turn.author = Some(author);
+        (turn.author, turn.trace) = (Some(by.author), by.trace);
         let (writer, write) = (self.clone(), write.clone());
         let task = self.runtime.spawn(async move {
             writer.memory.handover.opened().await;
@@ -140,6 +141,7 @@ impl Writer {
     /// The statement of one write, and its record with what waits over it.
     async fn store_write(&self, cached: &Cached, turn: &WriteTurn, edit: RowEdit<'_>) -> WriteResult {
         let (started, memory) = (Instant::now(), &self.memory);
+        let begun = turn.trace.is_some().then(Moment::now);
         let row = RowEdit { lives: memory.overlay.lives(turn.key()).unwrap_or(false), ..edit };
         let own_write = memory.own_writes.begin(vec![turn.key().clone()]);
         let (store, origin, key) = (&memory.source.store, &own_write.text(), turn.key());
@@ -159,6 +161,9 @@ impl Writer {
         }
         memory.own_writes.end(own_write, Tick::now());
         let time = started.elapsed();
+        if let (Some(trace), Some(begun)) = (&turn.trace, begun) {
+            trace.stored(StoreSpan::Write, &memory.source.traced(cached, begun, result.as_ref().err()));
+        }
         self.metrics.written(Outcome::of(&result), time);
         memory.note_slow(cached, SlowKind::Write, turn.key(), (time, result.as_ref().err()));
         if let Err(

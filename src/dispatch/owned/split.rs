@@ -156,8 +156,8 @@ impl Call<'_> {
             owned.metrics.invalidated("command");
             return Begun::Now(was_there(owned.cache.invalidate(key, Cause::Command("DEL"))));
         }
-        let author = self.session.author("DEL");
-        let deleting = owned.cache.write(mapping, &Bytes::copy_from_slice(key), &Write::delete(), author);
+        let by = self.session.writer("DEL");
+        let deleting = owned.cache.write(mapping, &Bytes::copy_from_slice(key), &Write::delete(), by);
         let part = Box::pin(async move { deleting.await.map(|written| was_there(written.old.is_some())) });
         Begun::Later(Coming { mapping, part })
     }

@@ -35,8 +35,8 @@ impl Call<'_> {
     fn write_through(&mut self, key: OwnedKey, write: Write) -> Flow {
         let (owned, metrics) = (self.services.owned.clone(), self.services.metrics.clone());
         let proto = self.session.proto();
-        let (text, author) = (Bytes::copy_from_slice(self.request.arg(key.at)), self.session.author(&key.spec.name));
-        let writing = owned.cache.write(key.mapping, &text, &write, author);
+        let (text, by) = (Bytes::copy_from_slice(self.request.arg(key.at)), self.session.writer(&key.spec.name));
+        let writing = owned.cache.write(key.mapping, &text, &write, by);
         Flow::Later(Box::pin(async move {
             let mut out = BytesMut::new();
             let written = writing.await;

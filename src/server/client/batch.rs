@@ -14,6 +14,8 @@ pub(super) struct Gathered {
     reads: bool,
     /// The client's own connection, if they go there for its transaction.
     own: Option<Lane>,
+    /// The commands in it that are traced in any case.
+    pub(super) sampled: Vec<&'static str>,
 }
 
 impl Gathered {

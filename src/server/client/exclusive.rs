@@ -26,7 +26,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             _ => None,
         };
         let begun = self.session.begun;
+        let traced = if self.services.policy.traces { self.trace_exclusive(&exclusive) } else { None };
         self.exclusive(exclusive).await?;
+        if let Some(traced) = traced {
+            traced.answered();
+            self.session.account.trace.close();
+        }
         if let Some(family) = family {
             self.services.metrics.clients.times.answered(RouteLabel::Pinned, family, begun);
         }

@@ -143,10 +143,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.show_taken(length, &route);
         }
         let is_skipped = self.begin_reply(&route, self.scanner.spans().len());
-        if self.services.policy.audits && matches!(route, Route::PassThrough(_) | Route::Unanswered) {
-            let at = self.batch.length();
-            let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
-            self.services.note_passed(&self.session, &request, &route);
+        if self.services.policy.is_followed && matches!(route, Route::PassThrough(_) | Route::Unanswered) {
+            self.follow_passed(length, &route);
         }
         match route {
             // What is long to send, or more than the upstream takes, goes where nobody waits behind it.
@@ -163,6 +161,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) fn sample_passed(&mut self, length: usize) {
         if self.session.passed.is_due(self.session.tally.total) {
             self.count_passed(length);
+        }
+    }
+
+    /// Notes a request that goes to the upstream as it is, and decides whether it is traced.
+    #[cold]
+    fn follow_passed(&mut self, length: usize, route: &Route) {
+        let at = self.batch.length();
+        let request = Request::new(&self.connection.incoming[at..at + length], self.scanner.spans());
+        self.services.note_passed(&self.session, &request, route);
+        if length < LONG && self.services.samples_passed() {
+            self.batch.sampled.push(self.session.spec.map_or("unknown", |spec| spec.name.as_str()));
         }
     }
 
@@ -238,6 +247,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 }
                 self.session.tally.add(RouteLabel::Passthrough, Outcome::Ok, u64::from(requests) - 1);
                 self.services.charge(&mut self.session, u64::from(requests) - 1);
+                if self.services.samples_passed() {
+                    self.batch.sampled.push("exec");
+                }
                 self.gather(length, false, Expect::Replies(requests), false)
             }
             Ahead::Unfinished => Next::ReadSoon,
@@ -335,8 +347,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             None => {}
             Some((batch, None)) => {
                 let length = batch.bytes.len();
+                if self.services.policy.traces {
+                    self.trace_batch(batch.asked.len());
+                }
                 let ticket = self.session.submit(&self.services.upstream, batch);
                 let under_way = self.services.timed.passed.take().since(self.session.begun);
+                let under_way = under_way.traced(self.session.account.trace.take());
                 self.connection.replies.timed_batch(ticket, length, under_way);
             }
             Some((batch, Some(own))) => self.send_queued(batch, &own),
@@ -371,10 +387,12 @@ pub(super) fn answer(
         timed.answered.add(1);
         return Next::Read;
     }
-    let under_way = timed.answered.one().since(session.begun);
+    if let Flow::Exclusive(exclusive) = flow {
+        return Next::Exclusive(exclusive);
+    }
+    let under_way = timed.answered.one().since(session.begun).traced(session.account.trace.take());
     match flow {
-        Flow::Answered => Next::Read,
-        Flow::Exclusive(exclusive) => Next::Exclusive(exclusive),
+        Flow::Answered | Flow::Exclusive(_) => Next::Read,
         Flow::Upstream(ticket) => {
             replies.timed_batch(ticket, request.raw().len(), under_way);
             Next::Read

@@ -32,6 +32,7 @@ mod replies;
 mod resubscribe;
 mod revoke;
 mod streaming;
+mod traced;
 mod tracking;
 mod transaction;
 mod transfer;

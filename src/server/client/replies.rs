@@ -13,6 +13,7 @@ use crate::dispatch::LaterReply;
 use crate::resp::pieces::Pieces;
 use crate::telemetry::clock::{Moment, Tick};
 use crate::telemetry::metrics::{ClientMetrics, Under, UnderWay};
+use crate::telemetry::traces::TraceEnd;
 use crate::transaction::{refuses, summary};
 use crate::upstream::{Chunk, Ticket};
 
@@ -22,7 +23,7 @@ enum Owed {
     /// The replies to a batch, and the bytes of its requests.
     Batch(Ticket, usize, UnderWay),
     /// The same for commands of a transaction.
-    Queued(Ticket, usize, Forwarded),
+    Queued(Ticket, usize, Forwarded, Option<TraceEnd>),
     /// A reply that is being made, and the bytes that this takes.
     Later(LaterReply, usize, UnderWay),
     /// A reply that is being made and will be dropped.
@@ -153,20 +154,27 @@ impl Replies {
             (true, false) => (Forwarded::One(BytesMut::new()), false),
             (true, true) => (Forwarded::Nothing(BytesMut::new()), false),
         };
-        self.give(ticket, length, muted, |ticket, length| Owed::Queued(ticket, length, forwarded));
+        self.give(ticket, length, muted, |ticket, length| Owed::Queued(ticket, length, forwarded, None));
+    }
+
+    /// The last that was given is traced, perhaps.
+    pub(super) fn last_is_traced(&mut self, traced: Option<TraceEnd>) {
+        if let Some(Owed::Queued(.., end)) = self.owed.back_mut() {
+            *end = traced;
+        }
     }
 
     /// The same, and their replies are dropped.
     pub(super) fn silent(&mut self, ticket: Ticket, length: usize) {
         let forwarded = Forwarded::Nothing(BytesMut::new());
-        self.give(ticket, length, false, |ticket, length| Owed::Queued(ticket, length, forwarded));
+        self.give(ticket, length, false, |ticket, length| Owed::Queued(ticket, length, forwarded, None));
     }
 
     /// A WATCH of `length` bytes has been given to the connection of a transaction. It counts where nobody sees its
     /// reply.
     pub(super) fn watch(&mut self, ticket: Ticket, length: usize) {
         self.has_watched |= self.muted;
-        self.give(ticket, length, self.muted, |ticket, length| Owed::Queued(ticket, length, Forwarded::Watch));
+        self.give(ticket, length, self.muted, |ticket, length| Owed::Queued(ticket, length, Forwarded::Watch, None));
     }
 
     fn give(&mut self, mut ticket: Ticket, length: usize, muted: bool, owed: impl FnOnce(Ticket, usize) -> Owed) {
@@ -265,12 +273,14 @@ impl Replies {
             return Poll::Ready(Ok(Front::GoesOn));
         };
         if let Some(Chunk::Reply(bytes) | Chunk::Push(bytes)) = ready!(ticket.poll_chunk(cx))? {
+            under_way.saw(&bytes);
             self.out.append(bytes);
             return Poll::Ready(Ok(Front::GoesOn));
         }
         if let Some(metrics) = &self.metrics {
             metrics.times.ended(under_way);
         }
+        under_way.end_trace();
         self.under_way -= *length;
         self.was_bulky |= ticket.is_bulky();
         // Behind a later reply of the upstream's it could not be told from what came before that.
@@ -281,7 +291,7 @@ impl Replies {
     }
 
     fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<Result<Front, Stopped>> {
-        let Some(Owed::Queued(ticket, length, forwarded)) = self.owed.front_mut() else {
+        let Some(Owed::Queued(ticket, length, forwarded, traced)) = self.owed.front_mut() else {
             return Poll::Ready(Ok(Front::GoesOn));
         };
         match (ready!(ticket.poll_chunk(cx))?, forwarded) {
@@ -296,6 +306,7 @@ impl Replies {
             }
             (Some(Chunk::Reply(bytes)), Forwarded::One(all) | Forwarded::Nothing(all)) => all.extend_from_slice(&bytes),
             (None, forwarded) => {
+                traced.take().into_iter().for_each(TraceEnd::answered);
                 self.under_way -= *length;
                 let forwarded = std::mem::replace(forwarded, Forwarded::Each);
                 self.end_queued(&forwarded);
@@ -325,6 +336,8 @@ impl Replies {
         if let Some(metrics) = &self.metrics {
             metrics.times.ended(under_way);
         }
+        under_way.saw(reply.iter().next().unwrap_or_default());
+        under_way.end_trace();
         let cost = *cost;
         self.under_way -= cost;
         self.answering -= cost;

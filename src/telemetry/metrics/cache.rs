@@ -12,8 +12,8 @@ use super::durations::Durations;
 use super::labels::{MappingLabel, Outcome, OutcomeLabel};
 use super::limits::LimitMetrics;
 use super::register::Register;
-use crate::telemetry::TopKeys;
 use crate::telemetry::slow::SlowLog;
+use crate::telemetry::{TopKeys, Traces};
 
 /// Of one cache. Deferred writes have [`super::WriteBehindMetrics`].
 #[derive(Debug)]
@@ -39,11 +39,13 @@ pub struct CacheMetrics {
     pub top: TopKeys,
     pub slow: Arc<SlowLog>,
     pub limits: LimitMetrics,
+    pub traces: Arc<Traces>,
 }
 
 impl CacheMetrics {
-    pub(super) fn register(r: &mut Register) -> Self {
+    pub(super) fn register(r: &mut Register, traces: Arc<Traces>) -> Self {
         Self {
+            traces,
             entries: r.gauge("cache_entries", "Cached keys in memory, absent ones included"),
             bytes: r.gauge("cache_bytes", "Memory of cached records, in bytes"),
             load_seconds: r.seconds("load_seconds", "Time from a load's start to its record, in seconds"),

@@ -12,6 +12,7 @@ use super::commands::{ROUTES, RouteLabel};
 use super::durations::Durations;
 use super::register::Register;
 use crate::telemetry::clock::Moment;
+use crate::telemetry::traces::TraceEnd;
 
 /// Labels of `hearthside_command_seconds`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -80,6 +81,32 @@ impl CommandTimes {
 pub struct UnderWay {
     begun: Moment,
     under: Under,
+    /// They are traced.
+    traced: Option<TraceEnd>,
+}
+
+impl UnderWay {
+    /// The same commands, which are traced, perhaps.
+    #[must_use]
+    pub fn traced(self, traced: Option<TraceEnd>) -> Self {
+        Self { traced, ..self }
+    }
+
+    /// Their reply begins like this.
+    #[inline]
+    pub fn saw(&mut self, reply: &[u8]) {
+        if let Some(traced) = &mut self.traced {
+            traced.saw(reply);
+        }
+    }
+
+    /// They have been answered.
+    #[inline]
+    pub fn end_trace(&mut self) {
+        if let Some(traced) = self.traced.take() {
+            traced.answered();
+        }
+    }
 }
 
 /// How many of which.
@@ -95,10 +122,20 @@ pub enum Under {
 }
 
 impl Under {
+    /// How many commands.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        match self {
+            Self::Nothing => 0,
+            Self::One(_, n) => *n,
+            Self::Several(several) => several.iter().map(|(_, n)| n).sum(),
+        }
+    }
+
     /// These have been under way since then.
     #[must_use]
     pub const fn since(self, begun: Moment) -> UnderWay {
-        UnderWay { begun, under: self }
+        UnderWay { begun, under: self, traced: None }
     }
 }
 
@@ -132,6 +169,11 @@ impl Timing {
     #[inline]
     pub fn add(&self, n: u32) {
         self.run.set(self.run.get() + n);
+    }
+
+    /// Something has been counted since it was last taken.
+    pub fn is_counting(&self) -> bool {
+        self.run.get() > 0 || !self.used.borrow().is_empty()
     }
 
     /// One command, of those that are counted now.

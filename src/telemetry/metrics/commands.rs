@@ -25,9 +25,11 @@ pub enum RouteLabel {
     Refused,
 }
 
-impl EncodeLabelValue for RouteLabel {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        encoder.write_str(match self {
+impl RouteLabel {
+    /// One word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Local => "local",
             Self::Definition => "definition",
             Self::Cache => "cache",
@@ -36,7 +38,13 @@ impl EncodeLabelValue for RouteLabel {
             Self::Pinned => "pinned",
             Self::Split => "split",
             Self::Refused => "refused",
-        })
+        }
+    }
+}
+
+impl EncodeLabelValue for RouteLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.name())
     }
 }
 
@@ -115,6 +123,13 @@ impl Tally {
         self.counts[route as usize][outcome as usize] += n;
         self.total += n;
         self.used |= 1 << (route as usize * OUTCOMES.len() + outcome as usize);
+    }
+
+    /// True when more commands of this route have ended like this than `before`.
+    #[must_use]
+    pub fn has_more(&self, before: &Self, route: RouteLabel, outcome: Outcome) -> bool {
+        let count = |tally: &Self| tally.counts[route as usize][outcome as usize];
+        count(self) > count(before)
     }
 
     /// Adds everything to `commands` and begins at zero again.

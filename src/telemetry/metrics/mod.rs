@@ -26,6 +26,7 @@ mod register;
 mod servers;
 mod store;
 mod text;
+mod traces;
 mod upstream;
 mod write_behind;
 
@@ -55,12 +56,13 @@ pub use panics::PanicMetrics;
 pub use servers::{CircuitMetric, ServerMetric};
 pub use store::{StoreMetrics, TurnsMetric};
 pub use text::Format;
+pub use traces::TraceMetrics;
 pub use upstream::{HubMetrics, PinnedMetrics, UpstreamMetrics};
 pub use write_behind::WriteBehindMetrics;
 
 use register::Register;
 
-use super::Audit;
+use super::{Audit, Traces};
 
 /// The process's metrics; each part of the program is given its own.
 #[derive(Debug)]
@@ -81,12 +83,14 @@ pub struct Metrics {
     pub app: Arc<AppMetrics>,
     pub panics: Arc<PanicMetrics>,
     pub audit: Arc<Audit>,
+    pub traces: Arc<Traces>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut r = Register::default();
         let audit = Arc::new(Audit::new(AuditMetrics::register(&mut r)));
+        let traces = Arc::new(Traces::new(TraceMetrics::register(&mut r)));
         process::register(&mut r);
         Self {
             commands: Commands::register(&mut r),
@@ -94,7 +98,7 @@ impl Default for Metrics {
             owned: Arc::new(OwnedMetrics::register(&mut r)),
             mappings: Arc::new(MappingMetrics::register(&mut r)),
             definitions: Arc::new(DefinitionMetrics::register(&mut r)),
-            cache: Arc::new(CacheMetrics::register(&mut r)),
+            cache: Arc::new(CacheMetrics::register(&mut r, traces.clone())),
             write_behind: Arc::new(WriteBehindMetrics::register(&mut r, audit.clone())),
             store: Arc::new(StoreMetrics::register(&mut r)),
             journal: Arc::new(JournalMetrics::register(&mut r)),
@@ -103,6 +107,7 @@ impl Default for Metrics {
             app: Arc::new(AppMetrics::register(&mut r)),
             panics: Arc::new(PanicMetrics::register(&mut r)),
             audit,
+            traces,
             registry: r.into_registry(),
         }
     }

@@ -145,6 +145,14 @@ impl Endpoint {
         self.node.clone().or_else(its).unwrap_or_default()
     }
 
+    /// Where it is, for traces: `host:port`, or the path of its socket.
+    pub(super) fn place(&self) -> String {
+        match self.host() {
+            host if host.name.is_empty() => self.shown().trim_start_matches("unix://").to_owned(),
+            host => host.to_string(),
+        }
+    }
+
     /// Where it is, for logs.
     pub(super) fn shown(&self) -> String {
         let its = || self.location.target().map_or_else(|why| why.to_string(), |target| target.name());

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use super::client_window::ClientWindow;
 use super::lane_waker::{LaneWaker, wake};
 use crate::telemetry::client_memory::Holding;
+use crate::telemetry::traces::CurrentTrace;
 
 /// What a client holds is reported to other threads from so many bytes on, and whenever it has changed by as many.
 const REPORTED_FROM: usize = 4096;
@@ -55,6 +56,8 @@ pub struct Account {
     lane_wakers: RefCell<Vec<Rc<LaneWaker>>>,
     /// The task of its own connection, which waits until it has taken something.
     reader: RefCell<Option<Waker>>,
+    /// What is traced of its command that is taken now.
+    pub trace: CurrentTrace,
 }
 
 impl Default for Account {
@@ -73,6 +76,7 @@ impl Default for Account {
             window: ClientWindow::default(),
             lane_wakers: RefCell::default(),
             reader: RefCell::default(),
+            trace: CurrentTrace::default(),
         }
     }
 }

@@ -163,6 +163,7 @@ impl Connection {
 
     pub(super) fn give(&mut self, mut flight: Flight) {
         flight.offset = self.given;
+        flight.goes_to(|| self.endpoint.place());
         flight.write_to(&mut self.out);
         self.given = self.written + self.out.len() as u64;
         flight.answer_lost();

@@ -11,6 +11,7 @@ use super::batch::{Asked, Batch, Expect, Loss};
 use super::lane_ticket::{Broken, Chunk, Delivery};
 use crate::errors;
 use crate::resp::encode;
+use crate::telemetry::traces::UpstreamPart;
 
 /// A batch between its client and the upstream.
 #[derive(Debug)]
@@ -39,12 +40,16 @@ pub(crate) struct Flight {
     pub(super) is_partial: bool,
     /// Some replies of the front unit have come, and not all.
     is_begun: bool,
+    /// What of it is traced.
+    traced: Option<Box<UpstreamPart>>,
 }
 
 impl Flight {
     pub(super) fn new(batch: Batch, delivery: Delivery) -> Self {
         let cost = batch.bytes.len() + batch.asked.capacity() * size_of::<Asked>() + size_of::<Self>();
-        let charge = Charge::new(delivery.account(), cost);
+        let account = delivery.account();
+        let traced = account.trace.upstream_part();
+        let charge = Charge::new(account, cost);
         Self {
             bytes: batch.bytes,
             asked: batch.asked,
@@ -61,6 +66,15 @@ impl Flight {
             expected: 0,
             is_partial: false,
             is_begun: false,
+            traced,
+        }
+    }
+
+    /// It is traced, and goes to this server now.
+    #[inline]
+    pub(super) fn goes_to(&mut self, server: impl FnOnce() -> String) {
+        if let Some(traced) = &mut self.traced {
+            traced.sent(server());
         }
     }
 

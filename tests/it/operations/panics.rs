@@ -2,6 +2,7 @@
 //! (`src/telemetry/planted.rs`).
 
 use crate::support::admin::{metric, request};
+use crate::support::collector::Collector;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
@@ -295,4 +296,14 @@ fn a_journal_whose_writer_has_ended_takes_nothing_and_says_so() {
     let sidecar = builder("").start();
     assert_eq!(sidecar.wire().ask("HSET a:1 seen 6"), ":0\r\n");
     until("it is saved", || postgres.sql("SELECT seen FROM a WHERE id = 1") == "6");
+}
+
+#[test]
+fn traces_that_meet_a_bug_are_exported_again() {
+    let ((redis, postgres), collector) = (place(), Collector::start());
+    let builder = with_bug(&redis, &postgres, "panic-of-traces").set("TRACES__ENDPOINT", collector.url());
+    let sidecar = builder.set("TRACES__SAMPLE", "1").migrated().start();
+    until("it has met the bug", || panics(&sidecar, "traces") == 1.0);
+    sidecar.wire().ask("STRLEN a");
+    collector.wait_for(1, "STRLEN");
 }

@@ -53,7 +53,7 @@ fn defaults_of(row: &[String]) -> Vec<(String, String)> {
 }
 
 fn as_toml(shown: &str) -> String {
-    match shown.parse::<u64>().is_ok() || shown.parse::<bool>().is_ok() || shown.starts_with('[') {
+    match shown.parse::<f64>().is_ok() || shown.parse::<bool>().is_ok() || shown.starts_with('[') {
         true => shown.to_owned(),
         false => format!("\"{shown}\""),
     }

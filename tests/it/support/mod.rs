@@ -5,6 +5,7 @@ pub mod admin;
 pub mod browser;
 pub mod certificates;
 pub mod clusters;
+pub mod collector;
 pub mod nodes;
 pub mod pgbouncer;
 mod ports;

@@ -16,6 +16,9 @@ pub const NEEDS_A_RESTART: &str = "this setting is changed by a restart only; it
 /// A bug that is planted (`src/telemetry/planted.rs`).
 pub const PANICKED: &str = "{} ended in a panic, which is a bug: please report it, with the lines before this one. {}";
 
+pub const COLLECTOR_AWAY: &str =
+    "the collector of traces takes no spans; they are lost until it does (traces.endpoint)";
+
 // Clients.
 pub const SUBSCRIPTION_REFUSED: &str = "the upstream refuses a shared subscription";
 pub const NO_ROOM: &str = "a newcomer is refused: the limit is reached";

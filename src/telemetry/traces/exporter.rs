@@ -1,0 +1,138 @@
+//! The task that gives spans to the collector, many at a time. What it does not take is lost and counted, and one line
+//! in the log says so, and one when it takes spans again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry_sdk::trace::SpanData;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::collector::Collector;
+use crate::telemetry::metrics::TraceMetrics;
+
+/// Most spans of one request, and how long the first of them waits for others.
+const MOST: usize = 512;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What the task is to do.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Go on with this collector, or none.
+    Use(Option<Box<Collector>>),
+    /// Say that everything before has been given to the collector.
+    Flush(oneshot::Sender<()>),
+}
+
+#[derive(Debug)]
+pub(super) struct Exporter {
+    spans: mpsc::Receiver<SpanData>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    collector: Option<Box<Collector>>,
+    /// What goes next, and when.
+    batch: Vec<SpanData>,
+    due: Option<Instant>,
+    /// Spans that were lost since the collector last took some.
+    lost: u64,
+    metrics: Arc<TraceMetrics>,
+}
+
+impl Exporter {
+    pub(super) const fn new(
+        spans: mpsc::Receiver<SpanData>,
+        orders: mpsc::UnboundedReceiver<Order>,
+        metrics: Arc<TraceMetrics>,
+    ) -> Self {
+        Self { spans, orders, collector: None, batch: Vec::new(), due: None, lost: 0, metrics }
+    }
+
+    /// Works until nobody gives orders any more.
+    pub(super) async fn run(&mut self) {
+        loop {
+            let room = MOST - self.batch.len();
+            tokio::select! {
+                biased;
+                order = self.orders.recv() => match order {
+                    Some(order) => self.follow(order).await,
+                    None => return,
+                },
+                count = self.spans.recv_many(&mut self.batch, room), if room > 0 => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.due.get_or_insert_with(|| Instant::now() + PAUSE);
+                }
+                () = until(self.due.filter(|_| room > 0)), if !self.batch.is_empty() => drop(self.send().await),
+            }
+        }
+    }
+
+    async fn follow(&mut self, order: Order) {
+        match order {
+            Order::Use(collector) => {
+                // Those before it are the other one's.
+                self.drain().await;
+                (self.collector, self.lost) = (collector, 0);
+                if let Some(collector) = &self.collector {
+                    tracing::info!(collector = collector.url, "spans of commands are given to a collector of traces");
+                }
+            }
+            Order::Flush(done) => {
+                self.drain().await;
+                // Whoever asked may have gone.
+                let _gone = done.send(());
+            }
+        }
+    }
+
+    /// Gives the collector everything that waits, as long as it takes it.
+    async fn drain(&mut self) {
+        while !self.batch.is_empty() || !self.spans.is_empty() {
+            while self.batch.len() < MOST
+                && let Ok(span) = self.spans.try_recv()
+            {
+                self.batch.push(span);
+            }
+            if !self.send().await {
+                return;
+            }
+        }
+    }
+
+    /// Gives the collector the next ones; false where it does not take them.
+    async fn send(&mut self) -> bool {
+        self.due = None;
+        let spans = std::mem::take(&mut self.batch);
+        let count = spans.len() as u64;
+        let Some(collector) = &self.collector else { return true };
+        match collector.take(spans).await {
+            Ok(()) => {
+                self.metrics.exported.inc_by(count);
+                let lost = std::mem::take(&mut self.lost);
+                if lost > 0 {
+                    tracing::info!(collector = collector.url, lost, "the collector of traces takes spans again");
+                }
+                true
+            }
+            Err(error) => {
+                self.metrics.dropped("collector").inc_by(count);
+                if self.lost == 0 {
+                    tracing::warn!(
+                        collector = collector.url,
+                        error,
+                        "the collector of traces takes no spans; they are lost until it does (traces.endpoint)"
+                    );
+                }
+                self.lost += count;
+                false
+            }
+        }
+    }
+}
+
+/// At once where no moment is given.
+async fn until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
+    }
+}
