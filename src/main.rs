@@ -1,12 +1,13 @@
 //! The command line. Exit codes: 0 done, 1 something that was needed could not be had, 2 faulty configuration or usage.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
-use hearthside::app::{self, Asks, Failure, Question, Reading};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use hearthside::app::{self, Asks, Failure, Passed, Question, Reading};
 use hearthside::config::{Feed, Loaded, default_file, load};
 use hearthside::journal::{Clearing, Journal, JournalError};
 use hearthside::mapping::Mappings;
@@ -81,6 +82,14 @@ enum Command {
     Clients(Look),
     /// Show the warnings, errors and recoveries of a running sidecar
     Events(Look),
+    /// Print the manual page
+    Man {
+        /// Write the manual pages of this and of every command into a folder
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
+    /// Print what completes command lines in a shell
+    Completions { shell: Shell },
 }
 
 /// How it is shown.
@@ -164,6 +173,15 @@ impl Aside {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    match &arguments.command {
+        Some(Command::Man { folder }) => return man(folder.as_deref()),
+        Some(Command::Completions { shell }) => return completions(*shell),
+        _ => {}
+    }
+    let passed = match Passed::from_environment() {
+        Ok(passed) => passed,
+        Err(error) => return say(&format!("LISTEN_FDS: {error}"), 1),
+    };
     // A file that is there now must be there at a reload.
     let file = arguments.config.or_else(default_file);
     let mut loaded = load(file.as_deref(), std::env::vars_os());
@@ -176,13 +194,19 @@ fn main() -> ExitCode {
             Err(error) => return say(&format!("no runtime: {error}"), 1),
         };
     let reread = || load(file.as_deref(), std::env::vars_os());
-    let code = runtime.block_on(execute(arguments.command.unwrap_or(Command::Run), loaded, reading, reread));
+    let code = runtime.block_on(execute(arguments.command.unwrap_or(Command::Run), loaded, reading, reread, passed));
     // A load that is still running is not waited for: nobody is left to read it.
     runtime.shutdown_background();
     code
 }
 
-async fn execute(command: Command, mut loaded: Loaded, reading: Reading, reread: impl Fn() -> Loaded) -> ExitCode {
+async fn execute(
+    command: Command,
+    mut loaded: Loaded,
+    reading: Reading,
+    reread: impl Fn() -> Loaded,
+    passed: Passed,
+) -> ExitCode {
     let asks = match command {
         Command::Check { connect: true } => Some(Asks::Everybody),
         Command::Check { connect: false } => Some(Asks::Nobody),
@@ -223,8 +247,10 @@ async fn execute(command: Command, mut loaded: Loaded, reading: Reading, reread:
         | Command::Top { .. }
         | Command::Slowlog(_)
         | Command::Clients(_)
-        | Command::Events(_) => ExitCode::SUCCESS,
-        Command::Run => match app::run(reading, reread).await {
+        | Command::Events(_)
+        | Command::Man { .. }
+        | Command::Completions { .. } => ExitCode::SUCCESS,
+        Command::Run => match app::run(reading, reread, passed).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(Failure::Faults(faults)) => {
                 faults.into_iter().for_each(|fault| loaded.faults.add(fault.path, fault.message));
@@ -233,6 +259,24 @@ async fn execute(command: Command, mut loaded: Loaded, reading: Reading, reread:
             Err(failure) => say(&failure.to_string(), 1),
         },
     }
+}
+
+fn man(folder: Option<&Path>) -> ExitCode {
+    let mut text = Vec::new();
+    let written = match folder {
+        Some(folder) => clap_mangen::generate_to(Arguments::command(), folder),
+        None => clap_mangen::Man::new(Arguments::command()).render(&mut text),
+    };
+    match written {
+        Ok(()) => print(&String::from_utf8_lossy(&text)),
+        Err(error) => say(&format!("the manual pages cannot be written: {error}"), 1),
+    }
+}
+
+fn completions(shell: Shell) -> ExitCode {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "hearthside", &mut text);
+    print(&String::from_utf8_lossy(&text))
 }
 
 async fn migrate(loaded: &Loaded, demo: bool) -> ExitCode {

@@ -22,7 +22,7 @@ const QUIET: u64 = 60_000;
 #[derive(Debug)]
 pub struct Names {
     hosts: Vec<String>,
-    logged: [LogThrottle; 3],
+    logged: [LogThrottle; 4],
 }
 
 /// Why a request is refused.
@@ -34,6 +34,8 @@ pub(super) enum Foreign {
     Host,
     /// It does not show the token.
     Token,
+    /// It comes from another machine, and there is no token to show.
+    Elsewhere,
 }
 
 impl Names {
@@ -41,7 +43,7 @@ impl Names {
     #[must_use]
     pub fn new(hosts: &[String], listen: &str) -> Self {
         let hosts = hosts.iter().map(String::as_str).chain([host_of(listen)]).filter(|host| !host.is_empty());
-        Self { hosts: hosts.map(str::to_ascii_lowercase).collect(), logged: [const { LogThrottle::every(QUIET) }; 3] }
+        Self { hosts: hosts.map(str::to_ascii_lowercase).collect(), logged: [const { LogThrottle::every(QUIET) }; 4] }
     }
 
     fn know(&self, authority: &str) -> bool {
@@ -81,6 +83,11 @@ impl Names {
                 header::HOST,
             ),
             Foreign::Token => ("token", "send 'Authorization: Bearer <text of admin.token_file>'", header::HOST),
+            Foreign::Elsewhere => (
+                "elsewhere",
+                "from another machine only the probes and /metrics are answered until admin.token_file is set",
+                header::HOST,
+            ),
         };
         admin.metrics.admin.refused(reason);
         if let Some(unlogged) = self.logged[why as usize].due() {
@@ -99,6 +106,12 @@ impl Names {
         audit::refused(admin, request, status.as_u16());
         (status, format!("{text}\n")).into_response()
     }
+}
+
+/// Whether it comes from a loopback address: of this machine, or of this container or pod.
+pub(super) fn is_from_here(request: &Request) -> bool {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback())
 }
 
 /// The values of a header; one that is no text is foreign to everything.

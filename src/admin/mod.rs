@@ -33,6 +33,9 @@ use crate::inspect::History;
 use crate::telemetry::metrics::Format;
 use crate::telemetry::{LastingPart, Metrics, caught};
 
+/// What is told to the network without a token, beside the probes: names of mappings and counts, no key and no value.
+const METRICS: &str = "/metrics";
+
 /// What the handlers need.
 #[derive(Clone, Debug)]
 pub struct Admin {
@@ -76,7 +79,8 @@ pub async fn serve(listener: TcpListener, admin: Admin) {
 /// What stands before a token; its case does not matter.
 const BEARER: &[u8] = b"Bearer ";
 
-/// Lets a request through that shows the token, if there is one.
+/// Lets a request through that shows the token. Where there is none, requests from this machine come through, and from
+/// elsewhere those for metrics.
 /// Source: <https://www.rfc-editor.org/rfc/rfc6750#section-2.1>
 async fn authorized(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| {
@@ -87,6 +91,9 @@ async fn authorized(State(admin): State<Admin>, request: Request, next: Next) ->
         Some(token) if !shown.is_some_and(|shown| token.is(shown)) => {
             let asks = [(header::WWW_AUTHENTICATE, "Bearer")];
             (asks, admin.names.refuse(&admin, Foreign::Token, &request)).into_response()
+        }
+        None if request.uri().path() != METRICS && !browser::is_from_here(&request) => {
+            admin.names.refuse(&admin, Foreign::Elsewhere, &request)
         }
         _ => next.run(request).await,
     }

@@ -12,11 +12,13 @@ mod reload;
 mod replay;
 mod serving;
 mod signals;
+mod supervisor;
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -25,27 +27,29 @@ pub use commands::{cleared, commands, refused};
 pub use looking::{Question, look};
 pub use reading::Reading;
 
+pub use crate::server::Passed;
+
 use begin::Begun;
 use build::Built;
 use reload::Sidecar;
 use serving::Serving;
 use signals::{Signal, Signals};
 
-use crate::access::Token;
 use crate::admin::{self, Admin, Names, Readiness};
-use crate::config::{self, Loaded};
+use crate::config::{Loaded, Settings};
 use crate::dispatch::Owned;
-use crate::inspect::History;
+use crate::server::bind_admin;
 use crate::telemetry::audit::AuditLine;
 use crate::telemetry::{LastingPart, Metrics, lasting};
-use crate::upstream::{PrivateServer, Topology};
+use crate::upstream::PrivateServer;
 
-/// Runs a sidecar until a signal says to stop; `reread` reads the configuration again.
+/// Runs a sidecar until a signal says to stop, on the sockets that were `passed` and on others; `reread` reads the
+/// configuration again.
 ///
 /// # Errors
 /// [`Failure::Faults`] before any port for clients is bound, if the store answers at once; [`Failure::Start`] when a
 /// port, a thread, the journal or the private server's folder cannot be had.
-pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Failure> {
+pub async fn run(reading: Reading, reread: impl Fn() -> Loaded, mut passed: Passed) -> Result<(), Failure> {
     // First of all: a signal without a handler ends the process, or is lost if it is the first process of a container.
     let mut signals = Signals::new().map_err(|error| Failure::Start(error.to_string()))?;
     let settings = reading.config.settings.clone();
@@ -57,7 +61,12 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
     let readiness = Arc::new(Readiness::new(&metrics));
     let mut tasks = JoinSet::new();
     tasks.spawn(metrics.traces.run(metrics.panics.clone()));
-    open_admin(&settings.admin, reading.token.clone(), &mut tasks, &metrics, &readiness).await?;
+    if let Some(listener) = bind_to_admin(&settings, &mut passed).await? {
+        let names = Arc::new(Names::new(&settings.admin.hosts, &settings.admin.listen));
+        let (token, history) = (reading.token.clone(), Arc::default());
+        let admin = Admin { metrics: metrics.clone(), readiness: readiness.clone(), token, names, history };
+        open_admin(listener, admin, &mut tasks);
+    }
     let started = async {
         let begun = begin::begin(&reading, &metrics, &readiness).await?;
         // This is the last step: what fails before it leaves no server behind.
@@ -69,26 +78,27 @@ pub async fn run(reading: Reading, reread: impl Fn() -> Loaded) -> Result<(), Fa
     };
     let mut sidecar = Sidecar::new(reading, built, readiness, metrics, tasks);
     sidecar.look_after();
-    let served = serve(&mut sidecar, topology, &mut coming, &mut signals, reread).await;
+    let served = match Serving::open(topology, &mut sidecar, &mut passed).await {
+        Ok(serving) => serve(serving, &mut sidecar, &mut coming, &mut signals, reread).await,
+        Err(failure) => Err(failure),
+    };
     stop(sidecar, private, patience_after(settings.server.shutdown_timeout)).await;
     served
 }
 
 /// Serves clients until a signal says to stop. What is `coming` takes the place of what is served without the store.
 async fn serve(
+    mut serving: Serving,
     sidecar: &mut Sidecar,
-    topology: Result<Topology, String>,
     coming: &mut JoinSet<Result<Built, Failure>>,
     signals: &mut Signals,
     reread: impl Fn() -> Loaded,
 ) -> Result<(), Failure> {
-    sidecar.reading.show_limits(&sidecar.metrics.cache.limits);
-    let edition = sidecar.reading.edition(&sidecar.owned);
-    let mut serving = Serving::open(edition, topology, sidecar).await?;
     if sidecar.owned.awaits.is_none() {
         sidecar.readiness.loaded(sidecar.owned.clone());
     }
     serving.accept(&sidecar.metrics.panics);
+    supervisor::tell(NotifyState::Ready);
     let mut served = Ok(());
     loop {
         tokio::select! {
@@ -108,6 +118,7 @@ async fn serve(
     }
     // 1. Not ready, and no new clients; 2. clients that are connected get their replies.
     tracing::info!("shutting down");
+    supervisor::tell(NotifyState::Stopping);
     sidecar.readiness.drain();
     serving.close().await;
     served
@@ -180,28 +191,23 @@ async fn drain(owned: &Owned, patience: Duration) {
     }
 }
 
-async fn open_admin(
-    settings: &config::Admin,
-    token: Option<Token>,
-    tasks: &mut JoinSet<()>,
-    metrics: &Arc<Metrics>,
-    readiness: &Arc<Readiness>,
-) -> Result<(), Failure> {
-    let address = &settings.listen;
+/// The admin port, if there is to be one.
+async fn bind_to_admin(settings: &Settings, passed: &mut Passed) -> Result<Option<TcpListener>, Failure> {
+    let address = &settings.admin.listen;
     if address.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
+    let bound = bind_admin(address, &settings.server, passed).await;
     let failed = |error: std::io::Error| Failure::bind("admin.listen", address, &error);
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = bound.map_err(failed)?;
     let listen = listener.local_addr().map_err(failed)?;
     tracing::info!(%listen, "admin port");
-    let names = Arc::new(Names::new(&settings.hosts, address));
-    let history = Arc::new(History::default());
-    let admin =
-        Admin { metrics: metrics.clone(), readiness: readiness.clone(), token, names, history: history.clone() };
-    let shown = readiness.clone();
+    Ok(Some(listener))
+}
+
+fn open_admin(listener: TcpListener, admin: Admin, tasks: &mut JoinSet<()>) {
+    let (history, shown, panics) = (admin.history.clone(), admin.readiness.clone(), admin.metrics.panics.clone());
     let keep = async move || history.keep(|| shown.subject()).await;
-    tasks.spawn(lasting(LastingPart::History, metrics.panics.clone(), keep));
+    tasks.spawn(lasting(LastingPart::History, panics, keep));
     tasks.spawn(admin::serve(listener, admin));
-    Ok(())
 }

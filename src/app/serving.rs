@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::check::Failure;
@@ -9,14 +10,13 @@ use super::reload::Sidecar;
 use crate::admin::Readiness;
 use crate::config::{self, PubSubMode};
 use crate::inspect::Subject;
-use crate::server::{Edition, Listener, Setup, Workers, bind};
+use crate::server::{Edition, Listener, Passed, Setup, Workers, bind};
 use crate::telemetry::metrics::PanicMetrics;
 use crate::telemetry::{LastingPart, Metrics, lasting};
 use crate::upstream::{ClusterTask, Endpoint, Hub, ReplicaTask, SentinelTask, Topology, watch};
 
 pub(super) struct Serving {
-    /// Bound, and nobody is taken from them yet.
-    listeners: Vec<Listener>,
+    listeners: Vec<Arc<Listener>>,
     accepting: JoinSet<()>,
     workers: Arc<Workers>,
     /// The upstream server.
@@ -29,13 +29,15 @@ impl Serving {
     /// Binds every address, then starts the workers: a port that cannot be had leaves nothing half open. Clients that
     /// come wait until they are accepted.
     pub(super) async fn open(
-        edition: Edition,
         topology: Result<Topology, String>,
         sidecar: &mut Sidecar,
+        passed: &mut Passed,
     ) -> Result<Self, Failure> {
+        sidecar.reading.show_limits(&sidecar.metrics.cache.limits);
+        let edition = sidecar.reading.edition(&sidecar.owned);
         let (metrics, tasks) = (sidecar.metrics.clone(), &mut sidecar.tasks);
         let settings = &sidecar.reading.config.settings.clone();
-        let listeners = bind_all(&settings.server).await?;
+        let listeners = bind_all(&settings.server, passed).await?;
         let upstream = Arc::new(Endpoint::new(topology, &settings.upstream, &metrics));
         let (watched, panics) = (upstream.clone(), metrics.panics.clone());
         tasks.spawn(lasting(LastingPart::UpstreamHealth, panics.clone(), async move || watch(watched.clone()).await));
@@ -61,9 +63,9 @@ impl Serving {
 
     /// Accepts clients from now on.
     pub(super) fn accept(&mut self, panics: &Arc<PanicMetrics>) {
-        for listener in self.listeners.drain(..) {
+        for listener in &self.listeners {
             tracing::info!(listen = %listener.name, "ready for clients");
-            let workers = self.workers.clone();
+            let (listener, workers) = (listener.clone(), self.workers.clone());
             let accepting = async move || listener.accept(&workers).await;
             self.accepting.spawn(lasting(LastingPart::Accepting, panics.clone(), accepting));
         }
@@ -84,6 +86,8 @@ impl Serving {
     /// Accepts no more clients; those that are connected get their replies, and are closed.
     pub(super) async fn close(mut self) {
         self.accepting.shutdown().await;
+        join_all(self.listeners.iter().map(|listener| listener.close(&self.workers))).await;
+        self.listeners.clear();
         self.upstream.close();
         if let Some(workers) = Arc::into_inner(self.workers) {
             workers.drain().await;
@@ -92,11 +96,18 @@ impl Serving {
 }
 
 /// Every address is bound before one of them is served.
-async fn bind_all(settings: &config::Server) -> Result<Vec<Listener>, Failure> {
+async fn bind_all(settings: &config::Server, passed: &mut Passed) -> Result<Vec<Arc<Listener>>, Failure> {
     let mut listeners = Vec::new();
     for address in &settings.listen {
-        let bound = bind(address, settings).await;
-        listeners.push(bound.map_err(|error| Failure::bind("server.listen", address, &error))?);
+        let bound = bind(address, settings, passed).await;
+        listeners.push(Arc::new(bound.map_err(|error| Failure::bind("server.listen", address, &error))?));
     }
-    Ok(listeners)
+    match passed.rest() {
+        rest if rest.is_empty() => Ok(listeners),
+        // A client that connects there would wait for ever.
+        rest => Err(Failure::Start(format!(
+            "a socket that listens on {} was passed (LISTEN_FDS), which is neither in server.listen nor admin.listen",
+            rest.join(", ")
+        ))),
+    }
 }

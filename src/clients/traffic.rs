@@ -72,6 +72,11 @@ impl Traffic {
         add(&self.read, bytes as u64);
     }
 
+    /// False for a client that has sent nothing yet.
+    pub fn has_sent_any(&self) -> bool {
+        self.read.load(Relaxed) > 0
+    }
+
     /// Bytes have been written to it.
     pub fn has_written(&self, bytes: usize) {
         add(&self.written, bytes as u64);

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::{AuthMode, Settings, addresses};
 
-/// The addresses that a stranger may reach without authentication, each with the setting that names it.
-pub(super) fn open_to_all(settings: &Settings) -> Vec<(&'static str, &str)> {
+/// The addresses of `server.listen` that a stranger may reach without authentication. The admin port protects itself.
+pub(super) fn open_to_all(settings: &Settings) -> Vec<&str> {
     if settings.security.allow_no_auth {
         return Vec::new();
     }
@@ -13,11 +13,8 @@ pub(super) fn open_to_all(settings: &Settings) -> Vec<(&'static str, &str)> {
     let shows = |address: &&String| address.starts_with("rediss://") && !settings.tls.client_ca_file.is_empty();
     let clients = settings.server.listen.iter().filter(|_| settings.auth.mode == AuthMode::None);
     let clients = clients.filter(|address| !shows(address));
-    let admin = Some(&settings.admin.listen).filter(|_| settings.admin.token_file.is_empty());
-    let all = clients.map(|address| ("server.listen", address)).chain(admin.map(|address| ("admin.listen", address)));
-    all.filter(|(_, address)| addresses::is_sound(address) && is_beyond_loopback(address))
-        .map(|(path, address)| (path, address.as_str()))
-        .collect()
+    let open = clients.filter(|address| addresses::is_sound(address) && is_beyond_loopback(address));
+    open.map(String::as_str).collect()
 }
 
 fn is_beyond_loopback(address: &str) -> bool {

@@ -115,6 +115,8 @@ pub struct Server {
     pub keepalive: Duration,
     /// Who answers PING.
     pub ping: Ping,
+    /// Another sidecar may listen on the same addresses, to take over.
+    pub reuse_port: bool,
 }
 
 /// Who answers PING.
@@ -138,6 +140,7 @@ impl Default for Server {
             wait_for_store: false,
             keepalive: Duration::from_secs(300),
             ping: Ping::Local,
+            reuse_port: false,
         }
     }
 }

@@ -26,13 +26,12 @@ pub(super) fn check(settings: &Settings, faults: &mut Faults) {
     if let Err(text) = log_level::check(&settings.log.level) {
         faults.add("log.level", text);
     }
-    for (path, address) in open_to_all(settings) {
+    for address in open_to_all(settings) {
         let message = format!(
-            "'{address}' is beyond loopback, and whoever reaches it may do everything. Set auth.mode \
-             (admin.token_file for the admin port), listen on loopback or a Unix socket, or say \
-             security.allow_no_auth = true"
+            "'{address}' is beyond loopback, and whoever reaches it may do everything. Set auth.mode, listen on \
+             loopback or a Unix socket, or say security.allow_no_auth = true"
         );
-        faults.add(path, message);
+        faults.add("server.listen", message);
     }
     audit(settings, faults);
     settings.traces.check(faults);

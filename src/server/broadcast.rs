@@ -4,18 +4,20 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::task::Waker;
 
+use crate::telemetry::clock::Tick;
+
 /// Tells every client of a worker that the sidecar is shutting down, or that there is another edition.
 #[derive(Debug, Default)]
 pub(super) struct Broadcast {
-    drains: Cell<bool>,
+    drains: Cell<Option<Tick>>,
     announcements: Cell<u64>,
     wakers: RefCell<HashMap<u64, Waker>>,
 }
 
 impl Broadcast {
-    /// The sidecar is shutting down.
-    pub(super) fn drain(&self) {
-        self.drains.set(true);
+    /// The sidecar is shutting down, and takes no more requests from this moment on.
+    pub(super) fn drain(&self, last: Tick) {
+        self.drains.set(Some(last));
         self.announce();
     }
 
@@ -37,8 +39,8 @@ impl Broadcast {
         self.wakers.borrow_mut().remove(&client);
     }
 
-    /// True once the sidecar is shutting down.
-    pub(super) const fn drains(&self) -> bool {
+    /// If the sidecar is shutting down: from when on it takes no more requests.
+    pub(super) const fn drains(&self) -> Option<Tick> {
         self.drains.get()
     }
 

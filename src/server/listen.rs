@@ -1,16 +1,17 @@
 //! Accepts clients on TCP and Unix sockets, and hands them to the workers in turn.
 
-use std::fs::Permissions;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream, lookup_host};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
+use super::newcomers;
+use super::passed::Passed;
 use super::socket::Socket;
+use super::socket_file::SocketFile;
 use super::worker::Workers;
 use crate::config;
 use crate::telemetry::{LogThrottle, out_of_files};
@@ -22,52 +23,92 @@ const BACKLOG: u32 = 4096;
 /// The pause after a client that could not be accepted.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a listener that closes takes in those who have connected already: it is told of them a moment later.
+const QUEUED: Duration = Duration::from_millis(20);
+/// The same while another process listens on its address: handshakes that have begun end within this time.
+const HANDSHAKES: Duration = Duration::from_millis(200);
+
 /// A bound address.
 #[derive(Debug)]
 pub struct Listener {
     socket: Bound,
     /// The address as clients reach it, the port filled in.
     pub name: String,
+    next: Next,
 }
 
 #[derive(Debug)]
 enum Bound {
     Tcp(TcpListener),
     Tls(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(SocketFile),
 }
 
-/// Binds one address of `server.listen`; a Unix socket gets `server.unix_mode`, or what the umask says if that is
-/// empty.
+/// Who listens on the address when this process does no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Nobody, as far as is known.
+    Nobody,
+    /// Another process, with a socket of its own (`server.reuse_port`).
+    Another,
+    /// Whoever is given the same socket, and those who wait in its queue.
+    SameSocket,
+}
+
+/// Binds one address of `server.listen`, unless a socket of that address was passed; a Unix socket gets
+/// `server.unix_mode`, or what the umask says if that is empty.
 ///
 /// # Errors
 /// The address is in use, or this process may not use it.
-pub async fn bind(address: &str, settings: &config::Server) -> io::Result<Listener> {
+pub async fn bind(address: &str, settings: &config::Server, passed: &mut Passed) -> io::Result<Listener> {
     if let Some(path) = address.strip_prefix("unix://") {
-        let path = Path::new(path);
-        remove_stale(path).await?;
-        let socket = Bound::Unix(listen_unix(path, &settings.unix_mode)?, path.to_path_buf());
-        return Ok(Listener { socket, name: address.to_owned() });
+        let name = address.to_owned();
+        if let Some(listener) = passed.take_unix(Path::new(path)) {
+            let socket = Bound::Unix(SocketFile::passed(listener, path)?);
+            return Ok(Listener { socket, name, next: Next::SameSocket });
+        }
+        let socket = Bound::Unix(SocketFile::bind(path, &settings.unix_mode, settings.reuse_port, BACKLOG).await?);
+        return Ok(Listener { socket, name, next: next(settings) });
     }
-    if let Some(address) = address.strip_prefix("rediss://") {
-        let listener = listen(address, settings.keepalive).await?;
-        let name = format!("rediss://{}", listener.local_addr()?);
-        return Ok(Listener { socket: Bound::Tls(listener), name });
-    }
-    let listener = listen(address, settings.keepalive).await?;
-    let name = listener.local_addr()?.to_string();
-    Ok(Listener { socket: Bound::Tcp(listener), name })
+    let (host, scheme, bound): (_, _, fn(TcpListener) -> Bound) = match address.strip_prefix("rediss://") {
+        Some(host) => (host, "rediss://", Bound::Tls),
+        None => (address, "", Bound::Tcp),
+    };
+    let (listener, next) = listen(host, settings, passed).await?;
+    let name = format!("{scheme}{}", listener.local_addr()?);
+    Ok(Listener { socket: bound(listener), name, next })
 }
 
-/// Listens on the first of a name's addresses that is free.
-async fn listen(address: &str, keepalive: Duration) -> io::Result<TcpListener> {
+const fn next(settings: &config::Server) -> Next {
+    if settings.reuse_port { Next::Another } else { Next::Nobody }
+}
+
+/// Binds `admin.listen` in the same way.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_admin(address: &str, settings: &config::Server, passed: &mut Passed) -> io::Result<TcpListener> {
+    listen(address, settings, passed).await.map(|(listener, _)| listener)
+}
+
+/// Listens on the first of a name's addresses that is free, or for which a socket was passed.
+async fn listen(address: &str, settings: &config::Server, passed: &mut Passed) -> io::Result<(TcpListener, Next)> {
     let mut failed = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
-    for address in lookup_host(address).await? {
+    let addresses: Vec<_> = lookup_host(address).await?.collect();
+    if let Some(listener) = addresses.iter().find_map(|address| passed.take_tcp(*address)) {
+        keep_alive(&listener, settings.keepalive)?;
+        listener.set_nonblocking(true)?;
+        return Ok((TcpListener::from_std(listener)?, Next::SameSocket));
+    }
+    for address in addresses {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
-        keep_alive(&socket, keepalive)?;
+        if settings.reuse_port {
+            socket.set_reuseport(true)?;
+        }
+        keep_alive(&socket, settings.keepalive)?;
         match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
-            Ok(listener) => return Ok(listener),
+            Ok(listener) => return Ok((listener, next(settings))),
             Err(error) => failed = error,
         }
     }
@@ -76,38 +117,13 @@ async fn listen(address: &str, keepalive: Duration) -> io::Result<TcpListener> {
 
 /// Connections that are accepted have it from the listener: one that says nothing for `keepalive` is asked three times,
 /// over as long again, whether it is still there, as Redis does.
-fn keep_alive(socket: &TcpSocket, keepalive: Duration) -> io::Result<()> {
+fn keep_alive(socket: &impl AsFd, keepalive: Duration) -> io::Result<()> {
     if keepalive.is_zero() {
         return Ok(());
     }
     let second = Duration::from_secs(1);
     let often = TcpKeepalive::new().with_time(keepalive.max(second)).with_interval((keepalive / 3).max(second));
     SockRef::from(socket).set_tcp_keepalive(&often.with_retries(3))
-}
-
-/// The file has its mode before anybody can connect: until it listens, who tries is refused.
-fn listen_unix(path: &Path, mode: &str) -> io::Result<UnixListener> {
-    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    if let Ok(mode) = u32::from_str_radix(mode, 8) {
-        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
-    }
-    socket.listen(BACKLOG.cast_signed())?;
-    UnixListener::from_std(OwnedFd::from(socket).into())
-}
-
-/// A socket file that nobody answers on was left by a process that was killed. One that is too busy to answer was not.
-async fn remove_stale(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::FileTypeExt;
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !metadata.file_type().is_socket() {
-        return Ok(());
-    }
-    match UnixStream::connect(path).await {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
-        _ => Ok(()),
-    }
 }
 
 impl Listener {
@@ -128,15 +144,36 @@ impl Listener {
         }
     }
 
+    /// Takes in those who have connected and were not accepted yet: when the listener is dropped, the kernel resets
+    /// them.
+    pub async fn close(&self, workers: &Workers) {
+        let time = match self.next {
+            Next::SameSocket => return,
+            Next::Another if self.turns_newcomers_away() => HANDSHAKES,
+            Next::Another | Next::Nobody => QUEUED,
+        };
+        let _over = tokio::time::timeout(time, self.accept(workers)).await;
+    }
+
+    /// True when those who connect from now on come to the other listener.
+    fn turns_newcomers_away(&self) -> bool {
+        let turned = match &self.socket {
+            Bound::Tcp(listener) | Bound::Tls(listener) => newcomers::turn_away(listener),
+            // The path leads to the other one already.
+            Bound::Unix(..) => return false,
+        };
+        if let Err(error) = &turned {
+            let listen = &self.name;
+            tracing::warn!(listen, %error, "who connects while this address is closed may be reset");
+        }
+        turned.is_ok()
+    }
+
     async fn next(&self) -> io::Result<Socket> {
         match &self.socket {
             Bound::Tcp(listener) => accept(listener).await.map(|(stream, addresses)| Socket::Tcp(stream, addresses)),
             Bound::Tls(listener) => accept(listener).await.map(|(stream, addresses)| Socket::Tls(stream, addresses)),
-            Bound::Unix(listener, path) => {
-                let (stream, _) = listener.accept().await?;
-                let name = format!("{}:0", path.display());
-                Ok(Socket::Unix(stream.into_std()?, (name.clone(), name)))
-            }
+            Bound::Unix(file) => file.accept().await,
         }
     }
 }
@@ -181,13 +218,4 @@ async fn accept(listener: &TcpListener) -> io::Result<(std::net::TcpStream, (Str
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?;
     Ok((stream.into_std()?, (peer.to_string(), local.to_string())))
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Bound::Unix(_, path) = &self.socket {
-            // It may have been removed by hand.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }

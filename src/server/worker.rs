@@ -36,6 +36,7 @@ use crate::clients::{Listed, Registry, State};
 use crate::config::AuthMode;
 use crate::dispatch::{Newest, Services, Timed};
 use crate::session::Session;
+use crate::telemetry::clock::{Tick, millis};
 use crate::telemetry::metrics::ClientMetrics;
 use crate::telemetry::traces::Sampler;
 use crate::telemetry::{LastingPart, Metrics, lasting};
@@ -77,6 +78,8 @@ pub struct Workers {
 /// How far a worker's stack may grow, in bytes: as far as a process's first one. Only what is used takes memory, and a
 /// build without optimisations uses a megabyte and more.
 const STACK: usize = 8 << 20;
+/// How long a client that does not stop asking is answered after a shutdown began.
+const LAST: Duration = Duration::from_secs(1);
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -204,10 +207,7 @@ impl Worker {
                 () = stop.cancelled() => break,
                 Some(ended) = clients.join_next() => report(ended, &self.setup.metrics.clients),
                 Some(order) = orders.recv() => match order {
-                    Order::Serve(socket, admitted) => {
-                        let (setup, services) = (self.setup.clone(), self.services.clone());
-                        clients.spawn_local(welcome(socket, admitted, setup, services, self.broadcast.clone()));
-                    }
+                    Order::Serve(socket, admitted) => drop(clients.spawn_local(self.welcome(socket, admitted))),
                     Order::Adopt(edition, done) => {
                         self.adopt(edition);
                         // The one who asked may have gone.
@@ -216,7 +216,13 @@ impl Worker {
                 },
             }
         }
-        self.broadcast.drain();
+        // Those who came last are answered, too.
+        while let Ok(order) = orders.try_recv() {
+            if let Order::Serve(socket, admitted) = order {
+                clients.spawn_local(self.welcome(socket, admitted));
+            }
+        }
+        self.broadcast.drain(Tick::now().plus(millis(LAST.min(patience / 2))));
         let all_gone = async {
             while let Some(ended) = clients.join_next().await {
                 report(ended, &self.setup.metrics.clients)
@@ -225,6 +231,11 @@ impl Worker {
         if tokio::time::timeout(patience, all_gone).await.is_err() {
             tracing::warn!(clients = clients.len(), "some clients did not end in time and are cut");
         }
+    }
+
+    fn welcome(&self, socket: Socket, admitted: Admitted) -> impl Future<Output = ()> + 'static + use<> {
+        let (setup, services) = (self.setup.clone(), self.services.clone());
+        welcome(socket, admitted, setup, services, self.broadcast.clone())
     }
 
     /// Every client goes over before its next request.

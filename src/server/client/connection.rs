@@ -47,7 +47,7 @@ impl From<io::Error> for End {
 }
 
 /// How long a client that is closed may take to receive what is last written to it.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(in crate::server) struct Connection<S> {
     pub(super) peer: Arc<Peer>,
@@ -57,7 +57,7 @@ pub(in crate::server) struct Connection<S> {
     pub(super) replies: Replies,
     pub(super) limits: Arc<Limits>,
     pub(super) metrics: Arc<ClientMetrics>,
-    broadcast: Rc<Broadcast>,
+    pub(super) broadcast: Rc<Broadcast>,
     /// How many announcements there had been when this client last looked.
     heard: u64,
     /// Bytes that were ready when the last turn left them for the next.
@@ -125,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.peer.is_killed() {
             return Some(End::Killed);
         }
-        self.broadcast.drains().then_some(End::Draining)
+        self.broadcast.drains().map(|_| End::Draining)
     }
 
     /// Writes what is ready and returns when more was read, or something was announced.
@@ -293,7 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let _ = tokio::time::timeout(FAREWELL, self.stream.shutdown()).await;
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.account.owes() < self.limits.client_output.0
             && self.replies.under_way() < self.limits.pipeline.0
             && !self.replies.is_crowded()

@@ -25,6 +25,7 @@ mod intake;
 mod multi_lookahead;
 mod ordinary;
 mod output;
+mod parting;
 mod reach;
 mod redirect;
 mod replicate;
@@ -121,6 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             };
         }
         self.session.tally.flush(&self.services.metrics.commands);
+        let lingers = matches!(end, Err(End::Draining));
         match end {
             Err(End::Left | End::Draining) => {
                 let _ = self.farewell().await;
@@ -140,6 +142,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         // Whatever it waits for is forgotten, however long closing the connection takes.
         self.session.way.close();
         self.connection.close().await;
+        if lingers {
+            self.connection.linger().await;
+        }
     }
 
     /// A subscription that is lost cannot be hidden: messages may be missing. The client will subscribe again.
@@ -210,7 +215,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 Next::Room => self.gets(Needs::Room).await?,
                 Next::Settled => self.gets(Needs::Answers).await?,
                 Next::Read if self.must_track_again() => {}
-                Next::Read => self.exchange().await?,
+                Next::Read => match self.exchange().await {
+                    Err(End::Draining) if self.connection.asks_more().await? => {}
+                    read => read?,
+                },
             }
         }
     }

@@ -16,8 +16,8 @@ impl AdminMetrics {
     pub(super) fn register(r: &mut Register) -> Self {
         let refused = r.family_of(
             "admin_refused",
-            "Requests that the admin port refused, by reason (origin, host, token, connections)",
-            ReasonLabel::all(["origin", "host", "token", "connections"]),
+            "Requests that the admin port refused, by reason (origin, host, token, elsewhere, connections)",
+            ReasonLabel::all(["origin", "host", "token", "elsewhere", "connections"]),
         );
         Self { refused }
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use hearthside::app::{self, Reading};
+use hearthside::app::{self, Passed, Reading};
 use hearthside::config::{Loaded, SHIPPED, read};
 use hearthside::resp::reply::ReplyScanner;
 use hearthside::store::Store;
@@ -45,7 +45,7 @@ fn start() -> PathBuf {
         let (mut loaded, store) = (load(), load().config.settings.store);
         let made = runtime.block_on(async { Store::connect_to_migrate(&store).await?.migrate(true).await });
         made.unwrap_or_else(|error| panic!("{error}"));
-        runtime.block_on(app::run(Reading::of(&mut loaded), load)).unwrap_or_else(|error| panic!("{error}"));
+        runtime.block_on(app::run(Reading::of(&mut loaded), load, Passed::default())).unwrap_or_else(|error| panic!("{error}"));
     });
     while UnixStream::connect(&socket).is_err() {
         std::thread::sleep(Duration::from_millis(5));

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
 
-use hearthside::app::{self, Reading};
+use hearthside::app::{self, Passed, Reading};
 use hearthside::config::load;
 
 use crate::ALLOCATOR;
@@ -150,7 +150,7 @@ fn start_here(redis: &Redis, folder: &Path, port: u16, admin: u16) {
         assert!(loaded.faults.is_empty(), "{}", loaded.faults);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         // It runs until the test's process ends.
-        runtime.expect("a runtime").block_on(app::run(reading, read)).expect("runs");
+        runtime.expect("a runtime").block_on(app::run(reading, read, Passed::default())).expect("runs");
     });
     until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
 }

@@ -18,6 +18,7 @@ mod probes;
 pub mod reload;
 mod store_file;
 mod strangers;
+mod takeover;
 mod topologies;
 mod warm;
 mod warm_troubles;

@@ -208,7 +208,7 @@ fn every_metric_is_shown_from_the_start_with_the_labels_that_are_known() {
         ("logins_refused_total", "reason", &["password", "upstream"][..]),
         ("commands_denied_total", "by", &["rules", "deny", "private"]),
         ("clients_refused_total", "reason", &["clients", "clients_per_address", "buffers"]),
-        ("admin_refused_total", "reason", &["origin", "host", "token", "connections"]),
+        ("admin_refused_total", "reason", &["origin", "host", "token", "elsewhere", "connections"]),
         ("config_reloads_total", "outcome", &["ok", "error"]),
         ("flushes_total", "outcome", &["ok", "error"]),
         ("stale_reads_total", "mapping", &["player:{character_id:int}:session"]),

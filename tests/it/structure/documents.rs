@@ -135,8 +135,10 @@ fn the_container_is_built_with_the_pinned_rust() {
     let manifest = read("Cargo.toml");
     let pinned = manifest.split("rust-version = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a version");
     assert_eq!(pinned.split('.').count(), 3, "{pinned} is no exact version");
-    let image = format!("FROM rust:{pinned}-");
-    assert!(read("Dockerfile").contains(&image), "the Dockerfile has no {image}");
+    // Without the second line rustup would fetch what rust-toolchain.toml says.
+    for line in [format!("FROM rust:{pinned}-"), format!("ENV RUSTUP_TOOLCHAIN={pinned}\n")] {
+        assert!(read("Dockerfile").contains(&line), "the Dockerfile has no {line}");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A sidecar process. An unexpected warning in its log fails the test.
 
 use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
@@ -48,10 +50,25 @@ fn limited(program: Command, limits: &[String]) -> Command {
     command
 }
 
+/// The same program, to which its standard input is passed as a socket that is listened on (`LISTEN_FDS`).
+fn passed(program: Command, listener: &TcpListener) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null"]).arg(program.get_program());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(OwnedFd::from(listener.try_clone().expect("a socket")));
+    command
+}
+
 /// What a sidecar is started with.
 pub struct Builder {
     /// Options of prlimit.
     limits: Vec<String>,
+    listener: Option<TcpListener>,
     config: Option<String>,
     environment: Vec<(String, String)>,
     allowed: Vec<&'static str>,
@@ -94,6 +111,13 @@ impl Builder {
         self
     }
 
+    /// It is passed this socket.
+    pub fn on(mut self, listener: &TcpListener) -> Self {
+        self.listener = Some(listener.try_clone().expect("a socket"));
+        let address = listener.local_addr().expect("bound");
+        self.set("SERVER__LISTEN", address.to_string())
+    }
+
     /// Prepares the store, with the triggers of the mappings' tables.
     pub fn migrated(self) -> Self {
         for arguments in [&["migrate"][..], &["triggers", "--install"]] {
@@ -119,6 +143,9 @@ impl Builder {
 
     pub fn command(&self, folder: &TempDir) -> Command {
         let mut command = if self.limits.is_empty() { program() } else { limited(program(), &self.limits) };
+        if let Some(listener) = &self.listener {
+            command = passed(command, listener);
+        }
         command.current_dir(folder.path());
         if let Some(config) = &self.config {
             fs::write(folder.path().join("config.toml"), config).expect("written");
@@ -208,6 +235,7 @@ impl Sidecar {
     pub fn builder() -> Builder {
         Builder {
             limits: Vec::new(),
+            listener: None,
             config: None,
             environment: Vec::new(),
             // How many files a test machine lets a process open is its own business; what nobody changes needs no
